@@ -1,0 +1,86 @@
+# tokpipe: language models as Unix programs. SPDX-License-Identifier: AGPL-3.0-or-later
+#
+#   make            build/bin/NAME for every tools/NAME.c
+#   make deps       install what building and testing need (Debian, Ubuntu)
+#   make demo       fetch a small real model and answer a prompt through the four-program pipe
+#   make check      build and run every test        make SAN=1 check    the same under ASan and UBSan
+#   make install    PREFIX=/usr/local DESTDIR=      make uninstall, make clean
+#
+# A new program is a new tools/NAME.c, a new library file a new common/*/NAME.c, a new unit test a new
+# tests/unit/NAME.c: nothing has to be listed here.
+
+PREFIX  ?= /usr/local
+CFLAGS  ?= -O3 -g
+WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -Wmissing-prototypes
+# No contraction and no -ffast-math: a sum means the same under every compiler and on every machine.
+FIXED    = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -pthread -Icommon
+LIBS     = -lpcre2-8 -lutf8proc -lsodium -lm -pthread
+VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)
+
+ifdef SAN
+B        = build-san
+SANFLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS   = -O1 -g
+else
+B        = build
+SANFLAGS =
+endif
+ALL_CFLAGS = $(FIXED) $(WARN) $(CFLAGS) $(SANFLAGS) -DTOKPIPE_VERSION='"$(VERSION)"'
+
+TOOLS   := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
+UNITS   := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
+LIB_OBJ := $(patsubst %.c,$B/obj/%.o,$(wildcard common/*/*.c))
+MAN     := $(wildcard man/*.[157])
+
+all: $(TOOLS:%=$B/bin/%)
+
+$B/bin/%: $B/obj/tools/%.o $B/libtokpipe.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
+
+$B/tests/%: $B/obj/tests/unit/%.o $B/libtokpipe.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
+
+$B/libtokpipe.a: $(LIB_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $(LIB_OBJ)
+
+$B/obj/%.o: %.c $B/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+# Changed flags or another compiler rebuild everything.
+$B/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' >$@
+
+check: deps tests-bin
+	BUILD=$B tests/run
+
+tests-bin: all $(UNITS:%=$B/tests/%)
+
+deps:
+	@sh tools/install-deps.sh
+
+demo: deps all
+	@BUILD=$B sh examples/demo
+
+install: all
+	install -d '$(DESTDIR)$(PREFIX)/bin'
+	for t in $(TOOLS); do install -m 755 "$B/bin/$$t" '$(DESTDIR)$(PREFIX)/bin/' || exit 1; done
+	for m in $(MAN); do s=$${m##*.}; install -d "$(DESTDIR)$(PREFIX)/share/man/man$$s" && \
+	    install -m 644 "$$m" "$(DESTDIR)$(PREFIX)/share/man/man$$s/" || exit 1; done
+
+uninstall:
+	for t in $(TOOLS); do rm -f "$(DESTDIR)$(PREFIX)/bin/$$t"; done
+	for m in $(MAN); do rm -f "$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}"; done
+
+clean:
+	rm -rf build build-san
+
+FORCE:
+.PHONY: all check tests-bin deps demo install uninstall clean FORCE
+.SECONDARY:
+
+-include $(shell find $B/obj -name '*.d' 2>/dev/null)
