@@ -25,7 +25,7 @@ else
 B        = build
 SANFLAGS =
 endif
-ALL_CFLAGS = $(FIXED) $(WARN) $(CFLAGS) $(SANFLAGS) -DTOKPIPE_VERSION='"$(VERSION)"'
+ALL_CFLAGS = $(FIXED) $(WARN) $(CFLAGS) $(SANFLAGS)
 
 TOOLS   := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
 UNITS   := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
@@ -45,6 +45,10 @@ $B/tests/%: $B/obj/tests/unit/%.o $B/libtokpipe.a
 $B/libtokpipe.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $(LIB_OBJ)
+
+# The version stands in one object, so that a new one rebuilds little.
+$B/obj/common/base/opt.o: private FIXED += -DTOKPIPE_VERSION='"$(VERSION)"'
+$B/obj/common/base/opt.o: CHANGELOG.md
 
 $B/obj/%.o: %.c $B/flags
 	@mkdir -p $(@D)

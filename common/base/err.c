@@ -1,0 +1,122 @@
+/* Errors and messages: see err.h. The program's name and the quiet flag are the only state; both are set
+ * once, before any thread starts.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/err.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *program = "tokpipe";
+static int quiet_warnings;
+
+static int err_vset(struct err *e, int code, const char *fmt, va_list ap, int errnum) {
+    if (!e)
+        return -1;
+    e->code = code;
+    int n = vsnprintf(e->msg, sizeof e->msg, fmt, ap);
+    size_t used = n < 0 ? 0 : (size_t)n;
+    if (errnum && used < sizeof e->msg)
+        snprintf(e->msg + used, sizeof e->msg - used, ": %s", strerror(errnum));
+    return -1;
+}
+
+int err_set(struct err *e, int code, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    err_vset(e, code, fmt, ap, 0);
+    va_end(ap);
+    return -1;
+}
+
+int err_errno(struct err *e, int code, const char *fmt, ...) {
+    int errnum = errno;
+    va_list ap;
+    va_start(ap, fmt);
+    err_vset(e, code, fmt, ap, errnum);
+    va_end(ap);
+    return -1;
+}
+
+int err_where(struct err *e, const char *fmt, ...) {
+    if (!e)
+        return -1;
+    size_t used = strlen(e->msg);
+    if (used + 3 > sizeof e->msg)
+        return -1;
+    memcpy(e->msg + used, ": ", 3);
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(e->msg + used + 2, sizeof e->msg - used - 2, fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+void program_init(const char *argv0) {
+    const char *slash = strrchr(argv0, '/');
+    program = slash ? slash + 1 : argv0;
+}
+
+const char *program_name(void) {
+    return program;
+}
+
+/* The whole line in one write, so that lines of several stages do not mix. Control bytes of hostile names
+ * (terminal escapes above all) are shown as '?'. */
+static void print_line(const char *fmt, va_list ap) {
+    char line[2048];
+    int n = snprintf(line, sizeof line, "%s: ", program);
+    size_t used = n < 0 ? 0 : (size_t)n;
+    if (used > sizeof line / 2)
+        used = sizeof line / 2;
+    vsnprintf(line + used, sizeof line - used - 1, fmt, ap);
+    size_t len = strlen(line);
+    for (size_t i = 0; i < len; i++) {
+        unsigned char c = (unsigned char)line[i];
+        if ((c < 0x20 && c != '\n') || c == 0x7f)
+            line[i] = '?';
+    }
+    line[len] = '\n';
+    fwrite(line, 1, len + 1, stderr);
+    fflush(stderr);
+}
+
+void warn(const char *fmt, ...) {
+    if (quiet_warnings)
+        return;
+    va_list ap;
+    va_start(ap, fmt);
+    print_line(fmt, ap);
+    va_end(ap);
+}
+
+void warn_quiet(int quiet) {
+    quiet_warnings = quiet;
+}
+
+void warn_err(const struct err *e) {
+    warn("%s", e->msg);
+}
+
+void die(int code, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    print_line(fmt, ap);
+    va_end(ap);
+    exit(code);
+}
+
+void die_err(const struct err *e) {
+    die(e->code ? e->code : EXIT_BUG, "%s", e->msg);
+}
+
+void die_usage(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    print_line(fmt, ap);
+    va_end(ap);
+    fprintf(stderr, "Try '%s --help'.\n", program);
+    exit(EXIT_USAGE);
+}

@@ -1,0 +1,190 @@
+/* Bytes in and out: see io.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int read_full(int fd, void *p, size_t n, size_t *got, struct err *e) {
+    *got = 0;
+    while (*got < n) {
+        ssize_t r = read(fd, (char *)p + *got, n - *got);
+        if (r == 0)
+            return 0;
+        if (r > 0)
+            *got += (size_t)r;
+        else if (errno != EINTR)
+            return err_errno(e, EXIT_IO, "cannot read");
+    }
+    return 0;
+}
+
+int write_full(int fd, const void *p, size_t n, struct err *e) {
+    const char *at = p;
+    while (n > 0) {
+        ssize_t w = write(fd, at, n);
+        if (w >= 0) {
+            at += w;
+            n -= (size_t)w;
+        } else if (errno != EINTR) {
+            return err_errno(e, EXIT_IO, "cannot write");
+        }
+    }
+    return 0;
+}
+
+int read_all(int fd, const char *name, size_t max, struct buf *out, struct err *e) {
+    size_t start = out->n;
+    for (;;) {
+        buf_reserve(out, 1u << 16);
+        ssize_t r = read(fd, out->p + out->n, out->cap - out->n - 1);
+        if (r < 0 && errno == EINTR)
+            continue;
+        if (r < 0)
+            return err_errno(e, EXIT_IO, "cannot read: %s", name);
+        if (r == 0)
+            break;
+        out->n += (size_t)r;
+        if (out->n - start > max)
+            return err_set(e, EXIT_DATA, "more than %zu bytes: %s", max, name);
+    }
+    out->p[out->n] = '\0';
+    return 0;
+}
+
+static int open_input(const char *path, struct err *e) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return err_errno(e, EXIT_NO_INPUT, "cannot open %s", path);
+    struct stat st;
+    if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode)) {
+        close(fd);
+        return err_set(e, EXIT_NO_INPUT, "is a folder: %s", path);
+    }
+    return fd;
+}
+
+int read_file(const char *path, size_t max, struct buf *out, struct err *e) {
+    int fd = open_input(path, e);
+    if (fd < 0)
+        return -1;
+    int rc = read_all(fd, path, max, out, e);
+    close(fd);
+    return rc;
+}
+
+int map_file(struct map *m, const char *path, struct err *e) {
+    *m = (struct map){0};
+    int fd = open_input(path, e);
+    if (fd < 0)
+        return -1;
+    struct stat st;
+    int rc = 0;
+    if (fstat(fd, &st) != 0)
+        rc = err_errno(e, EXIT_IO, "cannot stat %s", path);
+    else if (!S_ISREG(st.st_mode))
+        rc = err_set(e, EXIT_NO_INPUT, "not a regular file: %s", path);
+    else if (st.st_size > 0) {
+        void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (p == MAP_FAILED)
+            rc = err_errno(e, EXIT_SYSTEM, "cannot map %s", path);
+        else
+            *m = (struct map){p, (size_t)st.st_size};
+    }
+    close(fd);
+    return rc;
+}
+
+void unmap_file(struct map *m) {
+    if (m->p)
+        munmap((void *)(uintptr_t)m->p, m->n);
+    *m = (struct map){0};
+}
+
+int outfile_open(struct outfile *o, const char *path, struct err *e) {
+    *o = (struct outfile){.path = xstrdup(path), .temp = xasprintf("%s.%ld.tmp", path, (long)getpid())};
+    int fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        err_errno(e, EXIT_IO, "cannot write %s", o->temp);
+        free(o->path);
+        free(o->temp);
+        *o = (struct outfile){0};
+        return -1;
+    }
+    o->f = fdopen(fd, "wb");
+    if (!o->f) {
+        close(fd);
+        err_errno(e, EXIT_SYSTEM, "cannot write %s", o->temp);
+        outfile_abort(o);
+        return -1;
+    }
+    return 0;
+}
+
+int outfile_write(struct outfile *o, const void *p, size_t n, struct err *e) {
+    if (n && fwrite(p, 1, n, o->f) != n)
+        return err_errno(e, EXIT_IO, "cannot write %s", o->temp);
+    return 0;
+}
+
+int outfile_commit(struct outfile *o, struct err *e) {
+    int rc = 0;
+    if (fflush(o->f) != 0 || fsync(fileno(o->f)) != 0)
+        rc = err_errno(e, EXIT_IO, "cannot write %s", o->temp);
+    if (fclose(o->f) != 0 && rc == 0)
+        rc = err_errno(e, EXIT_IO, "cannot write %s", o->temp);
+    o->f = NULL;
+    if (rc == 0 && rename(o->temp, o->path) != 0)
+        rc = err_errno(e, EXIT_IO, "cannot rename %s to %s", o->temp, o->path);
+    if (rc != 0) {
+        outfile_abort(o);
+        return -1;
+    }
+    free(o->path);
+    free(o->temp);
+    *o = (struct outfile){0};
+    return 0;
+}
+
+void outfile_abort(struct outfile *o) {
+    if (o->f)
+        fclose(o->f);
+    if (o->temp)
+        unlink(o->temp);
+    free(o->path);
+    free(o->temp);
+    *o = (struct outfile){0};
+}
+
+bool is_dir(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+bool is_file(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+char *path_join(const char *dir, const char *name) {
+    size_t n = strlen(dir);
+    return xasprintf(n && dir[n - 1] == '/' ? "%s%s" : "%s/%s", dir, name);
+}
+
+void close_stdout(void) {
+    bool failed = ferror(stdout) != 0;
+    errno = 0;
+    if (fclose(stdout) != 0 || failed) {
+        struct err e;
+        if (errno)
+            err_errno(&e, EXIT_IO, "cannot write to stdout");
+        else
+            err_set(&e, EXIT_IO, "cannot write to stdout");
+        die_err(&e);
+    }
+}

@@ -1,0 +1,52 @@
+/* Bytes in and out: whole reads and writes, read-only mappings, files written beside and renamed.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef BASE_IO_H
+#define BASE_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+/* Reads until n bytes or the end; *got says how many. -1 (EXIT_IO) only when the system reports an error. */
+int read_full(int fd, void *p, size_t n, size_t *got, struct err *e);
+
+/* Writes all n bytes, or -1 (EXIT_IO). SIGPIPE keeps its default action: a reader that left ends us. */
+int write_full(int fd, const void *p, size_t n, struct err *e);
+
+/* Appends all of fd to out; -1 past max bytes (EXIT_DATA) or on a read error. name is for messages. */
+int read_all(int fd, const char *name, size_t max, struct buf *out, struct err *e);
+
+/* Appends the file's bytes to out. EXIT_NO_INPUT where there is none, EXIT_DATA past max bytes. */
+int read_file(const char *path, size_t max, struct buf *out, struct err *e);
+
+/* A whole regular file, mapped PROT_READ, MAP_SHARED. An empty file has p = NULL, n = 0. */
+struct map {
+    const unsigned char *p;
+    size_t n; // bytes
+};
+int map_file(struct map *m, const char *path, struct err *e);
+void unmap_file(struct map *m);
+
+/* A file that appears under its name only when it is complete: written beside it, synced, renamed. */
+struct outfile {
+    char *path, *temp; // owned
+    FILE *f;
+};
+int outfile_open(struct outfile *o, const char *path, struct err *e);
+int outfile_write(struct outfile *o, const void *p, size_t n, struct err *e);
+int outfile_commit(struct outfile *o, struct err *e); // frees o, also on error (the temporary is removed)
+void outfile_abort(struct outfile *o);                // removes the temporary; nothing to do after a commit
+
+bool is_dir(const char *path);
+bool is_file(const char *path);
+char *path_join(const char *dir, const char *name); // owned by the caller
+
+/* At the end of every program: flushes stdout and dies (EXIT_IO) if anything was lost, as on a full disk. */
+void close_stdout(void);
+
+#endif

@@ -1,0 +1,73 @@
+/* Memory: allocation that ends the program when the system has none left (exit 71), an arena, and a growing
+ * buffer. Sizes that come from a file or a stream are checked against a stated maximum by the caller first.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef BASE_MEM_H
+#define BASE_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+void *xmalloc(size_t n);                           // never NULL, n may be 0
+void *xcalloc(size_t count, size_t size);          // zeroed; overflow of the product is "no memory"
+void *xreallocarray(void *p, size_t count, size_t size);
+void *xaligned(size_t align, size_t n);            // zeroed; align a power of two; ended with free()
+char *xstrdup(const char *s);
+char *xstrndup(const char *s, size_t n);
+char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* a * b and a + b into *out; false on overflow. */
+static inline bool mul_size(size_t a, size_t b, size_t *out) {
+    return !__builtin_mul_overflow(a, b, out);
+}
+static inline bool add_size(size_t a, size_t b, size_t *out) {
+    return !__builtin_add_overflow(a, b, out);
+}
+
+/* A view of bytes that somebody else owns; need not end in NUL. */
+struct str {
+    const char *p;
+    size_t n;
+};
+
+static inline struct str str_of(const char *s) {
+    return (struct str){s, strlen(s)};
+}
+static inline bool str_eq(struct str a, const char *b) {
+    return strlen(b) == a.n && (a.n == 0 || memcmp(a.p, b, a.n) == 0);
+}
+static inline bool str_same(struct str a, struct str b) {
+    return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
+}
+char *str_dup(struct str s); // NUL-terminated copy, owned by the caller
+
+/* A growing byte buffer. All zero is an empty one. p is NUL-terminated after buf_add*, for printing. */
+struct buf {
+    char *p;
+    size_t n;   // bytes in use
+    size_t cap; // bytes taken
+};
+
+void buf_reserve(struct buf *b, size_t more); // room for `more` bytes and a NUL behind n
+void buf_add(struct buf *b, const void *bytes, size_t n);
+void buf_byte(struct buf *b, int byte);
+void buf_str(struct buf *b, const char *s);
+void buf_fmt(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void buf_clear(struct buf *b); // n = 0, memory kept
+void buf_free(struct buf *b);
+static inline struct str buf_view(const struct buf *b) {
+    return (struct str){b->p, b->n};
+}
+
+/* Memory that is freed all at once; what it gives stays where it is. All zero is an empty one. */
+struct arena {
+    struct arena_block *blocks;
+};
+
+void *arena_alloc(struct arena *a, size_t n); // aligned for any type, zeroed
+struct str arena_str(struct arena *a, const char *p, size_t n); // a copy, NUL-terminated behind n
+void arena_free(struct arena *a);
+
+#endif

@@ -1,0 +1,23 @@
+/* What every program's command line has: --help, --version, and the model folder.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef BASE_OPT_H
+#define BASE_OPT_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+
+/* Codes for long options without a letter start here, in every program. */
+enum { OPT_LONG_ONLY = 256 };
+
+/* Print to stdout and exit 0 (or EXIT_IO where stdout is full). */
+NORETURN void opt_help(const char *text);
+NORETURN void opt_version(void);
+
+/* The model folder: dir as given, or $LLM_MODEL when dir is NULL. A folder is taken as it is; otherwise
+ * "org/name" is looked up in the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub).
+ * Returns a path owned by the caller, or NULL with e set (EXIT_USAGE where none was named, else EXIT_NO_INPUT). */
+char *model_dir(const char *dir, struct err *e);
+
+#endif

@@ -1,0 +1,23 @@
+/* A progress line on stderr: only when stderr is a terminal, at most ten times a second.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef BASE_PROGRESS_H
+#define BASE_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct progress {
+    const char *label; // kept, not copied
+    uint64_t done, total;
+    double started, shown; // seconds
+    bool on;
+};
+
+void progress_start(struct progress *p, const char *label, uint64_t total_bytes);
+void progress_add(struct progress *p, uint64_t bytes);
+void progress_end(struct progress *p); // clears the line
+
+double seconds_now(void); // CLOCK_MONOTONIC
+
+#endif

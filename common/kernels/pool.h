@@ -1,0 +1,23 @@
+/* A persistent pool of threads that work on one job at a time (fork-join).
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef KERNELS_POOL_H
+#define KERNELS_POOL_H
+
+#include <stddef.h>
+
+struct err;
+struct pool;
+
+/* n_threads counts the calling thread; 0 means as many as physical cores this process may use. */
+struct pool *pool_new(size_t n_threads, struct err *e);
+void pool_free(struct pool *p);
+size_t pool_threads(const struct pool *p);
+
+/* Calls job(arg, begin, end, thread) until [0, n) is covered, in pieces of about `grain` items (multiples of grain but
+ * for the last), taken as threads become free; returns when all are done. What a piece computes may not depend on
+ * the cut: that is what keeps results the same for any number of threads. Not to be nested. */
+typedef void pool_job(void *arg, size_t begin, size_t end, size_t thread);
+void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain);
+
+#endif

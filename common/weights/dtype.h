@@ -1,0 +1,39 @@
+/* The element types of safetensors, their sizes, and conversion of single values.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef WEIGHTS_DTYPE_H
+#define WEIGHTS_DTYPE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+/* Every dtype of the format (safetensors/src/tensor.rs, enum Dtype). */
+enum dtype {
+    DT_BOOL, DT_F4, DT_F6_E2M3, DT_F6_E3M2, DT_U8, DT_I8, DT_F8_E5M2, DT_F8_E4M3, DT_F8_E8M0,
+    DT_I16, DT_U16, DT_F16, DT_BF16, DT_I32, DT_U32, DT_F32, DT_C64, DT_F64, DT_I64, DT_U64,
+    DT_COUNT
+};
+
+const char *dtype_name(enum dtype t);               // "BF16"
+bool dtype_parse(struct str name, enum dtype *out); // exact spelling
+unsigned dtype_bits(enum dtype t);                  // of one element: 4, 6, 8, 16, ...
+
+/* The value of element i of an array at data (any alignment), as double; integers past 2^53 lose digits.
+ * C64 gives the real part. */
+double dtype_value(enum dtype t, const void *data, size_t i);
+
+static inline float f32_from_bf16(uint16_t h) {
+    uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+uint16_t bf16_from_f32(float f); // round to nearest even; NaN stays NaN
+float f32_from_f16(uint16_t h);
+uint16_t f16_from_f32(float f);  // round to nearest even, IEEE 754
+
+#endif

@@ -1,0 +1,20 @@
+# For every bats file:  load lib/common
+# SPDX-License-Identifier: AGPL-3.0-or-later
+ROOT=${ROOT:-$(cd "$BATS_TEST_DIRNAME/.." && pwd)}
+BIN=$ROOT/${BUILD:-build}/bin
+DATA=$ROOT/tests/data
+SHARED=$ROOT/../shared
+PATH=$BIN:$PATH
+unset LLM_MODEL LLM_ISA
+
+# Goldens that are not ours are read from beside the checkout, or the test is skipped with a plain word.
+need_shared() { [ -e "$SHARED/goldens/$1" ] || skip "$1 is not beside this checkout"; }
+
+# run, and check exit status and that stderr+stdout hold a text:  fails 65 'not a number' prog args...
+fails() {
+    local want=$1 text=$2
+    shift 2
+    run "$@"
+    [ "$status" -eq "$want" ] || { echo "exit $status, not $want: $output"; return 1; }
+    [[ $output == *"$text"* ]] || { echo "no '$text' in: $output"; return 1; }
+}
