@@ -59,7 +59,11 @@ $B/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' >$@
 
-check: deps tests-bin
+# The parts run in order, also under -j: what builds may have been installed just before.
+JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+
+check: deps
+	$(MAKE) -j$(JOBS) tests-bin
 	BUILD=$B tests/run
 
 tests-bin: all $(UNITS:%=$B/tests/%)
@@ -67,8 +71,17 @@ tests-bin: all $(UNITS:%=$B/tests/%)
 deps:
 	@sh tools/install-deps.sh
 
-demo: deps all
-	@BUILD=$B sh examples/demo
+# build-fuzz/NAME for every tests/fuzz/NAME.c, with clang's libFuzzer:  build-fuzz/json -max_total_time=60
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+fuzz: $(FUZZ:%=build-fuzz/%)
+build-fuzz/%: tests/fuzz/%.c $(wildcard common/*/*.c common/*/*.h)
+	@mkdir -p $(@D)
+	clang $(FIXED) -DTOKPIPE_VERSION='"fuzz"' -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	    -o $@ $< $(wildcard common/*/*.c) $(LIBS)
+
+demo: deps
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@BUILD=$B examples/demo
 
 install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin'
@@ -81,10 +94,10 @@ uninstall:
 	for m in $(MAN); do rm -f "$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}"; done
 
 clean:
-	rm -rf build build-san
+	rm -rf build build-san build-fuzz
 
 FORCE:
-.PHONY: all check tests-bin deps demo install uninstall clean FORCE
+.PHONY: all check fuzz tests-bin deps demo install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
