@@ -62,6 +62,10 @@ $B/flags: FORCE
 # The parts run in order, also under -j: what builds may have been installed just before.
 JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
+# Every file through the compiler's front end with warnings as errors:  make syntax CC=clang
+syntax:
+	$(CC) $(FIXED) $(WARN) -Werror -O1 -fsyntax-only -DTOKPIPE_VERSION='""' $(wildcard common/*/*.c tools/*.c tests/unit/*.c tests/fuzz/*.c)
+
 check: deps
 	$(MAKE) -j$(JOBS) tests-bin
 	BUILD=$B tests/run
@@ -97,7 +101,7 @@ clean:
 	rm -rf build build-san build-fuzz
 
 FORCE:
-.PHONY: all check fuzz tests-bin deps demo install uninstall clean FORCE
+.PHONY: all syntax check fuzz tests-bin deps demo install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)
