@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -15,6 +16,7 @@
 enum {
     LOGITS_VERSION = 1,
     LOGITS_HEADER_BYTES = 256,
+    LOGITS_FRAME_BYTES = 32, // of a frame's header
     LOGITS_MAX_VOCAB = 1 << 24,
     LOGITS_MAX_HIDDEN = 1 << 20,
     LOGITS_MAX_CONTEXT = 1 << 28,
@@ -61,6 +63,12 @@ struct frame {
 /* Writing, straight to a descriptor (writev: no copy of the values). -1: EXIT_IO, or EXIT_BUG past a maximum. */
 int logits_write_header(int fd, const struct logits_header *h, struct err *e);
 int logits_write_frame(int fd, const struct logits_header *h, const struct frame *f, struct err *e);
+
+/* The same frame in pieces, for a writer that must not wait or that sends many at once: fills v and returns
+ * how many of it (1..4: header, ids or values, text, padding), or -1. The pieces point to head, to what f points to
+ * and to constants, and are good as long as those are. */
+int logits_frame_pieces(const struct logits_header *h, const struct frame *f, uint8_t head[LOGITS_FRAME_BYTES],
+                        struct iovec v[4], struct err *e);
 
 struct logits_reader; // owns its buffer, not the fd
 

@@ -49,6 +49,9 @@ void tokens_reader_free(struct tokens_reader *r);
 int tokens_next(struct tokens_reader *r, struct tokens_event *ev, struct err *e);
 const struct tokens_header *tokens_header(const struct tokens_reader *r); // valid from the first event on
 bool tokens_pending(const struct tokens_reader *r); // an event can be had without reading from the fd
+/* For poll loops: one read(2) into the buffer, where tokens_pending is false. An id is whole only with the byte behind
+ * it, so tokens_next may wait even on a readable fd: call it only when tokens_pending. The end of the input is pending too. */
+int tokens_fill(struct tokens_reader *r, struct err *e);
 
 /* A whole sequence, for readers that need no streaming. */
 struct tokens_seq {
