@@ -44,11 +44,15 @@ void hash_hex(const struct hash *h, char out[HASH_HEX]) {
     sodium_bin2hex(out, HASH_HEX, h->bytes, HASH_BYTES);
 }
 
+uint64_t hash_prefix(const struct hash *h) {
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++)
+        v = v << 8 | h->bytes[i];
+    return v;
+}
+
 uint64_t hash_fingerprint(const void *p, size_t n) {
     struct hash h;
     hash_bytes(&h, p, n);
-    uint64_t v = 0;
-    for (int i = 0; i < 8; i++)
-        v = v << 8 | h.bytes[i];
-    return v;
+    return hash_prefix(&h);
 }

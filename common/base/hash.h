@@ -25,6 +25,9 @@ void hash_final(struct hash_state *s, struct hash *out); // frees s
 
 void hash_hex(const struct hash *h, char out[HASH_HEX]); // lower case
 
+/* A hash's first 8 bytes, most significant first. */
+uint64_t hash_prefix(const struct hash *h);
+
 /* The first 8 bytes of the BLAKE2b-256, most significant first: what `b2sum -l 256 FILE | cut -c1-16` prints. */
 uint64_t hash_fingerprint(const void *p, size_t n);
 

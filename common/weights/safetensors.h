@@ -4,7 +4,9 @@
  * The format and its limits: https://github.com/huggingface/safetensors (README, "Format"; safetensors/src/
  * tensor.rs): 8 bytes of header length (little-endian, at most 100,000,000), a JSON object, the data. Refused:
  * a header past the file's end, duplicate names, offsets that overlap, leave holes or pass the end, sizes that
- * do not match dtype and shape, and index files that name missing tensors or paths outside the folder.
+ * do not match dtype and shape, and index files that name missing tensors or paths outside the folder. Stricter
+ * than the format: names are 1 to TENSOR_MAX_NAME bytes without control characters (so that they are safe in
+ * messages and lists), and shapes have at most TENSOR_MAX_DIMS dimensions.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WEIGHTS_SAFETENSORS_H
@@ -17,7 +19,7 @@
 #include "base/io.h"
 #include "weights/dtype.h"
 
-enum { TENSOR_MAX_DIMS = 8 };
+enum { TENSOR_MAX_DIMS = 8, TENSOR_MAX_NAME = 1024, ST_MAX_HEADER = 100000000 };
 
 struct tensor {
     const char *name; // NUL-terminated, owned by the weights
@@ -44,15 +46,20 @@ struct weights {
     struct tensor *tensors; // ordered by file, then offset
     size_t n_tensors;
     uint64_t fingerprint; // BLAKE2b of the headers' bytes, file after file: equal for equal layouts, cheap
-    struct arena *names;
-    uint32_t *index; // hash table over names
-    size_t index_size;
+    struct arena names;
+    const struct tensor **by_name; // sorted by strcmp
 };
 
-/* path: a .safetensors file, a model.safetensors.index.json, or a folder holding either. 0, or -1 with e set
- * (EXIT_NO_INPUT, EXIT_DATA, ...). The caller ends it with weights_close. */
+/* path: a .safetensors file, a model.safetensors.index.json, or a folder holding model.safetensors (taken first)
+ * or the index. 0, or -1 with e set (EXIT_NO_INPUT, EXIT_DATA, ...) and nothing left open. The caller ends it with
+ * weights_close. The mapping is shared: a file that is cut short while it is read ends the program (SIGBUS). */
 int weights_open(struct weights *w, const char *path, struct err *e);
 void weights_close(struct weights *w);
+
+/* One file whose first n bytes (the whole header, at least) are at p, which stays the caller's; the file is said
+ * to be file_bytes long. Tensors' data may only be read where n == file_bytes. name is for messages. */
+int weights_from_bytes(struct weights *w, const char *name, const void *p, size_t n, uint64_t file_bytes,
+                       struct err *e);
 
 const struct tensor *weights_find(const struct weights *w, const char *name); // NULL where there is none
 

@@ -13,7 +13,8 @@
 
 struct st_writer;
 
-/* metadata_json: text of a JSON object of strings for "__metadata__", or NULL. */
+/* metadata_json: text of a JSON object of strings for "__metadata__", or NULL. Neither it nor names and shapes are
+ * checked before st_writer_begin, which refuses what weights_open would refuse. */
 struct st_writer *st_writer_new(const char *metadata_json);
 void st_writer_add(struct st_writer *w, const char *name, enum dtype t, size_t n_dims, const uint64_t *shape);
 

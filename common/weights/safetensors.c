@@ -1,0 +1,526 @@
+/* Reading safetensors: see safetensors.h.
+ *
+ * A header is read in one pass over its JSON; its tensors are then put in the order of their bytes, where one walk
+ * shows that they follow each other without overlap or hole from the first data byte to the last. Names are sorted
+ * once all files are read: that finds duplicates and serves weights_find. Nothing is believed before it is checked,
+ * and the work is n log n in the size of the headers, whatever they hold.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "weights/safetensors.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+
+#define LENGTH_BYTES 8u // the header's length, in front of it
+
+/* ---- One header ---- */
+
+/* One header as it is read. */
+struct header {
+    struct json json;
+    struct weights *w;
+    size_t file;
+    uint64_t data_bytes; // behind the header
+};
+
+/* Names go into messages, tables and lists of lines, so that they may not hold control characters (C0, DEL, and C1,
+ * which is two bytes of the valid UTF-8 that s is). */
+static bool has_control(struct str s) {
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)s.p[i + 1] < 0xa0))
+            return true;
+    }
+    return false;
+}
+
+static int compare_str(const void *a, const void *b) {
+    const struct str *x = a, *y = b;
+    size_t n = x->n < y->n ? x->n : y->n;
+    int order = n ? memcmp(x->p, y->p, n) : 0;
+    return order ? order : (x->n > y->n) - (x->n < y->n);
+}
+
+/* "__metadata__": an object of strings, or null. */
+static void read_metadata(struct header *h) {
+    struct json *j = &h->json;
+    struct st_file *file = &h->w->files[h->file];
+    if (file->metadata_json) {
+        json_refuse(j, "'__metadata__' stands twice");
+        return;
+    }
+    if (json_peek(j) == JSON_NULL) {
+        json_null(j);
+        return;
+    }
+    const char *from = j->p;
+    struct str *keys = NULL, key;
+    size_t n = 0, cap = 0;
+    json_enter_object(j);
+    while (json_key(j, &key)) {
+        if (n == cap)
+            keys = xreallocarray(keys, cap = cap ? 2 * cap : 16, sizeof *keys);
+        keys[n++] = key;
+        json_str(j);
+    }
+    if (!json_failed(j))
+        file->metadata_json = xstrndup(from, (size_t)(j->p - from));
+    if (n > 1)
+        qsort(keys, n, sizeof *keys, compare_str);
+    for (size_t i = 1; i < n; i++)
+        if (str_same(keys[i - 1], keys[i]))
+            json_refuse(j, "'__metadata__' has the key '%.*s' twice", keys[i].n > 200 ? 200 : (int)keys[i].n,
+                        keys[i].p);
+    free(keys);
+}
+
+static void read_dtype(struct json *j, struct tensor *t) {
+    struct str name = json_str(j);
+    if (!json_failed(j) && !dtype_parse(name, &t->dtype))
+        json_refuse(j, "tensor '%.200s' has the unknown dtype '%.*s'", t->name, name.n > 40 ? 40 : (int)name.n,
+                    name.p);
+}
+
+static void read_shape(struct json *j, struct tensor *t) {
+    json_enter_array(j);
+    while (json_item(j)) {
+        if (t->n_dims < TENSOR_MAX_DIMS)
+            t->shape[t->n_dims++] = json_u64(j);
+        else
+            json_refuse(j, "tensor '%.200s' has more than %d dimensions", t->name, TENSOR_MAX_DIMS);
+    }
+}
+
+/* [begin, end), from the first data byte; kept as t->offset and t->n_bytes. */
+static void read_offsets(struct header *h, struct tensor *t) {
+    struct json *j = &h->json;
+    uint64_t at[2] = {0, 0};
+    size_t n = 0;
+    json_enter_array(j);
+    while (json_item(j)) {
+        if (n < 2)
+            at[n] = json_u64(j);
+        else
+            json_skip(j);
+        n++;
+    }
+    if (json_failed(j))
+        return;
+    if (n != 2)
+        json_refuse(j, "tensor '%.200s' has %zu data_offsets, not 2", t->name, n);
+    else if (at[0] > at[1])
+        json_refuse(j, "tensor '%.200s' ends at data byte %" PRIu64 ", before its start at %" PRIu64, t->name,
+                    at[1], at[0]);
+    else if (at[1] > h->data_bytes)
+        json_refuse(j, "tensor '%.200s' ends at data byte %" PRIu64 ", but the file has %" PRIu64 " bytes of data",
+                    t->name, at[1], h->data_bytes);
+    t->offset = at[0];
+    t->n_bytes = at[1] - at[0];
+}
+
+static void check_size(struct json *j, struct tensor *t) {
+    char shape[200];
+    uint64_t n_bytes;
+    if (json_failed(j))
+        return;
+    if (!dtype_array_size(t->dtype, t->n_dims, t->shape, &t->n_elements, &n_bytes))
+        json_refuse(j, "tensor '%.200s', %s %s: too large, or not whole bytes", t->name, dtype_name(t->dtype),
+                    tensor_shape_text(t, shape));
+    else if (n_bytes != t->n_bytes)
+        json_refuse(j, "tensor '%.200s', %s %s, takes %" PRIu64 " bytes, but its data_offsets hold %" PRIu64,
+                    t->name, dtype_name(t->dtype), tensor_shape_text(t, shape), n_bytes, t->n_bytes);
+}
+
+static void read_tensor(struct header *h, struct tensor *t) {
+    struct json *j = &h->json;
+    bool have_dtype = false, have_shape = false, have_offsets = false;
+    struct str key;
+    json_enter_object(j);
+    while (json_key(j, &key)) {
+        bool *have = str_eq(key, "dtype")          ? &have_dtype
+                     : str_eq(key, "shape")        ? &have_shape
+                     : str_eq(key, "data_offsets") ? &have_offsets
+                                                   : NULL;
+        if (have && *have)
+            json_refuse(j, "tensor '%.200s' has '%.*s' twice", t->name, (int)key.n, key.p);
+        else if (have == &have_dtype)
+            read_dtype(j, t);
+        else if (have == &have_shape)
+            read_shape(j, t);
+        else if (have == &have_offsets)
+            read_offsets(h, t);
+        else
+            json_skip(j);
+        if (have)
+            *have = true;
+    }
+    if (!json_failed(j) && !(have_dtype && have_shape && have_offsets))
+        json_refuse(j, "tensor '%.200s' has no '%s'", t->name,
+                    !have_dtype   ? "dtype"
+                    : !have_shape ? "shape"
+                                  : "data_offsets");
+    check_size(j, t);
+}
+
+/* The header's members; appends to h->w->tensors, which holds *cap. */
+static void read_members(struct header *h, size_t *cap) {
+    struct json *j = &h->json;
+    struct weights *w = h->w;
+    struct str name;
+    json_enter_object(j);
+    while (json_key(j, &name)) {
+        if (str_eq(name, "__metadata__")) {
+            read_metadata(h);
+            continue;
+        }
+        if (name.n == 0 || name.n > TENSOR_MAX_NAME || has_control(name)) {
+            json_refuse(j, "tensor name of %zu bytes that %s", name.n,
+                        name.n == 0                 ? "is empty"
+                        : name.n > TENSOR_MAX_NAME ? "is too long"
+                                                    : "holds a control character");
+            return;
+        }
+        if (w->n_tensors == *cap)
+            w->tensors = xreallocarray(w->tensors, *cap = *cap ? 2 * *cap : 256, sizeof *w->tensors);
+        struct tensor *t = &w->tensors[w->n_tensors++];
+        *t = (struct tensor){.name = arena_str(&w->names, name.p, name.n).p, .file = h->file};
+        read_tensor(h, t);
+    }
+    json_end(j);
+}
+
+static int compare_offset(const void *a, const void *b) {
+    const struct tensor *x = a, *y = b;
+    if (x->offset != y->offset)
+        return x->offset < y->offset ? -1 : 1;
+    if (x->n_bytes != y->n_bytes)
+        return x->n_bytes < y->n_bytes ? -1 : 1;
+    return strcmp(x->name, y->name);
+}
+
+/* Orders t[0..n) by their bytes, and makes sure that these cover the data exactly. */
+static int check_cover(struct tensor *t, size_t n, uint64_t data_bytes, const char *path, struct err *e) {
+    bool ordered = true;
+    for (size_t i = 1; i < n && ordered; i++)
+        ordered = compare_offset(&t[i - 1], &t[i]) <= 0;
+    if (!ordered)
+        qsort(t, n, sizeof *t, compare_offset);
+    uint64_t at = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (t[i].offset < at)
+            return err_set(e, EXIT_DATA, "tensors '%.200s' and '%.200s' overlap at data byte %" PRIu64 ": %s",
+                           t[i - 1].name, t[i].name, t[i].offset, path);
+        if (t[i].offset > at)
+            return err_set(e, EXIT_DATA, "data bytes %" PRIu64 " to %" PRIu64 ", before tensor '%.200s', belong "
+                           "to no tensor: %s", at, t[i].offset, t[i].name, path);
+        at += t[i].n_bytes;
+    }
+    if (at != data_bytes)
+        return err_set(e, EXIT_DATA, "the last %" PRIu64 " of %" PRIu64 " data bytes belong to no tensor: %s",
+                       data_bytes - at, data_bytes, path);
+    return 0;
+}
+
+/* The file's first n bytes are at p; it has file_bytes in all. Appends its tensors to w. */
+static int read_header(struct weights *w, size_t file, const unsigned char *p, size_t n, uint64_t file_bytes,
+                       size_t *cap, struct err *e) {
+    const char *path = w->files[file].path;
+    uint64_t length = 0;
+    if (n < LENGTH_BYTES)
+        return err_set(e, EXIT_DATA, "file of %zu bytes: a safetensors file begins with 8 bytes of header length: %s",
+                       n, path);
+    for (unsigned i = 0; i < LENGTH_BYTES; i++)
+        length |= (uint64_t)p[i] << (8 * i);
+    if (length > ST_MAX_HEADER)
+        return err_set(e, EXIT_DATA, "header of %" PRIu64 " bytes, the format's limit is %d (not a safetensors file?): %s",
+                       length, ST_MAX_HEADER, path);
+    if (length > n - LENGTH_BYTES)
+        return err_set(e, EXIT_DATA, "header of %" PRIu64 " bytes, but the file has %" PRIu64 " behind its length: %s",
+                       length, file_bytes - LENGTH_BYTES, path);
+    if (length == 0 || p[LENGTH_BYTES] != '{')
+        return err_set(e, EXIT_DATA, "the header does not begin with '{': %s", path);
+    w->files[file].header_bytes = LENGTH_BYTES + (size_t)length;
+
+    struct header h = {.w = w, .file = file, .data_bytes = file_bytes - LENGTH_BYTES - length};
+    size_t first = w->n_tensors;
+    json_init(&h.json, path, (const char *)p + LENGTH_BYTES, (size_t)length, e);
+    read_members(&h, cap);
+    bool failed = json_failed(&h.json);
+    json_free(&h.json);
+    if (failed || check_cover(w->tensors + first, w->n_tensors - first, h.data_bytes, path, e) != 0)
+        return -1;
+    for (size_t i = first; i < w->n_tensors; i++) {
+        w->tensors[i].offset += w->files[file].header_bytes;
+        w->tensors[i].data = n == file_bytes ? p + w->tensors[i].offset : NULL;
+    }
+    return 0;
+}
+
+/* ---- All files ---- */
+
+static int compare_name(const void *a, const void *b) {
+    const struct tensor *const *x = a, *const *y = b;
+    return strcmp((*x)->name, (*y)->name);
+}
+
+/* Sorts the names; refuses two of a name. */
+static int index_names(struct weights *w, struct err *e) {
+    bool ordered = true;
+    w->by_name = xreallocarray(NULL, w->n_tensors, sizeof *w->by_name);
+    for (size_t i = 0; i < w->n_tensors; i++) {
+        w->by_name[i] = &w->tensors[i];
+        ordered = ordered && (i == 0 || strcmp(w->tensors[i - 1].name, w->tensors[i].name) <= 0);
+    }
+    if (!ordered)
+        qsort(w->by_name, w->n_tensors, sizeof *w->by_name, compare_name);
+    for (size_t i = 1; i < w->n_tensors; i++) {
+        const struct tensor *a = w->by_name[i - 1], *b = w->by_name[i];
+        if (strcmp(a->name, b->name) != 0)
+            continue;
+        if (a->file == b->file)
+            return err_set(e, EXIT_DATA, "tensor '%.200s' stands twice: %s", a->name, w->files[a->file].path);
+        return err_set(e, EXIT_DATA, "tensor '%.200s' stands in two files: %s: %s", a->name,
+                       w->files[a->file].path, w->files[b->file].path);
+    }
+    return 0;
+}
+
+static uint64_t header_fingerprint(const struct weights *w) {
+    struct hash_state *state = hash_new();
+    struct hash h;
+    for (size_t i = 0; i < w->n_files; i++)
+        hash_update(state, w->files[i].map.p, w->files[i].header_bytes);
+    hash_final(state, &h);
+    return hash_prefix(&h);
+}
+
+/* Maps and reads the files whose paths are set, then finishes w. */
+static int read_files(struct weights *w, struct err *e) {
+    size_t cap = 0;
+    for (size_t i = 0; i < w->n_files; i++) {
+        struct st_file *f = &w->files[i];
+        if (map_file(&f->map, f->path, e) != 0 || read_header(w, i, f->map.p, f->map.n, f->map.n, &cap, e) != 0)
+            return -1;
+    }
+    if (index_names(w, e) != 0)
+        return -1;
+    w->fingerprint = header_fingerprint(w);
+    return 0;
+}
+
+static void one_file(struct weights *w, const char *path) {
+    w->files = xcalloc(1, sizeof *w->files);
+    w->files[0].path = xstrdup(path);
+    w->n_files = 1;
+}
+
+int weights_from_bytes(struct weights *w, const char *name, const void *p, size_t n, uint64_t file_bytes,
+                       struct err *e) {
+    *w = (struct weights){0};
+    one_file(w, name);
+    size_t cap = 0;
+    int rc = read_header(w, 0, p, n, file_bytes, &cap, e);
+    if (rc == 0)
+        rc = index_names(w, e);
+    if (rc == 0)
+        w->fingerprint = hash_fingerprint(p, w->files[0].header_bytes);
+    if (rc != 0)
+        weights_close(w);
+    return rc;
+}
+
+/* ---- The index of a sharded folder ---- */
+
+struct index_entry {
+    struct str tensor, file;
+};
+
+struct shard_index {
+    struct json json; // owns strings
+    struct buf text;
+    struct index_entry *entries;
+    size_t n;
+};
+
+static void index_free(struct shard_index *x) {
+    free(x->entries);
+    json_free(&x->json);
+    buf_free(&x->text);
+}
+
+/* A shard lies in the index's own folder; links are followed (the Hugging Face cache is made of them). */
+static bool is_plain_file_name(struct str s) {
+    return s.n > 0 && s.n <= 255 && !has_control(s) && !memchr(s.p, '/', s.n) && !str_eq(s, ".") &&
+           !str_eq(s, "..");
+}
+
+static void read_weight_map(struct shard_index *x) {
+    struct json *j = &x->json;
+    size_t cap = 0;
+    struct str tensor;
+    json_enter_object(j);
+    while (json_key(j, &tensor)) {
+        struct str file = json_str(j);
+        if (!json_failed(j) && !is_plain_file_name(file))
+            json_refuse(j, "shard '%.*s' is not the name of a file in the index's folder",
+                        file.n > 200 ? 200 : (int)file.n, file.p);
+        if (x->n == cap)
+            x->entries = xreallocarray(x->entries, cap = cap ? 2 * cap : 256, sizeof *x->entries);
+        x->entries[x->n++] = (struct index_entry){tensor, file};
+    }
+}
+
+static int index_read(struct shard_index *x, const char *path, struct err *e) {
+    *x = (struct shard_index){0};
+    if (read_file(path, ST_MAX_HEADER, &x->text, e) != 0)
+        return -1;
+    struct str key;
+    bool have_map = false;
+    json_init(&x->json, path, x->text.p, x->text.n, e);
+    json_enter_object(&x->json);
+    while (json_key(&x->json, &key)) {
+        if (!str_eq(key, "weight_map")) {
+            json_skip(&x->json);
+        } else if (have_map) {
+            json_refuse(&x->json, "'weight_map' stands twice");
+        } else {
+            have_map = true;
+            read_weight_map(x);
+        }
+    }
+    if (!json_end(&x->json))
+        return -1;
+    return x->n > 0 ? 0 : err_set(e, EXIT_DATA, "the index has no 'weight_map', or an empty one: %s", path);
+}
+
+/* w->files: each file that the index names, once, ordered by name. */
+static void list_shards(struct weights *w, const struct shard_index *x, const char *path) {
+    const char *slash = strrchr(path, '/');
+    struct str *names = xreallocarray(NULL, x->n, sizeof *names);
+    for (size_t i = 0; i < x->n; i++)
+        names[i] = x->entries[i].file;
+    qsort(names, x->n, sizeof *names, compare_str);
+    size_t n = 1;
+    for (size_t i = 1; i < x->n; i++)
+        if (!str_same(names[i], names[n - 1]))
+            names[n++] = names[i];
+    w->files = xcalloc(n, sizeof *w->files);
+    w->n_files = n;
+    for (size_t i = 0; i < n; i++)
+        w->files[i].path = xasprintf("%.*s%.*s", slash ? (int)(slash + 1 - path) : 0, path, (int)names[i].n, names[i].p);
+    free(names);
+}
+
+/* Each tensor that the index names must be in the file that it names, and be named once. */
+static int check_index(const struct weights *w, const struct shard_index *x, const char *path, struct err *e) {
+    bool *seen = xcalloc(w->n_tensors, sizeof *seen);
+    int rc = 0;
+    for (size_t i = 0; i < x->n && rc == 0; i++) {
+        char *name = str_dup(x->entries[i].tensor);
+        const struct str *file = &x->entries[i].file;
+        const struct tensor *t = strlen(name) == x->entries[i].tensor.n ? weights_find(w, name) : NULL;
+        const char *in = t ? w->files[t->file].path : "", *slash = strrchr(in, '/');
+        if (!t || !str_eq(*file, slash ? slash + 1 : in))
+            rc = err_set(e, EXIT_DATA, "the index puts tensor '%.200s' in '%.*s', but it is not there: %s", name,
+                         (int)file->n, file->p, path);
+        else if (seen[t - w->tensors])
+            rc = err_set(e, EXIT_DATA, "the index has tensor '%.200s' twice: %s", name, path);
+        else
+            seen[t - w->tensors] = true;
+        free(name);
+    }
+    free(seen);
+    return rc;
+}
+
+static int open_sharded(struct weights *w, const char *path, struct err *e) {
+    struct shard_index x;
+    int rc = index_read(&x, path, e);
+    if (rc == 0) {
+        list_shards(w, &x, path);
+        rc = read_files(w, e);
+    }
+    if (rc == 0)
+        rc = check_index(w, &x, path, e);
+    index_free(&x);
+    return rc;
+}
+
+/* ---- Opening and closing ---- */
+
+/* transformers' order: one file first, then shards. NULL where the folder has neither. */
+static char *find_in_folder(const char *dir) {
+    static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *path = path_join(dir, names[i]);
+        if (is_file(path))
+            return path;
+        free(path);
+    }
+    return NULL;
+}
+
+static bool ends_in(const char *s, const char *end) {
+    size_t n = strlen(s), m = strlen(end);
+    return n >= m && strcmp(s + n - m, end) == 0;
+}
+
+int weights_open(struct weights *w, const char *path, struct err *e) {
+    *w = (struct weights){0};
+    char *file = is_dir(path) ? find_in_folder(path) : xstrdup(path);
+    if (!file)
+        return err_set(e, EXIT_NO_INPUT, "neither model.safetensors nor model.safetensors.index.json: %s", path);
+    int rc;
+    if (ends_in(file, ".json")) {
+        rc = open_sharded(w, file, e);
+    } else {
+        one_file(w, file);
+        rc = read_files(w, e);
+    }
+    free(file);
+    if (rc != 0)
+        weights_close(w);
+    return rc;
+}
+
+void weights_close(struct weights *w) {
+    for (size_t i = 0; i < w->n_files; i++) {
+        unmap_file(&w->files[i].map);
+        free(w->files[i].path);
+        free(w->files[i].metadata_json);
+    }
+    free(w->files);
+    free(w->tensors);
+    free(w->by_name);
+    arena_free(&w->names);
+    *w = (struct weights){0};
+}
+
+const struct tensor *weights_find(const struct weights *w, const char *name) {
+    size_t low = 0, high = w->n_tensors;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        int order = strcmp(name, w->by_name[middle]->name);
+        if (order == 0)
+            return w->by_name[middle];
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return NULL;
+}
+
+char *tensor_shape_text(const struct tensor *t, char out[static 200]) {
+    size_t used = 0;
+    out[used++] = '[';
+    for (size_t i = 0; i < t->n_dims; i++)
+        used += (size_t)snprintf(out + used, 200 - used, "%s%" PRIu64, i ? ", " : "", t->shape[i]);
+    out[used++] = ']';
+    out[used] = '\0';
+    return out;
+}
