@@ -14,6 +14,10 @@ struct pool *pool_new(size_t n_threads, struct err *e);
 void pool_free(struct pool *p);
 size_t pool_threads(const struct pool *p);
 
+/* Memory for the running piece alone, 4096-byte aligned; what it holds is lost when the job ends. */
+enum { POOL_SCRATCH = 1 << 19 };
+void *pool_scratch(struct pool *p, size_t thread);
+
 /* Calls job(arg, begin, end, thread) until [0, n) is covered, in pieces of about `grain` items (multiples of grain but
  * for the last), taken as threads become free; returns when all are done. What a piece computes may not depend on
  * the cut: that is what keeps results the same for any number of threads. Not to be nested. */

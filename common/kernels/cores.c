@@ -1,0 +1,69 @@
+/* How many threads are worth starting: the physical cores that this process may use.
+ *
+ * Two hardware threads of one core share its vector units and its way to memory, so kernels gain nothing from
+ * the second. Counted are the distinct cores in the affinity mask (Linux: each CPU's list of siblings is named by its
+ * first member), no more than the CPU time that a control group grants. Elsewhere: the online processors.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#if defined(__linux__)
+#define _GNU_SOURCE // sched_getaffinity
+#include <sched.h>
+#endif
+#include <stdio.h>
+#include <unistd.h>
+
+#include "kernels/cores.h"
+
+#if defined(__linux__)
+/* The first CPU of those that share cpu's core, cpu itself where the kernel does not say. */
+static int first_sibling(int cpu) {
+    char path[96];
+    int first = cpu;
+    snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", cpu);
+    FILE *f = fopen(path, "r");
+    if (f) {
+        if (fscanf(f, "%d", &first) != 1)
+            first = cpu;
+        fclose(f);
+    }
+    return first;
+}
+
+/* CPUs' worth of time that the control group grants (cpu.max of cgroup v2: "quota period"), 0: no limit. */
+static size_t quota(void) {
+    unsigned long long limit, period;
+    size_t n = 0;
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "r");
+    if (f) {
+        if (fscanf(f, "%llu %llu", &limit, &period) == 2 && period > 0)
+            n = (size_t)((limit + period - 1) / period);
+        fclose(f);
+    }
+    return n;
+}
+
+size_t physical_cores(void) {
+    cpu_set_t may, seen;
+    if (sched_getaffinity(0, sizeof may, &may) != 0) {
+        long n = sysconf(_SC_NPROCESSORS_ONLN);
+        return n > 0 ? (size_t)n : 1;
+    }
+    CPU_ZERO(&seen);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET((size_t)cpu, &may))
+            continue;
+        int first = first_sibling(cpu);
+        if (first >= 0 && first < CPU_SETSIZE)
+            CPU_SET((size_t)first, &seen);
+    }
+    size_t n = (size_t)CPU_COUNT(&seen), most = quota();
+    if (most > 0 && n > most)
+        n = most;
+    return n > 0 ? n : 1;
+}
+#else
+size_t physical_cores(void) {
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 0 ? (size_t)n : 1;
+}
+#endif

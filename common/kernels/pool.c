@@ -1,0 +1,272 @@
+/* The pool: one word, the gate, says whether a job is open, which one it is, and how many workers are inside.
+ *
+ * A worker enters an open job by counting itself in, takes pieces from a shared counter until none is left, and counts
+ * itself out. The caller works too; when the pieces are gone it closes the gate and waits only for those still
+ * inside. So a worker that the system has not let run holds nobody up, and a thread that lost its core for a
+ * while has simply taken fewer pieces.
+ *
+ * Waiting is a short spin, then sleep (futex on Linux, a condition variable elsewhere). A spin that met no work
+ * halves the next one, one that did restores it: idle threads sleep, and on a machine with more runnable threads than cores
+ * little time is spun away.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#if defined(__linux__)
+#define _DEFAULT_SOURCE // syscall
+#endif
+#include <errno.h>
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "kernels/cores.h"
+#include "kernels/pool.h"
+
+/* The gate: bits 0..15 workers inside, bit 16 open, bits 17..31 the job's number. */
+enum { MAX_THREADS = 1024, GATE_INSIDE = 0xFFFF, GATE_OPEN = 0x10000, GATE_JOB = 0x20000 };
+
+/* The longest spin: a decode step's serial stretches between two jobs are shorter, a sampler's answer is not. */
+enum { SPIN_NS = 50000, SPIN_MIN_NS = 1000 };
+
+/* A word that threads sleep on; padded so that spinning on one disturbs no other. */
+struct signal_word {
+    _Alignas(64) atomic_uint word;
+    atomic_uint sleepers;
+#if !defined(__linux__)
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+#endif
+};
+
+struct worker {
+    struct pool *pool;
+    size_t index;
+    pthread_t id;
+};
+
+struct pool {
+    struct signal_word gate; // workers wait here for another job
+    struct signal_word done; // the caller waits here; word counts jobs that were left by their last worker
+    _Alignas(64) atomic_size_t next; // the first item that nobody has taken
+    _Alignas(64) pool_job *job;
+    void *arg;
+    size_t n, grain;
+    atomic_bool ending;
+    size_t n_threads;
+    struct worker *workers; // [n_threads - 1]
+    unsigned char *scratch, *scratch_base; // [n_threads, POOL_SCRATCH], page-aligned inside scratch_base
+};
+
+static inline void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static uint64_t now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+#if defined(__linux__)
+static void word_init(struct signal_word *s) {
+    atomic_init(&s->word, 0);
+    atomic_init(&s->sleepers, 0);
+}
+static void word_free(struct signal_word *s) {
+    (void)s;
+}
+static void word_sleep(struct signal_word *s, unsigned seen) {
+    atomic_fetch_add(&s->sleepers, 1);
+    // The kernel compares once more, so a change between the caller's look and here is not slept through.
+    syscall(SYS_futex, &s->word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
+    atomic_fetch_sub(&s->sleepers, 1);
+}
+static void word_wake(struct signal_word *s) {
+    if (atomic_load(&s->sleepers) != 0)
+        syscall(SYS_futex, &s->word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+#else
+static void word_init(struct signal_word *s) {
+    atomic_init(&s->word, 0);
+    atomic_init(&s->sleepers, 0);
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->changed, NULL);
+}
+static void word_free(struct signal_word *s) {
+    pthread_cond_destroy(&s->changed);
+    pthread_mutex_destroy(&s->lock);
+}
+static void word_sleep(struct signal_word *s, unsigned seen) {
+    pthread_mutex_lock(&s->lock);
+    atomic_fetch_add(&s->sleepers, 1);
+    if (atomic_load(&s->word) == seen)
+        pthread_cond_wait(&s->changed, &s->lock);
+    atomic_fetch_sub(&s->sleepers, 1);
+    pthread_mutex_unlock(&s->lock);
+}
+static void word_wake(struct signal_word *s) {
+    if (atomic_load(&s->sleepers) == 0)
+        return;
+    pthread_mutex_lock(&s->lock); // none is between its look and its wait now
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+#endif
+
+/* Waits until the word is no longer `seen`; returns what it is then. *spin_ns: how long to spin at first. */
+static unsigned word_wait(struct signal_word *s, unsigned seen, unsigned *spin_ns) {
+    unsigned word;
+    uint64_t end = 0;
+    for (unsigned i = 1;; i++) {
+        if ((word = atomic_load_explicit(&s->word, memory_order_acquire)) != seen) {
+            *spin_ns = SPIN_NS;
+            return word;
+        }
+        relax();
+        if (i % 64 == 0) {
+            uint64_t now = now_ns();
+            if (end == 0)
+                end = now + *spin_ns;
+            else if (now >= end)
+                break;
+        }
+    }
+    *spin_ns = *spin_ns / 2 > SPIN_MIN_NS ? *spin_ns / 2 : SPIN_MIN_NS;
+    while ((word = atomic_load(&s->word)) == seen)
+        word_sleep(s, seen);
+    return word;
+}
+
+static void take_pieces(struct pool *p, size_t thread) {
+    size_t n = p->n, grain = p->grain;
+    for (;;) {
+        size_t begin = atomic_fetch_add_explicit(&p->next, grain, memory_order_relaxed);
+        if (begin >= n)
+            return;
+        p->job(p->arg, begin, n - begin < grain ? n : begin + grain, thread);
+    }
+}
+
+static void *worker_main(void *arg) {
+    struct worker *w = arg;
+    struct pool *p = w->pool;
+    unsigned seen = 0, spin = SPIN_NS, gate = atomic_load_explicit(&p->gate.word, memory_order_acquire);
+    for (;;) {
+        while (!(gate & GATE_OPEN) || gate / GATE_JOB == seen / GATE_JOB) {
+            if (atomic_load(&p->ending))
+                return NULL;
+            gate = word_wait(&p->gate, gate, &spin);
+        }
+        // Fails where another worker came or went, or the caller closed the gate: look again.
+        if (!atomic_compare_exchange_strong(&p->gate.word, &gate, gate + 1))
+            continue;
+        seen = gate;
+        take_pieces(p, w->index);
+        gate = atomic_fetch_sub(&p->gate.word, 1) - 1;
+        if ((gate & (GATE_INSIDE | GATE_OPEN)) == 0) { // the last one out, after the caller
+            atomic_fetch_add(&p->done.word, 1);
+            word_wake(&p->done);
+        }
+    }
+}
+
+void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain) {
+    if (grain == 0)
+        grain = 1;
+    if (n <= grain || p->n_threads == 1) {
+        if (n > 0)
+            job(arg, 0, n, 0);
+        return;
+    }
+    p->job = job;
+    p->arg = arg;
+    p->n = n;
+    p->grain = grain;
+    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    unsigned done = atomic_load(&p->done.word), gate = atomic_load(&p->gate.word);
+    atomic_store(&p->gate.word, ((gate & ~(unsigned)GATE_INSIDE) + GATE_JOB) | GATE_OPEN);
+    word_wake(&p->gate);
+    take_pieces(p, 0);
+    gate = atomic_fetch_and(&p->gate.word, ~(unsigned)GATE_OPEN);
+    if (gate & GATE_INSIDE) {
+        unsigned spin = SPIN_NS;
+        word_wait(&p->done, done, &spin);
+    }
+}
+
+static void pool_end(struct pool *p, size_t started) {
+    atomic_store(&p->ending, true);
+    atomic_fetch_add(&p->gate.word, GATE_JOB); // another number, not open: all look up and see the end
+    word_wake(&p->gate);
+    for (size_t i = 0; i < started; i++)
+        pthread_join(p->workers[i].id, NULL);
+    word_free(&p->gate);
+    word_free(&p->done);
+    free(p->workers);
+    free(p->scratch_base);
+    free(p);
+}
+
+struct pool *pool_new(size_t n_threads, struct err *e) {
+    if (n_threads == 0)
+        n_threads = physical_cores();
+    if (n_threads > MAX_THREADS) {
+        err_set(e, EXIT_USAGE, "at most %d threads, not %zu", MAX_THREADS, n_threads);
+        return NULL;
+    }
+    struct pool *p = xaligned(64, sizeof *p);
+    p->n_threads = n_threads;
+    p->workers = xcalloc(n_threads, sizeof *p->workers);
+    p->scratch_base = xcalloc(n_threads + 1, POOL_SCRATCH); // zero pages until they are used
+    p->scratch = p->scratch_base + (4096 - (uintptr_t)p->scratch_base % 4096);
+    word_init(&p->gate);
+    word_init(&p->done);
+
+    sigset_t all, old; // signals are for the thread that reads and writes the streams
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    size_t started = 0;
+    int failed = 0;
+    while (started + 1 < n_threads && failed == 0) {
+        struct worker *w = &p->workers[started];
+        *w = (struct worker){.pool = p, .index = started + 1};
+        failed = pthread_create(&w->id, NULL, worker_main, w);
+        started += failed == 0;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (failed) {
+        pool_end(p, started);
+        errno = failed;
+        err_errno(e, EXIT_SYSTEM, "cannot start thread %zu of %zu", started + 2, n_threads);
+        return NULL;
+    }
+    return p;
+}
+
+void pool_free(struct pool *p) {
+    if (p)
+        pool_end(p, p->n_threads - 1);
+}
+
+size_t pool_threads(const struct pool *p) {
+    return p->n_threads;
+}
+
+void *pool_scratch(struct pool *p, size_t thread) {
+    return p->scratch + thread * POOL_SCRATCH;
+}

@@ -1,0 +1,52 @@
+/* The kernel table: what differs between instruction sets. Private to common/kernels; see kernels.h for meanings.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef KERNELS_TABLE_H
+#define KERNELS_TABLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/kernels.h"
+
+enum isa { ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT };
+
+/* The types a weight may have in a matmul. */
+enum wtype { W_F32, W_F16, W_BF16, W_COUNT };
+
+/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) W^T + bias, for n_out whole rows of W that lie one
+ * behind the other from w on. */
+typedef void matmul_direct(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, const unsigned char *w,
+                           size_t n_out, size_t n_in, const float *bias);
+
+/* One query head group over one KV head: see attention.c. */
+struct attn_job;
+typedef void attn_item(const struct attn_job *job, size_t row, size_t kv_head, void *scratch);
+
+struct kernel_table {
+    enum isa isa;
+    matmul_direct *direct[W_COUNT];
+    attn_item *attn;
+    void (*kv_store)(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k,
+                     size_t ldk, const float *v, size_t ldv);
+    void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,
+                    float weight_offset, float eps);
+    void (*layernorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+                      const float *weight, const float *bias, float eps);
+    void (*activate)(enum activation a, float *x, size_t ldx, size_t n_rows, size_t n);
+    void (*activate_mul)(enum activation a, float *gate, size_t ldg, const float *up, size_t ldu, size_t n_rows,
+                         size_t n);
+    void (*add_scaled)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, float s);
+    void (*rope)(float *x, size_t n_heads, size_t head_dim, size_t rotary, const float *cos, const float *sin);
+    void (*softcap)(float *x, size_t n, float cap);
+};
+
+extern struct kernel_table kernel; // the one global
+
+/* Each puts its functions for exactly this instruction set into the table, and leaves what it has none for. */
+void matmul_fill(struct kernel_table *t, enum isa isa);
+void attention_fill(struct kernel_table *t, enum isa isa);
+void row_ops_fill(struct kernel_table *t, enum isa isa);
+
+#endif

@@ -1,0 +1,124 @@
+/* kernels/pool: every item once, for any number of threads and any cut; many short jobs; sleeping and waking.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "../lib/check.h"
+#include "base/err.h"
+#include "base/mem.h"
+#include "kernels/cores.h"
+#include "kernels/pool.h"
+
+struct counts {
+    atomic_uint seen[1000];
+    atomic_uint bad_cut, bad_thread;
+    size_t n, grain, n_threads;
+};
+
+static void count(void *arg, size_t begin, size_t end, size_t thread) {
+    struct counts *c = arg;
+    for (size_t i = begin; i < end; i++)
+        atomic_fetch_add(&c->seen[i], 1);
+    c->bad_thread += thread >= c->n_threads;
+    c->bad_cut += end != c->n && (begin % c->grain != 0 || end % c->grain != 0);
+}
+
+static void every_item_once(void) {
+    struct counts *c = xcalloc(1, sizeof *c);
+    for (size_t threads = 1; threads <= 5; threads++) {
+        struct err e = {0};
+        struct pool *p = pool_new(threads, &e);
+        CHECK(p && pool_threads(p) == threads);
+        for (size_t n = 0; n <= 1000; n += 1 + n / 2)
+            for (size_t grain = 1; grain <= 300; grain = grain * 3 + 1) {
+                memset(c, 0, sizeof *c);
+                c->n = n, c->grain = grain, c->n_threads = threads;
+                pool_run(p, count, c, n, grain);
+                for (size_t i = 0; i < 1000; i++)
+                    if (c->seen[i] != (i < n))
+                        CHECK_MSG(0, "item %zu of %zu was seen %u times", i, n, c->seen[i]);
+                CHECK(c->bad_cut == 0 && c->bad_thread == 0);
+            }
+        pool_free(p);
+    }
+    free(c);
+}
+
+static void add(void *arg, size_t begin, size_t end, size_t thread) {
+    (void)thread;
+    atomic_fetch_add((atomic_size_t *)arg, end - begin);
+}
+
+static void nap(long ns) {
+    nanosleep(&(struct timespec){0, ns}, NULL);
+}
+
+/* Back to back, after naps long enough that the workers sleep, and just about when they go to sleep (50 us). */
+static void many_jobs(void) {
+    struct pool *p = pool_new(3, NULL);
+    atomic_size_t sum = 0;
+    for (size_t i = 0; i < 20000; i++)
+        pool_run(p, add, &sum, 8, 1);
+    for (size_t i = 0; i < 200; i++) {
+        nap(1000000);
+        pool_run(p, add, &sum, 8, 1);
+    }
+    for (long i = 0; i < 2000; i++) {
+        nap(i * 50);
+        pool_run(p, add, &sum, 8, 1);
+    }
+    CHECK_INT(sum, 8 * 22200);
+    pool_free(p);
+}
+
+static double cpu_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* What counts is CPU time, not the clock's, so a busy machine does not disturb it: a worker that did not sleep
+ * would take all of the 50 ms if it can, and at least its share. */
+static void idle_burns_nothing(void) {
+    struct pool *p = pool_new(4, NULL);
+    atomic_size_t sum = 0;
+    pool_run(p, add, &sum, 100, 1);
+    nap(5000000);
+    double before = cpu_seconds();
+    nap(50000000);
+    double used = cpu_seconds() - before;
+    CHECK_MSG(used < 0.002, "4 idle threads used %g s of CPU in 0.05 s", used);
+    pool_free(p);
+}
+
+static void scratch_is_each_threads_own(void) {
+    struct pool *p = pool_new(3, NULL);
+    for (size_t t = 0; t < 3; t++)
+        memset(pool_scratch(p, t), (int)t, POOL_SCRATCH);
+    for (size_t t = 0; t < 3; t++) {
+        const unsigned char *s = pool_scratch(p, t);
+        CHECK((uintptr_t)s % 4096 == 0 && s[0] == t && s[POOL_SCRATCH - 1] == t);
+    }
+    pool_free(p);
+}
+
+static void limits(void) {
+    struct err e = {0};
+    CHECK(physical_cores() >= 1);
+    struct pool *p = pool_new(0, &e);
+    CHECK_INT(pool_threads(p), physical_cores());
+    pool_free(p);
+    CHECK(!pool_new(100000, &e) && e.code == EXIT_USAGE && strstr(e.msg, "100000"));
+    pool_free(NULL);
+}
+
+int main(void) {
+    RUN(every_item_once);
+    RUN(many_jobs);
+    RUN(idle_burns_nothing);
+    RUN(scratch_is_each_threads_own);
+    RUN(limits);
+    return check_done();
+}
