@@ -11,10 +11,20 @@
 #include <string.h>
 
 #include "kernels/table.h"
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 struct kernel_table kernel;
 
 static const char *const isa_names[ISA_COUNT] = {"c", "avx2", "avx512", "avx512bf16"};
+
+#if defined(__x86_64__)
+static bool cpu_has_f16c(void) { // not every compiler's __builtin_cpu_supports knows it
+    unsigned a, b, c = 0, d;
+    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+}
+#endif
 
 static bool cpu_has(enum isa isa) {
     switch (isa) {
@@ -22,7 +32,7 @@ static bool cpu_has(enum isa isa) {
         return true;
 #if defined(__x86_64__)
     case ISA_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
     case ISA_AVX512:
         return cpu_has(ISA_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");

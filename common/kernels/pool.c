@@ -1,7 +1,8 @@
 /* The pool: one word, the gate, says whether a job is open, which one it is, and how many workers are inside.
  *
- * A worker enters an open job by counting itself in, takes pieces from a shared counter until none is left, and counts
- * itself out. The caller works too; when the pieces are gone it closes the gate and waits only for those still
+ * The items are dealt to as many stretches as there are threads. A worker enters an open job by counting itself in,
+ * takes pieces from its own stretch (one behind the other, as memory likes to be read), then from the others', and
+ * counts itself out. The caller works too; when the pieces are gone it closes the gate and waits only for those still
  * inside. So a worker that the system has not let run holds nobody up, and a thread that lost its core for a
  * while has simply taken fewer pieces.
  *
@@ -49,6 +50,11 @@ struct signal_word {
 #endif
 };
 
+struct stretch {
+    _Alignas(64) atomic_size_t next; // the first item that nobody has taken
+    size_t end;
+};
+
 struct worker {
     struct pool *pool;
     size_t index;
@@ -58,12 +64,12 @@ struct worker {
 struct pool {
     struct signal_word gate; // workers wait here for another job
     struct signal_word done; // the caller waits here; word counts jobs that were left by their last worker
-    _Alignas(64) atomic_size_t next; // the first item that nobody has taken
     _Alignas(64) pool_job *job;
     void *arg;
-    size_t n, grain;
+    size_t grain;
     atomic_bool ending;
     size_t n_threads;
+    struct stretch *stretches; // [n_threads]
     struct worker *workers; // [n_threads - 1]
     unsigned char *scratch, *scratch_base; // [n_threads, POOL_SCRATCH], page-aligned inside scratch_base
 };
@@ -153,13 +159,24 @@ static unsigned word_wait(struct signal_word *s, unsigned seen, unsigned *spin_n
 }
 
 static void take_pieces(struct pool *p, size_t thread) {
-    size_t n = p->n, grain = p->grain;
-    for (;;) {
-        size_t begin = atomic_fetch_add_explicit(&p->next, grain, memory_order_relaxed);
-        if (begin >= n)
-            return;
-        p->job(p->arg, begin, n - begin < grain ? n : begin + grain, thread);
+    for (size_t i = 0; i < p->n_threads; i++) {
+        struct stretch *s = &p->stretches[thread + i < p->n_threads ? thread + i : thread + i - p->n_threads];
+        size_t begin, end = s->end, grain = p->grain;
+        while (atomic_load_explicit(&s->next, memory_order_relaxed) < end &&
+               (begin = atomic_fetch_add_explicit(&s->next, grain, memory_order_relaxed)) < end)
+            p->job(p->arg, begin, end - begin < grain ? end : begin + grain, thread);
     }
+}
+
+/* Cuts [0, n) into one stretch a thread, at multiples of grain. */
+static void deal(struct pool *p, size_t n, size_t grain) {
+    size_t pieces = n / grain + (n % grain != 0), each = pieces / p->n_threads, more = pieces % p->n_threads;
+    for (size_t t = 0, at = 0; t < p->n_threads; t++) {
+        size_t end = at + (each + (t < more)) * grain;
+        atomic_store_explicit(&p->stretches[t].next, at, memory_order_relaxed);
+        at = p->stretches[t].end = end < n ? end : n;
+    }
+    p->grain = grain;
 }
 
 static void *worker_main(void *arg) {
@@ -195,9 +212,7 @@ void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain) 
     }
     p->job = job;
     p->arg = arg;
-    p->n = n;
-    p->grain = grain;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
+    deal(p, n, grain);
     unsigned done = atomic_load(&p->done.word), gate = atomic_load(&p->gate.word);
     atomic_store(&p->gate.word, ((gate & ~(unsigned)GATE_INSIDE) + GATE_JOB) | GATE_OPEN);
     word_wake(&p->gate);
@@ -218,6 +233,7 @@ static void pool_end(struct pool *p, size_t started) {
     word_free(&p->gate);
     word_free(&p->done);
     free(p->workers);
+    free(p->stretches);
     free(p->scratch_base);
     free(p);
 }
@@ -232,6 +248,7 @@ struct pool *pool_new(size_t n_threads, struct err *e) {
     struct pool *p = xaligned(64, sizeof *p);
     p->n_threads = n_threads;
     p->workers = xcalloc(n_threads, sizeof *p->workers);
+    p->stretches = xaligned(64, n_threads * sizeof *p->stretches);
     p->scratch_base = xcalloc(n_threads + 1, POOL_SCRATCH); // zero pages until they are used
     p->scratch = p->scratch_base + (4096 - (uintptr_t)p->scratch_base % 4096);
     word_init(&p->gate);
