@@ -50,7 +50,11 @@ struct return_client;
 /* NULL with e set where nobody answers (EXIT_NO_INPUT for a dead or empty address: a replayed stream). */
 struct return_client *return_connect(const struct logits_header *h, int stdin_fd, struct err *e);
 void return_decline(const struct logits_header *h, int stdin_fd); // a dead address is no error
-int return_send(struct return_client *c, const struct request *r, struct err *e); // waits until it is sent
+/* Sends, waiting for room only while stdin_fd has nothing to read: the server does not read requests while it writes
+ * logits. What is left then goes with the next return_send, or with return_flush, which is called before each
+ * logits_next. */
+int return_send(struct return_client *c, const struct request *r, struct err *e);
+int return_flush(struct return_client *c, struct err *e);
 int return_client_fd(const struct return_client *c); // becomes readable (end) when the server is gone
 void return_client_free(struct return_client *c);
 

@@ -44,13 +44,15 @@ struct tokens_reader; // owns a buffer, not the fd
 struct tokens_reader *tokens_reader_new(int fd, const char *name);
 void tokens_reader_free(struct tokens_reader *r);
 
-/* The next event, waiting for it. Other comments are passed over; a header line may only come first and is kept.
- * -1 on bad data (EXIT_DATA, naming line and byte) or a read error. A last line without a newline counts. */
+/* The next event, waiting for it. Comments are passed over; a header line may only come first and is kept (a later
+ * one must say the same, as in `cat` of two streams). Texts are valid UTF-8. A last line without a newline counts.
+ * 0, or -1 on bad data (EXIT_DATA, naming line and byte) or a read error. */
 int tokens_next(struct tokens_reader *r, struct tokens_event *ev, struct err *e);
 const struct tokens_header *tokens_header(const struct tokens_reader *r); // valid from the first event on
-bool tokens_pending(const struct tokens_reader *r); // an event can be had without reading from the fd
-/* For poll loops: one read(2) into the buffer, where tokens_pending is false. An id is whole only with the byte behind
- * it, so tokens_next may wait even on a readable fd: call it only when tokens_pending. The end of the input is pending too. */
+bool tokens_pending(struct tokens_reader *r); // an event can be had without reading from the fd
+/* For poll loops: one read(2) into the buffer, where tokens_pending is false. An id is whole only with the byte
+ * behind it, so tokens_next may wait even on a readable fd: call it only when tokens_pending. The end of the input
+ * is pending too. */
 int tokens_fill(struct tokens_reader *r, struct err *e);
 
 /* A whole sequence, for readers that need no streaming. */
@@ -71,9 +73,12 @@ bool attrs_get(struct str attrs, const char *key, struct buf *out);
 void attrs_set(struct buf *attrs, const char *key, struct str value); // appends, escaped
 
 /* Writing, through stdio; every call but flush only appends. Errors show in ferror and close_stdout. */
-void tokens_write_header(FILE *f, const struct tokens_header *h);
+void tokens_write_header(FILE *f, const struct tokens_header *h); // nothing unless present
 void tokens_write_attrs(FILE *f, struct str attrs);             // nothing where attrs is empty
 void tokens_write_id(FILE *f, uint32_t id, bool first);         // the space before it unless first
+/* The space behind an id that another will follow, written early: only then does a reader know that the id is whole.
+ * The next id is then written as a first one. */
+void tokens_write_space(FILE *f);
 void tokens_write_end(FILE *f);                                 // the newline
 void tokens_write_result(FILE *f, struct str text);             // "#= ..."
 void tokens_write_failed(FILE *f, struct str reason);           // "! ...", newlines in it become spaces

@@ -1,0 +1,400 @@
+/* logits(5), read and written: see logits.h and the page logits(5).
+ *
+ * Offsets in the stream header (256 bytes) and in a frame header (32 bytes) stand in the two enums below. A
+ * frame names its type by four ASCII letters, so that `xxd` of a stream reads well and a reader that has
+ * lost its place notices at once. Payloads are written from where the caller has them and read into one
+ * buffer that grows as bytes come, so that a length alone, from a stranger, takes no memory.
+ *
+ * Refused, with the byte: other magic, versions and dtypes, nonzero reserved bytes and padding, sizes past
+ * the maxima of logits.h, a payload that is not what its header says, ids outside the vocabulary, positions
+ * outside the context, and a stream that stops before its END frame.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "wire/logits.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "base/io.h"
+#include "base/utf8.h"
+#include "wire/bytes.h"
+#include "wire/tokens.h"
+
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "payloads are read and written in place: a big-endian machine would have to swap them"
+#endif
+
+static const char magic[8] = {'L', 'O', 'G', 'I', 'T', 'S', '\r', '\n'};
+
+enum header_offset {
+    H_MAGIC = 0,
+    H_VERSION = 8,
+    H_BYTES = 12, // of the header itself: 256
+    H_VOCAB = 16,
+    H_HIDDEN = 20,
+    H_CONTEXT = 24,
+    H_DTYPE = 28,
+    H_BOS = 32,
+    H_N_EOS = 36,
+    H_EOS = 40, // [8]
+    H_WEIGHTS = 72,
+    H_TOKENIZER = 80,
+    H_NONCE = 88,
+    H_ADDRESS = 104,
+    H_RESERVED = 212, // zeros
+};
+
+enum frame_offset {
+    F_TYPE = 0,
+    F_SEQ = 4,
+    F_POS = 8,
+    F_ROWS = 12,
+    F_IDS = 16,
+    F_TEXT = 20,
+    F_PAYLOAD = 24
+};
+
+enum { DTYPE_F32 = 1 };
+
+/* Letters of enum frame_type, from 1. */
+static const char frame_tag[][5] = {"", "OPEN", "LOGI", "HIDD", "FAIL", "IDS ", "CLOS", "END "};
+
+enum { N_FRAME_TYPES = sizeof frame_tag / sizeof *frame_tag };
+
+/* Columns of the frame's rows; 0 where it has none. */
+static size_t columns(const struct logits_header *h, enum frame_type type) {
+    return type == FRAME_LOGITS ? h->vocab_size : type == FRAME_HIDDEN ? h->hidden_dim : 0;
+}
+
+static bool has_ids(enum frame_type type) {
+    return type == FRAME_OPEN || type == FRAME_IDS;
+}
+
+static bool has_text(enum frame_type type) {
+    return type == FRAME_OPEN || type == FRAME_FAILED;
+}
+
+/* ---- Writing ---- */
+
+static int check_own_header(const struct logits_header *h, struct err *e) {
+    if (h->vocab_size == 0 || h->vocab_size > LOGITS_MAX_VOCAB)
+        return err_set(e, EXIT_BUG, "logits header: vocabulary of %" PRIu32, h->vocab_size);
+    if (h->hidden_dim > LOGITS_MAX_HIDDEN)
+        return err_set(e, EXIT_BUG, "logits header: hidden size %" PRIu32, h->hidden_dim);
+    if (h->context == 0 || h->context > LOGITS_MAX_CONTEXT)
+        return err_set(e, EXIT_BUG, "logits header: context of %" PRIu32, h->context);
+    if (h->n_eos > LOGITS_MAX_EOS)
+        return err_set(e, EXIT_BUG, "logits header: %" PRIu32 " EOS ids", h->n_eos);
+    return 0;
+}
+
+int logits_write_header(int fd, const struct logits_header *h, struct err *e) {
+    uint8_t bytes[LOGITS_HEADER_BYTES] = {0};
+    if (check_own_header(h, e) != 0)
+        return -1;
+    memcpy(bytes + H_MAGIC, magic, sizeof magic);
+    put_u32(bytes + H_VERSION, LOGITS_VERSION);
+    put_u32(bytes + H_BYTES, LOGITS_HEADER_BYTES);
+    put_u32(bytes + H_VOCAB, h->vocab_size);
+    put_u32(bytes + H_HIDDEN, h->hidden_dim);
+    put_u32(bytes + H_CONTEXT, h->context);
+    put_u32(bytes + H_DTYPE, DTYPE_F32);
+    put_u32(bytes + H_BOS, (uint32_t)h->bos);
+    put_u32(bytes + H_N_EOS, h->n_eos);
+    for (uint32_t i = 0; i < h->n_eos; i++)
+        put_u32(bytes + H_EOS + 4 * i, (uint32_t)h->eos[i]);
+    put_u64(bytes + H_WEIGHTS, h->weights);
+    put_u64(bytes + H_TOKENIZER, h->tokenizer);
+    memcpy(bytes + H_NONCE, h->nonce, sizeof h->nonce);
+    memcpy(bytes + H_ADDRESS, h->address, strnlen(h->address, sizeof h->address - 1));
+    return write_full(fd, bytes, sizeof bytes, e);
+}
+
+/* All of parts[0 .. n), whatever the system takes at once. */
+static int writev_full(int fd, struct iovec *parts, int n, struct err *e) {
+    while (n > 0) {
+        if (parts->iov_len == 0) {
+            parts++;
+            n--;
+            continue;
+        }
+        ssize_t wrote = writev(fd, parts, n);
+        if (wrote < 0 && errno == EINTR)
+            continue;
+        if (wrote < 0)
+            return err_errno(e, EXIT_IO, "cannot write");
+        for (size_t left = (size_t)wrote; left > 0;) {
+            size_t part = left < parts->iov_len ? left : parts->iov_len;
+            parts->iov_base = (char *)parts->iov_base + part;
+            parts->iov_len -= part;
+            left -= part;
+            if (parts->iov_len == 0 && left > 0) {
+                parts++;
+                n--;
+            }
+        }
+    }
+    return 0;
+}
+
+static struct iovec part_of(const void *p, size_t n) {
+    return (struct iovec){(void *)(uintptr_t)p, n};
+}
+
+/* A reason as a reader takes it: one line of UTF-8, not too long. */
+static struct str one_line(struct str s) {
+    const char *newline = s.n ? memchr(s.p, '\n', s.n) : NULL;
+    s.n = newline ? (size_t)(newline - s.p) : s.n;
+    s.n = utf8_valid(s.p, s.n < TOKENS_MAX_TEXT ? s.n : TOKENS_MAX_TEXT);
+    return s;
+}
+
+int logits_frame_pieces(const struct logits_header *h, const struct frame *f,
+                        uint8_t head[LOGITS_FRAME_BYTES], struct iovec v[4], struct err *e) {
+    static const uint8_t zeros[8];
+    if (f->type < FRAME_OPEN || (int)f->type >= N_FRAME_TYPES)
+        return err_set(e, EXIT_BUG, "logits frame: type %d", (int)f->type);
+    size_t row_bytes = columns(h, f->type) * sizeof *f->values;
+    uint32_t rows = row_bytes ? f->rows : 0, n_ids = has_ids(f->type) ? f->n_ids : 0;
+    struct str text = f->type == FRAME_FAILED ? one_line(f->text)
+                      : f->type == FRAME_OPEN ? f->text
+                                              : str_of("");
+    bool has_rows = f->type == FRAME_LOGITS || f->type == FRAME_HIDDEN;
+    if (has_rows && (rows == 0 || rows > LOGITS_MAX_PAYLOAD / row_bytes))
+        return err_set(e, EXIT_BUG, "logits frame: %" PRIu32 " rows", rows);
+    if (n_ids > TOKENS_MAX_SEQUENCE || text.n > TOKENS_MAX_TEXT)
+        return err_set(e, EXIT_BUG, "logits frame: %" PRIu32 " ids, a text of %zu bytes", n_ids, text.n);
+    size_t payload = rows * row_bytes + n_ids * sizeof *f->ids + text.n;
+    memcpy(head + F_TYPE, frame_tag[f->type], 4);
+    put_u32(head + F_SEQ, f->seq);
+    put_u32(head + F_POS, f->pos);
+    put_u32(head + F_ROWS, rows);
+    put_u32(head + F_IDS, n_ids);
+    put_u32(head + F_TEXT, (uint32_t)text.n);
+    put_u64(head + F_PAYLOAD, payload);
+    int n = 0;
+    v[n++] = part_of(head, LOGITS_FRAME_BYTES);
+    if (rows)
+        v[n++] = part_of(f->values, rows * row_bytes);
+    if (n_ids)
+        v[n++] = part_of(f->ids, n_ids * sizeof *f->ids);
+    if (text.n)
+        v[n++] = part_of(text.p, text.n);
+    if (payload % 8)
+        v[n++] = part_of(zeros, 8 - payload % 8);
+    return n;
+}
+
+int logits_write_frame(int fd, const struct logits_header *h, const struct frame *f, struct err *e) {
+    uint8_t head[LOGITS_FRAME_BYTES];
+    struct iovec v[4];
+    struct frame part = *f;
+    size_t row_bytes = columns(h, f->type) * sizeof *f->values;
+    uint32_t done = 0, most = row_bytes ? (uint32_t)(LOGITS_MAX_PAYLOAD / row_bytes) : f->rows;
+    do {
+        part.rows = f->rows - done < most ? f->rows - done : most;
+        part.pos = f->pos + done;
+        part.values = row_bytes ? f->values + done * columns(h, f->type) : NULL;
+        int n = logits_frame_pieces(h, &part, head, v, e);
+        if (n < 0 || writev_full(fd, v, n, e) != 0)
+            return -1;
+        done += part.rows;
+    } while (row_bytes && done < f->rows);
+    return 0;
+}
+
+/* ---- Reading ---- */
+
+struct logits_reader {
+    int fd;
+    char *name;
+    struct logits_header header;
+    uint64_t at;      // byte of the stream where the frame being read begins
+    uint8_t *payload; // [cap], with padding
+    size_t cap;
+    bool ended;
+};
+
+static int refuse(struct logits_reader *r, struct err *e, uint64_t byte, const char *what) {
+    return err_set(e, EXIT_DATA, "%s: %s: byte %" PRIu64, what, r->name, byte);
+}
+
+static bool all_zero(const uint8_t *p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (p[i])
+            return false;
+    return true;
+}
+
+static int check_header(struct logits_reader *r, const uint8_t *b, struct err *e) {
+    if (memcmp(b + H_MAGIC, magic, sizeof magic) != 0)
+        return refuse(r, e, H_MAGIC, "not a logits(5) stream");
+    if (get_u32(b + H_VERSION) != LOGITS_VERSION)
+        return refuse(r, e, H_VERSION, "a logits(5) stream of another version than 1");
+    if (get_u32(b + H_BYTES) != LOGITS_HEADER_BYTES)
+        return refuse(r, e, H_BYTES, "the stream header is not 256 bytes");
+    if (get_u32(b + H_VOCAB) == 0 || get_u32(b + H_VOCAB) > LOGITS_MAX_VOCAB)
+        return refuse(r, e, H_VOCAB, "the vocabulary size is not in 1 .. 16777216");
+    if (get_u32(b + H_HIDDEN) > LOGITS_MAX_HIDDEN)
+        return refuse(r, e, H_HIDDEN, "the hidden size is past 1048576");
+    if (get_u32(b + H_CONTEXT) == 0 || get_u32(b + H_CONTEXT) > LOGITS_MAX_CONTEXT)
+        return refuse(r, e, H_CONTEXT, "the context length is not in 1 .. 268435456");
+    if (get_u32(b + H_DTYPE) != DTYPE_F32)
+        return refuse(r, e, H_DTYPE, "the dtype of the logits is not f32 (1)");
+    if (get_u32(b + H_N_EOS) > LOGITS_MAX_EOS)
+        return refuse(r, e, H_N_EOS, "more than 8 EOS ids");
+    if (!memchr(b + H_ADDRESS, '\0', LOGITS_ADDRESS_BYTES))
+        return refuse(r, e, H_ADDRESS, "the return path's address does not end");
+    if (!all_zero(b + H_RESERVED, LOGITS_HEADER_BYTES - H_RESERVED))
+        return refuse(r, e, H_RESERVED, "reserved bytes are not zero");
+    return 0;
+}
+
+static int read_header(struct logits_reader *r, struct err *e) {
+    uint8_t b[LOGITS_HEADER_BYTES];
+    size_t got;
+    if (read_full(r->fd, b, sizeof b, &got, e) != 0)
+        return err_where(e, "%s", r->name);
+    if (got == 0)
+        return err_set(e, EXIT_DATA, "no input, not even a logits(5) header: %s", r->name);
+    if (got < sizeof magic || memcmp(b, magic, sizeof magic) != 0)
+        return refuse(r, e, H_MAGIC, "not a logits(5) stream");
+    if (got < sizeof b)
+        return refuse(r, e, got, "the stream was cut inside its header");
+    if (check_header(r, b, e) != 0)
+        return -1;
+    struct logits_header *h = &r->header;
+    *h = (struct logits_header){
+        .vocab_size = get_u32(b + H_VOCAB),
+        .hidden_dim = get_u32(b + H_HIDDEN),
+        .context = get_u32(b + H_CONTEXT),
+        .bos = (int32_t)get_u32(b + H_BOS),
+        .n_eos = get_u32(b + H_N_EOS),
+        .weights = get_u64(b + H_WEIGHTS),
+        .tokenizer = get_u64(b + H_TOKENIZER),
+    };
+    for (uint32_t i = 0; i < h->n_eos; i++)
+        h->eos[i] = (int32_t)get_u32(b + H_EOS + 4 * i);
+    memcpy(h->address, b + H_ADDRESS, sizeof h->address);
+    memcpy(h->nonce, b + H_NONCE, sizeof h->nonce);
+    r->at = LOGITS_HEADER_BYTES;
+    return 0;
+}
+
+struct logits_reader *logits_reader_new(int fd, const char *name, struct logits_header *h, struct err *e) {
+    struct logits_reader *r = xcalloc(1, sizeof *r);
+    r->fd = fd;
+    r->name = xstrdup(name);
+    if (read_header(r, e) != 0) {
+        logits_reader_free(r);
+        return NULL;
+    }
+    *h = r->header;
+    return r;
+}
+
+void logits_reader_free(struct logits_reader *r) {
+    if (!r)
+        return;
+    free(r->payload);
+    free(r->name);
+    free(r);
+}
+
+static enum frame_type type_of(const uint8_t *head) {
+    for (int t = FRAME_OPEN; t < N_FRAME_TYPES; t++)
+        if (memcmp(head + F_TYPE, frame_tag[t], 4) == 0)
+            return (enum frame_type)t;
+    return 0;
+}
+
+/* The frame header's numbers against the maxima and against each other; no memory has been taken yet. */
+static int check_frame(struct logits_reader *r, const uint8_t *head, struct frame *f, size_t *payload,
+                       struct err *e) {
+    *payload = 0;
+    *f = (struct frame){.type = type_of(head)};
+    f->seq = get_u32(head + F_SEQ);
+    f->pos = get_u32(head + F_POS);
+    f->rows = get_u32(head + F_ROWS);
+    f->n_ids = get_u32(head + F_IDS);
+    f->text.n = get_u32(head + F_TEXT);
+    if (f->type == 0)
+        return refuse(r, e, r->at + F_TYPE, "no such type of frame");
+    size_t n_columns = columns(&r->header, f->type), row_bytes = n_columns * sizeof(float);
+    if (f->type == FRAME_HIDDEN && n_columns == 0)
+        return refuse(r, e, r->at, "a frame of hidden states, of which the stream header says nothing");
+    if (n_columns ? f->rows == 0 || f->rows > LOGITS_MAX_PAYLOAD / row_bytes : f->rows != 0)
+        return refuse(r, e, r->at + F_ROWS, "the number of rows is out of bounds");
+    if (f->n_ids > (has_ids(f->type) ? TOKENS_MAX_SEQUENCE : 0))
+        return refuse(r, e, r->at + F_IDS, "the number of ids is out of bounds");
+    if (f->text.n > (has_text(f->type) ? TOKENS_MAX_TEXT : 0))
+        return refuse(r, e, r->at + F_TEXT, "the length of the text is out of bounds");
+    if ((uint64_t)f->pos + f->rows > r->header.context || (f->type == FRAME_OPEN && f->pos != 0))
+        return refuse(r, e, r->at + F_POS, "the position is out of bounds");
+    *payload = f->rows * row_bytes + f->n_ids * sizeof *f->ids + f->text.n;
+    if (get_u64(head + F_PAYLOAD) != *payload)
+        return refuse(r, e, r->at + F_PAYLOAD, "the payload's length is not that of its parts");
+    return 0;
+}
+
+/* n bytes into r->payload; memory is taken as they come. */
+static int read_payload(struct logits_reader *r, size_t n, struct err *e) {
+    size_t have = 0, got;
+    while (have < n) {
+        if (have == r->cap) {
+            size_t cap = r->cap < 1u << 20 ? 1u << 20 : 2 * r->cap;
+            r->payload = xreallocarray(r->payload, cap, 1);
+            r->cap = cap;
+        }
+        size_t part = n < r->cap ? n - have : r->cap - have;
+        if (read_full(r->fd, r->payload + have, part, &got, e) != 0)
+            return err_where(e, "%s", r->name);
+        have += got;
+        if (got < part)
+            return refuse(r, e, r->at + LOGITS_FRAME_BYTES + have, "the stream was cut inside a frame");
+    }
+    return 0;
+}
+
+/* Sets f's pointers into the payload, and checks what they point at. */
+static int open_payload(struct logits_reader *r, struct frame *f, size_t payload, size_t padded,
+                        struct err *e) {
+    uint64_t start = r->at + LOGITS_FRAME_BYTES;
+    if (columns(&r->header, f->type))
+        f->values = (const float *)(const void *)r->payload;
+    f->ids = (const uint32_t *)(const void *)r->payload;
+    for (uint32_t i = 0; i < f->n_ids; i++)
+        if (f->ids[i] >= r->header.vocab_size)
+            return refuse(r, e, start + 4 * (uint64_t)i, "a token id is outside the vocabulary");
+    size_t text_at = f->n_ids * sizeof *f->ids;
+    f->text.p = f->text.n ? (const char *)r->payload + text_at : "";
+    if (utf8_valid(f->text.p, f->text.n) != f->text.n)
+        return refuse(r, e, start + text_at, "the text is not UTF-8");
+    if (memchr(f->text.p, '\n', f->text.n)) // it would end its line of tokens(5) and begin another
+        return refuse(r, e, start + text_at, "a newline in the text");
+    if (padded > payload && !all_zero(r->payload + payload, padded - payload))
+        return refuse(r, e, start + payload, "the padding is not zero");
+    return 0;
+}
+
+int logits_next(struct logits_reader *r, struct frame *f, struct err *e) {
+    uint8_t head[LOGITS_FRAME_BYTES];
+    size_t got, payload;
+    if (r->ended)
+        return 0;
+    if (read_full(r->fd, head, sizeof head, &got, e) != 0)
+        return err_where(e, "%s", r->name);
+    if (got < sizeof head)
+        return refuse(r, e, r->at + got, got ? "the stream was cut inside a frame" : "the stream was cut");
+    if (check_frame(r, head, f, &payload, e) != 0)
+        return -1;
+    size_t padded = (payload + 7) & ~(size_t)7;
+    if (read_payload(r, padded, e) != 0 || open_payload(r, f, payload, padded, e) != 0)
+        return -1;
+    r->at += LOGITS_FRAME_BYTES + padded;
+    r->ended = f->type == FRAME_END;
+    return !r->ended;
+}
