@@ -33,12 +33,19 @@ const struct spec *model_spec(const struct model *m);
 const struct weights *model_weights(const struct model *m);
 size_t model_context(const struct model *m);
 struct pool *model_pool(const struct model *m);
+size_t model_kv_bytes(const struct model *m); // memory taken for KV so far
 
 /* Sequences: slots 0 .. max_sequences - 1, all free at first. Their KV lives in pages that forks share. */
 void model_seq_clear(struct model *m, size_t slot);                           // frees its pages
 void model_seq_truncate(struct model *m, size_t slot, size_t len);            // forgets positions >= len
 void model_seq_fork(struct model *m, size_t slot, size_t from, size_t len);   // slot (free) = from's first len positions
 size_t model_seq_len(const struct model *m, size_t slot);
+
+/* Says that slot will have len positions once all of what is now asked for has been fed, in several calls of
+ * model_forward. Rotations that depend on the length (dynamic, longrope) are then the same however it is cut;
+ * without it, each call counts as all there is. Keys turned for another length are computed anew, so that a
+ * result is always that of one forward over the whole sequence. Truncating takes it back. */
+void model_seq_expect(struct model *m, size_t slot, size_t len);
 
 /* One row of the flat batch. Rows of one slot stand in order of pos and continue its length without a gap; rows of
  * different slots may mix. */

@@ -1,0 +1,258 @@
+/* The forward pass, for every family, over a flat batch of rows {slot, pos, id}.
+ *
+ * Read `forward` from its top: embed; then for each layer norm, q k v, rotate, store, attend, add, norm, FFN, add; then the
+ * head. What a family does not have is switched off in struct spec, where each field names a model that has it.
+ *
+ * Each row's result is a function of its sequence alone: every kernel sums in an order that does not depend on the other
+ * rows, and experts add to a row in the order of their numbers. No memory is taken here.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <math.h>
+
+#include "model/internal.h"
+
+/* Row `row` of a table [n, dim] in the file's type -> out [dim] f32. */
+static void look_up(float *out, const struct mat *table, size_t row, float scale) {
+    const unsigned char *p = table->data;
+    size_t n = table->n_in;
+    for (size_t i = 0; i < n; i++) {
+        uint16_t half;
+        if (table->dtype == DT_F32) {
+            memcpy(&out[i], p + 4 * (row * n + i), 4);
+        } else {
+            memcpy(&half, p + 2 * (row * n + i), 2);
+            out[i] = table->dtype == DT_BF16 ? f32_from_bf16(half) : f32_from_f16(half);
+        }
+        out[i] *= scale;
+    }
+}
+
+static void add(float *y, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) W^T + bias */
+static void apply_linear(struct model *m, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
+                         const struct linear *l) {
+    matmul(m->pool, y, ldy, x, ldx, n_rows, &l->w, l->bias, m->precise, m->ws.scratch);
+}
+
+/* y [n_rows, n] = norm(x); x and y may be the same. */
+static void apply_norm(const struct spec *s, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+                       const struct norm *norm) {
+    if (s->norm == NORM_LAYER)
+        layernorm(y, ldy, x, ldx, n_rows, n, norm->weight, norm->bias, s->norm_eps);
+    else
+        rmsnorm(y, ldy, x, ldx, n_rows, n, norm->weight, s->norm_offset, s->norm_eps);
+}
+
+/* What depends on rows and positions only, once for all layers: angles, and how far each row sees. */
+static void prepare(struct model *m, const struct row *rows, size_t n_rows) {
+    struct workspace *ws = &m->ws;
+    for (size_t i = 0; i < n_rows; i++) {
+        const struct slot *slot = &m->slots[rows[i].slot];
+        for (size_t r = 0; r < m->spec.n_ropes; r++) {
+            const struct rope *rope = &m->ropes[r];
+            rope_angles(rope, slot->variant[r], rows[i].pos, ws->cosines[r] + i * rope->half,
+                        ws->sines[r] + i * rope->half);
+        }
+        for (size_t g = 0; g < m->kv.n_groups; g++) {
+            uint32_t pos = rows[i].pos, window = (uint32_t)m->kv.groups[g].window;
+            uint32_t first = window > 0 && pos >= window ? pos - window + 1 : 0;
+            ws->attn_rows[g][i] = (struct attn_row){slot->kv.tables[g], first, pos};
+        }
+    }
+}
+
+/* x [n_rows, hidden_dim] = the rows' embeddings */
+static void embed(struct model *m, const struct row *rows, size_t n_rows) {
+    const struct spec *s = &m->spec;
+    float scale = s->embed_scale > 0 ? s->embed_scale : 1;
+    for (size_t i = 0; i < n_rows; i++) {
+        float *x = m->ws.x + i * s->hidden_dim;
+        look_up(x, &m->layers.embed.w, rows[i].id, scale);
+        if (s->learned_pos) {
+            look_up(m->ws.y, &m->layers.positions.w, rows[i].pos, 1);
+            add(x, m->ws.y, s->hidden_dim);
+        }
+    }
+}
+
+/* q and k in qkv [n_rows, qkv_dim]: each head normed by itself, or all heads of a row at once. */
+static void norm_qk(struct model *m, const struct layer *layer, size_t n_rows, size_t qkv_dim) {
+    const struct spec *s = &m->spec;
+    size_t q_dim = s->n_heads * s->head_dim;
+    for (size_t i = 0; i < n_rows; i++) {
+        float *q = m->ws.qkv + i * qkv_dim, *k = q + q_dim;
+        if (s->qk_norm == QK_NORM_ALL) {
+            apply_norm(s, q, q_dim, q, q_dim, 1, q_dim, &layer->q_norm);
+            apply_norm(s, k, q_dim, k, q_dim, 1, s->n_kv_heads * s->head_dim, &layer->k_norm);
+        } else {
+            apply_norm(s, q, s->head_dim, q, s->head_dim, s->n_heads, s->head_dim, &layer->q_norm);
+            apply_norm(s, k, s->head_dim, k, s->head_dim, s->n_kv_heads, s->head_dim, &layer->k_norm);
+        }
+    }
+}
+
+/* q and k in qkv [n_rows, qkv_dim], which lie side by side, turned by each row's angles. */
+static void rotate_qk(struct model *m, size_t which, size_t n_rows, size_t qkv_dim) {
+    const struct spec *s = &m->spec;
+    size_t half = m->ropes[which].half;
+    for (size_t i = 0; i < n_rows; i++)
+        rope(m->ws.qkv + i * qkv_dim, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half, m->ws.cosines[which] + i * half,
+             m->ws.sines[which] + i * half);
+}
+
+/* y [n_rows, hidden_dim] = attention over h [n_rows, hidden_dim] and what is in the pages */
+static void attend(struct model *m, size_t l, float *y, const float *h, size_t n_rows) {
+    const struct spec *s = &m->spec;
+    const struct layer *layer = &m->layers.layers[l];
+    const struct layer_spec *kind = &s->layers[l];
+    const struct kv_layer kv = kv_layer(&m->kv, l);
+    const struct attn_row *rows = m->ws.attn_rows[m->kv.group_of[l]];
+    size_t dim = s->hidden_dim, q_dim = s->n_heads * s->head_dim, kv_dim = s->n_kv_heads * s->head_dim;
+    size_t qkv_dim = q_dim + 2 * kv_dim;
+    float *q = m->ws.qkv, *k = q + q_dim, *v = k + kv_dim; // each with stride qkv_dim
+
+    apply_linear(m, q, qkv_dim, h, dim, n_rows, &layer->qkv[0]);
+    if (!s->fused_qkv) {
+        apply_linear(m, k, qkv_dim, h, dim, n_rows, &layer->qkv[1]);
+        apply_linear(m, v, qkv_dim, h, dim, n_rows, &layer->qkv[2]);
+    }
+    if (s->qk_norm != QK_NORM_NONE)
+        norm_qk(m, layer, n_rows, qkv_dim);
+    if (s->n_ropes > 0 && !kind->no_rope)
+        rotate_qk(m, kind->sliding && s->n_ropes > 1, n_rows, qkv_dim);
+    kv_store(&kv, rows, n_rows, k, qkv_dim, v, qkv_dim);
+    attention(m->pool, &kv, rows, n_rows, m->ws.attn, q_dim, q, qkv_dim, s->n_heads, s->attn_scale, s->attn_softcap,
+              m->ws.scratch);
+    apply_linear(m, y, dim, m->ws.attn, q_dim, n_rows, &layer->o);
+}
+
+/* y [n_rows, hidden_dim] = down(act(gate(h)) * up(h)), or down(act(up(h))); in is gate and up, or the one there is. */
+static void ffn(struct model *m, float *y, const float *h, size_t n_rows, const struct linear in[2],
+                const struct linear *down, size_t ffn_dim) {
+    const struct spec *s = &m->spec;
+    size_t dim = s->hidden_dim, ld = 2 * ffn_dim;
+    float *gate = m->ws.ffn, *up = gate + ffn_dim; // each with stride ld
+
+    apply_linear(m, gate, ld, h, dim, n_rows, &in[0]);
+    if (in[0].w.n_out == ffn_dim && !s->ungated)
+        apply_linear(m, up, ld, h, dim, n_rows, &in[1]);
+    if (s->ungated)
+        activate(s->act, gate, ld, n_rows, ffn_dim);
+    else
+        activate_mul(s->act, gate, ld, up, ld, n_rows, ffn_dim);
+    apply_linear(m, y, dim, gate, ld, n_rows, down);
+}
+
+/* The experts of one row: the n_experts_used largest of logits [n_experts], ties to the smaller number, weighted by the
+ * softmax over all experts; renormalised so that the weights sum to 1, unless the model says not to. */
+static void choose_experts(const struct spec *s, float *logits, uint32_t *chosen, float *weight) {
+    float max = logits[0], sum = 0, kept = 0;
+    for (size_t x = 1; x < s->n_experts; x++)
+        max = logits[x] > max ? logits[x] : max;
+    for (size_t x = 0; x < s->n_experts; x++)
+        sum += logits[x] = expf(logits[x] - max);
+    for (size_t k = 0; k < s->n_experts_used; k++) {
+        size_t best = 0;
+        for (size_t x = 1; x < s->n_experts; x++)
+            best = logits[x] > logits[best] ? x : best;
+        chosen[k] = (uint32_t)best;
+        kept += weight[k] = logits[best] / sum;
+        logits[best] = -1;
+    }
+    for (size_t k = 0; k < s->n_experts_used && !s->no_renormalise; k++)
+        weight[k] /= kept;
+}
+
+/* y [n_rows, hidden_dim] = the chosen experts' weighted sum. Rows are grouped by expert, so that the weights of each expert
+ * that the batch uses are read once, and no others. */
+static void mixture(struct model *m, const struct layer *layer, float *y, const float *h, size_t n_rows) {
+    const struct spec *s = &m->spec;
+    struct workspace *ws = &m->ws;
+    size_t dim = s->hidden_dim, used = s->n_experts_used;
+
+    apply_linear(m, ws->router, s->n_experts, h, dim, n_rows, &layer->router);
+    for (size_t i = 0; i < n_rows; i++)
+        choose_experts(s, ws->router + i * s->n_experts, ws->expert_of + i * used, ws->expert_weight + i * used);
+    memset(y, 0, n_rows * dim * sizeof *y);
+    for (size_t x = 0; x < s->n_experts; x++) {
+        size_t n = 0;
+        for (size_t c = 0; c < n_rows * used; c++) {
+            if (ws->expert_of[c] != x)
+                continue;
+            memcpy(ws->expert_in + n * dim, h + c / used * dim, dim * sizeof *h);
+            ws->expert_row[n++] = (uint32_t)c;
+        }
+        if (n == 0)
+            continue;
+        const struct linear *expert = layer->experts + 3 * x;
+        ffn(m, ws->expert_out, ws->expert_in, n, expert, &expert[2], s->expert_ffn_dim);
+        for (size_t i = 0; i < n; i++) {
+            size_t c = ws->expert_row[i];
+            add_scaled(y + c / used * dim, dim, ws->expert_out + i * dim, dim, 1, dim, ws->expert_weight[c]);
+        }
+    }
+}
+
+/* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] of the rows that want them */
+static void head(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden) {
+    const struct spec *s = &m->spec;
+    float *h = m->ws.h;
+    size_t dim = s->hidden_dim, n = 0;
+
+    for (size_t i = 0; i < n_rows; i++)
+        if (rows[i].want)
+            apply_norm(s, h + n++ * dim, dim, m->ws.x + i * dim, dim, 1, dim, &m->layers.final_norm);
+    if (n == 0)
+        return;
+    if (hidden)
+        memcpy(hidden, h, n * dim * sizeof *h);
+    if (!logits)
+        return;
+    apply_linear(m, logits, s->vocab_size, h, dim, n, &m->layers.head);
+    for (size_t i = 0; i < n * s->vocab_size && s->logit_divisor > 0; i++)
+        logits[i] /= s->logit_divisor;
+    if (s->logit_softcap > 0)
+        softcap(logits, n * s->vocab_size, s->logit_softcap);
+}
+
+void forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden) {
+    const struct spec *s = &m->spec;
+    float *x = m->ws.x, *h = m->ws.h, *y = m->ws.y; // [n_rows, hidden_dim]
+    size_t dim = s->hidden_dim;
+    float add_scale = s->residual_scale > 0 ? s->residual_scale : 1;
+
+    prepare(m, rows, n_rows);
+    embed(m, rows, n_rows);
+    for (size_t l = 0; l < s->n_layers; l++) {
+        const struct layer *layer = &m->layers.layers[l];
+
+        const float *in = x; // what the block reads: the residual itself where there is no norm
+        if (layer->attn_norm.weight) {
+            apply_norm(s, h, dim, x, dim, n_rows, dim, &layer->attn_norm);
+            in = h;
+        }
+        attend(m, l, y, in, n_rows);
+        if (layer->attn_post_norm.weight)
+            apply_norm(s, y, dim, y, dim, n_rows, dim, &layer->attn_post_norm);
+        add_scaled(x, dim, y, dim, n_rows, dim, add_scale);
+
+        if (!s->parallel) // else the FFN reads h, what attention read
+            in = x;
+        if (layer->ffn_norm.weight) {
+            apply_norm(s, h, dim, x, dim, n_rows, dim, &layer->ffn_norm);
+            in = h;
+        }
+        if (layer->experts)
+            mixture(m, layer, y, in, n_rows);
+        else
+            ffn(m, y, in, n_rows, layer->ffn_in, &layer->down, s->ffn_dim);
+        if (layer->ffn_post_norm.weight)
+            apply_norm(s, y, dim, y, dim, n_rows, dim, &layer->ffn_post_norm);
+        add_scaled(x, dim, y, dim, n_rows, dim, add_scale);
+    }
+    head(m, rows, n_rows, logits, hidden);
+}

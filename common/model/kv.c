@@ -1,0 +1,221 @@
+/* Paged KV memory: see kv.h. Nothing here knows about threads: the owner of the model calls it between forwards.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#define _DEFAULT_SOURCE // MAP_ANONYMOUS, MAP_NORESERVE: in POSIX only since 2024
+#include "model/kv.h"
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+enum { CHUNK_BYTES = 4 << 20 };
+
+static size_t pages_for(size_t positions) {
+    return (positions + KV_PAGE - 1) / KV_PAGE;
+}
+
+static int group_init(struct kv_group *g, size_t layer_bytes, size_t max_pages, struct err *e) {
+    g->layer_bytes = layer_bytes;
+    g->max_pages = max_pages;
+    size_t bytes;
+    if (!mul_size(layer_bytes, g->n_layers, &g->page_bytes) || !mul_size(g->page_bytes, max_pages, &bytes) ||
+        max_pages >= KV_NO_PAGE)
+        return err_set(e, EXIT_SYSTEM, "KV for %zu pages of %zu bytes is past what can be addressed", max_pages,
+                       g->page_bytes);
+    void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED)
+        return err_errno(e, EXIT_SYSTEM, "cannot reserve %zu bytes of addresses for KV", bytes);
+    g->base = p;
+    g->refs = xcalloc(max_pages, sizeof *g->refs);
+    g->free = xcalloc(max_pages, sizeof *g->free);
+    return 0;
+}
+
+int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_t max_sequences, size_t max_rows,
+            struct err *e) {
+    *kv = (struct kv){.n_heads = s->n_kv_heads, .head_dim = s->head_dim, .f32 = f32};
+    kv->table_size = pages_for(context);
+    kv->group_of = xcalloc(s->n_layers, sizeof *kv->group_of);
+    kv->index_of = xcalloc(s->n_layers, sizeof *kv->index_of);
+    for (size_t l = 0; l < s->n_layers; l++) {
+        size_t window = s->layers[l].window < context ? s->layers[l].window : 0, g = 0;
+        while (g < kv->n_groups && kv->groups[g].window != window)
+            g++;
+        if (g == KV_MAX_GROUPS)
+            return err_set(e, EXIT_BUG, "more than %d kinds of windows", KV_MAX_GROUPS);
+        kv->n_groups = g == kv->n_groups ? g + 1 : kv->n_groups;
+        kv->groups[g].window = window;
+        kv->group_of[l] = (uint8_t)g;
+        kv->index_of[l] = (uint32_t)kv->groups[g].n_layers++;
+    }
+    for (size_t i = 0; i < kv->n_groups; i++) {
+        struct kv_group *g = &kv->groups[i];
+        size_t seq_pages = kv->table_size, n;
+        // The window, the page kept beside it, the rows of one forward, and both ends within a page.
+        if (g->window > 0 && pages_for(g->window) + pages_for(max_rows) + 3 < seq_pages)
+            seq_pages = pages_for(g->window) + pages_for(max_rows) + 3;
+        if (!mul_size(seq_pages, max_sequences, &n))
+            n = SIZE_MAX;
+        if (group_init(g, kv_page_bytes(kv->n_heads, kv->head_dim, f32), n, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+void kv_free(struct kv *kv) {
+    for (size_t i = 0; i < kv->n_groups; i++) {
+        struct kv_group *g = &kv->groups[i];
+        if (g->base)
+            munmap(g->base, g->page_bytes * g->max_pages);
+        free(g->refs);
+        free(g->free);
+    }
+    free(kv->group_of);
+    free(kv->index_of);
+    *kv = (struct kv){0};
+}
+
+struct kv_layer kv_layer(const struct kv *kv, size_t layer) {
+    const struct kv_group *g = &kv->groups[kv->group_of[layer]];
+    return (struct kv_layer){.base = g->base + kv->index_of[layer] * g->layer_bytes,
+                             .page_stride = g->page_bytes,
+                             .n_kv_heads = kv->n_heads,
+                             .head_dim = kv->head_dim,
+                             .f32 = kv->f32};
+}
+
+size_t kv_bytes(const struct kv *kv) {
+    size_t sum = 0;
+    for (size_t i = 0; i < kv->n_groups; i++)
+        sum += kv->groups[i].n_pages * kv->groups[i].page_bytes;
+    return sum;
+}
+
+/* ---- pages ---- */
+
+/* Makes a chunk of reserved addresses usable. */
+static int grow(struct kv_group *g, struct err *e) {
+    size_t more = CHUNK_BYTES / g->page_bytes;
+    more = more > 0 ? more : 1;
+    more = more < g->max_pages - g->n_pages ? more : g->max_pages - g->n_pages;
+    if (more == 0)
+        return err_set(e, EXIT_SYSTEM, "all %zu KV pages are in use", g->max_pages);
+    // From the start: pages are no multiple of the system's, and what is usable already stays as it is.
+    if (mprotect(g->base, (g->n_pages + more) * g->page_bytes, PROT_READ | PROT_WRITE) != 0)
+        return err_errno(e, EXIT_SYSTEM, "no memory for %zu bytes of KV", more * g->page_bytes);
+    for (size_t i = more; i-- > 0;)
+        g->free[g->n_free++] = (uint32_t)(g->n_pages + i);
+    g->n_pages += more;
+    return 0;
+}
+
+static int page_new(struct kv_group *g, uint32_t *page, struct err *e) {
+    if (g->n_free == 0 && grow(g, e) != 0)
+        return -1;
+    *page = g->free[--g->n_free];
+    g->refs[*page] = 1;
+    return 0;
+}
+
+static void page_drop(struct kv_group *g, uint32_t *entry) {
+    if (*entry != KV_NO_PAGE && --g->refs[*entry] == 0)
+        g->free[g->n_free++] = *entry;
+    *entry = KV_NO_PAGE;
+}
+
+/* ---- sequences ---- */
+
+void kv_seq_init(const struct kv *kv, struct kv_seq *q) {
+    *q = (struct kv_seq){0};
+    for (size_t i = 0; i < kv->n_groups; i++) {
+        q->tables[i] = xreallocarray(NULL, kv->table_size, sizeof *q->tables[i]);
+        memset(q->tables[i], 0xff, kv->table_size * sizeof *q->tables[i]); // KV_NO_PAGE
+    }
+}
+
+void kv_seq_free(struct kv_seq *q) {
+    for (size_t i = 0; i < KV_MAX_GROUPS; i++)
+        free(q->tables[i]);
+    *q = (struct kv_seq){0};
+}
+
+/* A page of our own in place of a shared one. */
+static int unshare(struct kv_group *g, uint32_t *entry, struct err *e) {
+    uint32_t mine;
+    if (g->refs[*entry] == 1)
+        return 0;
+    if (page_new(g, &mine, e) != 0)
+        return -1;
+    memcpy(g->base + mine * g->page_bytes, g->base + *entry * g->page_bytes, g->page_bytes);
+    page_drop(g, entry);
+    *entry = mine;
+    return 0;
+}
+
+int kv_extend(struct kv *kv, struct kv_seq *q, size_t from, size_t to, struct err *e) {
+    for (size_t i = 0; i < kv->n_groups; i++) {
+        struct kv_group *g = &kv->groups[i];
+        for (size_t p = from / KV_PAGE; p < pages_for(to); p++) {
+            uint32_t *entry = &q->tables[i][p];
+            if (*entry != KV_NO_PAGE) {
+                if (unshare(g, entry, e) != 0)
+                    return -1;
+                continue;
+            }
+            if (page_new(g, entry, e) != 0)
+                return -1;
+            q->end[i] = p + 1 > q->end[i] ? p + 1 : q->end[i];
+        }
+    }
+    return 0;
+}
+
+/* The first table entry that a query at position pos reads. */
+static size_t first_seen(const struct kv_group *g, size_t pos) {
+    return g->window > 0 && pos >= g->window ? (pos - g->window + 1) / KV_PAGE : 0;
+}
+
+void kv_retire(struct kv *kv, struct kv_seq *q, size_t len) {
+    for (size_t i = 0; i < kv->n_groups; i++) {
+        size_t keep = first_seen(&kv->groups[i], len);
+        for (; q->first[i] + 1 < keep; q->first[i]++)
+            page_drop(&kv->groups[i], &q->tables[i][q->first[i]]);
+    }
+}
+
+static bool still_there(const struct kv *kv, const struct kv_seq *q, size_t len) {
+    for (size_t i = 0; i < kv->n_groups; i++)
+        if (first_seen(&kv->groups[i], len) < q->first[i])
+            return false;
+    return true;
+}
+
+bool kv_truncate(struct kv *kv, struct kv_seq *q, size_t len) {
+    bool there = still_there(kv, q, len);
+    if (!there)
+        len = 0;
+    for (size_t i = 0; i < kv->n_groups; i++) {
+        while (q->end[i] > pages_for(len))
+            page_drop(&kv->groups[i], &q->tables[i][--q->end[i]]);
+        if (len == 0)
+            q->first[i] = 0;
+    }
+    return there;
+}
+
+bool kv_fork(struct kv *kv, struct kv_seq *to, const struct kv_seq *from, size_t len) {
+    if (!still_there(kv, from, len))
+        return false;
+    for (size_t i = 0; i < kv->n_groups; i++) {
+        to->first[i] = from->first[i];
+        to->end[i] = pages_for(len);
+        for (size_t p = to->first[i]; p < to->end[i]; p++) {
+            to->tables[i][p] = from->tables[i][p];
+            kv->groups[i].refs[to->tables[i][p]]++;
+        }
+    }
+    return true;
+}
+
+void kv_clear(struct kv *kv, struct kv_seq *q) {
+    kv_truncate(kv, q, 0);
+}

@@ -1,0 +1,265 @@
+/* Tensors -> layers: each name that the family's row gives is looked up, and its shape and type checked against the
+ * spec. Nothing is copied but vectors (a few KiB a layer) and GPT-2's matrices, which are stored transposed.
+ *
+ * All that is wrong is told at once: one missing tensor is often the first of many, and the names show which key
+ * of config.json is at odds with the file.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "model/family.h"
+#include "model/layers.h"
+
+enum { MAX_NAMED = 8, NAME_BYTES = 256 };
+
+struct loader {
+    struct layers *m;
+    const struct spec *s;
+    const struct names *names;
+    const char *prefix;
+    const struct weights *w;
+    struct buf wrong; // what is missing or misshapen
+    size_t n_wrong;
+};
+
+/* Writes the tensor's name: '#' is the layer, '@' the expert. */
+static void expand(char out[NAME_BYTES], const char *prefix, const char *name, size_t layer, size_t expert,
+                   const char *ending) {
+    size_t n = (size_t)snprintf(out, NAME_BYTES, "%s", prefix);
+    for (; *name && n < NAME_BYTES - 40; name++) {
+        if (*name == '#' || *name == '@')
+            n += (size_t)snprintf(out + n, NAME_BYTES - n, "%zu", *name == '#' ? layer : expert);
+        else
+            out[n++] = *name;
+    }
+    snprintf(out + n, NAME_BYTES - n, "%s", ending);
+}
+
+static void PRINTF_LIKE(2, 3) wrong(struct loader *l, const char *fmt, ...) {
+    char line[2 * NAME_BYTES];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof line, fmt, ap);
+    va_end(ap);
+    if (l->n_wrong++ < MAX_NAMED)
+        buf_fmt(&l->wrong, "%s%s", l->n_wrong > 1 ? "; " : "", line);
+}
+
+/* The tensor [n0, n1] (n1 0: a vector) of a type that kernels read, or NULL with what is wrong noted. */
+static const struct tensor *need(struct loader *l, const char *name, size_t n0, size_t n1) {
+    const struct tensor *t = weights_find(l->w, name);
+    char expected[64], shape[200];
+    if (n1 > 0)
+        snprintf(expected, sizeof expected, "[%zu, %zu]", n0, n1);
+    else
+        snprintf(expected, sizeof expected, "[%zu]", n0);
+    if (!t) {
+        wrong(l, "%s is missing (%s expected)", name, expected);
+        return NULL;
+    }
+    l->m->used[t - l->w->tensors] = true;
+    size_t n_dims = n1 > 0 ? 2 : 1;
+    if (t->n_dims != n_dims || t->shape[0] != n0 || (n1 > 0 && t->shape[1] != n1)) {
+        wrong(l, "%s is %s, not %s", name, tensor_shape_text(t, shape), expected);
+        return NULL;
+    }
+    if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16) {
+        wrong(l, "%s is of type %s, not F32, F16 or BF16", name, dtype_name(t->dtype));
+        return NULL;
+    }
+    return t;
+}
+
+static const float *vector(struct loader *l, const char *name, size_t n) {
+    const struct tensor *t = need(l, name, n, 0);
+    if (!t)
+        return NULL;
+    float *v = arena_alloc(&l->m->mem, n * sizeof *v);
+    for (size_t i = 0; i < n; i++)
+        v[i] = (float)dtype_value(t->dtype, t->data, i);
+    return v;
+}
+
+/* A private copy of t [n_in, n_out] as [n_out, n_in]: kernels read a weight's inputs side by side. In blocks, so that
+ * both sides stay in cache. */
+static const void *transpose(struct layers *m, const struct tensor *t, size_t n_in, size_t n_out) {
+    enum { BLOCK = 32 };
+    size_t size = dtype_bits(t->dtype) / 8;
+    const unsigned char *from = t->data;
+    unsigned char *to = xaligned(64, (size_t)t->n_bytes);
+    m->transposed = xreallocarray(m->transposed, m->n_transposed + 1, sizeof *m->transposed);
+    m->transposed[m->n_transposed++] = to;
+    for (size_t i0 = 0; i0 < n_in; i0 += BLOCK)
+        for (size_t o0 = 0; o0 < n_out; o0 += BLOCK)
+            for (size_t i = i0; i < n_in && i < i0 + BLOCK; i++)
+                for (size_t o = o0; o < n_out && o < o0 + BLOCK; o++)
+                    memcpy(to + (o * n_in + i) * size, from + (i * n_out + o) * size, size);
+    return to;
+}
+
+/* The matrix [n_out, n_in] and its bias. */
+static struct linear linear(struct loader *l, const char *name, size_t layer, size_t expert, size_t n_out, size_t n_in,
+                            bool bias) {
+    char full[NAME_BYTES];
+    struct linear y = {{NULL, DT_F32, n_out, n_in}, NULL};
+    expand(full, l->prefix, name, layer, expert, ".weight");
+    const struct tensor *t = l->s->transposed ? need(l, full, n_in, n_out) : need(l, full, n_out, n_in);
+    if (t) {
+        y.w.dtype = t->dtype;
+        y.w.data = l->s->transposed ? transpose(l->m, t, n_in, n_out) : t->data;
+    }
+    expand(full, l->prefix, name, layer, expert, ".bias");
+    if (bias)
+        y.bias = vector(l, full, n_out);
+    return y;
+}
+
+/* A table of rows that are looked up, never transposed. */
+static struct linear table(struct loader *l, const char *prefix, const char *name, size_t n_out, size_t n_in) {
+    char full[NAME_BYTES];
+    expand(full, prefix, name, 0, 0, ".weight");
+    const struct tensor *t = need(l, full, n_out, n_in);
+    return (struct linear){{t ? t->data : NULL, t ? t->dtype : DT_F32, n_out, n_in}, NULL};
+}
+
+static struct norm norm(struct loader *l, bool there, const char *name, size_t layer, size_t n) {
+    char full[NAME_BYTES];
+    struct norm y = {0};
+    if (!there || !name)
+        return y;
+    expand(full, l->prefix, name, layer, 0, ".weight");
+    y.weight = vector(l, full, n);
+    expand(full, l->prefix, name, layer, 0, ".bias");
+    if (l->s->norm == NORM_LAYER)
+        y.bias = vector(l, full, n);
+    return y;
+}
+
+static void load_attention(struct loader *l, struct layer *y, size_t i) {
+    const struct spec *s = l->s;
+    const struct names *n = l->names;
+    size_t q_dim = s->n_heads * s->head_dim, kv_dim = s->n_kv_heads * s->head_dim, dim = s->hidden_dim;
+    if (s->fused_qkv) {
+        y->qkv[0] = linear(l, n->qkv, i, 0, q_dim + 2 * kv_dim, dim, s->qkv_bias);
+    } else {
+        y->qkv[0] = linear(l, n->q, i, 0, q_dim, dim, s->qkv_bias);
+        y->qkv[1] = linear(l, n->k, i, 0, kv_dim, dim, s->qkv_bias);
+        y->qkv[2] = linear(l, n->v, i, 0, kv_dim, dim, s->qkv_bias);
+    }
+    y->q_norm = norm(l, s->qk_norm != QK_NORM_NONE, n->q_norm, i, s->qk_norm == QK_NORM_ALL ? q_dim : s->head_dim);
+    y->k_norm = norm(l, s->qk_norm != QK_NORM_NONE, n->k_norm, i, s->qk_norm == QK_NORM_ALL ? kv_dim : s->head_dim);
+    y->o = linear(l, n->o, i, 0, dim, q_dim, s->o_bias);
+}
+
+static void load_experts(struct loader *l, struct layer *y, size_t i) {
+    const struct spec *s = l->s;
+    const struct names *n = l->names;
+    size_t dim = s->hidden_dim, ffn = s->expert_ffn_dim;
+    y->router = linear(l, n->router, i, 0, s->n_experts, dim, false);
+    y->experts = arena_alloc(&l->m->mem, s->n_experts * 3 * sizeof *y->experts);
+    for (size_t x = 0; x < s->n_experts; x++) {
+        y->experts[3 * x] = linear(l, n->expert_gate, i, x, ffn, dim, false);
+        y->experts[3 * x + 1] = linear(l, n->expert_up, i, x, ffn, dim, false);
+        y->experts[3 * x + 2] = linear(l, n->expert_down, i, x, dim, ffn, false);
+    }
+}
+
+static void load_ffn(struct loader *l, struct layer *y, size_t i) {
+    const struct spec *s = l->s;
+    const struct names *n = l->names;
+    if (s->fused_gate) {
+        y->ffn_in[0] = linear(l, n->gate_up, i, 0, 2 * s->ffn_dim, s->hidden_dim, s->ffn_bias);
+    } else if (s->ungated) {
+        y->ffn_in[0] = linear(l, n->up, i, 0, s->ffn_dim, s->hidden_dim, s->ffn_bias);
+    } else {
+        y->ffn_in[0] = linear(l, n->gate, i, 0, s->ffn_dim, s->hidden_dim, s->ffn_bias);
+        y->ffn_in[1] = linear(l, n->up, i, 0, s->ffn_dim, s->hidden_dim, s->ffn_bias);
+    }
+    y->down = linear(l, n->down, i, 0, s->hidden_dim, s->ffn_dim, s->ffn_bias);
+}
+
+static void load_layer(struct loader *l, size_t i) {
+    const struct spec *s = l->s;
+    const struct names *n = l->names;
+    struct layer *y = &l->m->layers[i];
+    y->attn_norm = norm(l, !s->no_pre_norm, n->attn_norm, i, s->hidden_dim);
+    y->ffn_norm = norm(l, !s->no_pre_norm && !s->parallel, n->ffn_norm, i, s->hidden_dim);
+    y->attn_post_norm = norm(l, s->post_norm, n->attn_post_norm, i, s->hidden_dim);
+    y->ffn_post_norm = norm(l, s->post_norm, n->ffn_post_norm, i, s->hidden_dim);
+    load_attention(l, y, i);
+    if (s->n_experts > 0 && !s->layers[i].dense)
+        load_experts(l, y, i);
+    else
+        load_ffn(l, y, i);
+}
+
+static void load_head(struct loader *l) {
+    const struct spec *s = l->s;
+    char full[NAME_BYTES];
+    if (s->tied)
+        l->m->head = l->m->embed;
+    else
+        l->m->head = table(l, "", l->names->head, s->vocab_size, s->hidden_dim);
+    expand(full, "", l->names->head, 0, 0, ".bias");
+    if (s->head_bias)
+        l->m->head.bias = vector(l, full, s->vocab_size);
+}
+
+static bool ends_with(const char *name, const char *ending) {
+    size_t n = strlen(name), k = strlen(ending);
+    return n >= k && strcmp(name + n - k, ending) == 0;
+}
+
+static void warn_left_over(const struct loader *l, struct buf *warnings) {
+    size_t n = 0;
+    for (size_t i = 0; i < l->w->n_tensors; i++) {
+        const struct tensor *t = &l->w->tensors[i];
+        bool ignored = l->m->used[i];
+        for (const char *const *x = l->names->ignored; x && *x; x++)
+            ignored |= ends_with(t->name, *x);
+        if (!ignored && ++n <= MAX_NAMED)
+            buf_fmt(warnings, "tensor %s is left over: model type %s has no use for it: %s\n", t->name, l->s->model_type,
+                    l->w->files[t->file].path);
+    }
+    if (n > MAX_NAMED)
+        buf_fmt(warnings, "%zu more tensors are left over\n", n - MAX_NAMED);
+}
+
+int layers_load(struct layers *m, const struct spec *s, const struct weights *w, struct buf *warnings, struct err *e) {
+    *m = (struct layers){.layers = xcalloc(s->n_layers, sizeof *m->layers),
+                         .used = xcalloc(w->n_tensors + 1, sizeof *m->used)};
+    struct loader l = {.m = m, .s = s, .names = spec_family(s)->names, .w = w};
+    char full[NAME_BYTES];
+    expand(full, l.names->prefix, l.names->embed, 0, 0, ".weight");
+    l.prefix = weights_find(w, full) ? l.names->prefix : ""; // the hub has GPT-2 without "transformer."
+    expand(full, "", l.names->embed, 0, 0, ".weight");
+    if (!weights_find(w, full))
+        l.prefix = l.names->prefix;
+
+    m->embed = table(&l, l.prefix, l.names->embed, s->vocab_size, s->hidden_dim);
+    if (s->learned_pos)
+        m->positions = table(&l, l.prefix, l.names->positions, s->max_pos, s->hidden_dim);
+    for (size_t i = 0; i < s->n_layers; i++)
+        load_layer(&l, i);
+    m->final_norm = norm(&l, true, l.names->final_norm, 0, s->hidden_dim);
+    load_head(&l);
+
+    if (l.n_wrong > MAX_NAMED)
+        buf_fmt(&l.wrong, "; and %zu more", l.n_wrong - MAX_NAMED);
+    if (l.n_wrong > 0)
+        err_set(e, EXIT_DATA, "the tensors do not fit config.json: %s: %s", l.wrong.p, w->files[0].path);
+    warn_left_over(&l, warnings);
+    buf_free(&l.wrong);
+    return l.n_wrong > 0 ? -1 : 0;
+}
+
+void layers_free(struct layers *m) {
+    for (size_t i = 0; i < m->n_transposed; i++)
+        free(m->transposed[i]);
+    free(m->transposed);
+    free(m->layers);
+    free(m->used);
+    arena_free(&m->mem);
+    *m = (struct layers){0};
+}

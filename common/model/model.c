@@ -1,0 +1,305 @@
+/* A model and its sequences: see model.h.
+ *
+ * A slot remembers its ids. Where its keys are no longer there (a step back behind the window) or no longer fit
+ * (the rotation depends on the length, and that has passed its limit), model_forward computes them anew before it
+ * goes on, so a sequence's results are always those of one forward over all of it.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "model/model.h"
+
+#include <stdlib.h>
+
+#include "model/internal.h"
+
+/* ---- opening ---- */
+
+/* One allocation for all of the workspace: parts are first added up, then cut off. */
+struct carver {
+    unsigned char *base; // NULL: only add up
+    size_t used;
+    bool overflow;
+};
+
+static void *carve(struct carver *c, size_t count, size_t each, size_t size) {
+    size_t n = 0, end = 0;
+    c->overflow |= !mul_size(count, each, &n) || !mul_size(n, size, &n) || !add_size(n, 63, &n) ||
+                   !add_size(c->used, n & ~(size_t)63, &end);
+    void *p = c->base ? c->base + c->used : NULL;
+    c->used = c->overflow ? 0 : end;
+    return p;
+}
+
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+static void carve_workspace(struct model *m, struct carver *c) {
+    const struct spec *s = &m->spec;
+    struct workspace *ws = &m->ws;
+    size_t rows = m->max_rows, q_dim = s->n_heads * s->head_dim, kv_dim = s->n_kv_heads * s->head_dim;
+    size_t ffn_dim = s->n_experts > 0 ? larger(s->ffn_dim, s->expert_ffn_dim) : s->ffn_dim;
+    size_t most_in = larger(larger(s->hidden_dim, q_dim), ffn_dim);
+
+    ws->x = carve(c, rows, s->hidden_dim, sizeof(float));
+    ws->h = carve(c, rows, s->hidden_dim, sizeof(float));
+    ws->y = carve(c, rows, s->hidden_dim, sizeof(float));
+    ws->qkv = carve(c, rows, q_dim + 2 * kv_dim, sizeof(float));
+    ws->attn = carve(c, rows, q_dim, sizeof(float));
+    ws->ffn = carve(c, rows, 2 * ffn_dim, sizeof(float));
+    if (s->n_experts > 0) {
+        ws->router = carve(c, rows, s->n_experts, sizeof(float));
+        ws->expert_in = carve(c, rows, s->hidden_dim, sizeof(float));
+        ws->expert_out = carve(c, rows, s->hidden_dim, sizeof(float));
+        ws->expert_weight = carve(c, rows, s->n_experts_used, sizeof(float));
+        ws->expert_of = carve(c, rows, s->n_experts_used, sizeof(uint32_t));
+        ws->expert_row = carve(c, rows, 1, sizeof(uint32_t));
+    }
+    for (size_t r = 0; r < s->n_ropes; r++) {
+        ws->cosines[r] = carve(c, rows, m->ropes[r].half, sizeof(float));
+        ws->sines[r] = carve(c, rows, m->ropes[r].half, sizeof(float));
+    }
+    for (size_t g = 0; g < m->kv.n_groups; g++)
+        ws->attn_rows[g] = carve(c, rows, 1, sizeof(struct attn_row));
+    ws->scratch = carve(c, 1, larger(matmul_scratch(rows, most_in),
+                                     attention_scratch(pool_threads(m->pool), rows, s->n_heads, s->head_dim)), 1);
+}
+
+static int make_workspace(struct model *m, struct err *e) {
+    struct carver c = {0};
+    carve_workspace(m, &c);
+    if (c.overflow)
+        return err_set(e, EXIT_SYSTEM, "%zu rows at once are past what memory can hold", m->max_rows);
+    m->ws_memory = xaligned(64, c.used);
+    c = (struct carver){.base = m->ws_memory};
+    carve_workspace(m, &c);
+    m->replay = xcalloc(m->max_rows, sizeof *m->replay);
+    return 0;
+}
+
+/* Most positions of a sequence where the user does not say. Dynamic rotation has no end of its own. */
+static size_t own_limit(const struct spec *s) {
+    double limit = (double)s->max_pos;
+    if (s->n_ropes > 0 && s->ropes[0].kind == ROPE_DYNAMIC)
+        limit *= 4 * s->ropes[0].factor;
+    return limit < SPEC_MAX_CONTEXT ? (size_t)limit : SPEC_MAX_CONTEXT;
+}
+
+static int open_parts(struct model *m, const char *dir, const struct model_options *o, struct buf *warnings,
+                      struct err *e) {
+    if (spec_read(&m->spec, dir, warnings, e) != 0 || weights_open(&m->weights, dir, e) != 0 ||
+        layers_load(&m->layers, &m->spec, &m->weights, warnings, e) != 0)
+        return -1;
+    m->context = o->context > 0 ? o->context : own_limit(&m->spec);
+    if (m->context > SPEC_MAX_CONTEXT || (m->spec.learned_pos && m->context > m->spec.max_pos))
+        return err_set(e, EXIT_USAGE, "a context of %zu is more than the model's %zu positions: %s", m->context,
+                       m->spec.max_pos, dir);
+    for (size_t r = 0; r < m->spec.n_ropes; r++)
+        rope_init(&m->ropes[r], &m->spec.ropes[r], m->spec.max_pos);
+    m->pool = pool_new(o->n_threads, e);
+    if (!m->pool || kv_init(&m->kv, &m->spec, m->precise, m->context, m->max_sequences, m->max_rows, e) != 0)
+        return -1;
+    m->slots = xcalloc(m->max_sequences, sizeof *m->slots);
+    for (size_t i = 0; i < m->max_sequences; i++)
+        kv_seq_init(&m->kv, &m->slots[i].kv);
+    return make_workspace(m, e);
+}
+
+/* One warn for each line. */
+static void give_warnings(const struct buf *b) {
+    for (size_t at = 0, n; at < b->n; at += n + 1) {
+        const char *end = memchr(b->p + at, '\n', b->n - at);
+        n = end ? (size_t)(end - (b->p + at)) : b->n - at;
+        warn("%.*s", (int)n, b->p + at);
+    }
+}
+
+int model_open(struct model **out, const char *dir, const struct model_options *o, struct err *e) {
+    struct model *m = xcalloc(1, sizeof *m);
+    struct buf warnings = {0};
+    m->precise = o->precise;
+    m->max_sequences = o->max_sequences > 0 ? o->max_sequences : 1;
+    m->max_rows = o->max_rows > 0 ? o->max_rows : 1;
+    int rc = open_parts(m, dir, o, &warnings, e);
+    give_warnings(&warnings);
+    buf_free(&warnings);
+    if (rc != 0) {
+        model_close(m);
+        m = NULL;
+    }
+    *out = m;
+    return rc;
+}
+
+void model_close(struct model *m) {
+    if (!m)
+        return;
+    for (size_t i = 0; m->slots && i < m->max_sequences; i++) {
+        kv_seq_free(&m->slots[i].kv);
+        free(m->slots[i].ids);
+    }
+    free(m->slots);
+    free(m->replay);
+    free(m->ws_memory);
+    kv_free(&m->kv);
+    if (m->pool)
+        pool_free(m->pool);
+    for (size_t r = 0; r < SPEC_MAX_ROPES; r++)
+        rope_free(&m->ropes[r]);
+    layers_free(&m->layers);
+    weights_close(&m->weights);
+    spec_free(&m->spec);
+    free(m);
+}
+
+const struct spec *model_spec(const struct model *m) {
+    return &m->spec;
+}
+
+const struct weights *model_weights(const struct model *m) {
+    return &m->weights;
+}
+
+size_t model_context(const struct model *m) {
+    return m->context;
+}
+
+struct pool *model_pool(const struct model *m) {
+    return m->pool;
+}
+
+size_t model_kv_bytes(const struct model *m) {
+    return kv_bytes(&m->kv);
+}
+
+/* ---- sequences ---- */
+
+void model_seq_clear(struct model *m, size_t slot) {
+    model_seq_truncate(m, slot, 0);
+}
+
+void model_seq_truncate(struct model *m, size_t slot, size_t len) {
+    struct slot *s = &m->slots[slot];
+    s->expected = 0;
+    if (len >= s->len && len > 0)
+        return;
+    s->len = len;
+    if (len < s->kv_len || len == 0)
+        s->kv_len = kv_truncate(&m->kv, &s->kv, len) ? len : 0;
+}
+
+void model_seq_fork(struct model *m, size_t slot, size_t from, size_t len) {
+    struct slot *to = &m->slots[slot];
+    const struct slot *s = &m->slots[from];
+    len = len < s->len ? len : s->len;
+    model_seq_clear(m, slot);
+    if (len > to->ids_cap) {
+        to->ids = xreallocarray(to->ids, len, sizeof *to->ids);
+        to->ids_cap = len;
+    }
+    if (len > 0)
+        memcpy(to->ids, s->ids, len * sizeof *to->ids);
+    to->len = len;
+    memcpy(to->variant, s->variant, sizeof to->variant);
+    size_t kv_len = len < s->kv_len ? len : s->kv_len;
+    to->kv_len = kv_fork(&m->kv, &to->kv, &s->kv, kv_len) ? kv_len : 0;
+}
+
+size_t model_seq_len(const struct model *m, size_t slot) {
+    return m->slots[slot].len;
+}
+
+void model_seq_expect(struct model *m, size_t slot, size_t len) {
+    m->slots[slot].expected = len;
+}
+
+/* ---- forward ---- */
+
+/* How long the slot is after the rows: in order of pos, without a gap. 0 rows of it: its length. */
+static int check_rows(const struct model *m, const struct row *rows, size_t n_rows, struct err *e) {
+    if (n_rows > m->max_rows)
+        return err_set(e, EXIT_BUG, "%zu rows at once, of at most %zu", n_rows, m->max_rows);
+    for (size_t i = 0; i < n_rows; i++) {
+        const struct row *r = &rows[i];
+        if (r->slot >= m->max_sequences)
+            return err_set(e, EXIT_BUG, "slot %u of %zu", r->slot, m->max_sequences);
+        size_t len = m->slots[r->slot].len;
+        for (size_t k = i; k-- > 0;) // rows of one slot stand together or near
+            if (rows[k].slot == r->slot) {
+                len = rows[k].pos + (size_t)1;
+                break;
+            }
+        if (r->id >= m->spec.vocab_size)
+            return err_set(e, EXIT_DATA, "id %u is outside the vocabulary of %zu", r->id, m->spec.vocab_size);
+        if (r->pos != len)
+            return err_set(e, EXIT_DATA, "position %u does not follow the sequence's %zu", r->pos, len);
+        if (r->pos >= m->context)
+            return err_set(e, EXIT_DATA, "position %u is past the context of %zu", r->pos, m->context);
+    }
+    return 0;
+}
+
+static int grow_ids(struct slot *s, size_t len, size_t context) {
+    if (len > s->ids_cap) {
+        size_t cap = larger(len, s->ids_cap * 2);
+        s->ids_cap = larger(len, cap < context ? cap : context);
+        s->ids = xreallocarray(s->ids, s->ids_cap, sizeof *s->ids);
+    }
+    return 0;
+}
+
+/* Computes the keys of the ids that the slot has, but whose keys are not there. */
+static int replay(struct model *m, size_t slot, struct err *e) {
+    struct slot *s = &m->slots[slot];
+    while (s->kv_len < s->len) {
+        size_t n = s->len - s->kv_len < m->max_rows ? s->len - s->kv_len : m->max_rows;
+        if (kv_extend(&m->kv, &s->kv, s->kv_len, s->kv_len + n, e) != 0)
+            return -1;
+        for (size_t i = 0; i < n; i++) {
+            uint32_t pos = (uint32_t)(s->kv_len + i);
+            m->replay[i] = (struct row){.slot = (uint32_t)slot, .pos = pos, .id = s->ids[pos]};
+        }
+        forward(m, m->replay, n, NULL, NULL);
+        s->kv_len += n;
+        kv_retire(&m->kv, &s->kv, s->kv_len);
+    }
+    return 0;
+}
+
+/* Makes the slot ready to take positions up to len: the rotation that this length asks for, keys, pages. */
+static int ready(struct model *m, size_t slot, size_t len, struct err *e) {
+    struct slot *s = &m->slots[slot];
+    size_t whole = larger(len, s->expected);
+    for (size_t r = 0; r < m->spec.n_ropes; r++) {
+        uint32_t variant = rope_variant(&m->ropes[r], (uint32_t)whole);
+        if (variant != s->variant[r] && s->kv_len > 0) {
+            kv_clear(&m->kv, &s->kv);
+            s->kv_len = 0;
+        }
+        s->variant[r] = variant;
+    }
+    grow_ids(s, len, m->context);
+    if (replay(m, slot, e) != 0)
+        return -1;
+    return kv_extend(&m->kv, &s->kv, s->len, len, e);
+}
+
+int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden, struct err *e) {
+    if (check_rows(m, rows, n_rows, e) != 0)
+        return -1;
+    for (size_t i = n_rows; i-- > 0;) { // the last row of a slot says its length
+        bool last = true;
+        for (size_t k = i + 1; k < n_rows && last; k++)
+            last = rows[k].slot != rows[i].slot;
+        if (last && ready(m, rows[i].slot, rows[i].pos + (size_t)1, e) != 0)
+            return -1;
+    }
+    forward(m, rows, n_rows, logits, hidden);
+    for (size_t i = 0; i < n_rows; i++) {
+        struct slot *s = &m->slots[rows[i].slot];
+        s->ids[rows[i].pos] = rows[i].id;
+        s->len = s->kv_len = rows[i].pos + (size_t)1;
+    }
+    for (size_t i = 0; i < n_rows; i++)
+        kv_retire(&m->kv, &m->slots[rows[i].slot].kv, m->slots[rows[i].slot].len);
+    return 0;
+}
