@@ -1,0 +1,135 @@
+/* What tests of the model share: golden folders, the other form of their config.json, prompts fed in chunks, greedy.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef TESTS_MODELS_H
+#define TESTS_MODELS_H
+
+#include <dirent.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "kernels/kernels.h"
+#include "model/model.h"
+#include "weights/safetensors.h"
+
+#define MODELS_DIR "tests/data/models"
+
+/* A fresh folder that is removed by models_remove. */
+static inline char *models_temp(void) {
+    const char *tmp = getenv("TMPDIR");
+    char *dir = xasprintf("%s/tokpipe-test-XXXXXX", tmp ? tmp : "/tmp");
+    if (!mkdtemp(dir))
+        die(EXIT_SYSTEM, "mkdtemp");
+    return dir;
+}
+
+static inline void models_remove(char *dir) {
+    DIR *d = opendir(dir);
+    for (struct dirent *f; d && (f = readdir(d));) {
+        char *path = path_join(dir, f->d_name);
+        if (f->d_name[0] != '.')
+            unlink(path);
+        free(path);
+    }
+    closedir(d);
+    rmdir(dir);
+    free(dir);
+}
+
+/* Links the files of folder into a temporary one, but config.json is config (a file of folder), or is not there where
+ * config is NULL. */
+static inline char *models_with_config(const char *folder, const char *config) {
+    char cwd[4096];
+    if (!getcwd(cwd, sizeof cwd))
+        die(EXIT_SYSTEM, "getcwd");
+    char *dir = models_temp(), *real = path_join(cwd, folder);
+    DIR *d = opendir(folder);
+    for (struct dirent *f; d && (f = readdir(d));) {
+        if (f->d_name[0] == '.' || strncmp(f->d_name, "config", 6) == 0)
+            continue;
+        char *from = path_join(real, f->d_name), *to = path_join(dir, f->d_name);
+        if (symlink(from, to) != 0)
+            die(EXIT_SYSTEM, "symlink");
+        free(from);
+        free(to);
+    }
+    closedir(d);
+    if (config) {
+        char *from = path_join(real, config), *to = path_join(dir, "config.json");
+        if (symlink(from, to) != 0)
+            die(EXIT_SYSTEM, "symlink");
+        free(from);
+        free(to);
+    }
+    free(real);
+    return dir;
+}
+
+static inline struct model *models_open(const char *dir, const struct model_options *o) {
+    struct err e = {0};
+    struct model *m;
+    if (model_open(&m, dir, o, &e) != 0)
+        die_err(&e);
+    return m;
+}
+
+/* The golden tensor's data, of n elements. */
+static inline const void *models_golden(const struct weights *g, const char *name, size_t *n) {
+    const struct tensor *t = weights_find(g, name);
+    *n = t ? (size_t)t->n_elements : 0;
+    return t ? t->data : NULL;
+}
+
+/* Feeds ids[0..n) to a slot, `chunk` rows at a time, of which all are wanted. logits [n, vocab], hidden [n, hidden] or NULL. */
+static inline void models_feed(struct model *m, size_t slot, const int64_t *ids, size_t n, size_t chunk, float *logits,
+                               float *hidden) {
+    const struct spec *s = model_spec(m);
+    size_t at = model_seq_len(m, slot);
+    struct row *rows = xcalloc(chunk, sizeof *rows);
+    struct err e = {0};
+    model_seq_expect(m, slot, at + n);
+    for (size_t i = 0, k; i < n; i += k) {
+        for (k = 0; k < chunk && i + k < n; k++)
+            rows[k] = (struct row){(uint32_t)slot, (uint32_t)(at + i + k), (uint32_t)ids[i + k], true};
+        if (model_forward(m, rows, k, logits ? logits + i * s->vocab_size : NULL, hidden ? hidden + i * s->hidden_dim : NULL,
+                          &e) != 0)
+            die_err(&e);
+    }
+    free(rows);
+}
+
+/* The first `n` greedy ids behind a prompt; false at the first that is not as expected. */
+static inline bool models_greedy(struct model *m, size_t slot, const int64_t *prompt, size_t n_prompt,
+                                 const int64_t *expected, size_t n, size_t chunk) {
+    size_t vocab = model_spec(m)->vocab_size;
+    float *logits = xcalloc(n_prompt * vocab, sizeof *logits), *last = logits + (n_prompt - 1) * vocab;
+    bool same = true;
+    models_feed(m, slot, prompt, n_prompt, chunk, logits, NULL);
+    for (size_t i = 0; i < n && same; i++) {
+        int64_t best = 0;
+        for (size_t v = 1; v < vocab; v++)
+            best = last[v] > last[best] ? (int64_t)v : best;
+        same = best == expected[i];
+        models_feed(m, slot, &best, 1, 1, logits, NULL);
+        last = logits;
+    }
+    free(logits);
+    return same;
+}
+
+/* The largest difference; NaN counts as infinite. */
+static inline float models_difference(const float *a, const float *b, size_t n) {
+    float max = 0;
+    for (size_t i = 0; i < n; i++) {
+        float d = fabsf(a[i] - b[i]);
+        if (!(d <= max))
+            max = isnan(d) ? INFINITY : d;
+    }
+    return max;
+}
+
+#endif

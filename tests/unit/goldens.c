@@ -1,0 +1,117 @@
+/* Every model of tests/data/models against the reference's outputs: logits, logits2 and hidden within 1e-3 with f32
+ * activations, greedy ids exact; config.json in the v4 and in the v5 form; every instruction set of this CPU.
+ * The names given as arguments, or all.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "../lib/check.h"
+#include "../lib/models.h"
+
+static const float tolerance = 1e-3f;
+
+static void check_prompt(struct model *m, size_t slot, const struct weights *g, const char *ids_name,
+                         const char *logits_name, const char *hidden_name, const char *where) {
+    size_t n, n_logits, n_hidden;
+    const int64_t *ids = models_golden(g, ids_name, &n);
+    const float *want = models_golden(g, logits_name, &n_logits), *want_h = models_golden(g, hidden_name, &n_hidden);
+    size_t vocab = model_spec(m)->vocab_size, dim = model_spec(m)->hidden_dim;
+    CHECK_INT(n_logits, n * vocab);
+    float *logits = xcalloc(n * vocab, sizeof *logits), *hidden = xcalloc(n * dim, sizeof *hidden);
+    models_feed(m, slot, ids, n, n, logits, hidden);
+    float d = models_difference(logits, want, n_logits);
+    CHECK_MSG(d <= tolerance, "%s: %s differs by %g", where, logits_name, (double)d);
+    if (want_h) {
+        CHECK_INT(n_hidden, n * dim);
+        d = models_difference(hidden, want_h, n_hidden);
+        CHECK_MSG(d <= tolerance, "%s: hidden differs by %g", where, (double)d);
+    }
+    free(logits);
+    free(hidden);
+}
+
+static void check_greedy(struct model *m, size_t slot, const struct weights *g, const char *ids_name, const char *name,
+                         const char *where) {
+    size_t n, n_greedy;
+    const int64_t *ids = models_golden(g, ids_name, &n), *want = models_golden(g, name, &n_greedy);
+    if (want)
+        CHECK_MSG(models_greedy(m, slot, ids, n, want, n_greedy, 7), "%s: %s is not exact", where, name);
+}
+
+static void check_folder(const char *dir, const struct weights *g, const char *where) {
+    struct model_options o = {.precise = true, .n_threads = 2, .max_sequences = 5, .max_rows = 64};
+    struct model *m = models_open(dir, &o);
+    check_prompt(m, 0, g, "ids", "logits", "hidden", where);
+    check_prompt(m, 1, g, "ids2", "logits2", "none", where);
+    check_greedy(m, 2, g, "ids", "greedy", where);
+    check_greedy(m, 3, g, "ids_cross", "greedy_cross", where);
+    model_close(m);
+}
+
+static void check_model(const char *name) {
+    char *folder = path_join(MODELS_DIR, name), *golden = path_join(folder, "golden.safetensors"), where[200];
+    struct weights g;
+    struct err e = {0};
+    if (weights_open(&g, golden, &e) != 0)
+        die_err(&e);
+    char *v5 = path_join(folder, "config.v5.json");
+    char *other = models_with_config(folder, is_file(v5) ? "config.v5.json" : "config.v4.json");
+    for (const char *const *isa = kernels_isas(); *isa; isa++) {
+        kernels_use(*isa);
+        snprintf(where, sizeof where, "%s, config.json, %s", name, *isa);
+        check_folder(folder, &g, where);
+        snprintf(where, sizeof where, "%s, other form, %s", name, *isa);
+        check_folder(other, &g, where);
+    }
+    models_remove(other);
+    weights_close(&g);
+    free(v5);
+    free(golden);
+    free(folder);
+}
+
+static bool supported(const char *name) {
+    char *folder = path_join(MODELS_DIR, name);
+    struct spec s;
+    struct buf warnings = {0};
+    struct err e = {0};
+    bool yes = spec_read(&s, folder, &warnings, &e) == 0 || !strstr(e.msg, "model_type");
+    spec_free(&s);
+    buf_free(&warnings);
+    free(folder);
+    return yes;
+}
+
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int main(int argc, char **argv) {
+    struct err e = {0};
+    program_init(argv[0]);
+    if (kernels_init(&e) != 0)
+        die_err(&e);
+    char *names[100];
+    size_t n = 0;
+    DIR *d = opendir(MODELS_DIR);
+    for (struct dirent *f; d && n < 100 && (f = readdir(d));)
+        if (f->d_name[0] != '.')
+            names[n++] = xstrdup(f->d_name);
+    if (d)
+        closedir(d);
+    qsort(names, n, sizeof *names, by_name);
+    for (size_t i = 0; i < n; i++) {
+        bool asked = argc == 1;
+        for (int a = 1; a < argc; a++)
+            asked |= strcmp(argv[a], names[i]) == 0;
+        check_here = 0;
+        if (asked && !supported(names[i])) {
+            printf("ok %d %s # skip model type not yet supported\n", ++check_count, names[i]);
+        } else if (asked) {
+            check_model(names[i]);
+            printf("%s %d %s\n", check_here ? "not ok" : "ok", ++check_count, names[i]);
+            check_bad += check_here != 0;
+        }
+        free(names[i]);
+    }
+    CHECK_MSG(n >= 32, "only %zu models", n);
+    return check_done();
+}
