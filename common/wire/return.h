@@ -16,7 +16,10 @@
 #include "base/err.h"
 #include "wire/logits.h"
 
-enum { RETURN_MAX_IDS = 1 << 24 }; // most ids of one request
+enum {
+    RETURN_MAX_IDS = 1 << 24,    // most ids of one request
+    RETURN_FIRST_FORK = 1 << 30, // lines of the input have lower numbers, forks this or higher ones
+};
 
 enum request_type {
     REQUEST_EXTEND = 1, // forget what seq has past pos, append ids, send logits of the last `want` of them

@@ -1,0 +1,65 @@
+/* The report of -v: see stats.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "serve/stats.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <sys/resource.h>
+
+#include "base/err.h"
+#include "base/io.h"
+#include "base/num.h"
+#include "base/progress.h"
+
+static double per_second(uint64_t n, double seconds) {
+    return seconds > 0 ? (double)n / seconds : 0;
+}
+
+/* A line "KEY:  N kB" of /proc/self/status, in bytes; 0 where the system has no such file. */
+static uint64_t status_bytes(const char *key) {
+    struct buf text = {0};
+    uint64_t kib = 0;
+    if (read_file("/proc/self/status", 1 << 16, &text, NULL) == 0) {
+        const char *line = strstr(text.p, key);
+        const char *digits = line ? line + strcspn(line, "0123456789") : "";
+        if (!parse_u64((struct str){digits, strspn(digits, "0123456789")}, 0, UINT64_MAX / 1024, &kib))
+            kib = 0;
+    }
+    buf_free(&text);
+    return kib * 1024;
+}
+
+static void print_memory(void) {
+    struct rusage u;
+    uint64_t own = status_bytes("RssAnon:");
+    if (getrusage(RUSAGE_SELF, &u) != 0)
+        return;
+#if defined(__APPLE__)
+    double peak = (double)u.ru_maxrss; // bytes there, KiB elsewhere
+#else
+    double peak = (double)u.ru_maxrss * 1024;
+#endif
+    if (own)
+        warn("memory: peak %.0f MB with the weights' mapping, %.1f MB of it our own now", peak / 1e6, (double)own / 1e6);
+    else
+        warn("memory: peak %.0f MB with the weights' mapping", peak / 1e6);
+}
+
+void stats_print(const struct stats *st) {
+    double total = seconds_now() - st->started;
+    warn("%" PRIu64 " sequences, %" PRIu64 " failed, %.3f s in all", st->sequences, st->failed, total);
+    if (st->first_logits > 0)
+        warn("first logits after %.1f ms", (st->first_logits - st->started) * 1e3);
+    if (st->prefill_rows)
+        warn("prefill: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64 " steps, %" PRIu64 " other tokens in them",
+             st->prefill_rows, st->prefill, per_second(st->prefill_rows, st->prefill), st->prefill_steps, st->mixed_rows);
+    if (st->decode_rows)
+        warn("decode: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64 " steps of up to %zu, weights read at %.2f GB/s",
+             st->decode_rows, st->decode, per_second(st->decode_rows, st->decode), st->decode_steps, st->most_together,
+             per_second(st->decode_steps * st->step_bytes, st->decode) / 1e9);
+    warn("time: %.3f s forward, %.3f s writing (%.1f MB), %.3f s waiting for input and requests, %.3f s else",
+         st->prefill + st->decode, st->writing, (double)st->written / 1e6, st->waiting,
+         total - st->prefill - st->decode - st->writing - st->waiting);
+    print_memory();
+}

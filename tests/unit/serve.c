@@ -1,0 +1,498 @@
+/* The scheduler against a model that only remembers: its logits tell which ids a sequence holds, so every mistake in
+ * batching, truncating, forking or cutting shows as another number.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "../lib/check.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "model/model.h"
+#include "serve/batch.h"
+#include "serve/input.h"
+#include "serve/sched.h"
+#include "serve/seqs.h"
+
+enum { VOCAB = 100, CONTEXT = 64, COLUMNS = VOCAB };
+
+/* ---- The model: stands in for common/model ---- */
+
+struct model {
+    uint32_t ids[SCHED_MAX_IN_FLIGHT][CONTEXT];
+    size_t len[SCHED_MAX_IN_FLIGHT];
+    size_t n_steps, most_rows, most_prompt_rows, refuse_past; // rows in all slots; 0: never
+};
+
+void model_seq_clear(struct model *m, size_t slot) {
+    m->len[slot] = 0;
+}
+
+void model_seq_truncate(struct model *m, size_t slot, size_t len) {
+    m->len[slot] = len;
+}
+
+void model_seq_fork(struct model *m, size_t slot, size_t from, size_t len) {
+    memcpy(m->ids[slot], m->ids[from], len * sizeof m->ids[0][0]);
+    m->len[slot] = len;
+}
+
+size_t model_seq_len(const struct model *m, size_t slot) {
+    return m->len[slot];
+}
+
+/* What the logits of a sequence begin with: exact in a float. */
+static float digest(const uint32_t *ids, size_t n) {
+    uint32_t h = 1;
+    for (size_t i = 0; i < n; i++)
+        h = (h * 31 + ids[i] + 7) & 0xfffff;
+    return (float)h;
+}
+
+int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden, struct err *e) {
+    size_t held = n_rows;
+    for (size_t slot = 0; slot < SCHED_MAX_IN_FLIGHT; slot++)
+        held += m->len[slot];
+    if (m->refuse_past && held > m->refuse_past)
+        return err_set(e, EXIT_SYSTEM, "no memory for KV");
+    for (size_t i = 0; i < n_rows; i++) {
+        const struct row *r = &rows[i];
+        if (r->pos != m->len[r->slot])
+            return err_set(e, EXIT_DATA, "row at %u of a sequence of %zu", r->pos, m->len[r->slot]);
+        m->ids[r->slot][m->len[r->slot]++] = r->id;
+        if (!r->want)
+            continue;
+        memset(logits, 0, COLUMNS * sizeof *logits);
+        logits[0] = digest(m->ids[r->slot], m->len[r->slot]);
+        logits[1] = (float)m->len[r->slot];
+        logits += COLUMNS;
+        if (hidden)
+            *hidden++ = (float)r->id;
+    }
+    m->n_steps++;
+    m->most_rows = n_rows > m->most_rows ? n_rows : m->most_rows;
+    return 0;
+}
+
+/* ---- Sequences and batches ---- */
+
+static const uint32_t some_ids[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
+                                    21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40};
+
+static void numbers_are_found(void) {
+    struct seqs q;
+    seqs_init(&q, 20, VOCAB, CONTEXT);
+    for (uint32_t i = 0; i < 20; i++)
+        CHECK(seqs_open(&q, 32 * i) != NULL); // all in one bucket
+    CHECK(seqs_open(&q, 7) == NULL);
+    for (uint32_t i = 0; i < 20; i += 3)
+        seqs_close(&q, seqs_find(&q, 32 * i));
+    for (uint32_t i = 0; i < 20; i++)
+        CHECK((seqs_find(&q, 32 * i) != NULL) == (i % 3 != 0));
+    CHECK_INT(q.n_open, 13);
+    CHECK(seqs_open(&q, 7) != NULL);
+    CHECK(seqs_find(&q, 7)->number == 7);
+    seqs_free(&q);
+}
+
+/* One request to a sequence 5 of 10 ids; what is said of it, or "". */
+static const char *answer(struct request r) {
+    static struct err e;
+    struct seqs q;
+    e = (struct err){0};
+    seqs_init(&q, 2, VOCAB, CONTEXT);
+    seqs_prompt(&q, seqs_open(&q, 5), some_ids, 10, 1);
+    if (seqs_request(&q, &r, &e) == 0)
+        e.msg[0] = '\0';
+    seqs_free(&q);
+    return e.msg;
+}
+
+static void bad_requests_are_refused(void) {
+    static const uint32_t past[] = {3, VOCAB};
+    const uint32_t fork = RETURN_FIRST_FORK;
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 1, .want = 1}), "");
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 0, .ids = some_ids, .n_ids = 40}), "");
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 4}), "");
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 6, .ids = some_ids, .n_ids = 1}), "the sequence is not open");
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 11, .ids = some_ids, .n_ids = 1}),
+              "position 11 is past the sequence's end at 10");
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = past, .n_ids = 2}),
+              "id 100 is not in the vocabulary of 100");
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 1, .want = 2}),
+              "logits of 2 ids are wanted, but only 1 came");
+    CHECK(strstr(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 0xffffffff}),
+                 "do not fit into the context of 64"));
+    CHECK_STR(answer((struct request){REQUEST_CLOSE, .seq = 6}), "");
+    CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 5, .pos = 10}), "");
+    CHECK(strstr(answer((struct request){REQUEST_FORK, .seq = 6, .from = 5}), "a fork's number is at least 1073741824"));
+    CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 6}), "sequence 6, to be copied, is not open");
+    CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 5, .pos = 11}),
+              "position 11 is past the end of sequence 5 at 10");
+}
+
+static void requests_do_not_pile_up(void) {
+    struct seqs q;
+    struct err e = {0};
+    int taken = 0;
+    seqs_init(&q, 2, VOCAB, CONTEXT);
+    seqs_prompt(&q, seqs_open(&q, 0), some_ids, 10, 1);
+    while (taken < 5000 && seqs_request(&q, &(struct request){REQUEST_EXTEND, .seq = 0, .pos = 3}, &e) == 0)
+        taken++;
+    CHECK_INT(taken, SEQ_MAX_JOBS - 1);
+    seqs_free(&q);
+}
+
+/* A queue of prompts of n ids each (0: a request of one id), and how the rows of a batch are dealt. */
+static void deal(const uint32_t *n, uint32_t n_seqs, size_t max_rows, size_t max_want, size_t prompt_rows, uint32_t *rows) {
+    struct seqs q;
+    struct batch b;
+    seqs_init(&q, n_seqs, VOCAB, CONTEXT);
+    batch_init(&b, max_rows, max_want, n_seqs);
+    for (uint32_t i = 0; i < n_seqs; i++) {
+        struct seq *s = seqs_open(&q, i);
+        if (n[i])
+            seqs_prompt(&q, s, some_ids, n[i], n[i]);
+        else
+            seqs_request(&q, &(struct request){REQUEST_EXTEND, .seq = i, .ids = some_ids, .n_ids = 1, .want = 1}, NULL);
+        seqs_set_runnable(&q, s, true);
+        rows[i] = 0;
+    }
+    batch_build(&b, &q, prompt_rows);
+    for (size_t i = 0; i < b.n_parts; i++)
+        rows[b.parts[i].slot] += b.parts[i].n_rows;
+    CHECK(b.n_rows <= max_rows && b.n_want <= max_want && b.n_prompt_rows <= prompt_rows);
+    batch_free(&b);
+    seqs_free(&q);
+}
+
+static void short_requests_run_first_and_prompts_share(void) {
+    uint32_t rows[5];
+    deal((uint32_t[]){40, 0, 5, 40, 0}, 5, 100, 100, 32, rows);
+    CHECK_INT(rows[0], 16); // half of 32
+    CHECK_INT(rows[1], 1);
+    CHECK_INT(rows[2], 5); // all it has, less than half of 16
+    CHECK_INT(rows[3], 11); // the rest
+    CHECK_INT(rows[4], 1);
+    deal((uint32_t[]){40, 0, 5, 0, 0}, 5, 100, 100, 32, rows);
+    CHECK_INT(rows[0], 27); // what the last did not need comes back
+    CHECK_INT(rows[2], 5);
+    deal((uint32_t[]){40, 0, 0, 0, 0}, 5, 100, 100, 1, rows);
+    CHECK_INT(rows[0], 1);
+    CHECK_INT(rows[4], 1);
+}
+
+static void memory_for_logits_bounds_a_batch(void) {
+    uint32_t rows[3];
+    deal((uint32_t[]){40, 0, 40}, 3, 100, 10, 64, rows); // every row of the prompts wants logits
+    CHECK_INT(rows[1], 1);
+    CHECK_INT(rows[0], 9);
+    CHECK_INT(rows[2], 0);
+}
+
+/* ---- Whole runs ---- */
+
+struct run {
+    struct sched_options opts;
+    const char *input;
+    struct model *model; // a fresh one where NULL
+    bool serve;
+};
+
+/* In a child: the scheduler from input to a pipe, of which the reading end is returned. */
+static int start(const struct run *r, pid_t *child) {
+    int in[2], out[2];
+    if (pipe(in) != 0 || pipe(out) != 0)
+        abort();
+    if (write(in[1], r->input, strlen(r->input)) < 0)
+        abort();
+    close(in[1]);
+    fflush(stdout);
+    *child = fork();
+    if (*child != 0) {
+        close(in[0]);
+        close(out[1]);
+        return out[0];
+    }
+    close(out[0]);
+    struct err e = {0};
+    struct logits_header h = {.vocab_size = VOCAB, .hidden_dim = r->opts.hidden, .context = CONTEXT, .bos = -1};
+    struct return_server *ret = r->serve ? return_listen(&h, &e) : NULL;
+    struct model *m = r->model ? r->model : xcalloc(1, sizeof *m);
+    warn_quiet(1);
+    struct sched *s = sched_new(&r->opts, m, &h, ret, in[0], "input", out[1]);
+    int code = 0, rc = sched_run(s, &code, &e);
+    if (rc != 0)
+        code = sched_reader_left(s) ? 99 : e.code;
+    sched_free(s);
+    return_server_free(ret);
+    free(m);
+    close(in[0]);
+    close(out[1]);
+    _exit(code);
+}
+
+static int finish(pid_t child) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* Runs without a return path; checks all logits against digests of the lines' ids; returns the exit code, and the
+ * number of frames of each type in n. */
+static int replay(struct run r, const uint32_t (*lines)[CONTEXT], const size_t *lens, int n[8]) {
+    pid_t child;
+    int fd = start(&r, &child), rc = -1;
+    struct logits_header h;
+    struct frame f;
+    struct err e = {0};
+    size_t seen[64] = {0};
+    struct logits_reader *reader = logits_reader_new(fd, "run", &h, &e);
+    CHECK_MSG(reader != NULL, "%s", e.msg);
+    memset(n, 0, 8 * sizeof *n);
+    while (reader && (rc = logits_next(reader, &f, &e)) == 1) {
+        n[f.type]++;
+        if (f.type == FRAME_OPEN && f.n_ids) {
+            CHECK_INT(f.n_ids, lens[f.seq]);
+            CHECK(memcmp(f.ids, lines[f.seq], f.n_ids * sizeof *f.ids) == 0);
+        }
+        for (uint32_t i = 0; f.type == FRAME_LOGITS && i < f.rows; i++) {
+            CHECK_INT(f.values[i * COLUMNS], digest(lines[f.seq], f.pos + i + 1));
+            CHECK_INT(f.values[i * COLUMNS + 1], f.pos + i + 1);
+            seen[f.seq]++;
+        }
+        for (uint32_t i = 0; f.type == FRAME_HIDDEN && i < f.rows; i++)
+            CHECK_INT(f.values[i], lines[f.seq][f.pos + i]);
+    }
+    CHECK_MSG(rc == 0, "%s", e.msg);
+    n[FRAME_END] += rc == 0;
+    for (size_t i = 0; r.opts.all_logits && lens[i]; i++)
+        CHECK_INT(seen[i], lens[i]);
+    logits_reader_free(reader);
+    close(fd);
+    return finish(child);
+}
+
+static const char three[] = "1 2 3 4 5 6 7 8 9 10\n11\n20 21 22 23 24 25 26 27\n";
+static const uint32_t three_ids[][CONTEXT] = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, {11}, {20, 21, 22, 23, 24, 25, 26, 27}};
+static const size_t three_lens[] = {10, 1, 8, 0};
+
+static void prompts_are_run_whatever_the_chunk_and_batch(void) {
+    static const size_t chunks[] = {0, 1, 3, 7, 64}, batches[] = {1, 2, 16};
+    int n[8];
+    for (size_t i = 0; i < 5; i++)
+        for (size_t k = 0; k < 3; k++) {
+            struct sched_options o = {.max_in_flight = batches[k], .chunk = chunks[i], .all_logits = true, .hidden = true};
+            CHECK_INT(replay((struct run){.opts = o, .input = three}, three_ids, three_lens, n), 0);
+            CHECK_INT(n[FRAME_OPEN], 3);
+            CHECK_INT(n[FRAME_CLOSED], 3);
+            CHECK_INT(n[FRAME_END], 1);
+            CHECK_INT(n[FRAME_HIDDEN], n[FRAME_LOGITS]);
+        }
+}
+
+static void bad_lines_fail_alone(void) {
+    int n[8];
+    static const uint32_t ids[][CONTEXT] = {{1}, {0}, {0}, {0}, {0}, {5, 6}};
+    static const size_t lens[] = {1, 0, 0, 0, 0, 2};
+    struct run r = {.opts = {.max_in_flight = 2},
+                    .input = "1\n\n! upstream\n5 100 6\n"
+                             "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 "
+                             "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1\n5 6"};
+    CHECK_INT(replay(r, ids, lens, n), EXIT_SOME_FAILED);
+    CHECK_INT(n[FRAME_OPEN], 6);
+    CHECK_INT(n[FRAME_FAILED], 4);
+    CHECK_INT(n[FRAME_LOGITS], 2);
+    CHECK_INT(n[FRAME_END], 1);
+}
+
+static void bad_bytes_end_the_input_but_not_what_came_before(void) {
+    int n[8];
+    struct run r = {.opts = {.max_in_flight = 2}, .input = "1 2 3 4 5 6 7 8 9 10\n11\n20 21 x\n1 2\n"};
+    CHECK_INT(replay(r, three_ids, three_lens, n), EXIT_DATA);
+    CHECK_INT(n[FRAME_CLOSED], 2);
+    CHECK_INT(n[FRAME_FAILED], 1);
+    CHECK_INT(n[FRAME_END], 1);
+}
+
+static void no_input_is_a_whole_stream(void) {
+    int n[8];
+    CHECK_INT(replay((struct run){.opts = {.max_in_flight = 2}, .input = ""}, three_ids, three_lens, n), 0);
+    CHECK_INT(n[FRAME_OPEN], 0);
+    CHECK_INT(n[FRAME_END], 1);
+}
+
+static void without_memory_the_youngest_gives_way(void) {
+    int n[8];
+    struct model *m = xcalloc(1, sizeof *m);
+    m->refuse_past = 12;
+    struct run r = {.opts = {.max_in_flight = 3}, .input = three, .model = m};
+    CHECK_INT(replay(r, three_ids, three_lens, n), EXIT_SOME_FAILED);
+    CHECK_INT(n[FRAME_CLOSED] + n[FRAME_FAILED], 3);
+    CHECK(n[FRAME_CLOSED] >= 1);
+    free(m);
+}
+
+/* ---- The return path ---- */
+
+struct peer {
+    pid_t child;
+    int fd;
+    struct logits_header h;
+    struct logits_reader *reader;
+    struct return_client *client;
+    struct frame f;
+    struct err e;
+};
+
+static void peer_start(struct peer *p, const char *input, size_t in_flight) {
+    *p = (struct peer){0};
+    struct run r = {.opts = {.max_in_flight = in_flight}, .input = input, .serve = true};
+    p->fd = start(&r, &p->child);
+    p->reader = logits_reader_new(p->fd, "run", &p->h, &p->e);
+    p->client = p->reader ? return_connect(&p->h, p->fd, &p->e) : NULL;
+    CHECK_MSG(p->client != NULL, "%s", p->e.msg);
+}
+
+static int peer_end(struct peer *p) {
+    return_client_free(p->client);
+    logits_reader_free(p->reader);
+    close(p->fd);
+    return finish(p->child);
+}
+
+static void ask(struct peer *p, struct request r) {
+    CHECK_MSG(return_send(p->client, &r, &p->e) == 0, "%s", p->e.msg);
+}
+
+/* The next frame of one type; others are passed over, but for a FAILED one, which is never expected in between. */
+static const struct frame *next_of(struct peer *p, enum frame_type type) {
+    while (logits_next(p->reader, &p->f, &p->e) == 1)
+        if (p->f.type == type || p->f.type == FRAME_FAILED)
+            break;
+    CHECK_MSG(p->f.type == type, "a frame of type %d, not %d: %.*s", (int)p->f.type, (int)type, (int)p->f.text.n,
+              p->f.text.p ? p->f.text.p : "");
+    return &p->f;
+}
+
+static void a_sequence_grows_is_cut_and_forked(void) {
+    struct peer p;
+    const uint32_t fork = RETURN_FIRST_FORK + 9;
+    peer_start(&p, "1 2 3\n", 1);
+    CHECK_INT(next_of(&p, FRAME_LOGITS)->values[0], digest(some_ids, 3));
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 3, .ids = some_ids + 3, .n_ids = 2, .want = 2});
+    const struct frame *f = next_of(&p, FRAME_IDS);
+    CHECK(f->pos == 3 && f->n_ids == 2 && f->ids[1] == 5);
+    f = next_of(&p, FRAME_LOGITS);
+    CHECK(f->pos == 3 && f->rows == 2 && f->values[COLUMNS] == digest(some_ids, 5));
+    // requests that follow each other without waiting: cut, extend, copy, extend both, close the first
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 2});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 2, .ids = (uint32_t[]){50, 51}, .n_ids = 2});
+    ask(&p, (struct request){REQUEST_FORK, .seq = fork, .from = 0, .pos = 3});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = fork, .pos = 3, .ids = (uint32_t[]){60}, .n_ids = 1, .want = 1});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 4, .ids = (uint32_t[]){61}, .n_ids = 1, .want = 1});
+    ask(&p, (struct request){REQUEST_CLOSE, .seq = 0});
+    float of_first = 0, of_fork = 0;
+    for (int i = 0; i < 2; i++) {
+        f = next_of(&p, FRAME_LOGITS);
+        *(f->seq == 0 ? &of_first : &of_fork) = f->values[0];
+    }
+    CHECK_INT(of_first, digest((uint32_t[]){1, 2, 50, 51, 61}, 5));
+    CHECK_INT(of_fork, digest((uint32_t[]){1, 2, 50, 60}, 4));
+    ask(&p, (struct request){REQUEST_CLOSE, .seq = fork});
+    next_of(&p, FRAME_END);
+    CHECK_INT(peer_end(&p), 0);
+}
+
+static void a_bad_request_fails_its_sequence_only(void) {
+    struct peer p;
+    peer_start(&p, "1 2 3\n1 2\n", 2);
+    next_of(&p, FRAME_LOGITS);
+    next_of(&p, FRAME_LOGITS);
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 9, .ids = some_ids, .n_ids = 1, .want = 1});
+    const struct frame *f = next_of(&p, FRAME_FAILED);
+    CHECK(f->seq == 0 && f->text.n > 0);
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 1, .pos = 2, .ids = some_ids + 2, .n_ids = 1, .want = 1});
+    CHECK_INT(next_of(&p, FRAME_LOGITS)->values[0], digest(some_ids, 3));
+    ask(&p, (struct request){REQUEST_CLOSE, .seq = 0}); // it has failed: no error
+    ask(&p, (struct request){REQUEST_CLOSE, .seq = 1});
+    next_of(&p, FRAME_END);
+    CHECK_INT(peer_end(&p), EXIT_SOME_FAILED);
+}
+
+static void copies_end_with_what_they_were_to_be_copied_from(void) {
+    struct peer p;
+    const uint32_t fork = RETURN_FIRST_FORK;
+    peer_start(&p, "1 2 3\n", 1);
+    next_of(&p, FRAME_LOGITS);
+    kill(p.child, SIGSTOP); // so that all four are there when it goes on
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 3, .ids = some_ids, .n_ids = 40});
+    ask(&p, (struct request){REQUEST_FORK, .seq = fork, .from = 0, .pos = 43});
+    ask(&p, (struct request){REQUEST_FORK, .seq = fork + 1, .from = fork, .pos = 43});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 99, .ids = some_ids, .n_ids = 1});
+    kill(p.child, SIGCONT);
+    int failed = 0;
+    while (logits_next(p.reader, &p.f, &p.e) == 1)
+        failed += p.f.type == FRAME_FAILED;
+    CHECK_INT(failed, 3);
+    CHECK_INT(p.f.type, FRAME_END);
+    CHECK_INT(peer_end(&p), EXIT_SOME_FAILED);
+}
+
+static void a_slot_is_free_again_when_its_sequence_is_closed(void) {
+    struct peer p;
+    peer_start(&p, three, 1);
+    for (uint32_t i = 0; i < 3; i++) {
+        CHECK_INT(next_of(&p, FRAME_OPEN)->seq, i);
+        CHECK_INT(next_of(&p, FRAME_LOGITS)->seq, i);
+        ask(&p, (struct request){REQUEST_CLOSE, .seq = i});
+        CHECK_INT(next_of(&p, FRAME_CLOSED)->seq, i);
+    }
+    next_of(&p, FRAME_END);
+    CHECK_INT(peer_end(&p), 0);
+}
+
+static void a_peer_that_leaves_ends_the_run(void) {
+    struct peer p;
+    peer_start(&p, three, 2);
+    next_of(&p, FRAME_LOGITS);
+    CHECK_INT(peer_end(&p), 99);
+}
+
+static void a_decline_ends_all_behind_their_prompts(void) {
+    struct peer p = {0};
+    struct run r = {.opts = {.max_in_flight = 2}, .input = three, .serve = true};
+    int closed = 0;
+    p.fd = start(&r, &p.child);
+    p.reader = logits_reader_new(p.fd, "run", &p.h, &p.e);
+    return_decline(&p.h, p.fd);
+    while (logits_next(p.reader, &p.f, &p.e) == 1)
+        closed += p.f.type == FRAME_CLOSED;
+    CHECK_INT(closed, 3);
+    logits_reader_free(p.reader);
+    close(p.fd);
+    CHECK_INT(finish(p.child), 0);
+}
+
+int main(void) {
+    signal(SIGPIPE, SIG_IGN);
+    RUN(numbers_are_found);
+    RUN(bad_requests_are_refused);
+    RUN(requests_do_not_pile_up);
+    RUN(short_requests_run_first_and_prompts_share);
+    RUN(memory_for_logits_bounds_a_batch);
+    RUN(prompts_are_run_whatever_the_chunk_and_batch);
+    RUN(bad_lines_fail_alone);
+    RUN(bad_bytes_end_the_input_but_not_what_came_before);
+    RUN(no_input_is_a_whole_stream);
+    RUN(without_memory_the_youngest_gives_way);
+    RUN(a_sequence_grows_is_cut_and_forked);
+    RUN(a_bad_request_fails_its_sequence_only);
+    RUN(copies_end_with_what_they_were_to_be_copied_from);
+    RUN(a_slot_is_free_again_when_its_sequence_is_closed);
+    RUN(a_peer_that_leaves_ends_the_run);
+    RUN(a_decline_ends_all_behind_their_prompts);
+    return check_done();
+}
