@@ -1,102 +1,105 @@
 /* Matrix multiplication: y = x W^T + bias, with W as it lies in the mapping.
  *
- * The order of every sum is fixed: output element (r, o) has one vector of LANES partial sums; k runs upwards in
- * steps of LANES, product k going to lane k % LANES; at the end the lanes are added in one tree. Neither the
- * number of rows nor the cut into tiles or threads changes that.
+ * Few rows: every weight is read once, from memory, straight into the multiply-add (direct). Many rows: a block of
+ * outputs is unpacked part by part of k into a panel that stays in the L2 cache, and multiplied with a block of rows
+ * whose sums wait in the L2 cache too. Both add in the same order (matmul_tile.h), so where one ends and
+ * the other begins is a matter of speed alone.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/mem.h"
 #include "kernels/table.h"
 #include "kernels/vec.h"
 
-enum { LANES = 8 };
-
-/* LANES values of a weight row, the last ones zero where fewer are left. */
-EVERY_ISA void load_lanes(float *out, enum wtype t, const unsigned char *w, size_t n) {
-    uint16_t h[LANES] = {0};
-    if (t == W_F32) {
-        float f[LANES] = {0};
-        memcpy(f, w, n * 4);
-        memcpy(out, f, sizeof f);
-        return;
-    }
-    memcpy(h, w, n * 2);
-    for (size_t l = 0; l < LANES; l++)
-        out[l] = t == W_BF16 ? vec_f32_from_bf16(h[l]) : vec_f32_from_f16(h[l]);
-}
-
-EVERY_ISA float sum_lanes(const float *s) {
-    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
-}
-
-EVERY_ISA float dot(enum wtype t, const float *x, const unsigned char *w, size_t n) {
-    size_t size = t == W_F32 ? 4 : 2, k = 0;
-    float acc[LANES] = {0}, wl[LANES];
-    for (; k + LANES <= n; k += LANES) {
-        load_lanes(wl, t, w + k * size, LANES);
-        for (size_t l = 0; l < LANES; l++)
-            acc[l] += x[k + l] * wl[l];
-    }
-    if (k < n) {
-        load_lanes(wl, t, w + k * size, n - k);
-        for (size_t l = 0; l < n - k; l++)
-            acc[l] += x[k + l] * wl[l];
-    }
-    return sum_lanes(acc);
-}
-
-EVERY_ISA void direct_c(enum wtype t, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
-                        const unsigned char *w, size_t n_out, size_t n_in, const float *bias) {
-    size_t stride = n_in * (t == W_F32 ? 4 : 2);
-    for (size_t o = 0; o < n_out; o++, w += stride)
-        for (size_t r = 0; r < n_rows; r++)
-            y[r * ldy + o] = dot(t, x + r * ldx, w, n_in) + (bias ? bias[o] : 0);
-}
-
-#define DIRECT(name, wtype)                                                                                     \
-    static void name(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, const unsigned char *w,   \
-                     size_t n_out, size_t n_in, const float *bias) {                                            \
-        direct_c(wtype, y, ldy, x, ldx, n_rows, w, n_out, n_in, bias);                                          \
-    }
-DIRECT(direct_f32_c, W_F32)
-DIRECT(direct_f16_c, W_F16)
-DIRECT(direct_bf16_c, W_BF16)
-
-void matmul_fill(struct kernel_table *t, enum isa isa) {
-    if (isa == ISA_C) {
-        t->direct[W_F32] = direct_f32_c;
-        t->direct[W_F16] = direct_f16_c;
-        t->direct[W_BF16] = direct_bf16_c;
-    }
-}
+/* A panel's part of k is short enough that ROWS rows of x and OUTS of the panel stay in an L1 cache of 32 KB; panel
+ * and sums together fit POOL_SCRATCH. Outputs come in multiples of every tile's OUTS and OUTS_1. */
+enum {
+    PANEL_OUTS = 48,
+    PANEL_BYTES = 2048, // of each output: 512 f32 or 1,024 bf16
+    BLOCK_ROWS = 128,
+    DIRECT_ROWS = 12,      // up to here the direct way is faster
+    DIRECT_BYTES = 1 << 16 // of weights a piece
+};
 
 struct matmul_job {
-    float *y;
+    const struct matmul_ops *ops;
+    float *y; // [n_rows, n_out], stride ldy
     size_t ldy;
-    const float *x;
+    const void *x; // [n_rows, n_in], stride ldx, ops->x_size bytes an element
     size_t ldx, n_rows;
-    const struct mat *w;
-    enum wtype type;
+    const unsigned char *w; // [n_out, n_in]
+    size_t w_stride;        // bytes of a row
+    size_t n_in;
     const float *bias;
+    struct pool *pool;
 };
 
 static void run_direct(void *arg, size_t begin, size_t end, size_t thread) {
     const struct matmul_job *j = arg;
-    size_t stride = j->w->n_in * (j->type == W_F32 ? 4 : 2);
     (void)thread;
-    kernel.direct[j->type](j->y + begin, j->ldy, j->x, j->ldx, j->n_rows,
-                           (const unsigned char *)j->w->data + begin * stride, end - begin, j->w->n_in,
-                           j->bias ? j->bias + begin : NULL);
+    j->ops->direct(j->y + begin, j->ldy, j->x, j->ldx, j->n_rows, j->w + begin * j->w_stride, end - begin, j->n_in,
+                   j->bias ? j->bias + begin : NULL);
+}
+
+/* A panel's worth of outputs for one block of rows after another. */
+static void run_panel(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct matmul_job *j = arg;
+    unsigned char *panel = pool_scratch(j->pool, thread);
+    float *acc = (float *)(void *)(panel + PANEL_OUTS * PANEL_BYTES);
+    size_t panel_ld = PANEL_BYTES / j->ops->x_size, n_out = end - begin, w_size = j->w_stride / j->n_in;
+    for (size_t r = 0; r < j->n_rows; r += BLOCK_ROWS) {
+        size_t rows = j->n_rows - r < BLOCK_ROWS ? j->n_rows - r : BLOCK_ROWS;
+        for (size_t k = 0; k < j->n_in; k += panel_ld) {
+            size_t n = j->n_in - k < panel_ld ? j->n_in - k : panel_ld;
+            int part = (k == 0 ? MATMUL_FIRST : 0) | (k + n == j->n_in ? MATMUL_LAST : 0);
+            j->ops->unpack(panel, panel_ld, j->w + begin * j->w_stride + k * w_size, j->w_stride, n_out, n);
+            j->ops->panel(part, j->y + r * j->ldy + begin, j->ldy,
+                          (const unsigned char *)j->x + (r * j->ldx + k) * j->ops->x_size, j->ldx, rows, panel,
+                          panel_ld, n_out, n, j->bias ? j->bias + begin : NULL, acc);
+        }
+    }
+}
+
+struct rounding_job {
+    uint16_t *to;
+    const float *x;
+    size_t ld_to, ldx, n_in;
+};
+static void run_rounding(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct rounding_job *j = arg;
+    (void)thread;
+    for (size_t r = begin; r < end; r++)
+        kernel.round_bf16(j->to + r * j->ld_to, j->x + r * j->ldx, j->n_in);
+}
+
+static size_t rounded_ld(size_t n_in) {
+    return (n_in + 31) / 32 * 32;
+}
+
+size_t matmul_scratch(size_t n_rows, size_t n_in) {
+    return n_rows * rounded_ld(n_in) * sizeof(uint16_t);
+}
+
+static size_t round_up(size_t n, size_t to) {
+    return (n + to - 1) / to * to;
 }
 
 void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, const struct mat *w,
             const float *bias, bool precise, void *scratch) {
-    struct matmul_job j = {y, ldy, x, ldx, n_rows, w, W_BF16, bias};
-    (void)precise;
-    (void)scratch;
-    j.type = w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : W_BF16;
-    pool_run(p, run_direct, &j, w->n_out, 32);
-}
-
-size_t matmul_scratch(size_t n_rows, size_t n_in) {
-    return n_rows * n_in * sizeof(float) + 64;
+    enum wtype type = w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : W_BF16;
+    struct matmul_job j = {.ops = &kernel.matmul[type], .y = y, .ldy = ldy, .x = x, .ldx = ldx, .n_rows = n_rows,
+                           .w = w->data, .w_stride = w->n_in * (type == W_F32 ? 4 : 2), .n_in = w->n_in,
+                           .bias = bias, .pool = p};
+    if (n_rows == 0 || w->n_out == 0)
+        return;
+    if (type == W_BF16 && !precise && kernel.matmul_rounded.direct) {
+        struct rounding_job rounding = {scratch, x, rounded_ld(w->n_in), ldx, w->n_in};
+        pool_run(p, run_rounding, &rounding, n_rows, 1 + 16384 / w->n_in);
+        j.ops = &kernel.matmul_rounded;
+        j.x = scratch;
+        j.ldx = rounding.ld_to;
+    }
+    if (n_rows <= DIRECT_ROWS)
+        pool_run(p, run_direct, &j, w->n_out, round_up(1 + DIRECT_BYTES / j.w_stride, 24));
+    else
+        pool_run(p, run_panel, &j, w->n_out, PANEL_OUTS);
 }

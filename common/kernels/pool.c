@@ -206,8 +206,8 @@ void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain) 
     if (grain == 0)
         grain = 1;
     if (n <= grain || p->n_threads == 1) {
-        if (n > 0)
-            job(arg, 0, n, 0);
+        for (size_t begin = 0; begin < n; begin += n - begin < grain ? n - begin : grain)
+            job(arg, begin, n - begin < grain ? n : begin + grain, 0);
         return;
     }
     p->job = job;

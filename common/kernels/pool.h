@@ -18,9 +18,9 @@ size_t pool_threads(const struct pool *p);
 enum { POOL_SCRATCH = 1 << 19 };
 void *pool_scratch(struct pool *p, size_t thread);
 
-/* Calls job(arg, begin, end, thread) until [0, n) is covered, in pieces of about `grain` items (multiples of grain but
- * for the last), taken as threads become free; returns when all are done. What a piece computes may not depend on
- * the cut: that is what keeps results the same for any number of threads. Not to be nested. */
+/* Calls job(arg, begin, end, thread) until [0, n) is covered, in pieces of `grain` items (fewer in the last), taken as
+ * threads become free; returns when all are done. What a piece computes may not depend on the cut: that is
+ * what keeps results the same for any number of threads. Not to be nested. */
 typedef void pool_job(void *arg, size_t begin, size_t end, size_t thread);
 void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain);
 

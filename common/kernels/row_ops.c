@@ -131,6 +131,11 @@ EVERY_ISA void softcap_all(float *x, size_t n, float cap) {
         x[i] = cap * vec_tanh(x[i] / cap);
 }
 
+EVERY_ISA void round_all(uint16_t *y, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = vec_bf16_from_f32(x[i]);
+}
+
 #define VARIANT(isa, target)                                                                                      \
     target static void rmsnorm_##isa(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,   \
                                      const float *weight, float weight_offset, float eps) {                      \
@@ -158,6 +163,9 @@ EVERY_ISA void softcap_all(float *x, size_t n, float cap) {
     target static void softcap_##isa(float *x, size_t n, float cap) {                                             \
         softcap_all(x, n, cap);                                                                                   \
     }                                                                                                             \
+    target static void round_##isa(uint16_t *y, const float *x, size_t n) {                                        \
+        round_all(y, x, n);                                                                                       \
+    }                                                                                                             \
     static void fill_##isa(struct kernel_table *t) {                                                              \
         t->rmsnorm = rmsnorm_##isa;                                                                               \
         t->layernorm = layernorm_##isa;                                                                           \
@@ -165,6 +173,7 @@ EVERY_ISA void softcap_all(float *x, size_t n, float cap) {
         t->activate_mul = activate_mul_##isa;                                                                     \
         t->add_scaled = add_scaled_##isa;                                                                         \
         t->rope = rope_##isa;                                                                                     \
+        t->round_bf16 = round_##isa;                                                                              \
         t->softcap = softcap_##isa;                                                                               \
     }
 

@@ -13,12 +13,19 @@
 enum isa { ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT };
 
 /* The types a weight may have in a matmul. */
-enum wtype { W_F32, W_F16, W_BF16, W_COUNT };
+enum wtype { W_BF16, W_F16, W_F32, W_COUNT };
 
-/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) W^T + bias, for n_out whole rows of W that lie one
- * behind the other from w on. */
-typedef void matmul_direct(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, const unsigned char *w,
-                           size_t n_out, size_t n_in, const float *bias);
+/* The parts of matmul for one type of weights; x has the elements that multiply_add wants (x_size bytes each: f32,
+ * or bf16 where x is rounded). What each does stands in matmul_tile.h. */
+struct matmul_ops {
+    void (*direct)(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
+                   size_t n_out, size_t n_in, const float *bias);
+    void (*unpack)(void *panel, size_t panel_ld, const unsigned char *w, size_t w_stride, size_t n_out, size_t n);
+    void (*panel)(int part, float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const void *panel,
+                  size_t panel_ld, size_t n_out, size_t n, const float *bias, float *acc);
+    size_t vec_size, x_size; // bytes
+};
+enum { MATMUL_FIRST = 1, MATMUL_LAST = 2 }; // parts of k
 
 /* One query head group over one KV head: see attention.c. */
 struct attn_job;
@@ -26,7 +33,9 @@ typedef void attn_item(const struct attn_job *job, size_t row, size_t kv_head, v
 
 struct kernel_table {
     enum isa isa;
-    matmul_direct *direct[W_COUNT];
+    struct matmul_ops matmul[W_COUNT];
+    struct matmul_ops matmul_rounded; // BF16 weights with x rounded to bf16; all NULL: not faster here
+    void (*round_bf16)(uint16_t *y, const float *x, size_t n); // to nearest even
     attn_item *attn;
     void (*kv_store)(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k,
                      size_t ldk, const float *v, size_t ldv);

@@ -22,7 +22,7 @@ static void count(void *arg, size_t begin, size_t end, size_t thread) {
     for (size_t i = begin; i < end; i++)
         atomic_fetch_add(&c->seen[i], 1);
     c->bad_thread += thread >= c->n_threads;
-    c->bad_cut += end != c->n && (begin % c->grain != 0 || end % c->grain != 0);
+    c->bad_cut += begin % c->grain != 0 || end != (begin + c->grain < c->n ? begin + c->grain : c->n);
 }
 
 static void every_item_once(void) {

@@ -1,0 +1,218 @@
+/* What matmul_tile.h needs of each instruction set, and why its tiles have their sizes.
+ *
+ * A multiply-add needs ROWS + OUTS loads for ROWS * OUTS of itself, and as many sums in flight as its latency times
+ * its rate (4 cycles, 2 a cycle: 8). The tile is as large as the registers hold.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "kernels/table.h"
+#include "kernels/vec.h"
+
+enum { FIRST = MATMUL_FIRST, LAST = MATMUL_LAST };
+
+/* C: four lanes, the vector that every 64-bit CPU has at least (SSE2, NEON); GNU C's vector types, so that it is one
+ * whatever the optimiser thinks. 4 x 2 sums, 2 of w, 1 of x and a product fit 16 registers. */
+typedef float vec_c __attribute__((vector_size(16)));
+typedef uint32_t bits_c __attribute__((vector_size(16)));
+typedef uint16_t half_c __attribute__((vector_size(8)));
+
+EVERY_ISA vec_c load_c(const float *p) {
+    vec_c v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+EVERY_ISA void store_c(float *p, vec_c v) {
+    memcpy(p, &v, sizeof v);
+}
+EVERY_ISA vec_c load_x_c(const float *p, size_t n) {
+    vec_c v = {0};
+    memcpy(&v, p, n * sizeof *p);
+    return v;
+}
+EVERY_ISA vec_c load_w_c(enum wtype type, const unsigned char *p, size_t n) {
+    if (type == W_F32)
+        return load_x_c((const float *)(const void *)p, n);
+    half_c h = {0};
+    memcpy(&h, p, n * 2);
+    bits_c u = __builtin_convertvector(h, bits_c);
+    if (type == W_BF16)
+        return (vec_c)(u << 16);
+    // As vec_f32_from_f16.
+    bits_c rest = (u & 0x7FFF) << 13, special = (bits_c)((u & 0x7C00) == 0x7C00);
+    bits_c f = (bits_c)((vec_c)rest * f32_from_bits((127u + 112u) << 23));
+    return (vec_c)((u & 0x8000) << 16 | (special & (rest | 0x7F800000)) | (~special & f));
+}
+EVERY_ISA void sums_c(float *y, const vec_c *v, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = (v[i][0] + v[i][1]) + (v[i][2] + v[i][3]);
+}
+#define ISA c
+#define TARGET
+#define vec vec_c
+#define STEP 4
+#define x_type float
+#define zero() ((vec_c){0})
+#define load load_c
+#define store store_c
+#define sums sums_c
+#define load_x load_x_c
+#define load_w load_w_c
+#define multiply_add(acc, x, w) ((acc) + (x) * (w))
+#define ROWS 4
+#define OUTS 2
+#define OUTS_1 4
+#include "kernels/matmul_tile.h"
+
+#if defined(__x86_64__)
+#include "kernels/x86.h"
+
+/* AVX2: 8 lanes and FMA. 4 x 3 sums, 3 of w and 1 of x are the 16 registers; 7 loads for 12 multiply-adds. */
+AVX2 EVERY_ISA __m256i first_lanes_avx2(size_t n) { // all ones in the lanes below n
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+AVX2 EVERY_ISA __m256 load_x_avx2(const float *p, size_t n) {
+    return n == 8 ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, first_lanes_avx2(n));
+}
+AVX2 EVERY_ISA __m256 load_w_avx2(enum wtype type, const unsigned char *p, size_t n) {
+    if (type == W_F32)
+        return load_x_avx2((const float *)(const void *)p, n);
+    __m128i h;
+    if (n == 8) {
+        h = _mm_loadu_si128((const __m128i *)(const void *)p);
+    } else {
+        uint16_t tail[8] = {0};
+        memcpy(tail, p, n * 2);
+        h = _mm_loadu_si128((const __m128i *)(const void *)tail);
+    }
+    if (type == W_F16)
+        return _mm256_cvtph_ps(h);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+/* ((0+1) + (2+3)) + ((4+5) + (6+7)) of each of four vectors. */
+AVX2 EVERY_ISA __m128 sum4_avx2(__m256 a, __m256 b, __m256 c, __m256 d) {
+    __m256 q = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+    return _mm_add_ps(_mm256_castps256_ps128(q), _mm256_extractf128_ps(q, 1));
+}
+AVX2 EVERY_ISA void sums_avx2(float *y, const __m256 *v, size_t n) {
+    for (size_t i = 0; i < n; i += 4) {
+        size_t left = n - i;
+        __m128 s = sum4_avx2(v[i], v[left > 1 ? i + 1 : i], v[left > 2 ? i + 2 : i], v[left > 3 ? i + 3 : i]);
+        if (left >= 4)
+            _mm_storeu_ps(y + i, s);
+        else
+            _mm_maskstore_ps(y + i, _mm256_castsi256_si128(first_lanes_avx2(left)), s);
+    }
+}
+#define ISA avx2
+#define TARGET AVX2
+#define vec __m256
+#define STEP 8
+#define x_type float
+#define zero() _mm256_setzero_ps()
+#define load _mm256_loadu_ps
+#define store _mm256_storeu_ps
+#define sums sums_avx2
+#define load_x load_x_avx2
+#define load_w load_w_avx2
+#define multiply_add(acc, x, w) _mm256_fmadd_ps(x, w, acc)
+#define ROWS 4
+#define OUTS 3
+#define OUTS_1 4
+#include "kernels/matmul_tile.h"
+
+/* AVX-512: 16 lanes, masked loads, 32 registers: 4 x 6 sums, 6 of w and 1 of x; 10 loads for 24 multiply-adds. */
+AVX512 EVERY_ISA __mmask16 first_lanes_avx512(size_t n) {
+    return (__mmask16)((1u << n) - 1);
+}
+AVX512 EVERY_ISA __m512 load_x_avx512(const float *p, size_t n) {
+    return n == 16 ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(first_lanes_avx512(n), p);
+}
+AVX512 EVERY_ISA __m512 load_w_avx512(enum wtype type, const unsigned char *p, size_t n) {
+    if (type == W_F32)
+        return load_x_avx512((const float *)(const void *)p, n);
+    __m256i h = n == 16 ? _mm256_loadu_si256((const __m256i *)(const void *)p)
+                        : _mm256_maskz_loadu_epi16(first_lanes_avx512(n), p);
+    if (type == W_F16)
+        return _mm512_cvtph_ps(h);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+/* Lane i and lane i + 8, then as for AVX2. */
+AVX512 EVERY_ISA __m256 halves_avx512(__m512 v) {
+    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+}
+AVX512 EVERY_ISA void sums_avx512(float *y, const __m512 *v, size_t n) {
+    __m256 half[8];
+    for (size_t i = 0; i < n; i++)
+        half[i] = halves_avx512(v[i]);
+    for (size_t i = 0; i < n; i += 4) {
+        size_t left = n - i;
+        __m256 a = half[i], b = half[left > 1 ? i + 1 : i], c = half[left > 2 ? i + 2 : i], d = half[left > 3 ? i + 3 : i];
+        __m256 q = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+        __m128 s = _mm_add_ps(_mm256_castps256_ps128(q), _mm256_extractf128_ps(q, 1));
+        _mm_mask_storeu_ps(y + i, (__mmask8)(left >= 4 ? 15 : (1 << left) - 1), s);
+    }
+}
+#define ISA avx512
+#define TARGET AVX512
+#define vec __m512
+#define STEP 16
+#define x_type float
+#define zero() _mm512_setzero_ps()
+#define load _mm512_loadu_ps
+#define store _mm512_storeu_ps
+#define sums sums_avx512
+#define load_x load_x_avx512
+#define load_w load_w_avx512
+#define multiply_add(acc, x, w) _mm512_fmadd_ps(x, w, acc)
+#define ROWS 4
+#define OUTS 6
+#define OUTS_1 8
+#include "kernels/matmul_tile.h"
+
+/* AVX512-BF16: vdpbf16ps adds two products of bf16 pairs to each of 16 lanes, with x rounded to bf16. One a cycle,
+ * 5 or 6 cycles latency; the tile of AVX-512 serves it as well. */
+AVX512BF16 EVERY_ISA __m512 load_pairs(const void *p, size_t n) {
+    __m512i v = n == 32 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi16((__mmask32)((1ull << n) - 1), p);
+    return _mm512_castsi512_ps(v);
+}
+AVX512BF16 EVERY_ISA __m512 multiply_add_pairs(__m512 acc, __m512 x, __m512 w) {
+    return _mm512_dpbf16_ps(acc, (__m512bh)x, (__m512bh)w);
+}
+#define ISA avx512bf16
+#define TARGET AVX512BF16
+#define vec __m512
+#define STEP 32
+#define x_type uint16_t
+#define zero() _mm512_setzero_ps()
+#define load _mm512_loadu_ps
+#define store _mm512_storeu_ps
+#define sums sums_avx512
+#define load_x load_pairs
+#define load_w(type, p, n) load_pairs(p, n)
+#define multiply_add multiply_add_pairs
+#define ROWS 4
+#define OUTS 6
+#define OUTS_1 8
+#define ONLY_BF16
+#include "kernels/matmul_tile.h"
+#endif
+
+void matmul_fill(struct kernel_table *t, enum isa isa) {
+    switch (isa) {
+    case ISA_C:
+        matmul_fill_c(t->matmul);
+        break;
+#if defined(__x86_64__)
+    case ISA_AVX2:
+        matmul_fill_avx2(t->matmul);
+        break;
+    case ISA_AVX512:
+        matmul_fill_avx512(t->matmul);
+        break;
+    case ISA_AVX512BF16:
+        matmul_fill_avx512bf16(&t->matmul_rounded);
+        break;
+#endif
+    default:
+        break;
+    }
+}

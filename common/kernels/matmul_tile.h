@@ -1,0 +1,217 @@
+/* The inner loops of matmul, written once for all instruction sets: matmul_isa.c includes this with each one's vector
+ * type and operations defined (and this file undefines them at its end):
+ *
+ *   ISA TARGET     the suffix of the names, the function attribute
+ *   vec STEP       a vector of partial sums; how many k one fused multiply-add takes
+ *   x_type         an element of x: float, or uint16_t where x is rounded to bf16
+ *   zero() load(p) store(p, v)            of partial sums
+ *   sums(y, v, n)                         adds up the lanes of each of n of them, in one fixed tree
+ *   load_x(p, n) load_w(type, p, n)       STEP elements, those from n on zero, not reading past n
+ *   multiply_add(acc, x, w)               the one instruction (or pair of them) that every product goes through
+ *   ROWS OUTS      the register tile: ROWS * OUTS sums, OUTS vectors of w and one of x must fit the registers
+ *   OUTS_1         the tile for one row: enough sums to hide the latency of multiply_add
+ *
+ * An output element has one vector of sums, whatever tile it falls into, and k only runs upwards: the same order of
+ * additions everywhere. A tile may stop at some k and store its sums (acc), to go on from there.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#define GLUE_(a, b) a##_##b
+#define GLUE(a, b) GLUE_(a, b)
+#define NAME(f) GLUE(f, ISA)
+
+/* x [R, n] (stride ldx), w [O, n] (w_stride bytes) of the type: y [R, O] (stride ldy). acc [R, acc_ld, vec] holds sums
+ * between the parts of k: FIRST starts from zero instead, LAST writes y instead. */
+TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, const int part, float *y,
+                                 size_t ldy, const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride,
+                                 size_t n, const float *bias, float *acc, size_t acc_ld) {
+    const size_t size = type == W_F32 ? 4 : 2, lanes = sizeof(vec) / sizeof(float);
+    vec s[ROWS][OUTS > OUTS_1 ? OUTS : OUTS_1];
+    for (size_t r = 0; r < R; r++)
+        for (size_t o = 0; o < O; o++)
+            s[r][o] = part & FIRST ? zero() : load(acc + (r * acc_ld + o) * lanes);
+    size_t k = 0;
+    for (; k + STEP <= n; k += STEP) {
+        vec wv[OUTS > OUTS_1 ? OUTS : OUTS_1];
+        for (size_t o = 0; o < O; o++)
+            wv[o] = load_w(type, w + o * w_stride + k * size, STEP);
+        for (size_t r = 0; r < R; r++) {
+            vec xv = load_x(x + r * ldx + k, STEP);
+            for (size_t o = 0; o < O; o++)
+                s[r][o] = multiply_add(s[r][o], xv, wv[o]);
+        }
+    }
+    if (k < n)
+        for (size_t o = 0; o < O; o++) {
+            vec wv = load_w(type, w + o * w_stride + k * size, n - k);
+            for (size_t r = 0; r < R; r++)
+                s[r][o] = multiply_add(s[r][o], load_x(x + r * ldx + k, n - k), wv);
+        }
+    for (size_t r = 0; r < R; r++)
+        if (part & LAST) {
+            float *out = y + r * ldy;
+            sums(out, s[r], O);
+            for (size_t o = 0; o < O && bias; o++)
+                out[o] += bias[o];
+        } else {
+            for (size_t o = 0; o < O; o++)
+                store(acc + (r * acc_ld + o) * lanes, s[r][o]);
+        }
+}
+
+/* All rows of x with O rows of w. */
+TARGET EVERY_ISA void NAME(column)(const size_t O, const enum wtype type, const int part, float *y, size_t ldy,
+                                   const x_type *x, size_t ldx, size_t n_rows, const unsigned char *w,
+                                   size_t w_stride, size_t n, const float *bias, float *acc, size_t acc_ld) {
+    const size_t lanes = sizeof(vec) / sizeof(float);
+    size_t r = 0;
+#define TILE(R)                                                                                                     \
+    NAME(tile)(R, O, type, part, y + r * ldy, ldy, x + r * ldx, ldx, w, w_stride, n, bias, acc + r * acc_ld * lanes, \
+               acc_ld)
+    for (; r + ROWS <= n_rows; r += ROWS)
+        TILE(ROWS);
+    switch (n_rows - r) { // ROWS is at most 6
+    case 5:
+        TILE(ROWS < 5 ? 1 : 5);
+        break;
+    case 4:
+        TILE(ROWS < 4 ? 1 : 4);
+        break;
+    case 3:
+        TILE(3);
+        break;
+    case 2:
+        TILE(2);
+        break;
+    case 1:
+        TILE(1);
+    }
+#undef TILE
+}
+
+TARGET EVERY_ISA void NAME(direct)(const enum wtype type, float *y, size_t ldy, const x_type *x, size_t ldx,
+                                   size_t n_rows, const unsigned char *w, size_t n_out, size_t n_in,
+                                   const float *bias) {
+    size_t stride = n_in * (type == W_F32 ? 4 : 2), o = 0;
+    if (n_rows == 1)
+        for (; o + OUTS_1 <= n_out; o += OUTS_1)
+            NAME(tile)(1, OUTS_1, type, FIRST | LAST, y + o, ldy, x, ldx, w + o * stride, stride, n_in,
+                       bias ? bias + o : NULL, NULL, 0);
+    else
+        for (; o + OUTS <= n_out; o += OUTS)
+            NAME(column)(OUTS, type, FIRST | LAST, y + o, ldy, x, ldx, n_rows, w + o * stride, stride, n_in,
+                         bias ? bias + o : NULL, NULL, 0);
+    for (; o < n_out; o++)
+        NAME(column)(1, type, FIRST | LAST, y + o, ldy, x, ldx, n_rows, w + o * stride, stride, n_in,
+                     bias ? bias + o : NULL, NULL, 0);
+}
+
+/* The same for weights that were unpacked to x_type: panel [n_out, panel_ld], n of each row now. */
+TARGET EVERY_ISA void NAME(panel_part)(const int part, float *y, size_t ldy, const x_type *x, size_t ldx,
+                                       size_t n_rows, const x_type *panel, size_t panel_ld, size_t n_out, size_t n,
+                                       const float *bias, float *acc) {
+    const size_t lanes = sizeof(vec) / sizeof(float), rows_at_once = ROWS;
+    const enum wtype type = sizeof(x_type) == 4 ? W_F32 : W_BF16;
+    size_t stride = panel_ld * sizeof(x_type);
+    const unsigned char *w = (const unsigned char *)panel;
+    for (size_t r = 0; r < n_rows; r += rows_at_once) {
+        size_t rows = n_rows - r < rows_at_once ? n_rows - r : rows_at_once, o = 0;
+#define COLUMN(O)                                                                                                  \
+    NAME(column)(O, type, part, y + r * ldy + o, ldy, x + r * ldx, ldx, rows, w + o * stride, stride, n,           \
+                 bias ? bias + o : NULL, acc + (r * n_out + o) * lanes, n_out)
+        for (; o + OUTS <= n_out; o += OUTS)
+            COLUMN(OUTS);
+        for (; o < n_out; o++)
+            COLUMN(1);
+#undef COLUMN
+    }
+}
+
+#define DIRECT(type)                                                                                               \
+    TARGET static void GLUE(direct_##type, ISA)(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows,    \
+                                                const unsigned char *w, size_t n_out, size_t n_in,                 \
+                                                const float *bias) {                                               \
+        NAME(direct)(type, y, ldy, x, ldx, n_rows, w, n_out, n_in, bias);                                          \
+    }
+DIRECT(W_BF16)
+#if !defined(ONLY_BF16)
+DIRECT(W_F16)
+DIRECT(W_F32)
+#endif
+#undef DIRECT
+
+TARGET static void NAME(panel)(int part, float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows,
+                               const void *panel, size_t panel_ld, size_t n_out, size_t n, const float *bias,
+                               float *acc) {
+    switch (part) {
+    case FIRST | LAST:
+        NAME(panel_part)(FIRST | LAST, y, ldy, x, ldx, n_rows, panel, panel_ld, n_out, n, bias, acc);
+        break;
+    case FIRST:
+        NAME(panel_part)(FIRST, y, ldy, x, ldx, n_rows, panel, panel_ld, n_out, n, bias, acc);
+        break;
+    case LAST:
+        NAME(panel_part)(LAST, y, ldy, x, ldx, n_rows, panel, panel_ld, n_out, n, bias, acc);
+        break;
+    default:
+        NAME(panel_part)(0, y, ldy, x, ldx, n_rows, panel, panel_ld, n_out, n, bias, acc);
+    }
+}
+
+/* panel [n_out, panel_ld] = n elements of each of n_out rows of W. */
+TARGET EVERY_ISA void NAME(unpack)(const enum wtype type, x_type *panel, size_t panel_ld, const unsigned char *w,
+                                   size_t w_stride, size_t n_out, size_t n) {
+    for (size_t o = 0; o < n_out; o++, w += w_stride, panel += panel_ld) {
+        if (sizeof(x_type) == (type == W_F32 ? 4 : 2)) {
+            memcpy(panel, w, n * sizeof(x_type));
+            continue;
+        }
+        size_t k = 0;
+        for (; k + STEP <= n; k += STEP)
+            store((float *)(void *)(panel + k), load_w(type, w + k * 2, STEP));
+        if (k < n)
+            store((float *)(void *)(panel + k), load_w(type, w + k * 2, n - k));
+    }
+}
+#define UNPACK(type)                                                                                               \
+    TARGET static void GLUE(unpack_##type, ISA)(void *panel, size_t panel_ld, const unsigned char *w,              \
+                                                size_t w_stride, size_t n_out, size_t n) {                         \
+        NAME(unpack)(type, panel, panel_ld, w, w_stride, n_out, n);                                                \
+    }
+UNPACK(W_BF16)
+#if !defined(ONLY_BF16)
+UNPACK(W_F16)
+UNPACK(W_F32)
+#endif
+#undef UNPACK
+
+static void NAME(matmul_fill)(struct matmul_ops *ops) {
+    *ops = (struct matmul_ops){GLUE(direct_W_BF16, ISA), GLUE(unpack_W_BF16, ISA), NAME(panel), sizeof(vec),
+                               sizeof(x_type)};
+#if !defined(ONLY_BF16)
+    ops[W_F16] = ops[W_F32] = *ops;
+    ops[W_F16].direct = GLUE(direct_W_F16, ISA);
+    ops[W_F16].unpack = GLUE(unpack_W_F16, ISA);
+    ops[W_F32].direct = GLUE(direct_W_F32, ISA);
+    ops[W_F32].unpack = GLUE(unpack_W_F32, ISA);
+#endif
+}
+
+#undef ISA
+#undef TARGET
+#undef vec
+#undef STEP
+#undef x_type
+#undef zero
+#undef load
+#undef store
+#undef sums
+#undef load_x
+#undef load_w
+#undef multiply_add
+#undef ROWS
+#undef OUTS
+#undef OUTS_1
+#undef ONLY_BF16
+#undef NAME
+#undef GLUE
+#undef GLUE_
