@@ -5,6 +5,7 @@
 #include "base/err.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,7 +55,16 @@ int err_where(struct err *e, const char *fmt, ...) {
     return -1;
 }
 
+/* A closed 0, 1 or 2 would be given to the next file that is opened, which would then be read or written as a
+ * standard stream. They become descriptors on which that fails, as on a closed one. */
+static void hold_standard_fds(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+            exit(EXIT_SYSTEM);
+}
+
 void program_init(const char *argv0) {
+    hold_standard_fds();
     const char *slash = strrchr(argv0, '/');
     program = slash ? slash + 1 : argv0;
 }

@@ -42,7 +42,8 @@ int err_errno(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Puts more of "where" behind the message ("msg: where"); returns -1. */
 int err_where(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* The program's name for messages; argv[0] may hold a path. The pointer is kept. */
+/* First thing in main: the program's name for messages (argv[0] may hold a path; the pointer is kept), and closed standard
+ * descriptors are held, so that no file takes their numbers. */
 void program_init(const char *argv0);
 const char *program_name(void);
 

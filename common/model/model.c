@@ -171,6 +171,25 @@ size_t model_kv_bytes(const struct model *m) {
     return kv_bytes(&m->kv);
 }
 
+static uint64_t mat_bytes(const struct mat *w) {
+    return w->data ? (uint64_t)w->n_out * w->n_in * dtype_bits(w->dtype) / 8 : 0;
+}
+
+/* Every tensor but tables of which one row is read, and experts that are not chosen. */
+uint64_t model_step_bytes(const struct model *m) {
+    const struct layers *l = &m->layers;
+    uint64_t n = 0;
+    for (size_t i = 0; i < m->weights.n_tensors; i++)
+        n += m->weights.tensors[i].n_bytes;
+    n -= mat_bytes(&l->positions.w);
+    if (l->embed.w.data != l->head.w.data)
+        n -= mat_bytes(&l->embed.w);
+    for (size_t i = 0; i < m->spec.n_layers; i++)
+        for (size_t x = 3 * m->spec.n_experts_used; l->layers[i].experts && x < 3 * m->spec.n_experts; x++)
+            n -= mat_bytes(&l->layers[i].experts[x].w);
+    return n;
+}
+
 /* ---- sequences ---- */
 
 void model_seq_clear(struct model *m, size_t slot) {

@@ -34,6 +34,7 @@ const struct weights *model_weights(const struct model *m);
 size_t model_context(const struct model *m);
 struct pool *model_pool(const struct model *m);
 size_t model_kv_bytes(const struct model *m); // memory taken for KV so far
+uint64_t model_step_bytes(const struct model *m); // weights that a step of one row must read
 
 /* Sequences: slots 0 .. max_sequences - 1, all free at first. Their KV lives in pages that forks share. */
 void model_seq_clear(struct model *m, size_t slot);                           // frees its pages

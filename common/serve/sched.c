@@ -76,6 +76,7 @@ struct sched *sched_new(const struct sched_options *o, struct model *m, struct l
         s->hidden = xreallocarray(NULL, max_want, h->hidden_dim * sizeof(float));
     s->chunk = o->chunk ? o->chunk : FIRST_CHUNK;
     s->stats.started = s->idle_since = seconds_now();
+    s->stats.step_bytes = model_step_bytes(m);
     return s;
 }
 
@@ -141,6 +142,7 @@ static int advance(struct sched *s, struct seq *q, struct err *e) {
         if (j->type == REQUEST_EXTEND && model_seq_len(s->model, q->slot) > j->pos)
             model_seq_truncate(s->model, q->slot, j->pos);
         if (j->type == REQUEST_EXTEND && j->n_ids > 0) {
+            model_seq_expect(s->model, q->slot, (size_t)j->pos + j->n_ids);
             seqs_set_runnable(&s->seqs, q, true);
             return 0;
         }

@@ -43,6 +43,15 @@ size_t model_seq_len(const struct model *m, size_t slot) {
     return m->len[slot];
 }
 
+void model_seq_expect(struct model *m, size_t slot, size_t len) {
+    CHECK(len >= m->len[slot] && len <= CONTEXT);
+}
+
+uint64_t model_step_bytes(const struct model *m) {
+    (void)m;
+    return 0;
+}
+
 /* What the logits of a sequence begin with: exact in a float. */
 static float digest(const uint32_t *ids, size_t n) {
     uint32_t h = 1;

@@ -1,0 +1,22 @@
+"""Lists the frames of a logits(5) stream, written from the page and not from the C: "OPEN:0 LOGI:0@2x1 CLOS:0 END"
+(type, sequence, position, rows). --text: the texts, a line each. --cut: the stream may stop without its END.
+SPDX-License-Identifier: AGPL-3.0-or-later"""
+import struct
+import sys
+
+options, paths = [a for a in sys.argv[1:] if a[0] == "-"], [a for a in sys.argv[1:] if a[0] != "-"]
+data = open(paths[0], "rb").read()
+assert data[:8] == b"LOGITS\r\n", "no stream header"
+at, names, texts = 256, [], []
+while at < len(data):
+    kind, seq, pos, rows, n_ids, n_text, n_payload = struct.unpack_from("<4sIIIIIQ", data, at)
+    name = kind.decode().strip()
+    padded = (n_payload + 7) // 8 * 8
+    assert at + 32 + padded <= len(data), "cut inside a frame"
+    payload = data[at + 32 : at + 32 + n_payload]
+    names.append(name if name == "END" else f"{name}:{seq}" + (f"@{pos}x{rows}" if rows else ""))
+    if n_text:
+        texts.append(payload[4 * n_ids : 4 * n_ids + n_text].decode())
+    at += 32 + padded
+assert "--cut" in options or names[-1] == "END", "no END frame"
+print("\n".join(texts) if "--text" in options else " ".join(names))

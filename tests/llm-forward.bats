@@ -1,0 +1,174 @@
+#!/usr/bin/env bats
+# llm-forward alone: refusals, ends, and what its stream holds.
+# SPDX-License-Identifier: AGPL-3.0-or-later
+bats_require_minimum_version 1.5.0
+load lib/common
+
+setup() {
+    export LLM_MODEL=$DATA/models/llama # vocabulary 288, context 256
+    export TMPDIR=$BATS_TEST_TMPDIR XDG_RUNTIME_DIR=
+    cd "$BATS_TEST_TMPDIR"
+}
+
+# The types of frames of a stream, in order: "OPEN LOGI CLOS END".
+frames() { python3 "$ROOT/tests/lib/frames.py" "$@"; }
+
+# ids 1..N on one line
+ids() { seq -s ' ' 1 "$1"; }
+
+@test "a prompt gives its last position's logits, and the stream ends" {
+    echo 1 5 9 | llm-forward --no-return >out
+    [ "$(frames out)" = "OPEN:0 LOGI:0@2x1 CLOS:0 END" ]
+}
+
+@test "-a gives every position, --hidden the hidden states beside them" {
+    echo 1 5 9 | llm-forward --no-return -a --hidden >out
+    [ "$(frames out)" = "OPEN:0 LOGI:0@0x3 HIDD:0@0x3 CLOS:0 END" ]
+    echo 1 5 9 | llm-forward --no-return -a --chunk 2 >out
+    [ "$(frames out)" = "OPEN:0 LOGI:0@0x2 LOGI:0@2x1 CLOS:0 END" ]
+}
+
+@test "no input is a whole stream without sequences" {
+    llm-forward --no-return </dev/null >out
+    [ "$(frames out)" = "END" ]
+}
+
+@test "a file is read as stdin is, and - is stdin" {
+    echo 1 5 9 >ids
+    llm-forward --no-return ids >a
+    llm-forward --no-return - <ids >b
+    cmp a b
+    fails 66 "cannot open nowhere" llm-forward --no-return nowhere
+    fails 2 "one input at most" llm-forward --no-return ids ids
+}
+
+@test "one bad sequence fails alone, with its reason, and the exit status says so" {
+    printf '1 5 9\n\n1 288 3\n! upstream said no\n%s\n7 8' "$(ids 257)" >ids
+    run --separate-stderr llm-forward --no-return -b 1 ids
+    [ "$status" -eq 1 ]
+    [ "${#stderr_lines[@]}" -eq 3 ] # not the one that was said before
+    [[ $stderr == *"sequence 1: the sequence is empty"* ]]
+    [[ $stderr == *"sequence 2: id 288 is not in the vocabulary of 288: id 2 of the sequence"* ]]
+    [[ $stderr == *"sequence 4: 257 ids do not fit into the context of 256"* ]]
+    llm-forward --no-return -b 1 ids 2>/dev/null >out || true
+    [ "$(frames out)" = "OPEN:0 LOGI:0@2x1 CLOS:0 OPEN:1 FAIL:1 OPEN:2 FAIL:2 OPEN:3 FAIL:3 OPEN:4 FAIL:4 OPEN:5 LOGI:5@1x1 CLOS:5 END" ]
+    [ "$(frames --text out)" = "the sequence is empty: there is nothing to go on from
+id 288 is not in the vocabulary of 288: id 2 of the sequence
+upstream said no
+257 ids do not fit into the context of 256" ]
+}
+
+@test "-q keeps refusals from stderr, not from the stream" {
+    run --separate-stderr sh -c 'echo 999 | llm-forward -q --no-return >out'
+    [ "$status" -eq 1 ]
+    [ -z "$stderr" ]
+    [ "$(frames out)" = "OPEN:0 FAIL:0 END" ]
+}
+
+@test "attributes go on to who comes next, of failed sequences too" {
+    printf '#@ id=a max=3\n1 2\n# comment\n#@ id=b\n#@ seed=1\n\n' | llm-forward -q --no-return >out || true
+    [ "$(frames --text out)" = "id=a max=3
+id=b seed=1
+the sequence is empty: there is nothing to go on from" ]
+}
+
+@test "bad bytes end the input, after what came before them" {
+    run --separate-stderr sh -c 'printf "1 5 9\n2 x 3\n4 5\n" | llm-forward --no-return >out'
+    [ "$status" -eq 65 ]
+    [[ $stderr == *"stdin: line 2, byte 3"* ]]
+    [[ "$(frames out | tr ' ' '\n' | sort | tr '\n' ' ')" = "CLOS:0 END FAIL:1 LOGI:0@2x1 OPEN:0 OPEN:1 " ]]
+}
+
+@test "the context can be made smaller" {
+    run --separate-stderr sh -c "echo 1 2 3 4 5 | llm-forward --no-return -c 4 >out"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"5 ids do not fit into the context of 4"* ]]
+    echo 1 2 3 4 | llm-forward --no-return -c 4 >out
+}
+
+@test "ids of another tokenizer are refused as a whole, with both names" {
+    cp -r "$DATA/tiny" model
+    hex=$(b2sum -l 256 model/tokenizer.json | cut -c 1-16)
+    printf '# tokens vocab=99 tokenizer=00000000000000aa\n1 2\n' >ids
+    fails 65 "the ids were made with tokenizer 00000000000000aa, the model has tokenizer $hex" llm-forward -m model --no-return ids
+    printf '# tokens vocab=1000000\n1 2\n' >ids
+    fails 65 "the ids were made with a vocabulary of 1000000" llm-forward -m model --no-return ids
+    printf "# tokens tokenizer=$hex\n1 2\n" >ids
+    llm-forward -m model --no-return ids >out
+    [ "$(xxd -s 80 -l 8 -e -g 8 out | cut -d ' ' -f 2)" = "$hex" ]
+}
+
+@test "without a tokenizer.json the stream's fingerprint is passed on" {
+    printf '# tokens vocab=288 tokenizer=0123456789abcdef\n1 2\n' | llm-forward --no-return >out
+    [ "$(xxd -s 80 -l 8 -e -g 8 out | cut -d ' ' -f 2)" = 0123456789abcdef ]
+}
+
+@test "a full disk is noticed" {
+    fails 74 "No space left" sh -c 'echo 1 2 3 | llm-forward >/dev/full'
+    fails 74 "No space left" sh -c 'echo 1 2 3 | llm-forward --no-return >/dev/full'
+}
+
+@test "closed descriptors are no crash and no silence" {
+    fails 74 "" sh -c 'echo 1 2 3 | llm-forward --no-return >&-'
+    fails 74 "" sh -c 'llm-forward --no-return <&- >out'
+    echo 1 2 3 | llm-forward --no-return >out 2>&-
+    [ "$(frames out)" = "OPEN:0 LOGI:0@2x1 CLOS:0 END" ]
+}
+
+@test "a folder for stdin is an I/O error" {
+    fails 74 "Is a directory" sh -c 'llm-forward --no-return </ >out'
+}
+
+@test "a reader that leaves ends it quietly, by SIGPIPE" {
+    run bash -c 'ids=$(seq -s " " 1 250); yes "$ids" | head -n 2000 | llm-forward -a --no-return | head -c 300 >/dev/null; echo "${PIPESTATUS[2]}"'
+    [ "$output" = 141 ]
+    run bash -c 'ids=$(seq -s " " 1 250); yes "$ids" | head -n 2000 | llm-forward -a | head -c 300 >/dev/null; echo "${PIPESTATUS[2]}"'
+    [ "$output" = 141 ]
+    [ -z "$(ls -d tokpipe-* 2>/dev/null)" ]
+}
+
+@test "without a peer it says what it waits for; TERM ends it, and its socket goes" {
+    mkfifo pipe
+    (cat pipe >out) &
+    echo 1 2 3 | llm-forward 2>err >pipe &
+    pid=$!
+    for i in $(seq 100); do [ -s err ] && break; sleep 0.1; done
+    grep -q -- "--no-return" err
+    [ -n "$(ls -d tokpipe-*)" ]
+    kill "$pid"
+    wait "$pid" && false
+    for i in $(seq 20); do ls -d tokpipe-* 2>/dev/null || break; sleep 0.1; done
+    [ -z "$(ls -d tokpipe-* 2>/dev/null)" ]
+    [ "$(frames --cut out)" = "OPEN:0 LOGI:0@2x1" ]
+}
+
+@test "what the command line cannot mean" {
+    fails 2 "no model" env -u LLM_MODEL llm-forward --no-return
+    fails 66 "nowhere" llm-forward -m nowhere
+    fails 2 "-b" llm-forward -b 0
+    fails 2 "-b" llm-forward -b 99999999999999999999
+    fails 2 "-t" llm-forward -t 0
+    fails 2 "-t" llm-forward -t x
+    fails 2 "-c" llm-forward -c 0
+    fails 2 "--chunk" llm-forward --chunk -1
+    fails 2 "LLM_ISA" env LLM_ISA=mmx llm-forward --no-return
+}
+
+@test "absurd input: a million ids in one line, a million lines, take little memory and end" {
+    seq -s ' ' 1 1000000 >ids
+    run --separate-stderr sh -c "ulimit -v 4000000; llm-forward --no-return -c 100 ids >out"
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"is not in the vocabulary"* ]]
+    yes '' | head -n 100000 >ids
+    run sh -c "llm-forward -q --no-return ids >out"
+    [ "$status" -eq 1 ]
+    [ "$(frames out | tr ' ' '\n' | grep -c FAIL)" -eq 100000 ]
+}
+
+@test "-v says how fast, and where the time went" {
+    run --separate-stderr sh -c 'echo 1 2 3 | llm-forward -v --no-return >out'
+    [ "$status" -eq 0 ]
+    for word in "kernels" "first logits after" "prefill: 3 tokens" "GB/s\|prefill" "s forward" "memory: peak"; do
+        grep -q "$word" <<<"$stderr" || { echo "no '$word' in $stderr"; false; }
+    done
+}

@@ -1,0 +1,182 @@
+/* llm-forward: token ids in, logits out. Reads tokens(5), runs the model of -m over all sequences together, and writes
+ * logits(5); where stdout is a pipe it serves the return path, over which a sampler asks for the next step.
+ *
+ * This file has the options, the stream header and the exit status; the loop is common/serve/sched.c, the
+ * model common/model. Refused: a model that cannot be run exactly, weights that differ from --verify's list, and ids that were
+ * made with another tokenizer than the model's. A single bad sequence is refused alone.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/io.h"
+#include "base/num.h"
+#include "base/opt.h"
+#include "base/progress.h"
+#include "kernels/kernels.h"
+#include "model/model.h"
+#include "serve/sched.h"
+#include "weights/safetensors.h"
+
+enum { MAX_THREADS = 1024 };
+
+static const char help[] =
+    "usage: llm-forward [options] [FILE]\n"
+    "Reads token ids (tokens(5)) from FILE or stdin, and writes the model's logits (logits(5)) to stdout.\n"
+    "With stdout a pipe, a sampler asks for further steps over the return path.\n"
+    "\n"
+    "  -m, --model DIR     model folder, or org/name in the Hugging Face cache (default: $LLM_MODEL)\n"
+    "  -t, --threads N     threads (default: physical cores)\n"
+    "  -b, --batch N       sequences in flight (default: 16)\n"
+    "  -c, --context N     most ids of a sequence (default: the model's limit)\n"
+    "  -a, --all           logits of every position of a prompt, not of the last only\n"
+    "      --hidden        hidden states too\n"
+    "      --precise       keep activations in f32\n"
+    "      --chunk N       rows of prompts in a step (default: up to 256, as many as keep a step short)\n"
+    "      --no-return     no return path: end behind the prompts\n"
+    "  -v, --verbose       say at the end how fast it was, and where the time went\n"
+    "  -q, --quiet         no warnings\n"
+    "  -h, --help          this text\n"
+    "  -V, --version       the version\n";
+
+enum { OPT_HIDDEN = OPT_LONG_ONLY, OPT_PRECISE, OPT_CHUNK, OPT_NO_RETURN };
+
+struct options {
+    const char *model, *input;
+    struct model_options model_opts;
+    struct sched_options sched;
+    bool no_return, verbose;
+};
+
+static void parse_options(int argc, char **argv, struct options *o) {
+    static const struct option longs[] = {
+        {"model", required_argument, NULL, 'm'},   {"threads", required_argument, NULL, 't'},
+        {"batch", required_argument, NULL, 'b'},   {"context", required_argument, NULL, 'c'},
+        {"all", no_argument, NULL, 'a'},           {"hidden", no_argument, NULL, OPT_HIDDEN},
+        {"precise", no_argument, NULL, OPT_PRECISE}, {"chunk", required_argument, NULL, OPT_CHUNK},
+        {"no-return", no_argument, NULL, OPT_NO_RETURN},
+        {"verbose", no_argument, NULL, 'v'},       {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},          {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
+    };
+    int c;
+    while ((c = getopt_long(argc, argv, "m:t:b:c:avqhV", longs, NULL)) != -1)
+        switch (c) {
+        case 'm': o->model = optarg; break;
+        case 't': o->model_opts.n_threads = opt_u64("-t", optarg, 1, MAX_THREADS); break;
+        case 'b': o->sched.max_in_flight = opt_u64("-b", optarg, 1, SCHED_MAX_IN_FLIGHT); break;
+        case 'c': o->model_opts.context = opt_u64("-c", optarg, 1, LOGITS_MAX_CONTEXT); break;
+        case 'a': o->sched.all_logits = true; break;
+        case OPT_HIDDEN: o->sched.hidden = true; break;
+        case OPT_PRECISE: o->model_opts.precise = true; break;
+        case OPT_CHUNK: o->sched.chunk = opt_u64("--chunk", optarg, 1, SCHED_MAX_CHUNK); break;
+        case OPT_NO_RETURN: o->no_return = true; break;
+        case 'v': o->verbose = true; break;
+        case 'q': warn_quiet(1); break;
+        case 'h': opt_help(help);
+        case 'V': opt_version();
+        default: die_usage("see above");
+        }
+    if (optind < argc)
+        o->input = argv[optind++];
+    if (optind < argc)
+        die_usage("one input at most, not also '%s'", argv[optind]);
+    o->model_opts.max_sequences = sched_slots(&o->sched);
+    o->model_opts.max_rows = sched_rows(&o->sched);
+}
+
+static int open_input(const char *name) {
+    if (!name || strcmp(name, "-") == 0)
+        return STDIN_FILENO;
+    int fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        die(EXIT_NO_INPUT, "cannot open %s: %s", name, strerror(errno));
+    return fd;
+}
+
+/* The fingerprint of the model's tokenizer.json; 0 where there is none. */
+static uint64_t tokenizer_fingerprint_of(const char *dir) {
+    char *path = path_join(dir, "tokenizer.json");
+    struct map map = {0};
+    struct err e = {0};
+    uint64_t fingerprint = 0;
+    if (is_file(path)) {
+        if (map_file(&map, path, &e) != 0)
+            die_err(&e);
+        fingerprint = hash_fingerprint(map.p, map.n);
+        unmap_file(&map);
+    }
+    free(path);
+    return fingerprint;
+}
+
+static bool stdout_is_pipe(void) {
+    struct stat st;
+    return fstat(STDOUT_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+}
+
+static void fill_header(struct logits_header *h, const struct model *m, const char *dir, bool hidden) {
+    const struct spec *spec = model_spec(m);
+    h->vocab_size = (uint32_t)spec->vocab_size;
+    h->hidden_dim = hidden ? (uint32_t)spec->hidden_dim : 0;
+    h->context = (uint32_t)model_context(m);
+    h->bos = spec->bos;
+    h->n_eos = spec->n_eos;
+    memcpy(h->eos, spec->eos, sizeof h->eos);
+    h->weights = model_weights(m)->fingerprint;
+    h->tokenizer = tokenizer_fingerprint_of(dir);
+}
+
+/* Ends as a writer does whose reader has had enough: quietly, by SIGPIPE. */
+static NORETURN void end_by_sigpipe(void) {
+    signal(SIGPIPE, SIG_DFL);
+    raise(SIGPIPE);
+    exit(EXIT_IO);
+}
+
+int main(int argc, char **argv) {
+    double started = seconds_now();
+    program_init(argv[0]);
+    signal(SIGPIPE, SIG_IGN); // a reader that left is noticed where we write, so that the socket goes with us
+    struct options o = {.sched = {.max_in_flight = 16}};
+    parse_options(argc, argv, &o);
+
+    struct err e = {0};
+    char *dir = model_dir(o.model, &e);
+    if (!dir || kernels_init(&e) != 0)
+        die_err(&e);
+    int in = open_input(o.input);
+    struct model *m;
+    struct logits_header h = {0};
+    struct return_server *ret = NULL;
+    if (!o.no_return && stdout_is_pipe() && !(ret = return_listen(&h, &e))) // forks: before there are threads
+        die_err(&e);
+    if (model_open(&m, dir, &o.model_opts, &e) != 0)
+        die_err(&e);
+    fill_header(&h, m, dir, o.sched.hidden);
+
+    struct sched *s = sched_new(&o.sched, m, &h, ret, in, o.input && in != STDIN_FILENO ? o.input : "stdin", STDOUT_FILENO);
+    sched_stats(s)->started = started;
+    int code = EXIT_DONE, rc = sched_run(s, &code, &e);
+    bool left = sched_reader_left(s);
+    if (o.verbose) {
+        warn("%s kernels, %zu threads, %.1f MB of KV", kernels_isa(), pool_threads(model_pool(m)), (double)model_kv_bytes(m) / 1e6);
+        stats_print(sched_stats(s));
+    }
+    sched_free(s);
+    return_server_free(ret);
+    model_close(m);
+    free(dir);
+    if (rc != 0 && left)
+        end_by_sigpipe();
+    if (rc != 0)
+        die_err(&e);
+    close_stdout();
+    return code;
+}
