@@ -48,6 +48,10 @@ const struct key common_keys[] = {
     {"logits_scaling", ONLY_ONE, 0, 0, 0},
     {"logit_scale", ONLY_ONE, 0, 0, 0},
     {"partial_rotary_factor", ONLY_ONE, 0, 0, 0},
+    {"attention_bias", ONLY_FALSE, 0, 0, 0},
+    {"mlp_bias", ONLY_FALSE, 0, 0, 0},
+    {"qk_layernorm", ONLY_FALSE, 0, 0, 0},
+    {"use_parallel_residual", ONLY_FALSE, 0, 0, 0},
 
     {"architectures", KEY_HARMLESS, 0, 0, 0},
     {"auto_map", KEY_HARMLESS, 0, 0, 0},
@@ -71,6 +75,9 @@ const struct key common_keys[] = {
     {"attention_dropout", KEY_HARMLESS, 0, 0, 0},
     {"hidden_dropout", KEY_HARMLESS, 0, 0, 0},
     {"residual_dropout", KEY_HARMLESS, 0, 0, 0},
+    {"output_router_logits", KEY_HARMLESS, 0, 0, 0},
+    {"router_aux_loss_coef", KEY_HARMLESS, 0, 0, 0},
+    {"router_jitter_noise", KEY_HARMLESS, 0, 0, 0},
     {"embedding_dropout", KEY_HARMLESS, 0, 0, 0},
     {"resid_pdrop", KEY_HARMLESS, 0, 0, 0},
     {"embd_pdrop", KEY_HARMLESS, 0, 0, 0},
@@ -118,61 +125,372 @@ const struct key rope_keys[] = {
 #define KEYS_RMS {"rms_norm_eps", KEY_EPS, S(norm_eps), 0, 0}
 #define KEYS_BIAS {"attention_bias", KEY_TRUE, S(qkv_bias), 0, 0}, {"attention_bias", KEY_TRUE, S(o_bias), 0, 0}
 #define KEYS_WINDOW {"sliding_window", KEY_SIZE, C(window), 1, SPEC_MAX_CONTEXT}
+#define KEYS_USE_WINDOW KEYS_WINDOW, {"use_sliding_window", KEY_FALSE, C(no_window), 0, 0}
+#define KEYS_PARTIAL {"partial_rotary_factor", KEY_REAL, C(partial), 0, 0}
+#define KEYS_GELU {"hidden_activation", KEY_ACT, S(act), 0, 0}
+#define KEYS_MLP_BIAS {"mlp_bias", KEY_TRUE, S(ffn_bias), 0, 0}
+#define KEYS_EXPERTS                                                                                           \
+    {"num_local_experts", KEY_SIZE, S(n_experts), 1, SPEC_MAX_EXPERTS},                                        \
+        {"num_experts_per_tok", KEY_SIZE, S(n_experts_used), 1, SPEC_MAX_EXPERTS}
 #define KEYS_END {NULL, KEY_END, 0, 0, 0}
 
-static const struct key llama_keys[] = {
-    KEYS_ROPE, KEYS_RMS, KEYS_BIAS, {"mlp_bias", KEY_TRUE, S(ffn_bias), 0, 0}, KEYS_END,
-};
+/* ---- keys of each family ---- */
+
+static const struct key llama_keys[] = {KEYS_ROPE, KEYS_RMS, KEYS_BIAS, KEYS_MLP_BIAS, KEYS_END};
 static const struct key mistral_keys[] = {KEYS_ROPE, KEYS_RMS, KEYS_WINDOW, KEYS_END};
-static const struct key qwen2_keys[] = {
+static const struct key qwen_keys[] = {
+    KEYS_ROPE, KEYS_RMS, KEYS_USE_WINDOW, {"max_window_layers", KEY_SIZE, C(max_window_layers), 0, SPEC_MAX_CONTEXT},
+    KEYS_END,
+};
+static const struct key qwen3_keys[] = {
+    KEYS_ROPE, KEYS_RMS, KEYS_USE_WINDOW, {"max_window_layers", KEY_SIZE, C(max_window_layers), 0, SPEC_MAX_CONTEXT},
+    KEYS_BIAS, KEYS_END,
+};
+static const struct key gemma_keys[] = {KEYS_ROPE, KEYS_RMS, KEYS_BIAS, KEYS_GELU, KEYS_END};
+static const struct key gemma2_keys[] = {
     KEYS_ROPE,
     KEYS_RMS,
+    KEYS_BIAS,
+    KEYS_GELU,
     KEYS_WINDOW,
-    {"use_sliding_window", KEY_FALSE, C(no_window), 0, 0},
-    {"max_window_layers", KEY_SIZE, C(max_window_layers), 0, SPEC_MAX_CONTEXT},
+    {"query_pre_attn_scalar", KEY_REAL, C(query_scalar), 0, 0},
+    {"attn_logit_softcapping", KEY_FLOAT, S(attn_softcap), 0, 0},
+    {"final_logit_softcapping", KEY_FLOAT, S(logit_softcap), 0, 0},
+    {"rope_local_base_freq", KEY_REAL, C(local_theta), 0, 0}, // this and the next two: Gemma 3
+    {"sliding_window_pattern", KEY_SIZE, C(window_pattern), 1, SPEC_MAX_LAYERS},
+    {"_sliding_window_pattern", KEY_SIZE, C(window_pattern), 1, SPEC_MAX_LAYERS},
+    KEYS_END,
+};
+static const struct key phi_keys[] = {KEYS_ROPE, KEYS_PARTIAL, {"layer_norm_eps", KEY_EPS, S(norm_eps), 0, 0}, KEYS_END};
+static const struct key phi3_keys[] = {
+    KEYS_ROPE, KEYS_PARTIAL, KEYS_RMS, KEYS_WINDOW,
+    {"original_max_position_embeddings", KEY_REAL, C(original_max_pos), 0, 0}, KEYS_END,
+};
+static const struct key smollm3_keys[] = {
+    KEYS_ROPE,
+    KEYS_RMS,
+    KEYS_BIAS,
+    KEYS_MLP_BIAS,
+    KEYS_USE_WINDOW,
+    {"no_rope_layers", KEY_OTHER, 0, 0, 0},
+    {"no_rope_layer_interval", KEY_SIZE, C(no_rope_interval), 1, SPEC_MAX_LAYERS},
+    {"max_window_layers", KEY_HARMLESS, 0, 0, 0},
+    KEYS_END,
+};
+static const struct key olmo2_keys[] = {KEYS_ROPE, KEYS_RMS, KEYS_BIAS, KEYS_END};
+static const struct key granite_keys[] = {
+    KEYS_ROPE,
+    KEYS_RMS,
+    KEYS_BIAS,
+    KEYS_MLP_BIAS,
+    {"embedding_multiplier", KEY_FLOAT, S(embed_scale), 0, 0},
+    {"residual_multiplier", KEY_FLOAT, S(residual_scale), 0, 0},
+    {"attention_multiplier", KEY_FLOAT, S(attn_scale), 0, 0},
+    {"logits_scaling", KEY_FLOAT, S(logit_divisor), 0, 0},
+    KEYS_END,
+};
+static const struct key mixtral_keys[] = {KEYS_ROPE, KEYS_RMS, KEYS_WINDOW, KEYS_EXPERTS, KEYS_END};
+static const struct key qwen3_moe_keys[] = {
+    KEYS_ROPE,
+    KEYS_RMS,
+    KEYS_BIAS,
+    KEYS_USE_WINDOW,
+    KEYS_EXPERTS,
+    {"num_experts", KEY_SIZE, S(n_experts), 1, SPEC_MAX_EXPERTS},
+    {"moe_intermediate_size", KEY_SIZE, S(expert_ffn_dim), 1, SPEC_MAX_DIM},
+    {"norm_topk_prob", KEY_FALSE, S(no_renormalise), 0, 0},
+    {"decoder_sparse_step", KEY_SIZE, C(sparse_step), 1, SPEC_MAX_LAYERS},
+    {"mlp_only_layers", KEY_OTHER, 0, 0, 0},
+    {"max_window_layers", KEY_HARMLESS, 0, 0, 0},
+    KEYS_END,
+};
+static const struct key starcoder2_keys[] = {
+    KEYS_ROPE,
+    KEYS_WINDOW,
+    {"norm_epsilon", KEY_EPS, S(norm_eps), 0, 0},
+    {"use_bias", KEY_TRUE, S(qkv_bias), 0, 0},
+    {"use_bias", KEY_TRUE, S(o_bias), 0, 0},
+    {"use_bias", KEY_TRUE, S(ffn_bias), 0, 0},
+    {"mlp_type", KEY_HARMLESS, 0, 0, 0},
+    {"norm_type", KEY_HARMLESS, 0, 0, 0},
+    KEYS_END,
+};
+static const struct key stablelm_keys[] = {
+    KEYS_ROPE,
+    KEYS_PARTIAL,
+    {"layer_norm_eps", KEY_EPS, S(norm_eps), 0, 0},
+    {"use_qkv_bias", KEY_TRUE, S(qkv_bias), 0, 0},
+    {"use_parallel_residual", KEY_TRUE, S(parallel), 0, 0},
+    KEYS_END,
+};
+static const struct key gpt2_keys[] = {
+    {"n_embd", KEY_SIZE, S(hidden_dim), 1, SPEC_MAX_DIM},
+    {"n_layer", KEY_SIZE, S(n_layers), 1, SPEC_MAX_LAYERS},
+    {"n_head", KEY_SIZE, S(n_heads), 1, SPEC_MAX_HEADS},
+    {"n_inner", KEY_SIZE, S(ffn_dim), 1, SPEC_MAX_DIM},
+    {"n_positions", KEY_SIZE, S(max_pos), 1, SPEC_MAX_CONTEXT},
+    {"n_ctx", KEY_HARMLESS, 0, 0, 0},
+    {"activation_function", KEY_ACT, S(act), 0, 0},
+    {"layer_norm_epsilon", KEY_EPS, S(norm_eps), 0, 0},
+    {"scale_attn_weights", ONLY_TRUE, 0, 0, 0},
+    {"scale_attn_by_inverse_layer_idx", ONLY_FALSE, 0, 0, 0},
+    {"reorder_and_upcast_attn", KEY_HARMLESS, 0, 0, 0},
+    {"summary_activation", KEY_HARMLESS, 0, 0, 0},
+    {"summary_first_dropout", KEY_HARMLESS, 0, 0, 0},
+    {"summary_proj_to_labels", KEY_HARMLESS, 0, 0, 0},
+    {"summary_type", KEY_HARMLESS, 0, 0, 0},
+    {"summary_use_proj", KEY_HARMLESS, 0, 0, 0},
     KEYS_END,
 };
 
-static const char *const rotary_buffers[] = {"rotary_emb.inv_freq", NULL};
+/* ---- tensor names ---- */
 
-static const struct names llama_names = {
+static const char *const no_weights[] = {"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", NULL};
+
+/* Llama's names, in parts, because most families take most of them. */
+#define NAMES_ENDS                                                                                             \
+    .prefix = "model.", .embed = "embed_tokens", .final_norm = "norm", .head = "lm_head", .ignored = no_weights
+#define NAMES_NORMS .attn_norm = "layers.#.input_layernorm", .ffn_norm = "layers.#.post_attention_layernorm"
+#define NAMES_QKV                                                                                              \
+    .q = "layers.#.self_attn.q_proj", .k = "layers.#.self_attn.k_proj", .v = "layers.#.self_attn.v_proj",      \
+    .q_norm = "layers.#.self_attn.q_norm", .k_norm = "layers.#.self_attn.k_norm"
+#define NAMES_ATTENTION NAMES_QKV, .o = "layers.#.self_attn.o_proj"
+#define NAMES_FFN                                                                                              \
+    .gate = "layers.#.mlp.gate_proj", .up = "layers.#.mlp.up_proj", .down = "layers.#.mlp.down_proj"
+
+static const struct names llama_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_FFN};
+static const struct names gemma2_names = {
+    NAMES_ENDS,
+    NAMES_ATTENTION,
+    NAMES_FFN,
+    .attn_norm = "layers.#.input_layernorm",
+    .attn_post_norm = "layers.#.post_attention_layernorm",
+    .ffn_norm = "layers.#.pre_feedforward_layernorm",
+    .ffn_post_norm = "layers.#.post_feedforward_layernorm",
+};
+static const struct names olmo2_names = {
+    NAMES_ENDS,
+    NAMES_ATTENTION,
+    NAMES_FFN,
+    .attn_post_norm = "layers.#.post_attention_layernorm",
+    .ffn_post_norm = "layers.#.post_feedforward_layernorm",
+};
+static const struct names phi_names = {
+    NAMES_QKV,
     .prefix = "model.",
     .embed = "embed_tokens",
-    .final_norm = "norm",
+    .final_norm = "final_layernorm",
     .head = "lm_head",
+    .ignored = no_weights,
     .attn_norm = "layers.#.input_layernorm",
-    .ffn_norm = "layers.#.post_attention_layernorm",
-    .q_norm = "layers.#.self_attn.q_norm",
-    .k_norm = "layers.#.self_attn.k_norm",
-    .q = "layers.#.self_attn.q_proj",
-    .k = "layers.#.self_attn.k_proj",
-    .v = "layers.#.self_attn.v_proj",
+    .o = "layers.#.self_attn.dense",
+    .up = "layers.#.mlp.fc1",
+    .down = "layers.#.mlp.fc2",
+};
+static const struct names phi3_names = {
+    NAMES_ENDS,
+    NAMES_NORMS,
+    .qkv = "layers.#.self_attn.qkv_proj",
     .o = "layers.#.self_attn.o_proj",
-    .gate = "layers.#.mlp.gate_proj",
-    .up = "layers.#.mlp.up_proj",
+    .gate_up = "layers.#.mlp.gate_up_proj",
     .down = "layers.#.mlp.down_proj",
-    .ignored = rotary_buffers,
+};
+static const struct names mixtral_names = {
+    NAMES_ENDS,
+    NAMES_NORMS,
+    NAMES_ATTENTION,
+    .router = "layers.#.block_sparse_moe.gate",
+    .expert_gate = "layers.#.block_sparse_moe.experts.@.w1",
+    .expert_up = "layers.#.block_sparse_moe.experts.@.w3",
+    .expert_down = "layers.#.block_sparse_moe.experts.@.w2",
+};
+static const struct names qwen3_moe_names = {
+    NAMES_ENDS,
+    NAMES_NORMS,
+    NAMES_ATTENTION,
+    NAMES_FFN,
+    .router = "layers.#.mlp.gate",
+    .expert_gate = "layers.#.mlp.experts.@.gate_proj",
+    .expert_up = "layers.#.mlp.experts.@.up_proj",
+    .expert_down = "layers.#.mlp.experts.@.down_proj",
+};
+static const struct names starcoder2_names = {
+    NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, .up = "layers.#.mlp.c_fc", .down = "layers.#.mlp.c_proj",
+};
+static const struct names gpt2_names = {
+    .prefix = "transformer.",
+    .embed = "wte",
+    .positions = "wpe",
+    .final_norm = "ln_f",
+    .head = "lm_head",
+    .ignored = no_weights,
+    .attn_norm = "h.#.ln_1",
+    .ffn_norm = "h.#.ln_2",
+    .qkv = "h.#.attn.c_attn",
+    .o = "h.#.attn.c_proj",
+    .up = "h.#.mlp.c_fc",
+    .down = "h.#.mlp.c_proj",
 };
 
+/* ---- the table ---- */
+
 static const struct family families[] = {
-    {.model_type = "llama",
-     .names = &llama_names,
-     .keys = llama_keys,
-     .base = {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU}, .theta = 1e4}},
-    {.model_type = "mistral",
-     .names = &llama_names,
-     .keys = mistral_keys,
-     .base = {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 8}, .theta = 1e4, .window = 4096}},
-    {.model_type = "qwen2",
-     .names = &llama_names,
-     .keys = qwen2_keys,
-     .base = {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .qkv_bias = true},
-              .theta = 1e4,
-              .window = 4096,
-              .no_window = true,
-              .max_window_layers = 28,
-              .has_max_window_layers = true,
-              .types_by_layer = true}},
+    {"llama", &llama_names, llama_keys, {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU}, .theta = 1e4}},
+    {"mistral",
+     &llama_names,
+     mistral_keys,
+     {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 8}, .theta = 1e4, .window = 4096}},
+    {"qwen2",
+     &llama_names,
+     qwen_keys,
+     {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 32, .qkv_bias = true},
+      .theta = 1e4,
+      .window = 4096,
+      .no_window = true,
+      .max_window_layers = 28,
+      .has_max_window_layers = true,
+      .types_by_layer = true}},
+    {"qwen3",
+     &llama_names,
+     qwen3_keys,
+     {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 32, .head_dim = 128, .qk_norm = QK_NORM_HEAD},
+      .theta = 1e4,
+      .window = 4096,
+      .no_window = true,
+      .max_window_layers = 28,
+      .has_max_window_layers = true,
+      .types_by_layer = true}},
+    {"gemma",
+     &llama_names,
+     gemma_keys,
+     {.spec = {.norm_eps = 1e-6f, .norm_offset = 1, .act = ACT_GELU_TANH, .n_kv_heads = 16, .head_dim = 256, .tied = true},
+      .theta = 1e4,
+      .scale_embedding = true}},
+    {"gemma2",
+     &gemma2_names,
+     gemma2_keys,
+     {.spec = {.norm_eps = 1e-6f,
+               .norm_offset = 1,
+               .post_norm = true,
+               .act = ACT_GELU_TANH,
+               .n_kv_heads = 4,
+               .head_dim = 256,
+               .tied = true,
+               .attn_softcap = 50,
+               .logit_softcap = 30},
+      .theta = 1e4,
+      .window = 4096,
+      .window_pattern = 2,
+      .types_by_layer = true,
+      .query_scalar = 256,
+      .scale_embedding = true}},
+    {"gemma3_text",
+     &gemma2_names,
+     gemma2_keys,
+     {.spec = {.norm_eps = 1e-6f,
+               .norm_offset = 1,
+               .post_norm = true,
+               .qk_norm = QK_NORM_HEAD,
+               .act = ACT_GELU_TANH,
+               .n_kv_heads = 4,
+               .head_dim = 256,
+               .tied = true},
+      .theta = 1e6,
+      .local_theta = 1e4,
+      .window = 4096,
+      .window_pattern = 6,
+      .types_by_layer = true,
+      .query_scalar = 256,
+      .scale_embedding = true}},
+    {"phi",
+     &phi_names,
+     phi_keys,
+     {.spec = {.norm = NORM_LAYER,
+               .norm_eps = 1e-5f,
+               .parallel = true,
+               .act = ACT_GELU_TANH,
+               .ungated = true,
+               .qkv_bias = true,
+               .o_bias = true,
+               .ffn_bias = true,
+               .head_bias = true},
+      .theta = 1e4,
+      .partial = 0.5}},
+    {"phi3",
+     &phi3_names,
+     phi3_keys,
+     {.spec = {.norm_eps = 1e-5f, .act = ACT_SILU, .fused_qkv = true, .fused_gate = true},
+      .theta = 1e4,
+      .partial = 1,
+      .original_max_pos = 4096}},
+    {"smollm3",
+     &llama_names,
+     smollm3_keys,
+     {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 4, .tied = true},
+      .theta = 2e6,
+      .no_rope_interval = 4,
+      .no_window = true,
+      .window_unrotated = true,
+      .types_by_layer = true}},
+    {"olmo2",
+     &olmo2_names,
+     olmo2_keys,
+     {.spec = {.norm_eps = 1e-5f, .no_pre_norm = true, .post_norm = true, .qk_norm = QK_NORM_ALL, .act = ACT_SILU},
+      .theta = 1e4}},
+    {"granite",
+     &llama_names,
+     granite_keys,
+     {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .attn_scale = 1}, .theta = 1e4}},
+    {"mixtral",
+     &mixtral_names,
+     mixtral_keys,
+     {.spec = {.norm_eps = 1e-5f, .act = ACT_SILU, .n_kv_heads = 8, .n_experts = 8, .n_experts_used = 2}, .theta = 1e6}},
+    {"qwen3_moe",
+     &qwen3_moe_names,
+     qwen3_moe_keys,
+     {.spec = {.norm_eps = 1e-6f,
+               .act = ACT_SILU,
+               .n_kv_heads = 4,
+               .qk_norm = QK_NORM_HEAD,
+               .n_experts = 128,
+               .n_experts_used = 8,
+               .expert_ffn_dim = 768,
+               .no_renormalise = true},
+      .theta = 1e4,
+      .window = 4096,
+      .no_window = true,
+      .sparse_step = 1}},
+    {"starcoder2",
+     &starcoder2_names,
+     starcoder2_keys,
+     {.spec = {.norm = NORM_LAYER,
+               .norm_eps = 1e-5f,
+               .n_kv_heads = 2,
+               .act = ACT_GELU_TANH,
+               .ungated = true,
+               .qkv_bias = true,
+               .o_bias = true,
+               .ffn_bias = true,
+               .tied = true},
+      .theta = 1e4}},
+    {"stablelm",
+     &llama_names,
+     stablelm_keys,
+     {.spec = {.norm = NORM_LAYER, .norm_eps = 1e-5f, .act = ACT_SILU}, .theta = 1e4, .partial = 0.25}},
+    {"gpt2",
+     &gpt2_names,
+     gpt2_keys,
+     {.spec = {.norm = NORM_LAYER,
+               .norm_eps = 1e-5f,
+               .act = ACT_GELU_TANH,
+               .learned_pos = true,
+               .fused_qkv = true,
+               .transposed = true,
+               .ungated = true,
+               .qkv_bias = true,
+               .o_bias = true,
+               .ffn_bias = true,
+               .tied = true}}},
 };
 
 const struct family *family_at(size_t i) {

@@ -194,13 +194,22 @@ static void load_layer(struct loader *l, size_t i) {
         load_ffn(l, y, i);
 }
 
+static bool same_bytes(const struct tensor *t, const struct mat *m) {
+    return m->data && t->dtype == m->dtype && t->n_elements == m->n_out * m->n_in &&
+           memcmp(t->data, m->data, (size_t)t->n_bytes) == 0;
+}
+
 static void load_head(struct loader *l) {
     const struct spec *s = l->s;
     char full[NAME_BYTES];
-    if (s->tied)
-        l->m->head = l->m->embed;
-    else
+    expand(full, "", l->names->head, 0, 0, ".weight");
+    l->m->head = l->m->embed;
+    const struct tensor *own = weights_find(l->w, full);
+    // A tied model whose file has a head all the same: a copy, or else the file is right (as in the reference).
+    if (!s->tied || (own && !same_bytes(own, &l->m->embed.w)))
         l->m->head = table(l, "", l->names->head, s->vocab_size, s->hidden_dim);
+    if (own)
+        l->m->used[own - l->w->tensors] = true;
     expand(full, "", l->names->head, 0, 0, ".bias");
     if (s->head_bias)
         l->m->head.bias = vector(l, full, s->vocab_size);

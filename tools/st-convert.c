@@ -1,0 +1,272 @@
+/* st-convert: a GGUF file, or a Hugging Face folder in another dtype, to a Hugging Face folder.
+ *
+ * From GGUF: config.json, generation_config.json, tokenizer.json, tokenizer_config.json and model.safetensors, the
+ * quantised blocks widened to --dtype. From a folder: the tensors re-typed and the small files copied.
+ * The output folder appears under its name only when it is whole; nothing is left behind by an error or a signal.
+ *
+ * Refused: architectures, tokenizers and block formats that are not known, tensors that are missing or left over, and
+ * an output that is there already, unless --force.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <dirent.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/opt.h"
+#include "tokens/gguf_vocab.h"
+#include "weights/convert.h"
+
+#define MAX_SMALL_FILE (1u << 28) // bytes of a file that is copied as it is
+
+static const char help[] =
+    "usage: st-convert [-fqv] [--dtype T] [--pre NAME] SOURCE FOLDER\n"
+    "Converts a GGUF file, or re-types a Hugging Face folder, to a new Hugging Face folder.\n"
+    "\n"
+    "      --dtype T    f32, f16 or bf16 (default): the type of every float tensor that is written\n"
+    "      --pre NAME   take this pre-tokenizer in place of the one that the GGUF file names\n"
+    "  -f, --force      replace FOLDER if it is a model folder\n"
+    "  -q, --quiet      no warnings\n"
+    "  -v, --verbose    say on stderr what was found\n"
+    "  -h, --help       this text\n"
+    "  -V, --version    the version\n";
+
+struct options {
+    enum dtype dtype;
+    const char *pre;
+    bool force, verbose;
+    const char *source, *target;
+};
+
+static enum dtype dtype_option(const char *arg) {
+    if (strcmp(arg, "f32") == 0)
+        return DT_F32;
+    if (strcmp(arg, "f16") == 0)
+        return DT_F16;
+    if (strcmp(arg, "bf16") == 0)
+        return DT_BF16;
+    die_usage("--dtype '%s' is not f32, f16 or bf16", arg);
+}
+
+static struct options options(int argc, char **argv) {
+    enum { OPT_DTYPE = OPT_LONG_ONLY, OPT_PRE };
+    static const struct option longs[] = {{"dtype", required_argument, NULL, OPT_DTYPE},
+                                          {"pre", required_argument, NULL, OPT_PRE},
+                                          {"force", no_argument, NULL, 'f'},
+                                          {"quiet", no_argument, NULL, 'q'},
+                                          {"verbose", no_argument, NULL, 'v'},
+                                          {"help", no_argument, NULL, 'h'},
+                                          {"version", no_argument, NULL, 'V'},
+                                          {NULL, 0, NULL, 0}};
+    struct options o = {.dtype = DT_BF16};
+    for (int c; (c = getopt_long(argc, argv, "fqvhV", longs, NULL)) != -1;)
+        switch (c) {
+        case OPT_DTYPE:
+            o.dtype = dtype_option(optarg);
+            break;
+        case OPT_PRE:
+            o.pre = optarg;
+            break;
+        case 'f':
+            o.force = true;
+            break;
+        case 'q':
+            warn_quiet(true);
+            break;
+        case 'v':
+            o.verbose = true;
+            break;
+        case 'h':
+            opt_help(help);
+        case 'V':
+            opt_version();
+        default:
+            die_usage("bad option");
+        }
+    if (argc - optind != 2)
+        die_usage("a source and a folder are needed");
+    o.source = argv[optind];
+    o.target = argv[optind + 1];
+    if (strcmp(o.source, "-") == 0)
+        die_usage("the source is mapped, so that it cannot be stdin");
+    return o;
+}
+
+static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+enum { N_ENDING = sizeof ending / sizeof *ending };
+
+/* The signals that end us wait until the temporary folder can be removed: see interrupted. */
+static void hold_signals(int how) {
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < N_ENDING; i++)
+        sigaddset(&set, ending[i]);
+    sigprocmask(how, &set, NULL);
+}
+
+static int interrupted(void) {
+    sigset_t pending;
+    sigpending(&pending);
+    for (size_t i = 0; i < N_ENDING; i++)
+        if (sigismember(&pending, ending[i]) == 1)
+            return 1;
+    return 0;
+}
+
+static int write_tokenizer(const struct gguf_vocab *v, uint64_t max_pos, const struct outdir *dir, struct err *e) {
+    struct buf text = {0};
+    int rc = gguf_tokenizer_json(v, &text, e);
+    if (rc == 0)
+        rc = outdir_file(dir, "tokenizer.json", text.p, text.n, e);
+    buf_clear(&text);
+    if (rc == 0)
+        rc = gguf_tokenizer_config_json(v, max_pos, &text, e);
+    if (rc == 0)
+        rc = outdir_file(dir, "tokenizer_config.json", text.p, text.n, e);
+    buf_free(&text);
+    return rc;
+}
+
+static int write_configs(const struct gguf_model *m, const struct gguf_vocab *v, enum dtype t, const struct outdir *dir,
+                         struct err *e) {
+    struct gguf_ids ids = {.bos = v->bos, .pad = v->pad};
+    if (v->eos >= 0)
+        ids.eos[ids.n_eos++] = v->eos;
+    if (v->eot >= 0 && v->eot != v->eos)
+        ids.eos[ids.n_eos++] = v->eot;
+    struct buf text = {0};
+    gguf_config_json(m, t, &ids, &text);
+    int rc = outdir_file(dir, "config.json", text.p, text.n, e);
+    buf_clear(&text);
+    gguf_generation_config_json(&ids, &text);
+    if (rc == 0)
+        rc = outdir_file(dir, "generation_config.json", text.p, text.n, e);
+    buf_free(&text);
+    return rc;
+}
+
+static int from_gguf(const struct options *o, const struct gguf_model *m, const struct gguf_vocab *v, struct err *e) {
+    if (v->n > m->vocab_size)
+        return err_set(e, EXIT_DATA, "%zu tokens, but an embedding of %" PRIu64 ": %s", v->n, m->vocab_size, o->source);
+    if (o->verbose)
+        warn("%s as %s: %" PRIu64 " layers, %zu tensors, %zu tokens%s", m->arch->name, m->arch->model_type, m->n_layers,
+             m->n_tensors, v->n, m->tied ? ", the embedding is the head" : "");
+    struct outdir dir;
+    if (outdir_open(&dir, o->target, o->force, e) != 0)
+        return -1;
+    struct convert_item *items = convert_from_gguf(m, o->dtype);
+    int rc = write_tokenizer(v, m->max_pos, &dir, e);
+    if (rc == 0)
+        rc = write_configs(m, v, o->dtype, &dir, e);
+    if (rc == 0)
+        rc = convert_write(items, m->n_tensors, &dir, interrupted, e);
+    free(items);
+    if (rc == 0)
+        return outdir_commit(&dir, e);
+    outdir_abort(&dir);
+    return -1;
+}
+
+static int convert_gguf(const struct options *o, struct err *e) {
+    struct gguf g;
+    struct gguf_model m;
+    struct gguf_vocab v;
+    if (gguf_open(&g, o->source, e) != 0)
+        return -1;
+    int rc = gguf_model_open(&m, &g, e);
+    if (rc == 0) {
+        rc = gguf_vocab_open(&v, &g, o->pre, e);
+        if (rc == 0) {
+            rc = from_gguf(o, &m, &v, e);
+            gguf_vocab_free(&v);
+        }
+        gguf_model_free(&m);
+    }
+    gguf_close(&g);
+    return rc;
+}
+
+/* Small files that belong to a model, beside the two that are written anew. */
+static bool is_copied(const char *name) {
+    static const char *const ends[] = {".json", ".txt", ".model", ".jinja"};
+    if (strcmp(name, "config.json") == 0 || strcmp(name, "model.safetensors.index.json") == 0 || name[0] == '.')
+        return false;
+    size_t n = strlen(name);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+        if (n > strlen(ends[i]) && strcmp(name + n - strlen(ends[i]), ends[i]) == 0)
+            return true;
+    return false;
+}
+
+static int copy_file(const char *from, const char *name, const struct outdir *dir, struct err *e) {
+    char *path = path_join(from, name);
+    struct buf bytes = {0};
+    int rc = is_file(path) ? read_file(path, MAX_SMALL_FILE, &bytes, e) : 0;
+    if (rc == 0 && is_file(path))
+        rc = outdir_file(dir, name, bytes.p, bytes.n, e);
+    buf_free(&bytes);
+    free(path);
+    return rc;
+}
+
+static int copy_small_files(const char *from, const struct outdir *dir, struct err *e) {
+    DIR *d = opendir(from);
+    if (!d)
+        return err_errno(e, EXIT_NO_INPUT, "cannot read the folder %s", from);
+    int rc = 0;
+    for (struct dirent *f; rc == 0 && (f = readdir(d));)
+        if (is_copied(f->d_name))
+            rc = copy_file(from, f->d_name, dir, e);
+    closedir(d);
+    return rc;
+}
+
+static int retype_folder(const struct options *o, const struct weights *w, struct err *e) {
+    struct convert_item *items = convert_from_weights(w, o->dtype, e);
+    if (!items)
+        return -1;
+    struct outdir dir;
+    struct buf config = {0};
+    int rc = convert_config(o->source, o->dtype, &config, e);
+    if (rc == 0)
+        rc = outdir_open(&dir, o->target, o->force, e);
+    if (rc == 0) {
+        rc = outdir_file(&dir, "config.json", config.p, config.n, e);
+        if (rc == 0)
+            rc = copy_small_files(o->source, &dir, e);
+        if (rc == 0)
+            rc = convert_write(items, w->n_tensors, &dir, interrupted, e);
+        if (rc == 0)
+            rc = outdir_commit(&dir, e);
+        else
+            outdir_abort(&dir);
+    }
+    buf_free(&config);
+    free(items);
+    return rc;
+}
+
+static int convert_folder(const struct options *o, struct err *e) {
+    struct weights w;
+    if (weights_open(&w, o->source, e) != 0)
+        return -1;
+    int rc = retype_folder(o, &w, e);
+    weights_close(&w);
+    return rc;
+}
+
+int main(int argc, char **argv) {
+    program_init(argv[0]);
+    struct options o = options(argc, argv);
+    struct err e = {0};
+    hold_signals(SIG_BLOCK);
+    int rc = (is_dir(o.source) ? convert_folder : convert_gguf)(&o, &e);
+    hold_signals(SIG_UNBLOCK); // one that waited ends us here, as it would have
+    if (rc != 0)
+        die_err(&e);
+    close_stdout();
+    return EXIT_DONE;
+}
