@@ -51,6 +51,9 @@ struct model {
     bool precise;
 };
 
+/* model_open behind config.json: takes spec over, also where it fails. */
+int model_open_spec(struct model **m, struct spec *spec, const char *dir, const struct model_options *o, struct err *e);
+
 /* Keys, values and outputs of rows whose pages are there and whose slots' variants are set; out as for model_forward. */
 void forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden);
 

@@ -81,6 +81,13 @@ static const float *vector(struct loader *l, const char *name, size_t n) {
     return v;
 }
 
+/* The family's row must name what its spec asks for. */
+static bool named(struct loader *l, const char *name) {
+    if (!name)
+        wrong(l, "model type %s has no name for a tensor that its spec asks for", l->s->model_type);
+    return name != NULL;
+}
+
 /* A private copy of t [n_in, n_out] as [n_out, n_in]: kernels read a weight's inputs side by side. In blocks, so that
  * both sides stay in cache. */
 static const void *transpose(struct layers *m, const struct tensor *t, size_t n_in, size_t n_out) {
@@ -103,6 +110,8 @@ static struct linear linear(struct loader *l, const char *name, size_t layer, si
                             bool bias) {
     char full[NAME_BYTES];
     struct linear y = {{NULL, DT_F32, n_out, n_in}, NULL};
+    if (!named(l, name))
+        return y;
     expand(full, l->prefix, name, layer, expert, ".weight");
     const struct tensor *t = l->s->transposed ? need(l, full, n_in, n_out) : need(l, full, n_out, n_in);
     if (t) {
@@ -126,7 +135,7 @@ static struct linear table(struct loader *l, const char *prefix, const char *nam
 static struct norm norm(struct loader *l, bool there, const char *name, size_t layer, size_t n) {
     char full[NAME_BYTES];
     struct norm y = {0};
-    if (!there || !name)
+    if (!there || !named(l, name))
         return y;
     expand(full, l->prefix, name, layer, 0, ".weight");
     y.weight = vector(l, full, n);

@@ -86,7 +86,7 @@ static size_t own_limit(const struct spec *s) {
 
 static int open_parts(struct model *m, const char *dir, const struct model_options *o, struct buf *warnings,
                       struct err *e) {
-    if (spec_read(&m->spec, dir, warnings, e) != 0 || weights_open(&m->weights, dir, e) != 0 ||
+    if (weights_open(&m->weights, dir, e) != 0 ||
         layers_load(&m->layers, &m->spec, &m->weights, warnings, e) != 0)
         return -1;
     m->context = o->context > 0 ? o->context : own_limit(&m->spec);
@@ -113,9 +113,11 @@ static void give_warnings(const struct buf *b) {
     }
 }
 
-int model_open(struct model **out, const char *dir, const struct model_options *o, struct err *e) {
+int model_open_spec(struct model **out, struct spec *spec, const char *dir, const struct model_options *o,
+                    struct err *e) {
     struct model *m = xcalloc(1, sizeof *m);
     struct buf warnings = {0};
+    m->spec = *spec;
     m->precise = o->precise;
     m->max_sequences = o->max_sequences > 0 ? o->max_sequences : 1;
     m->max_rows = o->max_rows > 0 ? o->max_rows : 1;
@@ -128,6 +130,18 @@ int model_open(struct model **out, const char *dir, const struct model_options *
     }
     *out = m;
     return rc;
+}
+
+int model_open(struct model **out, const char *dir, const struct model_options *o, struct err *e) {
+    struct spec spec;
+    struct buf warnings = {0};
+    *out = NULL;
+    int rc = spec_read(&spec, dir, &warnings, e);
+    give_warnings(&warnings);
+    buf_free(&warnings);
+    if (rc != 0)
+        spec_free(&spec);
+    return rc != 0 ? -1 : model_open_spec(out, &spec, dir, o, e);
 }
 
 void model_close(struct model *m) {

@@ -1,0 +1,268 @@
+/* What a forward pass owes to its callers: the same bits for any batch, chunk and number of threads; forks,
+ * steps back and long streams; refusals that change nothing. That the numbers are right is goldens.c's subject.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "../lib/check.h"
+#include "../lib/models.h"
+#include "model/internal.h"
+
+enum { N_PROMPTS = 5, MAX_PROMPT = 80 };
+
+struct prompt {
+    int64_t ids[MAX_PROMPT];
+    size_t n;
+    float *logits; // [n, vocab] alone, in one chunk, with one thread
+};
+
+/* Five prompts of different lengths, cut out of the golden's. */
+static void make_prompts(const char *folder, struct prompt *p) {
+    static const size_t lengths[N_PROMPTS] = {48, 1, 33, 5, 40};
+    char *path = path_join(folder, "golden.safetensors");
+    struct weights g;
+    struct err e = {0};
+    size_t n;
+    if (weights_open(&g, path, &e) != 0)
+        die_err(&e);
+    const int64_t *ids = models_golden(&g, "ids", &n);
+    for (size_t i = 0; i < N_PROMPTS; i++) {
+        p[i].n = lengths[i];
+        for (size_t k = 0; k < p[i].n; k++)
+            p[i].ids[k] = ids[(k + 7 * i) % n];
+    }
+    weights_close(&g);
+    free(path);
+}
+
+static struct model *open_model(const char *folder, bool precise, size_t threads) {
+    struct model_options o = {.precise = precise, .n_threads = threads, .max_sequences = N_PROMPTS + 1, .max_rows = 64};
+    return models_open(folder, &o);
+}
+
+/* All prompts together: in each call up to chunk rows, one of each prompt in turn. */
+static void feed_together(struct model *m, const struct prompt *p, size_t chunk, float **logits) {
+    size_t vocab = model_spec(m)->vocab_size, at[N_PROMPTS] = {0}, left = 0, who = 0;
+    struct row rows[64];
+    float *out = xcalloc(chunk * vocab, sizeof *out);
+    struct err e = {0};
+    for (size_t i = 0; i < N_PROMPTS; i++) {
+        left += p[i].n;
+        model_seq_clear(m, i);
+        model_seq_expect(m, i, p[i].n);
+    }
+    while (left > 0) {
+        size_t n = 0;
+        for (; n < chunk && left > 0; who = (who + 1) % N_PROMPTS) {
+            if (at[who] == p[who].n)
+                continue;
+            rows[n++] = (struct row){(uint32_t)who, (uint32_t)at[who], (uint32_t)p[who].ids[at[who]], true};
+            at[who]++;
+            left--;
+        }
+        if (model_forward(m, rows, n, out, NULL, &e) != 0)
+            die_err(&e);
+        for (size_t i = 0; i < n; i++)
+            memcpy(logits[rows[i].slot] + rows[i].pos * vocab, out + i * vocab, vocab * sizeof *out);
+    }
+    free(out);
+}
+
+static void check_same_bits(const char *name, bool precise) {
+    char *folder = path_join(MODELS_DIR, name);
+    struct prompt p[N_PROMPTS];
+    float *logits[N_PROMPTS];
+    make_prompts(folder, p);
+    struct model *m = open_model(folder, precise, 1);
+    size_t vocab = model_spec(m)->vocab_size;
+    for (size_t i = 0; i < N_PROMPTS; i++) {
+        p[i].logits = xcalloc(p[i].n * vocab, sizeof(float));
+        logits[i] = xcalloc(p[i].n * vocab, sizeof(float));
+        models_feed(m, i, p[i].ids, p[i].n, p[i].n, p[i].logits, NULL);
+    }
+    model_close(m);
+    for (size_t threads = 1; threads <= 3; threads++) {
+        m = open_model(folder, precise, threads);
+        static const size_t chunks[] = {1, 7, 64};
+        for (size_t c = 0; c < 3; c++) {
+            feed_together(m, p, chunks[c], logits);
+            for (size_t i = 0; i < N_PROMPTS; i++)
+                CHECK_MSG(memcmp(p[i].logits, logits[i], p[i].n * vocab * sizeof(float)) == 0,
+                          "%s: prompt %zu differs with %zu threads in chunks of %zu", name, i, threads, chunks[c]);
+        }
+        model_close(m);
+    }
+    for (size_t i = 0; i < N_PROMPTS; i++) {
+        free(p[i].logits);
+        free(logits[i]);
+    }
+    free(folder);
+}
+
+static void same_bits_precise(void) {
+    static const char *const names[] = {"llama-f32", "mistral", "gemma3", "phi", "phi3-longrope", "llama-dynamic-ntk",
+                                        "gpt2", "mixtral", "qwen3-moe", "llama-f16", "olmo2"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        check_same_bits(names[i], true);
+}
+
+static void same_bits_default(void) {
+    static const char *const names[] = {"llama", "llama-q", "gemma2", "qwen2", "stablelm", "qwen3-moe"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        check_same_bits(names[i], false);
+}
+
+/* logits of the last of ids[0..n) in a slot that stands at `from` of them, as bits against those of a fresh slot. */
+static void check_continues(struct model *m, size_t slot, size_t fresh, const int64_t *ids, size_t from, size_t n,
+                            const char *what) {
+    size_t vocab = model_spec(m)->vocab_size;
+    float *a = xcalloc(n * vocab, sizeof *a), *b = xcalloc(n * vocab, sizeof *b);
+    models_feed(m, slot, ids + from, n - from, 64, a + from * vocab, NULL);
+    model_seq_clear(m, fresh);
+    models_feed(m, fresh, ids, n, 64, b, NULL);
+    CHECK_MSG(memcmp(a + from * vocab, b + from * vocab, (n - from) * vocab * sizeof *a) == 0, "%s: %s",
+              model_spec(m)->model_type, what);
+    CHECK_INT(model_seq_len(m, slot), n);
+    free(a);
+    free(b);
+}
+
+/* 300 ids: over several pages, and past every window. */
+static void forks_and_steps_back(void) {
+    static const char *const names[] = {"llama", "mistral", "gemma3", "llama-dynamic-ntk", "phi3-longrope"};
+    int64_t ids[300], other[300];
+    for (size_t i = 0; i < 300; i++) {
+        ids[i] = (int64_t)(4 + i * 7 % 250);
+        other[i] = i < 150 ? ids[i] : (int64_t)(4 + i * 11 % 250);
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char *folder = path_join(MODELS_DIR, names[i]);
+        struct model_options o = {.precise = true, .n_threads = 2, .context = 512, .max_sequences = 4, .max_rows = 64};
+        struct model *m = models_open(folder, &o);
+        models_feed(m, 0, ids, 150, 64, NULL, NULL);
+        model_seq_fork(m, 1, 0, 150);
+        model_seq_fork(m, 2, 0, 100);
+        check_continues(m, 1, 3, other, 150, 220, "a fork goes its own way");
+        check_continues(m, 0, 3, ids, 150, 300, "the one that was forked from goes on");
+        check_continues(m, 2, 3, ids, 100, 170, "a shorter fork");
+        model_seq_truncate(m, 0, 295);
+        check_continues(m, 0, 3, ids, 295, 300, "a few positions back");
+        model_seq_truncate(m, 0, 130);
+        check_continues(m, 0, 3, ids, 130, 135, "back to behind the window");
+        model_seq_truncate(m, 0, 20);
+        check_continues(m, 0, 3, ids, 20, 31, "back to behind the limit of the rotation");
+        model_seq_truncate(m, 0, 31);
+        CHECK_INT(model_seq_len(m, 0), 31);
+        model_close(m);
+        free(folder);
+    }
+}
+
+/* Every page comes back, and is counted right, after forks that shared them. */
+static void pages_come_back(void) {
+    struct model_options o = {.precise = true, .n_threads = 1, .context = 320, .max_sequences = 3, .max_rows = 64};
+    struct model *m = models_open(MODELS_DIR "/gemma3", &o);
+    int64_t ids[300] = {0};
+    for (size_t round = 0; round < 3; round++) {
+        models_feed(m, 0, ids, 300, 64, NULL, NULL);
+        model_seq_fork(m, 1, 0, 250);
+        model_seq_fork(m, 2, 1, 200);
+        models_feed(m, 1, ids, 50, 64, NULL, NULL);
+        models_feed(m, 2, ids, 5, 64, NULL, NULL);
+        for (size_t i = 0; i < 3; i++)
+            model_seq_clear(m, i);
+        for (size_t g = 0; g < m->kv.n_groups; g++) {
+            CHECK_INT(m->kv.groups[g].n_free, m->kv.groups[g].n_pages);
+            for (size_t i = 0; i < m->kv.groups[g].n_pages; i++)
+                CHECK_INT(m->kv.groups[g].refs[i], 0);
+        }
+    }
+    model_close(m);
+}
+
+/* A window keeps its pages only. n positions of a model of which every layer (mistral), or all but one (gemma3), has one. */
+static void check_stream(const char *folder, size_t n, size_t context) {
+    struct model_options o = {.n_threads = 1, .context = context, .max_sequences = 1, .max_rows = 64};
+    struct model *m = models_open(folder, &o);
+    struct err e = {0};
+    struct row rows[64];
+    size_t most = 0;
+    for (size_t pos = 0; pos < n; pos += 64) {
+        for (size_t i = 0; i < 64; i++)
+            rows[i] = (struct row){0, (uint32_t)(pos + i), (uint32_t)(4 + (pos + i) % 200), false};
+        if (model_forward(m, rows, 64, NULL, NULL, &e) != 0)
+            die_err(&e);
+        for (size_t g = 0; g < m->kv.n_groups; g++) {
+            size_t used = m->kv.groups[g].n_pages - m->kv.groups[g].n_free;
+            if (m->kv.groups[g].window > 0 && used > most)
+                most = used;
+        }
+    }
+    CHECK_MSG(most <= 4, "%s: %zu pages for a window of one", folder, most);
+    model_close(m);
+}
+
+static void windows_do_not_grow(void) {
+    check_stream(MODELS_DIR "/mistral", 100032, 100032);
+    check_stream(MODELS_DIR "/gemma3", 4096, 4096);
+}
+
+static void refusals(void) {
+    struct model_options o = {.precise = true, .n_threads = 1, .context = 10, .max_sequences = 2, .max_rows = 4};
+    struct model *m = models_open(MODELS_DIR "/llama", &o);
+    struct err e = {0};
+    float logits[288];
+    struct row good = {0, 0, 5, true};
+    CHECK_INT(model_forward(m, &good, 1, logits, NULL, &e), 0);
+
+    struct row bad_id[2] = {{0, 1, 6, false}, {0, 2, 288, true}};
+    CHECK_INT(model_forward(m, bad_id, 2, logits, NULL, &e), -1);
+    CHECK_INT(e.code, EXIT_DATA);
+    CHECK_STR(e.msg, "id 288 is outside the vocabulary of 288");
+    struct row gap[1] = {{0, 2, 6, true}};
+    CHECK_INT(model_forward(m, gap, 1, logits, NULL, &e), -1);
+    CHECK_STR(e.msg, "position 2 does not follow the sequence's 1");
+    struct row again[2] = {{0, 1, 6, true}, {0, 1, 6, true}};
+    CHECK_INT(model_forward(m, again, 2, logits, NULL, &e), -1);
+    CHECK_INT(model_seq_len(m, 0), 1);
+    CHECK_INT(model_seq_len(m, 1), 0);
+
+    int64_t ids[10] = {4, 5, 6, 7, 8, 9, 10, 11, 12, 13};
+    models_feed(m, 1, ids, 10, 4, NULL, NULL);
+    struct row past[1] = {{1, 10, 6, true}};
+    CHECK_INT(model_forward(m, past, 1, logits, NULL, &e), -1);
+    CHECK_STR(e.msg, "position 10 is past the context of 10");
+    CHECK_INT(model_seq_len(m, 1), 10);
+    model_close(m);
+}
+
+/* Only learned positions end; the rest is up to the user. */
+static void contexts(void) {
+    struct model_options o = {.n_threads = 1, .max_sequences = 1, .max_rows = 4};
+    struct err e = {0};
+    struct model *m = models_open(MODELS_DIR "/gpt2", &o);
+    CHECK_INT(model_context(m), 96);
+    model_close(m);
+    o.context = 97;
+    CHECK_INT(model_open(&m, MODELS_DIR "/gpt2", &o, &e), -1);
+    CHECK_STR(e.msg, "a context of 97 is more than the model's 96 positions: " MODELS_DIR "/gpt2");
+    CHECK(m == NULL);
+    o.context = 1000;
+    m = models_open(MODELS_DIR "/llama", &o);
+    CHECK_INT(model_context(m), 1000);
+    model_close(m);
+}
+
+int main(int argc, char **argv) {
+    struct err e = {0};
+    (void)argc;
+    program_init(argv[0]);
+    if (kernels_init(&e) != 0)
+        die_err(&e);
+    RUN(same_bits_precise);
+    RUN(same_bits_default);
+    RUN(forks_and_steps_back);
+    RUN(pages_come_back);
+    RUN(windows_do_not_grow);
+    RUN(refusals);
+    RUN(contexts);
+    return check_done();
+}
