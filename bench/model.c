@@ -13,6 +13,7 @@
 
 #include "base/num.h"
 #include "base/progress.h"
+#include "kernels/kernels.h"
 #include "model/model.h"
 #include "weights/safetensors.h"
 
@@ -99,7 +100,7 @@ int main(int argc, char **argv) {
     o.max_rows = CHUNK > p.sequences ? CHUNK : p.sequences;
     struct model *m;
     struct err e = {0};
-    if (model_open(&m, argv[optind], &o, &e) != 0)
+    if (kernels_init(&e) != 0 || model_open(&m, argv[optind], &o, &e) != 0)
         die_err(&e);
     size_t vocab = model_spec(m)->vocab_size;
     float *logits = xcalloc(p.sequences, vocab * sizeof *logits);
