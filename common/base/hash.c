@@ -7,7 +7,6 @@
 #include <stdlib.h>
 
 #include "base/err.h"
-#include "base/mem.h"
 
 struct hash_state {
     crypto_generichash_state state;
@@ -42,6 +41,16 @@ void hash_final(struct hash_state *s, struct hash *out) {
 
 void hash_hex(const struct hash *h, char out[HASH_HEX]) {
     sodium_bin2hex(out, HASH_HEX, h->bytes, HASH_BYTES);
+}
+
+bool hash_parse(struct hash *h, struct str hex) {
+    size_t n = 0;
+    return hex.n == HASH_HEX - 1 && sodium_hex2bin(h->bytes, HASH_BYTES, hex.p, hex.n, NULL, &n, NULL) == 0 &&
+           n == HASH_BYTES;
+}
+
+bool hash_same(const struct hash *a, const struct hash *b) {
+    return memcmp(a->bytes, b->bytes, HASH_BYTES) == 0;
 }
 
 uint64_t hash_prefix(const struct hash *h) {

@@ -4,8 +4,11 @@
 #ifndef BASE_HASH_H
 #define BASE_HASH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include "base/mem.h"
 
 #define HASH_BYTES 32
 #define HASH_HEX (2 * HASH_BYTES + 1) // with the NUL
@@ -24,6 +27,8 @@ void hash_update(struct hash_state *s, const void *p, size_t n);
 void hash_final(struct hash_state *s, struct hash *out); // frees s
 
 void hash_hex(const struct hash *h, char out[HASH_HEX]); // lower case
+bool hash_parse(struct hash *h, struct str hex);         // exactly 64 digits, either case
+bool hash_same(const struct hash *a, const struct hash *b);
 
 /* A hash's first 8 bytes, most significant first. */
 uint64_t hash_prefix(const struct hash *h);

@@ -126,3 +126,12 @@ size_t utf8_repair(struct buf *out, const char *p, size_t n) {
         n -= good + bad;
     }
 }
+
+bool utf8_has_control(struct str s) {
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        if (c < 0x20 || c == 0x7f || (c == 0xc2 && i + 1 < s.n && (unsigned char)s.p[i + 1] < 0xa0))
+            return true;
+    }
+    return false;
+}

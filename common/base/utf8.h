@@ -28,4 +28,7 @@ size_t utf8_bad(const char *p, size_t n, bool *cut);
 /* Appends p[0..n) to out with each ill-formed subpart replaced by U+FFFD; returns how many were. */
 size_t utf8_repair(struct buf *out, const char *p, size_t n);
 
+/* Whether s, valid UTF-8, holds a control character (C0, DEL, C1): what terminals act on, and what ends lines. */
+bool utf8_has_control(struct str s);
+
 #endif

@@ -175,6 +175,28 @@ double dtype_value(enum dtype t, const void *data, size_t i) {
     return (double)NAN;
 }
 
+void dtype_values(enum dtype t, const void *data, size_t begin, size_t n, double *out) {
+    const uint8_t *p = data;
+    switch (t) {
+    case DT_F16:
+        for (size_t i = 0; i < n; i++)
+            out[i] = (double)f32_from_f16((uint16_t)load_le(p + 2 * (begin + i), 2));
+        break;
+    case DT_BF16:
+        for (size_t i = 0; i < n; i++)
+            out[i] = (double)f32_from_bf16((uint16_t)load_le(p + 2 * (begin + i), 2));
+        break;
+    case DT_F32:
+        for (size_t i = 0; i < n; i++)
+            out[i] = f32_from_bits(load_le(p + 4 * (begin + i), 4));
+        break;
+    default:
+        for (size_t i = 0; i < n; i++)
+            out[i] = dtype_value(t, data, begin + i);
+        break;
+    }
+}
+
 uint16_t bf16_from_f32(float f) {
     uint32_t bits;
     memcpy(&bits, &f, sizeof bits);

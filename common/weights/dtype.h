@@ -30,6 +30,9 @@ bool dtype_array_size(enum dtype t, size_t n_dims, const uint64_t *shape, uint64
  * C64 gives the real part. */
 double dtype_value(enum dtype t, const void *data, size_t i);
 
+/* The same for elements begin..begin+n-1, faster for the types that weights have; out [n]. */
+void dtype_values(enum dtype t, const void *data, size_t begin, size_t n, double *out);
+
 static inline float f32_from_bf16(uint16_t h) {
     uint32_t bits = (uint32_t)h << 16;
     float f;

@@ -14,6 +14,7 @@
 
 #include "base/hash.h"
 #include "base/json.h"
+#include "base/utf8.h"
 
 #define LENGTH_BYTES 8u // the header's length, in front of it
 
@@ -26,17 +27,6 @@ struct header {
     size_t file;
     uint64_t data_bytes; // behind the header
 };
-
-/* Names go into messages, tables and lists of lines, so that they may not hold control characters (C0, DEL, and C1,
- * which is two bytes of the valid UTF-8 that s is). */
-static bool has_control(struct str s) {
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        if (c < 0x20 || c == 0x7f || (c == 0xc2 && (unsigned char)s.p[i + 1] < 0xa0))
-            return true;
-    }
-    return false;
-}
 
 static int compare_str(const void *a, const void *b) {
     const struct str *x = a, *y = b;
@@ -177,7 +167,7 @@ static void read_members(struct header *h, size_t *cap) {
             read_metadata(h);
             continue;
         }
-        if (name.n == 0 || name.n > TENSOR_MAX_NAME || has_control(name)) {
+        if (name.n == 0 || name.n > TENSOR_MAX_NAME || utf8_has_control(name)) {
             json_refuse(j, "tensor name of %zu bytes that %s", name.n,
                         name.n == 0                 ? "is empty"
                         : name.n > TENSOR_MAX_NAME ? "is too long"
@@ -354,7 +344,7 @@ static void index_free(struct shard_index *x) {
 
 /* A shard lies in the index's own folder; links are followed (the Hugging Face cache is made of them). */
 static bool is_plain_file_name(struct str s) {
-    return s.n > 0 && s.n <= 255 && !has_control(s) && !memchr(s.p, '/', s.n) && !str_eq(s, ".") &&
+    return s.n > 0 && s.n <= 255 && !utf8_has_control(s) && !memchr(s.p, '/', s.n) && !str_eq(s, ".") &&
            !str_eq(s, "..");
 }
 

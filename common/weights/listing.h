@@ -1,0 +1,21 @@
+/* What weights hold, as a table for people and as JSON for programs.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef WEIGHTS_LISTING_H
+#define WEIGHTS_LISTING_H
+
+#include <stdio.h>
+
+#include "weights/safetensors.h"
+#include "weights/stats.h"
+
+/* stats: [w->n_tensors], or NULL for a listing without them. */
+
+/* A line with the columns' names, a line a tensor, an empty line, and the totals by dtype. Columns are separated by
+ * spaces and hold none themselves, but for names that do. */
+void listing_table(FILE *out, const struct weights *w, const struct tensor_stats *stats);
+
+/* One object: files, tensors, dtypes, total, fingerprint; a line a tensor. */
+void listing_json(FILE *out, const struct weights *w, const struct tensor_stats *stats);
+
+#endif

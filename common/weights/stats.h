@@ -1,0 +1,20 @@
+/* Statistics of one tensor's values.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef WEIGHTS_STATS_H
+#define WEIGHTS_STATS_H
+
+#include <stdint.h>
+
+#include "weights/safetensors.h"
+
+/* min, max, mean and std (of the population: divided by n) are of the finite values; all NaN where there are none. Of
+ * C64 the real parts count. */
+struct tensor_stats {
+    double min, max, mean, std;
+    uint64_t n_finite, n_nan, n_inf;
+};
+
+void tensor_stats(struct tensor_stats *s, const struct tensor *t);
+
+#endif

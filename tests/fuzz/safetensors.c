@@ -1,0 +1,43 @@
+/* Fuzz entry: the reader on arbitrary bytes; then every tensor that it gives out is read from end to end.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "weights/safetensors.h"
+#include "weights/stats.h"
+#include "weights/values.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct weights w;
+    struct err e = {0};
+    if (weights_from_bytes(&w, "fuzz", data, size, size, &e) != 0) {
+        if (e.code != EXIT_DATA || !e.msg[0] || w.tensors)
+            abort();
+        return 0;
+    }
+    uint64_t at = w.files[0].header_bytes;
+    for (size_t i = 0; i < w.n_tensors; i++) {
+        const struct tensor *t = &w.tensors[i];
+        struct tensor_stats s;
+        struct hash h;
+        struct slice slice;
+        char text[64];
+        if (t->offset != at || weights_find(&w, t->name) != t)
+            abort();
+        at += t->n_bytes;
+        tensor_stats(&s, t);
+        hash_bytes(&h, t->data, (size_t)t->n_bytes);
+        if (slice_parse(&slice, str_of(t->name), t, NULL) == 0 && slice.n_elements > t->n_elements)
+            abort();
+        if (t->n_elements)
+            value_text(t, t->n_elements - 1, text);
+    }
+    if (at != size)
+        abort();
+    weights_close(&w);
+    return 0;
+}

@@ -1,0 +1,259 @@
+/* st-inspect: what is in safetensors weights, without running them.
+ *
+ * A table or JSON of all tensors, one tensor's values, statistics, and content hashes that can be checked later. The
+ * file's rules are enforced before anything is shown (weights/safetensors.h), so that a listing is also a check.
+ * Nothing is written but stdout.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "base/json.h"
+#include "base/num.h"
+#include "base/opt.h"
+#include "base/ordered.h"
+#include "weights/hashlist.h"
+#include "weights/listing.h"
+#include "weights/safetensors.h"
+#include "weights/stats.h"
+#include "weights/values.h"
+
+static const char help[] =
+    "usage: st-inspect [-jv] [-t N] [--stats | --hash | --check FILE | --values NAME[:SLICE]] [-m DIR | PATH]\n"
+    "\n"
+    "Shows the tensors of a .safetensors file, a sharded model's index, or a model folder.\n"
+    "\n"
+    "  -m, --model DIR        model folder, or org/name in the Hugging Face cache; default $LLM_MODEL\n"
+    "  -j, --json             print JSON\n"
+    "      --stats            min, max, mean, standard deviation, NaN and infinities of every tensor\n"
+    "      --hash             BLAKE2b-256 of every file and of every tensor's bytes, in b2sum's form\n"
+    "      --check FILE       compare with such a list; name what differs, is missing or is new\n"
+    "      --values NAME[:SLICE]\n"
+    "                         print a tensor, or a slice of it such as 0,:,3:5\n"
+    "  -t, --threads N        threads for --hash, --check and --stats; default one a CPU\n"
+    "  -v, --verbose          with --check: what is the same too\n"
+    "  -q, --quiet            no warnings\n"
+    "  -h, --help             this text\n"
+    "  -V, --version          the version\n";
+
+enum mode { LIST, HASH, CHECK, VALUES };
+
+struct options {
+    enum mode mode;
+    const char *arg; // of --check or --values
+    bool json, stats, verbose;
+    size_t n_threads;
+};
+
+/* ---- All tensors ---- */
+
+struct stats_job {
+    const struct weights *w;
+    struct tensor_stats *stats; // [w->n_tensors]
+};
+
+static void stats_one(void *arg, size_t i) {
+    struct stats_job *job = arg;
+    tensor_stats(&job->stats[i], &job->w->tensors[i]);
+}
+
+static void list(const struct weights *w, const struct options *o) {
+    struct stats_job job = {w, o->stats ? xcalloc(w->n_tensors, sizeof *job.stats) : NULL};
+    struct err e = {0};
+    if (o->stats &&
+        ordered_run(&(struct ordered){.work = stats_one, .arg = &job}, o->n_threads, w->n_tensors, &e) != 0)
+        die_err(&e);
+    if (o->json)
+        listing_json(stdout, w, job.stats);
+    else
+        listing_table(stdout, w, job.stats);
+    free(job.stats);
+}
+
+/* ---- Hashes ---- */
+
+static void print_hash(void *arg, const struct hash_item *item) {
+    char hex[HASH_HEX];
+    const char **comma = arg; // JSON, or NULL
+    hash_hex(&item->hash, hex);
+    if (!comma) {
+        printf("%s  %s\n", hex, item->label);
+        return;
+    }
+    struct buf line = {0};
+    json_write_str(&line, str_of(item->label));
+    printf("%s\n  %s: \"%s\"", *comma, line.p, hex);
+    buf_free(&line);
+    *comma = ",";
+}
+
+static void print_hashes(const struct weights *w, const struct options *o) {
+    struct hash_set set;
+    struct err e = {0};
+    const char *comma = "";
+    if (o->json)
+        putchar('{');
+    if (hash_set_new(&set, w, &e) != 0 ||
+        hash_set_compute(&set, w, o->n_threads, print_hash, o->json ? &comma : NULL, &e) != 0)
+        die_err(&e);
+    if (o->json)
+        puts("\n}");
+    hash_set_free(&set);
+}
+
+static void print_verdict(void *arg, enum hash_verdict v, const char *label) {
+    static const char *const words[] = {"same", "differs", "missing", "new"};
+    const struct options *o = arg;
+    if (v != HASH_SAME || o->verbose)
+        printf("%s: %s\n", label, words[v]);
+}
+
+static int check(const struct weights *w, struct options *o) {
+    struct err e = {0};
+    if (hashlist_verify(w, o->arg, o->n_threads, print_verdict, o, &e) == 0)
+        return EXIT_DONE;
+    if (e.code != EXIT_SOME_FAILED)
+        die_err(&e);
+    fflush(stdout); // the names before the sum
+    warn_err(&e);
+    return EXIT_SOME_FAILED;
+}
+
+/* ---- Values ---- */
+
+/* "NAME" or "NAME:SLICE"; as either may hold a ':', the longest name that is there is meant. */
+static const struct tensor *find_named(const struct weights *w, const char *path, const char *arg,
+                                       struct str *slice) {
+    const struct tensor *t = weights_find(w, arg);
+    *slice = (struct str){"", 0};
+    for (size_t n = strlen(arg); !t && n-- > 0;)
+        if (arg[n] == ':') {
+            char *name = xstrndup(arg, n);
+            t = weights_find(w, name);
+            free(name);
+            *slice = str_of(arg + n + 1);
+        }
+    if (!t)
+        die(EXIT_NO_INPUT, "no tensor '%s': %s", arg, path);
+    return t;
+}
+
+static void print_values(const struct weights *w, const char *path, const struct options *o) {
+    struct str text;
+    struct slice slice;
+    struct err e = {0};
+    const struct tensor *t = find_named(w, path, o->arg, &text);
+    if (slice_parse(&slice, text, t, &e) != 0)
+        die_err(&e);
+    if (!o->json) {
+        values_print(stdout, t, &slice);
+        return;
+    }
+    values_print_json(stdout, t, &slice);
+    putchar('\n');
+}
+
+/* ---- The command line ---- */
+
+static void set_mode(struct options *o, enum mode mode, const char *arg) {
+    if (o->mode != LIST)
+        die_usage("only one of --hash, --check and --values can be asked for");
+    o->mode = mode;
+    o->arg = arg;
+}
+
+/* Returns the model named by -m, or NULL. */
+static const char *parse_options(int argc, char **argv, struct options *o) {
+    enum { OPT_STATS = OPT_LONG_ONLY, OPT_HASH, OPT_CHECK, OPT_VALUES };
+    static const struct option longs[] = {
+        {"model", required_argument, NULL, 'm'},      {"json", no_argument, NULL, 'j'},
+        {"stats", no_argument, NULL, OPT_STATS},      {"hash", no_argument, NULL, OPT_HASH},
+        {"check", required_argument, NULL, OPT_CHECK}, {"values", required_argument, NULL, OPT_VALUES},
+        {"threads", required_argument, NULL, 't'},    {"verbose", no_argument, NULL, 'v'},
+        {"quiet", no_argument, NULL, 'q'},            {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},          {0}};
+    const char *model = NULL;
+    *o = (struct options){.n_threads = cpus_online()};
+    for (int c; (c = getopt_long(argc, argv, "m:jt:vqhV", longs, NULL)) != -1;)
+        switch (c) {
+        case 'm':
+            model = optarg;
+            break;
+        case 'j':
+            o->json = true;
+            break;
+        case OPT_STATS:
+            o->stats = true;
+            break;
+        case OPT_HASH:
+            set_mode(o, HASH, NULL);
+            break;
+        case OPT_CHECK:
+            set_mode(o, CHECK, optarg);
+            break;
+        case OPT_VALUES:
+            set_mode(o, VALUES, optarg);
+            break;
+        case 't':
+            o->n_threads = (size_t)opt_u64("-t", optarg, 1, 1024);
+            break;
+        case 'v':
+            o->verbose = true;
+            break;
+        case 'q':
+            warn_quiet(true);
+            break;
+        case 'h':
+            opt_help(help);
+        case 'V':
+            opt_version();
+        default:
+            die_usage("wrong option");
+        }
+    return model;
+}
+
+/* The path to open, owned by the caller. */
+static char *choose_path(const char *model, char **args, int n_args) {
+    struct err e = {0};
+    if (n_args > 1)
+        die_usage("more than one PATH: %s", args[1]);
+    if (n_args == 1 && model)
+        die_usage("both -m and a PATH: %s", args[0]);
+    if (n_args == 1)
+        return xstrdup(strcmp(args[0], "-") == 0 ? "/dev/stdin" : args[0]);
+    char *dir = model_dir(model, &e);
+    if (!dir)
+        die_err(&e);
+    return dir;
+}
+
+int main(int argc, char **argv) {
+    struct options o;
+    struct weights w;
+    struct err e = {0};
+    program_init(argv[0]);
+    const char *model = parse_options(argc, argv, &o);
+    if (o.stats && o.mode != LIST)
+        die_usage("--stats goes with the list of all tensors only");
+    if (o.json && o.mode == CHECK)
+        die_usage("--check has no JSON form");
+    char *path = choose_path(model, argv + optind, argc - optind);
+    if (weights_open(&w, path, &e) != 0)
+        die_err(&e);
+    int rc = EXIT_DONE;
+    if (o.mode == LIST)
+        list(&w, &o);
+    else if (o.mode == HASH)
+        print_hashes(&w, &o);
+    else if (o.mode == CHECK)
+        rc = check(&w, &o);
+    else
+        print_values(&w, path, &o);
+    weights_close(&w);
+    free(path);
+    close_stdout();
+    return rc;
+}
