@@ -69,6 +69,12 @@ static int open_input(const char *path, struct err *e) {
     return fd;
 }
 
+int open_operand(const char *path, const char **name, struct err *e) {
+    bool is_stdin = !path || strcmp(path, "-") == 0;
+    *name = is_stdin ? "stdin" : path;
+    return is_stdin ? STDIN_FILENO : open_input(path, e);
+}
+
 int read_file(const char *path, size_t max, struct buf *out, struct err *e) {
     int fd = open_input(path, e);
     if (fd < 0)

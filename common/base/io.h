@@ -24,6 +24,10 @@ int read_all(int fd, const char *name, size_t max, struct buf *out, struct err *
 /* Appends the file's bytes to out. EXIT_NO_INPUT where there is none, EXIT_DATA past max bytes. */
 int read_file(const char *path, size_t max, struct buf *out, struct err *e);
 
+/* The input operand of a filter: a descriptor of the file, or of stdin for NULL and "-" (then *name is "stdin"). -1 with
+ * EXIT_NO_INPUT where it cannot be opened. */
+int open_operand(const char *path, const char **name, struct err *e);
+
 /* A whole regular file, mapped PROT_READ, MAP_SHARED. An empty file has p = NULL, n = 0. */
 struct map {
     const unsigned char *p;

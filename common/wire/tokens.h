@@ -20,7 +20,7 @@ enum {
 
 struct tokens_header {
     bool present;
-    uint64_t vocab;     // of the tokenizer: largest id + 1; 0 where not said
+    uint64_t vocab;     // ids are below it (a model's may be larger than its tokenizer's); 0 where not said
     uint64_t tokenizer; // fingerprint of tokenizer.json; 0 where not said
 };
 

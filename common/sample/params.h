@@ -1,0 +1,52 @@
+/* How to choose the next token, and when to stop: the same names as options of llm-sample and, with '_' for
+ * '-', as attributes of a sequence in tokens(5), which override the options.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef SAMPLE_PARAMS_H
+#define SAMPLE_PARAMS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+enum { SAMPLE_MAX_BIAS = 300, SAMPLE_MAX_STOP = 32 };
+
+struct logit_bias {
+    uint32_t id;
+    double value;
+};
+
+struct sample_params {
+    double temp;               // 0: greedy
+    uint64_t top_k;            // 0: all
+    double top_p;              // 1: all
+    double min_p;              // 0: all
+    double repetition_penalty; // 1: none
+    double presence_penalty;   // 0: none
+    double frequency_penalty;  // 0: none
+    uint64_t seed;
+    bool own_seed; // given for this sequence alone: its number plays no part
+    uint64_t max;  // most new tokens
+    bool ignore_eos;
+    size_t n_bias, n_stop;
+    struct logit_bias bias[SAMPLE_MAX_BIAS];
+    uint32_t stop[SAMPLE_MAX_STOP];
+};
+
+extern const struct sample_params sample_defaults;
+
+/* Sets one parameter from text. name is "top-p" or "top_p"; lists ("2,7", "5=-1,9=2.5") add to what stands.
+ * 1: done; 0: no such parameter; -1 with e set (EXIT_USAGE): an impossible value. */
+int sample_param(struct sample_params *p, const char *name, struct str value, struct err *e);
+
+/* All parameters that an attribute text names. Lists replace those of the options. */
+int sample_attributes(struct sample_params *p, struct str attrs, struct err *e);
+
+/* Whether every id that p names is below vocab_size; -1 with e set (EXIT_USAGE) else. */
+int sample_check_ids(const struct sample_params *p, uint32_t vocab_size, struct err *e);
+
+bool sample_stops(const struct sample_params *p, uint32_t id); // id is among p->stop
+
+#endif

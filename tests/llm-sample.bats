@@ -1,0 +1,205 @@
+#!/usr/bin/env bats
+# llm-sample against a toy that stands in for llm-forward (tests/lib/toy-forward): no model is needed.
+# SPDX-License-Identifier: AGPL-3.0-or-later
+bats_require_minimum_version 1.5.0
+load lib/common
+
+setup() {
+    export TMPDIR=$BATS_TEST_TMPDIR XDG_RUNTIME_DIR=
+    cd "$BATS_TEST_TMPDIR"
+    printf '1 2 3\n4 5\n9\n' >ids
+}
+
+teardown() {
+    ! ls -d tokpipe-* 2>/dev/null # no socket is left behind
+}
+
+toy() { "$ROOT/tests/lib/toy-forward" "$@"; }
+ids_only() { grep -v '^[#!]'; }
+
+@test "greedy is the largest logit at every step, of every sequence, in order" {
+    toy --greedy 7 <ids >want
+    toy <ids | llm-sample -n 7 >out
+    diff want <(ids_only <out)
+    [ "$(head -n 1 out)" = "# tokens vocab=32 tokenizer=5f0c9a31e2b7d804" ]
+    [ "$(grep -c '^#= finish=length prompt=[123] completion=7$' out)" -eq 3 ]
+    toy --reverse <ids | llm-sample -n 7 | cmp - out # the last sequence is served first
+    toy --all <ids | llm-sample -n 7 | cmp - out     # rows of all prompt positions
+    toy --hidden 4 <ids | llm-sample -n 7 | cmp - out
+}
+
+@test "a sampler in 60 lines of Python says the same" {
+    [ "$(wc -l <"$ROOT/tests/sampler.py")" -le 60 ]
+    toy <ids | llm-sample -n 7 | ids_only >want
+    toy <ids | "$ROOT/tests/sampler.py" 7 | ids_only | diff want -
+}
+
+@test "the EOS id ends a sequence and is written; --ignore-eos goes on" {
+    eos=$(toy --greedy 4 <ids | awk 'NR == 2 { print $4 }')
+    toy --greedy 9 --eos "$eos" <ids >want
+    toy --eos "$eos" <ids | llm-sample -n 9 >out
+    diff want <(ids_only <out)
+    grep -q '^#= finish=eos prompt=2 completion=[1-4]$' out
+    toy --greedy 9 <ids | diff - <(toy --eos "$eos" <ids | llm-sample -n 9 --ignore-eos | ids_only)
+}
+
+@test "--stop-id ends a sequence behind that id" {
+    stop=$(toy --greedy 3 <ids | awk 'NR == 1 { print $3 }')
+    toy <ids | llm-sample -n 9 --stop-id "31,$stop" --stop-id 31 >out
+    grep -q '^#= finish=stop prompt=3 completion=[123]$' out
+}
+
+@test "the context's end is finish=length" {
+    toy --context 6 <ids | llm-sample >out
+    [ "$(grep '^#=' out)" = "#= finish=length prompt=3 completion=4
+#= finish=length prompt=2 completion=5
+#= finish=length prompt=1 completion=6" ]
+}
+
+@test "-n 0 answers with empty lines, --echo with the prompts" {
+    [ "$(toy <ids | llm-sample -n 0 | ids_only | wc -l)" -eq 3 ]
+    [ "$(toy <ids | llm-sample -n 0 | ids_only | wc -c)" -eq 3 ]
+    toy <ids | llm-sample -n 0 --echo | ids_only | cmp - ids
+    toy <ids | llm-sample -n 5 --echo | ids_only >out
+    paste -d' ' ids <(toy <ids | llm-sample -n 5 | ids_only) | cmp - out
+}
+
+@test "a seed decides everything, alone and among others" {
+    toy <ids | llm-sample -n 9 -T 2 -s 1 >a
+    toy --reverse <ids | llm-sample -n 9 -T 2 -s 1 | cmp - a
+    toy <ids | llm-sample -n 9 -T 2 -s 2 >b
+    ! cmp -s a b
+    # Known answers: they hold on every machine.
+    [ "$(ids_only <a | head -n 1)" = "$(cat "$DATA/wire/seed1.ids")" ]
+    # A seed of the sequence's own does not depend on its place.
+    printf '#@ seed=5\n1 2 3\n7\n#@ seed=5\n1 2 3\n' | toy | llm-sample -n 9 -T 2 -s 1 | ids_only >c
+    [ "$(sed -n 1p c)" = "$(sed -n 3p c)" ]
+}
+
+@test "no seed draws anew each time, and -v says which" {
+    toy <ids | llm-sample -n 20 -T 5 -v >a 2>said
+    ! toy <ids | llm-sample -n 20 -T 5 | cmp -s - a
+    toy <ids | llm-sample -n 20 -T 5 -s "$(sed 's/.*seed //' said)" | cmp - a
+}
+
+@test "attributes override options and are passed on" {
+    printf '#@ id=a%%20b max=2\n1 2 3\n4 5\n#@ max=3 temp=0\n#@ other=1\n9\n' | toy | llm-sample -n 4 >out
+    toy --greedy 2 <ids | head -n 1 | diff - <(sed -n 3p out)
+    [ "$(sed -n 2p out)" = '#@ id=a%20b max=2' ]
+    [ "$(grep -c '^#@' out)" -eq 2 ]
+    [ "$(sed -n 7p out)" = '#@ max=3 temp=0 other=1' ]
+    [ "$(sed -n 9p out)" = '#= finish=length prompt=1 completion=3' ]
+}
+
+@test "an impossible attribute fails its sequence only" {
+    printf '#@ temp=hot\n1\n2\n#@ stop_id=32\n3\n' >bad
+    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' <bad | llm-sample -n 1"
+    [ "$status" -eq 1 ]
+    [ "$(grep '^!' <<<"$output")" = "! temp takes a number from 0 to 100: 'hot'
+! stop-id: token id 32 is not in the vocabulary of 32" ]
+    [ "$(printf '2\n' | toy --greedy 1)" = "$(ids_only <<<"$output")" ]
+}
+
+@test "what failed upstream stays a failed line in its place" {
+    printf '1\n! upstream said no\n2\n' >bad
+    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' <bad | llm-sample -n 1"
+    [ "$status" -eq 1 ]
+    [ "${lines[3]}" = "! upstream said no" ]
+    [[ ${lines[5]} == "#= finish=length"* ]]
+}
+
+@test "a sequence that fails half-way keeps its ids and says failed" {
+    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' --fail 1 <ids | llm-sample -n 5"
+    [ "$status" -eq 1 ]
+    [[ ${lines[4]} == "#= finish=failed prompt=2 completion=2" ]]
+    [[ $stderr == *"the toy has had enough: sequence 1"* ]]
+    [ "$(grep -c finish=length <<<"$output")" -eq 2 ]
+}
+
+@test "a NaN fails its sequence" {
+    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' --nan 3 <ids | llm-sample -n 1"
+    [ "$status" -eq 1 ]
+    [ "${lines[1]}" = "! the logit of token 0 is NaN" ]
+    [ "$(grep -c finish=length <<<"$output")" -eq 2 ]
+}
+
+@test "llm-forward's death ends the open lines and is exit 65" {
+    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' --die 7 <ids | llm-sample"
+    [ "$status" -eq 65 ]
+    [[ $stderr == *"the stream was cut: stdin: byte "* ]]
+    [ "$(grep -c '^#= finish=failed' <<<"$output")" -eq 3 ]
+    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' --die 1 <ids | llm-sample"
+    [ "$status" -eq 65 ]
+    [[ ${lines[1]} =~ ^[0-9]+\ ?$ ]]
+    [ "${lines[3]}" = "! llm-forward ended before the sequence did" ]
+}
+
+@test "a recording gives what it holds, and says where it ends" {
+    toy --no-return <ids >rec
+    llm-sample -n 1 rec 2>said >out
+    [ ! -s said ]
+    toy --greedy 1 <ids | diff - <(ids_only <out)
+    llm-sample -n 1 <rec | cmp - out
+    run --separate-stderr llm-sample rec
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"the stream has no return path: 3 sequences ended where the recording does"* ]]
+    [ "$(grep -c 'finish=cut prompt=[123] completion=1' <<<"$output")" -eq 3 ]
+}
+
+@test "a recorded run is followed as far as it went, its dead address is no error" {
+    toy <ids | tee rec | llm-sample -n 6 >want
+    llm-sample -n 6 rec | cmp - want
+    run --separate-stderr llm-sample -n 7 rec
+    [ "$status" -eq 1 ]
+    [[ $stderr == *"the return path is gone: "*"3 sequences ended"* ]]
+    run --separate-stderr llm-sample -n 6 --logit-bias 0=1000 rec # another choice than the recorded one
+    [ "$status" -eq 1 ]
+    [ "$(grep -c 'finish=cut' <<<"$output")" -eq 3 ]
+}
+
+@test "ids are flushed as they are chosen, each with what makes it whole" {
+    # The toy answers one request at a time, so that each id is a write of its own.
+    echo 1 2 3 | toy | llm-sample -n 3 | python3 -u -c '
+import os
+seen = [os.read(0, 4096) for _ in range(3)]
+print(all(s for s in seen), seen[0].startswith(b"# tokens"), seen[1].endswith((b" ", b"\n")))' >out
+    [ "$(cat out)" = "True True True" ]
+}
+
+@test "impossible values and strange operands are usage errors" {
+    for bad in "-T -1" "-T x" "-p 0" "-p 1.5" "-k -1" "--min-p 2" "-n -1" "-n 1.5" "-s -1" "--repetition-penalty 0" \
+        "--presence-penalty 1e9" "--logit-bias 5" "--logit-bias 5=x" "--stop-id x" "--frequency-penalty nan" "--nope"; do
+        # shellcheck disable=SC2086 # an option and its value
+        fails 2 "--help" llm-sample $bad </dev/null
+    done
+    fails 2 "one FILE at most" llm-sample a b
+    toy --no-return <ids >rec
+    fails 2 "stop-id: token id 32 is not in the vocabulary of 32" llm-sample --stop-id 32 rec
+    fails 2 "logit-bias: token id 99" llm-sample --logit-bias 99=1 rec
+    fails 66 "cannot open nowhere" llm-sample nowhere
+}
+
+@test "bad input: empty, text, cut, a folder" {
+    fails 65 "no input" llm-sample </dev/null
+    echo hello >text
+    fails 65 "not a logits(5) stream: text: byte 0" llm-sample text
+    toy --no-return <ids | head -c 300 >cut
+    fails 65 "the stream was cut inside a frame: cut: byte 300" llm-sample cut
+    fails 66 "is a folder" llm-sample .
+}
+
+@test "a full disk is exit 74, a reader that left ends it quietly" {
+    toy --no-return <ids >rec
+    fails 74 "No space left" bash -c "llm-sample -n 1 rec >/dev/full"
+    run bash -c "'$ROOT/tests/lib/toy-forward' --context 5000 <ids 2>/dev/null | llm-sample | head -c 100 >out; echo \${PIPESTATUS[1]}"
+    [ "$output" = 141 ]
+}
+
+@test "options without -T that only shape a draw are warned about" {
+    toy --no-return <ids >rec
+    run --separate-stderr llm-sample -n 1 -k 5 rec
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"the choice is greedy"* ]]
+    run --separate-stderr llm-sample -n 1 -k 5 -q rec
+    [ -z "$stderr" ]
+}
