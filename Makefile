@@ -72,6 +72,15 @@ check: deps
 
 tests-bin: all $(UNITS:%=$B/tests/%)
 
+# build/bench/NAME for every bench/NAME.c, with what they share in bench/lib.
+BENCH := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
+BENCH_OBJ := $(patsubst %.c,$B/obj/%.o,$(wildcard bench/lib/*.c))
+bench-bin: $(BENCH:%=$B/bench/%)
+$B/bench/%: $B/obj/bench/%.o $(BENCH_OBJ) $B/libtokpipe.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $B/libtokpipe.a $(LIBS)
+$B/obj/bench/%.o: private FIXED += -Ibench
+
 deps:
 	@sh tools/install-deps.sh
 
@@ -101,7 +110,7 @@ clean:
 	rm -rf build build-san build-fuzz
 
 FORCE:
-.PHONY: all syntax check fuzz tests-bin deps demo install uninstall clean FORCE
+.PHONY: all bench-bin syntax check fuzz tests-bin deps demo install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find $B/obj -name '*.d' 2>/dev/null)

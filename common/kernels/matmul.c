@@ -17,7 +17,7 @@ enum {
     PANEL_BYTES = 2048, // of each output: 512 f32 or 1,024 bf16
     BLOCK_ROWS = 128,
     DIRECT_ROWS = 12,      // up to here the direct way is faster
-    DIRECT_BYTES = 1 << 16 // of weights a piece
+    DIRECT_BYTES = 1 << 18 // of weights a piece, where there are enough of them
 };
 
 struct matmul_job {
@@ -98,8 +98,10 @@ void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, si
         j.x = scratch;
         j.ldx = rounding.ld_to;
     }
-    if (n_rows <= DIRECT_ROWS)
-        pool_run(p, run_direct, &j, w->n_out, round_up(1 + DIRECT_BYTES / j.w_stride, 24));
-    else
+    if (n_rows <= DIRECT_ROWS) {
+        size_t piece = w->n_out / (pool_threads(p) * 8);
+        piece = piece * j.w_stride > DIRECT_BYTES ? DIRECT_BYTES / j.w_stride : piece;
+        pool_run(p, run_direct, &j, w->n_out, round_up(1 + piece, 24));
+    } else
         pool_run(p, run_panel, &j, w->n_out, PANEL_OUTS);
 }

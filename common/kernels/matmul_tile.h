@@ -20,10 +20,10 @@
 #define NAME(f) GLUE(f, ISA)
 
 /* x [R, n] (stride ldx), w [O, n] (w_stride bytes) of the type: y [R, O] (stride ldy). acc [R, acc_ld, vec] holds sums
- * between the parts of k: FIRST starts from zero instead, LAST writes y instead. */
+ * between the parts of k: FIRST starts from zero instead, LAST writes y instead, where output o stands at o * y_step. */
 TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, const int part, float *y,
                                  size_t ldy, const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride,
-                                 size_t n, const float *bias, float *acc, size_t acc_ld) {
+                                 size_t n, const float *bias, size_t y_step, float *acc, size_t acc_ld) {
     const size_t size = type == W_F32 ? 4 : 2, lanes = sizeof(vec) / sizeof(float);
     vec s[ROWS][OUTS > OUTS_1 ? OUTS : OUTS_1];
     for (size_t r = 0; r < R; r++)
@@ -48,10 +48,10 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
         }
     for (size_t r = 0; r < R; r++)
         if (part & LAST) {
-            float *out = y + r * ldy;
+            float out[8];
             sums(out, s[r], O);
-            for (size_t o = 0; o < O && bias; o++)
-                out[o] += bias[o];
+            for (size_t o = 0; o < O; o++)
+                y[r * ldy + o * y_step] = bias ? out[o] + bias[o * y_step] : out[o];
         } else {
             for (size_t o = 0; o < O; o++)
                 store(acc + (r * acc_ld + o) * lanes, s[r][o]);
@@ -61,12 +61,13 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
 /* All rows of x with O rows of w. */
 TARGET EVERY_ISA void NAME(column)(const size_t O, const enum wtype type, const int part, float *y, size_t ldy,
                                    const x_type *x, size_t ldx, size_t n_rows, const unsigned char *w,
-                                   size_t w_stride, size_t n, const float *bias, float *acc, size_t acc_ld) {
+                                   size_t w_stride, size_t n, const float *bias, size_t y_step, float *acc,
+                                   size_t acc_ld) {
     const size_t lanes = sizeof(vec) / sizeof(float);
     size_t r = 0;
 #define TILE(R)                                                                                                     \
-    NAME(tile)(R, O, type, part, y + r * ldy, ldy, x + r * ldx, ldx, w, w_stride, n, bias, acc + r * acc_ld * lanes, \
-               acc_ld)
+    NAME(tile)(R, O, type, part, y + r * ldy, ldy, x + r * ldx, ldx, w, w_stride, n, bias, y_step,                  \
+               acc + r * acc_ld * lanes, acc_ld)
     for (; r + ROWS <= n_rows; r += ROWS)
         TILE(ROWS);
     switch (n_rows - r) { // ROWS is at most 6
@@ -88,21 +89,23 @@ TARGET EVERY_ISA void NAME(column)(const size_t O, const enum wtype type, const 
 #undef TILE
 }
 
+/* Weights straight from memory. The O rows of w that a tile takes stand n_out / O apart, so that memory is read as O
+ * long streams: the prefetchers of the CPU follow those, and lose those that end after one row. */
 TARGET EVERY_ISA void NAME(direct)(const enum wtype type, float *y, size_t ldy, const x_type *x, size_t ldx,
                                    size_t n_rows, const unsigned char *w, size_t n_out, size_t n_in,
                                    const float *bias) {
-    size_t stride = n_in * (type == W_F32 ? 4 : 2), o = 0;
-    if (n_rows == 1)
-        for (; o + OUTS_1 <= n_out; o += OUTS_1)
-            NAME(tile)(1, OUTS_1, type, FIRST | LAST, y + o, ldy, x, ldx, w + o * stride, stride, n_in,
-                       bias ? bias + o : NULL, NULL, 0);
-    else
-        for (; o + OUTS <= n_out; o += OUTS)
-            NAME(column)(OUTS, type, FIRST | LAST, y + o, ldy, x, ldx, n_rows, w + o * stride, stride, n_in,
-                         bias ? bias + o : NULL, NULL, 0);
-    for (; o < n_out; o++)
+    const size_t outs = n_rows == 1 ? OUTS_1 : OUTS;
+    size_t stride = n_in * (type == W_F32 ? 4 : 2), run = n_out / outs, o = 0;
+    for (; o < run; o++)
+        if (n_rows == 1)
+            NAME(tile)(1, OUTS_1, type, FIRST | LAST, y + o, ldy, x, ldx, w + o * stride, run * stride, n_in,
+                       bias ? bias + o : NULL, run, NULL, 0);
+        else
+            NAME(column)(OUTS, type, FIRST | LAST, y + o, ldy, x, ldx, n_rows, w + o * stride, run * stride, n_in,
+                         bias ? bias + o : NULL, run, NULL, 0);
+    for (o = run * outs; o < n_out; o++)
         NAME(column)(1, type, FIRST | LAST, y + o, ldy, x, ldx, n_rows, w + o * stride, stride, n_in,
-                     bias ? bias + o : NULL, NULL, 0);
+                     bias ? bias + o : NULL, 1, NULL, 0);
 }
 
 /* The same for weights that were unpacked to x_type: panel [n_out, panel_ld], n of each row now. */
@@ -117,7 +120,7 @@ TARGET EVERY_ISA void NAME(panel_part)(const int part, float *y, size_t ldy, con
         size_t rows = n_rows - r < rows_at_once ? n_rows - r : rows_at_once, o = 0;
 #define COLUMN(O)                                                                                                  \
     NAME(column)(O, type, part, y + r * ldy + o, ldy, x + r * ldx, ldx, rows, w + o * stride, stride, n,           \
-                 bias ? bias + o : NULL, acc + (r * n_out + o) * lanes, n_out)
+                 bias ? bias + o : NULL, 1, acc + (r * n_out + o) * lanes, n_out)
         for (; o + OUTS <= n_out; o += OUTS)
             COLUMN(OUTS);
         for (; o < n_out; o++)

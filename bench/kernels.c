@@ -1,0 +1,176 @@
+/* kernels: the matrix kernels beside the machine's limits, measured in turns; medians and ratios.
+ *
+ *     kernels [-t THREADS] [-r ROUNDS] [-s MBYTES] [-i ISA]
+ *
+ * Decode shapes (one row) are compared to reading the same number of bytes of the same file mapping in the best
+ * pattern; each pass walks through many matrices, so that none is still in a cache. Prefill shapes are compared to the peak
+ * of the multiply-add that the instruction set has. A ratio is the median of the rounds' own ratios.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "kernels/kernels.h"
+#include "lib/limits.h"
+
+enum { MAX_ROUNDS = 101, MAX_PATTERNS = 16 };
+
+struct shape {
+    const char *name;
+    size_t n_rows, n_in, n_out;
+    enum dtype dtype;
+};
+static const struct shape shapes[] = {
+    {"decode 2048 x 2048 BF16 (attention out)", 1, 2048, 2048, DT_BF16},
+    {"decode 2048 x 256 BF16 (keys)", 1, 2048, 256, DT_BF16},
+    {"decode 2048 x 5632 BF16 (gate, up)", 1, 2048, 5632, DT_BF16},
+    {"decode 5632 x 2048 BF16 (down)", 1, 5632, 2048, DT_BF16},
+    {"decode 2048 x 32000 BF16 (LM head)", 1, 2048, 32000, DT_BF16},
+    {"decode 576 x 576 BF16", 1, 576, 576, DT_BF16},
+    {"decode 576 x 1536 BF16", 1, 576, 1536, DT_BF16},
+    {"decode 2048 x 5632 F16", 1, 2048, 5632, DT_F16},
+    {"decode 2048 x 5632 F32", 1, 2048, 5632, DT_F32},
+    {"4 rows, 2048 x 5632 BF16", 4, 2048, 5632, DT_BF16},
+    {"16 rows, 2048 x 5632 BF16", 16, 2048, 5632, DT_BF16},
+    {"64 rows, 2048 x 5632 BF16", 64, 2048, 5632, DT_BF16},
+    {"256 rows, 2048 x 256 BF16", 256, 2048, 256, DT_BF16},
+    {"256 rows, 2048 x 2048 BF16", 256, 2048, 2048, DT_BF16},
+    {"256 rows, 2048 x 5632 BF16", 256, 2048, 5632, DT_BF16},
+    {"256 rows, 5632 x 2048 BF16", 256, 5632, 2048, DT_BF16},
+    {"256 rows, 2048 x 5632 F16", 256, 2048, 5632, DT_F16},
+    {"256 rows, 2048 x 5632 F32", 256, 2048, 5632, DT_F32},
+    {"256 rows, 576 x 1536 BF16", 256, 576, 1536, DT_BF16},
+};
+enum { N_SHAPES = sizeof shapes / sizeof *shapes };
+
+struct bench {
+    struct pool *pool;
+    const unsigned char *memory;
+    size_t size; // bytes
+    float *x, *y;
+    void *scratch;
+    enum peak peak;
+};
+
+static size_t mat_bytes(const struct shape *s) {
+    return s->n_in * s->n_out * (s->dtype == DT_F32 ? 4 : 2);
+}
+
+/* As many matrices as fit the memory, or as many as make half a TFLOP: seconds for one, on average. */
+static double matmul_time(const struct bench *b, const struct shape *s) {
+    size_t bytes = mat_bytes(s), n = b->size / bytes;
+    double work = 2.0 * (double)s->n_rows * (double)s->n_in * (double)s->n_out;
+    if (s->n_rows > 1 && (double)n * work > 1e10)
+        n = (size_t)(1e10 / work) + 1;
+    double t = seconds();
+    for (size_t i = 0; i < n; i++) {
+        struct mat w = {b->memory + i * bytes, s->dtype, s->n_out, s->n_in};
+        matmul(b->pool, b->y, s->n_out, b->x, s->n_in, s->n_rows, &w, NULL, false, b->scratch);
+    }
+    return (seconds() - t) / (double)n;
+}
+
+static size_t best_pattern(const struct bench *b) {
+    static double rate[MAX_PATTERNS][5];
+    size_t best = 0;
+    for (size_t r = 0; r < 5; r++)
+        for (size_t i = 0; i < n_read_patterns; i++)
+            rate[i][r] = read_rate(b->pool, &read_patterns[i], b->memory, b->size);
+    for (size_t i = 0; i < n_read_patterns; i++)
+        if (median(rate[i], 5) > median(rate[best], 5))
+            best = i;
+    return best;
+}
+
+static void measure(const struct bench *b, size_t rounds, const char *only) {
+    static double speed[N_SHAPES][MAX_ROUNDS], ratio[N_SHAPES][MAX_ROUNDS], limits[N_SHAPES][MAX_ROUNDS];
+    size_t pattern = best_pattern(b);
+    for (size_t r = 0; r < rounds; r++)
+        for (size_t i = 0; i < N_SHAPES; i++) {
+            const struct shape *s = &shapes[i];
+            if (only && !strstr(s->name, only))
+                continue;
+            double ops = 2.0 * (double)s->n_rows * (double)s->n_in * (double)s->n_out;
+            // The limit before and after: neighbours come and go.
+            double limit, t;
+            if (s->n_rows < 16) {
+                limit = read_rate(b->pool, &read_patterns[pattern], b->memory, b->size);
+                t = matmul_time(b, s);
+                limit = (limit + read_rate(b->pool, &read_patterns[pattern], b->memory, b->size)) / 2;
+                speed[i][r] = (double)mat_bytes(s) / t;
+            } else {
+                limit = peak_rate(b->pool, b->peak);
+                t = matmul_time(b, s);
+                limit = (limit + peak_rate(b->pool, b->peak)) / 2;
+                speed[i][r] = ops / t;
+            }
+            ratio[i][r] = speed[i][r] / limit;
+            limits[i][r] = limit;
+        }
+    printf("# %s, %zu threads; decode against reading a file mapping (%s), prefill against %s\n", kernels_isa(),
+           pool_threads(b->pool), read_patterns[pattern].name, peak_names[b->peak]);
+    for (size_t i = 0; i < N_SHAPES; i++) {
+        if (only && !strstr(shapes[i].name, only))
+            continue;
+        double best_limit = 0, best_speed = 0;
+        for (size_t r = 0; r < rounds; r++) {
+            best_limit = limits[i][r] > best_limit ? limits[i][r] : best_limit;
+            best_speed = speed[i][r] > best_speed ? speed[i][r] : best_speed;
+        }
+        printf("%-42s %7.1f %-7s %5.1f %%   best %6.1f of %6.1f: %5.1f %%\n", shapes[i].name,
+               median(speed[i], rounds) * 1e-9, shapes[i].n_rows < 16 ? "GB/s" : "GFLOP/s",
+               median(ratio[i], rounds) * 100, best_speed * 1e-9, best_limit * 1e-9, best_speed / best_limit * 100);
+    }
+}
+
+int main(int argc, char **argv) {
+    size_t threads = 0, rounds = 9;
+    struct bench b = {.size = 512};
+    const char *isa = NULL, *only = NULL;
+    program_init(argv[0]);
+    for (int c; (c = getopt(argc, argv, "t:r:s:i:o:")) != -1;)
+        switch (c) {
+        case 't':
+            threads = opt_u64("-t", optarg, 1, 1024);
+            break;
+        case 'r':
+            rounds = opt_u64("-r", optarg, 1, MAX_ROUNDS);
+            break;
+        case 's':
+            b.size = opt_u64("-s", optarg, 256, 1 << 20);
+            break;
+        case 'i':
+            isa = optarg;
+            break;
+        case 'o':
+            only = optarg;
+            break;
+        default:
+            die_usage("kernels [-t THREADS] [-r ROUNDS] [-s MBYTES] [-i ISA] [-o SHAPES]");
+        }
+    struct err e = {0};
+    if (isa)
+        setenv("LLM_ISA", isa, 1);
+    if (kernels_init(&e) != 0 || !(b.pool = pool_new(threads, &e)))
+        die_err(&e);
+    b.size <<= 20;
+    b.memory = memory_take(MEMORY_FILE, b.size);
+    if (!b.memory)
+        return EXIT_SYSTEM;
+    b.x = xaligned(64, 256 * 5632 * sizeof(float));
+    for (size_t i = 0; i < 256 * 5632; i++)
+        b.x[i] = (float)(i % 17) / 17 - 0.5f;
+    b.y = xaligned(64, 256 * 32000 * sizeof(float));
+    b.scratch = xaligned(64, matmul_scratch(256, 5632));
+    b.peak = strcmp(kernels_isa(), "avx512bf16") == 0 ? PEAK_DPBF16
+             : strcmp(kernels_isa(), "avx512") == 0   ? PEAK_FMA_AVX512
+                                                      : PEAK_FMA_AVX2;
+    measure(&b, rounds, only);
+    pool_free(b.pool);
+    return 0;
+}

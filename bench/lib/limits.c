@@ -1,0 +1,219 @@
+/* The machine's limits: see limits.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#define _DEFAULT_SOURCE // madvise, MAP_ANONYMOUS
+#include "limits.h"
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+double seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static int by_value(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+double median(double *x, size_t n) {
+    qsort(x, n, sizeof *x, by_value);
+    return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
+}
+
+static void fill(void *p, size_t n) {
+    uint64_t *u = p, s = 88172645463325252u;
+    for (size_t i = 0; i < n / 8; i++) {
+        s ^= s << 13;
+        s ^= s >> 7;
+        s ^= s << 17;
+        // four BF16 with random signs and fractions, exponents of 1/4 or 1/2
+        u[i] = (s & 0x80FF80FF80FF80FF) | 0x3E003E003E003E00;
+    }
+}
+
+const void *memory_take(enum memory m, size_t n) {
+    n = (n + ((size_t)1 << 21) - 1) >> 21 << 21;
+    if (m == MEMORY_HUGE) {
+        unsigned char *p = mmap(NULL, n + ((size_t)1 << 21), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED) {
+            perror("bench: mmap");
+            return NULL;
+        }
+        p += ((size_t)1 << 21) - (uintptr_t)p % ((size_t)1 << 21);
+        madvise(p, n, MADV_HUGEPAGE);
+        fill(p, n);
+        return p;
+    }
+    const char *dir = getenv("TMPDIR");
+    char path[4096];
+    snprintf(path, sizeof path, "%s/tokpipe-bench-XXXXXX", dir ? dir : "/tmp");
+    int fd = mkstemp(path);
+    if (fd < 0) {
+        perror(path);
+        return NULL;
+    }
+    unlink(path);
+    size_t chunk = (size_t)1 << 24;
+    void *b = malloc(chunk);
+    bool ok = b != NULL;
+    if (ok)
+        fill(b, chunk);
+    for (size_t at = 0; ok && at < n; at += chunk)
+        ok = write(fd, b, n - at < chunk ? n - at : chunk) > 0;
+    free(b);
+    void *p = ok ? mmap(NULL, n, PROT_READ, MAP_SHARED, fd, 0) : MAP_FAILED;
+    close(fd);
+    if (p == MAP_FAILED) {
+        perror("bench: a temporary file");
+        return NULL;
+    }
+    return p;
+}
+
+const struct read_pattern read_patterns[] = {
+    {"1 stream", 1, 0},          {"1 stream, prefetch 1 KB", 1, 1024}, {"1 stream, prefetch 4 KB", 1, 4096},
+    {"2 streams", 2, 0},         {"4 streams", 4, 0},                  {"4 streams, prefetch 512 B", 4, 512},
+    {"8 streams of 4 KB", 8, 0},
+};
+const size_t n_read_patterns = sizeof read_patterns / sizeof *read_patterns;
+
+struct read_job {
+    const struct read_pattern *how;
+    const unsigned char *at;
+};
+
+typedef uint64_t words __attribute__((vector_size(32), aligned(32)));
+
+/* A piece of READ_PIECE bytes as `streams` equal parts side by side; 128 bytes of each in turn. */
+enum { READ_PIECE = 1 << 17 };
+static inline __attribute__((always_inline)) void read_streams(const unsigned char *p, size_t streams, size_t ahead) {
+    words s[4] = {{0}};
+    size_t part = READ_PIECE / streams;
+    for (size_t i = 0; i < part; i += 128)
+        for (size_t k = 0; k < streams; k++) {
+            const unsigned char *at = p + k * part + i;
+            const words *w = (const words *)(const void *)at;
+            if (ahead) {
+                __builtin_prefetch(at + ahead);
+                __builtin_prefetch(at + ahead + 64);
+            }
+            for (size_t j = 0; j < 4; j++)
+                s[j] += w[j];
+        }
+    s[0] += s[1] + s[2] + s[3];
+    __asm__ volatile("" ::"m"(s)); // the sum is wanted
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2")))
+#endif
+static void read_piece(const struct read_pattern *how, const unsigned char *p) {
+    size_t ahead = how->prefetch;
+    switch (how->streams) {
+    case 1:
+        if (ahead)
+            read_streams(p, 1, ahead);
+        else
+            read_streams(p, 1, 0);
+        break;
+    case 2:
+        read_streams(p, 2, 0);
+        break;
+    case 4:
+        if (ahead)
+            read_streams(p, 4, ahead);
+        else
+            read_streams(p, 4, 0);
+        break;
+    default:
+        read_streams(p, 8, 0);
+    }
+}
+
+static void run_read(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct read_job *j = arg;
+    (void)thread;
+    for (size_t i = begin; i < end; i++)
+        read_piece(j->how, j->at + i * READ_PIECE);
+}
+
+double read_rate(struct pool *p, const struct read_pattern *how, const void *at, size_t n) {
+    struct read_job j = {how, at};
+    double t = seconds();
+    pool_run(p, run_read, &j, n / READ_PIECE, 1);
+    return (double)(n / READ_PIECE * READ_PIECE) / (seconds() - t);
+}
+
+const char *const peak_names[PEAK_COUNT] = {"f32 FMA, AVX2", "f32 FMA, AVX-512", "vdpbf16ps, AVX-512",
+                                            "vpdpbusd, AVX-512"};
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+enum { PEAK_STEPS = 200000, CHAINS = 12, CHAINS_512 = 24 };
+
+/* As many chains of one instruction as hide its latency; "+v" keeps them in registers and the compiler from
+ * thinking. */
+#define PEAK(name, isa, vec, init, n_chains, step)                                                                \
+    __attribute__((target(isa))) static void name(void) {                                                         \
+        vec s[n_chains], x = init, y = init;                                                                      \
+        __asm__ volatile("" : "+v"(x), "+v"(y));                                                                  \
+        for (size_t c = 0; c < n_chains; c++)                                                                     \
+            s[c] = init;                                                                                          \
+        for (size_t i = 0; i < PEAK_STEPS; i++)                                                                   \
+            for (size_t c = 0; c < n_chains; c++)                                                                 \
+                s[c] = step(s[c], x, y);                                                                          \
+        for (size_t c = 0; c < n_chains; c++)                                                                     \
+            __asm__ volatile("" ::"v"(s[c]));                                                                     \
+    }
+#define FMA_STEP(s, x, y) _mm256_fmadd_ps(x, y, s)
+#define FMA512_STEP(s, x, y) _mm512_fmadd_ps(x, y, s)
+#define DPBF16_STEP(s, x, y) _mm512_dpbf16_ps(s, (__m512bh)(x), (__m512bh)(y))
+PEAK(peak_fma, "avx2,fma", __m256, _mm256_set1_ps(0.5f), CHAINS, FMA_STEP)
+PEAK(peak_fma512, "avx512f", __m512, _mm512_set1_ps(0.5f), CHAINS_512, FMA512_STEP)
+PEAK(peak_dpbf16, "avx512f,avx512bf16", __m512, _mm512_set1_ps(0.5f), CHAINS_512, DPBF16_STEP)
+PEAK(peak_dpbusd, "avx512f,avx512vnni", __m512i, _mm512_set1_epi32(0x01010101), CHAINS_512, _mm512_dpbusd_epi32)
+
+static void (*const peaks[PEAK_COUNT])(void) = {peak_fma, peak_fma512, peak_dpbf16, peak_dpbusd};
+static const double peak_ops[PEAK_COUNT] = {CHAINS * 16.0, CHAINS_512 * 32.0, CHAINS_512 * 64.0, CHAINS_512 * 128.0};
+
+bool peak_here(enum peak k) {
+    switch (k) {
+    case PEAK_FMA_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    case PEAK_FMA_AVX512:
+        return __builtin_cpu_supports("avx512f");
+    case PEAK_DPBF16:
+        return __builtin_cpu_supports("avx512bf16");
+    default:
+        return __builtin_cpu_supports("avx512vnni");
+    }
+}
+
+static void run_peak(void *arg, size_t begin, size_t end, size_t thread) {
+    (void)begin, (void)end, (void)thread;
+    peaks[*(enum peak *)arg]();
+}
+
+double peak_rate(struct pool *p, enum peak k) {
+    double n = (double)pool_threads(p), t = seconds();
+    pool_run(p, run_peak, &k, pool_threads(p), 1);
+    return n * PEAK_STEPS * peak_ops[k] / (seconds() - t);
+}
+#else
+bool peak_here(enum peak k) {
+    (void)k;
+    return false;
+}
+double peak_rate(struct pool *p, enum peak k) {
+    (void)p, (void)k;
+    return 0;
+}
+#endif
