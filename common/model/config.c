@@ -470,6 +470,8 @@ static int finish(struct reader *r, const struct family *f, struct config *c) {
     if (s->head_dim > SPEC_MAX_HEAD_DIM)
         return err_set(r->e, EXIT_DATA, "head_dim is %zu, but must be at most %d: %s", s->head_dim, SPEC_MAX_HEAD_DIM,
                        r->path);
+    if (c->qk_layernorm)
+        s->qk_norm = strchr(f->names->q_norm, '@') ? QK_NORM_EACH : QK_NORM_HEAD;
     if (c->scale_embedding)
         s->embed_scale = (float)sqrt((double)s->hidden_dim);
     if (s->attn_scale <= 0)

@@ -147,21 +147,24 @@ static const struct key qwen3_keys[] = {
     KEYS_BIAS, KEYS_END,
 };
 static const struct key gemma_keys[] = {KEYS_ROPE, KEYS_RMS, KEYS_BIAS, KEYS_GELU, KEYS_END};
+#define KEYS_GEMMA2                                                                                            \
+    KEYS_ROPE, KEYS_RMS, KEYS_BIAS, KEYS_GELU, KEYS_WINDOW,                                                    \
+        {"query_pre_attn_scalar", KEY_REAL, C(query_scalar), 0, 0},                                            \
+        {"final_logit_softcapping", KEY_FLOAT, S(logit_softcap), 0, 0}
 static const struct key gemma2_keys[] = {
-    KEYS_ROPE,
-    KEYS_RMS,
-    KEYS_BIAS,
-    KEYS_GELU,
-    KEYS_WINDOW,
-    {"query_pre_attn_scalar", KEY_REAL, C(query_scalar), 0, 0},
-    {"attn_logit_softcapping", KEY_FLOAT, S(attn_softcap), 0, 0},
-    {"final_logit_softcapping", KEY_FLOAT, S(logit_softcap), 0, 0},
-    {"rope_local_base_freq", KEY_REAL, C(local_theta), 0, 0}, // this and the next two: Gemma 3
+    KEYS_GEMMA2, {"attn_logit_softcapping", KEY_FLOAT, S(attn_softcap), 0, 0}, KEYS_END,
+};
+static const struct key gemma3_keys[] = {
+    KEYS_GEMMA2,
+    {"rope_local_base_freq", KEY_REAL, C(local_theta), 0, 0},
     {"sliding_window_pattern", KEY_SIZE, C(window_pattern), 1, SPEC_MAX_LAYERS},
     {"_sliding_window_pattern", KEY_SIZE, C(window_pattern), 1, SPEC_MAX_LAYERS},
     KEYS_END,
 };
-static const struct key phi_keys[] = {KEYS_ROPE, KEYS_PARTIAL, {"layer_norm_eps", KEY_EPS, S(norm_eps), 0, 0}, KEYS_END};
+static const struct key phi_keys[] = {
+    KEYS_ROPE, KEYS_PARTIAL, {"layer_norm_eps", KEY_EPS, S(norm_eps), 0, 0},
+    {"qk_layernorm", KEY_TRUE, C(qk_layernorm), 0, 0}, KEYS_END,
+};
 static const struct key phi3_keys[] = {
     KEYS_ROPE, KEYS_PARTIAL, KEYS_RMS, KEYS_WINDOW,
     {"original_max_position_embeddings", KEY_REAL, C(original_max_pos), 0, 0}, KEYS_END,
@@ -221,6 +224,7 @@ static const struct key stablelm_keys[] = {
     {"layer_norm_eps", KEY_EPS, S(norm_eps), 0, 0},
     {"use_qkv_bias", KEY_TRUE, S(qkv_bias), 0, 0},
     {"use_parallel_residual", KEY_TRUE, S(parallel), 0, 0},
+    {"qk_layernorm", KEY_TRUE, C(qk_layernorm), 0, 0},
     KEYS_END,
 };
 static const struct key gpt2_keys[] = {
@@ -233,7 +237,7 @@ static const struct key gpt2_keys[] = {
     {"activation_function", KEY_ACT, S(act), 0, 0},
     {"layer_norm_epsilon", KEY_EPS, S(norm_eps), 0, 0},
     {"scale_attn_weights", ONLY_TRUE, 0, 0, 0},
-    {"scale_attn_by_inverse_layer_idx", ONLY_FALSE, 0, 0, 0},
+    {"scale_attn_by_inverse_layer_idx", KEY_TRUE, S(attn_scale_by_layer), 0, 0},
     {"reorder_and_upcast_attn", KEY_HARMLESS, 0, 0, 0},
     {"summary_activation", KEY_HARMLESS, 0, 0, 0},
     {"summary_first_dropout", KEY_HARMLESS, 0, 0, 0},
@@ -251,17 +255,19 @@ static const char *const no_weights[] = {"rotary_emb.inv_freq", ".attn.bias", ".
 #define NAMES_ENDS                                                                                             \
     .prefix = "model.", .embed = "embed_tokens", .final_norm = "norm", .head = "lm_head", .ignored = no_weights
 #define NAMES_NORMS .attn_norm = "layers.#.input_layernorm", .ffn_norm = "layers.#.post_attention_layernorm"
-#define NAMES_QKV                                                                                              \
+#define NAMES_ATTENTION                                                                                        \
     .q = "layers.#.self_attn.q_proj", .k = "layers.#.self_attn.k_proj", .v = "layers.#.self_attn.v_proj",      \
-    .q_norm = "layers.#.self_attn.q_norm", .k_norm = "layers.#.self_attn.k_norm"
-#define NAMES_ATTENTION NAMES_QKV, .o = "layers.#.self_attn.o_proj"
+    .o = "layers.#.self_attn.o_proj"
+#define NAMES_QK_NORM .q_norm = "layers.#.self_attn.q_norm", .k_norm = "layers.#.self_attn.k_norm"
 #define NAMES_FFN                                                                                              \
     .gate = "layers.#.mlp.gate_proj", .up = "layers.#.mlp.up_proj", .down = "layers.#.mlp.down_proj"
 
 static const struct names llama_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_FFN};
+static const struct names qwen3_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_QK_NORM, NAMES_FFN};
 static const struct names gemma2_names = {
     NAMES_ENDS,
     NAMES_ATTENTION,
+    NAMES_QK_NORM,
     NAMES_FFN,
     .attn_norm = "layers.#.input_layernorm",
     .attn_post_norm = "layers.#.post_attention_layernorm",
@@ -271,18 +277,23 @@ static const struct names gemma2_names = {
 static const struct names olmo2_names = {
     NAMES_ENDS,
     NAMES_ATTENTION,
+    NAMES_QK_NORM,
     NAMES_FFN,
     .attn_post_norm = "layers.#.post_attention_layernorm",
     .ffn_post_norm = "layers.#.post_feedforward_layernorm",
 };
 static const struct names phi_names = {
-    NAMES_QKV,
     .prefix = "model.",
     .embed = "embed_tokens",
     .final_norm = "final_layernorm",
     .head = "lm_head",
     .ignored = no_weights,
     .attn_norm = "layers.#.input_layernorm",
+    .q = "layers.#.self_attn.q_proj",
+    .k = "layers.#.self_attn.k_proj",
+    .v = "layers.#.self_attn.v_proj",
+    .q_norm = "layers.#.self_attn.q_layernorm",
+    .k_norm = "layers.#.self_attn.k_layernorm",
     .o = "layers.#.self_attn.dense",
     .up = "layers.#.mlp.fc1",
     .down = "layers.#.mlp.fc2",
@@ -308,6 +319,7 @@ static const struct names qwen3_moe_names = {
     NAMES_ENDS,
     NAMES_NORMS,
     NAMES_ATTENTION,
+    NAMES_QK_NORM,
     NAMES_FFN,
     .router = "layers.#.mlp.gate",
     .expert_gate = "layers.#.mlp.experts.@.gate_proj",
@@ -316,6 +328,14 @@ static const struct names qwen3_moe_names = {
 };
 static const struct names starcoder2_names = {
     NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, .up = "layers.#.mlp.c_fc", .down = "layers.#.mlp.c_proj",
+};
+static const struct names stablelm_names = {
+    NAMES_ENDS,
+    NAMES_NORMS,
+    NAMES_ATTENTION,
+    NAMES_FFN,
+    .q_norm = "layers.#.self_attn.q_layernorm.norms.@", // '@' is the head here
+    .k_norm = "layers.#.self_attn.k_layernorm.norms.@",
 };
 static const struct names gpt2_names = {
     .prefix = "transformer.",
@@ -351,7 +371,7 @@ static const struct family families[] = {
       .has_max_window_layers = true,
       .types_by_layer = true}},
     {"qwen3",
-     &llama_names,
+     &qwen3_names,
      qwen3_keys,
      {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 32, .head_dim = 128, .qk_norm = QK_NORM_HEAD},
       .theta = 1e4,
@@ -386,7 +406,7 @@ static const struct family families[] = {
       .scale_embedding = true}},
     {"gemma3_text",
      &gemma2_names,
-     gemma2_keys,
+     gemma3_keys,
      {.spec = {.norm_eps = 1e-6f,
                .norm_offset = 1,
                .post_norm = true,
@@ -474,7 +494,7 @@ static const struct family families[] = {
                .tied = true},
       .theta = 1e4}},
     {"stablelm",
-     &llama_names,
+     &stablelm_names,
      stablelm_keys,
      {.spec = {.norm = NORM_LAYER, .norm_eps = 1e-5f, .act = ACT_SILU}, .theta = 1e4, .partial = 0.25}},
     {"gpt2",

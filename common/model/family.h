@@ -19,6 +19,7 @@ struct config {
     size_t no_rope_interval;   // every n-th layer is not rotated, unless no_rope_layers says which: SmolLM 3
     double local_theta;        // of the sliding layers, which have a rotation of their own: Gemma 3
     bool scale_embedding;      // by sqrt(hidden_dim): Gemma
+    bool qk_layernorm;         // Phi, StableLM: q and k are normed if the key says so
     double query_scalar;       // attn_scale = query_scalar^-1/2: Gemma 2
     double theta;              // top-level rope_theta
     double partial;            // top-level partial_rotary_factor, in families that have it (phi); 0 in others

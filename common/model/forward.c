@@ -79,19 +79,16 @@ static void embed(struct model *m, const struct row *rows, size_t n_rows) {
     }
 }
 
-/* q and k in qkv [n_rows, qkv_dim]: each head normed by itself, or all heads of a row at once. */
-static void norm_qk(struct model *m, const struct layer *layer, size_t n_rows, size_t qkv_dim) {
-    const struct spec *s = &m->spec;
-    size_t q_dim = s->n_heads * s->head_dim;
-    for (size_t i = 0; i < n_rows; i++) {
-        float *q = m->ws.qkv + i * qkv_dim, *k = q + q_dim;
-        if (s->qk_norm == QK_NORM_ALL) {
-            apply_norm(s, q, q_dim, q, q_dim, 1, q_dim, &layer->q_norm);
-            apply_norm(s, k, q_dim, k, q_dim, 1, s->n_kv_heads * s->head_dim, &layer->k_norm);
-        } else {
-            apply_norm(s, q, s->head_dim, q, s->head_dim, s->n_heads, s->head_dim, &layer->q_norm);
-            apply_norm(s, k, s->head_dim, k, s->head_dim, s->n_kv_heads, s->head_dim, &layer->k_norm);
-        }
+/* x [n_heads, head_dim], q or k of one row: each head normed by itself, or all at once. */
+static void norm_heads(const struct spec *s, float *x, size_t n_heads, const struct norm *norm) {
+    size_t dim = s->head_dim, all = n_heads * dim;
+    if (s->qk_norm == QK_NORM_ALL)
+        apply_norm(s, x, all, x, all, 1, all, norm);
+    if (s->qk_norm == QK_NORM_HEAD)
+        apply_norm(s, x, dim, x, dim, n_heads, dim, norm);
+    for (size_t h = 0; h < n_heads && s->qk_norm == QK_NORM_EACH; h++) {
+        struct norm own = {norm->weight + h * dim, NULL};
+        apply_norm(s, x + h * dim, dim, x + h * dim, dim, 1, dim, &own);
     }
 }
 
@@ -120,13 +117,15 @@ static void attend(struct model *m, size_t l, float *y, const float *h, size_t n
         apply_linear(m, k, qkv_dim, h, dim, n_rows, &layer->qkv[1]);
         apply_linear(m, v, qkv_dim, h, dim, n_rows, &layer->qkv[2]);
     }
-    if (s->qk_norm != QK_NORM_NONE)
-        norm_qk(m, layer, n_rows, qkv_dim);
+    for (size_t i = 0; i < n_rows && s->qk_norm != QK_NORM_NONE; i++) {
+        norm_heads(s, q + i * qkv_dim, s->n_heads, &layer->q_norm);
+        norm_heads(s, k + i * qkv_dim, s->n_kv_heads, &layer->k_norm);
+    }
     if (s->n_ropes > 0 && !kind->no_rope)
         rotate_qk(m, kind->sliding && s->n_ropes > 1, n_rows, qkv_dim);
     kv_store(&kv, rows, n_rows, k, qkv_dim, v, qkv_dim);
-    attention(m->pool, &kv, rows, n_rows, m->ws.attn, q_dim, q, qkv_dim, s->n_heads, s->attn_scale, s->attn_softcap,
-              m->ws.scratch);
+    float scale = s->attn_scale_by_layer ? s->attn_scale / (float)(l + 1) : s->attn_scale;
+    attention(m->pool, &kv, rows, n_rows, m->ws.attn, q_dim, q, qkv_dim, s->n_heads, scale, s->attn_softcap, m->ws.scratch);
     apply_linear(m, y, dim, m->ws.attn, q_dim, n_rows, &layer->o);
 }
 

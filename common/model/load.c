@@ -145,6 +145,22 @@ static struct norm norm(struct loader *l, bool there, const char *name, size_t l
     return y;
 }
 
+/* The norm of q or k. One for each head (a name with '@') becomes one vector [n_heads, head_dim], without a bias. */
+static struct norm head_norm(struct loader *l, const char *name, size_t layer, size_t n_heads) {
+    const struct spec *s = l->s;
+    if (s->qk_norm != QK_NORM_EACH)
+        return norm(l, s->qk_norm != QK_NORM_NONE, name, layer, s->qk_norm == QK_NORM_ALL ? n_heads * s->head_dim : s->head_dim);
+    float *all = arena_alloc(&l->m->mem, n_heads * s->head_dim * sizeof *all);
+    for (size_t h = 0; h < n_heads && named(l, name); h++) {
+        char full[NAME_BYTES];
+        expand(full, l->prefix, name, layer, h, ".weight");
+        const float *one = vector(l, full, s->head_dim);
+        if (one)
+            memcpy(all + h * s->head_dim, one, s->head_dim * sizeof *all);
+    }
+    return (struct norm){all, NULL};
+}
+
 static void load_attention(struct loader *l, struct layer *y, size_t i) {
     const struct spec *s = l->s;
     const struct names *n = l->names;
@@ -156,8 +172,8 @@ static void load_attention(struct loader *l, struct layer *y, size_t i) {
         y->qkv[1] = linear(l, n->k, i, 0, kv_dim, dim, s->qkv_bias);
         y->qkv[2] = linear(l, n->v, i, 0, kv_dim, dim, s->qkv_bias);
     }
-    y->q_norm = norm(l, s->qk_norm != QK_NORM_NONE, n->q_norm, i, s->qk_norm == QK_NORM_ALL ? q_dim : s->head_dim);
-    y->k_norm = norm(l, s->qk_norm != QK_NORM_NONE, n->k_norm, i, s->qk_norm == QK_NORM_ALL ? kv_dim : s->head_dim);
+    y->q_norm = head_norm(l, n->q_norm, i, s->n_heads);
+    y->k_norm = head_norm(l, n->k_norm, i, s->n_kv_heads);
     y->o = linear(l, n->o, i, 0, dim, q_dim, s->o_bias);
 }
 

@@ -28,7 +28,12 @@ enum {
 };
 
 enum norm_kind { NORM_RMS, NORM_LAYER };
-enum qk_norm { QK_NORM_NONE, QK_NORM_HEAD /* [head_dim]: Qwen 3 */, QK_NORM_ALL /* all heads at once: OLMo 2 */ };
+enum qk_norm {
+    QK_NORM_NONE,
+    QK_NORM_HEAD, // each head by itself, all with the same weights: Qwen 3, Gemma 3
+    QK_NORM_EACH, // each head by itself, with weights of its own: StableLM 2 12B
+    QK_NORM_ALL,  // all heads of a row at once: OLMo 2
+};
 enum rope_kind { ROPE_NONE, ROPE_DEFAULT, ROPE_LINEAR, ROPE_DYNAMIC, ROPE_LLAMA3, ROPE_YARN, ROPE_LONGROPE };
 
 struct rope_spec {
@@ -67,7 +72,7 @@ struct spec {
     bool no_pre_norm;           // attention and FFN read the residual as it is: OLMo 2
     bool post_norm;             // their outputs are normed before they are added: Gemma 2, OLMo 2
     bool parallel;              // the FFN reads what attention reads: Phi 1 and 2
-    enum qk_norm qk_norm;       // Qwen 3, Gemma 3, OLMo 2
+    enum qk_norm qk_norm;
 
     bool qkv_bias, o_bias;      // Qwen 2 (qkv), Phi 2, GPT-2
     bool ffn_bias, head_bias;   // StarCoder 2, Phi 2 (both)
@@ -84,6 +89,7 @@ struct spec {
 
     float embed_scale;          // the embedding is multiplied by it: Gemma sqrt(hidden_dim), Granite; 0: off
     float attn_scale;           // of the scores: 1 / sqrt(head_dim), but for Gemma 2 and Granite
+    bool attn_scale_by_layer;   // ... and divided by the layer's number from 1: GPT-2 of stanford-crfm
     float attn_softcap;         // Gemma 2; 0: off
     float residual_scale;       // of what a block adds: Granite; 0: off
     float logit_divisor;        // Granite; 0: off

@@ -46,7 +46,7 @@ static inline char *models_with_config(const char *folder, const char *config) {
     char cwd[4096];
     if (!getcwd(cwd, sizeof cwd))
         die(EXIT_SYSTEM, "getcwd");
-    char *dir = models_temp(), *real = path_join(cwd, folder);
+    char *dir = models_temp(), *real = folder[0] == '/' ? xstrdup(folder) : path_join(cwd, folder);
     DIR *d = opendir(folder);
     for (struct dirent *f; d && (f = readdir(d));) {
         if (f->d_name[0] == '.' || strncmp(f->d_name, "config", 6) == 0)
