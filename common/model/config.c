@@ -1,9 +1,9 @@
-/* config.json -> struct spec. The file is a stranger's: sizes are bounded, numbers finite and positive, types
- * checked, and what is refused is named by its key, its value and the file.
+/* config.json -> struct spec. The file is a stranger's: sizes are bounded, numbers finite and positive,
+ * types checked, and what is refused is named by its key, its value and the file.
  *
- * All members of the object are noted first; then each key of the family's table and of the common one takes its
- * value, and what nobody took is warned about. The forms that transformers 4 (rope_theta, rope_scaling,
- * torch_dtype) and transformers 5 (rope_parameters, dtype) write are both read.
+ * All members of the object are noted first; then each key of the family's table and of the common one
+ * takes its value, and what nobody took is warned about. The forms that transformers 4 (rope_theta,
+ * rope_scaling, torch_dtype) and transformers 5 (rope_parameters, dtype) write are both read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
@@ -36,8 +36,8 @@ struct reader {
 
 static int refuse(struct reader *r, struct str key, struct str raw, const char *expected) {
     int n = (int)(raw.n < 80 ? raw.n : 80);
-    return err_set(r->e, EXIT_DATA, "%.*s is %.*s, but %s: %s", (int)(key.n < 80 ? key.n : 80), key.p, n, raw.p,
-                   expected, r->path);
+    return err_set(r->e, EXIT_DATA, "%.*s is %.*s, but %s: %s", (int)(key.n < 80 ? key.n : 80), key.p, n,
+                   raw.p, expected, r->path);
 }
 
 static void warning(struct reader *r, struct str key, const char *what) {
@@ -196,7 +196,8 @@ static bool has_key(const struct key *keys, struct str name) {
     return false;
 }
 
-/* Every key of the table that the object has takes its value; `first` is a table that goes before this one. */
+/* Every key of the table that the object has takes its value; `first` is a table that goes before this one.
+ */
 static int apply_keys(struct reader *r, const struct key *keys, const struct key *first, struct object *o,
                       void *base) {
     for (; keys->name; keys++) {
@@ -221,7 +222,9 @@ static void warn_unused(struct reader *r, const struct object *o, const char *in
             continue;
         if (inside)
             buf_fmt(r->warnings, "%s.", inside);
-        warning(r, m->key, elsewhere ? "is not a key of this model type and is ignored" : "is not known and is ignored");
+        warning(r, m->key,
+                elsewhere ? "is not a key of this model type and is ignored"
+                          : "is not known and is ignored");
     }
 }
 
@@ -236,7 +239,8 @@ static const struct {
     {"\"su\"", ROPE_LONGROPE}, // the name in Phi-3's first configs
 };
 
-static int read_factors(struct reader *r, struct arena *mem, const struct member *m, float **out, size_t *n) {
+static int read_factors(struct reader *r, struct arena *mem, const struct member *m, float **out,
+                        size_t *n) {
     if (!m)
         return 0;
     struct json j = at_value(r, m->raw);
@@ -273,8 +277,10 @@ static int read_rope(struct reader *r, struct config *c, const struct member *m,
             bad = refuse(r, type->key, type->raw,
                          "only default, linear, dynamic, llama3, yarn and longrope are supported") != 0;
     }
-    bad = bad || read_factors(r, &c->spec.mem, take(&o, "short_factor"), &rope->short_factor, &rope->n_short) != 0 ||
-          read_factors(r, &c->spec.mem, take(&o, "long_factor"), &rope->long_factor, &rope->n_long) != 0;
+    bad =
+        bad ||
+        read_factors(r, &c->spec.mem, take(&o, "short_factor"), &rope->short_factor, &rope->n_short) != 0 ||
+        read_factors(r, &c->spec.mem, take(&o, "long_factor"), &rope->long_factor, &rope->n_long) != 0;
     if (!bad) {
         char inside[96];
         snprintf(inside, sizeof inside, "%.*s", (int)m->key.n, m->key.p);
@@ -306,7 +312,8 @@ static int read_ropes(struct reader *r, struct config *c, struct object *o) {
     }
     int bad = 0;
     if (full != m && c->local_theta <= 0)
-        bad = refuse(r, m->key, m->raw, "one rotation for each type of layer is not supported for this model type");
+        bad = refuse(r, m->key, m->raw,
+                     "one rotation for each type of layer is not supported for this model type");
     s->n_ropes = c->local_theta > 0 ? 2 : 1;
     bad = bad || read_rope(r, c, full, &s->ropes[0]) != 0 || read_rope(r, c, local, &s->ropes[1]) != 0;
     if (s->ropes[0].theta <= 0)
@@ -322,15 +329,17 @@ static int finish_rope(struct reader *r, const struct config *c, struct rope_spe
     const struct spec *s = &c->spec;
     double partial = rope->partial > 0 ? rope->partial : c->partial > 0 ? c->partial : 1;
     if (c->partial <= 0 && (partial < 1 || partial > 1))
-        return err_set(r->e, EXIT_DATA, "partial_rotary_factor is %g, but only 1 is supported for %s: %s", partial,
-                       s->model_type, r->path);
+        return err_set(r->e, EXIT_DATA, "partial_rotary_factor is %g, but only 1 is supported for %s: %s",
+                       partial, s->model_type, r->path);
     rope->partial = partial;
     rope->rotary_dim = partial <= 1 ? (size_t)((double)s->head_dim * partial) : 0;
     if (rope->rotary_dim < 2 || rope->rotary_dim % 2 != 0)
-        return err_set(r->e, EXIT_DATA, "rotation needs an even number of dimensions, not %zu (of head_dim %zu): %s",
+        return err_set(r->e, EXIT_DATA,
+                       "rotation needs an even number of dimensions, not %zu (of head_dim %zu): %s",
                        rope->rotary_dim, s->head_dim, r->path);
     if (rope->theta <= 1)
-        return err_set(r->e, EXIT_DATA, "rope_theta is %g, but must be more than 1: %s", rope->theta, r->path);
+        return err_set(r->e, EXIT_DATA, "rope_theta is %g, but must be more than 1: %s", rope->theta,
+                       r->path);
     if (c->original_max_pos > 0) // at the top level it goes before the one inside: Phi 3
         rope->original_max_pos = c->original_max_pos;
     if (rope->original_max_pos <= 0)
@@ -340,16 +349,23 @@ static int finish_rope(struct reader *r, const struct config *c, struct rope_spe
     if (rope->kind != ROPE_DEFAULT && rope->factor <= 0)
         return err_set(r->e, EXIT_DATA, "rope_scaling has no factor: %s", r->path);
     if (rope->kind == ROPE_DYNAMIC && (rope->rotary_dim < 4 || rope->factor < 1))
-        return err_set(r->e, EXIT_DATA, "dynamic rotation needs 4 dimensions and a factor of 1 or more, not %zu and "
-                       "%g: %s", rope->rotary_dim, rope->factor, r->path);
-    if (rope->kind == ROPE_LLAMA3 && !(rope->low_freq_factor > 0 && rope->high_freq_factor > rope->low_freq_factor))
-        return err_set(r->e, EXIT_DATA, "low_freq_factor %g and high_freq_factor %g are missing or out of order: %s",
+        return err_set(r->e, EXIT_DATA,
+                       "dynamic rotation needs 4 dimensions and a factor of 1 or more, not %zu and "
+                       "%g: %s",
+                       rope->rotary_dim, rope->factor, r->path);
+    if (rope->kind == ROPE_LLAMA3 &&
+        !(rope->low_freq_factor > 0 && rope->high_freq_factor > rope->low_freq_factor))
+        return err_set(r->e, EXIT_DATA,
+                       "low_freq_factor %g and high_freq_factor %g are missing or out of order: %s",
                        rope->low_freq_factor, rope->high_freq_factor, r->path);
-    if (rope->kind == ROPE_LONGROPE && (rope->n_short != rope->rotary_dim / 2 || rope->n_long != rope->n_short))
-        return err_set(r->e, EXIT_DATA, "short_factor and long_factor have %zu and %zu values, but %zu are needed: %s",
+    if (rope->kind == ROPE_LONGROPE &&
+        (rope->n_short != rope->rotary_dim / 2 || rope->n_long != rope->n_short))
+        return err_set(r->e, EXIT_DATA,
+                       "short_factor and long_factor have %zu and %zu values, but %zu are needed: %s",
                        rope->n_short, rope->n_long, rope->rotary_dim / 2, r->path);
     if (rope->kind == ROPE_LONGROPE && rope->original_max_pos < 2)
-        return err_set(r->e, EXIT_DATA, "original_max_position_embeddings is %g: %s", rope->original_max_pos, r->path);
+        return err_set(r->e, EXIT_DATA, "original_max_position_embeddings is %g: %s",
+                       rope->original_max_pos, r->path);
     return 0;
 }
 
@@ -368,24 +384,27 @@ static int read_layer_types(struct reader *r, struct config *c, struct object *o
         struct str type = json_str(&j);
         bool sliding = str_eq(type, "sliding_attention");
         if (!sliding && !str_eq(type, "full_attention"))
-            json_refuse(&j, "layer_types[%zu] is %.*s, but only full_attention and sliding_attention are supported", i,
-                        (int)(type.n < 80 ? type.n : 80), type.p);
+            json_refuse(
+                &j, "layer_types[%zu] is %.*s, but only full_attention and sliding_attention are supported",
+                i, (int)(type.n < 80 ? type.n : 80), type.p);
         else if (i < s->n_layers && c->types_by_layer)
             s->layers[i].sliding = sliding;
         else if (i < s->n_layers && sliding != s->layers[i].sliding)
-            json_refuse(&j, "layer_types[%zu] is %.*s, which is not so for model type %s", i, (int)type.n, type.p,
-                        s->model_type);
+            json_refuse(&j, "layer_types[%zu] is %.*s, which is not so for model type %s", i, (int)type.n,
+                        type.p, s->model_type);
     }
     json_free(&j);
     if (json_failed(&j))
         return -1;
     if (i != s->n_layers)
-        return err_set(r->e, EXIT_DATA, "layer_types has %zu items, but there are %zu layers: %s", i, s->n_layers, r->path);
+        return err_set(r->e, EXIT_DATA, "layer_types has %zu items, but there are %zu layers: %s", i,
+                       s->n_layers, r->path);
     return 0;
 }
 
 /* A list of 0 and 1 for each layer (no_rope_layers), or of layer numbers (mlp_only_layers). */
-static int read_layer_list(struct reader *r, struct config *c, struct object *o, const char *key, bool numbers) {
+static int read_layer_list(struct reader *r, struct config *c, struct object *o, const char *key,
+                           bool numbers) {
     struct spec *s = &c->spec;
     struct member *m = take(o, key);
     if (!m)
@@ -417,12 +436,15 @@ static int read_layers(struct reader *r, struct config *c, struct object *o) {
         l->no_rope = c->no_rope_interval > 0 && (i + 1) % c->no_rope_interval == 0;
         l->dense = c->sparse_step > 0 && (i + 1) % c->sparse_step != 0;
     }
-    if (read_layer_list(r, c, o, "no_rope_layers", false) != 0 || read_layer_list(r, c, o, "mlp_only_layers", true) != 0)
+    if (read_layer_list(r, c, o, "no_rope_layers", false) != 0 ||
+        read_layer_list(r, c, o, "mlp_only_layers", true) != 0)
         return -1;
     for (size_t i = 0; i < s->n_layers; i++) {
         struct layer_spec *l = &s->layers[i];
-        l->sliding = (c->window > 0 || c->local_theta > 0) && (c->window_pattern == 0 || (i + 1) % c->window_pattern != 0) &&
-                     (!c->has_max_window_layers || i >= c->max_window_layers) && (!c->window_unrotated || l->no_rope);
+        l->sliding = (c->window > 0 || c->local_theta > 0) &&
+                     (c->window_pattern == 0 || (i + 1) % c->window_pattern != 0) &&
+                     (!c->has_max_window_layers || i >= c->max_window_layers) &&
+                     (!c->window_unrotated || l->no_rope);
     }
     if (read_layer_types(r, c, o) != 0)
         return -1;
@@ -448,7 +470,7 @@ static int finish(struct reader *r, const struct family *f, struct config *c) {
     struct spec *s = &c->spec;
     const size_t needed[] = {
         offsetof(struct config, spec.vocab_size), offsetof(struct config, spec.hidden_dim),
-        offsetof(struct config, spec.n_layers), offsetof(struct config, spec.n_heads),
+        offsetof(struct config, spec.n_layers),   offsetof(struct config, spec.n_heads),
         offsetof(struct config, spec.max_pos),
     };
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
@@ -457,19 +479,22 @@ static int finish(struct reader *r, const struct family *f, struct config *c) {
     if (s->ffn_dim == 0 && s->learned_pos) // GPT-2: n_inner null
         s->ffn_dim = 4 * s->hidden_dim;
     if (s->ffn_dim == 0)
-        return err_set(r->e, EXIT_DATA, "%s is missing: %s", key_of(f, offsetof(struct config, spec.ffn_dim)), r->path);
+        return err_set(r->e, EXIT_DATA, "%s is missing: %s",
+                       key_of(f, offsetof(struct config, spec.ffn_dim)), r->path);
     if (s->n_kv_heads == 0)
         s->n_kv_heads = s->n_heads;
     if (s->n_heads % s->n_kv_heads != 0)
-        return err_set(r->e, EXIT_DATA, "%zu heads cannot share %zu KV heads evenly: %s", s->n_heads, s->n_kv_heads, r->path);
+        return err_set(r->e, EXIT_DATA, "%zu heads cannot share %zu KV heads evenly: %s", s->n_heads,
+                       s->n_kv_heads, r->path);
     if (s->head_dim == 0 && s->hidden_dim % s->n_heads != 0)
-        return err_set(r->e, EXIT_DATA, "%s %zu is not a multiple of %zu heads, and head_dim is not given: %s",
+        return err_set(r->e, EXIT_DATA,
+                       "%s %zu is not a multiple of %zu heads, and head_dim is not given: %s",
                        key_of(f, needed[1]), s->hidden_dim, s->n_heads, r->path);
     if (s->head_dim == 0)
         s->head_dim = s->hidden_dim / s->n_heads;
     if (s->head_dim > SPEC_MAX_HEAD_DIM)
-        return err_set(r->e, EXIT_DATA, "head_dim is %zu, but must be at most %d: %s", s->head_dim, SPEC_MAX_HEAD_DIM,
-                       r->path);
+        return err_set(r->e, EXIT_DATA, "head_dim is %zu, but must be at most %d: %s", s->head_dim,
+                       SPEC_MAX_HEAD_DIM, r->path);
     if (c->qk_layernorm)
         s->qk_norm = strchr(f->names->q_norm, '@') ? QK_NORM_EACH : QK_NORM_HEAD;
     if (c->scale_embedding)
@@ -477,15 +502,16 @@ static int finish(struct reader *r, const struct family *f, struct config *c) {
     if (s->attn_scale <= 0)
         s->attn_scale = (float)(1 / sqrt(c->query_scalar > 0 ? c->query_scalar : (double)s->head_dim));
     if (s->n_experts_used > s->n_experts)
-        return err_set(r->e, EXIT_DATA, "num_experts_per_tok is %zu, but there are %zu experts: %s", s->n_experts_used,
-                       s->n_experts, r->path);
+        return err_set(r->e, EXIT_DATA, "num_experts_per_tok is %zu, but there are %zu experts: %s",
+                       s->n_experts_used, s->n_experts, r->path);
     if (s->expert_ffn_dim == 0)
         s->expert_ffn_dim = s->ffn_dim;
     return 0;
 }
 
 /* A token id, a list of them, or null. Ids outside the vocabulary can never be met and are left out. */
-static int read_ids(struct reader *r, const struct member *m, size_t vocab_size, int32_t *ids, size_t max, size_t *n) {
+static int read_ids(struct reader *r, const struct member *m, size_t vocab_size, int32_t *ids, size_t max,
+                    size_t *n) {
     *n = 0;
     if (is_null(m))
         return 0;
@@ -510,7 +536,8 @@ static int read_ids(struct reader *r, const struct member *m, size_t vocab_size,
 }
 
 /* Reads the file's object. 1: there is no such file. */
-static int open_object(struct reader *r, const char *dir, const char *name, bool optional, struct object *o) {
+static int open_object(struct reader *r, const char *dir, const char *name, bool optional,
+                       struct object *o) {
     char *path = path_join(dir, name);
     r->path = path;
     if (optional && !is_file(path))

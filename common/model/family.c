@@ -1,5 +1,5 @@
-/* The model families: a row of data each. What every number and flag does is said in spec.h and family.h; how to
- * add a family is in ARCHITECTURE.md.
+/* The model families: a row of data each. What every number and flag does is said in spec.h and family.h;
+ * how to add a family is in ARCHITECTURE.md.
  *
  * The rows follow the reference implementation (huggingface/transformers, src/transformers/models/NAME/
  * configuration_NAME.py for keys and defaults, modeling_NAME.py for what they do). Defaults stand here only
@@ -117,42 +117,61 @@ const struct key rope_keys[] = {
 };
 
 /* What most families share: pasted into the rows' lists. */
-#define KEYS_ROPE                                                                                              \
-    {"rope_theta", KEY_REAL, C(theta), 0, 0}, {"rope_scaling", KEY_OTHER, 0, 0, 0},                            \
-        {"rope_parameters", KEY_OTHER, 0, 0, 0},                                                               \
-        {"num_key_value_heads", KEY_SIZE, S(n_kv_heads), 1, SPEC_MAX_HEADS},                                   \
-        {"head_dim", KEY_SIZE, S(head_dim), 1, SPEC_MAX_HEAD_DIM}
-#define KEYS_RMS {"rms_norm_eps", KEY_EPS, S(norm_eps), 0, 0}
-#define KEYS_BIAS {"attention_bias", KEY_TRUE, S(qkv_bias), 0, 0}, {"attention_bias", KEY_TRUE, S(o_bias), 0, 0}
-#define KEYS_WINDOW {"sliding_window", KEY_SIZE, C(window), 1, SPEC_MAX_CONTEXT}
-#define KEYS_USE_WINDOW KEYS_WINDOW, {"use_sliding_window", KEY_FALSE, C(no_window), 0, 0}
-#define KEYS_PARTIAL {"partial_rotary_factor", KEY_REAL, C(partial), 0, 0}
-#define KEYS_GELU {"hidden_activation", KEY_ACT, S(act), 0, 0}
-#define KEYS_MLP_BIAS {"mlp_bias", KEY_TRUE, S(ffn_bias), 0, 0}
-#define KEYS_EXPERTS                                                                                           \
-    {"num_local_experts", KEY_SIZE, S(n_experts), 1, SPEC_MAX_EXPERTS},                                        \
-        {"num_experts_per_tok", KEY_SIZE, S(n_experts_used), 1, SPEC_MAX_EXPERTS}
-#define KEYS_END {NULL, KEY_END, 0, 0, 0}
+#define KEYS_ROPE                                                                                          \
+    {"rope_theta", KEY_REAL, C(theta), 0, 0}, {"rope_scaling", KEY_OTHER, 0, 0, 0},                        \
+        {"rope_parameters", KEY_OTHER, 0, 0, 0},                                                           \
+        {"num_key_value_heads", KEY_SIZE, S(n_kv_heads), 1, SPEC_MAX_HEADS}, {                             \
+        "head_dim", KEY_SIZE, S(head_dim), 1, SPEC_MAX_HEAD_DIM                                            \
+    }
+#define KEYS_RMS                                                                                           \
+    { "rms_norm_eps", KEY_EPS, S(norm_eps), 0, 0 }
+#define KEYS_BIAS                                                                                          \
+    {"attention_bias", KEY_TRUE, S(qkv_bias), 0, 0}, {                                                     \
+        "attention_bias", KEY_TRUE, S(o_bias), 0, 0                                                        \
+    }
+#define KEYS_WINDOW                                                                                        \
+    { "sliding_window", KEY_SIZE, C(window), 1, SPEC_MAX_CONTEXT }
+#define KEYS_USE_WINDOW                                                                                    \
+    KEYS_WINDOW, {                                                                                         \
+        "use_sliding_window", KEY_FALSE, C(no_window), 0, 0                                                \
+    }
+#define KEYS_PARTIAL                                                                                       \
+    { "partial_rotary_factor", KEY_REAL, C(partial), 0, 0 }
+#define KEYS_GELU                                                                                          \
+    { "hidden_activation", KEY_ACT, S(act), 0, 0 }
+#define KEYS_MLP_BIAS                                                                                      \
+    { "mlp_bias", KEY_TRUE, S(ffn_bias), 0, 0 }
+#define KEYS_EXPERTS                                                                                       \
+    {"num_local_experts", KEY_SIZE, S(n_experts), 1, SPEC_MAX_EXPERTS}, {                                  \
+        "num_experts_per_tok", KEY_SIZE, S(n_experts_used), 1, SPEC_MAX_EXPERTS                            \
+    }
+#define KEYS_END                                                                                           \
+    { NULL, KEY_END, 0, 0, 0 }
 
 /* ---- keys of each family ---- */
 
 static const struct key llama_keys[] = {KEYS_ROPE, KEYS_RMS, KEYS_BIAS, KEYS_MLP_BIAS, KEYS_END};
 static const struct key mistral_keys[] = {KEYS_ROPE, KEYS_RMS, KEYS_WINDOW, KEYS_END};
 static const struct key qwen_keys[] = {
-    KEYS_ROPE, KEYS_RMS, KEYS_USE_WINDOW, {"max_window_layers", KEY_SIZE, C(max_window_layers), 0, SPEC_MAX_CONTEXT},
+    KEYS_ROPE,       KEYS_RMS,
+    KEYS_USE_WINDOW, {"max_window_layers", KEY_SIZE, C(max_window_layers), 0, SPEC_MAX_CONTEXT},
     KEYS_END,
 };
 static const struct key qwen3_keys[] = {
-    KEYS_ROPE, KEYS_RMS, KEYS_USE_WINDOW, {"max_window_layers", KEY_SIZE, C(max_window_layers), 0, SPEC_MAX_CONTEXT},
-    KEYS_BIAS, KEYS_END,
+    KEYS_ROPE,       KEYS_RMS,
+    KEYS_USE_WINDOW, {"max_window_layers", KEY_SIZE, C(max_window_layers), 0, SPEC_MAX_CONTEXT},
+    KEYS_BIAS,       KEYS_END,
 };
 static const struct key gemma_keys[] = {KEYS_ROPE, KEYS_RMS, KEYS_BIAS, KEYS_GELU, KEYS_END};
-#define KEYS_GEMMA2                                                                                            \
-    KEYS_ROPE, KEYS_RMS, KEYS_BIAS, KEYS_GELU, KEYS_WINDOW,                                                    \
-        {"query_pre_attn_scalar", KEY_REAL, C(query_scalar), 0, 0},                                            \
-        {"final_logit_softcapping", KEY_FLOAT, S(logit_softcap), 0, 0}
+#define KEYS_GEMMA2                                                                                        \
+    KEYS_ROPE, KEYS_RMS, KEYS_BIAS, KEYS_GELU, KEYS_WINDOW,                                                \
+        {"query_pre_attn_scalar", KEY_REAL, C(query_scalar), 0, 0}, {                                      \
+        "final_logit_softcapping", KEY_FLOAT, S(logit_softcap), 0, 0                                       \
+    }
 static const struct key gemma2_keys[] = {
-    KEYS_GEMMA2, {"attn_logit_softcapping", KEY_FLOAT, S(attn_softcap), 0, 0}, KEYS_END,
+    KEYS_GEMMA2,
+    {"attn_logit_softcapping", KEY_FLOAT, S(attn_softcap), 0, 0},
+    KEYS_END,
 };
 static const struct key gemma3_keys[] = {
     KEYS_GEMMA2,
@@ -162,12 +181,19 @@ static const struct key gemma3_keys[] = {
     KEYS_END,
 };
 static const struct key phi_keys[] = {
-    KEYS_ROPE, KEYS_PARTIAL, {"layer_norm_eps", KEY_EPS, S(norm_eps), 0, 0},
-    {"qk_layernorm", KEY_TRUE, C(qk_layernorm), 0, 0}, KEYS_END,
+    KEYS_ROPE,
+    KEYS_PARTIAL,
+    {"layer_norm_eps", KEY_EPS, S(norm_eps), 0, 0},
+    {"qk_layernorm", KEY_TRUE, C(qk_layernorm), 0, 0},
+    KEYS_END,
 };
 static const struct key phi3_keys[] = {
-    KEYS_ROPE, KEYS_PARTIAL, KEYS_RMS, KEYS_WINDOW,
-    {"original_max_position_embeddings", KEY_REAL, C(original_max_pos), 0, 0}, KEYS_END,
+    KEYS_ROPE,
+    KEYS_PARTIAL,
+    KEYS_RMS,
+    KEYS_WINDOW,
+    {"original_max_position_embeddings", KEY_REAL, C(original_max_pos), 0, 0},
+    KEYS_END,
 };
 static const struct key smollm3_keys[] = {
     KEYS_ROPE,
@@ -252,18 +278,20 @@ static const struct key gpt2_keys[] = {
 static const char *const no_weights[] = {"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", NULL};
 
 /* Llama's names, in parts, because most families take most of them. */
-#define NAMES_ENDS                                                                                             \
-    .prefix = "model.", .embed = "embed_tokens", .final_norm = "norm", .head = "lm_head", .ignored = no_weights
+#define NAMES_ENDS                                                                                         \
+    .prefix = "model.", .embed = "embed_tokens", .final_norm = "norm", .head = "lm_head",                  \
+    .ignored = no_weights
 #define NAMES_NORMS .attn_norm = "layers.#.input_layernorm", .ffn_norm = "layers.#.post_attention_layernorm"
-#define NAMES_ATTENTION                                                                                        \
-    .q = "layers.#.self_attn.q_proj", .k = "layers.#.self_attn.k_proj", .v = "layers.#.self_attn.v_proj",      \
+#define NAMES_ATTENTION                                                                                    \
+    .q = "layers.#.self_attn.q_proj", .k = "layers.#.self_attn.k_proj", .v = "layers.#.self_attn.v_proj",  \
     .o = "layers.#.self_attn.o_proj"
 #define NAMES_QK_NORM .q_norm = "layers.#.self_attn.q_norm", .k_norm = "layers.#.self_attn.k_norm"
-#define NAMES_FFN                                                                                              \
+#define NAMES_FFN                                                                                          \
     .gate = "layers.#.mlp.gate_proj", .up = "layers.#.mlp.up_proj", .down = "layers.#.mlp.down_proj"
 
 static const struct names llama_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_FFN};
-static const struct names qwen3_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_QK_NORM, NAMES_FFN};
+static const struct names qwen3_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_QK_NORM,
+                                         NAMES_FFN};
 static const struct names gemma2_names = {
     NAMES_ENDS,
     NAMES_ATTENTION,
@@ -373,7 +401,8 @@ static const struct family families[] = {
     {"qwen3",
      &qwen3_names,
      qwen3_keys,
-     {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 32, .head_dim = 128, .qk_norm = QK_NORM_HEAD},
+     {.spec =
+          {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 32, .head_dim = 128, .qk_norm = QK_NORM_HEAD},
       .theta = 1e4,
       .window = 4096,
       .no_window = true,
@@ -383,7 +412,12 @@ static const struct family families[] = {
     {"gemma",
      &llama_names,
      gemma_keys,
-     {.spec = {.norm_eps = 1e-6f, .norm_offset = 1, .act = ACT_GELU_TANH, .n_kv_heads = 16, .head_dim = 256, .tied = true},
+     {.spec = {.norm_eps = 1e-6f,
+               .norm_offset = 1,
+               .act = ACT_GELU_TANH,
+               .n_kv_heads = 16,
+               .head_dim = 256,
+               .tied = true},
       .theta = 1e4,
       .scale_embedding = true}},
     {"gemma2",
@@ -455,7 +489,11 @@ static const struct family families[] = {
     {"olmo2",
      &olmo2_names,
      olmo2_keys,
-     {.spec = {.norm_eps = 1e-5f, .no_pre_norm = true, .post_norm = true, .qk_norm = QK_NORM_ALL, .act = ACT_SILU},
+     {.spec = {.norm_eps = 1e-5f,
+               .no_pre_norm = true,
+               .post_norm = true,
+               .qk_norm = QK_NORM_ALL,
+               .act = ACT_SILU},
       .theta = 1e4}},
     {"granite",
      &llama_names,
@@ -464,7 +502,8 @@ static const struct family families[] = {
     {"mixtral",
      &mixtral_names,
      mixtral_keys,
-     {.spec = {.norm_eps = 1e-5f, .act = ACT_SILU, .n_kv_heads = 8, .n_experts = 8, .n_experts_used = 2}, .theta = 1e6}},
+     {.spec = {.norm_eps = 1e-5f, .act = ACT_SILU, .n_kv_heads = 8, .n_experts = 8, .n_experts_used = 2},
+      .theta = 1e6}},
     {"qwen3_moe",
      &qwen3_moe_names,
      qwen3_moe_keys,

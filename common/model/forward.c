@@ -1,10 +1,11 @@
 /* The forward pass, for every family, over a flat batch of rows {slot, pos, id}.
  *
- * Read `forward` from its top: embed; then for each layer norm, q k v, rotate, store, attend, add, norm, FFN, add; then the
- * head. What a family does not have is switched off in struct spec, where each field names a model that has it.
+ * Read `forward` from its top: embed; then for each layer norm, q k v, rotate, store, attend, add, norm,
+ * FFN, add; then the head. What a family does not have is switched off in struct spec, where each field
+ * names a model that has it.
  *
- * Each row's result is a function of its sequence alone: every kernel sums in an order that does not depend on the other
- * rows, and experts add to a row in the order of their numbers. No memory is taken here.
+ * Each row's result is a function of its sequence alone: every kernel sums in an order that does not depend
+ * on the other rows, and experts add to a row in the order of their numbers. No memory is taken here.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -39,8 +40,8 @@ static void apply_linear(struct model *m, float *y, size_t ldy, const float *x, 
 }
 
 /* y [n_rows, n] = norm(x); x and y may be the same. */
-static void apply_norm(const struct spec *s, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
-                       const struct norm *norm) {
+static void apply_norm(const struct spec *s, float *y, size_t ldy, const float *x, size_t ldx,
+                       size_t n_rows, size_t n, const struct norm *norm) {
     if (s->norm == NORM_LAYER)
         layernorm(y, ldy, x, ldx, n_rows, n, norm->weight, norm->bias, s->norm_eps);
     else
@@ -97,8 +98,8 @@ static void rotate_qk(struct model *m, size_t which, size_t n_rows, size_t qkv_d
     const struct spec *s = &m->spec;
     size_t half = m->ropes[which].half;
     for (size_t i = 0; i < n_rows; i++)
-        rope(m->ws.qkv + i * qkv_dim, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half, m->ws.cosines[which] + i * half,
-             m->ws.sines[which] + i * half);
+        rope(m->ws.qkv + i * qkv_dim, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half,
+             m->ws.cosines[which] + i * half, m->ws.sines[which] + i * half);
 }
 
 /* y [n_rows, hidden_dim] = attention over h [n_rows, hidden_dim] and what is in the pages */
@@ -125,11 +126,13 @@ static void attend(struct model *m, size_t l, float *y, const float *h, size_t n
         rotate_qk(m, kind->sliding && s->n_ropes > 1, n_rows, qkv_dim);
     kv_store(&kv, rows, n_rows, k, qkv_dim, v, qkv_dim);
     float scale = s->attn_scale_by_layer ? s->attn_scale / (float)(l + 1) : s->attn_scale;
-    attention(m->pool, &kv, rows, n_rows, m->ws.attn, q_dim, q, qkv_dim, s->n_heads, scale, s->attn_softcap, m->ws.scratch);
+    attention(m->pool, &kv, rows, n_rows, m->ws.attn, q_dim, q, qkv_dim, s->n_heads, scale, s->attn_softcap,
+              m->ws.scratch);
     apply_linear(m, y, dim, m->ws.attn, q_dim, n_rows, &layer->o);
 }
 
-/* y [n_rows, hidden_dim] = down(act(gate(h)) * up(h)), or down(act(up(h))); in is gate and up, or the one there is. */
+/* y [n_rows, hidden_dim] = down(act(gate(h)) * up(h)), or down(act(up(h))); in is gate and up, or the one
+ * there is. */
 static void ffn(struct model *m, float *y, const float *h, size_t n_rows, const struct linear in[2],
                 const struct linear *down, size_t ffn_dim) {
     const struct spec *s = &m->spec;
@@ -146,8 +149,9 @@ static void ffn(struct model *m, float *y, const float *h, size_t n_rows, const 
     apply_linear(m, y, dim, gate, ld, n_rows, down);
 }
 
-/* The experts of one row: the n_experts_used largest of logits [n_experts], ties to the smaller number, weighted by the
- * softmax over all experts; renormalised so that the weights sum to 1, unless the model says not to. */
+/* The experts of one row: the n_experts_used largest of logits [n_experts], ties to the smaller number,
+ * weighted by the softmax over all experts; renormalised so that the weights sum to 1, unless the model
+ * says not to. */
 static void choose_experts(const struct spec *s, float *logits, uint32_t *chosen, float *weight) {
     float max = logits[0], sum = 0, kept = 0;
     for (size_t x = 1; x < s->n_experts; x++)
@@ -166,8 +170,8 @@ static void choose_experts(const struct spec *s, float *logits, uint32_t *chosen
         weight[k] /= kept;
 }
 
-/* y [n_rows, hidden_dim] = the chosen experts' weighted sum. Rows are grouped by expert, so that the weights of each expert
- * that the batch uses are read once, and no others. */
+/* y [n_rows, hidden_dim] = the chosen experts' weighted sum. Rows are grouped by expert, so that the
+ * weights of each expert that the batch uses are read once, and no others. */
 static void mixture(struct model *m, const struct layer *layer, float *y, const float *h, size_t n_rows) {
     const struct spec *s = &m->spec;
     struct workspace *ws = &m->ws;
@@ -175,7 +179,8 @@ static void mixture(struct model *m, const struct layer *layer, float *y, const 
 
     apply_linear(m, ws->router, s->n_experts, h, dim, n_rows, &layer->router);
     for (size_t i = 0; i < n_rows; i++)
-        choose_experts(s, ws->router + i * s->n_experts, ws->expert_of + i * used, ws->expert_weight + i * used);
+        choose_experts(s, ws->router + i * s->n_experts, ws->expert_of + i * used,
+                       ws->expert_weight + i * used);
     memset(y, 0, n_rows * dim * sizeof *y);
     for (size_t x = 0; x < s->n_experts; x++) {
         size_t n = 0;
@@ -191,7 +196,8 @@ static void mixture(struct model *m, const struct layer *layer, float *y, const 
         ffn(m, ws->expert_out, ws->expert_in, n, expert, &expert[2], s->expert_ffn_dim);
         for (size_t i = 0; i < n; i++) {
             size_t c = ws->expert_row[i];
-            add_scaled(y + c / used * dim, dim, ws->expert_out + i * dim, dim, 1, dim, ws->expert_weight[c]);
+            add_scaled(y + c / used * dim, dim, ws->expert_out + i * dim, dim, 1, dim,
+                       ws->expert_weight[c]);
         }
     }
 }

@@ -1,4 +1,5 @@
-/* Paged KV memory: see kv.h. Nothing here knows about threads: the owner of the model calls it between forwards.
+/* Paged KV memory: see kv.h. Nothing here knows about threads: the owner of the model calls it between
+ * forwards.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _DEFAULT_SOURCE // MAP_ANONYMOUS, MAP_NORESERVE: in POSIX only since 2024
@@ -17,10 +18,10 @@ static int group_init(struct kv_group *g, size_t layer_bytes, size_t max_pages, 
     g->layer_bytes = layer_bytes;
     g->max_pages = max_pages;
     size_t bytes;
-    if (!mul_size(layer_bytes, g->n_layers, &g->page_bytes) || !mul_size(g->page_bytes, max_pages, &bytes) ||
-        max_pages >= KV_NO_PAGE)
-        return err_set(e, EXIT_SYSTEM, "KV for %zu pages of %zu bytes is past what can be addressed", max_pages,
-                       g->page_bytes);
+    if (!mul_size(layer_bytes, g->n_layers, &g->page_bytes) ||
+        !mul_size(g->page_bytes, max_pages, &bytes) || max_pages >= KV_NO_PAGE)
+        return err_set(e, EXIT_SYSTEM, "KV for %zu pages of %zu bytes is past what can be addressed",
+                       max_pages, g->page_bytes);
     void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED)
         return err_errno(e, EXIT_SYSTEM, "cannot reserve %zu bytes of addresses for KV", bytes);
@@ -30,8 +31,8 @@ static int group_init(struct kv_group *g, size_t layer_bytes, size_t max_pages, 
     return 0;
 }
 
-int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_t max_sequences, size_t max_rows,
-            struct err *e) {
+int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_t max_sequences,
+            size_t max_rows, struct err *e) {
     *kv = (struct kv){.n_heads = s->n_kv_heads, .head_dim = s->head_dim, .f32 = f32};
     kv->table_size = pages_for(context);
     kv->group_of = xcalloc(s->n_layers, sizeof *kv->group_of);

@@ -1,12 +1,12 @@
 /* Keys and values of sequences, in pages of KV_PAGE positions that are counted, shared and given back.
  *
- * Layers that see equally far form a group: one page of a group holds KV_PAGE positions of all its layers, and each
- * sequence has a table of pages for each group, indexed by position / KV_PAGE. Pages are counted, so a fork
- * shares them; a page that is shared is copied before it is written. In a group with a window, pages
- * that no later position can see are given back, so a long sequence does not grow there.
+ * Layers that see equally far form a group: one page of a group holds KV_PAGE positions of all its layers,
+ * and each sequence has a table of pages for each group, indexed by position / KV_PAGE. Pages are counted,
+ * so a fork shares them; a page that is shared is copied before it is written. In a group with a window,
+ * pages that no later position can see are given back, so a long sequence does not grow there.
  *
- * Addresses for all pages that could ever be needed are reserved at the start, without memory; memory is taken
- * in chunks as pages are first used, and kept for the next sequence.
+ * Addresses for all pages that could ever be needed are reserved at the start, without memory; memory is
+ * taken in chunks as pages are first used, and kept for the next sequence.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_KV_H
@@ -19,7 +19,7 @@ enum { KV_MAX_GROUPS = 2 };
 #define KV_NO_PAGE UINT32_MAX
 
 struct kv_group {
-    size_t window;      // positions seen; 0: all
+    size_t window; // positions seen; 0: all
     size_t n_layers;
     size_t layer_bytes; // of one layer's part of a page
     size_t page_bytes;
@@ -35,18 +35,18 @@ struct kv {
     size_t n_groups;
     size_t n_heads, head_dim;
     bool f32;
-    size_t table_size; // entries of a sequence's table
-    uint8_t *group_of; // [n_layers]
+    size_t table_size;  // entries of a sequence's table
+    uint8_t *group_of;  // [n_layers]
     uint32_t *index_of; // [n_layers] within its group
 };
 
-struct kv_seq { // all zero: empty
-    uint32_t *tables[KV_MAX_GROUPS]; // [table_size], KV_NO_PAGE where there is no page
+struct kv_seq {                                      // all zero: empty
+    uint32_t *tables[KV_MAX_GROUPS];                 // [table_size], KV_NO_PAGE where there is no page
     size_t first[KV_MAX_GROUPS], end[KV_MAX_GROUPS]; // table entries that hold pages
 };
 
-int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_t max_sequences, size_t max_rows,
-            struct err *e);
+int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_t max_sequences,
+            size_t max_rows, struct err *e);
 void kv_free(struct kv *kv);
 struct kv_layer kv_layer(const struct kv *kv, size_t layer); // for the kernels
 size_t kv_bytes(const struct kv *kv);                        // memory taken so far
@@ -54,14 +54,16 @@ size_t kv_bytes(const struct kv *kv);                        // memory taken so 
 void kv_seq_init(const struct kv *kv, struct kv_seq *q);
 void kv_seq_free(struct kv_seq *q); // after kv_clear
 
-/* Makes positions [from, to) writable. -1 (EXIT_SYSTEM) where memory is out: what was there before still stands. */
+/* Makes positions [from, to) writable. -1 (EXIT_SYSTEM) where memory is out: what was there before still
+ * stands. */
 int kv_extend(struct kv *kv, struct kv_seq *q, size_t from, size_t to, struct err *e);
 
 /* Gives back the pages that a query at position len or later cannot see, but for a page more, so that a few
  * positions can be forgotten again. */
 void kv_retire(struct kv *kv, struct kv_seq *q, size_t len);
 
-/* Forgets positions >= len. False where pages that a query at len needs were given back: then all is forgotten. */
+/* Forgets positions >= len. False where pages that a query at len needs were given back: then all is
+ * forgotten. */
 bool kv_truncate(struct kv *kv, struct kv_seq *q, size_t len);
 
 /* to (empty) shares the first len positions of from; false as for kv_truncate, and to stays empty. */

@@ -1,4 +1,5 @@
-/* The weights as forward uses them: matrices where they lie in the mapping, vectors (norms, biases) as f32 copies.
+/* The weights as forward uses them: matrices where they lie in the mapping, vectors (norms, biases) as f32
+ * copies.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_LAYERS_H
@@ -20,27 +21,30 @@ struct norm { // weight NULL: not there
 struct layer {
     struct norm attn_norm, attn_post_norm, ffn_norm, ffn_post_norm;
     struct norm q_norm, k_norm;
-    struct linear qkv[3];   // one after the other in a row of q, k, v; a fused matrix is qkv[0] alone
+    struct linear qkv[3]; // one after the other in a row of q, k, v; a fused matrix is qkv[0] alone
     struct linear o;
     struct linear ffn_in[2]; // gate, up; a fused matrix is ffn_in[0] alone, an ungated FFN has up alone
     struct linear down;
-    struct linear router;    // [n_experts, hidden_dim]; w.data NULL: an ordinary FFN
-    struct linear *experts;  // [n_experts][3]: gate, up, down
+    struct linear router;   // [n_experts, hidden_dim]; w.data NULL: an ordinary FFN
+    struct linear *experts; // [n_experts][3]: gate, up, down
 };
 
 struct layers {
-    struct linear embed, positions, head; // embed [vocab_size, hidden_dim] and positions [max_pos, hidden_dim]
+    struct linear embed, positions,
+        head; // embed [vocab_size, hidden_dim] and positions [max_pos, hidden_dim]
     struct norm final_norm;
-    struct layer *layers; // [n_layers]
-    struct arena mem;     // holds f32 copies of vectors, and the experts
+    struct layer *layers;       // [n_layers]
+    struct arena mem;           // holds f32 copies of vectors, and the experts
     unsigned char **transposed; // GPT-2's matrices, turned; owned
     size_t n_transposed;
-    bool *used;           // [n_tensors] of the weights
+    bool *used; // [n_tensors] of the weights
 };
 
-/* Finds, checks and notes every tensor that the spec asks for. -1 (EXIT_DATA) where any is missing or of the wrong
- * shape or type: all of them are named. Tensors left over add lines to warnings. What is kept points into w. */
-int layers_load(struct layers *m, const struct spec *s, const struct weights *w, struct buf *warnings, struct err *e);
+/* Finds, checks and notes every tensor that the spec asks for. -1 (EXIT_DATA) where any is missing or of
+ * the wrong shape or type: all of them are named. Tensors left over add lines to warnings. What is kept
+ * points into w. */
+int layers_load(struct layers *m, const struct spec *s, const struct weights *w, struct buf *warnings,
+                struct err *e);
 void layers_free(struct layers *m);
 
 #endif

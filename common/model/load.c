@@ -1,8 +1,9 @@
-/* Tensors -> layers: each name that the family's row gives is looked up, and its shape and type checked against the
- * spec. Nothing is copied but vectors (a few KiB a layer) and GPT-2's matrices, which are stored transposed.
+/* Tensors -> layers: each name that the family's row gives is looked up, and its shape and type checked
+ * against the spec. Nothing is copied but vectors (a few KiB a layer) and GPT-2's matrices, which are
+ * stored transposed.
  *
- * All that is wrong is told at once: one missing tensor is often the first of many, and the names show which key
- * of config.json is at odds with the file.
+ * All that is wrong is told at once: one missing tensor is often the first of many, and the names show
+ * which key of config.json is at odds with the file.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -88,8 +89,8 @@ static bool named(struct loader *l, const char *name) {
     return name != NULL;
 }
 
-/* A private copy of t [n_in, n_out] as [n_out, n_in]: kernels read a weight's inputs side by side. In blocks, so that
- * both sides stay in cache. */
+/* A private copy of t [n_in, n_out] as [n_out, n_in]: kernels read a weight's inputs side by side. In
+ * blocks, so that both sides stay in cache. */
 static const void *transpose(struct layers *m, const struct tensor *t, size_t n_in, size_t n_out) {
     enum { BLOCK = 32 };
     size_t size = dtype_bits(t->dtype) / 8;
@@ -106,8 +107,8 @@ static const void *transpose(struct layers *m, const struct tensor *t, size_t n_
 }
 
 /* The matrix [n_out, n_in] and its bias. */
-static struct linear linear(struct loader *l, const char *name, size_t layer, size_t expert, size_t n_out, size_t n_in,
-                            bool bias) {
+static struct linear linear(struct loader *l, const char *name, size_t layer, size_t expert, size_t n_out,
+                            size_t n_in, bool bias) {
     char full[NAME_BYTES];
     struct linear y = {{NULL, DT_F32, n_out, n_in}, NULL};
     if (!named(l, name))
@@ -125,7 +126,8 @@ static struct linear linear(struct loader *l, const char *name, size_t layer, si
 }
 
 /* A table of rows that are looked up, never transposed. */
-static struct linear table(struct loader *l, const char *prefix, const char *name, size_t n_out, size_t n_in) {
+static struct linear table(struct loader *l, const char *prefix, const char *name, size_t n_out,
+                           size_t n_in) {
     char full[NAME_BYTES];
     expand(full, prefix, name, 0, 0, ".weight");
     const struct tensor *t = need(l, full, n_out, n_in);
@@ -145,11 +147,13 @@ static struct norm norm(struct loader *l, bool there, const char *name, size_t l
     return y;
 }
 
-/* The norm of q or k. One for each head (a name with '@') becomes one vector [n_heads, head_dim], without a bias. */
+/* The norm of q or k. One for each head (a name with '@') becomes one vector [n_heads, head_dim], without a
+ * bias. */
 static struct norm head_norm(struct loader *l, const char *name, size_t layer, size_t n_heads) {
     const struct spec *s = l->s;
     if (s->qk_norm != QK_NORM_EACH)
-        return norm(l, s->qk_norm != QK_NORM_NONE, name, layer, s->qk_norm == QK_NORM_ALL ? n_heads * s->head_dim : s->head_dim);
+        return norm(l, s->qk_norm != QK_NORM_NONE, name, layer,
+                    s->qk_norm == QK_NORM_ALL ? n_heads * s->head_dim : s->head_dim);
     float *all = arena_alloc(&l->m->mem, n_heads * s->head_dim * sizeof *all);
     for (size_t h = 0; h < n_heads && named(l, name); h++) {
         char full[NAME_BYTES];
@@ -230,7 +234,8 @@ static void load_head(struct loader *l) {
     expand(full, "", l->names->head, 0, 0, ".weight");
     l->m->head = l->m->embed;
     const struct tensor *own = weights_find(l->w, full);
-    // A tied model whose file has a head all the same: a copy, or else the file is right (as in the reference).
+    // A tied model whose file has a head all the same: a copy, or else the file is right (as in the
+    // reference).
     if (!s->tied || (own && !same_bytes(own, &l->m->embed.w)))
         l->m->head = table(l, "", l->names->head, s->vocab_size, s->hidden_dim);
     if (own)
@@ -253,14 +258,15 @@ static void warn_left_over(const struct loader *l, struct buf *warnings) {
         for (const char *const *x = l->names->ignored; x && *x; x++)
             ignored |= ends_with(t->name, *x);
         if (!ignored && ++n <= MAX_NAMED)
-            buf_fmt(warnings, "tensor %s is left over: model type %s has no use for it: %s\n", t->name, l->s->model_type,
-                    l->w->files[t->file].path);
+            buf_fmt(warnings, "tensor %s is left over: model type %s has no use for it: %s\n", t->name,
+                    l->s->model_type, l->w->files[t->file].path);
     }
     if (n > MAX_NAMED)
         buf_fmt(warnings, "%zu more tensors are left over\n", n - MAX_NAMED);
 }
 
-int layers_load(struct layers *m, const struct spec *s, const struct weights *w, struct buf *warnings, struct err *e) {
+int layers_load(struct layers *m, const struct spec *s, const struct weights *w, struct buf *warnings,
+                struct err *e) {
     *m = (struct layers){.layers = xcalloc(s->n_layers, sizeof *m->layers),
                          .used = xcalloc(w->n_tensors + 1, sizeof *m->used)};
     struct loader l = {.m = m, .s = s, .names = spec_family(s)->names, .w = w};

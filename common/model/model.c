@@ -1,8 +1,8 @@
 /* A model and its sequences: see model.h.
  *
- * A slot remembers its ids. Where its keys are no longer there (a step back behind the window) or no longer fit
- * (the rotation depends on the length, and that has passed its limit), model_forward computes them anew before it
- * goes on, so a sequence's results are always those of one forward over all of it.
+ * A slot remembers its ids. Where its keys are no longer there (a step back behind the window) or no longer
+ * fit (the rotation depends on the length, and that has passed its limit), model_forward computes them anew
+ * before it goes on, so a sequence's results are always those of one forward over all of it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/model.h"
@@ -60,8 +60,10 @@ static void carve_workspace(struct model *m, struct carver *c) {
     }
     for (size_t g = 0; g < m->kv.n_groups; g++)
         ws->attn_rows[g] = carve(c, rows, 1, sizeof(struct attn_row));
-    ws->scratch = carve(c, 1, larger(matmul_scratch(rows, most_in),
-                                     attention_scratch(pool_threads(m->pool), rows, s->n_heads, s->head_dim)), 1);
+    ws->scratch = carve(c, 1,
+                        larger(matmul_scratch(rows, most_in),
+                               attention_scratch(pool_threads(m->pool), rows, s->n_heads, s->head_dim)),
+                        1);
 }
 
 static int make_workspace(struct model *m, struct err *e) {
@@ -91,12 +93,13 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
         return -1;
     m->context = o->context > 0 ? o->context : own_limit(&m->spec);
     if (m->context > SPEC_MAX_CONTEXT || (m->spec.learned_pos && m->context > m->spec.max_pos))
-        return err_set(e, EXIT_USAGE, "a context of %zu is more than the model's %zu positions: %s", m->context,
-                       m->spec.max_pos, dir);
+        return err_set(e, EXIT_USAGE, "a context of %zu is more than the model's %zu positions: %s",
+                       m->context, m->spec.max_pos, dir);
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         rope_init(&m->ropes[r], &m->spec.ropes[r], m->spec.max_pos);
     m->pool = pool_new(o->n_threads, e);
-    if (!m->pool || kv_init(&m->kv, &m->spec, m->precise, m->context, m->max_sequences, m->max_rows, e) != 0)
+    if (!m->pool ||
+        kv_init(&m->kv, &m->spec, m->precise, m->context, m->max_sequences, m->max_rows, e) != 0)
         return -1;
     m->slots = xcalloc(m->max_sequences, sizeof *m->slots);
     for (size_t i = 0; i < m->max_sequences; i++)
@@ -262,7 +265,8 @@ static int check_rows(const struct model *m, const struct row *rows, size_t n_ro
                 break;
             }
         if (r->id >= m->spec.vocab_size)
-            return err_set(e, EXIT_DATA, "id %u is outside the vocabulary of %zu", r->id, m->spec.vocab_size);
+            return err_set(e, EXIT_DATA, "id %u is outside the vocabulary of %zu", r->id,
+                           m->spec.vocab_size);
         if (r->pos != len)
             return err_set(e, EXIT_DATA, "position %u does not follow the sequence's %zu", r->pos, len);
         if (r->pos >= m->context)
@@ -316,7 +320,8 @@ static int ready(struct model *m, size_t slot, size_t len, struct err *e) {
     return kv_extend(&m->kv, &s->kv, s->len, len, e);
 }
 
-int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden, struct err *e) {
+int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,
+                  struct err *e) {
     if (check_rows(m, rows, n_rows, e) != 0)
         return -1;
     for (size_t i = n_rows; i-- > 0;) { // the last row of a slot says its length

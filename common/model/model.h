@@ -1,5 +1,5 @@
-/* A model folder, loaded and ready: config.json as a spec, weights as layers, KV pages, and one forward function
- * over a flat batch of rows.
+/* A model folder, loaded and ready: config.json as a spec, weights as layers, KV pages, and one forward
+ * function over a flat batch of rows.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_MODEL_H
@@ -17,15 +17,16 @@ struct weights;
 struct pool;
 
 struct model_options {
-    bool precise;          // f32 activations and KV
-    size_t n_threads;      // 0: as many as physical cores
-    size_t context;        // most positions of a sequence; 0: the model's own limit
-    size_t max_sequences;  // open at once
-    size_t max_rows;       // most rows of one model_forward call
+    bool precise;         // f32 activations and KV
+    size_t n_threads;     // 0: as many as physical cores
+    size_t context;       // most positions of a sequence; 0: the model's own limit
+    size_t max_sequences; // open at once
+    size_t max_rows;      // most rows of one model_forward call
 };
 
-/* Reads dir/config.json, generation_config.json (EOS ids) and the weights. Everything that forward will need is
- * taken here: it allocates nothing later but KV pages, in chunks, as sequences grow. -1 with e set names the file, key or tensor. */
+/* Reads dir/config.json, generation_config.json (EOS ids) and the weights. Everything that forward will
+ * need is taken here: it allocates nothing later but KV pages, in chunks, as sequences grow. -1 with e set
+ * names the file, key or tensor. */
 int model_open(struct model **m, const char *dir, const struct model_options *o, struct err *e);
 void model_close(struct model *m);
 
@@ -33,31 +34,33 @@ const struct spec *model_spec(const struct model *m);
 const struct weights *model_weights(const struct model *m);
 size_t model_context(const struct model *m);
 struct pool *model_pool(const struct model *m);
-size_t model_kv_bytes(const struct model *m); // memory taken for KV so far
+size_t model_kv_bytes(const struct model *m);     // memory taken for KV so far
 uint64_t model_step_bytes(const struct model *m); // weights that a step of one row must read
 
 /* Sequences: slots 0 .. max_sequences - 1, all free at first. Their KV lives in pages that forks share. */
-void model_seq_clear(struct model *m, size_t slot);                           // frees its pages
-void model_seq_truncate(struct model *m, size_t slot, size_t len);            // forgets positions >= len
-void model_seq_fork(struct model *m, size_t slot, size_t from, size_t len);   // slot (free) = from's first len positions
+void model_seq_clear(struct model *m, size_t slot);                // frees its pages
+void model_seq_truncate(struct model *m, size_t slot, size_t len); // forgets positions >= len
+void model_seq_fork(struct model *m, size_t slot, size_t from,
+                    size_t len); // slot (free) = from's first len positions
 size_t model_seq_len(const struct model *m, size_t slot);
 
-/* Says that slot will have len positions once all of what is now asked for has been fed, in several calls of
- * model_forward. Rotations that depend on the length (dynamic, longrope) are then the same however it is cut;
- * without it, each call counts as all there is. Keys turned for another length are computed anew, so that a
- * result is always that of one forward over the whole sequence. Truncating takes it back. */
+/* Says that slot will have len positions once all of what is now asked for has been fed, in several calls
+ * of model_forward. Rotations that depend on the length (dynamic, longrope) are then the same however it is
+ * cut; without it, each call counts as all there is. Keys turned for another length are computed anew, so
+ * that a result is always that of one forward over the whole sequence. Truncating takes it back. */
 void model_seq_expect(struct model *m, size_t slot, size_t len);
 
-/* One row of the flat batch. Rows of one slot stand in order of pos and continue its length without a gap; rows of
- * different slots may mix. */
+/* One row of the flat batch. Rows of one slot stand in order of pos and continue its length without a gap;
+ * rows of different slots may mix. */
 struct row {
     uint32_t slot, pos, id;
     bool want; // its logits (and hidden state) are wanted
 };
 
-/* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] (or NULL), in the order of the rows. The result of
- * a row does not depend on what else is in the batch, bit for bit. -1: EXIT_DATA (bad id or position), EXIT_SYSTEM (no memory
- * for KV); then no slot has changed its length. */
-int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden, struct err *e);
+/* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] (or NULL), in the order of the rows. The
+ * result of a row does not depend on what else is in the batch, bit for bit. -1: EXIT_DATA (bad id or
+ * position), EXIT_SYSTEM (no memory for KV); then no slot has changed its length. */
+int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,
+                  struct err *e);
 
 #endif

@@ -1,6 +1,7 @@
 /* Rotary frequencies: see rope.h. The formulas are those of huggingface/transformers, src/transformers/
- * modeling_rope_utils.py, with its float32 roundings, because at position 100,000 one rounding of a frequency turns
- * a head by a visible angle: frequencies and angles are float, cos and sin of the angle exact to the last bit.
+ * modeling_rope_utils.py, with its float32 roundings, because at position 100,000 one rounding of a
+ * frequency turns a head by a visible angle: frequencies and angles are float, cos and sin of the angle
+ * exact to the last bit.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/rope.h"
@@ -27,7 +28,8 @@ static float llama3_freq(const struct rope_spec *s, float freq) {
         return freq;
     if (length > s->original_max_pos / s->low_freq_factor)
         return (float)(freq / s->factor);
-    double smooth = (s->original_max_pos / length - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
+    double smooth =
+        (s->original_max_pos / length - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
     return (float)((1 - smooth) * freq / s->factor + smooth * freq);
 }
 

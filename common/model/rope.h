@@ -1,8 +1,9 @@
-/* Rotary position embedding (Su et al. 2021, RoFormer) and the ways of stretching it past the trained length.
+/* Rotary position embedding (Su et al. 2021, RoFormer) and the ways of stretching it past the trained
+ * length.
  *
- * Two kinds depend on how long the whole sequence is, not only on the position: dynamic (the base grows with the
- * length) and longrope (other factors past the trained length). rope_variant names what a length asks for;
- * keys that were turned by another variant do not fit, and the caller computes them anew.
+ * Two kinds depend on how long the whole sequence is, not only on the position: dynamic (the base grows
+ * with the length) and longrope (other factors past the trained length). rope_variant names what a length
+ * asks for; keys that were turned by another variant do not fit, and the caller computes them anew.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_ROPE_H
@@ -14,7 +15,7 @@
 
 struct rope {
     enum rope_kind kind;
-    size_t half;      // rotary_dim / 2
+    size_t half; // rotary_dim / 2
     double theta, factor, max_pos, original_max_pos;
     float scale;      // of cos and sin (yarn, longrope)
     float *freq;      // [half] radians a position; owned

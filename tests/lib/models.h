@@ -1,4 +1,5 @@
-/* What tests of the model share: golden folders, the other form of their config.json, prompts fed in chunks, greedy.
+/* What tests of the model share: golden folders, the other form of their config.json, prompts fed in
+ * chunks, greedy.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TESTS_MODELS_H
@@ -40,8 +41,8 @@ static inline void models_remove(char *dir) {
     free(dir);
 }
 
-/* Links the files of folder into a temporary one, but config.json is config (a file of folder), or is not there where
- * config is NULL. */
+/* Links the files of folder into a temporary one, but config.json is config (a file of folder), or is not
+ * there where config is NULL. */
 static inline char *models_with_config(const char *folder, const char *config) {
     char cwd[4096];
     if (!getcwd(cwd, sizeof cwd))
@@ -84,9 +85,10 @@ static inline const void *models_golden(const struct weights *g, const char *nam
     return t ? t->data : NULL;
 }
 
-/* Feeds ids[0..n) to a slot, `chunk` rows at a time, of which all are wanted. logits [n, vocab], hidden [n, hidden] or NULL. */
-static inline void models_feed(struct model *m, size_t slot, const int64_t *ids, size_t n, size_t chunk, float *logits,
-                               float *hidden) {
+/* Feeds ids[0..n) to a slot, `chunk` rows at a time, of which all are wanted. logits [n, vocab], hidden [n,
+ * hidden] or NULL. */
+static inline void models_feed(struct model *m, size_t slot, const int64_t *ids, size_t n, size_t chunk,
+                               float *logits, float *hidden) {
     const struct spec *s = model_spec(m);
     size_t at = model_seq_len(m, slot);
     struct row *rows = xcalloc(chunk, sizeof *rows);
@@ -95,8 +97,8 @@ static inline void models_feed(struct model *m, size_t slot, const int64_t *ids,
     for (size_t i = 0, k; i < n; i += k) {
         for (k = 0; k < chunk && i + k < n; k++)
             rows[k] = (struct row){(uint32_t)slot, (uint32_t)(at + i + k), (uint32_t)ids[i + k], true};
-        if (model_forward(m, rows, k, logits ? logits + i * s->vocab_size : NULL, hidden ? hidden + i * s->hidden_dim : NULL,
-                          &e) != 0)
+        if (model_forward(m, rows, k, logits ? logits + i * s->vocab_size : NULL,
+                          hidden ? hidden + i * s->hidden_dim : NULL, &e) != 0)
             die_err(&e);
     }
     free(rows);

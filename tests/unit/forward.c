@@ -1,5 +1,6 @@
 /* What a forward pass owes to its callers: the same bits for any batch, chunk and number of threads; forks,
- * steps back and long streams; refusals that change nothing. That the numbers are right is goldens.c's subject.
+ * steps back and long streams; refusals that change nothing. That the numbers are right is goldens.c's
+ * subject.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -34,7 +35,8 @@ static void make_prompts(const char *folder, struct prompt *p) {
 }
 
 static struct model *open_model(const char *folder, bool precise, size_t threads) {
-    struct model_options o = {.precise = precise, .n_threads = threads, .max_sequences = N_PROMPTS + 1, .max_rows = 64};
+    struct model_options o = {
+        .precise = precise, .n_threads = threads, .max_sequences = N_PROMPTS + 1, .max_rows = 64};
     return models_open(folder, &o);
 }
 
@@ -86,7 +88,8 @@ static void check_same_bits(const char *name, bool precise) {
             feed_together(m, p, chunks[c], logits);
             for (size_t i = 0; i < N_PROMPTS; i++)
                 CHECK_MSG(memcmp(p[i].logits, logits[i], p[i].n * vocab * sizeof(float)) == 0,
-                          "%s: prompt %zu differs with %zu threads in chunks of %zu", name, i, threads, chunks[c]);
+                          "%s: prompt %zu differs with %zu threads in chunks of %zu", name, i, threads,
+                          chunks[c]);
         }
         model_close(m);
     }
@@ -98,8 +101,9 @@ static void check_same_bits(const char *name, bool precise) {
 }
 
 static void same_bits_precise(void) {
-    static const char *const names[] = {"llama-f32", "mistral", "gemma3", "phi", "phi3-longrope", "llama-dynamic-ntk",
-                                        "gpt2", "mixtral", "qwen3-moe", "llama-f16", "olmo2"};
+    static const char *const names[] = {"llama-f32",     "mistral",           "gemma3", "phi",
+                                        "phi3-longrope", "llama-dynamic-ntk", "gpt2",   "mixtral",
+                                        "qwen3-moe",     "llama-f16",         "olmo2"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         check_same_bits(names[i], true);
 }
@@ -110,9 +114,10 @@ static void same_bits_default(void) {
         check_same_bits(names[i], false);
 }
 
-/* logits of the last of ids[0..n) in a slot that stands at `from` of them, as bits against those of a fresh slot. */
-static void check_continues(struct model *m, size_t slot, size_t fresh, const int64_t *ids, size_t from, size_t n,
-                            const char *what) {
+/* logits of the last of ids[0..n) in a slot that stands at `from` of them, as bits against those of a fresh
+ * slot. */
+static void check_continues(struct model *m, size_t slot, size_t fresh, const int64_t *ids, size_t from,
+                            size_t n, const char *what) {
     size_t vocab = model_spec(m)->vocab_size;
     float *a = xcalloc(n * vocab, sizeof *a), *b = xcalloc(n * vocab, sizeof *b);
     models_feed(m, slot, ids + from, n - from, 64, a + from * vocab, NULL);
@@ -135,7 +140,8 @@ static void forks_and_steps_back(void) {
     }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *folder = path_join(MODELS_DIR, names[i]);
-        struct model_options o = {.precise = true, .n_threads = 2, .context = 512, .max_sequences = 4, .max_rows = 64};
+        struct model_options o = {
+            .precise = true, .n_threads = 2, .context = 512, .max_sequences = 4, .max_rows = 64};
         struct model *m = models_open(folder, &o);
         models_feed(m, 0, ids, 150, 64, NULL, NULL);
         model_seq_fork(m, 1, 0, 150);
@@ -158,7 +164,8 @@ static void forks_and_steps_back(void) {
 
 /* Every page comes back, and is counted right, after forks that shared them. */
 static void pages_come_back(void) {
-    struct model_options o = {.precise = true, .n_threads = 1, .context = 320, .max_sequences = 3, .max_rows = 64};
+    struct model_options o = {
+        .precise = true, .n_threads = 1, .context = 320, .max_sequences = 3, .max_rows = 64};
     struct model *m = models_open(MODELS_DIR "/gemma3", &o);
     int64_t ids[300] = {0};
     for (size_t round = 0; round < 3; round++) {
@@ -178,7 +185,8 @@ static void pages_come_back(void) {
     model_close(m);
 }
 
-/* A window keeps its pages only. n positions of a model of which every layer (mistral), or all but one (gemma3), has one. */
+/* A window keeps its pages only. n positions of a model of which every layer (mistral), or all but one
+ * (gemma3), has one. */
 static void check_stream(const char *folder, size_t n, size_t context) {
     struct model_options o = {.n_threads = 1, .context = context, .max_sequences = 1, .max_rows = 64};
     struct model *m = models_open(folder, &o);
@@ -206,7 +214,8 @@ static void windows_do_not_grow(void) {
 }
 
 static void refusals(void) {
-    struct model_options o = {.precise = true, .n_threads = 1, .context = 10, .max_sequences = 2, .max_rows = 4};
+    struct model_options o = {
+        .precise = true, .n_threads = 1, .context = 10, .max_sequences = 2, .max_rows = 4};
     struct model *m = models_open(MODELS_DIR "/llama", &o);
     struct err e = {0};
     float logits[288];

@@ -1,6 +1,7 @@
-/* Every model of tests/data/models and tests/data/models-odd against the reference's outputs: logits, logits2 and hidden within 1e-3 with f32
- * activations, greedy ids exact; config.json in the v4 and in the v5 form; every instruction set of this CPU.
- * As arguments: names of models there, or paths of other folders of that form.
+/* Every model of tests/data/models and tests/data/models-odd against the reference's outputs: logits,
+ * logits2 and hidden within 1e-3 with f32 activations, greedy ids exact; config.json in the v4 and in the
+ * v5 form; every instruction set of this CPU. As arguments: names of models there, or paths of other
+ * folders of that form.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -12,7 +13,8 @@ static void check_prompt(struct model *m, size_t slot, const struct weights *g, 
                          const char *logits_name, const char *hidden_name, const char *where) {
     size_t n, n_logits, n_hidden;
     const int64_t *ids = models_golden(g, ids_name, &n);
-    const float *want = models_golden(g, logits_name, &n_logits), *want_h = models_golden(g, hidden_name, &n_hidden);
+    const float *want = models_golden(g, logits_name, &n_logits),
+                *want_h = models_golden(g, hidden_name, &n_hidden);
     size_t vocab = model_spec(m)->vocab_size, dim = model_spec(m)->hidden_dim;
     CHECK_INT(n_logits, n * vocab);
     float *logits = xcalloc(n * vocab, sizeof *logits), *hidden = xcalloc(n * dim, sizeof *hidden);
@@ -28,8 +30,8 @@ static void check_prompt(struct model *m, size_t slot, const struct weights *g, 
     free(hidden);
 }
 
-static void check_greedy(struct model *m, size_t slot, const struct weights *g, const char *ids_name, const char *name,
-                         const char *where) {
+static void check_greedy(struct model *m, size_t slot, const struct weights *g, const char *ids_name,
+                         const char *name, const char *where) {
     size_t n, n_greedy;
     const int64_t *ids = models_golden(g, ids_name, &n), *want = models_golden(g, name, &n_greedy);
     if (want)
@@ -47,7 +49,8 @@ static void check_folder(const char *dir, const struct weights *g, const char *w
 }
 
 static void check_model(const char *name) {
-    char *folder = strchr(name, '/') ? xstrdup(name) : path_join(MODELS_DIR, name), *golden = path_join(folder, "golden.safetensors"), where[200];
+    char *folder = strchr(name, '/') ? xstrdup(name) : path_join(MODELS_DIR, name),
+         *golden = path_join(folder, "golden.safetensors"), where[200];
     struct weights g;
     struct err e = {0};
     if (weights_open(&g, golden, &e) != 0)

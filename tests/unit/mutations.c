@@ -1,5 +1,5 @@
-/* Do the goldens see? One field of a loaded spec is made wrong at a time, and the logits of at least one golden model
- * must then be off by more than the tolerance of goldens.c, or the weights no longer fit.
+/* Do the goldens see? One field of a loaded spec is made wrong at a time, and the logits of at least one
+ * golden model must then be off by more than the tolerance of goldens.c, or the weights no longer fit.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -238,7 +238,8 @@ int main(int argc, char **argv) {
     RUN(unchanged_is_not_seen);
     for (size_t i = 0; i < sizeof mutations / sizeof *mutations; i++) {
         bool seen = is_seen(mutations[i].model, mutations[i].mutate);
-        printf("%s %d %s of %s\n", seen ? "ok" : "not ok", ++check_count, mutations[i].name, mutations[i].model);
+        printf("%s %d %s of %s\n", seen ? "ok" : "not ok", ++check_count, mutations[i].name,
+               mutations[i].model);
         check_bad += !seen;
     }
     return check_done();
