@@ -156,9 +156,10 @@ the sequence is empty: there is nothing to go on from" ]
 
 @test "absurd input: a million ids in one line, a million lines, take little memory and end" {
     seq -s ' ' 1 1000000 >ids
-    run --separate-stderr sh -c "ulimit -v 4000000; llm-forward --no-return -c 100 ids >out"
+    run --separate-stderr sh -c "llm-forward --no-return -c 100 -v ids >out"
     [ "$status" -eq 1 ]
     [[ $stderr == *"is not in the vocabulary"* ]]
+    [ "$(sed -n 's/.*memory: peak \([0-9]*\) MB.*/\1/p' <<<"$stderr")" -lt 300 ]
     yes '' | head -n 100000 >ids
     run sh -c "llm-forward -q --no-return ids >out"
     [ "$status" -eq 1 ]
@@ -171,4 +172,17 @@ the sequence is empty: there is nothing to go on from" ]
     for word in "kernels" "first logits after" "prefill: 3 tokens" "GB/s\|prefill" "s forward" "memory: peak"; do
         grep -q "$word" <<<"$stderr" || { echo "no '$word' in $stderr"; false; }
     done
+}
+
+@test "--verify lets the listed weights run, and no others" {
+    cp -r "$DATA/models/llama" model
+    st-inspect --hash model >list
+    echo 1 5 9 | llm-forward -m model --no-return --verify list >out
+    [ "$(frames out)" = "OPEN:0 LOGI:0@2x1 CLOS:0 END" ]
+    printf '\x01' | dd of=model/model.safetensors bs=1 seek=$(($(stat -c %s model/model.safetensors) - 1)) conv=notrunc status=none
+    run --separate-stderr sh -c 'echo 1 5 9 | llm-forward -m model --no-return --verify list'
+    [ "$status" -eq 1 ]
+    [ -z "$output" ]
+    [[ $stderr == *model.safetensors* ]]
+    fails 66 "nolist" llm-forward -m model --no-return --verify nolist
 }

@@ -22,6 +22,7 @@
 #include "kernels/kernels.h"
 #include "model/model.h"
 #include "serve/sched.h"
+#include "weights/hashlist.h"
 #include "weights/safetensors.h"
 
 enum { MAX_THREADS = 1024 };
@@ -40,15 +41,16 @@ static const char help[] =
     "      --precise       keep activations in f32\n"
     "      --chunk N       rows of prompts in a step (default: up to 256, as many as keep a step short)\n"
     "      --no-return     no return path: end behind the prompts\n"
+    "      --verify FILE   refuse weights that differ from a list made by st-inspect --hash\n"
     "  -v, --verbose       say at the end how fast it was, and where the time went\n"
     "  -q, --quiet         no warnings\n"
     "  -h, --help          this text\n"
     "  -V, --version       the version\n";
 
-enum { OPT_HIDDEN = OPT_LONG_ONLY, OPT_PRECISE, OPT_CHUNK, OPT_NO_RETURN };
+enum { OPT_HIDDEN = OPT_LONG_ONLY, OPT_PRECISE, OPT_CHUNK, OPT_NO_RETURN, OPT_VERIFY };
 
 struct options {
-    const char *model, *input;
+    const char *model, *verify, *input;
     struct model_options model_opts;
     struct sched_options sched;
     bool no_return, verbose;
@@ -61,6 +63,7 @@ static void parse_options(int argc, char **argv, struct options *o) {
         {"all", no_argument, NULL, 'a'},           {"hidden", no_argument, NULL, OPT_HIDDEN},
         {"precise", no_argument, NULL, OPT_PRECISE}, {"chunk", required_argument, NULL, OPT_CHUNK},
         {"no-return", no_argument, NULL, OPT_NO_RETURN},
+        {"verify", required_argument, NULL, OPT_VERIFY},
         {"verbose", no_argument, NULL, 'v'},       {"quiet", no_argument, NULL, 'q'},
         {"help", no_argument, NULL, 'h'},          {"version", no_argument, NULL, 'V'},
         {NULL, 0, NULL, 0},
@@ -77,6 +80,7 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_PRECISE: o->model_opts.precise = true; break;
         case OPT_CHUNK: o->sched.chunk = opt_u64("--chunk", optarg, 1, SCHED_MAX_CHUNK); break;
         case OPT_NO_RETURN: o->no_return = true; break;
+        case OPT_VERIFY: o->verify = optarg; break;
         case 'v': o->verbose = true; break;
         case 'q': warn_quiet(1); break;
         case 'h': opt_help(help);
@@ -158,6 +162,8 @@ int main(int argc, char **argv) {
     if (!o.no_return && stdout_is_pipe() && !(ret = return_listen(&h, &e))) // forks: before there are threads
         die_err(&e);
     if (model_open(&m, dir, &o.model_opts, &e) != 0)
+        die_err(&e);
+    if (o.verify && hashlist_verify(model_weights(m), o.verify, o.model_opts.n_threads, NULL, NULL, &e) != 0)
         die_err(&e);
     fill_header(&h, m, dir, o.sched.hidden);
 

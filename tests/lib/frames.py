@@ -1,5 +1,6 @@
 """Lists the frames of a logits(5) stream, written from the page and not from the C: "OPEN:0 LOGI:0@2x1 CLOS:0 END"
 (type, sequence, position, rows). --text: the texts, a line each. --cut: the stream may stop without its END.
+--rows: the rows of logits as they are, ordered by sequence and position; --rows=N: those of sequence N.
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import struct
 import sys
@@ -7,7 +8,8 @@ import sys
 options, paths = [a for a in sys.argv[1:] if a[0] == "-"], [a for a in sys.argv[1:] if a[0] != "-"]
 data = open(paths[0], "rb").read()
 assert data[:8] == b"LOGITS\r\n", "no stream header"
-at, names, texts = 256, [], []
+row_bytes = 4 * struct.unpack_from("<I", data, 16)[0]
+at, names, texts, logits = 256, [], [], []
 while at < len(data):
     kind, seq, pos, rows, n_ids, n_text, n_payload = struct.unpack_from("<4sIIIIIQ", data, at)
     name = kind.decode().strip()
@@ -17,6 +19,14 @@ while at < len(data):
     names.append(name if name == "END" else f"{name}:{seq}" + (f"@{pos}x{rows}" if rows else ""))
     if n_text:
         texts.append(payload[4 * n_ids : 4 * n_ids + n_text].decode())
+    if name == "LOGI":
+        logits += ((seq, pos + i, payload[i * row_bytes : (i + 1) * row_bytes]) for i in range(rows))
     at += 32 + padded
 assert "--cut" in options or names[-1] == "END", "no END frame"
-print("\n".join(texts) if "--text" in options else " ".join(names))
+which = [int(o[7:]) for o in options if o.startswith("--rows=")]
+if "--rows" in options or which:
+    for seq, pos, row in sorted(logits):
+        if not which or seq in which:
+            sys.stdout.buffer.write(row)
+else:
+    print("\n".join(texts) if "--text" in options else " ".join(names))
