@@ -1,0 +1,32 @@
+/* A model's chat template: messages in, the text that the model was trained on out, as transformers'
+ * apply_chat_template renders it.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef TOKENS_CHAT_H
+#define TOKENS_CHAT_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+
+struct chat;
+
+/* Reads the template of a model folder: chat_template.jinja (and additional_chat_templates/NAME.jinja beside it), else
+ * `chat_template` of tokenizer_config.json, one text or a list of named ones; and the special tokens' texts.
+ * NULL with e set: EXIT_NO_INPUT where the model has none, EXIT_DATA where it cannot be parsed. Read-only after:
+ * threads may share it. */
+struct chat *chat_open(const char *dir, struct err *e);
+void chat_free(struct chat *c);
+
+/* Renders one conversation. request is JSON, in OpenAI's form: an array of messages, or an object with `messages` and, if
+ * wanted, `tools`, `documents`, `add_generation_prompt` and `chat_template_kwargs`; its other members are variables of
+ * the template too. name is for messages. generation: end with what makes the model answer, unless the request says.
+ *
+ * Appends the text, and to trust (may be NULL) a byte for each of its bytes: 1 where the template or a special token
+ * wrote it, 0 where it came from the request. Roles that OpenAI's form defines count as the template's own words, since
+ * templates write control tokens with them ("<|" + role + "|>"). -1 with e set (EXIT_DATA), nothing appended. */
+int chat_render(const struct chat *c, const char *name, struct str request, bool generation, struct buf *text,
+                struct buf *trust, struct err *e);
+
+#endif

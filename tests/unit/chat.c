@@ -1,0 +1,102 @@
+/* common/tokens/chat: every chat golden that is there, ours and published ones, and what a request may hold.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "../lib/check.h"
+#include "base/io.h"
+#include "base/json.h"
+#include "tokens/chat.h"
+
+/* Where two texts begin to differ, for the message. */
+static size_t difference(struct str a, struct str b) {
+    size_t i = 0;
+    while (i < a.n && i < b.n && a.p[i] == b.p[i])
+        i++;
+    return i;
+}
+
+/* One case of cases.json or chat.json: the object itself is the request. */
+static void check_case(const struct chat *c, const char *file, int number, struct str object) {
+    struct err e = {0};
+    struct json j;
+    struct str key, want = {NULL, 0};
+    struct buf text = {0}, trust = {0};
+    json_init(&j, file, object.p, object.n, &e);
+    json_enter_object(&j);
+    while (json_key(&j, &key))
+        if (str_eq(key, "rendered") && json_peek(&j) == JSON_STRING)
+            want = json_str(&j);
+        else
+            json_skip(&j);
+    int rc = chat_render(c, "case", object, false, &text, &trust, &e);
+    if (!want.p) {
+        CHECK_MSG(rc < 0, "%s case %d: rendered, where the reference refuses", file, number);
+    } else if (rc < 0) {
+        CHECK_MSG(0, "%s case %d: %s", file, number, e.msg);
+    } else {
+        size_t at = difference(want, buf_view(&text));
+        CHECK_MSG(at == want.n && at == text.n, "%s case %d: differs at byte %zu: '%.40s', not '%.40s'", file, number,
+                  at, text.p + at, want.p + at);
+        CHECK(trust.n == text.n);
+    }
+    json_free(&j);
+    buf_free(&text);
+    buf_free(&trust);
+}
+
+static int check_folder(const char *dir, const char *file) {
+    struct err e = {0};
+    struct buf cases = {0};
+    char *path = path_join(dir, file);
+    struct chat *c = chat_open(dir, &e);
+    struct json j;
+    int n = 0;
+    CHECK_MSG(c != NULL, "%s: %s", dir, e.msg);
+    CHECK(read_file(path, 64 << 20, &cases, &e) == 0);
+    json_init(&j, path, cases.p, cases.n, &e);
+    json_enter_array(&j);
+    while (c && json_item(&j))
+        check_case(c, path, n++, json_skip(&j));
+    json_free(&j);
+    buf_free(&cases);
+    chat_free(c);
+    free(path);
+    return n;
+}
+
+/* Every folder under base that has the file; how many cases there were. */
+static int check_all(const char *base, const char *file) {
+    DIR *d = opendir(base);
+    int n = 0;
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        char *dir = path_join(base, entry->d_name), *path = path_join(dir, file);
+        if (entry->d_name[0] != '.' && is_file(path))
+            n += check_folder(dir, file);
+        free(dir);
+        free(path);
+    }
+    if (d)
+        closedir(d);
+    return n;
+}
+
+static void our_goldens(void) {
+    CHECK(check_all("tests/data/tokenizers", "chat.json") > 50);
+}
+
+static void published_goldens(void) {
+    CHECK(check_all("../shared/goldens/thirdparty/chat", "cases.json") >= 738);
+}
+
+int main(void) {
+    RUN(our_goldens);
+    if (is_dir("../shared/goldens/thirdparty/chat"))
+        RUN(published_goldens);
+    else
+        SKIP(published_goldens, "the published templates are not beside this checkout");
+    return check_done();
+}
