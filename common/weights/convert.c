@@ -137,7 +137,7 @@ static int put_item(struct writing *out, const struct convert_item *t, struct er
 }
 
 int convert_write(const struct convert_item *items, size_t n, const struct outdir *dir, int (*interrupted)(void), struct err *e) {
-    struct writing out = {.w = st_writer_new("{\"format\":\"pt\"}"), .interrupted = interrupted};
+    struct writing out = {.w = st_writer_new("{\"format\":\"pt\"}"), .interrupted = interrupted, .since_look = STEP_BYTES};
     uint64_t total = 0;
     for (size_t i = 0; i < n; i++) {
         st_writer_add(out.w, items[i].name, items[i].dtype, items[i].n_dims, items[i].shape);
