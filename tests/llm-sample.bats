@@ -157,13 +157,24 @@ ids_only() { grep -v '^[#!]'; }
     [ "$(grep -c 'finish=cut' <<<"$output")" -eq 3 ]
 }
 
-@test "ids are flushed as they are chosen, each with what makes it whole" {
-    # The toy answers one request at a time, so that each id is a write of its own.
-    echo 1 2 3 | toy | llm-sample -n 3 | python3 -u -c '
-import os
-seen = [os.read(0, 4096) for _ in range(3)]
-print(all(s for s in seen), seen[0].startswith(b"# tokens"), seen[1].endswith((b" ", b"\n")))' >out
-    [ "$(cat out)" = "True True True" ]
+@test "ids are written as they are chosen, each with the space that makes it whole" {
+    echo 1 2 3 >ids1
+    mkfifo rows
+    "$ROOT/tests/lib/toy-forward" --hang 2 <ids1 >rows 3>&- &
+    toy=$!
+    llm-sample -n 5 <rows >out 2>said 3>&- &
+    sampler=$!
+    want="$(toy --greedy 2 <ids1) "
+    for _ in $(seq 100); do
+        [ "$(tail -n +2 out)" != "$want" ] || break
+        sleep 0.1
+    done
+    [ "$(tail -n +2 out)" = "$want" ]
+    kill "$toy"
+    status=0
+    wait "$sampler" || status=$?
+    [ "$status" -eq 65 ]
+    [ "$(sed -n 3p out)" = "#= finish=failed prompt=3 completion=2" ]
 }
 
 @test "impossible values and strange operands are usage errors" {

@@ -1,0 +1,84 @@
+/* .npy files: see npy.h. The header has a fixed length, so that the number of rows can be put into it at
+ * the end.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "wire/npy.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+#include "wire/ordered.h"
+
+enum { NPY_HEADER_BYTES = 128 };
+
+struct npy {
+    struct outfile file;
+    struct ordered *ordered;
+    size_t columns;
+    uint64_t rows;
+};
+
+static void npy_free(struct npy *n) {
+    ordered_free(n->ordered);
+    free(n);
+}
+
+static int write_header(struct npy *n, struct err *e) {
+    unsigned char head[NPY_HEADER_BYTES + 1];
+    memset(head, ' ', sizeof head);
+    memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10); // version 1.0; 118 bytes follow
+    int len = snprintf((char *)head + 10, NPY_HEADER_BYTES - 10,
+                       "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %zu), }",
+                       (unsigned long long)n->rows, n->columns);
+    head[10 + len] = ' ';
+    head[NPY_HEADER_BYTES - 1] = '\n';
+    return outfile_write(&n->file, head, NPY_HEADER_BYTES, e);
+}
+
+struct npy *npy_open(const char *path, size_t columns, struct err *e) {
+    struct npy *n = xcalloc(1, sizeof *n);
+    n->columns = columns;
+    if (outfile_open(&n->file, path, e) != 0) {
+        free(n);
+        return NULL;
+    }
+    n->ordered = ordered_new(n->file.f, path);
+    if (write_header(n, e) != 0) {
+        npy_abort(n);
+        return NULL;
+    }
+    return n;
+}
+
+int npy_rows(struct npy *n, uint32_t seq, const float *values, size_t rows, struct err *e) {
+    n->rows += rows;
+    return ordered_write(n->ordered, seq, values, rows * n->columns * sizeof *values, e);
+}
+
+int npy_end(struct npy *n, uint32_t seq, struct err *e) {
+    return ordered_end(n->ordered, seq, e);
+}
+
+int npy_commit(struct npy *n, struct err *e) {
+    int rc = ordered_finish(n->ordered, e);
+    if (rc == 0 && fseek(n->file.f, 0, SEEK_SET) != 0)
+        rc = err_errno(e, EXIT_IO, "cannot write %s", n->file.path);
+    if (rc == 0)
+        rc = write_header(n, e);
+    if (rc != 0) {
+        npy_abort(n);
+        return -1;
+    }
+    rc = outfile_commit(&n->file, e);
+    npy_free(n);
+    return rc;
+}
+
+void npy_abort(struct npy *n) {
+    if (!n)
+        return;
+    outfile_abort(&n->file);
+    npy_free(n);
+}
