@@ -214,3 +214,14 @@ ids_only() { grep -v '^[#!]'; }
     run --separate-stderr llm-sample -n 1 -k 5 -q rec
     [ -z "$stderr" ]
 }
+
+@test "the example in logits(5) is a stream, to the byte" {
+    python3 - "$ROOT/man/logits.5" >example <<'END'
+import re, struct, sys
+page = open(sys.argv[1]).read()
+lines = re.findall(r"^[0-9a-f]{8}: ((?:[0-9a-f]{2,4} )+)", page, re.M)
+head = struct.pack("<8s6IiI8iQQ16s108s44s", b"LOGITS\r\n", 1, 256, 3, 0, 8, 1, -1, 0, *[0] * 8, 0, 0, b"", b"", b"")
+sys.stdout.buffer.write(head + bytes.fromhex("".join(lines)))
+END
+    [ "$(llm-sample -n 1 --echo example | head -n 1)" = "2 0 1" ]
+}

@@ -166,7 +166,9 @@ static bool follows(const struct answer *s, const struct frame *f) {
 static void take_frame(struct run *r, const struct frame *f) {
     struct answer *s = answers_find(&r->answers, f->seq);
     bool open = s && s->state == ANSWER_OPEN;
-    if (f->type == FRAME_OPEN) {
+    if (f->seq >= RETURN_FIRST_FORK) {
+        return; // another sampler's, in a recording
+    } else if (f->type == FRAME_OPEN) {
         take_open(r, f);
     } else if (f->type == FRAME_FAILED) {
         take_failed(r, f);
@@ -327,7 +329,8 @@ int main(int argc, char **argv) {
     if (!r.client)
         snprintf(r.no_client, sizeof r.no_client, "%.*s", (int)sizeof r.no_client - 1, e.msg);
     r.sampler = sampler_new(r.header.vocab_size);
-    tokens_write_header(stdout, &(struct tokens_header){true, r.header.vocab_size, r.header.tokenizer});
+    if (r.header.tokenizer) // a vocabulary alone would say nothing: models pad theirs
+        tokens_write_header(stdout, &(struct tokens_header){true, r.header.vocab_size, r.header.tokenizer});
     write_answers(&r); // the header, before the first token
     sample_stream(&r, in);
     if (r.n_cut)

@@ -1,0 +1,292 @@
+/* llm-inspect: logits(5) -> people. A table of the most probable tokens of each step, or JSON lines, or all
+ * rows as a .npy file.
+ *
+ * It only looks: it declines the return path, so that llm-forward ends behind the prompts. What it prints
+ * is in the order of sequences, then of positions, however the frames were mixed. A stream that was cut is
+ * shown as far as it goes, and is exit 65; a .npy file is then not made.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/io.h"
+#include "base/json.h"
+#include "base/num.h"
+#include "base/opt.h"
+#include "sample/rank.h"
+#include "wire/logits.h"
+#include "wire/npy.h"
+#include "wire/ordered.h"
+#include "wire/return.h"
+#include "wire/tokens.h"
+
+static const char help[] =
+    "usage: llm-inspect [options] [FILE] < logits(5)\n"
+    "Shows what a model says at each step: the most probable tokens, their probabilities, the entropy.\n"
+    "\n"
+    "  -k, --top-k N    so many tokens of each step (default: 5)\n"
+    "  -j, --json       a JSON object a step\n"
+    "      --npy FILE   write all rows as float32 [rows, vocabulary] and print nothing\n"
+    "      --hidden     with --npy: hidden states [rows, hidden size] instead of logits\n"
+    "  -q, --quiet      no warnings\n"
+    "  -h, --help\n"
+    "  -V, --version\n";
+
+enum { OPT_NPY = OPT_LONG_ONLY, OPT_HIDDEN };
+
+struct sequence {
+    uint32_t number;
+    uint32_t *ids; // [n] so far; of a fork only those put behind the copy, from `start` on
+    size_t start, n;
+};
+
+struct run {
+    size_t k;
+    bool json, hidden;
+    const char *npy_path;
+    struct logits_header header;
+    struct npy *npy;
+    struct ordered *out;
+    struct buf text;       // of one frame
+    uint32_t *top;         // [k]
+    struct sequence *seqs; // [n_seqs] that are open
+    size_t n_seqs;
+    bool some_failed;
+};
+
+static struct sequence *find(struct run *r, uint32_t number) {
+    for (size_t i = r->n_seqs; i-- > 0;)
+        if (r->seqs[i].number == number)
+            return &r->seqs[i];
+    return NULL;
+}
+
+static void open_sequence(struct run *r, const struct frame *f) {
+    r->seqs = xreallocarray(r->seqs, r->n_seqs + 1, sizeof *r->seqs);
+    r->seqs[r->n_seqs++] = (struct sequence){.number = f->seq};
+}
+
+/* The sequence's ids from pos on are these. */
+static void put_ids(struct sequence *s, size_t pos, const uint32_t *ids, size_t n) {
+    if (pos < s->start || pos > s->start + s->n) { // a fork's first own ids
+        s->start = pos;
+        s->n = 0;
+    }
+    s->n = pos - s->start;
+    s->ids = xreallocarray(s->ids, s->n + n, sizeof *s->ids);
+    if (n)
+        memcpy(s->ids + s->n, ids, n * sizeof *ids);
+    s->n += n;
+}
+
+static void close_sequence(struct run *r, uint32_t number) {
+    struct sequence *s = find(r, number);
+    if (!s)
+        return;
+    free(s->ids);
+    *s = r->seqs[--r->n_seqs];
+}
+
+/* JSON has no word for what is no number. */
+static void json_number(struct buf *b, double v) {
+    if (isfinite(v))
+        buf_fmt(b, "%.9g", v);
+    else
+        buf_str(b, "null");
+}
+
+static void json_row(struct run *r, const struct sequence *s, uint32_t pos, const float *row,
+                     const struct distribution *d, size_t k) {
+    struct buf *b = &r->text;
+    buf_fmt(b, "{\"seq\":%" PRIu32 ",\"pos\":%" PRIu32, s->number, pos);
+    if (pos >= s->start && pos - s->start < s->n)
+        buf_fmt(b, ",\"after\":%" PRIu32, s->ids[pos - s->start]);
+    buf_str(b, ",\"entropy\":");
+    json_number(b, d->entropy);
+    buf_str(b, ",\"top\":[");
+    for (size_t i = 0; i < k; i++) {
+        double logit = (double)row[r->top[i]];
+        buf_fmt(b, "%s{\"id\":%" PRIu32 ",\"p\":", i ? "," : "", r->top[i]);
+        json_number(b, exp(logit - d->log_sum));
+        buf_str(b, ",\"logit\":");
+        json_number(b, logit);
+        buf_byte(b, '}');
+    }
+    buf_str(b, "]}\n");
+}
+
+static void table_row(struct run *r, const struct sequence *s, uint32_t pos, const float *row,
+                      const struct distribution *d, size_t k) {
+    struct buf *b = &r->text;
+    buf_fmt(b, "sequence %" PRIu32 ", position %" PRIu32, s->number, pos);
+    if (pos >= s->start && pos - s->start < s->n)
+        buf_fmt(b, ", after %" PRIu32, s->ids[pos - s->start]);
+    buf_fmt(b, ": entropy %.3f nats\n", d->entropy);
+    for (size_t i = 0; i < k; i++) {
+        double logit = (double)row[r->top[i]];
+        buf_fmt(b, "%10" PRIu32 "  %8.5f  %9.4f\n", r->top[i], exp(logit - d->log_sum), logit);
+    }
+}
+
+static int show_rows(struct run *r, const struct frame *f, struct err *e) {
+    size_t n = r->header.vocab_size;
+    const struct sequence *s = find(r, f->seq);
+    if (!s)
+        return err_set(e, EXIT_DATA, "logits of sequence %" PRIu32 ", which is not open", f->seq);
+    buf_clear(&r->text);
+    for (uint32_t i = 0; i < f->rows; i++) {
+        const float *row = f->values + i * n;
+        struct distribution d = distribution_of(row, n);
+        size_t k = rank_top(row, n, r->top, r->k);
+        (r->json ? json_row : table_row)(r, s, f->pos + i, row, &d, k);
+    }
+    return ordered_write(r->out, f->seq, r->text.p, r->text.n, e);
+}
+
+static int show_failed(struct run *r, const struct frame *f, struct err *e) {
+    buf_clear(&r->text);
+    if (r->json) {
+        buf_fmt(&r->text, "{\"seq\":%" PRIu32 ",\"error\":", f->seq);
+        json_write_str(&r->text, f->text);
+        buf_str(&r->text, "}\n");
+    } else {
+        buf_fmt(&r->text, "sequence %" PRIu32 " failed: ", f->seq);
+        for (size_t i = 0; i < f->text.n; i++) // no terminal escapes from a stranger
+            buf_byte(&r->text,
+                     (unsigned char)f->text.p[i] < ' ' || f->text.p[i] == 0x7f ? '?' : f->text.p[i]);
+        buf_byte(&r->text, '\n');
+    }
+    return ordered_write(r->out, f->seq, r->text.p, r->text.n, e);
+}
+
+static int take_frame(struct run *r, const struct frame *f, struct err *e) {
+    struct sequence *s;
+    switch (f->type) {
+    case FRAME_OPEN:
+        if (find(r, f->seq))
+            return err_set(e, EXIT_DATA, "sequence %" PRIu32 " is opened twice", f->seq);
+        open_sequence(r, f);
+        put_ids(&r->seqs[r->n_seqs - 1], 0, f->ids, f->n_ids);
+        return 0;
+    case FRAME_IDS:
+        if ((s = find(r, f->seq)))
+            put_ids(s, f->pos, f->ids, f->n_ids);
+        return 0;
+    case FRAME_LOGITS:
+        if (r->npy)
+            return r->hidden ? 0 : npy_rows(r->npy, f->seq, f->values, f->rows, e);
+        return show_rows(r, f, e);
+    case FRAME_HIDDEN:
+        return r->npy && r->hidden ? npy_rows(r->npy, f->seq, f->values, f->rows, e) : 0;
+    case FRAME_FAILED:
+        r->some_failed = true;
+        if (r->npy)
+            warn("sequence %" PRIu32 " failed: %.*s", f->seq, (int)f->text.n, f->text.p);
+        else if (show_failed(r, f, e) != 0)
+            return -1;
+        break;
+    case FRAME_CLOSED:
+    case FRAME_END:
+        break;
+    }
+    close_sequence(r, f->seq);
+    return r->npy ? npy_end(r->npy, f->seq, e) : ordered_end(r->out, f->seq, e);
+}
+
+static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
+    struct frame f;
+    int rc;
+    while ((rc = logits_next(in, &f, e)) == 1) {
+        if (take_frame(r, &f, e) != 0)
+            return -1;
+        if (!r->npy && fflush(stdout) != 0)
+            return err_errno(e, EXIT_IO, "cannot write to stdout");
+    }
+    return rc;
+}
+
+static void parse_options(struct run *r, int argc, char **argv) {
+    static const struct option options[] = {
+        {"top-k", required_argument, NULL, 'k'},   {"json", no_argument, NULL, 'j'},
+        {"npy", required_argument, NULL, OPT_NPY}, {"hidden", no_argument, NULL, OPT_HIDDEN},
+        {"quiet", no_argument, NULL, 'q'},         {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
+    };
+    r->k = 5;
+    for (int c; (c = getopt_long(argc, argv, "k:jqhV", options, NULL)) != -1;) {
+        switch (c) {
+        case 'k':
+            r->k = opt_u64("-k", optarg, 0, LOGITS_MAX_VOCAB);
+            break;
+        case 'j':
+            r->json = true;
+            break;
+        case OPT_NPY:
+            r->npy_path = optarg;
+            break;
+        case OPT_HIDDEN:
+            r->hidden = true;
+            break;
+        case 'q':
+            warn_quiet(1);
+            break;
+        case 'h':
+            opt_help(help);
+        case 'V':
+            opt_version();
+        default:
+            die_usage("see above");
+        }
+    }
+    if (argc - optind > 1)
+        die_usage("one FILE at most, not also '%s'", argv[optind + 1]);
+    if (r->hidden && !r->npy_path)
+        die_usage("--hidden says what --npy FILE writes");
+}
+
+static void run_free(struct run *r) {
+    for (size_t i = 0; i < r->n_seqs; i++)
+        free(r->seqs[i].ids);
+    free(r->seqs);
+    free(r->top);
+    buf_free(&r->text);
+    ordered_free(r->out);
+}
+
+int main(int argc, char **argv) {
+    struct run r = {0};
+    struct err e = {0};
+    const char *name;
+    program_init(argv[0]);
+    parse_options(&r, argc, argv);
+    int fd = open_operand(argv[optind], &name, &e);
+    struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);
+    if (!in)
+        die_err(&e);
+    return_decline(&r.header, fd);
+    size_t columns = r.hidden ? r.header.hidden_dim : r.header.vocab_size;
+    if (columns == 0)
+        die(EXIT_DATA, "the stream has no hidden states (llm-forward --hidden makes them): %s", name);
+    if (r.npy_path && !(r.npy = npy_open(r.npy_path, columns, &e)))
+        die_err(&e);
+    r.k = r.k < r.header.vocab_size ? r.k : r.header.vocab_size;
+    r.top = xcalloc(r.k, sizeof *r.top);
+    r.out = ordered_new(stdout, NULL);
+
+    int rc = read_stream(&r, in, &e);
+    if (r.npy && rc != 0)
+        npy_abort(r.npy);
+    else if (r.npy && npy_commit(r.npy, &e) != 0)
+        rc = -1;
+    else if (!r.npy && e.code != EXIT_IO && ordered_finish(r.out, rc == 0 ? &e : NULL) != 0)
+        rc = -1;
+    logits_reader_free(in);
+    run_free(&r);
+    if (rc != 0)
+        die_err(&e);
+    close_stdout();
+    return r.some_failed ? EXIT_SOME_FAILED : EXIT_DONE;
+}
