@@ -128,7 +128,12 @@ size_t utf8_repair(struct buf *out, const char *p, size_t n) {
 }
 
 bool utf8_has_control(struct str s) {
-    for (size_t i = 0; i < s.n; i++) {
+    unsigned suspect = 0;
+    for (size_t i = 0; i < s.n; i++) { // without a branch, so that it is vectorised: names rarely hold any of these
+        unsigned char c = (unsigned char)s.p[i];
+        suspect |= (unsigned)(c < 0x20) | (unsigned)(c == 0x7f) | (unsigned)(c == 0xc2);
+    }
+    for (size_t i = 0; suspect && i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
         if (c < 0x20 || c == 0x7f || (c == 0xc2 && i + 1 < s.n && (unsigned char)s.p[i + 1] < 0xa0))
             return true;

@@ -11,41 +11,25 @@
 
 #include <math.h>
 
+#define TYPE(name, bits) [DT_##name] = {{#name, sizeof #name - 1}, bits}
 static const struct {
-    const char *name;
+    struct str name;
     unsigned bits;
 } types[DT_COUNT] = {
-    [DT_BOOL] = {"BOOL", 8},
-    [DT_F4] = {"F4", 4},
-    [DT_F6_E2M3] = {"F6_E2M3", 6},
-    [DT_F6_E3M2] = {"F6_E3M2", 6},
-    [DT_U8] = {"U8", 8},
-    [DT_I8] = {"I8", 8},
-    [DT_F8_E5M2] = {"F8_E5M2", 8},
-    [DT_F8_E4M3] = {"F8_E4M3", 8},
-    [DT_F8_E8M0] = {"F8_E8M0", 8},
-    [DT_F8_E4M3FNUZ] = {"F8_E4M3FNUZ", 8},
-    [DT_F8_E5M2FNUZ] = {"F8_E5M2FNUZ", 8},
-    [DT_I16] = {"I16", 16},
-    [DT_U16] = {"U16", 16},
-    [DT_F16] = {"F16", 16},
-    [DT_BF16] = {"BF16", 16},
-    [DT_I32] = {"I32", 32},
-    [DT_U32] = {"U32", 32},
-    [DT_F32] = {"F32", 32},
-    [DT_C64] = {"C64", 64},
-    [DT_F64] = {"F64", 64},
-    [DT_I64] = {"I64", 64},
-    [DT_U64] = {"U64", 64},
+    TYPE(BOOL, 8), TYPE(F4, 4), TYPE(F6_E2M3, 6), TYPE(F6_E3M2, 6), TYPE(U8, 8), TYPE(I8, 8),
+    TYPE(F8_E5M2, 8), TYPE(F8_E4M3, 8), TYPE(F8_E8M0, 8), TYPE(F8_E4M3FNUZ, 8), TYPE(F8_E5M2FNUZ, 8),
+    TYPE(I16, 16), TYPE(U16, 16), TYPE(F16, 16), TYPE(BF16, 16), TYPE(I32, 32), TYPE(U32, 32),
+    TYPE(F32, 32), TYPE(C64, 64), TYPE(F64, 64), TYPE(I64, 64), TYPE(U64, 64),
 };
+#undef TYPE
 
 const char *dtype_name(enum dtype t) {
-    return types[t].name;
+    return types[t].name.p;
 }
 
 bool dtype_parse(struct str name, enum dtype *out) {
     for (int t = 0; t < DT_COUNT; t++)
-        if (str_eq(name, types[t].name)) {
+        if (str_same(name, types[t].name)) {
             *out = (enum dtype)t;
             return true;
         }
