@@ -4,6 +4,7 @@
 #ifndef MODEL_FAMILY_H
 #define MODEL_FAMILY_H
 
+#include "model/keys.h"
 #include "model/spec.h"
 
 /* What config.json says beside the spec: turned into layers and rotations once all keys are read. */
@@ -27,30 +28,6 @@ struct config {
     size_t sparse_step;      // every n-th layer has experts: Qwen 3 MoE
 };
 
-enum key_kind {
-    KEY_END,
-    KEY_HARMLESS, // does not change what forward computes
-    KEY_SIZE,     // size_t, a whole number in [min, max]; null is 0
-    KEY_REAL,     // double, finite, > 0; null is 0
-    KEY_FLOAT,    // float, finite, > 0; null is 0
-    KEY_EPS,      // float, 0 <= value < 1
-    KEY_TRUE,     // bool: field = value; null is false
-    KEY_FALSE,    // bool: field = !value; null is false
-    KEY_ACT,      // enum activation by its name; null leaves the field alone
-    KEY_OTHER,    // read by config.c itself
-    ONLY_TRUE,    // any other value is refused
-    ONLY_FALSE,   // false or null
-    ONLY_NULL,
-    ONLY_ONE, // the number 1
-};
-
-struct key {
-    const char *name;
-    enum key_kind kind;
-    size_t at;       // offset into struct config (struct rope_spec for rope_keys)
-    size_t min, max; // KEY_SIZE
-};
-
 /* Tensor names without ".weight" and ".bias"; '#' stands for the layer, '@' for the expert. A NULL is a
  * tensor that the family does not have. Names but for the head's stand behind prefix, or behind nothing. */
 struct names {
@@ -62,15 +39,21 @@ struct names {
     const char *const *ignored; // endings of tensors that are no weights (GPT-2's masks), NULL-terminated
 };
 
+enum { FAMILY_KEYS = 8 };
+
 struct family {
     const char *model_type;
     const struct names *names;
-    const struct key *keys; // beside common_keys; a key that stands twice sets two fields
-    struct config base;     // what the family fixes, and the defaults of keys that config.json may lack
+    const struct key *keys[FAMILY_KEYS]; // tables, NULL behind the last; they go before common_keys
+    struct config base; // what the family fixes, and the defaults of keys that config.json may lack
 };
 
 const struct family *family_find(struct str model_type); // NULL: not supported
 const struct family *family_at(size_t i);                // NULL behind the last
 extern const struct key common_keys[], rope_keys[];
+extern const char *const harmless_keys[]; // NULL-terminated
+
+/* The rotations of c, from the members of config.json. */
+int config_ropes(struct reader *r, struct config *c, const struct object *o);
 
 #endif
