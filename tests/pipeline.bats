@@ -26,7 +26,6 @@ left() {
     return $found
 }
 
-need_inspect() { command -v llm-inspect >/dev/null || skip "llm-inspect is not built"; }
 golden() { python3 "$ROOT/tests/lib/golden.py" "$@"; }
 frames() { python3 "$ROOT/tests/lib/frames.py" "$@"; }
 answers() { grep -v '^#' "$@" || true; } # the lines of tokens(5), without what is said about them
@@ -55,7 +54,6 @@ families="llama llama-f32 llama-f16 llama-tied-f32 llama-mha-bias llama-headdim 
 }
 
 @test "logits of every position within 1e-3 of every golden, through --npy" {
-    need_inspect
     for m in $families; do
         d=$DATA/models/$m
         golden ids "$d/golden.safetensors" ids | llm-forward -m "$d" -a --precise | llm-inspect --npy rows.npy >/dev/null
@@ -97,7 +95,6 @@ families="llama llama-f32 llama-f16 llama-tied-f32 llama-mha-bias llama-headdim 
 }
 
 @test "a recording by tee gives the same ids, and can be replayed into any reader" {
-    need_inspect
     five >ids
     llm-forward ids | llm-sample -n 20 >plain
     llm-forward ids | tee rec.logits | llm-sample -n 20 >taped
@@ -136,7 +133,6 @@ families="llama llama-f32 llama-f16 llama-tied-f32 llama-mha-bias llama-headdim 
 }
 
 @test "a program that only looks declines, and the stream ends behind the prompts" {
-    need_inspect
     five >ids
     llm-forward -a ids | llm-inspect >looked
     llm-forward -a ids | tee rec.logits | llm-inspect >through-tee

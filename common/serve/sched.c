@@ -41,7 +41,7 @@ struct sched {
     float *hidden; // [batch.max_want, hidden_dim], or NULL
     size_t chunk;  // rows of prompts in the next step
     double answers_until; // the next step waits for answers until then
-    double idle_since;
+    double idle_since;    // the last step's end
     bool begun, noticed, declined;
     struct stats stats;
 };
@@ -363,10 +363,13 @@ static int step(struct sched *s, struct err *e) {
     account(s, seconds);
     if (send_results(s, e) != 0)
         return -1;
-    s->idle_since = seconds_now();
+    double end = seconds_now();
+    if (s->batch.n_prompt_rows == 0)
+        s->stats.decode_whole += end - s->idle_since;
+    s->idle_since = end;
     if (s->stats.first_logits == 0 && s->batch.n_want > 0)
-        s->stats.first_logits = s->idle_since;
-    s->answers_until = s->idle_since + seconds / 2;
+        s->stats.first_logits = end;
+    s->answers_until = end + seconds / 2;
     return finish_parts(s, e);
 }
 

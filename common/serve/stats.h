@@ -11,6 +11,7 @@ struct stats {
     double started;               // seconds_now() when the program began; set by the caller
     double first_logits;          // when the first logits had been written; 0: none yet
     double prefill, decode;       // seconds inside model_forward: steps with rows of prompts, and other steps
+    double decode_whole;          // from step to step: decode, and the writing and waiting before it
     double writing, waiting;      // seconds spent writing frames, and waiting for input or requests
     uint64_t prefill_rows;        // of prompts
     uint64_t mixed_rows;          // of other requests, in the same steps

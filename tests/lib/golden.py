@@ -1,8 +1,8 @@
 """Reads goldens (safetensors) with the standard library alone.
 golden.py ids FILE TENSOR             the ids of an I64 tensor, on one line
-golden.py close FILE TENSOR NPY TOL   the largest difference between an F32 tensor and float32 rows of a .npy file;
-                                      exit 1 where it is past TOL, or the shapes differ
-golden.py agree NPY NPY               share of rows whose largest entries are at the same place
+golden.py close FILE TENSOR ROWS TOL  the largest difference between an F32 tensor and rows of floats, raw or .npy;
+                                      exit 1 where it is past TOL, or their numbers differ
+golden.py agree COLUMNS ROWS ROWS     per cent of rows whose largest entries are at the same place
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import array
 import ast
@@ -17,33 +17,34 @@ def tensor(path, name):
     entry = json.loads(data[8 : 8 + n])[name]
     begin, end = entry["data_offsets"]
     code = {"F32": "f", "I64": "q"}[entry["dtype"]]
-    return entry["shape"], array.array(code, data[8 + n + begin : 8 + n + end])
+    return array.array(code, data[8 + n + begin : 8 + n + end])
 
 
-def npy(path):
+def rows_of(path):
     data = open(path, "rb").read()
-    assert data[:8] == b"\x93NUMPY\x01\x00", "not a .npy file of version 1.0"
+    if data[:8] != b"\x93NUMPY\x01\x00":
+        return array.array("f", data)
     n = struct.unpack_from("<H", data, 8)[0]
     header = ast.literal_eval(data[10 : 10 + n].decode())
     assert header["descr"] == "<f4" and not header["fortran_order"]
-    return list(header["shape"]), array.array("f", data[10 + n :])
+    return array.array("f", data[10 + n :])
 
 
-def tops(path):
-    (rows, columns), values = npy(path)
-    of = (values[i * columns : (i + 1) * columns] for i in range(rows))
+def tops(path, columns):
+    values = rows_of(path)
+    of = (values[i : i + columns] for i in range(0, len(values), columns))
     return [row.index(max(row)) for row in of]
 
 
 what, args = sys.argv[1], sys.argv[2:]
 if what == "ids":
-    print(*tensor(args[0], args[1])[1])
+    print(*tensor(args[0], args[1]))
 elif what == "close":
-    (shape, want), (got_shape, got) = tensor(args[0], args[1]), npy(args[2])
+    want, got = tensor(args[0], args[1]), rows_of(args[2])
     worst = max(map(lambda a, b: abs(a - b) if a == a and b == b else float("inf"), want, got), default=0)
-    print(f"largest difference {worst:.3g}, shapes {shape} and {got_shape}")
-    sys.exit(shape != got_shape or not worst <= float(args[3]))
+    print(f"largest difference {worst:.3g}, {len(want)} and {len(got)} numbers")
+    sys.exit(len(want) != len(got) or not worst <= float(args[3]))
 elif what == "agree":
-    a, b = tops(args[0]), tops(args[1])
+    a, b = tops(args[1], int(args[0])), tops(args[2], int(args[0]))
     assert len(a) == len(b) > 0
     print(f"{100 * sum(map(int.__eq__, a, b)) / len(a):.2f}")

@@ -1,0 +1,81 @@
+#!/usr/bin/env bats
+# A published model, SmolLM2-135M-Instruct, against what the reference says of it (tests/data/smollm2).
+# SPDX-License-Identifier: AGPL-3.0-or-later
+bats_require_minimum_version 1.5.0
+load lib/common
+
+setup_file() { # the model is fetched once for all users of this machine
+    load lib/common
+    F32=$(BUILD=${BUILD:-build} sh "$ROOT/tools/fetch-demo-model.sh" f32) || F32=
+    BF16=$(BUILD=${BUILD:-build} sh "$ROOT/tools/fetch-demo-model.sh" bf16) || BF16=
+    export F32 BF16
+}
+
+setup() {
+    [ -n "$F32" ] && [ -n "$BF16" ] || skip "SmolLM2 cannot be fetched here"
+    cd "$BATS_TEST_TMPDIR"
+}
+
+need() { command -v "$1" >/dev/null || skip "$1 is not built"; }
+golden() { python3 "$ROOT/tests/lib/golden.py" "$@"; }
+frames() { python3 "$ROOT/tests/lib/frames.py" "$@"; }
+case_of() { jq -r ".[$1].$2 | if type == \"array\" then map(tostring) | join(\" \") else . end" "$DATA/smollm2/cases.json"; }
+cases() { seq 0 $(($(jq length "$DATA/smollm2/cases.json") - 1)); }
+
+@test "tok-encode gives the reference's ids, of rendered chats too" {
+    need tok-encode
+    for i in $(cases); do
+        text=$(case_of "$i" text; echo x) # with the newlines at its end
+        text=${text%??}
+        if [ "$(case_of "$i" chat)" = true ]; then
+            got=$(jq -c ".[$i] | [{role: \"user\", content: .text}]" "$DATA/smollm2/cases.json" | tok-encode -m "$F32" --chat)
+        else
+            got=$(printf '%s' "$text" | tok-encode -m "$F32")
+        fi
+        [ "$(grep -v '^#' <<<"$got")" = "$(case_of "$i" ids)" ] || { echo "case $i: $got"; false; }
+    done
+}
+
+@test "--precise gives the reference's greedy ids, one prompt at a time and all together" {
+    for i in $(cases); do
+        n=$(case_of "$i" greedy | wc -w)
+        echo "#@ max=$n" >>ids
+        case_of "$i" ids >>ids
+        case_of "$i" ids | llm-forward -m "$F32" --precise | llm-sample -n "$n" | grep -v '^#' >got
+        [ "$(cat got)" = "$(case_of "$i" greedy)" ] || { echo "case $i: $(cat got)"; false; }
+        cat got >>alone
+    done
+    llm-forward -m "$F32" --precise ids | llm-sample | grep -v '^#' | cmp - alone
+}
+
+@test "--precise gives the reference's last logits within 2e-2" {
+    for i in $(cases); do
+        case_of "$i" ids | llm-forward -m "$F32" --precise --no-return >out
+        frames --rows out >rows
+        run golden close "$DATA/smollm2/last_logits.safetensors" "last_logits.$i" rows 2e-2
+        echo "case $i: $output"
+        [ "$status" -eq 0 ]
+    done
+}
+
+@test "bf16 by default agrees with the f32 weights and --precise on 97 % of 500 tokens" {
+    need tok-encode
+    [[ $BUILD != *san* ]] || skip "minutes under the sanitizers"
+    tok-encode -m "$F32" "$ROOT/LICENSE" | grep -v '^#' | cut -d ' ' -f 1-500 >ids
+    llm-forward -m "$F32" --precise -a --no-return ids >out
+    frames --rows out >precise
+    llm-forward -m "$BF16" -a --no-return ids >out
+    frames --rows out >rounded
+    agree=$(golden agree 49152 precise rounded)
+    echo "top-1 agreement: $agree %"
+    [ "$(stat -c %s rounded)" -eq $((500 * 49152 * 4)) ]
+    awk -v a="$agree" 'BEGIN { exit !(a >= 97) }'
+}
+
+@test "four programs and a pipe answer in words" {
+    need tok-encode
+    need tok-decode
+    export LLM_MODEL=$BF16
+    text=$(echo 'The capital of France is' | tok-encode | llm-forward | llm-sample -n 5 | tok-decode)
+    [[ $text == *Paris* ]]
+}
