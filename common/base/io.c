@@ -182,6 +182,11 @@ char *path_join(const char *dir, const char *name) {
     return xasprintf(n && dir[n - 1] == '/' ? "%s%s" : "%s/%s", dir, name);
 }
 
+void flush_stdout(void) {
+    if (fflush(stdout) != 0)
+        die(EXIT_IO, "cannot write to stdout: %s", strerror(errno));
+}
+
 void close_stdout(void) {
     bool failed = ferror(stdout) != 0;
     errno = 0;

@@ -50,6 +50,9 @@ bool is_dir(const char *path);
 bool is_file(const char *path);
 char *path_join(const char *dir, const char *name); // owned by the caller
 
+/* What has been written so far goes out; dies (EXIT_IO) where it cannot. */
+void flush_stdout(void);
+
 /* At the end of every program: flushes stdout and dies (EXIT_IO) if anything was lost, as on a full disk. */
 void close_stdout(void);
 

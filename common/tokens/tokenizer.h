@@ -15,6 +15,8 @@ struct tokenizer;
 
 /* Loads dir/tokenizer.json (path may also be the file itself). NULL with e set. Read-only after: threads may share it. */
 struct tokenizer *tokenizer_open(const char *path, struct err *e);
+/* The same from memory, which must stay. name is for messages. */
+struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e);
 void tokenizer_free(struct tokenizer *t);
 
 uint64_t tokenizer_fingerprint(const struct tokenizer *t);
@@ -44,12 +46,16 @@ struct encoder *encoder_new(const struct tokenizer *t);
 void encoder_free(struct encoder *en);
 
 /* text must be valid UTF-8 (NUL bytes may stand in it). -1 with e set where a regex gives up on a hostile text. */
-int tokenizer_encode(struct encoder *en, struct str text, const struct encode_options *o, struct token_ids *out, struct err *e);
+int tokenizer_encode(struct encoder *en, struct str text, const struct encode_options *o, struct token_ids *out,
+                     struct err *e);
 
 /* Decoding, an id at a time: appends to out what has become certain, never a part of a character. The bytes
  * given out by any cut equal those of decoding at once. */
 struct decoder;
 struct decoder *decoder_new(const struct tokenizer *t, bool keep_special);
+/* Call before the first id: the sequence continues a text, so nothing is taken off its beginning (a SentencePiece
+ * tokenizer's decoder drops the first word's space). */
+void decoder_continue(struct decoder *d);
 void decoder_id(struct decoder *d, uint32_t id, struct buf *out); // an unknown id decodes to nothing
 void decoder_end(struct decoder *d, struct buf *out);             // flushes; ready for the next sequence
 void decoder_free(struct decoder *d);

@@ -1,0 +1,176 @@
+/* Added tokens: see added.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "tokens/added.h"
+
+#include <stdlib.h>
+
+#include "tokens/unicode.h"
+
+#define NONE UINT32_MAX
+
+static int by_pattern(const void *a, const void *b) {
+    const struct added_token *x = *(const struct added_token *const *)a, *y = *(const struct added_token *const *)b;
+    size_t n = x->pattern.n < y->pattern.n ? x->pattern.n : y->pattern.n;
+    int c = n ? memcmp(x->pattern.p, y->pattern.p, n) : 0;
+    return c ? c : x->pattern.n < y->pattern.n ? -1 : x->pattern.n > y->pattern.n;
+}
+
+/* A stretch of the sorted patterns that share their first `depth` bytes, and the node they belong under. */
+struct stretch {
+    size_t from, to, depth;
+    uint32_t node;
+};
+
+/* Breadth first, so that the children of a node lie side by side. sorted [n]. */
+static void grow_trie(struct added_set *set, const struct added_token **sorted, size_t n, const struct added_token *base) {
+    size_t bytes = 1;
+    for (size_t i = 0; i < n; i++)
+        bytes += sorted[i]->pattern.n;
+    set->nodes = xcalloc(bytes, sizeof *set->nodes);
+    struct stretch *queue = xcalloc(bytes, sizeof *queue);
+    size_t head = 0, tail = 0;
+    set->nodes[0].token = NONE;
+    set->n_nodes = 1;
+    queue[tail++] = (struct stretch){0, n, 0, 0};
+    while (head < tail) {
+        struct stretch s = queue[head++];
+        if (s.from < s.to && sorted[s.from]->pattern.n == s.depth) {
+            set->nodes[s.node].token = (uint32_t)(sorted[s.from] - base);
+            s.from++;
+        }
+        set->nodes[s.node].first = set->n_nodes;
+        while (s.from < s.to) {
+            unsigned char byte = (unsigned char)sorted[s.from]->pattern.p[s.depth];
+            size_t to = s.from;
+            while (to < s.to && (unsigned char)sorted[to]->pattern.p[s.depth] == byte)
+                to++;
+            set->nodes[s.node].n_children++;
+            set->nodes[set->n_nodes] = (struct trie_node){.token = NONE, .byte = byte};
+            queue[tail++] = (struct stretch){s.from, to, s.depth + 1, set->n_nodes++};
+            s.from = to;
+        }
+    }
+    free(queue);
+}
+
+static bool build_set(struct added_set *set, const struct added *a, bool normalized) {
+    const struct added_token **sorted = xcalloc(a->n, sizeof *sorted);
+    size_t n = 0;
+    for (size_t i = 0; i < a->n; i++)
+        if (a->tokens[i].normalized == normalized)
+            sorted[n++] = &a->tokens[i];
+    bool good = true;
+    if (n) {
+        qsort(sorted, n, sizeof *sorted, by_pattern);
+        good = sorted[0]->pattern.n > 0;
+        for (size_t i = 1; i < n && good; i++)
+            good = by_pattern(&sorted[i - 1], &sorted[i]) != 0;
+    }
+    set->only_start = -1;
+    if (n && good) {
+        grow_trie(set, sorted, n, a->tokens);
+        for (unsigned i = 0; i < set->nodes[0].n_children; i++)
+            set->starts[set->nodes[1 + i].byte] = true;
+        if (set->nodes[0].n_children == 1)
+            set->only_start = set->nodes[1].byte;
+    }
+    free(sorted);
+    return good;
+}
+
+bool added_build(struct added *a) {
+    return build_set(&a->plain, a, false) && build_set(&a->normalized, a, true);
+}
+
+void added_free(struct added *a) {
+    free(a->tokens);
+    free(a->plain.nodes);
+    free(a->normalized.nodes);
+}
+
+static uint32_t child(const struct added_set *set, uint32_t node, unsigned char byte) {
+    uint32_t low = set->nodes[node].first, high = low + set->nodes[node].n_children;
+    while (low < high) {
+        uint32_t mid = low + (high - low) / 2;
+        if (set->nodes[mid].byte < byte)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < set->nodes[node].first + set->nodes[node].n_children && set->nodes[low].byte == byte ? low : NONE;
+}
+
+/* The longest pattern that begins at i; its token, or NONE. */
+static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
+    uint32_t node = 0, token = NONE;
+    for (; i < it->text.n && (!it->allowed || it->allowed[i]); i++) {
+        node = child(it->set, node, (unsigned char)it->text.p[i]);
+        if (node == NONE)
+            break;
+        if (it->set->nodes[node].token != NONE) {
+            token = it->set->nodes[node].token;
+            *end = i + 1;
+        }
+    }
+    return token;
+}
+
+/* The leftmost longest match at or behind `at`. */
+static uint32_t find(const struct added_iter *it, size_t *start, size_t *end) {
+    for (size_t i = it->at; i < it->text.n; i++) {
+        if (it->set->only_start >= 0) {
+            const char *p = memchr(it->text.p + i, it->set->only_start, it->text.n - i);
+            if (!p)
+                return NONE;
+            i = (size_t)(p - it->text.p);
+        } else if (!it->set->starts[(unsigned char)it->text.p[i]]) {
+            continue;
+        }
+        uint32_t token = longest_at(it, i, end);
+        if (token != NONE) {
+            *start = i;
+            return token;
+        }
+    }
+    return NONE;
+}
+
+static bool word_at(struct str text, size_t i) {
+    size_t len;
+    return i < text.n && uni_bits(uni_next(text.p + i, &len)) & UNI_RUST_WORD;
+}
+
+static bool space_at(struct str text, size_t i) {
+    size_t len;
+    return uni_bits(uni_next(text.p + i, &len)) & UNI_SPACE;
+}
+
+struct added_iter added_begin(const struct added *a, bool normalized, struct str text, const uint8_t *allowed) {
+    return (struct added_iter){a, normalized ? &a->normalized : &a->plain, text, allowed, 0, 0};
+}
+
+bool added_next(struct added_iter *it, struct added_match *m) {
+    size_t start, end;
+    uint32_t token;
+    while (it->set->nodes && (token = find(it, &start, &end)) != NONE) {
+        const struct added_token *t = &it->a->tokens[token];
+        it->at = end;
+        if (t->single_word && (word_at(it->text, end) || (start > 0 && word_at(it->text, uni_before(it->text.p, start)))))
+            continue;
+        if (t->lstrip) {
+            size_t left = start;
+            while (left > 0 && space_at(it->text, uni_before(it->text.p, left)))
+                left = uni_before(it->text.p, left);
+            // Space that the match before has taken already stays with it.
+            start = left > it->covered ? left : it->covered;
+        }
+        if (t->rstrip)
+            while (end < it->text.n && space_at(it->text, end))
+                end += uni_len(it->text.p[end]);
+        it->covered = end;
+        *m = (struct added_match){t, start, end};
+        return true;
+    }
+    return false;
+}

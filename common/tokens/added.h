@@ -1,0 +1,65 @@
+/* Added tokens: texts that are found before everything else and become one id, whatever the model would do.
+ *
+ * Two sets are searched: tokens that match the input as it was written, and "normalized" ones that match it behind the
+ * normalizer, each for the leftmost match, and of those the longest.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef TOKENS_ADDED_H
+#define TOKENS_ADDED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/mem.h"
+
+struct added_token {
+    struct str content; // as in the file
+    struct str pattern; // what is looked for: content, or normalized content
+    uint32_t id;
+    bool single_word, lstrip, rstrip, normalized, special;
+};
+
+/* A set of patterns to look for: a byte trie whose nodes lie in one array. */
+struct trie_node {
+    uint32_t first; // index of the first child; children of a node lie side by side, ordered by byte
+    uint32_t token; // index of the token that ends here, NO_ID for none
+    uint16_t n_children;
+    unsigned char byte;
+};
+
+struct added_set {
+    struct trie_node *nodes; // nodes[0] is the root; NULL where the set is empty
+    uint32_t n_nodes;
+    bool starts[256];        // bytes that begin a pattern
+    int only_start;          // the one byte that begins every pattern, or -1
+};
+
+struct added {
+    struct added_token *tokens; // [n]
+    size_t n;
+    struct added_set plain, normalized;
+};
+
+/* Builds both sets from a->tokens. False where two patterns of a set are equal, or one is empty. */
+bool added_build(struct added *a);
+void added_free(struct added *a);
+
+struct added_match {
+    const struct added_token *token;
+    size_t start, end; // with the space that lstrip and rstrip take
+};
+
+/* Walks the matches in text as the reference does. `allowed` may be NULL; otherwise only bytes for which it is
+ * nonzero can be part of a match. */
+struct added_iter {
+    const struct added *a;
+    const struct added_set *set;
+    struct str text;
+    const uint8_t *allowed; // [text.n]
+    size_t at;              // the search goes on here
+    size_t covered;         // end of the last match given out
+};
+struct added_iter added_begin(const struct added *a, bool normalized, struct str text, const uint8_t *allowed);
+bool added_next(struct added_iter *it, struct added_match *m);
+
+#endif

@@ -1,0 +1,58 @@
+/* Loading components: see component.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "tokens/component.h"
+
+#include "base/utf8.h"
+
+/* A second reader at the place where j stands, whose errors are its own. */
+static struct json look_ahead(const struct json *j, struct err *e) {
+    struct json look = *j;
+    look.strings = (struct arena){0};
+    look.e = e;
+    return look;
+}
+
+struct str component_type(struct json *j) {
+    struct err e = {0};
+    struct json look = look_ahead(j, &e);
+    struct str key, type = {"", 0};
+    if (json_peek(&look) == JSON_OBJECT && json_enter_object(&look))
+        while (json_key(&look, &key)) {
+            if (str_eq(key, "type") && json_peek(&look) == JSON_STRING) {
+                type = json_str(&look);
+                type = arena_str(&j->strings, type.p, type.n);
+            } else {
+                json_skip(&look);
+            }
+        }
+    json_free(&look);
+    return type;
+}
+
+bool component_has(struct json *j, const char *member) {
+    struct err e = {0};
+    struct json look = look_ahead(j, &e);
+    struct str key;
+    bool found = false;
+    if (json_peek(&look) == JSON_OBJECT && json_enter_object(&look))
+        while (json_key(&look, &key)) {
+            found |= str_eq(key, member);
+            json_skip(&look);
+        }
+    json_free(&look);
+    return found;
+}
+
+void component_need(struct json *j, bool found, const char *type, const char *member) {
+    if (!found)
+        json_refuse(j, "%s without \"%s\"", type, member);
+}
+
+uint32_t component_char(struct json *j) {
+    struct str s = json_str(j);
+    uint32_t cp = 0;
+    if (!json_failed(j) && (s.n == 0 || utf8_decode(s.p, s.n, &cp) != s.n))
+        json_refuse(j, "\"%.*s\" where one character was expected", (int)(s.n > 40 ? 40 : s.n), s.p);
+    return cp;
+}

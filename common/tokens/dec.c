@@ -1,0 +1,133 @@
+/* Decoders, in their order: see dec.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "tokens/dec.h"
+
+#include <stdlib.h>
+
+#include "tokens/component.h"
+
+static const struct dec_kind *const kinds[] = {
+    &dec_byte_level, &dec_byte_fallback, &dec_fuse, &dec_strip, &dec_replace, &dec_metaspace,
+};
+
+static void add(struct decs *d, const struct dec_kind *kind, void *data) {
+    d->stages = xreallocarray(d->stages, d->n + 1, sizeof *d->stages);
+    d->stages[d->n++] = (struct dec){kind, data};
+}
+
+void decs_default(struct decs *d) {
+    add(d, &dec_join, NULL);
+}
+
+static void load_one(struct decs *d, struct json *j);
+
+static void load_sequence(struct decs *d, struct json *j) {
+    struct str key;
+    bool found = false;
+    json_enter_object(j);
+    while (json_key(j, &key))
+        if (str_eq(key, "decoders")) {
+            found = true;
+            json_enter_array(j);
+            while (json_item(j))
+                load_one(d, j);
+        } else {
+            json_skip(j);
+        }
+    component_need(j, found, "Sequence", "decoders");
+}
+
+static void load_one(struct decs *d, struct json *j) {
+    struct str type = component_type(j);
+    if (str_eq(type, "Sequence")) {
+        load_sequence(d, j);
+        return;
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (str_eq(type, kinds[i]->type)) {
+            add(d, kinds[i], kinds[i]->load ? kinds[i]->load(j) : (json_skip(j), NULL));
+            return;
+        }
+    json_refuse(j, "unknown decoder \"%.*s\"", (int)type.n, type.p);
+}
+
+void decs_load(struct decs *d, struct json *j) {
+    if (json_peek(j) == JSON_NULL) {
+        json_null(j);
+        decs_default(d);
+    } else {
+        load_one(d, j);
+    }
+}
+
+void decs_free(struct decs *d) {
+    for (size_t i = 0; i < d->n; i++)
+        if (d->stages[i].kind->unload)
+            d->stages[i].kind->unload(d->stages[i].data);
+    free(d->stages);
+}
+
+void dec_begin(struct dec_run *run, const struct decs *d) {
+    *run = (struct dec_run){.decs = d, .states = xcalloc(d->n, sizeof *run->states)};
+}
+
+void dec_reset(struct dec_run *run, bool continues) {
+    for (size_t i = 0; i < run->decs->n; i++) {
+        struct dec_state *s = &run->states[i];
+        s->count = continues;
+        s->kept = 0;
+        s->inside = false;
+        s->continues = continues;
+        buf_clear(&s->bytes);
+        buf_clear(&s->whole);
+    }
+}
+
+/* Gives a token or a part of one to stage i, or to the output behind the last. */
+static void give(struct dec_run *run, size_t i, struct str token, bool more) {
+    if (i == run->decs->n) {
+        buf_add(run->out, token.p, token.n);
+        return;
+    }
+    const struct dec *stage = &run->decs->stages[i];
+    struct dec_state *s = &run->states[i];
+    if (!stage->kind->parts && (more || s->inside)) {
+        buf_add(&s->whole, token.p, token.n);
+        s->inside = more;
+        if (more)
+            return;
+        stage->kind->token(stage->data, run, i, buf_view(&s->whole), false);
+        buf_clear(&s->whole);
+        s->count++;
+        return;
+    }
+    stage->kind->token(stage->data, run, i, token, more);
+    s->inside = more;
+    if (!more)
+        s->count++;
+}
+
+void dec_next(struct dec_run *run, size_t stage, struct str token, bool more) {
+    give(run, stage + 1, token, more);
+}
+
+void dec_token(struct dec_run *run, struct str token) {
+    give(run, 0, token, false);
+}
+
+void dec_end(struct dec_run *run) {
+    for (size_t i = 0; i < run->decs->n; i++)
+        if (run->decs->stages[i].kind->end)
+            run->decs->stages[i].kind->end(run->decs->stages[i].data, run, i);
+}
+
+void dec_run_free(struct dec_run *run) {
+    for (size_t i = 0; run->states && i < run->decs->n; i++) {
+        buf_free(&run->states[i].bytes);
+        buf_free(&run->states[i].whole);
+        buf_free(&run->states[i].work);
+    }
+    free(run->states);
+    *run = (struct dec_run){0};
+}

@@ -1,0 +1,50 @@
+/* ByteFallback: a run of tokens like <0xE2> is bytes; where they are not UTF-8 as a whole, each becomes a U+FFFD.
+ *
+ * So nothing of a run is certain before it ends.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/utf8.h"
+#include "tokens/dec.h"
+
+static int hex(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* The byte that a token is, or -1. The reference's number parser takes a sign too. */
+static int byte_of(struct str t) {
+    if (t.n != 6 || memcmp(t.p, "<0x", 3) != 0 || t.p[5] != '>')
+        return -1;
+    int high = t.p[3] == '+' ? 0 : hex(t.p[3]), low = hex(t.p[4]);
+    return high < 0 || low < 0 ? -1 : high * 16 + low;
+}
+
+static void flush(struct dec_run *run, size_t stage) {
+    struct dec_state *s = &run->states[stage];
+    if (s->bytes.n == 0)
+        return;
+    if (utf8_valid(s->bytes.p, s->bytes.n) == s->bytes.n)
+        dec_next(run, stage, buf_view(&s->bytes), false);
+    else
+        for (size_t i = 0; i < s->bytes.n; i++)
+            dec_next(run, stage, str_of("\xEF\xBF\xBD"), false);
+    buf_clear(&s->bytes);
+}
+
+static void token(const void *data, struct dec_run *run, size_t stage, struct str token, bool more) {
+    (void)data;
+    (void)more;
+    int byte = byte_of(token);
+    if (byte >= 0) {
+        buf_byte(&run->states[stage].bytes, byte);
+        return;
+    }
+    flush(run, stage);
+    dec_next(run, stage, token, false);
+}
+
+static void end(const void *data, struct dec_run *run, size_t stage) {
+    (void)data;
+    flush(run, stage);
+}
+
+const struct dec_kind dec_byte_fallback = {"ByteFallback", NULL, NULL, false, token, end};

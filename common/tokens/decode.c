@@ -1,0 +1,44 @@
+/* Decoding ids, one at a time: see tokenizer.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
+
+#include "tokens/tokenizer_parts.h"
+
+struct decoder {
+    const struct tokenizer *t;
+    bool keep_special;
+    struct dec_run run;
+};
+
+struct decoder *decoder_new(const struct tokenizer *t, bool keep_special) {
+    struct decoder *d = xcalloc(1, sizeof *d);
+    d->t = t;
+    d->keep_special = keep_special;
+    dec_begin(&d->run, &t->decs);
+    return d;
+}
+
+void decoder_continue(struct decoder *d) {
+    dec_reset(&d->run, true);
+}
+
+void decoder_id(struct decoder *d, uint32_t id, struct buf *out) {
+    struct str text = tokenizer_text(d->t, id);
+    if (!text.p || (!d->keep_special && tokenizer_is_special(d->t, id)))
+        return;
+    d->run.out = out;
+    dec_token(&d->run, text);
+}
+
+void decoder_end(struct decoder *d, struct buf *out) {
+    d->run.out = out;
+    dec_end(&d->run);
+    dec_reset(&d->run, false);
+}
+
+void decoder_free(struct decoder *d) {
+    if (d)
+        dec_run_free(&d->run);
+    free(d);
+}

@@ -1,0 +1,174 @@
+/* Encoding one text: added tokens, normalizer, pre-tokenizers, model, post-processor. See tokenizer.h.
+ *
+ * Words that have been seen are remembered with their ids in a table of a fixed size, a cache line each.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
+
+#include "tokens/tokenizer_parts.h"
+
+enum {
+    MAX_TEXT = 0x7fffffff, // bytes of one text: offsets are 32 bits
+    CACHE_LINES = 1 << 15,
+    CACHE_WORD = 26,       // bytes of the longest word that is remembered
+    CACHE_IDS = 9,
+};
+
+struct cache_line {
+    uint32_t ids[CACHE_IDS];
+    unsigned char n_ids, word_n; // word_n 0: free
+    char word[CACHE_WORD];
+};
+
+struct encoder {
+    const struct tokenizer *t;
+    void *scratch;          // the model's
+    struct text normalized;
+    struct text *work;      // [pres.n]
+    struct cache_line *cache;
+    struct buf trusted;     // of normalized text
+    // of the text in work:
+    struct pre_run run;
+    struct token_ids *out;
+    const uint8_t *allowed; // encode_options.trusted
+    bool track;
+    struct err *e;
+};
+
+struct encoder *encoder_new(const struct tokenizer *t) {
+    struct encoder *en = xcalloc(1, sizeof *en);
+    en->t = t;
+    if (t->model.kind->scratch_new)
+        en->scratch = t->model.kind->scratch_new(&t->model);
+    en->work = xcalloc(t->pres.n, sizeof *en->work);
+    en->cache = xcalloc(CACHE_LINES, sizeof *en->cache);
+    return en;
+}
+
+void encoder_free(struct encoder *en) {
+    if (!en)
+        return;
+    if (en->t->model.kind->scratch_free)
+        en->t->model.kind->scratch_free(en->scratch);
+    for (size_t i = 0; i < en->t->pres.n; i++)
+        text_free(&en->work[i]);
+    text_free(&en->normalized);
+    buf_free(&en->trusted);
+    free(en->work);
+    free(en->cache);
+    free(en);
+}
+
+/* Ids and, where they are wanted, offsets in the input: the model gives them in the word. */
+static int encode_tracked(struct encoder *en, const struct piece *word) {
+    struct token_ids *out = en->out;
+    size_t from = out->n;
+    if (en->t->model.kind->encode(&en->t->model, en->scratch, (struct str){word->p, word->n}, out, en->e) != 0)
+        return -1;
+    for (size_t i = from; out->want_offsets && i < out->n; i++) {
+        uint32_t *o = out->offsets[i];
+        if (o[0] < o[1] && o[1] <= word->n) {
+            struct span first = piece_span(word, o[0]), last = piece_span(word, o[1] - 1);
+            o[0] = first.start;
+            o[1] = last.end;
+        }
+    }
+    return 0;
+}
+
+static int encode_word(void *ctx, const struct piece *word) {
+    struct encoder *en = ctx;
+    struct token_ids *out = en->out;
+    if (out->want_offsets || word->n > CACHE_WORD)
+        return encode_tracked(en, word);
+    struct cache_line *line = &en->cache[hash_short(word->p, word->n) & (CACHE_LINES - 1)];
+    if (line->word_n == word->n && memcmp(line->word, word->p, word->n) == 0) {
+        for (unsigned i = 0; i < line->n_ids; i++)
+            token_ids_add(out, line->ids[i], 0, 0);
+        return 0;
+    }
+    size_t from = out->n;
+    if (encode_tracked(en, word) != 0)
+        return -1;
+    if (out->n - from <= CACHE_IDS) {
+        line->word_n = (unsigned char)word->n;
+        line->n_ids = (unsigned char)(out->n - from);
+        memcpy(line->word, word->p, word->n);
+        memcpy(line->ids, out->ids + from, (out->n - from) * sizeof *line->ids);
+    }
+    return 0;
+}
+
+static void add_token(struct encoder *en, const struct piece *p, const struct added_match *m) {
+    struct span s = {0, 0};
+    if (en->out->want_offsets && m->start < m->end)
+        s = (struct span){piece_span(p, m->start).start, piece_span(p, m->end - 1).end};
+    token_ids_add(en->out, m->token->id, s.start, s.end);
+}
+
+/* Looks for one set of added tokens in p; what lies between them goes to `rest`. */
+static int split_added(struct encoder *en, const struct piece *p, bool normalized, const uint8_t *allowed,
+                       int (*rest)(struct encoder *, const struct piece *)) {
+    struct added_iter it = added_begin(&en->t->added, normalized, (struct str){p->p, p->n}, allowed);
+    struct added_match m;
+    size_t from = 0;
+    while (added_next(&it, &m)) {
+        if (from < m.start) {
+            struct piece between = piece_cut(p, from, m.start);
+            if (rest(en, &between) != 0)
+                return -1;
+        }
+        add_token(en, p, &m);
+        from = m.end;
+    }
+    if (from >= p->n)
+        return 0;
+    struct piece left = piece_cut(p, from, p->n);
+    return rest(en, &left);
+}
+
+static int pre_tokenize(struct encoder *en, const struct piece *p) {
+    return pre_begin(&en->run, p);
+}
+
+/* For each byte of normalized text, whether the input bytes that it came from are all trusted. */
+static const uint8_t *trusted_bytes(struct encoder *en, const struct piece *p) {
+    buf_clear(&en->trusted);
+    for (size_t i = 0; i < p->n; i++) {
+        struct span s = piece_span(p, i);
+        bool good = true;
+        for (uint32_t k = s.start; k < s.end && good; k++)
+            good = en->allowed[k];
+        buf_byte(&en->trusted, good);
+    }
+    return (const uint8_t *)en->trusted.p;
+}
+
+static int normalize(struct encoder *en, const struct piece *p) {
+    text_set(&en->normalized, p, en->track);
+    if (norms_apply(&en->t->norms, &en->normalized, en->e) != 0)
+        return -1;
+    if (en->normalized.now.n == 0)
+        return 0;
+    struct piece now = en->normalized.now;
+    bool ask = en->allowed && en->t->added.normalized.nodes;
+    return split_added(en, &now, true, ask ? trusted_bytes(en, &now) : NULL, pre_tokenize);
+}
+
+int tokenizer_encode(struct encoder *en, struct str text, const struct encode_options *o, struct token_ids *out,
+                     struct err *e) {
+    const struct tokenizer *t = en->t;
+    if (text.n > MAX_TEXT)
+        return err_set(e, EXIT_DATA, "a text of %zu bytes, more than %d", text.n, MAX_TEXT);
+    out->n = 0;
+    en->out = out;
+    en->e = e;
+    en->allowed = o ? o->trusted : NULL;
+    en->track = out->want_offsets || t->needs_track || en->allowed;
+    en->run = (struct pre_run){&t->pres, en->work, en->track, encode_word, en, e};
+    struct piece whole = {text.p, text.n, NULL, {0, (uint32_t)text.n}};
+    if (text.n && split_added(en, &whole, false, en->allowed, normalize) != 0)
+        return -1;
+    posts_apply(&t->posts, !(o && o->no_special), out, NULL);
+    return 0;
+}

@@ -1,0 +1,56 @@
+/* Models by name, and the list of ids that they write to: see model.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "tokens/model.h"
+
+#include <stdlib.h>
+
+#include "tokens/component.h"
+
+static const struct model_kind *const kinds[] = {&model_bpe};
+
+/* Files from before models were named are told apart by their members. */
+static const char *guess_type(struct json *j) {
+    if (component_has(j, "merges"))
+        return "BPE";
+    if (component_has(j, "unk_id"))
+        return "Unigram";
+    return component_has(j, "max_input_chars_per_word") ? "WordPiece" : "WordLevel";
+}
+
+void model_load(struct model *m, struct json *j, bool byte_level) {
+    struct str type = component_type(j);
+    if (type.n == 0)
+        type = str_of(guess_type(j));
+    m->byte_level = byte_level;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (str_eq(type, kinds[i]->type)) {
+            m->kind = kinds[i];
+            m->kind->load(m, j);
+            return;
+        }
+    json_refuse(j, "unknown model \"%.*s\"", (int)type.n, type.p);
+}
+
+void model_free(struct model *m) {
+    if (m->kind && m->kind->unload)
+        m->kind->unload(m->data);
+    vocab_free(&m->vocab);
+}
+
+void token_ids_grow(struct token_ids *t) {
+    if (t->n == t->cap) {
+        t->cap = t->cap ? t->cap * 2 : 256;
+        t->ids = xreallocarray(t->ids, t->cap, sizeof *t->ids);
+    }
+    if (t->want_offsets && t->offsets_cap < t->cap) {
+        t->offsets_cap = t->cap;
+        t->offsets = xreallocarray(t->offsets, t->offsets_cap, sizeof *t->offsets);
+    }
+}
+
+void token_ids_free(struct token_ids *t) {
+    free(t->ids);
+    free(t->offsets);
+    *t = (struct token_ids){0};
+}

@@ -1,0 +1,284 @@
+/* BPE: a word is taken apart into characters (or bytes), and pairs are merged by rank (Sennrich et al. 2016).
+ *
+ * Byte-level vocabularies (GPT-2) and SentencePiece's are both this: byte_fallback spells what is not in the vocabulary
+ * as <0xNN> tokens, unk_token stands for what is left (fuse_unk: one for a run), ignore_merges takes a word that is a
+ * token as it is. dropout is for training and is not done; the loader says so.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tokens/bpe.h"
+#include "tokens/bytechars.h"
+#include "tokens/component.h"
+#include "tokens/model.h"
+#include "tokens/unicode.h"
+
+struct bpe {
+    struct bpe_merges merges;
+    struct str unk_token, prefix, suffix; // n = 0: none
+    uint32_t unk;                         // NO_ID: none
+    uint32_t byte_ids[256];     // byte-level: the token of one byte
+    uint32_t fallback_ids[256]; // byte_fallback: <0xNN>
+    bool fuse_unk, byte_fallback, ignore_merges, has_unk;
+};
+
+static struct str optional_str(struct json *j) {
+    return json_peek(j) == JSON_NULL && json_null(j) ? (struct str){0} : json_str(j);
+}
+
+static bool optional_bool(struct json *j) {
+    return json_peek(j) == JSON_NULL && json_null(j) ? false : json_bool(j);
+}
+
+static void add_merge(struct bpe_merges *m, uint32_t left, uint32_t right, uint32_t made) {
+    if ((m->count + 1) * (size_t)2 > m->mask + 1) {
+        struct bpe_merge *old = m->slots;
+        size_t n_old = old ? m->mask + 1 : 0, n = n_old ? n_old * 2 : 1024;
+        m->slots = xreallocarray(NULL, n, sizeof *m->slots);
+        memset(m->slots, 0xFF, n * sizeof *m->slots);
+        m->mask = n - 1;
+        for (size_t k = 0; k < n_old; k++)
+            if (old[k].pair != BPE_FREE) {
+                size_t i = bpe_slot(old[k].pair) & m->mask;
+                while (m->slots[i].pair != BPE_FREE)
+                    i = (i + 1) & m->mask;
+                m->slots[i] = old[k];
+            }
+        free(old);
+    }
+    uint64_t pair = (uint64_t)left << 32 | right;
+    size_t i = bpe_slot(pair) & m->mask;
+    while (m->slots[i].pair != BPE_FREE && m->slots[i].pair != pair)
+        i = (i + 1) & m->mask;
+    m->slots[i] = (struct bpe_merge){pair, m->count++, made};
+}
+
+/* One merge of two tokens by their texts: both, and what they make, must be in the vocabulary. */
+static void load_merge(struct bpe *b, const struct model *m, struct json *j, struct str left, struct str right,
+                       struct buf *room) {
+    uint32_t l = vocab_find_name(&m->vocab, left), r = vocab_find_name(&m->vocab, right);
+    if (l == NO_ID || r == NO_ID) {
+        struct str s = l == NO_ID ? left : right;
+        json_refuse(j, "a merge of \"%.*s\", which is not in the vocabulary", (int)s.n, s.p);
+        return;
+    }
+    if (right.n < b->prefix.n) {
+        json_refuse(j, "a merge with \"%.*s\", which is shorter than the prefix", (int)right.n, right.p);
+        return;
+    }
+    buf_clear(room);
+    buf_add(room, left.p, left.n);
+    buf_add(room, right.p + b->prefix.n, right.n - b->prefix.n);
+    uint32_t made = vocab_find_name(&m->vocab, buf_view(room));
+    if (made == NO_ID)
+        json_refuse(j, "a merge makes \"%s\", which is not in the vocabulary", room->p);
+    else
+        add_merge(&b->merges, l, r, made);
+}
+
+/* ["a b", ...] or [["a", "b"], ...]. */
+static void load_merges(struct bpe *b, const struct model *m, struct json *j) {
+    struct buf room = {0};
+    json_enter_array(j);
+    while (json_item(j)) {
+        struct str left, right;
+        if (json_peek(j) == JSON_ARRAY) {
+            json_enter_array(j);
+            left = json_item(j) ? json_str(j) : (struct str){0};
+            right = json_item(j) ? json_str(j) : (struct str){0};
+            if (json_item(j))
+                json_refuse(j, "a merge of more than two tokens");
+        } else {
+            struct str line = json_str(j);
+            if (line.n >= 8 && memcmp(line.p, "#version", 8) == 0)
+                continue;
+            const char *space = line.n ? memchr(line.p, ' ', line.n) : NULL;
+            left = (struct str){line.p, space ? (size_t)(space - line.p) : 0};
+            right = space ? (struct str){space + 1, line.n - left.n - 1} : (struct str){0};
+            if (!space || (right.n && memchr(right.p, ' ', right.n)))
+                json_refuse(j, "a merge that is not two tokens and a space");
+        }
+        if (!json_failed(j))
+            load_merge(b, m, j, left, right, &room);
+    }
+    buf_free(&room);
+}
+
+/* The tokens of single bytes, by their names. */
+static void name_bytes(struct bpe *b, const struct model *m) {
+    for (int byte = 0; byte < 256; byte++) {
+        char c = (char)byte, name[8];
+        snprintf(name, sizeof name, "<0x%02X>", (unsigned)byte);
+        b->fallback_ids[byte] = vocab_find_name(&m->vocab, str_of(name));
+        b->byte_ids[byte] = m->byte_level ? vocab_find(&m->vocab, &c, 1) : NO_ID;
+    }
+}
+
+/* Members may come in any order: the vocabulary and the prefix are needed before the merges. */
+static void load(struct model *m, struct json *j) {
+    struct bpe *b = xcalloc(1, sizeof *b);
+    m->data = b;
+    struct json merges = *j;
+    struct str key;
+    bool vocab = false, has_merges = false;
+    json_enter_object(j);
+    while (json_key(j, &key)) {
+        if (str_eq(key, "vocab")) {
+            vocab_free(&m->vocab);
+            vocab_load(&m->vocab, j, m->byte_level);
+            vocab = true;
+        } else if (str_eq(key, "merges")) {
+            merges = *j;
+            merges.strings = (struct arena){0};
+            has_merges = true;
+            json_skip(j);
+        } else if (str_eq(key, "unk_token")) {
+            b->unk_token = optional_str(j);
+            b->has_unk = b->unk_token.p != NULL;
+        } else if (str_eq(key, "continuing_subword_prefix")) {
+            b->prefix = optional_str(j);
+        } else if (str_eq(key, "end_of_word_suffix")) {
+            b->suffix = optional_str(j);
+        } else if (str_eq(key, "fuse_unk")) {
+            b->fuse_unk = optional_bool(j);
+        } else if (str_eq(key, "byte_fallback")) {
+            b->byte_fallback = optional_bool(j);
+        } else if (str_eq(key, "ignore_merges")) {
+            b->ignore_merges = optional_bool(j);
+        } else {
+            json_skip(j);
+        }
+    }
+    component_need(j, vocab, "BPE", "vocab");
+    component_need(j, has_merges, "BPE", "merges");
+    if (json_failed(j))
+        return;
+    load_merges(b, m, &merges);
+    if (merges.failed)
+        j->failed = true;
+    arena_free(&merges.strings);
+    b->unk = b->has_unk ? vocab_find_name(&m->vocab, b->unk_token) : NO_ID;
+    if (!b->merges.slots) {
+        b->merges.slots = xreallocarray(NULL, 1, sizeof *b->merges.slots);
+        b->merges.slots[0].pair = BPE_FREE;
+    }
+    name_bytes(b, m);
+}
+
+static void unload(void *data) {
+    struct bpe *b = data;
+    free(b->merges.slots);
+    free(b);
+}
+
+struct scratch {
+    struct bpe_work work;
+    struct buf text; // a character with prefix or suffix
+};
+
+static void *scratch_new(const struct model *m) {
+    (void)m;
+    return xcalloc(1, sizeof(struct scratch));
+}
+
+static void scratch_free(void *scratch) {
+    struct scratch *s = scratch;
+    bpe_work_free(&s->work);
+    buf_free(&s->text);
+    free(s);
+}
+
+/* The token of the character (or byte) word[i .. i+len), with the prefix and suffix that its place asks for. */
+static uint32_t unit_id(const struct model *m, struct scratch *s, struct str word, size_t i, size_t len, struct str *text) {
+    const struct bpe *b = m->data;
+    bool prefix = b->prefix.n && i > 0, suffix = b->suffix.n && i + len == word.n;
+    *text = (struct str){word.p + i, len};
+    if (!prefix && !suffix)
+        return m->byte_level ? b->byte_ids[(unsigned char)word.p[i]] : vocab_find(&m->vocab, word.p + i, len);
+    buf_clear(&s->text);
+    if (prefix)
+        buf_add(&s->text, b->prefix.p, b->prefix.n);
+    if (m->byte_level)
+        for (size_t k = 0; k < len; k++) {
+            uint32_t cp = bytechar((unsigned char)word.p[i + k]);
+            if (cp >= 0x80)
+                buf_byte(&s->text, (int)(0xC0 | cp >> 6));
+            buf_byte(&s->text, (int)(cp >= 0x80 ? 0x80 | (cp & 0x3F) : cp));
+        }
+    else
+        buf_add(&s->text, word.p + i, len);
+    if (suffix)
+        buf_add(&s->text, b->suffix.p, b->suffix.n);
+    *text = buf_view(&s->text);
+    return vocab_find_name(&m->vocab, *text);
+}
+
+/* Adds the byte tokens of a character that has none of its own; false where one is missing. */
+static bool fall_back(const struct bpe *b, struct bpe_work *w, struct str text) {
+    for (size_t k = 0; k < text.n; k++)
+        if (b->fallback_ids[(unsigned char)text.p[k]] == NO_ID)
+            return false;
+    for (size_t k = 0; k < text.n; k++)
+        bpe_add(w, b->fallback_ids[(unsigned char)text.p[k]], 1);
+    return true;
+}
+
+/* Takes word apart. A run of unknown characters is held back until it ends, as the reference does it: byte tokens
+ * that fall into such a run come before its <unk>. */
+static int take_apart(const struct model *m, struct scratch *s, struct str word, struct err *e) {
+    const struct bpe *b = m->data;
+    struct bpe_work *w = &s->work;
+    size_t unknown = 0; // bytes of the run
+    w->n = 0;
+    for (size_t i = 0, len; i < word.n; i += len) {
+        len = m->byte_level ? 1 : uni_len(word.p[i]);
+        struct str text;
+        uint32_t id = unit_id(m, s, word, i, len, &text);
+        if (id != NO_ID) {
+            if (unknown)
+                bpe_add(w, b->unk, unknown);
+            unknown = 0;
+            bpe_add(w, id, len);
+            continue;
+        }
+        if (b->byte_fallback && fall_back(b, w, text))
+            continue;
+        if (!b->has_unk)
+            continue;
+        if (b->unk == NO_ID)
+            return err_set(e, EXIT_DATA, "the unknown token \"%.*s\" is not in the vocabulary", (int)b->unk_token.n,
+                           b->unk_token.p);
+        if (unknown && !b->fuse_unk) {
+            bpe_add(w, b->unk, unknown);
+            unknown = 0;
+        }
+        unknown += len;
+    }
+    if (unknown)
+        bpe_add(w, b->unk, unknown);
+    return 0;
+}
+
+static int encode(const struct model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+    const struct bpe *b = m->data;
+    struct scratch *s = scratch;
+    if (b->ignore_merges) {
+        uint32_t id = vocab_find(&m->vocab, word.p, word.n);
+        if (id != NO_ID) {
+            token_ids_add(out, id, 0, word.n);
+            return 0;
+        }
+    }
+    if (take_apart(m, s, word, e) != 0)
+        return -1;
+    bpe_merge_word(&b->merges, &s->work);
+    size_t at = 0;
+    for (uint32_t i = s->work.n ? 0 : NO_ID; i != NO_ID; i = s->work.symbols[i].next) {
+        token_ids_add(out, s->work.symbols[i].id, at, at + s->work.symbols[i].len);
+        at += s->work.symbols[i].len;
+    }
+    return 0;
+}
+
+const struct model_kind model_bpe = {"BPE", load, unload, scratch_new, scratch_free, encode};

@@ -1,0 +1,67 @@
+/* Normalizers, in their order: see norm.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "tokens/norm.h"
+
+#include <stdlib.h>
+
+#include "tokens/component.h"
+
+static const struct norm_kind *const kinds[] = {
+    &norm_nfc,
+    &norm_replace,
+    &norm_prepend,
+};
+
+static void add(struct norms *n, const struct norm_kind *kind, struct json *j) {
+    n->steps = xreallocarray(n->steps, n->n + 1, sizeof *n->steps);
+    n->steps[n->n++] = (struct norm){kind, kind->load ? kind->load(j) : (json_skip(j), NULL)};
+}
+
+static void load_sequence(struct norms *n, struct json *j) {
+    struct str key;
+    bool found = false;
+    json_enter_object(j);
+    while (json_key(j, &key))
+        if (str_eq(key, "normalizers")) {
+            found = true;
+            json_enter_array(j);
+            while (json_item(j))
+                norms_load(n, j);
+        } else {
+            json_skip(j);
+        }
+    component_need(j, found, "Sequence", "normalizers");
+}
+
+void norms_load(struct norms *n, struct json *j) {
+    if (json_peek(j) == JSON_NULL) {
+        json_null(j);
+        return;
+    }
+    struct str type = component_type(j);
+    if (str_eq(type, "Sequence")) {
+        load_sequence(n, j);
+        return;
+    }
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (str_eq(type, kinds[i]->type)) {
+            add(n, kinds[i], j);
+            return;
+        }
+    json_refuse(j, "unknown normalizer \"%.*s\"", (int)type.n, type.p);
+}
+
+void norms_free(struct norms *n) {
+    for (size_t i = 0; i < n->n; i++)
+        if (n->steps[i].kind->unload)
+            n->steps[i].kind->unload(n->steps[i].data);
+    free(n->steps);
+}
+
+int norms_apply(const struct norms *n, struct text *t, struct err *e) {
+    for (size_t i = 0; i < n->n; i++)
+        if (n->steps[i].kind->apply(n->steps[i].data, t, e) != 0)
+            return -1;
+    return 0;
+}

@@ -1,0 +1,49 @@
+/* Prepend: a text before any that is not empty (as SentencePiece's dummy prefix in a llama tokenizer).
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
+
+#include "tokens/component.h"
+#include "tokens/norm.h"
+#include "tokens/unicode.h"
+
+static void *load(struct json *j) {
+    struct buf *prefix = xcalloc(1, sizeof *prefix);
+    struct str key;
+    bool found = false;
+    json_enter_object(j);
+    while (json_key(j, &key))
+        if (str_eq(key, "prepend")) {
+            struct str s = json_str(j);
+            buf_clear(prefix);
+            buf_add(prefix, s.p, s.n);
+            found = true;
+        } else {
+            json_skip(j);
+        }
+    component_need(j, found, "Prepend", "prepend");
+    return prefix;
+}
+
+static void unload(void *data) {
+    buf_free(data);
+    free(data);
+}
+
+static int apply(const void *data, struct text *t, struct err *e) {
+    const struct buf *prefix = data;
+    (void)e;
+    if (t->now.n == 0 || prefix->n == 0)
+        return 0;
+    // The prefix comes from the first character: that one is replaced, and inserted again behind it.
+    struct rewrite w = rewrite_begin(t);
+    size_t len = uni_len(t->now.p[0]);
+    const char *first = t->now.p;
+    rewrite_replace(&w, len, prefix->p, prefix->n);
+    rewrite_insert(&w, first, len);
+    rewrite_copy(&w, t->now.n - len);
+    rewrite_end(&w);
+    return 0;
+}
+
+const struct norm_kind norm_prepend = {"Prepend", load, unload, apply};

@@ -1,0 +1,100 @@
+/* Post-processors: see post.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "tokens/post.h"
+
+#include <stdlib.h>
+
+#include "tokens/component.h"
+
+struct post_step *posts_add(struct posts *p, enum post_type type) {
+    p->steps = xreallocarray(p->steps, p->n + 1, sizeof *p->steps);
+    p->steps[p->n] = (struct post_step){.type = type, .copies = 1};
+    return &p->steps[p->n++];
+}
+
+void post_add_id(uint32_t **ids, size_t *n, uint64_t id) {
+    *ids = xreallocarray(*ids, *n + 1, sizeof **ids);
+    (*ids)[(*n)++] = (uint32_t)id;
+}
+
+static void load_sequence(struct posts *p, struct json *j) {
+    struct str key;
+    bool found = false;
+    json_enter_object(j);
+    while (json_key(j, &key))
+        if (str_eq(key, "processors")) {
+            found = true;
+            json_enter_array(j);
+            while (json_item(j))
+                posts_load(p, j);
+        } else {
+            json_skip(j);
+        }
+    component_need(j, found, "Sequence", "processors");
+}
+
+void posts_load(struct posts *p, struct json *j) {
+    if (json_peek(j) == JSON_NULL) {
+        json_null(j);
+        return;
+    }
+    struct str type = component_type(j);
+    if (str_eq(type, "Sequence"))
+        load_sequence(p, j);
+    else if (str_eq(type, "TemplateProcessing"))
+        posts_template(p, j);
+    else if (str_eq(type, "BertProcessing"))
+        posts_pair(p, j, false);
+    else if (str_eq(type, "RobertaProcessing"))
+        posts_pair(p, j, true);
+    else if (str_eq(type, "ByteLevel"))
+        posts_byte_level(p, j);
+    else
+        json_refuse(j, "unknown post-processor \"%.*s\"", (int)type.n, type.p);
+}
+
+void posts_free(struct posts *p) {
+    for (size_t i = 0; i < p->n; i++) {
+        free(p->steps[i].before);
+        free(p->steps[i].behind);
+    }
+    free(p->steps);
+}
+
+/* Room for `more` ids in front of what is there, which moves back; special tokens stand for no text. */
+static void put_in_front(struct token_ids *out, const uint32_t *ids, size_t n) {
+    size_t had = out->n;
+    for (size_t i = 0; i < n; i++)
+        token_ids_add(out, 0, 0, 0);
+    memmove(out->ids + n, out->ids, had * sizeof *out->ids);
+    memcpy(out->ids, ids, n * sizeof *ids);
+    if (out->want_offsets) {
+        memmove(out->offsets + n, out->offsets, had * sizeof *out->offsets);
+        memset(out->offsets, 0, n * sizeof *out->offsets);
+    }
+}
+
+static void repeat(struct token_ids *out, size_t copies) {
+    size_t n = out->n;
+    if (copies == 0)
+        out->n = 0;
+    for (size_t k = 1; k < copies; k++)
+        for (size_t i = 0; i < n; i++)
+            token_ids_add(out, out->ids[i], out->want_offsets ? out->offsets[i][0] : 0,
+                          out->want_offsets ? out->offsets[i][1] : 0);
+}
+
+void posts_apply(const struct posts *p, bool special, struct token_ids *out, uint16_t (*spaces)[2]) {
+    (void)spaces;
+    for (size_t k = 0; k < p->n; k++) {
+        const struct post_step *s = &p->steps[k];
+        if (s->type != POST_IDS || !special)
+            continue;
+        repeat(out, s->copies);
+        if (s->n_before)
+            put_in_front(out, s->before, s->n_before);
+        for (size_t i = 0; i < s->n_behind; i++)
+            token_ids_add(out, s->behind[i], 0, 0);
+    }
+}

@@ -1,0 +1,106 @@
+/* TemplateProcessing: the template "single" lists special tokens and the text's place among them.
+ *
+ * A special token's ids stand in "special_tokens", not in the vocabulary. Without the special tokens, a template that has the
+ * text once changes nothing.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
+
+#include "tokens/component.h"
+#include "tokens/post.h"
+
+/* Appends the ids of the special token `name` of "special_tokens", which j stands before. */
+static void find_special(struct json *j, struct str name, uint32_t **ids, size_t *n) {
+    struct str key, member;
+    bool found = false;
+    json_enter_object(j);
+    while (json_key(j, &key)) {
+        if (!str_same(key, name)) {
+            json_skip(j);
+            continue;
+        }
+        found = true;
+        json_enter_object(j);
+        while (json_key(j, &member))
+            if (str_eq(member, "ids")) {
+                json_enter_array(j);
+                while (json_item(j)) {
+                    uint64_t id = json_u64(j);
+                    if (id > VOCAB_MAX_ID)
+                        json_refuse(j, "a special token with id %llu", (unsigned long long)id);
+                    post_add_id(ids, n, id);
+                }
+            } else {
+                json_skip(j);
+            }
+    }
+    if (!found)
+        json_refuse(j, "the template's special token \"%.*s\" is not among its special_tokens", (int)name.n, name.p);
+}
+
+/* {"SpecialToken": {"id": ..}} or {"Sequence": {"id": "A"}}: the name, and which of the two it is. */
+static struct str load_item(struct json *j, bool *is_text) {
+    struct str key, member, name = {0};
+    json_enter_object(j);
+    while (json_key(j, &key)) {
+        *is_text = str_eq(key, "Sequence");
+        if (!*is_text && !str_eq(key, "SpecialToken"))
+            json_refuse(j, "unknown template item \"%.*s\"", (int)key.n, key.p);
+        json_enter_object(j);
+        while (json_key(j, &member))
+            if (str_eq(member, "id"))
+                name = json_str(j);
+            else
+                json_skip(j);
+    }
+    component_need(j, name.p, "a template item", "id");
+    return name;
+}
+
+void posts_template(struct posts *p, struct json *j) {
+    struct json single = *j, special = *j;
+    struct str key;
+    bool has_single = false, has_special = false;
+    json_enter_object(j);
+    while (json_key(j, &key)) {
+        if (str_eq(key, "single")) {
+            single = *j;
+            has_single = true;
+        } else if (str_eq(key, "special_tokens")) {
+            special = *j;
+            has_special = true;
+        }
+        json_skip(j);
+    }
+    component_need(j, has_single, "TemplateProcessing", "single");
+    component_need(j, has_special, "TemplateProcessing", "special_tokens");
+    if (json_failed(j))
+        return;
+    struct post_step *s = posts_add(p, POST_IDS);
+    s->copies = 0;
+    single.strings = (struct arena){0};
+    json_enter_array(&single);
+    while (json_item(&single)) {
+        bool is_text = false;
+        struct str name = load_item(&single, &is_text);
+        if (is_text && !str_eq(name, "A"))
+            json_refuse(&single, "a template for one text that asks for \"%.*s\"", (int)name.n, name.p);
+        else if (is_text && s->n_behind)
+            json_refuse(&single, "a template that has the text twice, with tokens between");
+        else if (is_text)
+            s->copies++;
+        if (is_text || single.failed)
+            continue;
+        struct json look = special;
+        look.strings = (struct arena){0};
+        if (s->copies)
+            find_special(&look, name, &s->behind, &s->n_behind);
+        else
+            find_special(&look, name, &s->before, &s->n_before);
+        single.failed |= look.failed;
+        arena_free(&look.strings);
+    }
+    if (single.failed)
+        j->failed = true;
+    arena_free(&single.strings);
+}

@@ -1,0 +1,97 @@
+/* ByteLevel: GPT-2's split into words, numbers, punctuation and space, and the spelling of bytes in the byte alphabet.
+ *
+ * As the last step it hands on the bytes themselves, and the model looks them up as such (pres.byte_level); only
+ * where another step follows are they spelt out.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
+
+#include "base/utf8.h"
+#include "tokens/bytechars.h"
+#include "tokens/component.h"
+#include "tokens/pre.h"
+#include "tokens/regex.h"
+#include "tokens/unicode.h"
+
+/* From GPT-2's encoder.py. */
+static const char pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+
+struct byte_level {
+    bool add_prefix_space;
+    struct regex *words; // NULL: no split
+};
+
+static void *load(struct json *j) {
+    struct byte_level *b = xcalloc(1, sizeof *b);
+    struct str key;
+    bool prefix = false, use_regex = true;
+    json_enter_object(j);
+    while (json_key(j, &key))
+        if (str_eq(key, "add_prefix_space")) {
+            b->add_prefix_space = json_bool(j);
+            prefix = true;
+        } else if (str_eq(key, "use_regex")) {
+            use_regex = json_bool(j);
+        } else {
+            json_skip(j);
+        }
+    component_need(j, prefix, "ByteLevel", "add_prefix_space");
+    if (use_regex)
+        b->words = regex_new(str_of(pattern), NULL);
+    return b;
+}
+
+static void unload(void *data) {
+    struct byte_level *b = data;
+    regex_free(b->words);
+    free(b);
+}
+
+/* Spells word in the byte alphabet and hands it on. */
+static int spell(struct pre_run *run, size_t step, const struct piece *word) {
+    if (step + 1 == run->pres->n)
+        return pre_next(run, step, word);
+    struct text t = {0};
+    text_set(&t, word, run->track);
+    struct rewrite w = rewrite_begin(&t);
+    for (size_t i = 0; i < word->n; i++) {
+        char c[4];
+        size_t n = utf8_encode(bytechar((unsigned char)word->p[i]), c);
+        if (uni_inside(word->p[i]))
+            rewrite_insert(&w, c, n);
+        else
+            rewrite_replace(&w, uni_len(word->p[i]), c, n);
+    }
+    rewrite_end(&w);
+    int rc = pre_next(run, step, &t.now);
+    text_free(&t);
+    return rc;
+}
+
+static int split(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+    const struct byte_level *b = data;
+    struct text *t = &run->work[step];
+    text_set(t, p, run->track);
+    if (b->add_prefix_space && p->p[0] != ' ') {
+        struct rewrite w = rewrite_begin(t);
+        size_t len = uni_len(p->p[0]);
+        rewrite_replace(&w, len, " ", 1);
+        rewrite_insert(&w, p->p, len);
+        rewrite_copy(&w, p->n - len);
+        rewrite_end(&w);
+    }
+    struct piece whole = t->now;
+    if (!b->words)
+        return spell(run, step, &whole);
+    struct regex_iter it = regex_begin(b->words, (struct str){whole.p, whole.n});
+    size_t start, end;
+    int found;
+    while ((found = regex_next(&it, &start, &end, run->e)) > 0) { // the matches cover all of the text
+        struct piece word = piece_cut(&whole, start, end);
+        if (spell(run, step, &word) != 0)
+            return -1;
+    }
+    return found;
+}
+
+const struct pre_kind pre_byte_level = {"ByteLevel", load, unload, split};

@@ -1,0 +1,101 @@
+/* Text on its way through the steps: see text.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "tokens/text.h"
+
+#include <stdlib.h>
+
+#include "tokens/unicode.h"
+
+struct span piece_span(const struct piece *p, size_t i) {
+    if (p->align)
+        return p->align[i];
+    size_t start = i;
+    while (start > 0 && uni_inside(p->p[start]))
+        start--;
+    size_t end = start + uni_len(p->p[start]);
+    return (struct span){p->from.start + (uint32_t)start, p->from.start + (uint32_t)end};
+}
+
+struct piece piece_cut(const struct piece *p, size_t start, size_t end) {
+    struct piece cut = {p->p + start, end - start, NULL, {p->from.start + (uint32_t)start, p->from.start + (uint32_t)end}};
+    if (p->align) {
+        cut.align = p->align + start;
+        if (cut.n)
+            cut.from = (struct span){p->align[start].start, p->align[end - 1].end};
+    }
+    return cut;
+}
+
+void text_set(struct text *t, const struct piece *p, bool track) {
+    t->now = *p;
+    t->track = track;
+}
+
+void text_free(struct text *t) {
+    for (int i = 0; i < 2; i++) {
+        buf_free(&t->bytes[i]);
+        free(t->align[i]);
+    }
+    *t = (struct text){0};
+}
+
+struct rewrite rewrite_begin(struct text *t) {
+    buf_clear(&t->bytes[t->next]);
+    buf_reserve(&t->bytes[t->next], t->now.n);
+    return (struct rewrite){t, 0};
+}
+
+/* Gives n bytes at the end of the new version the range s. */
+static void align_add(struct rewrite *w, size_t n, struct span s) {
+    struct text *t = w->t;
+    int k = t->next;
+    size_t have = t->bytes[k].n;
+    if (have > t->align_cap[k]) {
+        t->align_cap[k] = have * 2;
+        t->align[k] = xreallocarray(t->align[k], t->align_cap[k], sizeof *t->align[k]);
+    }
+    for (size_t i = have - n; i < have; i++)
+        t->align[k][i] = s;
+}
+
+void rewrite_copy(struct rewrite *w, size_t n) {
+    const struct piece *old = &w->t->now;
+    struct buf *out = &w->t->bytes[w->t->next];
+    if (!w->t->track) {
+        buf_add(out, old->p + w->at, n);
+        w->at += n;
+        return;
+    }
+    for (size_t end = w->at + n; w->at < end; w->at++) {
+        buf_byte(out, old->p[w->at]);
+        align_add(w, 1, piece_span(old, w->at));
+    }
+}
+
+void rewrite_drop(struct rewrite *w, size_t n) {
+    w->at += n;
+}
+
+void rewrite_replace(struct rewrite *w, size_t old_n, const char *p, size_t n) {
+    buf_add(&w->t->bytes[w->t->next], p, n);
+    if (w->t->track)
+        align_add(w, n, piece_span(&w->t->now, w->at));
+    w->at += old_n;
+}
+
+void rewrite_insert(struct rewrite *w, const char *p, size_t n) {
+    const struct piece *old = &w->t->now;
+    buf_add(&w->t->bytes[w->t->next], p, n);
+    if (w->t->track)
+        align_add(w, n, w->at > 0 ? piece_span(old, w->at - 1) : (struct span){old->from.start, old->from.start});
+}
+
+void rewrite_end(struct rewrite *w) {
+    struct text *t = w->t;
+    int k = t->next;
+    t->now.p = t->bytes[k].n ? t->bytes[k].p : "";
+    t->now.n = t->bytes[k].n;
+    t->now.align = t->track ? t->align[k] : NULL;
+    t->next = 1 - k;
+}

@@ -1,0 +1,272 @@
+/* Loading tokenizer.json: see tokenizer.h. Each part is loaded by its own file; here they are put together.
+ *
+ * Refused by name, with the line: what is no part of the format, and parts that are not known.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
+
+#include "base/hash.h"
+#include "base/utf8.h"
+#include "tokens/component.h"
+#include "tokens/tokenizer_parts.h"
+
+enum { MAX_FILE = 1 << 30 };
+
+/* Where each part begins in the file; parts may come in any order, but need each other in a fixed one. */
+struct sections {
+    struct json added, normalizer, pre_tokenizer, model, post_processor, decoder;
+    bool has_added, has_normalizer, has_pre_tokenizer, has_model, has_post_processor, has_decoder;
+};
+
+static void find_sections(struct json *j, struct sections *s) {
+    struct str key;
+    json_enter_object(j);
+    while (json_key(j, &key)) {
+        struct {
+            const char *name;
+            struct json *at;
+            bool *has;
+        } known[] = {
+            {"added_tokens", &s->added, &s->has_added},
+            {"normalizer", &s->normalizer, &s->has_normalizer},
+            {"pre_tokenizer", &s->pre_tokenizer, &s->has_pre_tokenizer},
+            {"model", &s->model, &s->has_model},
+            {"post_processor", &s->post_processor, &s->has_post_processor},
+            {"decoder", &s->decoder, &s->has_decoder},
+        };
+        for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+            if (str_eq(key, known[i].name)) {
+                *known[i].at = *j;
+                *known[i].has = true;
+            }
+        if (str_eq(key, "version")) {
+            struct str version = json_str(j);
+            if (!json_failed(j) && !str_eq(version, "1.0"))
+                json_refuse(j, "unknown version \"%.*s\"", (int)version.n, version.p);
+        } else {
+            json_skip(j);
+        }
+    }
+    json_end(j);
+}
+
+/* Sets j to a section that find_sections has passed. */
+static void go_to(struct json *j, const struct json *section) {
+    struct arena strings = j->strings;
+    *j = *section;
+    j->strings = strings;
+}
+
+static bool flag(struct json *j, struct str key, const char *name, bool *out) {
+    if (!str_eq(key, name))
+        return false;
+    *out = json_bool(j);
+    return true;
+}
+
+static void load_added_tokens(struct tokenizer *t, struct json *j) {
+    size_t cap = 0;
+    json_enter_array(j);
+    while (json_item(j)) {
+        struct added_token a = {.normalized = true};
+        struct str key;
+        json_enter_object(j);
+        while (json_key(j, &key)) {
+            if (str_eq(key, "content"))
+                a.content = json_str(j);
+            else if (!flag(j, key, "single_word", &a.single_word) && !flag(j, key, "lstrip", &a.lstrip) &&
+                     !flag(j, key, "rstrip", &a.rstrip) && !flag(j, key, "normalized", &a.normalized) &&
+                     !flag(j, key, "special", &a.special))
+                json_skip(j); // "id" too: what counts is the content's id in the vocabulary, or the next free one
+        }
+        component_need(j, a.content.p, "an added token", "content");
+        if (json_failed(j))
+            return;
+        if (t->added.n == cap) {
+            cap = cap ? cap * 2 : 64;
+            t->added.tokens = xreallocarray(t->added.tokens, cap, sizeof *t->added.tokens);
+        }
+        t->added.tokens[t->added.n++] = a;
+    }
+}
+
+/* What a normalized token looks like in normalized text. */
+static struct str normalize_content(struct tokenizer *t, struct str content, struct json *j) {
+    struct text text = {0};
+    struct piece p = {.p = content.p, .n = content.n};
+    struct err e = {0};
+    text_set(&text, &p, false);
+    if (norms_apply(&t->norms, &text, &e) != 0)
+        json_refuse(j, "the added token \"%.*s\": %s", (int)content.n, content.p, e.msg);
+    struct str s = text.now.p == content.p ? content : arena_str(&j->strings, text.now.p, text.now.n);
+    s.n = text.now.n;
+    text_free(&text);
+    return s;
+}
+
+/* Gives the tokens their ids, as the reference does: the vocabulary's, or the next behind it and all before. A later token
+ * of the same content takes the earlier one's place. */
+static void number_added_tokens(struct tokenizer *t, struct json *j) {
+    struct added *a = &t->added;
+    struct vocab names = {0};
+    uint32_t next = t->model.vocab.count;
+    size_t n = 0;
+    vocab_begin(&names, a->n, false);
+    for (size_t i = 0; i < a->n && !json_failed(j); i++) {
+        struct added_token token = a->tokens[i];
+        if (token.content.n == 0)
+            continue;
+        uint32_t at = vocab_find_name(&names, token.content);
+        token.id = at != NO_ID ? a->tokens[at].id : vocab_find_name(&t->model.vocab, token.content);
+        if (token.id == NO_ID)
+            token.id = next++;
+        if (token.id > VOCAB_MAX_ID)
+            json_refuse(j, "more than %d tokens", VOCAB_MAX_ID + 1);
+        token.pattern = token.normalized ? normalize_content(t, token.content, j) : token.content;
+        if (at == NO_ID) {
+            at = (uint32_t)n++;
+            vocab_add(&names, token.content, at);
+        } else {
+            token.special |= a->tokens[at].special; // once special, a text stays so
+        }
+        a->tokens[at] = token;
+    }
+    a->n = n;
+    vocab_free(&names);
+    if (!json_failed(j) && !added_build(a))
+        json_refuse(j, "two added tokens look the same in the text, or one is empty there");
+}
+
+static void index_ids(struct tokenizer *t) {
+    t->vocab_size = t->model.vocab.size;
+    for (size_t i = 0; i < t->added.n; i++)
+        if (t->added.tokens[i].id >= t->n_added_ids)
+            t->n_added_ids = t->added.tokens[i].id + 1;
+    if (t->n_added_ids > t->vocab_size)
+        t->vocab_size = t->n_added_ids;
+    t->added_ids = xreallocarray(NULL, t->n_added_ids, sizeof *t->added_ids);
+    memset(t->added_ids, 0xFF, t->n_added_ids * sizeof *t->added_ids);
+    t->special = xcalloc(t->vocab_size, 1);
+    struct vocab specials = {0};
+    vocab_begin(&specials, t->added.n, false);
+    for (size_t i = 0; i < t->added.n; i++) {
+        t->added_ids[t->added.tokens[i].id] = (uint32_t)i;
+        if (t->added.tokens[i].special)
+            vocab_add(&specials, t->added.tokens[i].content, (uint32_t)i);
+    }
+    // An id is left out when its text is a special token's, however it came by that text.
+    for (size_t i = 0; i < t->added.n; i++) {
+        uint32_t id = t->added.tokens[i].id;
+        t->special[id] = vocab_find_name(&specials, tokenizer_text(t, id)) != NO_ID;
+    }
+    vocab_free(&specials);
+}
+
+static void load_sections(struct tokenizer *t, struct json *j, const struct sections *s) {
+    if (s->has_normalizer) {
+        go_to(j, &s->normalizer);
+        norms_load(&t->norms, j);
+    }
+    if (s->has_pre_tokenizer && !json_failed(j)) {
+        go_to(j, &s->pre_tokenizer);
+        pres_load(&t->pres, j);
+    }
+    if (json_failed(j))
+        return;
+    go_to(j, &s->model);
+    model_load(&t->model, j, t->pres.byte_level);
+    if (s->has_post_processor && !json_failed(j)) {
+        go_to(j, &s->post_processor);
+        posts_load(&t->posts, j);
+    }
+    if (s->has_decoder && !json_failed(j)) {
+        go_to(j, &s->decoder);
+        decs_load(&t->decs, j);
+    } else {
+        decs_default(&t->decs);
+    }
+    if (s->has_added && !json_failed(j)) {
+        go_to(j, &s->added);
+        load_added_tokens(t, j);
+    }
+    number_added_tokens(t, j);
+}
+
+struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e) {
+    struct tokenizer *t = xcalloc(1, sizeof *t);
+    struct sections s = {0};
+    json_init(&t->json, name, p, n, e);
+    find_sections(&t->json, &s);
+    if (!s.has_model)
+        json_refuse(&t->json, "no \"model\"");
+    if (!json_failed(&t->json))
+        load_sections(t, &t->json, &s);
+    if (json_failed(&t->json)) {
+        tokenizer_free(t);
+        return NULL;
+    }
+    index_ids(t);
+    t->needs_track = t->norms.n > 0;
+    t->fingerprint = hash_fingerprint(p, n);
+    return t;
+}
+
+struct tokenizer *tokenizer_open(const char *path, struct err *e) {
+    char *file = is_dir(path) ? path_join(path, "tokenizer.json") : xstrdup(path);
+    struct map map = {0};
+    struct tokenizer *t = NULL;
+    if (map_file(&map, file, e) == 0) {
+        if (map.n > MAX_FILE)
+            err_set(e, EXIT_DATA, "%zu bytes, more than %d: %s", map.n, MAX_FILE, file);
+        else
+            t = tokenizer_load(file, (const char *)map.p, map.n, e);
+        if (t)
+            t->file = map;
+        else
+            unmap_file(&map);
+    }
+    free(file);
+    return t;
+}
+
+void tokenizer_free(struct tokenizer *t) {
+    if (!t)
+        return;
+    norms_free(&t->norms);
+    pres_free(&t->pres);
+    model_free(&t->model);
+    posts_free(&t->posts);
+    decs_free(&t->decs);
+    added_free(&t->added);
+    free(t->added_ids);
+    free(t->special);
+    json_free(&t->json);
+    unmap_file(&t->file);
+    free(t);
+}
+
+uint64_t tokenizer_fingerprint(const struct tokenizer *t) {
+    return t->fingerprint;
+}
+
+uint32_t tokenizer_vocab(const struct tokenizer *t) {
+    return t->vocab_size;
+}
+
+static const struct added_token *added_token(const struct tokenizer *t, uint32_t id) {
+    return id < t->n_added_ids && t->added_ids[id] != NO_ID ? &t->added.tokens[t->added_ids[id]] : NULL;
+}
+
+struct str tokenizer_piece(const struct tokenizer *t, uint32_t id) {
+    const struct added_token *a = added_token(t, id);
+    return a ? a->content : vocab_piece(&t->model.vocab, id);
+}
+
+struct str tokenizer_text(const struct tokenizer *t, uint32_t id) {
+    const struct added_token *a = added_token(t, id);
+    return a ? a->pattern : vocab_piece(&t->model.vocab, id);
+}
+
+bool tokenizer_is_special(const struct tokenizer *t, uint32_t id) {
+    return id < t->vocab_size && t->special[id];
+}

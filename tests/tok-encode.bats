@@ -1,0 +1,96 @@
+#!/usr/bin/env bats
+# tok-encode: records in, tokens(5) out.
+# SPDX-License-Identifier: AGPL-3.0-or-later
+load lib/common
+bats_require_minimum_version 1.5.0
+
+setup() {
+    export LLM_MODEL=$DATA/tokenizers/bpe-llama3
+    cd "$BATS_TEST_TMPDIR"
+}
+
+ids() { tok-encode "$@" | grep -v '^#'; }
+
+@test "one prompt: the header, then its ids; one newline at the end is not part of it" {
+    run tok-encode < <(printf 'Hi there\n')
+    [ "$status" -eq 0 ]
+    [[ ${lines[0]} == "# tokens vocab=1310 tokenizer=$(b2sum -l 256 "$LLM_MODEL/tokenizer.json" | cut -c1-16)" ]]
+    [ "${lines[1]}" = "$(printf 'Hi there' | ids)" ]
+    [ "$(printf 'Hi there\n' | ids -0)" != "${lines[1]}" ]
+    [ "$(printf '' | ids)" = 1304 ]
+    [ "$(printf '' | ids --no-special)" = "" ]
+}
+
+@test "lines, NUL records and JSON give the same ids" {
+    printf 'one\n\ntwo words\nlast' >l
+    ids -l <l >want
+    [ "$(wc -l <want)" -eq 4 ]
+    tr '\n' '\0' <l | ids -0 | diff - want
+    printf '{"text":"one"}\n{"text":""}\n{"text":"two words"}\n{"text":"last"}' | ids -j | diff - want
+    [ "$(sed -n 2p want)" = 1304 ]
+}
+
+@test "a large file of lines goes through in constant memory" {
+    yes 'A line of text, and 12 numbers.' | head -n 200000 >big
+    (ulimit -v 400000; tok-encode -l big >out) || (tok-encode -l big >out) # sanitizers reserve much more
+    [ "$(grep -vc '^#' out)" -eq 200000 ]
+    [ "$(grep -v '^#' out | sort -u | wc -l)" -eq 1 ]
+}
+
+@test "other keys of a JSON record become attributes, and come out again" {
+    echo '{"id": 7, "text": "Hi", "tag": "a b", "n": "7", "deep": {"x": [1, "z"]}, "none": null}' >in
+    tok-encode -j in | grep '^#@' >attrs
+    [ "$(cat attrs)" = '#@ id=7 tag=a%20b n="7" deep={"x":%20[1,%20"z"]} none=null' ]
+    [ "$(tok-encode -j in | tok-decode -j)" = '{"text": "Hi", "id": 7, "tag": "a b", "n": "7", "deep": {"x": [1, "z"]}, "none": null}' ]
+}
+
+@test "a bad record fails alone: its line says why, the others stand" {
+    run --separate-stderr tok-encode -j < <(printf '{"text":"a"}\n{"text":3}\n{}\n{"text":"a","bad key":1}\n{"text":"a"}\n')
+    [ "$status" -eq 1 ]
+    [ "${#lines[@]}" -eq 6 ]
+    [ "${lines[1]}" = "${lines[5]}" ]
+    [[ ${lines[2]} == "! "* && ${lines[3]} == '! no "text"'* && ${lines[4]} == '! the key "bad key"'* ]]
+    [[ $stderr == *"record 2"* && $stderr == *"record 4"* ]]
+}
+
+@test "invalid UTF-8 is replaced, or refused with the byte" {
+    [ "$(printf 'a\xff\xe2\x82b' | ids)" = "$(printf 'a\xef\xbf\xbd\xef\xbf\xbdb' | ids)" ]
+    fails 65 'invalid UTF-8: byte 0xff at offset 1' tok-encode --strict < <(printf 'a\xffb')
+    run --separate-stderr tok-encode -l --strict < <(printf 'fine\na\xe2\x82\n')
+    [ "$status" -eq 1 ]
+    [[ ${lines[2]} == '! invalid UTF-8: byte 0xe2 at offset 1' ]]
+}
+
+@test "NUL bytes are text" {
+    [ "$(printf 'a\0b' | ids | wc -w)" -ge 3 ]
+    [ "$(printf 'a\0b\n' | tok-encode -l | tok-decode -l | od -c)" = "$(printf 'a\0b\n' | od -c)" ]
+}
+
+@test "missing and broken tokenizers are refused by name" {
+    fails 2 'LLM_MODEL' env -u LLM_MODEL tok-encode </dev/null
+    fails 66 'no/such' tok-encode -m ./no/such </dev/null
+    fails 66 'cannot open nowhere' tok-encode nowhere
+    fails 2 'more than one input' tok-encode a b
+    refuse() { printf '%s' "$1" >t.json; fails 65 "$2" tok-encode -m t.json </dev/null; [[ $output == *"t.json: line 1"* ]]; }
+    local m='"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}'
+    printf '{%s}' "$m" >t.json
+    [ "$(printf ab | ids -m t.json)" = 2 ]
+    refuse "" 'JSON ends'
+    refuse "{}" 'no "model"'
+    refuse '{"version":"2.0"}' 'unknown version "2.0"'
+    refuse '{"model":{"type":"Magic"}}' 'unknown model "Magic"'
+    refuse '{"model":{"type":"BPE","vocab":{}}}' 'BPE without "merges"'
+    refuse '{"model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}' 'a merge of "b", which is not in the vocabulary'
+    refuse '{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[["a","b"]]}}' 'a merge makes "ab"'
+    refuse '{"model":{"type":"BPE","vocab":{"a":4294967296},"merges":[]}}' 'token id 4294967296'
+    refuse "{$m,\"normalizer\":{\"type\":\"Shout\"}}" 'unknown normalizer "Shout"'
+    refuse "{$m,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Chop\"}]}}" 'unknown pre-tokenizer "Chop"'
+    refuse "{$m,\"post_processor\":{\"type\":\"Wrap\"}}" 'unknown post-processor "Wrap"'
+    refuse "{$m,\"decoder\":{\"type\":\"Guess\"}}" 'unknown decoder "Guess"'
+    refuse "{$m,\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\",\"invert\":false}}" 'regular expression "("'
+}
+
+@test "a full disk and a closed pipe are noticed" {
+    fails 74 'No space left' sh -c 'echo hi | tok-encode >/dev/full'
+    yes hi | head -n 100000 | tok-encode -l | head -n 1 | grep -q tokens
+}

@@ -1,0 +1,155 @@
+/* Every case of the tokenizer goldens: ids with and without special tokens, and what they decode to, an id at a time.
+ *
+ * Ours are in tests/data/tokenizers; the published tokenizers are read from beside the checkout where they are there.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <dirent.h>
+#include <stdlib.h>
+
+#include "../lib/check.h"
+#include "base/io.h"
+#include "base/json.h"
+#include "base/utf8.h"
+#include "tokens/tokenizer.h"
+
+static const char *folder; // of the test that runs
+
+struct expected {
+    struct str text, decoded, decoded_skip;
+    uint32_t *ids[2]; // with special tokens, without
+    size_t n[2], cap[2];
+};
+
+static void read_ids(struct json *j, struct expected *x, int k) {
+    x->n[k] = 0;
+    json_enter_array(j);
+    while (json_item(j)) {
+        if (x->n[k] == x->cap[k]) {
+            x->cap[k] = x->cap[k] ? x->cap[k] * 2 : 256;
+            x->ids[k] = xreallocarray(x->ids[k], x->cap[k], sizeof *x->ids[k]);
+        }
+        x->ids[k][x->n[k]++] = (uint32_t)json_u64(j);
+    }
+}
+
+static void read_case(struct json *j, struct expected *x) {
+    struct str key;
+    json_enter_object(j);
+    while (json_key(j, &key))
+        if (str_eq(key, "text"))
+            x->text = json_str(j);
+        else if (str_eq(key, "decoded"))
+            x->decoded = json_str(j);
+        else if (str_eq(key, "decoded_skip"))
+            x->decoded_skip = json_str(j);
+        else if (str_eq(key, "ids"))
+            read_ids(j, x, 0);
+        else if (str_eq(key, "ids_nospecial"))
+            read_ids(j, x, 1);
+        else
+            json_skip(j);
+}
+
+static void show(struct buf *b, const uint32_t *ids, size_t n) {
+    for (size_t i = 0; i < n && i < 30; i++)
+        buf_fmt(b, " %u", (unsigned)ids[i]);
+}
+
+static void check_ids(struct encoder *en, const struct expected *x, int k, size_t line) {
+    struct token_ids got = {0};
+    struct err e = {0};
+    struct encode_options o = {.no_special = k};
+    CHECK_MSG(tokenizer_encode(en, x->text, &o, &got, &e) == 0, "case %zu: %s", line, e.msg);
+    if (got.n != x->n[k] || (got.n && memcmp(got.ids, x->ids[k], got.n * sizeof *got.ids) != 0)) {
+        struct buf a = {0}, b = {0};
+        show(&a, got.ids, got.n);
+        show(&b, x->ids[k], x->n[k]);
+        CHECK_MSG(0, "case %zu, \"%.*s\":%s, not%s", line, (int)(x->text.n > 60 ? 60 : x->text.n), x->text.p,
+                  a.p ? a.p : "", b.p ? b.p : "");
+        buf_free(&a);
+        buf_free(&b);
+    }
+    token_ids_free(&got);
+}
+
+static void check_text(struct decoder *d, const uint32_t *ids, size_t n, struct str want, size_t line) {
+    struct buf out = {0};
+    bool whole = true;
+    for (size_t i = 0; i < n; i++) {
+        size_t from = out.n;
+        decoder_id(d, ids[i], &out);
+        whole &= out.n == from || utf8_valid(out.p + from, out.n - from) == out.n - from;
+    }
+    decoder_end(d, &out);
+    CHECK_MSG(whole, "case %zu: a character came in parts", line);
+    CHECK_MSG(str_same(buf_view(&out), want), "case %zu decodes to \"%.*s\", not \"%.*s\"", line, (int)out.n,
+              out.p ? out.p : "", (int)want.n, want.p);
+    buf_free(&out);
+}
+
+static void check_cases(const struct tokenizer *t, const char *p, size_t n) {
+    struct expected x = {0};
+    struct encoder *en = encoder_new(t);
+    struct decoder *keep = decoder_new(t, true), *skip = decoder_new(t, false);
+    size_t line = 0;
+    for (const char *end = p + n; p < end; line++) {
+        const char *newline = memchr(p, '\n', (size_t)(end - p));
+        size_t len = newline ? (size_t)(newline - p) : (size_t)(end - p);
+        struct err e = {0};
+        struct json j;
+        json_init(&j, "cases.jsonl", p, len, &e);
+        read_case(&j, &x);
+        CHECK_MSG(!json_failed(&j), "%s", e.msg);
+        check_ids(en, &x, 0, line + 1);
+        check_ids(en, &x, 1, line + 1);
+        check_text(keep, x.ids[1], x.n[1], x.decoded, line + 1);
+        check_text(skip, x.ids[0], x.n[0], x.decoded_skip, line + 1);
+        json_free(&j);
+        p += len + 1;
+    }
+    CHECK(line > 400);
+    free(x.ids[0]);
+    free(x.ids[1]);
+    decoder_free(keep);
+    decoder_free(skip);
+    encoder_free(en);
+}
+
+static void golden(void) {
+    struct err e = {0};
+    char *cases = path_join(folder, "cases.jsonl");
+    struct buf b = {0};
+    struct tokenizer *t = tokenizer_open(folder, &e);
+    CHECK_MSG(t, "%s", e.msg);
+    CHECK_MSG(read_file(cases, 1 << 26, &b, &e) == 0, "%s", e.msg);
+    if (t && b.n)
+        check_cases(t, b.p, b.n);
+    buf_free(&b);
+    free(cases);
+    tokenizer_free(t);
+}
+
+static void all_in(const char *path) {
+    struct dirent **names = NULL;
+    int n = scandir(path, &names, NULL, alphasort);
+    if (n < 0)
+        SKIP(golden, path);
+    for (int i = 0; i < n; i++) {
+        char *dir = path_join(path, names[i]->d_name);
+        if (names[i]->d_name[0] != '.' && is_dir(dir) && !strstr(dir, "unigram") && !strstr(dir, "bert") &&
+            !strstr(dir, "t5")) {
+            printf("# %s\n", dir);
+            folder = dir;
+            RUN(golden);
+        }
+        free(dir);
+        free(names[i]);
+    }
+    free(names);
+}
+
+int main(void) {
+    all_in("tests/data/tokenizers");
+    all_in("../shared/goldens/thirdparty/tokenizers");
+    return check_done();
+}
