@@ -17,6 +17,10 @@ teardown() {
 toy() { "$ROOT/tests/lib/toy-forward" "$@"; }
 ids_only() { grep -v '^[#!]'; }
 
+# Without the attribute that every answer without its prompt has.
+plain() { sed 's/ *continues=1//; /^#@ *$/d'; }
+export -f plain
+
 @test "greedy is the largest logit at every step, of every sequence, in order" {
     toy --greedy 7 <ids >want
     toy <ids | llm-sample -n 7 >out
@@ -83,7 +87,9 @@ ids_only() { grep -v '^[#!]'; }
 }
 
 @test "attributes override options and are passed on" {
-    printf '#@ id=a%%20b max=2\n1 2 3\n4 5\n#@ max=3 temp=0\n#@ other=1\n9\n' | toy | llm-sample -n 4 >out
+    printf '#@ id=a%%20b max=2\n1 2 3\n4 5\n#@ max=3 temp=0\n#@ other=1\n9\n' | toy | llm-sample -n 4 >all
+    [ "$(grep -c 'continues=1' all)" -eq 3 ]
+    plain <all >out
     toy --greedy 2 <ids | head -n 1 | diff - <(sed -n 3p out)
     [ "$(sed -n 2p out)" = '#@ id=a%20b max=2' ]
     [ "$(grep -c '^#@' out)" -eq 2 ]
@@ -102,14 +108,14 @@ ids_only() { grep -v '^[#!]'; }
 
 @test "what failed upstream stays a failed line in its place" {
     printf '1\n! upstream said no\n2\n' >bad
-    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' <bad | llm-sample -n 1"
+    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' <bad | llm-sample -n 1 | plain; exit \${PIPESTATUS[1]}"
     [ "$status" -eq 1 ]
     [ "${lines[3]}" = "! upstream said no" ]
     [[ ${lines[5]} == "#= finish=length"* ]]
 }
 
 @test "a sequence that fails half-way keeps its ids and says failed" {
-    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' --fail 1 <ids | llm-sample -n 5"
+    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' --fail 1 <ids | llm-sample -n 5 | plain; exit \${PIPESTATUS[1]}"
     [ "$status" -eq 1 ]
     [[ ${lines[4]} == "#= finish=failed prompt=2 completion=2" ]]
     [[ $stderr == *"the toy has had enough: sequence 1"* ]]
@@ -117,7 +123,7 @@ ids_only() { grep -v '^[#!]'; }
 }
 
 @test "a NaN fails its sequence" {
-    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' --nan 3 <ids | llm-sample -n 1"
+    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' --nan 3 <ids | llm-sample -n 1 | plain; exit \${PIPESTATUS[1]}"
     [ "$status" -eq 1 ]
     [ "${lines[1]}" = "! the logit of token 0 is NaN" ]
     [ "$(grep -c finish=length <<<"$output")" -eq 2 ]
@@ -128,7 +134,7 @@ ids_only() { grep -v '^[#!]'; }
     [ "$status" -eq 65 ]
     [[ $stderr == *"the stream was cut: stdin: byte "* ]]
     [ "$(grep -c '^#= finish=failed' <<<"$output")" -eq 3 ]
-    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' --die 1 <ids | llm-sample"
+    run --separate-stderr bash -c "'$ROOT/tests/lib/toy-forward' --die 1 <ids | llm-sample | plain; exit \${PIPESTATUS[1]}"
     [ "$status" -eq 65 ]
     [[ ${lines[1]} =~ ^[0-9]+\ ?$ ]]
     [ "${lines[3]}" = "! llm-forward ended before the sequence did" ]

@@ -79,7 +79,7 @@ setup() {
     printf 'x' | tok-encode -m "$DATA/tokenizers/bpe-gpt2" >ids
     fails 65 'another tokenizer: ' tok-decode ids
     [[ $output == *"$(b2sum -l 256 "$LLM_MODEL/tokenizer.json" | cut -c1-16)"* ]]
-    fails 65 'a vocabulary of 9, not 1432' tok-decode < <(printf '# tokens vocab=9\n1\n')
+    fails 0 'a vocabulary of 9, this tokenizer' tok-decode < <(printf '# tokens vocab=9\n1\n')
     [ "$(printf '99999999 5\n' | tok-decode --special | wc -c)" -le 8 ]
 }
 

@@ -323,6 +323,7 @@ int main(int argc, char **argv) {
     struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);
     if (!in)
         die_err(&e);
+    r.answers.bos = r.header.bos;
     if (sample_check_ids(&r.defaults, r.header.vocab_size, &e) != 0)
         die_usage("%s", e.msg);
     r.client = return_connect(&r.header, fd, &e);

@@ -109,8 +109,9 @@ static void check_header(const struct tokens_header *h, const struct tokenizer *
     if (h->present && h->tokenizer && h->tokenizer != tokenizer_fingerprint(t))
         die(EXIT_DATA, "the ids are of another tokenizer: %016" PRIx64 ", not %016" PRIx64 ": %s", h->tokenizer,
             tokenizer_fingerprint(t), name);
-    if (h->present && !h->tokenizer && h->vocab && h->vocab != tokenizer_vocab(t))
-        die(EXIT_DATA, "the ids are of a vocabulary of %" PRIu64 ", not %" PRIu32 ": %s", h->vocab, tokenizer_vocab(t), name);
+    if (h->present && !h->tokenizer && h->vocab && h->vocab < tokenizer_vocab(t)) // a model's may be padded
+        warn("the ids are of a vocabulary of %" PRIu64 ", this tokenizer's is of %" PRIu32 ": %s", h->vocab,
+             tokenizer_vocab(t), name);
 }
 
 static void write_json(struct sequence *s) {

@@ -72,6 +72,9 @@ struct answer *answers_open(struct answers *a, uint32_t number, const uint32_t *
     s->n_prompt = n_ids;
     s->n_written = a->echo ? 0 : n_ids;
     buf_add(&s->attrs, attrs.p, attrs.n);
+    bool begins = n_ids == 0 || (n_ids == 1 && a->bos >= 0 && ids[0] == (uint32_t)a->bos);
+    if (!a->echo && !begins)
+        attrs_set(&s->attrs, "continues", str_of("1"));
     return s;
 }
 

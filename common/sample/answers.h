@@ -33,7 +33,8 @@ struct answer {
 };
 
 struct answers {
-    bool echo; // write the prompt's ids too
+    bool echo; // write the prompt's ids too; without them an answer has the attribute continues=1 (tok-decode)
+    int32_t bos; // a prompt of this id alone has no text to continue; -1: none
     FILE *out;
     struct answer **items; // [n], of the sequences from `first` on; NULL where not opened yet
     uint32_t first;
