@@ -485,6 +485,93 @@ static void a_decline_ends_all_behind_their_prompts(void) {
     CHECK_INT(finish(p.child), 0);
 }
 
+/* ---- Anything at any time ---- */
+
+enum { STRESS_SEQS = 6, STRESS_REQUESTS = 600, MAX_EXPECTED = 5 * STRESS_REQUESTS };
+
+/* What the peer knows of a sequence: its ids, and the rows of logits that are still to come, in order. */
+struct mirror {
+    uint32_t number, ids[CONTEXT], len;
+    bool open;
+    struct { uint32_t pos; float digest; } expected[MAX_EXPECTED];
+    size_t n_expected, n_seen;
+};
+
+static uint32_t next_random(uint32_t *state, uint32_t below) {
+    *state = *state * 1664525u + 1013904223u;
+    return (*state >> 8) % below;
+}
+
+static void stress_extend(struct peer *p, struct mirror *m, uint32_t *random) {
+    uint32_t pos = next_random(random, m->len + 1), n = next_random(random, 6), ids[8];
+    n = n > CONTEXT - pos ? CONTEXT - pos : n;
+    uint32_t want = next_random(random, n + 1);
+    for (uint32_t i = 0; i < n; i++)
+        m->ids[pos + i] = ids[i] = next_random(random, VOCAB);
+    for (uint32_t i = n - want; i < n; i++) {
+        m->expected[m->n_expected].pos = pos + i;
+        m->expected[m->n_expected++].digest = digest(m->ids, pos + i + 1);
+    }
+    m->len = pos + n;
+    ask(p, (struct request){REQUEST_EXTEND, .seq = m->number, .pos = pos, .ids = ids, .n_ids = n, .want = want});
+}
+
+static void stress_fork(struct peer *p, struct mirror *to, const struct mirror *from, uint32_t number, uint32_t *random) {
+    uint32_t len = next_random(random, from->len + 1);
+    *to = (struct mirror){.number = number, .len = len, .open = true};
+    memcpy(to->ids, from->ids, len * sizeof *to->ids);
+    ask(p, (struct request){REQUEST_FORK, .seq = number, .from = from->number, .pos = len});
+}
+
+/* Sends requests without waiting for their answers; request i may fork sequence i. */
+static void stress_ask(struct peer *p, struct mirror *all, size_t n_all) {
+    uint32_t random = 12345;
+    for (size_t i = 1; i < n_all; i++) {
+        size_t open = 0, k = next_random(&random, STRESS_SEQS);
+        for (size_t j = 0; j < i; j++)
+            open += all[j].open;
+        struct mirror *m = &all[0];
+        for (size_t j = 0, left = open ? next_random(&random, (uint32_t)open) + 1 : 0; left > 0; j++)
+            if (all[j].open && --left == 0)
+                m = &all[j];
+        if (k == 0 && open < STRESS_SEQS)
+            stress_fork(p, &all[i], m, RETURN_FIRST_FORK + (uint32_t)i, &random);
+        else if (k == 1 && open > 1) {
+            ask(p, (struct request){REQUEST_CLOSE, .seq = m->number});
+            m->open = false;
+        } else
+            stress_extend(p, m, &random);
+    }
+    for (size_t i = 0; i < n_all; i++)
+        if (all[i].open)
+            ask(p, (struct request){REQUEST_CLOSE, .seq = all[i].number});
+}
+
+static void any_requests_at_any_time_give_the_sequences_own_logits(void) {
+    struct peer p;
+    struct mirror *all = xcalloc(STRESS_REQUESTS, sizeof *all);
+    peer_start(&p, "1 2 3\n", 1);
+    next_of(&p, FRAME_LOGITS);
+    all[0] = (struct mirror){.number = 0, .ids = {1, 2, 3}, .len = 3, .open = true};
+    stress_ask(&p, all, STRESS_REQUESTS);
+    while (return_flush(p.client, &p.e) == 0 && logits_next(p.reader, &p.f, &p.e) == 1) {
+        const struct frame *f = &p.f;
+        CHECK_MSG(f->type != FRAME_FAILED, "sequence %u: %.*s", f->seq, (int)f->text.n, f->text.p);
+        struct mirror *m = &all[f->seq == 0 ? 0 : f->seq - RETURN_FIRST_FORK];
+        for (uint32_t i = 0; f->type == FRAME_LOGITS && i < f->rows && m->n_seen < m->n_expected; i++, m->n_seen++) {
+            CHECK_INT(f->pos + i, m->expected[m->n_seen].pos);
+            CHECK_INT(f->values[i * COLUMNS], m->expected[m->n_seen].digest);
+        }
+    }
+    CHECK_INT(p.f.type, FRAME_END);
+    size_t rows = 0;
+    for (size_t i = 0; i < STRESS_REQUESTS; rows += all[i++].n_seen)
+        CHECK_INT(all[i].n_seen, all[i].n_expected);
+    CHECK(rows > STRESS_REQUESTS / 2);
+    CHECK_INT(peer_end(&p), 0);
+    free(all);
+}
+
 int main(void) {
     signal(SIGPIPE, SIG_IGN);
     RUN(numbers_are_found);
@@ -503,5 +590,6 @@ int main(void) {
     RUN(a_slot_is_free_again_when_its_sequence_is_closed);
     RUN(a_peer_that_leaves_ends_the_run);
     RUN(a_decline_ends_all_behind_their_prompts);
+    RUN(any_requests_at_any_time_give_the_sequences_own_logits);
     return check_done();
 }
