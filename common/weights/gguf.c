@@ -265,6 +265,8 @@ int gguf_open(struct gguf *g, const char *path, struct err *e) {
     *g = (struct gguf){.alignment = 32}; // gguf.md: where general.alignment is missing
     if (map_file(&g->map, path, e) != 0)
         return -1;
+    if (g->map.n == 0) // and so without an address
+        return err_set(e, EXIT_DATA, "not a GGUF file: %s: byte 0 of 0", path);
     g->path = xstrdup(path);
     struct cursor c = {.g = g, .p = g->map.p, .end = g->map.p + g->map.n, .e = e};
     read_header(&c, g);

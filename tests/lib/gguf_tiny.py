@@ -26,7 +26,7 @@ def scale(rng):  # a finite f16
 
 
 def bytes_of(rng, n):
-    return bytes(rng.randrange(256) for _ in range(n))
+    return rng.randbytes(n)
 
 
 def nibbles(qs):  # low halves of all bytes, then high halves

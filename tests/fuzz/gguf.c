@@ -1,0 +1,77 @@
+/* Fuzz entry of the GGUF import: any bytes are opened; what is accepted is planned, its vocabulary written as JSON that must
+ * parse, and the first and last row of every tensor read.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "tokens/gguf_vocab.h"
+#include "weights/gguf_model.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void must_parse(const struct buf *text) {
+    struct err e;
+    struct json j;
+    json_init(&j, "output", text->p, text->n, &e);
+    json_skip(&j);
+    if (!json_end(&j)) {
+        fprintf(stderr, "%s\n%s\n", e.msg, text->p);
+        abort();
+    }
+    json_free(&j);
+}
+
+static void vocab(const struct gguf *g) {
+    struct gguf_vocab v;
+    struct buf out = {0};
+    struct err e;
+    if (gguf_vocab_open(&v, g, NULL, &e) != 0)
+        return;
+    if (gguf_tokenizer_json(&v, &out, &e) == 0)
+        must_parse(&out);
+    buf_clear(&out);
+    if (gguf_tokenizer_config_json(&v, 7, &out, &e) == 0)
+        must_parse(&out);
+    buf_free(&out);
+    gguf_vocab_free(&v);
+}
+
+static void model(const struct gguf *g) {
+    struct gguf_model m;
+    struct err e;
+    if (gguf_model_open(&m, g, &e) != 0)
+        return;
+    for (size_t i = 0; i < m.n_tensors; i++) {
+        float *row = xreallocarray(NULL, (size_t)m.tensors[i].n_cols, sizeof *row);
+        hf_tensor_row(&m.tensors[i], 0, row);
+        hf_tensor_row(&m.tensors[i], m.tensors[i].n_rows - 1, row);
+        free(row);
+    }
+    struct buf out = {0};
+    gguf_config_json(&m, DT_BF16, &(struct gguf_ids){.bos = -1, .pad = 3, .eos = {1, 2}, .n_eos = 2}, &out);
+    must_parse(&out);
+    buf_free(&out);
+    gguf_model_free(&m);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    static char path[64];
+    if (!path[0])
+        snprintf(path, sizeof path, "/tmp/fuzz-gguf.%ld", (long)getpid());
+    FILE *f = fopen(path, "wb");
+    if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0)
+        abort();
+    struct gguf g;
+    struct err e;
+    warn_quiet(1);
+    if (gguf_open(&g, path, &e) == 0) {
+        vocab(&g);
+        model(&g);
+        gguf_close(&g);
+    }
+    unlink(path);
+    return 0;
+}
