@@ -21,7 +21,7 @@
 #include "wire/npy.h"
 #include "wire/ordered.h"
 #include "wire/return.h"
-#include "wire/tokens.h"
+#include "wire/roll.h"
 
 static const char help[] =
     "usage: llm-inspect [options] [FILE] < logits(5)\n"
@@ -37,12 +37,6 @@ static const char help[] =
 
 enum { OPT_NPY = OPT_LONG_ONLY, OPT_HIDDEN };
 
-struct sequence {
-    uint32_t number;
-    uint32_t *ids; // [n] so far; of a fork only those put behind the copy, from `start` on
-    size_t start, n;
-};
-
 struct run {
     size_t k;
     bool json, hidden;
@@ -50,45 +44,11 @@ struct run {
     struct logits_header header;
     struct npy *npy;
     struct ordered *out;
-    struct buf text;       // of one frame
-    uint32_t *top;         // [k]
-    struct sequence *seqs; // [n_seqs] that are open
-    size_t n_seqs;
+    struct buf text; // of one frame
+    uint32_t *top;   // [k]
+    struct roll roll;
     bool some_failed;
 };
-
-static struct sequence *find(struct run *r, uint32_t number) {
-    for (size_t i = r->n_seqs; i-- > 0;)
-        if (r->seqs[i].number == number)
-            return &r->seqs[i];
-    return NULL;
-}
-
-static void open_sequence(struct run *r, const struct frame *f) {
-    r->seqs = xreallocarray(r->seqs, r->n_seqs + 1, sizeof *r->seqs);
-    r->seqs[r->n_seqs++] = (struct sequence){.number = f->seq};
-}
-
-/* The sequence's ids from pos on are these. */
-static void put_ids(struct sequence *s, size_t pos, const uint32_t *ids, size_t n) {
-    if (pos < s->start || pos > s->start + s->n) { // a fork's first own ids
-        s->start = pos;
-        s->n = 0;
-    }
-    s->n = pos - s->start;
-    s->ids = xreallocarray(s->ids, s->n + n, sizeof *s->ids);
-    if (n)
-        memcpy(s->ids + s->n, ids, n * sizeof *ids);
-    s->n += n;
-}
-
-static void close_sequence(struct run *r, uint32_t number) {
-    struct sequence *s = find(r, number);
-    if (!s)
-        return;
-    free(s->ids);
-    *s = r->seqs[--r->n_seqs];
-}
 
 /* JSON has no word for what is no number. */
 static void json_number(struct buf *b, double v) {
@@ -98,12 +58,13 @@ static void json_number(struct buf *b, double v) {
         buf_str(b, "null");
 }
 
-static void json_row(struct run *r, const struct sequence *s, uint32_t pos, const float *row,
+static void json_row(struct run *r, const struct roll_seq *s, uint32_t pos, const float *row,
                      const struct distribution *d, size_t k) {
     struct buf *b = &r->text;
+    uint32_t after;
     buf_fmt(b, "{\"seq\":%" PRIu32 ",\"pos\":%" PRIu32, s->number, pos);
-    if (pos >= s->start && pos - s->start < s->n)
-        buf_fmt(b, ",\"after\":%" PRIu32, s->ids[pos - s->start]);
+    if (roll_id(s, pos, &after))
+        buf_fmt(b, ",\"after\":%" PRIu32, after);
     buf_str(b, ",\"entropy\":");
     json_number(b, d->entropy);
     buf_str(b, ",\"top\":[");
@@ -118,12 +79,13 @@ static void json_row(struct run *r, const struct sequence *s, uint32_t pos, cons
     buf_str(b, "]}\n");
 }
 
-static void table_row(struct run *r, const struct sequence *s, uint32_t pos, const float *row,
+static void table_row(struct run *r, const struct roll_seq *s, uint32_t pos, const float *row,
                       const struct distribution *d, size_t k) {
     struct buf *b = &r->text;
+    uint32_t after;
     buf_fmt(b, "sequence %" PRIu32 ", position %" PRIu32, s->number, pos);
-    if (pos >= s->start && pos - s->start < s->n)
-        buf_fmt(b, ", after %" PRIu32, s->ids[pos - s->start]);
+    if (roll_id(s, pos, &after))
+        buf_fmt(b, ", after %" PRIu32, after);
     buf_fmt(b, ": entropy %.3f nats\n", d->entropy);
     for (size_t i = 0; i < k; i++) {
         double logit = (double)row[r->top[i]];
@@ -133,9 +95,7 @@ static void table_row(struct run *r, const struct sequence *s, uint32_t pos, con
 
 static int show_rows(struct run *r, const struct frame *f, struct err *e) {
     size_t n = r->header.vocab_size;
-    const struct sequence *s = find(r, f->seq);
-    if (!s)
-        return err_set(e, EXIT_DATA, "logits of sequence %" PRIu32 ", which is not open", f->seq);
+    const struct roll_seq *s = roll_find(&r->roll, f->seq); // roll_take has seen to it
     buf_clear(&r->text);
     for (uint32_t i = 0; i < f->rows; i++) {
         const float *row = f->values + i * n;
@@ -163,17 +123,11 @@ static int show_failed(struct run *r, const struct frame *f, struct err *e) {
 }
 
 static int take_frame(struct run *r, const struct frame *f, struct err *e) {
-    struct sequence *s;
+    if (roll_take(&r->roll, f, e) != 0)
+        return -1;
     switch (f->type) {
     case FRAME_OPEN:
-        if (find(r, f->seq))
-            return err_set(e, EXIT_DATA, "sequence %" PRIu32 " is opened twice", f->seq);
-        open_sequence(r, f);
-        put_ids(&r->seqs[r->n_seqs - 1], 0, f->ids, f->n_ids);
-        return 0;
     case FRAME_IDS:
-        if ((s = find(r, f->seq)))
-            put_ids(s, f->pos, f->ids, f->n_ids);
         return 0;
     case FRAME_LOGITS:
         if (r->npy)
@@ -192,7 +146,6 @@ static int take_frame(struct run *r, const struct frame *f, struct err *e) {
     case FRAME_END:
         break;
     }
-    close_sequence(r, f->seq);
     return r->npy ? npy_end(r->npy, f->seq, e) : ordered_end(r->out, f->seq, e);
 }
 
@@ -248,9 +201,7 @@ static void parse_options(struct run *r, int argc, char **argv) {
 }
 
 static void run_free(struct run *r) {
-    for (size_t i = 0; i < r->n_seqs; i++)
-        free(r->seqs[i].ids);
-    free(r->seqs);
+    roll_free(&r->roll);
     free(r->top);
     buf_free(&r->text);
     ordered_free(r->out);

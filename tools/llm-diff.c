@@ -1,0 +1,312 @@
+/* llm-diff: two logits(5) streams -> how far they are apart: largest difference, KL divergence, top-1
+ * agreement.
+ *
+ * Rows are matched by sequence and position, so the streams may have come in any order of frames. The rows
+ * of the first wait in a temporary file. Streams of other vocabularies or other prompts are refused: there
+ * is nothing to compare. A row that only one of them has, and a NaN, is a difference past every bound.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "base/io.h"
+#include "base/num.h"
+#include "base/opt.h"
+#include "sample/rank.h"
+#include "wire/logits.h"
+#include "wire/return.h"
+
+static const char help[] =
+    "usage: llm-diff [options] A B\n"
+    "How far apart two logits(5) streams of the same prompts are. One of them may be -.\n"
+    "\n"
+    "      --max X    fail where two logits differ by more than X\n"
+    "      --kl X     fail where the mean KL divergence of B from A is above X nats\n"
+    "      --top1 X   fail where less than X (0 to 1) of the rows agree on the best token\n"
+    "  -j, --json     one JSON object\n"
+    "  -q, --quiet    no report, only the exit status\n"
+    "  -h, --help\n"
+    "  -V, --version\n";
+
+enum { OPT_MAX = OPT_LONG_ONLY, OPT_KL, OPT_TOP1 };
+
+struct place {
+    uint32_t seq, pos;
+    uint64_t what; // of a row: its number in the temporary file; of a prompt: its fingerprint
+};
+
+struct places {
+    struct place *p; // [n]
+    size_t n, cap;
+};
+
+struct stream {
+    const char *name;
+    int fd;
+    struct logits_reader *reader;
+    struct logits_header header;
+    struct places prompts, rows;
+};
+
+struct run {
+    double max_bound, kl_bound, top1_bound;
+    bool json, quiet;
+    struct stream a, b;
+    int temp; // rows of a
+    float *row_a;
+    uint64_t n_rows, n_same_top, n_failed;
+    double max, kl_sum, kl_max;
+    uint32_t max_seq, max_pos, max_id;
+};
+
+static void places_add(struct places *t, uint32_t seq, uint32_t pos, uint64_t what) {
+    if (t->n == t->cap) {
+        t->cap = 2 * t->cap + 64;
+        t->p = xreallocarray(t->p, t->cap, sizeof *t->p);
+    }
+    t->p[t->n++] = (struct place){seq, pos, what};
+}
+
+static int by_place(const void *x, const void *y) {
+    const struct place *a = x, *b = y;
+    if (a->seq != b->seq)
+        return a->seq < b->seq ? -1 : 1;
+    if (a->pos != b->pos)
+        return a->pos < b->pos ? -1 : 1;
+    return (a->what > b->what) - (a->what < b->what);
+}
+
+/* The last that was given for this place: where a sampler went back, what it went on from counts. t is
+ * sorted. */
+static const struct place *places_find(const struct places *t, uint32_t seq, uint32_t pos) {
+    size_t low = 0, high = t->n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (t->p[mid].seq < seq || (t->p[mid].seq == seq && t->p[mid].pos <= pos))
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    const struct place *p = low ? &t->p[low - 1] : NULL;
+    return p && p->seq == seq && p->pos == pos ? p : NULL;
+}
+
+static bool same_place(const struct place *a, const struct place *b) {
+    return a->seq == b->seq && a->pos == b->pos;
+}
+
+/* How many places t has that other has not, each counted once. Both are sorted. */
+static uint64_t places_only(const struct places *t, const struct places *other) {
+    uint64_t n = 0;
+    for (size_t i = 0; i < t->n; i++)
+        if (i == 0 || !same_place(&t->p[i], &t->p[i - 1]))
+            n += !places_find(other, t->p[i].seq, t->p[i].pos);
+    return n;
+}
+
+/* The rows of A go to the temporary file, in the order in which they come. */
+static int keep_rows(struct run *r, const struct frame *f, struct err *e) {
+    for (uint32_t i = 0; i < f->rows; i++)
+        places_add(&r->a.rows, f->seq, f->pos + i, r->a.rows.n);
+    return write_full(r->temp, f->values, (size_t)f->rows * r->a.header.vocab_size * sizeof *f->values, e);
+}
+
+static int read_row(struct run *r, uint64_t number, struct err *e) {
+    size_t n = r->a.header.vocab_size * sizeof *r->row_a, got;
+    if (lseek(r->temp, (off_t)(number * n), SEEK_SET) < 0 ||
+        read_full(r->temp, r->row_a, n, &got, e) != 0 || got < n)
+        return err_set(e, EXIT_IO, "cannot read a temporary file");
+    return 0;
+}
+
+/* One row of A, one of B. KL(A || B) = sum of p_a (ln p_a - ln p_b). */
+static void compare_rows(struct run *r, const float *a, const float *b, uint32_t seq, uint32_t pos) {
+    size_t n = r->a.header.vocab_size;
+    struct distribution da = distribution_of(a, n), db = distribution_of(b, n);
+    double kl = 0;
+    for (size_t i = 0; i < n; i++) {
+        double x = (double)a[i], y = (double)b[i], d = x == y ? 0 : fabs(x - y), p = exp(x - da.log_sum);
+        if (isnan(d))
+            d = INFINITY;
+        if (d > r->max) {
+            r->max = d;
+            r->max_seq = seq;
+            r->max_pos = pos;
+            r->max_id = (uint32_t)i;
+        }
+        if (p != 0)
+            kl += p * ((x - da.log_sum) - (y - db.log_sum));
+    }
+    kl = isnan(kl) ? INFINITY : kl < 0 ? 0 : kl; // rounding can leave it just below
+    r->kl_sum += kl;
+    r->kl_max = kl > r->kl_max ? kl : r->kl_max;
+    r->n_same_top += rank_first(a, n) == rank_first(b, n);
+    r->n_rows++;
+}
+
+static int match_rows(struct run *r, const struct frame *f, struct err *e) {
+    for (uint32_t i = 0; i < f->rows; i++) {
+        const struct place *p = places_find(&r->a.rows, f->seq, f->pos + i);
+        places_add(&r->b.rows, f->seq, f->pos + i, 0);
+        if (!p)
+            continue; // counted at the end
+        if (read_row(r, p->what, e) != 0)
+            return -1;
+        compare_rows(r, r->row_a, f->values + i * (size_t)r->a.header.vocab_size, f->seq, f->pos + i);
+    }
+    return 0;
+}
+
+static int check_prompt(struct run *r, const struct frame *f, struct err *e) {
+    const struct place *p = places_find(&r->a.prompts, f->seq, 0);
+    if (p && p->what != hash_fingerprint(f->ids, f->n_ids * sizeof *f->ids))
+        return err_set(e, EXIT_DATA, "the prompts of sequence %" PRIu32 " differ", f->seq);
+    return 0;
+}
+
+static int read_stream(struct run *r, struct stream *s, struct err *e) {
+    struct frame f;
+    int rc;
+    while ((rc = logits_next(s->reader, &f, e)) == 1) {
+        if (f.type == FRAME_FAILED)
+            r->n_failed++;
+        if (f.type == FRAME_OPEN && s == &r->a)
+            places_add(&s->prompts, f.seq, 0, hash_fingerprint(f.ids, f.n_ids * sizeof *f.ids));
+        else if (f.type == FRAME_OPEN)
+            rc = check_prompt(r, &f, e);
+        else if (f.type == FRAME_LOGITS)
+            rc = s == &r->a ? keep_rows(r, &f, e) : match_rows(r, &f, e);
+        if (rc < 0)
+            return -1;
+    }
+    if (rc == 0 && s->rows.n)
+        qsort(s->rows.p, s->rows.n, sizeof *s->rows.p, by_place);
+    if (rc == 0 && s->prompts.n)
+        qsort(s->prompts.p, s->prompts.n, sizeof *s->prompts.p, by_place);
+    return rc;
+}
+
+static void open_stream(struct stream *s, const char *path) {
+    struct err e = {0};
+    s->fd = open_operand(path, &s->name, &e);
+    if (s->fd < 0 || !(s->reader = logits_reader_new(s->fd, s->name, &s->header, &e)))
+        die_err(&e);
+    return_decline(&s->header, s->fd);
+}
+
+static int open_temp(void) {
+    const char *tmp = getenv("TMPDIR");
+    char *path = path_join(tmp && *tmp ? tmp : "/tmp", "tokpipe-diff-XXXXXX");
+    struct err e;
+    int fd = mkstemp(path);
+    if (fd < 0) {
+        err_errno(&e, EXIT_IO, "cannot make a temporary file: %s", path);
+        die_err(&e);
+    }
+    unlink(path);
+    free(path);
+    return fd;
+}
+
+static void json_number(const char *key, double v) {
+    printf(isfinite(v) ? ",\"%s\":%.9g" : ",\"%s\":null", key, v);
+}
+
+static void report(const struct run *r, uint64_t only_a, uint64_t only_b) {
+    double rows = (double)r->n_rows, mean = r->n_rows ? r->kl_sum / rows : 0;
+    double same = r->n_rows ? (double)r->n_same_top / rows : 1;
+    if (r->json) {
+        printf("{\"rows\":%" PRIu64 ",\"only_a\":%" PRIu64 ",\"only_b\":%" PRIu64, r->n_rows, only_a,
+               only_b);
+        json_number("max", r->max);
+        json_number("mean_kl", mean);
+        json_number("max_kl", r->kl_max);
+        json_number("top1", same);
+        printf("}\n");
+        return;
+    }
+    printf("rows             %" PRIu64 "\n", r->n_rows);
+    if (only_a || only_b)
+        printf("only in one      %" PRIu64 " in A, %" PRIu64 " in B\n", only_a, only_b);
+    printf("max difference   %.6g", r->max);
+    if (r->max > 0)
+        printf(" (sequence %" PRIu32 ", position %" PRIu32 ", token %" PRIu32 ")", r->max_seq, r->max_pos,
+               r->max_id);
+    printf("\nKL divergence    mean %.6g, max %.6g nats\n", mean, r->kl_max);
+    printf("top-1 agreement  %" PRIu64 " of %" PRIu64 " (%.2f %%)\n", r->n_same_top, r->n_rows, 100 * same);
+}
+
+static void parse_options(struct run *r, int argc, char **argv) {
+    static const struct option options[] = {
+        {"max", required_argument, NULL, OPT_MAX},   {"kl", required_argument, NULL, OPT_KL},
+        {"top1", required_argument, NULL, OPT_TOP1}, {"json", no_argument, NULL, 'j'},
+        {"quiet", no_argument, NULL, 'q'},           {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},         {NULL, 0, NULL, 0},
+    };
+    r->max_bound = r->kl_bound = INFINITY;
+    for (int c; (c = getopt_long(argc, argv, "jqhV", options, NULL)) != -1;) {
+        switch (c) {
+        case OPT_MAX:
+            r->max_bound = opt_f64("--max", optarg, 0, 1e300);
+            break;
+        case OPT_KL:
+            r->kl_bound = opt_f64("--kl", optarg, 0, 1e300);
+            break;
+        case OPT_TOP1:
+            r->top1_bound = opt_f64("--top1", optarg, 0, 1);
+            break;
+        case 'j':
+            r->json = true;
+            break;
+        case 'q':
+            r->quiet = true;
+            break;
+        case 'h':
+            opt_help(help);
+        case 'V':
+            opt_version();
+        default:
+            die_usage("see above");
+        }
+    }
+    if (argc - optind != 2)
+        die_usage("two streams are needed, A and B");
+    if (strcmp(argv[optind], "-") == 0 && strcmp(argv[optind + 1], "-") == 0)
+        die_usage("only one of the streams can be standard input");
+}
+
+int main(int argc, char **argv) {
+    struct run r = {0};
+    struct err e = {0};
+    program_init(argv[0]);
+    parse_options(&r, argc, argv);
+    open_stream(&r.a, argv[optind]);
+    open_stream(&r.b, argv[optind + 1]);
+    if (r.a.header.vocab_size != r.b.header.vocab_size)
+        die(EXIT_DATA, "vocabularies of %" PRIu32 " and %" PRIu32 " tokens: %s, %s", r.a.header.vocab_size,
+            r.b.header.vocab_size, r.a.name, r.b.name);
+    r.temp = open_temp();
+    r.row_a = xreallocarray(NULL, r.a.header.vocab_size, sizeof *r.row_a);
+    if (read_stream(&r, &r.a, &e) != 0 || read_stream(&r, &r.b, &e) != 0)
+        die_err(&e);
+    uint64_t only_a = places_only(&r.a.rows, &r.b.rows), only_b = places_only(&r.b.rows, &r.a.rows);
+    if (!r.quiet)
+        report(&r, only_a, only_b);
+    bool same_rows = only_a == 0 && only_b == 0;
+    bool holds = r.max <= r.max_bound && (r.n_rows == 0 || r.kl_sum / (double)r.n_rows <= r.kl_bound) &&
+                 (double)r.n_same_top >= r.top1_bound * (double)r.n_rows;
+    struct stream *streams[] = {&r.a, &r.b};
+    for (int i = 0; i < 2; i++) {
+        logits_reader_free(streams[i]->reader);
+        free(streams[i]->prompts.p);
+        free(streams[i]->rows.p);
+    }
+    free(r.row_a);
+    close_stdout();
+    return same_rows && holds && r.n_failed == 0 ? EXIT_DONE : EXIT_SOME_FAILED;
+}

@@ -1,0 +1,274 @@
+/* llm-score: logits(5) of given text -> how probable the model finds it: negative log-likelihood and
+ * perplexity.
+ *
+ * Row i of a prompt judges id i + 1, so n ids have n - 1 scores, and every position's logits are needed
+ * (llm-forward -a): a stream without them is refused. What a sampler put behind the prompt is not scored.
+ * Like every program that only looks, it declines the return path.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <getopt.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/io.h"
+#include "base/json.h"
+#include "base/opt.h"
+#include "sample/rank.h"
+#include "wire/logits.h"
+#include "wire/ordered.h"
+#include "wire/return.h"
+
+static const char help[] =
+    "usage: llm-score [options] [FILE] < logits(5)\n"
+    "How probable is the text: for every sequence of `llm-forward -a`, its number, how many tokens\n"
+    "were scored, their mean negative log-likelihood in nats, and the perplexity.\n"
+    "\n"
+    "  -j, --json     a JSON object a sequence\n"
+    "      --tokens   a line for every token: sequence, position, id, log-probability, rank\n"
+    "  -q, --quiet    no warnings\n"
+    "  -h, --help\n"
+    "  -V, --version\n";
+
+enum { OPT_TOKENS = OPT_LONG_ONLY };
+
+struct score {
+    uint32_t number;
+    uint32_t *ids; // [n] of the prompt
+    size_t n;
+    size_t scored; // rows 0 .. scored - 1 have come
+    double nll;    // their sum, in nats
+    struct buf text, attrs;
+};
+
+struct run {
+    bool json, tokens;
+    struct logits_header header;
+    struct ordered *out;
+    struct score *scores; // [n_scores] that are open
+    size_t n_scores, cap;
+    double nll; // of all that are done
+    uint64_t n_tokens, n_done;
+    bool some_failed;
+};
+
+static struct score *find(struct run *r, uint32_t number) {
+    for (size_t i = r->n_scores; i-- > 0;)
+        if (r->scores[i].number == number)
+            return &r->scores[i];
+    return NULL;
+}
+
+static void score_free(struct score *s) {
+    free(s->ids);
+    buf_free(&s->text);
+    buf_free(&s->attrs);
+}
+
+static int open_score(struct run *r, const struct frame *f, struct err *e) {
+    if (find(r, f->seq))
+        return err_set(e, EXIT_DATA, "sequence %" PRIu32 " is opened twice", f->seq);
+    if (r->n_scores == r->cap) {
+        r->cap = 2 * r->cap + 16;
+        r->scores = xreallocarray(r->scores, r->cap, sizeof *r->scores);
+    }
+    struct score *s = &r->scores[r->n_scores++];
+    *s = (struct score){.number = f->seq, .n = f->n_ids};
+    s->ids = xreallocarray(NULL, f->n_ids, sizeof *s->ids);
+    if (f->n_ids)
+        memcpy(s->ids, f->ids, f->n_ids * sizeof *s->ids);
+    buf_add(&s->attrs, f->text.p, f->text.n);
+    return 0;
+}
+
+/* How many logits come before that of id, as in rank_top. */
+static size_t rank_of(const float *row, size_t n, uint32_t id) {
+    size_t rank = 0;
+    for (size_t i = 0; i < n; i++)
+        rank += row[i] > row[id] || (i < id && row[i] == row[id]);
+    return rank;
+}
+
+static int score_row(struct run *r, struct score *s, const float *row, struct err *e) {
+    uint32_t id = s->ids[s->scored + 1];
+    double logp = (double)row[id] - distribution_of(row, r->header.vocab_size).log_sum;
+    if (isnan(logp))
+        return err_set(e, EXIT_DATA, "logits that are no numbers: sequence %" PRIu32 ", position %zu",
+                       s->number, s->scored);
+    if (r->json && r->tokens) {
+        buf_fmt(&s->text, s->scored ? "," : "");
+        buf_fmt(&s->text, logp > -INFINITY ? "%.9g" : "null", logp);
+    } else if (r->tokens) {
+        buf_fmt(&s->text, "%8" PRIu32 " %8zu %8" PRIu32 " %12.6f %8zu\n", s->number, s->scored + 1, id,
+                logp, rank_of(row, r->header.vocab_size, id) + 1);
+    }
+    s->nll -= logp;
+    s->scored++;
+    return 0;
+}
+
+static int miss(const struct score *s, struct err *e) {
+    return err_set(e, EXIT_DATA,
+                   "no logits of position %zu of sequence %" PRIu32 ": llm-forward -a gives all", s->scored,
+                   s->number);
+}
+
+static int score_rows(struct run *r, const struct frame *f, struct err *e) {
+    struct score *s = find(r, f->seq);
+    if (!s)
+        return err_set(e, EXIT_DATA, "logits of sequence %" PRIu32 ", which is not open", f->seq);
+    for (uint32_t i = 0; i < f->rows; i++) {
+        size_t pos = (size_t)f->pos + i;
+        if (pos + 1 >= s->n) // it judges what is not part of the text
+            return 0;
+        if (pos != s->scored)
+            return miss(s, e);
+        if (score_row(r, s, f->values + i * (size_t)r->header.vocab_size, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
+static void json_number(struct buf *b, const char *key, double v) {
+    buf_fmt(b, isfinite(v) ? ",\"%s\":%.9g" : ",\"%s\":null", key, v);
+}
+
+static void write_score(struct run *r, struct score *s, struct buf *line) {
+    double mean = s->nll / (double)s->scored;
+    if (r->json) {
+        buf_fmt(line, "{\"seq\":%" PRIu32 ",\"tokens\":%zu", s->number, s->scored);
+        json_number(line, "nll", mean);
+        json_number(line, "ppl", exp(mean));
+        if (s->attrs.n) {
+            buf_str(line, ",\"attrs\":");
+            json_write_str(line, buf_view(&s->attrs));
+        }
+        if (r->tokens)
+            buf_fmt(line, ",\"logprobs\":[%s]", s->text.n ? s->text.p : "");
+        buf_str(line, "}\n");
+    } else if (r->tokens) {
+        buf_add(line, s->text.p, s->text.n);
+    } else if (s->scored) {
+        buf_fmt(line, "%8" PRIu32 " %8zu %12.6f %14.6f\n", s->number, s->scored, mean, exp(mean));
+    } else {
+        buf_fmt(line, "%8" PRIu32 " %8d %12s %14s\n", s->number, 0, "-", "-");
+    }
+}
+
+/* The sequence is done, or has failed with a reason. */
+static int end_score(struct run *r, const struct frame *f, struct err *e) {
+    struct score *s = find(r, f->seq);
+    struct buf line = {0};
+    if (f->type == FRAME_FAILED) {
+        r->some_failed = true;
+        warn("sequence %" PRIu32 " failed: %.*s", f->seq, (int)f->text.n, f->text.p);
+        if (r->json) {
+            buf_fmt(&line, "{\"seq\":%" PRIu32 ",\"error\":", f->seq);
+            json_write_str(&line, f->text);
+            buf_str(&line, "}\n");
+        }
+    } else if (s) {
+        if (s->scored + 1 < s->n)
+            return miss(s, e);
+        write_score(r, s, &line);
+        r->nll += s->nll;
+        r->n_tokens += s->scored;
+        r->n_done++;
+    }
+    if (s) {
+        score_free(s);
+        *s = r->scores[--r->n_scores];
+    }
+    int rc = line.n ? ordered_write(r->out, f->seq, line.p, line.n, e) : 0;
+    buf_free(&line);
+    return rc != 0 ? -1 : ordered_end(r->out, f->seq, e);
+}
+
+static int take_frame(struct run *r, const struct frame *f, struct err *e) {
+    switch (f->type) {
+    case FRAME_OPEN:
+        return f->seq < RETURN_FIRST_FORK ? open_score(r, f, e) : 0;
+    case FRAME_LOGITS:
+        return f->seq < RETURN_FIRST_FORK ? score_rows(r, f, e) : 0;
+    case FRAME_FAILED:
+    case FRAME_CLOSED:
+        return f->seq < RETURN_FIRST_FORK ? end_score(r, f, e) : 0;
+    case FRAME_HIDDEN:
+    case FRAME_IDS:
+    case FRAME_END:
+        break;
+    }
+    return 0;
+}
+
+static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
+    struct frame f;
+    int rc;
+    while ((rc = logits_next(in, &f, e)) == 1) {
+        if (take_frame(r, &f, e) != 0)
+            return -1;
+        if (fflush(stdout) != 0)
+            return err_errno(e, EXIT_IO, "cannot write to stdout");
+    }
+    return rc == 0 ? ordered_finish(r->out, e) : -1;
+}
+
+static void parse_options(struct run *r, int argc, char **argv) {
+    static const struct option options[] = {
+        {"json", no_argument, NULL, 'j'},    {"tokens", no_argument, NULL, OPT_TOKENS},
+        {"quiet", no_argument, NULL, 'q'},   {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0},
+    };
+    for (int c; (c = getopt_long(argc, argv, "jqhV", options, NULL)) != -1;) {
+        switch (c) {
+        case 'j':
+            r->json = true;
+            break;
+        case OPT_TOKENS:
+            r->tokens = true;
+            break;
+        case 'q':
+            warn_quiet(1);
+            break;
+        case 'h':
+            opt_help(help);
+        case 'V':
+            opt_version();
+        default:
+            die_usage("see above");
+        }
+    }
+    if (argc - optind > 1)
+        die_usage("one FILE at most, not also '%s'", argv[optind + 1]);
+}
+
+int main(int argc, char **argv) {
+    struct run r = {0};
+    struct err e = {0};
+    const char *name;
+    program_init(argv[0]);
+    parse_options(&r, argc, argv);
+    int fd = open_operand(argv[optind], &name, &e);
+    struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);
+    if (!in)
+        die_err(&e);
+    return_decline(&r.header, fd);
+    r.out = ordered_new(stdout, NULL);
+    if (r.tokens && !r.json)
+        printf("%8s %8s %8s %12s %8s\n", "sequence", "position", "id", "logprob", "rank");
+    else if (!r.json)
+        printf("%8s %8s %12s %14s\n", "sequence", "tokens", "nll", "perplexity");
+    if (read_stream(&r, in, &e) != 0)
+        die_err(&e);
+    if (!r.json && !r.tokens && r.n_done > 1 && r.n_tokens > 0)
+        printf("%8s %8" PRIu64 " %12.6f %14.6f\n", "all", r.n_tokens, r.nll / (double)r.n_tokens,
+               exp(r.nll / (double)r.n_tokens));
+    for (size_t i = 0; i < r.n_scores; i++)
+        score_free(&r.scores[i]);
+    free(r.scores);
+    ordered_free(r.out);
+    logits_reader_free(in);
+    close_stdout();
+    return r.some_failed ? EXIT_SOME_FAILED : EXIT_DONE;
+}
