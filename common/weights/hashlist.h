@@ -24,7 +24,8 @@ struct hash_item {
     struct hash hash; // once computed
 };
 
-/* Every item of the weights, ordered by file; a file stands before its tensors. w must outlive the set. */
+/* Every item of weights that weights_open opened, ordered by file; a file stands before its tensors. w must outlive
+ * the set. */
 struct hash_set {
     struct hash_item *items;
     size_t n;
