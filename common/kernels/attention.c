@@ -1,8 +1,13 @@
 /* Attention over paged keys and values, with an online softmax (Milakov and Gimelshein 2018).
  *
- * A row's positions are taken page by page in order: scores of one page, their maximum, the exponentials, then the
- * weighted values; when a page brings a new maximum, what was summed so far is scaled down. Nothing of size
- * [n, n] is held, and since pages stand at absolute positions the order of every sum depends on the row alone.
+ * A query takes its positions page by page in order: the scores of one page, their maximum, the exponentials, then
+ * the values weighed by them; when a page brings a new maximum, what was summed so far is scaled down. Nothing of
+ * size [n, n] is held, and since pages stand at absolute positions, a row's sums have the same order alone and in any
+ * batch. The query heads that share a KV head, and the rows of a prompt that see all of a page, go through it together:
+ * decoding reads each key and value once, and a prompt multiplies small matrices.
+ *
+ * Keys lie transposed (kernels.h): then scores, too, are rows of a matrix weighed and added, without sums across
+ * the lanes of a vector.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -10,120 +15,238 @@
 #include "kernels/table.h"
 #include "kernels/vec.h"
 
+enum {
+    BLOCK_QUERIES = 48, // rows * query heads of a KV head that go together: a multiple of the tiles' 6 rows
+    UNPACK_QUERIES = 18 // from here on it pays to make a page f32 first
+};
+
 struct attn_job {
     const struct kv_layer *kv;
     const struct attn_row *rows;
+    size_t n_rows;
     float *out; // [n_rows, n_heads * head_dim], stride ldo
     size_t ldo;
     const float *q; // [n_rows, n_heads * head_dim], stride ldq
-    size_t ldq, group; // group: query heads of one KV head
+    size_t ldq;
+    size_t group;      // query heads of one KV head
+    size_t block_rows; // rows that go together
     float scale, softcap;
-    unsigned char *scratch; // a head's accumulator a thread
-    size_t scratch_each;
+    unsigned char *scratch;
+    size_t scratch_each; // bytes a thread
 };
 
-/* Where the keys of a head lie in a page; its values lie n_kv_heads * KV_PAGE * head_dim elements further. */
+/* A thread's state: m queries, of a run of rows, for one KV head. */
+struct queries {
+    float *q;   // [m, head_dim], scaled
+    float *acc; // [m, head_dim]: values weighed by e^(score - max)
+    float *s;   // [m, KV_PAGE]: scores, then e^(score - max)
+    float *max, *sum, *shrink; // [m]
+    float *page; // a page's keys or values as f32 [KV_PAGE * head_dim]
+};
+
+static size_t kv_size(const struct kv_layer *kv) {
+    return kv->f32 ? 4 : 2;
+}
 static unsigned char *page_keys(const struct kv_layer *kv, uint32_t page, size_t head) {
-    return kv->base + page * kv->page_stride + head * KV_PAGE * kv->head_dim * (kv->f32 ? 4u : 2u);
+    return kv->base + page * kv->page_stride + head * KV_PAGE * kv->head_dim * kv_size(kv);
 }
-static size_t values_offset(const struct kv_layer *kv) {
-    return kv->n_kv_heads * KV_PAGE * kv->head_dim * (kv->f32 ? 4u : 2u);
+static unsigned char *page_values(const struct kv_layer *kv, uint32_t page, size_t head) {
+    return page_keys(kv, page, kv->n_kv_heads + head);
 }
 
-static float kv_value(const struct kv_layer *kv, const unsigned char *p, size_t i) {
+static void put(const struct kv_layer *kv, unsigned char *to, size_t i, float f) {
     if (kv->f32)
-        return ((const float *)(const void *)p)[i];
-    return vec_f32_from_bf16(((const uint16_t *)(const void *)p)[i]);
-}
-
-static void kv_store_c(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k,
-                       size_t ldk, const float *v, size_t ldv) {
-    size_t hd = kv->head_dim, size = kv->f32 ? 4 : 2;
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t h = 0; h < kv->n_kv_heads; h++) {
-            uint32_t pos = rows[r].last;
-            unsigned char *to = page_keys(kv, rows[r].pages[pos / KV_PAGE], h) + pos % KV_PAGE * hd * size;
-            for (int is_v = 0; is_v < 2; is_v++, to += values_offset(kv)) {
-                const float *from = (is_v ? v + r * ldv : k + r * ldk) + h * hd;
-                if (kv->f32)
-                    memcpy(to, from, hd * sizeof *from);
-                else
-                    for (size_t i = 0; i < hd; i++)
-                        ((uint16_t *)(void *)to)[i] = vec_bf16_from_f32(from[i]);
-            }
-        }
-}
-
-static void attn_c(const struct attn_job *j, size_t r, size_t kv_head, void *scratch) {
-    const struct kv_layer *kv = j->kv;
-    const struct attn_row *row = &j->rows[r];
-    size_t hd = kv->head_dim;
-    float *acc = scratch, scores[KV_PAGE];
-    for (size_t h = kv_head * j->group; h < (kv_head + 1) * j->group; h++) {
-        const float *q = j->q + r * j->ldq + h * hd;
-        float max = -INFINITY, sum = 0;
-        memset(acc, 0, hd * sizeof *acc);
-        for (size_t page = row->first / KV_PAGE; page <= row->last / KV_PAGE; page++) {
-            const unsigned char *k = page_keys(kv, row->pages[page], kv_head), *v = k + values_offset(kv);
-            size_t from = row->first > page * KV_PAGE ? row->first - page * KV_PAGE : 0;
-            size_t to = row->last - page * KV_PAGE < KV_PAGE ? row->last - page * KV_PAGE + 1 : KV_PAGE;
-            float page_max = max;
-            for (size_t i = from; i < to; i++) {
-                float s = 0;
-                for (size_t d = 0; d < hd; d++)
-                    s += q[d] * kv_value(kv, k, i * hd + d);
-                s *= j->scale;
-                scores[i] = j->softcap > 0 ? j->softcap * vec_tanh(s / j->softcap) : s;
-                page_max = scores[i] > page_max ? scores[i] : page_max;
-            }
-            float shrink = max == -INFINITY ? 0 : vec_exp(max - page_max);
-            max = page_max;
-            sum *= shrink;
-            for (size_t d = 0; d < hd; d++)
-                acc[d] *= shrink;
-            for (size_t i = from; i < to; i++) {
-                float w = vec_exp(scores[i] - max);
-                sum += w;
-                for (size_t d = 0; d < hd; d++)
-                    acc[d] += w * kv_value(kv, v, i * hd + d);
-            }
-        }
-        for (size_t d = 0; d < hd; d++)
-            j->out[r * j->ldo + h * hd + d] = acc[d] / sum;
-    }
-}
-
-void attention_fill(struct kernel_table *t, enum isa isa) {
-    if (isa == ISA_C) {
-        t->attn = attn_c;
-        t->kv_store = kv_store_c;
-    }
+        ((float *)(void *)to)[i] = f;
+    else
+        ((uint16_t *)(void *)to)[i] = vec_bf16_from_f32(f);
 }
 
 void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k, size_t ldk,
               const float *v, size_t ldv) {
-    kernel.kv_store(kv, rows, n_rows, k, ldk, v, ldv);
+    size_t hd = kv->head_dim;
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t h = 0; h < kv->n_kv_heads; h++) {
+            uint32_t page = rows[r].pages[rows[r].last / KV_PAGE];
+            size_t at = rows[r].last % KV_PAGE;
+            unsigned char *keys = page_keys(kv, page, h), *values = page_values(kv, page, h);
+            for (size_t i = 0; i < hd; i++)
+                put(kv, keys, i * KV_PAGE + at, k[r * ldk + h * hd + i]);
+            for (size_t i = 0; i < hd; i++)
+                put(kv, values, at * hd + i, v[r * ldv + h * hd + i]);
+        }
+}
+
+/* One query's scores of a page, of which it sees [from, to), become e^(score - max), zero elsewhere; max and sum go
+ * on. Returns what earlier sums are to be multiplied with. */
+EVERY_ISA float soften_page(float *s, size_t from, size_t to, float softcap, float *max, float *sum) {
+    enum { LANES = 16 };
+    float most[LANES], parts[LANES] = {0}, old = *max, top = old;
+    if (softcap > 0)
+        for (size_t i = 0; i < KV_PAGE; i++)
+            s[i] = softcap * vec_tanh(s[i] / softcap);
+    if (from > 0 || to < KV_PAGE)
+        for (size_t i = 0; i < KV_PAGE; i++)
+            s[i] = i >= from && i < to ? s[i] : -INFINITY;
+    for (size_t l = 0; l < LANES; l++)
+        most[l] = s[l];
+    for (size_t i = LANES; i < KV_PAGE; i += LANES)
+        for (size_t l = 0; l < LANES; l++)
+            most[l] = s[i + l] > most[l] ? s[i + l] : most[l];
+    for (size_t l = 0; l < LANES; l++)
+        top = most[l] > top ? most[l] : top;
+    for (size_t i = 0; i < KV_PAGE; i += LANES)
+        for (size_t l = 0; l < LANES; l++) {
+            float e = vec_exp(s[i + l] - top);
+            s[i + l] = s[i + l] == -INFINITY ? 0 : e;
+            parts[l] += s[i + l];
+        }
+    for (size_t half = LANES / 2; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++)
+            parts[l] += parts[l + half];
+    float shrink = old == -INFINITY ? 0 : vec_exp(old - top);
+    *max = top;
+    *sum = *sum * shrink + parts[0];
+    return shrink;
+}
+
+#define VARIANT(isa, target)                                                                                        \
+    target static float soften_##isa(float *s, size_t from, size_t to, float softcap, float *max, float *sum) {     \
+        return soften_page(s, from, to, softcap, max, sum);                                                         \
+    }
+VARIANT(c, )
+#if defined(__x86_64__)
+VARIANT(avx2, __attribute__((target("avx2"))))
+VARIANT(avx512, __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))))
+#endif
+
+void attention_fill(struct kernel_table *t, enum isa isa) {
+    if (isa == ISA_C)
+        t->soften = soften_c;
+#if defined(__x86_64__)
+    if (isa == ISA_AVX2)
+        t->soften = soften_avx2;
+    if (isa == ISA_AVX512)
+        t->soften = soften_avx512;
+#endif
+}
+
+/* c = c * shrink + a b for a page's keys or values b [n, cols], which are made f32 first where many queries use them. */
+static void mix(const struct attn_job *j, const struct queries *u, float *c, size_t ldc, const float *shrink,
+                const float *a, size_t lda, const unsigned char *b, size_t m, size_t n, size_t cols) {
+    if (j->kv->f32) {
+        kernel.mix_f32(c, ldc, shrink, a, lda, b, cols, m, n, cols);
+    } else if (m >= UNPACK_QUERIES) {
+        kernel.matmul[W_BF16].unpack(u->page, n * cols, b, 0, 1, n * cols);
+        kernel.mix_f32(c, ldc, shrink, a, lda, u->page, cols, m, n, cols);
+    } else {
+        kernel.mix_bf16(c, ldc, shrink, a, lda, b, cols, m, n, cols);
+    }
+}
+
+/* The queries [first, first + m) of u, which all see [from, to) of this page. */
+static void attend_page(const struct attn_job *j, const struct queries *u, size_t first, size_t m, uint32_t page,
+                        size_t kv_head, size_t from, size_t to) {
+    size_t hd = j->kv->head_dim;
+    float *s = u->s + first * KV_PAGE, *acc = u->acc + first * hd;
+    const unsigned char *values = page_values(j->kv, page, kv_head);
+    for (size_t i = 0; i < KV_PAGE * hd * kv_size(j->kv); i += 64)
+        __builtin_prefetch(values + i);
+    mix(j, u, s, KV_PAGE, NULL, u->q + first * hd, hd, page_keys(j->kv, page, kv_head), m, hd, KV_PAGE);
+    for (size_t i = 0; i < m; i++)
+        u->shrink[first + i] = kernel.soften(s + i * KV_PAGE, from, to, j->softcap, &u->max[first + i],
+                                             &u->sum[first + i]);
+    mix(j, u, acc, hd, u->shrink + first, s + from, KV_PAGE, values + from * hd * kv_size(j->kv), m, to - from, hd);
+}
+
+static size_t seen_from(const struct attn_row *row, size_t page) {
+    size_t begin = page * KV_PAGE;
+    return row->first <= begin ? 0 : row->first - begin < KV_PAGE ? row->first - begin : KV_PAGE;
+}
+static size_t seen_to(const struct attn_row *row, size_t page) {
+    size_t begin = page * KV_PAGE;
+    return row->last < begin ? 0 : row->last - begin < KV_PAGE ? row->last - begin + 1 : KV_PAGE;
+}
+
+/* Rows [r, r + n) of one sequence (they name the same pages), one KV head. A page that all rows see whole is taken
+ * together; else each row takes what it sees, which gives the same bits. */
+static void attend_run(const struct attn_job *j, const struct queries *u, size_t r, size_t n, size_t kv_head) {
+    size_t hd = j->kv->head_dim, g = j->group, first_page = j->rows[r].first / KV_PAGE, last_page = 0;
+    for (size_t i = 0; i < n; i++) {
+        const struct attn_row *row = &j->rows[r + i];
+        const float *q = j->q + (r + i) * j->ldq + kv_head * g * hd;
+        for (size_t d = 0; d < g * hd; d++)
+            u->q[i * g * hd + d] = q[d] * j->scale;
+        first_page = row->first / KV_PAGE < first_page ? row->first / KV_PAGE : first_page;
+        last_page = row->last / KV_PAGE > last_page ? row->last / KV_PAGE : last_page;
+    }
+    for (size_t i = 0; i < n * g; i++) {
+        u->max[i] = -INFINITY;
+        u->sum[i] = 0;
+    }
+    memset(u->acc, 0, n * g * hd * sizeof *u->acc);
+    for (size_t page = first_page; page <= last_page; page++) {
+        size_t whole = 0;
+        for (size_t i = 0; i < n; i++)
+            whole += seen_from(&j->rows[r + i], page) == 0 && seen_to(&j->rows[r + i], page) == KV_PAGE;
+        if (whole == n) {
+            attend_page(j, u, 0, n * g, j->rows[r].pages[page], kv_head, 0, KV_PAGE);
+            continue;
+        }
+        for (size_t i = 0; i < n; i++) {
+            size_t from = seen_from(&j->rows[r + i], page), to = seen_to(&j->rows[r + i], page);
+            if (from < to)
+                attend_page(j, u, i * g, g, j->rows[r].pages[page], kv_head, from, to);
+        }
+    }
+    for (size_t i = 0; i < n * g; i++) {
+        float *out = j->out + (r + i / g) * j->ldo + (kv_head * g + i % g) * hd;
+        for (size_t d = 0; d < hd; d++)
+            out[d] = u->acc[i * hd + d] / u->sum[i];
+    }
+}
+
+static size_t padded(size_t n) { // floats, to whole cache lines
+    return (n + 15) / 16 * 16;
+}
+static size_t block_queries(size_t group) {
+    return group > BLOCK_QUERIES ? group : BLOCK_QUERIES / group * group;
+}
+static size_t scratch_floats(size_t m, size_t head_dim) {
+    return 2 * padded(m * head_dim) + m * KV_PAGE + 3 * padded(m) + KV_PAGE * head_dim;
 }
 
 static void run_items(void *arg, size_t begin, size_t end, size_t thread) {
     const struct attn_job *j = arg;
-    for (size_t i = begin; i < end; i++)
-        kernel.attn(j, i / j->kv->n_kv_heads, i % j->kv->n_kv_heads, j->scratch + thread * j->scratch_each);
-}
-
-static size_t scratch_each(size_t head_dim) {
-    return (head_dim * sizeof(float) + 63) / 64 * 64;
+    size_t m = block_queries(j->group), hd = j->kv->head_dim;
+    struct queries u;
+    u.q = (float *)(void *)(j->scratch + thread * j->scratch_each);
+    u.acc = u.q + padded(m * hd);
+    u.s = u.acc + padded(m * hd);
+    u.page = u.s + m * KV_PAGE;
+    u.max = u.page + KV_PAGE * hd;
+    u.sum = u.max + padded(m);
+    u.shrink = u.sum + padded(m);
+    for (size_t i = begin; i < end; i++) {
+        size_t r = i / j->kv->n_kv_heads * j->block_rows, n = 0;
+        size_t stop = j->n_rows - r < j->block_rows ? j->n_rows : r + j->block_rows;
+        for (; r < stop; r += n) {
+            for (n = 1; r + n < stop && j->rows[r + n].pages == j->rows[r].pages;)
+                n++;
+            attend_run(j, &u, r, n, i % j->kv->n_kv_heads);
+        }
+    }
 }
 
 void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, float *out,
                size_t ldo, const float *q, size_t ldq, size_t n_heads, float scale, float softcap, void *scratch) {
-    struct attn_job j = {kv,    rows,    out,     ldo,                        q, ldq, n_heads / kv->n_kv_heads,
-                         scale, softcap, scratch, scratch_each(kv->head_dim)};
-    pool_run(p, run_items, &j, n_rows * kv->n_kv_heads, 1);
+    size_t group = n_heads / kv->n_kv_heads, m = block_queries(group), block_rows = m / group;
+    struct attn_job j = {.kv = kv, .rows = rows, .n_rows = n_rows, .out = out, .ldo = ldo, .q = q, .ldq = ldq,
+                         .group = group, .block_rows = block_rows, .scale = scale, .softcap = softcap,
+                         .scratch = scratch, .scratch_each = scratch_floats(m, kv->head_dim) * sizeof(float)};
+    pool_run(p, run_items, &j, (n_rows + block_rows - 1) / block_rows * kv->n_kv_heads, 1);
 }
 
 size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t head_dim) {
     (void)n_rows;
-    (void)n_heads;
-    return n_threads * scratch_each(head_dim);
+    return n_threads * scratch_floats(n_heads > BLOCK_QUERIES ? n_heads : BLOCK_QUERIES, head_dim) * sizeof(float);
 }

@@ -47,7 +47,7 @@ static bool cpu_has(enum isa isa) {
 static void fill(enum isa most) {
     struct kernel_table t = {0};
     for (int i = 0; i <= (int)most; i++) {
-        matmul_fill(&t, (enum isa)i);
+        tiles_fill(&t, (enum isa)i);
         attention_fill(&t, (enum isa)i);
         row_ops_fill(&t, (enum isa)i);
     }

@@ -36,8 +36,8 @@ void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, si
             const float *bias, bool precise, void *scratch);
 size_t matmul_scratch(size_t n_rows, size_t n_in);
 
-/* The KV pages of one layer. A page holds KV_PAGE positions: k [n_kv_heads, KV_PAGE, head_dim], then v alike;
- * f32 or bf16. page_data(i) = base + i * page_stride bytes. */
+/* The KV pages of one layer. A page holds KV_PAGE positions: k [n_kv_heads, head_dim, KV_PAGE], then
+ * v [n_kv_heads, KV_PAGE, head_dim]; f32 or bf16. Page i begins at base + i * page_stride. */
 enum { KV_PAGE = 64 };
 struct kv_layer {
     unsigned char *base;

@@ -1,5 +1,5 @@
-/* The inner loops of matmul, written once for all instruction sets: matmul_isa.c includes this with each one's vector
- * type and operations defined (and this file undefines them at its end):
+/* The inner loops of matmul, written once for all instruction sets: tiles.c includes this with each one's vector type and
+ * operations defined:
  *
  *   ISA TARGET     the suffix of the names, the function attribute
  *   vec STEP       a vector of partial sums; how many k one fused multiply-add takes
@@ -15,10 +15,6 @@
  * additions everywhere. A tile may stop at some k and store its sums (acc), to go on from there.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#define GLUE_(a, b) a##_##b
-#define GLUE(a, b) GLUE_(a, b)
-#define NAME(f) GLUE(f, ISA)
-
 /* x [R, n] (stride ldx), w [O, n] (w_stride bytes) of the type: y [R, O] (stride ldy). acc [R, acc_ld, vec] holds sums
  * between the parts of k: FIRST starts from zero instead, LAST writes y instead, where output o stands at o * y_step. */
 TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, const int part, float *y,
@@ -198,23 +194,3 @@ static void NAME(matmul_fill)(struct matmul_ops *ops) {
     ops[W_F32].unpack = GLUE(unpack_W_F32, ISA);
 #endif
 }
-
-#undef ISA
-#undef TARGET
-#undef vec
-#undef STEP
-#undef x_type
-#undef zero
-#undef load
-#undef store
-#undef sums
-#undef load_x
-#undef load_w
-#undef multiply_add
-#undef ROWS
-#undef OUTS
-#undef OUTS_1
-#undef ONLY_BF16
-#undef NAME
-#undef GLUE
-#undef GLUE_

@@ -27,18 +27,17 @@ struct matmul_ops {
 };
 enum { MATMUL_FIRST = 1, MATMUL_LAST = 2 }; // parts of k
 
-/* One query head group over one KV head: see attention.c. */
-struct attn_job;
-typedef void attn_item(const struct attn_job *job, size_t row, size_t kv_head, void *scratch);
+/* c [m, cols] = c * shrink [m] + a [m, n] b [n, cols]; shrink NULL: c starts from zero. See mix_tile.h. */
+typedef void mix_fn(float *c, size_t ldc, const float *shrink, const float *a, size_t lda, const void *b, size_t ldb,
+                    size_t m, size_t n, size_t cols);
 
 struct kernel_table {
     enum isa isa;
     struct matmul_ops matmul[W_COUNT];
     struct matmul_ops matmul_rounded; // BF16 weights with x rounded to bf16; all NULL: not faster here
     void (*round_bf16)(uint16_t *y, const float *x, size_t n); // to nearest even
-    attn_item *attn;
-    void (*kv_store)(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k,
-                     size_t ldk, const float *v, size_t ldv);
+    mix_fn *mix_f32, *mix_bf16;
+    float (*soften)(float *s, size_t from, size_t to, float softcap, float *max, float *sum); // see attention.c
     void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,
                     float weight_offset, float eps);
     void (*layernorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
@@ -54,7 +53,7 @@ struct kernel_table {
 extern struct kernel_table kernel; // the one global
 
 /* Each puts its functions for exactly this instruction set into the table, and leaves what it has none for. */
-void matmul_fill(struct kernel_table *t, enum isa isa);
+void tiles_fill(struct kernel_table *t, enum isa isa);
 void attention_fill(struct kernel_table *t, enum isa isa);
 void row_ops_fill(struct kernel_table *t, enum isa isa);
 

@@ -1,4 +1,4 @@
-/* What matmul_tile.h needs of each instruction set, and why its tiles have their sizes.
+/* What matmul_tile.h and mix_tile.h need of each instruction set, and why the tiles have their sizes.
  *
  * A multiply-add needs ROWS + OUTS loads for ROWS * OUTS of itself, and as many sums in flight as its latency times
  * its rate (4 cycles, 2 a cycle: 8). The tile is as large as the registers hold.
@@ -8,6 +8,10 @@
 #include "kernels/vec.h"
 
 enum { FIRST = MATMUL_FIRST, LAST = MATMUL_LAST };
+
+#define GLUE_(a, b) a##_##b
+#define GLUE(a, b) GLUE_(a, b)
+#define NAME(f) GLUE(f, ISA)
 
 /* C: four lanes, the vector that every 64-bit CPU has at least (SSE2, NEON); GNU C's vector types, so that it is one
  * whatever the optimiser thinks. 4 x 2 sums, 2 of w, 1 of x and a product fit 16 registers. */
@@ -27,6 +31,9 @@ EVERY_ISA vec_c load_x_c(const float *p, size_t n) {
     vec_c v = {0};
     memcpy(&v, p, n * sizeof *p);
     return v;
+}
+EVERY_ISA void store_x_c(float *p, vec_c v, size_t n) {
+    memcpy(p, &v, n * sizeof *p);
 }
 EVERY_ISA vec_c load_w_c(enum wtype type, const unsigned char *p, size_t n) {
     if (type == W_F32)
@@ -55,12 +62,18 @@ EVERY_ISA void sums_c(float *y, const vec_c *v, size_t n) {
 #define store store_c
 #define sums sums_c
 #define load_x load_x_c
+#define store_x store_x_c
 #define load_w load_w_c
+#define spread(f) ((vec_c){f, f, f, f})
+#define multiply(v, w) ((v) * (w))
 #define multiply_add(acc, x, w) ((acc) + (x) * (w))
 #define ROWS 4
 #define OUTS 2
 #define OUTS_1 4
+#define MIX_COLS 2
 #include "kernels/matmul_tile.h"
+#include "kernels/mix_tile.h"
+#include "kernels/tile_end.h"
 
 #if defined(__x86_64__)
 #include "kernels/x86.h"
@@ -71,6 +84,12 @@ AVX2 EVERY_ISA __m256i first_lanes_avx2(size_t n) { // all ones in the lanes bel
 }
 AVX2 EVERY_ISA __m256 load_x_avx2(const float *p, size_t n) {
     return n == 8 ? _mm256_loadu_ps(p) : _mm256_maskload_ps(p, first_lanes_avx2(n));
+}
+AVX2 EVERY_ISA void store_x_avx2(float *p, __m256 v, size_t n) {
+    if (n == 8)
+        _mm256_storeu_ps(p, v);
+    else
+        _mm256_maskstore_ps(p, first_lanes_avx2(n), v);
 }
 AVX2 EVERY_ISA __m256 load_w_avx2(enum wtype type, const unsigned char *p, size_t n) {
     if (type == W_F32)
@@ -112,12 +131,18 @@ AVX2 EVERY_ISA void sums_avx2(float *y, const __m256 *v, size_t n) {
 #define store _mm256_storeu_ps
 #define sums sums_avx2
 #define load_x load_x_avx2
+#define store_x store_x_avx2
 #define load_w load_w_avx2
+#define spread _mm256_set1_ps
+#define multiply _mm256_mul_ps
 #define multiply_add(acc, x, w) _mm256_fmadd_ps(x, w, acc)
 #define ROWS 4
 #define OUTS 3
 #define OUTS_1 4
+#define MIX_COLS 2
 #include "kernels/matmul_tile.h"
+#include "kernels/mix_tile.h"
+#include "kernels/tile_end.h"
 
 /* AVX-512: 16 lanes, masked loads, 32 registers: 4 x 6 sums, 6 of w and 1 of x; 10 loads for 24 multiply-adds. */
 AVX512 EVERY_ISA __mmask16 first_lanes_avx512(size_t n) {
@@ -125,6 +150,9 @@ AVX512 EVERY_ISA __mmask16 first_lanes_avx512(size_t n) {
 }
 AVX512 EVERY_ISA __m512 load_x_avx512(const float *p, size_t n) {
     return n == 16 ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(first_lanes_avx512(n), p);
+}
+AVX512 EVERY_ISA void store_x_avx512(float *p, __m512 v, size_t n) {
+    _mm512_mask_storeu_ps(p, first_lanes_avx512(n), v);
 }
 AVX512 EVERY_ISA __m512 load_w_avx512(enum wtype type, const unsigned char *p, size_t n) {
     if (type == W_F32)
@@ -161,12 +189,18 @@ AVX512 EVERY_ISA void sums_avx512(float *y, const __m512 *v, size_t n) {
 #define store _mm512_storeu_ps
 #define sums sums_avx512
 #define load_x load_x_avx512
+#define store_x store_x_avx512
 #define load_w load_w_avx512
+#define spread _mm512_set1_ps
+#define multiply _mm512_mul_ps
 #define multiply_add(acc, x, w) _mm512_fmadd_ps(x, w, acc)
 #define ROWS 4
 #define OUTS 6
 #define OUTS_1 8
+#define MIX_COLS 4
 #include "kernels/matmul_tile.h"
+#include "kernels/mix_tile.h"
+#include "kernels/tile_end.h"
 
 /* AVX512-BF16: vdpbf16ps adds two products of bf16 pairs to each of 16 lanes, with x rounded to bf16. One a cycle,
  * 5 or 6 cycles latency; the tile of AVX-512 serves it as well. */
@@ -194,19 +228,26 @@ AVX512BF16 EVERY_ISA __m512 multiply_add_pairs(__m512 acc, __m512 x, __m512 w) {
 #define OUTS_1 8
 #define ONLY_BF16
 #include "kernels/matmul_tile.h"
+#include "kernels/tile_end.h"
 #endif
 
-void matmul_fill(struct kernel_table *t, enum isa isa) {
+void tiles_fill(struct kernel_table *t, enum isa isa) {
     switch (isa) {
     case ISA_C:
         matmul_fill_c(t->matmul);
+        t->mix_f32 = mix_f32_c;
+        t->mix_bf16 = mix_bf16_c;
         break;
 #if defined(__x86_64__)
     case ISA_AVX2:
         matmul_fill_avx2(t->matmul);
+        t->mix_f32 = mix_f32_avx2;
+        t->mix_bf16 = mix_bf16_avx2;
         break;
     case ISA_AVX512:
         matmul_fill_avx512(t->matmul);
+        t->mix_f32 = mix_f32_avx512;
+        t->mix_bf16 = mix_bf16_avx512;
         break;
     case ISA_AVX512BF16:
         matmul_fill_avx512bf16(&t->matmul_rounded);

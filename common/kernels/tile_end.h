@@ -1,0 +1,23 @@
+/* Forgets what tiles.c defined for one instruction set.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#undef ISA
+#undef TARGET
+#undef vec
+#undef STEP
+#undef x_type
+#undef zero
+#undef load
+#undef store
+#undef sums
+#undef load_x
+#undef store_x
+#undef load_w
+#undef spread
+#undef multiply
+#undef multiply_add
+#undef ROWS
+#undef OUTS
+#undef OUTS_1
+#undef MIX_COLS
+#undef ONLY_BF16
