@@ -6,8 +6,11 @@ because its parts follow different versions of Unicode: its regular expressions 
 standard library another, and the crates that know accents, control characters and punctuation much older ones.
 
 usage: tools/unicode-table.py >common/tokens/unicode_table.c     (needs: pip install tokenizers)
+       tools/unicode-table.py scripts >common/tokens/scripts.c
 SPDX-License-Identifier: AGPL-3.0-or-later
 """
+import sys
+
 from tokenizers import Regex, normalizers, pre_tokenizers
 
 CODES = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
@@ -38,6 +41,35 @@ def bert(**on):
     options = dict(clean_text=False, handle_chinese_chars=False, strip_accents=False, lowercase=False)
     return normalizers.BertNormalizer(**{**options, **on})
 
+
+def scripts():
+    """common/tokens/scripts.c: characters that UnicodeScripts does not part are of one script."""
+    part = pre_tokenizers.UnicodeScripts().pre_tokenize_str
+    apart = lambda a, b: len(part(chr(a) + chr(b))) == 2
+    first, ranges = [None, ord("a"), 0x4E00], []  # a character of each script; number 0 is none
+    for c in CODES:
+        last = ranges[-1][1] if ranges else 0
+        if not apart(first[1], c) and not apart(first[2], c):
+            number = 0
+        elif last and not apart(first[last], c):
+            number = last
+        else:
+            number = next((k for k in range(1, len(first)) if not apart(first[k], c)), len(first))
+            if number == len(first):
+                first.append(c)
+        if not ranges or number != last:
+            ranges.append((c, number))
+    print("/* Where each script begins. Written by tools/unicode-table.py: do not edit.\n *\n"
+          " * SPDX-License-Identifier: AGPL-3.0-or-later */\n#include \"tokens/scripts.h\"\n\n// clang-format off\n"
+          "const struct script_range scripts[] = {")
+    for i in range(0, len(ranges), 8):
+        print("    " + ",".join("{0x%X,%d}" % r for r in ranges[i:i + 8]) + ",")
+    print("};\nconst size_t scripts_n = sizeof scripts / sizeof *scripts;")
+
+
+if sys.argv[1:] == ["scripts"]:
+    scripts()
+    sys.exit()
 
 value = [0] * 0x110000
 for number, name in enumerate(CATEGORIES):

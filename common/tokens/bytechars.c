@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/bytechars.h"
 
+#include "base/utf8.h"
 #include "tokens/unicode.h"
 
 long bytechars_decode(struct str s, char *out) {
@@ -14,4 +15,19 @@ long bytechars_decode(struct str s, char *out) {
         out[n++] = (char)byte;
     }
     return (long)n;
+}
+
+void bytechars_spell(struct text *t) {
+    const char *p = t->now.p;
+    size_t n = t->now.n;
+    struct rewrite w = rewrite_begin(t);
+    for (size_t i = 0; i < n; i++) {
+        char c[4];
+        size_t len = utf8_encode(bytechar((unsigned char)p[i]), c);
+        if (uni_inside(p[i]))
+            rewrite_insert(&w, c, len);
+        else
+            rewrite_replace(&w, uni_len(p[i]), c, len);
+    }
+    rewrite_end(&w);
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/mem.h"
+#include "tokens/text.h"
 
 static inline uint32_t bytechar(unsigned char byte) {
     if (byte <= 32)
@@ -27,5 +28,8 @@ static inline int bytechar_byte(uint32_t cp) {
 /* Writes the bytes that s (valid UTF-8) spells to out, which has room for s.n; returns how many, or -1 where a
  * character of s is none of the alphabet. */
 long bytechars_decode(struct str s, char *out);
+
+/* Spells t in the alphabet. */
+void bytechars_spell(struct text *t);
 
 #endif

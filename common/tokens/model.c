@@ -7,7 +7,7 @@
 
 #include "tokens/component.h"
 
-static const struct model_kind *const kinds[] = {&model_bpe};
+static const struct model_kind *const kinds[] = {&model_bpe, &model_unigram, &model_wordlevel, &model_wordpiece};
 
 /* Files from before models were named are told apart by their members. */
 static const char *guess_type(struct json *j) {

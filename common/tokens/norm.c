@@ -8,9 +8,8 @@
 #include "tokens/component.h"
 
 static const struct norm_kind *const kinds[] = {
-    &norm_nfc,
-    &norm_replace,
-    &norm_prepend,
+    &norm_bert,    &norm_byte_level, &norm_lowercase,   &norm_nfc,     &norm_nfd,   &norm_nfkc,          &norm_nfkd,
+    &norm_nmt,     &norm_precompiled, &norm_prepend,    &norm_replace, &norm_strip, &norm_strip_accents,
 };
 
 static void add(struct norms *n, const struct norm_kind *kind, struct json *j) {
@@ -40,6 +39,8 @@ void norms_load(struct norms *n, struct json *j) {
         return;
     }
     struct str type = component_type(j);
+    if (str_eq(type, "Bert"))
+        type = str_of("BertNormalizer");
     if (str_eq(type, "Sequence")) {
         load_sequence(n, j);
         return;

@@ -9,10 +9,8 @@
 #include "tokens/unicode.h"
 
 static const struct pre_kind *const kinds[] = {
-    &pre_byte_level,
-    &pre_split,
-    &pre_metaspace,
-    &pre_digits,
+    &pre_bert,       &pre_byte_level, &pre_char_delimiter,  &pre_digits,     &pre_fixed_length,     &pre_metaspace,
+    &pre_punctuation, &pre_split,      &pre_unicode_scripts, &pre_whitespace, &pre_whitespace_split,
 };
 
 static void add(struct pres *p, const struct pre_kind *kind, struct json *j) {

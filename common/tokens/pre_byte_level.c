@@ -6,7 +6,6 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
 
-#include "base/utf8.h"
 #include "tokens/bytechars.h"
 #include "tokens/component.h"
 #include "tokens/pre.h"
@@ -53,16 +52,7 @@ static int spell(struct pre_run *run, size_t step, const struct piece *word) {
         return pre_next(run, step, word);
     struct text t = {0};
     text_set(&t, word, run->track);
-    struct rewrite w = rewrite_begin(&t);
-    for (size_t i = 0; i < word->n; i++) {
-        char c[4];
-        size_t n = utf8_encode(bytechar((unsigned char)word->p[i]), c);
-        if (uni_inside(word->p[i]))
-            rewrite_insert(&w, c, n);
-        else
-            rewrite_replace(&w, uni_len(word->p[i]), c, n);
-    }
-    rewrite_end(&w);
+    bytechars_spell(&t);
     int rc = pre_next(run, step, &t.now);
     text_free(&t);
     return rc;

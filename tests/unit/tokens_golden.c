@@ -136,8 +136,7 @@ static void all_in(const char *path) {
         SKIP(golden, path);
     for (int i = 0; i < n; i++) {
         char *dir = path_join(path, names[i]->d_name);
-        if (names[i]->d_name[0] != '.' && is_dir(dir) && !strstr(dir, "unigram") && !strstr(dir, "bert") &&
-            !strstr(dir, "t5")) {
+        if (names[i]->d_name[0] != '.' && is_dir(dir)) {
             printf("# %s\n", dir);
             folder = dir;
             RUN(golden);

@@ -1,0 +1,240 @@
+/* Unigram: of all ways to write a word in tokens, the one whose scores' sum is best (Kudo 2018), by dynamic programming.
+ *
+ * A character that is no token itself costs the lowest score less 10 and is unk; a run of those is one unk, or with
+ * byte_fallback the <0xNN> tokens of its bytes. Of equal sums the earlier beginning wins, as in the reference: sums are
+ * double, added from the left.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "tokens/component.h"
+#include "tokens/model.h"
+#include "tokens/trie.h"
+#include "tokens/unicode.h"
+
+struct unigram {
+    double *scores; // [vocab.count] by id
+    size_t n;
+    struct trie trie;
+    double unk_score;
+    uint32_t unk; // NO_ID: none
+    bool byte_fallback;
+    uint32_t byte_ids[256];
+};
+
+/* 10^n as the nearest double, n in [0, 308]. */
+static double power_of_ten(int n) {
+    char text[8];
+    snprintf(text, sizeof text, "1e%d", n);
+    return strtod(text, NULL);
+}
+
+/* A score, as the reference reads numbers (serde_json): digits into 64 bits as far as they go, then one product or
+ * quotient by a power of ten. That is not always the nearest double, and the last bit decides between equal sums. */
+static double read_score(struct json *j) {
+    json_peek(j);
+    struct str s = json_skip(j);
+    uint64_t digits = 0;
+    int64_t exponent = 0, given = 0;
+    size_t i = s.n && s.p[0] == '-';
+    bool fraction = false, full = false;
+    for (; i < s.n && (s.p[i] == '.' || (s.p[i] >= '0' && s.p[i] <= '9')); i++) {
+        if (s.p[i] == '.') {
+            fraction = true;
+            continue;
+        }
+        uint64_t digit = (uint64_t)(s.p[i] - '0');
+        full |= digits > (UINT64_MAX - digit) / 10;
+        if (!full)
+            digits = digits * 10 + digit;
+        exponent += full ? !fraction : -(int64_t)fraction;
+    }
+    if (i < s.n && (s.p[i] | 0x20) == 'e') {
+        bool minus = s.p[++i] == '-';
+        i += s.p[i] == '-' || s.p[i] == '+';
+        for (; i < s.n && given < 100000; i++)
+            given = given * 10 + (s.p[i] - '0');
+        exponent += minus ? -given : given;
+    }
+    double f = (double)digits;
+    for (; exponent < -308 && f != 0; exponent += 308)
+        f /= 1e308;
+    if (exponent > 308 && f != 0)
+        f = HUGE_VAL;
+    else if (f != 0)
+        f = exponent >= 0 ? f * power_of_ten((int)exponent) : f / power_of_ten((int)-exponent);
+    if (isinf(f) || s.n == 0 || (s.p[0] != '-' && (s.p[0] < '0' || s.p[0] > '9')))
+        json_refuse(j, "a score that is not a number in range");
+    return s.n && s.p[0] == '-' ? -f : f;
+}
+
+static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
+    size_t cap = 0;
+    double least = 0;
+    vocab_begin(&m->vocab, 1024, false);
+    json_enter_array(j);
+    while (json_item(j)) {
+        json_enter_array(j);
+        struct str piece = json_item(j) ? json_str(j) : (struct str){0};
+        double score = json_item(j) ? read_score(j) : 0;
+        if (json_item(j) || !piece.p)
+            json_refuse(j, "not a token and its score");
+        if (u->n > VOCAB_MAX_ID)
+            json_refuse(j, "more than %d tokens", VOCAB_MAX_ID + 1);
+        if (json_failed(j))
+            return;
+        if (u->n == cap) {
+            cap = cap ? cap * 2 : 1024;
+            u->scores = xreallocarray(u->scores, cap, sizeof *u->scores);
+        }
+        least = u->n == 0 || score < least ? score : least;
+        vocab_add(&m->vocab, piece, (uint32_t)u->n);
+        u->scores[u->n++] = score;
+    }
+    u->unk_score = least - 10;
+}
+
+static void load(struct model *m, struct json *j) {
+    struct unigram *u = xcalloc(1, sizeof *u);
+    struct str key;
+    bool vocab = false;
+    m->data = u;
+    m->byte_level = false;
+    u->unk = NO_ID;
+    json_enter_object(j);
+    while (json_key(j, &key))
+        if (str_eq(key, "vocab")) {
+            vocab_free(&m->vocab);
+            u->n = 0;
+            load_vocab(m, u, j);
+            vocab = true;
+        } else if (str_eq(key, "unk_id") && json_peek(j) != JSON_NULL) {
+            uint64_t id = json_u64(j);
+            u->unk = id > VOCAB_MAX_ID ? VOCAB_MAX_ID : (uint32_t)id;
+        } else if (str_eq(key, "byte_fallback")) {
+            u->byte_fallback = json_bool(j);
+        } else {
+            json_skip(j);
+        }
+    component_need(j, vocab, "Unigram", "vocab");
+    if (u->unk != NO_ID && u->unk >= u->n)
+        json_refuse(j, "an unk_id of %u in a vocabulary of %zu", (unsigned)u->unk, u->n);
+    if (json_failed(j))
+        return;
+    trie_build(&u->trie, &m->vocab);
+    for (int byte = 0; byte < 256; byte++) {
+        char name[8];
+        snprintf(name, sizeof name, "<0x%02X>", (unsigned)byte);
+        u->byte_ids[byte] = vocab_find_name(&m->vocab, str_of(name));
+    }
+}
+
+static void unload(void *data) {
+    struct unigram *u = data;
+    free(u->scores);
+    trie_free(&u->trie);
+    free(u);
+}
+
+/* The best way to write the word up to here. */
+struct node {
+    double score;
+    uint32_t id, start; // of its last token; start NO_ID: no way yet
+};
+
+struct scratch {
+    struct node *nodes; // [word.n + 1]
+    size_t cap;
+    uint32_t *ends; // the path's token ends, last first
+    size_t ends_cap;
+};
+
+static void *scratch_new(const struct model *m) {
+    (void)m;
+    return xcalloc(1, sizeof(struct scratch));
+}
+
+static void scratch_free(void *scratch) {
+    struct scratch *s = scratch;
+    free(s->nodes);
+    free(s->ends);
+    free(s);
+}
+
+static void offer(struct node *n, double score, uint32_t id, size_t start) {
+    if (n->start == NO_ID || score > n->score)
+        *n = (struct node){score, id, (uint32_t)start};
+}
+
+/* Fills nodes[1 .. word.n]. */
+static int find_path(const struct unigram *u, struct node *nodes, struct str word, struct err *e) {
+    for (size_t i = 0; i <= word.n; i++)
+        nodes[i] = (struct node){0, 0, NO_ID};
+    for (size_t start = 0, len; start < word.n; start += len) {
+        double score = nodes[start].score;
+        bool single = false;
+        uint32_t at = 0;
+        len = uni_len(word.p[start]);
+        for (size_t i = start; i < word.n && (at = trie_step(&u->trie, at, (unsigned char)word.p[i])) != NO_ID; i++) {
+            uint32_t id = u->trie.nodes[at].id;
+            if (id == NO_ID)
+                continue;
+            offer(&nodes[i + 1], u->scores[id] + score, id, start);
+            single |= i + 1 - start == len;
+        }
+        if (single)
+            continue;
+        struct node *next = &nodes[start + len];
+        if (u->unk == NO_ID && (next->start == NO_ID || u->unk_score + score > next->score))
+            return err_set(e, EXIT_DATA, "a character is not in the vocabulary, which has no unk_id");
+        offer(next, u->unk_score + score, u->unk, start);
+    }
+    return 0;
+}
+
+/* Adds one stretch of the path: a token, or a run of unknown characters. */
+static void add(const struct model *m, struct str word, size_t start, size_t end, uint32_t id, struct token_ids *out) {
+    const struct unigram *u = m->data;
+    if (id != u->unk) {
+        token_ids_add(out, id, start, end);
+        return;
+    }
+    // The run may be a token's text by chance: then it is that token.
+    uint32_t whole = vocab_find(&m->vocab, word.p + start, end - start);
+    bool bytes = whole == NO_ID && u->byte_fallback;
+    for (size_t i = start; i < end && bytes; i++)
+        bytes = u->byte_ids[(unsigned char)word.p[i]] != NO_ID;
+    if (!bytes) {
+        token_ids_add(out, whole == NO_ID ? u->unk : whole, start, end);
+        return;
+    }
+    for (size_t i = start; i < end; i++)
+        token_ids_add(out, u->byte_ids[(unsigned char)word.p[i]], start, end);
+}
+
+static int encode(const struct model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+    const struct unigram *u = m->data;
+    struct scratch *s = scratch;
+    if (word.n + 1 > s->cap) {
+        s->cap = word.n + 1 > 256 ? word.n + 1 : 256;
+        s->nodes = xreallocarray(s->nodes, s->cap, sizeof *s->nodes);
+        s->ends = xreallocarray(s->ends, s->cap, sizeof *s->ends);
+    }
+    if (find_path(u, s->nodes, word, e) != 0)
+        return -1;
+    size_t n = 0;
+    for (size_t end = word.n; end > 0; end = s->nodes[end].start)
+        s->ends[n++] = (uint32_t)end;
+    while (n > 0) {
+        const struct node *node = &s->nodes[s->ends[--n]];
+        size_t start = node->start, end = s->ends[n];
+        while (u->unk != NO_ID && node->id == u->unk && n > 0 && s->nodes[s->ends[n - 1]].id == u->unk)
+            end = s->ends[--n];
+        add(m, word, start, end, node->id, out);
+    }
+    return 0;
+}
+
+const struct model_kind model_unigram = {"Unigram", load, unload, scratch_new, scratch_free, encode};

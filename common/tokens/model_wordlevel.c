@@ -1,0 +1,41 @@
+/* WordLevel: a word is a token, or unk_token.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
+
+#include "tokens/component.h"
+#include "tokens/model.h"
+
+static void load(struct model *m, struct json *j) {
+    struct str *unk = xcalloc(1, sizeof *unk);
+    struct str key;
+    bool vocab = false;
+    m->data = unk;
+    json_enter_object(j);
+    while (json_key(j, &key))
+        if (str_eq(key, "vocab")) {
+            vocab_free(&m->vocab);
+            vocab_load(&m->vocab, j, m->byte_level);
+            vocab = true;
+        } else if (str_eq(key, "unk_token")) {
+            *unk = json_str(j);
+        } else {
+            json_skip(j);
+        }
+    component_need(j, vocab, "WordLevel", "vocab");
+    component_need(j, unk->p, "WordLevel", "unk_token");
+}
+
+static int encode(const struct model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+    const struct str *unk = m->data;
+    (void)scratch;
+    uint32_t id = vocab_find(&m->vocab, word.p, word.n);
+    if (id == NO_ID)
+        id = vocab_find_name(&m->vocab, *unk);
+    if (id == NO_ID)
+        return err_set(e, EXIT_DATA, "the unknown token \"%.*s\" is not in the vocabulary", (int)unk->n, unk->p);
+    token_ids_add(out, id, 0, word.n);
+    return 0;
+}
+
+const struct model_kind model_wordlevel = {"WordLevel", load, free, NULL, NULL, encode};

@@ -1,0 +1,13 @@
+/* ByteLevel, as a normalizer: spells the text's bytes in the byte alphabet.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "tokens/bytechars.h"
+#include "tokens/norm.h"
+
+static int apply(const void *data, struct text *t, struct err *e) {
+    (void)data, (void)e;
+    bytechars_spell(t);
+    return 0;
+}
+
+const struct norm_kind norm_byte_level = {"ByteLevel", NULL, NULL, apply};

@@ -1,0 +1,41 @@
+/* UnicodeScripts: a word ends where the script changes. Hiragana, Katakana and the long vowel mark count as Han; a space and
+ * what has no script go with what is before them, and are lost at the beginning of a text, as in the reference.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "tokens/pre.h"
+#include "tokens/scripts.h"
+#include "tokens/unicode.h"
+
+static int script_of(uint32_t cp) {
+    size_t low = 0, high = scripts_n;
+    while (high - low > 1) {
+        size_t mid = low + (high - low) / 2;
+        if (scripts[mid].start <= cp)
+            low = mid;
+        else
+            high = mid;
+    }
+    return scripts[low].script;
+}
+
+static int split(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+    int last = SCRIPT_ANY;
+    size_t from = p->n, len;
+    (void)data;
+    for (size_t i = 0; i < p->n; i += len) {
+        int script = script_of(uni_next(p->p + i, &len));
+        if (script == SCRIPT_ANY || script == last)
+            continue;
+        if (from < i) {
+            struct piece word = piece_cut(p, from, i);
+            if (pre_next(run, step, &word) != 0)
+                return -1;
+        }
+        from = i;
+        last = script;
+    }
+    struct piece word = piece_cut(p, from, p->n);
+    return pre_next(run, step, &word);
+}
+
+const struct pre_kind pre_unicode_scripts = {"UnicodeScripts", NULL, NULL, split};
