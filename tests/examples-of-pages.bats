@@ -1,0 +1,59 @@
+#!/usr/bin/env bats
+# The EXAMPLES of every page run, in the order in which they stand, on the tiny model: ".Dl" lines, and ".Bd -literal"
+# blocks (only the lines that begin with "$ ", where a block has such).
+# SPDX-License-Identifier: AGPL-3.0-or-later
+load lib/common
+
+# The commands of a page, a line each, with mdoc's escapes undone.
+commands() {
+    awk '/^\.Sh /{on = $2 == "EXAMPLES"; next}
+         !on {next}
+         /^\.Dl /{print substr($0, 5); next}
+         /^\.Bd -literal/{lit = 1; n = prompts = 0; next}
+         /^\.Ed/{for (i = 0; i < n; i++) if (!prompts || sub(/^\$ /, "", line[i])) print line[i]; lit = 0; next}
+         lit {line[n++] = $0; prompts += /^\$ /}' "$1" |
+        sed -e 's/^\$ //' -e 's/\\e/\\/g' -e "s/\\\\(aq/'/g" -e 's/\\(dq/"/g' -e 's/\\&//g' -e 's/\\-/-/g'
+}
+
+# A folder with the files that the pages name.
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    cp -r "$DATA/tiny" model
+    cp -r model copy
+    cp -r model model-f32
+    cp model/model.safetensors .
+    printf 'The capital of France is' | tee text notes.txt prompt >text.txt
+    printf 'One line.\nAnd another line.\n' | tee lines.txt >file.txt
+    export LLM_MODEL=$PWD/model
+    tok-encode text >ids
+    python3 "$ROOT/tests/lib/gguf_tiny.py" make tied SmolLM2-135M-Instruct.Q4_1.gguf
+}
+
+# A reader that has had enough (head) ends what stands before it with SIGPIPE: 141 is as good as 0.
+page() {
+    commands "$ROOT/man/$1" >commands
+    [ -s commands ]
+    {
+        echo 'set -o pipefail; exec </dev/null'
+        while IFS= read -r line; do
+            printf '%s\nrc=$?; [ $rc -eq 0 ] || [ $rc -eq 141 ] || { printf "exit %%s: %%s\\n" $rc %q; exit 1; }\n' "$line" "$line"
+        done <commands
+    } >script
+    run bash script
+    echo "$output"
+    [ "$status" -eq 0 ]
+}
+
+@test "every page of a program has examples" {
+    for p in "$ROOT"/man/*.1; do [ -n "$(commands "$p")" ] || { echo "none in $p"; false; }; done
+}
+
+@test "examples of st-inspect(1)" { page st-inspect.1; }
+@test "examples of st-convert(1)" { page st-convert.1; }
+@test "examples of tok-encode(1)" { page tok-encode.1; }
+@test "examples of tok-decode(1)" { page tok-decode.1; }
+@test "examples of llm-forward(1)" { page llm-forward.1; }
+@test "examples of llm-sample(1)" { page llm-sample.1; }
+@test "examples of llm-inspect(1)" { page llm-inspect.1; }
+@test "examples of llm-score(1)" { page llm-score.1; }
+@test "examples of llm-diff(1)" { page llm-diff.1; }
