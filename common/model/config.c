@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/io.h"
 #include "model/family.h"
+
+enum { MAX_BYTES = 4 << 20 };
 
 /* ---- layers ---- */
 
@@ -179,23 +182,6 @@ static int read_ids(struct reader *r, const struct member *m, size_t vocab_size,
     return json_failed(&j) ? err_where(r->e, "%.*s", (int)m->key.n, m->key.p) : 0;
 }
 
-/* The ids that end a text: generation_config.json's go before config.json's. */
-static int read_generation(struct spec *s, const char *dir, struct buf *warnings, struct err *e) {
-    struct reader r = {.warnings = warnings, .e = e};
-    struct object o = {0};
-    int32_t ids[SPEC_MAX_EOS];
-    size_t n = 0;
-    int rc = reader_open(&r, dir, "generation_config.json", true, &o);
-    if (rc == 0)
-        rc = read_ids(&r, member_find(&o, "eos_token_id"), s->vocab_size, ids, SPEC_MAX_EOS, &n);
-    if (rc == 0 && n > 0) {
-        memcpy(s->eos, ids, n * sizeof *ids);
-        s->n_eos = (uint32_t)n;
-    }
-    reader_close(&r, &o);
-    return rc < 0 ? -1 : 0;
-}
-
 static const struct family *read_model_type(struct reader *r, const struct object *o) {
     struct member *m = member_take(o, "model_type");
     if (!m) {
@@ -253,16 +239,54 @@ static int read_config(struct reader *r, const struct object *o, struct config *
     return 0;
 }
 
-int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err *e) {
+int spec_parse(struct spec *s, const char *path, const char *text, size_t n, struct buf *warnings,
+               struct err *e) {
     struct reader r = {.warnings = warnings, .e = e};
     struct object o = {0};
     struct config c = {0};
-    int rc = reader_open(&r, dir, "config.json", false, &o);
+    int rc = reader_open(&r, path, text, n, &o);
     if (rc == 0)
         rc = read_config(&r, &o, &c);
     reader_close(&r, &o);
     *s = c.spec;
-    return rc == 0 ? read_generation(s, dir, warnings, e) : -1;
+    return rc;
+}
+
+/* The ids that end a text: generation_config.json's go before config.json's. */
+int spec_parse_generation(struct spec *s, const char *path, const char *text, size_t n,
+                          struct buf *warnings, struct err *e) {
+    struct reader r = {.warnings = warnings, .e = e};
+    struct object o = {0};
+    int32_t ids[SPEC_MAX_EOS];
+    size_t n_ids = 0;
+    int rc = reader_open(&r, path, text, n, &o);
+    if (rc == 0)
+        rc = read_ids(&r, member_find(&o, "eos_token_id"), s->vocab_size, ids, SPEC_MAX_EOS, &n_ids);
+    if (rc == 0 && n_ids > 0) {
+        memcpy(s->eos, ids, n_ids * sizeof *ids);
+        s->n_eos = (uint32_t)n_ids;
+    }
+    reader_close(&r, &o);
+    return rc;
+}
+
+int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err *e) {
+    char *path = path_join(dir, "config.json"), *second = path_join(dir, "generation_config.json");
+    struct buf text = {0};
+    *s = (struct spec){0};
+    int rc = read_file(path, MAX_BYTES, &text, e);
+    if (rc == 0)
+        rc = spec_parse(s, path, text.p, text.n, warnings, e);
+    buf_clear(&text);
+    if (rc == 0 && is_file(second)) {
+        rc = read_file(second, MAX_BYTES, &text, e);
+        if (rc == 0)
+            rc = spec_parse_generation(s, second, text.p, text.n, warnings, e);
+    }
+    buf_free(&text);
+    free(path);
+    free(second);
+    return rc;
 }
 
 void spec_free(struct spec *s) {

@@ -6,10 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/io.h"
 #include "kernels/kernels.h"
 
-enum { MAX_BYTES = 4 << 20, MAX_KEYS = 512 };
+enum { MAX_KEYS = 512 };
 
 static int shown(size_t n) { // most bytes of a stranger's text in a message
     return (int)(n < 80 ? n : 80);
@@ -27,7 +26,7 @@ void warn_member(struct reader *r, const struct member *m, const char *inside, c
 
 struct json value_of(struct reader *r, const struct member *m) {
     struct json j;
-    json_init(&j, r->path, r->text.p, 0, r->e); // messages count lines from the file's start
+    json_init(&j, r->path, r->text, 0, r->e); // messages count lines from the file's start
     j.p = m->raw.p;
     j.end = m->raw.p + m->raw.n;
     return j;
@@ -61,14 +60,11 @@ int read_object(struct reader *r, const struct member *m, struct object *o) {
     return rc;
 }
 
-int reader_open(struct reader *r, const char *dir, const char *name, bool optional, struct object *o) {
-    r->path = path_join(dir, name);
-    if (optional && !is_file(r->path))
-        return 1;
-    if (read_file(r->path, MAX_BYTES, &r->text, r->e) != 0)
-        return -1;
+int reader_open(struct reader *r, const char *path, const char *text, size_t n, struct object *o) {
     struct json j;
-    json_init(&j, r->path, r->text.p, r->text.n, r->e);
+    r->path = path;
+    r->text = text;
+    json_init(&j, path, text, n, r->e);
     int bad = read_members(r, &j, o) != 0 || !json_end(&j);
     json_free(&j);
     return bad ? -1 : 0;
@@ -77,8 +73,6 @@ int reader_open(struct reader *r, const char *dir, const char *name, bool option
 void reader_close(struct reader *r, struct object *o) {
     free(o->members);
     arena_free(&r->mem);
-    buf_free(&r->text);
-    free(r->path);
 }
 
 struct member *member_find(const struct object *o, const char *key) {

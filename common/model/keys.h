@@ -46,15 +46,15 @@ struct object {
 };
 
 struct reader {
-    char *path;       // owned
-    struct buf text;  // the file
+    const char *path;
+    const char *text; // the file
     struct arena mem; // keys
     struct buf *warnings;
     struct err *e;
 };
 
-/* Reads the object that is the file dir/name. 1: there is no such file (only where optional). */
-int reader_open(struct reader *r, const char *dir, const char *name, bool optional, struct object *o);
+/* Reads the object that text[0..n) is; path is for messages. End with reader_close, also after -1. */
+int reader_open(struct reader *r, const char *path, const char *text, size_t n, struct object *o);
 void reader_close(struct reader *r, struct object *o);
 
 struct json value_of(struct reader *r, const struct member *m); // a parser that stands before it

@@ -12,7 +12,7 @@
 #include "model/family.h"
 #include "model/layers.h"
 
-enum { MAX_NAMED = 8, NAME_BYTES = 256 };
+enum { MAX_NAMED = 8, MAX_WRONG = 1000, NAME_BYTES = 256 };
 
 struct loader {
     struct layers *m;
@@ -186,6 +186,8 @@ static void load_experts(struct loader *l, struct layer *y, size_t i) {
     const struct names *n = l->names;
     size_t dim = s->hidden_dim, ffn = s->expert_ffn_dim;
     y->router = linear(l, n->router, i, 0, s->n_experts, dim, false);
+    if (!y->router.w.data) // then the experts need not be looked for, nor memory be taken for them
+        return;
     y->experts = arena_alloc(&l->m->mem, s->n_experts * 3 * sizeof *y->experts);
     for (size_t x = 0; x < s->n_experts; x++) {
         y->experts[3 * x] = linear(l, n->expert_gate, i, x, ffn, dim, false);
@@ -280,7 +282,7 @@ int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
     m->embed = table(&l, l.prefix, l.names->embed, s->vocab_size, s->hidden_dim);
     if (s->learned_pos)
         m->positions = table(&l, l.prefix, l.names->positions, s->max_pos, s->hidden_dim);
-    for (size_t i = 0; i < s->n_layers; i++)
+    for (size_t i = 0; i < s->n_layers && l.n_wrong < MAX_WRONG; i++)
         load_layer(&l, i);
     m->final_norm = norm(&l, true, l.names->final_norm, 0, s->hidden_dim);
     load_head(&l);

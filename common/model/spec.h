@@ -118,6 +118,12 @@ struct spec {
 int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err *e);
 void spec_free(struct spec *s);
 
+/* The same from text in memory; path is for messages. */
+int spec_parse(struct spec *s, const char *path, const char *text, size_t n, struct buf *warnings,
+               struct err *e);
+int spec_parse_generation(struct spec *s, const char *path, const char *text, size_t n,
+                          struct buf *warnings, struct err *e);
+
 /* The row of the table that s came from. */
 const struct family *spec_family(const struct spec *s);
 

@@ -1,0 +1,347 @@
+/* config.json: what is refused and how it is said, what is warned about, defaults, layers and rotations.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "../lib/check.h"
+#include "../lib/models.h"
+
+struct pair {
+    const char *key, *value; // value NULL: the key is left out
+};
+
+static const struct pair llama[] = {
+    {"model_type", "\"llama\""},       {"vocab_size", "512"},          {"hidden_size", "64"},
+    {"intermediate_size", "80"},       {"num_hidden_layers", "3"},     {"num_attention_heads", "4"},
+    {"max_position_embeddings", "99"}, {"rms_norm_eps", "1e-5"},       {"rope_theta", "10000.0"},
+    {"hidden_act", "\"silu\""},        {"torch_dtype", "\"float32\""}, {NULL, NULL},
+};
+static const struct pair gpt2[] = {
+    {"model_type", "\"gpt2\""}, {"vocab_size", "512"}, {"n_embd", "64"}, {"n_layer", "2"}, {"n_head", "4"},
+    {"n_positions", "32"},      {NULL, NULL},
+};
+
+struct outcome {
+    int rc;
+    struct spec s;
+    struct err e;
+    struct buf warnings;
+};
+
+/* Writes name into dir with text, reads the spec, and takes the path out of the messages. */
+static struct outcome read_text(const char *name, const char *text, const char *generation) {
+    struct outcome r = {0};
+    char *dir = models_temp(), *path = path_join(dir, name),
+         *second = path_join(dir, "generation_config.json");
+    FILE *f = fopen(path, "w");
+    fputs(text, f);
+    fclose(f);
+    if (generation) {
+        f = fopen(second, "w");
+        fputs(generation, f);
+        fclose(f);
+    }
+    r.rc = spec_read(&r.s, dir, &r.warnings, &r.e);
+    char *at = strstr(r.e.msg, dir);
+    if (at && at - r.e.msg > 2)
+        at[-2] = 0; // ": DIR/config.json"
+    buf_byte(&r.warnings, 0);
+    for (char *p; (p = strstr(r.warnings.p, dir));)
+        memmove(p, p + strlen(dir) + 1, strlen(p + strlen(dir) + 1) + 1);
+    free(path);
+    free(second);
+    models_remove(dir);
+    return r;
+}
+
+/* The base with n changes: keys put in, replaced or left out. */
+static struct outcome read_with(const struct pair *base, const struct pair *changes, size_t n) {
+    struct buf text = {0};
+    const char *comma = "{";
+    for (; base->key; base++) {
+        bool changed = false;
+        for (size_t i = 0; i < n; i++)
+            changed |= strcmp(base->key, changes[i].key) == 0;
+        if (changed)
+            continue;
+        buf_fmt(&text, "%s\"%s\": %s", comma, base->key, base->value);
+        comma = ",\n";
+    }
+    for (size_t i = 0; i < n; i++)
+        if (changes[i].value)
+            buf_fmt(&text, "%s\"%s\": %s", comma, changes[i].key, changes[i].value);
+    buf_str(&text, "}\n");
+    struct outcome r = read_text("config.json", text.p, NULL);
+    buf_free(&text);
+    return r;
+}
+
+static void done(struct outcome *r) {
+    spec_free(&r->s);
+    buf_free(&r->warnings);
+}
+
+static void check_refused(const struct pair *base, const char *key, const char *value,
+                          const char *message) {
+    struct pair change = {key, value};
+    struct outcome r = read_with(base, &change, 1);
+    CHECK_MSG(r.rc == -1 && r.e.code == EXIT_DATA, "%s: %s is taken", key, value ? value : "(missing)");
+    CHECK_STR(r.e.msg, message);
+    done(&r);
+}
+
+static void sizes_are_bounded(void) {
+    static const char *const bad[] = {"0",      "-1",   "1.5",  "1e3",
+                                      "\"64\"", "true", "[64]", "18446744073709551616"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char message[200];
+        snprintf(message, sizeof message, "hidden_size is %s, but must be a whole number from 1 to 1048576",
+                 bad[i]);
+        check_refused(llama, "hidden_size", bad[i], message);
+    }
+    check_refused(llama, "num_hidden_layers", "1025",
+                  "num_hidden_layers is 1025, but must be a whole number from 1 to 1024");
+    check_refused(llama, "vocab_size", "16777217",
+                  "vocab_size is 16777217, but must be a whole number from 1 to 16777216");
+    check_refused(llama, "num_attention_heads", "0",
+                  "num_attention_heads is 0, but must be a whole number from 1 to 4096");
+    check_refused(llama, "head_dim", "5000", "head_dim is 5000, but must be a whole number from 1 to 4096");
+    check_refused(gpt2, "n_positions", "999999999",
+                  "n_positions is 999999999, but must be a whole number from 1 to 268435456");
+}
+
+static void needed_keys(void) {
+    check_refused(llama, "model_type", NULL, "model_type is missing");
+    check_refused(llama, "vocab_size", NULL, "vocab_size is missing");
+    check_refused(llama, "hidden_size", "null", "hidden_size is missing");
+    check_refused(llama, "intermediate_size", NULL, "intermediate_size is missing");
+    check_refused(llama, "num_hidden_layers", NULL, "num_hidden_layers is missing");
+    check_refused(gpt2, "n_head", NULL, "n_head is missing");
+    check_refused(gpt2, "n_positions", NULL, "n_positions is missing");
+}
+
+static void shapes_must_fit(void) {
+    check_refused(llama, "num_key_value_heads", "3", "4 heads cannot share 3 KV heads evenly");
+    check_refused(llama, "num_attention_heads", "5",
+                  "hidden_size 64 is not a multiple of 5 heads, and head_dim is not given");
+    check_refused(llama, "head_dim", "7",
+                  "rotation needs an even number of dimensions, not 7 (of head_dim 7)");
+}
+
+static void features_we_lack(void) {
+    check_refused(llama, "model_type", "\"mamba\"",
+                  "model_type is \"mamba\", but that family is not supported");
+    check_refused(llama, "model_type", "7", "model_type is 7, but that family is not supported");
+    check_refused(
+        llama, "hidden_act", "\"xielu\"",
+        "hidden_act is \"xielu\", but only silu, gelu, gelu_new, gelu_pytorch_tanh and relu are supported");
+    check_refused(llama, "quantization_config", "{\"bits\": 4}",
+                  "quantization_config is {\"bits\": 4}, but only null is supported");
+    check_refused(llama, "pretraining_tp", "2", "pretraining_tp is 2, but only 1 is supported");
+    check_refused(llama, "attention_bias", "\"yes\"",
+                  "attention_bias is \"yes\", but must be true or false");
+    check_refused(llama, "partial_rotary_factor", "0.5",
+                  "partial_rotary_factor is 0.5, but only 1 is supported");
+    check_refused(llama, "final_logit_softcapping", "30",
+                  "final_logit_softcapping is 30, but only null is supported");
+    check_refused(llama, "residual_multiplier", "0.2",
+                  "residual_multiplier is 0.2, but only 1 is supported");
+    check_refused(
+        llama, "layer_types", "[\"full_attention\", \"chunked_attention\", \"full_attention\"]",
+        "layer_types[1] is chunked_attention, but only full_attention and sliding_attention are supported");
+    check_refused(llama, "layer_types", "[\"sliding_attention\", \"full_attention\", \"full_attention\"]",
+                  "layer_types[0] is sliding_attention, which is not so for model type llama");
+    check_refused(llama, "layer_types", "[\"full_attention\"]",
+                  "layer_types has 1 items, but there are 3 layers");
+    check_refused(gpt2, "scale_attn_weights", "false",
+                  "scale_attn_weights is false, but only true is supported");
+    check_refused(gpt2, "add_cross_attention", "true",
+                  "add_cross_attention is true, but only false is supported");
+}
+
+static void numbers_must_make_sense(void) {
+    check_refused(llama, "rms_norm_eps", "-1",
+                  "rms_norm_eps is -1, but must be at least 0 and less than 1");
+    check_refused(llama, "rms_norm_eps", "\"small\"", "rms_norm_eps is \"small\", but must be a number");
+    check_refused(llama, "rope_theta", "0",
+                  "rope_theta is 0, but must be positive, and not absurdly small or large");
+    check_refused(llama, "rope_theta", "1e400",
+                  "rope_theta is 1e400, but must be positive, and not absurdly small or large");
+    check_refused(llama, "rope_theta", "1", "rope_theta is 1, but must be more than 1");
+}
+
+static void rotations(void) {
+    check_refused(
+        llama, "rope_scaling", "{\"rope_type\": \"ntk\", \"factor\": 2.0}",
+        "rope_type is \"ntk\", but only default, linear, dynamic, llama3, yarn and longrope are supported");
+    check_refused(llama, "rope_scaling", "7", "rope_scaling is 7, but must be an object or null");
+    check_refused(llama, "rope_scaling", "{\"type\": \"linear\"}", "rope_scaling has no factor");
+    check_refused(llama, "rope_scaling", "{\"type\": \"linear\", \"factor\": -2}",
+                  "factor is -2, but must be positive, and not absurdly small or large");
+    check_refused(llama, "rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 8}",
+                  "low_freq_factor 0 and high_freq_factor 0 are missing or out of order");
+    check_refused(llama, "rope_scaling",
+                  "{\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 1, 1]}",
+                  "short_factor and long_factor have 2 and 3 values, but 8 are needed");
+    check_refused(
+        llama, "rope_parameters", "{\"full_attention\": {}, \"sliding_attention\": {}}",
+        "rope_parameters is {\"full_attention\": {}, \"sliding_attention\": {}}, but one rotation for each "
+        "type of layer is not supported for this model type");
+}
+
+static void bad_json(void) {
+    struct outcome r = read_text("config.json", "{\"model_type\": \"llama\", \"a\": NaN}", NULL);
+    CHECK_INT(r.rc, -1);
+    CHECK_INT(r.e.code, EXIT_DATA);
+    done(&r);
+    r = read_text("config.json", "{\"a\": 1, \"b\": 2, \"a\": 3}", NULL);
+    CHECK_STR(r.e.msg, "a stands twice");
+    done(&r);
+    r = read_text("config.json", "[1]", NULL);
+    CHECK_INT(r.e.code, EXIT_DATA);
+    done(&r);
+    r = read_text("config.json", "", NULL);
+    CHECK_INT(r.e.code, EXIT_DATA);
+    done(&r);
+    r = read_text("other.json", "{}", NULL);
+    CHECK_INT(r.e.code, EXIT_NO_INPUT);
+    done(&r);
+}
+
+/* Keys that nobody knows, keys of other families, and keys inside rope_scaling are warned about by name. */
+static void warnings(void) {
+    static const struct pair changes[] = {
+        {"frobnicate", "1"},
+        {"sliding_window", "4096"},
+        {"use_qkv_bias", "false"},
+        {"moe_intermediate_size", "null"},
+        {"use_cache", "true"},
+        {"rope_scaling", "{\"rope_type\": \"linear\", \"factor\": 2.0, \"wobble\": 3}"},
+    };
+    struct outcome r = read_with(llama, changes, sizeof changes / sizeof *changes);
+    CHECK_INT(r.rc, 0);
+    CHECK_STR(r.warnings.p, "rope_scaling.wobble is not known and is ignored: config.json\n"
+                            "sliding_window is not a key of this model type and is ignored: config.json\n"
+                            "frobnicate is not known and is ignored: config.json\n");
+    done(&r);
+    r = read_with(llama, NULL, 0);
+    CHECK_STR(r.warnings.p, "");
+    done(&r);
+}
+
+static void defaults(void) {
+    struct outcome r = read_with(llama, NULL, 0);
+    CHECK_INT(r.rc, 0);
+    CHECK_INT(r.s.n_kv_heads, 4);
+    CHECK_INT(r.s.head_dim, 16);
+    CHECK(!r.s.tied && r.s.bos == -1 && r.s.n_eos == 0 && r.s.max_pos == 99);
+    CHECK_INT(r.s.ropes[0].rotary_dim, 16);
+    done(&r);
+    struct pair mistral[] = {{"model_type", "\"mistral\""}, {"num_key_value_heads", "null"}};
+    r = read_with(llama, mistral, 2);
+    CHECK_INT(r.s.n_kv_heads, 4); // null is "as many as heads", and missing would be 8
+    CHECK_INT(r.s.layers[2].window, 4096);
+    done(&r);
+    struct pair none[] = {
+        {"model_type", "\"mistral\""}, {"num_key_value_heads", "2"}, {"sliding_window", "null"}};
+    r = read_with(llama, none, 3);
+    CHECK_INT(r.s.layers[0].window, 0);
+    done(&r);
+    struct pair theta[] = {{"rope_theta", "5e5"}, {"rope_parameters", "{\"rope_theta\": 7e4}"}};
+    r = read_with(llama, theta, 2);
+    CHECK(r.s.ropes[0].theta > 69999 && r.s.ropes[0].theta < 70001);
+    done(&r);
+}
+
+/* Which layers have a window: S or F for each. */
+static void check_layers(const struct pair *changes, size_t n, const char *expected) {
+    struct outcome r = read_with(llama, changes, n);
+    char got[100] = "";
+    for (size_t i = 0; i < r.s.n_layers && i < 99 && r.rc == 0; i++)
+        got[i] = r.s.layers[i].window > 0 ? 'S' : 'F';
+    CHECK_MSG(strcmp(got, expected) == 0, "%s instead of %s: %s", got, expected, r.e.msg);
+    done(&r);
+}
+
+static void windows(void) {
+    struct pair gemma2[] = {{"model_type", "\"gemma2\""}, {"num_hidden_layers", "5"}};
+    check_layers(gemma2, 2, "SFSFS");
+    struct pair gemma3[] = {{"model_type", "\"gemma3_text\""}, {"num_hidden_layers", "8"}};
+    check_layers(gemma3, 2, "SSSSSFSS");
+    struct pair pattern[] = {
+        {"model_type", "\"gemma3_text\""}, {"num_hidden_layers", "5"}, {"sliding_window_pattern", "2"}};
+    check_layers(pattern, 3, "SFSFS");
+    struct pair types[] = {
+        {"model_type", "\"gemma2\""},
+        {"layer_types", "[\"full_attention\", \"sliding_attention\", \"full_attention\"]"}};
+    check_layers(types, 2, "FSF");
+    struct pair qwen[] = {{"model_type", "\"qwen2\""}, {"num_key_value_heads", "2"},
+                          {"num_hidden_layers", "4"},  {"use_sliding_window", "true"},
+                          {"max_window_layers", "3"},  {"sliding_window", "8"}};
+    check_layers(qwen, 6, "FFFS");
+    qwen[3].value = "false";
+    check_layers(qwen, 6, "FFFF");
+    struct pair phi3[] = {{"model_type", "\"phi3\""}, {"sliding_window", "2047"}};
+    check_layers(phi3, 2, "SSS");
+}
+
+static void ends_of_text(void) {
+    struct pair several[] = {{"eos_token_id", "[3, 5]"}, {"bos_token_id", "1"}};
+    struct outcome r = read_with(llama, several, 2);
+    CHECK(r.s.n_eos == 2 && r.s.eos[0] == 3 && r.s.eos[1] == 5 && r.s.bos == 1);
+    done(&r);
+    struct pair outside[] = {{"eos_token_id", "[3, 512, -1]"}};
+    r = read_with(llama, outside, 1);
+    CHECK(r.rc == 0 && r.s.n_eos == 1 && r.s.eos[0] == 3);
+    CHECK_STR(r.warnings.p, "eos_token_id is outside the vocabulary: config.json\n"
+                            "eos_token_id is outside the vocabulary: config.json\n");
+    done(&r);
+    static const char text[] =
+        "{\"model_type\": \"gpt2\", \"vocab_size\": 50, \"n_embd\": 8, \"n_layer\": 1, \"n_head\": 2, "
+        "\"n_positions\": 8, \"eos_token_id\": 1}";
+    r = read_text("config.json", text, "{\"eos_token_id\": [7, 9]}");
+    CHECK(r.rc == 0 && r.s.n_eos == 2 && r.s.eos[0] == 7 && r.s.eos[1] == 9);
+    done(&r);
+    r = read_text("config.json", text, "{\"eos_token_id\": \"</s>\"}");
+    CHECK_INT(r.rc, -1);
+    done(&r);
+    check_refused(llama, "eos_token_id", "[1,2,3,4,5,6,7,8,9]", "more than 8 ids");
+}
+
+/* The tensors that a spec asks for, and those that are there. */
+static void tensors(void) {
+    struct model_options o = {.max_sequences = 1, .max_rows = 1};
+    struct err e = {0};
+    struct model *m;
+    char *dir = models_with_config(MODELS_DIR "/llama", NULL), *path = path_join(dir, "config.json");
+    FILE *f = fopen(path, "w");
+    fputs("{\"model_type\": \"llama\", \"vocab_size\": 288, \"hidden_size\": 64, \"intermediate_size\": 81,"
+          "\"num_hidden_layers\": 3, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
+          "\"max_position_embeddings\": 256}",
+          f);
+    fclose(f);
+    CHECK_INT(model_open(&m, dir, &o, &e), -1);
+    CHECK_INT(e.code, EXIT_DATA);
+    CHECK(strstr(e.msg, "model.layers.0.mlp.gate_proj.weight is [80, 64], not [81, 64]"));
+    CHECK(strstr(e.msg, "model.layers.1.mlp.down_proj.weight is [64, 80], not [64, 81]"));
+    CHECK(strstr(e.msg, "model.layers.2.input_layernorm.weight is missing ([64] expected)"));
+    CHECK(strstr(e.msg, "; and 7 more"));
+    free(path);
+    models_remove(dir);
+}
+
+int main(int argc, char **argv) {
+    (void)argc;
+    program_init(argv[0]);
+    RUN(sizes_are_bounded);
+    RUN(needed_keys);
+    RUN(shapes_must_fit);
+    RUN(features_we_lack);
+    RUN(numbers_must_make_sense);
+    RUN(rotations);
+    RUN(bad_json);
+    RUN(warnings);
+    RUN(defaults);
+    RUN(windows);
+    RUN(ends_of_text);
+    RUN(tensors);
+    return check_done();
+}
