@@ -119,3 +119,11 @@ print(rows, columns, *["%g" % x for x in data[::columns]])' "$1"
     fails 65 "no hidden states" llm-inspect --hidden --npy x.npy rec
     fails 74 "No space left" bash -c "llm-inspect rec >/dev/full"
 }
+
+@test "-m wants the stream's tokenizer; LLM_MODEL's is taken where it fits" {
+    toy --no-return <ids >rec
+    fails 66 "no such model" llm-inspect -m nowhere rec
+    fails 65 "the stream is of tokenizer 5f0c9a31e2b7d804, not " llm-inspect -m "$DATA/tiny" rec
+    LLM_MODEL=$DATA/tiny llm-inspect rec | cmp - <(llm-inspect rec)
+    LLM_MODEL=nowhere llm-inspect rec | cmp - <(llm-inspect rec)
+}

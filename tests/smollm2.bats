@@ -79,3 +79,23 @@ cases() { seq 0 $(($(jq length "$DATA/smollm2/cases.json") - 1)); }
     text=$(echo 'The capital of France is' | tok-encode | llm-forward | llm-sample -n 5 | tok-decode)
     [[ $text == *Paris* ]]
 }
+
+@test "llm-score gives the reference's mean negative log-likelihood and perplexity" {
+    need llm-score
+    for i in $(cases); do
+        [ "$(jq ".[$i].nll" "$DATA/smollm2/cases.json")" != null ] || continue
+        case_of "$i" ids | llm-forward -m "$F32" --precise -a | llm-score -j >score
+        jq -n -e --argjson want "$(jq ".[$i]" "$DATA/smollm2/cases.json")" --slurpfile got score \
+            '($want.nll - $got[0].nll | fabs) < 1e-3 and ($want.ppl / $got[0].ppl - 1 | fabs) < 1e-3' >/dev/null
+        echo "$i" >>scored
+    done
+    [ -s scored ]
+}
+
+@test "llm-inspect shows tokens as text" {
+    need llm-inspect
+    echo 504 3575 282 4649 314 | llm-forward -m "$BF16" | llm-inspect -m "$BF16" -k 1 >out
+    [[ $(sed -n 1p out) == 'sequence 0, position 4, after 314 " is": '* ]]
+    [[ $(sed -n 2p out) == *'7042 '*' " Paris"' ]]
+    echo 504 3575 282 4649 314 | llm-forward -m "$BF16" | LLM_MODEL=$BF16 llm-inspect -j -k 1 | jq -e '.top[0].text == " Paris"' >/dev/null
+}

@@ -16,7 +16,9 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "base/opt.h"
+#include "base/utf8.h"
 #include "sample/rank.h"
+#include "tokens/tokenizer.h"
 #include "wire/logits.h"
 #include "wire/npy.h"
 #include "wire/ordered.h"
@@ -27,6 +29,7 @@ static const char help[] =
     "usage: llm-inspect [options] [FILE] < logits(5)\n"
     "Shows what a model says at each step: the most probable tokens, their probabilities, the entropy.\n"
     "\n"
+    "  -m, --model DIR  show tokens as text, from this model's tokenizer.json (default: $LLM_MODEL)\n"
     "  -k, --top-k N    so many tokens of each step (default: 5)\n"
     "  -j, --json       a JSON object a step\n"
     "      --npy FILE   write all rows as float32 [rows, vocabulary] and print nothing\n"
@@ -40,7 +43,9 @@ enum { OPT_NPY = OPT_LONG_ONLY, OPT_HIDDEN };
 struct run {
     size_t k;
     bool json, hidden;
-    const char *npy_path;
+    const char *model, *npy_path;
+    struct tokenizer *tokenizer; // NULL: ids only
+    struct decoder *decoder;
     struct logits_header header;
     struct npy *npy;
     struct ordered *out;
@@ -49,6 +54,21 @@ struct run {
     struct roll roll;
     bool some_failed;
 };
+
+/* The text of one token by itself, as a JSON string behind `before`; nothing where there is no tokenizer.
+ */
+static void add_text(struct run *r, const char *before, uint32_t id) {
+    if (!r->tokenizer)
+        return;
+    struct buf bytes = {0}, text = {0};
+    decoder_id(r->decoder, id, &bytes);
+    decoder_end(r->decoder, &bytes);
+    utf8_repair(&text, bytes.p, bytes.n); // a token can be a part of a character
+    buf_str(&r->text, before);
+    json_write_str(&r->text, buf_view(&text));
+    buf_free(&bytes);
+    buf_free(&text);
+}
 
 /* JSON has no word for what is no number. */
 static void json_number(struct buf *b, double v) {
@@ -74,6 +94,7 @@ static void json_row(struct run *r, const struct roll_seq *s, uint32_t pos, cons
         json_number(b, exp(logit - d->log_sum));
         buf_str(b, ",\"logit\":");
         json_number(b, logit);
+        add_text(r, ",\"text\":", r->top[i]);
         buf_byte(b, '}');
     }
     buf_str(b, "]}\n");
@@ -84,12 +105,16 @@ static void table_row(struct run *r, const struct roll_seq *s, uint32_t pos, con
     struct buf *b = &r->text;
     uint32_t after;
     buf_fmt(b, "sequence %" PRIu32 ", position %" PRIu32, s->number, pos);
-    if (roll_id(s, pos, &after))
+    if (roll_id(s, pos, &after)) {
         buf_fmt(b, ", after %" PRIu32, after);
+        add_text(r, " ", after);
+    }
     buf_fmt(b, ": entropy %.3f nats\n", d->entropy);
     for (size_t i = 0; i < k; i++) {
         double logit = (double)row[r->top[i]];
-        buf_fmt(b, "%10" PRIu32 "  %8.5f  %9.4f\n", r->top[i], exp(logit - d->log_sum), logit);
+        buf_fmt(b, "%10" PRIu32 "  %8.5f  %9.4f", r->top[i], exp(logit - d->log_sum), logit);
+        add_text(r, "  ", r->top[i]);
+        buf_byte(b, '\n');
     }
 }
 
@@ -163,14 +188,22 @@ static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
 
 static void parse_options(struct run *r, int argc, char **argv) {
     static const struct option options[] = {
-        {"top-k", required_argument, NULL, 'k'},   {"json", no_argument, NULL, 'j'},
-        {"npy", required_argument, NULL, OPT_NPY}, {"hidden", no_argument, NULL, OPT_HIDDEN},
-        {"quiet", no_argument, NULL, 'q'},         {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},       {NULL, 0, NULL, 0},
+        {"model", required_argument, NULL, 'm'},
+        {"top-k", required_argument, NULL, 'k'},
+        {"json", no_argument, NULL, 'j'},
+        {"npy", required_argument, NULL, OPT_NPY},
+        {"hidden", no_argument, NULL, OPT_HIDDEN},
+        {"quiet", no_argument, NULL, 'q'},
+        {"help", no_argument, NULL, 'h'},
+        {"version", no_argument, NULL, 'V'},
+        {NULL, 0, NULL, 0},
     };
     r->k = 5;
-    for (int c; (c = getopt_long(argc, argv, "k:jqhV", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "m:k:jqhV", options, NULL)) != -1;) {
         switch (c) {
+        case 'm':
+            r->model = optarg;
+            break;
         case 'k':
             r->k = opt_u64("-k", optarg, 0, LOGITS_MAX_VOCAB);
             break;
@@ -200,8 +233,32 @@ static void parse_options(struct run *r, int argc, char **argv) {
         die_usage("--hidden says what --npy FILE writes");
 }
 
+/* A tokenizer that was asked for must be there and be the stream's; that of $LLM_MODEL is taken if it fits.
+ */
+static void open_tokenizer(struct run *r) {
+    struct err e = {0};
+    const char *env = getenv("LLM_MODEL");
+    if (!r->model && !(env && *env))
+        return;
+    char *dir = model_dir(r->model, &e);
+    r->tokenizer = dir ? tokenizer_open(dir, &e) : NULL;
+    free(dir);
+    if (r->tokenizer && r->header.tokenizer && r->header.tokenizer != tokenizer_fingerprint(r->tokenizer)) {
+        err_set(&e, EXIT_DATA, "the stream is of tokenizer %016" PRIx64 ", not %016" PRIx64,
+                r->header.tokenizer, tokenizer_fingerprint(r->tokenizer));
+        tokenizer_free(r->tokenizer);
+        r->tokenizer = NULL;
+    }
+    if (!r->tokenizer && r->model)
+        die_err(&e);
+    if (r->tokenizer)
+        r->decoder = decoder_new(r->tokenizer, true);
+}
+
 static void run_free(struct run *r) {
     roll_free(&r->roll);
+    decoder_free(r->decoder);
+    tokenizer_free(r->tokenizer);
     free(r->top);
     buf_free(&r->text);
     ordered_free(r->out);
@@ -221,6 +278,8 @@ int main(int argc, char **argv) {
     size_t columns = r.hidden ? r.header.hidden_dim : r.header.vocab_size;
     if (columns == 0)
         die(EXIT_DATA, "the stream has no hidden states (llm-forward --hidden makes them): %s", name);
+    if (!r.npy_path)
+        open_tokenizer(&r);
     if (r.npy_path && !(r.npy = npy_open(r.npy_path, columns, &e)))
         die_err(&e);
     r.k = r.k < r.header.vocab_size ? r.k : r.header.vocab_size;

@@ -1,0 +1,68 @@
+/* Fuzz entry of wire/tokens: what is accepted is written again and must be read as the same.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "wire/tokens.h"
+
+#include <stdlib.h>
+
+#include "../lib/fuzzfd.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* Reads all and writes it to out in the one form that we write. -1 where it is refused. */
+static int rewrite(const uint8_t *data, size_t size, struct buf *out) {
+    struct tokens_reader *r = tokens_reader_new(fuzz_fd(data, size), "fuzz");
+    struct tokens_event ev;
+    struct err e = {0};
+    char *bytes = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&bytes, &n);
+    bool first = true, header = true;
+    int rc;
+    while ((rc = tokens_next(r, &ev, &e)) == 0 && ev.type != TOKENS_EOF) {
+        if (header)
+            tokens_write_header(f, tokens_header(r));
+        header = false;
+        if (ev.type == TOKENS_ID)
+            tokens_write_id(f, ev.id, first);
+        else if (ev.type == TOKENS_END)
+            tokens_write_end(f);
+        else if (ev.type == TOKENS_ATTRS)
+            tokens_write_attrs(f, ev.text);
+        else if (ev.type == TOKENS_RESULT)
+            tokens_write_result(f, ev.text);
+        else
+            tokens_write_failed(f, ev.text);
+        first = ev.type != TOKENS_ID;
+        tokens_pending(r);
+    }
+    if (rc != 0 && (e.code != EXIT_DATA || !e.msg[0]))
+        abort();
+    fclose(f);
+    buf_add(out, bytes, n);
+    free(bytes);
+    tokens_reader_free(r);
+    return rc;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct buf once = {0}, twice = {0}, value = {0}, attrs = {0};
+    if (rewrite(data, size, &once) == 0) {
+        if (rewrite((const uint8_t *)once.p, once.n, &twice) != 0)
+            abort();
+        if (once.n != twice.n || memcmp(once.p, twice.p, once.n) != 0)
+            abort();
+    }
+    /* Any value goes through an attribute unchanged. */
+    struct str s = {(const char *)data, size};
+    attrs_set(&attrs, "key", s);
+    if (!attrs_get(buf_view(&attrs), "key", &value) || value.n != size ||
+        (size && memcmp(value.p, data, size) != 0))
+        abort();
+    attrs_get(s, "a", &value);
+    buf_free(&once);
+    buf_free(&twice);
+    buf_free(&value);
+    buf_free(&attrs);
+    return 0;
+}
