@@ -240,6 +240,37 @@ PY
     fails 66 "none" st-inspect --check none "$M/llama"
 }
 
+@test "--spec: the meaning of config.json, memory, and the use of every tensor" {
+    run st-inspect --spec -c 1000 "$M/gemma3"
+    [ "$status" -eq 0 ]
+    [[ $output == *"model_type       gemma3_text"* ]]
+    [[ $output == *"window           12 in 3 of 4 layers"* ]]
+    # 16 pages of 64 tokens for the layer that sees all, 3 for each of the others; 2 x 2 heads x 16 x bf16
+    [[ $output == *" $(((16 + 3 * 3) * 64 * 2 * 2 * 16 * 2)) bytes a sequence of 1000 tokens"* ]]
+    [ "$(grep -c '^used ' <<<"$output")" -eq 54 ]
+    run st-inspect --spec "$M/gpt2"
+    [ "$status" -eq 0 ]
+    [ "$(grep -c '^no weight  BF16  h\..\.attn\.bias ' <<<"$output")" -eq 2 ]
+}
+
+@test "--spec: tensors that are missing, left over or of the wrong shape are named, and status is 1" {
+    mkdir model
+    ln -s "$M/llama/model.safetensors" model/
+    sed -e 's/"num_hidden_layers": 2/"num_hidden_layers": 1/' -e 's/"intermediate_size": 80/"intermediate_size": 81/' \
+        -e 's/"attention_bias": false/"attention_bias": true/' -e '1a "frobnicate": 1,' "$M/llama/config.json" >model/config.json
+    run st-inspect --spec model
+    [ "$status" -eq 1 ]
+    [[ $output == *"wrong      model.layers.0.mlp.down_proj.weight is [64, 80], not [64, 81]"* ]]
+    [[ $output == *"wrong      model.layers.0.self_attn.o_proj.bias is missing ([64] expected)"* ]]
+    [[ $output == *"left over  BF16  model.layers.1.mlp.down_proj.weight [64, 80]"* ]]
+    [ "$(grep -c '^left over' <<<"$output")" -eq 9 ]
+    [ "$(grep -c '^wrong' <<<"$output")" -eq 7 ]
+    [[ $output == *"frobnicate is not known and is ignored: model/config.json"* ]]
+    sed 's/"llama"/"mamba"/' "$M/llama/config.json" >model/config.json
+    fails 65 'model_type is "mamba", but that family is not supported: model/config.json' st-inspect --spec model
+    fails 2 "--spec has no JSON form" st-inspect -j --spec model
+}
+
 @test "usage errors, missing inputs, a full disk, a closed pipe" {
     fails 2 "no model" st-inspect
     fails 2 "more than one PATH" st-inspect a b

@@ -14,6 +14,8 @@
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/ordered.h"
+#include "model/describe.h"
+#include "model/spec.h"
 #include "weights/hashlist.h"
 #include "weights/listing.h"
 #include "weights/safetensors.h"
@@ -21,7 +23,7 @@
 #include "weights/values.h"
 
 static const char help[] =
-    "usage: st-inspect [-jv] [-t N] [--stats | --hash | --check FILE | --values NAME[:SLICE]] [-m DIR | PATH]\n"
+    "usage: st-inspect [-jv] [-t N] [--stats | --hash | --check FILE | --values NAME[:SLICE] | --spec] [-m DIR | PATH]\n"
     "\n"
     "Shows the tensors of a .safetensors file, a sharded model's index, or a model folder.\n"
     "\n"
@@ -32,19 +34,21 @@ static const char help[] =
     "      --check FILE       compare with such a list; name what differs, is missing or is new\n"
     "      --values NAME[:SLICE]\n"
     "                         print a tensor, or a slice of it such as 0,:,3:5\n"
+    "      --spec             what llm-forward would make of the model: config.json, memory, use of each tensor\n"
+    "  -c, --context N        with --spec: tokens of a sequence, for its memory; default the model's limit\n"
     "  -t, --threads N        threads for --hash, --check and --stats; default one a CPU\n"
     "  -v, --verbose          with --check: what is the same too\n"
     "  -q, --quiet            no warnings\n"
     "  -h, --help             this text\n"
     "  -V, --version          the version\n";
 
-enum mode { LIST, HASH, CHECK, VALUES };
+enum mode { LIST, HASH, CHECK, VALUES, SPEC };
 
 struct options {
     enum mode mode;
     const char *arg; // of --check or --values
     bool json, stats, verbose;
-    size_t n_threads;
+    size_t n_threads, context;
 };
 
 /* ---- All tensors ---- */
@@ -157,26 +161,39 @@ static void print_values(const struct weights *w, const char *path, const struct
 
 /* ---- The command line ---- */
 
+/* ---- The model ---- */
+
+static int describe(const struct weights *w, const char *path, const struct options *o) {
+    struct err e = {0};
+    int rc = model_describe(stdout, path, w, o->context, &e);
+    if (rc < 0)
+        die_err(&e);
+    return rc == 0 ? EXIT_DONE : EXIT_SOME_FAILED;
+}
+
+/* ---- Options ---- */
+
 static void set_mode(struct options *o, enum mode mode, const char *arg) {
     if (o->mode != LIST)
-        die_usage("only one of --hash, --check and --values can be asked for");
+        die_usage("only one of --hash, --check, --values and --spec can be asked for");
     o->mode = mode;
     o->arg = arg;
 }
 
 /* Returns the model named by -m, or NULL. */
 static const char *parse_options(int argc, char **argv, struct options *o) {
-    enum { OPT_STATS = OPT_LONG_ONLY, OPT_HASH, OPT_CHECK, OPT_VALUES };
+    enum { OPT_STATS = OPT_LONG_ONLY, OPT_HASH, OPT_CHECK, OPT_VALUES, OPT_SPEC };
     static const struct option longs[] = {
         {"model", required_argument, NULL, 'm'},      {"json", no_argument, NULL, 'j'},
         {"stats", no_argument, NULL, OPT_STATS},      {"hash", no_argument, NULL, OPT_HASH},
         {"check", required_argument, NULL, OPT_CHECK}, {"values", required_argument, NULL, OPT_VALUES},
         {"threads", required_argument, NULL, 't'},    {"verbose", no_argument, NULL, 'v'},
         {"quiet", no_argument, NULL, 'q'},            {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},          {0}};
+        {"version", no_argument, NULL, 'V'},          {"spec", no_argument, NULL, OPT_SPEC},
+        {"context", required_argument, NULL, 'c'},    {0}};
     const char *model = NULL;
     *o = (struct options){.n_threads = cpus_online()};
-    for (int c; (c = getopt_long(argc, argv, "m:jt:vqhV", longs, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "m:jt:c:vqhV", longs, NULL)) != -1;)
         switch (c) {
         case 'm':
             model = optarg;
@@ -195,6 +212,12 @@ static const char *parse_options(int argc, char **argv, struct options *o) {
             break;
         case OPT_VALUES:
             set_mode(o, VALUES, optarg);
+            break;
+        case OPT_SPEC:
+            set_mode(o, SPEC, NULL);
+            break;
+        case 'c':
+            o->context = (size_t)opt_u64("-c", optarg, 1, SPEC_MAX_CONTEXT);
             break;
         case 't':
             o->n_threads = (size_t)opt_u64("-t", optarg, 1, 1024);
@@ -238,8 +261,8 @@ int main(int argc, char **argv) {
     const char *model = parse_options(argc, argv, &o);
     if (o.stats && o.mode != LIST)
         die_usage("--stats goes with the list of all tensors only");
-    if (o.json && o.mode == CHECK)
-        die_usage("--check has no JSON form");
+    if (o.json && (o.mode == CHECK || o.mode == SPEC))
+        die_usage("%s has no JSON form", o.mode == CHECK ? "--check" : "--spec");
     char *path = choose_path(model, argv + optind, argc - optind);
     if (weights_open(&w, path, &e) != 0)
         die_err(&e);
@@ -250,6 +273,8 @@ int main(int argc, char **argv) {
         print_hashes(&w, &o);
     else if (o.mode == CHECK)
         rc = check(&w, &o);
+    else if (o.mode == SPEC)
+        rc = describe(&w, path, &o);
     else
         print_values(&w, path, &o);
     weights_close(&w);

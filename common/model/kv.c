@@ -84,6 +84,15 @@ struct kv_layer kv_layer(const struct kv *kv, size_t layer) {
                              .f32 = kv->f32};
 }
 
+uint64_t kv_sequence_bytes(const struct spec *s, bool f32, size_t len) {
+    uint64_t pages = 0;
+    for (size_t l = 0; l < s->n_layers; l++) {
+        size_t window = s->layers[l].window, n = pages_for(len);
+        pages += window > 0 && pages_for(window) + 2 < n ? pages_for(window) + 2 : n;
+    }
+    return pages * kv_page_bytes(s->n_kv_heads, s->head_dim, f32);
+}
+
 size_t kv_bytes(const struct kv *kv) {
     size_t sum = 0;
     for (size_t i = 0; i < kv->n_groups; i++)

@@ -48,8 +48,9 @@ struct kv_seq {                                      // all zero: empty
 int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_t max_sequences,
             size_t max_rows, struct err *e);
 void kv_free(struct kv *kv);
-struct kv_layer kv_layer(const struct kv *kv, size_t layer); // for the kernels
-size_t kv_bytes(const struct kv *kv);                        // memory taken so far
+struct kv_layer kv_layer(const struct kv *kv, size_t layer);            // for the kernels
+uint64_t kv_sequence_bytes(const struct spec *s, bool f32, size_t len); // of a sequence of len positions
+size_t kv_bytes(const struct kv *kv);                                   // memory taken so far
 
 void kv_seq_init(const struct kv *kv, struct kv_seq *q);
 void kv_seq_free(struct kv_seq *q); // after kv_clear

@@ -37,7 +37,8 @@ struct layers {
     struct arena mem;           // holds f32 copies of vectors, and the experts
     unsigned char **transposed; // GPT-2's matrices, turned; owned
     size_t n_transposed;
-    bool *used; // [n_tensors] of the weights
+    bool *used;       // [n_tensors] of the weights
+    struct buf wrong; // a line for each tensor that is missing, misshapen or of a wrong type
 };
 
 /* Finds, checks and notes every tensor that the spec asks for. -1 (EXIT_DATA) where any is missing or of
@@ -45,6 +46,9 @@ struct layers {
  * points into w. */
 int layers_load(struct layers *m, const struct spec *s, const struct weights *w, struct buf *warnings,
                 struct err *e);
-void layers_free(struct layers *m);
+void layers_free(struct layers *m); // needed after -1 too
+
+/* A tensor that the family's files have, and that is no weight (GPT-2's causal masks). */
+bool layers_ignores(const struct spec *s, const char *tensor);
 
 #endif

@@ -20,7 +20,6 @@ struct loader {
     const struct names *names;
     const char *prefix;
     const struct weights *w;
-    struct buf wrong; // what is missing or misshapen
     size_t n_wrong;
 };
 
@@ -43,8 +42,8 @@ static void PRINTF_LIKE(2, 3) wrong(struct loader *l, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(line, sizeof line, fmt, ap);
     va_end(ap);
-    if (l->n_wrong++ < MAX_NAMED)
-        buf_fmt(&l->wrong, "%s%s", l->n_wrong > 1 ? "; " : "", line);
+    buf_fmt(&l->m->wrong, "%s\n", line);
+    l->n_wrong++;
 }
 
 /* The tensor [n0, n1] (n1 0: a vector) of a type that kernels read, or NULL with what is wrong noted. */
@@ -252,19 +251,37 @@ static bool ends_with(const char *name, const char *ending) {
     return n >= k && strcmp(name + n - k, ending) == 0;
 }
 
+bool layers_ignores(const struct spec *s, const char *tensor) {
+    for (const char *const *x = spec_family(s)->names->ignored; x && *x; x++)
+        if (ends_with(tensor, *x))
+            return true;
+    return false;
+}
+
 static void warn_left_over(const struct loader *l, struct buf *warnings) {
     size_t n = 0;
     for (size_t i = 0; i < l->w->n_tensors; i++) {
         const struct tensor *t = &l->w->tensors[i];
-        bool ignored = l->m->used[i];
-        for (const char *const *x = l->names->ignored; x && *x; x++)
-            ignored |= ends_with(t->name, *x);
+        bool ignored = l->m->used[i] || layers_ignores(l->s, t->name);
         if (!ignored && ++n <= MAX_NAMED)
             buf_fmt(warnings, "tensor %s is left over: model type %s has no use for it: %s\n", t->name,
                     l->s->model_type, l->w->files[t->file].path);
     }
     if (n > MAX_NAMED)
         buf_fmt(warnings, "%zu more tensors are left over\n", n - MAX_NAMED);
+}
+
+/* One error that names the first of what is wrong. */
+static int refuse_wrong(const struct loader *l, struct err *e) {
+    struct buf text = {0};
+    size_t named = 0;
+    for (const char *p = l->m->wrong.p, *end; named < MAX_NAMED && (end = strchr(p, '\n')); p = end + 1)
+        buf_fmt(&text, "%s%.*s", named++ > 0 ? "; " : "", (int)(end - p), p);
+    if (l->n_wrong > named)
+        buf_fmt(&text, "; and %zu more", l->n_wrong - named);
+    err_set(e, EXIT_DATA, "the tensors do not fit config.json: %s: %s", text.p, l->w->files[0].path);
+    buf_free(&text);
+    return -1;
 }
 
 int layers_load(struct layers *m, const struct spec *s, const struct weights *w, struct buf *warnings,
@@ -287,13 +304,8 @@ int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
     m->final_norm = norm(&l, true, l.names->final_norm, 0, s->hidden_dim);
     load_head(&l);
 
-    if (l.n_wrong > MAX_NAMED)
-        buf_fmt(&l.wrong, "; and %zu more", l.n_wrong - MAX_NAMED);
-    if (l.n_wrong > 0)
-        err_set(e, EXIT_DATA, "the tensors do not fit config.json: %s: %s", l.wrong.p, w->files[0].path);
     warn_left_over(&l, warnings);
-    buf_free(&l.wrong);
-    return l.n_wrong > 0 ? -1 : 0;
+    return l.n_wrong > 0 ? refuse_wrong(&l, e) : 0;
 }
 
 void layers_free(struct layers *m) {
@@ -303,5 +315,6 @@ void layers_free(struct layers *m) {
     free(m->layers);
     free(m->used);
     arena_free(&m->mem);
+    buf_free(&m->wrong);
     *m = (struct layers){0};
 }
