@@ -152,6 +152,8 @@ static const struct {
     {"window + 1", "phi3", window_more},
     {"window + 1", "starcoder2", window_more},
     {"no window", "mistral", window_off},
+    {"theta of sliding layers", "../models-odd/olmo3", local_theta},
+    {"rope factor", "../models-odd/olmo3", rope_factor},
     {"windows of other layers", "gemma2", windows_swapped},
     {"windows of other layers", "gemma3", windows_swapped},
     {"rotations of other layers", "gemma3", ropes_swapped},
