@@ -12,6 +12,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "tokens/split_words.h"
 #include "tokens/unicode.h"
 
 enum {
@@ -24,7 +25,8 @@ enum {
 struct regex {
     struct str pattern; // as given
     struct buf text;    // of a literal
-    pcre2_code *code;   // NULL: a literal
+    const struct split_words *words; // a matcher by hand, or NULL
+    pcre2_code *code;   // NULL: a literal, or a matcher by hand
     pcre2_match_context *limits;
 };
 
@@ -35,6 +37,16 @@ struct regex *regex_literal(struct str text) {
 }
 
 struct regex *regex_new(struct str pattern, struct err *e) {
+    const struct split_words *words = split_words_find(pattern);
+    if (!words)
+        return regex_compile(pattern, e);
+    struct regex *r = xcalloc(1, sizeof *r);
+    r->words = words;
+    r->pattern = (struct str){str_dup(pattern), pattern.n};
+    return r;
+}
+
+struct regex *regex_compile(struct str pattern, struct err *e) {
     if (pattern.n > MAX_PATTERN) {
         err_set(e, EXIT_DATA, "a regular expression of %zu bytes, more than %d", pattern.n, MAX_PATTERN);
         return NULL;
@@ -152,6 +164,13 @@ static int find_pattern(const struct regex *r, struct str text, size_t at, size_
 }
 
 int regex_next(struct regex_iter *it, size_t *start, size_t *end, struct err *e) {
+    if (it->r->words) {
+        if (it->at >= it->text.n)
+            return 0;
+        *start = it->at;
+        *end = it->at = (size_t)(it->r->words->match(it->text.p + it->at, it->text.p + it->text.n) - it->text.p);
+        return 1;
+    }
     while (it->at <= it->text.n) {
         int found = it->r->code ? find_pattern(it->r, it->text, it->at, start, end, e)
                                 : find_literal(it->r, it->text, it->at, start, end);

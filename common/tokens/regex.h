@@ -2,7 +2,7 @@
  *
  * The reference runs them with Oniguruma; here PCRE2 does, with JIT. Patterns are translated where the two differ
  * (regex_onig.c), and refused where that cannot be done. Matching has limits, so that a hostile pattern or text ends in
- * an error, not in hours.
+ * an error, not in hours. The published patterns of well-known tokenizers have hand-written matchers (split_words.h).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_REGEX_H
@@ -19,6 +19,7 @@ struct regex;
 
 /* NULL with e set: EXIT_DATA names the pattern and what is wrong with it. */
 struct regex *regex_new(struct str pattern, struct err *e);
+struct regex *regex_compile(struct str pattern, struct err *e); // the same, never a hand-written matcher in its place
 struct regex *regex_literal(struct str text); // matches exactly text
 void regex_free(struct regex *r);
 struct str regex_pattern(const struct regex *r); // as given; n = 0 for a literal

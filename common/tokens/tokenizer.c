@@ -192,6 +192,14 @@ static void load_sections(struct tokenizer *t, struct json *j, const struct sect
     number_added_tokens(t, j);
 }
 
+/* Metaspace asks whether a piece begins at the input's beginning, which a normalizer makes hard to say. */
+static bool asks_where(const struct tokenizer *t) {
+    bool asks = false;
+    for (size_t i = 0; i < t->pres.n; i++)
+        asks |= t->pres.steps[i].kind == &pre_metaspace;
+    return asks && t->norms.n > 0;
+}
+
 struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e) {
     struct tokenizer *t = xcalloc(1, sizeof *t);
     struct sections s = {0};
@@ -206,7 +214,7 @@ struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, stru
         return NULL;
     }
     index_ids(t);
-    t->needs_track = t->norms.n > 0;
+    t->needs_track = asks_where(t);
     t->fingerprint = hash_fingerprint(p, n);
     return t;
 }
