@@ -13,8 +13,7 @@ static struct value missing(void) {
 }
 
 static struct value unsafe(struct jinja *in, struct value obj, struct str name) {
-    return jv_undef(in, "SecurityError: access to attribute '%.*s' of '%s' object is unsafe.",
-                    name.n > 100 ? 100 : (int)name.n, name.p, jv_type(obj));
+    return jv_undef(in, "SecurityError: access to attribute '#' of '@' object is unsafe.", jv_type(obj), name);
 }
 
 /* Methods that would change what they belong to. */
@@ -36,6 +35,14 @@ static struct value range_attr(const struct range *r, struct str name) {
     return str_eq(name, "step") ? jv_int(r->step) : missing();
 }
 
+static struct value number_attr(struct value v, struct str name) {
+    if (str_eq(name, "real") || (str_eq(name, "numerator") && v.kind != V_FLOAT))
+        return v;
+    if (str_eq(name, "imag"))
+        return v.kind == V_FLOAT ? jv_float(0) : jv_int(0);
+    return str_eq(name, "denominator") && v.kind != V_FLOAT ? jv_int(1) : missing();
+}
+
 static struct value macro_attr(struct jinja *in, const struct macro *m, struct str name) {
     if (str_eq(name, "name"))
         return jv_text(jt_new(in, m->node->name, TRUST_ALL));
@@ -47,7 +54,7 @@ static struct value macro_attr(struct jinja *in, const struct macro *m, struct s
         return jv_bool(m->node->flag & MACRO_VARARGS);
     if (!str_eq(name, "arguments"))
         return missing();
-    struct value names = jv_list(in, V_LIST, 0);
+    struct value names = jv_list(in, V_TUPLE, 0);
     for (uint32_t i = 1; i < m->node->n_kids; i++)
         jv_push(in, names.l, jv_text(jt_new(in, m->node->kids[i]->name, TRUST_ALL)));
     return names;
@@ -68,6 +75,11 @@ static struct value attribute(struct jinja *in, struct value obj, struct str nam
         return macro_attr(in, obj.macro, name);
     case V_RANGE:
         found = range_attr(obj.range, name);
+        break;
+    case V_BOOL:
+    case V_INT:
+    case V_FLOAT:
+        found = number_attr(obj, name);
         break;
     case V_TUPLE:
         if (obj.sub == TUPLE_GROUP && (str_eq(name, "grouper") || str_eq(name, "list")))
@@ -127,13 +139,13 @@ struct value jinja_subscript(struct jinja *in, struct value obj, struct value ke
     return jv_text(jt_slice(in, obj.s, at, at + len));
 }
 
-static struct value no_such(struct jinja *in, struct value obj, struct value key) {
-    const char *type = obj.kind == V_NONE ? "None" : jv_type(obj), *object = obj.kind == V_NONE ? "" : " object";
-    struct text *name = jv_is_str(key) ? key.s : jv_repr(in, key);
-    int n = name->n > 100 ? 100 : (int)name->n;
-    if (jv_is_str(key))
-        return jv_undef(in, "'%s%s' has no attribute '%.*s'", type, object, n, name->p);
-    return jv_undef(in, "%s%s has no element %.*s", type, object, n, name->p);
+static struct value no_attribute(struct jinja *in, struct value obj, struct str name) {
+    bool none = obj.kind == V_NONE;
+    return jv_undef(in, none ? "'@' has no attribute '#'" : "'@ object' has no attribute '#'", none ? "None" : jv_type(obj), name);
+}
+
+static struct value no_element(struct jinja *in, struct value obj, struct value key) {
+    return jv_undef(in, "@ object has no element #", jv_type(obj), jt_view(jv_repr(in, key)));
 }
 
 static bool is_undefined(struct jinja *in, struct value obj) {
@@ -143,17 +155,21 @@ static bool is_undefined(struct jinja *in, struct value obj) {
     return true;
 }
 
+static struct value neither(struct jinja *in, struct value obj, struct str name) {
+    bool internal = name.n > 1 && name.p[0] == '_' && name.p[1] == '_';
+    return internal ? unsafe(in, obj, name) : no_attribute(in, obj, name);
+}
+
 struct value jinja_getattr(struct jinja *in, struct value obj, struct str name) {
     bool found;
     if (is_undefined(in, obj))
         return jv_none();
-    struct value v = attribute(in, obj, name), key = jv_text(jt_new(in, name, TRUST_ALL));
+    struct value v = attribute(in, obj, name);
     if (v.kind != V_MISSING || in->failed)
         return v;
-    v = jinja_subscript(in, obj, key, &found);
-    if (found)
-        return v;
-    return name.n > 1 && name.p[0] == '_' && name.p[1] == '_' ? unsafe(in, obj, name) : no_such(in, obj, key);
+    struct text key = {.p = name.p, .n = name.n};
+    v = jinja_subscript(in, obj, jv_text(&key), &found);
+    return found ? v : neither(in, obj, name);
 }
 
 struct value jinja_getitem(struct jinja *in, struct value obj, struct value key) {
@@ -163,15 +179,10 @@ struct value jinja_getitem(struct jinja *in, struct value obj, struct value key)
     struct value v = jinja_subscript(in, obj, key, &found);
     if (found || in->failed)
         return v;
-    if (jv_is_str(key)) {
-        struct str name = jt_view(key.s);
-        v = attribute(in, obj, name);
-        if (v.kind != V_MISSING)
-            return v;
-        if (name.n > 1 && name.p[0] == '_' && name.p[1] == '_')
-            return unsafe(in, obj, name);
-    }
-    return no_such(in, obj, key);
+    if (!jv_is_str(key))
+        return no_element(in, obj, key);
+    v = attribute(in, obj, jt_view(key.s));
+    return v.kind != V_MISSING ? v : neither(in, obj, jt_view(key.s));
 }
 
 struct value jinja_path(struct jinja *in, struct value obj, struct value path, struct value otherwise) {

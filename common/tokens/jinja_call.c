@@ -124,7 +124,7 @@ struct value jinja_call_macro(struct jinja *in, const struct macro *m, const str
     if ((n->flag & MACRO_CALLER) && !own_caller) {
         struct value caller = take_keyword(&rest, str_of("caller"));
         if (caller.kind == V_MISSING || caller.kind == V_NONE)
-            caller = jv_undef(in, "No caller defined");
+            caller = jv_undef(in, "No caller defined", "", (struct str){"", 0});
         jinja_bind_name(in, env, jinja_find_sym(in->t, str_of("caller")), caller);
     }
     if (!bind_rest(in, m, env, &rest, n_params) || !jinja_deeper(in))
@@ -133,7 +133,7 @@ struct value jinja_call_macro(struct jinja *in, const struct macro *m, const str
         const struct node *param = n->kids[i + 1];
         if (given[i].kind == V_MISSING)
             given[i] = param->kids[0] ? jinja_eval(in, env, param->kids[0])
-                                      : jv_undef(in, "parameter '%.*s' was not provided", (int)param->name.n, param->name.p);
+                                      : jv_undef(in, "parameter '#' was not provided", "", param->name);
         jinja_bind_name(in, env, param->sym, given[i]);
     }
     struct text *out = in->failed ? NULL : jinja_capture(in, env, n->kids[0]);

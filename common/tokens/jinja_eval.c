@@ -141,8 +141,7 @@ static struct value eval_cond(struct jinja *in, struct env *env, const struct no
         return jv_none();
     if (yes || n->kids[2])
         return jinja_eval(in, env, n->kids[yes ? 1 : 2]);
-    return jv_undef(in, "the inline if-expression on line %d evaluated to false and no else section was defined.",
-                    n->line);
+    return jv_undef(in, "the inline if-expression evaluated to false and no else section was defined.", "", n->name);
 }
 
 static bool push_starred(struct jinja *in, struct value v, struct args *a, size_t cap) {
@@ -173,7 +172,7 @@ static bool push_keywords(struct jinja *in, struct value v, struct args *a) {
 
 /* Evaluates the arguments kids[first..] of a call, filter or test; one more keyword fits behind (the caller). */
 bool jinja_eval_args(struct jinja *in, struct env *env, const struct node *n, uint32_t first, struct args *a) {
-    size_t n_pos = 0, n_kw = 1;
+    size_t n_pos = 0, n_kw = n->kind == N_CALL ? 1 : 0;
     struct value star = jv_none(), starred = jv_none();
     int64_t len = 0;
     *a = (struct args){0};
@@ -232,7 +231,7 @@ static struct value eval_named(struct jinja *in, struct env *env, const struct n
 
 static struct value eval_name(struct jinja *in, struct env *env, const struct node *n) {
     struct value *v = find(env, n->sym);
-    return v ? *v : jv_undef(in, "'%.*s' is undefined", n->name.n > 200 ? 200 : (int)n->name.n, n->name.p);
+    return v ? *v : jv_undef(in, "'#' is undefined", "", n->name);
 }
 
 static struct value eval(struct jinja *in, struct env *env, const struct node *n) {

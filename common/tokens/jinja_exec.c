@@ -11,13 +11,22 @@ static struct value missing(void) {
     return (struct value){.kind = V_MISSING};
 }
 
+/* An empty scope: the one that the item before had, unless a macro keeps that. */
+static struct env *fresh_scope(struct jinja *in, struct env *parent, struct env *used) {
+    if (!used || used->kept)
+        return jinja_scope(in, parent);
+    used->n = 0;
+    return used;
+}
+
 /* The next item that passes the loop's test, if it has one. */
 static bool fetch(struct jinja *in, struct loop *l, struct value *v) {
     const struct node *test = l->node->kids[2];
+    struct env *env = NULL;
     while (jinja_next(in, &l->src, v)) {
         if (!test || l->tested)
             return true;
-        struct env *env = jinja_scope(in, l->env);
+        env = fresh_scope(in, l->env, env);
         if (!jinja_assign(in, env, l->node->kids[0], *v))
             return false;
         if (jv_truth(in, jinja_eval(in, env, test)) && !in->failed)
@@ -63,15 +72,16 @@ struct value jinja_loop_attr(struct jinja *in, struct loop *l, struct str name) 
         return jv_int(name.n == 6 ? n : n - l->index0 - (name.n == 9));
     }
     if (str_eq(name, "previtem"))
-        return l->index0 == 0 ? jv_undef(in, "there is no previous item") : l->before;
+        return l->index0 == 0 ? jv_undef(in, "there is no previous item", "", name) : l->before;
     if (str_eq(name, "nextitem"))
-        return look_ahead(in, l) ? l->ahead : jv_undef(in, "there is no next item");
+        return look_ahead(in, l) ? l->ahead : jv_undef(in, "there is no next item", "", name);
     return missing();
 }
 
 /* The body for every item; the else part where no item has run it to its end. */
 static void run_loop(struct jinja *in, struct loop *l) {
     const struct node *n = l->node;
+    struct env *env = NULL;
     bool ran = false;
     struct value v;
     while (!in->failed) {
@@ -83,7 +93,7 @@ static void run_loop(struct jinja *in, struct loop *l) {
         l->index0++;
         l->before = l->current;
         l->current = v;
-        struct env *env = jinja_scope(in, l->env);
+        env = fresh_scope(in, l->env, env);
         jinja_bind_name(in, env, n->sym, (struct value){.kind = V_LOOP, .loop = l});
         if (!jinja_assign(in, env, n->kids[0], v))
             return;
@@ -136,17 +146,20 @@ struct text *jinja_capture(struct jinja *in, struct env *env, const struct node 
     return jb_done(&out);
 }
 
-/* Runs body with its output held back, then the filter (if any) over that. */
-static struct value capture_filtered(struct jinja *in, struct env *env, const struct node *filter,
-                                     const struct node *body) {
+/* Runs body with its output held back, then the filter (if any) over that. False where there is nothing to be
+ * used: the body failed, or left the loop around it. */
+static bool capture_filtered(struct jinja *in, struct env *env, const struct node *filter, const struct node *body,
+                             struct value *v) {
     struct build out, *outer = in->out;
     struct env *inner = jinja_scope(in, env);
     jb_init(&out, in, 64);
     in->out = &out;
     jinja_exec(in, inner, body);
-    struct value v = in->failed ? jv_none() : filter ? jinja_eval(in, inner, filter) : jv_text(jb_done(&out));
+    bool whole = !in->failed && in->flow == FLOW_NONE;
+    if (whole)
+        *v = filter ? jinja_eval(in, inner, filter) : jv_text(jb_done(&out));
     in->out = outer;
-    return v;
+    return whole && !in->failed;
 }
 
 static void output(struct jinja *in, struct value v) {
@@ -179,6 +192,8 @@ static void exec_with(struct jinja *in, struct env *env, const struct node *n) {
 static struct value make_macro(struct jinja *in, struct env *env, const struct node *n) {
     struct macro *m = jinja_alloc(in, sizeof *m);
     *m = (struct macro){.node = n, .env = env};
+    for (; env && !env->kept; env = env->parent)
+        env->kept = true;
     return (struct value){.kind = V_MACRO, .macro = m};
 }
 
@@ -195,6 +210,7 @@ static void exec_call_block(struct jinja *in, struct env *env, const struct node
 }
 
 static void exec(struct jinja *in, struct env *env, const struct node *n) {
+    struct value v;
     switch (n->kind) {
     case N_BODY:
         for (uint32_t i = 0; i < n->n_kids && !in->failed && in->flow == FLOW_NONE; i++)
@@ -216,10 +232,12 @@ static void exec(struct jinja *in, struct env *env, const struct node *n) {
         jinja_assign(in, env, n->kids[0], jinja_eval(in, env, n->kids[1]));
         break;
     case N_SET_BLOCK:
-        jinja_assign(in, env, n->kids[0], capture_filtered(in, env, n->kids[1], n->kids[2]));
+        if (capture_filtered(in, env, n->kids[1], n->kids[2], &v))
+            jinja_assign(in, env, n->kids[0], v);
         break;
     case N_FILTER_BLOCK:
-        output(in, capture_filtered(in, env, n->kids[0], n->kids[1]));
+        if (capture_filtered(in, env, n->kids[0], n->kids[1], &v))
+            output(in, v);
         break;
     case N_MACRO:
         jinja_bind_name(in, env, n->sym, make_macro(in, env, n));

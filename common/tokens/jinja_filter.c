@@ -28,7 +28,7 @@ static JINJA_FILTER(jf_attr) {
     struct value item = jinja_subscript(in, self, jv_text(name), &found);
     bool method = v.kind == V_METHOD || v.kind == V_UNDEF || !found || self.kind == V_NAMESPACE;
     (void)item;
-    return method ? v : jv_undef(in, "'%s object' has no attribute '%.*s'", jv_type(self), name->n > 60 ? 60 : (int)name->n, name->p);
+    return method ? v : jv_undef(in, "'@ object' has no attribute '#'", jv_type(self), jt_view(name));
 }
 
 static JINJA_FILTER(jf_abs) {
@@ -100,6 +100,7 @@ static JINJA_FILTER(jf_int) {
         return jinja_undefined(in, self);
     if (self.kind == V_BIG)
         return self;
+    jinja_steps(in, jv_is_str(self) ? 64 : 1);
     if (jv_is_str(self) ? text_to_int(self.s, jinja_arg_int(in, a[1], 10), &i) : jv_int_of(self, &i)) {
         v = jv_int(i);
     } else if (!to_float(self, &f) || isnan(f) || (isinf(f) && jv_is_str(self))) {

@@ -61,9 +61,12 @@ JINJA_FILTER(jf_unique) {
 /* count: items a line; state: what fills the last one */
 static bool next_batch(struct jinja *in, struct gen *g, struct value *v) {
     struct value item;
+    bool first = !g->started;
     if (!start(in, g, false))
         return false;
     *v = jv_list(in, V_LIST, 0);
+    if (first && g->count == 0) // a line of none is full before anything is put in it
+        return true;
     while (((int64_t)v->l->n < g->count || g->count <= 0) && jinja_next(in, &g->src, &item))
         jv_push(in, v->l, item);
     if (v->l->n == 0)

@@ -9,7 +9,7 @@ JINJA_FILTER(jf_first) {
     (void)a;
     if (!jinja_iter(in, self, &it))
         return jv_none();
-    return jinja_next(in, &it, &v) ? v : jv_undef(in, "No first item, sequence was empty.");
+    return jinja_next(in, &it, &v) ? v : jv_undef(in, "No first item, sequence was empty.", "", str_of(""));
 }
 
 JINJA_FILTER(jf_last) {
@@ -18,7 +18,7 @@ JINJA_FILTER(jf_last) {
     if (self.kind == V_GEN)
         return jinja_fail(in, "TypeError: '%s' object is not reversible", jv_type(self));
     list = jinja_to_list(in, self, V_LIST);
-    return list.l->n ? list.l->v[list.l->n - 1] : jv_undef(in, "No last item, sequence was empty.");
+    return list.l->n ? list.l->v[list.l->n - 1] : jv_undef(in, "No last item, sequence was empty.", "", str_of(""));
 }
 
 JINJA_FILTER(jf_length) {
@@ -156,7 +156,7 @@ static struct value extreme(struct jinja *in, struct value self, const struct va
             best_key = key;
         }
     }
-    return best.kind == V_MISSING ? jv_undef(in, "No aggregated item, sequence was empty.") : best;
+    return best.kind == V_MISSING ? jv_undef(in, "No aggregated item, sequence was empty.", "", str_of("")) : best;
 }
 
 JINJA_FILTER(jf_min) {

@@ -36,21 +36,22 @@ JINJA_FILTER(jf_capitalize) {
     return jv_text(jinja_capitalize(in, jv_to_str(in, self)));
 }
 
+static bool parts_words(uint32_t cp) {
+    return jt_is_space(cp) || (cp && cp < 0x80 && strchr("-({[<", (int)cp));
+}
+
 /* Words begin behind white space and -({[<, unlike those of str.title. */
 JINJA_FILTER(jf_title) {
     (void)a;
     const struct text *t = jv_to_str(in, self);
     struct build b;
     jb_init(&b, in, t->n);
-    bool was_mark = true, fresh = true;
-    for (size_t i = 0, len; i < t->n && !in->failed; i += len) {
-        uint32_t cp = jt_decode(t, i, &len);
-        bool mark = jt_is_space(cp) || (cp < 0x80 && strchr("-({[<", (int)cp) && cp);
-        fresh = fresh || (was_mark && !mark);
-        struct text *one = jt_slice(in, t, i, i + len);
-        jb_text(&b, fresh ? jinja_upper(in, one) : jinja_lower(in, one));
-        was_mark = mark;
-        fresh = false;
+    for (size_t from = 0, to = 0, len, first; from < t->n && !in->failed; from = to) {
+        bool marks = parts_words(jt_decode(t, from, &first));
+        for (to = from; to < t->n && parts_words(jt_decode(t, to, &len)) == marks;)
+            to += len;
+        jb_text(&b, jinja_upper(in, jt_slice(in, t, from, from + first)));
+        jb_text(&b, jinja_lower(in, jt_slice(in, t, from + first, to)));
     }
     return jv_text(jb_done(&b));
 }
@@ -114,7 +115,7 @@ JINJA_FILTER(jf_wordcount) {
     int64_t n = 0;
     bool in_word = false;
     (void)a;
-    jinja_steps(in, t->n / 8);
+    jinja_steps(in, t->n);
     for (size_t i = 0, len; i < t->n; i += len) {
         uint32_t cp = jt_decode(t, i, &len);
         bool word = cp == '_' || jinja_is_alpha(cp) || jinja_is_numeric(cp);

@@ -31,7 +31,7 @@ bool jinja_iter(struct jinja *in, struct value v, struct iter *it) {
         it->gen = v.gen;
     if (!jinja_iterable(v) || v.kind == V_LOOP) {
         jinja_fail(in, "TypeError: '%s' object is not iterable", jv_type(v));
-        it->src = jv_undef(in, "not iterable");
+        it->src = (struct value){.kind = V_UNDEF}; // the error is set: nothing to be passed over
         return false;
     }
     return true;
@@ -67,6 +67,7 @@ bool jinja_next(struct jinja *in, struct iter *it, struct value *v) {
             return false;
         jt_decode(it->src.s, it->pos, &len);
         *v = jv_text(jt_slice(in, it->src.s, it->pos, it->pos + len));
+        v->s->markup = false;
         it->pos += len;
         return true;
     case V_RANGE:

@@ -120,7 +120,7 @@ static struct value number_op(struct jinja *in, uint8_t op, struct value a, stru
     struct value v;
     if (jv_int_of(a, &i) && jv_int_of(b, &k)) {
         v = int_op(in, op, i, k);
-    } else if (a.kind == V_BIG || b.kind == V_BIG) {
+    } else if ((a.kind == V_BIG || b.kind == V_BIG) && op != T_DIV && a.kind != V_FLOAT && b.kind != V_FLOAT) {
         return too_large(in);
     } else {
         jv_float_of(a, &x);
@@ -183,7 +183,7 @@ struct value jinja_binary(struct jinja *in, uint8_t op, struct value a, struct v
         return repeat(in, a, times);
     if (op == T_MUL && is_sequence(b) && jv_int_of(a, &times))
         return repeat(in, b, times);
-    if (op == T_MOD && a.kind == V_STR && b.kind != V_UNDEF)
+    if (op == T_MOD && a.kind == V_STR)
         return jinja_percent(in, a.s, b);
     return unsupported(in, op, a, b);
 }

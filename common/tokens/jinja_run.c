@@ -24,8 +24,20 @@ struct value jinja_fail(struct jinja *in, const char *fmt, ...) {
 }
 
 struct value jinja_undefined(struct jinja *in, struct value v) {
-    bool named = strncmp(v.undef->why, "SecurityError: ", 15) == 0;
-    return jinja_fail(in, "%s%s", named ? "" : "UndefinedError: ", v.undef->why);
+    const struct undef *u = v.undef;
+    struct buf b = {0};
+    if (strncmp(u->message, "SecurityError: ", 15) != 0)
+        buf_str(&b, "UndefinedError: ");
+    for (const char *p = u->message; *p; p++)
+        if (*p == '@')
+            buf_str(&b, u->type);
+        else if (*p == '#')
+            buf_add(&b, u->name.p, u->name.n > 200 ? 200 : u->name.n);
+        else
+            buf_byte(&b, *p);
+    jinja_fail(in, "%s", b.p);
+    buf_free(&b);
+    return jv_none();
 }
 
 bool jinja_room(struct jinja *in, size_t n) {
@@ -95,8 +107,6 @@ int jinja_render(struct jinja *in, struct buf *text, struct buf *trust, struct e
     jb_init(&out, in, 4096);
     in->out = &out;
     jinja_exec(in, in->root, in->t->root);
-    if (!in->failed && out.n > JINJA_MAX_OUTPUT)
-        jinja_fail(in, "the template writes more than %zu bytes", JINJA_MAX_OUTPUT);
     if (in->failed) {
         if (e)
             *e = in->err;

@@ -9,9 +9,9 @@
 #include "tokens/jinja_value.h"
 
 #define JINJA_MAX_MEMORY ((size_t)1 << 30) // bytes of values in one rendering
-#define JINJA_MAX_OUTPUT ((size_t)1 << 28) // bytes of rendered text
+#define JINJA_MAX_TEXT ((size_t)1 << 28)   // bytes of one string, the rendered text too
 enum {
-    JINJA_MAX_STEPS = 200000000, // nodes evaluated, items passed over, 64 bytes of string scanned: one step each
+    JINJA_MAX_STEPS = 200000000, // nodes evaluated, items passed over, characters changed, 64 bytes compared: one step each
     JINJA_MAX_DEPTH = 1000,      // nested evaluations
     JINJA_MAX_NESTING = 200,     // of the template's own blocks and brackets
     JINJA_MAX_RANGE = 100000,    // items of range(), as in jinja2's sandbox
@@ -27,6 +27,7 @@ struct env {
     struct env *parent;
     struct binding *vars; // [n]
     uint32_t n, cap;
+    bool kept; // a macro sees it, so a loop cannot use it again
 };
 
 enum flow { FLOW_NONE, FLOW_BREAK, FLOW_CONTINUE };

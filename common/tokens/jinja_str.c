@@ -32,7 +32,7 @@ static struct value strip(struct jinja *in, struct value self, struct value char
             break;
         to = at;
     }
-    jinja_steps(in, (t->n - (to - from)) / 8 * (set ? set->n + 1 : 1));
+    jinja_steps(in, (t->n - (to - from)) * (set ? set->n + 1 : 1));
     return jv_text(jt_slice(in, t, from, to));
 }
 
@@ -64,11 +64,11 @@ static void split_space(struct jinja *in, const struct text *t, int64_t most, st
     size_t i = run(t, 0, true);
     while (i < t->n && jinja_steps(in, 1)) {
         if (most-- == 0) {
-            struct value rest = jv_text(jt_slice(in, t, i, t->n));
-            jv_push(in, out, strip(in, rest, jv_none(), false, true));
+            push_slice(in, out, t, i, t->n);
             return;
         }
         size_t end = run(t, i, false);
+        jinja_steps(in, end - i);
         push_slice(in, out, t, i, end);
         i = run(t, end, true);
     }
@@ -99,7 +99,7 @@ static void rsplit_space(struct jinja *in, const struct text *t, int64_t most, s
     size_t i = run_back(t, t->n, true);
     while (i > 0 && jinja_steps(in, 1)) {
         if (most-- == 0) {
-            push_slice(in, out, t, run(t, 0, true), i);
+            push_slice(in, out, t, 0, i);
             break;
         }
         size_t start = run_back(t, i, false);
@@ -163,7 +163,7 @@ SELF(str_splitlines) {
         push_slice(in, list.l, t, from, keep ? i + len : end);
         from = i + len;
     }
-    jinja_steps(in, t->n / 16);
+    jinja_steps(in, t->n);
     if (from < t->n)
         push_slice(in, list.l, t, from, t->n);
     return list;
@@ -436,7 +436,7 @@ SELF(str_casefold) {
 
 /* Whether the text is not empty and every character is of a class. */
 static struct value all(struct jinja *in, struct value self, bool (*is)(uint32_t cp), bool when_empty) {
-    jinja_steps(in, self.s->n / 8);
+    jinja_steps(in, self.s->n);
     for (size_t i = 0, len; i < self.s->n; i += len)
         if (!is(jt_decode(self.s, i, &len)))
             return jv_bool(false);
@@ -482,7 +482,8 @@ SELF(str_istitle) {
 
 SELF(str_isidentifier) {
     size_t len = 0;
-    (void)in, (void)a;
+    (void)a;
+    jinja_steps(in, self.s->n);
     uint32_t first = self.s->n ? jt_decode(self.s, 0, &len) : '0';
     bool good = first == '_' || jinja_is_alpha(first);
     for (size_t i = len; good && i < self.s->n; i += len) {

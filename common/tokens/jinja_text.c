@@ -35,6 +35,8 @@ static bool reserve(struct build *b, size_t n) {
     if (n <= b->cap - b->n)
         return true;
     size_t cap = b->cap * 2 > b->n + n ? b->cap * 2 : b->n + n;
+    if (b->n + n > JINJA_MAX_TEXT)
+        jinja_fail(b->in, "the template makes a text of more than %zu bytes", JINJA_MAX_TEXT);
     if (b->in->failed || !jinja_room(b->in, b->mask ? cap * 2 : cap))
         return false;
     char *p = jinja_alloc(b->in, cap);
@@ -109,7 +111,20 @@ void jb_fill(struct build *b, const struct text *t, int64_t times) {
         jinja_room(b->in, JINJA_MAX_MEMORY);
         return;
     }
-    while (times-- > 0 && !b->in->failed)
+    if (!reserve(b, n) || !jinja_steps(b->in, n / 64))
+        return;
+    if (t->n == 1 && t->trust != TRUST_MIXED) {
+        if (b->n == 0 && !b->mask)
+            b->trust = t->trust;
+        else if (b->trust != t->trust && !mix(b))
+            return;
+        memset(b->p + b->n, t->p[0], n);
+        if (b->mask)
+            memset(b->mask + b->n, t->trust == TRUST_ALL, n);
+        b->n += n;
+        return;
+    }
+    while (times-- > 0 && jinja_steps(b->in, 1))
         jb_text(b, t);
 }
 
@@ -135,7 +150,7 @@ struct text *jt_concat(struct jinja *in, const struct text *a, const struct text
 
 size_t jt_chars(struct jinja *in, const struct text *t) {
     size_t n = 0;
-    jinja_steps(in, t->n / 64);
+    jinja_steps(in, t->n / 16);
     for (size_t i = 0; i < t->n; i++)
         n += ((unsigned char)t->p[i] & 0xC0) != 0x80;
     return n;
@@ -146,7 +161,7 @@ size_t jt_byte_at(struct jinja *in, const struct text *t, size_t chars) {
     for (; i < t->n; i++)
         if (((unsigned char)t->p[i] & 0xC0) != 0x80 && chars-- == 0)
             break;
-    jinja_steps(in, i / 64);
+    jinja_steps(in, i / 16);
     return i;
 }
 

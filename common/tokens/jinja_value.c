@@ -4,8 +4,6 @@
 #include "tokens/jinja_value.h"
 
 #include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "tokens/jinja_run.h"
@@ -34,14 +32,9 @@ struct value jv_str(struct jinja *in, const char *s) {
     return jv_text(jt_new(in, str_of(s), TRUST_ALL));
 }
 
-struct value jv_undef(struct jinja *in, const char *fmt, ...) {
-    char msg[512];
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(msg, sizeof msg, fmt, ap);
-    va_end(ap);
-    struct undef *u = jinja_alloc(in, sizeof *u + strlen(msg) + 1);
-    u->why = memcpy(u + 1, msg, strlen(msg) + 1);
+struct value jv_undef(struct jinja *in, const char *message, const char *type, struct str name) {
+    struct undef *u = jinja_alloc(in, sizeof *u);
+    *u = (struct undef){message, type, name};
     return (struct value){.kind = V_UNDEF, .undef = u};
 }
 

@@ -86,8 +86,10 @@ struct range {
     int64_t start, stop, step, n;
 };
 
-struct undef {
-    const char *why; // the message of the error that using it is
+struct undef { // why there is no value: the error that using it is
+    const char *message; // '@' stands for type, '#' for name
+    const char *type;
+    struct str name;
 };
 
 struct method {
@@ -107,7 +109,7 @@ struct value jv_int(int64_t i);
 struct value jv_float(double f);
 struct value jv_text(struct text *s);
 struct value jv_str(struct jinja *in, const char *s); // the template's own
-struct value jv_undef(struct jinja *in, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct value jv_undef(struct jinja *in, const char *message, const char *type, struct str name);
 struct value jv_list(struct jinja *in, enum kind kind, size_t cap); // V_LIST or V_TUPLE, empty
 void jv_push(struct jinja *in, struct list *l, struct value v);
 struct value jv_pair(struct jinja *in, struct value a, struct value b); // a tuple of two
