@@ -150,7 +150,7 @@ enum mapping { UPPER, LOWER, TITLE, CAPITALIZE, SWAPCASE };
 static struct text *map(struct jinja *in, const struct text *t, enum mapping mapping) {
     struct build b;
     jb_init(&b, in, t->n);
-    jinja_steps(in, t->n);
+    jinja_steps(in, 2 * t->n);
     bool in_word = false;
     for (size_t i = 0, len; i < t->n && !in->failed; i += len) {
         uint32_t cp = jt_decode(t, i, &len);
@@ -192,7 +192,7 @@ struct text *jinja_swapcase(struct jinja *in, const struct text *t) {
 struct text *jinja_casefold(struct jinja *in, const struct text *t) {
     struct build b;
     jb_init(&b, in, t->n);
-    jinja_steps(in, t->n);
+    jinja_steps(in, 2 * t->n);
     for (size_t i = 0, len; i < t->n && !in->failed; i += len) {
         uint32_t cp = jt_decode(t, i, &len);
         utf8proc_int32_t folded[8];
@@ -206,7 +206,7 @@ struct text *jinja_casefold(struct jinja *in, const struct text *t) {
 
 bool jinja_is_cased(struct jinja *in, const struct text *t, bool upper) {
     bool any = false;
-    jinja_steps(in, t->n);
+    jinja_steps(in, 2 * t->n);
     for (size_t i = 0, len; i < t->n; i += len) {
         uint32_t cp = jt_decode(t, i, &len);
         if (!is_cased(cp))
@@ -220,7 +220,7 @@ bool jinja_is_cased(struct jinja *in, const struct text *t, bool upper) {
 
 bool jinja_is_title(struct jinja *in, const struct text *t) {
     bool any = false, in_word = false;
-    jinja_steps(in, t->n);
+    jinja_steps(in, 2 * t->n);
     for (size_t i = 0, len; i < t->n; i += len) {
         uint32_t cp = jt_decode(t, i, &len);
         bool cased = is_cased(cp), big = cased && category(cp) != UTF8PROC_CATEGORY_LL;

@@ -205,9 +205,8 @@ static void dump_dict(struct dump *d, struct value v, int depth) {
 
 static void dump_value(struct dump *d, struct value v, int depth) {
     struct jinja *in = d->out.in;
-    if (dump_scalar(d, v) || !jinja_deeper(in))
+    if (!jinja_steps(in, 2) || dump_scalar(d, v) || !jinja_deeper(in))
         return;
-    jinja_steps(in, 1);
     if (v.kind == V_STR)
         dump_str(d, v.s);
     else if (v.kind == V_LIST || v.kind == V_TUPLE)

@@ -149,9 +149,8 @@ static bool write_scalar(struct build *b, struct value v) {
 static void write_repr(struct build *b, struct value v) {
     static const char *const views[] = {"dict_keys(", "dict_values(", "dict_items("};
     struct value list;
-    if (write_scalar(b, v) || !jinja_deeper(b->in))
+    if (!jinja_steps(b->in, 2) || write_scalar(b, v) || !jinja_deeper(b->in))
         return;
-    jinja_steps(b->in, 1);
     switch (v.kind) {
     case V_STR:
         repr_str(b, v.s);
