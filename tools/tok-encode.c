@@ -15,7 +15,7 @@
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/records.h"
-#include "base/utf8.h"
+#include "tokens/prompt.h"
 #include "tokens/record.h"
 #include "tokens/tokenizer.h"
 #include "wire/tokens.h"
@@ -30,22 +30,37 @@ static const char help[] =
     "  -m, --model DIR        the model's folder, or org/name in the Hugging Face cache ($LLM_MODEL)\n"
     "  -l, --lines            each line is a record\n"
     "  -0, --null             each record ends in a NUL byte\n"
-    "  -j, --json             each line is {\"text\": \"...\"}; other keys become attributes\n"
+    "  -j, --json             each line is {\"text\": \"...\"} or {\"messages\": [...]}; other keys become\n"
+    "                         attributes\n"
+    "      --chat             the input is messages in JSON, for the model's chat template\n"
+    "      --no-generation-prompt  do not end a chat with what makes the model answer\n"
+    "      --trust-content    text in messages can become control tokens\n"
+    "      --render           print the rendered chat, not its ids\n"
     "      --no-special       no beginning and end tokens\n"
     "      --strict           invalid UTF-8 is an error, not replaced by U+FFFD\n"
     "  -h, --help             this text\n"
     "  -V, --version          the version\n";
 
-enum mode { MODE_WHOLE, MODE_LINES, MODE_NUL, MODE_JSON };
-
 struct options {
     const char *model, *input;
-    enum mode mode;
-    bool strict;
+    enum records_kind records;
+    struct prompt_options prompt;
+    bool chat, trust_content, render;
     struct encode_options encode;
 };
 
-enum { OPT_NO_SPECIAL = OPT_LONG_ONLY, OPT_STRICT };
+enum { OPT_NO_SPECIAL = OPT_LONG_ONLY, OPT_STRICT, OPT_CHAT, OPT_NO_GENERATION, OPT_TRUST_CONTENT, OPT_RENDER };
+
+/* --chat and the options that go with it. */
+static void check_chat(struct options *o) {
+    if (o->chat && o->prompt.form == PROMPT_RECORD)
+        die_usage("--chat reads JSON: not with -l or -0");
+    if (!o->chat && (o->render || ((!o->prompt.generation || o->trust_content) && o->prompt.form != PROMPT_JSON)))
+        die_usage("--no-generation-prompt, --trust-content and --render go with --chat");
+    o->prompt.chat_only = o->chat;
+    if (o->chat && o->prompt.form == PROMPT_WHOLE)
+        o->prompt.form = PROMPT_CHAT;
+}
 
 static struct options parse(int argc, char **argv) {
     static const struct option longs[] = {{"model", required_argument, NULL, 'm'},
@@ -54,10 +69,14 @@ static struct options parse(int argc, char **argv) {
                                           {"json", no_argument, NULL, 'j'},
                                           {"no-special", no_argument, NULL, OPT_NO_SPECIAL},
                                           {"strict", no_argument, NULL, OPT_STRICT},
+                                          {"chat", no_argument, NULL, OPT_CHAT},
+                                          {"no-generation-prompt", no_argument, NULL, OPT_NO_GENERATION},
+                                          {"trust-content", no_argument, NULL, OPT_TRUST_CONTENT},
+                                          {"render", no_argument, NULL, OPT_RENDER},
                                           {"help", no_argument, NULL, 'h'},
                                           {"version", no_argument, NULL, 'V'},
                                           {NULL, 0, NULL, 0}};
-    struct options o = {.input = "-"};
+    struct options o = {.input = "-", .records = RECORDS_WHOLE, .prompt.generation = true};
     int c;
     while ((c = getopt_long(argc, argv, "m:l0jhV", longs, NULL)) != -1)
         switch (c) {
@@ -65,19 +84,34 @@ static struct options parse(int argc, char **argv) {
             o.model = optarg;
             break;
         case 'l':
-            o.mode = MODE_LINES;
+            o.records = RECORDS_LINES;
+            o.prompt.form = PROMPT_RECORD;
             break;
         case '0':
-            o.mode = MODE_NUL;
+            o.records = RECORDS_NUL;
+            o.prompt.form = PROMPT_RECORD;
             break;
         case 'j':
-            o.mode = MODE_JSON;
+            o.records = RECORDS_LINES;
+            o.prompt.form = PROMPT_JSON;
             break;
         case OPT_NO_SPECIAL:
             o.encode.no_special = true;
             break;
         case OPT_STRICT:
-            o.strict = true;
+            o.prompt.strict = true;
+            break;
+        case OPT_CHAT:
+            o.chat = true;
+            break;
+        case OPT_NO_GENERATION:
+            o.prompt.generation = false;
+            break;
+        case OPT_TRUST_CONTENT:
+            o.trust_content = true;
+            break;
+        case OPT_RENDER:
+            o.render = true;
             break;
         case 'h':
             opt_help(help);
@@ -86,6 +120,7 @@ static struct options parse(int argc, char **argv) {
         default:
             die_usage("see the line above");
         }
+    check_chat(&o);
     if (argc - optind > 1)
         die_usage("more than one input: %s", argv[optind + 1]);
     if (optind < argc)
@@ -93,60 +128,47 @@ static struct options parse(int argc, char **argv) {
     return o;
 }
 
-/* What one record says. */
-struct prompt {
-    struct str text;
-    struct buf attrs, repaired;
-    struct json json;
-};
-
-/* {"text": "...", ...} into p. -1 with e set. */
-static int read_json(struct prompt *p, struct str record, struct err *e) {
-    struct str key;
-    bool found = false;
-    json_init(&p->json, "record", record.p, record.n, e);
-    json_enter_object(&p->json);
-    while (json_key(&p->json, &key))
-        if (str_eq(key, "text")) {
-            p->text = json_str(&p->json);
-            found = true;
-        } else {
-            record_attr(&p->json, key, &p->attrs);
-        }
-    json_end(&p->json);
-    if (!found)
-        json_refuse(&p->json, "no \"text\"");
-    return json_failed(&p->json) ? -1 : 0;
+/* Prints a rendered chat: its text as it is, or with -j as {"text": "..."} on a line. */
+static void print_rendered(const struct prompt *p, const struct options *o) {
+    struct buf line = {0};
+    if (o->prompt.form == PROMPT_JSON) {
+        buf_str(&line, "{\"text\": ");
+        json_write_str(&line, p->text);
+        record_write_attrs(&line, buf_view(&p->attrs));
+        buf_str(&line, "}\n");
+    } else {
+        buf_add(&line, p->text.p, p->text.n);
+    }
+    fwrite(line.p, 1, line.n, stdout);
+    buf_free(&line);
 }
 
-static int read_prompt(struct prompt *p, const struct options *o, struct str record, struct err *e) {
-    buf_clear(&p->attrs);
-    if (o->mode == MODE_JSON)
-        return read_json(p, record, e);
-    if (o->mode == MODE_WHOLE && record.n && record.p[record.n - 1] == '\n')
-        record.n--;
-    size_t good = utf8_valid(record.p, record.n);
-    p->text = record;
-    if (good == record.n)
-        return 0;
-    if (o->strict)
-        return err_set(e, EXIT_DATA, "invalid UTF-8: byte 0x%02x at offset %zu", (unsigned char)record.p[good], good);
-    buf_clear(&p->repaired);
-    utf8_repair(&p->repaired, record.p, record.n);
-    p->text = buf_view(&p->repaired);
+static int encode_prompt(struct encoder *en, const struct prompt *p, const struct options *o, struct token_ids *ids,
+                         struct err *e) {
+    struct encode_options encode = o->encode;
+    if (p->is_chat) {
+        encode.no_special = true;
+        encode.trusted = o->trust_content ? NULL : (const uint8_t *)p->trust.p;
+    }
+    if (tokenizer_encode(en, p->text, &encode, ids, e) < 0)
+        return -1;
+    if (ids->n > TOKENS_MAX_SEQUENCE)
+        return err_set(e, EXIT_DATA, "%zu tokens, more than %d", ids->n, TOKENS_MAX_SEQUENCE);
     return 0;
 }
 
 /* Encodes one record and writes its line. -1 with e set where it failed; then its line says so. */
 static int encode_record(struct encoder *en, struct prompt *p, const struct options *o, struct str record,
                          struct token_ids *ids, struct err *e) {
-    int rc = read_prompt(p, o, record, e);
-    if (rc == 0)
-        rc = tokenizer_encode(en, p->text, &o->encode, ids, e);
-    if (rc == 0 && ids->n > TOKENS_MAX_SEQUENCE)
-        rc = err_set(e, EXIT_DATA, "%zu tokens, more than %d", ids->n, TOKENS_MAX_SEQUENCE);
-    if (rc != 0 && o->mode == MODE_WHOLE)
+    int rc = prompt_read(p, &o->prompt, record, e);
+    if (rc == 0 && !o->render)
+        rc = encode_prompt(en, p, o, ids, e);
+    if (rc != 0 && o->records == RECORDS_WHOLE)
         return rc;
+    if (rc == 0 && o->render) {
+        print_rendered(p, o);
+        return 0;
+    }
     tokens_write_attrs(stdout, buf_view(&p->attrs));
     if (rc != 0) {
         tokens_write_failed(stdout, str_of(e->msg));
@@ -159,9 +181,8 @@ static int encode_record(struct encoder *en, struct prompt *p, const struct opti
 }
 
 static int run(const struct options *o, const struct tokenizer *t, int fd) {
-    static const enum records_kind kinds[] = {RECORDS_WHOLE, RECORDS_LINES, RECORDS_NUL, RECORDS_LINES};
-    struct records *records = records_new(fd, o->input, kinds[o->mode], MAX_RECORD);
-    struct encoder *en = encoder_new(t);
+    struct records *records = records_new(fd, o->input, o->records, MAX_RECORD);
+    struct encoder *en = t ? encoder_new(t) : NULL;
     struct prompt p = {0};
     struct token_ids ids = {0};
     struct str record;
@@ -171,15 +192,13 @@ static int run(const struct options *o, const struct tokenizer *t, int fd) {
     while ((more = records_next(records, &record, &e)) > 0) {
         number++;
         if (encode_record(en, &p, o, record, &ids, &e) != 0) {
-            if (o->mode == MODE_WHOLE)
+            if (o->records == RECORDS_WHOLE)
                 break;
             err_where(&e, "record %zu", number);
             warn_err(&e);
             e = (struct err){0};
             status = EXIT_SOME_FAILED;
         }
-        json_free(&p.json);
-        p.json = (struct json){0};
         if (!records_pending(records))
             flush_stdout();
     }
@@ -188,8 +207,7 @@ static int run(const struct options *o, const struct tokenizer *t, int fd) {
     records_free(records);
     encoder_free(en);
     token_ids_free(&ids);
-    buf_free(&p.attrs);
-    buf_free(&p.repaired);
+    prompt_free(&p);
     return status;
 }
 
@@ -200,16 +218,22 @@ int main(int argc, char **argv) {
     char *dir = o.model && is_file(o.model) ? xstrdup(o.model) : model_dir(o.model, &e);
     if (!dir)
         die_err(&e);
-    struct tokenizer *t = tokenizer_open(dir, &e);
-    if (!t)
+    struct tokenizer *t = o.render ? NULL : tokenizer_open(dir, &e);
+    if (!t && !o.render)
         die_err(&e);
+    struct chat *chat = NULL;
+    if (o.chat || o.prompt.form == PROMPT_JSON)
+        o.prompt.chat = chat = chat_open(dir, &o.prompt.no_chat);
+    if (o.chat && !chat)
+        die_err(&o.prompt.no_chat);
     int fd = 0;
     if (strcmp(o.input, "-") != 0 && (fd = open(o.input, O_RDONLY)) < 0)
         die(EXIT_NO_INPUT, "cannot open %s: %s", o.input, strerror(errno));
-    struct tokens_header h = {true, tokenizer_vocab(t), tokenizer_fingerprint(t)};
-    tokens_write_header(stdout, &h);
+    if (t)
+        tokens_write_header(stdout, &(struct tokens_header){true, tokenizer_vocab(t), tokenizer_fingerprint(t)});
     int status = run(&o, t, fd);
     tokenizer_free(t);
+    chat_free(chat);
     free(dir);
     close_stdout();
     return status;

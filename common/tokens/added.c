@@ -101,15 +101,27 @@ static uint32_t child(const struct added_set *set, uint32_t node, unsigned char 
     return low < set->nodes[node].first + set->nodes[node].n_children && set->nodes[low].byte == byte ? low : NONE;
 }
 
+/* Ordinary white space that some models have as added tokens (Gemma's newlines): it controls nothing, so it is found in
+ * foreign text too. */
+static bool is_blank(const struct added_token *t) {
+    for (size_t i = 0; i < t->content.n; i++)
+        if (!strchr(" \t\n\r", t->content.p[i]) || !t->content.p[i])
+            return false;
+    return !t->special;
+}
+
 /* The longest pattern that begins at i; its token, or NONE. */
 static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
     uint32_t node = 0, token = NONE;
-    for (; i < it->text.n && (!it->allowed || it->allowed[i]); i++) {
+    bool allowed = true;
+    for (; i < it->text.n; i++) {
+        allowed = allowed && (!it->allowed || it->allowed[i]);
         node = child(it->set, node, (unsigned char)it->text.p[i]);
         if (node == NONE)
             break;
-        if (it->set->nodes[node].token != NONE) {
-            token = it->set->nodes[node].token;
+        uint32_t here = it->set->nodes[node].token;
+        if (here != NONE && (allowed || is_blank(&it->a->tokens[here]))) {
+            token = here;
             *end = i + 1;
         }
     }

@@ -50,7 +50,7 @@ struct added_match {
 };
 
 /* Walks the matches in text as the reference does. `allowed` may be NULL; otherwise only bytes for which it is
- * nonzero can be part of a match. */
+ * nonzero can be part of a match, but for tokens that are not special and nothing but white space. */
 struct added_iter {
     const struct added *a;
     const struct added_set *set;

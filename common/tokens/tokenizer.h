@@ -37,7 +37,7 @@ void token_ids_free(struct token_ids *t);
 struct encode_options {
     bool no_special;  // no BOS/EOS from the post-processor
     /* [n] a byte each, nonzero where a template wrote text[i]; an added token is recognised only where all of its
-     * bytes are nonzero. NULL: everywhere. */
+     * bytes are nonzero, or it is nothing but white space and not special. NULL: everywhere. */
     const uint8_t *trusted;
 };
 
