@@ -42,6 +42,7 @@ const struct key common_keys[] = {
     {"alibi", ONLY_FALSE, 0, 0},
     {"clip_qkv", ONLY_NULL, 0, 0},
     {"use_qk_norm", ONLY_FALSE, 0, 0},
+    {"use_mrope", ONLY_FALSE, 0, 0},
     {"attn_logit_softcapping", ONLY_NULL, 0, 0},
     {"final_logit_softcapping", ONLY_NULL, 0, 0},
     {"embedding_multiplier", ONLY_ONE, 0, 0},

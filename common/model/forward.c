@@ -131,6 +131,22 @@ static void attend(struct model *m, size_t l, float *y, const float *h, size_t n
     apply_linear(m, y, dim, m->ws.attn, q_dim, n_rows, &layer->o);
 }
 
+struct act_job {
+    const struct spec *s;
+    float *gate, *up; // [n_rows, ffn_dim], stride ld
+    size_t ld, ffn_dim;
+};
+
+static void act_rows(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct act_job *j = arg;
+    (void)thread;
+    if (j->s->ungated)
+        activate(j->s->act, j->gate + begin * j->ld, j->ld, end - begin, j->ffn_dim);
+    else
+        activate_mul(j->s->act, j->gate + begin * j->ld, j->ld, j->up + begin * j->ld, j->ld, end - begin,
+                     j->ffn_dim);
+}
+
 /* y [n_rows, hidden_dim] = down(act(gate(h)) * up(h)), or down(act(up(h))); in is gate and up, or the one
  * there is. */
 static void ffn(struct model *m, float *y, const float *h, size_t n_rows, const struct linear in[2],
@@ -142,10 +158,11 @@ static void ffn(struct model *m, float *y, const float *h, size_t n_rows, const 
     apply_linear(m, gate, ld, h, dim, n_rows, &in[0]);
     if (in[0].w.n_out == ffn_dim && !s->ungated)
         apply_linear(m, up, ld, h, dim, n_rows, &in[1]);
-    if (s->ungated)
-        activate(s->act, gate, ld, n_rows, ffn_dim);
+    struct act_job act = {s, gate, up, ld, ffn_dim};
+    if (n_rows < 8) // too little to wake the others for
+        act_rows(&act, 0, n_rows, 0);
     else
-        activate_mul(s->act, gate, ld, up, ld, n_rows, ffn_dim);
+        pool_run(m->pool, act_rows, &act, n_rows, 4);
     apply_linear(m, y, dim, gate, ld, n_rows, down);
 }
 
