@@ -18,7 +18,6 @@ setup() {
 }
 
 @test "compare-precision prints differences" {
-    command -v llm-diff >/dev/null || skip "llm-diff is not built"
     echo 'some words to compare' >text
     run --separate-stderr "$ROOT/examples/compare-precision" text
     [ "$status" -eq 0 ]

@@ -5,21 +5,33 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+ssize_t read_some(int fd, void *p, size_t n) {
+    struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
+    ssize_t got;
+    if (poll(fds, 2, -1) > 0 && fds[0].revents == 0 && (fds[1].revents & POLLERR))
+        raise(SIGPIPE);
+    do
+        got = read(fd, p, n);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
 int read_full(int fd, void *p, size_t n, size_t *got, struct err *e) {
     *got = 0;
     while (*got < n) {
-        ssize_t r = read(fd, (char *)p + *got, n - *got);
+        ssize_t r = read_some(fd, (char *)p + *got, n - *got);
         if (r == 0)
             return 0;
-        if (r > 0)
-            *got += (size_t)r;
-        else if (errno != EINTR)
+        if (r < 0)
             return err_errno(e, EXIT_IO, "cannot read");
+        *got += (size_t)r;
     }
     return 0;
 }
@@ -42,9 +54,7 @@ int read_all(int fd, const char *name, size_t max, struct buf *out, struct err *
     size_t start = out->n;
     for (;;) {
         buf_reserve(out, 1u << 16);
-        ssize_t r = read(fd, out->p + out->n, out->cap - out->n - 1);
-        if (r < 0 && errno == EINTR)
-            continue;
+        ssize_t r = read_some(fd, out->p + out->n, out->cap - out->n - 1);
         if (r < 0)
             return err_errno(e, EXIT_IO, "cannot read: %s", name);
         if (r == 0)

@@ -8,9 +8,14 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/mem.h"
+
+/* As read(2), but not interrupted; and where the reader of stdout leaves while there is nothing to read, we end by SIGPIPE
+ * at once, as the next write would end us: no stage of a dead pipe waits for input that nobody wants. */
+ssize_t read_some(int fd, void *p, size_t n);
 
 /* Reads until n bytes or the end; *got says how many. -1 (EXIT_IO) only when the system reports an error. */
 int read_full(int fd, void *p, size_t n, size_t *got, struct err *e);

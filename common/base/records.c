@@ -3,9 +3,9 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/records.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <unistd.h>
+
+#include "base/io.h"
 
 enum { READ_SIZE = 1 << 18 };
 
@@ -57,10 +57,7 @@ static int read_more(struct records *r, struct err *e) {
     if (r->buf.n > r->max)
         return err_set(e, EXIT_DATA, "record %zu is longer than %zu bytes: %s", r->count + 1, r->max, r->name);
     buf_reserve(&r->buf, READ_SIZE);
-    ssize_t n;
-    do
-        n = read(r->fd, r->buf.p + r->buf.n, READ_SIZE);
-    while (n < 0 && errno == EINTR);
+    ssize_t n = read_some(r->fd, r->buf.p + r->buf.n, READ_SIZE);
     if (n < 0)
         return err_errno(e, EXIT_IO, "cannot read %s", r->name);
     r->ended = n == 0;

@@ -12,11 +12,10 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/tokens.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/io.h"
 #include "base/num.h"
 #include "base/utf8.h"
 
@@ -221,10 +220,7 @@ static int scan(struct tokens_reader *r, struct tokens_event *ev, struct err *e)
 
 /* More bytes into the empty buffer. */
 int tokens_fill(struct tokens_reader *r, struct err *e) {
-    ssize_t got;
-    do
-        got = read(r->fd, r->bytes, READ_BYTES);
-    while (got < 0 && errno == EINTR);
+    ssize_t got = read_some(r->fd, r->bytes, READ_BYTES);
     if (got < 0)
         return err_errno(e, EXIT_IO, "cannot read: %s", r->name);
     r->before += r->n;

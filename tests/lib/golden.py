@@ -2,7 +2,6 @@
 golden.py ids FILE TENSOR             the ids of an I64 tensor, on one line
 golden.py close FILE TENSOR ROWS TOL  the largest difference between an F32 tensor and rows of floats, raw or .npy;
                                       exit 1 where it is past TOL, or their numbers differ
-golden.py agree COLUMNS ROWS ROWS     per cent of rows whose largest entries are at the same place
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import array
 import ast
@@ -30,12 +29,6 @@ def rows_of(path):
     return array.array("f", data[10 + n :])
 
 
-def tops(path, columns):
-    values = rows_of(path)
-    of = (values[i : i + columns] for i in range(0, len(values), columns))
-    return [row.index(max(row)) for row in of]
-
-
 what, args = sys.argv[1], sys.argv[2:]
 if what == "ids":
     print(*tensor(args[0], args[1]))
@@ -44,7 +37,3 @@ elif what == "close":
     worst = max(map(lambda a, b: abs(a - b) if a == a and b == b else float("inf"), want, got), default=0)
     print(f"largest difference {worst:.3g}, {len(want)} and {len(got)} numbers")
     sys.exit(len(want) != len(got) or not worst <= float(args[3]))
-elif what == "agree":
-    a, b = tops(args[1], int(args[0])), tops(args[2], int(args[0]))
-    assert len(a) == len(b) > 0
-    print(f"{100 * sum(map(int.__eq__, a, b)) / len(a):.2f}")
