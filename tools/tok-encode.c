@@ -174,8 +174,7 @@ static int encode_record(struct encoder *en, struct prompt *p, const struct opti
         tokens_write_failed(stdout, str_of(e->msg));
         return rc;
     }
-    for (size_t i = 0; i < ids->n; i++)
-        tokens_write_id(stdout, ids->ids[i], i == 0);
+    tokens_write_ids(stdout, ids->ids, ids->n);
     tokens_write_end(stdout);
     return 0;
 }

@@ -1,23 +1,15 @@
 /* Encoding one text: added tokens, normalizer, pre-tokenizers, model, post-processor. See tokenizer.h.
  *
- * Words that have been seen are remembered with their ids in a table of a fixed size, a cache line each.
+ * Words that have been seen are remembered with their ids (word_cache.h).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
 
 #include "tokens/tokenizer_parts.h"
+#include "tokens/word_cache.h"
 
 enum {
     MAX_TEXT = 0x7fffffff, // bytes of one text: offsets are 32 bits
-    CACHE_LINES = 1 << 15,
-    CACHE_WORD = 26,       // bytes of the longest word that is remembered
-    CACHE_IDS = 9,
-};
-
-struct cache_line {
-    uint32_t ids[CACHE_IDS];
-    unsigned char n_ids, word_n; // word_n 0: free
-    char word[CACHE_WORD];
 };
 
 struct encoder {
@@ -25,7 +17,7 @@ struct encoder {
     void *scratch;          // the model's
     struct text normalized;
     struct text *work;      // [pres.n]
-    struct cache_line *cache;
+    struct word_line *cache; // [WORD_CACHE_LINES]
     struct buf trusted;     // of normalized text
     // of the text in work:
     struct pre_run run;
@@ -41,7 +33,7 @@ struct encoder *encoder_new(const struct tokenizer *t) {
     if (t->model.kind->scratch_new)
         en->scratch = t->model.kind->scratch_new(&t->model);
     en->work = xcalloc(t->pres.n, sizeof *en->work);
-    en->cache = xcalloc(CACHE_LINES, sizeof *en->cache);
+    en->cache = xcalloc(WORD_CACHE_LINES, sizeof *en->cache);
     return en;
 }
 
@@ -79,23 +71,15 @@ static int encode_tracked(struct encoder *en, const struct piece *word) {
 static int encode_word(void *ctx, const struct piece *word) {
     struct encoder *en = ctx;
     struct token_ids *out = en->out;
-    if (out->want_offsets || word->n > CACHE_WORD)
+    if (out->want_offsets || word->n > WORD_CACHE_BYTES)
         return encode_tracked(en, word);
-    struct cache_line *line = &en->cache[hash_short(word->p, word->n) & (CACHE_LINES - 1)];
-    if (line->word_n == word->n && memcmp(line->word, word->p, word->n) == 0) {
-        for (unsigned i = 0; i < line->n_ids; i++)
-            token_ids_add(out, line->ids[i], 0, 0);
+    struct word_line *line = word_line(en->cache, word->p, word->n);
+    if (word_line_get(line, word->p, word->n, out))
         return 0;
-    }
     size_t from = out->n;
     if (encode_tracked(en, word) != 0)
         return -1;
-    if (out->n - from <= CACHE_IDS) {
-        line->word_n = (unsigned char)word->n;
-        line->n_ids = (unsigned char)(out->n - from);
-        memcpy(line->word, word->p, word->n);
-        memcpy(line->ids, out->ids + from, (out->n - from) * sizeof *line->ids);
-    }
+    word_line_put(line, word->p, word->n, out->ids + from, out->n - from);
     return 0;
 }
 

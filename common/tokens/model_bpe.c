@@ -9,10 +9,12 @@
 #include <stdlib.h>
 
 #include "tokens/bpe.h"
+#include "tokens/bpe_cuts.h"
 #include "tokens/bytechars.h"
 #include "tokens/component.h"
 #include "tokens/model.h"
 #include "tokens/unicode.h"
+#include "tokens/word_cache.h"
 
 struct bpe {
     struct bpe_merges merges;
@@ -172,9 +174,13 @@ static void unload(void *data) {
     free(b);
 }
 
+enum { LONG_WORD = 64 }; // bytes; longer words are cut where no merge can join
+
 struct scratch {
     struct bpe_work work;
     struct buf text; // a character with prefix or suffix
+    struct bpe_cuts cuts;
+    struct word_line *cache; // of stretches between cuts
 };
 
 static void *scratch_new(const struct model *m) {
@@ -185,6 +191,8 @@ static void *scratch_new(const struct model *m) {
 static void scratch_free(void *scratch) {
     struct scratch *s = scratch;
     bpe_work_free(&s->work);
+    bpe_cuts_free(&s->cuts);
+    free(s->cache);
     buf_free(&s->text);
     free(s);
 }
@@ -260,9 +268,50 @@ static int take_apart(const struct model *m, struct scratch *s, struct str word,
     return 0;
 }
 
+/* Encodes a stretch of a word that no merge crosses the ends of. */
+static int encode_stretch(const struct model *m, struct scratch *s, struct str word, size_t base, struct token_ids *out,
+                          struct err *e) {
+    const struct bpe *b = m->data;
+    if (take_apart(m, s, word, e) != 0)
+        return -1;
+    bpe_merge_word(&b->merges, &s->work);
+    size_t at = base;
+    for (uint32_t i = s->work.n ? 0 : NO_ID; i != NO_ID; i = s->work.symbols[i].next) {
+        token_ids_add(out, s->work.symbols[i].id, at, at + s->work.symbols[i].len);
+        at += s->work.symbols[i].len;
+    }
+    return 0;
+}
+
+/* A long word, such as a whole text where there is no pre-tokenizer: cut where no token has its two characters side by side, so
+ * that no merge can cross, and stretches that have been seen are remembered like words. */
+static int encode_long(const struct model *m, struct scratch *s, struct str word, struct token_ids *out, struct err *e) {
+    size_t from = 0;
+    if (!s->cuts.bits) {
+        bpe_cuts_build(&s->cuts, &m->vocab);
+        s->cache = xcalloc(WORD_CACHE_LINES, sizeof *s->cache);
+    }
+    while (from < word.n) {
+        size_t end = bpe_cuts_next(&s->cuts, &m->vocab, word, from), n = end - from, first = out->n;
+        struct word_line *line = NULL;
+        if (n <= WORD_CACHE_BYTES && !out->want_offsets) {
+            line = word_line(s->cache, word.p + from, n);
+            if (word_line_get(line, word.p + from, n, out)) {
+                from = end;
+                continue;
+            }
+        }
+        if (encode_stretch(m, s, (struct str){word.p + from, n}, from, out, e) != 0)
+            return -1;
+        if (line)
+            word_line_put(line, word.p + from, n, out->ids + first, out->n - first);
+        from = end;
+    }
+    return 0;
+}
+
 static int encode(const struct model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
     const struct bpe *b = m->data;
-    struct scratch *s = scratch;
     if (b->ignore_merges) {
         uint32_t id = vocab_find(&m->vocab, word.p, word.n);
         if (id != NO_ID) {
@@ -270,15 +319,9 @@ static int encode(const struct model *m, void *scratch, struct str word, struct 
             return 0;
         }
     }
-    if (take_apart(m, s, word, e) != 0)
-        return -1;
-    bpe_merge_word(&b->merges, &s->work);
-    size_t at = 0;
-    for (uint32_t i = s->work.n ? 0 : NO_ID; i != NO_ID; i = s->work.symbols[i].next) {
-        token_ids_add(out, s->work.symbols[i].id, at, at + s->work.symbols[i].len);
-        at += s->work.symbols[i].len;
-    }
-    return 0;
+    if (word.n > LONG_WORD && !b->prefix.n && !b->suffix.n)
+        return encode_long(m, scratch, word, out, e);
+    return encode_stretch(m, scratch, word, 0, out, e);
 }
 
 const struct model_kind model_bpe = {"BPE", load, unload, scratch_new, scratch_free, encode};

@@ -380,6 +380,26 @@ void tokens_write_id(FILE *f, uint32_t id, bool first) {
     fwrite(p, 1, (size_t)(digits + sizeof digits - p), f);
 }
 
+void tokens_write_ids(FILE *f, const uint32_t *ids, size_t n) {
+    char room[4096];
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (sizeof room - used < 12) {
+            fwrite(room, 1, used, f);
+            used = 0;
+        }
+        char digits[10];
+        unsigned len = 0;
+        for (uint32_t id = ids[i]; id || len == 0; id /= 10)
+            digits[len++] = (char)('0' + id % 10);
+        if (i)
+            room[used++] = ' ';
+        while (len)
+            room[used++] = digits[--len];
+    }
+    fwrite(room, 1, used, f);
+}
+
 void tokens_write_space(FILE *f) {
     putc(' ', f);
 }

@@ -79,6 +79,7 @@ void tokens_write_id(FILE *f, uint32_t id, bool first);         // the space bef
 /* The space behind an id that another will follow, written early: only then does a reader know that the id is whole.
  * The next id is then written as a first one. */
 void tokens_write_space(FILE *f);
+void tokens_write_ids(FILE *f, const uint32_t *ids, size_t n);  // a whole sequence's, without the newline
 void tokens_write_end(FILE *f);                                 // the newline
 void tokens_write_result(FILE *f, struct str text);             // "#= ..."
 void tokens_write_failed(FILE *f, struct str reason);           // "! ...", newlines in it become spaces

@@ -1,0 +1,60 @@
+/* Cutting long words: see bpe_cuts.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "tokens/bpe_cuts.h"
+
+#include <stdlib.h>
+
+#include "tokens/bytechars.h"
+#include "tokens/unicode.h"
+
+enum { PAIR_BITS = 20 };
+
+static size_t pair_bit(uint32_t a, uint32_t b) {
+    return (size_t)((((uint64_t)a << 32 | b) * 0x9E3779B97F4A7C15u) >> (64 - PAIR_BITS));
+}
+
+static bool joined(const struct bpe_cuts *c, uint32_t a, uint32_t b) {
+    size_t bit = pair_bit(a, b);
+    return c->bits[bit / 64] >> bit % 64 & 1;
+}
+
+void bpe_cuts_build(struct bpe_cuts *c, const struct vocab *v) {
+    c->bits = xcalloc((size_t)1 << (PAIR_BITS - 6), sizeof *c->bits);
+    for (uint32_t k = 0; k < v->count; k++) {
+        const struct vocab_entry *en = &v->entries[k];
+        uint32_t last = 0;
+        for (size_t i = 0, len; i < en->n; i += len) {
+            uint32_t cp = uni_next(en->p + i, &len);
+            int byte = v->byte_level ? bytechar_byte(cp) : -1;
+            cp = byte >= 0 ? (uint32_t)byte : cp;
+            if (i > 0) {
+                size_t bit = pair_bit(last, cp);
+                c->bits[bit / 64] |= (uint64_t)1 << bit % 64;
+            }
+            last = cp;
+        }
+    }
+}
+
+void bpe_cuts_free(struct bpe_cuts *c) {
+    free(c->bits);
+}
+
+/* Unknown characters are spelt or counted with their neighbours, so a cut is only made between two known ones. */
+static bool known(const struct vocab *v, const char *p, size_t len) {
+    return vocab_find(v, p, len) != NO_ID;
+}
+
+size_t bpe_cuts_next(const struct bpe_cuts *c, const struct vocab *v, struct str word, size_t from) {
+    size_t len = 1, before = from;
+    uint32_t last = v->byte_level ? (unsigned char)word.p[from] : uni_next(word.p + from, &len);
+    for (size_t i = from + len; i < word.n; i += len) {
+        uint32_t cp = v->byte_level ? (unsigned char)word.p[i] : uni_next(word.p + i, &len);
+        if (!joined(c, last, cp) && known(v, word.p + before, i - before) && known(v, word.p + i, len))
+            return i;
+        last = cp;
+        before = i;
+    }
+    return word.n;
+}

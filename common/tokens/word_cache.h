@@ -1,0 +1,44 @@
+/* Words that have been seen, and their ids: a table of a fixed size, a cache line each, the newest word wins.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef TOKENS_WORD_CACHE_H
+#define TOKENS_WORD_CACHE_H
+
+#include "tokens/model.h"
+
+enum {
+    WORD_CACHE_LINES = 1 << 15,
+    WORD_CACHE_BYTES = 26, // of the longest word that is remembered
+    WORD_CACHE_IDS = 9,
+};
+
+struct word_line {
+    uint32_t ids[WORD_CACHE_IDS];
+    unsigned char n_ids, word_n; // word_n 0: free
+    char word[WORD_CACHE_BYTES];
+};
+
+/* The line of a word of at most WORD_CACHE_BYTES bytes; it may hold another. lines [WORD_CACHE_LINES]. */
+static inline struct word_line *word_line(struct word_line *lines, const char *p, size_t n) {
+    return &lines[hash_short(p, n) & (WORD_CACHE_LINES - 1)];
+}
+
+/* Appends the word's ids if the line is its own. */
+static inline bool word_line_get(const struct word_line *line, const char *p, size_t n, struct token_ids *out) {
+    if (line->word_n != n || memcmp(line->word, p, n) != 0)
+        return false;
+    for (unsigned i = 0; i < line->n_ids; i++)
+        token_ids_add(out, line->ids[i], 0, 0);
+    return true;
+}
+
+static inline void word_line_put(struct word_line *line, const char *p, size_t n, const uint32_t *ids, size_t n_ids) {
+    if (n_ids > WORD_CACHE_IDS)
+        return;
+    line->word_n = (unsigned char)n;
+    line->n_ids = (unsigned char)n_ids;
+    memcpy(line->word, p, n);
+    memcpy(line->ids, ids, n_ids * sizeof *ids);
+}
+
+#endif
