@@ -75,7 +75,7 @@ EVERY_ISA void sums_c(float *y, const vec_c *v, size_t n) {
 #include "kernels/mix_tile.h"
 #include "kernels/tile_end.h"
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(KERNELS_EMULATED)
 #include "kernels/x86.h"
 
 /* AVX2: 8 lanes and FMA. 4 x 3 sums, 3 of w and 1 of x are the 16 registers; 7 loads for 12 multiply-adds. */
@@ -238,7 +238,7 @@ void tiles_fill(struct kernel_table *t, enum isa isa) {
         t->mix_f32 = mix_f32_c;
         t->mix_bf16 = mix_bf16_c;
         break;
-#if defined(__x86_64__)
+#if defined(__x86_64__) || defined(KERNELS_EMULATED)
     case ISA_AVX2:
         matmul_fill_avx2(t->matmul);
         t->mix_f32 = mix_f32_avx2;

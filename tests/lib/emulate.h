@@ -1,0 +1,107 @@
+/* The wide instructions on any CPU: SIMDe's portable versions, under the names of the intrinsics, and those that
+ * SIMDe lacks, by Intel's description of them. Included in place of immintrin.h (common/kernels/x86.h).
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef TESTS_EMULATE_H
+#define TESTS_EMULATE_H
+
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#define SIMDE_NO_INLINE // else the tiles take minutes to compile
+#include <simde/x86/avx512.h>
+#include <simde/x86/f16c.h>
+#include <simde/x86/fma.h>
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef simde__mmask8 __mmask8; // the same type again where SIMDe has the name
+typedef simde__mmask16 __mmask16;
+typedef simde__mmask32 __mmask32;
+
+/* The first elements of a mask of ones: what is behind them is not touched, as the instruction promises. */
+static inline size_t emulated_ones(uint64_t mask) {
+    size_t n = 0;
+    while (mask >> n & 1)
+        n++;
+    if (mask >> n)
+        abort(); // no kernel uses masks with gaps
+    return n;
+}
+
+/* SIMDe 0.7.4 reads behind the mask here, where the instruction does not fault. */
+#undef _mm256_maskload_ps
+static inline __m256 _mm256_maskload_ps(const float *p, __m256i mask) {
+    int32_t m[8];
+    float f[8] = {0};
+    memcpy(m, &mask, sizeof m);
+    for (size_t i = 0; i < 8; i++)
+        if (m[i] < 0)
+            f[i] = p[i];
+    return _mm256_loadu_ps(f);
+}
+
+#if !defined(_mm512_maskz_loadu_ps)
+static inline __m512 _mm512_maskz_loadu_ps(__mmask16 k, const void *p) {
+    float f[16] = {0};
+    memcpy(f, p, emulated_ones(k) * sizeof *f);
+    return _mm512_loadu_ps(f);
+}
+#endif
+#if !defined(_mm512_maskz_loadu_epi16)
+static inline __m512i _mm512_maskz_loadu_epi16(__mmask32 k, const void *p) {
+    uint16_t h[32] = {0};
+    memcpy(h, p, emulated_ones(k) * sizeof *h);
+    return _mm512_loadu_si512(h);
+}
+#endif
+#if !defined(_mm256_maskz_loadu_epi16)
+static inline __m256i _mm256_maskz_loadu_epi16(__mmask16 k, const void *p) {
+    uint16_t h[16] = {0};
+    memcpy(h, p, emulated_ones(k) * sizeof *h);
+    return _mm256_loadu_si256((const __m256i *)(const void *)h);
+}
+#endif
+#if !defined(_mm512_mask_storeu_ps)
+static inline void _mm512_mask_storeu_ps(void *p, __mmask16 k, __m512 v) {
+    float f[16];
+    _mm512_storeu_ps(f, v);
+    memcpy(p, f, emulated_ones(k) * sizeof *f);
+}
+#endif
+#if !defined(_mm_mask_storeu_ps)
+static inline void _mm_mask_storeu_ps(void *p, __mmask8 k, __m128 v) {
+    float f[4];
+    _mm_storeu_ps(f, v);
+    memcpy(p, f, emulated_ones(k) * sizeof *f);
+}
+#endif
+#if !defined(_mm512_cvtepu16_epi32)
+static inline __m512i _mm512_cvtepu16_epi32(__m256i v) {
+    uint16_t h[16];
+    uint32_t u[16];
+    memcpy(h, &v, sizeof h);
+    for (size_t i = 0; i < 16; i++)
+        u[i] = h[i];
+    return _mm512_loadu_si512(u);
+}
+#endif
+#if !defined(_mm512_cvtph_ps)
+static inline __m512 _mm512_cvtph_ps(__m256i v) {
+    __m128i half[2];
+    float f[16];
+    memcpy(half, &v, sizeof half);
+    _mm256_storeu_ps(f, _mm256_cvtph_ps(half[0]));
+    _mm256_storeu_ps(f + 8, _mm256_cvtph_ps(half[1]));
+    return _mm512_loadu_ps(f);
+}
+#endif
+#if !defined(_mm512_extractf32x8_ps)
+static inline __m256 _mm512_extractf32x8_ps(__m512 v, int which) {
+    float f[16];
+    _mm512_storeu_ps(f, v);
+    return _mm256_loadu_ps(f + 8 * which);
+}
+#endif
+
+#endif

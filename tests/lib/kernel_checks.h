@@ -1,0 +1,276 @@
+/* What holds for every variant of matmul and attention: against plain double arithmetic and against itself.
+ *
+ * Tolerances are derived: a sum of n products in f32, in whatever order, is off by at most (n + 2) * 2^-24 * sum
+ * |products| (Higham 2002, 3.5: gamma_n), which is far above what happens and far below what a wrong index
+ * or a forgotten tail gives. Same bits are demanded between a row alone and in a batch, and between numbers of threads.
+ * Inputs end at a page that may not be touched. The including file defines _DEFAULT_SOURCE (MAP_ANONYMOUS).
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef TESTS_KERNEL_CHECKS_H
+#define TESTS_KERNEL_CHECKS_H
+
+#include <math.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "check.h"
+#include "kernels/kernels.h"
+#include "kernels/vec.h"
+
+/* Fewer rounds where every instruction is a function call. */
+#if !defined(CHECKS_FEW)
+#define CHECKS_FEW 0
+#endif
+
+static uint64_t random_state = 88172645463325252u;
+static uint64_t random_bits(void) { // xorshift64 (Marsaglia 2003)
+    random_state ^= random_state << 13;
+    random_state ^= random_state >> 7;
+    random_state ^= random_state << 17;
+    return random_state;
+}
+static float random_float(void) { // [-1, 1)
+    return (float)((double)(random_bits() >> 11) * 0x1p-52 - 1.0);
+}
+static float *random_floats(size_t n) {
+    float *x = xcalloc(n ? n : 1, sizeof *x);
+    for (size_t i = 0; i < n; i++)
+        x[i] = random_float();
+    return x;
+}
+
+/* n bytes that end (or begin) right at a page that may not be touched. */
+struct guarded {
+    unsigned char *map, *p;
+    size_t map_n;
+};
+static struct guarded guarded_new(size_t n, size_t before_end) {
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), body = (n + before_end + page - 1) / page * page;
+    struct guarded g = {.map_n = body + 2 * page};
+    g.map = mmap(NULL, g.map_n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (g.map == MAP_FAILED || mprotect(g.map, page, PROT_NONE) != 0 ||
+        mprotect(g.map + page + body, page, PROT_NONE) != 0) {
+        printf("Bail out! no guard pages\n");
+        exit(1);
+    }
+    g.p = g.map + page + body - n - before_end;
+    return g;
+}
+static void guarded_free(struct guarded *g) {
+    munmap(g->map, g->map_n);
+}
+
+static float f16_value(uint16_t h) { // by the definition, slowly
+    int exponent = h >> 10 & 31, fraction = h & 1023;
+    double v = exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
+    return (float)(h & 0x8000 ? -v : v);
+}
+
+/* Fills a guarded W with random values; *values gets them as f32. */
+static struct guarded random_mat(struct mat *w, size_t unaligned, float *values) {
+    size_t n = w->n_out * w->n_in, size = w->dtype == DT_F32 ? 4 : 2;
+    struct guarded g = guarded_new(n * size, unaligned);
+    w->data = g.p;
+    for (size_t i = 0; i < n; i++) {
+        values[i] = random_float();
+        uint16_t h = vec_bf16_from_f32(values[i]);
+        if (w->dtype == DT_F16) {
+            h = (uint16_t)((random_bits() & 0x83FF) | (random_bits() % 16) << 10); // |value| < 2, subnormals too
+            values[i] = f16_value(h);
+        } else if (w->dtype == DT_BF16) {
+            values[i] = vec_f32_from_bf16(h);
+        }
+        memcpy(g.p + i * size, w->dtype == DT_F32 ? (void *)&values[i] : (void *)&h, size);
+    }
+    return g;
+}
+
+static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n_in, enum dtype t, bool precise) {
+    struct mat w = {.dtype = t, .n_out = n_out, .n_in = n_in};
+    float *values = xcalloc(n_out * n_in, sizeof *values), *bias = random_floats(n_out);
+    struct guarded g = random_mat(&w, random_bits() % 2 ? random_bits() % 64 & ~(size_t)1 : 0, values);
+    size_t ldx = n_in + random_bits() % 3, ldy = n_out + random_bits() % 3;
+    struct guarded gx = guarded_new(((n_rows - 1) * ldx + n_in) * sizeof(float), 0);
+    float *x = (void *)gx.p, *y = xcalloc(n_rows * ldy, sizeof *y);
+    for (size_t i = 0; i < (n_rows - 1) * ldx + n_in; i++)
+        x[i] = random_float();
+    for (size_t i = 0; i < n_rows * ldy; i++)
+        y[i] = 777;
+    void *scratch = xaligned(64, matmul_scratch(n_rows, n_in));
+    bool with_bias = random_bits() % 2;
+    matmul(p, y, ldy, x, ldx, n_rows, &w, with_bias ? bias : NULL, precise, scratch);
+    // x rounded to bf16 is off by at most 2^-8 of each product more, and only where that is allowed
+    double unit = (double)(n_in + 2) * 0x1p-24 + (!precise && t == DT_BF16 ? 0x1p-8 : 0);
+    double worst = 0;
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t o = 0; o < ldy; o++) {
+            double sum = with_bias && o < n_out ? (double)bias[o] : 0, magnitude = fabs(sum);
+            for (size_t k = 0; k < n_in && o < n_out; k++) {
+                double product = (double)x[r * ldx + k] * (double)values[o * n_in + k];
+                sum += product;
+                magnitude += fabs(product);
+            }
+            double off = o < n_out ? fabs(sum - (double)y[r * ldy + o]) / (unit * magnitude + 1e-30)
+                                   : (double)(y[r * ldy + o] != 777) * 1e9; // behind the row nothing is written
+            worst = off > worst || off != off ? off : worst;
+        }
+    CHECK_MSG(worst <= 1, "%s: [%zu, %zu] x [%zu, %zu] dtype %d: off by %g times the bound", kernels_isa(), n_rows,
+              n_in, n_out, n_in, t, worst);
+    guarded_free(&g);
+    guarded_free(&gx);
+    free(values);
+    free(bias);
+    free(y);
+    free(scratch);
+}
+
+static const enum dtype weight_types[] = {DT_F32, DT_F16, DT_BF16};
+
+static void matmul_is_right(void) {
+    struct pool *p = pool_new(2, NULL);
+    for (size_t i = 0; i < (CHECKS_FEW ? 30 : 150); i++)
+        for (size_t t = 0; t < 3; t++) {
+            size_t big = i % 10 == 0;
+            compare_matmul(p, 1 + random_bits() % (big ? 150 : 9), 1 + random_bits() % (big ? 130 : 40),
+                           1 + random_bits() % (big ? 1200 : 200), weight_types[t], i % 2);
+        }
+    pool_free(p);
+}
+
+/* The same row gives the same bits alone and among others, whatever the threads. */
+static void matmul_same_bits(void) {
+    enum { ROWS = CHECKS_FEW ? 19 : 70, OUT = 67, IN = 1101 };
+    struct pool *pools[] = {pool_new(1, NULL), pool_new(2, NULL), pool_new(3, NULL)};
+    float *x = random_floats(ROWS * IN), *values = xcalloc(OUT * IN, sizeof *values);
+    float *alone = xcalloc(ROWS * OUT, sizeof *alone), *batch = xcalloc(ROWS * OUT, sizeof *batch);
+    void *scratch = xaligned(64, matmul_scratch(ROWS, IN));
+    for (size_t t = 0; t < 3; t++)
+        for (int precise = 0; precise < 2; precise++) {
+            struct mat w = {.dtype = weight_types[t], .n_out = OUT, .n_in = IN};
+            struct guarded g = random_mat(&w, 2, values);
+            for (size_t r = 0; r < ROWS; r++)
+                matmul(pools[0], alone + r * OUT, OUT, x + r * IN, IN, 1, &w, NULL, precise, scratch);
+            for (size_t i = CHECKS_FEW ? 2 : 0; i < 3; i++)
+                for (size_t n = 1 + CHECKS_FEW; n <= ROWS; n += n < 12 ? 1 + CHECKS_FEW : CHECKS_FEW ? 6 : 29) {
+                    memset(batch, 0xFF, ROWS * OUT * sizeof *batch);
+                    for (size_t r = 0; r < ROWS; r += n)
+                        matmul(pools[i], batch + r * OUT, OUT, x + r * IN, IN, ROWS - r < n ? ROWS - r : n, &w, NULL,
+                               precise, scratch);
+                    CHECK_MSG(memcmp(alone, batch, ROWS * OUT * sizeof *batch) == 0,
+                              "%s: dtype %d, %zu rows at once, %zu threads: other bits", kernels_isa(),
+                              weight_types[t], n, i + 1);
+                }
+            guarded_free(&g);
+        }
+    for (size_t i = 0; i < 3; i++)
+        pool_free(pools[i]);
+    free(x);
+    free(values);
+    free(alone);
+    free(batch);
+    free(scratch);
+}
+
+struct attn_case {
+    size_t n_seq, n_heads, n_kv_heads, head_dim, window;
+    bool f32;
+    float softcap;
+};
+
+/* The reference: plain softmax in double over the stored values. */
+static double attention_value(const float *q, const float *k, const float *v, size_t ld, const struct attn_case *c,
+                              size_t first, size_t last, size_t d, double scale, double *bound) {
+    double max = -INFINITY, sum = 0, out = 0, magnitude = 0;
+    double *s = xcalloc(last + 1, sizeof *s);
+    for (size_t i = first; i <= last; i++) {
+        for (size_t j = 0; j < c->head_dim; j++)
+            s[i] += (double)q[j] * (double)k[i * ld + j];
+        s[i] *= scale;
+        if (c->softcap > 0)
+            s[i] = (double)c->softcap * tanh(s[i] / (double)c->softcap);
+        max = s[i] > max ? s[i] : max;
+    }
+    for (size_t i = first; i <= last; i++) {
+        double w = exp(s[i] - max);
+        sum += w;
+        out += w * (double)v[i * ld + d];
+        magnitude += w * fabs((double)v[i * ld + d]);
+    }
+    free(s);
+    // |score| <= head_dim * scale here; its error, (head_dim + 4) 2^-24 of that, enters as the error of e^score; then
+    // the two sums over the positions, and 8 roundings for e^x, its shrinking and the division.
+    double score_off = (double)(c->head_dim + 4) * (double)c->head_dim * scale + 8;
+    *bound = 2 * (score_off + (double)(last - first + 1)) * 0x1p-24 * magnitude / sum;
+    return out / sum;
+}
+
+static void compare_attention(struct pool *p, const struct attn_case *c) {
+    size_t n = c->n_seq, hd = c->head_dim, ldk = c->n_kv_heads * hd, ldq = c->n_heads * hd;
+    size_t n_pages = (n + KV_PAGE - 1) / KV_PAGE;
+    struct kv_layer kv = {.n_kv_heads = c->n_kv_heads, .head_dim = hd, .f32 = c->f32};
+    kv.page_stride = kv_page_bytes(kv.n_kv_heads, hd, kv.f32);
+    struct guarded g = guarded_new(n_pages * kv.page_stride, 0);
+    kv.base = g.p;
+    memset(g.p, 0xFF, n_pages * kv.page_stride); // NaN: reading what was not stored shows
+    uint32_t *pages = xcalloc(n_pages, sizeof *pages);
+    for (size_t i = 0; i < n_pages; i++) // backwards
+        pages[i] = (uint32_t)(n_pages - 1 - i);
+    struct attn_row *rows = xcalloc(n, sizeof *rows);
+    float *q = random_floats(n * ldq), *k = random_floats(n * ldk), *v = random_floats(n * ldk);
+    for (size_t i = 0; i < n; i++) {
+        rows[i] = (struct attn_row){pages, 0, (uint32_t)i};
+        if (c->window && i >= c->window)
+            rows[i].first = (uint32_t)(i - c->window + 1);
+    }
+    kv_store(&kv, rows, n, k, ldk, v, ldk);
+    if (!c->f32)
+        for (size_t i = 0; i < n * ldk; i++) {
+            k[i] = vec_f32_from_bf16(vec_bf16_from_f32(k[i]));
+            v[i] = vec_f32_from_bf16(vec_bf16_from_f32(v[i]));
+        }
+    float *out = xcalloc(n * ldq, sizeof *out), *alone = xcalloc(ldq, sizeof *alone), scale = 1 / sqrtf((float)hd);
+    void *scratch = xaligned(64, attention_scratch(pool_threads(p), n, c->n_heads, hd));
+    attention(p, &kv, rows, n, out, ldq, q, ldq, c->n_heads, scale, c->softcap, scratch);
+    for (size_t i = 0; i < n; i += 1 + n / 23)
+        for (size_t h = 0; h < c->n_heads; h++) {
+            size_t kv_h = h / (c->n_heads / c->n_kv_heads);
+            double bound;
+            for (size_t d = 0; d < hd; d += 1 + hd / 3) {
+                double want = attention_value(q + i * ldq + h * hd, k + kv_h * hd, v + kv_h * hd, ldk, c,
+                                              rows[i].first, rows[i].last, d, (double)scale, &bound);
+                double got = (double)out[i * ldq + h * hd + d];
+                CHECK_MSG(fabs(got - want) <= bound, "%s: position %zu of %zu, head %zu of %zu/%zu, %zu of %zu: %g, not %g",
+                          kernels_isa(), i, n, h, c->n_heads, c->n_kv_heads, d, hd, got, want);
+            }
+            attention(p, &kv, rows + i, 1, alone, ldq, q + i * ldq, ldq, c->n_heads, scale, c->softcap, scratch);
+            CHECK_MSG(memcmp(alone, out + i * ldq, ldq * sizeof *out) == 0, "%s: position %zu alone: other bits",
+                      kernels_isa(), i);
+        }
+    guarded_free(&g);
+    free(pages);
+    free(rows);
+    free(q);
+    free(k);
+    free(v);
+    free(out);
+    free(alone);
+    free(scratch);
+}
+
+static void attention_is_right(void) {
+    static const struct attn_case cases[] = {
+        {1, 1, 1, 6, 0, true, 0},     {64, 4, 2, 16, 0, true, 0},   {65, 4, 4, 6, 0, false, 0},
+        {200, 9, 3, 64, 0, false, 0}, {150, 8, 1, 72, 50, true, 0}, {130, 4, 2, 80, 64, false, 0},
+        {190, 4, 2, 32, 0, true, 5},  {100, 6, 2, 256, 7, false, 2}, {700, 2, 1, 8, 0, false, 0},
+    };
+    for (size_t threads = 1 + CHECKS_FEW; threads <= 3 - CHECKS_FEW; threads++) {
+        struct pool *p = pool_new(threads, NULL);
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+            compare_attention(p, &cases[i]);
+        pool_free(p);
+    }
+}
+
+#endif
