@@ -31,7 +31,6 @@ cases() { seq 0 $(($(jq length "$DATA/smollm2/cases.json") - 1)); }
 }
 
 @test "tok-encode --chat renders the model's template, and gives the reference's ids" {
-    tok-encode --help | grep -q -- --chat || skip "tok-encode has no --chat yet"
     for i in $(cases); do
         [ "$(case_of "$i" chat)" = true ] || continue
         got=$(jq -c ".[$i] | [{role: \"user\", content: .text}]" "$DATA/smollm2/cases.json" | tok-encode -m "$F32" --chat | grep -v '^#')
@@ -77,7 +76,6 @@ cases() { seq 0 $(($(jq length "$DATA/smollm2/cases.json") - 1)); }
 }
 
 @test "llm-score gives the reference's mean negative log-likelihood and perplexity" {
-    need llm-score
     for i in $(cases); do
         [ "$(jq ".[$i].nll" "$DATA/smollm2/cases.json")" != null ] || continue
         case_of "$i" ids | llm-forward -m "$F32" --precise -a | llm-score -j >score
@@ -89,7 +87,6 @@ cases() { seq 0 $(($(jq length "$DATA/smollm2/cases.json") - 1)); }
 }
 
 @test "llm-inspect shows tokens as text" {
-    need llm-inspect
     echo 504 3575 282 4649 314 | llm-forward -m "$BF16" | llm-inspect -m "$BF16" -k 1 >out
     [[ $(sed -n 1p out) == 'sequence 0, position 4, after 314 " is": '* ]]
     [[ $(sed -n 2p out) == *'7042 '*' " Paris"' ]]
