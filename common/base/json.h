@@ -49,6 +49,7 @@ bool json_enter_array(struct json *j);
 bool json_item(struct json *j);                 // false behind the last item, with the ']' consumed
 
 struct str json_str(struct json *j);
+struct str json_str_unchecked(struct json *j); // may be no UTF-8: only to be compared with what is
 bool json_bool(struct json *j);
 double json_f64(struct json *j);
 int64_t json_i64(struct json *j);  // a whole number in range, "1.0" is refused

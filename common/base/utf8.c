@@ -95,6 +95,15 @@ size_t utf8_valid(const char *p, size_t n) {
                 continue;
             }
         }
+        unsigned char c = (unsigned char)p[i];
+        if (c < 0x80) {
+            i++;
+            continue;
+        }
+        if (c >= 0xC2 && c <= 0xDF && n - i >= 2 && ((unsigned char)p[i + 1] & 0xC0) == 0x80) {
+            i += 2;
+            continue;
+        }
         uint32_t cp;
         size_t len = utf8_decode(p + i, n - i, &cp);
         if (len == 0)

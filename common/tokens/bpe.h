@@ -6,33 +6,47 @@
 
 #include <stdint.h>
 
+#include "base/json.h"
 #include "base/mem.h"
+#include "tokens/vocab.h"
 
 struct bpe_merge {
-    uint64_t pair;     // left id << 32 | right id; BPE_FREE where the slot is free
-    uint32_t rank, id; // of the merge; of what it makes
+    uint32_t left, right, made; // ids
 };
-#define BPE_FREE UINT64_MAX
 
+enum { BPE_INDEX_BITS = 24, BPE_MAX_MERGES = (1 << BPE_INDEX_BITS) - 1 };
+
+/* The merges in order of rank, and a table to find one by its pair. A slot holds the merge's rank + 1, and above it 8 bits
+ * of the pair's hash, so that nearly every look-up of a pair that does not merge is one read. */
 struct bpe_merges {
-    struct bpe_merge *slots; // [mask + 1], open addressing
-    size_t mask;
-    uint32_t count;          // merges in the list, so ranks are below it
+    struct bpe_merge *list; // [count] by rank
+    uint32_t *slots;        // [mask + 1], open addressing; 0 is a free one
+    size_t mask, cap;
+    uint32_t count;
 };
 
-static inline size_t bpe_slot(uint64_t pair) {
-    uint64_t h = pair * 0x9E3779B97F4A7C15u;
-    return (size_t)(h ^ h >> 32);
+/* Reads ["a b", ...] or [["a", "b"], ...], the value that j stands before; both tokens of each merge, and the one that it
+ * makes (right without prefix), must be in the vocabulary. Refused in j otherwise. Of equal pairs the later one counts. */
+void bpe_merges_load(struct bpe_merges *m, const struct vocab *v, struct str prefix, struct json *j);
+void bpe_merges_free(struct bpe_merges *m);
+
+static inline uint64_t bpe_hash(uint32_t left, uint32_t right) {
+    uint64_t h = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
+    return h ^ h >> 29;
 }
 
 /* The merge of two tokens, or NULL. */
 static inline const struct bpe_merge *bpe_find(const struct bpe_merges *m, uint32_t left, uint32_t right) {
-    uint64_t pair = (uint64_t)left << 32 | right;
-    for (size_t i = bpe_slot(pair) & m->mask;; i = (i + 1) & m->mask) {
-        if (m->slots[i].pair == pair)
-            return &m->slots[i];
-        if (m->slots[i].pair == BPE_FREE)
+    uint64_t h = bpe_hash(left, right);
+    for (size_t i = (size_t)h & m->mask;; i = (i + 1) & m->mask) {
+        uint32_t slot = m->slots[i];
+        if (slot == 0)
             return NULL;
+        if (slot >> BPE_INDEX_BITS != h >> 56)
+            continue;
+        const struct bpe_merge *found = &m->list[(slot & BPE_MAX_MERGES) - 1];
+        if (found->left == left && found->right == right)
+            return found;
     }
 }
 

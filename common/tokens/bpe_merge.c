@@ -16,8 +16,8 @@ enum { SHORT_WORD = 48 };
 
 static uint32_t rank_at(const struct bpe_merges *m, const struct bpe_symbol *s, uint32_t i, uint32_t *made) {
     const struct bpe_merge *found = s[i].next == NO_ID ? NULL : bpe_find(m, s[i].id, s[s[i].next].id);
-    *made = found ? found->id : NO_ID;
-    return found ? found->rank : NO_ID;
+    *made = found ? found->made : NO_ID;
+    return found ? (uint32_t)(found - m->list) : NO_ID;
 }
 
 static void join(struct bpe_symbol *s, uint32_t i, uint32_t made) {

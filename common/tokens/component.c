@@ -18,7 +18,7 @@ struct str component_type(struct json *j) {
     struct json look = look_ahead(j, &e);
     struct str key, type = {"", 0};
     if (json_peek(&look) == JSON_OBJECT && json_enter_object(&look))
-        while (json_key(&look, &key)) {
+        while (!type.n && json_key(&look, &key)) { // it comes first, and a model is long
             if (str_eq(key, "type") && json_peek(&look) == JSON_STRING) {
                 type = json_str(&look);
                 type = arena_str(&j->strings, type.p, type.n);

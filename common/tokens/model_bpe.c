@@ -33,80 +33,6 @@ static bool optional_bool(struct json *j) {
     return json_peek(j) == JSON_NULL && json_null(j) ? false : json_bool(j);
 }
 
-static void add_merge(struct bpe_merges *m, uint32_t left, uint32_t right, uint32_t made) {
-    if ((m->count + 1) * (size_t)2 > m->mask + 1) {
-        struct bpe_merge *old = m->slots;
-        size_t n_old = old ? m->mask + 1 : 0, n = n_old ? n_old * 2 : 1024;
-        m->slots = xreallocarray(NULL, n, sizeof *m->slots);
-        memset(m->slots, 0xFF, n * sizeof *m->slots);
-        m->mask = n - 1;
-        for (size_t k = 0; k < n_old; k++)
-            if (old[k].pair != BPE_FREE) {
-                size_t i = bpe_slot(old[k].pair) & m->mask;
-                while (m->slots[i].pair != BPE_FREE)
-                    i = (i + 1) & m->mask;
-                m->slots[i] = old[k];
-            }
-        free(old);
-    }
-    uint64_t pair = (uint64_t)left << 32 | right;
-    size_t i = bpe_slot(pair) & m->mask;
-    while (m->slots[i].pair != BPE_FREE && m->slots[i].pair != pair)
-        i = (i + 1) & m->mask;
-    m->slots[i] = (struct bpe_merge){pair, m->count++, made};
-}
-
-/* One merge of two tokens by their texts: both, and what they make, must be in the vocabulary. */
-static void load_merge(struct bpe *b, const struct model *m, struct json *j, struct str left, struct str right,
-                       struct buf *room) {
-    uint32_t l = vocab_find_name(&m->vocab, left), r = vocab_find_name(&m->vocab, right);
-    if (l == NO_ID || r == NO_ID) {
-        struct str s = l == NO_ID ? left : right;
-        json_refuse(j, "a merge of \"%.*s\", which is not in the vocabulary", (int)s.n, s.p);
-        return;
-    }
-    if (right.n < b->prefix.n) {
-        json_refuse(j, "a merge with \"%.*s\", which is shorter than the prefix", (int)right.n, right.p);
-        return;
-    }
-    buf_clear(room);
-    buf_add(room, left.p, left.n);
-    buf_add(room, right.p + b->prefix.n, right.n - b->prefix.n);
-    uint32_t made = vocab_find_name(&m->vocab, buf_view(room));
-    if (made == NO_ID)
-        json_refuse(j, "a merge makes \"%s\", which is not in the vocabulary", room->p);
-    else
-        add_merge(&b->merges, l, r, made);
-}
-
-/* ["a b", ...] or [["a", "b"], ...]. */
-static void load_merges(struct bpe *b, const struct model *m, struct json *j) {
-    struct buf room = {0};
-    json_enter_array(j);
-    while (json_item(j)) {
-        struct str left, right;
-        if (json_peek(j) == JSON_ARRAY) {
-            json_enter_array(j);
-            left = json_item(j) ? json_str(j) : (struct str){0};
-            right = json_item(j) ? json_str(j) : (struct str){0};
-            if (json_item(j))
-                json_refuse(j, "a merge of more than two tokens");
-        } else {
-            struct str line = json_str(j);
-            if (line.n >= 8 && memcmp(line.p, "#version", 8) == 0)
-                continue;
-            const char *space = line.n ? memchr(line.p, ' ', line.n) : NULL;
-            left = (struct str){line.p, space ? (size_t)(space - line.p) : 0};
-            right = space ? (struct str){space + 1, line.n - left.n - 1} : (struct str){0};
-            if (!space || (right.n && memchr(right.p, ' ', right.n)))
-                json_refuse(j, "a merge that is not two tokens and a space");
-        }
-        if (!json_failed(j))
-            load_merge(b, m, j, left, right, &room);
-    }
-    buf_free(&room);
-}
-
 /* The tokens of single bytes, by their names. */
 static void name_bytes(struct bpe *b, const struct model *m) {
     for (int byte = 0; byte < 256; byte++) {
@@ -117,29 +43,34 @@ static void name_bytes(struct bpe *b, const struct model *m) {
     }
 }
 
-/* Members may come in any order: the vocabulary and the prefix are needed before the merges. */
+/* Members may come in any order; the vocabulary and the prefix are needed before the merges. `done` is whether those have been
+ * read with both at hand. */
 static void load(struct model *m, struct json *j) {
     struct bpe *b = xcalloc(1, sizeof *b);
     m->data = b;
     struct json merges = *j;
     struct str key;
-    bool vocab = false, has_merges = false;
+    bool vocab = false, has_merges = false, done = false;
     json_enter_object(j);
     while (json_key(j, &key)) {
         if (str_eq(key, "vocab")) {
             vocab_free(&m->vocab);
             vocab_load(&m->vocab, j, m->byte_level);
             vocab = true;
+            done = false;
         } else if (str_eq(key, "merges")) {
             merges = *j;
-            merges.strings = (struct arena){0};
-            has_merges = true;
-            json_skip(j);
+            has_merges = done = true;
+            if (vocab)
+                bpe_merges_load(&b->merges, &m->vocab, b->prefix, j);
+            else
+                json_skip(j);
         } else if (str_eq(key, "unk_token")) {
             b->unk_token = optional_str(j);
             b->has_unk = b->unk_token.p != NULL;
         } else if (str_eq(key, "continuing_subword_prefix")) {
             b->prefix = optional_str(j);
+            done = false;
         } else if (str_eq(key, "end_of_word_suffix")) {
             b->suffix = optional_str(j);
         } else if (str_eq(key, "fuse_unk")) {
@@ -156,21 +87,23 @@ static void load(struct model *m, struct json *j) {
     component_need(j, has_merges, "BPE", "merges");
     if (json_failed(j))
         return;
-    load_merges(b, m, &merges);
-    if (merges.failed)
-        j->failed = true;
-    arena_free(&merges.strings);
-    b->unk = b->has_unk ? vocab_find_name(&m->vocab, b->unk_token) : NO_ID;
-    if (!b->merges.slots) {
-        b->merges.slots = xreallocarray(NULL, 1, sizeof *b->merges.slots);
-        b->merges.slots[0].pair = BPE_FREE;
+    if (!done) {
+        struct json end = *j;
+        merges.strings = j->strings;
+        *j = merges;
+        bpe_merges_load(&b->merges, &m->vocab, b->prefix, j);
+        if (json_failed(j))
+            return;
+        end.strings = j->strings;
+        *j = end;
     }
+    b->unk = b->has_unk ? vocab_find_name(&m->vocab, b->unk_token) : NO_ID;
     name_bytes(b, m);
 }
 
 static void unload(void *data) {
     struct bpe *b = data;
-    free(b->merges.slots);
+    bpe_merges_free(&b->merges);
     free(b);
 }
 

@@ -24,11 +24,17 @@ struct unigram {
     uint32_t byte_ids[256];
 };
 
-/* 10^n as the nearest double, n in [0, 308]. */
+/* 10^n as the nearest double, n in [0, 308]. Up to 22 they are exact, and so are products of them. */
 static double power_of_ten(int n) {
-    char text[8];
-    snprintf(text, sizeof text, "1e%d", n);
-    return strtod(text, NULL);
+    char text[16];
+    double f = 1;
+    if (n > 22) {
+        snprintf(text, sizeof text, "1e%d", n);
+        return strtod(text, NULL);
+    }
+    while (n-- > 0)
+        f *= 10;
+    return f;
 }
 
 /* A score, as the reference reads numbers (serde_json): digits into 64 bits as far as they go, then one product or
@@ -73,7 +79,7 @@ static double read_score(struct json *j) {
 static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
     size_t cap = 0;
     double least = 0;
-    vocab_begin(&m->vocab, 1024, false);
+    vocab_begin(&m->vocab, 1, false);
     json_enter_array(j);
     while (json_item(j)) {
         json_enter_array(j);
@@ -90,9 +96,10 @@ static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
             u->scores = xreallocarray(u->scores, cap, sizeof *u->scores);
         }
         least = u->n == 0 || score < least ? score : least;
-        vocab_add(&m->vocab, piece, (uint32_t)u->n);
+        vocab_append(&m->vocab, piece, (uint32_t)u->n);
         u->scores[u->n++] = score;
     }
+    vocab_index(&m->vocab);
     u->unk_score = least - 10;
 }
 

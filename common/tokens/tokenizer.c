@@ -18,7 +18,29 @@ struct sections {
     bool has_added, has_normalizer, has_pre_tokenizer, has_model, has_post_processor, has_decoder;
 };
 
-static void find_sections(struct json *j, struct sections *s) {
+/* Sets j to a section that find_sections has passed. */
+static void go_to(struct json *j, const struct json *section) {
+    struct arena strings = j->strings;
+    *j = *section;
+    j->strings = strings;
+}
+
+/* The model is most of the file, so it is read where it stands if what it needs has come before, as it does in all files that
+ * the reference writes. False: j still stands before it. */
+static bool load_model_early(struct tokenizer *t, struct json *j, const struct sections *s) {
+    if (!s->has_pre_tokenizer || t->model.kind)
+        return false;
+    struct json here = *j;
+    go_to(j, &s->pre_tokenizer);
+    pres_load(&t->pres, j);
+    if (json_failed(j))
+        return true;
+    go_to(j, &here);
+    model_load(&t->model, j, t->pres.byte_level);
+    return true;
+}
+
+static void find_sections(struct tokenizer *t, struct json *j, struct sections *s) {
     struct str key;
     json_enter_object(j);
     while (json_key(j, &key)) {
@@ -36,6 +58,8 @@ static void find_sections(struct json *j, struct sections *s) {
         };
         for (size_t i = 0; i < sizeof known / sizeof *known; i++)
             if (str_eq(key, known[i].name)) {
+                if (*known[i].has)
+                    json_refuse(j, "\"%s\" stands there twice", known[i].name);
                 *known[i].at = *j;
                 *known[i].has = true;
             }
@@ -43,18 +67,11 @@ static void find_sections(struct json *j, struct sections *s) {
             struct str version = json_str(j);
             if (!json_failed(j) && !str_eq(version, "1.0"))
                 json_refuse(j, "unknown version \"%.*s\"", (int)version.n, version.p);
-        } else {
+        } else if (!str_eq(key, "model") || !load_model_early(t, j, s)) {
             json_skip(j);
         }
     }
     json_end(j);
-}
-
-/* Sets j to a section that find_sections has passed. */
-static void go_to(struct json *j, const struct json *section) {
-    struct arena strings = j->strings;
-    *j = *section;
-    j->strings = strings;
 }
 
 static bool flag(struct json *j, struct str key, const char *name, bool *out) {
@@ -167,14 +184,16 @@ static void load_sections(struct tokenizer *t, struct json *j, const struct sect
         go_to(j, &s->normalizer);
         norms_load(&t->norms, j);
     }
-    if (s->has_pre_tokenizer && !json_failed(j)) {
+    if (s->has_pre_tokenizer && !t->model.kind && !json_failed(j)) {
         go_to(j, &s->pre_tokenizer);
         pres_load(&t->pres, j);
     }
     if (json_failed(j))
         return;
-    go_to(j, &s->model);
-    model_load(&t->model, j, t->pres.byte_level);
+    if (!t->model.kind) {
+        go_to(j, &s->model);
+        model_load(&t->model, j, t->pres.byte_level);
+    }
     if (s->has_post_processor && !json_failed(j)) {
         go_to(j, &s->post_processor);
         posts_load(&t->posts, j);
@@ -204,7 +223,7 @@ struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, stru
     struct tokenizer *t = xcalloc(1, sizeof *t);
     struct sections s = {0};
     json_init(&t->json, name, p, n, e);
-    find_sections(&t->json, &s);
+    find_sections(t, &t->json, &s);
     if (!s.has_model)
         json_refuse(&t->json, "no \"model\"");
     if (!json_failed(&t->json))

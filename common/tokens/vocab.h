@@ -1,7 +1,7 @@
 /* The model's vocabulary: token text to id and back.
  *
- * A byte-level vocabulary is looked up by the bytes that its tokens stand for (bytechars.h), so that text need not be
- * spelt in the byte alphabet first. Token texts are views into tokenizer.json.
+ * A byte-level vocabulary is looked up by the bytes that its tokens stand for (bytechars.h). Token texts are views into
+ * tokenizer.json.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_VOCAB_H
@@ -32,8 +32,9 @@ struct vocab {
     struct vocab_entry *entries; // [count], in the file's order
     uint32_t count;
     struct vocab_slot *slots; // [mask + 1], open addressing
+    uint64_t *hashes;         // [count] of entries that are not indexed yet
     size_t by_id_cap, entries_cap, mask;
-    size_t longest; // bytes of the longest token, as it is looked up
+    size_t longest; // bytes of the longest token, as it is written in the file
 };
 
 /* An object of token texts and ids, the value that j stands before; refused in j where it is not sound. */
@@ -42,9 +43,29 @@ void vocab_begin(struct vocab *v, size_t expected, bool byte_level);
 void vocab_add(struct vocab *v, struct str piece, uint32_t id); // a later one of the same text wins
 void vocab_free(struct vocab *v);
 
+/* The same for many tokens: they can be found only when all have been appended and indexed. */
+void vocab_append(struct vocab *v, struct str piece, uint32_t id);
+void vocab_index(struct vocab *v);
+
 /* The id of text as the model sees it (for a byte-level vocabulary: of bytes), or NO_ID. */
 uint32_t vocab_find(const struct vocab *v, const char *p, size_t n);
 uint32_t vocab_find_name(const struct vocab *v, struct str name); // of a token as it is written in the file
+
+/* For many look-ups in a row: h is hash_short of the name; the index of its entry, or NO_ID. */
+uint32_t vocab_entry(const struct vocab *v, struct str name, uint64_t h);
+static inline void vocab_prefetch(const struct vocab *v, uint64_t h) {
+    __builtin_prefetch(&v->slots[(size_t)h & v->mask]);
+}
+static inline void vocab_prefetch_entry(const struct vocab *v, uint64_t h) { // when the slot has come
+    uint32_t k = v->slots[(size_t)h & v->mask].entry;
+    if (k != NO_ID)
+        __builtin_prefetch(&v->entries[k]);
+}
+static inline void vocab_prefetch_text(const struct vocab *v, uint64_t h) { // when the entry has come
+    uint32_t k = v->slots[(size_t)h & v->mask].entry;
+    if (k != NO_ID)
+        __builtin_prefetch(v->entries[k].p);
+}
 
 static inline struct str vocab_piece(const struct vocab *v, uint32_t id) {
     if (id >= v->size || v->by_id[id] == NO_ID)
@@ -63,6 +84,34 @@ static inline uint64_t hash_mix(uint64_t a, uint64_t b) {
     a = (a ^ a >> 32) * b;
     return a ^ a >> 29;
 #endif
+}
+
+/* memcmp for a few bytes. */
+static inline bool bytes_same(const char *a, const char *b, size_t n) {
+    uint64_t x, y;
+    for (; n > 8; a += 8, b += 8, n -= 8) {
+        memcpy(&x, a, 8);
+        memcpy(&y, b, 8);
+        if (x != y)
+            return false;
+    }
+    if (n == 8) {
+        memcpy(&x, a, 8);
+        memcpy(&y, b, 8);
+        return x == y;
+    }
+    if (n >= 4) {
+        uint32_t c[2], d[2];
+        memcpy(&c[0], a, 4);
+        memcpy(&d[0], b, 4);
+        memcpy(&c[1], a + n - 4, 4);
+        memcpy(&d[1], b + n - 4, 4);
+        return c[0] == d[0] && c[1] == d[1];
+    }
+    for (size_t i = 0; i < n; i++)
+        if (a[i] != b[i])
+            return false;
+    return true;
 }
 
 static inline uint64_t hash_short(const char *p, size_t n) {
