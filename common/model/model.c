@@ -71,8 +71,8 @@ static int make_workspace(struct model *m, struct err *e) {
     carve_workspace(m, &c);
     if (c.overflow)
         return err_set(e, EXIT_SYSTEM, "%zu rows at once are past what memory can hold", m->max_rows);
-    m->ws_memory = xaligned(64, c.used);
-    c = (struct carver){.base = m->ws_memory};
+    m->ws_memory = xcalloc(1, c.used + 63); // not xaligned, which would touch every page of it
+    c = (struct carver){.base = (unsigned char *)(((uintptr_t)m->ws_memory + 63) & ~(uintptr_t)63)};
     carve_workspace(m, &c);
     m->replay = xcalloc(m->max_rows, sizeof *m->replay);
     return 0;

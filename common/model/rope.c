@@ -9,6 +9,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/mem.h"
+
 static const double pi = 3.14159265358979323846;
 
 /* theta^(2i / d): the wavelength of pair i, over 2 pi. */

@@ -14,18 +14,12 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "kernels/kernels.h"
+#include "model/rope.h"
 
-enum {
-    SPEC_MAX_EOS = 8,
-    SPEC_MAX_LAYERS = 1024,
-    SPEC_MAX_HEADS = 4096,
-    SPEC_MAX_HEAD_DIM = 4096,
-    SPEC_MAX_EXPERTS = 4096,
-    SPEC_MAX_DIM = 1 << 20, // hidden and FFN
-    SPEC_MAX_VOCAB = 1 << 24,
-    SPEC_MAX_CONTEXT = 1 << 28,
-    SPEC_MAX_ROPES = 2, // rotations of one model: Gemma 3 has one for full and one for sliding layers
-};
+/* Most of each that a config.json may ask for; SPEC_MAX_DIM of hidden and FFN. */
+enum { SPEC_MAX_EOS = 8, SPEC_MAX_LAYERS = 1024, SPEC_MAX_HEADS = 4096, SPEC_MAX_HEAD_DIM = 4096 };
+enum { SPEC_MAX_EXPERTS = 4096, SPEC_MAX_DIM = 1 << 20, SPEC_MAX_VOCAB = 1 << 24 };
+enum { SPEC_MAX_CONTEXT = 1 << 28, SPEC_MAX_ROPES = 2 /* Gemma 3: of full and of sliding layers */ };
 
 enum norm_kind { NORM_RMS, NORM_LAYER };
 enum qk_norm {
@@ -34,34 +28,9 @@ enum qk_norm {
     QK_NORM_EACH, // each head by itself, with weights of its own: StableLM 2 12B
     QK_NORM_ALL,  // all heads of a row at once: OLMo 2
 };
-enum rope_kind {
-    ROPE_NONE,
-    ROPE_DEFAULT,
-    ROPE_LINEAR,
-    ROPE_DYNAMIC,
-    ROPE_LLAMA3,
-    ROPE_YARN,
-    ROPE_LONGROPE
-};
-
-struct rope_spec {
-    enum rope_kind kind;
-    double theta;
-    double partial;          // share of head_dim that turns (phi 0.5); 0: all of it
-    size_t rotary_dim;       // partial * head_dim, even
-    double factor;           // linear, dynamic, llama3, yarn, longrope; 0: not given
-    double attention_factor; // yarn, longrope: cos and sin are multiplied by it; 0: by their formula
-    double original_max_pos; // llama3, yarn, longrope
-    double low_freq_factor, high_freq_factor;            // llama3
-    double beta_fast, beta_slow, mscale, mscale_all_dim; // yarn; 0: not given
-    bool no_truncate;                                    // yarn: "truncate": false (gpt-oss)
-    float *short_factor, *long_factor; // longrope [n_short], [n_long], in the spec's arena
-    size_t n_short, n_long;
-};
 
 struct layer_spec {
-    uint32_t window; // sees itself and window - 1 before it; 0: all (Mistral 7B 0.1; every other layer of
-                     // Gemma 2)
+    uint32_t window; // sees itself and window - 1 before it (Mistral 7B 0.1); 0: all
     bool sliding;    // turns by ropes[1] where there are two (Gemma 3)
     bool no_rope;    // not rotated at all (every fourth layer of SmolLM 3)
     bool dense;      // among experts, an ordinary FFN (Qwen 3 MoE: mlp_only_layers)
@@ -109,7 +78,7 @@ struct spec {
     size_t expert_ffn_dim; // moe_intermediate_size; 0: ffn_dim
     bool no_renormalise; // the chosen experts' weights are left as softmax gave them: norm_topk_prob false
 
-    struct arena mem; // holds model_type, layers and the factors
+    struct arena mem; // holds layers and the factors
 };
 
 /* Reads dir/config.json and dir/generation_config.json (which may be missing). What it does not know and
