@@ -81,6 +81,17 @@ struct regex *regex_compile(struct str pattern, struct err *e) {
     return r;
 }
 
+bool regex_is_script(struct str name) {
+    struct buf pattern = {0};
+    int error;
+    PCRE2_SIZE at;
+    buf_fmt(&pattern, "\\p{sc:%.*s}", (int)(name.n > 40 ? 40 : name.n), name.p);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, PCRE2_UTF, &error, &at, NULL);
+    pcre2_code_free(code);
+    buf_free(&pattern);
+    return code != NULL;
+}
+
 void regex_free(struct regex *r) {
     if (!r)
         return;

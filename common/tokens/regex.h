@@ -41,4 +41,6 @@ int regex_next(struct regex_iter *it, size_t *start, size_t *end, struct err *e)
 /* Rewrites an Oniguruma pattern as PCRE2 understands it. -1 with e set where there is no such pattern. */
 int regex_from_onig(struct str pattern, struct buf *out, struct err *e);
 
+bool regex_is_script(struct str name); // whether PCRE2 knows a script of this name
+
 #endif

@@ -1,0 +1,105 @@
+/* Oniguruma's patterns through PCRE2: what the reference library replaces by '#' must be what we find.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "../lib/check.h"
+#include "tokens/regex.h"
+
+static void check(const char *pattern, const char *text, const char *want) {
+    struct err e = {0};
+    struct regex *r = regex_compile(str_of(pattern), &e);
+    if (!r) {
+        CHECK_MSG(want == NULL, "%s", e.msg);
+        return;
+    }
+    struct buf got = {0};
+    struct regex_iter it = regex_begin(r, str_of(text));
+    size_t from = 0, start, end;
+    while (regex_next(&it, &start, &end, &e) > 0) {
+        buf_add(&got, text + from, start - from);
+        buf_byte(&got, '#');
+        from = end;
+    }
+    buf_str(&got, text + from);
+    CHECK_MSG(want && strcmp(got.p, want) == 0, "%s in '%s' gives '%s', not '%s'", pattern, text, got.p, want ? want : "(refused)");
+    buf_free(&got);
+    regex_free(r);
+}
+
+static void anchors_and_options(void) {
+    check("^a", "a\na", "#\n#");
+    check("a$", "a\na\n", "#\n#\n");
+    check("a\\z", "a\na\n", "a\na\n");
+    check("\\Aa", "aa", "#a");
+    check("a.b", "a\nb", "a\nb");
+    check("(?m:a.b)", "a\nb", "#");
+    check("(?s:a.b)", "a\nb", NULL);
+    check("(?x) a b", "ab", "#");
+    check("(?#c)a", "a", "#");
+}
+
+static void escapes(void) {
+    check("\\h", "gF x", "g# x");
+    check("\\H", "gF", "#F");
+    check("\\v", "\x0b\n", "#\n");
+    check("\\O", "a\n", "##");
+    check("\\Q.\\E", ".", ".");
+    check("\\u0041", "A", "#");
+    check("\\x{1F600}", "\xF0\x9F\x98\x80", "#");
+    check("\\101", "A", "#");
+    check("(a)\\1", "aa", "#");
+    check("a\\Kb", "ab", "a#");
+    check("\\b", "ab cd", "#ab# #cd#");
+    check("\\y", "ab", NULL);
+    check("(?~ab)", "xxab", NULL);
+}
+
+static void repetitions(void) {
+    check("a{,2}", "aaaa", "##");
+    check("a{2}+", "aaaaa", "#a");
+    check("a++b", "aaab", "#");
+    check("a{", "a{", "#");
+    check("{", "{", "#");
+    check("", "ab", "#a#b#");
+}
+
+static void classes(void) {
+    check("[a-c&&b-d]", "abcd", "a##d");
+    check("[[a-c]d]", "abcd]", "####]");
+    check("[a[^b]]", "abc", "#b#");
+    check("[]a]", "]a", "##");
+    check("[\\h]", "gF", "g#");
+    check("[^\\s\\p{L}\\p{N}]", "a !1", "a #1");
+    check("\\p{^L}", "a1", "a#");
+    check("\\P{L}", "a1", "a#");
+    check("\\p{Letter}", "a1", "#1");
+    check("\\p{Punct}", "$!+", "$#+");
+    check("[[:punct:]]", "$!+", "###");
+    check("\\w", "\xC3\xA9_\xC2\xB2", "###");
+    check("[\\w]", "\xC3\xA9_\xC2\xB2", "##\xC2\xB2");
+    check("\\s", "\xC2\x85\xE1\xA0\x8E\x0b", "#\xE1\xA0\x8E#");
+    check("\\p{Hiragana}", "\xE3\x81\x82\xE3\x82\xA2", "#\xE3\x82\xA2");
+    check("\\p{L}", "\xF0\xB1\x8D\x90 \xF0\xAE\xAF\xB0", "# #"); // letters of Unicode 15
+    check("\\P{L}", "\xF0\xB1\x8D\x90", "\xF0\xB1\x8D\x90");
+    check("\\p{Nonsense}", "a", NULL);
+}
+
+/* A pattern that needs for ever ends in an error. */
+static void limits(void) {
+    struct err e = {0};
+    struct regex *r = regex_compile(str_of("(a*)*(a*)*(a*)*b"), &e);
+    struct regex_iter it = regex_begin(r, str_of("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"));
+    size_t start, end;
+    CHECK_INT(regex_next(&it, &start, &end, &e), -1);
+    CHECK_INT(e.code, EXIT_DATA);
+    CHECK(strstr(e.msg, "gives up"));
+    regex_free(r);
+}
+
+int main(void) {
+    RUN(anchors_and_options);
+    RUN(escapes);
+    RUN(repetitions);
+    RUN(classes);
+    RUN(limits);
+    return check_done();
+}
