@@ -13,7 +13,9 @@ static int by_pattern(const void *a, const void *b) {
     const struct added_token *x = *(const struct added_token *const *)a, *y = *(const struct added_token *const *)b;
     size_t n = x->pattern.n < y->pattern.n ? x->pattern.n : y->pattern.n;
     int c = n ? memcmp(x->pattern.p, y->pattern.p, n) : 0;
-    return c ? c : x->pattern.n < y->pattern.n ? -1 : x->pattern.n > y->pattern.n;
+    if (c == 0 && x->pattern.n == y->pattern.n)
+        return x < y ? -1 : x > y;
+    return c ? c : x->pattern.n < y->pattern.n ? -1 : 1;
 }
 
 /* A stretch of the sorted patterns that share their first `depth` bytes, and the node they belong under. */
@@ -54,21 +56,22 @@ static void grow_trie(struct added_set *set, const struct added_token **sorted, 
     free(queue);
 }
 
-static bool build_set(struct added_set *set, const struct added *a, bool normalized) {
+static void build_set(struct added_set *set, const struct added *a, bool normalized) {
     const struct added_token **sorted = xcalloc(a->n, sizeof *sorted);
     size_t n = 0;
     for (size_t i = 0; i < a->n; i++)
         if (a->tokens[i].normalized == normalized)
             sorted[n++] = &a->tokens[i];
-    bool good = true;
-    if (n) {
+    if (n > 1)
         qsort(sorted, n, sizeof *sorted, by_pattern);
-        good = sorted[0]->pattern.n > 0;
-        for (size_t i = 1; i < n && good; i++)
-            good = by_pattern(&sorted[i - 1], &sorted[i]) != 0;
-    }
+    // A pattern that normalizing left nothing of is never found; of equal ones the first counts.
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (sorted[i]->pattern.n && (kept == 0 || !str_same(sorted[kept - 1]->pattern, sorted[i]->pattern)))
+            sorted[kept++] = sorted[i];
+    n = kept;
     set->only_start = -1;
-    if (n && good) {
+    if (n) {
         grow_trie(set, sorted, n, a->tokens);
         for (unsigned i = 0; i < set->nodes[0].n_children; i++)
             set->starts[set->nodes[1 + i].byte] = true;
@@ -76,11 +79,11 @@ static bool build_set(struct added_set *set, const struct added *a, bool normali
             set->only_start = set->nodes[1].byte;
     }
     free(sorted);
-    return good;
 }
 
-bool added_build(struct added *a) {
-    return build_set(&a->plain, a, false) && build_set(&a->normalized, a, true);
+void added_build(struct added *a) {
+    build_set(&a->plain, a, false);
+    build_set(&a->normalized, a, true);
 }
 
 void added_free(struct added *a) {

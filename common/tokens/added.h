@@ -40,8 +40,8 @@ struct added {
     struct added_set plain, normalized;
 };
 
-/* Builds both sets from a->tokens. False where two patterns of a set are equal, or one is empty. */
-bool added_build(struct added *a);
+/* Builds both sets from a->tokens. */
+void added_build(struct added *a);
 void added_free(struct added *a);
 
 struct added_match {

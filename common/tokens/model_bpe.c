@@ -135,8 +135,11 @@ static uint32_t unit_id(const struct model *m, struct scratch *s, struct str wor
     const struct bpe *b = m->data;
     bool prefix = b->prefix.n && i > 0, suffix = b->suffix.n && i + len == word.n;
     *text = (struct str){word.p + i, len};
-    if (!prefix && !suffix)
-        return m->byte_level ? b->byte_ids[(unsigned char)word.p[i]] : vocab_find(&m->vocab, word.p + i, len);
+    if (!prefix && !suffix) {
+        uint32_t id = m->byte_level ? b->byte_ids[(unsigned char)word.p[i]] : vocab_find(&m->vocab, word.p + i, len);
+        if (id != NO_ID || !m->byte_level || !b->byte_fallback)
+            return id;
+    }
     buf_clear(&s->text);
     if (prefix)
         buf_add(&s->text, b->prefix.p, b->prefix.n);

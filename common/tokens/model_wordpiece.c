@@ -18,7 +18,7 @@ static void load(struct model *m, struct json *j) {
     struct str key;
     bool vocab = false, max = false;
     m->data = w;
-    m->byte_level = false; // the reference's words are spelt in the byte alphabet here; the encoder does it
+    m->byte_level = false;
     json_enter_object(j);
     while (json_key(j, &key))
         if (str_eq(key, "vocab")) {

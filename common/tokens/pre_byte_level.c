@@ -48,7 +48,7 @@ static void unload(void *data) {
 
 /* Spells word in the byte alphabet and hands it on. */
 static int spell(struct pre_run *run, size_t step, const struct piece *word) {
-    if (step + 1 == run->pres->n)
+    if (step + 1 == run->pres->n && run->pres->byte_level)
         return pre_next(run, step, word);
     struct text t = {0};
     text_set(&t, word, run->track);

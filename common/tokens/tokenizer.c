@@ -37,6 +37,7 @@ static bool load_model_early(struct tokenizer *t, struct json *j, const struct s
         return true;
     go_to(j, &here);
     model_load(&t->model, j, t->pres.byte_level);
+    t->pres.byte_level = t->model.byte_level; // a model may want words spelt out
     return true;
 }
 
@@ -150,8 +151,8 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
     }
     a->n = n;
     vocab_free(&names);
-    if (!json_failed(j) && !added_build(a))
-        json_refuse(j, "two added tokens look the same in the text, or one is empty there");
+    if (!json_failed(j))
+        added_build(a);
 }
 
 static void index_ids(struct tokenizer *t) {
@@ -193,6 +194,7 @@ static void load_sections(struct tokenizer *t, struct json *j, const struct sect
     if (!t->model.kind) {
         go_to(j, &s->model);
         model_load(&t->model, j, t->pres.byte_level);
+    t->pres.byte_level = t->model.byte_level; // a model may want words spelt out
     }
     if (s->has_post_processor && !json_failed(j)) {
         go_to(j, &s->post_processor);
