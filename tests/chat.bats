@@ -119,3 +119,44 @@ EOF
     fails 66 'no chat template' tok-encode --chat -m "$DATA/tokenizers/bpe-gpt2-prefix" < <(echo '[]')
     fails 74 '' sh -c 'echo "[{\"role\":\"user\",\"content\":\"x\"}]" | tok-encode --chat --render >/dev/full'
 }
+
+# A checkout whose models are stand-ins: llm-forward waits as long as it is told, tok-decode always says the same.
+stand_in() { # SECONDS
+    mkdir -p root/examples root/build/bin
+    cp "$ROOT/examples/chat" root/examples/
+    cp "$BIN/tok-encode" root/build/bin/
+    printf '#!/bin/sh\ncat >/dev/null\nexec sleep %s\n' "$1" >root/build/bin/llm-forward
+    printf '#!/bin/sh\ncat >/dev/null\n' >root/build/bin/llm-sample
+    printf '#!/bin/sh\nprintf "Fine, thanks."\ncat\n' >root/build/bin/tok-decode
+    chmod +x root/build/bin/*
+}
+
+@test "examples/chat: question and answer are kept, and the history goes on" {
+    stand_in 0
+    run env BUILD=build root/examples/chat -s 'Be "brief".' talk.json < <(printf 'How are you?\n\nAnd now?\n')
+    [ "$status" -eq 0 ]
+    [ "$output" = $'Fine, thanks.\nFine, thanks.' ]
+    [ "$(jq -r '.[].role' talk.json | tr '\n' ' ')" = 'system user assistant user assistant ' ]
+    [ "$(jq -r '.[0].content, .[3].content, .[4].content' talk.json)" = $'Be "brief".\nAnd now?\nFine, thanks.' ]
+    echo 'More?' | env BUILD=build root/examples/chat talk.json
+    [ "$(jq length talk.json)" -eq 7 ]
+}
+
+@test "examples/chat: Ctrl-C stops an answer, not the chat" {
+    stand_in 60
+    python3 - <<'EOF'
+import os, signal, subprocess, time
+chat = subprocess.Popen(["root/examples/chat", "talk.json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+                        start_new_session=True, env={**os.environ, "BUILD": "build"},
+                        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+for question in ("one", "two"):
+    chat.stdin.write(question + "\n")
+    chat.stdin.flush()
+    assert chat.stdout.read(13) == "Fine, thanks."
+    os.killpg(chat.pid, signal.SIGINT)
+    assert chat.stdout.read(1) == "\n"
+chat.stdin.close()
+assert chat.wait(20) == 0
+EOF
+    [ "$(jq -r '.[].content' talk.json | tr '\n' ' ')" = 'one Fine, thanks. two Fine, thanks. ' ]
+}
