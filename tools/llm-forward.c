@@ -1,13 +1,13 @@
-/* llm-forward: token ids in, logits out. Reads tokens(5), runs the model of -m over all sequences together, and writes
- * logits(5); where stdout is a pipe it serves the return path, over which a sampler asks for the next step.
+/* llm-forward: token ids in, logits out. Reads tokens(5), runs the model of -m over all sequences together,
+ * and writes logits(5); where stdout is a pipe it serves the return path, over which a sampler asks for the
+ * next step.
  *
  * This file has the options, the stream header and the exit status; the loop is common/serve/sched.c, the
- * model common/model. Refused: a model that cannot be run exactly, weights that differ from --verify's list, and ids that were
- * made with another tokenizer than the model's. A single bad sequence is refused alone.
+ * model common/model. Refused: a model that cannot be run exactly, weights that differ from --verify's
+ * list, and ids that were made with another tokenizer than the model's. A single bad sequence is refused
+ * alone.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -56,36 +56,70 @@ struct options {
     bool no_return, verbose;
 };
 
+static const struct option longs[] = {
+    {"model", required_argument, NULL, 'm'},
+    {"threads", required_argument, NULL, 't'},
+    {"batch", required_argument, NULL, 'b'},
+    {"context", required_argument, NULL, 'c'},
+    {"all", no_argument, NULL, 'a'},
+    {"hidden", no_argument, NULL, OPT_HIDDEN},
+    {"precise", no_argument, NULL, OPT_PRECISE},
+    {"chunk", required_argument, NULL, OPT_CHUNK},
+    {"no-return", no_argument, NULL, OPT_NO_RETURN},
+    {"verify", required_argument, NULL, OPT_VERIFY},
+    {"verbose", no_argument, NULL, 'v'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {NULL, 0, NULL, 0},
+};
+
 static void parse_options(int argc, char **argv, struct options *o) {
-    static const struct option longs[] = {
-        {"model", required_argument, NULL, 'm'},   {"threads", required_argument, NULL, 't'},
-        {"batch", required_argument, NULL, 'b'},   {"context", required_argument, NULL, 'c'},
-        {"all", no_argument, NULL, 'a'},           {"hidden", no_argument, NULL, OPT_HIDDEN},
-        {"precise", no_argument, NULL, OPT_PRECISE}, {"chunk", required_argument, NULL, OPT_CHUNK},
-        {"no-return", no_argument, NULL, OPT_NO_RETURN},
-        {"verify", required_argument, NULL, OPT_VERIFY},
-        {"verbose", no_argument, NULL, 'v'},       {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},          {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
-    };
     int c;
     while ((c = getopt_long(argc, argv, "m:t:b:c:avqhV", longs, NULL)) != -1)
         switch (c) {
-        case 'm': o->model = optarg; break;
-        case 't': o->model_opts.n_threads = opt_u64("-t", optarg, 1, MAX_THREADS); break;
-        case 'b': o->sched.max_in_flight = opt_u64("-b", optarg, 1, SCHED_MAX_IN_FLIGHT); break;
-        case 'c': o->model_opts.context = opt_u64("-c", optarg, 1, LOGITS_MAX_CONTEXT); break;
-        case 'a': o->sched.all_logits = true; break;
-        case OPT_HIDDEN: o->sched.hidden = true; break;
-        case OPT_PRECISE: o->model_opts.precise = true; break;
-        case OPT_CHUNK: o->sched.chunk = opt_u64("--chunk", optarg, 1, SCHED_MAX_CHUNK); break;
-        case OPT_NO_RETURN: o->no_return = true; break;
-        case OPT_VERIFY: o->verify = optarg; break;
-        case 'v': o->verbose = true; break;
-        case 'q': warn_quiet(1); break;
-        case 'h': opt_help(help);
-        case 'V': opt_version();
-        default: die_usage("see above");
+        case 'm':
+            o->model = optarg;
+            break;
+        case 't':
+            o->model_opts.n_threads = opt_u64("-t", optarg, 1, MAX_THREADS);
+            break;
+        case 'b':
+            o->sched.max_in_flight = opt_u64("-b", optarg, 1, SCHED_MAX_IN_FLIGHT);
+            break;
+        case 'c':
+            o->model_opts.context = opt_u64("-c", optarg, 1, LOGITS_MAX_CONTEXT);
+            break;
+        case 'a':
+            o->sched.all_logits = true;
+            break;
+        case OPT_HIDDEN:
+            o->sched.hidden = true;
+            break;
+        case OPT_PRECISE:
+            o->model_opts.precise = true;
+            break;
+        case OPT_CHUNK:
+            o->sched.chunk = opt_u64("--chunk", optarg, 1, SCHED_MAX_CHUNK);
+            break;
+        case OPT_NO_RETURN:
+            o->no_return = true;
+            break;
+        case OPT_VERIFY:
+            o->verify = optarg;
+            break;
+        case 'v':
+            o->verbose = true;
+            break;
+        case 'q':
+            warn_quiet(1);
+            break;
+        case 'h':
+            opt_help(help);
+        case 'V':
+            opt_version();
+        default:
+            die_usage("see above");
         }
     if (optind < argc)
         o->input = argv[optind++];
@@ -93,15 +127,6 @@ static void parse_options(int argc, char **argv, struct options *o) {
         die_usage("one input at most, not also '%s'", argv[optind]);
     o->model_opts.max_sequences = sched_slots(&o->sched);
     o->model_opts.max_rows = sched_rows(&o->sched);
-}
-
-static int open_input(const char *name) {
-    if (!name || strcmp(name, "-") == 0)
-        return STDIN_FILENO;
-    int fd = open(name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        die(EXIT_NO_INPUT, "cannot open %s: %s", name, strerror(errno));
-    return fd;
 }
 
 /* The fingerprint of the model's tokenizer.json; 0 where there is none. */
@@ -147,7 +172,7 @@ static NORETURN void end_by_sigpipe(void) {
 int main(int argc, char **argv) {
     double started = seconds_now();
     program_init(argv[0]);
-    signal(SIGPIPE, SIG_IGN); // a reader that left is noticed where we write, so that the socket goes with us
+    signal(SIGPIPE, SIG_IGN); // a reader that left is noticed where we write: the socket goes with us
     struct options o = {.sched = {.max_in_flight = 16}};
     parse_options(argc, argv, &o);
 
@@ -155,24 +180,30 @@ int main(int argc, char **argv) {
     char *dir = model_dir(o.model, &e);
     if (!dir || kernels_init(&e) != 0)
         die_err(&e);
-    int in = open_input(o.input);
+    const char *name;
+    int in = open_operand(o.input, &name, &e);
+    if (in < 0)
+        die_err(&e);
     struct model *m;
     struct logits_header h = {0};
     struct return_server *ret = NULL;
-    if (!o.no_return && stdout_is_pipe() && !(ret = return_listen(&h, &e))) // forks: before there are threads
+    bool wants_return = !o.no_return && stdout_is_pipe();
+    if (wants_return && !(ret = return_listen(&h, &e))) // forks: before there are threads
         die_err(&e);
     if (model_open(&m, dir, &o.model_opts, &e) != 0)
         die_err(&e);
-    if (o.verify && hashlist_verify(model_weights(m), o.verify, o.model_opts.n_threads, NULL, NULL, &e) != 0)
+    if (o.verify &&
+        hashlist_verify(model_weights(m), o.verify, o.model_opts.n_threads, NULL, NULL, &e) != 0)
         die_err(&e);
     fill_header(&h, m, dir, o.sched.hidden);
 
-    struct sched *s = sched_new(&o.sched, m, &h, ret, in, o.input && in != STDIN_FILENO ? o.input : "stdin", STDOUT_FILENO);
+    struct sched *s = sched_new(&o.sched, m, &h, ret, in, name, STDOUT_FILENO);
     sched_stats(s)->started = started;
     int code = EXIT_DONE, rc = sched_run(s, &code, &e);
     bool left = sched_reader_left(s);
     if (o.verbose) {
-        warn("%s kernels, %zu threads, %.1f MB of KV", kernels_isa(), pool_threads(model_pool(m)), (double)model_kv_bytes(m) / 1e6);
+        warn("%s kernels, %zu threads, %.1f MB of KV", kernels_isa(), pool_threads(model_pool(m)),
+             (double)model_kv_bytes(m) / 1e6);
         stats_print(sched_stats(s));
     }
     sched_free(s);

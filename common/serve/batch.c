@@ -1,5 +1,5 @@
-/* Filling a batch: see batch.h. The order of rows decides who waits, never what comes out: a row's result does not
- * depend on the others.
+/* Filling a batch: see batch.h. The order of rows decides who waits, never what comes out: a row's result
+ * does not depend on the others.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/batch.h"
@@ -49,7 +49,8 @@ static void add_part(struct batch *b, const struct seq *s, uint32_t n) {
     struct part *p = &b->parts[b->n_parts++];
     *p = (struct part){.slot = s->slot, .n_rows = n, .n_want = wanted(j, n)};
     for (uint32_t i = j->done; i < j->done + n; i++)
-        b->rows[b->n_rows++] = (struct row){.slot = s->slot, .pos = j->pos + i, .id = j->ids[i], .want = i >= before};
+        b->rows[b->n_rows++] =
+            (struct row){.slot = s->slot, .pos = j->pos + i, .id = j->ids[i], .want = i >= before};
     b->n_want += p->n_want;
 }
 

@@ -25,15 +25,15 @@ struct batch {
     struct part *parts;        // [n_parts], room for a part a slot
     uint32_t *share;           // [n_queue] rows dealt to each, while the batch is built
     size_t n_rows, n_want, n_parts;
-    size_t n_prompt_rows;      // of prompts and long requests
+    size_t n_prompt_rows; // of prompts and long requests
 };
 
 void batch_init(struct batch *b, size_t max_rows, size_t max_want, size_t max_parts);
 void batch_free(struct batch *b);
 
-/* Fills the batch from q's run queue: short requests whole, longest waiting first, then up to prompt_rows rows of the rest.
- * Of those the longest waiting gets half of what is left, the next half of the remainder, and so on: a short prompt
- * behind a long one is not kept waiting, and the long one still gets on. */
+/* Fills the batch from q's run queue: short requests whole, longest waiting first, then up to prompt_rows
+ * rows of the rest. Of those the longest waiting gets half of what is left, the next half of the remainder,
+ * and so on: a short prompt behind a long one is not kept waiting, and the long one still gets on. */
 void batch_build(struct batch *b, const struct seqs *q, size_t prompt_rows);
 
 #endif

@@ -1,7 +1,7 @@
 /* Prompts in: see input.h.
  *
- * Ids of one line are kept until it ends, but no more of them than the context holds: a line that is longer is
- * read to its end and refused, so that it costs no memory.
+ * Ids of one line are kept until it ends, but no more of them than the context holds: a line that is longer
+ * is read to its end and refused, so that it costs no memory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/input.h"
@@ -21,9 +21,9 @@ struct input {
     // the line so far
     uint32_t *ids; // [n_ids], room for cap
     size_t n_ids, cap;
-    uint64_t n_seen;   // ids of the line, kept or not
-    uint32_t bad_id;   // the first that is not in the vocabulary
-    uint64_t bad_at;   // its place in the line, from 1; 0: none
+    uint64_t n_seen; // ids of the line, kept or not
+    uint32_t bad_id; // the first that is not in the vocabulary
+    uint64_t bad_at; // its place in the line, from 1; 0: none
     struct buf attrs;
     struct buf reason;
     bool given; // the line was given out: begin a new one
@@ -90,10 +90,12 @@ int input_check(const struct input *in, struct logits_header *h, struct err *e) 
     const struct tokens_header *t = tokens_header(in->reader);
     if (t->tokenizer && h->tokenizer && t->tokenizer != h->tokenizer)
         return err_set(e, EXIT_DATA,
-                       "the ids were made with tokenizer %016" PRIx64 ", the model has tokenizer %016" PRIx64,
+                       "the ids were made with tokenizer %016" PRIx64
+                       ", the model has tokenizer %016" PRIx64,
                        t->tokenizer, h->tokenizer);
     if (t->vocab > h->vocab_size)
-        return err_set(e, EXIT_DATA, "the ids were made with a vocabulary of %" PRIu64 ", the model has one of %" PRIu32,
+        return err_set(e, EXIT_DATA,
+                       "the ids were made with a vocabulary of %" PRIu64 ", the model has one of %" PRIu32,
                        t->vocab, h->vocab_size);
     if (!h->tokenizer)
         h->tokenizer = t->tokenizer;
@@ -134,10 +136,12 @@ static void judge_line(struct input *in, const struct logits_header *h) {
     if (in->n_seen == 0)
         buf_str(&in->reason, "the sequence is empty: there is nothing to go on from");
     else if (in->bad_at)
-        buf_fmt(&in->reason, "id %" PRIu32 " is not in the vocabulary of %" PRIu32 ": id %" PRIu64 " of the sequence",
+        buf_fmt(&in->reason,
+                "id %" PRIu32 " is not in the vocabulary of %" PRIu32 ": id %" PRIu64 " of the sequence",
                 in->bad_id, h->vocab_size, in->bad_at);
     else if (in->n_seen > h->context)
-        buf_fmt(&in->reason, "%" PRIu64 " ids do not fit into the context of %" PRIu32, in->n_seen, h->context);
+        buf_fmt(&in->reason, "%" PRIu64 " ids do not fit into the context of %" PRIu32, in->n_seen,
+                h->context);
 }
 
 static bool give_line(struct input *in, struct prompt *p, bool said_before) {

@@ -1,7 +1,8 @@
 /* llm-forward's input: lines of tokens(5) as prompts, without ever waiting.
  *
- * A line that cannot be run (empty, an id past the vocabulary, longer than the context, or failed before it came here) is
- * given out with the reason. Bad bytes end the input: that line is given out as failed, and input_code says the exit code.
+ * A line that cannot be run (empty, an id past the vocabulary, longer than the context, or failed before it
+ * came here) is given out with the reason. Bad bytes end the input: that line is given out as failed, and
+ * input_code says the exit code.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SERVE_INPUT_H
@@ -19,8 +20,8 @@ struct prompt {
     const uint32_t *ids; // [n_ids], good until the next call
     uint32_t n_ids;
     struct str attrs;
-    struct str refused;  // why it cannot be run; n = 0 where it can
-    bool said_before;    // refused by an earlier program, which has said so
+    struct str refused; // why it cannot be run; n = 0 where it can
+    bool said_before;   // refused by an earlier program, which has said so
 };
 
 struct input;
@@ -34,8 +35,8 @@ int input_poll_fd(const struct input *in);
 /* One read, which does not wait where poll has said that input_poll_fd is readable. */
 void input_fill(struct input *in);
 
-/* True once the stream's header line, if any, is known: then input_check refuses (EXIT_DATA) what was made for another
- * vocabulary than h says, and h->tokenizer is taken from the stream where h has none. */
+/* True once the stream's header line, if any, is known: then input_check refuses (EXIT_DATA) what was made
+ * for another vocabulary than h says, and h->tokenizer is taken from the stream where h has none. */
 bool input_begun(struct input *in);
 int input_check(const struct input *in, struct logits_header *h, struct err *e);
 

@@ -1,7 +1,7 @@
 /* Frames out: see output.h.
  *
- * The descriptor itself is left as it is: whoever shares it (a shell's 2>&1) would not expect O_NONBLOCK. On
- * Linux a pipe is opened once more through /proc, which gives a description of our own; a socket has
+ * The descriptor itself is left as it is: whoever shares it (a shell's 2>&1) would not expect O_NONBLOCK.
+ * On Linux a pipe is opened once more through /proc, which gives a description of our own; a socket has
  * MSG_DONTWAIT. Elsewhere writes wait, and a peer has to keep its requests short.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */

@@ -1,7 +1,7 @@
 /* llm-forward's output: frames of logits(5), gathered and sent with few system calls.
  *
- * Where there is a return path, writing never waits while a request could be read: a peer that is still sending
- * a long request does not read our frames, and both would wait for each other for ever.
+ * Where there is a return path, writing never waits while a request could be read: a peer that is still
+ * sending a long request does not read our frames, and both would wait for each other for ever.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SERVE_OUTPUT_H
@@ -16,7 +16,8 @@
 
 struct output;
 
-/* h (kept, not copied) is written by output_header. ret, or NULL, is served while a write would have to wait. */
+/* h (kept, not copied) is written by output_header. ret, or NULL, is served while a write would have to
+ * wait. */
 struct output *output_new(int fd, const struct logits_header *h, struct return_server *ret);
 void output_free(struct output *o);
 

@@ -1,8 +1,8 @@
 /* The loop of llm-forward: see sched.h.
  *
- * Sequences that were just sent logits are about to be asked on; a step that did not wait for them would run their
- * rows in two batches from then on, each reading all the weights. So a step waits for answers, but at most
- * half as long as the last step took, and each sequence is waited for once.
+ * Sequences that were just sent logits are about to be asked on; a step that did not wait for them would
+ * run their rows in two batches from then on, each reading all the weights. So a step waits for answers,
+ * but at most half as long as the last step took, and each sequence is waited for once.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/sched.h"
@@ -37,9 +37,9 @@ struct sched {
     struct output *out;
     struct seqs seqs;
     struct batch batch;
-    float *logits; // [batch.max_want, vocab_size]
-    float *hidden; // [batch.max_want, hidden_dim], or NULL
-    size_t chunk;  // rows of prompts in the next step
+    float *logits;        // [batch.max_want, vocab_size]
+    float *hidden;        // [batch.max_want, hidden_dim], or NULL
+    size_t chunk;         // rows of prompts in the next step
     double answers_until; // the next step waits for answers until then
     double idle_since;    // the last step's end
     bool begun, noticed, declined;
@@ -124,7 +124,8 @@ static int send_failed(struct sched *s, uint32_t number, struct str reason, bool
 static int end_seq(struct sched *s, struct seq *q, const char *reason, struct err *e) {
     uint32_t number = q->number;
     for (struct job *j = q->jobs; j; j = j->next)
-        if (j->type == REQUEST_FORK && end_seq(s, &s->seqs.seq[j->to], "the sequence to be copied has ended", e) != 0)
+        if (j->type == REQUEST_FORK &&
+            end_seq(s, &s->seqs.seq[j->to], "the sequence to be copied has ended", e) != 0)
             return -1;
     model_seq_clear(s->model, q->slot);
     seqs_close(&s->seqs, q);
@@ -169,7 +170,8 @@ static int end_unasked(struct sched *s, struct err *e) {
 /* ---- What comes in ---- */
 
 static int open_prompt(struct sched *s, const struct prompt *p, struct err *e) {
-    struct frame open = {.type = FRAME_OPEN, .seq = p->number, .ids = p->ids, .n_ids = p->n_ids, .text = p->attrs};
+    struct frame open = {
+        .type = FRAME_OPEN, .seq = p->number, .ids = p->ids, .n_ids = p->n_ids, .text = p->attrs};
     s->stats.sequences++;
     if (send_frame(s, &open, e) != 0)
         return -1;
@@ -208,7 +210,8 @@ static int take_request(struct sched *s, const struct request *r, struct err *e)
     if (r->type == REQUEST_FORK && !was_open) {
         struct buf attrs = {0};
         buf_fmt(&attrs, "from=%" PRIu32 " pos=%" PRIu32, r->from, r->pos);
-        int rc = send_frame(s, &(struct frame){.type = FRAME_OPEN, .seq = r->seq, .text = buf_view(&attrs)}, e);
+        int rc =
+            send_frame(s, &(struct frame){.type = FRAME_OPEN, .seq = r->seq, .text = buf_view(&attrs)}, e);
         buf_free(&attrs);
         return rc != 0 ? -1 : advance(s, seqs_find(&s->seqs, r->from), e);
     }
@@ -244,7 +247,8 @@ static int notice_ms(struct sched *s) {
         return -1;
     int ms = ms_until(s->idle_since + notice_seconds);
     if (ms == 0) {
-        warn("the prompts are done; waiting for a sampler on the return path (--no-return: end without one)");
+        warn("the prompts are done; waiting for a sampler on the return path (--no-return: end without "
+             "one)");
         s->noticed = true;
         return -1;
     }
@@ -314,10 +318,12 @@ static int send_results(struct sched *s, struct err *e) {
         const struct part *p = &b->parts[i];
         const struct seq *q = &s->seqs.seq[p->slot];
         const struct job *j = q->jobs;
-        struct frame ids = {.type = FRAME_IDS, .seq = q->number, .pos = j->pos, .ids = j->ids, .n_ids = j->n_ids};
+        struct frame ids = {
+            .type = FRAME_IDS, .seq = q->number, .pos = j->pos, .ids = j->ids, .n_ids = j->n_ids};
         if (j->done == 0 && !j->is_prompt && output_add(s->out, &ids, e) != 0)
             return -1;
-        struct frame f = {.seq = q->number, .pos = j->pos + j->done + p->n_rows - p->n_want, .rows = p->n_want};
+        struct frame f = {
+            .seq = q->number, .pos = j->pos + j->done + p->n_rows - p->n_want, .rows = p->n_want};
         if (p->n_want == 0)
             continue;
         f.type = FRAME_LOGITS;

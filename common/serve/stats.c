@@ -41,26 +41,32 @@ static void print_memory(void) {
     double peak = (double)u.ru_maxrss * 1024;
 #endif
     if (own)
-        warn("memory: peak %.0f MB with the weights' mapping, %.1f MB of it our own now", peak / 1e6, (double)own / 1e6);
+        warn("memory: peak %.0f MB with the weights' mapping, %.1f MB of it our own now", peak / 1e6,
+             (double)own / 1e6);
     else
         warn("memory: peak %.0f MB with the weights' mapping", peak / 1e6);
 }
 
 void stats_print(const struct stats *st) {
     double total = seconds_now() - st->started;
-    warn("sequences: %" PRIu64 ", of which %" PRIu64 " failed; %.3f s in all", st->sequences, st->failed, total);
+    warn("sequences: %" PRIu64 ", of which %" PRIu64 " failed; %.3f s in all", st->sequences, st->failed,
+         total);
     if (st->first_logits > 0)
         warn("first logits after %.1f ms", (st->first_logits - st->started) * 1e3);
     if (st->prefill_rows)
-        warn("prefill: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64 " steps, %" PRIu64 " other tokens in them",
-             st->prefill_rows, st->prefill, per_second(st->prefill_rows, st->prefill), st->prefill_steps, st->mixed_rows);
+        warn("prefill: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64 " steps, %" PRIu64
+             " other tokens in them",
+             st->prefill_rows, st->prefill, per_second(st->prefill_rows, st->prefill), st->prefill_steps,
+             st->mixed_rows);
     if (st->decode_rows) {
-        warn("decode: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64 " steps of up to %zu, weights read at %.2f GB/s",
-             st->decode_rows, st->decode, per_second(st->decode_rows, st->decode), st->decode_steps, st->most_together,
-             per_second(st->decode_steps * st->step_bytes, st->decode) / 1e9);
+        warn("decode: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64
+             " steps of up to %zu, weights read at %.2f GB/s",
+             st->decode_rows, st->decode, per_second(st->decode_rows, st->decode), st->decode_steps,
+             st->most_together, per_second(st->decode_steps * st->step_bytes, st->decode) / 1e9);
         warn("decode with pipe and sampler: %.1f tokens/s", per_second(st->decode_rows, st->decode_whole));
     }
-    warn("time: %.3f s forward, %.3f s writing (%.1f MB), %.3f s waiting for input and requests, %.3f s else",
+    warn("time: %.3f s forward, %.3f s writing (%.1f MB), %.3f s waiting for input and requests, %.3f s "
+         "else",
          st->prefill + st->decode, st->writing, (double)st->written / 1e6, st->waiting,
          total - st->prefill - st->decode - st->writing - st->waiting);
     print_memory();

@@ -8,19 +8,19 @@
 #include <stdint.h>
 
 struct stats {
-    double started;               // seconds_now() when the program began; set by the caller
-    double first_logits;          // when the first logits had been written; 0: none yet
-    double prefill, decode;       // seconds inside model_forward: steps with rows of prompts, and other steps
-    double decode_whole;          // from step to step: decode, and the writing and waiting before it
-    double writing, waiting;      // seconds spent writing frames, and waiting for input or requests
-    uint64_t prefill_rows;        // of prompts
-    uint64_t mixed_rows;          // of other requests, in the same steps
+    double started;          // seconds_now() when the program began; set by the caller
+    double first_logits;     // when the first logits had been written; 0: none yet
+    double prefill, decode;  // seconds inside model_forward: steps with rows of prompts, and other steps
+    double decode_whole;     // from step to step: decode, and the writing and waiting before it
+    double writing, waiting; // seconds spent writing frames, and waiting for input or requests
+    uint64_t prefill_rows;   // of prompts
+    uint64_t mixed_rows;     // of other requests, in the same steps
     uint64_t decode_rows, decode_steps;
     uint64_t prefill_steps;
     uint64_t sequences, failed;
-    uint64_t step_bytes;          // weights that a decode step must read
-    uint64_t written;             // bytes to stdout
-    size_t most_together;         // sequences of the largest decode step
+    uint64_t step_bytes;  // weights that a decode step must read
+    uint64_t written;     // bytes to stdout
+    size_t most_together; // sequences of the largest decode step
 };
 
 /* To stderr, a few lines. */

@@ -1,5 +1,5 @@
-/* The scheduler against a model that only remembers: its logits tell which ids a sequence holds, so every mistake in
- * batching, truncating, forking or cutting shows as another number.
+/* The scheduler against a model that only remembers: its logits tell which ids a sequence holds, so every
+ * mistake in batching, truncating, forking or cutting shows as another number.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -60,7 +60,8 @@ static float digest(const uint32_t *ids, size_t n) {
     return (float)h;
 }
 
-int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden, struct err *e) {
+int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,
+                  struct err *e) {
     size_t held = n_rows;
     for (size_t slot = 0; slot < SCHED_MAX_IN_FLIGHT; slot++)
         held += m->len[slot];
@@ -87,8 +88,9 @@ int model_forward(struct model *m, const struct row *rows, size_t n_rows, float 
 
 /* ---- Sequences and batches ---- */
 
-static const uint32_t some_ids[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20,
-                                    21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40};
+static const uint32_t some_ids[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14,
+                                    15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+                                    29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40};
 
 static void numbers_are_found(void) {
     struct seqs q;
@@ -122,22 +124,30 @@ static const char *answer(struct request r) {
 static void bad_requests_are_refused(void) {
     static const uint32_t past[] = {3, VOCAB};
     const uint32_t fork = RETURN_FIRST_FORK;
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 1, .want = 1}), "");
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 0, .ids = some_ids, .n_ids = 40}), "");
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 1,
+                                      .want = 1}),
+              "");
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 0, .ids = some_ids, .n_ids = 40}),
+              "");
     CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 4}), "");
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 6, .ids = some_ids, .n_ids = 1}), "the sequence is not open");
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 6, .ids = some_ids, .n_ids = 1}),
+              "the sequence is not open");
     CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 11, .ids = some_ids, .n_ids = 1}),
               "position 11 is past the sequence's end at 10");
     CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = past, .n_ids = 2}),
               "id 100 is not in the vocabulary of 100");
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 1, .want = 2}),
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 1,
+                                      .want = 2}),
               "logits of 2 ids are wanted, but only 1 came");
-    CHECK(strstr(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 0xffffffff}),
-                 "do not fit into the context of 64"));
+    CHECK(strstr(
+        answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 0xffffffff}),
+        "do not fit into the context of 64"));
     CHECK_STR(answer((struct request){REQUEST_CLOSE, .seq = 6}), "");
     CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 5, .pos = 10}), "");
-    CHECK(strstr(answer((struct request){REQUEST_FORK, .seq = 6, .from = 5}), "a fork's number is at least 1073741824"));
-    CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 6}), "sequence 6, to be copied, is not open");
+    CHECK(strstr(answer((struct request){REQUEST_FORK, .seq = 6, .from = 5}),
+                 "a fork's number is at least 1073741824"));
+    CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 6}),
+              "sequence 6, to be copied, is not open");
     CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 5, .pos = 11}),
               "position 11 is past the end of sequence 5 at 10");
 }
@@ -155,7 +165,8 @@ static void requests_do_not_pile_up(void) {
 }
 
 /* A queue of prompts of n ids each (0: a request of one id), and how the rows of a batch are dealt. */
-static void deal(const uint32_t *n, uint32_t n_seqs, size_t max_rows, size_t max_want, size_t prompt_rows, uint32_t *rows) {
+static void deal(const uint32_t *n, uint32_t n_seqs, size_t max_rows, size_t max_want, size_t prompt_rows,
+                 uint32_t *rows) {
     struct seqs q;
     struct batch b;
     seqs_init(&q, n_seqs, VOCAB, CONTEXT);
@@ -165,7 +176,9 @@ static void deal(const uint32_t *n, uint32_t n_seqs, size_t max_rows, size_t max
         if (n[i])
             seqs_prompt(&q, s, some_ids, n[i], n[i]);
         else
-            seqs_request(&q, &(struct request){REQUEST_EXTEND, .seq = i, .ids = some_ids, .n_ids = 1, .want = 1}, NULL);
+            seqs_request(
+                &q, &(struct request){REQUEST_EXTEND, .seq = i, .ids = some_ids, .n_ids = 1, .want = 1},
+                NULL);
         seqs_set_runnable(&q, s, true);
         rows[i] = 0;
     }
@@ -182,7 +195,7 @@ static void short_requests_run_first_and_prompts_share(void) {
     deal((uint32_t[]){40, 0, 5, 40, 0}, 5, 100, 100, 32, rows);
     CHECK_INT(rows[0], 16); // half of 32
     CHECK_INT(rows[1], 1);
-    CHECK_INT(rows[2], 5); // all it has, less than half of 16
+    CHECK_INT(rows[2], 5);  // all it has, less than half of 16
     CHECK_INT(rows[3], 11); // the rest
     CHECK_INT(rows[4], 1);
     deal((uint32_t[]){40, 0, 5, 0, 0}, 5, 100, 100, 32, rows);
@@ -227,7 +240,8 @@ static int start(const struct run *r, pid_t *child) {
     }
     close(out[0]);
     struct err e = {0};
-    struct logits_header h = {.vocab_size = VOCAB, .hidden_dim = r->opts.hidden, .context = CONTEXT, .bos = -1};
+    struct logits_header h = {
+        .vocab_size = VOCAB, .hidden_dim = r->opts.hidden, .context = CONTEXT, .bos = -1};
     struct return_server *ret = r->serve ? return_listen(&h, &e) : NULL;
     struct model *m = r->model ? r->model : xcalloc(1, sizeof *m);
     warn_quiet(1);
@@ -249,8 +263,8 @@ static int finish(pid_t child) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* Runs without a return path; checks all logits against digests of the lines' ids; returns the exit code, and the
- * number of frames of each type in n. */
+/* Runs without a return path; checks all logits against digests of the lines' ids; returns the exit code,
+ * and the number of frames of each type in n. */
 static int replay(struct run r, const uint32_t (*lines)[CONTEXT], const size_t *lens, int n[8]) {
     pid_t child;
     int fd = start(&r, &child), rc = -1;
@@ -285,7 +299,8 @@ static int replay(struct run r, const uint32_t (*lines)[CONTEXT], const size_t *
 }
 
 static const char three[] = "1 2 3 4 5 6 7 8 9 10\n11\n20 21 22 23 24 25 26 27\n";
-static const uint32_t three_ids[][CONTEXT] = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, {11}, {20, 21, 22, 23, 24, 25, 26, 27}};
+static const uint32_t three_ids[][CONTEXT] = {
+    {1, 2, 3, 4, 5, 6, 7, 8, 9, 10}, {11}, {20, 21, 22, 23, 24, 25, 26, 27}};
 static const size_t three_lens[] = {10, 1, 8, 0};
 
 static void prompts_are_run_whatever_the_chunk_and_batch(void) {
@@ -293,7 +308,8 @@ static void prompts_are_run_whatever_the_chunk_and_batch(void) {
     int n[8];
     for (size_t i = 0; i < 5; i++)
         for (size_t k = 0; k < 3; k++) {
-            struct sched_options o = {.max_in_flight = batches[k], .chunk = chunks[i], .all_logits = true, .hidden = true};
+            struct sched_options o = {
+                .max_in_flight = batches[k], .chunk = chunks[i], .all_logits = true, .hidden = true};
             CHECK_INT(replay((struct run){.opts = o, .input = three}, three_ids, three_lens, n), 0);
             CHECK_INT(n[FRAME_OPEN], 3);
             CHECK_INT(n[FRAME_CLOSED], 3);
@@ -376,13 +392,14 @@ static void ask(struct peer *p, struct request r) {
     CHECK_MSG(return_send(p->client, &r, &p->e) == 0, "%s", p->e.msg);
 }
 
-/* The next frame of one type; others are passed over, but for a FAILED one, which is never expected in between. */
+/* The next frame of one type; others are passed over, but for a FAILED one, which is never expected in
+ * between. */
 static const struct frame *next_of(struct peer *p, enum frame_type type) {
     while (logits_next(p->reader, &p->f, &p->e) == 1)
         if (p->f.type == type || p->f.type == FRAME_FAILED)
             break;
-    CHECK_MSG(p->f.type == type, "a frame of type %d, not %d: %.*s", (int)p->f.type, (int)type, (int)p->f.text.n,
-              p->f.text.p ? p->f.text.p : "");
+    CHECK_MSG(p->f.type == type, "a frame of type %d, not %d: %.*s", (int)p->f.type, (int)type,
+              (int)p->f.text.n, p->f.text.p ? p->f.text.p : "");
     return &p->f;
 }
 
@@ -391,7 +408,8 @@ static void a_sequence_grows_is_cut_and_forked(void) {
     const uint32_t fork = RETURN_FIRST_FORK + 9;
     peer_start(&p, "1 2 3\n", 1);
     CHECK_INT(next_of(&p, FRAME_LOGITS)->values[0], digest(some_ids, 3));
-    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 3, .ids = some_ids + 3, .n_ids = 2, .want = 2});
+    ask(&p,
+        (struct request){REQUEST_EXTEND, .seq = 0, .pos = 3, .ids = some_ids + 3, .n_ids = 2, .want = 2});
     const struct frame *f = next_of(&p, FRAME_IDS);
     CHECK(f->pos == 3 && f->n_ids == 2 && f->ids[1] == 5);
     f = next_of(&p, FRAME_LOGITS);
@@ -400,8 +418,10 @@ static void a_sequence_grows_is_cut_and_forked(void) {
     ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 2});
     ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 2, .ids = (uint32_t[]){50, 51}, .n_ids = 2});
     ask(&p, (struct request){REQUEST_FORK, .seq = fork, .from = 0, .pos = 3});
-    ask(&p, (struct request){REQUEST_EXTEND, .seq = fork, .pos = 3, .ids = (uint32_t[]){60}, .n_ids = 1, .want = 1});
-    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 4, .ids = (uint32_t[]){61}, .n_ids = 1, .want = 1});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = fork, .pos = 3, .ids = (uint32_t[]){60}, .n_ids = 1,
+                             .want = 1});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 4, .ids = (uint32_t[]){61}, .n_ids = 1,
+                             .want = 1});
     ask(&p, (struct request){REQUEST_CLOSE, .seq = 0});
     float of_first = 0, of_fork = 0;
     for (int i = 0; i < 2; i++) {
@@ -423,7 +443,8 @@ static void a_bad_request_fails_its_sequence_only(void) {
     ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 9, .ids = some_ids, .n_ids = 1, .want = 1});
     const struct frame *f = next_of(&p, FRAME_FAILED);
     CHECK(f->seq == 0 && f->text.n > 0);
-    ask(&p, (struct request){REQUEST_EXTEND, .seq = 1, .pos = 2, .ids = some_ids + 2, .n_ids = 1, .want = 1});
+    ask(&p,
+        (struct request){REQUEST_EXTEND, .seq = 1, .pos = 2, .ids = some_ids + 2, .n_ids = 1, .want = 1});
     CHECK_INT(next_of(&p, FRAME_LOGITS)->values[0], digest(some_ids, 3));
     ask(&p, (struct request){REQUEST_CLOSE, .seq = 0}); // it has failed: no error
     ask(&p, (struct request){REQUEST_CLOSE, .seq = 1});
@@ -493,7 +514,10 @@ enum { STRESS_SEQS = 6, STRESS_REQUESTS = 600, MAX_EXPECTED = 5 * STRESS_REQUEST
 struct mirror {
     uint32_t number, ids[CONTEXT], len;
     bool open;
-    struct { uint32_t pos; float digest; } expected[MAX_EXPECTED];
+    struct {
+        uint32_t pos;
+        float digest;
+    } expected[MAX_EXPECTED];
     size_t n_expected, n_seen;
 };
 
@@ -513,10 +537,12 @@ static void stress_extend(struct peer *p, struct mirror *m, uint32_t *random) {
         m->expected[m->n_expected++].digest = digest(m->ids, pos + i + 1);
     }
     m->len = pos + n;
-    ask(p, (struct request){REQUEST_EXTEND, .seq = m->number, .pos = pos, .ids = ids, .n_ids = n, .want = want});
+    ask(p, (struct request){REQUEST_EXTEND, .seq = m->number, .pos = pos, .ids = ids, .n_ids = n,
+                            .want = want});
 }
 
-static void stress_fork(struct peer *p, struct mirror *to, const struct mirror *from, uint32_t number, uint32_t *random) {
+static void stress_fork(struct peer *p, struct mirror *to, const struct mirror *from, uint32_t number,
+                        uint32_t *random) {
     uint32_t len = next_random(random, from->len + 1);
     *to = (struct mirror){.number = number, .len = len, .open = true};
     memcpy(to->ids, from->ids, len * sizeof *to->ids);
@@ -558,7 +584,8 @@ static void any_requests_at_any_time_give_the_sequences_own_logits(void) {
         const struct frame *f = &p.f;
         CHECK_MSG(f->type != FRAME_FAILED, "sequence %u: %.*s", f->seq, (int)f->text.n, f->text.p);
         struct mirror *m = &all[f->seq == 0 ? 0 : f->seq - RETURN_FIRST_FORK];
-        for (uint32_t i = 0; f->type == FRAME_LOGITS && i < f->rows && m->n_seen < m->n_expected; i++, m->n_seen++) {
+        for (uint32_t i = 0; f->type == FRAME_LOGITS && i < f->rows && m->n_seen < m->n_expected;
+             i++, m->n_seen++) {
             CHECK_INT(f->pos + i, m->expected[m->n_seen].pos);
             CHECK_INT(f->values[i * COLUMNS], m->expected[m->n_seen].digest);
         }
