@@ -127,6 +127,8 @@ static const struct key rotary[] = {
     {"rope_theta", KEY_REAL, C(theta), 0},
     {"rope_scaling", KEY_OTHER, 0, 0},
     {"rope_parameters", KEY_OTHER, 0, 0},
+    {"original_max_position_embeddings", KEY_REAL, C(original_max_pos),
+     0}, // Phi 3; goes before that inside
     {"num_key_value_heads", KEY_SIZE, S(n_kv_heads), SPEC_MAX_HEADS},
     {"head_dim", KEY_SIZE, S(head_dim), SPEC_MAX_HEAD_DIM},
     {NULL, KEY_OTHER, 0, 0},
@@ -182,10 +184,6 @@ static const struct key gemma3_layers[] = {
     {"rope_local_base_freq", KEY_REAL, C(local_theta), 0},
     {"sliding_window_pattern", KEY_SIZE, C(window_pattern), SPEC_MAX_LAYERS},
     {"_sliding_window_pattern", KEY_SIZE, C(window_pattern), SPEC_MAX_LAYERS},
-    {NULL, KEY_OTHER, 0, 0},
-};
-static const struct key phi3_length[] = {
-    {"original_max_position_embeddings", KEY_REAL, C(original_max_pos), 0},
     {NULL, KEY_OTHER, 0, 0},
 };
 static const struct key smollm3_layers[] = {
@@ -452,7 +450,7 @@ static const struct family families[] = {
               .partial = 0.5}},
     {.model_type = "phi3",
      .names = &phi3_names,
-     .keys = {rotary, partial_rotary, rms_norm, window, phi3_length},
+     .keys = {rotary, partial_rotary, rms_norm, window},
      .base = {.spec = {.norm_eps = 1e-5f, .act = ACT_SILU, .fused_qkv = true, .fused_gate = true},
               .theta = 1e4,
               .partial = 1,
