@@ -29,6 +29,7 @@ static const char help[] =
     "      --kl X     fail where the mean KL divergence of B from A is above X nats\n"
     "      --top1 X   fail where less than X (0 to 1) of the rows agree on the best token\n"
     "  -j, --json     one JSON object\n"
+    "  -v, --verbose  what the stream's header says, on stderr\n"
     "  -q, --quiet    no report, only the exit status\n"
     "  -h, --help\n"
     "  -V, --version\n";
@@ -245,11 +246,10 @@ static void parse_options(struct run *r, int argc, char **argv) {
     static const struct option options[] = {
         {"max", required_argument, NULL, OPT_MAX},   {"kl", required_argument, NULL, OPT_KL},
         {"top1", required_argument, NULL, OPT_TOP1}, {"json", no_argument, NULL, 'j'},
-        {"quiet", no_argument, NULL, 'q'},           {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},         {NULL, 0, NULL, 0},
+        OPT_COMMON,
     };
     r->max_bound = r->kl_bound = INFINITY;
-    for (int c; (c = getopt_long(argc, argv, "jqhV", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, options, NULL)) != -1;) {
         switch (c) {
         case OPT_MAX:
             r->max_bound = opt_f64("--max", optarg, 0, 1e300);
@@ -265,13 +265,10 @@ static void parse_options(struct run *r, int argc, char **argv) {
             break;
         case 'q':
             r->quiet = true;
+            warn_quiet(1);
             break;
-        case 'h':
-            opt_help(help);
-        case 'V':
-            opt_version();
         default:
-            die_usage("see above");
+            opt_common(c, help);
         }
     }
     if (argc - optind != 2)
@@ -287,6 +284,10 @@ int main(int argc, char **argv) {
     parse_options(&r, argc, argv);
     open_stream(&r.a, argv[optind]);
     open_stream(&r.b, argv[optind + 1]);
+    if (opt_verbose()) {
+        logits_header_show(&r.a.header, r.a.name);
+        logits_header_show(&r.b.header, r.b.name);
+    }
     if (r.a.header.vocab_size != r.b.header.vocab_size)
         die(EXIT_DATA, "vocabularies of %" PRIu32 " and %" PRIu32 " tokens: %s, %s", r.a.header.vocab_size,
             r.b.header.vocab_size, r.a.name, r.b.name);

@@ -34,6 +34,7 @@ static const char help[] =
     "  -j, --json       a JSON object a step\n"
     "      --npy FILE   write all rows as float32 [rows, vocabulary] and print nothing\n"
     "      --hidden     with --npy: hidden states [rows, hidden size] instead of logits\n"
+    "  -v, --verbose    what the stream's header says, on stderr\n"
     "  -q, --quiet      no warnings\n"
     "  -h, --help\n"
     "  -V, --version\n";
@@ -43,7 +44,7 @@ enum { OPT_NPY = OPT_LONG_ONLY, OPT_HIDDEN };
 struct run {
     size_t k;
     bool json, hidden;
-    const char *model, *npy_path;
+    const char *model, *npy_path, *input;
     struct tokenizer *tokenizer; // NULL: ids only
     struct decoder *decoder;
     struct logits_header header;
@@ -193,13 +194,10 @@ static void parse_options(struct run *r, int argc, char **argv) {
         {"json", no_argument, NULL, 'j'},
         {"npy", required_argument, NULL, OPT_NPY},
         {"hidden", no_argument, NULL, OPT_HIDDEN},
-        {"quiet", no_argument, NULL, 'q'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
+        OPT_COMMON,
     };
     r->k = 5;
-    for (int c; (c = getopt_long(argc, argv, "m:k:jqhV", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "m:k:j" OPT_COMMON_LETTERS, options, NULL)) != -1;) {
         switch (c) {
         case 'm':
             r->model = optarg;
@@ -216,19 +214,11 @@ static void parse_options(struct run *r, int argc, char **argv) {
         case OPT_HIDDEN:
             r->hidden = true;
             break;
-        case 'q':
-            warn_quiet(1);
-            break;
-        case 'h':
-            opt_help(help);
-        case 'V':
-            opt_version();
         default:
-            die_usage("see above");
+            opt_common(c, help);
         }
     }
-    if (argc - optind > 1)
-        die_usage("one FILE at most, not also '%s'", argv[optind + 1]);
+    r->input = opt_file(argc, argv);
     if (r->hidden && !r->npy_path)
         die_usage("--hidden says what --npy FILE writes");
 }
@@ -270,10 +260,12 @@ int main(int argc, char **argv) {
     const char *name;
     program_init(argv[0]);
     parse_options(&r, argc, argv);
-    int fd = open_operand(argv[optind], &name, &e);
+    int fd = open_operand(r.input, &name, &e);
     struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);
     if (!in)
         die_err(&e);
+    if (opt_verbose())
+        logits_header_show(&r.header, name);
     return_decline(&r.header, fd);
     size_t columns = r.hidden ? r.header.hidden_dim : r.header.vocab_size;
     if (columns == 0)

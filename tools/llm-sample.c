@@ -52,7 +52,6 @@ static const char help[] =
 
 struct run {
     struct sample_params defaults;
-    bool verbose;
     struct logits_header header;
     struct return_client *client; // NULL: a recording
     char no_client[256];          // why
@@ -257,11 +256,7 @@ static const struct option options[] = {
     {"ignore-eos", no_argument, NULL, OPT_IGNORE_EOS},
     {"stop-id", required_argument, NULL, OPT_STOP},
     {"echo", no_argument, NULL, OPT_ECHO},
-    {"verbose", no_argument, NULL, 'v'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
-    {NULL, 0, NULL, 0},
+    OPT_COMMON,
 };
 
 static const char *long_name(int code) {
@@ -275,17 +270,14 @@ static void parse_options(struct run *r, int argc, char **argv) {
     bool seeded = false, shaped = false;
     struct err e;
     r->defaults = sample_defaults;
-    for (int c; (c = getopt_long(argc, argv, "n:T:k:p:s:vqhV", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "n:T:k:p:s:" OPT_COMMON_LETTERS, options, NULL)) != -1;) {
         switch (c) {
         case 'h':
-            opt_help(help);
         case 'V':
-            opt_version();
         case 'q':
-            warn_quiet(1);
-            break;
         case 'v':
-            r->verbose = true;
+        case '?':
+            opt_common(c, help);
             break;
         case OPT_ECHO:
             r->answers.echo = true;
@@ -293,8 +285,6 @@ static void parse_options(struct run *r, int argc, char **argv) {
         case OPT_IGNORE_EOS:
             r->defaults.ignore_eos = true;
             break;
-        case '?':
-            die_usage("see above");
         default:
             if (sample_param(&r->defaults, long_name(c), str_of(optarg), &e) < 0)
                 die_usage("%s", e.msg);
@@ -317,9 +307,7 @@ int main(int argc, char **argv) {
     const char *name;
     program_init(argv[0]);
     parse_options(&r, argc, argv);
-    if (argc - optind > 1)
-        die_usage("one FILE at most, not also '%s'", argv[optind + 1]);
-    int fd = open_operand(argv[optind], &name, &e);
+    int fd = open_operand(opt_file(argc, argv), &name, &e);
     struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);
     if (!in)
         die_err(&e);
@@ -337,7 +325,7 @@ int main(int argc, char **argv) {
     if (r.n_cut)
         warn("%s: %" PRIu64 " sequence%s ended where the recording does", r.no_client, r.n_cut,
              r.n_cut == 1 ? "" : "s");
-    if (r.verbose)
+    if (opt_verbose())
         fprintf(stderr, "%s: %" PRIu64 " tokens, seed %" PRIu64 "\n", program_name(), r.n_chosen,
                 r.defaults.seed);
     return_client_free(r.client);

@@ -27,6 +27,7 @@ static const char help[] =
     "\n"
     "  -j, --json     a JSON object a sequence\n"
     "      --tokens   a line for every token: sequence, position, id, log-probability, rank\n"
+    "  -v, --verbose  what the stream's header says, on stderr\n"
     "  -q, --quiet    no warnings\n"
     "  -h, --help\n"
     "  -V, --version\n";
@@ -44,6 +45,7 @@ struct score {
 
 struct run {
     bool json, tokens;
+    const char *input;
     struct logits_header header;
     struct ordered *out;
     struct score *scores; // [n_scores] that are open
@@ -217,10 +219,9 @@ static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
 static void parse_options(struct run *r, int argc, char **argv) {
     static const struct option options[] = {
         {"json", no_argument, NULL, 'j'},    {"tokens", no_argument, NULL, OPT_TOKENS},
-        {"quiet", no_argument, NULL, 'q'},   {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0},
+        OPT_COMMON,
     };
-    for (int c; (c = getopt_long(argc, argv, "jqhV", options, NULL)) != -1;) {
+    for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, options, NULL)) != -1;) {
         switch (c) {
         case 'j':
             r->json = true;
@@ -228,19 +229,11 @@ static void parse_options(struct run *r, int argc, char **argv) {
         case OPT_TOKENS:
             r->tokens = true;
             break;
-        case 'q':
-            warn_quiet(1);
-            break;
-        case 'h':
-            opt_help(help);
-        case 'V':
-            opt_version();
         default:
-            die_usage("see above");
+            opt_common(c, help);
         }
     }
-    if (argc - optind > 1)
-        die_usage("one FILE at most, not also '%s'", argv[optind + 1]);
+    r->input = opt_file(argc, argv);
 }
 
 int main(int argc, char **argv) {
@@ -249,10 +242,12 @@ int main(int argc, char **argv) {
     const char *name;
     program_init(argv[0]);
     parse_options(&r, argc, argv);
-    int fd = open_operand(argv[optind], &name, &e);
+    int fd = open_operand(r.input, &name, &e);
     struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);
     if (!in)
         die_err(&e);
+    if (opt_verbose())
+        logits_header_show(&r.header, name);
     return_decline(&r.header, fd);
     r.out = ordered_new(stdout, NULL);
     if (r.tokens && !r.json)

@@ -37,7 +37,7 @@ static const char help[] =
 struct options {
     enum dtype dtype;
     const char *pre;
-    bool force, verbose;
+    bool force;
     const char *source, *target;
 };
 
@@ -56,13 +56,9 @@ static struct options options(int argc, char **argv) {
     static const struct option longs[] = {{"dtype", required_argument, NULL, OPT_DTYPE},
                                           {"pre", required_argument, NULL, OPT_PRE},
                                           {"force", no_argument, NULL, 'f'},
-                                          {"quiet", no_argument, NULL, 'q'},
-                                          {"verbose", no_argument, NULL, 'v'},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {NULL, 0, NULL, 0}};
+                                          OPT_COMMON};
     struct options o = {.dtype = DT_BF16};
-    for (int c; (c = getopt_long(argc, argv, "fqvhV", longs, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "f" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case OPT_DTYPE:
             o.dtype = dtype_option(optarg);
@@ -73,18 +69,8 @@ static struct options options(int argc, char **argv) {
         case 'f':
             o.force = true;
             break;
-        case 'q':
-            warn_quiet(true);
-            break;
-        case 'v':
-            o.verbose = true;
-            break;
-        case 'h':
-            opt_help(help);
-        case 'V':
-            opt_version();
         default:
-            die_usage("bad option");
+            opt_common(c, help);
         }
     if (argc - optind != 2)
         die_usage("a source and a folder are needed");
@@ -151,7 +137,7 @@ static int write_configs(const struct gguf_model *m, const struct gguf_vocab *v,
 static int from_gguf(const struct options *o, const struct gguf_model *m, const struct gguf_vocab *v, struct err *e) {
     if (v->n > m->vocab_size)
         return err_set(e, EXIT_DATA, "%zu tokens, but an embedding of %" PRIu64 ": %s", v->n, m->vocab_size, o->source);
-    if (o->verbose)
+    if (opt_verbose())
         warn("%s as %s: %" PRIu64 " layers, %zu tensors, %zu tokens%s", m->arch->name, m->arch->model_type, m->n_layers,
              m->n_tensors, v->n, m->tied ? ", the embedding is the head" : "");
     struct outdir dir;

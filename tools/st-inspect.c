@@ -47,7 +47,7 @@ enum mode { LIST, HASH, CHECK, VALUES, SPEC };
 struct options {
     enum mode mode;
     const char *arg; // of --check or --values
-    bool json, stats, verbose;
+    bool json, stats;
     size_t n_threads, context;
 };
 
@@ -109,14 +109,14 @@ static void print_hashes(const struct weights *w, const struct options *o) {
 
 static void print_verdict(void *arg, enum hash_verdict v, const char *label) {
     static const char *const words[] = {"same", "differs", "missing", "new"};
-    const struct options *o = arg;
-    if (v != HASH_SAME || o->verbose)
+    (void)arg;
+    if (v != HASH_SAME || opt_verbose())
         printf("%s: %s\n", label, words[v]);
 }
 
-static int check(const struct weights *w, struct options *o) {
+static int check(const struct weights *w, const struct options *o) {
     struct err e = {0};
-    if (hashlist_verify(w, o->arg, o->n_threads, print_verdict, o, &e) == 0)
+    if (hashlist_verify(w, o->arg, o->n_threads, print_verdict, NULL, &e) == 0)
         return EXIT_DONE;
     if (e.code != EXIT_SOME_FAILED)
         die_err(&e);
@@ -187,13 +187,11 @@ static const char *parse_options(int argc, char **argv, struct options *o) {
         {"model", required_argument, NULL, 'm'},      {"json", no_argument, NULL, 'j'},
         {"stats", no_argument, NULL, OPT_STATS},      {"hash", no_argument, NULL, OPT_HASH},
         {"check", required_argument, NULL, OPT_CHECK}, {"values", required_argument, NULL, OPT_VALUES},
-        {"threads", required_argument, NULL, 't'},    {"verbose", no_argument, NULL, 'v'},
-        {"quiet", no_argument, NULL, 'q'},            {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},          {"spec", no_argument, NULL, OPT_SPEC},
-        {"context", required_argument, NULL, 'c'},    {0}};
+        {"threads", required_argument, NULL, 't'},    {"spec", no_argument, NULL, OPT_SPEC},
+        {"context", required_argument, NULL, 'c'},    OPT_COMMON};
     const char *model = NULL;
     *o = (struct options){.n_threads = cpus_online()};
-    for (int c; (c = getopt_long(argc, argv, "m:jt:c:vqhV", longs, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "m:jt:c:" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'm':
             model = optarg;
@@ -222,18 +220,8 @@ static const char *parse_options(int argc, char **argv, struct options *o) {
         case 't':
             o->n_threads = (size_t)opt_u64("-t", optarg, 1, 1024);
             break;
-        case 'v':
-            o->verbose = true;
-            break;
-        case 'q':
-            warn_quiet(true);
-            break;
-        case 'h':
-            opt_help(help);
-        case 'V':
-            opt_version();
         default:
-            die_usage("wrong option");
+            opt_common(c, help);
         }
     return model;
 }

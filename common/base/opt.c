@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "base/mem.h"
@@ -21,6 +22,36 @@ void opt_version(void) {
     printf("%s (tokpipe) %s\n", program_name(), TOKPIPE_VERSION);
     close_stdout();
     exit(EXIT_DONE);
+}
+
+static bool verbose; // set once, before any thread starts
+
+bool opt_verbose(void) {
+    return verbose;
+}
+
+void opt_common(int c, const char *help) {
+    switch (c) {
+    case 'v':
+        verbose = true;
+        break;
+    case 'q':
+        warn_quiet(1);
+        break;
+    case 'h':
+        opt_help(help);
+    case 'V':
+        opt_version();
+    default:
+        fprintf(stderr, "Try '%s --help'.\n", program_name());
+        exit(EXIT_USAGE);
+    }
+}
+
+const char *opt_file(int argc, char **argv) {
+    if (argc - optind > 1)
+        die_usage("one FILE at most, not also '%s'", argv[optind + 1]);
+    return optind < argc ? argv[optind] : NULL;
 }
 
 static char *cache_root(void) {

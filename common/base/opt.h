@@ -11,6 +11,19 @@
 /* Codes for long options without a letter start here, in every program. */
 enum { OPT_LONG_ONLY = 256 };
 
+/* What every program has. OPT_COMMON ends its table of long options, OPT_COMMON_LETTERS its letters, and the `default:`
+ * of its option loop calls opt_common, which does what -v, -q, -h and -V say. Anything else getopt has already refused
+ * on stderr: a usage error. */
+#define OPT_COMMON_LETTERS "vqhV"
+#define OPT_COMMON                                                                                            \
+    {"verbose", no_argument, NULL, 'v'}, {"quiet", no_argument, NULL, 'q'}, {"help", no_argument, NULL, 'h'}, \
+        {"version", no_argument, NULL, 'V'}, {NULL, 0, NULL, 0}
+void opt_common(int c, const char *help);
+bool opt_verbose(void); // -v was given
+
+/* The FILE operand behind the options: NULL where there is none; a usage error where there are two. */
+const char *opt_file(int argc, char **argv);
+
 /* Print to stdout and exit 0 (or EXIT_IO where stdout is full). */
 NORETURN void opt_help(const char *text);
 NORETURN void opt_version(void);

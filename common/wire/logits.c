@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -397,4 +398,11 @@ int logits_next(struct logits_reader *r, struct frame *f, struct err *e) {
     r->at += LOGITS_FRAME_BYTES + padded;
     r->ended = f->type == FRAME_END;
     return !r->ended;
+}
+
+void logits_header_show(const struct logits_header *h, const char *name) {
+    fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", context %" PRIu32 ", hidden %" PRIu32 ", weights %016" PRIx64
+            ", tokenizer %016" PRIx64 ", return path %s\n",
+            program_name(), name, h->vocab_size, h->context, h->hidden_dim, h->weights, h->tokenizer,
+            h->address[0] ? h->address : "none");
 }

@@ -76,6 +76,9 @@ struct logits_reader; // owns its buffer, not the fd
 struct logits_reader *logits_reader_new(int fd, const char *name, struct logits_header *h, struct err *e);
 void logits_reader_free(struct logits_reader *r);
 
+/* What the header says, as a line for people ("PROGRAM: NAME: vocabulary 49152, ...") on stderr: option -v. */
+void logits_header_show(const struct logits_header *h, const char *name);
+
 /* 1 with the next frame (its pointers are good until the next call), 0 behind END, -1 with e set: EXIT_DATA
  * names the byte; a cut stream says so. Waits for a whole frame. */
 int logits_next(struct logits_reader *r, struct frame *f, struct err *e);
