@@ -187,6 +187,7 @@ static const struct key gemma3_layers[] = {
     {NULL, KEY_OTHER, 0, 0},
 };
 static const struct key smollm3_layers[] = {
+    {"pretraining_tp", KEY_OTHER, 0, 0}, // 2 in the published model, and not read by the reference
     {"no_rope_layers", KEY_OTHER, 0, 0},
     {"no_rope_layer_interval", KEY_SIZE, C(no_rope_interval), SPEC_MAX_LAYERS},
     {NULL, KEY_OTHER, 0, 0},
