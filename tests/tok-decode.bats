@@ -89,3 +89,11 @@ setup() {
     fails 74 'No space left' sh -c 'echo 300 | tok-decode -l >/dev/full'
     [ "$(tok-decode </dev/null | wc -c)" -eq 0 ]
 }
+
+@test "--pieces shows each id and its bytes, escaped" {
+    [ "$(printf '1 3 226 10\n' | tok-decode --pieces -m "$DATA/tokenizers/bpe-llama2" | sed -n 1p)" = $'1\t<s>' ]
+    byte=$(printf '\xf0\x9f\xa6\x84' | tok-encode --no-special -m "$DATA/tokenizers/bpe-gpt2" | grep -v '^#' | cut -d' ' -f1)
+    [[ $(echo "$byte" | tok-decode --pieces -m "$DATA/tokenizers/bpe-gpt2") == "$byte"$'\t\\xf0'* ]]
+    newline=$(printf '\n' | tok-encode -0 -m "$DATA/tokenizers/bpe-gpt2" | grep -v '^#')
+    [ "$(echo "$newline" | tok-decode --pieces -m "$DATA/tokenizers/bpe-gpt2" | head -n 1)" = "$newline"$'\t\\n' ]
+}

@@ -94,3 +94,29 @@ ids() { tok-encode "$@" | grep -v '^#'; }
     fails 74 'No space left' sh -c 'echo hi | tok-encode >/dev/full'
     yes hi | head -n 100000 | tok-encode -l | head -n 1 | grep -q tokens
 }
+
+@test "threads give the same lines in the same order" {
+    for i in $(seq 3000); do echo "line $i of $((i * i))"; done >l
+    tok-encode -l l >want
+    tok-encode -l -t 3 l | cmp - want
+    tok-encode -l -t 2 --no-special <(printf 'a\n') | grep -qv '^#'
+    run --separate-stderr tok-encode -j -t 3 < <(printf '{"text":"a"}\n{"text":3}\n{"text":"a"}\n')
+    [ "$status" -eq 1 ]
+    [[ ${lines[2]} == "! "* && ${lines[1]} == "${lines[3]}" && $stderr == *"record 2"* ]]
+    fails 2 'from 1 to 256' tok-encode -t 0
+}
+
+@test "offsets are the bytes that each token stands for" {
+    printf 'h\xc3\xa9 you\n' | tok-encode --offsets >got
+    head -n 1 got | grep -q '^0-0	1304$'
+    [ "$(tail -n 2 got | head -n 1 | cut -f 1 | cut -d- -f 2)" = 7 ]
+    [ "$(tail -n 1 got)" = "" ]
+}
+
+@test "truncation is told and not done, or done when it is asked for" {
+    sed 's/"truncation": *null/"truncation":{"direction":"Right","max_length":4,"strategy":"LongestFirst","stride":0}/' \
+        "$LLM_MODEL/tokenizer.json" >t.json
+    fails 0 'truncation to 4 tokens' tok-encode -m t.json < <(printf 'one two three four five')
+    [ "$(printf 'one two three four five' | tok-encode -m t.json --truncate | grep -v '^#' | wc -w)" -eq 4 ]
+    [ "$(printf 'one two three four five' | tok-encode -m t.json --truncate 2>&1 >/dev/null)" = "" ]
+}

@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/opt.h"
+#include "base/utf8.h"
 #include "tokens/record.h"
 #include "tokens/tokenizer.h"
 #include "wire/tokens.h"
@@ -40,6 +41,7 @@ struct options {
     const char *model, *input;
     enum mode mode;
     bool special, continues;
+    bool colour; // --pieces: special tokens stand out
 };
 
 enum { OPT_SPECIAL = OPT_LONG_ONLY, OPT_CONTINUE, OPT_PIECES };
@@ -177,13 +179,33 @@ static void finish(const struct options *o, struct sequence *s, struct decoder *
         buf_clear(&s->attrs);
 }
 
-static void write_piece(const struct tokenizer *t, uint32_t id) {
-    struct str piece = tokenizer_piece(t, id);
-    struct buf line = {0};
-    buf_fmt(&line, "%" PRIu32 "\t", id);
-    buf_add(&line, piece.p, piece.n);
-    buf_byte(&line, '\n');
+/* Bytes as they can be shown: '\\', control characters and what is not UTF-8 are escaped. */
+static void escape(struct buf *out, const char *p, size_t n) {
+    static const char from[] = "\n\t\r\\", to[] = "ntr\\";
+    for (size_t i = 0, len; i < n; i += len) {
+        uint32_t cp = 0;
+        const char *known = p[i] ? strchr(from, p[i]) : NULL;
+        len = utf8_decode(p + i, n - i, &cp);
+        if (known)
+            buf_fmt(out, "\\%c", to[known - from]);
+        else if (len == 0 || cp < 0x20 || (cp >= 0x7F && cp < 0xA0))
+            for (size_t end = i + (len ? len : 1), k = i; k < end; k++)
+                buf_fmt(out, "\\x%02x", (unsigned char)p[k]);
+        else
+            buf_add(out, p + i, len);
+        len = len ? len : 1;
+    }
+}
+
+static void write_piece(const struct options *o, const struct tokenizer *t, uint32_t id) {
+    struct buf bytes = {0}, line = {0};
+    bool bold = o->colour && tokenizer_is_special(t, id);
+    tokenizer_bytes(t, id, &bytes);
+    buf_fmt(&line, "%" PRIu32 "\t%s", id, bold ? "\033[1m" : "");
+    escape(&line, bytes.p, bytes.n);
+    buf_str(&line, bold ? "\033[0m\n" : "\n");
     fwrite(line.p, 1, line.n, stdout);
+    buf_free(&bytes);
     buf_free(&line);
 }
 
@@ -218,7 +240,7 @@ static int run(const struct options *o, const struct tokenizer *t, int fd) {
         case TOKENS_ID:
             begin(o, &s, d);
             if (o->mode == MODE_PIECES)
-                write_piece(t, ev.id);
+                write_piece(o, t, ev.id);
             else
                 decoder_id(d, ev.id, &s.text);
             write_text(o, &s);
@@ -262,6 +284,8 @@ int main(int argc, char **argv) {
     int fd = 0;
     if (strcmp(o.input, "-") != 0 && (fd = open(o.input, O_RDONLY)) < 0)
         die(EXIT_NO_INPUT, "cannot open %s: %s", o.input, strerror(errno));
+    const char *no_color = getenv("NO_COLOR");
+    o.colour = isatty(1) && !(no_color && *no_color);
     int status = run(&o, t, fd);
     tokenizer_free(t);
     free(dir);

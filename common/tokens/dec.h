@@ -68,6 +68,8 @@ void dec_run_free(struct dec_run *run);
 /* What stage number `stage` hands on. */
 void dec_next(struct dec_run *run, size_t stage, struct str token, bool more);
 
+int dec_fallback_byte(struct str token); // the byte that <0xNN> is; -1 for any other token
+
 extern const struct dec_kind dec_byte_level, dec_byte_fallback, dec_fuse, dec_strip, dec_replace, dec_metaspace,
     dec_wordpiece, dec_bpe, dec_ctc, dec_join;
 

@@ -10,8 +10,8 @@ static int hex(char c) {
     return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* The byte that a token is, or -1. The reference's number parser takes a sign too. */
-static int byte_of(struct str t) {
+/* The reference's number parser takes a sign too. */
+int dec_fallback_byte(struct str t) {
     if (t.n != 6 || memcmp(t.p, "<0x", 3) != 0 || t.p[5] != '>')
         return -1;
     int high = t.p[3] == '+' ? 0 : hex(t.p[3]), low = hex(t.p[4]);
@@ -33,7 +33,7 @@ static void flush(struct dec_run *run, size_t stage) {
 static void token(const void *data, struct dec_run *run, size_t stage, struct str token, bool more) {
     (void)data;
     (void)more;
-    int byte = byte_of(token);
+    int byte = dec_fallback_byte(token);
     if (byte >= 0) {
         buf_byte(&run->states[stage].bytes, byte);
         return;

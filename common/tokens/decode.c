@@ -3,7 +3,28 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
 
+#include "tokens/bytechars.h"
 #include "tokens/tokenizer_parts.h"
+
+void tokenizer_bytes(const struct tokenizer *t, uint32_t id, struct buf *out) {
+    struct str piece = tokenizer_piece(t, id);
+    bool added = id < t->n_added_ids && t->added_ids[id] != NO_ID;
+    for (size_t i = 0; i < t->decs.n && !added; i++) {
+        const struct dec_kind *kind = t->decs.stages[i].kind;
+        int byte = kind == &dec_byte_fallback ? dec_fallback_byte(piece) : -1;
+        if (byte >= 0) {
+            buf_byte(out, byte);
+            return;
+        }
+        buf_reserve(out, piece.n);
+        long n = kind == &dec_byte_level ? bytechars_decode(piece, out->p + out->n) : -1;
+        if (n >= 0) {
+            out->n += (size_t)n;
+            return;
+        }
+    }
+    buf_add(out, piece.p, piece.n);
+}
 
 struct decoder {
     const struct tokenizer *t;

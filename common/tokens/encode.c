@@ -139,6 +139,21 @@ static int normalize(struct encoder *en, const struct piece *p) {
     return split_added(en, &now, true, ask ? trusted_bytes(en, &now) : NULL, pre_tokenize);
 }
 
+/* Leaves room for what the post-processor adds. */
+static void truncate_ids(const struct tokenizer *t, const struct encode_options *o, struct token_ids *out) {
+    size_t special = 0;
+    for (size_t i = 0; i < t->posts.n && !o->no_special; i++)
+        special += t->posts.steps[i].n_before + t->posts.steps[i].n_behind;
+    size_t most = t->truncation > special ? t->truncation - special : 0;
+    if (out->n <= most)
+        return;
+    size_t from = t->truncate_left ? out->n - most : 0;
+    memmove(out->ids, out->ids + from, most * sizeof *out->ids);
+    if (out->want_offsets)
+        memmove(out->offsets, out->offsets + from, most * sizeof *out->offsets);
+    out->n = most;
+}
+
 int tokenizer_encode(struct encoder *en, struct str text, const struct encode_options *o, struct token_ids *out,
                      struct err *e) {
     const struct tokenizer *t = en->t;
@@ -153,6 +168,8 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
     struct piece whole = {text.p, text.n, NULL, {0, (uint32_t)text.n}};
     if (text.n && split_added(en, &whole, false, en->allowed, normalize) != 0)
         return -1;
+    if (o && o->truncate && t->truncation)
+        truncate_ids(t, o, out);
     posts_apply(&t->posts, !(o && o->no_special), out, NULL);
     return 0;
 }

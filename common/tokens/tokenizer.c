@@ -41,6 +41,22 @@ static bool load_model_early(struct tokenizer *t, struct json *j, const struct s
     return true;
 }
 
+static void load_truncation(struct tokenizer *t, struct json *j) {
+    struct str key;
+    if (json_peek(j) == JSON_NULL) {
+        json_null(j);
+        return;
+    }
+    json_enter_object(j);
+    while (json_key(j, &key))
+        if (str_eq(key, "max_length"))
+            t->truncation = (size_t)json_u64(j);
+        else if (str_eq(key, "direction"))
+            t->truncate_left = str_eq(json_str(j), "Left");
+        else
+            json_skip(j);
+}
+
 static void find_sections(struct tokenizer *t, struct json *j, struct sections *s) {
     struct str key;
     json_enter_object(j);
@@ -64,6 +80,15 @@ static void find_sections(struct tokenizer *t, struct json *j, struct sections *
                 *known[i].at = *j;
                 *known[i].has = true;
             }
+        if (str_eq(key, "truncation")) {
+            load_truncation(t, j);
+            continue;
+        }
+        if (str_eq(key, "padding")) {
+            t->pads = json_peek(j) != JSON_NULL;
+            json_skip(j);
+            continue;
+        }
         if (str_eq(key, "version")) {
             struct str version = json_str(j);
             if (!json_failed(j) && !str_eq(version, "1.0"))
@@ -276,6 +301,14 @@ void tokenizer_free(struct tokenizer *t) {
 
 uint64_t tokenizer_fingerprint(const struct tokenizer *t) {
     return t->fingerprint;
+}
+
+size_t tokenizer_truncation(const struct tokenizer *t) {
+    return t->truncation;
+}
+
+bool tokenizer_pads(const struct tokenizer *t) {
+    return t->pads;
 }
 
 uint32_t tokenizer_vocab(const struct tokenizer *t) {

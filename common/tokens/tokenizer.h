@@ -22,6 +22,11 @@ void tokenizer_free(struct tokenizer *t);
 uint64_t tokenizer_fingerprint(const struct tokenizer *t);
 uint32_t tokenizer_vocab(const struct tokenizer *t);                      // largest id + 1
 struct str tokenizer_piece(const struct tokenizer *t, uint32_t id);       // as in the vocabulary; n = 0, p = NULL: no such id
+/* Appends the bytes that the id stands for by itself: of a byte-level tokenizer the bytes that it spells, of <0xNN> the byte,
+ * else its piece. */
+void tokenizer_bytes(const struct tokenizer *t, uint32_t id, struct buf *out);
+size_t tokenizer_truncation(const struct tokenizer *t); // most ids that "truncation" asks for; 0: none
+bool tokenizer_pads(const struct tokenizer *t);         // whether the file asks for padding, which is not done here
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id);
 
 /* ids of one text; memory is reused from call to call. */
@@ -36,6 +41,7 @@ void token_ids_free(struct token_ids *t);
 
 struct encode_options {
     bool no_special;  // no BOS/EOS from the post-processor
+    bool truncate;    // as the file's "truncation" asks for
     /* [n] a byte each, nonzero where a template wrote text[i]; an added token is recognised only where all of its
      * bytes are nonzero, or it is nothing but white space and not special. NULL: everywhere. */
     const uint8_t *trusted;

@@ -23,6 +23,9 @@ struct tokenizer {
     struct model model;
     struct posts posts;
     struct decs decs;
+    size_t truncation;  // most ids, special ones included; 0: none
+    bool truncate_left; // what is cut is the beginning
+    bool pads;
     uint32_t vocab_size;
     uint32_t *added_ids;       // [n_added_ids] index into added.tokens by id, NO_ID for none
     uint32_t n_added_ids;
