@@ -183,9 +183,10 @@ bool added_next(struct added_iter *it, struct added_match *m) {
         if (t->rstrip)
             while (end < it->text.n && space_at(it->text, end))
                 end += uni_len(it->text.p[end]);
+        *m = (struct added_match){t, start, end, it->covered};
         it->covered = end;
-        *m = (struct added_match){t, start, end};
-        return true;
+        if (start < end) // nothing is left of a match whose text the one before has taken
+            return true;
     }
     return false;
 }

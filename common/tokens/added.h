@@ -15,6 +15,7 @@
 struct added_token {
     struct str content; // as in the file
     struct str pattern; // what is looked for: content, or normalized content
+    struct str text;    // what decoding gives to the decoder
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
 };
@@ -47,6 +48,7 @@ void added_free(struct added *a);
 struct added_match {
     const struct added_token *token;
     size_t start, end; // with the space that lstrip and rstrip take
+    size_t from;       // the text before it that is in no match begins here
 };
 
 /* Walks the matches in text as the reference does. `allowed` may be NULL; otherwise only bytes for which it is

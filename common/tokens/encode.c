@@ -95,19 +95,17 @@ static int split_added(struct encoder *en, const struct piece *p, bool normalize
                        int (*rest)(struct encoder *, const struct piece *)) {
     struct added_iter it = added_begin(&en->t->added, normalized, (struct str){p->p, p->n}, allowed);
     struct added_match m;
-    size_t from = 0;
     while (added_next(&it, &m)) {
-        if (from < m.start) {
-            struct piece between = piece_cut(p, from, m.start);
+        if (m.from < m.start) {
+            struct piece between = piece_cut(p, m.from, m.start);
             if (rest(en, &between) != 0)
                 return -1;
         }
         add_token(en, p, &m);
-        from = m.end;
     }
-    if (from >= p->n)
+    if (it.covered >= p->n)
         return 0;
-    struct piece left = piece_cut(p, from, p->n);
+    struct piece left = piece_cut(p, it.covered, p->n);
     return rest(en, &left);
 }
 

@@ -166,6 +166,7 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
         if (token.id > VOCAB_MAX_ID)
             json_refuse(j, "more than %d tokens", VOCAB_MAX_ID + 1);
         token.pattern = token.normalized ? normalize_content(t, token.content, j) : token.content;
+        token.text = at != NO_ID && str_same(token.pattern, token.content) ? a->tokens[at].text : token.pattern;
         if (at == NO_ID) {
             at = (uint32_t)n++;
             vocab_add(&names, token.content, at);
@@ -326,7 +327,7 @@ struct str tokenizer_piece(const struct tokenizer *t, uint32_t id) {
 
 struct str tokenizer_text(const struct tokenizer *t, uint32_t id) {
     const struct added_token *a = added_token(t, id);
-    return a ? a->pattern : vocab_piece(&t->model.vocab, id);
+    return a ? a->text : vocab_piece(&t->model.vocab, id);
 }
 
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id) {
