@@ -5,7 +5,9 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
 
+#include "tokens/bytechars.h"
 #include "tokens/tokenizer_parts.h"
+#include "tokens/unicode.h"
 #include "tokens/word_cache.h"
 
 enum {
@@ -137,6 +139,34 @@ static int normalize(struct encoder *en, const struct piece *p) {
     return split_added(en, &now, true, ask ? trusted_bytes(en, &now) : NULL, pre_tokenize);
 }
 
+/* How many characters at an end of s are white space, or a space in the byte alphabet. */
+static uint16_t count_end(struct str s, bool at_end) {
+    uint16_t n = 0;
+    for (size_t len; s.n && n < UINT16_MAX; n++) {
+        size_t i = at_end ? uni_before(s.p, s.n) : 0;
+        uint32_t cp = uni_next(s.p + i, &len);
+        if (cp != bytechar(' ') && !(uni_bits(cp) & UNI_SPACE))
+            break;
+        s.p += at_end ? 0 : len;
+        s.n -= len;
+    }
+    return n;
+}
+
+/* White space at the ends of each token, [n]; the caller frees it. An added token's are those of the text it took. */
+static uint16_t (*count_spaces(const struct tokenizer *t, struct str text, const struct token_ids *out))[2] {
+    uint16_t (*spaces)[2] = xcalloc(out->n, sizeof *spaces);
+    for (size_t i = 0; i < out->n; i++) {
+        uint32_t id = out->ids[i];
+        bool added = id < t->n_added_ids && t->added_ids[id] != NO_ID;
+        struct str s = added ? (struct str){text.p + out->offsets[i][0], out->offsets[i][1] - out->offsets[i][0]}
+                             : tokenizer_piece(t, id);
+        spaces[i][0] = count_end(s, false);
+        spaces[i][1] = count_end(s, true);
+    }
+    return spaces;
+}
+
 /* Leaves room for what the post-processor adds. */
 static void truncate_ids(const struct tokenizer *t, const struct encode_options *o, struct token_ids *out) {
     size_t special = 0;
@@ -168,6 +198,8 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
         return -1;
     if (o && o->truncate && t->truncation)
         truncate_ids(t, o, out);
-    posts_apply(&t->posts, !(o && o->no_special), out, NULL);
+    uint16_t (*spaces)[2] = out->want_offsets && posts_trim(&t->posts) ? count_spaces(t, text, out) : NULL;
+    posts_apply(&t->posts, !(o && o->no_special), out, (const uint16_t (*)[2])spaces, text);
+    free(spaces);
     return 0;
 }

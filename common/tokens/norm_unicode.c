@@ -63,6 +63,13 @@ static bool is_stable(uint32_t cp, const struct form *f) {
     return p->decomp_seqindex == UINT16_MAX && !second;
 }
 
+/* Whether nothing before cp moves behind it: its decomposition begins with a character of class 0. */
+static bool starts(uint32_t cp, const struct form *f) {
+    int32_t parts[MOST];
+    decompose(cp, f, parts);
+    return combining_class((uint32_t)parts[0]) == 0;
+}
+
 struct cluster {
     int32_t *cp; // [n]
     size_t n, cap;
@@ -172,7 +179,8 @@ static int apply_form(struct text *t, int which) {
         size_t start = at > w.at ? uni_before(p, at) : at, end = at;
         if (start < w.at)
             start = w.at;
-        while (end < n && !is_stable(uni_next(p + end, &len), f))
+        while (end < n && !is_stable(uni_next(p + end, &len), f) &&
+               (f->compose || end == at || !starts(uni_next(p + end, &len), f)))
             end += len;
         rewrite_copy(&w, start - w.at);
         rewrite_cluster(&w, end, f, &c);

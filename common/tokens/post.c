@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tokens/component.h"
+#include "tokens/unicode.h"
 
 struct post_step *posts_add(struct posts *p, enum post_type type) {
     p->steps = xreallocarray(p->steps, p->n + 1, sizeof *p->steps);
@@ -85,16 +86,39 @@ static void repeat(struct token_ids *out, size_t copies) {
                           out->want_offsets ? out->offsets[i][1] : 0);
 }
 
-void posts_apply(const struct posts *p, bool special, struct token_ids *out, uint16_t (*spaces)[2]) {
-    (void)spaces;
+/* Takes the space off a token's ends, a character of text for each (the reference's process_offsets). */
+static void trim(uint32_t o[2], bool first, const uint16_t spaces[2], bool prefix, struct str text) {
+    unsigned leading = spaces[0], trailing = spaces[1];
+    if (leading == 1 && prefix && (first || o[0] == 0))
+        leading = 0; // that space was put there, and stands for no text
+    for (; leading > 0 && o[0] < o[1]; leading--)
+        o[0] += (uint32_t)uni_len(text.p[o[0]]);
+    for (; trailing > 0 && o[1] > o[0]; trailing--)
+        o[1] = (uint32_t)uni_before(text.p, o[1]);
+}
+
+void posts_apply(const struct posts *p, bool special, struct token_ids *out, const uint16_t (*spaces)[2],
+                 struct str text) {
+    size_t n = out->n, in_front = 0;
     for (size_t k = 0; k < p->n; k++) {
         const struct post_step *s = &p->steps[k];
+        for (size_t i = 0; s->type == POST_TRIM && spaces && i < n; i++)
+            trim(out->offsets[in_front + i], in_front + i == 0, spaces[i], s->add_prefix_space, text);
         if (s->type != POST_IDS || !special)
             continue;
         repeat(out, s->copies);
         if (s->n_before)
             put_in_front(out, s->before, s->n_before);
+        in_front += s->n_before;
+        n = s->copies ? n : 0;
         for (size_t i = 0; i < s->n_behind; i++)
             token_ids_add(out, s->behind[i], 0, 0);
     }
+}
+
+bool posts_trim(const struct posts *p) {
+    for (size_t k = 0; k < p->n; k++)
+        if (p->steps[k].type == POST_TRIM)
+            return true;
+    return false;
 }

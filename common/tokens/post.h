@@ -37,6 +37,8 @@ void post_add_id(uint32_t **ids, size_t *n, uint64_t id);
 
 /* The ids before a text go in front of out->ids[from], those behind it at the end. spaces [n][2] are the space
  * characters at each token's ends, for POST_TRIM; NULL where offsets are not wanted. */
-void posts_apply(const struct posts *p, bool special, struct token_ids *out, uint16_t (*spaces)[2]);
+void posts_apply(const struct posts *p, bool special, struct token_ids *out, const uint16_t (*spaces)[2],
+                 struct str text);
+bool posts_trim(const struct posts *p); // whether a step wants `spaces`
 
 #endif
