@@ -4,6 +4,7 @@
 #   make deps       install what building and testing need (Debian, Ubuntu)
 #   make demo       fetch a small real model and answer a prompt through the four-program pipe
 #   make check      build and run every test        make SAN=1 check    the same under ASan and UBSan
+#   make bench      measure this machine, this project and its peers; writes bench/RESULTS.md (under ten minutes)
 #   make install    PREFIX=/usr/local DESTDIR=      make uninstall, make clean
 #
 # A new program is a new tools/NAME.c, a new library file a new common/*/NAME.c, a new unit test a new
@@ -84,6 +85,11 @@ $B/bench/%: $B/obj/bench/%.o $(BENCH_OBJ) $B/libtokpipe.a
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $B/libtokpipe.a $(LIBS)
 $B/obj/bench/%.o: private FIXED += -Ibench
 
+# Measures limits, us and peers in one interleaved run, and writes bench/RESULTS.md: bench/README.md.
+bench: deps
+	@sh tools/install-deps.sh gnuplot-nox
+	BUILD=$B bench/run
+
 deps:
 	@sh tools/install-deps.sh
 
@@ -119,7 +125,7 @@ clean:
 	rm -rf build build-san build-fuzz
 
 FORCE:
-.PHONY: all bench-bin syntax check fuzz tests-bin deps demo install uninstall clean FORCE
+.PHONY: all bench bench-bin syntax check fuzz tests-bin deps demo install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find $B/obj build-fuzz/obj -name '*.d' 2>/dev/null)

@@ -18,7 +18,7 @@
 #include "kernels/kernels.h"
 #include "lib/limits.h"
 
-enum { MAX_ROUNDS = 101, MAX_PATTERNS = 16 };
+enum { MAX_ROUNDS = 101 };
 
 struct shape {
     const char *name;
@@ -75,21 +75,9 @@ static double matmul_time(const struct bench *b, const struct shape *s) {
     return (seconds() - t) / (double)n;
 }
 
-static size_t best_pattern(const struct bench *b) {
-    static double rate[MAX_PATTERNS][5];
-    size_t best = 0;
-    for (size_t r = 0; r < 5; r++)
-        for (size_t i = 0; i < n_read_patterns; i++)
-            rate[i][r] = read_rate(b->pool, &read_patterns[i], b->memory, b->size);
-    for (size_t i = 0; i < n_read_patterns; i++)
-        if (median(rate[i], 5) > median(rate[best], 5))
-            best = i;
-    return best;
-}
-
 static void measure(const struct bench *b, size_t rounds, const char *only) {
     static double speed[N_SHAPES][MAX_ROUNDS], ratio[N_SHAPES][MAX_ROUNDS], limits[N_SHAPES][MAX_ROUNDS];
-    size_t pattern = best_pattern(b);
+    const struct read_pattern *pattern = best_read(b->pool, b->memory, b->size);
     for (size_t r = 0; r < rounds; r++)
         for (size_t i = 0; i < N_SHAPES; i++) {
             const struct shape *s = &shapes[i];
@@ -99,9 +87,9 @@ static void measure(const struct bench *b, size_t rounds, const char *only) {
             // The limit before and after: neighbours come and go.
             double limit, t;
             if (s->n_rows < 16) {
-                limit = read_rate(b->pool, &read_patterns[pattern], b->memory, b->size);
+                limit = read_rate(b->pool, pattern, b->memory, b->size);
                 t = matmul_time(b, s);
-                limit = (limit + read_rate(b->pool, &read_patterns[pattern], b->memory, b->size)) / 2;
+                limit = (limit + read_rate(b->pool, pattern, b->memory, b->size)) / 2;
                 speed[i][r] = (double)mat_bytes(s) / t;
             } else {
                 limit = peak_rate(b->pool, b->peak);
@@ -113,7 +101,7 @@ static void measure(const struct bench *b, size_t rounds, const char *only) {
             limits[i][r] = limit;
         }
     printf("# %s, %zu threads; decode against reading a file mapping (%s), prefill against %s\n", kernels_isa(),
-           pool_threads(b->pool), read_patterns[pattern].name, peak_names[b->peak]);
+           pool_threads(b->pool), pattern->name, peak_names[b->peak]);
     for (size_t i = 0; i < N_SHAPES; i++) {
         if (only && !strstr(shapes[i].name, only))
             continue;
@@ -167,9 +155,7 @@ int main(int argc, char **argv) {
         b.x[i] = (float)(i % 17) / 17 - 0.5f;
     b.y = xaligned(64, 256 * 32000 * sizeof(float));
     b.scratch = xaligned(64, matmul_scratch(256, 5632));
-    b.peak = strcmp(kernels_isa(), "avx512bf16") == 0 ? PEAK_DPBF16
-             : strcmp(kernels_isa(), "avx512") == 0   ? PEAK_FMA_AVX512
-                                                      : PEAK_FMA_AVX2;
+    b.peak = peak_of_isa(kernels_isa());
     measure(&b, rounds, only);
     pool_free(b.pool);
     return 0;

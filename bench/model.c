@@ -1,40 +1,39 @@
-/* model: forward in one process, without pipes: tokens/s of prefill and of decode, and the bytes that a decode
- * step must read. What bench/run compares with the machine's limits, with the peers and with the pipe.
+/* model: forward in one process, without pipes, beside the machine's own limits.
  *
- * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-r N] [--precise]
- *   -p  rows of the prompt (256)     -n  decode steps (32)      -c  context before decode begins (0)
- *   -s  sequences decoding together (1)     -t  threads (0: all)     -r  rounds (3)
- * Prints one line a round:  prefill TOKENS/S  decode TOKENS/S  bytes BYTES/STEP
+ * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-l] [--precise]
+ *   -p  rows of a prompt to time (0: none)      -n  decode steps to time (0: none)
+ *   -c  context before decode begins (1)        -s  sequences decoding together (1)
+ *   -t  threads (0: all)                        -l  between the steps, read as much of the same mapping as fast as can be
+ *
+ * Prints one line "name=value ..." of what was asked for:
+ *   prefill (tokens/s), prefill_flops (multiply-adds of matrices and attention, per second), peak (the same, of the
+ *   instruction alone, measured between the chunks);
+ *   decode (tokens/s of all sequences; each step ends with the best token of every row, which is the next one fed),
+ *   read (bytes/s of weights and keys and values that the steps had to read), limit (bytes/s of the plain reads).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/io.h"
 #include "base/num.h"
-#include "base/progress.h"
 #include "kernels/kernels.h"
+#include "lib/limits.h"
 #include "model/model.h"
 #include "weights/safetensors.h"
 
-enum { CHUNK = 512 };
+enum { CHUNK = 512, PEAK_PASSES = 40, LIMIT_BYTES = 1 << 28 };
 
 struct plan {
-    size_t prompt, steps, context, sequences, rounds;
+    size_t prompt, steps, context, sequences;
+    bool limits;
 };
 
-/* Bytes of weights that one decode step reads: every tensor once, but of the token embedding, where it is not
- * the head too, one row a sequence. */
-static double step_bytes(const struct model *m) {
-    const struct weights *w = model_weights(m);
-    double total = 0;
-    for (size_t i = 0; i < w->n_tensors; i++)
-        total += (double)w->tensors[i].n_bytes;
-    const struct tensor *embed = weights_find(w, "model.embed_tokens.weight");
-    if (embed && weights_find(w, "lm_head.weight"))
-        total -= (double)embed->n_bytes;
-    return total;
-}
+/* What is timed: seconds, and how much was done in them. */
+struct meter {
+    double seconds, done;
+};
 
 static void forward(struct model *m, const struct row *rows, size_t n, float *logits) {
     struct err e = {0};
@@ -42,73 +41,141 @@ static void forward(struct model *m, const struct row *rows, size_t n, float *lo
         die_err(&e);
 }
 
-/* Appends n arbitrary ids to a slot; logits of the last only. */
-static void prefill(struct model *m, size_t slot, size_t n, float *logits) {
+/* One chunk of arbitrary ids for a slot; logits of its last row where `last`. */
+static void feed(struct model *m, size_t slot, size_t n, bool last, float *logits) {
     static struct row rows[CHUNK];
-    size_t vocab = model_spec(m)->vocab_size;
-    for (size_t done = 0; done < n;) {
-        size_t k = n - done < CHUNK ? n - done : CHUNK, pos = model_seq_len(m, slot);
-        for (size_t i = 0; i < k; i++)
-            rows[i] = (struct row){(uint32_t)slot, (uint32_t)(pos + i), (uint32_t)((done + i) * 7919 % vocab), done + i + 1 == n};
-        forward(m, rows, k, logits);
-        done += k;
+    size_t vocab = model_spec(m)->vocab_size, pos = model_seq_len(m, slot);
+    for (size_t i = 0; i < n; i++)
+        rows[i] = (struct row){(uint32_t)slot, (uint32_t)(pos + i), (uint32_t)((pos + i) * 7919 % vocab), last && i + 1 == n};
+    forward(m, rows, n, logits);
+}
+
+/* Operations that a prompt of n rows needs at least: two for each weight of a matrix and row (one row of the head), and
+ * four for each pair of positions, head and its dimension. */
+static double prompt_flops(const struct model *m, size_t n) {
+    const struct spec *s = model_spec(m);
+    const struct weights *w = model_weights(m);
+    double layers = 0, head = (double)s->vocab_size * (double)s->hidden_dim;
+    for (size_t i = 0; i < w->n_tensors; i++)
+        if (w->tensors[i].n_dims == 2 && strncmp(w->tensors[i].name, "model.layers.", 13) == 0)
+            layers += (double)w->tensors[i].n_elements;
+    double pairs = (double)n * ((double)n + 1) / 2;
+    double attention = 4 * pairs * (double)(s->n_heads * s->head_dim) * (double)s->n_layers;
+    return 2 * layers * (double)n + 2 * head + attention;
+}
+
+static void time_peak(struct model *m, struct meter *peak) {
+    enum peak k = peak_of_isa(kernels_isa());
+    for (size_t i = 0; i < PEAK_PASSES && peak_here(k); i++) {
+        peak->seconds += 1;
+        peak->done += peak_rate(model_pool(m), k);
     }
 }
 
-static void round_once(struct model *m, const struct plan *p, float *logits, struct row *rows) {
-    size_t vocab = model_spec(m)->vocab_size;
-    double start = seconds_now();
-    prefill(m, 0, p->prompt, logits);
-    double prefill_seconds = seconds_now() - start;
+static void time_prefill(struct model *m, const struct plan *p, float *logits) {
+    struct meter run = {0}, peak = {0};
+    feed(m, 0, 16, true, logits); // touches what has not been touched yet
     model_seq_clear(m, 0);
-    for (size_t s = 0; s < p->sequences; s++)
-        if (p->context)
-            prefill(m, s, p->context, logits);
-    start = seconds_now();
-    for (size_t step = 0; step < p->steps; step++) {
-        for (size_t s = 0; s < p->sequences; s++)
-            rows[s] = (struct row){(uint32_t)s, (uint32_t)model_seq_len(m, s), (uint32_t)((step * 31 + s) % vocab), true};
-        forward(m, rows, p->sequences, logits);
+    time_peak(m, &peak);
+    for (size_t done = 0; done < p->prompt;) {
+        size_t n = p->prompt - done < CHUNK ? p->prompt - done : CHUNK;
+        double start = seconds();
+        done += n;
+        feed(m, 0, n, done == p->prompt, logits);
+        run.seconds += seconds() - start;
+        time_peak(m, &peak);
     }
-    double decode_seconds = seconds_now() - start;
-    for (size_t s = 0; s < p->sequences; s++)
-        model_seq_clear(m, s);
-    printf("prefill %.2f  decode %.2f  bytes %.0f\n", (double)p->prompt / prefill_seconds,
-           (double)(p->steps * p->sequences) / decode_seconds, step_bytes(m));
-    fflush(stdout);
+    model_seq_clear(m, 0);
+    printf("prefill=%.3f prefill_flops=%.0f ", (double)p->prompt / run.seconds, prompt_flops(m, p->prompt) / run.seconds);
+    if (peak.done > 0)
+        printf("peak=%.0f ", peak.done / peak.seconds);
+}
+
+static uint32_t best_id(const float *logits, size_t n) {
+    size_t best = 0;
+    for (size_t i = 1; i < n; i++)
+        if (logits[i] > logits[best])
+            best = i;
+    return (uint32_t)best;
+}
+
+/* Passes over the mapping where the weights are, each at another place. */
+static void time_limit(struct model *m, const struct read_pattern *how, size_t step, struct meter *limit) {
+    const struct map *file = &model_weights(m)->files[0].map;
+    size_t n = file->n < LIMIT_BYTES ? file->n : LIMIT_BYTES, places = file->n / n;
+    limit->done += (double)n;
+    limit->seconds += (double)n / read_rate(model_pool(m), how, file->p + step % places * n, n);
+}
+
+static void time_decode(struct model *m, const struct plan *p, float *logits, struct row *rows) {
+    size_t vocab = model_spec(m)->vocab_size;
+    const struct map *file = &model_weights(m)->files[0].map;
+    const struct read_pattern *how =
+        p->limits ? best_read(model_pool(m), file->p, file->n < LIMIT_BYTES ? file->n : LIMIT_BYTES) : NULL;
+    for (size_t s = 0; s < p->sequences; s++) {
+        for (size_t done = 0, n; done < p->context; done += n) {
+            n = p->context - done < CHUNK ? p->context - done : CHUNK;
+            feed(m, s, n, done + n == p->context, logits + s * vocab);
+        }
+        rows[s] = (struct row){(uint32_t)s, 0, best_id(logits + s * vocab, vocab), true};
+    }
+    struct meter run = {0}, limit = {0};
+    double bytes = 0;
+    for (size_t step = 0; step < p->steps; step++) {
+        if (how)
+            time_limit(m, how, step, &limit);
+        double start = seconds();
+        for (size_t s = 0; s < p->sequences; s++)
+            rows[s].pos = (uint32_t)model_seq_len(m, s);
+        forward(m, rows, p->sequences, logits);
+        for (size_t s = 0; s < p->sequences; s++)
+            rows[s].id = best_id(logits + s * vocab, vocab);
+        run.seconds += seconds() - start;
+        bytes += (double)model_step_bytes(m);
+    }
+    printf("decode=%.3f read=%.0f ", (double)(p->steps * p->sequences) / run.seconds, bytes / run.seconds);
+    if (how)
+        printf("limit=%.0f ", limit.done / limit.seconds);
+}
+
+static void parse(int argc, char **argv, struct plan *p, struct model_options *o) {
+    static const struct option longs[] = {{"precise", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
+    for (int c; (c = getopt_long(argc, argv, "p:n:c:s:t:l", longs, NULL)) != -1;)
+        switch (c) {
+        case 'p': p->prompt = opt_u64("-p", optarg, 0, 1 << 20); break;
+        case 'n': p->steps = opt_u64("-n", optarg, 0, 1 << 20); break;
+        case 'c': p->context = opt_u64("-c", optarg, 1, 1 << 20); break;
+        case 's': p->sequences = opt_u64("-s", optarg, 1, 1 << 12); break;
+        case 't': o->n_threads = opt_u64("-t", optarg, 1, 1024); break;
+        case 'l': p->limits = true; break;
+        case 'P': o->precise = true; break;
+        default: die_usage("see the head of bench/model.c");
+        }
+    if (optind + 1 != argc)
+        die_usage("usage: model DIR [options]: see the head of bench/model.c");
+    o->max_sequences = p->sequences;
+    o->max_rows = CHUNK > p->sequences ? CHUNK : p->sequences;
 }
 
 int main(int argc, char **argv) {
     program_init(argv[0]);
-    struct plan p = {.prompt = 256, .steps = 32, .sequences = 1, .rounds = 3};
+    struct plan p = {.context = 1, .sequences = 1};
     struct model_options o = {0};
-    static const struct option longs[] = {{"precise", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
-    int c;
-    while ((c = getopt_long(argc, argv, "p:n:c:s:t:r:", longs, NULL)) != -1) {
-        if (c == 'P')
-            o.precise = true;
-        else if (c == '?')
-            die_usage("see the head of bench/model.c");
-        else {
-            size_t v = (size_t)opt_u64("a count", optarg, 0, 1u << 20);
-            *(c == 'p' ? &p.prompt : c == 'n' ? &p.steps : c == 'c' ? &p.context : c == 's' ? &p.sequences : c == 't' ? &o.n_threads : &p.rounds) = v;
-        }
-    }
-    if (optind + 1 != argc || p.sequences == 0 || p.prompt == 0)
-        die_usage("usage: model DIR [options]: see the head of bench/model.c");
-    o.max_sequences = p.sequences;
-    o.max_rows = CHUNK > p.sequences ? CHUNK : p.sequences;
+    parse(argc, argv, &p, &o);
     struct model *m;
     struct err e = {0};
     if (kernels_init(&e) != 0 || model_open(&m, argv[optind], &o, &e) != 0)
         die_err(&e);
-    size_t vocab = model_spec(m)->vocab_size;
-    float *logits = xcalloc(p.sequences, vocab * sizeof *logits);
+    float *logits = xcalloc(p.sequences, model_spec(m)->vocab_size * sizeof *logits);
     struct row *rows = xcalloc(p.sequences, sizeof *rows);
-    for (size_t i = 0; i < p.rounds; i++)
-        round_once(m, &p, logits, rows);
+    if (p.prompt)
+        time_prefill(m, &p, logits);
+    if (p.steps)
+        time_decode(m, &p, logits, rows);
+    printf("threads=%zu isa=%s\n", pool_threads(model_pool(m)), kernels_isa());
     free(rows);
     free(logits);
     model_close(m);
+    close_stdout();
     return EXIT_DONE;
 }

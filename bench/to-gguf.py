@@ -1,7 +1,7 @@
 """Writes a folder of bench/mkmodel as a GGUF file, so that llama.cpp can be measured on the same shapes and bits. The
 vocabulary is a dummy: only speed is asked of the result. Needs the PyPI packages gguf and numpy.
 
-usage: python bench/to-gguf.py FOLDER OUT.gguf
+usage: python bench/to-gguf.py FOLDER OUT.gguf [f16]      f16: matrices in F16, for CPUs where a peer is faster with it
 
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import json, pathlib, sys
@@ -9,6 +9,7 @@ import gguf, numpy
 
 folder, out = pathlib.Path(sys.argv[1]), sys.argv[2]
 config = json.loads((folder / "config.json").read_text())
+f16 = sys.argv[3:] == ["f16"]
 arch = {"llama": "llama", "qwen2": "qwen2"}[config["model_type"]]
 writer = gguf.GGUFWriter(out, arch)
 writer.add_context_length(config["max_position_embeddings"])
@@ -20,7 +21,7 @@ writer.add_head_count_kv(config["num_key_value_heads"])
 writer.add_rope_freq_base(float(config["rope_theta"]))
 writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
 writer.add_vocab_size(config["vocab_size"])
-writer.add_file_type(gguf.LlamaFileType.MOSTLY_BF16)
+writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16 if f16 else gguf.LlamaFileType.MOSTLY_BF16)
 writer.add_tokenizer_model("llama")
 writer.add_token_list([f"<{i}>" for i in range(config["vocab_size"])])
 writer.add_token_scores([0.0] * config["vocab_size"])
@@ -45,6 +46,8 @@ for name, t in header.items():
     bits = data[begin:end].view("<u2")
     if len(t["shape"]) == 1:
         writer.add_tensor(target, (bits.astype("<u4") << 16).view("<f4"))
+    elif f16:
+        writer.add_tensor(target, (bits.astype("<u4") << 16).view("<f4").reshape(t["shape"]).astype("<f2"))
     else:
         writer.add_tensor(target, bits.reshape(t["shape"]).view(numpy.uint8), raw_dtype=gguf.GGMLQuantizationType.BF16)
 writer.write_header_to_file()

@@ -151,6 +151,23 @@ double read_rate(struct pool *p, const struct read_pattern *how, const void *at,
     return (double)(n / READ_PIECE * READ_PIECE) / (seconds() - t);
 }
 
+const struct read_pattern *best_read(struct pool *p, const void *at, size_t n) {
+    enum { PASSES = 5, MAX_PATTERNS = 16 };
+    double rate[MAX_PATTERNS][PASSES];
+    size_t best = 0;
+    for (size_t r = 0; r < PASSES; r++)
+        for (size_t i = 0; i < n_read_patterns; i++)
+            rate[i][r] = read_rate(p, &read_patterns[i], at, n);
+    for (size_t i = 0; i < n_read_patterns; i++)
+        if (median(rate[i], PASSES) > median(rate[best], PASSES))
+            best = i;
+    return &read_patterns[best];
+}
+
+enum peak peak_of_isa(const char *isa) {
+    return strcmp(isa, "avx512bf16") == 0 ? PEAK_DPBF16 : strcmp(isa, "avx512") == 0 ? PEAK_FMA_AVX512 : PEAK_FMA_AVX2;
+}
+
 const char *const peak_names[PEAK_COUNT] = {"f32 FMA, AVX2", "f32 FMA, AVX-512", "vdpbf16ps, AVX-512",
                                             "vpdpbusd, AVX-512"};
 

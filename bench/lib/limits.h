@@ -28,12 +28,14 @@ extern const struct read_pattern read_patterns[];
 extern const size_t n_read_patterns;
 
 double read_rate(struct pool *p, const struct read_pattern *how, const void *at, size_t n); // bytes/s
+const struct read_pattern *best_read(struct pool *p, const void *at, size_t n); // of a few interleaved passes
 
 /* Peaks of one instruction, from registers alone. */
 enum peak { PEAK_FMA_AVX2, PEAK_FMA_AVX512, PEAK_DPBF16, PEAK_DPBUSD, PEAK_COUNT };
 extern const char *const peak_names[PEAK_COUNT];
 bool peak_here(enum peak k);                    // does this CPU have it
 double peak_rate(struct pool *p, enum peak k);  // operations/s, a multiply and an add being two
+enum peak peak_of_isa(const char *isa);         // the multiply-add that kernels of LLM_ISA=isa are held to
 
 double median(double *x, size_t n); // sorts x
 

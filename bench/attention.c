@@ -1,0 +1,82 @@
+/* attention: one decode step's attention over a long context, beside plain reads of the same keys and values.
+ *
+ *     attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]
+ *
+ * The shape is that of TinyLlama-1.1B: 22 layers, 32 heads over 4 key-value heads of 64 dimensions; keys and values in
+ * bf16 (--precise: f32), all layers' pages side by side in huge pages, so that nothing is still in a cache when its
+ * turn comes again. Prints attention=BYTES/S limit=BYTES/S bytes=BYTES (of a step), medians of the rounds.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/err.h"
+#include "base/io.h"
+#include "base/mem.h"
+#include "base/num.h"
+#include "kernels/kernels.h"
+#include "lib/limits.h"
+
+enum { LAYERS = 22, HEADS = 32, KV_HEADS = 4, HEAD_DIM = 64, MAX_ROUNDS = 101 };
+
+struct bench {
+    struct pool *pool;
+    struct kv_layer kv[LAYERS];
+    struct attn_row row;
+    float q[HEADS * HEAD_DIM], out[HEADS * HEAD_DIM];
+    void *scratch;
+};
+
+static double step_seconds(struct bench *b) {
+    double start = seconds();
+    for (size_t l = 0; l < LAYERS; l++)
+        attention(b->pool, &b->kv[l], &b->row, 1, b->out, HEADS * HEAD_DIM, b->q, HEADS * HEAD_DIM, HEADS, 0.125f, 0, b->scratch);
+    return seconds() - start;
+}
+
+int main(int argc, char **argv) {
+    static const struct option longs[] = {{"precise", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
+    static double rate[MAX_ROUNDS], limit[MAX_ROUNDS];
+    static struct bench b;
+    size_t context = 8192, threads = 0, rounds = 11;
+    bool f32 = false;
+    program_init(argv[0]);
+    for (int c; (c = getopt_long(argc, argv, "c:t:r:", longs, NULL)) != -1;)
+        switch (c) {
+        case 'c': context = opt_u64("-c", optarg, 1, 1 << 20); break;
+        case 't': threads = opt_u64("-t", optarg, 1, 1024); break;
+        case 'r': rounds = opt_u64("-r", optarg, 1, MAX_ROUNDS); break;
+        case 'P': f32 = true; break;
+        default: die_usage("attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]");
+        }
+    struct err e = {0};
+    if (kernels_init(&e) != 0 || !(b.pool = pool_new(threads, &e)))
+        die_err(&e);
+    size_t n_pages = (context + KV_PAGE - 1) / KV_PAGE, page = kv_page_bytes(KV_HEADS, HEAD_DIM, f32);
+    size_t bytes = LAYERS * n_pages * page;
+    // bf16 values everywhere; read as f32 they are as good
+    unsigned char *memory = (unsigned char *)(uintptr_t)memory_take(MEMORY_HUGE, bytes);
+    if (!memory)
+        return EXIT_SYSTEM;
+    uint32_t *pages = xmalloc(n_pages * sizeof *pages);
+    for (size_t i = 0; i < n_pages; i++)
+        pages[i] = (uint32_t)i;
+    for (size_t l = 0; l < LAYERS; l++)
+        b.kv[l] = (struct kv_layer){memory + l * n_pages * page, page, KV_HEADS, HEAD_DIM, f32};
+    for (size_t i = 0; i < HEADS * HEAD_DIM; i++)
+        b.q[i] = (float)(i % 13) / 13 - 0.5f;
+    b.row = (struct attn_row){pages, 0, (uint32_t)context - 1};
+    b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM));
+    const struct read_pattern *how = best_read(b.pool, memory, bytes);
+    for (size_t r = 0; r < rounds; r++) {
+        limit[r] = read_rate(b.pool, how, memory, bytes);
+        rate[r] = (double)bytes / step_seconds(&b);
+    }
+    printf("attention=%.0f limit=%.0f bytes=%zu\n", median(rate, rounds), median(limit, rounds), bytes);
+    free(b.scratch);
+    free(pages);
+    pool_free(b.pool);
+    close_stdout();
+    return EXIT_DONE;
+}

@@ -1,0 +1,320 @@
+"""What bench/run measures: a function a part. Each takes one round's measurements, runs what is compared one after the
+other (ours, the other, ours again where that is short), and returns {name: figure} in base units. Ratios are made
+later, within a round (report.py).
+
+SPDX-License-Identifier: AGPL-3.0-or-later"""
+import json, os, pathlib, re, struct, subprocess, tempfile, threading, time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
+BUILD = ROOT / os.environ.get("BUILD", "build")
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "tokpipe"
+MODELS = pathlib.Path(os.environ.get("BENCH_MODELS", CACHE / "bench"))
+THREADS = int(os.environ.get("THREADS", "0")) or len(os.sched_getaffinity(0))
+TINY = MODELS / "tinyllama"
+PEERS = {name: os.environ[key] for name, key in (("llama.cpp", "LLAMA_BENCH"), ("ik_llama.cpp", "IK_LLAMA_BENCH"))
+         if os.environ.get(key)}
+
+
+def output(*command, env=None, **more):
+    """stdout of a command that has to succeed."""
+    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          env={**os.environ, **(env or {})}, **more)
+    if done.returncode != 0:
+        raise SystemExit(f"bench/run: {' '.join(map(str, command))}: exit {done.returncode}\n{done.stderr}")
+    return done.stdout
+
+
+def tool(name):
+    return BUILD / "bin" / name
+
+
+def bench(name, *arguments, env=None):
+    """The figures of a program that prints name=value."""
+    text = output(BUILD / "bench" / name, *arguments, env=env)
+    return {k: float(v) for k, v in re.findall(r"(\S+)=([0-9.]+)", text)}
+
+
+def model(*arguments, folder=None, env=None):
+    return bench("model", folder or TINY, "-t", THREADS, *arguments, env=env)
+
+
+def smollm2():
+    return output("sh", ROOT / "tools/fetch-demo-model.sh", "bf16", env={"BUILD": BUILD.name}).strip()
+
+
+def prepare():
+    """The synthetic model, with a tokenizer of single bytes so that the whole pipe can run on it."""
+    MODELS.mkdir(parents=True, exist_ok=True)
+    if not (TINY / "model.safetensors").exists():
+        output(BUILD / "bench/mkmodel", "tinyllama", TINY)
+    if not (TINY / "tokenizer.json").exists():
+        shown = [chr(b) if 33 <= b <= 126 or 161 <= b <= 172 or b >= 174 else None for b in range(256)]
+        spare = iter(range(256, 512))
+        letters = [c or chr(next(spare)) for c in shown]  # GPT-2's letters for bytes
+        vocab = {c: i for i, c in enumerate(letters + [f"{letters[32]}{i}" for i in range(256, 32000)])}
+        bytelevel = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+        (TINY / "tokenizer.json").write_text(json.dumps(
+            {"version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+             "pre_tokenizer": bytelevel, "post_processor": None, "decoder": bytelevel,
+             "model": {"type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+                       "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False, "ignore_merges": False,
+                       "vocab": vocab, "merges": []}}))
+
+
+def peers(prompt, steps):
+    """Tokens a second of each llama-bench on the same shapes and bits, and on the same in F16 where that file is there: on
+    CPUs without BF16 instructions it is the faster one for them."""
+    figures = {}
+    for name, path in PEERS.items():
+        for gguf, suffix in ((TINY.with_suffix(".gguf"), ""), (MODELS / "tinyllama-f16.gguf", " (F16)")):
+            if gguf.exists():
+                text = output(path, "-m", gguf, "-p", prompt, "-n", steps, "-t", THREADS, "-r", 1, "-o", "json")
+                figures[f"tokens/s, {name}{suffix}"] = json.loads(text)[-1]["avg_ts"]
+            elif not suffix:
+                raise SystemExit(f"bench/run: no {gguf}: bench/README.md says how to make it")
+    return figures
+
+
+def limits():
+    text = output(BUILD / "bench/limits", "-t", THREADS, "-r", 3, "-s", 512)
+    rows = (line.split("\t") for line in text.splitlines())
+    return {r[0]: float(r[1]) * 1e9 for r in rows if len(r) > 2}
+
+
+def decode():
+    first = model("-n", 16, "-l")
+    figures = peers(0, 16)
+    second = model("-n", 16, "-l")
+    figures.update({k: (first[k] + second[k]) / 2 for k in ("read", "limit")})
+    return {**figures, "tokens/s": (first["decode"] + second["decode"]) / 2}
+
+
+def head():
+    text = output(BUILD / "bench/kernels", "-t", THREADS, "-r", 3, "-o", "LM head")
+    speed, percent = re.search(r"([0-9.]+) GB/s +([0-9.]+) %", text).groups()
+    return {"read": float(speed) * 1e9, "ratio": float(percent) / 100}
+
+
+def prefill():
+    """The peers' rate hardly depends on the length; a short prompt keeps a slow one from eating the run."""
+    figures = {}
+    for n in (256, 1024):
+        one = model("-p", n)
+        figures.update({f"tokens/s of {n}": one["prefill"], f"flops of {n}": one["prefill_flops"], f"peak of {n}": one["peak"]})
+    return {**figures, **peers(64, 0)}
+
+
+def isa():
+    """The kernels of slower instruction sets, each against the same limits."""
+    figures = {}
+    for name in ("avx2", "c"):
+        one = model("-n", 6, "-l", "-p", 32, env={"LLM_ISA": name})
+        figures.update({f"{name}: {k}": one[k] for k in ("decode", "read", "limit", "prefill")})
+    return {**figures, **{f"matmul, {k}": v for k, v in bench("first", THREADS).items()}}
+
+
+def batch():
+    """Sequences decoding together, beside one alone and a prompt of 256."""
+    figures = {"prefill": model("-p", 256)["prefill"]}
+    for n in (1, 4, 16, 64):
+        figures[f"{n} together"] = model("-s", n, "-n", 8 if n < 64 else 3)["decode"]
+    return figures
+
+
+def piped(folder, steps):
+    """Tokens a second of the four programs, as llm-forward -v counts them from step to step."""
+    pipe = (f"printf 'The capital of France is' | tok-encode | llm-forward -t {THREADS} -v | "
+            f"llm-sample -n {steps} --ignore-eos | tok-decode >/dev/null")
+    env = {**os.environ, "PATH": f"{BUILD / 'bin'}:{os.environ['PATH']}", "LLM_MODEL": str(folder)}
+    text = subprocess.run(["sh", "-c", pipe], env=env, stderr=subprocess.PIPE, text=True, check=True).stderr
+    return float(re.search(r"decode with pipe and sampler: ([0-9.]+) tokens/s", text).group(1))
+
+
+def pipe():
+    figures = {}
+    for name, folder, steps in (("TinyLlama", TINY, 16), ("SmolLM2", smollm2(), 120)):
+        alone = [model("-c", 8, "-n", steps, folder=folder)["decode"]]
+        figures[f"{name}: pipe"] = piped(folder, steps)
+        alone.append(model("-c", 8, "-n", steps, folder=folder)["decode"])
+        figures[f"{name}: one process"] = sum(alone) / 2
+    return figures
+
+
+def attention():
+    return bench("attention", "-t", THREADS, "-r", 7)
+
+
+def frames(stream):
+    """(type, sequence) of each frame of a logits(5) stream once it has been read."""
+    assert stream.read(256)[:6] == b"LOGITS"
+    while head := stream.read(32):
+        tag, seq, _, _, _, _, n = struct.unpack("<4s5IQ", head)
+        stream.read(n + -n % 8)
+        yield tag.decode(), seq
+
+
+def forward(folder, *options, **more):
+    return subprocess.Popen([str(tool("llm-forward")), "-m", str(folder), "-t", str(THREADS), *options],
+                            stdin=subprocess.PIPE, stdout=subprocess.PIPE, **more)
+
+
+def first_logits(folder, lines):
+    """Seconds from exec to the logits of each line's last id."""
+    start, times = time.monotonic(), []
+    with forward(folder, "--no-return", "-b", "1") as p:
+        p.stdin.write(lines)
+        p.stdin.close()
+        times = [time.monotonic() - start for tag, _ in frames(p.stdout) if tag == "LOGI"]
+    return times
+
+
+def drop_cache(path):
+    with open(path, "rb") as f:
+        os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def start():
+    """Opening; exec to first logits with the pages warm and cold; a plain cold read of the same file."""
+    header = output(BUILD / "bench/weights", "open", TINY)
+    step = 1 / model("-n", 4)["decode"]
+    warm = first_logits(TINY, b"1\n")[0]
+    small = smollm2()
+    file = pathlib.Path(small) / "model.safetensors"
+    drop_cache(file)
+    cold = first_logits(small, b"1\n")[0]
+    drop_cache(file)
+    begin = time.monotonic()
+    with open(file, "rb", buffering=0) as f:
+        while f.read(1 << 20):
+            pass
+    return {"header": float(re.search(r"([0-9]+) us,", header).group(1)) * 1e-6, "step": step, "warm": warm, "cold": cold,
+            "cold read": time.monotonic() - begin, "bytes": file.stat().st_size}
+
+
+def prefix():
+    """A prompt of 512 ids, the same with 8 more, and the 8 alone."""
+    small, ids = smollm2(), [str(i * 7919 % 49000) for i in range(520)]
+    line = lambda some: " ".join(some).encode() + b"\n"
+    again = first_logits(small, line(ids[:512]) + line(ids))
+    alone = first_logits(small, line(ids[:1]) + line(ids[512:]))
+    return {"again": again[1] - again[0], "alone": alone[1] - alone[0], "whole": again[0]}
+
+
+def stall():
+    """Sequence 0 is decoding when a prompt of 1,024 ids enters: the time between its tokens before and then."""
+    p = forward(smollm2(), stderr=subprocess.DEVNULL)
+    s = subprocess.Popen([str(tool("llm-sample")), "-n", "64", "--ignore-eos"], stdin=p.stdout, stdout=subprocess.PIPE)
+    p.stdin.write(b"504 3575 282 4649 314\n")
+    p.stdin.flush()
+    times, text = [], b""
+    while len(times) < 40:
+        text = os.read(s.stdout.fileno(), 4096)
+        times += [time.monotonic()] * text.count(b" ")
+        if len(times) == 20:
+            p.stdin.write(" ".join(str(i * 7919 % 49000) for i in range(1024)).encode() + b"\n")
+            p.stdin.flush()
+    for q in (s, p):
+        q.terminate()
+        q.wait()
+    gaps = [b - a for a, b in zip(times, times[1:]) if b > a]
+    return {"step": sorted(gaps[:18])[9], "longest": max(gaps[19:])}
+
+
+def own_memory(pid):
+    text = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return int(re.search(r"RssAnon:\s+(\d+)", text).group(1)) * 1024
+
+
+def memory():
+    """Private memory after a prompt of 256; and while a tiny model makes 100,000 tokens."""
+    p = forward(TINY, "--no-return", "-v", stderr=subprocess.PIPE)
+    text = p.communicate(" ".join(str(i) for i in range(1, 257)).encode() + b"\n")[1].decode()
+    kv, own = (float(re.search(r"([0-9.]+) MB of " + what, text).group(1)) * 1e6 for what in ("KV", "it our own"))
+    p = forward(ROOT / "tests/data/models/llama", "-q")
+    s = subprocess.Popen([str(tool("llm-sample")), "-n", "250", "--ignore-eos"], stdin=p.stdout, stdout=subprocess.PIPE)
+    threading.Thread(target=lambda: (p.stdin.write(b"5 6 7\n" * 400), p.stdin.close())).start()
+    seen, done = [], 0
+    for line in s.stdout:
+        done += line.count(b" ") + 1 if line[:1].isdigit() else 0
+        if p.poll() is None:
+            try:
+                seen.append((done, own_memory(p.pid) + own_memory(s.pid)))
+            except (FileNotFoundError, AttributeError):
+                break  # ended
+    s.wait(), p.wait()
+    early = max(m for n, m in seen if n <= max(10000, seen[0][0]))
+    return {"own": own, "kv": kv, "tokens": seen[-1][0], "early": early, "late": seen[-1][1]}
+
+
+def cpu_seconds(pid):
+    return sum(int(f.read_text().split()[0]) for f in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat")) * 1e-9
+
+
+def threads():
+    """A fork-join; CPU of stages that wait; the speed that is left while another process holds a CPU."""
+    figures = {"fork-join": bench("pool", THREADS)["fork_join"] * 1e-6}
+    p = forward(smollm2(), "-q")
+    s = subprocess.Popen([str(tool("llm-sample")), "-n", "8", "--ignore-eos"], stdin=p.stdout, stdout=subprocess.PIPE)
+    p.stdin.write(b"504 3575 282\n")
+    p.stdin.flush()
+    while s.stdout.readline()[:2] != b"#=":
+        pass
+    time.sleep(0.2)
+    before = cpu_seconds(p.pid) + cpu_seconds(s.pid)
+    time.sleep(1)
+    figures["idle"] = cpu_seconds(p.pid) + cpu_seconds(s.pid) - before
+    p.stdin.close()
+    s.wait(), p.wait()
+    alone = [model("-p", 64)["prefill"]]
+    hog = subprocess.Popen(["sh", "-c", "while :; do :; done"])
+    try:
+        os.sched_setaffinity(hog.pid, {min(os.sched_getaffinity(0))})
+        figures["beside another"] = model("-p", 64)["prefill"]
+    finally:
+        hog.kill()
+        hog.wait()
+    alone.append(model("-p", 64)["prefill"])
+    return {**figures, "alone": sum(alone) / 2}
+
+
+def timed(*command):
+    """Seconds, and seconds of CPU."""
+    start = time.monotonic()
+    p = subprocess.Popen([str(c) for c in command], stdout=subprocess.DEVNULL)
+    usage = os.wait4(p.pid, 0)[2]
+    return time.monotonic() - start, usage.ru_utime + usage.ru_stime
+
+
+def files():
+    """st-inspect hashes every byte twice, in its file and in its tensor; libsodium here once, from the same mapping."""
+    folder = smollm2()
+    file = pathlib.Path(folder) / "model.safetensors"
+    size = file.stat().st_size
+    plain = float(output(BUILD / "bench/weights", "hash", file).split()[1])
+    one, one_cpu = timed(tool("st-inspect"), "--hash", "-t", 1, folder)
+    whole, _ = timed(tool("st-inspect"), "--hash", "-t", THREADS, folder)
+    return {"libsodium": size / plain, "st-inspect": 2 * size / one_cpu, "one thread": one, "all threads": whole}
+
+
+def quality():
+    """The default path against --precise, over 2,000 tokens of English (the licence)."""
+    folder = smollm2()
+    text = (ROOT / "LICENSE").read_bytes()
+    ids = subprocess.run([str(tool("tok-encode")), "-m", folder], input=text, stdout=subprocess.PIPE, check=True).stdout
+    line = b" ".join([l for l in ids.splitlines() if l[:1].isdigit()][0].split()[:2000]) + b"\n"
+    with tempfile.NamedTemporaryFile() as precise:
+        command = [str(tool("llm-forward")), "-m", folder, "-a", "--no-return"]
+        subprocess.run([*command, "--precise"], input=line, stdout=precise, check=True)
+        p = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        d = subprocess.Popen([str(tool("llm-diff")), "-j", precise.name, "-"], stdin=p.stdout, stdout=subprocess.PIPE)
+        p.stdin.write(line)
+        p.stdin.close()
+        found = json.loads(d.communicate()[0])
+        p.wait()
+    return {"kl": found["mean_kl"], "top-1": found["top1"] if found["top1"] <= 1 else found["top1"] / found["rows"], "rows": found["rows"]}
+
+
+# name: (function, rounds at most)
+PARTS = {"limits": (limits, 5), "decode": (decode, 9), "head": (head, 5), "prefill": (prefill, 3), "isa": (isa, 3),
+         "batch": (batch, 3), "pipe": (pipe, 5), "attention": (attention, 5), "start": (start, 5), "prefix": (prefix, 3),
+         "stall": (stall, 3), "memory": (memory, 1), "threads": (threads, 5), "files": (files, 3), "quality": (quality, 1)}

@@ -1,0 +1,218 @@
+"""Writes RESULTS.md and the plots from measurements (see bench/run). A ratio is made within a round, of figures that were
+taken one after the other; what is shown is the median of the rounds, and the lowest and the highest.
+
+SPDX-License-Identifier: AGPL-3.0-or-later"""
+import shutil, statistics, subprocess
+
+PEERS = ("llama.cpp", "llama.cpp (F16)", "ik_llama.cpp", "ik_llama.cpp (F16)")
+
+
+def best_peer(f, name="tokens/s"):
+    rates = [f[f"{name}, {p}"] for p in PEERS if f"{name}, {p}" in f]
+    return max(rates) if rates else None
+
+
+def over(a, b):
+    return None if a is None or b is None or b == 0 else a / b
+
+
+def together(f, n):
+    """Of the lesser of n sequences one after the other and the rate of a prompt."""
+    return f[f"{n} together"] / min(n * f["1 together"], f["prefill"])
+
+
+PERCENT, TIMES, MS, US, MB, RAW = "%", "x", "ms", "us", "MB", ""
+SCALE = {PERCENT: 100, TIMES: 1, MS: 1e3, US: 1e6, MB: 1e-6, RAW: 1}
+
+# key, part, what, target in words, bound (more than it is wanted, less where it is negative), unit, the figure of a round
+ROWS = [
+    ("decode", "decode", "decode, one sequence: weights read, of the streaming-read limit", 0.93, PERCENT,
+     lambda f: f["read"] / f["limit"]),
+    ("decode-peer", "decode", "decode, one sequence: tokens/s, of the best peer", 1.0, TIMES,
+     lambda f: over(f["tokens/s"], best_peer(f))),
+    ("head", "head", "LM head alone (1 x 2048 x 32000), of the limit", 0.92, PERCENT, lambda f: f["ratio"]),
+    ("prefill-256", "prefill", "prefill, 256 tokens: of the multiply-add peak", 0.80, PERCENT,
+     lambda f: f["flops of 256"] / f["peak of 256"]),
+    ("prefill-1024", "prefill", "prefill, 1,024 tokens: of the multiply-add peak", 0.80, PERCENT,
+     lambda f: f["flops of 1024"] / f["peak of 1024"]),
+    ("prefill-peer", "prefill", "prefill, 256 tokens: tokens/s, of the best peer", 1.1, TIMES,
+     lambda f: over(f["tokens/s of 256"], best_peer(f))),
+    ("avx2", "isa", "LLM_ISA=avx2: decode, of the limit", 0.85, PERCENT, lambda f: f["avx2: read"] / f["avx2: limit"]),
+    ("c", "isa", "LLM_ISA=c: matrices of 64 rows, of the first version's speed", 10, TIMES,
+     lambda f: f["matmul, c"] / f["matmul, first"]),
+    ("batch-16", "batch", "16 sequences together: of the lesser of 16 times one and prefill", 0.75, PERCENT,
+     lambda f: together(f, 16)),
+    ("batch-64", "batch", "64 sequences together: of the lesser of 64 times one and prefill", 0.75, PERCENT,
+     lambda f: together(f, 64)),
+    ("stall", "stall", "a prompt of 1,024 enters (SmolLM2): longest wait of a decoding sequence, in steps beyond its own", -2, RAW,
+     lambda f: f["longest"] / f["step"] - 1),
+    ("pipe-tiny", "pipe", "four processes, of the same loop in one (TinyLlama)", 0.98, PERCENT,
+     lambda f: f["TinyLlama: pipe"] / f["TinyLlama: one process"]),
+    ("pipe-small", "pipe", "four processes, of the same loop in one (SmolLM2)", 0.92, PERCENT,
+     lambda f: f["SmolLM2: pipe"] / f["SmolLM2: one process"]),
+    ("prefix", "prefix", "512 ids seen before and 8 new: time, of the 8 new alone (SmolLM2)", -1.5, TIMES,
+     lambda f: f["again"] / f["alone"]),
+    ("attention", "attention", "attention at 8,192 positions: time, of reading keys and values", -1.15, PERCENT,
+     lambda f: f["limit"] / f["attention"]),
+    ("header", "start", "header of 201 tensors parsed and checked", -100e-6, US, lambda f: f["header"]),
+    ("first", "start", "exec to first logits with warm pages, beyond one decode step", -15e-3, MS,
+     lambda f: f["warm"] - f["step"]),
+    ("cold", "start", "cold start (SmolLM2): exec to first logits, of a plain read of the file", -1.15, PERCENT,
+     lambda f: f["cold"] / f["cold read"]),
+    ("memory", "memory", "private memory of llm-forward after 256 tokens, without KV, with activations", -48e6, MB,
+     lambda f: f["own"] - f["kv"]),
+    ("growth", "memory", "growth of private memory from 10,000 tokens to 100,000", -0.1e6, MB, lambda f: f["late"] - f["early"]),
+    ("fork", "threads", "a fork-join of the pool", -2e-6, US, lambda f: f["fork-join"]),
+    ("idle", "threads", "CPU time of waiting stages, of a second", -0.001, PERCENT, lambda f: f["idle"]),
+    ("share", "threads", "prefill while another process holds one CPU: of the speed alone", 0.75, PERCENT,
+     lambda f: f["beside another"] / f["alone"]),
+    ("hash", "files", "st-inspect --hash, of libsodium's BLAKE2b, by CPU time", 0.85, PERCENT,
+     lambda f: f["st-inspect"] / f["libsodium"]),
+    ("kl", "quality", "default path against --precise (SmolLM2, 2,000 tokens): mean KL, nats", -1e-3, RAW, lambda f: f["kl"]),
+    ("top-1", "quality", "default path against --precise: the same best token", 0.99, PERCENT, lambda f: f["top-1"]),
+]
+
+# What is known about rows that fell short where we measured, and what was tried; shown beside a row that falls short.
+TRIED = {
+}
+
+
+def number(x, unit):
+    x *= SCALE[unit]
+    digits = 0 if abs(x) >= 1000 else 1 if abs(x) >= 10 else 2
+    text = f"{x:.1e}" if 0 < abs(x) < 0.005 else f"{x:,.{digits}f}"
+    return text + (" " + unit if unit else "")
+
+
+def measured(store, row):
+    """Of a row: the rounds' figures; none where it was not measured."""
+    rounds = store["parts"].get(row[1], {"rounds": []})["rounds"]
+    return [x for x in (row[5](f) for f in rounds) if x is not None]
+
+
+def met(row, x):
+    return x >= row[3] if row[3] > 0 else x <= -row[3]
+
+
+def target_table(store):
+    lines = ["| what | target | median | lowest to highest | rounds | |", "| --- | --- | --- | --- | --- | --- |"]
+    for row in ROWS:
+        _, _, what, bound, unit, _ = row
+        target = ("at least " if bound > 0 else "at most ") + number(abs(bound), unit)
+        if not (x := measured(store, row)):
+            lines.append(f"| {what} | {target} | not measured | | | |")
+            continue
+        m = statistics.median(x)
+        lines.append(f"| {what} | {target} | **{number(m, unit)}** | {number(min(x), unit)} to {number(max(x), unit)} | {len(x)} | "
+                     f"{'met' if met(row, m) else 'short'} |")
+    return lines
+
+
+def short_list(store):
+    lines = []
+    for row in ROWS:
+        x = measured(store, row)
+        if x and not met(row, statistics.median(x)):
+            lines.append(f"- **{row[2]}**: {number(statistics.median(x), row[4])}, not "
+                         f"{number(abs(row[3]), row[4])}. {TRIED.get(row[0], 'Not looked into yet.')}")
+    return lines or ["Nothing."]
+
+
+def si(x):
+    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k"), (1, " "), (1e-3, " m"), (1e-6, " u")):
+        if abs(x) >= size:
+            return f"{x / size:.4g}{letter}".rstrip()
+    return f"{x:.3g}"
+
+
+def figure_tables(store):
+    lines = []
+    for name, part in store["parts"].items():
+        lines += [f"### {name}", "", f"{part['when']}, {len(part['rounds'])} rounds, {part['seconds']:.0f} s, load of the machine "
+                  f"{min(part['load']):.1f} to {max(part['load']):.1f}", "", "| figure | median | lowest | highest |", "| --- | --- | --- | --- |"]
+        for key in part["rounds"][0]:
+            x = [f[key] for f in part["rounds"] if key in f]
+            lines.append(f"| {key} | {si(statistics.median(x))} | {si(min(x))} | {si(max(x))} |")
+        lines.append("")
+    return lines
+
+
+def middle(store, part, key):
+    x = [f[key] for f in store["parts"].get(part, {"rounds": []})["rounds"] if key in f]
+    return (statistics.median(x), min(x), max(x)) if x else None
+
+
+def plot_bars(file, title, unit, bars):
+    """bars: (label, (median, lowest, highest)), in `unit`."""
+    data = "\n".join(f'{i} {m:.6g} {low:.6g} {high:.6g} "{label}"' for i, (label, (m, low, high)) in enumerate(bars))
+    gnuplot(file, f"""set title "{title}"
+set ylabel "{unit}"
+set yrange [0:*]
+set xrange [-0.6:{len(bars) - 0.4}]
+set boxwidth 0.6
+set style fill solid 0.6
+unset key
+$data << EOD
+{data}
+EOD
+plot $data using 1:2:xtic(5) with boxes lc rgb "#4477aa", $data using 1:2:3:4 with yerrorbars lc rgb "#222222" pt 0 lw 1.5
+""")
+
+
+def plot_batch(file, store, counts):
+    data = "\n".join(f"{n} {m:.6g} {low:.6g} {high:.6g}" for n in counts for m, low, high in [middle(store, "batch", f"{n} together")])
+    one, top = middle(store, "batch", "1 together")[0], middle(store, "batch", "prefill")[0]
+    gnuplot(file, f"""set title "decoding together, TinyLlama shape, BF16"
+set xlabel "sequences"
+set ylabel "tokens/s of all"
+set logscale xy 2
+set key left top
+$data << EOD
+{data}
+EOD
+plot {one:.6g} * x with lines dt 2 lc rgb "#888888" title "as many times one", {top:.6g} with lines lc rgb "#bb5566" title "prefill of 256", \\
+  $data using 1:2:3:4 with yerrorlines pt 7 lw 1.5 lc rgb "#4477aa" title "measured"
+""")
+
+
+def gnuplot(file, script):
+    font = "set terminal png size 640,360 font 'DejaVuSans,9'\nset grid ytics\n"
+    subprocess.run(["gnuplot"], input=f"{font}set output '{file}'\n{script}", text=True, check=True)
+
+
+def plots(store, folder):
+    """Lines of Markdown that show them; none without gnuplot."""
+    if not shutil.which("gnuplot"):
+        return []
+    folder.mkdir(exist_ok=True)
+    shown = []
+    scaled = lambda triple, s: tuple(x * s for x in triple)
+    if "decode" in store["parts"]:
+        bars = [("read limit", scaled(middle(store, "decode", "limit"), 1e-9)), ("tokpipe", scaled(middle(store, "decode", "read"), 1e-9))]
+        per_token = middle(store, "decode", "read")[0] / middle(store, "decode", "tokens/s")[0] * 1e-9
+        bars += [(p, scaled(rate, per_token)) for p in PEERS if (rate := middle(store, "decode", f"tokens/s, {p}"))]
+        plot_bars(folder / "decode.png", "decode, TinyLlama shape, BF16", "GB/s of weights", bars)
+        shown.append("decode")
+    if "prefill" in store["parts"]:
+        bars = [("peak", scaled(middle(store, "prefill", "peak of 256"), 1e-9))]
+        bars += [(f"tokpipe, {n}", scaled(middle(store, "prefill", f"flops of {n}"), 1e-9)) for n in (256, 1024)]
+        per_token = middle(store, "prefill", "flops of 256")[0] / middle(store, "prefill", "tokens/s of 256")[0] * 1e-9
+        bars += [(p, scaled(rate, per_token)) for p in PEERS if (rate := middle(store, "prefill", f"tokens/s, {p}"))]
+        plot_bars(folder / "prefill.png", "prefill, TinyLlama shape, BF16", "GFLOP/s", bars)
+        shown.append("prefill")
+    if "batch" in store["parts"]:
+        plot_batch(folder / "batch.png", store, (1, 4, 16, 64))
+        shown.append("batch")
+    return [f"![{name}](plots/{name}.png)" for name in shown]
+
+
+def write(store, folder):
+    lines = ["# Results", "", "Written by bench/run from what it measured; [README.md](README.md) says how. A ratio is the median of the",
+             "rounds' own ratios, of figures taken one after the other; the figures themselves wander with what else the machine",
+             "does. The model is TinyLlama-1.1B's shape in BF16 where nothing else is said.", "", "## The machine", "", "| | |", "| --- | --- |"]
+    lines += [f"| {k} | {v} |" for k, v in store["machine"].items()]
+    lines += ["", "## Targets", "", *target_table(store), "", "## What falls short, and what was tried", "", *short_list(store), ""]
+    lines += plots(store, folder / "plots")
+    lines += ["", "## Figures", "", "Medians, lowest and highest of the rounds; rates in bytes/s, FLOP/s and tokens/s, times in seconds.", "",
+              *figure_tables(store)]
+    (folder / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
