@@ -10,6 +10,7 @@
 
 #include "tokens/bpe.h"
 #include "tokens/bpe_cuts.h"
+#include "tokens/bpe_windows.h"
 #include "tokens/bytechars.h"
 #include "tokens/component.h"
 #include "tokens/model.h"
@@ -23,6 +24,7 @@ struct bpe {
     uint32_t byte_ids[256];     // byte-level: the token of one byte
     uint32_t fallback_ids[256]; // byte_fallback: <0xNN>
     bool fuse_unk, byte_fallback, ignore_merges, has_unk;
+    bool all_bytes; // byte-level, and each byte has a token
 };
 
 static struct str optional_str(struct json *j) {
@@ -35,11 +37,13 @@ static bool optional_bool(struct json *j) {
 
 /* The tokens of single bytes, by their names. */
 static void name_bytes(struct bpe *b, const struct model *m) {
+    b->all_bytes = m->byte_level;
     for (int byte = 0; byte < 256; byte++) {
         char c = (char)byte, name[8];
         snprintf(name, sizeof name, "<0x%02X>", (unsigned)byte);
         b->fallback_ids[byte] = vocab_find_name(&m->vocab, str_of(name));
         b->byte_ids[byte] = m->byte_level ? vocab_find(&m->vocab, &c, 1) : NO_ID;
+        b->all_bytes &= b->byte_ids[byte] != NO_ID;
     }
 }
 
@@ -110,7 +114,7 @@ static void unload(void *data) {
 enum { LONG_WORD = 64 }; // bytes; longer words are cut where no merge can join
 
 struct scratch {
-    struct bpe_work work;
+    struct bpe_work work[2];
     struct buf text; // a character with prefix or suffix
     struct bpe_cuts cuts;
     struct word_line *cache; // of stretches between cuts
@@ -123,7 +127,8 @@ static void *scratch_new(const struct model *m) {
 
 static void scratch_free(void *scratch) {
     struct scratch *s = scratch;
-    bpe_work_free(&s->work);
+    bpe_work_free(&s->work[0]);
+    bpe_work_free(&s->work[1]);
     bpe_cuts_free(&s->cuts);
     free(s->cache);
     buf_free(&s->text);
@@ -172,7 +177,7 @@ static bool fall_back(const struct bpe *b, struct bpe_work *w, struct str text) 
  * that fall into such a run come before its <unk>. */
 static int take_apart(const struct model *m, struct scratch *s, struct str word, struct err *e) {
     const struct bpe *b = m->data;
-    struct bpe_work *w = &s->work;
+    struct bpe_work *w = &s->work[0];
     size_t unknown = 0; // bytes of the run
     w->n = 0;
     for (size_t i = 0, len; i < word.n; i += len) {
@@ -208,13 +213,17 @@ static int take_apart(const struct model *m, struct scratch *s, struct str word,
 static int encode_stretch(const struct model *m, struct scratch *s, struct str word, size_t base, struct token_ids *out,
                           struct err *e) {
     const struct bpe *b = m->data;
+    struct bpe_work *w = &s->work[0];
+    if (b->all_bytes && word.n > LONG_WORD && !b->prefix.n && !b->suffix.n &&
+        bpe_windows(&b->merges, b->byte_ids, s->work, word, base, out))
+        return 0;
     if (take_apart(m, s, word, e) != 0)
         return -1;
-    bpe_merge_word(&b->merges, &s->work);
+    bpe_merge_word(&b->merges, w);
     size_t at = base;
-    for (uint32_t i = s->work.n ? 0 : NO_ID; i != NO_ID; i = s->work.symbols[i].next) {
-        token_ids_add(out, s->work.symbols[i].id, at, at + s->work.symbols[i].len);
-        at += s->work.symbols[i].len;
+    for (uint32_t i = w->n ? 0 : NO_ID; i != NO_ID; i = w->symbols[i].next) {
+        token_ids_add(out, w->symbols[i].id, at, at + w->symbols[i].len);
+        at += w->symbols[i].len;
     }
     return 0;
 }

@@ -262,7 +262,7 @@ struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, stru
     }
     index_ids(t);
     t->needs_track = asks_where(t);
-    t->fingerprint = hash_fingerprint(p, n);
+    t->bytes = (struct str){p, n};
     return t;
 }
 
@@ -301,7 +301,7 @@ void tokenizer_free(struct tokenizer *t) {
 }
 
 uint64_t tokenizer_fingerprint(const struct tokenizer *t) {
-    return t->fingerprint;
+    return hash_fingerprint(t->bytes.p, t->bytes.n);
 }
 
 size_t tokenizer_truncation(const struct tokenizer *t) {

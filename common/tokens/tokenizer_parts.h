@@ -16,7 +16,7 @@
 struct tokenizer {
     struct map file;
     struct json json; // its strings live as long as the tokenizer
-    uint64_t fingerprint;
+    struct str bytes; // of tokenizer.json
     struct added added;
     struct norms norms;
     struct pres pres;

@@ -7,7 +7,7 @@
 #include "tokens/model.h"
 
 enum {
-    WORD_CACHE_LINES = 1 << 15,
+    WORD_CACHE_LINES = 1 << 16,
     WORD_CACHE_BYTES = 26, // of the longest word that is remembered
     WORD_CACHE_IDS = 9,
 };
