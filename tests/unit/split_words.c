@@ -35,7 +35,8 @@ static void compare_class(const char *pattern, unsigned categories, unsigned bit
         for (; start < end; start += uni_len(all.p[start]))
             in[code_at[start]] = 1;
     for (uint32_t cp = 0; cp < N_CODES; cp++)
-        differs[cp] |= in[cp] != ((UNI_IN(uni_bits(cp), categories) | (uni_bits(cp) & bit)) != 0);
+        if (in[cp] != (UNI_IN(uni_bits(cp), categories) || (uni_bits(cp) & bit)))
+            differs[cp] = 1;
     free(in);
     regex_free(r);
 }
