@@ -39,7 +39,7 @@ ids() { seq -s ' ' 1 "$1"; }
     llm-forward --no-return - <ids >b
     cmp a b
     fails 66 "cannot open nowhere" llm-forward --no-return nowhere
-    fails 2 "one input at most" llm-forward --no-return ids ids
+    fails 2 "one FILE at most" llm-forward --no-return ids ids
 }
 
 @test "one bad sequence fails alone, with its reason, and the exit status says so" {

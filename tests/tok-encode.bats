@@ -70,7 +70,7 @@ ids() { tok-encode "$@" | grep -v '^#'; }
     fails 2 'LLM_MODEL' env -u LLM_MODEL tok-encode </dev/null
     fails 66 'no/such' tok-encode -m ./no/such </dev/null
     fails 66 'cannot open nowhere' tok-encode nowhere
-    fails 2 'more than one input' tok-encode a b
+    fails 2 'one FILE at most' tok-encode a b
     refuse() { printf '%s' "$1" >t.json; fails 65 "$2" tok-encode -m t.json </dev/null; [[ $output == *"t.json: line 1"* ]]; }
     local m='"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}'
     printf '{%s}' "$m" >t.json

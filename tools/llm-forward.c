@@ -53,7 +53,7 @@ struct options {
     const char *model, *verify, *input;
     struct model_options model_opts;
     struct sched_options sched;
-    bool no_return, verbose;
+    bool no_return;
 };
 
 static const struct option longs[] = {
@@ -67,16 +67,12 @@ static const struct option longs[] = {
     {"chunk", required_argument, NULL, OPT_CHUNK},
     {"no-return", no_argument, NULL, OPT_NO_RETURN},
     {"verify", required_argument, NULL, OPT_VERIFY},
-    {"verbose", no_argument, NULL, 'v'},
-    {"quiet", no_argument, NULL, 'q'},
-    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'V'},
-    {NULL, 0, NULL, 0},
+    OPT_COMMON,
 };
 
 static void parse_options(int argc, char **argv, struct options *o) {
     int c;
-    while ((c = getopt_long(argc, argv, "m:t:b:c:avqhV", longs, NULL)) != -1)
+    while ((c = getopt_long(argc, argv, "m:t:b:c:a" OPT_COMMON_LETTERS, longs, NULL)) != -1)
         switch (c) {
         case 'm':
             o->model = optarg;
@@ -108,23 +104,10 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_VERIFY:
             o->verify = optarg;
             break;
-        case 'v':
-            o->verbose = true;
-            break;
-        case 'q':
-            warn_quiet(1);
-            break;
-        case 'h':
-            opt_help(help);
-        case 'V':
-            opt_version();
         default:
-            die_usage("see above");
+            opt_common(c, help);
         }
-    if (optind < argc)
-        o->input = argv[optind++];
-    if (optind < argc)
-        die_usage("one input at most, not also '%s'", argv[optind]);
+    o->input = opt_file(argc, argv);
     o->model_opts.max_sequences = sched_slots(&o->sched);
     o->model_opts.max_rows = sched_rows(&o->sched);
 }
@@ -201,7 +184,7 @@ int main(int argc, char **argv) {
     sched_stats(s)->started = started;
     int code = EXIT_DONE, rc = sched_run(s, &code, &e);
     bool left = sched_reader_left(s);
-    if (o.verbose) {
+    if (opt_verbose()) {
         warn("%s kernels, %zu threads, %.1f MB of KV", kernels_isa(), pool_threads(model_pool(m)),
              (double)model_kv_bytes(m) / 1e6);
         stats_print(sched_stats(s));

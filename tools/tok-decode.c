@@ -32,6 +32,8 @@ static const char help[] =
     "      --special          keep special tokens in the text\n"
     "      --continue         each sequence continues a text: keep the space before its first word\n"
     "      --pieces           one token a line: its id and its bytes, escaped\n"
+    "  -v, --verbose          say which tokenizer it is, on stderr\n"
+    "  -q, --quiet            no warnings\n"
     "  -h, --help             this text\n"
     "  -V, --version          the version\n";
 
@@ -54,12 +56,10 @@ static struct options parse(int argc, char **argv) {
                                           {"special", no_argument, NULL, OPT_SPECIAL},
                                           {"continue", no_argument, NULL, OPT_CONTINUE},
                                           {"pieces", no_argument, NULL, OPT_PIECES},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {NULL, 0, NULL, 0}};
+                                          OPT_COMMON};
     struct options o = {.input = "-"};
     int c;
-    while ((c = getopt_long(argc, argv, "m:l0jhV", longs, NULL)) != -1)
+    while ((c = getopt_long(argc, argv, "m:l0j" OPT_COMMON_LETTERS, longs, NULL)) != -1)
         switch (c) {
         case 'm':
             o.model = optarg;
@@ -82,17 +82,11 @@ static struct options parse(int argc, char **argv) {
         case OPT_PIECES:
             o.mode = MODE_PIECES;
             break;
-        case 'h':
-            opt_help(help);
-        case 'V':
-            opt_version();
         default:
-            die_usage("see the line above");
+            opt_common(c, help);
         }
-    if (argc - optind > 1)
-        die_usage("more than one input: %s", argv[optind + 1]);
     if (optind < argc)
-        o.input = argv[optind];
+        o.input = opt_file(argc, argv);
     return o;
 }
 
@@ -281,6 +275,9 @@ int main(int argc, char **argv) {
     struct tokenizer *t = tokenizer_open(dir, &e);
     if (!t)
         die_err(&e);
+    if (opt_verbose())
+        fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64 "\n", program_name(), dir,
+                tokenizer_vocab(t), tokenizer_fingerprint(t));
     int fd = 0;
     if (strcmp(o.input, "-") != 0 && (fd = open(o.input, O_RDONLY)) < 0)
         die(EXIT_NO_INPUT, "cannot open %s: %s", o.input, strerror(errno));

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -42,6 +43,8 @@ static const char help[] =
     "      --offsets          a token a line: its bytes of the text, from and to, and its id\n"
     "      --truncate         cut texts as tokenizer.json's truncation says\n"
     "      --strict           invalid UTF-8 is an error, not replaced by U+FFFD\n"
+    "  -v, --verbose          say which tokenizer it is, on stderr\n"
+    "  -q, --quiet            no warnings\n"
     "  -h, --help             this text\n"
     "  -V, --version          the version\n";
 
@@ -86,12 +89,10 @@ static struct options parse(int argc, char **argv) {
                                           {"no-generation-prompt", no_argument, NULL, OPT_NO_GENERATION},
                                           {"trust-content", no_argument, NULL, OPT_TRUST_CONTENT},
                                           {"render", no_argument, NULL, OPT_RENDER},
-                                          {"help", no_argument, NULL, 'h'},
-                                          {"version", no_argument, NULL, 'V'},
-                                          {NULL, 0, NULL, 0}};
+                                          OPT_COMMON};
     struct options o = {.input = "-", .records = RECORDS_WHOLE, .prompt.generation = true};
     int c;
-    while ((c = getopt_long(argc, argv, "t:m:l0jhV", longs, NULL)) != -1)
+    while ((c = getopt_long(argc, argv, "t:m:l0j" OPT_COMMON_LETTERS, longs, NULL)) != -1)
         switch (c) {
         case 'm':
             o.model = optarg;
@@ -135,18 +136,12 @@ static struct options parse(int argc, char **argv) {
         case OPT_RENDER:
             o.render = true;
             break;
-        case 'h':
-            opt_help(help);
-        case 'V':
-            opt_version();
         default:
-            die_usage("see the line above");
+            opt_common(c, help);
         }
     check_chat(&o);
-    if (argc - optind > 1)
-        die_usage("more than one input: %s", argv[optind + 1]);
     if (optind < argc)
-        o.input = argv[optind];
+        o.input = opt_file(argc, argv);
     return o;
 }
 
@@ -356,6 +351,9 @@ int main(int argc, char **argv) {
     int fd = 0;
     if (strcmp(o.input, "-") != 0 && (fd = open(o.input, O_RDONLY)) < 0)
         die(EXIT_NO_INPUT, "cannot open %s: %s", o.input, strerror(errno));
+    if (t && opt_verbose())
+        fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64 "\n", program_name(), dir,
+                tokenizer_vocab(t), tokenizer_fingerprint(t));
     if (t && tokenizer_truncation(t) && !o.encode.truncate)
         warn("tokenizer.json asks for truncation to %zu tokens, which is not done without --truncate", tokenizer_truncation(t));
     if (t && tokenizer_pads(t))
