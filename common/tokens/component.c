@@ -30,15 +30,17 @@ struct str component_type(struct json *j) {
     return type;
 }
 
-bool component_has(struct json *j, const char *member) {
+unsigned component_members(struct json *j, const char *const *names, unsigned n) {
     struct err e = {0};
     struct json look = look_ahead(j, &e);
     struct str key;
-    bool found = false;
+    unsigned found = 0;
     if (json_peek(&look) == JSON_OBJECT && json_enter_object(&look))
-        while (json_key(&look, &key)) {
-            found |= str_eq(key, member);
-            json_skip(&look);
+        while (!(found & 1) && json_key(&look, &key)) {
+            for (unsigned i = 0; i < n; i++)
+                found |= (unsigned)str_eq(key, names[i]) << i;
+            if (!(found & 1))
+                json_skip(&look);
         }
     json_free(&look);
     return found;

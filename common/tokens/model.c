@@ -9,19 +9,18 @@
 
 static const struct model_kind *const kinds[] = {&model_bpe, &model_unigram, &model_wordlevel, &model_wordpiece};
 
-/* Files from before models were named are told apart by their members. */
-static const char *guess_type(struct json *j) {
-    if (component_has(j, "merges"))
-        return "BPE";
-    if (component_has(j, "unk_id"))
-        return "Unigram";
-    return component_has(j, "max_input_chars_per_word") ? "WordPiece" : "WordLevel";
+/* The model's name. Files from before models were named are told apart by their members, in one look over the whole. */
+static struct str model_type(struct json *j) {
+    static const char *const members[] = {"type", "merges", "unk_id", "max_input_chars_per_word"};
+    unsigned has = component_members(j, members, 4);
+    struct str type = has & 1 ? component_type(j) : (struct str){0};
+    if (type.n)
+        return type;
+    return str_of(has & 2 ? "BPE" : has & 4 ? "Unigram" : has & 8 ? "WordPiece" : "WordLevel");
 }
 
 void model_load(struct model *m, struct json *j, bool byte_level) {
-    struct str type = component_type(j);
-    if (type.n == 0)
-        type = str_of(guess_type(j));
+    struct str type = model_type(j);
     m->byte_level = byte_level;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (str_eq(type, kinds[i]->type)) {

@@ -69,6 +69,7 @@ static int base64_digit(char c) {
 static bool decode_base64(struct str s, struct buf *out) {
     uint32_t bits = 0;
     size_t n = s.n;
+    buf_reserve(out, n);
     while (n > 0 && n + 2 > s.n && s.p[n - 1] == '=')
         n--;
     for (size_t i = 0; i < n; i++) {
@@ -77,7 +78,7 @@ static bool decode_base64(struct str s, struct buf *out) {
             return false;
         bits = bits << 6 | (uint32_t)d;
         if (i % 4)
-            buf_byte(out, (int)(bits >> (6 - 2 * (i % 4)) & 0xFF));
+            out->p[out->n++] = (char)(bits >> (6 - 2 * (i % 4)) & 0xFF);
     }
     return n % 4 != 1;
 }
