@@ -14,8 +14,10 @@
 
 ssize_t read_some(int fd, void *p, size_t n) {
     struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
+    int flags = fcntl(fd, F_GETFL);
+    int wait_ms = flags >= 0 && (flags & O_NONBLOCK) ? 0 : -1; // who set O_NONBLOCK does not want to wait
     ssize_t got;
-    if (poll(fds, 2, -1) > 0 && fds[0].revents == 0 && (fds[1].revents & POLLERR))
+    if (poll(fds, 2, wait_ms) > 0 && fds[0].revents == 0 && (fds[1].revents & POLLERR))
         raise(SIGPIPE);
     do
         got = read(fd, p, n);

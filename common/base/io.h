@@ -14,7 +14,8 @@
 #include "base/mem.h"
 
 /* As read(2), but not interrupted; and where the reader of stdout leaves while there is nothing to read, we end by SIGPIPE
- * at once, as the next write would end us: no stage of a dead pipe waits for input that nobody wants. */
+ * at once, as the next write would end us: no stage of a dead pipe waits for input that nobody wants. A descriptor that is
+ * O_NONBLOCK is not waited for. */
 ssize_t read_some(int fd, void *p, size_t n);
 
 /* Reads until n bytes or the end; *got says how many. -1 (EXIT_IO) only when the system reports an error. */
