@@ -1,0 +1,208 @@
+/* Records to tokens(5): see encode.h.
+ *
+ * Records that the input has at once make a batch, of a bounded size; batches are encoded by a few threads and written in
+ * their order. Before the input is waited for, everything that is done is written and flushed.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "serve/encode.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/io.h"
+#include "base/jobs.h"
+#include "tokens/record.h"
+#include "wire/tokens.h"
+
+enum { BATCH_BYTES = 1 << 17, BATCH_RECORDS = 4096, MAX_RECORD = 0x7fffffff };
+
+struct context {
+    const struct encode_job *o;
+    const struct tokenizer *t;
+};
+
+/* What one thread needs. */
+struct worker {
+    const struct encode_job *o;
+    struct encoder *en; // NULL where nothing is encoded
+    struct prompt prompt;
+    struct token_ids ids;
+};
+
+/* Records that are encoded together, and what they give. */
+struct batch {
+    struct buf text;
+    size_t *ends; // [n] of each record in text
+    size_t n, cap, first; // first: number of the first record, from 1
+    char *out;
+    size_t out_n;
+    struct buf warnings; // a line each
+    struct err failed;   // of a whole input
+};
+
+/* Prints a rendered chat: its text as it is, or with -j as {"text": "..."} on a line. */
+static void print_rendered(FILE *f, const struct prompt *p, const struct encode_job *o) {
+    struct buf line = {0};
+    if (o->prompt.form == PROMPT_JSON) {
+        buf_str(&line, "{\"text\": ");
+        json_write_str(&line, p->text);
+        record_write_attrs(&line, buf_view(&p->attrs));
+        buf_str(&line, "}\n");
+    } else {
+        buf_add(&line, p->text.p, p->text.n);
+    }
+    fwrite(line.p, 1, line.n, f);
+    buf_free(&line);
+}
+
+/* A token a line: the bytes of the text that it stands for, and its id; an empty line behind the last. */
+static void print_offsets(FILE *f, const struct token_ids *ids) {
+    for (size_t i = 0; i < ids->n; i++)
+        fprintf(f, "%u-%u\t%u\n", (unsigned)ids->offsets[i][0], (unsigned)ids->offsets[i][1], (unsigned)ids->ids[i]);
+    putc('\n', f);
+}
+
+static int encode_prompt(struct worker *w, struct err *e) {
+    const struct prompt *p = &w->prompt;
+    struct encode_options encode = w->o->encode;
+    if (p->is_chat) {
+        encode.no_special = true;
+        encode.trusted = w->o->trust_content ? NULL : (const uint8_t *)p->trust.p;
+    }
+    w->ids.want_offsets = w->o->offsets;
+    if (tokenizer_encode(w->en, p->text, &encode, &w->ids, e) < 0)
+        return -1;
+    if (w->ids.n > TOKENS_MAX_SEQUENCE)
+        return err_set(e, EXIT_DATA, "%zu tokens, more than %d", w->ids.n, TOKENS_MAX_SEQUENCE);
+    return 0;
+}
+
+/* Encodes one record and writes its line. -1 with e set where it failed; then its line says so. */
+static int encode_record(struct worker *w, FILE *f, struct str record, struct err *e) {
+    const struct encode_job *o = w->o;
+    int rc = prompt_read(&w->prompt, &o->prompt, record, e);
+    if (rc == 0 && !o->render)
+        rc = encode_prompt(w, e);
+    if (rc != 0 && o->records == RECORDS_WHOLE)
+        return rc;
+    if (rc == 0 && o->render) {
+        print_rendered(f, &w->prompt, o);
+        return 0;
+    }
+    if (!o->offsets)
+        tokens_write_attrs(f, buf_view(&w->prompt.attrs));
+    if (rc != 0) {
+        tokens_write_failed(f, str_of(e->msg));
+        return rc;
+    }
+    if (o->offsets) {
+        print_offsets(f, &w->ids);
+    } else {
+        tokens_write_ids(f, w->ids.ids, w->ids.n);
+        tokens_write_end(f);
+    }
+    return 0;
+}
+
+static void encode_batch(void *worker, void *job) {
+    struct worker *w = worker;
+    struct batch *b = job;
+    FILE *f = open_memstream(&b->out, &b->out_n);
+    if (!f)
+        die(EXIT_SYSTEM, "out of memory");
+    for (size_t i = 0, from = 0; i < b->n; from = b->ends[i++]) {
+        struct err e = {0};
+        if (encode_record(w, f, (struct str){b->text.p + from, b->ends[i] - from}, &e) == 0)
+            continue;
+        if (w->o->records == RECORDS_WHOLE)
+            b->failed = e;
+        buf_fmt(&b->warnings, "%s: record %zu\n", e.msg, b->first + i);
+    }
+    if (fclose(f) != 0)
+        die(EXIT_SYSTEM, "out of memory");
+}
+
+static void *worker_begin(void *ctx) {
+    struct worker *w = xcalloc(1, sizeof *w);
+    const struct context *c = ctx;
+    w->o = c->o;
+    w->en = c->t ? encoder_new(c->t) : NULL;
+    return w;
+}
+
+static void worker_end(void *worker) {
+    struct worker *w = worker;
+    encoder_free(w->en);
+    token_ids_free(&w->ids);
+    prompt_free(&w->prompt);
+    free(w);
+}
+
+/* Writes a batch that is done, and empties it. EXIT_DONE or EXIT_SOME_FAILED; e is set where the whole input failed. */
+static int write_batch(struct batch *b, struct err *e) {
+    int status = EXIT_DONE;
+    if (b->failed.code)
+        *e = b->failed;
+    fwrite(b->out, 1, b->out_n, stdout);
+    for (char *line = b->warnings.p, *end; b->warnings.n && (end = strchr(line, '\n')); line = end + 1) {
+        warn("%.*s", (int)(end - line), line);
+        status = EXIT_SOME_FAILED;
+    }
+    free(b->out);
+    b->out = NULL;
+    b->n = 0;
+    buf_clear(&b->text);
+    buf_clear(&b->warnings);
+    return status;
+}
+
+/* Fills b as far as the input has records at once; 0 at the end of the input. */
+static int read_batch(struct records *r, struct batch *b, size_t *number, struct err *e) {
+    struct str record;
+    int more;
+    b->first = *number + 1;
+    do {
+        if ((more = records_next(r, &record, e)) <= 0)
+            return more;
+        if (b->n == b->cap) {
+            b->cap = b->cap ? b->cap * 2 : 64;
+            b->ends = xreallocarray(b->ends, b->cap, sizeof *b->ends);
+        }
+        buf_add(&b->text, record.p, record.n);
+        b->ends[b->n++] = b->text.n;
+        ++*number;
+    } while (b->text.n < BATCH_BYTES && b->n < BATCH_RECORDS && records_pending(r));
+    return 1;
+}
+
+int encode_records(const struct encode_job *o, const struct tokenizer *t, int fd, const char *name,
+                   struct err *e) {
+    struct records *records = records_new(fd, name, o->records, MAX_RECORD);
+    struct context ctx = {o, t};
+    unsigned n_batches = o->threads > 1 ? o->threads * 3 : 1, next = 0;
+    struct jobs *jobs = jobs_new(o->threads, n_batches, &(struct jobs_work){worker_begin, encode_batch, worker_end, &ctx});
+    struct batch *batches = xcalloc(n_batches, sizeof *batches), *done;
+    size_t number = 0;
+    int status = EXIT_DONE;
+    for (int more = 1; more > 0;) {
+        struct batch *b = &batches[next++ % n_batches];
+        more = read_batch(records, b, &number, e);
+        if (b->n)
+            jobs_give(jobs, b);
+        // What is done is written; all of it before the input is waited for.
+        bool waits = more <= 0 || !records_pending(records);
+        while ((done = jobs_take(jobs, waits || jobs_full(jobs))))
+            status |= write_batch(done, e);
+        if (waits)
+            flush_stdout();
+    }
+    for (unsigned i = 0; i < n_batches; i++) {
+        buf_free(&batches[i].text);
+        buf_free(&batches[i].warnings);
+        free(batches[i].ends);
+    }
+    free(batches);
+    jobs_free(jobs);
+    records_free(records);
+    return e->code ? -1 : status;
+}
