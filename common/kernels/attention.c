@@ -76,36 +76,46 @@ void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_r
         }
 }
 
+/* Compilers make no vectors of a maximum or of sums by lanes on their own. */
+enum { LANES = 8 };
+typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
+typedef int32_t lane_bits __attribute__((vector_size(LANES * sizeof(float))));
+
 /* One query's scores of a page, of which it sees [from, to), become e^(score - max), zero elsewhere; max and sum go
  * on. Returns what earlier sums are to be multiplied with. */
 EVERY_ISA float soften_page(float *s, size_t from, size_t to, float softcap, float *max, float *sum) {
-    enum { LANES = 16 };
-    float most[LANES], parts[LANES] = {0}, old = *max, top = old;
+    lanes most, parts = {0}, v;
+    float one[LANES], old = *max, top = old;
     if (softcap > 0)
         for (size_t i = 0; i < KV_PAGE; i++)
             s[i] = softcap * vec_tanh(s[i] / softcap);
     if (from > 0 || to < KV_PAGE)
         for (size_t i = 0; i < KV_PAGE; i++)
             s[i] = i >= from && i < to ? s[i] : -INFINITY;
+    memcpy(&most, s, sizeof most);
+    for (size_t i = LANES; i < KV_PAGE; i += LANES) {
+        memcpy(&v, s + i, sizeof v);
+        lane_bits larger = v > most;
+        most = (lanes)(((lane_bits)v & larger) | ((lane_bits)most & ~larger));
+    }
+    memcpy(one, &most, sizeof one);
     for (size_t l = 0; l < LANES; l++)
-        most[l] = s[l];
-    for (size_t i = LANES; i < KV_PAGE; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
-            most[l] = s[i + l] > most[l] ? s[i + l] : most[l];
-    for (size_t l = 0; l < LANES; l++)
-        top = most[l] > top ? most[l] : top;
-    for (size_t i = 0; i < KV_PAGE; i += LANES)
-        for (size_t l = 0; l < LANES; l++) {
-            float e = vec_exp(s[i + l] - top);
-            s[i + l] = s[i + l] == -INFINITY ? 0 : e;
-            parts[l] += s[i + l];
-        }
+        top = one[l] > top ? one[l] : top;
+    for (size_t i = 0; i < KV_PAGE; i++) {
+        float e = vec_exp(s[i] - top);
+        s[i] = s[i] == -INFINITY ? 0 : e;
+    }
+    for (size_t i = 0; i < KV_PAGE; i += LANES) {
+        memcpy(&v, s + i, sizeof v);
+        parts += v;
+    }
+    memcpy(one, &parts, sizeof one);
     for (size_t half = LANES / 2; half > 0; half /= 2)
         for (size_t l = 0; l < half; l++)
-            parts[l] += parts[l + half];
+            one[l] += one[l + half];
     float shrink = old == -INFINITY ? 0 : vec_exp(old - top);
     *max = top;
-    *sum = *sum * shrink + parts[0];
+    *sum = *sum * shrink + one[0];
     return shrink;
 }
 

@@ -267,7 +267,7 @@ static int take_logits(struct sampler *s, const float *logits, struct err *e) {
     uint32_t bad = 0;
     for (uint32_t id = 0; id < s->vocab_size; id++) {
         s->scores[id] = (double)logits[id];
-        bad += !(logits[id] < INFINITY);
+        bad += logits[id] < INFINITY ? 0 : 1;
     }
     for (uint32_t id = 0; bad && id < s->vocab_size; id++)
         if (!(logits[id] < INFINITY))
