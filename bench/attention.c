@@ -4,7 +4,8 @@
  *
  * The shape is that of TinyLlama-1.1B: 22 layers, 32 heads over 4 key-value heads of 64 dimensions; keys and values in
  * bf16 (--precise: f32), all layers' pages side by side in huge pages, so that nothing is still in a cache when its
- * turn comes again. Prints attention=BYTES/S limit=BYTES/S bytes=BYTES (of a step), medians of the rounds.
+ * turn comes again. Prints attention=BYTES/S limit=BYTES/S bytes=BYTES (of a step), flops=FLOP/S and peak=FLOP/S of its
+ * multiply-adds, medians of the rounds: heads that share keys make arithmetic the limit of a CPU with narrow vectors.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -37,7 +38,7 @@ static double step_seconds(struct bench *b) {
 
 int main(int argc, char **argv) {
     static const struct option longs[] = {{"precise", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
-    static double rate[MAX_ROUNDS], limit[MAX_ROUNDS];
+    static double rate[MAX_ROUNDS], limit[MAX_ROUNDS], peak[MAX_ROUNDS];
     static struct bench b;
     size_t context = 8192, threads = 0, rounds = 11;
     bool f32 = false;
@@ -69,11 +70,15 @@ int main(int argc, char **argv) {
     b.row = (struct attn_row){pages, 0, (uint32_t)context - 1};
     b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM));
     const struct read_pattern *how = best_read(b.pool, memory, bytes);
+    enum peak k = peak_of_isa(kernels_isa()) == PEAK_DPBF16 ? PEAK_FMA_AVX512 : peak_of_isa(kernels_isa()); // scores are f32
     for (size_t r = 0; r < rounds; r++) {
+        peak[r] = peak_here(k) ? peak_rate(b.pool, k) : 0;
         limit[r] = read_rate(b.pool, how, memory, bytes);
         rate[r] = (double)bytes / step_seconds(&b);
     }
-    printf("attention=%.0f limit=%.0f bytes=%zu\n", median(rate, rounds), median(limit, rounds), bytes);
+    double speed = median(rate, rounds), flops = 4.0 * HEADS * HEAD_DIM * LAYERS * (double)context;
+    printf("attention=%.0f limit=%.0f bytes=%zu flops=%.0f peak=%.0f\n", speed, median(limit, rounds), bytes,
+           flops * speed / (double)bytes, median(peak, rounds));
     free(b.scratch);
     free(pages);
     pool_free(b.pool);

@@ -54,6 +54,8 @@ ROWS = [
      lambda f: f["again"] / f["alone"]),
     ("attention", "attention", "attention at 8,192 positions: time, of reading keys and values", -1.15, PERCENT,
      lambda f: f["limit"] / f["attention"]),
+    ("attention-bound", "attention", "the same: of the longer of reading and multiply-adding", -1.15, PERCENT,
+     lambda f: None if "peak" not in f else 1 / max(f["attention"] / f["limit"], f["flops"] / f["peak"])),
     ("header", "start", "header of 201 tensors parsed and checked", -100e-6, US, lambda f: f["header"]),
     ("first", "start", "exec to first logits with warm pages, beyond one decode step", -15e-3, MS,
      lambda f: f["warm"] - f["step"]),
@@ -74,7 +76,35 @@ ROWS = [
 
 # What is known about rows that fell short where we measured, and what was tried; shown beside a row that falls short.
 TRIED = {
+    "prefix": "Pages of earlier sequences are shared by forks that a sampler asks for; a new prompt is not compared with them.",
+    "attention": "Eight query heads share a key here, so that a byte read needs eight operations: with AVX2 the multiply-adds may take longer "
+                 "than the reads (the next row). Exponentials in vectors, a prefetch of a page's values, and pages that all heads "
+                 "that share them take together are in.",
+    "c": "Register tiles and panels that stay in the cache are in. Without AVX2 there are four lanes and no fused multiply-add, a quarter "
+         "of the peak; and the compiler makes vectors of the first version's loop too.",
+    "cold": "The mapping is read as it is first used, with the system's own readahead. Asking for tensors ahead, in the order of use, "
+            "has not been tried.",
 }
+
+
+# Parts whose figures are CPU time, bytes or distances: other work on the machine does not change them.
+STEADY = ("memory", "files", "quality")
+
+
+def busy(store, name):
+    """Did others use the machine while this part ran? The load counts what is ready to run, ours included."""
+    part = store["parts"].get(name)
+    return part is not None and name not in STEADY and statistics.median(part["load"]) > 1.5 * store["cpus"]
+
+
+def load_note(store):
+    loads = [l for part in store["parts"].values() for l in part["load"]]
+    if not any(busy(store, name) for name in store["parts"]):
+        return []
+    return [f"**The machine was busy with other work**: its load was {statistics.median(loads):.1f} in the median, with {store['cpus']} CPUs. What "
+            "needs all CPUs at once (every",
+            "fork-join, and a peer's spinning threads most of all) is then far slower than alone, and comparing it to limits and to peers",
+            "says nothing. Rows measured so are marked busy; measure them again on a quiet machine.", ""]
 
 
 def number(x, unit):
@@ -104,7 +134,7 @@ def target_table(store):
             continue
         m = statistics.median(x)
         lines.append(f"| {what} | {target} | **{number(m, unit)}** | {number(min(x), unit)} to {number(max(x), unit)} | {len(x)} | "
-                     f"{'met' if met(row, m) else 'short'} |")
+                     f"{'busy' if busy(store, row[1]) else 'met' if met(row, m) else 'short'} |")
     return lines
 
 
@@ -113,8 +143,9 @@ def short_list(store):
     for row in ROWS:
         x = measured(store, row)
         if x and not met(row, statistics.median(x)):
+            rest = "The machine was busy." if busy(store, row[1]) else "Not looked into yet."
             lines.append(f"- **{row[2]}**: {number(statistics.median(x), row[4])}, not "
-                         f"{number(abs(row[3]), row[4])}. {TRIED.get(row[0], 'Not looked into yet.')}")
+                         f"{number(abs(row[3]), row[4])}. {TRIED.get(row[0], rest)}")
     return lines or ["Nothing."]
 
 
@@ -209,7 +240,7 @@ def plots(store, folder):
 def write(store, folder):
     lines = ["# Results", "", "Written by bench/run from what it measured; [README.md](README.md) says how. A ratio is the median of the",
              "rounds' own ratios, of figures taken one after the other; the figures themselves wander with what else the machine",
-             "does. The model is TinyLlama-1.1B's shape in BF16 where nothing else is said.", "", "## The machine", "", "| | |", "| --- | --- |"]
+             "does. The model is TinyLlama-1.1B's shape in BF16 where nothing else is said.", "", *load_note(store), "## The machine", "", "| | |", "| --- | --- |"]
     lines += [f"| {k} | {v} |" for k, v in store["machine"].items()]
     lines += ["", "## Targets", "", *target_table(store), "", "## What falls short, and what was tried", "", *short_list(store), ""]
     lines += plots(store, folder / "plots")
