@@ -190,10 +190,10 @@ plot $data using 1:2:xtic(5) with boxes lc rgb "#4477aa", $data using 1:2:3:4 wi
 """)
 
 
-def plot_batch(file, store, counts):
+def plot_batch(file, store, counts, note):
     data = "\n".join(f"{n} {m:.6g} {low:.6g} {high:.6g}" for n in counts for m, low, high in [middle(store, "batch", f"{n} together")])
     one, top = middle(store, "batch", "1 together")[0], middle(store, "batch", "prefill")[0]
-    gnuplot(file, f"""set title "decoding together, TinyLlama shape, BF16"
+    gnuplot(file, f"""set title "decoding together, TinyLlama shape, BF16{note}"
 set xlabel "sequences"
 set ylabel "tokens/s of all"
 set logscale xy 2
@@ -217,22 +217,23 @@ def plots(store, folder):
         return []
     folder.mkdir(exist_ok=True)
     shown = []
+    note = lambda part: " (busy machine)" if busy(store, part) else ""
     scaled = lambda triple, s: tuple(x * s for x in triple)
     if "decode" in store["parts"]:
         bars = [("read limit", scaled(middle(store, "decode", "limit"), 1e-9)), ("tokpipe", scaled(middle(store, "decode", "read"), 1e-9))]
         per_token = middle(store, "decode", "read")[0] / middle(store, "decode", "tokens/s")[0] * 1e-9
         bars += [(p, scaled(rate, per_token)) for p in PEERS if (rate := middle(store, "decode", f"tokens/s, {p}"))]
-        plot_bars(folder / "decode.png", "decode, TinyLlama shape, BF16", "GB/s of weights", bars)
+        plot_bars(folder / "decode.png", "decode, TinyLlama shape, BF16" + note("decode"), "GB/s of weights", bars)
         shown.append("decode")
     if "prefill" in store["parts"]:
         bars = [("peak", scaled(middle(store, "prefill", "peak of 256"), 1e-9))]
         bars += [(f"tokpipe, {n}", scaled(middle(store, "prefill", f"flops of {n}"), 1e-9)) for n in (256, 1024)]
         per_token = middle(store, "prefill", "flops of 256")[0] / middle(store, "prefill", "tokens/s of 256")[0] * 1e-9
         bars += [(p, scaled(rate, per_token)) for p in PEERS if (rate := middle(store, "prefill", f"tokens/s, {p}"))]
-        plot_bars(folder / "prefill.png", "prefill, TinyLlama shape, BF16", "GFLOP/s", bars)
+        plot_bars(folder / "prefill.png", "prefill, TinyLlama shape, BF16" + note("prefill"), "GFLOP/s", bars)
         shown.append("prefill")
     if "batch" in store["parts"]:
-        plot_batch(folder / "batch.png", store, (1, 4, 16, 64))
+        plot_batch(folder / "batch.png", store, (1, 4, 16, 64), note("batch"))
         shown.append("batch")
     return [f"![{name}](plots/{name}.png)" for name in shown]
 
