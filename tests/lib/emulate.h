@@ -37,7 +37,7 @@ static inline __m256 _mm256_maskload_ps(const float *p, __m256i mask) {
     memcpy(m, &mask, sizeof m);
     for (size_t i = 0; i < 8; i++)
         if (m[i] < 0)
-            f[i] = p[i];
+            memcpy(&f[i], (const unsigned char *)(const void *)p + i * sizeof *f, sizeof *f); // at any alignment
     return _mm256_loadu_ps(f);
 }
 
