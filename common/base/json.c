@@ -277,6 +277,31 @@ struct str json_str_unchecked(struct json *j) {
     return read_str(j, false);
 }
 
+bool json_plain_pair(struct json *j, struct str *a, struct str *b) {
+    const char *p = j->p, *end = j->end;
+    bool high = false;
+    struct str *const out[] = {a, b};
+    for (int i = 0; i < 2; i++) {
+        if (p >= end || *p++ != "[,"[i])
+            return false;
+        while (p < end && (*p == ' ' || *p == '\n'))
+            p++;
+        if (p >= end || *p++ != '"')
+            return false;
+        const char *from = p;
+        p = skip_plain(p, end, &high);
+        if (p >= end || *p != '"')
+            return false;
+        *out[i] = (struct str){from, (size_t)(p++ - from)};
+    }
+    while (p < end && (*p == ' ' || *p == '\n'))
+        p++;
+    if (p >= end || *p != ']')
+        return false;
+    j->p = p + 1;
+    return true;
+}
+
 static bool literal(struct json *j, const char *word) {
     size_t n = strlen(word);
     if ((size_t)(j->end - j->p) < n || memcmp(j->p, word, n) != 0)
@@ -360,8 +385,18 @@ int64_t json_i64(struct json *j) {
 }
 
 uint64_t json_u64(struct json *j) {
-    struct str s = number(j);
+    enum { FEW = 19 }; // digits that fit in any case
+    skip_space(j);
     uint64_t v = 0;
+    const char *p = j->p;
+    for (; p < j->end && p - j->p < FEW && *p >= '0' && *p <= '9'; p++)
+        v = v * 10 + (uint64_t)(*p - '0');
+    if (p > j->p && p < j->end && (*p == ',' || *p == '}' || *p == ']') && (*j->p != '0' || p == j->p + 1)) {
+        j->p = p; // as nearly all are; the others are read by the book
+        return v;
+    }
+    struct str s = number(j);
+    v = 0;
     if (!parse_u64(s, 0, UINT64_MAX, &v))
         json_refuse(j, "'%.*s' is not a whole number in range", s.n > 40 ? 40 : (int)s.n, s.p);
     return v;

@@ -29,6 +29,8 @@ struct loader {
 
 /* Reads one merge, whose texts are checked by finding them in the vocabulary; false with j refused, or for a line that is none. */
 static bool read_line(struct json *j, struct line *line) {
+    if (json_plain_pair(j, &line->left, &line->right))
+        return true;
     if (json_peek(j) == JSON_ARRAY) {
         json_enter_array(j);
         line->left = json_item(j) ? json_str_unchecked(j) : (struct str){0};
@@ -116,6 +118,8 @@ static void put(struct bpe_merges *m, uint32_t rank) {
     uint64_t h = bpe_hash(new->left, new->right);
     size_t i = (size_t)h & m->mask;
     for (; m->slots[i]; i = (i + 1) & m->mask) {
+        if (m->slots[i] >> BPE_INDEX_BITS != h >> 56)
+            continue;
         const struct bpe_merge *old = &m->list[(m->slots[i] & BPE_MAX_MERGES) - 1];
         if (old->left == new->left && old->right == new->right)
             break;

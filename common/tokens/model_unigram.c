@@ -24,17 +24,15 @@ struct unigram {
     uint32_t byte_ids[256];
 };
 
-/* 10^n as the nearest double, n in [0, 308]. Up to 22 they are exact, and so are products of them. */
+/* 10^n as the nearest double, n in [0, 308]. Up to 22 they are exact. */
 static double power_of_ten(int n) {
+    static const double exact[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                   1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     char text[16];
-    double f = 1;
-    if (n > 22) {
-        snprintf(text, sizeof text, "1e%d", n);
-        return strtod(text, NULL);
-    }
-    while (n-- > 0)
-        f *= 10;
-    return f;
+    if (n < (int)(sizeof exact / sizeof *exact))
+        return exact[n];
+    snprintf(text, sizeof text, "1e%d", n);
+    return strtod(text, NULL);
 }
 
 /* A score, as the reference reads numbers (serde_json): digits into 64 bits as far as they go, then one product or
@@ -52,7 +50,7 @@ static double read_score(struct json *j) {
             continue;
         }
         uint64_t digit = (uint64_t)(s.p[i] - '0');
-        full |= digits > (UINT64_MAX - digit) / 10;
+        full |= digits >= UINT64_MAX / 10 && digits > (UINT64_MAX - digit) / 10;
         if (!full)
             digits = digits * 10 + digit;
         exponent += full ? !fraction : -(int64_t)fraction;
@@ -130,7 +128,10 @@ static void load(struct model *m, struct json *j) {
         json_refuse(j, "an unk_id of %u in a vocabulary of %zu", (unsigned)u->unk, u->n);
     if (json_failed(j))
         return;
-    trie_build(&u->trie, &m->vocab);
+    if (!trie_build(&u->trie, &m->vocab)) {
+        json_refuse(j, "tokens that take a trie of more than %d nodes", TRIE_MAX_NODES);
+        return;
+    }
     for (int byte = 0; byte < 256; byte++) {
         char name[8];
         snprintf(name, sizeof name, "<0x%02X>", (unsigned)byte);
@@ -184,7 +185,7 @@ static int find_path(const struct unigram *u, struct node *nodes, struct str wor
         bool single = false;
         uint32_t at = 0;
         len = uni_len(word.p[start]);
-        for (size_t i = start; i < word.n && (at = trie_step(&u->trie, at, (unsigned char)word.p[i])) != NO_ID; i++) {
+        for (size_t i = start; i < word.n && (at = trie_step(&u->trie, at, (unsigned char)word.p[i])) != 0; i++) {
             uint32_t id = u->trie.nodes[at].id;
             if (id == NO_ID)
                 continue;

@@ -57,26 +57,23 @@ static bool find(const struct charsmap *c, struct str key, struct str *out) {
     return false;
 }
 
-static int base64_digit(char c) {
-    return c >= 'A' && c <= 'Z'   ? c - 'A'
-           : c >= 'a' && c <= 'z' ? c - 'a' + 26
-           : c >= '0' && c <= '9' ? c - '0' + 52
-           : c == '+'             ? 62
-           : c == '/'             ? 63
-                                  : -1;
-}
-
 static bool decode_base64(struct str s, struct buf *out) {
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    enum { NONE = 64 };
+    unsigned char digits[256];
     uint32_t bits = 0;
     size_t n = s.n;
+    memset(digits, NONE, sizeof digits);
+    for (unsigned char i = 0; alphabet[i]; i++)
+        digits[(unsigned char)alphabet[i]] = i;
     buf_reserve(out, n);
     while (n > 0 && n + 2 > s.n && s.p[n - 1] == '=')
         n--;
     for (size_t i = 0; i < n; i++) {
-        int d = base64_digit(s.p[i]);
-        if (d < 0)
+        uint32_t d = digits[(unsigned char)s.p[i]];
+        if (d == NONE)
             return false;
-        bits = bits << 6 | (uint32_t)d;
+        bits = bits << 6 | d;
         if (i % 4)
             out->p[out->n++] = (char)(bits >> (6 - 2 * (i % 4)) & 0xFF);
     }

@@ -102,6 +102,53 @@ static int refused(const char *text, size_t n) {
     return bad;
 }
 
+/* Pairs that are taken the quick way, and what is left to the other. */
+static void json_pairs(void) {
+    static const struct {
+        const char *text, *a, *b; // a is NULL where it is not a plain pair
+    } cases[] = {
+        {"[\"a\",\"bc\"]", "a", "bc"}, {"[\n  \"\",\n  \"long enough\"\n]", "", "long enough"},
+        {"[\"a\", \"b\"", NULL, ""},   {"[\"a\",\"b\",\"c\"]", NULL, ""},
+        {"[\"a\"]", NULL, ""},         {"[\"a\",\"\\n\"]", NULL, ""},
+        {"[\"a\",1]", NULL, ""},       {"[\"a\n\",\"b\"]", NULL, ""},
+        {"\"a b\"", NULL, ""},         {"", NULL, ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct json j;
+        struct err e = {0};
+        struct str a, b;
+        json_init(&j, "pairs", cases[i].text, strlen(cases[i].text), &e);
+        bool plain = json_plain_pair(&j, &a, &b);
+        CHECK(plain == (cases[i].a != NULL) && !json_failed(&j));
+        if (plain)
+            CHECK(str_eq(a, cases[i].a) && str_eq(b, cases[i].b) && json_end(&j));
+        else
+            CHECK(j.p == cases[i].text);
+        json_free(&j);
+    }
+}
+
+/* Numbers at the edge of the quick way. */
+static void json_whole_numbers(void) {
+    static const char text[] = "[0,7,9999999999999999999,18446744073709551615,12 ,34]";
+    static const uint64_t values[] = {0, 7, 9999999999999999999u, UINT64_MAX, 12, 34};
+    static const char *const bad[] = {"[01]", "[1.0]", "[18446744073709551616]", "[-1]", "[1e2]", "[12"};
+    struct json j;
+    struct err e = {0};
+    json_init(&j, "numbers", text, strlen(text), &e);
+    json_enter_array(&j);
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++)
+        CHECK(json_item(&j) && json_u64(&j) == values[i]);
+    CHECK(!json_item(&j) && json_end(&j));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        json_init(&j, "numbers", bad[i], strlen(bad[i]), &e);
+        json_enter_array(&j);
+        json_item(&j);
+        json_u64(&j);
+        CHECK(json_item(&j) ? false : json_failed(&j));
+    }
+}
+
 static void json_refusals(void) {
     static const char *const bad[] = {"", "{", "[", "[1", "[1,", "[1,]", "{\"a\"", "{\"a\":", "{\"a\":1,}", "{a:1}", "01", "-", "1.",
         "1e", ".5", "+1", "tru", "nul", "\"", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"",
@@ -183,6 +230,8 @@ int main(void) {
     RUN(utf8_forms);
     RUN(utf8_repairs);
     RUN(json_walk);
+    RUN(json_pairs);
+    RUN(json_whole_numbers);
     RUN(json_refusals);
     RUN(json_depth);
     RUN(json_cuts);
