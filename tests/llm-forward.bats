@@ -151,6 +151,8 @@ the sequence is empty: there is nothing to go on from" ]
     fails 2 "-t" llm-forward -t x
     fails 2 "-c" llm-forward -c 0
     fails 2 "--chunk" llm-forward --chunk -1
+    fails 2 "--keep" llm-forward --keep x
+    fails 2 "--keep" llm-forward --keep 1048577
     fails 2 "LLM_ISA" env LLM_ISA=mmx llm-forward --no-return
 }
 
@@ -172,6 +174,61 @@ the sequence is empty: there is nothing to go on from" ]
     for word in "kernels" "first logits after" "prefill: 3 tokens" "GB/s\|prefill" "s forward" "memory: peak"; do
         grep -q "$word" <<<"$stderr" || { echo "no '$word' in $stderr"; false; }
     done
+}
+
+# What -v says was taken over, of the ids of $1, with options.
+reused() {
+    local ids=$1
+    shift
+    llm-forward --no-return -v "$@" "$ids" 2>&1 >kept | sed -n 's/.*reused: \([0-9]*\) tokens.*/\1/p'
+}
+
+@test "a prompt that goes on from an earlier one runs only what is new, and gives the same bits" {
+    printf '%s\n' "$(ids 150)" "$(ids 150) 9 8 7" "$(ids 64)" "$(ids 65)" "$(ids 100) 5 $(ids 60)" "2 $(ids 150)" >ids
+    for model in llama gemma3 mistral qwen3-moe; do
+        export LLM_MODEL=$DATA/models/$model
+        for options in "-b 1" "-b 3" "-b 1 --hidden" "-b 1 --precise" "-b 1 --chunk 10 -t 1"; do
+            llm-forward --no-return --keep 0 $options ids >all
+            n=$(reused ids $options)
+            [ "$n" -ge 128 ] || { echo "$model $options: $n"; false; }
+            [ "$options" = "-b 3" ] || cmp all kept # together they may come in another order
+            llm-diff --max 0 all kept >diff || { cat diff; false; }
+        done
+    done
+    export LLM_MODEL=$DATA/models/llama
+    [ "$(reused ids -b 1)" = $((128 + 0 + 64 + 64)) ]
+    [ -z "$(reused ids -b 1 --keep 0)" ]
+    [ -z "$(reused ids -b 1 -a)" ]
+}
+
+@test "of prompts that run together, those behind take over what the first has done" {
+    for i in 1 2 3 4 5; do echo "$(ids 200) $i"; done >ids
+    llm-forward --no-return --keep 0 -b 1 ids >all
+    [ "$(reused ids -b 5 --chunk 16)" -ge 300 ]
+    llm-diff --max 0 all kept >diff || { cat diff; false; }
+}
+
+@test "rotation that depends on the length: the same bits, kept or not" {
+    for model in llama-dynamic-ntk phi3-longrope; do
+        export LLM_MODEL=$DATA/models/$model
+        printf '%s\n' "$(ids 70)" "$(ids 90)" "$(ids 20)" "$(ids 30)" >ids
+        llm-forward --no-return --keep 0 -b 1 ids >all
+        [ -z "$(reused ids -b 1)" ]
+        cmp all kept
+    done
+}
+
+@test "kept while others come through a pipe that stays open" {
+    mkfifo in
+    llm-forward --no-return -v in >out 2>err 9>&- &
+    exec 9>in
+    ids 200 >&9
+    for i in $(seq 100); do [ "$(stat -c %s out)" -gt 2200 ] && break; sleep 0.05; done # its logits are there
+    echo "$(ids 200) 7" >&9
+    exec 9>&-
+    wait $!
+    grep -q "reused: 192 tokens" err
+    (ids 200; echo "$(ids 200) 7") | llm-forward --no-return --keep 0 -b 1 | cmp - out
 }
 
 @test "--verify lets the listed weights run, and no others" {

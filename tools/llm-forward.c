@@ -25,7 +25,7 @@
 #include "weights/hashlist.h"
 #include "weights/safetensors.h"
 
-enum { MAX_THREADS = 1024 };
+enum { MAX_THREADS = 1024, DEFAULT_KEEP = 256, MAX_KEEP = 1 << 20 /* MiB */ };
 
 static const char help[] =
     "usage: llm-forward [options] [FILE]\n"
@@ -40,6 +40,7 @@ static const char help[] =
     "      --hidden        hidden states too\n"
     "      --precise       keep activations in f32\n"
     "      --chunk N       rows of prompts in a step (default: up to 256, as many as keep a step short)\n"
+    "      --keep MIB      KV kept for prompts that begin like an earlier sequence (default: 256)\n"
     "      --no-return     no return path: end behind the prompts\n"
     "      --verify FILE   refuse weights that differ from a list made by st-inspect --hash\n"
     "  -v, --verbose       say at the end how fast it was, and where the time went\n"
@@ -47,7 +48,7 @@ static const char help[] =
     "  -h, --help          this text\n"
     "  -V, --version       the version\n";
 
-enum { OPT_HIDDEN = OPT_LONG_ONLY, OPT_PRECISE, OPT_CHUNK, OPT_NO_RETURN, OPT_VERIFY };
+enum { OPT_HIDDEN = OPT_LONG_ONLY, OPT_PRECISE, OPT_CHUNK, OPT_KEEP, OPT_NO_RETURN, OPT_VERIFY };
 
 struct options {
     const char *model, *verify, *input;
@@ -65,6 +66,7 @@ static const struct option longs[] = {
     {"hidden", no_argument, NULL, OPT_HIDDEN},
     {"precise", no_argument, NULL, OPT_PRECISE},
     {"chunk", required_argument, NULL, OPT_CHUNK},
+    {"keep", required_argument, NULL, OPT_KEEP},
     {"no-return", no_argument, NULL, OPT_NO_RETURN},
     {"verify", required_argument, NULL, OPT_VERIFY},
     OPT_COMMON,
@@ -98,6 +100,9 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_CHUNK:
             o->sched.chunk = opt_u64("--chunk", optarg, 1, SCHED_MAX_CHUNK);
             break;
+        case OPT_KEEP:
+            o->model_opts.keep_bytes = opt_u64("--keep", optarg, 0, MAX_KEEP) << 20;
+            break;
         case OPT_NO_RETURN:
             o->no_return = true;
             break;
@@ -108,6 +113,8 @@ static void parse_options(int argc, char **argv, struct options *o) {
             opt_common(c, help);
         }
     o->input = opt_file(argc, argv);
+    if (o->sched.all_logits)
+        o->model_opts.keep_bytes = 0; // every position is to be run
     o->model_opts.max_sequences = sched_slots(&o->sched);
     o->model_opts.max_rows = sched_rows(&o->sched);
 }
@@ -156,7 +163,7 @@ int main(int argc, char **argv) {
     double started = seconds_now();
     program_init(argv[0]);
     signal(SIGPIPE, SIG_IGN); // a reader that left is noticed where we write: the socket goes with us
-    struct options o = {.sched = {.max_in_flight = 16}};
+    struct options o = {.sched = {.max_in_flight = 16}, .model_opts = {.keep_bytes = DEFAULT_KEEP << 20}};
     parse_options(argc, argv, &o);
 
     struct err e = {0};

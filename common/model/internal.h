@@ -4,6 +4,7 @@
 #ifndef MODEL_INTERNAL_H
 #define MODEL_INTERNAL_H
 
+#include "model/kept.h"
 #include "model/kv.h"
 #include "model/layers.h"
 #include "model/model.h"
@@ -43,6 +44,7 @@ struct model {
     struct layers layers;
     struct rope ropes[SPEC_MAX_ROPES];
     struct kv kv;
+    struct kept kept;
     struct pool *pool;
     struct slot *slots; // [max_sequences]
     struct row *replay; // [max_rows]

@@ -32,7 +32,7 @@ static int group_init(struct kv_group *g, size_t layer_bytes, size_t max_pages, 
 }
 
 int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_t max_sequences,
-            size_t max_rows, struct err *e) {
+            size_t max_rows, size_t more_pages, struct err *e) {
     *kv = (struct kv){.n_heads = s->n_kv_heads, .head_dim = s->head_dim, .f32 = f32};
     kv->table_size = pages_for(context);
     kv->group_of = xcalloc(s->n_layers, sizeof *kv->group_of);
@@ -54,7 +54,7 @@ int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_
         // The window, the page kept beside it, the rows of one forward, and both ends within a page.
         if (g->window > 0 && pages_for(g->window) + pages_for(max_rows) + 3 < seq_pages)
             seq_pages = pages_for(g->window) + pages_for(max_rows) + 3;
-        if (!mul_size(seq_pages, max_sequences, &n))
+        if (!mul_size(seq_pages, max_sequences, &n) || !add_size(n, more_pages, &n))
             n = SIZE_MAX;
         if (group_init(g, kv_page_bytes(kv->n_heads, kv->head_dim, f32), n, e) != 0)
             return -1;
@@ -126,7 +126,13 @@ static int page_new(struct kv_group *g, uint32_t *page, struct err *e) {
     return 0;
 }
 
-static void page_drop(struct kv_group *g, uint32_t *entry) {
+uint32_t kv_page_share(struct kv_group *g, uint32_t page) {
+    if (page != KV_NO_PAGE)
+        g->refs[page]++;
+    return page;
+}
+
+void kv_page_drop(struct kv_group *g, uint32_t *entry) {
     if (*entry != KV_NO_PAGE && --g->refs[*entry] == 0)
         g->free[g->n_free++] = *entry;
     *entry = KV_NO_PAGE;
@@ -156,7 +162,7 @@ static int unshare(struct kv_group *g, uint32_t *entry, struct err *e) {
     if (page_new(g, &mine, e) != 0)
         return -1;
     memcpy(g->base + mine * g->page_bytes, g->base + *entry * g->page_bytes, g->page_bytes);
-    page_drop(g, entry);
+    kv_page_drop(g, entry);
     *entry = mine;
     return 0;
 }
@@ -179,22 +185,21 @@ int kv_extend(struct kv *kv, struct kv_seq *q, size_t from, size_t to, struct er
     return 0;
 }
 
-/* The first table entry that a query at position pos reads. */
-static size_t first_seen(const struct kv_group *g, size_t pos) {
+size_t kv_first_seen(const struct kv_group *g, size_t pos) {
     return g->window > 0 && pos >= g->window ? (pos - g->window + 1) / KV_PAGE : 0;
 }
 
 void kv_retire(struct kv *kv, struct kv_seq *q, size_t len) {
     for (size_t i = 0; i < kv->n_groups; i++) {
-        size_t keep = first_seen(&kv->groups[i], len);
+        size_t keep = kv_first_seen(&kv->groups[i], len);
         for (; q->first[i] + 1 < keep; q->first[i]++)
-            page_drop(&kv->groups[i], &q->tables[i][q->first[i]]);
+            kv_page_drop(&kv->groups[i], &q->tables[i][q->first[i]]);
     }
 }
 
 static bool still_there(const struct kv *kv, const struct kv_seq *q, size_t len) {
     for (size_t i = 0; i < kv->n_groups; i++)
-        if (first_seen(&kv->groups[i], len) < q->first[i])
+        if (kv_first_seen(&kv->groups[i], len) < q->first[i])
             return false;
     return true;
 }
@@ -205,7 +210,7 @@ bool kv_truncate(struct kv *kv, struct kv_seq *q, size_t len) {
         len = 0;
     for (size_t i = 0; i < kv->n_groups; i++) {
         while (q->end[i] > pages_for(len))
-            page_drop(&kv->groups[i], &q->tables[i][--q->end[i]]);
+            kv_page_drop(&kv->groups[i], &q->tables[i][--q->end[i]]);
         if (len == 0)
             q->first[i] = 0;
     }
@@ -218,10 +223,8 @@ bool kv_fork(struct kv *kv, struct kv_seq *to, const struct kv_seq *from, size_t
     for (size_t i = 0; i < kv->n_groups; i++) {
         to->first[i] = from->first[i];
         to->end[i] = pages_for(len);
-        for (size_t p = to->first[i]; p < to->end[i]; p++) {
-            to->tables[i][p] = from->tables[i][p];
-            kv->groups[i].refs[to->tables[i][p]]++;
-        }
+        for (size_t p = to->first[i]; p < to->end[i]; p++)
+            to->tables[i][p] = kv_page_share(&kv->groups[i], from->tables[i][p]);
     }
     return true;
 }

@@ -45,8 +45,9 @@ struct kv_seq {                                      // all zero: empty
     size_t first[KV_MAX_GROUPS], end[KV_MAX_GROUPS]; // table entries that hold pages
 };
 
+/* more_pages: of each group, that are held beside those of sequences. */
 int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_t max_sequences,
-            size_t max_rows, struct err *e);
+            size_t max_rows, size_t more_pages, struct err *e);
 void kv_free(struct kv *kv);
 struct kv_layer kv_layer(const struct kv *kv, size_t layer);            // for the kernels
 uint64_t kv_sequence_bytes(const struct spec *s, bool f32, size_t len); // of a sequence of len positions
@@ -71,5 +72,13 @@ bool kv_truncate(struct kv *kv, struct kv_seq *q, size_t len);
 bool kv_fork(struct kv *kv, struct kv_seq *to, const struct kv_seq *from, size_t len);
 
 void kv_clear(struct kv *kv, struct kv_seq *q);
+
+/* The first entry of a table that a query at position pos reads. */
+size_t kv_first_seen(const struct kv_group *g, size_t pos);
+
+/* One more, or one less, who holds a page; KV_NO_PAGE is nobody's. The entry that is dropped becomes that.
+ */
+uint32_t kv_page_share(struct kv_group *g, uint32_t page);
+void kv_page_drop(struct kv_group *g, uint32_t *entry);
 
 #endif

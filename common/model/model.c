@@ -11,6 +11,8 @@
 
 #include "model/internal.h"
 
+enum { MAX_KEPT = 1 << 20 }; // pages: each also takes some 300 bytes to be found by
+
 /* ---- opening ---- */
 
 /* One allocation for all of the workspace: parts are first added up, then cut off. */
@@ -86,6 +88,12 @@ static size_t own_limit(const struct spec *s) {
     return limit < SPEC_MAX_CONTEXT ? (size_t)limit : SPEC_MAX_CONTEXT;
 }
 
+/* How many times KV_PAGE positions of all layers the bytes hold. */
+static size_t most_kept(const struct model *m, uint64_t bytes) {
+    uint64_t n = bytes / kv_sequence_bytes(&m->spec, m->precise, KV_PAGE);
+    return n < MAX_KEPT ? (size_t)n : MAX_KEPT;
+}
+
 static int open_parts(struct model *m, const char *dir, const struct model_options *o, struct buf *warnings,
                       struct err *e) {
     if (weights_open(&m->weights, dir, e) != 0 ||
@@ -98,9 +106,11 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         rope_init(&m->ropes[r], &m->spec.ropes[r], m->spec.max_pos);
     m->pool = pool_new(o->n_threads, e);
+    size_t n_kept = most_kept(m, o->keep_bytes);
     if (!m->pool ||
-        kv_init(&m->kv, &m->spec, m->precise, m->context, m->max_sequences, m->max_rows, e) != 0)
+        kv_init(&m->kv, &m->spec, m->precise, m->context, m->max_sequences, m->max_rows, n_kept, e) != 0)
         return -1;
+    kept_init(&m->kept, &m->kv, n_kept);
     m->slots = xcalloc(m->max_sequences, sizeof *m->slots);
     for (size_t i = 0; i < m->max_sequences; i++)
         kv_seq_init(&m->kv, &m->slots[i].kv);
@@ -157,6 +167,7 @@ void model_close(struct model *m) {
     free(m->slots);
     free(m->replay);
     free(m->ws_memory);
+    kept_free(&m->kept);
     kv_free(&m->kv);
     if (m->pool)
         pool_free(m->pool);
@@ -209,6 +220,14 @@ uint64_t model_step_bytes(const struct model *m) {
 
 /* ---- sequences ---- */
 
+static void grow_ids(struct slot *s, size_t len, size_t context) {
+    if (len > s->ids_cap) {
+        size_t cap = larger(len, s->ids_cap * 2);
+        s->ids_cap = larger(len, cap < context ? cap : context);
+        s->ids = xreallocarray(s->ids, s->ids_cap, sizeof *s->ids);
+    }
+}
+
 void model_seq_clear(struct model *m, size_t slot) {
     model_seq_truncate(m, slot, 0);
 }
@@ -248,6 +267,40 @@ void model_seq_expect(struct model *m, size_t slot, size_t len) {
     m->slots[slot].expected = len;
 }
 
+/* Whether keys of a sequence of len positions are turned as those of every shorter one are. */
+static bool turns_plainly(const struct model *m, size_t len) {
+    for (size_t r = 0; r < m->spec.n_ropes; r++)
+        if (rope_variant(&m->ropes[r], (uint32_t)len) != 0)
+            return false;
+    return true;
+}
+
+void model_seq_keep(struct model *m, size_t slot) {
+    const struct slot *s = &m->slots[slot];
+    for (size_t r = 0; r < m->spec.n_ropes; r++)
+        if (s->variant[r] != 0)
+            return;
+    kept_add(&m->kept, &s->kv, s->ids, s->kv_len);
+}
+
+size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n) {
+    struct slot *s = &m->slots[slot];
+    size_t len, expected = larger(s->expected, n);
+    if (!turns_plainly(m, expected))
+        return s->len;
+    uint32_t node = kept_find(&m->kept, ids, n, &len);
+    if (len <= s->len)
+        return s->len;
+    model_seq_clear(m, slot);
+    kept_share(&m->kept, node, len, &s->kv);
+    grow_ids(s, len, m->context);
+    memcpy(s->ids, ids, len * sizeof *ids);
+    s->len = s->kv_len = len;
+    s->expected = expected;
+    memset(s->variant, 0, sizeof s->variant);
+    return len;
+}
+
 /* ---- forward ---- */
 
 /* How long the slot is after the rows: in order of pos, without a gap. 0 rows of it: its length. */
@@ -275,12 +328,11 @@ static int check_rows(const struct model *m, const struct row *rows, size_t n_ro
     return 0;
 }
 
-static int grow_ids(struct slot *s, size_t len, size_t context) {
-    if (len > s->ids_cap) {
-        size_t cap = larger(len, s->ids_cap * 2);
-        s->ids_cap = larger(len, cap < context ? cap : context);
-        s->ids = xreallocarray(s->ids, s->ids_cap, sizeof *s->ids);
-    }
+/* Pages for positions [from, to): kept ones give way where there is no more memory. */
+static int extend(struct model *m, struct slot *s, size_t from, size_t to, struct err *e) {
+    while (kv_extend(&m->kv, &s->kv, from, to, e) != 0)
+        if (!kept_drop_oldest(&m->kept))
+            return -1;
     return 0;
 }
 
@@ -289,7 +341,7 @@ static int replay(struct model *m, size_t slot, struct err *e) {
     struct slot *s = &m->slots[slot];
     while (s->kv_len < s->len) {
         size_t n = s->len - s->kv_len < m->max_rows ? s->len - s->kv_len : m->max_rows;
-        if (kv_extend(&m->kv, &s->kv, s->kv_len, s->kv_len + n, e) != 0)
+        if (extend(m, s, s->kv_len, s->kv_len + n, e) != 0)
             return -1;
         for (size_t i = 0; i < n; i++) {
             uint32_t pos = (uint32_t)(s->kv_len + i);
@@ -317,7 +369,7 @@ static int ready(struct model *m, size_t slot, size_t len, struct err *e) {
     grow_ids(s, len, m->context);
     if (replay(m, slot, e) != 0)
         return -1;
-    return kv_extend(&m->kv, &s->kv, s->len, len, e);
+    return extend(m, s, s->len, len, e);
 }
 
 int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,

@@ -22,6 +22,7 @@ struct model_options {
     size_t context;       // most positions of a sequence; 0: the model's own limit
     size_t max_sequences; // open at once
     size_t max_rows;      // most rows of one model_forward call
+    uint64_t keep_bytes;  // of KV that model_seq_keep may hold; 0: none
 };
 
 /* Reads dir/config.json, generation_config.json (EOS ids) and the weights. Everything that forward will
@@ -49,6 +50,15 @@ size_t model_seq_len(const struct model *m, size_t slot);
  * cut; without it, each call counts as all there is. Keys turned for another length are computed anew, so
  * that a result is always that of one forward over the whole sequence. Truncating takes it back. */
 void model_seq_expect(struct model *m, size_t slot, size_t len);
+
+/* Keeps the whole pages of what slot has, so that later sequences may begin with them, up to keep_bytes:
+ * what was used least recently goes first. Nothing is kept that another length would turn otherwise. */
+void model_seq_keep(struct model *m, size_t slot);
+
+/* Where kept pages hold more of ids [n] than slot has (which are the first of ids), it takes them over and
+ * has that much; what comes out of it then is the same to the bit. What it expects is said before. Returns
+ * its length. */
+size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n);
 
 /* One row of the flat batch. Rows of one slot stand in order of pos and continue its length without a gap;
  * rows of different slots may mix. */

@@ -127,11 +127,25 @@ static int end_seq(struct sched *s, struct seq *q, const char *reason, struct er
         if (j->type == REQUEST_FORK &&
             end_seq(s, &s->seqs.seq[j->to], "the sequence to be copied has ended", e) != 0)
             return -1;
+    if (!reason)
+        model_seq_keep(s->model, q->slot);
     model_seq_clear(s->model, q->slot);
     seqs_close(&s->seqs, q);
     if (reason)
         return send_failed(s, number, str_of(reason), true, e);
     return send_frame(s, &(struct frame){.type = FRAME_CLOSED, .seq = number}, e);
+}
+
+/* A prompt that has not come as far as kept pages reach goes on behind them. Of what wants logits, nothing
+ * is taken over. */
+static void reuse(struct sched *s, struct seq *q) {
+    struct job *j = q->jobs;
+    if (!j->is_prompt)
+        return;
+    uint32_t most = j->n_ids - (j->want > 0 ? j->want : 1);
+    uint32_t len = (uint32_t)model_seq_reuse(s->model, q->slot, j->ids, most);
+    s->stats.reused += len - j->done;
+    j->done = len;
 }
 
 /* Carries out what costs nothing, up to the first job with ids to run. */
@@ -144,6 +158,7 @@ static int advance(struct sched *s, struct seq *q, struct err *e) {
             model_seq_truncate(s->model, q->slot, j->pos);
         if (j->type == REQUEST_EXTEND && j->n_ids > 0) {
             model_seq_expect(s->model, q->slot, (size_t)j->pos + j->n_ids);
+            reuse(s, q);
             seqs_set_runnable(&s->seqs, q, true);
             return 0;
         }
@@ -340,7 +355,7 @@ static int send_results(struct sched *s, struct err *e) {
 }
 
 static int finish_parts(struct sched *s, struct err *e) {
-    bool taken = s->ret && return_state(s->ret) == RETURN_TAKEN;
+    bool kept = false, taken = s->ret && return_state(s->ret) == RETURN_TAKEN;
     for (size_t i = 0; i < s->batch.n_parts; i++) {
         const struct part *p = &s->batch.parts[i];
         struct seq *q = &s->seqs.seq[p->slot];
@@ -348,11 +363,17 @@ static int finish_parts(struct sched *s, struct err *e) {
         if (q->jobs->done < q->jobs->n_ids)
             continue;
         seqs_set_runnable(&s->seqs, q, false);
+        if (q->jobs->is_prompt) {
+            model_seq_keep(s->model, q->slot);
+            kept = true;
+        }
         seqs_pop_job(&s->seqs, q);
         seqs_set_unanswered(&s->seqs, q, taken && p->n_want > 0 && !q->jobs);
         if (advance(s, q, e) != 0)
             return -1;
     }
+    for (uint32_t i = 0; kept && i < s->seqs.n_queue; i++)
+        reuse(s, &s->seqs.seq[s->seqs.queue[i]]);
     return 0;
 }
 

@@ -58,6 +58,8 @@ void stats_print(const struct stats *st) {
              " other tokens in them",
              st->prefill_rows, st->prefill, per_second(st->prefill_rows, st->prefill), st->prefill_steps,
              st->mixed_rows);
+    if (st->reused)
+        warn("reused: %" PRIu64 " tokens of prompts, kept from earlier sequences", st->reused);
     if (st->decode_rows) {
         warn("decode: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64
              " steps of up to %zu, weights read at %.2f GB/s",

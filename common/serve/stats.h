@@ -14,6 +14,7 @@ struct stats {
     double decode_whole;     // from step to step: decode, and the writing and waiting before it
     double writing, waiting; // seconds spent writing frames, and waiting for input or requests
     uint64_t prefill_rows;   // of prompts
+    uint64_t reused;         // positions of prompts whose keys were kept from an earlier sequence
     uint64_t mixed_rows;     // of other requests, in the same steps
     uint64_t decode_rows, decode_steps;
     uint64_t prefill_steps;

@@ -23,6 +23,10 @@ enum { VOCAB = 100, CONTEXT = 64, COLUMNS = VOCAB };
 struct model {
     uint32_t ids[SCHED_MAX_IN_FLIGHT][CONTEXT];
     size_t len[SCHED_MAX_IN_FLIGHT];
+    uint32_t kept[8][CONTEXT]; // the last 8, whole
+    size_t kept_len[8], n_kept;
+    bool keeps;
+    size_t n_rows, refuse_rows;                               // run so far, and how many may be; 0: any
     size_t n_steps, most_rows, most_prompt_rows, refuse_past; // rows in all slots; 0: never
 };
 
@@ -47,6 +51,23 @@ void model_seq_expect(struct model *m, size_t slot, size_t len) {
     CHECK(len >= m->len[slot] && len <= CONTEXT);
 }
 
+void model_seq_keep(struct model *m, size_t slot) {
+    size_t at = m->n_kept++ % 8;
+    memcpy(m->kept[at], m->ids[slot], sizeof m->kept[at]);
+    m->kept_len[at] = m->keeps ? m->len[slot] : 0;
+}
+
+size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n) {
+    CHECK(memcmp(m->ids[slot], ids, m->len[slot] * sizeof *ids) == 0);
+    for (size_t k = 0, same; k < 8; k++) {
+        for (same = 0; same < n && same < m->kept_len[k] && m->kept[k][same] == ids[same];)
+            same++;
+        m->len[slot] = same > m->len[slot] ? same : m->len[slot];
+    }
+    memcpy(m->ids[slot], ids, m->len[slot] * sizeof *ids);
+    return m->len[slot];
+}
+
 uint64_t model_step_bytes(const struct model *m) {
     (void)m;
     return 0;
@@ -65,6 +86,8 @@ int model_forward(struct model *m, const struct row *rows, size_t n_rows, float 
     size_t held = n_rows;
     for (size_t slot = 0; slot < SCHED_MAX_IN_FLIGHT; slot++)
         held += m->len[slot];
+    if (m->refuse_rows && (m->n_rows += n_rows) > m->refuse_rows)
+        return err_set(e, EXIT_SYSTEM, "more rows than are new");
     if (m->refuse_past && held > m->refuse_past)
         return err_set(e, EXIT_SYSTEM, "no memory for KV");
     for (size_t i = 0; i < n_rows; i++) {
@@ -360,6 +383,36 @@ static void without_memory_the_youngest_gives_way(void) {
     free(m);
 }
 
+/* Lines that begin like others, with a model that keeps all and with one that keeps nothing: no frame and
+ * no digest tells. All positions are run where all are asked for. */
+static void what_was_kept_is_not_run_again(void) {
+    static const char lines[] = "1 2 3 4 5 6 7 8 9 10\n1 2 3 4 5 6 7 8 9 10\n1 2 3 4 5 60\n1\n"
+                                "1 2 3 4 5 6 7 8 9 10 11 12\n";
+    static const uint32_t ids[][CONTEXT] = {{1, 2, 3, 4, 5, 6, 7, 8, 9, 10},
+                                            {1, 2, 3, 4, 5, 6, 7, 8, 9, 10},
+                                            {1, 2, 3, 4, 5, 60},
+                                            {1},
+                                            {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}};
+    static const size_t lens[] = {10, 10, 6, 1, 12, 0}, chunks[] = {1, 3, 64};
+    int n[8];
+    for (size_t i = 0; i < 12; i++) {
+        struct model *m = xcalloc(1, sizeof *m);
+        m->keeps = true;
+        m->refuse_rows = i < 3 ? 10 + 1 + 1 + 1 + 2 : 0; // one by one, only what is new is run
+        struct run r = {.opts = {.max_in_flight = i < 6 ? 1 : 3,
+                                 .chunk = chunks[i % 3],
+                                 .hidden = true,
+                                 .all_logits = i / 3 % 2},
+                        .input = lines,
+                        .model = m};
+        CHECK_INT(replay(r, ids, lens, n), 0);
+        CHECK_INT(n[FRAME_CLOSED], 5);
+        CHECK_INT(n[FRAME_FAILED], 0);
+        CHECK(r.opts.all_logits || n[FRAME_LOGITS] == 5);
+        free(m);
+    }
+}
+
 /* ---- The return path ---- */
 
 struct peer {
@@ -611,6 +664,7 @@ int main(void) {
     RUN(bad_bytes_end_the_input_but_not_what_came_before);
     RUN(no_input_is_a_whole_stream);
     RUN(without_memory_the_youngest_gives_way);
+    RUN(what_was_kept_is_not_run_again);
     RUN(a_sequence_grows_is_cut_and_forked);
     RUN(a_bad_request_fails_its_sequence_only);
     RUN(copies_end_with_what_they_were_to_be_copied_from);
