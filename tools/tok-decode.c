@@ -4,8 +4,6 @@
  * tokenizer are refused where the stream says which one they are of.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -278,9 +276,10 @@ int main(int argc, char **argv) {
     if (opt_verbose())
         fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64 "\n", program_name(), dir,
                 tokenizer_vocab(t), tokenizer_fingerprint(t));
-    int fd = 0;
-    if (strcmp(o.input, "-") != 0 && (fd = open(o.input, O_RDONLY)) < 0)
-        die(EXIT_NO_INPUT, "cannot open %s: %s", o.input, strerror(errno));
+    const char *name;
+    int fd = open_operand(o.input, &name, &e);
+    if (fd < 0)
+        die_err(&e);
     const char *no_color = getenv("NO_COLOR");
     o.colour = isatty(1) && !(no_color && *no_color);
     int status = run(&o, t, fd);

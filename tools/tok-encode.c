@@ -4,8 +4,6 @@
  * exit status is 1. Output is flushed whenever the input has nothing more to give at once.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <errno.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -150,9 +148,10 @@ int main(int argc, char **argv) {
         o.job.prompt.chat = chat = chat_open(dir, &o.job.prompt.no_chat);
     if (o.chat && !chat)
         die_err(&o.job.prompt.no_chat);
-    int fd = 0;
-    if (strcmp(o.input, "-") != 0 && (fd = open(o.input, O_RDONLY)) < 0)
-        die(EXIT_NO_INPUT, "cannot open %s: %s", o.input, strerror(errno));
+    const char *name;
+    int fd = open_operand(o.input, &name, &e);
+    if (fd < 0)
+        die_err(&e);
     if (t && opt_verbose())
         fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64 "\n", program_name(), dir,
                 tokenizer_vocab(t), tokenizer_fingerprint(t));
