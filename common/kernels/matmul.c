@@ -13,11 +13,14 @@
 /* A panel's part of k is short enough that ROWS rows of x and OUTS of the panel stay in an L1 cache of 32 KB; panel
  * and sums together fit POOL_SCRATCH. Outputs come in multiples of every tile's OUTS and OUTS_1. */
 enum {
-    PANEL_OUTS = 48,
+    PANEL_OUTS = 24,
     PANEL_BYTES = 2048, // of each output: 512 f32 or 1,024 bf16
+    LINE = 64,          // rows of a panel stand one cache line more apart, lest all fall into the same sets
     BLOCK_ROWS = 128,
-    DIRECT_ROWS = 12,      // up to here the direct way is faster
-    DIRECT_BYTES = 1 << 18 // of weights a piece, where there are enough of them
+    DIRECT_ROWS = 12,       // up to here the direct way is faster, where weights have to be unpacked
+    DIRECT_BYTES = 1 << 18, // of weights a piece, where there are enough of them
+    X_BYTES = 1 << 18,      // of rows of x that go together
+    ALL_TILES = 12,         // a multiple of every tile's ROWS, OUTS and OUTS_1
 };
 
 struct matmul_job {
@@ -28,33 +31,48 @@ struct matmul_job {
     size_t ldx, n_rows;
     const unsigned char *w; // [n_out, n_in]
     size_t w_stride;        // bytes of a row
-    size_t n_in;
+    size_t n_in, n_out;
     const float *bias;
     struct pool *pool;
 };
 
-static void run_direct(void *arg, size_t begin, size_t end, size_t thread) {
-    const struct matmul_job *j = arg;
-    (void)thread;
-    j->ops->direct(j->y + begin, j->ldy, j->x, j->ldx, j->n_rows, j->w + begin * j->w_stride, end - begin, j->n_in,
-                   j->bias ? j->bias + begin : NULL);
+static size_t round_up(size_t n, size_t to) {
+    return (n + to - 1) / to * to;
 }
 
-/* A panel's worth of outputs for one block of rows after another. */
+/* Outputs for one block of rows after another: a block's part of x stays in the L2 cache, and so do the weights. */
+static void run_direct(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct matmul_job *j = arg;
+    size_t block = round_up(1 + X_BYTES / (j->ldx * j->ops->x_size), ALL_TILES);
+    (void)thread;
+    for (size_t r = 0; r < j->n_rows; r += block)
+        j->ops->direct(j->y + r * j->ldy + begin, j->ldy, (const unsigned char *)j->x + r * j->ldx * j->ops->x_size,
+                       j->ldx, j->n_rows - r < block ? j->n_rows - r : block, j->w + begin * j->w_stride, end - begin,
+                       j->n_in, j->bias ? j->bias + begin : NULL);
+}
+
+/* A panel's worth of outputs for one block of rows after another. During the last block the weights of the panel behind it,
+ * which this thread most likely takes next, are fetched: a batch of few rows would wait for memory otherwise. */
 static void run_panel(void *arg, size_t begin, size_t end, size_t thread) {
     const struct matmul_job *j = arg;
     unsigned char *panel = pool_scratch(j->pool, thread);
-    float *acc = (float *)(void *)(panel + PANEL_OUTS * PANEL_BYTES);
-    size_t panel_ld = PANEL_BYTES / j->ops->x_size, n_out = end - begin, w_size = j->w_stride / j->n_in;
+    float *acc = (float *)(void *)(panel + PANEL_OUTS * (PANEL_BYTES + LINE));
+    size_t part_size = PANEL_BYTES / j->ops->x_size, panel_ld = (PANEL_BYTES + LINE) / j->ops->x_size;
+    size_t n_out = end - begin, w_size = j->w_stride / j->n_in, left = j->n_out - end;
     for (size_t r = 0; r < j->n_rows; r += BLOCK_ROWS) {
-        size_t rows = j->n_rows - r < BLOCK_ROWS ? j->n_rows - r : BLOCK_ROWS;
-        for (size_t k = 0; k < j->n_in; k += panel_ld) {
-            size_t n = j->n_in - k < panel_ld ? j->n_in - k : panel_ld;
+        bool last = j->n_rows - r <= BLOCK_ROWS;
+        size_t rows = last ? j->n_rows - r : BLOCK_ROWS;
+        for (size_t k = 0; k < j->n_in; k += part_size) {
+            size_t n = j->n_in - k < part_size ? j->n_in - k : part_size;
             int part = (k == 0 ? MATMUL_FIRST : 0) | (k + n == j->n_in ? MATMUL_LAST : 0);
-            j->ops->unpack(panel, panel_ld, j->w + begin * j->w_stride + k * w_size, j->w_stride, n_out, n);
+            const unsigned char *w = j->w + begin * j->w_stride + k * w_size;
+            struct matmul_ahead ahead = {w + n_out * j->w_stride, j->w_stride, w_size, 0};
+            if (last)
+                ahead.n_rows = left < n_out ? left : n_out;
+            j->ops->unpack(panel, panel_ld, w, j->w_stride, n_out, n);
             j->ops->panel(part, j->y + r * j->ldy + begin, j->ldy,
                           (const unsigned char *)j->x + (r * j->ldx + k) * j->ops->x_size, j->ldx, rows, panel,
-                          panel_ld, n_out, n, j->bias ? j->bias + begin : NULL, acc);
+                          panel_ld, n_out, n, j->bias ? j->bias + begin : NULL, acc, ahead);
         }
     }
 }
@@ -72,15 +90,11 @@ static void run_rounding(void *arg, size_t begin, size_t end, size_t thread) {
 }
 
 static size_t rounded_ld(size_t n_in) {
-    return (n_in + 31) / 32 * 32;
+    return ((n_in + 31) / 32 | 1) * 32; // an odd number of cache lines: rows fall into different sets
 }
 
 size_t matmul_scratch(size_t n_rows, size_t n_in) {
     return n_rows * rounded_ld(n_in) * sizeof(uint16_t);
-}
-
-static size_t round_up(size_t n, size_t to) {
-    return (n + to - 1) / to * to;
 }
 
 void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, const struct mat *w,
@@ -88,6 +102,7 @@ void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, si
     enum wtype type = w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : W_BF16;
     struct matmul_job j = {.ops = &kernel.matmul[type], .y = y, .ldy = ldy, .x = x, .ldx = ldx, .n_rows = n_rows,
                            .w = w->data, .w_stride = w->n_in * (type == W_F32 ? 4 : 2), .n_in = w->n_in,
+                           .n_out = w->n_out,
                            .bias = bias, .pool = p};
     if (n_rows == 0 || w->n_out == 0)
         return;
@@ -98,10 +113,10 @@ void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, si
         j.x = scratch;
         j.ldx = rounding.ld_to;
     }
-    if (n_rows <= DIRECT_ROWS) {
+    if (n_rows <= DIRECT_ROWS || j.ops == &kernel.matmul_rounded) {
         size_t piece = w->n_out / (pool_threads(p) * 8);
         piece = piece * j.w_stride > DIRECT_BYTES ? DIRECT_BYTES / j.w_stride : piece;
-        pool_run(p, run_direct, &j, w->n_out, round_up(1 + piece, 24));
+        pool_run(p, run_direct, &j, w->n_out, round_up(1 + piece, ALL_TILES));
     } else
         pool_run(p, run_panel, &j, w->n_out, PANEL_OUTS);
 }

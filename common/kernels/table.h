@@ -15,6 +15,12 @@ enum isa { ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT };
 /* The types a weight may have in a matmul. */
 enum wtype { W_BF16, W_F16, W_F32, W_COUNT };
 
+/* Rows that will be wanted next, to be fetched meanwhile: n_rows of them, `stride` bytes apart, elements of `size` bytes. */
+struct matmul_ahead {
+    const unsigned char *w;
+    size_t stride, size, n_rows;
+};
+
 /* The parts of matmul for one type of weights; x has the elements that multiply_add wants (x_size bytes each: f32,
  * or bf16 where x is rounded). What each does stands in matmul_tile.h. */
 struct matmul_ops {
@@ -22,7 +28,7 @@ struct matmul_ops {
                    size_t n_out, size_t n_in, const float *bias);
     void (*unpack)(void *panel, size_t panel_ld, const unsigned char *w, size_t w_stride, size_t n_out, size_t n);
     void (*panel)(int part, float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const void *panel,
-                  size_t panel_ld, size_t n_out, size_t n, const float *bias, float *acc);
+                  size_t panel_ld, size_t n_out, size_t n, const float *bias, float *acc, struct matmul_ahead ahead);
     size_t vec_size, x_size; // bytes
 };
 enum { MATMUL_FIRST = 1, MATMUL_LAST = 2 }; // parts of k

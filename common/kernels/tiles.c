@@ -7,7 +7,11 @@
 #include "kernels/table.h"
 #include "kernels/vec.h"
 
-enum { FIRST = MATMUL_FIRST, LAST = MATMUL_LAST };
+enum {
+    FIRST = MATMUL_FIRST,
+    LAST = MATMUL_LAST,
+    BURST = 128 // bytes of each of a single row's streams in turn: two cache lines
+};
 
 #define GLUE_(a, b) a##_##b
 #define GLUE(a, b) GLUE_(a, b)
@@ -163,20 +167,24 @@ AVX512 EVERY_ISA __m512 load_w_avx512(enum wtype type, const unsigned char *p, s
         return _mm512_cvtph_ps(h);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
-/* Lane i and lane i + 8, then as for AVX2. */
-AVX512 EVERY_ISA __m256 halves_avx512(__m512 v) {
-    return _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+/* Within quarters (0+2) + (1+3) of each of four vectors, then ((q0+q2) + (q1+q3)) of the quarters. */
+AVX512 EVERY_ISA __m128 sum4_avx512(__m512 a, __m512 b, __m512 c, __m512 d) {
+    __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    __m512d lo = _mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+    __m512d hi = _mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+    __m512 q = _mm512_add_ps(_mm512_castpd_ps(lo), _mm512_castpd_ps(hi));
+    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(q), _mm512_extractf32x8_ps(q, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 AVX512 EVERY_ISA void sums_avx512(float *y, const __m512 *v, size_t n) {
-    __m256 half[8];
-    for (size_t i = 0; i < n; i++)
-        half[i] = halves_avx512(v[i]);
     for (size_t i = 0; i < n; i += 4) {
         size_t left = n - i;
-        __m256 a = half[i], b = half[left > 1 ? i + 1 : i], c = half[left > 2 ? i + 2 : i], d = half[left > 3 ? i + 3 : i];
-        __m256 q = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-        __m128 s = _mm_add_ps(_mm256_castps256_ps128(q), _mm256_extractf128_ps(q, 1));
-        _mm_mask_storeu_ps(y + i, (__mmask8)(left >= 4 ? 15 : (1 << left) - 1), s);
+        __m128 s = sum4_avx512(v[i], v[left > 1 ? i + 1 : i], v[left > 2 ? i + 2 : i], v[left > 3 ? i + 3 : i]);
+        if (left >= 4)
+            _mm_storeu_ps(y + i, s);
+        else
+            _mm_mask_storeu_ps(y + i, (__mmask8)((1 << left) - 1), s);
     }
 }
 #define ISA avx512
@@ -196,7 +204,7 @@ AVX512 EVERY_ISA void sums_avx512(float *y, const __m512 *v, size_t n) {
 #define multiply_add(acc, x, w) _mm512_fmadd_ps(x, w, acc)
 #define ROWS 4
 #define OUTS 6
-#define OUTS_1 8
+#define OUTS_1 4
 #define MIX_COLS 4
 #include "kernels/matmul_tile.h"
 #include "kernels/mix_tile.h"
@@ -223,9 +231,9 @@ AVX512BF16 EVERY_ISA __m512 multiply_add_pairs(__m512 acc, __m512 x, __m512 w) {
 #define load_x load_pairs
 #define load_w(type, p, n) load_pairs(p, n)
 #define multiply_add multiply_add_pairs
-#define ROWS 4
-#define OUTS 6
-#define OUTS_1 8
+#define ROWS 6
+#define OUTS 4
+#define OUTS_1 4
 #define ONLY_BF16
 #include "kernels/matmul_tile.h"
 #include "kernels/tile_end.h"
