@@ -18,7 +18,7 @@ enum {
     LINE = 64,          // rows of a panel stand one cache line more apart, lest all fall into the same sets
     BLOCK_ROWS = 128,
     DIRECT_ROWS = 12,       // up to here the direct way is faster, where weights have to be unpacked
-    DIRECT_BYTES = 1 << 18, // of weights a piece, where there are enough of them
+    DIRECT_BYTES = 1 << 19, // of weights a piece, where there are enough of them
     X_BYTES = 1 << 18,      // of rows of x that go together
     ALL_TILES = 12,         // a multiple of every tile's ROWS, OUTS and OUTS_1
 };
@@ -114,7 +114,7 @@ void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, si
         j.ldx = rounding.ld_to;
     }
     if (n_rows <= DIRECT_ROWS || j.ops == &kernel.matmul_rounded) {
-        size_t piece = w->n_out / (pool_threads(p) * 8);
+        size_t piece = w->n_out / (pool_threads(p) * 4);
         piece = piece * j.w_stride > DIRECT_BYTES ? DIRECT_BYTES / j.w_stride : piece;
         pool_run(p, run_direct, &j, w->n_out, round_up(1 + piece, ALL_TILES));
     } else
