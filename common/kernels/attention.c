@@ -15,10 +15,7 @@
 #include "kernels/table.h"
 #include "kernels/vec.h"
 
-enum {
-    BLOCK_QUERIES = 48, // rows * query heads of a KV head that go together: a multiple of the tiles' 6 rows
-    UNPACK_QUERIES = 18 // from here on it pays to make a page f32 first
-};
+enum { BLOCK_QUERIES = 48 }; // rows * query heads of a KV head that go together: a multiple of the tiles' 6 rows
 
 struct attn_job {
     const struct kv_layer *kv;
@@ -31,6 +28,7 @@ struct attn_job {
     size_t group;      // query heads of one KV head
     size_t block_rows; // rows that go together
     float scale, softcap;
+    bool rounded; // queries and probabilities, to bf16
     unsigned char *scratch;
     size_t scratch_each; // bytes a thread
 };
@@ -40,25 +38,27 @@ struct queries {
     float *q;   // [m, head_dim], scaled
     float *acc; // [m, head_dim]: values weighed by e^(score - max)
     float *s;   // [m, KV_PAGE]: scores, then e^(score - max)
-    float *max, *sum, *shrink; // [m]
-    float *page; // a page's keys or values as f32 [KV_PAGE * head_dim]
+    float *max, *sum, *shrink;       // [m]
+    uint16_t *q_rounded, *s_rounded; // q [m, head_dim + 1 where odd] and s as bf16
 };
 
-static size_t kv_size(const struct kv_layer *kv) {
-    return kv->f32 ? 4 : 2;
-}
-static unsigned char *page_keys(const struct kv_layer *kv, uint32_t page, size_t head) {
-    return kv->base + page * kv->page_stride + head * KV_PAGE * kv->head_dim * kv_size(kv);
-}
-static unsigned char *page_values(const struct kv_layer *kv, uint32_t page, size_t head) {
-    return page_keys(kv, page, kv->n_kv_heads + head);
+static size_t round_even(size_t n) {
+    return n + n % 2;
 }
 
-static void put(const struct kv_layer *kv, unsigned char *to, size_t i, float f) {
+static unsigned char *page_keys(const struct kv_layer *kv, uint32_t page, size_t head) {
+    return kv->base + page * kv->page_stride + head * kv_key_bytes(kv->head_dim, kv->f32);
+}
+static unsigned char *page_values(const struct kv_layer *kv, uint32_t page, size_t head) {
+    return page_keys(kv, page, kv->n_kv_heads) + head * KV_PAGE * kv->head_dim * (kv->f32 ? 4 : 2);
+}
+
+/* Element [row, col] of a matrix of ld columns: f32, or bf16 with two rows side by side. */
+static void put(const struct kv_layer *kv, unsigned char *to, size_t row, size_t col, size_t ld, float f) {
     if (kv->f32)
-        ((float *)(void *)to)[i] = f;
+        ((float *)(void *)to)[row * ld + col] = f;
     else
-        ((uint16_t *)(void *)to)[i] = vec_bf16_from_f32(f);
+        ((uint16_t *)(void *)to)[(row / 2 * ld + col) * 2 + row % 2] = vec_bf16_from_f32(f);
 }
 
 void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k, size_t ldk,
@@ -70,63 +70,91 @@ void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_r
             size_t at = rows[r].last % KV_PAGE;
             unsigned char *keys = page_keys(kv, page, h), *values = page_values(kv, page, h);
             for (size_t i = 0; i < hd; i++)
-                put(kv, keys, i * KV_PAGE + at, k[r * ldk + h * hd + i]);
+                put(kv, keys, i, at, KV_PAGE, k[r * ldk + h * hd + i]);
             for (size_t i = 0; i < hd; i++)
-                put(kv, values, at * hd + i, v[r * ldv + h * hd + i]);
+                put(kv, values, at, i, hd, v[r * ldv + h * hd + i]);
         }
 }
 
 /* Compilers make no vectors of a maximum or of sums by lanes on their own. */
-enum { LANES = 8 };
+enum { LANES = 16 };
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
-typedef int32_t lane_bits __attribute__((vector_size(LANES * sizeof(float))));
+typedef float lanes_half __attribute__((vector_size(LANES * sizeof(float) / 2)));
+typedef float lanes_quarter __attribute__((vector_size(LANES * sizeof(float) / 4)));
 
-/* One query's scores of a page, of which it sees [from, to), become e^(score - max), zero elsewhere; max and sum go
- * on. Returns what earlier sums are to be multiplied with. */
-EVERY_ISA float soften_page(float *s, size_t from, size_t to, float softcap, float *max, float *sum) {
-    lanes most, parts = {0}, v;
-    float one[LANES], old = *max, top = old;
-    if (softcap > 0)
-        for (size_t i = 0; i < KV_PAGE; i++)
-            s[i] = softcap * vec_tanh(s[i] / softcap);
-    if (from > 0 || to < KV_PAGE)
-        for (size_t i = 0; i < KV_PAGE; i++)
-            s[i] = i >= from && i < to ? s[i] : -INFINITY;
-    memcpy(&most, s, sizeof most);
-    for (size_t i = LANES; i < KV_PAGE; i += LANES) {
-        memcpy(&v, s + i, sizeof v);
-        lane_bits larger = v > most;
-        most = (lanes)(((lane_bits)v & larger) | ((lane_bits)most & ~larger));
-    }
-    memcpy(one, &most, sizeof one);
-    for (size_t l = 0; l < LANES; l++)
-        top = one[l] > top ? one[l] : top;
-    for (size_t i = 0; i < KV_PAGE; i++) {
-        float e = vec_exp(s[i] - top);
-        s[i] = s[i] == -INFINITY ? 0 : e;
-    }
-    for (size_t i = 0; i < KV_PAGE; i += LANES) {
-        memcpy(&v, s + i, sizeof v);
-        parts += v;
-    }
-    memcpy(one, &parts, sizeof one);
-    for (size_t half = LANES / 2; half > 0; half /= 2)
-        for (size_t l = 0; l < half; l++)
-            one[l] += one[l + half];
-    float shrink = old == -INFINITY ? 0 : vec_exp(old - top);
-    *max = top;
-    *sum = *sum * shrink + one[0];
-    return shrink;
+typedef int32_t bits __attribute__((vector_size(sizeof(lanes))));
+typedef int32_t bits_half __attribute__((vector_size(sizeof(lanes_half))));
+typedef int32_t bits_quarter __attribute__((vector_size(sizeof(lanes_quarter))));
+
+/* A page's KV_PAGE floats by lanes, then halves of these, down to one. */
+#define REDUCE(s, OF, ONE)                                                                                          \
+    lanes all, v;                                                                                                   \
+    lanes_half halves[2], half;                                                                                     \
+    lanes_quarter quarters[2], one;                                                                                 \
+    memcpy(&all, s, sizeof all);                                                                                    \
+    for (size_t i = LANES; i < KV_PAGE; i += LANES) {                                                               \
+        memcpy(&v, (s) + i, sizeof v);                                                                              \
+        all = OF(lanes, bits, v, all);                                                                              \
+    }                                                                                                               \
+    memcpy(halves, &all, sizeof all);                                                                               \
+    half = OF(lanes_half, bits_half, halves[0], halves[1]);                                                         \
+    memcpy(quarters, &half, sizeof half);                                                                           \
+    one = OF(lanes_quarter, bits_quarter, quarters[0], quarters[1]);                                                \
+    float a = ONE(one[0], one[2]), b = ONE(one[1], one[3]);                                                         \
+    return ONE(a, b)
+
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define LARGER_OF(vec, mask, a, b) ((vec)(((mask)(a) & ((a) > (b))) | ((mask)(b) & ~((a) > (b)))))
+#define PLUS(a, b) ((a) + (b))
+#define PLUS_OF(vec, mask, a, b) PLUS(a, b)
+EVERY_ISA float largest(const float *s) {
+    REDUCE(s, LARGER_OF, LARGER);
+}
+EVERY_ISA float sum_of(const float *s) {
+    REDUCE(s, PLUS_OF, PLUS);
 }
 
-#define VARIANT(isa, target)                                                                                        \
-    target static float soften_##isa(float *s, size_t from, size_t to, float softcap, float *max, float *sum) {     \
-        return soften_page(s, from, to, softcap, max, sum);                                                         \
+EVERY_ISA float exp_below_0(const bool fused, float x) {
+    return vec_exp_within(fused, x < -87.33f ? -87.33f : x);
+}
+
+/* m queries' scores s [m, KV_PAGE] of a page, of which they see [from, to), become e^(score - max), zero elsewhere; max and
+ * sum [m] go on. shrink [m] is what earlier sums are to be multiplied with. */
+EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, size_t to, float softcap, float *max,
+                           float *sum, float *shrink) {
+    bool whole = from == 0 && to == KV_PAGE;
+    for (size_t i = 0; i < m * KV_PAGE && softcap > 0; i++)
+        s[i] = softcap * vec_tanh(s[i] / softcap);
+    for (size_t i = 0; i < m * KV_PAGE && !whole; i++)
+        s[i] = i % KV_PAGE >= from && i % KV_PAGE < to ? s[i] : -INFINITY;
+    for (size_t q = 0; q < m; q++) {
+        float top = LARGER(largest(s + q * KV_PAGE), max[q]);
+        shrink[q] = max[q] - top; // e^-87.33 where nothing was: it shrinks zeros
+        max[q] = top;
     }
-VARIANT(c, )
+    for (size_t q = 0; q < m; q++)
+        shrink[q] = exp_below_0(fused, shrink[q]);
+    for (size_t q = 0; q < m; q++) {
+        float top = max[q], *one = s + q * KV_PAGE;
+        if (whole)
+            for (size_t i = 0; i < KV_PAGE; i++)
+                one[i] = exp_below_0(fused, one[i] - top);
+        else
+            for (size_t i = 0; i < KV_PAGE; i++)
+                one[i] = one[i] == -INFINITY ? 0 : exp_below_0(fused, one[i] - top);
+        sum[q] = sum[q] * shrink[q] + sum_of(one);
+    }
+}
+
+#define VARIANT(isa, target, fused)                                                                                 \
+    target static void soften_##isa(float *s, size_t m, size_t from, size_t to, float softcap, float *max,          \
+                                    float *sum, float *shrink) {                                                    \
+        soften_page(fused, s, m, from, to, softcap, max, sum, shrink);                                              \
+    }
+VARIANT(c, , false)
 #if defined(__x86_64__)
-VARIANT(avx2, __attribute__((target("avx2"))))
-VARIANT(avx512, __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))))
+VARIANT(avx2, __attribute__((target("avx2,fma"))), true)
+VARIANT(avx512, __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq"))), true)
 #endif
 
 void attention_fill(struct kernel_table *t, enum isa isa) {
@@ -140,32 +168,28 @@ void attention_fill(struct kernel_table *t, enum isa isa) {
 #endif
 }
 
-/* c = c * shrink + a b for a page's keys or values b [n, cols], which are made f32 first where many queries use them. */
-static void mix(const struct attn_job *j, const struct queries *u, float *c, size_t ldc, const float *shrink,
-                const float *a, size_t lda, const unsigned char *b, size_t m, size_t n, size_t cols) {
-    if (j->kv->f32) {
-        kernel.mix_f32(c, ldc, shrink, a, lda, b, cols, m, n, cols);
-    } else if (m >= UNPACK_QUERIES) {
-        kernel.matmul[W_BF16].unpack(u->page, n * cols, b, 0, 1, n * cols);
-        kernel.mix_f32(c, ldc, shrink, a, lda, u->page, cols, m, n, cols);
-    } else {
-        kernel.mix_bf16(c, ldc, shrink, a, lda, b, cols, m, n, cols);
-    }
-}
-
-/* The queries [first, first + m) of u, which all see [from, to) of this page. */
+/* The queries [first, first + m) of u, which all see [from, to) of this page; `next` is the page behind it, which is
+ * fetched meanwhile, or this one. */
 static void attend_page(const struct attn_job *j, const struct queries *u, size_t first, size_t m, uint32_t page,
-                        size_t kv_head, size_t from, size_t to) {
-    size_t hd = j->kv->head_dim;
+                        uint32_t next, size_t kv_head, size_t from, size_t to) {
+    const struct kv_layer *kv = j->kv;
+    size_t hd = kv->head_dim, even = round_even(hd);
     float *s = u->s + first * KV_PAGE, *acc = u->acc + first * hd;
-    const unsigned char *values = page_values(j->kv, page, kv_head);
-    for (size_t i = 0; i < KV_PAGE * hd * kv_size(j->kv); i += 64)
-        __builtin_prefetch(values + i);
-    mix(j, u, s, KV_PAGE, NULL, u->q + first * hd, hd, page_keys(j->kv, page, kv_head), m, hd, KV_PAGE);
-    for (size_t i = 0; i < m; i++)
-        u->shrink[first + i] = kernel.soften(s + i * KV_PAGE, from, to, j->softcap, &u->max[first + i],
-                                             &u->sum[first + i]);
-    mix(j, u, acc, hd, u->shrink + first, s + from, KV_PAGE, values + from * hd * kv_size(j->kv), m, to - from, hd);
+    const void *keys = page_keys(kv, page, kv_head), *values = page_values(kv, page, kv_head);
+    const void *next_keys = page_keys(kv, next, kv_head), *next_values = page_values(kv, next, kv_head);
+    mix_fn *mix = kv->f32 ? kernel.mix_f32 : kernel.mix_pairs;
+    if (j->rounded)
+        kernel.mix_rounded(s, KV_PAGE, NULL, u->q_rounded + first * even, even, keys, KV_PAGE, m, 0, hd, KV_PAGE, next_keys);
+    else
+        mix(s, KV_PAGE, NULL, u->q + first * hd, hd, keys, KV_PAGE, m, 0, hd, KV_PAGE, next_keys);
+    kernel.soften(s, m, from, to, j->softcap, u->max + first, u->sum + first, u->shrink + first);
+    if (j->rounded) {
+        uint16_t *rounded = u->s_rounded + first * KV_PAGE;
+        kernel.round_bf16(rounded, s, m * KV_PAGE);
+        kernel.mix_rounded(acc, hd, u->shrink + first, rounded, KV_PAGE, values, hd, m, from, to, hd, next_values);
+    } else {
+        mix(acc, hd, u->shrink + first, s, KV_PAGE, values, hd, m, from, to, hd, next_values);
+    }
 }
 
 static size_t seen_from(const struct attn_row *row, size_t page) {
@@ -190,22 +214,26 @@ static void attend_run(const struct attn_job *j, const struct queries *u, size_t
         last_page = row->last / KV_PAGE > last_page ? row->last / KV_PAGE : last_page;
     }
     for (size_t i = 0; i < n * g; i++) {
+        if (j->rounded)
+            kernel.round_bf16(u->q_rounded + i * round_even(hd), u->q + i * hd, hd);
         u->max[i] = -INFINITY;
         u->sum[i] = 0;
     }
     memset(u->acc, 0, n * g * hd * sizeof *u->acc);
     for (size_t page = first_page; page <= last_page; page++) {
+        const uint32_t *pages = j->rows[r].pages;
+        uint32_t next = pages[page < last_page ? page + 1 : page];
         size_t whole = 0;
         for (size_t i = 0; i < n; i++)
             whole += seen_from(&j->rows[r + i], page) == 0 && seen_to(&j->rows[r + i], page) == KV_PAGE;
         if (whole == n) {
-            attend_page(j, u, 0, n * g, j->rows[r].pages[page], kv_head, 0, KV_PAGE);
+            attend_page(j, u, 0, n * g, pages[page], next, kv_head, 0, KV_PAGE);
             continue;
         }
         for (size_t i = 0; i < n; i++) {
             size_t from = seen_from(&j->rows[r + i], page), to = seen_to(&j->rows[r + i], page);
             if (from < to)
-                attend_page(j, u, i * g, g, j->rows[r].pages[page], kv_head, from, to);
+                attend_page(j, u, i * g, g, pages[page], next, kv_head, from, to);
         }
     }
     for (size_t i = 0; i < n * g; i++) {
@@ -222,7 +250,7 @@ static size_t block_queries(size_t group) {
     return group > BLOCK_QUERIES ? group : BLOCK_QUERIES / group * group;
 }
 static size_t scratch_floats(size_t m, size_t head_dim) {
-    return 2 * padded(m * head_dim) + m * KV_PAGE + 3 * padded(m) + KV_PAGE * head_dim;
+    return 2 * padded(m * head_dim) + m * KV_PAGE + 3 * padded(m) + padded(m * round_even(head_dim) / 2) + m * KV_PAGE / 2;
 }
 
 static void run_items(void *arg, size_t begin, size_t end, size_t thread) {
@@ -232,10 +260,11 @@ static void run_items(void *arg, size_t begin, size_t end, size_t thread) {
     u.q = (float *)(void *)(j->scratch + thread * j->scratch_each);
     u.acc = u.q + padded(m * hd);
     u.s = u.acc + padded(m * hd);
-    u.page = u.s + m * KV_PAGE;
-    u.max = u.page + KV_PAGE * hd;
+    u.max = u.s + m * KV_PAGE;
     u.sum = u.max + padded(m);
     u.shrink = u.sum + padded(m);
+    u.s_rounded = (uint16_t *)(void *)(u.shrink + padded(m));
+    u.q_rounded = u.s_rounded + m * KV_PAGE;
     for (size_t i = begin; i < end; i++) {
         size_t r = i / j->kv->n_kv_heads * j->block_rows, n = 0;
         size_t stop = j->n_rows - r < j->block_rows ? j->n_rows : r + j->block_rows;
@@ -252,6 +281,7 @@ void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row 
     size_t group = n_heads / kv->n_kv_heads, m = block_queries(group), block_rows = m / group;
     struct attn_job j = {.kv = kv, .rows = rows, .n_rows = n_rows, .out = out, .ldo = ldo, .q = q, .ldq = ldq,
                          .group = group, .block_rows = block_rows, .scale = scale, .softcap = softcap,
+                         .rounded = !kv->f32 && kernel.mix_rounded,
                          .scratch = scratch, .scratch_each = scratch_floats(m, kv->head_dim) * sizeof(float)};
     pool_run(p, run_items, &j, (n_rows + block_rows - 1) / block_rows * kv->n_kv_heads, 1);
 }

@@ -36,8 +36,10 @@ void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, si
             const float *bias, bool precise, void *scratch);
 size_t matmul_scratch(size_t n_rows, size_t n_in);
 
-/* The KV pages of one layer. A page holds KV_PAGE positions: k [n_kv_heads, head_dim, KV_PAGE], then
- * v [n_kv_heads, KV_PAGE, head_dim]; f32 or bf16. Page i begins at base + i * page_stride. */
+/* The KV pages of one layer. A page holds KV_PAGE positions of each KV head, as f32: all keys [n_kv_heads, head_dim, KV_PAGE],
+ * then all values [n_kv_heads, KV_PAGE, head_dim]. As bf16, rows 2i and 2i + 1 of a head's matrix stand side by side:
+ * keys [n_kv_heads, (head_dim + 1) / 2, KV_PAGE, 2], values [n_kv_heads, KV_PAGE / 2, head_dim, 2]. Page i begins at
+ * base + i * page_stride. */
 enum { KV_PAGE = 64 };
 struct kv_layer {
     unsigned char *base;
@@ -45,8 +47,11 @@ struct kv_layer {
     size_t n_kv_heads, head_dim;
     bool f32; // else bf16
 };
+static inline size_t kv_key_bytes(size_t head_dim, bool f32) { // of one head in a page
+    return KV_PAGE * (f32 ? head_dim * 4 : (head_dim + 1) / 2 * 4);
+}
 static inline size_t kv_page_bytes(size_t n_kv_heads, size_t head_dim, bool f32) {
-    return 2 * n_kv_heads * KV_PAGE * head_dim * (f32 ? 4u : 2u);
+    return n_kv_heads * (kv_key_bytes(head_dim, f32) + KV_PAGE * head_dim * (f32 ? 4u : 2u));
 }
 
 /* One query row: it sees positions [first, last], both absolute; pages[p / KV_PAGE] is position p's page. */
@@ -62,7 +67,8 @@ void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_r
 /* out [n_rows, n_heads * head_dim] (stride ldo) = softmax(scale * q k^T) v with q [n_rows, n_heads * head_dim]
  * (stride ldq), query head h reading KV head h / (n_heads / n_kv_heads). softcap > 0: scores become
  * softcap * tanh(score / softcap) (Gemma 2). Online softmax (Milakov and Gimelshein 2018) over pages in order,
- * so nothing of size [n, n] is held. scratch: attention_scratch(threads, ...) bytes. */
+ * so nothing of size [n, n] is held. With pages in bf16, q and the probabilities may be rounded to bf16 too, where that is
+ * faster. scratch: attention_scratch(threads, ...) bytes. */
 void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, float *out,
                size_t ldo, const float *q, size_t ldq, size_t n_heads, float scale, float softcap, void *scratch);
 size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t head_dim);

@@ -3,68 +3,129 @@
  *
  *   store_x(p, v, n)   the first n floats of v
  *   spread(f) multiply(v, w)
+ *   lower(v) upper(v)  of lanes that hold two bf16 each: the one, the other as f32
  *   MIX_COLS           vectors of columns beside 4 to 6 rows; beside fewer rows there are 4
  *
  * c [m, cols] = c * shrink + a [m, n] b [n, cols]: rows of b, weighed by a. Both halves of attention are that: scores from
- * queries and a page of transposed keys, and outputs from probabilities and a page of values. An element of c adds
- * up n from 0 on, in one lane, whatever the tile.
+ * queries and a page of transposed keys, and outputs from probabilities and a page of values. b is f32, or bf16 with rows 2i
+ * and 2i + 1 side by side in each lane (kernels.h): then one load brings two rows, and where the CPU multiplies pairs of bf16
+ * (MULTIPLY_PAIRS: multiply_add takes a pair of a, spread_pair(p), too), a is bf16 as well. An element of c adds up n from
+ * `begin` on, in one lane, whatever the tile.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 
-/* R rows and C vectors of columns, the last vector `last` lanes wide. shrink NULL: c starts from zero. */
-TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const enum wtype type, float *c, size_t ldc,
-                                     const float *shrink, const float *a, size_t lda, const unsigned char *b,
-                                     size_t ldb, size_t n, size_t last) {
-    const size_t size = type == W_F32 ? 4 : 2;
+/* Rows i (LOWER) and i + 1 (UPPER) of b, at p, with R rows of a at i; C vectors of columns, the last one `last` lanes wide.
+ * f32 has LOWER alone. */
+TARGET EVERY_ISA void NAME(mix_step)(const size_t R, const size_t C, const bool pairs, const int which, vec s[6][4],
+                                     const unsigned char *a, size_t lda, const unsigned char *p, size_t last) {
+    vec b[4];
+    for (size_t v = 0; v < C; v++)
+        b[v] = load_x((const float *)(const void *)(p + v * STEP * 4), v + 1 < C ? STEP : last);
+#if defined(MULTIPLY_PAIRS)
+    (void)pairs;
+    for (size_t v = 0; v < C && which != (LOWER | UPPER); v++)
+        b[v] = which == LOWER ? lower_only(b[v]) : upper(b[v]);
+    for (size_t r = 0; r < R; r++) {
+        vec av = spread_pair(a + r * lda * 2);
+        for (size_t v = 0; v < C; v++)
+            s[r][v] = multiply_add(s[r][v], av, b[v]);
+    }
+#else
+    for (int row = LOWER; row <= UPPER; row++) {
+        if (!(which & row))
+            continue;
+        for (size_t r = 0; r < R; r++) {
+            vec av = spread(((const float *)(const void *)a)[r * lda + (row == UPPER)]);
+            for (size_t v = 0; v < C; v++)
+                s[r][v] = multiply_add(s[r][v], av, !pairs ? b[v] : row == LOWER ? lower(b[v]) : upper(b[v]));
+        }
+    }
+#endif
+}
+
+/* R rows and C vectors of columns. shrink NULL: c starts from zero. */
+TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool pairs, float *c, size_t ldc,
+                                     const float *shrink, const unsigned char *a, size_t lda, const unsigned char *b,
+                                     size_t ldb, size_t begin, size_t end, size_t last, const unsigned char *ahead) {
+    const size_t a_size = sizeof(x_type);
     vec s[6][4];
     for (size_t r = 0; r < R; r++)
         for (size_t v = 0; v < C; v++)
             s[r][v] = shrink ? multiply(load_x(c + r * ldc + v * STEP, v + 1 < C ? STEP : last), spread(shrink[r]))
                              : zero();
-    for (size_t i = 0; i < n; i++) {
-        vec bv[4];
-        for (size_t v = 0; v < C; v++)
-            bv[v] = load_w(type, b + (i * ldb + v * STEP) * size, v + 1 < C ? STEP : last);
-        for (size_t r = 0; r < R; r++) {
-            vec av = spread(a[r * lda + i]);
-            for (size_t v = 0; v < C; v++)
-                s[r][v] = multiply_add(s[r][v], av, bv[v]);
+    size_t i = begin;
+#define STEP_OF(which)                                                                                             \
+    NAME(mix_step)(R, C, pairs, which, s, a + (i & ~(size_t)(a_size == 2)) * a_size, lda,                          \
+                   b + (pairs ? i / 2 : i) * ldb * 4, last)
+#define AHEAD()                                                                                                    \
+    for (size_t v = 0; v < C && ahead; v += 64 / (STEP * 4))                                                       \
+    __builtin_prefetch(ahead + ((pairs ? i / 2 : i) * ldb + v * STEP) * 4, 0, 2)
+    if (pairs) {
+        if (i % 2 && i < end) {
+            a -= a_size == 4 ? a_size : 0; // UPPER is the second of a pair
+            STEP_OF(UPPER);
+            a += a_size == 4 ? a_size : 0;
+            i++;
+        }
+        for (; i + 1 < end; i += 2) {
+            AHEAD();
+            STEP_OF(LOWER | UPPER);
+        }
+        if (i < end)
+            STEP_OF(LOWER);
+    } else {
+        for (; i < end; i++) {
+            AHEAD();
+            STEP_OF(LOWER);
         }
     }
+#undef STEP_OF
+#undef AHEAD
     for (size_t r = 0; r < R; r++)
         for (size_t v = 0; v < C; v++)
             store_x(c + r * ldc + v * STEP, s[r][v], v + 1 < C ? STEP : last);
 }
 
-TARGET EVERY_ISA void NAME(mix_rows)(const size_t R, const enum wtype type, float *c, size_t ldc,
-                                     const float *shrink, const float *a, size_t lda, const unsigned char *b,
-                                     size_t ldb, size_t n, size_t cols) {
-    const size_t size = type == W_F32 ? 4 : 2, C = R < 4 ? 4 : MIX_COLS;
+TARGET EVERY_ISA void NAME(mix_rows)(const size_t R, const bool pairs, float *c, size_t ldc, const float *shrink,
+                                     const unsigned char *a, size_t lda, const unsigned char *b, size_t ldb,
+                                     size_t begin, size_t end, size_t cols, const unsigned char *ahead) {
+    const size_t C = R < 4 ? 4 : MIX_COLS;
     size_t j = 0;
+#define TILE(C, last)                                                                                              \
+    NAME(mix_tile)(R, C, pairs, c + j, ldc, shrink, a, lda, b + j * 4, ldb, begin, end, last, ahead ? ahead + j * 4 : NULL)
     for (; j + C * STEP <= cols; j += C * STEP)
-        NAME(mix_tile)(R, C, type, c + j, ldc, shrink, a, lda, b + j * size, ldb, n, STEP);
+        TILE(C, STEP);
     for (; j + STEP <= cols; j += STEP)
-        NAME(mix_tile)(R, 1, type, c + j, ldc, shrink, a, lda, b + j * size, ldb, n, STEP);
+        TILE(1, STEP);
     if (j < cols)
-        NAME(mix_tile)(R, 1, type, c + j, ldc, shrink, a, lda, b + j * size, ldb, n, cols - j);
+        TILE(1, cols - j);
+#undef TILE
 }
 
-#define MIX(name, type)                                                                                            \
-    TARGET static void GLUE(name, ISA)(float *c, size_t ldc, const float *shrink, const float *a, size_t lda,      \
-                                       const void *b, size_t ldb, size_t m, size_t n, size_t cols) {               \
-        for (; m >= 6; m -= 6, c += 6 * ldc, a += 6 * lda, shrink += shrink ? 6 : 0)                               \
-            NAME(mix_rows)(6, type, c, ldc, shrink, a, lda, b, ldb, n, cols);                                      \
+#define MIX(name, pairs)                                                                                           \
+    TARGET static void GLUE(name, ISA)(float *c, size_t ldc, const float *shrink, const void *a, size_t lda,       \
+                                       const void *b, size_t ldb, size_t m, size_t begin, size_t end,              \
+                                       size_t cols, const void *ahead) {                                           \
+        const unsigned char *at = a;                                                                               \
+        for (; m >= 6; m -= 6, c += 6 * ldc, at += 6 * lda * sizeof(x_type), shrink += shrink ? 6 : 0) {           \
+            NAME(mix_rows)(6, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
+            ahead = NULL;                                                                                          \
+        }                                                                                                          \
         if (m == 5)                                                                                                \
-            NAME(mix_rows)(5, type, c, ldc, shrink, a, lda, b, ldb, n, cols);                                      \
+            NAME(mix_rows)(5, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
         else if (m == 4)                                                                                           \
-            NAME(mix_rows)(4, type, c, ldc, shrink, a, lda, b, ldb, n, cols);                                      \
+            NAME(mix_rows)(4, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
         else if (m == 3)                                                                                           \
-            NAME(mix_rows)(3, type, c, ldc, shrink, a, lda, b, ldb, n, cols);                                      \
+            NAME(mix_rows)(3, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
         else if (m == 2)                                                                                           \
-            NAME(mix_rows)(2, type, c, ldc, shrink, a, lda, b, ldb, n, cols);                                      \
+            NAME(mix_rows)(2, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
         else if (m == 1)                                                                                           \
-            NAME(mix_rows)(1, type, c, ldc, shrink, a, lda, b, ldb, n, cols);                                      \
+            NAME(mix_rows)(1, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
     }
-MIX(mix_f32, W_F32)
-MIX(mix_bf16, W_BF16)
+#if defined(MULTIPLY_PAIRS)
+MIX(mix_rounded, true)
+#else
+MIX(mix_f32, false)
+MIX(mix_pairs, true)
+#endif
 #undef MIX

@@ -33,17 +33,20 @@ struct matmul_ops {
 };
 enum { MATMUL_FIRST = 1, MATMUL_LAST = 2 }; // parts of k
 
-/* c [m, cols] = c * shrink [m] + a [m, n] b [n, cols]; shrink NULL: c starts from zero. See mix_tile.h. */
-typedef void mix_fn(float *c, size_t ldc, const float *shrink, const float *a, size_t lda, const void *b, size_t ldb,
-                    size_t m, size_t n, size_t cols);
+/* c [m, cols] = c * shrink [m] + a [m, end] b [end, cols], rows of b from `begin` on; shrink NULL: c starts from zero. ldb in
+ * units of 4 bytes. What lies at `ahead` as b lies at b is fetched meanwhile (NULL: nothing). See mix_tile.h. */
+typedef void mix_fn(float *c, size_t ldc, const float *shrink, const void *a, size_t lda, const void *b, size_t ldb,
+                    size_t m, size_t begin, size_t end, size_t cols, const void *ahead);
 
 struct kernel_table {
     enum isa isa;
     struct matmul_ops matmul[W_COUNT];
     struct matmul_ops matmul_rounded; // BF16 weights with x rounded to bf16; all NULL: not faster here
     void (*round_bf16)(uint16_t *y, const float *x, size_t n); // to nearest even
-    mix_fn *mix_f32, *mix_bf16;
-    float (*soften)(float *s, size_t from, size_t to, float softcap, float *max, float *sum); // see attention.c
+    mix_fn *mix_f32, *mix_pairs; // a f32; b f32, or pairs of bf16
+    mix_fn *mix_rounded;         // a bf16, b pairs of bf16; NULL: not faster here
+    void (*soften)(float *s, size_t m, size_t from, size_t to, float softcap, float *max, float *sum,
+                   float *shrink); // see attention.c
     void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,
                     float weight_offset, float eps);
     void (*layernorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,

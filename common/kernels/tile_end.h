@@ -14,6 +14,8 @@
 #undef store_x
 #undef load_w
 #undef spread
+#undef lower
+#undef upper
 #undef multiply
 #undef multiply_add
 #undef ROWS
@@ -21,3 +23,4 @@
 #undef OUTS_1
 #undef MIX_COLS
 #undef ONLY_BF16
+#undef MULTIPLY_PAIRS

@@ -10,6 +10,8 @@
 enum {
     FIRST = MATMUL_FIRST,
     LAST = MATMUL_LAST,
+    LOWER = 1, // of the two rows in a lane: mix_tile.h
+    UPPER = 2,
     BURST = 128 // bytes of each of a single row's streams in turn: two cache lines
 };
 
@@ -69,6 +71,8 @@ EVERY_ISA void sums_c(float *y, const vec_c *v, size_t n) {
 #define store_x store_x_c
 #define load_w load_w_c
 #define spread(f) ((vec_c){f, f, f, f})
+#define lower(v) ((vec_c)((bits_c)(v) << 16))
+#define upper(v) ((vec_c)((bits_c)(v) & 0xFFFF0000))
 #define multiply(v, w) ((v) * (w))
 #define multiply_add(acc, x, w) ((acc) + (x) * (w))
 #define ROWS 4
@@ -138,6 +142,8 @@ AVX2 EVERY_ISA void sums_avx2(float *y, const __m256 *v, size_t n) {
 #define store_x store_x_avx2
 #define load_w load_w_avx2
 #define spread _mm256_set1_ps
+#define lower(v) _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(v), 16))
+#define upper(v) _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32((int)0xFFFF0000)))
 #define multiply _mm256_mul_ps
 #define multiply_add(acc, x, w) _mm256_fmadd_ps(x, w, acc)
 #define ROWS 4
@@ -187,6 +193,9 @@ AVX512 EVERY_ISA void sums_avx512(float *y, const __m512 *v, size_t n) {
             _mm_mask_storeu_ps(y + i, (__mmask8)((1 << left) - 1), s);
     }
 }
+AVX512 EVERY_ISA __m512 upper_avx512(__m512 v) {
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32((int)0xFFFF0000)));
+}
 #define ISA avx512
 #define TARGET AVX512
 #define vec __m512
@@ -200,6 +209,8 @@ AVX512 EVERY_ISA void sums_avx512(float *y, const __m512 *v, size_t n) {
 #define store_x store_x_avx512
 #define load_w load_w_avx512
 #define spread _mm512_set1_ps
+#define lower(v) _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(v), 16))
+#define upper upper_avx512
 #define multiply _mm512_mul_ps
 #define multiply_add(acc, x, w) _mm512_fmadd_ps(x, w, acc)
 #define ROWS 4
@@ -219,6 +230,14 @@ AVX512BF16 EVERY_ISA __m512 load_pairs(const void *p, size_t n) {
 AVX512BF16 EVERY_ISA __m512 multiply_add_pairs(__m512 acc, __m512 x, __m512 w) {
     return _mm512_dpbf16_ps(acc, (__m512bh)x, (__m512bh)w);
 }
+AVX512BF16 EVERY_ISA __m512 spread_pair(const unsigned char *p) {
+    int pair;
+    memcpy(&pair, p, sizeof pair);
+    return _mm512_castsi512_ps(_mm512_set1_epi32(pair));
+}
+AVX512BF16 EVERY_ISA __m512 lower_only(__m512 v) { // of pairs
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0xFFFF)));
+}
 #define ISA avx512bf16
 #define TARGET AVX512BF16
 #define vec __m512
@@ -236,6 +255,17 @@ AVX512BF16 EVERY_ISA __m512 multiply_add_pairs(__m512 acc, __m512 x, __m512 w) {
 #define OUTS_1 4
 #define ONLY_BF16
 #include "kernels/matmul_tile.h"
+#undef STEP
+#undef load_x
+#define STEP 16 // lanes, of a pair each
+#define load_x load_x_avx512
+#define store_x store_x_avx512
+#define spread _mm512_set1_ps
+#define upper upper_avx512
+#define multiply _mm512_mul_ps
+#define MULTIPLY_PAIRS
+#define MIX_COLS 4
+#include "kernels/mix_tile.h"
 #include "kernels/tile_end.h"
 #endif
 
@@ -244,21 +274,22 @@ void tiles_fill(struct kernel_table *t, enum isa isa) {
     case ISA_C:
         matmul_fill_c(t->matmul);
         t->mix_f32 = mix_f32_c;
-        t->mix_bf16 = mix_bf16_c;
+        t->mix_pairs = mix_pairs_c;
         break;
 #if defined(__x86_64__) || defined(KERNELS_EMULATED)
     case ISA_AVX2:
         matmul_fill_avx2(t->matmul);
         t->mix_f32 = mix_f32_avx2;
-        t->mix_bf16 = mix_bf16_avx2;
+        t->mix_pairs = mix_pairs_avx2;
         break;
     case ISA_AVX512:
         matmul_fill_avx512(t->matmul);
         t->mix_f32 = mix_f32_avx512;
-        t->mix_bf16 = mix_bf16_avx512;
+        t->mix_pairs = mix_pairs_avx512;
         break;
     case ISA_AVX512BF16:
         matmul_fill_avx512bf16(&t->matmul_rounded);
+        t->mix_rounded = mix_rounded_avx512bf16;
         break;
 #endif
     default:

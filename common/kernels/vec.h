@@ -41,26 +41,36 @@ EVERY_ISA float vec_f32_from_f16(uint16_t h) {
     return f32_from_bits(sign | u);
 }
 
-/* e^x: x = n ln 2 + r with n whole and |r| <= 0.3466, e^r by its Taylor series to r^7 (what is left out is below
- * 0.3466^8 / 8! = 5.2e-9 of 0.7), times 2^n made from bits. Relative error under 2 ulp (1.2e-7; tests/unit/kernels
- * measures it). Below -87.33, where the result would be subnormal, e^-87.33 = 1.2e-38; above 88.37, e^88.37;
- * NaN stays NaN. */
-EVERY_ISA float vec_exp(float x) {
+/* a * b + c, in one rounding where that is one instruction. */
+EVERY_ISA float vec_multiply_add(const bool fused, float a, float b, float c) {
+    return fused ? __builtin_fmaf(a, b, c) : a * b + c;
+}
+
+/* e^c for c in [-87.33, 88.37]: c = n ln 2 + r with n whole and |r| <= 0.3466, e^r by its Taylor series to r^7 (what is left
+ * out is below 0.3466^8 / 8! = 5.2e-9 of 0.7), times 2^n made from bits. Relative error under 2 ulp (1.2e-7;
+ * tests/unit/kernels measures it). */
+EVERY_ISA float vec_exp_within(const bool fused, float c) {
     const float magic = 12582912.0f; // 1.5 * 2^23: adding it rounds to whole
-    float c = x < -87.33f ? -87.33f : x;
-    c = c > 88.37f ? 88.37f : c;
-    float shifted = c * 1.44269504f + magic;
+    float shifted = vec_multiply_add(fused, c, 1.44269504f, magic);
     float n = shifted - magic;
-    float r = (c - n * 0.693359375f) - n * -2.12194440e-4f; // ln 2 in two parts (Cody and Waite)
+    float r = vec_multiply_add(fused, n, -0.693359375f, c); // ln 2 in two parts (Cody and Waite)
+    r = vec_multiply_add(fused, n, 2.12194440e-4f, r);
     float p = 1.0f / 5040;
-    p = p * r + 1.0f / 720;
-    p = p * r + 1.0f / 120;
-    p = p * r + 1.0f / 24;
-    p = p * r + 1.0f / 6;
-    p = p * r + 0.5f;
-    p = (p * r) * r + r + 1.0f;
+    p = vec_multiply_add(fused, p, r, 1.0f / 720);
+    p = vec_multiply_add(fused, p, r, 1.0f / 120);
+    p = vec_multiply_add(fused, p, r, 1.0f / 24);
+    p = vec_multiply_add(fused, p, r, 1.0f / 6);
+    p = vec_multiply_add(fused, p, r, 0.5f);
+    p = vec_multiply_add(fused, p * r, r, r) + 1.0f;
     uint32_t n_bits = f32_bits(shifted) - f32_bits(magic);
     return p * f32_from_bits((n_bits + 127u) << 23);
+}
+
+/* e^x for any x: below -87.33, where the result would be subnormal, e^-87.33 = 1.2e-38; above 88.37, e^88.37; NaN
+ * stays NaN. */
+EVERY_ISA float vec_exp(float x) {
+    float c = x < -87.33f ? -87.33f : x;
+    return vec_exp_within(false, c > 88.37f ? 88.37f : c);
 }
 
 /* tanh from e^-2|x|, and a series near 0 where that would cancel. Relative error under 4e-7. */
