@@ -15,23 +15,10 @@ enum isa { ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT };
 /* The types a weight may have in a matmul. */
 enum wtype { W_BF16, W_F16, W_F32, W_COUNT };
 
-/* Rows that will be wanted next, to be fetched meanwhile: n_rows of them, `stride` bytes apart, elements of `size` bytes. */
-struct matmul_ahead {
-    const unsigned char *w;
-    size_t stride, size, n_rows;
-};
-
-/* The parts of matmul for one type of weights; x has the elements that multiply_add wants (x_size bytes each: f32,
- * or bf16 where x is rounded). What each does stands in matmul_tile.h. */
-struct matmul_ops {
-    void (*direct)(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
-                   size_t n_out, size_t n_in, const float *bias);
-    void (*unpack)(void *panel, size_t panel_ld, const unsigned char *w, size_t w_stride, size_t n_out, size_t n);
-    void (*panel)(int part, float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const void *panel,
-                  size_t panel_ld, size_t n_out, size_t n, const float *bias, float *acc, struct matmul_ahead ahead);
-    size_t vec_size, x_size; // bytes
-};
-enum { MATMUL_FIRST = 1, MATMUL_LAST = 2 }; // parts of k
+/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) w [n_out, n_in]^T + bias, on the calling thread. x is f32,
+ * or bf16 for matmul_rounded. See matmul_tile.h. */
+typedef void matmul_fn(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
+                       size_t n_out, size_t n_in, const float *bias);
 
 /* c [m, cols] = c * shrink [m] + a [m, end] b [end, cols], rows of b from `begin` on; shrink NULL: c starts from zero. ldb in
  * units of 4 bytes. What lies at `ahead` as b lies at b is fetched meanwhile (NULL: nothing). See mix_tile.h. */
@@ -40,8 +27,10 @@ typedef void mix_fn(float *c, size_t ldc, const float *shrink, const void *a, si
 
 struct kernel_table {
     enum isa isa;
-    struct matmul_ops matmul[W_COUNT];
-    struct matmul_ops matmul_rounded; // BF16 weights with x rounded to bf16; all NULL: not faster here
+    matmul_fn *matmul[W_COUNT]; // by the type of w
+    matmul_fn *matmul_rounded;  // BF16 weights with x rounded to bf16; NULL: not faster here
+    /* Weights as f32, for many rows of x; NULL where making them f32 beside the multiply-adds costs nothing. */
+    void (*unpack[W_COUNT])(float *to, const unsigned char *w, size_t n);
     void (*round_bf16)(uint16_t *y, const float *x, size_t n); // to nearest even
     mix_fn *mix_f32, *mix_pairs; // a f32; b f32, or pairs of bf16
     mix_fn *mix_rounded;         // a bf16, b pairs of bf16; NULL: not faster here

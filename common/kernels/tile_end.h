@@ -7,8 +7,6 @@
 #undef STEP
 #undef x_type
 #undef zero
-#undef load
-#undef store
 #undef sums
 #undef load_x
 #undef store_x

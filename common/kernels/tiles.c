@@ -8,11 +8,15 @@
 #include "kernels/vec.h"
 
 enum {
-    FIRST = MATMUL_FIRST,
-    LAST = MATMUL_LAST,
     LOWER = 1, // of the two rows in a lane: mix_tile.h
     UPPER = 2,
     BURST = 128 // bytes of each of a single row's streams in turn: two cache lines
+};
+
+/* Rows of w that will be wanted next, to be fetched meanwhile: n_rows of them, `stride` bytes apart. */
+struct ahead {
+    const unsigned char *w;
+    size_t stride, n_rows;
 };
 
 #define GLUE_(a, b) a##_##b
@@ -25,14 +29,6 @@ typedef float vec_c __attribute__((vector_size(16)));
 typedef uint32_t bits_c __attribute__((vector_size(16)));
 typedef uint16_t half_c __attribute__((vector_size(8)));
 
-EVERY_ISA vec_c load_c(const float *p) {
-    vec_c v;
-    memcpy(&v, p, sizeof v);
-    return v;
-}
-EVERY_ISA void store_c(float *p, vec_c v) {
-    memcpy(p, &v, sizeof v);
-}
 EVERY_ISA vec_c load_x_c(const float *p, size_t n) {
     vec_c v = {0};
     memcpy(&v, p, n * sizeof *p);
@@ -54,6 +50,16 @@ EVERY_ISA vec_c load_w_c(enum wtype type, const unsigned char *p, size_t n) {
     bits_c f = (bits_c)((vec_c)rest * f32_from_bits((127u + 112u) << 23));
     return (vec_c)((u & 0x8000) << 16 | (special & (rest | 0x7F800000)) | (~special & f));
 }
+#define UNPACK(type)                                                                                               \
+    static void unpack_##type(float *to, const unsigned char *w, size_t n) {                                       \
+        size_t i = 0;                                                                                              \
+        for (; i + 4 <= n; i += 4)                                                                                 \
+            store_x_c(to + i, load_w_c(type, w + i * 2, 4), 4);                                                    \
+        store_x_c(to + i, load_w_c(type, w + i * 2, n - i), n - i);                                                \
+    }
+UNPACK(W_BF16)
+UNPACK(W_F16)
+#undef UNPACK
 EVERY_ISA void sums_c(float *y, const vec_c *v, size_t n) {
     for (size_t i = 0; i < n; i++)
         y[i] = (v[i][0] + v[i][1]) + (v[i][2] + v[i][3]);
@@ -64,8 +70,6 @@ EVERY_ISA void sums_c(float *y, const vec_c *v, size_t n) {
 #define STEP 4
 #define x_type float
 #define zero() ((vec_c){0})
-#define load load_c
-#define store store_c
 #define sums sums_c
 #define load_x load_x_c
 #define store_x store_x_c
@@ -135,8 +139,6 @@ AVX2 EVERY_ISA void sums_avx2(float *y, const __m256 *v, size_t n) {
 #define STEP 8
 #define x_type float
 #define zero() _mm256_setzero_ps()
-#define load _mm256_loadu_ps
-#define store _mm256_storeu_ps
 #define sums sums_avx2
 #define load_x load_x_avx2
 #define store_x store_x_avx2
@@ -202,8 +204,6 @@ AVX512 EVERY_ISA __m512 upper_avx512(__m512 v) {
 #define STEP 16
 #define x_type float
 #define zero() _mm512_setzero_ps()
-#define load _mm512_loadu_ps
-#define store _mm512_storeu_ps
 #define sums sums_avx512
 #define load_x load_x_avx512
 #define store_x store_x_avx512
@@ -244,8 +244,6 @@ AVX512BF16 EVERY_ISA __m512 lower_only(__m512 v) { // of pairs
 #define STEP 32
 #define x_type uint16_t
 #define zero() _mm512_setzero_ps()
-#define load _mm512_loadu_ps
-#define store _mm512_storeu_ps
 #define sums sums_avx512
 #define load_x load_pairs
 #define load_w(type, p, n) load_pairs(p, n)
@@ -273,12 +271,15 @@ void tiles_fill(struct kernel_table *t, enum isa isa) {
     switch (isa) {
     case ISA_C:
         matmul_fill_c(t->matmul);
+        t->unpack[W_BF16] = unpack_W_BF16;
+        t->unpack[W_F16] = unpack_W_F16;
         t->mix_f32 = mix_f32_c;
         t->mix_pairs = mix_pairs_c;
         break;
 #if defined(__x86_64__) || defined(KERNELS_EMULATED)
     case ISA_AVX2:
         matmul_fill_avx2(t->matmul);
+        t->unpack[W_BF16] = t->unpack[W_F16] = NULL;
         t->mix_f32 = mix_f32_avx2;
         t->mix_pairs = mix_pairs_avx2;
         break;

@@ -32,7 +32,7 @@ int main(void) {
         RUN(matmul_same_bits);
         RUN(attention_is_right);
     }
-    CHECK(kernel.matmul_rounded.direct);
+    CHECK(kernel.matmul_rounded);
     return check_done();
 }
 #else
