@@ -176,18 +176,20 @@ const char *const peak_names[PEAK_COUNT] = {"f32 FMA, AVX2", "f32 FMA, AVX-512",
 
 enum { PEAK_STEPS = 200000, CHAINS = 12, CHAINS_512 = 24 };
 
-/* As many chains of one instruction as hide its latency; "+v" keeps them in registers and the compiler from
- * thinking. */
+/* As many chains of one instruction as hide its latency; "+v" keeps the compiler from thinking, and unrolled
+ * loops keep them in registers. */
 #define PEAK(name, isa, vec, init, n_chains, step)                                                                \
     __attribute__((target(isa))) static void name(void) {                                                         \
         vec s[n_chains], x = init, y = init;                                                                      \
         __asm__ volatile("" : "+v"(x), "+v"(y));                                                                  \
-        for (size_t c = 0; c < n_chains; c++)                                                                     \
+        _Pragma("GCC unroll 24") for (size_t c = 0; c < n_chains; c++) {                                          \
             s[c] = init;                                                                                          \
+            __asm__ volatile("" : "+v"(s[c]));                                                                    \
+        }                                                                                                         \
         for (size_t i = 0; i < PEAK_STEPS; i++)                                                                   \
-            for (size_t c = 0; c < n_chains; c++)                                                                 \
+            _Pragma("GCC unroll 24") for (size_t c = 0; c < n_chains; c++)                                        \
                 s[c] = step(s[c], x, y);                                                                          \
-        for (size_t c = 0; c < n_chains; c++)                                                                     \
+        _Pragma("GCC unroll 24") for (size_t c = 0; c < n_chains; c++)                                            \
             __asm__ volatile("" ::"v"(s[c]));                                                                     \
     }
 #define FMA_STEP(s, x, y) _mm256_fmadd_ps(x, y, s)
