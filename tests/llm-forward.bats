@@ -243,3 +243,19 @@ reused() {
     [[ $stderr == *model.safetensors* ]]
     fails 66 "nolist" llm-forward -m model --no-return --verify nolist
 }
+
+@test "weights that are not in memory, in one file or in shards, give the same bits" {
+    for model in llama llama-sharded gpt2 mixtral; do
+        cp -r "$DATA/models/$model" model
+        echo 1 5 9 | llm-forward -m model --no-return -a >warm
+        for i in 1 2 3; do
+            python3 -c 'import glob, os
+for f in glob.glob("model/*.safetensors"):
+    fd = os.open(f, os.O_RDONLY)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)'
+            echo 1 5 9 | llm-forward -m model --no-return -a | cmp - warm
+        done
+        rm -r model
+    done
+}

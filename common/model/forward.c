@@ -251,6 +251,7 @@ void forward(struct model *m, const struct row *rows, size_t n_rows, float *logi
     embed(m, rows, n_rows);
     for (size_t l = 0; l < s->n_layers; l++) {
         const struct layer *layer = &m->layers.layers[l];
+        layers_ready(&m->layers, l);
 
         const float *in = x; // what the block reads: the residual itself where there is no norm
         if (layer->attn_norm.weight) {
@@ -276,5 +277,6 @@ void forward(struct model *m, const struct row *rows, size_t n_rows, float *logi
             apply_norm(s, y, dim, y, dim, n_rows, dim, &layer->ffn_post_norm);
         add_scaled(x, dim, y, dim, n_rows, dim, add_scale);
     }
+    layers_ready(&m->layers, s->n_layers);
     head(m, rows, n_rows, logits, hidden);
 }

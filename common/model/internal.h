@@ -9,6 +9,7 @@
 #include "model/layers.h"
 #include "model/model.h"
 #include "model/rope.h"
+#include "weights/ahead.h"
 
 struct slot {
     struct kv_seq kv;
@@ -41,6 +42,7 @@ struct workspace {
 struct model {
     struct spec spec;
     struct weights weights;
+    struct ahead *ahead;
     struct layers layers;
     struct rope ropes[SPEC_MAX_ROPES];
     struct kv kv;
