@@ -54,6 +54,7 @@ struct model {
     void *ws_memory;
     size_t context, max_sequences, max_rows;
     bool precise;
+    double times[MODEL_PARTS], lap; // lap: when the last part ended
 };
 
 /* model_open behind config.json: takes spec over, also where it fails. */

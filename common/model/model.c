@@ -198,6 +198,10 @@ struct pool *model_pool(const struct model *m) {
     return m->pool;
 }
 
+const double *model_times(const struct model *m) {
+    return m->times;
+}
+
 size_t model_kv_bytes(const struct model *m) {
     return kv_bytes(&m->kv);
 }

@@ -77,7 +77,7 @@ struct sched *sched_new(const struct sched_options *o, struct model *m, struct l
     s->logits = xreallocarray(NULL, max_want, h->vocab_size * sizeof(float));
     if (o->hidden)
         s->hidden = xreallocarray(NULL, max_want, h->hidden_dim * sizeof(float));
-    s->stats.started = s->idle_since = seconds_now();
+    s->stats.started = s->stats.opened = s->idle_since = seconds_now();
     s->stats.step_bytes = model_step_bytes(m);
     return s;
 }
@@ -101,6 +101,7 @@ bool sched_reader_left(const struct sched *s) {
 struct stats *sched_stats(struct sched *s) {
     s->stats.writing = output_seconds(s->out);
     s->stats.written = output_bytes(s->out);
+    memcpy(s->stats.parts, model_times(s->model), sizeof s->stats.parts);
     return &s->stats;
 }
 
@@ -289,7 +290,7 @@ static int wait_for_events(struct sched *s, int timeout, struct err *e) {
     };
     double start = seconds_now();
     int n = poll(fds, 3, timeout);
-    s->stats.waiting += seconds_now() - start;
+    *(s->seqs.n_open > 0 ? &s->stats.for_sampler : &s->stats.for_input) += seconds_now() - start;
     if (n < 0 && errno != EINTR)
         return err_errno(e, EXIT_SYSTEM, "cannot poll");
     if (n > 0 && fds[0].revents)
