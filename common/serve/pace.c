@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/pace.h"
 
-static const double most_steps = 2.2;    // a step with rows of prompts, in steps without: some take longer than others
+static const double most_steps = 2.0;    // a step with rows of prompts, in steps without: some take longer than others
 static const double alone_seconds = 1.0; // a step that nobody waits for yet: new prompts may come meanwhile
 
 static size_t kind_of(size_t n_rows) {
@@ -42,6 +42,7 @@ void pace_note(struct pace *p, size_t n_prompt_rows, size_t n_others, double sec
     else
         learn(&p->row, (more > least ? more : least) / (double)n_prompt_rows, 0.25, 0.25);
     p->last = n_prompt_rows;
+    p->room = most_steps * pace_step(p, n_others) - seconds;
     p->since++;
 }
 
@@ -57,7 +58,10 @@ size_t pace_rows(const struct pace *p, size_t n_others, bool waited_for, size_t 
     if (n_others > 0 && (p->step[kind_of(n_others)] == 0 || p->since >= PACE_REMEASURE))
         return 0;
     // Before anything is known of rows beside others: each of those alone bore a part of reading the weights.
-    double row = p->row > 0 ? p->row : p->alone;
-    return at_most(row > 0 ? (most_steps - 1) * pace_step(p, n_others) / row : 1,
-                   p->last > 0 && 2 * p->last < most ? 2 * p->last : most);
+    double row = p->row > 0 ? p->row : p->alone, fits = row > 0 ? (most_steps - 1) * pace_step(p, n_others) / row : 1;
+    // Having any prompt beside others may cost something, which a smaller chunk spreads over fewer rows, so that it seems that
+    // fewer still would fit: what the last step left room for is tried.
+    if (p->room > row && fits < (double)p->last + 1)
+        fits = (double)p->last + 1;
+    return at_most(fits, p->last > 0 && 2 * p->last < most ? 2 * p->last : most);
 }

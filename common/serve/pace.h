@@ -21,6 +21,7 @@ struct pace {
     double row;              // seconds that a row of a prompt adds to such a step; 0: not known
     double alone;            // seconds of a row of a prompt where only such rows run; 0: not known
     size_t last;             // rows of prompts of the last step that had some
+    double room;             // seconds that it might have taken longer
     size_t since;            // steps with rows of prompts since one without
 };
 
