@@ -168,6 +168,20 @@ static void run_qk(void *arg, size_t begin, size_t end, size_t thread) {
     }
 }
 
+/* Keys lie transposed, so that each is written to a line of its own. */
+enum { STORE_COST = 8 };
+struct store_job {
+    const struct kv_layer *kv;
+    const struct attn_row *rows;
+    const float *k, *v; // [n_rows, kv_dim], stride ld
+    size_t ld;
+};
+static void run_store(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct store_job *j = arg;
+    (void)thread;
+    kv_store(j->kv, j->rows + begin, end - begin, j->k + begin * j->ld, j->ld, j->v + begin * j->ld, j->ld);
+}
+
 /* y [n_rows, hidden_dim] = attention over h [n_rows, hidden_dim] and what is in the pages */
 static void attend(struct model *m, size_t l, float *y, const float *h, size_t n_rows) {
     const struct spec *s = &m->spec;
@@ -190,7 +204,8 @@ static void attend(struct model *m, size_t l, float *y, const float *h, size_t n
     if (turns || s->qk_norm != QK_NORM_NONE)
         over_rows(m, run_qk, &qk, n_rows, 2 * (q_dim + kv_dim));
     lap(m, PART_ROWS);
-    kv_store(&kv, rows, n_rows, k, qkv_dim, v, qkv_dim);
+    struct store_job store = {&kv, rows, k, v, qkv_dim};
+    over_rows(m, run_store, &store, n_rows, STORE_COST * kv_dim);
     lap(m, PART_STORE);
     float scale = s->attn_scale_by_layer ? s->attn_scale / (float)(l + 1) : s->attn_scale;
     attention(m->pool, &kv, rows, n_rows, m->ws.attn, q_dim, q, qkv_dim, s->n_heads, scale, s->attn_softcap,
