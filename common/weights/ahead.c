@@ -26,7 +26,8 @@
 
 enum {
     PIECE_BYTES = 4 << 20,
-    LOOK_BYTES = 8 << 20, // a page in so many is looked for, to see whether a file is in memory
+    LOOK_BYTES = 8 << 20, // a page in so many is looked for, to see whether a file is in memory,
+    MAX_LOOKS = 1024,     // but not more of them
 };
 
 struct ahead {
@@ -85,8 +86,9 @@ void ahead_order(const struct weights *w, size_t *order) {
 /* Whether the file is in memory, as far as a page here and there tells. (mincore says so only of one's own files.) */
 static bool in_memory(const struct st_file *f) {
     int fd = open(f->path, O_RDONLY | O_CLOEXEC);
+    size_t step = f->map.n / MAX_LOOKS > LOOK_BYTES ? f->map.n / MAX_LOOKS : LOOK_BYTES;
     bool there = true;
-    for (size_t at = 0; fd >= 0 && at < f->map.n && there; at += LOOK_BYTES) {
+    for (size_t at = 0; fd >= 0 && at < f->map.n && there; at += step) {
         char byte;
         there = preadv2(fd, &(struct iovec){&byte, 1}, 1, (off_t)at, RWF_NOWAIT) == 1;
     }
