@@ -1,9 +1,10 @@
 /* model: forward in one process, without pipes, beside the machine's own limits.
  *
- * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-l] [--precise]
+ * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-l] [-v] [--precise]
  *   -p  rows of a prompt to time (0: none)      -n  decode steps to time (0: none)
  *   -c  context before decode begins (1)        -s  sequences decoding together (1)
  *   -t  threads (0: all)                        -l  between the steps, read as much of the same mapping as fast as can be
+ *   -v  seconds of each part of all forwards, the unmeasured ones too
  *
  * Prints one line "name=value ..." of what was asked for:
  *   prefill (tokens/s), prefill_flops (multiply-adds of matrices and attention, per second), peak (the same, of the
@@ -27,7 +28,7 @@ enum { CHUNK = 512, PEAK_PASSES = 40, LIMIT_BYTES = 1 << 28 };
 
 struct plan {
     size_t prompt, steps, context, sequences;
-    bool limits;
+    bool limits, parts;
 };
 
 /* What is timed: seconds, and how much was done in them. */
@@ -140,7 +141,7 @@ static void time_decode(struct model *m, const struct plan *p, float *logits, st
 
 static void parse(int argc, char **argv, struct plan *p, struct model_options *o) {
     static const struct option longs[] = {{"precise", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
-    for (int c; (c = getopt_long(argc, argv, "p:n:c:s:t:l", longs, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "p:n:c:s:t:lv", longs, NULL)) != -1;)
         switch (c) {
         case 'p': p->prompt = opt_u64("-p", optarg, 0, 1 << 20); break;
         case 'n': p->steps = opt_u64("-n", optarg, 0, 1 << 20); break;
@@ -148,6 +149,7 @@ static void parse(int argc, char **argv, struct plan *p, struct model_options *o
         case 's': p->sequences = opt_u64("-s", optarg, 1, 1 << 12); break;
         case 't': o->n_threads = opt_u64("-t", optarg, 1, 1024); break;
         case 'l': p->limits = true; break;
+        case 'v': p->parts = true; break;
         case 'P': o->precise = true; break;
         default: die_usage("see the head of bench/model.c");
         }
@@ -172,6 +174,9 @@ int main(int argc, char **argv) {
         time_prefill(m, &p, logits);
     if (p.steps)
         time_decode(m, &p, logits, rows);
+    static const char *const parts[MODEL_PARTS] = {"matmul", "attention", "store", "norms", "rows", "head"};
+    for (size_t i = 0; i < MODEL_PARTS && p.parts; i++)
+        printf("%s=%.4f ", parts[i], model_times(m)[i]);
     printf("threads=%zu isa=%s\n", pool_threads(model_pool(m)), kernels_isa());
     free(rows);
     free(logits);

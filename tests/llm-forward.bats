@@ -171,8 +171,21 @@ the sequence is empty: there is nothing to go on from" ]
 @test "-v says how fast, and where the time went" {
     run --separate-stderr sh -c 'echo 1 2 3 | llm-forward -v --no-return >out'
     [ "$status" -eq 0 ]
-    for word in "kernels" "first logits after" "prefill: 3 tokens" "GB/s\|prefill" "s forward" "memory: peak"; do
+    for word in "kernels" "first logits after" "prefill: 3 tokens" "GB/s\|prefill" "memory: peak"; do
         grep -q "$word" <<<"$stderr" || { echo "no '$word' in $stderr"; false; }
+    done
+}
+
+@test "-v: the shares of the time add up to all of it" {
+    for model in llama gemma3 mixtral qwen3; do
+        (ids 100; sleep 0.1; echo 4 5 6) | llm-forward -m "$DATA/models/$model" -v 2>err | llm-sample -n 30 --ignore-eos >out
+        for part in "opening the model" matmul attention "storing keys and values" norms "other row operations" head wire \
+            "waiting for the sampler" "waiting for input" else; do
+            grep -q "^llm-forward: time: .* %  $part\$" err || { echo "no '$part' in $(cat err)"; false; }
+        done
+        awk '/time: .* s in all/ { all = $3 } / %  / { s += $3; p += $5; if ($3 < 0) exit 1 }
+             END { exit !(s > all - 0.01 && s < all + 0.01 && p > 99 && p < 101) }' err || { cat err; false; }
+        awk '/ %  waiting for input/ { if ($3 < 0.05) exit 1 }' err || { cat err; false; }
     done
 }
 
@@ -242,4 +255,20 @@ reused() {
     [ -z "$output" ]
     [[ $stderr == *model.safetensors* ]]
     fails 66 "nolist" llm-forward -m model --no-return --verify nolist
+}
+
+@test "weights that are not in memory, in one file or in shards, give the same bits" {
+    for model in llama llama-sharded gpt2 mixtral; do
+        cp -r "$DATA/models/$model" model
+        echo 1 5 9 | llm-forward -m model --no-return -a >warm
+        for i in 1 2 3; do
+            python3 -c 'import glob, os
+for f in glob.glob("model/*.safetensors"):
+    fd = os.open(f, os.O_RDONLY)
+    os.fsync(fd)
+    os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)'
+            echo 1 5 9 | llm-forward -m model --no-return -a | cmp - warm
+        done
+        rm -r model
+    done
 }

@@ -9,6 +9,7 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -119,20 +120,45 @@ static void parse_options(int argc, char **argv, struct options *o) {
     o->model_opts.max_rows = sched_rows(&o->sched);
 }
 
-/* The fingerprint of the model's tokenizer.json; 0 where there is none. */
-static uint64_t tokenizer_fingerprint_of(const char *dir) {
-    char *path = path_join(dir, "tokenizer.json");
+/* The fingerprint of the model's tokenizer.json, 0 where there is none: hashed beside the opening of the model, since a
+ * file of some MB takes as many milliseconds. */
+struct fingerprint {
+    const char *dir;
+    uint64_t value;
+    struct err e;
+    pthread_t thread;
+    bool started;
+};
+
+static void *fingerprint_hash(void *arg) {
+    struct fingerprint *f = arg;
+    char *path = path_join(f->dir, "tokenizer.json");
     struct map map = {0};
-    struct err e = {0};
-    uint64_t fingerprint = 0;
-    if (is_file(path)) {
-        if (map_file(&map, path, &e) != 0)
-            die_err(&e);
-        fingerprint = hash_fingerprint(map.p, map.n);
+    if (is_file(path) && map_file(&map, path, &f->e) == 0) {
+        f->value = hash_fingerprint(map.p, map.n);
         unmap_file(&map);
     }
     free(path);
-    return fingerprint;
+    return NULL;
+}
+
+static void fingerprint_start(struct fingerprint *f, const char *dir) {
+    sigset_t all, old; // signals are for the main thread
+    *f = (struct fingerprint){.dir = dir};
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    f->started = pthread_create(&f->thread, NULL, fingerprint_hash, f) == 0;
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+static uint64_t fingerprint_end(struct fingerprint *f) {
+    if (f->started)
+        pthread_join(f->thread, NULL);
+    else
+        fingerprint_hash(f);
+    if (f->e.code)
+        die_err(&f->e);
+    return f->value;
 }
 
 static bool stdout_is_pipe(void) {
@@ -140,7 +166,7 @@ static bool stdout_is_pipe(void) {
     return fstat(STDOUT_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 }
 
-static void fill_header(struct logits_header *h, const struct model *m, const char *dir, bool hidden) {
+static void fill_header(struct logits_header *h, const struct model *m, struct fingerprint *tokenizer, bool hidden) {
     const struct spec *spec = model_spec(m);
     h->vocab_size = (uint32_t)spec->vocab_size;
     h->hidden_dim = hidden ? (uint32_t)spec->hidden_dim : 0;
@@ -149,7 +175,7 @@ static void fill_header(struct logits_header *h, const struct model *m, const ch
     h->n_eos = spec->n_eos;
     memcpy(h->eos, spec->eos, sizeof h->eos);
     h->weights = model_weights(m)->fingerprint;
-    h->tokenizer = tokenizer_fingerprint_of(dir);
+    h->tokenizer = fingerprint_end(tokenizer);
 }
 
 /* Ends as a writer does whose reader has had enough: quietly, by SIGPIPE. */
@@ -180,12 +206,14 @@ int main(int argc, char **argv) {
     bool wants_return = !o.no_return && stdout_is_pipe();
     if (wants_return && !(ret = return_listen(&h, &e))) // forks: before there are threads
         die_err(&e);
+    struct fingerprint tokenizer;
+    fingerprint_start(&tokenizer, dir);
     if (model_open(&m, dir, &o.model_opts, &e) != 0)
         die_err(&e);
     if (o.verify &&
         hashlist_verify(model_weights(m), o.verify, o.model_opts.n_threads, NULL, NULL, &e) != 0)
         die_err(&e);
-    fill_header(&h, m, dir, o.sched.hidden);
+    fill_header(&h, m, &tokenizer, o.sched.hidden);
 
     struct sched *s = sched_new(&o.sched, m, &h, ret, in, name, STDOUT_FILENO);
     sched_stats(s)->started = started;

@@ -76,14 +76,20 @@ ROWS = [
 
 # What is known about rows that fell short where we measured, and what was tried; shown beside a row that falls short.
 TRIED = {
-    "prefix": "Pages of earlier sequences are shared by forks that a sampler asks for; a new prompt is not compared with them.",
     "attention": "Eight query heads share a key here, so that a byte read needs eight operations: with AVX2 the multiply-adds may take longer "
                  "than the reads (the next row). Exponentials in vectors, a prefetch of a page's values, and pages that all heads "
                  "that share them take together are in.",
     "c": "Register tiles and panels that stay in the cache are in. Without AVX2 there are four lanes and no fused multiply-add, a quarter "
          "of the peak; and the compiler makes vectors of the first version's loop too.",
-    "cold": "The mapping is read as it is first used, with the system's own readahead. Asking for tensors ahead, in the order of use, "
-            "has not been tried.",
+    "stall": "A step that takes rows of a prompt is sized to twice a step without, from measured times; what is seen beyond that is a "
+             "single step that the machine made longer.",
+    "first": "What is left beside the step is the faults of the mapping: one for 2 MB where the pages are that large, as a cold start "
+             "brings them, but one for 64 KB where a writer left pages of 4 KB, half a million of which take 100 ms of CPU.",
+    "cold": "A thread brings the weights in the order of use, 2 MB at a time, and the first step ends with it: what is left is the rate of the disk "
+            "at that moment, of which the plain read takes another sample.",
+    "share": "Of two CPUs one of which is shared, 75 % is all there is where nobody ever waits. A worker leaves the caller's CPU, and pieces are "
+             "taken, not dealt; but a thread that loses its CPU within a piece keeps it for some milliseconds, and the other one "
+             "waits at the end of the job.",
 }
 
 

@@ -46,6 +46,7 @@ void unmap_file(struct map *m);
 struct outfile {
     char *path, *temp; // owned
     FILE *f;
+    char *buffer; // of f, owned
 };
 int outfile_open(struct outfile *o, const char *path, struct err *e);
 int outfile_write(struct outfile *o, const void *p, size_t n, struct err *e);

@@ -1,4 +1,4 @@
-/* How many threads are worth starting: the physical cores that this process may use.
+/* How many threads are worth starting: the physical cores that this process may use; and where a thread runs.
  *
  * Two hardware threads of one core share its vector units and its way to memory, so kernels gain nothing from
  * the second. Counted are the distinct cores in the affinity mask (Linux: each CPU's list of siblings is named by its
@@ -6,7 +6,7 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
-#define _GNU_SOURCE // sched_getaffinity
+#define _GNU_SOURCE // sched_getaffinity, sched_getcpu
 #include <sched.h>
 #endif
 #include <stdio.h>
@@ -61,7 +61,28 @@ size_t physical_cores(void) {
         n = most;
     return n > 0 ? n : 1;
 }
+
+int current_cpu(void) {
+    return sched_getcpu();
+}
+
+void leave_cpu(size_t n) {
+    cpu_set_t may, others;
+    int cpu = sched_getcpu();
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof may, &may) != 0 || (size_t)CPU_COUNT(&may) < n)
+        return;
+    others = may;
+    CPU_CLR((size_t)cpu, &others);
+    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
+        sched_setaffinity(0, sizeof may, &may);
+}
 #else
+int current_cpu(void) {
+    return -1;
+}
+void leave_cpu(size_t n) {
+    (void)n;
+}
 size_t physical_cores(void) {
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 0 ? (size_t)n : 1;

@@ -8,4 +8,11 @@
 
 size_t physical_cores(void); // that this process may use, at least 1
 
+/* The CPU that the calling thread is on; -1 where the system does not say. */
+int current_cpu(void);
+
+/* Moves the calling thread from its CPU to another that it may use, where it may use at least n. It is not bound to that:
+ * what it may use stays as it is. */
+void leave_cpu(size_t n);
+
 #endif

@@ -60,7 +60,8 @@ struct attn_row {
     uint32_t first, last;
 };
 
-/* Stores row i's k and v [n_rows, n_kv_heads * head_dim] (strides ldk, ldv) at position rows[i].last. */
+/* Stores row i's k and v [n_rows, n_kv_heads * head_dim] (strides ldk, ldv) at position rows[i].last. Writes nothing else: other
+ * threads may store other rows meanwhile. */
 void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k, size_t ldk,
               const float *v, size_t ldv);
 

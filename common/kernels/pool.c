@@ -6,6 +6,9 @@
  * inside. So a worker that the system has not let run holds nobody up, and a thread that lost its core for a
  * while has simply taken fewer pieces.
  *
+ * Where others use a CPU too, the system may well put a worker on the caller's, where the two take turns while that other
+ * process has a CPU to itself. A worker that finds itself there goes elsewhere.
+ *
  * Waiting is a short spin, then sleep (futex on Linux, a condition variable elsewhere). A spin that met no work
  * halves the next one, one that did restores it: idle threads sleep, and on a machine with more runnable threads than cores
  * little time is spun away.
@@ -40,6 +43,8 @@ enum { MAX_THREADS = 1024, GATE_INSIDE = 0xFFFF, GATE_OPEN = 0x10000, GATE_JOB =
 /* The longest spin: a decode step's serial stretches between two jobs are shorter, a sampler's answer is not. */
 enum { SPIN_NS = 50000, SPIN_MIN_NS = 1000 };
 
+enum { MOVE_NS = 1000000 }; // a worker moves at most once in so long
+
 /* A word that threads sleep on; padded so that spinning on one disturbs no other. */
 struct signal_word {
     _Alignas(64) atomic_uint word;
@@ -58,6 +63,7 @@ struct stretch {
 struct worker {
     struct pool *pool;
     size_t index;
+    uint64_t moved; // now_ns() when it last left the caller's CPU
     pthread_t id;
 };
 
@@ -67,6 +73,7 @@ struct pool {
     _Alignas(64) pool_job *job;
     void *arg;
     size_t grain;
+    atomic_int caller_cpu; // when it began the job
     atomic_bool ending;
     size_t n_threads;
     struct stretch *stretches; // [n_threads]
@@ -179,6 +186,16 @@ static void deal(struct pool *p, size_t n, size_t grain) {
     p->grain = grain;
 }
 
+/* Leaves the CPU that the caller was on. */
+static void keep_apart(struct worker *w) {
+    int cpu = atomic_load_explicit(&w->pool->caller_cpu, memory_order_relaxed);
+    uint64_t now;
+    if (cpu < 0 || cpu != current_cpu() || (now = now_ns()) - w->moved < MOVE_NS)
+        return;
+    w->moved = now;
+    leave_cpu(w->pool->n_threads);
+}
+
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct pool *p = w->pool;
@@ -193,12 +210,14 @@ static void *worker_main(void *arg) {
         if (!atomic_compare_exchange_strong(&p->gate.word, &gate, gate + 1))
             continue;
         seen = gate;
+        keep_apart(w);
         take_pieces(p, w->index);
         gate = atomic_fetch_sub(&p->gate.word, 1) - 1;
         if ((gate & (GATE_INSIDE | GATE_OPEN)) == 0) { // the last one out, after the caller
             atomic_fetch_add(&p->done.word, 1);
             word_wake(&p->done);
         }
+        keep_apart(w);
     }
 }
 
@@ -212,6 +231,7 @@ void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain) 
     }
     p->job = job;
     p->arg = arg;
+    atomic_store_explicit(&p->caller_cpu, current_cpu(), memory_order_relaxed);
     deal(p, n, grain);
     unsigned done = atomic_load(&p->done.word), gate = atomic_load(&p->gate.word);
     atomic_store(&p->gate.word, ((gate & ~(unsigned)GATE_INSIDE) + GATE_JOB) | GATE_OPEN);

@@ -10,7 +10,36 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
 
+#include "base/progress.h"
 #include "model/internal.h"
+
+/* What was done since the last call counts as this part. Some ten calls a layer, 30 ns each. */
+static void lap(struct model *m, enum model_part part) {
+    double now = seconds_now();
+    m->times[part] += now - m->lap;
+    m->lap = now;
+}
+
+/* What is done row by row, for rows [begin, end). */
+struct rows_job {
+    struct model *m;
+    const struct row *rows;
+    const struct norm *norm, *norm_k;
+    const float *x;
+    float *y;
+    size_t ldy, n, which; // which: of the ropes; SPEC_MAX_ROPES: none
+    float scale;
+};
+
+enum { SPREAD_FLOATS = 1 << 15, PIECE_FLOATS = 1 << 13 };
+
+/* Runs the job over the threads where there is enough to do; cost: of a row, as many floats read and written once. */
+static void over_rows(struct model *m, pool_job *job, void *arg, size_t n_rows, size_t cost) {
+    if (n_rows * cost < SPREAD_FLOATS)
+        job(arg, 0, n_rows, 0);
+    else
+        pool_run(m->pool, job, arg, n_rows, 1 + PIECE_FLOATS / cost);
+}
 
 /* Row `row` of a table [n, dim] in the file's type -> out [dim] f32. */
 static void look_up(float *out, const struct mat *table, size_t row, float scale) {
@@ -37,45 +66,71 @@ static void add(float *y, const float *x, size_t n) {
 static void apply_linear(struct model *m, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
                          const struct linear *l) {
     matmul(m->pool, y, ldy, x, ldx, n_rows, &l->w, l->bias, m->precise, m->ws.scratch);
+    lap(m, PART_MATMUL);
 }
 
 /* y [n_rows, n] = norm(x); x and y may be the same. */
-static void apply_norm(const struct spec *s, float *y, size_t ldy, const float *x, size_t ldx,
-                       size_t n_rows, size_t n, const struct norm *norm) {
+static void norm_rows(const struct spec *s, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
+                      size_t n, const struct norm *norm) {
     if (s->norm == NORM_LAYER)
         layernorm(y, ldy, x, ldx, n_rows, n, norm->weight, norm->bias, s->norm_eps);
     else
         rmsnorm(y, ldy, x, ldx, n_rows, n, norm->weight, s->norm_offset, s->norm_eps);
 }
 
-/* What depends on rows and positions only, once for all layers: angles, and how far each row sees. */
-static void prepare(struct model *m, const struct row *rows, size_t n_rows) {
+static void run_norm(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct rows_job *j = arg;
+    (void)thread;
+    norm_rows(&j->m->spec, j->y + begin * j->n, j->n, j->x + begin * j->n, j->n, end - begin, j->n, j->norm);
+}
+
+/* y [n_rows, hidden_dim] = norm(x) */
+static void apply_norm(struct model *m, float *y, const float *x, size_t n_rows, const struct norm *norm) {
+    size_t dim = m->spec.hidden_dim;
+    struct rows_job j = {.m = m, .y = y, .x = x, .n = dim, .norm = norm};
+    over_rows(m, run_norm, &j, n_rows, 2 * dim);
+    lap(m, PART_NORMS);
+}
+
+static void run_add(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct rows_job *j = arg;
+    (void)thread;
+    add_scaled(j->y + begin * j->n, j->n, j->x + begin * j->n, j->n, end - begin, j->n, j->scale);
+}
+
+/* x [n_rows, hidden_dim] += what a block adds */
+static void apply_add(struct model *m, float *x, const float *y, size_t n_rows) {
+    size_t dim = m->spec.hidden_dim;
+    struct rows_job j = {.m = m, .y = x, .x = y, .n = dim, .scale = m->spec.residual_scale > 0 ? m->spec.residual_scale : 1};
+    over_rows(m, run_add, &j, n_rows, 2 * dim);
+    lap(m, PART_ROWS);
+}
+
+/* What depends on rows and positions only, once for all layers: angles, and how far each row sees. Then
+ * x [n_rows, hidden_dim] = the rows' embeddings. */
+static void run_begin(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct rows_job *j = arg;
+    struct model *m = j->m;
+    const struct spec *s = &m->spec;
     struct workspace *ws = &m->ws;
-    for (size_t i = 0; i < n_rows; i++) {
-        const struct slot *slot = &m->slots[rows[i].slot];
-        for (size_t r = 0; r < m->spec.n_ropes; r++) {
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        const struct row *row = &j->rows[i];
+        const struct slot *slot = &m->slots[row->slot];
+        for (size_t r = 0; r < s->n_ropes; r++) {
             const struct rope *rope = &m->ropes[r];
-            rope_angles(rope, slot->variant[r], rows[i].pos, ws->cosines[r] + i * rope->half,
-                        ws->sines[r] + i * rope->half);
+            rope_angles(rope, slot->variant[r], row->pos, ws->cosines[r] + i * rope->half, ws->sines[r] + i * rope->half);
         }
         for (size_t g = 0; g < m->kv.n_groups; g++) {
-            uint32_t pos = rows[i].pos, window = (uint32_t)m->kv.groups[g].window;
+            uint32_t pos = row->pos, window = (uint32_t)m->kv.groups[g].window;
             uint32_t first = window > 0 && pos >= window ? pos - window + 1 : 0;
             ws->attn_rows[g][i] = (struct attn_row){slot->kv.tables[g], first, pos};
         }
-    }
-}
-
-/* x [n_rows, hidden_dim] = the rows' embeddings */
-static void embed(struct model *m, const struct row *rows, size_t n_rows) {
-    const struct spec *s = &m->spec;
-    float scale = s->embed_scale > 0 ? s->embed_scale : 1;
-    for (size_t i = 0; i < n_rows; i++) {
-        float *x = m->ws.x + i * s->hidden_dim;
-        look_up(x, &m->layers.embed.w, rows[i].id, scale);
+        float *x = ws->x + i * s->hidden_dim, *y = ws->y + i * s->hidden_dim;
+        look_up(x, &m->layers.embed.w, row->id, s->embed_scale > 0 ? s->embed_scale : 1);
         if (s->learned_pos) {
-            look_up(m->ws.y, &m->layers.positions.w, rows[i].pos, 1);
-            add(x, m->ws.y, s->hidden_dim);
+            look_up(y, &m->layers.positions.w, row->pos, 1);
+            add(x, y, s->hidden_dim);
         }
     }
 }
@@ -84,22 +139,47 @@ static void embed(struct model *m, const struct row *rows, size_t n_rows) {
 static void norm_heads(const struct spec *s, float *x, size_t n_heads, const struct norm *norm) {
     size_t dim = s->head_dim, all = n_heads * dim;
     if (s->qk_norm == QK_NORM_ALL)
-        apply_norm(s, x, all, x, all, 1, all, norm);
+        norm_rows(s, x, all, x, all, 1, all, norm);
     if (s->qk_norm == QK_NORM_HEAD)
-        apply_norm(s, x, dim, x, dim, n_heads, dim, norm);
+        norm_rows(s, x, dim, x, dim, n_heads, dim, norm);
     for (size_t h = 0; h < n_heads && s->qk_norm == QK_NORM_EACH; h++) {
         struct norm own = {norm->weight + h * dim, NULL};
-        apply_norm(s, x + h * dim, dim, x + h * dim, dim, 1, dim, &own);
+        norm_rows(s, x + h * dim, dim, x + h * dim, dim, 1, dim, &own);
     }
 }
 
-/* q and k in qkv [n_rows, qkv_dim], which lie side by side, turned by each row's angles. */
-static void rotate_qk(struct model *m, size_t which, size_t n_rows, size_t qkv_dim) {
+/* q and k in y [n_rows, qkv_dim], which lie side by side: normed, and turned by each row's angles. */
+static void run_qk(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct rows_job *j = arg;
+    const struct model *m = j->m;
     const struct spec *s = &m->spec;
-    size_t half = m->ropes[which].half;
-    for (size_t i = 0; i < n_rows; i++)
-        rope(m->ws.qkv + i * qkv_dim, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half,
-             m->ws.cosines[which] + i * half, m->ws.sines[which] + i * half);
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        float *q = j->y + i * j->ldy, *k = q + s->n_heads * s->head_dim;
+        if (s->qk_norm != QK_NORM_NONE) {
+            norm_heads(s, q, s->n_heads, j->norm);
+            norm_heads(s, k, s->n_kv_heads, j->norm_k);
+        }
+        if (j->which == SPEC_MAX_ROPES)
+            continue;
+        size_t half = m->ropes[j->which].half;
+        rope(q, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half, m->ws.cosines[j->which] + i * half,
+             m->ws.sines[j->which] + i * half);
+    }
+}
+
+/* Keys lie transposed, so that each is written to a line of its own. */
+enum { STORE_COST = 8 };
+struct store_job {
+    const struct kv_layer *kv;
+    const struct attn_row *rows;
+    const float *k, *v; // [n_rows, kv_dim], stride ld
+    size_t ld;
+};
+static void run_store(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct store_job *j = arg;
+    (void)thread;
+    kv_store(j->kv, j->rows + begin, end - begin, j->k + begin * j->ld, j->ld, j->v + begin * j->ld, j->ld);
 }
 
 /* y [n_rows, hidden_dim] = attention over h [n_rows, hidden_dim] and what is in the pages */
@@ -118,16 +198,19 @@ static void attend(struct model *m, size_t l, float *y, const float *h, size_t n
         apply_linear(m, k, qkv_dim, h, dim, n_rows, &layer->qkv[1]);
         apply_linear(m, v, qkv_dim, h, dim, n_rows, &layer->qkv[2]);
     }
-    for (size_t i = 0; i < n_rows && s->qk_norm != QK_NORM_NONE; i++) {
-        norm_heads(s, q + i * qkv_dim, s->n_heads, &layer->q_norm);
-        norm_heads(s, k + i * qkv_dim, s->n_kv_heads, &layer->k_norm);
-    }
-    if (s->n_ropes > 0 && !kind->no_rope)
-        rotate_qk(m, kind->sliding && s->n_ropes > 1, n_rows, qkv_dim);
-    kv_store(&kv, rows, n_rows, k, qkv_dim, v, qkv_dim);
+    bool turns = s->n_ropes > 0 && !kind->no_rope;
+    struct rows_job qk = {.m = m, .y = q, .ldy = qkv_dim, .norm = &layer->q_norm, .norm_k = &layer->k_norm,
+                          .which = !turns ? SPEC_MAX_ROPES : kind->sliding && s->n_ropes > 1};
+    if (turns || s->qk_norm != QK_NORM_NONE)
+        over_rows(m, run_qk, &qk, n_rows, 2 * (q_dim + kv_dim));
+    lap(m, PART_ROWS);
+    struct store_job store = {&kv, rows, k, v, qkv_dim};
+    over_rows(m, run_store, &store, n_rows, STORE_COST * kv_dim);
+    lap(m, PART_STORE);
     float scale = s->attn_scale_by_layer ? s->attn_scale / (float)(l + 1) : s->attn_scale;
     attention(m->pool, &kv, rows, n_rows, m->ws.attn, q_dim, q, qkv_dim, s->n_heads, scale, s->attn_softcap,
               m->ws.scratch);
+    lap(m, PART_ATTENTION);
     apply_linear(m, y, dim, m->ws.attn, q_dim, n_rows, &layer->o);
 }
 
@@ -159,10 +242,8 @@ static void ffn(struct model *m, float *y, const float *h, size_t n_rows, const 
     if (in[0].w.n_out == ffn_dim && !s->ungated)
         apply_linear(m, up, ld, h, dim, n_rows, &in[1]);
     struct act_job act = {s, gate, up, ld, ffn_dim};
-    if (n_rows < 8) // too little to wake the others for
-        act_rows(&act, 0, n_rows, 0);
-    else
-        pool_run(m->pool, act_rows, &act, n_rows, 4);
+    over_rows(m, act_rows, &act, n_rows, 4 * ffn_dim);
+    lap(m, PART_ROWS);
     apply_linear(m, y, dim, gate, ld, n_rows, down);
 }
 
@@ -210,6 +291,7 @@ static void mixture(struct model *m, const struct layer *layer, float *y, const 
         if (n == 0)
             continue;
         const struct linear *expert = layer->experts + 3 * x;
+        lap(m, PART_ROWS);
         ffn(m, ws->expert_out, ws->expert_in, n, expert, &expert[2], s->expert_ffn_dim);
         for (size_t i = 0; i < n; i++) {
             size_t c = ws->expert_row[i];
@@ -217,6 +299,7 @@ static void mixture(struct model *m, const struct layer *layer, float *y, const 
                        ws->expert_weight[c]);
         }
     }
+    lap(m, PART_ROWS);
 }
 
 /* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] of the rows that want them */
@@ -227,14 +310,14 @@ static void head(struct model *m, const struct row *rows, size_t n_rows, float *
 
     for (size_t i = 0; i < n_rows; i++)
         if (rows[i].want)
-            apply_norm(s, h + n++ * dim, dim, m->ws.x + i * dim, dim, 1, dim, &m->layers.final_norm);
+            norm_rows(s, h + n++ * dim, dim, m->ws.x + i * dim, dim, 1, dim, &m->layers.final_norm);
     if (n == 0)
         return;
     if (hidden)
         memcpy(hidden, h, n * dim * sizeof *h);
     if (!logits)
         return;
-    apply_linear(m, logits, s->vocab_size, h, dim, n, &m->layers.head);
+    matmul(m->pool, logits, s->vocab_size, h, dim, n, &m->layers.head.w, m->layers.head.bias, m->precise, m->ws.scratch);
     for (size_t i = 0; i < n * s->vocab_size && s->logit_divisor > 0; i++)
         logits[i] /= s->logit_divisor;
     if (s->logit_softcap > 0)
@@ -244,28 +327,28 @@ static void head(struct model *m, const struct row *rows, size_t n_rows, float *
 void forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden) {
     const struct spec *s = &m->spec;
     float *x = m->ws.x, *h = m->ws.h, *y = m->ws.y; // [n_rows, hidden_dim]
-    size_t dim = s->hidden_dim;
-    float add_scale = s->residual_scale > 0 ? s->residual_scale : 1;
 
-    prepare(m, rows, n_rows);
-    embed(m, rows, n_rows);
+    m->lap = seconds_now();
+    over_rows(m, run_begin, &(struct rows_job){.m = m, .rows = rows}, n_rows, 8 * s->hidden_dim);
+    lap(m, PART_ROWS);
     for (size_t l = 0; l < s->n_layers; l++) {
         const struct layer *layer = &m->layers.layers[l];
+        layers_ready(&m->layers, l);
 
         const float *in = x; // what the block reads: the residual itself where there is no norm
         if (layer->attn_norm.weight) {
-            apply_norm(s, h, dim, x, dim, n_rows, dim, &layer->attn_norm);
+            apply_norm(m, h, x, n_rows, &layer->attn_norm);
             in = h;
         }
         attend(m, l, y, in, n_rows);
         if (layer->attn_post_norm.weight)
-            apply_norm(s, y, dim, y, dim, n_rows, dim, &layer->attn_post_norm);
-        add_scaled(x, dim, y, dim, n_rows, dim, add_scale);
+            apply_norm(m, y, y, n_rows, &layer->attn_post_norm);
+        apply_add(m, x, y, n_rows);
 
         if (!s->parallel) // else the FFN reads h, what attention read
             in = x;
         if (layer->ffn_norm.weight) {
-            apply_norm(s, h, dim, x, dim, n_rows, dim, &layer->ffn_norm);
+            apply_norm(m, h, x, n_rows, &layer->ffn_norm);
             in = h;
         }
         if (layer->experts)
@@ -273,8 +356,10 @@ void forward(struct model *m, const struct row *rows, size_t n_rows, float *logi
         else
             ffn(m, y, in, n_rows, layer->ffn_in, &layer->down, s->ffn_dim);
         if (layer->ffn_post_norm.weight)
-            apply_norm(s, y, dim, y, dim, n_rows, dim, &layer->ffn_post_norm);
-        add_scaled(x, dim, y, dim, n_rows, dim, add_scale);
+            apply_norm(m, y, y, n_rows, &layer->ffn_post_norm);
+        apply_add(m, x, y, n_rows);
     }
+    layers_ready(&m->layers, s->n_layers);
     head(m, rows, n_rows, logits, hidden);
+    lap(m, PART_HEAD);
 }

@@ -9,6 +9,7 @@
 #include "model/layers.h"
 #include "model/model.h"
 #include "model/rope.h"
+#include "weights/ahead.h"
 
 struct slot {
     struct kv_seq kv;
@@ -41,6 +42,7 @@ struct workspace {
 struct model {
     struct spec spec;
     struct weights weights;
+    struct ahead *ahead;
     struct layers layers;
     struct rope ropes[SPEC_MAX_ROPES];
     struct kv kv;
@@ -52,6 +54,7 @@ struct model {
     void *ws_memory;
     size_t context, max_sequences, max_rows;
     bool precise;
+    double times[MODEL_PARTS], lap; // lap: when the last part ended
 };
 
 /* model_open behind config.json: takes spec over, also where it fails. */

@@ -18,6 +18,11 @@ struct norm { // weight NULL: not there
     const float *weight, *bias;
 };
 
+struct vector { // one to be copied
+    float *to;
+    const struct tensor *from;
+};
+
 struct layer {
     struct norm attn_norm, attn_post_norm, ffn_norm, ffn_post_norm;
     struct norm q_norm, k_norm;
@@ -35,6 +40,9 @@ struct layers {
     struct norm final_norm;
     struct layer *layers;       // [n_layers]
     struct arena mem;           // holds f32 copies of vectors, and the experts
+    struct vector *vectors;     // [n_vectors], in the order of the layers: copied when their layer is first used, so
+    size_t n_vectors, n_copied; // that opening a model that is not in memory does not wait for the disk
+    size_t *vectors_of;         // [n_layers + 1] vectors of the layers up to this one; the last: all
     unsigned char **transposed; // GPT-2's matrices, turned; owned
     size_t n_transposed;
     bool *used;       // [n_tensors] of the weights
@@ -46,6 +54,8 @@ struct layers {
  * points into w. */
 int layers_load(struct layers *m, const struct spec *s, const struct weights *w, struct buf *warnings,
                 struct err *e);
+/* The norms and biases of the layers up to this one are there from now on; layer n_layers stands for what follows them. */
+void layers_ready(struct layers *m, size_t layer);
 void layers_free(struct layers *m); // needed after -1 too
 
 /* A tensor that the family's files have, and that is no weight (GPT-2's causal masks). */

@@ -21,6 +21,7 @@ struct loader {
     const char *prefix;
     const struct weights *w;
     size_t n_wrong;
+    size_t vectors_cap;
 };
 
 /* Writes the tensor's name: '#' is the layer, '@' the expert. */
@@ -71,14 +72,23 @@ static const struct tensor *need(struct loader *l, const char *name, size_t n0, 
     return t;
 }
 
-static const float *vector(struct loader *l, const char *name, size_t n) {
+/* The tensor [n], to be copied to `to` as f32 (see layers_ready). */
+static bool vector_to(struct loader *l, float *to, const char *name, size_t n) {
+    struct layers *m = l->m;
     const struct tensor *t = need(l, name, n, 0);
     if (!t)
-        return NULL;
+        return false;
+    if (m->n_vectors == l->vectors_cap) {
+        l->vectors_cap = l->vectors_cap ? 2 * l->vectors_cap : 64;
+        m->vectors = xreallocarray(m->vectors, l->vectors_cap, sizeof *m->vectors);
+    }
+    m->vectors[m->n_vectors++] = (struct vector){to, t};
+    return true;
+}
+
+static const float *vector(struct loader *l, const char *name, size_t n) {
     float *v = arena_alloc(&l->m->mem, n * sizeof *v);
-    for (size_t i = 0; i < n; i++)
-        v[i] = (float)dtype_value(t->dtype, t->data, i);
-    return v;
+    return vector_to(l, v, name, n) ? v : NULL;
 }
 
 /* The family's row must name what its spec asks for. */
@@ -157,9 +167,7 @@ static struct norm head_norm(struct loader *l, const char *name, size_t layer, s
     for (size_t h = 0; h < n_heads && named(l, name); h++) {
         char full[NAME_BYTES];
         expand(full, l->prefix, name, layer, h, ".weight");
-        const float *one = vector(l, full, s->head_dim);
-        if (one)
-            memcpy(all + h * s->head_dim, one, s->head_dim * sizeof *all);
+        vector_to(l, all + h * s->head_dim, full, s->head_dim);
     }
     return (struct norm){all, NULL};
 }
@@ -287,6 +295,7 @@ static int refuse_wrong(const struct loader *l, struct err *e) {
 int layers_load(struct layers *m, const struct spec *s, const struct weights *w, struct buf *warnings,
                 struct err *e) {
     *m = (struct layers){.layers = xcalloc(s->n_layers, sizeof *m->layers),
+                         .vectors_of = xcalloc(s->n_layers + 1, sizeof *m->vectors_of),
                          .used = xcalloc(w->n_tensors + 1, sizeof *m->used)};
     struct loader l = {.m = m, .s = s, .names = spec_family(s)->names, .w = w};
     char full[NAME_BYTES];
@@ -299,13 +308,24 @@ int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
     m->embed = table(&l, l.prefix, l.names->embed, s->vocab_size, s->hidden_dim);
     if (s->learned_pos)
         m->positions = table(&l, l.prefix, l.names->positions, s->max_pos, s->hidden_dim);
-    for (size_t i = 0; i < s->n_layers && l.n_wrong < MAX_WRONG; i++)
+    for (size_t i = 0; i < s->n_layers && l.n_wrong < MAX_WRONG; i++) {
         load_layer(&l, i);
+        m->vectors_of[i] = m->n_vectors;
+    }
     m->final_norm = norm(&l, true, l.names->final_norm, 0, s->hidden_dim);
     load_head(&l);
+    m->vectors_of[s->n_layers] = m->n_vectors;
 
     warn_left_over(&l, warnings);
     return l.n_wrong > 0 ? refuse_wrong(&l, e) : 0;
+}
+
+void layers_ready(struct layers *m, size_t layer) {
+    for (; m->n_copied < m->vectors_of[layer]; m->n_copied++) {
+        const struct vector *v = &m->vectors[m->n_copied];
+        for (size_t i = 0; i < v->from->n_elements; i++)
+            v->to[i] = (float)dtype_value(v->from->dtype, v->from->data, i);
+    }
 }
 
 void layers_free(struct layers *m) {
@@ -314,6 +334,8 @@ void layers_free(struct layers *m) {
     free(m->transposed);
     free(m->layers);
     free(m->used);
+    free(m->vectors);
+    free(m->vectors_of);
     arena_free(&m->mem);
     buf_free(&m->wrong);
     *m = (struct layers){0};

@@ -96,8 +96,10 @@ static size_t most_kept(const struct model *m, uint64_t bytes) {
 
 static int open_parts(struct model *m, const char *dir, const struct model_options *o, struct buf *warnings,
                       struct err *e) {
-    if (weights_open(&m->weights, dir, e) != 0 ||
-        layers_load(&m->layers, &m->spec, &m->weights, warnings, e) != 0)
+    if (weights_open(&m->weights, dir, e) != 0)
+        return -1;
+    m->ahead = ahead_start(&m->weights);
+    if (layers_load(&m->layers, &m->spec, &m->weights, warnings, e) != 0)
         return -1;
     m->context = o->context > 0 ? o->context : own_limit(&m->spec);
     if (m->context > SPEC_MAX_CONTEXT || (m->spec.learned_pos && m->context > m->spec.max_pos))
@@ -174,6 +176,7 @@ void model_close(struct model *m) {
     for (size_t r = 0; r < SPEC_MAX_ROPES; r++)
         rope_free(&m->ropes[r]);
     layers_free(&m->layers);
+    ahead_stop(m->ahead);
     weights_close(&m->weights);
     spec_free(&m->spec);
     free(m);
@@ -193,6 +196,10 @@ size_t model_context(const struct model *m) {
 
 struct pool *model_pool(const struct model *m) {
     return m->pool;
+}
+
+const double *model_times(const struct model *m) {
+    return m->times;
 }
 
 size_t model_kv_bytes(const struct model *m) {

@@ -60,6 +60,19 @@ void model_seq_keep(struct model *m, size_t slot);
  * its length. */
 size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n);
 
+/* Where model_forward has spent its time so far: seconds of the calling thread, which works on each part beside the others
+ * and waits for them. */
+enum model_part {
+    PART_MATMUL,    // of the layers
+    PART_ATTENTION, // over keys and values
+    PART_STORE,     // of new keys and values
+    PART_NORMS,     // of what blocks read and give
+    PART_ROWS,      // what else is done row by row: embedding, q and k, activation, sums, choice of experts
+    PART_HEAD,      // the last norm, and the logits
+    MODEL_PARTS
+};
+const double *model_times(const struct model *m); // [MODEL_PARTS]
+
 /* One row of the flat batch. Rows of one slot stand in order of pos and continue its length without a gap;
  * rows of different slots may mix. */
 struct row {

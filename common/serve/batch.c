@@ -74,6 +74,17 @@ static void deal(struct batch *b, const struct seqs *q, size_t n_long, size_t le
     }
 }
 
+void batch_count(const struct seqs *q, size_t *short_rows, size_t *n_long) {
+    *short_rows = *n_long = 0;
+    for (uint32_t i = 0; i < q->n_queue; i++) {
+        const struct job *j = q->seq[q->queue[i]].jobs;
+        if (is_short(j))
+            *short_rows += left_of(j);
+        else
+            ++*n_long;
+    }
+}
+
 void batch_build(struct batch *b, const struct seqs *q, size_t prompt_rows) {
     b->n_rows = b->n_want = b->n_parts = b->n_prompt_rows = 0;
     size_t n_long = 0;

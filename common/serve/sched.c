@@ -2,7 +2,10 @@
  *
  * Sequences that were just sent logits are about to be asked on; a step that did not wait for them would
  * run their rows in two batches from then on, each reading all the weights. So a step waits for answers,
- * but at most half as long as the last step took, and each sequence is waited for once.
+ * but at most half as long as a step without prompts takes, and each sequence is waited for once.
+ *
+ * While a sequence is decoding, or was sent logits not long ago, prompts enter in pieces that keep a step short
+ * (pace.h); else in large ones.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/sched.h"
@@ -17,15 +20,14 @@
 #include "serve/batch.h"
 #include "serve/input.h"
 #include "serve/output.h"
+#include "serve/pace.h"
 #include "serve/seqs.h"
 
 enum {
     LOGITS_BYTES = 32 << 20, // of one step's logits, unless every sequence in flight wants a row
-    FIRST_CHUNK = 64,        // rows of prompts in a step, until the speed is known
-    LEAST_CHUNK = 16,
 };
 
-static const double step_seconds = 0.25;  // what a step with rows of prompts may take: others wait for it
+static const double asked_seconds = 0.25; // a sequence that has not been asked on for so long is not decoding
 static const double notice_seconds = 5.0; // without a peer, until stderr says so
 
 struct sched {
@@ -39,8 +41,9 @@ struct sched {
     struct batch batch;
     float *logits;        // [batch.max_want, vocab_size]
     float *hidden;        // [batch.max_want, hidden_dim], or NULL
-    size_t chunk;         // rows of prompts in the next step
+    struct pace pace;
     double answers_until; // the next step waits for answers until then
+    double asked_until;   // until then, sequences that were sent logits count as decoding
     double idle_since;    // the last step's end
     bool begun, noticed, declined;
     struct stats stats;
@@ -74,8 +77,7 @@ struct sched *sched_new(const struct sched_options *o, struct model *m, struct l
     s->logits = xreallocarray(NULL, max_want, h->vocab_size * sizeof(float));
     if (o->hidden)
         s->hidden = xreallocarray(NULL, max_want, h->hidden_dim * sizeof(float));
-    s->chunk = o->chunk ? o->chunk : FIRST_CHUNK;
-    s->stats.started = s->idle_since = seconds_now();
+    s->stats.started = s->stats.opened = s->idle_since = seconds_now();
     s->stats.step_bytes = model_step_bytes(m);
     return s;
 }
@@ -99,6 +101,7 @@ bool sched_reader_left(const struct sched *s) {
 struct stats *sched_stats(struct sched *s) {
     s->stats.writing = output_seconds(s->out);
     s->stats.written = output_bytes(s->out);
+    memcpy(s->stats.parts, model_times(s->model), sizeof s->stats.parts);
     return &s->stats;
 }
 
@@ -287,7 +290,7 @@ static int wait_for_events(struct sched *s, int timeout, struct err *e) {
     };
     double start = seconds_now();
     int n = poll(fds, 3, timeout);
-    s->stats.waiting += seconds_now() - start;
+    *(s->seqs.n_open > 0 ? &s->stats.for_sampler : &s->stats.for_input) += seconds_now() - start;
     if (n < 0 && errno != EINTR)
         return err_errno(e, EXIT_SYSTEM, "cannot poll");
     if (n > 0 && fds[0].revents)
@@ -318,11 +321,17 @@ static void account(struct sched *s, double seconds) {
         st->mixed_rows += b->n_rows - b->n_prompt_rows;
         st->prefill_steps++;
     }
-    if (s->opts.chunk || b->n_prompt_rows < LEAST_CHUNK || seconds <= 0)
-        return;
-    double fits = (double)b->n_rows / seconds * step_seconds; // rows of a step that takes as long as it may
-    size_t most = 2 * s->chunk < SCHED_AUTO_CHUNK ? 2 * s->chunk : SCHED_AUTO_CHUNK;
-    s->chunk = fits < LEAST_CHUNK ? LEAST_CHUNK : fits < (double)most ? (size_t)fits : most;
+    pace_note(&s->pace, b->n_prompt_rows, b->n_rows - b->n_prompt_rows, seconds);
+}
+
+/* Rows of prompts in the next step. */
+static size_t next_chunk(const struct sched *s) {
+    size_t short_rows, n_long;
+    if (s->opts.chunk)
+        return s->opts.chunk;
+    batch_count(&s->seqs, &short_rows, &n_long);
+    bool waited_for = short_rows > 0 || (s->seqs.n_open > n_long && seconds_now() < s->asked_until);
+    return n_long == 0 ? 0 : pace_rows(&s->pace, short_rows, waited_for, SCHED_AUTO_CHUNK);
 }
 
 /* The frames of the batch, which point into jobs, logits and hidden states. */
@@ -380,7 +389,7 @@ static int finish_parts(struct sched *s, struct err *e) {
 static int step(struct sched *s, struct err *e) {
     struct err bad = {0};
     forget_unanswered(s);
-    batch_build(&s->batch, &s->seqs, s->chunk);
+    batch_build(&s->batch, &s->seqs, next_chunk(s));
     double start = seconds_now();
     if (model_forward(s->model, s->batch.rows, s->batch.n_rows, s->logits, s->hidden, &bad) != 0) {
         // No room for the KV of all: the one that came last gives way.
@@ -396,7 +405,10 @@ static int step(struct sched *s, struct err *e) {
     s->idle_since = end;
     if (s->stats.first_logits == 0 && s->batch.n_want > 0)
         s->stats.first_logits = end;
-    s->answers_until = end + seconds / 2;
+    double alone = pace_step(&s->pace, s->batch.n_parts);
+    s->answers_until = end + (alone > 0 && alone < seconds ? alone : seconds) / 2;
+    if (s->batch.n_want > 0 && s->ret && return_state(s->ret) == RETURN_TAKEN)
+        s->asked_until = end + asked_seconds;
     return finish_parts(s, e);
 }
 

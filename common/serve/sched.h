@@ -28,7 +28,7 @@ enum {
 
 struct sched_options {
     size_t max_in_flight; // prompts are taken from the input while fewer sequences are open
-    size_t chunk;    // rows of prompts in a step; 0: as many as keep a step short, up to SCHED_AUTO_CHUNK
+    size_t chunk;    // rows of prompts in a step; 0: by what others wait for (pace.h), up to SCHED_AUTO_CHUNK
     bool all_logits; // of every position of a prompt
     bool hidden;     // hidden states beside the logits
 };

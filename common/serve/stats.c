@@ -47,6 +47,33 @@ static void print_memory(void) {
         warn("memory: peak %.0f MB with the weights' mapping", peak / 1e6);
 }
 
+/* Where the time went: a line for each part that took some, and the rest. */
+static void print_times(const struct stats *st, double total) {
+    const struct {
+        const char *name;
+        double seconds;
+    } parts[] = {
+        {"opening the model", st->opened - st->started},
+        {"matmul", st->parts[PART_MATMUL]},
+        {"attention", st->parts[PART_ATTENTION]},
+        {"storing keys and values", st->parts[PART_STORE]},
+        {"norms", st->parts[PART_NORMS]},
+        {"other row operations", st->parts[PART_ROWS]},
+        {"head", st->parts[PART_HEAD]},
+        {"wire", st->writing},
+        {"waiting for the sampler", st->for_sampler},
+        {"waiting for input", st->for_input},
+    };
+    double rest = total;
+    warn("time: %.3f s in all, %.1f MB written", total, (double)st->written / 1e6);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        rest -= parts[i].seconds;
+        if (parts[i].seconds > 0)
+            warn("time: %8.3f s %5.1f %%  %s", parts[i].seconds, 100 * parts[i].seconds / total, parts[i].name);
+    }
+    warn("time: %8.3f s %5.1f %%  else", rest, 100 * rest / total);
+}
+
 void stats_print(const struct stats *st) {
     double total = seconds_now() - st->started;
     warn("sequences: %" PRIu64 ", of which %" PRIu64 " failed; %.3f s in all", st->sequences, st->failed,
@@ -67,9 +94,6 @@ void stats_print(const struct stats *st) {
              st->most_together, per_second(st->decode_steps * st->step_bytes, st->decode) / 1e9);
         warn("decode with pipe and sampler: %.1f tokens/s", per_second(st->decode_rows, st->decode_whole));
     }
-    warn("time: %.3f s forward, %.3f s writing (%.1f MB), %.3f s waiting for input and requests, %.3f s "
-         "else",
-         st->prefill + st->decode, st->writing, (double)st->written / 1e6, st->waiting,
-         total - st->prefill - st->decode - st->writing - st->waiting);
+    print_times(st, total);
     print_memory();
 }

@@ -1,7 +1,10 @@
 /* kernels/pool: every item once, for any number of threads and any cut; many short jobs; sleeping and waking.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#define _GNU_SOURCE // sched_setaffinity
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -104,6 +107,61 @@ static void scratch_is_each_threads_own(void) {
     pool_free(p);
 }
 
+#if defined(__linux__)
+static bool may_use_many(cpu_set_t *may) {
+    return sched_getaffinity(0, sizeof *may, may) == 0 && CPU_COUNT(may) > 1;
+}
+
+static void leaving_a_cpu_binds_to_nothing(void) {
+    cpu_set_t may, now, one;
+    if (!may_use_many(&may))
+        return;
+    int left = 0;
+    for (int i = 0; i < 20; i++) {
+        int cpu = current_cpu();
+        CHECK(cpu >= 0 && CPU_ISSET((size_t)cpu, &may));
+        leave_cpu(2);
+        left += current_cpu() != cpu;
+        CHECK(sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &may));
+    }
+    CHECK_MSG(left >= 10, "left %d times of 20", left); // the system may bring it back at once
+    leave_cpu((size_t)CPU_COUNT(&may) + 1);
+    CPU_ZERO(&one);
+    CPU_SET((size_t)current_cpu(), &one);
+    CHECK(sched_setaffinity(0, sizeof one, &one) == 0);
+    leave_cpu(1);
+    leave_cpu(2);
+    CHECK(sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &one));
+    CHECK(sched_setaffinity(0, sizeof may, &may) == 0);
+}
+
+/* All threads on one CPU, then free again: a worker that is there with the caller goes elsewhere. */
+static void threads_that_share_a_cpu_still_do_all(void) {
+    cpu_set_t may, one;
+    if (!may_use_many(&may))
+        return;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)current_cpu(), &one);
+    sched_setaffinity(0, sizeof one, &one);
+    struct pool *p = pool_new(2, NULL);
+    atomic_size_t sum = 0;
+    for (size_t i = 0; i < 3000; i++)
+        pool_run(p, add, &sum, 8, 1);
+    sched_setaffinity(0, sizeof may, &may);
+    for (size_t i = 0; i < 3000; i++)
+        pool_run(p, add, &sum, 8, 1);
+    CHECK_INT(sum, 8 * 6000);
+    pool_free(p);
+}
+#else
+static void leaving_a_cpu_binds_to_nothing(void) {
+    CHECK_INT(current_cpu(), -1);
+    leave_cpu(1);
+}
+static void threads_that_share_a_cpu_still_do_all(void) {
+}
+#endif
+
 static void limits(void) {
     struct err e = {0};
     CHECK(physical_cores() >= 1);
@@ -119,6 +177,8 @@ int main(void) {
     RUN(many_jobs);
     RUN(idle_burns_nothing);
     RUN(scratch_is_each_threads_own);
+    RUN(leaving_a_cpu_binds_to_nothing);
+    RUN(threads_that_share_a_cpu_still_do_all);
     RUN(limits);
     return check_done();
 }
