@@ -9,6 +9,11 @@
 
 static const struct model_kind *const kinds[] = {&model_bpe, &model_unigram, &model_wordlevel, &model_wordpiece};
 
+enum {
+    TABLES_PER_BYTE = 4,   // bytes of tables that a byte of tokenizer.json makes, at most, in files as they are
+    MAX_TABLES = 256 << 20, // of the first block
+};
+
 /* The model's name. Files from before models were named are told apart by their members, in one look over the whole. */
 static struct str model_type(struct json *j) {
     static const char *const members[] = {"type", "merges", "unk_id", "max_input_chars_per_word"};
@@ -22,6 +27,8 @@ static struct str model_type(struct json *j) {
 void model_load(struct model *m, struct json *j, bool byte_level) {
     struct str type = model_type(j);
     m->byte_level = byte_level;
+    size_t tables = TABLES_PER_BYTE * (size_t)(j->end - j->start);
+    region_begin(&m->mem, tables < MAX_TABLES ? tables : MAX_TABLES);
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (str_eq(type, kinds[i]->type)) {
             m->kind = kinds[i];
@@ -35,6 +42,7 @@ void model_free(struct model *m) {
     if (m->kind && m->kind->unload)
         m->kind->unload(m->data);
     vocab_free(&m->vocab);
+    region_free(&m->mem);
 }
 
 void token_ids_grow(struct token_ids *t) {

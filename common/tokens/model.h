@@ -11,6 +11,7 @@
 
 struct model {
     const struct model_kind *kind;
+    struct region mem; // of the tables
     struct vocab vocab;
     bool byte_level; // words come as bytes, not spelt in the byte alphabet
     void *data;      // the kind's own

@@ -59,14 +59,14 @@ static void load(struct model *m, struct json *j) {
     while (json_key(j, &key)) {
         if (str_eq(key, "vocab")) {
             vocab_free(&m->vocab);
-            vocab_load(&m->vocab, j, m->byte_level);
+            vocab_load(&m->vocab, j, m->byte_level, &m->mem);
             vocab = true;
             done = false;
         } else if (str_eq(key, "merges")) {
             merges = *j;
             has_merges = done = true;
             if (vocab)
-                bpe_merges_load(&b->merges, &m->vocab, b->prefix, j);
+                bpe_merges_load(&b->merges, &m->vocab, b->prefix, j, &m->mem);
             else
                 json_skip(j);
         } else if (str_eq(key, "unk_token")) {
@@ -95,7 +95,7 @@ static void load(struct model *m, struct json *j) {
         struct json end = *j;
         merges.strings = j->strings;
         *j = merges;
-        bpe_merges_load(&b->merges, &m->vocab, b->prefix, j);
+        bpe_merges_load(&b->merges, &m->vocab, b->prefix, j, &m->mem);
         if (json_failed(j))
             return;
         end.strings = j->strings;
@@ -106,9 +106,7 @@ static void load(struct model *m, struct json *j) {
 }
 
 static void unload(void *data) {
-    struct bpe *b = data;
-    bpe_merges_free(&b->merges);
-    free(b);
+    free(data);
 }
 
 enum { LONG_WORD = 64 }; // bytes; longer words are cut where no merge can join

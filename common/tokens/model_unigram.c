@@ -77,7 +77,7 @@ static double read_score(struct json *j) {
 static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
     size_t cap = 0;
     double least = 0;
-    vocab_begin(&m->vocab, 1, false);
+    vocab_begin_load(&m->vocab, j, false);
     json_enter_array(j);
     while (json_item(j)) {
         json_enter_array(j);
@@ -94,10 +94,10 @@ static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
             u->scores = xreallocarray(u->scores, cap, sizeof *u->scores);
         }
         least = u->n == 0 || score < least ? score : least;
-        vocab_append(&m->vocab, piece, (uint32_t)u->n);
+        vocab_append(&m->vocab, piece, (uint32_t)u->n, &m->mem);
         u->scores[u->n++] = score;
     }
-    vocab_index(&m->vocab);
+    vocab_index(&m->vocab, &m->mem);
     u->unk_score = least - 10;
 }
 

@@ -19,6 +19,7 @@ static uint32_t below(uint32_t n) {
 struct bpe_case {
     struct vocab vocab;
     struct bpe_merges merges;
+    struct region mem;
     struct json json; // owns the texts
     struct buf text;
     uint32_t byte_ids[256];
@@ -55,7 +56,7 @@ static void make(struct bpe_case *c, uint32_t n, uint32_t letters) {
     buf_byte(&c->text, ']');
     struct err e = {0};
     json_init(&c->json, "merges", c->text.p, c->text.n, &e);
-    bpe_merges_load(&c->merges, &c->vocab, (struct str){0}, &c->json);
+    bpe_merges_load(&c->merges, &c->vocab, (struct str){0}, &c->json, &c->mem);
     CHECK_MSG(!json_failed(&c->json), "%s", e.msg);
     vocab_free(&c->vocab);
     for (uint32_t i = 0; i < count; i++)
@@ -96,7 +97,7 @@ static void random_words(void) {
                 word[x] = x && below(runs) ? word[x - 1] : (char)('a' + below(letters));
             compare(&c, (struct str){word, n});
         }
-        bpe_merges_free(&c.merges);
+        region_free(&c.mem);
         json_free(&c.json);
         buf_free(&c.text);
     }
