@@ -15,7 +15,7 @@ struct line {
     struct str left, right;
     struct vocab_key left_key, right_key;
     const char *at; // behind it in the file, for messages
-    bool near;      // of both texts, 16 bytes can be read
+    bool near;      // of both texts, 16 bytes can be read, and they are no longer
 };
 
 struct loader {
@@ -49,7 +49,8 @@ static inline bool quick_line(const struct loader *l, struct json *j, struct lin
     if (p > safe || !json_gap_skip(&l->end, &p) || (!pairs && *left == '#'))
         return false;
     j->p = p;
-    *line = (struct line){{left, left_n}, {right, right_n}, vocab_key_near(left, left_n), vocab_key_near(right, right_n), p, true};
+    *line = (struct line){{left, left_n}, {right, right_n}, vocab_key_near(left, left_n), vocab_key_near(right, right_n), p,
+                           (left_n | right_n) < NEAR};
     return true;
 }
 
@@ -105,7 +106,7 @@ static inline bool is_made(const struct vocab *v, uint32_t k, struct str left, s
     if (k >= v->count || v->entries[k].n != left.n + tail.n)
         return false;
     const char *p = v->entries[k].p;
-    if (near && left.n <= NEAR && tail.n <= NEAR && vocab_is_near(v, p + left.n))
+    if (near && vocab_is_near(v, p + left.n))
         return scan_same(p, left.p, left.n) && scan_same(p + left.n, tail.p, tail.n);
     return bytes_same(p, left.p, left.n) && bytes_same(p + left.n, tail.p, tail.n);
 }
@@ -149,13 +150,14 @@ static inline bool add(struct loader *l, const struct line *line) {
 }
 
 static void add_batch(struct loader *l) {
-    for (size_t i = 0; i < l->n && add(l, &l->lines[i]); i++)
+    for (const struct line *line = l->lines, *end = line + l->n; line < end && add(l, line); line++)
         ;
     l->n = 0;
 }
 
-static inline void put(struct bpe_merges *m, uint32_t rank, uint64_t h) {
+static inline void put(const struct bpe_merges *m, uint32_t rank) {
     const struct bpe_merge *new = &m->list[rank];
+    uint64_t h = bpe_hash(new->left, new->right);
     size_t i = bpe_group(m, h);
     uint32_t tag = bpe_tag(h);
     for (;; i = (i + 1) & m->mask) {
@@ -183,14 +185,11 @@ static void make_table(struct bpe_merges *m, struct region *mem) {
         n *= 2;
     m->slots = region_take(mem, n * sizeof *m->slots);
     m->mask = n - 1;
-    uint64_t hashes[AHEAD];
-    uint32_t asked = 0;
-    for (uint32_t rank = 0; rank < m->count; rank++) {
-        for (; asked < m->count && asked < rank + AHEAD; asked++) {
-            hashes[asked % AHEAD] = bpe_hash(m->list[asked].left, m->list[asked].right);
-            __builtin_prefetch(&m->slots[bpe_group(m, hashes[asked % AHEAD])], 1);
-        }
-        put(m, rank, hashes[rank % AHEAD]);
+    const struct bpe_merges t = *m; // which stores into slots cannot change
+    for (uint32_t rank = 0; rank < t.count; rank++) {
+        const struct bpe_merge *next = &t.list[rank + AHEAD < t.count ? rank + AHEAD : rank];
+        __builtin_prefetch(&t.slots[bpe_group(&t, bpe_hash(next->left, next->right))], 1);
+        put(&t, rank);
     }
 }
 
