@@ -101,6 +101,8 @@ struct bpe_work {
     struct bpe_symbol *symbols; // [n]
     size_t n, cap;
     struct bpe_queue *queue;
+    const unsigned char *bytes;  // [n] where each symbol is the token of a byte, and byte_ranks is there; else NULL
+    const uint32_t *byte_ranks;  // [65536] the rank of the merge of each two such tokens, NO_ID for none
 };
 
 void bpe_work_free(struct bpe_work *w);

@@ -35,6 +35,10 @@ void bpe_cuts_build(struct bpe_cuts *c, const struct vocab *v) {
             last = cp;
         }
     }
+    for (int byte = 0; byte < 256; byte++) {
+        char text = (char)byte;
+        c->known[byte] = vocab_find(v, &text, 1) != NO_ID;
+    }
 }
 
 void bpe_cuts_free(struct bpe_cuts *c) {
@@ -42,8 +46,8 @@ void bpe_cuts_free(struct bpe_cuts *c) {
 }
 
 /* Unknown characters are spelt or counted with their neighbours, so a cut is only made between two known ones. */
-static bool known(const struct vocab *v, const char *p, size_t len) {
-    return vocab_find(v, p, len) != NO_ID;
+static bool known(const struct bpe_cuts *c, const struct vocab *v, const char *p, size_t len) {
+    return len == 1 ? c->known[(unsigned char)*p] : vocab_find(v, p, len) != NO_ID;
 }
 
 size_t bpe_cuts_next(const struct bpe_cuts *c, const struct vocab *v, struct str word, size_t from) {
@@ -51,7 +55,7 @@ size_t bpe_cuts_next(const struct bpe_cuts *c, const struct vocab *v, struct str
     uint32_t last = v->byte_level ? (unsigned char)word.p[from] : uni_next(word.p + from, &len);
     for (size_t i = from + len; i < word.n; i += len) {
         uint32_t cp = v->byte_level ? (unsigned char)word.p[i] : uni_next(word.p + i, &len);
-        if (!joined(c, last, cp) && known(v, word.p + before, i - before) && known(v, word.p + i, len))
+        if (!joined(c, last, cp) && known(c, v, word.p + before, i - before) && known(c, v, word.p + i, len))
             return i;
         last = cp;
         before = i;

@@ -9,6 +9,7 @@
 
 struct bpe_cuts {
     uint64_t *bits; // a set bit for each pair that some token has; other pairs may share it, which only costs a cut
+    bool known[256]; // whether this byte is a token by itself
 };
 
 void bpe_cuts_build(struct bpe_cuts *c, const struct vocab *v);
