@@ -119,7 +119,7 @@ struct scratch {
     uint32_t *byte_ranks;    // NULL before the first long word, and where not all bytes have tokens
     struct buf text; // a character with prefix or suffix
     struct bpe_cuts cuts;
-    struct word_line *cache; // of stretches between cuts
+    struct word_cache cache; // of stretches between cuts
 };
 
 static void *scratch_new(const struct model *m) {
@@ -133,7 +133,7 @@ static void scratch_free(void *scratch) {
         bpe_work_free(&s->work[i]);
     free(s->byte_ranks);
     bpe_cuts_free(&s->cuts);
-    free(s->cache);
+    free(s->cache.memory);
     buf_free(&s->text);
     free(s);
 }
@@ -247,36 +247,48 @@ static uint32_t *byte_ranks(const struct bpe *b) {
     return ranks;
 }
 
+/* A part of a long word, and where it is remembered (NULL: it is not). */
+struct stretch {
+    size_t from, end;
+    struct word_line *line;
+};
+
+static inline struct stretch next_stretch(const struct model *m, const struct scratch *s, struct str word, size_t from, bool remember) {
+    struct stretch x = {from, from, NULL};
+    if (from < word.n)
+        x.end = bpe_cuts_next(&s->cuts, &m->vocab, word, from);
+    size_t n = x.end - from;
+    if (remember && n > NOT_REMEMBERED && n <= WORD_CACHE_BYTES) {
+        x.line = word_line(&s->cache, word.p + from, n);
+        __builtin_prefetch(x.line, 1);
+    }
+    return x;
+}
+
 /* A long word, such as a whole text where there is no pre-tokenizer: cut where no token has its two characters side by side, so
  * that no merge can cross, and stretches that have been seen are remembered like words. */
 static int encode_long(const struct model *m, struct scratch *s, struct str word, struct token_ids *out, struct err *e) {
     const struct bpe *b = m->data;
-    size_t from = 0;
     if (!s->cuts.bits) {
         bpe_cuts_build(&s->cuts, &m->vocab);
-        s->cache = xcalloc(WORD_CACHE_LINES, sizeof *s->cache);
+        word_cache_begin(&s->cache);
         s->byte_ranks = b->all_bytes ? byte_ranks(b) : NULL;
     }
-    while (from < word.n) {
-        size_t end = bpe_cuts_next(&s->cuts, &m->vocab, word, from), n = end - from, first = out->n;
-        struct word_line *line = NULL;
+    struct stretch x = next_stretch(m, s, word, 0, !out->want_offsets), next;
+    for (; x.from < word.n; x = next) {
+        const char *p = word.p + x.from;
+        size_t n = x.end - x.from, first = out->n;
+        next = next_stretch(m, s, word, x.end, !out->want_offsets);
         if (b->all_bytes && n == 1) {
-            token_ids_add(out, b->byte_ids[(unsigned char)word.p[from]], from, end);
-            from = end;
+            token_ids_add(out, b->byte_ids[(unsigned char)*p], x.from, x.end);
             continue;
         }
-        if (n > NOT_REMEMBERED && n <= WORD_CACHE_BYTES && !out->want_offsets) {
-            line = word_line(s->cache, word.p + from, n);
-            if (word_line_get(line, word.p + from, n, out)) {
-                from = end;
-                continue;
-            }
-        }
-        if (encode_stretch(m, s, (struct str){word.p + from, n}, from, out, e) != 0)
+        if (x.line && word_line_get(x.line, p, n, out))
+            continue;
+        if (encode_stretch(m, s, (struct str){p, n}, x.from, out, e) != 0)
             return -1;
-        if (line)
-            word_line_put(line, word.p + from, n, out->ids + first, out->n - first);
-        from = end;
+        if (x.line)
+            word_line_put(x.line, p, n, out->ids + first, out->n - first);
     }
     return 0;
 }
