@@ -63,13 +63,16 @@ static inline bool enter(const struct vocab *v, struct vocab_key key, uint32_t e
 static bool fill_buckets(const struct vocab *v) {
     enum { AHEAD = 16 }; // buckets that are asked for before they are needed
     struct vocab_key keys[AHEAD];
-    uint32_t count = v->count, asked = 0;
+    uint32_t count = v->count;
+    for (uint32_t k = 0; k < AHEAD && k < count; k++)
+        keys[k] = entry_key(v, &v->entries[k]);
     for (uint32_t k = 0; k < count; k++) {
-        for (; asked < count && asked < k + AHEAD; asked++) {
-            keys[asked % AHEAD] = entry_key(v, &v->entries[asked]);
-            vocab_prefetch(v, keys[asked % AHEAD]);
+        struct vocab_key key = keys[k % AHEAD];
+        if (k + AHEAD < count) {
+            keys[k % AHEAD] = entry_key(v, &v->entries[k + AHEAD]);
+            vocab_prefetch(v, keys[k % AHEAD]);
         }
-        if (!enter(v, keys[k % AHEAD], k))
+        if (!enter(v, key, k))
             return false;
     }
     return true;
