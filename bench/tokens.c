@@ -1,7 +1,7 @@
 /* The tokenizer in one process: what loading tokenizer.json, the first encoding of a text and later ones take.
  *
  * usage: build/bench/tokens TOKENIZER FILE [ROUNDS]
- * One line of JSON: bytes, ids, a checksum of the ids, seconds of CPU time (this thread's) for loading, for the first
+ * One line of JSON: bytes, ids, a checksum of the ids, seconds of CPU time for loading, for the first
  * encoding and for the quickest of ROUNDS, and the memory that the first one took at its peak beyond the text (KiB).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -16,7 +16,7 @@
 
 static double cpu(void) {
     struct timespec t;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 

@@ -106,6 +106,19 @@ ids() { tok-encode "$@" | grep -v '^#'; }
     fails 2 'from 1 to 256' tok-encode -t 0
 }
 
+@test "threads do not wait for the rest of a line to write the one before" {
+    mkfifo in out
+    tok-encode -l -t 3 <in >out &
+    exec 7>in 8<out
+    printf 'a\nb\nhalf' >&7
+    for _ in header a b; do timeout 10 head -c 1 <&8 >/dev/null && read -r -t 10 _ <&8; done
+    printf ' a line\n' >&7
+    read -r -t 10 line <&8
+    [ "$line" = "$(echo 'half a line' | ids)" ]
+    exec 7>&- 8<&-
+    wait
+}
+
 @test "offsets are the bytes that each token stands for" {
     printf 'h\xc3\xa9 you\n' | tok-encode --offsets >got
     head -n 1 got | grep -q '^0-0	1304$'

@@ -270,7 +270,7 @@ int main(int argc, char **argv) {
     char *dir = o.model && is_file(o.model) ? xstrdup(o.model) : model_dir(o.model, &e);
     if (!dir)
         die_err(&e);
-    struct tokenizer *t = tokenizer_open(dir, &e);
+    struct tokenizer *t = tokenizer_open_hashed(dir, &e);
     if (!t)
         die_err(&e);
     if (opt_verbose())

@@ -140,7 +140,7 @@ int main(int argc, char **argv) {
     char *dir = o.model && is_file(o.model) ? xstrdup(o.model) : model_dir(o.model, &e);
     if (!dir)
         die_err(&e);
-    struct tokenizer *t = o.job.render ? NULL : tokenizer_open(dir, &e);
+    struct tokenizer *t = o.job.render ? NULL : o.job.offsets ? tokenizer_open(dir, &e) : tokenizer_open_hashed(dir, &e);
     if (!t && !o.job.render)
         die_err(&e);
     struct chat *chat = NULL;

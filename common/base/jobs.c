@@ -3,8 +3,11 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/jobs.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -24,6 +27,7 @@ struct jobs {
     pthread_cond_t given, finished;
     unsigned long first, begun, next; // jobs by number: not taken from first on, not begun from begun on
     bool ending;
+    int bell[2]; // a pipe into which threads write a byte when a job is done, for who waits for input too
 };
 
 static void *run(void *arg) {
@@ -41,6 +45,7 @@ static void *run(void *arg) {
         pthread_mutex_lock(&o->lock);
         s->done = true;
         pthread_cond_signal(&o->finished);
+        (void)!write(o->bell[1], "", 1); // where the pipe is full, it rings anyway
     }
     pthread_mutex_unlock(&o->lock);
     o->work.end(worker);
@@ -58,6 +63,12 @@ struct jobs *jobs_new(unsigned n_threads, unsigned most, const struct jobs_work 
     if (n_threads <= 1) {
         o->alone = work->begin(work->ctx);
         return o;
+    }
+    if (pipe(o->bell) != 0)
+        die(EXIT_SYSTEM, "cannot make a pipe");
+    for (int i = 0; i < 2; i++) {
+        fcntl(o->bell[i], F_SETFD, FD_CLOEXEC);
+        fcntl(o->bell[i], F_SETFL, O_NONBLOCK);
     }
     o->threads = xcalloc(n_threads, sizeof *o->threads);
     for (; o->n_threads < n_threads; o->n_threads++)
@@ -100,6 +111,32 @@ void *jobs_take(struct jobs *o, bool wait) {
     return s->job;
 }
 
+bool jobs_idle(struct jobs *o) {
+    return o->first == o->next;
+}
+
+static bool oldest_done(struct jobs *o) {
+    pthread_mutex_lock(&o->lock);
+    bool done = o->ring[o->first % o->most].done;
+    pthread_mutex_unlock(&o->lock);
+    return done;
+}
+
+bool jobs_wait(struct jobs *o, int fd) {
+    if (jobs_idle(o))
+        return true;
+    while (!oldest_done(o)) {
+        struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = o->bell[0], .events = POLLIN}};
+        char rings[64];
+        poll(fds, 2, -1);
+        while (fds[1].revents && read(o->bell[0], rings, sizeof rings) > 0)
+            ;
+        if (fds[0].revents)
+            return true;
+    }
+    return false;
+}
+
 void jobs_free(struct jobs *o) {
     if (!o)
         return;
@@ -109,8 +146,12 @@ void jobs_free(struct jobs *o) {
     pthread_mutex_unlock(&o->lock);
     for (unsigned i = 0; i < o->n_threads; i++)
         pthread_join(o->threads[i], NULL);
-    if (!o->n_threads)
+    if (o->n_threads) {
+        close(o->bell[0]);
+        close(o->bell[1]);
+    } else {
         o->work.end(o->alone);
+    }
     pthread_mutex_destroy(&o->lock);
     pthread_cond_destroy(&o->given);
     pthread_cond_destroy(&o->finished);

@@ -24,6 +24,11 @@ bool jobs_full(struct jobs *o);
 /* The oldest job that was not taken yet, when it is done: waits for it, or without `wait` gives NULL when it is not.
  * NULL where there is none. */
 void *jobs_take(struct jobs *o, bool wait);
+
+/* Waits until the oldest job is done, or fd can be read (or is at its end). True where it may be the latter, or where there is
+ * no job: then a read is next. */
+bool jobs_wait(struct jobs *o, int fd);
+bool jobs_idle(struct jobs *o); // every job has been taken
 void jobs_free(struct jobs *o); // every job must have been taken
 
 #endif

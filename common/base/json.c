@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "base/scan.h"
 #include "base/utf8.h"
 
 void json_init(struct json *j, const char *name, const char *p, size_t n, struct err *e) {
@@ -205,37 +206,6 @@ static struct str unescape(struct json *j, const char *from, const char *to) {
     return (struct str){text, (size_t)(out - text)};
 }
 
-/* Skips what a string may hold as it is: all but '"', '\\' and control bytes; notes bytes past ASCII. Eight at a time
- * while none of them is special, by the test of Mycroft: (x - 1) & ~x has the top bit where a byte of x is 0. Strings
- * are most of what JSON here is. */
-static const char *skip_plain(const char *p, const char *end, bool *high) {
-    const uint64_t ones = UINT64_MAX / 255, tops = ones << 7;
-    uint64_t seen = 0;
-    while (end - p >= 8) {
-        uint64_t x, special;
-        memcpy(&x, p, sizeof x);
-        uint64_t quote = x ^ ones * '"', escape = x ^ ones * '\\';
-        special = ((x - ones * 0x20) & ~x) | ((quote - ones) & ~quote) | ((escape - ones) & ~escape);
-        if (special & tops) {
-#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-            // The lowest bit is exact: what is wrong in the test comes from a borrow out of a lower byte.
-            unsigned bytes = (unsigned)__builtin_ctzll(special & tops) / 8;
-            seen |= bytes ? x << (64 - 8 * bytes) : 0;
-            *high |= (seen & tops) != 0;
-            return p + bytes;
-#else
-            break;
-#endif
-        }
-        seen |= x;
-        p += 8;
-    }
-    while (p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= 0x20)
-        seen |= (unsigned char)*p++;
-    *high |= (seen & tops) != 0;
-    return p;
-}
-
 static inline struct str read_str(struct json *j, bool check) {
     skip_space(j);
     if (j->failed || j->p >= j->end || *j->p != '"') {
@@ -244,7 +214,7 @@ static inline struct str read_str(struct json *j, bool check) {
     }
     const char *from = ++j->p, *p = from;
     bool escapes = false, high = false;
-    while ((p = skip_plain(p, j->end, &high)) < j->end && *p != '"') {
+    while ((p = scan_plain(p, j->end, true, &high)) < j->end && *p != '"') {
         if (*p != '\\') {
             j->p = p;
             json_refuse(j, "JSON string has the control byte 0x%02x", (unsigned char)*p);
@@ -275,31 +245,6 @@ struct str json_str(struct json *j) {
 
 struct str json_str_unchecked(struct json *j) {
     return read_str(j, false);
-}
-
-bool json_plain_pair(struct json *j, struct str *a, struct str *b) {
-    const char *p = j->p, *end = j->end;
-    bool high = false;
-    struct str *const out[] = {a, b};
-    for (int i = 0; i < 2; i++) {
-        if (p >= end || *p++ != "[,"[i])
-            return false;
-        while (p < end && (*p == ' ' || *p == '\n'))
-            p++;
-        if (p >= end || *p++ != '"')
-            return false;
-        const char *from = p;
-        p = skip_plain(p, end, &high);
-        if (p >= end || *p != '"')
-            return false;
-        *out[i] = (struct str){from, (size_t)(p++ - from)};
-    }
-    while (p < end && (*p == ' ' || *p == '\n'))
-        p++;
-    if (p >= end || *p != ']')
-        return false;
-    j->p = p + 1;
-    return true;
 }
 
 static bool literal(struct json *j, const char *word) {

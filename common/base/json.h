@@ -50,9 +50,6 @@ bool json_item(struct json *j);                 // false behind the last item, w
 
 struct str json_str(struct json *j);
 struct str json_str_unchecked(struct json *j); // may be no UTF-8: only to be compared with what is
-/* The quick way to an array of two strings without escapes, which are not checked either: true, and consumed; or false, with
- * nothing consumed or refused, where what j stands at is anything else (even in its white space). */
-bool json_plain_pair(struct json *j, struct str *a, struct str *b);
 bool json_bool(struct json *j);
 double json_f64(struct json *j);
 int64_t json_i64(struct json *j);  // a whole number in range, "1.0" is refused

@@ -65,6 +65,11 @@ static int read_more(struct records *r, struct err *e) {
     return 0;
 }
 
+int records_fill(struct records *r, struct err *e) {
+    r->searched = r->buf.n;
+    return read_more(r, e);
+}
+
 int records_next(struct records *r, struct str *record, struct err *e) {
     for (;;) {
         if (r->searched < r->from)
@@ -82,8 +87,7 @@ int records_next(struct records *r, struct str *record, struct err *e) {
             r->count++;
             return 1;
         }
-        r->searched = r->buf.n;
-        if (read_more(r, e) != 0)
+        if (records_fill(r, e) != 0)
             return -1;
     }
 }

@@ -25,5 +25,7 @@ int records_next(struct records *r, struct str *record, struct err *e);
 
 /* Whether the next record can be had without reading from the descriptor. */
 bool records_pending(const struct records *r);
+/* Reads once, which waits where nothing has come. -1 with e set. */
+int records_fill(struct records *r, struct err *e);
 
 #endif

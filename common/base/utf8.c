@@ -104,6 +104,11 @@ size_t utf8_valid(const char *p, size_t n) {
             i += 2;
             continue;
         }
+        if (c >= 0xE1 && c <= 0xEF && c != 0xED && n - i >= 3 && ((unsigned char)p[i + 1] & 0xC0) == 0x80 &&
+            ((unsigned char)p[i + 2] & 0xC0) == 0x80) {
+            i += 3;
+            continue;
+        }
         uint32_t cp;
         size_t len = utf8_decode(p + i, n - i, &cp);
         if (len == 0)

@@ -175,6 +175,24 @@ static int read_batch(struct records *r, struct batch *b, size_t *number, struct
     return 1;
 }
 
+/* Waits until the input has a whole record or ends. What is done meanwhile is written, and where nothing more is being done, that is
+ * flushed before the wait. -1 with e set. */
+static int wait_for_record(struct records *r, struct jobs *jobs, int fd, int *status, struct err *e) {
+    struct batch *done;
+    while (!records_pending(r)) {
+        bool reads = jobs_wait(jobs, fd);
+        while ((done = jobs_take(jobs, false)))
+            *status |= write_batch(done, e);
+        if (!reads)
+            continue;
+        if (jobs_idle(jobs))
+            flush_stdout();
+        if (records_fill(r, e) != 0)
+            return -1;
+    }
+    return 0;
+}
+
 int encode_records(const struct encode_job *o, const struct tokenizer *t, int fd, const char *name,
                    struct err *e) {
     struct records *records = records_new(fd, name, o->records, MAX_RECORD);
@@ -186,16 +204,13 @@ int encode_records(const struct encode_job *o, const struct tokenizer *t, int fd
     int status = EXIT_DONE;
     for (int more = 1; more > 0;) {
         struct batch *b = &batches[next++ % n_batches];
-        more = read_batch(records, b, &number, e);
+        more = wait_for_record(records, jobs, fd, &status, e) == 0 ? read_batch(records, b, &number, e) : -1;
         if (b->n)
             jobs_give(jobs, b);
-        // What is done is written; all of it before the input is waited for.
-        bool waits = more <= 0 || !records_pending(records);
-        while ((done = jobs_take(jobs, waits || jobs_full(jobs))))
+        while ((done = jobs_take(jobs, more <= 0 || jobs_full(jobs))))
             status |= write_batch(done, e);
-        if (waits)
-            flush_stdout();
     }
+    flush_stdout();
     for (unsigned i = 0; i < n_batches; i++) {
         buf_free(&batches[i].text);
         buf_free(&batches[i].warnings);

@@ -14,8 +14,11 @@ static size_t pair_bit(uint32_t a, uint32_t b) {
     return (size_t)((((uint64_t)a << 32 | b) * 0x9E3779B97F4A7C15u) >> (64 - PAIR_BITS));
 }
 
-static bool joined(const struct bpe_cuts *c, uint32_t a, uint32_t b) {
-    size_t bit = pair_bit(a, b);
+static size_t byte_bit(uint32_t a, uint32_t b) { // what is no byte is in no text
+    return (size_t)(a & 0xFF) << 8 | (b & 0xFF);
+}
+
+static bool get(const struct bpe_cuts *c, size_t bit) {
     return c->bits[bit / 64] >> bit % 64 & 1;
 }
 
@@ -29,11 +32,15 @@ void bpe_cuts_build(struct bpe_cuts *c, const struct vocab *v) {
             int byte = v->byte_level ? bytechar_byte(cp) : -1;
             cp = byte >= 0 ? (uint32_t)byte : cp;
             if (i > 0) {
-                size_t bit = pair_bit(last, cp);
+                size_t bit = v->byte_level ? byte_bit(last, cp) : pair_bit(last, cp);
                 c->bits[bit / 64] |= (uint64_t)1 << bit % 64;
             }
             last = cp;
         }
+    }
+    for (int byte = 0; byte < 256; byte++) {
+        char text = (char)byte;
+        c->known[byte] = vocab_find(v, &text, 1) != NO_ID;
     }
 }
 
@@ -42,16 +49,26 @@ void bpe_cuts_free(struct bpe_cuts *c) {
 }
 
 /* Unknown characters are spelt or counted with their neighbours, so a cut is only made between two known ones. */
-static bool known(const struct vocab *v, const char *p, size_t len) {
-    return vocab_find(v, p, len) != NO_ID;
+static bool known(const struct bpe_cuts *c, const struct vocab *v, const char *p, size_t len) {
+    return len == 1 ? c->known[(unsigned char)*p] : vocab_find(v, p, len) != NO_ID;
+}
+
+static size_t next_of_bytes(const struct bpe_cuts *c, struct str word, size_t from) {
+    const unsigned char *p = (const unsigned char *)word.p;
+    for (size_t i = from + 1; i < word.n; i++)
+        if (!get(c, byte_bit(p[i - 1], p[i])) && c->known[p[i - 1]] && c->known[p[i]])
+            return i;
+    return word.n;
 }
 
 size_t bpe_cuts_next(const struct bpe_cuts *c, const struct vocab *v, struct str word, size_t from) {
-    size_t len = 1, before = from;
-    uint32_t last = v->byte_level ? (unsigned char)word.p[from] : uni_next(word.p + from, &len);
+    if (v->byte_level)
+        return next_of_bytes(c, word, from);
+    size_t len, before = from;
+    uint32_t last = uni_next(word.p + from, &len);
     for (size_t i = from + len; i < word.n; i += len) {
-        uint32_t cp = v->byte_level ? (unsigned char)word.p[i] : uni_next(word.p + i, &len);
-        if (!joined(c, last, cp) && known(v, word.p + before, i - before) && known(v, word.p + i, len))
+        uint32_t cp = uni_next(word.p + i, &len);
+        if (!get(c, pair_bit(last, cp)) && known(c, v, word.p + before, i - before) && known(c, v, word.p + i, len))
             return i;
         last = cp;
         before = i;

@@ -30,10 +30,16 @@ static void join(struct bpe_symbol *s, uint32_t i, uint32_t made) {
         s[right->next].prev = i;
 }
 
-static void merge_short(const struct bpe_merges *m, struct bpe_symbol *s, size_t n) {
-    uint32_t rank[SHORT_WORD], made[SHORT_WORD];
+static uint32_t rank_only(const struct bpe_merges *m, const struct bpe_symbol *s, uint32_t i) {
+    uint32_t made;
+    return rank_at(m, s, i, &made);
+}
+
+static void merge_short(const struct bpe_merges *m, const struct bpe_work *w) {
+    uint32_t rank[SHORT_WORD], n = (uint32_t)w->n;
+    struct bpe_symbol *s = w->symbols;
     for (uint32_t i = 0; i < n; i++)
-        rank[i] = rank_at(m, s, i, &made[i]);
+        rank[i] = !w->bytes ? rank_only(m, s, i) : i + 1 < n ? w->byte_ranks[w->bytes[i] << 8 | w->bytes[i + 1]] : NO_ID;
     for (;;) {
         uint32_t best = NO_ID, at = 0;
         for (uint32_t i = 0; i < n; i++)
@@ -44,10 +50,10 @@ static void merge_short(const struct bpe_merges *m, struct bpe_symbol *s, size_t
         if (best == NO_ID)
             return;
         rank[s[at].next] = NO_ID;
-        join(s, at, made[at]);
-        rank[at] = rank_at(m, s, at, &made[at]);
+        join(s, at, m->list[best].made);
+        rank[at] = rank_only(m, s, at);
         if (s[at].prev != NO_ID)
-            rank[s[at].prev] = rank_at(m, s, s[at].prev, &made[s[at].prev]);
+            rank[s[at].prev] = rank_only(m, s, s[at].prev);
     }
 }
 
@@ -203,7 +209,7 @@ void bpe_merge_word(const struct bpe_merges *m, struct bpe_work *w) {
     if (w->n > SHORT_WORD)
         merge_long(m, w);
     else if (w->n > 1)
-        merge_short(m, w->symbols, w->n);
+        merge_short(m, w);
 }
 
 void bpe_work_free(struct bpe_work *w) {

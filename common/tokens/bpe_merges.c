@@ -6,41 +6,66 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
 
+#include "base/json_gap.h"
 #include "tokens/bpe.h"
 
-enum { BATCH = 64 };
+enum { BATCH = 64, NEAR = 16 };
 
 struct line {
     struct str left, right;
-    uint64_t left_hash, right_hash;
+    struct vocab_key left_key, right_key;
     const char *at; // behind it in the file, for messages
+    bool near;      // of both texts, 16 bytes can be read, and they are no longer
 };
 
 struct loader {
     struct bpe_merges *m;
     const struct vocab *v;
     struct json *j;
+    struct region *mem;
+    size_t cap; // of m->list
     struct str prefix;
-    uint32_t guess; // the entry that the last merge made
+    uint32_t guess;                  // the entry that the last merge made
+    struct json_gap begin, mid, end; // before the left text, between the two, and behind the right one
+    bool known, pairs;               // whether they are; and of ["a", "b"], not of "a b"
     struct buf room;
     struct line lines[BATCH];
     size_t n;
 };
 
-/* Reads one merge, whose texts are checked by finding them in the vocabulary; false with j refused, or for a line that is none. */
-static bool read_line(struct json *j, struct line *line) {
-    if (json_plain_pair(j, &line->left, &line->right))
-        return true;
-    if (json_peek(j) == JSON_ARRAY) {
-        json_enter_array(j);
-        line->left = json_item(j) ? json_str_unchecked(j) : (struct str){0};
-        line->right = json_item(j) ? json_str_unchecked(j) : (struct str){0};
-        if (json_item(j))
-            json_refuse(j, "a merge of more than two tokens");
-        if (!line->left.p || !line->right.p)
-            json_refuse(j, "a merge of less than two tokens");
-        return !json_failed(j);
-    }
+/* A merge written as the one before, whose texts are checked by finding them in the vocabulary: true, and consumed; or nothing is. */
+static inline bool quick_line(const struct loader *l, struct json *j, struct line *line, bool pairs) {
+    const char *p = j->p, *safe = j->end - JSON_GAP_BYTES; // up to here a gap can be read
+    if (!l->known || j->end - p < JSON_GAP_BYTES || !json_gap_skip(&l->begin, &p))
+        return false;
+    const char *left = p;
+    p = scan_plain(p, safe, pairs, NULL);
+    size_t left_n = (size_t)(p - left);
+    if (p > safe || !json_gap_skip(&l->mid, &p))
+        return false;
+    const char *right = p;
+    p = scan_plain(p, safe, pairs, NULL);
+    size_t right_n = (size_t)(p - right);
+    if (p > safe || !json_gap_skip(&l->end, &p) || (!pairs && *left == '#'))
+        return false;
+    j->p = p;
+    *line = (struct line){{left, left_n}, {right, right_n}, vocab_key_near(left, left_n), vocab_key_near(right, right_n), p,
+                           (left_n | right_n) < NEAR};
+    return true;
+}
+
+static bool read_pair(struct json *j, struct line *line) {
+    json_enter_array(j);
+    line->left = json_item(j) ? json_str_unchecked(j) : (struct str){0};
+    line->right = json_item(j) ? json_str_unchecked(j) : (struct str){0};
+    if (json_item(j))
+        json_refuse(j, "a merge of more than two tokens");
+    if (!line->left.p || !line->right.p)
+        json_refuse(j, "a merge of less than two tokens");
+    return !json_failed(j);
+}
+
+static bool read_text(struct json *j, struct line *line) {
     struct str s = json_str_unchecked(j);
     if (s.n >= 8 && memcmp(s.p, "#version", 8) == 0)
         return false;
@@ -52,6 +77,23 @@ static bool read_line(struct json *j, struct line *line) {
     return !json_failed(j);
 }
 
+/* Any merge, the first after `before`, and what can be learnt of it; false with j refused, or for a line that is none. */
+static bool slow_line(struct loader *l, struct line *line, const char *before, bool first) {
+    struct json *j = l->j;
+    l->pairs = json_peek(j) == JSON_ARRAY;
+    if (l->pairs ? !read_pair(j, line) : !read_text(j, line))
+        return false;
+    l->known = !first && // which lacks a comma
+               json_gap_learn(&l->begin, j, before, line->left.p) &&
+               json_gap_learn(&l->mid, j, line->left.p + line->left.n, line->right.p) &&
+               json_gap_learn(&l->end, j, line->right.p + line->right.n, j->p);
+    line->near = false;
+    line->at = j->p;
+    line->left_key = vocab_key(line->left.p, line->left.n);
+    line->right_key = vocab_key(line->right.p, line->right.n);
+    return true;
+}
+
 static bool refuse(struct loader *l, const struct line *line, const char *what, struct str s) {
     l->j->p = line->at;
     json_refuse(l->j, "a merge %s \"%.*s\"%s", what, s.n > 100 ? 100 : (int)s.n, s.p,
@@ -60,114 +102,127 @@ static bool refuse(struct loader *l, const struct line *line, const char *what, 
 }
 
 /* Whether entry k is left and tail together. */
-static bool is_made(const struct vocab *v, uint32_t k, struct str left, struct str tail) {
+static inline bool is_made(const struct vocab *v, uint32_t k, struct str left, struct str tail, bool near) {
     if (k >= v->count || v->entries[k].n != left.n + tail.n)
         return false;
     const char *p = v->entries[k].p;
+    if (near && vocab_is_near(v, p + left.n))
+        return scan_same(p, left.p, left.n) && scan_same(p + left.n, tail.p, tail.n);
     return bytes_same(p, left.p, left.n) && bytes_same(p + left.n, tail.p, tail.n);
 }
 
 /* The entry that left and right make. Merges mostly make tokens in the order of the vocabulary, some several times. */
-static uint32_t find_made(struct loader *l, struct str left, struct str tail) {
+static inline uint32_t find_made(struct loader *l, struct str left, struct str tail, bool near) {
     for (uint32_t k = l->guess; k < l->guess + 2; k++)
-        if (is_made(l->v, k, left, tail))
+        if (is_made(l->v, k, left, tail, near))
             return k;
     buf_clear(&l->room);
     buf_add(&l->room, left.p, left.n);
     buf_add(&l->room, tail.p, tail.n);
-    return vocab_entry(l->v, buf_view(&l->room), hash_short(l->room.p, l->room.n));
+    return vocab_entry(l->v, vocab_key(l->room.p, l->room.n), l->room.p, l->room.n);
 }
 
-static bool add(struct loader *l, const struct line *line) {
+static struct bpe_merge *next_merge(struct loader *l) {
+    struct bpe_merges *m = l->m;
+    if (m->count == l->cap) {
+        size_t cap = l->cap ? 2 * l->cap : 1024, n = l->cap * sizeof *m->list;
+        m->list = n ? region_grow(l->mem, m->list, n, cap * sizeof *m->list) : region_take(l->mem, cap * sizeof *m->list);
+        l->cap = cap;
+    }
+    return &m->list[m->count++];
+}
+
+static inline bool add(struct loader *l, const struct line *line) {
     const struct vocab *v = l->v;
-    uint32_t left = vocab_entry(v, line->left, line->left_hash), right = vocab_entry(v, line->right, line->right_hash);
+    uint32_t left = vocab_entry(v, line->left_key, line->left.p, line->left.n);
+    uint32_t right = vocab_entry(v, line->right_key, line->right.p, line->right.n);
     if (left == NO_ID || right == NO_ID)
         return refuse(l, line, "of", left == NO_ID ? line->left : line->right);
     if (line->right.n < l->prefix.n)
         return refuse(l, line, "with", line->right);
     struct str tail = {line->right.p + l->prefix.n, line->right.n - l->prefix.n};
-    uint32_t made = find_made(l, line->left, tail);
+    uint32_t made = find_made(l, line->left, tail, line->near);
     if (made == NO_ID)
         return refuse(l, line, "makes", buf_view(&l->room));
     l->guess = made;
-    struct bpe_merges *m = l->m;
-    if (m->count == m->cap) {
-        m->cap = m->cap ? m->cap * 2 : 1024;
-        m->list = xreallocarray(m->list, m->cap, sizeof *m->list);
-    }
-    m->list[m->count++] = (struct bpe_merge){v->entries[left].id, v->entries[right].id, v->entries[made].id};
+    *next_merge(l) = (struct bpe_merge){vocab_id(v, left), vocab_id(v, right), vocab_id(v, made)};
     return true;
 }
 
 static void add_batch(struct loader *l) {
-    for (size_t i = 0; i < l->n; i++) {
-        vocab_prefetch_entry(l->v, l->lines[i].left_hash);
-        vocab_prefetch_entry(l->v, l->lines[i].right_hash);
-    }
-    for (size_t i = 0; i < l->n; i++) {
-        vocab_prefetch_text(l->v, l->lines[i].left_hash);
-        vocab_prefetch_text(l->v, l->lines[i].right_hash);
-    }
-    for (size_t i = 0; i < l->n && add(l, &l->lines[i]); i++)
+    for (const struct line *line = l->lines, *end = line + l->n; line < end && add(l, line); line++)
         ;
     l->n = 0;
 }
 
-static void put(struct bpe_merges *m, uint32_t rank) {
+static inline void put(const struct bpe_merges *m, uint32_t rank) {
     const struct bpe_merge *new = &m->list[rank];
     uint64_t h = bpe_hash(new->left, new->right);
-    size_t i = (size_t)h & m->mask;
-    for (; m->slots[i]; i = (i + 1) & m->mask) {
-        if (m->slots[i] >> BPE_INDEX_BITS != h >> 56)
-            continue;
-        const struct bpe_merge *old = &m->list[(m->slots[i] & BPE_MAX_MERGES) - 1];
-        if (old->left == new->left && old->right == new->right)
-            break;
-    }
-    m->slots[i] = (uint32_t)(h >> 56) << BPE_INDEX_BITS | (rank + 1);
-}
-
-static void make_table(struct bpe_merges *m) {
-    enum { AHEAD = 16 };
-    size_t n = 16;
-    while (n < (size_t)m->count * 3 / 2)
-        n *= 2;
-    free(m->slots);
-    m->slots = xcalloc(n, sizeof *m->slots);
-    m->mask = n - 1;
-    for (uint32_t rank = 0; rank < m->count; rank++) {
-        if (rank + AHEAD < m->count) {
-            const struct bpe_merge *next = &m->list[rank + AHEAD];
-            __builtin_prefetch(&m->slots[(size_t)bpe_hash(next->left, next->right) & m->mask], 1);
+    size_t i = bpe_group(m, h);
+    uint32_t tag = bpe_tag(h);
+    for (;; i = (i + 1) & m->mask) {
+        uint32_t *slots = m->slots[i].slots;
+        unsigned vacant, found = bpe_look(slots, tag, &vacant);
+        for (; found; found &= found - 1) {
+            uint32_t *slot = &slots[__builtin_ctz(found)];
+            const struct bpe_merge *old = &m->list[(*slot & BPE_MAX_MERGES) - 1];
+            if (old->left == new->left && old->right == new->right) {
+                *slot = tag | (rank + 1);
+                return;
+            }
         }
-        put(m, rank);
+        if (vacant) {
+            slots[__builtin_ctz(vacant)] = tag | (rank + 1);
+            return;
+        }
     }
 }
 
-void bpe_merges_load(struct bpe_merges *m, const struct vocab *v, struct str prefix, struct json *j) {
-    struct loader l = {.m = m, .v = v, .j = j, .prefix = prefix};
-    m->count = 0;
+static void make_table(struct bpe_merges *m, struct region *mem) {
+    enum { AHEAD = 16 };
+    size_t n = 2;
+    while (n * BPE_GROUP < (size_t)m->count * 3 / 2)
+        n *= 2;
+    m->slots = region_take(mem, n * sizeof *m->slots);
+    m->mask = n - 1;
+    const struct bpe_merges t = *m; // which stores into slots cannot change
+    for (uint32_t rank = 0; rank < t.count; rank++) {
+        const struct bpe_merge *next = &t.list[rank + AHEAD < t.count ? rank + AHEAD : rank];
+        __builtin_prefetch(&t.slots[bpe_group(&t, bpe_hash(next->left, next->right))], 1);
+        put(&t, rank);
+    }
+}
+
+/* Puts the next merge into a line; false where there is none, or j is refused. */
+static bool read_line_slowly(struct loader *l, struct line *line) {
+    const char *before = l->j->p;
+    bool first = l->j->fresh;
+    while (json_item(l->j)) {
+        if (slow_line(l, line, before, first))
+            return true;
+        before = l->j->p;
+        first = false;
+    }
+    return false;
+}
+
+void bpe_merges_load(struct bpe_merges *m, const struct vocab *v, struct str prefix, struct json *j, struct region *mem) {
+    struct loader l = {.m = m, .v = v, .j = j, .mem = mem, .prefix = prefix};
+    struct line *line = l.lines;
+    *m = (struct bpe_merges){0};
     json_enter_array(j);
-    while (json_item(j)) {
-        struct line *line = &l.lines[l.n];
-        if (!read_line(j, line))
-            continue;
-        line->at = j->p;
-        line->left_hash = hash_short(line->left.p, line->left.n);
-        line->right_hash = hash_short(line->right.p, line->right.n);
-        vocab_prefetch(v, line->left_hash);
-        vocab_prefetch(v, line->right_hash);
+    while ((l.pairs ? quick_line(&l, j, line, true) : quick_line(&l, j, line, false)) || read_line_slowly(&l, line)) {
+        vocab_prefetch(v, line->left_key);
+        vocab_prefetch(v, line->right_key);
         if (++l.n == BATCH)
             add_batch(&l);
+        line = &l.lines[l.n];
         if (m->count >= BPE_MAX_MERGES - BATCH)
             json_refuse(j, "more than %d merges", BPE_MAX_MERGES - BATCH);
     }
     add_batch(&l);
     buf_free(&l.room);
-    make_table(m);
-}
-
-void bpe_merges_free(struct bpe_merges *m) {
-    free(m->list);
-    free(m->slots);
+    if (m->count)
+        region_grow(mem, m->list, l.cap * sizeof *m->list, m->count * sizeof *m->list);
+    make_table(m, mem);
 }

@@ -8,94 +8,166 @@
  * wrong for want of what follows, are taken back, and the next window begins with them; where its first token does not go
  * with the one before it, more is taken back.
  *
+ * Words like ten million spaces make the same few windows again and again, so what the last ones became is kept.
+ *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/bpe_windows.h"
 
 #include <stdlib.h>
 
 enum {
-    STEP = 24,         // new bytes of a window, at least
+    STEP = 24,         // new units of a window, at least
     TAKE_BACK = 1,     // tokens
-    MAX_WINDOW = 4096, // bytes
+    MAX_WINDOW = 4096, // units
+    KEPT = 4,          // windows
 };
 
-static void merge(const struct bpe_merges *m, const uint32_t *byte_ids, struct bpe_work *w, const char *p, size_t n) {
-    w->n = 0;
-    for (size_t i = 0; i < n; i++)
-        bpe_add(w, byte_ids[(unsigned char)p[i]], 1);
-    bpe_merge_word(m, w);
-}
+struct token {
+    uint32_t id, units, bytes;
+};
 
-/* Whether merging the text of these two tokens, of len bytes from p on, gives these two. */
-static bool go_together(const struct bpe_merges *m, const uint32_t *byte_ids, struct bpe_work *w, const char *p, size_t len,
-                        uint32_t left, uint32_t right) {
-    merge(m, byte_ids, w, p, len);
-    const struct bpe_symbol *s = w->symbols;
-    return s[0].id == left && s[0].next != NO_ID && s[s[0].next].id == right && s[s[0].next].next == NO_ID;
-}
+/* Tokens that units were merged into. */
+struct merged {
+    size_t from, n_units;
+    struct token *tokens; // [n]
+    size_t n, cap;
+};
 
 struct windows {
-    struct str word;
+    const struct bpe_merges *m;
+    const struct bpe_units *u;
     struct token_ids *out;
-    size_t first;   // out->n before
-    uint32_t *lens; // [out->n - first] of the tokens so far
-    size_t cap, at; // at: bytes of the word that they cover
+    struct merged word;   // all so far, from unit 0 on; word.n_units is where the next window begins
+    struct merged kept[KEPT]; // the last windows
+    unsigned next;            // the one of them to be replaced
+    size_t pair_from;         // the first unit of the last two tokens that were found to go together
+    struct token pair[2];
+    size_t at; // bytes of the word so far, with what stands before it
 };
 
-static void add(struct windows *x, uint32_t id, uint32_t len, size_t base) {
-    size_t n = x->out->n - x->first;
-    if (n == x->cap) {
-        x->cap = x->cap ? x->cap * 2 : 1024;
-        x->lens = xreallocarray(x->lens, x->cap, sizeof *x->lens);
+static void merge(struct windows *x, struct bpe_work *w, size_t from, size_t n) {
+    const struct bpe_units *u = x->u;
+    w->n = 0;
+    w->bytes = NULL;
+    if (u->bytes) {
+        const unsigned char *p = u->bytes + from;
+        for (size_t i = 0; i < n; i++)
+            bpe_add(w, u->byte_ids[p[i]], 1);
+        w->bytes = u->byte_ranks ? p : NULL;
+        w->byte_ranks = u->byte_ranks;
+    } else {
+        for (size_t i = from; i < from + n; i++)
+            bpe_add(w, u->symbols[i].id, u->symbols[i].len);
     }
-    x->lens[n] = len;
-    token_ids_add(x->out, id, base + x->at, base + x->at + len);
-    x->at += len;
+    bpe_merge_word(x->m, w);
 }
 
-static void take_back(struct windows *x, size_t n) {
-    for (; n > 0 && x->out->n > x->first; n--)
-        x->at -= x->lens[--x->out->n - x->first];
-}
-
-/* Takes the window of n bytes on; false where its first token does not go with the one before. */
-static bool add_window(struct windows *x, const struct bpe_merges *m, const uint32_t *byte_ids, struct bpe_work work[2], size_t n,
-                       size_t base) {
-    struct bpe_work *w = &work[0];
-    const char *p = x->word.p + x->at;
-    size_t have = x->out->n - x->first;
-    merge(m, byte_ids, w, p, n);
-    if (have) {
-        uint32_t before = x->lens[have - 1], len = w->symbols[0].len;
-        if (!go_together(m, byte_ids, &work[1], p - before, before + len, x->out->ids[x->out->n - 1], w->symbols[0].id))
+static bool same_units(const struct bpe_units *u, size_t a, size_t b, size_t n) {
+    if (u->bytes)
+        return memcmp(u->bytes + a, u->bytes + b, n) == 0;
+    for (size_t i = 0; i < n; i++)
+        if (u->symbols[a + i].id != u->symbols[b + i].id || u->symbols[a + i].len != u->symbols[b + i].len)
             return false;
-    }
-    for (uint32_t i = 0; i != NO_ID; i = w->symbols[i].next)
-        add(x, w->symbols[i].id, w->symbols[i].len, base);
     return true;
 }
 
-bool bpe_windows(const struct bpe_merges *m, const uint32_t byte_ids[256], struct bpe_work work[2], struct str word,
-                 size_t base, struct token_ids *out) {
-    struct windows x = {.word = word, .out = out, .first = out->n};
+static bool same_token(const struct token *a, const struct token *b) {
+    return a->id == b->id && a->units == b->units;
+}
+
+/* Whether merging the units of these two tokens, the first of which is `from`, gives these two. */
+static bool go_together(struct windows *x, struct bpe_work *w, size_t from, const struct token *left, const struct token *right) {
+    size_t n = (size_t)left->units + right->units;
+    if (same_token(left, &x->pair[0]) && same_token(right, &x->pair[1]) && same_units(x->u, from, x->pair_from, n))
+        return true;
+    merge(x, w, from, n);
+    const struct bpe_symbol *s = w->symbols;
+    if (s[0].id != left->id || s[0].next != left->units || s[s[0].next].id != right->id || s[s[0].next].next != NO_ID)
+        return false;
+    x->pair_from = from;
+    x->pair[0] = *left;
+    x->pair[1] = *right;
+    return true;
+}
+
+static void keep(struct merged *list, struct token t) {
+    if (list->n == list->cap) {
+        list->cap = list->cap ? list->cap * 2 : 256;
+        list->tokens = xreallocarray(list->tokens, list->cap, sizeof *list->tokens);
+    }
+    list->tokens[list->n++] = t;
+    list->n_units += t.units;
+}
+
+static void add(struct windows *x, struct token t) {
+    token_ids_add(x->out, t.id, x->at, x->at + t.bytes);
+    keep(&x->word, t);
+    x->at += t.bytes;
+}
+
+static void take_back(struct windows *x, size_t n) {
+    for (; n > 0 && x->word.n > 0; n--) {
+        struct token t = x->word.tokens[--x->word.n];
+        x->word.n_units -= t.units;
+        x->at -= t.bytes;
+        x->out->n--;
+    }
+}
+
+/* What the next n units become. */
+static const struct merged *merge_window(struct windows *x, struct bpe_work *w, size_t n) {
+    size_t from = x->word.n_units;
+    for (struct merged *k = x->kept; k < x->kept + KEPT; k++)
+        if (n == k->n_units && same_units(x->u, from, k->from, n))
+            return k;
+    struct merged *window = &x->kept[x->next++ % KEPT];
+    window->from = from;
+    window->n = window->n_units = 0;
+    merge(x, w, from, n);
+    const struct bpe_symbol *s = w->symbols;
+    for (uint32_t i = 0; i != NO_ID; i = s[i].next) {
+        size_t end = s[i].next == NO_ID ? n : s[i].next;
+        keep(window, (struct token){s[i].id, (uint32_t)(end - i), s[i].len});
+    }
+    return window;
+}
+
+/* Takes the window of n units on; false where its first token does not go with the one before. */
+static bool add_window(struct windows *x, struct bpe_work work[2], size_t n) {
+    const struct merged *window = merge_window(x, &work[0], n);
+    if (x->word.n) {
+        const struct token *before = &x->word.tokens[x->word.n - 1];
+        if (!go_together(x, &work[1], x->word.n_units - before->units, before, &window->tokens[0]))
+            return false;
+    }
+    for (size_t i = 0; i < window->n; i++)
+        add(x, window->tokens[i]);
+    return true;
+}
+
+bool bpe_windows(const struct bpe_merges *m, const struct bpe_units *u, struct bpe_work work[2], size_t base, struct token_ids *out) {
+    struct windows x = {.m = m, .u = u, .out = out, .at = base};
+    size_t first = out->n;
     bool good = true;
-    for (size_t end = 0; good && end < word.n;) { // end: of the bytes that a window has held
+    for (size_t end = 0; good && end < u->n;) { // end: of the units that a window has held
         for (size_t back = TAKE_BACK;; back *= 2) {
             take_back(&x, back);
-            size_t again = end - x.at, n = again + (4 * again > STEP ? 4 * again : STEP);
-            if (n > word.n - x.at)
-                n = word.n - x.at;
+            size_t at = x.word.n_units, again = end - at, n = again + (4 * again > STEP ? 4 * again : STEP);
+            if (n > u->n - at)
+                n = u->n - at;
             good = n <= MAX_WINDOW;
             if (!good)
                 break;
-            if (add_window(&x, m, byte_ids, work, n, base)) {
-                end = x.at;
+            if (add_window(&x, work, n)) {
+                end = x.word.n_units;
                 break;
             }
         }
     }
     if (!good)
-        out->n = x.first;
-    free(x.lens);
+        out->n = first;
+    free(x.word.tokens);
+    for (int i = 0; i < KEPT; i++)
+        free(x.kept[i].tokens);
     return good;
 }

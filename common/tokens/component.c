@@ -30,13 +30,13 @@ struct str component_type(struct json *j) {
     return type;
 }
 
-unsigned component_members(struct json *j, const char *const *names, unsigned n) {
+unsigned component_members(struct json *j, const char *const *names, unsigned n, const char *stop) {
     struct err e = {0};
     struct json look = look_ahead(j, &e);
     struct str key;
     unsigned found = 0;
     if (json_peek(&look) == JSON_OBJECT && json_enter_object(&look))
-        while (!(found & 1) && json_key(&look, &key)) {
+        while (!(found & 1) && json_key(&look, &key) && !(stop && str_eq(key, stop))) {
             for (unsigned i = 0; i < n; i++)
                 found |= (unsigned)str_eq(key, names[i]) << i;
             if (!(found & 1))

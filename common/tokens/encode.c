@@ -19,7 +19,7 @@ struct encoder {
     void *scratch;          // the model's
     struct text normalized;
     struct text *work;      // [pres.n]
-    struct word_line *cache; // [WORD_CACHE_LINES]
+    struct word_cache cache;
     struct buf trusted;     // of normalized text
     // of the text in work:
     struct pre_run run;
@@ -35,7 +35,7 @@ struct encoder *encoder_new(const struct tokenizer *t) {
     if (t->model.kind->scratch_new)
         en->scratch = t->model.kind->scratch_new(&t->model);
     en->work = xcalloc(t->pres.n, sizeof *en->work);
-    en->cache = xcalloc(WORD_CACHE_LINES, sizeof *en->cache);
+    word_cache_begin(&en->cache);
     return en;
 }
 
@@ -49,7 +49,7 @@ void encoder_free(struct encoder *en) {
     text_free(&en->normalized);
     buf_free(&en->trusted);
     free(en->work);
-    free(en->cache);
+    free(en->cache.memory);
     free(en);
 }
 
@@ -75,7 +75,7 @@ static int encode_word(void *ctx, const struct piece *word) {
     struct token_ids *out = en->out;
     if (out->want_offsets || word->n > WORD_CACHE_BYTES)
         return encode_tracked(en, word);
-    struct word_line *line = word_line(en->cache, word->p, word->n);
+    struct word_line *line = word_line(&en->cache, word->p, word->n);
     if (word_line_get(line, word->p, word->n, out))
         return 0;
     size_t from = out->n;

@@ -9,17 +9,51 @@
 
 static const struct model_kind *const kinds[] = {&model_bpe, &model_unigram, &model_wordlevel, &model_wordpiece};
 
-/* The model's name. Files from before models were named are told apart by their members, in one look over the whole. */
+enum {
+    TABLES_PER_BYTE = 4,   // bytes of tables that a byte of tokenizer.json makes, at most, in files as they are
+    MAX_TABLES = 256 << 20, // of the first block
+};
+
+/* Files from before models were named are told apart by these. */
+static const char *const members[] = {"type", "merges", "unk_id", "max_input_chars_per_word"};
+enum { TYPE = 1, MERGES = 2, UNK_ID = 4, MAX_INPUT = 8, N_MEMBERS = 4 };
+
 static struct str model_type(struct json *j) {
-    static const char *const members[] = {"type", "merges", "unk_id", "max_input_chars_per_word"};
-    unsigned has = component_members(j, members, 4);
-    struct str type = has & 1 ? component_type(j) : (struct str){0};
+    unsigned has = component_members(j, members, N_MEMBERS, NULL);
+    struct str type = has & TYPE ? component_type(j) : (struct str){0};
     if (type.n)
         return type;
-    return str_of(has & 2 ? "BPE" : has & 4 ? "Unigram" : has & 8 ? "WordPiece" : "WordLevel");
+    return str_of(has & MERGES ? "BPE" : has & UNK_ID ? "Unigram" : has & MAX_INPUT ? "WordPiece" : "WordLevel");
+}
+
+/* A model without a name that has an unk_id before its long vocabulary is a Unigram one, unless something behind that says otherwise: it
+ * is read as one, rather than twice. False: it is none, or it is refused, and j and m are as they were. */
+static bool load_as_unigram(struct model *m, struct json *j) {
+    struct json before = *j;
+    struct err e = {0};
+    if ((component_members(j, members, N_MEMBERS, "vocab") & (TYPE | MERGES | UNK_ID)) != UNK_ID)
+        return false;
+    j->e = &e;
+    m->kind = &model_unigram;
+    m->kind->load(m, j);
+    bool good = !json_failed(j) && !m->misjudged;
+    before.strings = j->strings;
+    j->e = before.e;
+    if (good)
+        return true;
+    m->kind->unload(m->data);
+    vocab_free(&m->vocab);
+    m->kind = NULL;
+    m->data = NULL;
+    *j = before;
+    return false;
 }
 
 void model_load(struct model *m, struct json *j, bool byte_level) {
+    size_t tables = TABLES_PER_BYTE * (size_t)(j->end - j->start);
+    region_begin(&m->mem, tables < MAX_TABLES ? tables : MAX_TABLES);
+    if (load_as_unigram(m, j))
+        return;
     struct str type = model_type(j);
     m->byte_level = byte_level;
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
@@ -35,6 +69,7 @@ void model_free(struct model *m) {
     if (m->kind && m->kind->unload)
         m->kind->unload(m->data);
     vocab_free(&m->vocab);
+    region_free(&m->mem);
 }
 
 void token_ids_grow(struct token_ids *t) {

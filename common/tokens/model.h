@@ -11,7 +11,9 @@
 
 struct model {
     const struct model_kind *kind;
+    struct region mem; // of the tables
     struct vocab vocab;
+    bool misjudged;  // a member that was not asked for is one that tells kinds apart
     bool byte_level; // words come as bytes, not spelt in the byte alphabet
     void *data;      // the kind's own
 };

@@ -59,14 +59,14 @@ static void load(struct model *m, struct json *j) {
     while (json_key(j, &key)) {
         if (str_eq(key, "vocab")) {
             vocab_free(&m->vocab);
-            vocab_load(&m->vocab, j, m->byte_level);
+            vocab_load(&m->vocab, j, m->byte_level, &m->mem);
             vocab = true;
             done = false;
         } else if (str_eq(key, "merges")) {
             merges = *j;
             has_merges = done = true;
             if (vocab)
-                bpe_merges_load(&b->merges, &m->vocab, b->prefix, j);
+                bpe_merges_load(&b->merges, &m->vocab, b->prefix, j, &m->mem);
             else
                 json_skip(j);
         } else if (str_eq(key, "unk_token")) {
@@ -95,7 +95,7 @@ static void load(struct model *m, struct json *j) {
         struct json end = *j;
         merges.strings = j->strings;
         *j = merges;
-        bpe_merges_load(&b->merges, &m->vocab, b->prefix, j);
+        bpe_merges_load(&b->merges, &m->vocab, b->prefix, j, &m->mem);
         if (json_failed(j))
             return;
         end.strings = j->strings;
@@ -106,18 +106,20 @@ static void load(struct model *m, struct json *j) {
 }
 
 static void unload(void *data) {
-    struct bpe *b = data;
-    bpe_merges_free(&b->merges);
-    free(b);
+    free(data);
 }
 
-enum { LONG_WORD = 64 }; // bytes; longer words are cut where no merge can join
+enum {
+    LONG_WORD = 64,     // bytes; longer words are cut where no merge can join
+    NOT_REMEMBERED = 3, // bytes of a stretch that is merged as quickly as it is found
+};
 
 struct scratch {
-    struct bpe_work work[2];
+    struct bpe_work work[3]; // of the word; two of its windows
+    uint32_t *byte_ranks;    // NULL before the first long word, and where not all bytes have tokens
     struct buf text; // a character with prefix or suffix
     struct bpe_cuts cuts;
-    struct word_line *cache; // of stretches between cuts
+    struct word_cache cache; // of stretches between cuts
 };
 
 static void *scratch_new(const struct model *m) {
@@ -127,10 +129,11 @@ static void *scratch_new(const struct model *m) {
 
 static void scratch_free(void *scratch) {
     struct scratch *s = scratch;
-    bpe_work_free(&s->work[0]);
-    bpe_work_free(&s->work[1]);
+    for (int i = 0; i < 3; i++)
+        bpe_work_free(&s->work[i]);
+    free(s->byte_ranks);
     bpe_cuts_free(&s->cuts);
-    free(s->cache);
+    free(s->cache.memory);
     buf_free(&s->text);
     free(s);
 }
@@ -214,11 +217,17 @@ static int encode_stretch(const struct model *m, struct scratch *s, struct str w
                           struct err *e) {
     const struct bpe *b = m->data;
     struct bpe_work *w = &s->work[0];
-    if (b->all_bytes && word.n > LONG_WORD && !b->prefix.n && !b->suffix.n &&
-        bpe_windows(&b->merges, b->byte_ids, s->work, word, base, out))
+    bool whole = b->prefix.n || b->suffix.n, bytes = b->all_bytes && !whole;
+    struct bpe_units units = {(const unsigned char *)word.p, b->byte_ids, s->byte_ranks, NULL, word.n};
+    if (bytes && word.n > LONG_WORD && bpe_windows(&b->merges, &units, s->work + 1, base, out))
         return 0;
     if (take_apart(m, s, word, e) != 0)
         return -1;
+    units = (struct bpe_units){.symbols = w->symbols, .n = w->n};
+    if (!bytes && !whole && w->n > LONG_WORD && bpe_windows(&b->merges, &units, s->work + 1, base, out))
+        return 0;
+    w->bytes = bytes && s->byte_ranks ? (const unsigned char *)word.p : NULL;
+    w->byte_ranks = s->byte_ranks;
     bpe_merge_word(&b->merges, w);
     size_t at = base;
     for (uint32_t i = w->n ? 0 : NO_ID; i != NO_ID; i = w->symbols[i].next) {
@@ -228,29 +237,58 @@ static int encode_stretch(const struct model *m, struct scratch *s, struct str w
     return 0;
 }
 
+/* The ranks of pairs of bytes, which long words begin with. */
+static uint32_t *byte_ranks(const struct bpe *b) {
+    uint32_t *ranks = xreallocarray(NULL, 1 << 16, sizeof *ranks);
+    for (size_t pair = 0; pair < 1 << 16; pair++) {
+        const struct bpe_merge *found = bpe_find(&b->merges, b->byte_ids[pair >> 8], b->byte_ids[pair & 0xFF]);
+        ranks[pair] = found ? (uint32_t)(found - b->merges.list) : NO_ID;
+    }
+    return ranks;
+}
+
+/* A part of a long word, and where it is remembered (NULL: it is not). */
+struct stretch {
+    size_t from, end;
+    struct word_line *line;
+};
+
+static inline struct stretch next_stretch(const struct model *m, const struct scratch *s, struct str word, size_t from, bool remember) {
+    struct stretch x = {from, from, NULL};
+    if (from < word.n)
+        x.end = bpe_cuts_next(&s->cuts, &m->vocab, word, from);
+    size_t n = x.end - from;
+    if (remember && n > NOT_REMEMBERED && n <= WORD_CACHE_BYTES) {
+        x.line = word_line(&s->cache, word.p + from, n);
+        __builtin_prefetch(x.line, 1);
+    }
+    return x;
+}
+
 /* A long word, such as a whole text where there is no pre-tokenizer: cut where no token has its two characters side by side, so
  * that no merge can cross, and stretches that have been seen are remembered like words. */
 static int encode_long(const struct model *m, struct scratch *s, struct str word, struct token_ids *out, struct err *e) {
-    size_t from = 0;
+    const struct bpe *b = m->data;
     if (!s->cuts.bits) {
         bpe_cuts_build(&s->cuts, &m->vocab);
-        s->cache = xcalloc(WORD_CACHE_LINES, sizeof *s->cache);
+        word_cache_begin(&s->cache);
+        s->byte_ranks = b->all_bytes ? byte_ranks(b) : NULL;
     }
-    while (from < word.n) {
-        size_t end = bpe_cuts_next(&s->cuts, &m->vocab, word, from), n = end - from, first = out->n;
-        struct word_line *line = NULL;
-        if (n <= WORD_CACHE_BYTES && !out->want_offsets) {
-            line = word_line(s->cache, word.p + from, n);
-            if (word_line_get(line, word.p + from, n, out)) {
-                from = end;
-                continue;
-            }
+    struct stretch x = next_stretch(m, s, word, 0, !out->want_offsets), next;
+    for (; x.from < word.n; x = next) {
+        const char *p = word.p + x.from;
+        size_t n = x.end - x.from, first = out->n;
+        next = next_stretch(m, s, word, x.end, !out->want_offsets);
+        if (b->all_bytes && n == 1) {
+            token_ids_add(out, b->byte_ids[(unsigned char)*p], x.from, x.end);
+            continue;
         }
-        if (encode_stretch(m, s, (struct str){word.p + from, n}, from, out, e) != 0)
+        if (x.line && word_line_get(x.line, p, n, out))
+            continue;
+        if (encode_stretch(m, s, (struct str){p, n}, x.from, out, e) != 0)
             return -1;
-        if (line)
-            word_line_put(line, word.p + from, n, out->ids + first, out->n - first);
-        from = end;
+        if (x.line)
+            word_line_put(x.line, p, n, out->ids + first, out->n - first);
     }
     return 0;
 }

@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/json_gap.h"
+#include "base/utf8.h"
 #include "tokens/component.h"
 #include "tokens/model.h"
 #include "tokens/trie.h"
@@ -17,7 +19,7 @@
 struct unigram {
     double *scores; // [vocab.count] by id
     size_t n;
-    struct trie trie;
+    struct trie_lists lists;
     double unk_score;
     uint32_t unk; // NO_ID: none
     bool byte_fallback;
@@ -37,9 +39,9 @@ static double power_of_ten(int n) {
 
 /* A score, as the reference reads numbers (serde_json): digits into 64 bits as far as they go, then one product or
  * quotient by a power of ten. That is not always the nearest double, and the last bit decides between equal sums. */
-static double read_score(struct json *j) {
+static double read_score(struct json *j, struct str *text) {
     json_peek(j);
-    struct str s = json_skip(j);
+    struct str s = *text = json_skip(j);
     uint64_t digits = 0;
     int64_t exponent = 0, given = 0;
     size_t i = s.n && s.p[0] == '-';
@@ -74,30 +76,108 @@ static double read_score(struct json *j) {
     return s.n && s.p[0] == '-' ? -f : f;
 }
 
-static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
-    size_t cap = 0;
-    double least = 0;
-    vocab_begin(&m->vocab, 1, false);
+/* What stands before a token's text, between it and its score, and behind that. */
+struct gaps {
+    struct json_gap begin, mid, end;
+    bool known;
+};
+
+enum { NEAR = 16, MOST_DIGITS = 19, NUMBER = 48, AHEAD = 2 * JSON_GAP_BYTES + NUMBER };
+
+/* A number without an exponent, of at most MOST_DIGITS digits, where NUMBER bytes can be read; false for others. */
+static inline bool quick_number(const char **at, double *score) {
+    static const uint64_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
+    const char *p = *at;
+    bool minus = *p == '-';
+    p += minus;
+    uint64_t v = 0, more = 0;
+    unsigned n = scan_digits(p, &v), fraction = 0;
+    if (n == 0 || n == 8 || (*p == '0' && n > 1))
+        return false;
+    p += n;
+    if (*p == '.') {
+        p++;
+        do {
+            n = scan_digits(p, &more);
+            v = v * tens[n] + (n ? more : 0);
+            fraction += n;
+            p += n;
+        } while (n == 8 && fraction < MOST_DIGITS); // no more than 24
+        if (fraction == 0)
+            return false;
+    }
+    if (p - *at - minus - (fraction > 0) > MOST_DIGITS)
+        return false;
+    double f = v && fraction ? (double)v / power_of_ten((int)fraction) : (double)v;
+    *score = minus ? -f : f;
+    *at = p;
+    return true;
+}
+
+/* A token and its score, written as the ones before: true, and consumed; or nothing is. */
+static inline bool quick_token(struct json *j, const struct gaps *g, struct str *piece, double *score) {
+    const char *p = j->p, *safe = j->end - AHEAD; // up to here, all that follows a text can be read
+    bool high = false;
+    if (!g->known || j->end - p < AHEAD || !json_gap_skip(&g->begin, &p))
+        return false;
+    const char *from = p;
+    p = scan_plain(p, safe, true, &high);
+    size_t n = (size_t)(p - from);
+    if (p > safe || !json_gap_skip(&g->mid, &p) || !quick_number(&p, score) || !json_gap_skip(&g->end, &p))
+        return false;
+    if (high && !(n <= NEAR && scan_utf8(from, n)) && utf8_valid(from, n) != n)
+        return false;
+    j->p = p;
+    *piece = (struct str){from, n};
+    return true;
+}
+
+/* Any token, and what can be learnt of it; false behind the last. */
+static bool slow_token(struct json *j, struct gaps *g, struct str *piece, double *score) {
+    const char *before = j->p, *number = j->p, *behind = j->p;
+    bool first = j->fresh; // it lacks a comma
+    if (!json_item(j))
+        return false;
     json_enter_array(j);
-    while (json_item(j)) {
-        json_enter_array(j);
-        struct str piece = json_item(j) ? json_str(j) : (struct str){0};
-        double score = json_item(j) ? read_score(j) : 0;
-        if (json_item(j) || !piece.p)
-            json_refuse(j, "not a token and its score");
+    *piece = json_item(j) ? json_str(j) : (struct str){0};
+    *score = 0;
+    if (json_item(j)) {
+        struct str s;
+        *score = read_score(j, &s);
+        number = s.p;
+        behind = s.p + s.n;
+    }
+    if (json_item(j) || !piece->p)
+        json_refuse(j, "not a token and its score");
+    g->known = !first && json_gap_learn(&g->begin, j, before, piece->p) &&
+               json_gap_learn(&g->mid, j, piece->p + piece->n, number) && json_gap_learn(&g->end, j, behind, j->p);
+    return true;
+}
+
+static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
+    enum { BYTES = 24 }; // of a token and its score, for a first guess of how many there are
+    size_t cap = (size_t)(j->end - j->p) / BYTES + 64;
+    double least = 0, score;
+    struct gaps gaps = {0};
+    struct str piece;
+    free(u->scores);
+    u->scores = xreallocarray(NULL, cap, sizeof *u->scores);
+    vocab_begin_load(&m->vocab, j, false);
+    json_enter_array(j);
+    while (quick_token(j, &gaps, &piece, &score) || slow_token(j, &gaps, &piece, &score)) {
         if (u->n > VOCAB_MAX_ID)
             json_refuse(j, "more than %d tokens", VOCAB_MAX_ID + 1);
         if (json_failed(j))
             return;
-        if (u->n == cap) {
-            cap = cap ? cap * 2 : 1024;
-            u->scores = xreallocarray(u->scores, cap, sizeof *u->scores);
-        }
+        if (u->n == cap)
+            u->scores = xreallocarray(u->scores, cap *= 2, sizeof *u->scores);
         least = u->n == 0 || score < least ? score : least;
-        vocab_append(&m->vocab, piece, (uint32_t)u->n);
+        vocab_append(&m->vocab, piece, (uint32_t)u->n, &m->mem);
         u->scores[u->n++] = score;
     }
-    vocab_index(&m->vocab);
+    if (json_failed(j))
+        return;
+    vocab_index(&m->vocab, &m->mem);
     u->unk_score = least - 10;
 }
 
@@ -121,6 +201,7 @@ static void load(struct model *m, struct json *j) {
         } else if (str_eq(key, "byte_fallback")) {
             u->byte_fallback = json_bool(j);
         } else {
+            m->misjudged |= str_eq(key, "type") || str_eq(key, "merges");
             json_skip(j);
         }
     component_need(j, vocab, "Unigram", "vocab");
@@ -128,7 +209,7 @@ static void load(struct model *m, struct json *j) {
         json_refuse(j, "an unk_id of %u in a vocabulary of %zu", (unsigned)u->unk, u->n);
     if (json_failed(j))
         return;
-    if (!trie_build(&u->trie, &m->vocab)) {
+    if (!trie_list(&u->lists, &m->vocab, &m->mem)) {
         json_refuse(j, "tokens that take a trie of more than %d nodes", TRIE_MAX_NODES);
         return;
     }
@@ -142,7 +223,6 @@ static void load(struct model *m, struct json *j) {
 static void unload(void *data) {
     struct unigram *u = data;
     free(u->scores);
-    trie_free(&u->trie);
     free(u);
 }
 
@@ -155,17 +235,21 @@ struct node {
 struct scratch {
     struct node *nodes; // [word.n + 1]
     size_t cap;
+    struct trie trie;
     uint32_t *ends; // the path's token ends, last first
     size_t ends_cap;
 };
 
 static void *scratch_new(const struct model *m) {
-    (void)m;
-    return xcalloc(1, sizeof(struct scratch));
+    const struct unigram *u = m->data;
+    struct scratch *s = xcalloc(1, sizeof *s);
+    trie_begin(&s->trie, &m->vocab, &u->lists);
+    return s;
 }
 
 static void scratch_free(void *scratch) {
     struct scratch *s = scratch;
+    trie_free(&s->trie);
     free(s->nodes);
     free(s->ends);
     free(s);
@@ -177,7 +261,7 @@ static void offer(struct node *n, double score, uint32_t id, size_t start) {
 }
 
 /* Fills nodes[1 .. word.n]. */
-static int find_path(const struct unigram *u, struct node *nodes, struct str word, struct err *e) {
+static int find_path(const struct unigram *u, struct trie *trie, struct node *nodes, struct str word, struct err *e) {
     for (size_t i = 0; i <= word.n; i++)
         nodes[i] = (struct node){0, 0, NO_ID};
     for (size_t start = 0, len; start < word.n; start += len) {
@@ -185,8 +269,9 @@ static int find_path(const struct unigram *u, struct node *nodes, struct str wor
         bool single = false;
         uint32_t at = 0;
         len = uni_len(word.p[start]);
-        for (size_t i = start; i < word.n && (at = trie_step(&u->trie, at, (unsigned char)word.p[i])) != 0; i++) {
-            uint32_t id = u->trie.nodes[at].id;
+        trie_ready(trie, word.p + start, word.n - start);
+        for (size_t i = start; i < word.n && (at = trie_step(trie, at, (unsigned char)word.p[i])) != 0; i++) {
+            uint32_t id = trie->ids[at];
             if (id == NO_ID)
                 continue;
             offer(&nodes[i + 1], u->scores[id] + score, id, start);
@@ -230,7 +315,7 @@ static int encode(const struct model *m, void *scratch, struct str word, struct 
         s->nodes = xreallocarray(s->nodes, s->cap, sizeof *s->nodes);
         s->ends = xreallocarray(s->ends, s->cap, sizeof *s->ends);
     }
-    if (find_path(u, s->nodes, word, e) != 0)
+    if (find_path(u, &s->trie, s->nodes, word, e) != 0)
         return -1;
     size_t n = 0;
     for (size_t end = word.n; end > 0; end = s->nodes[end].start)

@@ -15,7 +15,7 @@ static void load(struct model *m, struct json *j) {
     while (json_key(j, &key))
         if (str_eq(key, "vocab")) {
             vocab_free(&m->vocab);
-            vocab_load(&m->vocab, j, m->byte_level);
+            vocab_load(&m->vocab, j, m->byte_level, &m->mem);
             vocab = true;
         } else if (str_eq(key, "unk_token")) {
             *unk = json_str(j);

@@ -23,7 +23,7 @@ static void load(struct model *m, struct json *j) {
     while (json_key(j, &key))
         if (str_eq(key, "vocab")) {
             vocab_free(&m->vocab);
-            vocab_load(&m->vocab, j, false);
+            vocab_load(&m->vocab, j, false, &m->mem);
             vocab = true;
         } else if (str_eq(key, "unk_token")) {
             w->unk = json_str(j);

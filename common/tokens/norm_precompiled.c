@@ -59,25 +59,33 @@ static bool find(const struct charsmap *c, struct str key, struct str *out) {
 
 static bool decode_base64(struct str s, struct buf *out) {
     static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    enum { NONE = 64 };
-    unsigned char digits[256];
-    uint32_t bits = 0;
-    size_t n = s.n;
-    memset(digits, NONE, sizeof digits);
-    for (unsigned char i = 0; alphabet[i]; i++)
-        digits[(unsigned char)alphabet[i]] = i;
+    const uint32_t none = 1u << 31;
+    uint32_t digits[256], bits = 0, seen = 0;
+    size_t n = s.n, i = 0;
+    for (int c = 0; c < 256; c++)
+        digits[c] = none;
+    for (uint32_t c = 0; alphabet[c]; c++)
+        digits[(unsigned char)alphabet[c]] = c;
     buf_reserve(out, n);
     while (n > 0 && n + 2 > s.n && s.p[n - 1] == '=')
         n--;
-    for (size_t i = 0; i < n; i++) {
-        uint32_t d = digits[(unsigned char)s.p[i]];
-        if (d == NONE)
-            return false;
-        bits = bits << 6 | d;
-        if (i % 4)
-            out->p[out->n++] = (char)(bits >> (6 - 2 * (i % 4)) & 0xFF);
+    const unsigned char *p = (const unsigned char *)s.p;
+    char *to = out->p + out->n;
+    for (; n - i >= 4; i += 4) {
+        bits = digits[p[i]] << 18 | digits[p[i + 1]] << 12 | digits[p[i + 2]] << 6 | digits[p[i + 3]];
+        seen |= digits[p[i]] | digits[p[i + 1]] | digits[p[i + 2]] | digits[p[i + 3]];
+        *to++ = (char)(bits >> 16 & 0xFF);
+        *to++ = (char)(bits >> 8 & 0xFF);
+        *to++ = (char)(bits & 0xFF);
     }
-    return n % 4 != 1;
+    for (size_t k = 0; i + k < n; k++) {
+        bits = bits << 6 | (digits[p[i + k]] & 0x3F);
+        seen |= digits[p[i + k]];
+        if (k)
+            *to++ = (char)(bits >> (6 - 2 * k) & 0xFF);
+    }
+    out->n = (size_t)(to - out->p);
+    return !(seen & none) && n % 4 != 1;
 }
 
 static void *load(struct json *j) {

@@ -339,14 +339,16 @@ static int translate_group(struct onig *o) {
     return 0;
 }
 
+/* Outside of brackets, and only there, Oniguruma's \w and its boundaries have these numbers of Latin-1. */
+static const char word_numbers[] = "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
+
 /* A '\' outside a class. */
 static int translate_escape(struct onig *o) {
     struct buf set = {0};
     bool negated;
     if (read_set(o, &set, &negated)) {
-        // Outside of brackets, and only there, Oniguruma's \w has these numbers of Latin-1.
         bool word = lower_case((unsigned char)o->in.p[o->at - 1]) == 'w' && o->in.p[o->at - 2] == '\\';
-        buf_fmt(o->out, "[%s%s%s]", negated ? "^" : "", set.p, word ? "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}" : "");
+        buf_fmt(o->out, "[%s%s%s]", negated ? "^" : "", set.p, word ? word_numbers : "");
         buf_free(&set);
         return 0;
     }
@@ -356,6 +358,7 @@ static int translate_escape(struct onig *o) {
     if (c == 'b' || c == 'B') { // PCRE2's words are others
         struct buf w = {0};
         add_named(&w, 10);
+        buf_str(&w, word_numbers);
         buf_fmt(o->out, c == 'b' ? "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))" : "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", w.p,
                 w.p, w.p, w.p);
         buf_free(&w);

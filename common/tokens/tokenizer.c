@@ -3,6 +3,7 @@
  * Refused by name, with the line: what is no part of the format, and parts that are not known.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
@@ -10,7 +11,7 @@
 #include "tokens/component.h"
 #include "tokens/tokenizer_parts.h"
 
-enum { MAX_FILE = 1 << 30 };
+enum { MAX_FILE = 1 << 30, MIN_HASHED = 1 << 18 }; // bytes; of less, a thread takes longer than a hash
 
 /* Where each part begins in the file; parts may come in any order, but need each other in a fixed one. */
 struct sections {
@@ -220,7 +221,7 @@ static void load_sections(struct tokenizer *t, struct json *j, const struct sect
     if (!t->model.kind) {
         go_to(j, &s->model);
         model_load(&t->model, j, t->pres.byte_level);
-    t->pres.byte_level = t->model.byte_level; // a model may want words spelt out
+        t->pres.byte_level = t->model.byte_level; // a model may want words spelt out
     }
     if (s->has_post_processor && !json_failed(j)) {
         go_to(j, &s->post_processor);
@@ -266,7 +267,33 @@ struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, stru
     return t;
 }
 
-struct tokenizer *tokenizer_open(const char *path, struct err *e) {
+struct hashing {
+    struct map file;
+    uint64_t fingerprint;
+};
+
+static void *hash_file(void *data) {
+    struct hashing *h = data;
+    h->fingerprint = hash_fingerprint(h->file.p, h->file.n);
+    return NULL;
+}
+
+/* Loads and hashes the file at the same time. */
+static struct tokenizer *load_hashed(const char *file, const struct map *map, struct err *e) {
+    struct hashing h = {*map, 0};
+    pthread_t thread;
+    bool hashing = map->n >= MIN_HASHED && pthread_create(&thread, NULL, hash_file, &h) == 0;
+    struct tokenizer *t = tokenizer_load(file, (const char *)map->p, map->n, e);
+    if (hashing)
+        pthread_join(thread, NULL);
+    if (t) {
+        t->hashed = hashing;
+        t->fingerprint = h.fingerprint;
+    }
+    return t;
+}
+
+static struct tokenizer *open_file(const char *path, bool hashed, struct err *e) {
     char *file = is_dir(path) ? path_join(path, "tokenizer.json") : xstrdup(path);
     struct map map = {0};
     struct tokenizer *t = NULL;
@@ -274,7 +301,7 @@ struct tokenizer *tokenizer_open(const char *path, struct err *e) {
         if (map.n > MAX_FILE)
             err_set(e, EXIT_DATA, "%zu bytes, more than %d: %s", map.n, MAX_FILE, file);
         else
-            t = tokenizer_load(file, (const char *)map.p, map.n, e);
+            t = hashed ? load_hashed(file, &map, e) : tokenizer_load(file, (const char *)map.p, map.n, e);
         if (t)
             t->file = map;
         else
@@ -282,6 +309,14 @@ struct tokenizer *tokenizer_open(const char *path, struct err *e) {
     }
     free(file);
     return t;
+}
+
+struct tokenizer *tokenizer_open(const char *path, struct err *e) {
+    return open_file(path, false, e);
+}
+
+struct tokenizer *tokenizer_open_hashed(const char *path, struct err *e) {
+    return open_file(path, true, e);
 }
 
 void tokenizer_free(struct tokenizer *t) {
@@ -301,7 +336,7 @@ void tokenizer_free(struct tokenizer *t) {
 }
 
 uint64_t tokenizer_fingerprint(const struct tokenizer *t) {
-    return hash_fingerprint(t->bytes.p, t->bytes.n);
+    return t->hashed ? t->fingerprint : hash_fingerprint(t->bytes.p, t->bytes.n);
 }
 
 size_t tokenizer_truncation(const struct tokenizer *t) {

@@ -15,11 +15,13 @@ struct tokenizer;
 
 /* Loads dir/tokenizer.json (path may also be the file itself). NULL with e set. Read-only after: threads may share it. */
 struct tokenizer *tokenizer_open(const char *path, struct err *e);
+/* The same for who will ask for the fingerprint, which is hashed on a second thread meanwhile. */
+struct tokenizer *tokenizer_open_hashed(const char *path, struct err *e);
 /* The same from memory, which must stay. name is for messages. */
 struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e);
 void tokenizer_free(struct tokenizer *t);
 
-uint64_t tokenizer_fingerprint(const struct tokenizer *t);                // hashes the file at each call
+uint64_t tokenizer_fingerprint(const struct tokenizer *t);                // hashes the file at each call, if it was not yet
 uint32_t tokenizer_vocab(const struct tokenizer *t);                      // largest id + 1
 struct str tokenizer_piece(const struct tokenizer *t, uint32_t id);       // as in the vocabulary; n = 0, p = NULL: no such id
 /* Appends the bytes that the id stands for by itself: of a byte-level tokenizer the bytes that it spells, of <0xNN> the byte,

@@ -17,6 +17,8 @@ struct tokenizer {
     struct map file;
     struct json json; // its strings live as long as the tokenizer
     struct str bytes; // of tokenizer.json
+    bool hashed;
+    uint64_t fingerprint; // if hashed
     struct added added;
     struct norms norms;
     struct pres pres;

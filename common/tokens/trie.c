@@ -7,12 +7,25 @@
 
 enum { BATCH = 16 };
 
-static uint32_t add_node(struct trie *t, size_t *cap) {
-    if (t->n == *cap) {
-        *cap *= 2;
-        t->nodes = xreallocarray(t->nodes, *cap, sizeof *t->nodes);
+bool trie_list(struct trie_lists *l, const struct vocab *v, struct region *mem) {
+    uint64_t bytes = 1;
+    l->next = region_take(mem, v->count * sizeof *l->next);
+    for (uint32_t k = 0; k < v->count; k++) {
+        const struct vocab_entry *en = &v->entries[k];
+        uint32_t *head = en->n < TRIE_LEAD ? &l->short_ones : &l->heads[trie_lead(en->p)];
+        l->next[k] = *head;
+        *head = k + 1;
+        bytes += en->n;
     }
-    t->nodes[t->n] = (struct trie_place){NO_ID};
+    return bytes <= TRIE_MAX_NODES;
+}
+
+static uint32_t add_node(struct trie *t) {
+    if (t->n == t->cap) {
+        t->cap *= 2;
+        t->ids = xreallocarray(t->ids, t->cap, sizeof *t->ids);
+    }
+    t->ids[t->n] = NO_ID;
     return t->n++;
 }
 
@@ -32,12 +45,12 @@ static void grow_edges(struct trie *t) {
 }
 
 /* The node behind `at` by one byte, made where there is none. */
-static inline uint32_t step(struct trie *t, uint32_t at, unsigned char byte, size_t *cap) {
+static inline uint32_t step(struct trie *t, uint32_t at, unsigned char byte) {
     struct trie_edge *edge = at ? trie_find(t, at, byte) : NULL;
     uint32_t to = at ? edge->to : t->first[byte];
     if (to)
         return to;
-    to = add_node(t, cap);
+    to = add_node(t);
     if (!at)
         t->first[byte] = to;
     else
@@ -48,42 +61,45 @@ static inline uint32_t step(struct trie *t, uint32_t at, unsigned char byte, siz
 }
 
 /* Adds n texts, a byte of each in turn: so their steps, each a wait for memory, overlap. */
-static bool add_batch(struct trie *t, const struct vocab_entry *en, uint32_t n, size_t *cap) {
+static void add_batch(struct trie *t, const struct vocab_entry *const *en, size_t n) {
     uint32_t at[BATCH] = {0}, longest = 0;
-    uint64_t bytes = 0;
-    for (uint32_t k = 0; k < n; k++) {
-        bytes += en[k].n;
-        longest = en[k].n > longest ? en[k].n : longest;
-    }
-    if (bytes > TRIE_MAX_NODES - t->n)
-        return false;
+    for (size_t k = 0; k < n; k++)
+        longest = en[k]->n > longest ? en[k]->n : longest;
     for (uint32_t i = 0; i < longest; i++)
-        for (uint32_t k = 0; k < n; k++)
-            if (i < en[k].n)
-                at[k] = step(t, at[k], (unsigned char)en[k].p[i], cap);
-    for (uint32_t k = 0; k < n; k++)
+        for (size_t k = 0; k < n; k++)
+            if (i < en[k]->n)
+                at[k] = step(t, at[k], (unsigned char)en[k]->p[i]);
+    for (size_t k = 0; k < n; k++)
         if (at[k])
-            t->nodes[at[k]].id = en[k].id;
-    return true;
+            t->ids[at[k]] = en[k]->id;
 }
 
-bool trie_build(struct trie *t, const struct vocab *v) {
-    size_t slots = 4096, cap = 1024;
-    *t = (struct trie){0};
-    while (slots < (size_t)v->count * 3) // about what words of a language take
-        slots *= 2;
-    while (cap < v->count)
-        cap *= 2;
-    make_edges(t, slots);
-    t->nodes = xreallocarray(NULL, cap, sizeof *t->nodes);
-    add_node(t, &cap);
-    for (uint32_t k = 0; k < v->count; k += BATCH)
-        if (!add_batch(t, v->entries + k, v->count - k < BATCH ? v->count - k : BATCH, &cap))
-            return false;
-    return true;
+static void add_list(struct trie *t, uint32_t head) {
+    const struct vocab_entry *batch[BATCH];
+    while (head) {
+        size_t n = 0;
+        for (; head && n < BATCH; head = t->next[head - 1])
+            batch[n++] = &t->vocab->entries[head - 1];
+        add_batch(t, batch, n);
+    }
+}
+
+void trie_begin(struct trie *t, const struct vocab *v, const struct trie_lists *l) {
+    *t = (struct trie){.vocab = v, .next = l->next, .cap = 4096};
+    memcpy(t->waiting, l->heads, sizeof t->waiting);
+    make_edges(t, 8192);
+    t->ids = xreallocarray(NULL, t->cap, sizeof *t->ids);
+    add_node(t);
+    add_list(t, l->short_ones);
+}
+
+void trie_enter(struct trie *t, size_t list) {
+    uint32_t head = t->waiting[list];
+    t->waiting[list] = 0;
+    add_list(t, head);
 }
 
 void trie_free(struct trie *t) {
-    free(t->nodes);
+    free(t->ids);
     free(t->edges);
 }

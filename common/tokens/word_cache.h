@@ -18,9 +18,20 @@ struct word_line {
     char word[WORD_CACHE_BYTES];
 };
 
-/* The line of a word of at most WORD_CACHE_BYTES bytes; it may hold another. lines [WORD_CACHE_LINES]. */
-static inline struct word_line *word_line(struct word_line *lines, const char *p, size_t n) {
-    return &lines[hash_short(p, n) & (WORD_CACHE_LINES - 1)];
+/* The table; pages of it that are never used cost nothing. */
+struct word_cache {
+    void *memory;
+    struct word_line *lines; // [WORD_CACHE_LINES], each a cache line
+};
+
+static inline void word_cache_begin(struct word_cache *c) {
+    c->memory = xcalloc(WORD_CACHE_LINES + 1, sizeof *c->lines);
+    c->lines = (struct word_line *)(void *)((char *)c->memory + (64 - (uintptr_t)c->memory % 64) % 64);
+}
+
+/* The line of a word of at most WORD_CACHE_BYTES bytes; it may hold another. */
+static inline struct word_line *word_line(const struct word_cache *c, const char *p, size_t n) {
+    return &c->lines[hash_short(p, n) & (WORD_CACHE_LINES - 1)];
 }
 
 /* Appends the word's ids if the line is its own. */

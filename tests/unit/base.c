@@ -102,32 +102,6 @@ static int refused(const char *text, size_t n) {
     return bad;
 }
 
-/* Pairs that are taken the quick way, and what is left to the other. */
-static void json_pairs(void) {
-    static const struct {
-        const char *text, *a, *b; // a is NULL where it is not a plain pair
-    } cases[] = {
-        {"[\"a\",\"bc\"]", "a", "bc"}, {"[\n  \"\",\n  \"long enough\"\n]", "", "long enough"},
-        {"[\"a\", \"b\"", NULL, ""},   {"[\"a\",\"b\",\"c\"]", NULL, ""},
-        {"[\"a\"]", NULL, ""},         {"[\"a\",\"\\n\"]", NULL, ""},
-        {"[\"a\",1]", NULL, ""},       {"[\"a\n\",\"b\"]", NULL, ""},
-        {"\"a b\"", NULL, ""},         {"", NULL, ""},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct json j;
-        struct err e = {0};
-        struct str a, b;
-        json_init(&j, "pairs", cases[i].text, strlen(cases[i].text), &e);
-        bool plain = json_plain_pair(&j, &a, &b);
-        CHECK(plain == (cases[i].a != NULL) && !json_failed(&j));
-        if (plain)
-            CHECK(str_eq(a, cases[i].a) && str_eq(b, cases[i].b) && json_end(&j));
-        else
-            CHECK(j.p == cases[i].text);
-        json_free(&j);
-    }
-}
-
 /* Numbers at the edge of the quick way. */
 static void json_whole_numbers(void) {
     static const char text[] = "[0,7,9999999999999999999,18446744073709551615,12 ,34]";
@@ -230,7 +204,6 @@ int main(void) {
     RUN(utf8_forms);
     RUN(utf8_repairs);
     RUN(json_walk);
-    RUN(json_pairs);
     RUN(json_whole_numbers);
     RUN(json_refusals);
     RUN(json_depth);

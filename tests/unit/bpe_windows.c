@@ -19,6 +19,7 @@ static uint32_t below(uint32_t n) {
 struct bpe_case {
     struct vocab vocab;
     struct bpe_merges merges;
+    struct region mem;
     struct json json; // owns the texts
     struct buf text;
     uint32_t byte_ids[256];
@@ -55,7 +56,7 @@ static void make(struct bpe_case *c, uint32_t n, uint32_t letters) {
     buf_byte(&c->text, ']');
     struct err e = {0};
     json_init(&c->json, "merges", c->text.p, c->text.n, &e);
-    bpe_merges_load(&c->merges, &c->vocab, (struct str){0}, &c->json);
+    bpe_merges_load(&c->merges, &c->vocab, (struct str){0}, &c->json, &c->mem);
     CHECK_MSG(!json_failed(&c->json), "%s", e.msg);
     vocab_free(&c->vocab);
     for (uint32_t i = 0; i < count; i++)
@@ -64,14 +65,29 @@ static void make(struct bpe_case *c, uint32_t n, uint32_t letters) {
         free(merges[i]);
 }
 
+static const uint32_t *byte_ranks(const struct bpe_case *c) {
+    static uint32_t ranks[1 << 16];
+    for (size_t pair = 0; pair < 1 << 16; pair++) {
+        const struct bpe_merge *found = bpe_find(&c->merges, c->byte_ids[pair >> 8], c->byte_ids[pair & 0xFF]);
+        ranks[pair] = found ? (uint32_t)(found - c->merges.list) : NO_ID;
+    }
+    return ranks;
+}
+
 static void compare(const struct bpe_case *c, struct str word) {
-    struct bpe_work whole = {0}, work[2] = {{0}, {0}};
+    struct bpe_work whole = {0}, work[2] = {{0}, {0}}, units = {0};
     struct token_ids got = {.want_offsets = true};
+    bool symbols = below(2); // some of them of more bytes
     token_ids_add(&got, 77, 0, 0); // what stands there already stays
-    for (size_t i = 0; i < word.n; i++)
-        bpe_add(&whole, c->byte_ids[(unsigned char)word.p[i]], 1);
+    for (size_t i = 0; i < word.n; i++) {
+        bpe_add(&whole, c->byte_ids[(unsigned char)word.p[i]], symbols ? 1 + i % 3 : 1);
+        bpe_add(&units, c->byte_ids[(unsigned char)word.p[i]], symbols ? 1 + i % 3 : 1);
+    }
     bpe_merge_word(&c->merges, &whole);
-    CHECK(bpe_windows(&c->merges, c->byte_ids, work, word, 5, &got));
+    struct bpe_units u = {.symbols = units.symbols, .n = units.n};
+    if (!symbols)
+        u = (struct bpe_units){(const unsigned char *)word.p, c->byte_ids, below(2) ? byte_ranks(c) : NULL, NULL, word.n};
+    CHECK(bpe_windows(&c->merges, &u, work, 5, &got));
     size_t k = 1, at = 5;
     bool same = got.ids[0] == 77;
     for (uint32_t i = 0; i != NO_ID && same; at += whole.symbols[i].len, i = whole.symbols[i].next, k++)
@@ -81,6 +97,7 @@ static void compare(const struct bpe_case *c, struct str word) {
     bpe_work_free(&whole);
     bpe_work_free(&work[0]);
     bpe_work_free(&work[1]);
+    bpe_work_free(&units);
     token_ids_free(&got);
 }
 
@@ -96,7 +113,7 @@ static void random_words(void) {
                 word[x] = x && below(runs) ? word[x - 1] : (char)('a' + below(letters));
             compare(&c, (struct str){word, n});
         }
-        bpe_merges_free(&c.merges);
+        region_free(&c.mem);
         json_free(&c.json);
         buf_free(&c.text);
     }

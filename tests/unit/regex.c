@@ -49,6 +49,8 @@ static void escapes(void) {
     check("(a)\\1", "aa", "#");
     check("a\\Kb", "ab", "a#");
     check("\\b", "ab cd", "#ab# #cd#");
+    check("\\b", "a\xC2\xBD \xC2\xBD\xE2\x91\xA0", "#a\xC2\xBD# #\xC2\xBD#\xE2\x91\xA0");
+    check("\\B", "a\xC2\xBD \xC2\xBD", "a#\xC2\xBD \xC2\xBD");
     check("\\y", "ab", NULL);
     check("(?~ab)", "xxab", NULL);
 }
