@@ -36,6 +36,17 @@ void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, si
             const float *bias, bool precise, void *scratch);
 size_t matmul_scratch(size_t n_rows, size_t n_in);
 
+/* Several matrices of one n_in with the same x, in one job: x is rounded once, and threads wait for each other once. The
+ * results are those of matmul on each. */
+struct product {
+    float *y; // [n_rows, w->n_out], stride ldy
+    size_t ldy;
+    const struct mat *w;
+    const float *bias; // or NULL
+};
+void matmul_many(struct pool *p, const struct product *products, size_t n, const float *x, size_t ldx, size_t n_rows,
+                 bool precise, void *scratch);
+
 /* The KV pages of one layer. A page holds KV_PAGE positions of each KV head, as f32: all keys [n_kv_heads, head_dim, KV_PAGE],
  * then all values [n_kv_heads, KV_PAGE, head_dim]. As bf16, rows 2i and 2i + 1 of a head's matrix stand side by side:
  * keys [n_kv_heads, (head_dim + 1) / 2, KV_PAGE, 2], values [n_kv_heads, KV_PAGE / 2, head_dim, 2]. Page i begins at

@@ -20,16 +20,13 @@ enum {
 };
 
 struct matmul_job {
+    const struct product *products;
+    size_t n_products;
     matmul_fn *multiply;
     void (*unpack)(float *to, const unsigned char *w, size_t n); // NULL: not first
-    float *y;            // [n_rows, n_out], stride ldy
-    size_t ldy;
     const unsigned char *x; // [n_rows, n_in], stride ldx, x_size bytes an element
-    size_t ldx, n_rows, x_size;
-    const unsigned char *w; // [n_out, n_in]
-    size_t w_stride;        // bytes of a row
-    size_t n_in;
-    const float *bias;
+    size_t ldx, n_rows, x_size, n_in;
+    size_t w_size; // bytes of a weight
     struct pool *pool;
 };
 
@@ -37,9 +34,9 @@ static size_t round_up(size_t n, size_t to) {
     return (n + to - 1) / to * to;
 }
 
-static void run_piece(void *arg, size_t begin, size_t end, size_t thread) {
-    const struct matmul_job *j = arg;
-    const unsigned char *w = j->w + begin * j->w_stride;
+/* Outputs [begin, end) of one product. */
+static void run_outputs(const struct matmul_job *j, const struct product *p, size_t begin, size_t end, size_t thread) {
+    const unsigned char *w = (const unsigned char *)p->w->data + begin * j->n_in * j->w_size;
     size_t block = round_up(1 + X_BYTES / (j->ldx * j->x_size), ALL_TILES);
     if (j->unpack) {
         float *to = pool_scratch(j->pool, thread);
@@ -47,9 +44,20 @@ static void run_piece(void *arg, size_t begin, size_t end, size_t thread) {
         w = (const unsigned char *)to;
     }
     for (size_t r = 0; r < j->n_rows; r += block)
-        j->multiply(j->y + r * j->ldy + begin, j->ldy, j->x + r * j->ldx * j->x_size, j->ldx,
+        j->multiply(p->y + r * p->ldy + begin, p->ldy, j->x + r * j->ldx * j->x_size, j->ldx,
                     j->n_rows - r < block ? j->n_rows - r : block, w, end - begin, j->n_in,
-                    j->bias ? j->bias + begin : NULL);
+                    p->bias ? p->bias + begin : NULL);
+}
+
+/* The products' outputs are counted on, one product behind the other. */
+static void run_piece(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct matmul_job *j = arg;
+    for (size_t i = 0, first = 0, n_out; i < j->n_products && first < end; i++, first += n_out) {
+        n_out = j->products[i].w->n_out;
+        size_t from = begin > first ? begin - first : 0, to = end - first < n_out ? end - first : n_out;
+        if (from < to)
+            run_outputs(j, &j->products[i], from, to, thread);
+    }
 }
 
 struct rounding_job {
@@ -72,30 +80,53 @@ size_t matmul_scratch(size_t n_rows, size_t n_in) {
     return n_rows * rounded_ld(n_in) * sizeof(uint16_t);
 }
 
-void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, const struct mat *w,
-            const float *bias, bool precise, void *scratch) {
-    enum wtype type = w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : W_BF16;
-    struct matmul_job j = {.multiply = kernel.matmul[type], .y = y, .ldy = ldy, .x = (const unsigned char *)x, .ldx = ldx,
-                           .n_rows = n_rows, .x_size = sizeof *x, .w = w->data,
-                           .w_stride = w->n_in * (type == W_F32 ? 4 : 2), .n_in = w->n_in, .bias = bias, .pool = p};
-    if (n_rows == 0 || w->n_out == 0)
+static enum wtype type_of(const struct mat *w) {
+    return w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : W_BF16;
+}
+
+/* All products have weights of one type. */
+static void multiply_all(struct pool *p, const struct product *products, size_t n, const float *x, size_t ldx,
+                         size_t n_rows, bool precise, void *scratch) {
+    enum wtype type = type_of(products->w);
+    size_t n_in = products->w->n_in, n_out = 0;
+    struct matmul_job j = {.products = products, .n_products = n, .multiply = kernel.matmul[type],
+                           .x = (const unsigned char *)x, .ldx = ldx, .n_rows = n_rows, .x_size = sizeof *x, .n_in = n_in,
+                           .w_size = type == W_F32 ? 4 : 2, .pool = p};
+    for (size_t i = 0; i < n; i++)
+        n_out += products[i].w->n_out;
+    if (n_rows == 0 || n_out == 0)
         return;
-    size_t piece = w->n_out / (pool_threads(p) * PIECES);
-    if (piece * j.w_stride > PIECE_BYTES)
-        piece = PIECE_BYTES / j.w_stride;
+    size_t piece = n_out / (pool_threads(p) * PIECES);
+    if (piece * n_in * j.w_size > PIECE_BYTES)
+        piece = PIECE_BYTES / (n_in * j.w_size);
     piece = round_up(1 + piece, ALL_TILES);
     if (type == W_BF16 && !precise && kernel.matmul_rounded) {
-        struct rounding_job rounding = {scratch, x, rounded_ld(w->n_in), ldx, w->n_in};
-        pool_run(p, run_rounding, &rounding, n_rows, 1 + 16384 / w->n_in);
+        struct rounding_job rounding = {scratch, x, rounded_ld(n_in), ldx, n_in};
+        pool_run(p, run_rounding, &rounding, n_rows, 1 + 16384 / n_in);
         j.multiply = kernel.matmul_rounded;
         j.x = scratch;
         j.ldx = rounding.ld_to;
         j.x_size = sizeof(uint16_t);
-    } else if (n_rows >= UNPACK_ROWS && kernel.unpack[type] && w->n_in * sizeof(float) <= POOL_SCRATCH) {
-        size_t fit = POOL_SCRATCH / (w->n_in * sizeof(float));
+    } else if (n_rows >= UNPACK_ROWS && kernel.unpack[type] && n_in * sizeof(float) <= POOL_SCRATCH) {
+        size_t fit = POOL_SCRATCH / (n_in * sizeof(float));
         piece = fit < UNPACK_OUTS ? fit : UNPACK_OUTS;
         j.unpack = kernel.unpack[type];
         j.multiply = kernel.matmul[W_F32];
     }
-    pool_run(p, run_piece, &j, w->n_out, piece);
+    pool_run(p, run_piece, &j, n_out, piece);
+}
+
+void matmul_many(struct pool *p, const struct product *products, size_t n, const float *x, size_t ldx, size_t n_rows,
+                 bool precise, void *scratch) {
+    for (size_t i = 0, same; i < n; i += same) {
+        for (same = 1; i + same < n && products[i + same].w->dtype == products[i].w->dtype;)
+            same++;
+        multiply_all(p, products + i, same, x, ldx, n_rows, precise, scratch);
+    }
+}
+
+void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, const struct mat *w,
+            const float *bias, bool precise, void *scratch) {
+    struct product product = {y, ldy, w, bias};
+    matmul_many(p, &product, 1, x, ldx, n_rows, precise, scratch);
 }

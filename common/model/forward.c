@@ -69,6 +69,17 @@ static void apply_linear(struct model *m, float *y, size_t ldy, const float *x, 
     lap(m, PART_MATMUL);
 }
 
+static struct product product(float *y, size_t ldy, const struct linear *l) {
+    return (struct product){y, ldy, &l->w, l->bias};
+}
+
+/* The same of several that read the same x. */
+static void apply_linears(struct model *m, const struct product *products, size_t n, const float *x, size_t ldx,
+                          size_t n_rows) {
+    matmul_many(m->pool, products, n, x, ldx, n_rows, m->precise, m->ws.scratch);
+    lap(m, PART_MATMUL);
+}
+
 /* y [n_rows, n] = norm(x); x and y may be the same. */
 static void norm_rows(const struct spec *s, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
                       size_t n, const struct norm *norm) {
@@ -193,11 +204,9 @@ static void attend(struct model *m, size_t l, float *y, const float *h, size_t n
     size_t qkv_dim = q_dim + 2 * kv_dim;
     float *q = m->ws.qkv, *k = q + q_dim, *v = k + kv_dim; // each with stride qkv_dim
 
-    apply_linear(m, q, qkv_dim, h, dim, n_rows, &layer->qkv[0]);
-    if (!s->fused_qkv) {
-        apply_linear(m, k, qkv_dim, h, dim, n_rows, &layer->qkv[1]);
-        apply_linear(m, v, qkv_dim, h, dim, n_rows, &layer->qkv[2]);
-    }
+    const struct product qkv[] = {product(q, qkv_dim, &layer->qkv[0]), product(k, qkv_dim, &layer->qkv[1]),
+                                  product(v, qkv_dim, &layer->qkv[2])};
+    apply_linears(m, qkv, s->fused_qkv ? 1 : 3, h, dim, n_rows);
     bool turns = s->n_ropes > 0 && !kind->no_rope;
     struct rows_job qk = {.m = m, .y = q, .ldy = qkv_dim, .norm = &layer->q_norm, .norm_k = &layer->k_norm,
                           .which = !turns ? SPEC_MAX_ROPES : kind->sliding && s->n_ropes > 1};
@@ -238,9 +247,8 @@ static void ffn(struct model *m, float *y, const float *h, size_t n_rows, const 
     size_t dim = s->hidden_dim, ld = 2 * ffn_dim;
     float *gate = m->ws.ffn, *up = gate + ffn_dim; // each with stride ld
 
-    apply_linear(m, gate, ld, h, dim, n_rows, &in[0]);
-    if (in[0].w.n_out == ffn_dim && !s->ungated)
-        apply_linear(m, up, ld, h, dim, n_rows, &in[1]);
+    const struct product gate_up[] = {product(gate, ld, &in[0]), product(up, ld, &in[1])};
+    apply_linears(m, gate_up, in[0].w.n_out == ffn_dim && !s->ungated ? 2 : 1, h, dim, n_rows);
     struct act_job act = {s, gate, up, ld, ffn_dim};
     over_rows(m, act_rows, &act, n_rows, 4 * ffn_dim);
     lap(m, PART_ROWS);

@@ -173,6 +173,40 @@ static void matmul_same_bits(void) {
     free(scratch);
 }
 
+/* Several matrices in one job give what each gives alone, whatever their types and wherever pieces are cut. */
+static void matmul_many_is_each(void) {
+    enum { N = 4, IN = 203 };
+    static const enum dtype types[N] = {DT_BF16, DT_BF16, DT_F16, DT_F32};
+    static const size_t outs[N] = {50, 7, 33, 1};
+    struct pool *p = pool_new(2, NULL);
+    for (size_t n_rows = 1; n_rows < 20; n_rows += 5) {
+        struct mat w[N];
+        struct guarded g[N];
+        struct product products[N];
+        float *x = random_floats(n_rows * IN), values[50 * IN], *bias = random_floats(50), *want[N];
+        void *scratch = xaligned(64, matmul_scratch(n_rows, IN));
+        for (size_t i = 0; i < N; i++) {
+            w[i] = (struct mat){.dtype = types[i], .n_out = outs[i], .n_in = IN};
+            g[i] = random_mat(&w[i], 0, values);
+            want[i] = xcalloc(n_rows * outs[i], sizeof(float));
+            products[i] = (struct product){xcalloc(n_rows * outs[i], sizeof(float)), outs[i], &w[i], i % 2 ? bias : NULL};
+            matmul(p, want[i], outs[i], x, IN, n_rows, &w[i], products[i].bias, false, scratch);
+        }
+        matmul_many(p, products, N, x, IN, n_rows, false, scratch);
+        for (size_t i = 0; i < N; i++) {
+            CHECK_MSG(memcmp(products[i].y, want[i], n_rows * outs[i] * sizeof(float)) == 0, "%s: %zu rows, matrix %zu: other bits",
+                      kernels_isa(), n_rows, i);
+            guarded_free(&g[i]);
+            free(products[i].y);
+            free(want[i]);
+        }
+        free(x);
+        free(bias);
+        free(scratch);
+    }
+    pool_free(p);
+}
+
 struct attn_case {
     size_t n_seq, n_heads, n_kv_heads, head_dim, window;
     bool f32;

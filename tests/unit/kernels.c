@@ -155,6 +155,7 @@ int main(void) {
         kernels_use(*isa);
         RUN(matmul_is_right);
         RUN(matmul_same_bits);
+        RUN(matmul_many_is_each);
         RUN(attention_is_right);
         RUN(row_operations);
         RUN(activations);

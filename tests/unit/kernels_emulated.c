@@ -30,6 +30,7 @@ int main(void) {
         CHECK_STR(kernels_isa(), names[isa - 1]);
         RUN(matmul_is_right);
         RUN(matmul_same_bits);
+        RUN(matmul_many_is_each);
         RUN(attention_is_right);
     }
     CHECK(kernel.matmul_rounded);
