@@ -70,7 +70,7 @@ int main(int argc, char **argv) {
     b.row = (struct attn_row){pages, 0, (uint32_t)context - 1};
     b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM));
     const struct read_pattern *how = best_read(b.pool, memory, bytes);
-    enum peak k = peak_of_isa(kernels_isa()) == PEAK_DPBF16 ? PEAK_FMA_AVX512 : peak_of_isa(kernels_isa()); // scores are f32
+    enum peak k = f32 && peak_of_isa(kernels_isa()) == PEAK_DPBF16 ? PEAK_FMA_AVX512 : peak_of_isa(kernels_isa());
     for (size_t r = 0; r < rounds; r++) {
         peak[r] = peak_here(k) ? peak_rate(b.pool, k) : 0;
         limit[r] = read_rate(b.pool, how, memory, bytes);
