@@ -76,9 +76,16 @@ ROWS = [
 
 # What is known about rows that fell short where we measured, and what was tried; shown beside a row that falls short.
 TRIED = {
+    "decode": "Where memory gives two rates by turns (the figures of limits show it), a round in which they change compares one with the "
+              "other. Few long streams, 128 bytes of each in turn, and one job for q, k, v and for gate, up are in.",
+    "prefill-256": "Matrices alone come to 84 to 95 % (build/bench/kernels). Attention, activations and rounding take the rest: llm-forward -v shows them.",
+    "prefill-1024": "As for 256 tokens; attention takes three times the share.",
+    "batch-16": "Weights are fetched while the rows before are multiplied, which hides most of the reading but not all: a step of 16 rows reads and "
+                "multiplies for about equally long.",
     "attention": "Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps and 512 exponentials, which is as long as "
                  "reading it. Pairs of rows in a lane, the next page fetched meanwhile, and exponentials of all queries at once are in; fetching "
                  "into L1 or from further ahead, tiles of 8 x 2 and 4 x 4, and the CPU's own rounding to bf16 made it slower.",
+    "attention-bound": "As above: reading is the longer of the two, and the exponentials count as neither.",
     "c": "Without AVX2 there are four lanes and no fused multiply-add: multiplying, adding and copying in registers alone, without a single load, "
          "made 82 to 89 GFLOP/s on a CPU whose first version made 9.4. Weights are made f32 once for all rows; 4 x 3, 3 x 3, 5 x 2 and "
          "6 x 2 tiles made no difference.",
