@@ -9,7 +9,6 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -20,6 +19,7 @@
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/progress.h"
+#include "base/thread.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
 #include "serve/sched.h"
@@ -143,12 +143,8 @@ static void *fingerprint_hash(void *arg) {
 }
 
 static void fingerprint_start(struct fingerprint *f, const char *dir) {
-    sigset_t all, old; // signals are for the main thread
     *f = (struct fingerprint){.dir = dir};
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    f->started = pthread_create(&f->thread, NULL, fingerprint_hash, f) == 0;
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    f->started = thread_start(&f->thread, fingerprint_hash, f) == 0;
 }
 
 static uint64_t fingerprint_end(struct fingerprint *f) {

@@ -20,7 +20,7 @@
  * turn, which keeps the streams of the prefetchers few and long. */
 TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, float *y, size_t ldy,
                                  const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride, size_t n,
-                                 const float *bias, size_t y_step, struct ahead ahead) {
+                                 const float *bias, size_t y_step, struct rows_ahead ahead) {
     const size_t size = type == W_F32 ? 4 : 2, steps = R == 1 ? BURST / (STEP * size) : 1;
     vec s[ROWS][OUTS > OUTS_1 ? OUTS : OUTS_1];
     for (size_t r = 0; r < R; r++)
@@ -61,7 +61,7 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
 }
 
 /* The rows of `ahead` that are fetched beside group g of `groups` groups of ROWS rows of x: an equal part of O. */
-EVERY_ISA struct ahead NAME(share)(struct ahead ahead, size_t O, size_t g, size_t groups) {
+EVERY_ISA struct rows_ahead NAME(share)(struct rows_ahead ahead, size_t O, size_t g, size_t groups) {
     size_t each = (O + groups - 1) / groups, from = g * each, to = from + each < O ? from + each : O;
     ahead.w += from * ahead.stride;
     ahead.n_rows = from < to && to <= ahead.n_rows ? to - from : 0;
@@ -71,7 +71,7 @@ EVERY_ISA struct ahead NAME(share)(struct ahead ahead, size_t O, size_t g, size_
 /* All rows of x with O rows of w. */
 TARGET EVERY_ISA void NAME(column)(const size_t O, const enum wtype type, float *y, size_t ldy, const x_type *x,
                                    size_t ldx, size_t n_rows, const unsigned char *w, size_t w_stride, size_t n,
-                                   const float *bias, size_t y_step, struct ahead ahead) {
+                                   const float *bias, size_t y_step, struct rows_ahead ahead) {
     const size_t groups = (n_rows + ROWS - 1) / ROWS;
     size_t r = 0;
 #define TILE(R)                                                                                                     \
@@ -106,7 +106,7 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy
                                      const float *bias) {
     const size_t outs = n_rows == 1 ? OUTS_1 : OUTS, stride = n_in * (type == W_F32 ? 4 : 2);
     size_t run = n_out / outs, o = 0;
-    struct ahead ahead = {.stride = run * stride};
+    struct rows_ahead ahead = {.stride = run * stride};
     for (; o < run; o++) {
         ahead.w = w + (o + 1) * stride;
         ahead.n_rows = n_rows > 1 && o + 1 < run ? OUTS : 0;

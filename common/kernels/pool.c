@@ -20,7 +20,6 @@
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +33,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/thread.h"
 #include "kernels/cores.h"
 #include "kernels/pool.h"
 
@@ -274,18 +274,14 @@ struct pool *pool_new(size_t n_threads, struct err *e) {
     word_init(&p->gate);
     word_init(&p->done);
 
-    sigset_t all, old; // signals are for the thread that reads and writes the streams
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
     size_t started = 0;
     int failed = 0;
     while (started + 1 < n_threads && failed == 0) {
         struct worker *w = &p->workers[started];
         *w = (struct worker){.pool = p, .index = started + 1};
-        failed = pthread_create(&w->id, NULL, worker_main, w);
+        failed = thread_start(&w->id, worker_main, w);
         started += failed == 0;
     }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (failed) {
         pool_end(p, started);
         errno = failed;

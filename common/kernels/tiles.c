@@ -14,7 +14,7 @@ enum {
 };
 
 /* Rows of w that will be wanted next, to be fetched meanwhile: n_rows of them, `stride` bytes apart. */
-struct ahead {
+struct rows_ahead {
     const unsigned char *w;
     size_t stride, n_rows;
 };

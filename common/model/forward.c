@@ -62,22 +62,22 @@ static void add(float *y, const float *x, size_t n) {
         y[i] += x[i];
 }
 
-/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) W^T + bias */
-static void apply_linear(struct model *m, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
-                         const struct linear *l) {
-    matmul(m->pool, y, ldy, x, ldx, n_rows, &l->w, l->bias, m->precise, m->ws.scratch);
-    lap(m, PART_MATMUL);
-}
-
 static struct product product(float *y, size_t ldy, const struct linear *l) {
     return (struct product){y, ldy, &l->w, l->bias};
 }
 
-/* The same of several that read the same x. */
+/* The products of what reads the same x [n_rows, n_in] (stride ldx) */
 static void apply_linears(struct model *m, const struct product *products, size_t n, const float *x, size_t ldx,
                           size_t n_rows) {
     matmul_many(m->pool, products, n, x, ldx, n_rows, m->precise, m->ws.scratch);
     lap(m, PART_MATMUL);
+}
+
+/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) W^T + bias */
+static void apply_linear(struct model *m, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
+                         const struct linear *l) {
+    const struct product one = product(y, ldy, l);
+    apply_linears(m, &one, 1, x, ldx, n_rows);
 }
 
 /* y [n_rows, n] = norm(x); x and y may be the same. */

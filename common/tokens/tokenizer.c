@@ -3,11 +3,11 @@
  * Refused by name, with the line: what is no part of the format, and parts that are not known.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <pthread.h>
 #include <stdlib.h>
 
 #include "base/hash.h"
 #include "base/utf8.h"
+#include "base/thread.h"
 #include "tokens/component.h"
 #include "tokens/tokenizer_parts.h"
 
@@ -282,7 +282,7 @@ static void *hash_file(void *data) {
 static struct tokenizer *load_hashed(const char *file, const struct map *map, struct err *e) {
     struct hashing h = {*map, 0};
     pthread_t thread;
-    bool hashing = map->n >= MIN_HASHED && pthread_create(&thread, NULL, hash_file, &h) == 0;
+    bool hashing = map->n >= MIN_HASHED && thread_start(&thread, hash_file, &h) == 0;
     struct tokenizer *t = tokenizer_load(file, (const char *)map->p, map->n, e);
     if (hashing)
         pthread_join(thread, NULL);

@@ -13,8 +13,6 @@
 #include "weights/ahead.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -23,6 +21,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/thread.h"
 
 enum {
     PIECE_BYTES = 4 << 20,
@@ -123,12 +122,7 @@ struct ahead *ahead_start(const struct weights *w) {
     a->w = w;
     a->order = xcalloc(w->n_tensors + 1, sizeof *a->order);
     ahead_order(w, a->order);
-    sigset_t all, old; // signals are for the main thread
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(&a->thread, NULL, bring, a);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (failed) {
+    if (thread_start(&a->thread, bring, a) != 0) {
         free(a->order);
         free(a);
         return NULL;
