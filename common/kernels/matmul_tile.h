@@ -106,16 +106,15 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy
                                      const float *bias) {
     const size_t outs = n_rows == 1 ? OUTS_1 : OUTS, stride = n_in * (type == W_F32 ? 4 : 2);
     size_t run = n_out / outs, o = 0;
-    struct rows_ahead ahead = {.stride = run * stride};
+    struct rows_ahead ahead = {.stride = stride};
+    for (; o < run && n_rows == 1; o++)
+        NAME(tile)(1, OUTS_1, type, y + o, ldy, x, ldx, w + o * stride, run * stride, n_in, bias ? bias + o : NULL,
+                   run, ahead);
     for (; o < run; o++) {
-        ahead.w = w + (o + 1) * stride;
-        ahead.n_rows = n_rows > 1 && o + 1 < run ? OUTS : 0;
-        if (n_rows == 1)
-            NAME(tile)(1, OUTS_1, type, y + o, ldy, x, ldx, w + o * stride, run * stride, n_in, bias ? bias + o : NULL,
-                       run, ahead);
-        else
-            NAME(column)(OUTS, type, y + o, ldy, x, ldx, n_rows, w + o * stride, run * stride, n_in,
-                         bias ? bias + o : NULL, run, ahead);
+        ahead.w = w + (o + 1) * OUTS * stride;
+        ahead.n_rows = o + 1 < run ? OUTS : 0;
+        NAME(column)(OUTS, type, y + o * OUTS, ldy, x, ldx, n_rows, w + o * OUTS * stride, stride, n_in,
+                     bias ? bias + o * OUTS : NULL, 1, ahead);
     }
     ahead.n_rows = 0;
     for (o = run * outs; o < n_out; o++)
