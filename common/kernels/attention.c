@@ -76,98 +76,6 @@ void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_r
         }
 }
 
-/* Compilers make no vectors of a maximum or of sums by lanes on their own. */
-enum { LANES = 16 };
-typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
-typedef float lanes_half __attribute__((vector_size(LANES * sizeof(float) / 2)));
-typedef float lanes_quarter __attribute__((vector_size(LANES * sizeof(float) / 4)));
-
-typedef int32_t bits __attribute__((vector_size(sizeof(lanes))));
-typedef int32_t bits_half __attribute__((vector_size(sizeof(lanes_half))));
-typedef int32_t bits_quarter __attribute__((vector_size(sizeof(lanes_quarter))));
-
-/* A page's KV_PAGE floats by lanes, then halves of these, down to one. */
-#define REDUCE(s, OF, ONE)                                                                                          \
-    lanes all, v;                                                                                                   \
-    lanes_half halves[2], half;                                                                                     \
-    lanes_quarter quarters[2], one;                                                                                 \
-    memcpy(&all, s, sizeof all);                                                                                    \
-    for (size_t i = LANES; i < KV_PAGE; i += LANES) {                                                               \
-        memcpy(&v, (s) + i, sizeof v);                                                                              \
-        all = OF(lanes, bits, v, all);                                                                              \
-    }                                                                                                               \
-    memcpy(halves, &all, sizeof all);                                                                               \
-    half = OF(lanes_half, bits_half, halves[0], halves[1]);                                                         \
-    memcpy(quarters, &half, sizeof half);                                                                           \
-    one = OF(lanes_quarter, bits_quarter, quarters[0], quarters[1]);                                                \
-    float a = ONE(one[0], one[2]), b = ONE(one[1], one[3]);                                                         \
-    return ONE(a, b)
-
-#define LARGER(a, b) ((a) > (b) ? (a) : (b))
-#define LARGER_OF(vec, mask, a, b) ((vec)(((mask)(a) & ((a) > (b))) | ((mask)(b) & ~((a) > (b)))))
-#define PLUS(a, b) ((a) + (b))
-#define PLUS_OF(vec, mask, a, b) PLUS(a, b)
-EVERY_ISA float largest(const float *s) {
-    REDUCE(s, LARGER_OF, LARGER);
-}
-EVERY_ISA float sum_of(const float *s) {
-    REDUCE(s, PLUS_OF, PLUS);
-}
-
-EVERY_ISA float exp_below_0(const bool fused, float x) {
-    return vec_exp_within(fused, x < -87.33f ? -87.33f : x);
-}
-
-/* m queries' scores s [m, KV_PAGE] of a page, of which they see [from, to), become e^(score - max), zero elsewhere; max and
- * sum [m] go on. shrink [m] is what earlier sums are to be multiplied with. */
-EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, size_t to, float softcap, float *max,
-                           float *sum, float *shrink) {
-    bool whole = from == 0 && to == KV_PAGE;
-    for (size_t i = 0; i < m * KV_PAGE && softcap > 0; i++)
-        s[i] = softcap * vec_tanh(s[i] / softcap);
-    for (size_t i = 0; i < m * KV_PAGE && !whole; i++)
-        s[i] = i % KV_PAGE >= from && i % KV_PAGE < to ? s[i] : -INFINITY;
-    for (size_t q = 0; q < m; q++) {
-        float top = LARGER(largest(s + q * KV_PAGE), max[q]);
-        shrink[q] = max[q] - top; // e^-87.33 where nothing was: it shrinks zeros
-        max[q] = top;
-    }
-    for (size_t q = 0; q < m; q++)
-        shrink[q] = exp_below_0(fused, shrink[q]);
-    for (size_t q = 0; q < m; q++) {
-        float top = max[q], *one = s + q * KV_PAGE;
-        if (whole)
-            for (size_t i = 0; i < KV_PAGE; i++)
-                one[i] = exp_below_0(fused, one[i] - top);
-        else
-            for (size_t i = 0; i < KV_PAGE; i++)
-                one[i] = one[i] == -INFINITY ? 0 : exp_below_0(fused, one[i] - top);
-        sum[q] = sum[q] * shrink[q] + sum_of(one);
-    }
-}
-
-#define VARIANT(isa, target, fused)                                                                                 \
-    target static void soften_##isa(float *s, size_t m, size_t from, size_t to, float softcap, float *max,          \
-                                    float *sum, float *shrink) {                                                    \
-        soften_page(fused, s, m, from, to, softcap, max, sum, shrink);                                              \
-    }
-VARIANT(c, , false)
-#if defined(__x86_64__)
-VARIANT(avx2, __attribute__((target("avx2,fma"))), true)
-VARIANT(avx512, __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq"))), true)
-#endif
-
-void attention_fill(struct kernel_table *t, enum isa isa) {
-    if (isa == ISA_C)
-        t->soften = soften_c;
-#if defined(__x86_64__)
-    if (isa == ISA_AVX2)
-        t->soften = soften_avx2;
-    if (isa == ISA_AVX512)
-        t->soften = soften_avx512;
-#endif
-}
-
 /* The queries [first, first + m) of u, which all see [from, to) of this page; `next` is the page behind it, which is
  * fetched meanwhile, or this one. */
 static void attend_page(const struct attn_job *j, const struct queries *u, size_t first, size_t m, uint32_t page,
@@ -182,10 +90,9 @@ static void attend_page(const struct attn_job *j, const struct queries *u, size_
         kernel.mix_rounded(s, KV_PAGE, NULL, u->q_rounded + first * even, even, keys, KV_PAGE, m, 0, hd, KV_PAGE, next_keys);
     else
         mix(s, KV_PAGE, NULL, u->q + first * hd, hd, keys, KV_PAGE, m, 0, hd, KV_PAGE, next_keys);
-    kernel.soften(s, m, from, to, j->softcap, u->max + first, u->sum + first, u->shrink + first);
+    uint16_t *rounded = u->s_rounded + first * KV_PAGE;
+    kernel.soften(s, m, from, to, j->softcap, u->max + first, u->sum + first, u->shrink + first, j->rounded ? rounded : NULL);
     if (j->rounded) {
-        uint16_t *rounded = u->s_rounded + first * KV_PAGE;
-        kernel.round_bf16(rounded, s, m * KV_PAGE);
         kernel.mix_rounded(acc, hd, u->shrink + first, rounded, KV_PAGE, values, hd, m, from, to, hd, next_values);
     } else {
         mix(acc, hd, u->shrink + first, s, KV_PAGE, values, hd, m, from, to, hd, next_values);

@@ -48,7 +48,7 @@ static void fill(enum isa most) {
     struct kernel_table t = {0};
     for (int i = 0; i <= (int)most; i++) {
         tiles_fill(&t, (enum isa)i);
-        attention_fill(&t, (enum isa)i);
+        soften_fill(&t, (enum isa)i);
         row_ops_fill(&t, (enum isa)i);
     }
     t.isa = most;

@@ -13,7 +13,7 @@
 enum {
     PIECE_BYTES = 1 << 19,  // of weights, where there are enough for PIECES pieces a thread
     PIECES = 4,             // what is left over when one thread is done is small enough
-    X_BYTES = 1 << 18,      // of rows of x that go together
+    X_BYTES = 1 << 16,      // of rows of x that go together
     ALL_TILES = 12,         // a multiple of every tile's ROWS, OUTS and OUTS_1
     UNPACK_ROWS = 9,        // from so many rows of x on, weights are unpacked
     UNPACK_OUTS = 24,       // as many at a time, or as fit POOL_SCRATCH

@@ -23,39 +23,39 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
                                  const float *bias, size_t y_step, struct rows_ahead ahead) {
     const size_t size = type == W_F32 ? 4 : 2, steps = R == 1 ? BURST / (STEP * size) : 1;
     vec s[ROWS][OUTS > OUTS_1 ? OUTS : OUTS_1];
-    for (size_t r = 0; r < R; r++)
-        for (size_t o = 0; o < O; o++)
+    UNROLLED for (size_t r = 0; r < R; r++)
+        UNROLLED for (size_t o = 0; o < O; o++)
             s[r][o] = zero();
     size_t k = 0;
     if (steps > 1)
         for (; k + steps * STEP <= n; k += steps * STEP)
             for (size_t i = 0; i < steps; i++) {
                 vec xv = load_x(x + k + i * STEP, STEP);
-                for (size_t o = 0; o < O; o++)
+                UNROLLED for (size_t o = 0; o < O; o++)
                     s[0][o] = multiply_add(s[0][o], xv, load_w(type, w + o * w_stride + (k + i * STEP) * size, STEP));
             }
     for (; k + STEP <= n; k += STEP) {
         for (size_t i = 0; i < ahead.n_rows; i++)
             __builtin_prefetch(ahead.w + i * ahead.stride + k * size, 0, 2);
         vec wv[OUTS > OUTS_1 ? OUTS : OUTS_1];
-        for (size_t o = 0; o < O; o++)
+        UNROLLED for (size_t o = 0; o < O; o++)
             wv[o] = load_w(type, w + o * w_stride + k * size, STEP);
-        for (size_t r = 0; r < R; r++) {
+        UNROLLED for (size_t r = 0; r < R; r++) {
             vec xv = load_x(x + r * ldx + k, STEP);
-            for (size_t o = 0; o < O; o++)
+            UNROLLED for (size_t o = 0; o < O; o++)
                 s[r][o] = multiply_add(s[r][o], xv, wv[o]);
         }
     }
     if (k < n)
-        for (size_t o = 0; o < O; o++) {
+        UNROLLED for (size_t o = 0; o < O; o++) {
             vec wv = load_w(type, w + o * w_stride + k * size, n - k);
-            for (size_t r = 0; r < R; r++)
+            UNROLLED for (size_t r = 0; r < R; r++)
                 s[r][o] = multiply_add(s[r][o], load_x(x + r * ldx + k, n - k), wv);
         }
-    for (size_t r = 0; r < R; r++) {
+    UNROLLED for (size_t r = 0; r < R; r++) {
         float out[8];
         sums(out, s[r], O);
-        for (size_t o = 0; o < O; o++)
+        UNROLLED for (size_t o = 0; o < O; o++)
             y[r * ldy + o * y_step] = bias ? out[o] + bias[o * y_step] : out[o];
     }
 }

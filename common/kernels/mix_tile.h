@@ -43,10 +43,11 @@ TARGET EVERY_ISA void NAME(mix_step)(const size_t R, const size_t C, const bool 
 #endif
 }
 
-/* R rows and C vectors of columns. shrink NULL: c starts from zero. */
+/* R rows and C vectors of columns. shrink NULL: c starts from zero. `lines` cache lines at `ahead` are fetched beside each row of b. */
 TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool pairs, float *c, size_t ldc,
                                      const float *shrink, const unsigned char *a, size_t lda, const unsigned char *b,
-                                     size_t ldb, size_t begin, size_t end, size_t last, const unsigned char *ahead) {
+                                     size_t ldb, size_t begin, size_t end, size_t last, const unsigned char *ahead,
+                                     size_t lines) {
     const size_t a_size = sizeof(x_type);
     vec s[6][4];
     for (size_t r = 0; r < R; r++)
@@ -58,8 +59,8 @@ TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool 
     NAME(mix_step)(R, C, pairs, which, s, a + (i & ~(size_t)(a_size == 2)) * a_size, lda,                          \
                    b + (pairs ? i / 2 : i) * ldb * 4, last)
 #define AHEAD()                                                                                                    \
-    for (size_t v = 0; v < C && ahead; v += 64 / (STEP * 4))                                                       \
-    __builtin_prefetch(ahead + ((pairs ? i / 2 : i) * ldb + v * STEP) * 4, 0, 2)
+    for (size_t l = 0; l < lines; l++)                                                                             \
+    __builtin_prefetch(ahead + (pairs ? i / 2 : i) * ldb * 4 + l * 64, 0, 2)
     if (pairs) {
         if (i % 2 && i < end) {
             a -= a_size == 4 ? a_size : 0; // UPPER is the second of a pair
@@ -86,19 +87,29 @@ TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool 
             store_x(c + r * ldc + v * STEP, s[r][v], v + 1 < C ? STEP : last);
 }
 
+/* R of m rows, the first of them row r: of each row at `ahead` they fetch their part, so that memory is asked for as much at any time. */
 TARGET EVERY_ISA void NAME(mix_rows)(const size_t R, const bool pairs, float *c, size_t ldc, const float *shrink,
-                                     const unsigned char *a, size_t lda, const unsigned char *b, size_t ldb,
-                                     size_t begin, size_t end, size_t cols, const unsigned char *ahead) {
+                                     const unsigned char *a, size_t lda, const unsigned char *b, size_t ldb, size_t r,
+                                     size_t m, size_t begin, size_t end, size_t cols, const unsigned char *ahead) {
     const size_t C = R < 4 ? 4 : MIX_COLS;
-    size_t j = 0;
+    size_t lines = ahead ? cols * 4 / 64 : 0, from = (r * lines + m - 1) / m, to = ((r + R) * lines + m - 1) / m, j = 0;
+    c += r * ldc;
+    a += r * lda * sizeof(x_type);
+    shrink += shrink ? r : 0;
+    lines = to - from;
+    ahead += ahead ? from * 64 : 0;
 #define TILE(C, last)                                                                                              \
-    NAME(mix_tile)(R, C, pairs, c + j, ldc, shrink, a, lda, b + j * 4, ldb, begin, end, last, ahead ? ahead + j * 4 : NULL)
-    for (; j + C * STEP <= cols; j += C * STEP)
+    NAME(mix_tile)(R, C, pairs, c + j, ldc, shrink, a, lda, b + j * 4, ldb, begin, end, last, ahead, lines);       \
+    lines = 0
+    for (; j + C * STEP <= cols; j += C * STEP) {
         TILE(C, STEP);
-    for (; j + STEP <= cols; j += STEP)
+    }
+    for (; j + STEP <= cols; j += STEP) {
         TILE(1, STEP);
-    if (j < cols)
+    }
+    if (j < cols) {
         TILE(1, cols - j);
+    }
 #undef TILE
 }
 
@@ -106,21 +117,25 @@ TARGET EVERY_ISA void NAME(mix_rows)(const size_t R, const bool pairs, float *c,
     TARGET static void GLUE(name, ISA)(float *c, size_t ldc, const float *shrink, const void *a, size_t lda,       \
                                        const void *b, size_t ldb, size_t m, size_t begin, size_t end,              \
                                        size_t cols, const void *ahead) {                                           \
-        const unsigned char *at = a;                                                                               \
-        for (; m >= 6; m -= 6, c += 6 * ldc, at += 6 * lda * sizeof(x_type), shrink += shrink ? 6 : 0) {           \
-            NAME(mix_rows)(6, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
-            ahead = NULL;                                                                                          \
+        size_t r = 0;                                                                                              \
+        for (; r + 6 <= m; r += 6)                                                                                 \
+            NAME(mix_rows)(6, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
+        switch (m - r) {                                                                                           \
+        case 5:                                                                                                    \
+            NAME(mix_rows)(5, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
+            break;                                                                                                 \
+        case 4:                                                                                                    \
+            NAME(mix_rows)(4, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
+            break;                                                                                                 \
+        case 3:                                                                                                    \
+            NAME(mix_rows)(3, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
+            break;                                                                                                 \
+        case 2:                                                                                                    \
+            NAME(mix_rows)(2, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
+            break;                                                                                                 \
+        case 1:                                                                                                    \
+            NAME(mix_rows)(1, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
         }                                                                                                          \
-        if (m == 5)                                                                                                \
-            NAME(mix_rows)(5, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
-        else if (m == 4)                                                                                           \
-            NAME(mix_rows)(4, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
-        else if (m == 3)                                                                                           \
-            NAME(mix_rows)(3, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
-        else if (m == 2)                                                                                           \
-            NAME(mix_rows)(2, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
-        else if (m == 1)                                                                                           \
-            NAME(mix_rows)(1, pairs, c, ldc, shrink, at, lda, b, ldb, begin, end, cols, ahead);                    \
     }
 #if defined(MULTIPLY_PAIRS)
 MIX(mix_rounded, true)

@@ -34,8 +34,11 @@ struct kernel_table {
     void (*round_bf16)(uint16_t *y, const float *x, size_t n); // to nearest even
     mix_fn *mix_f32, *mix_pairs; // a f32; b f32, or pairs of bf16
     mix_fn *mix_rounded;         // a bf16, b pairs of bf16; NULL: not faster here
-    void (*soften)(float *s, size_t m, size_t from, size_t to, float softcap, float *max, float *sum,
-                   float *shrink); // see attention.c
+    /* m queries' scores s [m, KV_PAGE] of a page, of which they see [from, to), become e^(score - max), zero elsewhere: in s, or
+     * as bf16 in `rounded` (NULL: not; s is left undefined). max and sum [m] go on; shrink [m] is what earlier sums are to be
+     * multiplied with. softcap 0: none. See soften.c. */
+    void (*soften)(float *s, size_t m, size_t from, size_t to, float softcap, float *max, float *sum, float *shrink,
+                   uint16_t *rounded);
     void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,
                     float weight_offset, float eps);
     void (*layernorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
@@ -52,7 +55,7 @@ extern struct kernel_table kernel; // the one global
 
 /* Each puts its functions for exactly this instruction set into the table, and leaves what it has none for. */
 void tiles_fill(struct kernel_table *t, enum isa isa);
-void attention_fill(struct kernel_table *t, enum isa isa);
+void soften_fill(struct kernel_table *t, enum isa isa);
 void row_ops_fill(struct kernel_table *t, enum isa isa);
 
 #endif

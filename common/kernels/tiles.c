@@ -124,7 +124,7 @@ AVX2 EVERY_ISA __m128 sum4_avx2(__m256 a, __m256 b, __m256 c, __m256 d) {
     return _mm_add_ps(_mm256_castps256_ps128(q), _mm256_extractf128_ps(q, 1));
 }
 AVX2 EVERY_ISA void sums_avx2(float *y, const __m256 *v, size_t n) {
-    for (size_t i = 0; i < n; i += 4) {
+    UNROLLED for (size_t i = 0; i < n; i += 4) {
         size_t left = n - i;
         __m128 s = sum4_avx2(v[i], v[left > 1 ? i + 1 : i], v[left > 2 ? i + 2 : i], v[left > 3 ? i + 3 : i]);
         if (left >= 4)
@@ -186,7 +186,7 @@ AVX512 EVERY_ISA __m128 sum4_avx512(__m512 a, __m512 b, __m512 c, __m512 d) {
     return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 AVX512 EVERY_ISA void sums_avx512(float *y, const __m512 *v, size_t n) {
-    for (size_t i = 0; i < n; i += 4) {
+    UNROLLED for (size_t i = 0; i < n; i += 4) {
         size_t left = n - i;
         __m128 s = sum4_avx512(v[i], v[left > 1 ? i + 1 : i], v[left > 2 ? i + 2 : i], v[left > 3 ? i + 3 : i]);
         if (left >= 4)

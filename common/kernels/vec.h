@@ -11,6 +11,9 @@
 /* Put into every variant of one loop, each compiled for its instruction set. */
 #define EVERY_ISA static inline __attribute__((always_inline))
 
+/* Before loops over arrays of vectors: without it, gcc leaves these in memory. */
+#define UNROLLED _Pragma("GCC unroll 8")
+
 EVERY_ISA uint32_t f32_bits(float f) {
     uint32_t u;
     memcpy(&u, &f, sizeof u);
