@@ -46,7 +46,7 @@ static void run_outputs(const struct matmul_job *j, const struct product *p, siz
     for (size_t r = 0; r < j->n_rows; r += block)
         j->multiply(p->y + r * p->ldy + begin, p->ldy, j->x + r * j->ldx * j->x_size, j->ldx,
                     j->n_rows - r < block ? j->n_rows - r : block, w, end - begin, j->n_in,
-                    p->bias ? p->bias + begin : NULL);
+                    p->bias ? p->bias + begin : NULL, r == 0 && !j->unpack);
 }
 
 /* The products' outputs are counted on, one product behind the other. */

@@ -16,17 +16,17 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 /* y [R, O] (stride ldy; output o stands at o * y_step) = x [R, n] (stride ldx) times w [O, n] (w_stride bytes) of the type.
- * Meanwhile rows of `ahead` are fetched. A single row of x waits for memory: its tile takes BURST bytes of each row of w in
+ * Meanwhile `ahead` is fetched. A single row of x waits for memory: its tile takes BURST bytes of each row of w in
  * turn, which keeps the streams of the prefetchers few and long. */
-TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, float *y, size_t ldy,
+TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, const bool fetch, float *y, size_t ldy,
                                  const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride, size_t n,
-                                 const float *bias, size_t y_step, struct rows_ahead ahead) {
+                                 const float *bias, size_t y_step, struct ahead ahead) {
     const size_t size = type == W_F32 ? 4 : 2, steps = R == 1 ? BURST / (STEP * size) : 1;
     vec s[ROWS][OUTS > OUTS_1 ? OUTS : OUTS_1];
     UNROLLED for (size_t r = 0; r < R; r++)
         UNROLLED for (size_t o = 0; o < O; o++)
             s[r][o] = zero();
-    size_t k = 0;
+    size_t k = 0, ahead_at = 0, fetched = 0, ahead_step = ahead.bytes * STEP / n;
     if (steps > 1)
         for (; k + steps * STEP <= n; k += steps * STEP)
             for (size_t i = 0; i < steps; i++) {
@@ -35,8 +35,9 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
                     s[0][o] = multiply_add(s[0][o], xv, load_w(type, w + o * w_stride + (k + i * STEP) * size, STEP));
             }
     for (; k + STEP <= n; k += STEP) {
-        for (size_t i = 0; i < ahead.n_rows; i++)
-            __builtin_prefetch(ahead.w + i * ahead.stride + k * size, 0, 2);
+        if (fetch)
+            for (fetched += ahead_step; ahead_at < fetched; ahead_at += 64)
+                __builtin_prefetch(ahead.w + ahead_at, 0, 2);
         vec wv[OUTS > OUTS_1 ? OUTS : OUTS_1];
         UNROLLED for (size_t o = 0; o < O; o++)
             wv[o] = load_w(type, w + o * w_stride + k * size, STEP);
@@ -60,25 +61,27 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
     }
 }
 
-/* The rows of `ahead` that are fetched beside group g of `groups` groups of ROWS rows of x: an equal part of O. */
-EVERY_ISA struct rows_ahead NAME(share)(struct rows_ahead ahead, size_t O, size_t g, size_t groups) {
-    size_t each = (O + groups - 1) / groups, from = g * each, to = from + each < O ? from + each : O;
-    ahead.w += from * ahead.stride;
-    ahead.n_rows = from < to && to <= ahead.n_rows ? to - from : 0;
-    return ahead;
+/* What R of n_rows rows of x, the first of them row r, fetch of `ahead`: their part, so that memory is asked for as much at any
+ * time. */
+EVERY_ISA struct ahead NAME(share)(struct ahead ahead, size_t r, size_t R, size_t n_rows) {
+    size_t from = ahead.bytes * r / n_rows / 64 * 64, to = ahead.bytes * (r + R) / n_rows / 64 * 64;
+    return (struct ahead){ahead.w + from, to - from};
 }
 
 /* All rows of x with O rows of w. */
 TARGET EVERY_ISA void NAME(column)(const size_t O, const enum wtype type, float *y, size_t ldy, const x_type *x,
                                    size_t ldx, size_t n_rows, const unsigned char *w, size_t w_stride, size_t n,
-                                   const float *bias, size_t y_step, struct rows_ahead ahead) {
-    const size_t groups = (n_rows + ROWS - 1) / ROWS;
+                                   const float *bias, struct ahead ahead) {
     size_t r = 0;
 #define TILE(R)                                                                                                     \
-    NAME(tile)(R, O, type, y + r * ldy, ldy, x + r * ldx, ldx, w, w_stride, n, bias, y_step,                        \
-               NAME(share)(ahead, O, r / ROWS, groups))
-    for (; r + ROWS <= n_rows; r += ROWS)
+    if (ahead.bytes)                                                                                                \
+        NAME(tile)(R, O, type, true, y + r * ldy, ldy, x + r * ldx, ldx, w, w_stride, n, bias, 1,                   \
+                   NAME(share)(ahead, r, R, n_rows));                                                               \
+    else                                                                                                            \
+        NAME(tile)(R, O, type, false, y + r * ldy, ldy, x + r * ldx, ldx, w, w_stride, n, bias, 1, ahead)
+    for (; r + ROWS <= n_rows; r += ROWS) {
         TILE(ROWS);
+    }
     switch (n_rows - r) { // ROWS is at most 6
     case 5:
         TILE(ROWS < 5 ? 1 : 5);
@@ -98,34 +101,33 @@ TARGET EVERY_ISA void NAME(column)(const size_t O, const enum wtype type, float 
 #undef TILE
 }
 
-/* The O rows of w that a tile takes stand n_out / O apart, so that memory is read as O long streams: the prefetchers of
- * the CPU follow those, and lose those that end after one row. Several rows of x have enough to do meanwhile for the next
- * rows of w to be asked for. */
+/* A single row of x takes rows of w that stand n_out / OUTS_1 apart, so that memory is read as long streams: the prefetchers
+ * of the CPU follow those, and lose those that end after one row. Several rows have enough to do meanwhile for the next rows
+ * of w to be asked for (where `fetch` says so), and outputs that stand side by side are stored as a vector. */
 TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy, const x_type *x, size_t ldx,
                                      size_t n_rows, const unsigned char *w, size_t n_out, size_t n_in,
-                                     const float *bias) {
-    const size_t outs = n_rows == 1 ? OUTS_1 : OUTS, stride = n_in * (type == W_F32 ? 4 : 2);
-    size_t run = n_out / outs, o = 0;
-    struct rows_ahead ahead = {.stride = stride};
-    for (; o < run && n_rows == 1; o++)
-        NAME(tile)(1, OUTS_1, type, y + o, ldy, x, ldx, w + o * stride, run * stride, n_in, bias ? bias + o : NULL,
-                   run, ahead);
-    for (; o < run; o++) {
-        ahead.w = w + (o + 1) * OUTS * stride;
-        ahead.n_rows = o + 1 < run ? OUTS : 0;
-        NAME(column)(OUTS, type, y + o * OUTS, ldy, x, ldx, n_rows, w + o * OUTS * stride, stride, n_in,
-                     bias ? bias + o * OUTS : NULL, 1, ahead);
+                                     const float *bias, bool fetch) {
+    const size_t stride = n_in * (type == W_F32 ? 4 : 2), run = n_out / OUTS_1;
+    size_t o = 0;
+    for (; n_rows == 1 && o < run; o++)
+        NAME(tile)(1, OUTS_1, type, false, y + o, ldy, x, ldx, w + o * stride, run * stride, n_in, bias ? bias + o : NULL,
+                   run, (struct ahead){0});
+    if (n_rows == 1)
+        o = run * OUTS_1;
+    for (; n_rows > 1 && o + OUTS <= n_out; o += OUTS) {
+        struct ahead ahead = {w + (o + OUTS) * stride, fetch && o + 2 * OUTS <= n_out ? OUTS * stride : 0};
+        NAME(column)(OUTS, type, y + o, ldy, x, ldx, n_rows, w + o * stride, stride, n_in, bias ? bias + o : NULL, ahead);
     }
-    ahead.n_rows = 0;
-    for (o = run * outs; o < n_out; o++)
-        NAME(column)(1, type, y + o, ldy, x, ldx, n_rows, w + o * stride, stride, n_in, bias ? bias + o : NULL, 1, ahead);
+    for (; o < n_out; o++)
+        NAME(column)(1, type, y + o, ldy, x, ldx, n_rows, w + o * stride, stride, n_in, bias ? bias + o : NULL,
+                     (struct ahead){0});
 }
 
 #define MULTIPLY(type)                                                                                             \
     TARGET static void GLUE(multiply_##type, ISA)(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows,  \
                                                   const unsigned char *w, size_t n_out, size_t n_in,               \
-                                                  const float *bias) {                                             \
-        NAME(multiply)(type, y, ldy, x, ldx, n_rows, w, n_out, n_in, bias);                                        \
+                                                  const float *bias, bool fetch) {                                 \
+        NAME(multiply)(type, y, ldy, x, ldx, n_rows, w, n_out, n_in, bias, fetch);                                 \
     }
 MULTIPLY(W_BF16)
 #if !defined(ONLY_BF16)

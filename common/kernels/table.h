@@ -16,9 +16,9 @@ enum isa { ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT };
 enum wtype { W_BF16, W_F16, W_F32, W_COUNT };
 
 /* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) w [n_out, n_in]^T + bias, on the calling thread. x is f32,
- * or bf16 for matmul_rounded. See matmul_tile.h. */
+ * or bf16 for matmul_rounded. fetch: w is not in a cache yet. See matmul_tile.h. */
 typedef void matmul_fn(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
-                       size_t n_out, size_t n_in, const float *bias);
+                       size_t n_out, size_t n_in, const float *bias, bool fetch);
 
 /* c [m, cols] = c * shrink [m] + a [m, end] b [end, cols], rows of b from `begin` on; shrink NULL: c starts from zero. ldb in
  * units of 4 bytes. What lies at `ahead` as b lies at b is fetched meanwhile (NULL: nothing). See mix_tile.h. */

@@ -13,10 +13,10 @@ enum {
     BURST = 128 // bytes of each of a single row's streams in turn: two cache lines
 };
 
-/* Rows of w that will be wanted next, to be fetched meanwhile: n_rows of them, `stride` bytes apart. */
-struct rows_ahead {
+/* Bytes of w that will be wanted next, to be fetched meanwhile. */
+struct ahead {
     const unsigned char *w;
-    size_t stride, n_rows;
+    size_t bytes;
 };
 
 #define GLUE_(a, b) a##_##b
