@@ -52,6 +52,9 @@ $B/libtokpipe.a: $(LIB_OBJ)
 $B/obj/common/base/opt.o: private FIXED += -DTOKPIPE_VERSION='"$(VERSION)"'
 $B/obj/common/base/opt.o: CHANGELOG.md
 
+# Vectors wider than the registers go into inline functions alone, so that no ABI is concerned.
+$B/obj/common/kernels/tiles_c.o: private FIXED += -Wno-psabi
+
 # Emulated instructions are calls, not worth optimising, whose vectors no other object sees.
 $B/obj/tests/unit/kernels_emulated.o: private CFLAGS = -O1 -g -Wno-psabi
 

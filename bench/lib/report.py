@@ -40,6 +40,8 @@ ROWS = [
     ("avx2", "isa", "LLM_ISA=avx2: decode, of the limit", 0.85, PERCENT, lambda f: f["avx2: read"] / f["avx2: limit"]),
     ("c", "isa", "LLM_ISA=c: matrices of 64 rows, of the first version's speed", 10, TIMES,
      lambda f: f["matmul, c"] / f["matmul, first"]),
+    ("baseline", "isa", "LLM_ISA=baseline (no AVX): the same", 10, TIMES,
+     lambda f: over(f.get("matmul, baseline"), f["matmul, first"])),
     ("batch-16", "batch", "16 sequences together: of the lesser of 16 times one and prefill", 0.75, PERCENT,
      lambda f: together(f, 16)),
     ("batch-64", "batch", "64 sequences together: of the lesser of 64 times one and prefill", 0.75, PERCENT,
@@ -86,9 +88,8 @@ TRIED = {
                  "reading it. Pairs of rows in a lane, the next page fetched meanwhile, and exponentials of all queries at once are in; fetching "
                  "into L1 or from further ahead, tiles of 8 x 2 and 4 x 4, and the CPU's own rounding to bf16 made it slower.",
     "attention-bound": "As above: reading is the longer of the two, and the exponentials count as neither.",
-    "c": "Without AVX2 there are four lanes and no fused multiply-add: multiplying, adding and copying in registers alone, without a single load, "
-         "made 82 to 89 GFLOP/s on a CPU whose first version made 9.4. Weights are made f32 once for all rows; 4 x 3, 3 x 3, 5 x 2 and "
-         "6 x 2 tiles made no difference.",
+    "baseline": "SSE2 has four lanes, no fused multiply-add, and multiplies onto an operand, which has to be copied before: that, in registers "
+                "alone and without a single load, made 82 to 89 GFLOP/s on a CPU whose first version made 9.4. LLM_ISA=c is the same C compiled for AVX.",
     "stall": "A step that takes rows of a prompt is sized to twice a step without, from measured times; what is seen beyond that is a "
              "single step that the machine made longer.",
     "first": "What is left beside the step is the faults of the mapping: one for 2 MB where the pages are that large, as a cold start "

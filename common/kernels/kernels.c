@@ -17,7 +17,7 @@
 
 struct kernel_table kernel;
 
-static const char *const isa_names[ISA_COUNT] = {"c", "avx2", "avx512", "avx512bf16"};
+static const char *const isa_names[ISA_COUNT] = {"baseline", "c", "avx2", "avx512", "avx512bf16"};
 
 #if defined(__x86_64__)
 static bool cpu_has_f16c(void) { // not every compiler's __builtin_cpu_supports knows it
@@ -28,6 +28,7 @@ static bool cpu_has_f16c(void) { // not every compiler's __builtin_cpu_supports 
 
 static bool cpu_has(enum isa isa) {
     switch (isa) {
+    case ISA_BASELINE:
     case ISA_C:
         return true;
 #if defined(__x86_64__)
@@ -47,6 +48,7 @@ static bool cpu_has(enum isa isa) {
 static void fill(enum isa most) {
     struct kernel_table t = {0};
     for (int i = 0; i <= (int)most; i++) {
+        tiles_c_fill(&t, (enum isa)i);
         tiles_fill(&t, (enum isa)i);
         soften_fill(&t, (enum isa)i);
         row_ops_fill(&t, (enum isa)i);
@@ -74,7 +76,7 @@ int kernels_init(struct err *e) {
     const char *want = getenv("LLM_ISA");
     enum isa isa = want && *want ? named(want) : best();
     if (isa == ISA_COUNT)
-        return err_set(e, EXIT_USAGE, "LLM_ISA is '%s', not one of c, avx2, avx512, avx512bf16", want);
+        return err_set(e, EXIT_USAGE, "LLM_ISA is '%s', not one of baseline, c, avx2, avx512, avx512bf16", want);
     if (!cpu_has(isa))
         return err_set(e, EXIT_USAGE, "LLM_ISA is '%s', which this CPU lacks (it has %s)", want, isa_names[best()]);
     fill(isa);

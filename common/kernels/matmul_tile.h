@@ -90,7 +90,7 @@ TARGET EVERY_ISA void NAME(column)(const size_t O, const enum wtype type, float 
         TILE(ROWS < 4 ? 1 : 4);
         break;
     case 3:
-        TILE(3);
+        TILE(ROWS < 3 ? 1 : 3);
         break;
     case 2:
         TILE(2);

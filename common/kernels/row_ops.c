@@ -184,7 +184,7 @@ VARIANT(avx512, __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))))
 #endif
 
 void row_ops_fill(struct kernel_table *t, enum isa isa) {
-    if (isa == ISA_C)
+    if (isa == ISA_BASELINE)
         fill_c(t);
 #if defined(__x86_64__)
     if (isa == ISA_AVX2)

@@ -151,7 +151,7 @@ TARGET static void soften_avx512bf16(float *s, size_t m, size_t from, size_t to,
 
 void soften_fill(struct kernel_table *t, enum isa isa) {
     switch (isa) {
-    case ISA_C:
+    case ISA_BASELINE:
         t->soften = soften_c;
         break;
 #if defined(__x86_64__)

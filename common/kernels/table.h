@@ -10,7 +10,7 @@
 
 #include "kernels/kernels.h"
 
-enum isa { ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT };
+enum isa { ISA_BASELINE, ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT };
 
 /* The types a weight may have in a matmul. */
 enum wtype { W_BF16, W_F16, W_F32, W_COUNT };
@@ -54,6 +54,7 @@ struct kernel_table {
 extern struct kernel_table kernel; // the one global
 
 /* Each puts its functions for exactly this instruction set into the table, and leaves what it has none for. */
+void tiles_c_fill(struct kernel_table *t, enum isa isa);
 void tiles_fill(struct kernel_table *t, enum isa isa);
 void soften_fill(struct kernel_table *t, enum isa isa);
 void row_ops_fill(struct kernel_table *t, enum isa isa);

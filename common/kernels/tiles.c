@@ -1,91 +1,10 @@
-/* What matmul_tile.h and mix_tile.h need of each instruction set, and why the tiles have their sizes.
+/* What matmul_tile.h and mix_tile.h need of each instruction set of x86-64, and why the tiles have their sizes.
  *
  * A multiply-add needs ROWS + OUTS loads for ROWS * OUTS of itself, and as many sums in flight as its latency times
  * its rate (4 cycles, 2 a cycle: 8). The tile is as large as the registers hold.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "kernels/table.h"
-#include "kernels/vec.h"
-
-enum {
-    LOWER = 1, // of the two rows in a lane: mix_tile.h
-    UPPER = 2,
-    BURST = 128 // bytes of each of a single row's streams in turn: two cache lines
-};
-
-/* Bytes of w that will be wanted next, to be fetched meanwhile. */
-struct ahead {
-    const unsigned char *w;
-    size_t bytes;
-};
-
-#define GLUE_(a, b) a##_##b
-#define GLUE(a, b) GLUE_(a, b)
-#define NAME(f) GLUE(f, ISA)
-
-/* C: four lanes, the vector that every 64-bit CPU has at least (SSE2, NEON); GNU C's vector types, so that it is one
- * whatever the optimiser thinks. 4 x 2 sums, 2 of w, 1 of x and a product fit 16 registers. */
-typedef float vec_c __attribute__((vector_size(16)));
-typedef uint32_t bits_c __attribute__((vector_size(16)));
-typedef uint16_t half_c __attribute__((vector_size(8)));
-
-EVERY_ISA vec_c load_x_c(const float *p, size_t n) {
-    vec_c v = {0};
-    memcpy(&v, p, n * sizeof *p);
-    return v;
-}
-EVERY_ISA void store_x_c(float *p, vec_c v, size_t n) {
-    memcpy(p, &v, n * sizeof *p);
-}
-EVERY_ISA vec_c load_w_c(enum wtype type, const unsigned char *p, size_t n) {
-    if (type == W_F32)
-        return load_x_c((const float *)(const void *)p, n);
-    half_c h = {0};
-    memcpy(&h, p, n * 2);
-    bits_c u = __builtin_convertvector(h, bits_c);
-    if (type == W_BF16)
-        return (vec_c)(u << 16);
-    // As vec_f32_from_f16.
-    bits_c rest = (u & 0x7FFF) << 13, special = (bits_c)((u & 0x7C00) == 0x7C00);
-    bits_c f = (bits_c)((vec_c)rest * f32_from_bits((127u + 112u) << 23));
-    return (vec_c)((u & 0x8000) << 16 | (special & (rest | 0x7F800000)) | (~special & f));
-}
-#define UNPACK(type)                                                                                               \
-    static void unpack_##type(float *to, const unsigned char *w, size_t n) {                                       \
-        size_t i = 0;                                                                                              \
-        for (; i + 4 <= n; i += 4)                                                                                 \
-            store_x_c(to + i, load_w_c(type, w + i * 2, 4), 4);                                                    \
-        store_x_c(to + i, load_w_c(type, w + i * 2, n - i), n - i);                                                \
-    }
-UNPACK(W_BF16)
-UNPACK(W_F16)
-#undef UNPACK
-EVERY_ISA void sums_c(float *y, const vec_c *v, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        y[i] = (v[i][0] + v[i][1]) + (v[i][2] + v[i][3]);
-}
-#define ISA c
-#define TARGET
-#define vec vec_c
-#define STEP 4
-#define x_type float
-#define zero() ((vec_c){0})
-#define sums sums_c
-#define load_x load_x_c
-#define store_x store_x_c
-#define load_w load_w_c
-#define spread(f) ((vec_c){f, f, f, f})
-#define lower(v) ((vec_c)((bits_c)(v) << 16))
-#define upper(v) ((vec_c)((bits_c)(v) & 0xFFFF0000))
-#define multiply(v, w) ((v) * (w))
-#define multiply_add(acc, x, w) ((acc) + (x) * (w))
-#define ROWS 4
-#define OUTS 2
-#define OUTS_1 4
-#define MIX_COLS 2
-#include "kernels/matmul_tile.h"
-#include "kernels/mix_tile.h"
-#include "kernels/tile_end.h"
+#include "kernels/tile.h"
 
 #if defined(__x86_64__) || defined(KERNELS_EMULATED)
 #include "kernels/x86.h"
@@ -269,13 +188,6 @@ AVX512BF16 EVERY_ISA __m512 lower_only(__m512 v) { // of pairs
 
 void tiles_fill(struct kernel_table *t, enum isa isa) {
     switch (isa) {
-    case ISA_C:
-        matmul_fill_c(t->matmul);
-        t->unpack[W_BF16] = unpack_W_BF16;
-        t->unpack[W_F16] = unpack_W_F16;
-        t->mix_f32 = mix_f32_c;
-        t->mix_pairs = mix_pairs_c;
-        break;
 #if defined(__x86_64__) || defined(KERNELS_EMULATED)
     case ISA_AVX2:
         matmul_fill_avx2(t->matmul);

@@ -141,7 +141,7 @@ static void choosing(void) {
     unsetenv("LLM_ISA");
     CHECK(kernels_init(&e) == 0);
     const char *const *isas = kernels_isas();
-    CHECK_STR(isas[0], "c");
+    CHECK_STR(isas[0], "baseline");
     while (isas[1])
         isas++;
     CHECK_STR(kernels_isa(), *isas);
