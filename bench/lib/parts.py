@@ -273,15 +273,17 @@ def threads():
     figures["idle"] = cpu_seconds(p.pid) + cpu_seconds(s.pid) - before
     p.stdin.close()
     s.wait(), p.wait()
-    alone = [model("-p", 64)["prefill"]]
+    alone = [model("-p", 512)["prefill"]]
     hog = subprocess.Popen(["sh", "-c", "while :; do :; done"])
     try:
         os.sched_setaffinity(hog.pid, {min(os.sched_getaffinity(0))})
-        figures["beside another"] = model("-p", 64)["prefill"]
+        start, used = time.monotonic(), cpu_seconds(hog.pid)
+        figures["beside another"] = model("-p", 512)["prefill"]
+        figures["its share"] = (cpu_seconds(hog.pid) - used) / (time.monotonic() - start) / min(THREADS, len(os.sched_getaffinity(0)))
     finally:
         hog.kill()
         hog.wait()
-    alone.append(model("-p", 64)["prefill"])
+    alone.append(model("-p", 512)["prefill"])
     return {**figures, "alone": sum(alone) / 2}
 
 

@@ -68,8 +68,8 @@ ROWS = [
     ("growth", "memory", "growth of private memory from 10,000 tokens to 100,000", -0.1e6, MB, lambda f: f["late"] - f["early"]),
     ("fork", "threads", "a fork-join of the pool", -2e-6, US, lambda f: f["fork-join"]),
     ("idle", "threads", "CPU time of waiting stages, of a second", -0.001, PERCENT, lambda f: f["idle"]),
-    ("share", "threads", "prefill while another process holds one CPU: of the speed alone", 0.75, PERCENT,
-     lambda f: f["beside another"] / f["alone"]),
+    ("share", "threads", "prefill while another process wants one CPU: of the speed alone, less that process's share of the CPUs", 1.0, PERCENT,
+     lambda f: f["beside another"] / f["alone"] / (1 - f["its share"])),
     ("hash", "files", "st-inspect --hash, of libsodium's BLAKE2b, by CPU time", 0.85, PERCENT,
      lambda f: f["st-inspect"] / f["libsodium"]),
     ("kl", "quality", "default path against --precise (SmolLM2, 2,000 tokens): mean KL, nats", -1e-3, RAW, lambda f: f["kl"]),
@@ -96,9 +96,8 @@ TRIED = {
              "brings them, but one for 64 KB where a writer left pages of 4 KB, half a million of which take 100 ms of CPU.",
     "cold": "A thread brings the weights in the order of use, 2 MB at a time, and the first step ends with it: what is left is the rate of the disk "
             "at that moment, of which the plain read takes another sample.",
-    "share": "Of two CPUs one of which is shared, 75 % is all there is where nobody ever waits. A worker leaves the caller's CPU, and pieces are "
-             "taken, not dealt; but a thread that loses its CPU within a piece keeps it for some milliseconds, and the other one "
-             "waits at the end of the job.",
+    "share": "A worker leaves the caller's CPU, and pieces are taken, not dealt; but a thread that loses its CPU within a piece keeps it for some "
+             "milliseconds, and the others wait for that piece at the end of the job.",
 }
 
 
