@@ -64,7 +64,8 @@ static void build_set(struct added_set *set, const struct added *a, bool normali
             sorted[n++] = &a->tokens[i];
     if (n > 1)
         qsort(sorted, n, sizeof *sorted, by_pattern);
-    // A pattern that normalizing left nothing of is never found; of equal ones the first counts.
+    // A pattern that normalizing left nothing of is no part of the trie; of equal ones the first counts.
+    set->empty = n && sorted[0]->pattern.n == 0 ? (uint32_t)(sorted[0] - a->tokens) : NONE;
     size_t kept = 0;
     for (size_t i = 0; i < n; i++)
         if (sorted[i]->pattern.n && (kept == 0 || !str_same(sorted[kept - 1]->pattern, sorted[i]->pattern)))
@@ -131,8 +132,19 @@ static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
     return token;
 }
 
+/* With a pattern of nothing, there is a match everywhere: the longest at `at`, else nothing; also at the text's end. */
+static uint32_t find_or_nothing(const struct added_iter *it, size_t *start, size_t *end) {
+    if (it->at > it->text.n || it->text.n == 0)
+        return NONE;
+    *start = *end = it->at;
+    uint32_t token = it->set->nodes ? longest_at(it, it->at, end) : NONE;
+    return token != NONE ? token : it->set->empty;
+}
+
 /* The leftmost longest match at or behind `at`. */
 static uint32_t find(const struct added_iter *it, size_t *start, size_t *end) {
+    if (it->set->empty != NONE)
+        return find_or_nothing(it, start, end);
     for (size_t i = it->at; i < it->text.n; i++) {
         if (it->set->only_start >= 0) {
             const char *p = memchr(it->text.p + i, it->set->only_start, it->text.n - i);
@@ -165,12 +177,22 @@ struct added_iter added_begin(const struct added *a, bool normalized, struct str
     return (struct added_iter){a, normalized ? &a->normalized : &a->plain, text, allowed, 0, 0};
 }
 
+static bool all_allowed(const struct added_iter *it, size_t start, size_t end) {
+    while (it->allowed && start < end)
+        if (!it->allowed[start++])
+            return false;
+    return true;
+}
+
 bool added_next(struct added_iter *it, struct added_match *m) {
     size_t start, end;
     uint32_t token;
-    while (it->set->nodes && (token = find(it, &start, &end)) != NONE) {
+    if (!it->set->nodes && it->set->empty == NONE)
+        return false;
+    while ((token = find(it, &start, &end)) != NONE) {
         const struct added_token *t = &it->a->tokens[token];
-        it->at = end;
+        size_t at = start;
+        it->at = start < end ? end : end + (end < it->text.n ? uni_len(it->text.p[end]) : 1);
         if (t->single_word && (word_at(it->text, end) || (start > 0 && word_at(it->text, uni_before(it->text.p, start)))))
             continue;
         if (t->lstrip) {
@@ -183,9 +205,11 @@ bool added_next(struct added_iter *it, struct added_match *m) {
         if (t->rstrip)
             while (end < it->text.n && space_at(it->text, end))
                 end += uni_len(it->text.p[end]);
+        if (token == it->set->empty && !all_allowed(it, start, end))
+            start = end = at;
         *m = (struct added_match){t, start, end, it->covered};
         it->covered = end;
-        if (start < end) // nothing is left of a match whose text the one before has taken
+        if (start < end || m->from < start) // else nothing is left of a match whose text the one before has taken
             return true;
     }
     return false;

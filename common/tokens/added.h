@@ -1,7 +1,8 @@
 /* Added tokens: texts that are found before everything else and become one id, whatever the model would do.
  *
  * Two sets are searched: tokens that match the input as it was written, and "normalized" ones that match it behind the
- * normalizer, each for the leftmost match, and of those the longest.
+ * normalizer, each for the leftmost match, and of those the longest. A token that normalizing leaves nothing of matches
+ * between any two characters, as in the reference: it cuts the text there, and stands for the space that it strips.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_ADDED_H
@@ -31,6 +32,7 @@ struct trie_node {
 struct added_set {
     struct trie_node *nodes; // nodes[0] is the root; NULL where the set is empty
     uint32_t n_nodes;
+    uint32_t empty;          // index of the token whose pattern is nothing, NO_ID for none
     bool starts[256];        // bytes that begin a pattern
     int only_start;          // the one byte that begins every pattern, or -1
 };
@@ -47,7 +49,7 @@ void added_free(struct added *a);
 
 struct added_match {
     const struct added_token *token;
-    size_t start, end; // with the space that lstrip and rstrip take
+    size_t start, end; // with the space that lstrip and rstrip take; where they are equal, the text is only cut there
     size_t from;       // the text before it that is in no match begins here
 };
 
