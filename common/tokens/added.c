@@ -132,13 +132,20 @@ static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
     return token;
 }
 
-/* With a pattern of nothing, there is a match everywhere: the longest at `at`, else nothing; also at the text's end. */
+static size_t next_char(struct str text, size_t i) {
+    return i + (i < text.n ? uni_len(text.p[i]) : 1);
+}
+
+/* With a pattern of nothing, there is a match everywhere: the longest at `at`, else nothing; also at the text's end, but not
+ * at the end of a longer match. */
 static uint32_t find_or_nothing(const struct added_iter *it, size_t *start, size_t *end) {
-    if (it->at > it->text.n || it->text.n == 0)
-        return NONE;
-    *start = *end = it->at;
-    uint32_t token = it->set->nodes ? longest_at(it, it->at, end) : NONE;
-    return token != NONE ? token : it->set->empty;
+    for (size_t i = it->at; i <= it->text.n && it->text.n; i = next_char(it->text, i)) {
+        *start = *end = i;
+        uint32_t token = it->set->nodes ? longest_at(it, i, end) : NONE;
+        if (token != NONE || i > it->at || !it->behind)
+            return token != NONE ? token : it->set->empty;
+    }
+    return NONE;
 }
 
 /* The leftmost longest match at or behind `at`. */
@@ -174,7 +181,7 @@ static bool space_at(struct str text, size_t i) {
 }
 
 struct added_iter added_begin(const struct added *a, bool normalized, struct str text, const uint8_t *allowed) {
-    return (struct added_iter){a, normalized ? &a->normalized : &a->plain, text, allowed, 0, 0};
+    return (struct added_iter){a, normalized ? &a->normalized : &a->plain, text, allowed, 0, 0, false};
 }
 
 static bool all_allowed(const struct added_iter *it, size_t start, size_t end) {
@@ -192,7 +199,8 @@ bool added_next(struct added_iter *it, struct added_match *m) {
     while ((token = find(it, &start, &end)) != NONE) {
         const struct added_token *t = &it->a->tokens[token];
         size_t at = start;
-        it->at = start < end ? end : end + (end < it->text.n ? uni_len(it->text.p[end]) : 1);
+        it->behind = start < end;
+        it->at = it->behind ? end : next_char(it->text, end);
         if (t->single_word && (word_at(it->text, end) || (start > 0 && word_at(it->text, uni_before(it->text.p, start)))))
             continue;
         if (t->lstrip) {

@@ -62,6 +62,7 @@ struct added_iter {
     const uint8_t *allowed; // [text.n]
     size_t at;              // the search goes on here
     size_t covered;         // end of the last match given out
+    bool behind;            // `at` is the end of a match of more than nothing
 };
 struct added_iter added_begin(const struct added *a, bool normalized, struct str text, const uint8_t *allowed);
 bool added_next(struct added_iter *it, struct added_match *m);

@@ -153,7 +153,7 @@ static struct str normalize_content(struct tokenizer *t, struct str content, str
 static void number_added_tokens(struct tokenizer *t, struct json *j) {
     struct added *a = &t->added;
     struct vocab names = {0};
-    uint32_t next = t->model.vocab.count;
+    uint32_t next = t->model.n_listed ? t->model.n_listed : t->model.vocab.count;
     size_t n = 0;
     vocab_begin(&names, a->n, false);
     for (size_t i = 0; i < a->n && !json_failed(j); i++) {
