@@ -60,7 +60,7 @@ static void build_set(struct added_set *set, const struct added *a, bool normali
     const struct added_token **sorted = xcalloc(a->n, sizeof *sorted);
     size_t n = 0;
     for (size_t i = 0; i < a->n; i++)
-        if (a->tokens[i].normalized == normalized)
+        if (a->tokens[i].normalized == normalized && !a->tokens[i].gone)
             sorted[n++] = &a->tokens[i];
     if (n > 1)
         qsort(sorted, n, sizeof *sorted, by_pattern);

@@ -19,6 +19,7 @@ struct added_token {
     struct str text;    // what decoding gives to the decoder
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
+    bool gone; // a later token took its id: it is not looked for
 };
 
 /* A set of patterns to look for: a byte trie whose nodes lie in one array. */

@@ -11,6 +11,7 @@
 #include "tokens/regex.h"
 
 #include "base/utf8.h"
+#include "tokens/regex_behind.h"
 #include "tokens/unicode.h"
 
 enum { MAX_NESTING = 50, NO_CLASS = -1 };
@@ -442,6 +443,19 @@ static bool translate_braces(struct onig *o, size_t atom) {
     return true;
 }
 
+/* The group that begins at `from`, less its ')': if it is a look-behind whose length varies, its alternatives get one each. */
+static void give_lengths(struct buf *out, size_t from) {
+    enum { BEGIN = 4 }; // "(?<="
+    struct buf fixed = {0};
+    if (out->n - from < BEGIN || memcmp(out->p + from, "(?<", 3) != 0 || (out->p[from + 3] != '=' && out->p[from + 3] != '!'))
+        return;
+    if (regex_behind((struct str){out->p + from + BEGIN, out->n - from - BEGIN}, &fixed)) {
+        out->n = from + BEGIN;
+        buf_add(out, fixed.p, fixed.n);
+    }
+    buf_free(&fixed);
+}
+
 int regex_from_onig(struct str pattern, struct buf *out, struct err *e) {
     struct onig o = {pattern, 0, out, e, 0, false};
     size_t atom = SIZE_MAX, open[MAX_NESTING]; // where the last atom, and the groups around, begin in the output
@@ -475,9 +489,11 @@ int regex_from_onig(struct str pattern, struct buf *out, struct err *e) {
                 open[n_open++] = begin;
             }
         } else if (c == ')') {
+            atom = n_open ? open[--n_open] : begin;
+            if (atom != begin && !o.extended)
+                give_lengths(out, atom);
             buf_byte(out, ')');
             o.at++;
-            atom = n_open ? open[--n_open] : begin;
             o.extended = atom != begin ? extended[n_open] : o.extended;
         } else if (c == '[') {
             rc = translate_class(&o, out);
