@@ -226,6 +226,8 @@ static void index_ids(struct tokenizer *t) {
         uint32_t id = t->added.tokens[i].id;
         t->special[id] = vocab_find_name(&specials, tokenizer_text(t, id)) != NO_ID;
     }
+    for (uint32_t id = 0; t->model.n_listed > t->model.vocab.count && id < t->vocab_size; id++) // a text has several ids
+        t->special[id] = vocab_find_name(&specials, tokenizer_text(t, id)) != NO_ID;
     vocab_free(&specials);
 }
 
