@@ -264,12 +264,16 @@ static void load_sections(struct tokenizer *t, struct json *j, const struct sect
     number_added_tokens(t, j);
 }
 
-/* Metaspace asks whether a piece begins at the input's beginning, which a normalizer makes hard to say. */
+/* Metaspace asks whether a piece begins at the input's beginning, which is hard to say behind what puts characters in: a
+ * normalizer, ByteLevel's space, another Metaspace. */
 static bool asks_where(const struct tokenizer *t) {
-    bool asks = false;
-    for (size_t i = 0; i < t->pres.n; i++)
-        asks |= t->pres.steps[i].kind == &pre_metaspace;
-    return asks && t->norms.n > 0;
+    size_t asking = 0, inserting = t->norms.n;
+    for (size_t i = 0; i < t->pres.n; i++) {
+        bool metaspace = t->pres.steps[i].kind == &pre_metaspace;
+        inserting += t->pres.steps[i].kind == &pre_byte_level || (metaspace && asking > 0);
+        asking += metaspace;
+    }
+    return asking > 0 && inserting > 0;
 }
 
 struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e) {
