@@ -60,11 +60,12 @@ static void build_set(struct added_set *set, const struct added *a, bool normali
     const struct added_token **sorted = xcalloc(a->n, sizeof *sorted);
     size_t n = 0;
     for (size_t i = 0; i < a->n; i++)
-        if (a->tokens[i].normalized == normalized)
+        if (a->tokens[i].normalized == normalized && !a->tokens[i].gone)
             sorted[n++] = &a->tokens[i];
     if (n > 1)
         qsort(sorted, n, sizeof *sorted, by_pattern);
-    // A pattern that normalizing left nothing of is never found; of equal ones the first counts.
+    // A pattern that normalizing left nothing of is no part of the trie; of equal ones the first counts.
+    set->empty = n && sorted[0]->pattern.n == 0 ? (uint32_t)(sorted[0] - a->tokens) : NONE;
     size_t kept = 0;
     for (size_t i = 0; i < n; i++)
         if (sorted[i]->pattern.n && (kept == 0 || !str_same(sorted[kept - 1]->pattern, sorted[i]->pattern)))
@@ -131,8 +132,26 @@ static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
     return token;
 }
 
+static size_t next_char(struct str text, size_t i) {
+    return i + (i < text.n ? uni_len(text.p[i]) : 1);
+}
+
+/* With a pattern of nothing, there is a match everywhere: the longest at `at`, else nothing; also at the text's end, but not
+ * at the end of a longer match. */
+static uint32_t find_or_nothing(const struct added_iter *it, size_t *start, size_t *end) {
+    for (size_t i = it->at; i <= it->text.n && it->text.n; i = next_char(it->text, i)) {
+        *start = *end = i;
+        uint32_t token = it->set->nodes ? longest_at(it, i, end) : NONE;
+        if (token != NONE || i > it->at || !it->behind)
+            return token != NONE ? token : it->set->empty;
+    }
+    return NONE;
+}
+
 /* The leftmost longest match at or behind `at`. */
 static uint32_t find(const struct added_iter *it, size_t *start, size_t *end) {
+    if (it->set->empty != NONE)
+        return find_or_nothing(it, start, end);
     for (size_t i = it->at; i < it->text.n; i++) {
         if (it->set->only_start >= 0) {
             const char *p = memchr(it->text.p + i, it->set->only_start, it->text.n - i);
@@ -162,15 +181,26 @@ static bool space_at(struct str text, size_t i) {
 }
 
 struct added_iter added_begin(const struct added *a, bool normalized, struct str text, const uint8_t *allowed) {
-    return (struct added_iter){a, normalized ? &a->normalized : &a->plain, text, allowed, 0, 0};
+    return (struct added_iter){a, normalized ? &a->normalized : &a->plain, text, allowed, 0, 0, false};
+}
+
+static bool all_allowed(const struct added_iter *it, size_t start, size_t end) {
+    while (it->allowed && start < end)
+        if (!it->allowed[start++])
+            return false;
+    return true;
 }
 
 bool added_next(struct added_iter *it, struct added_match *m) {
     size_t start, end;
     uint32_t token;
-    while (it->set->nodes && (token = find(it, &start, &end)) != NONE) {
+    if (!it->set->nodes && it->set->empty == NONE)
+        return false;
+    while ((token = find(it, &start, &end)) != NONE) {
         const struct added_token *t = &it->a->tokens[token];
-        it->at = end;
+        size_t at = start;
+        it->behind = start < end;
+        it->at = it->behind ? end : next_char(it->text, end);
         if (t->single_word && (word_at(it->text, end) || (start > 0 && word_at(it->text, uni_before(it->text.p, start)))))
             continue;
         if (t->lstrip) {
@@ -183,9 +213,11 @@ bool added_next(struct added_iter *it, struct added_match *m) {
         if (t->rstrip)
             while (end < it->text.n && space_at(it->text, end))
                 end += uni_len(it->text.p[end]);
+        if (token == it->set->empty && !all_allowed(it, start, end))
+            start = end = at;
         *m = (struct added_match){t, start, end, it->covered};
         it->covered = end;
-        if (start < end) // nothing is left of a match whose text the one before has taken
+        if (start < end || m->from < start) // else nothing is left of a match whose text the one before has taken
             return true;
     }
     return false;

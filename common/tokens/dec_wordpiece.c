@@ -6,14 +6,30 @@
 
 #include "tokens/component.h"
 #include "tokens/dec.h"
+#include "tokens/unicode.h"
+
+/* Puts `to` before, between and behind all characters of b, which is what the reference does with an empty `from`. */
+static void put_between(struct buf *b, struct str to) {
+    struct buf out = {0};
+    buf_add(&out, to.p, to.n);
+    for (size_t i = 0, len; i < b->n; i += len) {
+        len = uni_len(b->p[i]);
+        buf_add(&out, b->p + i, len);
+        buf_add(&out, to.p, to.n);
+    }
+    buf_free(b);
+    *b = out;
+}
 
 /* Replaces every `from` in b. */
 static void replace_all(struct buf *b, const char *from, struct str to) {
     size_t n = strlen(from);
     struct buf out = {0};
     size_t i = 0, copied = 0;
-    if (n == 0)
+    if (n == 0) {
+        put_between(b, to);
         return;
+    }
     for (; b->n >= n && i <= b->n - n; i++)
         if (memcmp(b->p + i, from, n) == 0) {
             buf_add(&out, b->p + copied, i - copied);

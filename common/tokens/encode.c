@@ -103,7 +103,8 @@ static int split_added(struct encoder *en, const struct piece *p, bool normalize
             if (rest(en, &between) != 0)
                 return -1;
         }
-        add_token(en, p, &m);
+        if (m.start < m.end)
+            add_token(en, p, &m);
     }
     if (it.covered >= p->n)
         return 0;
@@ -135,7 +136,7 @@ static int normalize(struct encoder *en, const struct piece *p) {
     if (en->normalized.now.n == 0)
         return 0;
     struct piece now = en->normalized.now;
-    bool ask = en->allowed && en->t->added.normalized.nodes;
+    bool ask = en->allowed && (en->t->added.normalized.nodes || en->t->added.normalized.empty != NO_ID);
     return split_added(en, &now, true, ask ? trusted_bytes(en, &now) : NULL, pre_tokenize);
 }
 

@@ -96,13 +96,16 @@ JINJA_FILTER(jf_center) {
 }
 
 JINJA_FILTER(jf_truncate) {
-    struct text *t = jinja_arg_str(in, self, ""), *end = jinja_arg_str(in, a[2], "...");
-    int64_t length = jinja_arg_int(in, a[0], 255), leeway = a[3].kind == V_NONE ? 5 : jinja_arg_int(in, a[3], 5);
+    struct text *end = jinja_arg_str(in, a[2], "...");
+    int64_t n, length = jinja_arg_int(in, a[0], 255), leeway = a[3].kind == V_NONE ? 5 : jinja_arg_int(in, a[3], 5);
     int64_t end_n = (int64_t)jt_chars(in, end);
     if (length < end_n || leeway < 0)
         return jinja_fail(in, "AssertionError: truncate: length is less than the end's, or leeway less than 0");
-    if ((int64_t)jt_chars(in, t) <= length || (int64_t)jt_chars(in, t) - length <= leeway)
-        return jv_text(t);
+    if (!jv_len(in, self, &n))
+        return jinja_fail(in, "TypeError: object of type '%s' has no len()", jv_type(self));
+    if (n <= length || n - length <= leeway)
+        return self; // also a short list
+    struct text *t = jinja_arg_str(in, self, "");
     struct text *cut = jt_slice(in, t, 0, jt_byte_at(in, t, (size_t)(length - end_n)));
     size_t space = jinja_arg_bool(in, a[1], false) ? SIZE_MAX : jt_rfind(in, cut, str_of(" "), 0, cut->n);
     if (space != SIZE_MAX)

@@ -439,7 +439,8 @@ struct value jinja_percent(struct jinja *in, struct text *format, struct value v
         if (to != SIZE_MAX)
             percent_field(&b, format, &i, v, &args);
     }
-    if (!in->failed && v.kind != V_DICT && v.kind != V_LIST && jinja_next(in, &args, &rest))
+    bool mapping = v.kind == V_DICT || v.kind == V_LIST || v.kind == V_UNDEF; // what has a [] need not be used
+    if (!in->failed && !mapping && jinja_next(in, &args, &rest))
         jinja_fail(in, "TypeError: not all arguments converted during string formatting");
     struct text *t = jb_done(&b);
     t->markup = format->markup;

@@ -271,7 +271,7 @@ static int order_text(struct jinja *in, const struct text *a, const struct text 
     size_t n = a->n < b->n ? a->n : b->n;
     jinja_steps(in, n / 64);
     int c = n ? memcmp(a->p, b->p, n) : 0; // the order of UTF-8 bytes is that of code points
-    return c ? c : (a->n > b->n) - (a->n < b->n);
+    return c ? (c > 0) - (c < 0) : (a->n > b->n) - (a->n < b->n); // 2 would be "unordered"
 }
 
 int jv_order(struct jinja *in, struct value a, struct value b, const char *op) {

@@ -13,6 +13,7 @@ struct model {
     const struct model_kind *kind;
     struct region mem; // of the tables
     struct vocab vocab;
+    uint32_t n_listed; // tokens as the reference counts them; 0: as many as the vocabulary has
     bool misjudged;  // a member that was not asked for is one that tells kinds apart
     bool byte_level; // words come as bytes, not spelt in the byte alphabet
     void *data;      // the kind's own

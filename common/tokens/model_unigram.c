@@ -163,6 +163,7 @@ static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
     free(u->scores);
     u->scores = xreallocarray(NULL, cap, sizeof *u->scores);
     vocab_begin_load(&m->vocab, j, false);
+    m->vocab.is_list = true;
     json_enter_array(j);
     while (quick_token(j, &gaps, &piece, &score) || slow_token(j, &gaps, &piece, &score)) {
         if (u->n > VOCAB_MAX_ID)
@@ -178,6 +179,7 @@ static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
     if (json_failed(j))
         return;
     vocab_index(&m->vocab, &m->mem);
+    m->n_listed = (uint32_t)u->n;
     u->unk_score = least - 10;
 }
 

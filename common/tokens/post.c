@@ -41,7 +41,9 @@ void posts_load(struct posts *p, struct json *j) {
         return;
     }
     struct str type = component_type(j);
-    if (str_eq(type, "Sequence"))
+    if (p->in_pieces && (str_eq(type, "TemplateProcessing") || str_eq(type, "BertProcessing") || str_eq(type, "RobertaProcessing")))
+        json_refuse(j, "the post-processor \"%.*s\" behind a TemplateProcessing", (int)type.n, type.p);
+    else if (str_eq(type, "Sequence"))
         load_sequence(p, j);
     else if (str_eq(type, "TemplateProcessing"))
         posts_template(p, j);
@@ -99,18 +101,22 @@ static void trim(uint32_t o[2], bool first, const uint16_t spaces[2], bool prefi
 
 void posts_apply(const struct posts *p, bool special, struct token_ids *out, const uint16_t (*spaces)[2],
                  struct str text) {
-    size_t n = out->n, in_front = 0;
+    size_t one = out->n, n = out->n, in_front = 0; // ids of the text, of all its copies, and those in front of them
+    bool joined = false;
     for (size_t k = 0; k < p->n; k++) {
         const struct post_step *s = &p->steps[k];
         for (size_t i = 0; s->type == POST_TRIM && spaces && i < n; i++)
-            trim(out->offsets[in_front + i], in_front + i == 0, spaces[i], s->add_prefix_space, text);
-        if (s->type != POST_IDS || !special)
+            trim(out->offsets[in_front + i], i % one == 0 && !joined, spaces[i % one], s->add_prefix_space, text);
+        if (s->type != POST_IDS)
             continue;
         repeat(out, s->copies);
+        n = s->copies ? n * s->copies : 0;
+        if (!special)
+            continue;
         if (s->n_before)
             put_in_front(out, s->before, s->n_before);
         in_front += s->n_before;
-        n = s->copies ? n : 0;
+        joined |= s->joins;
         for (size_t i = 0; i < s->n_behind; i++)
             token_ids_add(out, s->behind[i], 0, 0);
     }

@@ -19,11 +19,13 @@ struct post_step {
     size_t n_before, n_behind;
     size_t copies;             // POST_IDS: how often the template has the text itself, nearly always 1
     bool add_prefix_space;     // POST_TRIM: the first token's single space was not in the text
+    bool joins;                // POST_IDS: to the reference the ids and the text are one piece then
 };
 
 struct posts {
     struct post_step *steps; // [n]
     size_t n;
+    bool in_pieces; // a template has made other than one piece, which the reference treats each by itself
 };
 
 void posts_load(struct posts *p, struct json *j); // the value that j stands before; null is none

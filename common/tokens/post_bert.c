@@ -42,6 +42,7 @@ void posts_pair(struct posts *p, struct json *j, bool trim) {
     if (trim && trim_offsets)
         posts_add(p, POST_TRIM)->add_prefix_space = prefix;
     struct post_step *s = posts_add(p, POST_IDS);
+    s->joins = true;
     post_add_id(&s->before, &s->n_before, ids[0]);
     post_add_id(&s->behind, &s->n_behind, ids[1]);
 }

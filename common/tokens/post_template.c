@@ -78,6 +78,7 @@ void posts_template(struct posts *p, struct json *j) {
         return;
     struct post_step *s = posts_add(p, POST_IDS);
     s->copies = 0;
+    size_t n_pieces = 0;
     single.strings = (struct arena){0};
     json_enter_array(&single);
     while (json_item(&single)) {
@@ -89,6 +90,7 @@ void posts_template(struct posts *p, struct json *j) {
             json_refuse(&single, "a template that has the text twice, with tokens between");
         else if (is_text)
             s->copies++;
+        n_pieces++;
         if (is_text || single.failed)
             continue;
         struct json look = special;
@@ -100,6 +102,7 @@ void posts_template(struct posts *p, struct json *j) {
         single.failed |= look.failed;
         arena_free(&look.strings);
     }
+    p->in_pieces = n_pieces != 1;
     if (single.failed)
         j->failed = true;
     arena_free(&single.strings);

@@ -11,6 +11,7 @@
 #include "tokens/regex.h"
 
 #include "base/utf8.h"
+#include "tokens/regex_behind.h"
 #include "tokens/unicode.h"
 
 enum { MAX_NESTING = 50, NO_CLASS = -1 };
@@ -21,6 +22,7 @@ struct onig {
     struct buf *out;
     struct err *e;
     int depth;
+    bool extended; // (?x): white space and comments count for nothing
 };
 
 static int refuse(struct onig *o, const char *what) {
@@ -68,6 +70,8 @@ static const char *const category_names[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo",
                                              "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
                                              "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co"};
 
+#define GRAPH (UNI_LETTERS | UNI_MARKS | UNI_NUMBERS | 0x7Fu << UNI_PC | 0xFu << UNI_SM | UNI_SET(UNI_CF) | UNI_SET(UNI_CO))
+
 static const struct {
     const char *name, *set; // what stands for it in class brackets
     uint32_t categories;    // newer characters that belong to it
@@ -92,8 +96,23 @@ static const struct {
     {"symbol", "\\p{S}", 0xFu << UNI_SM, 0},
     {"separator", "\\p{Z}", 0, 0},
     {"lc", "\\p{Lu}\\p{Ll}\\p{Lt}", UNI_SET(UNI_LU) | UNI_SET(UNI_LL) | UNI_SET(UNI_LT), 0},
+    {"graph", "\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Cf}\\p{Co}", GRAPH, 0},
+    {"print", "\\p{L}\\p{M}\\p{N}\\p{P}\\p{S}\\p{Cf}\\p{Co}\\p{Zs}", GRAPH, 0},
     {"han", "\\p{sc:Han}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}", 0, 0},
 };
+
+/* Other names of properties, by those that stand above or in category_names. */
+static const char *const other_names[][2] = {
+    {"alphabetic", "alpha"},         {"uppercase", "upper"},         {"lowercase", "lower"},       {"whitespace", "space"},
+    {"hani", "han"},                 {"uppercaseletter", "Lu"},      {"lowercaseletter", "Ll"},    {"titlecaseletter", "Lt"},
+    {"modifierletter", "Lm"},        {"otherletter", "Lo"},          {"casedletter", "lc"},        {"nonspacingmark", "Mn"},
+    {"spacingmark", "Mc"},           {"enclosingmark", "Me"},        {"combiningmark", "M"},       {"decimalnumber", "Nd"},
+    {"letternumber", "Nl"},          {"othernumber", "No"},          {"connectorpunctuation", "Pc"}, {"dashpunctuation", "Pd"},
+    {"openpunctuation", "Ps"},       {"closepunctuation", "Pe"},     {"initialpunctuation", "Pi"}, {"finalpunctuation", "Pf"},
+    {"otherpunctuation", "Po"},      {"mathsymbol", "Sm"},           {"currencysymbol", "Sc"},     {"modifiersymbol", "Sk"},
+    {"othersymbol", "So"},           {"spaceseparator", "Zs"},       {"lineseparator", "Zl"},      {"paragraphseparator", "Zp"},
+    {"control", "cntrl"},            {"format", "Cf"},               {"privateuse", "Co"},         {"unassigned", "Cn"},
+    {"other", "C"}};
 
 static int lower_case(int c) {
     return c >= 'A' && c <= 'Z' ? c + 32 : c;
@@ -119,6 +138,9 @@ static void add_named(struct buf *out, size_t i) {
 /* What \p{name} is in class brackets. Scripts and other properties are left to PCRE2, which refuses what it lacks. */
 static void add_property(struct buf *out, struct str name, bool posix) {
     static const char *const majors = "LMNPSZ";
+    for (size_t i = 0; i < sizeof other_names / sizeof *other_names && !posix; i++)
+        if (same_name(name, other_names[i][0]))
+            name = str_of(other_names[i][1]);
     if (same_name(name, "punct")) { // the bracket has symbols too, the property not
         buf_str(out, posix ? "\\p{P}\\p{S}" : "\\p{P}");
         add_newer(out, 0x7Fu << UNI_PC | (posix ? 0xFu << UNI_SM : 0), 0);
@@ -329,9 +351,12 @@ static int translate_group(struct onig *o) {
         return 0;
     }
     buf_str(o->out, "(?");
+    bool on = true;
     for (o->at += 2; (c = peek(o, 0)) != ')' && c != ':'; o->at++) {
         if (c != 'i' && c != 'm' && c != 'x' && c != '-')
             return refuse(o, "a group option");
+        on = on && c != '-';
+        o->extended = c == 'x' ? on : o->extended;
         buf_byte(o->out, c == 'm' ? 's' : c);
     }
     buf_byte(o->out, c);
@@ -346,8 +371,11 @@ static const char word_numbers[] = "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 static int translate_escape(struct onig *o) {
     struct buf set = {0};
     bool negated;
+    struct str all = {o->in.p + o->at, o->in.n - o->at};
     if (read_set(o, &set, &negated)) {
-        bool word = lower_case((unsigned char)o->in.p[o->at - 1]) == 'w' && o->in.p[o->at - 2] == '\\';
+        size_t name = 3u + (all.n > 3 && all.p[3] == '^'); // of \p{Word}, which means \w
+        size_t n = (size_t)(o->in.p + o->at - all.p);
+        bool word = all.p[1] == 'w' || all.p[1] == 'W' || (n > name && same_name((struct str){all.p + name, n - name - 1}, "word"));
         buf_fmt(o->out, "[%s%s%s]", negated ? "^" : "", set.p, word ? word_numbers : "");
         buf_free(&set);
         return 0;
@@ -415,9 +443,23 @@ static bool translate_braces(struct onig *o, size_t atom) {
     return true;
 }
 
+/* The group that begins at `from`, less its ')': if it is a look-behind whose length varies, its alternatives get one each. */
+static void give_lengths(struct buf *out, size_t from) {
+    enum { BEGIN = 4 }; // "(?<="
+    struct buf fixed = {0};
+    if (out->n - from < BEGIN || memcmp(out->p + from, "(?<", 3) != 0 || (out->p[from + 3] != '=' && out->p[from + 3] != '!'))
+        return;
+    if (regex_behind((struct str){out->p + from + BEGIN, out->n - from - BEGIN}, &fixed)) {
+        out->n = from + BEGIN;
+        buf_add(out, fixed.p, fixed.n);
+    }
+    buf_free(&fixed);
+}
+
 int regex_from_onig(struct str pattern, struct buf *out, struct err *e) {
-    struct onig o = {pattern, 0, out, e, 0};
+    struct onig o = {pattern, 0, out, e, 0, false};
     size_t atom = SIZE_MAX, open[MAX_NESTING]; // where the last atom, and the groups around, begin in the output
+    bool extended[MAX_NESTING];                // outside of each group
     int n_open = 0, rc = 0;
     if (utf8_valid(pattern.p, pattern.n) != pattern.n)
         return refuse(&o, "invalid UTF-8");
@@ -432,16 +474,27 @@ int regex_from_onig(struct str pattern, struct buf *out, struct err *e) {
             o.at++;
             continue;
         }
+        if (c == '#' && o.extended) {
+            const char *end = memchr(pattern.p + o.at, '\n', pattern.n - o.at);
+            o.at = end ? (size_t)(end - pattern.p) + 1 : pattern.n;
+            continue;
+        }
         atom = begin;
         if (c == '(') {
+            bool around = o.extended;
             rc = n_open == MAX_NESTING ? refuse(&o, "a deep nesting") : translate_group(&o);
             bool opened = rc == 0 && o.in.p[o.at - 1] != ')';
-            if (opened)
+            if (opened) {
+                extended[n_open] = around;
                 open[n_open++] = begin;
+            }
         } else if (c == ')') {
+            atom = n_open ? open[--n_open] : begin;
+            if (atom != begin && !o.extended)
+                give_lengths(out, atom);
             buf_byte(out, ')');
             o.at++;
-            atom = n_open ? open[--n_open] : begin;
+            o.extended = atom != begin ? extended[n_open] : o.extended;
         } else if (c == '[') {
             rc = translate_class(&o, out);
         } else if (c == '\\') {

@@ -148,13 +148,31 @@ static struct str normalize_content(struct tokenizer *t, struct str content, str
     return s;
 }
 
-/* Gives the tokens their ids, as the reference does: the vocabulary's, or the next behind it and all before. A later token
+/* An id that two tokens get, in a vocabulary with gaps, is the later one's; where that needs no normalizing, what the earlier one
+ * was normalized to stays with the id. owners [id]: index of the token that has it, or NO_ID. */
+static void take_id(struct added *a, uint32_t *owners, struct added_token *token, uint32_t at) {
+    uint32_t old = owners[token->id];
+    if (old != NO_ID && old != at) {
+        struct added_token *o = &a->tokens[old];
+        o->gone = true;
+        if (str_same(token->pattern, token->content) && !str_same(o->text, o->content)) {
+            token->text = o->text;
+            token->pattern = token->normalized ? o->text : token->pattern;
+        }
+    }
+    owners[token->id] = at;
+}
+
+/* Gives the tokens their ids, as the reference does: the vocabulary's, or the next behind as many as it has tokens. A later token
  * of the same content takes the earlier one's place. */
 static void number_added_tokens(struct tokenizer *t, struct json *j) {
     struct added *a = &t->added;
     struct vocab names = {0};
-    uint32_t next = t->model.vocab.count;
-    size_t n = 0;
+    uint32_t next = t->model.n_listed ? t->model.n_listed : t->model.vocab.count;
+    size_t n = 0, n_ids = (size_t)t->model.vocab.size + a->n;
+    uint32_t *owners = next < t->model.vocab.size ? xreallocarray(NULL, n_ids, sizeof *owners) : NULL;
+    if (owners)
+        memset(owners, 0xFF, n_ids * sizeof *owners);
     vocab_begin(&names, a->n, false);
     for (size_t i = 0; i < a->n && !json_failed(j); i++) {
         struct added_token token = a->tokens[i];
@@ -174,9 +192,12 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
         } else {
             token.special |= a->tokens[at].special; // once special, a text stays so
         }
+        if (owners)
+            take_id(a, owners, &token, at);
         a->tokens[at] = token;
     }
     a->n = n;
+    free(owners);
     vocab_free(&names);
     if (!json_failed(j))
         added_build(a);
@@ -195,7 +216,8 @@ static void index_ids(struct tokenizer *t) {
     struct vocab specials = {0};
     vocab_begin(&specials, t->added.n, false);
     for (size_t i = 0; i < t->added.n; i++) {
-        t->added_ids[t->added.tokens[i].id] = (uint32_t)i;
+        if (!t->added.tokens[i].gone)
+            t->added_ids[t->added.tokens[i].id] = (uint32_t)i;
         if (t->added.tokens[i].special)
             vocab_add(&specials, t->added.tokens[i].content, (uint32_t)i);
     }
@@ -204,6 +226,8 @@ static void index_ids(struct tokenizer *t) {
         uint32_t id = t->added.tokens[i].id;
         t->special[id] = vocab_find_name(&specials, tokenizer_text(t, id)) != NO_ID;
     }
+    for (uint32_t id = 0; t->model.n_listed > t->model.vocab.count && id < t->vocab_size; id++) // a text has several ids
+        t->special[id] = vocab_find_name(&specials, tokenizer_text(t, id)) != NO_ID;
     vocab_free(&specials);
 }
 
@@ -240,12 +264,16 @@ static void load_sections(struct tokenizer *t, struct json *j, const struct sect
     number_added_tokens(t, j);
 }
 
-/* Metaspace asks whether a piece begins at the input's beginning, which a normalizer makes hard to say. */
+/* Metaspace asks whether a piece begins at the input's beginning, which is hard to say behind what puts characters in: a
+ * normalizer, ByteLevel's space, another Metaspace. */
 static bool asks_where(const struct tokenizer *t) {
-    bool asks = false;
-    for (size_t i = 0; i < t->pres.n; i++)
-        asks |= t->pres.steps[i].kind == &pre_metaspace;
-    return asks && t->norms.n > 0;
+    size_t asking = 0, inserting = t->norms.n;
+    for (size_t i = 0; i < t->pres.n; i++) {
+        bool metaspace = t->pres.steps[i].kind == &pre_metaspace;
+        inserting += t->pres.steps[i].kind == &pre_byte_level || (metaspace && asking > 0);
+        asking += metaspace;
+    }
+    return asking > 0 && inserting > 0;
 }
 
 struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e) {

@@ -130,7 +130,7 @@ void vocab_add(struct vocab *v, struct str piece, uint32_t id) {
         v->longest = piece.n > v->longest ? piece.n : v->longest;
         v->entries[k] = (struct vocab_entry){piece.p, (uint32_t)piece.n, id};
         enter(v, key, k);
-    } else if (v->by_id[v->entries[k].id] == k) {
+    } else if (!v->is_list && v->by_id[v->entries[k].id] == k) {
         v->by_id[v->entries[k].id] = NO_ID;
     }
     v->entries[k].id = id;

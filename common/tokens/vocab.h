@@ -43,6 +43,7 @@ struct vocab_bucket {
 struct vocab {
     bool byte_level;
     bool in_region;              // the arrays are a region's, not ours
+    bool is_list;                // ids are places in a list: of two with the same text, both ids stand for it
     bool in_order;               // entry k has id k
     uint32_t size;               // largest id + 1
     uint32_t *by_id;             // [size] index into entries, NO_ID where an id has no token; NULL where in_order

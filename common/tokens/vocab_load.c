@@ -28,6 +28,7 @@ static void index_slowly(struct vocab *v) {
     vocab_begin(v, all.count, all.byte_level);
     v->near = all.near;
     v->n_near = all.n_near;
+    v->is_list = all.is_list;
     for (uint32_t k = 0; k < all.count; k++)
         vocab_add(v, (struct str){all.entries[k].p, all.entries[k].n}, all.entries[k].id);
 }

@@ -49,7 +49,8 @@ static inline void word_line_put(struct word_line *line, const char *p, size_t n
     line->word_n = (unsigned char)n;
     line->n_ids = (unsigned char)n_ids;
     memcpy(line->word, p, n);
-    memcpy(line->ids, ids, n_ids * sizeof *ids);
+    for (size_t i = 0; i < n_ids; i++) // of none, ids may be NULL
+        line->ids[i] = ids[i];
 }
 
 #endif

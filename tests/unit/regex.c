@@ -34,6 +34,8 @@ static void anchors_and_options(void) {
     check("(?m:a.b)", "a\nb", "#");
     check("(?s:a.b)", "a\nb", NULL);
     check("(?x) a b", "ab", "#");
+    check("(?x) a b # c", "abc", "#c");
+    check("(?x: a (?-x: b)# c\n)b", "a bb", "#");
     check("(?#c)a", "a", "#");
 }
 
@@ -64,6 +66,18 @@ static void repetitions(void) {
     check("", "ab", "#a#b#");
 }
 
+static void look_behind(void) {
+    check("(?<=a|bc)d", "ad bcd cd", "a# bc# cd");
+    check("(?<=\\d{1,3})a", "1a a 12a", "1# a 12#");
+    check("(?<!\\p{L}{1,2})\\d", "ab1 1", "ab1 #");
+    check("(?<=ab?)c", "abc ac c", "ab# a# c");
+    check("(?<=(?:a|bc)d?)e", "ade ae bce bcde de", "ad# a# bc# bcd# de");
+    check("(?<=a+)b", "aab b", "aa# b");
+    check("(?<!x|ya?)b", "yab yb xb ab", "yab yb xb a#");
+    check("(?<=xa+)b", "xaab", NULL);
+    check("(?<=(?:a?b?c?d?){4})e", "e", NULL); // more alternatives than are written
+}
+
 static void classes(void) {
     check("[a-c&&b-d]", "abcd", "a##d");
     check("[[a-c]d]", "abcd]", "####]");
@@ -79,6 +93,10 @@ static void classes(void) {
     check("\\w", "\xC3\xA9_\xC2\xB2", "###");
     check("[\\w]", "\xC3\xA9_\xC2\xB2", "##\xC2\xB2");
     check("\\s", "\xC2\x85\xE1\xA0\x8E\x0b", "#\xE1\xA0\x8E#");
+    check("\\p{Word}[\\p{Word}]", "\xC2\xB2\xC3\xA9\xC2\xB2", "#\xC2\xB2");
+    check("\\p{Uppercase_Letter}\\p{decimal number}", "A1a1", "#a1");
+    check("[[:graph:]]", "\xC3\xA9 \x01!", "# \x01#");
+    check("\\p{Print}", "\xC3\xA9 \x01!", "##\x01#");
     check("\\p{Hiragana}", "\xE3\x81\x82\xE3\x82\xA2", "#\xE3\x82\xA2");
     check("\\p{L}", "\xF0\xB1\x8D\x90 \xF0\xAE\xAF\xB0", "# #"); // letters of Unicode 15
     check("\\P{L}", "\xF0\xB1\x8D\x90", "\xF0\xB1\x8D\x90");
@@ -101,6 +119,7 @@ int main(void) {
     RUN(anchors_and_options);
     RUN(escapes);
     RUN(repetitions);
+    RUN(look_behind);
     RUN(classes);
     RUN(limits);
     return check_done();
