@@ -38,7 +38,8 @@ struct queries {
     float *q;   // [m, head_dim], scaled
     float *acc; // [m, head_dim]: values weighed by e^(score - max)
     float *s;   // [m, KV_PAGE]: scores, then e^(score - max)
-    float *max, *sum, *shrink;       // [m]
+    float *max, *shrink;             // [m]
+    float *sum;                      // [m, SUM_LANES]: of e^(score - max), by lanes
     uint16_t *q_rounded, *s_rounded; // q [m, head_dim + 1 where odd] and s as bf16
 };
 
@@ -91,7 +92,7 @@ static void attend_page(const struct attn_job *j, const struct queries *u, size_
     else
         mix(s, KV_PAGE, NULL, u->q + first * hd, hd, keys, KV_PAGE, m, 0, hd, KV_PAGE, next_keys);
     uint16_t *rounded = u->s_rounded + first * KV_PAGE;
-    kernel.soften(s, m, from, to, j->softcap, u->max + first, u->sum + first, u->shrink + first, j->rounded ? rounded : NULL);
+    kernel.soften(s, m, from, to, j->softcap, u->max + first, u->sum + first * SUM_LANES, u->shrink + first, j->rounded ? rounded : NULL);
     if (j->rounded) {
         kernel.mix_rounded(acc, hd, u->shrink + first, rounded, KV_PAGE, values, hd, m, from, to, hd, next_values);
     } else {
@@ -124,8 +125,8 @@ static void attend_run(const struct attn_job *j, const struct queries *u, size_t
         if (j->rounded)
             kernel.round_bf16(u->q_rounded + i * round_even(hd), u->q + i * hd, hd);
         u->max[i] = -INFINITY;
-        u->sum[i] = 0;
     }
+    memset(u->sum, 0, n * g * SUM_LANES * sizeof *u->sum);
     memset(u->acc, 0, n * g * hd * sizeof *u->acc);
     for (size_t page = first_page; page <= last_page; page++) {
         const uint32_t *pages = j->rows[r].pages;
@@ -145,8 +146,12 @@ static void attend_run(const struct attn_job *j, const struct queries *u, size_t
     }
     for (size_t i = 0; i < n * g; i++) {
         float *out = j->out + (r + i / g) * j->ldo + (kv_head * g + i % g) * hd;
+        float *sum = u->sum + i * SUM_LANES;
+        for (size_t half = SUM_LANES / 2; half > 0; half /= 2)
+            for (size_t l = 0; l < half; l++)
+                sum[l] += sum[l + half];
         for (size_t d = 0; d < hd; d++)
-            out[d] = u->acc[i * hd + d] / u->sum[i];
+            out[d] = u->acc[i * hd + d] / sum[0];
     }
 }
 
@@ -157,7 +162,7 @@ static size_t block_queries(size_t group) {
     return group > BLOCK_QUERIES ? group : BLOCK_QUERIES / group * group;
 }
 static size_t scratch_floats(size_t m, size_t head_dim) {
-    return 2 * padded(m * head_dim) + m * KV_PAGE + 3 * padded(m) + padded(m * round_even(head_dim) / 2) + m * KV_PAGE / 2;
+    return 2 * padded(m * head_dim) + m * (KV_PAGE + SUM_LANES) + 2 * padded(m) + padded(m * round_even(head_dim) / 2) + m * KV_PAGE / 2;
 }
 
 static void run_items(void *arg, size_t begin, size_t end, size_t thread) {
@@ -168,9 +173,9 @@ static void run_items(void *arg, size_t begin, size_t end, size_t thread) {
     u.acc = u.q + padded(m * hd);
     u.s = u.acc + padded(m * hd);
     u.max = u.s + m * KV_PAGE;
-    u.sum = u.max + padded(m);
-    u.shrink = u.sum + padded(m);
-    u.s_rounded = (uint16_t *)(void *)(u.shrink + padded(m));
+    u.shrink = u.max + padded(m);
+    u.sum = u.shrink + padded(m);
+    u.s_rounded = (uint16_t *)(void *)(u.sum + m * SUM_LANES);
     u.q_rounded = u.s_rounded + m * KV_PAGE;
     for (size_t i = begin; i < end; i++) {
         size_t r = i / j->kv->n_kv_heads * j->block_rows, n = 0;

@@ -11,7 +11,7 @@
 #include "kernels/table.h"
 #include "kernels/vec.h"
 
-/* Compilers make no vectors of a maximum or of sums by lanes on their own. */
+/* Compilers make no vectors of a maximum on their own. */
 enum { LANES = 16 };
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
 typedef float lanes_half __attribute__((vector_size(LANES * sizeof(float) / 2)));
@@ -21,32 +21,34 @@ typedef int32_t bits __attribute__((vector_size(sizeof(lanes))));
 typedef int32_t bits_half __attribute__((vector_size(sizeof(lanes_half))));
 typedef int32_t bits_quarter __attribute__((vector_size(sizeof(lanes_quarter))));
 
-/* A page's KV_PAGE floats by lanes, then halves of these, down to one. */
-#define REDUCE(s, OF, ONE)                                                                                          \
-    lanes all, v;                                                                                                   \
-    lanes_half halves[2], half;                                                                                     \
-    lanes_quarter quarters[2], one;                                                                                 \
-    memcpy(&all, s, sizeof all);                                                                                    \
-    for (size_t i = LANES; i < KV_PAGE; i += LANES) {                                                               \
-        memcpy(&v, (s) + i, sizeof v);                                                                              \
-        all = OF(lanes, bits, v, all);                                                                              \
-    }                                                                                                               \
-    memcpy(halves, &all, sizeof all);                                                                               \
-    half = OF(lanes_half, bits_half, halves[0], halves[1]);                                                         \
-    memcpy(quarters, &half, sizeof half);                                                                           \
-    one = OF(lanes_quarter, bits_quarter, quarters[0], quarters[1]);                                                \
-    float a = ONE(one[0], one[2]), b = ONE(one[1], one[3]);                                                         \
-    return ONE(a, b)
-
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 #define LARGER_OF(vec, mask, a, b) ((vec)(((mask)(a) & ((a) > (b))) | ((mask)(b) & ~((a) > (b)))))
-#define PLUS(a, b) ((a) + (b))
-#define PLUS_OF(vec, mask, a, b) PLUS(a, b)
+
+/* The largest of a page's scores: by lanes, then of halves of these, down to one. */
 EVERY_ISA float largest(const float *s) {
-    REDUCE(s, LARGER_OF, LARGER);
+    lanes all, v;
+    lanes_half halves[2], half;
+    lanes_quarter quarters[2], one;
+    memcpy(&all, s, sizeof all);
+    for (size_t i = LANES; i < KV_PAGE; i += LANES) {
+        memcpy(&v, s + i, sizeof v);
+        all = LARGER_OF(lanes, bits, v, all);
+    }
+    memcpy(halves, &all, sizeof all);
+    half = LARGER_OF(lanes_half, bits_half, halves[0], halves[1]);
+    memcpy(quarters, &half, sizeof half);
+    one = LARGER_OF(lanes_quarter, bits_quarter, quarters[0], quarters[1]);
+    float a = LARGER(one[0], one[2]), b = LARGER(one[1], one[3]);
+    return LARGER(a, b);
 }
-EVERY_ISA float sum_of(const float *s) {
-    REDUCE(s, PLUS_OF, PLUS);
+/* sum [SUM_LANES] = sum * shrink + a page's exponentials, by lanes */
+EVERY_ISA void add_page(float *sum, float shrink, const float *e) {
+    for (size_t l = 0; l < SUM_LANES; l++) {
+        float page = 0;
+        for (size_t i = 0; i < KV_PAGE; i += SUM_LANES)
+            page += e[i + l];
+        sum[l] = sum[l] * shrink + page;
+    }
 }
 
 EVERY_ISA float exp_below_0(const bool fused, float x) {
@@ -79,7 +81,7 @@ EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, si
         else
             for (size_t i = 0; i < KV_PAGE; i++)
                 one[i] = one[i] == -INFINITY ? 0 : exp_below_0(fused, one[i] - top);
-        sum[q] = sum[q] * shrink[q] + sum_of(one);
+        add_page(sum + q * SUM_LANES, shrink[q], one);
     }
     for (size_t i = 0; i < m * KV_PAGE && rounded; i++)
         rounded[i] = vec_bf16_from_f32(s[i]);
@@ -144,7 +146,8 @@ TARGET static void soften_avx512bf16(float *s, size_t m, size_t from, size_t to,
         else
             UNROLLED for (size_t i = 0; i < VECTORS; i++)
                 _mm512_storeu_ps(one + i * 16, e[i]);
-        sum[q] = sum[q] * shrink[q] + _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(e[0], e[1]), _mm512_add_ps(e[2], e[3])));
+        __m512 page = _mm512_add_ps(_mm512_add_ps(e[0], e[1]), _mm512_add_ps(e[2], e[3])), all = _mm512_loadu_ps(sum + q * SUM_LANES);
+        _mm512_storeu_ps(sum + q * SUM_LANES, _mm512_fmadd_ps(all, _mm512_set1_ps(shrink[q]), page));
     }
 }
 #endif
