@@ -72,7 +72,7 @@ struct pool {
     struct signal_word done; // the caller waits here; word counts jobs that were left by their last worker
     _Alignas(64) pool_job *job;
     void *arg;
-    size_t grain;
+    size_t grain, least;
     atomic_int caller_cpu; // when it began the job
     atomic_bool ending;
     size_t n_threads;
@@ -165,18 +165,31 @@ static unsigned word_wait(struct signal_word *s, unsigned seen, unsigned *spin_n
     return word;
 }
 
+/* The next piece of s: `grain` items, towards the end half of what is left, but not less than `least`, so that threads end together.
+ * Where a thread loses its CPU within its piece, the others wait for less. Returns its items, 0: none are left. */
+static size_t take_piece(const struct pool *p, struct stretch *s, size_t *begin) {
+    size_t next = atomic_load_explicit(&s->next, memory_order_relaxed), n;
+    do {
+        if (next >= s->end)
+            return 0;
+        size_t left = s->end - next, half = (left / 2 + p->least - 1) / p->least * p->least;
+        n = half < p->least ? p->least : half < p->grain ? half : p->grain;
+        n = n < left ? n : left;
+    } while (!atomic_compare_exchange_weak_explicit(&s->next, &next, next + n, memory_order_relaxed, memory_order_relaxed));
+    *begin = next;
+    return n;
+}
+
 static void take_pieces(struct pool *p, size_t thread) {
     for (size_t i = 0; i < p->n_threads; i++) {
         struct stretch *s = &p->stretches[thread + i < p->n_threads ? thread + i : thread + i - p->n_threads];
-        size_t begin, end = s->end, grain = p->grain;
-        while (atomic_load_explicit(&s->next, memory_order_relaxed) < end &&
-               (begin = atomic_fetch_add_explicit(&s->next, grain, memory_order_relaxed)) < end)
-            p->job(p->arg, begin, end - begin < grain ? end : begin + grain, thread);
+        for (size_t begin, n; (n = take_piece(p, s, &begin)) > 0;)
+            p->job(p->arg, begin, begin + n, thread);
     }
 }
 
 /* Cuts [0, n) into one stretch a thread, at multiples of grain. */
-static void deal(struct pool *p, size_t n, size_t grain) {
+static void deal(struct pool *p, size_t n, size_t grain, size_t least) {
     size_t pieces = n / grain + (n % grain != 0), each = pieces / p->n_threads, more = pieces % p->n_threads;
     for (size_t t = 0, at = 0; t < p->n_threads; t++) {
         size_t end = at + (each + (t < more)) * grain;
@@ -184,6 +197,7 @@ static void deal(struct pool *p, size_t n, size_t grain) {
         at = p->stretches[t].end = end < n ? end : n;
     }
     p->grain = grain;
+    p->least = least;
 }
 
 /* Leaves the CPU that the caller was on. */
@@ -222,8 +236,14 @@ static void *worker_main(void *arg) {
 }
 
 void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain) {
+    pool_run_pieces(p, job, arg, n, grain, grain);
+}
+
+void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain, size_t least) {
     if (grain == 0)
         grain = 1;
+    if (least == 0 || least > grain)
+        least = grain;
     if (n <= grain || p->n_threads == 1) {
         for (size_t begin = 0; begin < n; begin += n - begin < grain ? n - begin : grain)
             job(arg, begin, n - begin < grain ? n : begin + grain, 0);
@@ -232,7 +252,7 @@ void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain) 
     p->job = job;
     p->arg = arg;
     atomic_store_explicit(&p->caller_cpu, current_cpu(), memory_order_relaxed);
-    deal(p, n, grain);
+    deal(p, n, grain, least);
     unsigned done = atomic_load(&p->done.word), gate = atomic_load(&p->gate.word);
     atomic_store(&p->gate.word, ((gate & ~(unsigned)GATE_INSIDE) + GATE_JOB) | GATE_OPEN);
     word_wake(&p->gate);

@@ -24,4 +24,7 @@ void *pool_scratch(struct pool *p, size_t thread);
 typedef void pool_job(void *arg, size_t begin, size_t end, size_t thread);
 void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain);
 
+/* The same; towards the end pieces become smaller, in multiples of `least`. */
+void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain, size_t least);
+
 #endif
