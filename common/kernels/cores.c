@@ -8,6 +8,8 @@
 #if defined(__linux__)
 #define _GNU_SOURCE // sched_getaffinity, sched_getcpu
 #include <sched.h>
+#include <sys/syscall.h>
+#include <time.h>
 #endif
 #include <stdio.h>
 #include <unistd.h>
@@ -76,9 +78,52 @@ void leave_cpu(size_t n) {
     if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
         sched_setaffinity(0, sizeof may, &may);
 }
+
+int thread_number(void) {
+    static _Thread_local int number;
+    if (number == 0)
+        number = (int)syscall(SYS_gettid);
+    return number;
+}
+
+/* CPU time of a thread in ns, -1 where it's gone. Its clock's number is made as pthread_getcpuclockid() makes it. */
+static long long cpu_time(int thread) {
+    struct timespec t;
+    clockid_t clock = (clockid_t)(~(unsigned)thread << 3 | 6);
+    return clock_gettime(clock, &t) == 0 ? t.tv_sec * 1000000000LL + t.tv_nsec : -1;
+}
+
+static long long now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+enum { WATCH_NS = 20000, STALLED_NS = 2000 };
+
+void lend_cpu(int number) {
+    cpu_set_t may, here;
+    long long before = cpu_time(number), start = now_ns();
+    int cpu = sched_getcpu();
+    while (now_ns() - start < WATCH_NS)
+        ;
+    if (before < 0 || cpu < 0 || cpu >= CPU_SETSIZE || cpu_time(number) - before > STALLED_NS ||
+        sched_getaffinity(number, sizeof may, &may) != 0 || !CPU_ISSET((size_t)cpu, &may))
+        return;
+    CPU_ZERO(&here);
+    CPU_SET((size_t)cpu, &here);
+    if (sched_setaffinity(number, sizeof here, &here) == 0)
+        sched_setaffinity(number, sizeof may, &may);
+}
 #else
 int current_cpu(void) {
     return -1;
+}
+int thread_number(void) {
+    return 0;
+}
+void lend_cpu(int number) {
+    (void)number;
 }
 void leave_cpu(size_t n) {
     (void)n;

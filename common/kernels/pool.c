@@ -7,7 +7,8 @@
  * while has simply taken fewer pieces.
  *
  * Where others use a CPU too, the system may well put a worker on the caller's, where the two take turns while that other
- * process has a CPU to itself. A worker that finds itself there goes elsewhere.
+ * process has a CPU to itself. A worker that finds itself there goes elsewhere. And whoever has to wait for a thread that has lost
+ * its CPU to another process lends it its own before it sleeps.
  *
  * Waiting is a short spin, then sleep (futex on Linux, a condition variable elsewhere). A spin that met no work
  * halves the next one, one that did restores it: idle threads sleep, and on a machine with more runnable threads than cores
@@ -63,6 +64,8 @@ struct stretch {
 struct worker {
     struct pool *pool;
     size_t index;
+    atomic_bool inside;
+    atomic_int thread; // its number
     uint64_t moved; // now_ns() when it last left the caller's CPU
     pthread_t id;
 };
@@ -74,6 +77,7 @@ struct pool {
     void *arg;
     size_t grain, least;
     atomic_int caller_cpu; // when it began the job
+    atomic_int caller;     // its thread's number
     atomic_bool ending;
     size_t n_threads;
     struct stretch *stretches; // [n_threads]
@@ -141,8 +145,8 @@ static void word_wake(struct signal_word *s) {
 }
 #endif
 
-/* Waits until the word is no longer `seen`; returns what it is then. *spin_ns: how long to spin at first. */
-static unsigned word_wait(struct signal_word *s, unsigned seen, unsigned *spin_ns) {
+/* Spins until the word is no longer `seen`, or for *spin_ns; returns what it is then. */
+static unsigned word_spin(struct signal_word *s, unsigned seen, unsigned *spin_ns) {
     unsigned word;
     uint64_t end = 0;
     for (unsigned i = 1;; i++) {
@@ -160,6 +164,11 @@ static unsigned word_wait(struct signal_word *s, unsigned seen, unsigned *spin_n
         }
     }
     *spin_ns = *spin_ns / 2 > SPIN_MIN_NS ? *spin_ns / 2 : SPIN_MIN_NS;
+    return seen;
+}
+
+static unsigned word_sleep_until(struct signal_word *s, unsigned seen) {
+    unsigned word;
     while ((word = atomic_load(&s->word)) == seen)
         word_sleep(s, seen);
     return word;
@@ -213,19 +222,25 @@ static void keep_apart(struct worker *w) {
 static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct pool *p = w->pool;
+    atomic_store(&w->thread, thread_number());
     unsigned seen = 0, spin = SPIN_NS, gate = atomic_load_explicit(&p->gate.word, memory_order_acquire);
     for (;;) {
         while (!(gate & GATE_OPEN) || gate / GATE_JOB == seen / GATE_JOB) {
             if (atomic_load(&p->ending))
                 return NULL;
-            gate = word_wait(&p->gate, gate, &spin);
+            unsigned next = word_spin(&p->gate, gate, &spin);
+            if (next == gate && gate & GATE_OPEN) // the caller is still at a piece
+                lend_cpu(atomic_load(&p->caller));
+            gate = next != gate ? next : word_sleep_until(&p->gate, gate);
         }
         // Fails where another worker came or went, or the caller closed the gate: look again.
         if (!atomic_compare_exchange_strong(&p->gate.word, &gate, gate + 1))
             continue;
         seen = gate;
         keep_apart(w);
+        atomic_store_explicit(&w->inside, true, memory_order_release);
         take_pieces(p, w->index);
+        atomic_store_explicit(&w->inside, false, memory_order_relaxed);
         gate = atomic_fetch_sub(&p->gate.word, 1) - 1;
         if ((gate & (GATE_INSIDE | GATE_OPEN)) == 0) { // the last one out, after the caller
             atomic_fetch_add(&p->done.word, 1);
@@ -251,6 +266,7 @@ void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t 
     }
     p->job = job;
     p->arg = arg;
+    atomic_store_explicit(&p->caller, thread_number(), memory_order_relaxed);
     atomic_store_explicit(&p->caller_cpu, current_cpu(), memory_order_relaxed);
     deal(p, n, grain, least);
     unsigned done = atomic_load(&p->done.word), gate = atomic_load(&p->gate.word);
@@ -260,7 +276,12 @@ void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t 
     gate = atomic_fetch_and(&p->gate.word, ~(unsigned)GATE_OPEN);
     if (gate & GATE_INSIDE) {
         unsigned spin = SPIN_NS;
-        word_wait(&p->done, done, &spin);
+        if (word_spin(&p->done, done, &spin) == done) {
+            for (size_t i = 0; i + 1 < p->n_threads; i++)
+                if (atomic_load(&p->workers[i].inside))
+                    lend_cpu(atomic_load(&p->workers[i].thread));
+            word_sleep_until(&p->done, done);
+        }
     }
 }
 
@@ -298,7 +319,8 @@ struct pool *pool_new(size_t n_threads, struct err *e) {
     int failed = 0;
     while (started + 1 < n_threads && failed == 0) {
         struct worker *w = &p->workers[started];
-        *w = (struct worker){.pool = p, .index = started + 1};
+        w->pool = p;
+        w->index = started + 1;
         failed = thread_start(&w->id, worker_main, w);
         started += failed == 0;
     }
