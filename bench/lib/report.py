@@ -80,14 +80,15 @@ ROWS = [
 TRIED = {
     "decode": "Where memory gives two rates by turns (the figures of limits show it), a round in which they change compares one with the "
               "other. Few long streams, 128 bytes of each in turn, and one job for q, k, v and for gate, up are in.",
-    "prefill-256": "Matrices alone come to 84 to 95 % (build/bench/kernels). Attention, activations and rounding take the rest: llm-forward -v shows them.",
+    "prefill-256": "Matrices alone come to 87 to 91 % (build/bench/kernels). Attention, activations and rounding take the rest: llm-forward -v shows them.",
     "prefill-1024": "As for 256 tokens; attention takes three times the share.",
     "batch-16": "Weights are fetched while the rows before are multiplied, which hides most of the reading but not all: a step of 16 rows reads and "
                 "multiplies for about equally long.",
-    "attention": "Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps and 512 exponentials, which is as long as "
-                 "reading it. Pairs of rows in a lane, the next page fetched meanwhile, and exponentials of all queries at once are in; fetching "
-                 "into L1 or from further ahead, tiles of 8 x 2 and 4 x 4, and the CPU's own rounding to bf16 made it slower.",
-    "attention-bound": "As above: reading is the longer of the two, and the exponentials count as neither.",
+    "attention": "Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps and 512 exponentials. From a cache that comes to "
+                 "some 40 GB/s on two cores of a Zen 4, from registers alone to 59: where memory is faster than 36 GB/s, arithmetic is the limit. "
+                 "Pairs of rows in a lane, the next page fetched evenly meanwhile, and a softmax by hand are in; fetching into L1, from two pages ahead, or "
+                 "beside the softmax too, and tiles of 8 x 2 and 4 x 4 made no difference or made it slower.",
+    "attention-bound": "As above; the exponentials count as neither reading nor multiply-adding.",
     "baseline": "SSE2 has four lanes, no fused multiply-add, and multiplies onto an operand, which has to be copied before: that, in registers "
                 "alone and without a single load, made 82 to 89 GFLOP/s on a CPU whose first version made 9.4. LLM_ISA=c is the same C compiled for AVX.",
     "stall": "A step that takes rows of a prompt is sized to twice a step without, from measured times; what is seen beyond that is a "
@@ -96,8 +97,8 @@ TRIED = {
              "brings them, but one for 64 KB where a writer left pages of 4 KB, half a million of which take 100 ms of CPU.",
     "cold": "A thread brings the weights in the order of use, 2 MB at a time, and the first step ends with it: what is left is the rate of the disk "
             "at that moment, of which the plain read takes another sample.",
-    "share": "A worker leaves the caller's CPU, and pieces are taken, not dealt; but a thread that loses its CPU within a piece keeps it for some "
-             "milliseconds, and the others wait for that piece at the end of the job.",
+    "share": "A worker leaves the caller's CPU, pieces are taken, not dealt, and become smaller towards the end of a job; and who waits for a "
+             "thread that lost its CPU within a piece lends it its own. What is left is what that takes.",
 }
 
 
