@@ -130,16 +130,18 @@ static JINJA_FILTER(jf_float) {
 }
 
 /* round() of an integer to a power of ten, halves to even. */
-static int64_t round_int(int64_t i, int64_t zeros) {
+static struct value round_int(struct jinja *in, int64_t i, int64_t zeros) {
     int64_t unit = 1;
     for (; zeros > 0 && unit <= INT64_MAX / 10; zeros--)
         unit *= 10;
     if (zeros > 0)
-        return 0;
-    int64_t low = i / unit * unit, rest = i - low;
-    int64_t half = rest < 0 ? -rest : rest, up = low + (rest < 0 ? -unit : unit);
+        return zeros == 1 && (i > 5 * unit || i < -5 * unit) ? jinja_too_large(in) : jv_int(0);
+    int64_t low = i / unit * unit, rest = i - low, up;
+    int64_t half = rest < 0 ? -rest : rest;
     bool odd = (low / unit) % 2 != 0;
-    return half > unit - half || (half == unit - half && odd) ? up : low;
+    if (half < unit - half || (half == unit - half && !odd))
+        return jv_int(low);
+    return __builtin_add_overflow(low, rest < 0 ? -unit : unit, &up) ? jinja_too_large(in) : jv_int(up);
 }
 
 static JINJA_FILTER(jf_round) {
@@ -158,7 +160,9 @@ static JINJA_FILTER(jf_round) {
         double scale = pow(10, (double)precision);
         v = jv_float((up ? ceil : floor)(f * scale) / scale);
     } else if (jv_int_of(self, &i)) {
-        v = jv_int(precision >= 0 ? i : round_int(i, -precision));
+        v = precision >= 0 ? jv_int(i) : round_int(in, i, -precision);
+    } else if (self.kind == V_BIG) {
+        v = precision >= 0 ? self : jinja_too_large(in);
     } else if (precision >= 0) {
         char text[512];
         snprintf(text, sizeof text, "%.*f", precision > 100 ? 100 : (int)precision, f);
