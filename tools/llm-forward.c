@@ -144,7 +144,7 @@ static void *fingerprint_hash(void *arg) {
 
 static void fingerprint_start(struct fingerprint *f, const char *dir) {
     *f = (struct fingerprint){.dir = dir};
-    f->started = thread_start(&f->thread, fingerprint_hash, f) == 0;
+    f->started = thread_start_apart(&f->thread, fingerprint_hash, f) == 0;
 }
 
 static uint64_t fingerprint_end(struct fingerprint *f) {

@@ -35,6 +35,8 @@ static JINJA_FILTER(jf_abs) {
     (void)a;
     if (self.kind == V_FLOAT)
         self.f = fabs(self.f);
+    else if (self.kind == V_BIG && self.s->p[0] == '-')
+        return jinja_too_large(in);
     else if ((self.kind == V_INT && self.i < 0) || self.kind == V_BOOL || !jv_is_number(self))
         return jv_is_number(self) ? jinja_negate(in, self, self.kind == V_INT)
                                   : self.kind == V_UNDEF ? jinja_undefined(in, self)
@@ -60,7 +62,7 @@ static bool plain_number(const struct text *t, char *out, size_t cap) {
     return n > 0;
 }
 
-static bool text_to_int(const struct text *t, int64_t base, int64_t *i) {
+static bool text_to_int(struct jinja *in, const struct text *t, int64_t base, int64_t *i) {
     char text[200], *end;
     if (!plain_number(t, text, sizeof text) || base < 0 || base == 1 || base > 36)
         return false;
@@ -76,10 +78,12 @@ static bool text_to_int(const struct text *t, int64_t base, int64_t *i) {
     if (*p == '-' || *p == '+' || *p == '\0' || jt_is_space((unsigned char)*p))
         return false;
     unsigned long long v = strtoull(p, &end, (int)base);
-    if (*end || v > INT64_MAX || (base == 16 && p == text && (p[1] | 0x20) == 'x'))
+    if (*end || (base == 16 && p == text && (p[1] | 0x20) == 'x'))
         return false;
+    if (v > INT64_MAX)
+        jinja_too_large(in);
     *i = text[0] == '-' ? -(int64_t)v : (int64_t)v;
-    return true;
+    return !in->failed;
 }
 
 static bool to_float(struct value v, double *f) {
@@ -101,7 +105,7 @@ static JINJA_FILTER(jf_int) {
     if (self.kind == V_BIG)
         return self;
     jinja_steps(in, jv_is_str(self) ? 64 : 1);
-    if (jv_is_str(self) ? text_to_int(self.s, jinja_arg_int(in, a[1], 10), &i) : jv_int_of(self, &i)) {
+    if (jv_is_str(self) ? text_to_int(in, self.s, jinja_arg_int(in, a[1], 10), &i) : jv_int_of(self, &i)) {
         v = jv_int(i);
     } else if (!to_float(self, &f) || isnan(f) || (isinf(f) && jv_is_str(self))) {
         return otherwise;
@@ -126,16 +130,18 @@ static JINJA_FILTER(jf_float) {
 }
 
 /* round() of an integer to a power of ten, halves to even. */
-static int64_t round_int(int64_t i, int64_t zeros) {
+static struct value round_int(struct jinja *in, int64_t i, int64_t zeros) {
     int64_t unit = 1;
     for (; zeros > 0 && unit <= INT64_MAX / 10; zeros--)
         unit *= 10;
     if (zeros > 0)
-        return 0;
-    int64_t low = i / unit * unit, rest = i - low;
-    int64_t half = rest < 0 ? -rest : rest, up = low + (rest < 0 ? -unit : unit);
+        return zeros == 1 && (i > 5 * unit || i < -5 * unit) ? jinja_too_large(in) : jv_int(0);
+    int64_t low = i / unit * unit, rest = i - low, up;
+    int64_t half = rest < 0 ? -rest : rest;
     bool odd = (low / unit) % 2 != 0;
-    return half > unit - half || (half == unit - half && odd) ? up : low;
+    if (half < unit - half || (half == unit - half && !odd))
+        return jv_int(low);
+    return __builtin_add_overflow(low, rest < 0 ? -unit : unit, &up) ? jinja_too_large(in) : jv_int(up);
 }
 
 static JINJA_FILTER(jf_round) {
@@ -154,7 +160,9 @@ static JINJA_FILTER(jf_round) {
         double scale = pow(10, (double)precision);
         v = jv_float((up ? ceil : floor)(f * scale) / scale);
     } else if (jv_int_of(self, &i)) {
-        v = jv_int(precision >= 0 ? i : round_int(i, -precision));
+        v = precision >= 0 ? jv_int(i) : round_int(in, i, -precision);
+    } else if (self.kind == V_BIG) {
+        v = precision >= 0 ? self : jinja_too_large(in);
     } else if (precision >= 0) {
         char text[512];
         snprintf(text, sizeof text, "%.*f", precision > 100 ? 100 : (int)precision, f);

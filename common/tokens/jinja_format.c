@@ -95,6 +95,8 @@ static struct text *format_number(struct jinja *in, struct value v, const struct
         return jt_new(in, str_of(""), TRUST_ALL);
     }
     if (whole && (type == '\0' || strchr("bdoxXn", type))) {
+        if (v.kind == V_BIG && type != '\0' && strchr("boxX", type))
+            jinja_too_large(in);
         if (v.kind == V_BIG)
             return v.s;
         jv_int_of(v, &i);
@@ -367,8 +369,14 @@ static void put_percent(struct build *b, struct value v, struct spec *s, bool le
         put_text(b, jb_done(&c), s, left ? '<' : '>', trusted);
     } else if (!jv_is_number(v) || !strchr("diuoxXeEfFgG", s->type)) {
         jinja_fail(in, "TypeError: %%%c format: a real number is required, not %s", s->type, jv_type(v));
+    } else if (v.kind == V_FLOAT && strchr("oxX", s->type)) {
+        jinja_fail(in, "TypeError: %%%c format: an integer is required, not float", s->type);
     } else {
-        if (strchr("diu", s->type) && v.kind == V_FLOAT && isfinite(v.f) && fabs(v.f) < 0x1p63) {
+        if (strchr("diu", s->type) && v.kind == V_FLOAT) {
+            if (!(fabs(v.f) < 0x1p63)) {
+                jinja_too_large(in);
+                return;
+            }
             v.kind = V_INT;
             v.i = (int64_t)v.f;
         }

@@ -16,7 +16,7 @@ static struct value unsupported(struct jinja *in, uint8_t op, struct value a, st
                       jv_type(a), jv_type(b));
 }
 
-static struct value too_large(struct jinja *in) {
+struct value jinja_too_large(struct jinja *in) {
     return jinja_fail(in, "OverflowError: an integer is larger than 64 bits");
 }
 
@@ -30,10 +30,10 @@ static struct value int_power(struct jinja *in, int64_t base, int64_t exponent) 
     int64_t v = 1;
     while (exponent > 0) {
         if ((exponent & 1) && __builtin_mul_overflow(v, base, &v))
-            return too_large(in);
+            return jinja_too_large(in);
         exponent >>= 1;
         if (exponent && __builtin_mul_overflow(base, base, &base))
-            return too_large(in);
+            return jinja_too_large(in);
     }
     return jv_int(v);
 }
@@ -68,7 +68,7 @@ static struct value int_op(struct jinja *in, uint8_t op, int64_t a, int64_t b) {
         v = over ? 0 : op == T_MOD ? a - floor_div(a, b) * b : floor_div(a, b);
         over = over && op == T_FLOORDIV;
     }
-    return over ? too_large(in) : jv_int(v);
+    return over ? jinja_too_large(in) : jv_int(v);
 }
 
 /* Python's float modulo has the sign of the divisor. */
@@ -90,6 +90,7 @@ static double float_floor_div(double a, double b) {
 }
 
 static struct value float_op(struct jinja *in, uint8_t op, double a, double b) {
+    double x;
     if (b == 0 && (op == T_DIV || op == T_FLOORDIV || op == T_MOD))
         return jinja_fail(in, "ZeroDivisionError: float division by zero");
     switch (op) {
@@ -110,7 +111,10 @@ static struct value float_op(struct jinja *in, uint8_t op, double a, double b) {
             return jinja_fail(in, "ZeroDivisionError: 0.0 cannot be raised to a negative power");
         if (a < 0 && b != floor(b))
             return jinja_fail(in, "ValueError: a power would be a complex number");
-        return jv_float(pow(a, b));
+        x = pow(a, b);
+        if (isinf(x) && isfinite(a) && isfinite(b))
+            return jinja_fail(in, "OverflowError: (34, 'Numerical result out of range')");
+        return jv_float(x);
     }
 }
 
@@ -121,7 +125,7 @@ static struct value number_op(struct jinja *in, uint8_t op, struct value a, stru
     if (jv_int_of(a, &i) && jv_int_of(b, &k)) {
         v = int_op(in, op, i, k);
     } else if ((a.kind == V_BIG || b.kind == V_BIG) && op != T_DIV && a.kind != V_FLOAT && b.kind != V_FLOAT) {
-        return too_large(in);
+        return jinja_too_large(in);
     } else {
         jv_float_of(a, &x);
         jv_float_of(b, &y);
@@ -195,7 +199,11 @@ struct value jinja_negate(struct jinja *in, struct value v, bool minus) {
         return jinja_undefined(in, v);
     if (v.kind == V_FLOAT)
         out = jv_float(minus ? -v.f : v.f);
-    else if (jv_int_of(v, &i) && !(minus && i == INT64_MIN))
+    else if (v.kind == V_BIG && !minus)
+        out = v;
+    else if (v.kind == V_BIG || (minus && v.kind == V_INT && v.i == INT64_MIN))
+        return jinja_too_large(in);
+    else if (jv_int_of(v, &i))
         out = jv_int(minus ? -i : i);
     else
         return jinja_fail(in, "TypeError: bad operand type for unary %s: '%s'", minus ? "-" : "+", jv_type(v));

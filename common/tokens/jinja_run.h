@@ -112,6 +112,7 @@ struct value jinja_path(struct jinja *in, struct value obj, struct value path, s
 
 /* Operators. op is a T_ of jinja_lex.h. */
 struct value jinja_binary(struct jinja *in, uint8_t op, struct value a, struct value b);
+struct value jinja_too_large(struct jinja *in); // the refusal of an integer past 64 bits
 struct value jinja_negate(struct jinja *in, struct value v, bool minus);
 bool jinja_compare(struct jinja *in, uint8_t op, struct value a, struct value b);
 bool jinja_contains(struct jinja *in, struct value item, struct value container);

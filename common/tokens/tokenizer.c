@@ -310,7 +310,7 @@ static void *hash_file(void *data) {
 static struct tokenizer *load_hashed(const char *file, const struct map *map, struct err *e) {
     struct hashing h = {*map, 0};
     pthread_t thread;
-    bool hashing = map->n >= MIN_HASHED && thread_start(&thread, hash_file, &h) == 0;
+    bool hashing = map->n >= MIN_HASHED && thread_start_apart(&thread, hash_file, &h) == 0;
     struct tokenizer *t = tokenizer_load(file, (const char *)map->p, map->n, e);
     if (hashing)
         pthread_join(thread, NULL);
