@@ -92,7 +92,8 @@ static void attend_page(const struct attn_job *j, const struct queries *u, size_
     else
         mix(s, KV_PAGE, NULL, u->q + first * hd, hd, keys, KV_PAGE, m, 0, hd, KV_PAGE, next_keys);
     uint16_t *rounded = u->s_rounded + first * KV_PAGE;
-    kernel.soften(s, m, from, to, j->softcap, u->max + first, u->sum + first * SUM_LANES, u->shrink + first, j->rounded ? rounded : NULL);
+    kernel.soften(s, m, from, to, j->softcap, u->max + first, u->sum + first * SUM_LANES, u->shrink + first,
+                  j->rounded ? rounded : NULL);
     if (j->rounded) {
         kernel.mix_rounded(acc, hd, u->shrink + first, rounded, KV_PAGE, values, hd, m, from, to, hd, next_values);
     } else {
@@ -162,7 +163,8 @@ static size_t block_queries(size_t group) {
     return group > BLOCK_QUERIES ? group : BLOCK_QUERIES / group * group;
 }
 static size_t scratch_floats(size_t m, size_t head_dim) {
-    return 2 * padded(m * head_dim) + m * (KV_PAGE + SUM_LANES) + 2 * padded(m) + padded(m * round_even(head_dim) / 2) + m * KV_PAGE / 2;
+    return 2 * padded(m * head_dim) + m * (KV_PAGE + SUM_LANES) + 2 * padded(m) + padded(m * round_even(head_dim) / 2) +
+           m * KV_PAGE / 2;
 }
 
 static void run_items(void *arg, size_t begin, size_t end, size_t thread) {

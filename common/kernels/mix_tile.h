@@ -43,7 +43,8 @@ TARGET EVERY_ISA void NAME(mix_step)(const size_t R, const size_t C, const bool 
 #endif
 }
 
-/* R rows and C vectors of columns. shrink NULL: c starts from zero. `lines` cache lines at `ahead` are fetched beside each row of b. */
+/* R rows and C vectors of columns. shrink NULL: c starts from zero. `lines` cache lines at `ahead` are fetched beside each row
+ * of b. */
 TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool pairs, float *c, size_t ldc,
                                      const float *shrink, const unsigned char *a, size_t lda, const unsigned char *b,
                                      size_t ldb, size_t begin, size_t end, size_t last, const unsigned char *ahead,
@@ -87,7 +88,8 @@ TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool 
             store_x(c + r * ldc + v * STEP, s[r][v], v + 1 < C ? STEP : last);
 }
 
-/* R of m rows, the first of them row r: of each row at `ahead` they fetch their part, so that memory is asked for as much at any time. */
+/* R of m rows, the first of them row r: of each row at `ahead` they fetch their part, so that memory is asked for as much at
+ * any time. */
 TARGET EVERY_ISA void NAME(mix_rows)(const size_t R, const bool pairs, float *c, size_t ldc, const float *shrink,
                                      const unsigned char *a, size_t lda, const unsigned char *b, size_t ldb, size_t r,
                                      size_t m, size_t begin, size_t end, size_t cols, const unsigned char *ahead) {

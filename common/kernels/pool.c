@@ -174,8 +174,8 @@ static unsigned word_sleep_until(struct signal_word *s, unsigned seen) {
     return word;
 }
 
-/* The next piece of s: `grain` items, towards the end half of what is left, but not less than `least`, so that threads end together.
- * Where a thread loses its CPU within its piece, the others wait for less. Returns its items, 0: none are left. */
+/* The next piece of s: `grain` items, towards the end half of what is left, but not less than `least`, so that threads end
+ * together. Where a thread loses its CPU within its piece, the others wait for less. Returns its items, 0: none are left. */
 static size_t take_piece(const struct pool *p, struct stretch *s, size_t *begin) {
     size_t next = atomic_load_explicit(&s->next, memory_order_relaxed), n;
     do {

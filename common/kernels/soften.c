@@ -146,7 +146,8 @@ TARGET static void soften_avx512bf16(float *s, size_t m, size_t from, size_t to,
         else
             UNROLLED for (size_t i = 0; i < VECTORS; i++)
                 _mm512_storeu_ps(one + i * 16, e[i]);
-        __m512 page = _mm512_add_ps(_mm512_add_ps(e[0], e[1]), _mm512_add_ps(e[2], e[3])), all = _mm512_loadu_ps(sum + q * SUM_LANES);
+        __m512 page = _mm512_add_ps(_mm512_add_ps(e[0], e[1]), _mm512_add_ps(e[2], e[3]));
+        __m512 all = _mm512_loadu_ps(sum + q * SUM_LANES);
         _mm512_storeu_ps(sum + q * SUM_LANES, _mm512_fmadd_ps(all, _mm512_set1_ps(shrink[q]), page));
     }
 }

@@ -1,5 +1,5 @@
-/* What matmul_tile.h and mix_tile.h need, in C, for registers of STEP floats: tiles_c.c includes this with ISA, TARGET, STEP and the
- * tiles' sizes defined.
+/* What matmul_tile.h and mix_tile.h need, in C, for registers of STEP floats: tiles_c.c includes this with ISA, TARGET, STEP
+ * and the tiles' sizes defined.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 typedef float NAME(floats) __attribute__((vector_size(STEP * 4)));
