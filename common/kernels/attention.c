@@ -147,12 +147,9 @@ static void attend_run(const struct attn_job *j, const struct queries *u, size_t
     }
     for (size_t i = 0; i < n * g; i++) {
         float *out = j->out + (r + i / g) * j->ldo + (kv_head * g + i % g) * hd;
-        float *sum = u->sum + i * SUM_LANES;
-        for (size_t half = SUM_LANES / 2; half > 0; half /= 2)
-            for (size_t l = 0; l < half; l++)
-                sum[l] += sum[l + half];
+        float sum = vec_sum_lanes(u->sum + i * SUM_LANES);
         for (size_t d = 0; d < hd; d++)
-            out[d] = u->acc[i * hd + d] / sum[0];
+            out[d] = u->acc[i * hd + d] / sum;
     }
 }
 

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/progress.h"
 #include "kernels/cores.h"
 
 #if defined(__linux__)
@@ -93,19 +94,15 @@ static long long cpu_time(int thread) {
     return clock_gettime(clock, &t) == 0 ? t.tv_sec * 1000000000LL + t.tv_nsec : -1;
 }
 
-static long long now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec * 1000000000LL + t.tv_nsec;
-}
-
-enum { WATCH_NS = 20000, STALLED_NS = 2000 };
+enum { STALLED_NS = 2000 };
+static const double WATCH_SECONDS = 20e-6;
 
 void lend_cpu(int number) {
     cpu_set_t may, here;
-    long long before = cpu_time(number), start = now_ns();
+    long long before = cpu_time(number);
+    double start = seconds_now();
     int cpu = sched_getcpu();
-    while (now_ns() - start < WATCH_NS)
+    while (seconds_now() - start < WATCH_SECONDS)
         ;
     if (before < 0 || cpu < 0 || cpu >= CPU_SETSIZE || cpu_time(number) - before > STALLED_NS ||
         sched_getaffinity(number, sizeof may, &may) != 0 || !CPU_ISSET((size_t)cpu, &may))

@@ -25,7 +25,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <time.h>
 #if defined(__linux__)
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -34,6 +33,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "base/progress.h"
 #include "base/thread.h"
 #include "kernels/cores.h"
 #include "kernels/pool.h"
@@ -44,7 +44,7 @@ enum { MAX_THREADS = 1024, GATE_INSIDE = 0xFFFF, GATE_OPEN = 0x10000, GATE_JOB =
 /* The longest spin: a decode step's serial stretches between two jobs are shorter, a sampler's answer is not. */
 enum { SPIN_NS = 50000, SPIN_MIN_NS = 1000 };
 
-enum { MOVE_NS = 1000000 }; // a worker moves at most once in so long
+static const double MOVE_SECONDS = 1e-3; // a worker moves at most once in so long
 
 /* A word that threads sleep on; padded so that spinning on one disturbs no other. */
 struct signal_word {
@@ -66,7 +66,7 @@ struct worker {
     size_t index;
     atomic_bool inside;
     atomic_int thread; // its number
-    uint64_t moved; // now_ns() when it last left the caller's CPU
+    double moved; // seconds_now() when it last left the caller's CPU
     pthread_t id;
 };
 
@@ -91,12 +91,6 @@ static inline void relax(void) {
 #elif defined(__aarch64__)
     __asm__ volatile("yield");
 #endif
-}
-
-static uint64_t now_ns(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 #if defined(__linux__)
@@ -148,7 +142,7 @@ static void word_wake(struct signal_word *s) {
 /* Spins until the word is no longer `seen`, or for *spin_ns; returns what it is then. */
 static unsigned word_spin(struct signal_word *s, unsigned seen, unsigned *spin_ns) {
     unsigned word;
-    uint64_t end = 0;
+    double end = 0;
     for (unsigned i = 1;; i++) {
         if ((word = atomic_load_explicit(&s->word, memory_order_acquire)) != seen) {
             *spin_ns = SPIN_NS;
@@ -156,9 +150,9 @@ static unsigned word_spin(struct signal_word *s, unsigned seen, unsigned *spin_n
         }
         relax();
         if (i % 64 == 0) {
-            uint64_t now = now_ns();
+            double now = seconds_now();
             if (end == 0)
-                end = now + *spin_ns;
+                end = now + *spin_ns * 1e-9;
             else if (now >= end)
                 break;
         }
@@ -212,8 +206,8 @@ static void deal(struct pool *p, size_t n, size_t grain, size_t least) {
 /* Leaves the CPU that the caller was on. */
 static void keep_apart(struct worker *w) {
     int cpu = atomic_load_explicit(&w->pool->caller_cpu, memory_order_relaxed);
-    uint64_t now;
-    if (cpu < 0 || cpu != current_cpu() || (now = now_ns()) - w->moved < MOVE_NS)
+    double now;
+    if (cpu < 0 || cpu != current_cpu() || (now = seconds_now()) - w->moved < MOVE_SECONDS)
         return;
     w->moved = now;
     leave_cpu(w->pool->n_threads);

@@ -9,36 +9,27 @@
 #include "kernels/table.h"
 #include "kernels/vec.h"
 
-enum { LANES = 16 };
-
-EVERY_ISA float sum_lanes(float *s) {
-    for (size_t half = LANES / 2; half > 0; half /= 2)
-        for (size_t i = 0; i < half; i++)
-            s[i] += s[i + half];
-    return s[0];
-}
-
 EVERY_ISA float sum(const float *x, size_t n) {
-    float s[LANES] = {0};
+    float s[SUM_LANES] = {0};
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
+    for (; i + SUM_LANES <= n; i += SUM_LANES)
+        for (size_t l = 0; l < SUM_LANES; l++)
             s[l] += x[i + l];
     for (size_t l = 0; i + l < n; l++)
         s[l] += x[i + l];
-    return sum_lanes(s);
+    return vec_sum_lanes(s);
 }
 
 /* The sum of (x - mean)^2. */
 EVERY_ISA float sum_squares(const float *x, size_t n, float mean) {
-    float s[LANES] = {0};
+    float s[SUM_LANES] = {0};
     size_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (size_t l = 0; l < LANES; l++)
+    for (; i + SUM_LANES <= n; i += SUM_LANES)
+        for (size_t l = 0; l < SUM_LANES; l++)
             s[l] += (x[i + l] - mean) * (x[i + l] - mean);
     for (size_t l = 0; i + l < n; l++)
         s[l] += (x[i + l] - mean) * (x[i + l] - mean);
-    return sum_lanes(s);
+    return vec_sum_lanes(s);
 }
 
 EVERY_ISA void rmsnorm_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,

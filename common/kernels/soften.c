@@ -94,17 +94,15 @@ EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, si
     }
 VARIANT(c, , false)
 #if defined(__x86_64__)
-VARIANT(avx2, __attribute__((target("avx2,fma"))), true)
-VARIANT(avx512, __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq"))), true)
-
-#include <immintrin.h>
-#define TARGET __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+#include "kernels/x86.h"
+VARIANT(avx2, AVX2, true)
+VARIANT(avx512, AVX512, true)
 
 enum { VECTORS = KV_PAGE / 16 };
 
 /* 2^t: t = n + f with n whole, |f| <= 0.5, 2^f by the polynomial of degree 5 whose largest relative error there is least
  * (7.5e-8, by Remez's algorithm). Below -127, the 2^-127 of a t that is not a number but very small. */
-TARGET EVERY_ISA __m512 exp2_of(__m512 t) {
+AVX512BF16 EVERY_ISA __m512 exp2_of(__m512 t) {
     t = _mm512_max_ps(_mm512_set1_ps(-127), t); // NaN stays: the second operand counts
     __m512 n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm512_sub_ps(t, n);
     __m512 p = _mm512_set1_ps(1.3276472e-3f);
@@ -116,8 +114,8 @@ TARGET EVERY_ISA __m512 exp2_of(__m512 t) {
     return _mm512_scalef_ps(p, n);
 }
 
-TARGET static void soften_avx512bf16(float *s, size_t m, size_t from, size_t to, float softcap, float *max, float *sum,
-                                     float *shrink, uint16_t *rounded) {
+AVX512BF16 static void soften_avx512bf16(float *s, size_t m, size_t from, size_t to, float softcap, float *max,
+                                         float *sum, float *shrink, uint16_t *rounded) {
     const __m512 log2e = _mm512_set1_ps(1.44269504f), none = _mm512_set1_ps(-INFINITY);
     const uint64_t seen = (to < KV_PAGE ? (UINT64_C(1) << to) - 1 : UINT64_MAX) & UINT64_MAX << from;
     cap_scores(s, m * KV_PAGE, softcap);

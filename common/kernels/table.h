@@ -25,8 +25,6 @@ typedef void matmul_fn(float *y, size_t ldy, const void *x, size_t ldx, size_t n
 typedef void mix_fn(float *c, size_t ldc, const float *shrink, const void *a, size_t lda, const void *b, size_t ldb,
                     size_t m, size_t begin, size_t end, size_t cols, const void *ahead);
 
-enum { SUM_LANES = 16 };
-
 struct kernel_table {
     enum isa isa;
     matmul_fn *matmul[W_COUNT]; // by the type of w
@@ -37,8 +35,8 @@ struct kernel_table {
     mix_fn *mix_f32, *mix_pairs; // a f32; b f32, or pairs of bf16
     mix_fn *mix_rounded;         // a bf16, b pairs of bf16; NULL: not faster here
     /* m queries' scores s [m, KV_PAGE] of a page, of which they see [from, to), become e^(score - max), zero elsewhere: in s, or
-     * as bf16 in `rounded` (NULL: not; s is left undefined). max [m] and sum [m, SUM_LANES], whose total
-     * over the lanes counts, go on; shrink [m] is what earlier sums are to be multiplied with. softcap 0: none. See soften.c. */
+     * as bf16 in `rounded` (NULL: not; s is left undefined). max [m] and sum [m, SUM_LANES], whose
+     * vec_sum_lanes() counts, go on; shrink [m] is what earlier sums are to be multiplied with. softcap 0: none. See soften.c. */
     void (*soften)(float *s, size_t m, size_t from, size_t to, float softcap, float *max, float *sum, float *shrink,
                    uint16_t *rounded);
     void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,

@@ -25,6 +25,15 @@ EVERY_ISA float f32_from_bits(uint32_t u) {
     return f;
 }
 
+/* The total of s [SUM_LANES], in one fixed tree; s is used up. */
+enum { SUM_LANES = 16 };
+EVERY_ISA float vec_sum_lanes(float *s) {
+    for (size_t half = SUM_LANES / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            s[i] += s[i + half];
+    return s[0];
+}
+
 /* BF16 is the upper half of an f32; rounded to nearest even, NaN kept (made quiet). */
 EVERY_ISA float vec_f32_from_bf16(uint16_t h) {
     return f32_from_bits((uint32_t)h << 16);
