@@ -83,7 +83,10 @@ AVX512 EVERY_ISA __m512 load_x_avx512(const float *p, size_t n) {
     return n == 16 ? _mm512_loadu_ps(p) : _mm512_maskz_loadu_ps(first_lanes_avx512(n), p);
 }
 AVX512 EVERY_ISA void store_x_avx512(float *p, __m512 v, size_t n) {
-    _mm512_mask_storeu_ps(p, first_lanes_avx512(n), v);
+    if (n == 16)
+        _mm512_storeu_ps(p, v);
+    else
+        _mm512_mask_storeu_ps(p, first_lanes_avx512(n), v);
 }
 AVX512 EVERY_ISA __m512 load_w_avx512(enum wtype type, const unsigned char *p, size_t n) {
     if (type == W_F32)
