@@ -47,10 +47,9 @@ struct product {
 void matmul_many(struct pool *p, const struct product *products, size_t n, const float *x, size_t ldx, size_t n_rows,
                  bool precise, void *scratch);
 
-/* The KV pages of one layer. A page holds KV_PAGE positions of each KV head, as f32: all keys [n_kv_heads, head_dim, KV_PAGE],
- * then all values [n_kv_heads, KV_PAGE, head_dim]. As bf16, rows 2i and 2i + 1 of a head's matrix stand side by side:
- * keys [n_kv_heads, (head_dim + 1) / 2, KV_PAGE, 2], values [n_kv_heads, KV_PAGE / 2, head_dim, 2]. Page i begins at
- * base + i * page_stride. */
+/* The KV pages of one layer. A page holds, of each KV head in turn, KV_PAGE positions: keys [head_dim, KV_PAGE], then values
+ * [KV_PAGE, head_dim], as f32. As bf16, rows 2i and 2i + 1 of either stand side by side: keys [(head_dim + 1) / 2, KV_PAGE, 2],
+ * values [KV_PAGE / 2, head_dim, 2]. Page i begins at base + i * page_stride. */
 enum { KV_PAGE = 64 };
 struct kv_layer {
     unsigned char *base;

@@ -37,7 +37,7 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
     for (; k + STEP <= n; k += STEP) {
         if (fetch)
             for (fetched += ahead_step; ahead_at < fetched; ahead_at += 64)
-                __builtin_prefetch(ahead.w + ahead_at, 0, 2);
+                __builtin_prefetch(ahead.p + ahead_at, 0, 2);
         vec wv[OUTS > OUTS_1 ? OUTS : OUTS_1];
         UNROLLED for (size_t o = 0; o < O; o++)
             wv[o] = load_w(type, w + o * w_stride + k * size, STEP);
@@ -61,13 +61,6 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
     }
 }
 
-/* What R of n_rows rows of x, the first of them row r, fetch of `ahead`: their part, so that memory is asked for as much at any
- * time. */
-EVERY_ISA struct ahead NAME(share)(struct ahead ahead, size_t r, size_t R, size_t n_rows) {
-    size_t from = ahead.bytes * r / n_rows / 64 * 64, to = ahead.bytes * (r + R) / n_rows / 64 * 64;
-    return (struct ahead){ahead.w + from, to - from};
-}
-
 /* All rows of x with O rows of w. */
 TARGET EVERY_ISA void NAME(column)(const size_t O, const enum wtype type, float *y, size_t ldy, const x_type *x,
                                    size_t ldx, size_t n_rows, const unsigned char *w, size_t w_stride, size_t n,
@@ -76,7 +69,7 @@ TARGET EVERY_ISA void NAME(column)(const size_t O, const enum wtype type, float 
 #define TILE(R)                                                                                                     \
     if (ahead.bytes)                                                                                                \
         NAME(tile)(R, O, type, true, y + r * ldy, ldy, x + r * ldx, ldx, w, w_stride, n, bias, 1,                   \
-                   NAME(share)(ahead, r, R, n_rows));                                                               \
+                   ahead_share(ahead, r, R, n_rows));                                                               \
     else                                                                                                            \
         NAME(tile)(R, O, type, false, y + r * ldy, ldy, x + r * ldx, ldx, w, w_stride, n, bias, 1, ahead)
     for (; r + ROWS <= n_rows; r += ROWS) {

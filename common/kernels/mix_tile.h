@@ -43,13 +43,12 @@ TARGET EVERY_ISA void NAME(mix_step)(const size_t R, const size_t C, const bool 
 #endif
 }
 
-/* R rows and C vectors of columns. shrink NULL: c starts from zero. `lines` cache lines at `ahead` are fetched beside each row
- * of b. */
+/* R rows and C vectors of columns. shrink NULL: c starts from zero. Meanwhile `ahead` is fetched. */
 TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool pairs, float *c, size_t ldc,
                                      const float *shrink, const unsigned char *a, size_t lda, const unsigned char *b,
-                                     size_t ldb, size_t begin, size_t end, size_t last, const unsigned char *ahead,
-                                     size_t lines) {
-    const size_t a_size = sizeof(x_type);
+                                     size_t ldb, size_t begin, size_t end, size_t last, struct ahead ahead) {
+    const size_t a_size = sizeof(x_type), steps = pairs ? (end - begin) / 2 : end - begin;
+    size_t ahead_at = 0, fetched = 0, ahead_step = steps ? ahead.bytes / steps : 0;
     vec s[6][4];
     for (size_t r = 0; r < R; r++)
         for (size_t v = 0; v < C; v++)
@@ -60,8 +59,8 @@ TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool 
     NAME(mix_step)(R, C, pairs, which, s, a + (i & ~(size_t)(a_size == 2)) * a_size, lda,                          \
                    b + (pairs ? i / 2 : i) * ldb * 4, last)
 #define AHEAD()                                                                                                    \
-    for (size_t l = 0; l < lines; l++)                                                                             \
-    __builtin_prefetch(ahead + (pairs ? i / 2 : i) * ldb * 4 + l * 64, 0, 2)
+    for (fetched += ahead_step; ahead_at < fetched; ahead_at += 64)                                                \
+    __builtin_prefetch(ahead.p + ahead_at, 0, 2)
     if (pairs) {
         if (i % 2 && i < end) {
             a -= a_size == 4 ? a_size : 0; // UPPER is the second of a pair
@@ -88,21 +87,19 @@ TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool 
             store_x(c + r * ldc + v * STEP, s[r][v], v + 1 < C ? STEP : last);
 }
 
-/* R of m rows, the first of them row r: of each row at `ahead` they fetch their part, so that memory is asked for as much at
- * any time. */
+/* R of m rows, the first of them row r. */
 TARGET EVERY_ISA void NAME(mix_rows)(const size_t R, const bool pairs, float *c, size_t ldc, const float *shrink,
                                      const unsigned char *a, size_t lda, const unsigned char *b, size_t ldb, size_t r,
-                                     size_t m, size_t begin, size_t end, size_t cols, const unsigned char *ahead) {
+                                     size_t m, size_t begin, size_t end, size_t cols, struct ahead ahead) {
     const size_t C = R < 4 ? 4 : MIX_COLS;
-    size_t lines = ahead ? cols * 4 / 64 : 0, from = (r * lines + m - 1) / m, to = ((r + R) * lines + m - 1) / m, j = 0;
+    size_t j = 0;
     c += r * ldc;
     a += r * lda * sizeof(x_type);
     shrink += shrink ? r : 0;
-    lines = to - from;
-    ahead += ahead ? from * 64 : 0;
+    ahead = ahead_share(ahead, r, R, m);
 #define TILE(C, last)                                                                                              \
-    NAME(mix_tile)(R, C, pairs, c + j, ldc, shrink, a, lda, b + j * 4, ldb, begin, end, last, ahead, lines);       \
-    lines = 0
+    NAME(mix_tile)(R, C, pairs, c + j, ldc, shrink, a, lda, b + j * 4, ldb, begin, end, last, ahead);              \
+    ahead.bytes = 0
     for (; j + C * STEP <= cols; j += C * STEP) {
         TILE(C, STEP);
     }
@@ -118,7 +115,7 @@ TARGET EVERY_ISA void NAME(mix_rows)(const size_t R, const bool pairs, float *c,
 #define MIX(name, pairs)                                                                                           \
     TARGET static void GLUE(name, ISA)(float *c, size_t ldc, const float *shrink, const void *a, size_t lda,       \
                                        const void *b, size_t ldb, size_t m, size_t begin, size_t end,              \
-                                       size_t cols, const void *ahead) {                                           \
+                                       size_t cols, struct ahead ahead) {                                           \
         size_t r = 0;                                                                                              \
         for (; r + 6 <= m; r += 6)                                                                                 \
             NAME(mix_rows)(6, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \

@@ -2,8 +2,8 @@
  * (Milakov and Gimelshein 2018; attention.c).
  *
  * One loop of C for every instruction set, and one by hand for AVX512-BF16, where multiplying is so quick that the
- * exponentials would take a quarter of the time: 2^t by one polynomial, the instructions that round to whole and multiply with
- * powers of two, and rounding to bf16 while the results are still in registers.
+ * exponentials would take a quarter of the time: 2^t from the instructions that take a number apart and put it together, the
+ * largest of four queries' scores at once, and rounding to bf16 while the results are still in registers.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -87,10 +87,40 @@ EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, si
         rounded[i] = vec_bf16_from_f32(s[i]);
 }
 
+/* Sums of other positions, each shrunk to the larger of both maxima. */
+EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const struct attn_sums *one, size_t m, size_t head_dim) {
+    for (size_t q = 0, n; q < m; q += n) {
+        float a[LANES] = {0}, b[LANES] = {0};
+        n = m - q < LANES ? m - q : LANES;
+        for (size_t i = 0; i < n; i++) {
+            float *max = all->max + q + i, top = LARGER(*max, one->max[q + i]);
+            a[i] = *max == top ? 0 : *max - top;
+            b[i] = one->max[q + i] == top ? 0 : one->max[q + i] - top;
+            *max = top;
+        }
+        for (size_t i = 0; i < LANES; i++)
+            a[i] = exp_below_0(fused, a[i]);
+        for (size_t i = 0; i < LANES; i++)
+            b[i] = exp_below_0(fused, b[i]);
+        for (size_t i = 0; i < n; i++) {
+            float *sum = all->sum + (q + i) * SUM_LANES, *acc = all->acc + (q + i) * head_dim;
+            const float *sum_one = one->sum + (q + i) * SUM_LANES, *acc_one = one->acc + (q + i) * head_dim;
+            for (size_t l = 0; l < SUM_LANES; l++)
+                sum[l] = sum[l] * a[i] + sum_one[l] * b[i];
+            for (size_t d = 0; d < head_dim; d++)
+                acc[d] = acc[d] * a[i] + acc_one[d] * b[i];
+        }
+    }
+}
+
 #define VARIANT(isa, target, fused)                                                                                 \
     target static void soften_##isa(float *s, size_t m, size_t from, size_t to, float softcap, float *max,          \
                                     float *sum, float *shrink, uint16_t *rounded) {                                 \
         soften_page(fused, s, m, from, to, softcap, max, sum, shrink, rounded);                                     \
+    }                                                                                                               \
+    target static void add_sums_##isa(const struct attn_sums *all, const struct attn_sums *one, size_t m,           \
+                                      size_t head_dim) {                                                            \
+        add_sums(fused, all, one, m, head_dim);                                                                     \
     }
 VARIANT(c, , false)
 #if defined(__x86_64__)
@@ -100,54 +130,82 @@ VARIANT(avx512, AVX512, true)
 
 enum { VECTORS = KV_PAGE / 16 };
 
-/* 2^t: t = n + f with n whole, |f| <= 0.5, 2^f by the polynomial of degree 5 whose largest relative error there is least
- * (7.5e-8, by Remez's algorithm). Below -127, the 2^-127 of a t that is not a number but very small. */
-AVX512BF16 EVERY_ISA __m512 exp2_of(__m512 t) {
-    t = _mm512_max_ps(_mm512_set1_ps(-127), t); // NaN stays: the second operand counts
-    __m512 n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), f = _mm512_sub_ps(t, n);
-    __m512 p = _mm512_set1_ps(1.3276472e-3f);
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(9.67554133e-3f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.55071327e-2f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.240221197f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(0.693146967f));
-    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.00000007f));
-    return _mm512_scalef_ps(p, n);
+/* 2^t = 2^(whole part of t, downwards) * 2^f, 0 <= f < 1, both parts of which are one instruction. 2^f by the polynomial whose
+ * largest relative error there is least (by Remez's algorithm): of degree 5, 7.5e-8 (1.6e-7 in f32), or of degree 3, 7.5e-5,
+ * which is enough (`rough`) for what will be rounded to the 2^-9 of a bf16. */
+AVX512BF16 EVERY_ISA __m512 exp2_of(const bool rough, __m512 t) {
+    static const float fine[] = {1.87757670e-3f, 8.98933969e-3f, 5.58263175e-2f, 0.240153611f, 0.693153083f, 0.99999994f},
+                       coarse[] = {7.80245215e-2f, 0.226067156f, 0.695833564f, 0.999925196f};
+    const float *of = rough ? coarse : fine;
+    __m512 f = _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF), p = _mm512_set1_ps(of[0]);
+    for (size_t i = 1; i < (rough ? 4 : 6); i++)
+        p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(of[i]));
+    return _mm512_scalef_ps(p, t);
 }
 
-AVX512BF16 static void soften_avx512bf16(float *s, size_t m, size_t from, size_t to, float softcap, float *max,
-                                         float *sum, float *shrink, uint16_t *rounded) {
+AVX512BF16 EVERY_ISA __m512 larger(__m512 a, __m512 b) {
+    return _mm512_max_ps(a, b);
+}
+/* The largest lane of each of four vectors. */
+AVX512BF16 EVERY_ISA __m128 largest4(const __m512 v[4]) {
+    __m512 ab = larger(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
+    __m512 cd = larger(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
+    __m512d lo = _mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+    __m512d hi = _mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+    __m512 quarters = larger(_mm512_castpd_ps(lo), _mm512_castpd_ps(hi));
+    __m256 halves = _mm256_max_ps(_mm512_castps512_ps256(quarters), _mm512_extractf32x8_ps(quarters, 1));
+    return _mm_max_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));
+}
+
+AVX512BF16 EVERY_ISA void soften_512(const bool rough, const bool whole, float *s, size_t m, uint64_t seen, float *max,
+                                     float *sum, float *shrink, uint16_t *rounded) {
     const __m512 log2e = _mm512_set1_ps(1.44269504f), none = _mm512_set1_ps(-INFINITY);
-    const uint64_t seen = (to < KV_PAGE ? (UINT64_C(1) << to) - 1 : UINT64_MAX) & UINT64_MAX << from;
-    cap_scores(s, m * KV_PAGE, softcap);
-    for (size_t q = 0; q < m; q++) {
-        __m512 top = _mm512_set1_ps(max[q]);
-        for (size_t i = 0; i < VECTORS; i++)
-            top = _mm512_max_ps(_mm512_mask_loadu_ps(none, (__mmask16)(seen >> 16 * i), s + q * KV_PAGE + i * 16), top);
-        float largest = _mm512_reduce_max_ps(top);
-        shrink[q] = (max[q] - largest) * 1.44269504f;
-        max[q] = largest;
-    }
-    for (size_t q = 0; q < m; q += 16) {
-        __mmask16 some = (__mmask16)(m - q < 16 ? (1u << (m - q)) - 1 : 0xFFFF);
-        _mm512_mask_storeu_ps(shrink + q, some, exp2_of(_mm512_maskz_loadu_ps(some, shrink + q)));
+    for (size_t q = 0; q < m; q += 4) {
+        const __mmask8 some = (__mmask8)(m - q < 4 ? (1 << (m - q)) - 1 : 0xF);
+        __m512 top[4];
+        UNROLLED for (size_t r = 0; r < 4; r++) {
+            const float *one = s + (q + r < m ? q + r : q) * KV_PAGE;
+            top[r] = none;
+            UNROLLED for (size_t i = 0; i < VECTORS; i++)
+                top[r] = larger(top[r], whole ? _mm512_loadu_ps(one + i * 16)
+                                              : _mm512_mask_loadu_ps(none, (__mmask16)(seen >> 16 * i), one + i * 16));
+        }
+        __m128 was = _mm_maskz_loadu_ps(some, max + q), now = _mm_max_ps(largest4(top), was);
+        _mm_mask_storeu_ps(max + q, some, now);
+        __m512 less = _mm512_castps128_ps512(_mm_mul_ps(_mm_sub_ps(was, now), _mm512_castps512_ps128(log2e)));
+        _mm_mask_storeu_ps(shrink + q, some, _mm512_castps512_ps128(exp2_of(rough, less)));
     }
     for (size_t q = 0; q < m; q++) {
         float *one = s + q * KV_PAGE;
         __m512 top = _mm512_mul_ps(_mm512_set1_ps(max[q]), log2e), e[VECTORS];
         UNROLLED for (size_t i = 0; i < VECTORS; i++) {
-            __m512 t = _mm512_fmsub_ps(_mm512_loadu_ps(one + i * 16), log2e, top);
-            e[i] = _mm512_maskz_mov_ps((__mmask16)(seen >> 16 * i), exp2_of(t));
+            e[i] = exp2_of(rough, _mm512_fmsub_ps(_mm512_loadu_ps(one + i * 16), log2e, top));
+            e[i] = whole ? e[i] : _mm512_maskz_mov_ps((__mmask16)(seen >> 16 * i), e[i]);
         }
-        if (rounded)
-            UNROLLED for (size_t i = 0; i < VECTORS; i += 2)
+        UNROLLED for (size_t i = 0; i < VECTORS; i += 2) {
+            if (rough) {
                 _mm512_storeu_si512(rounded + q * KV_PAGE + i * 16, (__m512i)_mm512_cvtne2ps_pbh(e[i + 1], e[i]));
-        else
-            UNROLLED for (size_t i = 0; i < VECTORS; i++)
+            } else {
                 _mm512_storeu_ps(one + i * 16, e[i]);
+                _mm512_storeu_ps(one + i * 16 + 16, e[i + 1]);
+            }
+        }
         __m512 page = _mm512_add_ps(_mm512_add_ps(e[0], e[1]), _mm512_add_ps(e[2], e[3]));
         __m512 all = _mm512_loadu_ps(sum + q * SUM_LANES);
         _mm512_storeu_ps(sum + q * SUM_LANES, _mm512_fmadd_ps(all, _mm512_set1_ps(shrink[q]), page));
     }
+}
+
+AVX512BF16 static void soften_avx512bf16(float *s, size_t m, size_t from, size_t to, float softcap, float *max,
+                                         float *sum, float *shrink, uint16_t *rounded) {
+    const uint64_t seen = (to < KV_PAGE ? (UINT64_C(1) << to) - 1 : UINT64_MAX) & UINT64_MAX << from;
+    cap_scores(s, m * KV_PAGE, softcap);
+    if (rounded && seen == UINT64_MAX)
+        soften_512(true, true, s, m, seen, max, sum, shrink, rounded);
+    else if (rounded)
+        soften_512(true, false, s, m, seen, max, sum, shrink, rounded);
+    else
+        soften_512(false, false, s, m, seen, max, sum, shrink, rounded);
 }
 #endif
 
@@ -155,13 +213,16 @@ void soften_fill(struct kernel_table *t, enum isa isa) {
     switch (isa) {
     case ISA_BASELINE:
         t->soften = soften_c;
+        t->add_sums = add_sums_c;
         break;
 #if defined(__x86_64__)
     case ISA_AVX2:
         t->soften = soften_avx2;
+        t->add_sums = add_sums_avx2;
         break;
     case ISA_AVX512:
         t->soften = soften_avx512;
+        t->add_sums = add_sums_avx512;
         break;
     case ISA_AVX512BF16:
         t->soften = soften_avx512bf16;

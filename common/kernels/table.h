@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
+#include "kernels/vec.h"
 
 enum isa { ISA_BASELINE, ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT };
 
@@ -20,10 +21,23 @@ enum wtype { W_BF16, W_F16, W_F32, W_COUNT };
 typedef void matmul_fn(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
                        size_t n_out, size_t n_in, const float *bias, bool fetch);
 
+/* Bytes that will be wanted next, to be fetched meanwhile; 0 of them: none. */
+struct ahead {
+    const unsigned char *p;
+    size_t bytes;
+};
+
 /* c [m, cols] = c * shrink [m] + a [m, end] b [end, cols], rows of b from `begin` on; shrink NULL: c starts from zero. ldb in
- * units of 4 bytes. What lies at `ahead` as b lies at b is fetched meanwhile (NULL: nothing). See mix_tile.h. */
+ * units of 4 bytes. See mix_tile.h. */
 typedef void mix_fn(float *c, size_t ldc, const float *shrink, const void *a, size_t lda, const void *b, size_t ldb,
-                    size_t m, size_t begin, size_t end, size_t cols, const void *ahead);
+                    size_t m, size_t begin, size_t end, size_t cols, struct ahead ahead);
+
+/* What m queries have summed up: e^(score - max), and values weighed by it. */
+struct attn_sums {
+    float *max; // [m]
+    float *sum; // [m, SUM_LANES], whose vec_sum_lanes() counts
+    float *acc; // [m, head_dim]
+};
 
 struct kernel_table {
     enum isa isa;
@@ -39,6 +53,8 @@ struct kernel_table {
      * vec_sum_lanes() counts, go on; shrink [m] is what earlier sums are to be multiplied with. softcap 0: none. See soften.c. */
     void (*soften)(float *s, size_t m, size_t from, size_t to, float softcap, float *max, float *sum, float *shrink,
                    uint16_t *rounded);
+    /* Adds `one` to `all`, which may be without any position yet (max -INFINITY, zeros). */
+    void (*add_sums)(const struct attn_sums *all, const struct attn_sums *one, size_t m, size_t head_dim);
     void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,
                     float weight_offset, float eps);
     void (*layernorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,

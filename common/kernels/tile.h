@@ -13,11 +13,12 @@ enum {
     BURST = 128 // bytes of each of a single row's streams in turn: two cache lines
 };
 
-/* Bytes of w that will be wanted next, to be fetched meanwhile. */
-struct ahead {
-    const unsigned char *w;
-    size_t bytes;
-};
+/* What R of n_rows rows, the first of them row r, fetch of `ahead`: their part, so that memory is asked for as much at any
+ * time. */
+EVERY_ISA struct ahead ahead_share(struct ahead ahead, size_t r, size_t R, size_t n_rows) {
+    size_t from = ahead.bytes * r / n_rows / 64 * 64, to = ahead.bytes * (r + R) / n_rows / 64 * 64;
+    return (struct ahead){ahead.p + from, to - from};
+}
 
 #define GLUE_(a, b) a##_##b
 #define GLUE(a, b) GLUE_(a, b)
