@@ -1,19 +1,21 @@
 /* model: forward in one process, without pipes, beside the machine's own limits.
  *
- * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-l] [-v] [--precise]
+ * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-b PID] [-l] [-v] [--precise]
  *   -p  rows of a prompt to time (0: none)      -n  decode steps to time (0: none)
  *   -c  context before decode begins (1)        -s  sequences decoding together (1)
  *   -t  threads (0: all)                        -l  between the steps, read as much of the same mapping as fast as can be
+ *   -b  another process that wants CPUs meanwhile (Linux)
  *   -v  seconds of each part of all forwards, the unmeasured ones too
  *
  * Prints one line "name=value ..." of what was asked for:
  *   prefill (tokens/s), prefill_flops (multiply-adds of matrices and attention, per second), peak (the same, of the
- *   instruction alone, measured between the chunks);
+ *   instruction alone, measured between the chunks), beside (what the other process had of the threads' CPUs);
  *   decode (tokens/s of all sequences; each step ends with the best token of every row, which is the next one fed),
  *   read (bytes/s of weights and keys and values that the steps had to read), limit (bytes/s of the plain reads).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -28,6 +30,7 @@ enum { CHUNK = 512, PEAK_PASSES = 40, LIMIT_BYTES = 1 << 28 };
 
 struct plan {
     size_t prompt, steps, context, sequences;
+    uint64_t beside; // a process, 0: none
     bool limits, parts;
 };
 
@@ -73,23 +76,38 @@ static void time_peak(struct model *m, struct meter *peak) {
     }
 }
 
+/* Seconds of CPU that a process has had: /proc/PID/schedstat, which counts ns. */
+static double cpu_seconds(uint64_t pid) {
+    char path[64];
+    unsigned long long ns = 0;
+    snprintf(path, sizeof path, "/proc/%" PRIu64 "/schedstat", pid);
+    FILE *f = fopen(path, "r");
+    if (!f || fscanf(f, "%llu", &ns) != 1)
+        die(EXIT_DATA, "no CPU time of process %" PRIu64 ": %s", pid, path);
+    fclose(f);
+    return (double)ns * 1e-9;
+}
+
 static void time_prefill(struct model *m, const struct plan *p, float *logits) {
-    struct meter run = {0}, peak = {0};
+    struct meter run = {0}, peak = {0}, beside = {0}; // beside: seconds of CPU
     feed(m, 0, 16, true, logits); // touches what has not been touched yet
     model_seq_clear(m, 0);
     time_peak(m, &peak);
     for (size_t done = 0; done < p->prompt;) {
         size_t n = p->prompt - done < CHUNK ? p->prompt - done : CHUNK;
-        double start = seconds();
+        double used = p->beside ? cpu_seconds(p->beside) : 0, start = seconds();
         done += n;
         feed(m, 0, n, done == p->prompt, logits);
         run.seconds += seconds() - start;
+        beside.done += p->beside ? cpu_seconds(p->beside) - used : 0;
         time_peak(m, &peak);
     }
     model_seq_clear(m, 0);
     printf("prefill=%.3f prefill_flops=%.0f ", (double)p->prompt / run.seconds, prompt_flops(m, p->prompt) / run.seconds);
     if (peak.done > 0)
         printf("peak=%.0f ", peak.done / peak.seconds);
+    if (p->beside)
+        printf("beside=%.4f ", beside.done / run.seconds / (double)pool_threads(model_pool(m)));
 }
 
 static uint32_t best_id(const float *logits, size_t n) {
@@ -141,13 +159,14 @@ static void time_decode(struct model *m, const struct plan *p, float *logits, st
 
 static void parse(int argc, char **argv, struct plan *p, struct model_options *o) {
     static const struct option longs[] = {{"precise", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
-    for (int c; (c = getopt_long(argc, argv, "p:n:c:s:t:lv", longs, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "p:n:c:s:t:b:lv", longs, NULL)) != -1;)
         switch (c) {
         case 'p': p->prompt = opt_u64("-p", optarg, 0, 1 << 20); break;
         case 'n': p->steps = opt_u64("-n", optarg, 0, 1 << 20); break;
         case 'c': p->context = opt_u64("-c", optarg, 1, 1 << 20); break;
         case 's': p->sequences = opt_u64("-s", optarg, 1, 1 << 12); break;
         case 't': o->n_threads = opt_u64("-t", optarg, 1, 1024); break;
+        case 'b': p->beside = opt_u64("-b", optarg, 1, INT32_MAX); break;
         case 'l': p->limits = true; break;
         case 'v': p->parts = true; break;
         case 'P': o->precise = true; break;

@@ -277,9 +277,8 @@ def threads():
     hog = subprocess.Popen(["sh", "-c", "while :; do :; done"])
     try:
         os.sched_setaffinity(hog.pid, {min(os.sched_getaffinity(0))})
-        start, used = time.monotonic(), cpu_seconds(hog.pid)
-        figures["beside another"] = model("-p", 512)["prefill"]
-        figures["its share"] = (cpu_seconds(hog.pid) - used) / (time.monotonic() - start) / min(THREADS, len(os.sched_getaffinity(0)))
+        beside = model("-p", 512, "-b", hog.pid)
+        figures |= {"beside another": beside["prefill"], "its share": beside["beside"]}
     finally:
         hog.kill()
         hog.wait()
