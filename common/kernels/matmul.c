@@ -15,7 +15,8 @@ enum {
     PIECES = 4,             // what is left over when one thread is done is small enough
     X_BYTES = 1 << 16,      // of rows of x that go together
     ALL_TILES = 12,         // a multiple of every tile's ROWS, OUTS and OUTS_1
-    LEAST_PIECE = 24,       // outputs of the last pieces, where there are several rows of x
+    LEAST_PIECE = 24,       // outputs of the last pieces, where there are several rows of x,
+    LEAST_BYTES = 1 << 16,  // or bytes of weights, where there is one
     UNPACK_ROWS = 9,        // from so many rows of x on, weights are unpacked
     UNPACK_OUTS = 24,       // as many at a time, or as fit POOL_SCRATCH
 };
@@ -114,7 +115,8 @@ static void multiply_all(struct pool *p, const struct product *products, size_t 
         j.unpack = kernel.unpack[type];
         j.multiply = kernel.matmul[W_F32];
     }
-    pool_run_pieces(p, run_piece, &j, n_out, piece, n_rows == 1 ? piece : LEAST_PIECE);
+    size_t least = n_rows > 1 ? LEAST_PIECE : round_up(1 + LEAST_BYTES / (n_in * j.w_size), ALL_TILES);
+    pool_run_pieces(p, run_piece, &j, n_out, piece, least);
 }
 
 void matmul_many(struct pool *p, const struct product *products, size_t n, const float *x, size_t ldx, size_t n_rows,

@@ -144,8 +144,8 @@ AVX512 EVERY_ISA __m512 upper_avx512(__m512 v) {
 #include "kernels/tile_end.h"
 
 /* AVX512-BF16: vdpbf16ps adds two products of bf16 pairs to each of 16 lanes, with x rounded to bf16. One a cycle,
- * 5 or 6 cycles latency; the tile of AVX-512 serves it as well. Two rows of w beside a single one of x are 20 bytes a cycle, more
- * than memory has, and the fewer streams the better it reads. */
+ * 5 or 6 cycles latency; the tile of AVX-512 serves it as well. A single row of W beside one of x is 64 bytes in the latency of an
+ * instruction, more than memory has, and one stream is what memory reads best. */
 AVX512BF16 EVERY_ISA __m512 load_pairs(const void *p, size_t n) {
     __m512i v = n == 32 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi16((__mmask32)((1ull << n) - 1), p);
     return _mm512_castsi512_ps(v);
@@ -173,7 +173,7 @@ AVX512BF16 EVERY_ISA __m512 lower_only(__m512 v) { // of pairs
 #define multiply_add multiply_add_pairs
 #define ROWS 6
 #define OUTS 4
-#define OUTS_1 2
+#define OUTS_1 1
 #define ONLY_BF16
 #include "kernels/matmul_tile.h"
 #undef STEP
