@@ -91,7 +91,9 @@ static void attend_part(const struct attn_job *j, const struct queries *u, struc
         kernel.mix_rounded(u->s, KV_PAGE, NULL, u->q_rounded + first * even, even, part, KV_PAGE, m, 0, hd, KV_PAGE, ahead_k);
     else
         mix(u->s, KV_PAGE, NULL, u->q + first * hd, hd, part, KV_PAGE, m, 0, hd, KV_PAGE, ahead_k);
-    kernel.soften(u->s, m, from, to, j->softcap, sums.max, sums.sum, u->shrink, s_rounded);
+    if (j->softcap > 0)
+        kernel.softcap(u->s, m * KV_PAGE, j->softcap);
+    kernel.soften(u->s, m, from, to, sums.max, sums.sum, u->shrink, s_rounded);
     if (j->rounded)
         kernel.mix_rounded(sums.acc, hd, u->shrink, s_rounded, KV_PAGE, values, hd, m, from, to, hd, ahead_v);
     else

@@ -51,6 +51,7 @@ static void fill(enum isa most) {
         tiles_c_fill(&t, (enum isa)i);
         tiles_fill(&t, (enum isa)i);
         soften_fill(&t, (enum isa)i);
+        soften_bf16_fill(&t, (enum isa)i);
         row_ops_fill(&t, (enum isa)i);
     }
     t.isa = most;

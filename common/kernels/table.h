@@ -50,9 +50,8 @@ struct kernel_table {
     mix_fn *mix_rounded;         // a bf16, b pairs of bf16; NULL: not faster here
     /* m queries' scores s [m, KV_PAGE] of a page, of which they see [from, to), become e^(score - max), zero elsewhere: in s, or
      * as bf16 in `rounded` (NULL: not; s is left undefined). max [m] and sum [m, SUM_LANES], whose
-     * vec_sum_lanes() counts, go on; shrink [m] is what earlier sums are to be multiplied with. softcap 0: none. See soften.c. */
-    void (*soften)(float *s, size_t m, size_t from, size_t to, float softcap, float *max, float *sum, float *shrink,
-                   uint16_t *rounded);
+     * vec_sum_lanes() counts, go on; shrink [m] is what earlier sums are to be multiplied with. See soften.c. */
+    void (*soften)(float *s, size_t m, size_t from, size_t to, float *max, float *sum, float *shrink, uint16_t *rounded);
     /* Adds `one` to `all`, which may be without any position yet (max -INFINITY, zeros). */
     void (*add_sums)(const struct attn_sums *all, const struct attn_sums *one, size_t m, size_t head_dim);
     void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,
@@ -73,6 +72,7 @@ extern struct kernel_table kernel; // the one global
 void tiles_c_fill(struct kernel_table *t, enum isa isa);
 void tiles_fill(struct kernel_table *t, enum isa isa);
 void soften_fill(struct kernel_table *t, enum isa isa);
+void soften_bf16_fill(struct kernel_table *t, enum isa isa);
 void row_ops_fill(struct kernel_table *t, enum isa isa);
 
 #endif
