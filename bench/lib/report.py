@@ -79,15 +79,18 @@ ROWS = [
 # What is known about rows that fell short where we measured, and what was tried; shown beside a row that falls short.
 TRIED = {
     "decode": "Where memory gives two rates by turns (the figures of limits show it), a round in which they change compares one with the "
-              "other. Few long streams, 128 bytes of each in turn, and one job for q, k, v and for gate, up are in.",
+              "other; in the faster one alone it is 90 to 92 %: the sums of a row are one chain of multiply-adds, which leaves little to catch up with, and "
+              "a fortieth of the time is between the matrices. One long stream a thread, small last pieces, and one job for q, k, v and for gate, up are in; "
+              "two and four streams, two rows side by side, and fetching ahead were slower.",
     "prefill-256": "Matrices alone come to 87 to 91 % (build/bench/kernels). Attention, activations and rounding take the rest: llm-forward -v shows them.",
     "prefill-1024": "As for 256 tokens; attention takes three times the share.",
     "batch-16": "Weights are fetched while the rows before are multiplied, which hides most of the reading but not all: a step of 16 rows reads and "
                 "multiplies for about equally long.",
     "attention": "Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps and 512 exponentials. From a cache that comes to "
-                 "some 40 GB/s on two cores of a Zen 4, from registers alone to 59: where memory is faster than 36 GB/s, arithmetic is the limit. "
-                 "Pairs of rows in a lane, the next page fetched evenly meanwhile, and a softmax by hand are in; fetching into L1, from two pages ahead, or "
-                 "beside the softmax too, and tiles of 8 x 2 and 4 x 4 made no difference or made it slower.",
+                 "some 46 GB/s on two cores of a Zen 4, from registers alone and without exponentials to 59: where memory is faster than 40 GB/s, arithmetic is "
+                 "the limit. Several heads of a page in a row, pairs of rows in a lane, the next part fetched evenly meanwhile, a softmax by hand and stores "
+                 "without masks are in; fetching into L1, less than 8 KB ahead, more than 16 KB ahead, every other line, or beside the softmax too, panels of "
+                 "32 columns that are read once, and tiles of 8 x 2 and 4 x 4 made no difference or made it slower.",
     "attention-bound": "As above; the exponentials count as neither reading nor multiply-adding.",
     "baseline": "SSE2 has four lanes, no fused multiply-add, and multiplies onto an operand, which has to be copied before: that, in registers "
                 "alone and without a single load, made 82 to 89 GFLOP/s on a CPU whose first version made 9.4. LLM_ISA=c is the same C compiled for AVX.",
