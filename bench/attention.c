@@ -4,8 +4,9 @@
  *
  * The shape is that of TinyLlama-1.1B: 22 layers, 32 heads over 4 key-value heads of 64 dimensions; keys and values in
  * bf16 (--precise: f32), all layers' pages side by side in huge pages, so that nothing is still in a cache when its
- * turn comes again. Prints attention=BYTES/S limit=BYTES/S bytes=BYTES (of a step), flops=FLOP/S and peak=FLOP/S of its
- * multiply-adds, medians of the rounds: heads that share keys make arithmetic the limit of a CPU with narrow vectors.
+ * turn comes again. Prints attention=BYTES/S limit=BYTES/S (read before and after it) ratio=LIMIT/ATTENTION bytes=BYTES (of a
+ * step), flops=FLOP/S and peak=FLOP/S of its multiply-adds, medians of the rounds: heads that share keys make arithmetic the limit
+ * of a CPU with narrow vectors.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -38,9 +39,9 @@ static double step_seconds(struct bench *b) {
 
 int main(int argc, char **argv) {
     static const struct option longs[] = {{"precise", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
-    static double rate[MAX_ROUNDS], limit[MAX_ROUNDS], peak[MAX_ROUNDS];
+    static double rate[MAX_ROUNDS], limit[MAX_ROUNDS], ratio[MAX_ROUNDS], peak[MAX_ROUNDS];
     static struct bench b;
-    size_t context = 8192, threads = 0, rounds = 11;
+    size_t context = 8192, threads = 0, rounds = 31;
     bool f32 = false;
     program_init(argv[0]);
     for (int c; (c = getopt_long(argc, argv, "c:t:r:", longs, NULL)) != -1;)
@@ -73,12 +74,14 @@ int main(int argc, char **argv) {
     enum peak k = f32 && peak_of_isa(kernels_isa()) == PEAK_DPBF16 ? PEAK_FMA_AVX512 : peak_of_isa(kernels_isa());
     for (size_t r = 0; r < rounds; r++) {
         peak[r] = peak_here(k) ? peak_rate(b.pool, k) : 0;
-        limit[r] = read_rate(b.pool, how, memory, bytes);
+        limit[r] = read_rate(b.pool, how, memory, bytes) / 2;
         rate[r] = (double)bytes / step_seconds(&b);
+        limit[r] += read_rate(b.pool, how, memory, bytes) / 2;
+        ratio[r] = limit[r] / rate[r];
     }
     double speed = median(rate, rounds), flops = 4.0 * HEADS * HEAD_DIM * LAYERS * (double)context;
-    printf("attention=%.0f limit=%.0f bytes=%zu flops=%.0f peak=%.0f\n", speed, median(limit, rounds), bytes,
-           flops * speed / (double)bytes, median(peak, rounds));
+    printf("attention=%.0f limit=%.0f ratio=%.4f bytes=%zu flops=%.0f peak=%.0f\n", speed, median(limit, rounds),
+           median(ratio, rounds), bytes, flops * speed / (double)bytes, median(peak, rounds));
     free(b.scratch);
     free(pages);
     pool_free(b.pool);

@@ -55,9 +55,9 @@ ROWS = [
     ("prefix", "prefix", "512 ids seen before and 8 new: time, of the 8 new alone (SmolLM2)", -1.5, TIMES,
      lambda f: f["again"] / f["alone"]),
     ("attention", "attention", "attention at 8,192 positions: time, of reading keys and values", -1.15, PERCENT,
-     lambda f: f["limit"] / f["attention"]),
+     lambda f: f["ratio"]),
     ("attention-bound", "attention", "the same: of the longer of reading and multiply-adding", -1.15, PERCENT,
-     lambda f: None if "peak" not in f else 1 / max(f["attention"] / f["limit"], f["flops"] / f["peak"])),
+     lambda f: None if "peak" not in f else min(f["ratio"], f["peak"] / f["flops"])),
     ("header", "start", "header of 201 tensors parsed and checked", -100e-6, US, lambda f: f["header"]),
     ("first", "start", "exec to first logits with pages warm from an earlier start, beyond one decode step", -15e-3, MS,
      lambda f: f["warm"] - f["step"]),
@@ -167,6 +167,26 @@ def short_list(store):
     return lines or ["Nothing."]
 
 
+LIMIT = {"decode": "limit", "avx2": "avx2: limit", "attention": "limit", "attention-bound": "limit"}  # figures of rows bound by memory
+
+
+def memory_rates(store):
+    """On a shared machine memory may give two rates by turns: the rows that it bounds, by the rate of their rounds."""
+    rows = [(row, [(f[LIMIT[row[0]]], row[5](f)) for f in store["parts"][row[1]]["rounds"]]) for row in ROWS
+            if row[0] in LIMIT and row[1] in store["parts"]]
+    rates = sorted(rate for _, rounds in rows for rate, _ in rounds)
+    gap, middle = max(((b / a, (a + b) / 2) for a, b in zip(rates, rates[1:])), default=(1, 0))
+    if gap < 1.15:
+        return []
+    lines = [f"Memory gave two rates by turns, below and above {si(middle)}B/s. Within each:", "", "| what | target | slower | faster |",
+             "| --- | --- | --- | --- |"]
+    for row, rounds in rows:
+        sides = [[x for rate, x in rounds if (rate > middle) == faster and x is not None] for faster in (False, True)]
+        cells = [f"{number(statistics.median(x), row[4])} ({len(x)})" if x else "" for x in sides]
+        lines.append(f"| {row[2]} | {number(abs(row[3]), row[4])} | {cells[0]} | {cells[1]} |")
+    return lines + [""]
+
+
 def si(x):
     for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k"), (1, " "), (1e-3, " m"), (1e-6, " u")):
         if abs(x) >= size:
@@ -261,7 +281,7 @@ def write(store, folder):
              "rounds' own ratios, of figures taken one after the other; the figures themselves wander with what else the machine",
              "does. The model is TinyLlama-1.1B's shape in BF16 where nothing else is said.", "", *load_note(store), "## The machine", "", "| | |", "| --- | --- |"]
     lines += [f"| {k} | {v} |" for k, v in store["machine"].items()]
-    lines += ["", "## Targets", "", *target_table(store), "", "## What falls short, and what was tried", "", *short_list(store), ""]
+    lines += ["", "## Targets", "", *target_table(store), "", *memory_rates(store), "## What falls short, and what was tried", "", *short_list(store), ""]
     lines += plots(store, folder / "plots")
     lines += ["", "## Figures", "", "Medians, lowest and highest of the rounds; rates in bytes/s, FLOP/s and tokens/s, times in seconds.", "",
               *figure_tables(store)]
