@@ -76,10 +76,12 @@ static void time_peak(struct model *m, struct meter *peak) {
     }
 }
 
-/* Seconds of CPU that a process has had: /proc/PID/schedstat, which counts ns. */
+/* Seconds of CPU that a process (0: none) has had: /proc/PID/schedstat, which counts ns. */
 static double cpu_seconds(uint64_t pid) {
     char path[64];
     unsigned long long ns = 0;
+    if (pid == 0)
+        return 0;
     snprintf(path, sizeof path, "/proc/%" PRIu64 "/schedstat", pid);
     FILE *f = fopen(path, "r");
     if (!f || fscanf(f, "%llu", &ns) != 1)
@@ -95,11 +97,11 @@ static void time_prefill(struct model *m, const struct plan *p, float *logits) {
     time_peak(m, &peak);
     for (size_t done = 0; done < p->prompt;) {
         size_t n = p->prompt - done < CHUNK ? p->prompt - done : CHUNK;
-        double used = p->beside ? cpu_seconds(p->beside) : 0, start = seconds();
+        double used = cpu_seconds(p->beside), start = seconds();
         done += n;
         feed(m, 0, n, done == p->prompt, logits);
         run.seconds += seconds() - start;
-        beside.done += p->beside ? cpu_seconds(p->beside) - used : 0;
+        beside.done += cpu_seconds(p->beside) - used;
         time_peak(m, &peak);
     }
     model_seq_clear(m, 0);

@@ -24,7 +24,7 @@ struct attn_sums sums_at(float *p, size_t m) {
 struct attn_sums sums_from(struct attn_sums s, size_t first, size_t head_dim) {
     return (struct attn_sums){s.max + first, s.sum + first * SUM_LANES, s.acc + first * head_dim};
 }
-void sums_clear(struct attn_sums s, size_t m, size_t head_dim) {
+static void sums_clear(struct attn_sums s, size_t m, size_t head_dim) {
     for (size_t i = 0; i < m; i++)
         s.max[i] = -INFINITY;
     memset(s.sum, 0, m * SUM_LANES * sizeof *s.sum);
@@ -84,20 +84,15 @@ static void attend_part(const struct attn_job *j, const struct queries *u, struc
     size_t hd = kv->head_dim, even = round_even(hd), key_bytes = kv_key_bytes(hd, kv->f32);
     const unsigned char *values = part + key_bytes;
     struct ahead ahead_k = {next, key_bytes}, ahead_v = {next + key_bytes, kv_page_bytes(1, hd, kv->f32) - key_bytes};
-    uint16_t *s_rounded = j->rounded ? u->s_rounded : NULL;
-    mix_fn *mix = kv->f32 ? kernel.mix_f32 : kernel.mix_pairs;
+    const void *q = j->rounded ? (const void *)(u->q_rounded + first * even) : u->q + first * hd;
+    const void *weights = j->rounded ? (const void *)u->s_rounded : u->s;
+    mix_fn *mix = j->rounded ? kernel.mix_rounded : kv->f32 ? kernel.mix_f32 : kernel.mix_pairs;
     sums = sums_from(sums, first, hd);
-    if (j->rounded)
-        kernel.mix_rounded(u->s, KV_PAGE, NULL, u->q_rounded + first * even, even, part, KV_PAGE, m, 0, hd, KV_PAGE, ahead_k);
-    else
-        mix(u->s, KV_PAGE, NULL, u->q + first * hd, hd, part, KV_PAGE, m, 0, hd, KV_PAGE, ahead_k);
+    mix(u->s, KV_PAGE, NULL, q, j->rounded ? even : hd, part, KV_PAGE, m, 0, hd, KV_PAGE, ahead_k);
     if (j->softcap > 0)
         kernel.softcap(u->s, m * KV_PAGE, j->softcap);
-    kernel.soften(u->s, m, from, to, sums.max, sums.sum, u->shrink, s_rounded);
-    if (j->rounded)
-        kernel.mix_rounded(sums.acc, hd, u->shrink, s_rounded, KV_PAGE, values, hd, m, from, to, hd, ahead_v);
-    else
-        mix(sums.acc, hd, u->shrink, u->s, KV_PAGE, values, hd, m, from, to, hd, ahead_v);
+    kernel.soften(u->s, m, from, to, sums.max, sums.sum, u->shrink, j->rounded ? u->s_rounded : NULL);
+    mix(sums.acc, hd, u->shrink, weights, KV_PAGE, values, hd, m, from, to, hd, ahead_v);
 }
 
 static size_t seen_from(const struct attn_row *row, size_t page) {

@@ -20,8 +20,8 @@ enum {
     PIECES_EACH = 4     // pieces of spans a thread should find: they seldom end together
 };
 
-static struct attn_sums cut_sums(const struct attn_job *j, const struct piece *p, size_t cut) {
-    float *sums = j->cut_sums + cut * sums_floats(j->n_heads, j->kv->head_dim);
+static struct attn_sums cut_sums(const struct attn_job *j, const struct piece *p) {
+    float *sums = j->cut_sums + p->cut * sums_floats(j->n_heads, j->kv->head_dim);
     return sums_from(sums_at(sums, j->n_heads), p->head * j->group, j->kv->head_dim);
 }
 static struct queries queries_of(const struct attn_job *j, size_t thread) {
@@ -41,11 +41,11 @@ static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
         if (i == begin || !same_queries(p, p - 1))
             load_queries(j, &u, p);
         if (j->cut_sums) {
-            attend_span(j, &u, cut_sums(j, p, p->cut), p, p->span, behind);
+            attend_span(j, &u, cut_sums(j, p), p, p->span, behind);
             continue;
         }
-        sums_clear(u.all, queries_in(j, p), hd);
-        for (size_t span = p->span; span < p->span_end; span++) {
+        attend_span(j, &u, u.all, p, p->span, behind);
+        for (size_t span = p->span + 1; span < p->span_end; span++) {
             attend_span(j, &u, u.span, p, span, behind);
             kernel.add_sums(&u.all, &u.span, queries_in(j, p), hd);
         }
@@ -53,21 +53,20 @@ static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
     }
 }
 
-/* Piece i, where it is the first of its queries, and those behind it: their sums, added up. */
+/* Piece i, where it is the first of its queries, and those behind it: their sums, added up in its own. */
 static void join_cuts(void *arg, size_t begin, size_t end, size_t thread) {
     const struct attn_job *j = arg;
-    struct queries u = queries_of(j, thread);
-    size_t hd = j->kv->head_dim;
+    (void)thread;
     for (size_t i = begin; i < end; i++) {
         const struct piece *p = &j->pieces[i], *stop = j->pieces + j->n_pieces;
         if (i > 0 && same_queries(p, p - 1))
             continue;
-        sums_clear(u.all, queries_in(j, p), hd);
-        for (const struct piece *k = p; k < stop && same_queries(k, p); k++) {
-            struct attn_sums one = cut_sums(j, k, k->cut);
-            kernel.add_sums(&u.all, &one, queries_in(j, p), hd);
+        struct attn_sums all = cut_sums(j, p);
+        for (const struct piece *k = p + 1; k < stop && same_queries(k, p); k++) {
+            struct attn_sums one = cut_sums(j, k);
+            kernel.add_sums(&all, &one, queries_in(j, p), j->kv->head_dim);
         }
-        store_out(j, u.all, p);
+        store_out(j, all, p);
     }
 }
 

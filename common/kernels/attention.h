@@ -52,7 +52,6 @@ size_t queries_floats(size_t m, size_t head_dim);
 struct queries queries_at(float *p, size_t m, size_t head_dim);
 
 struct attn_sums sums_from(struct attn_sums s, size_t first, size_t head_dim); // those of query `first` and behind it
-void sums_clear(struct attn_sums s, size_t m, size_t head_dim);                // no position yet
 
 size_t queries_in(const struct attn_job *j, const struct piece *p);
 void load_queries(const struct attn_job *j, const struct queries *u, const struct piece *p);

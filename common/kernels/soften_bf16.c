@@ -25,19 +25,7 @@ AVX512BF16 EVERY_ISA __m512 exp2_of(const bool rough, __m512 t) {
     return _mm512_scalef_ps(p, t);
 }
 
-AVX512BF16 EVERY_ISA __m512 larger(__m512 a, __m512 b) {
-    return _mm512_max_ps(a, b);
-}
-/* The largest lane of each of four vectors. */
-AVX512BF16 EVERY_ISA __m128 largest4(const __m512 v[4]) {
-    __m512 ab = larger(_mm512_unpacklo_ps(v[0], v[1]), _mm512_unpackhi_ps(v[0], v[1]));
-    __m512 cd = larger(_mm512_unpacklo_ps(v[2], v[3]), _mm512_unpackhi_ps(v[2], v[3]));
-    __m512d lo = _mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
-    __m512d hi = _mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
-    __m512 quarters = larger(_mm512_castpd_ps(lo), _mm512_castpd_ps(hi));
-    __m256 halves = _mm256_max_ps(_mm512_castps512_ps256(quarters), _mm512_extractf32x8_ps(quarters, 1));
-    return _mm_max_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));
-}
+LANES4(largest4, AVX512BF16, max)
 
 AVX512BF16 EVERY_ISA void soften_512(const bool rough, const bool whole, float *s, size_t m, uint64_t seen, float *max,
                                      float *sum, float *shrink, uint16_t *rounded) {
@@ -49,10 +37,10 @@ AVX512BF16 EVERY_ISA void soften_512(const bool rough, const bool whole, float *
             const float *one = s + (q + r < m ? q + r : q) * KV_PAGE;
             top[r] = none;
             UNROLLED for (size_t i = 0; i < VECTORS; i++)
-                top[r] = larger(top[r], whole ? _mm512_loadu_ps(one + i * 16)
-                                              : _mm512_mask_loadu_ps(none, (__mmask16)(seen >> 16 * i), one + i * 16));
+                top[r] = _mm512_max_ps(top[r], whole ? _mm512_loadu_ps(one + i * 16)
+                                                     : _mm512_mask_loadu_ps(none, (__mmask16)(seen >> 16 * i), one + i * 16));
         }
-        __m128 was = _mm_maskz_loadu_ps(some, max + q), now = _mm_max_ps(largest4(top), was);
+        __m128 was = _mm_maskz_loadu_ps(some, max + q), now = _mm_max_ps(largest4(top[0], top[1], top[2], top[3]), was);
         _mm_mask_storeu_ps(max + q, some, now);
         __m512 less = _mm512_castps128_ps512(_mm_mul_ps(_mm_sub_ps(was, now), _mm512_castps512_ps128(log2e)));
         _mm_mask_storeu_ps(shrink + q, some, _mm512_castps512_ps128(exp2_of(rough, less)));

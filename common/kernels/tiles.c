@@ -97,16 +97,7 @@ AVX512 EVERY_ISA __m512 load_w_avx512(enum wtype type, const unsigned char *p, s
         return _mm512_cvtph_ps(h);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
 }
-/* Within quarters (0+2) + (1+3) of each of four vectors, then ((q0+q2) + (q1+q3)) of the quarters. */
-AVX512 EVERY_ISA __m128 sum4_avx512(__m512 a, __m512 b, __m512 c, __m512 d) {
-    __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-    __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-    __m512d lo = _mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
-    __m512d hi = _mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));
-    __m512 q = _mm512_add_ps(_mm512_castpd_ps(lo), _mm512_castpd_ps(hi));
-    __m256 half = _mm256_add_ps(_mm512_castps512_ps256(q), _mm512_extractf32x8_ps(q, 1));
-    return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-}
+LANES4(sum4_avx512, AVX512, add)
 AVX512 EVERY_ISA void sums_avx512(float *y, const __m512 *v, size_t n) {
     UNROLLED for (size_t i = 0; i < n; i += 4) {
         size_t left = n - i;
