@@ -3,8 +3,8 @@
  *     attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]
  *
  * The shape is that of TinyLlama-1.1B: 22 layers, 32 heads over 4 key-value heads of 64 dimensions; keys and values in
- * bf16 (--precise: f32), all layers' pages side by side in huge pages, so that nothing is still in a cache when its
- * turn comes again. Prints attention=BYTES/S limit=BYTES/S (read before and after it) ratio=LIMIT/ATTENTION bytes=BYTES (of a
+ * bf16 (--precise: f32), in the pages and the memory that llm-forward would have them in, all layers', so that nothing is
+ * still in a cache when its turn comes again. Prints attention=BYTES/S limit=BYTES/S (read before and after it) ratio=LIMIT/ATTENTION bytes=BYTES (of a
  * step), flops=FLOP/S and peak=FLOP/S of its multiply-adds, medians of the rounds: heads that share keys make arithmetic the limit
  * of a CPU with narrow vectors.
  *
@@ -19,6 +19,7 @@
 #include "base/num.h"
 #include "kernels/kernels.h"
 #include "lib/limits.h"
+#include "model/kv.h"
 
 enum { LAYERS = 22, HEADS = 32, KV_HEADS = 4, HEAD_DIM = 64, MAX_ROUNDS = 101 };
 
@@ -55,20 +56,23 @@ int main(int argc, char **argv) {
     struct err e = {0};
     if (kernels_init(&e) != 0 || !(b.pool = pool_new(threads, &e)))
         die_err(&e);
-    size_t n_pages = (context + KV_PAGE - 1) / KV_PAGE, page = kv_page_bytes(KV_HEADS, HEAD_DIM, f32);
-    size_t bytes = LAYERS * n_pages * page;
-    // bf16 values everywhere; read as f32 they are as good
-    unsigned char *memory = (unsigned char *)(uintptr_t)memory_take(MEMORY_HUGE, bytes);
-    if (!memory)
-        return EXIT_SYSTEM;
-    uint32_t *pages = xmalloc(n_pages * sizeof *pages);
-    for (size_t i = 0; i < n_pages; i++)
-        pages[i] = (uint32_t)i;
+    struct layer_spec layers[LAYERS] = {0};
+    struct spec spec = {.n_layers = LAYERS, .n_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .layers = layers};
+    struct kv kv;
+    struct kv_seq seq;
+    if (kv_init(&kv, &spec, f32, context, 1, context, 0, &e) != 0)
+        die_err(&e);
+    kv_seq_init(&kv, &seq);
+    if (kv_extend(&kv, &seq, 0, context, &e) != 0)
+        die_err(&e);
+    size_t bytes = (size_t)kv_sequence_bytes(&spec, f32, context);
+    unsigned char *memory = kv.groups[0].base;
+    fill_bf16(memory, bytes); // read as f32 they are as good
     for (size_t l = 0; l < LAYERS; l++)
-        b.kv[l] = (struct kv_layer){memory + l * n_pages * page, page, KV_HEADS, HEAD_DIM, f32};
+        b.kv[l] = kv_layer(&kv, l);
     for (size_t i = 0; i < HEADS * HEAD_DIM; i++)
         b.q[i] = (float)(i % 13) / 13 - 0.5f;
-    b.row = (struct attn_row){pages, 0, (uint32_t)context - 1};
+    b.row = (struct attn_row){seq.tables[0], 0, (uint32_t)context - 1};
     b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM));
     const struct read_pattern *how = best_read(b.pool, memory, bytes);
     enum peak k = f32 && peak_of_isa(kernels_isa()) == PEAK_DPBF16 ? PEAK_FMA_AVX512 : peak_of_isa(kernels_isa());
@@ -83,7 +87,9 @@ int main(int argc, char **argv) {
     printf("attention=%.0f limit=%.0f ratio=%.4f bytes=%zu flops=%.0f peak=%.0f\n", speed, median(limit, rounds),
            median(ratio, rounds), bytes, flops * speed / (double)bytes, median(peak, rounds));
     free(b.scratch);
-    free(pages);
+    kv_clear(&kv, &seq);
+    kv_seq_free(&seq);
+    kv_free(&kv);
     pool_free(b.pool);
     close_stdout();
     return EXIT_DONE;

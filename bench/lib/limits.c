@@ -1,7 +1,6 @@
 /* The machine's limits: see limits.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#define _DEFAULT_SOURCE // madvise, MAP_ANONYMOUS
 #include "limits.h"
 
 #include <stdint.h>
@@ -11,6 +10,8 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
+
+#include "base/big_pages.h"
 
 double seconds(void) {
     struct timespec t;
@@ -27,7 +28,7 @@ double median(double *x, size_t n) {
     return n % 2 ? x[n / 2] : (x[n / 2 - 1] + x[n / 2]) / 2;
 }
 
-static void fill(void *p, size_t n) {
+void fill_bf16(void *p, size_t n) {
     uint64_t *u = p, s = 88172645463325252u;
     for (size_t i = 0; i < n / 8; i++) {
         s ^= s << 13;
@@ -39,16 +40,14 @@ static void fill(void *p, size_t n) {
 }
 
 const void *memory_take(enum memory m, size_t n) {
-    n = (n + ((size_t)1 << 21) - 1) >> 21 << 21;
+    n = (n + BIG_PAGE - 1) / BIG_PAGE * BIG_PAGE;
     if (m == MEMORY_HUGE) {
-        unsigned char *p = mmap(NULL, n + ((size_t)1 << 21), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (p == MAP_FAILED) {
+        void *p = big_pages_map(n, true);
+        if (!p) {
             perror("bench: mmap");
             return NULL;
         }
-        p += ((size_t)1 << 21) - (uintptr_t)p % ((size_t)1 << 21);
-        madvise(p, n, MADV_HUGEPAGE);
-        fill(p, n);
+        fill_bf16(p, n);
         return p;
     }
     const char *dir = getenv("TMPDIR");
@@ -64,7 +63,7 @@ const void *memory_take(enum memory m, size_t n) {
     void *b = malloc(chunk);
     bool ok = b != NULL;
     if (ok)
-        fill(b, chunk);
+        fill_bf16(b, chunk);
     for (size_t at = 0; ok && at < n; at += chunk)
         ok = write(fd, b, n - at < chunk ? n - at : chunk) > 0;
     free(b);

@@ -18,6 +18,7 @@ double seconds(void); // of the monotonic clock
  * BF16 values in [-1, 1). NULL (and a message on stderr) where the system refuses. */
 enum memory { MEMORY_FILE, MEMORY_HUGE, MEMORY_COUNT };
 const void *memory_take(enum memory m, size_t n);
+void fill_bf16(void *p, size_t n); // n bytes of such values
 
 /* Ways to read: how many streams a thread reads side by side, and how far ahead it prefetches (0: not). */
 struct read_pattern {

@@ -1,7 +1,7 @@
 /* Big tables: see region.h. Blocks are mapped, so they come zeroed.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#define _DEFAULT_SOURCE // MAP_ANONYMOUS, MAP_NORESERVE, madvise
+#define _DEFAULT_SOURCE // MAP_ANONYMOUS, MAP_NORESERVE
 
 #include "base/region.h"
 
@@ -10,12 +10,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/big_pages.h"
 #include "base/err.h"
 #include "base/mem.h"
 
 enum {
     ALIGN = 64,
-    BIG_PAGE = 2 << 20,
     FEW = 1 << 18, // bytes: blocks that are too small for big pages
 };
 
@@ -32,20 +32,17 @@ static size_t round_up(size_t n, size_t to) {
 
 static void add_block(struct region *r, size_t n) {
     bool big = n > FEW;
-    size_t cap = round_up(n, big ? BIG_PAGE : 4096), more = big ? BIG_PAGE : 0;
-    char *p = mmap(NULL, cap + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
+    size_t cap = round_up(n, big ? BIG_PAGE : 4096);
+    char *p = big ? big_pages_map(cap, true)
+                  : mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!p || p == MAP_FAILED)
         die(EXIT_SYSTEM, "out of memory: %zu bytes", cap);
     struct block *blocks = xreallocarray(r->blocks, r->n_blocks + 1, sizeof *blocks);
-    blocks[r->n_blocks++] = (struct block){p, cap + more};
+    blocks[r->n_blocks++] = (struct block){p, cap};
     r->blocks = blocks;
-    r->base = big ? p + (BIG_PAGE - (uintptr_t)p % BIG_PAGE) % BIG_PAGE : p;
+    r->base = p;
     r->cap = cap;
     r->used = 0;
-#ifdef MADV_HUGEPAGE
-    if (big)
-        madvise(r->base, cap, MADV_HUGEPAGE); // a hint: without it, it is slower
-#endif
 }
 
 void region_begin(struct region *r, size_t guess) {

@@ -2,11 +2,12 @@
  * forwards.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#define _DEFAULT_SOURCE // MAP_ANONYMOUS, MAP_NORESERVE: in POSIX only since 2024
 #include "model/kv.h"
 
 #include <stdlib.h>
 #include <sys/mman.h>
+
+#include "base/big_pages.h"
 
 enum { CHUNK_BYTES = 4 << 20 };
 
@@ -17,15 +18,14 @@ static size_t pages_for(size_t positions) {
 static int group_init(struct kv_group *g, size_t layer_bytes, size_t max_pages, struct err *e) {
     g->layer_bytes = layer_bytes;
     g->max_pages = max_pages;
-    size_t bytes;
-    if (!mul_size(layer_bytes, g->n_layers, &g->page_bytes) ||
-        !mul_size(g->page_bytes, max_pages, &bytes) || max_pages >= KV_NO_PAGE)
+    if (!mul_size(layer_bytes, g->n_layers, &g->page_bytes) || !mul_size(g->page_bytes, max_pages, &g->reserved) ||
+        !add_size(g->reserved, BIG_PAGE, &g->reserved) || max_pages >= KV_NO_PAGE)
         return err_set(e, EXIT_SYSTEM, "KV for %zu pages of %zu bytes is past what can be addressed",
                        max_pages, g->page_bytes);
-    void *p = mmap(NULL, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        return err_errno(e, EXIT_SYSTEM, "cannot reserve %zu bytes of addresses for KV", bytes);
-    g->base = p;
+    g->reserved -= g->reserved % BIG_PAGE;
+    g->base = big_pages_map(g->reserved, false);
+    if (!g->base)
+        return err_errno(e, EXIT_SYSTEM, "cannot reserve %zu bytes of addresses for KV", g->reserved);
     g->refs = xcalloc(max_pages, sizeof *g->refs);
     g->free = xcalloc(max_pages, sizeof *g->free);
     return 0;
@@ -66,7 +66,7 @@ void kv_free(struct kv *kv) {
     for (size_t i = 0; i < kv->n_groups; i++) {
         struct kv_group *g = &kv->groups[i];
         if (g->base)
-            munmap(g->base, g->page_bytes * g->max_pages);
+            munmap(g->base, g->reserved);
         free(g->refs);
         free(g->free);
     }
@@ -109,8 +109,9 @@ static int grow(struct kv_group *g, struct err *e) {
     more = more < g->max_pages - g->n_pages ? more : g->max_pages - g->n_pages;
     if (more == 0)
         return err_set(e, EXIT_SYSTEM, "all %zu KV pages are in use", g->max_pages);
-    // From the start: pages are no multiple of the system's, and what is usable already stays as it is.
-    if (mprotect(g->base, (g->n_pages + more) * g->page_bytes, PROT_READ | PROT_WRITE) != 0)
+    // From the start, and whole pages of the system's, big ones: what is usable already stays as it is.
+    size_t end = (g->n_pages + more) * g->page_bytes;
+    if (mprotect(g->base, (end + BIG_PAGE - 1) / BIG_PAGE * BIG_PAGE, PROT_READ | PROT_WRITE) != 0)
         return err_errno(e, EXIT_SYSTEM, "no memory for %zu bytes of KV", more * g->page_bytes);
     for (size_t i = more; i-- > 0;)
         g->free[g->n_free++] = (uint32_t)(g->n_pages + i);

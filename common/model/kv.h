@@ -6,7 +6,8 @@
  * pages that no later position can see are given back, so a long sequence does not grow there.
  *
  * Addresses for all pages that could ever be needed are reserved at the start, without memory; memory is
- * taken in chunks as pages are first used, and kept for the next sequence.
+ * taken in chunks as pages are first used, and kept for the next sequence. The system is asked for big pages: a step
+ * walks through all of a context.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_KV_H
@@ -23,7 +24,8 @@ struct kv_group {
     size_t n_layers;
     size_t layer_bytes; // of one layer's part of a page
     size_t page_bytes;
-    unsigned char *base;
+    unsigned char *base;        // [reserved], bytes
+    size_t reserved;
     size_t n_pages, max_pages; // in use or free; most there can be
     uint32_t *refs;            // [max_pages]
     uint32_t *free;            // [max_pages] a stack
