@@ -19,6 +19,8 @@ enum {
     LEAST_BYTES = 1 << 16,  // or bytes of weights, where there is one
     UNPACK_ROWS = 9,        // from so many rows of x on, weights are unpacked
     UNPACK_OUTS = 24,       // as many at a time, or as fit POOL_SCRATCH
+    SMALL_PAGE = 4096,
+    CACHE_LINE = 64
 };
 
 struct matmul_job {
@@ -78,8 +80,15 @@ static size_t rounded_ld(size_t n_in) {
     return ((n_in + 31) / 32 | 1) * 32; // an odd number of cache lines: rows fall into different sets
 }
 
+/* Where in scratch rounded x begins: half a page from where w does in its page. A load of x one cache line ahead of w's, by their
+ * places in a page, costs one row a seventh of memory's rate (measured on Zen 4). */
+static void *place_of_x(void *scratch, const void *w) {
+    size_t apart = (uintptr_t)w + SMALL_PAGE / 2 - (uintptr_t)scratch;
+    return (unsigned char *)scratch + apart % SMALL_PAGE / CACHE_LINE * CACHE_LINE;
+}
+
 size_t matmul_scratch(size_t n_rows, size_t n_in) {
-    return n_rows * rounded_ld(n_in) * sizeof(uint16_t);
+    return n_rows * rounded_ld(n_in) * sizeof(uint16_t) + SMALL_PAGE;
 }
 
 static enum wtype type_of(const struct mat *w) {
@@ -103,10 +112,10 @@ static void multiply_all(struct pool *p, const struct product *products, size_t 
         piece = PIECE_BYTES / (n_in * j.w_size);
     piece = round_up(1 + piece, ALL_TILES);
     if (type == W_BF16 && !precise && kernel.matmul_rounded) {
-        struct rounding_job rounding = {scratch, x, rounded_ld(n_in), ldx, n_in};
+        struct rounding_job rounding = {place_of_x(scratch, products->w->data), x, rounded_ld(n_in), ldx, n_in};
         pool_run(p, run_rounding, &rounding, n_rows, 1 + 16384 / n_in);
         j.multiply = kernel.matmul_rounded;
-        j.x = scratch;
+        j.x = (const unsigned char *)rounding.to;
         j.ldx = rounding.ld_to;
         j.x_size = sizeof(uint16_t);
     } else if (n_rows >= UNPACK_ROWS && kernel.unpack[type] && n_in * sizeof(float) <= POOL_SCRATCH) {
