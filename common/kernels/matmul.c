@@ -1,9 +1,10 @@
 /* Matrix multiplication: y = x W^T + bias, with W as it lies in the mapping.
  *
  * Threads take pieces of W, a run of its rows, and multiply them with all rows of x. One row: every weight is read once, from
- * memory, straight into the multiply-add. Many rows: those of a block stay in the L2 cache, and so does the piece of W,
- * from which a tile of registers takes a few rows at a time (matmul_tile.h; tiles.c says why it has its size). Where W has
- * to be made f32 and that is not free, many rows of x find it unpacked.
+ * memory, straight into the multiply-add. Many rows: a tile of registers (tiles.c says why it has its size) takes a few of
+ * x, which stay in L1, through a chunk of W, which stays in L2 with a block of x (matmul_tile.h). The next chunk is fetched from
+ * memory meanwhile: reading and multiplying go on side by side. Where W has to be made f32 and that is not free, many
+ * rows of x find it unpacked.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/mem.h"
@@ -11,9 +12,10 @@
 #include "kernels/vec.h"
 
 enum {
-    PIECE_BYTES = 1 << 19,  // of weights, where there are enough for PIECES pieces a thread
+    PIECE_BYTES = 1 << 19,  // of weights, where there are enough for PIECES pieces a thread,
+    PIECE_BYTES_2 = 1 << 22, // or so many where several rows are one block: the longer, the more is fetched ahead
     PIECES = 4,             // what is left over when one thread is done is small enough
-    X_BYTES = 1 << 16,      // of rows of x that go together
+    X_BYTES = 1 << 19,      // of rows of x in a block
     ALL_TILES = 12,         // a multiple of every tile's ROWS, OUTS and OUTS_1
     LEAST_PIECE = 24,       // outputs of the last pieces, where there are several rows of x,
     LEAST_BYTES = 1 << 16,  // or bytes of weights, where there is one
@@ -38,19 +40,27 @@ static size_t round_up(size_t n, size_t to) {
     return (n + to - 1) / to * to;
 }
 
-/* Outputs [begin, end) of one product. */
+static size_t block_rows(const struct matmul_job *j) {
+    return round_up(1 + X_BYTES / (j->ldx * j->x_size), ALL_TILES);
+}
+
+/* Outputs [begin, end) of one product. The first block of x finds w cold. The thread goes on with what follows, as a rule;
+ * where it doesn't, at the end of its share, pieces are small. */
 static void run_outputs(const struct matmul_job *j, const struct product *p, size_t begin, size_t end, size_t thread) {
     const unsigned char *w = (const unsigned char *)p->w->data + begin * j->n_in * j->w_size;
-    size_t block = round_up(1 + X_BYTES / (j->ldx * j->x_size), ALL_TILES);
+    size_t block = block_rows(j), size = (end - begin) * j->n_in * j->w_size;
+    size_t left = (p->w->n_out - end) * j->n_in * j->w_size, next = left < size ? left : size;
     if (j->unpack) {
         float *to = pool_scratch(j->pool, thread);
         j->unpack(to, w, (end - begin) * j->n_in);
         w = (const unsigned char *)to;
     }
-    for (size_t r = 0; r < j->n_rows; r += block)
-        j->multiply(p->y + r * p->ldy + begin, p->ldy, j->x + r * j->ldx * j->x_size, j->ldx,
-                    j->n_rows - r < block ? j->n_rows - r : block, w, end - begin, j->n_in,
-                    p->bias ? p->bias + begin : NULL, r == 0 && !j->unpack);
+    for (size_t r = 0; r < j->n_rows; r += block) {
+        bool first = r == 0, last = j->n_rows - r <= block;
+        struct ahead cold = {w + (first ? 0 : size), (first ? size : 0) + (last ? next : 0)};
+        j->multiply(p->y + r * p->ldy + begin, p->ldy, j->x + r * j->ldx * j->x_size, j->ldx, last ? j->n_rows - r : block,
+                    w, end - begin, j->n_in, p->bias ? p->bias + begin : NULL, j->unpack ? (struct ahead){0} : cold);
+    }
 }
 
 /* The products' outputs are counted on, one product behind the other. */
@@ -107,10 +117,6 @@ static void multiply_all(struct pool *p, const struct product *products, size_t 
         n_out += products[i].w->n_out;
     if (n_rows == 0 || n_out == 0)
         return;
-    size_t piece = n_out / (pool_threads(p) * PIECES);
-    if (piece * n_in * j.w_size > PIECE_BYTES)
-        piece = PIECE_BYTES / (n_in * j.w_size);
-    piece = round_up(1 + piece, ALL_TILES);
     if (type == W_BF16 && !precise && kernel.matmul_rounded) {
         struct rounding_job rounding = {place_of_x(scratch, products->w->data), x, rounded_ld(n_in), ldx, n_in};
         pool_run(p, run_rounding, &rounding, n_rows, 1 + 16384 / n_in);
@@ -118,7 +124,11 @@ static void multiply_all(struct pool *p, const struct product *products, size_t 
         j.x = (const unsigned char *)rounding.to;
         j.ldx = rounding.ld_to;
         j.x_size = sizeof(uint16_t);
-    } else if (n_rows >= UNPACK_ROWS && kernel.unpack[type] && n_in * sizeof(float) <= POOL_SCRATCH) {
+    }
+    size_t piece = n_out / (pool_threads(p) * PIECES);
+    size_t most = (n_rows > 1 && n_rows <= block_rows(&j) ? PIECE_BYTES_2 : PIECE_BYTES) / (n_in * j.w_size + 1);
+    piece = round_up(1 + (piece < most ? piece : most), ALL_TILES);
+    if (j.x_size == sizeof(float) && n_rows >= UNPACK_ROWS && kernel.unpack[type] && n_in * sizeof(float) <= POOL_SCRATCH) {
         size_t fit = POOL_SCRATCH / (n_in * sizeof(float));
         piece = fit < UNPACK_OUTS ? fit : UNPACK_OUTS;
         j.unpack = kernel.unpack[type];

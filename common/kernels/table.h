@@ -16,16 +16,16 @@ enum isa { ISA_BASELINE, ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT 
 /* The types a weight may have in a matmul. */
 enum wtype { W_BF16, W_F16, W_F32, W_COUNT };
 
-/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) w [n_out, n_in]^T + bias, on the calling thread. x is f32,
- * or bf16 for matmul_rounded. fetch: w is not in a cache yet. See matmul_tile.h. */
-typedef void matmul_fn(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
-                       size_t n_out, size_t n_in, const float *bias, bool fetch);
-
 /* Bytes that will be wanted next, to be fetched meanwhile; 0 of them: none. */
 struct ahead {
     const unsigned char *p;
     size_t bytes;
 };
+
+/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) w [n_out, n_in]^T + bias, on the calling thread. x is f32,
+ * or bf16 for matmul_rounded. cold: of w and what follows, the bytes that are not in a cache yet. See matmul_tile.h. */
+typedef void matmul_fn(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
+                       size_t n_out, size_t n_in, const float *bias, struct ahead cold);
 
 /* c [m, cols] = c * shrink [m] + a [m, end] b [end, cols], rows of b from `begin` on; shrink NULL: c starts from zero. ldb in
  * units of 4 bytes. See mix_tile.h. */
