@@ -81,8 +81,10 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
         }
         float out[8];
         sums(out, s[r], O);
-        UNROLLED for (size_t o = 0; o < O; o++)
-            y[r * ldy + o] = bias ? out[o] + bias[o] : out[o];
+        if (bias)
+            UNROLLED for (size_t o = 0; o < O; o++)
+                out[o] += bias[o];
+        memcpy(y + r * ldy, out, O * sizeof *out);
     }
 }
 

@@ -12,8 +12,8 @@ enum {
     UPPER = 2,
     BURST = 128,           // bytes of each of a single row's streams in turn: two cache lines
     ROW_BYTES = 4096,      // of a row of x: of a tile's rows so much stays in L1, while w comes from L2
-    CHUNK_BYTES = 3 << 17, // of w that stay in L2 while all rows of x go by, beside those that are fetched next,
-    CHUNK_OUTS = 64        // and rows at most: sums of so many are kept
+    CHUNK_BYTES = 3 << 18, // of w that stay in L2 (or L3) while all rows of x go by,
+    CHUNK_OUTS = 64        // and rows of w at most: sums of so many are kept
 };
 
 /* What R of n_rows rows, the first of them row r, fetch of `ahead`: their part, so that memory is asked for as much at any

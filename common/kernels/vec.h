@@ -53,6 +53,13 @@ EVERY_ISA float vec_f32_from_f16(uint16_t h) {
     return f32_from_bits(sign | u);
 }
 
+/* take ? a : b, which compilers do not take apart: with a constant a they would compute all that follows twice, for the constant too
+ * and for every lane, and dividing by e^88.37 for nothing makes subnormals, at a hundred cycles each. */
+EVERY_ISA float vec_select(bool take, float a, float b) {
+    uint32_t mask = -(uint32_t)take;
+    return f32_from_bits((f32_bits(a) & mask) | (f32_bits(b) & ~mask));
+}
+
 /* a * b + c, in one rounding where that is one instruction. */
 EVERY_ISA float vec_multiply_add(const bool fused, float a, float b, float c) {
     return fused ? __builtin_fmaf(a, b, c) : a * b + c;
@@ -81,8 +88,8 @@ EVERY_ISA float vec_exp_within(const bool fused, float c) {
 /* e^x for any x: below -87.33, where the result would be subnormal, e^-87.33 = 1.2e-38; above 88.37, e^88.37; NaN
  * stays NaN. */
 EVERY_ISA float vec_exp(float x) {
-    float c = x < -87.33f ? -87.33f : x;
-    return vec_exp_within(false, c > 88.37f ? 88.37f : c);
+    float c = vec_select(x < -87.33f, -87.33f, x);
+    return vec_exp_within(false, vec_select(c > 88.37f, 88.37f, c));
 }
 
 /* tanh from e^-2|x|, and a series near 0 where that would cancel. Relative error under 4e-7. */
