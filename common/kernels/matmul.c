@@ -41,25 +41,24 @@ static size_t round_up(size_t n, size_t to) {
 }
 
 static size_t block_rows(const struct matmul_job *j) {
-    return round_up(1 + X_BYTES / (j->ldx * j->x_size), ALL_TILES);
+    return j->n_in * j->x_size > ROW_BYTES ? CUT_ROWS : round_up(1 + X_BYTES / (j->ldx * j->x_size), ALL_TILES);
 }
 
 /* Outputs [begin, end) of one product. The first block of x finds w cold. The thread goes on with what follows, as a rule;
  * where it doesn't, at the end of its share, pieces are small. */
 static void run_outputs(const struct matmul_job *j, const struct product *p, size_t begin, size_t end, size_t thread) {
     const unsigned char *w = (const unsigned char *)p->w->data + begin * j->n_in * j->w_size;
-    size_t block = block_rows(j), size = (end - begin) * j->n_in * j->w_size;
-    size_t left = (p->w->n_out - end) * j->n_in * j->w_size, next = left < size ? left : size;
+    size_t block = block_rows(j), n = end - begin, left = p->w->n_out - end, next = left < n ? left : n;
     if (j->unpack) {
         float *to = pool_scratch(j->pool, thread);
-        j->unpack(to, w, (end - begin) * j->n_in);
+        j->unpack(to, w, n * j->n_in);
         w = (const unsigned char *)to;
     }
     for (size_t r = 0; r < j->n_rows; r += block) {
-        bool first = r == 0, last = j->n_rows - r <= block;
-        struct ahead cold = {w + (first ? 0 : size), (first ? size : 0) + (last ? next : 0)};
+        bool last = j->n_rows - r <= block;
+        struct cold cold = {r == 0 ? 0 : n, last ? n + next : n};
         j->multiply(p->y + r * p->ldy + begin, p->ldy, j->x + r * j->ldx * j->x_size, j->ldx, last ? j->n_rows - r : block,
-                    w, end - begin, j->n_in, p->bias ? p->bias + begin : NULL, j->unpack ? (struct ahead){0} : cold);
+                    w, n, j->n_in, p->bias ? p->bias + begin : NULL, j->unpack ? (struct cold){0} : cold);
     }
 }
 
@@ -125,9 +124,9 @@ static void multiply_all(struct pool *p, const struct product *products, size_t 
         j.ldx = rounding.ld_to;
         j.x_size = sizeof(uint16_t);
     }
-    size_t piece = n_out / (pool_threads(p) * PIECES);
+    size_t piece = n_out / (pool_threads(p) * PIECES), multiple = n_rows > 1 && piece > CHUNK_OUTS ? CHUNK_OUTS : ALL_TILES;
     size_t most = (n_rows > 1 && n_rows <= block_rows(&j) ? PIECE_BYTES_2 : PIECE_BYTES) / (n_in * j.w_size + 1);
-    piece = round_up(1 + (piece < most ? piece : most), ALL_TILES);
+    piece = round_up(1 + (piece < most ? piece : most), multiple);
     if (j.x_size == sizeof(float) && n_rows >= UNPACK_ROWS && kernel.unpack[type] && n_in * sizeof(float) <= POOL_SCRATCH) {
         size_t fit = POOL_SCRATCH / (n_in * sizeof(float));
         piece = fit < UNPACK_OUTS ? fit : UNPACK_OUTS;

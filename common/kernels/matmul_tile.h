@@ -45,19 +45,19 @@ TARGET EVERY_ISA void NAME(one_row)(const size_t O, const enum wtype type, float
 
 /* y [R, O] (stride ldy) = x [R, n] (stride ldx) times w [O, n] (w_stride bytes) of the type, of k only [from, to): sums go on from
  * kept [R, O], and to there until `to` is n. Meanwhile `ahead` is fetched. */
-TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, const bool fetch, float *y,
+TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, const bool fetching, float *y,
                                  size_t ldy, const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride,
-                                 size_t from, size_t to, size_t n, const float *bias, vec *kept, struct ahead ahead) {
+                                 size_t from, size_t to, size_t n, const float *bias, vec *kept, struct fetch *f) {
     const size_t size = type == W_F32 ? 4 : 2;
     vec s[ROWS][OUTS];
     UNROLLED for (size_t r = 0; r < R; r++)
         UNROLLED for (size_t o = 0; o < O; o++)
             s[r][o] = from > 0 ? kept[r * O + o] : zero();
-    size_t k = from, ahead_at = 0, fetched = 0, ahead_step = ahead.bytes * STEP / (to - from);
+    struct fetch go = *f;
+    size_t k = from;
     for (; k + STEP <= to; k += STEP) {
-        if (fetch)
-            for (fetched += ahead_step; ahead_at < fetched; ahead_at += 64)
-                __builtin_prefetch(ahead.p + ahead_at, 0, 3);
+        if (fetching)
+            fetch_step(&go);
         vec wv[OUTS];
         UNROLLED for (size_t o = 0; o < O; o++)
             wv[o] = load_w(type, w + o * w_stride + k * size, STEP);
@@ -67,6 +67,7 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
                 s[r][o] = multiply_add(s[r][o], xv, wv[o]);
         }
     }
+    *f = go;
     if (k < to)
         UNROLLED for (size_t o = 0; o < O; o++) {
             vec wv = load_w(type, w + o * w_stride + k * size, to - k);
@@ -88,36 +89,32 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
     }
 }
 
-/* R rows of x with a chunk of w. As much of the rows as stays in L1 goes with the whole chunk before the next part does. */
+/* R rows of x with a chunk of w, of k only [from, to): see tile. kept [n_out, R]. */
 TARGET EVERY_ISA void NAME(rows)(const size_t R, const enum wtype type, float *y, size_t ldy, const x_type *x, size_t ldx,
-                                 const unsigned char *w, size_t n_out, size_t n, const float *bias, struct ahead ahead) {
-    const size_t stride = n * (type == W_F32 ? 4 : 2), part = part_of_row(n, sizeof(x_type), STEP);
-    vec kept[CHUNK_OUTS * ROWS];
-    for (size_t from = 0, to; from < n; from = to) {
-        to = n - from < part ? n : from + part;
-        struct ahead now = ahead_share(ahead, from, to - from, n);
-        size_t o = 0;
-#define TILE(O, fetch, ahead)                                                                                        \
-    NAME(tile)(R, O, type, fetch, y + o, ldy, x, ldx, w + o * stride, stride, from, to, n, bias ? bias + o : NULL,   \
-               kept + o * R, ahead)
-        for (; o + OUTS <= n_out; o += OUTS)
-            if (now.bytes)
-                TILE(OUTS, true, ahead_share(now, o, OUTS, n_out));
-            else
-                TILE(OUTS, false, now);
-        for (; o < n_out; o++)
-            TILE(1, false, now);
+                                 const unsigned char *w, size_t n_out, size_t from, size_t to, size_t n,
+                                 const float *bias, vec *kept, struct fetch *f) {
+    const size_t stride = n * (type == W_F32 ? 4 : 2);
+    size_t o = 0;
+#define TILE(O, fetching)                                                                                            \
+    NAME(tile)(R, O, type, fetching, y + o, ldy, x, ldx, w + o * stride, stride, from, to, n,                        \
+               bias ? bias + o : NULL, kept + o * R, f)
+    for (; o + OUTS <= n_out; o += OUTS)
+        if (f->pace > 0)
+            TILE(OUTS, true);
+        else
+            TILE(OUTS, false);
+    for (; o < n_out; o++)
+        TILE(1, false);
 #undef TILE
-    }
 }
 
 /* A single row of x takes rows of w that stand n_out / OUTS_1 apart, so that memory is read as long streams: the prefetchers
  * of the CPU follow those, and lose those that end after one row. With several rows, a chunk of w stays in L2 while all of them
- * go by, and what of the next chunk is cold is fetched meanwhile. */
+ * go by, as much of a row at a time as stays in L1 for a tile; what comes next, if cold, is fetched meanwhile. */
 TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy, const x_type *x, size_t ldx,
                                      size_t n_rows, const unsigned char *w, size_t n_out, size_t n_in,
-                                     const float *bias, struct ahead cold) {
-    const size_t stride = n_in * (type == W_F32 ? 4 : 2), run = n_out / OUTS_1;
+                                     const float *bias, struct cold cold) {
+    const size_t size = type == W_F32 ? 4 : 2, stride = n_in * size, run = n_out / OUTS_1;
     if (n_rows == 1) {
         for (size_t o = 0; o < run; o++)
             NAME(one_row)(OUTS_1, type, y + o, run, x, w + o * stride, run * stride, n_in, bias ? bias + o : NULL);
@@ -125,39 +122,47 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy
             NAME(one_row)(1, type, y + o, 1, x, w + o * stride, stride, n_in, bias ? bias + o : NULL);
         return;
     }
-    const size_t chunk = n_rows <= ROWS ? OUTS : chunk_outs(stride, OUTS);
-    for (size_t o = 0, n, r; o < n_out; o += n) {
+    const size_t part = part_of_row(n_in, sizeof(x_type), STEP), chunk = n_rows <= ROWS ? OUTS : CHUNK_OUTS;
+    vec kept[CHUNK_OUTS * CUT_ROWS];
+    for (size_t o = 0, n; o < n_out; o += n) {
         n = n_out - o < chunk ? n_out - o : chunk;
-        struct ahead ahead = ahead_within(w + (o + n) * stride, chunk * stride, cold);
+        for (size_t from = 0, to, r; from < n_in; from = to) {
+            to = n_in - from < part ? n_in : from + part;
+            struct fetch f = to < n_in ? fetch_rows(w, stride, o, n, to * size, (n_in - to < part ? n_in - to : part) * size, cold)
+                                       : fetch_rows(w, stride, o + n, chunk, 0, (part < n_in ? part : n_in) * size, cold);
+            const size_t steps = n / OUTS * ((to - from) / STEP);
 #define STRIP(R)                                                                                                     \
-    NAME(rows)(R, type, y + r * ldy + o, ldy, x + r * ldx, ldx, w + o * stride, n, n_in, bias ? bias + o : NULL,     \
-               ahead_share(ahead, r, R, n_rows))
-        for (r = 0; r + ROWS <= n_rows; r += ROWS)
-            STRIP(ROWS);
-        switch (n_rows - r) { // ROWS is at most 6
-        case 5:
-            STRIP(ROWS < 5 ? 1 : 5);
-            break;
-        case 4:
-            STRIP(ROWS < 4 ? 1 : 4);
-            break;
-        case 3:
-            STRIP(ROWS < 3 ? 1 : 3);
-            break;
-        case 2:
-            STRIP(2);
-            break;
-        case 1:
-            STRIP(1);
-        }
+    fetch_at_pace(&f, R, n_rows, steps);                                                                             \
+    NAME(rows)(R, type, y + r * ldy + o, ldy, x + r * ldx, ldx, w + o * stride, n, from, to, n_in,                   \
+               bias ? bias + o : NULL, kept + (part < n_in ? r * n : 0), &f)
+            for (r = 0; r + ROWS <= n_rows; r += ROWS) {
+                STRIP(ROWS);
+            }
+            switch (n_rows - r) { // ROWS is at most 6
+            case 5:
+                STRIP(ROWS < 5 ? 1 : 5);
+                break;
+            case 4:
+                STRIP(ROWS < 4 ? 1 : 4);
+                break;
+            case 3:
+                STRIP(ROWS < 3 ? 1 : 3);
+                break;
+            case 2:
+                STRIP(2);
+                break;
+            case 1:
+                STRIP(1);
+            }
 #undef STRIP
+        }
     }
 }
 
 #define MULTIPLY(type)                                                                                             \
     TARGET static void GLUE(multiply_##type, ISA)(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows,  \
                                                   const unsigned char *w, size_t n_out, size_t n_in,               \
-                                                  const float *bias, struct ahead cold) {                          \
+                                                  const float *bias, struct cold cold) {                           \
         NAME(multiply)(type, y, ldy, x, ldx, n_rows, w, n_out, n_in, bias, cold);                                  \
     }
 MULTIPLY(W_BF16)

@@ -16,16 +16,28 @@ enum isa { ISA_BASELINE, ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT 
 /* The types a weight may have in a matmul. */
 enum wtype { W_BF16, W_F16, W_F32, W_COUNT };
 
+/* How a matmul with several rows goes through the caches: see matmul.c. */
+enum {
+    ROW_BYTES = 4096, // of a row of x: a tile's rows, so much of each, stay in L1
+    CUT_ROWS = 24,    // longer rows are cut, and so many go together at most,
+    CHUNK_OUTS = 60   // with as many rows of w, which stay in L2 meanwhile: a multiple of every tile's OUTS
+};
+
+/* Rows of w, of those that follow it too, that are not in a cache yet. */
+struct cold {
+    size_t begin, end;
+};
+
+/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) w [n_out, n_in]^T + bias, on the calling thread. x is f32,
+ * or bf16 for matmul_rounded; at most CUT_ROWS rows where one is longer than ROW_BYTES. See matmul_tile.h. */
+typedef void matmul_fn(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
+                       size_t n_out, size_t n_in, const float *bias, struct cold cold);
+
 /* Bytes that will be wanted next, to be fetched meanwhile; 0 of them: none. */
 struct ahead {
     const unsigned char *p;
     size_t bytes;
 };
-
-/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) w [n_out, n_in]^T + bias, on the calling thread. x is f32,
- * or bf16 for matmul_rounded. cold: of w and what follows, the bytes that are not in a cache yet. See matmul_tile.h. */
-typedef void matmul_fn(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
-                       size_t n_out, size_t n_in, const float *bias, struct ahead cold);
 
 /* c [m, cols] = c * shrink [m] + a [m, end] b [end, cols], rows of b from `begin` on; shrink NULL: c starts from zero. ldb in
  * units of 4 bytes. See mix_tile.h. */

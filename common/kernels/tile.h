@@ -10,10 +10,7 @@
 enum {
     LOWER = 1, // of the two rows in a lane: mix_tile.h
     UPPER = 2,
-    BURST = 128,           // bytes of each of a single row's streams in turn: two cache lines
-    ROW_BYTES = 4096,      // of a row of x: of a tile's rows so much stays in L1, while w comes from L2
-    CHUNK_BYTES = 3 << 18, // of w that stay in L2 (or L3) while all rows of x go by,
-    CHUNK_OUTS = 64        // and rows of w at most: sums of so many are kept
+    BURST = 128 // bytes of each of a single row's streams in turn: two cache lines
 };
 
 /* What R of n_rows rows, the first of them row r, fetch of `ahead`: their part, so that memory is asked for as much at any
@@ -23,25 +20,42 @@ EVERY_ISA struct ahead ahead_share(struct ahead ahead, size_t r, size_t R, size_
     return (struct ahead){ahead.p + from, to - from};
 }
 
-/* What of the n bytes from p on is cold. */
-EVERY_ISA struct ahead ahead_within(const unsigned char *p, size_t n, struct ahead cold) {
-    if (cold.bytes == 0)
-        return (struct ahead){p, 0};
-    const unsigned char *from = p > cold.p ? p : cold.p;
-    const unsigned char *end = p + n < cold.p + cold.bytes ? p + n : cold.p + cold.bytes;
-    return (struct ahead){from, from < end ? (size_t)(end - from) : 0};
+/* Rows of w that will be wanted next, or a part of each, fetched line by line, as evenly as the steps of tiles go on: what is asked
+ * for faster than the memory gives it, CPUs drop. */
+struct fetch {
+    const unsigned char *at, *row_end; // the next line, and where its row ends
+    size_t row_bytes, stride, lines;   // of a row, from row to row, of all
+    size_t pace, owed;                 // in a step, and not fetched yet: in 1 / LINE of a line
+};
+enum { LINE = 1 << 16 };
+
+/* `bytes` of each of up to n rows of w from row `first` on, beginning `offset` bytes into it; those that are cold. */
+EVERY_ISA struct fetch fetch_rows(const unsigned char *w, size_t stride, size_t first, size_t n, size_t offset, size_t bytes,
+                                  struct cold cold) {
+    size_t begin = first > cold.begin ? first : cold.begin, end = first + n < cold.end ? first + n : cold.end;
+    const unsigned char *p = w + (begin < end ? begin * stride + offset : 0);
+    return (struct fetch){.at = p, .row_end = p + bytes, .row_bytes = bytes, .stride = stride,
+                          .lines = begin < end ? (end - begin) * ((bytes + 63) / 64) : 0};
+}
+/* R of n_rows rows of x take so many steps: their share of the lines. */
+EVERY_ISA void fetch_at_pace(struct fetch *f, size_t R, size_t n_rows, size_t steps) {
+    f->pace = steps > 0 ? f->lines * R * LINE / (n_rows * steps) : 0;
+}
+EVERY_ISA void fetch_step(struct fetch *f) {
+    for (f->owed += f->pace; f->owed >= LINE; f->owed -= LINE) {
+        __builtin_prefetch(f->at, 0, 3);
+        f->at += 64;
+        if (f->at >= f->row_end) {
+            f->row_end += f->stride;
+            f->at = f->row_end - f->row_bytes;
+        }
+    }
 }
 
 /* How many of a row's n elements go through all tiles of a chunk at a time: about equal parts, in whole steps. */
 EVERY_ISA size_t part_of_row(size_t n, size_t size, size_t step) {
     size_t parts = 1 + n * size / (ROW_BYTES + 1);
     return (n + parts * step - 1) / (parts * step) * step;
-}
-
-/* Rows of w in a chunk: a multiple of `outs`. */
-EVERY_ISA size_t chunk_outs(size_t stride, size_t outs) {
-    size_t n = CHUNK_BYTES / (stride + 1) < CHUNK_OUTS ? CHUNK_BYTES / (stride + 1) : CHUNK_OUTS;
-    return n < outs ? outs : n / outs * outs;
 }
 
 #define GLUE_(a, b) a##_##b
