@@ -81,19 +81,25 @@ TRIED = {
     "decode": "Where memory gives two rates by turns (the figures of limits show it), a round in which they change compares one with the "
               "other; in the faster one alone it is 90 to 92 %: the sums of a row are one chain of multiply-adds, which leaves little to catch up with, and "
               "a fortieth of the time is between the matrices. One long stream a thread, small last pieces, and one job for q, k, v and for gate, up are in; "
-              "two and four streams, two rows side by side, and fetching ahead were slower.",
-    "prefill-256": "Matrices alone come to 87 to 91 % (build/bench/kernels). Attention, activations and rounding take the rest: llm-forward -v shows them.",
+              "two and four streams, two rows side by side, loads in bursts, and fetching ahead were slower; rounded x half a page from w, by their places in a page, is "
+              "in: one cache line ahead of it, it cost a seventh.",
+    "prefill-256": "Matrices take 93 % of the time, and come to 80 to 86 % alone where a CPU does two vdpbf16ps a cycle (build/bench/kernels): adding up the lanes "
+                   "of a tile's sums takes 6 %, and the rows of x come from L2 once for 60 rows of W. Activations, attention and rounding take the rest: llm-forward -v "
+                   "shows them. Fetching the next rows of x into L1, tiles of 4 x 6 and 8 x 3, parts of 2 KB and more rows of W at a time were slower or no different.",
     "prefill-1024": "As for 256 tokens; attention takes three times the share.",
     "avx2": "Where memory gives its slower rate it is 93 to 96 %. At the faster one a line of weights takes 22 instructions to be made f32 and multiplied, so that a "
             "CPU looks less than 1 KB ahead, and rows of 5,632 find their x in L2 rather than L1: 60 to 80 %. Two rows at a time, bursts of 256 bytes, and fetching "
-            "512 bytes to 4 KB ahead, into L1, L2 or beside them, were slower or no different.",
-    "batch-16": "Weights are fetched while the rows before are multiplied, which hides most of the reading but not all: a step of 16 rows reads and "
-                "multiplies for about equally long.",
+            "512 bytes to 4 KB ahead, into L1, L2 or beside them, were slower or no different; three streams of 64 bytes were 2 to 3 % faster there, and slower elsewhere.",
+    "batch-16": "Weights are fetched while tiles are multiplied. What a core can have asked for at a time is bounded: lines fetched by instruction came to some "
+                "20 GB/s a core, where a plain read, which the prefetchers of L2 run ahead of, gets 40; and where multiplying is quick, that is what is left. An even "
+                "pace, L1 as the aim, the next matrix rows across pieces, and rows of W in chunks of 60 are in; every other line, bursts of 2 to 8 steps, loads in place of "
+                "fetches, chunks that begin small, and the bypassing hint were slower.",
     "attention": "Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps and 512 exponentials. From a cache that comes to "
-                 "some 46 GB/s on two cores of a Zen 4, from registers alone and without exponentials to 59: where memory is faster than 40 GB/s, arithmetic is "
-                 "the limit. Several heads of a page in a row, pairs of rows in a lane, the next part fetched evenly meanwhile, a softmax by hand and stores "
+                 "some 46 GB/s on two cores of a Zen 4 (71 of a Zen 5), from registers alone and without exponentials to 59: where memory is faster than 40 GB/s "
+                 "(60), arithmetic is the limit; on a Zen 5 it is also how much fetching a core can have asked for at a time (see 16 sequences). Several heads of a page in a row, pairs of rows in a lane, the next part fetched evenly meanwhile, a softmax by hand and stores "
                  "without masks are in; fetching into L1, less than 8 KB ahead, more than 16 KB ahead, every other line, or beside the softmax too, panels of "
-                 "32 columns that are read once, and tiles of 8 x 2 and 4 x 4 made no difference or made it slower.",
+                 "32 columns that are read once, spans with all heads of a page in a row, other strides between layers, and tiles of 8 x 2 and 4 x 4 made no difference "
+                 "or made it slower. Keys and values in pages of 2 MB made it 12 to 15 % faster than in those of 4 KB.",
     "attention-bound": "As above; the exponentials count as neither reading nor multiply-adding.",
     "baseline": "SSE2 has four lanes, no fused multiply-add, and multiplies onto an operand, which has to be copied before: that, in registers "
                 "alone and without a single load, made 82 to 89 GFLOP/s on a CPU whose first version made 9.4. LLM_ISA=c is the same C compiled for AVX.",
