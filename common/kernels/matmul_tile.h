@@ -89,21 +89,24 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
     }
 }
 
-/* R rows of x with a chunk of w, of k only [from, to): see tile. kept [n_out, R]. */
+/* R rows of x with a chunk of w, of k only [from, to): see tile. kept [n_out, R]. `back`: from the last tile to the first, so that
+ * it begins with the rows of w where the rows before ended: those are in L1 still, and only x has to come. */
 TARGET EVERY_ISA void NAME(rows)(const size_t R, const enum wtype type, float *y, size_t ldy, const x_type *x, size_t ldx,
                                  const unsigned char *w, size_t n_out, size_t from, size_t to, size_t n,
-                                 const float *bias, vec *kept, struct fetch *f) {
+                                 const float *bias, vec *kept, bool back, struct fetch *f) {
     const size_t stride = n * (type == W_F32 ? 4 : 2);
-    size_t o = 0;
+    size_t o, groups = n_out / OUTS;
 #define TILE(O, fetching)                                                                                            \
     NAME(tile)(R, O, type, fetching, y + o, ldy, x, ldx, w + o * stride, stride, from, to, n,                        \
                bias ? bias + o : NULL, kept + o * R, f)
-    for (; o + OUTS <= n_out; o += OUTS)
+    for (size_t i = 0; i < groups; i++) {
+        o = (back ? groups - 1 - i : i) * OUTS;
         if (f->pace > 0)
             TILE(OUTS, true);
         else
             TILE(OUTS, false);
-    for (; o < n_out; o++)
+    }
+    for (o = groups * OUTS; o < n_out; o++)
         TILE(1, false);
 #undef TILE
 }
@@ -124,6 +127,7 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy
     }
     const size_t part = part_of_row(n_in, sizeof(x_type), STEP), chunk = n_rows <= ROWS ? OUTS : CHUNK_OUTS;
     vec kept[CHUNK_OUTS * CUT_ROWS];
+    bool back = true;
     for (size_t o = 0, n; o < n_out; o += n) {
         n = n_out - o < chunk ? n_out - o : chunk;
         for (size_t from = 0, to, r; from < n_in; from = to) {
@@ -134,7 +138,7 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy
 #define STRIP(R)                                                                                                     \
     fetch_at_pace(&f, R, n_rows, steps);                                                                             \
     NAME(rows)(R, type, y + r * ldy + o, ldy, x + r * ldx, ldx, w + o * stride, n, from, to, n_in,                   \
-               bias ? bias + o : NULL, kept + (part < n_in ? r * n : 0), &f)
+               bias ? bias + o : NULL, kept + (part < n_in ? r * n : 0), (back = !back), &f)
             for (r = 0; r + ROWS <= n_rows; r += ROWS) {
                 STRIP(ROWS);
             }
