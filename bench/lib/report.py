@@ -83,8 +83,8 @@ TRIED = {
               "a fortieth of the time is between the matrices. One long stream a thread, small last pieces, and one job for q, k, v and for gate, up are in; "
               "two and four streams, two rows side by side, loads in bursts, and fetching ahead were slower; rounded x half a page from w, by their places in a page, is "
               "in: one cache line ahead of it, it cost a seventh.",
-    "prefill-256": "Matrices take 93 % of the time, and come to 80 to 86 % alone where a CPU does two vdpbf16ps a cycle (build/bench/kernels): adding up the lanes "
-                   "of a tile's sums takes 6 %, and the rows of x come from L2 once for 60 rows of W. Activations, attention and rounding take the rest: llm-forward -v "
+    "prefill-256": "Matrices take 93 % of the time, and come to 83 to 89 % alone where a CPU does two vdpbf16ps a cycle (build/bench/kernels): adding up the lanes "
+                   "of a tile's sums takes 6 %, and the rows of x come from L2 once for 60 rows of W, which every other strip takes backwards. Activations, attention and rounding take the rest: llm-forward -v "
                    "shows them. Fetching the next rows of x into L1, tiles of 4 x 6 and 8 x 3, parts of 2 KB and more rows of W at a time were slower or no different.",
     "prefill-1024": "As for 256 tokens; attention takes three times the share.",
     "avx2": "Where memory gives its slower rate it is 93 to 96 %. At the faster one a line of weights takes 22 instructions to be made f32 and multiplied, so that a "

@@ -12,15 +12,15 @@
 #include "kernels/vec.h"
 
 enum {
-    PIECE_BYTES = 1 << 19,  // of weights, where there are enough for PIECES pieces a thread,
+    PIECE_BYTES = 1 << 19,   // of weights, where there are enough for PIECES pieces a thread,
     PIECE_BYTES_2 = 1 << 22, // or so many where several rows are one block: the longer, the more is fetched ahead
-    PIECES = 4,             // what is left over when one thread is done is small enough
-    X_BYTES = 3 << 17,      // of rows of x in a block
-    ALL_TILES = 12,         // a multiple of every tile's ROWS, OUTS and OUTS_1
-    LEAST_PIECE = 24,       // outputs of the last pieces, where there are several rows of x,
-    LEAST_BYTES = 1 << 16,  // or bytes of weights, where there is one
-    UNPACK_ROWS = 9,        // from so many rows of x on, weights are unpacked
-    UNPACK_OUTS = 24,       // as many at a time, or as fit POOL_SCRATCH
+    PIECES = 4,              // what is left over when one thread is done is small enough
+    X_BYTES = 3 << 17,       // of rows of x in a block
+    ALL_TILES = 12,          // a multiple of every tile's ROWS, OUTS and OUTS_1
+    LEAST_PIECE = 24,        // outputs of the last pieces, where there are several rows of x,
+    LEAST_BYTES = 1 << 16,   // or bytes of weights, where there is one
+    UNPACK_ROWS = 9,         // from so many rows of x on, weights are unpacked
+    UNPACK_OUTS = 24,        // as many at a time, or as fit POOL_SCRATCH
     SMALL_PAGE = 4096,
     CACHE_LINE = 64
 };
