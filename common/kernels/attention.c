@@ -15,7 +15,7 @@
 
 enum {
     BLOCK_QUERIES = 48, // of a prompt that go together: a multiple of the tiles' 6 rows
-    ROW_QUERIES = 16,   // of a row that go together, where a KV head has less: what they have summed up stays in L1
+    ROW_SUMS = 2048,    // floats that a row's queries sum up together: they stay in L1
     MAX_CUTS = 256,     // spans: 262,144 positions of one row
     PIECES_EACH = 4     // pieces of spans a thread should find: they seldom end together
 };
@@ -133,8 +133,10 @@ void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row 
         spans += span_end(&rows[r]) - first_span(&rows[r]);
     }
     if (single) {
-        bool cut = spans > n_rows && spans <= MAX_CUTS && (n_rows > 1 || n_kv_heads % threads != 0);
-        size_t each = n_rows > 1 || cut ? PIECES_EACH : 1, most = ROW_QUERIES / group;
+        // One long row is cut so that a thread has all of a page: parts that threads have by turns are read a quarter slower.
+        bool uneven = n_rows > 1 || n_kv_heads % threads != 0 || spans >= threads * PIECES_EACH;
+        bool cut = spans > n_rows && spans <= MAX_CUTS && uneven;
+        size_t each = n_rows > 1 || cut ? PIECES_EACH : 1, most = ROW_SUMS / (group * kv->head_dim);
         size_t heads = (cut ? spans : n_rows) * n_kv_heads / (threads * each);
         heads = heads < most ? heads : most;
         j.cut_sums = cut ? sums : NULL;

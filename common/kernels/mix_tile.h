@@ -60,7 +60,7 @@ TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool 
                    b + (pairs ? i / 2 : i) * ldb * 4, last)
 #define AHEAD()                                                                                                    \
     for (fetched += ahead_step; ahead_at < fetched; ahead_at += 64)                                                \
-    __builtin_prefetch(ahead.p + ahead_at, 0, 2)
+    __builtin_prefetch(ahead.p + ahead_at, 0, 3)
     if (pairs) {
         if (i % 2 && i < end) {
             a -= a_size == 4 ? a_size : 0; // UPPER is the second of a pair
@@ -112,28 +112,25 @@ TARGET EVERY_ISA void NAME(mix_rows)(const size_t R, const bool pairs, float *c,
 #undef TILE
 }
 
+#define ROWS_OF(R, pairs)                                                                                          \
+    case R:                                                                                                        \
+        NAME(mix_rows)(R, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);                   \
+        break
 #define MIX(name, pairs)                                                                                           \
     TARGET static void GLUE(name, ISA)(float *c, size_t ldc, const float *shrink, const void *a, size_t lda,       \
                                        const void *b, size_t ldb, size_t m, size_t begin, size_t end,              \
                                        size_t cols, struct ahead ahead) {                                           \
-        size_t r = 0;                                                                                              \
-        for (; r + 6 <= m; r += 6)                                                                                 \
-            NAME(mix_rows)(6, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
-        switch (m - r) {                                                                                           \
-        case 5:                                                                                                    \
-            NAME(mix_rows)(5, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
-            break;                                                                                                 \
-        case 4:                                                                                                    \
-            NAME(mix_rows)(4, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
-            break;                                                                                                 \
-        case 3:                                                                                                    \
-            NAME(mix_rows)(3, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
-            break;                                                                                                 \
-        case 2:                                                                                                    \
-            NAME(mix_rows)(2, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
-            break;                                                                                                 \
-        case 1:                                                                                                    \
-            NAME(mix_rows)(1, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);               \
+        size_t tiles = (m + 5) / 6; /* of about as many rows: tiles of few rows wait for their sums */             \
+        for (size_t r = 0, rows; r < m; r += rows, tiles--) {                                                      \
+            rows = (m - r + tiles - 1) / tiles;                                                                    \
+            switch (rows) {                                                                                        \
+                ROWS_OF(6, pairs);                                                                                 \
+                ROWS_OF(5, pairs);                                                                                 \
+                ROWS_OF(4, pairs);                                                                                 \
+                ROWS_OF(3, pairs);                                                                                 \
+                ROWS_OF(2, pairs);                                                                                 \
+                ROWS_OF(1, pairs);                                                                                 \
+            }                                                                                                      \
         }                                                                                                          \
     }
 #if defined(MULTIPLY_PAIRS)
@@ -143,3 +140,4 @@ MIX(mix_f32, false)
 MIX(mix_pairs, true)
 #endif
 #undef MIX
+#undef ROWS_OF
