@@ -49,11 +49,11 @@ void matmul_many(struct pool *p, const struct product *products, size_t n, const
 
 /* The KV pages of one layer. A page holds, of each KV head in turn, KV_PAGE positions: keys [head_dim, KV_PAGE], then values
  * [KV_PAGE, head_dim], as f32. As bf16, rows 2i and 2i + 1 of either stand side by side: keys [(head_dim + 1) / 2, KV_PAGE, 2],
- * values [KV_PAGE / 2, head_dim, 2]. Page i begins at base + i * page_stride. */
+ * values [KV_PAGE / 2, head_dim, 2]. `run` pages lie side by side, that a step may read them in one go. */
 enum { KV_PAGE = 64 };
 struct kv_layer {
     unsigned char *base;
-    size_t page_stride; // bytes from page i to page i + 1
+    size_t run, run_stride; // pages in a run, and bytes from run to run
     size_t n_kv_heads, head_dim;
     bool f32; // else bf16
 };

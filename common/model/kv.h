@@ -6,8 +6,9 @@
  * pages that no later position can see are given back, so a long sequence does not grow there.
  *
  * Addresses for all pages that could ever be needed are reserved at the start, without memory; memory is
- * taken in chunks as pages are first used, and kept for the next sequence. The system is asked for big pages: a step
- * walks through all of a context.
+ * taken in chunks as pages are first used, and kept for the next sequence. A step walks through all of a context, layer
+ * by layer: so the system is asked for big pages, and of some pages in a row, which a sequence most often has in order, each
+ * layer has its part in one piece.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_KV_H
@@ -24,6 +25,7 @@ struct kv_group {
     size_t n_layers;
     size_t layer_bytes; // of one layer's part of a page
     size_t page_bytes;
+    size_t run; // pages whose parts of a layer lie side by side: [runs, n_layers, run, layer_bytes]
     unsigned char *base;        // [reserved], bytes
     size_t reserved;
     size_t n_pages, max_pages; // in use or free; most there can be
@@ -77,6 +79,9 @@ void kv_clear(struct kv *kv, struct kv_seq *q);
 
 /* The first entry of a table that a query at position pos reads. */
 size_t kv_first_seen(const struct kv_group *g, size_t pos);
+
+/* Where a page has what belongs to a layer of its group: layer_bytes. */
+unsigned char *kv_page_part(const struct kv_group *g, uint32_t page, size_t index);
 
 /* One more, or one less, who holds a page; KV_NO_PAGE is nobody's. The entry that is dropped becomes that.
  */

@@ -273,10 +273,12 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
     size_t n = c->n_seq, hd = c->head_dim, ldk = c->n_kv_heads * hd, ldq = c->n_heads * hd;
     size_t n_pages = (n + KV_PAGE - 1) / KV_PAGE;
     struct kv_layer kv = {.n_kv_heads = c->n_kv_heads, .head_dim = hd, .f32 = c->f32};
-    kv.page_stride = kv_page_bytes(kv.n_kv_heads, hd, kv.f32);
-    struct guarded g = guarded_new(n_pages * kv.page_stride, 0);
-    kv.base = g.p;
-    memset(g.p, 0xFF, n_pages * kv.page_stride); // NaN: reading what was not stored shows
+    size_t page_bytes = kv_page_bytes(kv.n_kv_heads, hd, kv.f32), runs = (n_pages + 1) / 2;
+    kv.run = 2; // before each run lies a page of another layer
+    kv.run_stride = 3 * page_bytes;
+    struct guarded g = guarded_new(runs * kv.run_stride, 0);
+    kv.base = g.p + page_bytes;
+    memset(g.p, 0xFF, runs * kv.run_stride); // NaN: reading what was not stored shows
     uint32_t *pages = xcalloc(n_pages, sizeof *pages);
     for (size_t i = 0; i < n_pages; i++) // backwards
         pages[i] = (uint32_t)(n_pages - 1 - i);

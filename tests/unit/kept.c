@@ -222,14 +222,14 @@ static void fill(struct kv *kv, struct kv_seq *q, uint32_t path, size_t from, si
     for (size_t g = 0; g < kv->n_groups; g++)
         for (size_t p = kv_first_seen(&kv->groups[g], from * KV_PAGE); p < from; p++) {
             uint64_t is;
-            memcpy(&is, kv->groups[g].base + q->tables[g][p] * kv->groups[g].page_bytes, sizeof is);
+            memcpy(&is, kv_page_part(&kv->groups[g], q->tables[g][p], 0), sizeof is);
             CHECK_INT(is, mark(path, p));
         }
     for (size_t p = from; p < n; p++) {
         CHECK(kv_extend(kv, q, p * KV_PAGE, (p + 1) * KV_PAGE, &e) == 0);
         for (size_t g = 0; g < kv->n_groups; g++) {
             uint64_t is = mark(path, p);
-            memcpy(kv->groups[g].base + q->tables[g][p] * kv->groups[g].page_bytes, &is, sizeof is);
+            memcpy(kv_page_part(&kv->groups[g], q->tables[g][p], 0), &is, sizeof is);
         }
         kv_retire(kv, q, (p + 1) * KV_PAGE);
     }
