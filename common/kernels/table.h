@@ -20,7 +20,7 @@ enum wtype { W_BF16, W_F16, W_F32, W_COUNT };
 enum {
     ROW_BYTES = 4096, // of a row of x: a tile's rows, so much of each, stay in L1
     CUT_ROWS = 24,    // longer rows are cut, and so many go together at most,
-    CHUNK_OUTS = 60   // with as many rows of w, which stay in L2 meanwhile: a multiple of every tile's OUTS
+    CHUNK_OUTS = 48   // with as many rows of w, which stay in L2 meanwhile: so that half of it is a multiple of every tile's OUTS
 };
 
 /* Rows of w, of those that follow it too, that are not in a cache yet. */
