@@ -84,7 +84,7 @@ TRIED = {
               "two and four streams, two rows side by side, loads in bursts, and fetching ahead were slower; rounded x half a page from w, by their places in a page, is "
               "in: one cache line ahead of it, it cost a seventh.",
     "prefill-256": "Matrices take 93 % of the time, and come to 83 to 89 % alone where a CPU does two vdpbf16ps a cycle (build/bench/kernels): adding up the lanes "
-                   "of a tile's sums takes 6 %, and the rows of x come from L2 once for 60 rows of W, which every other strip takes backwards. Activations, attention and rounding take the rest: llm-forward -v "
+                   "of a tile's sums takes 6 %, and the rows of x come from L2 once for 48 rows of W, which every other strip takes backwards. Activations, attention and rounding take the rest: llm-forward -v "
                    "shows them. Fetching the next rows of x into L1, tiles of 4 x 6 and 8 x 3, parts of 2 KB and more rows of W at a time were slower or no different.",
     "prefill-1024": "As for 256 tokens; attention takes three times the share.",
     "avx2": "Where memory gives its slower rate it is 93 to 96 %. At the faster one a line of weights takes 22 instructions to be made f32 and multiplied, so that a "
@@ -92,14 +92,15 @@ TRIED = {
             "512 bytes to 4 KB ahead, into L1, L2 or beside them, were slower or no different; three streams of 64 bytes were 2 to 3 % faster there, and slower elsewhere.",
     "batch-16": "Weights are fetched while tiles are multiplied. What a core can have asked for at a time is bounded: lines fetched by instruction came to some "
                 "20 GB/s a core, where a plain read, which the prefetchers of L2 run ahead of, gets 40; and where multiplying is quick, that is what is left. An even "
-                "pace, L1 as the aim, the next matrix rows across pieces, and rows of W in chunks of 60 are in; every other line, bursts of 2 to 8 steps, loads in place of "
+                "pace, L1 as the aim, the next matrix rows across pieces, and chunks of 24 rows of W (48 were 4 to 9 % slower by matrix, 12 no faster) are in; tiles of 8 x 3, long rows in contiguous chunks, every other line, bursts of 2 to 8 steps, loads in place of "
                 "fetches, chunks that begin small, and the bypassing hint were slower.",
-    "attention": "Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps and 512 exponentials. From a cache that comes to "
-                 "some 46 GB/s on two cores of a Zen 4 (71 of a Zen 5), from registers alone and without exponentials to 59: where memory is faster than 40 GB/s "
-                 "(60), arithmetic is the limit; on a Zen 5 it is also how much fetching a core can have asked for at a time (see 16 sequences). Several heads of a page in a row, pairs of rows in a lane, the next part fetched evenly meanwhile, a softmax by hand and stores "
-                 "without masks are in; fetching into L1, less than 8 KB ahead, more than 16 KB ahead, every other line, or beside the softmax too, panels of "
-                 "32 columns that are read once, spans with all heads of a page in a row, other strides between layers, and tiles of 8 x 2 and 4 x 4 made no difference "
-                 "or made it slower. Keys and values in pages of 2 MB made it 12 to 15 % faster than in those of 4 KB.",
+    "attention": "Where memory gives its slower rate it is 109 to 115 %. Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps "
+                 "and 512 exponentials. From a cache that comes to some 46 GB/s on two cores of a Zen 4 and 98 of a Zen 5, which has the faster rate of memory, 80 to 100 GB/s, "
+                 "just beside it; and a core that fetches by instruction gets 40 GB/s, where plain reads, which the prefetchers of L2 run ahead of, get 48. Whole pages for a "
+                 "thread (two threads within a page: 8 % slower), half a megabyte of a layer in one piece (7 %), system pages of 2 MB (12 to 15 %), pairs of rows in "
+                 "a lane, the next part fetched evenly into L1 meanwhile (L2: 6 %), tiles of about as many rows, and a softmax by hand are in; fetching less "
+                 "than 8 KB ahead, more than 16 KB ahead, every other line, or beside the softmax too, panels of 32 columns that are read once, tiles of 8 x 2, and a "
+                 "softmax that lags a page behind made no difference or made it slower.",
     "attention-bound": "As above; the exponentials count as neither reading nor multiply-adding.",
     "baseline": "SSE2 has four lanes, no fused multiply-add, and multiplies onto an operand, which has to be copied before: that, in registers "
                 "alone and without a single load, made 82 to 89 GFLOP/s on a CPU whose first version made 9.4. LLM_ISA=c is the same C compiled for AVX.",
