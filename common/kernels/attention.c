@@ -20,9 +20,19 @@ enum {
     PIECES_EACH = 4     // pieces of spans a thread should find: they seldom end together
 };
 
-static struct attn_sums cut_sums(const struct attn_job *j, const struct piece *p) {
-    float *sums = j->cut_sums + p->cut * sums_floats(j->n_heads, j->kv->head_dim);
-    return sums_from(sums_at(sums, j->n_heads), p->head * j->group, j->kv->head_dim);
+static uint32_t first_span(const struct attn_row *row) {
+    return row->first / (KV_PAGE * SPAN);
+}
+static uint32_t span_end(const struct attn_row *row) {
+    return row->last / (KV_PAGE * SPAN) + 1;
+}
+
+/* The sums of a span of a row, from those of a KV head on. */
+static struct attn_sums cut_sums(const struct attn_job *j, size_t row, size_t span, size_t head) {
+    size_t cut = span - first_span(&j->rows[row]), hd = j->kv->head_dim;
+    for (size_t r = 0; r < row; r++)
+        cut += span_end(&j->rows[r]) - first_span(&j->rows[r]);
+    return sums_from(sums_at(j->cut_sums + cut * sums_floats(j->n_heads, hd), j->n_heads), head * j->group, hd);
 }
 static struct queries queries_of(const struct attn_job *j, size_t thread) {
     size_t hd = j->kv->head_dim;
@@ -41,7 +51,7 @@ static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
         if (i == begin || !same_queries(p, p - 1))
             load_queries(j, &u, p);
         if (j->cut_sums) {
-            attend_span(j, &u, cut_sums(j, p), p, p->span, behind);
+            attend_span(j, &u, cut_sums(j, p->row, p->span, p->head), p, p->span, behind);
             continue;
         }
         attend_span(j, &u, u.all, p, p->span, behind);
@@ -53,28 +63,20 @@ static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
     }
 }
 
-/* Piece i, where it is the first of its queries, and those behind it: their sums, added up in its own. */
+/* Adds up what a row has in its spans, for one KV head. */
 static void join_cuts(void *arg, size_t begin, size_t end, size_t thread) {
     const struct attn_job *j = arg;
+    size_t n_kv_heads = j->kv->n_kv_heads;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
-        const struct piece *p = &j->pieces[i], *stop = j->pieces + j->n_pieces;
-        if (i > 0 && same_queries(p, p - 1))
-            continue;
-        struct attn_sums all = cut_sums(j, p);
-        for (const struct piece *k = p + 1; k < stop && same_queries(k, p); k++) {
-            struct attn_sums one = cut_sums(j, k);
-            kernel.add_sums(&all, &one, queries_in(j, p), j->kv->head_dim);
+        size_t r = i / n_kv_heads, h = i % n_kv_heads;
+        struct attn_sums all = cut_sums(j, r, first_span(&j->rows[r]), h);
+        for (size_t s = first_span(&j->rows[r]) + 1; s < span_end(&j->rows[r]); s++) {
+            struct attn_sums one = cut_sums(j, r, s, h);
+            kernel.add_sums(&all, &one, j->group, j->kv->head_dim);
         }
-        store_out(j, all, p);
+        store_out(j, all, &(struct piece){.row = (uint32_t)r, .n = 1, .head = (uint32_t)h, .head_end = (uint32_t)h + 1});
     }
-}
-
-static uint32_t first_span(const struct attn_row *row) {
-    return row->first / (KV_PAGE * SPAN);
-}
-static uint32_t span_end(const struct attn_row *row) {
-    return row->last / (KV_PAGE * SPAN) + 1;
 }
 
 /* Rows of one sequence together, as many as BLOCK_QUERIES allow, one KV head in a piece. Returns their number. */
@@ -97,15 +99,13 @@ static size_t block_pieces(struct piece *pieces, const struct attn_job *j, size_
 
 /* Single rows, `heads` KV heads in a piece, cut into spans or not. Returns their number. */
 static size_t row_pieces(struct piece *pieces, const struct attn_job *j, size_t n_rows, uint32_t heads, bool cut) {
-    uint32_t n = 0, cuts = 0, n_kv_heads = (uint32_t)j->kv->n_kv_heads;
+    uint32_t n = 0, n_kv_heads = (uint32_t)j->kv->n_kv_heads;
     for (uint32_t r = 0; r < n_rows; r++) {
         uint32_t first = first_span(&j->rows[r]), end = span_end(&j->rows[r]), each = cut ? 1 : end - first;
         for (uint32_t h = 0; h < n_kv_heads; h += heads)
             for (uint32_t s = first; s < end; s += each)
                 pieces[n++] = (struct piece){.row = r, .n = 1, .span = s, .span_end = s + each, .head = h,
-                                             .head_end = h + heads < n_kv_heads ? h + heads : n_kv_heads,
-                                             .cut = cuts + s - first};
-        cuts += end - first;
+                                             .head_end = h + heads < n_kv_heads ? h + heads : n_kv_heads};
     }
     return n;
 }
@@ -146,7 +146,7 @@ void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row 
     }
     pool_run_pieces(p, run_pieces, &j, j.n_pieces, j.cut_sums ? (j.n_pieces + threads - 1) / threads : 1, 1);
     if (j.cut_sums)
-        pool_run(p, join_cuts, &j, j.n_pieces, 1);
+        pool_run(p, join_cuts, &j, n_rows * n_kv_heads, 1);
 }
 
 size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t head_dim) {

@@ -12,7 +12,6 @@ enum { SPAN = 16 }; // pages whose positions are summed up by themselves
 /* Rows [row, row + n) of one sequence, spans [span, span_end), KV heads [head, head_end). */
 struct piece {
     uint32_t row, n, span, span_end, head, head_end;
-    uint32_t cut; // where pieces are single spans: number of this one among the spans of all rows
 };
 
 struct attn_job {
