@@ -43,12 +43,12 @@ TARGET EVERY_ISA void NAME(mix_step)(const size_t R, const size_t C, const bool 
 #endif
 }
 
-/* R rows and C vectors of columns. shrink NULL: c starts from zero. Meanwhile `ahead` is fetched. */
+/* R rows and C vectors of columns. shrink NULL: c starts from zero. */
 TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool pairs, float *c, size_t ldc,
                                      const float *shrink, const unsigned char *a, size_t lda, const unsigned char *b,
-                                     size_t ldb, size_t begin, size_t end, size_t last, struct ahead ahead) {
-    const size_t a_size = sizeof(x_type), steps = pairs ? (end - begin) / 2 : end - begin;
-    size_t ahead_at = 0, fetched = 0, ahead_step = steps ? ahead.bytes / steps : 0;
+                                     size_t ldb, size_t begin, size_t end, size_t last, struct fetch *f) {
+    const size_t a_size = sizeof(x_type);
+    struct fetch go = *f;
     vec s[6][4];
     for (size_t r = 0; r < R; r++)
         for (size_t v = 0; v < C; v++)
@@ -58,9 +58,6 @@ TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool 
 #define STEP_OF(which)                                                                                             \
     NAME(mix_step)(R, C, pairs, which, s, a + (i & ~(size_t)(a_size == 2)) * a_size, lda,                          \
                    b + (pairs ? i / 2 : i) * ldb * 4, last)
-#define AHEAD()                                                                                                    \
-    for (fetched += ahead_step; ahead_at < fetched; ahead_at += 64)                                                \
-    __builtin_prefetch(ahead.p + ahead_at, 0, 3)
     if (pairs) {
         if (i % 2 && i < end) {
             a -= a_size == 4 ? a_size : 0; // UPPER is the second of a pair
@@ -69,19 +66,19 @@ TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool 
             i++;
         }
         for (; i + 1 < end; i += 2) {
-            AHEAD();
+            fetch_step(&go);
             STEP_OF(LOWER | UPPER);
         }
         if (i < end)
             STEP_OF(LOWER);
     } else {
         for (; i < end; i++) {
-            AHEAD();
+            fetch_step(&go);
             STEP_OF(LOWER);
         }
     }
 #undef STEP_OF
-#undef AHEAD
+    *f = go;
     for (size_t r = 0; r < R; r++)
         for (size_t v = 0; v < C; v++)
             store_x(c + r * ldc + v * STEP, s[r][v], v + 1 < C ? STEP : last);
@@ -90,16 +87,15 @@ TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool 
 /* R of m rows, the first of them row r. */
 TARGET EVERY_ISA void NAME(mix_rows)(const size_t R, const bool pairs, float *c, size_t ldc, const float *shrink,
                                      const unsigned char *a, size_t lda, const unsigned char *b, size_t ldb, size_t r,
-                                     size_t m, size_t begin, size_t end, size_t cols, struct ahead ahead) {
+                                     size_t m, size_t begin, size_t end, size_t cols, struct fetch *f) {
     const size_t C = R < 4 ? 4 : MIX_COLS;
     size_t j = 0;
     c += r * ldc;
     a += r * lda * sizeof(x_type);
     shrink += shrink ? r : 0;
-    ahead = ahead_share(ahead, r, R, m);
+    fetch_at_pace(f, R, m, (cols / STEP / C + cols / STEP % C + (cols % STEP > 0)) * ((end - begin) / (pairs ? 2 : 1)));
 #define TILE(C, last)                                                                                              \
-    NAME(mix_tile)(R, C, pairs, c + j, ldc, shrink, a, lda, b + j * 4, ldb, begin, end, last, ahead);              \
-    ahead.bytes = 0
+    NAME(mix_tile)(R, C, pairs, c + j, ldc, shrink, a, lda, b + j * 4, ldb, begin, end, last, f)
     for (; j + C * STEP <= cols; j += C * STEP) {
         TILE(C, STEP);
     }
@@ -114,12 +110,13 @@ TARGET EVERY_ISA void NAME(mix_rows)(const size_t R, const bool pairs, float *c,
 
 #define ROWS_OF(R, pairs)                                                                                          \
     case R:                                                                                                        \
-        NAME(mix_rows)(R, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, ahead);                   \
+        NAME(mix_rows)(R, pairs, c, ldc, shrink, a, lda, b, ldb, r, m, begin, end, cols, &f);                      \
         break
 #define MIX(name, pairs)                                                                                           \
     TARGET static void GLUE(name, ISA)(float *c, size_t ldc, const float *shrink, const void *a, size_t lda,       \
                                        const void *b, size_t ldb, size_t m, size_t begin, size_t end,              \
-                                       size_t cols, struct ahead ahead) {                                           \
+                                       size_t cols, const unsigned char *next, size_t bytes) {                      \
+        struct fetch f = fetch_bytes(next, bytes);                                                                 \
         size_t tiles = (m + 5) / 6; /* of about as many rows: tiles of few rows wait for their sums */             \
         for (size_t r = 0, rows; r < m; r += rows, tiles--) {                                                      \
             rows = (m - r + tiles - 1) / tiles;                                                                    \

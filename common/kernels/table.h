@@ -33,16 +33,10 @@ struct cold {
 typedef void matmul_fn(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
                        size_t n_out, size_t n_in, const float *bias, struct cold cold);
 
-/* Bytes that will be wanted next, to be fetched meanwhile; 0 of them: none. */
-struct ahead {
-    const unsigned char *p;
-    size_t bytes;
-};
-
 /* c [m, cols] = c * shrink [m] + a [m, end] b [end, cols], rows of b from `begin` on; shrink NULL: c starts from zero. ldb in
- * units of 4 bytes. See mix_tile.h. */
+ * units of 4 bytes. Meanwhile `bytes` at `next`, which will be wanted then, are fetched. See mix_tile.h. */
 typedef void mix_fn(float *c, size_t ldc, const float *shrink, const void *a, size_t lda, const void *b, size_t ldb,
-                    size_t m, size_t begin, size_t end, size_t cols, struct ahead ahead);
+                    size_t m, size_t begin, size_t end, size_t cols, const unsigned char *next, size_t bytes);
 
 /* What m queries have summed up: e^(score - max), and values weighed by it. */
 struct attn_sums {

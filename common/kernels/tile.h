@@ -13,13 +13,6 @@ enum {
     BURST = 128 // bytes of each of a single row's streams in turn: two cache lines
 };
 
-/* What R of n_rows rows, the first of them row r, fetch of `ahead`: their part, so that memory is asked for as much at any
- * time. */
-EVERY_ISA struct ahead ahead_share(struct ahead ahead, size_t r, size_t R, size_t n_rows) {
-    size_t from = ahead.bytes * r / n_rows / 64 * 64, to = ahead.bytes * (r + R) / n_rows / 64 * 64;
-    return (struct ahead){ahead.p + from, to - from};
-}
-
 /* Rows of w that will be wanted next, or a part of each, fetched line by line, as evenly as the steps of tiles go on: what is asked
  * for faster than the memory gives it, CPUs drop. */
 struct fetch {
@@ -37,7 +30,11 @@ EVERY_ISA struct fetch fetch_rows(const unsigned char *w, size_t stride, size_t 
     return (struct fetch){.at = p, .row_end = p + bytes, .row_bytes = bytes, .stride = stride,
                           .lines = begin < end ? (end - begin) * ((bytes + 63) / 64) : 0};
 }
-/* R of n_rows rows of x take so many steps: their share of the lines. */
+/* So many bytes at p. */
+EVERY_ISA struct fetch fetch_bytes(const unsigned char *p, size_t bytes) {
+    return fetch_rows(p, bytes, 0, 1, 0, bytes, (struct cold){0, 1});
+}
+/* R of n_rows rows take so many steps: their share of the lines. */
 EVERY_ISA void fetch_at_pace(struct fetch *f, size_t R, size_t n_rows, size_t steps) {
     f->pace = steps > 0 ? f->lines * R * LINE / (n_rows * steps) : 0;
 }
