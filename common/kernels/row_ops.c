@@ -62,8 +62,10 @@ EVERY_ISA float silu(float x) {
 EVERY_ISA float gelu_tanh(float x) {
     return 0.5f * x * (1.0f + vec_tanh(0.797884561f * (x + 0.044715f * x * x * x)));
 }
-static float gelu_erf(float x) {
-    return 0.5f * x * (1.0f + erff(x * 0.707106781f));
+/* The same authors' exact form. */
+EVERY_ISA float gelu_erf(float x) {
+    float above = vec_normal_above(f32_from_bits(f32_bits(x) & 0x7FFFFFFF));
+    return x * (x < 0 ? above : 1.0f - above);
 }
 EVERY_ISA float relu(float x) {
     return x > 0 ? x : 0 * x; // NaN stays NaN

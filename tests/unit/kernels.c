@@ -6,7 +6,7 @@
 #include "../lib/check.h"
 #include "../lib/kernel_checks.h"
 
-static void exp_and_tanh(void) {
+static void exp_tanh_and_normal(void) {
     double worst = 0, worst_tanh = 0;
     for (double x = -87.3; x < 88.3; x += 0.00071) {
         double e = fabs((double)vec_exp((float)x) / exp((double)(float)x) - 1);
@@ -19,6 +19,13 @@ static void exp_and_tanh(void) {
     CHECK_MSG(worst < 1.2e-7, "e^x is off by %g", worst);
     CHECK_MSG(worst_tanh < 4e-7, "tanh is off by %g", worst_tanh);
     CHECK(vec_exp(0) == 1 && vec_exp(-1e30f) < 1.3e-38f && vec_exp(1e30f) > 2e38f && isnan(vec_exp(NAN)));
+    double worst_above = 0;
+    for (double x = 0; x < 14; x += 0.00013) {
+        double e = fabs((double)vec_normal_above((float)x) - erfc((double)(float)x / sqrt(2)) / 2);
+        worst_above = e > worst_above ? e : worst_above;
+    }
+    CHECK_MSG(worst_above < 1e-7, "what lies above is off by %g", worst_above);
+    CHECK(vec_normal_above(0) == 0.5f && vec_normal_above(INFINITY) < 1e-35f && isnan(vec_normal_above(NAN)));
     CHECK(vec_tanh(0) == 0 && vec_tanh(100) == 1 && vec_tanh(-INFINITY) == -1 && isnan(vec_tanh(NAN)));
     for (uint32_t h = 0; h < 0x10000; h++) {
         if ((h & 0x7C00) != 0x7C00 && vec_f32_from_f16((uint16_t)h) != f16_value((uint16_t)h))
@@ -149,7 +156,7 @@ static void choosing(void) {
 
 int main(void) {
     RUN(choosing);
-    RUN(exp_and_tanh);
+    RUN(exp_tanh_and_normal);
     for (const char *const *isa = kernels_isas(); *isa; isa++) {
         printf("# %s\n", *isa);
         kernels_use(*isa);
