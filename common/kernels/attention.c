@@ -8,7 +8,7 @@
  * - in a prompt the query heads that share a KV head, and the rows that see all of a page, go through it together, and
  *   multiply small matrices;
  * - a row that decodes goes through the parts of several KV heads in turn, which is one long stream of a page;
- * - where that leaves threads without work, or rows are of different lengths, rows are cut into spans.
+ * - where that leaves threads without work, or rows are long or of different lengths, they are cut into spans.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/attention.h"
@@ -133,9 +133,9 @@ void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row 
         spans += span_end(&rows[r]) - first_span(&rows[r]);
     }
     if (single) {
-        // One long row is cut so that a thread has all of a page: parts that threads have by turns are read a quarter slower.
-        bool uneven = n_rows > 1 || n_kv_heads % threads != 0 || spans >= threads * PIECES_EACH;
-        bool cut = spans > n_rows && spans <= MAX_CUTS && uneven;
+        // One row alone: where heads don't share out, or it is long. Threads that take heads of the same pages read them slower.
+        bool worth = n_rows > 1 || n_kv_heads % threads != 0 || spans >= threads * PIECES_EACH;
+        bool cut = spans > n_rows && spans <= MAX_CUTS && worth;
         size_t each = n_rows > 1 || cut ? PIECES_EACH : 1, most = ROW_SUMS / (group * kv->head_dim);
         size_t heads = (cut ? spans : n_rows) * n_kv_heads / (threads * each);
         heads = heads < most ? heads : most;
