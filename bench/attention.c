@@ -3,10 +3,11 @@
  *     attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]
  *
  * The shape is that of TinyLlama-1.1B: 22 layers, 32 heads over 4 key-value heads of 64 dimensions; keys and values in
- * bf16 (--precise: f32), in the pages and the memory that llm-forward would have them in, all layers', so that nothing is
- * still in a cache when its turn comes again. Prints attention=BYTES/S limit=BYTES/S (read before and after it) ratio=LIMIT/ATTENTION bytes=BYTES (of a
- * step), flops=FLOP/S and peak=FLOP/S of its multiply-adds, medians of the rounds: heads that share keys make arithmetic the limit
- * of a CPU with narrow vectors.
+ * bf16 (--precise: f32), in the pages and the memory that llm-forward would have them in, all layers', of several sequences
+ * by turns, so that nothing is still in a cache when its turn comes again: in a model, the weights are read in between. Prints
+ * attention=BYTES/S limit=BYTES/S (read before and after it) ratio=LIMIT/ATTENTION bytes=BYTES (of a step), flops=FLOP/S and
+ * peak=FLOP/S of its multiply-adds, medians of the rounds: heads that share keys make arithmetic the limit of a CPU with narrow
+ * vectors.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -22,19 +23,20 @@
 #include "model/kv.h"
 
 enum { LAYERS = 22, HEADS = 32, KV_HEADS = 4, HEAD_DIM = 64, MAX_ROUNDS = 101 };
+enum { ALL_BYTES = 512 << 20 }; // of all sequences: past the caches, two L3 of 32 MB held a sixth of one sequence
 
 struct bench {
     struct pool *pool;
     struct kv_layer kv[LAYERS];
-    struct attn_row row;
+    struct attn_row *rows; // of each sequence the last
     float q[HEADS * HEAD_DIM], out[HEADS * HEAD_DIM];
     void *scratch;
 };
 
-static double step_seconds(struct bench *b) {
+static double step_seconds(struct bench *b, size_t sequence) {
     double start = seconds();
     for (size_t l = 0; l < LAYERS; l++)
-        attention(b->pool, &b->kv[l], &b->row, 1, b->out, HEADS * HEAD_DIM, b->q, HEADS * HEAD_DIM, HEADS, 0.125f, 0, b->scratch);
+        attention(b->pool, &b->kv[l], &b->rows[sequence], 1, b->out, HEADS * HEAD_DIM, b->q, HEADS * HEAD_DIM, HEADS, 0.125f, 0, b->scratch);
     return seconds() - start;
 }
 
@@ -59,36 +61,46 @@ int main(int argc, char **argv) {
     struct layer_spec layers[LAYERS] = {0};
     struct spec spec = {.n_layers = LAYERS, .n_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .layers = layers};
     struct kv kv;
-    struct kv_seq seq;
-    if (kv_init(&kv, &spec, f32, context, 1, context, 0, &e) != 0)
+    size_t bytes = (size_t)kv_sequence_bytes(&spec, f32, context), n_seqs = 1 + ALL_BYTES / bytes, all = n_seqs * bytes;
+    struct kv_seq *seqs = xcalloc(n_seqs, sizeof *seqs);
+    if (kv_init(&kv, &spec, f32, context, n_seqs, context, 0, &e) != 0)
         die_err(&e);
-    kv_seq_init(&kv, &seq);
-    if (kv_extend(&kv, &seq, 0, context, &e) != 0)
-        die_err(&e);
-    size_t bytes = (size_t)kv_sequence_bytes(&spec, f32, context);
+    b.rows = xcalloc(n_seqs, sizeof *b.rows);
+    for (size_t i = 0; i < n_seqs; i++) {
+        kv_seq_init(&kv, &seqs[i]);
+        if (kv_extend(&kv, &seqs[i], 0, context, &e) != 0)
+            die_err(&e);
+        b.rows[i] = (struct attn_row){seqs[i].tables[0], 0, (uint32_t)context - 1};
+    }
     unsigned char *memory = kv.groups[0].base;
-    fill_bf16(memory, bytes); // read as f32 they are as good
+    fill_bf16(memory, all); // read as f32 they are as good
     for (size_t l = 0; l < LAYERS; l++)
         b.kv[l] = kv_layer(&kv, l);
     for (size_t i = 0; i < HEADS * HEAD_DIM; i++)
         b.q[i] = (float)(i % 13) / 13 - 0.5f;
-    b.row = (struct attn_row){seq.tables[0], 0, (uint32_t)context - 1};
     b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM));
-    const struct read_pattern *how = best_read(b.pool, memory, bytes);
+    const struct read_pattern *how = best_read(b.pool, memory, all);
     enum peak k = f32 && peak_of_isa(kernels_isa()) == PEAK_DPBF16 ? PEAK_FMA_AVX512 : peak_of_isa(kernels_isa());
     for (size_t r = 0; r < rounds; r++) {
         peak[r] = peak_here(k) ? peak_rate(b.pool, k) : 0;
-        limit[r] = read_rate(b.pool, how, memory, bytes) / 2;
-        rate[r] = (double)bytes / step_seconds(&b);
-        limit[r] += read_rate(b.pool, how, memory, bytes) / 2;
+        limit[r] = read_rate(b.pool, how, memory, all) / 2;
+        double step = 0;
+        for (size_t i = 0; i < n_seqs; i++)
+            step += step_seconds(&b, i) / (double)n_seqs;
+        rate[r] = (double)bytes / step;
+        limit[r] += read_rate(b.pool, how, memory, all) / 2;
         ratio[r] = limit[r] / rate[r];
     }
     double speed = median(rate, rounds), flops = 4.0 * HEADS * HEAD_DIM * LAYERS * (double)context;
     printf("attention=%.0f limit=%.0f ratio=%.4f bytes=%zu flops=%.0f peak=%.0f\n", speed, median(limit, rounds),
            median(ratio, rounds), bytes, flops * speed / (double)bytes, median(peak, rounds));
     free(b.scratch);
-    kv_clear(&kv, &seq);
-    kv_seq_free(&seq);
+    for (size_t i = 0; i < n_seqs; i++) {
+        kv_clear(&kv, &seqs[i]);
+        kv_seq_free(&seqs[i]);
+    }
+    free(seqs);
+    free(b.rows);
     kv_free(&kv);
     pool_free(b.pool);
     close_stdout();
