@@ -114,8 +114,9 @@ def isa():
 
 def batch():
     """Sequences decoding together, beside one alone and a prompt of 256."""
-    figures = {"prefill": model("-p", 256)["prefill"]}
-    for n in (1, 4, 16, 64):
+    one = model("-s", 1, "-n", 8, "-l")
+    figures = {"prefill": model("-p", 256)["prefill"], "limit": one["limit"], "1 together": one["decode"]}
+    for n in (4, 16, 64):
         figures[f"{n} together"] = model("-s", n, "-n", 8 if n < 64 else 3)["decode"]
     return figures
 

@@ -114,7 +114,8 @@ TARGET EVERY_ISA void NAME(rows)(const size_t R, const enum wtype type, float *y
 /* A single row of x takes rows of w that stand n_out / OUTS_1 apart, so that memory is read as long streams: the prefetchers
  * of the CPU follow those, and lose those that end after one row. With several rows, a chunk of w stays in L2 while all of them
  * go by, as much of a row at a time as stays in L1 for a tile; what comes next, if cold, is fetched meanwhile. Few rows wait for
- * memory, which is the quicker the nearer ahead it is asked: their chunks are smaller. */
+ * memory, of which a CPU asks the less the more it waits for L2 at the same time: theirs stay in L1, all of them, and so does what comes
+ * next of w. */
 TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy, const x_type *x, size_t ldx,
                                      size_t n_rows, const unsigned char *w, size_t n_out, size_t n_in,
                                      const float *bias, struct cold cold) {
@@ -127,7 +128,7 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy
         return;
     }
     const bool once = n_rows <= ROWS; // w is read once, and nothing of it has to stay
-    const size_t part = once ? n_in : part_of_row(n_in, sizeof(x_type), STEP);
+    const size_t part = once ? n_in : part_of_row(n_in, sizeof(x_type), STEP, n_rows);
     const size_t chunk = once ? OUTS : n_rows < CUT_ROWS ? CHUNK_OUTS / 2 : CHUNK_OUTS;
     vec kept[CHUNK_OUTS * CUT_ROWS];
     bool back = true;

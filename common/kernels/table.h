@@ -19,6 +19,7 @@ enum wtype { W_BF16, W_F16, W_F32, W_COUNT };
 /* How a matmul with several rows goes through the caches: see matmul.c. */
 enum {
     ROW_BYTES = 4096, // of a row of x: a tile's rows, so much of each, stay in L1
+    FEW_BYTES = 2048, // the same where all rows are fewer than CUT_ROWS: then all of them do
     CUT_ROWS = 24,    // longer rows are cut, and so many go together at most,
     CHUNK_OUTS = 48   // with as many rows of w, which stay in L2 meanwhile: so that half of it is a multiple of every tile's OUTS
 };
