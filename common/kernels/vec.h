@@ -11,8 +11,12 @@
 /* Put into every variant of one loop, each compiled for its instruction set. */
 #define EVERY_ISA static inline __attribute__((always_inline))
 
-/* Before loops over arrays of vectors: without it, gcc leaves these in memory. */
+/* Before loops over arrays of vectors: without it, compilers leave these in memory. */
+#if defined(__clang__)
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
 #define UNROLLED _Pragma("GCC unroll 8")
+#endif
 
 EVERY_ISA uint32_t f32_bits(float f) {
     uint32_t u;
