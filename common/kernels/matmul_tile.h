@@ -44,7 +44,7 @@ TARGET EVERY_ISA void NAME(one_row)(const size_t O, const enum wtype type, float
 }
 
 /* y [R, O] (stride ldy) = x [R, n] (stride ldx) times w [O, n] (w_stride bytes) of the type, of k only [from, to): sums go on from
- * kept [R, O], and to there until `to` is n. Meanwhile `ahead` is fetched. */
+ * kept [R, O], and to there until `to` is n. `fetching`: f goes on meanwhile. */
 TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, const bool fetching, float *y,
                                  size_t ldy, const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride,
                                  size_t from, size_t to, size_t n, const float *bias, vec *kept, struct fetch *f) {

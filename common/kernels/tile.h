@@ -49,7 +49,8 @@ EVERY_ISA void fetch_step(struct fetch *f) {
     }
 }
 
-/* How many of a row's n elements go through all tiles of a chunk at a time: about equal parts, in whole steps. */
+/* How many of a row's n elements go through all tiles of a chunk at a time, where there are n_rows: about equal parts, in whole
+ * steps. */
 EVERY_ISA size_t part_of_row(size_t n, size_t size, size_t step, size_t n_rows) {
     const size_t most = n_rows < CUT_ROWS ? FEW_BYTES : ROW_BYTES, parts = 1 + n * size / (most + 1);
     return (n + parts * step - 1) / (parts * step) * step;

@@ -98,7 +98,7 @@ EVERY_ISA float vec_exp(float x) {
 
 /* How much of a normal distribution lies above a >= 0, erfc(a / sqrt(2)) / 2: e^(-a^2 / 2) t P(t), t = 1 / (1 + 0.325269119 a) (the
  * form of Abramowitz and Stegun 7.1.26), P fitted for the least largest error, 2.4e-8 of the result while that is above 1e-4. Here it
- * is a polynomial in 1 - t, which rounds less near 0. Absolute error under 1e-7. */
+ * is a polynomial in u = t - 1, which rounds less near 0. Absolute error under 1e-7. */
 EVERY_ISA float vec_normal_above(float a) {
     a = vec_select(a > 12.5f, 12.5f, a); // 4e-36
     float k = 0.325269119f * a, t = 1.0f / (1.0f + k), u = -k * t;

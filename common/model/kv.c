@@ -18,14 +18,18 @@ static size_t pages_for(size_t positions) {
     return (positions + KV_PAGE - 1) / KV_PAGE;
 }
 
+/* The runs that so many pages take, the last of which may be in part. */
+static size_t runs_for(const struct kv_group *g, size_t n_pages) {
+    return n_pages / g->run + (n_pages % g->run != 0);
+}
+
 static int group_init(struct kv_group *g, size_t layer_bytes, size_t max_pages, struct err *e) {
     g->layer_bytes = layer_bytes;
     g->max_pages = max_pages;
     g->run = layer_bytes < RUN_BYTES ? RUN_BYTES / layer_bytes : 1;
     g->run = g->run < max_pages || max_pages == 0 ? g->run : max_pages;
-    size_t runs = max_pages / g->run + (max_pages % g->run != 0);
     if (!mul_size(layer_bytes, g->n_layers, &g->page_bytes) || !mul_size(g->page_bytes, g->run, &g->reserved) ||
-        !mul_size(g->reserved, runs, &g->reserved) ||
+        !mul_size(g->reserved, runs_for(g, max_pages), &g->reserved) ||
         !add_size(g->reserved, BIG_PAGE, &g->reserved) || max_pages >= KV_NO_PAGE)
         return err_set(e, EXIT_SYSTEM, "KV for %zu pages of %zu bytes is past what can be addressed",
                        max_pages, g->page_bytes);
@@ -121,7 +125,7 @@ static int grow(struct kv_group *g, struct err *e) {
     if (more == 0)
         return err_set(e, EXIT_SYSTEM, "all %zu KV pages are in use", g->max_pages);
     // From the start, and whole pages of the system's, big ones: what is usable already stays as it is.
-    size_t end = (g->n_pages + more + g->run - 1) / g->run * g->run * g->page_bytes;
+    size_t end = runs_for(g, g->n_pages + more) * g->run * g->page_bytes;
     if (mprotect(g->base, (end + BIG_PAGE - 1) / BIG_PAGE * BIG_PAGE, PROT_READ | PROT_WRITE) != 0)
         return err_errno(e, EXIT_SYSTEM, "no memory for %zu bytes of KV", more * g->page_bytes);
     for (size_t i = more; i-- > 0;)
