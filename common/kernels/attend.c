@@ -146,17 +146,19 @@ static const unsigned char *first_part(const struct attn_job *j, const struct pi
 void attend_span(const struct attn_job *j, const struct queries *u, struct attn_sums sums, const struct piece *p,
                  size_t span, const struct piece *behind) {
     const struct attn_row *rows = j->rows + p->row;
-    size_t m = p->n * j->group, end = page_end(j, p, span);
-    sums_clear(sums, queries_in(j, p), j->kv->head_dim);
-    for (size_t page = first_page(j, p, span); page < end; page++)
-        for (size_t h = p->head; h < p->head_end; h++) {
-            const unsigned char *part = page_keys(j->kv, rows->pages[page], h), *next;
-            if (h + 1 < p->head_end)
-                next = page_keys(j->kv, rows->pages[page], h + 1);
-            else if (page + 1 < end)
-                next = page_keys(j->kv, rows->pages[page + 1], p->head);
-            else
-                next = span + 1 < p->span_end ? first_part(j, p, span + 1) : first_part(j, behind, behind->span);
+    const struct kv_layer *kv = j->kv;
+    size_t m = p->n * j->group, page = first_page(j, p, span), end = page_end(j, p, span);
+    size_t part_bytes = kv_page_bytes(1, kv->head_dim, kv->f32);
+    sums_clear(sums, queries_in(j, p), kv->head_dim);
+    for (const unsigned char *part = first_part(j, p, span), *next; page < end; page++) {
+        const unsigned char *next_page;
+        if (page + 1 < end)
+            next_page = page_keys(kv, rows->pages[page + 1], p->head);
+        else
+            next_page = span + 1 < p->span_end ? first_part(j, p, span + 1) : first_part(j, behind, behind->span);
+        for (size_t h = p->head; h < p->head_end; h++, part = next) {
+            next = h + 1 < p->head_end ? part + part_bytes : next_page;
             attend_page(j, u, sums, (h - p->head) * m, rows, p->n, page, part, next);
         }
+    }
 }
