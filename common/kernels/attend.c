@@ -62,7 +62,7 @@ void load_queries(const struct attn_job *j, const struct queries *u, const struc
         for (size_t d = 0; d < hd; d++)
             u->q[i * hd + d] = q[d] * j->scale;
         if (j->rounded)
-            kernel.round_bf16(u->q_rounded + i * round_even(hd), u->q + i * hd, hd);
+            kernel.round_bf16(u->q_rounded + i * round_even(hd), u->q + i * hd, hd, 1, hd);
     }
 }
 

@@ -1,7 +1,7 @@
 /* Matrix multiplication: y = x W^T + bias, with W as it lies in the mapping.
  *
  * Threads take pieces of W, a run of its rows, and multiply them with all rows of x. One row: every weight is read once, from
- * memory, straight into the multiply-add. Many rows: a tile of registers (tiles.c says why it has its size) takes a few of
+ * memory, straight into the multiply-add. A few: the same, while x stays in L1 (matmul_pass.h). Many rows: a tile of registers (tiles.c says why it has its size) takes a few of
  * x, which stay in L1, through a chunk of W, which stays in L2 with a block of x (matmul_tile.h). The next chunk is fetched from
  * memory meanwhile: reading and multiplying go on side by side. Where W has to be made f32 and that is not free, many
  * rows of x find it unpacked.
@@ -76,17 +76,18 @@ static void run_piece(void *arg, size_t begin, size_t end, size_t thread) {
 struct rounding_job {
     uint16_t *to;
     const float *x;
-    size_t ld_to, ldx, n_in;
+    size_t ld_to, ldx, n_in, n_rows;
+    size_t whole; // strips of STRIP_ROWS in blocks that are full; the rest are those of the last block
 };
 static void run_rounding(void *arg, size_t begin, size_t end, size_t thread) {
     const struct rounding_job *j = arg;
+    size_t all = j->whole + strips_of(j->n_rows - j->whole * STRIP_ROWS);
     (void)thread;
-    for (size_t r = begin; r < end; r++)
-        kernel.round_bf16(j->to + r * j->ld_to, j->x + r * j->ldx, j->n_in);
-}
-
-static size_t rounded_ld(size_t n_in) {
-    return ((n_in + 31) / 32 | 1) * 32; // an odd number of cache lines: rows fall into different sets
+    for (size_t i = 0, r = 0, n; i < end; i++, r += n) {
+        n = i < j->whole ? STRIP_ROWS : strip_rows(j->n_rows - r, all - i);
+        if (i >= begin)
+            kernel.round_bf16(j->to + r * j->ld_to, j->x + r * j->ldx, j->ldx, n, j->n_in);
+    }
 }
 
 /* Where in scratch rounded x begins: half a page from where w does in its page. A load of x one cache line ahead of w's, by their
@@ -97,7 +98,7 @@ static void *place_of_x(void *scratch, const void *w) {
 }
 
 size_t matmul_scratch(size_t n_rows, size_t n_in) {
-    return n_rows * rounded_ld(n_in) * sizeof(uint16_t) + SMALL_PAGE;
+    return n_rows * round_up(n_in, SIDE) * sizeof(uint16_t) + SMALL_PAGE;
 }
 
 static enum wtype type_of(const struct mat *w) {
@@ -117,12 +118,13 @@ static void multiply_all(struct pool *p, const struct product *products, size_t 
     if (n_rows == 0 || n_out == 0)
         return;
     if (type == W_BF16 && !precise && kernel.matmul_rounded) {
-        struct rounding_job rounding = {place_of_x(scratch, products->w->data), x, rounded_ld(n_in), ldx, n_in};
-        pool_run(p, run_rounding, &rounding, n_rows, 1 + 16384 / n_in);
+        j.ldx = round_up(n_in, SIDE);
+        j.x_size = sizeof(uint16_t);
+        size_t last = n_rows % block_rows(&j), whole = (n_rows - last) / STRIP_ROWS;
+        struct rounding_job rounding = {place_of_x(scratch, products->w->data), x, j.ldx, ldx, n_in, n_rows, whole};
+        pool_run(p, run_rounding, &rounding, whole + strips_of(last), 1 + 16384 / n_in / STRIP_ROWS);
         j.multiply = kernel.matmul_rounded;
         j.x = (const unsigned char *)rounding.to;
-        j.ldx = rounding.ld_to;
-        j.x_size = sizeof(uint16_t);
     }
     size_t piece = n_out / (pool_threads(p) * PIECES), multiple = n_rows > 1 && piece > CHUNK_OUTS ? CHUNK_OUTS : ALL_TILES;
     size_t most = (n_rows > 1 && n_rows <= block_rows(&j) ? PIECE_BYTES_2 : PIECE_BYTES) / (n_in * j.w_size + 1);

@@ -5,11 +5,12 @@
  *   vec STEP       a vector of partial sums; how many k one fused multiply-add takes
  *   x_type         an element of x: float, or uint16_t where x is rounded to bf16
  *   zero()         of partial sums
- *   sums(y, v, n)                         adds up the lanes of each of n of them, in one fixed tree
+ *   sums(y, v, n)                         adds up the lanes of each of n of them, in one fixed tree; y has room for whole fours
  *   load_x(p, n) load_w(type, p, n)       STEP elements, those from n on zero, not reading past n
  *   multiply_add(acc, x, w)               the one instruction (or pair of them) that every product goes through
  *   ROWS OUTS      the register tile: ROWS * OUTS sums, OUTS vectors of w and one of x must fit the registers
  *   OUTS_1         the same for one row: enough sums to hide the latency of multiply_add, and no more (streams cost)
+ *   TALL_OUTS      the same for TALL_ROWS, where x lies in strips (table.h); not defined: it lies as rows
  *
  * An output element has one vector of sums, whatever tile it falls into, and k only runs upwards: the same order of
  * additions everywhere.
@@ -43,39 +44,35 @@ TARGET EVERY_ISA void NAME(one_row)(const size_t O, const enum wtype type, float
         y[o * y_step] = bias ? out[o] + bias[o * y_step] : out[o];
 }
 
-/* y [R, O] (stride ldy) = x [R, n] (stride ldx) times w [O, n] (w_stride bytes) of the type, of k only [from, to): sums go on from
- * kept [R, O], and to there until `to` is n. `fetching`: f goes on meanwhile. */
-TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, const bool fetching, float *y,
-                                 size_t ldy, const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride,
-                                 size_t from, size_t to, size_t n, const float *bias, vec *kept, struct fetch *f) {
-    const size_t size = type == W_F32 ? 4 : 2;
-    vec s[ROWS][OUTS];
+#if defined(TALL_OUTS)
+#define X_AT(r, k) (x + (k) * R + (r) * SIDE + 0 * ldx)
+#else
+#define X_AT(r, k) (x + (r) * ldx + (k))
+#endif
+
+/* A tile's sums, of what is before k = `from`; */
+TARGET EVERY_ISA void NAME(begin)(const size_t R, const size_t O, vec s[MOST_ROWS][MOST_OUTS], const vec *kept, size_t from) {
     UNROLLED for (size_t r = 0; r < R; r++)
         UNROLLED for (size_t o = 0; o < O; o++)
             s[r][o] = from > 0 ? kept[r * O + o] : zero();
-    struct fetch go = *f;
-    size_t k = from;
-    for (; k + STEP <= to; k += STEP) {
-        if (fetching)
-            fetch_step(&go);
-        vec wv[OUTS];
-        UNROLLED for (size_t o = 0; o < O; o++)
-            wv[o] = load_w(type, w + o * w_stride + k * size, STEP);
-        UNROLLED for (size_t r = 0; r < R; r++) {
-            vec xv = load_x(x + r * ldx + k, STEP);
-            UNROLLED for (size_t o = 0; o < O; o++)
-                s[r][o] = multiply_add(s[r][o], xv, wv[o]);
-        }
-    }
-    *f = go;
-    if (k < to)
-        UNROLLED for (size_t o = 0; o < O; o++) {
-            vec wv = load_w(type, w + o * w_stride + k * size, to - k);
-            UNROLLED for (size_t r = 0; r < R; r++)
-                s[r][o] = multiply_add(s[r][o], load_x(x + r * ldx + k, to - k), wv);
-        }
+}
+/* n elements from k on, STEP or fewer, added to them; */
+TARGET EVERY_ISA void NAME(step)(const size_t R, const size_t O, const enum wtype type, vec s[MOST_ROWS][MOST_OUTS],
+                                 const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride, size_t k, size_t n) {
+    vec wv[MOST_OUTS];
+    UNROLLED for (size_t o = 0; o < O; o++)
+        wv[o] = load_w(type, w + o * w_stride + k * (type == W_F32 ? 4 : 2), n);
     UNROLLED for (size_t r = 0; r < R; r++) {
-        if (to < n) {
+        vec xv = load_x(X_AT(r, k), n);
+        UNROLLED for (size_t o = 0; o < O; o++)
+            s[r][o] = multiply_add(s[r][o], xv, wv[o]);
+    }
+}
+/* and put into y, if these are all, or else kept. */
+TARGET EVERY_ISA void NAME(end)(const size_t R, const size_t O, vec s[MOST_ROWS][MOST_OUTS], float *y, size_t ldy, const float *bias,
+                                vec *kept, bool last) {
+    UNROLLED for (size_t r = 0; r < R; r++) {
+        if (!last) {
             UNROLLED for (size_t o = 0; o < O; o++)
                 kept[r * O + o] = s[r][o];
             continue;
@@ -89,35 +86,70 @@ TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtyp
     }
 }
 
-/* R rows of x with a chunk of w, of k only [from, to): see tile. kept [n_out, R]. `back`: from the last tile to the first, so that
- * it begins with the rows of w where the rows before ended: those are in L1 still, and only x has to come. */
-TARGET EVERY_ISA void NAME(rows)(const size_t R, const enum wtype type, float *y, size_t ldy, const x_type *x, size_t ldx,
-                                 const unsigned char *w, size_t n_out, size_t from, size_t to, size_t n,
-                                 const float *bias, vec *kept, bool back, struct fetch *f) {
-    const size_t stride = n * (type == W_F32 ? 4 : 2);
-    size_t o, groups = n_out / OUTS;
-#define TILE(O, fetching)                                                                                            \
-    NAME(tile)(R, O, type, fetching, y + o, ldy, x, ldx, w + o * stride, stride, from, to, n,                        \
-               bias ? bias + o : NULL, kept + o * R, f)
-    for (size_t i = 0; i < groups; i++) {
-        o = (back ? groups - 1 - i : i) * OUTS;
-        if (f->pace > 0)
-            TILE(OUTS, true);
-        else
-            TILE(OUTS, false);
+/* y [R, O] (stride ldy) = x [R, n] (stride ldx) times w [O, n] (w_stride bytes) of the type, of k only [from, to): sums go on from
+ * kept [R, O], and to there until `to` is n. `fetching`: f goes on meanwhile. */
+TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, const bool fetching, float *y,
+                                 size_t ldy, const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride,
+                                 size_t from, size_t to, size_t n, const float *bias, vec *kept, struct fetch *f) {
+    vec s[MOST_ROWS][MOST_OUTS];
+    NAME(begin)(R, O, s, kept, from);
+    struct fetch go = *f;
+    size_t k = from;
+    for (; k + STEP <= to; k += STEP) {
+        if (fetching)
+            fetch_step(&go);
+        NAME(step)(R, O, type, s, x, ldx, w, w_stride, k, STEP);
     }
-    for (o = groups * OUTS; o < n_out; o++)
+    *f = go;
+    if (k < to)
+        NAME(step)(R, O, type, s, x, ldx, w, w_stride, k, to - k);
+    NAME(end)(R, O, s, y, ldy, bias, kept, to == n);
+}
+
+/* A strip of rows of x with a chunk of w, of k only [from, to): see tile. kept [n_out, rows]. `back`: from the last tile to the first, so
+ * that it begins with the rows of w where the rows before ended: those are in L1 still, and only x has to come. */
+struct NAME(strip) {
+    float *y;
+    const x_type *x;
+    const unsigned char *w;
+    const float *bias;
+    vec *kept;
+    size_t ldy, ldx, n_out, from, to, n;
+    bool back;
+    struct fetch *f;
+};
+TARGET EVERY_ISA void NAME(strip_of)(const size_t R, const size_t O, const enum wtype type, const struct NAME(strip) *s) {
+    const size_t stride = s->n * (type == W_F32 ? 4 : 2), groups = s->n_out / O;
+    const bool fetching = s->f->pace > 0;
+    size_t o;
+#define TILE(O, fetching)                                                                                            \
+    NAME(tile)(R, O, type, fetching, s->y + o, s->ldy, s->x, s->ldx, s->w + o * stride, stride, s->from, s->to, s->n, \
+               s->bias ? s->bias + o : NULL, s->kept + o * R, s->f)
+    for (size_t i = 0; i < groups; i++) {
+        o = (s->back ? groups - 1 - i : i) * O;
+        if (fetching)
+            TILE(O, true);
+        else
+            TILE(O, false);
+    }
+    for (o = groups * O; o < s->n_out; o++)
         TILE(1, false);
 #undef TILE
 }
+
+typedef void NAME(strip_fn)(const struct NAME(strip) *s);
+
+#if defined(TALL_OUTS)
+#include "kernels/matmul_pass.h"
+#endif
 
 /* A single row of x takes rows of w that stand n_out / OUTS_1 apart, so that memory is read as long streams: the prefetchers
  * of the CPU follow those, and lose those that end after one row. With several rows, a chunk of w stays in L2 while all of them
  * go by, as much of a row at a time as stays in L1 for a tile; what comes next, if cold, is fetched meanwhile. Few rows wait for
  * memory, of which a CPU asks the less the more it waits for L2 at the same time: theirs stay in L1, all of them, and so does what comes
  * next of w. */
-TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy, const x_type *x, size_t ldx,
-                                     size_t n_rows, const unsigned char *w, size_t n_out, size_t n_in,
+TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, NAME(strip_fn) *const *run_strip, float *y, size_t ldy,
+                                     const x_type *x, size_t ldx, size_t n_rows, const unsigned char *w, size_t n_out, size_t n_in,
                                      const float *bias, struct cold cold) {
     const size_t size = type == W_F32 ? 4 : 2, stride = n_in * size, run = n_out / OUTS_1;
     if (n_rows == 1) {
@@ -127,51 +159,69 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, float *y, size_t ldy
             NAME(one_row)(1, type, y + o, 1, x, w + o * stride, stride, n_in, bias ? bias + o : NULL);
         return;
     }
+#if defined(TALL_OUTS)
+    const size_t strips = strips_of(n_rows), outs = tall(n_rows) ? TALL_OUTS : OUTS;
+    if (n_rows <= TALL_ROWS) {
+        static void (*const passes[])(float *, size_t, const x_type *, const unsigned char *, size_t, size_t, const float *) = {
+            [2] = NAME(pass_2), NAME(pass_3), NAME(pass_4), NAME(pass_5), NAME(pass_6), NAME(pass_7), NAME(pass_8)};
+        passes[n_rows](y, ldy, x, w, n_out, n_in, bias);
+        return;
+    }
+#else
+    const size_t strips = (n_rows + ROWS - 1) / ROWS, outs = OUTS;
+#endif
     const bool once = n_rows <= ROWS; // w is read once, and nothing of it has to stay
     const size_t part = once ? n_in : part_of_row(n_in, sizeof(x_type), STEP, n_rows);
-    const size_t chunk = once ? OUTS : n_rows < CUT_ROWS ? CHUNK_OUTS / 2 : CHUNK_OUTS;
+    const size_t chunk = once ? OUTS : CHUNK_OUTS;
     vec kept[CHUNK_OUTS * CUT_ROWS];
     bool back = true;
     for (size_t o = 0, n; o < n_out; o += n) {
         n = n_out - o < chunk ? n_out - o : chunk;
-        for (size_t from = 0, to, r; from < n_in; from = to) {
+        for (size_t from = 0, to; from < n_in; from = to) {
             to = n_in - from < part ? n_in : from + part;
             struct fetch f = to < n_in ? fetch_rows(w, stride, o, n, to * size, (n_in - to < part ? n_in - to : part) * size, cold)
                                        : fetch_rows(w, stride, o + n, chunk, 0, (part < n_in ? part : n_in) * size, cold);
-            const size_t steps = n / OUTS * ((to - from) / STEP);
-#define STRIP(R)                                                                                                     \
-    fetch_at_pace(&f, R, n_rows, steps);                                                                             \
-    NAME(rows)(R, type, y + r * ldy + o, ldy, x + r * ldx, ldx, w + o * stride, n, from, to, n_in,                   \
-               bias ? bias + o : NULL, kept + (part < n_in ? r * n : 0), (back = !back), &f)
-            for (r = 0; r + ROWS <= n_rows; r += ROWS) {
-                STRIP(ROWS);
+            const size_t steps = n / outs * ((to - from) / STEP);
+            for (size_t r = 0, i = 0, R; r < n_rows; r += R, i++) {
+                R = strip_rows(n_rows - r, strips - i);
+                fetch_at_pace(&f, R, n_rows, steps);
+                run_strip[outs == OUTS ? R : TALL_AT + R](&(struct NAME(strip)){
+                    y + r * ldy + o, x + r * ldx, w + o * stride, bias ? bias + o : NULL, kept + (part < n_in ? r * n : 0),
+                    ldy, ldx, n, from, to, n_in, (back = !back), &f});
             }
-            switch (n_rows - r) { // ROWS is at most 6
-            case 5:
-                STRIP(ROWS < 5 ? 1 : 5);
-                break;
-            case 4:
-                STRIP(ROWS < 4 ? 1 : 4);
-                break;
-            case 3:
-                STRIP(ROWS < 3 ? 1 : 3);
-                break;
-            case 2:
-                STRIP(2);
-                break;
-            case 1:
-                STRIP(1);
-            }
-#undef STRIP
         }
     }
 }
 
+/* Each strip is a function of its own: then compilers find registers for all of its inner loop. */
+#define STRIP(R, type)                                                                                             \
+    TARGET __attribute__((noinline)) static void NAME(strip_##R##_##type)(const struct NAME(strip) *s) {           \
+        NAME(strip_of)(R, OUTS, type, s);                                                                          \
+    }
+#define TALL_STRIP(R, type)                                                                                        \
+    TARGET __attribute__((noinline)) static void NAME(tall_strip_##R##_##type)(const struct NAME(strip) *s) {      \
+        NAME(strip_of)(R, TALL_OUTS, type, s);                                                                     \
+    }
+#define STRIPS(type) STRIP(1, type) STRIP(2, type) STRIP(3, type) STRIP(4, type)
+#define STRIPS_AT(type)                                                                                            \
+    [1] = NAME(strip_1_##type), [2] = NAME(strip_2_##type), [3] = NAME(strip_3_##type), [4] = NAME(strip_4_##type)
+#if ROWS > 4
+#define MORE_STRIPS(type)                                                                                          \
+    STRIP(5, type) STRIP(6, type) TALL_STRIP(6, type) TALL_STRIP(7, type) TALL_STRIP(8, type)
+#define MORE_STRIPS_AT(type)                                                                                       \
+    , [5] = NAME(strip_5_##type), [6] = NAME(strip_6_##type), [TALL_AT + 6] = NAME(tall_strip_6_##type),           \
+    [TALL_AT + 7] = NAME(tall_strip_7_##type), [TALL_AT + 8] = NAME(tall_strip_8_##type)
+#else
+#define MORE_STRIPS(type)
+#define MORE_STRIPS_AT(type)
+#endif
 #define MULTIPLY(type)                                                                                             \
+    STRIPS(type) MORE_STRIPS(type)                                                                                 \
     TARGET static void GLUE(multiply_##type, ISA)(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows,  \
                                                   const unsigned char *w, size_t n_out, size_t n_in,               \
                                                   const float *bias, struct cold cold) {                           \
-        NAME(multiply)(type, y, ldy, x, ldx, n_rows, w, n_out, n_in, bias, cold);                                  \
+        static NAME(strip_fn) *const strips[] = {STRIPS_AT(type) MORE_STRIPS_AT(type)};                            \
+        NAME(multiply)(type, strips, y, ldy, x, ldx, n_rows, w, n_out, n_in, bias, cold);                          \
     }
 MULTIPLY(W_BF16)
 #if !defined(ONLY_BF16)
@@ -179,6 +229,13 @@ MULTIPLY(W_F16)
 MULTIPLY(W_F32)
 #endif
 #undef MULTIPLY
+#undef STRIP
+#undef TALL_STRIP
+#undef STRIPS
+#undef STRIPS_AT
+#undef MORE_STRIPS
+#undef MORE_STRIPS_AT
+#undef X_AT
 
 static void NAME(matmul_fill)(matmul_fn **ops) {
     ops[W_BF16] = GLUE(multiply_W_BF16, ISA);

@@ -124,9 +124,15 @@ EVERY_ISA void softcap_all(float *x, size_t n, float cap) {
         x[i] = cap * vec_tanh(x[i] / cap);
 }
 
-EVERY_ISA void round_all(uint16_t *y, const float *x, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        y[i] = vec_bf16_from_f32(x[i]);
+EVERY_ISA void round_strip(uint16_t *y, const float *x, size_t ldx, size_t n_rows, size_t n) {
+    size_t i = 0;
+    for (; i + SIDE <= n; i += SIDE)
+        for (size_t r = 0; r < n_rows; r++, y += SIDE)
+            for (size_t l = 0; l < SIDE; l++)
+                y[l] = vec_bf16_from_f32(x[r * ldx + i + l]);
+    for (size_t r = 0; r < n_rows && i < n; r++, y += SIDE)
+        for (size_t l = 0; i + l < n; l++)
+            y[l] = vec_bf16_from_f32(x[r * ldx + i + l]);
 }
 
 #define VARIANT(isa, target)                                                                                      \
@@ -156,8 +162,8 @@ EVERY_ISA void round_all(uint16_t *y, const float *x, size_t n) {
     target static void softcap_##isa(float *x, size_t n, float cap) {                                             \
         softcap_all(x, n, cap);                                                                                   \
     }                                                                                                             \
-    target static void round_##isa(uint16_t *y, const float *x, size_t n) {                                        \
-        round_all(y, x, n);                                                                                       \
+    target static void round_##isa(uint16_t *y, const float *x, size_t ldx, size_t n_rows, size_t n) {             \
+        round_strip(y, x, ldx, n_rows, n);                                                                        \
     }                                                                                                             \
     static void fill_##isa(struct kernel_table *t) {                                                              \
         t->rmsnorm = rmsnorm_##isa;                                                                               \

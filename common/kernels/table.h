@@ -21,8 +21,23 @@ enum {
     ROW_BYTES = 4096, // of a row of x: a tile's rows, so much of each, stay in L1
     FEW_BYTES = 2048, // the same where all rows are fewer than CUT_ROWS: then all of them do
     CUT_ROWS = 24,    // longer rows are cut, and so many go together at most,
-    CHUNK_OUTS = 48   // with as many rows of w, which stay in L2 meanwhile: so that half of it is a multiple of every tile's OUTS
+    CHUNK_OUTS = 48,  // with as many rows of w, which stay in L2 meanwhile: a multiple of every tile's OUTS
+    STRIP_ROWS = 6,   // of rounded x that go through a tile together,
+    TALL_ROWS = 8,    // or so many where that saves going through w once more,
+    SIDE = 32         // elements of each of whose rows lie side by side: one stream, not six
 };
+
+/* Whether n rows of rounded x make tall strips: where strips of 6 would not be full. */
+static inline bool tall(size_t n_rows) {
+    return (n_rows > 6 && n_rows <= 8) || (n_rows > 12 && n_rows <= 16) || (n_rows > 18 && n_rows < 24);
+}
+static inline size_t strips_of(size_t n_rows) {
+    return tall(n_rows) ? (n_rows + TALL_ROWS - 1) / TALL_ROWS : (n_rows + STRIP_ROWS - 1) / STRIP_ROWS;
+}
+/* Rows of the next of so many strips, where so many rows are left: about as many in each. */
+static inline size_t strip_rows(size_t rows_left, size_t strips_left) {
+    return (rows_left + strips_left - 1) / strips_left;
+}
 
 /* Rows of w, of those that follow it too, that are not in a cache yet. */
 struct cold {
@@ -30,7 +45,8 @@ struct cold {
 };
 
 /* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) w [n_out, n_in]^T + bias, on the calling thread. x is f32,
- * or bf16 for matmul_rounded; at most CUT_ROWS rows where one is longer than ROW_BYTES. See matmul_tile.h. */
+ * or for matmul_rounded bf16 in strips, that of rows from r on at x + r * ldx, [n_in / SIDE][rows][SIDE]; at most CUT_ROWS rows where
+ * one is longer than ROW_BYTES. See matmul_tile.h. */
 typedef void matmul_fn(float *y, size_t ldy, const void *x, size_t ldx, size_t n_rows, const unsigned char *w,
                        size_t n_out, size_t n_in, const float *bias, struct cold cold);
 
@@ -52,7 +68,8 @@ struct kernel_table {
     matmul_fn *matmul_rounded;  // BF16 weights with x rounded to bf16; NULL: not faster here
     /* Weights as f32, for many rows of x; NULL where making them f32 beside the multiply-adds costs nothing. */
     void (*unpack[W_COUNT])(float *to, const unsigned char *w, size_t n);
-    void (*round_bf16)(uint16_t *y, const float *x, size_t n); // to nearest even
+    /* y = x [n_rows, n] (stride ldx) to nearest even, a strip: SIDE elements of each row in turn. */
+    void (*round_bf16)(uint16_t *y, const float *x, size_t ldx, size_t n_rows, size_t n);
     mix_fn *mix_f32, *mix_pairs; // a f32; b f32, or pairs of bf16
     mix_fn *mix_rounded;         // a bf16, b pairs of bf16; NULL: not faster here
     /* m queries' scores s [m, KV_PAGE] of a page, of which they see [from, to), become e^(score - max), zero elsewhere: in s, or

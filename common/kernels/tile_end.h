@@ -19,6 +19,7 @@
 #undef ROWS
 #undef OUTS
 #undef OUTS_1
+#undef TALL_OUTS
 #undef MIX_COLS
 #undef ONLY_BF16
 #undef MULTIPLY_PAIRS

@@ -46,10 +46,7 @@ AVX2 EVERY_ISA void sums_avx2(float *y, const __m256 *v, size_t n) {
     UNROLLED for (size_t i = 0; i < n; i += 4) {
         size_t left = n - i;
         __m128 s = sum4_avx2(v[i], v[left > 1 ? i + 1 : i], v[left > 2 ? i + 2 : i], v[left > 3 ? i + 3 : i]);
-        if (left >= 4)
-            _mm_storeu_ps(y + i, s);
-        else
-            _mm_maskstore_ps(y + i, _mm256_castsi256_si128(first_lanes_avx2(left)), s);
+        _mm_storeu_ps(y + i, s);
     }
 }
 #define ISA avx2
@@ -102,10 +99,7 @@ AVX512 EVERY_ISA void sums_avx512(float *y, const __m512 *v, size_t n) {
     UNROLLED for (size_t i = 0; i < n; i += 4) {
         size_t left = n - i;
         __m128 s = sum4_avx512(v[i], v[left > 1 ? i + 1 : i], v[left > 2 ? i + 2 : i], v[left > 3 ? i + 3 : i]);
-        if (left >= 4)
-            _mm_storeu_ps(y + i, s);
-        else
-            _mm_mask_storeu_ps(y + i, (__mmask8)((1 << left) - 1), s);
+        _mm_storeu_ps(y + i, s);
     }
 }
 AVX512 EVERY_ISA __m512 upper_avx512(__m512 v) {
@@ -134,12 +128,15 @@ AVX512 EVERY_ISA __m512 upper_avx512(__m512 v) {
 #include "kernels/mix_tile.h"
 #include "kernels/tile_end.h"
 
-/* AVX512-BF16: vdpbf16ps adds two products of bf16 pairs to each of 16 lanes, with x rounded to bf16. One a cycle,
- * 5 or 6 cycles latency; the tile of AVX-512 serves it as well. A single row of W beside one of x is 64 bytes in the latency of an
+/* AVX512-BF16: vdpbf16ps adds two products of bf16 pairs to each of 16 lanes, with x rounded to bf16. One or two a cycle,
+ * 5 or 6 cycles latency: 6 x 4 sums, or 8 x 3 where there are 7 or 8 rows, or twice as many: that goes through W once less. A
+ * single row of W beside one of x is 64 bytes in the latency of an
  * instruction, more than memory has, and one stream is what memory reads best. */
 AVX512BF16 EVERY_ISA __m512 load_pairs(const void *p, size_t n) {
     __m512i v = n == 32 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi16((__mmask32)((1ull << n) - 1), p);
-    return _mm512_castsi512_ps(v);
+    __m512 f = _mm512_castsi512_ps(v);
+    STAYS(f);
+    return f;
 }
 AVX512BF16 EVERY_ISA __m512 multiply_add_pairs(__m512 acc, __m512 x, __m512 w) {
     return _mm512_dpbf16_ps(acc, (__m512bh)x, (__m512bh)w);
@@ -165,6 +162,7 @@ AVX512BF16 EVERY_ISA __m512 lower_only(__m512 v) { // of pairs
 #define ROWS 6
 #define OUTS 4
 #define OUTS_1 1
+#define TALL_OUTS 3
 #define ONLY_BF16
 #include "kernels/matmul_tile.h"
 #undef STEP

@@ -14,11 +14,14 @@
 #define AVX2
 #define AVX512
 #define AVX512BF16
+#define STAYS(v) (void)0
 #else
 #include <immintrin.h>
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 #define AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")))
 #define AVX512BF16 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+/* What was loaded into the vector v stays in a register: else GCC 12 loads it again for each use, and spills sums meanwhile. */
+#define STAYS(v) __asm__("" : "+v"(v))
 #endif
 
 /* Defines name(a, b, c, d): of the lanes of each of four vectors the sum (op: add) or the largest (max). Within quarters
