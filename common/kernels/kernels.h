@@ -63,6 +63,10 @@ static inline size_t kv_key_bytes(size_t head_dim, bool f32) { // of one head in
 static inline size_t kv_page_bytes(size_t n_kv_heads, size_t head_dim, bool f32) {
     return n_kv_heads * (kv_key_bytes(head_dim, f32) + KV_PAGE * head_dim * (f32 ? 4u : 2u));
 }
+/* Where a page lies, in bytes from where page 0 does. */
+static inline size_t kv_page_offset(size_t run, size_t run_stride, size_t page_bytes, uint32_t page) {
+    return page / run * run_stride + page % run * page_bytes;
+}
 
 /* One query row: it sees positions [first, last], both absolute; pages[p / KV_PAGE] is position p's page. */
 struct attn_row {

@@ -122,7 +122,7 @@ static void multiply_all(struct pool *p, const struct product *products, size_t 
         j.x_size = sizeof(uint16_t);
         size_t last = n_rows % block_rows(&j), whole = (n_rows - last) / STRIP_ROWS;
         struct rounding_job rounding = {place_of_x(scratch, products->w->data), x, j.ldx, ldx, n_in, n_rows, whole};
-        pool_run(p, run_rounding, &rounding, whole + strips_of(last), 1 + 16384 / n_in / STRIP_ROWS);
+        pool_run(p, run_rounding, &rounding, whole + strips_of(last), 1 + 8192 / (n_in * STRIP_ROWS));
         j.multiply = kernel.matmul_rounded;
         j.x = (const unsigned char *)rounding.to;
     }

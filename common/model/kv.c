@@ -115,7 +115,7 @@ size_t kv_bytes(const struct kv *kv) {
 /* ---- pages ---- */
 
 unsigned char *kv_page_part(const struct kv_group *g, uint32_t page, size_t index) {
-    return g->base + page / g->run * g->run * g->page_bytes + (index * g->run + page % g->run) * g->layer_bytes;
+    return g->base + index * g->run * g->layer_bytes + kv_page_offset(g->run, g->run * g->page_bytes, g->layer_bytes, page);
 }
 
 /* Makes a chunk of reserved addresses usable. */
