@@ -145,9 +145,9 @@ typedef void NAME(strip_fn)(const struct NAME(strip) *s);
 
 /* A single row of x takes rows of w that stand n_out / OUTS_1 apart, so that memory is read as long streams: the prefetchers
  * of the CPU follow those, and lose those that end after one row. With several rows, a chunk of w stays in L2 while all of them
- * go by, as much of a row at a time as stays in L1 for a tile; what comes next, if cold, is fetched meanwhile. Few rows wait for
- * memory, of which a CPU asks the less the more it waits for L2 at the same time: theirs stay in L1, all of them, and so does what comes
- * next of w. */
+ * go by, as much of a row at a time as stays in L1 for a tile; what comes next, if cold, is fetched meanwhile. Few rows (table.h) ask
+ * much of memory, of which a CPU gets the less the more it waits for L2 at the same time: theirs stay in L1, all of them, and so does
+ * what comes next of w. A tile's worth of rows, or one strip (matmul_pass.h), takes w once. */
 TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, NAME(strip_fn) *const *run_strip, float *y, size_t ldy,
                                      const x_type *x, size_t ldx, size_t n_rows, const unsigned char *w, size_t n_out, size_t n_in,
                                      const float *bias, struct cold cold) {
