@@ -1,10 +1,10 @@
 /* Matrix multiplication: y = x W^T + bias, with W as it lies in the mapping.
  *
  * Threads take pieces of W, a run of its rows, and multiply them with all rows of x. One row: every weight is read once, from
- * memory, straight into the multiply-add. A few: the same, while x stays in L1 (matmul_pass.h). Many rows: a tile of registers (tiles.c says why it has its size) takes a few of
- * x, which stay in L1, through a chunk of W, which stays in L2 with a block of x (matmul_tile.h). The next chunk is fetched from
- * memory meanwhile: reading and multiplying go on side by side. Where W has to be made f32 and that is not free, many
- * rows of x find it unpacked.
+ * memory, straight into the multiply-add. A few: the same, while x stays in L1 (matmul_pass.h). Many rows: a tile of registers
+ * (tiles.c says why it has its size) takes a few of x, which stay in L1, through a chunk of W, which stays in L2 with a block of x
+ * (matmul_tile.h). The next chunk is fetched from memory meanwhile: reading and multiplying go on side by side. Where W has to be
+ * made f32 and that is not free, many rows of x find it unpacked.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/mem.h"
