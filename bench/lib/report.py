@@ -85,26 +85,26 @@ TRIED = {
               "in: one cache line ahead of it, it cost a seventh.",
     "prefill-256": "Matrices take 93 % of the time, and come to 83 to 89 % alone where a CPU does two vdpbf16ps a cycle (build/bench/kernels): adding up the lanes "
                    "of a tile's sums takes 6 %, and the rows of x come from L2 once for 48 rows of W, which every other strip takes backwards. Activations, attention and rounding take the rest: llm-forward -v "
-                   "shows them. Fetching the next rows of x into L1, tiles of 4 x 6 and 8 x 3, parts of 2 KB and more rows of W at a time were slower or no different.",
+                   "shows them. Fetching the next rows of x into L1, tiles of 4 x 6 and 8 x 3, parts of 2 KB or 6 KB, other blocks of x, and more rows of W at a time were slower or no different.",
     "prefill-1024": "As for 256 tokens; attention takes three times the share.",
     "avx2": "Where memory gives its slower rate it is 93 to 96 %. At the faster one a line of weights takes 22 instructions to be made f32 and multiplied, so that a "
             "CPU looks less than 1 KB ahead, and rows of 5,632 find their x in L2 rather than L1: 60 to 80 %. Two rows at a time, bursts of 256 bytes, and fetching "
             "512 bytes to 4 KB ahead, into L1, L2 or beside them, were slower or no different; three streams of 64 bytes were 2 to 3 % faster there, and slower elsewhere.",
-    "batch-16": "Weights are fetched while tiles are multiplied. What a core can have asked for at a time is bounded: lines fetched by instruction came to some "
-                "20 GB/s a core, where a plain read, which the prefetchers of L2 run ahead of, gets 40; and where multiplying is quick, that is what is left. An even "
-                "pace, L1 as the aim, the next matrix rows across pieces, and chunks of 24 rows of W (48 were 4 to 9 % slower by matrix, 12 no faster) are in; tiles of 8 x 3, long rows in contiguous chunks, every other line, bursts of 2 to 8 steps, loads in place of "
-                "fetches, chunks that begin small, and the bypassing hint were slower. One core alone makes 16 rows at 350 GFLOP/s from memory and 380 from L3, "
-                "whatever the other does: at memory's slower rate, which seems to be that of two cores behind one link, the target is met, and at the faster "
-                "one, twice a single core's, it is 62 to 70 %. Parts of 2 KB, of which all 16 rows stay in L1, are in: 12 % faster there, and 4 % slower in the other. Fetching "
-                "whole rows beside them, strips of 6, 5 and 5 rows, and leaner inner loops (fewer pointers) were 3 to 15 % slower.",
+    "batch-16": "Weights are fetched while tiles are multiplied. What a core can have asked for at a time is bounded, and what is asked for faster "
+                "than memory gives it is dropped (a loop of fetches alone comes to 110 GB/s where memory has 41). An even pace, L1 as the aim, the next matrix rows across pieces, "
+                "parts of 2 KB, of which all 16 rows stay in L1 (12 %), x as one stream of strips, whose two are 8 rows high, each in a function of its own (10 to 13 %: GCC had "
+                "spilled six pointers), and chunks of 48 rows of W (4 %) are in; strips of 6, all tiles of a row of W before the next, long rows in contiguous chunks, a stream for each row of W, "
+                "every other line, bursts of 2 to 8 steps, loads in place of fetches, L2 as the aim, and the bypassing hint were slower. One core alone makes 16 rows at 380 to 390 GFLOP/s from "
+                "memory and 410 from L2, of a peak of 530; where two cores share a link to memory, they read at four fifths of its rate meanwhile, which decides there.",
     "attention": "Where memory gives its slower rate it is 109 to 115 %. Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps "
                  "and 512 exponentials. From a cache that comes to some 46 GB/s on two cores of a Zen 4 and 98 of a Zen 5, not far from its "
                  "faster rate of memory, 78 to 84 GB/s: there one core reads 41.5 GB/s, the kernel alone in a loop over the same pages gets 39.5 of them, all of attention 36 to 37, "
-                 "and with two threads 33 each. Whole pages for a thread (two threads within a page: 12 % slower), "
+                 "and with two threads 33 each: they end 5 % apart, and the sums of the other's spans come from its cache, in 5 us of 126 a layer. Whole pages for a thread (two threads within a page: 12 % slower), "
                  "half a megabyte of a layer in one piece (7 %), system pages of 2 MB (12 to 15 %), pairs of rows in "
                  "a lane, the next part fetched evenly into L1 meanwhile (L2: 6 %), tiles of about as many rows, and a softmax by hand are in; fetching less "
-                 "than 8 KB ahead, more than 16 KB ahead, every other line, or beside the softmax too, panels of 32 columns that are read once, tiles of 8 x 2, and a "
-                 "softmax that lags a page behind made no difference or made it slower.",
+                 "than 8 KB ahead, more than 16 KB ahead, every other line, or beside the softmax too, panels of 32 columns that are read once, tiles of 8 x 2, a "
+                 "softmax that lags a page behind, inner loops a fifth faster from L1, fetching twice, spans added up by whoever has the second of two, and heads taken singly towards the end "
+                 "made no difference or made it slower.",
     "attention-bound": "As above; the exponentials count as neither reading nor multiply-adding.",
     "baseline": "SSE2 has four lanes, no fused multiply-add, and multiplies onto an operand, which has to be copied before: that, in registers "
                 "alone and without a single load, made 82 to 89 GFLOP/s on a CPU whose first version made 9.4. LLM_ISA=c is the same C compiled for AVX.",
@@ -115,7 +115,7 @@ TRIED = {
     "cold": "A thread brings the weights in the order of use, 2 MB at a time, and the first step ends with it: what is left is the rate of the disk "
             "at that moment, of which the plain read takes another sample.",
     "share": "A worker leaves the caller's CPU, pieces are taken, not dealt, and become smaller towards the end of a job; and who waits for a "
-             "thread that lost its CPU within a piece lends it its own. What is left is what that takes.",
+             "thread that lost its CPU within a piece lends it its own. What is left is what that takes: main waits 2 % of the time; pieces half as small were no different.",
 }
 
 
