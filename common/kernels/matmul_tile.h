@@ -45,9 +45,9 @@ TARGET EVERY_ISA void NAME(one_row)(const size_t O, const enum wtype type, float
 }
 
 #if defined(TALL_OUTS)
-#define X_AT(r, k) (x + (k) * R + (r) * SIDE + 0 * ldx)
+#define IN_STRIPS true
 #else
-#define X_AT(r, k) (x + (r) * ldx + (k))
+#define IN_STRIPS false
 #endif
 
 /* A tile's sums, of what is before k = `from`; */
@@ -63,7 +63,7 @@ TARGET EVERY_ISA void NAME(step)(const size_t R, const size_t O, const enum wtyp
     UNROLLED for (size_t o = 0; o < O; o++)
         wv[o] = load_w(type, w + o * w_stride + k * (type == W_F32 ? 4 : 2), n);
     UNROLLED for (size_t r = 0; r < R; r++) {
-        vec xv = load_x(X_AT(r, k), n);
+        vec xv = load_x(IN_STRIPS ? x + k * R + r * SIDE : x + r * ldx + k, n);
         UNROLLED for (size_t o = 0; o < O; o++)
             s[r][o] = multiply_add(s[r][o], xv, wv[o]);
     }
@@ -185,7 +185,7 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, NAME(strip_fn) *cons
             for (size_t r = 0, i = 0, R; r < n_rows; r += R, i++) {
                 R = strip_rows(n_rows - r, strips - i);
                 fetch_at_pace(&f, R, n_rows, steps);
-                run_strip[outs == OUTS ? R : TALL_AT + R](&(struct NAME(strip)){
+                run_strip[outs == OUTS ? R : TALL_ROWS + R](&(struct NAME(strip)){
                     y + r * ldy + o, x + r * ldx, w + o * stride, bias ? bias + o : NULL, kept + (part < n_in ? r * n : 0),
                     ldy, ldx, n, from, to, n_in, (back = !back), &f});
             }
@@ -205,12 +205,12 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, NAME(strip_fn) *cons
 #define STRIPS(type) STRIP(1, type) STRIP(2, type) STRIP(3, type) STRIP(4, type)
 #define STRIPS_AT(type)                                                                                            \
     [1] = NAME(strip_1_##type), [2] = NAME(strip_2_##type), [3] = NAME(strip_3_##type), [4] = NAME(strip_4_##type)
-#if ROWS > 4
+#if defined(TALL_OUTS)
 #define MORE_STRIPS(type)                                                                                          \
     STRIP(5, type) STRIP(6, type) TALL_STRIP(6, type) TALL_STRIP(7, type) TALL_STRIP(8, type)
 #define MORE_STRIPS_AT(type)                                                                                       \
-    , [5] = NAME(strip_5_##type), [6] = NAME(strip_6_##type), [TALL_AT + 6] = NAME(tall_strip_6_##type),           \
-    [TALL_AT + 7] = NAME(tall_strip_7_##type), [TALL_AT + 8] = NAME(tall_strip_8_##type)
+    , [5] = NAME(strip_5_##type), [6] = NAME(strip_6_##type), [TALL_ROWS + 6] = NAME(tall_strip_6_##type),           \
+    [TALL_ROWS + 7] = NAME(tall_strip_7_##type), [TALL_ROWS + 8] = NAME(tall_strip_8_##type)
 #else
 #define MORE_STRIPS(type)
 #define MORE_STRIPS_AT(type)
@@ -235,7 +235,7 @@ MULTIPLY(W_F32)
 #undef STRIPS_AT
 #undef MORE_STRIPS
 #undef MORE_STRIPS_AT
-#undef X_AT
+#undef IN_STRIPS
 
 static void NAME(matmul_fill)(matmul_fn **ops) {
     ops[W_BF16] = GLUE(multiply_W_BF16, ISA);

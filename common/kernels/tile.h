@@ -11,9 +11,8 @@ enum {
     LOWER = 1, // of the two rows in a lane: mix_tile.h
     UPPER = 2,
     BURST = 128,   // bytes of each of a single row's streams in turn: two cache lines
-    MOST_ROWS = 8, // of any tile
-    MOST_OUTS = 6,
-    TALL_AT = 8    // where tall strips begin in a table of strips by their rows
+    MOST_ROWS = TALL_ROWS, // of any tile
+    MOST_OUTS = 6
 };
 
 /* Rows of w that will be wanted next, or a part of each, fetched line by line, as evenly as the steps of tiles go on: what is asked

@@ -129,9 +129,8 @@ AVX512 EVERY_ISA __m512 upper_avx512(__m512 v) {
 #include "kernels/tile_end.h"
 
 /* AVX512-BF16: vdpbf16ps adds two products of bf16 pairs to each of 16 lanes, with x rounded to bf16. One or two a cycle,
- * 5 or 6 cycles latency: 6 x 4 sums, or 8 x 3 where there are 7 or 8 rows, or twice as many: that goes through W once less. A
- * single row of W beside one of x is 64 bytes in the latency of an
- * instruction, more than memory has, and one stream is what memory reads best. */
+ * 5 or 6 cycles latency: 6 x 4 sums, or 8 x 3 where that goes through W once less (table.h). A single row of W beside one of x
+ * is 64 bytes in the latency of an instruction, more than memory has, and one stream is what memory reads best. */
 AVX512BF16 EVERY_ISA __m512 load_pairs(const void *p, size_t n) {
     __m512i v = n == 32 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi16((__mmask32)((1ull << n) - 1), p);
     __m512 f = _mm512_castsi512_ps(v);
@@ -152,14 +151,14 @@ AVX512BF16 EVERY_ISA __m512 lower_only(__m512 v) { // of pairs
 #define ISA avx512bf16
 #define TARGET AVX512BF16
 #define vec __m512
-#define STEP 32
+#define STEP SIDE
 #define x_type uint16_t
 #define zero() _mm512_setzero_ps()
 #define sums sums_avx512
 #define load_x load_pairs
 #define load_w(type, p, n) load_pairs(p, n)
 #define multiply_add multiply_add_pairs
-#define ROWS 6
+#define ROWS STRIP_ROWS
 #define OUTS 4
 #define OUTS_1 1
 #define TALL_OUTS 3
