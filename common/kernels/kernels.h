@@ -36,6 +36,8 @@ void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, si
             const float *bias, bool precise, void *scratch);
 size_t matmul_scratch(size_t n_rows, size_t n_in);
 
+enum activation { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU };
+
 /* Several matrices of one n_in with the same x, in one job: x is rounded once, and threads wait for each other once. The
  * results are those of matmul on each. */
 struct product {
@@ -43,6 +45,10 @@ struct product {
     size_t ldy;
     const struct mat *w;
     const float *bias; // or NULL
+    // y = act(x W^T + bias) * (x up^T + up_bias), while it is in a cache; NULL: without
+    const enum activation *act;
+    const struct mat *up; // as w; or NULL, without act too
+    const float *up_bias; // or NULL
 };
 void matmul_many(struct pool *p, const struct product *products, size_t n, const float *x, size_t ldx, size_t n_rows,
                  bool precise, void *scratch);
@@ -93,7 +99,6 @@ void rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, si
              float weight_offset /* 1 for Gemma's (1 + w) */, float eps);
 void layernorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,
                const float *bias /* or NULL */, float eps);
-enum activation { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU };
 void activate(enum activation a, float *x, size_t ldx, size_t n_rows, size_t n);       // x = act(x)
 void activate_mul(enum activation a, float *gate, size_t ldg, const float *up, size_t ldu, size_t n_rows,
                   size_t n);                                                           // gate = act(gate) * up

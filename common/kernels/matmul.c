@@ -20,45 +20,87 @@ enum {
     LEAST_PIECE = 24,        // outputs of the last pieces, where there are several rows of x,
     LEAST_BYTES = 1 << 16,   // or bytes of weights, where there is one
     UNPACK_ROWS = 9,         // from so many rows of x on, weights are unpacked
-    UNPACK_OUTS = 24,        // as many at a time, or as fit POOL_SCRATCH
+    UNPACK_OUTS = 24,        // as many at a time, or as fit UNPACK_BYTES
     SMALL_PAGE = 4096,
-    CACHE_LINE = 64
+    CACHE_LINE = 64,
+    UNPACK_BYTES = POOL_SCRATCH / 2, // of a thread's scratch, for those of a piece,
+    GATED_BYTES = POOL_SCRATCH / 2   // and for the outputs of its `up`
 };
 
+/* x [n_rows, n_in] as it was given, and rounded to bf16, in strips (NULL: weights in BF16 are multiplied with f32 too). */
 struct matmul_job {
     const struct product *products;
     size_t n_products;
-    matmul_fn *multiply;
-    void (*unpack)(float *to, const unsigned char *w, size_t n); // NULL: not first
-    const unsigned char *x; // [n_rows, n_in], stride ldx, x_size bytes an element
-    size_t ldx, n_rows, x_size, n_in;
-    size_t w_size; // bytes of a weight
+    const float *x;
+    const uint16_t *rounded;
+    size_t ldx, n_rows, n_in;
     struct pool *pool;
 };
 
 static size_t round_up(size_t n, size_t to) {
     return (n + to - 1) / to * to;
 }
-
-static size_t block_rows(const struct matmul_job *j) {
-    return j->n_in * j->x_size > ROW_BYTES ? CUT_ROWS : round_up(1 + X_BYTES / (j->ldx * j->x_size), ALL_TILES);
+static size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
 }
 
-/* Outputs [begin, end) of one product. The first block of x finds w cold. The thread goes on with what follows, as a rule;
- * where it doesn't, at the end of its share, pieces are small. */
-static void run_outputs(const struct matmul_job *j, const struct product *p, size_t begin, size_t end, size_t thread) {
-    const unsigned char *w = (const unsigned char *)p->w->data + begin * j->n_in * j->w_size;
-    size_t block = block_rows(j), n = end - begin, left = p->w->n_out - end, next = left < n ? left : n;
-    if (j->unpack) {
+static enum wtype type_of(const struct mat *w) {
+    return w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : W_BF16;
+}
+static size_t row_bytes(const struct mat *w) {
+    return w->n_in * (type_of(w) == W_F32 ? 4 : 2);
+}
+
+/* Whether many rows of f32 x find w unpacked. */
+static bool unpacks(const struct matmul_job *j, const struct mat *w) {
+    return !(type_of(w) == W_BF16 && j->rounded) && j->n_rows >= UNPACK_ROWS && kernel.unpack[type_of(w)] &&
+           j->n_in * sizeof(float) <= UNPACK_BYTES;
+}
+
+static size_t block_rows(size_t n_in, size_t x_size) {
+    return n_in * x_size > ROW_BYTES ? CUT_ROWS : round_up(1 + X_BYTES / (n_in * x_size), ALL_TILES);
+}
+
+/* y [n_rows, end - begin] (stride ldy) = x times outputs [begin, end) of w. The first block of x finds w cold; `next` is what this thread
+ * multiplies then. */
+static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const struct mat *mat, const float *bias, size_t begin,
+                        size_t end, size_t thread, struct rows_of_w next) {
+    bool is_rounded = type_of(mat) == W_BF16 && j->rounded, unpacked = unpacks(j, mat);
+    matmul_fn *multiply = is_rounded ? kernel.matmul_rounded : kernel.matmul[unpacked ? W_F32 : type_of(mat)];
+    size_t x_size = is_rounded ? sizeof *j->rounded : sizeof *j->x, ldx = is_rounded ? round_up(j->n_in, SIDE) : j->ldx;
+    const unsigned char *x = is_rounded ? (const void *)j->rounded : (const void *)j->x;
+    const unsigned char *w = (const unsigned char *)mat->data + begin * row_bytes(mat);
+    size_t block = block_rows(j->n_in, x_size);
+    if (unpacked) {
         float *to = pool_scratch(j->pool, thread);
-        j->unpack(to, w, n * j->n_in);
+        kernel.unpack[type_of(mat)](to, w, (end - begin) * j->n_in);
         w = (const unsigned char *)to;
     }
     for (size_t r = 0; r < j->n_rows; r += block) {
         bool last = j->n_rows - r <= block;
-        struct cold cold = {r == 0 ? 0 : n, last ? n + next : n};
-        j->multiply(p->y + r * p->ldy + begin, p->ldy, j->x + r * j->ldx * j->x_size, j->ldx, last ? j->n_rows - r : block,
-                    w, n, j->n_in, p->bias ? p->bias + begin : NULL, j->unpack ? (struct cold){0} : cold);
+        struct cold cold = {r == 0 && !unpacked, last && !unpacked ? next : (struct rows_of_w){0}};
+        multiply(y + r * ldy, ldy, x + r * ldx * x_size, ldx, last ? j->n_rows - r : block, w, end - begin, j->n_in,
+                 bias ? bias + begin : NULL, cold);
+    }
+}
+
+static struct rows_of_w rows_of(const struct mat *w, size_t begin, size_t end) {
+    end = end < w->n_out ? end : w->n_out;
+    return (struct rows_of_w){(const unsigned char *)w->data + begin * row_bytes(w), begin < end ? end - begin : 0};
+}
+
+/* Outputs [begin, end) of one product, while they are in a cache also what is done with them. The thread goes on with what
+ * follows, as a rule; where it doesn't, at the end of its share, pieces are small. */
+static void run_product(const struct matmul_job *j, const struct product *p, size_t begin, size_t end, size_t thread) {
+    size_t n = end - begin;
+    float *y = p->y + begin, *up = (float *)((unsigned char *)pool_scratch(j->pool, thread) + UNPACK_BYTES); // [n_rows, n]
+    struct rows_of_w following = rows_of(p->w, end, end + n);
+    run_outputs(j, y, p->ldy, p->w, p->bias, begin, end, thread, p->up ? rows_of(p->up, begin, end) : following);
+    if (p->up) {
+        run_outputs(j, up, n, p->up, p->up_bias, begin, end, thread, following);
+        kernel.activate_mul(*p->act, y, p->ldy, up, n, j->n_rows, n);
+    } else if (p->act) {
+        kernel.activate(*p->act, y, p->ldy, j->n_rows, n);
     }
 }
 
@@ -69,7 +111,7 @@ static void run_piece(void *arg, size_t begin, size_t end, size_t thread) {
         n_out = j->products[i].w->n_out;
         size_t from = begin > first ? begin - first : 0, to = end - first < n_out ? end - first : n_out;
         if (from < to)
-            run_outputs(j, &j->products[i], from, to, thread);
+            run_product(j, &j->products[i], from, to, thread);
     }
 }
 
@@ -101,55 +143,65 @@ size_t matmul_scratch(size_t n_rows, size_t n_in) {
     return n_rows * round_up(n_in, SIDE) * sizeof(uint16_t) + SMALL_PAGE;
 }
 
-static enum wtype type_of(const struct mat *w) {
-    return w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : W_BF16;
+/* x rounded, where a product wants it so. */
+static const uint16_t *rounded_x(struct pool *p, const struct mat *w, const float *x, size_t ldx, size_t n_rows, void *scratch) {
+    size_t n_in = w->n_in, last = n_rows % block_rows(n_in, sizeof(uint16_t)), whole = (n_rows - last) / STRIP_ROWS;
+    struct rounding_job rounding = {place_of_x(scratch, w->data), x, round_up(n_in, SIDE), ldx, n_in, n_rows, whole};
+    pool_run(p, run_rounding, &rounding, whole + strips_of(last), 1 + 8192 / (n_in * STRIP_ROWS));
+    return rounding.to;
 }
 
-/* All products have weights of one type. */
-static void multiply_all(struct pool *p, const struct product *products, size_t n, const float *x, size_t ldx,
-                         size_t n_rows, bool precise, void *scratch) {
-    enum wtype type = type_of(products->w);
-    size_t n_in = products->w->n_in, n_out = 0;
-    struct matmul_job j = {.products = products, .n_products = n, .multiply = kernel.matmul[type],
-                           .x = (const unsigned char *)x, .ldx = ldx, .n_rows = n_rows, .x_size = sizeof *x, .n_in = n_in,
-                           .w_size = type == W_F32 ? 4 : 2, .pool = p};
-    for (size_t i = 0; i < n; i++)
-        n_out += products[i].w->n_out;
-    if (n_rows == 0 || n_out == 0)
-        return;
-    if (type == W_BF16 && !precise && kernel.matmul_rounded) {
-        j.ldx = round_up(n_in, SIDE);
-        j.x_size = sizeof(uint16_t);
-        size_t last = n_rows % block_rows(&j), whole = (n_rows - last) / STRIP_ROWS;
-        struct rounding_job rounding = {place_of_x(scratch, products->w->data), x, j.ldx, ldx, n_in, n_rows, whole};
-        pool_run(p, run_rounding, &rounding, whole + strips_of(last), 1 + 8192 / (n_in * STRIP_ROWS));
-        j.multiply = kernel.matmul_rounded;
-        j.x = (const unsigned char *)rounding.to;
+/* What products have in common that decides on pieces. */
+struct sizes {
+    size_t n_out, row_bytes, out_bytes; // of all; most of a row of w; most of all weights for an output
+    bool unpacked, gated;
+};
+
+/* Outputs of a piece, and of the last ones: many enough to be one stream and to fetch ahead, few enough to end together. */
+static size_t piece_of(const struct matmul_job *j, const struct sizes *s, size_t *least) {
+    size_t n = s->n_out / (pool_threads(j->pool) * PIECES), multiple = ALL_TILES, most = PIECE_BYTES / s->row_bytes;
+    *least = round_up(1 + LEAST_BYTES / s->out_bytes, ALL_TILES);
+    if (j->n_rows > 1) {
+        bool one_block = j->n_rows <= block_rows(j->n_in, j->rounded ? sizeof *j->rounded : sizeof *j->x);
+        most = (one_block ? PIECE_BYTES_2 : PIECE_BYTES) / s->out_bytes;
+        multiple = n > CHUNK_OUTS ? CHUNK_OUTS : ALL_TILES;
+        *least = LEAST_PIECE;
     }
-    size_t piece = n_out / (pool_threads(p) * PIECES), multiple = n_rows > 1 && piece > CHUNK_OUTS ? CHUNK_OUTS : ALL_TILES;
-    size_t most = (n_rows > 1 && n_rows <= block_rows(&j) ? PIECE_BYTES_2 : PIECE_BYTES) / (n_in * j.w_size + 1);
-    piece = round_up(1 + (piece < most ? piece : most), multiple);
-    if (j.x_size == sizeof(float) && n_rows >= UNPACK_ROWS && kernel.unpack[type] && n_in * sizeof(float) <= POOL_SCRATCH) {
-        size_t fit = POOL_SCRATCH / (n_in * sizeof(float));
-        piece = fit < UNPACK_OUTS ? fit : UNPACK_OUTS;
-        j.unpack = kernel.unpack[type];
-        j.multiply = kernel.matmul[W_F32];
+    n = round_up(1 + (n < most ? n : most), multiple);
+    if (s->unpacked) {
+        most = UNPACK_BYTES / (j->n_in * sizeof(float));
+        n = most < UNPACK_OUTS ? most : UNPACK_OUTS;
     }
-    size_t least = n_rows > 1 ? LEAST_PIECE : round_up(1 + LEAST_BYTES / (n_in * j.w_size), ALL_TILES);
-    pool_run_pieces(p, run_piece, &j, n_out, piece, least);
+    most = s->gated ? GATED_BYTES / (j->n_rows * sizeof(float)) : n;
+    return n < most ? n : most;
 }
 
 void matmul_many(struct pool *p, const struct product *products, size_t n, const float *x, size_t ldx, size_t n_rows,
                  bool precise, void *scratch) {
-    for (size_t i = 0, same; i < n; i += same) {
-        for (same = 1; i + same < n && products[i + same].w->dtype == products[i].w->dtype;)
-            same++;
-        multiply_all(p, products + i, same, x, ldx, n_rows, precise, scratch);
+    struct matmul_job j = {products, n, x, NULL, ldx, n_rows, products->w->n_in, p};
+    struct sizes sizes = {0};
+    for (size_t i = 0; i < n && n_rows > 0; i++) {
+        const struct mat *both[] = {products[i].w, products[i].up};
+        size_t bytes = 0;
+        for (size_t k = 0; k < 2 && both[k]; k++) {
+            if (type_of(both[k]) == W_BF16 && !j.rounded && !precise && kernel.matmul_rounded)
+                j.rounded = rounded_x(p, both[k], x, ldx, n_rows, scratch);
+            sizes.row_bytes = larger(sizes.row_bytes, row_bytes(both[k]));
+            sizes.unpacked = sizes.unpacked || unpacks(&j, both[k]);
+            bytes += row_bytes(both[k]);
+        }
+        sizes.n_out += products[i].w->n_out;
+        sizes.out_bytes = larger(sizes.out_bytes, bytes);
+        sizes.gated = sizes.gated || products[i].up;
     }
+    if (sizes.n_out == 0)
+        return;
+    size_t least, piece = piece_of(&j, &sizes, &least);
+    pool_run_pieces(p, run_piece, &j, sizes.n_out, piece, least);
 }
 
 void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, const struct mat *w,
             const float *bias, bool precise, void *scratch) {
-    struct product product = {y, ldy, w, bias};
+    struct product product = {.y = y, .ldy = ldy, .w = w, .bias = bias};
     matmul_many(p, &product, 1, x, ldx, n_rows, precise, scratch);
 }

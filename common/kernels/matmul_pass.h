@@ -38,7 +38,8 @@ TARGET EVERY_ISA void NAME(passing)(const size_t R, const size_t O, const enum w
 
 /* All of w with one strip, as much of whose rows at a time as stays in L1 with what comes of w. */
 TARGET EVERY_ISA void NAME(pass_of)(const size_t R, const enum wtype type, float *y, size_t ldy, const x_type *x,
-                                    const unsigned char *w, size_t n_out, size_t n_in, const float *bias) {
+                                    const unsigned char *w, size_t n_out, size_t n_in, const float *bias,
+                                    const unsigned char *after) {
     const size_t outs = R <= 5 ? 1 : TALL_OUTS, stride = n_in * 2, parts = 1 + R * stride / (PASS_X + 1);
     const size_t part = (n_in + parts * STEP - 1) / (parts * STEP) * STEP;
     vec kept[CHUNK_OUTS * TALL_ROWS];
@@ -50,7 +51,7 @@ TARGET EVERY_ISA void NAME(pass_of)(const size_t R, const enum wtype type, float
                 O = n - i < outs ? 1 : outs;
                 const unsigned char *at = w + (o + i) * stride, *next = at + O * stride + from * 2;
                 if (i + O == n)
-                    next = to < n_in ? w + o * stride + to * 2 : w + (o + n) * stride;
+                    next = to < n_in ? w + o * stride + to * 2 : o + n < n_out ? w + (o + n) * stride : after;
 #define PASSING(O)                                                                                                   \
     NAME(passing)(R, O, type, y + o + i, ldy, x, at, next, stride, from, to, n_in, bias ? bias + o + i : NULL, kept + i * R)
                 if (O == 1)
@@ -65,8 +66,8 @@ TARGET EVERY_ISA void NAME(pass_of)(const size_t R, const enum wtype type, float
 #define PASS(R)                                                                                                    \
     TARGET __attribute__((noinline)) static void NAME(pass_##R)(float *y, size_t ldy, const x_type *x,             \
                                                                 const unsigned char *w, size_t n_out, size_t n_in, \
-                                                                const float *bias) {                               \
-        NAME(pass_of)(R, W_BF16, y, ldy, x, w, n_out, n_in, bias);                                                 \
+                                                                const float *bias, const unsigned char *after) {   \
+        NAME(pass_of)(R, W_BF16, y, ldy, x, w, n_out, n_in, bias, after);                                          \
     }
 PASS(2) PASS(3) PASS(4) PASS(5) PASS(6) PASS(7) PASS(8)
 #undef PASS

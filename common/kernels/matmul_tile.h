@@ -44,10 +44,14 @@ TARGET EVERY_ISA void NAME(one_row)(const size_t O, const enum wtype type, float
         y[o * y_step] = bias ? out[o] + bias[o * y_step] : out[o];
 }
 
+/* In how many steps of a tile of O outputs once something is fetched. Many rows have time, and the loop between is shorter; tall
+ * strips, which are few rows, need all that memory gives. */
 #if defined(TALL_OUTS)
 #define IN_STRIPS true
+#define PAUSE(O) (size_t)(O == TALL_OUTS ? 1 : FETCH_PAUSE)
 #else
 #define IN_STRIPS false
+#define PAUSE(O) (size_t)1
 #endif
 
 /* A tile's sums, of what is before k = `from`; */
@@ -87,19 +91,22 @@ TARGET EVERY_ISA void NAME(end)(const size_t R, const size_t O, vec s[MOST_ROWS]
 }
 
 /* y [R, O] (stride ldy) = x [R, n] (stride ldx) times w [O, n] (w_stride bytes) of the type, of k only [from, to): sums go on from
- * kept [R, O], and to there until `to` is n. `fetching`: f goes on meanwhile. */
-TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, const bool fetching, float *y,
-                                 size_t ldy, const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride,
-                                 size_t from, size_t to, size_t n, const float *bias, vec *kept, struct fetch *f) {
+ * kept [R, O], and to there until `to` is n. f goes on meanwhile. */
+TARGET EVERY_ISA void NAME(tile)(const size_t R, const size_t O, const enum wtype type, float *y, size_t ldy,
+                                 const x_type *x, size_t ldx, const unsigned char *w, size_t w_stride, size_t from,
+                                 size_t to, size_t n, const float *bias, vec *kept, struct fetch *f) {
+    const size_t pause = PAUSE(O);
     vec s[MOST_ROWS][MOST_OUTS];
     NAME(begin)(R, O, s, kept, from);
     struct fetch go = *f;
     size_t k = from;
-    for (; k + STEP <= to; k += STEP) {
-        if (fetching)
-            fetch_step(&go);
-        NAME(step)(R, O, type, s, x, ldx, w, w_stride, k, STEP);
+    while (k + pause * STEP <= to) {
+        fetch_step(&go);
+        for (size_t i = 0; i < pause; i++, k += STEP)
+            NAME(step)(R, O, type, s, x, ldx, w, w_stride, k, STEP);
     }
+    for (; pause > 1 && k + STEP <= to; k += STEP)
+        NAME(step)(R, O, type, s, x, ldx, w, w_stride, k, STEP);
     *f = go;
     if (k < to)
         NAME(step)(R, O, type, s, x, ldx, w, w_stride, k, to - k);
@@ -120,20 +127,17 @@ struct NAME(strip) {
 };
 TARGET EVERY_ISA void NAME(strip_of)(const size_t R, const size_t O, const enum wtype type, const struct NAME(strip) *s) {
     const size_t stride = s->n * (type == W_F32 ? 4 : 2), groups = s->n_out / O;
-    const bool fetching = s->f->pace > 0;
     size_t o;
-#define TILE(O, fetching)                                                                                            \
-    NAME(tile)(R, O, type, fetching, s->y + o, s->ldy, s->x, s->ldx, s->w + o * stride, stride, s->from, s->to, s->n, \
-               s->bias ? s->bias + o : NULL, s->kept + o * R, s->f)
+    struct fetch nothing = {0};
+#define TILE(O, f)                                                                                                   \
+    NAME(tile)(R, O, type, s->y + o, s->ldy, s->x, s->ldx, s->w + o * stride, stride, s->from, s->to, s->n,        \
+               s->bias ? s->bias + o : NULL, s->kept + o * R, f)
     for (size_t i = 0; i < groups; i++) {
         o = (s->back ? groups - 1 - i : i) * O;
-        if (fetching)
-            TILE(O, true);
-        else
-            TILE(O, false);
+        TILE(O, s->f);
     }
     for (o = groups * O; o < s->n_out; o++)
-        TILE(1, false);
+        TILE(1, &nothing);
 #undef TILE
 }
 
@@ -162,9 +166,10 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, NAME(strip_fn) *cons
 #if defined(TALL_OUTS)
     const size_t strips = strips_of(n_rows), outs = tall(n_rows) ? TALL_OUTS : OUTS;
     if (n_rows <= TALL_ROWS) {
-        static void (*const passes[])(float *, size_t, const x_type *, const unsigned char *, size_t, size_t, const float *) = {
+        static void (*const passes[])(float *, size_t, const x_type *, const unsigned char *, size_t, size_t, const float *,
+                                      const unsigned char *) = {
             [2] = NAME(pass_2), NAME(pass_3), NAME(pass_4), NAME(pass_5), NAME(pass_6), NAME(pass_7), NAME(pass_8)};
-        passes[n_rows](y, ldy, x, w, n_out, n_in, bias);
+        passes[n_rows](y, ldy, x, w, n_out, n_in, bias, cold.next.w);
         return;
     }
 #else
@@ -179,12 +184,11 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, NAME(strip_fn) *cons
         n = n_out - o < chunk ? n_out - o : chunk;
         for (size_t from = 0, to; from < n_in; from = to) {
             to = n_in - from < part ? n_in : from + part;
-            struct fetch f = to < n_in ? fetch_rows(w, stride, o, n, to * size, (n_in - to < part ? n_in - to : part) * size, cold)
-                                       : fetch_rows(w, stride, o + n, chunk, 0, (part < n_in ? part : n_in) * size, cold);
-            const size_t steps = n / outs * ((to - from) / STEP);
+            struct fetch f = fetch_next(w, o, n_out, chunk, to, part, n_in, stride, cold);
+            const size_t times = n / outs * ((to - from) / (STEP * PAUSE(outs)));
             for (size_t r = 0, i = 0, R; r < n_rows; r += R, i++) {
                 R = strip_rows(n_rows - r, strips - i);
-                fetch_at_pace(&f, R, n_rows, steps);
+                fetch_at_pace(&f, R, n_rows, times);
                 run_strip[outs == OUTS ? R : TALL_ROWS + R](&(struct NAME(strip)){
                     y + r * ldy + o, x + r * ldx, w + o * stride, bias ? bias + o : NULL, kept + (part < n_in ? r * n : 0),
                     ldy, ldx, n, from, to, n_in, (back = !back), &f});
@@ -207,9 +211,11 @@ TARGET EVERY_ISA void NAME(multiply)(const enum wtype type, NAME(strip_fn) *cons
     [1] = NAME(strip_1_##type), [2] = NAME(strip_2_##type), [3] = NAME(strip_3_##type), [4] = NAME(strip_4_##type)
 #if defined(TALL_OUTS)
 #define MORE_STRIPS(type)                                                                                          \
-    STRIP(5, type) STRIP(6, type) TALL_STRIP(6, type) TALL_STRIP(7, type) TALL_STRIP(8, type)
+    STRIP(5, type) STRIP(6, type)                                                                                  \
+    TALL_STRIP(4, type) TALL_STRIP(5, type) TALL_STRIP(6, type) TALL_STRIP(7, type) TALL_STRIP(8, type)
 #define MORE_STRIPS_AT(type)                                                                                       \
-    , [5] = NAME(strip_5_##type), [6] = NAME(strip_6_##type), [TALL_ROWS + 6] = NAME(tall_strip_6_##type),           \
+    , [5] = NAME(strip_5_##type), [6] = NAME(strip_6_##type), [TALL_ROWS + 4] = NAME(tall_strip_4_##type),           \
+    [TALL_ROWS + 5] = NAME(tall_strip_5_##type), [TALL_ROWS + 6] = NAME(tall_strip_6_##type),                      \
     [TALL_ROWS + 7] = NAME(tall_strip_7_##type), [TALL_ROWS + 8] = NAME(tall_strip_8_##type)
 #else
 #define MORE_STRIPS(type)
@@ -236,6 +242,7 @@ MULTIPLY(W_F32)
 #undef MORE_STRIPS
 #undef MORE_STRIPS_AT
 #undef IN_STRIPS
+#undef PAUSE
 
 static void NAME(matmul_fill)(matmul_fn **ops) {
     ops[W_BF16] = GLUE(multiply_W_BF16, ISA);

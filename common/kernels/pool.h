@@ -15,7 +15,7 @@ void pool_free(struct pool *p);
 size_t pool_threads(const struct pool *p);
 
 /* Memory for the running piece alone, 4096-byte aligned; what it holds is lost when the job ends. */
-enum { POOL_SCRATCH = 1 << 19 };
+enum { POOL_SCRATCH = 1 << 20 };
 void *pool_scratch(struct pool *p, size_t thread);
 
 /* Calls job(arg, begin, end, thread) until [0, n) is covered, in pieces of `grain` items (fewer in the last), taken as

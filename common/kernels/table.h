@@ -27,9 +27,9 @@ enum {
     SIDE = 32         // elements of each of whose rows lie side by side: one stream, not six
 };
 
-/* Whether n rows of rounded x make tall strips: where strips of 6 would not be full. */
+/* Whether n rows of rounded x make tall strips: where they are few. */
 static inline bool tall(size_t n_rows) {
-    return (n_rows > 6 && n_rows <= 8) || (n_rows > 12 && n_rows <= 16) || (n_rows > 18 && n_rows < 24);
+    return n_rows > STRIP_ROWS && n_rows < CUT_ROWS;
 }
 static inline size_t strips_of(size_t n_rows) {
     return tall(n_rows) ? (n_rows + TALL_ROWS - 1) / TALL_ROWS : (n_rows + STRIP_ROWS - 1) / STRIP_ROWS;
@@ -39,9 +39,14 @@ static inline size_t strip_rows(size_t rows_left, size_t strips_left) {
     return (rows_left + strips_left - 1) / strips_left;
 }
 
-/* Rows of w, of those that follow it too, that are not in a cache yet. */
+/* What of the weights is not in a cache yet: w itself, and what is multiplied after it (n: 0: not said). */
+struct rows_of_w {
+    const unsigned char *w;
+    size_t n;
+};
 struct cold {
-    size_t begin, end;
+    bool here;
+    struct rows_of_w next;
 };
 
 /* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) w [n_out, n_in]^T + bias, on the calling thread. x is f32,

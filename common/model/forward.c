@@ -63,7 +63,7 @@ static void add(float *y, const float *x, size_t n) {
 }
 
 static struct product product(float *y, size_t ldy, const struct linear *l) {
-    return (struct product){y, ldy, &l->w, l->bias};
+    return (struct product){.y = y, .ldy = ldy, .w = &l->w, .bias = l->bias};
 }
 
 /* The products of what reads the same x [n_rows, n_in] (stride ldx) */
@@ -223,36 +223,26 @@ static void attend(struct model *m, size_t l, float *y, const float *h, size_t n
     apply_linear(m, y, dim, m->ws.attn, q_dim, n_rows, &layer->o);
 }
 
-struct act_job {
-    const struct spec *s;
-    float *gate, *up; // [n_rows, ffn_dim], stride ld
-    size_t ld, ffn_dim;
-};
-
-static void act_rows(void *arg, size_t begin, size_t end, size_t thread) {
-    const struct act_job *j = arg;
-    (void)thread;
-    if (j->s->ungated)
-        activate(j->s->act, j->gate + begin * j->ld, j->ld, end - begin, j->ffn_dim);
-    else
-        activate_mul(j->s->act, j->gate + begin * j->ld, j->ld, j->up + begin * j->ld, j->ld, end - begin,
-                     j->ffn_dim);
-}
-
-/* y [n_rows, hidden_dim] = down(act(gate(h)) * up(h)), or down(act(up(h))); in is gate and up, or the one
+/* y [n_rows, hidden_dim] = down(act(gate(h)) * up(h)), or down(act(up(h))); in is gate and up, or both in one, or the one
  * there is. */
 static void ffn(struct model *m, float *y, const float *h, size_t n_rows, const struct linear in[2],
                 const struct linear *down, size_t ffn_dim) {
     const struct spec *s = &m->spec;
-    size_t dim = s->hidden_dim, ld = 2 * ffn_dim;
-    float *gate = m->ws.ffn, *up = gate + ffn_dim; // each with stride ld
-
-    const struct product gate_up[] = {product(gate, ld, &in[0]), product(up, ld, &in[1])};
-    apply_linears(m, gate_up, in[0].w.n_out == ffn_dim && !s->ungated ? 2 : 1, h, dim, n_rows);
-    struct act_job act = {s, gate, up, ld, ffn_dim};
-    over_rows(m, act_rows, &act, n_rows, 4 * ffn_dim);
-    lap(m, PART_ROWS);
-    apply_linear(m, y, dim, gate, ld, n_rows, down);
+    struct product one = product(m->ws.ffn, ffn_dim, &in[0]);
+    struct mat halves[2] = {in[0].w, in[0].w};
+    one.act = &s->act;
+    if (!s->ungated && in[0].w.n_out == ffn_dim) {
+        one.up = &in[1].w;
+        one.up_bias = in[1].bias;
+    } else if (!s->ungated) {
+        halves[0].n_out = halves[1].n_out = ffn_dim;
+        halves[1].data = (const unsigned char *)in[0].w.data + ffn_dim * in[0].w.n_in * dtype_bits(in[0].w.dtype) / 8;
+        one.w = &halves[0];
+        one.up = &halves[1];
+        one.up_bias = in[0].bias ? in[0].bias + ffn_dim : NULL;
+    }
+    apply_linears(m, &one, 1, h, s->hidden_dim, n_rows);
+    apply_linear(m, y, s->hidden_dim, m->ws.ffn, ffn_dim, n_rows, down);
 }
 
 /* The experts of one row: the n_experts_used largest of logits [n_experts], ties to the smaller number,

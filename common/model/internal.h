@@ -28,7 +28,7 @@ struct workspace {
     float *y;                      // [max_rows, hidden_dim] what a block adds
     float *qkv;                    // [max_rows, qkv_dim]
     float *attn;                   // [max_rows, n_heads * head_dim]
-    float *ffn;                    // [max_rows, 2 * ffn_dim] gate, then up (up alone where ungated)
+    float *ffn;                    // [max_rows, ffn_dim] what down reads
     float *router;                 // [max_rows, n_experts]
     float *expert_in, *expert_out; // [max_rows, hidden_dim]
     float *expert_weight;          // [max_rows, n_experts_used]

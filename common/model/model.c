@@ -47,7 +47,7 @@ static void carve_workspace(struct model *m, struct carver *c) {
     ws->y = carve(c, rows, s->hidden_dim, sizeof(float));
     ws->qkv = carve(c, rows, q_dim + 2 * kv_dim, sizeof(float));
     ws->attn = carve(c, rows, q_dim, sizeof(float));
-    ws->ffn = carve(c, rows, 2 * ffn_dim, sizeof(float));
+    ws->ffn = carve(c, rows, ffn_dim, sizeof(float));
     if (s->n_experts > 0) {
         ws->router = carve(c, rows, s->n_experts, sizeof(float));
         ws->expert_in = carve(c, rows, s->hidden_dim, sizeof(float));

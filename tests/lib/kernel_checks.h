@@ -173,35 +173,56 @@ static void matmul_same_bits(void) {
     free(scratch);
 }
 
-/* Several matrices in one job give what each gives alone, whatever their types and wherever pieces are cut. */
+/* Several matrices in one job give what each gives alone, whatever their types and wherever pieces are cut; with what is done with
+ * their outputs, what that gives afterwards. */
 static void matmul_many_is_each(void) {
-    enum { N = 4, IN = 203 };
-    static const enum dtype types[N] = {DT_BF16, DT_BF16, DT_F16, DT_F32};
-    static const size_t outs[N] = {50, 7, 33, 1};
+    enum { N = 7, GATED = 4, ACTIVATED = 6, MOST_OUT = 113, IN = 203 };
+    static const enum dtype types[N] = {DT_BF16, DT_BF16, DT_F16, DT_F32, DT_BF16, DT_F32, DT_F16};
+    static const enum dtype up_types[N] = {[4] = DT_BF16, [5] = DT_BF16};
+    static const size_t outs[N] = {50, 7, 33, 1, MOST_OUT, 61, 29};
+    static const enum activation acts[] = {ACT_SILU, ACT_GELU_TANH};
     struct pool *p = pool_new(2, NULL);
-    for (size_t n_rows = 1; n_rows < 20; n_rows += 5) {
-        struct mat w[N];
-        struct guarded g[N];
+    for (size_t n_rows = 1; n_rows < 120; n_rows += n_rows < 20 ? 5 : 40) {
+        struct mat w[N], up[N];
+        struct guarded g[N], g_up[N];
         struct product products[N];
-        float *x = random_floats(n_rows * IN), values[50 * IN], *bias = random_floats(50), *want[N];
+        float *x = random_floats(n_rows * IN), *values = xcalloc(MOST_OUT * IN, sizeof *values), *bias = random_floats(MOST_OUT);
+        float *want[N], *want_up = xcalloc(n_rows * MOST_OUT, sizeof *want_up);
         void *scratch = xaligned(64, matmul_scratch(n_rows, IN));
         for (size_t i = 0; i < N; i++) {
             w[i] = (struct mat){.dtype = types[i], .n_out = outs[i], .n_in = IN};
             g[i] = random_mat(&w[i], 0, values);
             want[i] = xcalloc(n_rows * outs[i], sizeof(float));
-            products[i] = (struct product){xcalloc(n_rows * outs[i], sizeof(float)), outs[i], &w[i], i % 2 ? bias : NULL};
+            products[i] = (struct product){.y = xcalloc(n_rows * outs[i], sizeof(float)), .ldy = outs[i], .w = &w[i],
+                                            .bias = i % 2 ? bias : NULL};
             matmul(p, want[i], outs[i], x, IN, n_rows, &w[i], products[i].bias, false, scratch);
+            if (i >= GATED)
+                products[i].act = &acts[i % 2];
+            if (i >= GATED && i < ACTIVATED) {
+                up[i] = (struct mat){.dtype = up_types[i], .n_out = outs[i], .n_in = IN};
+                g_up[i] = random_mat(&up[i], 0, values);
+                products[i].up = &up[i];
+                products[i].up_bias = i % 2 ? NULL : bias;
+                matmul(p, want_up, outs[i], x, IN, n_rows, &up[i], products[i].up_bias, false, scratch);
+                activate_mul(acts[i % 2], want[i], outs[i], want_up, outs[i], n_rows, outs[i]);
+            } else if (i >= ACTIVATED) {
+                activate(acts[i % 2], want[i], outs[i], n_rows, outs[i]);
+            }
         }
         matmul_many(p, products, N, x, IN, n_rows, false, scratch);
         for (size_t i = 0; i < N; i++) {
             CHECK_MSG(memcmp(products[i].y, want[i], n_rows * outs[i] * sizeof(float)) == 0, "%s: %zu rows, matrix %zu: other bits",
                       kernels_isa(), n_rows, i);
             guarded_free(&g[i]);
+            if (products[i].up)
+                guarded_free(&g_up[i]);
             free(products[i].y);
             free(want[i]);
         }
         free(x);
+        free(values);
         free(bias);
+        free(want_up);
         free(scratch);
     }
     pool_free(p);
