@@ -11,6 +11,8 @@
 
 #include "kernels/kv_page.h"
 
+enum { SOFTENING = 16 }; // the part of the time, where it matters, and so of what is fetched: memory never waits
+
 static size_t round_even(size_t n) {
     return n + n % 2;
 }
@@ -83,16 +85,18 @@ static void attend_part(const struct attn_job *j, const struct queries *u, struc
     const struct kv_layer *kv = j->kv;
     size_t hd = kv->head_dim, even = round_even(hd), key_bytes = kv_key_bytes(hd, kv->f32);
     const unsigned char *values = part + key_bytes;
+    size_t bytes = kv_page_bytes(1, hd, kv->f32), softening = bytes / SOFTENING, mixing = (bytes - softening) / 2;
     const void *q = j->rounded ? (const void *)(u->q_rounded + first * even) : u->q + first * hd;
     const void *weights = j->rounded ? (const void *)u->s_rounded : u->s;
     mix_fn *mix = j->rounded ? kernel.mix_rounded : kv->f32 ? kernel.mix_f32 : kernel.mix_pairs;
     sums = sums_from(sums, first, hd);
-    mix(u->s, KV_PAGE, NULL, q, j->rounded ? even : hd, part, KV_PAGE, m, 0, hd, KV_PAGE, next, key_bytes);
+    mix(u->s, KV_PAGE, NULL, q, j->rounded ? even : hd, part, KV_PAGE, m, 0, hd, KV_PAGE, next, mixing);
     if (j->softcap > 0)
         kernel.softcap(u->s, m * KV_PAGE, j->softcap);
-    kernel.soften(u->s, m, from, to, sums.max, sums.sum, u->shrink, j->rounded ? u->s_rounded : NULL);
-    mix(sums.acc, hd, u->shrink, weights, KV_PAGE, values, hd, m, from, to, hd, next + key_bytes,
-        kv_page_bytes(1, hd, kv->f32) - key_bytes);
+    kernel.soften(u->s, m, from, to, sums.max, sums.sum, u->shrink, j->rounded ? u->s_rounded : NULL, next + mixing,
+                  softening);
+    mix(sums.acc, hd, u->shrink, weights, KV_PAGE, values, hd, m, from, to, hd, next + mixing + softening,
+        mixing);
 }
 
 static size_t seen_from(const struct attn_row *row, size_t page) {

@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
 
-#include "kernels/table.h"
+#include "kernels/tile.h"
 #include "kernels/vec.h"
 
 /* Compilers make no vectors of a maximum on their own. */
@@ -54,11 +54,14 @@ EVERY_ISA float exp_below_0(const bool fused, float x) {
 }
 
 EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, size_t to, float *max, float *sum,
-                           float *shrink, uint16_t *rounded) {
+                           float *shrink, uint16_t *rounded, const unsigned char *next, size_t bytes) {
+    struct fetch f = fetch_bytes(next, bytes);
+    fetch_at_pace(&f, 1, 2 * m, 1);
     bool whole = from == 0 && to == KV_PAGE;
     for (size_t i = 0; i < m * KV_PAGE && !whole; i++)
         s[i] = i % KV_PAGE >= from && i % KV_PAGE < to ? s[i] : -INFINITY;
     for (size_t q = 0; q < m; q++) {
+        fetch_step(&f);
         float top = LARGER(largest(s + q * KV_PAGE), max[q]);
         shrink[q] = max[q] - top; // e^-87.33 where nothing was: it shrinks zeros
         max[q] = top;
@@ -66,6 +69,7 @@ EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, si
     for (size_t q = 0; q < m; q++)
         shrink[q] = exp_below_0(fused, shrink[q]);
     for (size_t q = 0; q < m; q++) {
+        fetch_step(&f);
         float top = max[q], *one = s + q * KV_PAGE;
         if (whole)
             for (size_t i = 0; i < KV_PAGE; i++)
@@ -107,8 +111,8 @@ EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const str
 
 #define VARIANT(isa, target, fused)                                                                                 \
     target static void soften_##isa(float *s, size_t m, size_t from, size_t to, float *max, float *sum,             \
-                                    float *shrink, uint16_t *rounded) {                                             \
-        soften_page(fused, s, m, from, to, max, sum, shrink, rounded);                                              \
+                                    float *shrink, uint16_t *rounded, const unsigned char *next, size_t bytes) {    \
+        soften_page(fused, s, m, from, to, max, sum, shrink, rounded, next, bytes);                                 \
     }                                                                                                               \
     target static void add_sums_##isa(const struct attn_sums *all, const struct attn_sums *one, size_t m,           \
                                       size_t head_dim) {                                                            \

@@ -5,7 +5,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
 
-#include "kernels/table.h"
+#include "kernels/tile.h"
 
 #if defined(__x86_64__)
 #include "kernels/x86.h"
@@ -28,7 +28,7 @@ AVX512BF16 EVERY_ISA __m512 exp2_of(const bool rough, __m512 t) {
 LANES4(largest4, AVX512BF16, max)
 
 AVX512BF16 EVERY_ISA void soften_512(const bool rough, const bool whole, float *s, size_t m, uint64_t seen, float *max,
-                                     float *sum, float *shrink, uint16_t *rounded) {
+                                     float *sum, float *shrink, uint16_t *rounded, struct fetch f) {
     const __m512 log2e = _mm512_set1_ps(1.44269504f), none = _mm512_set1_ps(-INFINITY);
     for (size_t q = 0; q < m; q += 4) {
         const __mmask8 some = (__mmask8)(m - q < 4 ? (1 << (m - q)) - 1 : 0xF);
@@ -36,6 +36,7 @@ AVX512BF16 EVERY_ISA void soften_512(const bool rough, const bool whole, float *
         UNROLLED for (size_t r = 0; r < 4; r++) {
             const float *one = s + (q + r < m ? q + r : q) * KV_PAGE;
             top[r] = none;
+            fetch_step(&f);
             UNROLLED for (size_t i = 0; i < VECTORS; i++)
                 top[r] = _mm512_max_ps(top[r], whole ? _mm512_loadu_ps(one + i * 16)
                                                      : _mm512_mask_loadu_ps(none, (__mmask16)(seen >> 16 * i), one + i * 16));
@@ -47,6 +48,7 @@ AVX512BF16 EVERY_ISA void soften_512(const bool rough, const bool whole, float *
     }
     for (size_t q = 0; q < m; q++) {
         float *one = s + q * KV_PAGE;
+        fetch_step(&f);
         __m512 top = _mm512_mul_ps(_mm512_set1_ps(max[q]), log2e), e[VECTORS];
         UNROLLED for (size_t i = 0; i < VECTORS; i++) {
             e[i] = exp2_of(rough, _mm512_fmsub_ps(_mm512_loadu_ps(one + i * 16), log2e, top));
@@ -67,14 +69,16 @@ AVX512BF16 EVERY_ISA void soften_512(const bool rough, const bool whole, float *
 }
 
 AVX512BF16 static void soften_avx512bf16(float *s, size_t m, size_t from, size_t to, float *max, float *sum,
-                                         float *shrink, uint16_t *rounded) {
+                                         float *shrink, uint16_t *rounded, const unsigned char *next, size_t bytes) {
+    struct fetch f = fetch_bytes(next, bytes);
+    fetch_at_pace(&f, 1, 2 * m, 1);
     const uint64_t seen = (to < KV_PAGE ? (UINT64_C(1) << to) - 1 : UINT64_MAX) & UINT64_MAX << from;
     if (rounded && seen == UINT64_MAX)
-        soften_512(true, true, s, m, seen, max, sum, shrink, rounded);
+        soften_512(true, true, s, m, seen, max, sum, shrink, rounded, f);
     else if (rounded)
-        soften_512(true, false, s, m, seen, max, sum, shrink, rounded);
+        soften_512(true, false, s, m, seen, max, sum, shrink, rounded, f);
     else
-        soften_512(false, false, s, m, seen, max, sum, shrink, rounded);
+        soften_512(false, false, s, m, seen, max, sum, shrink, rounded, f);
 }
 #endif
 

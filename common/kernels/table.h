@@ -79,8 +79,10 @@ struct kernel_table {
     mix_fn *mix_rounded;         // a bf16, b pairs of bf16; NULL: not faster here
     /* m queries' scores s [m, KV_PAGE] of a page, of which they see [from, to), become e^(score - max), zero elsewhere: in s, or
      * as bf16 in `rounded` (NULL: not; s is left undefined). max [m] and sum [m, SUM_LANES], whose
-     * vec_sum_lanes() counts, go on; shrink [m] is what earlier sums are to be multiplied with. See soften.c. */
-    void (*soften)(float *s, size_t m, size_t from, size_t to, float *max, float *sum, float *shrink, uint16_t *rounded);
+     * vec_sum_lanes() counts, go on; shrink [m] is what earlier sums are to be multiplied with. Meanwhile `bytes` at `next` are
+     * fetched. See soften.c. */
+    void (*soften)(float *s, size_t m, size_t from, size_t to, float *max, float *sum, float *shrink, uint16_t *rounded,
+                   const unsigned char *next, size_t bytes);
     /* Adds `one` to `all`, which may be without any position yet (max -INFINITY, zeros). */
     void (*add_sums)(const struct attn_sums *all, const struct attn_sums *one, size_t m, size_t head_dim);
     void (*rmsnorm)(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,
