@@ -54,30 +54,21 @@ TARGET EVERY_ISA void NAME(mix_tile)(const size_t R, const size_t C, const bool 
         for (size_t v = 0; v < C; v++)
             s[r][v] = shrink ? multiply(load_x(c + r * ldc + v * STEP, v + 1 < C ? STEP : last), spread(shrink[r]))
                              : zero();
-    size_t i = begin;
-#define STEP_OF(which)                                                                                             \
-    NAME(mix_step)(R, C, pairs, which, s, a + (i & ~(size_t)(a_size == 2)) * a_size, lda,                          \
-                   b + (pairs ? i / 2 : i) * ldb * 4, last)
-    if (pairs) {
-        if (i % 2 && i < end) {
-            a -= a_size == 4 ? a_size : 0; // UPPER is the second of a pair
-            STEP_OF(UPPER);
-            a += a_size == 4 ? a_size : 0;
-            i++;
-        }
-        for (; i + 1 < end; i += 2) {
-            fetch_step(&go);
-            STEP_OF(LOWER | UPPER);
-        }
-        if (i < end)
-            STEP_OF(LOWER);
-    } else {
-        for (; i < end; i++) {
-            fetch_step(&go);
-            STEP_OF(LOWER);
-        }
+    const size_t rows = pairs ? 2 : 1, a_step = rows * a_size, b_step = ldb * 4;
+    a += begin / rows * a_step;
+    b += begin / rows * b_step;
+    if (begin % rows && begin < end) {
+        NAME(mix_step)(R, C, pairs, UPPER, s, a, lda, b, last);
+        begin++;
+        a += a_step;
+        b += b_step;
     }
-#undef STEP_OF
+    for (size_t steps = (end - begin) / rows; steps > 0; steps--, a += a_step, b += b_step) {
+        fetch_step(&go);
+        NAME(mix_step)(R, C, pairs, pairs ? LOWER | UPPER : LOWER, s, a, lda, b, last);
+    }
+    if ((end - begin) % rows)
+        NAME(mix_step)(R, C, pairs, LOWER, s, a, lda, b, last);
     *f = go;
     for (size_t r = 0; r < R; r++)
         for (size_t v = 0; v < C; v++)
