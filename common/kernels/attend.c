@@ -34,14 +34,18 @@ static void sums_clear(struct attn_sums s, size_t m, size_t head_dim) {
 }
 
 size_t queries_floats(size_t m, size_t hd) {
-    return padded(m * hd) + m * KV_PAGE + padded(m) + padded(m * round_even(hd) / 2) + m * KV_PAGE / 2 + 2 * sums_floats(m, hd);
+    return padded(m * hd) + m * KV_PAGE + padded(m) + padded(m * round_even(hd) / 2) + m * KV_PAGE / 2 + 3 * sums_floats(m, hd) +
+           padded(sizeof(struct adding) / sizeof(float));
 }
 struct queries queries_at(float *p, size_t m, size_t hd) {
     struct queries u = {.q = p, .s = p + padded(m * hd)};
     u.shrink = u.s + m * KV_PAGE;
     u.span = sums_at(u.shrink + padded(m), m);
-    u.all = sums_at(u.shrink + padded(m) + sums_floats(m, hd), m);
-    u.s_rounded = (uint16_t *)(void *)(u.shrink + padded(m) + 2 * sums_floats(m, hd));
+    u.spans = sums_at(u.shrink + padded(m) + sums_floats(m, hd), m);
+    u.all = sums_at(u.shrink + padded(m) + 2 * sums_floats(m, hd), m);
+    float *behind = u.shrink + padded(m) + 3 * sums_floats(m, hd);
+    u.adding = (struct adding *)(void *)behind;
+    u.s_rounded = (uint16_t *)(void *)(behind + padded(sizeof(struct adding) / sizeof(float)));
     u.q_rounded = u.s_rounded + m * KV_PAGE;
     return u;
 }

@@ -2,8 +2,8 @@
  *
  * A query takes its positions page by page in order: the scores of one page, their maximum, the exponentials, then
  * the values weighed by them; when a page brings a new maximum, what was summed so far is scaled down. Nothing of
- * size [n, n] is held. SPAN pages make a sum, and the sums of spans are added up in order. Since pages and spans stand
- * at absolute positions, a row's sums have the same order alone and in any batch, and however the work is shared:
+ * size [n, n] is held. SPAN pages make a sum, SPANS of these another, and those are added up, all in order. Since pages and spans
+ * stand at absolute positions, a row's sums have the same order alone and in any batch, and however the work is shared:
  *
  * - in a prompt the query heads that share a KV head, and the rows that see all of a page, go through it together, and
  *   multiply small matrices;
@@ -27,12 +27,30 @@ static uint32_t span_end(const struct attn_row *row) {
     return row->last / (KV_PAGE * SPAN) + 1;
 }
 
-/* The sums of a span of a row, from those of a KV head on. */
-static struct attn_sums cut_sums(const struct attn_job *j, size_t row, size_t span, size_t head) {
-    size_t cut = span - first_span(&j->rows[row]), hd = j->kv->head_dim;
+/* Where the SPANS spans end that one is of. */
+static size_t spans_end(size_t span, size_t end) {
+    size_t next = (span / SPANS + 1) * SPANS;
+    return next < end ? next : end;
+}
+
+static size_t cut_floats(size_t n_heads, size_t head_dim) {
+    return padded(n_heads) + sums_floats(n_heads, head_dim);
+}
+static size_t cut_of(const struct attn_job *j, size_t row, size_t span) {
+    size_t cut = span - first_span(&j->rows[row]);
     for (size_t r = 0; r < row; r++)
         cut += span_end(&j->rows[r]) - first_span(&j->rows[r]);
-    return sums_from(sums_at(j->cut_sums + cut * sums_floats(j->n_heads, hd), j->n_heads), head * j->group, hd);
+    return cut;
+}
+/* The sums of a span of a row, from those of a KV head on. */
+static struct attn_sums cut_sums(const struct attn_job *j, size_t row, size_t span, size_t head) {
+    size_t hd = j->kv->head_dim;
+    float *cut = j->cut_sums + cut_of(j, row, span) * cut_floats(j->n_heads, hd);
+    return sums_from(sums_at(cut + padded(j->n_heads), j->n_heads), head * j->group, hd);
+}
+/* Of how many spans these are: of its own and of those behind it that run_cut added. */
+static float *held(const struct attn_job *j, size_t row, size_t span, size_t head) {
+    return j->cut_sums + cut_of(j, row, span) * cut_floats(j->n_heads, j->kv->head_dim) + head;
 }
 static struct queries queries_of(const struct attn_job *j, size_t thread) {
     size_t hd = j->kv->head_dim;
@@ -42,38 +60,76 @@ static bool same_queries(const struct piece *a, const struct piece *b) {
     return a->row == b->row && a->head == b->head;
 }
 
+/* A span of a row. A thread that had those before it, from the first of SPANS on, adds it to them while they are in its cache. Where
+ * cores have no cache together, join_cuts would wait three times as long for what lies in the other's. */
+static void run_cut(const struct attn_job *j, const struct queries *u, size_t i, const struct piece *behind) {
+    const struct piece *p = &j->pieces[i];
+    struct attn_sums own = cut_sums(j, p->row, p->span, p->head);
+    struct adding *adding = u->adding;
+    attend_span(j, u, own, p, p->span, behind);
+    for (size_t h = p->head; h < p->head_end; h++)
+        *held(j, p->row, p->span, h) = 1;
+    if (p->span % SPANS == 0 || p->span == first_span(&j->rows[p->row])) {
+        adding->first = i;
+    } else if (adding->next == i && same_queries(p, &j->pieces[adding->first])) {
+        struct attn_sums first = cut_sums(j, p->row, j->pieces[adding->first].span, p->head);
+        kernel.add_sums(&first, &own, queries_in(j, p), j->kv->head_dim);
+        for (size_t h = p->head; h < p->head_end; h++)
+            ++*held(j, p->row, j->pieces[adding->first].span, h);
+    } else {
+        return;
+    }
+    adding->next = i + 1;
+}
+
+/* All that a piece's rows see. */
+static void run_whole(const struct attn_job *j, const struct queries *u, const struct piece *p, const struct piece *behind) {
+    size_t n = queries_in(j, p), hd = j->kv->head_dim;
+    for (size_t span = p->span, end; span < p->span_end; span = end) {
+        struct attn_sums sums = span == p->span ? u->all : u->spans;
+        end = spans_end(span, p->span_end);
+        attend_span(j, u, sums, p, span, behind);
+        for (size_t s = span + 1; s < end; s++) {
+            attend_span(j, u, u->span, p, s, behind);
+            kernel.add_sums(&sums, &u->span, n, hd);
+        }
+        if (span > p->span)
+            kernel.add_sums(&u->all, &u->spans, n, hd);
+    }
+    store_out(j, u->all, p);
+}
+
 static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
     const struct attn_job *j = arg;
     struct queries u = queries_of(j, thread);
-    size_t hd = j->kv->head_dim;
     for (size_t i = begin; i < end; i++) {
         const struct piece *p = &j->pieces[i], *behind = i + 1 < j->n_pieces ? p + 1 : p; // most often this thread's, too
-        if (i == begin || !same_queries(p, p - 1))
+        if (!(i > begin || u.adding->next == i) || !same_queries(p, p - 1))
             load_queries(j, &u, p);
-        if (j->cut_sums) {
-            attend_span(j, &u, cut_sums(j, p->row, p->span, p->head), p, p->span, behind);
-            continue;
-        }
-        attend_span(j, &u, u.all, p, p->span, behind);
-        for (size_t span = p->span + 1; span < p->span_end; span++) {
-            attend_span(j, &u, u.span, p, span, behind);
-            kernel.add_sums(&u.all, &u.span, queries_in(j, p), hd);
-        }
-        store_out(j, u.all, p);
+        if (j->cut_sums)
+            run_cut(j, &u, i, behind);
+        else
+            run_whole(j, &u, p, behind);
     }
 }
 
-/* Adds up what a row has in its spans, for one KV head. */
+/* Adds up what a row has in its spans, for one KV head, in the order of run_whole. */
 static void join_cuts(void *arg, size_t begin, size_t end, size_t thread) {
     const struct attn_job *j = arg;
-    size_t n_kv_heads = j->kv->n_kv_heads;
+    size_t n_kv_heads = j->kv->n_kv_heads, hd = j->kv->head_dim;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
-        size_t r = i / n_kv_heads, h = i % n_kv_heads;
-        struct attn_sums all = cut_sums(j, r, first_span(&j->rows[r]), h);
-        for (size_t s = first_span(&j->rows[r]) + 1; s < span_end(&j->rows[r]); s++) {
-            struct attn_sums one = cut_sums(j, r, s, h);
-            kernel.add_sums(&all, &one, j->group, j->kv->head_dim);
+        size_t r = i / n_kv_heads, h = i % n_kv_heads, first = first_span(&j->rows[r]), last = span_end(&j->rows[r]);
+        struct attn_sums all = cut_sums(j, r, first, h);
+        for (size_t span = first, next; span < last; span = next) {
+            struct attn_sums spans = cut_sums(j, r, span, h);
+            next = spans_end(span, last);
+            for (size_t s = span + (size_t)*held(j, r, span, h); s < next; s++) {
+                struct attn_sums one = cut_sums(j, r, s, h);
+                kernel.add_sums(&spans, &one, j->group, hd);
+            }
+            if (span > first)
+                kernel.add_sums(&all, &spans, j->group, hd);
         }
         store_out(j, all, &(struct piece){.row = (uint32_t)r, .n = 1, .head = (uint32_t)h, .head_end = (uint32_t)h + 1});
     }
@@ -124,7 +180,7 @@ void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row 
     float *sums = (float *)(void *)((unsigned char *)scratch + pieces_bytes(n_rows, n_heads));
     struct attn_job j = {.kv = kv, .rows = rows, .out = out, .ldo = ldo, .q = q, .ldq = ldq, .n_heads = n_heads,
                          .group = group, .scale = scale, .softcap = softcap, .rounded = !kv->f32 && kernel.mix_rounded,
-                         .pieces = pieces, .scratch = sums + MAX_CUTS * sums_floats(n_heads, kv->head_dim),
+                         .pieces = pieces, .scratch = sums + MAX_CUTS * cut_floats(n_heads, kv->head_dim),
                          .m = thread_queries(n_heads)};
     size_t spans = 0;
     bool single = true; // a row of each sequence
@@ -144,6 +200,8 @@ void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row 
     } else {
         j.n_pieces = block_pieces(pieces, &j, n_rows);
     }
+    for (size_t t = 0; t < threads; t++)
+        *queries_of(&j, t).adding = (struct adding){.next = SIZE_MAX};
     pool_run_pieces(p, run_pieces, &j, j.n_pieces, j.cut_sums ? (j.n_pieces + threads - 1) / threads : 1, 1);
     if (j.cut_sums)
         pool_run(p, join_cuts, &j, n_rows * n_kv_heads, 1);
@@ -151,6 +209,6 @@ void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row 
 
 size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t head_dim) {
     return pieces_bytes(n_rows, n_heads) +
-           (MAX_CUTS * sums_floats(n_heads, head_dim) + n_threads * queries_floats(thread_queries(n_heads), head_dim)) *
+           (MAX_CUTS * cut_floats(n_heads, head_dim) + n_threads * queries_floats(thread_queries(n_heads), head_dim)) *
                sizeof(float);
 }

@@ -7,7 +7,10 @@
 
 #include "kernels/table.h"
 
-enum { SPAN = 16 }; // pages whose positions are summed up by themselves
+enum {
+    SPAN = 16, // pages whose positions are summed up by themselves,
+    SPANS = 4  // and spans whose sums are added up before they are to others'
+};
 
 /* Rows [row, row + n) of one sequence, spans [span, span_end), KV heads [head, head_end). */
 struct piece {
@@ -26,9 +29,14 @@ struct attn_job {
     bool rounded; // queries and probabilities, to bf16
     const struct piece *pieces;
     size_t n_pieces;
-    float *cut_sums; // [cuts, sums_floats(n_heads)] where pieces are single spans; NULL where they have all of a row's
+    float *cut_sums; // of each cut, where pieces are single spans; NULL where they have all of a row's
     float *scratch;  // [threads, queries_floats(m)]
     size_t m;        // queries that a thread has room for
+};
+
+/* The spans that a thread adds up as it goes: the piece of the first of them, and the one that would be next. */
+struct adding {
+    size_t first, next;
 };
 
 /* A thread's state for m queries, in the order of KV heads, rows, query heads of a KV head. */
@@ -37,7 +45,8 @@ struct queries {
     float *s;                        // [m, KV_PAGE]: scores, then e^(score - max)
     float *shrink;                   // [m]
     uint16_t *q_rounded, *s_rounded; // q [m, head_dim + 1 where odd] and s as bf16
-    struct attn_sums span, all;
+    struct attn_sums span, spans, all;
+    struct adding *adding;
 };
 
 static inline size_t padded(size_t n) { // floats, to whole cache lines
