@@ -96,14 +96,15 @@ TRIED = {
                 "spilled six pointers), and chunks of 48 rows of W (4 %) are in; strips of 6, all tiles of a row of W before the next, long rows in contiguous chunks, a stream for each row of W, "
                 "every other line, bursts of 2 to 8 steps, loads in place of fetches, L2 as the aim, and the bypassing hint were slower. One core alone makes 16 rows at 380 to 390 GFLOP/s from "
                 "memory and 410 from L2, of a peak of 530; where two cores share a link to memory, they read at four fifths of its rate meanwhile, which decides there.",
-    "attention": "Where memory gives its slower rate it is 109 to 115 %. Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps "
+    "attention": "Where memory gives its slower rate it is 107 to 110 %. Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps "
                  "and 512 exponentials. From a cache that comes to some 46 GB/s on two cores of a Zen 4 and 98 of a Zen 5, not far from its "
-                 "faster rate of memory, 78 to 84 GB/s: there one core reads 41.5 GB/s, the kernel alone in a loop over the same pages gets 39.5 of them, all of attention 36 to 37, "
-                 "and with two threads 33 each: they end 5 % apart, and the sums of the other's spans come from its cache, in 5 us of 126 a layer. Whole pages for a thread (two threads within a page: 12 % slower), "
+                 "faster rate of memory, 78 to 84 GB/s. That is where two cores have neither a link to memory nor a cache together: what one wrote, the other waits for, three times as long. "
+                 "Whole pages for a thread (two threads within a page: 12 % slower), "
                  "half a megabyte of a layer in one piece (7 %), system pages of 2 MB (12 to 15 %), pairs of rows in "
-                 "a lane, the next part fetched evenly into L1 meanwhile (L2: 6 %), tiles of about as many rows, and a softmax by hand are in; fetching less "
-                 "than 8 KB ahead, more than 16 KB ahead, every other line, or beside the softmax too, panels of 32 columns that are read once, tiles of 8 x 2, a "
-                 "softmax that lags a page behind, inner loops a fifth faster from L1, fetching twice, spans added up by whoever has the second of two, and heads taken singly towards the end "
+                 "a lane, the next part fetched evenly into L1 meanwhile (L2: 6 %) and in the softmax at the same pace (5 %), tiles of about as many rows, a softmax by hand, "
+                 "and spans added up in fours by the thread that has them (3 % at the faster rate) are in; fetching less "
+                 "than 8 KB ahead, more than 16 KB ahead, every other line, or faster in the softmax, panels of 32 columns that are read once, tiles of 8 x 2, a "
+                 "softmax that lags a page behind, fetching twice, fetching sums before they are joined, and heads taken singly towards the end "
                  "made no difference or made it slower.",
     "attention-bound": "As above; the exponentials count as neither reading nor multiply-adding.",
     "baseline": "SSE2 has four lanes, no fused multiply-add, and multiplies onto an operand, which has to be copied before: that, in registers "
