@@ -129,8 +129,8 @@ AVX512 EVERY_ISA __m512 upper_avx512(__m512 v) {
 #include "kernels/tile_end.h"
 
 /* AVX512-BF16: vdpbf16ps adds two products of bf16 pairs to each of 16 lanes, with x rounded to bf16. One or two a cycle,
- * 5 or 6 cycles latency: 6 x 4 sums, or 8 x 3 where rows are few, which goes through W less often (table.h). A single row of W beside one of x
- * is 64 bytes in the latency of an instruction, more than memory has, and one stream is what memory reads best. */
+ * 5 or 6 cycles latency: 6 x 4 sums, or 8 x 3 where rows are few, which goes through W less often (table.h). A single row of W
+ * beside one of x is 64 bytes in the latency of an instruction, more than memory has, and one stream is what memory reads best. */
 AVX512BF16 EVERY_ISA __m512 load_pairs(const void *p, size_t n) {
     __m512i v = n == 32 ? _mm512_loadu_si512(p) : _mm512_maskz_loadu_epi16((__mmask32)((1ull << n) - 1), p);
     __m512 f = _mm512_castsi512_ps(v);
