@@ -88,8 +88,10 @@ TRIED = {
                    "shows them. Activations of a piece while gate and up are in L2, and a pause of eight steps between fetches (together 1 to 2 %), are in. Fetching the next rows of x into L1, tiles of 4 x 6 and 8 x 3, parts of 2 KB or 6 KB, other blocks of x, more rows of W at a time, and blocks of 24 to 96 queries were slower or no different; summing up "
                    "the parts of long rows, instead of keeping their sums in vectors, made 24 to 96 rows of 5,632 faster (6 to 11 %), 256 by 1 %, and one row slower (1 to 4 %).",
     "prefill-1024": "As for 256 tokens; attention takes three times the share.",
-    "avx2": "Where memory gives its slower rate it is 93 to 96 %. At the faster one a line of weights takes 22 instructions to be made f32 and multiplied, so that a "
-            "CPU looks less than 1 KB ahead, and rows of 5,632 find their x in L2 rather than L1: 60 to 80 %. Two rows at a time, bursts of 256 bytes, and fetching "
+    "avx2": "Where memory gives its slower rate it is 93 to 96 %. Four rows of weights are four chains of multiply-adds of 4 cycles: 64 GB/s a core from L1, too near "
+            "the 41 that a core reads at the faster rate to wait for memory and catch up, and rows of 5,632 find their x in L2 rather than L1: 76 to 82 %. More chains are more streams, which "
+            "memory reads slower (six rows: 3 % less, eight: 9 to 20 %); two sums a row would halve the tiles of many rows, whose order of additions is the same. Pairs of weights made f32 by "
+            "a shift and a mask, two rows at a time, bursts of 256 bytes, and fetching "
             "512 bytes to 4 KB ahead, into L1, L2 or beside them, were slower or no different; three streams of 64 bytes were 2 to 3 % faster there, and slower elsewhere.",
     "batch-16": "Weights are fetched while tiles are multiplied. What a core can have asked for at a time is bounded, and what is asked for faster "
                 "than memory gives it is dropped (a loop of fetches alone comes to 110 GB/s where memory has 41). An even pace, L1 as the aim, the next matrix rows across pieces, "
