@@ -329,6 +329,6 @@ def quality():
 
 
 # name: (function, rounds at most)
-PARTS = {"limits": (limits, 5), "decode": (decode, 9), "head": (head, 5), "prefill": (prefill, 9), "isa": (isa, 3),
+PARTS = {"limits": (limits, 5), "decode": (decode, 9), "head": (head, 5), "prefill": (prefill, 9), "isa": (isa, 9),
          "batch": (batch, 5), "pipe": (pipe, 9), "attention": (attention, 5), "start": (start, 5), "prefix": (prefix, 5),
          "stall": (stall, 9), "memory": (memory, 1), "threads": (threads, 5), "files": (files, 3), "quality": (quality, 1)}

@@ -174,34 +174,43 @@ def target_table(store):
     return lines
 
 
-def short_list(store):
-    lines = []
-    for row in ROWS:
-        x = measured(store, row)
-        if x and not met(row, statistics.median(x)):
-            rest = "The machine was busy." if busy(store, row[1]) else "Not looked into yet."
-            lines.append(f"- **{row[2]}**: {number(statistics.median(x), row[4])}, not "
-                         f"{number(abs(row[3]), row[4])}. {TRIED.get(row[0], rest)}")
-    return lines or ["Nothing."]
-
-
 LIMIT = {"decode": "limit", "avx2": "avx2: limit", "attention": "limit", "attention-bound": "limit", "batch-16": "limit"}  # figures of rows bound by memory
 
 
-def memory_rates(store):
-    """On a shared machine memory may give two rates by turns: the rows that it bounds, by the rate of their rounds."""
-    rows = [(row, [(f[LIMIT[row[0]]], row[5](f)) for f in store["parts"][row[1]]["rounds"]]) for row in ROWS
-            if row[0] in LIMIT and row[1] in store["parts"]]
-    rates = sorted(rate for _, rounds in rows for rate, _ in rounds)
+def by_rate(store):
+    """On a shared machine memory may give two rates by turns: what lies between them (None: there is one rate), and of the rows that
+    memory bounds, by their name, the rounds at either."""
+    rounds = {row[0]: [(f[LIMIT[row[0]]], row[5](f)) for f in store["parts"][row[1]]["rounds"]] for row in ROWS
+              if row[0] in LIMIT and row[1] in store["parts"]}
+    rates = sorted(rate for some in rounds.values() for rate, _ in some)
     gap, middle = max(((b / a, (a + b) / 2) for a, b in zip(rates, rates[1:])), default=(1, 0))
     if gap < 1.15:
+        return None, {}
+    return middle, {name: [[x for rate, x in some if (rate > middle) == faster and x is not None] for faster in (False, True)]
+                    for name, some in rounds.items()}
+
+
+def short_list(store):
+    lines = []
+    _, sides = by_rate(store)
+    for row in ROWS:
+        rest = "The machine was busy." if busy(store, row[1]) else "Not looked into yet."
+        cases = [("", measured(store, row))] + list(zip((" at memory's slower rate", " at memory's faster rate"), sides.get(row[0], [])))
+        if short := [f"{number(statistics.median(x), row[4])}{where}" for where, x in cases if x and not met(row, statistics.median(x))]:
+            lines.append(f"- **{row[2]}**: {', '.join(short)}, not {number(abs(row[3]), row[4])}. {TRIED.get(row[0], rest)}")
+    return lines or ["Nothing."]
+
+
+def memory_rates(store):
+    middle, sides = by_rate(store)
+    if middle is None:
         return []
     lines = [f"Memory gave two rates by turns, below and above {si(middle)}B/s. Within each:", "", "| what | target | slower | faster |",
              "| --- | --- | --- | --- |"]
-    for row, rounds in rows:
-        sides = [[x for rate, x in rounds if (rate > middle) == faster and x is not None] for faster in (False, True)]
-        cells = [f"{number(statistics.median(x), row[4])} ({len(x)})" if x else "" for x in sides]
-        lines.append(f"| {row[2]} | {number(abs(row[3]), row[4])} | {cells[0]} | {cells[1]} |")
+    for row in ROWS:
+        if row[0] in sides:
+            cells = [f"{number(statistics.median(x), row[4])} ({len(x)})" if x else "" for x in sides[row[0]]]
+            lines.append(f"| {row[2]} | {number(abs(row[3]), row[4])} | {cells[0]} | {cells[1]} |")
     return lines + [""]
 
 
