@@ -84,7 +84,7 @@ TRIED = {
               "two and four streams, two rows side by side, loads in bursts, and fetching ahead were slower; rounded x half a page from w, by their places in a page, is "
               "in: one cache line ahead of it, it cost a seventh.",
     "prefill-256": "Matrices take 93 % of the time, and come to 83 to 89 % alone where a CPU does two vdpbf16ps a cycle (build/bench/kernels): adding up the lanes "
-                   "of a tile's sums takes 6 %, and the rows of x come from L2 once for 48 rows of W, which every other strip takes backwards. Activations, attention and rounding take the rest: llm-forward -v "
+                   "of a tile's sums takes 6 %, and the rows of x come from L2 once for 48 rows of W, which every other strip takes backwards. Attention, norms and sums take the rest: llm-forward -v "
                    "shows them. Activations of a piece while gate and up are in L2, and a pause of eight steps between fetches (together 1 to 2 %), are in. Fetching the next rows of x into L1, tiles of 4 x 6 and 8 x 3, parts of 2 KB or 6 KB, other blocks of x, more rows of W at a time, and blocks of 24 to 96 queries were slower or no different; summing up "
                    "the parts of long rows, instead of keeping their sums in vectors, made 24 to 96 rows of 5,632 faster (6 to 11 %), 256 by 1 %, and one row slower (1 to 4 %).",
     "prefill-1024": "As for 256 tokens; attention takes three times the share.",

@@ -26,6 +26,10 @@ static inline bool add_size(size_t a, size_t b, size_t *out) {
     return !__builtin_add_overflow(a, b, out);
 }
 
+static inline size_t larger(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
 /* A view of bytes that somebody else owns; need not end in NUL. */
 struct str {
     const char *p;

@@ -40,12 +40,12 @@ size_t queries_floats(size_t m, size_t hd) {
 struct queries queries_at(float *p, size_t m, size_t hd) {
     struct queries u = {.q = p, .s = p + padded(m * hd)};
     u.shrink = u.s + m * KV_PAGE;
-    u.span = sums_at(u.shrink + padded(m), m);
-    u.spans = sums_at(u.shrink + padded(m) + sums_floats(m, hd), m);
-    u.all = sums_at(u.shrink + padded(m) + 2 * sums_floats(m, hd), m);
-    float *behind = u.shrink + padded(m) + 3 * sums_floats(m, hd);
+    float *sums = u.shrink + padded(m), *behind = sums + 3 * sums_floats(m, hd);
+    u.span = sums_at(sums, m);
+    u.spans = sums_at(sums + sums_floats(m, hd), m);
+    u.all = sums_at(sums + 2 * sums_floats(m, hd), m);
     u.adding = (struct adding *)(void *)behind;
-    u.s_rounded = (uint16_t *)(void *)(behind + padded(sizeof(struct adding) / sizeof(float)));
+    u.s_rounded = (uint16_t *)(void *)(behind + padded(sizeof *u.adding / sizeof *behind));
     u.q_rounded = u.s_rounded + m * KV_PAGE;
     return u;
 }

@@ -36,21 +36,17 @@ static size_t spans_end(size_t span, size_t end) {
 static size_t cut_floats(size_t n_heads, size_t head_dim) {
     return padded(n_heads) + sums_floats(n_heads, head_dim);
 }
-static size_t cut_of(const struct attn_job *j, size_t row, size_t span) {
-    size_t cut = span - first_span(&j->rows[row]);
+/* What there is of a span of a row, from a KV head on. */
+struct cut {
+    float *held; // [KV heads] of how many spans the sums are: of this one and of those behind it that run_cut added
+    struct attn_sums sums;
+};
+static struct cut cut_of(const struct attn_job *j, size_t row, size_t span, size_t head) {
+    size_t cut = span - first_span(&j->rows[row]), hd = j->kv->head_dim;
     for (size_t r = 0; r < row; r++)
         cut += span_end(&j->rows[r]) - first_span(&j->rows[r]);
-    return cut;
-}
-/* The sums of a span of a row, from those of a KV head on. */
-static struct attn_sums cut_sums(const struct attn_job *j, size_t row, size_t span, size_t head) {
-    size_t hd = j->kv->head_dim;
-    float *cut = j->cut_sums + cut_of(j, row, span) * cut_floats(j->n_heads, hd);
-    return sums_from(sums_at(cut + padded(j->n_heads), j->n_heads), head * j->group, hd);
-}
-/* Of how many spans these are: of its own and of those behind it that run_cut added. */
-static float *held(const struct attn_job *j, size_t row, size_t span, size_t head) {
-    return j->cut_sums + cut_of(j, row, span) * cut_floats(j->n_heads, j->kv->head_dim) + head;
+    float *at = j->cut_sums + cut * cut_floats(j->n_heads, hd);
+    return (struct cut){at + head, sums_from(sums_at(at + padded(j->n_heads), j->n_heads), head * j->group, hd)};
 }
 static struct queries queries_of(const struct attn_job *j, size_t thread) {
     size_t hd = j->kv->head_dim;
@@ -64,18 +60,19 @@ static bool same_queries(const struct piece *a, const struct piece *b) {
  * cores have no cache together, join_cuts would wait three times as long for what lies in the other's. */
 static void run_cut(const struct attn_job *j, const struct queries *u, size_t i, const struct piece *behind) {
     const struct piece *p = &j->pieces[i];
-    struct attn_sums own = cut_sums(j, p->row, p->span, p->head);
+    struct cut own = cut_of(j, p->row, p->span, p->head);
     struct adding *adding = u->adding;
-    attend_span(j, u, own, p, p->span, behind);
-    for (size_t h = p->head; h < p->head_end; h++)
-        *held(j, p->row, p->span, h) = 1;
+    size_t heads = p->head_end - p->head;
+    attend_span(j, u, own.sums, p, p->span, behind);
+    for (size_t h = 0; h < heads; h++)
+        own.held[h] = 1;
     if (p->span % SPANS == 0 || p->span == first_span(&j->rows[p->row])) {
         adding->first = i;
     } else if (adding->next == i && same_queries(p, &j->pieces[adding->first])) {
-        struct attn_sums first = cut_sums(j, p->row, j->pieces[adding->first].span, p->head);
-        kernel.add_sums(&first, &own, queries_in(j, p), j->kv->head_dim);
-        for (size_t h = p->head; h < p->head_end; h++)
-            ++*held(j, p->row, j->pieces[adding->first].span, h);
+        struct cut first = cut_of(j, p->row, j->pieces[adding->first].span, p->head);
+        kernel.add_sums(&first.sums, &own.sums, queries_in(j, p), j->kv->head_dim);
+        for (size_t h = 0; h < heads; h++)
+            first.held[h]++;
     } else {
         return;
     }
@@ -104,7 +101,8 @@ static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
     struct queries u = queries_of(j, thread);
     for (size_t i = begin; i < end; i++) {
         const struct piece *p = &j->pieces[i], *behind = i + 1 < j->n_pieces ? p + 1 : p; // most often this thread's, too
-        if (!(i > begin || u.adding->next == i) || !same_queries(p, p - 1))
+        bool goes_on = i > begin || (j->cut_sums && u.adding->next == i); // this thread had the piece before
+        if (!goes_on || !same_queries(p, p - 1))
             load_queries(j, &u, p);
         if (j->cut_sums)
             run_cut(j, &u, i, behind);
@@ -120,18 +118,18 @@ static void join_cuts(void *arg, size_t begin, size_t end, size_t thread) {
     (void)thread;
     for (size_t i = begin; i < end; i++) {
         size_t r = i / n_kv_heads, h = i % n_kv_heads, first = first_span(&j->rows[r]), last = span_end(&j->rows[r]);
-        struct attn_sums all = cut_sums(j, r, first, h);
+        struct cut all = cut_of(j, r, first, h);
         for (size_t span = first, next; span < last; span = next) {
-            struct attn_sums spans = cut_sums(j, r, span, h);
+            struct cut spans = cut_of(j, r, span, h);
             next = spans_end(span, last);
-            for (size_t s = span + (size_t)*held(j, r, span, h); s < next; s++) {
-                struct attn_sums one = cut_sums(j, r, s, h);
-                kernel.add_sums(&spans, &one, j->group, hd);
+            for (size_t s = span + (size_t)*spans.held; s < next; s++) {
+                const struct cut one = cut_of(j, r, s, h);
+                kernel.add_sums(&spans.sums, &one.sums, j->group, hd);
             }
             if (span > first)
-                kernel.add_sums(&all, &spans, j->group, hd);
+                kernel.add_sums(&all.sums, &spans.sums, j->group, hd);
         }
-        store_out(j, all, &(struct piece){.row = (uint32_t)r, .n = 1, .head = (uint32_t)h, .head_end = (uint32_t)h + 1});
+        store_out(j, all.sums, &(struct piece){.row = (uint32_t)r, .n = 1, .head = (uint32_t)h, .head_end = (uint32_t)h + 1});
     }
 }
 
@@ -200,7 +198,7 @@ void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row 
     } else {
         j.n_pieces = block_pieces(pieces, &j, n_rows);
     }
-    for (size_t t = 0; t < threads; t++)
+    for (size_t t = 0; t < threads && j.cut_sums; t++)
         *queries_of(&j, t).adding = (struct adding){.next = SIZE_MAX};
     pool_run_pieces(p, run_pieces, &j, j.n_pieces, j.cut_sums ? (j.n_pieces + threads - 1) / threads : 1, 1);
     if (j.cut_sums)

@@ -40,9 +40,6 @@ struct matmul_job {
 static size_t round_up(size_t n, size_t to) {
     return (n + to - 1) / to * to;
 }
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
 
 static enum wtype type_of(const struct mat *w) {
     return w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : W_BF16;

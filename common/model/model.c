@@ -31,10 +31,6 @@ static void *carve(struct carver *c, size_t count, size_t each, size_t size) {
     return p;
 }
 
-static size_t larger(size_t a, size_t b) {
-    return a > b ? a : b;
-}
-
 static void carve_workspace(struct model *m, struct carver *c) {
     const struct spec *s = &m->spec;
     struct workspace *ws = &m->ws;

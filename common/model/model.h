@@ -63,11 +63,11 @@ size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t
 /* Where model_forward has spent its time so far: seconds of the calling thread, which works on each part beside the others
  * and waits for them. */
 enum model_part {
-    PART_MATMUL,    // of the layers
+    PART_MATMUL,    // of the layers, with the activations
     PART_ATTENTION, // over keys and values
     PART_STORE,     // of new keys and values
     PART_NORMS,     // of what blocks read and give
-    PART_ROWS,      // what else is done row by row: embedding, q and k, activation, sums, choice of experts
+    PART_ROWS,      // what else is done row by row: embedding, q and k, sums, choice of experts
     PART_HEAD,      // the last norm, and the logits
     MODEL_PARTS
 };
