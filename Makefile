@@ -8,7 +8,10 @@
 #   make install    PREFIX=/usr/local DESTDIR=      make uninstall, make clean
 #
 # A new program is a new tools/NAME.c, a new library file a new common/*/NAME.c, a new unit test a new
-# tests/unit/NAME.c: nothing has to be listed here.
+# tests/unit/NAME.c, new GPU kernels a new common/backend/cuda/NAME.cu: nothing has to be listed here.
+#
+# Where nvcc is found, the programs hold kernels for NVIDIA's GPUs, which takes minutes the first time:
+#   make CUDA=0     without them                    make CUDA_ARCHS=90a    for one kind of GPU only
 
 PREFIX  ?= /usr/local
 CFLAGS  ?= -O3 -g
@@ -16,7 +19,7 @@ WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -W
 # No contraction and no -ffast-math: a sum means the same under every compiler and on every machine. Nobody looks at errno
 # or the exception flags of arithmetic, and where they counted, gcc would make no vectors of a loop with a choice in it.
 FIXED    = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread -Icommon
-LIBS     = -lpcre2-8 -lutf8proc -lsodium -lm -pthread
+LIBS     = -lpcre2-8 -lutf8proc -lsodium -lm -ldl -pthread
 VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)
 
 ifdef SAN
@@ -31,7 +34,8 @@ ALL_CFLAGS = $(FIXED) $(WARN) $(CFLAGS) $(SANFLAGS)
 
 TOOLS   := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
 UNITS   := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
-LIB_OBJ := $(patsubst %.c,$B/obj/%.o,$(wildcard common/*/*.c))
+LIB_SRC := $(wildcard common/*/*.c common/*/*/*.c)
+LIB_OBJ := $(LIB_SRC:%.c=$B/obj/%.o)
 MAN     := $(wildcard man/*.[157])
 
 all: $(TOOLS:%=$B/bin/%)
@@ -66,22 +70,78 @@ $B/obj/%.o: %.c $B/flags
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 # Changed flags or another compiler rebuild everything.
-$B/flags: FORCE
+$B/flags: KEPT = $(CC) $(ALL_CFLAGS)
+$B/flags $B/shim-flags build/cuda/flags build/cuda/parts: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' >$@
+	@echo '$(KEPT)' | cmp -s - $@ || echo '$(KEPT)' >$@
+
+# The GPU kernels, build/cuda/kernels.fatbin, which image.c puts into the library: empty without nvcc. Each .cu is compiled for
+# each target, and the fat binaries of all of them follow each other. What ptxas says of registers is kept in build/cuda/*.log.
+# The last target is also there as PTX, which the driver compiles for GPUs that are newer than all of them.
+NVCC    ?= $(or $(shell command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null),nvcc)
+NVCC    := $(NVCC)
+CUDA    ?= $(if $(shell command -v '$(NVCC)'),1,0)
+CUDA_ARCHS ?= 80 86 89 90 90a 100 120
+NVFLAGS  = -std=c++17 -O3 -fmad=false -Icommon
+ifeq ($(CUDA),1)
+KNOWN_SMS := $(shell '$(NVCC)' --list-gpu-code)
+ARCHS   := $(foreach a,$(CUDA_ARCHS),$(if $(filter sm_$(a:a=),$(KNOWN_SMS)),$a))
+PTX     := $(lastword $(filter-out %a,$(ARCHS)))
+FATBINS := $(patsubst common/backend/cuda/%.cu,build/cuda/%.fatbin,$(wildcard common/backend/cuda/*.cu))
+endif
+
+cuda: build/cuda/kernels.fatbin
+build/cuda/flags: KEPT = $(NVCC) $(NVFLAGS)
+build/cuda/parts: KEPT = $(ARCHS) $(PTX) $(FATBINS)
+build/cuda/kernels.fatbin: $(FATBINS) build/cuda/parts
+	@cat /dev/null $(FATBINS) >$@
+build/cuda/%.fatbin: $(ARCHS:%=build/cuda/\%.sm_%.cubin) $(PTX:%=build/cuda/\%.sm_%.ptx) build/cuda/parts
+	$(dir $(shell command -v '$(NVCC)'))fatbinary -64 --create=$@ \
+	    $(foreach a,$(ARCHS),--image3=kind=elf,sm=$a,file=build/cuda/$*.sm_$a.cubin) \
+	    $(foreach a,$(PTX),--image3=kind=ptx,sm=$a,file=build/cuda/$*.sm_$a.ptx)
+# The stem is NAME.sm_90a; which file it depends on besides, its .d says.
+build/cuda/%.cubin: build/cuda/flags
+	$(NVCC) $(NVFLAGS) -arch=$(patsubst .%,%,$(suffix $*)) -cubin -Xptxas -v -MD -MP -MF build/cuda/$*.d -o $@ \
+	    common/backend/cuda/$(basename $*).cu >build/cuda/$*.log 2>&1 || { cat build/cuda/$*.log; rm -f $@; exit 1; }
+	@! grep -A 5 -w warning build/cuda/$*.log
+build/cuda/%.ptx: build/cuda/%.cubin
+	$(NVCC) $(NVFLAGS) -arch=$(patsubst .sm_%,compute_%,$(suffix $*)) -ptx -o $@ common/backend/cuda/$(basename $*).cu
+
+$B/obj/common/backend/cuda/image.o: private FIXED += -DCU_IMAGE='"build/cuda/kernels.fatbin"'
+$B/obj/common/backend/cuda/image.o: build/cuda/kernels.fatbin
+
+# The stand-in for the driver, with the kernels compiled for the CPU. Without a sanitizer of ours, reads and writes of kernels
+# call the stand-in's check for races, which is why it is linked without gcc's.
+SHIM     = -std=c++17 -O2 -g -fPIC -DCUDA_SHIM -fno-strict-aliasing -ffp-contract=off -Wall -Wextra -Icommon -Itests/cuda
+RACES    = $(if $(SANFLAGS),$(SANFLAGS),-fsanitize=thread)
+STANDIN  = $B/tests/cuda/libcuda.so.1
+SHIM_OBJ = $B/obj/tests/cuda/shim.o $B/obj/tests/cuda/standin.o
+$(STANDIN): $(SHIM_OBJ) $(patsubst %.cu,$B/obj/%.cu.o,$(wildcard common/backend/cuda/*.cu))
+	@mkdir -p $(@D)
+	$(CXX) -shared $(SANFLAGS) -Wl,-soname,$(@F) -o $@ $^ -ldl -pthread
+$B/tests/cuda/shim_test: $B/obj/tests/cuda/shim_test.o $B/obj/tests/cuda/selftest.cu.o $(SHIM_OBJ)
+	@mkdir -p $(@D)
+	$(CXX) -rdynamic $(SANFLAGS) -o $@ $^ -ldl -pthread
+$B/obj/%.o: %.cc $B/shim-flags
+	@mkdir -p $(@D)
+	$(CXX) $(SHIM) $(SANFLAGS) $(if $(SANFLAGS),,-DRACES=1) -MMD -MP -c -o $@ $<
+$B/obj/%.cu.o: %.cu $B/shim-flags
+	@mkdir -p $(@D)
+	$(CXX) $(SHIM) $(RACES) -MMD -MP -x c++ -c -o $@ $<
+$B/shim-flags: KEPT = $(CXX) $(SHIM) $(RACES)
 
 # The parts run in order, also under -j: what builds may have been installed just before.
 JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 # Every file through the compiler's front end with warnings as errors:  make syntax CC=clang
 syntax:
-	$(CC) $(FIXED) $(WARN) -Werror -O1 -fsyntax-only -DTOKPIPE_VERSION='""' $(wildcard common/*/*.c tools/*.c tests/unit/*.c tests/fuzz/*.c)
+	$(CC) $(FIXED) $(WARN) -Werror -O1 -fsyntax-only -DTOKPIPE_VERSION='""' $(LIB_SRC) $(wildcard tools/*.c tests/unit/*.c tests/fuzz/*.c)
 
 check: deps
 	$(MAKE) -j$(JOBS) tests-bin
 	BUILD=$B tests/run
 
-tests-bin: all $(UNITS:%=$B/tests/%)
+tests-bin: all $(UNITS:%=$B/tests/%) $(STANDIN) $B/tests/cuda/shim_test
 
 # build/bench/NAME for every bench/NAME.c, with what they share in bench/lib.
 BENCH := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
@@ -111,7 +171,7 @@ build-fuzz/obj/%.o: %.c
 build-fuzz/obj/common/kernels/%.o: common/kernels/%.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) -MMD -MP -c -o $@ $<
-build-fuzz/%: tests/fuzz/%.c $(patsubst %.c,build-fuzz/obj/%.o,$(wildcard common/*/*.c))
+build-fuzz/%: tests/fuzz/%.c $(LIB_SRC:%.c=build-fuzz/obj/%.o)
 	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
 
 demo: deps
@@ -132,7 +192,7 @@ clean:
 	rm -rf build build-san build-fuzz
 
 FORCE:
-.PHONY: all bench bench-bin syntax check fuzz tests-bin deps demo install uninstall clean FORCE
+.PHONY: all bench bench-bin cuda syntax check fuzz tests-bin deps demo install uninstall clean FORCE
 .SECONDARY:
 
--include $(shell find $B/obj build-fuzz/obj -name '*.d' 2>/dev/null)
+-include $(shell find $B/obj build/cuda build-fuzz/obj -name '*.d' 2>/dev/null)

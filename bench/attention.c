@@ -56,14 +56,17 @@ int main(int argc, char **argv) {
         default: die_usage("attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]");
         }
     struct err e = {0};
-    if (kernels_init(&e) != 0 || !(b.pool = pool_new(threads, &e)))
+    struct device *device;
+    struct device_shape shape = {.n_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .precise = f32};
+    if (kernels_init(&e) != 0 || cpu_open(&device, &shape, threads, &e) != 0)
         die_err(&e);
+    b.pool = cpu_pool(device);
     struct layer_spec layers[LAYERS] = {0};
     struct spec spec = {.n_layers = LAYERS, .n_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .layers = layers};
     struct kv kv;
-    size_t bytes = (size_t)kv_sequence_bytes(&spec, f32, context), n_seqs = 1 + ALL_BYTES / bytes, all = n_seqs * bytes;
+    size_t bytes = (size_t)kv_sequence_bytes(&spec, device->ops->kv_page_bytes(device), context), n_seqs = 1 + ALL_BYTES / bytes, all = n_seqs * bytes;
     struct kv_seq *seqs = xcalloc(n_seqs, sizeof *seqs);
-    if (kv_init(&kv, &spec, f32, context, n_seqs, context, 0, &e) != 0)
+    if (kv_init(&kv, device, &spec, f32, context, n_seqs, context, 0, &e) != 0)
         die_err(&e);
     b.rows = xcalloc(n_seqs, sizeof *b.rows);
     for (size_t i = 0; i < n_seqs; i++) {
@@ -102,7 +105,7 @@ int main(int argc, char **argv) {
     free(seqs);
     free(b.rows);
     kv_free(&kv);
-    pool_free(b.pool);
+    device->ops->close(device);
     close_stdout();
     return EXIT_DONE;
 }

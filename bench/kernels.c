@@ -73,7 +73,7 @@ static double matmul_time(const struct bench *b, const struct shape *s) {
         n = (size_t)(1e10 / work) + 1;
     double t = seconds();
     for (size_t i = 0; i < n; i++) {
-        struct mat w = {b->memory + i * bytes, s->dtype, s->n_out, s->n_in};
+        struct mat w = {.data = b->memory + i * bytes, .dtype = s->dtype, .n_out = s->n_out, .n_in = s->n_in};
         matmul(b->pool, b->y, s->n_out, b->x, s->n_in, s->n_rows, &w, NULL, false, b->scratch);
     }
     return (seconds() - t) / (double)n;

@@ -2,10 +2,10 @@
  * measured without a download. Every run writes the same bytes (splitmix64 from a fixed seed); matrices are
  * uniform with a standard deviation of 0.02, norms are one, so that activations stay finite over any depth.
  *
- * usage: mkmodel NAME DIR      NAME: tinyllama, qwen2.5-0.5b, smollm2-135m
+ * usage: mkmodel NAME DIR      NAME: tinyllama, llama-3.2-1b, qwen2.5-0.5b, smollm2-135m
  *
- * Shapes and constants are those of the config.json of TinyLlama/TinyLlama-1.1B-Chat-v1.0, Qwen/Qwen2.5-0.5B and
- * HuggingFaceTB/SmolLM2-135M-Instruct. DIR must not exist.
+ * Shapes and constants are those of the config.json of TinyLlama/TinyLlama-1.1B-Chat-v1.0, meta-llama/Llama-3.2-1B,
+ * Qwen/Qwen2.5-0.5B and HuggingFaceTB/SmolLM2-135M-Instruct. DIR must not exist.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -22,12 +22,17 @@ struct shape {
     uint64_t vocab, hidden, ffn, layers, heads, kv_heads, context;
     const char *theta, *eps;
     bool tied, qkv_bias;
+    const char *rope_scaling; // JSON, or NULL
 };
 
+static const char llama3_rope[] = "{\"factor\": 32.0, \"high_freq_factor\": 4.0, \"low_freq_factor\": 1.0, "
+                                  "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"}";
+
 static const struct shape shapes[] = {
-    {"tinyllama", "llama", "LlamaForCausalLM", 32000, 2048, 5632, 22, 32, 4, 16384, "10000.0", "1e-05", false, false},
-    {"qwen2.5-0.5b", "qwen2", "Qwen2ForCausalLM", 151936, 896, 4864, 24, 14, 2, 32768, "1000000.0", "1e-06", true, true},
-    {"smollm2-135m", "llama", "LlamaForCausalLM", 49152, 576, 1536, 30, 9, 3, 8192, "100000", "1e-05", true, false},
+    {"tinyllama", "llama", "LlamaForCausalLM", 32000, 2048, 5632, 22, 32, 4, 16384, "10000.0", "1e-05", false, false, NULL},
+    {"llama-3.2-1b", "llama", "LlamaForCausalLM", 128256, 2048, 8192, 16, 32, 8, 131072, "500000.0", "1e-05", true, false, llama3_rope},
+    {"qwen2.5-0.5b", "qwen2", "Qwen2ForCausalLM", 151936, 896, 4864, 24, 14, 2, 32768, "1000000.0", "1e-06", true, true, NULL},
+    {"smollm2-135m", "llama", "LlamaForCausalLM", 49152, 576, 1536, 30, 9, 3, 8192, "100000", "1e-05", true, false, NULL},
 };
 
 static uint64_t splitmix64(uint64_t *state) { // Vigna, https://prng.di.unimi.it/splitmix64.c
@@ -48,6 +53,8 @@ static void write_config(const struct shape *s, const char *dir, struct err *e) 
             s->theta, s->eps);
     buf_fmt(&b, "  \"tie_word_embeddings\": %s,\n  \"hidden_act\": \"silu\",\n  \"bos_token_id\": 1,\n  \"eos_token_id\": 2,\n",
             s->tied ? "true" : "false");
+    if (s->rope_scaling)
+        buf_fmt(&b, "  \"rope_scaling\": %s,\n", s->rope_scaling);
     buf_str(&b, "  \"torch_dtype\": \"bfloat16\"\n}\n");
     char *path = path_join(dir, "config.json");
     struct outfile o;
@@ -127,7 +134,7 @@ int main(int argc, char **argv) {
         if (strcmp(argv[1], shapes[i].name) == 0)
             s = &shapes[i];
     if (!s)
-        die(EXIT_USAGE, "usage: mkmodel tinyllama|qwen2.5-0.5b|smollm2-135m DIR");
+        die(EXIT_USAGE, "usage: mkmodel tinyllama|llama-3.2-1b|qwen2.5-0.5b|smollm2-135m DIR");
     struct err e = {0};
     if (mkdir(argv[2], 0777) != 0) {
         err_errno(&e, EXIT_IO, "cannot make the folder %s", argv[2]);

@@ -1,10 +1,11 @@
 /* model: forward in one process, without pipes, beside the machine's own limits.
  *
- * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-b PID] [-l] [-v] [--precise]
+ * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-b PID] [-l] [-v] [--precise] [--device NAME]
  *   -p  rows of a prompt to time (0: none)      -n  decode steps to time (0: none)
  *   -c  context before decode begins (1)        -s  sequences decoding together (1)
  *   -t  threads (0: all)                        -l  between the steps, read as much of the same mapping as fast as can be
  *   -b  another process that wants CPUs meanwhile (Linux)
+ *   --device NAME: see llm-forward(1); on a GPU there are no -l, -b, peak and isa
  *   -v  seconds of each part of all forwards, the unmeasured ones too
  *
  * Prints one line "name=value ..." of what was asked for:
@@ -68,11 +69,17 @@ static double prompt_flops(const struct model *m, size_t n) {
     return 2 * layers * (double)n + 2 * head + attention;
 }
 
+static struct pool *pool_of(const struct model *m) { // NULL: not the CPU
+    return cpu_pool(model_device(m));
+}
+
 static void time_peak(struct model *m, struct meter *peak) {
+    if (!pool_of(m))
+        return;
     enum peak k = peak_of_isa(kernels_isa());
     for (size_t i = 0; i < PEAK_PASSES && peak_here(k); i++) {
         peak->seconds += 1;
-        peak->done += peak_rate(model_pool(m), k);
+        peak->done += peak_rate(pool_of(m), k);
     }
 }
 
@@ -109,7 +116,7 @@ static void time_prefill(struct model *m, const struct plan *p, float *logits) {
     if (peak.done > 0)
         printf("peak=%.0f ", peak.done / peak.seconds);
     if (p->beside)
-        printf("beside=%.4f ", beside.done / run.seconds / (double)pool_threads(model_pool(m)));
+        printf("beside=%.4f ", beside.done / run.seconds / (double)pool_threads(pool_of(m)));
 }
 
 static uint32_t best_id(const float *logits, size_t n) {
@@ -125,14 +132,14 @@ static void time_limit(struct model *m, const struct read_pattern *how, size_t s
     const struct map *file = &model_weights(m)->files[0].map;
     size_t n = file->n < LIMIT_BYTES ? file->n : LIMIT_BYTES, places = file->n / n;
     limit->done += (double)n;
-    limit->seconds += (double)n / read_rate(model_pool(m), how, file->p + step % places * n, n);
+    limit->seconds += (double)n / read_rate(pool_of(m), how, file->p + step % places * n, n);
 }
 
 static void time_decode(struct model *m, const struct plan *p, float *logits, struct row *rows) {
     size_t vocab = model_spec(m)->vocab_size;
     const struct map *file = &model_weights(m)->files[0].map;
     const struct read_pattern *how =
-        p->limits ? best_read(model_pool(m), file->p, file->n < LIMIT_BYTES ? file->n : LIMIT_BYTES) : NULL;
+        p->limits ? best_read(pool_of(m), file->p, file->n < LIMIT_BYTES ? file->n : LIMIT_BYTES) : NULL;
     for (size_t s = 0; s < p->sequences; s++) {
         for (size_t done = 0, n; done < p->context; done += n) {
             n = p->context - done < CHUNK ? p->context - done : CHUNK;
@@ -160,7 +167,8 @@ static void time_decode(struct model *m, const struct plan *p, float *logits, st
 }
 
 static void parse(int argc, char **argv, struct plan *p, struct model_options *o) {
-    static const struct option longs[] = {{"precise", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"precise", no_argument, NULL, 'P'}, {"device", required_argument, NULL, 'D'}, {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "p:n:c:s:t:b:lv", longs, NULL)) != -1;)
         switch (c) {
         case 'p': p->prompt = opt_u64("-p", optarg, 0, 1 << 20); break;
@@ -172,6 +180,7 @@ static void parse(int argc, char **argv, struct plan *p, struct model_options *o
         case 'l': p->limits = true; break;
         case 'v': p->parts = true; break;
         case 'P': o->precise = true; break;
+        case 'D': o->device = optarg; break;
         default: die_usage("see the head of bench/model.c");
         }
     if (optind + 1 != argc)
@@ -189,7 +198,9 @@ int main(int argc, char **argv) {
     struct err e = {0};
     if (kernels_init(&e) != 0 || model_open(&m, argv[optind], &o, &e) != 0)
         die_err(&e);
-    float *logits = xcalloc(p.sequences, model_spec(m)->vocab_size * sizeof *logits);
+    if (!pool_of(m) && (p.limits || p.beside))
+        die_usage("-l and -b are for the CPU");
+    float *logits = model_host_alloc(m, p.sequences, model_spec(m)->vocab_size * sizeof *logits);
     struct row *rows = xcalloc(p.sequences, sizeof *rows);
     if (p.prompt)
         time_prefill(m, &p, logits);
@@ -198,9 +209,12 @@ int main(int argc, char **argv) {
     static const char *const parts[MODEL_PARTS] = {"matmul", "attention", "store", "norms", "rows", "head"};
     for (size_t i = 0; i < MODEL_PARTS && p.parts; i++)
         printf("%s=%.4f ", parts[i], model_times(m)[i]);
-    printf("threads=%zu isa=%s\n", pool_threads(model_pool(m)), kernels_isa());
+    if (pool_of(m))
+        printf("threads=%zu isa=%s\n", pool_threads(pool_of(m)), kernels_isa());
+    else
+        printf("device=%s\n", o.device);
     free(rows);
-    free(logits);
+    model_host_free(m, logits);
     model_close(m);
     close_stdout();
     return EXIT_DONE;

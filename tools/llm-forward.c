@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "backend/device.h"
 #include "base/hash.h"
 #include "base/io.h"
 #include "base/num.h"
@@ -39,8 +40,9 @@ static const char help[] =
     "  -c, --context N     most ids of a sequence (default: the model's limit)\n"
     "  -a, --all           logits of every position of a prompt, not of the last only\n"
     "      --hidden        hidden states too\n"
+    "      --device NAME   cpu, cuda or cuda:N; list: say what there is (default: $LLM_DEVICE, else cpu)\n"
     "      --precise       keep activations in f32\n"
-    "      --chunk N       rows of prompts in a step (default: up to 256, as many as keep a step short)\n"
+    "      --chunk N       rows of prompts in a step (default: up to 256, on a GPU 2048, as many as keep a step short)\n"
     "      --keep MIB      KV kept for prompts that begin like an earlier sequence (default: 256)\n"
     "      --no-return     no return path: end behind the prompts\n"
     "      --verify FILE   refuse weights that differ from a list made by st-inspect --hash\n"
@@ -49,7 +51,7 @@ static const char help[] =
     "  -h, --help          this text\n"
     "  -V, --version       the version\n";
 
-enum { OPT_HIDDEN = OPT_LONG_ONLY, OPT_PRECISE, OPT_CHUNK, OPT_KEEP, OPT_NO_RETURN, OPT_VERIFY };
+enum { OPT_HIDDEN = OPT_LONG_ONLY, OPT_PRECISE, OPT_CHUNK, OPT_KEEP, OPT_NO_RETURN, OPT_VERIFY, OPT_DEVICE };
 
 struct options {
     const char *model, *verify, *input;
@@ -70,10 +72,27 @@ static const struct option longs[] = {
     {"keep", required_argument, NULL, OPT_KEEP},
     {"no-return", no_argument, NULL, OPT_NO_RETURN},
     {"verify", required_argument, NULL, OPT_VERIFY},
+    {"device", required_argument, NULL, OPT_DEVICE},
     OPT_COMMON,
 };
 
+/* --device, else $LLM_DEVICE, else NULL: the CPU. */
+static const char *device_name(const char *given) {
+    const char *name = given ? given : getenv("LLM_DEVICE");
+    return name && *name ? name : NULL;
+}
+
+static NORETURN void list_devices(void) {
+    struct err e = {0};
+    if (kernels_init(&e) != 0)
+        die_err(&e);
+    device_list(stdout);
+    close_stdout();
+    exit(EXIT_DONE);
+}
+
 static void parse_options(int argc, char **argv, struct options *o) {
+    struct err e = {0};
     int c;
     while ((c = getopt_long(argc, argv, "m:t:b:c:a" OPT_COMMON_LETTERS, longs, NULL)) != -1)
         switch (c) {
@@ -110,10 +129,19 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_VERIFY:
             o->verify = optarg;
             break;
+        case OPT_DEVICE:
+            o->model_opts.device = optarg;
+            break;
         default:
             opt_common(c, help);
         }
     o->input = opt_file(argc, argv);
+    if (o->model_opts.device && strcmp(o->model_opts.device, "list") == 0)
+        list_devices();
+    o->model_opts.device = device_name(o->model_opts.device);
+    if (device_check(o->model_opts.device, &e) != 0)
+        die_err(&e);
+    o->sched.auto_chunk = device_prompt_rows(o->model_opts.device);
     if (o->sched.all_logits)
         o->model_opts.keep_bytes = 0; // every position is to be run
     o->model_opts.max_sequences = sched_slots(&o->sched);
@@ -216,8 +244,9 @@ int main(int argc, char **argv) {
     int code = EXIT_DONE, rc = sched_run(s, &code, &e);
     bool left = sched_reader_left(s);
     if (opt_verbose()) {
-        warn("%s kernels, %zu threads, %.1f MB of KV", kernels_isa(), pool_threads(model_pool(m)),
-             (double)model_kv_bytes(m) / 1e6);
+        char device[200];
+        model_device_text(m, device, sizeof device);
+        warn("%s, %.1f MB of KV", device, (double)model_kv_bytes(m) / 1e6);
         stats_print(sched_stats(s));
     }
     sched_free(s);

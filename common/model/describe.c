@@ -100,8 +100,8 @@ static void describe_memory(FILE *out, const struct spec *s, const struct weight
     uint64_t token = 2 * (uint64_t)s->n_layers * s->n_kv_heads * s->head_dim * 2;
     field(out, "weights", "%" PRIu64 " bytes in %zu tensors, mapped", bytes, w->n_tensors);
     field(out, "KV", "%" PRIu64 " bytes a token in bf16, twice that with --precise", token);
-    field(out, "", "%" PRIu64 " bytes a sequence of %zu tokens", kv_sequence_bytes(s, false, context),
-          context);
+    size_t page_bytes = kv_page_bytes(s->n_kv_heads, s->head_dim, false);
+    field(out, "", "%" PRIu64 " bytes a sequence of %zu tokens", kv_sequence_bytes(s, page_bytes, context), context);
 }
 
 static void describe_tensors(FILE *out, const struct spec *s, const struct weights *w,

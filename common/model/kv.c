@@ -5,14 +5,10 @@
 #include "model/kv.h"
 
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "base/big_pages.h"
 
-enum {
-    CHUNK_BYTES = 4 << 20, // taken at a time, at least
-    RUN_BYTES = 512 << 10  // of a layer in one piece: with an eighth of it, attention is 7 % slower
-};
+enum { CHUNK_BYTES = 4 << 20 }; // taken at a time, at least
 
 static size_t pages_for(size_t positions) {
     return (positions + KV_PAGE - 1) / KV_PAGE;
@@ -23,10 +19,11 @@ static size_t runs_for(const struct kv_group *g, size_t n_pages) {
     return n_pages / g->run + (n_pages % g->run != 0);
 }
 
-static int group_init(struct kv_group *g, size_t layer_bytes, size_t max_pages, struct err *e) {
+static int group_init(struct kv_group *g, struct device *d, size_t max_pages, struct err *e) {
+    size_t layer_bytes = d->ops->kv_page_bytes(d), run_bytes = d->ops->kv_run_bytes;
     g->layer_bytes = layer_bytes;
     g->max_pages = max_pages;
-    g->run = layer_bytes < RUN_BYTES ? RUN_BYTES / layer_bytes : 1;
+    g->run = layer_bytes < run_bytes ? run_bytes / layer_bytes : 1;
     g->run = g->run < max_pages || max_pages == 0 ? g->run : max_pages;
     if (!mul_size(layer_bytes, g->n_layers, &g->page_bytes) || !mul_size(g->page_bytes, g->run, &g->reserved) ||
         !mul_size(g->reserved, runs_for(g, max_pages), &g->reserved) ||
@@ -34,22 +31,34 @@ static int group_init(struct kv_group *g, size_t layer_bytes, size_t max_pages, 
         return err_set(e, EXIT_SYSTEM, "KV for %zu pages of %zu bytes is past what can be addressed",
                        max_pages, g->page_bytes);
     g->reserved -= g->reserved % BIG_PAGE;
-    g->base = big_pages_map(g->reserved, false);
+    g->base = d->ops->kv_reserve(d, g->reserved, e);
     if (!g->base)
-        return err_errno(e, EXIT_SYSTEM, "cannot reserve %zu bytes of addresses for KV", g->reserved);
+        return -1;
     g->refs = xcalloc(max_pages, sizeof *g->refs);
     g->free = xcalloc(max_pages, sizeof *g->free);
     return 0;
 }
 
-int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_t max_sequences,
+/* 0: all that there is. */
+static size_t window_of(const struct spec *s, size_t layer, size_t context) {
+    return s->layers[layer].window < context ? s->layers[layer].window : 0;
+}
+
+size_t kv_n_groups(const struct spec *s, size_t context) {
+    for (size_t l = 1; l < s->n_layers; l++)
+        if (window_of(s, l, context) != window_of(s, 0, context))
+            return KV_MAX_GROUPS;
+    return 1;
+}
+
+int kv_init(struct kv *kv, struct device *d, const struct spec *s, bool f32, size_t context, size_t max_sequences,
             size_t max_rows, size_t more_pages, struct err *e) {
-    *kv = (struct kv){.n_heads = s->n_kv_heads, .head_dim = s->head_dim, .f32 = f32};
+    *kv = (struct kv){.device = d, .n_heads = s->n_kv_heads, .head_dim = s->head_dim, .f32 = f32};
     kv->table_size = pages_for(context);
     kv->group_of = xcalloc(s->n_layers, sizeof *kv->group_of);
     kv->index_of = xcalloc(s->n_layers, sizeof *kv->index_of);
     for (size_t l = 0; l < s->n_layers; l++) {
-        size_t window = s->layers[l].window < context ? s->layers[l].window : 0, g = 0;
+        size_t window = window_of(s, l, context), g = 0;
         while (g < kv->n_groups && kv->groups[g].window != window)
             g++;
         if (g == KV_MAX_GROUPS)
@@ -67,7 +76,7 @@ int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_
             seq_pages = pages_for(g->window) + pages_for(max_rows) + 3;
         if (!mul_size(seq_pages, max_sequences, &n) || !add_size(n, more_pages, &n))
             n = SIZE_MAX;
-        if (group_init(g, kv_page_bytes(kv->n_heads, kv->head_dim, f32), n, e) != 0)
+        if (group_init(g, d, n, e) != 0)
             return -1;
     }
     return 0;
@@ -77,7 +86,7 @@ void kv_free(struct kv *kv) {
     for (size_t i = 0; i < kv->n_groups; i++) {
         struct kv_group *g = &kv->groups[i];
         if (g->base)
-            munmap(g->base, g->reserved);
+            kv->device->ops->kv_release(kv->device, g->base, g->reserved);
         free(g->refs);
         free(g->free);
     }
@@ -96,13 +105,13 @@ struct kv_layer kv_layer(const struct kv *kv, size_t layer) {
                              .f32 = kv->f32};
 }
 
-uint64_t kv_sequence_bytes(const struct spec *s, bool f32, size_t len) {
+uint64_t kv_sequence_bytes(const struct spec *s, size_t page_bytes, size_t len) {
     uint64_t pages = 0;
     for (size_t l = 0; l < s->n_layers; l++) {
         size_t window = s->layers[l].window, n = pages_for(len);
         pages += window > 0 && pages_for(window) + 2 < n ? pages_for(window) + 2 : n;
     }
-    return pages * kv_page_bytes(s->n_kv_heads, s->head_dim, f32);
+    return pages * page_bytes;
 }
 
 size_t kv_bytes(const struct kv *kv) {
@@ -119,23 +128,22 @@ unsigned char *kv_page_part(const struct kv_group *g, uint32_t page, size_t inde
 }
 
 /* Makes a chunk of reserved addresses usable. */
-static int grow(struct kv_group *g, struct err *e) {
+static int grow(struct device *d, struct kv_group *g, struct err *e) {
     size_t runs = CHUNK_BYTES / g->page_bytes / g->run, more = (runs > 0 ? runs : 1) * g->run;
     more = more < g->max_pages - g->n_pages ? more : g->max_pages - g->n_pages;
     if (more == 0)
         return err_set(e, EXIT_SYSTEM, "all %zu KV pages are in use", g->max_pages);
-    // From the start, and whole pages of the system's, big ones: what is usable already stays as it is.
     size_t end = runs_for(g, g->n_pages + more) * g->run * g->page_bytes;
-    if (mprotect(g->base, (end + BIG_PAGE - 1) / BIG_PAGE * BIG_PAGE, PROT_READ | PROT_WRITE) != 0)
-        return err_errno(e, EXIT_SYSTEM, "no memory for %zu bytes of KV", more * g->page_bytes);
+    if (d->ops->kv_commit(d, g->base, (end + BIG_PAGE - 1) / BIG_PAGE * BIG_PAGE, e) != 0)
+        return -1;
     for (size_t i = more; i-- > 0;)
         g->free[g->n_free++] = (uint32_t)(g->n_pages + i);
     g->n_pages += more;
     return 0;
 }
 
-static int page_new(struct kv_group *g, uint32_t *page, struct err *e) {
-    if (g->n_free == 0 && grow(g, e) != 0)
+static int page_new(struct device *d, struct kv_group *g, uint32_t *page, struct err *e) {
+    if (g->n_free == 0 && grow(d, g, e) != 0)
         return -1;
     *page = g->free[--g->n_free];
     g->refs[*page] = 1;
@@ -171,14 +179,14 @@ void kv_seq_free(struct kv_seq *q) {
 }
 
 /* A page of our own in place of a shared one. */
-static int unshare(struct kv_group *g, uint32_t *entry, struct err *e) {
+static int unshare(struct device *d, struct kv_group *g, uint32_t *entry, struct err *e) {
     uint32_t mine;
     if (g->refs[*entry] == 1)
         return 0;
-    if (page_new(g, &mine, e) != 0)
+    if (page_new(d, g, &mine, e) != 0)
         return -1;
     for (size_t l = 0; l < g->n_layers; l++)
-        memcpy(kv_page_part(g, mine, l), kv_page_part(g, *entry, l), g->layer_bytes);
+        d->ops->kv_copy(d, kv_page_part(g, mine, l), kv_page_part(g, *entry, l), g->layer_bytes);
     kv_page_drop(g, entry);
     *entry = mine;
     return 0;
@@ -190,11 +198,11 @@ int kv_extend(struct kv *kv, struct kv_seq *q, size_t from, size_t to, struct er
         for (size_t p = from / KV_PAGE; p < pages_for(to); p++) {
             uint32_t *entry = &q->tables[i][p];
             if (*entry != KV_NO_PAGE) {
-                if (unshare(g, entry, e) != 0)
+                if (unshare(kv->device, g, entry, e) != 0)
                     return -1;
                 continue;
             }
-            if (page_new(g, entry, e) != 0)
+            if (page_new(kv->device, g, entry, e) != 0)
                 return -1;
             q->end[i] = p + 1 > q->end[i] ? p + 1 : q->end[i];
         }

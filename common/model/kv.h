@@ -14,10 +14,11 @@
 #ifndef MODEL_KV_H
 #define MODEL_KV_H
 
+#include "backend/ops.h"
 #include "base/err.h"
 #include "model/spec.h"
 
-enum { KV_MAX_GROUPS = 2 };
+enum { KV_MAX_GROUPS = DEVICE_GROUPS };
 #define KV_NO_PAGE UINT32_MAX
 
 struct kv_group {
@@ -26,7 +27,7 @@ struct kv_group {
     size_t layer_bytes; // of one layer's part of a page
     size_t page_bytes;
     size_t run; // pages whose parts of a layer lie side by side: [runs, n_layers, run, layer_bytes]
-    unsigned char *base;        // [reserved], bytes
+    unsigned char *base;        // [reserved], bytes: the device's
     size_t reserved;
     size_t n_pages, max_pages; // in use or free; most there can be
     uint32_t *refs;            // [max_pages]
@@ -35,6 +36,7 @@ struct kv_group {
 };
 
 struct kv {
+    struct device *device; // whose memory it is; the owner's
     struct kv_group groups[KV_MAX_GROUPS];
     size_t n_groups;
     size_t n_heads, head_dim;
@@ -50,12 +52,14 @@ struct kv_seq {                                      // all zero: empty
 };
 
 /* more_pages: of each group, that are held beside those of sequences. */
-int kv_init(struct kv *kv, const struct spec *s, bool f32, size_t context, size_t max_sequences,
+int kv_init(struct kv *kv, struct device *d, const struct spec *s, bool f32, size_t context, size_t max_sequences,
             size_t max_rows, size_t more_pages, struct err *e);
+size_t kv_n_groups(const struct spec *s, size_t context); // that kv_init makes
 void kv_free(struct kv *kv);
-struct kv_layer kv_layer(const struct kv *kv, size_t layer);            // for the kernels
-uint64_t kv_sequence_bytes(const struct spec *s, bool f32, size_t len); // of a sequence of len positions
-size_t kv_bytes(const struct kv *kv);                                   // memory taken so far
+struct kv_layer kv_layer(const struct kv *kv, size_t layer); // for the device
+/* Of a sequence of len positions, where a layer's part of a page takes page_bytes. */
+uint64_t kv_sequence_bytes(const struct spec *s, size_t page_bytes, size_t len);
+size_t kv_bytes(const struct kv *kv); // memory taken so far
 
 void kv_seq_init(const struct kv *kv, struct kv_seq *q);
 void kv_seq_free(struct kv_seq *q); // after kv_clear

@@ -5,18 +5,9 @@
 #ifndef MODEL_LAYERS_H
 #define MODEL_LAYERS_H
 
-#include "kernels/kernels.h"
+#include "backend/ops.h"
 #include "model/spec.h"
 #include "weights/safetensors.h"
-
-struct linear { // y = x W^T + bias
-    struct mat w;
-    const float *bias; // [n_out] or NULL
-};
-
-struct norm { // weight NULL: not there
-    const float *weight, *bias;
-};
 
 struct vector { // one to be copied
     float *to;
@@ -56,6 +47,8 @@ int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
                 struct err *e);
 /* The norms and biases of the layers up to this one are there from now on; layer n_layers stands for what follows them. */
 void layers_ready(struct layers *m, size_t layer);
+/* All of it goes to a device that keeps weights in memory of its own; the vectors are no longer the host's then. */
+int layers_send(struct layers *m, const struct spec *s, struct device *d, struct err *e);
 void layers_free(struct layers *m); // needed after -1 too
 
 /* A tensor that the family's files have, and that is no weight (GPT-2's causal masks). */

@@ -119,7 +119,7 @@ static const void *transpose(struct layers *m, const struct tensor *t, size_t n_
 static struct linear linear(struct loader *l, const char *name, size_t layer, size_t expert, size_t n_out,
                             size_t n_in, bool bias) {
     char full[NAME_BYTES];
-    struct linear y = {{NULL, DT_F32, n_out, n_in}, NULL};
+    struct linear y = {.w = {.dtype = DT_F32, .n_out = n_out, .n_in = n_in}};
     if (!named(l, name))
         return y;
     expand(full, l->prefix, name, layer, expert, ".weight");
@@ -140,12 +140,17 @@ static struct linear table(struct loader *l, const char *prefix, const char *nam
     char full[NAME_BYTES];
     expand(full, prefix, name, 0, 0, ".weight");
     const struct tensor *t = need(l, full, n_out, n_in);
-    return (struct linear){{t ? t->data : NULL, t ? t->dtype : DT_F32, n_out, n_in}, NULL};
+    return (struct linear){
+        .w = {.data = t ? t->data : NULL, .dtype = t ? t->dtype : DT_F32, .n_out = n_out, .n_in = n_in}};
+}
+
+static struct norm norm_of(const struct spec *s, const float *weight) {
+    return (struct norm){.weight = weight, .kind = s->norm, .eps = s->norm_eps, .offset = s->norm_offset};
 }
 
 static struct norm norm(struct loader *l, bool there, const char *name, size_t layer, size_t n) {
     char full[NAME_BYTES];
-    struct norm y = {0};
+    struct norm y = norm_of(l->s, NULL);
     if (!there || !named(l, name))
         return y;
     expand(full, l->prefix, name, layer, 0, ".weight");
@@ -169,7 +174,7 @@ static struct norm head_norm(struct loader *l, const char *name, size_t layer, s
         expand(full, l->prefix, name, layer, h, ".weight");
         vector_to(l, all + h * s->head_dim, full, s->head_dim);
     }
-    return (struct norm){all, NULL};
+    return norm_of(s, all);
 }
 
 static void load_attention(struct loader *l, struct layer *y, size_t i) {
@@ -326,6 +331,49 @@ void layers_ready(struct layers *m, size_t layer) {
         for (size_t i = 0; i < v->from->n_elements; i++)
             v->to[i] = (float)dtype_value(v->from->dtype, v->from->data, i);
     }
+}
+
+/* ---- To a device ---- */
+
+static int send_linear(struct device *d, struct linear *l, struct err *e) {
+    if (!l->w.data)
+        return 0;
+    int rc = d->ops->load(d, &l->w, e);
+    return rc == 0 && l->bias ? d->ops->load_vector(d, &l->bias, l->w.n_out, e) : rc;
+}
+
+static int send_norm(struct device *d, struct norm *y, size_t n, struct err *e) {
+    int rc = y->weight ? d->ops->load_vector(d, &y->weight, n, e) : 0;
+    return rc == 0 && y->bias ? d->ops->load_vector(d, &y->bias, n, e) : rc;
+}
+
+static int send_layer(struct device *d, struct layer *y, const struct spec *s, struct err *e) {
+    struct linear *linears[] = {&y->qkv[0],    &y->qkv[1],    &y->qkv[2], &y->o,
+                                &y->ffn_in[0], &y->ffn_in[1], &y->down,   &y->router};
+    struct norm *norms[] = {&y->attn_norm, &y->attn_post_norm, &y->ffn_norm, &y->ffn_post_norm};
+    size_t one = s->qk_norm == QK_NORM_HEAD ? s->head_dim : 0; // else of all heads
+    int rc = 0;
+    for (size_t i = 0; i < sizeof linears / sizeof *linears && rc == 0; i++)
+        rc = send_linear(d, linears[i], e);
+    for (size_t i = 0; y->experts && i < 3 * s->n_experts && rc == 0; i++)
+        rc = send_linear(d, &y->experts[i], e);
+    for (size_t i = 0; i < sizeof norms / sizeof *norms && rc == 0; i++)
+        rc = send_norm(d, norms[i], s->hidden_dim, e);
+    if (rc == 0)
+        rc = send_norm(d, &y->q_norm, one ? one : s->n_heads * s->head_dim, e);
+    return rc == 0 ? send_norm(d, &y->k_norm, one ? one : s->n_kv_heads * s->head_dim, e) : rc;
+}
+
+int layers_send(struct layers *m, const struct spec *s, struct device *d, struct err *e) {
+    layers_ready(m, s->n_layers);
+    if (send_linear(d, &m->embed, e) != 0 || send_linear(d, &m->positions, e) != 0)
+        return -1;
+    for (size_t l = 0; l < s->n_layers; l++)
+        if (send_layer(d, &m->layers[l], s, e) != 0)
+            return -1;
+    if (send_norm(d, &m->final_norm, s->hidden_dim, e) != 0 || send_linear(d, &m->head, e) != 0)
+        return -1;
+    return d->ops->load_end(d, e);
 }
 
 void layers_free(struct layers *m) {

@@ -9,72 +9,12 @@
 
 #include <stdlib.h>
 
+#include "backend/device.h"
 #include "model/internal.h"
 
 enum { MAX_KEPT = 1 << 20 }; // pages: each also takes some 300 bytes to be found by
 
 /* ---- opening ---- */
-
-/* One allocation for all of the workspace: parts are first added up, then cut off. */
-struct carver {
-    unsigned char *base; // NULL: only add up
-    size_t used;
-    bool overflow;
-};
-
-static void *carve(struct carver *c, size_t count, size_t each, size_t size) {
-    size_t n = 0, end = 0;
-    c->overflow |= !mul_size(count, each, &n) || !mul_size(n, size, &n) || !add_size(n, 63, &n) ||
-                   !add_size(c->used, n & ~(size_t)63, &end);
-    void *p = c->base ? c->base + c->used : NULL;
-    c->used = c->overflow ? 0 : end;
-    return p;
-}
-
-static void carve_workspace(struct model *m, struct carver *c) {
-    const struct spec *s = &m->spec;
-    struct workspace *ws = &m->ws;
-    size_t rows = m->max_rows, q_dim = s->n_heads * s->head_dim, kv_dim = s->n_kv_heads * s->head_dim;
-    size_t ffn_dim = s->n_experts > 0 ? larger(s->ffn_dim, s->expert_ffn_dim) : s->ffn_dim;
-    size_t most_in = larger(larger(s->hidden_dim, q_dim), ffn_dim);
-
-    ws->x = carve(c, rows, s->hidden_dim, sizeof(float));
-    ws->h = carve(c, rows, s->hidden_dim, sizeof(float));
-    ws->y = carve(c, rows, s->hidden_dim, sizeof(float));
-    ws->qkv = carve(c, rows, q_dim + 2 * kv_dim, sizeof(float));
-    ws->attn = carve(c, rows, q_dim, sizeof(float));
-    ws->ffn = carve(c, rows, ffn_dim, sizeof(float));
-    if (s->n_experts > 0) {
-        ws->router = carve(c, rows, s->n_experts, sizeof(float));
-        ws->expert_in = carve(c, rows, s->hidden_dim, sizeof(float));
-        ws->expert_out = carve(c, rows, s->hidden_dim, sizeof(float));
-        ws->expert_weight = carve(c, rows, s->n_experts_used, sizeof(float));
-        ws->expert_of = carve(c, rows, s->n_experts_used, sizeof(uint32_t));
-        ws->expert_row = carve(c, rows, 1, sizeof(uint32_t));
-    }
-    for (size_t r = 0; r < s->n_ropes; r++) {
-        ws->cosines[r] = carve(c, rows, m->ropes[r].half, sizeof(float));
-        ws->sines[r] = carve(c, rows, m->ropes[r].half, sizeof(float));
-    }
-    for (size_t g = 0; g < m->kv.n_groups; g++)
-        ws->attn_rows[g] = carve(c, rows, 1, sizeof(struct attn_row));
-    ws->scratch = carve(c, 1,
-                        larger(matmul_scratch(rows, most_in),
-                               attention_scratch(pool_threads(m->pool), rows, s->n_heads, s->head_dim)),
-                        1);
-}
-
-static int make_workspace(struct model *m, struct err *e) {
-    struct carver c = {0};
-    carve_workspace(m, &c);
-    if (c.overflow)
-        return err_set(e, EXIT_SYSTEM, "%zu rows at once are past what memory can hold", m->max_rows);
-    m->ws_memory = xcalloc(1, c.used + 63); // not xaligned, which would touch every page of it
-    c = (struct carver){.base = (unsigned char *)(((uintptr_t)m->ws_memory + 63) & ~(uintptr_t)63)};
-    carve_workspace(m, &c);
-    m->replay = xcalloc(m->max_rows, sizeof *m->replay);
-    return 0;
-}
 
 /* Most positions of a sequence where the user does not say. Dynamic rotation has no end of its own. */
 static size_t own_limit(const struct spec *s) {
@@ -86,8 +26,47 @@ static size_t own_limit(const struct spec *s) {
 
 /* How many times KV_PAGE positions of all layers the bytes hold. */
 static size_t most_kept(const struct model *m, uint64_t bytes) {
-    uint64_t n = bytes / kv_sequence_bytes(&m->spec, m->precise, KV_PAGE);
+    uint64_t n = bytes / kv_sequence_bytes(&m->spec, m->device->ops->kv_page_bytes(m->device), KV_PAGE);
     return n < MAX_KEPT ? (size_t)n : MAX_KEPT;
+}
+
+static int open_device(struct model *m, const struct model_options *o, struct err *e) {
+    const struct spec *s = &m->spec;
+    struct device_shape shape = {.n_layers = s->n_layers,
+                                 .hidden_dim = s->hidden_dim,
+                                 .n_heads = s->n_heads,
+                                 .n_kv_heads = s->n_kv_heads,
+                                 .head_dim = s->head_dim,
+                                 .vocab_size = s->vocab_size,
+                                 .ffn_dim = s->n_experts > 0 ? larger(s->ffn_dim, s->expert_ffn_dim) : s->ffn_dim,
+                                 .n_experts = s->n_experts,
+                                 .n_experts_used = s->n_experts_used,
+                                 .n_ropes = s->n_ropes,
+                                 .max_rows = m->max_rows,
+                                 .max_sequences = m->max_sequences,
+                                 .context = m->context,
+                                 .n_groups = kv_n_groups(s, m->context),
+                                 .precise = m->precise};
+    for (size_t r = 0; r < s->n_ropes; r++) {
+        shape.rope_half[r] = m->ropes[r].half;
+        shape.rope_scale[r] = m->ropes[r].scale;
+    }
+    if (device_open(&m->device, o->device, &shape, o->n_threads, e) != 0)
+        return -1;
+    return m->device->ops->load ? layers_send(&m->layers, s, m->device, e) : 0;
+}
+
+static void make_slots(struct model *m) {
+    m->slots = xcalloc(m->max_sequences, sizeof *m->slots);
+    for (size_t i = 0; i < m->max_sequences; i++) {
+        struct slot *slot = &m->slots[i];
+        kv_seq_init(&m->kv, &slot->kv);
+        for (size_t r = 0; r < m->spec.n_ropes; r++) {
+            const struct rope *rope = &m->ropes[r];
+            slot->own_freq[r] = rope_needs_own(rope) ? xcalloc(rope->half, sizeof(float)) : NULL;
+            slot->freq[r] = rope_freqs(rope, 0, slot->own_freq[r]);
+        }
+    }
 }
 
 static int open_parts(struct model *m, const char *dir, const struct model_options *o, struct buf *warnings,
@@ -103,16 +82,18 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
                        m->context, m->spec.max_pos, dir);
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         rope_init(&m->ropes[r], &m->spec.ropes[r], m->spec.max_pos);
-    m->pool = pool_new(o->n_threads, e);
+    if (open_device(m, o, e) != 0)
+        return -1;
     size_t n_kept = most_kept(m, o->keep_bytes);
-    if (!m->pool ||
-        kv_init(&m->kv, &m->spec, m->precise, m->context, m->max_sequences, m->max_rows, n_kept, e) != 0)
+    if (kv_init(&m->kv, m->device, &m->spec, m->precise, m->context, m->max_sequences, m->max_rows, n_kept, e) != 0)
         return -1;
     kept_init(&m->kept, &m->kv, n_kept);
-    m->slots = xcalloc(m->max_sequences, sizeof *m->slots);
-    for (size_t i = 0; i < m->max_sequences; i++)
-        kv_seq_init(&m->kv, &m->slots[i].kv);
-    return make_workspace(m, e);
+    make_slots(m);
+    m->replay = xcalloc(m->max_rows, sizeof *m->replay);
+    m->step_rows = xcalloc(m->max_rows, sizeof *m->step_rows);
+    for (size_t g = 0; g < m->kv.n_groups; g++)
+        m->attn_rows[g] = xcalloc(m->max_rows, sizeof *m->attn_rows[g]);
+    return 0;
 }
 
 /* One warn for each line. */
@@ -161,14 +142,18 @@ void model_close(struct model *m) {
     for (size_t i = 0; m->slots && i < m->max_sequences; i++) {
         kv_seq_free(&m->slots[i].kv);
         free(m->slots[i].ids);
+        for (size_t r = 0; r < SPEC_MAX_ROPES; r++)
+            free(m->slots[i].own_freq[r]);
     }
     free(m->slots);
     free(m->replay);
-    free(m->ws_memory);
+    free(m->step_rows);
+    for (size_t g = 0; g < KV_MAX_GROUPS; g++)
+        free(m->attn_rows[g]);
     kept_free(&m->kept);
     kv_free(&m->kv);
-    if (m->pool)
-        pool_free(m->pool);
+    if (m->device)
+        m->device->ops->close(m->device);
     for (size_t r = 0; r < SPEC_MAX_ROPES; r++)
         rope_free(&m->ropes[r]);
     layers_free(&m->layers);
@@ -190,12 +175,29 @@ size_t model_context(const struct model *m) {
     return m->context;
 }
 
-struct pool *model_pool(const struct model *m) {
-    return m->pool;
+struct device *model_device(const struct model *m) {
+    return m->device;
+}
+
+void model_device_text(const struct model *m, char *text, size_t size) {
+    m->device->ops->describe(m->device, text, size);
 }
 
 const double *model_times(const struct model *m) {
-    return m->times;
+    return m->device->times;
+}
+
+void *model_host_alloc(struct model *m, size_t count, size_t each) {
+    size_t n;
+    void *p = mul_size(count, each, &n) ? m->device->ops->host_alloc(m->device, n > 0 ? n : 1) : NULL;
+    if (!p)
+        die(EXIT_SYSTEM, "out of memory: %zu times %zu bytes", count, each);
+    return p;
+}
+
+void model_host_free(struct model *m, void *p) {
+    if (p)
+        m->device->ops->host_free(m->device, p);
 }
 
 size_t model_kv_bytes(const struct model *m) {
@@ -231,6 +233,14 @@ static void grow_ids(struct slot *s, size_t len, size_t context) {
     }
 }
 
+/* Keys are turned by this variant from now on. */
+static void set_variant(const struct model *m, struct slot *s, size_t r, uint32_t variant) {
+    if (variant == s->variant[r])
+        return;
+    s->variant[r] = variant;
+    s->freq[r] = rope_freqs(&m->ropes[r], variant, s->own_freq[r]);
+}
+
 void model_seq_clear(struct model *m, size_t slot) {
     model_seq_truncate(m, slot, 0);
 }
@@ -257,7 +267,8 @@ void model_seq_fork(struct model *m, size_t slot, size_t from, size_t len) {
     if (len > 0)
         memcpy(to->ids, s->ids, len * sizeof *to->ids);
     to->len = len;
-    memcpy(to->variant, s->variant, sizeof to->variant);
+    for (size_t r = 0; r < m->spec.n_ropes; r++)
+        set_variant(m, to, r, s->variant[r]);
     size_t kv_len = len < s->kv_len ? len : s->kv_len;
     to->kv_len = kv_fork(&m->kv, &to->kv, &s->kv, kv_len) ? kv_len : 0;
 }
@@ -300,7 +311,8 @@ size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t
     memcpy(s->ids, ids, len * sizeof *ids);
     s->len = s->kv_len = len;
     s->expected = expected;
-    memset(s->variant, 0, sizeof s->variant);
+    for (size_t r = 0; r < m->spec.n_ropes; r++)
+        set_variant(m, s, r, 0);
     return len;
 }
 
@@ -350,7 +362,8 @@ static int replay(struct model *m, size_t slot, struct err *e) {
             uint32_t pos = (uint32_t)(s->kv_len + i);
             m->replay[i] = (struct row){.slot = (uint32_t)slot, .pos = pos, .id = s->ids[pos]};
         }
-        forward(m, m->replay, n, NULL, NULL);
+        if (forward(m, m->replay, n, NULL, NULL, e) != 0)
+            return -1;
         s->kv_len += n;
         kv_retire(&m->kv, &s->kv, s->kv_len);
     }
@@ -367,7 +380,7 @@ static int ready(struct model *m, size_t slot, size_t len, struct err *e) {
             kv_clear(&m->kv, &s->kv);
             s->kv_len = 0;
         }
-        s->variant[r] = variant;
+        set_variant(m, s, r, variant);
     }
     grow_ids(s, len, m->context);
     if (replay(m, slot, e) != 0)
@@ -386,7 +399,8 @@ int model_forward(struct model *m, const struct row *rows, size_t n_rows, float 
         if (last && ready(m, rows[i].slot, rows[i].pos + (size_t)1, e) != 0)
             return -1;
     }
-    forward(m, rows, n_rows, logits, hidden);
+    if (forward(m, rows, n_rows, logits, hidden, e) != 0)
+        return -1;
     for (size_t i = 0; i < n_rows; i++) {
         struct slot *s = &m->slots[rows[i].slot];
         s->ids[rows[i].pos] = rows[i].id;

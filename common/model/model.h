@@ -9,12 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "backend/ops.h"
 #include "base/err.h"
 #include "model/spec.h"
 
 struct model;
 struct weights;
-struct pool;
 
 struct model_options {
     bool precise;         // f32 activations and KV
@@ -23,6 +23,7 @@ struct model_options {
     size_t max_sequences; // open at once
     size_t max_rows;      // most rows of one model_forward call
     uint64_t keep_bytes;  // of KV that model_seq_keep may hold; 0: none
+    const char *device;   // see backend/device.h; NULL: the CPU
 };
 
 /* Reads dir/config.json, generation_config.json (EOS ids) and the weights. Everything that forward will
@@ -34,9 +35,16 @@ void model_close(struct model *m);
 const struct spec *model_spec(const struct model *m);
 const struct weights *model_weights(const struct model *m);
 size_t model_context(const struct model *m);
-struct pool *model_pool(const struct model *m);
+struct device *model_device(const struct model *m);
 size_t model_kv_bytes(const struct model *m);     // memory taken for KV so far
 uint64_t model_step_bytes(const struct model *m); // weights that a step of one row must read
+
+/* One line for people: "avx512bf16 kernels, 2 threads". */
+void model_device_text(const struct model *m, char *text, size_t size);
+
+/* Memory for count * each bytes that logits are fetched to fastest; never NULL. To be freed before the model is closed. */
+void *model_host_alloc(struct model *m, size_t count, size_t each);
+void model_host_free(struct model *m, void *p);
 
 /* Sequences: slots 0 .. max_sequences - 1, all free at first. Their KV lives in pages that forks share. */
 void model_seq_clear(struct model *m, size_t slot);                // frees its pages
@@ -62,16 +70,7 @@ size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t
 
 /* Where model_forward has spent its time so far: seconds of the calling thread, which works on each part beside the others
  * and waits for them. */
-enum model_part {
-    PART_MATMUL,    // of the layers, with the activations
-    PART_ATTENTION, // over keys and values
-    PART_STORE,     // of new keys and values
-    PART_NORMS,     // of what blocks read and give
-    PART_ROWS,      // what else is done row by row: embedding, q and k, sums, choice of experts
-    PART_HEAD,      // the last norm, and the logits
-    MODEL_PARTS
-};
-const double *model_times(const struct model *m); // [MODEL_PARTS]
+const double *model_times(const struct model *m); // [MODEL_PARTS], by enum model_part
 
 /* One row of the flat batch. Rows of one slot stand in order of pos and continue its length without a gap;
  * rows of different slots may mix. */
@@ -82,7 +81,7 @@ struct row {
 
 /* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] (or NULL), in the order of the rows. The
  * result of a row does not depend on what else is in the batch, bit for bit. -1: EXIT_DATA (bad id or
- * position), EXIT_SYSTEM (no memory for KV); then no slot has changed its length. */
+ * position), EXIT_SYSTEM (no memory for KV, or the device failed); then no slot has changed its length. */
 int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,
                   struct err *e);
 

@@ -1,7 +1,7 @@
 /* Rotary frequencies: see rope.h. The formulas are those of huggingface/transformers, src/transformers/
  * modeling_rope_utils.py, with its float32 roundings, because at position 100,000 one rounding of a
- * frequency turns a head by a visible angle: frequencies and angles are float, cos and sin of the angle
- * exact to the last bit.
+ * frequency turns a head by a visible angle: frequencies are float, and so are the angles that a device makes of
+ * them, with cos and sin of the angle exact to the last bit.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/rope.h"
@@ -114,17 +114,18 @@ uint32_t rope_variant(const struct rope *r, uint32_t length) {
     return 0;
 }
 
-void rope_angles(const struct rope *r, uint32_t variant, uint32_t pos, float *cosines, float *sines) {
-    const float *freq = r->kind == ROPE_LONGROPE && variant ? r->freq_long : r->freq;
-    double theta = r->theta;
-    if (r->kind == ROPE_DYNAMIC && variant) { // variant is the length
-        double d = (double)(2 * r->half);
-        theta *= pow(r->factor * variant / r->max_pos - (r->factor - 1), d / (d - 2));
-    }
-    for (size_t i = 0; i < r->half; i++) {
-        float f = r->kind == ROPE_DYNAMIC && variant ? plain_freq(theta, i, r->half) : freq[i];
-        float angle = (float)pos * f;
-        cosines[i] = (float)cos((double)angle) * r->scale;
-        sines[i] = (float)sin((double)angle) * r->scale;
-    }
+bool rope_needs_own(const struct rope *r) {
+    return r->kind == ROPE_DYNAMIC;
+}
+
+const float *rope_freqs(const struct rope *r, uint32_t variant, float *own) {
+    if (r->kind == ROPE_LONGROPE && variant)
+        return r->freq_long;
+    if (r->kind != ROPE_DYNAMIC || !variant)
+        return r->freq;
+    double d = (double)(2 * r->half); // variant is the length
+    double theta = r->theta * pow(r->factor * variant / r->max_pos - (r->factor - 1), d / (d - 2));
+    for (size_t i = 0; i < r->half; i++)
+        own[i] = plain_freq(theta, i, r->half);
+    return own;
 }

@@ -53,7 +53,8 @@ void rope_free(struct rope *r);
 /* Which rotation a forward over `length` positions takes; 0 wherever the length does not matter. */
 uint32_t rope_variant(const struct rope *r, uint32_t length);
 
-/* cos and sin [half] of position pos. */
-void rope_angles(const struct rope *r, uint32_t variant, uint32_t pos, float *cosines, float *sines);
+/* The frequencies [half] of a variant: the rope's own, or `own` [half], filled, where each variant has others (dynamic). */
+bool rope_needs_own(const struct rope *r);
+const float *rope_freqs(const struct rope *r, uint32_t variant, float *own);
 
 #endif

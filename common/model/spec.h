@@ -14,20 +14,13 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "kernels/kernels.h"
+#include "model/kinds.h"
 #include "model/rope.h"
 
 /* Most of each that a config.json may ask for; SPEC_MAX_DIM of hidden and FFN. */
 enum { SPEC_MAX_EOS = 8, SPEC_MAX_LAYERS = 1024, SPEC_MAX_HEADS = 4096, SPEC_MAX_HEAD_DIM = 4096 };
 enum { SPEC_MAX_EXPERTS = 4096, SPEC_MAX_DIM = 1 << 20, SPEC_MAX_VOCAB = 1 << 24 };
 enum { SPEC_MAX_CONTEXT = 1 << 28, SPEC_MAX_ROPES = 2 /* Gemma 3: of full and of sliding layers */ };
-
-enum norm_kind { NORM_RMS, NORM_LAYER };
-enum qk_norm {
-    QK_NORM_NONE,
-    QK_NORM_HEAD, // each head by itself, all with the same weights: Qwen 3, Gemma 3
-    QK_NORM_EACH, // each head by itself, with weights of its own: StableLM 2 12B
-    QK_NORM_ALL,  // all heads of a row at once: OLMo 2
-};
 
 struct layer_spec {
     uint32_t window; // sees itself and window - 1 before it (Mistral 7B 0.1); 0: all

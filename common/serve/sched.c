@@ -54,7 +54,7 @@ size_t sched_slots(const struct sched_options *o) {
 }
 
 static size_t most_chunk(const struct sched_options *o) {
-    return o->chunk ? o->chunk : SCHED_AUTO_CHUNK;
+    return o->chunk ? o->chunk : o->auto_chunk ? o->auto_chunk : CPU_PROMPT_ROWS;
 }
 
 size_t sched_rows(const struct sched_options *o) {
@@ -74,9 +74,9 @@ struct sched *sched_new(const struct sched_options *o, struct model *m, struct l
     if (max_want > rows)
         max_want = rows;
     batch_init(&s->batch, rows, max_want, sched_slots(o));
-    s->logits = xreallocarray(NULL, max_want, h->vocab_size * sizeof(float));
+    s->logits = model_host_alloc(m, max_want, h->vocab_size * sizeof(float));
     if (o->hidden)
-        s->hidden = xreallocarray(NULL, max_want, h->hidden_dim * sizeof(float));
+        s->hidden = model_host_alloc(m, max_want, h->hidden_dim * sizeof(float));
     s->stats.started = s->stats.opened = s->idle_since = seconds_now();
     s->stats.step_bytes = model_step_bytes(m);
     return s;
@@ -89,8 +89,8 @@ void sched_free(struct sched *s) {
     output_free(s->out);
     seqs_free(&s->seqs);
     batch_free(&s->batch);
-    free(s->logits);
-    free(s->hidden);
+    model_host_free(s->model, s->logits);
+    model_host_free(s->model, s->hidden);
     free(s);
 }
 
@@ -331,7 +331,7 @@ static size_t next_chunk(const struct sched *s) {
         return s->opts.chunk;
     batch_count(&s->seqs, &short_rows, &n_long);
     bool waited_for = short_rows > 0 || (s->seqs.n_open > n_long && seconds_now() < s->asked_until);
-    return n_long == 0 ? 0 : pace_rows(&s->pace, short_rows, waited_for, SCHED_AUTO_CHUNK);
+    return n_long == 0 ? 0 : pace_rows(&s->pace, short_rows, waited_for, most_chunk(&s->opts));
 }
 
 /* The frames of the batch, which point into jobs, logits and hidden states. */

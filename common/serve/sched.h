@@ -22,15 +22,15 @@
 enum {
     SCHED_MAX_IN_FLIGHT = 4096,
     SCHED_MAX_CHUNK = 4096,
-    SCHED_AUTO_CHUNK = 256, // most rows of prompts in a step where the caller names no number
-    SCHED_FORKS = 256,      // slots beyond max_in_flight, for forks
+    SCHED_FORKS = 256, // slots beyond max_in_flight, for forks
 };
 
 struct sched_options {
     size_t max_in_flight; // prompts are taken from the input while fewer sequences are open
-    size_t chunk;    // rows of prompts in a step; 0: by what others wait for (pace.h), up to SCHED_AUTO_CHUNK
-    bool all_logits; // of every position of a prompt
-    bool hidden;     // hidden states beside the logits
+    size_t chunk;      // rows of prompts in a step; 0: by what others wait for (pace.h), up to auto_chunk
+    size_t auto_chunk; // device_prompt_rows of the model's device; 0: the CPU's
+    bool all_logits;   // of every position of a prompt
+    bool hidden;       // hidden states beside the logits
 };
 
 /* What model_open must be asked for. */

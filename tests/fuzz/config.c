@@ -23,9 +23,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             spec_parse_generation(&s, "generation_config.json", second + 1, size - n - 1, &warnings, &e);
         for (size_t i = 0; i < s.n_ropes; i++) {
             struct rope r;
-            float cosines[SPEC_MAX_HEAD_DIM], sines[SPEC_MAX_HEAD_DIM];
+            float own[SPEC_MAX_HEAD_DIM];
             rope_init(&r, &s.ropes[i], s.max_pos);
-            rope_angles(&r, rope_variant(&r, 1000), 999, cosines, sines);
+            rope_freqs(&r, rope_variant(&r, 1000), own);
             rope_free(&r);
         }
         struct layers m;

@@ -70,10 +70,28 @@ static inline char *models_with_config(const char *folder, const char *config) {
     return dir;
 }
 
-static inline struct model *models_open(const char *dir, const struct model_options *o) {
+/* The device of all models that models_open opens; NULL: the CPU. */
+static const char *models_device;
+
+/* --device NAME as the first arguments; what is left of the arguments stands in argv[1] on. */
+static inline void models_arguments(int *argc, char **argv) {
+    if (*argc < 3 || strcmp(argv[1], "--device") != 0)
+        return;
+    models_device = argv[2];
+    *argc -= 2;
+    memmove(argv + 1, argv + 3, (size_t)*argc * sizeof *argv); // with the NULL
+}
+
+static inline bool models_on_cpu(void) {
+    return !models_device || strcmp(models_device, "cpu") == 0;
+}
+
+static inline struct model *models_open(const char *dir, const struct model_options *options) {
+    struct model_options o = *options;
     struct err e = {0};
     struct model *m;
-    if (model_open(&m, dir, o, &e) != 0)
+    o.device = o.device ? o.device : models_device;
+    if (model_open(&m, dir, &o, &e) != 0)
         die_err(&e);
     return m;
 }

@@ -1,10 +1,11 @@
 /* What a forward pass owes to its callers: the same bits for any batch, chunk and number of threads; forks,
  * steps back and long streams; refusals that change nothing. That the numbers are right is goldens.c's
- * subject.
+ * subject. --device NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
 #include "../lib/models.h"
+#include "backend/cpu.h"
 #include "model/internal.h"
 
 enum { N_PROMPTS = 5, MAX_PROMPT = 80 };
@@ -220,15 +221,18 @@ static void windows_do_not_grow(void) {
 
 /* Experts that a batch does not use are not read: here the last layer's have no weights at all. */
 static void only_chosen_experts_are_read(void) {
+    if (!models_on_cpu()) // whose experts are seen from here
+        return;
     struct model *m = open_model(MODELS_DIR "/qwen3-moe", true, 2);
     const struct spec *s = model_spec(m);
     struct linear *experts = m->layers.layers[s->n_layers - 1].experts;
     float before[288], after[288];
     int64_t id = 77;
     models_feed(m, 0, &id, 1, 1, before, NULL);
+    const uint32_t *chosen = ((const struct cpu *)model_device(m))->ws.expert_of;
     size_t n_gone = 0;
     for (uint32_t x = 0; x < s->n_experts; x++)
-        if (m->ws.expert_of[0] != x && m->ws.expert_of[1] != x) {
+        if (chosen[0] != x && chosen[1] != x) {
             for (size_t i = 0; i < 3; i++)
                 experts[3 * x + i].w.data = NULL;
             n_gone++;
@@ -289,8 +293,8 @@ static void contexts(void) {
 
 int main(int argc, char **argv) {
     struct err e = {0};
-    (void)argc;
     program_init(argv[0]);
+    models_arguments(&argc, argv);
     if (kernels_init(&e) != 0)
         die_err(&e);
     RUN(same_bits_precise);

@@ -1,7 +1,7 @@
 /* Every model of tests/data/models and tests/data/models-odd against the reference's outputs: logits,
  * logits2 and hidden within 1e-3 with f32 activations, greedy ids exact; config.json in the v4 and in the
- * v5 form; every instruction set of this CPU. As arguments: names of models there, or paths of other
- * folders of that form.
+ * v5 form; every instruction set of this CPU, or --device NAME. As arguments: names of models there, or paths of
+ * other folders of that form.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -57,8 +57,10 @@ static void check_model(const char *name) {
         die_err(&e);
     char *v5 = path_join(folder, "config.v5.json");
     char *other = models_with_config(folder, is_file(v5) ? "config.v5.json" : "config.v4.json");
-    for (const char *const *isa = kernels_isas(); *isa; isa++) {
-        kernels_use(*isa);
+    const char *const device[] = {models_device, NULL};
+    for (const char *const *isa = models_device ? device : kernels_isas(); *isa; isa++) {
+        if (!models_device)
+            kernels_use(*isa);
         snprintf(where, sizeof where, "%s, config.json, %s", name, *isa);
         check_folder(folder, &g, where);
         snprintf(where, sizeof where, "%s, other form, %s", name, *isa);
@@ -103,6 +105,7 @@ static size_t run_all(const char *dir) {
 int main(int argc, char **argv) {
     struct err e = {0};
     program_init(argv[0]);
+    models_arguments(&argc, argv);
     if (kernels_init(&e) != 0)
         die_err(&e);
     for (int i = 1; i < argc; i++)

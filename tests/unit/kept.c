@@ -1,6 +1,6 @@
 /* Pages that outlive their sequence: what is taken over gives the same bits as computing it again, in every
  * kind of model; the oldest goes first, within the budget; and whatever is kept and taken in any order, a
- * page is only ever found by the ids that made it.
+ * page is only ever found by the ids that made it. --device NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -14,7 +14,7 @@ static struct model *open_model(const char *name, bool precise, size_t context, 
         .precise = precise, .n_threads = 2, .context = context, .max_sequences = 3, .max_rows = 64};
     char *folder = path_join(MODELS_DIR, name);
     struct model *m = models_open(folder, &o);
-    uint64_t page = kv_sequence_bytes(model_spec(m), precise, KV_PAGE);
+    uint64_t page = kv_sequence_bytes(model_spec(m), model_device(m)->ops->kv_page_bytes(model_device(m)), KV_PAGE);
     model_close(m);
     o.keep_bytes = n_pages * page + page - 1;
     m = models_open(folder, &o);
@@ -251,7 +251,10 @@ static void any_order(size_t window, size_t n_buckets) {
     struct err e = {0};
     uint32_t random = 7, ids[CONTEXT];
     size_t taken = 0, found;
-    CHECK(kv_init(&kv, &spec, true, CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES, &e) == 0);
+    struct device *device;
+    struct device_shape shape = {.n_kv_heads = 1, .head_dim = 1, .precise = true};
+    CHECK(cpu_open(&device, &shape, 1, &e) == 0);
+    CHECK(kv_init(&kv, device, &spec, true, CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES, &e) == 0);
     kept_init(&k, &kv, MAX_NODES);
     k.n_buckets = n_buckets ? n_buckets : k.n_buckets; // 1: all hashes collide
     for (size_t i = 0; i < N_SLOTS; i++)
@@ -285,6 +288,7 @@ static void any_order(size_t window, size_t n_buckets) {
         CHECK_INT(kv.groups[g].n_free, kv.groups[g].n_pages); // each counted right
     kept_free(&k);
     kv_free(&kv);
+    device->ops->close(device);
 }
 
 static void pages_are_only_found_by_the_ids_that_made_them(void) {
@@ -296,8 +300,8 @@ static void pages_are_only_found_by_the_ids_that_made_them(void) {
 
 int main(int argc, char **argv) {
     struct err e = {0};
-    (void)argc;
     program_init(argv[0]);
+    models_arguments(&argc, argv);
     if (kernels_init(&e) != 0)
         die_err(&e);
     RUN(what_is_taken_over_gives_the_same_bits);

@@ -73,6 +73,16 @@ uint64_t model_step_bytes(const struct model *m) {
     return 0;
 }
 
+void *model_host_alloc(struct model *m, size_t count, size_t each) {
+    (void)m;
+    return xreallocarray(NULL, count, each);
+}
+
+void model_host_free(struct model *m, void *p) {
+    (void)m;
+    free(p);
+}
+
 const double *model_times(const struct model *m) {
     static const double none[MODEL_PARTS];
     (void)m;

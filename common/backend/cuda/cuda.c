@@ -1,0 +1,295 @@
+/* A GPU as a device: see backend/ops.h. Opening, memory, and the table of operations; weights.c and step.c have the rest.
+ *
+ * Memory is planned when all weights have been named (load_end), before any is uploaded: weights, activations, and the KV of one
+ * sequence must fit what is free. Activations are one piece. KV has addresses for all pages that could ever be needed, and memory as
+ * pages are first used, as on the CPU.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "backend/cuda/cuda.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+enum { LOGITS_BYTES = 64 << 20, PARTIAL_BYTES = 256 << 20, RAW_BYTES = 256 << 20, MOST_PAD = 512 };
+
+void cuda_fail(struct cuda_device *d, const struct err *e) {
+    if (d->failed.code == 0)
+        d->failed = *e;
+}
+
+static void close_device(struct device *device) {
+    struct cuda_device *d = cuda_of(device);
+    if (d->c) {
+        cuda_records_free(d);
+        cuda_weights_free(d);
+        cu_free(d->c, d->memory);
+        cu_free(d->c, d->step_device);
+        cu_pinned_free(d->c, d->step_host);
+        cu_close(d->c);
+    }
+    free(d->seqs);
+    free(d);
+}
+
+static void describe(const struct device *device, char *text, size_t size) {
+    const struct cuda_device *d = (const struct cuda_device *)(const void *)device;
+    const struct cu_info *i = cu_info(d->c);
+    snprintf(text, size, "cuda:%u %s (sm_%d), %s, %.1f MB of weights", d->index, i->name, i->sm,
+             d->type == CU_F32 ? d->mixed ? "in f32, as matrices are of several types" : "in f32" : "tensor cores",
+             (double)d->weights_bytes / 1e6);
+}
+
+/* ---- kernels ---- */
+
+static const struct cu_kernel *find(struct cuda_device *d, const char *name, size_t shared, struct err *e) {
+    return e->code ? NULL : cu_kernel(d->c, name, shared, e);
+}
+
+static int find_attention(struct cuda_device *d, struct err *e) {
+    static const unsigned pads[] = {64, 96, 128, 256};
+    char few[40] = "k_attend_few_any", many[40] = "k_attend_many_any";
+    for (size_t i = 0; i < sizeof pads / sizeof *pads; i++)
+        if (d->kv_pad == pads[i]) {
+            snprintf(few, sizeof few, "k_attend_few_%u", pads[i]);
+            snprintf(many, sizeof many, "k_attend_many_%u", pads[i]);
+        }
+    if (d->shape.precise) {
+        d->k.attend_f32 = find(d, "k_attend_f32", 0, e);
+        return e->code ? -1 : 0;
+    }
+    d->k.attend_few = find(d, few, 0, e);
+    d->k.attend_many = find(d, many, CU_ATTEND_MANY_SHARED(d->kv_pad), e);
+    return e->code ? -1 : 0;
+}
+
+static int find_kernels(struct cuda_device *d, struct err *e) {
+    struct cuda_kernels *k = &d->k;
+    size_t norm_shared = cu_info(d->c)->shared_bytes < 64 << 10 ? cu_info(d->c)->shared_bytes : 64 << 10;
+    k->begin = find(d, "k_begin", 0, e);
+    k->norm = find(d, "k_norm", 0, e);
+    k->add = find(d, "k_add", 0, e);
+    k->qk = find(d, "k_qk", 0, e);
+    k->pack = find(d, "k_pack", 0, e);
+    k->route = find(d, "k_route", 0, e);
+    k->route_sort = find(d, "k_route_sort", 0, e);
+    k->combine = find(d, "k_combine", 0, e);
+    k->exact[CU_F32] = find(d, "k_exact_f32", 0, e);
+    k->exact[CU_BF16] = find(d, "k_exact_bf16", 0, e);
+    k->exact[CU_F16] = find(d, "k_exact_f16", 0, e);
+    for (int t = CU_BF16; t <= CU_F16; t++) {
+        const char *type = t == CU_BF16 ? "bf16" : "f16";
+        const struct {
+            const struct cu_kernel **to;
+            const char *name;
+            size_t shared;
+        } each[] = {{&k->few8[t], "k_few8", CU_FEW_SHARED(8)},     {&k->few16[t], "k_few16", CU_FEW_SHARED(16)},
+                    {&k->few32[t], "k_few32", CU_FEW_SHARED(32)},  {&k->few_norm[t], "k_few_norm", norm_shared - 4096},
+                    {&k->tile[t], "k_tile", CU_TILE_SHARED}};
+        for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
+            char name[40];
+            snprintf(name, sizeof name, "%s_%s", each[i].name, type);
+            *each[i].to = find(d, name, each[i].shared, e);
+        }
+    }
+    return e->code ? -1 : find_attention(d, e);
+}
+
+/* ---- memory ---- */
+
+static size_t page_bytes(const struct device *device) {
+    const struct cuda_device *d = (const struct cuda_device *)(const void *)device;
+    return d->shape.n_kv_heads * 2 * CU_KV_PAGE * d->kv_pad * (d->shape.precise ? 4 : 2);
+}
+
+/* Activations in one piece: parts are first added up, then cut off. */
+static void carve(unsigned char *base, size_t *used, void *part, size_t count, size_t each, size_t size) {
+    void *p = base ? base + *used : NULL;
+    memcpy(part, &p, sizeof p);
+    *used += (count * each * size + 255) / 256 * 256;
+}
+
+static size_t carve_all(struct cuda_device *d, unsigned char *base) {
+    const struct device_shape *s = &d->shape;
+    size_t used = 0, rows = d->rows_padded, size = cuda_size(d->type), pairs = s->max_rows * s->n_experts_used;
+    size_t qkv = (s->n_heads + 2 * s->n_kv_heads) * s->head_dim;
+    carve(base, &used, &d->base.x, rows, d->ld_hidden, 4);
+    carve(base, &used, &d->base.h, rows, d->ld_hidden, 4);
+    carve(base, &used, &d->base.y, rows, d->ld_hidden, 4);
+    carve(base, &used, &d->normed, rows, d->ld_hidden, 4);
+    carve(base, &used, &d->hidden, rows, d->ld_hidden, 4);
+    carve(base, &used, &d->rounded, rows, d->ld_hidden, size);
+    carve(base, &used, &d->qkv, rows, cuda_padded(qkv), 4);
+    carve(base, &used, &d->attn, rows, d->ld_q, size);
+    carve(base, &used, &d->ffn, rows, d->ld_ffn, size);
+    carve(base, &used, &d->logits, d->logit_rows, s->vocab_size, 4);
+    for (size_t r = 0; r < s->n_ropes; r++) {
+        carve(base, &used, &d->cosines[r], s->max_rows, s->rope_half[r], 4);
+        carve(base, &used, &d->sines[r], s->max_rows, s->rope_half[r], 4);
+    }
+    size_t group = s->n_heads / s->n_kv_heads, of_group = (group + CU_QUERIES - 1) / CU_QUERIES;
+    carve(base, &used, &d->partial, d->few_tiles * s->n_kv_heads * of_group, d->max_spans * CU_QUERIES * (d->kv_pad + 2), 4);
+    carve(base, &used, &d->counters, d->few_tiles, s->n_kv_heads, 4);
+    if (s->n_experts > 0) {
+        carve(base, &used, &d->router, rows, d->ld_router, 4);
+        carve(base, &used, &d->expert_ffn, (pairs + CU_TILE - 1) / CU_TILE * CU_TILE, d->ld_ffn, size);
+        carve(base, &used, &d->expert_out, pairs, d->ld_hidden, 4);
+        carve(base, &used, &d->expert_weights, pairs, 1, 4);
+        carve(base, &used, &d->experts, pairs, 1, 4);
+        carve(base, &used, &d->pairs, pairs, 1, 4);
+        carve(base, &used, &d->offsets, s->n_experts + 1, 1, 4);
+    }
+    return used;
+}
+
+static void dimensions(struct cuda_device *d) {
+    const struct device_shape *s = &d->shape;
+    size_t group = s->n_heads / s->n_kv_heads, of_group = (group + CU_QUERIES - 1) / CU_QUERIES;
+    d->rows_padded = (s->max_rows + CU_TILE - 1) / CU_TILE * CU_TILE;
+    d->ld_hidden = cuda_padded(s->hidden_dim);
+    d->ld_q = cuda_padded(s->n_heads * s->head_dim);
+    d->ld_ffn = cuda_padded(s->ffn_dim);
+    d->ld_router = cuda_padded(s->n_experts);
+    d->logit_rows = LOGITS_BYTES / (4 * s->vocab_size) / CU_TILE * CU_TILE; // whole blocks of x
+    d->logit_rows = d->logit_rows > CU_TILE ? d->logit_rows : CU_TILE;
+    d->logit_rows = d->logit_rows < d->rows_padded ? d->logit_rows : d->rows_padded;
+    d->max_spans = (s->context + CU_SPAN_PAGES * CU_KV_PAGE - 1) / (CU_SPAN_PAGES * CU_KV_PAGE);
+    size_t of_tile = s->n_kv_heads * of_group * d->max_spans * CU_QUERIES * (d->kv_pad + 2) * 4;
+    d->few_tiles = PARTIAL_BYTES / of_tile;
+    d->few_tiles = d->few_tiles > 0 ? d->few_tiles : 1;
+    d->few_tiles = d->few_tiles < s->max_rows ? d->few_tiles : s->max_rows;
+}
+
+static int no_room(const struct cuda_device *d, size_t weights, size_t work, size_t kv, size_t free_bytes, struct err *e) {
+    return err_set(e, EXIT_SYSTEM,
+                   "the model does not fit: weights %.1f MB, activations of %zu rows %.1f MB, KV of one sequence of %zu positions %.1f "
+                   "MB (-c), of %.1f MB that are free: cuda:%u",
+                   (double)weights / 1e6, d->shape.max_rows, (double)work / 1e6, d->shape.context, (double)kv / 1e6,
+                   (double)free_bytes / 1e6, d->index);
+}
+
+static int load_end(struct device *device, struct err *e) {
+    struct cuda_device *d = cuda_of(device);
+    size_t kv = (d->shape.context + CU_KV_PAGE - 1) / CU_KV_PAGE * d->shape.n_layers * page_bytes(device), free_bytes;
+    if (d->shape.precise || d->mixed)
+        d->type = CU_F32;
+    dimensions(d);
+    size_t work = carve_all(d, NULL);
+    d->weights_bytes = cuda_weights_bytes(d);
+    d->raw_bytes = d->type == CU_F32 ? 256 : d->largest < RAW_BYTES ? d->largest : RAW_BYTES;
+    if (cu_free_bytes(d->c, &free_bytes, e) != 0)
+        return -1;
+    if (d->weights_bytes + d->raw_bytes + work + d->step_bytes + kv > free_bytes)
+        return no_room(d, d->weights_bytes + d->raw_bytes, work, kv, free_bytes, e);
+    void *weights, *memory;
+    if (cu_alloc(d->c, d->weights_bytes, "weights", &weights, e) != 0)
+        return -1;
+    d->weights = weights;
+    if (cu_alloc(d->c, d->raw_bytes, "weights on their way", &d->raw, e) != 0 || cu_alloc(d->c, work, "activations", &memory, e) != 0)
+        return -1;
+    d->memory = memory;
+    cu_fill(d->c, memory, work, 0); // what pads rows stays zero
+    carve_all(d, memory);
+    return cu_sync(d->c, e);
+}
+
+static unsigned char *kv_reserve(struct device *device, size_t n, struct err *e) {
+    struct cuda_device *d = cuda_of(device);
+    struct cu_region r = {0};
+    if (d->n_kv == DEVICE_GROUPS) {
+        err_set(e, EXIT_BUG, "more than %d groups of layers", DEVICE_GROUPS);
+        return NULL;
+    }
+    if (cu_reserve(d->c, &r, n, e) != 0)
+        return NULL;
+    d->kv[d->n_kv++] = r;
+    return r.base;
+}
+
+static struct cu_region *region_at(struct cuda_device *d, const unsigned char *base) {
+    struct cu_region *r = d->kv;
+    while (r->base != base)
+        r++;
+    return r;
+}
+
+static int kv_commit(struct device *device, unsigned char *base, size_t end, struct err *e) {
+    struct cuda_device *d = cuda_of(device);
+    struct cu_region *r = region_at(d, base);
+    size_t before = r->committed;
+    int rc = cu_commit(d->c, r, end, e);
+    if (rc == 0 && r->committed > before)
+        cu_fill(d->c, base + before, r->committed - before, 0);
+    return rc;
+}
+
+static void kv_copy(struct device *device, unsigned char *to, const unsigned char *from, size_t n) {
+    cu_copy(cuda_of(device)->c, to, from, n);
+}
+
+static void kv_release(struct device *device, unsigned char *base, size_t n) {
+    struct cuda_device *d = cuda_of(device);
+    (void)n;
+    cu_unreserve(d->c, region_at(d, base));
+}
+
+static void *host_alloc(struct device *device, size_t n) {
+    struct err e = {0};
+    void *p = NULL;
+    if (cu_pinned_alloc(cuda_of(device)->c, n, "logits", &p, &e) != 0)
+        die_err(&e); // as where the system has no memory
+    return p;
+}
+static void host_free(struct device *device, void *p) {
+    cu_pinned_free(cuda_of(device)->c, p);
+}
+
+/* ---- opening ---- */
+
+static const struct ops ops = {
+    .close = close_device, .describe = describe, .load = cuda_load, .load_vector = cuda_load_vector, .load_end = load_end,
+    .kv_page_bytes = page_bytes, .kv_run_bytes = 1, .kv_reserve = kv_reserve, .kv_commit = kv_commit, .kv_copy = kv_copy,
+    .kv_release = kv_release, .host_alloc = host_alloc, .host_free = host_free, .begin = cuda_begin, .norm = cuda_norm,
+    .qkv = cuda_qkv, .attend = cuda_attend, .gated = cuda_gated, .project = cuda_project, .experts = cuda_experts,
+    .add = cuda_add, .head = cuda_head};
+
+static int open_parts(struct cuda_device *d, struct err *e) {
+    const struct device_shape *s = &d->shape;
+    size_t pages = (s->context + CU_KV_PAGE - 1) / CU_KV_PAGE, n_seqs = s->max_sequences < s->max_rows ? s->max_sequences : s->max_rows;
+    void *step, *host;
+    if (d->kv_pad > MOST_PAD && !s->precise)
+        return err_set(e, EXIT_SYSTEM, "heads of %zu dimensions need --precise on a GPU (%d at most)", s->head_dim, MOST_PAD);
+    if (cu_open(&d->c, d->index, e) != 0 || find_kernels(d, e) != 0)
+        return -1;
+    d->seqs = cuda_seqs_new(n_seqs);
+    d->words_cap = n_seqs * (s->n_groups * pages + s->n_ropes * (s->rope_half[0] + s->rope_half[1])) + 1;
+    d->step_bytes = sizeof(struct cu_header) + (s->max_rows + CUDA_GRAPH_ROWS) * (sizeof(struct cu_row) + sizeof(struct cu_tile)) + 4 * d->words_cap + 1024;
+    if (cu_alloc(d->c, d->step_bytes, "a step's rows", &step, e) != 0)
+        return -1;
+    d->step_device = step;
+    if (cu_pinned_alloc(d->c, d->step_bytes, "a step's rows", &host, e) != 0)
+        return -1;
+    d->step_host = host;
+    return 0;
+}
+
+int cuda_open(struct device **out, const struct device_shape *s, unsigned index, struct err *e) {
+    struct cuda_device *d = xcalloc(1, sizeof *d);
+    d->base.ops = &ops;
+    d->shape = *s;
+    d->index = index;
+    d->kv_pad = (uint32_t)((s->head_dim + 15) / 16 * 16);
+    *out = NULL;
+    if (open_parts(d, e) != 0) {
+        close_device(&d->base);
+        return -1;
+    }
+    *out = &d->base;
+    return 0;
+}
+
+int cuda_list(FILE *out, struct err *e) {
+    return cu_list(out, e);
+}

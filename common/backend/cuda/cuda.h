@@ -1,0 +1,152 @@
+/* The GPU as a device of backend/ops.h: what cuda.c (opening, memory), weights.c (weights) and step.c (a step) share. Private to
+ * this folder.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef BACKEND_CUDA_CUDA_H
+#define BACKEND_CUDA_CUDA_H
+
+#include "backend/cuda/args.h"
+#include "backend/cuda/driver.h"
+#include "backend/ops.h"
+
+enum {
+    CUDA_GRAPH_ROWS = 32, // steps of up to so many rows are recorded as graphs, for 1, 2, 4 ... rows
+    CUDA_GRAPHS = 6
+};
+
+/* A matrix that forward named: where it is in the file, and where on the device once it was used. */
+struct cuda_mat {
+    const void *data; // NULL: a free place of the table
+    enum dtype dtype;
+    size_t n_out, n_in;
+    unsigned uses;  // the embedding that is the head, too, was named twice
+    void *device;   // with `packed`: also of the matrices that are packed with it
+    bool packed;
+};
+
+/* What an operation multiplies with: up to three matrices whose outputs follow each other. */
+struct cuda_group {
+    struct cu_pairs pairs;
+    const void *data[3];
+    enum dtype dtype;
+    size_t n_in;
+    bool both; // the two are one matrix in the file
+};
+
+struct cuda_launch {
+    const struct cu_kernel *kernel;
+    struct cu_shape shape;
+    void *args; // a copy, owned
+};
+/* The launches of a step of `rows` rows or fewer, which are the same at every step. */
+struct cuda_record {
+    struct cuda_launch *launches; // [n]
+    size_t n, cap;
+    struct cu_graph *graph; // NULL: not made, or the driver could not; then launches are queued one by one
+    bool done;
+};
+
+struct cuda_kernels {
+    const struct cu_kernel *begin, *norm, *add, *qk, *pack, *route, *route_sort, *combine;
+    const struct cu_kernel *few8[3], *few16[3], *few32[3], *few_norm[3], *tile[3]; // by enum cu_type
+    const struct cu_kernel *exact[3];
+    const struct cu_kernel *attend_few, *attend_many, *attend_f32;
+};
+
+struct cuda_device {
+    struct device base; // first
+    struct device_shape shape;
+    struct cu *c;
+    unsigned index;
+    struct cuda_kernels k;
+    struct err failed; // code 0: nothing has
+
+    // Weights: one piece of memory, of which matrices take parts as they are first used.
+    struct cuda_mat *mats; // [mats_cap] by hash of data
+    size_t n_mats, mats_cap;
+    unsigned char *weights;
+    size_t weights_bytes, weights_used, largest; // largest: of a matrix, in the file
+    void *raw;                                   // [raw_bytes] rows on their way to be packed
+    size_t raw_bytes;
+    void **vectors; // [n_vectors] copies of norms and biases
+    size_t n_vectors, vectors_cap;
+    size_t vector_bytes;
+    enum cu_type type; // of the matrices, and of rounded activations; CU_F32: all is computed in f32
+    bool mixed;        // matrices are of several types
+
+    // Activations; ld of each: its length rounded up to CU_PAD.
+    void *memory; // all of them
+    float *normed, *qkv, *router, *expert_out, *hidden, *logits, *expert_weights;
+    void *rounded, *attn, *ffn, *expert_ffn; // of `type`
+    float *cosines[DEVICE_ROPES], *sines[DEVICE_ROPES], *partial;
+    uint32_t *counters, *experts, *offsets, *pairs;
+    size_t ld_hidden, ld_q, ld_ffn, ld_router, logit_rows, max_spans, few_tiles, rows_padded;
+
+    struct cu_region kv[DEVICE_GROUPS];
+    size_t n_kv;
+    uint32_t kv_pad;
+
+    // The step.
+    struct cu_step step;
+    unsigned char *step_device, *step_host; // [step_bytes]
+    size_t step_bytes, words_cap;
+    size_t n_rows, n_want, n_tiles; // of the batch
+    size_t rows, tiles;             // that grids are made for: a graph's, or those
+    struct cuda_record records[CUDA_GRAPHS];
+    struct cuda_record *recording, *replaying; // or NULL
+    bool queued;                               // something that uses step_host
+    struct cuda_seq *seqs; // [max_sequences or max_rows] of launch.c
+};
+
+static inline size_t cuda_padded(size_t n) {
+    return (n + CU_PAD - 1) / CU_PAD * CU_PAD;
+}
+static inline enum cu_type cuda_type(enum dtype t) {
+    return t == DT_BF16 ? CU_BF16 : t == DT_F16 ? CU_F16 : CU_F32;
+}
+static inline size_t cuda_size(enum cu_type t) {
+    return t == CU_F32 ? 4 : 2;
+}
+static inline struct cuda_device *cuda_of(struct device *d) {
+    return (struct cuda_device *)(void *)d;
+}
+
+/* Remembers the first failure; head returns it. */
+void cuda_fail(struct cuda_device *d, const struct err *e);
+
+/* weights.c: see ops.h. */
+int cuda_load(struct device *d, struct mat *w, struct err *e);
+int cuda_load_vector(struct device *d, const float **v, size_t n, struct err *e);
+size_t cuda_weights_bytes(const struct cuda_device *d); // of all that were named
+void cuda_weights_free(struct cuda_device *d);
+/* The group's packed weights, uploaded and packed at their first use. NULL where that failed. */
+void *cuda_packed(struct cuda_device *d, const struct cuda_group *g);
+/* A matrix [n_out, n_in padded] as in the file. */
+void *cuda_plain(struct cuda_device *d, const void *data, enum dtype dtype, size_t n_out, size_t n_in);
+/* Of a layer's experts: the table of struct cu_matmul_args. */
+void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o);
+/* The matrix that was named with this data. */
+struct cuda_mat *cuda_mat_of(const struct cuda_device *d, const void *data);
+
+/* step.c: see ops.h. */
+void cuda_begin(struct device *d, const struct step *s);
+void cuda_norm(struct device *d, float *y, const float *x, const struct norm *n);
+void cuda_qkv(struct device *d, const struct qkv_op *o, const float *x);
+void cuda_attend(struct device *d, const struct attend_op *o);
+void cuda_gated(struct device *d, const struct gated_op *o, const float *x);
+void cuda_project(struct device *d, float *y, enum device_source from, const struct linear *l, bool add, float scale);
+void cuda_experts(struct device *d, float *y, const struct experts_op *o, const float *x);
+void cuda_add(struct device *d, float *y, const float *x, float scale);
+int cuda_head(struct device *d, const struct head_op *o, float *logits, float *hidden, struct err *e);
+void cuda_records_free(struct cuda_device *d);
+
+/* launch.c: room for the sequences of a step; freed with free. */
+struct cuda_seq *cuda_seqs_new(size_t n);
+/* Queues a launch, and records it where the step is being recorded. args: size bytes. */
+void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape shape, const void *args, size_t size);
+/* Puts the batch into step_host and sends it; chooses what the step's grids are made for. */
+void cuda_send_step(struct cuda_device *d, const struct step *s);
+/* The end of a step: runs what was recorded, or makes a graph of what has just been. */
+void cuda_end_step(struct cuda_device *d);
+
+#endif

@@ -1,0 +1,212 @@
+/* A step's rows on their way to the GPU, and its launches: queued one by one, or as a graph.
+ *
+ * The header, the rows, the attention tiles and the words (page tables and frequencies) are one copy from pinned memory. Where the
+ * parts begin depends on the number of rows that the step is laid out for; small steps are laid out for 1, 2, 4 ... 32 rows, so that
+ * their launches are the same every time: they are recorded once, and made into a graph.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cuda/cuda.h"
+#include "base/mem.h"
+
+/* ---- the rows ---- */
+
+/* The pages of a sequence, and its frequencies, as they are put into the words. */
+struct cuda_seq {
+    const uint32_t *pages[DEVICE_GROUPS];
+    uint32_t first_page[DEVICE_GROUPS], end_page[DEVICE_GROUPS], table[DEVICE_GROUPS];
+    const float *freq[DEVICE_ROPES];
+    uint32_t freq_at[DEVICE_ROPES];
+};
+struct cuda_seq *cuda_seqs_new(size_t n) {
+    return xcalloc(n, sizeof(struct cuda_seq));
+}
+
+struct words {
+    uint32_t *w;
+    size_t n;
+    struct cuda_seq *seqs; // [n_seqs] of the batch
+    size_t n_seqs;
+};
+
+static struct cuda_seq *seq_of(struct words *words, const struct cuda_device *d, const struct step *s, size_t row) {
+    const uint32_t *pages = s->attn[0][row].pages;
+    for (size_t i = words->n_seqs; i-- > 0;) // most often that of the row before
+        if (words->seqs[i].pages[0] == pages)
+            return &words->seqs[i];
+    struct cuda_seq *q = &words->seqs[words->n_seqs++];
+    *q = (struct cuda_seq){.pages = {NULL}};
+    for (size_t g = 0; g < d->shape.n_groups; g++) {
+        q->pages[g] = s->attn[g][row].pages;
+        q->first_page[g] = UINT32_MAX;
+    }
+    for (size_t r = 0; r < d->shape.n_ropes; r++)
+        q->freq[r] = s->rows[row].freq[r];
+    return q;
+}
+
+/* What the rows of a sequence see of its pages. */
+static void widen(struct cuda_seq *q, const struct cuda_device *d, const struct step *s, size_t row) {
+    for (size_t g = 0; g < d->shape.n_groups; g++) {
+        uint32_t first = s->attn[g][row].first / CU_KV_PAGE, end = s->attn[g][row].last / CU_KV_PAGE + 1;
+        q->first_page[g] = first < q->first_page[g] ? first : q->first_page[g];
+        q->end_page[g] = end > q->end_page[g] ? end : q->end_page[g];
+    }
+}
+
+static void put_words(struct words *words, const struct cuda_device *d, struct cuda_seq *q) {
+    for (size_t g = 0; g < d->shape.n_groups; g++) {
+        size_t n = q->end_page[g] - q->first_page[g];
+        memcpy(words->w + words->n, q->pages[g] + q->first_page[g], n * sizeof *words->w);
+        q->table[g] = (uint32_t)words->n - q->first_page[g];
+        words->n += n;
+    }
+    for (size_t r = 0; r < d->shape.n_ropes; r++) {
+        const struct cuda_seq *same = words->seqs;
+        while (same < q && same->freq[r] != q->freq[r])
+            same++;
+        q->freq_at[r] = same < q ? same->freq_at[r] : (uint32_t)words->n;
+        if (same < q)
+            continue;
+        memcpy(words->w + words->n, q->freq[r], d->shape.rope_half[r] * sizeof *words->w);
+        words->n += d->shape.rope_half[r];
+    }
+}
+
+static struct cu_row row_of(const struct cuda_device *d, const struct step *s, size_t i, const struct cuda_seq *q) {
+    struct cu_row r = {.id = s->rows[i].id, .pos = s->rows[i].pos};
+    for (size_t g = 0; g < d->shape.n_groups; g++) {
+        r.first[g] = s->attn[g][i].first;
+        r.table[g] = q->table[g];
+    }
+    for (size_t k = 0; k < d->shape.n_ropes; k++)
+        r.freq[k] = q->freq_at[k];
+    return r;
+}
+
+/* Rows of one sequence, at positions one after the other, share a tile while their queries of a KV head fit. */
+static size_t make_tiles(const struct cuda_device *d, const struct step *s, struct cu_tile *tiles) {
+    size_t group = d->shape.n_heads / d->shape.n_kv_heads, most = group < CU_QUERIES ? CU_QUERIES / group : 1, n = 0;
+    for (size_t i = 0; i < s->n_rows; i++) {
+        struct cu_tile *t = n > 0 ? &tiles[n - 1] : NULL;
+        if (t && t->n < most && s->attn[0][i].pages == s->attn[0][i - 1].pages && s->rows[i].pos == s->rows[i - 1].pos + 1)
+            t->n++;
+        else
+            tiles[n++] = (struct cu_tile){(uint32_t)i, 1};
+    }
+    return n;
+}
+
+/* Rows that the step is laid out for, and which record it has (CUDA_GRAPHS: none). */
+static size_t bucket_of(const struct cuda_device *d, size_t *record) {
+    size_t rows = 1;
+    for (*record = 0; rows < d->n_rows; rows *= 2)
+        ++*record;
+    if (rows <= CUDA_GRAPH_ROWS && d->n_want > 0)
+        return rows;
+    *record = CUDA_GRAPHS;
+    return d->n_rows;
+}
+
+static void place_parts(struct cu_step *p, unsigned char *base, size_t rows) {
+    p->header = (const struct cu_header *)(const void *)base;
+    p->rows = (const struct cu_row *)(const void *)(base + 64);
+    p->tiles = (const struct cu_tile *)(const void *)(p->rows + rows);
+    p->words = (const uint32_t *)(const void *)(p->tiles + rows);
+}
+
+void cuda_send_step(struct cuda_device *d, const struct step *s) {
+    struct err e = {0};
+    size_t record;
+    if (d->queued && cu_sync(d->c, &e) != 0) // step_host is read until then
+        cuda_fail(d, &e);
+    d->n_rows = s->n_rows;
+    d->n_want = 0;
+    for (size_t i = 0; i < s->n_rows; i++)
+        d->n_want += s->rows[i].want;
+    d->rows = bucket_of(d, &record);
+    struct cu_step host;
+    place_parts(&host, d->step_host, d->rows);
+    place_parts(&d->step, d->step_device, d->rows);
+
+    struct words words = {.w = (uint32_t *)(uintptr_t)host.words, .seqs = d->seqs};
+    struct cu_row *rows = (struct cu_row *)(uintptr_t)host.rows;
+    for (size_t i = 0; i < s->n_rows; i++)
+        widen(seq_of(&words, d, s, i), d, s, i);
+    for (size_t i = 0; i < words.n_seqs; i++)
+        put_words(&words, d, &words.seqs[i]);
+    for (size_t i = 0, n = 0; i < s->n_rows; i++) {
+        rows[i] = row_of(d, s, i, seq_of(&words, d, s, i));
+        if (s->rows[i].want)
+            rows[n++].want = (uint32_t)i; // n <= i
+    }
+    d->n_tiles = make_tiles(d, s, (struct cu_tile *)(uintptr_t)host.tiles);
+    d->tiles = record < CUDA_GRAPHS ? d->rows : d->n_tiles;
+    *(struct cu_header *)(uintptr_t)host.header = (struct cu_header){.n_rows = (uint32_t)s->n_rows, .n_want = (uint32_t)d->n_want,
+                                                                      .n_tiles = (uint32_t)d->n_tiles};
+    size_t bytes = (size_t)((unsigned char *)(words.w + words.n) - d->step_host);
+    cu_to_device(d->c, d->step_device, d->step_host, bytes);
+    d->queued = true;
+
+    struct cuda_record *r = record < CUDA_GRAPHS ? &d->records[record] : NULL;
+    d->replaying = r && r->done ? r : NULL;
+    d->recording = r && !r->done ? r : NULL;
+    if (d->recording)
+        r->n = 0;
+}
+
+/* ---- launches ---- */
+
+void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape shape, const void *args, size_t size) {
+    struct cuda_record *r = d->recording;
+    if (d->replaying || d->failed.code)
+        return;
+    if (shape.threads == 0)
+        shape.threads = CU_THREADS;
+    cu_launch(d->c, k, shape, args);
+    if (!r)
+        return;
+    if (r->n == r->cap) {
+        r->cap = r->cap > 0 ? 2 * r->cap : 64;
+        r->launches = xreallocarray(r->launches, r->cap, sizeof *r->launches);
+        memset(r->launches + r->n, 0, (r->cap - r->n) * sizeof *r->launches);
+    }
+    struct cuda_launch *l = &r->launches[r->n++];
+    free(l->args); // of a recording that was not finished
+    *l = (struct cuda_launch){k, shape, xmalloc(size)};
+    memcpy(l->args, args, size);
+}
+
+static void launch_all(struct cuda_device *d, const struct cuda_record *r) {
+    for (size_t i = 0; i < r->n; i++)
+        cu_launch(d->c, r->launches[i].kernel, r->launches[i].shape, r->launches[i].args);
+}
+
+void cuda_end_step(struct cuda_device *d) {
+    struct cuda_record *r = d->replaying;
+    if (r && r->graph)
+        cu_graph_launch(d->c, r->graph);
+    else if (r)
+        launch_all(d, r);
+    r = d->recording;
+    if (!r || d->failed.code || cu_error(d->c))
+        return;
+    cu_capture_begin(d->c);
+    launch_all(d, r);
+    if (cu_capture_end(d->c, &r->graph, NULL) != 0)
+        r->graph = NULL; // launches are queued one by one instead
+    r->done = true;
+    d->recording = NULL;
+}
+
+void cuda_records_free(struct cuda_device *d) {
+    for (size_t i = 0; i < CUDA_GRAPHS; i++) {
+        struct cuda_record *r = &d->records[i];
+        cu_graph_free(d->c, r->graph);
+        for (size_t k = 0; k < r->cap; k++)
+            free(r->launches[k].args);
+        free(r->launches);
+    }
+}

@@ -1,0 +1,215 @@
+/* Weights on the GPU: named first (load), so that all of them can be planned for; uploaded, and packed, when they are first used, so
+ * that the first step runs while the file is read.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
+#include <string.h>
+
+#include "backend/cuda/cuda.h"
+#include "base/mem.h"
+
+enum { RAW_BYTES = 256 << 20, ALIGN = 256 };
+
+static size_t hash_of(const void *data, size_t cap) {
+    return (size_t)(((uintptr_t)data >> 4) * 0x9E3779B97F4A7C15u >> 20) & (cap - 1);
+}
+
+static struct cuda_mat *place_of(struct cuda_mat *mats, size_t cap, const void *data) {
+    size_t i = hash_of(data, cap);
+    while (mats[i].data && mats[i].data != data)
+        i = (i + 1) & (cap - 1);
+    return &mats[i];
+}
+
+struct cuda_mat *cuda_mat_of(const struct cuda_device *d, const void *data) {
+    struct cuda_mat *m = d->mats_cap > 0 ? place_of(d->mats, d->mats_cap, data) : NULL;
+    return m && m->data ? m : NULL;
+}
+
+static void grow(struct cuda_device *d) {
+    size_t cap = d->mats_cap > 0 ? 2 * d->mats_cap : 256;
+    struct cuda_mat *mats = xcalloc(cap, sizeof *mats);
+    for (size_t i = 0; i < d->mats_cap; i++)
+        if (d->mats[i].data)
+            *place_of(mats, cap, d->mats[i].data) = d->mats[i];
+    free(d->mats);
+    d->mats = mats;
+    d->mats_cap = cap;
+}
+
+/* The most that a matrix takes: rows padded, and outputs to whole tiles. */
+static size_t bytes_of(const struct cuda_mat *m) {
+    return (m->n_out + 15) / 16 * 16 * cuda_padded(m->n_in) * cuda_size(cuda_type(m->dtype)) + ALIGN;
+}
+
+int cuda_load(struct device *device, struct mat *w, struct err *e) {
+    struct cuda_device *d = cuda_of(device);
+    (void)e;
+    if (2 * (d->n_mats + 1) > d->mats_cap)
+        grow(d);
+    struct cuda_mat *m = place_of(d->mats, d->mats_cap, w->data);
+    if (m->data) {
+        m->uses++;
+        return 0;
+    }
+    *m = (struct cuda_mat){.data = w->data, .dtype = w->dtype, .n_out = w->n_out, .n_in = w->n_in, .uses = 1};
+    size_t raw = w->n_out * w->n_in * dtype_bits(w->dtype) / 8;
+    d->largest = raw > d->largest ? raw : d->largest;
+    d->mixed |= d->n_mats > 0 && d->type != cuda_type(w->dtype);
+    d->type = cuda_type(w->dtype);
+    d->n_mats++;
+    return 0;
+}
+
+int cuda_load_vector(struct device *device, const float **v, size_t n, struct err *e) {
+    struct cuda_device *d = cuda_of(device);
+    void *copy;
+    if (cu_alloc(d->c, cuda_padded(n) * sizeof(float), "a vector of weights", &copy, e) != 0)
+        return -1;
+    if (d->n_vectors == d->vectors_cap) {
+        d->vectors_cap = d->vectors_cap > 0 ? 2 * d->vectors_cap : 64;
+        d->vectors = xreallocarray(d->vectors, d->vectors_cap, sizeof *d->vectors);
+    }
+    d->vectors[d->n_vectors++] = copy;
+    d->vector_bytes += cuda_padded(n) * sizeof(float);
+    cu_fill(d->c, copy, cuda_padded(n) * sizeof(float), 0);
+    if (cu_upload(d->c, copy, *v, n * sizeof(float), e) != 0)
+        return -1;
+    *v = copy;
+    return 0;
+}
+
+size_t cuda_weights_bytes(const struct cuda_device *d) {
+    size_t n = 0;
+    for (size_t i = 0; i < d->mats_cap; i++)
+        if (d->mats[i].data)
+            n += bytes_of(&d->mats[i]);
+    return n;
+}
+
+void cuda_weights_free(struct cuda_device *d) {
+    for (size_t i = 0; i < d->n_vectors; i++)
+        cu_free(d->c, d->vectors[i]);
+    cu_free(d->c, d->weights);
+    cu_free(d->c, d->raw);
+    free(d->vectors);
+    free(d->mats);
+}
+
+/* A part of the weights' memory. NULL: our mistake in planning. */
+static void *take(struct cuda_device *d, size_t bytes) {
+    struct err e = {0};
+    bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
+    if (bytes > d->weights_bytes - d->weights_used) {
+        err_set(&e, EXIT_BUG, "weights of %zu bytes do not fit the %zu that were planned", d->weights_used + bytes, d->weights_bytes);
+        cuda_fail(d, &e);
+        return NULL;
+    }
+    void *p = d->weights + d->weights_used;
+    d->weights_used += bytes;
+    return p;
+}
+
+static bool failed(struct cuda_device *d, int rc, const struct err *e) {
+    if (rc != 0)
+        cuda_fail(d, e);
+    return rc != 0;
+}
+
+static unsigned tiles_of(const struct cu_pairs *p) {
+    size_t n = (size_t)p->n_out[0] + p->n_out[1] + p->n_out[2];
+    return (unsigned)(p->pairing == CU_GATE_UP ? (p->n_out[0] + 7) / 8 : (n + 15) / 16);
+}
+
+/* Packs matrix `i` of the group, as many rows at a time as there is room for. */
+static bool pack(struct cuda_device *d, const struct cuda_group *g, unsigned i, void *packed) {
+    struct err e = {0};
+    size_t row = g->n_in * 2, rows = d->raw_bytes / row, ld = cuda_padded(g->n_in);
+    struct cu_pack_args a = {.pairs = g->pairs, .mat = i, .n_in = (uint32_t)g->n_in, .steps = (uint32_t)(ld / 16), .w = d->raw, .packed = packed};
+    for (uint32_t first = 0; first < g->pairs.n_out[i]; first = a.end) {
+        size_t left = g->pairs.n_out[i] - first, n = left < rows ? left : rows;
+        a.first = first;
+        a.end = first + (uint32_t)n;
+        if (failed(d, cu_upload(d->c, d->raw, (const unsigned char *)g->data[i] + first * row, n * row, &e), &e))
+            return false;
+        cu_launch(d->c, d->k.pack, (struct cu_shape){.x = tiles_of(&g->pairs), .y = (a.steps + 7) / 8, .threads = CU_THREADS}, &a);
+    }
+    return true;
+}
+
+void *cuda_packed(struct cuda_device *d, const struct cuda_group *g) {
+    struct cuda_mat *m = cuda_mat_of(d, g->data[0]);
+    struct err e = {0};
+    if (m && m->device && m->packed)
+        return m->device;
+    void *packed = take(d, (size_t)tiles_of(&g->pairs) * 16 * cuda_padded(g->n_in) * 2);
+    for (unsigned i = 0; i < g->pairs.n_mats && packed; i++)
+        if (!pack(d, g, i, packed))
+            packed = NULL;
+    if (packed && failed(d, cu_sync(d->c, &e), &e)) // kernels read weights before they wait for the kernel before them
+        packed = NULL;
+    if (packed && m) {
+        m->device = packed;
+        m->packed = true;
+    }
+    return packed;
+}
+
+void *cuda_plain(struct cuda_device *d, const void *data, enum dtype dtype, size_t n_out, size_t n_in) {
+    struct cuda_mat *m = cuda_mat_of(d, data);
+    struct err e = {0};
+    size_t size = cuda_size(cuda_type(dtype));
+    if (m && m->device)
+        return m->device;
+    void *p = take(d, n_out * cuda_padded(n_in) * size);
+    if (!p || failed(d, cu_upload_rows(d->c, p, cuda_padded(n_in) * size, data, n_in * size, n_in * size, n_out, &e), &e) ||
+        failed(d, cu_sync(d->c, &e), &e))
+        return NULL;
+    if (m)
+        m->device = p;
+    return p;
+}
+
+/* gate and up of an expert are packed together; in f32 all three are plain. */
+static bool expert_parts(struct cuda_device *d, const struct experts_op *o, const struct linear *x, void **table) {
+    if (d->type == CU_F32) {
+        for (size_t i = 0; i < 3; i++)
+            table[i] = cuda_plain(d, x[i].w.data, x[i].w.dtype, x[i].w.n_out, x[i].w.n_in);
+        return table[0] && table[1] && table[2];
+    }
+    struct cuda_group in = {{.pairing = CU_GATE_UP, .n_out = {(uint32_t)o->ffn_dim, (uint32_t)o->ffn_dim}, .n_mats = 2},
+                            {x[0].w.data, x[1].w.data}, x[0].w.dtype, x[0].w.n_in, false};
+    struct cuda_group down = {{.n_out = {(uint32_t)x[2].w.n_out}, .n_mats = 1}, {x[2].w.data}, x[2].w.dtype, x[2].w.n_in, false};
+    table[0] = cuda_packed(d, &in);
+    table[1] = NULL;
+    table[2] = cuda_packed(d, &down);
+    return table[0] && table[2];
+}
+
+void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o) {
+    size_t n = d->shape.n_experts, bytes = 3 * n * sizeof(void *);
+    struct cuda_mat *key = cuda_mat_of(d, o->experts); // by the address of the experts' list
+    struct err e = {0};
+    if (key)
+        return key->device;
+    void **table = xcalloc(3 * n, sizeof *table), *on_device = NULL;
+    bool there = true;
+    for (size_t x = 0; x < n && there; x++)
+        there = expert_parts(d, o, o->experts + 3 * x, table + 3 * x);
+    if (there && !failed(d, cu_alloc(d->c, bytes, "a table of experts", &on_device, &e), &e) &&
+        failed(d, cu_upload(d->c, on_device, table, bytes, &e), &e))
+        on_device = NULL;
+    free(table);
+    if (!on_device || failed(d, cu_sync(d->c, &e), &e))
+        return NULL;
+    if (d->n_vectors == d->vectors_cap) {
+        d->vectors_cap = d->vectors_cap > 0 ? 2 * d->vectors_cap : 64;
+        d->vectors = xreallocarray(d->vectors, d->vectors_cap, sizeof *d->vectors);
+    }
+    d->vectors[d->n_vectors++] = on_device;
+    if (2 * (d->n_mats + 1) > d->mats_cap)
+        grow(d);
+    *place_of(d->mats, d->mats_cap, o->experts) = (struct cuda_mat){.data = o->experts, .device = on_device};
+    d->n_mats++;
+    return on_device;
+}

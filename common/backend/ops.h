@@ -1,0 +1,174 @@
+/* What forward asks of a device: the memory of a model, and some ten operations on a flat batch of rows. None of them knows a family.
+ *
+ *     begin -> x = embeddings, and what depends on rows and positions alone
+ *     for each layer:  qkv -> attend -> project  (attention)     gated -> project, or experts  (FFN)     norm, add between them
+ *     head  -> logits and hidden states, on the host
+ *
+ * x, h and y of struct device are [max_rows, hidden_dim]; pointers to them are opaque: only the device reads through them. What runs
+ * between qkv, attend, gated and project stays inside the device. A row's result does not depend on the other rows, bit for bit.
+ *
+ * Nothing is allocated in a step but KV pages. An operation that fails leaves the reason in the device, and head returns it.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef BACKEND_OPS_H
+#define BACKEND_OPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "kernels/kernels.h"
+#include "model/kinds.h"
+
+enum { DEVICE_ROPES = 2, DEVICE_GROUPS = 2 }; // most rotations of a model, and most groups of layers by window
+
+struct linear { // y = x W^T + bias
+    struct mat w;
+    const float *bias; // [n_out] or NULL
+};
+
+struct norm { // weight NULL: there is none
+    const float *weight, *bias;
+    enum norm_kind kind;
+    float eps, offset; // offset is added to each weight: 1 in Gemma
+};
+
+/* What a device needs to know of a model before it loads it. */
+struct device_shape {
+    size_t n_layers, hidden_dim, n_heads, n_kv_heads, head_dim, vocab_size;
+    size_t ffn_dim; // the largest, of experts too
+    size_t n_experts, n_experts_used;
+    size_t n_ropes, rope_half[DEVICE_ROPES];
+    float rope_scale[DEVICE_ROPES]; // of cosines and sines
+    size_t max_rows, max_sequences, context, n_groups;
+    bool precise; // activations, keys and values in f32
+};
+
+/* One row of the batch. Rows of one sequence are in order of pos. */
+struct step_row {
+    uint32_t id, pos;
+    bool want;                       // its logits
+    const float *freq[DEVICE_ROPES]; // [rope_half] radians a position
+};
+struct step {
+    size_t n_rows;
+    const struct step_row *rows;                  // [n_rows]
+    const struct attn_row *attn[DEVICE_GROUPS];   // [n_rows] of each group of layers
+    const struct linear *embed, *positions;       // tables of rows; positions may be NULL
+    float embed_scale;                            // 1: as it is
+};
+
+struct qkv_op { // q, k, v of x; q and k normed and rotated; k and v stored in the row's pages
+    const struct linear *qkv; // [3], or one for all where `fused`
+    bool fused;
+    const struct norm *pre; // of x, or NULL
+    enum qk_norm qk_norm;
+    const struct norm *q_norm, *k_norm;
+    size_t rope; // index of the rotation; DEVICE_ROPES: not rotated
+    const struct kv_layer *kv;
+    size_t group; // of the layer: which of step.attn
+};
+
+struct attend_op { // softmax(scale q k^T) v over what each row sees
+    const struct kv_layer *kv;
+    size_t group;
+    float scale, softcap; // softcap 0: none
+};
+
+struct gated_op { // act(gate(x)) * up(x), or act(up(x)) where `ungated`
+    const struct linear *in; // gate and up, or both in one matrix [2 ffn_dim, n_in], or up alone
+    size_t ffn_dim;
+    bool ungated;
+    enum activation act;
+    const struct norm *pre; // of x, or NULL
+};
+
+struct experts_op { // y = the chosen experts' weighted sum
+    const struct linear *router;  // [n_experts, hidden_dim]
+    const struct linear *experts; // [n_experts][3] gate, up, down
+    size_t ffn_dim;
+    enum activation act;
+    bool renormalise; // the chosen experts' weights, so that they sum to 1
+};
+
+struct head_op {
+    const struct norm *norm;
+    const struct linear *head;
+    float divisor, softcap; // of logits; 0: none
+};
+
+/* What project reads. */
+enum device_source { FROM_ATTEND, FROM_GATED };
+
+/* Where time goes; see model_times. */
+enum model_part {
+    PART_MATMUL,    // of the layers, with the activations
+    PART_ATTENTION, // over keys and values
+    PART_STORE,     // of new keys and values
+    PART_NORMS,     // of what blocks read and give
+    PART_ROWS,      // what else is done row by row: embedding, q and k, sums, choice of experts
+    PART_HEAD,      // the last norm, and the logits
+    MODEL_PARTS
+};
+
+struct device {
+    const struct ops *ops;
+    float *x, *h, *y; // the residual, what a block reads, what it adds: [max_rows, hidden_dim]
+    double times[MODEL_PARTS];
+};
+
+struct ops {
+    void (*close)(struct device *d);
+    /* One line for people: "avx512bf16 kernels, 2 threads". */
+    void (*describe)(const struct device *d, char *text, size_t size);
+
+    /* Weights: the device's copies, in the order of the calls. load fills w->device; load_vector replaces *v [n] by the device's address.
+     * load NULL: the device reads weights where they are, as a CPU does, and none of the three is called. load_end: all have been named; -1 where they do not fit, with the sums. */
+    int (*load)(struct device *d, struct mat *w, struct err *e);
+    int (*load_vector)(struct device *d, const float **v, size_t n, struct err *e);
+    int (*load_end)(struct device *d, struct err *e);
+
+    /* KV memory: addresses for n bytes without memory; then memory from the start up to `end`; copies within it. Both are multiples
+     * of 2 MiB.
+     * A device says how large a layer's part of a page is, and how many bytes of a layer should be side by side. */
+    size_t (*kv_page_bytes)(const struct device *d);
+    size_t kv_run_bytes;
+    unsigned char *(*kv_reserve)(struct device *d, size_t n, struct err *e);
+    int (*kv_commit)(struct device *d, unsigned char *base, size_t end, struct err *e);
+    void (*kv_copy)(struct device *d, unsigned char *to, const unsigned char *from, size_t n);
+    void (*kv_release)(struct device *d, unsigned char *base, size_t n);
+
+    /* Memory of the host that rows of logits are fetched to fastest. */
+    void *(*host_alloc)(struct device *d, size_t n);
+    void (*host_free)(struct device *d, void *p);
+
+    /* A step. */
+    void (*begin)(struct device *d, const struct step *s);
+    void (*norm)(struct device *d, float *y, const float *x, const struct norm *n);
+    void (*qkv)(struct device *d, const struct qkv_op *o, const float *x);
+    void (*attend)(struct device *d, const struct attend_op *o);
+    void (*gated)(struct device *d, const struct gated_op *o, const float *x);
+    /* y = W source + bias, or with `add` y += scale * (W source + bias). */
+    void (*project)(struct device *d, float *y, enum device_source from, const struct linear *l, bool add, float scale);
+    void (*experts)(struct device *d, float *y, const struct experts_op *o, const float *x);
+    void (*add)(struct device *d, float *y, const float *x, float scale); // y += scale * x
+    /* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] (either may be NULL) of the rows that want them. -1 where anything of
+     * this step or before it failed. */
+    int (*head)(struct device *d, const struct head_op *o, float *logits, float *hidden, struct err *e);
+};
+
+/* The CPU: kernels over a pool of threads. n_threads 0: as many as physical cores. */
+int cpu_open(struct device **d, const struct device_shape *s, size_t n_threads, struct err *e);
+struct pool *cpu_pool(const struct device *d);
+
+/* Most rows of prompts that a step should take where nobody names a number. */
+enum { CPU_PROMPT_ROWS = 256, CUDA_PROMPT_ROWS = 2048 };
+
+/* An NVIDIA GPU, by number. -1 (EXIT_SYSTEM) where there is no driver, no such device or no kernels in this build. */
+int cuda_open(struct device **d, const struct device_shape *s, unsigned index, struct err *e);
+/* A line "cuda:N  name, memory" for each that there is. -1 with e set where none can be used, and why. */
+int cuda_list(FILE *out, struct err *e);
+
+#endif

@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Puts into build-gpu what tests/gpu/window.sh runs on a GPU machine that has no development packages: our programs, tests and
+# benches with libsodium, PCRE2 and utf8proc linked statically; the programs of tests/gpu; what the stand-in driver gave for
+# each kernel; and the three libraries with their headers, so that all can be compiled there where the programs do not start.
+# usage: [BUILD=build] tests/gpu/carry.sh [DIR]       DIR: build-gpu, which is made anew
+# SPDX-License-Identifier: AGPL-3.0-or-later
+set -eu
+cd "$(dirname "$0")/../.."
+from=${BUILD:-build} out=${1:-build-gpu}
+static='-l:libpcre2-8.a -l:libutf8proc.a -l:libsodium.a -lm -ldl -pthread'
+nvcc=${NVCC:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)}
+
+nice make -s -j"${JOBS:-2}" B="$from" tests-bin bench-bin
+
+rm -rf "$out"
+mkdir -p "$out/bin" "$out/tests/cuda" "$out/bench" "$out/hashes" "$out/deps/include" "$out/deps/lib"
+link() { # PROGRAM OBJECT...
+    local to=$1
+    shift
+    # shellcheck disable=SC2086 # a list of options
+    ${CC:-cc} -s -pthread -o "$out/$to" "$@" "$from/libtokpipe.a" $static
+}
+for o in "$from"/obj/tools/*.o; do
+    p=$(basename "$o" .o)
+    link "bin/$p" "$o"
+done
+for p in goldens forward kept $(cd tests/unit && ls cuda_*.c 2>/dev/null | sed 's/\.c$//'); do
+    link "tests/$p" "$from/obj/tests/unit/$p.o"
+done
+for p in mkmodel model; do link "bench/$p" "$from/obj/bench/$p.o" "$from"/obj/bench/lib/*.o; done
+
+# The stand-in driver, and its results: the tests of kernels here take longer than they may there.
+if [ -f "$from/tests/cuda/libcuda.so.1" ]; then
+    strip -S -o "$out/tests/cuda/libcuda.so.1" "$from/tests/cuda/libcuda.so.1"
+    for p in "$out"/tests/cuda_*; do
+        [ -f "$p" ] || continue
+        n=$(basename "$p")
+        CUDA_TEST_HASHES=$PWD/$out/hashes/$n LLM_CUDA_IMAGE=/etc/hostname LD_LIBRARY_PATH=$PWD/$out/tests/cuda \
+            nice "$p" >/dev/null 2>&1 || echo "carry: $n fails on the stand-in"
+    done
+fi
+
+# The libraries, as on this machine.
+include=$(echo '#include <sodium.h>' | ${CC:-cc} -E -x c - | sed -n 's|^# 1 "\(.*\)/sodium\.h".*|\1|p' | head -n 1)
+cp -r "$include"/sodium.h "$include"/sodium "$include"/pcre2.h "$include"/utf8proc.h "$out/deps/include/"
+for l in sodium pcre2-8 utf8proc; do
+    strip -S -o "$out/deps/lib/lib$l.a" "$(${CC:-cc} -print-file-name="lib$l.a")"
+done
+
+if [ -n "$nvcc" ]; then
+    for f in tests/gpu/*.cu; do
+        p=$(basename "$f" .cu)
+        nice "$nvcc" -O3 -std=c++17 -fmad=false -Icommon -gencode arch=compute_90a,code=sm_90a -o "$out/$p" "$f" \
+            -Xcompiler -static-libstdc++,-static-libgcc,-s || echo "carry: $p.cu does not compile"
+    done
+fi
+
+needs=$(find "$out" -type f -perm -u+x -exec objdump -T {} + 2>/dev/null | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -n 1)
+echo "carry: $(du -sm "$out" | cut -f 1) MiB in $out, which needs $needs; run there: bash tests/gpu/window.sh $out"

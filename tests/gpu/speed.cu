@@ -1,0 +1,255 @@
+/* The matrix kernels alone on a GPU: their bits beside each other, and their speed in TinyLlama's shapes beside the card's limits.
+ *
+ *     nvcc -O3 -std=c++17 -fmad=false -Icommon -gencode arch=compute_90a,code=sm_90a -o speed tests/gpu/speed.cu
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <vector>
+
+#include "backend/cuda/few.cu"
+#include "backend/cuda/tile.cu"
+
+#define CHECK(call)                                                                        \
+    do {                                                                                   \
+        cudaError_t e_ = (call);                                                           \
+        if (e_ != cudaSuccess) {                                                           \
+            printf("error %s: %s line %d\n", #call, cudaGetErrorString(e_), __LINE__);     \
+            exit(1);                                                                       \
+        }                                                                                  \
+    } while (0)
+
+__global__ void fill_bf16(uint16_t *p, size_t n, float scale, uint32_t seed) {
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+        uint32_t h = (uint32_t)i * 2654435761u + seed;
+        h ^= h >> 15; h *= 0x2c1b3c6du; h ^= h >> 12; h *= 0x297a2d39u; h ^= h >> 15;
+        p[i] = (uint16_t)(__float_as_uint(((float)(h & 0xFFFF) / 65536.0f - 0.5f) * scale) >> 16);
+    }
+}
+__global__ void fill_f32(float *p, size_t n, float scale, float offset, uint32_t seed) {
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+        uint32_t h = (uint32_t)i * 2654435761u + seed;
+        h ^= h >> 15; h *= 0x2c1b3c6du; h ^= h >> 12; h *= 0x297a2d39u; h ^= h >> 15;
+        p[i] = ((float)(h & 0xFFFF) / 65536.0f - 0.5f) * scale + offset;
+    }
+}
+
+static void *take(size_t bytes) {
+    void *p;
+    CHECK(cudaMalloc(&p, bytes));
+    return p;
+}
+static uint16_t *weights(size_t n, uint32_t seed, float scale = 0.07f) {
+    uint16_t *p = (uint16_t *)take(2 * n);
+    fill_bf16<<<1024, 256>>>(p, n, scale, seed);
+    return p;
+}
+
+static cudaStream_t stream;
+static bool pdl = true;
+
+static void launch(void (*k)(struct cu_matmul_args), dim3 grid, unsigned shared, struct cu_matmul_args a) {
+    cudaLaunchConfig_t c = {};
+    cudaLaunchAttribute at[1];
+    at[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    at[0].val.programmaticStreamSerializationAllowed = 1;
+    c.gridDim = grid;
+    c.blockDim = dim3(CU_THREADS);
+    c.dynamicSmemBytes = shared;
+    c.stream = stream;
+    c.attrs = at;
+    c.numAttrs = pdl ? 1 : 0;
+    CHECK(cudaLaunchKernelEx(&c, k, a));
+}
+
+struct run { // a product's launch by number of rows
+    static void go(int kind, struct cu_matmul_args a, uint32_t rows) {
+        uint32_t n = a.n_out[0] + (a.n_mats > 1 ? a.n_out[1] : 0), tiles = (n + 15) / 16;
+        if (kind == 0)
+            launch(k_few_norm_bf16, dim3(tiles, (rows + 7) / 8), (unsigned)(std::min(rows, 8u) * (a.ld_w + 8) * 2), a);
+        if (kind == 8)
+            launch(k_few8_bf16, dim3(tiles, (rows + 7) / 8), 0, a);
+        if (kind == 16)
+            launch(k_few16_bf16, dim3(tiles, (rows + 15) / 16), 0, a);
+        if (kind == 32)
+            launch(k_few32_bf16, dim3((tiles + 1) / 2, (rows + 31) / 32), 0, a);
+        if (kind == 128)
+            launch(k_tile_bf16, dim3((rows + 127) / 128, (tiles + 7) / 8), CU_TILE_STAGE * CU_TILE_STAGES_90, a);
+    }
+};
+
+template <class F> static float median_us(F f, int n = 15) {
+    cudaEvent_t a, b;
+    cudaEventCreate(&a);
+    cudaEventCreate(&b);
+    std::vector<float> t;
+    for (int i = 0; i < n + 3; i++) {
+        CHECK(cudaEventRecord(a, stream));
+        f();
+        CHECK(cudaEventRecord(b, stream));
+        CHECK(cudaEventSynchronize(b));
+        float ms;
+        cudaEventElapsedTime(&ms, a, b);
+        if (i >= 3)
+            t.push_back(ms * 1000);
+    }
+    std::sort(t.begin(), t.end());
+    return t[t.size() / 2];
+}
+
+int main() {
+    enum { LAYERS = 22, DIM = 2048, FFN = 5632, QKV = 2560, VOCAB = 32000, ROWS = 1024 };
+    CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    CHECK(cudaFuncSetAttribute(k_few_norm_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, 200 * 1024));
+    CHECK(cudaFuncSetAttribute(k_tile_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, CU_TILE_STAGE * CU_TILE_STAGES_90));
+    uint16_t *wq[LAYERS], *wo[LAYERS], *wg[LAYERS], *wu[LAYERS], *wd[LAYERS], *wh;
+    for (int l = 0; l < LAYERS; l++) {
+        wq[l] = weights((size_t)QKV * DIM, 10 * l + 1);
+        wo[l] = weights((size_t)DIM * DIM, 10 * l + 2);
+        wg[l] = weights((size_t)FFN * DIM, 10 * l + 3);
+        wu[l] = weights((size_t)FFN * DIM, 10 * l + 4);
+        wd[l] = weights((size_t)DIM * FFN, 10 * l + 5);
+    }
+    wh = weights((size_t)VOCAB * DIM, 999);
+    float *x = (float *)take(4ul * ROWS * DIM), *y = (float *)take(4ul * ROWS * VOCAB), *nw = (float *)take(4 * DIM);
+    uint16_t *xb = weights((size_t)ROWS * FFN, 7, 2.0f), *ffn = (uint16_t *)take(2ul * ROWS * FFN);
+    fill_f32<<<1024, 256>>>(x, (size_t)ROWS * DIM, 2, 0, 3);
+    fill_f32<<<8, 256>>>(nw, DIM, 0.1f, 1, 4);
+    struct cu_header *header = (struct cu_header *)take(sizeof *header);
+    auto rows_are = [&](uint32_t n) {
+        struct cu_header h = {n, n, n, 0};
+        CHECK(cudaMemcpy(header, &h, sizeof h, cudaMemcpyHostToDevice));
+    };
+    auto args = [&](const uint16_t *w0, const uint16_t *w1, uint32_t n, uint32_t n_in, const void *from, uint32_t epilogue) {
+        struct cu_matmul_args a;
+        memset(&a, 0, sizeof a);
+        a.step.header = header;
+        a.w[0] = w0;
+        a.w[1] = w1;
+        a.n_out[0] = a.n_out[1] = n;
+        a.n_mats = w1 ? 2 : 1;
+        a.n_in = a.ld_w = a.ldx = n_in;
+        a.x = from;
+        a.epilogue = epilogue;
+        a.y = y;
+        a.ldy = n;
+        a.scale = 1e-3f;
+        a.out = ffn;
+        a.out_type = CU_BF16;
+        a.ld_out = FFN;
+        return a;
+    };
+    CHECK(cudaDeviceSynchronize());
+
+    // Bits: every kernel against the first, over the shapes.
+    struct { const char *name; const uint16_t *w; uint32_t n, k; } shapes[] = {{"2560x2048", wq[0], QKV, DIM}, {"2048x5632", wd[0], DIM, FFN}, {"32000x2048", wh, VOCAB, DIM}};
+    for (auto &s : shapes) {
+        std::vector<float> first, other;
+        for (int kind : {8, 16, 32, 128}) {
+            uint32_t rows = 128;
+            rows_are(rows);
+            CHECK(cudaMemset(y, 0xFF, 4ul * rows * s.n));
+            struct cu_matmul_args a = args(s.w, NULL, s.n, s.k, xb, CU_STORE);
+            run::go(kind, a, rows);
+            CHECK(cudaStreamSynchronize(stream));
+            other.resize((size_t)rows * s.n);
+            CHECK(cudaMemcpy(other.data(), y, 4 * other.size(), cudaMemcpyDeviceToHost));
+            if (kind == 8)
+                first = other;
+            size_t differ = 0;
+            double worst = 0, nan = 0;
+            for (size_t i = 0; i < other.size(); i++) {
+                differ += memcmp(&other[i], &first[i], 4) != 0;
+                worst = std::max(worst, (double)fabsf(other[i] - first[i]));
+                nan += other[i] != other[i];
+            }
+            printf("bits %s kernel %d: %zu of %zu differ from few8, by at most %g, NaN %g, first %g\n", s.name, kind, differ, other.size(), worst, nan, other[5]);
+        }
+    }
+
+    double layer_bytes = 2.0 * ((double)QKV * DIM + (double)DIM * DIM + 3.0 * FFN * DIM), all_bytes = LAYERS * layer_bytes + 2.0 * VOCAB * DIM;
+    auto step = [&](uint32_t rows) {
+        int norm = rows <= 8 ? 0 : rows <= 16 ? 16 : rows <= 32 ? 32 : 128, plain = rows <= 8 ? 8 : norm;
+        for (int l = 0; l < LAYERS; l++) {
+            struct cu_matmul_args a = args(wq[l], NULL, QKV, DIM, norm ? (void *)xb : x, CU_STORE);
+            a.norm = cu_norm{nw, NULL, 1e-5f, 0, (uint32_t)(norm ? CU_NORM_NONE : CU_NORM_RMS)};
+            run::go(norm, a, rows);
+            a = args(wo[l], NULL, DIM, DIM, xb, CU_ADD);
+            a.y = x;
+            run::go(plain, a, rows);
+            a = args(wg[l], wu[l], FFN, DIM, norm ? (void *)xb : x, CU_GATED);
+            a.norm = cu_norm{nw, NULL, 1e-5f, 0, (uint32_t)(norm ? CU_NORM_NONE : CU_NORM_RMS)};
+            run::go(norm, a, rows);
+            a = args(wd[l], NULL, DIM, FFN, ffn, CU_ADD);
+            a.y = x;
+            run::go(plain, a, rows);
+        }
+        struct cu_matmul_args a = args(wh, NULL, VOCAB, DIM, xb, CU_STORE);
+        if (rows <= 32)
+            run::go(plain, a, rows);
+    };
+    for (int with : {0, 1})
+        for (uint32_t rows : {1u, 8u, 16u, 32u}) {
+            pdl = with;
+            rows_are(rows);
+            cudaGraph_t g;
+            cudaGraphExec_t exec;
+            CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+            step(rows);
+            CHECK(cudaStreamEndCapture(stream, &g));
+            CHECK(cudaGraphInstantiate(&exec, g, 0));
+            float us = median_us([&] { CHECK(cudaGraphLaunch(exec, stream)); });
+            printf("step rows %u pdl %d graph: %.1f us, %.0f GB/s\n", rows, with, us, all_bytes / us / 1e3);
+            float plain = median_us([&] { step(rows); });
+            printf("step rows %u pdl %d plain: %.1f us\n", rows, with, plain);
+        }
+    // Single products over all layers, back to back: bandwidth of each shape.
+    pdl = true;
+    for (uint32_t rows : {1u, 32u}) {
+        rows_are(rows);
+        struct { const char *name; uint16_t **w, **w1; uint32_t n, k; } each[] = {{"qkv", wq, NULL, QKV, DIM}, {"o", wo, NULL, DIM, DIM}, {"gate_up", wg, wu, FFN, DIM}, {"down", wd, NULL, DIM, FFN}};
+        for (auto &s : each) {
+            float us = median_us([&] {
+                for (int l = 0; l < LAYERS; l++)
+                    run::go(rows == 1 ? 8 : 32, args(s.w[l], s.w1 ? s.w1[l] : NULL, s.n, s.k, xb, s.w1 ? CU_GATED : CU_STORE), rows);
+            });
+            double bytes = 2.0 * s.n * s.k * (s.w1 ? 2 : 1) * LAYERS;
+            printf("%s rows %u: %.2f us each, %.0f GB/s\n", s.name, rows, us / LAYERS, bytes / us / 1e3);
+        }
+        float us = median_us([&] { run::go(rows == 1 ? 8 : 32, args(wh, NULL, VOCAB, DIM, xb, CU_STORE), rows); });
+        printf("head rows %u: %.2f us, %.0f GB/s\n", rows, us, 2.0 * VOCAB * DIM / us / 1e3);
+    }
+    for (uint32_t rows : {64u, 96u, 128u, 256u, 512u, 1024u}) {
+        rows_are(rows);
+        for (int kind : {32, 128}) {
+            if (kind == 32 && rows > 256)
+                continue;
+            struct { const char *name; uint16_t **w, **w1; uint32_t n, k; } each[] = {{"qkv", wq, NULL, QKV, DIM}, {"o", wo, NULL, DIM, DIM}, {"gate_up", wg, wu, FFN, DIM}, {"down", wd, NULL, DIM, FFN}};
+            double all = 0, flops = 0;
+            for (auto &s : each) {
+                float us = median_us([&] {
+                    for (int l = 0; l < LAYERS; l++)
+                        run::go(kind, args(s.w[l], s.w1 ? s.w1[l] : NULL, s.n, s.k, xb, s.w1 ? CU_GATED : CU_STORE), rows);
+                }, 7);
+                double f = 2.0 * s.n * s.k * (s.w1 ? 2 : 1) * LAYERS * rows;
+                all += us;
+                flops += f;
+                printf("rows %u kernel %d %s: %.2f us each, %.0f TFLOP/s\n", rows, kind, s.name, us / LAYERS, f / us / 1e6);
+            }
+            printf("rows %u kernel %d all: %.1f us, %.0f TFLOP/s\n", rows, kind, all, flops / all / 1e6);
+        }
+    }
+    { // one large product
+        uint16_t *big = weights(8192ul * 8192, 5), *bx = weights(8192ul * 8192, 6, 2);
+        float *by = (float *)take(8192ul * 8192 * 4);
+        rows_are(8192);
+        struct cu_matmul_args a = args(big, NULL, 8192, 8192, bx, CU_STORE);
+        a.y = by;
+        float us = median_us([&] { run::go(128, a, 8192); }, 7);
+        printf("8192^3: %.0f us, %.0f TFLOP/s\n", us, 2.0 * 8192 * 8192 * 8192 / us / 1e6);
+    }
+    CHECK(cudaDeviceSynchronize());
+    return 0;
+}
