@@ -11,7 +11,8 @@
  * Prints one line "name=value ..." of what was asked for:
  *   prefill (tokens/s), prefill_flops (multiply-adds of matrices and attention, per second), peak (the same, of the
  *   instruction alone, measured between the chunks), beside (what the other process had of the threads' CPUs);
- *   decode (tokens/s of all sequences; each step ends with the best token of every row, which is the next one fed),
+ *   decode (tokens/s of all sequences; each step ends with the best token of every row, which is the next one fed; several rows
+ *   of a GPU are fed arbitrary ids),
  *   read (bytes/s of weights and keys and values that the steps had to read), limit (bytes/s of the plain reads).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -27,7 +28,7 @@
 #include "model/model.h"
 #include "weights/safetensors.h"
 
-enum { CHUNK = 512, PEAK_PASSES = 40, LIMIT_BYTES = 1 << 28 };
+enum { CHUNK = 512, GPU_CHUNK = 2048, PEAK_PASSES = 40, LIMIT_BYTES = 1 << 28 };
 
 struct plan {
     size_t prompt, steps, context, sequences;
@@ -46,9 +47,17 @@ static void forward(struct model *m, const struct row *rows, size_t n, float *lo
         die_err(&e);
 }
 
+static struct pool *pool_of(const struct model *m) { // NULL: not the CPU
+    return cpu_pool(model_device(m));
+}
+
+static size_t chunk_of(const struct model *m) {
+    return pool_of(m) ? CHUNK : GPU_CHUNK;
+}
+
 /* One chunk of arbitrary ids for a slot; logits of its last row where `last`. */
 static void feed(struct model *m, size_t slot, size_t n, bool last, float *logits) {
-    static struct row rows[CHUNK];
+    static struct row rows[GPU_CHUNK];
     size_t vocab = model_spec(m)->vocab_size, pos = model_seq_len(m, slot);
     for (size_t i = 0; i < n; i++)
         rows[i] = (struct row){(uint32_t)slot, (uint32_t)(pos + i), (uint32_t)((pos + i) * 7919 % vocab), last && i + 1 == n};
@@ -69,9 +78,6 @@ static double prompt_flops(const struct model *m, size_t n) {
     return 2 * layers * (double)n + 2 * head + attention;
 }
 
-static struct pool *pool_of(const struct model *m) { // NULL: not the CPU
-    return cpu_pool(model_device(m));
-}
 
 static void time_peak(struct model *m, struct meter *peak) {
     if (!pool_of(m))
@@ -101,9 +107,13 @@ static void time_prefill(struct model *m, const struct plan *p, float *logits) {
     struct meter run = {0}, peak = {0}, beside = {0}; // beside: seconds of CPU
     feed(m, 0, 16, true, logits); // touches what has not been touched yet
     model_seq_clear(m, 0);
+    if (!pool_of(m)) { // a GPU's first pages, and its clocks
+        feed(m, 0, p->prompt < GPU_CHUNK ? p->prompt : GPU_CHUNK, true, logits);
+        model_seq_clear(m, 0);
+    }
     time_peak(m, &peak);
     for (size_t done = 0; done < p->prompt;) {
-        size_t n = p->prompt - done < CHUNK ? p->prompt - done : CHUNK;
+        size_t n = p->prompt - done < chunk_of(m) ? p->prompt - done : chunk_of(m);
         double used = cpu_seconds(p->beside), start = seconds();
         done += n;
         feed(m, 0, n, done == p->prompt, logits);
@@ -142,7 +152,7 @@ static void time_decode(struct model *m, const struct plan *p, float *logits, st
         p->limits ? best_read(pool_of(m), file->p, file->n < LIMIT_BYTES ? file->n : LIMIT_BYTES) : NULL;
     for (size_t s = 0; s < p->sequences; s++) {
         for (size_t done = 0, n; done < p->context; done += n) {
-            n = p->context - done < CHUNK ? p->context - done : CHUNK;
+            n = p->context - done < chunk_of(m) ? p->context - done : chunk_of(m);
             feed(m, s, n, done + n == p->context, logits + s * vocab);
         }
         rows[s] = (struct row){(uint32_t)s, 0, best_id(logits + s * vocab, vocab), true};
@@ -156,8 +166,8 @@ static void time_decode(struct model *m, const struct plan *p, float *logits, st
         for (size_t s = 0; s < p->sequences; s++)
             rows[s].pos = (uint32_t)model_seq_len(m, s);
         forward(m, rows, p->sequences, logits);
-        for (size_t s = 0; s < p->sequences; s++)
-            rows[s].id = best_id(logits + s * vocab, vocab);
+        for (size_t s = 0; s < p->sequences; s++) // of a GPU's many rows, the search would be half of the time
+            rows[s].id = pool_of(m) || p->sequences == 1 ? best_id(logits + s * vocab, vocab) : (uint32_t)((step + s) * 7919 % vocab);
         run.seconds += seconds() - start;
         bytes += (double)model_step_bytes(m);
     }
@@ -186,7 +196,8 @@ static void parse(int argc, char **argv, struct plan *p, struct model_options *o
     if (optind + 1 != argc)
         die_usage("usage: model DIR [options]: see the head of bench/model.c");
     o->max_sequences = p->sequences;
-    o->max_rows = CHUNK > p->sequences ? CHUNK : p->sequences;
+    size_t chunk = o->device ? GPU_CHUNK : CHUNK;
+    o->max_rows = chunk > p->sequences ? chunk : p->sequences;
 }
 
 int main(int argc, char **argv) {

@@ -12,8 +12,8 @@
 struct device;
 struct device_shape;
 
-/* name NULL: cpu. EXIT_USAGE where there is no such name; EXIT_SYSTEM where there is no such GPU. n_threads: of the CPU, 0: as many
- * as physical cores. */
+/* name NULL: cpu. EXIT_USAGE where there is no such name; EXIT_SYSTEM where there is no such GPU.
+ * n_threads: of the CPU, 0: as many as physical cores. */
 int device_open(struct device **d, const char *name, const struct device_shape *s, size_t n_threads, struct err *e);
 
 /* Whether the name is one of them, whatever this machine has. */

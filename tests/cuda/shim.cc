@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include <vector>
@@ -47,7 +48,7 @@ static const uint32_t POISON = 0xffffffff; // NaN as f32, bf16 and f16
 
 /* ---- fibers ---- */
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(SHIM_UCONTEXT)
 extern "C" void shim_switch(void **from, void *to);
 __asm__(".text\n.globl shim_switch\n.hidden shim_switch\n.type shim_switch, @function\nshim_switch:\n"
         "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
@@ -61,7 +62,7 @@ static void *first_frame(char *top, void (*entry)(void)) {
         *--sp = NULL;
     return sp;
 }
-#elif defined(__aarch64__)
+#elif defined(__aarch64__) && !defined(SHIM_UCONTEXT)
 extern "C" void shim_switch(void **from, void *to);
 __asm__(".text\n.globl shim_switch\n.hidden shim_switch\n.type shim_switch, %function\nshim_switch:\n"
         "sub sp, sp, #160\nstp x19, x20, [sp]\nstp x21, x22, [sp, #16]\nstp x23, x24, [sp, #32]\nstp x25, x26, [sp, #48]\n"
@@ -77,7 +78,6 @@ static void *first_frame(char *top, void (*entry)(void)) {
     return sp;
 }
 #else
-#include <ucontext.h>
 static ucontext_t *context_of(void **slot) {
     if (!*slot)
         *slot = calloc(1, sizeof(ucontext_t));
@@ -87,10 +87,11 @@ static void shim_switch(void **from, void *to) {
     swapcontext(context_of(from), (ucontext_t *)to);
 }
 static void *first_frame(char *top, void (*entry)(void)) {
-    ucontext_t *c = (ucontext_t *)calloc(1, sizeof *c); // lives as long as the process: a test's few
+    size_t room = (sizeof(ucontext_t) + 63) / 64 * 64;
+    ucontext_t *c = (ucontext_t *)(((uintptr_t)top - room) & ~(uintptr_t)63); // at the top of its own stack
     getcontext(c);
     c->uc_stack.ss_sp = top - STACK / 2;
-    c->uc_stack.ss_size = STACK / 2;
+    c->uc_stack.ss_size = (size_t)((char *)c - (top - STACK / 2));
     makecontext(c, entry, 0);
     return c;
 }
@@ -801,42 +802,55 @@ enum { MMA_TERMS = 16, MMA_FRACTION = 25 };
 static_assert(MMA_FRACTION <= 25, "16 products of less than 4 fit 32 bits");
 
 typedef double four_doubles __attribute__((vector_size(32)));
+typedef int64_t four_longs __attribute__((vector_size(32)));
 typedef int32_t four_ints __attribute__((vector_size(16)));
 typedef uint32_t four_words __attribute__((vector_size(16)));
+typedef float four_floats __attribute__((vector_size(16)));
+typedef uint32_t eight_words __attribute__((vector_size(32)));
+typedef float eight_floats __attribute__((vector_size(32)));
+typedef double eight_doubles __attribute__((vector_size(64)));
+typedef uint16_t eight_halves __attribute__((vector_size(16)));
 typedef int16_t eight_shorts __attribute__((vector_size(16)));
 
 enum { ZERO_EXPONENT = -8000, NO_TERM = -4000 };
 
-struct tile_a { // 16 rows
-    double v[16][MMA_TERMS];
-    int16_t e[16][MMA_TERMS];
-    uint32_t special; // rows with Inf or NaN
+struct tile {
+    uint16_t a[16][MMA_TERMS], b[MMA_TERMS][8];
 };
-struct tile_b { // 8 columns
-    double v[MMA_TERMS][8];
-    int16_t e[MMA_TERMS][8];
-    uint32_t special;
+struct terms { // of a tile: exact, with exponents; those of subnormals are the smallest there are
+    double a[16][MMA_TERMS], b[MMA_TERMS][8];
+    int16_t a_exponent[16][MMA_TERMS], b_exponent[MMA_TERMS][8];
 };
 
-/* An exact double, its exponent (of subnormals, the smallest); returns whether it is Inf or NaN. */
-static inline bool decode(int f16, uint16_t h, double *v, int16_t *e) {
-    if (!f16) {
-        int exponent = h >> 7 & 255;
-        *v = (double)__uint_as_float((uint32_t)h << 16);
-        *e = (int16_t)(h & 0x7fff ? (exponent ? exponent : 1) - 127 : (int)ZERO_EXPONENT);
-        return exponent == 255;
-    }
-    int exponent = h >> 10 & 31;
-    *v = (double)f32_of_f16(h);
-    *e = (int16_t)(h & 0x7fff ? (exponent ? exponent : 1) - 15 : (int)ZERO_EXPONENT);
-    return exponent == 31;
+template <bool F16> static inline double exact(uint16_t h) {
+    return (double)(F16 ? f32_of_f16(h) : __uint_as_float((uint32_t)h << 16));
 }
 
-static inline double power_of_two(int e) {
-    uint64_t bits = (uint64_t)(e + 1023) << 52;
-    double d;
-    memcpy(&d, &bits, sizeof d);
-    return d;
+/* n elements, a multiple of 8. Returns whether any is Inf or NaN; of f16, these have other values then. */
+template <bool F16> __attribute__((always_inline)) static inline bool decode(const uint16_t *from, int n, double *v, int16_t *exponent) {
+    eight_shorts special = {};
+    for (int i = 0; i < n; i += 8) {
+        eight_halves h;
+        memcpy(&h, from + i, sizeof h);
+        eight_words w = __builtin_convertvector(h, eight_words);
+        eight_floats f;
+        if (F16) {
+            f = (eight_floats)((w & 0x7fff) << 13) * 0x1p112f;
+            f = (eight_floats)((eight_words)f | (w & 0x8000) << 16);
+        } else {
+            f = (eight_floats)(w << 16);
+        }
+        eight_doubles d = __builtin_convertvector(f, eight_doubles);
+        memcpy(v + i, &d, sizeof d);
+        eight_shorts x = (eight_shorts)(h & 0x7fff), e = x >> (F16 ? 10 : 7);
+        special |= e == (int16_t)(F16 ? 31 : 255);
+        e = (e == 0 ? e + (int16_t)1 : e) - (int16_t)(F16 ? 15 : 127);
+        e = x == 0 ? e * (int16_t)0 + (int16_t)ZERO_EXPONENT : e;
+        memcpy(exponent + i, &e, sizeof e);
+    }
+    uint64_t any[2];
+    memcpy(any, &special, sizeof any);
+    return any[0] | any[1];
 }
 
 static inline float cut_to_f32(double d) {
@@ -852,88 +866,96 @@ static inline float cut_to_f32(double d) {
     return (float)d;
 }
 
-static float special_sum(const struct tile_a *a, const struct tile_b *b, int i, int j, float c) {
-    double sum = (double)c;
+/* c += the sum; returns false where it is Inf or NaN. */
+template <bool F16> static bool special_sum(const struct tile *t, int i, int j, float *c) {
+    double sum = (double)*c;
     for (int k = 0; k < MMA_TERMS; k++)
-        sum += a->v[i][k] * b->v[k][j];
-    return sum != sum ? __uint_as_float(0x7fffffff) : (float)sum;
+        sum += exact<F16>(t->a[i][k]) * exact<F16>(t->b[k][j]);
+    if (fabs(sum) <= 0x1p1000)
+        return true;
+    *c = sum != sum ? __uint_as_float(0x7fffffff) : (float)sum;
+    return false;
 }
 
-__attribute__((always_inline)) static inline void tile_product_body(const struct tile_a *a, const struct tile_b *b, float c[16][8]) {
+/* Four of a row's sums: exponents are the largest of their terms. */
+__attribute__((always_inline)) static inline four_floats four_sums(const double *a, const double (*b)[8], const int16_t *exponent,
+                                                                   four_floats c) {
+    typedef int16_t four_shorts __attribute__((vector_size(8)));
+    four_shorts largest;
+    memcpy(&largest, exponent, sizeof largest);
+    four_longs e = __builtin_convertvector(largest, four_longs);
+    e = e > (int64_t)NO_TERM ? e : e * 0;
+    four_doubles scale = (four_doubles)(((MMA_FRACTION + 1023) - e) << 52), back = (four_doubles)((e + (1023 - MMA_FRACTION)) << 52);
+    four_words sum = {}; // of 32 bits with sign; where Inf or NaN comes in, special_sum has the result
+    for (int k = 0; k < MMA_TERMS; k++) {
+        four_doubles v;
+        memcpy(&v, b[k], sizeof v);
+        sum += (four_words)__builtin_convertvector(a[k] * v * scale, four_ints);
+    }
+    four_ints accumulator = __builtin_convertvector(__builtin_convertvector(c, four_doubles) * scale, four_ints);
+    four_doubles total = __builtin_convertvector((four_ints)sum, four_doubles) + __builtin_convertvector(accumulator, four_doubles);
+    total *= back;
+    four_doubles mag = (four_doubles)((four_longs)total & INT64_MAX);
+    four_longs rare = ((mag < 0x1p-126) & (mag > 0)) | (mag >= 0x1p128);
+    if (rare[0] | rare[1] | rare[2] | rare[3])
+        return four_floats{cut_to_f32(total[0]), cut_to_f32(total[1]), cut_to_f32(total[2]), cut_to_f32(total[3])};
+    return __builtin_convertvector((four_doubles)((four_longs)total & ~(int64_t)0x1fffffff), four_floats);
+}
+
+template <bool F16> __attribute__((always_inline)) static inline void tile_product_body(const struct tile *t, float c[16][8]) {
+    struct terms x;
+    bool special = decode<F16>(t->a[0], 16 * MMA_TERMS, x.a[0], x.a_exponent[0]);
+    special |= decode<F16>(t->b[0], MMA_TERMS * 8, x.b[0], x.b_exponent[0]);
     for (int i = 0; i < 16; i++) {
-        union {
-            eight_shorts v;
-            int16_t at[8];
-        } e;
-        uint32_t special = 0;
+        int16_t exponents[8];
+        bool special_row = special;
         for (int j = 0; j < 8; j++) {
-            uint32_t u = __float_as_uint(c[i][j]), exponent = u >> 23 & 255;
-            e.at[j] = (int16_t)(u << 1 ? (int)(exponent ? exponent : 1) - 127 : (int)ZERO_EXPONENT);
-            special |= (uint32_t)(exponent == 255) << j;
+            uint32_t u = __float_as_uint(c[i][j]) & 0x7fffffff, e = u >> 23;
+            exponents[j] = (int16_t)(u ? (int)(e ? e : 1) - 127 : (int)ZERO_EXPONENT);
+            special_row |= e == 255;
         }
+        eight_shorts largest;
+        memcpy(&largest, exponents, sizeof largest);
         for (int k = 0; k < MMA_TERMS; k++) {
-            eight_shorts eb;
-            memcpy(&eb, b->e[k], sizeof eb);
-            eb += a->e[i][k];
-            e.v = eb > e.v ? eb : e.v;
+            eight_shorts e;
+            memcpy(&e, x.b_exponent[k], sizeof e);
+            e += x.a_exponent[i][k];
+            largest = e > largest ? e : largest;
         }
-        union {
-            four_doubles v[2];
-            double at[8];
-        } scale;
+        memcpy(exponents, &largest, sizeof largest);
+        four_floats result[2];
+        for (int half = 0; half < 2; half++) {
+            four_floats accumulator;
+            memcpy(&accumulator, c[i] + 4 * half, sizeof accumulator);
+            result[half] = four_sums(x.a[i], (const double(*)[8])(x.b[0] + 4 * half), exponents + 4 * half, accumulator);
+        }
+        float out[8];
+        memcpy(out, result, sizeof out);
         for (int j = 0; j < 8; j++)
-            scale.at[j] = power_of_two(e.at[j] > NO_TERM ? MMA_FRACTION - e.at[j] : 0);
-        union {
-            four_words v[2]; // where Inf or NaN comes in, special_sum does the work
-            int32_t at[8];
-        } sum = {};
-        for (int k = 0; k < MMA_TERMS; k++) {
-            four_doubles b0, b1;
-            memcpy(&b0, b->v[k], sizeof b0);
-            memcpy(&b1, b->v[k] + 4, sizeof b1);
-            sum.v[0] += (four_words)__builtin_convertvector(a->v[i][k] * b0 * scale.v[0], four_ints);
-            sum.v[1] += (four_words)__builtin_convertvector(a->v[i][k] * b1 * scale.v[1], four_ints);
-        }
-        special |= a->special >> i & 1 ? 0xff : b->special;
-        for (int j = 0; j < 8; j++) {
-            if (special >> j & 1) {
-                c[i][j] = special_sum(a, b, i, j, c[i][j]);
-                continue;
-            }
-            int64_t total = sum.at[j] + (int64_t)((double)c[i][j] * scale.at[j]);
-            c[i][j] = cut_to_f32((double)total * power_of_two(e.at[j] > NO_TERM ? e.at[j] - MMA_FRACTION : 0));
-        }
+            if (!special_row || special_sum<F16>(t, i, j, &c[i][j]))
+                c[i][j] = out[j];
     }
 }
 
-static void tile_product_any(const struct tile_a *a, const struct tile_b *b, float c[16][8]) {
-    tile_product_body(a, b, c);
+template <bool F16> static void tile_product_any(const struct tile *t, float c[16][8]) {
+    tile_product_body<F16>(t, c);
 }
 #if defined(__x86_64__)
-__attribute__((target("avx2"))) static void tile_product_avx2(const struct tile_a *a, const struct tile_b *b, float c[16][8]) {
-    tile_product_body(a, b, c);
+template <bool F16> __attribute__((target("avx2"))) static void tile_product_avx2(const struct tile *t, float c[16][8]) {
+    tile_product_body<F16>(t, c);
 }
 #endif
-static void tile_product(const struct tile_a *a, const struct tile_b *b, float c[16][8]) {
+static void tile_product(int f16, const struct tile *t, float c[16][8]) {
 #if defined(__x86_64__)
     if (__builtin_cpu_supports("avx2"))
-        return tile_product_avx2(a, b, c);
+        return f16 ? tile_product_avx2<true>(t, c) : tile_product_avx2<false>(t, c);
 #endif
-    tile_product_any(a, b, c);
+    return f16 ? tile_product_any<true>(t, c) : tile_product_any<false>(t, c);
 }
 
-static inline void set_a(struct tile_a *a, int f16, int row, int k, uint16_t h) {
-    a->special |= (uint32_t)decode(f16, h, &a->v[row][k], &a->e[row][k]) << row;
-}
-static inline void set_a_of_lane(struct tile_a *a, int f16, int lane, const uint32_t words[4]) {
-    int g = lane / 4, x = lane % 4 * 2;
-    for (int i = 0; i < 4; i++) {
-        set_a(a, f16, g + i % 2 * 8, x + i / 2 * 8, (uint16_t)words[i]);
-        set_a(a, f16, g + i % 2 * 8, x + i / 2 * 8 + 1, (uint16_t)(words[i] >> 16));
-    }
-}
-static inline void set_b(struct tile_b *b, int f16, int k, int column, uint16_t h) {
-    b->special |= (uint32_t)decode(f16, h, &b->v[k][column], &b->e[k][column]) << column;
+static inline void set_a_of_lane(struct tile *t, int lane, const uint32_t words[4]) {
+    for (int i = 0; i < 4; i++)
+        memcpy(&t->a[lane / 4 + i % 2 * 8][lane % 4 * 2 + i / 2 * 8], &words[i], 4);
 }
 
 void shim_mma(int f16, float *d, const uint32_t a[4], const uint32_t b[2]) {
@@ -946,22 +968,18 @@ void shim_mma(int f16, float *d, const uint32_t a[4], const uint32_t b[2]) {
         t->in[i] = a[i];
     t->in[4] = b[0], t->in[5] = b[1];
     meet(f16 ? MMA_F16 : MMA_BF16, 0xffffffff, pc, [=](struct run *, struct warp *, struct thread *lanes, uint32_t) {
-        static struct tile_a ta;
-        static struct tile_b tb;
-        static float c[16][8];
-        ta.special = tb.special = 0;
+        struct tile tile;
+        float c[16][8];
         for (int l = 0; l < 32; l++) {
             const struct thread *o = &lanes[l];
             int g = l / 4, x = l % 4 * 2;
-            set_a_of_lane(&ta, f16, l, o->in);
+            set_a_of_lane(&tile, l, o->in);
             for (int i = 0; i < 4; i++)
                 c[g + i / 2 * 8][x + i % 2] = o->d[i];
-            for (int i = 0; i < 2; i++) {
-                set_b(&tb, f16, x + i * 8, g, (uint16_t)o->in[4 + i]);
-                set_b(&tb, f16, x + i * 8 + 1, g, (uint16_t)(o->in[4 + i] >> 16));
-            }
+            for (int i = 0; i < 4; i++)
+                tile.b[x + i % 2 + i / 2 * 8][g] = (uint16_t)(o->in[4 + i / 2] >> i % 2 * 16);
         }
-        tile_product(&ta, &tb, c);
+        tile_product(f16, &tile, c);
         for (int l = 0; l < 32; l++)
             for (int i = 0; i < 4; i++)
                 lanes[l].d[i] = c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
@@ -1059,21 +1077,18 @@ static void multiply(struct run *r, struct warp *w, struct thread *lanes, const 
     s->group = w->group;
     if (!p->add)
         s->value.assign(s->value.size(), 0.0f);
-    static struct tile_a ta;
-    static struct tile_b tb;
-    static float c[16][8];
-    ta.special = 0;
+    struct tile tile;
+    float c[16][8];
     for (int l = 0; l < 32; l++)
-        set_a_of_lane(&ta, p->f16, l, o.a_then[l]);
+        set_a_of_lane(&tile, l, o.a_then[l]);
     for (uint32_t j = 0; j < n / 8; j++) {
-        tb.special = 0;
         for (int i = 0; i < 8; i++)
             for (int k = 0; k < 16; k++)
-                set_b(&tb, p->f16, k, i, element(&o.bytes[(j * 8 + (size_t)i) * 32], k));
+                tile.b[k][i] = element(&o.bytes[(j * 8 + (size_t)i) * 32], k);
         for (int l = 0; l < 32; l++)
             for (int i = 0; i < 4; i++)
                 c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2] = s->value[(size_t)l * n / 2 + j * 4 + (size_t)i];
-        tile_product(&ta, &tb, c);
+        tile_product(p->f16, &tile, c);
         for (int l = 0; l < 32; l++)
             for (int i = 0; i < 4; i++)
                 s->value[(size_t)l * n / 2 + j * 4 + (size_t)i] = c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];

@@ -46,6 +46,9 @@ int cuMemcpyDtoH_v2(void *, unsigned long long, size_t), cuMemcpyHtoD_v2(unsigne
 int cuMemsetD32Async(unsigned long long, unsigned, size_t, void *), cuStreamCreate(void **, unsigned), cuStreamDestroy_v2(void *);
 int cuStreamSynchronize(void *), cuStreamBeginCapture_v2(void *, int), cuStreamEndCapture(void *, void **);
 int cuGraphInstantiateWithFlags(void **, void *, unsigned long long), cuGraphLaunch(void *, void *), cuGraphDestroy(void *);
+int cuMemHostAlloc(void **, size_t, unsigned), cuMemFreeHost(void *), cuEventCreate(void **, unsigned), cuEventDestroy_v2(void *);
+int cuEventRecord(void *, void *), cuEventQuery(void *), cuEventSynchronize(void *), cuStreamQuery(void *);
+int cuEventElapsedTime_v2(float *, void *, void *), cuMemcpyHtoDAsync_v2(unsigned long long, const void *, size_t, void *);
 int cuGraphExecDestroy(void *), cuMemcpyDtoHAsync_v2(void *, unsigned long long, size_t, void *);
 int cuMemAddressReserve(unsigned long long *, size_t, size_t, unsigned long long, unsigned long long);
 int cuMemAddressFree(unsigned long long, size_t), cuMemUnmap(unsigned long long, size_t), cuMemRelease(unsigned long long);
@@ -584,6 +587,24 @@ static void standin_tests(void) {
         }
         EXPECT(cuStreamSynchronize(stream) == 0 && cuModuleUnload(module_) == 0 && cuStreamDestroy_v2(stream) == 0);
         EXPECT(cuStreamSynchronize(stream) == 400);
+    });
+    lives("stand-in: a stream is late", [] {
+        unsigned long long p;
+        uint32_t *pinned, pageable = 1;
+        void *a, *b;
+        float ms;
+        EXPECT(start() == 0 && cuMemAlloc_v2(&p, 256) == 0 && cuMemHostAlloc((void **)&pinned, 256, 0) == 0);
+        EXPECT(cuEventCreate(&a, 0) == 0 && cuEventCreate(&b, 0) == 0 && cuEventRecord(a, stream) == 0);
+        pinned[0] = 1;
+        EXPECT(cuMemcpyHtoDAsync_v2(p, pinned, 4, stream) == 0);
+        pinned[0] = 2; // too early
+        EXPECT(cuMemcpyDtoHAsync_v2(pinned + 1, p, 4, stream) == 0 && pinned[1] == 0xffffffff && cuEventRecord(b, stream) == 0);
+        EXPECT(cuEventElapsedTime_v2(&ms, a, b) == 600 && cuEventQuery(b) == 600 && cuEventQuery(b) == 0 && pinned[1] == 2);
+        EXPECT(cuEventElapsedTime_v2(&ms, a, b) == 0 && ms >= 0 && cuEventSynchronize(a) == 0);
+        EXPECT(cuMemcpyHtoDAsync_v2(p, &pageable, 4, stream) == 0);
+        pageable = 3; // has been read
+        EXPECT(cuMemcpyDtoHAsync_v2(pinned, p, 4, stream) == 0 && cuStreamQuery(stream) == 600 && cuStreamQuery(stream) == 0);
+        EXPECT(pinned[0] == 1 && cuMemFreeHost(pinned) == 0 && cuEventDestroy_v2(a) == 0 && cuEventDestroy_v2(b) == 0);
     });
     lives("stand-in: a launch that begins early waits at grid_wait", [] {
         unsigned long long p;

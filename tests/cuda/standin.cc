@@ -1,9 +1,10 @@
 /* A stand-in for libcuda.so.1: the functions of the CUDA driver that common/backend/cuda calls, over kernels that shim.cc runs on
  * the host. Built with shim.cc and the .cu files into a library of that name, so that the whole backend is tested without a GPU.
  *
- * Device memory is the host's, full of 0xFF when new. What a launch or an asynchronous copy asks for happens in the order of the
- * calls; a launch may happen as late as the next call that is not a launch. A launch that may begin before the one before it
- * has ended (programmatic stream serialization) really does: its first block runs up to grid_wait first, where the seed says so.
+ * Device memory is the host's, full of 0xFF when new. What a stream is asked for is queued, and happens in the order of the calls
+ * of all streams, but not before something waits: so results that are read too early, and pinned buffers that are filled again too
+ * early, show. A pinned buffer that a copy goes to is full of 0xFF until then. A launch that may begin before the one before it has
+ * ended (programmatic stream serialization) really does, where the seed says so: its first block runs up to grid_wait first.
  *
  * Environment, read by cuInit:
  *   CUDA_STANDIN_DEVICES=N      default 1; 0: cuInit says that there is none
@@ -207,16 +208,19 @@ struct module {
     std::map<std::string, std::unique_ptr<struct function>> functions;
 };
 
-enum op_kind { LAUNCH, COPY, COPY_2D, FILL };
+enum op_kind { LAUNCH, COPY, FILL, RECORD };
 struct op {
     enum op_kind kind;
+    const struct stream *stream;
     // LAUNCH
     struct function *function;
     struct uint3 grid, block;
     uint32_t dynamic;
     bool early; // may begin before the launch before it has ended
     std::vector<uint64_t> args;
-    // COPY, COPY_2D, FILL: rows of `width` bytes
+    // RECORD
+    struct event *event;
+    // COPY, FILL: rows of `width` bytes
     unsigned char *to;
     const unsigned char *from;
     size_t to_pitch, from_pitch, width, height;
@@ -240,7 +244,7 @@ struct stream {
 };
 struct event {
     unsigned flags;
-    bool recorded;
+    bool recorded, queued;
     struct capture *capture; // where it was last recorded in one
     struct stream *stream;
     struct timespec time;
@@ -265,7 +269,7 @@ struct backing { // of cuMemCreate
     bool released;
 };
 
-enum { GUARD = 256, GRANULARITY = 2 << 20, MAX_ARGS = 4096, MAX_HELD = 3 };
+enum { GUARD = 256, GRANULARITY = 2 << 20, MAX_ARGS = 4096, MAX_CHAIN = 3, MAX_QUEUE = 1000 };
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool initialised, lost, no_image;
@@ -289,8 +293,8 @@ static std::set<void *> &modules = *new std::set<void *>;
 static std::set<void *> &functions = *new std::set<void *>;
 static std::set<struct capture *> &captures = *new std::set<struct capture *>;
 static struct stream default_stream;
-static std::vector<struct op> &held = *new std::vector<struct op>; // launches that have not run yet
-static uint32_t hold_bits;
+static std::vector<struct op> &queue = *new std::vector<struct op>; // what has not happened yet
+static uint32_t chain_bits;
 
 struct lock {
     lock() {
@@ -390,35 +394,22 @@ static void check_guards(const char *where) {
 
 /* ---- operations ---- */
 
-static void run_held(size_t last);
-static void run_before(void *arg) {
-    run_held((size_t)(uintptr_t)arg);
-}
-
-/* The launches up to held[last], where the later one begins first. */
-static void run_held(size_t last) {
-    const struct op *o = &held[last];
-    struct shim_launch l = {o->function->name.c_str(), o->function->kernel, o->args.data(), o->grid, o->block, o->dynamic,
-                            last ? run_before : NULL,  (void *)(uintptr_t)(last - 1)};
+/* Launches of which each may begin before the one before it has ended, and the last one begins first. */
+struct chain {
+    const struct op *ops;
+    size_t n;
+};
+static void run_chain(void *arg) {
+    const struct chain *c = (const struct chain *)arg;
+    struct chain before = {c->ops, c->n - 1};
+    const struct op *o = &c->ops[c->n - 1];
+    struct shim_launch l = {o->function->name.c_str(),        o->function->kernel, o->args.data(), o->grid, o->block, o->dynamic,
+                            before.n ? run_chain : NULL, &before};
     shim_run(&l);
     check_guards(o->function->name.c_str());
 }
 
-static void flush(void) {
-    if (!held.empty())
-        run_held(held.size() - 1);
-    held.clear();
-}
-
-static void run(const struct op *o) {
-    if (o->kind == LAUNCH) {
-        hold_bits = hold_bits * 1664525 + 1013904223;
-        if (!o->early || held.size() >= 1 + (hold_bits >> 16) % MAX_HELD)
-            flush();
-        held.push_back(*o);
-        return;
-    }
-    flush();
+static void move_bytes(const struct op *o) {
     for (size_t i = 0; i < o->height; i++) {
         unsigned char *to = o->to + i * o->to_pitch;
         if (o->kind != FILL)
@@ -429,6 +420,49 @@ static void run(const struct op *o) {
             for (size_t k = 0; k < o->width; k += 4)
                 memcpy(to + k, &o->value, 4);
     }
+}
+
+static void flush(void) {
+    for (size_t i = 0; i < queue.size();) {
+        const struct op *o = &queue[i++];
+        if (o->kind == RECORD) {
+            clock_gettime(CLOCK_MONOTONIC, &o->event->time);
+            o->event->queued = false;
+        } else if (o->kind != LAUNCH) {
+            move_bytes(o);
+        } else {
+            chain_bits = chain_bits * 1664525 + 1013904223;
+            struct chain c = {o, 1};
+            size_t limit = 1 + (chain_bits >> 16) % MAX_CHAIN;
+            while (c.n < limit && i < queue.size() && queue[i].kind == LAUNCH && queue[i].early && queue[i].stream == o->stream)
+                c.n++, i++;
+            run_chain(&c);
+        }
+    }
+    queue.clear();
+}
+
+/* Memory that a stream reads and writes while the program goes on: a device's, or pinned. */
+static bool is_asynchronous(const void *p) {
+    if (is_device((uintptr_t)p, 1))
+        return true;
+    auto i = host.upper_bound((uintptr_t)p);
+    return i != host.begin() && (uintptr_t)p - std::prev(i)->first < std::prev(i)->second.size;
+}
+
+static void enqueue(const struct op *o) {
+    bool wait = queue.size() >= MAX_QUEUE;
+    if (o->kind == COPY && o->width && o->height) {
+        wait |= !is_asynchronous(o->to) || !is_asynchronous(o->from);
+        if (!wait && !is_device((uintptr_t)o->to, 1)) {
+            flush(); // which may read what is there
+            for (size_t i = 0; i < o->height; i++)
+                memset(o->to + i * o->to_pitch, 0xff, o->width);
+        }
+    }
+    queue.push_back(*o);
+    if (wait)
+        flush();
 }
 
 /* Counts a launch, which may be the one at which the device is lost. */
@@ -446,7 +480,8 @@ static int count_launch(const struct op *o) {
     return SUCCESS;
 }
 
-static int submit(struct stream *s, const struct op *o) {
+static int submit(struct stream *s, struct op *o) {
+    o->stream = s;
     if (s->capture) {
         if (s->capture->invalid)
             return CAPTURE_INVALIDATED;
@@ -464,8 +499,15 @@ static int submit(struct stream *s, const struct op *o) {
         if (code)
             return code;
     }
-    run(o);
+    enqueue(o);
     return SUCCESS;
+}
+
+static int submit_and_wait(struct stream *s, struct op *o) {
+    int code = submit(s, o);
+    if (!code)
+        flush();
+    return code;
 }
 
 static struct op copy_op(void *to, const void *from, size_t n) {
@@ -496,7 +538,7 @@ API(cuInit, unsigned int flags) {
     capability = (int)number_of("CUDA_STANDIN_SM", 90);
     n_processors = (int)number_of("CUDA_STANDIN_PROCESSORS", 16);
     no_image = number_of("CUDA_STANDIN_NO_IMAGE", 0) != 0;
-    hold_bits = (uint32_t)number_of("CUDA_SHIM_SEED", 1);
+    chain_bits = (uint32_t)number_of("CUDA_SHIM_SEED", 1);
     const char *file = getenv("CUDA_STANDIN_TRACE");
     if (file && *file)
         trace = fopen(file, "ae");
@@ -990,7 +1032,7 @@ API(cuMemcpyHtoD_v2, deviceptr to, const void *from, size_t n) {
     if ((n && !from) || !is_device(to, n))
         return INVALID_VALUE;
     struct op o = copy_op((void *)(uintptr_t)to, from, n);
-    return submit(&default_stream, &o);
+    return submit_and_wait(&default_stream, &o);
 }
 
 API(cuMemcpyDtoH_v2, void *to, deviceptr from, size_t n) {
@@ -998,7 +1040,7 @@ API(cuMemcpyDtoH_v2, void *to, deviceptr from, size_t n) {
     if ((n && !to) || !is_device(from, n))
         return INVALID_VALUE;
     struct op o = copy_op(to, (const void *)(uintptr_t)from, n);
-    return submit(&default_stream, &o);
+    return submit_and_wait(&default_stream, &o);
 }
 
 API(cuMemcpyHtoDAsync_v2, deviceptr to, const void *from, size_t n, void *stream) {
@@ -1042,7 +1084,7 @@ API(cuMemcpy2DAsync_v2, const struct memcpy_2d *c, void *stream) {
     if (!c || (c->src_pitch && c->src_pitch < c->width) || (c->dst_pitch && c->dst_pitch < c->width))
         return INVALID_VALUE;
     struct op o = {};
-    o.kind = COPY_2D;
+    o.kind = COPY;
     o.width = c->width;
     o.height = c->height;
     o.from_pitch = c->src_pitch ? c->src_pitch : c->width;
@@ -1253,6 +1295,7 @@ API(cuMemSetAccess, deviceptr p, size_t size, const struct access_desc *desc, si
     }
     if (at != (uintptr_t)p + size)
         return INVALID_VALUE;
+    flush();
     for (size_t i = 0; i < n; i++) {
         if (desc[i].location.type != 1 || (desc[i].flags != 0 && desc[i].flags != 1 && desc[i].flags != 3))
             return INVALID_VALUE;
@@ -1333,10 +1376,10 @@ API(cuStreamQuery, void *stream) {
     if (!s)
         return INVALID_HANDLE;
     int code = not_captured(s);
-    if (code)
+    if (code || queue.empty())
         return code;
     flush();
-    return SUCCESS;
+    return NOT_READY; // and done when asked again
 }
 
 API(cuStreamWaitEvent, void *stream, void *event, unsigned int flags) {
@@ -1379,6 +1422,8 @@ API(cuEventDestroy_v2, void *event) {
     BEGIN(true);
     if (!events.count(event))
         return INVALID_HANDLE;
+    if (((struct event *)event)->queued)
+        flush();
     events.erase(event);
     delete (struct event *)event;
     return SUCCESS;
@@ -1390,33 +1435,41 @@ API(cuEventRecord, void *event, void *stream) {
     if (!s || !events.count(event))
         return INVALID_HANDLE;
     struct event *e = (struct event *)event;
-    if (!s->capture)
-        flush();
     e->capture = s->capture;
     e->stream = s;
     e->recorded = !s->capture;
-    clock_gettime(CLOCK_MONOTONIC, &e->time);
-    return SUCCESS;
+    if (s->capture)
+        return SUCCESS;
+    struct op o = {};
+    o.kind = RECORD;
+    o.event = e;
+    e->queued = true;
+    return submit(s, &o);
 }
 
-static int event_is_done(void *event) {
+/* Lets what is queued happen. */
+static int event_is_done(void *event, int if_queued) {
     if (!events.count(event))
         return INVALID_HANDLE;
     struct event *e = (struct event *)event;
-    if (!e->capture)
+    if (e->capture) {
+        e->capture->invalid = true;
+        return CAPTURED_EVENT;
+    }
+    if (!e->queued)
         return SUCCESS;
-    e->capture->invalid = true;
-    return CAPTURED_EVENT;
+    flush();
+    return if_queued;
 }
 
 API(cuEventSynchronize, void *event) {
     BEGIN(true);
-    return event_is_done(event);
+    return event_is_done(event, SUCCESS);
 }
 
 API(cuEventQuery, void *event) {
     BEGIN(true);
-    return event_is_done(event);
+    return event_is_done(event, NOT_READY);
 }
 
 static int elapsed(float *milliseconds, void *start, void *end) {
@@ -1427,6 +1480,8 @@ static int elapsed(float *milliseconds, void *start, void *end) {
         return INVALID_VALUE;
     if ((a->flags & 2) || (b->flags & 2) || !a->recorded || !b->recorded)
         return INVALID_HANDLE;
+    if (a->queued || b->queued)
+        return NOT_READY;
     *milliseconds =
         (float)((double)(b->time.tv_sec - a->time.tv_sec) * 1e3 + (double)(b->time.tv_nsec - a->time.tv_nsec) * 1e-6);
     return SUCCESS;
@@ -1518,7 +1573,7 @@ API(cuGraphLaunch, void *exec, void *stream) {
     struct stream *s = stream_of(stream);
     if (!s || !execs.count(exec))
         return INVALID_HANDLE;
-    for (const struct op &o : ((const struct graph *)exec)->ops) {
+    for (struct op o : ((const struct graph *)exec)->ops) {
         if (o.kind == LAUNCH && !functions.count(o.function))
             die("a graph launches a function of a module that is unloaded", "cuGraphLaunch");
         int code = submit(s, &o);

@@ -66,17 +66,20 @@ static void launch(void (*k)(struct cu_matmul_args), dim3 grid, unsigned shared,
 
 struct run { // a product's launch by number of rows
     static void go(int kind, struct cu_matmul_args a, uint32_t rows) {
-        uint32_t n = a.n_out[0] + (a.n_mats > 1 ? a.n_out[1] : 0), tiles = (n + 15) / 16;
+        uint32_t n = a.pairs.n_out[0] + (a.pairs.n_mats > 1 ? a.pairs.n_out[1] : 0), tiles = (n + 15) / 16, blocks = std::min(tiles, 132u);
+        uint32_t slice = CU_FEW_SLICE(a.ld_w);
+        a.all_x = slice <= CU_FEW_STAGES || CU_FEW_SHARED(std::max(kind, 8), slice) <= 100 << 10;
+        uint32_t stages = a.all_x ? slice : CU_FEW_STAGES;
         if (kind == 0)
-            launch(k_few_norm_bf16, dim3(tiles, (rows + 7) / 8), (unsigned)(std::min(rows, 8u) * (a.ld_w + 8) * 2), a);
+            launch(k_few_norm_bf16, dim3(blocks, (rows + 7) / 8), (unsigned)CU_FEW_NORM_SHARED(std::min(rows, 8u), a.ld_w), a);
         if (kind == 8)
-            launch(k_few8_bf16, dim3(tiles, (rows + 7) / 8), 0, a);
+            launch(k_few8_bf16, dim3(blocks, (rows + 7) / 8), CU_FEW_SHARED(8, stages), a);
         if (kind == 16)
-            launch(k_few16_bf16, dim3(tiles, (rows + 15) / 16), 0, a);
+            launch(k_few16_bf16, dim3(blocks, (rows + 15) / 16), CU_FEW_SHARED(16, stages), a);
         if (kind == 32)
-            launch(k_few32_bf16, dim3((tiles + 1) / 2, (rows + 31) / 32), 0, a);
+            launch(k_few32_bf16, dim3(blocks, (rows + 31) / 32), CU_FEW_SHARED(32, stages), a);
         if (kind == 128)
-            launch(k_tile_bf16, dim3((rows + 127) / 128, (tiles + 7) / 8), CU_TILE_STAGE * CU_TILE_STAGES_90, a);
+            launch(k_tile_bf16, dim3((rows + 127) / 128, (tiles + 7) / 8), CU_TILE_SHARED, a);
     }
 };
 
@@ -103,13 +106,16 @@ int main() {
     enum { LAYERS = 22, DIM = 2048, FFN = 5632, QKV = 2560, VOCAB = 32000, ROWS = 1024 };
     CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
     CHECK(cudaFuncSetAttribute(k_few_norm_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, 200 * 1024));
-    CHECK(cudaFuncSetAttribute(k_tile_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, CU_TILE_STAGE * CU_TILE_STAGES_90));
+    CHECK(cudaFuncSetAttribute(k_few8_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, 220 * 1024));
+    CHECK(cudaFuncSetAttribute(k_few16_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, 220 * 1024));
+    CHECK(cudaFuncSetAttribute(k_few32_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, 220 * 1024));
+    CHECK(cudaFuncSetAttribute(k_tile_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, CU_TILE_SHARED));
     uint16_t *wq[LAYERS], *wo[LAYERS], *wg[LAYERS], *wu[LAYERS], *wd[LAYERS], *wh;
     for (int l = 0; l < LAYERS; l++) {
         wq[l] = weights((size_t)QKV * DIM, 10 * l + 1);
         wo[l] = weights((size_t)DIM * DIM, 10 * l + 2);
-        wg[l] = weights((size_t)FFN * DIM, 10 * l + 3);
-        wu[l] = weights((size_t)FFN * DIM, 10 * l + 4);
+        wg[l] = weights(2ul * FFN * DIM, 10 * l + 3);
+        wu[l] = wg[l] + (size_t)FFN * DIM;
         wd[l] = weights((size_t)DIM * FFN, 10 * l + 5);
     }
     wh = weights((size_t)VOCAB * DIM, 999);
@@ -126,10 +132,11 @@ int main() {
         struct cu_matmul_args a;
         memset(&a, 0, sizeof a);
         a.step.header = header;
-        a.w[0] = w0;
-        a.w[1] = w1;
-        a.n_out[0] = a.n_out[1] = n;
-        a.n_mats = w1 ? 2 : 1;
+        a.packed = w0; // of two matrices: both, one after the other
+        a.pairs.pairing = w1 ? CU_GATE_UP : CU_PLAIN;
+        a.pairs.n_out[0] = n;
+        a.pairs.n_out[1] = w1 ? n : 0;
+        a.pairs.n_mats = w1 ? 2 : 1;
         a.n_in = a.ld_w = a.ldx = n_in;
         a.x = from;
         a.epilogue = epilogue;
@@ -171,7 +178,7 @@ int main() {
 
     double layer_bytes = 2.0 * ((double)QKV * DIM + (double)DIM * DIM + 3.0 * FFN * DIM), all_bytes = LAYERS * layer_bytes + 2.0 * VOCAB * DIM;
     auto step = [&](uint32_t rows) {
-        int norm = rows <= 8 ? 0 : rows <= 16 ? 16 : rows <= 32 ? 32 : 128, plain = rows <= 8 ? 8 : norm;
+        int norm = rows <= 2 ? 0 : rows <= 8 ? 8 : rows <= 16 ? 16 : rows <= 32 ? 32 : 128, plain = rows <= 8 ? 8 : norm;
         for (int l = 0; l < LAYERS; l++) {
             struct cu_matmul_args a = args(wq[l], NULL, QKV, DIM, norm ? (void *)xb : x, CU_STORE);
             a.norm = cu_norm{nw, NULL, 1e-5f, 0, (uint32_t)(norm ? CU_NORM_NONE : CU_NORM_RMS)};

@@ -82,9 +82,8 @@ p_bits() {
         bits=$W/bits
         nvcc -O3 -std=c++17 -gencode arch=compute_90a,code=sm_90a -o "$bits" "$root/tests/gpu/bits.cu" || return 1
     fi
-    "$bits" >"$W/bits.out"
-    local rc=$?
-    cat "$W/bits.out"
+    "$bits" | tee "$W/bits.out"
+    local rc=${PIPESTATUS[0]}
     awk '/differ / { pairs++; bad += $2 > 0 }
         /^model.*\.1\./ { miss += $2 }
         { v[$1] = $2 }
@@ -98,11 +97,11 @@ p_kernels() { # the tests of kernels here, and their results beside those of the
     for t in "$B"/tests/cuda_*; do
         [ -f "$t" ] || continue
         n=$(basename "$t")
-        CUDA_TEST_HASHES=$W/gpu.$n timeout --foreground 40 "$t" || { rc=1; text="$text $n fails;"; }
+        TEST_GPU=$([ -n "$standin" ] || echo 1) CUDA_TEST_HASHES=$W/gpu.$n timeout --foreground 40 "$t" || { rc=1; text="$text $n fails;"; }
         first=$B/hashes/$n
         if ! [ -s "$first" ] && [ -e "$B/tests/cuda/libcuda.so.1" ]; then
             first=$W/standin.$n
-            LD_LIBRARY_PATH=$B/tests/cuda LLM_CUDA_IMAGE=$root/tests/gpu/window.sh CUDA_TEST_HASHES=$first timeout 40 "$t" >/dev/null
+            CUDA_TEST_HASHES=$first timeout --foreground 40 "$t" >/dev/null
         fi
         [ -s "$W/gpu.$n" ] || { echo "# $n gave no hashes"; continue; }
         cat "$W/gpu.$n" >>"$W/gpu.hashes"
@@ -114,13 +113,21 @@ p_kernels() { # the tests of kernels here, and their results beside those of the
     echo "=$text $(sed -n 's/^= //p' "$W/compared")"
     return $rc
 }
-p_goldens() {
-    local rc
-    # shellcheck disable=SC2046 # a list of names
-    "$B/tests/goldens" --device cuda $([ -z "$standin" ] || echo llama) >"$W/goldens"
-    rc=$?
-    cat "$W/goldens"
-    echo "= $(grep -c '^ok' "$W/goldens") ok, $(grep -c '^not ok' "$W/goldens") not ok"
+p_goldens() { # four at once, for much of the time is that of opening models
+    local i rc=0 all pids=()
+    cd "$root" || return 1
+    all=(tests/data/models/*/ tests/data/models-odd/*/)
+    [ -z "$standin" ] || all=(tests/data/models/llama/)
+    for i in 0 1 2 3; do
+        # shellcheck disable=SC2046 # a list of folders
+        set -- $(printf '%s\n' "${all[@]%/}" | awk -v i=$i 'NR % 4 == i')
+        [ $# -gt 0 ] || continue
+        "$B/tests/goldens" --device cuda "$@" >"$W/goldens.$i" 2>&1 &
+        pids+=($!)
+    done
+    for i in "${pids[@]}"; do wait "$i" || rc=1; done
+    cat "$W"/goldens.?
+    echo "= $(cat "$W"/goldens.? | grep -c '^ok') of ${#all[@]} ok, $(cat "$W"/goldens.? | grep -c '^not ok') not ok"
     return $rc
 }
 p_invariance() {
@@ -131,18 +138,17 @@ p_invariance() {
         timeout --foreground 30 "$B/tests/$t" --device cuda || { rc=1; bad="$bad $t fails;"; }
     done
     # shellcheck disable=SC2046
-    LLM_DEVICE=cuda bash "$root/tests/gpu/invariance.sh" "$B" ${standin:+small} >"$W/invariance" || rc=1
-    grep -v '^= ' "$W/invariance"
+    LLM_DEVICE=cuda bash "$root/tests/gpu/invariance.sh" "$B" ${standin:+small} | grep -v '^= ' | tee "$W/invariance"
     if [ -z "$standin" ] && made tinyllama; then
-        LLM_DEVICE=cuda timeout 25 bash "$root/tests/gpu/invariance.sh" "$B" "$W/tinyllama" >"$W/invariance.large" || rc=1
-        grep -v '^= ' "$W/invariance.large"
+        LLM_DEVICE=cuda bash "$root/tests/gpu/invariance.sh" "$B" "$W/tinyllama" | grep -v '^= ' | tee "$W/invariance.large"
     fi
+    ! grep -q '^not ok' "$W"/invariance* && grep -q '^ok' "$W/invariance" || rc=1
     echo "=$bad $(cat "$W"/invariance "$W"/invariance.large 2>/dev/null | awk '/^ok/ { o++ } /^not ok/ { n++ } END { printf "%d same, %d differ", o, n }')"
     return $rc
 }
 made() { # waits for a model that is being written
     local i
-    for i in $(seq 200); do
+    for i in $(seq 600); do
         [ -e "$W/$1/model.safetensors" ] && [ -e "$W/$1.made" ] && return 0
         [ -e "$W/$1.failed" ] && break
         sleep 0.1
@@ -194,11 +200,11 @@ p_prefill() {
 }
 p_peer() { # started in the background long before
     touch "$W/peer.go"
-    while kill -0 "$peer" 2>/dev/null && ! grep -q '^peer.wall' "$W/peer.log"; do sleep 0.2; done
-    cat "$W/peer.log"
+    while kill -0 "$peer" 2>/dev/null && ! grep -q '^peer.wall' "$W/peer.said"; do sleep 0.2; done
+    cat "$W/peer.said"
     awk '$3 == "tokens/s" || $3 == "ms" || $3 == "TFLOP/s" || $3 == "GB/s" {
             sub("peer[.]", "", $1); text = text sprintf("%s%s %.4g %s", text ? "; " : "", $1, $2, $3) }
-        END { print "= " (text ? text : "nothing measured"); exit !text }' "$W/peer.log"
+        END { print "= " (text ? text : "nothing measured"); exit !text }' "$W/peer.said"
 }
 p_pipe() { # ids | llm-forward | llm-sample | tok-decode; the difference of two lengths, so that opening the model is left out
     local model=$W/tinyllama few=64 many=1088 n begin
@@ -209,6 +215,7 @@ p_pipe() { # ids | llm-forward | llm-sample | tok-decode; the difference of two 
         BENCH_MODELS=$W BUILD=$B python3 -c 'import sys; sys.path.insert(0, "bench/lib"); import parts; parts.prepare()' || return 1
     fi
     seq -s ' ' 3 130 | head -c "$([ -n "$standin" ] && echo 12 || echo 999)" | sed 's/ [0-9]*$//' >"$W/ids"
+    set -o pipefail
     for n in $few $many $few $many; do
         begin=$(date +%s%N)
         "$B/bin/llm-forward" -m "$model" --device cuda "$W/ids" | "$B/bin/llm-sample" -n "$n" --ignore-eos |
@@ -287,6 +294,7 @@ part() { # NAME SECONDS LEAST: the function p_NAME under timeout; LEAST: what it
     124 | 137) result=TIMEOUT ;;
     *) result="FAILED $rc" ;;
     esac
+    [ "$result" != TIMEOUT ] || cat "$W/$name".[0-9] >>"$W/$name.log" 2>/dev/null # what it had not shown yet
     { echo "==================== $name: $result"; cat "$W/$name.log"; } >>"$OUT/all.log"
     say "$name" "$result" $((SECONDS - start)) "$(sed -n 's/^= *//p' "$W/$name.log" | head -n 1)"
     sed -n 's/^= *//p' "$W/$name.log" | sed 1d | sed 's/^/                               /' | tee -a "$OUT/summary"
@@ -321,11 +329,9 @@ if [ -z "$standin" ] && wanted decode prefill peer pipe ncu invariance; then # b
 fi
 real bits 50 15
 if [ -z "$standin" ] && wanted peer; then
-    made tinyllama && {
-        python3 "$root/tests/gpu/peer.py" "$W/tinyllama" --ready "$W/peer.ready" --go "$W/peer.go" >"$W/peer.log" 2>&1 &
-        peer=$!
-        children+=("$peer")
-    }
+    (made tinyllama && exec python3 "$root/tests/gpu/peer.py" "$W/tinyllama" --ready "$W/peer.ready" --go "$W/peer.go") >"$W/peer.said" 2>&1 &
+    peer=$!
+    children+=("$peer")
 fi
 part kernels 60 5
 part goldens 60 5
@@ -333,7 +339,7 @@ part invariance 75 5
 if [ -n "$peer" ] && wanted decode prefill; then # the peer must be quiet while we are timed
     for i in $(seq 300); do
         [ -e "$W/peer.ready" ] || ! kill -0 "$peer" 2>/dev/null && break
-        [ "$(left)" -gt 110 ] || { kill "$peer"; echo "# the peer took too long to compile" >>"$W/peer.log"; break; }
+        [ "$(left)" -gt 110 ] || { kill "$peer"; echo "# the peer took too long to compile" >>"$W/peer.said"; break; }
         sleep 0.2
     done
 fi

@@ -17,7 +17,7 @@
 #include "check.h"
 
 #if defined(__SANITIZE_ADDRESS__)
-enum { DEV_GUARD = 0 };
+enum { DEV_GUARD = 0 }; // bytes
 #else
 enum { DEV_GUARD = 256 };
 #endif
@@ -81,7 +81,7 @@ static void *dev_read(const struct dev_buf *b) {
     dev_must(cu_sync(dev, &e), &e);
     unsigned char *out = xmalloc(b->n);
     memcpy(out, pinned, b->n);
-    for (size_t i = 0; i < DEV_GUARD; i++)
+    for (size_t i = 0, n = DEV_GUARD; i < n; i++)
         if (((unsigned char *)pinned)[b->n + i] != 0xA5) {
             CHECK_MSG(0, "byte %zu after the end of a buffer was written", i);
             break;

@@ -96,16 +96,19 @@ static void begin_once(uint32_t dim, uint32_t n_rows, uint32_t type, bool packed
     uint32_t ld = round_up(dim, CU_PAD) - (!packed && below(2) && dim % CU_PAD ? CU_PAD - dim % CU_PAD : 0);
     uint32_t ldx = dim + (below(2) ? below(5) : round_up(dim, CU_PAD) - dim), vocab = packed ? round_up(VOCAB, 16) : VOCAB;
     uint32_t ld_pos = round_up(dim, CU_PAD), half[2] = {1 + below(70), 1 + below(300)}, n_words = half[0] + 2 * half[1] + 3;
-    size_t size = type_size(type);
+    uint32_t type_pos = below(3);
+    size_t size = type_size(type), size_pos = type_size(type_pos);
     void *embed = xcalloc((size_t)vocab * ld, size), *table = xcalloc((size_t)VOCAB * dim, size);
-    void *places = xcalloc(MAX_POS * ld_pos, size);
+    void *places = xcalloc(MAX_POS * ld_pos, size_pos);
     fill(table, type, (size_t)VOCAB * dim);
     for (uint32_t o = 0; o < VOCAB; o++)
         for (uint32_t k = 0; k < dim; k++)
             put(embed, type, packed ? packed_at(o, k, ld) : (size_t)o * ld + k, get(table, type, (size_t)o * dim + k));
     for (uint32_t p = 0; p < MAX_POS; p++)
-        fill((char *)places + p * ld_pos * size, type, dim);
+        fill((char *)places + p * ld_pos * size_pos, type_pos, dim);
     float *freqs = random_floats(n_words), scale = below(2) ? 1 : 1 + random_float(), rope_scale[2] = {1, 1.25f};
+    for (uint32_t i = 0; i < n_words; i++)
+        freqs[i] = fabsf(freqs[i]);
     struct cu_row *rows = xcalloc(n_rows, sizeof *rows);
     for (uint32_t i = 0; i < n_rows; i++)
         rows[i] = (struct cu_row){.id = below(VOCAB), .pos = positions ? below(MAX_POS) : below(1u << 20), .freq = {3, 3 + half[0]}};
@@ -113,10 +116,10 @@ static void begin_once(uint32_t dim, uint32_t n_rows, uint32_t type, bool packed
         rows[1].freq[1] += half[1];
 
     struct dev_step s = dev_step(rows, n_rows, 0, (const uint32_t *)(const void *)freqs, n_words);
-    struct dev_buf e = dev_new(embed, (size_t)vocab * ld * size), p = dev_new(places, MAX_POS * ld_pos * size);
+    struct dev_buf e = dev_new(embed, (size_t)vocab * ld * size), p = dev_new(places, MAX_POS * ld_pos * size_pos);
     struct dev_buf x = dev_new(NULL, (size_t)n_rows * ldx * 4), c[2], d[2];
     struct cu_begin_args a = {.step = s.step, .embed = e.p, .positions = positions ? p.p : NULL, .embed_type = type,
-                              .positions_type = type, .embed_ld = ld, .positions_ld = ld_pos, .embed_packed = packed,
+                              .positions_type = type_pos, .embed_ld = ld, .positions_ld = ld_pos, .embed_packed = packed,
                               .x = x.p, .dim = dim, .ldx = ldx, .scale = scale, .n_ropes = n_ropes};
     for (uint32_t r = 0; r < 2; r++) {
         c[r] = dev_new(NULL, (size_t)n_rows * half[r] * 4);
@@ -132,7 +135,7 @@ static void begin_once(uint32_t dim, uint32_t n_rows, uint32_t type, bool packed
     for (uint32_t i = 0; i < n_rows; i++)
         for (uint32_t k = 0; k < dim; k++) {
             float f = get(table, type, (size_t)rows[i].id * dim + k) * scale;
-            want[i * ldx + k] = positions ? f + get(places, type, rows[i].pos * ld_pos + k) : f;
+            want[i * ldx + k] = positions ? f + get(places, type_pos, rows[i].pos * ld_pos + k) : f;
         }
     check_bytes(&x, want, "x");
     for (uint32_t r = 0; r < 2; r++) {
@@ -198,9 +201,9 @@ static void angles(void) {
     for (size_t i = 0; i < N; i++) // the floats next to multiples of pi / 2 and pi / 4
         x[i] = f32_from_bits(f32_bits((float)((double)(1 + i / 4 * (i % 8 < 4 ? 1 : 977)) * 0.78539816339744830962)) + (uint32_t)i % 3 - 1);
     check_angles(x, N);
-    for (size_t i = 0; i < N; i++) // tiny ones
-        x[i] = f32_from_bits((uint32_t)i * 4000u);
-    check_angles(x, 0x3F000000 / 4000);
+    for (size_t i = 0; i < N; i++) // from 0 through the subnormals to 1.9
+        x[i] = f32_from_bits((uint32_t)i * 4067u);
+    check_angles(x, N);
     free(x);
 }
 
@@ -516,7 +519,7 @@ static void route_once(uint32_t n_rows, uint32_t n, uint32_t n_used, uint32_t ki
     uint32_t ld = n + below(4), n_pairs = n_rows * n_used, at = 0;
     float *logits = random_floats((size_t)n_rows * ld);
     for (size_t i = 0; i < (size_t)n_rows * ld; i++)
-        logits[i] = kind == 1 ? (float)(int)(logits[i] * 3) : logits[i] * 9; // ties, also of 0 and -0
+        logits[i] = kind == 1 ? truncf(logits[i] * 3) : logits[i] * 9; // ties, also of 0 and -0
     if (kind == 2)
         for (uint32_t i = 0; i < n_rows; i++)
             logits[i * ld + below(n)] = below(2) ? NAN : below(2) ? -INFINITY : -NAN;

@@ -32,18 +32,19 @@ enum {
     CU_TILE = 128,    // outputs, and rows, of a tile of k_tile_*
     CU_TILE_STAGES = 6,
     CU_TILE_SHARED = CU_TILE_STAGES * CU_TILE * CU_PAD * 2, // dynamic shared memory of k_tile_*
-    CU_FEW_STAGES = 4,                                      // stages of x on their way in k_few8_*, k_few16_*
-    CU_FEW32_STAGES = 3,
+    CU_FEW_STAGES = 4, // stages of x on their way in k_few8_*, k_few16_*, k_few32_*, where there is no room for all of it
     CU_FEW_SUMS = CU_CHAINS * 16 * 8 * 4,                   // bytes of the chains' sums of 16 outputs and 8 rows
     CU_THREADS = 256  // of a block, wherever nothing else is said
 };
 
-/* Dynamic shared memory of k_few8_*, k_few16_*, k_few32_* (rows: 8, 16, 32), and of k_few_norm_* for n rows of ld elements. */
-#define CU_FEW_SHARED(rows) (CU_CHAINS * ((rows) > 16 ? CU_FEW32_STAGES : CU_FEW_STAGES) * (rows) * 128)
+/* Dynamic shared memory of k_few8_*, k_few16_*, k_few32_* (rows: 8, 16, 32) with so many stages: CU_FEW_STAGES, or with all_x those
+ * of a slice. And of k_few_norm_* for n rows of ld elements. */
+#define CU_FEW_SHARED(rows, stages) (CU_CHAINS * 16 * (rows) * 4 + CU_CHAINS * (stages) * (rows) * 128)
+#define CU_FEW_SLICE(ld) (((ld) / CU_PAD + CU_CHAINS - 1) / CU_CHAINS)
+#define CU_FEW_NORM_SHARED(n, ld) (CU_FEW_SUMS + (n) * ((ld) + 8) * 2)
 /* Dynamic shared memory of k_attend_many_*, by the pad that the kernel is for. */
 #define CU_ATTEND_MANY_TILES(pad) ((pad) == 64 ? 8u : (pad) == 96 ? 12u : (pad) == 256 ? 32u : 16u)
 #define CU_ATTEND_MANY_SHARED(pad) ((4u * CU_ATTEND_MANY_TILES(pad) + 8 + (pad) / 4) * 512 + 512)
-#define CU_FEW_NORM_SHARED(n, ld) (CU_FEW_SUMS + (n) * ((ld) + 8) * 2)
 
 enum cu_type { CU_F32, CU_BF16, CU_F16 }; // of weights and of rounded activations
 
@@ -171,6 +172,7 @@ struct cu_matmul_args {
     uint32_t epilogue;
     uint32_t wanted; // n is n_want, not n_rows; of which rows wanted_first on are taken, `most` at most, and x and y begin there
     uint32_t wanted_first, most;
+    uint32_t all_x; // k_few8_*, k_few16_*, k_few32_*: there is shared memory for a slice of x
     float *y; // f32
     uint32_t ldy;
     float scale, divisor, softcap; // divisor, softcap: 0: none
@@ -218,7 +220,7 @@ struct cu_attend_args {
 };
 
 /* For each row, the n_used experts of largest logit (ties: the smaller number), their weights, and the pairs sorted by expert.
- * One block in all. */
+ * Grid: 1 for few rows, else two kernels (experts.cu). */
 struct cu_route_args {
     struct cu_step step;
     const float *logits; // [n_rows, ld]

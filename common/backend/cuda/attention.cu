@@ -251,7 +251,7 @@ template <int D, int TILES> DEVICE void attend_few(const struct cu_attend_args &
         struct few_shared<tiles> shared = {queries, sums, totals, &before, &tile};                                                    \
         attend_few<d, tiles>(a, shared);                                                                                              \
     }
-FEW(k_attend_few_64, 64, 8, 4, 4)
+FEW(k_attend_few_64, 64, 8, 4, 3)
 FEW(k_attend_few_96, 96, 16, 6, 3)
 FEW(k_attend_few_128, 128, 16, 8, 3)
 FEW(k_attend_few_256, 256, 16, 16, 3)

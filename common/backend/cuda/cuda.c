@@ -67,7 +67,7 @@ static int find_attention(struct cuda_device *d, struct err *e) {
 
 static int find_kernels(struct cuda_device *d, struct err *e) {
     struct cuda_kernels *k = &d->k;
-    size_t norm_shared = cu_info(d->c)->shared_bytes < 64 << 10 ? cu_info(d->c)->shared_bytes : 64 << 10;
+    size_t shared = cu_info(d->c)->shared_bytes - 4096; // the most that any launch asks for
     k->begin = find(d, "k_begin", 0, e);
     k->norm = find(d, "k_norm", 0, e);
     k->add = find(d, "k_add", 0, e);
@@ -85,8 +85,8 @@ static int find_kernels(struct cuda_device *d, struct err *e) {
             const struct cu_kernel **to;
             const char *name;
             size_t shared;
-        } each[] = {{&k->few8[t], "k_few8", CU_FEW_SHARED(8)},     {&k->few16[t], "k_few16", CU_FEW_SHARED(16)},
-                    {&k->few32[t], "k_few32", CU_FEW_SHARED(32)},  {&k->few_norm[t], "k_few_norm", norm_shared - 4096},
+        } each[] = {{&k->few8[t], "k_few8", shared},         {&k->few16[t], "k_few16", shared},
+                    {&k->few32[t], "k_few32", shared},       {&k->few_norm[t], "k_few_norm", shared},
                     {&k->tile[t], "k_tile", CU_TILE_SHARED}};
         for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
             char name[40];

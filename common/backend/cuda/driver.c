@@ -2,6 +2,7 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "backend/cuda/image.h"
@@ -71,31 +72,62 @@ static int make_stream(struct cu *c, struct err *e) {
     return r == API_SUCCESS ? 0 : cu_api_fail(&c->api, r, e, "opening %s", c->info.name);
 }
 
+/* The bytes of the first module of an image: of its fat binary, where another one follows it, else of all.
+ * A fat binary begins with a magic number, a version, the bytes of this header, and those that follow it.
+ */
+static size_t first_module(struct str image) {
+    struct {
+        uint32_t magic;
+        uint16_t version, header_bytes;
+        uint64_t bytes;
+    } head;
+    if (image.n < sizeof head)
+        return image.n;
+    memcpy(&head, image.p, sizeof head);
+    if (head.magic != 0xba55ed50 || head.header_bytes > image.n || head.bytes > image.n - head.header_bytes)
+        return image.n;
+    return head.header_bytes + (size_t)head.bytes;
+}
+
+/* Loads each module of the image; a driver's result. */
+static int load_modules(struct cu *c, struct str image) {
+    int r = API_SUCCESS;
+    for (size_t n; image.n > 0 && c->n_modules < CU_MODULES && r == API_SUCCESS;
+         image.p += n, image.n -= n) {
+        n = first_module(image);
+        r = c->api.cuModuleLoadData(&c->modules[c->n_modules], image.p);
+        if (r == API_SUCCESS)
+            c->n_modules++;
+    }
+    return r;
+}
+
 static int load_kernels(struct cu *c, struct err *e) {
     const char *path = getenv("LLM_CUDA_IMAGE");
     struct buf file = {0};
     struct str image = cu_image();
-    if (path && *path) {
+    if (path && !*path)
+        path = NULL;
+    if (path) {
         if (read_file(path, image_max, &file, e) != 0) {
             buf_free(&file);
             return -1;
         }
         image = buf_view(&file); // ends in NUL, as PTX must
-    } else {
-        path = "this build's GPU kernels";
     }
-    if (image.n == 0) {
-        buf_free(&file);
+    bool none = image.n == 0;
+    int r = load_modules(c, image);
+    buf_free(&file);
+    if (none && path)
+        return err_set(e, EXIT_DATA, "no GPU kernels: %s is empty", path);
+    if (none)
         return err_set(e, EXIT_SYSTEM,
                        "this build has no GPU kernels (nvcc was not found when it was built)");
-    }
-    int r = c->api.cuModuleLoadData(&c->module, image.p);
-    buf_free(&file);
     if (r == API_SUCCESS)
         return 0;
     return cu_api_fail(&c->api, r, e, "%s, on %s, compute capability %d.%d, by a driver for CUDA %d.%d",
-                       path, c->info.name, c->info.sm / 10, c->info.sm % 10, c->info.driver / 1000,
-                       c->info.driver % 1000 / 10);
+                       path ? path : "this build's GPU kernels", c->info.name, c->info.sm / 10,
+                       c->info.sm % 10, c->info.driver / 1000, c->info.driver % 1000 / 10);
 }
 
 static int open_device(struct cu *c, unsigned index, struct err *e) {
@@ -140,8 +172,8 @@ void cu_close(struct cu *c) {
             (void)c->api.cuEventDestroy(c->begin);
         if (c->end)
             (void)c->api.cuEventDestroy(c->end);
-        if (c->module)
-            (void)c->api.cuModuleUnload(c->module);
+        while (c->n_modules > 0)
+            (void)c->api.cuModuleUnload(c->modules[--c->n_modules]);
         if (c->stream)
             (void)c->api.cuStreamDestroy(c->stream);
         (void)c->api.cuDevicePrimaryCtxRelease(c->device);

@@ -1,22 +1,24 @@
 /* Matrix products of few rows of x, where memory sets the pace: every weight is read once, straight into the registers of mma.
  *
- * A block has MT tiles of 16 outputs and up to 8 * NT rows of x; its 8 warps are the chains, each with its slice of k. A warp reads
- * packed weights from end to end of its slice, 512 bytes a step of 16 k, AHEAD steps before it uses them: the first of them before the
- * kernel before this one has ended. The slice's x comes through the warp's own part of shared memory, 64 k of all rows a stage.
+ * A block has up to 8 * NT rows of x, and every gridDim.x-th tile of 16 outputs; its 8 warps are the chains, each with its slice of k. A
+ * warp reads packed weights from end to end of its slices, 512 bytes a step of 16 k, AHEAD steps before it uses them, from one tile to the
+ * next without a pause: the first of them before the kernel before this one has ended. The slice's x is in the warp's own part of
+ * shared memory, 64 k of all rows a stage: all of it, where there is room, else the stages that come next.
  *
  * The chains' sums meet in shared memory, where they are added in order.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/few.h"
 
-/* x [n, ldx] of TYPE, in blocks. STAGES of x are on their way. */
-template <int TYPE, int NT, int MT, int AHEAD, int STAGES> DEVICE void few(const struct cu_matmul_args *m) {
-    enum { STAGE = NT * 8 * 128 }; // bytes
-    SHARED_DYNAMIC(shared);
+/* x [n, ldx] of TYPE, in blocks. */
+template <int TYPE, int NT> DEVICE void few(const struct cu_matmul_args *m) {
+    enum { STAGE = NT * 8 * 128, SUMS = CU_CHAINS * 16 * NT * 8 * 4 }; // bytes
+    SHARED_DYNAMIC(shared);                                          // the sums, then every warp's stages
     uint32_t chain = threadIdx.x / 32;
     struct cu_tiles slice = chain_tiles(m->n_in, chain);
-    struct few_weights<MT, AHEAD> w;
-    unsigned char *mine = shared + chain * STAGES * STAGE;
+    uint32_t n_stages = m->all_x ? chain_tiles(m->n_in, 0).end : CU_FEW_STAGES;
+    unsigned char *mine = shared + SUMS + chain * n_stages * STAGE;
+    struct few_weights w;
     grid_launch_next();
     if (!m->expert_w)
         weights_begin(&w, m, slice);
@@ -26,46 +28,53 @@ template <int TYPE, int NT, int MT, int AHEAD, int STAGES> DEVICE void few(const
         if (m->expert_w || row0 != blockIdx.y * NT * 8)
             weights_begin(&w, m, slice);
         struct few_x<NT> x = few_x_of<NT>(m, &r, row0);
-        UNROLL for (uint32_t s = 0; s < STAGES; s++)
-            few_x_copy(&x, mine + s * STAGE, slice.first + s, slice.end);
-        float acc[MT][NT][4] = {};
-        uint32_t stage = 0;
-        for (uint32_t tile = slice.first; tile < slice.end; tile += AHEAD / 4)
-            UNROLL for (int q = 0; q < AHEAD / 4; q++) {
-                if (tile + (uint32_t)q >= slice.end)
-                    continue;
-                copy_wait(STAGES - 1);
-                __syncwarp();
-                unsigned char *at = mine + stage * STAGE;
-                few_multiply<TYPE, NT, MT, AHEAD>(acc, &w, 4 * q, at, 128, 1);
-                __syncwarp();
-                few_x_copy(&x, at, tile + (uint32_t)q + STAGES, slice.end);
-                stage = stage + 1 < STAGES ? stage + 1 : 0;
+        few_x_begin(&x, mine, slice, n_stages, m->all_x, few_n_tiles(m));
+        if (m->all_x) {
+            copy_wait(0);
+            __syncwarp();
+        }
+        for (uint32_t tile = blockIdx.x; tile < few_n_tiles(m); tile += gridDim.x) {
+            float acc[NT][4] = {};
+            for (uint32_t group = slice.first; group < slice.end; group += FEW_AHEAD / 4) {
+                weights_next(&w, m, slice, tile, group);
+                UNROLL for (int q = 0; q < FEW_AHEAD / 4; q++) {
+                    if (group + (uint32_t)q >= slice.end)
+                        continue;
+                    unsigned char *at = mine + (m->all_x ? (group + (uint32_t)q - slice.first) : x.stage) * STAGE;
+                    if (!m->all_x) {
+                        copy_wait(CU_FEW_STAGES - 1);
+                        __syncwarp();
+                    }
+                    few_multiply<TYPE, NT>(acc, &w, 4 * q, at, 128, true, 8 * NT);
+                    if (!m->all_x) {
+                        __syncwarp();
+                        few_x_next(&x, mine, slice);
+                    }
+                }
             }
+            few_join<NT>(m, &r, row0, tile, acc, (float *)shared);
+        }
         copy_wait(0);
-        __syncthreads(); // the sums take the place of x
-        few_join<NT, MT>(m, &r, row0, acc, (float *)shared);
-        __syncthreads();
     }
 }
 
 KERNEL(CU_THREADS, 2) k_few8_bf16(PARAM(struct cu_matmul_args) m) {
-    few<CU_BF16, 1, 1, 16, CU_FEW_STAGES>(&m);
+    few<CU_BF16, 1>(&m);
 }
 KERNEL(CU_THREADS, 2) k_few8_f16(PARAM(struct cu_matmul_args) m) {
-    few<CU_F16, 1, 1, 16, CU_FEW_STAGES>(&m);
+    few<CU_F16, 1>(&m);
 }
 KERNEL(CU_THREADS, 2) k_few16_bf16(PARAM(struct cu_matmul_args) m) {
-    few<CU_BF16, 2, 1, 16, CU_FEW_STAGES>(&m);
+    few<CU_BF16, 2>(&m);
 }
 KERNEL(CU_THREADS, 2) k_few16_f16(PARAM(struct cu_matmul_args) m) {
-    few<CU_F16, 2, 1, 16, CU_FEW_STAGES>(&m);
+    few<CU_F16, 2>(&m);
 }
 KERNEL(CU_THREADS, 2) k_few32_bf16(PARAM(struct cu_matmul_args) m) {
-    few<CU_BF16, 4, 2, 4, CU_FEW32_STAGES>(&m);
+    few<CU_BF16, 4>(&m);
 }
 KERNEL(CU_THREADS, 2) k_few32_f16(PARAM(struct cu_matmul_args) m) {
-    few<CU_F16, 4, 2, 4, CU_FEW32_STAGES>(&m);
+    few<CU_F16, 4>(&m);
 }
 
 /* The sum of each of n rows of x (as `what` says) -> sum [n], for all warps: each adds its slice, then the slices are joined. */
@@ -105,12 +114,11 @@ DEVICE void norm_rows_round(const struct cu_matmul_args *m, const float *x, uint
 
 /* x [n <= 8, ldx] f32, normed and rounded on the way into shared memory. No experts. */
 template <int TYPE> DEVICE void few_norm(const struct cu_matmul_args *m) {
-    enum { AHEAD = 16 };
     SHARED float slices[8 * CU_CHAINS], mean[8], scale[8];
     SHARED_DYNAMIC(shared); // the chains' sums, then x [n][ld]
     unsigned char *rounded = shared + CU_FEW_SUMS;
     struct cu_tiles slice = chain_tiles(m->n_in, threadIdx.x / 32);
-    struct few_weights<1, AHEAD> w;
+    struct few_weights w;
     grid_launch_next();
     weights_begin(&w, m, slice);
     grid_wait();
@@ -135,12 +143,16 @@ template <int TYPE> DEVICE void few_norm(const struct cu_matmul_args *m) {
     uint32_t ld = m->ld_w + 8; // rows begin 4 banks apart
     norm_rows_round<TYPE>(m, x, n, slice, scale, mean, rounded, ld);
     __syncwarp();
-    float acc[1][1][4] = {};
-    for (uint32_t tile = slice.first; tile < slice.end; tile += AHEAD / 4)
-        UNROLL for (int q = 0; q < AHEAD / 4; q++)
-            if (tile + (uint32_t)q < slice.end)
-                few_multiply<TYPE, 1, 1, AHEAD>(acc, &w, 4 * q, rounded + (tile + (uint32_t)q) * CU_PAD * 2, 2 * ld, 0, n);
-    few_join<1, 1>(m, &r, row0, acc, (float *)shared);
+    for (uint32_t tile = blockIdx.x; tile < few_n_tiles(m); tile += gridDim.x) {
+        float acc[1][4] = {};
+        for (uint32_t group = slice.first; group < slice.end; group += FEW_AHEAD / 4) {
+            weights_next(&w, m, slice, tile, group);
+            UNROLL for (int q = 0; q < FEW_AHEAD / 4; q++)
+                if (group + (uint32_t)q < slice.end)
+                    few_multiply<TYPE, 1>(acc, &w, 4 * q, rounded + (group + (uint32_t)q) * CU_PAD * 2, 2 * ld, false, n);
+        }
+        few_join<1>(m, &r, row0, tile, acc, (float *)shared);
+    }
 }
 
 KERNEL(CU_THREADS, 2) k_few_norm_bf16(PARAM(struct cu_matmul_args) m) {

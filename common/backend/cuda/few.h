@@ -7,41 +7,52 @@
 #include "backend/cuda/matmul.h"
 #include "backend/cuda/norm.h"
 
-/* Packed weights of MT tiles, AHEAD steps of 16 k on their way, in slots step % AHEAD of the slice. */
-template <int MT, int AHEAD> struct few_weights {
-    const unsigned char *next[MT]; // where the step after those on their way is
-    uint32_t left;                 // steps from there to the end of the slice
-    uint4 w[AHEAD][MT];
+enum { FEW_AHEAD = 16 }; // steps of 16 k whose weights are on their way: 8 KB a warp
+
+DEVICE uint32_t few_n_tiles(const struct cu_matmul_args *m) {
+    uint32_t n = outputs_of(&m->pairs);
+    return m->pairs.pairing == CU_GATE_UP ? (m->pairs.n_out[0] + 7) / 8 : (n + 15) / 16;
+}
+
+/* A slice is used in groups of FEW_AHEAD steps, the last of which may be shorter. While a group is used, the next one of the slice, or
+ * the first of the block's next tile, is asked for. */
+struct few_weights {
+    const unsigned char *next; // the group after the one at hand
+    uint32_t left;             // its steps; 0: there is none
+    uint4 w[FEW_AHEAD];        // of the group at hand, replaced step by step
 };
 
-template <int MT, int AHEAD> DEVICE void weights_load(struct few_weights<MT, AHEAD> *s, int slot) {
-    if (s->left == 0)
-        return;
-    s->left--;
-    UNROLL for (int i = 0; i < MT; i++) {
-        s->w[slot][i] = load_once16(s->next[i]);
-        s->next[i] += 512;
+DEVICE void weights_load(struct few_weights *s, int step) {
+    if ((uint32_t)step < s->left)
+        s->w[step] = load_once16(s->next + 512 * step);
+}
+
+/* The group at `group` (in tiles of 64 k) of a tile; past the end of the slice: the first one of the block's next tile. */
+DEVICE void weights_aim(struct few_weights *s, const struct cu_matmul_args *m, struct cu_tiles slice, uint32_t tile, uint32_t group) {
+    if (group >= slice.end) {
+        tile += gridDim.x;
+        group = slice.first;
     }
+    uint32_t steps = 4 * (slice.end - group);
+    s->left = tile >= few_n_tiles(m) || group >= slice.end ? 0 : steps < FEW_AHEAD ? steps : (uint32_t)FEW_AHEAD;
+    s->next = packed_tile(m, tile, 4 * group);
 }
 
-/* The packed tile of the block's i-th 16 outputs; past the last one: the last, whose result nobody takes. */
-template <int MT> DEVICE uint32_t few_tile(const struct cu_matmul_args *m, int i) {
-    uint32_t n = outputs_of(&m->pairs), last = (n - 1) / 16, tile = blockIdx.x * MT + (uint32_t)i;
-    return tile < last ? tile : last;
-}
-
-template <int MT, int AHEAD>
-DEVICE void weights_begin(struct few_weights<MT, AHEAD> *s, const struct cu_matmul_args *m, struct cu_tiles slice) {
-    s->left = 4 * (slice.end - slice.first);
-    UNROLL for (int i = 0; i < MT; i++)
-        s->next[i] = packed_tile(m, few_tile<MT>(m, i), 4 * slice.first);
-    UNROLL for (int k = 0; k < AHEAD; k++)
+DEVICE void weights_begin(struct few_weights *s, const struct cu_matmul_args *m, struct cu_tiles slice) {
+    weights_aim(s, m, slice, blockIdx.x, slice.first);
+    UNROLL for (int k = 0; k < FEW_AHEAD; k++)
         weights_load(s, k);
+}
+
+/* Before the group at `group` of a tile is used. */
+DEVICE void weights_next(struct few_weights *s, const struct cu_matmul_args *m, struct cu_tiles slice, uint32_t tile, uint32_t group) {
+    weights_aim(s, m, slice, tile, group + FEW_AHEAD / 4);
 }
 
 /* Where a lane copies x from: of each 4 rows of x, piece lane % 8 of row lane / 8. */
 template <int NT> struct few_x {
     const unsigned char *from[2 * NT]; // at k = 0; NULL: no such row
+    uint32_t stage, tile, tiles_left;  // that is used next; what is copied next, of the slice; tiles of outputs it is still for
 };
 
 template <int NT> DEVICE struct few_x<NT> few_x_of(const struct cu_matmul_args *m, const struct cu_rows *r, uint32_t row0) {
@@ -50,73 +61,102 @@ template <int NT> DEVICE struct few_x<NT> few_x_of(const struct cu_matmul_args *
     UNROLL for (int i = 0; i < 2 * NT; i++) {
         uint32_t row = row0 + (uint32_t)i * 4 + lane / 8;
         x.from[i] = NULL;
-        if (row < r->n) {
-            row = x_row(m, r, row);
-            x.from[i] = (const unsigned char *)m->x + cu_x_at(row, 8 * (lane % 8), m->ldx) * 2;
-        }
+        if (row < r->n)
+            x.from[i] = (const unsigned char *)m->x + cu_x_at(x_row(m, r, row), 8 * (lane % 8), m->ldx) * 2;
     }
+    x.stage = x.tile = x.tiles_left = 0;
     return x;
 }
 
-/* 64 k of all rows -> a stage [8 NT] of 128 bytes; piece p of row r at p ^ (r % 8), as in a block. */
-template <int NT> DEVICE void few_x_copy(const struct few_x<NT> *x, unsigned char *stage, uint32_t tile, uint32_t end) {
+/* 64 k of all rows -> a stage [8 NT] of 128 bytes, piece p of row r at p ^ (r % 8), as in a block. */
+template <int NT> DEVICE void few_x_copy(const struct few_x<NT> *x, unsigned char *stage, uint32_t tile, bool there) {
     uint32_t lane = threadIdx.x % 32;
-    if (tile < end)
+    if (there)
         UNROLL for (int i = 0; i < 2 * NT; i++)
             if (x->from[i]) {
-                uint32_t row = (uint32_t)i * 4 + lane / 8;
-                const unsigned char *from = x->from[i] + (size_t)tile * CU_TILE * CU_PAD * 2;
-                copy_16(stage + row * 128 + (lane % 8 ^ row % 8) * 16, from, true);
+                uint32_t row = (uint32_t)i * 4 + lane / 8, lines = (uint32_t)CU_TILE * CU_PAD * 2;
+                unsigned char *to = stage + row * 128 + (lane % 8 ^ row % 8) * 16;
+                // Piece lane % 8 of tile 0 is at cu_x_at; in the other tiles it is at the same place.
+                copy_16(to, x->from[i] + (size_t)tile * lines, true);
             }
     copy_commit();
 }
 
+/* The first stages, or all of the slice. Stages go round for each of the block's tiles of outputs. */
+template <int NT>
+DEVICE void few_x_begin(struct few_x<NT> *x, unsigned char *mine, struct cu_tiles slice, uint32_t n_stages, bool all, uint32_t n_tiles) {
+    enum { STAGE = NT * 8 * 128 };
+    x->tile = slice.first;
+    x->tiles_left = slice.first < slice.end && blockIdx.x < n_tiles ? (n_tiles - 1 - blockIdx.x) / gridDim.x + 1 : 0;
+    x->stage = 0;
+    if (all) {
+        for (uint32_t t = slice.first; t < slice.end; t++)
+            few_x_copy(x, mine + (t - slice.first) * STAGE, t, true);
+        return;
+    }
+    for (uint32_t s = 0; s < n_stages; s++) {
+        few_x_copy(x, mine + s * STAGE, x->tile, x->tiles_left > 0);
+        if (++x->tile >= slice.end) {
+            x->tile = slice.first;
+            x->tiles_left -= x->tiles_left > 0;
+        }
+    }
+}
+
+/* The stage that was just used is filled with what comes CU_FEW_STAGES stages later. */
+template <int NT> DEVICE void few_x_next(struct few_x<NT> *x, unsigned char *mine, struct cu_tiles slice) {
+    enum { STAGE = NT * 8 * 128 };
+    few_x_copy(x, mine + x->stage * STAGE, x->tile, x->tiles_left > 0);
+    if (++x->tile >= slice.end) {
+        x->tile = slice.first;
+        x->tiles_left -= x->tiles_left > 0;
+    }
+    x->stage = x->stage + 1 < CU_FEW_STAGES ? x->stage + 1 : 0;
+}
+
 /* Four steps of 16 k, weights in slots from `slot` on; x: row r at x + r * stride, its pieces at piece ^ r where `placed`. Rows of the
  * mma tile from n on are not read. The slots are filled again. */
-template <int TYPE, int NT, int MT, int AHEAD>
-DEVICE void few_multiply(float acc[MT][NT][4], struct few_weights<MT, AHEAD> *w, int slot, const unsigned char *x, uint32_t stride,
-                         bool placed, uint32_t n = 8 * NT) {
+template <int TYPE, int NT>
+DEVICE void few_multiply(float acc[NT][4], struct few_weights *w, int slot, const unsigned char *x, uint32_t stride, bool placed, uint32_t n) {
     uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     UNROLL for (int s = 0; s < 4; s++) {
-        uint32_t lo = placed ? (2 * (uint32_t)s ^ g) * 16 : 32 * (uint32_t)s, hi = placed ? ((2 * (uint32_t)s + 1) ^ g) * 16 : 32 * (uint32_t)s + 16;
-        uint32_t b[NT][2];
+        uint32_t lo = 2 * (uint32_t)s, hi = lo + 1;
+        lo = (placed ? lo ^ g : lo) * 16;
+        hi = (placed ? hi ^ g : hi) * 16;
+        uint4 a = w->w[slot + s];
         UNROLL for (uint32_t j = 0; j < NT; j++) {
             const unsigned char *row = x + (8 * j + g) * stride + 4 * t;
-            b[j][0] = 8 * j + g < n ? *(const uint32_t *)(row + lo) : 0;
-            b[j][1] = 8 * j + g < n ? *(const uint32_t *)(row + hi) : 0;
+            uint32_t b0 = 8 * j + g < n ? *(const uint32_t *)(row + lo) : 0, b1 = 8 * j + g < n ? *(const uint32_t *)(row + hi) : 0;
+            mma_of(TYPE, acc[j], a.x, a.y, a.z, a.w, b0, b1);
         }
-        UNROLL for (int i = 0; i < MT; i++)
-            UNROLL for (int j = 0; j < NT; j++) {
-                uint4 a = w->w[slot + s][i];
-                mma_of(TYPE, acc[i][j], a.x, a.y, a.z, a.w, b[j][0], b[j][1]);
-            }
         weights_load(w, slot + s);
     }
 }
 
-/* The chains' sums -> sums [CU_CHAINS][MT * 16][NT * 8], which all threads then add and finish. */
-template <int NT, int MT>
-DEVICE void few_join(const struct cu_matmul_args *m, const struct cu_rows *r, uint32_t row0, const float acc[MT][NT][4], float *sums) {
-    enum { ROWS = NT * 8, CHAIN = MT * 16 * ROWS };
+/* The chains' sums -> sums [CU_CHAINS][16][NT * 8], which all threads then add and finish. */
+template <int NT>
+DEVICE void few_join(const struct cu_matmul_args *m, const struct cu_rows *r, uint32_t row0, uint32_t tile, const float acc[NT][4],
+                     float *sums) {
+    enum { ROWS = NT * 8, CHAIN = 16 * ROWS };
     uint32_t chain = threadIdx.x / 32, g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    UNROLL for (int i = 0; i < MT; i++)
-        UNROLL for (int j = 0; j < NT; j++) {
-            float *to = sums + ((chain * MT + (uint32_t)i) * 16 + g) * ROWS + (uint32_t)j * 8 + 2 * t;
-            *(float2 *)to = make_float2(acc[i][j][0], acc[i][j][1]);
-            *(float2 *)(to + 8 * ROWS) = make_float2(acc[i][j][2], acc[i][j][3]);
-        }
+    UNROLL for (int j = 0; j < NT; j++) {
+        float *to = sums + (chain * 16 + g) * ROWS + (uint32_t)j * 8 + 2 * t;
+        *(float2 *)to = make_float2(acc[j][0], acc[j][1]);
+        *(float2 *)(to + 8 * ROWS) = make_float2(acc[j][2], acc[j][3]);
+    }
     __syncthreads();
-    for (uint32_t i = threadIdx.x; i < MT * 8 * ROWS; i += CU_THREADS) {
-        uint32_t row = i / (MT * 8), pair = i % (MT * 8), out = pair / 8 * 16 + pair % 8;
+    for (uint32_t i = threadIdx.x; i < 8 * ROWS; i += CU_THREADS) {
+        uint32_t row = i / 8, pair = i % 8;
         if (row0 + row >= r->n)
             continue;
         float a = 0, b = 0;
         UNROLL for (uint32_t c = 0; c < CU_CHAINS; c++) {
-            a += sums[c * CHAIN + out * ROWS + row];
-            b += sums[c * CHAIN + (out + 8) * ROWS + row];
+            a += sums[c * CHAIN + pair * ROWS + row];
+            b += sums[c * CHAIN + (pair + 8) * ROWS + row];
         }
-        finish(m, r, row0 + row, pair_of(&m->pairs, blockIdx.x * MT * 8 + pair), a, b);
+        finish(m, r, row0 + row, pair_of(&m->pairs, tile * 8 + pair), a, b);
     }
+    __syncthreads();
 }
 
 #endif

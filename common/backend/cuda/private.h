@@ -9,7 +9,10 @@
 #include "backend/cuda/api.h"
 #include "backend/cuda/driver.h"
 
-enum { CU_STAGES = 2 };
+enum {
+    CU_STAGES = 2,
+    CU_MODULES = 32, // of an image; each .cu is one
+};
 
 struct cu_stage { // a pinned buffer, through which uploads go
     unsigned char *p;
@@ -22,7 +25,9 @@ struct cu {
     pid_t owner;
     int device;
     bool virtual_memory; // the device has what cu_reserve needs
-    void *context, *stream, *module;
+    void *context, *stream;
+    void *modules[CU_MODULES]; // [n_modules]
+    size_t n_modules;
     struct cu_kernel *kernels;
     struct err kept;     // the first error of what was queued
     struct err unusable; // the first error of what is being recorded

@@ -68,13 +68,21 @@ const struct err *cu_error(const struct cu *c) {
     return c->kept.code != 0 ? &c->kept : NULL;
 }
 
+/* In whichever module has it; a driver's result. */
+static int find_function(const struct cu *c, const char *name, void **out) {
+    int r = API_ERROR_NOT_FOUND;
+    for (size_t i = 0; i < c->n_modules && r == API_ERROR_NOT_FOUND; i++)
+        r = c->api.cuModuleGetFunction(out, c->modules[i], name);
+    return r;
+}
+
 const struct cu_kernel *cu_kernel(struct cu *c, const char *name, size_t shared_bytes, struct err *e) {
     struct cu_kernel *k = c->kernels;
     while (k && strcmp(k->name, name) != 0)
         k = k->next;
     if (!k) {
         void *function;
-        int r = c->api.cuModuleGetFunction(&function, c->module, name);
+        int r = find_function(c, name, &function);
         if (r != API_SUCCESS) {
             (void)cu_api_fail(&c->api, r, e, "kernel %s", name);
             return NULL;

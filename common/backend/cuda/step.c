@@ -11,7 +11,8 @@
 
 enum {
     FEW_ROWS = 64,               // from more rows on, tiles of 128 (bench/GPU.md)
-    FEW_NORM_SHARED = 48 << 10,  // bytes of normed rows in shared memory: two blocks fit an SM of every kind
+    FEW_NORM_ROWS = 2,           // so many are normed on the way: every block norms all of them
+    FEW_SHARED = 100 << 10,      // bytes of a block's sums and x that leave room for one of the next kernel
     FEW_BLOCKS = 1024,           // of attention, in tiles and KV heads: above, a warp takes a tile
     EXPERT_BLOCKS = 8            // that share the rows of an expert's outputs
 };
@@ -78,26 +79,28 @@ static size_t tiles_of(const struct cu_pairs *p) {
     return p->pairing == CU_GATE_UP ? (p->n_out[0] + (size_t)7) / 8 : (n + 15) / 16;
 }
 
+/* Few rows: how a product is launched. One block an SM, which takes tile after tile: weights on their way from end to end. All of x in
+ * shared memory where it fits beside a block of the next kernel. */
+static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_matmul_args *a, enum cu_type t, size_t rows, struct cu_shape *s) {
+    size_t tiles = tiles_of(&a->pairs), n_sms = cu_info(d->c)->n_sms, room = cu_info(d->c)->shared_bytes - 4096;
+    unsigned widest = CU_FEW_SHARED(32u, CU_FEW_STAGES) <= room ? 32 : 16, most = rows <= 8 ? 8 : rows <= 16 ? 16 : widest;
+    unsigned slice = CU_FEW_SLICE(a->ld_w), all = CU_FEW_SHARED(most, slice);
+    a->all_x = slice <= CU_FEW_STAGES || all <= (FEW_SHARED < room ? FEW_SHARED : room);
+    s->x = (unsigned)(tiles < n_sms ? tiles : n_sms);
+    s->y = over(rows, most);
+    s->shared = CU_FEW_SHARED(most, a->all_x ? slice : CU_FEW_STAGES);
+    return most == 8 ? d->k.few8[t] : most == 16 ? d->k.few16[t] : d->k.few32[t];
+}
+
 /* Runs a product of `rows` rows at most, whose x is of the device's type; dtype: of W. */
-static void run_product(struct cuda_device *d, const struct cu_matmul_args *a, enum dtype dtype, size_t rows) {
+static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype, size_t rows) {
     enum cu_type t = cuda_type(dtype);
     size_t tiles = tiles_of(&a->pairs);
     struct cu_shape s = {.x = (unsigned)tiles, .y = over(rows, 8), .early = true};
-    const struct cu_kernel *k = d->k.few8[t];
-    if (d->type == CU_F32) {
-        k = d->k.exact[t];
-    } else if (rows <= 8) {
-        s.shared = CU_FEW_SHARED(8);
-    } else if (rows <= 16) {
-        k = d->k.few16[t];
-        s.y = 1;
-        s.shared = CU_FEW_SHARED(16);
-    } else if (rows <= FEW_ROWS) {
-        k = d->k.few32[t];
-        s.x = over(tiles, 2);
-        s.y = over(rows, 32);
-        s.shared = CU_FEW_SHARED(32);
-    } else {
+    const struct cu_kernel *k = d->k.exact[t];
+    if (d->type != CU_F32 && rows <= FEW_ROWS) {
+        k = few_of(d, a, t, rows, &s);
+    } else if (d->type != CU_F32) {
         k = d->k.tile[t];
         s.x = over(rows, CU_TILE);
         s.y = over(tiles, CU_TILE / 16);
@@ -109,19 +112,20 @@ static void run_product(struct cuda_device *d, const struct cu_matmul_args *a, e
 /* The same with the experts' rows: pairs of a row and an expert. */
 static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype) {
     enum cu_type t = cuda_type(dtype);
-    size_t tiles = tiles_of(&a->pairs), n = d->shape.n_experts;
-    bool many = d->type != CU_F32 && d->rows * d->shape.n_experts_used > 8 * n;
-    struct cu_shape s = {.x = many ? over(tiles, 2) : (unsigned)tiles, .z = (unsigned)n, .early = true};
-    s.y = over(d->rows, many ? 32 : 8) < EXPERT_BLOCKS ? over(d->rows, many ? 32 : 8) : EXPERT_BLOCKS;
-    s.shared = d->type == CU_F32 ? 0 : many ? CU_FEW_SHARED(32) : CU_FEW_SHARED(8);
+    size_t tiles = tiles_of(&a->pairs), n = d->shape.n_experts, of_expert = over(d->rows * d->shape.n_experts_used, n);
+    struct cu_shape s = {.x = (unsigned)tiles, .y = over(d->rows, 8), .z = (unsigned)n, .early = true};
+    const struct cu_kernel *k = d->k.exact[t];
+    if (d->type != CU_F32)
+        k = few_of(d, a, t, of_expert, &s);
+    s.y = over(d->rows, 8) < EXPERT_BLOCKS ? over(d->rows, 8) : EXPERT_BLOCKS;
     a->offsets = d->offsets;
     a->expert_pairs = d->pairs;
-    cuda_run(d, d->type == CU_F32 ? d->k.exact[t] : many ? d->k.few32[t] : d->k.few8[t], s, a, sizeof *a);
+    cuda_run(d, k, s, a, sizeof *a);
 }
 
 /* A product of x [rows, hidden_dim] f32, normed by `pre` (or not, where it is NULL): on the way, or before. */
 static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype, const float *x, const struct norm *pre) {
-    size_t n = d->rows < 8 ? d->rows : 8, shared = CU_FEW_NORM_SHARED(n, d->ld_hidden);
+    size_t shared = CU_FEW_NORM_SHARED(d->rows, d->ld_hidden), tiles = tiles_of(&a->pairs), n_sms = cu_info(d->c)->n_sms;
     a->ldx = (uint32_t)d->ld_hidden;
     a->x = x;
     if (d->type == CU_F32) {
@@ -132,10 +136,10 @@ static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum 
         run_product(d, a, dtype, d->rows);
         return;
     }
-    if (d->rows <= 8 && shared <= FEW_NORM_SHARED) {
+    if (d->rows <= FEW_NORM_ROWS && shared <= FEW_SHARED) {
         a->norm = norm_of(pre);
         cuda_run(d, d->k.few_norm[cuda_type(dtype)],
-                 (struct cu_shape){.x = (unsigned)tiles_of(&a->pairs), .shared = (unsigned)shared, .early = true}, a, sizeof *a);
+                 (struct cu_shape){.x = (unsigned)(tiles < n_sms ? tiles : n_sms), .shared = (unsigned)shared, .early = true}, a, sizeof *a);
         return;
     }
     run_norm(d, d->rounded, cuda_type(dtype), NULL, x, pre, false);
@@ -258,6 +262,7 @@ void cuda_attend(struct device *device, const struct attend_op *o) {
         return;
     if (s->precise) {
         k = d->k.attend_f32;
+        shape.threads = CU_THREADS;
     } else if (blocks > FEW_BLOCKS || d->tiles > d->few_tiles) {
         k = d->k.attend_many;
         shape.x = over(d->tiles, 4);

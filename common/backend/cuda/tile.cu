@@ -1,6 +1,6 @@
 /* Matrix products of many rows of x, where arithmetic sets the pace: tiles of 128 outputs by 128 rows of x.
  *
- * A warp has 16 outputs, whose packed weights it reads straight into registers, 64 k ahead. x comes in blocks of 128 rows by 64 k into
+ * A warp has 16 outputs, whose packed weights it reads straight into registers, 3 times 64 k ahead. x comes in blocks of 128 rows by 64 k into
  * shared memory, which all warps share, STAGES - 2 blocks ahead of their use.
  *
  * A chain ends where few.cu's does: its sum is added to the total, and the next begins from zero. A row has the same bits here and
@@ -12,7 +12,7 @@
 #include "backend/cuda/matmul.h"
 #include "backend/cuda/wgmma.h"
 
-enum { X_BLOCK = CU_TILE * CU_PAD * 2 /* bytes */, STAGES = CU_TILE_STAGES };
+enum { X_BLOCK = CU_TILE * CU_PAD * 2 /* bytes */, STAGES = CU_TILE_STAGES, RING = 4 };
 
 /* A warp's weights of 64 k. */
 struct tile_weights {
@@ -50,10 +50,11 @@ template <int TYPE> DEVICE void tile(const struct cu_matmul_args *m) {
     uint32_t warp = threadIdx.x / 32, n_tiles = m->ld_w / CU_PAD, per = (n_tiles + CU_CHAINS - 1) / CU_CHAINS;
     uint32_t out0 = blockIdx.y * (CU_TILE / 16) + warp, last = (outputs_of(&m->pairs) - 1) / 16;
     const unsigned char *w = packed_tile(m, out0 < last ? out0 : last, 0);
-    struct tile_weights now, next; // of this tile of 64 k, and of the one after it
+    struct tile_weights ring[RING];
     struct block_copy copy = block_copy_begin();
     grid_launch_next();
-    tile_load(&now, w, true);
+    UNROLL for (uint32_t k = 0; k < RING - 1; k++)
+        tile_load(&ring[k], w + (size_t)k * 2048, k < n_tiles);
     grid_wait();
     struct cu_rows r = rows_of(m);
     uint32_t row0 = blockIdx.x * CU_TILE;
@@ -66,22 +67,21 @@ template <int TYPE> DEVICE void tile(const struct cu_matmul_args *m) {
     for (uint32_t k = 0; k < STAGES - 2; k++)
         block_copy_start(&copy, stages + k * X_BLOCK, x + (size_t)k * X_BLOCK, k, k < n_tiles);
     uint32_t in_chain = 0;
-    // Two tiles of 64 k a turn: `now` and `next` change places.
-    for (uint32_t k = 0; k < n_tiles; k += 2)
-        UNROLL for (uint32_t half = 0; half < 2; half++) {
-            uint32_t at = k + half, ahead = at + STAGES - 2;
+    for (uint32_t k = 0; k < n_tiles; k += RING)
+        UNROLL for (uint32_t i = 0; i < RING; i++) {
+            uint32_t at = k + i, ahead = at + STAGES - 2;
             if (at >= n_tiles)
                 continue;
             block_copy_wait(&copy, at % STAGES, at / STAGES);
             __syncthreads(); // all see the block, and are done with the one whose place is taken next
             block_copy_start(&copy, stages + ahead % STAGES * X_BLOCK, x + (size_t)ahead * X_BLOCK, ahead % STAGES, ahead < n_tiles);
-            tile_multiply<TYPE>(acc, half ? &next : &now, stages + at % STAGES * X_BLOCK, in_chain == 0);
+            tile_multiply<TYPE>(acc, &ring[i], stages + at % STAGES * X_BLOCK, in_chain == 0);
             wgmma_wait(1); // what is loaded next goes where the tile before read its weights from
-            tile_load(half ? &now : &next, w + (size_t)(at + 1) * 2048, at + 1 < n_tiles);
+            tile_load(&ring[(i + RING - 1) % RING], w + (size_t)(at + RING - 1) * 2048, at + RING - 1 < n_tiles);
             if (++in_chain == per || at + 1 == n_tiles) {
                 wgmma_wait(0);
-                UNROLL for (int i = 0; i < 64; i++)
-                    total[i] += acc[i];
+                UNROLL for (int c = 0; c < 64; c++)
+                    total[c] += acc[c];
                 in_chain = 0;
             }
         }
