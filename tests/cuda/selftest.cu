@@ -61,13 +61,14 @@ KERNEL(32, 1) test_mma(PARAM(struct test_args) args) {
     float d[4];
     for (uint32_t i = 0; i < 4; i++)
         d[i] = args.d[(g + i / 2 * 8) * 8 + 2 * t + i % 2];
-    mma_of(args.f16 ? CU_F16 : CU_BF16, d, a[g * 8 + t], a[(g + 8) * 8 + t], a[g * 8 + t + 4], a[(g + 8) * 8 + t + 4], b[g * 8 + t],
-           b[g * 8 + t + 4]);
+    mma_of(args.f16 ? CU_F16 : CU_BF16, d, a[g * 8 + t], a[(g + 8) * 8 + t], a[g * 8 + t + 4],
+           a[(g + 8) * 8 + t + 4], b[g * 8 + t], b[g * 8 + t + 4]);
     for (uint32_t i = 0; i < 4; i++)
         args.d[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = d[i];
 }
 
-/* d [64, 128] += a [64, 32] b [128, 32]^T, k 16 a step, with b where a tile has its second and third step. */
+/* d [64, 128] += a [64, 32] b [128, 32]^T, k 16 a step, with b where a tile has its second and third step.
+ */
 KERNEL(128, 1) test_wgmma(PARAM(struct test_args) args) {
     SHARED_DYNAMIC(tile);
     uint32_t me = threadIdx.x, g = me % 32 / 4 + me / 32 * 16, t = me % 4;

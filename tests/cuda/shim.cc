@@ -1,15 +1,15 @@
 /* The runtime of shim.h: the threads of a block as fibers, their barriers, the tensor core, and the checks.
  *
  *   shim_run      for each block, in a seeded order: poison shared memory, then run its threads
- *   pick          which of the ready threads runs next: mostly one of the same warp, now and then another warp's
+ *   pick          the ready thread that runs next: mostly one of the same warp, now and then another's
  *   meet          what lanes of a warp do together: the last lane to arrive does the work of all
  *   tile_product  16 x 8 sums of 16 products each, as Hopper's tensor core adds them
- *   touch         the race check, called where a compiler with -fsanitize=thread instruments reads and writes
+ *   touch         the race check: -fsanitize=thread has the compiler call it at reads and writes
  *
- * The race check needs kernels compiled with -fsanitize=thread and a link without it: the functions that the compiler calls are
- * here. Each word of shared memory remembers its last writers and readers. Two threads are in order where __syncthreads was
- * between them, or, in one warp, something that both lanes did together; with CUDA_SHIM_STRICT=1 only __syncwarp orders lanes,
- * which is all that CUDA promises.
+ * The race check needs kernels compiled with -fsanitize=thread and a link without it: the functions that
+ * the compiler calls are here. Each word of shared memory remembers its last writers and readers. Two
+ * threads are in order where __syncthreads was between them, or, in one warp, something that both lanes did
+ * together; with CUDA_SHIM_STRICT=1 only __syncwarp orders lanes, which is all that CUDA promises.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "shim.h"
@@ -53,7 +53,8 @@ extern "C" void shim_switch(void **from, void *to);
 __asm__(".text\n.globl shim_switch\n.hidden shim_switch\n.type shim_switch, @function\nshim_switch:\n"
         "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
         "movq %rsp, (%rdi)\nmovq %rsi, %rsp\n"
-        "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n.size shim_switch, .-shim_switch\n");
+        "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n.size shim_switch, "
+        ".-shim_switch\n");
 static void *first_frame(char *top, void (*entry)(void)) {
     void **sp = (void **)top;
     *--sp = NULL; // as if entry had been called: its frame begins 8 bytes off 16
@@ -64,13 +65,16 @@ static void *first_frame(char *top, void (*entry)(void)) {
 }
 #elif defined(__aarch64__) && !defined(SHIM_UCONTEXT)
 extern "C" void shim_switch(void **from, void *to);
-__asm__(".text\n.globl shim_switch\n.hidden shim_switch\n.type shim_switch, %function\nshim_switch:\n"
-        "sub sp, sp, #160\nstp x19, x20, [sp]\nstp x21, x22, [sp, #16]\nstp x23, x24, [sp, #32]\nstp x25, x26, [sp, #48]\n"
-        "stp x27, x28, [sp, #64]\nstp x29, x30, [sp, #80]\nstp d8, d9, [sp, #96]\nstp d10, d11, [sp, #112]\n"
-        "stp d12, d13, [sp, #128]\nstp d14, d15, [sp, #144]\nmov x2, sp\nstr x2, [x0]\nmov sp, x1\n"
-        "ldp x19, x20, [sp]\nldp x21, x22, [sp, #16]\nldp x23, x24, [sp, #32]\nldp x25, x26, [sp, #48]\n"
-        "ldp x27, x28, [sp, #64]\nldp x29, x30, [sp, #80]\nldp d8, d9, [sp, #96]\nldp d10, d11, [sp, #112]\n"
-        "ldp d12, d13, [sp, #128]\nldp d14, d15, [sp, #144]\nadd sp, sp, #160\nret\n.size shim_switch, .-shim_switch\n");
+__asm__(
+    ".text\n.globl shim_switch\n.hidden shim_switch\n.type shim_switch, %function\nshim_switch:\n"
+    "sub sp, sp, #160\nstp x19, x20, [sp]\nstp x21, x22, [sp, #16]\nstp x23, x24, [sp, #32]\nstp x25, x26, "
+    "[sp, #48]\n"
+    "stp x27, x28, [sp, #64]\nstp x29, x30, [sp, #80]\nstp d8, d9, [sp, #96]\nstp d10, d11, [sp, #112]\n"
+    "stp d12, d13, [sp, #128]\nstp d14, d15, [sp, #144]\nmov x2, sp\nstr x2, [x0]\nmov sp, x1\n"
+    "ldp x19, x20, [sp]\nldp x21, x22, [sp, #16]\nldp x23, x24, [sp, #32]\nldp x25, x26, [sp, #48]\n"
+    "ldp x27, x28, [sp, #64]\nldp x29, x30, [sp, #80]\nldp d8, d9, [sp, #96]\nldp d10, d11, [sp, #112]\n"
+    "ldp d12, d13, [sp, #128]\nldp d14, d15, [sp, #144]\nadd sp, sp, #160\nret\n.size shim_switch, "
+    ".-shim_switch\n");
 static void *first_frame(char *top, void (*entry)(void)) {
     void **sp = (void **)(top - 160);
     memset(sp, 0, 160);
@@ -99,8 +103,10 @@ static void *first_frame(char *top, void (*entry)(void)) {
 
 #if ASAN
 extern "C" {
-__attribute__((visibility("default"))) void __sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
-__attribute__((visibility("default"))) void __sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
+__attribute__((visibility("default"))) void __sanitizer_start_switch_fiber(void **fake, const void *bottom,
+                                                                           size_t size);
+__attribute__((visibility("default"))) void __sanitizer_finish_switch_fiber(void *fake, const void **bottom,
+                                                                            size_t *size);
 }
 #endif
 
@@ -147,9 +153,23 @@ struct thread {
     uint32_t clock, fence, seen[32];
 };
 
-enum kind { SYNC_WARP, SHUFFLE_XOR, SHUFFLE_INDEX, SHUFFLE_DOWN, SHUFFLE_UP, BALLOT, MMA_BF16, MMA_F16, WGMMA, WGMMA_DO };
-static const char *const kind_name[] = {"__syncwarp",    "__shfl_xor_sync", "__shfl_sync", "__shfl_down_sync", "__shfl_up_sync",
-                                        "__ballot_sync", "mma_bf16",        "mma_f16",     "wgmma",            "wgmma_fence, commit or wait"};
+enum kind {
+    SYNC_WARP,
+    SHUFFLE_XOR,
+    SHUFFLE_INDEX,
+    SHUFFLE_DOWN,
+    SHUFFLE_UP,
+    BALLOT,
+    MMA_BF16,
+    MMA_F16,
+    WGMMA,
+    WGMMA_DO
+};
+static const char *const kind_name[] = {"__syncwarp",     "__shfl_xor_sync",
+                                        "__shfl_sync",    "__shfl_down_sync",
+                                        "__shfl_up_sync", "__ballot_sync",
+                                        "mma_bf16",       "mma_f16",
+                                        "wgmma",          "wgmma_fence, commit or wait"};
 
 struct meeting {
     uint32_t mask, arrived;
@@ -161,7 +181,7 @@ struct sums { // accumulators of a wgmma that is under way
     uint32_t n, group;
     std::vector<float> value; // [32, n / 2]
 };
-struct operands { // what a wgmma under way reads
+struct operands {          // what a wgmma under way reads
     const uint32_t *a[32]; // registers of each lane, [4]
     uint32_t a_then[32][4];
     const unsigned char *b;
@@ -233,7 +253,8 @@ static inline uint64_t random_bits(void) {
     return random_state;
 }
 
-/* The C library's memcpy and so on, whose names belong to the race check here. Through pointers, since a compiler takes a call of
+/* The C library's memcpy and so on, whose names belong to the race check here. Through pointers, since a
+ * compiler takes a call of
  * __memcpy_chk for one of memcpy. */
 #if ASAN
 #define raw_copy memcpy
@@ -283,8 +304,8 @@ __attribute__((format(printf, 1, 2))) static void say(const char *format, ...) {
     fflush(stdout);
     fprintf(stderr, "shim: ");
     if (now)
-        fprintf(stderr, "kernel %s, block (%u, %u, %u): ", now->launch->name, now->place.block.x, now->place.block.y,
-                now->place.block.z);
+        fprintf(stderr, "kernel %s, block (%u, %u, %u): ", now->launch->name, now->place.block.x,
+                now->place.block.y, now->place.block.z);
     va_list list;
     va_start(list, format);
     vfprintf(stderr, format, list);
@@ -299,7 +320,8 @@ __attribute__((noreturn)) static void die(void) {
 
 __attribute__((noreturn)) static void deadlock(void) {
     struct run *r = now;
-    say("deadlock: %u of %u threads have ended, and the others wait for each other", r->n_ended, r->n_threads);
+    say("deadlock: %u of %u threads have ended, and the others wait for each other", r->n_ended,
+        r->n_threads);
     const char *said[16];
     unsigned n_said = 0;
     for (uint32_t i = 0; i < r->n_threads; i++) {
@@ -329,7 +351,8 @@ static struct stack *take_stack(void) {
     static unsigned made;
     if (stacks.empty()) {
         struct stack *s = (struct stack *)malloc(sizeof *s);
-        s->base = (char *)mmap(NULL, STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        s->base = (char *)mmap(NULL, STACK, PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (s->base == (char *)MAP_FAILED) {
             say("no memory for the stack of a thread");
             die();
@@ -343,7 +366,8 @@ static struct stack *take_stack(void) {
     return s;
 }
 
-static inline unsigned some_bit(uint32_t mask, unsigned from) { // the first set bit from `from` on, cyclically
+static inline unsigned some_bit(uint32_t mask,
+                                unsigned from) { // the first set bit from `from` on, cyclically
     from &= 31;
     uint32_t turned = mask >> from | mask << (-from & 31);
     return (__builtin_ctz(turned) + from) & 31;
@@ -387,7 +411,8 @@ static inline void after_switch(void *fake, const void **bottom, size_t *size) {
 #if defined(__clang__)
 __attribute__((no_sanitize("function"))) // a kernel's parameter is a reference to its own struct
 #endif
-static void call_kernel(const struct shim_launch *l) {
+static void
+call_kernel(const struct shim_launch *l) {
     l->kernel(l->args);
 }
 
@@ -434,7 +459,8 @@ static void fiber_main(void) {
     }
 }
 
-/* The thread that runs has said what it waits for, unless it is ready; others run until it is ready and picked. */
+/* The thread that runs has said what it waits for, unless it is ready; others run until it is ready and
+ * picked. */
 static inline void sleep_here(struct run *r) {
     struct thread *t = r->me, *next = pick(r);
     if (next == t)
@@ -467,11 +493,12 @@ static void describe(char *text, size_t size, uint32_t word) {
         snprintf(text, size, "dynamic shared memory, byte %u", (word - n) * 4);
 }
 
-__attribute__((noreturn, noinline)) static void report_race(uint32_t word, const struct entry *e, bool wrote, bool writes, void *pc) {
+__attribute__((noreturn, noinline)) static void report_race(uint32_t word, const struct entry *e,
+                                                            bool wrote, bool writes, void *pc) {
     char where[64], text[64];
     describe(where, sizeof where, word);
-    say("race: %s: thread %u %s it, and thread %u %s it, without a barrier between", where, e->thread, wrote ? "wrote" : "read",
-        now->me->number, writes ? "writes" : "reads");
+    say("race: %s: thread %u %s it, and thread %u %s it, without a barrier between", where, e->thread,
+        wrote ? "wrote" : "read", now->me->number, writes ? "writes" : "reads");
     snprintf(text, sizeof text, "thread %u", e->thread);
     print_place(text, pc_of(e));
     snprintf(text, sizeof text, "thread %u", now->me->number);
@@ -479,11 +506,12 @@ __attribute__((noreturn, noinline)) static void report_race(uint32_t word, const
     die();
 }
 
-__attribute__((noreturn, noinline)) static void report_flight(uint32_t word, uint32_t thread, bool writes, void *pc) {
+__attribute__((noreturn, noinline)) static void report_flight(uint32_t word, uint32_t thread, bool writes,
+                                                              void *pc) {
     char where[64], text[64];
     describe(where, sizeof where, word);
-    say("%s: thread %u %s it while a copy_16 of thread %u is under way: copy_wait is missing", where, now->me->number,
-        writes ? "writes" : "reads", thread);
+    say("%s: thread %u %s it while a copy_16 of thread %u is under way: copy_wait is missing", where,
+        now->me->number, writes ? "writes" : "reads", thread);
     snprintf(text, sizeof text, "thread %u", now->me->number);
     print_place(text, pc);
     die();
@@ -506,7 +534,8 @@ static inline void touch_word(struct run *r, uint32_t index, uint32_t bytes, boo
     for (int i = 0; i < 2; i++)
         if ((w->writer[i].bytes & bytes) && unordered(r, &w->writer[i], t))
             report_race(index, &w->writer[i], true, writes, pc);
-    struct entry e = {r->epoch, t->clock, (int32_t)((intptr_t)pc - (intptr_t)shim_run), (uint16_t)t->number, (uint16_t)bytes};
+    struct entry e = {r->epoch, t->clock, (int32_t)((intptr_t)pc - (intptr_t)shim_run), (uint16_t)t->number,
+                      (uint16_t)bytes};
     struct entry *to = writes ? w->writer : w->reader;
     if (writes) {
         for (int i = 0; i < 2; i++)
@@ -543,11 +572,12 @@ static inline uint32_t word_of(const struct run *r, const void *p) {
     return UINT32_MAX;
 }
 
-__attribute__((noinline)) static void touch_shared(struct run *r, uintptr_t p, size_t size, bool writes, void *pc) {
+__attribute__((noinline)) static void touch_shared(struct run *r, uintptr_t p, size_t size, bool writes,
+                                                   void *pc) {
     uintptr_t at = p - (uintptr_t)r->dynamic;
     if (at < MAX_SHARED + GUARD && at + size > r->launch->dynamic) {
-        say("thread %u %s byte %zu of dynamic shared memory, and the launch has %u", r->me->number, writes ? "writes" : "reads",
-            (size_t)at, r->launch->dynamic);
+        say("thread %u %s byte %zu of dynamic shared memory, and the launch has %u", r->me->number,
+            writes ? "writes" : "reads", (size_t)at, r->launch->dynamic);
         print_place("there", pc);
         die();
     }
@@ -565,7 +595,8 @@ __attribute__((unused)) static inline void touch(const void *p, size_t size, boo
     struct run *r = now;
     if (!r)
         return;
-    if ((uintptr_t)p - (uintptr_t)__start_shim_shared < (uintptr_t)(__stop_shim_shared - __start_shim_shared) ||
+    if ((uintptr_t)p - (uintptr_t)__start_shim_shared <
+            (uintptr_t)(__stop_shim_shared - __start_shim_shared) ||
         (uintptr_t)p - (uintptr_t)r->dynamic < MAX_SHARED + GUARD)
         touch_shared(r, (uintptr_t)p, size, writes, pc);
 }
@@ -610,32 +641,32 @@ HOOK __tsan_read_range(void *p, size_t n) {
 HOOK __tsan_write_range(void *p, size_t n) {
     touch(p, n, true, RETURN_ADDRESS);
 }
-#define HOOKS(n)                                                                                                                 \
-    HOOK __tsan_read##n(void *);                                                                                                 \
-    HOOK __tsan_write##n(void *);                                                                                                \
-    HOOK __tsan_read_write##n(void *);                                                                                           \
-    HOOK __tsan_unaligned_read##n(void *);                                                                                       \
-    HOOK __tsan_unaligned_write##n(void *);                                                                                      \
-    HOOK __tsan_unaligned_read_write##n(void *);                                                                                 \
-    HOOK __tsan_read##n(void *p) {                                                                                               \
-        touch_aligned(p, n, false, RETURN_ADDRESS);                                                                              \
-    }                                                                                                                            \
-    HOOK __tsan_write##n(void *p) {                                                                                              \
-        touch_aligned(p, n, true, RETURN_ADDRESS);                                                                               \
-    }                                                                                                                            \
-    HOOK __tsan_read_write##n(void *p) {                                                                                         \
-        touch_aligned(p, n, false, RETURN_ADDRESS);                                                                              \
-        touch(p, n, true, RETURN_ADDRESS);                                                                                       \
-    }                                                                                                                            \
-    HOOK __tsan_unaligned_read##n(void *p) {                                                                                     \
-        touch(p, n, false, RETURN_ADDRESS);                                                                                      \
-    }                                                                                                                            \
-    HOOK __tsan_unaligned_write##n(void *p) {                                                                                    \
-        touch(p, n, true, RETURN_ADDRESS);                                                                                       \
-    }                                                                                                                            \
-    HOOK __tsan_unaligned_read_write##n(void *p) {                                                                               \
-        touch(p, n, false, RETURN_ADDRESS);                                                                                      \
-        touch(p, n, true, RETURN_ADDRESS);                                                                                       \
+#define HOOKS(n)                                                                                           \
+    HOOK __tsan_read##n(void *);                                                                           \
+    HOOK __tsan_write##n(void *);                                                                          \
+    HOOK __tsan_read_write##n(void *);                                                                     \
+    HOOK __tsan_unaligned_read##n(void *);                                                                 \
+    HOOK __tsan_unaligned_write##n(void *);                                                                \
+    HOOK __tsan_unaligned_read_write##n(void *);                                                           \
+    HOOK __tsan_read##n(void *p) {                                                                         \
+        touch_aligned(p, n, false, RETURN_ADDRESS);                                                        \
+    }                                                                                                      \
+    HOOK __tsan_write##n(void *p) {                                                                        \
+        touch_aligned(p, n, true, RETURN_ADDRESS);                                                         \
+    }                                                                                                      \
+    HOOK __tsan_read_write##n(void *p) {                                                                   \
+        touch_aligned(p, n, false, RETURN_ADDRESS);                                                        \
+        touch(p, n, true, RETURN_ADDRESS);                                                                 \
+    }                                                                                                      \
+    HOOK __tsan_unaligned_read##n(void *p) {                                                               \
+        touch(p, n, false, RETURN_ADDRESS);                                                                \
+    }                                                                                                      \
+    HOOK __tsan_unaligned_write##n(void *p) {                                                              \
+        touch(p, n, true, RETURN_ADDRESS);                                                                 \
+    }                                                                                                      \
+    HOOK __tsan_unaligned_read_write##n(void *p) {                                                         \
+        touch(p, n, false, RETURN_ADDRESS);                                                                \
+        touch(p, n, true, RETURN_ADDRESS);                                                                 \
     }
 HOOKS(1)
 HOOKS(2)
@@ -643,8 +674,8 @@ HOOKS(4)
 HOOKS(8)
 HOOKS(16)
 
-/* clang 14 turns a copied struct into a plain memcpy, and expects a runtime that has taken its place. Only this library's own
- * calls end here. */
+/* clang 14 turns a copied struct into a plain memcpy, and expects a runtime that has taken its place. Only
+ * this library's own calls end here. */
 #define OWN __attribute__((visibility("hidden"))) void *
 OWN shim_memcpy(void *to, const void *from, size_t n) __asm__("memcpy");
 OWN shim_memmove(void *to, const void *from, size_t n) __asm__("memmove");
@@ -652,19 +683,19 @@ OWN shim_memset(void *to, int byte, size_t n) __asm__("memset");
 OWN shim_tsan_memcpy(void *to, const void *from, size_t n) __asm__("__tsan_memcpy");
 OWN shim_tsan_memmove(void *to, const void *from, size_t n) __asm__("__tsan_memmove");
 OWN shim_tsan_memset(void *to, int byte, size_t n) __asm__("__tsan_memset");
-#define MOVE(name, real)                                                                                                         \
-    OWN name(void *to, const void *from, size_t n) {                                                                             \
-        if (races && now) {                                                                                                      \
-            touch(from, n, false, RETURN_ADDRESS);                                                                               \
-            touch(to, n, true, RETURN_ADDRESS);                                                                                  \
-        }                                                                                                                        \
-        return real(to, from, n, n);                                                                                             \
+#define MOVE(name, real)                                                                                   \
+    OWN name(void *to, const void *from, size_t n) {                                                       \
+        if (races && now) {                                                                                \
+            touch(from, n, false, RETURN_ADDRESS);                                                         \
+            touch(to, n, true, RETURN_ADDRESS);                                                            \
+        }                                                                                                  \
+        return real(to, from, n, n);                                                                       \
     }
-#define SET(name)                                                                                                                \
-    OWN name(void *to, int byte, size_t n) {                                                                                     \
-        if (races && now)                                                                                                        \
-            touch(to, n, true, RETURN_ADDRESS);                                                                                  \
-        return real_memset(to, byte, n, n);                                                                                     \
+#define SET(name)                                                                                          \
+    OWN name(void *to, int byte, size_t n) {                                                               \
+        if (races && now)                                                                                  \
+            touch(to, n, true, RETURN_ADDRESS);                                                            \
+        return real_memset(to, byte, n, n);                                                                \
     }
 MOVE(shim_memcpy, real_memcpy)
 MOVE(shim_memmove, real_memmove)
@@ -753,10 +784,12 @@ template <typename work> static inline void meet(enum kind kind, uint32_t mask, 
 }
 
 void shim_sync_warp(uint32_t mask) {
-    meet(SYNC_WARP, mask, __builtin_return_address(0), [](struct run *, struct warp *, struct thread *, uint32_t) {});
+    meet(SYNC_WARP, mask, __builtin_return_address(0),
+         [](struct run *, struct warp *, struct thread *, uint32_t) {});
 }
 
-uint32_t shim_shuffle(uint32_t mask, uint32_t value, uint32_t lane, uint32_t width, enum shim_shuffle which) {
+uint32_t shim_shuffle(uint32_t mask, uint32_t value, uint32_t lane, uint32_t width,
+                      enum shim_shuffle which) {
     struct thread *t = now->me;
     void *pc = __builtin_return_address(0);
     if (width < 1 || width > 32 || (width & (width - 1)))
@@ -772,32 +805,35 @@ uint32_t shim_shuffle(uint32_t mask, uint32_t value, uint32_t lane, uint32_t wid
         from = t->lane - lane;
     t->in[0] = value;
     t->in[1] = from;
-    meet((enum kind)(SHUFFLE_XOR + which), mask, pc, [](struct run *, struct warp *, struct thread *lanes, uint32_t all) {
-        for (uint32_t m = all; m; m &= m - 1) {
-            struct thread *l = &lanes[__builtin_ctz(m)];
-            l->result = all >> l->in[1] & 1 ? lanes[l->in[1]].in[0] : POISON;
-        }
-    });
+    meet((enum kind)(SHUFFLE_XOR + which), mask, pc,
+         [](struct run *, struct warp *, struct thread *lanes, uint32_t all) {
+             for (uint32_t m = all; m; m &= m - 1) {
+                 struct thread *l = &lanes[__builtin_ctz(m)];
+                 l->result = all >> l->in[1] & 1 ? lanes[l->in[1]].in[0] : POISON;
+             }
+         });
     return t->result;
 }
 
 uint32_t shim_ballot(uint32_t mask, int predicate) {
     struct thread *t = now->me;
     t->in[0] = predicate != 0;
-    meet(BALLOT, mask, __builtin_return_address(0), [](struct run *, struct warp *, struct thread *lanes, uint32_t all) {
-        uint32_t votes = 0;
-        for (uint32_t m = all; m; m &= m - 1)
-            votes |= lanes[__builtin_ctz(m)].in[0] << __builtin_ctz(m);
-        for (uint32_t m = all; m; m &= m - 1)
-            lanes[__builtin_ctz(m)].result = votes;
-    });
+    meet(BALLOT, mask, __builtin_return_address(0),
+         [](struct run *, struct warp *, struct thread *lanes, uint32_t all) {
+             uint32_t votes = 0;
+             for (uint32_t m = all; m; m &= m - 1)
+                 votes |= lanes[__builtin_ctz(m)].in[0] << __builtin_ctz(m);
+             for (uint32_t m = all; m; m &= m - 1)
+                 lanes[__builtin_ctz(m)].result = votes;
+         });
     return t->result;
 }
 
 /* ---- the tensor core ---- */
 
-/* A sum of MMA_TERMS products and an accumulator: each term is cut, toward zero, MMA_FRACTION binary places below the largest
- * exponent of all; the rest is exact; the result is cut to f32, toward zero. (MMA-Sim, arXiv 2511.10909: Hopper.) */
+/* A sum of MMA_TERMS products and an accumulator: each term is cut, toward zero, MMA_FRACTION binary places
+ * below the largest exponent of all; the rest is exact; the result is cut to f32, toward zero. (MMA-Sim,
+ * arXiv 2511.10909: Hopper.) */
 enum { MMA_TERMS = 16, MMA_FRACTION = 25 };
 static_assert(MMA_FRACTION <= 25, "16 products of less than 4 fit 32 bits");
 
@@ -827,7 +863,9 @@ template <bool F16> static inline double exact(uint16_t h) {
 }
 
 /* n elements, a multiple of 8. Returns whether any is Inf or NaN; of f16, these have other values then. */
-template <bool F16> __attribute__((always_inline)) static inline bool decode(const uint16_t *from, int n, double *v, int16_t *exponent) {
+template <bool F16>
+__attribute__((always_inline)) static inline bool decode(const uint16_t *from, int n, double *v,
+                                                         int16_t *exponent) {
     eight_shorts special = {};
     for (int i = 0; i < n; i += 8) {
         eight_halves h;
@@ -878,31 +916,36 @@ template <bool F16> static bool special_sum(const struct tile *t, int i, int j, 
 }
 
 /* Four of a row's sums: exponents are the largest of their terms. */
-__attribute__((always_inline)) static inline four_floats four_sums(const double *a, const double (*b)[8], const int16_t *exponent,
-                                                                   four_floats c) {
+__attribute__((always_inline)) static inline four_floats four_sums(const double *a, const double (*b)[8],
+                                                                   const int16_t *exponent, four_floats c) {
     typedef int16_t four_shorts __attribute__((vector_size(8)));
     four_shorts largest;
     memcpy(&largest, exponent, sizeof largest);
     four_longs e = __builtin_convertvector(largest, four_longs);
     e = e > (int64_t)NO_TERM ? e : e * 0;
-    four_doubles scale = (four_doubles)(((MMA_FRACTION + 1023) - e) << 52), back = (four_doubles)((e + (1023 - MMA_FRACTION)) << 52);
+    four_doubles scale = (four_doubles)(((MMA_FRACTION + 1023) - e) << 52),
+                 back = (four_doubles)((e + (1023 - MMA_FRACTION)) << 52);
     four_words sum = {}; // of 32 bits with sign; where Inf or NaN comes in, special_sum has the result
     for (int k = 0; k < MMA_TERMS; k++) {
         four_doubles v;
         memcpy(&v, b[k], sizeof v);
-        sum += (four_words)__builtin_convertvector(a[k] * v * scale, four_ints);
+        sum += (four_words) __builtin_convertvector(a[k] * v * scale, four_ints);
     }
-    four_ints accumulator = __builtin_convertvector(__builtin_convertvector(c, four_doubles) * scale, four_ints);
-    four_doubles total = __builtin_convertvector((four_ints)sum, four_doubles) + __builtin_convertvector(accumulator, four_doubles);
+    four_ints accumulator =
+        __builtin_convertvector(__builtin_convertvector(c, four_doubles) * scale, four_ints);
+    four_doubles total = __builtin_convertvector((four_ints)sum, four_doubles) +
+                         __builtin_convertvector(accumulator, four_doubles);
     total *= back;
     four_doubles mag = (four_doubles)((four_longs)total & INT64_MAX);
     four_longs rare = ((mag < 0x1p-126) & (mag > 0)) | (mag >= 0x1p128);
     if (rare[0] | rare[1] | rare[2] | rare[3])
-        return four_floats{cut_to_f32(total[0]), cut_to_f32(total[1]), cut_to_f32(total[2]), cut_to_f32(total[3])};
+        return four_floats{cut_to_f32(total[0]), cut_to_f32(total[1]), cut_to_f32(total[2]),
+                           cut_to_f32(total[3])};
     return __builtin_convertvector((four_doubles)((four_longs)total & ~(int64_t)0x1fffffff), four_floats);
 }
 
-template <bool F16> __attribute__((always_inline)) static inline void tile_product_body(const struct tile *t, float c[16][8]) {
+template <bool F16>
+__attribute__((always_inline)) static inline void tile_product_body(const struct tile *t, float c[16][8]) {
     struct terms x;
     bool special = decode<F16>(t->a[0], 16 * MMA_TERMS, x.a[0], x.a_exponent[0]);
     special |= decode<F16>(t->b[0], MMA_TERMS * 8, x.b[0], x.b_exponent[0]);
@@ -927,7 +970,8 @@ template <bool F16> __attribute__((always_inline)) static inline void tile_produ
         for (int half = 0; half < 2; half++) {
             four_floats accumulator;
             memcpy(&accumulator, c[i] + 4 * half, sizeof accumulator);
-            result[half] = four_sums(x.a[i], (const double(*)[8])(x.b[0] + 4 * half), exponents + 4 * half, accumulator);
+            result[half] = four_sums(x.a[i], (const double(*)[8])(x.b[0] + 4 * half), exponents + 4 * half,
+                                     accumulator);
         }
         float out[8];
         memcpy(out, result, sizeof out);
@@ -941,7 +985,8 @@ template <bool F16> static void tile_product_any(const struct tile *t, float c[1
     tile_product_body<F16>(t, c);
 }
 #if defined(__x86_64__)
-template <bool F16> __attribute__((target("avx2"))) static void tile_product_avx2(const struct tile *t, float c[16][8]) {
+template <bool F16>
+__attribute__((target("avx2"))) static void tile_product_avx2(const struct tile *t, float c[16][8]) {
     tile_product_body<F16>(t, c);
 }
 #endif
@@ -967,23 +1012,24 @@ void shim_mma(int f16, float *d, const uint32_t a[4], const uint32_t b[2]) {
     for (int i = 0; i < 4; i++)
         t->in[i] = a[i];
     t->in[4] = b[0], t->in[5] = b[1];
-    meet(f16 ? MMA_F16 : MMA_BF16, 0xffffffff, pc, [=](struct run *, struct warp *, struct thread *lanes, uint32_t) {
-        struct tile tile;
-        float c[16][8];
-        for (int l = 0; l < 32; l++) {
-            const struct thread *o = &lanes[l];
-            int g = l / 4, x = l % 4 * 2;
-            set_a_of_lane(&tile, l, o->in);
-            for (int i = 0; i < 4; i++)
-                c[g + i / 2 * 8][x + i % 2] = o->d[i];
-            for (int i = 0; i < 4; i++)
-                tile.b[x + i % 2 + i / 2 * 8][g] = (uint16_t)(o->in[4 + i / 2] >> i % 2 * 16);
-        }
-        tile_product(f16, &tile, c);
-        for (int l = 0; l < 32; l++)
-            for (int i = 0; i < 4; i++)
-                lanes[l].d[i] = c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
-    });
+    meet(f16 ? MMA_F16 : MMA_BF16, 0xffffffff, pc,
+         [=](struct run *, struct warp *, struct thread *lanes, uint32_t) {
+             struct tile tile;
+             float c[16][8];
+             for (int l = 0; l < 32; l++) {
+                 const struct thread *o = &lanes[l];
+                 int g = l / 4, x = l % 4 * 2;
+                 set_a_of_lane(&tile, l, o->in);
+                 for (int i = 0; i < 4; i++)
+                     c[g + i / 2 * 8][x + i % 2] = o->d[i];
+                 for (int i = 0; i < 4; i++)
+                     tile.b[x + i % 2 + i / 2 * 8][g] = (uint16_t)(o->in[4 + i / 2] >> i % 2 * 16);
+             }
+             tile_product(f16, &tile, c);
+             for (int l = 0; l < 32; l++)
+                 for (int i = 0; i < 4; i++)
+                     lanes[l].d[i] = c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
+         });
 }
 
 /* ---- wgmma: each warp has 16 of the 64 rows ---- */
@@ -1043,7 +1089,8 @@ static void check_poison(const struct sums *s, void *pc) {
                 refuse("accumulators of a wgmma were written before its wgmma_wait", pc);
 }
 
-static void multiply(struct run *r, struct warp *w, struct thread *lanes, const struct product *p, void *pc) {
+static void multiply(struct run *r, struct warp *w, struct thread *lanes, const struct product *p,
+                     void *pc) {
     uint32_t n = p->n;
     struct operands o;
     for (int l = 0; l < 32; l++) {
@@ -1236,8 +1283,8 @@ uint32_t shim_count_up(uint32_t *counter) {
     return (*counter)++;
 }
 
-/* Where the kernel before this one has not run yet, the block gathers here, and it runs now. Its blocks use the same static shared
- * memory, so this block's is set aside. */
+/* Where the kernel before this one has not run yet, the block gathers here, and it runs now. Its blocks use
+ * the same static shared memory, so this block's is set aside. */
 void shim_grid_wait(void) {
     struct run *r = now;
     struct thread *t = r->me;
@@ -1269,9 +1316,11 @@ void shim_grid_wait(void) {
 /* ---- launches ---- */
 
 const struct shim_kernel *shim_find_kernel(const void *kernel) {
-    const struct shim_kernel *found = NULL; // two files may have used one section: then the looser bounds hold
+    const struct shim_kernel *found =
+        NULL; // two files may have used one section: then the looser bounds hold
     for (const struct shim_kernel *k = __start_shim_kernels; k < __stop_shim_kernels; k++)
-        if ((const char *)kernel >= k->begin && (const char *)kernel < k->end && (!found || found->threads < k->threads))
+        if ((const char *)kernel >= k->begin && (const char *)kernel < k->end &&
+            (!found || found->threads < k->threads))
             found = k;
     return found;
 }
@@ -1299,7 +1348,8 @@ static void prepare(struct run *r, const struct shim_launch *l) {
     r->dynamic = (unsigned char *)p;
 #else
     if (!r->dynamic) {
-        r->dynamic = (unsigned char *)mmap(NULL, MAX_SHARED + GUARD, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        r->dynamic = (unsigned char *)mmap(NULL, MAX_SHARED + GUARD, PROT_READ | PROT_WRITE,
+                                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (r->dynamic == (unsigned char *)MAP_FAILED)
             die();
     }
@@ -1372,8 +1422,8 @@ static void end_block(struct run *r) {
 #if !ASAN
     for (uint32_t i = 0; i < GUARD; i++)
         if (r->dynamic[r->launch->dynamic + i] != 0xa5) {
-            say("byte %u of dynamic shared memory was written, and the launch has %u", r->launch->dynamic + i,
-                r->launch->dynamic);
+            say("byte %u of dynamic shared memory was written, and the launch has %u",
+                r->launch->dynamic + i, r->launch->dynamic);
             die();
         }
 #endif
@@ -1390,7 +1440,8 @@ static void run_block(struct run *r) {
     end_block(r);
 }
 
-static uint64_t no_common_divisor(uint64_t a, uint64_t b) { // the next number from a on that has none with b
+static uint64_t no_common_divisor(uint64_t a,
+                                  uint64_t b) { // the next number from a on that has none with b
     for (;; a++) {
         uint64_t x = a, y = b;
         while (y) {
@@ -1422,9 +1473,11 @@ void shim_run(const struct shim_launch *launch) {
     shim_grid_dim = launch->grid;
     shim_dynamic = r->dynamic;
     uint64_t n = (uint64_t)launch->grid.x * launch->grid.y * launch->grid.z;
-    uint64_t block = random_bits() % n, step = n > 1 ? no_common_divisor(1 + random_bits() % (n - 1), n) % n : 0;
+    uint64_t block = random_bits() % n,
+             step = n > 1 ? no_common_divisor(1 + random_bits() % (n - 1), n) % n : 0;
     for (uint64_t i = 0; i < n; i++, block = (block + step) % n) {
-        r->place.block = {(uint32_t)(block % launch->grid.x), (uint32_t)(block / launch->grid.x % launch->grid.y),
+        r->place.block = {(uint32_t)(block % launch->grid.x),
+                          (uint32_t)(block / launch->grid.x % launch->grid.y),
                           (uint32_t)(block / launch->grid.x / launch->grid.y)};
         run_block(r);
     }

@@ -1,13 +1,14 @@
-/* The device on the host: what common/backend/cuda/device.h says of a GPU, for g++ and clang++, so that every kernel is tested
- * without one.
+/* The device on the host: what common/backend/cuda/device.h says of a GPU, for g++ and clang++, so that
+ * every kernel is tested without one.
  *
- * Each thread of a block is a fiber (shim.cc). Blocks run one after another in an order that CUDA_SHIM_SEED chooses, and so do the
- * threads between two barriers. Shared memory is full of NaN when a block begins. Bytes that copy_16 brings arrive at the
- * copy_wait that covers them, and sums of wgmma at their wgmma_wait, so that a missing wait shows. A kernel that breaks a rule
- * ends the process with a line on stderr that begins with "shim:".
+ * Each thread of a block is a fiber (shim.cc). Blocks run one after another in an order that CUDA_SHIM_SEED
+ * chooses, and so do the threads between two barriers. Shared memory is full of NaN when a block begins.
+ * Bytes that copy_16 brings arrive at the copy_wait that covers them, and sums of wgmma at their
+ * wgmma_wait, so that a missing wait shows. A kernel that breaks a rule ends the process with a line on
+ * stderr that begins with "shim:".
  *
- * Kernels have the ABI void(const void *): PARAM is a reference. Each is alone in a section of its own, beside a record of its
- * launch bounds, so that the runtime knows both from its address.
+ * Kernels have the ABI void(const void *): PARAM is a reference. Each is alone in a section of its own,
+ * beside a record of its launch bounds, so that the runtime knows both from its address.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TESTS_CUDA_SHIM_H
@@ -76,14 +77,15 @@ struct shim_kernel { // one for each KERNEL, in section shim_kernels
 } __align__(32);
 
 #define SHIM_HIDDEN __attribute__((visibility("hidden")))
-#define SHIM_KERNEL(bounds, min_blocks, key)                                                                                     \
-    extern "C" {                                                                                                                 \
-    extern const char __start_##key[] SHIM_HIDDEN, __stop_##key[] SHIM_HIDDEN;                                                   \
-    }                                                                                                                            \
-    static const struct shim_kernel shim_record_##key __attribute__((used, section("shim_kernels"))) = {                         \
-        __start_##key, __stop_##key, bounds, min_blocks};                                                                        \
+#define SHIM_KERNEL(bounds, min_blocks, key)                                                               \
+    extern "C" {                                                                                           \
+    extern const char __start_##key[] SHIM_HIDDEN, __stop_##key[] SHIM_HIDDEN;                             \
+    }                                                                                                      \
+    static const struct shim_kernel shim_record_##key __attribute__((used, section("shim_kernels"))) = {   \
+        __start_##key, __stop_##key, bounds, min_blocks};                                                  \
     extern "C" __attribute__((section(#key), visibility("default"))) void
-#define SHIM_KERNEL_KEY(threads, blocks, line, count) SHIM_KERNEL(threads, blocks, shim_kernel_##line##_##count)
+#define SHIM_KERNEL_KEY(threads, blocks, line, count)                                                      \
+    SHIM_KERNEL(threads, blocks, shim_kernel_##line##_##count)
 #define SHIM_KERNEL_AT(threads, blocks, line, count) SHIM_KERNEL_KEY(threads, blocks, line, count)
 #define KERNEL(threads, blocks) SHIM_KERNEL_AT(threads, blocks, __LINE__, __COUNTER__)
 
@@ -104,7 +106,8 @@ extern unsigned char *shim_dynamic;
 void shim_sync_threads(void);
 void shim_sync_warp(uint32_t mask);
 enum shim_shuffle { SHIM_XOR, SHIM_INDEX, SHIM_DOWN, SHIM_UP };
-uint32_t shim_shuffle(uint32_t mask, uint32_t value, uint32_t lane, uint32_t width, enum shim_shuffle which);
+uint32_t shim_shuffle(uint32_t mask, uint32_t value, uint32_t lane, uint32_t width,
+                      enum shim_shuffle which);
 uint32_t shim_ballot(uint32_t mask, int predicate);
 void shim_mma(int f16, float *d, const uint32_t a[4], const uint32_t b[2]);
 void shim_copy_16(void *shared, const void *global, int valid);
@@ -126,7 +129,8 @@ struct shim_launch {
     const void *args;
     struct uint3 grid, block;
     uint32_t dynamic;       // bytes of shared memory
-    void (*before)(void *); // or NULL: what ends the kernels before this one, called once, at the first block's grid_wait
+    void (*before)(void *); // or NULL: what ends the kernels before this one, called once, at the first
+                            // block's grid_wait
     void *before_arg;
 };
 const struct shim_kernel *shim_find_kernel(const void *kernel); // NULL: not a KERNEL
@@ -170,15 +174,16 @@ DEVICE float __int_as_float(int i) {
     return __uint_as_float((uint32_t)i);
 }
 
-#define SHIM_SHUFFLE(name, which, lane_type)                                                                                     \
-    SHIM_INLINE uint32_t name(uint32_t mask, uint32_t v, lane_type lane, int width = 32) {                                            \
-        return shim_shuffle(mask, v, (uint32_t)lane, (uint32_t)width, which);                                                    \
-    }                                                                                                                            \
-    SHIM_INLINE int name(uint32_t mask, int v, lane_type lane, int width = 32) {                                                      \
-        return (int)shim_shuffle(mask, (uint32_t)v, (uint32_t)lane, (uint32_t)width, which);                                     \
-    }                                                                                                                            \
-    SHIM_INLINE float name(uint32_t mask, float v, lane_type lane, int width = 32) {                                                  \
-        return __uint_as_float(shim_shuffle(mask, __float_as_uint(v), (uint32_t)lane, (uint32_t)width, which));                  \
+#define SHIM_SHUFFLE(name, which, lane_type)                                                               \
+    SHIM_INLINE uint32_t name(uint32_t mask, uint32_t v, lane_type lane, int width = 32) {                 \
+        return shim_shuffle(mask, v, (uint32_t)lane, (uint32_t)width, which);                              \
+    }                                                                                                      \
+    SHIM_INLINE int name(uint32_t mask, int v, lane_type lane, int width = 32) {                           \
+        return (int)shim_shuffle(mask, (uint32_t)v, (uint32_t)lane, (uint32_t)width, which);               \
+    }                                                                                                      \
+    SHIM_INLINE float name(uint32_t mask, float v, lane_type lane, int width = 32) {                       \
+        return __uint_as_float(                                                                            \
+            shim_shuffle(mask, __float_as_uint(v), (uint32_t)lane, (uint32_t)width, which));               \
     }
 SHIM_SHUFFLE(__shfl_xor_sync, SHIM_XOR, int)
 SHIM_SHUFFLE(__shfl_sync, SHIM_INDEX, int)
@@ -284,18 +289,20 @@ DEVICE void grid_launch_next(void) {
 
 /* ---- tensor cores ---- */
 
-SHIM_INLINE void mma_bf16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+SHIM_INLINE void mma_bf16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                          uint32_t b1) {
     const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
     shim_mma(0, d, a, b);
 }
-SHIM_INLINE void mma_f16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+SHIM_INLINE void mma_f16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                         uint32_t b1) {
     const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
     shim_mma(1, d, a, b);
 }
 
 #ifdef CUDA_SHIM_WGMMA // of sm_90a
-/* d [64, 128] (+)= a [64, 16] b [128, 16]^T, done at wgmma_wait: common/backend/cuda/wgmma.h. Neither d nor a, a variable, may
- * change before that. */
+/* d [64, 128] (+)= a [64, 16] b [128, 16]^T, done at wgmma_wait: common/backend/cuda/wgmma.h. Neither d nor
+ * a, a variable, may change before that. */
 template <int TYPE> SHIM_INLINE void wgmma_128(float d[64], const uint4 &a, const void *b, bool add) {
     shim_wgmma(128, TYPE == CU_F16, add, d, &a.x, b);
 }
@@ -328,7 +335,8 @@ DEVICE uint32_t shim_f16(float f) { // finite, at most 65504
     }
     return sign | (mag - 0x38000000 + 0xfff + (mag >> 13 & 1)) >> 13;
 }
-DEVICE uint32_t pack_f16(float lo, float hi) { // out of range: the largest of f16; NaN: the smallest, as fmaxf has it
+DEVICE uint32_t pack_f16(float lo,
+                         float hi) { // out of range: the largest of f16; NaN: the smallest, as fmaxf has it
     lo = fminf(fmaxf(lo, -65504.0f), 65504.0f);
     hi = fminf(fmaxf(hi, -65504.0f), 65504.0f);
     return shim_f16(lo) | shim_f16(hi) << 16;

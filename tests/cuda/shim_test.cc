@@ -1,5 +1,5 @@
-/* Tests of the shim and of the stand-in: that they do what a GPU and its driver do, and that each check fails where it should.
- * A planted fault runs in a child, which has to end with the check's words.
+/* Tests of the shim and of the stand-in: that they do what a GPU and its driver do, and that each check
+ * fails where it should. A planted fault runs in a child, which has to end with the check's words.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "shim.h"
@@ -33,25 +33,37 @@
 #endif
 
 extern "C" {
-void test_barrier(const struct test_args &), test_order(const struct test_args &), test_shuffle(const struct test_args &);
-void test_poison(const struct test_args &), test_mma(const struct test_args &), test_wgmma(const struct test_args &);
-void test_copy(const struct test_args &), test_speed(const struct test_args &), test_first(const struct test_args &);
+void test_barrier(const struct test_args &), test_order(const struct test_args &),
+    test_shuffle(const struct test_args &);
+void test_poison(const struct test_args &), test_mma(const struct test_args &),
+    test_wgmma(const struct test_args &);
+void test_copy(const struct test_args &), test_speed(const struct test_args &),
+    test_first(const struct test_args &);
 void test_next(const struct test_args &), test_fault(const struct test_args &);
 
-int cuInit(unsigned), cuDeviceGet(int *, int), cuDeviceGetAttribute(int *, int, int), cuDevicePrimaryCtxRetain(void **, int);
-int cuCtxSetCurrent(void *), cuCtxSynchronize(void), cuModuleLoadData(void **, const void *), cuModuleUnload(void *);
+int cuInit(unsigned), cuDeviceGet(int *, int), cuDeviceGetAttribute(int *, int, int),
+    cuDevicePrimaryCtxRetain(void **, int);
+int cuCtxSetCurrent(void *), cuCtxSynchronize(void), cuModuleLoadData(void **, const void *),
+    cuModuleUnload(void *);
 int cuModuleGetFunction(void **, void *, const char *), cuFuncSetAttribute(void *, int, int);
-int cuMemAlloc_v2(unsigned long long *, size_t), cuMemFree_v2(unsigned long long), cuMemGetInfo_v2(size_t *, size_t *);
-int cuMemcpyDtoH_v2(void *, unsigned long long, size_t), cuMemcpyHtoD_v2(unsigned long long, const void *, size_t);
-int cuMemsetD32Async(unsigned long long, unsigned, size_t, void *), cuStreamCreate(void **, unsigned), cuStreamDestroy_v2(void *);
+int cuMemAlloc_v2(unsigned long long *, size_t), cuMemFree_v2(unsigned long long),
+    cuMemGetInfo_v2(size_t *, size_t *);
+int cuMemcpyDtoH_v2(void *, unsigned long long, size_t),
+    cuMemcpyHtoD_v2(unsigned long long, const void *, size_t);
+int cuMemsetD32Async(unsigned long long, unsigned, size_t, void *), cuStreamCreate(void **, unsigned),
+    cuStreamDestroy_v2(void *);
 int cuStreamSynchronize(void *), cuStreamBeginCapture_v2(void *, int), cuStreamEndCapture(void *, void **);
-int cuGraphInstantiateWithFlags(void **, void *, unsigned long long), cuGraphLaunch(void *, void *), cuGraphDestroy(void *);
-int cuMemHostAlloc(void **, size_t, unsigned), cuMemFreeHost(void *), cuEventCreate(void **, unsigned), cuEventDestroy_v2(void *);
+int cuGraphInstantiateWithFlags(void **, void *, unsigned long long), cuGraphLaunch(void *, void *),
+    cuGraphDestroy(void *);
+int cuMemHostAlloc(void **, size_t, unsigned), cuMemFreeHost(void *), cuEventCreate(void **, unsigned),
+    cuEventDestroy_v2(void *);
 int cuEventRecord(void *, void *), cuEventQuery(void *), cuEventSynchronize(void *), cuStreamQuery(void *);
-int cuEventElapsedTime_v2(float *, void *, void *), cuMemcpyHtoDAsync_v2(unsigned long long, const void *, size_t, void *);
+int cuEventElapsedTime_v2(float *, void *, void *),
+    cuMemcpyHtoDAsync_v2(unsigned long long, const void *, size_t, void *);
 int cuGraphExecDestroy(void *), cuMemcpyDtoHAsync_v2(void *, unsigned long long, size_t, void *);
 int cuMemAddressReserve(unsigned long long *, size_t, size_t, unsigned long long, unsigned long long);
-int cuMemAddressFree(unsigned long long, size_t), cuMemUnmap(unsigned long long, size_t), cuMemRelease(unsigned long long);
+int cuMemAddressFree(unsigned long long, size_t), cuMemUnmap(unsigned long long, size_t),
+    cuMemRelease(unsigned long long);
 int cuMemCreate(unsigned long long *, size_t, const void *, unsigned long long);
 int cuMemMap(unsigned long long, size_t, size_t, unsigned long long, unsigned long long);
 int cuMemSetAccess(unsigned long long, size_t, const void *, size_t);
@@ -73,7 +85,8 @@ __attribute__((format(printf, 2, 3))) static void ok(bool good, const char *form
 
 typedef void kernel(const struct test_args &);
 
-static void launch(const char *name, kernel *k, const struct test_args *args, uint32_t grid, uint32_t threads, uint32_t dynamic = 0) {
+static void launch(const char *name, kernel *k, const struct test_args *args, uint32_t grid,
+                   uint32_t threads, uint32_t dynamic = 0) {
     struct shim_launch l = {};
     l.name = name;
     l.kernel = (void (*)(const void *))(void *)k;
@@ -145,8 +158,9 @@ static void shuffles(void) {
     bool good = true;
     for (uint32_t i = 0; i < 64; i++) {
         uint32_t l = i % 32, *o = &out[i * 8];
-        const uint32_t expected[8] = {(l ^ 5) + 100,      l / 8 * 8 + 3, l + 4 < 32 ? l + 4 : l, l >= 4 ? l - 4 : l, 0x49249249,
-                                      l < 16 ? l ^ 1 : l ^ 2, l ? 0 : 0xffffffff, (uint32_t)-31};
+        const uint32_t expected[8] = {(l ^ 5) + 100,      l / 8 * 8 + 3, l + 4 < 32 ? l + 4 : l,
+                                      l >= 4 ? l - 4 : l, 0x49249249,    l < 16 ? l ^ 1 : l ^ 2,
+                                      l ? 0 : 0xffffffff, (uint32_t)-31};
         good &= !memcmp(o, expected, sizeof expected);
     }
     ok(good, "shuffles and votes, of a whole warp and of parts");
@@ -170,7 +184,8 @@ static void conversions(void) {
     for (uint32_t h = 0; h < 65536; h++) {
         float f = f32_of_f16((uint16_t)h);
         uint32_t exponent = h >> 10 & 31;
-        double exact = ldexp((h & 0x3ff) + (exponent ? 1024 : 0), (int)(exponent ? exponent : 1) - 25) * (h >> 15 ? -1 : 1);
+        double exact = ldexp((h & 0x3ff) + (exponent ? 1024 : 0), (int)(exponent ? exponent : 1) - 25) *
+                       (h >> 15 ? -1 : 1);
         if (exponent == 31)
             good &= (h & 0x3ff) ? f != f : f == (h >> 15 ? -INFINITY : INFINITY);
         else
@@ -197,7 +212,8 @@ static void conversions(void) {
     }
     good &= pack_bf16(__uint_as_float(0x3f808000), __uint_as_float(0x3f818000)) == 0x3f823f80;
     good &= pack_bf16(NAN, -NAN) == 0x7fff7fff && pack_bf16(INFINITY, -INFINITY) == 0xff807f80;
-    good &= pack_bf16(3.4e38f, 0) == 0x7f80 && pack_f16(1e9f, -INFINITY) == 0xfbff7bff && pack_f16(0x1p-25f, 0x1.8p-25f) == 0x10000;
+    good &= pack_bf16(3.4e38f, 0) == 0x7f80 && pack_f16(1e9f, -INFINITY) == 0xfbff7bff &&
+            pack_f16(0x1p-25f, 0x1.8p-25f) == 0x10000;
     ok(good, "bf16 and f16 round to nearest even");
 }
 
@@ -270,18 +286,21 @@ static float one_product(uint16_t a, uint16_t b, int n, float c, uint16_t last_a
 static void cuts(void) {
     const uint16_t one = 0x3f80, minus = 0xbf80, inf = 0x7f80, nan = 0x7fc0, zero = 0;
     auto power = [](int e) { return (uint16_t)((e + 127) << 7); };
-    bool good = one_product(one, power(-25), 4, 1) == 1 + 0x1p-23f;   // four last places make one of f32
-    good &= one_product(one, power(-26), 15, 1) == 1;                  // each is cut away
-    good &= one_product(minus, power(-25), 1, 1) == 1 - 0x1p-24f;      // cut toward zero
+    bool good = one_product(one, power(-25), 4, 1) == 1 + 0x1p-23f; // four last places make one of f32
+    good &= one_product(one, power(-26), 15, 1) == 1;               // each is cut away
+    good &= one_product(minus, power(-25), 1, 1) == 1 - 0x1p-24f;   // cut toward zero
     good &= one_product(minus, power(-25), 1, -1) == -1;
-    good &= one_product(power(-70), power(-70), 1, 0) == 0x1p-140f;    // subnormal
+    good &= one_product(power(-70), power(-70), 1, 0) == 0x1p-140f; // subnormal
     good &= one_product(power(-75), power(-75), 1, 0) == 0;
     good &= one_product(power(100), power(100), 1, 0) == INFINITY;
     ok(good, "a term is cut 25 places below the largest, the sum toward zero");
     good = one_product(inf, one, 1, 1) == INFINITY && one_product(inf, minus, 1, 1) == -INFINITY;
-    good &= f32_bits(one_product(inf, zero, 1, 1)) == 0x7fffffff && f32_bits(one_product(nan, one, 1, 1)) == 0x7fffffff;
-    good &= one_product(one, one, 1, -INFINITY) == -INFINITY && f32_bits(one_product(inf, one, 1, -INFINITY)) == 0x7fffffff;
-    good &= f32_bits(one_product(inf, one, 1, 1, inf, minus)) == 0x7fffffff && f32_bits(one_product(0, 0, 1, 0)) == 0;
+    good &= f32_bits(one_product(inf, zero, 1, 1)) == 0x7fffffff &&
+            f32_bits(one_product(nan, one, 1, 1)) == 0x7fffffff;
+    good &= one_product(one, one, 1, -INFINITY) == -INFINITY &&
+            f32_bits(one_product(inf, one, 1, -INFINITY)) == 0x7fffffff;
+    good &= f32_bits(one_product(inf, one, 1, 1, inf, minus)) == 0x7fffffff &&
+            f32_bits(one_product(0, 0, 1, 0)) == 0;
     ok(good, "infinities and NaN in an mma");
 }
 
@@ -414,13 +433,15 @@ static void faults(void) {
         {FAULT_RACE_HALVES, true, "race: static shared memory", "two writes of half a word"},
         {FAULT_RACE_WARP, true, "race: static shared memory", "a race inside a warp"},
         {FAULT_COPY_WAIT, false, RACES ? "copy_wait is missing" : "NaN arrived", "a missing copy_wait"},
-        {FAULT_COPY_GROUP, false, RACES ? "copy_wait is missing" : "NaN arrived", "a copy_wait that is short by a group"},
+        {FAULT_COPY_GROUP, false, RACES ? "copy_wait is missing" : "NaN arrived",
+         "a copy_wait that is short by a group"},
         {FAULT_COPY_BARRIER, true, "race: dynamic shared memory", "a missing barrier after copy_wait"},
         {FAULT_COPY_ALIGNMENT, false, "not a multiple of 16", "copy_16 from an odd address"},
         {FAULT_DEADLOCK, false, "deadlock: 1 of 64 threads have ended", "a barrier that one thread misses"},
         {FAULT_DEADLOCK_WARP, false, "deadlock", "a warp's barrier that one lane misses"},
         {FAULT_MASK, false, "its own lane is not in the mask", "a mask without its own lane"},
-        {FAULT_DYNAMIC_END, false, ASAN ? "heap-buffer-overflow" : "of dynamic shared memory", "a write past dynamic shared memory"},
+        {FAULT_DYNAMIC_END, false, ASAN ? "heap-buffer-overflow" : "of dynamic shared memory",
+         "a write past dynamic shared memory"},
         {FAULT_ALIGNMENT, false, "not aligned", "a wide load from an odd address"},
         {FAULT_LOAD_SHARED, false, "from shared memory", "a global load from shared memory"},
         {FAULT_GRID_WAIT, false, "32 of 64 threads called grid_wait", "grid_wait in half of a block"},
@@ -432,7 +453,8 @@ static void faults(void) {
             dies(name.c_str(), f.words, [&] { run_fault(f.which); });
     }
     if (ASAN)
-        dies("found: a write past global memory", "heap-buffer-overflow", [] { run_fault(FAULT_GLOBAL_END); });
+        dies("found: a write past global memory", "heap-buffer-overflow",
+             [] { run_fault(FAULT_GLOBAL_END); });
 
     const struct {
         enum test_wgmma which;
@@ -441,8 +463,10 @@ static void faults(void) {
     } more[] = {
         {WGMMA_NO_WAIT, false, "ended before the wgmma_wait", "found: a missing wgmma_wait"},
         {WGMMA_NO_FENCE, false, "without wgmma_fence", "found: a missing wgmma_fence"},
-        {WGMMA_NO_FENCE_SHARED, true, "no fence_shared before wgmma reads it", "found: a missing fence_shared"},
-        {WGMMA_OVERWRITTEN, false, RACES ? "race: dynamic" : "changed between a wgmma that reads it", "found: a tile overwritten too early"},
+        {WGMMA_NO_FENCE_SHARED, true, "no fence_shared before wgmma reads it",
+         "found: a missing fence_shared"},
+        {WGMMA_OVERWRITTEN, false, RACES ? "race: dynamic" : "changed between a wgmma that reads it",
+         "found: a tile overwritten too early"},
         {WGMMA_REGISTERS, false, "registers changed", "found: weights overwritten too early"},
     };
     for (const auto &f : more)
@@ -487,7 +511,8 @@ static int start(void) {
     return code;
 }
 
-static int go(const char *name, struct test_args args, unsigned grid, unsigned threads, unsigned shared = 0, bool early = false) {
+static int go(const char *name, struct test_args args, unsigned grid, unsigned threads, unsigned shared = 0,
+              bool early = false) {
     void *function, *params[] = {&args};
     int code = cuModuleGetFunction(&function, module_, name);
     struct attribute a = {6, 0, 1, {0}};
@@ -495,13 +520,13 @@ static int go(const char *name, struct test_args args, unsigned grid, unsigned t
     return code ? code : cuLaunchKernelEx(&c, function, params, NULL);
 }
 
-#define EXPECT(x)                                                                                                                \
-    do {                                                                                                                         \
-        if (!(x)) {                                                                                                              \
-            printf("line %d: %s\n", __LINE__, #x);                                                                               \
-            fflush(NULL);                                                                                                        \
-            _exit(1);                                                                                                            \
-        }                                                                                                                        \
+#define EXPECT(x)                                                                                          \
+    do {                                                                                                   \
+        if (!(x)) {                                                                                        \
+            printf("line %d: %s\n", __LINE__, #x);                                                         \
+            fflush(NULL);                                                                                  \
+            _exit(1);                                                                                      \
+        }                                                                                                  \
     } while (0)
 
 static void standin_tests(void) {
@@ -520,9 +545,11 @@ static void standin_tests(void) {
         args.out = (uint32_t *)(uintptr_t)p, args.rounds = 10;
         EXPECT(go("test_barrier", args, 2, 256) == 0 && cuStreamSynchronize(stream) == 0);
         EXPECT(cuMemcpyDtoH_v2(out, p, 2048) == 0 && out[0] == 256 * 45 + 55 && out[256] == out[0]);
-        EXPECT(go("test_barrier", args, 2, 257) == 1 && go("test_barrier", args, 0, 1) == 1 && go("test_none", args, 1, 1) == 500);
+        EXPECT(go("test_barrier", args, 2, 257) == 1 && go("test_barrier", args, 0, 1) == 1 &&
+               go("test_none", args, 1, 1) == 500);
         EXPECT(go("malloc", args, 1, 1) == 500);
-        EXPECT(go("test_barrier", args, 1, 1, 48 * 1024) == 0 && go("test_barrier", args, 1, 1, 48 * 1024 + 1) == 1);
+        EXPECT(go("test_barrier", args, 1, 1, 48 * 1024) == 0 &&
+               go("test_barrier", args, 1, 1, 48 * 1024 + 1) == 1);
         void *f;
         EXPECT(cuModuleGetFunction(&f, module_, "test_barrier") == 0);
         EXPECT(cuFuncSetAttribute(f, 8, 228 * 1024) == 1 && cuFuncSetAttribute(f, 8, 227 * 1024) == 0);
@@ -540,16 +567,23 @@ static void standin_tests(void) {
         } prop = {1, 0, 1, 0, NULL, {0}};
         int access[3] = {1, 0, 3};
         uint32_t x = 0;
-        EXPECT(start() == 0 && cuMemAddressReserve(&p, 4 * g, 0, 0, 0) == 0 && cuMemCreate(&h, g, &prop, 0) == 0);
-        EXPECT(cuMemcpyDtoH_v2(&x, p, 4) == 1 && cuMemMap(p + g, g, 0, h, 0) == 0 && cuMemMap(p + g, g, 0, h, 0) == 1);
+        EXPECT(start() == 0 && cuMemAddressReserve(&p, 4 * g, 0, 0, 0) == 0 &&
+               cuMemCreate(&h, g, &prop, 0) == 0);
+        EXPECT(cuMemcpyDtoH_v2(&x, p, 4) == 1 && cuMemMap(p + g, g, 0, h, 0) == 0 &&
+               cuMemMap(p + g, g, 0, h, 0) == 1);
         EXPECT(cuMemcpyDtoH_v2(&x, p + g, 4) == 1 && cuMemSetAccess(p + g, g, access, 1) == 0);
         EXPECT(cuMemcpyDtoH_v2(&x, p + g, 4) == 0 && x == 0xffffffff);
         x = 7;
-        EXPECT(cuMemcpyHtoD_v2(p + g, &x, 4) == 0 && cuMemCreate(&h2, g, &prop, 0) == 0 && cuMemMap(p + 2 * g, g, 0, h2, 0) == 0);
-        EXPECT(cuMemSetAccess(p + 2 * g, g, access, 1) == 0 && cuMemsetD32Async(p + g + 4, 9, g / 4, stream) == 0);
-        EXPECT(cuMemcpyDtoH_v2(&x, p + 2 * g, 4) == 0 && x == 9 && cuMemcpyDtoH_v2(&x, p + g, 4) == 0 && x == 7);
-        EXPECT(cuMemAddressFree(p, 4 * g) == 1 && cuMemRelease(h) == 0 && cuMemGetInfo_v2(&free_bytes, &total) == 0);
-        EXPECT(free_bytes == total - 2 * g && cuMemUnmap(p, 4 * g) == 0 && cuMemGetInfo_v2(&free_bytes, &total) == 0);
+        EXPECT(cuMemcpyHtoD_v2(p + g, &x, 4) == 0 && cuMemCreate(&h2, g, &prop, 0) == 0 &&
+               cuMemMap(p + 2 * g, g, 0, h2, 0) == 0);
+        EXPECT(cuMemSetAccess(p + 2 * g, g, access, 1) == 0 &&
+               cuMemsetD32Async(p + g + 4, 9, g / 4, stream) == 0);
+        EXPECT(cuMemcpyDtoH_v2(&x, p + 2 * g, 4) == 0 && x == 9 && cuMemcpyDtoH_v2(&x, p + g, 4) == 0 &&
+               x == 7);
+        EXPECT(cuMemAddressFree(p, 4 * g) == 1 && cuMemRelease(h) == 0 &&
+               cuMemGetInfo_v2(&free_bytes, &total) == 0);
+        EXPECT(free_bytes == total - 2 * g && cuMemUnmap(p, 4 * g) == 0 &&
+               cuMemGetInfo_v2(&free_bytes, &total) == 0);
         EXPECT(free_bytes == total - g && cuMemRelease(h2) == 0 && cuMemAddressFree(p, 4 * g) == 0);
         EXPECT(cuMemGetInfo_v2(&free_bytes, &total) == 0 && free_bytes == total);
     });
@@ -562,7 +596,8 @@ static void standin_tests(void) {
         args.out = (uint32_t *)(uintptr_t)p, args.which = 5;
         EXPECT(cuStreamBeginCapture_v2(stream, 1) == 0 && go("test_first", args, 1, 64) == 0);
         args.which = 0;
-        EXPECT(go("test_next", args, 1, 64, 0, true) == 0 && cuMemcpyDtoHAsync_v2(out, p, 256, stream) == 0);
+        EXPECT(go("test_next", args, 1, 64, 0, true) == 0 &&
+               cuMemcpyDtoHAsync_v2(out, p, 256, stream) == 0);
         args.out = NULL;
         EXPECT(cuStreamEndCapture(stream, &graph) == 0 && graph);
         memset(out, 0, sizeof out);
@@ -585,7 +620,8 @@ static void standin_tests(void) {
             EXPECT(code == (i == 3 ? 906 : 900) && cuMemsetD32Async(p, 0, 64, stream) == 901);
             EXPECT(cuStreamEndCapture(stream, &graph) == 901 && !graph);
         }
-        EXPECT(cuStreamSynchronize(stream) == 0 && cuModuleUnload(module_) == 0 && cuStreamDestroy_v2(stream) == 0);
+        EXPECT(cuStreamSynchronize(stream) == 0 && cuModuleUnload(module_) == 0 &&
+               cuStreamDestroy_v2(stream) == 0);
         EXPECT(cuStreamSynchronize(stream) == 400);
     });
     lives("stand-in: a stream is late", [] {
@@ -593,18 +629,23 @@ static void standin_tests(void) {
         uint32_t *pinned, pageable = 1;
         void *a, *b;
         float ms;
-        EXPECT(start() == 0 && cuMemAlloc_v2(&p, 256) == 0 && cuMemHostAlloc((void **)&pinned, 256, 0) == 0);
+        EXPECT(start() == 0 && cuMemAlloc_v2(&p, 256) == 0 &&
+               cuMemHostAlloc((void **)&pinned, 256, 0) == 0);
         EXPECT(cuEventCreate(&a, 0) == 0 && cuEventCreate(&b, 0) == 0 && cuEventRecord(a, stream) == 0);
         pinned[0] = 1;
         EXPECT(cuMemcpyHtoDAsync_v2(p, pinned, 4, stream) == 0);
         pinned[0] = 2; // too early
-        EXPECT(cuMemcpyDtoHAsync_v2(pinned + 1, p, 4, stream) == 0 && pinned[1] == 0xffffffff && cuEventRecord(b, stream) == 0);
-        EXPECT(cuEventElapsedTime_v2(&ms, a, b) == 600 && cuEventQuery(b) == 600 && cuEventQuery(b) == 0 && pinned[1] == 2);
+        EXPECT(cuMemcpyDtoHAsync_v2(pinned + 1, p, 4, stream) == 0 && pinned[1] == 0xffffffff &&
+               cuEventRecord(b, stream) == 0);
+        EXPECT(cuEventElapsedTime_v2(&ms, a, b) == 600 && cuEventQuery(b) == 600 && cuEventQuery(b) == 0 &&
+               pinned[1] == 2);
         EXPECT(cuEventElapsedTime_v2(&ms, a, b) == 0 && ms >= 0 && cuEventSynchronize(a) == 0);
         EXPECT(cuMemcpyHtoDAsync_v2(p, &pageable, 4, stream) == 0);
         pageable = 3; // has been read
-        EXPECT(cuMemcpyDtoHAsync_v2(pinned, p, 4, stream) == 0 && cuStreamQuery(stream) == 600 && cuStreamQuery(stream) == 0);
-        EXPECT(pinned[0] == 1 && cuMemFreeHost(pinned) == 0 && cuEventDestroy_v2(a) == 0 && cuEventDestroy_v2(b) == 0);
+        EXPECT(cuMemcpyDtoHAsync_v2(pinned, p, 4, stream) == 0 && cuStreamQuery(stream) == 600 &&
+               cuStreamQuery(stream) == 0);
+        EXPECT(pinned[0] == 1 && cuMemFreeHost(pinned) == 0 && cuEventDestroy_v2(a) == 0 &&
+               cuEventDestroy_v2(b) == 0);
     });
     lives("stand-in: a launch that begins early waits at grid_wait", [] {
         unsigned long long p;
@@ -646,7 +687,8 @@ static void standin_tests(void) {
         EXPECT(start() == 209);
         int major, minor;
         const char *name;
-        EXPECT(cuDeviceGetAttribute(&major, 75, 0) == 0 && cuDeviceGetAttribute(&minor, 76, 0) == 0 && major == 8 && minor == 6);
+        EXPECT(cuDeviceGetAttribute(&major, 75, 0) == 0 && cuDeviceGetAttribute(&minor, 76, 0) == 0 &&
+               major == 8 && minor == 6);
         EXPECT(cuGetErrorName(719, &name) == 0 && !strcmp(name, "CUDA_ERROR_LAUNCH_FAILED"));
     });
     lives("stand-in: a device that is lost stays so", [] {
@@ -655,16 +697,18 @@ static void standin_tests(void) {
         EXPECT(start() == 0 && cuMemAlloc_v2(&p, 256) == 0);
         struct test_args args = {};
         args.out = (uint32_t *)(uintptr_t)p;
-        EXPECT(go("test_first", args, 1, 64) == 0 && cuStreamSynchronize(stream) == 0 && go("test_first", args, 1, 64) == 719);
+        EXPECT(go("test_first", args, 1, 64) == 0 && cuStreamSynchronize(stream) == 0 &&
+               go("test_first", args, 1, 64) == 719);
         EXPECT(cuStreamSynchronize(stream) == 719 && cuMemFree_v2(p) == 719);
     });
-    dies("stand-in: a write past device memory", ASAN ? "heap-buffer-overflow" : "was written past its end", [] {
-        unsigned long long p;
-        EXPECT(start() == 0 && cuMemAlloc_v2(&p, 64 * 4) == 0);
-        struct test_args args = {};
-        args.out = (uint32_t *)(uintptr_t)p, args.which = FAULT_GLOBAL_END;
-        EXPECT(go("test_fault", args, 1, 64, 1024) == 0 && cuCtxSynchronize() == 0);
-    });
+    dies("stand-in: a write past device memory", ASAN ? "heap-buffer-overflow" : "was written past its end",
+         [] {
+             unsigned long long p;
+             EXPECT(start() == 0 && cuMemAlloc_v2(&p, 64 * 4) == 0);
+             struct test_args args = {};
+             args.out = (uint32_t *)(uintptr_t)p, args.which = FAULT_GLOBAL_END;
+             EXPECT(go("test_fault", args, 1, 64, 1024) == 0 && cuCtxSynchronize() == 0);
+         });
 }
 
 /* ---- speed ---- */
@@ -680,7 +724,8 @@ static void speed(void) {
         LAUNCH(test_speed, &args, 1, threads);
         clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &b);
         double s = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
-        printf("# %s a second: %.1f million\n", what[which], rounds * (which == 2 ? 1 : threads) / s * 1e-6);
+        printf("# %s a second: %.1f million\n", what[which],
+               rounds * (which == 2 ? 1 : threads) / s * 1e-6);
     }
 }
 

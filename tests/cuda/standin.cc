@@ -1,10 +1,12 @@
-/* A stand-in for libcuda.so.1: the functions of the CUDA driver that common/backend/cuda calls, over kernels that shim.cc runs on
- * the host. Built with shim.cc and the .cu files into a library of that name, so that the whole backend is tested without a GPU.
+/* A stand-in for libcuda.so.1: the functions of the CUDA driver that common/backend/cuda calls, over
+ * kernels that shim.cc runs on the host. Built with shim.cc and the .cu files into a library of that name,
+ * so that the whole backend is tested without a GPU.
  *
- * Device memory is the host's, full of 0xFF when new. What a stream is asked for is queued, and happens in the order of the calls
- * of all streams, but not before something waits: so results that are read too early, and pinned buffers that are filled again too
- * early, show. A pinned buffer that a copy goes to is full of 0xFF until then. A launch that may begin before the one before it has
- * ended (programmatic stream serialization) really does, where the seed says so: its first block runs up to grid_wait first.
+ * Device memory is the host's, full of 0xFF when new. What a stream is asked for is queued, and happens in
+ * the order of the calls of all streams, but not before something waits: so results that are read too
+ * early, and pinned buffers that are filled again too early, show. A pinned buffer that a copy goes to is
+ * full of 0xFF until then. A launch that may begin before the one before it has ended (programmatic stream
+ * serialization) really does, where the seed says so: its first block runs up to grid_wait first.
  *
  * Environment, read by cuInit:
  *   CUDA_STANDIN_DEVICES=N      default 1; 0: cuInit says that there is none
@@ -13,9 +15,10 @@
  *   CUDA_STANDIN_SM=90          compute capability * 10
  *   CUDA_STANDIN_PROCESSORS=16  multiprocessors
  *   CUDA_STANDIN_NO_IMAGE=1     cuModuleLoadData finds no code for this device
- *   CUDA_STANDIN_TRACE=FILE     a line is added for each launch: kernel, grid, block, bytes of dynamic shared memory
+ *   CUDA_STANDIN_TRACE=FILE     adds a line for each launch: kernel, grid, block, dynamic shared bytes
  *
- * Compiled with -DSTANDIN_CHECK and CUDA's include folder, prototypes and structs are compared with the real cuda.h.
+ * Compiled with -DSTANDIN_CHECK and CUDA's include folder, prototypes and structs are compared with the
+ * real cuda.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifdef STANDIN_CHECK
@@ -96,17 +99,23 @@ static const struct {
     {400, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {500, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {600, "CUDA_ERROR_NOT_READY", "device not ready"},
-    {712, "CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED", "part or all of the requested memory range is already mapped"},
-    {713, "CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED", "pointer does not correspond to a registered memory region"},
+    {712, "CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED",
+     "part or all of the requested memory range is already mapped"},
+    {713, "CUDA_ERROR_HOST_MEMORY_NOT_REGISTERED",
+     "pointer does not correspond to a registered memory region"},
     {719, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
     {801, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
     {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"},
-    {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED", "operation failed due to a previous error during capture"},
+    {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
+     "operation failed due to a previous error during capture"},
     {903, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED", "the capture was not initiated in this stream"},
     {904, "CUDA_ERROR_STREAM_CAPTURE_UNJOINED", "capturing stream has unjoined work"},
-    {906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT", "operation would make the legacy stream depend on a capturing blocking stream"},
-    {907, "CUDA_ERROR_CAPTURED_EVENT", "operation not permitted on an event last recorded in a capturing stream"},
-    {908, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD", "attempt to terminate a thread-local capture sequence from another thread"},
+    {906, "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT",
+     "operation would make the legacy stream depend on a capturing blocking stream"},
+    {907, "CUDA_ERROR_CAPTURED_EVENT",
+     "operation not permitted on an event last recorded in a capturing stream"},
+    {908, "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD",
+     "attempt to terminate a thread-local capture sequence from another thread"},
 };
 
 /* ---- structs of the driver's interface ---- */
@@ -155,7 +164,9 @@ struct access_desc {
 };
 
 #ifdef STANDIN_CHECK
-static_assert(sizeof(launch_config) == sizeof(CUlaunchConfig) && sizeof(launch_attribute) == sizeof(CUlaunchAttribute), "");
+static_assert(sizeof(launch_config) == sizeof(CUlaunchConfig) &&
+                  sizeof(launch_attribute) == sizeof(CUlaunchAttribute),
+              "");
 static_assert(offsetof(launch_config, stream) == offsetof(CUlaunchConfig, hStream), "");
 static_assert(offsetof(launch_config, attributes) == offsetof(CUlaunchConfig, attrs), "");
 static_assert(offsetof(launch_attribute, value) == offsetof(CUlaunchAttribute, value), "");
@@ -166,7 +177,9 @@ static_assert(offsetof(memcpy_2d, width) == offsetof(CUDA_MEMCPY2D, WidthInBytes
 static_assert(sizeof(allocation_prop) == sizeof(CUmemAllocationProp), "");
 static_assert(offsetof(allocation_prop, location) == offsetof(CUmemAllocationProp, location), "");
 static_assert(sizeof(access_desc) == sizeof(CUmemAccessDesc), "");
-static_assert(CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION == 6 && CU_LAUNCH_ATTRIBUTE_COOPERATIVE == 2, "");
+static_assert(CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION == 6 &&
+                  CU_LAUNCH_ATTRIBUTE_COOPERATIVE == 2,
+              "");
 static_assert(CU_MEMORYTYPE_HOST == 1 && CU_MEMORYTYPE_DEVICE == 2 && CU_MEMORYTYPE_UNIFIED == 4, "");
 template <typename F> struct sizes;
 template <typename R, typename... A> struct sizes<R (*)(A...)> {
@@ -183,18 +196,19 @@ template <typename R, typename... A> struct sizes<R (*)(A...)> {
         return are({sizeof(S), sizeof(B)...});
     }
 };
-#define CHECK(name) static_assert(sizes<decltype(&standin_##name)>::same(decltype(&::name)(nullptr)), #name);
+#define CHECK(name)                                                                                        \
+    static_assert(sizes<decltype(&standin_##name)>::same(decltype (&::name)(nullptr)), #name);
 #else
 #define CHECK(name) static_assert(true, "");
 #endif
 
 /* Defines the driver's function `name`, under a name that cuda.h does not declare. */
-#define API_OF_OLD(name, ...)                                                                                                    \
-    extern "C" __attribute__((visibility("default"))) int standin_##name(__VA_ARGS__) __asm__(#name);                            \
+#define API_OF_OLD(name, ...)                                                                              \
+    extern "C" __attribute__((visibility("default"))) int standin_##name(__VA_ARGS__) __asm__(#name);      \
     extern "C" int standin_##name(__VA_ARGS__)
-#define API(name, ...)                                                                                                           \
-    extern "C" __attribute__((visibility("default"))) int standin_##name(__VA_ARGS__) __asm__(#name);                            \
-    CHECK(name)                                                                                                                  \
+#define API(name, ...)                                                                                     \
+    extern "C" __attribute__((visibility("default"))) int standin_##name(__VA_ARGS__) __asm__(#name);      \
+    CHECK(name)                                                                                            \
     extern "C" int standin_##name(__VA_ARGS__)
 
 /* ---- what there is ---- */
@@ -277,13 +291,15 @@ static int n_devices, capability, n_processors, lost_at, n_launches;
 static size_t total_memory, used_memory;
 static FILE *trace;
 static int probe[2] = {-1, -1};
-static int contexts[16]; // a context's handle is the address of its device's element, which counts who retains it
+static int
+    contexts[16]; // a context's handle is the address of its device's element, which counts who retains it
 static thread_local int *current;
 /* Never destroyed: a program may end with what it has, and leave it to the driver. */
 static std::map<uintptr_t, struct memory> &device = *new std::map<uintptr_t, struct memory>;
 static std::map<uintptr_t, struct memory> &host = *new std::map<uintptr_t, struct memory>; // by address
 static std::map<uintptr_t, size_t> &reservations = *new std::map<uintptr_t, size_t>;
-static std::map<unsigned long long, struct backing> &backings = *new std::map<unsigned long long, struct backing>;
+static std::map<unsigned long long, struct backing> &backings =
+    *new std::map<unsigned long long, struct backing>;
 static unsigned long long next_handle = 1;
 static std::set<void *> &streams = *new std::set<void *>;
 static std::set<void *> &events = *new std::set<void *>;
@@ -327,16 +343,16 @@ static int spoil(int code) {
     return any ? code : (int)SUCCESS;
 }
 
-#define BEGIN(needs_context)                                                                                                     \
-    struct lock lock_;                                                                                                           \
-    int state_ = state(needs_context);                                                                                           \
-    if (state_)                                                                                                                  \
+#define BEGIN(needs_context)                                                                               \
+    struct lock lock_;                                                                                     \
+    int state_ = state(needs_context);                                                                     \
+    if (state_)                                                                                            \
     return state_
-#define NOT_WHILE_CAPTURING()                                                                                                    \
-    do {                                                                                                                         \
-        int code_ = spoil(CAPTURE_UNSUPPORTED);                                                                                  \
-        if (code_)                                                                                                               \
-            return code_;                                                                                                        \
+#define NOT_WHILE_CAPTURING()                                                                              \
+    do {                                                                                                   \
+        int code_ = spoil(CAPTURE_UNSUPPORTED);                                                            \
+        if (code_)                                                                                         \
+            return code_;                                                                                  \
     } while (0)
 
 static struct stream *stream_of(void *handle) {
@@ -385,8 +401,9 @@ static void check_guards(const char *where) {
         for (size_t k = 0; k < GUARD; k++)
             if (p[i.second.size + k] != 0xa5 || p[-1 - (ptrdiff_t)k] != 0xa5) {
                 char what[160];
-                snprintf(what, sizeof what, "device memory of %zu bytes at %p was written past its %s", i.second.size,
-                         (const void *)p, p[i.second.size + k] != 0xa5 ? "end" : "beginning");
+                snprintf(what, sizeof what, "device memory of %zu bytes at %p was written past its %s",
+                         i.second.size, (const void *)p,
+                         p[i.second.size + k] != 0xa5 ? "end" : "beginning");
                 die(what, where);
             }
     }
@@ -403,8 +420,14 @@ static void run_chain(void *arg) {
     const struct chain *c = (const struct chain *)arg;
     struct chain before = {c->ops, c->n - 1};
     const struct op *o = &c->ops[c->n - 1];
-    struct shim_launch l = {o->function->name.c_str(),        o->function->kernel, o->args.data(), o->grid, o->block, o->dynamic,
-                            before.n ? run_chain : NULL, &before};
+    struct shim_launch l = {o->function->name.c_str(),
+                            o->function->kernel,
+                            o->args.data(),
+                            o->grid,
+                            o->block,
+                            o->dynamic,
+                            before.n ? run_chain : NULL,
+                            &before};
     shim_run(&l);
     check_guards(o->function->name.c_str());
 }
@@ -434,7 +457,8 @@ static void flush(void) {
             chain_bits = chain_bits * 1664525 + 1013904223;
             struct chain c = {o, 1};
             size_t limit = 1 + (chain_bits >> 16) % MAX_CHAIN;
-            while (c.n < limit && i < queue.size() && queue[i].kind == LAUNCH && queue[i].early && queue[i].stream == o->stream)
+            while (c.n < limit && i < queue.size() && queue[i].kind == LAUNCH && queue[i].early &&
+                   queue[i].stream == o->stream)
                 c.n++, i++;
             run_chain(&c);
         }
@@ -473,8 +497,8 @@ static int count_launch(const struct op *o) {
         return LAUNCH_FAILED;
     }
     if (trace) {
-        fprintf(trace, "%s %u,%u,%u %u,%u,%u %u\n", o->function->name.c_str(), o->grid.x, o->grid.y, o->grid.z, o->block.x,
-                o->block.y, o->block.z, o->dynamic);
+        fprintf(trace, "%s %u,%u,%u %u,%u,%u %u\n", o->function->name.c_str(), o->grid.x, o->grid.y,
+                o->grid.z, o->block.x, o->block.y, o->block.z, o->dynamic);
         fflush(trace);
     }
     return SUCCESS;
@@ -600,6 +624,7 @@ API(cuDeviceGetAttribute, int *value, int attribute, int dev) {
         return INVALID_VALUE;
     if (dev < 0 || dev >= n_devices)
         return INVALID_DEVICE;
+    // clang-format off
     const struct {
         int attribute, value;
     } known[] = {
@@ -644,6 +669,7 @@ API(cuDeviceGetAttribute, int *value, int attribute, int dev) {
         {120, capability >= 90},         // clusters
         {127, capability >= 90},         // tensor maps
     };
+    // clang-format on
     for (const auto &k : known)
         if (k.attribute == attribute) {
             *value = k.value;
@@ -695,7 +721,8 @@ API(cuDevicePrimaryCtxSetFlags_v2, int device, unsigned flags) {
 }
 API(cuCtxSetCurrent, void *context) {
     BEGIN(false);
-    if (context && ((int *)context < contexts || (int *)context >= contexts + n_devices || !*(int *)context))
+    if (context &&
+        ((int *)context < contexts || (int *)context >= contexts + n_devices || !*(int *)context))
         return INVALID_CONTEXT;
     current = (int *)context;
     return SUCCESS;
@@ -744,7 +771,8 @@ static void *own_symbol(const char *name) {
     return dlsym(self ? self : RTLD_DEFAULT, name); // a program's own, where this is part of one
 }
 
-API(cuGetProcAddress_v2, const char *symbol, void **pointer, int version, unsigned long long flags, int *status) {
+API(cuGetProcAddress_v2, const char *symbol, void **pointer, int version, unsigned long long flags,
+    int *status) {
     (void)version, (void)flags;
     if (!symbol || !pointer)
         return INVALID_VALUE;
@@ -827,7 +855,9 @@ API(cuFuncGetAttribute, int *value, int attribute, void *handle) {
     if (!value)
         return INVALID_VALUE;
     const struct function *f = (const struct function *)handle;
-    const int values[10] = {(int)f->threads, 0, 0, 0, f->threads > 256 ? 64 : 128, capability, capability, 0, (int)f->max_dynamic, -1};
+    const int values[10] = {
+        (int)f->threads,     0, 0, 0, f->threads > 256 ? 64 : 128, capability, capability, 0,
+        (int)f->max_dynamic, -1};
     if (attribute < 0 || attribute > 9)
         return INVALID_VALUE;
     *value = values[attribute];
@@ -836,13 +866,15 @@ API(cuFuncGetAttribute, int *value, int attribute, void *handle) {
 
 /* ---- launches ---- */
 
-__attribute__((no_sanitize_address)) static void copy_words(volatile uint64_t *to, const volatile unsigned char *from, size_t n) {
+__attribute__((no_sanitize_address)) static void copy_words(volatile uint64_t *to,
+                                                            const volatile unsigned char *from, size_t n) {
     volatile unsigned char *bytes = (volatile unsigned char *)to;
     for (size_t i = 0; i < n; i++)
         bytes[i] = from[i];
 }
 
-/* Copies a kernel's struct, of a size that nobody tells: up to the end of its page, and of the next where there is one. */
+/* Copies a kernel's struct, of a size that nobody tells: up to the end of its page, and of the next where
+ * there is one. */
 static std::vector<uint64_t> copy_args(const void *args) {
     std::vector<uint64_t> copy(MAX_ARGS / 8, ~(uint64_t)0);
     size_t first = 4096 - ((uintptr_t)args & 4095);
@@ -866,7 +898,8 @@ static int launch(const struct launch_config *c, void *handle, void **params, vo
     struct function *f = (struct function *)handle;
     uint64_t threads = (uint64_t)c->block[0] * c->block[1] * c->block[2];
     for (int i = 0; i < 3; i++)
-        if (c->grid[i] < 1 || c->grid[i] > (i ? 65535u : 2147483647u) || c->block[i] < 1 || c->block[i] > (i == 2 ? 64u : 1024u))
+        if (c->grid[i] < 1 || c->grid[i] > (i ? 65535u : 2147483647u) || c->block[i] < 1 ||
+            c->block[i] > (i == 2 ? 64u : 1024u))
             return INVALID_VALUE;
     if (threads > f->threads || threads > 1024 || c->shared > f->max_dynamic)
         return INVALID_VALUE;
@@ -917,10 +950,12 @@ API(cuLaunchKernelEx, const struct launch_config *config, void *function, void *
     return launch(config, function, params, extra);
 }
 
-API(cuLaunchKernel, void *function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z, unsigned int block_x,
-    unsigned int block_y, unsigned int block_z, unsigned int shared, void *stream, void **params, void **extra) {
+API(cuLaunchKernel, void *function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
+    unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared, void *stream,
+    void **params, void **extra) {
     BEGIN(true);
-    struct launch_config c = {{grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, stream, NULL, 0};
+    struct launch_config c = {
+        {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, stream, NULL, 0};
     return launch(&c, function, params, extra);
 }
 
@@ -1134,7 +1169,8 @@ API(cuMemsetD32Async, deviceptr to, unsigned int value, size_t n, void *stream) 
     return fill(to, value, 4, n, stream);
 }
 
-/* ---- virtual memory: a reservation is inaccessible, and parts of it are mapped from a backing's file ---- */
+/* ---- virtual memory: a reservation is inaccessible, and parts of it are mapped from a backing's file ----
+ */
 
 API(cuMemGetAllocationGranularity, size_t *out, const struct allocation_prop *prop, int which) {
     BEGIN(false);
@@ -1146,13 +1182,15 @@ API(cuMemGetAllocationGranularity, size_t *out, const struct allocation_prop *pr
     return SUCCESS;
 }
 
-API(cuMemAddressReserve, deviceptr *out, size_t size, size_t alignment, deviceptr at, unsigned long long flags) {
+API(cuMemAddressReserve, deviceptr *out, size_t size, size_t alignment, deviceptr at,
+    unsigned long long flags) {
     BEGIN(false);
     (void)at; // a wish
     if (!out || !size || size % GRANULARITY || (alignment & (alignment - 1)) || flags)
         return INVALID_VALUE;
     size_t align = alignment > GRANULARITY ? alignment : (size_t)GRANULARITY;
-    char *all = (char *)mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *all =
+        (char *)mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (all == (char *)MAP_FAILED)
         return OUT_OF_MEMORY;
     char *p = (char *)(((uintptr_t)all + align - 1) & ~(uintptr_t)(align - 1));
@@ -1165,7 +1203,8 @@ API(cuMemAddressReserve, deviceptr *out, size_t size, size_t alignment, devicept
     return SUCCESS;
 }
 
-/* The mapped parts that lie in [at, at + size) are [first, last); false where a part lies across a border. */
+/* The mapped parts that lie in [at, at + size) are [first, last); false where a part lies across a border.
+ */
 typedef std::map<uintptr_t, struct memory>::iterator part;
 static bool parts_of(uintptr_t at, size_t size, part *first, part *last) {
     *first = device.lower_bound(at);
@@ -1201,9 +1240,11 @@ API(cuMemAddressFree, deviceptr p, size_t size) {
     return SUCCESS;
 }
 
-API(cuMemCreate, unsigned long long *out, size_t size, const struct allocation_prop *prop, unsigned long long flags) {
+API(cuMemCreate, unsigned long long *out, size_t size, const struct allocation_prop *prop,
+    unsigned long long flags) {
     BEGIN(false);
-    if (!out || !size || size % GRANULARITY || !prop || prop->type != 1 || prop->location.type != 1 || flags)
+    if (!out || !size || size % GRANULARITY || !prop || prop->type != 1 || prop->location.type != 1 ||
+        flags)
         return INVALID_VALUE;
     if (prop->location.id < 0 || prop->location.id >= n_devices)
         return INVALID_DEVICE;
@@ -1249,11 +1290,13 @@ API(cuMemRelease, unsigned long long handle) {
     return SUCCESS;
 }
 
-API(cuMemMap, deviceptr p, size_t size, size_t offset, unsigned long long handle, unsigned long long flags) {
+API(cuMemMap, deviceptr p, size_t size, size_t offset, unsigned long long handle,
+    unsigned long long flags) {
     BEGIN(false);
     auto i = backings.find(handle);
     part first, last;
-    if (i == backings.end() || i->second.released || flags || offset || !size || size != i->second.size || p % GRANULARITY)
+    if (i == backings.end() || i->second.released || flags || offset || !size || size != i->second.size ||
+        p % GRANULARITY)
         return INVALID_VALUE; // as the driver: a whole allocation, from its beginning
     if (!is_reserved((uintptr_t)p, size) || !parts_of((uintptr_t)p, size, &first, &last) || first != last)
         return INVALID_VALUE;
@@ -1273,7 +1316,8 @@ API(cuMemUnmap, deviceptr p, size_t size) {
     NOT_WHILE_CAPTURING();
     flush();
     while (first != last) {
-        mmap((void *)first->first, first->second.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        mmap((void *)first->first, first->second.size, PROT_NONE,
+             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
         auto i = backings.find(first->second.handle);
         i->second.n_mapped--;
         drop_if_unused(i);
@@ -1299,7 +1343,9 @@ API(cuMemSetAccess, deviceptr p, size_t size, const struct access_desc *desc, si
     for (size_t i = 0; i < n; i++) {
         if (desc[i].location.type != 1 || (desc[i].flags != 0 && desc[i].flags != 1 && desc[i].flags != 3))
             return INVALID_VALUE;
-        int protection = desc[i].flags == 3 ? PROT_READ | PROT_WRITE : desc[i].flags == 1 ? PROT_READ : PROT_NONE;
+        int protection = desc[i].flags == 3   ? PROT_READ | PROT_WRITE
+                         : desc[i].flags == 1 ? PROT_READ
+                                              : PROT_NONE;
         if (mprotect((void *)(uintptr_t)p, size, protection))
             return INVALID_VALUE;
         for (part k = first; k != last; ++k)
@@ -1482,8 +1528,8 @@ static int elapsed(float *milliseconds, void *start, void *end) {
         return INVALID_HANDLE;
     if (a->queued || b->queued)
         return NOT_READY;
-    *milliseconds =
-        (float)((double)(b->time.tv_sec - a->time.tv_sec) * 1e3 + (double)(b->time.tv_nsec - a->time.tv_nsec) * 1e-6);
+    *milliseconds = (float)((double)(b->time.tv_sec - a->time.tv_sec) * 1e3 +
+                            (double)(b->time.tv_nsec - a->time.tv_nsec) * 1e-6);
     return SUCCESS;
 }
 

@@ -14,14 +14,17 @@ nice make -s -j"${JOBS:-2}" B="$from" tests-bin bench-bin
 
 mkdir -p "${1:-build-gpu}"
 out=$(cd "${1:-build-gpu}" && pwd)
-rm -rf "$out"/{bin,tests,bench,hashes,deps}
+rm -rf "${out:?}"/{bin,tests,bench,hashes,deps}
 mkdir -p "$out/bin" "$out/tests/cuda" "$out/bench" "$out/hashes" "$out/deps/include" "$out/deps/lib"
 link() { # PROGRAM OBJECT...
     local to=$1
     shift
     # shellcheck disable=SC2086 # a list of options
-    ${CC:-cc} -s -pthread -o "$out/$to" "$@" "$from/libtokpipe.a" $static
+    ${CC:-cc} -s -pthread -o "$out/$to" "$@" "$out/image.o" "$from/libtokpipe.a" $static
 }
+# The kernels are carried once, beside the programs, which hold none: LLM_CUDA_IMAGE names them.
+${CC:-cc} -std=c11 -O1 -Icommon -c -o "$out/image.o" common/backend/cuda/image.c
+[ ! -s build/cuda/kernels.fatbin ] || cp build/cuda/kernels.fatbin "$out/"
 for o in "$from"/obj/tools/*.o; do
     p=$(basename "$o" .o)
     link "bin/$p" "$o"
@@ -30,6 +33,8 @@ for p in goldens forward kept $(cd tests/unit && ls cuda_*.c 2>/dev/null | sed '
     link "tests/$p" "$from/obj/tests/unit/$p.o"
 done
 for p in mkmodel model; do link "bench/$p" "$from/obj/bench/$p.o" "$from"/obj/bench/lib/*.o; done
+
+rm "$out/image.o"
 
 # The stand-in driver, and its results: the tests of kernels here take longer than they may there.
 if [ -f "$from/tests/cuda/libcuda.so.1" ]; then

@@ -66,7 +66,7 @@ static void launch(void (*k)(struct cu_matmul_args), dim3 grid, unsigned shared,
 
 struct run { // a product's launch by number of rows
     static void go(int kind, struct cu_matmul_args a, uint32_t rows) {
-        uint32_t n = a.pairs.n_out[0] + (a.pairs.n_mats > 1 ? a.pairs.n_out[1] : 0), tiles = (n + 15) / 16, blocks = std::min(tiles, 132u);
+        uint32_t n = a.pairs.n_out[0] + (a.pairs.n_mats > 1 ? a.pairs.n_out[1] : 0), tiles = (n + 15) / 16, blocks = std::min(tiles, 264u);
         uint32_t slice = CU_FEW_SLICE(a.ld_w);
         a.all_x = slice <= CU_FEW_STAGES || CU_FEW_SHARED(std::max(kind, 8), slice) <= 100 << 10;
         uint32_t stages = a.all_x ? slice : CU_FEW_STAGES;

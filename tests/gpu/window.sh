@@ -38,6 +38,8 @@ trap 'exit 130' INT TERM
 if [ -n "$standin" ]; then
     export LD_LIBRARY_PATH=$B/tests/cuda${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     export LLM_CUDA_IMAGE=${LLM_CUDA_IMAGE:-$root/tests/gpu/window.sh} # any file: the stand-in has kernels of its own
+elif [ -s "$B/kernels.fatbin" ]; then
+    export LLM_CUDA_IMAGE=${LLM_CUDA_IMAGE:-$B/kernels.fatbin} # as tests/gpu/carry.sh left them
 fi
 for d in /usr/local/cuda/bin /opt/nvidia/nsight-compute/*/; do [ -d "$d" ] && PATH=$PATH:$d; done
 export root B W OUT standin PATH TMPDIR=$W LLM_DEVICE=
@@ -200,7 +202,11 @@ p_prefill() {
 }
 p_peer() { # started in the background long before
     touch "$W/peer.go"
-    while kill -0 "$peer" 2>/dev/null && ! grep -q '^peer.wall' "$W/peer.said"; do sleep 0.2; done
+    local i
+    for i in $(seq 200); do
+        kill -0 "$peer" 2>/dev/null && ! grep -q '^peer.wall' "$W/peer.said" || break
+        sleep 0.2
+    done
     cat "$W/peer.said"
     awk '$3 == "tokens/s" || $3 == "ms" || $3 == "TFLOP/s" || $3 == "GB/s" {
             sub("peer[.]", "", $1); text = text sprintf("%s%s %.4g %s", text ? "; " : "", $1, $2, $3) }
@@ -229,7 +235,7 @@ p_pipe() { # ids | llm-forward | llm-sample | tok-decode; the difference of two 
         "$W/pipe"
 }
 p_sanitize() {
-    local t rc=0 r text= models='llama mixtral'
+    local t rc=0 r text='' models='llama mixtral'
     for t in memcheck racecheck; do
         # shellcheck disable=SC2086 # a list of names
         timeout --foreground -k 2 30 compute-sanitizer --tool $t --error-exitcode 9 --print-limit 20 "$B/tests/goldens" --device cuda $models >"$W/$t" 2>&1
@@ -313,7 +319,7 @@ wanted() { # whether any of these parts is to run
     for n; do [ "$only" = "  " ] || [[ $only == *" $n "* ]] && return 0; done
     return 1
 }
-export peer= began total
+export peer='' began total
 export -f made decode limit_of $(declare -F | sed 's/.* //' | grep '^p_')
 export jobs
 
@@ -345,8 +351,8 @@ if [ -n "$peer" ] && wanted decode prefill; then # the peer must be quiet while 
 fi
 part decode 75 10
 real prefill 25 8
-[ -n "$standin" ] || [ -z "$peer" ] || part peer 45 8
-[ -z "$standin" ] || real peer 1 1
+real peer 45 8
+[ -z "$peer" ] || kill "$peer" 2>/dev/null # not beside what is timed next
 real sanitize 65 20
 real ncu 50 15
 part pipe 30 8

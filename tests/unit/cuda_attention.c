@@ -373,6 +373,7 @@ static void try(struct layer *l) {
 static struct layer random_layer(uint32_t head_dim, uint32_t n_kv_heads, uint32_t group, uint32_t n_seqs, uint32_t most, uint32_t rows) {
     struct layer l = {.head_dim = head_dim, .n_kv_heads = n_kv_heads, .group = group, .n_seqs = n_seqs, .out_type = below(3)};
     l.scale = (0.5f + (float)below(4)) / sqrtf((float)head_dim);
+    l.scale *= below(4) ? 1 : 40; // pages that weigh nothing beside others
     l.softcap = below(3) ? 0 : 3 + (float)below(40);
     l.window = below(2) ? 0 : 1 + below(most);
     for (uint32_t s = 0; s < n_seqs; s++) {

@@ -19,12 +19,6 @@
 
 #include "backend/cuda/approx.h"
 
-#ifdef CUDA_SHIM
-#define ROLLED
-#else
-#define ROLLED _Pragma("unroll 1")
-#endif
-
 enum {
     ATTEND_SPAN = CU_SPAN_PAGES * CU_KV_PAGE, // positions
     ATTEND_THREADS = 128

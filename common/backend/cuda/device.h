@@ -12,9 +12,12 @@
 
 #include "backend/cuda/args.h"
 
+/* Before a loop that is to stay one: code that runs once is read from memory as it runs. */
 #ifdef CUDA_SHIM
+#define ROLLED
 #include "shim.h"
 #else
+#define ROLLED _Pragma("unroll 1")
 
 #define KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
 #define DEVICE static __device__ __forceinline__

@@ -112,19 +112,10 @@ DEVICE void norm_rows_round(const struct cu_matmul_args *m, const float *x, uint
     }
 }
 
-/* x [n <= 8, ldx] f32, normed and rounded on the way into shared memory. No experts. */
-template <int TYPE> DEVICE void few_norm(const struct cu_matmul_args *m) {
-    SHARED float slices[8 * CU_CHAINS], mean[8], scale[8];
-    SHARED_DYNAMIC(shared); // the chains' sums, then x [n][ld]
-    unsigned char *rounded = shared + CU_FEW_SUMS;
-    struct cu_tiles slice = chain_tiles(m->n_in, threadIdx.x / 32);
-    struct few_weights w;
-    grid_launch_next();
-    weights_begin(&w, m, slice);
-    grid_wait();
-    struct cu_rows r = rows_of(m);
-    uint32_t row0 = blockIdx.y * 8, n = row0 >= r.n ? 0 : r.n - row0 < 8 ? r.n - row0 : 8;
-    const float *x = (const float *)m->x + (size_t)row0 * m->ldx;
+/* All n rows, by way of their sums in shared memory. */
+template <int TYPE>
+DEVICE void norm_all_rows(const struct cu_matmul_args *m, const float *x, uint32_t n, struct cu_tiles slice, float *slices, float *mean,
+                          float *scale, unsigned char *rounded, uint32_t ld) {
     if (threadIdx.x < 8)
         mean[threadIdx.x] = 0, scale[threadIdx.x] = 1;
     __syncthreads();
@@ -140,8 +131,74 @@ template <int TYPE> DEVICE void few_norm(const struct cu_matmul_args *m) {
             scale[threadIdx.x] = norm_scale(scale[threadIdx.x], m->n_in, m->norm.eps);
         __syncthreads();
     }
-    uint32_t ld = m->ld_w + 8; // rows begin 4 banks apart
     norm_rows_round<TYPE>(m, x, n, slice, scale, mean, rounded, ld);
+}
+
+/* One row of an RMSNorm, of which a lane has up to 4 * ONE_ROW elements: x is loaded once, its weights before the kernel before this one
+ * has ended. The same sums and products as norm_rows_sum and norm_rows_round. */
+enum { ONE_ROW = 4 };
+struct one_row {
+    float4 w[ONE_ROW];
+};
+DEVICE bool one_row_fits(const struct cu_matmul_args *m) {
+    return m->norm.kind == CU_NORM_RMS && m->n_in % 4 == 0 && chain_tiles(m->n_in, 0).end * CU_PAD <= 128 * ONE_ROW;
+}
+DEVICE void one_row_begin(struct one_row *one, const struct cu_matmul_args *m, struct cu_tiles slice) {
+    UNROLL for (uint32_t j = 0; j < ONE_ROW; j++) {
+        uint32_t k = slice.first * CU_PAD + threadIdx.x % 32 * 4 + 128 * j;
+        one->w[j] = k < slice.end * CU_PAD && k < m->n_in ? *(const float4 *)(m->norm.weight + k) : make_float4(0, 0, 0, 0);
+    }
+}
+template <int TYPE>
+DEVICE void one_row_round(const struct one_row *one, const struct cu_matmul_args *m, const float *x, struct cu_tiles slice, float *slices,
+                          unsigned char *to) {
+    uint32_t lane = threadIdx.x % 32, first = slice.first * CU_PAD + lane * 4;
+    float4 v[ONE_ROW];
+    float sum = 0;
+    UNROLL for (uint32_t j = 0; j < ONE_ROW; j++) {
+        uint32_t k = first + 128 * j;
+        v[j] = k < slice.end * CU_PAD && k < m->n_in ? *(const float4 *)(x + k) : make_float4(0, 0, 0, 0);
+    }
+    UNROLL for (uint32_t j = 0; j < ONE_ROW; j++)
+        if (first + 128 * j < slice.end * CU_PAD && first + 128 * j < m->n_in)
+            sum = norm_add4(sum, v[j], NORM_SQUARES, 0);
+    UNROLL for (int far = 16; far > 0; far /= 2)
+        sum += __shfl_xor_sync(ALL_LANES, sum, far);
+    if (lane == 0)
+        slices[threadIdx.x / 32] = sum;
+    __syncthreads();
+    float scale = norm_scale(norm_join(slices), m->n_in, m->norm.eps);
+    UNROLL for (uint32_t j = 0; j < ONE_ROW; j++)
+        if (first + 128 * j < slice.end * CU_PAD) { // padding: 0 * scale * 0
+            float4 n = norm_element4(v[j], one->w[j], make_float4(0, 0, 0, 0), scale, 0, &m->norm);
+            if (first + 128 * j >= m->n_in)
+                n = make_float4(0, 0, 0, 0);
+            *(uint2 *)(to + (first + 128 * j) * 2) = make_uint2(pack_as(TYPE, n.x, n.y), pack_as(TYPE, n.z, n.w));
+        }
+}
+
+/* x [n <= 8, ldx] f32, normed and rounded on the way into shared memory. No experts. */
+template <int TYPE> DEVICE void few_norm(const struct cu_matmul_args *m) {
+    SHARED float slices[8 * CU_CHAINS], mean[8], scale[8];
+    SHARED_DYNAMIC(shared); // the chains' sums, then x [n][ld]
+    unsigned char *rounded = shared + CU_FEW_SUMS;
+    struct cu_tiles slice = chain_tiles(m->n_in, threadIdx.x / 32);
+    struct few_weights w;
+    struct one_row one;
+    bool fits = one_row_fits(m);
+    grid_launch_next();
+    weights_begin(&w, m, slice);
+    if (fits)
+        one_row_begin(&one, m, slice);
+    grid_wait();
+    struct cu_rows r = rows_of(m);
+    uint32_t row0 = blockIdx.y * 8, n = row0 >= r.n ? 0 : r.n - row0 < 8 ? r.n - row0 : 8;
+    const float *x = (const float *)m->x + (size_t)row0 * m->ldx;
+    uint32_t ld = m->ld_w + 8; // rows begin 4 banks apart
+    if (fits && n == 1)
+        one_row_round<TYPE>(&one, m, x, slice, slices, rounded);
+    else
+        norm_all_rows<TYPE>(m, x, n, slice, slices, mean, scale, rounded, ld);
     __syncwarp();
     for (uint32_t tile = blockIdx.x; tile < few_n_tiles(m); tile += gridDim.x) {
         float acc[1][4] = {};

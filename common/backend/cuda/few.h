@@ -145,7 +145,7 @@ DEVICE void few_join(const struct cu_matmul_args *m, const struct cu_rows *r, ui
         *(float2 *)(to + 8 * ROWS) = make_float2(acc[j][2], acc[j][3]);
     }
     __syncthreads();
-    for (uint32_t i = threadIdx.x; i < 8 * ROWS; i += CU_THREADS) {
+    ROLLED for (uint32_t i = threadIdx.x; i < 8 * ROWS; i += CU_THREADS) {
         uint32_t row = i / 8, pair = i % 8;
         if (row0 + row >= r->n)
             continue;

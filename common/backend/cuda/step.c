@@ -11,6 +11,7 @@
 
 enum {
     FEW_ROWS = 64,               // from more rows on, tiles of 128 (bench/GPU.md)
+    FEW_BLOCKS_SM = 2,           // blocks of few rows on an SM
     FEW_NORM_ROWS = 2,           // so many are normed on the way: every block norms all of them
     FEW_SHARED = 100 << 10,      // bytes of a block's sums and x that leave room for one of the next kernel
     FEW_BLOCKS = 1024,           // of attention, in tiles and KV heads: above, a warp takes a tile
@@ -79,14 +80,14 @@ static size_t tiles_of(const struct cu_pairs *p) {
     return p->pairing == CU_GATE_UP ? (p->n_out[0] + (size_t)7) / 8 : (n + 15) / 16;
 }
 
-/* Few rows: how a product is launched. One block an SM, which takes tile after tile: weights on their way from end to end. All of x in
- * shared memory where it fits beside a block of the next kernel. */
+/* Few rows: how a product is launched. Two blocks an SM, which take tile after tile: while one joins its chains, the other reads. All of x
+ * in shared memory where it fits twice. */
 static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_matmul_args *a, enum cu_type t, size_t rows, struct cu_shape *s) {
-    size_t tiles = tiles_of(&a->pairs), n_sms = cu_info(d->c)->n_sms, room = cu_info(d->c)->shared_bytes - 4096;
+    size_t tiles = tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms, room = cu_info(d->c)->shared_bytes - 4096;
     unsigned widest = CU_FEW_SHARED(32u, CU_FEW_STAGES) <= room ? 32 : 16, most = rows <= 8 ? 8 : rows <= 16 ? 16 : widest;
     unsigned slice = CU_FEW_SLICE(a->ld_w), all = CU_FEW_SHARED(most, slice);
     a->all_x = slice <= CU_FEW_STAGES || all <= (FEW_SHARED < room ? FEW_SHARED : room);
-    s->x = (unsigned)(tiles < n_sms ? tiles : n_sms);
+    s->x = (unsigned)(tiles < blocks ? tiles : blocks);
     s->y = over(rows, most);
     s->shared = CU_FEW_SHARED(most, a->all_x ? slice : CU_FEW_STAGES);
     return most == 8 ? d->k.few8[t] : most == 16 ? d->k.few16[t] : d->k.few32[t];
@@ -125,7 +126,7 @@ static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a,
 
 /* A product of x [rows, hidden_dim] f32, normed by `pre` (or not, where it is NULL): on the way, or before. */
 static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype, const float *x, const struct norm *pre) {
-    size_t shared = CU_FEW_NORM_SHARED(d->rows, d->ld_hidden), tiles = tiles_of(&a->pairs), n_sms = cu_info(d->c)->n_sms;
+    size_t shared = CU_FEW_NORM_SHARED(d->rows, d->ld_hidden), tiles = tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms;
     a->ldx = (uint32_t)d->ld_hidden;
     a->x = x;
     if (d->type == CU_F32) {
@@ -139,7 +140,7 @@ static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum 
     if (d->rows <= FEW_NORM_ROWS && shared <= FEW_SHARED) {
         a->norm = norm_of(pre);
         cuda_run(d, d->k.few_norm[cuda_type(dtype)],
-                 (struct cu_shape){.x = (unsigned)(tiles < n_sms ? tiles : n_sms), .shared = (unsigned)shared, .early = true}, a, sizeof *a);
+                 (struct cu_shape){.x = (unsigned)(tiles < blocks ? tiles : blocks), .shared = (unsigned)shared, .early = true}, a, sizeof *a);
         return;
     }
     run_norm(d, d->rounded, cuda_type(dtype), NULL, x, pre, false);

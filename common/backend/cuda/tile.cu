@@ -45,6 +45,26 @@ template <int TYPE> DEVICE void tile_multiply(float acc[64], const struct tile_w
 #endif
 }
 
+/* The warps' totals meet in shared memory, [128 rows][132] of 128 outputs, and are finished in one loop, which is short code: inside
+ * the warps, 32 copies of it would be read at every block's end. */
+DEVICE void tile_finish(const struct cu_matmul_args *m, const struct cu_rows *r, const float total[64], float *sums, uint32_t row0) {
+    enum { LD = CU_TILE + 4 };
+    uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, out = threadIdx.x / 32 * 16 + g;
+    UNROLL for (uint32_t j = 0; j < CU_TILE / 8; j++)
+        UNROLL for (uint32_t i = 0; i < 2; i++) {
+            float *to = sums + (8 * j + 2 * t + i) * LD + out;
+            to[0] = total[4 * j + i];
+            to[8] = total[4 * j + 2 + i];
+        }
+    __syncthreads();
+    ROLLED for (uint32_t i = threadIdx.x; i < CU_TILE / 2 * CU_TILE; i += CU_THREADS) {
+        uint32_t row = i / (CU_TILE / 2), pair = i % (CU_TILE / 2);
+        const float *from = sums + row * LD + pair / 8 * 16 + pair % 8;
+        if (row0 + row < r->n)
+            finish(m, r, row0 + row, pair_of(&m->pairs, blockIdx.y * (CU_TILE / 2) + pair), from[0], from[8]);
+    }
+}
+
 template <int TYPE> DEVICE void tile(const struct cu_matmul_args *m) {
     SHARED_DYNAMIC(stages);
     uint32_t warp = threadIdx.x / 32, n_tiles = m->ld_w / CU_PAD, per = (n_tiles + CU_CHAINS - 1) / CU_CHAINS;
@@ -85,14 +105,9 @@ template <int TYPE> DEVICE void tile(const struct cu_matmul_args *m) {
                 in_chain = 0;
             }
         }
-    uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    struct cu_pair o = pair_of(&m->pairs, out0 * 8 + g);
-    UNROLL for (uint32_t j = 0; j < CU_TILE / 8; j++)
-        UNROLL for (uint32_t i = 0; i < 2; i++) {
-            uint32_t row = row0 + 8 * j + 2 * t + i;
-            if (row < r.n)
-                finish(m, &r, row, o, total[4 * j + i], total[4 * j + 2 + i]);
-        }
+    copy_wait(0);
+    __syncthreads(); // all have used the last block: the totals take the place of x
+    tile_finish(m, &r, total, (float *)stages, row0);
 }
 
 KERNEL(CU_THREADS, 1) k_tile_bf16(PARAM(struct cu_matmul_args) m) {
