@@ -94,7 +94,7 @@ static void *dev_read(const struct dev_buf *b) {
     return out;
 }
 
-static void dev_launch(const char *kernel, unsigned x, unsigned y, unsigned threads, const void *args) {
+static inline void dev_launch(const char *kernel, unsigned x, unsigned y, unsigned threads, const void *args) {
     struct err e = {0};
     const struct cu_kernel *k = cu_kernel(dev, kernel, 0, &e);
     dev_must(k ? 0 : -1, &e);

@@ -408,9 +408,10 @@ static void long_sequences(void) {
             l.len[0] = 1500 - below(300);
             try(&l);
         }
-    struct layer l = random_layer(64, 1, 4, 1, 1500, 3);
+    struct layer l = random_layer(64, 1, 4, 1, 1500, 3), wide = random_layer(496, 1, 4, 2, 300, 3);
     l.f32 = true;
     try(&l);
+    try(&wide); // the most that k_attend_many_any has shared memory for on every GPU
 }
 /* Every length about the ends of pages and spans, and windows that end there. */
 static void edges(void) {

@@ -206,6 +206,10 @@ static void trace(void) { // CUDA_STANDIN_TRACE
     cu_launch(dev, k, (struct cu_shape){.x = 1, .y = 2, .z = 4, .threads = 256, .shared = 100 * 1024},
               &s.args);
     CHECK_INT(cu_sync(dev, &e), 0);
+    cu_launch(dev, k, (struct cu_shape){.x = 1, .threads = 4096},
+              &s.args); // is refused, and so nothing follows it
+    cu_launch(dev, k, s.shape, &s.args);
+    CHECK_INT(cu_sync(dev, &e), -1);
     sum_free(&s);
     cu_close(dev);
     CHECK_INT(read_file(getenv("CUDA_STANDIN_TRACE"), 10000, &text, &e), 0);
@@ -224,7 +228,6 @@ static void bad_launch(void) {
     expect(&e, EXIT_SYSTEM, "bytes of shared memory for kernel k_add");
     CHECK_INT(cu_sync(dev, &e), 0); // neither lasts
     cu_launch(dev, add_kernel(), (struct cu_shape){.x = 1, .threads = 4096}, &s.args);
-    cu_launch(dev, add_kernel(), s.shape, &s.args); // is not queued
     CHECK_INT(cu_sync(dev, &e), -1);
     expect(&e, EXIT_SYSTEM, "): kernel k_add");
     sum_free(&s);
