@@ -113,11 +113,7 @@ static void write_json(struct sequence *s) {
     buf_str(&line, "{\"text\": ");
     json_write_str(&line, (struct str){s->text.p ? s->text.p : "", s->text.n});
     record_write_attrs(&line, buf_view(&s->attrs));
-    record_write_attrs(&line, buf_view(&s->result));
-    if (s->failed.p) {
-        buf_str(&line, ", \"error\": ");
-        json_write_str(&line, s->failed);
-    }
+    record_write_result(&line, buf_view(&s->attrs), buf_view(&s->result), s->failed);
     buf_str(&line, "}\n");
     fwrite(line.p, 1, line.n, stdout);
     buf_free(&line);

@@ -37,6 +37,7 @@ struct batch {
     char *out;
     size_t out_n;
     struct buf warnings; // a line each
+    uint32_t notes;      // of its records: record_note
     struct err failed;   // of a whole input
 };
 
@@ -112,7 +113,9 @@ static void encode_batch(void *worker, void *job) {
         die(EXIT_SYSTEM, "out of memory");
     for (size_t i = 0, from = 0; i < b->n; from = b->ends[i++]) {
         struct err e = {0};
-        if (encode_record(w, f, (struct str){b->text.p + from, b->ends[i] - from}, &e) == 0)
+        int rc = encode_record(w, f, (struct str){b->text.p + from, b->ends[i] - from}, &e);
+        b->notes |= w->prompt.notes;
+        if (rc == 0)
             continue;
         if (w->o->records == RECORDS_WHOLE)
             b->failed = e;
@@ -138,9 +141,19 @@ static void worker_end(void *worker) {
     free(w);
 }
 
+/* Says what of the records is not followed: each once for all. */
+static void say_notes(uint32_t notes, uint32_t *said) {
+    for (unsigned i = 0; record_note(i); i++)
+        if (notes & ~*said & UINT32_C(1) << i)
+            warn("%s", record_note(i));
+    *said |= notes;
+}
+
 /* Writes a batch that is done, and empties it. EXIT_DONE or EXIT_SOME_FAILED; e is set where the whole input failed. */
-static int write_batch(struct batch *b, struct err *e) {
+static int write_batch(struct batch *b, uint32_t *said, struct err *e) {
     int status = EXIT_DONE;
+    say_notes(b->notes, said);
+    b->notes = 0;
     if (b->failed.code)
         *e = b->failed;
     fwrite(b->out, 1, b->out_n, stdout);
@@ -177,12 +190,12 @@ static int read_batch(struct records *r, struct batch *b, size_t *number, struct
 
 /* Waits until the input has a whole record or ends. What is done meanwhile is written, and where nothing more is being done, that is
  * flushed before the wait. -1 with e set. */
-static int wait_for_record(struct records *r, struct jobs *jobs, int fd, int *status, struct err *e) {
+static int wait_for_record(struct records *r, struct jobs *jobs, int fd, int *status, uint32_t *said, struct err *e) {
     struct batch *done;
     while (!records_pending(r)) {
         bool reads = jobs_wait(jobs, fd);
         while ((done = jobs_take(jobs, false)))
-            *status |= write_batch(done, e);
+            *status |= write_batch(done, said, e);
         if (!reads)
             continue;
         if (jobs_idle(jobs))
@@ -202,13 +215,14 @@ int encode_records(const struct encode_job *o, const struct tokenizer *t, int fd
     struct batch *batches = xcalloc(n_batches, sizeof *batches), *done;
     size_t number = 0;
     int status = EXIT_DONE;
+    uint32_t said = 0;
     for (int more = 1; more > 0;) {
         struct batch *b = &batches[next++ % n_batches];
-        more = wait_for_record(records, jobs, fd, &status, e) == 0 ? read_batch(records, b, &number, e) : -1;
+        more = wait_for_record(records, jobs, fd, &status, &said, e) == 0 ? read_batch(records, b, &number, e) : -1;
         if (b->n)
             jobs_give(jobs, b);
         while ((done = jobs_take(jobs, more <= 0 || jobs_full(jobs))))
-            status |= write_batch(done, e);
+            status |= write_batch(done, &said, e);
     }
     flush_stdout();
     for (unsigned i = 0; i < n_batches; i++) {

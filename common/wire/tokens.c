@@ -337,6 +337,24 @@ bool attrs_get(struct str attrs, const char *key, struct buf *out) {
     return true;
 }
 
+static bool among(struct str name, const char *const *names) {
+    for (; *names; names++)
+        if (str_eq(name, *names))
+            return true;
+    return false;
+}
+
+bool attrs_is_param(struct str name) {
+    static const char *const names[] = {"max", "temp", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+                                        "frequency_penalty", "logit_bias", "seed", "ignore_eos", "stop_id", NULL};
+    return among(name, names);
+}
+
+bool attrs_is_private(struct str name) {
+    static const char *const names[] = {"continues", "end_id", NULL};
+    return among(name, names);
+}
+
 void attrs_set(struct buf *attrs, const char *key, struct str value) {
     if (attrs->n)
         buf_byte(attrs, ' ');
