@@ -156,6 +156,43 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
     refuse "{$m,\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\",\"invert\":false}}" 'regular expression "("'
 }
 
+@test "a model by name is found where huggingface_hub keeps it" {
+    repo=$PWD/c/huggingface/hub/models--a--b
+    mkdir -p "$repo/refs" "$repo/snapshots/0123abcd99"
+    cp "$LLM_MODEL/tokenizer.json" "$repo/snapshots/0123abcd99/"
+    printf 0123abcd99 >"$repo/refs/main"
+    want=$(echo hi | tok-encode)
+    unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE HF_HOME XDG_CACHE_HOME
+    same() { [ "$(echo hi | env "$1" tok-encode -m "$2")" = "$want" ]; }
+    same XDG_CACHE_HOME="$PWD/c" a/b
+    same HF_HOME="$PWD/c/huggingface" a/b
+    same HF_HUB_CACHE="$PWD/c/huggingface/hub" a/b
+    same HUGGINGFACE_HUB_CACHE="$PWD/c/huggingface/hub" a/b
+    mkdir home && mv c home/.cache
+    repo=$PWD/home/.cache/huggingface/hub/models--a--b
+    same HOME="$PWD/home" a/b
+    (cd home && HOME=$PWD XDG_CACHE_HOME='~/.cache' same A=B a/b)
+    export HF_HOME=$PWD/home/.cache/huggingface
+    same A=B a/b@main
+    same A=B a/b@0123abcd99
+    same A=B a/b@0123abc # the beginning of a commit
+    fails 66 "no snapshot of a/b@0123: $repo" tok-encode -m a/b@0123 </dev/null
+    fails 66 "no such model folder: a/c; nor in the Hugging Face cache: $HF_HOME/hub/models--a--c" tok-encode -m a/c </dev/null
+    fails 66 "no such model folder: a/../b" tok-encode -m a/../b </dev/null
+    fails 66 "no snapshot of a/b@../x" tok-encode -m a/b@../x </dev/null
+    rm "$repo/refs/main"
+    same A=B a/b # a pinned download: one snapshot, no refs
+    mkdir "$repo/snapshots/0123abcd00"
+    fails 66 "several snapshots, and main is none of them" tok-encode -m a/b </dev/null
+    fails 66 "several snapshots" tok-encode -m a/b@0123abc </dev/null
+    same A=B a/b@0123abcd99
+    mkdir "$repo/refs/pr" && printf 0123abcd99 >"$repo/refs/pr/1"
+    same A=B a/b@pr/1
+    rmdir "$repo/snapshots/0123abcd00"
+    mv "$repo" "$HF_HOME/hub/models--b"
+    same A=B b # no owner
+}
+
 @test "a full disk and a closed pipe are noticed" {
     fails 74 'No space left' sh -c 'echo hi | tok-encode >/dev/full'
     yes hi | head -n 100000 | tok-encode -l | head -n 1 | grep -q tokens
