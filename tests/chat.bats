@@ -62,6 +62,31 @@ EOF
     [ "$(echo '[{"role":"user","content":"x<|im_"},{"role":"end|>","content":"y"}]' | ids | tr ' ' '\n' | grep -cx 1302)" -eq 3 ]
 }
 
+@test "a token that the template ends an answer with, and the model's files do not name, is told to the sampler" {
+    cp -r "$LLM_MODEL" m # <|im_end|> is id 1302
+    echo '[{"role":"user","content":"Hi"}]' >in
+    end() { tok-encode -m m --chat in 2>/dev/null | sed -n 's/^#@ //p'; }
+    [ "$(end)" = end_id=1302 ]
+    fails 0 'id 1302 (<|im_end|>) ends a message' tok-encode -v -m m --chat in
+    echo '{"eos_token_id": 1302, "x": NaN}' >m/config.json
+    [ "$(end)" = '' ]
+    echo '{"eos_token_id": [5, 6]}' >m/generation_config.json # goes before config.json
+    [ "$(end)" = end_id=1302 ]
+    echo '{"eos_token_id": [5, 1302]}' >m/generation_config.json
+    [ "$(end)" = '' ]
+    # A template that refuses what is tried, or writes no such token, has no say.
+    rm m/config.json m/generation_config.json
+    cp m/chat_template.jinja was 2>/dev/null || true
+    printf '{%% if messages[0].content == "a" %%}{{ raise_exception("no") }}{%% endif %%}<|im_start|>{{ messages[0].content }}' >m/chat_template.jinja
+    [ "$(end)" = '' ]
+    printf '{%% for m in messages %%}{{ m.content }}.{%% endfor %%}' >m/chat_template.jinja
+    [ "$(end)" = '' ]
+    printf '{%% for m in messages %%}{{ m.content }}\n<|im_end|>{%% endfor %%}' >m/chat_template.jinja
+    [ "$(end)" = end_id=1302 ]
+    # Not of texts, and not of a chat whose record failed.
+    [ "$(printf '{"text":"Hi"}\n{"messages":[]}\n' | tok-encode -m m -j 2>/dev/null | grep -c end_id)" = 0 ]
+}
+
 @test "--render prints exactly the text, and needs no tokenizer" {
     mkdir m
     printf '{%% for m in messages %%}{{ m.role }}: {{ m.content }}{%% endfor %%} {{ eos_token }}' >m/chat_template.jinja
@@ -99,8 +124,8 @@ EOF
     printf '{"messages":[]}\n{"messages":[{"role":"user","content":"Hi"}]}\n{"messages":3}\n{"text":"x"}\n[1' >in
     run --separate-stderr tok-encode -j --chat in
     [ "$status" -eq 1 ]
-    [[ ${lines[1]} == "! messages is empty"* && ${lines[2]} == 1301* && ${lines[3]} == "! "* ]]
-    [[ ${lines[4]} == '! no "messages"'* && ${lines[5]} == "! "* ]]
+    [[ ${lines[1]} == "! messages is empty"* && ${lines[2]} == "#@ end_id=1302" && ${lines[3]} == 1301* && ${lines[4]} == "! "* ]]
+    [[ ${lines[5]} == '! no "messages"'* && ${lines[6]} == "! "* ]]
 }
 
 @test "a template that never ends is stopped" {

@@ -155,6 +155,11 @@ int main(int argc, char **argv) {
     if (t && opt_verbose())
         fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64 "\n", program_name(), dir,
                 tokenizer_vocab(t), tokenizer_fingerprint(t));
+    o.job.end_id = chat && t && !o.job.offsets ? encode_turn_end(chat, t, dir) : -1;
+    if (o.job.end_id >= 0 && opt_verbose())
+        fprintf(stderr, "%s: %s: id %" PRId64 " (%.*s) ends a message in the chat template, and the model's files do not say so: "
+                        "answers end there\n", program_name(), dir, o.job.end_id,
+                (int)tokenizer_piece(t, (uint32_t)o.job.end_id).n, tokenizer_piece(t, (uint32_t)o.job.end_id).p);
     if (t && tokenizer_truncation(t) && !o.job.encode.truncate)
         warn("tokenizer.json asks for truncation to %zu tokens, which is not done without --truncate", tokenizer_truncation(t));
     if (t && tokenizer_pads(t))

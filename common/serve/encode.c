@@ -11,6 +11,7 @@
 
 #include "base/io.h"
 #include "base/jobs.h"
+#include "base/json.h"
 #include "tokens/record.h"
 #include "wire/tokens.h"
 
@@ -89,6 +90,11 @@ static int encode_record(struct worker *w, FILE *f, struct str record, struct er
     if (rc == 0 && o->render) {
         print_rendered(f, &w->prompt, o);
         return 0;
+    }
+    if (rc == 0 && w->prompt.is_chat && o->end_id >= 0) {
+        char id[24];
+        snprintf(id, sizeof id, "%lld", (long long)o->end_id);
+        attrs_set(&w->prompt.attrs, "end_id", str_of(id));
     }
     if (!o->offsets)
         tokens_write_attrs(f, buf_view(&w->prompt.attrs));
@@ -234,4 +240,63 @@ int encode_records(const struct encode_job *o, const struct tokenizer *t, int fd
     jobs_free(jobs);
     records_free(records);
     return e->code ? -1 : status;
+}
+
+/* Whether the file names id as an end of text; *named: whether it has the key at all. */
+static bool names_end(const char *dir, const char *file, int64_t id, bool *named) {
+    enum { MAX_CONFIG = 4 << 20 };
+    char *path = path_join(dir, file);
+    struct buf text = {0};
+    struct err ignored = {0};
+    struct str key;
+    struct json j;
+    bool found = false;
+    if (is_file(path) && read_file(path, MAX_CONFIG, &text, &ignored) == 0) {
+        json_init(&j, path, text.p, text.n, &ignored);
+        j.python = true;
+        json_enter_object(&j);
+        while (json_key(&j, &key)) {
+            bool ends = str_eq(key, "eos_token_id") && json_peek(&j) != JSON_NULL;
+            *named |= ends;
+            if (ends && json_peek(&j) == JSON_ARRAY) {
+                json_enter_array(&j);
+                while (json_item(&j))
+                    found |= json_i64(&j) == id;
+            } else if (ends) {
+                found |= json_i64(&j) == id;
+            } else {
+                json_skip(&j);
+            }
+        }
+        json_free(&j);
+    }
+    buf_free(&text);
+    free(path);
+    return found;
+}
+
+int64_t encode_turn_end(const struct chat *c, const struct tokenizer *t, const char *dir) {
+    struct buf behind = {0};
+    struct token_ids ids = {0};
+    struct err ignored = {0};
+    int64_t end = -1;
+    bool named = false;
+    chat_turn_end(c, &behind);
+    struct encoder *en = encoder_new(t);
+    struct encode_options o = {.no_special = true};
+    if (behind.n && tokenizer_encode(en, buf_view(&behind), &o, &ids, &ignored) == 0)
+        for (size_t i = 0; i < ids.n && end < 0; i++) { // behind white space at most, which some templates write before it
+            struct str piece = tokenizer_piece(t, ids.ids[i]);
+            if (tokenizer_is_special(t, ids.ids[i]))
+                end = ids.ids[i];
+            else if (piece.n > 4)
+                break;
+        }
+    encoder_free(en);
+    token_ids_free(&ids);
+    buf_free(&behind);
+    // generation_config.json goes before config.json, as llm-forward reads them.
+    if (end >= 0 && (names_end(dir, "generation_config.json", end, &named) || (!named && names_end(dir, "config.json", end, &named))))
+        end = -1;
+    return end;
 }

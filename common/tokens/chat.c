@@ -284,3 +284,17 @@ int chat_render(const struct chat *c, const char *name, struct str request, bool
     json_free(&j);
     return rc;
 }
+
+void chat_turn_end(const struct chat *c, struct buf *out) {
+    static const char probe[] = "tokpipe-turn";
+    static const char request[] = "[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"tokpipe-turn\"}, "
+                                  "{\"role\": \"user\", \"content\": \"b\"}]";
+    struct buf text = {0};
+    struct err e = {0};
+    if (chat_render(c, "probe", str_of(request), false, &text, NULL, &e) == 0) {
+        const char *at = strstr(text.p ? text.p : "", probe);
+        if (at && !strstr(at + 1, probe))
+            buf_str(out, at + sizeof probe - 1);
+    }
+    buf_free(&text);
+}

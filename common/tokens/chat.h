@@ -29,4 +29,8 @@ void chat_free(struct chat *c);
 int chat_render(const struct chat *c, const char *name, struct str request, bool generation, struct buf *text,
                 struct buf *trust, struct err *e);
 
+/* What the template writes directly behind an assistant's message, in a conversation that goes on: appended to out, nothing
+ * where it writes nothing or cannot be asked (a template may refuse the conversation that is tried). */
+void chat_turn_end(const struct chat *c, struct buf *out);
+
 #endif

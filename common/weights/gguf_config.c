@@ -14,10 +14,10 @@ static void id_member(struct buf *out, const char *key, const int64_t *ids, size
     if (none)
         return;
     buf_fmt(out, ",\n  \"%s\": ", key);
-    if (n == 1)
-        buf_fmt(out, "%" PRId64, ids[0]);
-    else
-        buf_fmt(out, "[%" PRId64 ", %" PRId64 "]", ids[0], ids[1]);
+    for (size_t i = 0; i < n; i++)
+        buf_fmt(out, "%s%" PRId64, i > 0 ? ", " : n > 1 ? "[" : "", ids[i]);
+    if (n > 1)
+        buf_byte(out, ']');
 }
 
 static void flag(struct buf *out, const char *key, bool on) {
