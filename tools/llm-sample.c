@@ -247,6 +247,7 @@ enum {
     OPT_BIAS,
     OPT_IGNORE_EOS,
     OPT_STOP,
+    OPT_STOP_TEXT,
     OPT_ECHO
 };
 
@@ -263,6 +264,7 @@ static const struct option options[] = {
     {"logit-bias", required_argument, NULL, OPT_BIAS},
     {"ignore-eos", no_argument, NULL, OPT_IGNORE_EOS},
     {"stop-id", required_argument, NULL, OPT_STOP},
+    {"stop", required_argument, NULL, OPT_STOP_TEXT}, // else an abbreviation of --stop-id
     {"echo", no_argument, NULL, OPT_ECHO},
     OPT_COMMON,
 };
@@ -287,6 +289,8 @@ static void parse_options(struct run *r, int argc, char **argv) {
         case '?':
             opt_common(c, help);
             break;
+        case OPT_STOP_TEXT:
+            die_usage("texts that end an answer are not supported, only ids: --stop-id");
         case OPT_ECHO:
             r->answers.echo = true;
             break;

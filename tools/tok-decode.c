@@ -197,8 +197,8 @@ static void write_piece(const struct options *o, const struct tokenizer *t, uint
     buf_free(&line);
 }
 
-static int run(const struct options *o, const struct tokenizer *t, int fd) {
-    struct tokens_reader *r = tokens_reader_new(fd, o->input);
+static int run(const struct options *o, const struct tokenizer *t, int fd, const char *name) {
+    struct tokens_reader *r = tokens_reader_new(fd, name);
     struct decoder *d = decoder_new(t, o->special);
     struct sequence s = {0};
     struct tokens_event ev;
@@ -211,7 +211,7 @@ static int run(const struct options *o, const struct tokenizer *t, int fd) {
         if (tokens_next(r, &ev, &e) != 0)
             die_err(&e);
         if (!checked)
-            check_header(tokens_header(r), t, o->input);
+            check_header(tokens_header(r), t, name);
         checked = true;
         if (s.held && ev.type != TOKENS_RESULT) {
             release(&s);
@@ -278,7 +278,7 @@ int main(int argc, char **argv) {
         die_err(&e);
     const char *no_color = getenv("NO_COLOR");
     o.colour = isatty(1) && !(no_color && *no_color);
-    int status = run(&o, t, fd);
+    int status = run(&o, t, fd, name);
     tokenizer_free(t);
     free(dir);
     close_stdout();

@@ -166,7 +166,7 @@ int main(int argc, char **argv) {
         warn("tokenizer.json asks for padding, which is not done");
     if (t && !o.job.offsets)
         tokens_write_header(stdout, &(struct tokens_header){true, tokenizer_vocab(t), tokenizer_fingerprint(t)});
-    int status = encode_records(&o.job, t, fd, o.input, &e);
+    int status = encode_records(&o.job, t, fd, name, &e);
     if (status < 0)
         die_err(&e);
     tokenizer_free(t);

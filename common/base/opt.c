@@ -186,5 +186,10 @@ char *model_dir(const char *dir, struct err *e) {
     }
     if (is_dir(dir))
         return xstrdup(dir);
+    if (is_file(dir)) {
+        const char *hint = path_hint(dir);
+        err_set(e, EXIT_NO_INPUT, "%s: %s", hint ? hint : "a file, where a model's folder is wanted", dir);
+        return NULL;
+    }
     return cached_snapshot(dir, e);
 }

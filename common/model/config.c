@@ -332,7 +332,13 @@ int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err 
     char *path = path_join(dir, "config.json"), *second = path_join(dir, "generation_config.json");
     struct buf text = {0};
     *s = (struct spec){0};
-    int rc = read_file(path, MAX_BYTES, &text, e);
+    char *adapter = path_join(dir, "adapter_config.json");
+    int rc = !is_file(path) && is_file(adapter)
+                 ? err_set(e, EXIT_NO_INPUT, "a LoRA adapter, not a model: merge it into its base first: %s", dir)
+                 : read_file(path, MAX_BYTES, &text, e);
+    free(adapter);
+    if (rc == 0 && file_hint(text.p, text.n))
+        rc = err_set(e, EXIT_DATA, "%s: %s", file_hint(text.p, text.n), path);
     if (rc == 0)
         rc = spec_parse(s, path, text.p, text.n, warnings, e);
     buf_clear(&text);

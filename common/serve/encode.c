@@ -17,6 +17,10 @@
 
 enum { BATCH_BYTES = 1 << 17, BATCH_RECORDS = 4096, MAX_RECORD = 0x7fffffff };
 
+/* Notes beside those of record.h, in bits that it does not use. */
+#define NOTE_TWICE (UINT32_C(1) << 31)
+#define NOTE_CR (UINT32_C(1) << 30)
+
 struct context {
     const struct encode_job *o;
     const struct tokenizer *t;
@@ -26,6 +30,7 @@ struct context {
 struct worker {
     const struct encode_job *o;
     struct encoder *en; // NULL where nothing is encoded
+    const struct tokenizer *tokenizer;
     struct prompt prompt;
     struct token_ids ids;
 };
@@ -74,6 +79,10 @@ static int encode_prompt(struct worker *w, struct err *e) {
     w->ids.want_offsets = w->o->offsets;
     if (tokenizer_encode(w->en, p->text, &encode, &w->ids, e) < 0)
         return -1;
+    if (!encode.no_special && w->ids.n > 1 && w->ids.ids[0] == w->ids.ids[1] && tokenizer_is_special(w->tokenizer, w->ids.ids[0]))
+        w->prompt.notes |= NOTE_TWICE;
+    if (w->o->records == RECORDS_LINES && w->o->prompt.form == PROMPT_RECORD && p->text.n && p->text.p[p->text.n - 1] == '\r')
+        w->prompt.notes |= NOTE_CR;
     if (w->ids.n > TOKENS_MAX_SEQUENCE)
         return err_set(e, EXIT_DATA, "%zu tokens, more than %d", w->ids.n, TOKENS_MAX_SEQUENCE);
     return 0;
@@ -136,6 +145,7 @@ static void *worker_begin(void *ctx) {
     const struct context *c = ctx;
     w->o = c->o;
     w->en = c->t ? encoder_new(c->t) : NULL;
+    w->tokenizer = c->t;
     return w;
 }
 
@@ -152,6 +162,10 @@ static void say_notes(uint32_t notes, uint32_t *said) {
     for (unsigned i = 0; record_note(i); i++)
         if (notes & ~*said & UINT32_C(1) << i)
             warn("%s", record_note(i));
+    if (notes & ~*said & NOTE_TWICE)
+        warn("a text begins with the token that the tokenizer puts before it, which is then there twice: --no-special leaves that out");
+    if (notes & ~*said & NOTE_CR)
+        warn("lines end in CR LF, and the CR is part of each text");
     *said |= notes;
 }
 

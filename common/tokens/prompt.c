@@ -73,6 +73,13 @@ static int open_batch_line(struct prompt *p, struct str *record, bool *completio
 static int read_json(struct prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
     struct str key;
     bool text = false, messages = false, completions = false;
+    if (record.n >= 3 && memcmp(record.p, "\xEF\xBB\xBF", 3) == 0) // a BOM before the first line
+        record = (struct str){record.p + 3, record.n - 3};
+    size_t blank = 0;
+    while (blank < record.n && strchr(" \t\r", record.p[blank]) && record.p[blank])
+        blank++;
+    if (blank == record.n)
+        return err_set(e, EXIT_DATA, "the line is blank");
     if (memchr(record.p, 'y', record.n) && open_batch_line(p, &record, &completions, e) != 0)
         return -1;
     json_init(&p->json, "record", record.p, record.n, e);

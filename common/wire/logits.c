@@ -274,6 +274,8 @@ static int read_header(struct logits_reader *r, struct err *e) {
         return err_where(e, "%s", r->name);
     if (got == 0)
         return err_set(e, EXIT_DATA, "no input, not even a logits(5) header: %s", r->name);
+    if (file_hint(b, got) && memcmp(b, magic, got < sizeof magic ? got : sizeof magic) != 0)
+        return err_set(e, EXIT_DATA, "not a logits(5) stream: %s: %s", file_hint(b, got), r->name);
     if (got < sizeof magic || memcmp(b, magic, sizeof magic) != 0)
         return refuse(r, e, H_MAGIC, "not a logits(5) stream");
     if (got < LOGITS_HEADER_BYTES)
