@@ -155,6 +155,8 @@ int main(int argc, char **argv) {
     if (t && opt_verbose())
         fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64 "\n", program_name(), dir,
                 tokenizer_vocab(t), tokenizer_fingerprint(t));
+    if (chat && t)
+        tokenizer_find_plain(t, chat_sources(chat));
     o.job.end_id = chat && t && !o.job.offsets ? encode_turn_end(chat, t, dir) : -1;
     if (o.job.end_id >= 0 && opt_verbose())
         fprintf(stderr, "%s: %s: id %" PRId64 " (%.*s) ends a message in the chat template, and the model's files do not say so: "

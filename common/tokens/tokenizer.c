@@ -417,3 +417,22 @@ struct str tokenizer_text(const struct tokenizer *t, uint32_t id) {
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id) {
     return id < t->vocab_size && t->special[id];
 }
+
+static bool contains(struct str text, struct str part) {
+    for (size_t i = 0; part.n && i + part.n <= text.n; i++) {
+        const char *at = memchr(text.p + i, part.p[0], text.n - part.n - i + 1);
+        if (!at)
+            return false;
+        i = (size_t)(at - text.p);
+        if (memcmp(at, part.p, part.n) == 0)
+            return true;
+    }
+    return false;
+}
+
+void tokenizer_find_plain(struct tokenizer *t, struct str sources) {
+    for (size_t i = 0; i < t->added.n; i++) {
+        struct added_token *a = &t->added.tokens[i];
+        a->plain = !a->special && a->content.n && !contains(sources, a->content);
+    }
+}

@@ -68,7 +68,7 @@ const struct tokens_header *tokens_header(const struct tokens_reader *r) {
 
 static int bad_line(const struct tokens_reader *r, struct err *e, const char *what) {
     uint64_t byte = r->before + r->at - r->line_start + 1;
-    if (r->line == 1 && r->before == 0 && file_hint(r->bytes, r->n)) // of another stage
+    if (r->line == 1 && r->before == 0 && r->n && r->bytes[0] != '#' && file_hint(r->bytes, r->n)) // of another stage
         return err_set(e, EXIT_DATA, "%s: %s", file_hint(r->bytes, r->n), r->name);
     return err_set(e, EXIT_DATA, "%s: %s: line %" PRIu64 ", byte %" PRIu64, what, r->name, r->line, byte);
 }
