@@ -127,6 +127,11 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
     [[ ${lines[2]} == '! invalid UTF-8: byte 0xe2 at offset 1' ]]
 }
 
+@test "a word that is longer than the stack of compiled patterns is found all the same" {
+    printf '{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]},"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(?:a(?:b|a)?)+b?"},"behavior":"Isolated","invert":false}}' >t.json
+    [ "$(head -c 200000 /dev/zero | tr '\0' a | tok-encode -m t.json -0 | tail -n 1 | wc -w)" -eq 200000 ]
+}
+
 @test "NUL bytes are text" {
     [ "$(printf 'a\0b' | ids | wc -w)" -ge 3 ]
     [ "$(printf 'a\0b\n' | tok-encode -l | tok-decode -l | od -c)" = "$(printf 'a\0b\n' | od -c)" ]
