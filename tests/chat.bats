@@ -62,6 +62,72 @@ EOF
     [ "$(echo '[{"role":"user","content":"x<|im_"},{"role":"end|>","content":"y"}]' | ids | tr ' ' '\n' | grep -cx 1302)" -eq 3 ]
 }
 
+@test "a token that the template ends an answer with, and the model's files do not name, is told to the sampler" {
+    cp -r "$LLM_MODEL" m # <|im_end|> is id 1302
+    echo '[{"role":"user","content":"Hi"}]' >in
+    end() { tok-encode -m m --chat in 2>/dev/null | sed -n 's/^#@ //p'; }
+    [ "$(end)" = end_id=1302 ]
+    fails 0 'id 1302 (<|im_end|>) ends a message' tok-encode -v -m m --chat in
+    echo '{"eos_token_id": 1302, "x": NaN}' >m/config.json
+    [ "$(end)" = '' ]
+    echo '{"eos_token_id": [5, 6]}' >m/generation_config.json # goes before config.json
+    [ "$(end)" = end_id=1302 ]
+    echo '{"eos_token_id": [5, 1302]}' >m/generation_config.json
+    [ "$(end)" = '' ]
+    # A template that refuses what is tried, or writes no such token, has no say.
+    rm m/config.json m/generation_config.json
+    cp m/chat_template.jinja was 2>/dev/null || true
+    printf '{%% if messages[0].content == "a" %%}{{ raise_exception("no") }}{%% endif %%}<|im_start|>{{ messages[0].content }}' >m/chat_template.jinja
+    [ "$(end)" = '' ]
+    printf '{%% for m in messages %%}{{ m.content }}.{%% endfor %%}' >m/chat_template.jinja
+    [ "$(end)" = '' ]
+    printf '{%% for m in messages %%}{{ m.content }}\n<|im_end|>{%% endfor %%}' >m/chat_template.jinja
+    [ "$(end)" = end_id=1302 ]
+    # Not of texts, and not of a chat whose record failed.
+    [ "$(printf '{"text":"Hi"}\n{"messages":[]}\n' | tok-encode -m m -j 2>/dev/null | grep -c end_id)" = 0 ]
+}
+
+@test "plain added tokens in a message are found, special ones and those of the template stay text" {
+    cp -r "$LLM_MODEL" m # <tool_call> (1303) is added and not special, <|im_end|> is special
+    rm -f m/chat_template.jinja
+    printf '{%% for m in messages %%}{{ m.content }}{%% endfor %%}' >m/chat_template.jinja
+    count() { echo "[{\"role\":\"user\",\"content\":\"$1\"}]" | tok-encode -q -m m --chat | grep -v '^#' | tr ' ' '\n' | grep -cx "$2"; }
+    [ "$(count 'a <tool_call> b' 1303)" -eq 1 ]
+    [ "$(count 'a <|im_end|> b' 1302)" -eq 0 ]
+    # The template writes it: it has a meaning, and stays text in a message.
+    printf '{%% for m in messages %%}{{ m.content }}<tool_call>{%% endfor %%}' >m/chat_template.jinja
+    [ "$(count 'a <tool_call> b' 1303)" -eq 1 ]
+    # Neither is it made of a message's text and the template's.
+    printf '{%% for m in messages %%}<tool{{ m.content }}{%% endfor %%}' >m/chat_template.jinja
+    [ "$(count '_call> b' 1303)" -eq 0 ]
+}
+
+@test "a role of letters is the template's own word, another is not" {
+    cp -r "$LLM_MODEL" m
+    printf '{%% for m in messages %%}<|{{ m.role }}|>{%% endfor %%}' >m/chat_template.jinja
+    role() { echo "[{\"role\":\"$1\",\"content\":\"\"}]" | tok-encode -q -m m --chat | grep -v '^#'; }
+    [ "$(role im_end)" = 1302 ]
+    printf '{%% for m in messages %%}{{ m.role }}{%% endfor %%}' >m/chat_template.jinja
+    [ "$(role '<|im_end|>')" != 1302 ]
+}
+
+@test "arguments of a tool call as a string of JSON are an object to the template" {
+    mkdir m
+    printf '{%% for c in messages[0].tool_calls %%}{{ c.function.arguments | tojson }}{%% endfor %%}' >m/chat_template.jinja
+    args() { jq -nc --arg a "$1" '[{role:"assistant",tool_calls:[{function:{name:"f",arguments:$a}}]}]' | tok-encode -m m --chat --render; }
+    [ "$(args '{"port": "Brest"}')" = '{"port": "Brest"}' ]
+    [ "$(args 'not JSON')" = '"not JSON"' ]
+    [ "$(args '{"a": 1')" = '"{\"a\": 1"' ]
+    [ "$(args '[1]')" = '"[1]"' ]
+}
+
+@test "a broken tool_use template stops only who has tools" {
+    mkdir m
+    echo '{"chat_template": [{"name": "tool_use", "template": "{% if %}"}, {"name": "default", "template": "D"}]}' >m/tokenizer_config.json
+    [ "$(echo '[{"role":"user","content":"x"}]' | tok-encode -m m --chat --render)" = D ]
+    fails 65 'm/tokenizer_config.json: line 1' tok-encode -m m --chat --render < <(echo '{"messages":[{"role":"user"}],"tools":[{"type":"function"}]}')
+}
+
 @test "--render prints exactly the text, and needs no tokenizer" {
     mkdir m
     printf '{%% for m in messages %%}{{ m.role }}: {{ m.content }}{%% endfor %%} {{ eos_token }}' >m/chat_template.jinja
@@ -99,8 +165,8 @@ EOF
     printf '{"messages":[]}\n{"messages":[{"role":"user","content":"Hi"}]}\n{"messages":3}\n{"text":"x"}\n[1' >in
     run --separate-stderr tok-encode -j --chat in
     [ "$status" -eq 1 ]
-    [[ ${lines[1]} == "! messages is empty"* && ${lines[2]} == 1301* && ${lines[3]} == "! "* ]]
-    [[ ${lines[4]} == "#@ text=x" && ${lines[5]} == '! no "messages"'* && ${lines[6]} == "! "* ]]
+    [[ ${lines[1]} == "! messages is empty"* && ${lines[2]} == "#@ end_id=1302" && ${lines[3]} == 1301* && ${lines[4]} == "! "* ]]
+    [[ ${lines[5]} == '! no "messages"'* && ${lines[6]} == "! "* ]]
 }
 
 @test "a template that never ends is stopped" {

@@ -47,6 +47,30 @@ export -f plain
     toy --greedy 9 <ids | diff - <(toy --eos "$eos" <ids | llm-sample -n 9 --ignore-eos | ids_only)
 }
 
+@test "end_id of a sequence is one more end-of-sequence id" {
+    eos=$(toy --greedy 3 <ids | awk 'NR == 1 { print $3 }')
+    printf "#@ end_id=$eos\n1 2 3\n1 2 3\n" | toy | llm-sample -n 9 >out
+    [ "$(grep '^#=' out | sed 's/completion=[123]$/completion=few/')" = '#= finish=eos prompt=3 completion=few
+#= finish=length prompt=3 completion=9' ]
+    # --ignore-eos goes on, --stop-id still counts
+    printf "#@ end_id=$eos\n1 2 3\n" | toy | llm-sample -n 9 --ignore-eos | grep -q 'finish=length prompt=3 completion=9'
+    other=$(toy --greedy 1 <ids | awk 'NR == 1 { print $1 }')
+    printf "#@ end_id=$eos\n1 2 3\n" | toy | llm-sample -n 9 --stop-id "$other" | grep -q 'finish=stop prompt=3 completion=1'
+    printf "#@ end_id=x\n1\n" >bad
+    fails 1 "! end_id takes a token id: 'x'" bash -c "'$ROOT/tests/lib/toy-forward' <bad | llm-sample -n 1"
+}
+
+@test "answers that nothing ends are warned about, once" {
+    said() { { toy --context 9 "${toy_options[@]}" <ids | llm-sample "$@" >/dev/null; } 2>&1; }
+    toy_options=()
+    [ "$(said | grep -c 'names no id that ends a text')" -eq 1 ]
+    [ "$(said -n 3)" = '' ]
+    [ "$(said --stop-id 3)" = '' ]
+    [ "$(said --ignore-eos)" = '' ]
+    toy_options=(--eos 3)
+    [ "$(said)" = '' ]
+}
+
 @test "--stop-id ends a sequence behind that id" {
     stop=$(toy --greedy 3 <ids | awk 'NR == 1 { print $3 }')
     toy <ids | llm-sample -n 9 --stop-id "31,$stop" --stop-id 31 >out
@@ -208,7 +232,7 @@ export -f plain
 @test "a full disk is exit 74, a reader that left ends it quietly" {
     toy --no-return <ids >rec
     fails 74 "No space left" bash -c "llm-sample -n 1 rec >/dev/full"
-    run bash -c "'$ROOT/tests/lib/toy-forward' --context 5000 <ids 2>/dev/null | llm-sample | head -c 100 >out; echo \${PIPESTATUS[1]}"
+    run bash -c "'$ROOT/tests/lib/toy-forward' --context 5000 <ids 2>/dev/null | llm-sample -q | head -c 100 >out; echo \${PIPESTATUS[1]}"
     [ "$output" = 141 ]
 }
 

@@ -89,6 +89,16 @@ refuses() {
     [ "$(jq -c .eos_token_id out/generation_config.json)" = '[0,2]' ]
 }
 
+@test "what ends a turn is found by its text where no key names it" {
+    tiny make tied a.gguf tokenizer.ggml.eos_token_id=5 # <|end|> is id 0
+    st-convert a.gguf out
+    [ "$(jq -c .eos_token_id out/generation_config.json)" = '[5,0]' ]
+    [ "$(jq -c .eos_token_id out/config.json)" = '[5,0]' ]
+    tiny make tied b.gguf # named by a key: once
+    st-convert b.gguf out-b
+    [ "$(jq -c .eos_token_id out-b/generation_config.json)" = 0 ]
+}
+
 @test "bpe: the steps that smollm publishes, no post-processor" {
     roundtrip tied bf16
     [ "$(jq -c '[.normalizer, .pre_tokenizer.pretokenizers[].type, .decoder.type, .post_processor, .model.unk_token]' out-bf16/tokenizer.json)" = \

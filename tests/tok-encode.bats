@@ -44,6 +44,72 @@ ids() { tok-encode "$@" | grep -v '^#'; }
     [ "$(tok-encode -j in | tok-decode -j)" = '{"text": "Hi", "id": 7, "tag": "a b", "n": "7", "deep": {"x": [1, "z"]}, "none": null}' ]
 }
 
+# Fails where an object has a name twice.
+unique() { python3 -c '
+import json, sys
+def pairs(p):
+    assert len({k for k, _ in p}) == len(p), p
+    return dict(p)
+for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
+
+@test "sampling parameters: OpenAI names and params steer, and come out under params" {
+    attrs() { tok-encode -j | sed -n 's/^#@ //p'; }
+    [ "$(echo '{"text":"a","temperature":1.5,"max_tokens":20,"top_p":0.5,"seed":7,"presence_penalty":1.0,"frequency_penalty":null}' | attrs)" = \
+        'temp=1.5 max=20 top_p=0.5 seed=7 presence_penalty=1' ]
+    [ "$(echo '{"text":"a","max_completion_tokens":2.0,"logit_bias":{"7042":-100,"3":0.5},"n":1,"stop":null}' | attrs)" = 'max=2 logit_bias=7042=-100,3=0.5' ]
+    [ "$(echo '{"text":"a","params":{"temp":0.7,"ignore_eos":true,"stop_id":[28,30],"max":null,"temperature":1e0,"logit_bias":{}}}' | attrs)" = \
+        'temp=0.7 ignore_eos=1 stop_id=28,30 temp=1' ]
+    echo '{"text":"a","params":{"temp":0.5,"stop_id":[28,30],"ignore_eos":false},"id":1}' | tok-encode -j | tok-decode -j >out
+    [ "$(cat out)" = '{"text": "a", "id": 1, "params": {"temp": 0.5, "stop_id": "28,30", "ignore_eos": 0}}' ]
+    # What came out goes in again.
+    tok-encode -j out | tok-decode -j | cmp - out
+    refused() { [[ "$(echo "$1" | tok-encode -j 2>err || true)" == *"! $2"* ]] || { cat err; false; }; }
+    refused '{"text":"a","n":2}' '"n" is 2'
+    refused '{"text":"a","stop":["x"]}' '"stop" is ["x"]'
+    refused '{"text":"a","params":{"tmp":1}}' '"params" has no "tmp"'
+    refused '{"text":"a","params":{"stop_id":["x"]}}' '"stop_id" must be a list of numbers'
+    refused '{"text":"a","params":7}' ''
+}
+
+@test "a data column steers nothing, keeps its name, and never meets one of ours" {
+    echo '{"text":"a","temp":3,"stop_id":"x","continues":1,"end_id":2,".x":4,"max":null,"finish":"f","usage":{"a":1},"error":0,"error_":1,"id":1,"id":2}' >in
+    run --separate-stderr tok-encode -j in
+    [ "$status" -eq 0 ]
+    [ "${lines[1]}" = '#@ .temp=3 .stop_id=x .continues=1 .end_id=2 ..x=4 .max=null finish=f usage={"a":1} error=0 error_=1 id=1 id=2' ]
+    [[ $stderr == *'the key "temp" of a record is data'* && $stderr == *'"stop_id"'* && $stderr != *'"max"'* ]]
+    (tok-encode -q -j in; echo '#= finish=eos prompt=2 completion=1') | tok-decode -j >out
+    unique <out
+    [ "$(jq -c '[.temp, .stop_id, .continues, .end_id, .[".x"], .max, .finish, .usage.a, .id]' out)" = '[3,"x",1,2,4,null,"f",1,2]' ]
+    [ "$(jq -c '[.finish_, .usage_.prompt_tokens, .usage_.completion_tokens]' out)" = '["eos",2,1]' ]
+    (tok-encode -q -j in | sed 's/^[0-9].*/! bad/') | tok-decode -j 2>/dev/null >out || true
+    unique <out
+    [ "$(jq -c '[.error, .error_, .error__]' out)" = '[0,1,"bad"]' ]
+    # Private attributes of the pipe are not shown.
+    [ "$(printf '#@ continues=1 end_id=3 id=5\n#= finish=eos prompt=2 completion=0\n' | tok-decode -j || true)" = "" ]
+    [ "$(printf '#@ continues=1 end_id=3 id=5\n\n#= finish=eos prompt=2 completion=0\n' | tok-decode -j)" = \
+        '{"text": "", "id": 5, "finish": "eos", "usage": {"prompt_tokens": 2, "completion_tokens": 0}}' ]
+}
+
+@test "what OpenAI has and nobody here follows is said, once" {
+    yes '{"text":"a","response_format":{"type":"json_object"},"logprobs":true,"tool_choice":"auto","echo":false,"user":"u"}' | head -n 3 >in
+    run --separate-stderr tok-encode -j in
+    [ "$status" -eq 0 ]
+    [ "${#stderr_lines[@]}" -eq 2 ]
+    [[ $stderr == *'"response_format" of a record is not followed'* && $stderr == *'"logprobs" of a record is not followed'* ]]
+}
+
+@test "a line of an OpenAI batch is its body, with custom_id beside it" {
+    echo '{"custom_id":"r 1","method":"POST","url":"/v1/completions","body":{"prompt":"Hi","max_tokens":3,"model":"m"}}' >in
+    tok-encode -j in >out
+    [ "$(sed -n 2p out)" = '#@ custom_id=r%201 method=POST url=/v1/completions model=m max=3' ] ||
+        [ "$(sed -n 2p out)" = '#@ custom_id=r%201 method=POST url=/v1/completions max=3 model=m' ]
+    [ "$(tail -n 1 out)" = "$(printf Hi | ids)" ]
+    echo '{"custom_id":"a","url":"/v1/embeddings","body":{"input":"Hi"}}' >in
+    [[ "$(tok-encode -j in 2>/dev/null || true)" == *'! "url" is neither'* ]]
+    # Without custom_id, body is data like anything else.
+    [ "$(echo '{"text":"a","body":{"x":1}}' | tok-encode -j | tok-decode -j)" = '{"text": "a", "body": {"x":1}}' ]
+}
+
 @test "a bad record fails alone: its line says why, the others stand" {
     run --separate-stderr tok-encode -j < <(printf '{"text":"a"}\n{"text":3}\n{}\n{"text":"a","bad key":1}\n{"text":"a"}\n')
     [ "$status" -eq 1 ]
@@ -59,6 +125,11 @@ ids() { tok-encode "$@" | grep -v '^#'; }
     run --separate-stderr tok-encode -l --strict < <(printf 'fine\na\xe2\x82\n')
     [ "$status" -eq 1 ]
     [[ ${lines[2]} == '! invalid UTF-8: byte 0xe2 at offset 1' ]]
+}
+
+@test "a word that is longer than the stack of compiled patterns is found all the same" {
+    printf '{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[]},"pre_tokenizer":{"type":"Split","pattern":{"Regex":"(?:a(?:b|a)?)+b?"},"behavior":"Isolated","invert":false}}' >t.json
+    [ "$(head -c 200000 /dev/zero | tr '\0' a | tok-encode -m t.json -0 | tail -n 1 | wc -w)" -eq 200000 ]
 }
 
 @test "NUL bytes are text" {
@@ -88,6 +159,43 @@ ids() { tok-encode "$@" | grep -v '^#'; }
     refuse "{$m,\"post_processor\":{\"type\":\"Wrap\"}}" 'unknown post-processor "Wrap"'
     refuse "{$m,\"decoder\":{\"type\":\"Guess\"}}" 'unknown decoder "Guess"'
     refuse "{$m,\"pre_tokenizer\":{\"type\":\"Split\",\"pattern\":{\"Regex\":\"(\"},\"behavior\":\"Isolated\",\"invert\":false}}" 'regular expression "("'
+}
+
+@test "a model by name is found where huggingface_hub keeps it" {
+    repo=$PWD/c/huggingface/hub/models--a--b
+    mkdir -p "$repo/refs" "$repo/snapshots/0123abcd99"
+    cp "$LLM_MODEL/tokenizer.json" "$repo/snapshots/0123abcd99/"
+    printf 0123abcd99 >"$repo/refs/main"
+    want=$(echo hi | tok-encode)
+    unset HF_HUB_CACHE HUGGINGFACE_HUB_CACHE HF_HOME XDG_CACHE_HOME
+    same() { [ "$(echo hi | env "$1" tok-encode -m "$2")" = "$want" ]; }
+    same XDG_CACHE_HOME="$PWD/c" a/b
+    same HF_HOME="$PWD/c/huggingface" a/b
+    same HF_HUB_CACHE="$PWD/c/huggingface/hub" a/b
+    same HUGGINGFACE_HUB_CACHE="$PWD/c/huggingface/hub" a/b
+    mkdir home && mv c home/.cache
+    repo=$PWD/home/.cache/huggingface/hub/models--a--b
+    same HOME="$PWD/home" a/b
+    (cd home && HOME=$PWD XDG_CACHE_HOME='~/.cache' same A=B a/b)
+    export HF_HOME=$PWD/home/.cache/huggingface
+    same A=B a/b@main
+    same A=B a/b@0123abcd99
+    same A=B a/b@0123abc # the beginning of a commit
+    fails 66 "no snapshot of a/b@0123: $repo" tok-encode -m a/b@0123 </dev/null
+    fails 66 "no such model folder: a/c; nor in the Hugging Face cache: $HF_HOME/hub/models--a--c" tok-encode -m a/c </dev/null
+    fails 66 "no such model folder: a/../b" tok-encode -m a/../b </dev/null
+    fails 66 "no snapshot of a/b@../x" tok-encode -m a/b@../x </dev/null
+    rm "$repo/refs/main"
+    same A=B a/b # a pinned download: one snapshot, no refs
+    mkdir "$repo/snapshots/0123abcd00"
+    fails 66 "several snapshots, and main is none of them" tok-encode -m a/b </dev/null
+    fails 66 "several snapshots" tok-encode -m a/b@0123abc </dev/null
+    same A=B a/b@0123abcd99
+    mkdir "$repo/refs/pr" && printf 0123abcd99 >"$repo/refs/pr/1"
+    same A=B a/b@pr/1
+    rmdir "$repo/snapshots/0123abcd00"
+    mv "$repo" "$HF_HOME/hub/models--b"
+    same A=B b # no owner
 }
 
 @test "a full disk and a closed pipe are noticed" {

@@ -237,6 +237,10 @@ int main(int argc, char **argv) {
     if (o.verify &&
         hashlist_verify(model_weights(m), o.verify, o.model_opts.n_threads, NULL, NULL, &e) != 0)
         die_err(&e);
+    const struct spec *spec = model_spec(m);
+    if (o.model_opts.context > spec->max_pos && !(spec->n_ropes > 0 && spec->ropes[0].kind == ROPE_DYNAMIC))
+        warn("-c %zu is past the %zu positions that the model was made for: what comes behind them may be of no use",
+             o.model_opts.context, spec->max_pos);
     fill_header(&h, m, &tokenizer, o.sched.hidden);
 
     struct sched *s = sched_new(&o.sched, m, &h, ret, in, name, STDOUT_FILENO);

@@ -59,6 +59,7 @@ struct run {
     struct answers answers;
     uint64_t n_chosen, n_cut;
     bool some_failed;
+    bool endless; // it was said that nothing ends an answer
 };
 
 static void request(struct run *r, const struct request *q) {
@@ -97,7 +98,9 @@ static void cut(struct run *r, struct answer *s) {
     r->n_cut++;
 }
 
-static bool is_eos(const struct run *r, uint32_t id) {
+static bool is_eos(const struct run *r, const struct answer *s, uint32_t id) {
+    if (s->params.end == (int64_t)id)
+        return true;
     for (uint32_t i = 0; i < r->header.n_eos; i++)
         if (r->header.eos[i] >= 0 && (uint32_t)r->header.eos[i] == id)
             return true;
@@ -119,7 +122,7 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
     struct request more = {.type = REQUEST_EXTEND, .seq = s->number, .pos = (uint32_t)s->n - 1, .want = 1};
     more.ids = s->ids + more.pos;
     more.n_ids = 1;
-    if (!s->params.ignore_eos && is_eos(r, id))
+    if (!s->params.ignore_eos && is_eos(r, s, id))
         finish(r, s, "eos");
     else if (sample_stops(&s->params, id))
         finish(r, s, "stop");
@@ -142,6 +145,11 @@ static void take_open(struct run *r, const struct frame *f) {
         refuse(r, s, &e);
     else if (s->params.max == 0)
         finish(r, s, "length");
+    else if (r->client && r->header.n_eos == 0 && s->params.end < 0 && s->params.n_stop == 0 && !s->params.ignore_eos &&
+             s->params.max >= r->header.context && !r->endless) {
+        r->endless = true;
+        warn("the model names no id that ends a text: without -n or --stop-id an answer goes on to the end of the context");
+    }
 }
 
 static void take_failed(struct run *r, const struct frame *f) {
@@ -239,6 +247,7 @@ enum {
     OPT_BIAS,
     OPT_IGNORE_EOS,
     OPT_STOP,
+    OPT_STOP_TEXT,
     OPT_ECHO
 };
 
@@ -255,6 +264,7 @@ static const struct option options[] = {
     {"logit-bias", required_argument, NULL, OPT_BIAS},
     {"ignore-eos", no_argument, NULL, OPT_IGNORE_EOS},
     {"stop-id", required_argument, NULL, OPT_STOP},
+    {"stop", required_argument, NULL, OPT_STOP_TEXT}, // else an abbreviation of --stop-id
     {"echo", no_argument, NULL, OPT_ECHO},
     OPT_COMMON,
 };
@@ -279,6 +289,8 @@ static void parse_options(struct run *r, int argc, char **argv) {
         case '?':
             opt_common(c, help);
             break;
+        case OPT_STOP_TEXT:
+            die_usage("texts that end an answer are not supported, only ids: --stop-id");
         case OPT_ECHO:
             r->answers.echo = true;
             break;

@@ -123,6 +123,13 @@ static int write_configs(const struct gguf_model *m, const struct gguf_vocab *v,
         ids.eos[ids.n_eos++] = v->eos;
     if (v->eot >= 0 && v->eot != v->eos)
         ids.eos[ids.n_eos++] = v->eot;
+    int64_t turn[GGUF_MAX_EOS - 2];
+    size_t n_turn = gguf_turn_ends(v, turn, GGUF_MAX_EOS - 2);
+    for (size_t i = 0; i < n_turn; i++)
+        if (turn[i] != v->eos && turn[i] != v->eot)
+            ids.eos[ids.n_eos++] = turn[i];
+    if (ids.n_eos == 0)
+        warn("no token is known that ends a text: answers will not end by themselves: %s", v->g->path);
     struct buf text = {0};
     gguf_config_json(m, t, &ids, &text);
     int rc = outdir_file(dir, "config.json", text.p, text.n, e);

@@ -113,11 +113,7 @@ static void write_json(struct sequence *s) {
     buf_str(&line, "{\"text\": ");
     json_write_str(&line, (struct str){s->text.p ? s->text.p : "", s->text.n});
     record_write_attrs(&line, buf_view(&s->attrs));
-    record_write_attrs(&line, buf_view(&s->result));
-    if (s->failed.p) {
-        buf_str(&line, ", \"error\": ");
-        json_write_str(&line, s->failed);
-    }
+    record_write_result(&line, buf_view(&s->attrs), buf_view(&s->result), s->failed);
     buf_str(&line, "}\n");
     fwrite(line.p, 1, line.n, stdout);
     buf_free(&line);
@@ -201,8 +197,8 @@ static void write_piece(const struct options *o, const struct tokenizer *t, uint
     buf_free(&line);
 }
 
-static int run(const struct options *o, const struct tokenizer *t, int fd) {
-    struct tokens_reader *r = tokens_reader_new(fd, o->input);
+static int run(const struct options *o, const struct tokenizer *t, int fd, const char *name) {
+    struct tokens_reader *r = tokens_reader_new(fd, name);
     struct decoder *d = decoder_new(t, o->special);
     struct sequence s = {0};
     struct tokens_event ev;
@@ -215,7 +211,7 @@ static int run(const struct options *o, const struct tokenizer *t, int fd) {
         if (tokens_next(r, &ev, &e) != 0)
             die_err(&e);
         if (!checked)
-            check_header(tokens_header(r), t, o->input);
+            check_header(tokens_header(r), t, name);
         checked = true;
         if (s.held && ev.type != TOKENS_RESULT) {
             release(&s);
@@ -282,7 +278,7 @@ int main(int argc, char **argv) {
         die_err(&e);
     const char *no_color = getenv("NO_COLOR");
     o.colour = isatty(1) && !(no_color && *no_color);
-    int status = run(&o, t, fd);
+    int status = run(&o, t, fd, name);
     tokenizer_free(t);
     free(dir);
     close_stdout();

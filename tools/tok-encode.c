@@ -155,13 +155,20 @@ int main(int argc, char **argv) {
     if (t && opt_verbose())
         fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64 "\n", program_name(), dir,
                 tokenizer_vocab(t), tokenizer_fingerprint(t));
+    if (chat && t)
+        tokenizer_find_plain(t, chat_sources(chat));
+    o.job.end_id = chat && t && !o.job.offsets ? encode_turn_end(chat, t, dir) : -1;
+    if (o.job.end_id >= 0 && opt_verbose())
+        fprintf(stderr, "%s: %s: id %" PRId64 " (%.*s) ends a message in the chat template, and the model's files do not say so: "
+                        "answers end there\n", program_name(), dir, o.job.end_id,
+                (int)tokenizer_piece(t, (uint32_t)o.job.end_id).n, tokenizer_piece(t, (uint32_t)o.job.end_id).p);
     if (t && tokenizer_truncation(t) && !o.job.encode.truncate)
         warn("tokenizer.json asks for truncation to %zu tokens, which is not done without --truncate", tokenizer_truncation(t));
     if (t && tokenizer_pads(t))
         warn("tokenizer.json asks for padding, which is not done");
     if (t && !o.job.offsets)
         tokens_write_header(stdout, &(struct tokens_header){true, tokenizer_vocab(t), tokenizer_fingerprint(t)});
-    int status = encode_records(&o.job, t, fd, o.input, &e);
+    int status = encode_records(&o.job, t, fd, name, &e);
     if (status < 0)
         die_err(&e);
     tokenizer_free(t);

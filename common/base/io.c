@@ -185,6 +185,35 @@ void outfile_abort(struct outfile *o) {
     outfile_free(o);
 }
 
+const char *file_hint(const void *p, size_t n) {
+    static const struct {
+        const char *begin, *hint;
+    } hints[] = {
+        {"version https://git-lfs", "a Git LFS pointer, not the file itself: fetch it with git lfs pull"},
+        {"GGUF", "a GGUF file: st-convert makes a model folder of it"},
+        {"LOGITS\r\n", "logits(5), as llm-forward writes them: llm-sample makes tokens(5) of them"},
+        {"# tokens", "tokens(5), as tok-encode writes them: llm-forward makes logits(5) of them"},
+        {"PK\003\004", "a zip archive, as PyTorch writes: only safetensors files are read"},
+        {"<!DOCTYPE", "a page of HTML, not the file itself"},
+        {"<html", "a page of HTML, not the file itself"},
+    };
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
+        if (n >= strlen(hints[i].begin) && memcmp(p, hints[i].begin, strlen(hints[i].begin)) == 0)
+            return hints[i].hint;
+    return NULL;
+}
+
+const char *path_hint(const char *path) {
+    char begin[64];
+    size_t got = 0;
+    int fd = is_file(path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return NULL;
+    bool read_it = read_full(fd, begin, sizeof begin, &got, NULL) == 0;
+    close(fd);
+    return read_it ? file_hint(begin, got) : NULL;
+}
+
 bool is_dir(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);

@@ -53,6 +53,11 @@ int outfile_write(struct outfile *o, const void *p, size_t n, struct err *e);
 int outfile_commit(struct outfile *o, struct err *e); // frees o, also on error (the temporary is removed)
 void outfile_abort(struct outfile *o);                // removes the temporary; nothing to do after a commit
 
+/* What a file is that begins with p[0..n) and is not what was wanted, and what helps: "a Git LFS pointer: ...". NULL where
+ * that cannot be said. The first 64 bytes are enough. */
+const char *file_hint(const void *p, size_t n);
+const char *path_hint(const char *path); // the same of a file
+
 bool is_dir(const char *path);
 bool is_file(const char *path);
 char *path_join(const char *dir, const char *name); // owned by the caller

@@ -70,7 +70,7 @@ enum json_type json_peek(struct json *j) {
     case 'n':
         return JSON_NULL;
     default:
-        if (*j->p == '-' || (*j->p >= '0' && *j->p <= '9'))
+        if (*j->p == '-' || (*j->p >= '0' && *j->p <= '9') || (j->python && (*j->p == 'N' || *j->p == 'I')))
             return JSON_NUMBER;
         expected(j, "a value");
         return JSON_ERROR;
@@ -279,9 +279,25 @@ static void digits(const char **p, const char *end) {
         (*p)++;
 }
 
+/* NaN, Infinity or -Infinity before p, where they are taken: its bytes, else nothing. */
+static struct str python_number(const struct json *j) {
+    static const char *const names[] = {"NaN", "Infinity", "-Infinity"};
+    for (size_t i = 0; j->python && i < sizeof names / sizeof *names; i++) {
+        size_t n = strlen(names[i]);
+        if ((size_t)(j->end - j->p) >= n && memcmp(j->p, names[i], n) == 0)
+            return (struct str){j->p, n};
+    }
+    return (struct str){NULL, 0};
+}
+
 /* The bytes of a number in RFC 8259's grammar, consumed. */
 static struct str number(struct json *j) {
     skip_space(j);
+    struct str named = python_number(j);
+    if (named.p && !j->failed) {
+        j->p += named.n;
+        return named;
+    }
     const char *p = j->p, *from = p, *mark;
     if (p < j->end && *p == '-')
         p++;

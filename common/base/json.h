@@ -35,6 +35,7 @@ struct json {
     int depth;
     bool failed;
     bool fresh;               // just behind '[' or '{'
+    bool python;              // set after json_init: NaN, Infinity and -Infinity are numbers too, as Python writes them
     unsigned char is_object[JSON_MAX_DEPTH];
 };
 

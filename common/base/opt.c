@@ -1,9 +1,10 @@
 /* What every program's command line has: see opt.h. The cache's layout is that of huggingface_hub: refs/main
- * names a commit, snapshots/COMMIT holds the files.
+ * names a commit, snapshots/COMMIT holds the files; where a download was pinned to a commit there are no refs.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/opt.h"
 
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,41 +55,123 @@ const char *opt_file(int argc, char **argv) {
     return optind < argc ? argv[optind] : NULL;
 }
 
+/* ~ at the beginning of a path is $HOME, as huggingface_hub takes it. */
+static char *expand_home(const char *path) {
+    const char *home = getenv("HOME");
+    return path[0] == '~' && (path[1] == '/' || !path[1]) && home ? xasprintf("%s%s", home, path + 1) : xstrdup(path);
+}
+
 static char *cache_root(void) {
-    const char *v;
-    if ((v = getenv("HF_HUB_CACHE")) && *v)
-        return xstrdup(v);
-    if ((v = getenv("HF_HOME")) && *v)
-        return path_join(v, "hub");
-    if ((v = getenv("HOME")) && *v)
-        return path_join(v, ".cache/huggingface/hub");
+    static const struct {
+        const char *variable, *below; // below: NULL where the variable names the folder itself
+    } places[] = {
+        {"HF_HUB_CACHE", NULL},
+        {"HUGGINGFACE_HUB_CACHE", NULL},
+        {"HF_HOME", "hub"},
+        {"XDG_CACHE_HOME", "huggingface/hub"},
+        {"HOME", ".cache/huggingface/hub"},
+    };
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        const char *v = getenv(places[i].variable);
+        if (!v || !*v)
+            continue;
+        char *path = expand_home(v), *whole = places[i].below ? path_join(path, places[i].below) : xstrdup(path);
+        free(path);
+        return whole;
+    }
     return NULL;
 }
 
-/* "org/name" -> ROOT/models--org--name/snapshots/COMMIT, or NULL where the cache has no such folder. */
-static char *cached_snapshot(const char *name) {
-    const char *slash = strchr(name, '/');
-    if (!slash || slash == name || strchr(slash + 1, '/') || name[0] == '.' || slash[1] == '\0')
+/* One part of a repository's name, which becomes one of a path: letters, digits, '-', '_', '.'. */
+static bool good_part(const char *p, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') || (p[i] >= '0' && p[i] <= '9') ||
+              strchr("-_.", p[i])))
+            return false;
+    return n > 0 && p[0] != '.';
+}
+
+/* The folder of "org/name" or "name" [0..n) below root, or NULL for what is no such name. */
+static char *repo_folder(const char *root, const char *name, size_t n) {
+    const char *slash = memchr(name, '/', n);
+    size_t owner = slash ? (size_t)(slash - name) : 0;
+    if (slash && !good_part(name, owner))
         return NULL;
-    char *root = cache_root();
-    if (!root)
+    const char *rest = slash ? slash + 1 : name;
+    size_t rest_n = n - (size_t)(rest - name);
+    if (!good_part(rest, rest_n))
         return NULL;
-    char *repo = xasprintf("%s/models--%.*s--%s", root, (int)(slash - name), name, slash + 1);
-    char *ref = path_join(repo, "refs/main");
+    return xasprintf("%s/models--%.*s%s%.*s", root, (int)owner, name, slash ? "--" : "", (int)rest_n, rest);
+}
+
+/* The commit that refs/REF names, or NULL. */
+static char *read_ref(const char *repo, const char *ref) {
+    char *path = xasprintf("%s/refs/%s", repo, ref);
     struct buf commit = {0};
     char *found = NULL;
-    if (read_file(ref, 256, &commit, NULL) == 0) {
-        commit.n = strcspn(commit.p, " \r\n");
-        commit.p[commit.n] = '\0';
-        if (commit.n && !strchr(commit.p, '/'))
-            found = xasprintf("%s/snapshots/%s", repo, commit.p);
-        if (found && !is_dir(found)) {
-            free(found);
-            found = NULL;
-        }
+    if (is_file(path) && read_file(path, 256, &commit, NULL) == 0 && commit.p) {
+        commit.p[strcspn(commit.p, " \r\n")] = '\0';
+        if (good_part(commit.p, strlen(commit.p)))
+            found = xstrdup(commit.p);
     }
     buf_free(&commit);
-    free(ref);
+    free(path);
+    return found;
+}
+
+/* The one snapshot whose name begins with `begin`; NULL where there is none or more than one (*many is set then). */
+static char *only_snapshot(const char *repo, const char *begin, bool *many) {
+    char *path = path_join(repo, "snapshots"), *found = NULL;
+    DIR *d = opendir(path);
+    for (struct dirent *entry; d && (entry = readdir(d));) {
+        if (entry->d_name[0] == '.' || strncmp(entry->d_name, begin, strlen(begin)) != 0)
+            continue;
+        *many = found != NULL;
+        if (*many)
+            break;
+        found = xstrdup(entry->d_name);
+    }
+    if (d)
+        closedir(d);
+    free(path);
+    if (*many) {
+        free(found);
+        found = NULL;
+    }
+    return found;
+}
+
+/* "org/name@REV" -> ROOT/models--org--name/snapshots/COMMIT. NULL with e set, which says where was looked. */
+static char *cached_snapshot(const char *name, struct err *e) {
+    enum { SHORT_COMMIT = 7 };
+    const char *at = strchr(name, '@');
+    size_t n = at ? (size_t)(at - name) : strlen(name);
+    char *root = cache_root(), *repo = root ? repo_folder(root, name, n) : NULL, *commit = NULL, *found = NULL;
+    bool many = false, good_rev = !at || (at[1] && at[1] != '/' && !strstr(at, ".."));
+    if (repo && good_rev && is_dir(repo)) {
+        char *exact = at ? xasprintf("%s/snapshots/%s", repo, at + 1) : NULL;
+        commit = read_ref(repo, at ? at + 1 : "main");
+        if (!commit && exact && is_dir(exact))
+            commit = xstrdup(at + 1);
+        if (!commit && (!at || strlen(at + 1) >= SHORT_COMMIT))
+            commit = only_snapshot(repo, at ? at + 1 : "", &many);
+        free(exact);
+        found = commit ? xasprintf("%s/snapshots/%s", repo, commit) : NULL;
+    }
+    if (found && is_dir(found))
+        goto done;
+    if (many)
+        err_set(e, EXIT_NO_INPUT, "several snapshots, and %s is none of them: say which with @COMMIT: %s/snapshots", at ? at + 1 : "main", repo);
+    else if (repo && is_dir(repo))
+        err_set(e, EXIT_NO_INPUT, "the Hugging Face cache has no snapshot of %s: %s", name, found ? found : repo);
+    else if (repo)
+        err_set(e, EXIT_NO_INPUT, "no such model folder: %s; nor in the Hugging Face cache: %s", name, repo);
+    else
+        err_set(e, EXIT_NO_INPUT, "no such model folder: %s", name);
+    free(found);
+    found = NULL;
+done:
+    free(commit);
     free(repo);
     free(root);
     return found;
@@ -103,8 +186,10 @@ char *model_dir(const char *dir, struct err *e) {
     }
     if (is_dir(dir))
         return xstrdup(dir);
-    char *found = cached_snapshot(dir);
-    if (!found)
-        err_set(e, EXIT_NO_INPUT, "no such model folder, nor in the Hugging Face cache: %s", dir);
-    return found;
+    if (is_file(dir)) {
+        const char *hint = path_hint(dir);
+        err_set(e, EXIT_NO_INPUT, "%s: %s", hint ? hint : "a file, where a model's folder is wanted", dir);
+        return NULL;
+    }
+    return cached_snapshot(dir, e);
 }

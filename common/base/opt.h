@@ -29,7 +29,10 @@ NORETURN void opt_help(const char *text);
 NORETURN void opt_version(void);
 
 /* The model folder: dir as given, or $LLM_MODEL when dir is NULL. A folder is taken as it is; otherwise
- * "org/name" is looked up in the Hugging Face cache ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub).
+ * "org/name", "name" or either with "@REV" is looked up in the Hugging Face cache, where huggingface_hub finds it:
+ * $HF_HUB_CACHE, $HUGGINGFACE_HUB_CACHE, $HF_HOME/hub, $XDG_CACHE_HOME/huggingface/hub, ~/.cache/huggingface/hub.
+ * REV is a branch, a tag, a commit or the beginning of one (7 digits or more). Without it main counts, and where
+ * the cache has no main, its only snapshot.
  * Returns a path owned by the caller, or NULL with e set (EXIT_USAGE where none was named, else EXIT_NO_INPUT). */
 char *model_dir(const char *dir, struct err *e);
 

@@ -17,6 +17,41 @@ static const struct {
     {"\"su\"", ROPE_LONGROPE}, // the name in Phi-3's first configs
 };
 
+enum {
+    DEFAULT = 1 << ROPE_DEFAULT,
+    LINEAR = 1 << ROPE_LINEAR,
+    DYNAMIC = 1 << ROPE_DYNAMIC,
+    LLAMA3 = 1 << ROPE_LLAMA3,
+    YARN = 1 << ROPE_YARN,
+    LONGROPE = 1 << ROPE_LONGROPE,
+};
+
+/* Which kinds read a parameter; for the others its value says nothing. */
+static const struct {
+    const char *name;
+    int kinds;
+    bool false_is_unset; // "x or 32", "if x" in the reference
+} rope_reads[] = {
+    {"factor", LINEAR | DYNAMIC | LLAMA3 | YARN | LONGROPE, false},
+    {"attention_factor", YARN | LONGROPE, false},
+    {"original_max_position_embeddings", LLAMA3 | YARN | LONGROPE, false},
+    {"low_freq_factor", LLAMA3, false},
+    {"high_freq_factor", LLAMA3, false},
+    {"beta_fast", YARN, true},
+    {"beta_slow", YARN, true},
+    {"mscale", YARN, true},
+    {"mscale_all_dim", YARN, true},
+    {"truncate", YARN, false},
+};
+
+static void pass_over_unread(const struct object *o, enum rope_kind kind) {
+    for (size_t i = 0; i < sizeof rope_reads / sizeof *rope_reads; i++) {
+        struct member *m = member_find(o, rope_reads[i].name);
+        if (m && (!(rope_reads[i].kinds & 1 << kind) || (rope_reads[i].false_is_unset && member_false(m))))
+            m->used = true;
+    }
+}
+
 static int read_factors(struct reader *r, struct config *c, const struct member *m, float **out,
                         size_t *n) {
     if (!m)
@@ -42,7 +77,7 @@ static int read_rope(struct reader *r, struct config *c, const struct member *m,
     if (!m)
         return 0;
     struct object o = {0};
-    int bad = read_object(r, m, &o) != 0 || apply_keys(r, rope_keys, &o, rope, false) != 0;
+    int bad = read_object(r, m, &o) != 0;
     struct member *type = member_take(&o, "rope_type");
     type = type ? type : member_take(&o, "type");
     if (!bad && type) {
@@ -54,11 +89,16 @@ static int read_rope(struct reader *r, struct config *c, const struct member *m,
             bad = refuse(r, type,
                          "only default, linear, dynamic, llama3, yarn and longrope are supported") != 0;
     }
-    bad = bad ||
-          read_factors(r, c, member_take(&o, "short_factor"), &rope->short_factor, &rope->n_short) != 0 ||
-          read_factors(r, c, member_take(&o, "long_factor"), &rope->long_factor, &rope->n_long) != 0;
-    if (rope->kind == ROPE_YARN && rope->n_short > 0) // so called in some of Phi-3's first configs
+    struct member *short_factor = member_take(&o, "short_factor"), *long_factor = member_take(&o, "long_factor");
+    if (rope->kind == ROPE_YARN && short_factor) // so called in some of Phi-3's first configs
         rope->kind = ROPE_LONGROPE;
+    if (!bad && rope->kind == ROPE_LONGROPE)
+        bad = read_factors(r, c, short_factor, &rope->short_factor, &rope->n_short) != 0 ||
+              read_factors(r, c, long_factor, &rope->long_factor, &rope->n_long) != 0;
+    if (!bad) {
+        pass_over_unread(&o, rope->kind);
+        bad = apply_keys(r, rope_keys, &o, rope, true) != 0;
+    }
     if (!bad)
         warn_unused(r, &o, m->key.p);
     free(o.members);
@@ -70,6 +110,8 @@ static int read_ropes(struct reader *r, struct config *c, const struct object *o
     struct spec *s = &c->spec;
     struct member *scaling = member_take(o, "rope_scaling"),
                   *parameters = member_take(o, "rope_parameters");
+    if (scaling && member_false(scaling)) // "rope_scaling or rope_parameters"
+        scaling = NULL;
     struct member *m = scaling ? scaling : parameters, *full = m, *local = NULL;
     struct object nested = {0};
     int bad = m && read_object(r, m, &nested) != 0;
@@ -93,9 +135,14 @@ static int read_ropes(struct reader *r, struct config *c, const struct object *o
 }
 
 /* Fills in what a rotation's kind needs and checks it against the heads. */
-static int finish_rope(struct reader *r, const struct config *c, struct rope_spec *rope) {
+static int finish_rope(struct reader *r, const struct config *c, const struct object *o, struct rope_spec *rope) {
     const struct spec *s = &c->spec;
     double partial = rope->partial > 0 ? rope->partial : c->partial > 0 ? c->partial : 1;
+    struct member *top = member_find(o, "partial_rotary_factor");
+    if (c->partial <= 0 && rope->kind == ROPE_DEFAULT) // the reference's own function for it does not read the factor
+        partial = 1;
+    else if (c->partial <= 0 && top && !member_false(top) && !member_one(top))
+        return refuse(r, top, "only 1 is supported");
     if (c->partial <= 0 && (partial < 1 || partial > 1))
         return err_set(r->e, EXIT_DATA, "partial_rotary_factor is %g, but only 1 is supported for %s: %s",
                        partial, s->model_type, r->path);
@@ -141,7 +188,7 @@ int config_ropes(struct reader *r, struct config *c, const struct object *o) {
     if (read_ropes(r, c, o) != 0)
         return -1;
     for (size_t i = 0; i < c->spec.n_ropes; i++)
-        if (finish_rope(r, c, &c->spec.ropes[i]) != 0)
+        if (finish_rope(r, c, o, &c->spec.ropes[i]) != 0)
             return -1;
     return 0;
 }

@@ -2,8 +2,8 @@
  * how to add a family is in ARCHITECTURE.md.
  *
  * The rows follow the reference implementation (huggingface/transformers, src/transformers/models/NAME/
- * configuration_NAME.py for keys and defaults, modeling_NAME.py for what they do). Defaults stand here only
- * for keys that published configs leave out; dimensions have none.
+ * configuration_NAME.py for keys and defaults, modeling_NAME.py for what they do; of transformers 5.24).
+ * A key that config.json lacks has the default of the reference's config class.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/family.h"
@@ -30,30 +30,12 @@ const struct key common_keys[] = {
     {"bos_token_id", KEY_OTHER, 0, 0},
     {"eos_token_id", KEY_OTHER, 0, 0},
     {"layer_types", KEY_OTHER, 0, 0},
-    // Features that only some families here have, or none: they may stand there if they are off.
-    {"quantization_config", ONLY_NULL, 0, 0},
-    {"compression_config", ONLY_NULL, 0, 0},
-    {"pretraining_tp", ONLY_ONE, 0, 0},
+    // What the reference does for any model, if it is on. (What it does not read is in foreign_keys.)
+    {"quantization_config", KEY_OTHER, 0, 0},
+    {"compression_config", ONLY_FALSE, 0, 0},
     {"is_encoder_decoder", ONLY_FALSE, 0, 0},
-    {"add_cross_attention", ONLY_FALSE, 0, 0},
-    {"use_bidirectional_attention", ONLY_FALSE, 0, 0},
-    {"rope_interleaved", ONLY_FALSE, 0, 0},
-    {"attention_chunk_size", ONLY_NULL, 0, 0},
-    {"alibi", ONLY_FALSE, 0, 0},
-    {"clip_qkv", ONLY_NULL, 0, 0},
-    {"use_qk_norm", ONLY_FALSE, 0, 0},
-    {"use_mrope", ONLY_FALSE, 0, 0},
-    {"attn_logit_softcapping", ONLY_NULL, 0, 0},
-    {"final_logit_softcapping", ONLY_NULL, 0, 0},
-    {"embedding_multiplier", ONLY_ONE, 0, 0},
-    {"residual_multiplier", ONLY_ONE, 0, 0},
-    {"logits_scaling", ONLY_ONE, 0, 0},
-    {"logit_scale", ONLY_ONE, 0, 0},
-    {"partial_rotary_factor", ONLY_ONE, 0, 0},
-    {"attention_bias", ONLY_FALSE, 0, 0},
-    {"mlp_bias", ONLY_FALSE, 0, 0},
-    {"qk_layernorm", ONLY_FALSE, 0, 0},
-    {"use_parallel_residual", ONLY_FALSE, 0, 0},
+    {"is_causal", ONLY_TRUE, 0, 0},
+    {"attention_chunk_size", ONLY_FALSE, 0, 0},
     {NULL, KEY_OTHER, 0, 0},
 };
 
@@ -119,7 +101,13 @@ const char *const harmless_keys[] = {
     "output_attentions",
     "output_hidden_states",
     "chunk_size_feed_forward",
+    "pretraining_tp", // in how many slices a product was summed: 2 in Llama 2 13B, and never read
     NULL,
+};
+
+/* Keys that change other models, not those of the families here, whatever their value: the reference reads them nowhere. */
+const char *const foreign_keys[] = {
+    "alibi", "clip_qkv", "logit_scale", "rope_interleaved", "use_mrope", "use_qk_norm", NULL,
 };
 
 static const struct key rotary[] = {
@@ -160,15 +148,26 @@ static const struct key window[] = {
     {NULL, KEY_OTHER, 0, 0},
 };
 static const struct key optional_window[] = {
-    {"sliding_window", KEY_SIZE, C(window), SPEC_MAX_CONTEXT},
     {"use_sliding_window", KEY_FALSE, C(no_window), 0},
+    {"sliding_window", KEY_OTHER, 0, 0}, // by window_keys
+    {"max_window_layers", KEY_OTHER, 0, 0},
+    {NULL, KEY_OTHER, 0, 0},
+};
+const struct key window_keys[] = {
+    {"sliding_window", KEY_SIZE, C(window), SPEC_MAX_CONTEXT},
     {"max_window_layers", KEY_COUNT, C(max_window_layers), SPEC_MAX_CONTEXT},
     {NULL, KEY_OTHER, 0, 0},
 };
 static const struct key gemma_act[] = {
-    // the second counts where both stand
     {"hidden_act", KEY_ACT, S(act), 0},
+    {"hidden_activation", KEY_OTHER, 0, 0}, // not read any more
+    {"use_bidirectional_attention", ONLY_FALSE, 0, 0},
+    {NULL, KEY_OTHER, 0, 0},
+};
+static const struct key gemma2_act[] = {
+    {"hidden_act", KEY_OTHER, 0, 0},
     {"hidden_activation", KEY_ACT, S(act), 0},
+    {"use_bidirectional_attention", ONLY_FALSE, 0, 0},
     {NULL, KEY_OTHER, 0, 0},
 };
 static const struct key query_scalar[] = {
@@ -187,7 +186,6 @@ static const struct key gemma3_layers[] = {
     {NULL, KEY_OTHER, 0, 0},
 };
 static const struct key smollm3_layers[] = {
-    {"pretraining_tp", KEY_OTHER, 0, 0}, // 2 in the published model, and not read by the reference
     {"no_rope_layers", KEY_OTHER, 0, 0},
     {"no_rope_layer_interval", KEY_SIZE, C(no_rope_interval), SPEC_MAX_LAYERS},
     {NULL, KEY_OTHER, 0, 0},
@@ -201,11 +199,11 @@ static const struct key granite_scales[] = {
 };
 static const struct key experts[] = {
     {"num_local_experts", KEY_SIZE, S(n_experts), SPEC_MAX_EXPERTS},
+    {"num_experts", KEY_SIZE, S(n_experts), SPEC_MAX_EXPERTS},
     {"num_experts_per_tok", KEY_SIZE, S(n_experts_used), SPEC_MAX_EXPERTS},
     {NULL, KEY_OTHER, 0, 0},
 };
 static const struct key qwen3_experts[] = {
-    {"num_experts", KEY_SIZE, S(n_experts), SPEC_MAX_EXPERTS},
     {"moe_intermediate_size", KEY_SIZE, S(expert_ffn_dim), SPEC_MAX_DIM},
     {"norm_topk_prob", KEY_FALSE, S(no_renormalise), 0},
     {"decoder_sparse_step", KEY_SIZE, C(sparse_step), SPEC_MAX_LAYERS},
@@ -234,7 +232,8 @@ static const struct key gpt2[] = {
     {"n_positions", KEY_SIZE, S(max_pos), SPEC_MAX_CONTEXT},
     {"activation_function", KEY_ACT, S(act), 0},
     {"layer_norm_epsilon", KEY_EPS, S(norm_eps), 0},
-    {"scale_attn_weights", ONLY_TRUE, 0, 0},
+    {"scale_attn_weights", KEY_FALSE, C(unscaled), 0},
+    {"add_cross_attention", ONLY_FALSE, 0, 0},
     {"scale_attn_by_inverse_layer_idx", KEY_TRUE, S(attn_scale_by_layer), 0},
     {"n_ctx", KEY_OTHER, 0, 0},
     {"reorder_and_upcast_attn", KEY_OTHER, 0, 0},
@@ -357,14 +356,20 @@ static const struct names gpt2_names = {
 
 static const struct family families[] = {
     {.model_type = "llama",
+     .sizes = {32000, 4096, 11008, 32, 32, 2048},
+     .ends = {1, 2},
      .names = &llama_names,
      .keys = {rotary, rms_norm, attention_bias, mlp_bias},
      .base = {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU}, .theta = 1e4}},
     {.model_type = "mistral",
+     .sizes = {32000, 4096, 14336, 32, 32, 131072},
+     .ends = {1, 2},
      .names = &llama_names,
      .keys = {rotary, rms_norm, window},
      .base = {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 8}, .theta = 1e4, .window = 4096}},
     {.model_type = "qwen2",
+     .sizes = {151936, 4096, 22016, 32, 32, 32768},
+     .ends = {-1, -1},
      .names = &llama_names,
      .keys = {rotary, rms_norm, optional_window},
      .base = {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 32, .qkv_bias = true},
@@ -375,6 +380,8 @@ static const struct family families[] = {
               .has_max_window_layers = true,
               .types_by_layer = true}},
     {.model_type = "qwen3",
+     .sizes = {151936, 4096, 22016, 32, 32, 32768},
+     .ends = {-1, -1},
      .names = &qwen3_names,
      .keys = {rotary, rms_norm, optional_window, attention_bias},
      .base = {.spec = {.norm_eps = 1e-6f,
@@ -389,6 +396,8 @@ static const struct family families[] = {
               .has_max_window_layers = true,
               .types_by_layer = true}},
     {.model_type = "gemma",
+     .sizes = {256000, 3072, 24576, 28, 16, 8192},
+     .ends = {2, 1},
      .names = &llama_names,
      .keys = {rotary, rms_norm, attention_bias, gemma_act},
      .base = {.spec = {.norm_eps = 1e-6f,
@@ -398,10 +407,13 @@ static const struct family families[] = {
                        .head_dim = 256,
                        .tied = true},
               .theta = 1e4,
-              .scale_embedding = true}},
+              .scale_embedding = true,
+              .gelu_is_tanh = true}},
     {.model_type = "gemma2",
+     .sizes = {256000, 2304, 9216, 26, 8, 8192},
+     .ends = {2, 1},
      .names = &gemma2_names,
-     .keys = {rotary, rms_norm, attention_bias, gemma_act, window, query_scalar, gemma2_cap},
+     .keys = {rotary, rms_norm, attention_bias, gemma2_act, window, query_scalar, gemma2_cap},
      .base = {.spec = {.norm_eps = 1e-6f,
                        .norm_offset = 1,
                        .post_norm = true,
@@ -418,8 +430,10 @@ static const struct family families[] = {
               .query_scalar = 256,
               .scale_embedding = true}},
     {.model_type = "gemma3_text",
+     .sizes = {262208, 2304, 9216, 26, 8, 131072},
+     .ends = {2, 1},
      .names = &gemma2_names,
-     .keys = {rotary, rms_norm, attention_bias, gemma_act, window, query_scalar, gemma3_layers},
+     .keys = {rotary, rms_norm, attention_bias, gemma2_act, window, query_scalar, gemma3_layers},
      .base = {.spec = {.norm_eps = 1e-6f,
                        .norm_offset = 1,
                        .post_norm = true,
@@ -436,6 +450,8 @@ static const struct family families[] = {
               .query_scalar = 256,
               .scale_embedding = true}},
     {.model_type = "phi",
+     .sizes = {51200, 2048, 8192, 24, 32, 2048},
+     .ends = {1, 2},
      .names = &phi_names,
      .keys = {rotary, partial_rotary, layer_norm},
      .base = {.spec = {.norm = NORM_LAYER,
@@ -450,6 +466,8 @@ static const struct family families[] = {
               .theta = 1e4,
               .partial = 0.5}},
     {.model_type = "phi3",
+     .sizes = {32064, 3072, 8192, 32, 32, 4096},
+     .ends = {1, 32000},
      .names = &phi3_names,
      .keys = {rotary, partial_rotary, rms_norm, window},
      .base = {.spec = {.norm_eps = 1e-5f, .act = ACT_SILU, .fused_qkv = true, .fused_gate = true},
@@ -457,6 +475,8 @@ static const struct family families[] = {
               .partial = 1,
               .original_max_pos = 4096}},
     {.model_type = "smollm3",
+     .sizes = {128256, 2048, 11008, 36, 16, 32768},
+     .ends = {128000, 128001},
      .names = &llama_names,
      .keys = {rotary, rms_norm, attention_bias, mlp_bias, optional_window, smollm3_layers},
      .base = {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 4, .tied = true},
@@ -466,6 +486,8 @@ static const struct family families[] = {
               .window_unrotated = true,
               .types_by_layer = true}},
     {.model_type = "olmo2",
+     .sizes = {50304, 4096, 11008, 32, 32, 2048},
+     .ends = {-1, 50279},
      .names = &olmo2_names,
      .keys = {rotary, rms_norm, attention_bias},
      .base = {.spec = {.norm_eps = 1e-5f,
@@ -475,6 +497,8 @@ static const struct family families[] = {
                        .act = ACT_SILU},
               .theta = 1e4}},
     {.model_type = "olmo3", // OLMo 2 with windows; only the layers without one have YaRN
+     .sizes = {50304, 4096, 11008, 32, 32, 2048},
+     .ends = {-1, 50279},
      .names = &olmo2_names,
      .keys = {rotary, rms_norm, attention_bias, window},
      .base = {.spec = {.norm_eps = 1e-5f,
@@ -488,10 +512,14 @@ static const struct family families[] = {
               .window_pattern = 4,
               .types_by_layer = true}},
     {.model_type = "granite",
+     .sizes = {32000, 4096, 11008, 32, 32, 2048},
+     .ends = {1, 2},
      .names = &llama_names,
      .keys = {rotary, rms_norm, attention_bias, mlp_bias, granite_scales},
      .base = {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .attn_scale = 1}, .theta = 1e4}},
     {.model_type = "mixtral",
+     .sizes = {32000, 4096, 14336, 32, 32, 131072},
+     .ends = {1, 2},
      .names = &mixtral_names,
      .keys = {rotary, rms_norm, window, experts},
      .base = {.spec = {.norm_eps = 1e-5f,
@@ -501,6 +529,8 @@ static const struct family families[] = {
                        .n_experts_used = 2},
               .theta = 1e6}},
     {.model_type = "qwen3_moe",
+     .sizes = {151936, 2048, 6144, 24, 32, 32768},
+     .ends = {-1, -1},
      .names = &qwen3_moe_names,
      .keys = {rotary, rms_norm, attention_bias, optional_window, experts, qwen3_experts},
      .base = {.spec = {.norm_eps = 1e-6f,
@@ -516,6 +546,8 @@ static const struct family families[] = {
               .no_window = true,
               .sparse_step = 1}},
     {.model_type = "starcoder2",
+     .sizes = {49152, 3072, 12288, 30, 24, 4096},
+     .ends = {50256, 50256},
      .names = &starcoder2_names,
      .keys = {rotary, window, starcoder2},
      .base = {.spec = {.norm = NORM_LAYER,
@@ -529,12 +561,16 @@ static const struct family families[] = {
                        .tied = true},
               .theta = 1e4}},
     {.model_type = "stablelm",
+     .sizes = {50304, 2560, 6912, 32, 32, 4096},
+     .ends = {0, 0},
      .names = &stablelm_names,
      .keys = {rotary, partial_rotary, layer_norm, stablelm},
-     .base = {.spec = {.norm = NORM_LAYER, .norm_eps = 1e-5f, .act = ACT_SILU},
+     .base = {.spec = {.norm = NORM_LAYER, .norm_eps = 1e-5f, .act = ACT_SILU, .n_kv_heads = 32},
               .theta = 1e4,
               .partial = 0.25}},
     {.model_type = "gpt2",
+     .sizes = {50257, 768, 0, 12, 12, 1024},
+     .ends = {50256, 50256},
      .names = &gpt2_names,
      .keys = {gpt2},
      .base = {.spec = {.norm = NORM_LAYER,

@@ -24,6 +24,8 @@ struct config {
     double query_scalar;     // attn_scale = query_scalar^-1/2: Gemma 2
     double theta;            // top-level rope_theta
     double partial;          // top-level partial_rotary_factor, in families that have it (phi); 0 in others
+    bool unscaled;           // scores are not divided by sqrt(head_dim): GPT-2 with scale_attn_weights false
+    bool gelu_is_tanh;       // hidden_act "gelu" means the tanh form: Gemma 1
     double original_max_pos; // top-level original_max_position_embeddings: Phi 3
     size_t sparse_step;      // every n-th layer has experts: Qwen 3 MoE
 };
@@ -39,19 +41,27 @@ struct names {
     const char *const *ignored; // endings of tensors that are no weights (GPT-2's masks), NULL-terminated
 };
 
-enum { FAMILY_KEYS = 8 };
+enum { FAMILY_KEYS = 9 };
 
 struct family {
     const char *model_type;
     const struct names *names;
     const struct key *keys[FAMILY_KEYS]; // tables, NULL behind the last; they go before common_keys
-    struct config base; // what the family fixes, and the defaults of keys that config.json may lack
+    struct {
+        size_t vocab_size, hidden_dim, ffn_dim, n_layers, n_heads, max_pos;
+    } sizes; // where config.json lacks the key; ffn_dim 0: made of hidden_dim
+    struct {
+        int32_t bos, eos;
+    } ends;             // likewise; -1: none
+    struct config base; // what the family fixes, and the defaults of all other keys
 };
 
 const struct family *family_find(struct str model_type); // NULL: not supported
 const struct family *family_at(size_t i);                // NULL behind the last
 extern const struct key common_keys[], rope_keys[];
+extern const struct key window_keys[];    // of families whose window counts only if use_sliding_window is true
 extern const char *const harmless_keys[]; // NULL-terminated
+extern const char *const foreign_keys[];  // of models that are no family here; the reference does not read them
 
 /* The rotations of c, from the members of config.json. */
 int config_ropes(struct reader *r, struct config *c, const struct object *o);

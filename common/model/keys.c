@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/num.h"
 #include "kernels/kernels.h"
 
 enum { MAX_KEYS = 512 };
@@ -27,6 +28,7 @@ void warn_member(struct reader *r, const struct member *m, const char *inside, c
 struct json value_of(struct reader *r, const struct member *m) {
     struct json j;
     json_init(&j, r->path, r->text, 0, r->e); // messages count lines from the file's start
+    j.python = true;
     j.p = m->raw.p;
     j.end = m->raw.p + m->raw.n;
     return j;
@@ -65,6 +67,7 @@ int reader_open(struct reader *r, const char *path, const char *text, size_t n, 
     r->path = path;
     r->text = text;
     json_init(&j, path, text, n, r->e);
+    j.python = true;
     int bad = read_members(r, &j, o) != 0 || !json_end(&j);
     json_free(&j);
     return bad ? -1 : 0;
@@ -84,6 +87,30 @@ struct member *member_find(const struct object *o, const char *key) {
 
 bool member_is(const struct member *m, const char *json) {
     return str_eq(m->raw, json);
+}
+
+bool member_false(const struct member *m) {
+    const char *p = m->raw.p, *end = p + m->raw.n;
+    if (member_is(m, "null") || member_is(m, "false"))
+        return true;
+    if (*p == '"' || *p == '[' || *p == '{') { // empty: nothing but space inside
+        for (p++; p + 1 < end; p++)
+            if (*m->raw.p == '"' || !strchr(" \t\r\n", *p))
+                return false;
+        return true;
+    }
+    bool digits = false;
+    for (; p < end && *p != 'e' && *p != 'E'; p++) { // 0, -0.0, 0e5
+        if (!strchr("-.0", *p))
+            return false;
+        digits |= *p == '0';
+    }
+    return digits;
+}
+
+bool member_one(const struct member *m) {
+    double v;
+    return parse_f64(m->raw, 1, 1, &v);
 }
 
 struct member *member_take(const struct object *o, const char *key) {
@@ -144,7 +171,7 @@ static int read_size(struct reader *r, const struct member *m, const struct key 
 /* Gives m's value to the field that k names, in the struct at base. */
 static int apply(struct reader *r, const struct key *k, const struct member *m, void *base) {
     void *field = (char *)base + k->at;
-    bool null = member_is(m, "null"), yes = member_is(m, "true"), no = null || member_is(m, "false");
+    bool null = member_is(m, "null"), yes = member_is(m, "true") || member_one(m), no = member_false(m);
     double v = 0;
 
     switch (k->kind) {
@@ -178,12 +205,6 @@ static int apply(struct reader *r, const struct key *k, const struct member *m, 
         return yes ? 0 : refuse(r, m, "only true is supported");
     case ONLY_FALSE:
         return no ? 0 : refuse(r, m, "only false is supported");
-    case ONLY_NULL:
-        return null ? 0 : refuse(r, m, "only null is supported");
-    case ONLY_ONE:
-        if (!null && read_number(r, m, &v) != 0)
-            return -1;
-        return null || (v >= 1 && v <= 1) ? 0 : refuse(r, m, "only 1 is supported");
     case KEY_OTHER:
         break;
     }

@@ -18,14 +18,12 @@ enum key_kind {
     KEY_REAL,   // double, > 0 and within reason; null is 0
     KEY_FLOAT,  // float, likewise
     KEY_EPS,    // float, 0 <= value < 1
-    KEY_TRUE,   // bool: field = value; null is false
-    KEY_FALSE,  // bool: field = !value; null is false
+    KEY_TRUE,   // bool: field = value; what Python calls false is false, and 1 is true
+    KEY_FALSE,  // bool: field = !value
     KEY_ACT,    // enum activation by its name; null leaves the field alone
     KEY_OTHER,  // read by other code, or harmless here
     ONLY_TRUE,  // any other value is refused
-    ONLY_FALSE, // false or null
-    ONLY_NULL,
-    ONLY_ONE, // the number 1, or null
+    ONLY_FALSE, // what Python calls false; any other value is refused
 };
 
 struct key { // a table of them ends with a NULL name
@@ -63,6 +61,8 @@ int read_object(struct reader *r, const struct member *m, struct object *o); // 
 struct member *member_find(const struct object *o, const char *key);
 struct member *member_take(const struct object *o, const char *key); // marked as used; NULL also for null
 bool member_is(const struct member *m, const char *json);            // its bytes are exactly these
+bool member_false(const struct member *m);                           // Python: not value (null, false, 0, "", [], {})
+bool member_one(const struct member *m);                             // the number 1
 
 /* "KEY is VALUE, but EXPECTED: FILE"; returns -1. */
 int refuse(struct reader *r, const struct member *m, const char *expected);

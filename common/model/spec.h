@@ -18,7 +18,7 @@
 #include "model/rope.h"
 
 /* Most of each that a config.json may ask for; SPEC_MAX_DIM of hidden and FFN. */
-enum { SPEC_MAX_EOS = 8, SPEC_MAX_LAYERS = 1024, SPEC_MAX_HEADS = 4096, SPEC_MAX_HEAD_DIM = 4096 };
+enum { SPEC_MAX_EOS = 1024, SPEC_MAX_LAYERS = 1024, SPEC_MAX_HEADS = 4096, SPEC_MAX_HEAD_DIM = 4096 };
 enum { SPEC_MAX_EXPERTS = 4096, SPEC_MAX_DIM = 1 << 20, SPEC_MAX_VOCAB = 1 << 24 };
 enum { SPEC_MAX_CONTEXT = 1 << 28, SPEC_MAX_ROPES = 2 /* Gemma 3: of full and of sliding layers */ };
 
@@ -35,7 +35,7 @@ struct spec {
     size_t max_pos; // max_position_embeddings
     int32_t bos;    // -1: none
     uint32_t n_eos;
-    int32_t eos[SPEC_MAX_EOS]; // generation_config.json's where it has them, else config.json's
+    int32_t eos[SPEC_MAX_EOS]; // generation_config.json's where it has them, else config.json's, else the family's
 
     enum norm_kind norm;
     float norm_eps;

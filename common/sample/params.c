@@ -13,6 +13,7 @@ const struct sample_params sample_defaults = {
     .top_p = 1,
     .repetition_penalty = 1,
     .max = UINT32_MAX,
+    .end = -1,
 };
 
 enum param_kind { REAL, WHOLE, FLAG, IDS, BIASES };
@@ -152,6 +153,13 @@ int sample_attributes(struct sample_params *p, struct str attrs, struct err *e) 
             p->own_seed = true;
         rc = set_param(p, &params[i], params[i].name, buf_view(&value), e);
     }
+    uint64_t end;
+    if (rc >= 0 && attrs_get(attrs, "end_id", &value)) {
+        if (parse_u64(buf_view(&value), 0, TOKENS_MAX_ID, &end))
+            p->end = (int64_t)end;
+        else
+            rc = bad(e, "end_id", buf_view(&value), "a token id");
+    }
     buf_free(&value);
     return rc < 0 ? -1 : 0;
 }
@@ -175,4 +183,8 @@ bool sample_stops(const struct sample_params *p, uint32_t id) {
         if (p->stop[i] == id)
             return true;
     return false;
+}
+
+const char *sample_param_name(size_t i) {
+    return i < N_PARAMS ? params[i].name : NULL;
 }

@@ -30,6 +30,7 @@ struct sample_params {
     bool own_seed; // given for this sequence alone: its number plays no part
     uint64_t max;  // most new tokens
     bool ignore_eos;
+    int64_t end;   // an id that ends this sequence as the model's own ends do; -1: none
     size_t n_bias, n_stop;
     struct logit_bias bias[SAMPLE_MAX_BIAS];
     uint32_t stop[SAMPLE_MAX_STOP];
@@ -47,6 +48,7 @@ int sample_attributes(struct sample_params *p, struct str attrs, struct err *e);
 /* Whether every id that p names is below vocab_size; -1 with e set (EXIT_USAGE) else. */
 int sample_check_ids(const struct sample_params *p, uint32_t vocab_size, struct err *e);
 
+const char *sample_param_name(size_t i); // of parameter i as an attribute; NULL behind the last
 bool sample_stops(const struct sample_params *p, uint32_t id); // id is among p->stop
 
 #endif

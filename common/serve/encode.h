@@ -16,6 +16,7 @@ struct encode_job {
     struct prompt_options prompt;
     struct encode_options encode;
     bool trust_content; // text in messages can become control tokens
+    int64_t end_id;     // that ends an answer to a chat beside what the model names; -1: none
     bool render;        // the rendered chats, not their ids
     bool offsets;       // a token a line, with its bytes of the text
     unsigned threads;   // 0 is 1
@@ -24,5 +25,9 @@ struct encode_job {
 /* name is of the input, for messages; t may be NULL where render is set. EXIT_DONE, or EXIT_SOME_FAILED where a record
  * failed (its line says why, and stderr); -1 with e set where the input as a whole is bad. Dies where stdout is full. */
 int encode_records(const struct encode_job *o, const struct tokenizer *t, int fd, const char *name, struct err *e);
+
+/* The special token that c's template writes behind an assistant's message, if the model's generation_config.json or
+ * config.json (in dir) does not name it as an end; -1: none, or it is named. */
+int64_t encode_turn_end(const struct chat *c, const struct tokenizer *t, const char *dir);
 
 #endif

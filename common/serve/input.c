@@ -93,10 +93,10 @@ int input_check(const struct input *in, struct logits_header *h, struct err *e) 
                        "the ids were made with tokenizer %016" PRIx64
                        ", the model has tokenizer %016" PRIx64,
                        t->tokenizer, h->tokenizer);
-    if (t->vocab > h->vocab_size)
-        return err_set(e, EXIT_DATA,
-                       "the ids were made with a vocabulary of %" PRIu64 ", the model has one of %" PRIu32,
-                       t->vocab, h->vocab_size);
+    // The model's own tokenizer may have more ids than the model has rows: a pad token was added. No other may.
+    if (t->vocab > h->vocab_size && !(t->tokenizer && h->tokenizer))
+        warn("the ids were made with a vocabulary of %" PRIu64 ", the model has one of %" PRIu32, t->vocab,
+             h->vocab_size);
     if (!h->tokenizer)
         h->tokenizer = t->tokenizer;
     return 0;

@@ -36,7 +36,8 @@ int input_poll_fd(const struct input *in);
 void input_fill(struct input *in);
 
 /* True once the stream's header line, if any, is known: then input_check refuses (EXIT_DATA) what was made
- * for another vocabulary than h says, and h->tokenizer is taken from the stream where h has none. */
+ * with another tokenizer than h says. h->tokenizer is taken from the stream where h has none. A vocabulary
+ * that is larger than h's is no error, since each id is checked; where no tokenizer is named, it is warned about. */
 bool input_begun(struct input *in);
 int input_check(const struct input *in, struct logits_header *h, struct err *e);
 

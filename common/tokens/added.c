@@ -117,14 +117,15 @@ static bool is_blank(const struct added_token *t) {
 /* The longest pattern that begins at i; its token, or NONE. */
 static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
     uint32_t node = 0, token = NONE;
-    bool allowed = true;
+    bool allowed = true, foreign = it->allowed != NULL;
     for (; i < it->text.n; i++) {
         allowed = allowed && (!it->allowed || it->allowed[i]);
+        foreign = foreign && !it->allowed[i];
         node = child(it->set, node, (unsigned char)it->text.p[i]);
         if (node == NONE)
             break;
         uint32_t here = it->set->nodes[node].token;
-        if (here != NONE && (allowed || is_blank(&it->a->tokens[here]))) {
+        if (here != NONE && (allowed || (foreign && it->a->tokens[here].plain) || is_blank(&it->a->tokens[here]))) {
             token = here;
             *end = i + 1;
         }

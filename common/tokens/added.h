@@ -19,7 +19,8 @@ struct added_token {
     struct str text;    // what decoding gives to the decoder
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
-    bool gone; // a later token took its id: it is not looked for
+    bool gone;  // a later token took its id: it is not looked for
+    bool plain; // found in foreign text too, where all of it is foreign
 };
 
 /* A set of patterns to look for: a byte trie whose nodes lie in one array. */
@@ -55,7 +56,8 @@ struct added_match {
 };
 
 /* Walks the matches in text as the reference does. `allowed` may be NULL; otherwise only bytes for which it is
- * nonzero can be part of a match, but for tokens that are not special and nothing but white space. */
+ * nonzero can be part of a match, but for tokens that are not special and nothing but white space, and for `plain` ones,
+ * of whose bytes none is then. */
 struct added_iter {
     const struct added *a;
     const struct added_set *set;

@@ -22,6 +22,8 @@ struct chat {
     struct jinja_template *plain, *tool_use; // tool_use: for requests with tools; NULL where plain is for them too
     char *tokens[N_TOKENS];                  // NULL: the model has none
     size_t token_lengths[N_TOKENS];
+    struct buf sources;                      // of the templates, one behind the other
+    struct err tool_use_broken;              // why there is no tool_use, though the model has one; code 0: it has none
 };
 
 static int add_template(struct chat *c, const char *place, struct str name, struct str source, struct err *e) {
@@ -31,6 +33,13 @@ static int add_template(struct chat *c, const char *place, struct str name, stru
     if (source.n > MAX_TEMPLATE)
         return err_set(e, EXIT_DATA, "the chat template has %zu bytes, more than %d: %s", source.n, MAX_TEMPLATE, place);
     *slot = jinja_parse(place, source, e);
+    if (*slot)
+        buf_add(&c->sources, source.p, source.n);
+    if (!*slot && slot == &c->tool_use) { // who has no tools needs it not
+        c->tool_use_broken = *e;
+        *e = (struct err){0};
+        return 0;
+    }
     return *slot ? 0 : -1;
 }
 
@@ -151,6 +160,7 @@ void chat_free(struct chat *c) {
         return;
     jinja_template_free(c->plain);
     jinja_template_free(c->tool_use);
+    buf_free(&c->sources);
     for (size_t i = 0; i < N_TOKENS; i++)
         free(c->tokens[i]);
     free(c);
@@ -179,13 +189,46 @@ static struct value trusted_str(struct jinja *in, const char *s) {
     return jv_text(jt_new(in, str_of(s), TRUST_ALL));
 }
 
-/* Roles of OpenAI's form become the template's own words. */
+/* A role that is a plain word becomes the template's own: with letters, '_' and '-' alone it can make no token but one that the
+ * template writes around it. */
 static struct value role_of(struct jinja *in, struct value role) {
-    static const char *const roles[] = {"system", "developer", "user", "assistant", "tool", "function"};
-    for (size_t i = 0; jv_is_str(role) && i < sizeof roles / sizeof *roles; i++)
-        if (str_eq(jt_view(role.s), roles[i]))
-            return trusted_str(in, roles[i]);
-    return role;
+    if (!jv_is_str(role))
+        return role;
+    struct str word = jt_view(role.s);
+    for (size_t i = 0; i < word.n; i++)
+        if (!((word.p[i] >= 'a' && word.p[i] <= 'z') || (word.p[i] >= 'A' && word.p[i] <= 'Z') || word.p[i] == '_' ||
+              word.p[i] == '-'))
+            return role;
+    return jv_text(jt_new(in, word, TRUST_ALL));
+}
+
+/* OpenAI's form has the arguments of a call as a string of JSON; templates expect the object. What is no object stays. */
+static void open_arguments(struct jinja *in, struct value function) {
+    struct value *v = function.kind == V_DICT ? jv_get_str(in, function.d, str_of("arguments")) : NULL;
+    if (!v || !jv_is_str(*v))
+        return;
+    struct str text = jt_view(v->s);
+    struct err ignored = {0};
+    struct json j;
+    json_init(&j, "arguments", text.p, text.n, &ignored);
+    if (text.n && json_peek(&j) == JSON_OBJECT) {
+        struct value object = jinja_from_json(in, &j);
+        if (json_end(&j))
+            *v = object;
+    }
+    json_free(&j);
+}
+
+static void open_calls(struct jinja *in, struct value message) {
+    struct value *calls = jv_get_str(in, message.d, str_of("tool_calls"));
+    for (size_t i = 0; calls && calls->kind == V_LIST && i < calls->l->n; i++) {
+        struct value call = calls->l->v[i];
+        struct value *function = call.kind == V_DICT ? jv_get_str(in, call.d, str_of("function")) : NULL;
+        open_arguments(in, function ? *function : call);
+    }
+    struct value *legacy = jv_get_str(in, message.d, str_of("function_call"));
+    if (legacy)
+        open_arguments(in, *legacy);
 }
 
 /* A message as templates expect it: nothing null, and its reasoning as `thinking` and `reasoning_content`. */
@@ -229,8 +272,10 @@ static void read_messages(struct jinja *in, struct json *j, bool *seen) {
         return;
     if (list.l->n == 0)
         json_refuse(j, "messages is empty");
-    for (size_t i = 0; i < list.l->n; i++)
+    for (size_t i = 0; i < list.l->n; i++) {
+        open_calls(in, list.l->v[i]);
         list.l->v[i] = prepare_message(in, list.l->v[i]);
+    }
     jinja_set(in, "messages", list);
 }
 
@@ -269,7 +314,12 @@ static int read_request(struct jinja *in, struct json *j) {
 int chat_render(const struct chat *c, const char *name, struct str request, bool generation, struct buf *text,
                 struct buf *trust, struct err *e) {
     struct json j;
-    struct jinja *in = jinja_begin(c->tool_use && has_tools(request) ? c->tool_use : c->plain);
+    bool tools = (c->tool_use || c->tool_use_broken.code) && has_tools(request);
+    if (tools && !c->tool_use) {
+        *e = c->tool_use_broken;
+        return -1;
+    }
+    struct jinja *in = jinja_begin(tools ? c->tool_use : c->plain);
     for (size_t i = 0; i < N_TOKENS; i++)
         if (c->tokens[i])
             jinja_set(in, token_names[i], jv_text(jt_new(in, (struct str){c->tokens[i], c->token_lengths[i]}, TRUST_ALL)));
@@ -283,4 +333,22 @@ int chat_render(const struct chat *c, const char *name, struct str request, bool
     jinja_end(in);
     json_free(&j);
     return rc;
+}
+
+struct str chat_sources(const struct chat *c) {
+    return buf_view(&c->sources);
+}
+
+void chat_turn_end(const struct chat *c, struct buf *out) {
+    static const char probe[] = "tokpipe-turn";
+    static const char request[] = "[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"tokpipe-turn\"}, "
+                                  "{\"role\": \"user\", \"content\": \"b\"}]";
+    struct buf text = {0};
+    struct err e = {0};
+    if (chat_render(c, "probe", str_of(request), false, &text, NULL, &e) == 0) {
+        const char *at = strstr(text.p ? text.p : "", probe);
+        if (at && !strstr(at + 1, probe))
+            buf_str(out, at + sizeof probe - 1);
+    }
+    buf_free(&text);
 }

@@ -24,9 +24,15 @@ void chat_free(struct chat *c);
  * the template too. name is for messages. generation: end with what makes the model answer, unless the request says.
  *
  * Appends the text, and to trust (may be NULL) a byte for each of its bytes: 1 where the template or a special token
- * wrote it, 0 where it came from the request. Roles that OpenAI's form defines count as the template's own words, since
- * templates write control tokens with them ("<|" + role + "|>"). -1 with e set (EXIT_DATA), nothing appended. */
+ * wrote it, 0 where it came from the request. A role of letters, '_' and '-' counts as the template's own word, since
+ * templates write control tokens with it ("<|" + role + "|>"). -1 with e set (EXIT_DATA), nothing appended. */
 int chat_render(const struct chat *c, const char *name, struct str request, bool generation, struct buf *text,
                 struct buf *trust, struct err *e);
+
+struct str chat_sources(const struct chat *c); // the templates' own texts, until chat_free
+
+/* What the template writes directly behind an assistant's message, in a conversation that goes on: appended to out, nothing
+ * where it writes nothing or cannot be asked (a template may refuse the conversation that is tried). */
+void chat_turn_end(const struct chat *c, struct buf *out);
 
 #endif

@@ -119,6 +119,22 @@ static int read_specials(struct gguf_vocab *v, struct err *e) {
     return 0;
 }
 
+size_t gguf_turn_ends(const struct gguf_vocab *v, int64_t *ids, size_t max) {
+    // llama.cpp, src/llama-vocab.cpp: special_eot_id, special_eom_id, special_eog_ids. What ends a text, not a turn
+    // (</s>, <|endoftext|>), is left to the keys: base models have it for other things.
+    static const char *const texts[] = {
+        "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>", "<turn|>", "<|eom_id|>",
+        "<|end_of_turn|>", "<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]", "<|eot|>", "<|eom|>",
+    };
+    uint32_t id, other;
+    size_t n = 0;
+    bool harmony = strmap_find(&v->ids, str_of("<|return|>"), &id) && strmap_find(&v->ids, str_of("<|call|>"), &other);
+    for (size_t i = 0; i < sizeof texts / sizeof *texts && n < max; i++)
+        if (strmap_find(&v->ids, str_of(texts[i]), &id) && !(harmony && strcmp(texts[i], "<|end|>") == 0))
+            ids[n++] = (int64_t)id; // <|end|> of gpt-oss ends a message, not a turn
+    return n;
+}
+
 static int read_pre(struct gguf_vocab *v, const char *pre, struct err *e) {
     struct str name = str_of(pre ? pre : "default");
     if (!pre && gguf_str(v->g, KEY "pre", &name, e) < 0)

@@ -39,6 +39,10 @@ struct gguf_vocab {
 int gguf_vocab_open(struct gguf_vocab *v, const struct gguf *g, const char *pre, struct err *e);
 void gguf_vocab_free(struct gguf_vocab *v);
 
+/* Ids of the tokens that end a turn by their texts (<|eot_id|>, <|im_end|> ...), as llama.cpp finds them where no key names
+ * them: up to max, in the order of a fixed list. Returns how many. */
+size_t gguf_turn_ends(const struct gguf_vocab *v, int64_t *ids, size_t max);
+
 int gguf_tokenizer_json(const struct gguf_vocab *v, struct buf *out, struct err *e);
 
 /* tokenizer_config.json: special tokens, flags and the chat templates. max_length: of the model, 0 where unknown. */

@@ -1,5 +1,5 @@
 /* A record of tok-encode as the text that is to be encoded: plain text, {"text": ...}, or messages that the model's
- * chat template renders.
+ * chat template renders. A JSON record may be a line of OpenAI's batches: {"custom_id", "url", "body": {...}}.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_PROMPT_H
@@ -28,6 +28,7 @@ struct prompt {
     struct str text;  // valid UTF-8, until the next prompt_read; a view into the record or into what follows
     bool is_chat;     // rendered: it writes its own special tokens, and trust has a byte for each of its bytes
     struct buf attrs; // attributes of tokens(5), from the other keys of a JSON record
+    uint32_t notes;   // what of them is not followed: record_note
     struct buf repaired, rendered, trust;
     struct json json;
 };

@@ -1,7 +1,7 @@
 /* Regular expressions: see regex.h.
  *
- * Match data and the JIT stack belong to one thread, so they are made for each search loop's thread and kept in
- * thread-specific storage by PCRE2's own rules: one set for each regex and thread, ended with the regex.
+ * Compiled code runs on 32 KiB of the thread's own stack; a match that needs more is made once more by the interpreter,
+ * which takes memory up to HEAP_LIMIT.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/regex.h"
@@ -19,7 +19,6 @@ enum {
     MAX_PATTERN = 1 << 16,     // bytes
     MATCH_LIMIT = 20000000,    // steps of one search
     HEAP_LIMIT = 256 * 1024,   // KiB
-    JIT_STACK = 8 << 20,       // bytes
 };
 
 struct regex {
@@ -158,6 +157,8 @@ static int find_literal(const struct regex *r, struct str text, size_t at, size_
 static int find_pattern(const struct regex *r, struct str text, size_t at, size_t *start, size_t *end, struct err *e) {
     pcre2_match_data *data = pcre2_match_data_create_from_pattern(r->code, NULL);
     int found = pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NO_UTF_CHECK, data, r->limits);
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT) // a word of many thousand letters; the interpreter's stack is on the heap
+        found = pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data, r->limits);
     if (found >= 0) {
         PCRE2_SIZE *range = pcre2_get_ovector_pointer(data);
         *start = range[0];

@@ -321,12 +321,33 @@ static struct tokenizer *load_hashed(const char *file, const struct map *map, st
     return t;
 }
 
+/* A folder without tokenizer.json: what it has instead helps more. */
+static void no_tokenizer(const char *dir, struct err *e) {
+    static const char *const others[] = {"tekken.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "adapter_config.json"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *path = path_join(dir, others[i]);
+        bool there = is_file(path);
+        free(path);
+        if (there) {
+            err_set(e, EXIT_NO_INPUT,
+                    "no tokenizer.json; %s is there and is not read: transformers writes a tokenizer.json "
+                    "(AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)): %s", others[i], dir);
+            return;
+        }
+    }
+    err_set(e, EXIT_NO_INPUT, "no tokenizer.json: %s", dir);
+}
+
 static struct tokenizer *open_file(const char *path, bool hashed, struct err *e) {
     char *file = is_dir(path) ? path_join(path, "tokenizer.json") : xstrdup(path);
     struct map map = {0};
     struct tokenizer *t = NULL;
-    if (map_file(&map, file, e) == 0) {
-        if (map.n > MAX_FILE)
+    if (is_dir(path) && !is_file(file)) {
+        no_tokenizer(path, e);
+    } else if (map_file(&map, file, e) == 0) {
+        if (file_hint(map.p, map.n))
+            err_set(e, EXIT_DATA, "%s: %s", file_hint(map.p, map.n), file);
+        else if (map.n > MAX_FILE)
             err_set(e, EXIT_DATA, "%zu bytes, more than %d: %s", map.n, MAX_FILE, file);
         else
             t = hashed ? load_hashed(file, &map, e) : tokenizer_load(file, (const char *)map.p, map.n, e);
@@ -395,4 +416,23 @@ struct str tokenizer_text(const struct tokenizer *t, uint32_t id) {
 
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id) {
     return id < t->vocab_size && t->special[id];
+}
+
+static bool contains(struct str text, struct str part) {
+    for (size_t i = 0; part.n && i + part.n <= text.n; i++) {
+        const char *at = memchr(text.p + i, part.p[0], text.n - part.n - i + 1);
+        if (!at)
+            return false;
+        i = (size_t)(at - text.p);
+        if (memcmp(at, part.p, part.n) == 0)
+            return true;
+    }
+    return false;
+}
+
+void tokenizer_find_plain(struct tokenizer *t, struct str sources) {
+    for (size_t i = 0; i < t->added.n; i++) {
+        struct added_token *a = &t->added.tokens[i];
+        a->plain = !a->special && a->content.n && !contains(sources, a->content);
+    }
 }

@@ -20,6 +20,9 @@ struct tokenizer *tokenizer_open_hashed(const char *path, struct err *e);
 /* The same from memory, which must stay. name is for messages. */
 struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e);
 void tokenizer_free(struct tokenizer *t);
+/* From now on added tokens that are not special are found in foreign text too (encode_options.trusted), but for those that
+ * stand in `sources`, the chat templates: these have a meaning there. Before threads share it. */
+void tokenizer_find_plain(struct tokenizer *t, struct str sources);
 
 uint64_t tokenizer_fingerprint(const struct tokenizer *t);                // hashes the file at each call, if it was not yet
 uint32_t tokenizer_vocab(const struct tokenizer *t);                      // largest id + 1

@@ -6,14 +6,18 @@
 
 #include "weights/gguf_model.h"
 
-static void id_member(struct buf *out, const char *key, const int64_t *ids, size_t n) {
-    if (n == 0 || ids[0] < 0)
+/* An id or a list of ids. Where there is none: null if that must be said, since the family's default counts otherwise. */
+static void id_member(struct buf *out, const char *key, const int64_t *ids, size_t n, bool say_none) {
+    bool none = n == 0 || ids[0] < 0;
+    if (none && say_none)
+        buf_fmt(out, ",\n  \"%s\": null", key);
+    if (none)
         return;
     buf_fmt(out, ",\n  \"%s\": ", key);
-    if (n == 1)
-        buf_fmt(out, "%" PRId64, ids[0]);
-    else
-        buf_fmt(out, "[%" PRId64 ", %" PRId64 "]", ids[0], ids[1]);
+    for (size_t i = 0; i < n; i++)
+        buf_fmt(out, "%s%" PRId64, i > 0 ? ", " : n > 1 ? "[" : "", ids[i]);
+    if (n > 1)
+        buf_byte(out, ']');
 }
 
 static void flag(struct buf *out, const char *key, bool on) {
@@ -31,9 +35,9 @@ void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct ggu
         flag(out, "attention_bias", m->attn_bias);
     if (m->arch->bias_keys)
         flag(out, "mlp_bias", m->mlp_bias);
-    id_member(out, "bos_token_id", &ids->bos, 1);
-    id_member(out, "eos_token_id", ids->eos, ids->n_eos);
-    id_member(out, "pad_token_id", &ids->pad, 1);
+    id_member(out, "bos_token_id", &ids->bos, 1, true);
+    id_member(out, "eos_token_id", ids->eos, ids->n_eos, true);
+    id_member(out, "pad_token_id", &ids->pad, 1, false);
     count(out, "head_dim", m->head_dim);
     buf_str(out, ",\n  \"hidden_act\": \"silu\"");
     count(out, "hidden_size", m->hidden_dim);
@@ -57,8 +61,8 @@ void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct ggu
 
 void gguf_generation_config_json(const struct gguf_ids *ids, struct buf *out) {
     buf_str(out, "{\n  \"_from_model_config\": true");
-    id_member(out, "bos_token_id", &ids->bos, 1);
-    id_member(out, "eos_token_id", ids->eos, ids->n_eos);
-    id_member(out, "pad_token_id", &ids->pad, 1);
+    id_member(out, "bos_token_id", &ids->bos, 1, false);
+    id_member(out, "eos_token_id", ids->eos, ids->n_eos, false);
+    id_member(out, "pad_token_id", &ids->pad, 1, false);
     buf_str(out, "\n}\n");
 }

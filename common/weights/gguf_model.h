@@ -78,9 +78,11 @@ void gguf_model_free(struct gguf_model *m);
 /* Row i of t in Hugging Face order: out [n_cols] f32. */
 void hf_tensor_row(const struct hf_tensor *t, uint64_t i, float *out);
 
+enum { GGUF_MAX_EOS = 32 };
+
 /* Ids for the two files; -1: none. eos [n_eos]. */
 struct gguf_ids {
-    int64_t bos, pad, eos[2];
+    int64_t bos, pad, eos[GGUF_MAX_EOS];
     size_t n_eos;
 };
 void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct gguf_ids *ids, struct buf *out);

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/io.h"
 #include "base/json.h"
 #include "base/utf8.h"
 
@@ -220,6 +221,8 @@ static int read_header(struct weights *w, size_t file, const unsigned char *p, s
                        size_t *cap, struct err *e) {
     const char *path = w->files[file].path;
     uint64_t length = 0;
+    if (file_hint(p, n))
+        return err_set(e, EXIT_DATA, "%s: %s", file_hint(p, n), path);
     if (n < LENGTH_BYTES)
         return err_set(e, EXIT_DATA, "file of %zu bytes: a safetensors file begins with 8 bytes of header length: %s",
                        n, path);
@@ -442,6 +445,30 @@ static int open_sharded(struct weights *w, const char *path, struct err *e) {
 
 /* ---- Opening and closing ---- */
 
+/* A folder without safetensors: what it has instead helps more. */
+static int no_weights(const char *dir, struct err *e) {
+    static const struct {
+        const char *file, *hint;
+    } others[] = {
+        {"adapter_model.safetensors", "a LoRA adapter, not a model: merge it into its base first"},
+        {"adapter_config.json", "a LoRA adapter, not a model: merge it into its base first"},
+        {"pytorch_model.bin", "its weights are pytorch_model.bin, and only safetensors files are read"},
+        {"pytorch_model.bin.index.json", "its weights are pytorch_model-*.bin, and only safetensors files are read"},
+        {"consolidated.safetensors", "its weights are consolidated.safetensors, in Mistral's own names: the folder in "
+                                     "transformers' form is needed"},
+        {"tf_model.h5", "its weights are tf_model.h5, and only safetensors files are read"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *path = path_join(dir, others[i].file);
+        bool there = is_file(path);
+        free(path);
+        if (there)
+            return err_set(e, EXIT_NO_INPUT, "neither model.safetensors nor model.safetensors.index.json (%s): %s",
+                           others[i].hint, dir);
+    }
+    return err_set(e, EXIT_NO_INPUT, "neither model.safetensors nor model.safetensors.index.json: %s", dir);
+}
+
 /* transformers' order: one file first, then shards. NULL where the folder has neither. */
 static char *find_in_folder(const char *dir) {
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
@@ -463,7 +490,7 @@ int weights_open(struct weights *w, const char *path, struct err *e) {
     *w = (struct weights){0};
     char *file = is_dir(path) ? find_in_folder(path) : xstrdup(path);
     if (!file)
-        return err_set(e, EXIT_NO_INPUT, "neither model.safetensors nor model.safetensors.index.json: %s", path);
+        return no_weights(path, e);
     int rc;
     if (ends_in(file, ".json")) {
         rc = open_sharded(w, file, e);

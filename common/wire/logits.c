@@ -92,13 +92,26 @@ static int check_own_header(const struct logits_header *h, struct err *e) {
     return 0;
 }
 
+/* The header's length with n end-of-sequence ids: those that have no room follow it, up to a multiple of 8 bytes. */
+static size_t header_bytes(uint32_t n_eos) {
+    size_t more = n_eos > LOGITS_HEADER_EOS ? n_eos - LOGITS_HEADER_EOS : 0;
+    return LOGITS_HEADER_BYTES + (more + 1) / 2 * 8;
+}
+
+/* Where id i of them is. */
+static size_t eos_at(uint32_t i) {
+    return i < LOGITS_HEADER_EOS ? H_EOS + 4 * i : LOGITS_HEADER_BYTES + 4 * (i - LOGITS_HEADER_EOS);
+}
+
+enum { MAX_HEADER = LOGITS_HEADER_BYTES + 4 * (LOGITS_MAX_EOS - LOGITS_HEADER_EOS) };
+
 int logits_write_header(int fd, const struct logits_header *h, struct err *e) {
-    uint8_t bytes[LOGITS_HEADER_BYTES] = {0};
+    uint8_t bytes[MAX_HEADER] = {0};
     if (check_own_header(h, e) != 0)
         return -1;
     memcpy(bytes + H_MAGIC, magic, sizeof magic);
     put_u32(bytes + H_VERSION, LOGITS_VERSION);
-    put_u32(bytes + H_BYTES, LOGITS_HEADER_BYTES);
+    put_u32(bytes + H_BYTES, (uint32_t)header_bytes(h->n_eos));
     put_u32(bytes + H_VOCAB, h->vocab_size);
     put_u32(bytes + H_HIDDEN, h->hidden_dim);
     put_u32(bytes + H_CONTEXT, h->context);
@@ -106,12 +119,12 @@ int logits_write_header(int fd, const struct logits_header *h, struct err *e) {
     put_u32(bytes + H_BOS, (uint32_t)h->bos);
     put_u32(bytes + H_N_EOS, h->n_eos);
     for (uint32_t i = 0; i < h->n_eos; i++)
-        put_u32(bytes + H_EOS + 4 * i, (uint32_t)h->eos[i]);
+        put_u32(bytes + eos_at(i), (uint32_t)h->eos[i]);
     put_u64(bytes + H_WEIGHTS, h->weights);
     put_u64(bytes + H_TOKENIZER, h->tokenizer);
     memcpy(bytes + H_NONCE, h->nonce, sizeof h->nonce);
     memcpy(bytes + H_ADDRESS, h->address, strnlen(h->address, sizeof h->address - 1));
-    return write_full(fd, bytes, sizeof bytes, e);
+    return write_full(fd, bytes, header_bytes(h->n_eos), e);
 }
 
 /* All of parts[0 .. n), whatever the system takes at once. */
@@ -235,8 +248,6 @@ static int check_header(struct logits_reader *r, const uint8_t *b, struct err *e
         return refuse(r, e, H_MAGIC, "not a logits(5) stream");
     if (get_u32(b + H_VERSION) != LOGITS_VERSION)
         return refuse(r, e, H_VERSION, "a logits(5) stream of another version than 1");
-    if (get_u32(b + H_BYTES) != LOGITS_HEADER_BYTES)
-        return refuse(r, e, H_BYTES, "the stream header is not 256 bytes");
     if (get_u32(b + H_VOCAB) == 0 || get_u32(b + H_VOCAB) > LOGITS_MAX_VOCAB)
         return refuse(r, e, H_VOCAB, "the vocabulary size is not in 1 .. 16777216");
     if (get_u32(b + H_HIDDEN) > LOGITS_MAX_HIDDEN)
@@ -246,7 +257,9 @@ static int check_header(struct logits_reader *r, const uint8_t *b, struct err *e
     if (get_u32(b + H_DTYPE) != DTYPE_F32)
         return refuse(r, e, H_DTYPE, "the dtype of the logits is not f32 (1)");
     if (get_u32(b + H_N_EOS) > LOGITS_MAX_EOS)
-        return refuse(r, e, H_N_EOS, "more than 8 EOS ids");
+        return refuse(r, e, H_N_EOS, "more than 1024 EOS ids");
+    if (get_u32(b + H_BYTES) != header_bytes(get_u32(b + H_N_EOS)))
+        return refuse(r, e, H_BYTES, "the stream header's length is not that of its EOS ids");
     if (!memchr(b + H_ADDRESS, '\0', LOGITS_ADDRESS_BYTES))
         return refuse(r, e, H_ADDRESS, "the return path's address does not end");
     if (!all_zero(b + H_RESERVED, LOGITS_HEADER_BYTES - H_RESERVED))
@@ -255,18 +268,25 @@ static int check_header(struct logits_reader *r, const uint8_t *b, struct err *e
 }
 
 static int read_header(struct logits_reader *r, struct err *e) {
-    uint8_t b[LOGITS_HEADER_BYTES];
-    size_t got;
-    if (read_full(r->fd, b, sizeof b, &got, e) != 0)
+    uint8_t b[MAX_HEADER];
+    size_t got, more;
+    if (read_full(r->fd, b, LOGITS_HEADER_BYTES, &got, e) != 0)
         return err_where(e, "%s", r->name);
     if (got == 0)
         return err_set(e, EXIT_DATA, "no input, not even a logits(5) header: %s", r->name);
+    if (file_hint(b, got) && memcmp(b, magic, got < sizeof magic ? got : sizeof magic) != 0)
+        return err_set(e, EXIT_DATA, "not a logits(5) stream: %s: %s", file_hint(b, got), r->name);
     if (got < sizeof magic || memcmp(b, magic, sizeof magic) != 0)
         return refuse(r, e, H_MAGIC, "not a logits(5) stream");
-    if (got < sizeof b)
+    if (got < LOGITS_HEADER_BYTES)
         return refuse(r, e, got, "the stream was cut inside its header");
     if (check_header(r, b, e) != 0)
         return -1;
+    size_t length = get_u32(b + H_BYTES);
+    if (read_full(r->fd, b + LOGITS_HEADER_BYTES, length - LOGITS_HEADER_BYTES, &more, e) != 0)
+        return err_where(e, "%s", r->name);
+    if (LOGITS_HEADER_BYTES + more < length)
+        return refuse(r, e, LOGITS_HEADER_BYTES + more, "the stream was cut inside its header");
     struct logits_header *h = &r->header;
     *h = (struct logits_header){
         .vocab_size = get_u32(b + H_VOCAB),
@@ -278,10 +298,10 @@ static int read_header(struct logits_reader *r, struct err *e) {
         .tokenizer = get_u64(b + H_TOKENIZER),
     };
     for (uint32_t i = 0; i < h->n_eos; i++)
-        h->eos[i] = (int32_t)get_u32(b + H_EOS + 4 * i);
+        h->eos[i] = (int32_t)get_u32(b + eos_at(i));
     memcpy(h->address, b + H_ADDRESS, sizeof h->address);
     memcpy(h->nonce, b + H_NONCE, sizeof h->nonce);
-    r->at = LOGITS_HEADER_BYTES;
+    r->at = length;
     return 0;
 }
 

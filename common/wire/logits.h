@@ -1,4 +1,4 @@
-/* logits(5): the binary stream from llm-forward to its readers. Little-endian; a fixed header, then frames of
+/* logits(5): the binary stream from llm-forward to its readers. Little-endian; a header, then frames of
  * a 32-byte header and a payload padded with zeros to a multiple of 8 bytes. Every length is checked against
  * its maximum before memory is taken. A stream without its END frame was cut.
  *
@@ -15,12 +15,13 @@
 
 enum {
     LOGITS_VERSION = 1,
-    LOGITS_HEADER_BYTES = 256,
+    LOGITS_HEADER_BYTES = 256, // with up to LOGITS_HEADER_EOS ids
     LOGITS_FRAME_BYTES = 32, // of a frame's header
     LOGITS_MAX_VOCAB = 1 << 24,
     LOGITS_MAX_HIDDEN = 1 << 20,
     LOGITS_MAX_CONTEXT = 1 << 28,
-    LOGITS_MAX_EOS = 8,
+    LOGITS_MAX_EOS = 1024,
+    LOGITS_HEADER_EOS = 8, // that the header has room for; more make it longer
     LOGITS_ADDRESS_BYTES = 108, // sun_path, with its NUL
     LOGITS_NONCE_BYTES = 16,
     LOGITS_MAX_PAYLOAD = 1 << 30, // a writer cuts longer runs of rows into several frames

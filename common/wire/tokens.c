@@ -68,6 +68,8 @@ const struct tokens_header *tokens_header(const struct tokens_reader *r) {
 
 static int bad_line(const struct tokens_reader *r, struct err *e, const char *what) {
     uint64_t byte = r->before + r->at - r->line_start + 1;
+    if (r->line == 1 && r->before == 0 && r->n && r->bytes[0] != '#' && file_hint(r->bytes, r->n)) // of another stage
+        return err_set(e, EXIT_DATA, "%s: %s", file_hint(r->bytes, r->n), r->name);
     return err_set(e, EXIT_DATA, "%s: %s: line %" PRIu64 ", byte %" PRIu64, what, r->name, r->line, byte);
 }
 
@@ -335,6 +337,24 @@ bool attrs_get(struct str attrs, const char *key, struct buf *out) {
         buf_byte(out, lo >= 0 ? hi << 4 | lo : value.p[i]);
     }
     return true;
+}
+
+static bool among(struct str name, const char *const *names) {
+    for (; *names; names++)
+        if (str_eq(name, *names))
+            return true;
+    return false;
+}
+
+bool attrs_is_param(struct str name) {
+    static const char *const names[] = {"max", "temp", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
+                                        "frequency_penalty", "logit_bias", "seed", "ignore_eos", "stop_id", NULL};
+    return among(name, names);
+}
+
+bool attrs_is_private(struct str name) {
+    static const char *const names[] = {"continues", "end_id", NULL};
+    return among(name, names);
 }
 
 void attrs_set(struct buf *attrs, const char *key, struct str value) {

@@ -72,6 +72,10 @@ void tokens_seq_free(struct tokens_seq *s);
 bool attrs_get(struct str attrs, const char *key, struct buf *out);
 void attrs_set(struct buf *attrs, const char *key, struct str value); // appends, escaped
 
+/* Whether a name steers a program: sampling parameters (sample/params.c), or what programs tell each other. */
+bool attrs_is_param(struct str name);   // temp, max, stop_id ...
+bool attrs_is_private(struct str name); // continues, end_id: not for people
+
 /* Writing, through stdio; every call but flush only appends. Errors show in ferror and close_stdout. */
 void tokens_write_header(FILE *f, const struct tokens_header *h); // nothing unless present
 void tokens_write_attrs(FILE *f, struct str attrs);             // nothing where attrs is empty

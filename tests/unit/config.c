@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
 #include "../lib/models.h"
+#include "model/family.h"
 
 struct pair {
     const char *key, *value; // value NULL: the key is left out
@@ -110,12 +111,9 @@ static void sizes_are_bounded(void) {
 
 static void needed_keys(void) {
     check_refused(llama, "model_type", NULL, "model_type is missing");
-    check_refused(llama, "vocab_size", NULL, "vocab_size is missing");
+    check_refused(llama, "vocab_size", "null", "vocab_size is missing");
     check_refused(llama, "hidden_size", "null", "hidden_size is missing");
-    check_refused(llama, "intermediate_size", NULL, "intermediate_size is missing");
-    check_refused(llama, "num_hidden_layers", NULL, "num_hidden_layers is missing");
-    check_refused(gpt2, "n_head", NULL, "n_head is missing");
-    check_refused(gpt2, "n_positions", NULL, "n_positions is missing");
+    check_refused(gpt2, "n_positions", "null", "n_positions is missing");
 }
 
 static void shapes_must_fit(void) {
@@ -135,24 +133,28 @@ static void features_we_lack(void) {
         "hidden_act is \"xielu\", but only silu, gelu, gelu_new, gelu_pytorch_tanh and relu are supported");
     check_refused(llama, "quantization_config", "{\"bits\": 4}",
                   "quantization_config is {\"bits\": 4}, but only null is supported");
-    check_refused(llama, "pretraining_tp", "2", "pretraining_tp is 2, but only 1 is supported");
+    check_refused(llama, "quantization_config", "{\"quant_method\": \"bitsandbytes\", \"load_in_8bit\": true}",
+                  "quantization_config is {\"quant_method\": \"bitsandbytes\", \"load_in_8bit\": true}, but only null is "
+                  "supported");
+    check_refused(llama, "is_causal", "false", "is_causal is false, but only true is supported");
+    check_refused(llama, "is_encoder_decoder", "true", "is_encoder_decoder is true, but only false is supported");
+    check_refused(llama, "model_type", "\"\"", "model_type is \"\", but that family is not supported");
     check_refused(llama, "attention_bias", "\"yes\"",
                   "attention_bias is \"yes\", but must be true or false");
-    check_refused(llama, "partial_rotary_factor", "0.5",
-                  "partial_rotary_factor is 0.5, but only 1 is supported");
-    check_refused(llama, "final_logit_softcapping", "30",
-                  "final_logit_softcapping is 30, but only null is supported");
-    check_refused(llama, "residual_multiplier", "0.2",
-                  "residual_multiplier is 0.2, but only 1 is supported");
-    check_refused(
-        llama, "layer_types", "[\"full_attention\", \"chunked_attention\", \"full_attention\"]",
-        "layer_types[1] is chunked_attention, but only full_attention and sliding_attention are supported");
-    check_refused(llama, "layer_types", "[\"sliding_attention\", \"full_attention\", \"full_attention\"]",
-                  "layer_types[0] is sliding_attention, which is not so for model type llama");
+    struct pair part[] = {{"partial_rotary_factor", "0.5"}, {"rope_scaling", "{\"type\": \"linear\", \"factor\": 2}"}};
+    struct outcome r = read_with(llama, part, 2);
+    CHECK_STR(r.e.msg, "partial_rotary_factor is 0.5, but only 1 is supported");
+    done(&r);
+    struct pair types[] = {
+        {"model_type", "\"qwen2\""},
+        {"num_key_value_heads", "2"},
+        {"layer_types", "[\"full_attention\", \"chunked_attention\", \"full_attention\"]"},
+    };
+    r = read_with(llama, types, 3);
+    CHECK_STR(r.e.msg, "layer_types[1] is chunked_attention, but only full_attention and sliding_attention are supported");
+    done(&r);
     check_refused(llama, "layer_types", "[\"full_attention\"]",
                   "layer_types has 1 items, but there are 3 layers");
-    check_refused(gpt2, "scale_attn_weights", "false",
-                  "scale_attn_weights is false, but only true is supported");
     check_refused(gpt2, "add_cross_attention", "true",
                   "add_cross_attention is true, but only false is supported");
 }
@@ -188,7 +190,7 @@ static void rotations(void) {
 }
 
 static void bad_json(void) {
-    struct outcome r = read_text("config.json", "{\"model_type\": \"llama\", \"a\": NaN}", NULL);
+    struct outcome r = read_text("config.json", "{\"model_type\": \"llama\", \"a\": Nan}", NULL);
     CHECK_INT(r.rc, -1);
     CHECK_INT(r.e.code, EXIT_DATA);
     done(&r);
@@ -232,7 +234,7 @@ static void defaults(void) {
     CHECK_INT(r.rc, 0);
     CHECK_INT(r.s.n_kv_heads, 4);
     CHECK_INT(r.s.head_dim, 16);
-    CHECK(!r.s.tied && r.s.bos == -1 && r.s.n_eos == 0 && r.s.max_pos == 99);
+    CHECK(!r.s.tied && r.s.bos == 1 && r.s.n_eos == 1 && r.s.eos[0] == 2 && r.s.max_pos == 99);
     CHECK_INT(r.s.ropes[0].rotary_dim, 16);
     done(&r);
     struct pair mistral[] = {{"model_type", "\"mistral\""}, {"num_key_value_heads", "null"}};
@@ -303,7 +305,164 @@ static void ends_of_text(void) {
     r = read_text("config.json", text, "{\"eos_token_id\": \"</s>\"}");
     CHECK_INT(r.rc, -1);
     done(&r);
-    check_refused(llama, "eos_token_id", "[1,2,3,4,5,6,7,8,9]", "more than 8 ids");
+    struct pair many[] = {{"eos_token_id", "[1,2,3,4,5,6,7,8,9,10,9,11]"}};
+    r = read_with(llama, many, 1);
+    CHECK(r.rc == 0 && r.s.n_eos == 11 && r.s.eos[8] == 9 && r.s.eos[10] == 11);
+    done(&r);
+    struct pair none[] = {{"eos_token_id", "null"}, {"bos_token_id", "null"}};
+    r = read_with(llama, none, 2);
+    CHECK(r.rc == 0 && r.s.n_eos == 0 && r.s.bos == -1);
+    done(&r);
+    struct buf list = {0};
+    for (int i = 0; i <= SPEC_MAX_EOS; i++)
+        buf_fmt(&list, "%s%d", i ? "," : "[", i);
+    buf_str(&list, "]");
+    struct pair too_many[] = {{"eos_token_id", list.p}, {"vocab_size", "5000"}};
+    r = read_with(llama, too_many, 2);
+    CHECK_STR(r.e.msg, "more than 1024 ids");
+    done(&r);
+    buf_free(&list);
+}
+
+/* A value that the reference does not read, or takes for "not given", changes nothing; where it says something, it is warned
+ * about. */
+static void nothing_said(void) {
+    static const struct {
+        const char *key, *value;
+        bool warned;
+    } cases[] = {
+        {"pretraining_tp", "8", false},
+        {"pretraining_tp", "\"x\"", false},
+        {"initializer_range", "NaN", false},
+        {"router_aux_loss_coef", "-Infinity", false},
+        {"attention_bias", "0", false},
+        {"mlp_bias", "null", false},
+        {"tie_word_embeddings", "[ ]", false},
+        {"mlp_bias", "\"\"", false},
+        {"is_encoder_decoder", "0", false},
+        {"attention_chunk_size", "0", false},
+        {"quantization_config", "{}", false},
+        {"quantization_config", "false", false},
+        {"quantization_config", "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": false, \"load_in_8bit\": 0}", false},
+        {"compression_config", "\"\"", false},
+        {"rope_scaling", "{}", false},
+        {"rope_scaling", "0", false},
+        {"rope_scaling", "false", false},
+        {"rope_scaling", "{\"rope_type\": \"default\", \"factor\": 0, \"low_freq_factor\": \"x\"}", false},
+        {"residual_multiplier", "0.2", true},
+        {"residual_multiplier", "1.0", false},
+        {"logits_scaling", "1", false},
+        {"final_logit_softcapping", "30.0", true},
+        {"final_logit_softcapping", "0.0", false},
+        {"partial_rotary_factor", "0.5", true},
+        {"clip_qkv", "8", true},
+        {"clip_qkv", "null", false},
+        {"alibi", "false", false},
+        {"use_bidirectional_attention", "true", true},
+        {"layer_types", "[\"full_attention\", \"full_attention\", \"full_attention\"]", false},
+        {"layer_types", "[\"sliding_attention\", \"full_attention\", \"full_attention\"]", true},
+        {"layer_types", "[\"full_attention\", \"chunked_attention\", \"full_attention\"]", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct pair change = {cases[i].key, cases[i].value};
+        char want[200] = "";
+        if (cases[i].warned)
+            snprintf(want, sizeof want, "%s is not a key of this model type and is ignored: config.json\n", cases[i].key);
+        struct outcome r = read_with(llama, &change, 1);
+        CHECK_MSG(r.rc == 0, "%s %s: %s", change.key, change.value, r.e.msg);
+        CHECK_MSG(r.rc != 0 || strcmp(r.warnings.p, want) == 0, "%s %s: %s", change.key, change.value, r.warnings.p);
+        CHECK(r.rc != 0 || (!r.s.qkv_bias && !r.s.ffn_bias && !r.s.tied && r.s.ropes[0].kind == ROPE_DEFAULT));
+        CHECK(r.rc != 0 || (r.s.residual_scale <= 0 && r.s.ropes[0].rotary_dim == 16));
+        done(&r);
+    }
+    struct pair one[] = {{"attention_bias", "1"}};
+    struct outcome r = read_with(llama, one, 1);
+    CHECK(r.rc == 0 && r.s.qkv_bias);
+    done(&r);
+    // A window counts only if it is used: what it says else is nothing.
+    struct pair off[] = {{"model_type", "\"qwen2\""},      {"num_key_value_heads", "2"}, {"use_sliding_window", "0"},
+                         {"sliding_window", "\"none\""}, {"max_window_layers", "-1"}};
+    r = read_with(llama, off, 5);
+    CHECK_MSG(r.rc == 0 && r.s.layers[2].window == 0, "%s", r.e.msg);
+    done(&r);
+    off[2].value = "true";
+    r = read_with(llama, off, 5);
+    CHECK_STR(r.e.msg, "sliding_window is \"none\", but must be a whole number from 1 to 268435456");
+    done(&r);
+    // In YaRN 0 and null of these are their defaults.
+    struct pair yarn[] = {{"rope_scaling", "{\"type\": \"yarn\", \"factor\": 2, \"beta_fast\": 0, \"beta_slow\": null, "
+                                           "\"mscale\": 0, \"mscale_all_dim\": 0.0}"}};
+    r = read_with(llama, yarn, 1);
+    CHECK_MSG(r.rc == 0 && r.s.ropes[0].kind == ROPE_YARN, "%s", r.e.msg);
+    done(&r);
+    struct pair lists[] = {{"model_type", "\"smollm3\""}, {"no_rope_layers", "[1, 0, 7, 0, 0]"}};
+    r = read_with(llama, lists, 2);
+    CHECK_MSG(r.rc == 0 && !r.s.layers[0].no_rope && r.s.layers[1].no_rope && !r.s.layers[2].no_rope, "%s", r.e.msg);
+    done(&r);
+    struct pair dense[] = {{"model_type", "\"qwen3_moe\""}, {"mlp_only_layers", "[1, 99]"}};
+    r = read_with(llama, dense, 2);
+    CHECK_MSG(r.rc == 0 && !r.s.layers[0].dense && r.s.layers[1].dense, "%s", r.e.msg);
+    done(&r);
+    struct pair unscaled[] = {{"scale_attn_weights", "false"}};
+    r = read_with(gpt2, unscaled, 1);
+    CHECK(r.rc == 0 && r.s.attn_scale >= 1 && r.s.attn_scale <= 1);
+    done(&r);
+    // Gemma's first configs say gelu and mean its tanh form; those of Gemma 2 and 3 are read for hidden_activation alone.
+    struct pair gelu[] = {{"model_type", "\"gemma\""}, {"num_key_value_heads", "2"}, {"hidden_act", "\"gelu\""},
+                          {"hidden_activation", "null"}};
+    r = read_with(llama, gelu, 4);
+    CHECK(r.rc == 0 && r.s.act == ACT_GELU_TANH);
+    done(&r);
+    struct pair act[] = {{"model_type", "\"gemma2\""}, {"hidden_act", "\"gelu\""}};
+    r = read_with(llama, act, 2);
+    CHECK(r.rc == 0 && r.s.act == ACT_GELU_TANH);
+    done(&r);
+}
+
+/* What a config.json that says nothing but its family means: as the reference's config class has it. */
+static void class_defaults(void) {
+    static const struct {
+        const char *type;
+        size_t vocab, hidden, ffn, layers, heads, kv_heads, head_dim, max_pos;
+        int32_t bos, eos; // -1: none
+    } wanted[] = {
+        {"llama", 32000, 4096, 11008, 32, 32, 32, 128, 2048, 1, 2},
+        {"mistral", 32000, 4096, 14336, 32, 32, 8, 128, 131072, 1, 2},
+        {"qwen2", 151936, 4096, 22016, 32, 32, 32, 128, 32768, -1, -1},
+        {"qwen3", 151936, 4096, 22016, 32, 32, 32, 128, 32768, -1, -1},
+        {"gemma", 256000, 3072, 24576, 28, 16, 16, 256, 8192, 2, 1},
+        {"gemma2", 256000, 2304, 9216, 26, 8, 4, 256, 8192, 2, 1},
+        {"gemma3_text", 262208, 2304, 9216, 26, 8, 4, 256, 131072, 2, 1},
+        {"phi", 51200, 2048, 8192, 24, 32, 32, 64, 2048, 1, 2},
+        {"phi3", 32064, 3072, 8192, 32, 32, 32, 96, 4096, 1, 32000},
+        {"smollm3", 128256, 2048, 11008, 36, 16, 4, 128, 32768, 128000, 128001},
+        {"olmo2", 50304, 4096, 11008, 32, 32, 32, 128, 2048, -1, 50279},
+        {"olmo3", 50304, 4096, 11008, 32, 32, 32, 128, 2048, -1, 50279},
+        {"granite", 32000, 4096, 11008, 32, 32, 32, 128, 2048, 1, 2},
+        {"mixtral", 32000, 4096, 14336, 32, 32, 8, 128, 131072, 1, 2},
+        {"qwen3_moe", 151936, 2048, 6144, 24, 32, 4, 64, 32768, -1, -1},
+        {"starcoder2", 49152, 3072, 12288, 30, 24, 2, 128, 4096, -1, -1}, // 50256 is outside its vocabulary
+        {"stablelm", 50304, 2560, 6912, 32, 32, 32, 80, 4096, 0, 0},
+        {"gpt2", 50257, 768, 3072, 12, 12, 12, 64, 1024, 50256, 50256},
+    };
+    size_t n = sizeof wanted / sizeof *wanted;
+    CHECK(family_at(n - 1) && !family_at(n));
+    for (size_t i = 0; i < n; i++) {
+        char text[100];
+        snprintf(text, sizeof text, "{\"model_type\": \"%s\"}", wanted[i].type);
+        struct outcome r = read_text("config.json", text, NULL);
+        const struct spec *s = &r.s;
+        CHECK_MSG(r.rc == 0, "%s: %s", wanted[i].type, r.e.msg);
+        CHECK_STR(r.warnings.p, "");
+        CHECK_MSG(s->vocab_size == wanted[i].vocab && s->hidden_dim == wanted[i].hidden && s->ffn_dim == wanted[i].ffn &&
+                      s->n_layers == wanted[i].layers && s->n_heads == wanted[i].heads &&
+                      s->n_kv_heads == wanted[i].kv_heads && s->head_dim == wanted[i].head_dim &&
+                      s->max_pos == wanted[i].max_pos,
+                  "%s has other sizes", wanted[i].type);
+        CHECK_MSG(s->bos == wanted[i].bos && (s->n_eos ? s->eos[0] : -1) == wanted[i].eos, "%s has other ends",
+                  wanted[i].type);
+        done(&r);
+    }
 }
 
 /* The tensors that a spec asks for, and those that are there. */
@@ -342,6 +501,8 @@ int main(int argc, char **argv) {
     RUN(defaults);
     RUN(windows);
     RUN(ends_of_text);
+    RUN(nothing_said);
+    RUN(class_defaults);
     RUN(tensors);
     return check_done();
 }

@@ -143,7 +143,8 @@ static void refused(void) {
         {20, (1 << 20) + 1, "the hidden size is past 1048576: test: byte 20"},
         {24, (1 << 28) + 1, "the context length is not in 1 .. 268435456: test: byte 24"},
         {28, 2, "the dtype of the logits is not f32 (1): test: byte 28"},
-        {36, 9, "more than 8 EOS ids: test: byte 36"},
+        {36, 9, "the stream header's length is not that of its EOS ids: test: byte 12"},
+        {36, 1025, "more than 1024 EOS ids: test: byte 36"},
         {212, 1, "reserved bytes are not zero: test: byte 212"},
         {256, 0x4f4f4f4f, "no such type of frame: test: byte 256"},
         {256 + 12, 1, "the number of rows is out of bounds: test: byte 268"},
@@ -171,6 +172,40 @@ static void refused(void) {
     CHECK_INT(count_frames("", 0, &e), -1);
     CHECK_STR(e.msg, "no input, not even a logits(5) header: test");
     buf_free(&b);
+}
+
+/* More than 8 ids that end a sequence make the header longer, and nothing else. */
+static void many_ends(void) {
+    static const uint32_t numbers[] = {9, 10, LOGITS_MAX_EOS};
+    for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
+        struct logits_header h = some_header, read;
+        struct buf b = {0};
+        struct err e = {0};
+        h.n_eos = numbers[k];
+        for (uint32_t i = 0; i < h.n_eos; i++)
+            h.eos[i] = (int32_t)(3 * i + 1);
+        int fd = temp_file();
+        CHECK(logits_write_header(fd, &h, NULL) == 0);
+        CHECK(logits_write_frame(fd, &h, &(struct frame){.type = FRAME_END}, NULL) == 0);
+        CHECK(lseek(fd, 0, SEEK_SET) == 0 && read_all(fd, "test", 1 << 20, &b, NULL) == 0);
+        CHECK_INT(b.n, 256 + (h.n_eos - 8 + 1) / 2 * 8 + 32);
+        CHECK_INT(count_frames(b.p, b.n, &e), 0);
+        CHECK(lseek(fd, 0, SEEK_SET) == 0);
+        struct logits_reader *r = logits_reader_new(fd, "test", &read, &e);
+        CHECK(r && read.n_eos == h.n_eos && memcmp(read.eos, h.eos, sizeof h.eos) == 0);
+        logits_reader_free(r);
+        close(fd);
+        CHECK_INT(count_frames(b.p, 258, &e), -1);
+        CHECK_STR(e.msg, "the stream was cut inside its header: test: byte 258");
+        b.p[12] ^= 8;
+        CHECK_INT(count_frames(b.p, b.n, &e), -1);
+        CHECK_STR(e.msg, "the stream header's length is not that of its EOS ids: test: byte 12");
+        buf_free(&b);
+    }
+    struct logits_header h = some_header;
+    struct err e = {0};
+    h.n_eos = LOGITS_MAX_EOS + 1;
+    CHECK(logits_write_header(STDOUT_FILENO, &h, &e) == -1);
 }
 
 /* Reads and drops n bytes. */
@@ -223,6 +258,7 @@ int main(void) {
     RUN(every_cut);
     RUN(every_bit_of_structure);
     RUN(refused);
+    RUN(many_ends);
     RUN(long_runs);
     RUN(own_mistakes);
     return check_done();

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "../lib/check.h"
+#include "wire/tokens.h"
 
 enum { VOCAB = 64, DRAWS = 20000 };
 
@@ -251,6 +252,8 @@ static void parameters(void) {
                       e.code == EXIT_USAGE,
                   "%s %s", impossible[i][0], impossible[i][1]);
 
+    for (size_t i = 0; sample_param_name(i); i++) // tok-encode must know all of them
+        CHECK_MSG(attrs_is_param(str_of(sample_param_name(i))), "%s", sample_param_name(i));
     CHECK(sample_attributes(&p, str_of("id=7 temp=0.5 stop_id=1 seed=3 max=2 ignore_eos=1"), &e) == 0);
     CHECK(p.temp == 0.5 && p.seed == 3 && p.own_seed && p.max == 2 && p.ignore_eos);
     CHECK(p.n_stop == 1 && sample_stops(&p, 1)); // instead of those of the options

@@ -1,0 +1,89 @@
+#!/usr/bin/env bats
+# Messages that say what helps: a file of another kind, a stage left out, an option that does not mean what it seems to.
+# SPDX-License-Identifier: AGPL-3.0-or-later
+bats_require_minimum_version 1.5.0
+load lib/common
+
+setup() {
+    export LLM_MODEL=$DATA/models/llama TMPDIR=$BATS_TEST_TMPDIR XDG_RUNTIME_DIR=
+    cd "$BATS_TEST_TMPDIR"
+    printf 'version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n' >pointer
+}
+
+@test "a Git LFS pointer in place of a file" {
+    mkdir m
+    cp "$LLM_MODEL/config.json" m/
+    cp pointer m/model.safetensors
+    fails 65 'a Git LFS pointer, not the file itself: fetch it with git lfs pull: m/model.safetensors' llm-forward -m m --no-return </dev/null
+    fails 65 'a Git LFS pointer' st-inspect m
+    cp pointer m/tokenizer.json
+    fails 65 'a Git LFS pointer, not the file itself: fetch it with git lfs pull: m/tokenizer.json' tok-encode -m m </dev/null
+    cp pointer m/config.json
+    fails 65 'fetch it with git lfs pull: m/config.json' llm-forward -m m --no-return </dev/null
+}
+
+@test "what is no model folder" {
+    printf 'GGUF\003\0\0\0' >x.gguf
+    fails 66 'a GGUF file: st-convert makes a model folder of it: x.gguf' llm-forward -m x.gguf </dev/null
+    fails 65 'a GGUF file: st-convert makes a model folder of it: x.gguf' tok-encode -m x.gguf </dev/null
+    fails 66 "a file, where a model's folder is wanted: plain" sh -c 'echo 1 >plain; llm-forward -m plain </dev/null'
+    mkdir adapter bin consolidated
+    echo '{}' >adapter/adapter_config.json
+    fails 66 'a LoRA adapter, not a model: merge it into its base first: adapter' llm-forward -m adapter --no-return </dev/null
+    fails 66 'no tokenizer.json; adapter_config.json is there' tok-encode -m adapter </dev/null
+    cp "$LLM_MODEL/config.json" bin/
+    : >bin/pytorch_model.bin
+    fails 66 'its weights are pytorch_model.bin, and only safetensors files are read' llm-forward -m bin --no-return </dev/null
+    cp "$LLM_MODEL/config.json" consolidated/
+    : >consolidated/consolidated.safetensors
+    fails 66 "Mistral's own names" llm-forward -m consolidated --no-return </dev/null
+}
+
+@test "a folder without tokenizer.json, and what it has instead" {
+    mkdir m
+    fails 66 'no tokenizer.json: m' tok-encode -m m </dev/null
+    for file in tekken.json tokenizer.model vocab.json; do
+        : >m/$file
+        fails 66 "no tokenizer.json; $file is there and is not read: transformers writes a tokenizer.json" tok-encode -m m </dev/null
+        fails 66 "no tokenizer.json; $file" tok-decode -m m </dev/null
+        rm m/$file
+    done
+}
+
+@test "a stage left out of the pipe" {
+    echo 1 2 | llm-forward --no-return >rec
+    fails 65 'logits(5), as llm-forward writes them: llm-sample makes tokens(5) of them: stdin' tok-decode -m "$DATA/tokenizers/bpe-llama3" <rec
+    fails 65 'logits(5), as llm-forward writes them' llm-forward --no-return rec
+    printf '# tokens vocab=3\n1 2\n' >ids
+    fails 65 'not a logits(5) stream: tokens(5), as tok-encode writes them: llm-forward makes logits(5) of them: ids' llm-sample ids
+    fails 65 'llm-forward makes logits(5) of them' llm-inspect ids
+    # Bad bytes that look like no other stage's have their own message.
+    fails 65 'line 1, byte 1' tok-decode -m "$DATA/tokenizers/bpe-llama3" < <(echo LOG)
+}
+
+@test "--stop is no abbreviation of --stop-id" {
+    fails 2 'texts that end an answer are not supported, only ids: --stop-id' llm-sample --stop 42 /dev/null
+    fails 2 'takes token ids' llm-sample --stop-i x /dev/null # an abbreviation as any other
+}
+
+@test "-c past the model's limit is warned about" {
+    fails 0 '-c 300 is past the 256 positions that the model was made for' sh -c 'echo 1 | llm-forward --no-return -c 300 >out'
+    [ "$(echo 1 | llm-forward --no-return -c 256 2>&1 >out)" = '' ]
+    [ "$(echo 1 | llm-forward -q --no-return -c 300 2>&1 >out)" = '' ]
+}
+
+@test "what the input of tok-encode has that nobody meant" {
+    export LLM_MODEL=$DATA/tokenizers/bpe-llama3
+    bos=$(printf '' | tok-encode | tail -n 1 | tr -d ' ')
+    text=$(echo "$bos" | tok-decode --special)
+    said() { tok-encode "$@" 2>&1 >out; }
+    [[ "$(printf '%s hi\n' "$text" | said)" == *'which is then there twice: --no-special leaves that out' ]]
+    [ "$(printf '%s hi\n' "$text" | said --no-special)" = '' ]
+    [ "$(printf '%s hi\n' "$text" | said -q)" = '' ]
+    [ "$(echo hi | said)" = '' ]
+    [[ "$(printf 'a\r\nb\r\n' | said -l)" == *'lines end in CR LF, and the CR is part of each text' ]]
+    [ "$(printf 'a\nb\n' | said -l)" = '' ]
+    # A BOM before JSON lines is no error, a blank line says what it is.
+    [ "$(printf '\xef\xbb\xbf{"text":"a"}\n' | tok-encode -j)" = "$(echo a | tok-encode)" ]
+    fails 1 '! the line is blank' tok-encode -j < <(printf '{"text":"a"}\n\r\n')
+}
