@@ -28,3 +28,91 @@ setup() {
     [ -n "$nvcc" ] || skip "no nvcc"
     NVCC=$nvcc tests/gpu/resources
 }
+
+# ---- the whole backend, on a stand-in for the driver that runs the kernels on the CPU
+
+standin() {
+    export LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile # any file: the stand-in has kernels of its own
+}
+forward() { # ARGUMENT...: llama's logits of a few ids
+    printf '5 6 7 8 9 10 11\n20 21 22\n' | llm-forward -m "$DATA/models/llama" -a --no-return "$@"
+}
+
+@test "every golden model gives the reference's logits on the stand-in" {
+    standin
+    names=$(cd "$DATA/models" && ls)
+    [ "$BUILD" != build-san ] || names='llama mixtral gemma3' # under the sanitizers, a few
+    set -- $names
+    half=$((($# + 1) / 2))
+    "$BUILD/tests/goldens" --device cuda "${@:1:half}" >"$BATS_TEST_TMPDIR/first" 2>&1 &
+    run "$BUILD/tests/goldens" --device cuda "${@:half+1}"
+    wait $!
+    cat "$BATS_TEST_TMPDIR/first" - <<<"$output"
+    [ "$(cat "$BATS_TEST_TMPDIR/first" - <<<"$output" | grep -c '^ok')" -eq $# ]
+}
+
+@test "a GPU's logits are near the CPU's, and the same in any batch and chunk" {
+    standin
+    forward >"$BATS_TEST_TMPDIR/cpu"
+    forward --device cuda >"$BATS_TEST_TMPDIR/gpu"
+    forward --device cuda -b 1 --chunk 2 >"$BATS_TEST_TMPDIR/one"
+    run -0 llm-diff "$BATS_TEST_TMPDIR/cpu" "$BATS_TEST_TMPDIR/gpu"
+    [[ $output == *"top-1 agreement  10 of 10"* ]]
+    run ! cmp -s "$BATS_TEST_TMPDIR/cpu" "$BATS_TEST_TMPDIR/gpu" # else this ran on the CPU
+    run -0 llm-diff "$BATS_TEST_TMPDIR/one" "$BATS_TEST_TMPDIR/gpu"
+    [[ $output == *"max difference   0"$'\n'* ]]
+}
+
+@test "what can't be opened is refused with the reason" {
+    LD_LIBRARY_PATH= fails 71 'no CUDA driver: libcuda.so.1' forward --device cuda
+    fails 2 "no device 'gpu' (cpu, cuda, cuda:N)" forward --device gpu
+    standin
+    fails 71 'no GPU 3: this machine has 1' forward --device cuda:3
+    CUDA_STANDIN_DEVICES=0 fails 71 'no CUDA device' forward --device cuda
+    CUDA_STANDIN_SM=75 fails 71 '8.0 is needed' forward --device cuda
+    CUDA_STANDIN_NO_IMAGE=1 fails 71 'CUDA_ERROR_NO_BINARY_FOR_GPU' forward --device cuda
+    CUDA_STANDIN_MEMORY=3000000 fails 71 'the model does not fit: weights 0.2 MB' forward --device cuda
+    LLM_CUDA_IMAGE=/nowhere fails 66 '/nowhere' forward --device cuda
+}
+
+@test "a GPU that is lost fails its sequences, and nothing is sent as if it were right" {
+    standin
+    CUDA_STANDIN_LOST=5 run -1 forward --device cuda
+    [[ $output == *"CUDA_ERROR_LAUNCH_FAILED"* ]]
+}
+
+@test "--device list names the CPU and every GPU" {
+    standin
+    CUDA_STANDIN_DEVICES=2 run -0 llm-forward --device list
+    [[ ${lines[0]} == cpu* && ${lines[1]} == cuda:0* && ${lines[2]} == cuda:1* ]]
+}
+
+@test "tests/gpu/window.sh runs every part that needs no GPU on the stand-in" {
+    [ -e "$ROOT/${BUILD:-build}/tests/cuda/libcuda.so.1" ] || skip "no stand-in driver in this build"
+    cd "$BATS_TEST_TMPDIR"
+    OUT=$PWD/out WINDOW_S=120 WINDOW_STANDIN=1 run bash "$ROOT/tests/gpu/window.sh" "$ROOT/${BUILD:-build}" \
+        starts goldens invariance bits pipe
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [ "$(grep -cE '^(starts|goldens|invariance|pipe) +ok ' out/summary)" -eq 4 ]
+    grep -qE '^bits +skipped .* stand-in' out/summary
+    ! ls -d /tmp/tokpipe-window-* /dev/shm/tokpipe-window-* 2>/dev/null | grep -q .
+}
+@test "tests/gpu/window.sh skips what it has no time for, and says so" {
+    [ -e "$ROOT/${BUILD:-build}/tests/cuda/libcuda.so.1" ] || skip "no stand-in driver in this build"
+    OUT=$BATS_TEST_TMPDIR WINDOW_S=1 WINDOW_STANDIN=1 run bash "$ROOT/tests/gpu/window.sh" "$ROOT/${BUILD:-build}" goldens pipe
+    [ "$status" -eq 0 ]
+    [ "$(grep -c ' skipped .* are left of 1' "$BATS_TEST_TMPDIR/summary")" -eq 2 ]
+}
+@test "compare-hashes.sh finds what differs, and what one side alone has" {
+    cd "$BATS_TEST_TMPDIR"
+    printf 'a s1 1\na s2 2\nb s1 3\n' >one
+    printf 'a s1 1\na s2 9\nc s1 3\n' >two
+    run sh "$ROOT/tests/gpu/compare-hashes.sh" one one.missing
+    [ "$status" -ne 0 ]
+    run sh "$ROOT/tests/gpu/compare-hashes.sh" one two
+    [ "$status" -eq 1 ]
+    [[ $output == *"= 1 same, 1 differ, 1 and 1 on one alone" ]]
+    cp one three
+    sh "$ROOT/tests/gpu/compare-hashes.sh" one three
+}

@@ -60,7 +60,7 @@ static void two_devices(void) {
     CHECK_INT(cu_list(f, &e), 0);
     rewind(f);
     for (int i = 0; i < 2; i++) {
-        char start[16];
+        char start[32];
         snprintf(start, sizeof start, "cuda:%d  ", i);
         CHECK(fgets(text, sizeof text, f) && strncmp(text, start, strlen(start)) == 0);
         CHECK(strstr(text, ", compute capability 9.0, 2.1 GB\n"));

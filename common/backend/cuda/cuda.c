@@ -13,7 +13,7 @@
 
 #include "base/mem.h"
 
-enum { LOGITS_BYTES = 64 << 20, PARTIAL_BYTES = 256 << 20, RAW_BYTES = 256 << 20, MOST_PAD = 512 };
+enum { LOGITS_BYTES = 64 << 20, PARTIAL_BYTES = 256 << 20, RAW_BYTES = 256 << 20, MOST_PAD = 496 };
 
 void cuda_fail(struct cuda_device *d, const struct err *e) {
     if (d->failed.code == 0)
