@@ -124,10 +124,10 @@ struct ops {
     /* One line for people: "avx512bf16 kernels, 2 threads". */
     void (*describe)(const struct device *d, char *text, size_t size);
 
-    /* Weights: the device's copies, in the order of the calls. load fills w->device; load_vector replaces *v [n] by the device's address.
-     * load NULL: the device reads weights where they are, as a CPU does, and none of the three is called. load_end: all have been
-     * named; -1 where they do not fit, with the sums. */
-    int (*load)(struct device *d, struct mat *w, struct err *e);
+    /* Weights. load names a matrix, which the device may copy now or at its first use; load_vector replaces *v [n] by the device's
+     * address. load_end: all have been named; -1 where they do not fit, with the sums. load NULL: the device reads weights where they
+     * are, as a CPU does, and none of the three is called. */
+    int (*load)(struct device *d, const struct mat *w, struct err *e);
     int (*load_vector)(struct device *d, const float **v, size_t n, struct err *e);
     int (*load_end)(struct device *d, struct err *e);
 

@@ -27,7 +27,6 @@ struct mat {
     const void *data;
     enum dtype dtype;
     size_t n_out, n_in;
-    void *device; // the backend's copy, or NULL
 };
 
 /* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) W^T + bias [n_out] (NULL: none), all f32.

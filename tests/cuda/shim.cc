@@ -12,6 +12,7 @@
  * together; with CUDA_SHIM_STRICT=1 only __syncwarp orders lanes, which is all that CUDA promises.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "asan.h"
 #include "shim.h"
 
 #include <dlfcn.h>
@@ -26,16 +27,6 @@
 
 #pragma GCC visibility push(hidden)
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ASAN 1
-#endif
-#endif
-#ifndef ASAN
-#define ASAN 0
-#endif
 
 enum {
     MAX_THREADS = 1024,

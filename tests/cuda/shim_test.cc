@@ -2,6 +2,7 @@
  * fails where it should. A planted fault runs in a child, which has to end with the check's words.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "asan.h"
 #include "shim.h"
 
 #include "selftest.h"
@@ -18,16 +19,6 @@
 #include <string>
 #include <vector>
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ASAN 1
-#endif
-#endif
-#ifndef ASAN
-#define ASAN 0
-#endif
 #ifndef RACES // kernels are compiled with -fsanitize=thread
 #define RACES 0
 #endif

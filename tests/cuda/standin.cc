@@ -25,6 +25,7 @@
 #include <cuda.h>
 #endif
 
+#include "asan.h"
 #include "shim.h"
 
 #include <dlfcn.h>
@@ -45,16 +46,6 @@
 
 #pragma GCC visibility push(hidden)
 
-#if defined(__SANITIZE_ADDRESS__)
-#define ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define ASAN 1
-#endif
-#endif
-#ifndef ASAN
-#define ASAN 0
-#endif
 
 namespace standin {
 

@@ -8,25 +8,10 @@
 #include <math.h>
 
 #include "../lib/cuda_dev.h"
+#include "../lib/random.h"
 #include "kernels/kernels.h"
 #include "kernels/vec.h"
 
-static uint64_t random_state = 88172645463325252u;
-static uint64_t random_bits(void) { // xorshift64 (Marsaglia 2003)
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state;
-}
-static float random_float(void) { // [-1, 1)
-    return (float)((double)(random_bits() >> 11) * 0x1p-52 - 1.0);
-}
-static float *random_floats(size_t n) {
-    float *x = xcalloc(n ? n : 1, sizeof *x);
-    for (size_t i = 0; i < n; i++)
-        x[i] = random_float();
-    return x;
-}
 static uint32_t below(uint32_t n) {
     return (uint32_t)(random_bits() >> 20) % n;
 }

@@ -37,8 +37,8 @@ enum {
     CU_THREADS = 256  // of a block, wherever nothing else is said
 };
 
-/* Dynamic shared memory of k_few8_*, k_few16_*, k_few32_* (rows: 8, 16, 32) with so many stages: CU_FEW_STAGES, or with all_x those
- * of a slice. And of k_few_norm_* for n rows of ld elements. */
+/* Dynamic shared memory of k_few8_*, k_few16_*, k_few32_* (rows: 8, 16, 32) with N stages: CU_FEW_STAGES, or with all_x those of a
+ * slice. And of k_few_norm_* for n rows of ld elements. */
 #define CU_FEW_SHARED(rows, stages) (CU_CHAINS * 16 * (rows) * 4 + CU_CHAINS * (stages) * (rows) * 128)
 #define CU_FEW_SLICE(ld) (((ld) / CU_PAD + CU_CHAINS - 1) / CU_CHAINS)
 #define CU_FEW_NORM_SHARED(n, ld) (CU_FEW_SUMS + (n) * ((ld) + 8) * 2)
@@ -148,6 +148,11 @@ struct cu_pairs {
     uint32_t pairing, n_out[3], n_mats; // up to three matrices, whose outputs are counted one after the other
     uint32_t head_dim, half;            // CU_ROTATED
 };
+
+/* Tiles of 16 outputs that the pairs make. */
+#define cu_tiles_of(p)                                                                                                  \
+    ((p)->pairing == CU_GATE_UP ? ((p)->n_out[0] + 7) / 8                                                               \
+                                : ((p)->n_out[0] + ((p)->n_mats > 1 ? (p)->n_out[1] : 0) + ((p)->n_mats > 2 ? (p)->n_out[2] : 0) + 15) / 16)
 
 /* Packs rows [first, end) of one of the matrices, [.., n_in] of 2 bytes as in the file. Grid: (tiles, steps / 8), a warp a step. */
 struct cu_pack_args {

@@ -51,7 +51,7 @@ DEVICE struct attend_tile attend_tile_of(const struct cu_attend_args &a, uint32_
     }
     return w;
 }
-/* The keys of a page; its values are behind them. */
+/* The keys of a page; its values follow them. */
 DEVICE const unsigned char *attend_page(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t page) {
     uint64_t head_bytes = (uint64_t)a.kv.pad * CU_KV_PAGE * (a.kv.f32 ? 8 : 4);
     return a.kv.base + a.step.words[w.table + page] * a.kv.page_stride + w.head * head_bytes;

@@ -10,7 +10,7 @@
 #include "backend/ops.h"
 
 enum {
-    CUDA_GRAPH_ROWS = 32, // steps of up to so many rows are recorded as graphs, for 1, 2, 4 ... rows
+    CUDA_GRAPH_ROWS = 32, // most rows of a step that is recorded as a graph, for 1, 2, 4 ... rows
     CUDA_GRAPHS = 6
 };
 
@@ -68,9 +68,8 @@ struct cuda_device {
     size_t weights_bytes, weights_used, largest; // largest: of a matrix, in the file
     void *raw;                                   // [raw_bytes] rows on their way to be packed
     size_t raw_bytes;
-    void **vectors; // [n_vectors] copies of norms and biases
+    void **vectors; // [n_vectors] copies of norms and biases, and tables of experts
     size_t n_vectors, vectors_cap;
-    size_t vector_bytes;
     enum cu_type type; // of the matrices, and of rounded activations; CU_F32: all is computed in f32
     bool mixed;        // matrices are of several types
 
@@ -115,7 +114,7 @@ static inline struct cuda_device *cuda_of(struct device *d) {
 void cuda_fail(struct cuda_device *d, const struct err *e);
 
 /* weights.c: see ops.h. */
-int cuda_load(struct device *d, struct mat *w, struct err *e);
+int cuda_load(struct device *d, const struct mat *w, struct err *e);
 int cuda_load_vector(struct device *d, const float **v, size_t n, struct err *e);
 size_t cuda_weights_bytes(const struct cuda_device *d); // of all that were named
 void cuda_weights_free(struct cuda_device *d);

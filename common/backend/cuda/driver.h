@@ -99,7 +99,7 @@ int cu_sync(struct cu *c, struct err *e);
 /* The kept error, without waiting; NULL while there is none. */
 const struct err *cu_error(const struct cu *c);
 
-/* A kernel by name, to be launched with at most so many bytes of dynamic shared memory. Lives as long as c.
+/* A kernel by name, to be launched with at most shared_bytes of dynamic shared memory. Lives as long as c.
  * To be asked for before a capture begins. NULL where the kernels have none of that name. */
 const struct cu_kernel *cu_kernel(struct cu *c, const char *name, size_t shared_bytes, struct err *e);
 

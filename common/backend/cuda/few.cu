@@ -28,12 +28,12 @@ template <int TYPE, int NT> DEVICE void few(const struct cu_matmul_args *m) {
         if (m->expert_w || row0 != blockIdx.y * NT * 8)
             weights_begin(&w, m, slice);
         struct few_x<NT> x = few_x_of<NT>(m, &r, row0);
-        few_x_begin(&x, mine, slice, n_stages, m->all_x, few_n_tiles(m));
+        few_x_begin(&x, mine, slice, n_stages, m->all_x, cu_tiles_of(&m->pairs));
         if (m->all_x) {
             copy_wait(0);
             __syncwarp();
         }
-        for (uint32_t tile = blockIdx.x; tile < few_n_tiles(m); tile += gridDim.x) {
+        for (uint32_t tile = blockIdx.x; tile < cu_tiles_of(&m->pairs); tile += gridDim.x) {
             float acc[NT][4] = {};
             for (uint32_t group = slice.first; group < slice.end; group += FEW_AHEAD / 4) {
                 weights_next(&w, m, slice, tile, group);
@@ -200,7 +200,7 @@ template <int TYPE> DEVICE void few_norm(const struct cu_matmul_args *m) {
     else
         norm_all_rows<TYPE>(m, x, n, slice, slices, mean, scale, rounded, ld);
     __syncwarp();
-    for (uint32_t tile = blockIdx.x; tile < few_n_tiles(m); tile += gridDim.x) {
+    for (uint32_t tile = blockIdx.x; tile < cu_tiles_of(&m->pairs); tile += gridDim.x) {
         float acc[1][4] = {};
         for (uint32_t group = slice.first; group < slice.end; group += FEW_AHEAD / 4) {
             weights_next(&w, m, slice, tile, group);

@@ -9,11 +9,6 @@
 
 enum { FEW_AHEAD = 16 }; // steps of 16 k whose weights are on their way: 8 KB a warp
 
-DEVICE uint32_t few_n_tiles(const struct cu_matmul_args *m) {
-    uint32_t n = outputs_of(&m->pairs);
-    return m->pairs.pairing == CU_GATE_UP ? (m->pairs.n_out[0] + 7) / 8 : (n + 15) / 16;
-}
-
 /* A slice is used in groups of FEW_AHEAD steps, the last of which may be shorter. While a group is used, the next one of the slice, or
  * the first of the block's next tile, is asked for. */
 struct few_weights {
@@ -34,7 +29,7 @@ DEVICE void weights_aim(struct few_weights *s, const struct cu_matmul_args *m, s
         group = slice.first;
     }
     uint32_t steps = 4 * (slice.end - group);
-    s->left = tile >= few_n_tiles(m) || group >= slice.end ? 0 : steps < FEW_AHEAD ? steps : (uint32_t)FEW_AHEAD;
+    s->left = tile >= cu_tiles_of(&m->pairs) || group >= slice.end ? 0 : steps < FEW_AHEAD ? steps : (uint32_t)FEW_AHEAD;
     s->next = packed_tile(m, tile, 4 * group);
 }
 
@@ -82,6 +77,14 @@ template <int NT> DEVICE void few_x_copy(const struct few_x<NT> *x, unsigned cha
     copy_commit();
 }
 
+/* What is copied next: the next 64 k of the slice, or its first, for the block's next tile of outputs. */
+template <int NT> DEVICE void few_x_advance(struct few_x<NT> *x, struct cu_tiles slice) {
+    if (++x->tile < slice.end)
+        return;
+    x->tile = slice.first;
+    x->tiles_left -= x->tiles_left > 0;
+}
+
 /* The first stages, or all of the slice. Stages go round for each of the block's tiles of outputs. */
 template <int NT>
 DEVICE void few_x_begin(struct few_x<NT> *x, unsigned char *mine, struct cu_tiles slice, uint32_t n_stages, bool all, uint32_t n_tiles) {
@@ -96,10 +99,7 @@ DEVICE void few_x_begin(struct few_x<NT> *x, unsigned char *mine, struct cu_tile
     }
     for (uint32_t s = 0; s < n_stages; s++) {
         few_x_copy(x, mine + s * STAGE, x->tile, x->tiles_left > 0);
-        if (++x->tile >= slice.end) {
-            x->tile = slice.first;
-            x->tiles_left -= x->tiles_left > 0;
-        }
+        few_x_advance(x, slice);
     }
 }
 
@@ -107,10 +107,7 @@ DEVICE void few_x_begin(struct few_x<NT> *x, unsigned char *mine, struct cu_tile
 template <int NT> DEVICE void few_x_next(struct few_x<NT> *x, unsigned char *mine, struct cu_tiles slice) {
     enum { STAGE = NT * 8 * 128 };
     few_x_copy(x, mine + x->stage * STAGE, x->tile, x->tiles_left > 0);
-    if (++x->tile >= slice.end) {
-        x->tile = slice.first;
-        x->tiles_left -= x->tiles_left > 0;
-    }
+    few_x_advance(x, slice);
     x->stage = x->stage + 1 < CU_FEW_STAGES ? x->stage + 1 : 0;
 }
 

@@ -12,7 +12,7 @@
 enum {
     FEW_ROWS = 64,               // from more rows on, tiles of 128 (bench/GPU.md)
     FEW_BLOCKS_SM = 2,           // blocks of few rows on an SM
-    FEW_NORM_ROWS = 2,           // so many are normed on the way: every block norms all of them
+    FEW_NORM_ROWS = 2,           // most rows that are normed on the way: every block norms all of them
     FEW_SHARED = 100 << 10,      // bytes of a block's sums and x that leave room for one of the next kernel
     FEW_BLOCKS = 1024,           // of attention, in tiles and KV heads: above, a warp takes a tile
     EXPERT_BLOCKS = 8            // that share the rows of an expert's outputs
@@ -75,15 +75,10 @@ static bool set_weights(struct cuda_device *d, struct cu_matmul_args *a, const s
     return true;
 }
 
-static size_t tiles_of(const struct cu_pairs *p) {
-    size_t n = (size_t)p->n_out[0] + p->n_out[1] + p->n_out[2];
-    return p->pairing == CU_GATE_UP ? (p->n_out[0] + (size_t)7) / 8 : (n + 15) / 16;
-}
-
 /* Few rows: how a product is launched. Two blocks an SM, which take tile after tile: while one joins its chains, the other reads. All of x
  * in shared memory where it fits twice. */
 static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_matmul_args *a, enum cu_type t, size_t rows, struct cu_shape *s) {
-    size_t tiles = tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms, room = cu_info(d->c)->shared_bytes - 4096;
+    size_t tiles = cu_tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms, room = cu_info(d->c)->shared_bytes - 4096;
     unsigned widest = CU_FEW_SHARED(32u, CU_FEW_STAGES) <= room ? 32 : 16, most = rows <= 8 ? 8 : rows <= 16 ? 16 : widest;
     unsigned slice = CU_FEW_SLICE(a->ld_w), all = CU_FEW_SHARED(most, slice);
     a->all_x = slice <= CU_FEW_STAGES || all <= (FEW_SHARED < room ? FEW_SHARED : room);
@@ -96,7 +91,7 @@ static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_mat
 /* Runs a product of `rows` rows at most, whose x is of the device's type; dtype: of W. */
 static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype, size_t rows) {
     enum cu_type t = cuda_type(dtype);
-    size_t tiles = tiles_of(&a->pairs);
+    size_t tiles = cu_tiles_of(&a->pairs);
     struct cu_shape s = {.x = (unsigned)tiles, .y = over(rows, 8), .early = true};
     const struct cu_kernel *k = d->k.exact[t];
     if (d->type != CU_F32 && rows <= FEW_ROWS) {
@@ -113,7 +108,7 @@ static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum dt
 /* The same with the experts' rows: pairs of a row and an expert. */
 static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype) {
     enum cu_type t = cuda_type(dtype);
-    size_t tiles = tiles_of(&a->pairs), n = d->shape.n_experts, of_expert = over(d->rows * d->shape.n_experts_used, n);
+    size_t tiles = cu_tiles_of(&a->pairs), n = d->shape.n_experts, of_expert = over(d->rows * d->shape.n_experts_used, n);
     struct cu_shape s = {.x = (unsigned)tiles, .y = over(d->rows, 8), .z = (unsigned)n, .early = true};
     const struct cu_kernel *k = d->k.exact[t];
     if (d->type != CU_F32)
@@ -126,7 +121,7 @@ static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a,
 
 /* A product of x [rows, hidden_dim] f32, normed by `pre` (or not, where it is NULL): on the way, or before. */
 static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype, const float *x, const struct norm *pre) {
-    size_t shared = CU_FEW_NORM_SHARED(d->rows, d->ld_hidden), tiles = tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms;
+    size_t shared = CU_FEW_NORM_SHARED(d->rows, d->ld_hidden), tiles = cu_tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms;
     a->ldx = (uint32_t)d->ld_hidden;
     a->x = x;
     if (d->type == CU_F32) {

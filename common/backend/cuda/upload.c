@@ -69,9 +69,9 @@ static int stage_send(struct cu *c, void *dst, size_t n, struct err *e) {
 }
 
 int cu_upload(struct cu *c, void *dst, const void *src, size_t bytes, struct err *e) {
-    unsigned char *to = dst, *p;
+    unsigned char *to = dst, *p = NULL;
     const unsigned char *from = src;
-    for (size_t n, room; bytes > 0; to += n, from += n, bytes -= n) {
+    for (size_t n, room = 0; bytes > 0; to += n, from += n, bytes -= n) {
         if (stage_room(c, 1, &p, &room, e) != 0)
             return -1;
         n = bytes < room ? bytes : room;
@@ -101,9 +101,9 @@ int cu_upload_rows(struct cu *c, void *dst, size_t dst_pitch, const void *src, s
         return cu_upload(c, dst, src, width * n_rows, e);
     if (dst_pitch > stage_bytes)
         return upload_long_rows(c, dst, dst_pitch, src, src_pitch, width, n_rows, e);
-    unsigned char *to = dst, *p;
+    unsigned char *to = dst, *p = NULL;
     const unsigned char *from = src;
-    for (size_t n, room; n_rows > 0 && dst_pitch > 0; n_rows -= n, to += n * dst_pitch) {
+    for (size_t n, room = 0; n_rows > 0 && dst_pitch > 0; n_rows -= n, to += n * dst_pitch) {
         if (stage_room(c, dst_pitch, &p, &room, e) != 0)
             return -1;
         n = n_rows < room / dst_pitch ? n_rows : room / dst_pitch;

@@ -8,7 +8,7 @@
 #include "backend/cuda/cuda.h"
 #include "base/mem.h"
 
-enum { RAW_BYTES = 256 << 20, ALIGN = 256 };
+enum { ALIGN = 256 };
 
 static size_t hash_of(const void *data, size_t cap) {
     return (size_t)(((uintptr_t)data >> 4) * 0x9E3779B97F4A7C15u >> 20) & (cap - 1);
@@ -42,7 +42,7 @@ static size_t bytes_of(const struct cuda_mat *m) {
     return (m->n_out + 15) / 16 * 16 * cuda_padded(m->n_in) * cuda_size(cuda_type(m->dtype)) + ALIGN;
 }
 
-int cuda_load(struct device *device, struct mat *w, struct err *e) {
+int cuda_load(struct device *device, const struct mat *w, struct err *e) {
     struct cuda_device *d = cuda_of(device);
     (void)e;
     if (2 * (d->n_mats + 1) > d->mats_cap)
@@ -61,17 +61,21 @@ int cuda_load(struct device *device, struct mat *w, struct err *e) {
     return 0;
 }
 
+/* Memory that ends with the device. */
+static void remember(struct cuda_device *d, void *p) {
+    if (d->n_vectors == d->vectors_cap) {
+        d->vectors_cap = d->vectors_cap > 0 ? 2 * d->vectors_cap : 64;
+        d->vectors = xreallocarray(d->vectors, d->vectors_cap, sizeof *d->vectors);
+    }
+    d->vectors[d->n_vectors++] = p;
+}
+
 int cuda_load_vector(struct device *device, const float **v, size_t n, struct err *e) {
     struct cuda_device *d = cuda_of(device);
     void *copy;
     if (cu_alloc(d->c, cuda_padded(n) * sizeof(float), "a vector of weights", &copy, e) != 0)
         return -1;
-    if (d->n_vectors == d->vectors_cap) {
-        d->vectors_cap = d->vectors_cap > 0 ? 2 * d->vectors_cap : 64;
-        d->vectors = xreallocarray(d->vectors, d->vectors_cap, sizeof *d->vectors);
-    }
-    d->vectors[d->n_vectors++] = copy;
-    d->vector_bytes += cuda_padded(n) * sizeof(float);
+    remember(d, copy);
     cu_fill(d->c, copy, cuda_padded(n) * sizeof(float), 0);
     if (cu_upload(d->c, copy, *v, n * sizeof(float), e) != 0)
         return -1;
@@ -116,11 +120,6 @@ static bool failed(struct cuda_device *d, int rc, const struct err *e) {
     return rc != 0;
 }
 
-static unsigned tiles_of(const struct cu_pairs *p) {
-    size_t n = (size_t)p->n_out[0] + p->n_out[1] + p->n_out[2];
-    return (unsigned)(p->pairing == CU_GATE_UP ? (p->n_out[0] + 7) / 8 : (n + 15) / 16);
-}
-
 /* Packs matrix `i` of the group, as many rows at a time as there is room for. */
 static bool pack(struct cuda_device *d, const struct cuda_group *g, unsigned i, void *packed) {
     struct err e = {0};
@@ -132,7 +131,7 @@ static bool pack(struct cuda_device *d, const struct cuda_group *g, unsigned i, 
         a.end = first + (uint32_t)n;
         if (failed(d, cu_upload(d->c, d->raw, (const unsigned char *)g->data[i] + first * row, n * row, &e), &e))
             return false;
-        cu_launch(d->c, d->k.pack, (struct cu_shape){.x = tiles_of(&g->pairs), .y = (a.steps + 7) / 8, .threads = CU_THREADS}, &a);
+        cu_launch(d->c, d->k.pack, (struct cu_shape){.x = cu_tiles_of(&g->pairs), .y = (a.steps + 7) / 8, .threads = CU_THREADS}, &a);
     }
     return true;
 }
@@ -142,7 +141,7 @@ void *cuda_packed(struct cuda_device *d, const struct cuda_group *g) {
     struct err e = {0};
     if (m && m->device && m->packed)
         return m->device;
-    void *packed = take(d, (size_t)tiles_of(&g->pairs) * 16 * cuda_padded(g->n_in) * 2);
+    void *packed = take(d, (size_t)cu_tiles_of(&g->pairs) * 16 * cuda_padded(g->n_in) * 2);
     for (unsigned i = 0; i < g->pairs.n_mats && packed; i++)
         if (!pack(d, g, i, packed))
             packed = NULL;
@@ -202,11 +201,7 @@ void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o) {
     free(table);
     if (!on_device || failed(d, cu_sync(d->c, &e), &e))
         return NULL;
-    if (d->n_vectors == d->vectors_cap) {
-        d->vectors_cap = d->vectors_cap > 0 ? 2 * d->vectors_cap : 64;
-        d->vectors = xreallocarray(d->vectors, d->vectors_cap, sizeof *d->vectors);
-    }
-    d->vectors[d->n_vectors++] = on_device;
+    remember(d, on_device);
     if (2 * (d->n_mats + 1) > d->mats_cap)
         grow(d);
     *place_of(d->mats, d->mats_cap, o->experts) = (struct cuda_mat){.data = o->experts, .device = on_device};
