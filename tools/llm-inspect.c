@@ -21,9 +21,9 @@
 #include "tokens/tokenizer.h"
 #include "wire/logits.h"
 #include "wire/npy.h"
-#include "wire/ordered.h"
+#include "wire/in_order.h"
 #include "wire/return.h"
-#include "wire/roll.h"
+#include "wire/open_seqs.h"
 
 static const char help[] =
     "usage: llm-inspect [options] [FILE] < logits(5)\n"

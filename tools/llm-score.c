@@ -17,7 +17,7 @@
 #include "base/opt.h"
 #include "sample/rank.h"
 #include "wire/logits.h"
-#include "wire/ordered.h"
+#include "wire/in_order.h"
 #include "wire/return.h"
 
 static const char help[] =

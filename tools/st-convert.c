@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "base/opt.h"
-#include "tokens/gguf_vocab.h"
+#include "gguf/vocab.h"
 #include "weights/convert.h"
 
 #define MAX_SMALL_FILE (1u << 28) // bytes of a file that is copied as it is

@@ -15,7 +15,7 @@
 #include "base/opt.h"
 #include "base/ordered.h"
 #include "model/describe.h"
-#include "model/spec.h"
+#include "spec/spec.h"
 #include "weights/hashlist.h"
 #include "weights/listing.h"
 #include "weights/safetensors.h"

@@ -14,7 +14,7 @@
 #include "base/json.h"
 #include "base/opt.h"
 #include "base/utf8.h"
-#include "tokens/record.h"
+#include "chat/record.h"
 #include "tokens/tokenizer.h"
 #include "wire/tokens.h"
 

@@ -14,7 +14,7 @@
 #include "base/num.h"
 #include "base/opt.h"
 #include "serve/encode.h"
-#include "tokens/prompt.h"
+#include "chat/prompt.h"
 #include "tokens/tokenizer.h"
 #include "wire/tokens.h"
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Writes common/tokens/unicode_table.c: what the reference tokenizer says about every code point.
+"""Writes common/unicode/unicode_table.c: what the reference tokenizer says about every code point.
 
 The Python library `tokenizers` is asked about each character through its own normalizers and pre-tokenizers,
 because its parts follow different versions of Unicode: its regular expressions (Oniguruma) one, Rust's
 standard library another, and the crates that know accents, control characters and punctuation much older ones.
 
-usage: tools/unicode-table.py >common/tokens/unicode_table.c     (needs: pip install tokenizers)
-       tools/unicode-table.py scripts >common/tokens/scripts.c
+usage: tools/unicode-table.py >common/unicode/unicode_table.c     (needs: pip install tokenizers)
+       tools/unicode-table.py scripts >common/unicode/scripts.c
 SPDX-License-Identifier: AGPL-3.0-or-later
 """
 import sys
@@ -43,7 +43,7 @@ def bert(**on):
 
 
 def scripts():
-    """common/tokens/scripts.c: characters that UnicodeScripts does not part are of one script."""
+    """common/unicode/scripts.c: characters that UnicodeScripts does not part are of one script."""
     part = pre_tokenizers.UnicodeScripts().pre_tokenize_str
     apart = lambda a, b: len(part(chr(a) + chr(b))) == 2
     first, ranges = [None, ord("a"), 0x4E00], []  # a character of each script; number 0 is none
@@ -60,7 +60,7 @@ def scripts():
         if not ranges or number != last:
             ranges.append((c, number))
     print("/* Where each script begins. Written by tools/unicode-table.py: do not edit.\n *\n"
-          " * SPDX-License-Identifier: AGPL-3.0-or-later */\n#include \"tokens/scripts.h\"\n\n// clang-format off\n"
+          " * SPDX-License-Identifier: AGPL-3.0-or-later */\n#include \"unicode/scripts.h\"\n\n// clang-format off\n"
           "const struct script_range scripts[] = {")
     for i in range(0, len(ranges), 8):
         print("    " + ",".join("{0x%X,%d}" % r for r in ranges[i:i + 8]) + ",")
@@ -96,7 +96,7 @@ def table(numbers, per_line=24):
 
 
 print("/* What is known of every code point, as bits of unicode.h. Written by tools/unicode-table.py: do not edit.\n"
-      " *\n * SPDX-License-Identifier: AGPL-3.0-or-later */\n#include \"tokens/unicode.h\"\n\n"
+      " *\n * SPDX-License-Identifier: AGPL-3.0-or-later */\n#include \"unicode/unicode.h\"\n\n"
       "// clang-format off")
 print("const uint8_t uni_index[0x110000 / UNI_BLOCK] = {\n%s,\n};\n" % table(index, 32) if len(blocks) < 256 else
       "const uint16_t uni_index[0x110000 / UNI_BLOCK] = {\n%s,\n};\n" % table(index, 24))

@@ -20,7 +20,7 @@
 
 #include "base/err.h"
 #include "kernels/kernels.h"
-#include "model/kinds.h"
+#include "spec/kinds.h"
 
 enum { DEVICE_ROPES = 2, DEVICE_GROUPS = 2 }; // most rotations of a model, and most groups of layers by window
 

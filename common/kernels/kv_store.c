@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/kv_page.h"
-#include "kernels/vec.h"
+#include "kernels/approx.h"
 
 /* Element [row, col] of a matrix of ld columns: f32, or bf16 with two rows side by side. */
 static void put(const struct kv_layer *kv, unsigned char *to, size_t row, size_t col, size_t ld, float f) {

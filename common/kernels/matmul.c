@@ -9,7 +9,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/mem.h"
 #include "kernels/table.h"
-#include "kernels/vec.h"
+#include "kernels/approx.h"
 
 enum {
     PIECE_BYTES = 1 << 19,   // of weights, where there are enough for PIECES pieces a thread,

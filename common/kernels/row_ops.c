@@ -7,7 +7,7 @@
 #include <math.h>
 
 #include "kernels/table.h"
-#include "kernels/vec.h"
+#include "kernels/approx.h"
 
 EVERY_ISA float sum(const float *x, size_t n) {
     float s[SUM_LANES] = {0};

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "kernels/kernels.h"
-#include "kernels/vec.h"
+#include "kernels/approx.h"
 
 enum isa { ISA_BASELINE, ISA_C, ISA_AVX2, ISA_AVX512, ISA_AVX512BF16, ISA_COUNT };
 

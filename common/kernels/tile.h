@@ -5,7 +5,7 @@
 #define KERNELS_TILE_H
 
 #include "kernels/table.h"
-#include "kernels/vec.h"
+#include "kernels/approx.h"
 
 enum {
     LOWER = 1, // of the two rows in a lane: mix_tile.h

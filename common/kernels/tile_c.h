@@ -51,7 +51,7 @@ TARGET EVERY_ISA void NAME(sums)(float *y, const NAME(floats) *v, size_t n) {
 #define multiply_add(acc, x, w) ((acc) + (x) * (w))
 #define OUTS_1 4
 #include "kernels/matmul_tile.h"
-#include "kernels/mix_tile.h"
+#include "kernels/attend_tile_tmpl.h"
 
 #define UNPACK(type)                                                                                               \
     TARGET static void GLUE(unpack_##type, ISA)(float *to, const unsigned char *w, size_t n) {                     \

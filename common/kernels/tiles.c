@@ -69,7 +69,7 @@ AVX2 EVERY_ISA void sums_avx2(float *y, const __m256 *v, size_t n) {
 #define OUTS_1 4
 #define MIX_COLS 2
 #include "kernels/matmul_tile.h"
-#include "kernels/mix_tile.h"
+#include "kernels/attend_tile_tmpl.h"
 #include "kernels/tile_end.h"
 
 /* AVX-512: 16 lanes, masked loads, 32 registers: 4 x 6 sums, 6 of w and 1 of x; 10 loads for 24 multiply-adds. */
@@ -125,7 +125,7 @@ AVX512 EVERY_ISA __m512 upper_avx512(__m512 v) {
 #define OUTS_1 4
 #define MIX_COLS 4
 #include "kernels/matmul_tile.h"
-#include "kernels/mix_tile.h"
+#include "kernels/attend_tile_tmpl.h"
 #include "kernels/tile_end.h"
 
 /* AVX512-BF16: vdpbf16ps adds two products of bf16 pairs to each of 16 lanes, with x rounded to bf16. One or two a cycle,
@@ -174,7 +174,7 @@ AVX512BF16 EVERY_ISA __m512 lower_only(__m512 v) { // of pairs
 #define multiply _mm512_mul_ps
 #define MULTIPLY_PAIRS
 #define MIX_COLS 4
-#include "kernels/mix_tile.h"
+#include "kernels/attend_tile_tmpl.h"
 #include "kernels/tile_end.h"
 #endif
 

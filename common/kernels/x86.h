@@ -7,7 +7,7 @@
 #ifndef KERNELS_X86_H
 #define KERNELS_X86_H
 
-#include "kernels/vec.h"
+#include "kernels/approx.h"
 
 #if defined(KERNELS_EMULATED)
 #include KERNELS_EMULATED

@@ -5,12 +5,12 @@
 #define MODEL_INTERNAL_H
 
 #include "backend/ops.h"
-#include "model/kept.h"
+#include "model/prefix.h"
 #include "model/kv.h"
 #include "model/layers.h"
 #include "model/model.h"
 #include "model/rope.h"
-#include "weights/ahead.h"
+#include "weights/prefault.h"
 
 struct slot {
     struct kv_seq kv;

@@ -16,7 +16,7 @@
 
 #include "backend/ops.h"
 #include "base/err.h"
-#include "model/spec.h"
+#include "spec/spec.h"
 
 enum { KV_MAX_GROUPS = DEVICE_GROUPS };
 #define KV_NO_PAGE UINT32_MAX

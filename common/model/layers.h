@@ -6,7 +6,7 @@
 #define MODEL_LAYERS_H
 
 #include "backend/ops.h"
-#include "model/spec.h"
+#include "spec/spec.h"
 #include "weights/safetensors.h"
 
 struct vector { // one to be copied

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "model/family.h"
+#include "spec/family.h"
 #include "model/layers.h"
 
 enum { MAX_NAMED = 8, MAX_WRONG = 1000, NAME_BYTES = 256 };

@@ -11,7 +11,7 @@
 
 #include "backend/ops.h"
 #include "base/err.h"
-#include "model/spec.h"
+#include "spec/spec.h"
 
 struct model;
 struct weights;

@@ -12,7 +12,7 @@
 #include "base/io.h"
 #include "base/jobs.h"
 #include "base/json.h"
-#include "tokens/record.h"
+#include "chat/record.h"
 #include "wire/tokens.h"
 
 enum { BATCH_BYTES = 1 << 17, BATCH_RECORDS = 4096, MAX_RECORD = 0x7fffffff };

@@ -8,7 +8,7 @@
 #include <stdbool.h>
 
 #include "base/records.h"
-#include "tokens/prompt.h"
+#include "chat/prompt.h"
 #include "tokens/tokenizer.h"
 
 struct encode_job {

@@ -20,7 +20,7 @@
 #include "serve/batch.h"
 #include "serve/input.h"
 #include "serve/output.h"
-#include "serve/pace.h"
+#include "serve/chunk.h"
 #include "serve/seqs.h"
 
 enum {

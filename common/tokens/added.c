@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 #define NONE UINT32_MAX
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "tokens/bytechars.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 enum { PAIR_BITS = 20 };
 

@@ -6,7 +6,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
 
-#include "base/json_gap.h"
+#include "tokens/json_gap.h"
 #include "tokens/bpe.h"
 
 enum { BATCH = 64, NEAR = 16 };

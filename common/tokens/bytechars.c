@@ -4,7 +4,7 @@
 #include "tokens/bytechars.h"
 
 #include "base/utf8.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 long bytechars_decode(struct str s, char *out) {
     size_t n = 0;

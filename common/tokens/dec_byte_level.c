@@ -5,7 +5,7 @@
 #include "base/utf8.h"
 #include "tokens/bytechars.h"
 #include "tokens/dec.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 /* Hands on what is certain of the bytes: all but the beginning of a character that may still be completed. */
 static void flush(struct dec_run *run, size_t stage, bool end) {

@@ -5,7 +5,7 @@
 
 #include "tokens/dec.h"
 #include "tokens/metaspace.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 static void *load(struct json *j) {
     return metaspace_load(j);

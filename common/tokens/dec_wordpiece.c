@@ -6,7 +6,7 @@
 
 #include "tokens/component.h"
 #include "tokens/dec.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 /* Puts `to` before, between and behind all characters of b, which is what the reference does with an empty `from`. */
 static void put_between(struct buf *b, struct str to) {

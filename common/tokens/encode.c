@@ -7,7 +7,7 @@
 
 #include "tokens/bytechars.h"
 #include "tokens/tokenizer_parts.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 #include "tokens/word_cache.h"
 
 enum {

@@ -14,7 +14,7 @@
 #include "tokens/bytechars.h"
 #include "tokens/component.h"
 #include "tokens/model.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 #include "tokens/word_cache.h"
 
 struct bpe {

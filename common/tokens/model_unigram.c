@@ -9,12 +9,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/json_gap.h"
+#include "tokens/json_gap.h"
 #include "base/utf8.h"
 #include "tokens/component.h"
 #include "tokens/model.h"
 #include "tokens/trie.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 struct unigram {
     double *scores; // [vocab.count] by id

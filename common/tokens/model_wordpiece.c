@@ -6,7 +6,7 @@
 
 #include "tokens/component.h"
 #include "tokens/model.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 struct wordpiece {
     struct str unk, prefix;

@@ -7,7 +7,7 @@
 #include "tokens/component.h"
 #include "tokens/norm.h"
 #include "tokens/norm_chars.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 struct bert {
     bool clean_text, cjk, accents, lowercase;

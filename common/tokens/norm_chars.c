@@ -6,7 +6,7 @@
 #include <utf8proc.h>
 
 #include "base/utf8.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 void norm_map(struct text *t, int (*map)(uint32_t cp, char *out)) {
     const char *p = t->now.p;

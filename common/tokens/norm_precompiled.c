@@ -12,7 +12,7 @@
 #include "base/utf8.h"
 #include "tokens/component.h"
 #include "tokens/norm.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 struct charsmap {
     struct buf bytes;

@@ -5,7 +5,7 @@
 
 #include "tokens/component.h"
 #include "tokens/norm.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 static void *load(struct json *j) {
     struct buf *prefix = xcalloc(1, sizeof *prefix);

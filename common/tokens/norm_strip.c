@@ -6,7 +6,7 @@
 #include "tokens/component.h"
 #include "tokens/norm.h"
 #include "tokens/norm_chars.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 struct strip {
     bool left, right;

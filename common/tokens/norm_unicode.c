@@ -11,7 +11,7 @@
 
 #include "base/utf8.h"
 #include "tokens/norm.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 enum { NFC, NFD, NFKC, NFKD, MOST = 32 }; // MOST: characters of one decomposition
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "tokens/component.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 struct post_step *posts_add(struct posts *p, enum post_type type) {
     p->steps = xreallocarray(p->steps, p->n + 1, sizeof *p->steps);

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "tokens/component.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 static const struct pre_kind *const kinds[] = {
     &pre_bert,       &pre_byte_level, &pre_char_delimiter,  &pre_digits,     &pre_fixed_length,     &pre_metaspace,

@@ -9,8 +9,8 @@
 #include "tokens/bytechars.h"
 #include "tokens/component.h"
 #include "tokens/pre.h"
-#include "tokens/regex.h"
-#include "tokens/unicode.h"
+#include "unicode/regex.h"
+#include "unicode/unicode.h"
 
 /* From GPT-2's encoder.py. */
 static const char pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";

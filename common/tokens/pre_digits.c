@@ -5,7 +5,7 @@
 
 #include "tokens/component.h"
 #include "tokens/pre.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 static void *load(struct json *j) {
     enum behavior *b = xcalloc(1, sizeof *b);

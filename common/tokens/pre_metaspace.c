@@ -7,7 +7,7 @@
 
 #include "tokens/metaspace.h"
 #include "tokens/pre.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 static void *load(struct json *j) {
     return metaspace_load(j);

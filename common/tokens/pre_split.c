@@ -5,7 +5,7 @@
 
 #include "tokens/component.h"
 #include "tokens/pre.h"
-#include "tokens/regex.h"
+#include "unicode/regex.h"
 
 struct split {
     struct regex *pattern;

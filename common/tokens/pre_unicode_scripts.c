@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/pre.h"
-#include "tokens/scripts.h"
-#include "tokens/unicode.h"
+#include "unicode/scripts.h"
+#include "unicode/unicode.h"
 
 static int script_of(uint32_t cp) {
     size_t low = 0, high = scripts_n;

@@ -6,7 +6,7 @@
 
 #include "tokens/component.h"
 #include "tokens/pre.h"
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 /* Characters of one kind that stand together are a word; white space is none. */
 static int whitespace(const void *data, struct pre_run *run, size_t step, const struct piece *p) {

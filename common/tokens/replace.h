@@ -5,7 +5,7 @@
 #define TOKENS_REPLACE_H
 
 #include "base/json.h"
-#include "tokens/regex.h"
+#include "unicode/regex.h"
 
 struct replace {
     struct regex *pattern;

@@ -5,7 +5,7 @@
 
 #include <stdlib.h>
 
-#include "tokens/unicode.h"
+#include "unicode/unicode.h"
 
 struct span piece_span(const struct piece *p, size_t i) {
     if (p->align)

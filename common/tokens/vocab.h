@@ -14,7 +14,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/region.h"
+#include "tokens/region.h"
 #include "base/scan.h"
 
 enum { VOCAB_MAX_ID = (1 << 24) - 1 };

@@ -4,7 +4,7 @@
  * one over those, which enters them into a table that is large enough from the beginning.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "base/json_gap.h"
+#include "tokens/json_gap.h"
 #include "base/utf8.h"
 #include "tokens/vocab.h"
 

@@ -10,7 +10,7 @@
 #include "base/err.h"
 #include "base/outdir.h"
 #include "weights/dtype.h"
-#include "weights/gguf_model.h"
+#include "gguf/model.h"
 #include "weights/safetensors.h"
 
 /* One tensor to write: either its bytes as they are (raw), or rows of f32 from `row`, rounded to dtype. */

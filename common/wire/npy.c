@@ -9,7 +9,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
-#include "wire/ordered.h"
+#include "wire/in_order.h"
 
 enum { NPY_HEADER_BYTES = 128 };
 

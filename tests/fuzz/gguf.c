@@ -7,8 +7,8 @@
 #include <unistd.h>
 
 #include "base/json.h"
-#include "tokens/gguf_vocab.h"
-#include "weights/gguf_model.h"
+#include "gguf/vocab.h"
+#include "gguf/model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,7 +5,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "tokens/jinja.h"
+#include "jinja/jinja.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -8,7 +8,7 @@
 
 #include "../lib/fuzzfd.h"
 #include "sample/rank.h"
-#include "wire/roll.h"
+#include "wire/open_seqs.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

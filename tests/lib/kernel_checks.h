@@ -17,7 +17,7 @@
 #include "base/mem.h"
 #include "check.h"
 #include "kernels/kernels.h"
-#include "kernels/vec.h"
+#include "kernels/approx.h"
 #include "random.h"
 
 /* Fewer rounds where every instruction is a function call. */

@@ -9,7 +9,7 @@
 #include "../lib/check.h"
 #include "base/io.h"
 #include "base/json.h"
-#include "tokens/chat.h"
+#include "chat/chat.h"
 
 /* Where two texts begin to differ, for the message. */
 static size_t difference(struct str a, struct str b) {

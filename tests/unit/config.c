@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
 #include "../lib/models.h"
-#include "model/family.h"
+#include "spec/family.h"
 
 struct pair {
     const char *key, *value; // value NULL: the key is left out

@@ -14,7 +14,7 @@
 #include <math.h>
 
 #include "../lib/cuda_dev.h"
-#include "kernels/vec.h"
+#include "kernels/approx.h"
 
 static uint64_t random_state = 88172645463325252u;
 static uint32_t below(uint32_t n) { // xorshift64 (Marsaglia 2003)

@@ -10,7 +10,7 @@
 #include "../lib/cuda_dev.h"
 #include "../lib/random.h"
 #include "kernels/kernels.h"
-#include "kernels/vec.h"
+#include "kernels/approx.h"
 
 static uint32_t below(uint32_t n) {
     return (uint32_t)(random_bits() >> 20) % n;

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 
 #include "../lib/check.h"
-#include "base/strmap.h"
-#include "weights/gguf_dequant.h"
+#include "gguf/strmap.h"
+#include "gguf/dequant.h"
 
 #define HALF_1 0x00, 0x3c  // 1.0 as f16, little-endian
 #define HALF_2 0x00, 0x40  // 2.0

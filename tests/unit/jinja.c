@@ -8,7 +8,7 @@
 #include "../lib/check.h"
 #include "base/io.h"
 #include "base/json.h"
-#include "tokens/jinja.h"
+#include "jinja/jinja.h"
 
 /* Renders source with the members of vars (a JSON object) as variables. */
 static int render(struct str source, struct str vars, struct buf *text, struct buf *trust, struct err *e) {

@@ -2,7 +2,7 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
-#include "tokens/regex.h"
+#include "unicode/regex.h"
 
 static void check(const char *pattern, const char *text, const char *want) {
     struct err e = {0};

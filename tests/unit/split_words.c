@@ -3,13 +3,13 @@
  * (unicode.h) are left out.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "tokens/split_words.h"
+#include "unicode/split_words.h"
 
 #include <stdlib.h>
 
 #include "../lib/check.h"
 #include "base/utf8.h"
-#include "tokens/regex.h"
+#include "unicode/regex.h"
 
 enum { N_CODES = 0x110000, TEXTS = 20000, MAX_ATOMS = 24 };
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "../lib/check.h"
-#include "base/json_gap.h"
+#include "tokens/json_gap.h"
 #include "base/utf8.h"
 #include "tokens/bpe.h"
 

@@ -1,4 +1,4 @@
-/* Elementary functions of the kernels: the operations of common/kernels/vec.h and row_ops.c in the same order, so that the CPU, the
+/* Elementary functions of the kernels: the operations of common/kernels/approx.h and row_ops.c in the same order, so that the CPU, the
  * GPU and the shim give the same bits. (attend_exp and attend_tanh are fused forms, with fmaf; the others never contract.)
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */

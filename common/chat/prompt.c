@@ -1,0 +1,143 @@
+/* Records of tok-encode: see prompt.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "chat/prompt.h"
+
+#include "base/utf8.h"
+#include "chat/record.h"
+
+static bool of_chat(struct str key) {
+    static const char *const members[] = {"messages", "tools", "documents", "add_generation_prompt",
+                                          "chat_template_kwargs"};
+    for (size_t i = 0; i < sizeof members / sizeof *members; i++)
+        if (str_eq(key, members[i]))
+            return true;
+    return false;
+}
+
+static int read_chat(struct prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+    if (!o->chat) {
+        *e = o->no_chat;
+        return -1;
+    }
+    p->is_chat = true;
+    buf_clear(&p->rendered);
+    buf_clear(&p->trust);
+    int rc = chat_render(o->chat, "record", record, o->generation, &p->rendered, &p->trust, e);
+    p->text = buf_view(&p->rendered);
+    return rc;
+}
+
+/* A line of OpenAI's batches has its record in "body": the other members become attributes, and record is the body.
+ * completions: its url is that of text completions, whose text is called "prompt". Another record stays as it is. */
+static int open_batch_line(struct prompt *p, struct str *record, bool *completions, struct err *e) {
+    struct str key, body = {NULL, 0}, url = {NULL, 0};
+    struct json j;
+    bool id = false;
+    struct err ignored = {0};
+    json_init(&j, "record", record->p, record->n, &ignored);
+    if (json_peek(&j) == JSON_OBJECT) {
+        json_enter_object(&j);
+        while (json_key(&j, &key)) {
+            id |= str_eq(key, "custom_id");
+            if (str_eq(key, "body") && json_peek(&j) == JSON_OBJECT)
+                body = json_skip(&j);
+            else if (str_eq(key, "url") && json_peek(&j) == JSON_STRING)
+                url = json_str(&j);
+            else
+                json_skip(&j);
+        }
+    }
+    bool batch = !json_failed(&j) && id && body.p;
+    *completions = batch && url.p && str_eq(url, "/v1/completions");
+    bool known = *completions || !url.p || str_eq(url, "/v1/chat/completions");
+    json_free(&j);
+    if (!batch)
+        return 0;
+    json_init(&j, "record", record->p, record->n, e);
+    json_enter_object(&j);
+    while (json_key(&j, &key))
+        if (str_eq(key, "body"))
+            json_skip(&j);
+        else
+            record_member(&j, key, &p->attrs, &p->notes);
+    if (!known)
+        json_refuse(&j, "\"url\" is neither /v1/chat/completions nor /v1/completions");
+    bool good = json_end(&j);
+    json_free(&j);
+    *record = body;
+    return good ? 0 : -1;
+}
+
+/* {"text": "...", ...} or {"messages": [...], ...}: other members become attributes. */
+static int read_json(struct prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+    struct str key;
+    bool text = false, messages = false, completions = false;
+    if (record.n >= 3 && memcmp(record.p, "\xEF\xBB\xBF", 3) == 0) // a BOM before the first line
+        record = (struct str){record.p + 3, record.n - 3};
+    size_t blank = 0;
+    while (blank < record.n && strchr(" \t\r", record.p[blank]) && record.p[blank])
+        blank++;
+    if (blank == record.n)
+        return err_set(e, EXIT_DATA, "the line is blank");
+    if (memchr(record.p, 'y', record.n) && open_batch_line(p, &record, &completions, e) != 0)
+        return -1;
+    json_init(&p->json, "record", record.p, record.n, e);
+    json_enter_object(&p->json);
+    while (json_key(&p->json, &key)) {
+        if (str_eq(key, "text") || (completions && str_eq(key, "prompt"))) {
+            if (text)
+                json_refuse(&p->json, "two texts");
+            p->text = json_str(&p->json);
+            text = true;
+        } else if (of_chat(key)) {
+            messages |= str_eq(key, "messages");
+            json_skip(&p->json);
+        } else {
+            record_member(&p->json, key, &p->attrs, &p->notes);
+        }
+    }
+    json_end(&p->json);
+    if (o->chat_only && !messages)
+        json_refuse(&p->json, "no \"messages\"");
+    else if (text == messages)
+        json_refuse(&p->json, text ? "both \"text\" and \"messages\"" : "no \"text\"");
+    if (json_failed(&p->json))
+        return -1;
+    return messages ? read_chat(p, o, record, e) : 0;
+}
+
+static int read_text(struct prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+    if (o->form == PROMPT_WHOLE && record.n && record.p[record.n - 1] == '\n')
+        record.n--;
+    size_t good = utf8_valid(record.p, record.n);
+    p->text = record;
+    if (good == record.n)
+        return 0;
+    if (o->strict)
+        return err_set(e, EXIT_DATA, "invalid UTF-8: byte 0x%02x at offset %zu", (unsigned char)record.p[good], good);
+    buf_clear(&p->repaired);
+    utf8_repair(&p->repaired, record.p, record.n);
+    p->text = buf_view(&p->repaired);
+    return 0;
+}
+
+int prompt_read(struct prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+    buf_clear(&p->attrs);
+    json_free(&p->json);
+    p->json = (struct json){0};
+    p->is_chat = false;
+    p->notes = 0;
+    if (o->form == PROMPT_JSON)
+        return read_json(p, o, record, e);
+    return o->form == PROMPT_CHAT ? read_chat(p, o, record, e) : read_text(p, o, record, e);
+}
+
+void prompt_free(struct prompt *p) {
+    json_free(&p->json);
+    buf_free(&p->attrs);
+    buf_free(&p->repaired);
+    buf_free(&p->rendered);
+    buf_free(&p->trust);
+    *p = (struct prompt){0};
+}

@@ -1,0 +1,181 @@
+/* Calls: how arguments meet parameters, and what can be called.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "jinja/run.h"
+
+static struct value missing(void) {
+    return (struct value){.kind = V_MISSING};
+}
+
+/* The place of name in params, or SIZE_MAX; *count says how many there are. */
+static size_t param_index(const char *params, struct str name, size_t *count) {
+    size_t i = 0, found = SIZE_MAX;
+    for (const char *p = params; *p; i++) {
+        size_t n = strcspn(p, " ");
+        if (n == name.n && memcmp(p, name.p, n) == 0)
+            found = i;
+        p += n;
+        p += *p == ' ';
+    }
+    *count = i;
+    return found;
+}
+
+bool jinja_bind(struct jinja *in, const char *who, const char *params, size_t min, const struct args *a,
+                struct value out[JINJA_MAX_PARAMS]) {
+    size_t count;
+    param_index(params, str_of(""), &count);
+    for (size_t i = 0; i < JINJA_MAX_PARAMS; i++)
+        out[i] = i < a->n ? a->pos[i] : missing();
+    if (a->n > count) {
+        jinja_fail(in, "TypeError: %s takes at most %zu argument(s) but %zu were given", who, count, a->n);
+        return false;
+    }
+    for (size_t i = 0; i < a->n_kw; i++) {
+        size_t at = param_index(params, a->names[i], &count);
+        int n = a->names[i].n > 60 ? 60 : (int)a->names[i].n;
+        if (at == SIZE_MAX || out[at].kind != V_MISSING) {
+            jinja_fail(in, "TypeError: %s got %s argument '%.*s'", who,
+                       at == SIZE_MAX ? "an unexpected keyword" : "multiple values for", n, a->names[i].p);
+            return false;
+        }
+        out[at] = a->kw[i];
+    }
+    for (size_t i = 0; i < min; i++)
+        if (out[i].kind == V_MISSING) {
+            jinja_fail(in, "TypeError: %s takes at least %zu argument(s)", who, min);
+            return false;
+        }
+    return true;
+}
+
+int64_t jinja_arg_int(struct jinja *in, struct value v, int64_t otherwise) {
+    int64_t i = otherwise;
+    if (v.kind == V_UNDEF)
+        jinja_undefined(in, v);
+    else if (v.kind != V_MISSING && !jv_int_of(v, &i))
+        jinja_fail(in, "TypeError: '%s' object cannot be interpreted as an integer", jv_type(v));
+    return i;
+}
+
+bool jinja_arg_bool(struct jinja *in, struct value v, bool otherwise) {
+    return v.kind == V_MISSING ? otherwise : jv_truth(in, v);
+}
+
+struct text *jinja_arg_str(struct jinja *in, struct value v, const char *otherwise) {
+    if (v.kind == V_STR)
+        return v.s;
+    if (v.kind == V_UNDEF)
+        jinja_undefined(in, v);
+    else if (v.kind != V_MISSING)
+        jinja_fail(in, "TypeError: expected str, got %s", jv_type(v));
+    return jt_new(in, str_of(otherwise ? otherwise : ""), TRUST_ALL);
+}
+
+/* Takes the keyword argument of that name out of a; V_MISSING: there is none. */
+static struct value take_keyword(struct args *a, struct str name) {
+    for (size_t i = 0; i < a->n_kw; i++)
+        if (str_same(a->names[i], name)) {
+            struct value v = a->kw[i];
+            for (a->n_kw--; i < a->n_kw; i++) {
+                a->names[i] = a->names[i + 1];
+                a->kw[i] = a->kw[i + 1];
+            }
+            return v;
+        }
+    return missing();
+}
+
+/* What a macro's body sees besides its parameters: caller, kwargs, varargs. False with the error set. */
+static bool bind_rest(struct jinja *in, const struct macro *m, struct env *env, struct args *rest, size_t n_params) {
+    const struct node *n = m->node;
+    if (n->flag & MACRO_KWARGS) {
+        struct value d = jv_dict(in);
+        for (size_t i = 0; i < rest->n_kw; i++)
+            jv_put(in, d.d, jv_text(jt_new(in, rest->names[i], TRUST_ALL)), rest->kw[i]);
+        jinja_bind_name(in, env, jinja_find_sym(in->t, str_of("kwargs")), d);
+    } else if (rest->n_kw) {
+        jinja_fail(in, "TypeError: macro '%.*s' takes no keyword argument '%.*s'", (int)n->name.n, n->name.p,
+                   rest->names[0].n > 60 ? 60 : (int)rest->names[0].n, rest->names[0].p);
+    }
+    if (n->flag & MACRO_VARARGS) {
+        struct value t = jv_list(in, V_TUPLE, 0);
+        for (size_t i = n_params; i < rest->n; i++)
+            jv_push(in, t.l, rest->pos[i]);
+        jinja_bind_name(in, env, jinja_find_sym(in->t, str_of("varargs")), t);
+    } else if (rest->n > n_params) {
+        jinja_fail(in, "TypeError: macro '%.*s' takes not more than %zu argument(s)", (int)n->name.n, n->name.p,
+                   n_params);
+    }
+    return !in->failed;
+}
+
+struct value jinja_call_macro(struct jinja *in, const struct macro *m, const struct args *a) {
+    const struct node *n = m->node;
+    struct env *env = jinja_scope(in, m->env);
+    struct args rest = *a;
+    size_t n_params = n->n_kids - 1;
+    bool own_caller = false;
+    struct value *given = jinja_alloc(in, (n_params + 1) * sizeof *given);
+    for (size_t i = 0; i < n_params; i++) {
+        given[i] = i < a->n ? a->pos[i] : take_keyword(&rest, n->kids[i + 1]->name);
+        own_caller |= str_eq(n->kids[i + 1]->name, "caller");
+    }
+    if ((n->flag & MACRO_CALLER) && !own_caller) {
+        struct value caller = take_keyword(&rest, str_of("caller"));
+        if (caller.kind == V_MISSING || caller.kind == V_NONE)
+            caller = jv_undef(in, "No caller defined", "", (struct str){"", 0});
+        jinja_bind_name(in, env, jinja_find_sym(in->t, str_of("caller")), caller);
+    }
+    if (!bind_rest(in, m, env, &rest, n_params) || !jinja_deeper(in))
+        return jv_none();
+    for (size_t i = 0; i < n_params && !in->failed; i++) {
+        const struct node *param = n->kids[i + 1];
+        if (given[i].kind == V_MISSING)
+            given[i] = param->kids[0] ? jinja_eval(in, env, param->kids[0])
+                                      : jv_undef(in, "parameter '#' was not provided", "", param->name);
+        jinja_bind_name(in, env, param->sym, given[i]);
+    }
+    struct text *out = in->failed ? NULL : jinja_capture(in, env, n->kids[0]);
+    in->depth--;
+    return in->failed ? jv_none() : jv_text(out);
+}
+
+static struct value call_method(struct jinja *in, const struct method *m, const struct args *a) {
+    struct value v[JINJA_MAX_PARAMS];
+    if (m->info->call_args)
+        return m->info->call_args(in, m->self, a);
+    return jinja_bind(in, m->info->name, m->info->params, m->info->min, a, v) ? m->info->call(in, m->self, v) : jv_none();
+}
+
+struct value jinja_call(struct jinja *in, struct value callee, const struct args *a) {
+    struct value v[JINJA_MAX_PARAMS];
+    switch (callee.kind) {
+    case V_FUNCTION:
+        return callee.function->call(in, a);
+    case V_METHOD:
+        return call_method(in, callee.method, a);
+    case V_MACRO:
+        return jinja_call_macro(in, callee.macro, a);
+    case V_LOOP:
+        return jinja_call_loop(in, callee.loop, a);
+    case V_JOINER: // its separator, but for the first time
+        if (!jinja_bind(in, "joiner", "", 0, a, v))
+            return jv_none();
+        return callee.cycle->pos++ ? callee.cycle->items->v[0] : jv_str(in, "");
+    case V_UNDEF:
+        return jinja_undefined(in, callee);
+    default:
+        return jinja_fail(in, "TypeError: '%s' object is not callable", jv_type(callee));
+    }
+}
+
+struct value jinja_call_filter(struct jinja *in, struct str name, struct value self, const struct args *a) {
+    struct value v[JINJA_MAX_PARAMS];
+    const struct filter *f = jinja_filter(name);
+    if (!f)
+        return jinja_fail(in, "TemplateRuntimeError: No filter named '%.*s' found.", name.n > 60 ? 60 : (int)name.n, name.p);
+    if (f->call_args)
+        return f->call_args(in, self, a);
+    return jinja_bind(in, f->name, f->params, f->min, a, v) ? f->call(in, self, v) : jv_none();
+}

@@ -1,0 +1,363 @@
+/* config.json -> struct spec. The file is a stranger's: sizes are bounded, numbers finite and positive,
+ * types checked, and what is refused is named by its key, its value and the file.
+ *
+ * All members of the object are noted first; then each key of the family's table and of the common one
+ * takes its value, and what nobody took is warned about. The forms that transformers 4 (rope_theta,
+ * rope_scaling, torch_dtype) and transformers 5 (rope_parameters, dtype) write are both read.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/io.h"
+#include "spec/family.h"
+
+enum { MAX_BYTES = 4 << 20 };
+
+/* ---- layers ---- */
+
+/* layer_types: which layers are sliding. Families that do not go by it do not read it; where it says something else
+ * than what they do, that is warned about. */
+static int read_layer_types(struct reader *r, struct config *c, const struct object *o) {
+    struct spec *s = &c->spec;
+    struct member *m = member_take(o, "layer_types");
+    if (!m)
+        return 0;
+    struct json j = value_of(r, m);
+    size_t i = 0;
+    bool other = false;
+    json_enter_array(&j);
+    for (; json_item(&j); i++) {
+        struct str type = json_str(&j);
+        bool sliding = str_eq(type, "sliding_attention"), known = sliding || str_eq(type, "full_attention");
+        if (!c->types_by_layer)
+            other |= i < s->n_layers && (!known || sliding != s->layers[i].sliding);
+        else if (!known)
+            json_refuse(
+                &j, "layer_types[%zu] is %.*s, but only full_attention and sliding_attention are supported",
+                i, (int)(type.n < 80 ? type.n : 80), type.p);
+        else if (i < s->n_layers)
+            s->layers[i].sliding = sliding;
+    }
+    json_free(&j);
+    if (json_failed(&j))
+        return -1;
+    if (other)
+        warn_member(r, m, NULL, "is not a key of this model type and is ignored");
+    if (i != s->n_layers)
+        return err_set(r->e, EXIT_DATA, "layer_types has %zu items, but there are %zu layers: %s", i,
+                       s->n_layers, r->path);
+    return 0;
+}
+
+/* A list with an item for each layer, 0 or not (no_rope_layers), or of layer numbers (mlp_only_layers). Numbers and
+ * items past the last layer say nothing. */
+static int read_layer_list(struct reader *r, struct config *c, const struct object *o, const char *key,
+                           bool numbers) {
+    struct spec *s = &c->spec;
+    struct member *m = member_take(o, key);
+    if (!m)
+        return 0;
+    struct json j = value_of(r, m);
+    size_t i = 0;
+    json_enter_array(&j);
+    for (; json_item(&j); i++) {
+        uint64_t v = json_u64(&j);
+        if (json_failed(&j))
+            break;
+        if (numbers && v < s->n_layers)
+            s->layers[v].dense = true;
+        else if (!numbers && i < s->n_layers)
+            s->layers[i].no_rope = v == 0;
+    }
+    if (json_failed(&j))
+        return -1;
+    return numbers || i >= s->n_layers ? 0 : refuse(r, m, "must have an item for each layer");
+}
+
+/* Whether the family has a key of its own. */
+static bool has_key_table(const struct family *f, const char *name) {
+    bool found = false;
+    for (size_t g = 0; f->keys[g]; g++)
+        found |= has_key(f->keys[g], str_of(name));
+    return found;
+}
+
+static int read_layers(struct reader *r, const struct family *f, struct config *c, const struct object *o) {
+    struct spec *s = &c->spec;
+    s->layers = arena_alloc(&s->mem, s->n_layers * sizeof *s->layers);
+    if (c->no_window)
+        c->window = 0;
+    else if (has_key_table(f, "use_sliding_window") && apply_keys(r, window_keys, o, c, false) != 0)
+        return -1;
+    for (size_t i = 0; i < s->n_layers; i++) {
+        struct layer_spec *l = &s->layers[i];
+        l->no_rope = c->no_rope_interval > 0 && (i + 1) % c->no_rope_interval == 0;
+        l->dense = c->sparse_step > 0 && (i + 1) % c->sparse_step != 0;
+    }
+    if (read_layer_list(r, c, o, "no_rope_layers", false) != 0 ||
+        read_layer_list(r, c, o, "mlp_only_layers", true) != 0)
+        return -1;
+    for (size_t i = 0; i < s->n_layers; i++) {
+        struct layer_spec *l = &s->layers[i];
+        l->sliding = (c->window > 0 || c->local_theta > 0) &&
+                     (c->window_pattern == 0 || (i + 1) % c->window_pattern != 0) &&
+                     (!c->has_max_window_layers || i >= c->max_window_layers) &&
+                     (!c->window_unrotated || l->no_rope);
+    }
+    if (read_layer_types(r, c, o) != 0)
+        return -1;
+    for (size_t i = 0; i < s->n_layers; i++)
+        s->layers[i].window = s->layers[i].sliding ? (uint32_t)c->window : 0;
+    return 0;
+}
+
+/* ---- the rest ---- */
+
+/* The name that config.json has for a field of struct config. */
+static const char *key_of(const struct family *f, size_t at) {
+    for (size_t g = 0; f->keys[g]; g++)
+        for (const struct key *k = f->keys[g]; k->name; k++)
+            if (k->at == at && k->kind == KEY_SIZE)
+                return k->name;
+    for (const struct key *k = common_keys; k->name; k++)
+        if (k->at == at && k->kind == KEY_SIZE)
+            return k->name;
+    return "?";
+}
+
+static int finish(struct reader *r, const struct family *f, struct config *c) {
+    struct spec *s = &c->spec;
+    const size_t needed[] = {
+        offsetof(struct config, spec.vocab_size), offsetof(struct config, spec.hidden_dim),
+        offsetof(struct config, spec.n_layers),   offsetof(struct config, spec.n_heads),
+        offsetof(struct config, spec.max_pos),
+    };
+    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+        if (*(size_t *)((char *)c + needed[i]) == 0)
+            return err_set(r->e, EXIT_DATA, "%s is missing: %s", key_of(f, needed[i]), r->path);
+    if (s->ffn_dim == 0 && s->learned_pos) // GPT-2: n_inner null or missing
+        s->ffn_dim = 4 * s->hidden_dim;
+    if (s->ffn_dim == 0)
+        return err_set(r->e, EXIT_DATA, "%s is missing: %s",
+                       key_of(f, offsetof(struct config, spec.ffn_dim)), r->path);
+    if (s->n_kv_heads == 0)
+        s->n_kv_heads = s->n_heads;
+    if (s->n_heads % s->n_kv_heads != 0)
+        return err_set(r->e, EXIT_DATA, "%zu heads cannot share %zu KV heads evenly: %s", s->n_heads,
+                       s->n_kv_heads, r->path);
+    if (s->head_dim == 0 && s->hidden_dim % s->n_heads != 0)
+        return err_set(r->e, EXIT_DATA,
+                       "%s %zu is not a multiple of %zu heads, and head_dim is not given: %s",
+                       key_of(f, needed[1]), s->hidden_dim, s->n_heads, r->path);
+    if (s->head_dim == 0)
+        s->head_dim = s->hidden_dim / s->n_heads;
+    if (s->head_dim > SPEC_MAX_HEAD_DIM)
+        return err_set(r->e, EXIT_DATA, "head_dim is %zu, but must be at most %d: %s", s->head_dim,
+                       SPEC_MAX_HEAD_DIM, r->path);
+    if (c->qk_layernorm)
+        s->qk_norm = strchr(f->names->q_norm, '@') ? QK_NORM_EACH : QK_NORM_HEAD;
+    if (c->scale_embedding)
+        s->embed_scale = (float)sqrt((double)s->hidden_dim);
+    if (c->gelu_is_tanh && s->act == ACT_GELU_ERF)
+        s->act = ACT_GELU_TANH;
+    if (c->unscaled)
+        s->attn_scale = 1;
+    if (s->attn_scale <= 0)
+        s->attn_scale = (float)(1 / sqrt(c->query_scalar > 0 ? c->query_scalar : (double)s->head_dim));
+    if (s->n_experts_used > s->n_experts)
+        return err_set(r->e, EXIT_DATA, "num_experts_per_tok is %zu, but there are %zu experts: %s",
+                       s->n_experts_used, s->n_experts, r->path);
+    if (s->expert_ffn_dim == 0)
+        s->expert_ffn_dim = s->ffn_dim;
+    return 0;
+}
+
+/* A token id, a list of them, or null. Ids outside the vocabulary can never be met and are left out; so are repeated
+ * ones. */
+static int read_ids(struct reader *r, const struct member *m, size_t vocab_size, int32_t *ids, size_t max,
+                    size_t *n) {
+    *n = 0;
+    if (!m || member_is(m, "null"))
+        return 0;
+    struct json j = value_of(r, m);
+    bool list = json_peek(&j) == JSON_ARRAY;
+    if (list)
+        json_enter_array(&j);
+    while (!list || json_item(&j)) {
+        int64_t id = json_i64(&j);
+        if (json_failed(&j))
+            break;
+        bool again = false;
+        for (size_t i = 0; i < *n; i++)
+            again |= ids[i] == id;
+        if (id < 0 || (uint64_t)id >= vocab_size)
+            warn_member(r, m, NULL, "is outside the vocabulary");
+        else if (!again && *n == max)
+            json_refuse(&j, "more than %zu ids", max);
+        else if (!again)
+            ids[(*n)++] = (int32_t)id;
+        if (!list)
+            break;
+    }
+    return json_failed(&j) ? err_where(r->e, "%.*s", (int)m->key.n, m->key.p) : 0;
+}
+
+/* bos_token_id and eos_token_id. Ids that the family has where they are missing count if the vocabulary has them. */
+static int read_ends(struct reader *r, const struct family *f, const struct object *o, struct spec *s) {
+    const struct member *bos = member_find(o, "bos_token_id"), *eos = member_find(o, "eos_token_id");
+    size_t n_bos = 0, n_eos = 0;
+    if (read_ids(r, bos, s->vocab_size, &s->bos, 1, &n_bos) != 0 ||
+        read_ids(r, eos, s->vocab_size, s->eos, SPEC_MAX_EOS, &n_eos) != 0)
+        return -1;
+    if (!bos && f->ends.bos >= 0 && (size_t)f->ends.bos < s->vocab_size)
+        s->bos = f->ends.bos;
+    if (!eos && f->ends.eos >= 0 && (size_t)f->ends.eos < s->vocab_size)
+        s->eos[n_eos++] = f->ends.eos;
+    s->n_eos = (uint32_t)n_eos;
+    return 0;
+}
+
+static const struct family *read_model_type(struct reader *r, const struct object *o) {
+    struct member *m = member_take(o, "model_type");
+    if (!m) {
+        err_set(r->e, EXIT_DATA, "model_type is missing: %s", r->path);
+        return NULL;
+    }
+    struct str name = m->raw.n >= 2 ? (struct str){m->raw.p + 1, m->raw.n - 2} : m->raw;
+    const struct family *f = m->raw.p[0] == '"' ? family_find(name) : NULL;
+    if (!f)
+        refuse(r, m, "that family is not supported");
+    return f;
+}
+
+/* quantization_config: refused, but for one that says that nothing is quantised, as bitsandbytes leaves it in what was
+ * trained with both of its switches off. */
+static int read_quantization(struct reader *r, const struct object *o) {
+    struct member *m = member_take(o, "quantization_config");
+    struct object q = {0};
+    if (!m || member_false(m))
+        return 0;
+    if (m->raw.p[0] != '{' || read_object(r, m, &q) != 0)
+        return refuse(r, m, "only null is supported");
+    const struct member *method = member_find(&q, "quant_method"), *four = member_find(&q, "load_in_4bit"),
+                        *eight = member_find(&q, "load_in_8bit");
+    bool off = method && member_is(method, "\"bitsandbytes\"") && (!four || member_false(four)) &&
+               (!eight || member_false(eight));
+    free(q.members);
+    return off ? 0 : refuse(r, m, "only null is supported");
+}
+
+/* Harmless keys, and keys that other families have: these say nothing (null, false, a factor of 1), or are warned about. */
+static void pass_over(struct reader *r, const struct object *o) {
+    for (const char *const *k = harmless_keys; *k; k++)
+        member_take(o, *k);
+    for (size_t i = 0; i < o->n; i++) {
+        struct member *m = &o->members[i];
+        bool elsewhere = false;
+        for (size_t f = 0; family_at(f); f++)
+            for (size_t g = 0; family_at(f)->keys[g]; g++)
+                elsewhere |= has_key(family_at(f)->keys[g], m->key);
+        for (const char *const *k = foreign_keys; *k; k++)
+            elsewhere |= str_eq(m->key, *k);
+        if (m->used || !elsewhere)
+            continue;
+        m->used = true;
+        if (!member_false(m) && !member_one(m))
+            warn_member(r, m, NULL, "is not a key of this model type and is ignored");
+    }
+}
+
+static int read_config(struct reader *r, const struct object *o, struct config *c) {
+    const struct family *f = read_model_type(r, o);
+    if (!f)
+        return -1;
+    *c = f->base;
+    struct spec *s = &c->spec;
+    s->vocab_size = f->sizes.vocab_size;
+    s->hidden_dim = f->sizes.hidden_dim;
+    s->ffn_dim = f->sizes.ffn_dim;
+    s->n_layers = f->sizes.n_layers;
+    s->n_heads = f->sizes.n_heads;
+    s->max_pos = f->sizes.max_pos;
+    s->model_type = f->model_type;
+    s->bos = -1;
+    for (size_t g = 0; f->keys[g]; g++)
+        if (apply_keys(r, f->keys[g], o, c, false) != 0)
+            return -1;
+    if (apply_keys(r, common_keys, o, c, true) != 0 || finish(r, f, c) != 0 || read_layers(r, f, c, o) != 0)
+        return -1;
+    if (read_quantization(r, o) != 0 || read_ends(r, f, o, s) != 0)
+        return -1;
+    if (!s->learned_pos && config_ropes(r, c, o) != 0)
+        return -1;
+    pass_over(r, o);
+    warn_unused(r, o, NULL);
+    return 0;
+}
+
+int spec_parse(struct spec *s, const char *path, const char *text, size_t n, struct buf *warnings,
+               struct err *e) {
+    struct reader r = {.warnings = warnings, .e = e};
+    struct object o = {0};
+    struct config c = {0};
+    int rc = reader_open(&r, path, text, n, &o);
+    if (rc == 0)
+        rc = read_config(&r, &o, &c);
+    reader_close(&r, &o);
+    *s = c.spec;
+    return rc;
+}
+
+/* The ids that end a text: generation_config.json's go before config.json's. */
+int spec_parse_generation(struct spec *s, const char *path, const char *text, size_t n,
+                          struct buf *warnings, struct err *e) {
+    struct reader r = {.warnings = warnings, .e = e};
+    struct object o = {0};
+    int32_t ids[SPEC_MAX_EOS];
+    size_t n_ids = 0;
+    int rc = reader_open(&r, path, text, n, &o);
+    if (rc == 0)
+        rc = read_ids(&r, member_find(&o, "eos_token_id"), s->vocab_size, ids, SPEC_MAX_EOS, &n_ids);
+    if (rc == 0 && n_ids > 0) {
+        memcpy(s->eos, ids, n_ids * sizeof *ids);
+        s->n_eos = (uint32_t)n_ids;
+    }
+    reader_close(&r, &o);
+    return rc;
+}
+
+int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err *e) {
+    char *path = path_join(dir, "config.json"), *second = path_join(dir, "generation_config.json");
+    struct buf text = {0};
+    *s = (struct spec){0};
+    char *adapter = path_join(dir, "adapter_config.json");
+    int rc = !is_file(path) && is_file(adapter)
+                 ? err_set(e, EXIT_NO_INPUT, "a LoRA adapter, not a model: merge it into its base first: %s", dir)
+                 : read_file(path, MAX_BYTES, &text, e);
+    free(adapter);
+    if (rc == 0 && file_hint(text.p, text.n))
+        rc = err_set(e, EXIT_DATA, "%s: %s", file_hint(text.p, text.n), path);
+    if (rc == 0)
+        rc = spec_parse(s, path, text.p, text.n, warnings, e);
+    buf_clear(&text);
+    if (rc == 0 && is_file(second)) {
+        rc = read_file(second, MAX_BYTES, &text, e);
+        if (rc == 0)
+            rc = spec_parse_generation(s, second, text.p, text.n, warnings, e);
+    }
+    buf_free(&text);
+    free(path);
+    free(second);
+    return rc;
+}
+
+void spec_free(struct spec *s) {
+    arena_free(&s->mem);
+    *s = (struct spec){0};
+}
+
+const struct family *spec_family(const struct spec *s) {
+    return family_find(str_of(s->model_type));
+}

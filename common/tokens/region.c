@@ -1,0 +1,78 @@
+/* Big tables: see region.h. Blocks are mapped, so they come zeroed.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#define _DEFAULT_SOURCE // MAP_ANONYMOUS, MAP_NORESERVE
+
+#include "tokens/region.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "base/big_pages.h"
+#include "base/err.h"
+#include "base/mem.h"
+
+enum {
+    ALIGN = 64,
+    FEW = 1 << 18, // bytes: blocks that are too small for big pages
+};
+
+struct block {
+    void *p;
+    size_t n;
+};
+
+static size_t round_up(size_t n, size_t to) {
+    if (n > SIZE_MAX / 4)
+        die(EXIT_SYSTEM, "out of memory: %zu bytes", n);
+    return (n + to - 1) / to * to;
+}
+
+static void add_block(struct region *r, size_t n) {
+    bool big = n > FEW;
+    size_t cap = round_up(n, big ? BIG_PAGE : 4096);
+    char *p = big ? big_pages_map(cap, true)
+                  : mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!p || p == MAP_FAILED)
+        die(EXIT_SYSTEM, "out of memory: %zu bytes", cap);
+    struct block *blocks = xreallocarray(r->blocks, r->n_blocks + 1, sizeof *blocks);
+    blocks[r->n_blocks++] = (struct block){p, cap};
+    r->blocks = blocks;
+    r->base = p;
+    r->cap = cap;
+    r->used = 0;
+}
+
+void region_begin(struct region *r, size_t guess) {
+    add_block(r, guess);
+}
+
+void *region_take(struct region *r, size_t n) {
+    size_t need = round_up(n ? n : 1, ALIGN);
+    if (need > r->cap - r->used)
+        add_block(r, need > 2 * r->cap ? need : 2 * r->cap);
+    void *p = r->base + r->used;
+    r->used += need;
+    return p;
+}
+
+void *region_grow(struct region *r, void *last, size_t n, size_t new_n) {
+    size_t at = (size_t)((char *)last - r->base), need = round_up(new_n, ALIGN);
+    if (need <= r->cap - at) {
+        r->used = at + need;
+        return last;
+    }
+    void *p = region_take(r, new_n);
+    memcpy(p, last, n);
+    return p;
+}
+
+void region_free(struct region *r) {
+    struct block *blocks = r->blocks;
+    for (size_t i = 0; i < r->n_blocks; i++)
+        munmap(blocks[i].p, blocks[i].n);
+    free(blocks);
+    *r = (struct region){0};
+}

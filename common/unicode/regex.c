@@ -1,0 +1,199 @@
+/* Regular expressions: see regex.h.
+ *
+ * Compiled code runs on 32 KiB of the thread's own stack; a match that needs more is made once more by the interpreter,
+ * which takes memory up to HEAP_LIMIT.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "unicode/regex.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+#define PCRE2_CODE_UNIT_WIDTH 8
+#include <pcre2.h>
+
+#include "unicode/split_words.h"
+#include "unicode/unicode.h"
+
+enum {
+    MAX_PATTERN = 1 << 16,     // bytes
+    MATCH_LIMIT = 20000000,    // steps of one search
+    HEAP_LIMIT = 256 * 1024,   // KiB
+};
+
+struct regex {
+    struct str pattern; // as given
+    struct buf text;    // of a literal
+    const struct split_words *words; // a matcher by hand, or NULL
+    pcre2_code *code;   // NULL: a literal, or a matcher by hand
+    pcre2_match_context *limits;
+};
+
+struct regex *regex_literal(struct str text) {
+    struct regex *r = xcalloc(1, sizeof *r);
+    buf_add(&r->text, text.p, text.n);
+    return r;
+}
+
+struct regex *regex_new(struct str pattern, struct err *e) {
+    const struct split_words *words = split_words_find(pattern);
+    if (!words)
+        return regex_compile(pattern, e);
+    struct regex *r = xcalloc(1, sizeof *r);
+    r->words = words;
+    r->pattern = (struct str){str_dup(pattern), pattern.n};
+    return r;
+}
+
+struct regex *regex_compile(struct str pattern, struct err *e) {
+    if (pattern.n > MAX_PATTERN) {
+        err_set(e, EXIT_DATA, "a regular expression of %zu bytes, more than %d", pattern.n, MAX_PATTERN);
+        return NULL;
+    }
+    struct buf translated = {0};
+    if (regex_from_onig(pattern, &translated, e) != 0) {
+        buf_free(&translated);
+        return NULL;
+    }
+    pcre2_compile_context *ctx = pcre2_compile_context_create(NULL);
+    pcre2_set_newline(ctx, PCRE2_NEWLINE_LF);
+    int error;
+    PCRE2_SIZE at;
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)translated.p, translated.n,
+                                     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &at, ctx);
+    pcre2_compile_context_free(ctx);
+    buf_free(&translated);
+    if (!code) {
+        PCRE2_UCHAR why[128];
+        pcre2_get_error_message(error, why, sizeof why);
+        err_set(e, EXIT_DATA, "regular expression \"%.*s\": %s", (int)(pattern.n > 200 ? 200 : pattern.n), pattern.p,
+                (char *)why);
+        return NULL;
+    }
+    pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); // without JIT, pcre2_match interprets
+    struct regex *r = xcalloc(1, sizeof *r);
+    r->code = code;
+    r->pattern = (struct str){str_dup(pattern), pattern.n};
+    r->limits = pcre2_match_context_create(NULL);
+    pcre2_set_match_limit(r->limits, MATCH_LIMIT);
+    pcre2_set_heap_limit(r->limits, HEAP_LIMIT);
+    return r;
+}
+
+bool regex_is_script(struct str name) {
+    struct buf pattern = {0};
+    int error;
+    PCRE2_SIZE at;
+    buf_fmt(&pattern, "\\p{sc:%.*s}", (int)(name.n > 40 ? 40 : name.n), name.p);
+    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, PCRE2_UTF, &error, &at, NULL);
+    pcre2_code_free(code);
+    buf_free(&pattern);
+    return code != NULL;
+}
+
+void regex_free(struct regex *r) {
+    if (!r)
+        return;
+    pcre2_code_free(r->code);
+    pcre2_match_context_free(r->limits);
+    free((char *)r->pattern.p);
+    buf_free(&r->text);
+    free(r);
+}
+
+struct str regex_pattern(const struct regex *r) {
+    return r->pattern;
+}
+
+struct regex *regex_load(struct json *j) {
+    struct str key, text = {0};
+    bool literal = false, found = false;
+    json_enter_object(j);
+    while (json_key(j, &key)) {
+        literal = str_eq(key, "String");
+        if (!literal && !str_eq(key, "Regex"))
+            json_refuse(j, "unknown pattern kind \"%.*s\"; known are String and Regex", (int)key.n, key.p);
+        if (found)
+            json_refuse(j, "a pattern with two members");
+        text = json_str(j);
+        found = true;
+    }
+    if (!found)
+        json_refuse(j, "a pattern without String or Regex");
+    if (json_failed(j))
+        return NULL;
+    if (literal)
+        return regex_literal(text);
+    struct err e = {0};
+    struct regex *r = regex_new(text, &e);
+    if (!r)
+        json_refuse(j, "%s", e.msg);
+    return r;
+}
+
+struct regex_iter regex_begin(const struct regex *r, struct str text) {
+    return (struct regex_iter){r, text, 0, SIZE_MAX};
+}
+
+/* The first place of the literal in text at or behind `at`; 1 found, 0 not. */
+static int find_literal(const struct regex *r, struct str text, size_t at, size_t *start, size_t *end) {
+    size_t n = r->text.n;
+    for (; n <= text.n && at <= text.n - n; at++) {
+        if (n) {
+            const char *p = memchr(text.p + at, r->text.p[0], text.n - n - at + 1);
+            if (!p)
+                return 0;
+            at = (size_t)(p - text.p);
+        }
+        if (n == 0 || memcmp(text.p + at, r->text.p, n) == 0) {
+            *start = at;
+            *end = at + n;
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int find_pattern(const struct regex *r, struct str text, size_t at, size_t *start, size_t *end, struct err *e) {
+    pcre2_match_data *data = pcre2_match_data_create_from_pattern(r->code, NULL);
+    int found = pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NO_UTF_CHECK, data, r->limits);
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT) // a word of many thousand letters; the interpreter's stack is on the heap
+        found = pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data, r->limits);
+    if (found >= 0) {
+        PCRE2_SIZE *range = pcre2_get_ovector_pointer(data);
+        *start = range[0];
+        *end = range[1];
+    }
+    pcre2_match_data_free(data);
+    if (found >= 0)
+        return 1;
+    if (found == PCRE2_ERROR_NOMATCH)
+        return 0;
+    PCRE2_UCHAR why[128];
+    pcre2_get_error_message(found, why, sizeof why);
+    return err_set(e, EXIT_DATA, "regular expression \"%.*s\" gives up: %s: byte %zu of the text",
+                   (int)(r->pattern.n > 200 ? 200 : r->pattern.n), r->pattern.p, (char *)why, at);
+}
+
+int regex_next(struct regex_iter *it, size_t *start, size_t *end, struct err *e) {
+    if (it->r->words) {
+        if (it->at >= it->text.n)
+            return 0;
+        *start = it->at;
+        *end = it->at = (size_t)(it->r->words->match(it->text.p + it->at, it->text.p + it->text.n) - it->text.p);
+        return 1;
+    }
+    while (it->at <= it->text.n) {
+        int found = it->r->code ? find_pattern(it->r, it->text, it->at, start, end, e)
+                                : find_literal(it->r, it->text, it->at, start, end);
+        if (found <= 0)
+            return found;
+        if (*start == *end && *end == it->last_end) {
+            it->at += it->at < it->text.n ? uni_len(it->text.p[it->at]) : 1;
+            continue;
+        }
+        it->at = it->last_end = *end;
+        return 1;
+    }
+    return 0;
+}

@@ -1,0 +1,164 @@
+/* Sequences in order: see ordered.h. What waits is a list of pieces of the temporary file for each
+ * sequence; pieces that follow each other are one. The file is not packed: it holds at most what was ever
+ * out of order.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "wire/in_order.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/mem.h"
+
+struct piece {
+    off_t at;
+    size_t n;
+};
+
+struct waiting {
+    uint32_t seq;
+    bool ended;
+    struct piece *pieces; // [n]
+    size_t n, cap;
+};
+
+struct ordered {
+    FILE *out;
+    char *folder;
+    int fd;    // of the temporary file; -1 until it is needed
+    off_t end; // its length
+    uint32_t next;
+    struct waiting *waiting; // [n], by number
+    size_t n, cap;
+};
+
+struct ordered *ordered_new(FILE *out, const char *path) {
+    struct ordered *o = xcalloc(1, sizeof *o);
+    const char *slash = path ? strrchr(path, '/') : NULL, *tmp = getenv("TMPDIR");
+    o->out = out;
+    o->fd = -1;
+    if (slash)
+        o->folder = xstrndup(path, (size_t)(slash - path) + 1);
+    else
+        o->folder = xstrdup(path ? "." : tmp && *tmp ? tmp : "/tmp");
+    return o;
+}
+
+void ordered_free(struct ordered *o) {
+    if (!o)
+        return;
+    for (size_t i = 0; i < o->n; i++)
+        free(o->waiting[i].pieces);
+    if (o->fd >= 0)
+        close(o->fd);
+    free(o->waiting);
+    free(o->folder);
+    free(o);
+}
+
+/* The entry of seq, made if need be. */
+static struct waiting *entry(struct ordered *o, uint32_t seq) {
+    size_t i = o->n;
+    while (i > 0 && o->waiting[i - 1].seq >= seq)
+        i--;
+    if (i < o->n && o->waiting[i].seq == seq)
+        return &o->waiting[i];
+    if (o->n == o->cap) {
+        o->cap = 2 * o->cap + 16;
+        o->waiting = xreallocarray(o->waiting, o->cap, sizeof *o->waiting);
+    }
+    memmove(o->waiting + i + 1, o->waiting + i, (o->n - i) * sizeof *o->waiting);
+    o->waiting[i] = (struct waiting){.seq = seq};
+    o->n++;
+    return &o->waiting[i];
+}
+
+static int write_out(struct ordered *o, const void *p, size_t n, struct err *e) {
+    return fwrite(p, 1, n, o->out) == n ? 0 : err_errno(e, EXIT_IO, "cannot write");
+}
+
+static int set_aside(struct ordered *o, uint32_t seq, const void *p, size_t n, struct err *e) {
+    if (o->fd < 0) {
+        char *path = path_join(o->folder, ".tokpipe-XXXXXX");
+        o->fd = mkstemp(path);
+        if (o->fd >= 0)
+            unlink(path);
+        else
+            err_errno(e, EXIT_IO, "cannot make a temporary file in %s", o->folder);
+        free(path);
+        if (o->fd < 0)
+            return -1;
+    }
+    if (lseek(o->fd, o->end, SEEK_SET) < 0)
+        return err_errno(e, EXIT_IO, "cannot seek in a temporary file");
+    if (write_full(o->fd, p, n, e) != 0)
+        return -1;
+    struct waiting *w = entry(o, seq);
+    if (w->n && w->pieces[w->n - 1].at + (off_t)w->pieces[w->n - 1].n == o->end) {
+        w->pieces[w->n - 1].n += n;
+    } else {
+        if (w->n == w->cap) {
+            w->cap = 2 * w->cap + 4;
+            w->pieces = xreallocarray(w->pieces, w->cap, sizeof *w->pieces);
+        }
+        w->pieces[w->n++] = (struct piece){o->end, n};
+    }
+    o->end += (off_t)n;
+    return 0;
+}
+
+/* Writes what waits of the first entry, and drops the entry. */
+static int bring_back(struct ordered *o, struct err *e) {
+    struct waiting w = o->waiting[0];
+    char bytes[1 << 16];
+    int rc = 0;
+    memmove(o->waiting, o->waiting + 1, --o->n * sizeof *o->waiting);
+    for (size_t i = 0; i < w.n && rc == 0; i++) {
+        size_t got;
+        if (lseek(o->fd, w.pieces[i].at, SEEK_SET) < 0)
+            rc = err_errno(e, EXIT_IO, "cannot seek in a temporary file");
+        for (size_t left = w.pieces[i].n; left > 0 && rc == 0; left -= got) {
+            rc = read_full(o->fd, bytes, left < sizeof bytes ? left : sizeof bytes, &got, e);
+            if (rc == 0 && got == 0)
+                rc = err_set(e, EXIT_IO, "a temporary file has become shorter");
+            if (rc == 0)
+                rc = write_out(o, bytes, got, e);
+        }
+    }
+    free(w.pieces);
+    return rc;
+}
+
+int ordered_write(struct ordered *o, uint32_t seq, const void *p, size_t n, struct err *e) {
+    return seq == o->next ? write_out(o, p, n, e) : set_aside(o, seq, p, n, e);
+}
+
+int ordered_end(struct ordered *o, uint32_t seq, struct err *e) {
+    if (seq != o->next) {
+        if (seq > o->next)
+            entry(o, seq)->ended = true;
+        return 0;
+    }
+    bool ended = true;
+    while (ended) { // on to the next sequence, and over those that have ended meanwhile
+        ended = false;
+        o->next++;
+        if (o->n && o->waiting[0].seq == o->next) {
+            ended = o->waiting[0].ended;
+            if (bring_back(o, e) != 0)
+                return -1;
+        }
+    }
+    return 0;
+}
+
+int ordered_finish(struct ordered *o, struct err *e) {
+    while (o->n)
+        if (bring_back(o, e) != 0)
+            return -1;
+    return 0;
+}

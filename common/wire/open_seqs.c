@@ -1,0 +1,72 @@
+/* The open sequences of a stream: see roll.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "wire/open_seqs.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+
+static struct roll_seq *find(const struct roll *r, uint32_t number) {
+    for (size_t i = r->n; i-- > 0;)
+        if (r->seqs[i].number == number)
+            return &r->seqs[i];
+    return NULL;
+}
+
+const struct roll_seq *roll_find(const struct roll *r, uint32_t number) {
+    return find(r, number);
+}
+
+bool roll_id(const struct roll_seq *s, size_t pos, uint32_t *id) {
+    if (pos < s->start || pos - s->start >= s->n)
+        return false;
+    *id = s->ids[pos - s->start];
+    return true;
+}
+
+/* The sequence's ids from pos on are these. */
+static void put_ids(struct roll_seq *s, size_t pos, const uint32_t *ids, size_t n) {
+    if (pos < s->start || pos > s->start + s->n) // a fork's first own ids
+        s->start = pos;
+    s->n = pos - s->start;
+    s->ids = xreallocarray(s->ids, s->n + n, sizeof *s->ids);
+    if (n)
+        memcpy(s->ids + s->n, ids, n * sizeof *ids);
+    s->n += n;
+}
+
+static int open_seq(struct roll *r, const struct frame *f, struct err *e) {
+    if (find(r, f->seq))
+        return err_set(e, EXIT_DATA, "sequence %" PRIu32 " is opened twice", f->seq);
+    if (r->n == r->cap) {
+        r->cap = 2 * r->cap + 16;
+        r->seqs = xreallocarray(r->seqs, r->cap, sizeof *r->seqs);
+    }
+    r->seqs[r->n] = (struct roll_seq){.number = f->seq};
+    put_ids(&r->seqs[r->n++], 0, f->ids, f->n_ids);
+    return 0;
+}
+
+int roll_take(struct roll *r, const struct frame *f, struct err *e) {
+    if (f->type == FRAME_OPEN)
+        return open_seq(r, f, e);
+    struct roll_seq *s = find(r, f->seq);
+    if ((f->type == FRAME_LOGITS || f->type == FRAME_HIDDEN) && !s)
+        return err_set(e, EXIT_DATA, "rows of sequence %" PRIu32 ", which is not open", f->seq);
+    if (f->type == FRAME_IDS && s)
+        put_ids(s, f->pos, f->ids, f->n_ids);
+    if ((f->type == FRAME_FAILED || f->type == FRAME_CLOSED) && s) {
+        free(s->ids);
+        *s = r->seqs[--r->n];
+    }
+    return 0;
+}
+
+void roll_free(struct roll *r) {
+    for (size_t i = 0; i < r->n; i++)
+        free(r->seqs[i].ids);
+    free(r->seqs);
+    *r = (struct roll){0};
+}
