@@ -49,10 +49,10 @@ struct run {
     struct decoder *decoder;
     struct logits_header header;
     struct npy *npy;
-    struct ordered *out;
+    struct in_order *out;
     struct buf text; // of one frame
     uint32_t *top;   // [k]
-    struct roll roll;
+    struct open_seqs roll;
     bool some_failed;
 };
 
@@ -79,12 +79,12 @@ static void json_number(struct buf *b, double v) {
         buf_str(b, "null");
 }
 
-static void json_row(struct run *r, const struct roll_seq *s, uint32_t pos, const float *row,
+static void json_row(struct run *r, const struct open_seq *s, uint32_t pos, const float *row,
                      const struct distribution *d, size_t k) {
     struct buf *b = &r->text;
     uint32_t after;
     buf_fmt(b, "{\"seq\":%" PRIu32 ",\"pos\":%" PRIu32, s->number, pos);
-    if (roll_id(s, pos, &after))
+    if (open_seqs_id(s, pos, &after))
         buf_fmt(b, ",\"after\":%" PRIu32, after);
     buf_str(b, ",\"entropy\":");
     json_number(b, d->entropy);
@@ -101,12 +101,12 @@ static void json_row(struct run *r, const struct roll_seq *s, uint32_t pos, cons
     buf_str(b, "]}\n");
 }
 
-static void table_row(struct run *r, const struct roll_seq *s, uint32_t pos, const float *row,
+static void table_row(struct run *r, const struct open_seq *s, uint32_t pos, const float *row,
                       const struct distribution *d, size_t k) {
     struct buf *b = &r->text;
     uint32_t after;
     buf_fmt(b, "sequence %" PRIu32 ", position %" PRIu32, s->number, pos);
-    if (roll_id(s, pos, &after)) {
+    if (open_seqs_id(s, pos, &after)) {
         buf_fmt(b, ", after %" PRIu32, after);
         add_text(r, " ", after);
     }
@@ -121,7 +121,7 @@ static void table_row(struct run *r, const struct roll_seq *s, uint32_t pos, con
 
 static int show_rows(struct run *r, const struct frame *f, struct err *e) {
     size_t n = r->header.vocab_size;
-    const struct roll_seq *s = roll_find(&r->roll, f->seq); // roll_take has seen to it
+    const struct open_seq *s = open_seqs_find(&r->roll, f->seq); // open_seqs_take has seen to it
     buf_clear(&r->text);
     for (uint32_t i = 0; i < f->rows; i++) {
         const float *row = f->values + i * n;
@@ -129,7 +129,7 @@ static int show_rows(struct run *r, const struct frame *f, struct err *e) {
         size_t k = rank_top(row, n, r->top, r->k);
         (r->json ? json_row : table_row)(r, s, f->pos + i, row, &d, k);
     }
-    return ordered_write(r->out, f->seq, r->text.p, r->text.n, e);
+    return in_order_write(r->out, f->seq, r->text.p, r->text.n, e);
 }
 
 static int show_failed(struct run *r, const struct frame *f, struct err *e) {
@@ -145,11 +145,11 @@ static int show_failed(struct run *r, const struct frame *f, struct err *e) {
                      (unsigned char)f->text.p[i] < ' ' || f->text.p[i] == 0x7f ? '?' : f->text.p[i]);
         buf_byte(&r->text, '\n');
     }
-    return ordered_write(r->out, f->seq, r->text.p, r->text.n, e);
+    return in_order_write(r->out, f->seq, r->text.p, r->text.n, e);
 }
 
 static int take_frame(struct run *r, const struct frame *f, struct err *e) {
-    if (roll_take(&r->roll, f, e) != 0)
+    if (open_seqs_take(&r->roll, f, e) != 0)
         return -1;
     switch (f->type) {
     case FRAME_OPEN:
@@ -172,7 +172,7 @@ static int take_frame(struct run *r, const struct frame *f, struct err *e) {
     case FRAME_END:
         break;
     }
-    return r->npy ? npy_end(r->npy, f->seq, e) : ordered_end(r->out, f->seq, e);
+    return r->npy ? npy_end(r->npy, f->seq, e) : in_order_end(r->out, f->seq, e);
 }
 
 static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
@@ -246,12 +246,12 @@ static void open_tokenizer(struct run *r) {
 }
 
 static void run_free(struct run *r) {
-    roll_free(&r->roll);
+    open_seqs_free(&r->roll);
     decoder_free(r->decoder);
     tokenizer_free(r->tokenizer);
     free(r->top);
     buf_free(&r->text);
-    ordered_free(r->out);
+    in_order_free(r->out);
 }
 
 int main(int argc, char **argv) {
@@ -276,14 +276,14 @@ int main(int argc, char **argv) {
         die_err(&e);
     r.k = r.k < r.header.vocab_size ? r.k : r.header.vocab_size;
     r.top = xcalloc(r.k, sizeof *r.top);
-    r.out = ordered_new(stdout, NULL);
+    r.out = in_order_new(stdout, NULL);
 
     int rc = read_stream(&r, in, &e);
     if (r.npy && rc != 0)
         npy_abort(r.npy);
     else if (r.npy && npy_commit(r.npy, &e) != 0)
         rc = -1;
-    else if (!r.npy && e.code != EXIT_IO && ordered_finish(r.out, rc == 0 ? &e : NULL) != 0)
+    else if (!r.npy && e.code != EXIT_IO && in_order_finish(r.out, rc == 0 ? &e : NULL) != 0)
         rc = -1;
     logits_reader_free(in);
     run_free(&r);

@@ -47,7 +47,7 @@ struct run {
     bool json, tokens;
     const char *input;
     struct logits_header header;
-    struct ordered *out;
+    struct in_order *out;
     struct score *scores; // [n_scores] that are open
     size_t n_scores, cap;
     double nll; // of all that are done
@@ -182,9 +182,9 @@ static int end_score(struct run *r, const struct frame *f, struct err *e) {
         score_free(s);
         *s = r->scores[--r->n_scores];
     }
-    int rc = line.n ? ordered_write(r->out, f->seq, line.p, line.n, e) : 0;
+    int rc = line.n ? in_order_write(r->out, f->seq, line.p, line.n, e) : 0;
     buf_free(&line);
-    return rc != 0 ? -1 : ordered_end(r->out, f->seq, e);
+    return rc != 0 ? -1 : in_order_end(r->out, f->seq, e);
 }
 
 static int take_frame(struct run *r, const struct frame *f, struct err *e) {
@@ -213,7 +213,7 @@ static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
         if (fflush(stdout) != 0)
             return err_errno(e, EXIT_IO, "cannot write to stdout");
     }
-    return rc == 0 ? ordered_finish(r->out, e) : -1;
+    return rc == 0 ? in_order_finish(r->out, e) : -1;
 }
 
 static void parse_options(struct run *r, int argc, char **argv) {
@@ -249,7 +249,7 @@ int main(int argc, char **argv) {
     if (opt_verbose())
         logits_header_show(&r.header, name);
     return_decline(&r.header, fd);
-    r.out = ordered_new(stdout, NULL);
+    r.out = in_order_new(stdout, NULL);
     if (r.tokens && !r.json)
         printf("%8s %8s %8s %12s %8s\n", "sequence", "position", "id", "logprob", "rank");
     else if (!r.json)
@@ -262,7 +262,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < r.n_scores; i++)
         score_free(&r.scores[i]);
     free(r.scores);
-    ordered_free(r.out);
+    in_order_free(r.out);
     logits_reader_free(in);
     close_stdout();
     return r.some_failed ? EXIT_SOME_FAILED : EXIT_DONE;

@@ -15,7 +15,7 @@ static bool of_chat(struct str key) {
     return false;
 }
 
-static int read_chat(struct prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+static int read_chat(struct chat_prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
     if (!o->chat) {
         *e = o->no_chat;
         return -1;
@@ -30,7 +30,7 @@ static int read_chat(struct prompt *p, const struct prompt_options *o, struct st
 
 /* A line of OpenAI's batches has its record in "body": the other members become attributes, and record is the body.
  * completions: its url is that of text completions, whose text is called "prompt". Another record stays as it is. */
-static int open_batch_line(struct prompt *p, struct str *record, bool *completions, struct err *e) {
+static int open_batch_line(struct chat_prompt *p, struct str *record, bool *completions, struct err *e) {
     struct str key, body = {NULL, 0}, url = {NULL, 0};
     struct json j;
     bool id = false;
@@ -70,7 +70,7 @@ static int open_batch_line(struct prompt *p, struct str *record, bool *completio
 }
 
 /* {"text": "...", ...} or {"messages": [...], ...}: other members become attributes. */
-static int read_json(struct prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+static int read_json(struct chat_prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
     struct str key;
     bool text = false, messages = false, completions = false;
     if (record.n >= 3 && memcmp(record.p, "\xEF\xBB\xBF", 3) == 0) // a BOM before the first line
@@ -107,7 +107,7 @@ static int read_json(struct prompt *p, const struct prompt_options *o, struct st
     return messages ? read_chat(p, o, record, e) : 0;
 }
 
-static int read_text(struct prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+static int read_text(struct chat_prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
     if (o->form == PROMPT_WHOLE && record.n && record.p[record.n - 1] == '\n')
         record.n--;
     size_t good = utf8_valid(record.p, record.n);
@@ -122,7 +122,7 @@ static int read_text(struct prompt *p, const struct prompt_options *o, struct st
     return 0;
 }
 
-int prompt_read(struct prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
     buf_clear(&p->attrs);
     json_free(&p->json);
     p->json = (struct json){0};
@@ -133,11 +133,11 @@ int prompt_read(struct prompt *p, const struct prompt_options *o, struct str rec
     return o->form == PROMPT_CHAT ? read_chat(p, o, record, e) : read_text(p, o, record, e);
 }
 
-void prompt_free(struct prompt *p) {
+void prompt_free(struct chat_prompt *p) {
     json_free(&p->json);
     buf_free(&p->attrs);
     buf_free(&p->repaired);
     buf_free(&p->rendered);
     buf_free(&p->trust);
-    *p = (struct prompt){0};
+    *p = (struct chat_prompt){0};
 }

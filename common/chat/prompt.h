@@ -24,7 +24,7 @@ struct prompt_options {
     struct err no_chat;
 };
 
-struct prompt {
+struct chat_prompt {
     struct str text;  // valid UTF-8, until the next prompt_read; a view into the record or into what follows
     bool is_chat;     // rendered: it writes its own special tokens, and trust has a byte for each of its bytes
     struct buf attrs; // attributes of tokens(5), from the other keys of a JSON record
@@ -34,7 +34,7 @@ struct prompt {
 };
 
 /* All zero is a fresh p. -1 with e set; attrs are then those read so far. */
-int prompt_read(struct prompt *p, const struct prompt_options *o, struct str record, struct err *e);
-void prompt_free(struct prompt *p);
+int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record, struct err *e);
+void prompt_free(struct chat_prompt *p);
 
 #endif

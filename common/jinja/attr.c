@@ -167,7 +167,7 @@ struct value jinja_getattr(struct jinja *in, struct value obj, struct str name) 
     struct value v = attribute(in, obj, name);
     if (v.kind != V_MISSING || in->failed)
         return v;
-    struct text key = {.p = name.p, .n = name.n};
+    struct jtext key = {.p = name.p, .n = name.n};
     v = jinja_subscript(in, obj, jv_text(&key), &found);
     return found ? v : neither(in, obj, name);
 }

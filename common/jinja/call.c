@@ -62,7 +62,7 @@ bool jinja_arg_bool(struct jinja *in, struct value v, bool otherwise) {
     return v.kind == V_MISSING ? otherwise : jv_truth(in, v);
 }
 
-struct text *jinja_arg_str(struct jinja *in, struct value v, const char *otherwise) {
+struct jtext *jinja_arg_str(struct jinja *in, struct value v, const char *otherwise) {
     if (v.kind == V_STR)
         return v.s;
     if (v.kind == V_UNDEF)
@@ -136,7 +136,7 @@ struct value jinja_call_macro(struct jinja *in, const struct macro *m, const str
                                       : jv_undef(in, "parameter '#' was not provided", "", param->name);
         jinja_bind_name(in, env, param->sym, given[i]);
     }
-    struct text *out = in->failed ? NULL : jinja_capture(in, env, n->kids[0]);
+    struct jtext *out = in->failed ? NULL : jinja_capture(in, env, n->kids[0]);
     in->depth--;
     return in->failed ? jv_none() : jv_text(out);
 }

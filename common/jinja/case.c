@@ -111,7 +111,7 @@ static bool case_ignorable(uint32_t cp) {
 }
 
 /* Whether a capital sigma at `at` ends its word, and so becomes U+03C2 (Unicode 3.13, Final_Sigma). */
-static bool final_sigma(const struct text *t, size_t at) {
+static bool final_sigma(const struct jtext *t, size_t at) {
     size_t len, i = at;
     bool before = false;
     while (i > 0 && !before) {
@@ -133,7 +133,7 @@ static bool final_sigma(const struct text *t, size_t at) {
     return before;
 }
 
-static void add_lower(struct build *b, const struct text *t, size_t at, uint32_t cp) {
+static void add_lower(struct build *b, const struct jtext *t, size_t at, uint32_t cp) {
     bool trusted = jt_trusted(t, at);
     if (cp == 0x3A3) {
         jb_char(b, final_sigma(t, at) ? 0x3C2 : 0x3C3, trusted);
@@ -147,7 +147,7 @@ static void add_lower(struct build *b, const struct text *t, size_t at, uint32_t
 
 enum mapping { UPPER, LOWER, TITLE, CAPITALIZE, SWAPCASE };
 
-static struct text *map(struct jinja *in, const struct text *t, enum mapping mapping) {
+static struct jtext *map(struct jinja *in, const struct jtext *t, enum mapping mapping) {
     struct build b;
     jb_init(&b, in, t->n);
     jinja_steps(in, 2 * t->n);
@@ -163,33 +163,33 @@ static struct text *map(struct jinja *in, const struct text *t, enum mapping map
             add_lower(&b, t, i, cp);
         in_word = is_cased(cp);
     }
-    struct text *out = jb_done(&b);
+    struct jtext *out = jb_done(&b);
     out->markup = t->markup;
     return out;
 }
 
-struct text *jinja_upper(struct jinja *in, const struct text *t) {
+struct jtext *jinja_upper(struct jinja *in, const struct jtext *t) {
     return map(in, t, UPPER);
 }
 
-struct text *jinja_lower(struct jinja *in, const struct text *t) {
+struct jtext *jinja_lower(struct jinja *in, const struct jtext *t) {
     return map(in, t, LOWER);
 }
 
-struct text *jinja_title(struct jinja *in, const struct text *t) {
+struct jtext *jinja_title(struct jinja *in, const struct jtext *t) {
     return map(in, t, TITLE);
 }
 
-struct text *jinja_capitalize(struct jinja *in, const struct text *t) {
+struct jtext *jinja_capitalize(struct jinja *in, const struct jtext *t) {
     return map(in, t, CAPITALIZE);
 }
 
-struct text *jinja_swapcase(struct jinja *in, const struct text *t) {
+struct jtext *jinja_swapcase(struct jinja *in, const struct jtext *t) {
     return map(in, t, SWAPCASE);
 }
 
 /* utf8proc folds to a fixed point of its own tables; with sharp s and the like that is what Python gives. */
-struct text *jinja_casefold(struct jinja *in, const struct text *t) {
+struct jtext *jinja_casefold(struct jinja *in, const struct jtext *t) {
     struct build b;
     jb_init(&b, in, t->n);
     jinja_steps(in, 2 * t->n);
@@ -204,7 +204,7 @@ struct text *jinja_casefold(struct jinja *in, const struct text *t) {
     return jb_done(&b);
 }
 
-bool jinja_is_cased(struct jinja *in, const struct text *t, bool upper) {
+bool jinja_is_cased(struct jinja *in, const struct jtext *t, bool upper) {
     bool any = false;
     jinja_steps(in, 2 * t->n);
     for (size_t i = 0, len; i < t->n; i += len) {
@@ -218,7 +218,7 @@ bool jinja_is_cased(struct jinja *in, const struct text *t, bool upper) {
     return any;
 }
 
-bool jinja_is_title(struct jinja *in, const struct text *t) {
+bool jinja_is_title(struct jinja *in, const struct jtext *t) {
     bool any = false, in_word = false;
     jinja_steps(in, 2 * t->n);
     for (size_t i = 0, len; i < t->n; i += len) {

@@ -81,7 +81,7 @@ struct value *jv_get(struct jinja *in, const struct dict *d, struct value key) {
 }
 
 struct value *jv_get_str(struct jinja *in, const struct dict *d, struct str key) {
-    struct text t = {.p = key.p, .n = key.n};
+    struct jtext t = {.p = key.p, .n = key.n};
     return jv_get(in, d, (struct value){.kind = V_STR, .s = &t});
 }
 

@@ -116,7 +116,7 @@ static struct value eval_binary(struct jinja *in, struct env *env, const struct 
 }
 
 static struct value eval_concat(struct jinja *in, struct env *env, const struct node *n) {
-    struct text *sum = jv_to_str(in, jinja_eval(in, env, n->kids[0]));
+    struct jtext *sum = jv_to_str(in, jinja_eval(in, env, n->kids[0]));
     for (uint32_t i = 1; i < n->n_kids && !in->failed; i++)
         sum = jt_concat(in, sum, jv_to_str(in, jinja_eval(in, env, n->kids[i])));
     return jv_text(sum);

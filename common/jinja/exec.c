@@ -137,7 +137,7 @@ struct value jinja_call_loop(struct jinja *in, struct loop *l, const struct args
     return jv_text(jb_done(&out));
 }
 
-struct text *jinja_capture(struct jinja *in, struct env *env, const struct node *body) {
+struct jtext *jinja_capture(struct jinja *in, struct env *env, const struct node *body) {
     struct build out, *outer = in->out;
     jb_init(&out, in, 64);
     in->out = &out;

@@ -36,9 +36,9 @@ static struct node *string(struct jinja_parser *p) {
         struct token *t = jinja_expect(p, T_STRING);
         buf_add(&b, t->text.p, t->text.n);
     }
-    struct text *s = arena_alloc(&p->t->arena, sizeof *s);
+    struct jtext *s = arena_alloc(&p->t->arena, sizeof *s);
     struct str copy = arena_str(&p->t->arena, b.p, b.n);
-    *s = (struct text){.p = copy.p, .n = copy.n, .trust = TRUST_ALL};
+    *s = (struct jtext){.p = copy.p, .n = copy.n, .trust = TRUST_ALL};
     buf_free(&b);
     return constant(p, jv_text(s), line);
 }

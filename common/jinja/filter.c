@@ -20,7 +20,7 @@ static JINJA_FILTER(jf_default) {
 
 static JINJA_FILTER(jf_attr) {
     bool found = true;
-    struct text *name = jinja_arg_str(in, a[0], "");
+    struct jtext *name = jinja_arg_str(in, a[0], "");
     if (in->failed)
         return jv_none();
     // Attributes only: an item of that name does not count, but for namespaces, whose items are attributes.
@@ -45,7 +45,7 @@ static JINJA_FILTER(jf_abs) {
 }
 
 /* The text of a number without white space around and '_' between its digits, as int() and float() take it. */
-static bool plain_number(const struct text *t, char *out, size_t cap) {
+static bool plain_number(const struct jtext *t, char *out, size_t cap) {
     size_t from = 0, to = t->n, n = 0, len;
     while (from < to && jt_is_space(jt_decode(t, from, &len)))
         from += len;
@@ -62,7 +62,7 @@ static bool plain_number(const struct text *t, char *out, size_t cap) {
     return n > 0;
 }
 
-static bool text_to_int(struct jinja *in, const struct text *t, int64_t base, int64_t *i) {
+static bool text_to_int(struct jinja *in, const struct jtext *t, int64_t base, int64_t *i) {
     char text[200], *end;
     if (!plain_number(t, text, sizeof text) || base < 0 || base == 1 || base > 36)
         return false;
@@ -146,7 +146,7 @@ static struct value round_int(struct jinja *in, int64_t i, int64_t zeros) {
 
 static JINJA_FILTER(jf_round) {
     int64_t precision = jinja_arg_int(in, a[0], 0), i;
-    struct text *method = jinja_arg_str(in, a[1], "common");
+    struct jtext *method = jinja_arg_str(in, a[1], "common");
     bool up = str_eq(jt_view(method), "ceil"), down = str_eq(jt_view(method), "floor");
     double f;
     struct value v;

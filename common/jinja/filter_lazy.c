@@ -144,7 +144,7 @@ static bool next_mapped(struct jinja *in, struct gen *g, struct value *v) {
         return !in->failed;
     }
     struct args rest = rest_of(&g->args, 1);
-    struct text *name = jinja_arg_str(in, g->args.pos[0], "");
+    struct jtext *name = jinja_arg_str(in, g->args.pos[0], "");
     *v = in->failed ? jv_none() : jinja_call_filter(in, jt_view(name), *v, &rest);
     return !in->failed;
 }
@@ -173,7 +173,7 @@ static bool next_selected(struct jinja *in, struct gen *g, struct value *v) {
             return false;
         if (g->args.n > by_attribute) {
             struct args rest = rest_of(&g->args, by_attribute + 1);
-            struct text *name = jinja_arg_str(in, g->args.pos[by_attribute], "");
+            struct jtext *name = jinja_arg_str(in, g->args.pos[by_attribute], "");
             holds = !in->failed && jinja_call_test(in, jt_view(name), what, &rest);
         } else {
             holds = jv_truth(in, what);

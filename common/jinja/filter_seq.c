@@ -37,7 +37,7 @@ JINJA_FILTER(jf_list) {
 JINJA_FILTER(jf_join) {
     struct iter it;
     struct value v;
-    struct text *sep = a[0].kind == V_MISSING ? jt_new(in, str_of(""), TRUST_ALL) : jv_to_str(in, a[0]);
+    struct jtext *sep = a[0].kind == V_MISSING ? jt_new(in, str_of(""), TRUST_ALL) : jv_to_str(in, a[0]);
     struct build b;
     jb_init(&b, in, 64);
     if (!jinja_iter(in, self, &it))
@@ -83,7 +83,7 @@ static struct value sort_key(struct jinja *in, struct value v, struct value attr
         jv_push(in, key.l, key_of(in, v, attribute, jv_none(), sensitive));
         return key;
     }
-    const struct text *t = attribute.s;
+    const struct jtext *t = attribute.s;
     for (size_t from = 0, to; from <= t->n && !in->failed; from = to + 1) {
         to = jt_find(in, t, str_of(","), from, t->n);
         to = to == SIZE_MAX ? t->n : to;
@@ -106,7 +106,7 @@ JINJA_FILTER(jf_sort) {
 }
 
 JINJA_FILTER(jf_dictsort) {
-    struct text *by = jinja_arg_str(in, a[1], "key");
+    struct jtext *by = jinja_arg_str(in, a[1], "key");
     bool value = str_eq(jt_view(by), "value");
     if (self.kind != V_DICT)
         return self.kind == V_UNDEF ? jinja_undefined(in, self)

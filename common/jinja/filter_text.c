@@ -8,12 +8,12 @@
 #include "jinja/filter.h"
 
 /* Calls a method of strings with up to three arguments. */
-static struct value method(struct jinja *in, const char *name, struct text *t, const struct value *a) {
+static struct value method(struct jinja *in, const char *name, struct jtext *t, const struct value *a) {
     return jinja_str_method(str_of(name))->call(in, jv_text(t), a);
 }
 
-static struct text *plain(struct jinja *in, struct value v) {
-    struct text *t = jv_to_str(in, v);
+static struct jtext *plain(struct jinja *in, struct value v) {
+    struct jtext *t = jv_to_str(in, v);
     if (t->markup) {
         t = jt_slice(in, t, 0, t->n);
         t->markup = false;
@@ -43,7 +43,7 @@ static bool parts_words(uint32_t cp) {
 /* Words begin behind white space and -({[<, unlike those of str.title. */
 JINJA_FILTER(jf_title) {
     (void)a;
-    const struct text *t = jv_to_str(in, self);
+    const struct jtext *t = jv_to_str(in, self);
     struct build b;
     jb_init(&b, in, t->n);
     for (size_t from = 0, to = 0, len, first; from < t->n && !in->failed; from = to) {
@@ -66,7 +66,7 @@ JINJA_FILTER(jf_replace) {
 }
 
 JINJA_FILTER(jf_indent) {
-    struct text *t = jinja_arg_str(in, self, ""), *by;
+    struct jtext *t = jinja_arg_str(in, self, ""), *by;
     bool first = jinja_arg_bool(in, a[1], false), blank = jinja_arg_bool(in, a[2], false);
     struct build b;
     if (jv_is_str(a[0])) {
@@ -80,7 +80,7 @@ JINJA_FILTER(jf_indent) {
     struct value none = {.kind = V_MISSING}, lines = method(in, "splitlines", t, &none);
     jb_init(&b, in, t->n);
     for (size_t i = 0; i < lines.l->n && !in->failed; i++) {
-        const struct text *line = lines.l->v[i].s;
+        const struct jtext *line = lines.l->v[i].s;
         if (i)
             jb_str(&b, "\n", true);
         if (i ? blank || line->n : first)
@@ -96,7 +96,7 @@ JINJA_FILTER(jf_center) {
 }
 
 JINJA_FILTER(jf_truncate) {
-    struct text *end = jinja_arg_str(in, a[2], "...");
+    struct jtext *end = jinja_arg_str(in, a[2], "...");
     int64_t n, length = jinja_arg_int(in, a[0], 255), leeway = a[3].kind == V_NONE ? 5 : jinja_arg_int(in, a[3], 5);
     int64_t end_n = (int64_t)jt_chars(in, end);
     if (length < end_n || leeway < 0)
@@ -105,8 +105,8 @@ JINJA_FILTER(jf_truncate) {
         return jinja_fail(in, "TypeError: object of type '%s' has no len()", jv_type(self));
     if (n <= length || n - length <= leeway)
         return self; // also a short list
-    struct text *t = jinja_arg_str(in, self, "");
-    struct text *cut = jt_slice(in, t, 0, jt_byte_at(in, t, (size_t)(length - end_n)));
+    struct jtext *t = jinja_arg_str(in, self, "");
+    struct jtext *cut = jt_slice(in, t, 0, jt_byte_at(in, t, (size_t)(length - end_n)));
     size_t space = jinja_arg_bool(in, a[1], false) ? SIZE_MAX : jt_rfind(in, cut, str_of(" "), 0, cut->n);
     if (space != SIZE_MAX)
         cut = jt_slice(in, cut, 0, space);
@@ -114,7 +114,7 @@ JINJA_FILTER(jf_truncate) {
 }
 
 JINJA_FILTER(jf_wordcount) {
-    const struct text *t = jv_to_str(in, self);
+    const struct jtext *t = jv_to_str(in, self);
     int64_t n = 0;
     bool in_word = false;
     (void)a;
@@ -135,16 +135,16 @@ JINJA_FILTER(jf_string) {
 
 JINJA_FILTER(jf_safe) {
     (void)a;
-    const struct text *t = jv_to_str(in, self);
-    struct text *safe = jt_slice(in, t, 0, t->n);
+    const struct jtext *t = jv_to_str(in, self);
+    struct jtext *safe = jt_slice(in, t, 0, t->n);
     safe->markup = true;
     return jv_text(safe);
 }
 
-struct text *jinja_escape(struct jinja *in, const struct text *t) {
+struct jtext *jinja_escape(struct jinja *in, const struct jtext *t) {
     static const char marks[] = "&<>'\"";
     static const char *const entities[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
-    struct text *out;
+    struct jtext *out;
     struct build b;
     if (t->markup)
         return jt_slice(in, t, 0, t->n);
@@ -204,7 +204,7 @@ static size_t entity(const char *p, size_t n, uint32_t *cp) {
 /* Without comments and tags, each run of white space one space, basic entities as their characters. */
 JINJA_FILTER(jf_striptags) {
     (void)a;
-    const struct text *t = jv_to_str(in, self);
+    const struct jtext *t = jv_to_str(in, self);
     struct build b;
     jb_init(&b, in, t->n);
     for (size_t i = 0; i < t->n && !in->failed;) {
@@ -218,7 +218,7 @@ JINJA_FILTER(jf_striptags) {
         }
     }
     struct value none[2] = {{.kind = V_MISSING}, {.kind = V_MISSING}}, words = method(in, "split", jb_done(&b), none);
-    struct text *joined = method(in, "join", jt_new(in, str_of(" "), TRUST_ALL), &words).s;
+    struct jtext *joined = method(in, "join", jt_new(in, str_of(" "), TRUST_ALL), &words).s;
     jb_init(&b, in, joined->n);
     for (size_t i = 0, n; !in->failed && i < joined->n; i += n) {
         uint32_t cp;
@@ -232,7 +232,7 @@ JINJA_FILTER(jf_striptags) {
     return jv_text(jb_done(&b));
 }
 
-static void quote(struct build *b, const struct text *t, bool query) {
+static void quote(struct build *b, const struct jtext *t, bool query) {
     for (size_t i = 0; i < t->n; i++) {
         unsigned char c = (unsigned char)t->p[i];
         char text[4];
@@ -283,7 +283,7 @@ JINJA_FILTER(jf_xmlattr) {
         struct value key = self.d->pairs[i].key, v = self.d->pairs[i].value;
         if (v.kind == V_NONE || v.kind == V_UNDEF)
             continue;
-        struct text *name = jinja_arg_str(in, key, "");
+        struct jtext *name = jinja_arg_str(in, key, "");
         for (size_t k = 0; k < name->n; k++)
             if (strchr(" \t\n\r\f\v/>=", name->p[k]))
                 jinja_fail(in, "ValueError: Invalid character in attribute name: '%.*s'", name->n > 60 ? 60 : (int)name->n, name->p);

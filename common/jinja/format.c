@@ -12,7 +12,7 @@
 #include "jinja/run.h"
 
 struct spec {
-    struct text *fill; // NULL: a space
+    struct jtext *fill; // NULL: a space
     char align, sign, type, group;
     bool alternate, zero;
     int64_t width, precision; // precision -1: none
@@ -20,7 +20,7 @@ struct spec {
 
 enum { MAX_PRECISION = 100 };
 
-struct text *jinja_format_float(struct jinja *in, double f, int precision, char type, bool alternate) {
+struct jtext *jinja_format_float(struct jinja *in, double f, int precision, char type, bool alternate) {
     char form[8] = "%", text[512];
     size_t n = 1;
     if (alternate)
@@ -39,9 +39,9 @@ struct text *jinja_format_float(struct jinja *in, double f, int precision, char 
 }
 
 /* Python's repr with a bound on the digits: like %g, but a whole number keeps its ".0". */
-static struct text *format_short(struct jinja *in, double f, int precision) {
+static struct jtext *format_short(struct jinja *in, double f, int precision) {
     precision = precision ? precision : 1;
-    struct text *t = jinja_format_float(in, f, precision, 'g', false);
+    struct jtext *t = jinja_format_float(in, f, precision, 'g', false);
     bool plain = isfinite(f) != 0;
     size_t digits = 0;
     for (size_t i = 0; i < t->n; i++) {
@@ -67,7 +67,7 @@ static struct text *format_short(struct jinja *in, double f, int precision) {
     return jb_done(&b);
 }
 
-static struct text *format_int(struct jinja *in, int64_t i, const struct spec *s) {
+static struct jtext *format_int(struct jinja *in, int64_t i, const struct spec *s) {
     char digits[80], *p = digits + sizeof digits;
     uint64_t v = i < 0 ? -(uint64_t)i : (uint64_t)i;
     unsigned base = s->type == 'b' ? 2 : s->type == 'o' ? 8 : (s->type | 0x20) == 'x' ? 16 : 10;
@@ -84,7 +84,7 @@ static struct text *format_int(struct jinja *in, int64_t i, const struct spec *s
 }
 
 /* The number as text with its own sign ("-" only), before sign and padding. */
-static struct text *format_number(struct jinja *in, struct value v, const struct spec *s) {
+static struct jtext *format_number(struct jinja *in, struct value v, const struct spec *s) {
     int64_t i = 0;
     double f = 0;
     int precision = s->precision < 0 ? 6 : (int)s->precision;
@@ -108,14 +108,14 @@ static struct text *format_number(struct jinja *in, struct value v, const struct
     if (type == '\0')
         return format_short(in, f, precision);
     if (type == '%') {
-        struct text *t = jinja_format_float(in, f * 100, precision, 'f', s->alternate);
+        struct jtext *t = jinja_format_float(in, f * 100, precision, 'f', s->alternate);
         return jt_concat(in, t, jt_new(in, str_of("%"), TRUST_ALL));
     }
     return jinja_format_float(in, f, precision, type == 'n' ? 'g' : type, s->alternate);
 }
 
 /* Digits of the whole part in groups of three. */
-static struct text *group(struct jinja *in, struct text *t, char mark) {
+static struct jtext *group(struct jinja *in, struct jtext *t, char mark) {
     size_t from = t->n && t->p[0] == '-', to = from;
     while (to < t->n && t->p[to] >= '0' && t->p[to] <= '9')
         to++;
@@ -130,10 +130,10 @@ static struct text *group(struct jinja *in, struct text *t, char mark) {
 }
 
 /* t, padded to the spec's width: where it begins with a sign and is to be filled behind it, that comes first. */
-static void pad(struct build *b, const struct text *t, const struct spec *s, char align, bool trusted) {
+static void pad(struct build *b, const struct jtext *t, const struct spec *s, char align, bool trusted) {
     struct jinja *in = b->in;
     int64_t gap = s->width - (int64_t)jt_chars(in, t), left = 0;
-    struct text *fill = s->fill ? s->fill : jt_new(in, str_of(s->zero ? "0" : " "), trusted ? TRUST_ALL : TRUST_NONE);
+    struct jtext *fill = s->fill ? s->fill : jt_new(in, str_of(s->zero ? "0" : " "), trusted ? TRUST_ALL : TRUST_NONE);
     size_t from = 0;
     gap = gap < 0 ? 0 : gap;
     if (align == '=') {
@@ -149,7 +149,7 @@ static void pad(struct build *b, const struct text *t, const struct spec *s, cha
 
 static void put_number(struct build *b, struct value v, const struct spec *s, bool trusted) {
     struct jinja *in = b->in;
-    struct text *t = format_number(in, v, s);
+    struct jtext *t = format_number(in, v, s);
     if (s->group)
         t = group(in, t, s->group);
     if ((s->sign == '+' || s->sign == ' ') && t->n && t->p[0] != '-')
@@ -161,14 +161,14 @@ static void put_number(struct build *b, struct value v, const struct spec *s, bo
     pad(b, t, s, s->align ? s->align : s->zero ? '=' : '>', trusted);
 }
 
-static void put_text(struct build *b, struct text *t, const struct spec *s, char align, bool trusted) {
+static void put_text(struct build *b, struct jtext *t, const struct spec *s, char align, bool trusted) {
     if (s->precision >= 0)
         t = jt_slice(b->in, t, 0, jt_byte_at(b->in, t, (size_t)s->precision));
     pad(b, t, s, align, trusted);
 }
 
 /* [[fill]align][sign][#][0][width][,_][.precision][type] */
-static bool parse_spec(struct jinja *in, const struct text *t, struct spec *s) {
+static bool parse_spec(struct jinja *in, const struct jtext *t, struct spec *s) {
     size_t i = 0, len = 0;
     *s = (struct spec){.precision = -1};
     if (t->n)
@@ -205,7 +205,7 @@ static bool parse_spec(struct jinja *in, const struct text *t, struct spec *s) {
 }
 
 /* format(v, spec) */
-static void put_value(struct build *b, struct value v, const struct text *spec) {
+static void put_value(struct build *b, struct value v, const struct jtext *spec) {
     struct jinja *in = b->in;
     struct spec s;
     if (spec->n == 0) {
@@ -226,7 +226,7 @@ static void put_value(struct build *b, struct value v, const struct text *spec) 
 }
 
 struct formatter {
-    const struct text *t;
+    const struct jtext *t;
     const struct args *a;
     size_t next;  // of the automatic numbers
     int depth;
@@ -329,7 +329,7 @@ static void format_range(struct build *b, struct formatter *f, size_t from, size
     f->depth--;
 }
 
-struct value jinja_format(struct jinja *in, struct text *format, const struct args *a) {
+struct value jinja_format(struct jinja *in, struct jtext *format, const struct args *a) {
     struct formatter f = {.t = format, .a = a};
     struct build b;
     jb_init(&b, in, format->n + 32);
@@ -338,7 +338,7 @@ struct value jinja_format(struct jinja *in, struct text *format, const struct ar
 }
 
 /* A number of a % field: digits, or * for the next argument. */
-static int64_t percent_number(struct jinja *in, const struct text *t, size_t *i, struct iter *args, int64_t otherwise) {
+static int64_t percent_number(struct jinja *in, const struct jtext *t, size_t *i, struct iter *args, int64_t otherwise) {
     struct value v;
     int64_t n = 0;
     if (*i < t->n && t->p[*i] == '*') {
@@ -388,7 +388,7 @@ static void put_percent(struct build *b, struct value v, struct spec *s, bool le
 }
 
 /* One field of a % format, t->p[*i] behind its '%'. */
-static void percent_field(struct build *b, const struct text *t, size_t *i, struct value values, struct iter *args) {
+static void percent_field(struct build *b, const struct jtext *t, size_t *i, struct value values, struct iter *args) {
     struct jinja *in = b->in;
     struct spec s = {.precision = -1};
     struct value v = {.kind = V_MISSING}, *member;
@@ -425,12 +425,12 @@ static void percent_field(struct build *b, const struct text *t, size_t *i, stru
     } else if (v.kind == V_MISSING && !jinja_next(in, args, &v)) {
         jinja_fail(in, "TypeError: not enough arguments for format string");
     } else if (!in->failed) {
-        struct text *spec = jt_slice(in, t, from, *i);
+        struct jtext *spec = jt_slice(in, t, from, *i);
         put_percent(b, v, &s, left, jt_pure(spec));
     }
 }
 
-struct value jinja_percent(struct jinja *in, struct text *format, struct value v) {
+struct value jinja_percent(struct jinja *in, struct jtext *format, struct value v) {
     struct build b;
     struct iter args;
     struct value tuple = v, rest;
@@ -450,7 +450,7 @@ struct value jinja_percent(struct jinja *in, struct text *format, struct value v
     bool mapping = v.kind == V_DICT || v.kind == V_LIST || v.kind == V_UNDEF; // what has a [] need not be used
     if (!in->failed && !mapping && jinja_next(in, &args, &rest))
         jinja_fail(in, "TypeError: not all arguments converted during string formatting");
-    struct text *t = jb_done(&b);
+    struct jtext *t = jb_done(&b);
     t->markup = format->markup;
     return jv_text(t);
 }

@@ -94,7 +94,7 @@ static struct value do_raise(struct jinja *in, const struct args *a) {
     struct value v[JINJA_MAX_PARAMS];
     if (!jinja_bind(in, "raise_exception", "message", 1, a, v))
         return jv_none();
-    struct text *t = jv_to_str(in, v[0]);
+    struct jtext *t = jv_to_str(in, v[0]);
     return jinja_fail(in, "%.*s", t->n > 700 ? 700 : (int)t->n, t->p);
 }
 
@@ -103,7 +103,7 @@ static struct value do_strftime(struct jinja *in, const struct args *a) {
     struct value v[JINJA_MAX_PARAMS];
     if (!jinja_bind(in, "strftime_now", "format", 1, a, v))
         return jv_none();
-    struct text *t = jinja_arg_str(in, v[0], "");
+    struct jtext *t = jinja_arg_str(in, v[0], "");
     uint64_t fixed;
     const char *epoch = getenv("SOURCE_DATE_EPOCH");
     bool is_fixed = epoch && parse_u64(str_of(epoch), 0, INT32_MAX, &fixed);

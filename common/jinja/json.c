@@ -38,7 +38,7 @@ static struct value read_members(struct jinja *in, struct json *j) {
     struct str key;
     json_enter_object(j);
     while (!in->failed && json_key(j, &key)) {
-        struct text *name = jt_new(in, key, TRUST_NONE);
+        struct jtext *name = jt_new(in, key, TRUST_NONE);
         struct value member = jinja_from_json(in, j);
         jv_put(in, v.d, jv_text(name), member);
     }
@@ -80,11 +80,11 @@ struct value jinja_from_json(struct jinja *in, struct json *j) {
 struct dump {
     struct build out;
     bool ascii, sort;
-    struct text *indent; // NULL: all on one line
-    struct text *item, *key; // separators
+    struct jtext *indent; // NULL: all on one line
+    struct jtext *item, *key; // separators
 };
 
-static void dump_str(struct dump *d, const struct text *t) {
+static void dump_str(struct dump *d, const struct jtext *t) {
     bool pure = jt_pure(t);
     size_t from = 0, len;
     jb_str(&d->out, "\"", pure);
@@ -132,7 +132,7 @@ static bool dump_scalar(struct dump *d, struct value v) {
 }
 
 /* Text of the template's options, as foreign as the container that it stands in. */
-static void dump_mark(struct dump *d, const struct text *t, bool foreign) {
+static void dump_mark(struct dump *d, const struct jtext *t, bool foreign) {
     if (foreign)
         jb_add(&d->out, t->p, t->n, false);
     else

@@ -138,8 +138,8 @@ static struct value number_op(struct jinja *in, uint8_t op, struct value a, stru
 static struct value add(struct jinja *in, struct value a, struct value b) {
     if (a.kind == V_STR) {
         bool markup = a.s->markup || b.s->markup;
-        struct text *left = markup ? jinja_escape(in, a.s) : a.s, *right = markup ? jinja_escape(in, b.s) : b.s;
-        struct text *sum = jt_concat(in, left, right);
+        struct jtext *left = markup ? jinja_escape(in, a.s) : a.s, *right = markup ? jinja_escape(in, b.s) : b.s;
+        struct jtext *sum = jt_concat(in, left, right);
         sum->markup = markup;
         return jv_text(sum);
     }
@@ -158,7 +158,7 @@ static struct value repeat(struct jinja *in, struct value v, int64_t times) {
         struct build b;
         jb_init(&b, in, 0);
         jb_fill(&b, v.s, times);
-        struct text *t = jb_done(&b);
+        struct jtext *t = jb_done(&b);
         t->markup = v.s->markup;
         return jv_text(t);
     }
@@ -292,7 +292,7 @@ static bool slice_bounds(struct jinja *in, const struct value bounds[3], int64_t
     return true;
 }
 
-static struct value slice_text(struct jinja *in, struct text *t, int64_t from, int64_t to, int64_t step) {
+static struct value slice_text(struct jinja *in, struct jtext *t, int64_t from, int64_t to, int64_t step) {
     if (step == 1)
         return jv_text(from < to ? jt_slice(in, t, jt_byte_at(in, t, (size_t)from), jt_byte_at(in, t, (size_t)to))
                                  : jt_slice(in, t, 0, 0));

@@ -361,8 +361,8 @@ static bool at_end(struct jinja_parser *p, const char *const *ends) {
 
 static struct node *data(struct jinja_parser *p, struct token *t) {
     struct node *n = jinja_node(p, N_DATA, t->line);
-    struct text *s = arena_alloc(&p->t->arena, sizeof *s);
-    *s = (struct text){.p = t->text.p, .n = t->text.n, .trust = TRUST_ALL};
+    struct jtext *s = arena_alloc(&p->t->arena, sizeof *s);
+    *s = (struct jtext){.p = t->text.p, .n = t->text.n, .trust = TRUST_ALL};
     n->value = jv_text(s);
     return n;
 }

@@ -34,7 +34,7 @@ void jv_float_text(double f, char out[40]) {
 }
 
 /* One character as repr writes it inside quotes of that kind. */
-static void repr_char(struct build *b, const struct text *t, size_t at, size_t len, uint32_t cp, char quote) {
+static void repr_char(struct build *b, const struct jtext *t, size_t at, size_t len, uint32_t cp, char quote) {
     bool trusted = jt_trusted(t, at);
     char text[16];
     if (cp == '\\' || cp == (uint32_t)quote)
@@ -49,7 +49,7 @@ static void repr_char(struct build *b, const struct text *t, size_t at, size_t l
     jb_str(b, text, trusted);
 }
 
-static void repr_str(struct build *b, const struct text *t) {
+static void repr_str(struct build *b, const struct jtext *t) {
     bool pure = jt_pure(t);
     bool single = memchr(t->p, '\'', t->n) != NULL, twice = memchr(t->p, '"', t->n) != NULL;
     char quote = single && !twice ? '"' : '\'';
@@ -191,14 +191,14 @@ static void write_repr(struct build *b, struct value v) {
     b->in->depth--;
 }
 
-struct text *jv_repr(struct jinja *in, struct value v) {
+struct jtext *jv_repr(struct jinja *in, struct value v) {
     struct build b;
     jb_init(&b, in, 64);
     write_repr(&b, v);
     return jb_done(&b);
 }
 
-struct text *jv_to_str(struct jinja *in, struct value v) {
+struct jtext *jv_to_str(struct jinja *in, struct value v) {
     if (v.kind == V_STR)
         return v.s;
     if (v.kind == V_UNDEF)

@@ -74,7 +74,7 @@ bool jinja_bind(struct jinja *in, const char *who, const char *params, size_t mi
 /* Arguments of a built-in, unpacked: with a default, or the error set. */
 int64_t jinja_arg_int(struct jinja *in, struct value v, int64_t otherwise);
 bool jinja_arg_bool(struct jinja *in, struct value v, bool otherwise);
-struct text *jinja_arg_str(struct jinja *in, struct value v, const char *otherwise);
+struct jtext *jinja_arg_str(struct jinja *in, struct value v, const char *otherwise);
 
 /* What a template can call: functions of the environment, methods, macros. */
 struct function {
@@ -116,9 +116,9 @@ struct value jinja_too_large(struct jinja *in); // the refusal of an integer pas
 struct value jinja_negate(struct jinja *in, struct value v, bool minus);
 bool jinja_compare(struct jinja *in, uint8_t op, struct value a, struct value b);
 bool jinja_contains(struct jinja *in, struct value item, struct value container);
-struct value jinja_percent(struct jinja *in, struct text *format, struct value v);            // "%d" % v
-struct value jinja_format(struct jinja *in, struct text *format, const struct args *a);       // "{}".format(v)
-struct text *jinja_format_float(struct jinja *in, double f, int precision, char type, bool alternate);
+struct value jinja_percent(struct jinja *in, struct jtext *format, struct value v);            // "%d" % v
+struct value jinja_format(struct jinja *in, struct jtext *format, const struct args *a);       // "{}".format(v)
+struct jtext *jinja_format_float(struct jinja *in, double f, int precision, char type, bool alternate);
 
 /* Iteration. */
 struct iter {
@@ -170,25 +170,25 @@ struct value jinja_call_macro(struct jinja *in, const struct macro *m, const str
 struct value jinja_call_loop(struct jinja *in, struct loop *l, const struct args *a);
 struct value jinja_loop_attr(struct jinja *in, struct loop *l, struct str name);
 bool jinja_loop_length(struct jinja *in, struct loop *l, int64_t *n);
-struct text *jinja_capture(struct jinja *in, struct env *env, const struct node *body);
+struct jtext *jinja_capture(struct jinja *in, struct env *env, const struct node *body);
 
 /* json.dumps, as transformers' tojson calls it. */
 struct value jinja_to_json(struct jinja *in, struct value v, const struct value *a);
 
 /* Letters. */
-struct text *jinja_upper(struct jinja *in, const struct text *t);
-struct text *jinja_lower(struct jinja *in, const struct text *t);
-struct text *jinja_title(struct jinja *in, const struct text *t);
-struct text *jinja_capitalize(struct jinja *in, const struct text *t);
-struct text *jinja_swapcase(struct jinja *in, const struct text *t);
-struct text *jinja_casefold(struct jinja *in, const struct text *t);
-bool jinja_is_cased(struct jinja *in, const struct text *t, bool upper); // isupper, islower
-bool jinja_is_title(struct jinja *in, const struct text *t);
+struct jtext *jinja_upper(struct jinja *in, const struct jtext *t);
+struct jtext *jinja_lower(struct jinja *in, const struct jtext *t);
+struct jtext *jinja_title(struct jinja *in, const struct jtext *t);
+struct jtext *jinja_capitalize(struct jinja *in, const struct jtext *t);
+struct jtext *jinja_swapcase(struct jinja *in, const struct jtext *t);
+struct jtext *jinja_casefold(struct jinja *in, const struct jtext *t);
+bool jinja_is_cased(struct jinja *in, const struct jtext *t, bool upper); // isupper, islower
+bool jinja_is_title(struct jinja *in, const struct jtext *t);
 bool jinja_is_alpha(uint32_t cp);
 bool jinja_is_decimal(uint32_t cp);
 bool jinja_is_digit(uint32_t cp);
 bool jinja_is_numeric(uint32_t cp);
 bool jinja_is_printable(uint32_t cp);
-struct text *jinja_escape(struct jinja *in, const struct text *t); // HTML; what is markup stays
+struct jtext *jinja_escape(struct jinja *in, const struct jtext *t); // HTML; what is markup stays
 
 #endif

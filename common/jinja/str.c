@@ -8,7 +8,7 @@
 #define SELF(name) static struct value name(struct jinja *in, struct value self, const struct value *a)
 
 /* Whether cp is to be stripped: white space, or one of the characters in set. */
-static bool strips(const struct text *set, uint32_t cp) {
+static bool strips(const struct jtext *set, uint32_t cp) {
     if (!set)
         return jt_is_space(cp);
     for (size_t i = 0, len; i < set->n; i += len)
@@ -18,7 +18,7 @@ static bool strips(const struct text *set, uint32_t cp) {
 }
 
 static struct value strip(struct jinja *in, struct value self, struct value chars, bool left, bool right) {
-    const struct text *t = self.s, *set = NULL;
+    const struct jtext *t = self.s, *set = NULL;
     size_t from = 0, to = t->n, len;
     if (chars.kind != V_MISSING && chars.kind != V_NONE)
         set = jinja_arg_str(in, chars, "");
@@ -48,19 +48,19 @@ SELF(str_rstrip) {
     return strip(in, self, a[0], false, true);
 }
 
-static void push_slice(struct jinja *in, struct list *l, const struct text *t, size_t from, size_t to) {
+static void push_slice(struct jinja *in, struct list *l, const struct jtext *t, size_t from, size_t to) {
     jv_push(in, l, jv_text(jt_slice(in, t, from, to)));
 }
 
 /* The run of white space (or of anything else) that begins at i. */
-static size_t run(const struct text *t, size_t i, bool space) {
+static size_t run(const struct jtext *t, size_t i, bool space) {
     size_t len;
     while (i < t->n && jt_is_space(jt_decode(t, i, &len)) == space)
         i += len;
     return i;
 }
 
-static void split_space(struct jinja *in, const struct text *t, int64_t most, struct list *out) {
+static void split_space(struct jinja *in, const struct jtext *t, int64_t most, struct list *out) {
     size_t i = run(t, 0, true);
     while (i < t->n && jinja_steps(in, 1)) {
         if (most-- == 0) {
@@ -74,7 +74,7 @@ static void split_space(struct jinja *in, const struct text *t, int64_t most, st
     }
 }
 
-static size_t run_back(const struct text *t, size_t i, bool space) {
+static size_t run_back(const struct jtext *t, size_t i, bool space) {
     size_t len;
     while (i > 0) {
         size_t at = i - 1;
@@ -95,7 +95,7 @@ static void turn(struct list *l) {
     }
 }
 
-static void rsplit_space(struct jinja *in, const struct text *t, int64_t most, struct list *out) {
+static void rsplit_space(struct jinja *in, const struct jtext *t, int64_t most, struct list *out) {
     size_t i = run_back(t, t->n, true);
     while (i > 0 && jinja_steps(in, 1)) {
         if (most-- == 0) {
@@ -111,7 +111,7 @@ static void rsplit_space(struct jinja *in, const struct text *t, int64_t most, s
 
 static struct value split(struct jinja *in, struct value self, const struct value *a, bool right) {
     struct value list = jv_list(in, V_LIST, 0);
-    const struct text *t = self.s;
+    const struct jtext *t = self.s;
     int64_t most = jinja_arg_int(in, a[1], -1);
     if (a[0].kind == V_MISSING || a[0].kind == V_NONE) {
         if (right)
@@ -120,7 +120,7 @@ static struct value split(struct jinja *in, struct value self, const struct valu
             split_space(in, t, most, list.l);
         return list;
     }
-    struct text *sep = jinja_arg_str(in, a[0], "");
+    struct jtext *sep = jinja_arg_str(in, a[0], "");
     if (!in->failed && sep->n == 0)
         return jinja_fail(in, "ValueError: empty separator");
     size_t from = 0, to = t->n, at;
@@ -149,7 +149,7 @@ SELF(str_rsplit) {
 }
 
 SELF(str_splitlines) {
-    const struct text *t = self.s;
+    const struct jtext *t = self.s;
     struct value list = jv_list(in, V_LIST, 0);
     bool keep = jinja_arg_bool(in, a[0], false);
     size_t from = 0, len;
@@ -170,7 +170,7 @@ SELF(str_splitlines) {
 }
 
 /* start and end arguments as byte positions; false where the range is empty or past the end. */
-static bool range_of(struct jinja *in, const struct text *t, const struct value *a, size_t *from, size_t *to) {
+static bool range_of(struct jinja *in, const struct jtext *t, const struct value *a, size_t *from, size_t *to) {
     *from = 0;
     *to = t->n;
     bool has_start = a[0].kind != V_MISSING && a[0].kind != V_NONE, has_end = a[1].kind != V_MISSING && a[1].kind != V_NONE;
@@ -189,7 +189,7 @@ static bool range_of(struct jinja *in, const struct text *t, const struct value 
 
 static int64_t find(struct jinja *in, struct value self, const struct value *a, bool right) {
     size_t from, to;
-    const struct text *t = self.s, *needle = jinja_arg_str(in, a[0], "");
+    const struct jtext *t = self.s, *needle = jinja_arg_str(in, a[0], "");
     if (!range_of(in, t, a + 1, &from, &to))
         return -1;
     size_t at = right ? jt_rfind(in, t, jt_view(needle), from, to) : jt_find(in, t, jt_view(needle), from, to);
@@ -217,7 +217,7 @@ SELF(str_rindex) {
 SELF(str_count) {
     size_t from, to;
     int64_t n = 0;
-    const struct text *t = self.s, *needle = jinja_arg_str(in, a[0], "");
+    const struct jtext *t = self.s, *needle = jinja_arg_str(in, a[0], "");
     if (!range_of(in, t, a + 1, &from, &to))
         return jv_int(0);
     if (needle->n == 0)
@@ -230,14 +230,14 @@ SELF(str_count) {
 }
 
 /* Whether t[from..to) begins or ends with v, or with one of a tuple of strings. */
-static bool affix(struct jinja *in, const struct text *t, struct value v, size_t from, size_t to, bool end) {
+static bool affix(struct jinja *in, const struct jtext *t, struct value v, size_t from, size_t to, bool end) {
     if (v.kind == V_TUPLE) {
         for (size_t i = 0; i < v.l->n; i++)
             if (v.l->v[i].kind != V_TUPLE && affix(in, t, v.l->v[i], from, to, end))
                 return true;
         return false;
     }
-    const struct text *s = jinja_arg_str(in, v, "");
+    const struct jtext *s = jinja_arg_str(in, v, "");
     jinja_steps(in, s->n / 64);
     return s->n <= to - from && memcmp(end ? t->p + to - s->n : t->p + from, s->p, s->n) == 0 && !in->failed;
 }
@@ -253,19 +253,19 @@ SELF(str_endswith) {
 }
 
 SELF(str_removeprefix) {
-    struct text *s = jinja_arg_str(in, a[0], "");
+    struct jtext *s = jinja_arg_str(in, a[0], "");
     bool has = affix(in, self.s, a[0], 0, self.s->n, false);
     return jv_text(jt_slice(in, self.s, has ? s->n : 0, self.s->n));
 }
 
 SELF(str_removesuffix) {
-    struct text *s = jinja_arg_str(in, a[0], "");
+    struct jtext *s = jinja_arg_str(in, a[0], "");
     bool has = affix(in, self.s, a[0], 0, self.s->n, true);
     return jv_text(jt_slice(in, self.s, 0, self.s->n - (has ? s->n : 0)));
 }
 
 /* An empty `old` stands before every character and at the end. */
-static void replace_empty(struct build *b, const struct text *t, const struct text *to, int64_t most) {
+static void replace_empty(struct build *b, const struct jtext *t, const struct jtext *to, int64_t most) {
     for (size_t i = 0, len; i <= t->n && jinja_steps(b->in, 1); i += len) {
         if (most-- != 0)
             jb_text(b, to);
@@ -279,7 +279,7 @@ static void replace_empty(struct build *b, const struct text *t, const struct te
 }
 
 SELF(str_replace) {
-    const struct text *t = self.s, *from = jinja_arg_str(in, a[0], ""), *to = jinja_arg_str(in, a[1], "");
+    const struct jtext *t = self.s, *from = jinja_arg_str(in, a[0], ""), *to = jinja_arg_str(in, a[1], "");
     int64_t most = a[2].kind == V_NONE ? -1 : jinja_arg_int(in, a[2], -1);
     struct build b;
     if (t->markup) {
@@ -298,7 +298,7 @@ SELF(str_replace) {
         }
         jb_slice(&b, t, i, t->n);
     }
-    struct text *out = jb_done(&b);
+    struct jtext *out = jb_done(&b);
     out->markup = t->markup;
     return jv_text(out);
 }
@@ -318,13 +318,13 @@ SELF(str_join) {
             jb_text(&b, self.s);
         jb_text(&b, self.s->markup ? jinja_escape(in, v.s) : v.s);
     }
-    struct text *out = jb_done(&b);
+    struct jtext *out = jb_done(&b);
     out->markup = self.s->markup;
     return jv_text(out);
 }
 
 static struct value partition(struct jinja *in, struct value self, const struct value *a, bool right) {
-    const struct text *t = self.s, *sep = jinja_arg_str(in, a[0], "");
+    const struct jtext *t = self.s, *sep = jinja_arg_str(in, a[0], "");
     struct value out = jv_list(in, V_TUPLE, 3);
     if (sep->n == 0)
         return jinja_fail(in, "ValueError: empty separator");
@@ -346,7 +346,7 @@ SELF(str_rpartition) {
 }
 
 static struct value justify(struct jinja *in, struct value self, const struct value *a, int where) {
-    struct text *fill = jinja_arg_str(in, a[1], " ");
+    struct jtext *fill = jinja_arg_str(in, a[1], " ");
     int64_t n = (int64_t)jt_chars(in, self.s), width = jinja_arg_int(in, a[0], 0), gap = width > n ? width - n : 0;
     if (!in->failed && jt_chars(in, fill) != 1)
         return jinja_fail(in, "TypeError: The fill character must be exactly one character long");
@@ -356,7 +356,7 @@ static struct value justify(struct jinja *in, struct value self, const struct va
     jb_fill(&b, fill, left);
     jb_text(&b, self.s);
     jb_fill(&b, fill, gap - left);
-    struct text *out = jb_done(&b);
+    struct jtext *out = jb_done(&b);
     out->markup = self.s->markup;
     return jv_text(out);
 }
@@ -374,7 +374,7 @@ SELF(str_center) {
 }
 
 SELF(str_zfill) {
-    const struct text *t = self.s;
+    const struct jtext *t = self.s;
     int64_t gap = jinja_arg_int(in, a[0], 0) - (int64_t)jt_chars(in, t);
     size_t sign = t->n && (t->p[0] == '-' || t->p[0] == '+');
     struct build b;
@@ -386,7 +386,7 @@ SELF(str_zfill) {
 }
 
 SELF(str_expandtabs) {
-    const struct text *t = self.s;
+    const struct jtext *t = self.s;
     int64_t size = jinja_arg_int(in, a[0], 8), column = 0;
     struct build b;
     jb_init(&b, in, t->n);

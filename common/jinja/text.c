@@ -6,17 +6,17 @@
 #include "base/utf8.h"
 #include "jinja/run.h"
 
-struct text *jt_new(struct jinja *in, struct str s, enum trust trust) {
-    struct text *t = jinja_alloc(in, sizeof *t);
-    *t = (struct text){.p = s.p, .n = s.n, .trust = (uint8_t)trust};
+struct jtext *jt_new(struct jinja *in, struct str s, enum trust trust) {
+    struct jtext *t = jinja_alloc(in, sizeof *t);
+    *t = (struct jtext){.p = s.p, .n = s.n, .trust = (uint8_t)trust};
     return t;
 }
 
-struct text *jt_slice(struct jinja *in, const struct text *t, size_t from, size_t to) {
-    struct text *s = jinja_alloc(in, sizeof *s);
+struct jtext *jt_slice(struct jinja *in, const struct jtext *t, size_t from, size_t to) {
+    struct jtext *s = jinja_alloc(in, sizeof *s);
     to = to > t->n ? t->n : to;
     from = from > to ? to : from;
-    *s = (struct text){.p = t->p + from, .n = to - from, .trust = t->trust, .markup = t->markup};
+    *s = (struct jtext){.p = t->p + from, .n = to - from, .trust = t->trust, .markup = t->markup};
     if (t->trust == TRUST_MIXED)
         s->mask = t->mask + from;
     return s;
@@ -82,7 +82,7 @@ void jb_str(struct build *b, const char *s, bool trusted) {
     jb_add(b, s, strlen(s), trusted);
 }
 
-void jb_slice(struct build *b, const struct text *t, size_t from, size_t to) {
+void jb_slice(struct build *b, const struct jtext *t, size_t from, size_t to) {
     if (t->trust != TRUST_MIXED) {
         jb_add(b, t->p + from, to - from, t->trust == TRUST_ALL);
         return;
@@ -94,7 +94,7 @@ void jb_slice(struct build *b, const struct text *t, size_t from, size_t to) {
     b->n += to - from;
 }
 
-void jb_text(struct build *b, const struct text *t) {
+void jb_text(struct build *b, const struct jtext *t) {
     jb_slice(b, t, 0, t->n);
 }
 
@@ -103,7 +103,7 @@ void jb_char(struct build *b, uint32_t cp, bool trusted) {
     jb_add(b, utf8, utf8_encode(cp, utf8), trusted);
 }
 
-void jb_fill(struct build *b, const struct text *t, int64_t times) {
+void jb_fill(struct build *b, const struct jtext *t, int64_t times) {
     size_t n;
     if (times <= 0 || t->n == 0)
         return;
@@ -128,13 +128,13 @@ void jb_fill(struct build *b, const struct text *t, int64_t times) {
         jb_text(b, t);
 }
 
-struct text *jb_done(struct build *b) {
-    struct text *t = jinja_alloc(b->in, sizeof *t);
-    *t = (struct text){.p = b->p ? b->p : "", .n = b->n, .mask = b->mask, .trust = b->trust};
+struct jtext *jb_done(struct build *b) {
+    struct jtext *t = jinja_alloc(b->in, sizeof *t);
+    *t = (struct jtext){.p = b->p ? b->p : "", .n = b->n, .mask = b->mask, .trust = b->trust};
     return t;
 }
 
-struct text *jt_concat(struct jinja *in, const struct text *a, const struct text *b) {
+struct jtext *jt_concat(struct jinja *in, const struct jtext *a, const struct jtext *b) {
     struct build *sum = a->tail;
     if (!sum || sum->p + sum->n != a->p + a->n || a->p != sum->p) {
         sum = jinja_alloc(in, sizeof *sum);
@@ -143,12 +143,12 @@ struct text *jt_concat(struct jinja *in, const struct text *a, const struct text
     }
     // Where the builder has to grow it moves; what earlier sums see stays where it was.
     jb_text(sum, b);
-    struct text *t = jb_done(sum);
+    struct jtext *t = jb_done(sum);
     t->tail = sum;
     return t;
 }
 
-size_t jt_chars(struct jinja *in, const struct text *t) {
+size_t jt_chars(struct jinja *in, const struct jtext *t) {
     size_t n = 0;
     jinja_steps(in, t->n / 16);
     for (size_t i = 0; i < t->n; i++)
@@ -156,7 +156,7 @@ size_t jt_chars(struct jinja *in, const struct text *t) {
     return n;
 }
 
-size_t jt_byte_at(struct jinja *in, const struct text *t, size_t chars) {
+size_t jt_byte_at(struct jinja *in, const struct jtext *t, size_t chars) {
     size_t i = 0;
     for (; i < t->n; i++)
         if (((unsigned char)t->p[i] & 0xC0) != 0x80 && chars-- == 0)
@@ -165,7 +165,7 @@ size_t jt_byte_at(struct jinja *in, const struct text *t, size_t chars) {
     return i;
 }
 
-uint32_t jt_decode(const struct text *t, size_t at, size_t *len) {
+uint32_t jt_decode(const struct jtext *t, size_t at, size_t *len) {
     uint32_t cp = 0xFFFD;
     *len = utf8_decode(t->p + at, t->n - at, &cp);
     if (*len == 0)
@@ -173,7 +173,7 @@ uint32_t jt_decode(const struct text *t, size_t at, size_t *len) {
     return cp;
 }
 
-size_t jt_find(struct jinja *in, const struct text *t, struct str needle, size_t from, size_t to) {
+size_t jt_find(struct jinja *in, const struct jtext *t, struct str needle, size_t from, size_t to) {
     if (needle.n == 0)
         return from <= to ? from : SIZE_MAX;
     size_t i = from, found = SIZE_MAX;
@@ -194,7 +194,7 @@ size_t jt_find(struct jinja *in, const struct text *t, struct str needle, size_t
     return found;
 }
 
-size_t jt_rfind(struct jinja *in, const struct text *t, struct str needle, size_t from, size_t to) {
+size_t jt_rfind(struct jinja *in, const struct jtext *t, struct str needle, size_t from, size_t to) {
     if (needle.n > to - from)
         return SIZE_MAX;
     jinja_steps(in, (to - from) / 64);

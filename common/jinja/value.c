@@ -24,7 +24,7 @@ struct value jv_float(double f) {
     return (struct value){.kind = V_FLOAT, .f = f};
 }
 
-struct value jv_text(struct text *s) {
+struct value jv_text(struct jtext *s) {
     return (struct value){.kind = V_STR, .s = s};
 }
 
@@ -267,7 +267,7 @@ bool jv_equal(struct jinja *in, struct value a, struct value b) {
     }
 }
 
-static int order_text(struct jinja *in, const struct text *a, const struct text *b) {
+static int order_text(struct jinja *in, const struct jtext *a, const struct jtext *b) {
     size_t n = a->n < b->n ? a->n : b->n;
     jinja_steps(in, n / 64);
     int c = n ? memcmp(a->p, b->p, n) : 0; // the order of UTF-8 bytes is that of code points

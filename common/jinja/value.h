@@ -49,7 +49,7 @@ struct value {
         bool b;
         int64_t i;
         double f;
-        struct text *s;       // V_STR, V_BIG
+        struct jtext *s;       // V_STR, V_BIG
         struct list *l;       // V_LIST, V_TUPLE
         struct dict *d;       // V_DICT, V_VIEW, V_NAMESPACE
         struct range *range;
@@ -107,7 +107,7 @@ struct value jv_none(void);
 struct value jv_bool(bool b);
 struct value jv_int(int64_t i);
 struct value jv_float(double f);
-struct value jv_text(struct text *s);
+struct value jv_text(struct jtext *s);
 struct value jv_str(struct jinja *in, const char *s); // the template's own
 struct value jv_undef(struct jinja *in, const char *message, const char *type, struct str name);
 struct value jv_list(struct jinja *in, enum kind kind, size_t cap); // V_LIST or V_TUPLE, empty
@@ -134,8 +134,8 @@ int jv_order(struct jinja *in, struct value a, struct value b, const char *op); 
 bool jv_len(struct jinja *in, struct value v, int64_t *n); // false: it has none; no error set
 
 /* How it is written: str() and repr(). */
-struct text *jv_to_str(struct jinja *in, struct value v);
-struct text *jv_repr(struct jinja *in, struct value v);
+struct jtext *jv_to_str(struct jinja *in, struct value v);
+struct jtext *jv_repr(struct jinja *in, struct value v);
 void jv_float_text(double f, char out[40]); // Python's repr of a float
 
 #endif

@@ -50,18 +50,18 @@ struct queries queries_at(float *p, size_t m, size_t hd) {
     return u;
 }
 
-size_t queries_in(const struct attn_job *j, const struct piece *p) {
+size_t queries_in(const struct attn_job *j, const struct attn_piece *p) {
     return p->n * j->group * (p->head_end - p->head);
 }
 /* Query i of a piece: its row and head. */
-static size_t row_of(const struct attn_job *j, const struct piece *p, size_t i) {
+static size_t row_of(const struct attn_job *j, const struct attn_piece *p, size_t i) {
     return p->row + i / j->group % p->n;
 }
-static size_t head_of(const struct attn_job *j, const struct piece *p, size_t i) {
+static size_t head_of(const struct attn_job *j, const struct attn_piece *p, size_t i) {
     return (p->head + i / j->group / p->n) * j->group + i % j->group;
 }
 
-void load_queries(const struct attn_job *j, const struct queries *u, const struct piece *p) {
+void load_queries(const struct attn_job *j, const struct queries *u, const struct attn_piece *p) {
     size_t hd = j->kv->head_dim;
     for (size_t i = 0; i < queries_in(j, p); i++) {
         const float *q = j->q + row_of(j, p, i) * j->ldq + head_of(j, p, i) * hd;
@@ -72,7 +72,7 @@ void load_queries(const struct attn_job *j, const struct queries *u, const struc
     }
 }
 
-void store_out(const struct attn_job *j, struct attn_sums sums, const struct piece *p) {
+void store_out(const struct attn_job *j, struct attn_sums sums, const struct attn_piece *p) {
     size_t hd = j->kv->head_dim;
     for (size_t i = 0; i < queries_in(j, p); i++) {
         float *out = j->out + row_of(j, p, i) * j->ldo + head_of(j, p, i) * hd;
@@ -131,7 +131,7 @@ static void attend_page(const struct attn_job *j, const struct queries *u, struc
     }
 }
 
-static size_t first_page(const struct attn_job *j, const struct piece *p, size_t span) {
+static size_t first_page(const struct attn_job *j, const struct attn_piece *p, size_t span) {
     size_t page = (span + 1) * SPAN;
     for (size_t i = 0; i < p->n; i++) {
         size_t first = j->rows[p->row + i].first / KV_PAGE;
@@ -139,7 +139,7 @@ static size_t first_page(const struct attn_job *j, const struct piece *p, size_t
     }
     return page < span * SPAN ? span * SPAN : page;
 }
-static size_t page_end(const struct attn_job *j, const struct piece *p, size_t span) {
+static size_t page_end(const struct attn_job *j, const struct attn_piece *p, size_t span) {
     size_t end = 0;
     for (size_t i = 0; i < p->n; i++) {
         size_t last = j->rows[p->row + i].last / KV_PAGE;
@@ -147,12 +147,12 @@ static size_t page_end(const struct attn_job *j, const struct piece *p, size_t s
     }
     return end < (span + 1) * SPAN ? end : (span + 1) * SPAN;
 }
-static const unsigned char *first_part(const struct attn_job *j, const struct piece *p, size_t span) {
+static const unsigned char *first_part(const struct attn_job *j, const struct attn_piece *p, size_t span) {
     return page_keys(j->kv, j->rows[p->row].pages[first_page(j, p, span)], p->head);
 }
 
-void attend_span(const struct attn_job *j, const struct queries *u, struct attn_sums sums, const struct piece *p,
-                 size_t span, const struct piece *behind) {
+void attend_span(const struct attn_job *j, const struct queries *u, struct attn_sums sums, const struct attn_piece *p,
+                 size_t span, const struct attn_piece *behind) {
     const struct attn_row *rows = j->rows + p->row;
     const struct kv_layer *kv = j->kv;
     size_t m = p->n * j->group, page = first_page(j, p, span), end = page_end(j, p, span);

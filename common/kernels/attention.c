@@ -52,14 +52,14 @@ static struct queries queries_of(const struct attn_job *j, size_t thread) {
     size_t hd = j->kv->head_dim;
     return queries_at(j->scratch + thread * queries_floats(j->m, hd), j->m, hd);
 }
-static bool same_queries(const struct piece *a, const struct piece *b) {
+static bool same_queries(const struct attn_piece *a, const struct attn_piece *b) {
     return a->row == b->row && a->head == b->head;
 }
 
 /* A span of a row. A thread that had those before it, from the first of SPANS on, adds it to them while they are in its cache. Where
  * cores have no cache together, join_cuts would wait three times as long for what lies in the other's. */
-static void run_cut(const struct attn_job *j, const struct queries *u, size_t i, const struct piece *behind) {
-    const struct piece *p = &j->pieces[i];
+static void run_cut(const struct attn_job *j, const struct queries *u, size_t i, const struct attn_piece *behind) {
+    const struct attn_piece *p = &j->pieces[i];
     struct cut own = cut_of(j, p->row, p->span, p->head);
     struct adding *adding = u->adding;
     size_t heads = p->head_end - p->head;
@@ -80,7 +80,7 @@ static void run_cut(const struct attn_job *j, const struct queries *u, size_t i,
 }
 
 /* All that a piece's rows see. */
-static void run_whole(const struct attn_job *j, const struct queries *u, const struct piece *p, const struct piece *behind) {
+static void run_whole(const struct attn_job *j, const struct queries *u, const struct attn_piece *p, const struct attn_piece *behind) {
     size_t n = queries_in(j, p), hd = j->kv->head_dim;
     for (size_t span = p->span, end; span < p->span_end; span = end) {
         struct attn_sums sums = span == p->span ? u->all : u->spans;
@@ -100,7 +100,7 @@ static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
     const struct attn_job *j = arg;
     struct queries u = queries_of(j, thread);
     for (size_t i = begin; i < end; i++) {
-        const struct piece *p = &j->pieces[i], *behind = i + 1 < j->n_pieces ? p + 1 : p; // most often this thread's, too
+        const struct attn_piece *p = &j->pieces[i], *behind = i + 1 < j->n_pieces ? p + 1 : p; // most often this thread's, too
         bool goes_on = i > begin || (j->cut_sums && u.adding->next == i); // this thread had the piece before
         if (!goes_on || !same_queries(p, p - 1))
             load_queries(j, &u, p);
@@ -129,16 +129,16 @@ static void join_cuts(void *arg, size_t begin, size_t end, size_t thread) {
             if (span > first)
                 kernel.add_sums(&all.sums, &spans.sums, j->group, hd);
         }
-        store_out(j, all.sums, &(struct piece){.row = (uint32_t)r, .n = 1, .head = (uint32_t)h, .head_end = (uint32_t)h + 1});
+        store_out(j, all.sums, &(struct attn_piece){.row = (uint32_t)r, .n = 1, .head = (uint32_t)h, .head_end = (uint32_t)h + 1});
     }
 }
 
 /* Rows of one sequence together, as many as BLOCK_QUERIES allow, one KV head in a piece. Returns their number. */
-static size_t block_pieces(struct piece *pieces, const struct attn_job *j, size_t n_rows) {
+static size_t block_pieces(struct attn_piece *pieces, const struct attn_job *j, size_t n_rows) {
     const struct attn_row *rows = j->rows;
     size_t n = 0, most = j->group < BLOCK_QUERIES ? BLOCK_QUERIES / j->group : 1;
     for (uint32_t r = 0; r < n_rows;) {
-        struct piece p = {.row = r, .span = first_span(&rows[r])};
+        struct attn_piece p = {.row = r, .span = first_span(&rows[r])};
         for (; r < n_rows && rows[r].pages == rows[p.row].pages && p.n < most; r++, p.n++) {
             p.span = first_span(&rows[r]) < p.span ? first_span(&rows[r]) : p.span;
             p.span_end = span_end(&rows[r]) > p.span_end ? span_end(&rows[r]) : p.span_end;
@@ -152,20 +152,20 @@ static size_t block_pieces(struct piece *pieces, const struct attn_job *j, size_
 }
 
 /* Single rows, `heads` KV heads in a piece, cut into spans or not. Returns their number. */
-static size_t row_pieces(struct piece *pieces, const struct attn_job *j, size_t n_rows, uint32_t heads, bool cut) {
+static size_t row_pieces(struct attn_piece *pieces, const struct attn_job *j, size_t n_rows, uint32_t heads, bool cut) {
     uint32_t n = 0, n_kv_heads = (uint32_t)j->kv->n_kv_heads;
     for (uint32_t r = 0; r < n_rows; r++) {
         uint32_t first = first_span(&j->rows[r]), end = span_end(&j->rows[r]), each = cut ? 1 : end - first;
         for (uint32_t h = 0; h < n_kv_heads; h += heads)
             for (uint32_t s = first; s < end; s += each)
-                pieces[n++] = (struct piece){.row = r, .n = 1, .span = s, .span_end = s + each, .head = h,
+                pieces[n++] = (struct attn_piece){.row = r, .n = 1, .span = s, .span_end = s + each, .head = h,
                                              .head_end = h + heads < n_kv_heads ? h + heads : n_kv_heads};
     }
     return n;
 }
 
 static size_t pieces_bytes(size_t n_rows, size_t n_heads) {
-    return padded((n_rows > MAX_CUTS ? n_rows : MAX_CUTS) * n_heads * sizeof(struct piece));
+    return padded((n_rows > MAX_CUTS ? n_rows : MAX_CUTS) * n_heads * sizeof(struct attn_piece));
 }
 static size_t thread_queries(size_t n_heads) {
     return n_heads > BLOCK_QUERIES ? n_heads : BLOCK_QUERIES;
@@ -174,7 +174,7 @@ static size_t thread_queries(size_t n_heads) {
 void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, float *out,
                size_t ldo, const float *q, size_t ldq, size_t n_heads, float scale, float softcap, void *scratch) {
     size_t threads = pool_threads(p), n_kv_heads = kv->n_kv_heads, group = n_heads / n_kv_heads;
-    struct piece *pieces = scratch;
+    struct attn_piece *pieces = scratch;
     float *sums = (float *)(void *)((unsigned char *)scratch + pieces_bytes(n_rows, n_heads));
     struct attn_job j = {.kv = kv, .rows = rows, .out = out, .ldo = ldo, .q = q, .ldq = ldq, .n_heads = n_heads,
                          .group = group, .scale = scale, .softcap = softcap, .rounded = !kv->f32 && kernel.mix_rounded,

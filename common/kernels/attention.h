@@ -13,7 +13,7 @@ enum {
 };
 
 /* Rows [row, row + n) of one sequence, spans [span, span_end), KV heads [head, head_end). */
-struct piece {
+struct attn_piece {
     uint32_t row, n, span, span_end, head, head_end;
 };
 
@@ -27,7 +27,7 @@ struct attn_job {
     size_t n_heads, group; // query heads: all, of one KV head
     float scale, softcap;
     bool rounded; // queries and probabilities, to bf16
-    const struct piece *pieces;
+    const struct attn_piece *pieces;
     size_t n_pieces;
     float *cut_sums; // of each cut, where pieces are single spans; NULL where they have all of a row's
     float *scratch;  // [threads, queries_floats(m)]
@@ -61,13 +61,13 @@ struct queries queries_at(float *p, size_t m, size_t head_dim);
 
 struct attn_sums sums_from(struct attn_sums s, size_t first, size_t head_dim); // those of query `first` and behind it
 
-size_t queries_in(const struct attn_job *j, const struct piece *p);
-void load_queries(const struct attn_job *j, const struct queries *u, const struct piece *p);
-void store_out(const struct attn_job *j, struct attn_sums sums, const struct piece *p);
+size_t queries_in(const struct attn_job *j, const struct attn_piece *p);
+void load_queries(const struct attn_job *j, const struct queries *u, const struct attn_piece *p);
+void store_out(const struct attn_job *j, struct attn_sums sums, const struct attn_piece *p);
 
 /* What the rows of p see of one of its spans, in sums [queries_in(p)], for the queries loaded. At its end the first page of the
  * piece `behind` is fetched. */
-void attend_span(const struct attn_job *j, const struct queries *u, struct attn_sums sums, const struct piece *p,
-                 size_t span, const struct piece *behind);
+void attend_span(const struct attn_job *j, const struct queries *u, struct attn_sums sums, const struct attn_piece *p,
+                 size_t span, const struct attn_piece *behind);
 
 #endif

@@ -50,8 +50,8 @@ static void fill(enum isa most) {
     for (int i = 0; i <= (int)most; i++) {
         tiles_c_fill(&t, (enum isa)i);
         tiles_fill(&t, (enum isa)i);
-        soften_fill(&t, (enum isa)i);
-        soften_bf16_fill(&t, (enum isa)i);
+        softmax_fill(&t, (enum isa)i);
+        softmax_bf16_fill(&t, (enum isa)i);
         row_ops_fill(&t, (enum isa)i);
     }
     t.isa = most;

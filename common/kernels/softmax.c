@@ -125,7 +125,7 @@ VARIANT(avx2, AVX2, true)
 VARIANT(avx512, AVX512, true)
 #endif
 
-void soften_fill(struct kernel_table *t, enum isa isa) {
+void softmax_fill(struct kernel_table *t, enum isa isa) {
     switch (isa) {
     case ISA_BASELINE:
         t->soften = soften_c;

@@ -82,7 +82,7 @@ AVX512BF16 static void soften_avx512bf16(float *s, size_t m, size_t from, size_t
 }
 #endif
 
-void soften_bf16_fill(struct kernel_table *t, enum isa isa) {
+void softmax_bf16_fill(struct kernel_table *t, enum isa isa) {
 #if defined(__x86_64__)
     if (isa == ISA_AVX512BF16)
         t->soften = soften_avx512bf16;

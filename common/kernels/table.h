@@ -102,8 +102,8 @@ extern struct kernel_table kernel; // the one global
 /* Each puts its functions for exactly this instruction set into the table, and leaves what it has none for. */
 void tiles_c_fill(struct kernel_table *t, enum isa isa);
 void tiles_fill(struct kernel_table *t, enum isa isa);
-void soften_fill(struct kernel_table *t, enum isa isa);
-void soften_bf16_fill(struct kernel_table *t, enum isa isa);
+void softmax_fill(struct kernel_table *t, enum isa isa);
+void softmax_bf16_fill(struct kernel_table *t, enum isa isa);
 void row_ops_fill(struct kernel_table *t, enum isa isa);
 
 #endif

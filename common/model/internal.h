@@ -27,11 +27,11 @@ struct slot {
 struct model {
     struct spec spec;
     struct weights weights;
-    struct ahead *ahead;
+    struct prefault *ahead;
     struct layers layers;
     struct rope ropes[SPEC_MAX_ROPES];
     struct kv kv;
-    struct kept kept;
+    struct prefix_cache prefix;
     struct device *device;
     struct slot *slots;                        // [max_sequences]
     struct row *replay;                        // [max_rows]

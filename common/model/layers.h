@@ -9,7 +9,7 @@
 #include "spec/spec.h"
 #include "weights/safetensors.h"
 
-struct vector { // one to be copied
+struct pending_copy { // one to be copied
     float *to;
     const struct tensor *from;
 };
@@ -31,7 +31,7 @@ struct layers {
     struct norm final_norm;
     struct layer *layers;       // [n_layers]
     struct arena mem;           // holds f32 copies of vectors, and the experts
-    struct vector *vectors;     // [n_vectors], in the order of the layers: copied when their layer is first used, so
+    struct pending_copy *vectors;     // [n_vectors], in the order of the layers: copied when their layer is first used, so
     size_t n_vectors, n_copied; // that opening a model that is not in memory does not wait for the disk
     size_t *vectors_of;         // [n_layers + 1] vectors of the layers up to this one; the last: all
     unsigned char **transposed; // GPT-2's matrices, turned; owned

@@ -17,7 +17,7 @@ enum { MAX_NAMED = 8, MAX_WRONG = 1000, NAME_BYTES = 256 };
 struct loader {
     struct layers *m;
     const struct spec *s;
-    const struct names *names;
+    const struct family_names *names;
     const char *prefix;
     const struct weights *w;
     size_t n_wrong;
@@ -82,7 +82,7 @@ static bool vector_to(struct loader *l, float *to, const char *name, size_t n) {
         l->vectors_cap = l->vectors_cap ? 2 * l->vectors_cap : 64;
         m->vectors = xreallocarray(m->vectors, l->vectors_cap, sizeof *m->vectors);
     }
-    m->vectors[m->n_vectors++] = (struct vector){to, t};
+    m->vectors[m->n_vectors++] = (struct pending_copy){to, t};
     return true;
 }
 
@@ -179,7 +179,7 @@ static struct norm head_norm(struct loader *l, const char *name, size_t layer, s
 
 static void load_attention(struct loader *l, struct layer *y, size_t i) {
     const struct spec *s = l->s;
-    const struct names *n = l->names;
+    const struct family_names *n = l->names;
     size_t q_dim = s->n_heads * s->head_dim, kv_dim = s->n_kv_heads * s->head_dim, dim = s->hidden_dim;
     if (s->fused_qkv) {
         y->qkv[0] = linear(l, n->qkv, i, 0, q_dim + 2 * kv_dim, dim, s->qkv_bias);
@@ -195,7 +195,7 @@ static void load_attention(struct loader *l, struct layer *y, size_t i) {
 
 static void load_experts(struct loader *l, struct layer *y, size_t i) {
     const struct spec *s = l->s;
-    const struct names *n = l->names;
+    const struct family_names *n = l->names;
     size_t dim = s->hidden_dim, ffn = s->expert_ffn_dim;
     y->router = linear(l, n->router, i, 0, s->n_experts, dim, false);
     if (!y->router.w.data) // then the experts need not be looked for, nor memory be taken for them
@@ -210,7 +210,7 @@ static void load_experts(struct loader *l, struct layer *y, size_t i) {
 
 static void load_ffn(struct loader *l, struct layer *y, size_t i) {
     const struct spec *s = l->s;
-    const struct names *n = l->names;
+    const struct family_names *n = l->names;
     if (s->fused_gate) {
         y->ffn_in[0] = linear(l, n->gate_up, i, 0, 2 * s->ffn_dim, s->hidden_dim, s->ffn_bias);
     } else if (s->ungated) {
@@ -224,7 +224,7 @@ static void load_ffn(struct loader *l, struct layer *y, size_t i) {
 
 static void load_layer(struct loader *l, size_t i) {
     const struct spec *s = l->s;
-    const struct names *n = l->names;
+    const struct family_names *n = l->names;
     struct layer *y = &l->m->layers[i];
     y->attn_norm = norm(l, !s->no_pre_norm, n->attn_norm, i, s->hidden_dim);
     y->ffn_norm = norm(l, !s->no_pre_norm && !s->parallel, n->ffn_norm, i, s->hidden_dim);
@@ -327,7 +327,7 @@ int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
 
 void layers_ready(struct layers *m, size_t layer) {
     for (; m->n_copied < m->vectors_of[layer]; m->n_copied++) {
-        const struct vector *v = &m->vectors[m->n_copied];
+        const struct pending_copy *v = &m->vectors[m->n_copied];
         for (size_t i = 0; i < v->from->n_elements; i++)
             v->to[i] = (float)dtype_value(v->from->dtype, v->from->data, i);
     }

@@ -73,7 +73,7 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
                       struct err *e) {
     if (weights_open(&m->weights, dir, e) != 0)
         return -1;
-    m->ahead = ahead_start(&m->weights);
+    m->ahead = prefault_start(&m->weights);
     if (layers_load(&m->layers, &m->spec, &m->weights, warnings, e) != 0)
         return -1;
     m->context = o->context > 0 ? o->context : own_limit(&m->spec);
@@ -87,7 +87,7 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
     size_t n_kept = most_kept(m, o->keep_bytes);
     if (kv_init(&m->kv, m->device, &m->spec, m->precise, m->context, m->max_sequences, m->max_rows, n_kept, e) != 0)
         return -1;
-    kept_init(&m->kept, &m->kv, n_kept);
+    prefix_init(&m->prefix, &m->kv, n_kept);
     make_slots(m);
     m->replay = xcalloc(m->max_rows, sizeof *m->replay);
     m->step_rows = xcalloc(m->max_rows, sizeof *m->step_rows);
@@ -150,14 +150,14 @@ void model_close(struct model *m) {
     free(m->step_rows);
     for (size_t g = 0; g < KV_MAX_GROUPS; g++)
         free(m->attn_rows[g]);
-    kept_free(&m->kept);
+    prefix_free(&m->prefix);
     kv_free(&m->kv);
     if (m->device)
         m->device->ops->close(m->device);
     for (size_t r = 0; r < SPEC_MAX_ROPES; r++)
         rope_free(&m->ropes[r]);
     layers_free(&m->layers);
-    ahead_stop(m->ahead);
+    prefault_stop(m->ahead);
     weights_close(&m->weights);
     spec_free(&m->spec);
     free(m);
@@ -294,7 +294,7 @@ void model_seq_keep(struct model *m, size_t slot) {
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         if (s->variant[r] != 0)
             return;
-    kept_add(&m->kept, &s->kv, s->ids, s->kv_len);
+    prefix_add(&m->prefix, &s->kv, s->ids, s->kv_len);
 }
 
 size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n) {
@@ -302,11 +302,11 @@ size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t
     size_t len, expected = larger(s->expected, n);
     if (!turns_plainly(m, expected))
         return s->len;
-    uint32_t node = kept_find(&m->kept, ids, n, &len);
+    uint32_t node = prefix_find(&m->prefix, ids, n, &len);
     if (len <= s->len)
         return s->len;
     model_seq_clear(m, slot);
-    kept_share(&m->kept, node, len, &s->kv);
+    prefix_share(&m->prefix, node, len, &s->kv);
     grow_ids(s, len, m->context);
     memcpy(s->ids, ids, len * sizeof *ids);
     s->len = s->kv_len = len;
@@ -346,7 +346,7 @@ static int check_rows(const struct model *m, const struct row *rows, size_t n_ro
 /* Pages for positions [from, to): kept ones give way where there is no more memory. */
 static int extend(struct model *m, struct slot *s, size_t from, size_t to, struct err *e) {
     while (kv_extend(&m->kv, &s->kv, from, to, e) != 0)
-        if (!kept_drop_oldest(&m->kept))
+        if (!prefix_drop_oldest(&m->prefix))
             return -1;
     return 0;
 }

@@ -13,11 +13,11 @@
 
 #include "model/kv.h"
 
-struct kept_node;
+struct prefix_node;
 
-struct kept {
+struct prefix_cache {
     struct kv *kv;
-    struct kept_node *nodes; // [max_nodes]
+    struct prefix_node *nodes; // [max_nodes]
     uint32_t *buckets;       // [n_buckets] a power of two: the first node of each hash
     size_t n_nodes, max_nodes, n_buckets;
     uint32_t unused;         // nodes given back, chained
@@ -26,21 +26,21 @@ struct kept {
 };
 
 /* Room for max_nodes nodes; 0: keeps nothing. kv stays the caller's, and outlives k. */
-void kept_init(struct kept *k, struct kv *kv, size_t max_nodes);
-void kept_free(struct kept *k); // pages stay counted: for when kv ends too
+void prefix_init(struct prefix_cache *k, struct kv *kv, size_t max_nodes);
+void prefix_free(struct prefix_cache *k); // pages stay counted: for when kv ends too
 
 /* Keeps the whole pages of q's first len positions, which are those of ids [len]. Pages of a window that q
  * has given back are missing in their nodes. */
-void kept_add(struct kept *k, const struct kv_seq *q, const uint32_t *ids, size_t len);
+void prefix_add(struct prefix_cache *k, const struct kv_seq *q, const uint32_t *ids, size_t len);
 
 /* The node of the longest beginning of ids, of at most `most` positions, of which a query behind it finds
  * all pages; *len is its length, a multiple of KV_PAGE. It counts as used. */
-uint32_t kept_find(struct kept *k, const uint32_t *ids, size_t most, size_t *len);
+uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len);
 
 /* q (empty) shares the len positions of a node just found. */
-void kept_share(struct kept *k, uint32_t node, size_t len, struct kv_seq *q);
+void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct kv_seq *q);
 
 /* Gives back the node that was used least recently; false where there is none. */
-bool kept_drop_oldest(struct kept *k);
+bool prefix_drop_oldest(struct prefix_cache *k);
 
 #endif

@@ -11,7 +11,7 @@ static const double alone_seconds = 1.0; // a step that nobody waits for yet: ne
 
 static size_t kind_of(size_t n_rows) {
     size_t kind = 0;
-    while (((size_t)1 << kind) < n_rows && kind + 1 < PACE_KINDS)
+    while (((size_t)1 << kind) < n_rows && kind + 1 < CHUNK_KINDS)
         kind++;
     return kind;
 }
@@ -20,29 +20,29 @@ static void learn(double *known, double seen, double fall, double rise) {
     *known = *known == 0 ? seen : *known + (seen - *known) * (seen < *known ? fall : rise);
 }
 
-double pace_step(const struct pace *p, size_t n_rows) {
+double chunk_step(const struct chunk *p, size_t n_rows) {
     size_t kind = kind_of(n_rows), below = kind + 1;
     while (below-- > 0)
         if (p->step[below] > 0)
             return p->step[below];
-    while (kind + 1 < PACE_KINDS && p->step[kind] == 0)
+    while (kind + 1 < CHUNK_KINDS && p->step[kind] == 0)
         kind++;
     return p->step[kind];
 }
 
-void pace_note(struct pace *p, size_t n_prompt_rows, size_t n_others, double seconds) {
+void chunk_note(struct chunk *p, size_t n_prompt_rows, size_t n_others, double seconds) {
     if (n_prompt_rows == 0) {
         learn(&p->step[kind_of(n_others)], seconds, 0.5, 0.125);
         p->since = 0;
         return;
     }
-    double more = seconds - pace_step(p, n_others), least = seconds / 1024;
+    double more = seconds - chunk_step(p, n_others), least = seconds / 1024;
     if (n_others == 0)
         learn(&p->alone, seconds / (double)n_prompt_rows, 0.5, 0.5);
     else
         learn(&p->row, (more > least ? more : least) / (double)n_prompt_rows, 0.25, 0.25);
     p->last = n_prompt_rows;
-    p->room = most_steps * pace_step(p, n_others) - seconds;
+    p->room = most_steps * chunk_step(p, n_others) - seconds;
     p->since++;
 }
 
@@ -50,15 +50,15 @@ static size_t at_most(double fits, size_t most) {
     return fits < 1 ? 1 : fits < (double)most ? (size_t)fits : most;
 }
 
-size_t pace_rows(const struct pace *p, size_t n_others, bool waited_for, size_t most) {
+size_t chunk_rows(const struct chunk *p, size_t n_others, bool waited_for, size_t most) {
     if (!waited_for) {
-        size_t limit = 2 * p->last > PACE_FIRST ? 2 * p->last : PACE_FIRST;
-        return at_most(p->alone > 0 ? alone_seconds / p->alone : PACE_FIRST, limit < most ? limit : most);
+        size_t limit = 2 * p->last > CHUNK_FIRST ? 2 * p->last : CHUNK_FIRST;
+        return at_most(p->alone > 0 ? alone_seconds / p->alone : CHUNK_FIRST, limit < most ? limit : most);
     }
-    if (n_others > 0 && (p->step[kind_of(n_others)] == 0 || p->since >= PACE_REMEASURE))
+    if (n_others > 0 && (p->step[kind_of(n_others)] == 0 || p->since >= CHUNK_REMEASURE))
         return 0;
     // Before anything is known of rows beside others: each of those alone bore a part of reading the weights.
-    double row = p->row > 0 ? p->row : p->alone, fits = row > 0 ? (most_steps - 1) * pace_step(p, n_others) / row : 1;
+    double row = p->row > 0 ? p->row : p->alone, fits = row > 0 ? (most_steps - 1) * chunk_step(p, n_others) / row : 1;
     // Having any prompt beside others may cost something, which a smaller chunk spreads over fewer rows, so that it seems that
     // fewer still would fit: what the last step left room for is tried.
     if (p->room > row && fits < (double)p->last + 1)

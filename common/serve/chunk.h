@@ -11,13 +11,13 @@
 #include <stddef.h>
 
 enum {
-    PACE_KINDS = 13,     // of steps without prompts: up to 1, 2, 4 ... 4,096 rows
-    PACE_FIRST = 128,    // rows of prompts in a step that nobody waits for, until the speed is known
-    PACE_REMEASURE = 64, // steps with rows of prompts until a step without is measured again
+    CHUNK_KINDS = 13,     // of steps without prompts: up to 1, 2, 4 ... 4,096 rows
+    CHUNK_FIRST = 128,    // rows of prompts in a step that nobody waits for, until the speed is known
+    CHUNK_REMEASURE = 64, // steps with rows of prompts until a step without is measured again
 };
 
-struct pace {
-    double step[PACE_KINDS]; // seconds of a step without rows of prompts; 0: not known
+struct chunk {
+    double step[CHUNK_KINDS]; // seconds of a step without rows of prompts; 0: not known
     double row;              // seconds that a row of a prompt adds to such a step; 0: not known
     double alone;            // seconds of a row of a prompt where only such rows run; 0: not known
     size_t last;             // rows of prompts of the last step that had some
@@ -26,13 +26,13 @@ struct pace {
 };
 
 /* A step has run: rows of prompts, and others. */
-void pace_note(struct pace *p, size_t n_prompt_rows, size_t n_others, double seconds);
+void chunk_note(struct chunk *p, size_t n_prompt_rows, size_t n_others, double seconds);
 
 /* Rows of prompts for the next step, at most `most`. n_others: rows that run beside them. waited_for: others are
  * decoding, even if they have no rows in this step. 0 where a step of the others alone is to be measured first. */
-size_t pace_rows(const struct pace *p, size_t n_others, bool waited_for, size_t most);
+size_t chunk_rows(const struct chunk *p, size_t n_others, bool waited_for, size_t most);
 
 /* Seconds of a step of so many rows without prompts, or the nearest that is known; 0 where nothing is. */
-double pace_step(const struct pace *p, size_t n_rows);
+double chunk_step(const struct chunk *p, size_t n_rows);
 
 #endif

@@ -31,7 +31,7 @@ struct worker {
     const struct encode_job *o;
     struct encoder *en; // NULL where nothing is encoded
     const struct tokenizer *tokenizer;
-    struct prompt prompt;
+    struct chat_prompt prompt;
     struct token_ids ids;
 };
 
@@ -48,7 +48,7 @@ struct batch {
 };
 
 /* Prints a rendered chat: its text as it is, or with -j as {"text": "..."} on a line. */
-static void print_rendered(FILE *f, const struct prompt *p, const struct encode_job *o) {
+static void print_rendered(FILE *f, const struct chat_prompt *p, const struct encode_job *o) {
     struct buf line = {0};
     if (o->prompt.form == PROMPT_JSON) {
         buf_str(&line, "{\"text\": ");
@@ -70,7 +70,7 @@ static void print_offsets(FILE *f, const struct token_ids *ids) {
 }
 
 static int encode_prompt(struct worker *w, struct err *e) {
-    const struct prompt *p = &w->prompt;
+    const struct chat_prompt *p = &w->prompt;
     struct encode_options encode = w->o->encode;
     if (p->is_chat) {
         encode.no_special = true;

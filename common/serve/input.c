@@ -144,9 +144,9 @@ static void judge_line(struct input *in, const struct logits_header *h) {
                 h->context);
 }
 
-static bool give_line(struct input *in, struct prompt *p, bool said_before) {
+static bool give_line(struct input *in, struct job_prompt *p, bool said_before) {
     bool refused = in->reason.n > 0;
-    *p = (struct prompt){
+    *p = (struct job_prompt){
         .number = in->next_number++,
         .ids = in->ids,
         .n_ids = refused ? 0 : (uint32_t)in->n_ids,
@@ -158,7 +158,7 @@ static bool give_line(struct input *in, struct prompt *p, bool said_before) {
     return true;
 }
 
-bool input_next(struct input *in, const struct logits_header *h, struct prompt *p) {
+bool input_next(struct input *in, const struct logits_header *h, struct job_prompt *p) {
     struct tokens_event ev;
     struct err e = {0};
     if (in->given)

@@ -15,7 +15,7 @@
 #include "base/mem.h"
 #include "wire/logits.h"
 
-struct prompt {
+struct job_prompt {
     uint32_t number;     // of the line, from 0
     const uint32_t *ids; // [n_ids], good until the next call
     uint32_t n_ids;
@@ -42,7 +42,7 @@ bool input_begun(struct input *in);
 int input_check(const struct input *in, struct logits_header *h, struct err *e);
 
 /* The next whole line that is already here, checked against h. */
-bool input_next(struct input *in, const struct logits_header *h, struct prompt *p);
+bool input_next(struct input *in, const struct logits_header *h, struct job_prompt *p);
 bool input_ended(const struct input *in); // nothing more will come
 int input_code(const struct input *in);   // EXIT_DONE, or why the input ended early
 

@@ -41,7 +41,7 @@ struct sched {
     struct batch batch;
     float *logits;        // [batch.max_want, vocab_size]
     float *hidden;        // [batch.max_want, hidden_dim], or NULL
-    struct pace pace;
+    struct chunk pace;
     double answers_until; // the next step waits for answers until then
     double asked_until;   // until then, sequences that were sent logits count as decoding
     double idle_since;    // the last step's end
@@ -187,7 +187,7 @@ static int end_unasked(struct sched *s, struct err *e) {
 
 /* ---- What comes in ---- */
 
-static int open_prompt(struct sched *s, const struct prompt *p, struct err *e) {
+static int open_prompt(struct sched *s, const struct job_prompt *p, struct err *e) {
     struct frame open = {
         .type = FRAME_OPEN, .seq = p->number, .ids = p->ids, .n_ids = p->n_ids, .text = p->attrs};
     s->stats.sequences++;
@@ -209,7 +209,7 @@ static int begin(struct sched *s, struct err *e) {
 }
 
 static int take_prompts(struct sched *s, struct err *e) {
-    struct prompt p;
+    struct job_prompt p;
     if (begin(s, e) != 0)
         return -1;
     while (s->begun && s->seqs.n_open < s->opts.max_in_flight && input_next(s->input, s->header, &p))
@@ -321,7 +321,7 @@ static void account(struct sched *s, double seconds) {
         st->mixed_rows += b->n_rows - b->n_prompt_rows;
         st->prefill_steps++;
     }
-    pace_note(&s->pace, b->n_prompt_rows, b->n_rows - b->n_prompt_rows, seconds);
+    chunk_note(&s->pace, b->n_prompt_rows, b->n_rows - b->n_prompt_rows, seconds);
 }
 
 /* Rows of prompts in the next step. */
@@ -331,7 +331,7 @@ static size_t next_chunk(const struct sched *s) {
         return s->opts.chunk;
     batch_count(&s->seqs, &short_rows, &n_long);
     bool waited_for = short_rows > 0 || (s->seqs.n_open > n_long && seconds_now() < s->asked_until);
-    return n_long == 0 ? 0 : pace_rows(&s->pace, short_rows, waited_for, most_chunk(&s->opts));
+    return n_long == 0 ? 0 : chunk_rows(&s->pace, short_rows, waited_for, most_chunk(&s->opts));
 }
 
 /* The frames of the batch, which point into jobs, logits and hidden states. */
@@ -405,7 +405,7 @@ static int step(struct sched *s, struct err *e) {
     s->idle_since = end;
     if (s->stats.first_logits == 0 && s->batch.n_want > 0)
         s->stats.first_logits = end;
-    double alone = pace_step(&s->pace, s->batch.n_parts);
+    double alone = chunk_step(&s->pace, s->batch.n_parts);
     s->answers_until = end + (alone > 0 && alone < seconds ? alone : seconds) / 2;
     if (s->batch.n_want > 0 && s->ret && return_state(s->ret) == RETURN_TAKEN)
         s->asked_until = end + asked_seconds;

@@ -19,12 +19,12 @@ enum { MAX_BYTES = 4 << 20 };
 
 /* layer_types: which layers are sliding. Families that do not go by it do not read it; where it says something else
  * than what they do, that is warned about. */
-static int read_layer_types(struct reader *r, struct config *c, const struct object *o) {
+static int read_layer_types(struct keys_reader *r, struct spec_config *c, const struct keys_object *o) {
     struct spec *s = &c->spec;
-    struct member *m = member_take(o, "layer_types");
+    struct keys_member *m = keys_member_take(o, "layer_types");
     if (!m)
         return 0;
-    struct json j = value_of(r, m);
+    struct json j = keys_value(r, m);
     size_t i = 0;
     bool other = false;
     json_enter_array(&j);
@@ -44,7 +44,7 @@ static int read_layer_types(struct reader *r, struct config *c, const struct obj
     if (json_failed(&j))
         return -1;
     if (other)
-        warn_member(r, m, NULL, "is not a key of this model type and is ignored");
+        keys_warn_member(r, m, NULL, "is not a key of this model type and is ignored");
     if (i != s->n_layers)
         return err_set(r->e, EXIT_DATA, "layer_types has %zu items, but there are %zu layers: %s", i,
                        s->n_layers, r->path);
@@ -53,13 +53,13 @@ static int read_layer_types(struct reader *r, struct config *c, const struct obj
 
 /* A list with an item for each layer, 0 or not (no_rope_layers), or of layer numbers (mlp_only_layers). Numbers and
  * items past the last layer say nothing. */
-static int read_layer_list(struct reader *r, struct config *c, const struct object *o, const char *key,
+static int read_layer_list(struct keys_reader *r, struct spec_config *c, const struct keys_object *o, const char *key,
                            bool numbers) {
     struct spec *s = &c->spec;
-    struct member *m = member_take(o, key);
+    struct keys_member *m = keys_member_take(o, key);
     if (!m)
         return 0;
-    struct json j = value_of(r, m);
+    struct json j = keys_value(r, m);
     size_t i = 0;
     json_enter_array(&j);
     for (; json_item(&j); i++) {
@@ -73,23 +73,23 @@ static int read_layer_list(struct reader *r, struct config *c, const struct obje
     }
     if (json_failed(&j))
         return -1;
-    return numbers || i >= s->n_layers ? 0 : refuse(r, m, "must have an item for each layer");
+    return numbers || i >= s->n_layers ? 0 : keys_refuse(r, m, "must have an item for each layer");
 }
 
 /* Whether the family has a key of its own. */
 static bool has_key_table(const struct family *f, const char *name) {
     bool found = false;
     for (size_t g = 0; f->keys[g]; g++)
-        found |= has_key(f->keys[g], str_of(name));
+        found |= keys_has(f->keys[g], str_of(name));
     return found;
 }
 
-static int read_layers(struct reader *r, const struct family *f, struct config *c, const struct object *o) {
+static int read_layers(struct keys_reader *r, const struct family *f, struct spec_config *c, const struct keys_object *o) {
     struct spec *s = &c->spec;
     s->layers = arena_alloc(&s->mem, s->n_layers * sizeof *s->layers);
     if (c->no_window)
         c->window = 0;
-    else if (has_key_table(f, "use_sliding_window") && apply_keys(r, window_keys, o, c, false) != 0)
+    else if (has_key_table(f, "use_sliding_window") && keys_apply(r, family_window_keys, o, c, false) != 0)
         return -1;
     for (size_t i = 0; i < s->n_layers; i++) {
         struct layer_spec *l = &s->layers[i];
@@ -115,24 +115,24 @@ static int read_layers(struct reader *r, const struct family *f, struct config *
 
 /* ---- the rest ---- */
 
-/* The name that config.json has for a field of struct config. */
+/* The name that config.json has for a field of struct spec_config. */
 static const char *key_of(const struct family *f, size_t at) {
     for (size_t g = 0; f->keys[g]; g++)
         for (const struct key *k = f->keys[g]; k->name; k++)
             if (k->at == at && k->kind == KEY_SIZE)
                 return k->name;
-    for (const struct key *k = common_keys; k->name; k++)
+    for (const struct key *k = family_common_keys; k->name; k++)
         if (k->at == at && k->kind == KEY_SIZE)
             return k->name;
     return "?";
 }
 
-static int finish(struct reader *r, const struct family *f, struct config *c) {
+static int finish(struct keys_reader *r, const struct family *f, struct spec_config *c) {
     struct spec *s = &c->spec;
     const size_t needed[] = {
-        offsetof(struct config, spec.vocab_size), offsetof(struct config, spec.hidden_dim),
-        offsetof(struct config, spec.n_layers),   offsetof(struct config, spec.n_heads),
-        offsetof(struct config, spec.max_pos),
+        offsetof(struct spec_config, spec.vocab_size), offsetof(struct spec_config, spec.hidden_dim),
+        offsetof(struct spec_config, spec.n_layers),   offsetof(struct spec_config, spec.n_heads),
+        offsetof(struct spec_config, spec.max_pos),
     };
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if (*(size_t *)((char *)c + needed[i]) == 0)
@@ -141,7 +141,7 @@ static int finish(struct reader *r, const struct family *f, struct config *c) {
         s->ffn_dim = 4 * s->hidden_dim;
     if (s->ffn_dim == 0)
         return err_set(r->e, EXIT_DATA, "%s is missing: %s",
-                       key_of(f, offsetof(struct config, spec.ffn_dim)), r->path);
+                       key_of(f, offsetof(struct spec_config, spec.ffn_dim)), r->path);
     if (s->n_kv_heads == 0)
         s->n_kv_heads = s->n_heads;
     if (s->n_heads % s->n_kv_heads != 0)
@@ -176,12 +176,12 @@ static int finish(struct reader *r, const struct family *f, struct config *c) {
 
 /* A token id, a list of them, or null. Ids outside the vocabulary can never be met and are left out; so are repeated
  * ones. */
-static int read_ids(struct reader *r, const struct member *m, size_t vocab_size, int32_t *ids, size_t max,
+static int read_ids(struct keys_reader *r, const struct keys_member *m, size_t vocab_size, int32_t *ids, size_t max,
                     size_t *n) {
     *n = 0;
-    if (!m || member_is(m, "null"))
+    if (!m || keys_member_is(m, "null"))
         return 0;
-    struct json j = value_of(r, m);
+    struct json j = keys_value(r, m);
     bool list = json_peek(&j) == JSON_ARRAY;
     if (list)
         json_enter_array(&j);
@@ -193,7 +193,7 @@ static int read_ids(struct reader *r, const struct member *m, size_t vocab_size,
         for (size_t i = 0; i < *n; i++)
             again |= ids[i] == id;
         if (id < 0 || (uint64_t)id >= vocab_size)
-            warn_member(r, m, NULL, "is outside the vocabulary");
+            keys_warn_member(r, m, NULL, "is outside the vocabulary");
         else if (!again && *n == max)
             json_refuse(&j, "more than %zu ids", max);
         else if (!again)
@@ -205,8 +205,8 @@ static int read_ids(struct reader *r, const struct member *m, size_t vocab_size,
 }
 
 /* bos_token_id and eos_token_id. Ids that the family has where they are missing count if the vocabulary has them. */
-static int read_ends(struct reader *r, const struct family *f, const struct object *o, struct spec *s) {
-    const struct member *bos = member_find(o, "bos_token_id"), *eos = member_find(o, "eos_token_id");
+static int read_ends(struct keys_reader *r, const struct family *f, const struct keys_object *o, struct spec *s) {
+    const struct keys_member *bos = keys_member_find(o, "bos_token_id"), *eos = keys_member_find(o, "eos_token_id");
     size_t n_bos = 0, n_eos = 0;
     if (read_ids(r, bos, s->vocab_size, &s->bos, 1, &n_bos) != 0 ||
         read_ids(r, eos, s->vocab_size, s->eos, SPEC_MAX_EOS, &n_eos) != 0)
@@ -219,8 +219,8 @@ static int read_ends(struct reader *r, const struct family *f, const struct obje
     return 0;
 }
 
-static const struct family *read_model_type(struct reader *r, const struct object *o) {
-    struct member *m = member_take(o, "model_type");
+static const struct family *read_model_type(struct keys_reader *r, const struct keys_object *o) {
+    struct keys_member *m = keys_member_take(o, "model_type");
     if (!m) {
         err_set(r->e, EXIT_DATA, "model_type is missing: %s", r->path);
         return NULL;
@@ -228,48 +228,48 @@ static const struct family *read_model_type(struct reader *r, const struct objec
     struct str name = m->raw.n >= 2 ? (struct str){m->raw.p + 1, m->raw.n - 2} : m->raw;
     const struct family *f = m->raw.p[0] == '"' ? family_find(name) : NULL;
     if (!f)
-        refuse(r, m, "that family is not supported");
+        keys_refuse(r, m, "that family is not supported");
     return f;
 }
 
 /* quantization_config: refused, but for one that says that nothing is quantised, as bitsandbytes leaves it in what was
  * trained with both of its switches off. */
-static int read_quantization(struct reader *r, const struct object *o) {
-    struct member *m = member_take(o, "quantization_config");
-    struct object q = {0};
-    if (!m || member_false(m))
+static int read_quantization(struct keys_reader *r, const struct keys_object *o) {
+    struct keys_member *m = keys_member_take(o, "quantization_config");
+    struct keys_object q = {0};
+    if (!m || keys_member_false(m))
         return 0;
-    if (m->raw.p[0] != '{' || read_object(r, m, &q) != 0)
-        return refuse(r, m, "only null is supported");
-    const struct member *method = member_find(&q, "quant_method"), *four = member_find(&q, "load_in_4bit"),
-                        *eight = member_find(&q, "load_in_8bit");
-    bool off = method && member_is(method, "\"bitsandbytes\"") && (!four || member_false(four)) &&
-               (!eight || member_false(eight));
+    if (m->raw.p[0] != '{' || keys_read_object(r, m, &q) != 0)
+        return keys_refuse(r, m, "only null is supported");
+    const struct keys_member *method = keys_member_find(&q, "quant_method"), *four = keys_member_find(&q, "load_in_4bit"),
+                        *eight = keys_member_find(&q, "load_in_8bit");
+    bool off = method && keys_member_is(method, "\"bitsandbytes\"") && (!four || keys_member_false(four)) &&
+               (!eight || keys_member_false(eight));
     free(q.members);
-    return off ? 0 : refuse(r, m, "only null is supported");
+    return off ? 0 : keys_refuse(r, m, "only null is supported");
 }
 
 /* Harmless keys, and keys that other families have: these say nothing (null, false, a factor of 1), or are warned about. */
-static void pass_over(struct reader *r, const struct object *o) {
-    for (const char *const *k = harmless_keys; *k; k++)
-        member_take(o, *k);
+static void pass_over(struct keys_reader *r, const struct keys_object *o) {
+    for (const char *const *k = family_harmless_keys; *k; k++)
+        keys_member_take(o, *k);
     for (size_t i = 0; i < o->n; i++) {
-        struct member *m = &o->members[i];
+        struct keys_member *m = &o->members[i];
         bool elsewhere = false;
         for (size_t f = 0; family_at(f); f++)
             for (size_t g = 0; family_at(f)->keys[g]; g++)
-                elsewhere |= has_key(family_at(f)->keys[g], m->key);
-        for (const char *const *k = foreign_keys; *k; k++)
+                elsewhere |= keys_has(family_at(f)->keys[g], m->key);
+        for (const char *const *k = family_foreign_keys; *k; k++)
             elsewhere |= str_eq(m->key, *k);
         if (m->used || !elsewhere)
             continue;
         m->used = true;
-        if (!member_false(m) && !member_one(m))
-            warn_member(r, m, NULL, "is not a key of this model type and is ignored");
+        if (!keys_member_false(m) && !keys_member_one(m))
+            keys_warn_member(r, m, NULL, "is not a key of this model type and is ignored");
     }
 }
 
-static int read_config(struct reader *r, const struct object *o, struct config *c) {
+static int read_config(struct keys_reader *r, const struct keys_object *o, struct spec_config *c) {
     const struct family *f = read_model_type(r, o);
     if (!f)
         return -1;
@@ -284,28 +284,28 @@ static int read_config(struct reader *r, const struct object *o, struct config *
     s->model_type = f->model_type;
     s->bos = -1;
     for (size_t g = 0; f->keys[g]; g++)
-        if (apply_keys(r, f->keys[g], o, c, false) != 0)
+        if (keys_apply(r, f->keys[g], o, c, false) != 0)
             return -1;
-    if (apply_keys(r, common_keys, o, c, true) != 0 || finish(r, f, c) != 0 || read_layers(r, f, c, o) != 0)
+    if (keys_apply(r, family_common_keys, o, c, true) != 0 || finish(r, f, c) != 0 || read_layers(r, f, c, o) != 0)
         return -1;
     if (read_quantization(r, o) != 0 || read_ends(r, f, o, s) != 0)
         return -1;
     if (!s->learned_pos && config_ropes(r, c, o) != 0)
         return -1;
     pass_over(r, o);
-    warn_unused(r, o, NULL);
+    keys_warn_unused(r, o, NULL);
     return 0;
 }
 
 int spec_parse(struct spec *s, const char *path, const char *text, size_t n, struct buf *warnings,
                struct err *e) {
-    struct reader r = {.warnings = warnings, .e = e};
-    struct object o = {0};
-    struct config c = {0};
-    int rc = reader_open(&r, path, text, n, &o);
+    struct keys_reader r = {.warnings = warnings, .e = e};
+    struct keys_object o = {0};
+    struct spec_config c = {0};
+    int rc = keys_open(&r, path, text, n, &o);
     if (rc == 0)
         rc = read_config(&r, &o, &c);
-    reader_close(&r, &o);
+    keys_close(&r, &o);
     *s = c.spec;
     return rc;
 }
@@ -313,18 +313,18 @@ int spec_parse(struct spec *s, const char *path, const char *text, size_t n, str
 /* The ids that end a text: generation_config.json's go before config.json's. */
 int spec_parse_generation(struct spec *s, const char *path, const char *text, size_t n,
                           struct buf *warnings, struct err *e) {
-    struct reader r = {.warnings = warnings, .e = e};
-    struct object o = {0};
+    struct keys_reader r = {.warnings = warnings, .e = e};
+    struct keys_object o = {0};
     int32_t ids[SPEC_MAX_EOS];
     size_t n_ids = 0;
-    int rc = reader_open(&r, path, text, n, &o);
+    int rc = keys_open(&r, path, text, n, &o);
     if (rc == 0)
-        rc = read_ids(&r, member_find(&o, "eos_token_id"), s->vocab_size, ids, SPEC_MAX_EOS, &n_ids);
+        rc = read_ids(&r, keys_member_find(&o, "eos_token_id"), s->vocab_size, ids, SPEC_MAX_EOS, &n_ids);
     if (rc == 0 && n_ids > 0) {
         memcpy(s->eos, ids, n_ids * sizeof *ids);
         s->n_eos = (uint32_t)n_ids;
     }
-    reader_close(&r, &o);
+    keys_close(&r, &o);
     return rc;
 }
 

@@ -44,19 +44,19 @@ static const struct {
     {"truncate", YARN, false},
 };
 
-static void pass_over_unread(const struct object *o, enum rope_kind kind) {
+static void pass_over_unread(const struct keys_object *o, enum rope_kind kind) {
     for (size_t i = 0; i < sizeof rope_reads / sizeof *rope_reads; i++) {
-        struct member *m = member_find(o, rope_reads[i].name);
-        if (m && (!(rope_reads[i].kinds & 1 << kind) || (rope_reads[i].false_is_unset && member_false(m))))
+        struct keys_member *m = keys_member_find(o, rope_reads[i].name);
+        if (m && (!(rope_reads[i].kinds & 1 << kind) || (rope_reads[i].false_is_unset && keys_member_false(m))))
             m->used = true;
     }
 }
 
-static int read_factors(struct reader *r, struct config *c, const struct member *m, float **out,
+static int read_factors(struct keys_reader *r, struct spec_config *c, const struct keys_member *m, float **out,
                         size_t *n) {
     if (!m)
         return 0;
-    struct json j = value_of(r, m);
+    struct json j = keys_value(r, m);
     *out = arena_alloc(&c->spec.mem, SPEC_MAX_HEAD_DIM * sizeof **out);
     json_enter_array(&j);
     for (*n = 0; json_item(&j); ++*n) {
@@ -72,24 +72,24 @@ static int read_factors(struct reader *r, struct config *c, const struct member 
 }
 
 /* One rotation from the object of rope_scaling or rope_parameters; m NULL: the default one. */
-static int read_rope(struct reader *r, struct config *c, const struct member *m, struct rope_spec *rope) {
+static int read_rope(struct keys_reader *r, struct spec_config *c, const struct keys_member *m, struct rope_spec *rope) {
     rope->kind = ROPE_DEFAULT;
     if (!m)
         return 0;
-    struct object o = {0};
-    int bad = read_object(r, m, &o) != 0;
-    struct member *type = member_take(&o, "rope_type");
-    type = type ? type : member_take(&o, "type");
+    struct keys_object o = {0};
+    int bad = keys_read_object(r, m, &o) != 0;
+    struct keys_member *type = keys_member_take(&o, "rope_type");
+    type = type ? type : keys_member_take(&o, "type");
     if (!bad && type) {
         rope->kind = ROPE_NONE;
         for (size_t i = 0; i < sizeof rope_kinds / sizeof *rope_kinds; i++)
             if (str_eq(type->raw, rope_kinds[i].name))
                 rope->kind = rope_kinds[i].kind;
         if (rope->kind == ROPE_NONE)
-            bad = refuse(r, type,
+            bad = keys_refuse(r, type,
                          "only default, linear, dynamic, llama3, yarn and longrope are supported") != 0;
     }
-    struct member *short_factor = member_take(&o, "short_factor"), *long_factor = member_take(&o, "long_factor");
+    struct keys_member *short_factor = keys_member_take(&o, "short_factor"), *long_factor = keys_member_take(&o, "long_factor");
     if (rope->kind == ROPE_YARN && short_factor) // so called in some of Phi-3's first configs
         rope->kind = ROPE_LONGROPE;
     if (!bad && rope->kind == ROPE_LONGROPE)
@@ -97,33 +97,33 @@ static int read_rope(struct reader *r, struct config *c, const struct member *m,
               read_factors(r, c, long_factor, &rope->long_factor, &rope->n_long) != 0;
     if (!bad) {
         pass_over_unread(&o, rope->kind);
-        bad = apply_keys(r, rope_keys, &o, rope, true) != 0;
+        bad = keys_apply(r, family_rope_keys, &o, rope, true) != 0;
     }
     if (!bad)
-        warn_unused(r, &o, m->key.p);
+        keys_warn_unused(r, &o, m->key.p);
     free(o.members);
     return bad ? -1 : 0;
 }
 
 /* rope_parameters may hold an object for each type of layer (Gemma 3 in the v5 form). */
-static int read_ropes(struct reader *r, struct config *c, const struct object *o) {
+static int read_ropes(struct keys_reader *r, struct spec_config *c, const struct keys_object *o) {
     struct spec *s = &c->spec;
-    struct member *scaling = member_take(o, "rope_scaling"),
-                  *parameters = member_take(o, "rope_parameters");
-    if (scaling && member_false(scaling)) // "rope_scaling or rope_parameters"
+    struct keys_member *scaling = keys_member_take(o, "rope_scaling"),
+                  *parameters = keys_member_take(o, "rope_parameters");
+    if (scaling && keys_member_false(scaling)) // "rope_scaling or rope_parameters"
         scaling = NULL;
-    struct member *m = scaling ? scaling : parameters, *full = m, *local = NULL;
-    struct object nested = {0};
-    int bad = m && read_object(r, m, &nested) != 0;
+    struct keys_member *m = scaling ? scaling : parameters, *full = m, *local = NULL;
+    struct keys_object nested = {0};
+    int bad = m && keys_read_object(r, m, &nested) != 0;
     if (m && !bad) {
-        if (member_find(&nested, "full_attention") || member_find(&nested, "sliding_attention")) {
-            full = member_take(&nested, "full_attention");
-            local = member_take(&nested, "sliding_attention");
-            warn_unused(r, &nested, "rope_parameters");
+        if (keys_member_find(&nested, "full_attention") || keys_member_find(&nested, "sliding_attention")) {
+            full = keys_member_take(&nested, "full_attention");
+            local = keys_member_take(&nested, "sliding_attention");
+            keys_warn_unused(r, &nested, "rope_parameters");
         }
     }
     if (!bad && full != m && c->local_theta <= 0)
-        bad = refuse(r, m, "one rotation for each type of layer is not supported for this model type") != 0;
+        bad = keys_refuse(r, m, "one rotation for each type of layer is not supported for this model type") != 0;
     s->n_ropes = c->local_theta > 0 ? 2 : 1;
     bad = bad || read_rope(r, c, full, &s->ropes[0]) != 0 || read_rope(r, c, local, &s->ropes[1]) != 0;
     if (s->ropes[0].theta <= 0)
@@ -135,14 +135,14 @@ static int read_ropes(struct reader *r, struct config *c, const struct object *o
 }
 
 /* Fills in what a rotation's kind needs and checks it against the heads. */
-static int finish_rope(struct reader *r, const struct config *c, const struct object *o, struct rope_spec *rope) {
+static int finish_rope(struct keys_reader *r, const struct spec_config *c, const struct keys_object *o, struct rope_spec *rope) {
     const struct spec *s = &c->spec;
     double partial = rope->partial > 0 ? rope->partial : c->partial > 0 ? c->partial : 1;
-    struct member *top = member_find(o, "partial_rotary_factor");
+    struct keys_member *top = keys_member_find(o, "partial_rotary_factor");
     if (c->partial <= 0 && rope->kind == ROPE_DEFAULT) // the reference's own function for it does not read the factor
         partial = 1;
-    else if (c->partial <= 0 && top && !member_false(top) && !member_one(top))
-        return refuse(r, top, "only 1 is supported");
+    else if (c->partial <= 0 && top && !keys_member_false(top) && !keys_member_one(top))
+        return keys_refuse(r, top, "only 1 is supported");
     if (c->partial <= 0 && (partial < 1 || partial > 1))
         return err_set(r->e, EXIT_DATA, "partial_rotary_factor is %g, but only 1 is supported for %s: %s",
                        partial, s->model_type, r->path);
@@ -184,7 +184,7 @@ static int finish_rope(struct reader *r, const struct config *c, const struct ob
     return 0;
 }
 
-int config_ropes(struct reader *r, struct config *c, const struct object *o) {
+int config_ropes(struct keys_reader *r, struct spec_config *c, const struct keys_object *o) {
     if (read_ropes(r, c, o) != 0)
         return -1;
     for (size_t i = 0; i < c->spec.n_ropes; i++)

@@ -10,14 +10,14 @@
 
 #include <stddef.h>
 
-#define C(field) offsetof(struct config, field)
-#define S(field) offsetof(struct config, spec.field)
+#define C(field) offsetof(struct spec_config, field)
+#define S(field) offsetof(struct spec_config, spec.field)
 #define R(field) offsetof(struct rope_spec, field)
 
 /* ---- keys ---- */
 
 /* What means the same in every family. */
-const struct key common_keys[] = {
+const struct key family_common_keys[] = {
     {"vocab_size", KEY_SIZE, S(vocab_size), SPEC_MAX_VOCAB},
     {"hidden_size", KEY_SIZE, S(hidden_dim), SPEC_MAX_DIM},
     {"intermediate_size", KEY_SIZE, S(ffn_dim), SPEC_MAX_DIM},
@@ -30,7 +30,7 @@ const struct key common_keys[] = {
     {"bos_token_id", KEY_OTHER, 0, 0},
     {"eos_token_id", KEY_OTHER, 0, 0},
     {"layer_types", KEY_OTHER, 0, 0},
-    // What the reference does for any model, if it is on. (What it does not read is in foreign_keys.)
+    // What the reference does for any model, if it is on. (What it does not read is in family_foreign_keys.)
     {"quantization_config", KEY_OTHER, 0, 0},
     {"compression_config", ONLY_FALSE, 0, 0},
     {"is_encoder_decoder", ONLY_FALSE, 0, 0},
@@ -40,7 +40,7 @@ const struct key common_keys[] = {
 };
 
 /* Inside rope_scaling and rope_parameters. */
-const struct key rope_keys[] = {
+const struct key family_rope_keys[] = {
     {"rope_type", KEY_OTHER, 0, 0},
     {"type", KEY_OTHER, 0, 0},
     {"short_factor", KEY_OTHER, 0, 0},
@@ -61,7 +61,7 @@ const struct key rope_keys[] = {
 };
 
 /* Keys that do not change what forward computes. */
-const char *const harmless_keys[] = {
+const char *const family_harmless_keys[] = {
     "architectures",
     "auto_map",
     "dtype",
@@ -106,7 +106,7 @@ const char *const harmless_keys[] = {
 };
 
 /* Keys that change other models, not those of the families here, whatever their value: the reference reads them nowhere. */
-const char *const foreign_keys[] = {
+const char *const family_foreign_keys[] = {
     "alibi", "clip_qkv", "logit_scale", "rope_interleaved", "use_mrope", "use_qk_norm", NULL,
 };
 
@@ -149,11 +149,11 @@ static const struct key window[] = {
 };
 static const struct key optional_window[] = {
     {"use_sliding_window", KEY_FALSE, C(no_window), 0},
-    {"sliding_window", KEY_OTHER, 0, 0}, // by window_keys
+    {"sliding_window", KEY_OTHER, 0, 0}, // by family_window_keys
     {"max_window_layers", KEY_OTHER, 0, 0},
     {NULL, KEY_OTHER, 0, 0},
 };
-const struct key window_keys[] = {
+const struct key family_window_keys[] = {
     {"sliding_window", KEY_SIZE, C(window), SPEC_MAX_CONTEXT},
     {"max_window_layers", KEY_COUNT, C(max_window_layers), SPEC_MAX_CONTEXT},
     {NULL, KEY_OTHER, 0, 0},
@@ -261,10 +261,10 @@ static const char *const no_weights[] = {"rotary_emb.inv_freq", ".attn.bias", ".
 #define NAMES_FFN                                                                                          \
     .gate = "layers.#.mlp.gate_proj", .up = "layers.#.mlp.up_proj", .down = "layers.#.mlp.down_proj"
 
-static const struct names llama_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_FFN};
-static const struct names qwen3_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_QK_NORM,
+static const struct family_names llama_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_FFN};
+static const struct family_names qwen3_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_QK_NORM,
                                          NAMES_FFN};
-static const struct names gemma2_names = {
+static const struct family_names gemma2_names = {
     NAMES_ENDS,
     NAMES_ATTENTION,
     NAMES_QK_NORM,
@@ -274,7 +274,7 @@ static const struct names gemma2_names = {
     .ffn_norm = "layers.#.pre_feedforward_layernorm",
     .ffn_post_norm = "layers.#.post_feedforward_layernorm",
 };
-static const struct names olmo2_names = {
+static const struct family_names olmo2_names = {
     NAMES_ENDS,
     NAMES_ATTENTION,
     NAMES_QK_NORM,
@@ -282,7 +282,7 @@ static const struct names olmo2_names = {
     .attn_post_norm = "layers.#.post_attention_layernorm",
     .ffn_post_norm = "layers.#.post_feedforward_layernorm",
 };
-static const struct names phi_names = {
+static const struct family_names phi_names = {
     .prefix = "model.",
     .embed = "embed_tokens",
     .final_norm = "final_layernorm",
@@ -298,7 +298,7 @@ static const struct names phi_names = {
     .up = "layers.#.mlp.fc1",
     .down = "layers.#.mlp.fc2",
 };
-static const struct names phi3_names = {
+static const struct family_names phi3_names = {
     NAMES_ENDS,
     NAMES_NORMS,
     .qkv = "layers.#.self_attn.qkv_proj",
@@ -306,7 +306,7 @@ static const struct names phi3_names = {
     .gate_up = "layers.#.mlp.gate_up_proj",
     .down = "layers.#.mlp.down_proj",
 };
-static const struct names mixtral_names = {
+static const struct family_names mixtral_names = {
     NAMES_ENDS,
     NAMES_NORMS,
     NAMES_ATTENTION,
@@ -315,7 +315,7 @@ static const struct names mixtral_names = {
     .expert_up = "layers.#.block_sparse_moe.experts.@.w3",
     .expert_down = "layers.#.block_sparse_moe.experts.@.w2",
 };
-static const struct names qwen3_moe_names = {
+static const struct family_names qwen3_moe_names = {
     NAMES_ENDS,
     NAMES_NORMS,
     NAMES_ATTENTION,
@@ -326,10 +326,10 @@ static const struct names qwen3_moe_names = {
     .expert_up = "layers.#.mlp.experts.@.up_proj",
     .expert_down = "layers.#.mlp.experts.@.down_proj",
 };
-static const struct names starcoder2_names = {
+static const struct family_names starcoder2_names = {
     NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, .up = "layers.#.mlp.c_fc", .down = "layers.#.mlp.c_proj",
 };
-static const struct names stablelm_names = {
+static const struct family_names stablelm_names = {
     NAMES_ENDS,
     NAMES_NORMS,
     NAMES_ATTENTION,
@@ -337,7 +337,7 @@ static const struct names stablelm_names = {
     .q_norm = "layers.#.self_attn.q_layernorm.norms.@", // '@' is the head here
     .k_norm = "layers.#.self_attn.k_layernorm.norms.@",
 };
-static const struct names gpt2_names = {
+static const struct family_names gpt2_names = {
     .prefix = "transformer.",
     .embed = "wte",
     .positions = "wpe",

@@ -8,7 +8,7 @@
 #include "spec/spec.h"
 
 /* What config.json says beside the spec: turned into layers and rotations once all keys are read. */
-struct config {
+struct spec_config {
     struct spec spec;
     size_t window;              // sliding_window
     bool no_window;             // ... is ignored unless use_sliding_window is true: Qwen, SmolLM 3
@@ -32,7 +32,7 @@ struct config {
 
 /* Tensor names without ".weight" and ".bias"; '#' stands for the layer, '@' for the expert. A NULL is a
  * tensor that the family does not have. Names but for the head's stand behind prefix, or behind nothing. */
-struct names {
+struct family_names {
     const char *prefix, *embed, *positions, *final_norm, *head;
     const char *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm, *q_norm, *k_norm;
     const char *q, *k, *v, *qkv, *o;
@@ -45,25 +45,25 @@ enum { FAMILY_KEYS = 9 };
 
 struct family {
     const char *model_type;
-    const struct names *names;
-    const struct key *keys[FAMILY_KEYS]; // tables, NULL behind the last; they go before common_keys
+    const struct family_names *names;
+    const struct key *keys[FAMILY_KEYS]; // tables, NULL behind the last; they go before family_common_keys
     struct {
         size_t vocab_size, hidden_dim, ffn_dim, n_layers, n_heads, max_pos;
     } sizes; // where config.json lacks the key; ffn_dim 0: made of hidden_dim
     struct {
         int32_t bos, eos;
     } ends;             // likewise; -1: none
-    struct config base; // what the family fixes, and the defaults of all other keys
+    struct spec_config base; // what the family fixes, and the defaults of all other keys
 };
 
 const struct family *family_find(struct str model_type); // NULL: not supported
 const struct family *family_at(size_t i);                // NULL behind the last
-extern const struct key common_keys[], rope_keys[];
-extern const struct key window_keys[];    // of families whose window counts only if use_sliding_window is true
-extern const char *const harmless_keys[]; // NULL-terminated
-extern const char *const foreign_keys[];  // of models that are no family here; the reference does not read them
+extern const struct key family_common_keys[], family_rope_keys[];
+extern const struct key family_window_keys[];    // of families whose window counts only if use_sliding_window is true
+extern const char *const family_harmless_keys[]; // NULL-terminated
+extern const char *const family_foreign_keys[];  // of models that are no family here; the reference does not read them
 
 /* The rotations of c, from the members of config.json. */
-int config_ropes(struct reader *r, struct config *c, const struct object *o);
+int config_ropes(struct keys_reader *r, struct spec_config *c, const struct keys_object *o);
 
 #endif

@@ -15,17 +15,17 @@ static int shown(size_t n) { // most bytes of a stranger's text in a message
     return (int)(n < 80 ? n : 80);
 }
 
-int refuse(struct reader *r, const struct member *m, const char *expected) {
+int keys_refuse(struct keys_reader *r, const struct keys_member *m, const char *expected) {
     return err_set(r->e, EXIT_DATA, "%.*s is %.*s, but %s: %s", shown(m->key.n), m->key.p, shown(m->raw.n),
                    m->raw.p, expected, r->path);
 }
 
-void warn_member(struct reader *r, const struct member *m, const char *inside, const char *what) {
+void keys_warn_member(struct keys_reader *r, const struct keys_member *m, const char *inside, const char *what) {
     buf_fmt(r->warnings, "%s%s%.*s %s: %s\n", inside ? inside : "", inside ? "." : "", shown(m->key.n),
             m->key.p, what, r->path);
 }
 
-struct json value_of(struct reader *r, const struct member *m) {
+struct json keys_value(struct keys_reader *r, const struct keys_member *m) {
     struct json j;
     json_init(&j, r->path, r->text, 0, r->e); // messages count lines from the file's start
     j.python = true;
@@ -34,9 +34,9 @@ struct json value_of(struct reader *r, const struct member *m) {
     return j;
 }
 
-static int read_members(struct reader *r, struct json *j, struct object *o) {
+static int read_members(struct keys_reader *r, struct json *j, struct keys_object *o) {
     struct str key;
-    *o = (struct object){0};
+    *o = (struct keys_object){0};
     json_enter_object(j);
     while (json_key(j, &key)) {
         for (size_t i = 0; i < o->n; i++)
@@ -53,16 +53,16 @@ static int read_members(struct reader *r, struct json *j, struct object *o) {
     return json_failed(j) ? -1 : 0;
 }
 
-int read_object(struct reader *r, const struct member *m, struct object *o) {
-    struct json j = value_of(r, m);
+int keys_read_object(struct keys_reader *r, const struct keys_member *m, struct keys_object *o) {
+    struct json j = keys_value(r, m);
     if (json_peek(&j) != JSON_OBJECT)
-        return refuse(r, m, "must be an object or null");
+        return keys_refuse(r, m, "must be an object or null");
     int rc = read_members(r, &j, o);
     json_free(&j);
     return rc;
 }
 
-int reader_open(struct reader *r, const char *path, const char *text, size_t n, struct object *o) {
+int keys_open(struct keys_reader *r, const char *path, const char *text, size_t n, struct keys_object *o) {
     struct json j;
     r->path = path;
     r->text = text;
@@ -73,25 +73,25 @@ int reader_open(struct reader *r, const char *path, const char *text, size_t n, 
     return bad ? -1 : 0;
 }
 
-void reader_close(struct reader *r, struct object *o) {
+void keys_close(struct keys_reader *r, struct keys_object *o) {
     free(o->members);
     arena_free(&r->mem);
 }
 
-struct member *member_find(const struct object *o, const char *key) {
+struct keys_member *keys_member_find(const struct keys_object *o, const char *key) {
     for (size_t i = 0; i < o->n; i++)
         if (str_eq(o->members[i].key, key))
             return &o->members[i];
     return NULL;
 }
 
-bool member_is(const struct member *m, const char *json) {
+bool keys_member_is(const struct keys_member *m, const char *json) {
     return str_eq(m->raw, json);
 }
 
-bool member_false(const struct member *m) {
+bool keys_member_false(const struct keys_member *m) {
     const char *p = m->raw.p, *end = p + m->raw.n;
-    if (member_is(m, "null") || member_is(m, "false"))
+    if (keys_member_is(m, "null") || keys_member_is(m, "false"))
         return true;
     if (*p == '"' || *p == '[' || *p == '{') { // empty: nothing but space inside
         for (p++; p + 1 < end; p++)
@@ -108,16 +108,16 @@ bool member_false(const struct member *m) {
     return digits;
 }
 
-bool member_one(const struct member *m) {
+bool keys_member_one(const struct keys_member *m) {
     double v;
     return parse_f64(m->raw, 1, 1, &v);
 }
 
-struct member *member_take(const struct object *o, const char *key) {
-    struct member *m = member_find(o, key);
+struct keys_member *keys_member_take(const struct keys_object *o, const char *key) {
+    struct keys_member *m = keys_member_find(o, key);
     if (m)
         m->used = true;
-    return m && !member_is(m, "null") ? m : NULL;
+    return m && !keys_member_is(m, "null") ? m : NULL;
 }
 
 static const struct {
@@ -134,7 +134,7 @@ static const struct {
     {"relu", ACT_RELU},
 };
 
-static int read_act(struct reader *r, const struct member *m, enum activation *out) {
+static int read_act(struct keys_reader *r, const struct keys_member *m, enum activation *out) {
     for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
         size_t n = strlen(activations[i].name);
         if (m->raw.n == n + 2 && m->raw.p[0] == '"' && memcmp(m->raw.p + 1, activations[i].name, n) == 0) {
@@ -142,36 +142,36 @@ static int read_act(struct reader *r, const struct member *m, enum activation *o
             return 0;
         }
     }
-    return refuse(r, m, "only silu, gelu, gelu_new, gelu_pytorch_tanh and relu are supported");
+    return keys_refuse(r, m, "only silu, gelu, gelu_new, gelu_pytorch_tanh and relu are supported");
 }
 
-static int read_number(struct reader *r, const struct member *m, double *out) {
-    struct json j = value_of(r, m);
+static int read_number(struct keys_reader *r, const struct keys_member *m, double *out) {
+    struct json j = keys_value(r, m);
     if (json_peek(&j) != JSON_NUMBER)
-        return refuse(r, m, "must be a number");
+        return keys_refuse(r, m, "must be a number");
     *out = json_f64(&j);
     return json_failed(&j) ? err_where(r->e, "%.*s", (int)m->key.n, m->key.p) : 0;
 }
 
-static int read_size(struct reader *r, const struct member *m, const struct key *k, size_t *out) {
-    struct json j = value_of(r, m);
+static int read_size(struct keys_reader *r, const struct keys_member *m, const struct key *k, size_t *out) {
+    struct json j = keys_value(r, m);
     size_t min = k->kind == KEY_SIZE;
     char expected[80];
     snprintf(expected, sizeof expected, "must be a whole number from %zu to %zu", min, k->max);
     for (size_t i = 0; i < m->raw.n; i++) // 1e3, 2.0, -1, "7": not spelt as a size
         if (m->raw.p[i] < '0' || m->raw.p[i] > '9')
-            return refuse(r, m, expected);
+            return keys_refuse(r, m, expected);
     uint64_t v = json_u64(&j);
     if (json_failed(&j) || v < min || v > k->max)
-        return refuse(r, m, expected);
+        return keys_refuse(r, m, expected);
     *out = (size_t)v;
     return 0;
 }
 
 /* Gives m's value to the field that k names, in the struct at base. */
-static int apply(struct reader *r, const struct key *k, const struct member *m, void *base) {
+static int apply(struct keys_reader *r, const struct key *k, const struct keys_member *m, void *base) {
     void *field = (char *)base + k->at;
-    bool null = member_is(m, "null"), yes = member_is(m, "true") || member_one(m), no = member_false(m);
+    bool null = keys_member_is(m, "null"), yes = keys_member_is(m, "true") || keys_member_one(m), no = keys_member_false(m);
     double v = 0;
 
     switch (k->kind) {
@@ -184,7 +184,7 @@ static int apply(struct reader *r, const struct key *k, const struct member *m, 
         if (!null && read_number(r, m, &v) != 0)
             return -1;
         if (!null && !(v > 1e-9 && v < 1e15))
-            return refuse(r, m, "must be positive, and not absurdly small or large");
+            return keys_refuse(r, m, "must be positive, and not absurdly small or large");
         if (k->kind == KEY_REAL)
             *(double *)field = v;
         else
@@ -194,34 +194,34 @@ static int apply(struct reader *r, const struct key *k, const struct member *m, 
         if (read_number(r, m, &v) != 0)
             return -1;
         *(float *)field = (float)v;
-        return v >= 0 && v < 1 ? 0 : refuse(r, m, "must be at least 0 and less than 1");
+        return v >= 0 && v < 1 ? 0 : keys_refuse(r, m, "must be at least 0 and less than 1");
     case KEY_TRUE:
     case KEY_FALSE:
         *(bool *)field = yes == (k->kind == KEY_TRUE);
-        return yes || no ? 0 : refuse(r, m, "must be true or false");
+        return yes || no ? 0 : keys_refuse(r, m, "must be true or false");
     case KEY_ACT:
         return null ? 0 : read_act(r, m, field);
     case ONLY_TRUE:
-        return yes ? 0 : refuse(r, m, "only true is supported");
+        return yes ? 0 : keys_refuse(r, m, "only true is supported");
     case ONLY_FALSE:
-        return no ? 0 : refuse(r, m, "only false is supported");
+        return no ? 0 : keys_refuse(r, m, "only false is supported");
     case KEY_OTHER:
         break;
     }
     return 0;
 }
 
-bool has_key(const struct key *keys, struct str name) {
+bool keys_has(const struct key *keys, struct str name) {
     for (; keys->name; keys++)
         if (str_eq(name, keys->name))
             return true;
     return false;
 }
 
-int apply_keys(struct reader *r, const struct key *keys, const struct object *o, void *base,
+int keys_apply(struct keys_reader *r, const struct key *keys, const struct keys_object *o, void *base,
                bool skip_used) {
     for (; keys->name; keys++) {
-        struct member *m = member_find(o, keys->name);
+        struct keys_member *m = keys_member_find(o, keys->name);
         if (!m || (skip_used && m->used))
             continue;
         m->used = true;
@@ -231,8 +231,8 @@ int apply_keys(struct reader *r, const struct key *keys, const struct object *o,
     return 0;
 }
 
-void warn_unused(struct reader *r, const struct object *o, const char *inside) {
+void keys_warn_unused(struct keys_reader *r, const struct keys_object *o, const char *inside) {
     for (size_t i = 0; i < o->n; i++)
         if (!o->members[i].used)
-            warn_member(r, &o->members[i], inside, "is not known and is ignored");
+            keys_warn_member(r, &o->members[i], inside, "is not known and is ignored");
 }

@@ -33,17 +33,17 @@ struct key { // a table of them ends with a NULL name
     size_t max; // KEY_SIZE, KEY_COUNT
 };
 
-struct member {
+struct keys_member {
     struct str key, raw; // raw: the value's bytes, in the file
     bool used;
 };
 
-struct object {
-    struct member *members; // owned
+struct keys_object {
+    struct keys_member *members; // owned
     size_t n;
 };
 
-struct reader {
+struct keys_reader {
     const char *path;
     const char *text; // the file
     struct arena mem; // keys
@@ -51,31 +51,31 @@ struct reader {
     struct err *e;
 };
 
-/* Reads the object that text[0..n) is; path is for messages. End with reader_close, also after -1. */
-int reader_open(struct reader *r, const char *path, const char *text, size_t n, struct object *o);
-void reader_close(struct reader *r, struct object *o);
+/* Reads the object that text[0..n) is; path is for messages. End with keys_close, also after -1. */
+int keys_open(struct keys_reader *r, const char *path, const char *text, size_t n, struct keys_object *o);
+void keys_close(struct keys_reader *r, struct keys_object *o);
 
-struct json value_of(struct reader *r, const struct member *m); // a parser that stands before it
-int read_object(struct reader *r, const struct member *m, struct object *o); // a member that is an object
+struct json keys_value(struct keys_reader *r, const struct keys_member *m); // a parser that stands before it
+int keys_read_object(struct keys_reader *r, const struct keys_member *m, struct keys_object *o); // a member that is an object
 
-struct member *member_find(const struct object *o, const char *key);
-struct member *member_take(const struct object *o, const char *key); // marked as used; NULL also for null
-bool member_is(const struct member *m, const char *json);            // its bytes are exactly these
-bool member_false(const struct member *m);                           // Python: not value (null, false, 0, "", [], {})
-bool member_one(const struct member *m);                             // the number 1
+struct keys_member *keys_member_find(const struct keys_object *o, const char *key);
+struct keys_member *keys_member_take(const struct keys_object *o, const char *key); // marked as used; NULL also for null
+bool keys_member_is(const struct keys_member *m, const char *json);            // its bytes are exactly these
+bool keys_member_false(const struct keys_member *m);                           // Python: not value (null, false, 0, "", [], {})
+bool keys_member_one(const struct keys_member *m);                             // the number 1
 
 /* "KEY is VALUE, but EXPECTED: FILE"; returns -1. */
-int refuse(struct reader *r, const struct member *m, const char *expected);
-void warn_member(struct reader *r, const struct member *m, const char *inside, const char *what);
+int keys_refuse(struct keys_reader *r, const struct keys_member *m, const char *expected);
+void keys_warn_member(struct keys_reader *r, const struct keys_member *m, const char *inside, const char *what);
 
-bool has_key(const struct key *keys, struct str name);
+bool keys_has(const struct key *keys, struct str name);
 
 /* Every key of the table that the object has fills its field in the struct at base; a key that stands twice
  * in the table fills both. skip_used: but for members that were used before. */
-int apply_keys(struct reader *r, const struct key *keys, const struct object *o, void *base,
+int keys_apply(struct keys_reader *r, const struct key *keys, const struct keys_object *o, void *base,
                bool skip_used);
 
 /* A line for every member that nobody used; inside names the object that o is (NULL: the file's). */
-void warn_unused(struct reader *r, const struct object *o, const char *inside);
+void keys_warn_unused(struct keys_reader *r, const struct keys_object *o, const char *inside);
 
 #endif

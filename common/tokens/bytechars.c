@@ -17,17 +17,17 @@ long bytechars_decode(struct str s, char *out) {
     return (long)n;
 }
 
-void bytechars_spell(struct text *t) {
+void bytechars_spell(struct tok_text *t) {
     const char *p = t->now.p;
     size_t n = t->now.n;
-    struct rewrite w = rewrite_begin(t);
+    struct rewrite w = text_rewrite_begin(t);
     for (size_t i = 0; i < n; i++) {
         char c[4];
         size_t len = utf8_encode(bytechar((unsigned char)p[i]), c);
         if (uni_inside(p[i]))
-            rewrite_insert(&w, c, len);
+            text_rewrite_insert(&w, c, len);
         else
-            rewrite_replace(&w, uni_len(p[i]), c, len);
+            text_rewrite_replace(&w, uni_len(p[i]), c, len);
     }
-    rewrite_end(&w);
+    text_rewrite_end(&w);
 }

@@ -30,6 +30,6 @@ static inline int bytechar_byte(uint32_t cp) {
 long bytechars_decode(struct str s, char *out);
 
 /* Spells t in the alphabet. */
-void bytechars_spell(struct text *t);
+void bytechars_spell(struct tok_text *t);
 
 #endif

@@ -17,8 +17,8 @@ enum {
 struct encoder {
     const struct tokenizer *t;
     void *scratch;          // the model's
-    struct text normalized;
-    struct text *work;      // [pres.n]
+    struct tok_text normalized;
+    struct tok_text *work;      // [pres.n]
     struct word_cache cache;
     struct buf trusted;     // of normalized text
     // of the text in work:
@@ -54,7 +54,7 @@ void encoder_free(struct encoder *en) {
 }
 
 /* Ids and, where they are wanted, offsets in the input: the model gives them in the word. */
-static int encode_tracked(struct encoder *en, const struct piece *word) {
+static int encode_tracked(struct encoder *en, const struct tok_piece *word) {
     struct token_ids *out = en->out;
     size_t from = out->n;
     if (en->t->model.kind->encode(&en->t->model, en->scratch, (struct str){word->p, word->n}, out, en->e) != 0)
@@ -62,7 +62,7 @@ static int encode_tracked(struct encoder *en, const struct piece *word) {
     for (size_t i = from; out->want_offsets && i < out->n; i++) {
         uint32_t *o = out->offsets[i];
         if (o[0] < o[1] && o[1] <= word->n) {
-            struct span first = piece_span(word, o[0]), last = piece_span(word, o[1] - 1);
+            struct span first = tok_piece_span(word, o[0]), last = tok_piece_span(word, o[1] - 1);
             o[0] = first.start;
             o[1] = last.end;
         }
@@ -70,7 +70,7 @@ static int encode_tracked(struct encoder *en, const struct piece *word) {
     return 0;
 }
 
-static int encode_word(void *ctx, const struct piece *word) {
+static int encode_word(void *ctx, const struct tok_piece *word) {
     struct encoder *en = ctx;
     struct token_ids *out = en->out;
     if (out->want_offsets || word->n > WORD_CACHE_BYTES)
@@ -85,21 +85,21 @@ static int encode_word(void *ctx, const struct piece *word) {
     return 0;
 }
 
-static void add_token(struct encoder *en, const struct piece *p, const struct added_match *m) {
+static void add_token(struct encoder *en, const struct tok_piece *p, const struct added_match *m) {
     struct span s = {0, 0};
     if (en->out->want_offsets && m->start < m->end)
-        s = (struct span){piece_span(p, m->start).start, piece_span(p, m->end - 1).end};
+        s = (struct span){tok_piece_span(p, m->start).start, tok_piece_span(p, m->end - 1).end};
     token_ids_add(en->out, m->token->id, s.start, s.end);
 }
 
 /* Looks for one set of added tokens in p; what lies between them goes to `rest`. */
-static int split_added(struct encoder *en, const struct piece *p, bool normalized, const uint8_t *allowed,
-                       int (*rest)(struct encoder *, const struct piece *)) {
+static int split_added(struct encoder *en, const struct tok_piece *p, bool normalized, const uint8_t *allowed,
+                       int (*rest)(struct encoder *, const struct tok_piece *)) {
     struct added_iter it = added_begin(&en->t->added, normalized, (struct str){p->p, p->n}, allowed);
     struct added_match m;
     while (added_next(&it, &m)) {
         if (m.from < m.start) {
-            struct piece between = piece_cut(p, m.from, m.start);
+            struct tok_piece between = tok_piece_cut(p, m.from, m.start);
             if (rest(en, &between) != 0)
                 return -1;
         }
@@ -108,19 +108,19 @@ static int split_added(struct encoder *en, const struct piece *p, bool normalize
     }
     if (it.covered >= p->n)
         return 0;
-    struct piece left = piece_cut(p, it.covered, p->n);
+    struct tok_piece left = tok_piece_cut(p, it.covered, p->n);
     return rest(en, &left);
 }
 
-static int pre_tokenize(struct encoder *en, const struct piece *p) {
+static int pre_tokenize(struct encoder *en, const struct tok_piece *p) {
     return pre_begin(&en->run, p);
 }
 
 /* For each byte of normalized text, whether the input bytes that it came from are all trusted. */
-static const uint8_t *trusted_bytes(struct encoder *en, const struct piece *p) {
+static const uint8_t *trusted_bytes(struct encoder *en, const struct tok_piece *p) {
     buf_clear(&en->trusted);
     for (size_t i = 0; i < p->n; i++) {
-        struct span s = piece_span(p, i);
+        struct span s = tok_piece_span(p, i);
         bool good = true;
         for (uint32_t k = s.start; k < s.end && good; k++)
             good = en->allowed[k];
@@ -129,13 +129,13 @@ static const uint8_t *trusted_bytes(struct encoder *en, const struct piece *p) {
     return (const uint8_t *)en->trusted.p;
 }
 
-static int normalize(struct encoder *en, const struct piece *p) {
+static int normalize(struct encoder *en, const struct tok_piece *p) {
     text_set(&en->normalized, p, en->track);
     if (norms_apply(&en->t->norms, &en->normalized, en->e) != 0)
         return -1;
     if (en->normalized.now.n == 0)
         return 0;
-    struct piece now = en->normalized.now;
+    struct tok_piece now = en->normalized.now;
     bool ask = en->allowed && (en->t->added.normalized.nodes || en->t->added.normalized.empty != NO_ID);
     return split_added(en, &now, true, ask ? trusted_bytes(en, &now) : NULL, pre_tokenize);
 }
@@ -194,7 +194,7 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
     en->allowed = o ? o->trusted : NULL;
     en->track = out->want_offsets || t->needs_track || en->allowed;
     en->run = (struct pre_run){&t->pres, en->work, en->track, encode_word, en, e};
-    struct piece whole = {text.p, text.n, NULL, {0, (uint32_t)text.n}};
+    struct tok_piece whole = {text.p, text.n, NULL, {0, (uint32_t)text.n}};
     if (text.n && split_added(en, &whole, false, en->allowed, normalize) != 0)
         return -1;
     if (o && o->truncate && t->truncation)

@@ -7,7 +7,7 @@
 
 #include "tokens/component.h"
 
-static const struct model_kind *const kinds[] = {&model_bpe, &model_unigram, &model_wordlevel, &model_wordpiece};
+static const struct tok_model_kind *const kinds[] = {&model_bpe, &model_unigram, &model_wordlevel, &model_wordpiece};
 
 enum {
     TABLES_PER_BYTE = 4,   // bytes of tables that a byte of tokenizer.json makes, at most, in files as they are
@@ -28,7 +28,7 @@ static struct str model_type(struct json *j) {
 
 /* A model without a name that has an unk_id before its long vocabulary is a Unigram one, unless something behind that says otherwise: it
  * is read as one, rather than twice. False: it is none, or it is refused, and j and m are as they were. */
-static bool load_as_unigram(struct model *m, struct json *j) {
+static bool load_as_unigram(struct tok_model *m, struct json *j) {
     struct json before = *j;
     struct err e = {0};
     if ((component_members(j, members, N_MEMBERS, "vocab") & (TYPE | MERGES | UNK_ID)) != UNK_ID)
@@ -49,7 +49,7 @@ static bool load_as_unigram(struct model *m, struct json *j) {
     return false;
 }
 
-void model_load(struct model *m, struct json *j, bool byte_level) {
+void model_load(struct tok_model *m, struct json *j, bool byte_level) {
     size_t tables = TABLES_PER_BYTE * (size_t)(j->end - j->start);
     region_begin(&m->mem, tables < MAX_TABLES ? tables : MAX_TABLES);
     if (load_as_unigram(m, j))
@@ -65,7 +65,7 @@ void model_load(struct model *m, struct json *j, bool byte_level) {
     json_refuse(j, "unknown model \"%.*s\"", (int)type.n, type.p);
 }
 
-void model_free(struct model *m) {
+void model_free(struct tok_model *m) {
     if (m->kind && m->kind->unload)
         m->kind->unload(m->data);
     vocab_free(&m->vocab);

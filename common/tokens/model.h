@@ -9,8 +9,8 @@
 #include "tokens/tokenizer.h"
 #include "tokens/vocab.h"
 
-struct model {
-    const struct model_kind *kind;
+struct tok_model {
+    const struct tok_model_kind *kind;
     struct region mem; // of the tables
     struct vocab vocab;
     uint32_t n_listed; // tokens as the reference counts them; 0: as many as the vocabulary has
@@ -19,20 +19,20 @@ struct model {
     void *data;      // the kind's own
 };
 
-struct model_kind {
+struct tok_model_kind {
     const char *type; // as tokenizer.json names it
     /* Reads the object that j stands before into m->vocab and data, or refuses it in j. */
-    void (*load)(struct model *m, struct json *j);
+    void (*load)(struct tok_model *m, struct json *j);
     void (*unload)(void *data);
-    void *(*scratch_new)(const struct model *m); // of one thread; NULL: none is needed
+    void *(*scratch_new)(const struct tok_model *m); // of one thread; NULL: none is needed
     void (*scratch_free)(void *scratch);
     /* Appends the ids of word (n > 0) to out, with byte ranges of word as their offsets where those are wanted.
      * -1 with e set. */
-    int (*encode)(const struct model *m, void *scratch, struct str word, struct token_ids *out, struct err *e);
+    int (*encode)(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out, struct err *e);
 };
 
-void model_load(struct model *m, struct json *j, bool byte_level);
-void model_free(struct model *m);
+void model_load(struct tok_model *m, struct json *j, bool byte_level);
+void model_free(struct tok_model *m);
 
 void token_ids_grow(struct token_ids *t); // room for one more
 
@@ -46,6 +46,6 @@ static inline void token_ids_add(struct token_ids *t, uint32_t id, size_t start,
     t->ids[t->n++] = id;
 }
 
-extern const struct model_kind model_bpe, model_unigram, model_wordpiece, model_wordlevel;
+extern const struct tok_model_kind model_bpe, model_unigram, model_wordpiece, model_wordlevel;
 
 #endif

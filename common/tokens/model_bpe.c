@@ -36,7 +36,7 @@ static bool optional_bool(struct json *j) {
 }
 
 /* The tokens of single bytes, by their names. */
-static void name_bytes(struct bpe *b, const struct model *m) {
+static void name_bytes(struct bpe *b, const struct tok_model *m) {
     b->all_bytes = m->byte_level;
     for (int byte = 0; byte < 256; byte++) {
         char c = (char)byte, name[8];
@@ -49,7 +49,7 @@ static void name_bytes(struct bpe *b, const struct model *m) {
 
 /* Members may come in any order; the vocabulary and the prefix are needed before the merges. `done` is whether those have been
  * read with both at hand. */
-static void load(struct model *m, struct json *j) {
+static void load(struct tok_model *m, struct json *j) {
     struct bpe *b = xcalloc(1, sizeof *b);
     m->data = b;
     struct json merges = *j;
@@ -122,7 +122,7 @@ struct scratch {
     struct word_cache cache; // of stretches between cuts
 };
 
-static void *scratch_new(const struct model *m) {
+static void *scratch_new(const struct tok_model *m) {
     (void)m;
     return xcalloc(1, sizeof(struct scratch));
 }
@@ -139,7 +139,7 @@ static void scratch_free(void *scratch) {
 }
 
 /* The token of the character (or byte) word[i .. i+len), with the prefix and suffix that its place asks for. */
-static uint32_t unit_id(const struct model *m, struct scratch *s, struct str word, size_t i, size_t len, struct str *text) {
+static uint32_t unit_id(const struct tok_model *m, struct scratch *s, struct str word, size_t i, size_t len, struct str *text) {
     const struct bpe *b = m->data;
     bool prefix = b->prefix.n && i > 0, suffix = b->suffix.n && i + len == word.n;
     *text = (struct str){word.p + i, len};
@@ -178,7 +178,7 @@ static bool fall_back(const struct bpe *b, struct bpe_work *w, struct str text) 
 
 /* Takes word apart. A run of unknown characters is held back until it ends, as the reference does it: byte tokens
  * that fall into such a run come before its <unk>. */
-static int take_apart(const struct model *m, struct scratch *s, struct str word, struct err *e) {
+static int take_apart(const struct tok_model *m, struct scratch *s, struct str word, struct err *e) {
     const struct bpe *b = m->data;
     struct bpe_work *w = &s->work[0];
     size_t unknown = 0; // bytes of the run
@@ -213,7 +213,7 @@ static int take_apart(const struct model *m, struct scratch *s, struct str word,
 }
 
 /* Encodes a stretch of a word that no merge crosses the ends of. */
-static int encode_stretch(const struct model *m, struct scratch *s, struct str word, size_t base, struct token_ids *out,
+static int encode_stretch(const struct tok_model *m, struct scratch *s, struct str word, size_t base, struct token_ids *out,
                           struct err *e) {
     const struct bpe *b = m->data;
     struct bpe_work *w = &s->work[0];
@@ -253,7 +253,7 @@ struct stretch {
     struct word_line *line;
 };
 
-static inline struct stretch next_stretch(const struct model *m, const struct scratch *s, struct str word, size_t from, bool remember) {
+static inline struct stretch next_stretch(const struct tok_model *m, const struct scratch *s, struct str word, size_t from, bool remember) {
     struct stretch x = {from, from, NULL};
     if (from < word.n)
         x.end = bpe_cuts_next(&s->cuts, &m->vocab, word, from);
@@ -267,7 +267,7 @@ static inline struct stretch next_stretch(const struct model *m, const struct sc
 
 /* A long word, such as a whole text where there is no pre-tokenizer: cut where no token has its two characters side by side, so
  * that no merge can cross, and stretches that have been seen are remembered like words. */
-static int encode_long(const struct model *m, struct scratch *s, struct str word, struct token_ids *out, struct err *e) {
+static int encode_long(const struct tok_model *m, struct scratch *s, struct str word, struct token_ids *out, struct err *e) {
     const struct bpe *b = m->data;
     if (!s->cuts.bits) {
         bpe_cuts_build(&s->cuts, &m->vocab);
@@ -293,7 +293,7 @@ static int encode_long(const struct model *m, struct scratch *s, struct str word
     return 0;
 }
 
-static int encode(const struct model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
     const struct bpe *b = m->data;
     if (b->ignore_merges) {
         uint32_t id = vocab_find(&m->vocab, word.p, word.n);
@@ -307,4 +307,4 @@ static int encode(const struct model *m, void *scratch, struct str word, struct 
     return encode_stretch(m, scratch, word, 0, out, e);
 }
 
-const struct model_kind model_bpe = {"BPE", load, unload, scratch_new, scratch_free, encode};
+const struct tok_model_kind model_bpe = {"BPE", load, unload, scratch_new, scratch_free, encode};

@@ -154,7 +154,7 @@ static bool slow_token(struct json *j, struct gaps *g, struct str *piece, double
     return true;
 }
 
-static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
+static void load_vocab(struct tok_model *m, struct unigram *u, struct json *j) {
     enum { BYTES = 24 }; // of a token and its score, for a first guess of how many there are
     size_t cap = (size_t)(j->end - j->p) / BYTES + 64;
     double least = 0, score;
@@ -183,7 +183,7 @@ static void load_vocab(struct model *m, struct unigram *u, struct json *j) {
     u->unk_score = least - 10;
 }
 
-static void load(struct model *m, struct json *j) {
+static void load(struct tok_model *m, struct json *j) {
     struct unigram *u = xcalloc(1, sizeof *u);
     struct str key;
     bool vocab = false;
@@ -242,7 +242,7 @@ struct scratch {
     size_t ends_cap;
 };
 
-static void *scratch_new(const struct model *m) {
+static void *scratch_new(const struct tok_model *m) {
     const struct unigram *u = m->data;
     struct scratch *s = xcalloc(1, sizeof *s);
     trie_begin(&s->trie, &m->vocab, &u->lists);
@@ -290,7 +290,7 @@ static int find_path(const struct unigram *u, struct trie *trie, struct node *no
 }
 
 /* Adds one stretch of the path: a token, or a run of unknown characters. */
-static void add(const struct model *m, struct str word, size_t start, size_t end, uint32_t id, struct token_ids *out) {
+static void add(const struct tok_model *m, struct str word, size_t start, size_t end, uint32_t id, struct token_ids *out) {
     const struct unigram *u = m->data;
     if (id != u->unk) {
         token_ids_add(out, id, start, end);
@@ -309,7 +309,7 @@ static void add(const struct model *m, struct str word, size_t start, size_t end
         token_ids_add(out, u->byte_ids[(unsigned char)word.p[i]], start, end);
 }
 
-static int encode(const struct model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
     const struct unigram *u = m->data;
     struct scratch *s = scratch;
     if (word.n + 1 > s->cap) {
@@ -332,4 +332,4 @@ static int encode(const struct model *m, void *scratch, struct str word, struct 
     return 0;
 }
 
-const struct model_kind model_unigram = {"Unigram", load, unload, scratch_new, scratch_free, encode};
+const struct tok_model_kind model_unigram = {"Unigram", load, unload, scratch_new, scratch_free, encode};

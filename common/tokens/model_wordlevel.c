@@ -6,7 +6,7 @@
 #include "tokens/component.h"
 #include "tokens/model.h"
 
-static void load(struct model *m, struct json *j) {
+static void load(struct tok_model *m, struct json *j) {
     struct str *unk = xcalloc(1, sizeof *unk);
     struct str key;
     bool vocab = false;
@@ -26,7 +26,7 @@ static void load(struct model *m, struct json *j) {
     component_need(j, unk->p, "WordLevel", "unk_token");
 }
 
-static int encode(const struct model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
     const struct str *unk = m->data;
     (void)scratch;
     uint32_t id = vocab_find(&m->vocab, word.p, word.n);
@@ -38,4 +38,4 @@ static int encode(const struct model *m, void *scratch, struct str word, struct 
     return 0;
 }
 
-const struct model_kind model_wordlevel = {"WordLevel", load, free, NULL, NULL, encode};
+const struct tok_model_kind model_wordlevel = {"WordLevel", load, free, NULL, NULL, encode};

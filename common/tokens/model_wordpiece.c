@@ -13,7 +13,7 @@ struct wordpiece {
     uint64_t max_chars; // of a word
 };
 
-static void load(struct model *m, struct json *j) {
+static void load(struct tok_model *m, struct json *j) {
     struct wordpiece *w = xcalloc(1, sizeof *w);
     struct str key;
     bool vocab = false, max = false;
@@ -41,7 +41,7 @@ static void load(struct model *m, struct json *j) {
     component_need(j, max, "WordPiece", "max_input_chars_per_word");
 }
 
-static void *scratch_new(const struct model *m) {
+static void *scratch_new(const struct tok_model *m) {
     (void)m;
     return xcalloc(1, sizeof(struct buf));
 }
@@ -51,7 +51,7 @@ static void scratch_free(void *scratch) {
     free(scratch);
 }
 
-static int unknown(const struct model *m, struct str word, struct token_ids *out, struct err *e) {
+static int unknown(const struct tok_model *m, struct str word, struct token_ids *out, struct err *e) {
     const struct wordpiece *w = m->data;
     uint32_t id = vocab_find_name(&m->vocab, w->unk);
     if (id == NO_ID)
@@ -61,7 +61,7 @@ static int unknown(const struct model *m, struct str word, struct token_ids *out
 }
 
 /* The longest token for the bytes from `start`, whose end goes to *end. */
-static uint32_t longest(const struct model *m, struct buf *room, struct str word, size_t start, size_t *end) {
+static uint32_t longest(const struct tok_model *m, struct buf *room, struct str word, size_t start, size_t *end) {
     const struct wordpiece *w = m->data;
     size_t prefix = start ? w->prefix.n : 0, most = word.n - start;
     if (m->vocab.longest < prefix)
@@ -84,7 +84,7 @@ static uint32_t longest(const struct model *m, struct buf *room, struct str word
     return NO_ID;
 }
 
-static int encode(const struct model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
     const struct wordpiece *w = m->data;
     uint64_t chars = 0;
     for (size_t i = 0; i < word.n; i++)
@@ -103,4 +103,4 @@ static int encode(const struct model *m, void *scratch, struct str word, struct 
     return 0;
 }
 
-const struct model_kind model_wordpiece = {"WordPiece", load, free, scratch_new, scratch_free, encode};
+const struct tok_model_kind model_wordpiece = {"WordPiece", load, free, scratch_new, scratch_free, encode};

@@ -7,14 +7,14 @@
 
 #include "tokens/component.h"
 
-static const struct norm_kind *const kinds[] = {
+static const struct tok_norm_kind *const kinds[] = {
     &norm_bert,    &norm_byte_level, &norm_lowercase,   &norm_nfc,     &norm_nfd,   &norm_nfkc,          &norm_nfkd,
     &norm_nmt,     &norm_precompiled, &norm_prepend,    &norm_replace, &norm_strip, &norm_strip_accents,
 };
 
-static void add(struct norms *n, const struct norm_kind *kind, struct json *j) {
+static void add(struct norms *n, const struct tok_norm_kind *kind, struct json *j) {
     n->steps = xreallocarray(n->steps, n->n + 1, sizeof *n->steps);
-    n->steps[n->n++] = (struct norm){kind, kind->load ? kind->load(j) : (json_skip(j), NULL)};
+    n->steps[n->n++] = (struct tok_norm){kind, kind->load ? kind->load(j) : (json_skip(j), NULL)};
 }
 
 static void load_sequence(struct norms *n, struct json *j) {
@@ -60,7 +60,7 @@ void norms_free(struct norms *n) {
     free(n->steps);
 }
 
-int norms_apply(const struct norms *n, struct text *t, struct err *e) {
+int norms_apply(const struct norms *n, struct tok_text *t, struct err *e) {
     for (size_t i = 0; i < n->n; i++)
         if (n->steps[i].kind->apply(n->steps[i].data, t, e) != 0)
             return -1;

@@ -50,28 +50,28 @@ static int clean(uint32_t cp, char *out) {
     return bits & UNI_SPACE && cp != ' ' ? 1 : CHAR_KEEP;
 }
 
-static void space_cjk(struct text *t) {
+static void space_cjk(struct tok_text *t) {
     const char *p = t->now.p;
     size_t n = t->now.n, len;
-    struct rewrite w = rewrite_begin(t);
+    struct rewrite w = text_rewrite_begin(t);
     bool changed = false;
     for (size_t i = 0; i < n; i += len) {
         uint32_t cp = uni_next(p + i, &len);
         if (cp < 0x3400 || !(uni_bits(cp) & UNI_CJK))
             continue;
-        rewrite_copy(&w, i - w.at);
-        rewrite_replace(&w, len, " ", 1);
-        rewrite_insert(&w, p + i, len);
-        rewrite_insert(&w, " ", 1);
+        text_rewrite_copy(&w, i - w.at);
+        text_rewrite_replace(&w, len, " ", 1);
+        text_rewrite_insert(&w, p + i, len);
+        text_rewrite_insert(&w, " ", 1);
         changed = true;
     }
     if (!changed)
         return;
-    rewrite_copy(&w, n - w.at);
-    rewrite_end(&w);
+    text_rewrite_copy(&w, n - w.at);
+    text_rewrite_end(&w);
 }
 
-static int apply(const void *data, struct text *t, struct err *e) {
+static int apply(const void *data, struct tok_text *t, struct err *e) {
     const struct bert *b = data;
     if (b->clean_text)
         norm_map(t, clean);
@@ -86,4 +86,4 @@ static int apply(const void *data, struct text *t, struct err *e) {
     return 0;
 }
 
-const struct norm_kind norm_bert = {"BertNormalizer", load, free, apply};
+const struct tok_norm_kind norm_bert = {"BertNormalizer", load, free, apply};

@@ -4,10 +4,10 @@
 #include "tokens/bytechars.h"
 #include "tokens/norm.h"
 
-static int apply(const void *data, struct text *t, struct err *e) {
+static int apply(const void *data, struct tok_text *t, struct err *e) {
     (void)data, (void)e;
     bytechars_spell(t);
     return 0;
 }
 
-const struct norm_kind norm_byte_level = {"ByteLevel", NULL, NULL, apply};
+const struct tok_norm_kind norm_byte_level = {"ByteLevel", NULL, NULL, apply};

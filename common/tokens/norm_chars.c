@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "unicode/unicode.h"
 
-void norm_map(struct text *t, int (*map)(uint32_t cp, char *out)) {
+void norm_map(struct tok_text *t, int (*map)(uint32_t cp, char *out)) {
     const char *p = t->now.p;
     size_t n = t->now.n, len;
     char out[4];
@@ -17,19 +17,19 @@ void norm_map(struct text *t, int (*map)(uint32_t cp, char *out)) {
         i += len;
     if (i == n)
         return;
-    struct rewrite w = rewrite_begin(t);
+    struct rewrite w = text_rewrite_begin(t);
     for (; i < n; i += len) {
         int got = map(uni_next(p + i, &len), out);
         if (got == CHAR_KEEP)
             continue;
-        rewrite_copy(&w, i - w.at);
+        text_rewrite_copy(&w, i - w.at);
         if (got == 0)
-            rewrite_drop(&w, len);
+            text_rewrite_drop(&w, len);
         else
-            rewrite_replace(&w, len, out, (size_t)got);
+            text_rewrite_replace(&w, len, out, (size_t)got);
     }
-    rewrite_copy(&w, n - w.at);
-    rewrite_end(&w);
+    text_rewrite_copy(&w, n - w.at);
+    text_rewrite_end(&w);
 }
 
 /* Simple lower case of Unicode 17, which Rust has; utf8proc's is older. */
@@ -46,10 +46,10 @@ static uint32_t lower(uint32_t cp) {
     return (uint32_t)utf8proc_tolower((utf8proc_int32_t)cp);
 }
 
-void norm_lower(struct text *t) {
+void norm_lower(struct tok_text *t) {
     const char *p = t->now.p;
     size_t n = t->now.n, len;
-    struct rewrite w = rewrite_begin(t);
+    struct rewrite w = text_rewrite_begin(t);
     bool changed = false;
     for (size_t i = 0; i < n; i += len) {
         uint32_t cp = uni_next(p + i, &len);
@@ -57,34 +57,34 @@ void norm_lower(struct text *t) {
         if (to == cp && cp != 0x130)
             continue;
         char out[4];
-        rewrite_copy(&w, i - w.at);
+        text_rewrite_copy(&w, i - w.at);
         if (cp == 0x130) { // the only one whose lower case is two characters
-            rewrite_replace(&w, len, "i", 1);
-            rewrite_insert(&w, "\xCC\x87", 2);
+            text_rewrite_replace(&w, len, "i", 1);
+            text_rewrite_insert(&w, "\xCC\x87", 2);
         } else {
-            rewrite_replace(&w, len, out, utf8_encode(to, out));
+            text_rewrite_replace(&w, len, out, utf8_encode(to, out));
         }
         changed = true;
     }
     if (!changed)
         return;
-    rewrite_copy(&w, n - w.at);
-    rewrite_end(&w);
+    text_rewrite_copy(&w, n - w.at);
+    text_rewrite_end(&w);
 }
 
-void norm_drop(struct text *t, unsigned bits) {
+void norm_drop(struct tok_text *t, unsigned bits) {
     const char *p = t->now.p;
     size_t n = t->now.n, len, i = 0;
     while (i < n && !(uni_bits(uni_next(p + i, &len)) & bits))
         i += len;
     if (i == n)
         return;
-    struct rewrite w = rewrite_begin(t);
+    struct rewrite w = text_rewrite_begin(t);
     for (; i < n; i += len)
         if (uni_bits(uni_next(p + i, &len)) & bits) {
-            rewrite_copy(&w, i - w.at);
-            rewrite_drop(&w, len);
+            text_rewrite_copy(&w, i - w.at);
+            text_rewrite_drop(&w, len);
         }
-    rewrite_copy(&w, n - w.at);
-    rewrite_end(&w);
+    text_rewrite_copy(&w, n - w.at);
+    text_rewrite_end(&w);
 }

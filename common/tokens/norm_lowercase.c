@@ -4,10 +4,10 @@
 #include "tokens/norm.h"
 #include "tokens/norm_chars.h"
 
-static int apply(const void *data, struct text *t, struct err *e) {
+static int apply(const void *data, struct tok_text *t, struct err *e) {
     (void)data, (void)e;
     norm_lower(t);
     return 0;
 }
 
-const struct norm_kind norm_lowercase = {"Lowercase", NULL, NULL, apply};
+const struct tok_norm_kind norm_lowercase = {"Lowercase", NULL, NULL, apply};

@@ -25,10 +25,10 @@ static int map(uint32_t cp, char *out) {
     }
 }
 
-static int apply(const void *data, struct text *t, struct err *e) {
+static int apply(const void *data, struct tok_text *t, struct err *e) {
     (void)data, (void)e;
     norm_map(t, map);
     return 0;
 }
 
-const struct norm_kind norm_nmt = {"Nmt", NULL, NULL, apply};
+const struct tok_norm_kind norm_nmt = {"Nmt", NULL, NULL, apply};

@@ -135,13 +135,13 @@ struct mapping {
 
 /* One character, in place of the one at w.at. */
 static void put(struct rewrite *w, const char *p, size_t n) {
-    rewrite_replace(w, uni_len(w->t->now.p[w->at]), p, n);
+    text_rewrite_replace(w, uni_len(w->t->now.p[w->at]), p, n);
 }
 
 static void copy(struct mapping *m, size_t to) {
     const char *p = m->w.t->now.p;
     if (m->w.at == m->from) {
-        rewrite_copy(&m->w, to - m->from);
+        text_rewrite_copy(&m->w, to - m->from);
         m->from = to;
     }
     for (size_t len; m->from < to; m->from += len) {
@@ -160,11 +160,11 @@ static void replace(struct mapping *m, size_t old_n, struct str new) {
         m->from += uni_len(p[m->from]);
         put(&m->w, new.p + i, len);
     }
-    rewrite_insert(&m->w, new.p + i, new.n - i);
+    text_rewrite_insert(&m->w, new.p + i, new.n - i);
     for (; m->from < end; m->from += len) {
         len = uni_len(p[m->from]);
         if (!first)
-            rewrite_drop(&m->w, uni_len(p[m->w.at]));
+            text_rewrite_drop(&m->w, uni_len(p[m->w.at]));
     }
 }
 
@@ -183,12 +183,12 @@ static size_t cluster_end(struct str s, size_t i) {
     return i;
 }
 
-static int apply(const void *data, struct text *t, struct err *e) {
+static int apply(const void *data, struct tok_text *t, struct err *e) {
     const struct charsmap *c = data;
     struct str s = {t->now.p, t->now.n}, to;
     size_t end, len;
     (void)e;
-    struct mapping m = {rewrite_begin(t), 0};
+    struct mapping m = {text_rewrite_begin(t), 0};
     bool changed = false;
     for (size_t i = 0; i < s.n; i = end) {
         // An ASCII character that the map does not know, and that stands alone, is by far the most frequent.
@@ -216,8 +216,8 @@ static int apply(const void *data, struct text *t, struct err *e) {
     if (!changed)
         return 0;
     copy(&m, s.n);
-    rewrite_end(&m.w);
+    text_rewrite_end(&m.w);
     return 0;
 }
 
-const struct norm_kind norm_precompiled = {"Precompiled", load, unload, apply};
+const struct tok_norm_kind norm_precompiled = {"Precompiled", load, unload, apply};

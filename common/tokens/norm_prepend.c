@@ -30,20 +30,20 @@ static void unload(void *data) {
     free(data);
 }
 
-static int apply(const void *data, struct text *t, struct err *e) {
+static int apply(const void *data, struct tok_text *t, struct err *e) {
     const struct buf *prefix = data;
     (void)e;
     if (t->now.n == 0 || prefix->n == 0)
         return 0;
     // The prefix comes from the first character: that one is replaced, and inserted again behind it.
-    struct rewrite w = rewrite_begin(t);
+    struct rewrite w = text_rewrite_begin(t);
     size_t len = uni_len(t->now.p[0]);
     const char *first = t->now.p;
-    rewrite_replace(&w, len, prefix->p, prefix->n);
-    rewrite_insert(&w, first, len);
-    rewrite_copy(&w, t->now.n - len);
-    rewrite_end(&w);
+    text_rewrite_replace(&w, len, prefix->p, prefix->n);
+    text_rewrite_insert(&w, first, len);
+    text_rewrite_copy(&w, t->now.n - len);
+    text_rewrite_end(&w);
     return 0;
 }
 
-const struct norm_kind norm_prepend = {"Prepend", load, unload, apply};
+const struct tok_norm_kind norm_prepend = {"Prepend", load, unload, apply};

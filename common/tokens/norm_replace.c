@@ -15,7 +15,7 @@ static void unload(void *data) {
     replace_free(data);
 }
 
-static int apply(const void *data, struct text *t, struct err *e) {
+static int apply(const void *data, struct tok_text *t, struct err *e) {
     const struct replace *r = data;
     struct str text = {t->now.p, t->now.n};
     struct regex_iter it = regex_begin(r->pattern, text);
@@ -23,15 +23,15 @@ static int apply(const void *data, struct text *t, struct err *e) {
     int found = text.n ? regex_next(&it, &start, &end, e) : 0;
     if (found <= 0)
         return found;
-    struct rewrite w = rewrite_begin(t);
+    struct rewrite w = text_rewrite_begin(t);
     for (; found > 0; found = regex_next(&it, &start, &end, e)) {
-        rewrite_copy(&w, start - w.at);
-        rewrite_drop(&w, end - start);
-        rewrite_insert(&w, r->content.p, r->content.n);
+        text_rewrite_copy(&w, start - w.at);
+        text_rewrite_drop(&w, end - start);
+        text_rewrite_insert(&w, r->content.p, r->content.n);
     }
-    rewrite_copy(&w, text.n - w.at);
-    rewrite_end(&w);
+    text_rewrite_copy(&w, text.n - w.at);
+    text_rewrite_end(&w);
     return found;
 }
 
-const struct norm_kind norm_replace = {"Replace", load, unload, apply};
+const struct tok_norm_kind norm_replace = {"Replace", load, unload, apply};

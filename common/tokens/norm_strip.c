@@ -32,7 +32,7 @@ static void *load(struct json *j) {
     return s;
 }
 
-static int apply(const void *data, struct text *t, struct err *e) {
+static int apply(const void *data, struct tok_text *t, struct err *e) {
     const struct strip *s = data;
     (void)e;
     const char *p = t->now.p;
@@ -43,18 +43,18 @@ static int apply(const void *data, struct text *t, struct err *e) {
         to -= len;
     if (from == 0 && to == t->now.n)
         return 0;
-    struct rewrite w = rewrite_begin(t);
-    rewrite_drop(&w, from);
-    rewrite_copy(&w, to - from);
-    rewrite_end(&w);
+    struct rewrite w = text_rewrite_begin(t);
+    text_rewrite_drop(&w, from);
+    text_rewrite_copy(&w, to - from);
+    text_rewrite_end(&w);
     return 0;
 }
 
-static int apply_accents(const void *data, struct text *t, struct err *e) {
+static int apply_accents(const void *data, struct tok_text *t, struct err *e) {
     (void)data, (void)e;
     norm_drop(t, UNI_ACCENT);
     return 0;
 }
 
-const struct norm_kind norm_strip = {"Strip", load, free, apply};
-const struct norm_kind norm_strip_accents = {"StripAccents", NULL, NULL, apply_accents};
+const struct tok_norm_kind norm_strip = {"Strip", load, free, apply};
+const struct tok_norm_kind norm_strip_accents = {"StripAccents", NULL, NULL, apply_accents};

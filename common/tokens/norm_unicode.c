@@ -144,11 +144,11 @@ static void rewrite_cluster(struct rewrite *w, size_t end, const struct form *f,
         char bytes[4];
         size_t n = utf8_encode((uint32_t)c->cp[k], bytes);
         if (w->at < end)
-            rewrite_replace(w, uni_len(p[w->at]), bytes, n);
+            text_rewrite_replace(w, uni_len(p[w->at]), bytes, n);
         else
-            rewrite_insert(w, bytes, n);
+            text_rewrite_insert(w, bytes, n);
     }
-    rewrite_drop(w, end - w->at);
+    text_rewrite_drop(w, end - w->at);
 }
 
 /* The first character at or behind i that is not stable, or n. */
@@ -167,14 +167,14 @@ static size_t find_unstable(const char *p, size_t n, size_t i, const struct form
     return n;
 }
 
-static int apply_form(struct text *t, int which) {
+static int apply_form(struct tok_text *t, int which) {
     const struct form *f = &forms[which];
     const char *p = t->now.p;
     size_t n = t->now.n, at = find_unstable(p, n, 0, f), len;
     if (at == n)
         return 0;
     struct cluster c = {0};
-    struct rewrite w = rewrite_begin(t);
+    struct rewrite w = text_rewrite_begin(t);
     while (at < n) {
         size_t start = at > w.at ? uni_before(p, at) : at, end = at;
         if (start < w.at)
@@ -182,37 +182,37 @@ static int apply_form(struct text *t, int which) {
         while (end < n && !is_stable(uni_next(p + end, &len), f) &&
                (f->compose || end == at || !starts(uni_next(p + end, &len), f)))
             end += len;
-        rewrite_copy(&w, start - w.at);
+        text_rewrite_copy(&w, start - w.at);
         rewrite_cluster(&w, end, f, &c);
         at = find_unstable(p, n, end, f);
     }
-    rewrite_copy(&w, n - w.at);
-    rewrite_end(&w);
+    text_rewrite_copy(&w, n - w.at);
+    text_rewrite_end(&w);
     free(c.cp);
     return 0;
 }
 
-static int nfc(const void *data, struct text *t, struct err *e) {
+static int nfc(const void *data, struct tok_text *t, struct err *e) {
     (void)data, (void)e;
     return apply_form(t, NFC);
 }
 
-static int nfd(const void *data, struct text *t, struct err *e) {
+static int nfd(const void *data, struct tok_text *t, struct err *e) {
     (void)data, (void)e;
     return apply_form(t, NFD);
 }
 
-static int nfkc(const void *data, struct text *t, struct err *e) {
+static int nfkc(const void *data, struct tok_text *t, struct err *e) {
     (void)data, (void)e;
     return apply_form(t, NFKC);
 }
 
-static int nfkd(const void *data, struct text *t, struct err *e) {
+static int nfkd(const void *data, struct tok_text *t, struct err *e) {
     (void)data, (void)e;
     return apply_form(t, NFKD);
 }
 
-const struct norm_kind norm_nfc = {"NFC", NULL, NULL, nfc};
-const struct norm_kind norm_nfd = {"NFD", NULL, NULL, nfd};
-const struct norm_kind norm_nfkc = {"NFKC", NULL, NULL, nfkc};
-const struct norm_kind norm_nfkd = {"NFKD", NULL, NULL, nfkd};
+const struct tok_norm_kind norm_nfc = {"NFC", NULL, NULL, nfc};
+const struct tok_norm_kind norm_nfd = {"NFD", NULL, NULL, nfd};
+const struct tok_norm_kind norm_nfkc = {"NFKC", NULL, NULL, nfkc};
+const struct tok_norm_kind norm_nfkd = {"NFKD", NULL, NULL, nfkd};

@@ -61,7 +61,7 @@ void pres_free(struct pres *p) {
 }
 
 /* Gives p to step number i, or to the model behind the last. */
-static int give(struct pre_run *run, size_t i, const struct piece *p) {
+static int give(struct pre_run *run, size_t i, const struct tok_piece *p) {
     if (p->n == 0)
         return 0;
     if (i == run->pres->n)
@@ -70,15 +70,15 @@ static int give(struct pre_run *run, size_t i, const struct piece *p) {
     return step->kind->split(step->data, run, i, p);
 }
 
-int pre_begin(struct pre_run *run, const struct piece *p) {
+int pre_begin(struct pre_run *run, const struct tok_piece *p) {
     return give(run, 0, p);
 }
 
-int pre_next(struct pre_run *run, size_t step, const struct piece *word) {
+int pre_next(struct pre_run *run, size_t step, const struct tok_piece *word) {
     return give(run, step + 1, word);
 }
 
-enum behavior behavior_load(struct json *j) {
+enum behavior pre_behavior_load(struct json *j) {
     static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
     struct str s = json_str(j);
     for (int i = 0; i < 5; i++)
@@ -88,18 +88,18 @@ enum behavior behavior_load(struct json *j) {
     return BEHAVIOR_REMOVED;
 }
 
-struct splitter splitter_begin(struct pre_run *run, size_t step, const struct piece *p, enum behavior b) {
+struct splitter pre_splitter_begin(struct pre_run *run, size_t step, const struct tok_piece *p, enum behavior b) {
     return (struct splitter){run, step, p, b, false, false, 0, 0};
 }
 
 static int hand_on(struct splitter *s, size_t start, size_t end) {
     if (start == end)
         return 0;
-    struct piece word = piece_cut(s->p, start, end);
+    struct tok_piece word = tok_piece_cut(s->p, start, end);
     return pre_next(s->run, s->step, &word);
 }
 
-int splitter_add(struct splitter *s, size_t start, size_t end, bool match) {
+int pre_splitter_add(struct splitter *s, size_t start, size_t end, bool match) {
     if (s->behavior == BEHAVIOR_ISOLATED)
         return hand_on(s, start, end);
     if (s->behavior == BEHAVIOR_REMOVED)
@@ -119,23 +119,23 @@ int splitter_add(struct splitter *s, size_t start, size_t end, bool match) {
     return rc;
 }
 
-int splitter_end(struct splitter *s) {
+int pre_splitter_end(struct splitter *s) {
     return s->pending ? hand_on(s, s->start, s->end) : 0;
 }
 
-int pre_split_chars(struct pre_run *run, size_t step, const struct piece *p, unsigned bits, enum behavior b) {
-    struct splitter s = splitter_begin(run, step, p, b);
+int pre_split_chars(struct pre_run *run, size_t step, const struct tok_piece *p, unsigned bits, enum behavior b) {
+    struct splitter s = pre_splitter_begin(run, step, p, b);
     size_t from = 0, len;
     for (size_t i = 0; i < p->n; i += len) {
         if (!(uni_bits(uni_next(p->p + i, &len)) & bits))
             continue;
-        if (from < i && splitter_add(&s, from, i, false) != 0)
+        if (from < i && pre_splitter_add(&s, from, i, false) != 0)
             return -1;
-        if (splitter_add(&s, i, i + len, true) != 0)
+        if (pre_splitter_add(&s, i, i + len, true) != 0)
             return -1;
         from = i + len;
     }
-    if (from < p->n && splitter_add(&s, from, p->n, false) != 0)
+    if (from < p->n && pre_splitter_add(&s, from, p->n, false) != 0)
         return -1;
-    return splitter_end(&s);
+    return pre_splitter_end(&s);
 }

@@ -47,10 +47,10 @@ static void unload(void *data) {
 }
 
 /* Spells word in the byte alphabet and hands it on. */
-static int spell(struct pre_run *run, size_t step, const struct piece *word) {
+static int spell(struct pre_run *run, size_t step, const struct tok_piece *word) {
     if (step + 1 == run->pres->n && run->pres->byte_level)
         return pre_next(run, step, word);
-    struct text t = {0};
+    struct tok_text t = {0};
     text_set(&t, word, run->track);
     bytechars_spell(&t);
     int rc = pre_next(run, step, &t.now);
@@ -58,26 +58,26 @@ static int spell(struct pre_run *run, size_t step, const struct piece *word) {
     return rc;
 }
 
-static int split(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+static int split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     const struct byte_level *b = data;
-    struct text *t = &run->work[step];
+    struct tok_text *t = &run->work[step];
     text_set(t, p, run->track);
     if (b->add_prefix_space && p->p[0] != ' ') {
-        struct rewrite w = rewrite_begin(t);
+        struct rewrite w = text_rewrite_begin(t);
         size_t len = uni_len(p->p[0]);
-        rewrite_replace(&w, len, " ", 1);
-        rewrite_insert(&w, p->p, len);
-        rewrite_copy(&w, p->n - len);
-        rewrite_end(&w);
+        text_rewrite_replace(&w, len, " ", 1);
+        text_rewrite_insert(&w, p->p, len);
+        text_rewrite_copy(&w, p->n - len);
+        text_rewrite_end(&w);
     }
-    struct piece whole = t->now;
+    struct tok_piece whole = t->now;
     if (!b->words)
         return spell(run, step, &whole);
     struct regex_iter it = regex_begin(b->words, (struct str){whole.p, whole.n});
     size_t start, end;
     int found;
     while ((found = regex_next(&it, &start, &end, run->e)) > 0) { // the matches cover all of the text
-        struct piece word = piece_cut(&whole, start, end);
+        struct tok_piece word = tok_piece_cut(&whole, start, end);
         if (spell(run, step, &word) != 0)
             return -1;
     }

@@ -23,7 +23,7 @@ static void *load(struct json *j) {
     return b;
 }
 
-static int split(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+static int split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     const enum behavior *b = data;
     return pre_split_chars(run, step, p, UNI_NUMERIC, *b);
 }

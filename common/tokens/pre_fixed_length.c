@@ -22,13 +22,13 @@ static void *load(struct json *j) {
     return length;
 }
 
-static int split(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+static int split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     const uint64_t *length = data;
     for (size_t from = 0, i; from < p->n; from = i) {
         i = from;
         for (uint64_t k = 0; k < *length && i < p->n; k++)
             i += uni_len(p->p[i]);
-        struct piece word = piece_cut(p, from, i);
+        struct tok_piece word = tok_piece_cut(p, from, i);
         if (pre_next(run, step, &word) != 0)
             return -1;
     }

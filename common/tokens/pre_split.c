@@ -23,7 +23,7 @@ static void *load(struct json *j) {
             regex_free(s->pattern);
             s->pattern = regex_load(j);
         } else if (str_eq(key, "behavior")) {
-            s->behavior = behavior_load(j);
+            s->behavior = pre_behavior_load(j);
             behavior = true;
         } else if (str_eq(key, "invert")) {
             s->invert = json_bool(j);
@@ -43,22 +43,22 @@ static void unload(void *data) {
     free(s);
 }
 
-static int split(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+static int split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     const struct split *sp = data;
-    struct splitter s = splitter_begin(run, step, p, sp->behavior);
+    struct splitter s = pre_splitter_begin(run, step, p, sp->behavior);
     struct regex_iter it = regex_begin(sp->pattern, (struct str){p->p, p->n});
     size_t from = 0, start, end;
     int found;
     while ((found = regex_next(&it, &start, &end, run->e)) > 0) {
-        if (from < start && splitter_add(&s, from, start, sp->invert) != 0)
+        if (from < start && pre_splitter_add(&s, from, start, sp->invert) != 0)
             return -1;
-        if (splitter_add(&s, start, end, !sp->invert) != 0)
+        if (pre_splitter_add(&s, start, end, !sp->invert) != 0)
             return -1;
         from = end;
     }
-    if (found < 0 || (from < p->n && splitter_add(&s, from, p->n, sp->invert) != 0))
+    if (found < 0 || (from < p->n && pre_splitter_add(&s, from, p->n, sp->invert) != 0))
         return -1;
-    return splitter_end(&s);
+    return pre_splitter_end(&s);
 }
 
 const struct pre_kind pre_split = {"Split", load, unload, split};

@@ -18,7 +18,7 @@ static int script_of(uint32_t cp) {
     return scripts[low].script;
 }
 
-static int split(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+static int split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     int last = SCRIPT_ANY;
     size_t from = p->n, len;
     (void)data;
@@ -27,14 +27,14 @@ static int split(const void *data, struct pre_run *run, size_t step, const struc
         if (script == SCRIPT_ANY || script == last)
             continue;
         if (from < i) {
-            struct piece word = piece_cut(p, from, i);
+            struct tok_piece word = tok_piece_cut(p, from, i);
             if (pre_next(run, step, &word) != 0)
                 return -1;
         }
         from = i;
         last = script;
     }
-    struct piece word = piece_cut(p, from, p->n);
+    struct tok_piece word = tok_piece_cut(p, from, p->n);
     return pre_next(run, step, &word);
 }
 

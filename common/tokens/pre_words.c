@@ -9,7 +9,7 @@
 #include "unicode/unicode.h"
 
 /* Characters of one kind that stand together are a word; white space is none. */
-static int whitespace(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+static int whitespace(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     enum { SPACE, WORD, OTHER };
     int last = SPACE;
     size_t from = 0, len = 0;
@@ -18,7 +18,7 @@ static int whitespace(const void *data, struct pre_run *run, size_t step, const 
         unsigned bits = i < p->n ? uni_bits(uni_next(p->p + i, &len)) : UNI_SPACE;
         int kind = bits & UNI_RUST_WORD ? WORD : bits & UNI_SPACE ? SPACE : OTHER;
         if (kind != last) {
-            struct piece word = piece_cut(p, from, i);
+            struct tok_piece word = tok_piece_cut(p, from, i);
             if (last != SPACE && pre_next(run, step, &word) != 0)
                 return -1;
             from = i;
@@ -30,7 +30,7 @@ static int whitespace(const void *data, struct pre_run *run, size_t step, const 
     return 0;
 }
 
-static int whitespace_split(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+static int whitespace_split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     (void)data;
     return pre_split_chars(run, step, p, UNI_SPACE, BEHAVIOR_REMOVED);
 }
@@ -42,26 +42,26 @@ static void *load_behavior(struct json *j) {
     json_enter_object(j);
     while (json_key(j, &key))
         if (str_eq(key, "behavior"))
-            *b = behavior_load(j);
+            *b = pre_behavior_load(j);
         else
             json_skip(j);
     return b;
 }
 
-static int punctuation(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+static int punctuation(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     const enum behavior *b = data;
     return pre_split_chars(run, step, p, UNI_PUNCT, *b);
 }
 
 /* Hands on the words between white space and punctuation, and each punctuation character. */
-static int bert(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+static int bert(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     size_t from = 0, len = 0;
     (void)data;
     for (size_t i = 0; i <= p->n; i += len) {
         unsigned bits = i < p->n ? uni_bits(uni_next(p->p + i, &len)) : UNI_SPACE;
         if (i < p->n && !(bits & (UNI_SPACE | UNI_PUNCT)))
             continue;
-        struct piece word = piece_cut(p, from, i);
+        struct tok_piece word = tok_piece_cut(p, from, i);
         if (word.n && pre_next(run, step, &word) != 0)
             return -1;
         if (i == p->n)
@@ -69,7 +69,7 @@ static int bert(const void *data, struct pre_run *run, size_t step, const struct
         from = i + len;
         if (bits & UNI_SPACE)
             continue;
-        word = piece_cut(p, i, from);
+        word = tok_piece_cut(p, i, from);
         if (pre_next(run, step, &word) != 0)
             return -1;
     }
@@ -92,18 +92,18 @@ static void *load_delimiter(struct json *j) {
     return cp;
 }
 
-static int delimiter(const void *data, struct pre_run *run, size_t step, const struct piece *p) {
+static int delimiter(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     const uint32_t *cp = data;
     size_t from = 0, len;
     for (size_t i = 0; i < p->n; i += len) {
         if (uni_next(p->p + i, &len) != *cp)
             continue;
-        struct piece word = piece_cut(p, from, i);
+        struct tok_piece word = tok_piece_cut(p, from, i);
         if (pre_next(run, step, &word) != 0)
             return -1;
         from = i + len;
     }
-    struct piece word = piece_cut(p, from, p->n);
+    struct tok_piece word = tok_piece_cut(p, from, p->n);
     return pre_next(run, step, &word);
 }
 

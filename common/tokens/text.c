@@ -7,7 +7,7 @@
 
 #include "unicode/unicode.h"
 
-struct span piece_span(const struct piece *p, size_t i) {
+struct span tok_piece_span(const struct tok_piece *p, size_t i) {
     if (p->align)
         return p->align[i];
     size_t start = i;
@@ -17,8 +17,8 @@ struct span piece_span(const struct piece *p, size_t i) {
     return (struct span){p->from.start + (uint32_t)start, p->from.start + (uint32_t)end};
 }
 
-struct piece piece_cut(const struct piece *p, size_t start, size_t end) {
-    struct piece cut = {p->p + start, end - start, NULL, {p->from.start + (uint32_t)start, p->from.start + (uint32_t)end}};
+struct tok_piece tok_piece_cut(const struct tok_piece *p, size_t start, size_t end) {
+    struct tok_piece cut = {p->p + start, end - start, NULL, {p->from.start + (uint32_t)start, p->from.start + (uint32_t)end}};
     if (p->align) {
         cut.align = p->align + start;
         if (cut.n)
@@ -27,20 +27,20 @@ struct piece piece_cut(const struct piece *p, size_t start, size_t end) {
     return cut;
 }
 
-void text_set(struct text *t, const struct piece *p, bool track) {
+void text_set(struct tok_text *t, const struct tok_piece *p, bool track) {
     t->now = *p;
     t->track = track;
 }
 
-void text_free(struct text *t) {
+void text_free(struct tok_text *t) {
     for (int i = 0; i < 2; i++) {
         buf_free(&t->bytes[i]);
         free(t->align[i]);
     }
-    *t = (struct text){0};
+    *t = (struct tok_text){0};
 }
 
-struct rewrite rewrite_begin(struct text *t) {
+struct rewrite text_rewrite_begin(struct tok_text *t) {
     buf_clear(&t->bytes[t->next]);
     buf_reserve(&t->bytes[t->next], t->now.n);
     return (struct rewrite){t, 0};
@@ -48,7 +48,7 @@ struct rewrite rewrite_begin(struct text *t) {
 
 /* Gives n bytes at the end of the new version the range s. */
 static void align_add(struct rewrite *w, size_t n, struct span s) {
-    struct text *t = w->t;
+    struct tok_text *t = w->t;
     int k = t->next;
     size_t have = t->bytes[k].n;
     if (have > t->align_cap[k]) {
@@ -59,8 +59,8 @@ static void align_add(struct rewrite *w, size_t n, struct span s) {
         t->align[k][i] = s;
 }
 
-void rewrite_copy(struct rewrite *w, size_t n) {
-    const struct piece *old = &w->t->now;
+void text_rewrite_copy(struct rewrite *w, size_t n) {
+    const struct tok_piece *old = &w->t->now;
     struct buf *out = &w->t->bytes[w->t->next];
     if (!w->t->track) {
         buf_add(out, old->p + w->at, n);
@@ -69,30 +69,30 @@ void rewrite_copy(struct rewrite *w, size_t n) {
     }
     for (size_t end = w->at + n; w->at < end; w->at++) {
         buf_byte(out, old->p[w->at]);
-        align_add(w, 1, piece_span(old, w->at));
+        align_add(w, 1, tok_piece_span(old, w->at));
     }
 }
 
-void rewrite_drop(struct rewrite *w, size_t n) {
+void text_rewrite_drop(struct rewrite *w, size_t n) {
     w->at += n;
 }
 
-void rewrite_replace(struct rewrite *w, size_t old_n, const char *p, size_t n) {
+void text_rewrite_replace(struct rewrite *w, size_t old_n, const char *p, size_t n) {
     buf_add(&w->t->bytes[w->t->next], p, n);
     if (w->t->track)
-        align_add(w, n, piece_span(&w->t->now, w->at));
+        align_add(w, n, tok_piece_span(&w->t->now, w->at));
     w->at += old_n;
 }
 
-void rewrite_insert(struct rewrite *w, const char *p, size_t n) {
-    const struct piece *old = &w->t->now;
+void text_rewrite_insert(struct rewrite *w, const char *p, size_t n) {
+    const struct tok_piece *old = &w->t->now;
     buf_add(&w->t->bytes[w->t->next], p, n);
     if (w->t->track)
-        align_add(w, n, w->at > 0 ? piece_span(old, w->at - 1) : (struct span){old->from.start, old->from.start});
+        align_add(w, n, w->at > 0 ? tok_piece_span(old, w->at - 1) : (struct span){old->from.start, old->from.start});
 }
 
-void rewrite_end(struct rewrite *w) {
-    struct text *t = w->t;
+void text_rewrite_end(struct rewrite *w) {
+    struct tok_text *t = w->t;
     int k = t->next;
     t->now.p = t->bytes[k].n ? t->bytes[k].p : "";
     t->now.n = t->bytes[k].n;

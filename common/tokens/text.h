@@ -17,7 +17,7 @@ struct span {
     uint32_t start, end; // bytes of the input
 };
 
-struct piece {
+struct tok_piece {
     const char *p; // [n] valid UTF-8
     size_t n;
     const struct span *align; // [n] where each byte came from; NULL: p is the input's own text, or not tracked
@@ -25,14 +25,14 @@ struct piece {
 };
 
 /* Bytes [start, end) of p, both between characters. */
-struct piece piece_cut(const struct piece *p, size_t start, size_t end);
+struct tok_piece tok_piece_cut(const struct tok_piece *p, size_t start, size_t end);
 
 /* The input range of byte i's character. */
-struct span piece_span(const struct piece *p, size_t i);
+struct span tok_piece_span(const struct tok_piece *p, size_t i);
 
 /* A piece and the memory for changed versions of it. All zero is a good beginning. */
-struct text {
-    struct piece now;
+struct tok_text {
+    struct tok_piece now;
     bool track;
     struct buf bytes[2]; // `now` lies in one, the next version is written to the other
     struct span *align[2];
@@ -40,19 +40,19 @@ struct text {
     int next;
 };
 
-void text_set(struct text *t, const struct piece *p, bool track);
-void text_free(struct text *t);
+void text_set(struct tok_text *t, const struct tok_piece *p, bool track);
+void text_free(struct tok_text *t);
 
 /* Rewrites t->now from its beginning; what is neither copied nor replaced is dropped. */
 struct rewrite {
-    struct text *t;
+    struct tok_text *t;
     size_t at; // bytes of the old version consumed
 };
-struct rewrite rewrite_begin(struct text *t);
-void rewrite_copy(struct rewrite *w, size_t n);                                 // the next n bytes as they are
-void rewrite_drop(struct rewrite *w, size_t n);                                 // leave out the next n bytes
-void rewrite_replace(struct rewrite *w, size_t old_n, const char *p, size_t n); // old_n bytes become p
-void rewrite_insert(struct rewrite *w, const char *p, size_t n);                // p, in addition
-void rewrite_end(struct rewrite *w);                                            // drops what is left of the old version
+struct rewrite text_rewrite_begin(struct tok_text *t);
+void text_rewrite_copy(struct rewrite *w, size_t n);                                 // the next n bytes as they are
+void text_rewrite_drop(struct rewrite *w, size_t n);                                 // leave out the next n bytes
+void text_rewrite_replace(struct rewrite *w, size_t old_n, const char *p, size_t n); // old_n bytes become p
+void text_rewrite_insert(struct rewrite *w, const char *p, size_t n);                // p, in addition
+void text_rewrite_end(struct rewrite *w);                                            // drops what is left of the old version
 
 #endif

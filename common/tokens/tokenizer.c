@@ -136,8 +136,8 @@ static void load_added_tokens(struct tokenizer *t, struct json *j) {
 
 /* What a normalized token looks like in normalized text. */
 static struct str normalize_content(struct tokenizer *t, struct str content, struct json *j) {
-    struct text text = {0};
-    struct piece p = {.p = content.p, .n = content.n};
+    struct tok_text text = {0};
+    struct tok_piece p = {.p = content.p, .n = content.n};
     struct err e = {0};
     text_set(&text, &p, false);
     if (norms_apply(&t->norms, &text, &e) != 0)

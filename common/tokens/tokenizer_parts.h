@@ -22,7 +22,7 @@ struct tokenizer {
     struct added added;
     struct norms norms;
     struct pres pres;
-    struct model model;
+    struct tok_model model;
     struct posts posts;
     struct decs decs;
     size_t truncation;  // most ids, special ones included; 0: none

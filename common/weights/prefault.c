@@ -29,7 +29,7 @@ enum {
     MAX_LOOKS = 1024,     // but not more of them
 };
 
-struct ahead {
+struct prefault {
     const struct weights *w;
     size_t *order; // [n_tensors]
     atomic_bool stop;
@@ -69,7 +69,7 @@ static int compare(const void *a, const void *b) {
     return x->index < y->index ? -1 : x->index > y->index;
 }
 
-void ahead_order(const struct weights *w, size_t *order) {
+void prefault_order(const struct weights *w, size_t *order) {
     struct place *places = xcalloc(w->n_tensors + 1, sizeof *places);
     for (size_t i = 0; i < w->n_tensors; i++)
         places[i] = place_of(w, i);
@@ -97,7 +97,7 @@ static bool in_memory(const struct st_file *f) {
 }
 
 static void *bring(void *arg) {
-    struct ahead *a = arg;
+    struct prefault *a = arg;
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     for (size_t i = 0; i < a->w->n_tensors; i++) {
         const struct tensor *t = &a->w->tensors[a->order[i]];
@@ -109,7 +109,7 @@ static void *bring(void *arg) {
     return NULL;
 }
 
-struct ahead *ahead_start(const struct weights *w) {
+struct prefault *prefault_start(const struct weights *w) {
     bool there = true;
     for (size_t i = 0; i < w->n_files && there; i++)
         there = in_memory(&w->files[i]);
@@ -118,10 +118,10 @@ struct ahead *ahead_start(const struct weights *w) {
     for (size_t i = 0; i < w->n_files; i++)
         if (w->files[i].map.p)
             madvise((void *)(uintptr_t)w->files[i].map.p, w->files[i].map.n, MADV_HUGEPAGE);
-    struct ahead *a = xcalloc(1, sizeof *a);
+    struct prefault *a = xcalloc(1, sizeof *a);
     a->w = w;
     a->order = xcalloc(w->n_tensors + 1, sizeof *a->order);
-    ahead_order(w, a->order);
+    prefault_order(w, a->order);
     if (thread_start(&a->thread, bring, a) != 0) {
         free(a->order);
         free(a);
@@ -132,7 +132,7 @@ struct ahead *ahead_start(const struct weights *w) {
 
 #else
 
-struct ahead *ahead_start(const struct weights *w) {
+struct prefault *prefault_start(const struct weights *w) {
     for (size_t i = 0; i < w->n_files; i++)
         if (w->files[i].map.p)
             posix_madvise((void *)(uintptr_t)w->files[i].map.p, w->files[i].map.n, POSIX_MADV_WILLNEED);
@@ -141,7 +141,7 @@ struct ahead *ahead_start(const struct weights *w) {
 
 #endif
 
-void ahead_stop(struct ahead *a) {
+void prefault_stop(struct prefault *a) {
     if (!a)
         return;
     atomic_store(&a->stop, true);

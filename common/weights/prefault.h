@@ -10,13 +10,13 @@
 
 #include "weights/safetensors.h"
 
-struct ahead;
+struct prefault;
 
-/* NULL where there is nothing to do. w must stay open until ahead_stop, which waits for one piece at most. */
-struct ahead *ahead_start(const struct weights *w);
-void ahead_stop(struct ahead *a); // NULL: nothing to do
+/* NULL where there is nothing to do. w must stay open until prefault_stop, which waits for one piece at most. */
+struct prefault *prefault_start(const struct weights *w);
+void prefault_stop(struct prefault *a); // NULL: nothing to do
 
 /* For tests: the indices of w's tensors [n_tensors] in the order in which they are brought. */
-void ahead_order(const struct weights *w, size_t *order);
+void prefault_order(const struct weights *w, size_t *order);
 
 #endif

@@ -26,7 +26,7 @@ struct waiting {
     size_t n, cap;
 };
 
-struct ordered {
+struct in_order {
     FILE *out;
     char *folder;
     int fd;    // of the temporary file; -1 until it is needed
@@ -36,8 +36,8 @@ struct ordered {
     size_t n, cap;
 };
 
-struct ordered *ordered_new(FILE *out, const char *path) {
-    struct ordered *o = xcalloc(1, sizeof *o);
+struct in_order *in_order_new(FILE *out, const char *path) {
+    struct in_order *o = xcalloc(1, sizeof *o);
     const char *slash = path ? strrchr(path, '/') : NULL, *tmp = getenv("TMPDIR");
     o->out = out;
     o->fd = -1;
@@ -48,7 +48,7 @@ struct ordered *ordered_new(FILE *out, const char *path) {
     return o;
 }
 
-void ordered_free(struct ordered *o) {
+void in_order_free(struct in_order *o) {
     if (!o)
         return;
     for (size_t i = 0; i < o->n; i++)
@@ -61,7 +61,7 @@ void ordered_free(struct ordered *o) {
 }
 
 /* The entry of seq, made if need be. */
-static struct waiting *entry(struct ordered *o, uint32_t seq) {
+static struct waiting *entry(struct in_order *o, uint32_t seq) {
     size_t i = o->n;
     while (i > 0 && o->waiting[i - 1].seq >= seq)
         i--;
@@ -77,11 +77,11 @@ static struct waiting *entry(struct ordered *o, uint32_t seq) {
     return &o->waiting[i];
 }
 
-static int write_out(struct ordered *o, const void *p, size_t n, struct err *e) {
+static int write_out(struct in_order *o, const void *p, size_t n, struct err *e) {
     return fwrite(p, 1, n, o->out) == n ? 0 : err_errno(e, EXIT_IO, "cannot write");
 }
 
-static int set_aside(struct ordered *o, uint32_t seq, const void *p, size_t n, struct err *e) {
+static int set_aside(struct in_order *o, uint32_t seq, const void *p, size_t n, struct err *e) {
     if (o->fd < 0) {
         char *path = path_join(o->folder, ".tokpipe-XXXXXX");
         o->fd = mkstemp(path);
@@ -112,7 +112,7 @@ static int set_aside(struct ordered *o, uint32_t seq, const void *p, size_t n, s
 }
 
 /* Writes what waits of the first entry, and drops the entry. */
-static int bring_back(struct ordered *o, struct err *e) {
+static int bring_back(struct in_order *o, struct err *e) {
     struct waiting w = o->waiting[0];
     char bytes[1 << 16];
     int rc = 0;
@@ -133,11 +133,11 @@ static int bring_back(struct ordered *o, struct err *e) {
     return rc;
 }
 
-int ordered_write(struct ordered *o, uint32_t seq, const void *p, size_t n, struct err *e) {
+int in_order_write(struct in_order *o, uint32_t seq, const void *p, size_t n, struct err *e) {
     return seq == o->next ? write_out(o, p, n, e) : set_aside(o, seq, p, n, e);
 }
 
-int ordered_end(struct ordered *o, uint32_t seq, struct err *e) {
+int in_order_end(struct in_order *o, uint32_t seq, struct err *e) {
     if (seq != o->next) {
         if (seq > o->next)
             entry(o, seq)->ended = true;
@@ -156,7 +156,7 @@ int ordered_end(struct ordered *o, uint32_t seq, struct err *e) {
     return 0;
 }
 
-int ordered_finish(struct ordered *o, struct err *e) {
+int in_order_finish(struct in_order *o, struct err *e) {
     while (o->n)
         if (bring_back(o, e) != 0)
             return -1;

@@ -12,15 +12,15 @@
 
 #include "base/err.h"
 
-struct ordered;
+struct in_order;
 
 /* out stays the caller's. path names the output: what waits lies, without a name, in its folder; NULL: in
  * $TMPDIR, else /tmp. Sequences are numbered from 0 without gaps; RETURN_FIRST_FORK and higher ones come
  * last. */
-struct ordered *ordered_new(FILE *out, const char *path);
-int ordered_write(struct ordered *o, uint32_t seq, const void *p, size_t n, struct err *e); // -1: EXIT_IO
-int ordered_end(struct ordered *o, uint32_t seq, struct err *e); // nothing more comes of seq
-int ordered_finish(struct ordered *o, struct err *e); // nothing more comes at all: writes all that waits
-void ordered_free(struct ordered *o);
+struct in_order *in_order_new(FILE *out, const char *path);
+int in_order_write(struct in_order *o, uint32_t seq, const void *p, size_t n, struct err *e); // -1: EXIT_IO
+int in_order_end(struct in_order *o, uint32_t seq, struct err *e); // nothing more comes of seq
+int in_order_finish(struct in_order *o, struct err *e); // nothing more comes at all: writes all that waits
+void in_order_free(struct in_order *o);
 
 #endif

@@ -15,13 +15,13 @@ enum { NPY_HEADER_BYTES = 128 };
 
 struct npy {
     struct outfile file;
-    struct ordered *ordered;
+    struct in_order *ordered;
     size_t columns;
     uint64_t rows;
 };
 
 static void npy_free(struct npy *n) {
-    ordered_free(n->ordered);
+    in_order_free(n->ordered);
     free(n);
 }
 
@@ -44,7 +44,7 @@ struct npy *npy_open(const char *path, size_t columns, struct err *e) {
         free(n);
         return NULL;
     }
-    n->ordered = ordered_new(n->file.f, path);
+    n->ordered = in_order_new(n->file.f, path);
     if (write_header(n, e) != 0) {
         npy_abort(n);
         return NULL;
@@ -54,15 +54,15 @@ struct npy *npy_open(const char *path, size_t columns, struct err *e) {
 
 int npy_rows(struct npy *n, uint32_t seq, const float *values, size_t rows, struct err *e) {
     n->rows += rows;
-    return ordered_write(n->ordered, seq, values, rows * n->columns * sizeof *values, e);
+    return in_order_write(n->ordered, seq, values, rows * n->columns * sizeof *values, e);
 }
 
 int npy_end(struct npy *n, uint32_t seq, struct err *e) {
-    return ordered_end(n->ordered, seq, e);
+    return in_order_end(n->ordered, seq, e);
 }
 
 int npy_commit(struct npy *n, struct err *e) {
-    int rc = ordered_finish(n->ordered, e);
+    int rc = in_order_finish(n->ordered, e);
     if (rc == 0 && fseek(n->file.f, 0, SEEK_SET) != 0)
         rc = err_errno(e, EXIT_IO, "cannot write %s", n->file.path);
     if (rc == 0)

@@ -8,18 +8,18 @@
 
 #include "base/mem.h"
 
-static struct roll_seq *find(const struct roll *r, uint32_t number) {
+static struct open_seq *find(const struct open_seqs *r, uint32_t number) {
     for (size_t i = r->n; i-- > 0;)
         if (r->seqs[i].number == number)
             return &r->seqs[i];
     return NULL;
 }
 
-const struct roll_seq *roll_find(const struct roll *r, uint32_t number) {
+const struct open_seq *open_seqs_find(const struct open_seqs *r, uint32_t number) {
     return find(r, number);
 }
 
-bool roll_id(const struct roll_seq *s, size_t pos, uint32_t *id) {
+bool open_seqs_id(const struct open_seq *s, size_t pos, uint32_t *id) {
     if (pos < s->start || pos - s->start >= s->n)
         return false;
     *id = s->ids[pos - s->start];
@@ -27,7 +27,7 @@ bool roll_id(const struct roll_seq *s, size_t pos, uint32_t *id) {
 }
 
 /* The sequence's ids from pos on are these. */
-static void put_ids(struct roll_seq *s, size_t pos, const uint32_t *ids, size_t n) {
+static void put_ids(struct open_seq *s, size_t pos, const uint32_t *ids, size_t n) {
     if (pos < s->start || pos > s->start + s->n) // a fork's first own ids
         s->start = pos;
     s->n = pos - s->start;
@@ -37,22 +37,22 @@ static void put_ids(struct roll_seq *s, size_t pos, const uint32_t *ids, size_t 
     s->n += n;
 }
 
-static int open_seq(struct roll *r, const struct frame *f, struct err *e) {
+static int open_seq(struct open_seqs *r, const struct frame *f, struct err *e) {
     if (find(r, f->seq))
         return err_set(e, EXIT_DATA, "sequence %" PRIu32 " is opened twice", f->seq);
     if (r->n == r->cap) {
         r->cap = 2 * r->cap + 16;
         r->seqs = xreallocarray(r->seqs, r->cap, sizeof *r->seqs);
     }
-    r->seqs[r->n] = (struct roll_seq){.number = f->seq};
+    r->seqs[r->n] = (struct open_seq){.number = f->seq};
     put_ids(&r->seqs[r->n++], 0, f->ids, f->n_ids);
     return 0;
 }
 
-int roll_take(struct roll *r, const struct frame *f, struct err *e) {
+int open_seqs_take(struct open_seqs *r, const struct frame *f, struct err *e) {
     if (f->type == FRAME_OPEN)
         return open_seq(r, f, e);
-    struct roll_seq *s = find(r, f->seq);
+    struct open_seq *s = find(r, f->seq);
     if ((f->type == FRAME_LOGITS || f->type == FRAME_HIDDEN) && !s)
         return err_set(e, EXIT_DATA, "rows of sequence %" PRIu32 ", which is not open", f->seq);
     if (f->type == FRAME_IDS && s)
@@ -64,9 +64,9 @@ int roll_take(struct roll *r, const struct frame *f, struct err *e) {
     return 0;
 }
 
-void roll_free(struct roll *r) {
+void open_seqs_free(struct open_seqs *r) {
     for (size_t i = 0; i < r->n; i++)
         free(r->seqs[i].ids);
     free(r->seqs);
-    *r = (struct roll){0};
+    *r = (struct open_seqs){0};
 }

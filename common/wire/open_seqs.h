@@ -11,24 +11,24 @@
 #include "base/err.h"
 #include "wire/logits.h"
 
-struct roll_seq {
+struct open_seq {
     uint32_t number;
     uint32_t
         *ids; // [n] of the positions from start on: 0, but for a fork, whose copied ids are not said again
     size_t start, n;
 };
 
-struct roll {
-    struct roll_seq *seqs; // [n], in no order
+struct open_seqs {
+    struct open_seq *seqs; // [n], in no order
     size_t n, cap;
 };
 
 /* Takes note of OPEN, IDS, FAILED and CLOSED frames. -1 (EXIT_DATA) where a sequence is opened twice, or
  * where rows come of one that is not open. */
-int roll_take(struct roll *r, const struct frame *f, struct err *e);
-const struct roll_seq *roll_find(const struct roll *r, uint32_t number); // NULL where it is not open
-bool roll_id(const struct roll_seq *s, size_t pos,
+int open_seqs_take(struct open_seqs *r, const struct frame *f, struct err *e);
+const struct open_seq *open_seqs_find(const struct open_seqs *r, uint32_t number); // NULL where it is not open
+bool open_seqs_id(const struct open_seq *s, size_t pos,
              uint32_t *id); // the id at pos; false where it is not known
-void roll_free(struct roll *r);
+void open_seqs_free(struct open_seqs *r);
 
 #endif

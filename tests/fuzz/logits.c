@@ -24,7 +24,7 @@ static void add_pieces(struct buf *out, const struct logits_header *h, const str
 }
 
 static void read_frames(struct logits_reader *r, const struct logits_header *h, const uint8_t *frames) {
-    struct roll roll = {0};
+    struct open_seqs roll = {0};
     struct buf again = {0};
     struct frame f;
     struct err e = {0};
@@ -36,14 +36,14 @@ static void read_frames(struct logits_reader *r, const struct logits_header *h, 
             distribution_of(f.values, (size_t)f.rows * h->vocab_size);
             rank_top(f.values, h->vocab_size, top, 4);
         }
-        roll_take(&roll, &f, NULL);
+        open_seqs_take(&roll, &f, NULL);
     }
     if (memcmp(again.p ? again.p : "", frames, again.n) != 0)
         abort();
     if (rc < 0 && (e.code != EXIT_DATA || !e.msg[0]))
         abort();
     buf_free(&again);
-    roll_free(&roll);
+    open_seqs_free(&roll);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -20,20 +20,20 @@ static double step_of(struct machine *m, size_t n_prompt_rows, size_t n_others, 
     return seconds * (1 + m->noise * (double)(m->random >> 16 & 0xff) / 256);
 }
 
-static void decode(struct pace *p, struct machine *m, size_t n_others, int steps) {
+static void decode(struct chunk *p, struct machine *m, size_t n_others, int steps) {
     while (steps-- > 0)
-        pace_note(p, 0, n_others, step_of(m, 0, n_others, 0));
+        chunk_note(p, 0, n_others, step_of(m, 0, n_others, 0));
 }
 
 /* A prompt of n ids enters beside others. Returns the longest step, in steps without it; *steps: how many it took. */
-static double enter(struct pace *p, struct machine *m, size_t n_others, size_t n, size_t *steps) {
+static double enter(struct chunk *p, struct machine *m, size_t n_others, size_t n, size_t *steps) {
     double longest = 0;
     *steps = 0;
     for (size_t done = 0, rows; done < n; done += rows, ++*steps) {
-        rows = pace_rows(p, n_others, true, 256);
+        rows = chunk_rows(p, n_others, true, 256);
         rows = rows < n - done ? rows : n - done;
         double seconds = step_of(m, rows, n_others, done);
-        pace_note(p, rows, n_others, seconds);
+        chunk_note(p, rows, n_others, seconds);
         longest = seconds > longest ? seconds : longest;
     }
     struct machine quiet = *m;
@@ -49,10 +49,10 @@ static void others_wait_two_steps_at_most(void) {
     for (size_t i = 0; i < sizeof machines / sizeof *machines; i++)
         for (size_t n_others = 1; n_others <= 64; n_others *= 4) {
             struct machine m = machines[i];
-            struct pace p = {0};
-            size_t steps, rows = pace_rows(&p, 0, false, 256);
-            CHECK_INT(rows, PACE_FIRST);
-            pace_note(&p, 5, 0, 4 * step_of(&m, 5, 0, 0)); // the first prompt, with cold pages
+            struct chunk p = {0};
+            size_t steps, rows = chunk_rows(&p, 0, false, 256);
+            CHECK_INT(rows, CHUNK_FIRST);
+            chunk_note(&p, 5, 0, 4 * step_of(&m, 5, 0, 0)); // the first prompt, with cold pages
             decode(&p, &m, n_others, 5);
             double longest = enter(&p, &m, n_others, 1024, &steps);
             CHECK_MSG(longest <= 3, "machine %zu, %zu others: %.2f steps", i, n_others, longest);
@@ -65,56 +65,56 @@ static void others_wait_two_steps_at_most(void) {
 
 static void nobody_waits_for_large_chunks(void) {
     struct machine m = {9e-3, 1e-3, 0, 0, 1};
-    struct pace p = {0};
-    size_t rows = pace_rows(&p, 0, false, 256);
-    CHECK_INT(pace_rows(&p, 0, false, 40), 40);
-    pace_note(&p, rows, 0, step_of(&m, rows, 0, 0));
-    CHECK_INT(pace_rows(&p, 0, false, 256), 256);
+    struct chunk p = {0};
+    size_t rows = chunk_rows(&p, 0, false, 256);
+    CHECK_INT(chunk_rows(&p, 0, false, 40), 40);
+    chunk_note(&p, rows, 0, step_of(&m, rows, 0, 0));
+    CHECK_INT(chunk_rows(&p, 0, false, 256), 256);
     m = (struct machine){1.0, 0.1, 0, 0, 1}; // a slow one: new prompts may come within the second
-    p = (struct pace){0};
+    p = (struct chunk){0};
     for (int i = 0; i < 10; i++) {
-        rows = pace_rows(&p, 0, false, 256);
-        pace_note(&p, rows, 0, step_of(&m, rows, 0, 0));
+        rows = chunk_rows(&p, 0, false, 256);
+        chunk_note(&p, rows, 0, step_of(&m, rows, 0, 0));
     }
     CHECK_MSG(rows <= 10 && rows > 0, "%zu rows", rows);
     // Back from small pieces to large ones at once.
     m = (struct machine){9e-3, 1e-3, 0, 0, 1};
-    p = (struct pace){0};
-    pace_note(&p, 128, 0, step_of(&m, 128, 0, 0));
+    p = (struct chunk){0};
+    chunk_note(&p, 128, 0, step_of(&m, 128, 0, 0));
     decode(&p, &m, 1, 3);
-    pace_note(&p, 8, 1, step_of(&m, 8, 1, 0));
-    CHECK(pace_rows(&p, 1, true, 256) <= 16);
-    CHECK_INT(pace_rows(&p, 0, false, 256), PACE_FIRST);
+    chunk_note(&p, 8, 1, step_of(&m, 8, 1, 0));
+    CHECK(chunk_rows(&p, 1, true, 256) <= 16);
+    CHECK_INT(chunk_rows(&p, 0, false, 256), CHUNK_FIRST);
 }
 
 static void a_step_alone_is_measured_first_and_now_and_then(void) {
     struct machine m = {9e-3, 1e-3, 0, 0, 1};
-    struct pace p = {0};
-    CHECK_INT(pace_rows(&p, 1, true, 256), 0);
-    CHECK(pace_rows(&p, 0, true, 256) > 0); // nothing else could run
+    struct chunk p = {0};
+    CHECK_INT(chunk_rows(&p, 1, true, 256), 0);
+    CHECK(chunk_rows(&p, 0, true, 256) > 0); // nothing else could run
     decode(&p, &m, 1, 1);
-    CHECK(pace_rows(&p, 1, true, 256) > 0);
-    CHECK_INT(pace_rows(&p, 16, true, 256), 0); // of so many, nothing is known
+    CHECK(chunk_rows(&p, 1, true, 256) > 0);
+    CHECK_INT(chunk_rows(&p, 16, true, 256), 0); // of so many, nothing is known
     size_t n = 0;
-    for (size_t rows; (rows = pace_rows(&p, 1, true, 256)) > 0 && n < 1000; n++)
-        pace_note(&p, rows, 1, step_of(&m, rows, 1, 0));
-    CHECK_INT(n, PACE_REMEASURE);
+    for (size_t rows; (rows = chunk_rows(&p, 1, true, 256)) > 0 && n < 1000; n++)
+        chunk_note(&p, rows, 1, step_of(&m, rows, 1, 0));
+    CHECK_INT(n, CHUNK_REMEASURE);
     decode(&p, &m, 1, 1);
-    CHECK(pace_rows(&p, 1, true, 256) > 0);
+    CHECK(chunk_rows(&p, 1, true, 256) > 0);
 }
 
 static void one_slow_step_changes_little(void) {
     struct machine m = {9e-3, 1e-3, 0, 0, 1};
-    struct pace p = {0};
+    struct chunk p = {0};
     size_t steps;
     decode(&p, &m, 1, 5);
     enter(&p, &m, 1, 300, &steps);
-    size_t before = pace_rows(&p, 1, true, 256);
-    pace_note(&p, 0, 1, 36e-3); // somebody else had the machine
-    CHECK(pace_rows(&p, 1, true, 256) <= before + before / 2);
+    size_t before = chunk_rows(&p, 1, true, 256);
+    chunk_note(&p, 0, 1, 36e-3); // somebody else had the machine
+    CHECK(chunk_rows(&p, 1, true, 256) <= before + before / 2);
     decode(&p, &m, 1, 3);
-    pace_note(&p, before, 1, 36e-3);
-    CHECK(pace_rows(&p, 1, true, 256) >= before / 2);
+    chunk_note(&p, before, 1, 36e-3);
+    CHECK(chunk_rows(&p, 1, true, 256) >= before / 2);
 }
 
 int main(void) {

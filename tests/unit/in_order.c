@@ -16,16 +16,16 @@
 static const char *run(const char *script) {
     static char got[512];
     FILE *f = tmpfile();
-    struct ordered *o = ordered_new(f, NULL);
+    struct in_order *o = in_order_new(f, NULL);
     struct err e = {0};
     for (const char *p = script; *p; p += 2 + (p[2] == ' ')) {
         uint32_t seq = *p == 'F' ? RETURN_FIRST_FORK : (uint32_t)(*p - '0');
-        CHECK(p[1] == '.' ? ordered_end(o, seq, &e) == 0 : ordered_write(o, seq, p + 1, 1, &e) == 0);
+        CHECK(p[1] == '.' ? in_order_end(o, seq, &e) == 0 : in_order_write(o, seq, p + 1, 1, &e) == 0);
         if (p[2] == '\0')
             break;
     }
-    CHECK(ordered_finish(o, &e) == 0);
-    ordered_free(o);
+    CHECK(in_order_finish(o, &e) == 0);
+    in_order_free(o);
     rewind(f);
     got[fread(got, 1, sizeof got - 1, f)] = '\0';
     fclose(f);
@@ -45,14 +45,14 @@ static void in_order(void) {
 
 static void straight_out(void) {
     FILE *f = tmpfile();
-    struct ordered *o = ordered_new(f, NULL);
-    CHECK(ordered_write(o, 0, "abc", 3, NULL) == 0);
+    struct in_order *o = in_order_new(f, NULL);
+    CHECK(in_order_write(o, 0, "abc", 3, NULL) == 0);
     CHECK_INT(ftell(f), 3); // what is its turn does not wait
-    CHECK(ordered_write(o, 1, "d", 1, NULL) == 0);
+    CHECK(in_order_write(o, 1, "d", 1, NULL) == 0);
     CHECK_INT(ftell(f), 3);
-    CHECK(ordered_end(o, 0, NULL) == 0);
+    CHECK(in_order_end(o, 0, NULL) == 0);
     CHECK_INT(ftell(f), 4);
-    ordered_free(o);
+    in_order_free(o);
     fclose(f);
 }
 

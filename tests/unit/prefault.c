@@ -23,10 +23,10 @@ static void layers_come_in_the_order_of_their_numbers(void) {
     size_t order[8];
     for (size_t i = 0; i < 8; i++)
         tensors[i].name = names[i];
-    ahead_order(&(struct weights){.tensors = tensors, .n_tensors = 8}, order);
+    prefault_order(&(struct weights){.tensors = tensors, .n_tensors = 8}, order);
     for (size_t i = 0; i < 8; i++)
         CHECK_INT(order[i], expected[i]);
-    ahead_order(&(struct weights){.tensors = tensors, .n_tensors = 0}, order);
+    prefault_order(&(struct weights){.tensors = tensors, .n_tensors = 0}, order);
 }
 
 enum { LAYERS = 6, LAYER_BYTES = 3 << 20 };
@@ -82,28 +82,28 @@ static void what_is_not_in_memory_is_brought(void) {
     drop(path);
     CHECK_MSG(weights_open(&w, path, &e) == 0, "%s", e.msg);
     if (resident(&w.files[0].map) < 0.5) { // not where files are memory
-        struct ahead *a = ahead_start(&w);
+        struct prefault *a = prefault_start(&w);
 #if defined(MADV_POPULATE_READ)
         for (int i = 0; i < 1000 && resident(&w.files[0].map) < 1; i++)
             nanosleep(&(struct timespec){0, 10000000}, NULL);
         CHECK(a && resident(&w.files[0].map) == 1);
 #endif
-        ahead_stop(a);
+        prefault_stop(a);
     }
     for (size_t i = 0; i < w.n_tensors; i++)
         CHECK(((const unsigned char *)w.tensors[i].data)[LAYER_BYTES - 1] == i + 1);
-    struct ahead *again = ahead_start(&w);
+    struct prefault *again = prefault_start(&w);
     CHECK(again == NULL || resident(&w.files[0].map) == 1); // NULL where the file system can tell
-    ahead_stop(again);
+    prefault_stop(again);
     weights_close(&w);
     for (int i = 0; i < 20; i++) { // stopped wherever it is, and a file that is cut short meanwhile
         drop(path);
         CHECK(weights_open(&w, path, &e) == 0);
-        struct ahead *a = ahead_start(&w);
+        struct prefault *a = prefault_start(&w);
         nanosleep(&(struct timespec){0, i * 300000}, NULL);
         if (i == 19)
             CHECK(truncate(path, LAYER_BYTES) == 0);
-        ahead_stop(a);
+        prefault_stop(a);
         weights_close(&w);
     }
     unlink(path);

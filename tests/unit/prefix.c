@@ -18,7 +18,7 @@ static struct model *open_model(const char *name, bool precise, size_t context, 
     model_close(m);
     o.keep_bytes = n_pages * page + page - 1;
     m = models_open(folder, &o);
-    CHECK_INT(m->kept.max_nodes, n_pages);
+    CHECK_INT(m->prefix.max_nodes, n_pages);
     free(folder);
     return m;
 }
@@ -118,7 +118,7 @@ static void rotation_by_length_is_taken_over_within_its_limit_only(void) {
         struct model *m = open_model(names[i], true, 256, 8);
         limit_rotation(m, 150);
         keep(m, a, 151);
-        CHECK_INT(m->kept.n_nodes, 0);
+        CHECK_INT(m->prefix.n_nodes, 0);
         keep(m, a, 150);
         check_reuse(m, b, 150, 128, "within the limit");
         check_reuse(m, b, 151, 0, "past the limit");
@@ -126,7 +126,7 @@ static void rotation_by_length_is_taken_over_within_its_limit_only(void) {
         models_feed(m, 0, a + 128, 22, 64, NULL, NULL);
         models_feed(m, 0, a + 150, 20, 1, NULL, NULL); // grows past it: its own keys are computed anew
         model_seq_keep(m, 0);
-        CHECK_INT(m->kept.n_nodes, 2);
+        CHECK_INT(m->prefix.n_nodes, 2);
         check_reuse(m, b, 150, 128, "after one that took it over has passed the limit");
         model_close(m);
     }
@@ -158,14 +158,14 @@ static void the_oldest_goes_first_within_the_budget(void) {
     make_ids(c, 0, MOST, 2);
     keep(m, a, 130);
     keep(m, b, 64);
-    CHECK_INT(m->kept.n_nodes, 3);
+    CHECK_INT(m->prefix.n_nodes, 3);
     CHECK_INT(reuse(m, 1, a, 70), 64); // b is the oldest now but for a's second page
     keep(m, c, 64);
     check_reuse(m, c, 80, 64, "the newest");
     check_reuse(m, a, 140, 64, "its end has gone");
     check_reuse(m, b, 80, 64, "older than what was used, newer than what was not");
     keep(m, a, 199); // 3 pages: all there is room for
-    CHECK_INT(m->kept.n_nodes, 3);
+    CHECK_INT(m->prefix.n_nodes, 3);
     check_reuse(m, b, 80, 0, "gone");
     check_reuse(m, c, 80, 0, "gone");
     check_reuse(m, a, 199, 192, "all three");
@@ -190,9 +190,9 @@ static void kept_pages_give_way_where_memory_is_out(void) {
     for (struct kv_group *g = &m->kv.groups[0]; g->n_free > 3;)
         g->n_free--; // as if others had them
     models_feed(m, 1, b, 150, 64, NULL, NULL);
-    CHECK_INT(m->kept.n_nodes, 3);
+    CHECK_INT(m->prefix.n_nodes, 3);
     models_feed(m, 2, b, 90, 64, NULL, NULL);
-    CHECK_INT(m->kept.n_nodes, 1);
+    CHECK_INT(m->prefix.n_nodes, 1);
     CHECK_INT(reuse(m, 0, a, 199), 64);
     model_close(m);
 }
@@ -235,7 +235,7 @@ static void fill(struct kv *kv, struct kv_seq *q, uint32_t path, size_t from, si
     }
 }
 
-static void check_order(const struct kept *k) {
+static void check_order(const struct prefix_cache *k) {
     size_t n = 0;
     for (size_t g = 0; g < k->kv->n_groups; g++)
         n += k->kv->groups[g].n_pages - k->kv->groups[g].n_free;
@@ -246,7 +246,7 @@ static void any_order(size_t window, size_t n_buckets) {
     struct layer_spec layers[] = {{.window = 0}, {.window = (uint32_t)window}};
     struct spec spec = {.n_layers = 2, .n_kv_heads = 1, .head_dim = 1, .layers = layers};
     struct kv kv;
-    struct kept k;
+    struct prefix_cache k;
     struct kv_seq slots[N_SLOTS];
     struct err e = {0};
     uint32_t random = 7, ids[CONTEXT];
@@ -255,7 +255,7 @@ static void any_order(size_t window, size_t n_buckets) {
     struct device_shape shape = {.n_kv_heads = 1, .head_dim = 1, .precise = true};
     CHECK(cpu_open(&device, &shape, 1, &e) == 0);
     CHECK(kv_init(&kv, device, &spec, true, CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES, &e) == 0);
-    kept_init(&k, &kv, MAX_NODES);
+    prefix_init(&k, &kv, MAX_NODES);
     k.n_buckets = n_buckets ? n_buckets : k.n_buckets; // 1: all hashes collide
     for (size_t i = 0; i < N_SLOTS; i++)
         kv_seq_init(&kv, &slots[i]);
@@ -264,16 +264,16 @@ static void any_order(size_t window, size_t n_buckets) {
         uint32_t path = next_random(&random, 1u << 2 * MAX_PAGES), n = next_random(&random, MAX_PAGES + 1);
         kv_clear(&kv, q);
         path_ids(path, ids);
-        uint32_t node = kept_find(&k, ids, CONTEXT, &found);
+        uint32_t node = prefix_find(&k, ids, CONTEXT, &found);
         if (found > 0)
-            kept_share(&k, node, found, q);
+            prefix_share(&k, node, found, q);
         taken += found / KV_PAGE;
         n = n > found / KV_PAGE ? n : (uint32_t)(found / KV_PAGE);
         fill(&kv, q, path, found / KV_PAGE, n);
         if (next_random(&random, 3) > 0)
-            kept_add(&k, q, ids, n * KV_PAGE + (n < MAX_PAGES ? next_random(&random, KV_PAGE) : 0));
+            prefix_add(&k, q, ids, n * KV_PAGE + (n < MAX_PAGES ? next_random(&random, KV_PAGE) : 0));
         if (next_random(&random, 50) == 0)
-            kept_drop_oldest(&k);
+            prefix_drop_oldest(&k);
         check_order(&k);
     }
     CHECK(taken > N_STEPS / 4);
@@ -281,12 +281,12 @@ static void any_order(size_t window, size_t n_buckets) {
         kv_clear(&kv, &slots[i]);
         kv_seq_free(&slots[i]);
     }
-    while (kept_drop_oldest(&k))
+    while (prefix_drop_oldest(&k))
         ;
     CHECK_INT(k.n_nodes, 0);
     for (size_t g = 0; g < kv.n_groups; g++)
         CHECK_INT(kv.groups[g].n_free, kv.groups[g].n_pages); // each counted right
-    kept_free(&k);
+    prefix_free(&k);
     kv_free(&kv);
     device->ops->close(device);
 }
