@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/opt.h"
+#include "gguf/convert.h"
 #include "gguf/vocab.h"
 #include "weights/convert.h"
 
@@ -150,7 +151,7 @@ static int from_gguf(const struct options *o, const struct gguf_model *m, const 
     struct outdir dir;
     if (outdir_open(&dir, o->target, o->force, e) != 0)
         return -1;
-    struct convert_item *items = convert_from_gguf(m, o->dtype);
+    struct convert_item *items = gguf_convert_items(m, o->dtype);
     int rc = write_tokenizer(v, m->max_pos, &dir, e);
     if (rc == 0)
         rc = write_configs(m, v, o->dtype, &dir, e);

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/attrs.h"
 #include "base/io.h"
 #include "base/json.h"
 #include "base/opt.h"

@@ -148,11 +148,7 @@ static int32_t hex4(const char *p, const char *end) {
         return -1;
     int32_t v = 0;
     for (int i = 0; i < 4; i++) {
-        char c = p[i];
-        int32_t digit = c >= '0' && c <= '9'   ? c - '0'
-                        : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                        : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                                               : -1;
+        int digit = num_hex_digit(p[i]);
         if (digit < 0)
             return -1;
         v = v << 4 | digit;

@@ -50,6 +50,20 @@ char *xstrdup(const char *s) {
     return xstrndup(s, strlen(s));
 }
 
+struct str str_word(struct str *s) {
+    while (s->n && *s->p == ' ') {
+        s->p++;
+        s->n--;
+    }
+    struct str word = {s->p, 0};
+    while (s->n && *s->p != ' ') {
+        s->p++;
+        s->n--;
+        word.n++;
+    }
+    return word;
+}
+
 char *str_dup(struct str s) {
     return xstrndup(s.p, s.n);
 }

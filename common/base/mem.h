@@ -46,6 +46,8 @@ static inline bool str_same(struct str a, struct str b) {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
 char *str_dup(struct str s); // NUL-terminated copy, owned by the caller
+/* Removes the first word of s, and the spaces around it, from s; n = 0 after the last word. */
+struct str str_word(struct str *s);
 
 /* A growing byte buffer. All zero is an empty one. p is NUL-terminated after buf_add*, for printing. */
 struct buf {

@@ -56,17 +56,18 @@ bool parse_f64(struct str s, double min, double max, double *out) {
     return true;
 }
 
+int num_hex_digit(char c) {
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    if (c >= 'a' && c <= 'f')
+        return c - 'a' + 10;
+    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
 uint64_t opt_u64(const char *option, const char *arg, uint64_t min, uint64_t max) {
     uint64_t v;
     if (!parse_u64(str_of(arg), min, max, &v))
         die_usage("%s takes a whole number from %" PRIu64 " to %" PRIu64 ": '%s'", option, min, max, arg);
-    return v;
-}
-
-int64_t opt_i64(const char *option, const char *arg, int64_t min, int64_t max) {
-    int64_t v;
-    if (!parse_i64(str_of(arg), min, max, &v))
-        die_usage("%s takes a whole number from %" PRId64 " to %" PRId64 ": '%s'", option, min, max, arg);
     return v;
 }
 

@@ -15,9 +15,11 @@ bool parse_u64(struct str s, uint64_t min, uint64_t max, uint64_t *out);
 bool parse_i64(struct str s, int64_t min, int64_t max, int64_t *out);
 bool parse_f64(struct str s, double min, double max, double *out);
 
+/* The value of a hexadecimal digit, in either case; -1 if c is not one. */
+int num_hex_digit(char c);
+
 /* The value of a command-line option: a usage error (exit 2) that names the option and the range. */
 uint64_t opt_u64(const char *option, const char *arg, uint64_t min, uint64_t max);
-int64_t opt_i64(const char *option, const char *arg, int64_t min, int64_t max);
 double opt_f64(const char *option, const char *arg, double min, double max);
 
 #endif

@@ -6,9 +6,9 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "base/attrs.h"
 #include "base/num.h"
 #include "base/utf8.h"
-#include "wire/tokens.h"
 
 /* Sampling parameters as OpenAI's API calls them. */
 static const struct {

@@ -161,8 +161,8 @@ static size_t digits(const char *p, const char *end, int base, char *out, size_t
         if (p + at_digit >= end)
             break;
         char c = p[at_digit];
-        int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 99;
-        if (v >= base)
+        int v = num_hex_digit(c);
+        if (v < 0 || v >= base)
             break;
         if (n + 1 < cap)
             out[n] = c;
@@ -235,8 +235,7 @@ static void lex_number(struct lexer *lx, const char *source) {
 static int64_t hex_value(const char *p, const char *end, int n) {
     int64_t v = 0;
     for (int i = 0; i < n; i++) {
-        char c = p + i < end ? p[i] : 'z';
-        int d = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int d = p + i < end ? num_hex_digit(p[i]) : -1;
         if (d < 0)
             return -1;
         v = v << 4 | d;

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "kernels/pool.h"
+#include "spec/kinds.h"
 #include "weights/dtype.h"
 
 int kernels_init(struct err *e);        // EXIT_USAGE where LLM_ISA names none, or one that this CPU lacks
@@ -35,8 +36,6 @@ struct mat {
 void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, const struct mat *w,
             const float *bias, bool precise, void *scratch);
 size_t matmul_scratch(size_t n_rows, size_t n_in);
-
-enum activation { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU };
 
 /* Several matrices of one n_in with the same x, in one job: x is rounded once, and threads wait for each other once. The
  * results are those of matmul on each. */

@@ -3,6 +3,7 @@
  * later keeps its ids and ends with finish=failed.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/attrs.h"
 #include "sample/answers.h"
 
 #include <inttypes.h>

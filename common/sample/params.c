@@ -3,11 +3,13 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "sample/params.h"
 
+#include <stdio.h>
+
 #include <inttypes.h>
 #include <stddef.h>
 
+#include "base/attrs.h"
 #include "base/num.h"
-#include "wire/tokens.h"
 
 const struct sample_params sample_defaults = {
     .top_p = 1,
@@ -81,7 +83,7 @@ static int add_stops(struct sample_params *p, const char *name, struct str list,
     do {
         struct str part = next_part(&list);
         uint64_t id;
-        if (!parse_u64(part, 0, TOKENS_MAX_ID, &id))
+        if (!parse_u64(part, 0, SAMPLE_MAX_ID, &id))
             return bad(e, name, part, "token ids with commas between");
         if (p->n_stop == SAMPLE_MAX_STOP)
             return bad(e, name, part, "at most 32 ids");
@@ -98,7 +100,7 @@ static int add_biases(struct sample_params *p, const struct param *row, const ch
         size_t n = equals ? (size_t)(equals - part.p) : part.n;
         uint64_t id;
         double value;
-        if (!equals || !parse_u64((struct str){part.p, n}, 0, TOKENS_MAX_ID, &id) ||
+        if (!equals || !parse_u64((struct str){part.p, n}, 0, SAMPLE_MAX_ID, &id) ||
             !parse_f64((struct str){equals + 1, part.n - n - 1}, row->min, row->max, &value))
             return bad(e, name, part, "ID=X with X from -1000 to 1000, with commas between");
         if (p->n_bias == SAMPLE_MAX_BIAS)
@@ -155,7 +157,7 @@ int sample_attributes(struct sample_params *p, struct str attrs, struct err *e) 
     }
     uint64_t end;
     if (rc >= 0 && attrs_get(attrs, "end_id", &value)) {
-        if (parse_u64(buf_view(&value), 0, TOKENS_MAX_ID, &end))
+        if (parse_u64(buf_view(&value), 0, SAMPLE_MAX_ID, &end))
             p->end = (int64_t)end;
         else
             rc = bad(e, "end_id", buf_view(&value), "a token id");

@@ -12,6 +12,7 @@
 #include "base/mem.h"
 
 enum { SAMPLE_MAX_BIAS = 300, SAMPLE_MAX_STOP = 32 };
+enum { SAMPLE_MAX_ID = 0x7fffffff }; // largest token id that tokens(5) can carry
 
 struct logit_bias {
     uint32_t id;

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/attrs.h"
 #include "base/io.h"
 #include "base/jobs.h"
 #include "base/json.h"

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
-#include "kernels/kernels.h"
+#include "spec/kinds.h"
 
 enum { MAX_KEYS = 512 };
 

@@ -1,9 +1,10 @@
-/* The kinds of norms that families have.
+/* The kinds of norms and activations that families have.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SPEC_KINDS_H
 #define SPEC_KINDS_H
 
+enum activation { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU };
 enum norm_kind { NORM_RMS, NORM_LAYER };
 enum qk_norm {
     QK_NORM_NONE,

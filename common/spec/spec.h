@@ -13,9 +13,8 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "kernels/kernels.h"
 #include "spec/kinds.h"
-#include "model/rope.h"
+#include "spec/rope_spec.h"
 
 /* Most of each that a config.json may ask for; SPEC_MAX_DIM of hidden and FFN. */
 enum { SPEC_MAX_EOS = 1024, SPEC_MAX_LAYERS = 1024, SPEC_MAX_HEADS = 4096, SPEC_MAX_HEAD_DIM = 4096 };

@@ -3,18 +3,15 @@
  * So nothing of a run is certain before it ends.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/num.h"
 #include "base/utf8.h"
 #include "tokens/dec.h"
-
-static int hex(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 /* The reference's number parser takes a sign too. */
 int dec_fallback_byte(struct str t) {
     if (t.n != 6 || memcmp(t.p, "<0x", 3) != 0 || t.p[5] != '>')
         return -1;
-    int high = t.p[3] == '+' ? 0 : hex(t.p[3]), low = hex(t.p[4]);
+    int high = t.p[3] == '+' ? 0 : num_hex_digit(t.p[3]), low = num_hex_digit(t.p[4]);
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
 

@@ -17,27 +17,6 @@
 /* Between two looks at `interrupted`. */
 enum { STEP_BYTES = 1 << 22 };
 
-static void gguf_row(const void *source, uint64_t i, float *out) {
-    hf_tensor_row(source, i, out);
-}
-
-struct convert_item *convert_from_gguf(const struct gguf_model *m, enum dtype t) {
-    struct convert_item *items = xcalloc(m->n_tensors, sizeof *items);
-    for (size_t i = 0; i < m->n_tensors; i++) {
-        const struct hf_tensor *h = &m->tensors[i];
-        items[i] = (struct convert_item){.name = h->name,
-                                         .dtype = t,
-                                         .n_dims = h->n_dims,
-                                         .shape = {h->shape[0], h->shape[1]},
-                                         .n_rows = h->n_rows,
-                                         .n_cols = h->n_cols,
-                                         .n_bytes = h->n_rows * h->n_cols * (dtype_bits(t) / 8),
-                                         .source = h,
-                                         .row = gguf_row};
-    }
-    return items;
-}
-
 static void weights_row(const void *source, uint64_t i, float *out) {
     const struct tensor *t = source;
     size_t n_cols = t->n_dims ? (size_t)t->shape[t->n_dims - 1] : 1;

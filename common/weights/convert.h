@@ -10,7 +10,6 @@
 #include "base/err.h"
 #include "base/outdir.h"
 #include "weights/dtype.h"
-#include "gguf/model.h"
 #include "weights/safetensors.h"
 
 /* One tensor to write: either its bytes as they are (raw), or rows of f32 from `row`, rounded to dtype. */
@@ -26,8 +25,7 @@ struct convert_item {
     void (*row)(const void *source, uint64_t i, float *out); // out [n_cols]
 };
 
-/* t must be F32, F16 or BF16. Items are owned by the caller (free), what they point to by m or w. */
-struct convert_item *convert_from_gguf(const struct gguf_model *m, enum dtype t);
+/* t must be F32, F16 or BF16. Items are owned by the caller (free), what they point to by w. */
 /* Float tensors become t, others stay. NULL with e set for 8-bit and smaller floats, whose scales stand elsewhere. */
 struct convert_item *convert_from_weights(const struct weights *w, enum dtype t, struct err *e);
 

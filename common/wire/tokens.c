@@ -80,21 +80,6 @@ static void next_line(struct tokens_reader *r) {
     r->state = LINE_START;
 }
 
-/* The next word of s, without the blanks around it; n = 0 behind the last. */
-static struct str next_word(struct str *s) {
-    while (s->n && *s->p == ' ') {
-        s->p++;
-        s->n--;
-    }
-    struct str word = {s->p, 0};
-    while (s->n && *s->p != ' ') {
-        s->p++;
-        s->n--;
-        word.n++;
-    }
-    return word;
-}
-
 static bool starts_with(struct str s, const char *prefix) {
     size_t n = strlen(prefix);
     return s.n >= n && memcmp(s.p, prefix, n) == 0;
@@ -118,7 +103,7 @@ static bool parse_hex64(struct str s, uint64_t *out) {
 static int header_line(struct tokens_reader *r, struct str text, struct err *e) {
     struct tokens_header h = {.present = true};
     while (text.n) {
-        struct str word = next_word(&text);
+        struct str word = str_word(&text);
         if (starts_with(word, "vocab=")) {
             if (!parse_u64((struct str){word.p + 6, word.n - 6}, 1, (uint64_t)TOKENS_MAX_ID + 1, &h.vocab))
                 return bad_line(r, e, "the header's vocab= is no count of ids");
@@ -309,66 +294,6 @@ void tokens_seq_free(struct tokens_seq *s) {
     buf_free(&s->reason);
     free(s->ids);
     *s = (struct tokens_seq){0};
-}
-
-static int hex_digit(char c) {
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    return c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-bool attrs_get(struct str attrs, const char *key, struct buf *out) {
-    size_t key_len = strlen(key);
-    struct str value = {NULL, 0}, word;
-    while ((word = next_word(&attrs)).n) // the last one holds: a later "#@" line overrides
-        if (word.n > key_len && word.p[key_len] == '=' && memcmp(word.p, key, key_len) == 0)
-            value = (struct str){word.p + key_len + 1, word.n - key_len - 1};
-    if (!value.p)
-        return false;
-    buf_clear(out);
-    buf_reserve(out, value.n);
-    for (size_t i = 0; i < value.n; i++) {
-        int hi = value.n - i > 2 && value.p[i] == '%' ? hex_digit(value.p[i + 1]) : -1;
-        int lo = hi >= 0 ? hex_digit(value.p[i + 2]) : -1;
-        if (lo >= 0)
-            i += 2;
-        buf_byte(out, lo >= 0 ? hi << 4 | lo : value.p[i]);
-    }
-    return true;
-}
-
-static bool among(struct str name, const char *const *names) {
-    for (; *names; names++)
-        if (str_eq(name, *names))
-            return true;
-    return false;
-}
-
-bool attrs_is_param(struct str name) {
-    static const char *const names[] = {"max", "temp", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
-                                        "frequency_penalty", "logit_bias", "seed", "ignore_eos", "stop_id", NULL};
-    return among(name, names);
-}
-
-bool attrs_is_private(struct str name) {
-    static const char *const names[] = {"continues", "end_id", NULL};
-    return among(name, names);
-}
-
-void attrs_set(struct buf *attrs, const char *key, struct str value) {
-    if (attrs->n)
-        buf_byte(attrs, ' ');
-    buf_str(attrs, key);
-    buf_byte(attrs, '=');
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-        if (c <= ' ' || c == '%' || c == 0x7f)
-            buf_fmt(attrs, "%%%02X", c);
-        else
-            buf_byte(attrs, c);
-    }
 }
 
 void tokens_write_header(FILE *f, const struct tokens_header *h) {

@@ -67,15 +67,6 @@ struct tokens_seq {
 int tokens_next_seq(struct tokens_reader *r, struct tokens_seq *s, struct err *e);
 void tokens_seq_free(struct tokens_seq *s);
 
-/* The value of key in an attribute text ("id=7 max=20 stop=a%20b"); false where it is not there. Values have
- * %XX for bytes <= ' ', '%' and 0x7f; value is decoded into out. */
-bool attrs_get(struct str attrs, const char *key, struct buf *out);
-void attrs_set(struct buf *attrs, const char *key, struct str value); // appends, escaped
-
-/* Whether a name steers a program: sampling parameters (sample/params.c), or what programs tell each other. */
-bool attrs_is_param(struct str name);   // temp, max, stop_id ...
-bool attrs_is_private(struct str name); // continues, end_id: not for people
-
 /* Writing, through stdio; every call but flush only appends. Errors show in ferror and close_stdout. */
 void tokens_write_header(FILE *f, const struct tokens_header *h); // nothing unless present
 void tokens_write_attrs(FILE *f, struct str attrs);             // nothing where attrs is empty

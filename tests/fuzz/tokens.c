@@ -1,6 +1,7 @@
 /* Fuzz entry of wire/tokens: what is accepted is written again and must be read as the same.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/attrs.h"
 #include "wire/tokens.h"
 
 #include <stdlib.h>

@@ -4,6 +4,7 @@
  * Draws are a function of the step, so this is no matter of luck.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/attrs.h"
 #include "sample/chain.h"
 
 #include <math.h>

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "../lib/check.h"
+#include "base/attrs.h"
 #include "base/io.h"
 
 /* A descriptor that gives text[0..n) and ends; texts of a pipe's size or less. */
