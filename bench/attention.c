@@ -1,13 +1,15 @@
-/* attention: one decode step's attention over a long context, beside plain reads of the same keys and values.
+/* attention: one decode step's attention over a long context, beside plain reads of the same keys
+ * and values.
  *
  *     attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]
  *
- * The shape is that of TinyLlama-1.1B: 22 layers, 32 heads over 4 key-value heads of 64 dimensions; keys and values in
- * bf16 (--precise: f32), in the pages and the memory that llm-forward would have them in, all layers', of several sequences
- * by turns, so that nothing is still in a cache when its turn comes again: in a model, the weights are read in between. Prints
- * attention=BYTES/S limit=BYTES/S (read before and after it) ratio=LIMIT/ATTENTION bytes=BYTES (of a step), flops=FLOP/S and
- * peak=FLOP/S of its multiply-adds, medians of the rounds: heads that share keys make arithmetic the limit of a CPU with narrow
- * vectors.
+ * The shape is that of TinyLlama-1.1B: 22 layers, 32 heads over 4 key-value heads of 64 dimensions;
+ * keys and values in bf16 (--precise: f32), in the pages and the memory that llm-forward would have
+ * them in, all layers', of several sequences by turns, so that nothing is still in a cache when its
+ * turn comes again: in a model, the weights are read in between. Prints attention=BYTES/S
+ * limit=BYTES/S (read before and after it) ratio=LIMIT/ATTENTION bytes=BYTES (of a step),
+ * flops=FLOP/S and peak=FLOP/S of its multiply-adds, medians of the rounds: heads that share keys
+ * make arithmetic the limit of a CPU with narrow vectors.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -23,7 +25,9 @@
 #include "model/kv.h"
 
 enum { LAYERS = 22, HEADS = 32, KV_HEADS = 4, HEAD_DIM = 64, MAX_ROUNDS = 101 };
-enum { ALL_BYTES = 512 << 20 }; // of all sequences: past the caches, two L3 of 32 MB held a sixth of one sequence
+enum {
+    ALL_BYTES = 512 << 20
+}; // of all sequences: past the caches, two L3 of 32 MB held a sixth of one sequence
 
 struct bench {
     struct pool *pool;
@@ -36,7 +40,8 @@ struct bench {
 static double step_seconds(struct bench *b, size_t sequence) {
     double start = seconds();
     for (size_t l = 0; l < LAYERS; l++)
-        attention(b->pool, &b->kv[l], &b->rows[sequence], 1, b->out, HEADS * HEAD_DIM, b->q, HEADS * HEAD_DIM, HEADS, 0.125f, 0, b->scratch);
+        attention(b->pool, &b->kv[l], &b->rows[sequence], 1, b->out, HEADS * HEAD_DIM, b->q,
+                  HEADS * HEAD_DIM, HEADS, 0.125f, 0, b->scratch);
     return seconds() - start;
 }
 
@@ -49,11 +54,20 @@ int main(int argc, char **argv) {
     program_init(argv[0]);
     for (int c; (c = getopt_long(argc, argv, "c:t:r:", longs, NULL)) != -1;)
         switch (c) {
-        case 'c': context = opt_u64("-c", optarg, 1, 1 << 20); break;
-        case 't': threads = opt_u64("-t", optarg, 1, 1024); break;
-        case 'r': rounds = opt_u64("-r", optarg, 1, MAX_ROUNDS); break;
-        case 'P': f32 = true; break;
-        default: die_usage("attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]");
+        case 'c':
+            context = opt_u64("-c", optarg, 1, 1 << 20);
+            break;
+        case 't':
+            threads = opt_u64("-t", optarg, 1, 1024);
+            break;
+        case 'r':
+            rounds = opt_u64("-r", optarg, 1, MAX_ROUNDS);
+            break;
+        case 'P':
+            f32 = true;
+            break;
+        default:
+            die_usage("attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]");
         }
     struct err e = {0};
     struct device *device;
@@ -62,9 +76,11 @@ int main(int argc, char **argv) {
         die_err(&e);
     b.pool = cpu_pool(device);
     struct layer_spec layers[LAYERS] = {0};
-    struct spec spec = {.n_layers = LAYERS, .n_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .layers = layers};
+    struct spec spec = {
+        .n_layers = LAYERS, .n_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .layers = layers};
     struct kv kv;
-    size_t bytes = (size_t)kv_sequence_bytes(&spec, device->ops->kv_page_bytes(device), context), n_seqs = 1 + ALL_BYTES / bytes, all = n_seqs * bytes;
+    size_t bytes = (size_t)kv_sequence_bytes(&spec, device->ops->kv_page_bytes(device), context),
+           n_seqs = 1 + ALL_BYTES / bytes, all = n_seqs * bytes;
     struct kv_seq *seqs = xcalloc(n_seqs, sizeof *seqs);
     if (kv_init(&kv, device, &spec, f32, context, n_seqs, context, 0, &e) != 0)
         die_err(&e);
@@ -83,7 +99,8 @@ int main(int argc, char **argv) {
         b.q[i] = (float)(i % 13) / 13 - 0.5f;
     b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM));
     const struct read_pattern *how = best_read(b.pool, memory, all);
-    enum peak k = f32 && peak_of_isa(kernels_isa()) == PEAK_DPBF16 ? PEAK_FMA_AVX512 : peak_of_isa(kernels_isa());
+    enum peak k = f32 && peak_of_isa(kernels_isa()) == PEAK_DPBF16 ? PEAK_FMA_AVX512
+                                                                   : peak_of_isa(kernels_isa());
     for (size_t r = 0; r < rounds; r++) {
         peak[r] = peak_here(k) ? peak_rate(b.pool, k) : 0;
         limit[r] = read_rate(b.pool, how, memory, all) / 2;
@@ -95,8 +112,9 @@ int main(int argc, char **argv) {
         ratio[r] = limit[r] / rate[r];
     }
     double speed = median(rate, rounds), flops = 4.0 * HEADS * HEAD_DIM * LAYERS * (double)context;
-    printf("attention=%.0f limit=%.0f ratio=%.4f bytes=%zu flops=%.0f peak=%.0f\n", speed, median(limit, rounds),
-           median(ratio, rounds), bytes, flops * speed / (double)bytes, median(peak, rounds));
+    printf("attention=%.0f limit=%.0f ratio=%.4f bytes=%zu flops=%.0f peak=%.0f\n", speed,
+           median(limit, rounds), median(ratio, rounds), bytes, flops * speed / (double)bytes,
+           median(peak, rounds));
     free(b.scratch);
     for (size_t i = 0; i < n_seqs; i++) {
         kv_clear(&kv, &seqs[i]);

@@ -1,10 +1,12 @@
-/* first: plain C's matrix multiplication beside the first one that this project had, interleaved: one dot product of a row of
- * x and a row of W after another, over 8 lanes that the compiler may keep in vectors, both with all threads.
+/* first: plain C's matrix multiplication beside the first one that this project had, interleaved:
+ * one dot product of a row of x and a row of W after another, over 8 lanes that the compiler may
+ * keep in vectors, both with all threads.
  *
- *     first [THREADS]     prints c=FLOP/S baseline=FLOP/S first=FLOP/S, medians, for 64 rows of x and W [5632, 2048] in BF16
+ *     first [THREADS]     prints c=FLOP/S baseline=FLOP/S first=FLOP/S, medians, for 64 rows of x
+ * and W [5632, 2048] in BF16
  *
- * c is the C of today as LLM_ISA=c runs it, for AVX where the CPU has it; baseline is the same for what every CPU has, which is what
- * the first one was compiled for.
+ * c is the C of today as LLM_ISA=c runs it, for AVX where the CPU has it; baseline is the same for
+ * what every CPU has, which is what the first one was compiled for.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -20,8 +22,8 @@
 enum { N_ROWS = 64, N_IN = 2048, N_OUT = 5632, LANES = 8, ROUNDS = 5 };
 
 struct job {
-    float *y;              // [N_ROWS, N_OUT]
-    const float *x;        // [N_ROWS, N_IN]
+    float *y;               // [N_ROWS, N_OUT]
+    const float *x;         // [N_ROWS, N_IN]
     const unsigned char *w; // [N_OUT, N_IN] bf16
 };
 
@@ -55,12 +57,14 @@ int main(int argc, char **argv) {
     struct err e = {0};
     struct pool *p = NULL;
     setenv("LLM_ISA", "c", 1);
-    if (kernels_init(&e) != 0 || !(p = pool_new(argc > 1 ? (size_t)opt_u64("THREADS", argv[1], 1, 1024) : 0, &e)))
+    if (kernels_init(&e) != 0 ||
+        !(p = pool_new(argc > 1 ? (size_t)opt_u64("THREADS", argv[1], 1, 1024) : 0, &e)))
         die_err(&e);
     const void *w = memory_take(MEMORY_HUGE, (size_t)2 * N_IN * N_OUT);
     if (!w)
         return EXIT_SYSTEM;
-    float *x = xaligned(64, sizeof(float) * N_ROWS * N_IN), *y = xaligned(64, sizeof(float) * N_ROWS * N_OUT);
+    float *x = xaligned(64, sizeof(float) * N_ROWS * N_IN),
+          *y = xaligned(64, sizeof(float) * N_ROWS * N_OUT);
     for (size_t i = 0; i < N_ROWS * N_IN; i++)
         x[i] = (float)(i % 17) / 17 - 0.5f;
     void *scratch = xaligned(64, matmul_scratch(N_ROWS, N_IN));
@@ -79,7 +83,8 @@ int main(int argc, char **argv) {
             now[i][r] = flops / (seconds() - start);
         }
     }
-    printf("c=%.0f baseline=%.0f first=%.0f\n", median(now[0], ROUNDS), median(now[1], ROUNDS), median(first, ROUNDS));
+    printf("c=%.0f baseline=%.0f first=%.0f\n", median(now[0], ROUNDS), median(now[1], ROUNDS),
+           median(first, ROUNDS));
     free(x);
     free(y);
     free(scratch);

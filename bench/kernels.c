@@ -2,9 +2,10 @@
  *
  *     kernels [-t THREADS] [-r ROUNDS] [-s MBYTES] [-i ISA]
  *
- * Decode shapes (one row) are compared to reading the same number of bytes of the same file mapping in the best
- * pattern; each pass walks through many matrices, so that none is still in a cache. Prefill shapes are compared to the peak
- * of the multiply-add that the instruction set has. A ratio is the median of the rounds' own ratios.
+ * Decode shapes (one row) are compared to reading the same number of bytes of the same file mapping
+ * in the best pattern; each pass walks through many matrices, so that none is still in a cache.
+ * Prefill shapes are compared to the peak of the multiply-add that the instruction set has. A ratio
+ * is the median of the rounds' own ratios.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -65,7 +66,8 @@ static size_t mat_bytes(const struct shape *s) {
     return s->n_in * s->n_out * (s->dtype == DT_F32 ? 4 : 2);
 }
 
-/* As many matrices as fit the memory, or as many as make half a TFLOP: seconds for one, on average. */
+/* As many matrices as fit the memory, or as many as make half a TFLOP: seconds for one, on average.
+ */
 static double matmul_time(const struct bench *b, const struct shape *s) {
     size_t bytes = mat_bytes(s), n = b->size / bytes;
     double work = 2.0 * (double)s->n_rows * (double)s->n_in * (double)s->n_out;
@@ -73,14 +75,16 @@ static double matmul_time(const struct bench *b, const struct shape *s) {
         n = (size_t)(1e10 / work) + 1;
     double t = seconds();
     for (size_t i = 0; i < n; i++) {
-        struct mat w = {.data = b->memory + i * bytes, .dtype = s->dtype, .n_out = s->n_out, .n_in = s->n_in};
+        struct mat w = {
+            .data = b->memory + i * bytes, .dtype = s->dtype, .n_out = s->n_out, .n_in = s->n_in};
         matmul(b->pool, b->y, s->n_out, b->x, s->n_in, s->n_rows, &w, NULL, false, b->scratch);
     }
     return (seconds() - t) / (double)n;
 }
 
 static void measure(const struct bench *b, size_t rounds, const char *only) {
-    static double speed[N_SHAPES][MAX_ROUNDS], ratio[N_SHAPES][MAX_ROUNDS], limits[N_SHAPES][MAX_ROUNDS];
+    static double speed[N_SHAPES][MAX_ROUNDS], ratio[N_SHAPES][MAX_ROUNDS],
+        limits[N_SHAPES][MAX_ROUNDS];
     const struct read_pattern *pattern = best_read(b->pool, b->memory, b->size);
     for (size_t r = 0; r < rounds; r++)
         for (size_t i = 0; i < N_SHAPES; i++) {
@@ -104,8 +108,8 @@ static void measure(const struct bench *b, size_t rounds, const char *only) {
             ratio[i][r] = speed[i][r] / limit;
             limits[i][r] = limit;
         }
-    printf("# %s, %zu threads; decode against reading a file mapping (%s), prefill against %s\n", kernels_isa(),
-           pool_threads(b->pool), pattern->name, peak_names[b->peak]);
+    printf("# %s, %zu threads; decode against reading a file mapping (%s), prefill against %s\n",
+           kernels_isa(), pool_threads(b->pool), pattern->name, peak_names[b->peak]);
     for (size_t i = 0; i < N_SHAPES; i++) {
         if (only && !strstr(shapes[i].name, only))
             continue;
@@ -116,7 +120,8 @@ static void measure(const struct bench *b, size_t rounds, const char *only) {
         }
         printf("%-42s %7.1f %-7s %5.1f %%   best %6.1f of %6.1f: %5.1f %%\n", shapes[i].name,
                median(speed[i], rounds) * 1e-9, shapes[i].n_rows <= 12 ? "GB/s" : "GFLOP/s",
-               median(ratio[i], rounds) * 100, best_speed * 1e-9, best_limit * 1e-9, best_speed / best_limit * 100);
+               median(ratio[i], rounds) * 100, best_speed * 1e-9, best_limit * 1e-9,
+               best_speed / best_limit * 100);
     }
 }
 

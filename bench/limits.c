@@ -2,8 +2,8 @@
  *
  *     limits [-t THREADS] [-r ROUNDS] [-s MBYTES]
  *
- * One line a figure: "name<TAB>value<TAB>unit<TAB>lowest<TAB>highest". The last read line of each kind of memory is
- * its best pattern: the limit that decoding is compared to.
+ * One line a figure: "name<TAB>value<TAB>unit<TAB>lowest<TAB>highest". The last read line of each
+ * kind of memory is its best pattern: the limit that decoding is compared to.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -19,7 +19,8 @@ enum { MAX_ROUNDS = 101, MAX_PATTERNS = 16 };
 
 static void print(const char *what, const char *which, double *x, size_t rounds, const char *unit) {
     double m = median(x, rounds) * 1e-9;
-    printf("%s, %s\t%.1f\t%s\t%.1f\t%.1f\n", what, which, m, unit, x[0] * 1e-9, x[rounds - 1] * 1e-9);
+    printf("%s, %s\t%.1f\t%s\t%.1f\t%.1f\n", what, which, m, unit, x[0] * 1e-9,
+           x[rounds - 1] * 1e-9);
 }
 
 int main(int argc, char **argv) {

@@ -1,11 +1,13 @@
-/* mkmodel: a model folder with random BF16 weights in the exact shapes of a published one, so that speed can be
- * measured without a download. Every run writes the same bytes (splitmix64 from a fixed seed); matrices are
- * uniform with a standard deviation of 0.02, norms are one, so that activations stay finite over any depth.
+/* mkmodel: a model folder with random BF16 weights in the exact shapes of a published one, so that
+ * speed can be measured without a download. Every run writes the same bytes (splitmix64 from a
+ * fixed seed); matrices are uniform with a standard deviation of 0.02, norms are one, so that
+ * activations stay finite over any depth.
  *
  * usage: mkmodel NAME DIR      NAME: tinyllama, llama-3.2-1b, qwen2.5-0.5b, smollm2-135m
  *
- * Shapes and constants are those of the config.json of TinyLlama/TinyLlama-1.1B-Chat-v1.0, meta-llama/Llama-3.2-1B,
- * Qwen/Qwen2.5-0.5B and HuggingFaceTB/SmolLM2-135M-Instruct. DIR must not exist.
+ * Shapes and constants are those of the config.json of TinyLlama/TinyLlama-1.1B-Chat-v1.0,
+ * meta-llama/Llama-3.2-1B, Qwen/Qwen2.5-0.5B and HuggingFaceTB/SmolLM2-135M-Instruct. DIR must not
+ * exist.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -25,14 +27,19 @@ struct shape {
     const char *rope_scaling; // JSON, or NULL
 };
 
-static const char llama3_rope[] = "{\"factor\": 32.0, \"high_freq_factor\": 4.0, \"low_freq_factor\": 1.0, "
-                                  "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"}";
+static const char llama3_rope[] =
+    "{\"factor\": 32.0, \"high_freq_factor\": 4.0, \"low_freq_factor\": 1.0, "
+    "\"original_max_position_embeddings\": 8192, \"rope_type\": \"llama3\"}";
 
 static const struct shape shapes[] = {
-    {"tinyllama", "llama", "LlamaForCausalLM", 32000, 2048, 5632, 22, 32, 4, 16384, "10000.0", "1e-05", false, false, NULL},
-    {"llama-3.2-1b", "llama", "LlamaForCausalLM", 128256, 2048, 8192, 16, 32, 8, 131072, "500000.0", "1e-05", true, false, llama3_rope},
-    {"qwen2.5-0.5b", "qwen2", "Qwen2ForCausalLM", 151936, 896, 4864, 24, 14, 2, 32768, "1000000.0", "1e-06", true, true, NULL},
-    {"smollm2-135m", "llama", "LlamaForCausalLM", 49152, 576, 1536, 30, 9, 3, 8192, "100000", "1e-05", true, false, NULL},
+    {"tinyllama", "llama", "LlamaForCausalLM", 32000, 2048, 5632, 22, 32, 4, 16384, "10000.0",
+     "1e-05", false, false, NULL},
+    {"llama-3.2-1b", "llama", "LlamaForCausalLM", 128256, 2048, 8192, 16, 32, 8, 131072, "500000.0",
+     "1e-05", true, false, llama3_rope},
+    {"qwen2.5-0.5b", "qwen2", "Qwen2ForCausalLM", 151936, 896, 4864, 24, 14, 2, 32768, "1000000.0",
+     "1e-06", true, true, NULL},
+    {"smollm2-135m", "llama", "LlamaForCausalLM", 49152, 576, 1536, 30, 9, 3, 8192, "100000",
+     "1e-05", true, false, NULL},
 };
 
 static uint64_t splitmix64(uint64_t *state) { // Vigna, https://prng.di.unimi.it/splitmix64.c
@@ -44,21 +51,31 @@ static uint64_t splitmix64(uint64_t *state) { // Vigna, https://prng.di.unimi.it
 
 static void write_config(const struct shape *s, const char *dir, struct err *e) {
     struct buf b = {0};
-    buf_fmt(&b, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n", s->architecture, s->model_type);
-    buf_fmt(&b, "  \"vocab_size\": %llu,\n  \"hidden_size\": %llu,\n  \"intermediate_size\": %llu,\n", (unsigned long long)s->vocab,
-            (unsigned long long)s->hidden, (unsigned long long)s->ffn);
-    buf_fmt(&b, "  \"num_hidden_layers\": %llu,\n  \"num_attention_heads\": %llu,\n  \"num_key_value_heads\": %llu,\n",
-            (unsigned long long)s->layers, (unsigned long long)s->heads, (unsigned long long)s->kv_heads);
-    buf_fmt(&b, "  \"max_position_embeddings\": %llu,\n  \"rope_theta\": %s,\n  \"rms_norm_eps\": %s,\n", (unsigned long long)s->context,
-            s->theta, s->eps);
-    buf_fmt(&b, "  \"tie_word_embeddings\": %s,\n  \"hidden_act\": \"silu\",\n  \"bos_token_id\": 1,\n  \"eos_token_id\": 2,\n",
+    buf_fmt(&b, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\",\n", s->architecture,
+            s->model_type);
+    buf_fmt(
+        &b, "  \"vocab_size\": %llu,\n  \"hidden_size\": %llu,\n  \"intermediate_size\": %llu,\n",
+        (unsigned long long)s->vocab, (unsigned long long)s->hidden, (unsigned long long)s->ffn);
+    buf_fmt(&b,
+            "  \"num_hidden_layers\": %llu,\n  \"num_attention_heads\": %llu,\n  "
+            "\"num_key_value_heads\": %llu,\n",
+            (unsigned long long)s->layers, (unsigned long long)s->heads,
+            (unsigned long long)s->kv_heads);
+    buf_fmt(
+        &b,
+        "  \"max_position_embeddings\": %llu,\n  \"rope_theta\": %s,\n  \"rms_norm_eps\": %s,\n",
+        (unsigned long long)s->context, s->theta, s->eps);
+    buf_fmt(&b,
+            "  \"tie_word_embeddings\": %s,\n  \"hidden_act\": \"silu\",\n  \"bos_token_id\": 1,\n "
+            " \"eos_token_id\": 2,\n",
             s->tied ? "true" : "false");
     if (s->rope_scaling)
         buf_fmt(&b, "  \"rope_scaling\": %s,\n", s->rope_scaling);
     buf_str(&b, "  \"torch_dtype\": \"bfloat16\"\n}\n");
     char *path = path_join(dir, "config.json");
     struct outfile o;
-    if (outfile_open(&o, path, e) != 0 || outfile_write(&o, b.p, b.n, e) != 0 || outfile_commit(&o, e) != 0)
+    if (outfile_open(&o, path, e) != 0 || outfile_write(&o, b.p, b.n, e) != 0 ||
+        outfile_commit(&o, e) != 0)
         die_err(e);
     free(path);
     buf_free(&b);
@@ -74,7 +91,8 @@ struct tensors {
 };
 enum { N_VALUES = 1 << 20 };
 
-static void tensor(struct tensors *t, const char *name, uint64_t rows, uint64_t columns, bool ones) {
+static void tensor(struct tensors *t, const char *name, uint64_t rows, uint64_t columns,
+                   bool ones) {
     uint64_t n = rows * (columns ? columns : 1);
     if (t->declare) {
         st_writer_add(t->w, name, DT_BF16, columns ? 2 : 1, (uint64_t[]){rows, columns});
@@ -84,8 +102,11 @@ static void tensor(struct tensors *t, const char *name, uint64_t rows, uint64_t 
         size_t piece = n - done < N_VALUES ? (size_t)(n - done) : N_VALUES;
         for (size_t i = 0; i < piece; i += 4) {
             uint64_t r = splitmix64(&t->random);
-            for (size_t k = i; k < i + 4 && k < piece; k++, r >>= 16) // sqrt(12) * 0.02 wide: deviation 0.02
-                t->values[k] = ones ? 0x3F80 : bf16_from_f32(((float)(r & 0xFFFF) / 65536.0f - 0.5f) * 0.0693f);
+            for (size_t k = i; k < i + 4 && k < piece;
+                 k++, r >>= 16) // sqrt(12) * 0.02 wide: deviation 0.02
+                t->values[k] =
+                    ones ? 0x3F80
+                         : bf16_from_f32(((float)(r & 0xFFFF) / 65536.0f - 0.5f) * 0.0693f);
         }
         if (st_writer_data(t->w, t->values, piece * 2, t->e) != 0)
             die_err(t->e);
@@ -117,7 +138,8 @@ static void all_tensors(struct tensors *t, const struct shape *s) {
         };
         for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
             char name[96];
-            snprintf(name, sizeof name, "model.layers.%llu.%s", (unsigned long long)layer, parts[i].name);
+            snprintf(name, sizeof name, "model.layers.%llu.%s", (unsigned long long)layer,
+                     parts[i].name);
             if (!parts[i].is_bias || s->qkv_bias)
                 tensor(t, name, parts[i].rows, parts[i].columns, parts[i].ones);
         }
@@ -142,7 +164,11 @@ int main(int argc, char **argv) {
     }
     write_config(s, argv[2], &e);
     char *path = path_join(argv[2], "model.safetensors");
-    struct tensors t = {.w = st_writer_new(NULL), .declare = true, .random = 1, .values = xmalloc(2 * N_VALUES), .e = &e};
+    struct tensors t = {.w = st_writer_new(NULL),
+                        .declare = true,
+                        .random = 1,
+                        .values = xmalloc(2 * N_VALUES),
+                        .e = &e};
     all_tensors(&t, s);
     if (st_writer_begin(t.w, path, &e) != 0)
         die_err(&e);

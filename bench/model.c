@@ -1,19 +1,20 @@
 /* model: forward in one process, without pipes, beside the machine's own limits.
  *
- * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-b PID] [-l] [-v] [--precise] [--device NAME]
- *   -p  rows of a prompt to time (0: none)      -n  decode steps to time (0: none)
- *   -c  context before decode begins (1)        -s  sequences decoding together (1)
- *   -t  threads (0: all)                        -l  between the steps, read as much of the same mapping as fast as can be
- *   -b  another process that wants CPUs meanwhile (Linux)
+ * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-b PID] [-l] [-v] [--precise] [--device
+ * NAME] -p  rows of a prompt to time (0: none)      -n  decode steps to time (0: none) -c  context
+ * before decode begins (1)        -s  sequences decoding together (1) -t  threads (0: all) -l
+ * between the steps, read as much of the same mapping as fast as can be -b  another process that
+ * wants CPUs meanwhile (Linux)
  *   --device NAME: see llm-forward(1); on a GPU there are no -l, -b, peak and isa
  *   -v  seconds of each part of all forwards, the unmeasured ones too
  *
  * Prints one line "name=value ..." of what was asked for:
- *   prefill (tokens/s), prefill_flops (multiply-adds of matrices and attention, per second), peak (the same, of the
- *   instruction alone, measured between the chunks), beside (what the other process had of the threads' CPUs);
- *   decode (tokens/s of all sequences; each step ends with the best token of every row, which is the next one fed; several rows
- *   of a GPU are fed arbitrary ids),
- *   read (bytes/s of weights and keys and values that the steps had to read), limit (bytes/s of the plain reads).
+ *   prefill (tokens/s), prefill_flops (multiply-adds of matrices and attention, per second), peak
+ * (the same, of the instruction alone, measured between the chunks), beside (what the other process
+ * had of the threads' CPUs); decode (tokens/s of all sequences; each step ends with the best token
+ * of every row, which is the next one fed; several rows of a GPU are fed arbitrary ids), read
+ * (bytes/s of weights and keys and values that the steps had to read), limit (bytes/s of the plain
+ * reads).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -60,12 +61,13 @@ static void feed(struct model *m, size_t slot, size_t n, bool last, float *logit
     static struct row rows[GPU_CHUNK];
     size_t vocab = model_spec(m)->vocab_size, pos = model_seq_len(m, slot);
     for (size_t i = 0; i < n; i++)
-        rows[i] = (struct row){(uint32_t)slot, (uint32_t)(pos + i), (uint32_t)((pos + i) * 7919 % vocab), last && i + 1 == n};
+        rows[i] = (struct row){(uint32_t)slot, (uint32_t)(pos + i),
+                               (uint32_t)((pos + i) * 7919 % vocab), last && i + 1 == n};
     forward(m, rows, n, logits);
 }
 
-/* Operations that a prompt of n rows needs at least: two for each weight of a matrix and row (one row of the head), and
- * four for each pair of positions, head and its dimension. */
+/* Operations that a prompt of n rows needs at least: two for each weight of a matrix and row (one
+ * row of the head), and four for each pair of positions, head and its dimension. */
 static double prompt_flops(const struct model *m, size_t n) {
     const struct spec *s = model_spec(m);
     const struct weights *w = model_weights(m);
@@ -77,7 +79,6 @@ static double prompt_flops(const struct model *m, size_t n) {
     double attention = 4 * pairs * (double)(s->n_heads * s->head_dim) * (double)s->n_layers;
     return 2 * layers * (double)n + 2 * head + attention;
 }
-
 
 static void time_peak(struct model *m, struct meter *peak) {
     if (!pool_of(m))
@@ -105,7 +106,7 @@ static double cpu_seconds(uint64_t pid) {
 
 static void time_prefill(struct model *m, const struct plan *p, float *logits) {
     struct meter run = {0}, peak = {0}, beside = {0}; // beside: seconds of CPU
-    feed(m, 0, 16, true, logits); // touches what has not been touched yet
+    feed(m, 0, 16, true, logits);                     // touches what has not been touched yet
     model_seq_clear(m, 0);
     if (!pool_of(m)) { // a GPU's first pages, and its clocks
         feed(m, 0, p->prompt < GPU_CHUNK ? p->prompt : GPU_CHUNK, true, logits);
@@ -122,7 +123,8 @@ static void time_prefill(struct model *m, const struct plan *p, float *logits) {
         time_peak(m, &peak);
     }
     model_seq_clear(m, 0);
-    printf("prefill=%.3f prefill_flops=%.0f ", (double)p->prompt / run.seconds, prompt_flops(m, p->prompt) / run.seconds);
+    printf("prefill=%.3f prefill_flops=%.0f ", (double)p->prompt / run.seconds,
+           prompt_flops(m, p->prompt) / run.seconds);
     if (peak.done > 0)
         printf("peak=%.0f ", peak.done / peak.seconds);
     if (p->beside)
@@ -138,7 +140,8 @@ static uint32_t best_id(const float *logits, size_t n) {
 }
 
 /* Passes over the mapping where the weights are, each at another place. */
-static void time_limit(struct model *m, const struct read_pattern *how, size_t step, struct meter *limit) {
+static void time_limit(struct model *m, const struct read_pattern *how, size_t step,
+                       struct meter *limit) {
     const struct map *file = &model_weights(m)->files[0].map;
     size_t n = file->n < LIMIT_BYTES ? file->n : LIMIT_BYTES, places = file->n / n;
     limit->done += (double)n;
@@ -149,7 +152,8 @@ static void time_decode(struct model *m, const struct plan *p, float *logits, st
     size_t vocab = model_spec(m)->vocab_size;
     const struct map *file = &model_weights(m)->files[0].map;
     const struct read_pattern *how =
-        p->limits ? best_read(pool_of(m), file->p, file->n < LIMIT_BYTES ? file->n : LIMIT_BYTES) : NULL;
+        p->limits ? best_read(pool_of(m), file->p, file->n < LIMIT_BYTES ? file->n : LIMIT_BYTES)
+                  : NULL;
     for (size_t s = 0; s < p->sequences; s++) {
         for (size_t done = 0, n; done < p->context; done += n) {
             n = p->context - done < chunk_of(m) ? p->context - done : chunk_of(m);
@@ -166,32 +170,57 @@ static void time_decode(struct model *m, const struct plan *p, float *logits, st
         for (size_t s = 0; s < p->sequences; s++)
             rows[s].pos = (uint32_t)model_seq_len(m, s);
         forward(m, rows, p->sequences, logits);
-        for (size_t s = 0; s < p->sequences; s++) // of a GPU's many rows, the search would be half of the time
-            rows[s].id = pool_of(m) || p->sequences == 1 ? best_id(logits + s * vocab, vocab) : (uint32_t)((step + s) * 7919 % vocab);
+        for (size_t s = 0; s < p->sequences;
+             s++) // of a GPU's many rows, the search would be half of the time
+            rows[s].id = pool_of(m) || p->sequences == 1 ? best_id(logits + s * vocab, vocab)
+                                                         : (uint32_t)((step + s) * 7919 % vocab);
         run.seconds += seconds() - start;
         bytes += (double)model_step_bytes(m);
     }
-    printf("decode=%.3f read=%.0f ", (double)(p->steps * p->sequences) / run.seconds, bytes / run.seconds);
+    printf("decode=%.3f read=%.0f ", (double)(p->steps * p->sequences) / run.seconds,
+           bytes / run.seconds);
     if (how)
         printf("limit=%.0f ", limit.done / limit.seconds);
 }
 
 static void parse(int argc, char **argv, struct plan *p, struct model_options *o) {
-    static const struct option longs[] = {
-        {"precise", no_argument, NULL, 'P'}, {"device", required_argument, NULL, 'D'}, {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {{"precise", no_argument, NULL, 'P'},
+                                          {"device", required_argument, NULL, 'D'},
+                                          {NULL, 0, NULL, 0}};
     for (int c; (c = getopt_long(argc, argv, "p:n:c:s:t:b:lv", longs, NULL)) != -1;)
         switch (c) {
-        case 'p': p->prompt = opt_u64("-p", optarg, 0, 1 << 20); break;
-        case 'n': p->steps = opt_u64("-n", optarg, 0, 1 << 20); break;
-        case 'c': p->context = opt_u64("-c", optarg, 1, 1 << 20); break;
-        case 's': p->sequences = opt_u64("-s", optarg, 1, 1 << 12); break;
-        case 't': o->n_threads = opt_u64("-t", optarg, 1, 1024); break;
-        case 'b': p->beside = opt_u64("-b", optarg, 1, INT32_MAX); break;
-        case 'l': p->limits = true; break;
-        case 'v': p->parts = true; break;
-        case 'P': o->precise = true; break;
-        case 'D': o->device = optarg; break;
-        default: die_usage("see the head of bench/model.c");
+        case 'p':
+            p->prompt = opt_u64("-p", optarg, 0, 1 << 20);
+            break;
+        case 'n':
+            p->steps = opt_u64("-n", optarg, 0, 1 << 20);
+            break;
+        case 'c':
+            p->context = opt_u64("-c", optarg, 1, 1 << 20);
+            break;
+        case 's':
+            p->sequences = opt_u64("-s", optarg, 1, 1 << 12);
+            break;
+        case 't':
+            o->n_threads = opt_u64("-t", optarg, 1, 1024);
+            break;
+        case 'b':
+            p->beside = opt_u64("-b", optarg, 1, INT32_MAX);
+            break;
+        case 'l':
+            p->limits = true;
+            break;
+        case 'v':
+            p->parts = true;
+            break;
+        case 'P':
+            o->precise = true;
+            break;
+        case 'D':
+            o->device = optarg;
+            break;
+        default:
+            die_usage("see the head of bench/model.c");
         }
     if (optind + 1 != argc)
         die_usage("usage: model DIR [options]: see the head of bench/model.c");
@@ -217,7 +246,8 @@ int main(int argc, char **argv) {
         time_prefill(m, &p, logits);
     if (p.steps)
         time_decode(m, &p, logits, rows);
-    static const char *const parts[MODEL_PARTS] = {"matmul", "attention", "store", "norms", "rows", "head"};
+    static const char *const parts[MODEL_PARTS] = {"matmul", "attention", "store",
+                                                   "norms",  "rows",      "head"};
     for (size_t i = 0; i < MODEL_PARTS && p.parts; i++)
         printf("%s=%.4f ", parts[i], model_times(m)[i]);
     if (pool_of(m))

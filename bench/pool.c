@@ -1,5 +1,6 @@
-/* pool: what a fork-join of the thread pool costs: microseconds of pool_run, the median of many in a row, as forward calls
- * it. There is a piece for every thread, and each waits until all have begun: else the caller would do them all itself.
+/* pool: what a fork-join of the thread pool costs: microseconds of pool_run, the median of many in
+ * a row, as forward calls it. There is a piece for every thread, and each waits until all have
+ * begun: else the caller would do them all itself.
  *
  *     pool [THREADS]      prints fork_join=MICROSECONDS threads=N
  *

@@ -1,8 +1,10 @@
-/* The tokenizer in one process: what loading tokenizer.json, the first encoding of a text and later ones take.
+/* The tokenizer in one process: what loading tokenizer.json, the first encoding of a text and later
+ * ones take.
  *
  * usage: build/bench/tokens TOKENIZER FILE [ROUNDS]
- * One line of JSON: bytes, ids, a checksum of the ids, seconds of CPU time for loading, for the first
- * encoding and for the quickest of ROUNDS, and the memory that the first one took at its peak beyond the text (KiB).
+ * One line of JSON: bytes, ids, a checksum of the ids, seconds of CPU time for loading, for the
+ * first encoding and for the quickest of ROUNDS, and the memory that the first one took at its peak
+ * beyond the text (KiB).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
@@ -20,7 +22,8 @@ static double cpu(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* The peak of this program's memory. getrusage would count what its parent had when it started it. */
+/* The peak of this program's memory. getrusage would count what its parent had when it started it.
+ */
 static long peak_kib(void) {
     char line[128];
     long kib = 0;
@@ -65,8 +68,10 @@ int main(int argc, char **argv) {
     uint64_t sum = 14695981039346656037u;
     for (size_t i = 0; i < ids.n; i++)
         sum = (sum ^ ids.ids[i]) * 1099511628211u;
-    printf("{\"bytes\": %zu, \"ids\": %zu, \"sum\": \"%016" PRIx64 "\", \"load\": %.6f, \"first\": %.6f, \"best\": %.6f, "
-           "\"extra_kib\": %ld}\n", text.n, ids.n, sum, load, first, best, after - before);
+    printf("{\"bytes\": %zu, \"ids\": %zu, \"sum\": \"%016" PRIx64
+           "\", \"load\": %.6f, \"first\": %.6f, \"best\": %.6f, "
+           "\"extra_kib\": %ld}\n",
+           text.n, ids.n, sum, load, first, best, after - before);
     encoder_free(en);
     tokenizer_free(t);
     token_ids_free(&ids);

@@ -1,5 +1,6 @@
-/* weights: how long opening weights takes (mapping, the header's JSON, all checks, sorting), and how fast libsodium's
- * BLAKE2b-256 alone goes over the same mapped bytes: the limit of st-inspect --hash.
+/* weights: how long opening weights takes (mapping, the header's JSON, all checks, sorting), and
+ * how fast libsodium's BLAKE2b-256 alone goes over the same mapped bytes: the limit of st-inspect
+ * --hash.
  *
  *     weights open PATH     median microseconds of 301 opens, and the lowest
  *     weights hash FILE     seconds of one pass over the file's bytes, and seconds of CPU time
@@ -33,7 +34,8 @@ static void time_open(const char *path) {
         weights_close(&w);
     }
     double middle = median(us, ROUNDS); // sorts
-    printf("open %zu tensors, %zu bytes of header: %.0f us, lowest %.0f us\n", n_tensors, header_bytes, middle, us[0]);
+    printf("open %zu tensors, %zu bytes of header: %.0f us, lowest %.0f us\n", n_tensors,
+           header_bytes, middle, us[0]);
 }
 
 static double cpu_seconds(void) {

@@ -1,9 +1,10 @@
-/* llm-diff: two logits(5) streams -> how far they are apart: largest difference, KL divergence, top-1
- * agreement.
+/* llm-diff: two logits(5) streams -> how far they are apart: largest difference, KL divergence,
+ * top-1 agreement.
  *
- * Rows are matched by sequence and position, so the streams may have come in any order of frames. The rows
- * of the first wait in a temporary file. Streams of other vocabularies or other prompts are refused: there
- * is nothing to compare. A row that only one of them has, and a NaN, is a difference past every bound.
+ * Rows are matched by sequence and position, so the streams may have come in any order of frames.
+ * The rows of the first wait in a temporary file. Streams of other vocabularies or other prompts
+ * are refused: there is nothing to compare. A row that only one of them has, and a NaN, is a
+ * difference past every bound.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -82,8 +83,8 @@ static int by_place(const void *x, const void *y) {
     return (a->what > b->what) - (a->what < b->what);
 }
 
-/* The last that was given for this place: where a sampler went back, what it went on from counts. t is
- * sorted. */
+/* The last that was given for this place: where a sampler went back, what it went on from counts. t
+ * is sorted. */
 static const struct place *places_find(const struct places *t, uint32_t seq, uint32_t pos) {
     size_t low = 0, high = t->n;
     while (low < high) {
@@ -114,7 +115,8 @@ static uint64_t places_only(const struct places *t, const struct places *other) 
 static int keep_rows(struct run *r, const struct frame *f, struct err *e) {
     for (uint32_t i = 0; i < f->rows; i++)
         places_add(&r->a.rows, f->seq, f->pos + i, r->a.rows.n);
-    return write_full(r->temp, f->values, (size_t)f->rows * r->a.header.vocab_size * sizeof *f->values, e);
+    return write_full(r->temp, f->values,
+                      (size_t)f->rows * r->a.header.vocab_size * sizeof *f->values, e);
 }
 
 static int read_row(struct run *r, uint64_t number, struct err *e) {
@@ -126,12 +128,14 @@ static int read_row(struct run *r, uint64_t number, struct err *e) {
 }
 
 /* One row of A, one of B. KL(A || B) = sum of p_a (ln p_a - ln p_b). */
-static void compare_rows(struct run *r, const float *a, const float *b, uint32_t seq, uint32_t pos) {
+static void compare_rows(struct run *r, const float *a, const float *b, uint32_t seq,
+                         uint32_t pos) {
     size_t n = r->a.header.vocab_size;
     struct distribution da = distribution_of(a, n), db = distribution_of(b, n);
     double kl = 0;
     for (size_t i = 0; i < n; i++) {
-        double x = (double)a[i], y = (double)b[i], d = x == y ? 0 : fabs(x - y), p = exp(x - da.log_sum);
+        double x = (double)a[i], y = (double)b[i], d = x == y ? 0 : fabs(x - y),
+               p = exp(x - da.log_sum);
         if (isnan(d))
             d = INFINITY;
         if (d > r->max) {
@@ -158,7 +162,8 @@ static int match_rows(struct run *r, const struct frame *f, struct err *e) {
             continue; // counted at the end
         if (read_row(r, p->what, e) != 0)
             return -1;
-        compare_rows(r, r->row_a, f->values + i * (size_t)r->a.header.vocab_size, f->seq, f->pos + i);
+        compare_rows(r, r->row_a, f->values + i * (size_t)r->a.header.vocab_size, f->seq,
+                     f->pos + i);
     }
     return 0;
 }
@@ -222,8 +227,8 @@ static void report(const struct run *r, uint64_t only_a, uint64_t only_b) {
     double rows = (double)r->n_rows, mean = r->n_rows ? r->kl_sum / rows : 0;
     double same = r->n_rows ? (double)r->n_same_top / rows : 1;
     if (r->json) {
-        printf("{\"rows\":%" PRIu64 ",\"only_a\":%" PRIu64 ",\"only_b\":%" PRIu64, r->n_rows, only_a,
-               only_b);
+        printf("{\"rows\":%" PRIu64 ",\"only_a\":%" PRIu64 ",\"only_b\":%" PRIu64, r->n_rows,
+               only_a, only_b);
         json_number("max", r->max);
         json_number("mean_kl", mean);
         json_number("max_kl", r->kl_max);
@@ -236,16 +241,19 @@ static void report(const struct run *r, uint64_t only_a, uint64_t only_b) {
         printf("only in one      %" PRIu64 " in A, %" PRIu64 " in B\n", only_a, only_b);
     printf("max difference   %.6g", r->max);
     if (r->max > 0)
-        printf(" (sequence %" PRIu32 ", position %" PRIu32 ", token %" PRIu32 ")", r->max_seq, r->max_pos,
-               r->max_id);
+        printf(" (sequence %" PRIu32 ", position %" PRIu32 ", token %" PRIu32 ")", r->max_seq,
+               r->max_pos, r->max_id);
     printf("\nKL divergence    mean %.6g, max %.6g nats\n", mean, r->kl_max);
-    printf("top-1 agreement  %" PRIu64 " of %" PRIu64 " (%.2f %%)\n", r->n_same_top, r->n_rows, 100 * same);
+    printf("top-1 agreement  %" PRIu64 " of %" PRIu64 " (%.2f %%)\n", r->n_same_top, r->n_rows,
+           100 * same);
 }
 
 static void parse_options(struct run *r, int argc, char **argv) {
     static const struct option options[] = {
-        {"max", required_argument, NULL, OPT_MAX},   {"kl", required_argument, NULL, OPT_KL},
-        {"top1", required_argument, NULL, OPT_TOP1}, {"json", no_argument, NULL, 'j'},
+        {"max", required_argument, NULL, OPT_MAX},
+        {"kl", required_argument, NULL, OPT_KL},
+        {"top1", required_argument, NULL, OPT_TOP1},
+        {"json", no_argument, NULL, 'j'},
         OPT_COMMON,
     };
     r->max_bound = r->kl_bound = INFINITY;
@@ -289,8 +297,8 @@ int main(int argc, char **argv) {
         logits_header_show(&r.b.header, r.b.name);
     }
     if (r.a.header.vocab_size != r.b.header.vocab_size)
-        die(EXIT_DATA, "vocabularies of %" PRIu32 " and %" PRIu32 " tokens: %s, %s", r.a.header.vocab_size,
-            r.b.header.vocab_size, r.a.name, r.b.name);
+        die(EXIT_DATA, "vocabularies of %" PRIu32 " and %" PRIu32 " tokens: %s, %s",
+            r.a.header.vocab_size, r.b.header.vocab_size, r.a.name, r.b.name);
     r.temp = open_temp();
     r.row_a = xreallocarray(NULL, r.a.header.vocab_size, sizeof *r.row_a);
     if (read_stream(&r, &r.a, &e) != 0 || read_stream(&r, &r.b, &e) != 0)
@@ -299,7 +307,8 @@ int main(int argc, char **argv) {
     if (!r.quiet)
         report(&r, only_a, only_b);
     bool same_rows = only_a == 0 && only_b == 0;
-    bool holds = r.max <= r.max_bound && (r.n_rows == 0 || r.kl_sum / (double)r.n_rows <= r.kl_bound) &&
+    bool holds = r.max <= r.max_bound &&
+                 (r.n_rows == 0 || r.kl_sum / (double)r.n_rows <= r.kl_bound) &&
                  (double)r.n_same_top >= r.top1_bound * (double)r.n_rows;
     struct stream *streams[] = {&r.a, &r.b};
     for (int i = 0; i < 2; i++) {

@@ -1,11 +1,11 @@
-/* llm-forward: token ids in, logits out. Reads tokens(5), runs the model of -m over all sequences together,
- * and writes logits(5); where stdout is a pipe it serves the return path, over which a sampler asks for the
- * next step.
+/* llm-forward: token ids in, logits out. Reads tokens(5), runs the model of -m over all sequences
+ * together, and writes logits(5); where stdout is a pipe it serves the return path, over which a
+ * sampler asks for the next step.
  *
- * This file has the options, the stream header and the exit status; the loop is common/serve/sched.c, the
- * model common/model. Refused: a model that cannot be run exactly, weights that differ from --verify's
- * list, and ids that were made with another tokenizer than the model's. A single bad sequence is refused
- * alone.
+ * This file has the options, the stream header and the exit status; the loop is
+ * common/serve/sched.c, the model common/model. Refused: a model that cannot be run exactly,
+ * weights that differ from --verify's list, and ids that were made with another tokenizer than the
+ * model's. A single bad sequence is refused alone.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -31,18 +31,22 @@ enum { MAX_THREADS = 1024, DEFAULT_KEEP = 256, MAX_KEEP = 1 << 20 /* MiB */ };
 
 static const char help[] =
     "usage: llm-forward [options] [FILE]\n"
-    "Reads token ids (tokens(5)) from FILE or stdin, and writes the model's logits (logits(5)) to stdout.\n"
+    "Reads token ids (tokens(5)) from FILE or stdin, and writes the model's logits (logits(5)) to "
+    "stdout.\n"
     "With stdout a pipe, a sampler asks for further steps over the return path.\n"
     "\n"
-    "  -m, --model DIR     model folder, or org/name in the Hugging Face cache (default: $LLM_MODEL)\n"
+    "  -m, --model DIR     model folder, or org/name in the Hugging Face cache (default: "
+    "$LLM_MODEL)\n"
     "  -t, --threads N     threads (default: physical cores)\n"
     "  -b, --batch N       sequences in flight (default: 16)\n"
     "  -c, --context N     most ids of a sequence (default: the model's limit)\n"
     "  -a, --all           logits of every position of a prompt, not of the last only\n"
     "      --hidden        hidden states too\n"
-    "      --device NAME   cpu, cuda or cuda:N; list: say what there is (default: $LLM_DEVICE, else cpu)\n"
+    "      --device NAME   cpu, cuda or cuda:N; list: say what there is (default: $LLM_DEVICE, "
+    "else cpu)\n"
     "      --precise       keep activations in f32\n"
-    "      --chunk N       rows of prompts in a step (default: up to 256, on a GPU 2048, as many as keep a step short)\n"
+    "      --chunk N       rows of prompts in a step (default: up to 256, on a GPU 2048, as many "
+    "as keep a step short)\n"
     "      --keep MIB      KV kept for prompts that begin like an earlier sequence (default: 256)\n"
     "      --no-return     no return path: end behind the prompts\n"
     "      --verify FILE   refuse weights that differ from a list made by st-inspect --hash\n"
@@ -51,7 +55,15 @@ static const char help[] =
     "  -h, --help          this text\n"
     "  -V, --version       the version\n";
 
-enum { OPT_HIDDEN = OPT_LONG_ONLY, OPT_PRECISE, OPT_CHUNK, OPT_KEEP, OPT_NO_RETURN, OPT_VERIFY, OPT_DEVICE };
+enum {
+    OPT_HIDDEN = OPT_LONG_ONLY,
+    OPT_PRECISE,
+    OPT_CHUNK,
+    OPT_KEEP,
+    OPT_NO_RETURN,
+    OPT_VERIFY,
+    OPT_DEVICE
+};
 
 struct options {
     const char *model, *verify, *input;
@@ -148,8 +160,8 @@ static void parse_options(int argc, char **argv, struct options *o) {
     o->model_opts.max_rows = sched_rows(&o->sched);
 }
 
-/* The fingerprint of the model's tokenizer.json, 0 where there is none: hashed beside the opening of the model, since a
- * file of some MB takes as many milliseconds. */
+/* The fingerprint of the model's tokenizer.json, 0 where there is none: hashed beside the opening
+ * of the model, since a file of some MB takes as many milliseconds. */
 struct fingerprint {
     const char *dir;
     uint64_t value;
@@ -190,7 +202,8 @@ static bool stdout_is_pipe(void) {
     return fstat(STDOUT_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
 }
 
-static void fill_header(struct logits_header *h, const struct model *m, struct fingerprint *tokenizer, bool hidden) {
+static void fill_header(struct logits_header *h, const struct model *m,
+                        struct fingerprint *tokenizer, bool hidden) {
     const struct spec *spec = model_spec(m);
     h->vocab_size = (uint32_t)spec->vocab_size;
     h->hidden_dim = hidden ? (uint32_t)spec->hidden_dim : 0;
@@ -212,8 +225,10 @@ static NORETURN void end_by_sigpipe(void) {
 int main(int argc, char **argv) {
     double started = seconds_now();
     program_init(argv[0]);
-    signal(SIGPIPE, SIG_IGN); // a reader that left is noticed where we write: the socket goes with us
-    struct options o = {.sched = {.max_in_flight = 16}, .model_opts = {.keep_bytes = DEFAULT_KEEP << 20}};
+    signal(SIGPIPE,
+           SIG_IGN); // a reader that left is noticed where we write: the socket goes with us
+    struct options o = {.sched = {.max_in_flight = 16},
+                        .model_opts = {.keep_bytes = DEFAULT_KEEP << 20}};
     parse_options(argc, argv, &o);
 
     struct err e = {0};
@@ -238,8 +253,10 @@ int main(int argc, char **argv) {
         hashlist_verify(model_weights(m), o.verify, o.model_opts.n_threads, NULL, NULL, &e) != 0)
         die_err(&e);
     const struct spec *spec = model_spec(m);
-    if (o.model_opts.context > spec->max_pos && !(spec->n_ropes > 0 && spec->ropes[0].kind == ROPE_DYNAMIC))
-        warn("-c %zu is past the %zu positions that the model was made for: what comes behind them may be of no use",
+    if (o.model_opts.context > spec->max_pos &&
+        !(spec->n_ropes > 0 && spec->ropes[0].kind == ROPE_DYNAMIC))
+        warn("-c %zu is past the %zu positions that the model was made for: what comes behind them "
+             "may be of no use",
              o.model_opts.context, spec->max_pos);
     fill_header(&h, m, &tokenizer, o.sched.hidden);
 

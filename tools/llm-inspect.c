@@ -1,9 +1,9 @@
-/* llm-inspect: logits(5) -> people. A table of the most probable tokens of each step, or JSON lines, or all
- * rows as a .npy file.
+/* llm-inspect: logits(5) -> people. A table of the most probable tokens of each step, or JSON
+ * lines, or all rows as a .npy file.
  *
- * It only looks: it declines the return path, so that llm-forward ends behind the prompts. What it prints
- * is in the order of sequences, then of positions, however the frames were mixed. A stream that was cut is
- * shown as far as it goes, and is exit 65; a .npy file is then not made.
+ * It only looks: it declines the return path, so that llm-forward ends behind the prompts. What it
+ * prints is in the order of sequences, then of positions, however the frames were mixed. A stream
+ * that was cut is shown as far as it goes, and is exit 65; a .npy file is then not made.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -27,9 +27,11 @@
 
 static const char help[] =
     "usage: llm-inspect [options] [FILE] < logits(5)\n"
-    "Shows what a model says at each step: the most probable tokens, their probabilities, the entropy.\n"
+    "Shows what a model says at each step: the most probable tokens, their probabilities, the "
+    "entropy.\n"
     "\n"
-    "  -m, --model DIR  show tokens as text, from this model's tokenizer.json (default: $LLM_MODEL)\n"
+    "  -m, --model DIR  show tokens as text, from this model's tokenizer.json (default: "
+    "$LLM_MODEL)\n"
     "  -k, --top-k N    so many tokens of each step (default: 5)\n"
     "  -j, --json       a JSON object a step\n"
     "      --npy FILE   write all rows as float32 [rows, vocabulary] and print nothing\n"
@@ -56,7 +58,8 @@ struct run {
     bool some_failed;
 };
 
-/* The text of one token by itself, as a JSON string behind `before`; nothing where there is no tokenizer.
+/* The text of one token by itself, as a JSON string behind `before`; nothing where there is no
+ * tokenizer.
  */
 static void add_text(struct run *r, const char *before, uint32_t id) {
     if (!r->tokenizer)
@@ -141,8 +144,9 @@ static int show_failed(struct run *r, const struct frame *f, struct err *e) {
     } else {
         buf_fmt(&r->text, "sequence %" PRIu32 " failed: ", f->seq);
         for (size_t i = 0; i < f->text.n; i++) // no terminal escapes from a stranger
-            buf_byte(&r->text,
-                     (unsigned char)f->text.p[i] < ' ' || f->text.p[i] == 0x7f ? '?' : f->text.p[i]);
+            buf_byte(&r->text, (unsigned char)f->text.p[i] < ' ' || f->text.p[i] == 0x7f
+                                   ? '?'
+                                   : f->text.p[i]);
         buf_byte(&r->text, '\n');
     }
     return in_order_write(r->out, f->seq, r->text.p, r->text.n, e);
@@ -189,12 +193,9 @@ static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
 
 static void parse_options(struct run *r, int argc, char **argv) {
     static const struct option options[] = {
-        {"model", required_argument, NULL, 'm'},
-        {"top-k", required_argument, NULL, 'k'},
-        {"json", no_argument, NULL, 'j'},
-        {"npy", required_argument, NULL, OPT_NPY},
-        {"hidden", no_argument, NULL, OPT_HIDDEN},
-        OPT_COMMON,
+        {"model", required_argument, NULL, 'm'},   {"top-k", required_argument, NULL, 'k'},
+        {"json", no_argument, NULL, 'j'},          {"npy", required_argument, NULL, OPT_NPY},
+        {"hidden", no_argument, NULL, OPT_HIDDEN}, OPT_COMMON,
     };
     r->k = 5;
     for (int c; (c = getopt_long(argc, argv, "m:k:j" OPT_COMMON_LETTERS, options, NULL)) != -1;) {
@@ -223,7 +224,8 @@ static void parse_options(struct run *r, int argc, char **argv) {
         die_usage("--hidden says what --npy FILE writes");
 }
 
-/* A tokenizer that was asked for must be there and be the stream's; that of $LLM_MODEL is taken if it fits.
+/* A tokenizer that was asked for must be there and be the stream's; that of $LLM_MODEL is taken if
+ * it fits.
  */
 static void open_tokenizer(struct run *r) {
     struct err e = {0};
@@ -233,7 +235,8 @@ static void open_tokenizer(struct run *r) {
     char *dir = model_dir(r->model, &e);
     r->tokenizer = dir ? tokenizer_open(dir, &e) : NULL;
     free(dir);
-    if (r->tokenizer && r->header.tokenizer && r->header.tokenizer != tokenizer_fingerprint(r->tokenizer)) {
+    if (r->tokenizer && r->header.tokenizer &&
+        r->header.tokenizer != tokenizer_fingerprint(r->tokenizer)) {
         err_set(&e, EXIT_DATA, "the stream is of tokenizer %016" PRIx64 ", not %016" PRIx64,
                 r->header.tokenizer, tokenizer_fingerprint(r->tokenizer));
         tokenizer_free(r->tokenizer);
@@ -269,7 +272,8 @@ int main(int argc, char **argv) {
     return_decline(&r.header, fd);
     size_t columns = r.hidden ? r.header.hidden_dim : r.header.vocab_size;
     if (columns == 0)
-        die(EXIT_DATA, "the stream has no hidden states (llm-forward --hidden makes them): %s", name);
+        die(EXIT_DATA, "the stream has no hidden states (llm-forward --hidden makes them): %s",
+            name);
     if (!r.npy_path)
         open_tokenizer(&r);
     if (r.npy_path && !(r.npy = npy_open(r.npy_path, columns, &e)))

@@ -1,13 +1,14 @@
-/* llm-sample: logits(5) -> tokens(5). Chooses the next token of every sequence and asks for the logits
- * behind it over the return path.
+/* llm-sample: logits(5) -> tokens(5). Chooses the next token of every sequence and asks for the
+ * logits behind it over the return path.
  *
- * Sequences are answered in the order of their numbers. The first unfinished one is written as it grows, id
- * by id; what is chosen for later ones waits in memory until it is their turn. What is written does not
- * depend on how the sequences' frames were interleaved.
+ * Sequences are answered in the order of their numbers. The first unfinished one is written as it
+ * grows, id by id; what is chosen for later ones waits in memory until it is their turn. What is
+ * written does not depend on how the sequences' frames were interleaved.
  *
- * Without a return path (a recorded stream), rows are taken from the stream as far as it has them and as
- * far as the recorded choices are our own; a sequence that would need more ends with finish=cut, and the
- * exit status is 1. A stream that was cut ends all open lines, says so, and exits 65.
+ * Without a return path (a recorded stream), rows are taken from the stream as far as it has them
+ * and as far as the recorded choices are our own; a sequence that would need more ends with
+ * finish=cut, and the exit status is 1. A stream that was cut ends all open lines, says so, and
+ * exits 65.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -107,7 +108,8 @@ static bool is_eos(const struct run *r, const struct answer *s, uint32_t id) {
     return false;
 }
 
-/* One more token from the logits of the last position; asks for the next ones unless this is the end. */
+/* One more token from the logits of the last position; asks for the next ones unless this is the
+ * end. */
 static void choose(struct run *r, struct answer *s, const float *logits) {
     struct sample_history history = {s->ids, s->n, s->n_prompt, s->number};
     struct err e = {0};
@@ -119,7 +121,8 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
     answer_add(s, &id, 1);
     s->more = true;
     r->n_chosen++;
-    struct request more = {.type = REQUEST_EXTEND, .seq = s->number, .pos = (uint32_t)s->n - 1, .want = 1};
+    struct request more = {
+        .type = REQUEST_EXTEND, .seq = s->number, .pos = (uint32_t)s->n - 1, .want = 1};
     more.ids = s->ids + more.pos;
     more.n_ids = 1;
     if (!s->params.ignore_eos && is_eos(r, s, id))
@@ -145,10 +148,11 @@ static void take_open(struct run *r, const struct frame *f) {
         refuse(r, s, &e);
     else if (s->params.max == 0)
         finish(r, s, "length");
-    else if (r->client && r->header.n_eos == 0 && s->params.end < 0 && s->params.n_stop == 0 && !s->params.ignore_eos &&
-             s->params.max >= r->header.context && !r->endless) {
+    else if (r->client && r->header.n_eos == 0 && s->params.end < 0 && s->params.n_stop == 0 &&
+             !s->params.ignore_eos && s->params.max >= r->header.context && !r->endless) {
         r->endless = true;
-        warn("the model names no id that ends a text: without -n or --stop-id an answer goes on to the end of the context");
+        warn("the model names no id that ends a text: without -n or --stop-id an answer goes on to "
+             "the end of the context");
     }
 }
 
@@ -280,7 +284,8 @@ static void parse_options(struct run *r, int argc, char **argv) {
     bool seeded = false, shaped = false;
     struct err e;
     r->defaults = sample_defaults;
-    for (int c; (c = getopt_long(argc, argv, "n:T:k:p:s:" OPT_COMMON_LETTERS, options, NULL)) != -1;) {
+    for (int c;
+         (c = getopt_long(argc, argv, "n:T:k:p:s:" OPT_COMMON_LETTERS, options, NULL)) != -1;) {
         switch (c) {
         case 'h':
         case 'V':
@@ -331,7 +336,8 @@ int main(int argc, char **argv) {
         snprintf(r.no_client, sizeof r.no_client, "%.*s", (int)sizeof r.no_client - 1, e.msg);
     r.sampler = sampler_new(r.header.vocab_size);
     if (r.header.tokenizer) // a vocabulary alone would say nothing: models pad theirs
-        tokens_write_header(stdout, &(struct tokens_header){true, r.header.vocab_size, r.header.tokenizer});
+        tokens_write_header(stdout,
+                            &(struct tokens_header){true, r.header.vocab_size, r.header.tokenizer});
     write_answers(&r); // the header, before the first token
     sample_stream(&r, in);
     if (r.n_cut)

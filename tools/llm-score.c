@@ -1,9 +1,9 @@
-/* llm-score: logits(5) of given text -> how probable the model finds it: negative log-likelihood and
- * perplexity.
+/* llm-score: logits(5) of given text -> how probable the model finds it: negative log-likelihood
+ * and perplexity.
  *
- * Row i of a prompt judges id i + 1, so n ids have n - 1 scores, and every position's logits are needed
- * (llm-forward -a): a stream without them is refused. What a sampler put behind the prompt is not scored.
- * Like every program that only looks, it declines the return path.
+ * Row i of a prompt judges id i + 1, so n ids have n - 1 scores, and every position's logits are
+ * needed (llm-forward -a): a stream without them is refused. What a sampler put behind the prompt
+ * is not scored. Like every program that only looks, it declines the return path.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -22,7 +22,8 @@
 
 static const char help[] =
     "usage: llm-score [options] [FILE] < logits(5)\n"
-    "How probable is the text: for every sequence of `llm-forward -a`, its number, how many tokens\n"
+    "How probable is the text: for every sequence of `llm-forward -a`, its number, how many "
+    "tokens\n"
     "were scored, their mean negative log-likelihood in nats, and the perplexity.\n"
     "\n"
     "  -j, --json     a JSON object a sequence\n"
@@ -96,14 +97,15 @@ static int score_row(struct run *r, struct score *s, const float *row, struct er
     uint32_t id = s->ids[s->scored + 1];
     double logp = (double)row[id] - distribution_of(row, r->header.vocab_size).log_sum;
     if (isnan(logp))
-        return err_set(e, EXIT_DATA, "logits that are no numbers: sequence %" PRIu32 ", position %zu",
-                       s->number, s->scored);
+        return err_set(e, EXIT_DATA,
+                       "logits that are no numbers: sequence %" PRIu32 ", position %zu", s->number,
+                       s->scored);
     if (r->json && r->tokens) {
         buf_fmt(&s->text, s->scored ? "," : "");
         buf_fmt(&s->text, logp > -INFINITY ? "%.9g" : "null", logp);
     } else if (r->tokens) {
-        buf_fmt(&s->text, "%8" PRIu32 " %8zu %8" PRIu32 " %12.6f %8zu\n", s->number, s->scored + 1, id,
-                logp, rank_of(row, r->header.vocab_size, id) + 1);
+        buf_fmt(&s->text, "%8" PRIu32 " %8zu %8" PRIu32 " %12.6f %8zu\n", s->number, s->scored + 1,
+                id, logp, rank_of(row, r->header.vocab_size, id) + 1);
     }
     s->nll -= logp;
     s->scored++;
@@ -112,8 +114,8 @@ static int score_row(struct run *r, struct score *s, const float *row, struct er
 
 static int miss(const struct score *s, struct err *e) {
     return err_set(e, EXIT_DATA,
-                   "no logits of position %zu of sequence %" PRIu32 ": llm-forward -a gives all", s->scored,
-                   s->number);
+                   "no logits of position %zu of sequence %" PRIu32 ": llm-forward -a gives all",
+                   s->scored, s->number);
 }
 
 static int score_rows(struct run *r, const struct frame *f, struct err *e) {
@@ -218,7 +220,8 @@ static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
 
 static void parse_options(struct run *r, int argc, char **argv) {
     static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'},    {"tokens", no_argument, NULL, OPT_TOKENS},
+        {"json", no_argument, NULL, 'j'},
+        {"tokens", no_argument, NULL, OPT_TOKENS},
         OPT_COMMON,
     };
     for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, options, NULL)) != -1;) {

@@ -1,11 +1,12 @@
 /* st-convert: a GGUF file, or a Hugging Face folder in another dtype, to a Hugging Face folder.
  *
- * From GGUF: config.json, generation_config.json, tokenizer.json, tokenizer_config.json and model.safetensors, the
- * quantised blocks widened to --dtype. From a folder: the tensors re-typed and the small files copied.
- * The output folder appears under its name only when it is whole; nothing is left behind by an error or a signal.
+ * From GGUF: config.json, generation_config.json, tokenizer.json, tokenizer_config.json and
+ * model.safetensors, the quantised blocks widened to --dtype. From a folder: the tensors re-typed
+ * and the small files copied. The output folder appears under its name only when it is whole;
+ * nothing is left behind by an error or a signal.
  *
- * Refused: architectures, tokenizers and block formats that are not known, tensors that are missing or left over, and
- * an output that is there already, unless --force.
+ * Refused: architectures, tokenizers and block formats that are not known, tensors that are missing
+ * or left over, and an output that is there already, unless --force.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
@@ -27,7 +28,8 @@ static const char help[] =
     "usage: st-convert [-fqv] [--dtype T] [--pre NAME] SOURCE FOLDER\n"
     "Converts a GGUF file, or re-types a Hugging Face folder, to a new Hugging Face folder.\n"
     "\n"
-    "      --dtype T    f32, f16 or bf16 (default): the type of every float tensor that is written\n"
+    "      --dtype T    f32, f16 or bf16 (default): the type of every float tensor that is "
+    "written\n"
     "      --pre NAME   take this pre-tokenizer in place of the one that the GGUF file names\n"
     "  -f, --force      replace FOLDER if it is a model folder\n"
     "  -q, --quiet      no warnings\n"
@@ -103,7 +105,8 @@ static int interrupted(void) {
     return 0;
 }
 
-static int write_tokenizer(const struct gguf_vocab *v, uint64_t max_pos, const struct outdir *dir, struct err *e) {
+static int write_tokenizer(const struct gguf_vocab *v, uint64_t max_pos, const struct outdir *dir,
+                           struct err *e) {
     struct buf text = {0};
     int rc = gguf_tokenizer_json(v, &text, e);
     if (rc == 0)
@@ -117,8 +120,8 @@ static int write_tokenizer(const struct gguf_vocab *v, uint64_t max_pos, const s
     return rc;
 }
 
-static int write_configs(const struct gguf_model *m, const struct gguf_vocab *v, enum dtype t, const struct outdir *dir,
-                         struct err *e) {
+static int write_configs(const struct gguf_model *m, const struct gguf_vocab *v, enum dtype t,
+                         const struct outdir *dir, struct err *e) {
     struct gguf_ids ids = {.bos = v->bos, .pad = v->pad};
     if (v->eos >= 0)
         ids.eos[ids.n_eos++] = v->eos;
@@ -130,7 +133,8 @@ static int write_configs(const struct gguf_model *m, const struct gguf_vocab *v,
         if (turn[i] != v->eos && turn[i] != v->eot)
             ids.eos[ids.n_eos++] = turn[i];
     if (ids.n_eos == 0)
-        warn("no token is known that ends a text: answers will not end by themselves: %s", v->g->path);
+        warn("no token is known that ends a text: answers will not end by themselves: %s",
+             v->g->path);
     struct buf text = {0};
     gguf_config_json(m, t, &ids, &text);
     int rc = outdir_file(dir, "config.json", text.p, text.n, e);
@@ -142,12 +146,15 @@ static int write_configs(const struct gguf_model *m, const struct gguf_vocab *v,
     return rc;
 }
 
-static int from_gguf(const struct options *o, const struct gguf_model *m, const struct gguf_vocab *v, struct err *e) {
+static int from_gguf(const struct options *o, const struct gguf_model *m,
+                     const struct gguf_vocab *v, struct err *e) {
     if (v->n > m->vocab_size)
-        return err_set(e, EXIT_DATA, "%zu tokens, but an embedding of %" PRIu64 ": %s", v->n, m->vocab_size, o->source);
+        return err_set(e, EXIT_DATA, "%zu tokens, but an embedding of %" PRIu64 ": %s", v->n,
+                       m->vocab_size, o->source);
     if (opt_verbose())
-        warn("%s as %s: %" PRIu64 " layers, %zu tensors, %zu tokens%s", m->arch->name, m->arch->model_type, m->n_layers,
-             m->n_tensors, v->n, m->tied ? ", the embedding is the head" : "");
+        warn("%s as %s: %" PRIu64 " layers, %zu tensors, %zu tokens%s", m->arch->name,
+             m->arch->model_type, m->n_layers, m->n_tensors, v->n,
+             m->tied ? ", the embedding is the head" : "");
     struct outdir dir;
     if (outdir_open(&dir, o->target, o->force, e) != 0)
         return -1;
@@ -186,7 +193,8 @@ static int convert_gguf(const struct options *o, struct err *e) {
 /* Small files that belong to a model, beside the two that are written anew. */
 static bool is_copied(const char *name) {
     static const char *const ends[] = {".json", ".txt", ".model", ".jinja"};
-    if (strcmp(name, "config.json") == 0 || strcmp(name, "model.safetensors.index.json") == 0 || name[0] == '.')
+    if (strcmp(name, "config.json") == 0 || strcmp(name, "model.safetensors.index.json") == 0 ||
+        name[0] == '.')
         return false;
     size_t n = strlen(name);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)

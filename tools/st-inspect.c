@@ -1,8 +1,8 @@
 /* st-inspect: what is in safetensors weights, without running them.
  *
- * A table or JSON of all tensors, one tensor's values, statistics, and content hashes that can be checked later. The
- * file's rules are enforced before anything is shown (weights/safetensors.h), so that a listing is also a check.
- * Nothing is written but stdout.
+ * A table or JSON of all tensors, one tensor's values, statistics, and content hashes that can be
+ * checked later. The file's rules are enforced before anything is shown (weights/safetensors.h), so
+ * that a listing is also a check. Nothing is written but stdout.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -23,19 +23,25 @@
 #include "weights/values.h"
 
 static const char help[] =
-    "usage: st-inspect [-jv] [-t N] [--stats | --hash | --check FILE | --values NAME[:SLICE] | --spec] [-m DIR | PATH]\n"
+    "usage: st-inspect [-jv] [-t N] [--stats | --hash | --check FILE | --values NAME[:SLICE] | "
+    "--spec] [-m DIR | PATH]\n"
     "\n"
     "Shows the tensors of a .safetensors file, a sharded model's index, or a model folder.\n"
     "\n"
-    "  -m, --model DIR        model folder, or org/name in the Hugging Face cache; default $LLM_MODEL\n"
+    "  -m, --model DIR        model folder, or org/name in the Hugging Face cache; default "
+    "$LLM_MODEL\n"
     "  -j, --json             print JSON\n"
-    "      --stats            min, max, mean, standard deviation, NaN and infinities of every tensor\n"
-    "      --hash             BLAKE2b-256 of every file and of every tensor's bytes, in b2sum's form\n"
+    "      --stats            min, max, mean, standard deviation, NaN and infinities of every "
+    "tensor\n"
+    "      --hash             BLAKE2b-256 of every file and of every tensor's bytes, in b2sum's "
+    "form\n"
     "      --check FILE       compare with such a list; name what differs, is missing or is new\n"
     "      --values NAME[:SLICE]\n"
     "                         print a tensor, or a slice of it such as 0,:,3:5\n"
-    "      --spec             what llm-forward would make of the model: config.json, memory, use of each tensor\n"
-    "  -c, --context N        with --spec: tokens of a sequence, for its memory; default the model's limit\n"
+    "      --spec             what llm-forward would make of the model: config.json, memory, use "
+    "of each tensor\n"
+    "  -c, --context N        with --spec: tokens of a sequence, for its memory; default the "
+    "model's limit\n"
     "  -t, --threads N        threads for --hash, --check and --stats; default one a CPU\n"
     "  -v, --verbose          with --check: what is the same too\n"
     "  -q, --quiet            no warnings\n"
@@ -66,8 +72,8 @@ static void stats_one(void *arg, size_t i) {
 static void list(const struct weights *w, const struct options *o) {
     struct stats_job job = {w, o->stats ? xcalloc(w->n_tensors, sizeof *job.stats) : NULL};
     struct err e = {0};
-    if (o->stats &&
-        ordered_run(&(struct ordered){.work = stats_one, .arg = &job}, o->n_threads, w->n_tensors, &e) != 0)
+    if (o->stats && ordered_run(&(struct ordered){.work = stats_one, .arg = &job}, o->n_threads,
+                                w->n_tensors, &e) != 0)
         die_err(&e);
     if (o->json)
         listing_json(stdout, w, job.stats);
@@ -183,12 +189,16 @@ static void set_mode(struct options *o, enum mode mode, const char *arg) {
 /* Returns the model named by -m, or NULL. */
 static const char *parse_options(int argc, char **argv, struct options *o) {
     enum { OPT_STATS = OPT_LONG_ONLY, OPT_HASH, OPT_CHECK, OPT_VALUES, OPT_SPEC };
-    static const struct option longs[] = {
-        {"model", required_argument, NULL, 'm'},      {"json", no_argument, NULL, 'j'},
-        {"stats", no_argument, NULL, OPT_STATS},      {"hash", no_argument, NULL, OPT_HASH},
-        {"check", required_argument, NULL, OPT_CHECK}, {"values", required_argument, NULL, OPT_VALUES},
-        {"threads", required_argument, NULL, 't'},    {"spec", no_argument, NULL, OPT_SPEC},
-        {"context", required_argument, NULL, 'c'},    OPT_COMMON};
+    static const struct option longs[] = {{"model", required_argument, NULL, 'm'},
+                                          {"json", no_argument, NULL, 'j'},
+                                          {"stats", no_argument, NULL, OPT_STATS},
+                                          {"hash", no_argument, NULL, OPT_HASH},
+                                          {"check", required_argument, NULL, OPT_CHECK},
+                                          {"values", required_argument, NULL, OPT_VALUES},
+                                          {"threads", required_argument, NULL, 't'},
+                                          {"spec", no_argument, NULL, OPT_SPEC},
+                                          {"context", required_argument, NULL, 'c'},
+                                          OPT_COMMON};
     const char *model = NULL;
     *o = (struct options){.n_threads = cpus_online()};
     for (int c; (c = getopt_long(argc, argv, "m:jt:c:" OPT_COMMON_LETTERS, longs, NULL)) != -1;)

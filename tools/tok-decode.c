@@ -1,7 +1,7 @@
 /* tok-decode: token ids to text, as the model's tokenizer.json says. See man/tok-decode.1.
  *
- * Contract: text comes out as soon as no later id can change it, and never a part of a character. Ids of another
- * tokenizer are refused where the stream says which one they are of.
+ * Contract: text comes out as soon as no later id can change it, and never a part of a character.
+ * Ids of another tokenizer are refused where the stream says which one they are of.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -24,12 +24,15 @@ static const char help[] =
     "Turns token ids, tokens(5), back into text.\n"
     "Without -l, -0 or -j texts are written as they come, with a newline between two.\n"
     "\n"
-    "  -m, --model DIR        the model's folder, or org/name in the Hugging Face cache ($LLM_MODEL)\n"
+    "  -m, --model DIR        the model's folder, or org/name in the Hugging Face cache "
+    "($LLM_MODEL)\n"
     "  -l, --lines            each text is a line; newlines in it become spaces\n"
     "  -0, --null             each text ends in a NUL byte\n"
-    "  -j, --json             each text is a line {\"text\": \"...\"} with the sequence's attributes\n"
+    "  -j, --json             each text is a line {\"text\": \"...\"} with the sequence's "
+    "attributes\n"
     "      --special          keep special tokens in the text\n"
-    "      --continue         each sequence continues a text: keep the space before its first word\n"
+    "      --continue         each sequence continues a text: keep the space before its first "
+    "word\n"
     "      --pieces           one token a line: its id and its bytes, escaped\n"
     "  -v, --verbose          say which tokenizer it is, on stderr\n"
     "  -q, --quiet            no warnings\n"
@@ -100,13 +103,15 @@ struct sequence {
     bool held;         // a JSON record is whole, but for its "#=" lines
 };
 
-static void check_header(const struct tokens_header *h, const struct tokenizer *t, const char *name) {
+static void check_header(const struct tokens_header *h, const struct tokenizer *t,
+                         const char *name) {
     if (h->present && h->tokenizer && h->tokenizer != tokenizer_fingerprint(t))
-        die(EXIT_DATA, "the ids are of another tokenizer: %016" PRIx64 ", not %016" PRIx64 ": %s", h->tokenizer,
-            tokenizer_fingerprint(t), name);
-    if (h->present && !h->tokenizer && h->vocab && h->vocab < tokenizer_vocab(t)) // a model's may be padded
-        warn("the ids are of a vocabulary of %" PRIu64 ", this tokenizer's is of %" PRIu32 ": %s", h->vocab,
-             tokenizer_vocab(t), name);
+        die(EXIT_DATA, "the ids are of another tokenizer: %016" PRIx64 ", not %016" PRIx64 ": %s",
+            h->tokenizer, tokenizer_fingerprint(t), name);
+    if (h->present && !h->tokenizer && h->vocab &&
+        h->vocab < tokenizer_vocab(t)) // a model's may be padded
+        warn("the ids are of a vocabulary of %" PRIu64 ", this tokenizer's is of %" PRIu32 ": %s",
+             h->vocab, tokenizer_vocab(t), name);
 }
 
 static void write_json(struct sequence *s) {
@@ -139,7 +144,8 @@ static void begin(const struct options *o, struct sequence *s, struct decoder *d
     if (o->mode == MODE_TEXT && s->number > 0)
         putchar('\n');
     s->number++;
-    if (o->continues || (attrs_get(buf_view(&s->attrs), "continues", &value) && str_eq(buf_view(&value), "1")))
+    if (o->continues ||
+        (attrs_get(buf_view(&s->attrs), "continues", &value) && str_eq(buf_view(&value), "1")))
         decoder_continue(d);
     buf_free(&value);
 }
@@ -271,8 +277,8 @@ int main(int argc, char **argv) {
     if (!t)
         die_err(&e);
     if (opt_verbose())
-        fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64 "\n", program_name(), dir,
-                tokenizer_vocab(t), tokenizer_fingerprint(t));
+        fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64 "\n",
+                program_name(), dir, tokenizer_vocab(t), tokenizer_fingerprint(t));
     const char *name;
     int fd = open_operand(o.input, &name, &e);
     if (fd < 0)

@@ -77,8 +77,12 @@ const void *memory_take(enum memory m, size_t n) {
 }
 
 const struct read_pattern read_patterns[] = {
-    {"1 stream", 1, 0},          {"1 stream, prefetch 1 KB", 1, 1024}, {"1 stream, prefetch 4 KB", 1, 4096},
-    {"2 streams", 2, 0},         {"4 streams", 4, 0},                  {"4 streams, prefetch 512 B", 4, 512},
+    {"1 stream", 1, 0},
+    {"1 stream, prefetch 1 KB", 1, 1024},
+    {"1 stream, prefetch 4 KB", 1, 4096},
+    {"2 streams", 2, 0},
+    {"4 streams", 4, 0},
+    {"4 streams, prefetch 512 B", 4, 512},
     {"8 streams of 4 KB", 8, 0},
 };
 const size_t n_read_patterns = sizeof read_patterns / sizeof *read_patterns;
@@ -92,7 +96,8 @@ typedef uint64_t words __attribute__((vector_size(32), aligned(32)));
 
 /* A piece of READ_PIECE bytes as `streams` equal parts side by side; 128 bytes of each in turn. */
 enum { READ_PIECE = 1 << 17 };
-static inline __attribute__((always_inline)) void read_streams(const unsigned char *p, size_t streams, size_t ahead) {
+static inline __attribute__((always_inline)) void read_streams(const unsigned char *p,
+                                                               size_t streams, size_t ahead) {
     words s[4] = {{0}};
     size_t part = READ_PIECE / streams;
     for (size_t i = 0; i < part; i += 128)
@@ -113,7 +118,8 @@ static inline __attribute__((always_inline)) void read_streams(const unsigned ch
 #if defined(__x86_64__)
 __attribute__((target("avx2")))
 #endif
-static void read_piece(const struct read_pattern *how, const unsigned char *p) {
+static void
+read_piece(const struct read_pattern *how, const unsigned char *p) {
     size_t ahead = how->prefetch;
     switch (how->streams) {
     case 1:
@@ -164,43 +170,47 @@ const struct read_pattern *best_read(struct pool *p, const void *at, size_t n) {
 }
 
 enum peak peak_of_isa(const char *isa) {
-    return strcmp(isa, "avx512bf16") == 0 ? PEAK_DPBF16 : strcmp(isa, "avx512") == 0 ? PEAK_FMA_AVX512 : PEAK_FMA_AVX2;
+    return strcmp(isa, "avx512bf16") == 0 ? PEAK_DPBF16
+           : strcmp(isa, "avx512") == 0   ? PEAK_FMA_AVX512
+                                          : PEAK_FMA_AVX2;
 }
 
-const char *const peak_names[PEAK_COUNT] = {"f32 FMA, AVX2", "f32 FMA, AVX-512", "vdpbf16ps, AVX-512",
-                                            "vpdpbusd, AVX-512"};
+const char *const peak_names[PEAK_COUNT] = {"f32 FMA, AVX2", "f32 FMA, AVX-512",
+                                            "vdpbf16ps, AVX-512", "vpdpbusd, AVX-512"};
 
 #if defined(__x86_64__)
 #include <immintrin.h>
 
 enum { PEAK_STEPS = 200000, CHAINS = 12, CHAINS_512 = 24 };
 
-/* As many chains of one instruction as hide its latency; "+v" keeps the compiler from thinking, and unrolled
- * loops keep them in registers. */
-#define PEAK(name, isa, vec, init, n_chains, step)                                                                \
-    __attribute__((target(isa))) static void name(void) {                                                         \
-        vec s[n_chains], x = init, y = init;                                                                      \
-        __asm__ volatile("" : "+v"(x), "+v"(y));                                                                  \
-        _Pragma("GCC unroll 24") for (size_t c = 0; c < n_chains; c++) {                                          \
-            s[c] = init;                                                                                          \
-            __asm__ volatile("" : "+v"(s[c]));                                                                    \
-        }                                                                                                         \
-        for (size_t i = 0; i < PEAK_STEPS; i++)                                                                   \
-            _Pragma("GCC unroll 24") for (size_t c = 0; c < n_chains; c++)                                        \
-                s[c] = step(s[c], x, y);                                                                          \
-        _Pragma("GCC unroll 24") for (size_t c = 0; c < n_chains; c++)                                            \
-            __asm__ volatile("" ::"v"(s[c]));                                                                     \
+/* As many chains of one instruction as hide its latency; "+v" keeps the compiler from thinking, and
+ * unrolled loops keep them in registers. */
+#define PEAK(name, isa, vec, init, n_chains, step)                                                 \
+    __attribute__((target(isa))) static void name(void) {                                          \
+        vec s[n_chains], x = init, y = init;                                                       \
+        __asm__ volatile("" : "+v"(x), "+v"(y));                                                   \
+        _Pragma("GCC unroll 24") for (size_t c = 0; c < n_chains; c++) {                           \
+            s[c] = init;                                                                           \
+            __asm__ volatile("" : "+v"(s[c]));                                                     \
+        }                                                                                          \
+        for (size_t i = 0; i < PEAK_STEPS; i++)                                                    \
+            _Pragma("GCC unroll 24") for (size_t c = 0; c < n_chains; c++) s[c] =                  \
+                step(s[c], x, y);                                                                  \
+        _Pragma("GCC unroll 24") for (size_t c = 0; c < n_chains;                                  \
+                                      c++) __asm__ volatile("" ::"v"(s[c]));                       \
     }
-#define FMA_STEP(s, x, y) _mm256_fmadd_ps(x, y, s)
+#define FMA_STEP(s, x, y)    _mm256_fmadd_ps(x, y, s)
 #define FMA512_STEP(s, x, y) _mm512_fmadd_ps(x, y, s)
 #define DPBF16_STEP(s, x, y) _mm512_dpbf16_ps(s, (__m512bh)(x), (__m512bh)(y))
 PEAK(peak_fma, "avx2,fma", __m256, _mm256_set1_ps(0.5f), CHAINS, FMA_STEP)
 PEAK(peak_fma512, "avx512f", __m512, _mm512_set1_ps(0.5f), CHAINS_512, FMA512_STEP)
 PEAK(peak_dpbf16, "avx512f,avx512bf16", __m512, _mm512_set1_ps(0.5f), CHAINS_512, DPBF16_STEP)
-PEAK(peak_dpbusd, "avx512f,avx512vnni", __m512i, _mm512_set1_epi32(0x01010101), CHAINS_512, _mm512_dpbusd_epi32)
+PEAK(peak_dpbusd, "avx512f,avx512vnni", __m512i, _mm512_set1_epi32(0x01010101), CHAINS_512,
+     _mm512_dpbusd_epi32)
 
 static void (*const peaks[PEAK_COUNT])(void) = {peak_fma, peak_fma512, peak_dpbf16, peak_dpbusd};
-static const double peak_ops[PEAK_COUNT] = {CHAINS * 16.0, CHAINS_512 * 32.0, CHAINS_512 * 64.0, CHAINS_512 * 128.0};
+static const double peak_ops[PEAK_COUNT] = {CHAINS * 16.0, CHAINS_512 * 32.0, CHAINS_512 * 64.0,
+                                            CHAINS_512 * 128.0};
 
 bool peak_here(enum peak k) {
     switch (k) {

@@ -1,7 +1,9 @@
-/* What the machine itself can do: reading from memory and multiply-adds, with all threads of a pool.
+/* What the machine itself can do: reading from memory and multiply-adds, with all threads of a
+ * pool.
  *
- * Each function does one timed pass and returns its rate, so that a benchmark can interleave passes of the limit with
- * passes of what it compares to it: on a shared machine both wander together, and their ratio stays.
+ * Each function does one timed pass and returns its rate, so that a benchmark can interleave passes
+ * of the limit with passes of what it compares to it: on a shared machine both wander together, and
+ * their ratio stays.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BENCH_LIMITS_H
@@ -14,13 +16,15 @@
 
 double seconds(void); // of the monotonic clock
 
-/* Memory that weights would lie in: a file's pages, mapped read-only, or anonymous huge pages. Filled with random
- * BF16 values in [-1, 1). NULL (and a message on stderr) where the system refuses. */
+/* Memory that weights would lie in: a file's pages, mapped read-only, or anonymous huge pages.
+ * Filled with random BF16 values in [-1, 1). NULL (and a message on stderr) where the system
+ * refuses. */
 enum memory { MEMORY_FILE, MEMORY_HUGE, MEMORY_COUNT };
 const void *memory_take(enum memory m, size_t n);
 void fill_bf16(void *p, size_t n); // n bytes of such values
 
-/* Ways to read: how many streams a thread reads side by side, and how far ahead it prefetches (0: not). */
+/* Ways to read: how many streams a thread reads side by side, and how far ahead it prefetches (0:
+ * not). */
 struct read_pattern {
     const char *name;
     size_t streams, prefetch;
@@ -28,15 +32,17 @@ struct read_pattern {
 extern const struct read_pattern read_patterns[];
 extern const size_t n_read_patterns;
 
-double read_rate(struct pool *p, const struct read_pattern *how, const void *at, size_t n); // bytes/s
-const struct read_pattern *best_read(struct pool *p, const void *at, size_t n); // of a few interleaved passes
+double read_rate(struct pool *p, const struct read_pattern *how, const void *at,
+                 size_t n); // bytes/s
+const struct read_pattern *best_read(struct pool *p, const void *at,
+                                     size_t n); // of a few interleaved passes
 
 /* Peaks of one instruction, from registers alone. */
 enum peak { PEAK_FMA_AVX2, PEAK_FMA_AVX512, PEAK_DPBF16, PEAK_DPBUSD, PEAK_COUNT };
 extern const char *const peak_names[PEAK_COUNT];
-bool peak_here(enum peak k);                    // does this CPU have it
-double peak_rate(struct pool *p, enum peak k);  // operations/s, a multiply and an add being two
-enum peak peak_of_isa(const char *isa);         // the multiply-add that kernels of LLM_ISA=isa are held to
+bool peak_here(enum peak k);                   // does this CPU have it
+double peak_rate(struct pool *p, enum peak k); // operations/s, a multiply and an add being two
+enum peak peak_of_isa(const char *isa); // the multiply-add that kernels of LLM_ISA=isa are held to
 
 double median(double *x, size_t n); // sorts x
 

@@ -1,7 +1,7 @@
 /* The CPU as a device: threads, the memory of a step, and pages of keys and values. See ops.h.
  *
- * Weights are read where they are, in the mapping. All memory of a step is taken here at once; what a step does is in
- * cpu_step.c and cpu_experts.c.
+ * Weights are read where they are, in the mapping. All memory of a step is taken here at once; what
+ * a step does is in cpu_step.c and cpu_experts.c.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cpu.h"
@@ -69,9 +69,11 @@ static int make_workspace(struct cpu *cpu, struct err *e) {
     struct carver c = {0};
     carve_workspace(cpu, &c);
     if (c.overflow)
-        return err_set(e, EXIT_SYSTEM, "%zu rows at once are past what memory can hold", cpu->shape.max_rows);
+        return err_set(e, EXIT_SYSTEM, "%zu rows at once are past what memory can hold",
+                       cpu->shape.max_rows);
     cpu->ws_memory = xcalloc(1, c.used + 63); // not xaligned, which would touch every page of it
-    c = (struct carver){.base = (unsigned char *)(((uintptr_t)cpu->ws_memory + 63) & ~(uintptr_t)63)};
+    c = (struct carver){.base =
+                            (unsigned char *)(((uintptr_t)cpu->ws_memory + 63) & ~(uintptr_t)63)};
     carve_workspace(cpu, &c);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* The CPU as a device: what cpu.c (opening, memory), cpu_step.c (a step) and cpu_experts.c share. Private to them, and to tests.
+/* The CPU as a device: what cpu.c (opening, memory), cpu_step.c (a step) and cpu_experts.c share.
+ * Private to them, and to tests.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CPU_H
@@ -6,16 +7,17 @@
 
 #include "backend/ops.h"
 
-/* Memory of one step, beside x, h and y of struct device; f32 but for expert_of, expert_row and scratch. */
+/* Memory of one step, beside x, h and y of struct device; f32 but for expert_of, expert_row and
+ * scratch. */
 struct cpu_workspace {
-    float *qkv;                    // [max_rows, q_dim + 2 kv_dim]
-    float *attn;                   // [max_rows, q_dim] what o reads
-    float *ffn;                    // [max_rows, ffn_dim] what down reads
-    float *router;                 // [max_rows, n_experts]
-    float *expert_in, *expert_out; // [max_rows, hidden_dim]
-    float *expert_weight;          // [max_rows, n_experts_used]
-    uint32_t *expert_of;           // [max_rows, n_experts_used]
-    uint32_t *expert_row;          // [max_rows] rows of one expert
+    float *qkv;                                         // [max_rows, q_dim + 2 kv_dim]
+    float *attn;                                        // [max_rows, q_dim] what o reads
+    float *ffn;                                         // [max_rows, ffn_dim] what down reads
+    float *router;                                      // [max_rows, n_experts]
+    float *expert_in, *expert_out;                      // [max_rows, hidden_dim]
+    float *expert_weight;                               // [max_rows, n_experts_used]
+    uint32_t *expert_of;                                // [max_rows, n_experts_used]
+    uint32_t *expert_row;                               // [max_rows] rows of one expert
     float *cosines[DEVICE_ROPES], *sines[DEVICE_ROPES]; // [max_rows, rope_half]
     void *scratch;                                      // of the kernels
 };
@@ -44,9 +46,11 @@ void cpu_norm(struct device *d, float *y, const float *x, const struct norm *n);
 void cpu_qkv(struct device *d, const struct qkv_op *o, const float *x);
 void cpu_attend(struct device *d, const struct attend_op *o);
 void cpu_ffn_in(struct device *d, const struct gated_op *o, const float *x);
-void cpu_project(struct device *d, float *y, enum device_source from, const struct linear *l, bool add, float scale);
+void cpu_project(struct device *d, float *y, enum device_source from, const struct linear *l,
+                 bool add, float scale);
 void cpu_experts(struct device *d, float *y, const struct experts_op *o, const float *x);
 void cpu_add(struct device *d, float *y, const float *x, float scale);
-int cpu_head(struct device *d, const struct head_op *o, float *logits, float *hidden, struct err *e);
+int cpu_head(struct device *d, const struct head_op *o, float *logits, float *hidden,
+             struct err *e);
 
 #endif

@@ -1,6 +1,8 @@
-/* A step on the CPU: the operations of ops.h, but experts (cpu_experts.c), over kernels and a pool of threads.
+/* A step on the CPU: the operations of ops.h, but experts (cpu_experts.c), over kernels and a pool
+ * of threads.
  *
- * Each row's result is a function of its sequence alone: every kernel sums in an order that does not depend on the other rows.
+ * Each row's result is a function of its sequence alone: every kernel sums in an order that does
+ * not depend on the other rows.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -34,7 +36,8 @@ struct rows_job {
 
 enum { SPREAD_FLOATS = 1 << 15, PIECE_FLOATS = 1 << 13 };
 
-/* Runs the job over the threads where there is enough to do; cost: of a row, as many floats read and written once. */
+/* Runs the job over the threads where there is enough to do; cost: of a row, as many floats read
+ * and written once. */
 static void over_rows(struct cpu *c, pool_job *job, void *arg, size_t n_rows, size_t cost) {
     if (n_rows * cost < SPREAD_FLOATS)
         job(arg, 0, n_rows, 0);
@@ -43,7 +46,8 @@ static void over_rows(struct cpu *c, pool_job *job, void *arg, size_t n_rows, si
 }
 
 /* y [n_rows, n] = norm(x); x and y may be the same. */
-static void norm_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const struct norm *norm) {
+static void norm_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+                      const struct norm *norm) {
     if (norm->kind == NORM_LAYER)
         layernorm(y, ldy, x, ldx, n_rows, n, norm->weight, norm->bias, norm->eps);
     else
@@ -104,8 +108,10 @@ static void look_up(float *out, const struct mat *table, size_t row, float scale
     }
 }
 
-/* cos and sin [half] of the angles of position pos: the angle in float, both exact to the last bit. */
-static void rotation(const float *freq, size_t half, uint32_t pos, float scale, float *cosines, float *sines) {
+/* cos and sin [half] of the angles of position pos: the angle in float, both exact to the last bit.
+ */
+static void rotation(const float *freq, size_t half, uint32_t pos, float scale, float *cosines,
+                     float *sines) {
     for (size_t i = 0; i < half; i++) {
         float angle = (float)pos * freq[i];
         cosines[i] = (float)cos((double)angle) * scale;
@@ -124,8 +130,8 @@ static void run_begin(void *arg, size_t begin, size_t end, size_t thread) {
         const struct step_row *row = &step->rows[i];
         for (size_t r = 0; r < c->shape.n_ropes; r++) {
             size_t half = c->shape.rope_half[r];
-            rotation(row->freq[r], half, row->pos, c->shape.rope_scale[r], c->ws.cosines[r] + i * half,
-                     c->ws.sines[r] + i * half);
+            rotation(row->freq[r], half, row->pos, c->shape.rope_scale[r],
+                     c->ws.cosines[r] + i * half, c->ws.sines[r] + i * half);
         }
         float *x = c->device.x + i * dim, *y = c->device.y + i * dim;
         look_up(x, &step->embed->w, row->id, step->embed_scale);
@@ -152,8 +158,10 @@ static struct product product(float *y, size_t ldy, const struct linear *l) {
 }
 
 /* The products of what reads the same x [n_rows, n_in] */
-static void apply(struct cpu *c, const struct product *products, size_t n, const float *x, size_t n_rows) {
-    matmul_many(c->pool, products, n, x, products[0].w->n_in, n_rows, c->shape.precise, c->ws.scratch);
+static void apply(struct cpu *c, const struct product *products, size_t n, const float *x,
+                  size_t n_rows) {
+    matmul_many(c->pool, products, n, x, products[0].w->n_in, n_rows, c->shape.precise,
+                c->ws.scratch);
     cpu_lap(c, PART_MATMUL);
 }
 
@@ -172,7 +180,8 @@ void cpu_gated(struct cpu *c, const struct gated_op *o, const float *x, size_t n
         one.up_bias = in[1].bias;
     } else if (!o->ungated) {
         halves[0].n_out = halves[1].n_out = o->ffn_dim;
-        halves[1].data = (const unsigned char *)in[0].w.data + o->ffn_dim * in[0].w.n_in * dtype_bits(in[0].w.dtype) / 8;
+        halves[1].data = (const unsigned char *)in[0].w.data +
+                         o->ffn_dim * in[0].w.n_in * dtype_bits(in[0].w.dtype) / 8;
         one.w = &halves[0];
         one.up = &halves[1];
         one.up_bias = in[0].bias ? in[0].bias + o->ffn_dim : NULL;
@@ -185,7 +194,8 @@ void cpu_ffn_in(struct device *d, const struct gated_op *o, const float *x) {
     cpu_gated(c, o, normed(c, x, o->pre), c->step.n_rows);
 }
 
-void cpu_project(struct device *d, float *y, enum device_source from, const struct linear *l, bool add, float scale) {
+void cpu_project(struct device *d, float *y, enum device_source from, const struct linear *l,
+                 bool add, float scale) {
     struct cpu *c = cpu_of(d);
     cpu_linear(c, add ? d->y : y, from == FROM_ATTEND ? c->ws.attn : c->ws.ffn, c->step.n_rows, l);
     if (add)
@@ -195,7 +205,8 @@ void cpu_project(struct device *d, float *y, enum device_source from, const stru
 /* ---- Attention ---- */
 
 /* x [n_heads, head_dim], q or k of one row: each head normed by itself, or all at once. */
-static void norm_heads(enum qk_norm kind, float *x, size_t n_heads, size_t dim, const struct norm *norm) {
+static void norm_heads(enum qk_norm kind, float *x, size_t n_heads, size_t dim,
+                       const struct norm *norm) {
     size_t all = n_heads * dim;
     if (kind == QK_NORM_ALL)
         norm_rows(x, all, x, all, 1, all, norm);
@@ -208,7 +219,8 @@ static void norm_heads(enum qk_norm kind, float *x, size_t n_heads, size_t dim, 
     }
 }
 
-/* q and k in y [n_rows, qkv_dim], which lie side by side: normed, and turned by each row's angles. */
+/* q and k in y [n_rows, qkv_dim], which lie side by side: normed, and turned by each row's angles.
+ */
 static void run_qk(void *arg, size_t begin, size_t end, size_t thread) {
     const struct rows_job *j = arg;
     const struct qkv_op *o = j->qkv;
@@ -223,8 +235,8 @@ static void run_qk(void *arg, size_t begin, size_t end, size_t thread) {
         if (o->rope == DEVICE_ROPES)
             continue;
         size_t half = s->rope_half[o->rope];
-        rope(q, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half, j->c->ws.cosines[o->rope] + i * half,
-             j->c->ws.sines[o->rope] + i * half);
+        rope(q, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half,
+             j->c->ws.cosines[o->rope] + i * half, j->c->ws.sines[o->rope] + i * half);
     }
 }
 
@@ -239,13 +251,15 @@ struct store_job {
 static void run_store(void *arg, size_t begin, size_t end, size_t thread) {
     const struct store_job *j = arg;
     (void)thread;
-    kv_store(j->kv, j->rows + begin, end - begin, j->k + begin * j->ld, j->ld, j->v + begin * j->ld, j->ld);
+    kv_store(j->kv, j->rows + begin, end - begin, j->k + begin * j->ld, j->ld, j->v + begin * j->ld,
+             j->ld);
 }
 
 void cpu_qkv(struct device *d, const struct qkv_op *o, const float *x) {
     struct cpu *c = cpu_of(d);
     const struct device_shape *s = &c->shape;
-    size_t n_rows = c->step.n_rows, q_dim = s->n_heads * s->head_dim, kv_dim = s->n_kv_heads * s->head_dim;
+    size_t n_rows = c->step.n_rows, q_dim = s->n_heads * s->head_dim,
+           kv_dim = s->n_kv_heads * s->head_dim;
     size_t qkv_dim = q_dim + 2 * kv_dim;
     float *q = c->ws.qkv, *k = q + q_dim, *v = k + kv_dim; // each with stride qkv_dim
 
@@ -257,7 +271,8 @@ void cpu_qkv(struct device *d, const struct qkv_op *o, const float *x) {
     }
     apply(c, products, o->fused ? 1 : 3, x, n_rows);
     if (o->rope != DEVICE_ROPES || o->qk_norm != QK_NORM_NONE)
-        over_rows(c, run_qk, &(struct rows_job){.c = c, .qkv = o, .y = q, .ldy = qkv_dim}, n_rows, 2 * (q_dim + kv_dim));
+        over_rows(c, run_qk, &(struct rows_job){.c = c, .qkv = o, .y = q, .ldy = qkv_dim}, n_rows,
+                  2 * (q_dim + kv_dim));
     cpu_lap(c, PART_ROWS);
     struct store_job store = {o->kv, c->step.attn[o->group], k, v, qkv_dim};
     over_rows(c, run_store, &store, n_rows, STORE_COST * kv_dim);
@@ -268,8 +283,8 @@ void cpu_attend(struct device *d, const struct attend_op *o) {
     struct cpu *c = cpu_of(d);
     const struct device_shape *s = &c->shape;
     size_t q_dim = s->n_heads * s->head_dim, qkv_dim = q_dim + 2 * s->n_kv_heads * s->head_dim;
-    attention(c->pool, o->kv, c->step.attn[o->group], c->step.n_rows, c->ws.attn, q_dim, c->ws.qkv, qkv_dim, s->n_heads,
-              o->scale, o->softcap, c->ws.scratch);
+    attention(c->pool, o->kv, c->step.attn[o->group], c->step.n_rows, c->ws.attn, q_dim, c->ws.qkv,
+              qkv_dim, s->n_heads, o->scale, o->softcap, c->ws.scratch);
     cpu_lap(c, PART_ATTENTION);
 }
 
@@ -288,14 +303,16 @@ static void head(struct cpu *c, const struct head_op *o, float *logits, float *h
         memcpy(hidden, h, n * dim * sizeof *h);
     if (!logits)
         return;
-    matmul(c->pool, logits, vocab, h, dim, n, &o->head->w, o->head->bias, c->shape.precise, c->ws.scratch);
+    matmul(c->pool, logits, vocab, h, dim, n, &o->head->w, o->head->bias, c->shape.precise,
+           c->ws.scratch);
     for (size_t i = 0; i < n * vocab && o->divisor > 0; i++)
         logits[i] /= o->divisor;
     if (o->softcap > 0)
         softcap(logits, n * vocab, o->softcap);
 }
 
-int cpu_head(struct device *d, const struct head_op *o, float *logits, float *hidden, struct err *e) {
+int cpu_head(struct device *d, const struct head_op *o, float *logits, float *hidden,
+             struct err *e) {
     struct cpu *c = cpu_of(d);
     (void)e;
     head(c, o, logits, hidden);

@@ -23,7 +23,8 @@ static int parse(struct named *n, const char *name, struct err *e) {
         return 0;
     n->cuda = strncmp(name, "cuda", 4) == 0;
     bool numbered = n->cuda && name[4] == ':';
-    if (!n->cuda || (!numbered && name[4]) || (numbered && !parse_u64(str_of(name + 5), 0, MAX_GPUS - 1, &index)))
+    if (!n->cuda || (!numbered && name[4]) ||
+        (numbered && !parse_u64(str_of(name + 5), 0, MAX_GPUS - 1, &index)))
         return err_set(e, EXIT_USAGE, "no device '%s' (cpu, cuda, cuda:N)", name);
     n->index = (unsigned)index;
     return 0;
@@ -34,7 +35,8 @@ int device_check(const char *name, struct err *e) {
     return parse(&n, name, e);
 }
 
-int device_open(struct device **d, const char *name, const struct device_shape *s, size_t n_threads, struct err *e) {
+int device_open(struct device **d, const char *name, const struct device_shape *s, size_t n_threads,
+                struct err *e) {
     struct named n;
     *d = NULL;
     if (parse(&n, name, e) != 0)

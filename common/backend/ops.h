@@ -1,13 +1,16 @@
-/* What forward asks of a device: the memory of a model, and some ten operations on a flat batch of rows. None of them knows a family.
+/* What forward asks of a device: the memory of a model, and some ten operations on a flat batch of
+ * rows. None of them knows a family.
  *
  *     begin -> x = embeddings, and what depends on rows and positions alone
- *     for each layer:  qkv -> attend -> project  (attention)     gated -> project, or experts  (FFN)     norm, add between them
- *     head  -> logits and hidden states, on the host
+ *     for each layer:  qkv -> attend -> project  (attention)     gated -> project, or experts (FFN)
+ * norm, add between them head  -> logits and hidden states, on the host
  *
- * x, h and y of struct device are [max_rows, hidden_dim]; pointers to them are opaque: only the device reads through them. What runs
- * between qkv, attend, gated and project stays inside the device. A row's result does not depend on the other rows, bit for bit.
+ * x, h and y of struct device are [max_rows, hidden_dim]; pointers to them are opaque: only the
+ * device reads through them. What runs between qkv, attend, gated and project stays inside the
+ * device. A row's result does not depend on the other rows, bit for bit.
  *
- * Nothing is allocated in a step but KV pages. An operation that fails leaves the reason in the device, and head returns it.
+ * Nothing is allocated in a step but KV pages. An operation that fails leaves the reason in the
+ * device, and head returns it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_OPS_H
@@ -22,7 +25,10 @@
 #include "kernels/kernels.h"
 #include "spec/kinds.h"
 
-enum { DEVICE_ROPES = 2, DEVICE_GROUPS = 2 }; // most rotations of a model, and most groups of layers by window
+enum {
+    DEVICE_ROPES = 2,
+    DEVICE_GROUPS = 2
+}; // most rotations of a model, and most groups of layers by window
 
 struct linear { // y = x W^T + bias
     struct mat w;
@@ -54,10 +60,10 @@ struct step_row {
 };
 struct step {
     size_t n_rows;
-    const struct step_row *rows;                  // [n_rows]
-    const struct attn_row *attn[DEVICE_GROUPS];   // [n_rows] of each group of layers
-    const struct linear *embed, *positions;       // tables of rows; positions may be NULL
-    float embed_scale;                            // 1: as it is
+    const struct step_row *rows;                // [n_rows]
+    const struct attn_row *attn[DEVICE_GROUPS]; // [n_rows] of each group of layers
+    const struct linear *embed, *positions;     // tables of rows; positions may be NULL
+    float embed_scale;                          // 1: as it is
 };
 
 struct qkv_op { // q, k, v of x; q and k normed and rotated; k and v stored in the row's pages
@@ -77,7 +83,7 @@ struct attend_op { // softmax(scale q k^T) v over what each row sees
     float scale, softcap; // softcap 0: none
 };
 
-struct gated_op { // act(gate(x)) * up(x), or act(up(x)) where `ungated`
+struct gated_op {            // act(gate(x)) * up(x), or act(up(x)) where `ungated`
     const struct linear *in; // gate and up, or both in one matrix [2 ffn_dim, n_in], or up alone
     size_t ffn_dim;
     bool ungated;
@@ -85,7 +91,7 @@ struct gated_op { // act(gate(x)) * up(x), or act(up(x)) where `ungated`
     const struct norm *pre; // of x, or NULL
 };
 
-struct experts_op { // y = the chosen experts' weighted sum
+struct experts_op {               // y = the chosen experts' weighted sum
     const struct linear *router;  // [n_experts, hidden_dim]
     const struct linear *experts; // [n_experts][3] gate, up, down
     size_t ffn_dim;
@@ -124,16 +130,17 @@ struct ops {
     /* One line for people: "avx512bf16 kernels, 2 threads". */
     void (*describe)(const struct device *d, char *text, size_t size);
 
-    /* Weights. load names a matrix, which the device may copy now or at its first use; load_vector replaces *v [n] by the device's
-     * address. load_end: all have been named; -1 where they do not fit, with the sums. load NULL: the device reads weights where they
-     * are, as a CPU does, and none of the three is called. */
+    /* Weights. load names a matrix, which the device may copy now or at its first use; load_vector
+     * replaces *v [n] by the device's address. load_end: all have been named; -1 where they do not
+     * fit, with the sums. load NULL: the device reads weights where they are, as a CPU does, and
+     * none of the three is called. */
     int (*load)(struct device *d, const struct mat *w, struct err *e);
     int (*load_vector)(struct device *d, const float **v, size_t n, struct err *e);
     int (*load_end)(struct device *d, struct err *e);
 
-    /* KV memory: addresses for n bytes without memory; then memory from the start up to `end`; copies within it. Both are multiples
-     * of 2 MiB.
-     * A device says how large a layer's part of a page is, and how many bytes of a layer should be side by side. */
+    /* KV memory: addresses for n bytes without memory; then memory from the start up to `end`;
+     * copies within it. Both are multiples of 2 MiB. A device says how large a layer's part of a
+     * page is, and how many bytes of a layer should be side by side. */
     size_t (*kv_page_bytes)(const struct device *d);
     size_t kv_run_bytes;
     unsigned char *(*kv_reserve)(struct device *d, size_t n, struct err *e);
@@ -152,12 +159,14 @@ struct ops {
     void (*attend)(struct device *d, const struct attend_op *o);
     void (*gated)(struct device *d, const struct gated_op *o, const float *x);
     /* y = W source + bias, or with `add` y += scale * (W source + bias). */
-    void (*project)(struct device *d, float *y, enum device_source from, const struct linear *l, bool add, float scale);
+    void (*project)(struct device *d, float *y, enum device_source from, const struct linear *l,
+                    bool add, float scale);
     void (*experts)(struct device *d, float *y, const struct experts_op *o, const float *x);
     void (*add)(struct device *d, float *y, const float *x, float scale); // y += scale * x
-    /* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] (either may be NULL) of the rows that want them. -1 where anything of
-     * this step or before it failed. */
-    int (*head)(struct device *d, const struct head_op *o, float *logits, float *hidden, struct err *e);
+    /* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] (either may be NULL) of the rows
+     * that want them. -1 where anything of this step or before it failed. */
+    int (*head)(struct device *d, const struct head_op *o, float *logits, float *hidden,
+                struct err *e);
 };
 
 /* The CPU: kernels over a pool of threads. n_threads 0: as many as physical cores. */
@@ -167,9 +176,11 @@ struct pool *cpu_pool(const struct device *d);
 /* Most rows of prompts that a step should take where nobody names a number. */
 enum { CPU_PROMPT_ROWS = 256, CUDA_PROMPT_ROWS = 2048 };
 
-/* An NVIDIA GPU, by number. -1 (EXIT_SYSTEM) where there is no driver, no such device or no kernels in this build. */
+/* An NVIDIA GPU, by number. -1 (EXIT_SYSTEM) where there is no driver, no such device or no kernels
+ * in this build. */
 int cuda_open(struct device **d, const struct device_shape *s, unsigned index, struct err *e);
-/* A line "cuda:N  name, memory" for each that there is. -1 with e set where none can be used, and why. */
+/* A line "cuda:N  name, memory" for each that there is. -1 with e set where none can be used, and
+ * why. */
 int cuda_list(FILE *out, struct err *e);
 
 #endif

@@ -33,8 +33,19 @@ static bool among(struct str name, const char *const *names) {
 }
 
 bool attrs_is_param(struct str name) {
-    static const char *const names[] = {"max", "temp", "top_k", "top_p", "min_p", "repetition_penalty", "presence_penalty",
-                                        "frequency_penalty", "logit_bias", "seed", "ignore_eos", "stop_id", NULL};
+    static const char *const names[] = {"max",
+                                        "temp",
+                                        "top_k",
+                                        "top_p",
+                                        "min_p",
+                                        "repetition_penalty",
+                                        "presence_penalty",
+                                        "frequency_penalty",
+                                        "logit_bias",
+                                        "seed",
+                                        "ignore_eos",
+                                        "stop_id",
+                                        NULL};
     return among(name, names);
 }
 

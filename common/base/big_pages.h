@@ -1,5 +1,5 @@
-/* Memory in pages of 2 MiB, where the system has them: their clearing takes a quarter of the time, and what walks through much
- * of it seldom waits for an address to be looked up.
+/* Memory in pages of 2 MiB, where the system has them: their clearing takes a quarter of the time,
+ * and what walks through much of it seldom waits for an address to be looked up.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_BIG_PAGES_H
@@ -10,8 +10,9 @@
 
 enum { BIG_PAGE = 2 << 20 };
 
-/* n bytes of addresses (a multiple of BIG_PAGE, not 0), aligned to BIG_PAGE, zeroed, which cost memory only where they are touched.
- * Not `usable`: reserved alone, until mprotect makes them so. NULL (errno) where there are none. Ended with munmap(p, n). */
+/* n bytes of addresses (a multiple of BIG_PAGE, not 0), aligned to BIG_PAGE, zeroed, which cost
+ * memory only where they are touched. Not `usable`: reserved alone, until mprotect makes them so.
+ * NULL (errno) where there are none. Ended with munmap(p, n). */
 void *big_pages_map(size_t n, bool usable);
 
 #endif

@@ -1,5 +1,5 @@
-/* Errors and messages: see err.h. The program's name and the quiet flag are the only state; both are set
- * once, before any thread starts.
+/* Errors and messages: see err.h. The program's name and the quiet flag are the only state; both
+ * are set once, before any thread starts.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/err.h"
@@ -55,11 +55,12 @@ int err_where(struct err *e, const char *fmt, ...) {
     return -1;
 }
 
-/* A closed 0, 1 or 2 would be given to the next file that is opened, which would then be read or written as a
- * standard stream. They become descriptors on which that fails, as on a closed one. */
+/* A closed 0, 1 or 2 would be given to the next file that is opened, which would then be read or
+ * written as a standard stream. They become descriptors on which that fails, as on a closed one. */
 static void hold_standard_fds(void) {
     for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
             exit(EXIT_SYSTEM);
 }
 
@@ -73,8 +74,8 @@ const char *program_name(void) {
     return program;
 }
 
-/* The whole line in one write, so that lines of several stages do not mix. Control bytes of hostile names
- * (terminal escapes above all) are shown as '?'. */
+/* The whole line in one write, so that lines of several stages do not mix. Control bytes of hostile
+ * names (terminal escapes above all) are shown as '?'. */
 static void print_line(const char *fmt, va_list ap) {
     char line[2048];
     int n = snprintf(line, sizeof line, "%s: ", program);

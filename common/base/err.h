@@ -27,13 +27,14 @@ struct err {
 
 #if defined(__GNUC__)
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define NORETURN __attribute__((noreturn))
+#define NORETURN               __attribute__((noreturn))
 #else
 #define PRINTF_LIKE(fmt, args)
 #define NORETURN
 #endif
 
-/* Sets code and message; always returns -1, so that `return err_set(...)` reads well. e may be NULL. */
+/* Sets code and message; always returns -1, so that `return err_set(...)` reads well. e may be
+ * NULL. */
 int err_set(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
 /* As err_set, with ": strerror(errno)" after the message. */
@@ -42,8 +43,8 @@ int err_errno(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* Puts more of "where" behind the message ("msg: where"); returns -1. */
 int err_where(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* First thing in main: the program's name for messages (argv[0] may hold a path; the pointer is kept), and closed standard
- * descriptors are held, so that no file takes their numbers. */
+/* First thing in main: the program's name for messages (argv[0] may hold a path; the pointer is
+ * kept), and closed standard descriptors are held, so that no file takes their numbers. */
 void program_init(const char *argv0);
 const char *program_name(void);
 

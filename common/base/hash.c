@@ -12,7 +12,8 @@ struct hash_state {
     crypto_generichash_state state;
 };
 
-/* sodium_init picks the fastest BLAKE2b for the CPU; it may be called any number of times, by any thread. */
+/* sodium_init picks the fastest BLAKE2b for the CPU; it may be called any number of times, by any
+ * thread. */
 static void init(void) {
     if (sodium_init() < 0)
         die(EXIT_SYSTEM, "libsodium cannot start");
@@ -45,7 +46,8 @@ void hash_hex(const struct hash *h, char out[HASH_HEX]) {
 
 bool hash_parse(struct hash *h, struct str hex) {
     size_t n = 0;
-    return hex.n == HASH_HEX - 1 && sodium_hex2bin(h->bytes, HASH_BYTES, hex.p, hex.n, NULL, &n, NULL) == 0 &&
+    return hex.n == HASH_HEX - 1 &&
+           sodium_hex2bin(h->bytes, HASH_BYTES, hex.p, hex.n, NULL, &n, NULL) == 0 &&
            n == HASH_BYTES;
 }
 

@@ -1,4 +1,5 @@
-/* Content hashes: BLAKE2b-256 (RFC 7693) from libsodium, and the 64-bit fingerprints of the stream headers.
+/* Content hashes: BLAKE2b-256 (RFC 7693) from libsodium, and the 64-bit fingerprints of the stream
+ * headers.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_HASH_H
@@ -11,7 +12,7 @@
 #include "base/mem.h"
 
 #define HASH_BYTES 32
-#define HASH_HEX (2 * HASH_BYTES + 1) // with the NUL
+#define HASH_HEX   (2 * HASH_BYTES + 1) // with the NUL
 
 struct hash {
     uint8_t bytes[HASH_BYTES];
@@ -33,7 +34,8 @@ bool hash_same(const struct hash *a, const struct hash *b);
 /* A hash's first 8 bytes, most significant first. */
 uint64_t hash_prefix(const struct hash *h);
 
-/* The first 8 bytes of the BLAKE2b-256, most significant first: what `b2sum -l 256 FILE | cut -c1-16` prints. */
+/* The first 8 bytes of the BLAKE2b-256, most significant first: what `b2sum -l 256 FILE | cut
+ * -c1-16` prints. */
 uint64_t hash_fingerprint(const void *p, size_t n);
 
 #endif

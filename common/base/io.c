@@ -15,7 +15,8 @@
 ssize_t read_some(int fd, void *p, size_t n) {
     struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
     int flags = fcntl(fd, F_GETFL);
-    int wait_ms = flags >= 0 && (flags & O_NONBLOCK) ? 0 : -1; // who set O_NONBLOCK does not want to wait
+    int wait_ms =
+        flags >= 0 && (flags & O_NONBLOCK) ? 0 : -1; // who set O_NONBLOCK does not want to wait
     ssize_t got;
     if (poll(fds, 2, wait_ms) > 0 && fds[0].revents == 0 && (fds[1].revents & POLLERR))
         raise(SIGPIPE);
@@ -124,7 +125,8 @@ void unmap_file(struct map *m) {
     *m = (struct map){0};
 }
 
-/* Written in large pieces, a file lies in large pages of the cache too, and who maps it next starts faster. */
+/* Written in large pieces, a file lies in large pages of the cache too, and who maps it next starts
+ * faster. */
 enum { OUTFILE_BUFFER = 4 << 20 };
 
 static void outfile_free(struct outfile *o) {
@@ -135,7 +137,8 @@ static void outfile_free(struct outfile *o) {
 }
 
 int outfile_open(struct outfile *o, const char *path, struct err *e) {
-    *o = (struct outfile){.path = xstrdup(path), .temp = xasprintf("%s.%ld.tmp", path, (long)getpid())};
+    *o = (struct outfile){.path = xstrdup(path),
+                          .temp = xasprintf("%s.%ld.tmp", path, (long)getpid())};
     int fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd < 0) {
         err_errno(e, EXIT_IO, "cannot write %s", o->temp);
@@ -189,7 +192,8 @@ const char *file_hint(const void *p, size_t n) {
     static const struct {
         const char *begin, *hint;
     } hints[] = {
-        {"version https://git-lfs", "a Git LFS pointer, not the file itself: fetch it with git lfs pull"},
+        {"version https://git-lfs",
+         "a Git LFS pointer, not the file itself: fetch it with git lfs pull"},
         {"GGUF", "a GGUF file: st-convert makes a model folder of it"},
         {"LOGITS\r\n", "logits(5), as llm-forward writes them: llm-sample makes tokens(5) of them"},
         {"# tokens", "tokens(5), as tok-encode writes them: llm-forward makes logits(5) of them"},

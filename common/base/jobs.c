@@ -19,15 +19,17 @@ struct slot {
 
 struct jobs {
     struct jobs_work work;
-    void *alone; // the worker, where there are no threads
+    void *alone;       // the worker, where there are no threads
     struct slot *ring; // [most]
     unsigned most, n_threads;
     pthread_t *threads; // [n_threads]
     pthread_mutex_t lock;
     pthread_cond_t given, finished;
-    unsigned long first, begun, next; // jobs by number: not taken from first on, not begun from begun on
+    unsigned long first, begun,
+        next; // jobs by number: not taken from first on, not begun from begun on
     bool ending;
-    int bell[2]; // a pipe into which threads write a byte when a job is done, for who waits for input too
+    int bell[2]; // a pipe into which threads write a byte when a job is done, for who waits for
+                 // input too
 };
 
 static void *run(void *arg) {

@@ -31,7 +31,8 @@ void json_refuse(struct json *j, const char *fmt, ...) {
     size_t line = 1;
     for (const char *q = j->start; q < j->p; q++)
         line += *q == '\n';
-    err_set(j->e, EXIT_DATA, "%s: %s: line %zu, byte %zu", msg, j->name, line, (size_t)(j->p - j->start));
+    err_set(j->e, EXIT_DATA, "%s: %s: line %zu, byte %zu", msg, j->name, line,
+            (size_t)(j->p - j->start));
     j->p = j->end;
 }
 
@@ -70,7 +71,8 @@ enum json_type json_peek(struct json *j) {
     case 'n':
         return JSON_NULL;
     default:
-        if (*j->p == '-' || (*j->p >= '0' && *j->p <= '9') || (j->python && (*j->p == 'N' || *j->p == 'I')))
+        if (*j->p == '-' || (*j->p >= '0' && *j->p <= '9') ||
+            (j->python && (*j->p == 'N' || *j->p == 'I')))
             return JSON_NUMBER;
         expected(j, "a value");
         return JSON_ERROR;
@@ -101,7 +103,8 @@ bool json_enter_array(struct json *j) {
     return enter(j, '[', false, "an array");
 }
 
-/* Before a member or an item: true with the comma consumed, false with the closing bracket consumed. */
+/* Before a member or an item: true with the comma consumed, false with the closing bracket
+ * consumed. */
 static bool next(struct json *j, char closing) {
     skip_space(j);
     if (j->failed)
@@ -169,7 +172,8 @@ static const char *unescape_u(struct json *j, const char *p, char **out) {
         }
     }
     if (hi < 0 || (cp >= 0xD800 && cp <= 0xDFFF)) {
-        json_refuse(j, hi < 0 ? "JSON string has a bad \\u escape" : "JSON string has a lone surrogate");
+        json_refuse(j, hi < 0 ? "JSON string has a bad \\u escape"
+                              : "JSON string has a lone surrogate");
         return NULL;
     }
     *out += utf8_encode(cp, *out);
@@ -348,7 +352,8 @@ uint64_t json_u64(struct json *j) {
     const char *p = j->p;
     for (; p < j->end && p - j->p < FEW && *p >= '0' && *p <= '9'; p++)
         v = v * 10 + (uint64_t)(*p - '0');
-    if (p > j->p && p < j->end && (*p == ',' || *p == '}' || *p == ']') && (*j->p != '0' || p == j->p + 1)) {
+    if (p > j->p && p < j->end && (*p == ',' || *p == '}' || *p == ']') &&
+        (*j->p != '0' || p == j->p + 1)) {
         j->p = p; // as nearly all are; the others are read by the book
         return v;
     }

@@ -1,5 +1,6 @@
-/* Memory: allocation that ends the program when the system has none left (exit 71), an arena, and a growing
- * buffer. Sizes that come from a file or a stream are checked against a stated maximum by the caller first.
+/* Memory: allocation that ends the program when the system has none left (exit 71), an arena, and a
+ * growing buffer. Sizes that come from a file or a stream are checked against a stated maximum by
+ * the caller first.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_MEM_H
@@ -10,10 +11,10 @@
 #include <stdint.h>
 #include <string.h>
 
-void *xmalloc(size_t n);                           // never NULL, n may be 0
-void *xcalloc(size_t count, size_t size);          // zeroed; overflow of the product is "no memory"
+void *xmalloc(size_t n);                  // never NULL, n may be 0
+void *xcalloc(size_t count, size_t size); // zeroed; overflow of the product is "no memory"
 void *xreallocarray(void *p, size_t count, size_t size);
-void *xaligned(size_t align, size_t n);            // zeroed; align a power of two; ended with free()
+void *xaligned(size_t align, size_t n); // zeroed; align a power of two; ended with free()
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -49,7 +50,8 @@ char *str_dup(struct str s); // NUL-terminated copy, owned by the caller
 /* Removes the first word of s, and the spaces around it, from s; n = 0 after the last word. */
 struct str str_word(struct str *s);
 
-/* A growing byte buffer. All zero is an empty one. p is NUL-terminated after buf_add*, for printing. */
+/* A growing byte buffer. All zero is an empty one. p is NUL-terminated after buf_add*, for
+ * printing. */
 struct buf {
     char *p;
     size_t n;   // bytes in use
@@ -72,7 +74,7 @@ struct arena {
     struct arena_block *blocks;
 };
 
-void *arena_alloc(struct arena *a, size_t n); // aligned for any type, zeroed
+void *arena_alloc(struct arena *a, size_t n);                   // aligned for any type, zeroed
 struct str arena_str(struct arena *a, const char *p, size_t n); // a copy, NUL-terminated behind n
 void arena_free(struct arena *a);
 

@@ -33,7 +33,8 @@ bool parse_i64(struct str s, int64_t min, int64_t max, int64_t *out) {
     uint64_t magnitude;
     if (!parse_u64(digits, 0, (uint64_t)INT64_MAX + (negative ? 1 : 0), &magnitude))
         return false;
-    int64_t v = negative ? -(int64_t)(magnitude - (magnitude > 0)) - (magnitude > 0) : (int64_t)magnitude;
+    int64_t v =
+        negative ? -(int64_t)(magnitude - (magnitude > 0)) - (magnitude > 0) : (int64_t)magnitude;
     if (v < min || v > max)
         return false;
     *out = v;
@@ -67,7 +68,8 @@ int num_hex_digit(char c) {
 uint64_t opt_u64(const char *option, const char *arg, uint64_t min, uint64_t max) {
     uint64_t v;
     if (!parse_u64(str_of(arg), min, max, &v))
-        die_usage("%s takes a whole number from %" PRIu64 " to %" PRIu64 ": '%s'", option, min, max, arg);
+        die_usage("%s takes a whole number from %" PRIu64 " to %" PRIu64 ": '%s'", option, min, max,
+                  arg);
     return v;
 }
 

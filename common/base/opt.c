@@ -1,5 +1,6 @@
-/* What every program's command line has: see opt.h. The cache's layout is that of huggingface_hub: refs/main
- * names a commit, snapshots/COMMIT holds the files; where a download was pinned to a commit there are no refs.
+/* What every program's command line has: see opt.h. The cache's layout is that of huggingface_hub:
+ * refs/main names a commit, snapshots/COMMIT holds the files; where a download was pinned to a
+ * commit there are no refs.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/opt.h"
@@ -58,7 +59,9 @@ const char *opt_file(int argc, char **argv) {
 /* ~ at the beginning of a path is $HOME, as huggingface_hub takes it. */
 static char *expand_home(const char *path) {
     const char *home = getenv("HOME");
-    return path[0] == '~' && (path[1] == '/' || !path[1]) && home ? xasprintf("%s%s", home, path + 1) : xstrdup(path);
+    return path[0] == '~' && (path[1] == '/' || !path[1]) && home
+               ? xasprintf("%s%s", home, path + 1)
+               : xstrdup(path);
 }
 
 static char *cache_root(void) {
@@ -75,7 +78,8 @@ static char *cache_root(void) {
         const char *v = getenv(places[i].variable);
         if (!v || !*v)
             continue;
-        char *path = expand_home(v), *whole = places[i].below ? path_join(path, places[i].below) : xstrdup(path);
+        char *path = expand_home(v),
+             *whole = places[i].below ? path_join(path, places[i].below) : xstrdup(path);
         free(path);
         return whole;
     }
@@ -85,8 +89,8 @@ static char *cache_root(void) {
 /* One part of a repository's name, which becomes one of a path: letters, digits, '-', '_', '.'. */
 static bool good_part(const char *p, size_t n) {
     for (size_t i = 0; i < n; i++)
-        if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') || (p[i] >= '0' && p[i] <= '9') ||
-              strchr("-_.", p[i])))
+        if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') ||
+              (p[i] >= '0' && p[i] <= '9') || strchr("-_.", p[i])))
             return false;
     return n > 0 && p[0] != '.';
 }
@@ -101,7 +105,8 @@ static char *repo_folder(const char *root, const char *name, size_t n) {
     size_t rest_n = n - (size_t)(rest - name);
     if (!good_part(rest, rest_n))
         return NULL;
-    return xasprintf("%s/models--%.*s%s%.*s", root, (int)owner, name, slash ? "--" : "", (int)rest_n, rest);
+    return xasprintf("%s/models--%.*s%s%.*s", root, (int)owner, name, slash ? "--" : "",
+                     (int)rest_n, rest);
 }
 
 /* The commit that refs/REF names, or NULL. */
@@ -119,7 +124,8 @@ static char *read_ref(const char *repo, const char *ref) {
     return found;
 }
 
-/* The one snapshot whose name begins with `begin`; NULL where there is none or more than one (*many is set then). */
+/* The one snapshot whose name begins with `begin`; NULL where there is none or more than one (*many
+ * is set then). */
 static char *only_snapshot(const char *repo, const char *begin, bool *many) {
     char *path = path_join(repo, "snapshots"), *found = NULL;
     DIR *d = opendir(path);
@@ -141,12 +147,14 @@ static char *only_snapshot(const char *repo, const char *begin, bool *many) {
     return found;
 }
 
-/* "org/name@REV" -> ROOT/models--org--name/snapshots/COMMIT. NULL with e set, which says where was looked. */
+/* "org/name@REV" -> ROOT/models--org--name/snapshots/COMMIT. NULL with e set, which says where was
+ * looked. */
 static char *cached_snapshot(const char *name, struct err *e) {
     enum { SHORT_COMMIT = 7 };
     const char *at = strchr(name, '@');
     size_t n = at ? (size_t)(at - name) : strlen(name);
-    char *root = cache_root(), *repo = root ? repo_folder(root, name, n) : NULL, *commit = NULL, *found = NULL;
+    char *root = cache_root(), *repo = root ? repo_folder(root, name, n) : NULL, *commit = NULL,
+         *found = NULL;
     bool many = false, good_rev = !at || (at[1] && at[1] != '/' && !strstr(at, ".."));
     if (repo && good_rev && is_dir(repo)) {
         char *exact = at ? xasprintf("%s/snapshots/%s", repo, at + 1) : NULL;
@@ -161,11 +169,15 @@ static char *cached_snapshot(const char *name, struct err *e) {
     if (found && is_dir(found))
         goto done;
     if (many)
-        err_set(e, EXIT_NO_INPUT, "several snapshots, and %s is none of them: say which with @COMMIT: %s/snapshots", at ? at + 1 : "main", repo);
+        err_set(e, EXIT_NO_INPUT,
+                "several snapshots, and %s is none of them: say which with @COMMIT: %s/snapshots",
+                at ? at + 1 : "main", repo);
     else if (repo && is_dir(repo))
-        err_set(e, EXIT_NO_INPUT, "the Hugging Face cache has no snapshot of %s: %s", name, found ? found : repo);
+        err_set(e, EXIT_NO_INPUT, "the Hugging Face cache has no snapshot of %s: %s", name,
+                found ? found : repo);
     else if (repo)
-        err_set(e, EXIT_NO_INPUT, "no such model folder: %s; nor in the Hugging Face cache: %s", name, repo);
+        err_set(e, EXIT_NO_INPUT, "no such model folder: %s; nor in the Hugging Face cache: %s",
+                name, repo);
     else
         err_set(e, EXIT_NO_INPUT, "no such model folder: %s", name);
     free(found);
@@ -188,7 +200,8 @@ char *model_dir(const char *dir, struct err *e) {
         return xstrdup(dir);
     if (is_file(dir)) {
         const char *hint = path_hint(dir);
-        err_set(e, EXIT_NO_INPUT, "%s: %s", hint ? hint : "a file, where a model's folder is wanted", dir);
+        err_set(e, EXIT_NO_INPUT, "%s: %s",
+                hint ? hint : "a file, where a model's folder is wanted", dir);
         return NULL;
     }
     return cached_snapshot(dir, e);

@@ -1,5 +1,5 @@
-/* Independent jobs, results in order: see ordered.h. Jobs are meant to be long (a tensor, a file): one lock serves
- * all threads.
+/* Independent jobs, results in order: see ordered.h. Jobs are meant to be long (a tensor, a file):
+ * one lock serves all threads.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/ordered.h"
@@ -15,8 +15,8 @@
 
 struct run {
     const struct ordered *o;
-    size_t n, next; // jobs, first one that nobody has begun
-    bool *done;     // [n]
+    size_t n, next;       // jobs, first one that nobody has begun
+    bool *done;           // [n]
     pthread_mutex_t lock; // over next and done
     pthread_cond_t some_done;
 };
@@ -76,7 +76,8 @@ int ordered_run(const struct ordered *o, size_t n_threads, size_t n, struct err 
     pthread_mutex_init(&r.lock, NULL);
     pthread_cond_init(&r.some_done, NULL);
     size_t started = 0;
-    while (started < n_threads && (errno = pthread_create(&threads[started], NULL, worker, &r)) == 0)
+    while (started < n_threads &&
+           (errno = pthread_create(&threads[started], NULL, worker, &r)) == 0)
         started++;
     int rc = started ? 0 : err_errno(e, EXIT_SYSTEM, "cannot start a thread");
     if (rc == 0)

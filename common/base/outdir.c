@@ -30,7 +30,8 @@ static int check_replaceable(const char *path, struct err *e) {
     bool is_model = lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && is_file(config);
     free(config);
     if (!is_model)
-        return err_set(e, EXIT_IO, "not replaced, because it is no folder with a config.json: %s", path);
+        return err_set(e, EXIT_IO, "not replaced, because it is no folder with a config.json: %s",
+                       path);
     DIR *d = opendir(path);
     if (!d)
         return err_errno(e, EXIT_IO, "cannot read the folder %s", path);
@@ -40,7 +41,8 @@ static int check_replaceable(const char *path, struct err *e) {
             continue;
         char *name = path_join(path, f->d_name);
         if (lstat(name, &st) != 0 || S_ISDIR(st.st_mode))
-            rc = err_set(e, EXIT_IO, "not replaced, because the model's folder holds another: %s", name);
+            rc = err_set(e, EXIT_IO, "not replaced, because the model's folder holds another: %s",
+                         name);
         free(name);
     }
     closedir(d);
@@ -81,7 +83,8 @@ int outdir_open(struct outdir *o, const char *path, bool replace, struct err *e)
         rc = err_set(e, EXIT_IO, "it is there already (--force replaces it): %s", plain);
     else if (taken)
         rc = check_replaceable(plain, e);
-    *o = (struct outdir){.path = plain, .temp = xasprintf("%s.%ld.tmp", plain, (long)getpid()), .replace = taken};
+    *o = (struct outdir){
+        .path = plain, .temp = xasprintf("%s.%ld.tmp", plain, (long)getpid()), .replace = taken};
     if (rc == 0 && mkdir(o->temp, 0777) != 0)
         rc = err_errno(e, EXIT_IO, "cannot make the folder %s", o->temp);
     if (rc != 0)
@@ -108,7 +111,9 @@ static int sync_folder(const char *path, struct err *e) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_errno(e, EXIT_IO, "cannot open the folder %s", path);
-    int rc = fsync(fd) == 0 || errno == EINVAL ? 0 : err_errno(e, EXIT_IO, "cannot write the folder %s", path);
+    int rc = fsync(fd) == 0 || errno == EINVAL
+                 ? 0
+                 : err_errno(e, EXIT_IO, "cannot write the folder %s", path);
     close(fd);
     return rc;
 }

@@ -22,7 +22,8 @@ static void show(struct progress *p, double now) {
         bar[i] = i < (int)(share * WIDTH) ? '#' : '.';
     bar[WIDTH] = '\0';
     fprintf(stderr, "\r%s [%s] %3.0f %%  %.0f of %.0f MB, %.0f MB/s ", p->label, bar, share * 100,
-            (double)p->done / 1e6, (double)p->total / 1e6, elapsed > 0 ? (double)p->done / 1e6 / elapsed : 0);
+            (double)p->done / 1e6, (double)p->total / 1e6,
+            elapsed > 0 ? (double)p->done / 1e6 / elapsed : 0);
     fflush(stderr);
     p->shown = now;
 }

@@ -55,7 +55,8 @@ static int read_more(struct records *r, struct err *e) {
         r->from = 0;
     }
     if (r->buf.n > r->max)
-        return err_set(e, EXIT_DATA, "record %zu is longer than %zu bytes: %s", r->count + 1, r->max, r->name);
+        return err_set(e, EXIT_DATA, "record %zu is longer than %zu bytes: %s", r->count + 1,
+                       r->max, r->name);
     buf_reserve(&r->buf, READ_SIZE);
     ssize_t n = read_some(r->fd, r->buf.p + r->buf.n, READ_SIZE);
     if (n < 0)
@@ -81,7 +82,8 @@ int records_next(struct records *r, struct str *record, struct err *e) {
         if (end || last) {
             size_t stop = end ? (size_t)(end - r->buf.p) : r->buf.n;
             if (stop - r->from > r->max)
-                return err_set(e, EXIT_DATA, "record %zu is longer than %zu bytes: %s", r->count + 1, r->max, r->name);
+                return err_set(e, EXIT_DATA, "record %zu is longer than %zu bytes: %s",
+                               r->count + 1, r->max, r->name);
             *record = (struct str){r->buf.p ? r->buf.p + r->from : "", stop - r->from};
             r->from = end ? stop + 1 : stop;
             r->count++;

@@ -1,4 +1,5 @@
-/* Records from a descriptor: all of it, its lines, or what NUL bytes end. Memory is that of the longest record.
+/* Records from a descriptor: all of it, its lines, or what NUL bytes end. Memory is that of the
+ * longest record.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_RECORDS_H
@@ -19,8 +20,8 @@ struct records; // owns its buffer, not the fd
 struct records *records_new(int fd, const char *name, enum records_kind kind, size_t max);
 void records_free(struct records *r);
 
-/* 1 with the next record, without what ends it, good until the next call; 0 behind the last; -1 with e set: EXIT_DATA
- * for one that is too long, EXIT_IO where reading fails. */
+/* 1 with the next record, without what ends it, good until the next call; 0 behind the last; -1
+ * with e set: EXIT_DATA for one that is too long, EXIT_IO where reading fails. */
 int records_next(struct records *r, struct str *record, struct err *e);
 
 /* Whether the next record can be had without reading from the descriptor. */

@@ -3,13 +3,15 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/scan.h"
 
-/* Eight at a time while none of them is special, by the test of Mycroft: (x - 1) & ~x has the top bit where a byte of x is 0. */
+/* Eight at a time while none of them is special, by the test of Mycroft: (x - 1) & ~x has the top
+ * bit where a byte of x is 0. */
 const char *scan_plain_far(const char *p, const char *end, bool spaces, bool *high) {
     const uint64_t ones = UINT64_MAX / 255, tops = ones << 7;
     const uint64_t least = spaces ? 0x20 : 0x21;
     uint64_t seen = 0;
 #ifdef __SSE2__
-    const __m128i quotes = _mm_set1_epi8('"'), escapes = _mm_set1_epi8('\\'), controls = _mm_set1_epi8((char)(least - 1));
+    const __m128i quotes = _mm_set1_epi8('"'), escapes = _mm_set1_epi8('\\'),
+                  controls = _mm_set1_epi8((char)(least - 1));
     for (unsigned stop = 0; stop == 0 && end - p >= 16;) {
         __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
         stop = (unsigned)_mm_movemask_epi8(
@@ -22,9 +24,11 @@ const char *scan_plain_far(const char *p, const char *end, bool spaces, bool *hi
 #endif
     for (; end - p >= 8; p += 8) {
         uint64_t x = scan_word(p), quote = x ^ ones * '"', escape = x ^ ones * '\\';
-        uint64_t special = ((x - ones * least) & ~x) | ((quote - ones) & ~quote) | ((escape - ones) & ~escape);
+        uint64_t special =
+            ((x - ones * least) & ~x) | ((quote - ones) & ~quote) | ((escape - ones) & ~escape);
         if (special & tops)
-            break; // and a look at each byte, for a borrow may have made the test wrong past the first
+            break; // and a look at each byte, for a borrow may have made the test wrong past the
+                   // first
         seen |= x;
     }
     for (; p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= least; p++)

@@ -1,6 +1,8 @@
-/* Reading text many bytes at a time: where a JSON string's plain bytes end, and whether a short string is good UTF-8.
+/* Reading text many bytes at a time: where a JSON string's plain bytes end, and whether a short
+ * string is good UTF-8.
  *
- * With SSE2 (which every x86-64 has) 16 bytes are looked at together, elsewhere 8 in a word. Nothing is read past `end`.
+ * With SSE2 (which every x86-64 has) 16 bytes are looked at together, elsewhere 8 in a word.
+ * Nothing is read past `end`.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_SCAN_H
@@ -28,13 +30,15 @@ static inline uint64_t scan_word(const char *p) {
 /* The same as scan_plain, for as long as it takes. */
 const char *scan_plain_far(const char *p, const char *end, bool spaces, bool *high);
 
-/* Skips what a JSON string may hold as it is: all but '"', '\\', control bytes and, without `spaces`, a space; *high is set
- * (if it is not NULL) where a byte past ASCII was skipped. Most strings end in the first 16 bytes. */
+/* Skips what a JSON string may hold as it is: all but '"', '\\', control bytes and, without
+ * `spaces`, a space; *high is set (if it is not NULL) where a byte past ASCII was skipped. Most
+ * strings end in the first 16 bytes. */
 static inline const char *scan_plain(const char *p, const char *end, bool spaces, bool *high) {
 #ifdef __SSE2__
     if (end - p >= 16) {
         __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p);
-        __m128i special = _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')), _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')));
+        __m128i special = _mm_or_si128(_mm_cmpeq_epi8(x, _mm_set1_epi8('"')),
+                                       _mm_cmpeq_epi8(x, _mm_set1_epi8('\\')));
         __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(x, _mm_set1_epi8(spaces ? 0x1F : 0x20)), x);
         unsigned stop = (unsigned)_mm_movemask_epi8(_mm_or_si128(special, control));
         if (stop) {
@@ -47,38 +51,48 @@ static inline const char *scan_plain(const char *p, const char *end, bool spaces
     return scan_plain_far(p, end, spaces, high);
 }
 
-/* How many digits stand at p, of which 8 bytes can be read, and what number they are; 8 may mean more. */
+/* How many digits stand at p, of which 8 bytes can be read, and what number they are; 8 may mean
+ * more. */
 static inline unsigned scan_digits(const char *p, uint64_t *value) {
     const uint64_t ones = UINT64_MAX / 255;
-    uint64_t x = scan_word(p) ^ ones * '0', other = ((x + ones * 0x76) | x) & ones * 0x80; // exact up to the first
+    uint64_t x = scan_word(p) ^ ones * '0',
+             other = ((x + ones * 0x76) | x) & ones * 0x80; // exact up to the first
     unsigned n = other ? (unsigned)__builtin_ctzll(other) / 8 : 8;
     if (n == 0)
         return 0;
     x <<= 64 - 8 * n; // as if zeros stood before them
     x = (x * 10) + (x >> 8);
-    x = ((x & 0x000000FF000000FF) * 0x000F424000000064 + (x >> 16 & 0x000000FF000000FF) * 0x0000271000000001) >> 32;
+    x = ((x & 0x000000FF000000FF) * 0x000F424000000064 +
+         (x >> 16 & 0x000000FF000000FF) * 0x0000271000000001) >>
+        32;
     *value = (uint32_t)x;
     return n;
 }
 
-/* Whether p[0..n), n <= 16 of 16 bytes that can be read, is UTF-8 of ASCII and of characters of two and three bytes, but those
- * that E0 and ED begin, which have more rules. False says nothing. */
+/* Whether p[0..n), n <= 16 of 16 bytes that can be read, is UTF-8 of ASCII and of characters of two
+ * and three bytes, but those that E0 and ED begin, which have more rules. False says nothing. */
 static inline bool scan_utf8(const char *p, size_t n) {
 #ifdef __SSE2__
-    __m128i x = _mm_loadu_si128((const __m128i *)(const void *)p); // as signed bytes: 80..BF -128..-65, C2..DF -62..-33
+    __m128i x = _mm_loadu_si128(
+        (const __m128i *)(const void *)p); // as signed bytes: 80..BF -128..-65, C2..DF -62..-33
     unsigned all = (1u << n) - 1;
     unsigned high = (unsigned)_mm_movemask_epi8(x) & all;
     unsigned tails = (unsigned)_mm_movemask_epi8(_mm_cmplt_epi8(x, _mm_set1_epi8(-64))) & all;
-    unsigned twos = (unsigned)_mm_movemask_epi8(_mm_and_si128(_mm_cmpgt_epi8(x, _mm_set1_epi8(-63)),
-                                                              _mm_cmplt_epi8(x, _mm_set1_epi8(-32)))) & all;
+    unsigned twos =
+        (unsigned)_mm_movemask_epi8(_mm_and_si128(_mm_cmpgt_epi8(x, _mm_set1_epi8(-63)),
+                                                  _mm_cmplt_epi8(x, _mm_set1_epi8(-32)))) &
+        all;
     unsigned threes = high & ~tails & ~twos;
-    __m128i not_three = _mm_or_si128(_mm_or_si128(_mm_cmplt_epi8(x, _mm_set1_epi8(-31)), _mm_cmpgt_epi8(x, _mm_set1_epi8(-17))),
-                                     _mm_cmpeq_epi8(x, _mm_set1_epi8(-19)));
-    return !(threes & (unsigned)_mm_movemask_epi8(not_three)) && tails == (twos << 1 | threes << 1 | threes << 2);
+    __m128i not_three = _mm_or_si128(
+        _mm_or_si128(_mm_cmplt_epi8(x, _mm_set1_epi8(-31)), _mm_cmpgt_epi8(x, _mm_set1_epi8(-17))),
+        _mm_cmpeq_epi8(x, _mm_set1_epi8(-19)));
+    return !(threes & (unsigned)_mm_movemask_epi8(not_three)) &&
+           tails == (twos << 1 | threes << 1 | threes << 2);
 #else
     size_t i = 0;
-    for (; i < n && ((unsigned char)p[i] < 0x80 || (i + 1 < n && (unsigned char)p[i] >= 0xC2 && (unsigned char)p[i] < 0xE0 &&
-                                                    ((unsigned char)p[i + 1] & 0xC0) == 0x80));)
+    for (; i < n && ((unsigned char)p[i] < 0x80 ||
+                     (i + 1 < n && (unsigned char)p[i] >= 0xC2 && (unsigned char)p[i] < 0xE0 &&
+                      ((unsigned char)p[i + 1] & 0xC0) == 0x80));)
         i += (unsigned char)p[i] < 0x80 ? 1 : 2;
     return i == n;
 #endif
@@ -87,8 +101,9 @@ static inline bool scan_utf8(const char *p, size_t n) {
 /* A bit for each of the 16 bytes at a and b that are the same. */
 static inline unsigned scan_same16(const char *a, const char *b) {
 #ifdef __SSE2__
-    return (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)a),
-                                                      _mm_loadu_si128((const __m128i *)(const void *)b)));
+    return (unsigned)_mm_movemask_epi8(
+        _mm_cmpeq_epi8(_mm_loadu_si128((const __m128i *)(const void *)a),
+                       _mm_loadu_si128((const __m128i *)(const void *)b)));
 #else
     unsigned same = 0;
     for (int i = 0; i < 16; i++)

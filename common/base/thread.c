@@ -1,7 +1,8 @@
 /* Threads without signals: see thread.h. A new thread inherits the mask of the one that starts it.
  *
- * In a young process, the system often puts a new thread on the CPU of its maker, and finds out some ticks later that another one
- * is idle. What takes as long as a few ticks would be done one after the other.
+ * In a young process, the system often puts a new thread on the CPU of its maker, and finds out
+ * some ticks later that another one is idle. What takes as long as a few ticks would be done one
+ * after the other.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -31,7 +32,8 @@ int thread_start_apart(pthread_t *t, void *(*run)(void *), void *arg) {
     cpu_set_t all, others;
     pthread_attr_t attr;
     int cpu = sched_getcpu();
-    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof all, &all) != 0 || pthread_attr_init(&attr) != 0)
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof all, &all) != 0 ||
+        pthread_attr_init(&attr) != 0)
         return thread_start(t, run, arg);
     others = all;
     CPU_CLR((size_t)cpu, &others);

@@ -3,7 +3,8 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/utf8.h"
 
-/* The bounds of the second byte, which rule out overlong forms, surrogates and values past U+10FFFF. */
+/* The bounds of the second byte, which rule out overlong forms, surrogates and values past
+ * U+10FFFF. */
 static size_t lead(unsigned char c, unsigned char *low, unsigned char *high) {
     *low = 0x80;
     *high = 0xBF;
@@ -28,7 +29,8 @@ static size_t lead(unsigned char c, unsigned char *low, unsigned char *high) {
     return 0;
 }
 
-/* How many bytes at p are a well-formed beginning of the character of length *len (0 if p[0] begins none). */
+/* How many bytes at p are a well-formed beginning of the character of length *len (0 if p[0] begins
+ * none). */
 static size_t well_formed(const char *p, size_t n, size_t *len) {
     unsigned char low, high;
     *len = lead((unsigned char)p[0], &low, &high);
@@ -104,8 +106,8 @@ size_t utf8_valid(const char *p, size_t n) {
             i += 2;
             continue;
         }
-        if (c >= 0xE1 && c <= 0xEF && c != 0xED && n - i >= 3 && ((unsigned char)p[i + 1] & 0xC0) == 0x80 &&
-            ((unsigned char)p[i + 2] & 0xC0) == 0x80) {
+        if (c >= 0xE1 && c <= 0xEF && c != 0xED && n - i >= 3 &&
+            ((unsigned char)p[i + 1] & 0xC0) == 0x80 && ((unsigned char)p[i + 2] & 0xC0) == 0x80) {
             i += 3;
             continue;
         }
@@ -143,7 +145,8 @@ size_t utf8_repair(struct buf *out, const char *p, size_t n) {
 
 bool utf8_has_control(struct str s) {
     unsigned suspect = 0;
-    for (size_t i = 0; i < s.n; i++) { // without a branch, so that it is vectorised: names rarely hold any of these
+    for (size_t i = 0; i < s.n;
+         i++) { // without a branch, so that it is vectorised: names rarely hold any of these
         unsigned char c = (unsigned char)s.p[i];
         suspect |= (unsigned)(c < 0x20) | (unsigned)(c == 0x7f) | (unsigned)(c == 0xc2);
     }

@@ -1,6 +1,7 @@
-/* Chat templates of model folders: see chat.h. What is done to messages before the template sees them is done as in
- * transformers 5 (tokenization_utils_base.py, utils/chat_template_utils.py): members that are null are dropped, and a
- * message's reasoning is passed under each of the names that templates know.
+/* Chat templates of model folders: see chat.h. What is done to messages before the template sees
+ * them is done as in transformers 5 (tokenization_utils_base.py, utils/chat_template_utils.py):
+ * members that are null are dropped, and a message's reasoning is passed under each of the names
+ * that templates know.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "chat/chat.h"
@@ -19,19 +20,25 @@ static const char *const token_names[] = {"bos_token", "eos_token", "unk_token",
 enum { N_TOKENS = sizeof token_names / sizeof *token_names };
 
 struct chat {
-    struct jinja_template *plain, *tool_use; // tool_use: for requests with tools; NULL where plain is for them too
-    char *tokens[N_TOKENS];                  // NULL: the model has none
+    struct jinja_template *plain,
+        *tool_use;          // tool_use: for requests with tools; NULL where plain is for them too
+    char *tokens[N_TOKENS]; // NULL: the model has none
     size_t token_lengths[N_TOKENS];
-    struct buf sources;                      // of the templates, one behind the other
-    struct err tool_use_broken;              // why there is no tool_use, though the model has one; code 0: it has none
+    struct buf sources; // of the templates, one behind the other
+    struct err
+        tool_use_broken; // why there is no tool_use, though the model has one; code 0: it has none
 };
 
-static int add_template(struct chat *c, const char *place, struct str name, struct str source, struct err *e) {
-    struct jinja_template **slot = str_eq(name, "default") ? &c->plain : str_eq(name, "tool_use") ? &c->tool_use : NULL;
+static int add_template(struct chat *c, const char *place, struct str name, struct str source,
+                        struct err *e) {
+    struct jinja_template **slot = str_eq(name, "default")    ? &c->plain
+                                   : str_eq(name, "tool_use") ? &c->tool_use
+                                                              : NULL;
     if (!slot || *slot)
         return 0;
     if (source.n > MAX_TEMPLATE)
-        return err_set(e, EXIT_DATA, "the chat template has %zu bytes, more than %d: %s", source.n, MAX_TEMPLATE, place);
+        return err_set(e, EXIT_DATA, "the chat template has %zu bytes, more than %d: %s", source.n,
+                       MAX_TEMPLATE, place);
     *slot = jinja_parse(place, source, e);
     if (*slot)
         buf_add(&c->sources, source.p, source.n);
@@ -43,7 +50,8 @@ static int add_template(struct chat *c, const char *place, struct str name, stru
     return *slot ? 0 : -1;
 }
 
-/* A token's text: a string, or an object whose `content` it is; null for none. The first file that names it counts. */
+/* A token's text: a string, or an object whose `content` it is; null for none. The first file that
+ * names it counts. */
 static void read_token(struct chat *c, struct json *j, size_t i) {
     struct str text = {NULL, 0}, key;
     if (json_null(j))
@@ -120,18 +128,22 @@ static int read_config(struct chat *c, const char *path, bool templates, struct 
 }
 
 /* A template in a file of its own; 0 too where there is no such file. */
-static int read_template(struct chat *c, const char *dir, const char *file, const char *name, struct err *e) {
+static int read_template(struct chat *c, const char *dir, const char *file, const char *name,
+                         struct err *e) {
     char *path = path_join(dir, file);
     struct buf text = {0};
     int rc = 0;
     if (is_file(path))
-        rc = read_file(path, MAX_TEMPLATE, &text, e) < 0 ? -1 : add_template(c, path, str_of(name), buf_view(&text), e);
+        rc = read_file(path, MAX_TEMPLATE, &text, e) < 0
+                 ? -1
+                 : add_template(c, path, str_of(name), buf_view(&text), e);
     buf_free(&text);
     free(path);
     return rc;
 }
 
-static int read_json_file(struct chat *c, const char *dir, const char *file, bool templates, struct err *e) {
+static int read_json_file(struct chat *c, const char *dir, const char *file, bool templates,
+                          struct err *e) {
     char *path = path_join(dir, file);
     int rc = is_file(path) ? read_config(c, path, templates, e) : 0;
     free(path);
@@ -140,8 +152,9 @@ static int read_json_file(struct chat *c, const char *dir, const char *file, boo
 
 struct chat *chat_open(const char *dir, struct err *e) {
     struct chat *c = xcalloc(1, sizeof *c);
-    bool good = read_template(c, dir, "chat_template.jinja", "default", e) == 0 &&
-                read_template(c, dir, "additional_chat_templates/tool_use.jinja", "tool_use", e) == 0;
+    bool good =
+        read_template(c, dir, "chat_template.jinja", "default", e) == 0 &&
+        read_template(c, dir, "additional_chat_templates/tool_use.jinja", "tool_use", e) == 0;
     bool from_files = c->plain || c->tool_use;
     good = good && read_json_file(c, dir, "tokenizer_config.json", !from_files, e) == 0 &&
            read_json_file(c, dir, "special_tokens_map.json", false, e) == 0;
@@ -189,22 +202,24 @@ static struct value trusted_str(struct jinja *in, const char *s) {
     return jv_text(jt_new(in, str_of(s), TRUST_ALL));
 }
 
-/* A role that is a plain word becomes the template's own: with letters, '_' and '-' alone it can make no token but one that the
- * template writes around it. */
+/* A role that is a plain word becomes the template's own: with letters, '_' and '-' alone it can
+ * make no token but one that the template writes around it. */
 static struct value role_of(struct jinja *in, struct value role) {
     if (!jv_is_str(role))
         return role;
     struct str word = jt_view(role.s);
     for (size_t i = 0; i < word.n; i++)
-        if (!((word.p[i] >= 'a' && word.p[i] <= 'z') || (word.p[i] >= 'A' && word.p[i] <= 'Z') || word.p[i] == '_' ||
-              word.p[i] == '-'))
+        if (!((word.p[i] >= 'a' && word.p[i] <= 'z') || (word.p[i] >= 'A' && word.p[i] <= 'Z') ||
+              word.p[i] == '_' || word.p[i] == '-'))
             return role;
     return jv_text(jt_new(in, word, TRUST_ALL));
 }
 
-/* OpenAI's form has the arguments of a call as a string of JSON; templates expect the object. What is no object stays. */
+/* OpenAI's form has the arguments of a call as a string of JSON; templates expect the object. What
+ * is no object stays. */
 static void open_arguments(struct jinja *in, struct value function) {
-    struct value *v = function.kind == V_DICT ? jv_get_str(in, function.d, str_of("arguments")) : NULL;
+    struct value *v =
+        function.kind == V_DICT ? jv_get_str(in, function.d, str_of("arguments")) : NULL;
     if (!v || !jv_is_str(*v))
         return;
     struct str text = jt_view(v->s);
@@ -223,7 +238,8 @@ static void open_calls(struct jinja *in, struct value message) {
     struct value *calls = jv_get_str(in, message.d, str_of("tool_calls"));
     for (size_t i = 0; calls && calls->kind == V_LIST && i < calls->l->n; i++) {
         struct value call = calls->l->v[i];
-        struct value *function = call.kind == V_DICT ? jv_get_str(in, call.d, str_of("function")) : NULL;
+        struct value *function =
+            call.kind == V_DICT ? jv_get_str(in, call.d, str_of("function")) : NULL;
         open_arguments(in, function ? *function : call);
     }
     struct value *legacy = jv_get_str(in, message.d, str_of("function_call"));
@@ -231,7 +247,8 @@ static void open_calls(struct jinja *in, struct value message) {
         open_arguments(in, *legacy);
 }
 
-/* A message as templates expect it: nothing null, and its reasoning as `thinking` and `reasoning_content`. */
+/* A message as templates expect it: nothing null, and its reasoning as `thinking` and
+ * `reasoning_content`. */
 static struct value prepare_message(struct jinja *in, struct value message) {
     static const char *const fields[] = {"reasoning_content", "thinking", "reasoning"};
     struct value reasoning = jv_none(), out = jv_dict(in);
@@ -244,7 +261,8 @@ static struct value prepare_message(struct jinja *in, struct value message) {
     for (size_t i = 0; i < message.d->n; i++) {
         struct pair p = message.d->pairs[i];
         if (p.value.kind != V_NONE)
-            jv_put(in, out.d, p.key, str_eq(jt_view(p.key.s), "role") ? role_of(in, p.value) : p.value);
+            jv_put(in, out.d, p.key,
+                   str_eq(jt_view(p.key.s), "role") ? role_of(in, p.value) : p.value);
     }
     if (reasoning.kind != V_NONE)
         jv_put(in, out.d, trusted_str(in, "reasoning_content"), reasoning);
@@ -311,8 +329,8 @@ static int read_request(struct jinja *in, struct json *j) {
     return json_end(j) ? 0 : -1;
 }
 
-int chat_render(const struct chat *c, const char *name, struct str request, bool generation, struct buf *text,
-                struct buf *trust, struct err *e) {
+int chat_render(const struct chat *c, const char *name, struct str request, bool generation,
+                struct buf *text, struct buf *trust, struct err *e) {
     struct json j;
     bool tools = (c->tool_use || c->tool_use_broken.code) && has_tools(request);
     if (tools && !c->tool_use) {
@@ -322,7 +340,9 @@ int chat_render(const struct chat *c, const char *name, struct str request, bool
     struct jinja *in = jinja_begin(tools ? c->tool_use : c->plain);
     for (size_t i = 0; i < N_TOKENS; i++)
         if (c->tokens[i])
-            jinja_set(in, token_names[i], jv_text(jt_new(in, (struct str){c->tokens[i], c->token_lengths[i]}, TRUST_ALL)));
+            jinja_set(
+                in, token_names[i],
+                jv_text(jt_new(in, (struct str){c->tokens[i], c->token_lengths[i]}, TRUST_ALL)));
     jinja_set(in, "tools", jv_none());
     jinja_set(in, "documents", jv_none());
     jinja_set(in, "add_generation_prompt", jv_bool(generation));
@@ -341,7 +361,8 @@ struct str chat_sources(const struct chat *c) {
 
 void chat_turn_end(const struct chat *c, struct buf *out) {
     static const char probe[] = "tokpipe-turn";
-    static const char request[] = "[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": \"assistant\", \"content\": \"tokpipe-turn\"}, "
+    static const char request[] = "[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": "
+                                  "\"assistant\", \"content\": \"tokpipe-turn\"}, "
                                   "{\"role\": \"user\", \"content\": \"b\"}]";
     struct buf text = {0};
     struct err e = {0};

@@ -15,7 +15,8 @@ static bool of_chat(struct str key) {
     return false;
 }
 
-static int read_chat(struct chat_prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+static int read_chat(struct chat_prompt *p, const struct prompt_options *o, struct str record,
+                     struct err *e) {
     if (!o->chat) {
         *e = o->no_chat;
         return -1;
@@ -28,9 +29,11 @@ static int read_chat(struct chat_prompt *p, const struct prompt_options *o, stru
     return rc;
 }
 
-/* A line of OpenAI's batches has its record in "body": the other members become attributes, and record is the body.
- * completions: its url is that of text completions, whose text is called "prompt". Another record stays as it is. */
-static int open_batch_line(struct chat_prompt *p, struct str *record, bool *completions, struct err *e) {
+/* A line of OpenAI's batches has its record in "body": the other members become attributes, and
+ * record is the body. completions: its url is that of text completions, whose text is called
+ * "prompt". Another record stays as it is. */
+static int open_batch_line(struct chat_prompt *p, struct str *record, bool *completions,
+                           struct err *e) {
     struct str key, body = {NULL, 0}, url = {NULL, 0};
     struct json j;
     bool id = false;
@@ -70,7 +73,8 @@ static int open_batch_line(struct chat_prompt *p, struct str *record, bool *comp
 }
 
 /* {"text": "...", ...} or {"messages": [...], ...}: other members become attributes. */
-static int read_json(struct chat_prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+static int read_json(struct chat_prompt *p, const struct prompt_options *o, struct str record,
+                     struct err *e) {
     struct str key;
     bool text = false, messages = false, completions = false;
     if (record.n >= 3 && memcmp(record.p, "\xEF\xBB\xBF", 3) == 0) // a BOM before the first line
@@ -107,7 +111,8 @@ static int read_json(struct chat_prompt *p, const struct prompt_options *o, stru
     return messages ? read_chat(p, o, record, e) : 0;
 }
 
-static int read_text(struct chat_prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+static int read_text(struct chat_prompt *p, const struct prompt_options *o, struct str record,
+                     struct err *e) {
     if (o->form == PROMPT_WHOLE && record.n && record.p[record.n - 1] == '\n')
         record.n--;
     size_t good = utf8_valid(record.p, record.n);
@@ -115,14 +120,16 @@ static int read_text(struct chat_prompt *p, const struct prompt_options *o, stru
     if (good == record.n)
         return 0;
     if (o->strict)
-        return err_set(e, EXIT_DATA, "invalid UTF-8: byte 0x%02x at offset %zu", (unsigned char)record.p[good], good);
+        return err_set(e, EXIT_DATA, "invalid UTF-8: byte 0x%02x at offset %zu",
+                       (unsigned char)record.p[good], good);
     buf_clear(&p->repaired);
     utf8_repair(&p->repaired, record.p, record.n);
     p->text = buf_view(&p->repaired);
     return 0;
 }
 
-int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record, struct err *e) {
+int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record,
+                struct err *e) {
     buf_clear(&p->attrs);
     json_free(&p->json);
     p->json = (struct json){0};

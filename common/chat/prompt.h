@@ -1,5 +1,6 @@
-/* A record of tok-encode as the text that is to be encoded: plain text, {"text": ...}, or messages that the model's
- * chat template renders. A JSON record may be a line of OpenAI's batches: {"custom_id", "url", "body": {...}}.
+/* A record of tok-encode as the text that is to be encoded: plain text, {"text": ...}, or messages
+ * that the model's chat template renders. A JSON record may be a line of OpenAI's batches:
+ * {"custom_id", "url", "body": {...}}.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef CHAT_PROMPT_H
@@ -13,7 +14,12 @@
 #include "base/mem.h"
 #include "chat/chat.h"
 
-enum prompt_form { PROMPT_WHOLE, PROMPT_RECORD, PROMPT_JSON, PROMPT_CHAT }; // whole: less one newline at its end
+enum prompt_form {
+    PROMPT_WHOLE,
+    PROMPT_RECORD,
+    PROMPT_JSON,
+    PROMPT_CHAT
+}; // whole: less one newline at its end
 
 struct prompt_options {
     enum prompt_form form;
@@ -25,8 +31,10 @@ struct prompt_options {
 };
 
 struct chat_prompt {
-    struct str text;  // valid UTF-8, until the next prompt_read; a view into the record or into what follows
-    bool is_chat;     // rendered: it writes its own special tokens, and trust has a byte for each of its bytes
+    struct str text; // valid UTF-8, until the next prompt_read; a view into the record or into what
+                     // follows
+    bool is_chat;    // rendered: it writes its own special tokens, and trust has a byte for each of
+                     // its bytes
     struct buf attrs; // attributes of tokens(5), from the other keys of a JSON record
     uint32_t notes;   // what of them is not followed: record_note
     struct buf repaired, rendered, trust;
@@ -34,7 +42,8 @@ struct chat_prompt {
 };
 
 /* All zero is a fresh p. -1 with e set; attrs are then those read so far. */
-int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record, struct err *e);
+int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record,
+                struct err *e);
 void prompt_free(struct chat_prompt *p);
 
 #endif

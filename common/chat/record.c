@@ -24,8 +24,13 @@ static const struct {
     {"frequency_penalty", "frequency_penalty"},
 };
 
-#define DATA(name) {name, "the key \"" name "\" of a record is data and steers nothing: sampling parameters stand in \"params\""}
-#define IGNORED(name) {name, "\"" name "\" of a record is not followed"}
+#define DATA(name)                                                                                 \
+    {                                                                                              \
+        name, "the key \"" name                                                                    \
+              "\" of a record is data and steers nothing: sampling parameters stand in \"params\"" \
+    }
+#define IGNORED(name)                                                                              \
+    { name, "\"" name "\" of a record is not followed" }
 
 /* Keys that are passed on as data, although someone may have meant to steer with them. */
 static const struct {
@@ -98,7 +103,8 @@ static void write_number(struct json *j, struct buf *out) {
         buf_add(out, raw.p, raw.n);
 }
 
-/* A value as an attribute has it: true is 1, [28, 30] is 28,30 and {"7": -1} is 7=-1. False where it says nothing. */
+/* A value as an attribute has it: true is 1, [28, 30] is 28,30 and {"7": -1} is 7=-1. False where
+ * it says nothing. */
 static bool write_param(struct json *j, struct str key, struct buf *out) {
     struct str item;
     bool first = true;
@@ -156,7 +162,8 @@ static void read_param(struct json *j, struct str key, struct str ours, struct b
     buf_free(&value);
 }
 
-/* A sampling parameter by OpenAI's name, and what of OpenAI's cannot be done. False: another key. */
+/* A sampling parameter by OpenAI's name, and what of OpenAI's cannot be done. False: another key.
+ */
 static bool read_openai(struct json *j, struct str key, struct buf *attrs) {
     for (size_t i = 0; i < sizeof openai_params / sizeof *openai_params; i++)
         if (str_eq(key, openai_params[i].name)) {
@@ -168,13 +175,17 @@ static bool read_openai(struct json *j, struct str key, struct buf *attrs) {
         return false;
     struct str raw = json_skip(j);
     bool said = !json_failed(j) && !str_eq(raw, "null") && !str_eq(raw, n ? "1" : "[]");
-    if (said && n && json_peek(&(struct json){.p = raw.p, .end = raw.p + raw.n, .e = j->e}) != JSON_NUMBER) {
+    if (said && n &&
+        json_peek(&(struct json){.p = raw.p, .end = raw.p + raw.n, .e = j->e}) != JSON_NUMBER) {
         set_attr(attrs, "", key, raw); // a column of that name: n is no number of answers here
         return true;
     }
     if (said)
-        json_refuse(j, n ? "\"n\" is %.*s, but there is one answer for each record" : "\"stop\" is %.*s, but texts that end an "
-                    "answer are not supported (stop_id in \"params\" is)", (int)(raw.n < 80 ? raw.n : 80), raw.p);
+        json_refuse(j,
+                    n ? "\"n\" is %.*s, but there is one answer for each record"
+                      : "\"stop\" is %.*s, but texts that end an "
+                        "answer are not supported (stop_id in \"params\" is)",
+                    (int)(raw.n < 80 ? raw.n : 80), raw.p);
     return true;
 }
 
@@ -197,7 +208,8 @@ static void read_params(struct json *j, struct buf *attrs) {
 
 /* false, null, 0, "", "auto" and "none" ask for nothing. */
 static bool asks(struct str raw) {
-    static const char *const nothing[] = {"null", "false", "0", "1", "\"\"", "[]", "{}", "\"auto\"", "\"none\"", "[\"text\"]"};
+    static const char *const nothing[] = {"null", "false", "0",        "1",        "\"\"",
+                                          "[]",   "{}",    "\"auto\"", "\"none\"", "[\"text\"]"};
     for (size_t i = 0; i < sizeof nothing / sizeof *nothing; i++)
         if (str_eq(raw, nothing[i]))
             return false;
@@ -288,7 +300,8 @@ static struct attr_list list_attrs(struct str attrs) {
             cap = cap ? cap * 2 : 16;
             l.items = xreallocarray(l.items, cap, sizeof *l.items);
         }
-        l.items[l.n++] = (struct attr){{attrs.p + from, equals - from}, {attrs.p + from, end - from}, false};
+        l.items[l.n++] =
+            (struct attr){{attrs.p + from, equals - from}, {attrs.p + from, end - from}, false};
     }
     drop_equal(&l);
     return l;
@@ -327,7 +340,8 @@ static void write_member(struct buf *out, const char *comma, struct str key, str
 /* Whether the record has a key as data. */
 static bool has_data(const struct attr_list *l, const char *name) {
     for (size_t i = 0; i < l->n; i++)
-        if (!attrs_is_param(l->items[i].key) && !attrs_is_private(l->items[i].key) && str_eq(shown(l->items[i].key), name))
+        if (!attrs_is_param(l->items[i].key) && !attrs_is_private(l->items[i].key) &&
+            str_eq(shown(l->items[i].key), name))
             return true;
     return false;
 }
@@ -368,7 +382,8 @@ void record_write_attrs(struct buf *out, struct str attrs) {
 }
 
 void record_write_result(struct buf *out, struct str attrs, struct str result, struct str error) {
-    static const char *const counts[][2] = {{"prompt", "prompt_tokens"}, {"completion", "completion_tokens"}};
+    static const char *const counts[][2] = {{"prompt", "prompt_tokens"},
+                                            {"completion", "completion_tokens"}};
     struct attr_list l = list_attrs(attrs);
     struct buf value = {0}, usage = {0};
     if (attrs_get(result, "finish", &value)) {
@@ -378,8 +393,10 @@ void record_write_result(struct buf *out, struct str attrs, struct str result, s
     for (size_t i = 0; i < 2; i++) {
         uint64_t n;
         buf_clear(&value);
-        if (attrs_get(result, counts[i][0], &value) && parse_u64(buf_view(&value), 0, UINT64_MAX, &n))
-            buf_fmt(&usage, "%s\"%s\": %llu", usage.n ? ", " : "{", counts[i][1], (unsigned long long)n);
+        if (attrs_get(result, counts[i][0], &value) &&
+            parse_u64(buf_view(&value), 0, UINT64_MAX, &n))
+            buf_fmt(&usage, "%s\"%s\": %llu", usage.n ? ", " : "{", counts[i][1],
+                    (unsigned long long)n);
     }
     if (usage.n) {
         write_own(out, &l, "usage");
@@ -389,7 +406,8 @@ void record_write_result(struct buf *out, struct str attrs, struct str result, s
     struct attr_list results = list_attrs(result);
     for (size_t i = 0; i < results.n; i++) { // what a later llm-sample says
         struct str key = results.items[i].key;
-        if (results.items[i].gone || str_eq(key, "finish") || str_eq(key, "prompt") || str_eq(key, "completion"))
+        if (results.items[i].gone || str_eq(key, "finish") || str_eq(key, "prompt") ||
+            str_eq(key, "completion"))
             continue;
         char *name = str_dup(key);
         write_own(out, &l, name);

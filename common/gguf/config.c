@@ -1,13 +1,15 @@
-/* config.json and generation_config.json of a converted GGUF file: see gguf_model.h. Keys in the order and form that
- * transformers 4 writes, which every later version reads.
+/* config.json and generation_config.json of a converted GGUF file: see gguf_model.h. Keys in the
+ * order and form that transformers 4 writes, which every later version reads.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
 
 #include "gguf/model.h"
 
-/* An id or a list of ids. Where there is none: null if that must be said, since the family's default counts otherwise. */
-static void id_member(struct buf *out, const char *key, const int64_t *ids, size_t n, bool say_none) {
+/* An id or a list of ids. Where there is none: null if that must be said, since the family's
+ * default counts otherwise. */
+static void id_member(struct buf *out, const char *key, const int64_t *ids, size_t n,
+                      bool say_none) {
     bool none = n == 0 || ids[0] < 0;
     if (none && say_none)
         buf_fmt(out, ",\n  \"%s\": null", key);
@@ -28,9 +30,11 @@ static void count(struct buf *out, const char *key, uint64_t n) {
     buf_fmt(out, ",\n  \"%s\": %" PRIu64, key, n);
 }
 
-void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct gguf_ids *ids, struct buf *out) {
+void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct gguf_ids *ids,
+                      struct buf *out) {
     const char *torch = t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16";
-    buf_fmt(out, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\"", m->arch->class, m->arch->model_type);
+    buf_fmt(out, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\"", m->arch->class,
+            m->arch->model_type);
     if (m->arch->bias_keys || m->arch->attention_bias_key)
         flag(out, "attention_bias", m->attn_bias);
     if (m->arch->bias_keys)
@@ -48,7 +52,8 @@ void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct ggu
     count(out, "num_key_value_heads", m->n_kv_heads);
     buf_str(out, ",\n  \"rms_norm_eps\": ");
     json_write_f32(out, m->norm_eps);
-    buf_fmt(out, ",\n  \"rope_scaling\": %s,\n  \"rope_theta\": ", m->rope_scaling.n ? m->rope_scaling.p : "null");
+    buf_fmt(out, ",\n  \"rope_scaling\": %s,\n  \"rope_theta\": ",
+            m->rope_scaling.n ? m->rope_scaling.p : "null");
     json_write_f32(out, m->rope_theta);
     if (m->arch->window)
         count(out, "sliding_window", m->window);

@@ -1,8 +1,8 @@
-/* The block formats of GGUF tensors: see gguf_dequant.h. One function a format, each for one block; q is always
- * the stored integer, d and m (or dmin) the block's f16 scale and minimum.
+/* The block formats of GGUF tensors: see gguf_dequant.h. One function a format, each for one block;
+ * q is always the stored integer, d and m (or dmin) the block's f16 scale and minimum.
  *
- * A file is little-endian; numbers are put together from bytes, so that nothing depends on the host's order or
- * on alignment.
+ * A file is little-endian; numbers are put together from bytes, so that nothing depends on the
+ * host's order or on alignment.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "gguf/dequant.h"
@@ -38,7 +38,8 @@ static void bf16_one(const uint8_t *b, float *out) {
     *out = f32_from_bf16(u16_at(b));
 }
 
-/* d, 16 bytes: byte i holds q of element i in its low half and of element i + 16 in its high half. d * (q - 8) */
+/* d, 16 bytes: byte i holds q of element i in its low half and of element i + 16 in its high half.
+ * d * (q - 8) */
 static void q4_0_block(const uint8_t *b, float *out) {
     float d = f16_at(b);
     for (int i = 0; i < QK / 2; i++) {
@@ -83,9 +84,9 @@ static void q8_0_block(const uint8_t *b, float *out) {
         out[i] = d * (float)(int8_t)b[2 + i];
 }
 
-/* The 6-bit scale and minimum of group j (of 8, 32 elements each) in the 12 bytes of Q4_K and Q5_K: groups 0..3
- * have theirs whole in bytes j and j + 4; of groups 4..7 the low 4 bits are in byte j + 4, the high 2 above those of the
- * first four. */
+/* The 6-bit scale and minimum of group j (of 8, 32 elements each) in the 12 bytes of Q4_K and Q5_K:
+ * groups 0..3 have theirs whole in bytes j and j + 4; of groups 4..7 the low 4 bits are in byte j +
+ * 4, the high 2 above those of the first four. */
 static void k_scale_min(const uint8_t *s, int j, float *scale, float *min) {
     if (j < 4) {
         *scale = (float)(s[j] & 63);
@@ -96,8 +97,8 @@ static void k_scale_min(const uint8_t *s, int j, float *scale, float *min) {
     }
 }
 
-/* d, dmin, 12 bytes of scales and minima, 128 bytes: of each 32 bytes the low halves are one group, the high
- * halves the next. (d * scale) * q - dmin * min */
+/* d, dmin, 12 bytes of scales and minima, 128 bytes: of each 32 bytes the low halves are one group,
+ * the high halves the next. (d * scale) * q - dmin * min */
 static void q4_k_block(const uint8_t *b, float *out) {
     float d = f16_at(b), dmin = f16_at(b + 2);
     for (int j = 0; j < 8; j++) {
@@ -111,7 +112,8 @@ static void q4_k_block(const uint8_t *b, float *out) {
     }
 }
 
-/* As Q4_K, with 32 bytes of fifth bits before the 128: bit j of byte i belongs to element i of group j. */
+/* As Q4_K, with 32 bytes of fifth bits before the 128: bit j of byte i belongs to element i of
+ * group j. */
 static void q5_k_block(const uint8_t *b, float *out) {
     float d = f16_at(b), dmin = f16_at(b + 2);
     const uint8_t *high = b + 16;
@@ -128,9 +130,10 @@ static void q5_k_block(const uint8_t *b, float *out) {
     }
 }
 
-/* 128 bytes of low halves, 64 bytes of upper pairs of bits, 16 signed scales (of 16 elements each), d. Half h of the
- * block (128 elements) is four runs r of 32: runs 0 and 1 are the low halves of 64 bytes, 2 and 3 the high
- * halves; their upper bits are pair r of the half's 32 bytes. (d * scale) * (q - 32) */
+/* 128 bytes of low halves, 64 bytes of upper pairs of bits, 16 signed scales (of 16 elements each),
+ * d. Half h of the block (128 elements) is four runs r of 32: runs 0 and 1 are the low halves of 64
+ * bytes, 2 and 3 the high halves; their upper bits are pair r of the half's 32 bytes. (d * scale) *
+ * (q - 32) */
 static void q6_k_block(const uint8_t *b, float *out) {
     float d = f16_at(b + 208);
     for (int at = 0; at < QK_K; at++) {
@@ -142,7 +145,8 @@ static void q6_k_block(const uint8_t *b, float *out) {
     }
 }
 
-/* Every assigned number, so that a refusal can call the type by its name; sizes as in ggml-common.h. */
+/* Every assigned number, so that a refusal can call the type by its name; sizes as in
+ * ggml-common.h. */
 static const struct {
     uint32_t type;
     struct ggml_layout layout;

@@ -1,8 +1,8 @@
 /* The block formats of GGUF tensors, to f32.
  *
- * Layouts and formulas: ggml/src/ggml-common.h (struct block_*) and ggml/src/ggml-quants.c (dequantize_row_*) of
- * https://github.com/ggml-org/ggml. Every product and sum is rounded once, in the order of those formulas, so that the
- * values equal the reference's bit for bit.
+ * Layouts and formulas: ggml/src/ggml-common.h (struct block_*) and ggml/src/ggml-quants.c
+ * (dequantize_row_*) of https://github.com/ggml-org/ggml. Every product and sum is rounded once, in
+ * the order of those formulas, so that the values equal the reference's bit for bit.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef GGUF_DEQUANT_H
@@ -26,16 +26,18 @@ enum ggml_type { // numbers of the file format (ggml.h, enum ggml_type); the one
     GGML_BF16 = 30,
 };
 
-/* Size and name of a type's blocks, also of those that cannot be converted. false: a number that is not assigned. */
+/* Size and name of a type's blocks, also of those that cannot be converted. false: a number that is
+ * not assigned. */
 struct ggml_layout {
-    const char *name;   // "Q4_K"
-    uint32_t block;     // elements
-    uint32_t n_bytes;   // of one block
+    const char *name; // "Q4_K"
+    uint32_t block;   // elements
+    uint32_t n_bytes; // of one block
     bool convertible;
 };
 bool ggml_layout(uint32_t type, struct ggml_layout *out);
 
-/* n elements (a multiple of the type's block) at src, any alignment, to dst [n] f32. The type is convertible. */
+/* n elements (a multiple of the type's block) at src, any alignment, to dst [n] f32. The type is
+ * convertible. */
 void gguf_dequant(uint32_t type, const void *src, float *dst, size_t n);
 
 #endif

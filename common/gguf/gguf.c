@@ -1,5 +1,5 @@
-/* Reading GGUF: see gguf.h. A cursor walks the header; it never passes the end of the mapping, and the first
- * thing that is wrong stops it with the byte at which it stands.
+/* Reading GGUF: see gguf.h. A cursor walks the header; it never passes the end of the mapping, and
+ * the first thing that is wrong stops it with the byte at which it stands.
  *
  * Counts are believed only as far as the bytes that are left can hold them, before memory is taken.
  *
@@ -14,13 +14,14 @@
 #include "base/utf8.h"
 #include "gguf/dequant.h"
 
-#define MAX_KVS (1u << 16)
+#define MAX_KVS     (1u << 16)
 #define MAX_TENSORS (1u << 20)
 
 /* Bytes of one value; strings have their length in front, arrays a type and a count. */
 static const unsigned char value_bytes[GGUF_TYPE_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
-static const char *const value_names[GGUF_TYPE_COUNT] = {"uint8", "int8",   "uint16", "int16",  "uint32", "int32", "float32",
-                                                         "bool",  "string", "array",  "uint64", "int64",  "float64"};
+static const char *const value_names[GGUF_TYPE_COUNT] = {
+    "uint8", "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
+    "bool",  "string", "array",  "uint64", "int64",  "float64"};
 enum { KV_MIN_BYTES = 8 + 4 + 1, TENSOR_MIN_BYTES = 8 + 4 + 4 + 8, STRING_MIN_BYTES = 8 };
 
 struct cursor {
@@ -91,7 +92,8 @@ static void read_array(struct cursor *c, struct gguf_kv *kv) {
     if (c->failed)
         return;
     if (item >= GGUF_TYPE_COUNT || item == GGUF_ARRAY) {
-        refuse(c, "array '%.*s' of type %" PRIu64 ", which is not supported", shown(kv->key), kv->key.p, item);
+        refuse(c, "array '%.*s' of type %" PRIu64 ", which is not supported", shown(kv->key),
+               kv->key.p, item);
         return;
     }
     kv->is_array = true;
@@ -99,8 +101,8 @@ static void read_array(struct cursor *c, struct gguf_kv *kv) {
     kv->p = c->p;
     size_t least = kv->type == GGUF_STRING ? STRING_MIN_BYTES : value_bytes[kv->type];
     if (kv->count > left(c) / least) {
-        refuse(c, "array '%.*s' of %" PRIu64 " items where the file has %zu bytes left", shown(kv->key), kv->key.p, kv->count,
-               left(c));
+        refuse(c, "array '%.*s' of %" PRIu64 " items where the file has %zu bytes left",
+               shown(kv->key), kv->key.p, kv->count, left(c));
         return;
     }
     if (kv->type == GGUF_STRING)
@@ -118,7 +120,8 @@ static void read_kv(struct cursor *c, struct gguf_kv *kv) {
     if (c->failed)
         return;
     if (type >= GGUF_TYPE_COUNT) {
-        refuse(c, "key '%.*s' has a value of unknown type %" PRIu64, shown(kv->key), kv->key.p, type);
+        refuse(c, "key '%.*s' has a value of unknown type %" PRIu64, shown(kv->key), kv->key.p,
+               type);
         return;
     }
     kv->type = (enum gguf_type)type;
@@ -140,7 +143,8 @@ static int by_key(const void *a, const void *b) {
 }
 
 /* Refuses two equal names among n, which stand `stride` bytes apart. */
-static void unique(struct cursor *c, const struct str *first, size_t n, size_t stride, const char *what) {
+static void unique(struct cursor *c, const struct str *first, size_t n, size_t stride,
+                   const char *what) {
     const struct str **sorted = xreallocarray(NULL, n, sizeof *sorted);
     for (size_t i = 0; i < n; i++)
         sorted[i] = (const struct str *)(const void *)((const char *)first + i * stride);
@@ -151,14 +155,17 @@ static void unique(struct cursor *c, const struct str *first, size_t n, size_t s
     free(sorted);
 }
 
-/* Name, dimensions, type and offset. The offset is left in n_bytes until the place of the data is known. */
+/* Name, dimensions, type and offset. The offset is left in n_bytes until the place of the data is
+ * known. */
 static void read_tensor(struct cursor *c, struct gguf_tensor *t) {
     t->name = string(c, "a tensor's name");
-    if (!c->failed && (t->name.n == 0 || t->name.n > 1024 || utf8_valid(t->name.p, t->name.n) != t->name.n))
+    if (!c->failed &&
+        (t->name.n == 0 || t->name.n > 1024 || utf8_valid(t->name.p, t->name.n) != t->name.n))
         refuse(c, "a tensor's name is empty, longer than 1024 bytes or not valid UTF-8");
     uint64_t dims = number(c, 4, "a tensor's dimensions");
     if (!c->failed && (dims == 0 || dims > GGUF_MAX_DIMS))
-        refuse(c, "tensor '%.*s' has %" PRIu64 " dimensions, not 1 to %d", shown(t->name), t->name.p, dims, GGUF_MAX_DIMS);
+        refuse(c, "tensor '%.*s' has %" PRIu64 " dimensions, not 1 to %d", shown(t->name),
+               t->name.p, dims, GGUF_MAX_DIMS);
     if (c->failed)
         return;
     t->n_dims = (size_t)dims;
@@ -166,7 +173,8 @@ static void read_tensor(struct cursor *c, struct gguf_tensor *t) {
     for (size_t i = 0; i < GGUF_MAX_DIMS; i++) {
         t->ne[i] = i < t->n_dims ? number(c, 8, "a tensor's shape") : 1;
         if (!c->failed && (t->ne[i] == 0 || t->ne[i] > INT64_MAX / t->n_elements))
-            refuse(c, "tensor '%.*s' has an impossible dimension %" PRIu64, shown(t->name), t->name.p, t->ne[i]);
+            refuse(c, "tensor '%.*s' has an impossible dimension %" PRIu64, shown(t->name),
+                   t->name.p, t->ne[i]);
         if (c->failed)
             return;
         t->n_elements *= t->ne[i];
@@ -185,13 +193,19 @@ static void place_tensor(struct cursor *c, struct gguf_tensor *t, const unsigned
         return;
     }
     if (t->ne[0] % l.block)
-        refuse(c, "tensor '%.*s' has rows of %" PRIu64 " elements, no multiple of %s's blocks of %" PRIu32, n, t->name.p,
-               t->ne[0], l.name, l.block);
+        refuse(c,
+               "tensor '%.*s' has rows of %" PRIu64
+               " elements, no multiple of %s's blocks of %" PRIu32,
+               n, t->name.p, t->ne[0], l.name, l.block);
     if (offset % c->g->alignment)
-        refuse(c, "tensor '%.*s' is at offset %" PRIu64 ", no multiple of %" PRIu64, n, t->name.p, offset, c->g->alignment);
-    if (t->n_elements / l.block > room / l.n_bytes || offset > room - t->n_elements / l.block * l.n_bytes)
-        refuse(c, "tensor '%.*s' (%s, %" PRIu64 " elements) at offset %" PRIu64 " passes the end of the data, %" PRIu64 " bytes", n,
-               t->name.p, l.name, t->n_elements, offset, room);
+        refuse(c, "tensor '%.*s' is at offset %" PRIu64 ", no multiple of %" PRIu64, n, t->name.p,
+               offset, c->g->alignment);
+    if (t->n_elements / l.block > room / l.n_bytes ||
+        offset > room - t->n_elements / l.block * l.n_bytes)
+        refuse(c,
+               "tensor '%.*s' (%s, %" PRIu64 " elements) at offset %" PRIu64
+               " passes the end of the data, %" PRIu64 " bytes",
+               n, t->name.p, l.name, t->n_elements, offset, room);
     if (c->failed)
         return;
     t->n_bytes = t->n_elements / l.block * l.n_bytes;
@@ -199,7 +213,8 @@ static void place_tensor(struct cursor *c, struct gguf_tensor *t, const unsigned
 }
 
 static int by_data(const void *a, const void *b) {
-    const struct gguf_tensor *x = *(const struct gguf_tensor *const *)a, *y = *(const struct gguf_tensor *const *)b;
+    const struct gguf_tensor *x = *(const struct gguf_tensor *const *)a,
+                             *y = *(const struct gguf_tensor *const *)b;
     return (x->data > y->data) - (x->data < y->data);
 }
 
@@ -211,7 +226,8 @@ static void no_overlap(struct cursor *c, const struct gguf *g) {
     for (size_t i = 1; i < g->n_tensors; i++) {
         const struct gguf_tensor *a = sorted[i - 1], *b = sorted[i];
         if (a->data + a->n_bytes > b->data)
-            refuse(c, "the data of tensors '%.*s' and '%.*s' overlap", shown(a->name), a->name.p, shown(b->name), b->name.p);
+            refuse(c, "the data of tensors '%.*s' and '%.*s' overlap", shown(a->name), a->name.p,
+                   shown(b->name), b->name.p);
     }
     free(sorted);
 }
@@ -223,7 +239,8 @@ static void read_tensors(struct cursor *c, struct gguf *g) {
         return;
     if (g->n_tensors)
         unique(c, &g->tensors[0].name, g->n_tensors, sizeof *g->tensors, "tensors");
-    size_t header = (size_t)(c->p - g->map.p), gap = (size_t)(g->alignment - header % g->alignment) % (size_t)g->alignment;
+    size_t header = (size_t)(c->p - g->map.p),
+           gap = (size_t)(g->alignment - header % g->alignment) % (size_t)g->alignment;
     if (gap > left(c))
         gap = left(c); // a file without tensors may end here
     const unsigned char *data = c->p + gap;
@@ -244,7 +261,8 @@ static void read_header(struct cursor *c, struct gguf *g) {
         refuse(c, "a big-endian GGUF file");
     else if (!c->failed && g->version != 2 && g->version != 3)
         refuse(c, "GGUF version %" PRIu32 ", not 2 or 3", g->version);
-    uint64_t n_tensors = number(c, 8, "the count of tensors"), n_kvs = number(c, 8, "the count of keys");
+    uint64_t n_tensors = number(c, 8, "the count of tensors"),
+             n_kvs = number(c, 8, "the count of keys");
     if (!c->failed && (n_tensors > MAX_TENSORS || n_tensors > left(c) / TENSOR_MIN_BYTES))
         refuse(c, "%" PRIu64 " tensors are announced, more than the file can hold", n_tensors);
     if (!c->failed && (n_kvs > MAX_KVS || n_kvs > left(c) / KV_MIN_BYTES))
@@ -306,13 +324,15 @@ const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *nam
 }
 
 bool gguf_is_int(enum gguf_type t) {
-    return t != GGUF_F32 && t != GGUF_F64 && t != GGUF_BOOL && t != GGUF_STRING && t < GGUF_TYPE_COUNT && t != GGUF_ARRAY;
+    return t != GGUF_F32 && t != GGUF_F64 && t != GGUF_BOOL && t != GGUF_STRING &&
+           t < GGUF_TYPE_COUNT && t != GGUF_ARRAY;
 }
 
 int64_t gguf_int_at(const struct gguf_kv *kv, uint64_t i) {
     size_t n = value_bytes[kv->type];
     uint64_t v = little(kv->p + i * n, n);
-    bool is_signed = kv->type == GGUF_I8 || kv->type == GGUF_I16 || kv->type == GGUF_I32 || kv->type == GGUF_I64;
+    bool is_signed =
+        kv->type == GGUF_I8 || kv->type == GGUF_I16 || kv->type == GGUF_I32 || kv->type == GGUF_I64;
     uint64_t sign = (uint64_t)1 << (n * 8 - 1);
     if (is_signed && v & sign)
         return (int64_t)(v | ~(sign - 1));
@@ -336,10 +356,11 @@ struct str gguf_next_str(const unsigned char **at) {
     return s;
 }
 
-static int wrong(const struct gguf *g, const struct gguf_kv *kv, const char *expected, struct err *e) {
-    return err_set(e, EXIT_DATA, "key '%.*s' is %s%s, not %s: %s: byte %zu", shown(kv->key), kv->key.p,
-                   kv->is_array ? "an array of " : "", value_names[kv->type], expected, g->path,
-                   (size_t)(kv->p - g->map.p));
+static int wrong(const struct gguf *g, const struct gguf_kv *kv, const char *expected,
+                 struct err *e) {
+    return err_set(e, EXIT_DATA, "key '%.*s' is %s%s, not %s: %s: byte %zu", shown(kv->key),
+                   kv->key.p, kv->is_array ? "an array of " : "", value_names[kv->type], expected,
+                   g->path, (size_t)(kv->p - g->map.p));
 }
 
 int gguf_u64(const struct gguf *g, const char *key, uint64_t max, uint64_t *out, struct err *e) {
@@ -350,8 +371,8 @@ int gguf_u64(const struct gguf *g, const char *key, uint64_t max, uint64_t *out,
         return wrong(g, kv, "one whole number", e);
     int64_t v = gguf_int_at(kv, 0);
     if (v < 0 || (uint64_t)v > max)
-        return err_set(e, EXIT_DATA, "key '%s' is %" PRId64 ", not 0 to %" PRIu64 ": %s: byte %zu", key, v, max, g->path,
-                       (size_t)(kv->p - g->map.p));
+        return err_set(e, EXIT_DATA, "key '%s' is %" PRId64 ", not 0 to %" PRIu64 ": %s: byte %zu",
+                       key, v, max, g->path, (size_t)(kv->p - g->map.p));
     *out = (uint64_t)v;
     return 1;
 }
@@ -364,7 +385,8 @@ int gguf_f64(const struct gguf *g, const char *key, double *out, struct err *e) 
         return wrong(g, kv, "one number", e);
     double v = gguf_is_int(kv->type) ? (double)gguf_int_at(kv, 0) : gguf_float_at(kv, 0);
     if (!isfinite(v))
-        return err_set(e, EXIT_DATA, "key '%s' is not a finite number: %s: byte %zu", key, g->path, (size_t)(kv->p - g->map.p));
+        return err_set(e, EXIT_DATA, "key '%s' is not a finite number: %s: byte %zu", key, g->path,
+                       (size_t)(kv->p - g->map.p));
     *out = v;
     return 1;
 }
@@ -388,7 +410,8 @@ int gguf_str(const struct gguf *g, const char *key, struct str *out, struct err 
     const unsigned char *at = kv->p;
     struct str s = gguf_next_str(&at);
     if (utf8_valid(s.p, s.n) != s.n)
-        return err_set(e, EXIT_DATA, "key '%s' is not valid UTF-8: %s: byte %zu", key, g->path, (size_t)(kv->p - g->map.p));
+        return err_set(e, EXIT_DATA, "key '%s' is not valid UTF-8: %s: byte %zu", key, g->path,
+                       (size_t)(kv->p - g->map.p));
     *out = s;
     return 1;
 }

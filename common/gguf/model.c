@@ -10,7 +10,7 @@
 #include "gguf/strmap.h"
 #include "gguf/dequant.h"
 
-#define MAX_DIM (1u << 24)
+#define MAX_DIM    (1u << 24)
 #define MAX_LAYERS (1u << 16)
 
 static int shown(struct str s) {
@@ -23,7 +23,8 @@ static char *key_of(const struct gguf_model *m, const char *suffix) {
 }
 
 /* fallback 0: the key is needed. Zero is refused. */
-static int dim(const struct gguf_model *m, const char *suffix, uint64_t fallback, uint64_t max, uint64_t *out, struct err *e) {
+static int dim(const struct gguf_model *m, const char *suffix, uint64_t fallback, uint64_t max,
+               uint64_t *out, struct err *e) {
     char *key = key_of(m, suffix);
     *out = fallback;
     int rc = gguf_u64(m->g, key, max, out, e) < 0 ? -1 : 0;
@@ -33,7 +34,8 @@ static int dim(const struct gguf_model *m, const char *suffix, uint64_t fallback
     return rc;
 }
 
-static int real(const struct gguf_model *m, const char *suffix, double fallback, double *out, struct err *e) {
+static int real(const struct gguf_model *m, const char *suffix, double fallback, double *out,
+                struct err *e) {
     char *key = key_of(m, suffix);
     *out = fallback;
     int rc = gguf_f64(m->g, key, out, e) < 0 ? -1 : 0;
@@ -48,15 +50,22 @@ static int refuse_unsupported(const struct gguf_model *m, struct err *e) {
     static const struct {
         const char *suffix;
         double neutral;
-    } keys[] = {{"expert_count", 0},     {"attention.scale", 0},         {"logit_scale", 1},
-                {"residual_scale", 1},   {"embedding_scale", 1},         {"attention.clamp_kqv", 0},
-                {"attn_logit_softcapping", 0}, {"final_logit_softcapping", 0}, {"attention.logit_softcapping", 0}};
+    } keys[] = {{"expert_count", 0},
+                {"attention.scale", 0},
+                {"logit_scale", 1},
+                {"residual_scale", 1},
+                {"embedding_scale", 1},
+                {"attention.clamp_kqv", 0},
+                {"attn_logit_softcapping", 0},
+                {"final_logit_softcapping", 0},
+                {"attention.logit_softcapping", 0}};
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         double v = keys[i].neutral;
         char *key = key_of(m, keys[i].suffix);
         int rc = gguf_f64(m->g, key, &v, e) < 0 ? -1 : 0;
         if (rc == 0 && v != keys[i].neutral)
-            rc = err_set(e, EXIT_DATA, "key '%s' is %g, which is not supported for '%s': %s", key, v, m->arch->name, m->g->path);
+            rc = err_set(e, EXIT_DATA, "key '%s' is %g, which is not supported for '%s': %s", key,
+                         v, m->arch->name, m->g->path);
         free(key);
         if (rc != 0)
             return -1;
@@ -65,12 +74,32 @@ static int refuse_unsupported(const struct gguf_model *m, struct err *e) {
 }
 
 static void warn_unknown(const struct gguf_model *m) {
-    static const char *const known[] = {
-        "block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size", "attention.head_count",
-        "attention.head_count_kv", "attention.key_length", "attention.value_length", "attention.layer_norm_rms_epsilon",
-        "attention.sliding_window", "attention.causal", "rope.freq_base", "rope.dimension_count", "rope.scale_linear", "rope.scaling.",
-        "expert_count", "expert_used_count", "attention.scale", "logit_scale", "residual_scale", "embedding_scale",
-        "attention.clamp_kqv", "attn_logit_softcapping", "final_logit_softcapping", "attention.logit_softcapping"};
+    static const char *const known[] = {"block_count",
+                                        "context_length",
+                                        "embedding_length",
+                                        "feed_forward_length",
+                                        "vocab_size",
+                                        "attention.head_count",
+                                        "attention.head_count_kv",
+                                        "attention.key_length",
+                                        "attention.value_length",
+                                        "attention.layer_norm_rms_epsilon",
+                                        "attention.sliding_window",
+                                        "attention.causal",
+                                        "rope.freq_base",
+                                        "rope.dimension_count",
+                                        "rope.scale_linear",
+                                        "rope.scaling.",
+                                        "expert_count",
+                                        "expert_used_count",
+                                        "attention.scale",
+                                        "logit_scale",
+                                        "residual_scale",
+                                        "embedding_scale",
+                                        "attention.clamp_kqv",
+                                        "attn_logit_softcapping",
+                                        "final_logit_softcapping",
+                                        "attention.logit_softcapping"};
     size_t n = strlen(m->arch->name);
     for (size_t i = 0; i < m->g->n_kvs; i++) {
         struct str key = m->g->kvs[i].key;
@@ -81,10 +110,12 @@ static void warn_unknown(const struct gguf_model *m) {
         for (size_t k = 0; k < sizeof known / sizeof *known && !found; k++) {
             size_t len = strlen(known[k]);
             bool group = known[k][len - 1] == '.';
-            found = group ? suffix.n > len && memcmp(suffix.p, known[k], len) == 0 : str_eq(suffix, known[k]);
+            found = group ? suffix.n > len && memcmp(suffix.p, known[k], len) == 0
+                          : str_eq(suffix, known[k]);
         }
         if (!found)
-            warn("key '%.*s' is not known and has no part in config.json: %s", shown(key), key.p, m->g->path);
+            warn("key '%.*s' is not known and has no part in config.json: %s", shown(key), key.p,
+                 m->g->path);
     }
 }
 
@@ -97,7 +128,8 @@ static int read_head_dim(struct gguf_model *m, struct err *e) {
         return -1;
     if (value_dim != m->head_dim || rope_dim != m->head_dim || m->head_dim % 2)
         return err_set(e, EXIT_DATA,
-                       "heads of %" PRIu64 " elements, values of %" PRIu64 ", %" PRIu64 " of them rotated: not supported: %s",
+                       "heads of %" PRIu64 " elements, values of %" PRIu64 ", %" PRIu64
+                       " of them rotated: not supported: %s",
                        m->head_dim, value_dim, rope_dim, m->g->path);
     return 0;
 }
@@ -108,19 +140,24 @@ static int read_dims(struct gguf_model *m, struct err *e) {
     free(key);
     const struct gguf_arch *windowed = rc == 0 && m->window ? gguf_arch_windowed(m->arch) : m->arch;
     if (rc == 0 && !windowed)
-        rc = err_set(e, EXIT_DATA, "a sliding window is not supported for '%s': %s", m->arch->name, m->g->path);
+        rc = err_set(e, EXIT_DATA, "a sliding window is not supported for '%s': %s", m->arch->name,
+                     m->g->path);
     if (rc != 0)
         return -1;
     m->arch = windowed;
-    if (dim(m, "block_count", 0, MAX_LAYERS, &m->n_layers, e) || dim(m, "embedding_length", 0, MAX_DIM, &m->hidden_dim, e) ||
-        dim(m, "feed_forward_length", 0, MAX_DIM, &m->ffn_dim, e) || dim(m, "context_length", 0, INT32_MAX, &m->max_pos, e) ||
+    if (dim(m, "block_count", 0, MAX_LAYERS, &m->n_layers, e) ||
+        dim(m, "embedding_length", 0, MAX_DIM, &m->hidden_dim, e) ||
+        dim(m, "feed_forward_length", 0, MAX_DIM, &m->ffn_dim, e) ||
+        dim(m, "context_length", 0, INT32_MAX, &m->max_pos, e) ||
         dim(m, "attention.head_count", 0, 1u << 16, &m->n_heads, e) ||
-        dim(m, "attention.head_count_kv", m->n_heads, 1u << 16, &m->n_kv_heads, e) || read_head_dim(m, e) ||
-        real(m, "attention.layer_norm_rms_epsilon", 0, &m->norm_eps, e) || real(m, "rope.freq_base", 10000, &m->rope_theta, e))
+        dim(m, "attention.head_count_kv", m->n_heads, 1u << 16, &m->n_kv_heads, e) ||
+        read_head_dim(m, e) || real(m, "attention.layer_norm_rms_epsilon", 0, &m->norm_eps, e) ||
+        real(m, "rope.freq_base", 10000, &m->rope_theta, e))
         return -1;
     if (m->n_heads % m->n_kv_heads)
-        return err_set(e, EXIT_DATA, "%" PRIu64 " heads are no multiple of %" PRIu64 " key-value heads: %s", m->n_heads,
-                       m->n_kv_heads, m->g->path);
+        return err_set(e, EXIT_DATA,
+                       "%" PRIu64 " heads are no multiple of %" PRIu64 " key-value heads: %s",
+                       m->n_heads, m->n_kv_heads, m->g->path);
     return 0;
 }
 
@@ -138,7 +175,8 @@ static uint64_t dim_size(const struct gguf_model *m, enum gguf_dim d) {
 /* The pattern with its '#' replaced by the layer. */
 static char *name_of(const char *pattern, uint64_t layer) {
     const char *mark = strchr(pattern, '#');
-    return mark ? xasprintf("%.*s%" PRIu64 "%s", (int)(mark - pattern), pattern, layer, mark + 1) : xstrdup(pattern);
+    return mark ? xasprintf("%.*s%" PRIu64 "%s", (int)(mark - pattern), pattern, layer, mark + 1)
+                : xstrdup(pattern);
 }
 
 /* The plan in the making: an index of the file's tensors, and which of them are used. */
@@ -149,7 +187,8 @@ struct plan {
     struct err *e;
 };
 
-static int take(struct plan *p, const struct gguf_rule *r, uint64_t layer, const struct gguf_tensor *from) {
+static int take(struct plan *p, const struct gguf_rule *r, uint64_t layer,
+                const struct gguf_tensor *from) {
     struct gguf_model *m = p->m;
     struct hf_tensor *t = &m->tensors[m->n_tensors++];
     uint64_t rows = dim_size(m, r->rows), cols = dim_size(m, r->cols);
@@ -157,12 +196,15 @@ static int take(struct plan *p, const struct gguf_rule *r, uint64_t layer, const
     struct ggml_layout layout;
     ggml_layout(from->type, &layout);
     if (!layout.convertible)
-        return err_set(p->e, EXIT_DATA, "tensor '%.*s' is %s, which is not supported: %s", shown(from->name), from->name.p,
-                       layout.name, m->g->path);
-    if (from->n_dims != (vector ? 1 : 2) || from->ne[0] != (vector ? rows : cols) || from->ne[1] != (vector ? 1 : rows))
+        return err_set(p->e, EXIT_DATA, "tensor '%.*s' is %s, which is not supported: %s",
+                       shown(from->name), from->name.p, layout.name, m->g->path);
+    if (from->n_dims != (vector ? 1 : 2) || from->ne[0] != (vector ? rows : cols) ||
+        from->ne[1] != (vector ? 1 : rows))
         return err_set(p->e, EXIT_DATA,
-                       "tensor '%.*s' has the shape [%" PRIu64 ", %" PRIu64 "], not [%" PRIu64 ", %" PRIu64 "]: %s",
-                       shown(from->name), from->name.p, from->ne[1], from->ne[0], vector ? 1 : rows, vector ? rows : cols, m->g->path);
+                       "tensor '%.*s' has the shape [%" PRIu64 ", %" PRIu64 "], not [%" PRIu64
+                       ", %" PRIu64 "]: %s",
+                       shown(from->name), from->name.p, from->ne[1], from->ne[0], vector ? 1 : rows,
+                       vector ? rows : cols, m->g->path);
     char *name = name_of(r->hf, layer);
     *t = (struct hf_tensor){.name = arena_str(&m->names, name, strlen(name)).p,
                             .from = from,
@@ -176,19 +218,21 @@ static int take(struct plan *p, const struct gguf_rule *r, uint64_t layer, const
         t->n_rows = rows;
         t->n_cols = cols;
         if (t->n_cols % layout.block)
-            return err_set(p->e, EXIT_DATA, "tensor '%.*s' is a vector of %s: %s", shown(from->name), from->name.p, layout.name,
-                           m->g->path);
+            return err_set(p->e, EXIT_DATA, "tensor '%.*s' is a vector of %s: %s",
+                           shown(from->name), from->name.p, layout.name, m->g->path);
     }
     p->used[from - m->g->tensors] = true;
     return 0;
 }
 
-/* Whether a group of optional tensors is there is decided by the first that is asked for, then held to. */
+/* Whether a group of optional tensors is there is decided by the first that is asked for, then held
+ * to. */
 struct group {
     bool decided, present;
 };
 
-static int apply(struct plan *p, const struct gguf_rule *r, uint64_t layer, struct group groups[static MLP_BIAS + 1]) {
+static int apply(struct plan *p, const struct gguf_rule *r, uint64_t layer,
+                 struct group groups[static MLP_BIAS + 1]) {
     char *name = name_of(r->gguf, layer);
     uint32_t i = 0;
     int rc = 0;
@@ -199,7 +243,8 @@ static int apply(struct plan *p, const struct gguf_rule *r, uint64_t layer, stru
     if (!found && (r->need == NEED || group->present))
         rc = err_set(p->e, EXIT_DATA, "no tensor '%s': %s", name, p->m->g->path);
     else if (found && r->need != NEED && !group->present)
-        rc = err_set(p->e, EXIT_DATA, "tensor '%s' without the others of its kind: %s", name, p->m->g->path);
+        rc = err_set(p->e, EXIT_DATA, "tensor '%s' without the others of its kind: %s", name,
+                     p->m->g->path);
     else if (found)
         rc = take(p, r, layer, &p->m->g->tensors[i]);
     free(name);
@@ -219,8 +264,8 @@ static int make_plan(struct plan *p) {
     for (size_t i = 0; i < m->g->n_tensors; i++) {
         struct str name = m->g->tensors[i].name;
         if (!p->used[i] && !str_eq(name, "rope_freqs.weight"))
-            return err_set(p->e, EXIT_DATA, "tensor '%.*s' has no place in a '%s' model: %s", shown(name), name.p,
-                           m->arch->model_type, m->g->path);
+            return err_set(p->e, EXIT_DATA, "tensor '%.*s' has no place in a '%s' model: %s",
+                           shown(name), name.p, m->arch->model_type, m->g->path);
     }
     return 0;
 }
@@ -236,7 +281,8 @@ static int plan_tensors(struct gguf_model *m, struct err *e) {
         n_rules++;
     // More layers than tensors cannot be, and the plan never grows past what they need.
     if (m->n_layers > g->n_tensors)
-        return err_set(e, EXIT_DATA, "%" PRIu64 " layers of %zu tensors: %s", m->n_layers, g->n_tensors, g->path);
+        return err_set(e, EXIT_DATA, "%" PRIu64 " layers of %zu tensors: %s", m->n_layers,
+                       g->n_tensors, g->path);
     m->tensors = xcalloc((size_t)m->n_layers * n_rules, sizeof *m->tensors);
     struct plan p = {.m = m, .used = xcalloc(g->n_tensors, sizeof *p.used), .e = e};
     strmap_init(&p.index, g->n_tensors);
@@ -251,23 +297,27 @@ static int plan_tensors(struct gguf_model *m, struct err *e) {
 static int find_arch(struct gguf_model *m, struct err *e) {
     struct str name = {"", 0};
     uint64_t parts = 0;
-    if (gguf_str(m->g, "general.architecture", &name, e) < 0 || gguf_u64(m->g, "split.count", UINT16_MAX, &parts, e) < 0)
+    if (gguf_str(m->g, "general.architecture", &name, e) < 0 ||
+        gguf_u64(m->g, "split.count", UINT16_MAX, &parts, e) < 0)
         return -1;
     if (parts > 1)
-        return err_set(e, EXIT_DATA, "one of %" PRIu64 " parts of a split file, which is not supported: %s", parts, m->g->path);
+        return err_set(e, EXIT_DATA,
+                       "one of %" PRIu64 " parts of a split file, which is not supported: %s",
+                       parts, m->g->path);
     m->arch = gguf_arch_find(name);
     if (m->arch)
         return 0;
     struct buf known = {0};
-    err_set(e, EXIT_DATA, "architecture '%.*s' is not supported (known: %s): %s", shown(name), name.p, gguf_arch_names(&known),
-            m->g->path);
+    err_set(e, EXIT_DATA, "architecture '%.*s' is not supported (known: %s): %s", shown(name),
+            name.p, gguf_arch_names(&known), m->g->path);
     buf_free(&known);
     return -1;
 }
 
 int gguf_model_open(struct gguf_model *m, const struct gguf *g, struct err *e) {
     *m = (struct gguf_model){.g = g};
-    if (find_arch(m, e) || refuse_unsupported(m, e) || read_dims(m, e) || plan_tensors(m, e) || gguf_rope_scaling(m, e)) {
+    if (find_arch(m, e) || refuse_unsupported(m, e) || read_dims(m, e) || plan_tensors(m, e) ||
+        gguf_rope_scaling(m, e)) {
         gguf_model_free(m);
         return -1;
     }
@@ -282,12 +332,14 @@ void gguf_model_free(struct gguf_model *m) {
     *m = (struct gguf_model){0};
 }
 
-/* The converter's permutation (convert_hf_to_gguf.py, LlamaModel.permute) reshapes a head's rows to [2, head_dim / 2], swaps the
- * two axes and flattens: row h * head_dim / 2 + i of the original became row 2 * i + h. */
+/* The converter's permutation (convert_hf_to_gguf.py, LlamaModel.permute) reshapes a head's rows to
+ * [2, head_dim / 2], swaps the two axes and flattens: row h * head_dim / 2 + i of the original
+ * became row 2 * i + h. */
 void hf_tensor_row(const struct hf_tensor *t, uint64_t i, float *out) {
     uint64_t from = i;
     if (t->permuted_heads) {
-        uint64_t head_dim = t->n_rows / t->permuted_heads, half = head_dim / 2, in_head = i % head_dim;
+        uint64_t head_dim = t->n_rows / t->permuted_heads, half = head_dim / 2,
+                 in_head = i % head_dim;
         from = i - in_head + in_head % half * 2 + in_head / half;
     }
     uint64_t row_bytes = t->from->n_bytes / t->n_rows;

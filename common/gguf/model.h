@@ -1,9 +1,9 @@
-/* What a GGUF file means as a Hugging Face model: its architecture's row, dimensions, and for each tensor of
- * model.safetensors where it comes from and how its rows are ordered.
+/* What a GGUF file means as a Hugging Face model: its architecture's row, dimensions, and for each
+ * tensor of model.safetensors where it comes from and how its rows are ordered.
  *
  * Keys and tensor names of GGUF: gguf-py/gguf/constants.py and convert_hf_to_gguf.py of
- * https://github.com/ggml-org/llama.cpp. Everything is checked when the plan is made: every tensor that the model needs is
- * there with the shape that the keys say, and none is left over.
+ * https://github.com/ggml-org/llama.cpp. Everything is checked when the plan is made: every tensor
+ * that the model needs is there with the shape that the keys say, and none is left over.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef GGUF_MODEL_H
@@ -18,7 +18,16 @@
 #include "weights/dtype.h"
 #include "gguf/gguf.h"
 
-enum gguf_dim { DIM_NONE, DIM_HIDDEN, DIM_Q, DIM_KV, DIM_HEAD, DIM_FFN, DIM_VOCAB, DIM_COUNT }; // DIM_Q = n_heads * head_dim
+enum gguf_dim {
+    DIM_NONE,
+    DIM_HIDDEN,
+    DIM_Q,
+    DIM_KV,
+    DIM_HEAD,
+    DIM_FFN,
+    DIM_VOCAB,
+    DIM_COUNT
+}; // DIM_Q = n_heads * head_dim
 
 enum gguf_need {
     NEED,      // refused without it
@@ -27,27 +36,29 @@ enum gguf_need {
     MLP_BIAS,
 };
 
-/* llama.cpp rotates neighbours (2i, 2i + 1) where Hugging Face rotates halves (i, i + head_dim / 2), so for some
- * architectures its converter reorders the rows of q and k within each head. */
+/* llama.cpp rotates neighbours (2i, 2i + 1) where Hugging Face rotates halves (i, i + head_dim /
+ * 2), so for some architectures its converter reorders the rows of q and k within each head. */
 enum gguf_order { ROWS_AS_THEY_ARE, UNPERMUTE_Q, UNPERMUTE_K };
 
 struct gguf_rule {
-    const char *gguf, *hf; // '#' stands for the layer; rules without one are written once
+    const char *gguf, *hf;    // '#' stands for the layer; rules without one are written once
     enum gguf_dim rows, cols; // cols DIM_NONE: a vector
     enum gguf_need need;
     enum gguf_order order;
 };
 
 struct gguf_arch {
-    const char *name, *model_type, *class; // general.architecture; config.json's model_type and architectures[0]
-    const struct gguf_rule *rules;         // ended by a NULL name
-    bool bias_keys;     // config.json has attention_bias and mlp_bias
-    bool attention_bias_key; // only the first of them
-    bool window;        // a sliding window is a part of this model_type, and not another one
+    const char *name, *model_type,
+        *class; // general.architecture; config.json's model_type and architectures[0]
+    const struct gguf_rule *rules; // ended by a NULL name
+    bool bias_keys;                // config.json has attention_bias and mlp_bias
+    bool attention_bias_key;       // only the first of them
+    bool window; // a sliding window is a part of this model_type, and not another one
 };
 
 const struct gguf_arch *gguf_arch_find(struct str name); // NULL: not known
-const struct gguf_arch *gguf_arch_windowed(const struct gguf_arch *a); // the row for a model with a sliding window, or NULL
+const struct gguf_arch *
+gguf_arch_windowed(const struct gguf_arch *a); // the row for a model with a sliding window, or NULL
 const char *gguf_arch_names(struct buf *out);
 
 struct hf_tensor {
@@ -55,14 +66,16 @@ struct hf_tensor {
     const struct gguf_tensor *from;
     size_t n_dims;
     uint64_t shape[2];
-    uint64_t n_rows, n_cols; // how it is read: a vector is one row, a permuted vector has rows of one element
+    uint64_t n_rows,
+        n_cols; // how it is read: a vector is one row, a permuted vector has rows of one element
     uint64_t permuted_heads; // 0: rows as they are
 };
 
 struct gguf_model {
     const struct gguf *g;
     const struct gguf_arch *arch;
-    uint64_t n_layers, hidden_dim, n_heads, n_kv_heads, head_dim, ffn_dim, vocab_size, max_pos, window;
+    uint64_t n_layers, hidden_dim, n_heads, n_kv_heads, head_dim, ffn_dim, vocab_size, max_pos,
+        window;
     double norm_eps, rope_theta;
     struct buf rope_scaling; // a JSON object, or empty
     bool tied, attn_bias, mlp_bias;
@@ -71,7 +84,8 @@ struct gguf_model {
     struct arena names;
 };
 
-/* 0, or -1 with e set; warns of keys that it does not know. g must outlive m; the caller ends it with gguf_model_free. */
+/* 0, or -1 with e set; warns of keys that it does not know. g must outlive m; the caller ends it
+ * with gguf_model_free. */
 int gguf_model_open(struct gguf_model *m, const struct gguf *g, struct err *e);
 void gguf_model_free(struct gguf_model *m);
 
@@ -85,12 +99,15 @@ struct gguf_ids {
     int64_t bos, pad, eos[GGUF_MAX_EOS];
     size_t n_eos;
 };
-void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct gguf_ids *ids, struct buf *out);
+void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct gguf_ids *ids,
+                      struct buf *out);
 void gguf_generation_config_json(const struct gguf_ids *ids, struct buf *out);
 
-/* rope scaling from the keys and from rope_freqs.weight (gguf/rope.c); called by gguf_model_open. */
+/* rope scaling from the keys and from rope_freqs.weight (gguf/rope.c); called by gguf_model_open.
+ */
 int gguf_rope_scaling(struct gguf_model *m, struct err *e);
 
-void json_write_f32(struct buf *out, double f); // the shortest decimal of the nearest f32, never without '.' or 'e'
+void json_write_f32(struct buf *out,
+                    double f); // the shortest decimal of the nearest f32, never without '.' or 'e'
 
 #endif

@@ -1,8 +1,9 @@
 /* config.json's "rope_scaling" from a GGUF file: see gguf_model.h.
  *
- * linear and yarn are keys (gguf-py/gguf/constants.py, Keys.Rope). Llama 3's scaling is not: the file holds the
- * divisors that it gives, one for each pair of a head, in rope_freqs.weight. The published parameters that give the same
- * divisors are put back; a tensor that none of them explains is refused.
+ * linear and yarn are keys (gguf-py/gguf/constants.py, Keys.Rope). Llama 3's scaling is not: the
+ * file holds the divisors that it gives, one for each pair of a head, in rope_freqs.weight. The
+ * published parameters that give the same divisors are put back; a tensor that none of them
+ * explains is refused.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
@@ -28,9 +29,11 @@ void json_write_f32(struct buf *out, double f) {
 }
 
 /* The divisor of frequency i (transformers, modeling_rope_utils.py, _compute_llama3_parameters). */
-static double llama3_divisor(const struct gguf_model *m, uint64_t i, double factor, double original) {
+static double llama3_divisor(const struct gguf_model *m, uint64_t i, double factor,
+                             double original) {
     const double low = 1, high = 4, pi = 3.14159265358979323846;
-    double freq = pow(m->rope_theta, -2.0 * (double)i / (double)m->head_dim), wavelength = 2 * pi / freq;
+    double freq = pow(m->rope_theta, -2.0 * (double)i / (double)m->head_dim),
+           wavelength = 2 * pi / freq;
     if (wavelength < original / high)
         return 1;
     if (wavelength > original / low)
@@ -42,7 +45,9 @@ static double llama3_divisor(const struct gguf_model *m, uint64_t i, double fact
 static int llama3(struct gguf_model *m, const struct gguf_tensor *t, struct err *e) {
     const double original = 8192; // Llama 3.1, 3.2 and 3.3
     if (t->type != GGML_F32 || t->n_dims != 1 || t->ne[0] != m->head_dim / 2)
-        return err_set(e, EXIT_DATA, "tensor 'rope_freqs.weight' is no F32 vector of %" PRIu64 ": %s", m->head_dim / 2, m->g->path);
+        return err_set(e, EXIT_DATA,
+                       "tensor 'rope_freqs.weight' is no F32 vector of %" PRIu64 ": %s",
+                       m->head_dim / 2, m->g->path);
     size_t n = (size_t)t->ne[0];
     float *divisors = xreallocarray(NULL, n, sizeof *divisors);
     gguf_dequant(t->type, t->data, divisors, n);
@@ -57,10 +62,12 @@ static int llama3(struct gguf_model *m, const struct gguf_tensor *t, struct err 
     if (all_one)
         return 0;
     if (!fits)
-        return err_set(e, EXIT_DATA, "tensor 'rope_freqs.weight' is not Llama 3's scaling: %s", m->g->path);
+        return err_set(e, EXIT_DATA, "tensor 'rope_freqs.weight' is not Llama 3's scaling: %s",
+                       m->g->path);
     buf_str(&m->rope_scaling, "{\"rope_type\": \"llama3\", \"factor\": ");
     json_write_f32(&m->rope_scaling, factor);
-    buf_str(&m->rope_scaling, ", \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, \"original_max_position_embeddings\": 8192}");
+    buf_str(&m->rope_scaling, ", \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
+                              "\"original_max_position_embeddings\": 8192}");
     return 0;
 }
 
@@ -80,17 +87,24 @@ static int linear(struct gguf_model *m, double factor) {
     return 0;
 }
 
-/* llama.cpp's attn_factor multiplies the default attention factor, 0.1 ln(factor) + 1, which transformers has too. */
+/* llama.cpp's attn_factor multiplies the default attention factor, 0.1 ln(factor) + 1, which
+ * transformers has too. */
 static int yarn(struct gguf_model *m, double factor, struct err *e) {
     double original = 0, attn = 1, ext = 1, fast = 32, slow = 1;
-    if (scaling_key(m, "scaling.original_context_length", &original, e) < 0 || scaling_key(m, "scaling.attn_factor", &attn, e) < 0 ||
-        scaling_key(m, "scaling.yarn_ext_factor", &ext, e) < 0 || scaling_key(m, "scaling.yarn_beta_fast", &fast, e) < 0 ||
+    if (scaling_key(m, "scaling.original_context_length", &original, e) < 0 ||
+        scaling_key(m, "scaling.attn_factor", &attn, e) < 0 ||
+        scaling_key(m, "scaling.yarn_ext_factor", &ext, e) < 0 ||
+        scaling_key(m, "scaling.yarn_beta_fast", &fast, e) < 0 ||
         scaling_key(m, "scaling.yarn_beta_slow", &slow, e) < 0)
         return -1;
     if (attn != 1 || ext != 1)
-        return err_set(e, EXIT_DATA, "yarn with attn_factor %g and yarn_ext_factor %g is not supported: %s", attn, ext, m->g->path);
+        return err_set(e, EXIT_DATA,
+                       "yarn with attn_factor %g and yarn_ext_factor %g is not supported: %s", attn,
+                       ext, m->g->path);
     if (original < 1 || original > INT32_MAX || original != floor(original))
-        return err_set(e, EXIT_DATA, "yarn without a good '%s.rope.scaling.original_context_length': %s", m->arch->name, m->g->path);
+        return err_set(e, EXIT_DATA,
+                       "yarn without a good '%s.rope.scaling.original_context_length': %s",
+                       m->arch->name, m->g->path);
     buf_str(&m->rope_scaling, "{\"rope_type\": \"yarn\", \"factor\": ");
     json_write_f32(&m->rope_scaling, factor);
     buf_fmt(&m->rope_scaling, ", \"original_max_position_embeddings\": %.0f", original);
@@ -108,14 +122,16 @@ int gguf_rope_scaling(struct gguf_model *m, struct err *e) {
     char *key = xasprintf("%s.rope.scaling.type", m->arch->name);
     int rc = gguf_str(m->g, key, &type, e);
     free(key);
-    if (rc < 0 || scaling_key(m, "scaling.factor", &factor, e) < 0 || scaling_key(m, "scale_linear", &old_linear, e) < 0)
+    if (rc < 0 || scaling_key(m, "scaling.factor", &factor, e) < 0 ||
+        scaling_key(m, "scale_linear", &old_linear, e) < 0)
         return -1;
     if (factor <= 0 || old_linear <= 0)
         return err_set(e, EXIT_DATA, "the rope scaling factor is not positive: %s", m->g->path);
     const struct gguf_tensor *freqs = gguf_find_tensor(m->g, "rope_freqs.weight");
     bool none = str_eq(type, "none");
     if (freqs && (!none || old_linear != 1))
-        return err_set(e, EXIT_DATA, "both rope_freqs.weight and a rope scaling type: %s", m->g->path);
+        return err_set(e, EXIT_DATA, "both rope_freqs.weight and a rope scaling type: %s",
+                       m->g->path);
     if (freqs)
         return llama3(m, freqs, e);
     if (none)
@@ -124,5 +140,6 @@ int gguf_rope_scaling(struct gguf_model *m, struct err *e) {
         return linear(m, factor);
     if (str_eq(type, "yarn"))
         return yarn(m, factor, e);
-    return err_set(e, EXIT_DATA, "rope scaling '%.*s' is not supported: %s", (int)(type.n > 40 ? 40 : type.n), type.p, m->g->path);
+    return err_set(e, EXIT_DATA, "rope scaling '%.*s' is not supported: %s",
+                   (int)(type.n > 40 ? 40 : type.n), type.p, m->g->path);
 }

@@ -1,9 +1,10 @@
 /* The merges behind a SentencePiece BPE vocabulary: see gguf_spm_merges.
  *
- * SentencePiece joins, of all neighbours whose concatenation is a piece, the pair whose piece has the best score.
- * tokenizer.json wants a list of pairs, best first: every cut of every piece into two pieces, ordered by the piece's score,
- * then by the length of the left and of the right part in characters, longer first (transformers,
- * convert_slow_tokenizer.py, generate_merges; ties keep the order of piece id and of the parts' ids).
+ * SentencePiece joins, of all neighbours whose concatenation is a piece, the pair whose piece has
+ * the best score. tokenizer.json wants a list of pairs, best first: every cut of every piece into
+ * two pieces, ordered by the piece's score, then by the length of the left and of the right part in
+ * characters, longer first (transformers, convert_slow_tokenizer.py, generate_merges; ties keep the
+ * order of piece id and of the parts' ids).
  *
  * Control, unknown, byte and unused pieces are no result of a merge: text must not grow into them.
  *
@@ -17,7 +18,8 @@
 
 #define MAX_MERGES (1u << 25)
 
-/* A piece of n bytes has n - 1 cuts, each a look-up of its bytes, so that longer ones would cost too much. */
+/* A piece of n bytes has n - 1 cuts, each a look-up of its bytes, so that longer ones would cost
+ * too much. */
 enum { MAX_PIECE_BYTES = 1024 };
 
 struct merge {
@@ -59,12 +61,16 @@ static int cut_piece(const struct gguf_vocab *v, uint32_t id, struct merges *m, 
     if (isnan(score))
         return err_set(e, EXIT_DATA, "token %u has no number as its score: %s", id, v->g->path);
     if (t.n > MAX_PIECE_BYTES)
-        return err_set(e, EXIT_DATA, "token %u has %zu bytes, more than %d: %s", id, t.n, MAX_PIECE_BYTES, v->g->path);
+        return err_set(e, EXIT_DATA, "token %u has %zu bytes, more than %d: %s", id, t.n,
+                       MAX_PIECE_BYTES, v->g->path);
     size_t total = characters(t), n_left = 0;
     for (size_t at = 0; at < t.n; at++) {
         if (((unsigned char)t.p[at] & 0xC0) == 0x80)
             continue;
-        struct merge c = {.score = score, .piece = id, .n_left = (uint32_t)n_left, .n_right = (uint32_t)(total - n_left)};
+        struct merge c = {.score = score,
+                          .piece = id,
+                          .n_left = (uint32_t)n_left,
+                          .n_right = (uint32_t)(total - n_left)};
         n_left++;
         if (at == 0 || !strmap_find(&v->ids, (struct str){t.p, at}, &c.left) ||
             !strmap_find(&v->ids, (struct str){t.p + at, t.n - at}, &c.right))

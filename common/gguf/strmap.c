@@ -23,7 +23,8 @@ void strmap_free(struct strmap *m) {
 static struct strmap_slot *slot_of(const struct strmap *m, struct str key) {
     unsigned char h[crypto_shorthash_BYTES];
     uint64_t at;
-    _Static_assert(sizeof at == sizeof h && sizeof m->secret == crypto_shorthash_KEYBYTES, "SipHash-2-4 is 64 of 128 bits");
+    _Static_assert(sizeof at == sizeof h && sizeof m->secret == crypto_shorthash_KEYBYTES,
+                   "SipHash-2-4 is 64 of 128 bits");
     crypto_shorthash(h, (const unsigned char *)key.p, key.n, m->secret);
     memcpy(&at, h, sizeof at);
     for (;; at++) {

@@ -1,5 +1,6 @@
-/* A map from byte strings to numbers, for vocabularies: open addressing over keys that the caller keeps.
- * The hash is keyed at random (SipHash), so that a hostile file cannot make its keys collide.
+/* A map from byte strings to numbers, for vocabularies: open addressing over keys that the caller
+ * keeps. The hash is keyed at random (SipHash), so that a hostile file cannot make its keys
+ * collide.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef GGUF_STRMAP_H
@@ -26,7 +27,8 @@ struct strmap {
 void strmap_init(struct strmap *m, size_t n);
 void strmap_free(struct strmap *m);
 
-/* false, and the map unchanged, where the key is there already. The key's bytes must outlive the map. */
+/* false, and the map unchanged, where the key is there already. The key's bytes must outlive the
+ * map. */
 bool strmap_add(struct strmap *m, struct str key, uint32_t value);
 bool strmap_find(const struct strmap *m, struct str key, uint32_t *value);
 

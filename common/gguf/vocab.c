@@ -1,11 +1,11 @@
 /* A GGUF vocabulary to tokenizer.json and tokenizer_config.json: see gguf_vocab.h.
  *
- * Every token stands in the model's vocabulary under its id; control, unknown and user-defined ones are added tokens as
- * well, so that they are found in text as the original tokenizer finds them. What GGUF does not keep (lstrip,
- * rstrip, single_word of an added token) is false.
+ * Every token stands in the model's vocabulary under its id; control, unknown and user-defined ones
+ * are added tokens as well, so that they are found in text as the original tokenizer finds them.
+ * What GGUF does not keep (lstrip, rstrip, single_word of an added token) is false.
  *
- * Refused: unknown tokenizer models and pre-tokenizers, tokens that are equal or not UTF-8, merges of
- * tokens that do not exist, special ids past the vocabulary.
+ * Refused: unknown tokenizer models and pre-tokenizers, tokens that are equal or not UTF-8, merges
+ * of tokens that do not exist, special ids past the vocabulary.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "gguf/vocab.h"
@@ -18,23 +18,24 @@
 #include "base/utf8.h"
 
 #define MAX_TOKENS (1u << 24)
-#define KEY "tokenizer.ggml."
+#define KEY        "tokenizer.ggml."
 
 static int shown(struct str s) {
     return s.n > 80 ? 80 : (int)s.n;
 }
 
-static const struct gguf_kv *array_of(const struct gguf *g, const char *key, bool (*good)(enum gguf_type), uint64_t count,
-                                      struct err *e) {
+static const struct gguf_kv *array_of(const struct gguf *g, const char *key,
+                                      bool (*good)(enum gguf_type), uint64_t count, struct err *e) {
     const struct gguf_kv *kv = gguf_find(g, key);
     if (!kv)
         err_set(e, EXIT_DATA, "no key '%s': %s", key, g->path);
     else if (!kv->is_array || !good(kv->type))
-        err_set(e, EXIT_DATA, "key '%s' is not an array of the right type: %s: byte %zu", key, g->path,
-                (size_t)(kv->p - g->map.p));
+        err_set(e, EXIT_DATA, "key '%s' is not an array of the right type: %s: byte %zu", key,
+                g->path, (size_t)(kv->p - g->map.p));
     else if (count && kv->count != count)
-        err_set(e, EXIT_DATA, "key '%s' has %" PRIu64 " items, not one for each of %" PRIu64 " tokens: %s", key, kv->count, count,
-                g->path);
+        err_set(e, EXIT_DATA,
+                "key '%s' has %" PRIu64 " items, not one for each of %" PRIu64 " tokens: %s", key,
+                kv->count, count, g->path);
     else
         return kv;
     return NULL;
@@ -48,7 +49,8 @@ static bool is_float(enum gguf_type t) {
     return t == GGUF_F32 || t == GGUF_F64;
 }
 
-/* The converter fills the embedding's spare rows with tokens "[PAD<id>]"; the original vocabulary lacks them. */
+/* The converter fills the embedding's spare rows with tokens "[PAD<id>]"; the original vocabulary
+ * lacks them. */
 static bool is_filler(const struct gguf_vocab *v, size_t id) {
     char name[32];
     snprintf(name, sizeof name, "[PAD%zu]", id);
@@ -61,8 +63,10 @@ static int read_tokens(struct gguf_vocab *v, struct err *e) {
     if (!tokens)
         return -1;
     if (tokens->count == 0 || tokens->count > MAX_TOKENS)
-        return err_set(e, EXIT_DATA, "%" PRIu64 " tokens, not 1 to %u: %s", tokens->count, MAX_TOKENS, g->path);
-    if (gguf_find(g, KEY "token_type") && !(types = array_of(g, KEY "token_type", gguf_is_int, tokens->count, e)))
+        return err_set(e, EXIT_DATA, "%" PRIu64 " tokens, not 1 to %u: %s", tokens->count,
+                       MAX_TOKENS, g->path);
+    if (gguf_find(g, KEY "token_type") &&
+        !(types = array_of(g, KEY "token_type", gguf_is_int, tokens->count, e)))
         return -1;
     v->n = (size_t)tokens->count;
     v->tokens = xreallocarray(NULL, v->n, sizeof *v->tokens);
@@ -77,11 +81,13 @@ static int read_tokens(struct gguf_vocab *v, struct err *e) {
             return err_set(e, EXIT_DATA, "token %zu is not valid UTF-8: %s: byte %zu", i, g->path,
                            (size_t)((const unsigned char *)t.p - g->map.p));
         if (type < TOKEN_NORMAL || type > TOKEN_BYTE)
-            return err_set(e, EXIT_DATA, "token %zu has the unknown type %" PRId64 ": %s", i, type, g->path);
+            return err_set(e, EXIT_DATA, "token %zu has the unknown type %" PRId64 ": %s", i, type,
+                           g->path);
         v->types[i] = (unsigned char)type;
         if (!strmap_add(&v->ids, t, (uint32_t)i)) {
             strmap_find(&v->ids, t, &other);
-            return err_set(e, EXIT_DATA, "tokens %" PRIu32 " and %zu are both '%.*s': %s", other, i, shown(t), t.p, g->path);
+            return err_set(e, EXIT_DATA, "tokens %" PRIu32 " and %zu are both '%.*s': %s", other, i,
+                           shown(t), t.p, g->path);
         }
     }
     while (v->n > 1 && is_filler(v, v->n - 1))
@@ -99,7 +105,8 @@ static int read_id(const struct gguf_vocab *v, const char *key, int64_t *id, str
     if (found == 0 || n == UINT32_MAX)
         return 0;
     if (n >= v->n)
-        return err_set(e, EXIT_DATA, "key '%s' is %" PRIu64 " of %zu tokens: %s", key, n, v->n, v->g->path);
+        return err_set(e, EXIT_DATA, "key '%s' is %" PRIu64 " of %zu tokens: %s", key, n, v->n,
+                       v->g->path);
     *id = (int64_t)n;
     return 0;
 }
@@ -109,8 +116,10 @@ static int read_specials(struct gguf_vocab *v, struct err *e) {
     v->add_bos = bos_default;
     v->space_prefix = v->is_spm;
     if (read_id(v, KEY "bos_token_id", &v->bos, e) || read_id(v, KEY "eos_token_id", &v->eos, e) ||
-        read_id(v, KEY "eot_token_id", &v->eot, e) || read_id(v, KEY "unknown_token_id", &v->unk, e) ||
-        read_id(v, KEY "padding_token_id", &v->pad, e) || gguf_bool(v->g, KEY "add_bos_token", &v->add_bos, e) < 0 ||
+        read_id(v, KEY "eot_token_id", &v->eot, e) ||
+        read_id(v, KEY "unknown_token_id", &v->unk, e) ||
+        read_id(v, KEY "padding_token_id", &v->pad, e) ||
+        gguf_bool(v->g, KEY "add_bos_token", &v->add_bos, e) < 0 ||
         gguf_bool(v->g, KEY "add_eos_token", &v->add_eos, e) < 0 ||
         gguf_bool(v->g, KEY "add_space_prefix", &v->space_prefix, e) < 0)
         return -1;
@@ -120,17 +129,21 @@ static int read_specials(struct gguf_vocab *v, struct err *e) {
 }
 
 size_t gguf_turn_ends(const struct gguf_vocab *v, int64_t *ids, size_t max) {
-    // llama.cpp, src/llama-vocab.cpp: special_eot_id, special_eom_id, special_eog_ids. What ends a text, not a turn
+    // llama.cpp, src/llama-vocab.cpp: special_eot_id, special_eom_id, special_eog_ids. What ends a
+    // text, not a turn
     // (</s>, <|endoftext|>), is left to the keys: base models have it for other things.
     static const char *const texts[] = {
-        "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<end_of_turn>", "<turn|>", "<|eom_id|>",
-        "<|end_of_turn|>", "<end_of_utterance>", "<EOT>", "_<EOT>", "[EOT]", "<|eot|>", "<|eom|>",
+        "<|eot_id|>",    "<|im_end|>", "<|end|>",    "<|return|>",      "<|call|>",
+        "<end_of_turn>", "<turn|>",    "<|eom_id|>", "<|end_of_turn|>", "<end_of_utterance>",
+        "<EOT>",         "_<EOT>",     "[EOT]",      "<|eot|>",         "<|eom|>",
     };
     uint32_t id, other;
     size_t n = 0;
-    bool harmony = strmap_find(&v->ids, str_of("<|return|>"), &id) && strmap_find(&v->ids, str_of("<|call|>"), &other);
+    bool harmony = strmap_find(&v->ids, str_of("<|return|>"), &id) &&
+                   strmap_find(&v->ids, str_of("<|call|>"), &other);
     for (size_t i = 0; i < sizeof texts / sizeof *texts && n < max; i++)
-        if (strmap_find(&v->ids, str_of(texts[i]), &id) && !(harmony && strcmp(texts[i], "<|end|>") == 0))
+        if (strmap_find(&v->ids, str_of(texts[i]), &id) &&
+            !(harmony && strcmp(texts[i], "<|end|>") == 0))
             ids[n++] = (int64_t)id; // <|end|> of gpt-oss ends a message, not a turn
     return n;
 }
@@ -142,13 +155,14 @@ static int read_pre(struct gguf_vocab *v, const char *pre, struct err *e) {
     v->pre = gguf_pre_find(name);
     if (v->pre) {
         if (!pre && str_eq(name, "default"))
-            warn("the file does not name its pre-tokenizer, so llama.cpp's default is taken; --pre NAME chooses another: %s",
+            warn("the file does not name its pre-tokenizer, so llama.cpp's default is taken; --pre "
+                 "NAME chooses another: %s",
                  v->g->path);
         return 0;
     }
     struct buf known = {0};
-    err_set(e, EXIT_DATA, "the pre-tokenizer '%.*s' is not known (known: %s): %s", shown(name), name.p, gguf_pre_names(&known),
-            v->g->path);
+    err_set(e, EXIT_DATA, "the pre-tokenizer '%.*s' is not known (known: %s): %s", shown(name),
+            name.p, gguf_pre_names(&known), v->g->path);
     buf_free(&known);
     return -1;
 }
@@ -161,9 +175,11 @@ int gguf_vocab_open(struct gguf_vocab *v, const struct gguf *g, const char *pre,
         rc = err_set(e, EXIT_DATA, "no key '" KEY "model': %s", g->path);
     v->is_spm = str_eq(model, "llama");
     if (rc > 0 && !v->is_spm && !str_eq(model, "gpt2"))
-        rc = err_set(e, EXIT_DATA, "tokenizer model '%.*s' is not supported, 'llama' and 'gpt2' are: %s", shown(model), model.p,
-                     g->path);
-    if (rc < 0 || read_tokens(v, e) != 0 || (!v->is_spm && read_pre(v, pre, e) != 0) || read_specials(v, e) != 0)
+        rc = err_set(e, EXIT_DATA,
+                     "tokenizer model '%.*s' is not supported, 'llama' and 'gpt2' are: %s",
+                     shown(model), model.p, g->path);
+    if (rc < 0 || read_tokens(v, e) != 0 || (!v->is_spm && read_pre(v, pre, e) != 0) ||
+        read_specials(v, e) != 0)
         goto failed;
     if (v->is_spm)
         v->scores = array_of(g, KEY "scores", is_float, gguf_find(g, KEY "tokens")->count, e);
@@ -188,11 +204,14 @@ static void added_tokens(const struct gguf_vocab *v, struct buf *out) {
     buf_str(out, "\"added_tokens\":[");
     for (size_t i = 0; i < v->n; i++) {
         int type = v->types[i];
-        if ((type != TOKEN_CONTROL && type != TOKEN_UNKNOWN && type != TOKEN_USER_DEFINED) || v->tokens[i].n == 0)
+        if ((type != TOKEN_CONTROL && type != TOKEN_UNKNOWN && type != TOKEN_USER_DEFINED) ||
+            v->tokens[i].n == 0)
             continue;
         buf_fmt(out, "%s\n  {\"id\":%zu,\"content\":", comma, i);
         json_write_str(out, v->tokens[i]);
-        buf_fmt(out, ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":%s}",
+        buf_fmt(out,
+                ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
+                "\"special\":%s}",
                 type == TOKEN_USER_DEFINED ? "false" : "true");
         comma = ",";
     }
@@ -248,16 +267,22 @@ static void post_processor(const struct gguf_vocab *v, struct buf *out) {
     buf_str(out, "}},\n");
 }
 
-/* As in the tokenizer.json of meta-llama/Llama-2-7b-hf; without the prefix as in google/gemma-2b. */
+/* As in the tokenizer.json of meta-llama/Llama-2-7b-hf; without the prefix as in google/gemma-2b.
+ */
 static void spm_steps(const struct gguf_vocab *v, struct buf *out) {
-    static const char replace[] = "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"▁\"}";
+    static const char replace[] =
+        "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"▁\"}";
     if (v->space_prefix)
-        buf_fmt(out, "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\",\"prepend\":\"▁\"},%s]},\n", replace);
+        buf_fmt(out,
+                "\"normalizer\":{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"Prepend\","
+                "\"prepend\":\"▁\"},%s]},\n",
+                replace);
     else
         buf_fmt(out, "\"normalizer\":%s,\n", replace);
     buf_str(out, "\"pre_tokenizer\":null,\n");
     post_processor(v, out);
-    buf_str(out, "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"▁\"},\"content\":\" \"},"
+    buf_str(out, "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\","
+                 "\"pattern\":{\"String\":\"▁\"},\"content\":\" \"},"
                  "{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}");
     if (v->space_prefix)
         buf_str(out, ",{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}");
@@ -268,10 +293,12 @@ static void bpe_steps(const struct gguf_vocab *v, struct buf *out) {
     gguf_pre_json(v->pre, out);
     buf_str(out, ",\n");
     post_processor(v, out);
-    buf_str(out, "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true},\n");
+    buf_str(out, "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":"
+                 "true,\"use_regex\":true},\n");
 }
 
-/* "left right", cut at the first space behind the first byte: byte-level tokens have none of their own. */
+/* "left right", cut at the first space behind the first byte: byte-level tokens have none of their
+ * own. */
 static int bpe_merges(const struct gguf_vocab *v, struct buf *out, struct err *e) {
     const unsigned char *at = v->merges->p;
     struct buf both = {0};
@@ -285,9 +312,11 @@ static int bpe_merges(const struct gguf_vocab *v, struct buf *out, struct err *e
         buf_clear(&both);
         buf_add(&both, l.p, l.n);
         buf_add(&both, r.p, r.n);
-        if (!space || !strmap_find(&v->ids, l, &id) || !strmap_find(&v->ids, r, &id) || !strmap_find(&v->ids, buf_view(&both), &id))
-            rc = err_set(e, EXIT_DATA, "merge %" PRIu64 " ('%.*s') is not of two tokens that make a third: %s", i, shown(m), m.p,
-                         v->g->path);
+        if (!space || !strmap_find(&v->ids, l, &id) || !strmap_find(&v->ids, r, &id) ||
+            !strmap_find(&v->ids, buf_view(&both), &id))
+            rc = err_set(e, EXIT_DATA,
+                         "merge %" PRIu64 " ('%.*s') is not of two tokens that make a third: %s", i,
+                         shown(m), m.p, v->g->path);
         buf_str(out, i ? ",\n    [" : "\n    [");
         json_write_str(out, l);
         buf_byte(out, ',');
@@ -311,8 +340,10 @@ static void model_options(const struct gguf_vocab *v, struct buf *out) {
         json_write_str(out, v->tokens[v->unk]);
     else
         buf_str(out, "null");
-    buf_fmt(out, ",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":%s,\"byte_fallback\":%s,"
-                 "\"ignore_merges\":%s,\n",
+    buf_fmt(out,
+            ",\"continuing_subword_prefix\":null,\"end_of_word_suffix\":null,\"fuse_unk\":%s,"
+            "\"byte_fallback\":%s,"
+            "\"ignore_merges\":%s,\n",
             v->is_spm ? "true" : "false", v->is_spm && has_bytes(v) ? "true" : "false",
             !v->is_spm && gguf_pre_ignores_merges(v->pre) ? "true" : "false");
 }
@@ -363,7 +394,9 @@ static int chat_templates(const struct gguf_vocab *v, struct buf *out, struct er
         free(name);
         if (found <= 0) {
             buf_free(&list);
-            return found < 0 ? -1 : err_set(e, EXIT_DATA, "a chat template's key has a NUL byte: %s", v->g->path);
+            return found < 0 ? -1
+                             : err_set(e, EXIT_DATA, "a chat template's key has a NUL byte: %s",
+                                       v->g->path);
         }
         buf_str(&list, ",\n    {\"name\": ");
         json_write_str(&list, (struct str){key.p + sizeof prefix - 1, key.n - sizeof prefix + 1});
@@ -389,8 +422,10 @@ static int chat_templates(const struct gguf_vocab *v, struct buf *out, struct er
     return 0;
 }
 
-int gguf_tokenizer_config_json(const struct gguf_vocab *v, uint64_t max_length, struct buf *out, struct err *e) {
-    buf_fmt(out, "{\n  \"add_bos_token\": %s,\n  \"add_eos_token\": %s", v->add_bos ? "true" : "false", v->add_eos ? "true" : "false");
+int gguf_tokenizer_config_json(const struct gguf_vocab *v, uint64_t max_length, struct buf *out,
+                               struct err *e) {
+    buf_fmt(out, "{\n  \"add_bos_token\": %s,\n  \"add_eos_token\": %s",
+            v->add_bos ? "true" : "false", v->add_eos ? "true" : "false");
     token_member(v, "bos_token", v->bos, out);
     token_member(v, "eos_token", v->eos, out);
     token_member(v, "pad_token", v->pad, out);

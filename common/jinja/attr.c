@@ -1,8 +1,8 @@
 /* x.name and x[key], as jinja2's ImmutableSandboxedEnvironment finds them.
  *
- * x.name is a method or attribute first and an item second, x[key] the other way round. There are no attributes
- * but those listed in these tables; methods that would change a list or dict, and names with an underscore in
- * front, give an undefined value whose use is a SecurityError.
+ * x.name is a method or attribute first and an item second, x[key] the other way round. There are
+ * no attributes but those listed in these tables; methods that would change a list or dict, and
+ * names with an underscore in front, give an undefined value whose use is a SecurityError.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/num.h"
@@ -13,12 +13,14 @@ static struct value missing(void) {
 }
 
 static struct value unsafe(struct jinja *in, struct value obj, struct str name) {
-    return jv_undef(in, "SecurityError: access to attribute '#' of '@' object is unsafe.", jv_type(obj), name);
+    return jv_undef(in, "SecurityError: access to attribute '#' of '@' object is unsafe.",
+                    jv_type(obj), name);
 }
 
 /* Methods that would change what they belong to. */
 static bool mutates(enum kind kind, struct str name) {
-    static const char *const of_list[] = {"append", "clear", "pop", "reverse", "insert", "sort", "extend", "remove", NULL};
+    static const char *const of_list[] = {"append", "clear",  "pop",    "reverse", "insert",
+                                          "sort",   "extend", "remove", NULL};
     static const char *const of_dict[] = {"clear", "pop", "popitem", "setdefault", "update", NULL};
     const char *const *names = kind == V_LIST ? of_list : kind == V_DICT ? of_dict : NULL;
     for (; names && *names; names++)
@@ -122,7 +124,8 @@ struct value jinja_subscript(struct jinja *in, struct value obj, struct value ke
         *found = v != NULL;
         return v ? *v : missing();
     }
-    bool sequence = obj.kind == V_LIST || obj.kind == V_TUPLE || obj.kind == V_STR || obj.kind == V_RANGE;
+    bool sequence =
+        obj.kind == V_LIST || obj.kind == V_TUPLE || obj.kind == V_STR || obj.kind == V_RANGE;
     if (!sequence || !jv_int_of(key, &i))
         return missing();
     jv_len(in, obj, &n);
@@ -141,7 +144,8 @@ struct value jinja_subscript(struct jinja *in, struct value obj, struct value ke
 
 static struct value no_attribute(struct jinja *in, struct value obj, struct str name) {
     bool none = obj.kind == V_NONE;
-    return jv_undef(in, none ? "'@' has no attribute '#'" : "'@ object' has no attribute '#'", none ? "None" : jv_type(obj), name);
+    return jv_undef(in, none ? "'@' has no attribute '#'" : "'@ object' has no attribute '#'",
+                    none ? "None" : jv_type(obj), name);
 }
 
 static struct value no_element(struct jinja *in, struct value obj, struct value key) {
@@ -185,7 +189,8 @@ struct value jinja_getitem(struct jinja *in, struct value obj, struct value key)
     return v.kind != V_MISSING ? v : neither(in, obj, jt_view(key.s));
 }
 
-struct value jinja_path(struct jinja *in, struct value obj, struct value path, struct value otherwise) {
+struct value jinja_path(struct jinja *in, struct value obj, struct value path,
+                        struct value otherwise) {
     if (path.kind == V_NONE)
         return obj;
     if (!jv_is_str(path))

@@ -21,14 +21,15 @@ static size_t param_index(const char *params, struct str name, size_t *count) {
     return found;
 }
 
-bool jinja_bind(struct jinja *in, const char *who, const char *params, size_t min, const struct args *a,
-                struct value out[JINJA_MAX_PARAMS]) {
+bool jinja_bind(struct jinja *in, const char *who, const char *params, size_t min,
+                const struct args *a, struct value out[JINJA_MAX_PARAMS]) {
     size_t count;
     param_index(params, str_of(""), &count);
     for (size_t i = 0; i < JINJA_MAX_PARAMS; i++)
         out[i] = i < a->n ? a->pos[i] : missing();
     if (a->n > count) {
-        jinja_fail(in, "TypeError: %s takes at most %zu argument(s) but %zu were given", who, count, a->n);
+        jinja_fail(in, "TypeError: %s takes at most %zu argument(s) but %zu were given", who, count,
+                   a->n);
         return false;
     }
     for (size_t i = 0; i < a->n_kw; i++) {
@@ -36,7 +37,8 @@ bool jinja_bind(struct jinja *in, const char *who, const char *params, size_t mi
         int n = a->names[i].n > 60 ? 60 : (int)a->names[i].n;
         if (at == SIZE_MAX || out[at].kind != V_MISSING) {
             jinja_fail(in, "TypeError: %s got %s argument '%.*s'", who,
-                       at == SIZE_MAX ? "an unexpected keyword" : "multiple values for", n, a->names[i].p);
+                       at == SIZE_MAX ? "an unexpected keyword" : "multiple values for", n,
+                       a->names[i].p);
             return false;
         }
         out[at] = a->kw[i];
@@ -86,8 +88,10 @@ static struct value take_keyword(struct args *a, struct str name) {
     return missing();
 }
 
-/* What a macro's body sees besides its parameters: caller, kwargs, varargs. False with the error set. */
-static bool bind_rest(struct jinja *in, const struct macro *m, struct env *env, struct args *rest, size_t n_params) {
+/* What a macro's body sees besides its parameters: caller, kwargs, varargs. False with the error
+ * set. */
+static bool bind_rest(struct jinja *in, const struct macro *m, struct env *env, struct args *rest,
+                      size_t n_params) {
     const struct node *n = m->node;
     if (n->flag & MACRO_KWARGS) {
         struct value d = jv_dict(in);
@@ -95,8 +99,8 @@ static bool bind_rest(struct jinja *in, const struct macro *m, struct env *env, 
             jv_put(in, d.d, jv_text(jt_new(in, rest->names[i], TRUST_ALL)), rest->kw[i]);
         jinja_bind_name(in, env, jinja_find_sym(in->t, str_of("kwargs")), d);
     } else if (rest->n_kw) {
-        jinja_fail(in, "TypeError: macro '%.*s' takes no keyword argument '%.*s'", (int)n->name.n, n->name.p,
-                   rest->names[0].n > 60 ? 60 : (int)rest->names[0].n, rest->names[0].p);
+        jinja_fail(in, "TypeError: macro '%.*s' takes no keyword argument '%.*s'", (int)n->name.n,
+                   n->name.p, rest->names[0].n > 60 ? 60 : (int)rest->names[0].n, rest->names[0].p);
     }
     if (n->flag & MACRO_VARARGS) {
         struct value t = jv_list(in, V_TUPLE, 0);
@@ -104,8 +108,8 @@ static bool bind_rest(struct jinja *in, const struct macro *m, struct env *env, 
             jv_push(in, t.l, rest->pos[i]);
         jinja_bind_name(in, env, jinja_find_sym(in->t, str_of("varargs")), t);
     } else if (rest->n > n_params) {
-        jinja_fail(in, "TypeError: macro '%.*s' takes not more than %zu argument(s)", (int)n->name.n, n->name.p,
-                   n_params);
+        jinja_fail(in, "TypeError: macro '%.*s' takes not more than %zu argument(s)",
+                   (int)n->name.n, n->name.p, n_params);
     }
     return !in->failed;
 }
@@ -132,8 +136,9 @@ struct value jinja_call_macro(struct jinja *in, const struct macro *m, const str
     for (size_t i = 0; i < n_params && !in->failed; i++) {
         const struct node *param = n->kids[i + 1];
         if (given[i].kind == V_MISSING)
-            given[i] = param->kids[0] ? jinja_eval(in, env, param->kids[0])
-                                      : jv_undef(in, "parameter '#' was not provided", "", param->name);
+            given[i] = param->kids[0]
+                           ? jinja_eval(in, env, param->kids[0])
+                           : jv_undef(in, "parameter '#' was not provided", "", param->name);
         jinja_bind_name(in, env, param->sym, given[i]);
     }
     struct jtext *out = in->failed ? NULL : jinja_capture(in, env, n->kids[0]);
@@ -145,7 +150,9 @@ static struct value call_method(struct jinja *in, const struct method *m, const 
     struct value v[JINJA_MAX_PARAMS];
     if (m->info->call_args)
         return m->info->call_args(in, m->self, a);
-    return jinja_bind(in, m->info->name, m->info->params, m->info->min, a, v) ? m->info->call(in, m->self, v) : jv_none();
+    return jinja_bind(in, m->info->name, m->info->params, m->info->min, a, v)
+               ? m->info->call(in, m->self, v)
+               : jv_none();
 }
 
 struct value jinja_call(struct jinja *in, struct value callee, const struct args *a) {
@@ -170,11 +177,13 @@ struct value jinja_call(struct jinja *in, struct value callee, const struct args
     }
 }
 
-struct value jinja_call_filter(struct jinja *in, struct str name, struct value self, const struct args *a) {
+struct value jinja_call_filter(struct jinja *in, struct str name, struct value self,
+                               const struct args *a) {
     struct value v[JINJA_MAX_PARAMS];
     const struct filter *f = jinja_filter(name);
     if (!f)
-        return jinja_fail(in, "TemplateRuntimeError: No filter named '%.*s' found.", name.n > 60 ? 60 : (int)name.n, name.p);
+        return jinja_fail(in, "TemplateRuntimeError: No filter named '%.*s' found.",
+                          name.n > 60 ? 60 : (int)name.n, name.p);
     if (f->call_args)
         return f->call_args(in, self, a);
     return jinja_bind(in, f->name, f->params, f->min, a, v) ? f->call(in, self, v) : jv_none();

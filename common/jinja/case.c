@@ -1,5 +1,5 @@
-/* Letters: case mapping and character classes as Python's str methods have them (Unicode's full mappings, from
- * SpecialCasing.txt where one character becomes several; utf8proc knows the rest).
+/* Letters: case mapping and character classes as Python's str methods have them (Unicode's full
+ * mappings, from SpecialCasing.txt where one character becomes several; utf8proc knows the rest).
  *
  * Every character made of another has that one's trust.
  *
@@ -66,7 +66,8 @@ static int by_cp(const void *a, const void *b) {
 
 static const struct special *special(uint32_t cp) {
     return cp < 0xDF ? NULL
-                     : bsearch(&cp, specials, sizeof specials / sizeof *specials, sizeof *specials, by_cp);
+                     : bsearch(&cp, specials, sizeof specials / sizeof *specials, sizeof *specials,
+                               by_cp);
 }
 
 static void add_all(struct build *b, const uint32_t cps[3], bool trusted) {
@@ -106,11 +107,12 @@ static bool is_upper(uint32_t cp) {
 static bool case_ignorable(uint32_t cp) {
     utf8proc_category_t c = category(cp);
     return c == UTF8PROC_CATEGORY_MN || c == UTF8PROC_CATEGORY_ME || c == UTF8PROC_CATEGORY_CF ||
-           c == UTF8PROC_CATEGORY_LM || c == UTF8PROC_CATEGORY_SK || cp == '\'' || cp == '.' || cp == ':' ||
-           cp == 0xB7 || cp == 0x2018 || cp == 0x2019 || cp == 0x2024 || cp == 0x2027;
+           c == UTF8PROC_CATEGORY_LM || c == UTF8PROC_CATEGORY_SK || cp == '\'' || cp == '.' ||
+           cp == ':' || cp == 0xB7 || cp == 0x2018 || cp == 0x2019 || cp == 0x2024 || cp == 0x2027;
 }
 
-/* Whether a capital sigma at `at` ends its word, and so becomes U+03C2 (Unicode 3.13, Final_Sigma). */
+/* Whether a capital sigma at `at` ends its word, and so becomes U+03C2 (Unicode 3.13, Final_Sigma).
+ */
 static bool final_sigma(const struct jtext *t, size_t at) {
     size_t len, i = at;
     bool before = false;
@@ -188,7 +190,8 @@ struct jtext *jinja_swapcase(struct jinja *in, const struct jtext *t) {
     return map(in, t, SWAPCASE);
 }
 
-/* utf8proc folds to a fixed point of its own tables; with sharp s and the like that is what Python gives. */
+/* utf8proc folds to a fixed point of its own tables; with sharp s and the like that is what Python
+ * gives. */
 struct jtext *jinja_casefold(struct jinja *in, const struct jtext *t) {
     struct build b;
     jb_init(&b, in, t->n);
@@ -197,7 +200,8 @@ struct jtext *jinja_casefold(struct jinja *in, const struct jtext *t) {
         uint32_t cp = jt_decode(t, i, &len);
         utf8proc_int32_t folded[8];
         int last = UTF8PROC_BOUNDCLASS_START;
-        utf8proc_ssize_t n = utf8proc_decompose_char((int32_t)cp, folded, 8, UTF8PROC_CASEFOLD, &last);
+        utf8proc_ssize_t n =
+            utf8proc_decompose_char((int32_t)cp, folded, 8, UTF8PROC_CASEFOLD, &last);
         for (utf8proc_ssize_t k = 0; k < n && k < 8; k++)
             jb_char(&b, (uint32_t)folded[k], jt_trusted(t, i));
     }
@@ -244,10 +248,11 @@ bool jinja_is_decimal(uint32_t cp) {
 /* Decimals and the digits in super- and subscript and in circles. */
 bool jinja_is_digit(uint32_t cp) {
     return jinja_is_decimal(cp) || cp == 0xB2 || cp == 0xB3 || cp == 0xB9 || cp == 0x2070 ||
-           (cp >= 0x2074 && cp <= 0x2079) || (cp >= 0x2080 && cp <= 0x2089) || (cp >= 0x2460 && cp <= 0x2468) ||
-           (cp >= 0x2474 && cp <= 0x247C) || (cp >= 0x2488 && cp <= 0x2490) || cp == 0x24EA ||
-           (cp >= 0x24F5 && cp <= 0x24FD) || cp == 0x24FF || (cp >= 0x2776 && cp <= 0x277E) ||
-           (cp >= 0x2780 && cp <= 0x2788) || (cp >= 0x278A && cp <= 0x2792);
+           (cp >= 0x2074 && cp <= 0x2079) || (cp >= 0x2080 && cp <= 0x2089) ||
+           (cp >= 0x2460 && cp <= 0x2468) || (cp >= 0x2474 && cp <= 0x247C) ||
+           (cp >= 0x2488 && cp <= 0x2490) || cp == 0x24EA || (cp >= 0x24F5 && cp <= 0x24FD) ||
+           cp == 0x24FF || (cp >= 0x2776 && cp <= 0x277E) || (cp >= 0x2780 && cp <= 0x2788) ||
+           (cp >= 0x278A && cp <= 0x2792);
 }
 
 bool jinja_is_numeric(uint32_t cp) {

@@ -1,6 +1,7 @@
 /* What jinja2 refuses when it compiles a template, before anything is rendered:
  *
- *   - filters and tests that do not exist; inside {% if %} and `a if b else c` only when they are reached;
+ *   - filters and tests that do not exist; inside {% if %} and `a if b else c` only when they are
+ * reached;
  *   - break and continue outside a loop; a loop that assigns to the name `loop`;
  *   - trees so deep that evaluating them would fail.
  *
@@ -17,7 +18,8 @@ struct frame {
 
 static void check(struct jinja_parser *p, const struct node *n, struct frame f);
 
-static void check_kids(struct jinja_parser *p, const struct node *n, uint32_t from, struct frame f) {
+static void check_kids(struct jinja_parser *p, const struct node *n, uint32_t from,
+                       struct frame f) {
     for (uint32_t i = from; i < n->n_kids && !p->failed; i++)
         check(p, n->kids[i], f);
 }
@@ -94,7 +96,8 @@ static void check(struct jinja_parser *p, const struct node *n, struct frame f) 
     case N_BREAK:
     case N_CONTINUE:
         if (!f.looping)
-            jinja_syntax(p, n->line, "'%s' outside loop", n->kind == N_BREAK ? "break" : "continue");
+            jinja_syntax(p, n->line, "'%s' outside loop",
+                         n->kind == N_BREAK ? "break" : "continue");
         break;
     default:
         check_kids(p, n, 0, f);
@@ -117,12 +120,13 @@ static void find_names(const struct node *n, const struct str names[3], uint8_t 
 }
 
 uint8_t jinja_macro_uses(const struct node *macro) {
-    const struct str names[3] = {{"caller", 6}, {"kwargs", 6}, {"varargs", 7}}; // in the order of MACRO_*
+    const struct str names[3] = {
+        {"caller", 6}, {"kwargs", 6}, {"varargs", 7}}; // in the order of MACRO_*
     uint8_t found = 0;
     find_names(macro->kids[0], names, &found, 0);
     for (uint32_t i = 1; i < macro->n_kids; i++) // a parameter of that name is only a parameter
         for (int k = 1; k < 3; k++)
             if (str_same(macro->kids[i]->name, names[k]))
-                found &= (uint8_t)~(1 << k);
+                found &= (uint8_t) ~(1 << k);
     return found;
 }

@@ -1,5 +1,5 @@
-/* Dicts: pairs in the order of insertion, with a hash index (SipHash under a random key, so that no set of keys
- * is slow) once there are more than a few.
+/* Dicts: pairs in the order of insertion, with a hash index (SipHash under a random key, so that no
+ * set of keys is slow) once there are more than a few.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <sodium.h>

@@ -1,4 +1,5 @@
-/* Evaluating expressions: a walk over the tree. Every node is a step, and every level counts as depth.
+/* Evaluating expressions: a walk over the tree. Every node is a step, and every level counts as
+ * depth.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/run.h"
@@ -52,7 +53,8 @@ static bool unpack(struct jinja *in, struct env *env, const struct node *target,
             return false;
     }
     if (n < target->n_kids)
-        jinja_fail(in, "ValueError: not enough values to unpack (expected %u, got %u)", target->n_kids, n);
+        jinja_fail(in, "ValueError: not enough values to unpack (expected %u, got %u)",
+                   target->n_kids, n);
     return !in->failed;
 }
 
@@ -69,13 +71,15 @@ bool jinja_assign(struct jinja *in, struct env *env, const struct node *target, 
     if (!ns || ns->kind != V_NAMESPACE)
         jinja_fail(in, "TemplateRuntimeError: cannot assign attribute on non-namespace object");
     else if (target->name.p[0] == '_')
-        jinja_fail(in, "SecurityError: a namespace takes no attribute that begins with an underscore");
+        jinja_fail(in,
+                   "SecurityError: a namespace takes no attribute that begins with an underscore");
     else
         jv_put(in, ns->d, jv_text(jt_new(in, target->name, TRUST_ALL)), v);
     return !in->failed;
 }
 
-static struct value eval_items(struct jinja *in, struct env *env, const struct node *n, enum kind kind) {
+static struct value eval_items(struct jinja *in, struct env *env, const struct node *n,
+                               enum kind kind) {
     struct value list = jv_list(in, kind, n->n_kids);
     for (uint32_t i = 0; i < n->n_kids && !in->failed; i++)
         jv_push(in, list.l, jinja_eval(in, env, n->kids[i]));
@@ -141,7 +145,9 @@ static struct value eval_cond(struct jinja *in, struct env *env, const struct no
         return jv_none();
     if (yes || n->kids[2])
         return jinja_eval(in, env, n->kids[yes ? 1 : 2]);
-    return jv_undef(in, "the inline if-expression evaluated to false and no else section was defined.", "", n->name);
+    return jv_undef(in,
+                    "the inline if-expression evaluated to false and no else section was defined.",
+                    "", n->name);
 }
 
 static bool push_starred(struct jinja *in, struct value v, struct args *a, size_t cap) {
@@ -170,8 +176,10 @@ static bool push_keywords(struct jinja *in, struct value v, struct args *a) {
     return true;
 }
 
-/* Evaluates the arguments kids[first..] of a call, filter or test; one more keyword fits behind (the caller). */
-bool jinja_eval_args(struct jinja *in, struct env *env, const struct node *n, uint32_t first, struct args *a) {
+/* Evaluates the arguments kids[first..] of a call, filter or test; one more keyword fits behind
+ * (the caller). */
+bool jinja_eval_args(struct jinja *in, struct env *env, const struct node *n, uint32_t first,
+                     struct args *a) {
     size_t n_pos = 0, n_kw = n->kind == N_CALL ? 1 : 0;
     struct value star = jv_none(), starred = jv_none();
     int64_t len = 0;
@@ -268,7 +276,8 @@ static struct value eval(struct jinja *in, struct env *env, const struct node *n
     case N_AND:
     case N_OR:
         v = jinja_eval(in, env, n->kids[0]);
-        return in->failed || jv_truth(in, v) == (n->kind == N_OR) ? v : jinja_eval(in, env, n->kids[1]);
+        return in->failed || jv_truth(in, v) == (n->kind == N_OR) ? v
+                                                                  : jinja_eval(in, env, n->kids[1]);
     case N_CONCAT:
         return eval_concat(in, env, n);
     case N_COMPARE:

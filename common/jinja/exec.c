@@ -1,8 +1,8 @@
 /* Executing statements: loops, conditions, assignments and captured blocks.
  *
- * Scopes are jinja2's: a loop's body (anew each time), a macro, a call, filter, with or set block and a
- * generation block have their own; {% if %} has none. What is assigned inside one is gone behind it, but for the
- * attributes of a namespace.
+ * Scopes are jinja2's: a loop's body (anew each time), a macro, a call, filter, with or set block
+ * and a generation block have their own; {% if %} has none. What is assigned inside one is gone
+ * behind it, but for the attributes of a namespace.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/run.h"
@@ -122,9 +122,11 @@ struct value jinja_call_loop(struct jinja *in, struct loop *l, const struct args
     if (!jinja_bind(in, "loop", "iterable", 1, a, v))
         return jv_none();
     if (!(l->node->flag & FOR_RECURSIVE))
-        return jinja_fail(in, "TypeError: The loop must have the 'recursive' marker to be called recursively.");
+        return jinja_fail(
+            in, "TypeError: The loop must have the 'recursive' marker to be called recursively.");
     struct loop *inner = jinja_alloc(in, sizeof *inner);
-    *inner = (struct loop){.node = l->node, .env = l->env, .index0 = -1, .length = -1, .depth0 = l->depth0 + 1};
+    *inner = (struct loop){
+        .node = l->node, .env = l->env, .index0 = -1, .length = -1, .depth0 = l->depth0 + 1};
     inner->iterable = v[0];
     struct build out, *outer = in->out;
     jb_init(&out, in, 64);
@@ -146,10 +148,10 @@ struct jtext *jinja_capture(struct jinja *in, struct env *env, const struct node
     return jb_done(&out);
 }
 
-/* Runs body with its output held back, then the filter (if any) over that. False where there is nothing to be
- * used: the body failed, or left the loop around it. */
-static bool capture_filtered(struct jinja *in, struct env *env, const struct node *filter, const struct node *body,
-                             struct value *v) {
+/* Runs body with its output held back, then the filter (if any) over that. False where there is
+ * nothing to be used: the body failed, or left the loop around it. */
+static bool capture_filtered(struct jinja *in, struct env *env, const struct node *filter,
+                             const struct node *body, struct value *v) {
     struct build out, *outer = in->out;
     struct env *inner = jinja_scope(in, env);
     jb_init(&out, in, 64);

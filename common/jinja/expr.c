@@ -10,7 +10,8 @@
 static struct node *parse_or(struct jinja_parser *p);
 static struct node *parse_unary(struct jinja_parser *p, bool with_filter);
 
-static struct node *pair(struct jinja_parser *p, enum node_kind kind, uint8_t op, struct node *a, struct node *b, int line) {
+static struct node *pair(struct jinja_parser *p, enum node_kind kind, uint8_t op, struct node *a,
+                         struct node *b, int line) {
     struct node *n = jinja_node(p, kind, line);
     n->op = op;
     jinja_add_kid(p, n, a);
@@ -117,7 +118,8 @@ static bool tuple_ends(struct jinja_parser *p, const char *end_name) {
            (end_name && jinja_is_name(p, end_name));
 }
 
-struct node *jinja_tuple(struct jinja_parser *p, bool with_cond, bool parens, const char *end_name) {
+struct node *jinja_tuple(struct jinja_parser *p, bool with_cond, bool parens,
+                         const char *end_name) {
     struct node *n = jinja_node(p, N_TUPLE, line_of(p));
     bool tuple = false;
     while (!p->failed && !tuple_ends(p, end_name)) {
@@ -129,7 +131,8 @@ struct node *jinja_tuple(struct jinja_parser *p, bool with_cond, bool parens, co
     if (!tuple && n->n_kids == 1)
         return n->kids[0];
     if (n->n_kids == 0 && !parens)
-        jinja_syntax(p, line_of(p), "expected an expression, got %s", jinja_token_name(jinja_peek(p)->type));
+        jinja_syntax(p, line_of(p), "expected an expression, got %s",
+                     jinja_token_name(jinja_peek(p)->type));
     return n;
 }
 
@@ -182,14 +185,16 @@ static struct node *attribute(struct jinja_parser *p, struct node *object) {
     return n;
 }
 
-static struct node *wrap(struct jinja_parser *p, enum node_kind kind, struct node *value, struct str keyword) {
+static struct node *wrap(struct jinja_parser *p, enum node_kind kind, struct node *value,
+                         struct str keyword) {
     struct node *n = jinja_node(p, kind, value ? value->line : 0);
     n->name = keyword;
     jinja_add_kid(p, n, value);
     return n;
 }
 
-/* Adds the arguments of a call to n, in the order that Python demands: positions, *args, names, **kwargs. */
+/* Adds the arguments of a call to n, in the order that Python demands: positions, *args, names,
+ * **kwargs. */
 static void arguments(struct jinja_parser *p, struct node *n) {
     int line = line_of(p), stage = 0; // 1 names seen, 2 *args, 3 **kwargs
     jinja_expect(p, T_LPAREN);
@@ -342,7 +347,8 @@ static struct node *parse_power(struct jinja_parser *p) {
 static struct node *parse_term(struct jinja_parser *p) {
     int line = line_of(p);
     struct node *n = parse_power(p);
-    while (jinja_is(p, T_MUL) || jinja_is(p, T_DIV) || jinja_is(p, T_FLOORDIV) || jinja_is(p, T_MOD)) {
+    while (jinja_is(p, T_MUL) || jinja_is(p, T_DIV) || jinja_is(p, T_FLOORDIV) ||
+           jinja_is(p, T_MOD)) {
         uint8_t op = (uint8_t)p->tokens[p->at++].type;
         n = pair(p, N_BINARY, op, n, parse_power(p), line);
         line = line_of(p);
@@ -381,7 +387,8 @@ static uint8_t comparison(struct jinja_parser *p) {
     }
     if (jinja_accept_name(p, "in"))
         return T_IN;
-    if (jinja_is_name(p, "not") && p->tokens[p->at + 1].type == T_NAME && str_eq(p->tokens[p->at + 1].text, "in")) {
+    if (jinja_is_name(p, "not") && p->tokens[p->at + 1].type == T_NAME &&
+        str_eq(p->tokens[p->at + 1].text, "in")) {
         p->at += 2;
         return T_NOT_IN;
     }

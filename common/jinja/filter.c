@@ -1,7 +1,8 @@
-/* Filters: the table of all of them, and those on numbers and on any value, as jinja2/filters.py defines them.
+/* Filters: the table of all of them, and those on numbers and on any value, as jinja2/filters.py
+ * defines them.
  *
- * pprint, random, urlize and wordwrap are known by name and refused when they are reached: they make pages for
- * people, or random text, and no prompt.
+ * pprint, random, urlize and wordwrap are known by name and refused when they are reached: they
+ * make pages for people, or random text, and no prompt.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/filter.h"
@@ -23,12 +24,14 @@ static JINJA_FILTER(jf_attr) {
     struct jtext *name = jinja_arg_str(in, a[0], "");
     if (in->failed)
         return jv_none();
-    // Attributes only: an item of that name does not count, but for namespaces, whose items are attributes.
+    // Attributes only: an item of that name does not count, but for namespaces, whose items are
+    // attributes.
     struct value v = jinja_getattr(in, self, jt_view(name));
     struct value item = jinja_subscript(in, self, jv_text(name), &found);
     bool method = v.kind == V_METHOD || v.kind == V_UNDEF || !found || self.kind == V_NAMESPACE;
     (void)item;
-    return method ? v : jv_undef(in, "'@ object' has no attribute '#'", jv_type(self), jt_view(name));
+    return method ? v
+                  : jv_undef(in, "'@ object' has no attribute '#'", jv_type(self), jt_view(name));
 }
 
 static JINJA_FILTER(jf_abs) {
@@ -39,12 +42,14 @@ static JINJA_FILTER(jf_abs) {
         return jinja_too_large(in);
     else if ((self.kind == V_INT && self.i < 0) || self.kind == V_BOOL || !jv_is_number(self))
         return jv_is_number(self) ? jinja_negate(in, self, self.kind == V_INT)
-                                  : self.kind == V_UNDEF ? jinja_undefined(in, self)
-                                                         : jinja_fail(in, "TypeError: bad operand type for abs(): '%s'", jv_type(self));
+               : self.kind == V_UNDEF
+                   ? jinja_undefined(in, self)
+                   : jinja_fail(in, "TypeError: bad operand type for abs(): '%s'", jv_type(self));
     return self;
 }
 
-/* The text of a number without white space around and '_' between its digits, as int() and float() take it. */
+/* The text of a number without white space around and '_' between its digits, as int() and float()
+ * take it. */
 static bool plain_number(const struct jtext *t, char *out, size_t cap) {
     size_t from = 0, to = t->n, n = 0, len;
     while (from < to && jt_is_space(jt_decode(t, from, &len)))
@@ -105,7 +110,8 @@ static JINJA_FILTER(jf_int) {
     if (self.kind == V_BIG)
         return self;
     jinja_steps(in, jv_is_str(self) ? 64 : 1);
-    if (jv_is_str(self) ? text_to_int(in, self.s, jinja_arg_int(in, a[1], 10), &i) : jv_int_of(self, &i)) {
+    if (jv_is_str(self) ? text_to_int(in, self.s, jinja_arg_int(in, a[1], 10), &i)
+                        : jv_int_of(self, &i)) {
         v = jv_int(i);
     } else if (!to_float(self, &f) || isnan(f) || (isinf(f) && jv_is_str(self))) {
         return otherwise;
@@ -141,7 +147,8 @@ static struct value round_int(struct jinja *in, int64_t i, int64_t zeros) {
     bool odd = (low / unit) % 2 != 0;
     if (half < unit - half || (half == unit - half && !odd))
         return jv_int(low);
-    return __builtin_add_overflow(low, rest < 0 ? -unit : unit, &up) ? jinja_too_large(in) : jv_int(up);
+    return __builtin_add_overflow(low, rest < 0 ? -unit : unit, &up) ? jinja_too_large(in)
+                                                                     : jv_int(up);
 }
 
 static JINJA_FILTER(jf_round) {
@@ -190,14 +197,17 @@ static JINJA_FILTER(jf_filesizeformat) {
         int i = 0;
         for (unit = base * base; bytes >= unit && prefixes[i + 1]; i++)
             unit *= base;
-        snprintf(text, sizeof text, "%.1f %c%sB", base * bytes / unit, binary && i == 0 ? 'K' : prefixes[i], binary ? "i" : "");
+        snprintf(text, sizeof text, "%.1f %c%sB", base * bytes / unit,
+                 binary && i == 0 ? 'K' : prefixes[i], binary ? "i" : "");
     }
-    return jv_text(jt_new(in, arena_str(&in->arena, text, strlen(text)), self.foreign ? TRUST_NONE : TRUST_ALL));
+    return jv_text(jt_new(in, arena_str(&in->arena, text, strlen(text)),
+                          self.foreign ? TRUST_NONE : TRUST_ALL));
 }
 
 static JINJA_FILTER(refused) {
     (void)self, (void)a;
-    return jinja_fail(in, "pprint, random, urlize and wordwrap are not supported in chat templates");
+    return jinja_fail(in,
+                      "pprint, random, urlize and wordwrap are not supported in chat templates");
 }
 
 static const struct filter filters[] = {

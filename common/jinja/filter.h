@@ -6,8 +6,10 @@
 
 #include "jinja/run.h"
 
-#define JINJA_FILTER(name) struct value name(struct jinja *in, struct value self, const struct value *a)
-#define JINJA_FILTER_ARGS(name) struct value name(struct jinja *in, struct value self, const struct args *a)
+#define JINJA_FILTER(name)                                                                         \
+    struct value name(struct jinja *in, struct value self, const struct value *a)
+#define JINJA_FILTER_ARGS(name)                                                                    \
+    struct value name(struct jinja *in, struct value self, const struct args *a)
 
 // jinja_filter_seq.c: lists and dicts
 JINJA_FILTER(jf_first);

@@ -37,7 +37,8 @@ static bool next_unique(struct jinja *in, struct gen *g, struct value *v) {
     if (!start(in, g, false))
         return false;
     while (jinja_next(in, &g->src, v)) {
-        struct value key = g->state[1].kind == V_MISSING ? *v : jinja_path(in, *v, g->state[1], jv_none());
+        struct value key =
+            g->state[1].kind == V_MISSING ? *v : jinja_path(in, *v, g->state[1], jv_none());
         if (!in->failed && jv_is_str(key) && !g->state[2].b)
             key = jv_text(jinja_lower(in, key.s));
         if (in->failed || !jv_hashable(in, key))
@@ -71,7 +72,8 @@ static bool next_batch(struct jinja *in, struct gen *g, struct value *v) {
         jv_push(in, v->l, item);
     if (v->l->n == 0)
         return false;
-    while ((int64_t)v->l->n < g->count && g->state[0].kind != V_MISSING && g->state[0].kind != V_NONE && jinja_steps(in, 1))
+    while ((int64_t)v->l->n < g->count && g->state[0].kind != V_MISSING &&
+           g->state[0].kind != V_NONE && jinja_steps(in, 1))
         jv_push(in, v->l, g->state[0]);
     return true;
 }
@@ -94,7 +96,8 @@ static bool next_slice(struct jinja *in, struct gen *g, struct value *v) {
     if (in->failed || i >= g->count)
         return false;
     const struct list *all = g->state[1].l;
-    int64_t n = (int64_t)all->n / g->count, extra = (int64_t)all->n % g->count, to = from + n + (i < extra);
+    int64_t n = (int64_t)all->n / g->count, extra = (int64_t)all->n % g->count,
+            to = from + n + (i < extra);
     *v = jv_list(in, V_LIST, 0);
     for (int64_t k = from; k < to; k++)
         jv_push(in, v->l, all->v[k]);
@@ -131,7 +134,8 @@ static struct value keyword(const struct args *a, const char *name) {
 static bool next_mapped(struct jinja *in, struct gen *g, struct value *v) {
     if (!g->started && !jv_truth(in, g->src.src))
         return false;
-    struct value attribute = keyword(&g->args, "attribute"), otherwise = keyword(&g->args, "default");
+    struct value attribute = keyword(&g->args, "attribute"),
+                 otherwise = keyword(&g->args, "default");
     bool by_attribute = g->args.n == 0 && attribute.kind != V_MISSING;
     if (!g->started && !by_attribute && g->args.n == 0)
         jinja_fail(in, "FilterArgumentError: map requires a filter argument");

@@ -9,7 +9,9 @@ JINJA_FILTER(jf_first) {
     (void)a;
     if (!jinja_iter(in, self, &it))
         return jv_none();
-    return jinja_next(in, &it, &v) ? v : jv_undef(in, "No first item, sequence was empty.", "", str_of(""));
+    return jinja_next(in, &it, &v)
+               ? v
+               : jv_undef(in, "No first item, sequence was empty.", "", str_of(""));
 }
 
 JINJA_FILTER(jf_last) {
@@ -18,7 +20,8 @@ JINJA_FILTER(jf_last) {
     if (self.kind == V_GEN)
         return jinja_fail(in, "TypeError: '%s' object is not reversible", jv_type(self));
     list = jinja_to_list(in, self, V_LIST);
-    return list.l->n ? list.l->v[list.l->n - 1] : jv_undef(in, "No last item, sequence was empty.", "", str_of(""));
+    return list.l->n ? list.l->v[list.l->n - 1]
+                     : jv_undef(in, "No last item, sequence was empty.", "", str_of(""));
 }
 
 JINJA_FILTER(jf_length) {
@@ -37,7 +40,8 @@ JINJA_FILTER(jf_list) {
 JINJA_FILTER(jf_join) {
     struct iter it;
     struct value v;
-    struct jtext *sep = a[0].kind == V_MISSING ? jt_new(in, str_of(""), TRUST_ALL) : jv_to_str(in, a[0]);
+    struct jtext *sep =
+        a[0].kind == V_MISSING ? jt_new(in, str_of(""), TRUST_ALL) : jv_to_str(in, a[0]);
     struct build b;
     jb_init(&b, in, 64);
     if (!jinja_iter(in, self, &it))
@@ -70,14 +74,16 @@ static struct value fold(struct jinja *in, struct value v, bool case_sensitive) 
     return jv_is_str(v) && !case_sensitive ? jv_text(jinja_lower(in, v.s)) : v;
 }
 
-static struct value key_of(struct jinja *in, struct value v, struct value attribute, struct value otherwise, bool sensitive) {
+static struct value key_of(struct jinja *in, struct value v, struct value attribute,
+                           struct value otherwise, bool sensitive) {
     if (attribute.kind != V_MISSING)
         v = jinja_path(in, v, attribute, otherwise);
     return in->failed ? jv_none() : fold(in, v, sensitive);
 }
 
 /* The key of sort: a list of what the attributes "a,b.c" give. */
-static struct value sort_key(struct jinja *in, struct value v, struct value attribute, bool sensitive) {
+static struct value sort_key(struct jinja *in, struct value v, struct value attribute,
+                             bool sensitive) {
     struct value key = jv_list(in, V_LIST, 1);
     if (attribute.kind == V_MISSING || attribute.kind == V_NONE || !jv_is_str(attribute)) {
         jv_push(in, key.l, key_of(in, v, attribute, jv_none(), sensitive));
@@ -92,7 +98,8 @@ static struct value sort_key(struct jinja *in, struct value v, struct value attr
     return key;
 }
 
-static struct value sorted(struct jinja *in, struct value self, struct value attribute, bool sensitive, bool reverse) {
+static struct value sorted(struct jinja *in, struct value self, struct value attribute,
+                           bool sensitive, bool reverse) {
     struct value list = jinja_to_list(in, self, V_LIST), keys = jv_list(in, V_LIST, 0);
     for (size_t i = 0; i < list.l->n && !in->failed; i++)
         jv_push(in, keys.l, sort_key(in, list.l->v[i], attribute, sensitive));
@@ -109,18 +116,23 @@ JINJA_FILTER(jf_dictsort) {
     struct jtext *by = jinja_arg_str(in, a[1], "key");
     bool value = str_eq(jt_view(by), "value");
     if (self.kind != V_DICT)
-        return self.kind == V_UNDEF ? jinja_undefined(in, self)
-                                    : jinja_fail(in, "AttributeError: '%s' object has no attribute 'items'", jv_type(self));
+        return self.kind == V_UNDEF
+                   ? jinja_undefined(in, self)
+                   : jinja_fail(in, "AttributeError: '%s' object has no attribute 'items'",
+                                jv_type(self));
     if (!value && !str_eq(jt_view(by), "key"))
-        return jinja_fail(in, "FilterArgumentError: You can only sort by either \"key\" or \"value\"");
+        return jinja_fail(in,
+                          "FilterArgumentError: You can only sort by either \"key\" or \"value\"");
     self.kind = V_VIEW;
     self.sub = VIEW_ITEMS;
-    return sorted(in, self, jv_int(value), jinja_arg_bool(in, a[0], false), jinja_arg_bool(in, a[2], false));
+    return sorted(in, self, jv_int(value), jinja_arg_bool(in, a[0], false),
+                  jinja_arg_bool(in, a[2], false));
 }
 
 JINJA_FILTER(jf_groupby) {
     bool sensitive = jinja_arg_bool(in, a[2], false);
-    struct value list = jinja_to_list(in, self, V_LIST), keys = jv_list(in, V_LIST, 0), out = jv_list(in, V_LIST, 0);
+    struct value list = jinja_to_list(in, self, V_LIST), keys = jv_list(in, V_LIST, 0),
+                 out = jv_list(in, V_LIST, 0);
     for (size_t i = 0; i < list.l->n && !in->failed; i++)
         jv_push(in, keys.l, key_of(in, list.l->v[i], a[0], a[1], sensitive));
     if (!in->failed)
@@ -142,7 +154,8 @@ JINJA_FILTER(jf_groupby) {
     return out;
 }
 
-static struct value extreme(struct jinja *in, struct value self, const struct value *a, const char *op) {
+static struct value extreme(struct jinja *in, struct value self, const struct value *a,
+                            const char *op) {
     bool sensitive = jinja_arg_bool(in, a[0], false);
     struct iter it;
     struct value v, best = {.kind = V_MISSING}, best_key = best;
@@ -156,7 +169,9 @@ static struct value extreme(struct jinja *in, struct value self, const struct va
             best_key = key;
         }
     }
-    return best.kind == V_MISSING ? jv_undef(in, "No aggregated item, sequence was empty.", "", str_of("")) : best;
+    return best.kind == V_MISSING
+               ? jv_undef(in, "No aggregated item, sequence was empty.", "", str_of(""))
+               : best;
 }
 
 JINJA_FILTER(jf_min) {

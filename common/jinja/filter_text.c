@@ -8,7 +8,8 @@
 #include "jinja/filter.h"
 
 /* Calls a method of strings with up to three arguments. */
-static struct value method(struct jinja *in, const char *name, struct jtext *t, const struct value *a) {
+static struct value method(struct jinja *in, const char *name, struct jtext *t,
+                           const struct value *a) {
     return jinja_str_method(str_of(name))->call(in, jv_text(t), a);
 }
 
@@ -97,17 +98,20 @@ JINJA_FILTER(jf_center) {
 
 JINJA_FILTER(jf_truncate) {
     struct jtext *end = jinja_arg_str(in, a[2], "...");
-    int64_t n, length = jinja_arg_int(in, a[0], 255), leeway = a[3].kind == V_NONE ? 5 : jinja_arg_int(in, a[3], 5);
+    int64_t n, length = jinja_arg_int(in, a[0], 255),
+               leeway = a[3].kind == V_NONE ? 5 : jinja_arg_int(in, a[3], 5);
     int64_t end_n = (int64_t)jt_chars(in, end);
     if (length < end_n || leeway < 0)
-        return jinja_fail(in, "AssertionError: truncate: length is less than the end's, or leeway less than 0");
+        return jinja_fail(
+            in, "AssertionError: truncate: length is less than the end's, or leeway less than 0");
     if (!jv_len(in, self, &n))
         return jinja_fail(in, "TypeError: object of type '%s' has no len()", jv_type(self));
     if (n <= length || n - length <= leeway)
         return self; // also a short list
     struct jtext *t = jinja_arg_str(in, self, "");
     struct jtext *cut = jt_slice(in, t, 0, jt_byte_at(in, t, (size_t)(length - end_n)));
-    size_t space = jinja_arg_bool(in, a[1], false) ? SIZE_MAX : jt_rfind(in, cut, str_of(" "), 0, cut->n);
+    size_t space =
+        jinja_arg_bool(in, a[1], false) ? SIZE_MAX : jt_rfind(in, cut, str_of(" "), 0, cut->n);
     if (space != SIZE_MAX)
         cut = jt_slice(in, cut, 0, space);
     return jv_text(jt_concat(in, cut, end));
@@ -179,7 +183,8 @@ static size_t entity(const char *p, size_t n, uint32_t *cp) {
     static const struct {
         const char *name;
         uint32_t cp;
-    } known[] = {{"&amp;", '&'}, {"&lt;", '<'}, {"&gt;", '>'}, {"&quot;", '"'}, {"&apos;", '\''}, {"&nbsp;", 0xA0}};
+    } known[] = {{"&amp;", '&'},  {"&lt;", '<'},    {"&gt;", '>'},
+                 {"&quot;", '"'}, {"&apos;", '\''}, {"&nbsp;", 0xA0}};
     for (size_t i = 0; i < sizeof known / sizeof *known; i++)
         if (n >= strlen(known[i].name) && memcmp(p, known[i].name, strlen(known[i].name)) == 0) {
             *cp = known[i].cp;
@@ -192,7 +197,10 @@ static size_t entity(const char *p, size_t n, uint32_t *cp) {
     *cp = 0;
     for (i += hex; i < n && i < 10 && p[i] != ';'; i++) {
         char c = p[i];
-        uint32_t d = c >= '0' && c <= '9' ? (uint32_t)(c - '0') : hex && (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (uint32_t)((c | 0x20) - 'a' + 10) : 99;
+        uint32_t d = c >= '0' && c <= '9' ? (uint32_t)(c - '0')
+                     : hex && (c | 0x20) >= 'a' && (c | 0x20) <= 'f'
+                         ? (uint32_t)((c | 0x20) - 'a' + 10)
+                         : 99;
         if (d == 99)
             return 0;
         *cp = *cp * (hex ? 16 : 10) + d;
@@ -201,7 +209,8 @@ static size_t entity(const char *p, size_t n, uint32_t *cp) {
     return good && i < n && p[i] == ';' ? i + 1 : 0;
 }
 
-/* Without comments and tags, each run of white space one space, basic entities as their characters. */
+/* Without comments and tags, each run of white space one space, basic entities as their characters.
+ */
 JINJA_FILTER(jf_striptags) {
     (void)a;
     const struct jtext *t = jv_to_str(in, self);
@@ -209,7 +218,8 @@ JINJA_FILTER(jf_striptags) {
     jb_init(&b, in, t->n);
     for (size_t i = 0; i < t->n && !in->failed;) {
         bool comment = t->n - i > 3 && memcmp(t->p + i, "<!--", 4) == 0;
-        size_t end = t->p[i] == '<' ? jt_find(in, t, str_of(comment ? "-->" : ">"), i, t->n) : SIZE_MAX;
+        size_t end =
+            t->p[i] == '<' ? jt_find(in, t, str_of(comment ? "-->" : ">"), i, t->n) : SIZE_MAX;
         if (end != SIZE_MAX) {
             i = end + (comment ? 3 : 1);
         } else {
@@ -217,7 +227,8 @@ JINJA_FILTER(jf_striptags) {
             i++;
         }
     }
-    struct value none[2] = {{.kind = V_MISSING}, {.kind = V_MISSING}}, words = method(in, "split", jb_done(&b), none);
+    struct value none[2] = {{.kind = V_MISSING}, {.kind = V_MISSING}},
+                 words = method(in, "split", jb_done(&b), none);
     struct jtext *joined = method(in, "join", jt_new(in, str_of(" "), TRUST_ALL), &words).s;
     jb_init(&b, in, joined->n);
     for (size_t i = 0, n; !in->failed && i < joined->n; i += n) {
@@ -236,7 +247,8 @@ static void quote(struct build *b, const struct jtext *t, bool query) {
     for (size_t i = 0; i < t->n; i++) {
         unsigned char c = (unsigned char)t->p[i];
         char text[4];
-        bool plain_byte = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z' && c < 0x80) ||
+        bool plain_byte = (c >= '0' && c <= '9') ||
+                          ((c | 0x20) >= 'a' && (c | 0x20) <= 'z' && c < 0x80) ||
                           (c && strchr(query ? "_.-~" : "_.-~/", c));
         snprintf(text, sizeof text, "%%%02X", c);
         if (plain_byte)
@@ -278,7 +290,8 @@ JINJA_FILTER(jf_xmlattr) {
     struct build b;
     jb_init(&b, in, 64);
     if (self.kind != V_DICT)
-        return jinja_fail(in, "AttributeError: '%s' object has no attribute 'items'", jv_type(self));
+        return jinja_fail(in, "AttributeError: '%s' object has no attribute 'items'",
+                          jv_type(self));
     for (size_t i = 0; i < self.d->n && !in->failed; i++) {
         struct value key = self.d->pairs[i].key, v = self.d->pairs[i].value;
         if (v.kind == V_NONE || v.kind == V_UNDEF)
@@ -286,7 +299,8 @@ JINJA_FILTER(jf_xmlattr) {
         struct jtext *name = jinja_arg_str(in, key, "");
         for (size_t k = 0; k < name->n; k++)
             if (strchr(" \t\n\r\f\v/>=", name->p[k]))
-                jinja_fail(in, "ValueError: Invalid character in attribute name: '%.*s'", name->n > 60 ? 60 : (int)name->n, name->p);
+                jinja_fail(in, "ValueError: Invalid character in attribute name: '%.*s'",
+                           name->n > 60 ? 60 : (int)name->n, name->p);
         jb_str(&b, first && !space ? "" : " ", true);
         jb_text(&b, jinja_escape(in, name));
         jb_str(&b, "=\"", true);
@@ -300,7 +314,9 @@ JINJA_FILTER(jf_xmlattr) {
 JINJA_FILTER_ARGS(jf_format) {
     struct value values = jv_list(in, V_TUPLE, a->n);
     if (a->n && a->n_kw)
-        return jinja_fail(in, "FilterArgumentError: can't handle positional and keyword arguments at the same time");
+        return jinja_fail(
+            in,
+            "FilterArgumentError: can't handle positional and keyword arguments at the same time");
     for (size_t i = 0; i < a->n; i++)
         jv_push(in, values.l, a->pos[i]);
     if (a->n_kw) {

@@ -1,7 +1,9 @@
-/* Formatting: "%-5d" % v and "{:>5}".format(v), as Python's printf-style and format strings define them.
+/* Formatting: "%-5d" % v and "{:>5}".format(v), as Python's printf-style and format strings define
+ * them.
  *
- * The text of the format keeps its trust, and each value its own; padding goes with the format. Fields of {} reach
- * attributes and items through the same sandbox as the template itself. Widths past the memory limit are refused.
+ * The text of the format keeps its trust, and each value its own; padding goes with the format.
+ * Fields of {} reach attributes and items through the same sandbox as the template itself. Widths
+ * past the memory limit are refused.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
@@ -20,7 +22,8 @@ struct spec {
 
 enum { MAX_PRECISION = 100 };
 
-struct jtext *jinja_format_float(struct jinja *in, double f, int precision, char type, bool alternate) {
+struct jtext *jinja_format_float(struct jinja *in, double f, int precision, char type,
+                                 bool alternate) {
     char form[8] = "%", text[512];
     size_t n = 1;
     if (alternate)
@@ -34,7 +37,8 @@ struct jtext *jinja_format_float(struct jinja *in, double f, int precision, char
     int length = snprintf(text, sizeof text, form, precision, f);
 #pragma GCC diagnostic pop
     if (length < 0 || (size_t)length >= sizeof text)
-        return jinja_fail(in, "ValueError: a formatted number is too long"), jt_new(in, str_of(""), TRUST_ALL);
+        return jinja_fail(in, "ValueError: a formatted number is too long"),
+               jt_new(in, str_of(""), TRUST_ALL);
     return jt_new(in, arena_str(&in->arena, text, (size_t)length), TRUST_ALL);
 }
 
@@ -129,11 +133,15 @@ static struct jtext *group(struct jinja *in, struct jtext *t, char mark) {
     return jb_done(&b);
 }
 
-/* t, padded to the spec's width: where it begins with a sign and is to be filled behind it, that comes first. */
-static void pad(struct build *b, const struct jtext *t, const struct spec *s, char align, bool trusted) {
+/* t, padded to the spec's width: where it begins with a sign and is to be filled behind it, that
+ * comes first. */
+static void pad(struct build *b, const struct jtext *t, const struct spec *s, char align,
+                bool trusted) {
     struct jinja *in = b->in;
     int64_t gap = s->width - (int64_t)jt_chars(in, t), left = 0;
-    struct jtext *fill = s->fill ? s->fill : jt_new(in, str_of(s->zero ? "0" : " "), trusted ? TRUST_ALL : TRUST_NONE);
+    struct jtext *fill =
+        s->fill ? s->fill
+                : jt_new(in, str_of(s->zero ? "0" : " "), trusted ? TRUST_ALL : TRUST_NONE);
     size_t from = 0;
     gap = gap < 0 ? 0 : gap;
     if (align == '=') {
@@ -161,7 +169,8 @@ static void put_number(struct build *b, struct value v, const struct spec *s, bo
     pad(b, t, s, s->align ? s->align : s->zero ? '=' : '>', trusted);
 }
 
-static void put_text(struct build *b, struct jtext *t, const struct spec *s, char align, bool trusted) {
+static void put_text(struct build *b, struct jtext *t, const struct spec *s, char align,
+                     bool trusted) {
     if (s->precision >= 0)
         t = jt_slice(b->in, t, 0, jt_byte_at(b->in, t, (size_t)s->precision));
     pad(b, t, s, align, trusted);
@@ -194,7 +203,8 @@ static bool parse_spec(struct jinja *in, const struct jtext *t, struct spec *s) 
     if (i < t->n && (t->p[i] == ',' || t->p[i] == '_'))
         s->group = t->p[i++];
     if (i + 1 < t->n && t->p[i] == '.' && t->p[i + 1] >= '0' && t->p[i + 1] <= '9')
-        for (s->precision = 0, i++; i < t->n && t->p[i] >= '0' && t->p[i] <= '9' && s->precision < INT32_MAX; i++)
+        for (s->precision = 0, i++;
+             i < t->n && t->p[i] >= '0' && t->p[i] <= '9' && s->precision < INT32_MAX; i++)
             s->precision = s->precision * 10 + (t->p[i] - '0');
     if (i < t->n)
         s->type = t->p[i++];
@@ -215,10 +225,13 @@ static void put_value(struct build *b, struct value v, const struct jtext *spec)
     if (!parse_spec(in, spec, &s))
         return;
     bool number = jv_is_number(v), trusted = jt_pure(spec);
-    bool fits = number ? s.type != 's' && s.type != 'c' && (v.kind != V_FLOAT || !s.type || !strchr("bdoxX", s.type))
-                       : v.kind == V_STR && (s.type == 's' || s.type == '\0') && !s.sign && !s.alternate && s.align != '=';
+    bool fits = number ? s.type != 's' && s.type != 'c' &&
+                             (v.kind != V_FLOAT || !s.type || !strchr("bdoxX", s.type))
+                       : v.kind == V_STR && (s.type == 's' || s.type == '\0') && !s.sign &&
+                             !s.alternate && s.align != '=';
     if (!fits)
-        jinja_fail(in, "ValueError: Unknown format code '%c' for object of type '%s'", s.type ? s.type : ' ', jv_type(v));
+        jinja_fail(in, "ValueError: Unknown format code '%c' for object of type '%s'",
+                   s.type ? s.type : ' ', jv_type(v));
     else if (number)
         put_number(b, v, &s, trusted);
     else
@@ -228,7 +241,7 @@ static void put_value(struct build *b, struct value v, const struct jtext *spec)
 struct formatter {
     const struct jtext *t;
     const struct args *a;
-    size_t next;  // of the automatic numbers
+    size_t next; // of the automatic numbers
     int depth;
 };
 
@@ -241,8 +254,11 @@ static struct value field_root(struct jinja *in, struct formatter *f, struct str
     for (size_t i = 0; !number && i < f->a->n_kw; i++)
         if (str_same(f->a->names[i], name))
             return f->a->kw[i];
-    return jinja_fail(in, number ? "IndexError: Replacement index %.*s out of range for positional args tuple" : "KeyError: '%.*s'",
-                      name.n > 60 ? 60 : (int)name.n, name.p);
+    return jinja_fail(
+        in,
+        number ? "IndexError: Replacement index %.*s out of range for positional args tuple"
+               : "KeyError: '%.*s'",
+        name.n > 60 ? 60 : (int)name.n, name.p);
 }
 
 /* name.attribute[item]... from..to of the format. */
@@ -338,7 +354,8 @@ struct value jinja_format(struct jinja *in, struct jtext *format, const struct a
 }
 
 /* A number of a % field: digits, or * for the next argument. */
-static int64_t percent_number(struct jinja *in, const struct jtext *t, size_t *i, struct iter *args, int64_t otherwise) {
+static int64_t percent_number(struct jinja *in, const struct jtext *t, size_t *i, struct iter *args,
+                              int64_t otherwise) {
     struct value v;
     int64_t n = 0;
     if (*i < t->n && t->p[*i] == '*') {
@@ -357,7 +374,8 @@ static void put_percent(struct build *b, struct value v, struct spec *s, bool le
     uint32_t cp;
     int64_t i;
     if (s->type == 's' || s->type == 'r' || s->type == 'a') {
-        put_text(b, s->type == 's' ? jv_to_str(in, v) : jv_repr(in, v), s, left ? '<' : '>', trusted);
+        put_text(b, s->type == 's' ? jv_to_str(in, v) : jv_repr(in, v), s, left ? '<' : '>',
+                 trusted);
     } else if (s->type == 'c' && (v.kind == V_STR || jv_int_of(v, &i))) {
         struct build c;
         jb_init(&c, in, 4);
@@ -368,7 +386,8 @@ static void put_percent(struct build *b, struct value v, struct spec *s, bool le
             jb_char(&c, cp, !v.foreign);
         put_text(b, jb_done(&c), s, left ? '<' : '>', trusted);
     } else if (!jv_is_number(v) || !strchr("diuoxXeEfFgG", s->type)) {
-        jinja_fail(in, "TypeError: %%%c format: a real number is required, not %s", s->type, jv_type(v));
+        jinja_fail(in, "TypeError: %%%c format: a real number is required, not %s", s->type,
+                   jv_type(v));
     } else if (v.kind == V_FLOAT && strchr("oxX", s->type)) {
         jinja_fail(in, "TypeError: %%%c format: an integer is required, not float", s->type);
     } else {
@@ -388,7 +407,8 @@ static void put_percent(struct build *b, struct value v, struct spec *s, bool le
 }
 
 /* One field of a % format, t->p[*i] behind its '%'. */
-static void percent_field(struct build *b, const struct jtext *t, size_t *i, struct value values, struct iter *args) {
+static void percent_field(struct build *b, const struct jtext *t, size_t *i, struct value values,
+                          struct iter *args) {
     struct jinja *in = b->in;
     struct spec s = {.precision = -1};
     struct value v = {.kind = V_MISSING}, *member;
@@ -402,7 +422,8 @@ static void percent_field(struct build *b, const struct jtext *t, size_t *i, str
         }
         member = jv_get_str(in, values.d, (struct str){t->p + *i + 1, end - *i - 1});
         if (!member)
-            jinja_fail(in, "KeyError: '%.*s'", (int)(end - *i - 1 > 60 ? 60 : end - *i - 1), t->p + *i + 1);
+            jinja_fail(in, "KeyError: '%.*s'", (int)(end - *i - 1 > 60 ? 60 : end - *i - 1),
+                       t->p + *i + 1);
         v = member ? *member : jv_none();
         *i = end + 1;
     }
@@ -421,7 +442,10 @@ static void percent_field(struct build *b, const struct jtext *t, size_t *i, str
     if (s.type == '%') {
         jb_slice(b, t, *i - 1, *i);
     } else if (s.type == '\0' || !strchr("srcadiuoxXeEfFgG", s.type)) {
-        jinja_fail(in, s.type ? "ValueError: unsupported format character '%c'" : "ValueError: incomplete format", s.type);
+        jinja_fail(in,
+                   s.type ? "ValueError: unsupported format character '%c'"
+                          : "ValueError: incomplete format",
+                   s.type);
     } else if (v.kind == V_MISSING && !jinja_next(in, args, &v)) {
         jinja_fail(in, "TypeError: not enough arguments for format string");
     } else if (!in->failed) {
@@ -447,7 +471,8 @@ struct value jinja_percent(struct jinja *in, struct jtext *format, struct value 
         if (to != SIZE_MAX)
             percent_field(&b, format, &i, v, &args);
     }
-    bool mapping = v.kind == V_DICT || v.kind == V_LIST || v.kind == V_UNDEF; // what has a [] need not be used
+    bool mapping =
+        v.kind == V_DICT || v.kind == V_LIST || v.kind == V_UNDEF; // what has a [] need not be used
     if (!in->failed && !mapping && jinja_next(in, &args, &rest))
         jinja_fail(in, "TypeError: not all arguments converted during string formatting");
     struct jtext *t = jb_done(&b);

@@ -1,5 +1,5 @@
-/* The functions that every template can call: jinja2's range, dict, namespace, cycler and joiner, and transformers'
- * raise_exception and strftime_now.
+/* The functions that every template can call: jinja2's range, dict, namespace, cycler and joiner,
+ * and transformers' raise_exception and strftime_now.
  *
  * lipsum is left out: nobody wants random text in a prompt.
  *
@@ -25,12 +25,16 @@ static struct value do_range(struct jinja *in, const struct args *a) {
     r->step = jinja_arg_int(in, v[2], 1);
     if (r->step == 0)
         return jinja_fail(in, "ValueError: range() arg 3 must not be zero");
-    if (r->start > far || r->start < -far || r->stop > far || r->stop < -far || r->step > far || r->step < -far)
+    if (r->start > far || r->start < -far || r->stop > far || r->stop < -far || r->step > far ||
+        r->step < -far)
         return jinja_fail(in, "OverflowError: range() arguments are too large");
-    int64_t gap = r->step > 0 ? r->stop - r->start : r->start - r->stop, step = r->step > 0 ? r->step : -r->step;
+    int64_t gap = r->step > 0 ? r->stop - r->start : r->start - r->stop,
+            step = r->step > 0 ? r->step : -r->step;
     r->n = gap > 0 ? (gap - 1) / step + 1 : 0;
     if (r->n > JINJA_MAX_RANGE)
-        return jinja_fail(in, "OverflowError: Range too big. The sandbox blocks ranges larger than %d.", JINJA_MAX_RANGE);
+        return jinja_fail(in,
+                          "OverflowError: Range too big. The sandbox blocks ranges larger than %d.",
+                          JINJA_MAX_RANGE);
     return (struct value){.kind = V_RANGE, .range = r};
 }
 
@@ -47,7 +51,8 @@ static struct value do_dict(struct jinja *in, const struct args *a) {
         while (jinja_next(in, &it, &v)) {
             struct value pair = jinja_to_list(in, v, V_TUPLE);
             if (in->failed || pair.l->n != 2)
-                return jinja_fail(in, "ValueError: dictionary update sequence element is not a pair");
+                return jinja_fail(in,
+                                  "ValueError: dictionary update sequence element is not a pair");
             if (!jv_hashable(in, pair.l->v[0]))
                 return jv_none();
             jv_put(in, d.d, pair.l->v[0], pair.l->v[1]);
@@ -63,7 +68,8 @@ static struct value do_namespace(struct jinja *in, const struct args *a) {
     for (size_t i = 0; !in->failed && i < d.d->n; i++) {
         struct value key = d.d->pairs[i].key;
         if (jv_is_str(key) && key.s->n && key.s->p[0] == '_')
-            return jinja_fail(in, "SecurityError: a namespace takes no attribute that begins with an underscore");
+            return jinja_fail(
+                in, "SecurityError: a namespace takes no attribute that begins with an underscore");
     }
     d.kind = V_NAMESPACE;
     return d;
@@ -111,7 +117,8 @@ static struct value do_strftime(struct jinja *in, const struct args *a) {
     struct tm tm;
     if (in->failed || !(is_fixed ? gmtime_r(&now, &tm) : localtime_r(&now, &tm)))
         return jv_none();
-    char *format = xasprintf("%.*sx", (int)t->n, t->p), out[1024]; // the x tells an empty result from one too long
+    char *format = xasprintf("%.*sx", (int)t->n, t->p),
+         out[1024]; // the x tells an empty result from one too long
     size_t n = t->n < 500 ? strftime(out, sizeof out, format, &tm) : 0;
     free(format);
     if (n == 0)
@@ -121,6 +128,7 @@ static struct value do_strftime(struct jinja *in, const struct args *a) {
 }
 
 const struct function jinja_functions[] = {
-    {"range", do_range},   {"dict", do_dict},           {"namespace", do_namespace},   {"cycler", do_cycler},
-    {"joiner", do_joiner}, {"raise_exception", do_raise}, {"strftime_now", do_strftime}, {NULL, NULL},
+    {"range", do_range},           {"dict", do_dict},     {"namespace", do_namespace},
+    {"cycler", do_cycler},         {"joiner", do_joiner}, {"raise_exception", do_raise},
+    {"strftime_now", do_strftime}, {NULL, NULL},
 };

@@ -1,7 +1,7 @@
 /* Iteration: over what has items, and lazily over what filters make of them.
  *
- * A generator calls its function for each item, so what a template never asks for is never computed, and one pass
- * uses it up, as in Python.
+ * A generator calls its function for each item, so what a template never asks for is never
+ * computed, and one pass uses it up, as in Python.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -89,7 +89,8 @@ bool jinja_next(struct jinja *in, struct iter *it, struct value *v) {
     }
 }
 
-struct value jinja_gen(struct jinja *in, const char *type, bool (*next)(struct jinja *, struct gen *, struct value *),
+struct value jinja_gen(struct jinja *in, const char *type,
+                       bool (*next)(struct jinja *, struct gen *, struct value *),
                        struct value src) {
     struct gen *g = jinja_alloc(in, sizeof *g);
     *g = (struct gen){.next = next, .type = type, .src.src = src};
@@ -116,14 +117,15 @@ static bool next_reversed(struct jinja *in, struct gen *g, struct value *v) {
 
 struct value jinja_reversed(struct jinja *in, struct value v) {
     struct value list = v.kind == V_LIST || v.kind == V_TUPLE ? v : jinja_to_list(in, v, V_LIST);
-    struct value gen = jinja_gen(in, v.kind == V_LIST ? "list_reverseiterator" : "reversed", next_reversed, v);
+    struct value gen =
+        jinja_gen(in, v.kind == V_LIST ? "list_reverseiterator" : "reversed", next_reversed, v);
     gen.gen->state[0] = list;
     return gen;
 }
 
 /* Merges the sorted halves [from, mid) and [mid, to) of order by keys, by way of spare. */
-static void merge(struct jinja *in, uint32_t *order, uint32_t *spare, const struct value *keys, size_t from, size_t mid,
-                  size_t to, bool reverse) {
+static void merge(struct jinja *in, uint32_t *order, uint32_t *spare, const struct value *keys,
+                  size_t from, size_t mid, size_t to, bool reverse) {
     size_t a = from, b = mid, k = from;
     while (a < mid && b < to) {
         // Python sorts by < alone; reversed, equal items keep their order too
@@ -143,13 +145,15 @@ static void merge(struct jinja *in, uint32_t *order, uint32_t *spare, const stru
 void jinja_sort(struct jinja *in, struct value *v, struct value *keys, size_t n, bool reverse) {
     if (n < 2 || n > UINT32_MAX || !jinja_room(in, n * (2 * sizeof(uint32_t) + sizeof *v)))
         return;
-    uint32_t *order = jinja_alloc(in, n * sizeof *order), *spare = jinja_alloc(in, n * sizeof *spare);
+    uint32_t *order = jinja_alloc(in, n * sizeof *order),
+             *spare = jinja_alloc(in, n * sizeof *spare);
     struct value *sorted = jinja_alloc(in, n * sizeof *sorted);
     for (size_t i = 0; i < n; i++)
         order[i] = (uint32_t)i;
     for (size_t width = 1; width < n && !in->failed; width *= 2)
         for (size_t from = 0; from + width < n && !in->failed; from += 2 * width)
-            merge(in, order, spare, keys, from, from + width, from + 2 * width < n ? from + 2 * width : n, reverse);
+            merge(in, order, spare, keys, from, from + width,
+                  from + 2 * width < n ? from + 2 * width : n, reverse);
     if (in->failed)
         return;
     for (size_t i = 0; i < n; i++)

@@ -1,7 +1,7 @@
 /* JSON in, as Python's json.loads reads it, and out, as json.dumps writes it for the tojson filter.
  *
- * Whatever is read is foreign. What is written of a foreign value is foreign, its quotes and brackets too;
- * of a list or dict that the template made, only the foreign strings within.
+ * Whatever is read is foreign. What is written of a foreign value is foreign, its quotes and
+ * brackets too; of a list or dict that the template made, only the foreign strings within.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
@@ -80,7 +80,7 @@ struct value jinja_from_json(struct jinja *in, struct json *j) {
 struct dump {
     struct build out;
     bool ascii, sort;
-    struct jtext *indent; // NULL: all on one line
+    struct jtext *indent;     // NULL: all on one line
     struct jtext *item, *key; // separators
 };
 
@@ -105,7 +105,8 @@ static void dump_str(struct dump *d, const struct jtext *t) {
         else if (cp < 0x10000)
             snprintf(text, sizeof text, "\\u%04" PRIx32, cp);
         else
-            snprintf(text, sizeof text, "\\u%04" PRIx32 "\\u%04" PRIx32, 0xD7C0 + (cp >> 10), 0xDC00 + (cp & 0x3FF));
+            snprintf(text, sizeof text, "\\u%04" PRIx32 "\\u%04" PRIx32, 0xD7C0 + (cp >> 10),
+                     0xDC00 + (cp & 0x3FF));
         jb_slice(&d->out, t, from, i);
         jb_str(&d->out, text, jt_trusted(t, i));
         from = i + len;
@@ -124,7 +125,11 @@ static bool dump_scalar(struct dump *d, struct value v) {
         jb_text(&d->out, jv_repr(d->out.in, v));
     } else if (v.kind == V_FLOAT) {
         jv_float_text(v.f, text);
-        jb_str(&d->out, isnan(v.f) ? "NaN" : isinf(v.f) ? (v.f < 0 ? "-Infinity" : "Infinity") : text, !v.foreign);
+        jb_str(&d->out,
+               isnan(v.f)   ? "NaN"
+               : isinf(v.f) ? (v.f < 0 ? "-Infinity" : "Infinity")
+                            : text,
+               !v.foreign);
     } else {
         return false;
     }
@@ -170,7 +175,8 @@ static void dump_key(struct dump *d, struct value key) {
     }
     jb_str(&d->out, "\"", !key.foreign);
     if (!dump_scalar(d, key))
-        jinja_fail(d->out.in, "TypeError: keys must be str, int, float, bool or None, not %s", jv_type(key));
+        jinja_fail(d->out.in, "TypeError: keys must be str, int, float, bool or None, not %s",
+                   jv_type(key));
     jb_str(&d->out, "\"", !key.foreign);
 }
 
@@ -179,7 +185,8 @@ static void dump_dict(struct dump *d, struct value v, int depth) {
     size_t n = v.d->n;
     struct pair *pairs = v.d->pairs;
     if (d->sort && n > 1 && jinja_room(in, n * 4 * sizeof(struct value))) {
-        struct value *keys = jinja_alloc(in, n * sizeof *keys), *order = jinja_alloc(in, n * sizeof *order);
+        struct value *keys = jinja_alloc(in, n * sizeof *keys),
+                     *order = jinja_alloc(in, n * sizeof *order);
         pairs = jinja_alloc(in, n * sizeof *pairs);
         for (size_t i = 0; i < n; i++) {
             keys[i] = v.d->pairs[i].key;
@@ -220,7 +227,8 @@ static void dump_value(struct dump *d, struct value v, int depth) {
 
 /* a: ensure_ascii, indent, separators, sort_keys */
 struct value jinja_to_json(struct jinja *in, struct value self, const struct value *a) {
-    struct dump d = {.ascii = jinja_arg_bool(in, a[0], false), .sort = jinja_arg_bool(in, a[3], false)};
+    struct dump d = {.ascii = jinja_arg_bool(in, a[0], false),
+                     .sort = jinja_arg_bool(in, a[3], false)};
     int64_t spaces;
     if (jv_int_of(a[1], &spaces)) {
         struct build b;
@@ -230,7 +238,8 @@ struct value jinja_to_json(struct jinja *in, struct value self, const struct val
     } else if (jv_is_str(a[1])) {
         d.indent = a[1].s;
     } else if (a[1].kind != V_MISSING && a[1].kind != V_NONE) {
-        return jinja_fail(in, "TypeError: tojson: indent must be a number or a string, not %s", jv_type(a[1]));
+        return jinja_fail(in, "TypeError: tojson: indent must be a number or a string, not %s",
+                          jv_type(a[1]));
     }
     d.item = jt_new(in, str_of(d.indent ? "," : ", "), TRUST_ALL);
     d.key = jt_new(in, str_of(": "), TRUST_ALL);
@@ -240,7 +249,8 @@ struct value jinja_to_json(struct jinja *in, struct value self, const struct val
         d.item = a[2].l->v[0].s;
         d.key = a[2].l->v[1].s;
     } else if (a[2].kind != V_MISSING && a[2].kind != V_NONE) {
-        return jinja_fail(in, "TypeError: tojson: separators must be two strings, not %s", jv_type(a[2]));
+        return jinja_fail(in, "TypeError: tojson: separators must be two strings, not %s",
+                          jv_type(a[2]));
     }
     jb_init(&d.out, in, 256);
     dump_value(&d, self, 0);

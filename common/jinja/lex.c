@@ -1,13 +1,14 @@
-/* The lexer: text, tags and the tokens within, with jinja2's white space control under trim_blocks and
- * lstrip_blocks (jinja2/lexer.py defines it):
+/* The lexer: text, tags and the tokens within, with jinja2's white space control under trim_blocks
+ * and lstrip_blocks (jinja2/lexer.py defines it):
  *
  *   - `{%-`, `{{-`, `{#-` strip all white space before them, `-%}`, `-}}`, `-#}` all behind;
- *   - else white space between a line's start and `{%` or `{#` goes (not with `{%+`), and the newline behind
+ *   - else white space between a line's start and `{%` or `{#` goes (not with `{%+`), and the
+ * newline behind
  *     `%}` and `#}` goes (not with `+%}`);
  *   - {% raw %} gives its text as it stands.
  *
- * Refused: bytes that begin no token, unbalanced brackets, comments and raw blocks without an end, escapes that
- * name no character.
+ * Refused: bytes that begin no token, unbalanced brackets, comments and raw blocks without an end,
+ * escapes that name no character.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/lex.h"
@@ -87,7 +88,8 @@ static bool at(const char *p, const char *end, const char *word) {
 }
 
 /* Where text before a tag ends, by the tag's sign. */
-static const char *strip_before(const struct lexer *lx, const char *from, const char *tag, char sign, bool variable) {
+static const char *strip_before(const struct lexer *lx, const char *from, const char *tag,
+                                char sign, bool variable) {
     if (sign == '-')
         return strip_right(from, tag);
     if (sign == '+' || variable)
@@ -112,8 +114,8 @@ static void moved(struct lexer *lx, const char *to) {
     advance(lx, to);
 }
 
-/* Matches `word` and a block's end behind a "{%" and sign at p: NULL, or where the tag ends. trim: whether the
- * newline behind goes too (behind raw it stays, behind endraw it goes). */
+/* Matches `word` and a block's end behind a "{%" and sign at p: NULL, or where the tag ends. trim:
+ * whether the newline behind goes too (behind raw it stays, behind endraw it goes). */
 static const char *match_tag(const char *p, const char *end, const char *word, bool trim) {
     p = skip_space(p, end);
     if (!at(p, end, word))
@@ -152,7 +154,8 @@ static void lex_comment(struct lexer *lx) {
 }
 
 /* Digits of the base, single '_' between them; copies them without. */
-static size_t digits(const char *p, const char *end, int base, char *out, size_t cap, bool lead_underscore) {
+static size_t digits(const char *p, const char *end, int base, char *out, size_t cap,
+                     bool lead_underscore) {
     size_t i = 0, n = 0;
     while (p + i < end) {
         size_t at_digit = i;
@@ -182,7 +185,8 @@ static size_t float_length(const char *p, const char *end, char *text, size_t ca
         return 0;
     bool good = false;
     buf_str(&b, part);
-    if (p + n < end && p[n] == '.' && (len = digits(p + n + 1, end, 10, part, sizeof part, false)) > 0) {
+    if (p + n < end && p[n] == '.' &&
+        (len = digits(p + n + 1, end, 10, part, sizeof part, false)) > 0) {
         buf_fmt(&b, ".%s", part);
         n += 1 + len;
         good = true;
@@ -243,7 +247,8 @@ static int64_t hex_value(const char *p, const char *end, int n) {
     return v;
 }
 
-/* One escape of a string (p behind the backslash): writes what it means to *out, returns where it ends. */
+/* One escape of a string (p behind the backslash): writes what it means to *out, returns where it
+ * ends. */
 static const char *unescape(struct lexer *lx, const char *p, const char *end, char **out) {
     static const char letters[] = "\\'\"abfnrtv", bytes[] = "\\'\"\a\b\f\n\r\t\v";
     const char *letter = *p ? strchr(letters, *p) : NULL;
@@ -303,17 +308,19 @@ static const struct {
     char text[3];
     enum token_type type;
 } operators[] = {
-    {"//", T_FLOORDIV}, {"**", T_POW},    {"==", T_EQ},     {"!=", T_NE},      {">=", T_GE},     {"<=", T_LE},
-    {"+", T_ADD},       {"-", T_SUB},     {"*", T_MUL},     {"/", T_DIV},      {"%", T_MOD},     {"~", T_TILDE},
-    {"[", T_LBRACKET},  {"]", T_RBRACKET}, {"(", T_LPAREN}, {")", T_RPAREN},   {"{", T_LBRACE},  {"}", T_RBRACE},
-    {">", T_GT},        {"<", T_LT},      {"=", T_ASSIGN},  {".", T_DOT},      {":", T_COLON},   {"|", T_PIPE},
-    {",", T_COMMA},     {";", T_SEMICOLON},
+    {"//", T_FLOORDIV}, {"**", T_POW},   {"==", T_EQ},      {"!=", T_NE},      {">=", T_GE},
+    {"<=", T_LE},       {"+", T_ADD},    {"-", T_SUB},      {"*", T_MUL},      {"/", T_DIV},
+    {"%", T_MOD},       {"~", T_TILDE},  {"[", T_LBRACKET}, {"]", T_RBRACKET}, {"(", T_LPAREN},
+    {")", T_RPAREN},    {"{", T_LBRACE}, {"}", T_RBRACE},   {">", T_GT},       {"<", T_LT},
+    {"=", T_ASSIGN},    {".", T_DOT},    {":", T_COLON},    {"|", T_PIPE},     {",", T_COMMA},
+    {";", T_SEMICOLON},
 };
 enum { N_OPERATORS = sizeof operators / sizeof *operators };
 
 const char *jinja_token_name(enum token_type type) {
-    static const char *const names[] = {"end of template", "text", "'{%'", "'%}'", "'{{'", "'}}'", "a name",
-                                        "a string", "a number", "a number"};
+    static const char *const names[] = {
+        "end of template", "text",     "'{%'",     "'%}'",    "'{{'", "'}}'",
+        "a name",          "a string", "a number", "a number"};
     if (type <= T_FLOAT)
         return names[type];
     for (int i = 0; i < N_OPERATORS; i++)
@@ -335,7 +342,8 @@ static void balance(struct lexer *lx, char c) {
 }
 
 static bool name_byte(char c) {
-    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (unsigned char)c >= 0x80;
+    return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+           (unsigned char)c >= 0x80;
 }
 
 /* One token inside a tag. */
@@ -367,7 +375,9 @@ static void lex_token(struct lexer *lx, const char *source) {
 static void lex_tag(struct lexer *lx, bool variable, const char *source) {
     const char *close = variable ? "}}" : "%}";
     while (!lx->failed) {
-        lx->p = skip_space(lx->p, lx->end) == lx->p ? lx->p : (advance(lx, skip_space(lx->p, lx->end)), lx->p);
+        lx->p = skip_space(lx->p, lx->end) == lx->p
+                    ? lx->p
+                    : (advance(lx, skip_space(lx->p, lx->end)), lx->p);
         if (lx->p >= lx->end)
             return; // the parser sees T_EOF and says what it expected
         char sign = *lx->p == '-' || (*lx->p == '+' && !variable) ? *lx->p : ' ';
@@ -384,7 +394,8 @@ static void lex_tag(struct lexer *lx, bool variable, const char *source) {
 /* Text up to the next tag, and the tag. */
 static void lex_text(struct lexer *lx, const char *source) {
     const char *tag = lx->p;
-    while (tag + 1 < lx->end && !(tag[0] == '{' && (tag[1] == '{' || tag[1] == '%' || tag[1] == '#')))
+    while (tag + 1 < lx->end &&
+           !(tag[0] == '{' && (tag[1] == '{' || tag[1] == '%' || tag[1] == '#')))
         tag++;
     if (tag + 1 >= lx->end) {
         push(lx, T_DATA, lx->p, (size_t)(lx->end - lx->p));
@@ -412,8 +423,14 @@ static void lex_text(struct lexer *lx, const char *source) {
     }
 }
 
-int jinja_lex(struct str source, struct arena *arena, struct token **tokens, int *line, struct err *e) {
-    struct lexer lx = {.p = source.p, .end = source.p + source.n, .line = 1, .line_start = true, .arena = arena, .e = e};
+int jinja_lex(struct str source, struct arena *arena, struct token **tokens, int *line,
+              struct err *e) {
+    struct lexer lx = {.p = source.p,
+                       .end = source.p + source.n,
+                       .line = 1,
+                       .line_start = true,
+                       .arena = arena,
+                       .e = e};
     while (lx.p < lx.end && !lx.failed)
         lex_text(&lx, source.p);
     push(&lx, T_EOF, lx.end, 0);

@@ -59,9 +59,11 @@ struct token {
     double f;
 };
 
-/* Splits source (newlines are \n, no newline at the end; it must outlive the tokens) into tokens, the last T_EOF.
- * The array is the caller's to free; unescaped strings live in the arena. -1 with e set, without a place. */
-int jinja_lex(struct str source, struct arena *arena, struct token **tokens, int *line, struct err *e);
+/* Splits source (newlines are \n, no newline at the end; it must outlive the tokens) into tokens,
+ * the last T_EOF. The array is the caller's to free; unescaped strings live in the arena. -1 with e
+ * set, without a place. */
+int jinja_lex(struct str source, struct arena *arena, struct token **tokens, int *line,
+              struct err *e);
 
 /* As in messages: "'%}'", "a name". */
 const char *jinja_token_name(enum token_type type);

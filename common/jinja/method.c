@@ -1,5 +1,5 @@
-/* Methods of lists, tuples, dicts, ranges, numbers, loops and cyclers that change nothing outside the rendering.
- * Those of strings are in jinja_str.c.
+/* Methods of lists, tuples, dicts, ranges, numbers, loops and cyclers that change nothing outside
+ * the rendering. Those of strings are in jinja_str.c.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -127,9 +127,12 @@ static struct value cycler_reset(struct jinja *in, struct value self, const stru
 }
 
 static const struct method_info of_dict[] = {
-    {"get", "key default", 1, dict_get, NULL},   {"items", "", 0, dict_items, NULL},
-    {"keys", "", 0, dict_keys, NULL},            {"values", "", 0, dict_values, NULL},
-    {"copy", "", 0, dict_copy, NULL},            {"fromkeys", "iterable value", 1, dict_fromkeys, NULL},
+    {"get", "key default", 1, dict_get, NULL},
+    {"items", "", 0, dict_items, NULL},
+    {"keys", "", 0, dict_keys, NULL},
+    {"values", "", 0, dict_values, NULL},
+    {"copy", "", 0, dict_copy, NULL},
+    {"fromkeys", "iterable value", 1, dict_fromkeys, NULL},
     {NULL, NULL, 0, NULL, NULL},
 };
 static const struct method_info of_list[] = {
@@ -143,8 +146,10 @@ static const struct method_info of_tuple[] = {
     {"index", "value start stop", 1, seq_index, NULL},
     {NULL, NULL, 0, NULL, NULL},
 };
-static const struct method_info of_int[] = {{"bit_length", "", 0, bit_length, NULL}, {NULL, NULL, 0, NULL, NULL}};
-static const struct method_info of_float[] = {{"is_integer", "", 0, is_integer, NULL}, {NULL, NULL, 0, NULL, NULL}};
+static const struct method_info of_int[] = {{"bit_length", "", 0, bit_length, NULL},
+                                            {NULL, NULL, 0, NULL, NULL}};
+static const struct method_info of_float[] = {{"is_integer", "", 0, is_integer, NULL},
+                                              {NULL, NULL, 0, NULL, NULL}};
 static const struct method_info of_loop[] = {
     {"cycle", NULL, 0, NULL, loop_cycle},
     {"changed", NULL, 0, NULL, loop_changed},

@@ -1,5 +1,5 @@
-/* Operators, as Python defines them on its data types. Integers are 64 bits: a result past them is refused, where
- * Python would go on.
+/* Operators, as Python defines them on its data types. Integers are 64 bits: a result past them is
+ * refused, where Python would go on.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -11,9 +11,10 @@ static struct value unsupported(struct jinja *in, uint8_t op, struct value a, st
     if (a.kind == V_UNDEF || b.kind == V_UNDEF)
         return jinja_undefined(in, (a.kind == V_UNDEF ? a : b));
     if (op == T_ADD && (a.kind == V_STR || a.kind == V_LIST || a.kind == V_TUPLE))
-        return jinja_fail(in, "TypeError: can only concatenate %s (not \"%s\") to %s", jv_type(a), jv_type(b), jv_type(a));
-    return jinja_fail(in, "TypeError: unsupported operand type(s) for %s: '%s' and '%s'", jinja_token_name(op),
-                      jv_type(a), jv_type(b));
+        return jinja_fail(in, "TypeError: can only concatenate %s (not \"%s\") to %s", jv_type(a),
+                          jv_type(b), jv_type(a));
+    return jinja_fail(in, "TypeError: unsupported operand type(s) for %s: '%s' and '%s'",
+                      jinja_token_name(op), jv_type(a), jv_type(b));
 }
 
 struct value jinja_too_large(struct jinja *in) {
@@ -124,7 +125,8 @@ static struct value number_op(struct jinja *in, uint8_t op, struct value a, stru
     struct value v;
     if (jv_int_of(a, &i) && jv_int_of(b, &k)) {
         v = int_op(in, op, i, k);
-    } else if ((a.kind == V_BIG || b.kind == V_BIG) && op != T_DIV && a.kind != V_FLOAT && b.kind != V_FLOAT) {
+    } else if ((a.kind == V_BIG || b.kind == V_BIG) && op != T_DIV && a.kind != V_FLOAT &&
+               b.kind != V_FLOAT) {
         return jinja_too_large(in);
     } else {
         jv_float_of(a, &x);
@@ -138,7 +140,8 @@ static struct value number_op(struct jinja *in, uint8_t op, struct value a, stru
 static struct value add(struct jinja *in, struct value a, struct value b) {
     if (a.kind == V_STR) {
         bool markup = a.s->markup || b.s->markup;
-        struct jtext *left = markup ? jinja_escape(in, a.s) : a.s, *right = markup ? jinja_escape(in, b.s) : b.s;
+        struct jtext *left = markup ? jinja_escape(in, a.s) : a.s,
+                     *right = markup ? jinja_escape(in, b.s) : b.s;
         struct jtext *sum = jt_concat(in, left, right);
         sum->markup = markup;
         return jv_text(sum);
@@ -206,7 +209,8 @@ struct value jinja_negate(struct jinja *in, struct value v, bool minus) {
     else if (jv_int_of(v, &i))
         out = jv_int(minus ? -i : i);
     else
-        return jinja_fail(in, "TypeError: bad operand type for unary %s: '%s'", minus ? "-" : "+", jv_type(v));
+        return jinja_fail(in, "TypeError: bad operand type for unary %s: '%s'", minus ? "-" : "+",
+                          jv_type(v));
     out.foreign = v.foreign;
     return out;
 }
@@ -218,7 +222,8 @@ bool jinja_contains(struct jinja *in, struct value item, struct value container)
     case V_STR:
         if (item.kind == V_STR)
             return jt_find(in, container.s, jt_view(item.s), 0, container.s->n) != SIZE_MAX;
-        jinja_fail(in, "TypeError: 'in <string>' requires string as left operand, not %s", jv_type(item));
+        jinja_fail(in, "TypeError: 'in <string>' requires string as left operand, not %s",
+                   jv_type(item));
         return false;
     case V_DICT:
         return jv_hashable(in, item) && jv_get(in, container.d, item) != NULL;
@@ -260,14 +265,16 @@ bool jinja_compare(struct jinja *in, uint8_t op, struct value a, struct value b)
 }
 
 /* The bounds of x[from:to:step] on n items, as Python's slice.indices gives them. */
-static bool slice_bounds(struct jinja *in, const struct value bounds[3], int64_t n, int64_t *from, int64_t *to,
-                         int64_t *step) {
+static bool slice_bounds(struct jinja *in, const struct value bounds[3], int64_t n, int64_t *from,
+                         int64_t *to, int64_t *step) {
     int64_t v[3] = {0, 0, 1};
     for (int i = 0; i < 3; i++)
         if (bounds[i].kind != V_NONE && !jv_int_of(bounds[i], &v[i])) {
             if (bounds[i].kind == V_UNDEF)
                 jinja_undefined(in, bounds[i]);
-            jinja_fail(in, "TypeError: slice indices must be integers or None or have an __index__ method");
+            jinja_fail(
+                in,
+                "TypeError: slice indices must be integers or None or have an __index__ method");
             return false;
         }
     *step = v[2];
@@ -292,9 +299,11 @@ static bool slice_bounds(struct jinja *in, const struct value bounds[3], int64_t
     return true;
 }
 
-static struct value slice_text(struct jinja *in, struct jtext *t, int64_t from, int64_t to, int64_t step) {
+static struct value slice_text(struct jinja *in, struct jtext *t, int64_t from, int64_t to,
+                               int64_t step) {
     if (step == 1)
-        return jv_text(from < to ? jt_slice(in, t, jt_byte_at(in, t, (size_t)from), jt_byte_at(in, t, (size_t)to))
+        return jv_text(from < to ? jt_slice(in, t, jt_byte_at(in, t, (size_t)from),
+                                            jt_byte_at(in, t, (size_t)to))
                                  : jt_slice(in, t, 0, 0));
     size_t n = jt_chars(in, t);
     if (!jinja_room(in, (n + 1) * sizeof(size_t)) || !jinja_steps(in, n))
@@ -316,7 +325,10 @@ struct value jinja_slice(struct jinja *in, struct value obj, const struct value 
     if (obj.kind == V_UNDEF)
         return jinja_undefined(in, obj);
     if (!is_sequence(obj) && obj.kind != V_RANGE)
-        return jinja_fail(in, obj.kind == V_DICT ? "TypeError: unhashable type: 'slice'" : "TypeError: '%s' object is not subscriptable", jv_type(obj));
+        return jinja_fail(in,
+                          obj.kind == V_DICT ? "TypeError: unhashable type: 'slice'"
+                                             : "TypeError: '%s' object is not subscriptable",
+                          jv_type(obj));
     jv_len(in, obj, &n);
     if (!slice_bounds(in, bounds, n, &from, &to, &step))
         return jv_none();
@@ -324,7 +336,8 @@ struct value jinja_slice(struct jinja *in, struct value obj, const struct value 
         return slice_text(in, obj.s, from, to, step);
     if (obj.kind == V_RANGE) {
         struct range *r = jinja_alloc(in, sizeof *r), *old = obj.range;
-        r->n = step > 0 ? (from < to ? (to - from - 1) / step + 1 : 0) : (from > to ? (from - to - 1) / -step + 1 : 0);
+        r->n = step > 0 ? (from < to ? (to - from - 1) / step + 1 : 0)
+                        : (from > to ? (from - to - 1) / -step + 1 : 0);
         r->start = old->start + from * old->step;
         r->step = r->n > 1 ? old->step * step : old->step;
         r->stop = old->start + to * old->step;

@@ -1,8 +1,9 @@
 /* Parsing a template: its text, its tags, and the statements; expressions are in jinja_expr.c.
  *
- * Statements: for, if, set, macro, call, filter, with, block, print, break, continue, generation, autoescape
- * (false only). What needs a loader (extends, include, import, from) is refused when it is reached, as in jinja2
- * without one. Errors name the line. Nesting is bounded by JINJA_MAX_NESTING.
+ * Statements: for, if, set, macro, call, filter, with, block, print, break, continue, generation,
+ * autoescape (false only). What needs a loader (extends, include, import, from) is refused when it
+ * is reached, as in jinja2 without one. Errors name the line. Nesting is bounded by
+ * JINJA_MAX_NESTING.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -88,7 +89,8 @@ bool jinja_accept_name(struct jinja_parser *p, const char *name) {
 struct token *jinja_expect(struct jinja_parser *p, enum token_type type) {
     struct token *t = jinja_peek(p);
     if (!jinja_accept(p, type))
-        jinja_syntax(p, t->line, "expected %s, got %s", jinja_token_name(type), jinja_token_name(t->type));
+        jinja_syntax(p, t->line, "expected %s, got %s", jinja_token_name(type),
+                     jinja_token_name(t->type));
     return t;
 }
 
@@ -142,7 +144,8 @@ struct node *jinja_target(struct jinja_parser *p, bool with_namespace, const cha
     bool comma = false;
     if (!jinja_enter(p))
         return tuple;
-    while (!p->failed && !(end_name && jinja_is_name(p, end_name)) && !jinja_is(p, T_BLOCK_END) && !jinja_is(p, T_RPAREN)) {
+    while (!p->failed && !(end_name && jinja_is_name(p, end_name)) && !jinja_is(p, T_BLOCK_END) &&
+           !jinja_is(p, T_RPAREN)) {
         struct node *part;
         if (jinja_accept(p, T_LPAREN)) {
             part = jinja_target(p, false, NULL);
@@ -335,19 +338,31 @@ static struct node *parse_statement(struct jinja_parser *p) {
     static const struct {
         const char *name;
         struct node *(*parse)(struct jinja_parser *p, int line);
-    } statements[] = {{"for", parse_for},         {"if", parse_if},           {"set", parse_set},
-                      {"macro", parse_macro},     {"call", parse_call},       {"filter", parse_filter_block},
-                      {"with", parse_with},       {"block", parse_named_block}, {"print", parse_print},
-                      {"break", parse_break},     {"continue", parse_continue}, {"generation", parse_generation},
-                      {"autoescape", parse_autoescape}, {"extends", parse_loader}, {"include", parse_loader},
-                      {"import", parse_loader},   {"from", parse_loader}};
+    } statements[] = {{"for", parse_for},
+                      {"if", parse_if},
+                      {"set", parse_set},
+                      {"macro", parse_macro},
+                      {"call", parse_call},
+                      {"filter", parse_filter_block},
+                      {"with", parse_with},
+                      {"block", parse_named_block},
+                      {"print", parse_print},
+                      {"break", parse_break},
+                      {"continue", parse_continue},
+                      {"generation", parse_generation},
+                      {"autoescape", parse_autoescape},
+                      {"extends", parse_loader},
+                      {"include", parse_loader},
+                      {"import", parse_loader},
+                      {"from", parse_loader}};
     struct token *t = jinja_expect(p, T_NAME);
     struct node *n = NULL;
     for (size_t i = 0; i < sizeof statements / sizeof *statements && !n && !p->failed; i++)
         if (str_eq(t->text, statements[i].name))
             n = statements[i].parse(p, t->line);
     if (!n)
-        jinja_syntax(p, t->line, "unknown tag '%.*s'", t->text.n > 60 ? 60 : (int)t->text.n, t->text.p);
+        jinja_syntax(p, t->line, "unknown tag '%.*s'", t->text.n > 60 ? 60 : (int)t->text.n,
+                     t->text.p);
     jinja_expect(p, T_BLOCK_END);
     return n;
 }
@@ -367,7 +382,8 @@ static struct node *data(struct jinja_parser *p, struct token *t) {
     return n;
 }
 
-/* Statements up to the tag whose name is one of the ends (NULL: up to the end), which is left standing. */
+/* Statements up to the tag whose name is one of the ends (NULL: up to the end), which is left
+ * standing. */
 static struct node *parse_body(struct jinja_parser *p, const char *const *ends) {
     struct node *body = jinja_node(p, N_BODY, jinja_peek(p)->line);
     if (!jinja_enter(p))

@@ -1,7 +1,7 @@
 /* How values are written: Python's str() and repr().
  *
- * What a value prints keeps its origin: the bytes of a foreign string, and the digits, brackets and quotes of
- * foreign numbers and containers, are foreign.
+ * What a value prints keeps its origin: the bytes of a foreign string, and the digits, brackets and
+ * quotes of foreign numbers and containers, are foreign.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
@@ -11,7 +11,8 @@
 
 #include "jinja/run.h"
 
-/* The shortest digits that read back as f, in Python's form: an exponent below 1e-4 and from 1e16. */
+/* The shortest digits that read back as f, in Python's form: an exponent below 1e-4 and from 1e16.
+ */
 void jv_float_text(double f, char out[40]) {
     if (isnan(f) || isinf(f)) {
         snprintf(out, 40, "%s", isnan(f) ? "nan" : f < 0 ? "-inf" : "inf");
@@ -34,7 +35,8 @@ void jv_float_text(double f, char out[40]) {
 }
 
 /* One character as repr writes it inside quotes of that kind. */
-static void repr_char(struct build *b, const struct jtext *t, size_t at, size_t len, uint32_t cp, char quote) {
+static void repr_char(struct build *b, const struct jtext *t, size_t at, size_t len, uint32_t cp,
+                      char quote) {
     bool trusted = jt_trusted(t, at);
     char text[16];
     if (cp == '\\' || cp == (uint32_t)quote)
@@ -45,7 +47,11 @@ static void repr_char(struct build *b, const struct jtext *t, size_t at, size_t 
         jb_slice(b, t, at, at + len);
         return;
     } else
-        snprintf(text, sizeof text, cp < 0x100 ? "\\x%02" PRIx32 : cp < 0x10000 ? "\\u%04" PRIx32 : "\\U%08" PRIx32, cp);
+        snprintf(text, sizeof text,
+                 cp < 0x100     ? "\\x%02" PRIx32
+                 : cp < 0x10000 ? "\\u%04" PRIx32
+                                : "\\U%08" PRIx32,
+                 cp);
     jb_str(b, text, trusted);
 }
 
@@ -93,7 +99,9 @@ static void repr_pairs(struct build *b, struct value v) {
 
 static void repr_range(struct build *b, const struct range *r) {
     char text[100];
-    snprintf(text, sizeof text, r->step == 1 ? "range(%" PRId64 ", %" PRId64 ")" : "range(%" PRId64 ", %" PRId64 ", %" PRId64 ")",
+    snprintf(text, sizeof text,
+             r->step == 1 ? "range(%" PRId64 ", %" PRId64 ")"
+                          : "range(%" PRId64 ", %" PRId64 ", %" PRId64 ")",
              r->start, r->stop, r->step);
     jb_str(b, text, true);
 }

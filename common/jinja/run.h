@@ -9,9 +9,10 @@
 #include "jinja/value.h"
 
 #define JINJA_MAX_MEMORY ((size_t)1 << 30) // bytes of values in one rendering
-#define JINJA_MAX_TEXT ((size_t)1 << 28)   // bytes of one string, the rendered text too
+#define JINJA_MAX_TEXT   ((size_t)1 << 28) // bytes of one string, the rendered text too
 enum {
-    JINJA_MAX_STEPS = 200000000, // nodes evaluated, items passed over, characters changed, 64 bytes compared: one step each
+    JINJA_MAX_STEPS = 200000000, // nodes evaluated, items passed over, characters changed, 64 bytes
+                                 // compared: one step each
     JINJA_MAX_DEPTH = 1000,      // nested evaluations
     JINJA_MAX_NESTING = 200,     // of the template's own blocks and brackets
     JINJA_MAX_RANGE = 100000,    // items of range(), as in jinja2's sandbox
@@ -38,9 +39,9 @@ struct jinja {
     size_t memory;
     uint64_t steps;
     int depth;
-    int line;        // of what is being evaluated
+    int line; // of what is being evaluated
     bool failed;
-    bool raised;     // by raise_exception: the message is the template's own
+    bool raised; // by raise_exception: the message is the template's own
     struct err err;
     struct env *root; // the variables; its parent holds the built-in functions
     struct build *out;
@@ -48,14 +49,19 @@ struct jinja {
     unsigned char hash_key[16];
 };
 
-/* The first error is kept. The message is written as Python's "TypeError: ..."; place and line are added later. */
+/* The first error is kept. The message is written as Python's "TypeError: ..."; place and line are
+ * added later. */
 struct value jinja_fail(struct jinja *in, const char *fmt, ...) PRINTF_LIKE(2, 3);
-struct value jinja_undefined(struct jinja *in, struct value v); // the error that using an undefined value is
-void *jinja_alloc(struct jinja *in, size_t n); // zeroed; counted. NULL never: past the limit it fails and gives a
-                                               // last small block only where n is small, so check in->failed first
-bool jinja_room(struct jinja *in, size_t n);   // false with the error set where n more bytes are too many
-bool jinja_steps(struct jinja *in, size_t n);  // counts; false with the error set when there were too many
-bool jinja_deeper(struct jinja *in);           // every true is followed by in->depth--
+struct value jinja_undefined(struct jinja *in,
+                             struct value v); // the error that using an undefined value is
+void *jinja_alloc(struct jinja *in,
+                  size_t n); // zeroed; counted. NULL never: past the limit it fails and gives a
+                             // last small block only where n is small, so check in->failed first
+bool jinja_room(struct jinja *in,
+                size_t n); // false with the error set where n more bytes are too many
+bool jinja_steps(struct jinja *in,
+                 size_t n);          // counts; false with the error set when there were too many
+bool jinja_deeper(struct jinja *in); // every true is followed by in->depth--
 
 /* Arguments of a call, in order. */
 struct args {
@@ -66,11 +72,11 @@ struct args {
     size_t n_kw;
 };
 
-/* Puts arguments into out[] by the names in params, divided by spaces ("width first blank"); those not given are
- * V_MISSING. min: how many are required. False with a TypeError in who's name. */
+/* Puts arguments into out[] by the names in params, divided by spaces ("width first blank"); those
+ * not given are V_MISSING. min: how many are required. False with a TypeError in who's name. */
 enum { JINJA_MAX_PARAMS = 6 };
-bool jinja_bind(struct jinja *in, const char *who, const char *params, size_t min, const struct args *a,
-                struct value out[JINJA_MAX_PARAMS]);
+bool jinja_bind(struct jinja *in, const char *who, const char *params, size_t min,
+                const struct args *a, struct value out[JINJA_MAX_PARAMS]);
 /* Arguments of a built-in, unpacked: with a default, or the error set. */
 int64_t jinja_arg_int(struct jinja *in, struct value v, int64_t otherwise);
 bool jinja_arg_bool(struct jinja *in, struct value v, bool otherwise);
@@ -94,21 +100,25 @@ struct filter {
     struct value (*call_args)(struct jinja *in, struct value self, const struct args *a);
 };
 const struct filter *jinja_filter(struct str name); // NULL: none of that name
-struct value jinja_call_filter(struct jinja *in, struct str name, struct value self, const struct args *a);
+struct value jinja_call_filter(struct jinja *in, struct str name, struct value self,
+                               const struct args *a);
 bool jinja_test_exists(struct str name);
 bool jinja_call_test(struct jinja *in, struct str name, struct value self, const struct args *a);
 struct value jinja_call(struct jinja *in, struct value callee, const struct args *a);
 extern const struct function jinja_functions[]; // ends with a NULL name
 
-/* Attributes and items as jinja2's sandbox gives them: never more than data and the methods of data. */
+/* Attributes and items as jinja2's sandbox gives them: never more than data and the methods of
+ * data. */
 struct value jinja_getattr(struct jinja *in, struct value obj, struct str name);
 struct value jinja_getitem(struct jinja *in, struct value obj, struct value key);
 struct value jinja_slice(struct jinja *in, struct value obj, const struct value bounds[3]);
-struct value jinja_subscript(struct jinja *in, struct value obj, struct value key, bool *found); // obj[key] itself
+struct value jinja_subscript(struct jinja *in, struct value obj, struct value key,
+                             bool *found); // obj[key] itself
 const struct method_info *jinja_str_method(struct str name);
 const struct method_info *jinja_data_method(enum kind kind, struct str name);
 /* "a.b.0" as the filters' attribute arguments mean it. */
-struct value jinja_path(struct jinja *in, struct value obj, struct value path, struct value otherwise);
+struct value jinja_path(struct jinja *in, struct value obj, struct value path,
+                        struct value otherwise);
 
 /* Operators. op is a T_ of jinja_lex.h. */
 struct value jinja_binary(struct jinja *in, uint8_t op, struct value a, struct value b);
@@ -116,9 +126,11 @@ struct value jinja_too_large(struct jinja *in); // the refusal of an integer pas
 struct value jinja_negate(struct jinja *in, struct value v, bool minus);
 bool jinja_compare(struct jinja *in, uint8_t op, struct value a, struct value b);
 bool jinja_contains(struct jinja *in, struct value item, struct value container);
-struct value jinja_percent(struct jinja *in, struct jtext *format, struct value v);            // "%d" % v
-struct value jinja_format(struct jinja *in, struct jtext *format, const struct args *a);       // "{}".format(v)
-struct jtext *jinja_format_float(struct jinja *in, double f, int precision, char type, bool alternate);
+struct value jinja_percent(struct jinja *in, struct jtext *format, struct value v); // "%d" % v
+struct value jinja_format(struct jinja *in, struct jtext *format,
+                          const struct args *a); // "{}".format(v)
+struct jtext *jinja_format_float(struct jinja *in, double f, int precision, char type,
+                                 bool alternate);
 
 /* Iteration. */
 struct iter {
@@ -128,7 +140,7 @@ struct iter {
 };
 struct gen {
     bool (*next)(struct jinja *in, struct gen *g, struct value *v); // false: no more, or failed
-    const char *type;  // as Python names it
+    const char *type;                                               // as Python names it
     struct iter src;
     bool started, ended;
     struct value state[4];
@@ -139,19 +151,21 @@ struct gen {
 bool jinja_iter(struct jinja *in, struct value v, struct iter *it); // false with "not iterable"
 bool jinja_next(struct jinja *in, struct iter *it, struct value *v);
 bool jinja_iterable(struct value v);
-struct value jinja_gen(struct jinja *in, const char *type, bool (*next)(struct jinja *, struct gen *, struct value *),
+struct value jinja_gen(struct jinja *in, const char *type,
+                       bool (*next)(struct jinja *, struct gen *, struct value *),
                        struct value src);
 struct value jinja_to_list(struct jinja *in, struct value v, enum kind kind); // list(v)
 struct value jinja_reversed(struct jinja *in, struct value v);
-void jinja_sort(struct jinja *in, struct value *v, struct value *keys, size_t n, bool reverse); // stable
+void jinja_sort(struct jinja *in, struct value *v, struct value *keys, size_t n,
+                bool reverse); // stable
 
 /* Evaluation. */
 struct loop {
     struct iter src;
     struct value iterable;
-    const struct node *node; // N_FOR
-    struct env *env;         // around it
-    int64_t index0, length;  // -1 while not known
+    const struct node *node;                      // N_FOR
+    struct env *env;                              // around it
+    int64_t index0, length;                       // -1 while not known
     struct value ahead, current, before, changed; // V_MISSING: none
     int64_t depth0;
     bool tested; // the rest has been tested and listed
@@ -165,7 +179,8 @@ void jinja_exec(struct jinja *in, struct env *env, const struct node *n);
 struct env *jinja_scope(struct jinja *in, struct env *parent);
 void jinja_bind_name(struct jinja *in, struct env *env, uint32_t sym, struct value v);
 bool jinja_assign(struct jinja *in, struct env *env, const struct node *target, struct value v);
-bool jinja_eval_args(struct jinja *in, struct env *env, const struct node *n, uint32_t first, struct args *a);
+bool jinja_eval_args(struct jinja *in, struct env *env, const struct node *n, uint32_t first,
+                     struct args *a);
 struct value jinja_call_macro(struct jinja *in, const struct macro *m, const struct args *a);
 struct value jinja_call_loop(struct jinja *in, struct loop *l, const struct args *a);
 struct value jinja_loop_attr(struct jinja *in, struct loop *l, struct str name);

@@ -5,7 +5,8 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/run.h"
 
-#define SELF(name) static struct value name(struct jinja *in, struct value self, const struct value *a)
+#define SELF(name)                                                                                 \
+    static struct value name(struct jinja *in, struct value self, const struct value *a)
 
 /* Whether cp is to be stripped: white space, or one of the characters in set. */
 static bool strips(const struct jtext *set, uint32_t cp) {
@@ -17,7 +18,8 @@ static bool strips(const struct jtext *set, uint32_t cp) {
     return false;
 }
 
-static struct value strip(struct jinja *in, struct value self, struct value chars, bool left, bool right) {
+static struct value strip(struct jinja *in, struct value self, struct value chars, bool left,
+                          bool right) {
     const struct jtext *t = self.s, *set = NULL;
     size_t from = 0, to = t->n, len;
     if (chars.kind != V_MISSING && chars.kind != V_NONE)
@@ -48,7 +50,8 @@ SELF(str_rstrip) {
     return strip(in, self, a[0], false, true);
 }
 
-static void push_slice(struct jinja *in, struct list *l, const struct jtext *t, size_t from, size_t to) {
+static void push_slice(struct jinja *in, struct list *l, const struct jtext *t, size_t from,
+                       size_t to) {
     jv_push(in, l, jv_text(jt_slice(in, t, from, to)));
 }
 
@@ -125,7 +128,8 @@ static struct value split(struct jinja *in, struct value self, const struct valu
         return jinja_fail(in, "ValueError: empty separator");
     size_t from = 0, to = t->n, at;
     while (most-- != 0 && jinja_steps(in, 1)) {
-        at = right ? jt_rfind(in, t, jt_view(sep), from, to) : jt_find(in, t, jt_view(sep), from, to);
+        at = right ? jt_rfind(in, t, jt_view(sep), from, to)
+                   : jt_find(in, t, jt_view(sep), from, to);
         if (at == SIZE_MAX)
             break;
         push_slice(in, list.l, t, right ? at + sep->n : from, right ? to : at);
@@ -170,10 +174,12 @@ SELF(str_splitlines) {
 }
 
 /* start and end arguments as byte positions; false where the range is empty or past the end. */
-static bool range_of(struct jinja *in, const struct jtext *t, const struct value *a, size_t *from, size_t *to) {
+static bool range_of(struct jinja *in, const struct jtext *t, const struct value *a, size_t *from,
+                     size_t *to) {
     *from = 0;
     *to = t->n;
-    bool has_start = a[0].kind != V_MISSING && a[0].kind != V_NONE, has_end = a[1].kind != V_MISSING && a[1].kind != V_NONE;
+    bool has_start = a[0].kind != V_MISSING && a[0].kind != V_NONE,
+         has_end = a[1].kind != V_MISSING && a[1].kind != V_NONE;
     if (!has_start && !has_end)
         return true;
     int64_t n = (int64_t)jt_chars(in, t), start = has_start ? jinja_arg_int(in, a[0], 0) : 0;
@@ -192,7 +198,8 @@ static int64_t find(struct jinja *in, struct value self, const struct value *a, 
     const struct jtext *t = self.s, *needle = jinja_arg_str(in, a[0], "");
     if (!range_of(in, t, a + 1, &from, &to))
         return -1;
-    size_t at = right ? jt_rfind(in, t, jt_view(needle), from, to) : jt_find(in, t, jt_view(needle), from, to);
+    size_t at = right ? jt_rfind(in, t, jt_view(needle), from, to)
+                      : jt_find(in, t, jt_view(needle), from, to);
     return at == SIZE_MAX ? -1 : (int64_t)jt_chars(in, jt_slice(in, t, 0, at));
 }
 
@@ -230,7 +237,8 @@ SELF(str_count) {
 }
 
 /* Whether t[from..to) begins or ends with v, or with one of a tuple of strings. */
-static bool affix(struct jinja *in, const struct jtext *t, struct value v, size_t from, size_t to, bool end) {
+static bool affix(struct jinja *in, const struct jtext *t, struct value v, size_t from, size_t to,
+                  bool end) {
     if (v.kind == V_TUPLE) {
         for (size_t i = 0; i < v.l->n; i++)
             if (v.l->v[i].kind != V_TUPLE && affix(in, t, v.l->v[i], from, to, end))
@@ -239,17 +247,20 @@ static bool affix(struct jinja *in, const struct jtext *t, struct value v, size_
     }
     const struct jtext *s = jinja_arg_str(in, v, "");
     jinja_steps(in, s->n / 64);
-    return s->n <= to - from && memcmp(end ? t->p + to - s->n : t->p + from, s->p, s->n) == 0 && !in->failed;
+    return s->n <= to - from && memcmp(end ? t->p + to - s->n : t->p + from, s->p, s->n) == 0 &&
+           !in->failed;
 }
 
 SELF(str_startswith) {
     size_t from, to;
-    return jv_bool(range_of(in, self.s, a + 1, &from, &to) && affix(in, self.s, a[0], from, to, false));
+    return jv_bool(range_of(in, self.s, a + 1, &from, &to) &&
+                   affix(in, self.s, a[0], from, to, false));
 }
 
 SELF(str_endswith) {
     size_t from, to;
-    return jv_bool(range_of(in, self.s, a + 1, &from, &to) && affix(in, self.s, a[0], from, to, true));
+    return jv_bool(range_of(in, self.s, a + 1, &from, &to) &&
+                   affix(in, self.s, a[0], from, to, true));
 }
 
 SELF(str_removeprefix) {
@@ -265,7 +276,8 @@ SELF(str_removesuffix) {
 }
 
 /* An empty `old` stands before every character and at the end. */
-static void replace_empty(struct build *b, const struct jtext *t, const struct jtext *to, int64_t most) {
+static void replace_empty(struct build *b, const struct jtext *t, const struct jtext *to,
+                          int64_t most) {
     for (size_t i = 0, len; i <= t->n && jinja_steps(b->in, 1); i += len) {
         if (most-- != 0)
             jb_text(b, to);
@@ -279,7 +291,8 @@ static void replace_empty(struct build *b, const struct jtext *t, const struct j
 }
 
 SELF(str_replace) {
-    const struct jtext *t = self.s, *from = jinja_arg_str(in, a[0], ""), *to = jinja_arg_str(in, a[1], "");
+    const struct jtext *t = self.s, *from = jinja_arg_str(in, a[0], ""),
+                       *to = jinja_arg_str(in, a[1], "");
     int64_t most = a[2].kind == V_NONE ? -1 : jinja_arg_int(in, a[2], -1);
     struct build b;
     if (t->markup) {
@@ -291,7 +304,8 @@ SELF(str_replace) {
         replace_empty(&b, t, to, most);
     } else {
         size_t i = 0, at;
-        while (most-- != 0 && (at = jt_find(in, t, jt_view(from), i, t->n)) != SIZE_MAX && jinja_steps(in, 1)) {
+        while (most-- != 0 && (at = jt_find(in, t, jt_view(from), i, t->n)) != SIZE_MAX &&
+               jinja_steps(in, 1)) {
             jb_slice(&b, t, i, at);
             jb_text(&b, to);
             i = at + from->n;
@@ -313,7 +327,8 @@ SELF(str_join) {
         return jv_none();
     for (; jinja_next(in, &it, &v); n++) {
         if (v.kind != V_STR)
-            return jinja_fail(in, "TypeError: sequence item %zu: expected str instance, %s found", n, jv_type(v));
+            return jinja_fail(in, "TypeError: sequence item %zu: expected str instance, %s found",
+                              n, jv_type(v));
         if (n)
             jb_text(&b, self.s);
         jb_text(&b, self.s->markup ? jinja_escape(in, v.s) : v.s);
@@ -323,12 +338,14 @@ SELF(str_join) {
     return jv_text(out);
 }
 
-static struct value partition(struct jinja *in, struct value self, const struct value *a, bool right) {
+static struct value partition(struct jinja *in, struct value self, const struct value *a,
+                              bool right) {
     const struct jtext *t = self.s, *sep = jinja_arg_str(in, a[0], "");
     struct value out = jv_list(in, V_TUPLE, 3);
     if (sep->n == 0)
         return jinja_fail(in, "ValueError: empty separator");
-    size_t at = right ? jt_rfind(in, t, jt_view(sep), 0, t->n) : jt_find(in, t, jt_view(sep), 0, t->n);
+    size_t at =
+        right ? jt_rfind(in, t, jt_view(sep), 0, t->n) : jt_find(in, t, jt_view(sep), 0, t->n);
     bool found = at != SIZE_MAX;
     size_t first = found ? at : right ? 0 : t->n, second = found ? at + sep->n : first;
     push_slice(in, out.l, t, 0, first);
@@ -347,10 +364,13 @@ SELF(str_rpartition) {
 
 static struct value justify(struct jinja *in, struct value self, const struct value *a, int where) {
     struct jtext *fill = jinja_arg_str(in, a[1], " ");
-    int64_t n = (int64_t)jt_chars(in, self.s), width = jinja_arg_int(in, a[0], 0), gap = width > n ? width - n : 0;
+    int64_t n = (int64_t)jt_chars(in, self.s), width = jinja_arg_int(in, a[0], 0),
+            gap = width > n ? width - n : 0;
     if (!in->failed && jt_chars(in, fill) != 1)
         return jinja_fail(in, "TypeError: The fill character must be exactly one character long");
-    int64_t left = where < 0 ? 0 : where > 0 ? gap : gap / 2 + (gap & width & 1); // CPython's rounding
+    int64_t left = where < 0   ? 0
+                   : where > 0 ? gap
+                               : gap / 2 + (gap & width & 1); // CPython's rounding
     struct build b;
     jb_init(&b, in, self.s->n);
     jb_fill(&b, fill, left);
@@ -435,7 +455,8 @@ SELF(str_casefold) {
 }
 
 /* Whether the text is not empty and every character is of a class. */
-static struct value all(struct jinja *in, struct value self, bool (*is)(uint32_t cp), bool when_empty) {
+static struct value all(struct jinja *in, struct value self, bool (*is)(uint32_t cp),
+                        bool when_empty) {
     jinja_steps(in, self.s->n);
     for (size_t i = 0, len; i < self.s->n; i += len)
         if (!is(jt_decode(self.s, i, &len)))
@@ -451,10 +472,10 @@ static bool is_ascii(uint32_t cp) {
     return cp < 0x80;
 }
 
-#define CLASS(method, test, when_empty)                                                                       \
-    SELF(method) {                                                                                            \
-        (void)a;                                                                                              \
-        return all(in, self, test, when_empty);                                                               \
+#define CLASS(method, test, when_empty)                                                            \
+    SELF(method) {                                                                                 \
+        (void)a;                                                                                   \
+        return all(in, self, test, when_empty);                                                    \
     }
 CLASS(str_isalpha, jinja_is_alpha, false)
 CLASS(str_isalnum, is_alnum, false)

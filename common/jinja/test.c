@@ -4,14 +4,14 @@
 #include "jinja/run.h"
 
 #define TEST(name) static bool name(struct jinja *in, struct value v, const struct value *a)
-#define KIND(name, condition)                                                                                 \
-    TEST(name) {                                                                                              \
-        (void)in, (void)a;                                                                                    \
-        return condition;                                                                                     \
+#define KIND(name, condition)                                                                      \
+    TEST(name) {                                                                                   \
+        (void)in, (void)a;                                                                         \
+        return condition;                                                                          \
     }
-#define COMPARES(name, op)                                                                                    \
-    TEST(name) {                                                                                              \
-        return jinja_compare(in, op, v, a[0]);                                                                \
+#define COMPARES(name, op)                                                                         \
+    TEST(name) {                                                                                   \
+        return jinja_compare(in, op, v, a[0]);                                                     \
     }
 
 KIND(is_defined, v.kind != V_UNDEF)
@@ -26,9 +26,11 @@ KIND(is_number, jv_is_number(v))
 KIND(is_string, v.kind == V_STR)
 KIND(is_mapping, v.kind == V_DICT)
 KIND(is_iterable, jinja_iterable(v))
-KIND(is_callable, v.kind == V_MACRO || v.kind == V_FUNCTION || v.kind == V_METHOD || v.kind == V_LOOP || v.kind == V_JOINER || v.kind == V_UNDEF)
+KIND(is_callable, v.kind == V_MACRO || v.kind == V_FUNCTION || v.kind == V_METHOD ||
+                      v.kind == V_LOOP || v.kind == V_JOINER || v.kind == V_UNDEF)
 KIND(is_escaped, v.kind == V_STR && v.s->markup)
-KIND(is_sequence, v.kind == V_UNDEF || v.kind == V_STR || v.kind == V_LIST || v.kind == V_TUPLE || v.kind == V_DICT || v.kind == V_RANGE)
+KIND(is_sequence, v.kind == V_UNDEF || v.kind == V_STR || v.kind == V_LIST || v.kind == V_TUPLE ||
+                      v.kind == V_DICT || v.kind == V_RANGE)
 KIND(is_sameas, jv_same(v, a[0]))
 KIND(is_filter, jv_hashable(in, v) && v.kind == V_STR && jinja_filter(jt_view(v.s)) != NULL)
 KIND(is_test, jv_hashable(in, v) && v.kind == V_STR && jinja_test_exists(jt_view(v.s)))
@@ -73,19 +75,45 @@ static const struct {
     size_t n_args;
     bool (*test)(struct jinja *in, struct value v, const struct value *a);
 } tests[] = {
-    {"defined", 0, is_defined}, {"undefined", 0, is_undefined}, {"none", 0, is_none},
-    {"string", 0, is_string},   {"mapping", 0, is_mapping},     {"iterable", 0, is_iterable},
-    {"sequence", 0, is_sequence}, {"number", 0, is_number},     {"boolean", 0, is_boolean},
-    {"true", 0, is_true},       {"false", 0, is_false},         {"integer", 0, is_integer},
-    {"float", 0, is_float},     {"callable", 0, is_callable},   {"escaped", 0, is_escaped},
-    {"lower", 0, is_lower},     {"upper", 0, is_upper},         {"odd", 0, is_odd},
-    {"even", 0, is_even},       {"divisibleby", 1, is_divisibleby}, {"sameas", 1, is_sameas},
-    {"filter", 0, is_filter},   {"test", 0, is_test},           {"in", 1, is_in},
-    {"==", 1, is_eq},           {"eq", 1, is_eq},               {"equalto", 1, is_eq},
-    {"!=", 1, is_ne},           {"ne", 1, is_ne},               {">", 1, is_gt},
-    {"gt", 1, is_gt},           {"greaterthan", 1, is_gt},      {">=", 1, is_ge},
-    {"ge", 1, is_ge},           {"<", 1, is_lt},                {"lt", 1, is_lt},
-    {"lessthan", 1, is_lt},     {"<=", 1, is_le},               {"le", 1, is_le},
+    {"defined", 0, is_defined},
+    {"undefined", 0, is_undefined},
+    {"none", 0, is_none},
+    {"string", 0, is_string},
+    {"mapping", 0, is_mapping},
+    {"iterable", 0, is_iterable},
+    {"sequence", 0, is_sequence},
+    {"number", 0, is_number},
+    {"boolean", 0, is_boolean},
+    {"true", 0, is_true},
+    {"false", 0, is_false},
+    {"integer", 0, is_integer},
+    {"float", 0, is_float},
+    {"callable", 0, is_callable},
+    {"escaped", 0, is_escaped},
+    {"lower", 0, is_lower},
+    {"upper", 0, is_upper},
+    {"odd", 0, is_odd},
+    {"even", 0, is_even},
+    {"divisibleby", 1, is_divisibleby},
+    {"sameas", 1, is_sameas},
+    {"filter", 0, is_filter},
+    {"test", 0, is_test},
+    {"in", 1, is_in},
+    {"==", 1, is_eq},
+    {"eq", 1, is_eq},
+    {"equalto", 1, is_eq},
+    {"!=", 1, is_ne},
+    {"ne", 1, is_ne},
+    {">", 1, is_gt},
+    {"gt", 1, is_gt},
+    {"greaterthan", 1, is_gt},
+    {">=", 1, is_ge},
+    {"ge", 1, is_ge},
+    {"<", 1, is_lt},
+    {"lt", 1, is_lt},
+    {"lessthan", 1, is_lt},
+    {"<=", 1, is_le},
+    {"le", 1, is_le},
 };
 enum { N_TESTS = sizeof tests / sizeof *tests };
 
@@ -102,7 +130,8 @@ bool jinja_call_test(struct jinja *in, struct str name, struct value self, const
     while (i < N_TESTS && !str_eq(name, tests[i].name))
         i++;
     if (i == N_TESTS)
-        jinja_fail(in, "TemplateRuntimeError: No test named '%.*s' found.", name.n > 60 ? 60 : (int)name.n, name.p);
+        jinja_fail(in, "TemplateRuntimeError: No test named '%.*s' found.",
+                   name.n > 60 ? 60 : (int)name.n, name.p);
     else if (jinja_bind(in, tests[i].name, tests[i].n_args ? "other" : "", tests[i].n_args, a, v))
         return tests[i].test(in, self, v) && !in->failed;
     return false;

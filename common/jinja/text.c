@@ -194,7 +194,8 @@ size_t jt_find(struct jinja *in, const struct jtext *t, struct str needle, size_
     return found;
 }
 
-size_t jt_rfind(struct jinja *in, const struct jtext *t, struct str needle, size_t from, size_t to) {
+size_t jt_rfind(struct jinja *in, const struct jtext *t, struct str needle, size_t from,
+                size_t to) {
     if (needle.n > to - from)
         return SIZE_MAX;
     jinja_steps(in, (to - from) / 64);
@@ -210,11 +211,12 @@ size_t jt_rfind(struct jinja *in, const struct jtext *t, struct str needle, size
 }
 
 bool jt_is_space(uint32_t cp) {
-    return (cp >= 0x09 && cp <= 0x0D) || (cp >= 0x1C && cp <= 0x20) || cp == 0x85 || cp == 0xA0 || cp == 0x1680 ||
-           (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 || cp == 0x202F || cp == 0x205F ||
-           cp == 0x3000;
+    return (cp >= 0x09 && cp <= 0x0D) || (cp >= 0x1C && cp <= 0x20) || cp == 0x85 || cp == 0xA0 ||
+           cp == 0x1680 || (cp >= 0x2000 && cp <= 0x200A) || cp == 0x2028 || cp == 0x2029 ||
+           cp == 0x202F || cp == 0x205F || cp == 0x3000;
 }
 
 bool jt_is_line_end(uint32_t cp) {
-    return (cp >= 0x0A && cp <= 0x0D) || (cp >= 0x1C && cp <= 0x1E) || cp == 0x85 || cp == 0x2028 || cp == 0x2029;
+    return (cp >= 0x0A && cp <= 0x0D) || (cp >= 0x1C && cp <= 0x1E) || cp == 0x85 || cp == 0x2028 ||
+           cp == 0x2029;
 }

@@ -1,7 +1,9 @@
-/* Strings that know who wrote each of their bytes, and the builder that every string function writes through.
+/* Strings that know who wrote each of their bytes, and the builder that every string function
+ * writes through.
  *
- * A text is valid UTF-8 and immutable. Mostly all of it is the template's or all of it is foreign (from messages,
- * tools, documents), and one word says so; only where both meet is there a mask of a byte for each byte.
+ * A text is valid UTF-8 and immutable. Mostly all of it is the template's or all of it is foreign
+ * (from messages, tools, documents), and one word says so; only where both meet is there a mask of
+ * a byte for each byte.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef JINJA_TEXT_H
@@ -22,17 +24,20 @@ struct jtext {
     size_t n;            // bytes
     const uint8_t *mask; // [n], 1 where trusted; only of TRUST_MIXED
     uint8_t trust;       // enum trust
-    bool markup;         // Python's Markup: made by |safe, |escape; HTML-escapes what is joined to it
-    struct build *tail;  // the builder whose last bytes these are, or NULL: see jt_concat
+    bool markup; // Python's Markup: made by |safe, |escape; HTML-escapes what is joined to it
+    struct build *tail; // the builder whose last bytes these are, or NULL: see jt_concat
 };
 
 static inline struct str jt_view(const struct jtext *t) {
     return (struct str){t->p, t->n};
 }
 
-struct jtext *jt_new(struct jinja *in, struct str s, enum trust trust); // a view: s must outlive the rendering
-struct jtext *jt_slice(struct jinja *in, const struct jtext *t, size_t from, size_t to); // bytes; a view
-/* a + b. Where a is itself a sum, b is written behind it in place, so that a loop of sums stays linear. */
+struct jtext *jt_new(struct jinja *in, struct str s,
+                     enum trust trust); // a view: s must outlive the rendering
+struct jtext *jt_slice(struct jinja *in, const struct jtext *t, size_t from,
+                       size_t to); // bytes; a view
+/* a + b. Where a is itself a sum, b is written behind it in place, so that a loop of sums stays
+ * linear. */
 struct jtext *jt_concat(struct jinja *in, const struct jtext *a, const struct jtext *b);
 
 /* A string in the making; all in the rendering's arena. */
@@ -63,12 +68,13 @@ static inline bool jt_pure(const struct jtext *t) {
 
 /* Characters: all of Python's positions count code points. */
 size_t jt_chars(struct jinja *in, const struct jtext *t);
-size_t jt_byte_at(struct jinja *in, const struct jtext *t, size_t chars); // byte position of a character position
+size_t jt_byte_at(struct jinja *in, const struct jtext *t,
+                  size_t chars); // byte position of a character position
 uint32_t jt_decode(const struct jtext *t, size_t at, size_t *len);
 /* Byte position of the first (last) needle in t[from..to), or SIZE_MAX. */
 size_t jt_find(struct jinja *in, const struct jtext *t, struct str needle, size_t from, size_t to);
 size_t jt_rfind(struct jinja *in, const struct jtext *t, struct str needle, size_t from, size_t to);
-bool jt_is_space(uint32_t cp);      // Python's str.isspace of one character
-bool jt_is_line_end(uint32_t cp);   // of str.splitlines
+bool jt_is_space(uint32_t cp);    // Python's str.isspace of one character
+bool jt_is_line_end(uint32_t cp); // of str.splitlines
 
 #endif

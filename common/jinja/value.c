@@ -95,14 +95,25 @@ bool jv_float_of(struct value v, double *f) {
 }
 
 const char *jv_type(struct value v) {
-    static const char *const names[] = {
-        [V_MISSING] = "missing",  [V_UNDEF] = "Undefined", [V_NONE] = "NoneType",
-        [V_BOOL] = "bool",        [V_INT] = "int",         [V_BIG] = "int",
-        [V_FLOAT] = "float",      [V_STR] = "str",         [V_LIST] = "list",
-        [V_TUPLE] = "tuple",      [V_DICT] = "dict",       [V_RANGE] = "range",
-        [V_NAMESPACE] = "TemplateNamespace", [V_MACRO] = "Macro", [V_LOOP] = "LoopContext",
-        [V_METHOD] = "builtin_function_or_method", [V_FUNCTION] = "function", [V_CYCLER] = "Cycler",
-        [V_JOINER] = "Joiner"};
+    static const char *const names[] = {[V_MISSING] = "missing",
+                                        [V_UNDEF] = "Undefined",
+                                        [V_NONE] = "NoneType",
+                                        [V_BOOL] = "bool",
+                                        [V_INT] = "int",
+                                        [V_BIG] = "int",
+                                        [V_FLOAT] = "float",
+                                        [V_STR] = "str",
+                                        [V_LIST] = "list",
+                                        [V_TUPLE] = "tuple",
+                                        [V_DICT] = "dict",
+                                        [V_RANGE] = "range",
+                                        [V_NAMESPACE] = "TemplateNamespace",
+                                        [V_MACRO] = "Macro",
+                                        [V_LOOP] = "LoopContext",
+                                        [V_METHOD] = "builtin_function_or_method",
+                                        [V_FUNCTION] = "function",
+                                        [V_CYCLER] = "Cycler",
+                                        [V_JOINER] = "Joiner"};
     static const char *const views[] = {"dict_keys", "dict_values", "dict_items"};
     if (v.kind == V_VIEW)
         return views[v.sub];
@@ -285,13 +296,15 @@ int jv_order(struct jinja *in, struct value a, struct value b, const char *op) {
         size_t n = a.l->n < b.l->n ? a.l->n : b.l->n, i = 0;
         while (i < n && !in->failed && jv_equal(in, a.l->v[i], b.l->v[i]))
             i++;
-        int c = i < n ? jv_order(in, a.l->v[i], b.l->v[i], op) : (a.l->n > b.l->n) - (a.l->n < b.l->n);
+        int c =
+            i < n ? jv_order(in, a.l->v[i], b.l->v[i], op) : (a.l->n > b.l->n) - (a.l->n < b.l->n);
         in->depth--;
         return c;
     }
     if (a.kind == V_UNDEF || b.kind == V_UNDEF)
         jinja_undefined(in, (a.kind == V_UNDEF ? a : b));
     else
-        jinja_fail(in, "TypeError: '%s' not supported between instances of '%s' and '%s'", op, jv_type(a), jv_type(b));
+        jinja_fail(in, "TypeError: '%s' not supported between instances of '%s' and '%s'", op,
+                   jv_type(a), jv_type(b));
     return 0;
 }

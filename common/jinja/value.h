@@ -1,8 +1,8 @@
 /* Values of the Jinja interpreter: Python's data types, as far as a template can tell them apart.
  *
- * Everything lives in the rendering's arena and is immutable once made, but for namespaces, loops and iterators.
- * A struct value is passed by value. Functions that can fail take the interpreter, leave the error there
- * (jinja_fail) and return the undefined value.
+ * Everything lives in the rendering's arena and is immutable once made, but for namespaces, loops
+ * and iterators. A struct value is passed by value. Functions that can fail take the interpreter,
+ * leave the error there (jinja_fail) and return the undefined value.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef JINJA_VALUE_H
@@ -43,23 +43,24 @@ enum kind {
 
 struct value {
     uint8_t kind;
-    bool foreign; // came from untrusted data: what it prints as is not the template's text (strings say it themselves)
+    bool foreign; // came from untrusted data: what it prints as is not the template's text (strings
+                  // say it themselves)
     uint8_t sub;  // of V_VIEW: enum view; of V_TUPLE: TUPLE_GROUP for an item of |groupby
     union {
         bool b;
         int64_t i;
         double f;
-        struct jtext *s;       // V_STR, V_BIG
-        struct list *l;       // V_LIST, V_TUPLE
-        struct dict *d;       // V_DICT, V_VIEW, V_NAMESPACE
+        struct jtext *s; // V_STR, V_BIG
+        struct list *l;  // V_LIST, V_TUPLE
+        struct dict *d;  // V_DICT, V_VIEW, V_NAMESPACE
         struct range *range;
-        struct undef *undef;  // may be NULL
+        struct undef *undef; // may be NULL
         struct gen *gen;
         struct macro *macro;
         struct loop *loop;
         struct method *method;
         const struct function *function;
-        struct cycle *cycle;  // V_CYCLER, V_JOINER
+        struct cycle *cycle; // V_CYCLER, V_JOINER
     };
 };
 
@@ -86,7 +87,7 @@ struct range {
     int64_t start, stop, step, n;
 };
 
-struct undef { // why there is no value: the error that using it is
+struct undef {           // why there is no value: the error that using it is
     const char *message; // '@' stands for type, '#' for name
     const char *type;
     struct str name;
@@ -114,23 +115,25 @@ struct value jv_list(struct jinja *in, enum kind kind, size_t cap); // V_LIST or
 void jv_push(struct jinja *in, struct list *l, struct value v);
 struct value jv_pair(struct jinja *in, struct value a, struct value b); // a tuple of two
 struct value jv_dict(struct jinja *in);
-void jv_put(struct jinja *in, struct dict *d, struct value key, struct value v); // the key must be hashable
-struct value *jv_get(struct jinja *in, const struct dict *d, struct value key);  // NULL: no such key
+void jv_put(struct jinja *in, struct dict *d, struct value key,
+            struct value v); // the key must be hashable
+struct value *jv_get(struct jinja *in, const struct dict *d, struct value key); // NULL: no such key
 struct value *jv_get_str(struct jinja *in, const struct dict *d, struct str key);
 
 /* What a value is. */
 static inline bool jv_is_str(struct value v) {
     return v.kind == V_STR;
 }
-bool jv_is_number(struct value v);                   // bool included, as in Python
-bool jv_int_of(struct value v, int64_t *i);          // int or bool
-bool jv_float_of(struct value v, double *f);         // any number
-const char *jv_type(struct value v);                 // Python's name of its type
-bool jv_hashable(struct jinja *in, struct value v);  // false with the error set
+bool jv_is_number(struct value v);                  // bool included, as in Python
+bool jv_int_of(struct value v, int64_t *i);         // int or bool
+bool jv_float_of(struct value v, double *f);        // any number
+const char *jv_type(struct value v);                // Python's name of its type
+bool jv_hashable(struct jinja *in, struct value v); // false with the error set
 bool jv_truth(struct jinja *in, struct value v);
-bool jv_same(struct value a, struct value b);        // Python's `is`
+bool jv_same(struct value a, struct value b); // Python's `is`
 bool jv_equal(struct jinja *in, struct value a, struct value b);
-int jv_order(struct jinja *in, struct value a, struct value b, const char *op); // <0, 0, >0; 2 unordered (NaN)
+int jv_order(struct jinja *in, struct value a, struct value b,
+             const char *op);                              // <0, 0, >0; 2 unordered (NaN)
 bool jv_len(struct jinja *in, struct value v, int64_t *n); // false: it has none; no error set
 
 /* How it is written: str() and repr(). */

@@ -1,4 +1,5 @@
-/* Small things that several kernels need, in forms that compilers turn into vector code in any loop over them.
+/* Small things that several kernels need, in forms that compilers turn into vector code in any loop
+ * over them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef KERNELS_APPROX_H
@@ -48,8 +49,9 @@ EVERY_ISA uint16_t vec_bf16_from_f32(float f) {
     return (uint16_t)((u & 0x7FFFFFFF) > 0x7F800000 ? quiet : rounded);
 }
 
-/* F16 by moving its fields to where f32 has them and multiplying by 2^112 for the difference of the exponents'
- * biases, which also makes subnormals right; infinity and NaN get f32's full exponent. */
+/* F16 by moving its fields to where f32 has them and multiplying by 2^112 for the difference of the
+ * exponents' biases, which also makes subnormals right; infinity and NaN get f32's full exponent.
+ */
 EVERY_ISA float vec_f32_from_f16(uint16_t h) {
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = (uint32_t)(h & 0x7FFF) << 13;
     float f = f32_from_bits(rest) * f32_from_bits((127u + 112u) << 23);
@@ -57,8 +59,9 @@ EVERY_ISA float vec_f32_from_f16(uint16_t h) {
     return f32_from_bits(sign | u);
 }
 
-/* take ? a : b, which compilers do not take apart: with a constant a they would compute all that follows twice, for the constant too
- * and for every lane, and dividing by e^88.37 for nothing makes subnormals, at a hundred cycles each. */
+/* take ? a : b, which compilers do not take apart: with a constant a they would compute all that
+ * follows twice, for the constant too and for every lane, and dividing by e^88.37 for nothing makes
+ * subnormals, at a hundred cycles each. */
 EVERY_ISA float vec_select(bool take, float a, float b) {
     uint32_t mask = -(uint32_t)take;
     return f32_from_bits((f32_bits(a) & mask) | (f32_bits(b) & ~mask));
@@ -69,9 +72,9 @@ EVERY_ISA float vec_multiply_add(const bool fused, float a, float b, float c) {
     return fused ? __builtin_fmaf(a, b, c) : a * b + c;
 }
 
-/* e^c for c in [-87.33, 88.37]: c = n ln 2 + r with n whole and |r| <= 0.3466, e^r by its Taylor series to r^7 (what is left
- * out is below 0.3466^8 / 8! = 5.2e-9 of 0.7), times 2^n made from bits. Relative error under 2 ulp (1.2e-7;
- * tests/unit/kernels measures it). */
+/* e^c for c in [-87.33, 88.37]: c = n ln 2 + r with n whole and |r| <= 0.3466, e^r by its Taylor
+ * series to r^7 (what is left out is below 0.3466^8 / 8! = 5.2e-9 of 0.7), times 2^n made from
+ * bits. Relative error under 2 ulp (1.2e-7; tests/unit/kernels measures it). */
 EVERY_ISA float vec_exp_within(const bool fused, float c) {
     const float magic = 12582912.0f; // 1.5 * 2^23: adding it rounds to whole
     float shifted = vec_multiply_add(fused, c, 1.44269504f, magic);
@@ -89,16 +92,17 @@ EVERY_ISA float vec_exp_within(const bool fused, float c) {
     return p * f32_from_bits((n_bits + 127u) << 23);
 }
 
-/* e^x for any x: below -87.33, where the result would be subnormal, e^-87.33 = 1.2e-38; above 88.37, e^88.37; NaN
- * stays NaN. */
+/* e^x for any x: below -87.33, where the result would be subnormal, e^-87.33 = 1.2e-38;
+ * above 88.37, e^88.37; NaN stays NaN. */
 EVERY_ISA float vec_exp(float x) {
     float c = vec_select(x < -87.33f, -87.33f, x);
     return vec_exp_within(false, vec_select(c > 88.37f, 88.37f, c));
 }
 
-/* How much of a normal distribution lies above a >= 0, erfc(a / sqrt(2)) / 2: e^(-a^2 / 2) t P(t), t = 1 / (1 + 0.325269119 a) (the
- * form of Abramowitz and Stegun 7.1.26), P fitted for the least largest error, 2.4e-8 of the result while that is above 1e-4. Here it
- * is a polynomial in u = t - 1, which rounds less near 0. Absolute error under 1e-7. */
+/* How much of a normal distribution lies above a >= 0, erfc(a / sqrt(2)) / 2: e^(-a^2 / 2) t P(t),
+ * t = 1 / (1 + 0.325269119 a) (the form of Abramowitz and Stegun 7.1.26), P fitted for the least
+ * largest error, 2.4e-8 of the result while that is above 1e-4. Here it is a polynomial in u = t -
+ * 1, which rounds less near 0. Absolute error under 1e-7. */
 EVERY_ISA float vec_normal_above(float a) {
     a = vec_select(a > 12.5f, 12.5f, a); // 4e-36
     float k = 0.325269119f * a, t = 1.0f / (1.0f + k), u = -k * t;

@@ -1,14 +1,17 @@
 /* Attention over paged keys and values, with an online softmax (Milakov and Gimelshein 2018).
  *
- * A query takes its positions page by page in order: the scores of one page, their maximum, the exponentials, then
- * the values weighed by them; when a page brings a new maximum, what was summed so far is scaled down. Nothing of
- * size [n, n] is held. SPAN pages make a sum, SPANS of these another, and those are added up, all in order. Since pages and spans
- * stand at absolute positions, a row's sums have the same order alone and in any batch, and however the work is shared:
+ * A query takes its positions page by page in order: the scores of one page, their maximum, the
+ * exponentials, then the values weighed by them; when a page brings a new maximum, what was summed
+ * so far is scaled down. Nothing of size [n, n] is held. SPAN pages make a sum, SPANS of these
+ * another, and those are added up, all in order. Since pages and spans stand at absolute positions,
+ * a row's sums have the same order alone and in any batch, and however the work is shared:
  *
- * - in a prompt the query heads that share a KV head, and the rows that see all of a page, go through it together, and
- *   multiply small matrices;
- * - a row that decodes goes through the parts of several KV heads in turn, which is one long stream of a page;
- * - where that leaves threads without work, or rows are long or of different lengths, they are cut into spans.
+ * - in a prompt the query heads that share a KV head, and the rows that see all of a page, go
+ * through it together, and multiply small matrices;
+ * - a row that decodes goes through the parts of several KV heads in turn, which is one long stream
+ * of a page;
+ * - where that leaves threads without work, or rows are long or of different lengths, they are cut
+ * into spans.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/attention.h"
@@ -38,7 +41,8 @@ static size_t cut_floats(size_t n_heads, size_t head_dim) {
 }
 /* What there is of a span of a row, from a KV head on. */
 struct cut {
-    float *held; // [KV heads] of how many spans the sums are: of this one and of those behind it that run_cut added
+    float *held; // [KV heads] of how many spans the sums are: of this one and of those behind it
+                 // that run_cut added
     struct attn_sums sums;
 };
 static struct cut cut_of(const struct attn_job *j, size_t row, size_t span, size_t head) {
@@ -46,7 +50,8 @@ static struct cut cut_of(const struct attn_job *j, size_t row, size_t span, size
     for (size_t r = 0; r < row; r++)
         cut += span_end(&j->rows[r]) - first_span(&j->rows[r]);
     float *at = j->cut_sums + cut * cut_floats(j->n_heads, hd);
-    return (struct cut){at + head, sums_from(sums_at(at + padded(j->n_heads), j->n_heads), head * j->group, hd)};
+    return (struct cut){
+        at + head, sums_from(sums_at(at + padded(j->n_heads), j->n_heads), head * j->group, hd)};
 }
 static struct queries queries_of(const struct attn_job *j, size_t thread) {
     size_t hd = j->kv->head_dim;
@@ -56,9 +61,11 @@ static bool same_queries(const struct attn_piece *a, const struct attn_piece *b)
     return a->row == b->row && a->head == b->head;
 }
 
-/* A span of a row. A thread that had those before it, from the first of SPANS on, adds it to them while they are in its cache. Where
- * cores have no cache together, join_cuts would wait three times as long for what lies in the other's. */
-static void run_cut(const struct attn_job *j, const struct queries *u, size_t i, const struct attn_piece *behind) {
+/* A span of a row. A thread that had those before it, from the first of SPANS on, adds it to them
+ * while they are in its cache. Where cores have no cache together, join_cuts would wait three times
+ * as long for what lies in the other's. */
+static void run_cut(const struct attn_job *j, const struct queries *u, size_t i,
+                    const struct attn_piece *behind) {
     const struct attn_piece *p = &j->pieces[i];
     struct cut own = cut_of(j, p->row, p->span, p->head);
     struct adding *adding = u->adding;
@@ -80,7 +87,8 @@ static void run_cut(const struct attn_job *j, const struct queries *u, size_t i,
 }
 
 /* All that a piece's rows see. */
-static void run_whole(const struct attn_job *j, const struct queries *u, const struct attn_piece *p, const struct attn_piece *behind) {
+static void run_whole(const struct attn_job *j, const struct queries *u, const struct attn_piece *p,
+                      const struct attn_piece *behind) {
     size_t n = queries_in(j, p), hd = j->kv->head_dim;
     for (size_t span = p->span, end; span < p->span_end; span = end) {
         struct attn_sums sums = span == p->span ? u->all : u->spans;
@@ -100,8 +108,11 @@ static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
     const struct attn_job *j = arg;
     struct queries u = queries_of(j, thread);
     for (size_t i = begin; i < end; i++) {
-        const struct attn_piece *p = &j->pieces[i], *behind = i + 1 < j->n_pieces ? p + 1 : p; // most often this thread's, too
-        bool goes_on = i > begin || (j->cut_sums && u.adding->next == i); // this thread had the piece before
+        const struct attn_piece *p = &j->pieces[i],
+                                *behind = i + 1 < j->n_pieces ? p + 1
+                                                              : p; // most often this thread's, too
+        bool goes_on =
+            i > begin || (j->cut_sums && u.adding->next == i); // this thread had the piece before
         if (!goes_on || !same_queries(p, p - 1))
             load_queries(j, &u, p);
         if (j->cut_sums)
@@ -117,7 +128,8 @@ static void join_cuts(void *arg, size_t begin, size_t end, size_t thread) {
     size_t n_kv_heads = j->kv->n_kv_heads, hd = j->kv->head_dim;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
-        size_t r = i / n_kv_heads, h = i % n_kv_heads, first = first_span(&j->rows[r]), last = span_end(&j->rows[r]);
+        size_t r = i / n_kv_heads, h = i % n_kv_heads, first = first_span(&j->rows[r]),
+               last = span_end(&j->rows[r]);
         struct cut all = cut_of(j, r, first, h);
         for (size_t span = first, next; span < last; span = next) {
             struct cut spans = cut_of(j, r, span, h);
@@ -129,11 +141,15 @@ static void join_cuts(void *arg, size_t begin, size_t end, size_t thread) {
             if (span > first)
                 kernel.add_sums(&all.sums, &spans.sums, j->group, hd);
         }
-        store_out(j, all.sums, &(struct attn_piece){.row = (uint32_t)r, .n = 1, .head = (uint32_t)h, .head_end = (uint32_t)h + 1});
+        store_out(
+            j, all.sums,
+            &(struct attn_piece){
+                .row = (uint32_t)r, .n = 1, .head = (uint32_t)h, .head_end = (uint32_t)h + 1});
     }
 }
 
-/* Rows of one sequence together, as many as BLOCK_QUERIES allow, one KV head in a piece. Returns their number. */
+/* Rows of one sequence together, as many as BLOCK_QUERIES allow, one KV head in a piece. Returns
+ * their number. */
 static size_t block_pieces(struct attn_piece *pieces, const struct attn_job *j, size_t n_rows) {
     const struct attn_row *rows = j->rows;
     size_t n = 0, most = j->group < BLOCK_QUERIES ? BLOCK_QUERIES / j->group : 1;
@@ -152,14 +168,21 @@ static size_t block_pieces(struct attn_piece *pieces, const struct attn_job *j, 
 }
 
 /* Single rows, `heads` KV heads in a piece, cut into spans or not. Returns their number. */
-static size_t row_pieces(struct attn_piece *pieces, const struct attn_job *j, size_t n_rows, uint32_t heads, bool cut) {
+static size_t row_pieces(struct attn_piece *pieces, const struct attn_job *j, size_t n_rows,
+                         uint32_t heads, bool cut) {
     uint32_t n = 0, n_kv_heads = (uint32_t)j->kv->n_kv_heads;
     for (uint32_t r = 0; r < n_rows; r++) {
-        uint32_t first = first_span(&j->rows[r]), end = span_end(&j->rows[r]), each = cut ? 1 : end - first;
+        uint32_t first = first_span(&j->rows[r]), end = span_end(&j->rows[r]),
+                 each = cut ? 1 : end - first;
         for (uint32_t h = 0; h < n_kv_heads; h += heads)
             for (uint32_t s = first; s < end; s += each)
-                pieces[n++] = (struct attn_piece){.row = r, .n = 1, .span = s, .span_end = s + each, .head = h,
-                                             .head_end = h + heads < n_kv_heads ? h + heads : n_kv_heads};
+                pieces[n++] = (struct attn_piece){.row = r,
+                                                  .n = 1,
+                                                  .span = s,
+                                                  .span_end = s + each,
+                                                  .head = h,
+                                                  .head_end = h + heads < n_kv_heads ? h + heads
+                                                                                     : n_kv_heads};
     }
     return n;
 }
@@ -171,14 +194,25 @@ static size_t thread_queries(size_t n_heads) {
     return n_heads > BLOCK_QUERIES ? n_heads : BLOCK_QUERIES;
 }
 
-void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, float *out,
-               size_t ldo, const float *q, size_t ldq, size_t n_heads, float scale, float softcap, void *scratch) {
+void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row *rows,
+               size_t n_rows, float *out, size_t ldo, const float *q, size_t ldq, size_t n_heads,
+               float scale, float softcap, void *scratch) {
     size_t threads = pool_threads(p), n_kv_heads = kv->n_kv_heads, group = n_heads / n_kv_heads;
     struct attn_piece *pieces = scratch;
     float *sums = (float *)(void *)((unsigned char *)scratch + pieces_bytes(n_rows, n_heads));
-    struct attn_job j = {.kv = kv, .rows = rows, .out = out, .ldo = ldo, .q = q, .ldq = ldq, .n_heads = n_heads,
-                         .group = group, .scale = scale, .softcap = softcap, .rounded = !kv->f32 && kernel.mix_rounded,
-                         .pieces = pieces, .scratch = sums + MAX_CUTS * cut_floats(n_heads, kv->head_dim),
+    struct attn_job j = {.kv = kv,
+                         .rows = rows,
+                         .out = out,
+                         .ldo = ldo,
+                         .q = q,
+                         .ldq = ldq,
+                         .n_heads = n_heads,
+                         .group = group,
+                         .scale = scale,
+                         .softcap = softcap,
+                         .rounded = !kv->f32 && kernel.mix_rounded,
+                         .pieces = pieces,
+                         .scratch = sums + MAX_CUTS * cut_floats(n_heads, kv->head_dim),
                          .m = thread_queries(n_heads)};
     size_t spans = 0;
     bool single = true; // a row of each sequence
@@ -187,7 +221,8 @@ void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row 
         spans += span_end(&rows[r]) - first_span(&rows[r]);
     }
     if (single) {
-        // One row alone: where heads don't share out, or it is long. Threads that take heads of the same pages read them slower.
+        // One row alone: where heads don't share out, or it is long. Threads that take heads of the
+        // same pages read them slower.
         bool worth = n_rows > 1 || n_kv_heads % threads != 0 || spans >= threads * PIECES_EACH;
         bool cut = spans > n_rows && spans <= MAX_CUTS && worth;
         size_t each = n_rows > 1 || cut ? PIECES_EACH : 1, most = ROW_SUMS / (group * kv->head_dim);
@@ -200,13 +235,15 @@ void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row 
     }
     for (size_t t = 0; t < threads && j.cut_sums; t++)
         *queries_of(&j, t).adding = (struct adding){.next = SIZE_MAX};
-    pool_run_pieces(p, run_pieces, &j, j.n_pieces, j.cut_sums ? (j.n_pieces + threads - 1) / threads : 1, 1);
+    pool_run_pieces(p, run_pieces, &j, j.n_pieces,
+                    j.cut_sums ? (j.n_pieces + threads - 1) / threads : 1, 1);
     if (j.cut_sums)
         pool_run(p, join_cuts, &j, n_rows * n_kv_heads, 1);
 }
 
 size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t head_dim) {
     return pieces_bytes(n_rows, n_heads) +
-           (MAX_CUTS * cut_floats(n_heads, head_dim) + n_threads * queries_floats(thread_queries(n_heads), head_dim)) *
+           (MAX_CUTS * cut_floats(n_heads, head_dim) +
+            n_threads * queries_floats(thread_queries(n_heads), head_dim)) *
                sizeof(float);
 }

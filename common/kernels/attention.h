@@ -1,5 +1,5 @@
-/* Attention's inside: how its work is cut (attention.c), and what is done with a piece of it (attend.c). Private to
- * common/kernels.
+/* Attention's inside: how its work is cut (attention.c), and what is done with a piece of it
+ * (attend.c). Private to common/kernels.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef KERNELS_ATTENTION_H
@@ -29,12 +29,14 @@ struct attn_job {
     bool rounded; // queries and probabilities, to bf16
     const struct attn_piece *pieces;
     size_t n_pieces;
-    float *cut_sums; // of each cut, where pieces are single spans; NULL where they have all of a row's
-    float *scratch;  // [threads, queries_floats(m)]
-    size_t m;        // queries that a thread has room for
+    float *
+        cut_sums; // of each cut, where pieces are single spans; NULL where they have all of a row's
+    float *scratch; // [threads, queries_floats(m)]
+    size_t m;       // queries that a thread has room for
 };
 
-/* The spans that a thread adds up as it goes: the piece of the first of them, and the one that would be next. */
+/* The spans that a thread adds up as it goes: the piece of the first of them, and the one that
+ * would be next. */
 struct adding {
     size_t first, next;
 };
@@ -59,15 +61,16 @@ struct attn_sums sums_at(float *p, size_t m);
 size_t queries_floats(size_t m, size_t head_dim);
 struct queries queries_at(float *p, size_t m, size_t head_dim);
 
-struct attn_sums sums_from(struct attn_sums s, size_t first, size_t head_dim); // those of query `first` and behind it
+struct attn_sums sums_from(struct attn_sums s, size_t first,
+                           size_t head_dim); // those of query `first` and behind it
 
 size_t queries_in(const struct attn_job *j, const struct attn_piece *p);
 void load_queries(const struct attn_job *j, const struct queries *u, const struct attn_piece *p);
 void store_out(const struct attn_job *j, struct attn_sums sums, const struct attn_piece *p);
 
-/* What the rows of p see of one of its spans, in sums [queries_in(p)], for the queries loaded. At its end the first page of the
- * piece `behind` is fetched. */
-void attend_span(const struct attn_job *j, const struct queries *u, struct attn_sums sums, const struct attn_piece *p,
-                 size_t span, const struct attn_piece *behind);
+/* What the rows of p see of one of its spans, in sums [queries_in(p)], for the queries loaded. At
+ * its end the first page of the piece `behind` is fetched. */
+void attend_span(const struct attn_job *j, const struct queries *u, struct attn_sums sums,
+                 const struct attn_piece *p, size_t span, const struct attn_piece *behind);
 
 #endif

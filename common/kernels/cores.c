@@ -1,8 +1,10 @@
-/* How many threads are worth starting: the physical cores that this process may use; and where a thread runs.
+/* How many threads are worth starting: the physical cores that this process may use; and where a
+ * thread runs.
  *
- * Two hardware threads of one core share its vector units and its way to memory, so kernels gain nothing from
- * the second. Counted are the distinct cores in the affinity mask (Linux: each CPU's list of siblings is named by its
- * first member), no more than the CPU time that a control group grants. Elsewhere: the online processors.
+ * Two hardware threads of one core share its vector units and its way to memory, so kernels gain
+ * nothing from the second. Counted are the distinct cores in the affinity mask (Linux: each CPU's
+ * list of siblings is named by its first member), no more than the CPU time that a control group
+ * grants. Elsewhere: the online processors.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -32,7 +34,8 @@ static int first_sibling(int cpu) {
     return first;
 }
 
-/* CPUs' worth of time that the control group grants (cpu.max of cgroup v2: "quota period"), 0: no limit. */
+/* CPUs' worth of time that the control group grants (cpu.max of cgroup v2: "quota period"), 0: no
+ * limit. */
 static size_t quota(void) {
     unsigned long long limit, period;
     size_t n = 0;
@@ -72,7 +75,8 @@ int current_cpu(void) {
 void leave_cpu(size_t n) {
     cpu_set_t may, others;
     int cpu = sched_getcpu();
-    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof may, &may) != 0 || (size_t)CPU_COUNT(&may) < n)
+    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof may, &may) != 0 ||
+        (size_t)CPU_COUNT(&may) < n)
         return;
     others = may;
     CPU_CLR((size_t)cpu, &others);
@@ -87,7 +91,8 @@ int thread_number(void) {
     return number;
 }
 
-/* CPU time of a thread in ns, -1 where it's gone. Its clock's number is made as pthread_getcpuclockid() makes it. */
+/* CPU time of a thread in ns, -1 where it's gone. Its clock's number is made as
+ * pthread_getcpuclockid() makes it. */
 static long long cpu_time(int thread) {
     struct timespec t;
     clockid_t clock = (clockid_t)(~(unsigned)thread << 3 | 6);

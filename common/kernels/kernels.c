@@ -1,8 +1,9 @@
 /* Which kernels run: the table, filled from the scalar up by what the CPU has, capped by LLM_ISA.
  *
- * Besides the CPU's flags the operating system must keep the wide registers (XCR0), which the compilers'
- * __builtin_cpu_supports also looks at. A name in LLM_ISA that is unknown, or that this CPU lacks, is refused
- * rather than replaced: whoever sets it wants to know what was measured.
+ * Besides the CPU's flags the operating system must keep the wide registers (XCR0), which the
+ * compilers'
+ * __builtin_cpu_supports also looks at. A name in LLM_ISA that is unknown, or that this CPU lacks,
+ * is refused rather than replaced: whoever sets it wants to know what was measured.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/kernels.h"
@@ -35,8 +36,9 @@ static bool cpu_has(enum isa isa) {
     case ISA_AVX2:
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
     case ISA_AVX512:
-        return cpu_has(ISA_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+        return cpu_has(ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
+               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+               __builtin_cpu_supports("avx512dq");
     case ISA_AVX512BF16:
         return cpu_has(ISA_AVX512) && __builtin_cpu_supports("avx512bf16");
 #endif
@@ -77,9 +79,11 @@ int kernels_init(struct err *e) {
     const char *want = getenv("LLM_ISA");
     enum isa isa = want && *want ? named(want) : best();
     if (isa == ISA_COUNT)
-        return err_set(e, EXIT_USAGE, "LLM_ISA is '%s', not one of baseline, c, avx2, avx512, avx512bf16", want);
+        return err_set(e, EXIT_USAGE,
+                       "LLM_ISA is '%s', not one of baseline, c, avx2, avx512, avx512bf16", want);
     if (!cpu_has(isa))
-        return err_set(e, EXIT_USAGE, "LLM_ISA is '%s', which this CPU lacks (it has %s)", want, isa_names[best()]);
+        return err_set(e, EXIT_USAGE, "LLM_ISA is '%s', which this CPU lacks (it has %s)", want,
+                       isa_names[best()]);
     fill(isa);
     return 0;
 }

@@ -1,4 +1,5 @@
-/* Where a head's keys and values lie in a page (struct kv_layer, kernels.h). Private to common/kernels.
+/* Where a head's keys and values lie in a page (struct kv_layer, kernels.h). Private to
+ * common/kernels.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef KERNELS_KV_PAGE_H
@@ -8,7 +9,8 @@
 
 static inline unsigned char *page_keys(const struct kv_layer *kv, uint32_t page, size_t head) {
     size_t head_bytes = kv_page_bytes(1, kv->head_dim, kv->f32);
-    return kv->base + kv_page_offset(kv->run, kv->run_stride, kv->n_kv_heads * head_bytes, page) + head * head_bytes;
+    return kv->base + kv_page_offset(kv->run, kv->run_stride, kv->n_kv_heads * head_bytes, page) +
+           head * head_bytes;
 }
 static inline unsigned char *page_values(const struct kv_layer *kv, uint32_t page, size_t head) {
     return page_keys(kv, page, head) + kv_key_bytes(kv->head_dim, kv->f32);

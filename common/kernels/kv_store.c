@@ -5,15 +5,16 @@
 #include "kernels/approx.h"
 
 /* Element [row, col] of a matrix of ld columns: f32, or bf16 with two rows side by side. */
-static void put(const struct kv_layer *kv, unsigned char *to, size_t row, size_t col, size_t ld, float f) {
+static void put(const struct kv_layer *kv, unsigned char *to, size_t row, size_t col, size_t ld,
+                float f) {
     if (kv->f32)
         ((float *)(void *)to)[row * ld + col] = f;
     else
         ((uint16_t *)(void *)to)[(row / 2 * ld + col) * 2 + row % 2] = vec_bf16_from_f32(f);
 }
 
-void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k, size_t ldk,
-              const float *v, size_t ldv) {
+void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k,
+              size_t ldk, const float *v, size_t ldv) {
     size_t hd = kv->head_dim;
     for (size_t r = 0; r < n_rows; r++)
         for (size_t h = 0; h < kv->n_kv_heads; h++) {

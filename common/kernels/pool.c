@@ -1,18 +1,21 @@
-/* The pool: one word, the gate, says whether a job is open, which one it is, and how many workers are inside.
+/* The pool: one word, the gate, says whether a job is open, which one it is, and how many workers
+ * are inside.
  *
- * The items are dealt to as many stretches as there are threads. A worker enters an open job by counting itself in,
- * takes pieces from its own stretch (one behind the other, as memory likes to be read), then from the others', and
- * counts itself out. The caller works too; when the pieces are gone it closes the gate and waits only for those still
- * inside. So a worker that the system has not let run holds nobody up, and a thread that lost its core for a
- * while has simply taken fewer pieces.
+ * The items are dealt to as many stretches as there are threads. A worker enters an open job by
+ * counting itself in, takes pieces from its own stretch (one behind the other, as memory likes to
+ * be read), then from the others', and counts itself out. The caller works too; when the pieces are
+ * gone it closes the gate and waits only for those still inside. So a worker that the system has
+ * not let run holds nobody up, and a thread that lost its core for a while has simply taken fewer
+ * pieces.
  *
- * Where others use a CPU too, the system may well put a worker on the caller's, where the two take turns while that other
- * process has a CPU to itself. A worker that finds itself there goes elsewhere. And whoever has to wait for a thread that has lost
- * its CPU to another process lends it its own before it sleeps.
+ * Where others use a CPU too, the system may well put a worker on the caller's, where the two take
+ * turns while that other process has a CPU to itself. A worker that finds itself there goes
+ * elsewhere. And whoever has to wait for a thread that has lost its CPU to another process lends it
+ * its own before it sleeps.
  *
- * Waiting is a short spin, then sleep (futex on Linux, a condition variable elsewhere). A spin that met no work
- * halves the next one, one that did restores it: idle threads sleep, and on a machine with more runnable threads than cores
- * little time is spun away.
+ * Waiting is a short spin, then sleep (futex on Linux, a condition variable elsewhere). A spin that
+ * met no work halves the next one, one that did restores it: idle threads sleep, and on a machine
+ * with more runnable threads than cores little time is spun away.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -41,7 +44,8 @@
 /* The gate: bits 0..15 workers inside, bit 16 open, bits 17..31 the job's number. */
 enum { MAX_THREADS = 1024, GATE_INSIDE = 0xFFFF, GATE_OPEN = 0x10000, GATE_JOB = 0x20000 };
 
-/* The longest spin: a decode step's serial stretches between two jobs are shorter, a sampler's answer is not. */
+/* The longest spin: a decode step's serial stretches between two jobs are shorter, a sampler's
+ * answer is not. */
 enum { SPIN_NS = 50000, SPIN_MIN_NS = 1000 };
 
 static const double MOVE_SECONDS = 1e-3; // a worker moves at most once in so long
@@ -66,13 +70,14 @@ struct worker {
     size_t index;
     atomic_bool inside;
     atomic_int thread; // its number
-    double moved; // seconds_now() when it last left the caller's CPU
+    double moved;      // seconds_now() when it last left the caller's CPU
     pthread_t id;
 };
 
 struct pool {
     struct signal_word gate; // workers wait here for another job
-    struct signal_word done; // the caller waits here; word counts jobs that were left by their last worker
+    struct signal_word
+        done; // the caller waits here; word counts jobs that were left by their last worker
     _Alignas(64) pool_job *job;
     void *arg;
     size_t grain, least;
@@ -81,8 +86,9 @@ struct pool {
     atomic_bool ending;
     size_t n_threads;
     struct stretch *stretches; // [n_threads]
-    struct worker *workers; // [n_threads - 1]
-    unsigned char *scratch, *scratch_base; // [n_threads, POOL_SCRATCH], page-aligned inside scratch_base
+    struct worker *workers;    // [n_threads - 1]
+    unsigned char *scratch,
+        *scratch_base; // [n_threads, POOL_SCRATCH], page-aligned inside scratch_base
 };
 
 static inline void relax(void) {
@@ -103,7 +109,8 @@ static void word_free(struct signal_word *s) {
 }
 static void word_sleep(struct signal_word *s, unsigned seen) {
     atomic_fetch_add(&s->sleepers, 1);
-    // The kernel compares once more, so a change between the caller's look and here is not slept through.
+    // The kernel compares once more, so a change between the caller's look and here is not slept
+    // through.
     syscall(SYS_futex, &s->word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
     atomic_fetch_sub(&s->sleepers, 1);
 }
@@ -168,8 +175,9 @@ static unsigned word_sleep_until(struct signal_word *s, unsigned seen) {
     return word;
 }
 
-/* The next piece of s: `grain` items, towards the end half of what is left, but not less than `least`, so that threads end
- * together. Where a thread loses its CPU within its piece, the others wait for less. Returns its items, 0: none are left. */
+/* The next piece of s: `grain` items, towards the end half of what is left, but not less than
+ * `least`, so that threads end together. Where a thread loses its CPU within its piece, the others
+ * wait for less. Returns its items, 0: none are left. */
 static size_t take_piece(const struct pool *p, struct stretch *s, size_t *begin) {
     size_t next = atomic_load_explicit(&s->next, memory_order_relaxed), n;
     do {
@@ -178,14 +186,16 @@ static size_t take_piece(const struct pool *p, struct stretch *s, size_t *begin)
         size_t left = s->end - next, half = (left / 2 + p->least - 1) / p->least * p->least;
         n = half < p->least ? p->least : half < p->grain ? half : p->grain;
         n = n < left ? n : left;
-    } while (!atomic_compare_exchange_weak_explicit(&s->next, &next, next + n, memory_order_relaxed, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&s->next, &next, next + n, memory_order_relaxed,
+                                                    memory_order_relaxed));
     *begin = next;
     return n;
 }
 
 static void take_pieces(struct pool *p, size_t thread) {
     for (size_t i = 0; i < p->n_threads; i++) {
-        struct stretch *s = &p->stretches[thread + i < p->n_threads ? thread + i : thread + i - p->n_threads];
+        struct stretch *s =
+            &p->stretches[thread + i < p->n_threads ? thread + i : thread + i - p->n_threads];
         for (size_t begin, n; (n = take_piece(p, s, &begin)) > 0;)
             p->job(p->arg, begin, begin + n, thread);
     }
@@ -193,7 +203,8 @@ static void take_pieces(struct pool *p, size_t thread) {
 
 /* Cuts [0, n) into one stretch a thread, at multiples of grain. */
 static void deal(struct pool *p, size_t n, size_t grain, size_t least) {
-    size_t pieces = n / grain + (n % grain != 0), each = pieces / p->n_threads, more = pieces % p->n_threads;
+    size_t pieces = n / grain + (n % grain != 0), each = pieces / p->n_threads,
+           more = pieces % p->n_threads;
     for (size_t t = 0, at = 0; t < p->n_threads; t++) {
         size_t end = at + (each + (t < more)) * grain;
         atomic_store_explicit(&p->stretches[t].next, at, memory_order_relaxed);
@@ -217,7 +228,8 @@ static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct pool *p = w->pool;
     atomic_store(&w->thread, thread_number());
-    unsigned seen = 0, spin = SPIN_NS, gate = atomic_load_explicit(&p->gate.word, memory_order_acquire);
+    unsigned seen = 0, spin = SPIN_NS,
+             gate = atomic_load_explicit(&p->gate.word, memory_order_acquire);
     for (;;) {
         while (!(gate & GATE_OPEN) || gate / GATE_JOB == seen / GATE_JOB) {
             if (atomic_load(&p->ending))
@@ -248,7 +260,8 @@ void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain) 
     pool_run_pieces(p, job, arg, n, grain, grain);
 }
 
-void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain, size_t least) {
+void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain,
+                     size_t least) {
     if (grain == 0)
         grain = 1;
     if (least == 0 || least > grain)
@@ -281,7 +294,8 @@ void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t 
 
 static void pool_end(struct pool *p, size_t started) {
     atomic_store(&p->ending, true);
-    atomic_fetch_add(&p->gate.word, GATE_JOB); // another number, not open: all look up and see the end
+    atomic_fetch_add(&p->gate.word,
+                     GATE_JOB); // another number, not open: all look up and see the end
     word_wake(&p->gate);
     for (size_t i = 0; i < started; i++)
         pthread_join(p->workers[i].id, NULL);

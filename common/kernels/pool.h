@@ -14,17 +14,20 @@ struct pool *pool_new(size_t n_threads, struct err *e);
 void pool_free(struct pool *p);
 size_t pool_threads(const struct pool *p);
 
-/* Memory for the running piece alone, 4096-byte aligned; what it holds is lost when the job ends. */
+/* Memory for the running piece alone, 4096-byte aligned; what it holds is lost when the job ends.
+ */
 enum { POOL_SCRATCH = 1 << 20 };
 void *pool_scratch(struct pool *p, size_t thread);
 
-/* Calls job(arg, begin, end, thread) until [0, n) is covered, in pieces of `grain` items (fewer in the last), taken as
- * threads become free; returns when all are done. What a piece computes may not depend on the cut: that is
- * what keeps results the same for any number of threads. Not to be nested. */
+/* Calls job(arg, begin, end, thread) until [0, n) is covered, in pieces of `grain` items (fewer in
+ * the last), taken as threads become free; returns when all are done. What a piece computes may not
+ * depend on the cut: that is what keeps results the same for any number of threads. Not to be
+ * nested. */
 typedef void pool_job(void *arg, size_t begin, size_t end, size_t thread);
 void pool_run(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain);
 
 /* The same; towards the end pieces become smaller, in multiples of `least`. */
-void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain, size_t least);
+void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t grain,
+                     size_t least);
 
 #endif

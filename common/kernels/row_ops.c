@@ -1,7 +1,8 @@
 /* Row operations: norms, activations, rotary embedding, scaled addition.
  *
- * One loop for every instruction set: the same C, compiled again for each, so all variants give the same bits (no
- * contraction, see the Makefile). Sums run in 16 interleaved partial sums, added up in one fixed tree.
+ * One loop for every instruction set: the same C, compiled again for each, so all variants give the
+ * same bits (no contraction, see the Makefile). Sums run in 16 interleaved partial sums, added up
+ * in one fixed tree.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -32,8 +33,8 @@ EVERY_ISA float sum_squares(const float *x, size_t n, float mean) {
     return vec_sum_lanes(s);
 }
 
-EVERY_ISA void rmsnorm_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
-                            const float *weight, float weight_offset, float eps) {
+EVERY_ISA void rmsnorm_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
+                            size_t n, const float *weight, float weight_offset, float eps) {
     for (size_t r = 0; r < n_rows; r++, y += ldy, x += ldx) {
         float scale = 1.0f / sqrtf(sum_squares(x, n, 0) / (float)n + eps);
         for (size_t i = 0; i < n; i++)
@@ -41,8 +42,8 @@ EVERY_ISA void rmsnorm_rows(float *y, size_t ldy, const float *x, size_t ldx, si
     }
 }
 
-EVERY_ISA void layernorm_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
-                              const float *weight, const float *bias, float eps) {
+EVERY_ISA void layernorm_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
+                              size_t n, const float *weight, const float *bias, float eps) {
     for (size_t r = 0; r < n_rows; r++, y += ldy, x += ldx) {
         float mean = sum(x, n) / (float)n;
         float scale = 1.0f / sqrtf(sum_squares(x, n, mean) / (float)n + eps);
@@ -93,8 +94,8 @@ EVERY_ISA void activate_rows(enum activation a, float *x, size_t ldx, size_t n_r
         }
 }
 
-EVERY_ISA void activate_mul_rows(enum activation a, float *gate, size_t ldg, const float *up, size_t ldu,
-                                 size_t n_rows, size_t n) {
+EVERY_ISA void activate_mul_rows(enum activation a, float *gate, size_t ldg, const float *up,
+                                 size_t ldu, size_t n_rows, size_t n) {
     for (size_t r = 0; r < n_rows; r++, gate += ldg, up += ldu) {
         activate_rows(a, gate, ldg, 1, n);
         for (size_t i = 0; i < n; i++)
@@ -102,14 +103,15 @@ EVERY_ISA void activate_mul_rows(enum activation a, float *gate, size_t ldg, con
     }
 }
 
-EVERY_ISA void add_scaled_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, float s) {
+EVERY_ISA void add_scaled_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
+                               size_t n, float s) {
     for (size_t r = 0; r < n_rows; r++, y += ldy, x += ldx)
         for (size_t i = 0; i < n; i++)
             y[i] += s * x[i];
 }
 
-EVERY_ISA void rope_heads(float *x, size_t n_heads, size_t head_dim, size_t rotary, const float *cos,
-                          const float *sin) {
+EVERY_ISA void rope_heads(float *x, size_t n_heads, size_t head_dim, size_t rotary,
+                          const float *cos, const float *sin) {
     size_t half = rotary / 2;
     for (size_t h = 0; h < n_heads; h++, x += head_dim)
         for (size_t i = 0; i < half; i++) {
@@ -135,45 +137,49 @@ EVERY_ISA void round_strip(uint16_t *y, const float *x, size_t ldx, size_t n_row
             y[l] = vec_bf16_from_f32(x[r * ldx + i + l]);
 }
 
-#define VARIANT(isa, target)                                                                                      \
-    target static void rmsnorm_##isa(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,   \
-                                     const float *weight, float weight_offset, float eps) {                      \
-        rmsnorm_rows(y, ldy, x, ldx, n_rows, n, weight, weight_offset, eps);                                      \
-    }                                                                                                             \
-    target static void layernorm_##isa(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, \
-                                       const float *weight, const float *bias, float eps) {                      \
-        layernorm_rows(y, ldy, x, ldx, n_rows, n, weight, bias, eps);                                             \
-    }                                                                                                             \
-    target static void activate_##isa(enum activation a, float *x, size_t ldx, size_t n_rows, size_t n) {         \
-        activate_rows(a, x, ldx, n_rows, n);                                                                      \
-    }                                                                                                             \
-    target static void activate_mul_##isa(enum activation a, float *gate, size_t ldg, const float *up,            \
-                                          size_t ldu, size_t n_rows, size_t n) {                                  \
-        activate_mul_rows(a, gate, ldg, up, ldu, n_rows, n);                                                      \
-    }                                                                                                             \
-    target static void add_scaled_##isa(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,          \
-                                        size_t n, float s) {                                                      \
-        add_scaled_rows(y, ldy, x, ldx, n_rows, n, s);                                                            \
-    }                                                                                                             \
-    target static void rope_##isa(float *x, size_t n_heads, size_t head_dim, size_t rotary, const float *cos,     \
-                                  const float *sin) {                                                             \
-        rope_heads(x, n_heads, head_dim, rotary, cos, sin);                                                       \
-    }                                                                                                             \
-    target static void softcap_##isa(float *x, size_t n, float cap) {                                             \
-        softcap_all(x, n, cap);                                                                                   \
-    }                                                                                                             \
-    target static void round_##isa(uint16_t *y, const float *x, size_t ldx, size_t n_rows, size_t n) {             \
-        round_strip(y, x, ldx, n_rows, n);                                                                        \
-    }                                                                                                             \
-    static void fill_##isa(struct kernel_table *t) {                                                              \
-        t->rmsnorm = rmsnorm_##isa;                                                                               \
-        t->layernorm = layernorm_##isa;                                                                           \
-        t->activate = activate_##isa;                                                                             \
-        t->activate_mul = activate_mul_##isa;                                                                     \
-        t->add_scaled = add_scaled_##isa;                                                                         \
-        t->rope = rope_##isa;                                                                                     \
-        t->round_bf16 = round_##isa;                                                                              \
-        t->softcap = softcap_##isa;                                                                               \
+#define VARIANT(isa, target)                                                                       \
+    target static void rmsnorm_##isa(float *y, size_t ldy, const float *x, size_t ldx,             \
+                                     size_t n_rows, size_t n, const float *weight,                 \
+                                     float weight_offset, float eps) {                             \
+        rmsnorm_rows(y, ldy, x, ldx, n_rows, n, weight, weight_offset, eps);                       \
+    }                                                                                              \
+    target static void layernorm_##isa(float *y, size_t ldy, const float *x, size_t ldx,           \
+                                       size_t n_rows, size_t n, const float *weight,               \
+                                       const float *bias, float eps) {                             \
+        layernorm_rows(y, ldy, x, ldx, n_rows, n, weight, bias, eps);                              \
+    }                                                                                              \
+    target static void activate_##isa(enum activation a, float *x, size_t ldx, size_t n_rows,      \
+                                      size_t n) {                                                  \
+        activate_rows(a, x, ldx, n_rows, n);                                                       \
+    }                                                                                              \
+    target static void activate_mul_##isa(enum activation a, float *gate, size_t ldg,              \
+                                          const float *up, size_t ldu, size_t n_rows, size_t n) {  \
+        activate_mul_rows(a, gate, ldg, up, ldu, n_rows, n);                                       \
+    }                                                                                              \
+    target static void add_scaled_##isa(float *y, size_t ldy, const float *x, size_t ldx,          \
+                                        size_t n_rows, size_t n, float s) {                        \
+        add_scaled_rows(y, ldy, x, ldx, n_rows, n, s);                                             \
+    }                                                                                              \
+    target static void rope_##isa(float *x, size_t n_heads, size_t head_dim, size_t rotary,        \
+                                  const float *cos, const float *sin) {                            \
+        rope_heads(x, n_heads, head_dim, rotary, cos, sin);                                        \
+    }                                                                                              \
+    target static void softcap_##isa(float *x, size_t n, float cap) {                              \
+        softcap_all(x, n, cap);                                                                    \
+    }                                                                                              \
+    target static void round_##isa(uint16_t *y, const float *x, size_t ldx, size_t n_rows,         \
+                                   size_t n) {                                                     \
+        round_strip(y, x, ldx, n_rows, n);                                                         \
+    }                                                                                              \
+    static void fill_##isa(struct kernel_table *t) {                                               \
+        t->rmsnorm = rmsnorm_##isa;                                                                \
+        t->layernorm = layernorm_##isa;                                                            \
+        t->activate = activate_##isa;                                                              \
+        t->activate_mul = activate_mul_##isa;                                                      \
+        t->add_scaled = add_scaled_##isa;                                                          \
+        t->rope = rope_##isa;                                                                      \
+        t->round_bf16 = round_##isa;                                                               \
+        t->softcap = softcap_##isa;                                                                \
     }
 
 VARIANT(c, )
@@ -193,24 +199,27 @@ void row_ops_fill(struct kernel_table *t, enum isa isa) {
 #endif
 }
 
-void rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,
-             float weight_offset, float eps) {
+void rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+             const float *weight, float weight_offset, float eps) {
     kernel.rmsnorm(y, ldy, x, ldx, n_rows, n, weight, weight_offset, eps);
 }
-void layernorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, const float *weight,
-               const float *bias, float eps) {
+void layernorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+               const float *weight, const float *bias, float eps) {
     kernel.layernorm(y, ldy, x, ldx, n_rows, n, weight, bias, eps);
 }
 void activate(enum activation a, float *x, size_t ldx, size_t n_rows, size_t n) {
     kernel.activate(a, x, ldx, n_rows, n);
 }
-void activate_mul(enum activation a, float *gate, size_t ldg, const float *up, size_t ldu, size_t n_rows, size_t n) {
+void activate_mul(enum activation a, float *gate, size_t ldg, const float *up, size_t ldu,
+                  size_t n_rows, size_t n) {
     kernel.activate_mul(a, gate, ldg, up, ldu, n_rows, n);
 }
-void add_scaled(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n, float s) {
+void add_scaled(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+                float s) {
     kernel.add_scaled(y, ldy, x, ldx, n_rows, n, s);
 }
-void rope(float *x, size_t n_heads, size_t head_dim, size_t rotary, const float *cos, const float *sin) {
+void rope(float *x, size_t n_heads, size_t head_dim, size_t rotary, const float *cos,
+          const float *sin) {
     kernel.rope(x, n_heads, head_dim, rotary, cos, sin);
 }
 void softcap(float *x, size_t n, float cap) {

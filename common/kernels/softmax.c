@@ -1,5 +1,5 @@
-/* The online softmax of attention: the scores of a page become e^(score - max), as one more page of each query's
- * (Milakov and Gimelshein 2018; attention.c).
+/* The online softmax of attention: the scores of a page become e^(score - max), as one more page of
+ * each query's (Milakov and Gimelshein 2018; attention.c).
  *
  * One loop of C for every instruction set; soften_bf16.c has one by hand.
  *
@@ -19,7 +19,7 @@ typedef int32_t bits __attribute__((vector_size(sizeof(lanes))));
 typedef int32_t bits_half __attribute__((vector_size(sizeof(lanes_half))));
 typedef int32_t bits_quarter __attribute__((vector_size(sizeof(lanes_quarter))));
 
-#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define LARGER(a, b)               ((a) > (b) ? (a) : (b))
 #define LARGER_OF(vec, mask, a, b) ((vec)(((mask)(a) & ((a) > (b))) | ((mask)(b) & ~((a) > (b)))))
 
 /* The largest of a page's scores: by lanes, then of halves of these, down to one. */
@@ -53,8 +53,9 @@ EVERY_ISA float exp_below_0(const bool fused, float x) {
     return vec_exp_within(fused, x < -87.33f ? -87.33f : x);
 }
 
-EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, size_t to, float *max, float *sum,
-                           float *shrink, uint16_t *rounded, const unsigned char *next, size_t bytes) {
+EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, size_t to, float *max,
+                           float *sum, float *shrink, uint16_t *rounded, const unsigned char *next,
+                           size_t bytes) {
     struct fetch f = fetch_bytes(next, bytes);
     fetch_at_pace(&f, 1, 2 * m, 1);
     bool whole = from == 0 && to == KV_PAGE;
@@ -84,7 +85,8 @@ EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, si
 }
 
 /* Sums of other positions, each shrunk to the larger of both maxima. */
-EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const struct attn_sums *one, size_t m, size_t head_dim) {
+EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const struct attn_sums *one,
+                        size_t m, size_t head_dim) {
     for (size_t q = 0, n; q < m; q += n) {
         float a[LANES] = {0}, b[LANES] = {0};
         n = m - q < LANES ? m - q : LANES;
@@ -100,7 +102,8 @@ EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const str
             b[i] = exp_below_0(fused, b[i]);
         for (size_t i = 0; i < n; i++) {
             float *sum = all->sum + (q + i) * SUM_LANES, *acc = all->acc + (q + i) * head_dim;
-            const float *sum_one = one->sum + (q + i) * SUM_LANES, *acc_one = one->acc + (q + i) * head_dim;
+            const float *sum_one = one->sum + (q + i) * SUM_LANES,
+                        *acc_one = one->acc + (q + i) * head_dim;
             for (size_t l = 0; l < SUM_LANES; l++)
                 sum[l] = sum[l] * a[i] + sum_one[l] * b[i];
             for (size_t d = 0; d < head_dim; d++)
@@ -109,14 +112,15 @@ EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const str
     }
 }
 
-#define VARIANT(isa, target, fused)                                                                                 \
-    target static void soften_##isa(float *s, size_t m, size_t from, size_t to, float *max, float *sum,             \
-                                    float *shrink, uint16_t *rounded, const unsigned char *next, size_t bytes) {    \
-        soften_page(fused, s, m, from, to, max, sum, shrink, rounded, next, bytes);                                 \
-    }                                                                                                               \
-    target static void add_sums_##isa(const struct attn_sums *all, const struct attn_sums *one, size_t m,           \
-                                      size_t head_dim) {                                                            \
-        add_sums(fused, all, one, m, head_dim);                                                                     \
+#define VARIANT(isa, target, fused)                                                                \
+    target static void soften_##isa(float *s, size_t m, size_t from, size_t to, float *max,        \
+                                    float *sum, float *shrink, uint16_t *rounded,                  \
+                                    const unsigned char *next, size_t bytes) {                     \
+        soften_page(fused, s, m, from, to, max, sum, shrink, rounded, next, bytes);                \
+    }                                                                                              \
+    target static void add_sums_##isa(const struct attn_sums *all, const struct attn_sums *one,    \
+                                      size_t m, size_t head_dim) {                                 \
+        add_sums(fused, all, one, m, head_dim);                                                    \
     }
 VARIANT(c, , false)
 #if defined(__x86_64__)

@@ -1,4 +1,5 @@
-/* What all tiles share: tiles.c and tiles_c.c include this, then matmul_tile.h and mix_tile.h for each instruction set.
+/* What all tiles share: tiles.c and tiles_c.c include this, then matmul_tile.h and mix_tile.h for
+ * each instruction set.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef KERNELS_TILE_H
@@ -10,14 +11,14 @@
 enum {
     LOWER = 1, // of the two rows in a lane: mix_tile.h
     UPPER = 2,
-    BURST = 128,     // bytes of each of a single row's streams in turn: two cache lines
-    FETCH_PAUSE = 8, // see matmul_tile.h
+    BURST = 128,           // bytes of each of a single row's streams in turn: two cache lines
+    FETCH_PAUSE = 8,       // see matmul_tile.h
     MOST_ROWS = TALL_ROWS, // of any tile
     MOST_OUTS = 6
 };
 
-/* Rows of w that will be wanted next, or a part of each, fetched line by line, as evenly as the steps of tiles go on: what is asked
- * for faster than the memory gives it, CPUs drop. */
+/* Rows of w that will be wanted next, or a part of each, fetched line by line, as evenly as the
+ * steps of tiles go on: what is asked for faster than the memory gives it, CPUs drop. */
 struct fetch {
     const unsigned char *at, *row_end; // the next line, and where its row ends
     size_t row_bytes, stride, lines;   // of a row, from row to row, of all
@@ -27,12 +28,17 @@ enum { LINE = 1 << 16 };
 
 /* `bytes` from p on of each of n rows. */
 EVERY_ISA struct fetch fetch_rows(const unsigned char *p, size_t bytes, size_t stride, size_t n) {
-    return (struct fetch){.at = p, .row_end = p + bytes, .row_bytes = bytes, .stride = stride, .lines = n * ((bytes + 63) / 64)};
+    return (struct fetch){.at = p,
+                          .row_end = p + bytes,
+                          .row_bytes = bytes,
+                          .stride = stride,
+                          .lines = n * ((bytes + 63) / 64)};
 }
-/* What follows outputs [o, o + chunk) of n_out, of k before `to`: the next part of their rows of w, the first of the chunk behind them, or
- * of what is multiplied then. */
-EVERY_ISA struct fetch fetch_next(const unsigned char *w, size_t o, size_t n_out, size_t chunk, size_t to, size_t part,
-                                        size_t n_in, size_t stride, struct cold cold) {
+/* What follows outputs [o, o + chunk) of n_out, of k before `to`: the next part of their rows of w,
+ * the first of the chunk behind them, or of what is multiplied then. */
+EVERY_ISA struct fetch fetch_next(const unsigned char *w, size_t o, size_t n_out, size_t chunk,
+                                  size_t to, size_t part, size_t n_in, size_t stride,
+                                  struct cold cold) {
     const size_t size = stride / n_in, left = n_out - o;
     struct rows_of_w rows = {w + o * stride, left};
     size_t offset = to;
@@ -65,15 +71,16 @@ EVERY_ISA void fetch_step(struct fetch *f) {
     }
 }
 
-/* How many of a row's n elements go through all tiles of a chunk at a time, where there are n_rows: about equal parts, in whole
- * steps. */
+/* How many of a row's n elements go through all tiles of a chunk at a time, where there are n_rows:
+ * about equal parts, in whole steps. */
 EVERY_ISA size_t part_of_row(size_t n, size_t size, size_t step, size_t n_rows) {
-    const size_t most = n_rows < CUT_ROWS ? FEW_BYTES : ROW_BYTES, parts = 1 + n * size / (most + 1);
+    const size_t most = n_rows < CUT_ROWS ? FEW_BYTES : ROW_BYTES,
+                 parts = 1 + n * size / (most + 1);
     return (n + parts * step - 1) / (parts * step) * step;
 }
 
 #define GLUE_(a, b) a##_##b
-#define GLUE(a, b) GLUE_(a, b)
-#define NAME(f) GLUE(f, ISA)
+#define GLUE(a, b)  GLUE_(a, b)
+#define NAME(f)     GLUE(f, ISA)
 
 #endif

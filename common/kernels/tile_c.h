@@ -1,5 +1,5 @@
-/* What matmul_tile.h and mix_tile.h need, in C, for registers of STEP floats: tiles_c.c includes this with ISA, TARGET, STEP
- * and the tiles' sizes defined.
+/* What matmul_tile.h and mix_tile.h need, in C, for registers of STEP floats: tiles_c.c includes
+ * this with ISA, TARGET, STEP and the tiles' sizes defined.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 typedef float NAME(floats) __attribute__((vector_size(STEP * 4)));
@@ -28,7 +28,7 @@ TARGET EVERY_ISA NAME(floats) NAME(load_w)(enum wtype type, const unsigned char 
     return (NAME(floats))((u & 0x8000) << 16 | (special & (rest | 0x7F800000)) | (~special & f));
 }
 /* (0+1) + (2+3), and with eight lanes that + ((4+5) + (6+7)), of each of n vectors. */
-TARGET EVERY_ISA void NAME(sums)(float *y, const NAME(floats) *v, size_t n) {
+TARGET EVERY_ISA void NAME(sums)(float *y, const NAME(floats) * v, size_t n) {
     UNROLLED for (size_t i = 0; i < n; i++) {
         y[i] = (v[i][0] + v[i][1]) + (v[i][2] + v[i][3]);
 #if STEP == 8
@@ -37,28 +37,28 @@ TARGET EVERY_ISA void NAME(sums)(float *y, const NAME(floats) *v, size_t n) {
     }
 }
 
-#define vec NAME(floats)
-#define x_type float
-#define zero() ((vec){0})
-#define sums NAME(sums)
-#define load_x NAME(load_x)
-#define store_x NAME(store_x)
-#define load_w NAME(load_w)
-#define spread(f) ((f) - (vec){0})
-#define lower(v) ((vec)((NAME(bits))(v) << 16))
-#define upper(v) ((vec)((NAME(bits))(v) & 0xFFFF0000))
-#define multiply(v, w) ((v) * (w))
+#define vec                     NAME(floats)
+#define x_type                  float
+#define zero()                  ((vec){0})
+#define sums                    NAME(sums)
+#define load_x                  NAME(load_x)
+#define store_x                 NAME(store_x)
+#define load_w                  NAME(load_w)
+#define spread(f)               ((f) - (vec){0})
+#define lower(v)                ((vec)((NAME(bits))(v) << 16))
+#define upper(v)                ((vec)((NAME(bits))(v)&0xFFFF0000))
+#define multiply(v, w)          ((v) * (w))
 #define multiply_add(acc, x, w) ((acc) + (x) * (w))
-#define OUTS_1 4
+#define OUTS_1                  4
 #include "kernels/matmul_tile.h"
 #include "kernels/attend_tile_tmpl.h"
 
-#define UNPACK(type)                                                                                               \
-    TARGET static void GLUE(unpack_##type, ISA)(float *to, const unsigned char *w, size_t n) {                     \
-        size_t i = 0;                                                                                              \
-        for (; i + STEP <= n; i += STEP)                                                                           \
-            store_x(to + i, load_w(type, w + i * 2, STEP), STEP);                                                  \
-        store_x(to + i, load_w(type, w + i * 2, n - i), n - i);                                                    \
+#define UNPACK(type)                                                                               \
+    TARGET static void GLUE(unpack_##type, ISA)(float *to, const unsigned char *w, size_t n) {     \
+        size_t i = 0;                                                                              \
+        for (; i + STEP <= n; i += STEP)                                                           \
+            store_x(to + i, load_w(type, w + i * 2, STEP), STEP);                                  \
+        store_x(to + i, load_w(type, w + i * 2, n - i), n - i);                                    \
     }
 UNPACK(W_BF16)
 UNPACK(W_F16)

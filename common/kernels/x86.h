@@ -1,7 +1,7 @@
 /* The intrinsics and function attributes of x86-64.
  *
- * KERNELS_EMULATED compiles the same sources against SIMDe's portable versions of the intrinsics, so that a test can run
- * every variant on any CPU.
+ * KERNELS_EMULATED compiles the same sources against SIMDe's portable versions of the intrinsics,
+ * so that a test can run every variant on any CPU.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef KERNELS_X86_H
@@ -17,24 +17,26 @@
 #define STAYS(v) (void)0
 #else
 #include <immintrin.h>
-#define AVX2 __attribute__((target("avx2,fma,f16c")))
+#define AVX2   __attribute__((target("avx2,fma,f16c")))
 #define AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")))
-#define AVX512BF16 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
-/* What was loaded into the vector v stays in a register: else GCC 12 loads it again for each use, and spills sums meanwhile. */
+#define AVX512BF16                                                                                 \
+    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+/* What was loaded into the vector v stays in a register: else GCC 12 loads it again for each use,
+ * and spills sums meanwhile. */
 #define STAYS(v) __asm__("" : "+v"(v))
 #endif
 
-/* Defines name(a, b, c, d): of the lanes of each of four vectors the sum (op: add) or the largest (max). Within quarters
- * (0 op 2) op (1 op 3), then ((q0 op q2) op (q1 op q3)) of the quarters. */
-#define LANES4(name, target, op)                                                                                   \
-    target EVERY_ISA __m128 name(__m512 a, __m512 b, __m512 c, __m512 d) {                                         \
-        __m512 ab = _mm512_##op##_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));                          \
-        __m512 cd = _mm512_##op##_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));                          \
-        __m512d lo = _mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));                               \
-        __m512d hi = _mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));                               \
-        __m512 q = _mm512_##op##_ps(_mm512_castpd_ps(lo), _mm512_castpd_ps(hi));                                   \
-        __m256 half = _mm256_##op##_ps(_mm512_castps512_ps256(q), _mm512_extractf32x8_ps(q, 1));                   \
-        return _mm_##op##_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));                        \
+/* Defines name(a, b, c, d): of the lanes of each of four vectors the sum (op: add) or the largest
+ * (max). Within quarters (0 op 2) op (1 op 3), then ((q0 op q2) op (q1 op q3)) of the quarters. */
+#define LANES4(name, target, op)                                                                   \
+    target EVERY_ISA __m128 name(__m512 a, __m512 b, __m512 c, __m512 d) {                         \
+        __m512 ab = _mm512_##op##_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));          \
+        __m512 cd = _mm512_##op##_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));          \
+        __m512d lo = _mm512_unpacklo_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));               \
+        __m512d hi = _mm512_unpackhi_pd(_mm512_castps_pd(ab), _mm512_castps_pd(cd));               \
+        __m512 q = _mm512_##op##_ps(_mm512_castpd_ps(lo), _mm512_castpd_ps(hi));                   \
+        __m256 half = _mm256_##op##_ps(_mm512_castps512_ps256(q), _mm512_extractf32x8_ps(q, 1));   \
+        return _mm_##op##_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));        \
     }
 
 #endif

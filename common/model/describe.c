@@ -1,4 +1,5 @@
-/* st-inspect --spec: see describe.h. Fields that are off are left out; names are those of struct spec.
+/* st-inspect --spec: see describe.h. Fields that are off are left out; names are those of struct
+ * spec.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/describe.h"
@@ -24,19 +25,23 @@ static void describe_dimensions(FILE *out, const struct spec *s) {
     field(out, "model_type", "%s", s->model_type);
     field(out, "vocab_size", "%zu%s", s->vocab_size, s->tied ? ", head tied to the embedding" : "");
     field(out, "hidden_dim", "%zu", s->hidden_dim);
-    field(out, "n_layers", "%zu%s", s->n_layers, s->parallel ? ", attention and FFN in parallel" : "");
-    field(out, "heads", "%zu, %zu for KV, of %zu dimensions", s->n_heads, s->n_kv_heads, s->head_dim);
+    field(out, "n_layers", "%zu%s", s->n_layers,
+          s->parallel ? ", attention and FFN in parallel" : "");
+    field(out, "heads", "%zu, %zu for KV, of %zu dimensions", s->n_heads, s->n_kv_heads,
+          s->head_dim);
     field(out, "ffn_dim", "%zu, %s%s", s->ffn_dim, acts[s->act], s->ungated ? "" : ", gated");
     if (s->n_experts > 0)
-        field(out, "experts", "%zu of %zu for each row, of dimension %zu, weights %s", s->n_experts_used,
-              s->n_experts, s->expert_ffn_dim, s->no_renormalise ? "as they are" : "renormalised");
+        field(out, "experts", "%zu of %zu for each row, of dimension %zu, weights %s",
+              s->n_experts_used, s->n_experts, s->expert_ffn_dim,
+              s->no_renormalise ? "as they are" : "renormalised");
     field(out, "max_pos", "%zu", s->max_pos);
 }
 
 static void describe_blocks(FILE *out, const struct spec *s) {
-    static const char *const qk[] = {"", "each head", "each head, own weights", "all heads at once"};
-    field(out, "norm", "%s, eps %g%s, %s", s->norm == NORM_RMS ? "RMS" : "LayerNorm", (double)s->norm_eps,
-          s->norm_offset > 0 ? ", 1 + weight" : "",
+    static const char *const qk[] = {"", "each head", "each head, own weights",
+                                     "all heads at once"};
+    field(out, "norm", "%s, eps %g%s, %s", s->norm == NORM_RMS ? "RMS" : "LayerNorm",
+          (double)s->norm_eps, s->norm_offset > 0 ? ", 1 + weight" : "",
           s->no_pre_norm ? "after each block"
           : s->post_norm ? "before and after each block"
                          : "before each block");
@@ -93,7 +98,8 @@ static void describe_positions(FILE *out, const struct spec *s) {
         field(out, "eos", "%" PRId32, s->eos[i]);
 }
 
-static void describe_memory(FILE *out, const struct spec *s, const struct weights *w, size_t context) {
+static void describe_memory(FILE *out, const struct spec *s, const struct weights *w,
+                            size_t context) {
     uint64_t bytes = 0;
     for (size_t i = 0; i < w->n_tensors; i++)
         bytes += w->tensors[i].n_bytes;
@@ -101,7 +107,8 @@ static void describe_memory(FILE *out, const struct spec *s, const struct weight
     field(out, "weights", "%" PRIu64 " bytes in %zu tensors, mapped", bytes, w->n_tensors);
     field(out, "KV", "%" PRIu64 " bytes a token in bf16, twice that with --precise", token);
     size_t page_bytes = kv_page_bytes(s->n_kv_heads, s->head_dim, false);
-    field(out, "", "%" PRIu64 " bytes a sequence of %zu tokens", kv_sequence_bytes(s, page_bytes, context), context);
+    field(out, "", "%" PRIu64 " bytes a sequence of %zu tokens",
+          kv_sequence_bytes(s, page_bytes, context), context);
 }
 
 static void describe_tensors(FILE *out, const struct spec *s, const struct weights *w,
@@ -110,7 +117,9 @@ static void describe_tensors(FILE *out, const struct spec *s, const struct weigh
     fputs("\ntensors\n", out);
     for (size_t i = 0; i < w->n_tensors; i++) {
         const struct tensor *t = &w->tensors[i];
-        const char *state = m->used[i] ? "used" : layers_ignores(s, t->name) ? "no weight" : "left over";
+        const char *state = m->used[i]                   ? "used"
+                            : layers_ignores(s, t->name) ? "no weight"
+                                                         : "left over";
         fprintf(out, "%-9s  %-4s  %s %s\n", state, dtype_name(t->dtype), t->name,
                 tensor_shape_text(t, shape));
     }
@@ -118,7 +127,8 @@ static void describe_tensors(FILE *out, const struct spec *s, const struct weigh
         fprintf(out, "wrong      %.*s\n", (int)(end - p), p);
 }
 
-int model_describe(FILE *out, const char *dir, const struct weights *w, size_t context, struct err *e) {
+int model_describe(FILE *out, const char *dir, const struct weights *w, size_t context,
+                   struct err *e) {
     struct buf warnings = {0};
     struct layers m = {0};
     struct spec s;

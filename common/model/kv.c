@@ -1,5 +1,5 @@
-/* Paged KV memory: see kv.h. Nothing here knows about threads: the owner of the model calls it between
- * forwards.
+/* Paged KV memory: see kv.h. Nothing here knows about threads: the owner of the model calls it
+ * between forwards.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/kv.h"
@@ -25,11 +25,13 @@ static int group_init(struct kv_group *g, struct device *d, size_t max_pages, st
     g->max_pages = max_pages;
     g->run = layer_bytes < run_bytes ? run_bytes / layer_bytes : 1;
     g->run = g->run < max_pages || max_pages == 0 ? g->run : max_pages;
-    if (!mul_size(layer_bytes, g->n_layers, &g->page_bytes) || !mul_size(g->page_bytes, g->run, &g->reserved) ||
+    if (!mul_size(layer_bytes, g->n_layers, &g->page_bytes) ||
+        !mul_size(g->page_bytes, g->run, &g->reserved) ||
         !mul_size(g->reserved, runs_for(g, max_pages), &g->reserved) ||
         !add_size(g->reserved, BIG_PAGE, &g->reserved) || max_pages >= KV_NO_PAGE)
-        return err_set(e, EXIT_SYSTEM, "KV for %zu pages of %zu bytes is past what can be addressed",
-                       max_pages, g->page_bytes);
+        return err_set(e, EXIT_SYSTEM,
+                       "KV for %zu pages of %zu bytes is past what can be addressed", max_pages,
+                       g->page_bytes);
     g->reserved -= g->reserved % BIG_PAGE;
     g->base = d->ops->kv_reserve(d, g->reserved, e);
     if (!g->base)
@@ -51,8 +53,8 @@ size_t kv_n_groups(const struct spec *s, size_t context) {
     return 1;
 }
 
-int kv_init(struct kv *kv, struct device *d, const struct spec *s, bool f32, size_t context, size_t max_sequences,
-            size_t max_rows, size_t more_pages, struct err *e) {
+int kv_init(struct kv *kv, struct device *d, const struct spec *s, bool f32, size_t context,
+            size_t max_sequences, size_t max_rows, size_t more_pages, struct err *e) {
     *kv = (struct kv){.device = d, .n_heads = s->n_kv_heads, .head_dim = s->head_dim, .f32 = f32};
     kv->table_size = pages_for(context);
     kv->group_of = xcalloc(s->n_layers, sizeof *kv->group_of);
@@ -71,7 +73,8 @@ int kv_init(struct kv *kv, struct device *d, const struct spec *s, bool f32, siz
     for (size_t i = 0; i < kv->n_groups; i++) {
         struct kv_group *g = &kv->groups[i];
         size_t seq_pages = kv->table_size, n;
-        // The window, the page kept beside it, the rows of one forward, and both ends within a page.
+        // The window, the page kept beside it, the rows of one forward, and both ends within a
+        // page.
         if (g->window > 0 && pages_for(g->window) + pages_for(max_rows) + 3 < seq_pages)
             seq_pages = pages_for(g->window) + pages_for(max_rows) + 3;
         if (!mul_size(seq_pages, max_sequences, &n) || !add_size(n, more_pages, &n))
@@ -124,7 +127,8 @@ size_t kv_bytes(const struct kv *kv) {
 /* ---- pages ---- */
 
 unsigned char *kv_page_part(const struct kv_group *g, uint32_t page, size_t index) {
-    return g->base + index * g->run * g->layer_bytes + kv_page_offset(g->run, g->run * g->page_bytes, g->layer_bytes, page);
+    return g->base + index * g->run * g->layer_bytes +
+           kv_page_offset(g->run, g->run * g->page_bytes, g->layer_bytes, page);
 }
 
 /* Makes a chunk of reserved addresses usable. */

@@ -1,9 +1,9 @@
-/* Tensors -> layers: each name that the family's row gives is looked up, and its shape and type checked
- * against the spec. Nothing is copied but vectors (a few KiB a layer) and GPT-2's matrices, which are
- * stored transposed.
+/* Tensors -> layers: each name that the family's row gives is looked up, and its shape and type
+ * checked against the spec. Nothing is copied but vectors (a few KiB a layer) and GPT-2's matrices,
+ * which are stored transposed.
  *
- * All that is wrong is told at once: one missing tensor is often the first of many, and the names show
- * which key of config.json is at odds with the file.
+ * All that is wrong is told at once: one missing tensor is often the first of many, and the names
+ * show which key of config.json is at odds with the file.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -25,8 +25,8 @@ struct loader {
 };
 
 /* Writes the tensor's name: '#' is the layer, '@' the expert. */
-static void expand(char out[NAME_BYTES], const char *prefix, const char *name, size_t layer, size_t expert,
-                   const char *ending) {
+static void expand(char out[NAME_BYTES], const char *prefix, const char *name, size_t layer,
+                   size_t expert, const char *ending) {
     size_t n = (size_t)snprintf(out, NAME_BYTES, "%s", prefix);
     for (; *name && n < NAME_BYTES - 40; name++) {
         if (*name == '#' || *name == '@')
@@ -47,7 +47,8 @@ static void PRINTF_LIKE(2, 3) wrong(struct loader *l, const char *fmt, ...) {
     l->n_wrong++;
 }
 
-/* The tensor [n0, n1] (n1 0: a vector) of a type that kernels read, or NULL with what is wrong noted. */
+/* The tensor [n0, n1] (n1 0: a vector) of a type that kernels read, or NULL with what is wrong
+ * noted. */
 static const struct tensor *need(struct loader *l, const char *name, size_t n0, size_t n1) {
     const struct tensor *t = weights_find(l->w, name);
     char expected[64], shape[200];
@@ -98,8 +99,8 @@ static bool named(struct loader *l, const char *name) {
     return name != NULL;
 }
 
-/* A private copy of t [n_in, n_out] as [n_out, n_in]: kernels read a weight's inputs side by side. In
- * blocks, so that both sides stay in cache. */
+/* A private copy of t [n_in, n_out] as [n_out, n_in]: kernels read a weight's inputs side by side.
+ * In blocks, so that both sides stay in cache. */
 static const void *transpose(struct layers *m, const struct tensor *t, size_t n_in, size_t n_out) {
     enum { BLOCK = 32 };
     size_t size = dtype_bits(t->dtype) / 8;
@@ -116,14 +117,15 @@ static const void *transpose(struct layers *m, const struct tensor *t, size_t n_
 }
 
 /* The matrix [n_out, n_in] and its bias. */
-static struct linear linear(struct loader *l, const char *name, size_t layer, size_t expert, size_t n_out,
-                            size_t n_in, bool bias) {
+static struct linear linear(struct loader *l, const char *name, size_t layer, size_t expert,
+                            size_t n_out, size_t n_in, bool bias) {
     char full[NAME_BYTES];
     struct linear y = {.w = {.dtype = DT_F32, .n_out = n_out, .n_in = n_in}};
     if (!named(l, name))
         return y;
     expand(full, l->prefix, name, layer, expert, ".weight");
-    const struct tensor *t = l->s->transposed ? need(l, full, n_in, n_out) : need(l, full, n_out, n_in);
+    const struct tensor *t =
+        l->s->transposed ? need(l, full, n_in, n_out) : need(l, full, n_out, n_in);
     if (t) {
         y.w.dtype = t->dtype;
         y.w.data = l->s->transposed ? transpose(l->m, t, n_in, n_out) : t->data;
@@ -140,12 +142,15 @@ static struct linear table(struct loader *l, const char *prefix, const char *nam
     char full[NAME_BYTES];
     expand(full, prefix, name, 0, 0, ".weight");
     const struct tensor *t = need(l, full, n_out, n_in);
-    return (struct linear){
-        .w = {.data = t ? t->data : NULL, .dtype = t ? t->dtype : DT_F32, .n_out = n_out, .n_in = n_in}};
+    return (struct linear){.w = {.data = t ? t->data : NULL,
+                                 .dtype = t ? t->dtype : DT_F32,
+                                 .n_out = n_out,
+                                 .n_in = n_in}};
 }
 
 static struct norm norm_of(const struct spec *s, const float *weight) {
-    return (struct norm){.weight = weight, .kind = s->norm, .eps = s->norm_eps, .offset = s->norm_offset};
+    return (struct norm){
+        .weight = weight, .kind = s->norm, .eps = s->norm_eps, .offset = s->norm_offset};
 }
 
 static struct norm norm(struct loader *l, bool there, const char *name, size_t layer, size_t n) {
@@ -161,8 +166,8 @@ static struct norm norm(struct loader *l, bool there, const char *name, size_t l
     return y;
 }
 
-/* The norm of q or k. One for each head (a name with '@') becomes one vector [n_heads, head_dim], without a
- * bias. */
+/* The norm of q or k. One for each head (a name with '@') becomes one vector [n_heads, head_dim],
+ * without a bias. */
 static struct norm head_norm(struct loader *l, const char *name, size_t layer, size_t n_heads) {
     const struct spec *s = l->s;
     if (s->qk_norm != QK_NORM_EACH)
@@ -180,7 +185,8 @@ static struct norm head_norm(struct loader *l, const char *name, size_t layer, s
 static void load_attention(struct loader *l, struct layer *y, size_t i) {
     const struct spec *s = l->s;
     const struct family_names *n = l->names;
-    size_t q_dim = s->n_heads * s->head_dim, kv_dim = s->n_kv_heads * s->head_dim, dim = s->hidden_dim;
+    size_t q_dim = s->n_heads * s->head_dim, kv_dim = s->n_kv_heads * s->head_dim,
+           dim = s->hidden_dim;
     if (s->fused_qkv) {
         y->qkv[0] = linear(l, n->qkv, i, 0, q_dim + 2 * kv_dim, dim, s->qkv_bias);
     } else {
@@ -277,8 +283,8 @@ static void warn_left_over(const struct loader *l, struct buf *warnings) {
         const struct tensor *t = &l->w->tensors[i];
         bool ignored = l->m->used[i] || layers_ignores(l->s, t->name);
         if (!ignored && ++n <= MAX_NAMED)
-            buf_fmt(warnings, "tensor %s is left over: model type %s has no use for it: %s\n", t->name,
-                    l->s->model_type, l->w->files[t->file].path);
+            buf_fmt(warnings, "tensor %s is left over: model type %s has no use for it: %s\n",
+                    t->name, l->s->model_type, l->w->files[t->file].path);
     }
     if (n > MAX_NAMED)
         buf_fmt(warnings, "%zu more tensors are left over\n", n - MAX_NAMED);
@@ -288,24 +294,27 @@ static void warn_left_over(const struct loader *l, struct buf *warnings) {
 static int refuse_wrong(const struct loader *l, struct err *e) {
     struct buf text = {0};
     size_t named = 0;
-    for (const char *p = l->m->wrong.p, *end; named < MAX_NAMED && (end = strchr(p, '\n')); p = end + 1)
+    for (const char *p = l->m->wrong.p, *end; named < MAX_NAMED && (end = strchr(p, '\n'));
+         p = end + 1)
         buf_fmt(&text, "%s%.*s", named++ > 0 ? "; " : "", (int)(end - p), p);
     if (l->n_wrong > named)
         buf_fmt(&text, "; and %zu more", l->n_wrong - named);
-    err_set(e, EXIT_DATA, "the tensors do not fit config.json: %s: %s", text.p, l->w->files[0].path);
+    err_set(e, EXIT_DATA, "the tensors do not fit config.json: %s: %s", text.p,
+            l->w->files[0].path);
     buf_free(&text);
     return -1;
 }
 
-int layers_load(struct layers *m, const struct spec *s, const struct weights *w, struct buf *warnings,
-                struct err *e) {
+int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
+                struct buf *warnings, struct err *e) {
     *m = (struct layers){.layers = xcalloc(s->n_layers, sizeof *m->layers),
                          .vectors_of = xcalloc(s->n_layers + 1, sizeof *m->vectors_of),
                          .used = xcalloc(w->n_tensors + 1, sizeof *m->used)};
     struct loader l = {.m = m, .s = s, .names = spec_family(s)->names, .w = w};
     char full[NAME_BYTES];
     expand(full, l.names->prefix, l.names->embed, 0, 0, ".weight");
-    l.prefix = weights_find(w, full) ? l.names->prefix : ""; // the hub has GPT-2 without "transformer."
+    l.prefix =
+        weights_find(w, full) ? l.names->prefix : ""; // the hub has GPT-2 without "transformer."
     expand(full, "", l.names->embed, 0, 0, ".weight");
     if (!weights_find(w, full))
         l.prefix = l.names->prefix;

@@ -1,8 +1,9 @@
 /* A model and its sequences: see model.h.
  *
- * A slot remembers its ids. Where its keys are no longer there (a step back behind the window) or no longer
- * fit (the rotation depends on the length, and that has passed its limit), model_forward computes them anew
- * before it goes on, so a sequence's results are always those of one forward over all of it.
+ * A slot remembers its ids. Where its keys are no longer there (a step back behind the window) or
+ * no longer fit (the rotation depends on the length, and that has passed its limit), model_forward
+ * computes them anew before it goes on, so a sequence's results are always those of one forward
+ * over all of it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/model.h"
@@ -16,7 +17,8 @@ enum { MAX_KEPT = 1 << 20 }; // pages: each also takes some 300 bytes to be foun
 
 /* ---- opening ---- */
 
-/* Most positions of a sequence where the user does not say. Dynamic rotation has no end of its own. */
+/* Most positions of a sequence where the user does not say. Dynamic rotation has no end of its own.
+ */
 static size_t own_limit(const struct spec *s) {
     double limit = (double)s->max_pos;
     if (s->n_ropes > 0 && s->ropes[0].kind == ROPE_DYNAMIC)
@@ -26,7 +28,8 @@ static size_t own_limit(const struct spec *s) {
 
 /* How many times KV_PAGE positions of all layers the bytes hold. */
 static size_t most_kept(const struct model *m, uint64_t bytes) {
-    uint64_t n = bytes / kv_sequence_bytes(&m->spec, m->device->ops->kv_page_bytes(m->device), KV_PAGE);
+    uint64_t n =
+        bytes / kv_sequence_bytes(&m->spec, m->device->ops->kv_page_bytes(m->device), KV_PAGE);
     return n < MAX_KEPT ? (size_t)n : MAX_KEPT;
 }
 
@@ -38,7 +41,8 @@ static int open_device(struct model *m, const struct model_options *o, struct er
                                  .n_kv_heads = s->n_kv_heads,
                                  .head_dim = s->head_dim,
                                  .vocab_size = s->vocab_size,
-                                 .ffn_dim = s->n_experts > 0 ? larger(s->ffn_dim, s->expert_ffn_dim) : s->ffn_dim,
+                                 .ffn_dim = s->n_experts > 0 ? larger(s->ffn_dim, s->expert_ffn_dim)
+                                                             : s->ffn_dim,
                                  .n_experts = s->n_experts,
                                  .n_experts_used = s->n_experts_used,
                                  .n_ropes = s->n_ropes,
@@ -69,8 +73,8 @@ static void make_slots(struct model *m) {
     }
 }
 
-static int open_parts(struct model *m, const char *dir, const struct model_options *o, struct buf *warnings,
-                      struct err *e) {
+static int open_parts(struct model *m, const char *dir, const struct model_options *o,
+                      struct buf *warnings, struct err *e) {
     if (weights_open(&m->weights, dir, e) != 0)
         return -1;
     m->ahead = prefault_start(&m->weights);
@@ -85,7 +89,8 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
     if (open_device(m, o, e) != 0)
         return -1;
     size_t n_kept = most_kept(m, o->keep_bytes);
-    if (kv_init(&m->kv, m->device, &m->spec, m->precise, m->context, m->max_sequences, m->max_rows, n_kept, e) != 0)
+    if (kv_init(&m->kv, m->device, &m->spec, m->precise, m->context, m->max_sequences, m->max_rows,
+                n_kept, e) != 0)
         return -1;
     prefix_init(&m->prefix, &m->kv, n_kept);
     make_slots(m);
@@ -105,8 +110,8 @@ static void give_warnings(const struct buf *b) {
     }
 }
 
-int model_open_spec(struct model **out, struct spec *spec, const char *dir, const struct model_options *o,
-                    struct err *e) {
+int model_open_spec(struct model **out, struct spec *spec, const char *dir,
+                    const struct model_options *o, struct err *e) {
     struct model *m = xcalloc(1, sizeof *m);
     struct buf warnings = {0};
     m->spec = *spec;
@@ -189,7 +194,8 @@ const double *model_times(const struct model *m) {
 
 void *model_host_alloc(struct model *m, size_t count, size_t each) {
     size_t n;
-    void *p = mul_size(count, each, &n) ? m->device->ops->host_alloc(m->device, n > 0 ? n : 1) : NULL;
+    void *p =
+        mul_size(count, each, &n) ? m->device->ops->host_alloc(m->device, n > 0 ? n : 1) : NULL;
     if (!p)
         die(EXIT_SYSTEM, "out of memory: %zu times %zu bytes", count, each);
     return p;
@@ -218,7 +224,8 @@ uint64_t model_step_bytes(const struct model *m) {
     if (l->embed.w.data != l->head.w.data)
         n -= mat_bytes(&l->embed.w);
     for (size_t i = 0; i < m->spec.n_layers; i++)
-        for (size_t x = 3 * m->spec.n_experts_used; l->layers[i].experts && x < 3 * m->spec.n_experts; x++)
+        for (size_t x = 3 * m->spec.n_experts_used;
+             l->layers[i].experts && x < 3 * m->spec.n_experts; x++)
             n -= mat_bytes(&l->layers[i].experts[x].w);
     return n;
 }
@@ -336,9 +343,11 @@ static int check_rows(const struct model *m, const struct row *rows, size_t n_ro
             return err_set(e, EXIT_DATA, "id %u is outside the vocabulary of %zu", r->id,
                            m->spec.vocab_size);
         if (r->pos != len)
-            return err_set(e, EXIT_DATA, "position %u does not follow the sequence's %zu", r->pos, len);
+            return err_set(e, EXIT_DATA, "position %u does not follow the sequence's %zu", r->pos,
+                           len);
         if (r->pos >= m->context)
-            return err_set(e, EXIT_DATA, "position %u is past the context of %zu", r->pos, m->context);
+            return err_set(e, EXIT_DATA, "position %u is past the context of %zu", r->pos,
+                           m->context);
     }
     return 0;
 }
@@ -370,7 +379,8 @@ static int replay(struct model *m, size_t slot, struct err *e) {
     return 0;
 }
 
-/* Makes the slot ready to take positions up to len: the rotation that this length asks for, keys, pages. */
+/* Makes the slot ready to take positions up to len: the rotation that this length asks for, keys,
+ * pages. */
 static int ready(struct model *m, size_t slot, size_t len, struct err *e) {
     struct slot *s = &m->slots[slot];
     size_t whole = larger(len, s->expected);
@@ -388,8 +398,8 @@ static int ready(struct model *m, size_t slot, size_t len, struct err *e) {
     return extend(m, s, s->len, len, e);
 }
 
-int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,
-                  struct err *e) {
+int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits,
+                  float *hidden, struct err *e) {
     if (check_rows(m, rows, n_rows, e) != 0)
         return -1;
     for (size_t i = n_rows; i-- > 0;) { // the last row of a slot says its length

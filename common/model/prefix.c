@@ -1,8 +1,9 @@
 /* Pages that outlive their sequence: see kept.h.
  *
- * The order of use is a list in which every node stands newer than its children. Using a path moves its
- * nodes to the newest end, leaf first; a new node goes in just older than its parent. So the oldest is a
- * leaf, and while a path of at most max_nodes is added, what gives way is never of that path.
+ * The order of use is a list in which every node stands newer than its children. Using a path moves
+ * its nodes to the newest end, leaf first; a new node goes in just older than its parent. So the
+ * oldest is a leaf, and while a path of at most max_nodes is added, what gives way is never of that
+ * path.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/prefix.h"
@@ -39,7 +40,8 @@ void prefix_free(struct prefix_cache *k) {
 
 /* ---- Finding ---- */
 
-/* FNV-1a (Fowler, Noll, Vo) over words, and its high bits mixed into the low ones that choose the bucket.
+/* FNV-1a (Fowler, Noll, Vo) over words, and its high bits mixed into the low ones that choose the
+ * bucket.
  */
 static uint32_t *bucket_of(const struct prefix_cache *k, uint32_t parent, const uint32_t *ids) {
     uint64_t h = (0xcbf29ce484222325u ^ parent) * 0x100000001b3u;
@@ -50,14 +52,15 @@ static uint32_t *bucket_of(const struct prefix_cache *k, uint32_t parent, const 
 
 static uint32_t child_of(const struct prefix_cache *k, uint32_t parent, const uint32_t *ids) {
     uint32_t i = *bucket_of(k, parent, ids);
-    while (i != NO_NODE &&
-           (k->nodes[i].parent != parent || memcmp(k->nodes[i].ids, ids, sizeof k->nodes[i].ids) != 0))
+    while (i != NO_NODE && (k->nodes[i].parent != parent ||
+                            memcmp(k->nodes[i].ids, ids, sizeof k->nodes[i].ids) != 0))
         i = k->nodes[i].chain;
     return i;
 }
 
 /* The deepest node on the path of ids [n_pages * KV_PAGE]; *depth nodes, NO_NODE where 0. */
-static uint32_t descend(const struct prefix_cache *k, const uint32_t *ids, size_t n_pages, size_t *depth) {
+static uint32_t descend(const struct prefix_cache *k, const uint32_t *ids, size_t n_pages,
+                        size_t *depth) {
     uint32_t node = NO_NODE;
     for (*depth = 0; *depth < n_pages; ++*depth) {
         uint32_t child = child_of(k, node, ids + *depth * KV_PAGE);

@@ -1,7 +1,7 @@
-/* Rotary frequencies: see rope.h. The formulas are those of huggingface/transformers, src/transformers/
- * modeling_rope_utils.py, with its float32 roundings, because at position 100,000 one rounding of a
- * frequency turns a head by a visible angle: frequencies are float, and so are the angles that a device makes of
- * them, with cos and sin of the angle exact to the last bit.
+/* Rotary frequencies: see rope.h. The formulas are those of huggingface/transformers,
+ * src/transformers/ modeling_rope_utils.py, with its float32 roundings, because at position 100,000
+ * one rounding of a frequency turns a head by a visible angle: frequencies are float, and so are
+ * the angles that a device makes of them, with cos and sin of the angle exact to the last bit.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/rope.h"
@@ -30,14 +30,15 @@ static float llama3_freq(const struct rope_spec *s, float freq) {
         return freq;
     if (length > s->original_max_pos / s->low_freq_factor)
         return (float)(freq / s->factor);
-    double smooth =
-        (s->original_max_pos / length - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
+    double smooth = (s->original_max_pos / length - s->low_freq_factor) /
+                    (s->high_freq_factor - s->low_freq_factor);
     return (float)((1 - smooth) * freq / s->factor + smooth * freq);
 }
 
 /* YaRN (Peng et al. 2023): the pair that turns n times within the trained length. */
 static double yarn_pair(const struct rope_spec *s, double turns) {
-    return (double)s->rotary_dim * log(s->original_max_pos / (turns * 2 * pi)) / (2 * log(s->theta));
+    return (double)s->rotary_dim * log(s->original_max_pos / (turns * 2 * pi)) /
+           (2 * log(s->theta));
 }
 
 static void yarn_freqs(const struct rope_spec *s, float *freq, size_t half) {
@@ -52,7 +53,8 @@ static void yarn_freqs(const struct rope_spec *s, float *freq, size_t half) {
     if (low >= high && low <= high)
         high += 0.001; // as the reference does: no division by zero
     for (size_t i = 0; i < half; i++) {
-        double ramp = fmin(fmax(((double)i - low) / (high - low), 0), 1); // 0: as trained, 1: stretched
+        double ramp =
+            fmin(fmax(((double)i - low) / (high - low), 0), 1); // 0: as trained, 1: stretched
         double w = wavelength(s->theta, i, half);
         freq[i] = (float)(ramp / (s->factor * w) + (1 - ramp) / w);
     }

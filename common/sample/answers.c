@@ -1,6 +1,6 @@
-/* Answers in order: see answers.h. Nothing that is written depends on when it was written: a sequence that
- * fails before its first new id becomes a "! reason" line, even where its prompt is echoed; one that fails
- * later keeps its ids and ends with finish=failed.
+/* Answers in order: see answers.h. Nothing that is written depends on when it was written: a
+ * sequence that fails before its first new id becomes a "! reason" line, even where its prompt is
+ * echoed; one that fails later keeps its ids and ends with finish=failed.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/attrs.h"
@@ -57,8 +57,8 @@ struct answer *answers_open(struct answers *a, uint32_t number, const uint32_t *
         return NULL;
     }
     if (at >= MAX_AHEAD) {
-        err_set(e, EXIT_DATA, "sequence %" PRIu32 " comes while %" PRIu32 " is not finished", number,
-                a->first);
+        err_set(e, EXIT_DATA, "sequence %" PRIu32 " comes while %" PRIu32 " is not finished",
+                number, a->first);
         return NULL;
     }
     if (at >= a->cap) {
@@ -85,7 +85,8 @@ static void begin_line(const struct answers *a, struct answer *s) {
     s->begun = true;
 }
 
-/* Ids that are new. Each is followed at once by the space that makes it whole, where another is to come. */
+/* Ids that are new. Each is followed at once by the space that makes it whole, where another is to
+ * come. */
 static void write_ids(const struct answers *a, struct answer *s) {
     if (s->n == s->n_prompt && s->state != ANSWER_DONE)
         return;
@@ -105,8 +106,8 @@ static void write_end(const struct answers *a, struct answer *s) {
     }
     const char *finish = s->state == ANSWER_DONE ? s->finish : "failed";
     char result[128];
-    int n = snprintf(result, sizeof result, "finish=%s prompt=%zu completion=%zu", finish, s->n_prompt,
-                     s->n - s->n_prompt);
+    int n = snprintf(result, sizeof result, "finish=%s prompt=%zu completion=%zu", finish,
+                     s->n_prompt, s->n - s->n_prompt);
     tokens_write_end(a->out);
     tokens_write_result(a->out, (struct str){result, (size_t)n});
 }

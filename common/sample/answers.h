@@ -1,6 +1,6 @@
-/* The sequences of one logits(5) stream and their answers in tokens(5): line k out answers line k in,
- * whatever the order in which frames come. The first unfinished sequence is written as it grows; later ones
- * wait in memory.
+/* The sequences of one logits(5) stream and their answers in tokens(5): line k out answers line k
+ * in, whatever the order in which frames come. The first unfinished sequence is written as it
+ * grows; later ones wait in memory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SAMPLE_ANSWERS_H
@@ -33,7 +33,8 @@ struct answer {
 };
 
 struct answers {
-    bool echo; // write the prompt's ids too; without them an answer has the attribute continues=1 (tok-decode)
+    bool echo;   // write the prompt's ids too; without them an answer has the attribute continues=1
+                 // (tok-decode)
     int32_t bos; // a prompt of this id alone has no text to continue; -1: none
     FILE *out;
     struct answer **items; // [n], of the sequences from `first` on; NULL where not opened yet
@@ -41,7 +42,8 @@ struct answers {
     size_t n, cap;
 };
 
-/* A new answer for sequence `number`. NULL with e set (EXIT_DATA) where it has one, or is too far ahead. */
+/* A new answer for sequence `number`. NULL with e set (EXIT_DATA) where it has one, or is too far
+ * ahead. */
 struct answer *answers_open(struct answers *a, uint32_t number, const uint32_t *ids, size_t n_ids,
                             struct str attrs, struct err *e);
 struct answer *answers_find(const struct answers *a,
@@ -50,8 +52,8 @@ struct answer *answers_find(const struct answers *a,
 void answer_add(struct answer *s, const uint32_t *ids, size_t n);
 void answer_fail(struct answer *s, struct str reason);
 
-/* Writes what can be written in order, and flushes; frees what is finished. -1 (EXIT_IO) where out takes no
- * more. */
+/* Writes what can be written in order, and flushes; frees what is finished. -1 (EXIT_IO) where out
+ * takes no more. */
 int answers_write(struct answers *a, struct err *e);
 void answers_free(struct answers *a);
 

@@ -1,8 +1,9 @@
 /* The sampling chain: see chain.h. Each step is one function, in the order in which they run.
  *
- * No step sorts a vocabulary: top-k keeps a heap of k scores, top-p finds the lightest weight of the
- * nucleus by partition, and both then drop the rest in one pass. Loops over a vocabulary have no branches
- * where they compute, so that compilers make vectors of them; sums run in the order of ids.
+ * No step sorts a vocabulary: top-k keeps a heap of k scores, top-p finds the lightest weight of
+ * the nucleus by partition, and both then drop the rest in one pass. Loops over a vocabulary have
+ * no branches where they compute, so that compilers make vectors of them; sums run in the order of
+ * ids.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "sample/chain.h"
@@ -150,8 +151,8 @@ static double kth_score(struct sampler *s, uint64_t k) {
     return heap[0];
 }
 
-/* Temperature and top-k: those that equal the k-th stay, as in TopKLogitsWarper. Returns how many there
- * are. */
+/* Temperature and top-k: those that equal the k-th stay, as in TopKLogitsWarper. Returns how many
+ * there are. */
 static size_t weigh(struct sampler *s, const struct sample_params *p, double largest) {
     double kth = kth_score(s, p->top_k);
     size_t n = 0;
@@ -172,15 +173,21 @@ static double total_weight(const double *weights, size_t n) {
     return total;
 }
 
-/* Of w [n], in any order: the lightest weight that is needed, heaviest first, for a mass of `target`, and
- * how many of that weight. Partition into heavier, equal and lighter, and on into the part where the mass
- * is reached. */
+/* Of w [n], in any order: the lightest weight that is needed, heaviest first, for a mass of
+ * `target`, and how many of that weight. Partition into heavier, equal and lighter, and on into the
+ * part where the mass is reached. */
 static double nucleus_floor(double *w, size_t n, double target, size_t *n_equal) {
     double mass = 0; // of those that are surely needed
     size_t begin = 0, end = n;
     for (;;) {
         double a = w[begin], b = w[begin + (end - begin) / 2], c = w[end - 1];
-        double pivot = a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b), heavier = 0;
+        double pivot = a < b ? (b < c   ? b
+                                : a < c ? c
+                                        : a)
+                             : (a < c   ? a
+                                : b < c ? c
+                                        : b),
+               heavier = 0;
         size_t high = begin, at = begin,
                low = end; // heavier before high, equal before at, lighter from low on
         while (at < low) {
@@ -210,9 +217,10 @@ static double nucleus_floor(double *w, size_t n, double target, size_t *n_equal)
     }
 }
 
-/* The fewest, heaviest first, that hold top_p of the mass (Holtzman et al. 2020), as TopPLogitsWarper keeps
- * them; of equals the lower ids. All that weigh less than the average of the mass outside are together less
- * than it: they are not in the nucleus, and are not looked at again. */
+/* The fewest, heaviest first, that hold top_p of the mass (Holtzman et al. 2020), as
+ * TopPLogitsWarper keeps them; of equals the lower ids. All that weigh less than the average of the
+ * mass outside are together less than it: they are not in the nucleus, and are not looked at again.
+ */
 static size_t keep_nucleus(struct sampler *s, size_t n, double top_p) {
     if (top_p >= 1 || n < 2)
         return n;
@@ -235,7 +243,8 @@ static size_t keep_nucleus(struct sampler *s, size_t n, double top_p) {
     return m;
 }
 
-/* Those with at least min_p of the most probable one's probability (MinPLogitsWarper); its weight is 1. */
+/* Those with at least min_p of the most probable one's probability (MinPLogitsWarper); its weight
+ * is 1. */
 static size_t keep_min_p(struct sampler *s, size_t n, double min_p) {
     if (min_p == 0)
         return n;

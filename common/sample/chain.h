@@ -4,12 +4,14 @@
  *     greedy: the largest, the lowest id of equals; or
  *     temperature, top-k, top-p, min-p, draw                              (on probabilities)
  *
- * Names, order and edges are those of the logits processors of transformers (generation/logits_process.py);
- * presence and frequency penalty, which it does not have, are those of the OpenAI API: counted over the new
- * tokens only, where the repetition penalty counts the prompt too.
+ * Names, order and edges are those of the logits processors of transformers
+ * (generation/logits_process.py); presence and frequency penalty, which it does not have, are those
+ * of the OpenAI API: counted over the new tokens only, where the repetition penalty counts the
+ * prompt too.
  *
- * The same logits, parameters, sequence and step give the same token on every machine: all arithmetic is
- * double, in a fixed order, with our own exp, and the random number is a hash of (seed, sequence, step).
+ * The same logits, parameters, sequence and step give the same token on every machine: all
+ * arithmetic is double, in a fixed order, with our own exp, and the random number is a hash of
+ * (seed, sequence, step).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SAMPLE_CHAIN_H
@@ -33,7 +35,8 @@ struct sampler; // scratch for one vocabulary
 struct sampler *sampler_new(uint32_t vocab_size);
 void sampler_free(struct sampler *s);
 
-/* Chooses from logits [vocab_size] into *id. -1 (EXIT_DATA) where a logit is NaN or +Inf, or none is left.
+/* Chooses from logits [vocab_size] into *id. -1 (EXIT_DATA) where a logit is NaN or +Inf, or none
+ * is left.
  */
 int sampler_choose(struct sampler *s, const float *logits, const struct sample_params *p,
                    const struct sample_history *history, uint32_t *id, struct err *e);

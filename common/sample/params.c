@@ -1,12 +1,12 @@
-/* Sampling parameters from text: see params.h. One table row a parameter: its name, its bounds, its field.
+/* Sampling parameters from text: see params.h. One table row a parameter: its name, its bounds, its
+ * field.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "sample/params.h"
 
-#include <stdio.h>
-
 #include <inttypes.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include "base/attrs.h"
 #include "base/num.h"
@@ -34,7 +34,8 @@ static const struct param {
     {"min_p", REAL, 0, 1, false, offsetof(struct sample_params, min_p)},
     {"repetition_penalty", REAL, 0, 100, true, offsetof(struct sample_params, repetition_penalty)},
     {"presence_penalty", REAL, -100, 100, false, offsetof(struct sample_params, presence_penalty)},
-    {"frequency_penalty", REAL, -100, 100, false, offsetof(struct sample_params, frequency_penalty)},
+    {"frequency_penalty", REAL, -100, 100, false,
+     offsetof(struct sample_params, frequency_penalty)},
     {"logit_bias", BIASES, -1000, 1000, false, 0},
     {"seed", WHOLE, 0, 0, false, offsetof(struct sample_params, seed)},
     {"ignore_eos", FLAG, 0, 0, false, offsetof(struct sample_params, ignore_eos)},
@@ -92,8 +93,8 @@ static int add_stops(struct sample_params *p, const char *name, struct str list,
     return 1;
 }
 
-static int add_biases(struct sample_params *p, const struct param *row, const char *name, struct str list,
-                      struct err *e) {
+static int add_biases(struct sample_params *p, const struct param *row, const char *name,
+                      struct str list, struct err *e) {
     do {
         struct str part = next_part(&list);
         const char *equals = part.n ? memchr(part.p, '=', part.n) : NULL;
@@ -110,8 +111,8 @@ static int add_biases(struct sample_params *p, const struct param *row, const ch
     return 1;
 }
 
-static int set_param(struct sample_params *p, const struct param *row, const char *name, struct str value,
-                     struct err *e) {
+static int set_param(struct sample_params *p, const struct param *row, const char *name,
+                     struct str value, struct err *e) {
     void *field = (char *)p + row->offset;
     uint64_t flag;
     switch (row->kind) {
@@ -175,8 +176,8 @@ int sample_check_ids(const struct sample_params *p, uint32_t vocab_size, struct 
     for (size_t i = 0; i < p->n_stop; i++)
         if (p->stop[i] >= vocab_size)
             return err_set(e, EXIT_USAGE,
-                           "stop-id: token id %" PRIu32 " is not in the vocabulary of %" PRIu32, p->stop[i],
-                           vocab_size);
+                           "stop-id: token id %" PRIu32 " is not in the vocabulary of %" PRIu32,
+                           p->stop[i], vocab_size);
     return 0;
 }
 

@@ -1,4 +1,5 @@
-/* How to choose the next token, and when to stop: the same names as options of llm-sample and, with '_' for
+/* How to choose the next token, and when to stop: the same names as options of llm-sample and, with
+ * '_' for
  * '-', as attributes of a sequence in tokens(5), which override the options.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -31,7 +32,7 @@ struct sample_params {
     bool own_seed; // given for this sequence alone: its number plays no part
     uint64_t max;  // most new tokens
     bool ignore_eos;
-    int64_t end;   // an id that ends this sequence as the model's own ends do; -1: none
+    int64_t end; // an id that ends this sequence as the model's own ends do; -1: none
     size_t n_bias, n_stop;
     struct logit_bias bias[SAMPLE_MAX_BIAS];
     uint32_t stop[SAMPLE_MAX_STOP];
@@ -39,8 +40,8 @@ struct sample_params {
 
 extern const struct sample_params sample_defaults;
 
-/* Sets one parameter from text. name is "top-p" or "top_p"; lists ("2,7", "5=-1,9=2.5") add to what stands.
- * 1: done; 0: no such parameter; -1 with e set (EXIT_USAGE): an impossible value. */
+/* Sets one parameter from text. name is "top-p" or "top_p"; lists ("2,7", "5=-1,9=2.5") add to what
+ * stands. 1: done; 0: no such parameter; -1 with e set (EXIT_USAGE): an impossible value. */
 int sample_param(struct sample_params *p, const char *name, struct str value, struct err *e);
 
 /* All parameters that an attribute text names. Lists replace those of the options. */

@@ -16,8 +16,8 @@ struct distribution {
 /* logits [n] f32. ln p(id) = logits[id] - log_sum. */
 struct distribution distribution_of(const float *logits, size_t n);
 
-/* The k largest of logits [n], larger first, the lower id first among equals, into ids [k]; NaN ranks last.
- * Returns how many: k or n. */
+/* The k largest of logits [n], larger first, the lower id first among equals, into ids [k]; NaN
+ * ranks last. Returns how many: k or n. */
 size_t rank_top(const float *logits, size_t n, uint32_t *ids, size_t k);
 
 uint32_t rank_first(const float *logits, size_t n); // the greedy choice

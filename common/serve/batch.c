@@ -1,5 +1,5 @@
-/* Filling a batch: see batch.h. The order of rows decides who waits, never what comes out: a row's result
- * does not depend on the others.
+/* Filling a batch: see batch.h. The order of rows decides who waits, never what comes out: a row's
+ * result does not depend on the others.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/batch.h"
@@ -92,7 +92,8 @@ void batch_build(struct batch *b, const struct seqs *q, size_t prompt_rows) {
         const struct seq *s = &q->seq[q->queue[i]];
         if (!is_short(s->jobs))
             n_long++;
-        else if (b->n_rows + left_of(s->jobs) <= b->max_rows && b->n_want + s->jobs->want <= b->max_want)
+        else if (b->n_rows + left_of(s->jobs) <= b->max_rows &&
+                 b->n_want + s->jobs->want <= b->max_want)
             add_part(b, s, left_of(s->jobs));
     }
     size_t room = b->max_rows - b->n_rows;

@@ -34,9 +34,10 @@ void batch_free(struct batch *b);
 /* What stands in q's run queue: rows of short requests, and how many sequences have others. */
 void batch_count(const struct seqs *q, size_t *short_rows, size_t *n_long);
 
-/* Fills the batch from q's run queue: short requests whole, longest waiting first, then up to prompt_rows
- * rows of the rest. Of those the longest waiting gets half of what is left, the next half of the remainder,
- * and so on: a short prompt behind a long one is not kept waiting, and the long one still gets on. */
+/* Fills the batch from q's run queue: short requests whole, longest waiting first, then up to
+ * prompt_rows rows of the rest. Of those the longest waiting gets half of what is left, the next
+ * half of the remainder, and so on: a short prompt behind a long one is not kept waiting, and the
+ * long one still gets on. */
 void batch_build(struct batch *b, const struct seqs *q, size_t prompt_rows);
 
 #endif

@@ -1,7 +1,8 @@
 /* Records to tokens(5): see encode.h.
  *
- * Records that the input has at once make a batch, of a bounded size; batches are encoded by a few threads and written in
- * their order. Before the input is waited for, everything that is done is written and flushed.
+ * Records that the input has at once make a batch, of a bounded size; batches are encoded by a few
+ * threads and written in their order. Before the input is waited for, everything that is done is
+ * written and flushed.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/encode.h"
@@ -20,7 +21,7 @@ enum { BATCH_BYTES = 1 << 17, BATCH_RECORDS = 4096, MAX_RECORD = 0x7fffffff };
 
 /* Notes beside those of record.h, in bits that it does not use. */
 #define NOTE_TWICE (UINT32_C(1) << 31)
-#define NOTE_CR (UINT32_C(1) << 30)
+#define NOTE_CR    (UINT32_C(1) << 30)
 
 struct context {
     const struct encode_job *o;
@@ -39,7 +40,7 @@ struct worker {
 /* Records that are encoded together, and what they give. */
 struct batch {
     struct buf text;
-    size_t *ends; // [n] of each record in text
+    size_t *ends;         // [n] of each record in text
     size_t n, cap, first; // first: number of the first record, from 1
     char *out;
     size_t out_n;
@@ -63,10 +64,12 @@ static void print_rendered(FILE *f, const struct chat_prompt *p, const struct en
     buf_free(&line);
 }
 
-/* A token a line: the bytes of the text that it stands for, and its id; an empty line behind the last. */
+/* A token a line: the bytes of the text that it stands for, and its id; an empty line behind the
+ * last. */
 static void print_offsets(FILE *f, const struct token_ids *ids) {
     for (size_t i = 0; i < ids->n; i++)
-        fprintf(f, "%u-%u\t%u\n", (unsigned)ids->offsets[i][0], (unsigned)ids->offsets[i][1], (unsigned)ids->ids[i]);
+        fprintf(f, "%u-%u\t%u\n", (unsigned)ids->offsets[i][0], (unsigned)ids->offsets[i][1],
+                (unsigned)ids->ids[i]);
     putc('\n', f);
 }
 
@@ -80,9 +83,11 @@ static int encode_prompt(struct worker *w, struct err *e) {
     w->ids.want_offsets = w->o->offsets;
     if (tokenizer_encode(w->en, p->text, &encode, &w->ids, e) < 0)
         return -1;
-    if (!encode.no_special && w->ids.n > 1 && w->ids.ids[0] == w->ids.ids[1] && tokenizer_is_special(w->tokenizer, w->ids.ids[0]))
+    if (!encode.no_special && w->ids.n > 1 && w->ids.ids[0] == w->ids.ids[1] &&
+        tokenizer_is_special(w->tokenizer, w->ids.ids[0]))
         w->prompt.notes |= NOTE_TWICE;
-    if (w->o->records == RECORDS_LINES && w->o->prompt.form == PROMPT_RECORD && p->text.n && p->text.p[p->text.n - 1] == '\r')
+    if (w->o->records == RECORDS_LINES && w->o->prompt.form == PROMPT_RECORD && p->text.n &&
+        p->text.p[p->text.n - 1] == '\r')
         w->prompt.notes |= NOTE_CR;
     if (w->ids.n > TOKENS_MAX_SEQUENCE)
         return err_set(e, EXIT_DATA, "%zu tokens, more than %d", w->ids.n, TOKENS_MAX_SEQUENCE);
@@ -164,13 +169,15 @@ static void say_notes(uint32_t notes, uint32_t *said) {
         if (notes & ~*said & UINT32_C(1) << i)
             warn("%s", record_note(i));
     if (notes & ~*said & NOTE_TWICE)
-        warn("a text begins with the token that the tokenizer puts before it, which is then there twice: --no-special leaves that out");
+        warn("a text begins with the token that the tokenizer puts before it, which is then there "
+             "twice: --no-special leaves that out");
     if (notes & ~*said & NOTE_CR)
         warn("lines end in CR LF, and the CR is part of each text");
     *said |= notes;
 }
 
-/* Writes a batch that is done, and empties it. EXIT_DONE or EXIT_SOME_FAILED; e is set where the whole input failed. */
+/* Writes a batch that is done, and empties it. EXIT_DONE or EXIT_SOME_FAILED; e is set where the
+ * whole input failed. */
 static int write_batch(struct batch *b, uint32_t *said, struct err *e) {
     int status = EXIT_DONE;
     say_notes(b->notes, said);
@@ -178,7 +185,8 @@ static int write_batch(struct batch *b, uint32_t *said, struct err *e) {
     if (b->failed.code)
         *e = b->failed;
     fwrite(b->out, 1, b->out_n, stdout);
-    for (char *line = b->warnings.p, *end; b->warnings.n && (end = strchr(line, '\n')); line = end + 1) {
+    for (char *line = b->warnings.p, *end; b->warnings.n && (end = strchr(line, '\n'));
+         line = end + 1) {
         warn("%.*s", (int)(end - line), line);
         status = EXIT_SOME_FAILED;
     }
@@ -209,9 +217,10 @@ static int read_batch(struct records *r, struct batch *b, size_t *number, struct
     return 1;
 }
 
-/* Waits until the input has a whole record or ends. What is done meanwhile is written, and where nothing more is being done, that is
- * flushed before the wait. -1 with e set. */
-static int wait_for_record(struct records *r, struct jobs *jobs, int fd, int *status, uint32_t *said, struct err *e) {
+/* Waits until the input has a whole record or ends. What is done meanwhile is written, and where
+ * nothing more is being done, that is flushed before the wait. -1 with e set. */
+static int wait_for_record(struct records *r, struct jobs *jobs, int fd, int *status,
+                           uint32_t *said, struct err *e) {
     struct batch *done;
     while (!records_pending(r)) {
         bool reads = jobs_wait(jobs, fd);
@@ -232,14 +241,17 @@ int encode_records(const struct encode_job *o, const struct tokenizer *t, int fd
     struct records *records = records_new(fd, name, o->records, MAX_RECORD);
     struct context ctx = {o, t};
     unsigned n_batches = o->threads > 1 ? o->threads * 3 : 1, next = 0;
-    struct jobs *jobs = jobs_new(o->threads, n_batches, &(struct jobs_work){worker_begin, encode_batch, worker_end, &ctx});
+    struct jobs *jobs = jobs_new(o->threads, n_batches,
+                                 &(struct jobs_work){worker_begin, encode_batch, worker_end, &ctx});
     struct batch *batches = xcalloc(n_batches, sizeof *batches), *done;
     size_t number = 0;
     int status = EXIT_DONE;
     uint32_t said = 0;
     for (int more = 1; more > 0;) {
         struct batch *b = &batches[next++ % n_batches];
-        more = wait_for_record(records, jobs, fd, &status, &said, e) == 0 ? read_batch(records, b, &number, e) : -1;
+        more = wait_for_record(records, jobs, fd, &status, &said, e) == 0
+                   ? read_batch(records, b, &number, e)
+                   : -1;
         if (b->n)
             jobs_give(jobs, b);
         while ((done = jobs_take(jobs, more <= 0 || jobs_full(jobs))))
@@ -300,7 +312,8 @@ int64_t encode_turn_end(const struct chat *c, const struct tokenizer *t, const c
     struct encoder *en = encoder_new(t);
     struct encode_options o = {.no_special = true};
     if (behind.n && tokenizer_encode(en, buf_view(&behind), &o, &ids, &ignored) == 0)
-        for (size_t i = 0; i < ids.n && end < 0; i++) { // behind white space at most, which some templates write before it
+        for (size_t i = 0; i < ids.n && end < 0;
+             i++) { // behind white space at most, which some templates write before it
             struct str piece = tokenizer_piece(t, ids.ids[i]);
             if (tokenizer_is_special(t, ids.ids[i]))
                 end = ids.ids[i];
@@ -311,7 +324,8 @@ int64_t encode_turn_end(const struct chat *c, const struct tokenizer *t, const c
     token_ids_free(&ids);
     buf_free(&behind);
     // generation_config.json goes before config.json, as llm-forward reads them.
-    if (end >= 0 && (names_end(dir, "generation_config.json", end, &named) || (!named && names_end(dir, "config.json", end, &named))))
+    if (end >= 0 && (names_end(dir, "generation_config.json", end, &named) ||
+                     (!named && names_end(dir, "config.json", end, &named))))
         end = -1;
     return end;
 }

@@ -1,7 +1,7 @@
 /* Prompts in: see input.h.
  *
- * Ids of one line are kept until it ends, but no more of them than the context holds: a line that is longer
- * is read to its end and refused, so that it costs no memory.
+ * Ids of one line are kept until it ends, but no more of them than the context holds: a line that
+ * is longer is read to its end and refused, so that it costs no memory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/input.h"
@@ -93,10 +93,11 @@ int input_check(const struct input *in, struct logits_header *h, struct err *e) 
                        "the ids were made with tokenizer %016" PRIx64
                        ", the model has tokenizer %016" PRIx64,
                        t->tokenizer, h->tokenizer);
-    // The model's own tokenizer may have more ids than the model has rows: a pad token was added. No other may.
+    // The model's own tokenizer may have more ids than the model has rows: a pad token was added.
+    // No other may.
     if (t->vocab > h->vocab_size && !(t->tokenizer && h->tokenizer))
-        warn("the ids were made with a vocabulary of %" PRIu64 ", the model has one of %" PRIu32, t->vocab,
-             h->vocab_size);
+        warn("the ids were made with a vocabulary of %" PRIu64 ", the model has one of %" PRIu32,
+             t->vocab, h->vocab_size);
     if (!h->tokenizer)
         h->tokenizer = t->tokenizer;
     return 0;
@@ -137,7 +138,8 @@ static void judge_line(struct input *in, const struct logits_header *h) {
         buf_str(&in->reason, "the sequence is empty: there is nothing to go on from");
     else if (in->bad_at)
         buf_fmt(&in->reason,
-                "id %" PRIu32 " is not in the vocabulary of %" PRIu32 ": id %" PRIu64 " of the sequence",
+                "id %" PRIu32 " is not in the vocabulary of %" PRIu32 ": id %" PRIu64
+                " of the sequence",
                 in->bad_id, h->vocab_size, in->bad_at);
     else if (in->n_seen > h->context)
         buf_fmt(&in->reason, "%" PRIu64 " ids do not fit into the context of %" PRIu32, in->n_seen,

@@ -1,8 +1,8 @@
 /* llm-forward's input: lines of tokens(5) as prompts, without ever waiting.
  *
- * A line that cannot be run (empty, an id past the vocabulary, longer than the context, or failed before it
- * came here) is given out with the reason. Bad bytes end the input: that line is given out as failed, and
- * input_code says the exit code.
+ * A line that cannot be run (empty, an id past the vocabulary, longer than the context, or failed
+ * before it came here) is given out with the reason. Bad bytes end the input: that line is given
+ * out as failed, and input_code says the exit code.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SERVE_INPUT_H
@@ -35,9 +35,10 @@ int input_poll_fd(const struct input *in);
 /* One read, which does not wait where poll has said that input_poll_fd is readable. */
 void input_fill(struct input *in);
 
-/* True once the stream's header line, if any, is known: then input_check refuses (EXIT_DATA) what was made
- * with another tokenizer than h says. h->tokenizer is taken from the stream where h has none. A vocabulary
- * that is larger than h's is no error, since each id is checked; where no tokenizer is named, it is warned about. */
+/* True once the stream's header line, if any, is known: then input_check refuses (EXIT_DATA) what
+ * was made with another tokenizer than h says. h->tokenizer is taken from the stream where h has
+ * none. A vocabulary that is larger than h's is no error, since each id is checked; where no
+ * tokenizer is named, it is warned about. */
 bool input_begun(struct input *in);
 int input_check(const struct input *in, struct logits_header *h, struct err *e);
 

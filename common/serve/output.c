@@ -1,8 +1,8 @@
 /* Frames out: see output.h.
  *
- * The descriptor itself is left as it is: whoever shares it (a shell's 2>&1) would not expect O_NONBLOCK.
- * On Linux a pipe is opened once more through /proc, which gives a description of our own; a socket has
- * MSG_DONTWAIT. Elsewhere writes wait, and a peer has to keep its requests short.
+ * The descriptor itself is left as it is: whoever shares it (a shell's 2>&1) would not expect
+ * O_NONBLOCK. On Linux a pipe is opened once more through /proc, which gives a description of our
+ * own; a socket has MSG_DONTWAIT. Elsewhere writes wait, and a peer has to keep its requests short.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -61,7 +61,8 @@ struct output *output_new(int fd, const struct logits_header *h, struct return_s
     o->ret = ret;
     if (S_ISFIFO(st.st_mode)) {
 #if defined(F_SETPIPE_SZ)
-        fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES); // a row of 50,000 logits is three times the default size
+        fcntl(fd, F_SETPIPE_SZ,
+              PIPE_BYTES); // a row of 50,000 logits is three times the default size
 #endif
         if (ret)
             o->own_fd = open_again(fd);

@@ -1,11 +1,12 @@
 /* The loop of llm-forward: see sched.h.
  *
- * Sequences that were just sent logits are about to be asked on; a step that did not wait for them would
- * run their rows in two batches from then on, each reading all the weights. So a step waits for answers,
- * but at most half as long as a step without prompts takes, and each sequence is waited for once.
+ * Sequences that were just sent logits are about to be asked on; a step that did not wait for them
+ * would run their rows in two batches from then on, each reading all the weights. So a step waits
+ * for answers, but at most half as long as a step without prompts takes, and each sequence is
+ * waited for once.
  *
- * While a sequence is decoding, or was sent logits not long ago, prompts enter in pieces that keep a step short
- * (pace.h); else in large ones.
+ * While a sequence is decoding, or was sent logits not long ago, prompts enter in pieces that keep
+ * a step short (pace.h); else in large ones.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/sched.h"
@@ -27,7 +28,8 @@ enum {
     LOGITS_BYTES = 32 << 20, // of one step's logits, unless every sequence in flight wants a row
 };
 
-static const double asked_seconds = 0.25; // a sequence that has not been asked on for so long is not decoding
+static const double asked_seconds =
+    0.25; // a sequence that has not been asked on for so long is not decoding
 static const double notice_seconds = 5.0; // without a peer, until stderr says so
 
 struct sched {
@@ -39,8 +41,8 @@ struct sched {
     struct output *out;
     struct seqs seqs;
     struct batch batch;
-    float *logits;        // [batch.max_want, vocab_size]
-    float *hidden;        // [batch.max_want, hidden_dim], or NULL
+    float *logits; // [batch.max_want, vocab_size]
+    float *hidden; // [batch.max_want, hidden_dim], or NULL
     struct chunk pace;
     double answers_until; // the next step waits for answers until then
     double asked_until;   // until then, sequences that were sent logits count as decoding
@@ -111,12 +113,14 @@ static int send_frame(struct sched *s, const struct frame *f, struct err *e) {
 
 /* Whether requests may still come. */
 static bool may_be_asked(const struct sched *s) {
-    return s->ret && (return_state(s->ret) == RETURN_WAITING || return_state(s->ret) == RETURN_TAKEN);
+    return s->ret &&
+           (return_state(s->ret) == RETURN_WAITING || return_state(s->ret) == RETURN_TAKEN);
 }
 
 /* ---- Sequences end and go on ---- */
 
-static int send_failed(struct sched *s, uint32_t number, struct str reason, bool say, struct err *e) {
+static int send_failed(struct sched *s, uint32_t number, struct str reason, bool say,
+                       struct err *e) {
     s->stats.failed++;
     if (say)
         warn("sequence %" PRIu32 ": %.*s", number, (int)reason.n, reason.p);
@@ -139,8 +143,8 @@ static int end_seq(struct sched *s, struct seq *q, const char *reason, struct er
     return send_frame(s, &(struct frame){.type = FRAME_CLOSED, .seq = number}, e);
 }
 
-/* A prompt that has not come as far as kept pages reach goes on behind them. Of what wants logits, nothing
- * is taken over. */
+/* A prompt that has not come as far as kept pages reach goes on behind them. Of what wants logits,
+ * nothing is taken over. */
 static void reuse(struct sched *s, struct seq *q) {
     struct job *j = q->jobs;
     if (!j->is_prompt)
@@ -212,7 +216,8 @@ static int take_prompts(struct sched *s, struct err *e) {
     struct job_prompt p;
     if (begin(s, e) != 0)
         return -1;
-    while (s->begun && s->seqs.n_open < s->opts.max_in_flight && input_next(s->input, s->header, &p))
+    while (s->begun && s->seqs.n_open < s->opts.max_in_flight &&
+           input_next(s->input, s->header, &p))
         if (open_prompt(s, &p, e) != 0)
             return -1;
     return 0;
@@ -228,8 +233,8 @@ static int take_request(struct sched *s, const struct request *r, struct err *e)
     if (r->type == REQUEST_FORK && !was_open) {
         struct buf attrs = {0};
         buf_fmt(&attrs, "from=%" PRIu32 " pos=%" PRIu32, r->from, r->pos);
-        int rc =
-            send_frame(s, &(struct frame){.type = FRAME_OPEN, .seq = r->seq, .text = buf_view(&attrs)}, e);
+        int rc = send_frame(
+            s, &(struct frame){.type = FRAME_OPEN, .seq = r->seq, .text = buf_view(&attrs)}, e);
         buf_free(&attrs);
         return rc != 0 ? -1 : advance(s, seqs_find(&s->seqs, r->from), e);
     }
@@ -265,7 +270,8 @@ static int notice_ms(struct sched *s) {
         return -1;
     int ms = ms_until(s->idle_since + notice_seconds);
     if (ms == 0) {
-        warn("the prompts are done; waiting for a sampler on the return path (--no-return: end without "
+        warn("the prompts are done; waiting for a sampler on the return path (--no-return: end "
+             "without "
              "one)");
         s->noticed = true;
         return -1;
@@ -415,7 +421,8 @@ static int step(struct sched *s, struct err *e) {
 int sched_run(struct sched *s, int *code, struct err *e) {
     while (!finished(s)) {
         int timeout = wait_ms(s);
-        if (wait_for_events(s, timeout, e) != 0 || take_requests(s, e) != 0 || take_prompts(s, e) != 0)
+        if (wait_for_events(s, timeout, e) != 0 || take_requests(s, e) != 0 ||
+            take_prompts(s, e) != 0)
             return -1;
         if (s->ret && return_state(s->ret) == RETURN_GONE && !finished(s))
             return output_set_left(s->out, e);

@@ -9,7 +9,8 @@
 #include "base/mem.h"
 
 void seqs_init(struct seqs *q, uint32_t n_slots, uint32_t vocab_size, uint32_t context) {
-    *q = (struct seqs){.n_slots = n_slots, .vocab_size = vocab_size, .context = context, .n_buckets = 16};
+    *q = (struct seqs){
+        .n_slots = n_slots, .vocab_size = vocab_size, .context = context, .n_buckets = 16};
     while (q->n_buckets < n_slots)
         q->n_buckets *= 2;
     q->seq = xcalloc(n_slots, sizeof *q->seq);
@@ -86,8 +87,8 @@ void seqs_pop_job(struct seqs *q, struct seq *s) {
     free(j);
 }
 
-static void add_extend(struct seq *s, uint32_t pos, const uint32_t *ids, uint32_t n_ids, uint32_t want,
-                       bool is_prompt) {
+static void add_extend(struct seq *s, uint32_t pos, const uint32_t *ids, uint32_t n_ids,
+                       uint32_t want, bool is_prompt) {
     struct job *j = add_job(s, REQUEST_EXTEND, n_ids);
     if (n_ids)
         memcpy(j->ids, ids, n_ids * sizeof *ids);
@@ -97,7 +98,8 @@ static void add_extend(struct seq *s, uint32_t pos, const uint32_t *ids, uint32_
     s->len = pos + n_ids;
 }
 
-void seqs_prompt(struct seqs *q, struct seq *s, const uint32_t *ids, uint32_t n_ids, uint32_t want) {
+void seqs_prompt(struct seqs *q, struct seq *s, const uint32_t *ids, uint32_t n_ids,
+                 uint32_t want) {
     (void)q;
     add_extend(s, 0, ids, n_ids, want, true);
 }
@@ -123,21 +125,24 @@ void seqs_set_unanswered(struct seqs *q, struct seq *s, bool unanswered) {
     q->n_unanswered += unanswered ? 1 : -1u;
 }
 
-static int check_extend(const struct seqs *q, const struct seq *s, const struct request *r, struct err *e) {
+static int check_extend(const struct seqs *q, const struct seq *s, const struct request *r,
+                        struct err *e) {
     if (r->pos > s->len)
-        return err_set(e, EXIT_DATA, "position %" PRIu32 " is past the sequence's end at %" PRIu32, r->pos,
-                       s->len);
+        return err_set(e, EXIT_DATA, "position %" PRIu32 " is past the sequence's end at %" PRIu32,
+                       r->pos, s->len);
     if (r->n_ids > q->context - r->pos)
         return err_set(e, EXIT_DATA,
-                       "%" PRIu32 " ids at position %" PRIu32 " do not fit into the context of %" PRIu32,
+                       "%" PRIu32 " ids at position %" PRIu32
+                       " do not fit into the context of %" PRIu32,
                        r->n_ids, r->pos, q->context);
     if (r->want > r->n_ids)
-        return err_set(e, EXIT_DATA, "logits of %" PRIu32 " ids are wanted, but only %" PRIu32 " came",
-                       r->want, r->n_ids);
+        return err_set(e, EXIT_DATA,
+                       "logits of %" PRIu32 " ids are wanted, but only %" PRIu32 " came", r->want,
+                       r->n_ids);
     for (uint32_t i = 0; i < r->n_ids; i++)
         if (r->ids[i] >= q->vocab_size)
-            return err_set(e, EXIT_DATA, "id %" PRIu32 " is not in the vocabulary of %" PRIu32, r->ids[i],
-                           q->vocab_size);
+            return err_set(e, EXIT_DATA, "id %" PRIu32 " is not in the vocabulary of %" PRIu32,
+                           r->ids[i], q->vocab_size);
     return 0;
 }
 
@@ -151,14 +156,15 @@ static int request_fork(struct seqs *q, const struct request *r, struct err *e) 
         return err_set(e, EXIT_DATA, "sequence %" PRIu32 ", to be copied, is not open", r->from);
     if (r->pos > from->len)
         return err_set(e, EXIT_DATA,
-                       "position %" PRIu32 " is past the end of sequence %" PRIu32 " at %" PRIu32, r->pos,
-                       r->from, from->len);
+                       "position %" PRIu32 " is past the end of sequence %" PRIu32 " at %" PRIu32,
+                       r->pos, r->from, from->len);
     if (from->n_jobs == SEQ_MAX_JOBS)
-        return err_set(e, EXIT_DATA, "more than %d requests wait for sequence %" PRIu32, (int)SEQ_MAX_JOBS,
-                       r->from);
+        return err_set(e, EXIT_DATA, "more than %d requests wait for sequence %" PRIu32,
+                       (int)SEQ_MAX_JOBS, r->from);
     struct seq *copy = seqs_open(q, r->seq);
     if (!copy)
-        return err_set(e, EXIT_DATA, "no room for a copy: %" PRIu32 " sequences are open", q->n_open);
+        return err_set(e, EXIT_DATA, "no room for a copy: %" PRIu32 " sequences are open",
+                       q->n_open);
     struct job *j = add_job(from, REQUEST_FORK, 0);
     j->pos = r->pos;
     j->to = copy->slot;
@@ -174,7 +180,8 @@ int seqs_request(struct seqs *q, const struct request *r, struct err *e) {
     if (!s)
         return r->type == REQUEST_CLOSE ? 0 : err_set(e, EXIT_DATA, "the sequence is not open");
     if (s->n_jobs == SEQ_MAX_JOBS)
-        return err_set(e, EXIT_DATA, "more than %d requests wait for the sequence", (int)SEQ_MAX_JOBS);
+        return err_set(e, EXIT_DATA, "more than %d requests wait for the sequence",
+                       (int)SEQ_MAX_JOBS);
     seqs_set_unanswered(q, s, false);
     if (r->type == REQUEST_CLOSE) {
         add_job(s, REQUEST_CLOSE, 0);

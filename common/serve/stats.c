@@ -23,7 +23,8 @@ static uint64_t status_bytes(const char *key) {
     if (read_file("/proc/self/status", 1 << 16, &text, NULL) == 0) {
         const char *line = strstr(text.p, key);
         const char *digits = line ? line + strcspn(line, "0123456789") : "";
-        if (!parse_u64((struct str){digits, strspn(digits, "0123456789")}, 0, UINT64_MAX / 1024, &kib))
+        if (!parse_u64((struct str){digits, strspn(digits, "0123456789")}, 0, UINT64_MAX / 1024,
+                       &kib))
             kib = 0;
     }
     buf_free(&text);
@@ -41,8 +42,8 @@ static void print_memory(void) {
     double peak = (double)u.ru_maxrss * 1024;
 #endif
     if (own)
-        warn("memory: peak %.0f MB with the weights' mapping, %.1f MB of it our own now", peak / 1e6,
-             (double)own / 1e6);
+        warn("memory: peak %.0f MB with the weights' mapping, %.1f MB of it our own now",
+             peak / 1e6, (double)own / 1e6);
     else
         warn("memory: peak %.0f MB with the weights' mapping", peak / 1e6);
 }
@@ -69,22 +70,23 @@ static void print_times(const struct stats *st, double total) {
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         rest -= parts[i].seconds;
         if (parts[i].seconds > 0)
-            warn("time: %8.3f s %5.1f %%  %s", parts[i].seconds, 100 * parts[i].seconds / total, parts[i].name);
+            warn("time: %8.3f s %5.1f %%  %s", parts[i].seconds, 100 * parts[i].seconds / total,
+                 parts[i].name);
     }
     warn("time: %8.3f s %5.1f %%  else", rest, 100 * rest / total);
 }
 
 void stats_print(const struct stats *st) {
     double total = seconds_now() - st->started;
-    warn("sequences: %" PRIu64 ", of which %" PRIu64 " failed; %.3f s in all", st->sequences, st->failed,
-         total);
+    warn("sequences: %" PRIu64 ", of which %" PRIu64 " failed; %.3f s in all", st->sequences,
+         st->failed, total);
     if (st->first_logits > 0)
         warn("first logits after %.1f ms", (st->first_logits - st->started) * 1e3);
     if (st->prefill_rows)
         warn("prefill: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64 " steps, %" PRIu64
              " other tokens in them",
-             st->prefill_rows, st->prefill, per_second(st->prefill_rows, st->prefill), st->prefill_steps,
-             st->mixed_rows);
+             st->prefill_rows, st->prefill, per_second(st->prefill_rows, st->prefill),
+             st->prefill_steps, st->mixed_rows);
     if (st->reused)
         warn("reused: %" PRIu64 " tokens of prompts, kept from earlier sequences", st->reused);
     if (st->decode_rows) {
@@ -92,7 +94,8 @@ void stats_print(const struct stats *st) {
              " steps of up to %zu, weights read at %.2f GB/s",
              st->decode_rows, st->decode, per_second(st->decode_rows, st->decode), st->decode_steps,
              st->most_together, per_second(st->decode_steps * st->step_bytes, st->decode) / 1e9);
-        warn("decode with pipe and sampler: %.1f tokens/s", per_second(st->decode_rows, st->decode_whole));
+        warn("decode with pipe and sampler: %.1f tokens/s",
+             per_second(st->decode_rows, st->decode_whole));
     }
     print_times(st, total);
     print_memory();

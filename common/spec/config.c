@@ -1,9 +1,10 @@
-/* config.json -> struct spec. The file is a stranger's: sizes are bounded, numbers finite and positive,
- * types checked, and what is refused is named by its key, its value and the file.
+/* config.json -> struct spec. The file is a stranger's: sizes are bounded, numbers finite and
+ * positive, types checked, and what is refused is named by its key, its value and the file.
  *
- * All members of the object are noted first; then each key of the family's table and of the common one
- * takes its value, and what nobody took is warned about. The forms that transformers 4 (rope_theta,
- * rope_scaling, torch_dtype) and transformers 5 (rope_parameters, dtype) write are both read.
+ * All members of the object are noted first; then each key of the family's table and of the common
+ * one takes its value, and what nobody took is warned about. The forms that transformers 4
+ * (rope_theta, rope_scaling, torch_dtype) and transformers 5 (rope_parameters, dtype) write are
+ * both read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -17,9 +18,10 @@ enum { MAX_BYTES = 4 << 20 };
 
 /* ---- layers ---- */
 
-/* layer_types: which layers are sliding. Families that do not go by it do not read it; where it says something else
- * than what they do, that is warned about. */
-static int read_layer_types(struct keys_reader *r, struct spec_config *c, const struct keys_object *o) {
+/* layer_types: which layers are sliding. Families that do not go by it do not read it; where it
+ * says something else than what they do, that is warned about. */
+static int read_layer_types(struct keys_reader *r, struct spec_config *c,
+                            const struct keys_object *o) {
     struct spec *s = &c->spec;
     struct keys_member *m = keys_member_take(o, "layer_types");
     if (!m)
@@ -30,13 +32,15 @@ static int read_layer_types(struct keys_reader *r, struct spec_config *c, const 
     json_enter_array(&j);
     for (; json_item(&j); i++) {
         struct str type = json_str(&j);
-        bool sliding = str_eq(type, "sliding_attention"), known = sliding || str_eq(type, "full_attention");
+        bool sliding = str_eq(type, "sliding_attention"),
+             known = sliding || str_eq(type, "full_attention");
         if (!c->types_by_layer)
             other |= i < s->n_layers && (!known || sliding != s->layers[i].sliding);
         else if (!known)
-            json_refuse(
-                &j, "layer_types[%zu] is %.*s, but only full_attention and sliding_attention are supported",
-                i, (int)(type.n < 80 ? type.n : 80), type.p);
+            json_refuse(&j,
+                        "layer_types[%zu] is %.*s, but only full_attention and sliding_attention "
+                        "are supported",
+                        i, (int)(type.n < 80 ? type.n : 80), type.p);
         else if (i < s->n_layers)
             s->layers[i].sliding = sliding;
     }
@@ -46,15 +50,15 @@ static int read_layer_types(struct keys_reader *r, struct spec_config *c, const 
     if (other)
         keys_warn_member(r, m, NULL, "is not a key of this model type and is ignored");
     if (i != s->n_layers)
-        return err_set(r->e, EXIT_DATA, "layer_types has %zu items, but there are %zu layers: %s", i,
-                       s->n_layers, r->path);
+        return err_set(r->e, EXIT_DATA, "layer_types has %zu items, but there are %zu layers: %s",
+                       i, s->n_layers, r->path);
     return 0;
 }
 
-/* A list with an item for each layer, 0 or not (no_rope_layers), or of layer numbers (mlp_only_layers). Numbers and
- * items past the last layer say nothing. */
-static int read_layer_list(struct keys_reader *r, struct spec_config *c, const struct keys_object *o, const char *key,
-                           bool numbers) {
+/* A list with an item for each layer, 0 or not (no_rope_layers), or of layer numbers
+ * (mlp_only_layers). Numbers and items past the last layer say nothing. */
+static int read_layer_list(struct keys_reader *r, struct spec_config *c,
+                           const struct keys_object *o, const char *key, bool numbers) {
     struct spec *s = &c->spec;
     struct keys_member *m = keys_member_take(o, key);
     if (!m)
@@ -84,12 +88,14 @@ static bool has_key_table(const struct family *f, const char *name) {
     return found;
 }
 
-static int read_layers(struct keys_reader *r, const struct family *f, struct spec_config *c, const struct keys_object *o) {
+static int read_layers(struct keys_reader *r, const struct family *f, struct spec_config *c,
+                       const struct keys_object *o) {
     struct spec *s = &c->spec;
     s->layers = arena_alloc(&s->mem, s->n_layers * sizeof *s->layers);
     if (c->no_window)
         c->window = 0;
-    else if (has_key_table(f, "use_sliding_window") && keys_apply(r, family_window_keys, o, c, false) != 0)
+    else if (has_key_table(f, "use_sliding_window") &&
+             keys_apply(r, family_window_keys, o, c, false) != 0)
         return -1;
     for (size_t i = 0; i < s->n_layers; i++) {
         struct layer_spec *l = &s->layers[i];
@@ -130,8 +136,10 @@ static const char *key_of(const struct family *f, size_t at) {
 static int finish(struct keys_reader *r, const struct family *f, struct spec_config *c) {
     struct spec *s = &c->spec;
     const size_t needed[] = {
-        offsetof(struct spec_config, spec.vocab_size), offsetof(struct spec_config, spec.hidden_dim),
-        offsetof(struct spec_config, spec.n_layers),   offsetof(struct spec_config, spec.n_heads),
+        offsetof(struct spec_config, spec.vocab_size),
+        offsetof(struct spec_config, spec.hidden_dim),
+        offsetof(struct spec_config, spec.n_layers),
+        offsetof(struct spec_config, spec.n_heads),
         offsetof(struct spec_config, spec.max_pos),
     };
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
@@ -145,8 +153,8 @@ static int finish(struct keys_reader *r, const struct family *f, struct spec_con
     if (s->n_kv_heads == 0)
         s->n_kv_heads = s->n_heads;
     if (s->n_heads % s->n_kv_heads != 0)
-        return err_set(r->e, EXIT_DATA, "%zu heads cannot share %zu KV heads evenly: %s", s->n_heads,
-                       s->n_kv_heads, r->path);
+        return err_set(r->e, EXIT_DATA, "%zu heads cannot share %zu KV heads evenly: %s",
+                       s->n_heads, s->n_kv_heads, r->path);
     if (s->head_dim == 0 && s->hidden_dim % s->n_heads != 0)
         return err_set(r->e, EXIT_DATA,
                        "%s %zu is not a multiple of %zu heads, and head_dim is not given: %s",
@@ -165,7 +173,8 @@ static int finish(struct keys_reader *r, const struct family *f, struct spec_con
     if (c->unscaled)
         s->attn_scale = 1;
     if (s->attn_scale <= 0)
-        s->attn_scale = (float)(1 / sqrt(c->query_scalar > 0 ? c->query_scalar : (double)s->head_dim));
+        s->attn_scale =
+            (float)(1 / sqrt(c->query_scalar > 0 ? c->query_scalar : (double)s->head_dim));
     if (s->n_experts_used > s->n_experts)
         return err_set(r->e, EXIT_DATA, "num_experts_per_tok is %zu, but there are %zu experts: %s",
                        s->n_experts_used, s->n_experts, r->path);
@@ -174,10 +183,10 @@ static int finish(struct keys_reader *r, const struct family *f, struct spec_con
     return 0;
 }
 
-/* A token id, a list of them, or null. Ids outside the vocabulary can never be met and are left out; so are repeated
- * ones. */
-static int read_ids(struct keys_reader *r, const struct keys_member *m, size_t vocab_size, int32_t *ids, size_t max,
-                    size_t *n) {
+/* A token id, a list of them, or null. Ids outside the vocabulary can never be met and are left
+ * out; so are repeated ones. */
+static int read_ids(struct keys_reader *r, const struct keys_member *m, size_t vocab_size,
+                    int32_t *ids, size_t max, size_t *n) {
     *n = 0;
     if (!m || keys_member_is(m, "null"))
         return 0;
@@ -204,9 +213,12 @@ static int read_ids(struct keys_reader *r, const struct keys_member *m, size_t v
     return json_failed(&j) ? err_where(r->e, "%.*s", (int)m->key.n, m->key.p) : 0;
 }
 
-/* bos_token_id and eos_token_id. Ids that the family has where they are missing count if the vocabulary has them. */
-static int read_ends(struct keys_reader *r, const struct family *f, const struct keys_object *o, struct spec *s) {
-    const struct keys_member *bos = keys_member_find(o, "bos_token_id"), *eos = keys_member_find(o, "eos_token_id");
+/* bos_token_id and eos_token_id. Ids that the family has where they are missing count if the
+ * vocabulary has them. */
+static int read_ends(struct keys_reader *r, const struct family *f, const struct keys_object *o,
+                     struct spec *s) {
+    const struct keys_member *bos = keys_member_find(o, "bos_token_id"),
+                             *eos = keys_member_find(o, "eos_token_id");
     size_t n_bos = 0, n_eos = 0;
     if (read_ids(r, bos, s->vocab_size, &s->bos, 1, &n_bos) != 0 ||
         read_ids(r, eos, s->vocab_size, s->eos, SPEC_MAX_EOS, &n_eos) != 0)
@@ -232,8 +244,8 @@ static const struct family *read_model_type(struct keys_reader *r, const struct 
     return f;
 }
 
-/* quantization_config: refused, but for one that says that nothing is quantised, as bitsandbytes leaves it in what was
- * trained with both of its switches off. */
+/* quantization_config: refused, but for one that says that nothing is quantised, as bitsandbytes
+ * leaves it in what was trained with both of its switches off. */
 static int read_quantization(struct keys_reader *r, const struct keys_object *o) {
     struct keys_member *m = keys_member_take(o, "quantization_config");
     struct keys_object q = {0};
@@ -241,15 +253,17 @@ static int read_quantization(struct keys_reader *r, const struct keys_object *o)
         return 0;
     if (m->raw.p[0] != '{' || keys_read_object(r, m, &q) != 0)
         return keys_refuse(r, m, "only null is supported");
-    const struct keys_member *method = keys_member_find(&q, "quant_method"), *four = keys_member_find(&q, "load_in_4bit"),
-                        *eight = keys_member_find(&q, "load_in_8bit");
-    bool off = method && keys_member_is(method, "\"bitsandbytes\"") && (!four || keys_member_false(four)) &&
-               (!eight || keys_member_false(eight));
+    const struct keys_member *method = keys_member_find(&q, "quant_method"),
+                             *four = keys_member_find(&q, "load_in_4bit"),
+                             *eight = keys_member_find(&q, "load_in_8bit");
+    bool off = method && keys_member_is(method, "\"bitsandbytes\"") &&
+               (!four || keys_member_false(four)) && (!eight || keys_member_false(eight));
     free(q.members);
     return off ? 0 : keys_refuse(r, m, "only null is supported");
 }
 
-/* Harmless keys, and keys that other families have: these say nothing (null, false, a factor of 1), or are warned about. */
+/* Harmless keys, and keys that other families have: these say nothing (null, false, a factor of 1),
+ * or are warned about. */
 static void pass_over(struct keys_reader *r, const struct keys_object *o) {
     for (const char *const *k = family_harmless_keys; *k; k++)
         keys_member_take(o, *k);
@@ -286,7 +300,8 @@ static int read_config(struct keys_reader *r, const struct keys_object *o, struc
     for (size_t g = 0; f->keys[g]; g++)
         if (keys_apply(r, f->keys[g], o, c, false) != 0)
             return -1;
-    if (keys_apply(r, family_common_keys, o, c, true) != 0 || finish(r, f, c) != 0 || read_layers(r, f, c, o) != 0)
+    if (keys_apply(r, family_common_keys, o, c, true) != 0 || finish(r, f, c) != 0 ||
+        read_layers(r, f, c, o) != 0)
         return -1;
     if (read_quantization(r, o) != 0 || read_ends(r, f, o, s) != 0)
         return -1;
@@ -319,7 +334,8 @@ int spec_parse_generation(struct spec *s, const char *path, const char *text, si
     size_t n_ids = 0;
     int rc = keys_open(&r, path, text, n, &o);
     if (rc == 0)
-        rc = read_ids(&r, keys_member_find(&o, "eos_token_id"), s->vocab_size, ids, SPEC_MAX_EOS, &n_ids);
+        rc = read_ids(&r, keys_member_find(&o, "eos_token_id"), s->vocab_size, ids, SPEC_MAX_EOS,
+                      &n_ids);
     if (rc == 0 && n_ids > 0) {
         memcpy(s->eos, ids, n_ids * sizeof *ids);
         s->n_eos = (uint32_t)n_ids;
@@ -334,7 +350,8 @@ int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err 
     *s = (struct spec){0};
     char *adapter = path_join(dir, "adapter_config.json");
     int rc = !is_file(path) && is_file(adapter)
-                 ? err_set(e, EXIT_NO_INPUT, "a LoRA adapter, not a model: merge it into its base first: %s", dir)
+                 ? err_set(e, EXIT_NO_INPUT,
+                           "a LoRA adapter, not a model: merge it into its base first: %s", dir)
                  : read_file(path, MAX_BYTES, &text, e);
     free(adapter);
     if (rc == 0 && file_hint(text.p, text.n))

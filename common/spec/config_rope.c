@@ -1,7 +1,7 @@
-/* rope_theta, rope_scaling and rope_parameters -> struct rope_spec: the forms of transformers 4 (type or
- * rope_type in rope_scaling, rope_theta beside it) and 5 (all in rope_parameters, for each type of layer
- * where they differ). Refused: kinds that rope.c does not compute, and parameters that are missing or
- * absurd.
+/* rope_theta, rope_scaling and rope_parameters -> struct rope_spec: the forms of transformers 4
+ * (type or rope_type in rope_scaling, rope_theta beside it) and 5 (all in rope_parameters, for each
+ * type of layer where they differ). Refused: kinds that rope.c does not compute, and parameters
+ * that are missing or absurd.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -47,13 +47,14 @@ static const struct {
 static void pass_over_unread(const struct keys_object *o, enum rope_kind kind) {
     for (size_t i = 0; i < sizeof rope_reads / sizeof *rope_reads; i++) {
         struct keys_member *m = keys_member_find(o, rope_reads[i].name);
-        if (m && (!(rope_reads[i].kinds & 1 << kind) || (rope_reads[i].false_is_unset && keys_member_false(m))))
+        if (m && (!(rope_reads[i].kinds & 1 << kind) ||
+                  (rope_reads[i].false_is_unset && keys_member_false(m))))
             m->used = true;
     }
 }
 
-static int read_factors(struct keys_reader *r, struct spec_config *c, const struct keys_member *m, float **out,
-                        size_t *n) {
+static int read_factors(struct keys_reader *r, struct spec_config *c, const struct keys_member *m,
+                        float **out, size_t *n) {
     if (!m)
         return 0;
     struct json j = keys_value(r, m);
@@ -72,7 +73,8 @@ static int read_factors(struct keys_reader *r, struct spec_config *c, const stru
 }
 
 /* One rotation from the object of rope_scaling or rope_parameters; m NULL: the default one. */
-static int read_rope(struct keys_reader *r, struct spec_config *c, const struct keys_member *m, struct rope_spec *rope) {
+static int read_rope(struct keys_reader *r, struct spec_config *c, const struct keys_member *m,
+                     struct rope_spec *rope) {
     rope->kind = ROPE_DEFAULT;
     if (!m)
         return 0;
@@ -86,10 +88,13 @@ static int read_rope(struct keys_reader *r, struct spec_config *c, const struct 
             if (str_eq(type->raw, rope_kinds[i].name))
                 rope->kind = rope_kinds[i].kind;
         if (rope->kind == ROPE_NONE)
-            bad = keys_refuse(r, type,
-                         "only default, linear, dynamic, llama3, yarn and longrope are supported") != 0;
+            bad =
+                keys_refuse(
+                    r, type,
+                    "only default, linear, dynamic, llama3, yarn and longrope are supported") != 0;
     }
-    struct keys_member *short_factor = keys_member_take(&o, "short_factor"), *long_factor = keys_member_take(&o, "long_factor");
+    struct keys_member *short_factor = keys_member_take(&o, "short_factor"),
+                       *long_factor = keys_member_take(&o, "long_factor");
     if (rope->kind == ROPE_YARN && short_factor) // so called in some of Phi-3's first configs
         rope->kind = ROPE_LONGROPE;
     if (!bad && rope->kind == ROPE_LONGROPE)
@@ -109,23 +114,27 @@ static int read_rope(struct keys_reader *r, struct spec_config *c, const struct 
 static int read_ropes(struct keys_reader *r, struct spec_config *c, const struct keys_object *o) {
     struct spec *s = &c->spec;
     struct keys_member *scaling = keys_member_take(o, "rope_scaling"),
-                  *parameters = keys_member_take(o, "rope_parameters");
+                       *parameters = keys_member_take(o, "rope_parameters");
     if (scaling && keys_member_false(scaling)) // "rope_scaling or rope_parameters"
         scaling = NULL;
     struct keys_member *m = scaling ? scaling : parameters, *full = m, *local = NULL;
     struct keys_object nested = {0};
     int bad = m && keys_read_object(r, m, &nested) != 0;
     if (m && !bad) {
-        if (keys_member_find(&nested, "full_attention") || keys_member_find(&nested, "sliding_attention")) {
+        if (keys_member_find(&nested, "full_attention") ||
+            keys_member_find(&nested, "sliding_attention")) {
             full = keys_member_take(&nested, "full_attention");
             local = keys_member_take(&nested, "sliding_attention");
             keys_warn_unused(r, &nested, "rope_parameters");
         }
     }
     if (!bad && full != m && c->local_theta <= 0)
-        bad = keys_refuse(r, m, "one rotation for each type of layer is not supported for this model type") != 0;
+        bad = keys_refuse(
+                  r, m,
+                  "one rotation for each type of layer is not supported for this model type") != 0;
     s->n_ropes = c->local_theta > 0 ? 2 : 1;
-    bad = bad || read_rope(r, c, full, &s->ropes[0]) != 0 || read_rope(r, c, local, &s->ropes[1]) != 0;
+    bad = bad || read_rope(r, c, full, &s->ropes[0]) != 0 ||
+          read_rope(r, c, local, &s->ropes[1]) != 0;
     if (s->ropes[0].theta <= 0)
         s->ropes[0].theta = c->theta;
     if (s->ropes[1].theta <= 0)
@@ -135,17 +144,20 @@ static int read_ropes(struct keys_reader *r, struct spec_config *c, const struct
 }
 
 /* Fills in what a rotation's kind needs and checks it against the heads. */
-static int finish_rope(struct keys_reader *r, const struct spec_config *c, const struct keys_object *o, struct rope_spec *rope) {
+static int finish_rope(struct keys_reader *r, const struct spec_config *c,
+                       const struct keys_object *o, struct rope_spec *rope) {
     const struct spec *s = &c->spec;
     double partial = rope->partial > 0 ? rope->partial : c->partial > 0 ? c->partial : 1;
     struct keys_member *top = keys_member_find(o, "partial_rotary_factor");
-    if (c->partial <= 0 && rope->kind == ROPE_DEFAULT) // the reference's own function for it does not read the factor
+    if (c->partial <= 0 &&
+        rope->kind == ROPE_DEFAULT) // the reference's own function for it does not read the factor
         partial = 1;
     else if (c->partial <= 0 && top && !keys_member_false(top) && !keys_member_one(top))
         return keys_refuse(r, top, "only 1 is supported");
     if (c->partial <= 0 && (partial < 1 || partial > 1))
-        return err_set(r->e, EXIT_DATA, "partial_rotary_factor is %g, but only 1 is supported for %s: %s",
-                       partial, s->model_type, r->path);
+        return err_set(r->e, EXIT_DATA,
+                       "partial_rotary_factor is %g, but only 1 is supported for %s: %s", partial,
+                       s->model_type, r->path);
     rope->partial = partial;
     rope->rotary_dim = partial <= 1 ? (size_t)((double)s->head_dim * partial) : 0;
     if (rope->rotary_dim < 2 || rope->rotary_dim % 2 != 0)
@@ -153,8 +165,8 @@ static int finish_rope(struct keys_reader *r, const struct spec_config *c, const
                        "rotation needs an even number of dimensions, not %zu (of head_dim %zu): %s",
                        rope->rotary_dim, s->head_dim, r->path);
     if (rope->theta <= 1)
-        return err_set(r->e, EXIT_DATA, "rope_theta is %g, but must be more than 1: %s", rope->theta,
-                       r->path);
+        return err_set(r->e, EXIT_DATA, "rope_theta is %g, but must be more than 1: %s",
+                       rope->theta, r->path);
     if (c->original_max_pos > 0) // at the top level it goes before the one inside: Phi 3
         rope->original_max_pos = c->original_max_pos;
     if (rope->original_max_pos <= 0)
@@ -175,9 +187,10 @@ static int finish_rope(struct keys_reader *r, const struct spec_config *c, const
                        rope->low_freq_factor, rope->high_freq_factor, r->path);
     if (rope->kind == ROPE_LONGROPE &&
         (rope->n_short != rope->rotary_dim / 2 || rope->n_long != rope->n_short))
-        return err_set(r->e, EXIT_DATA,
-                       "short_factor and long_factor have %zu and %zu values, but %zu are needed: %s",
-                       rope->n_short, rope->n_long, rope->rotary_dim / 2, r->path);
+        return err_set(
+            r->e, EXIT_DATA,
+            "short_factor and long_factor have %zu and %zu values, but %zu are needed: %s",
+            rope->n_short, rope->n_long, rope->rotary_dim / 2, r->path);
     if (rope->kind == ROPE_LONGROPE && rope->original_max_pos < 2)
         return err_set(r->e, EXIT_DATA, "original_max_position_embeddings is %g: %s",
                        rope->original_max_pos, r->path);

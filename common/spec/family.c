@@ -1,9 +1,10 @@
-/* The model families: a row of data each. What every number and flag does is said in spec.h and family.h;
- * how to add a family is in ARCHITECTURE.md.
+/* The model families: a row of data each. What every number and flag does is said in spec.h and
+ * family.h; how to add a family is in ARCHITECTURE.md.
  *
- * The rows follow the reference implementation (huggingface/transformers, src/transformers/models/NAME/
- * configuration_NAME.py for keys and defaults, modeling_NAME.py for what they do; of transformers 5.24).
- * A key that config.json lacks has the default of the reference's config class.
+ * The rows follow the reference implementation (huggingface/transformers,
+ * src/transformers/models/NAME/ configuration_NAME.py for keys and defaults, modeling_NAME.py for
+ * what they do; of transformers 5.24). A key that config.json lacks has the default of the
+ * reference's config class.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "spec/family.h"
@@ -30,7 +31,8 @@ const struct key family_common_keys[] = {
     {"bos_token_id", KEY_OTHER, 0, 0},
     {"eos_token_id", KEY_OTHER, 0, 0},
     {"layer_types", KEY_OTHER, 0, 0},
-    // What the reference does for any model, if it is on. (What it does not read is in family_foreign_keys.)
+    // What the reference does for any model, if it is on. (What it does not read is in
+    // family_foreign_keys.)
     {"quantization_config", KEY_OTHER, 0, 0},
     {"compression_config", ONLY_FALSE, 0, 0},
     {"is_encoder_decoder", ONLY_FALSE, 0, 0},
@@ -105,7 +107,8 @@ const char *const family_harmless_keys[] = {
     NULL,
 };
 
-/* Keys that change other models, not those of the families here, whatever their value: the reference reads them nowhere. */
+/* Keys that change other models, not those of the families here, whatever their value: the
+ * reference reads them nowhere. */
 const char *const family_foreign_keys[] = {
     "alibi", "clip_qkv", "logit_scale", "rope_interleaved", "use_mrope", "use_qk_norm", NULL,
 };
@@ -247,23 +250,26 @@ static const struct key gpt2[] = {
 
 /* ---- tensor names ---- */
 
-static const char *const no_weights[] = {"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", NULL};
+static const char *const no_weights[] = {"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
+                                         NULL};
 
 /* Llama's names, in parts, because most families take most of them. */
-#define NAMES_ENDS                                                                                         \
-    .prefix = "model.", .embed = "embed_tokens", .final_norm = "norm", .head = "lm_head",                  \
+#define NAMES_ENDS                                                                                 \
+    .prefix = "model.", .embed = "embed_tokens", .final_norm = "norm", .head = "lm_head",          \
     .ignored = no_weights
-#define NAMES_NORMS .attn_norm = "layers.#.input_layernorm", .ffn_norm = "layers.#.post_attention_layernorm"
-#define NAMES_ATTENTION                                                                                    \
-    .q = "layers.#.self_attn.q_proj", .k = "layers.#.self_attn.k_proj", .v = "layers.#.self_attn.v_proj",  \
-    .o = "layers.#.self_attn.o_proj"
+#define NAMES_NORMS                                                                                \
+    .attn_norm = "layers.#.input_layernorm", .ffn_norm = "layers.#.post_attention_layernorm"
+#define NAMES_ATTENTION                                                                            \
+    .q = "layers.#.self_attn.q_proj", .k = "layers.#.self_attn.k_proj",                            \
+    .v = "layers.#.self_attn.v_proj", .o = "layers.#.self_attn.o_proj"
 #define NAMES_QK_NORM .q_norm = "layers.#.self_attn.q_norm", .k_norm = "layers.#.self_attn.k_norm"
-#define NAMES_FFN                                                                                          \
+#define NAMES_FFN                                                                                  \
     .gate = "layers.#.mlp.gate_proj", .up = "layers.#.mlp.up_proj", .down = "layers.#.mlp.down_proj"
 
-static const struct family_names llama_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_FFN};
-static const struct family_names qwen3_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, NAMES_QK_NORM,
-                                         NAMES_FFN};
+static const struct family_names llama_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION,
+                                                NAMES_FFN};
+static const struct family_names qwen3_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION,
+                                                NAMES_QK_NORM, NAMES_FFN};
 static const struct family_names gemma2_names = {
     NAMES_ENDS,
     NAMES_ATTENTION,
@@ -327,7 +333,11 @@ static const struct family_names qwen3_moe_names = {
     .expert_down = "layers.#.mlp.experts.@.down_proj",
 };
 static const struct family_names starcoder2_names = {
-    NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION, .up = "layers.#.mlp.c_fc", .down = "layers.#.mlp.c_proj",
+    NAMES_ENDS,
+    NAMES_NORMS,
+    NAMES_ATTENTION,
+    .up = "layers.#.mlp.c_fc",
+    .down = "layers.#.mlp.c_proj",
 };
 static const struct family_names stablelm_names = {
     NAMES_ENDS,
@@ -366,7 +376,9 @@ static const struct family families[] = {
      .ends = {1, 2},
      .names = &llama_names,
      .keys = {rotary, rms_norm, window},
-     .base = {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 8}, .theta = 1e4, .window = 4096}},
+     .base = {.spec = {.norm_eps = 1e-6f, .act = ACT_SILU, .n_kv_heads = 8},
+              .theta = 1e4,
+              .window = 4096}},
     {.model_type = "qwen2",
      .sizes = {151936, 4096, 22016, 32, 32, 32768},
      .ends = {-1, -1},

@@ -16,13 +16,14 @@ static int shown(size_t n) { // most bytes of a stranger's text in a message
 }
 
 int keys_refuse(struct keys_reader *r, const struct keys_member *m, const char *expected) {
-    return err_set(r->e, EXIT_DATA, "%.*s is %.*s, but %s: %s", shown(m->key.n), m->key.p, shown(m->raw.n),
-                   m->raw.p, expected, r->path);
+    return err_set(r->e, EXIT_DATA, "%.*s is %.*s, but %s: %s", shown(m->key.n), m->key.p,
+                   shown(m->raw.n), m->raw.p, expected, r->path);
 }
 
-void keys_warn_member(struct keys_reader *r, const struct keys_member *m, const char *inside, const char *what) {
-    buf_fmt(r->warnings, "%s%s%.*s %s: %s\n", inside ? inside : "", inside ? "." : "", shown(m->key.n),
-            m->key.p, what, r->path);
+void keys_warn_member(struct keys_reader *r, const struct keys_member *m, const char *inside,
+                      const char *what) {
+    buf_fmt(r->warnings, "%s%s%.*s %s: %s\n", inside ? inside : "", inside ? "." : "",
+            shown(m->key.n), m->key.p, what, r->path);
 }
 
 struct json keys_value(struct keys_reader *r, const struct keys_member *m) {
@@ -62,7 +63,8 @@ int keys_read_object(struct keys_reader *r, const struct keys_member *m, struct 
     return rc;
 }
 
-int keys_open(struct keys_reader *r, const char *path, const char *text, size_t n, struct keys_object *o) {
+int keys_open(struct keys_reader *r, const char *path, const char *text, size_t n,
+              struct keys_object *o) {
     struct json j;
     r->path = path;
     r->text = text;
@@ -137,7 +139,8 @@ static const struct {
 static int read_act(struct keys_reader *r, const struct keys_member *m, enum activation *out) {
     for (size_t i = 0; i < sizeof activations / sizeof *activations; i++) {
         size_t n = strlen(activations[i].name);
-        if (m->raw.n == n + 2 && m->raw.p[0] == '"' && memcmp(m->raw.p + 1, activations[i].name, n) == 0) {
+        if (m->raw.n == n + 2 && m->raw.p[0] == '"' &&
+            memcmp(m->raw.p + 1, activations[i].name, n) == 0) {
             *out = activations[i].act;
             return 0;
         }
@@ -153,7 +156,8 @@ static int read_number(struct keys_reader *r, const struct keys_member *m, doubl
     return json_failed(&j) ? err_where(r->e, "%.*s", (int)m->key.n, m->key.p) : 0;
 }
 
-static int read_size(struct keys_reader *r, const struct keys_member *m, const struct key *k, size_t *out) {
+static int read_size(struct keys_reader *r, const struct keys_member *m, const struct key *k,
+                     size_t *out) {
     struct json j = keys_value(r, m);
     size_t min = k->kind == KEY_SIZE;
     char expected[80];
@@ -169,9 +173,11 @@ static int read_size(struct keys_reader *r, const struct keys_member *m, const s
 }
 
 /* Gives m's value to the field that k names, in the struct at base. */
-static int apply(struct keys_reader *r, const struct key *k, const struct keys_member *m, void *base) {
+static int apply(struct keys_reader *r, const struct key *k, const struct keys_member *m,
+                 void *base) {
     void *field = (char *)base + k->at;
-    bool null = keys_member_is(m, "null"), yes = keys_member_is(m, "true") || keys_member_one(m), no = keys_member_false(m);
+    bool null = keys_member_is(m, "null"), yes = keys_member_is(m, "true") || keys_member_one(m),
+         no = keys_member_false(m);
     double v = 0;
 
     switch (k->kind) {
@@ -218,8 +224,8 @@ bool keys_has(const struct key *keys, struct str name) {
     return false;
 }
 
-int keys_apply(struct keys_reader *r, const struct key *keys, const struct keys_object *o, void *base,
-               bool skip_used) {
+int keys_apply(struct keys_reader *r, const struct key *keys, const struct keys_object *o,
+               void *base, bool skip_used) {
     for (; keys->name; keys++) {
         struct keys_member *m = keys_member_find(o, keys->name);
         if (!m || (skip_used && m->used))

@@ -1,7 +1,9 @@
-/* The members of a JSON configuration, and the tables that say which field of a struct each of them fills.
+/* The members of a JSON configuration, and the tables that say which field of a struct each of them
+ * fills.
  *
- * The file is a stranger's: types and ranges are checked, keys that stand twice are refused, and every
- * refusal names the key, its value and the file. Members that no table and no caller took are warned about.
+ * The file is a stranger's: types and ranges are checked, keys that stand twice are refused, and
+ * every refusal names the key, its value and the file. Members that no table and no caller took are
+ * warned about.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SPEC_KEYS_H
@@ -52,30 +54,37 @@ struct keys_reader {
 };
 
 /* Reads the object that text[0..n) is; path is for messages. End with keys_close, also after -1. */
-int keys_open(struct keys_reader *r, const char *path, const char *text, size_t n, struct keys_object *o);
+int keys_open(struct keys_reader *r, const char *path, const char *text, size_t n,
+              struct keys_object *o);
 void keys_close(struct keys_reader *r, struct keys_object *o);
 
-struct json keys_value(struct keys_reader *r, const struct keys_member *m); // a parser that stands before it
-int keys_read_object(struct keys_reader *r, const struct keys_member *m, struct keys_object *o); // a member that is an object
+struct json keys_value(struct keys_reader *r,
+                       const struct keys_member *m); // a parser that stands before it
+int keys_read_object(struct keys_reader *r, const struct keys_member *m,
+                     struct keys_object *o); // a member that is an object
 
 struct keys_member *keys_member_find(const struct keys_object *o, const char *key);
-struct keys_member *keys_member_take(const struct keys_object *o, const char *key); // marked as used; NULL also for null
-bool keys_member_is(const struct keys_member *m, const char *json);            // its bytes are exactly these
-bool keys_member_false(const struct keys_member *m);                           // Python: not value (null, false, 0, "", [], {})
-bool keys_member_one(const struct keys_member *m);                             // the number 1
+struct keys_member *keys_member_take(const struct keys_object *o,
+                                     const char *key); // marked as used; NULL also for null
+bool keys_member_is(const struct keys_member *m, const char *json); // its bytes are exactly these
+bool keys_member_false(
+    const struct keys_member *m);                  // Python: not value (null, false, 0, "", [], {})
+bool keys_member_one(const struct keys_member *m); // the number 1
 
 /* "KEY is VALUE, but EXPECTED: FILE"; returns -1. */
 int keys_refuse(struct keys_reader *r, const struct keys_member *m, const char *expected);
-void keys_warn_member(struct keys_reader *r, const struct keys_member *m, const char *inside, const char *what);
+void keys_warn_member(struct keys_reader *r, const struct keys_member *m, const char *inside,
+                      const char *what);
 
 bool keys_has(const struct key *keys, struct str name);
 
-/* Every key of the table that the object has fills its field in the struct at base; a key that stands twice
- * in the table fills both. skip_used: but for members that were used before. */
-int keys_apply(struct keys_reader *r, const struct key *keys, const struct keys_object *o, void *base,
-               bool skip_used);
+/* Every key of the table that the object has fills its field in the struct at base; a key that
+ * stands twice in the table fills both. skip_used: but for members that were used before. */
+int keys_apply(struct keys_reader *r, const struct key *keys, const struct keys_object *o,
+               void *base, bool skip_used);
 
-/* A line for every member that nobody used; inside names the object that o is (NULL: the file's). */
+/* A line for every member that nobody used; inside names the object that o is (NULL: the file's).
+ */
 void keys_warn_unused(struct keys_reader *r, const struct keys_object *o, const char *inside);
 
 #endif

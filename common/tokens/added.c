@@ -10,7 +10,8 @@
 #define NONE UINT32_MAX
 
 static int by_pattern(const void *a, const void *b) {
-    const struct added_token *x = *(const struct added_token *const *)a, *y = *(const struct added_token *const *)b;
+    const struct added_token *x = *(const struct added_token *const *)a,
+                             *y = *(const struct added_token *const *)b;
     size_t n = x->pattern.n < y->pattern.n ? x->pattern.n : y->pattern.n;
     int c = n ? memcmp(x->pattern.p, y->pattern.p, n) : 0;
     if (c == 0 && x->pattern.n == y->pattern.n)
@@ -18,14 +19,16 @@ static int by_pattern(const void *a, const void *b) {
     return c ? c : x->pattern.n < y->pattern.n ? -1 : 1;
 }
 
-/* A stretch of the sorted patterns that share their first `depth` bytes, and the node they belong under. */
+/* A stretch of the sorted patterns that share their first `depth` bytes, and the node they belong
+ * under. */
 struct stretch {
     size_t from, to, depth;
     uint32_t node;
 };
 
 /* Breadth first, so that the children of a node lie side by side. sorted [n]. */
-static void grow_trie(struct added_set *set, const struct added_token **sorted, size_t n, const struct added_token *base) {
+static void grow_trie(struct added_set *set, const struct added_token **sorted, size_t n,
+                      const struct added_token *base) {
     size_t bytes = 1;
     for (size_t i = 0; i < n; i++)
         bytes += sorted[i]->pattern.n;
@@ -64,11 +67,13 @@ static void build_set(struct added_set *set, const struct added *a, bool normali
             sorted[n++] = &a->tokens[i];
     if (n > 1)
         qsort(sorted, n, sizeof *sorted, by_pattern);
-    // A pattern that normalizing left nothing of is no part of the trie; of equal ones the first counts.
+    // A pattern that normalizing left nothing of is no part of the trie; of equal ones the first
+    // counts.
     set->empty = n && sorted[0]->pattern.n == 0 ? (uint32_t)(sorted[0] - a->tokens) : NONE;
     size_t kept = 0;
     for (size_t i = 0; i < n; i++)
-        if (sorted[i]->pattern.n && (kept == 0 || !str_same(sorted[kept - 1]->pattern, sorted[i]->pattern)))
+        if (sorted[i]->pattern.n &&
+            (kept == 0 || !str_same(sorted[kept - 1]->pattern, sorted[i]->pattern)))
             sorted[kept++] = sorted[i];
     n = kept;
     set->only_start = -1;
@@ -102,11 +107,14 @@ static uint32_t child(const struct added_set *set, uint32_t node, unsigned char 
         else
             high = mid;
     }
-    return low < set->nodes[node].first + set->nodes[node].n_children && set->nodes[low].byte == byte ? low : NONE;
+    return low < set->nodes[node].first + set->nodes[node].n_children &&
+                   set->nodes[low].byte == byte
+               ? low
+               : NONE;
 }
 
-/* Ordinary white space that some models have as added tokens (Gemma's newlines): it controls nothing, so it is found in
- * foreign text too. */
+/* Ordinary white space that some models have as added tokens (Gemma's newlines): it controls
+ * nothing, so it is found in foreign text too. */
 static bool is_blank(const struct added_token *t) {
     for (size_t i = 0; i < t->content.n; i++)
         if (!strchr(" \t\n\r", t->content.p[i]) || !t->content.p[i])
@@ -125,7 +133,8 @@ static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
         if (node == NONE)
             break;
         uint32_t here = it->set->nodes[node].token;
-        if (here != NONE && (allowed || (foreign && it->a->tokens[here].plain) || is_blank(&it->a->tokens[here]))) {
+        if (here != NONE &&
+            (allowed || (foreign && it->a->tokens[here].plain) || is_blank(&it->a->tokens[here]))) {
             token = here;
             *end = i + 1;
         }
@@ -137,8 +146,8 @@ static size_t next_char(struct str text, size_t i) {
     return i + (i < text.n ? uni_len(text.p[i]) : 1);
 }
 
-/* With a pattern of nothing, there is a match everywhere: the longest at `at`, else nothing; also at the text's end, but not
- * at the end of a longer match. */
+/* With a pattern of nothing, there is a match everywhere: the longest at `at`, else nothing; also
+ * at the text's end, but not at the end of a longer match. */
 static uint32_t find_or_nothing(const struct added_iter *it, size_t *start, size_t *end) {
     for (size_t i = it->at; i <= it->text.n && it->text.n; i = next_char(it->text, i)) {
         *start = *end = i;
@@ -181,8 +190,10 @@ static bool space_at(struct str text, size_t i) {
     return uni_bits(uni_next(text.p + i, &len)) & UNI_SPACE;
 }
 
-struct added_iter added_begin(const struct added *a, bool normalized, struct str text, const uint8_t *allowed) {
-    return (struct added_iter){a, normalized ? &a->normalized : &a->plain, text, allowed, 0, 0, false};
+struct added_iter added_begin(const struct added *a, bool normalized, struct str text,
+                              const uint8_t *allowed) {
+    return (struct added_iter){a,    normalized ? &a->normalized : &a->plain, text, allowed, 0, 0,
+                               false};
 }
 
 static bool all_allowed(const struct added_iter *it, size_t start, size_t end) {
@@ -202,7 +213,8 @@ bool added_next(struct added_iter *it, struct added_match *m) {
         size_t at = start;
         it->behind = start < end;
         it->at = it->behind ? end : next_char(it->text, end);
-        if (t->single_word && (word_at(it->text, end) || (start > 0 && word_at(it->text, uni_before(it->text.p, start)))))
+        if (t->single_word && (word_at(it->text, end) ||
+                               (start > 0 && word_at(it->text, uni_before(it->text.p, start)))))
             continue;
         if (t->lstrip) {
             size_t left = start;
@@ -218,7 +230,8 @@ bool added_next(struct added_iter *it, struct added_match *m) {
             start = end = at;
         *m = (struct added_match){t, start, end, it->covered};
         it->covered = end;
-        if (start < end || m->from < start) // else nothing is left of a match whose text the one before has taken
+        if (start < end ||
+            m->from < start) // else nothing is left of a match whose text the one before has taken
             return true;
     }
     return false;

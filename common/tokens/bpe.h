@@ -20,9 +20,10 @@ struct bpe_group {
     uint32_t slots[BPE_GROUP];
 };
 
-/* The merges in order of rank, and a table to find one by its pair. A slot holds the merge's rank + 1, and above it 8 bits
- * of the pair's hash, not all 0; 0 is a free one. Slots are looked at in groups, all of one at once and without branches that
- * the processor would guess wrong; nearly every look-up of a pair that does not merge is one group, and no more reads. */
+/* The merges in order of rank, and a table to find one by its pair. A slot holds the merge's rank +
+ * 1, and above it 8 bits of the pair's hash, not all 0; 0 is a free one. Slots are looked at in
+ * groups, all of one at once and without branches that the processor would guess wrong; nearly
+ * every look-up of a pair that does not merge is one group, and no more reads. */
 struct bpe_merges {
     struct bpe_merge *list;  // [count] by rank
     struct bpe_group *slots; // [mask + 1], open addressing
@@ -30,10 +31,11 @@ struct bpe_merges {
     uint32_t count;
 };
 
-/* Reads ["a b", ...] or [["a", "b"], ...], the value that j stands before; both tokens of each merge, and the one that it
- * makes (right without prefix), must be in the vocabulary. Refused in j otherwise. Of equal pairs the later one counts. The tables
- * are taken from mem. */
-void bpe_merges_load(struct bpe_merges *m, const struct vocab *v, struct str prefix, struct json *j, struct region *mem);
+/* Reads ["a b", ...] or [["a", "b"], ...], the value that j stands before; both tokens of each
+ * merge, and the one that it makes (right without prefix), must be in the vocabulary. Refused in j
+ * otherwise. Of equal pairs the later one counts. The tables are taken from mem. */
+void bpe_merges_load(struct bpe_merges *m, const struct vocab *v, struct str prefix, struct json *j,
+                     struct region *mem);
 
 static inline uint64_t bpe_hash(uint32_t left, uint32_t right) {
     uint64_t h = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
@@ -52,7 +54,8 @@ static inline uint32_t bpe_tag(uint64_t h) {
 /* A bit for each slot of this tag, and one for each free slot. slots [BPE_GROUP]. */
 static inline unsigned bpe_look(const uint32_t *slots, uint32_t tag, unsigned *vacant) {
 #ifdef __SSE2__
-    __m128i a = _mm_loadu_si128((const __m128i *)(const void *)slots), b = _mm_loadu_si128((const __m128i *)(const void *)(slots + 4));
+    __m128i a = _mm_loadu_si128((const __m128i *)(const void *)slots),
+            b = _mm_loadu_si128((const __m128i *)(const void *)(slots + 4));
     __m128i zero = _mm_setzero_si128(), t = _mm_set1_epi32((int)(tag >> BPE_INDEX_BITS));
     __m128i found = _mm_packs_epi32(_mm_cmpeq_epi32(_mm_srli_epi32(a, BPE_INDEX_BITS), t),
                                     _mm_cmpeq_epi32(_mm_srli_epi32(b, BPE_INDEX_BITS), t));
@@ -72,14 +75,16 @@ static inline unsigned bpe_look(const uint32_t *slots, uint32_t tag, unsigned *v
 }
 
 /* The merge of two tokens, or NULL. */
-static inline const struct bpe_merge *bpe_find(const struct bpe_merges *m, uint32_t left, uint32_t right) {
+static inline const struct bpe_merge *bpe_find(const struct bpe_merges *m, uint32_t left,
+                                               uint32_t right) {
     uint64_t h = bpe_hash(left, right);
     uint32_t tag = bpe_tag(h);
     for (size_t i = bpe_group(m, h);; i = (i + 1) & m->mask) {
         const uint32_t *slots = m->slots[i].slots;
         unsigned vacant, found = bpe_look(slots, tag, &vacant);
         for (; found; found &= found - 1) {
-            const struct bpe_merge *merge = &m->list[(slots[__builtin_ctz(found)] & BPE_MAX_MERGES) - 1];
+            const struct bpe_merge *merge =
+                &m->list[(slots[__builtin_ctz(found)] & BPE_MAX_MERGES) - 1];
             if (merge->left == left && merge->right == right)
                 return merge;
         }
@@ -94,15 +99,18 @@ struct bpe_symbol {
     uint32_t prev, next; // NO_ID at the ends
 };
 
-/* Where the search for the next merge of a long word keeps its state. All zero is a good beginning. */
+/* Where the search for the next merge of a long word keeps its state. All zero is a good beginning.
+ */
 struct bpe_queue;
 
 struct bpe_work {
     struct bpe_symbol *symbols; // [n]
     size_t n, cap;
     struct bpe_queue *queue;
-    const unsigned char *bytes;  // [n] where each symbol is the token of a byte, and byte_ranks is there; else NULL
-    const uint32_t *byte_ranks;  // [65536] the rank of the merge of each two such tokens, NO_ID for none
+    const unsigned char
+        *bytes; // [n] where each symbol is the token of a byte, and byte_ranks is there; else NULL
+    const uint32_t
+        *byte_ranks; // [65536] the rank of the merge of each two such tokens, NO_ID for none
 };
 
 void bpe_work_free(struct bpe_work *w);
@@ -115,8 +123,8 @@ static inline void bpe_add(struct bpe_work *w, uint32_t id, size_t len) {
     w->symbols[w->n++] = (struct bpe_symbol){.id = id, .len = (uint32_t)len};
 }
 
-/* Merges the symbols as the merges' ranks say, the lowest first, of equals the leftmost. What is left are the
- * symbols in the chain from symbols[0] along `next`. */
+/* Merges the symbols as the merges' ranks say, the lowest first, of equals the leftmost. What is
+ * left are the symbols in the chain from symbols[0] along `next`. */
 void bpe_merge_word(const struct bpe_merges *m, struct bpe_work *w);
 
 #endif

@@ -48,7 +48,8 @@ void bpe_cuts_free(struct bpe_cuts *c) {
     free(c->bits);
 }
 
-/* Unknown characters are spelt or counted with their neighbours, so a cut is only made between two known ones. */
+/* Unknown characters are spelt or counted with their neighbours, so a cut is only made between two
+ * known ones. */
 static bool known(const struct bpe_cuts *c, const struct vocab *v, const char *p, size_t len) {
     return len == 1 ? c->known[(unsigned char)*p] : vocab_find(v, p, len) != NO_ID;
 }
@@ -61,14 +62,16 @@ static size_t next_of_bytes(const struct bpe_cuts *c, struct str word, size_t fr
     return word.n;
 }
 
-size_t bpe_cuts_next(const struct bpe_cuts *c, const struct vocab *v, struct str word, size_t from) {
+size_t bpe_cuts_next(const struct bpe_cuts *c, const struct vocab *v, struct str word,
+                     size_t from) {
     if (v->byte_level)
         return next_of_bytes(c, word, from);
     size_t len, before = from;
     uint32_t last = uni_next(word.p + from, &len);
     for (size_t i = from + len; i < word.n; i += len) {
         uint32_t cp = uni_next(word.p + i, &len);
-        if (!get(c, pair_bit(last, cp)) && known(c, v, word.p + before, i - before) && known(c, v, word.p + i, len))
+        if (!get(c, pair_bit(last, cp)) && known(c, v, word.p + before, i - before) &&
+            known(c, v, word.p + i, len))
             return i;
         last = cp;
         before = i;

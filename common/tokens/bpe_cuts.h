@@ -1,5 +1,6 @@
-/* Where a word can be cut before it is merged: between two characters that no token of the vocabulary has side by side,
- * for then no merge can join them. A byte-level vocabulary's characters are bytes, whose pairs are few enough for a table.
+/* Where a word can be cut before it is merged: between two characters that no token of the
+ * vocabulary has side by side, for then no merge can join them. A byte-level vocabulary's
+ * characters are bytes, whose pairs are few enough for a table.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_BPE_CUTS_H
@@ -8,7 +9,8 @@
 #include "tokens/vocab.h"
 
 struct bpe_cuts {
-    uint64_t *bits; // a set bit for each pair that some token has; other pairs may share it, which only costs a cut
+    uint64_t *bits;  // a set bit for each pair that some token has; other pairs may share it, which
+                     // only costs a cut
     bool known[256]; // whether this byte is a token by itself
 };
 

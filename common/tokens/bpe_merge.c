@@ -1,10 +1,11 @@
 /* Merging one word by rank.
  *
- * Short words look through all pairs for each merge; that is quadratic, and quicker than any queue. Long words keep
- * a queue of runs: the places of one rank, in ascending order, are one run, and a heap holds the runs by rank and
- * first place. Merging one rank makes places of other ranks from left to right, so nearly every place can be put
- * behind its rank's last run, and the heap stays as small as the number of ranks in play: n log n at worst, and
- * linear for words like ten million times the same letter.
+ * Short words look through all pairs for each merge; that is quadratic, and quicker than any queue.
+ * Long words keep a queue of runs: the places of one rank, in ascending order, are one run, and a
+ * heap holds the runs by rank and first place. Merging one rank makes places of other ranks from
+ * left to right, so nearly every place can be put behind its rank's last run, and the heap stays as
+ * small as the number of ranks in play: n log n at worst, and linear for words like ten million
+ * times the same letter.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -14,8 +15,10 @@
 
 enum { SHORT_WORD = 48 };
 
-static uint32_t rank_at(const struct bpe_merges *m, const struct bpe_symbol *s, uint32_t i, uint32_t *made) {
-    const struct bpe_merge *found = s[i].next == NO_ID ? NULL : bpe_find(m, s[i].id, s[s[i].next].id);
+static uint32_t rank_at(const struct bpe_merges *m, const struct bpe_symbol *s, uint32_t i,
+                        uint32_t *made) {
+    const struct bpe_merge *found =
+        s[i].next == NO_ID ? NULL : bpe_find(m, s[i].id, s[s[i].next].id);
     *made = found ? found->made : NO_ID;
     return found ? (uint32_t)(found - m->list) : NO_ID;
 }
@@ -39,7 +42,9 @@ static void merge_short(const struct bpe_merges *m, const struct bpe_work *w) {
     uint32_t rank[SHORT_WORD], n = (uint32_t)w->n;
     struct bpe_symbol *s = w->symbols;
     for (uint32_t i = 0; i < n; i++)
-        rank[i] = !w->bytes ? rank_only(m, s, i) : i + 1 < n ? w->byte_ranks[w->bytes[i] << 8 | w->bytes[i + 1]] : NO_ID;
+        rank[i] = !w->bytes   ? rank_only(m, s, i)
+                  : i + 1 < n ? w->byte_ranks[w->bytes[i] << 8 | w->bytes[i + 1]]
+                              : NO_ID;
     for (;;) {
         uint32_t best = NO_ID, at = 0;
         for (uint32_t i = 0; i < n; i++)
@@ -142,7 +147,8 @@ static void new_run(struct bpe_queue *q, uint32_t rank, uint32_t made, uint32_t 
     sift_up(q, q->n_heap - 1);
 }
 
-static void push(struct bpe_queue *q, const struct bpe_merges *m, const struct bpe_symbol *s, uint32_t pos) {
+static void push(struct bpe_queue *q, const struct bpe_merges *m, const struct bpe_symbol *s,
+                 uint32_t pos) {
     uint32_t made, rank = rank_at(m, s, pos, &made);
     if (rank == NO_ID)
         return;
@@ -191,7 +197,8 @@ static void merge_long(const struct bpe_merges *m, struct bpe_work *w) {
         push(q, m, s, i);
     while (q->n_heap) {
         uint32_t made, now, at = pop(q, &made);
-        // The place may be out of date: then the pair that stands there now makes something else, or nothing.
+        // The place may be out of date: then the pair that stands there now makes something else,
+        // or nothing.
         if (s[at].len == 0 || rank_at(m, s, at, &now) == NO_ID || now != made)
             continue;
         join(s, at, made);

@@ -1,7 +1,8 @@
 /* Reading the merges of a BPE model: see bpe.h.
  *
- * Most of the time would go to waiting for memory: each merge is two or three look-ups of texts all over the vocabulary. So
- * merges are taken in batches, each step done for a whole batch, and what the next step reads is asked for ahead of it.
+ * Most of the time would go to waiting for memory: each merge is two or three look-ups of texts all
+ * over the vocabulary. So merges are taken in batches, each step done for a whole batch, and what
+ * the next step reads is asked for ahead of it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -25,16 +26,19 @@ struct loader {
     struct region *mem;
     size_t cap; // of m->list
     struct str prefix;
-    uint32_t guess;                  // the entry that the last merge made
-    struct json_gap begin, mid, end; // before the left text, between the two, and behind the right one
-    bool known, pairs;               // whether they are; and of ["a", "b"], not of "a b"
+    uint32_t guess; // the entry that the last merge made
+    struct json_gap begin, mid,
+        end;           // before the left text, between the two, and behind the right one
+    bool known, pairs; // whether they are; and of ["a", "b"], not of "a b"
     struct buf room;
     struct line lines[BATCH];
     size_t n;
 };
 
-/* A merge written as the one before, whose texts are checked by finding them in the vocabulary: true, and consumed; or nothing is. */
-static inline bool quick_line(const struct loader *l, struct json *j, struct line *line, bool pairs) {
+/* A merge written as the one before, whose texts are checked by finding them in the vocabulary:
+ * true, and consumed; or nothing is. */
+static inline bool quick_line(const struct loader *l, struct json *j, struct line *line,
+                              bool pairs) {
     const char *p = j->p, *safe = j->end - JSON_GAP_BYTES; // up to here a gap can be read
     if (!l->known || j->end - p < JSON_GAP_BYTES || !json_gap_skip(&l->begin, &p))
         return false;
@@ -49,8 +53,12 @@ static inline bool quick_line(const struct loader *l, struct json *j, struct lin
     if (p > safe || !json_gap_skip(&l->end, &p) || (!pairs && *left == '#'))
         return false;
     j->p = p;
-    *line = (struct line){{left, left_n}, {right, right_n}, vocab_key_near(left, left_n), vocab_key_near(right, right_n), p,
-                           (left_n | right_n) < NEAR};
+    *line = (struct line){{left, left_n},
+                          {right, right_n},
+                          vocab_key_near(left, left_n),
+                          vocab_key_near(right, right_n),
+                          p,
+                          (left_n | right_n) < NEAR};
     return true;
 }
 
@@ -77,7 +85,8 @@ static bool read_text(struct json *j, struct line *line) {
     return !json_failed(j);
 }
 
-/* Any merge, the first after `before`, and what can be learnt of it; false with j refused, or for a line that is none. */
+/* Any merge, the first after `before`, and what can be learnt of it; false with j refused, or for a
+ * line that is none. */
 static bool slow_line(struct loader *l, struct line *line, const char *before, bool first) {
     struct json *j = l->j;
     l->pairs = json_peek(j) == JSON_ARRAY;
@@ -97,12 +106,14 @@ static bool slow_line(struct loader *l, struct line *line, const char *before, b
 static bool refuse(struct loader *l, const struct line *line, const char *what, struct str s) {
     l->j->p = line->at;
     json_refuse(l->j, "a merge %s \"%.*s\"%s", what, s.n > 100 ? 100 : (int)s.n, s.p,
-                *what == 'w' ? ", which is shorter than the prefix" : ", which is not in the vocabulary");
+                *what == 'w' ? ", which is shorter than the prefix"
+                             : ", which is not in the vocabulary");
     return false;
 }
 
 /* Whether entry k is left and tail together. */
-static inline bool is_made(const struct vocab *v, uint32_t k, struct str left, struct str tail, bool near) {
+static inline bool is_made(const struct vocab *v, uint32_t k, struct str left, struct str tail,
+                           bool near) {
     if (k >= v->count || v->entries[k].n != left.n + tail.n)
         return false;
     const char *p = v->entries[k].p;
@@ -111,7 +122,8 @@ static inline bool is_made(const struct vocab *v, uint32_t k, struct str left, s
     return bytes_same(p, left.p, left.n) && bytes_same(p + left.n, tail.p, tail.n);
 }
 
-/* The entry that left and right make. Merges mostly make tokens in the order of the vocabulary, some several times. */
+/* The entry that left and right make. Merges mostly make tokens in the order of the vocabulary,
+ * some several times. */
 static inline uint32_t find_made(struct loader *l, struct str left, struct str tail, bool near) {
     for (uint32_t k = l->guess; k < l->guess + 2; k++)
         if (is_made(l->v, k, left, tail, near))
@@ -126,7 +138,8 @@ static struct bpe_merge *next_merge(struct loader *l) {
     struct bpe_merges *m = l->m;
     if (m->count == l->cap) {
         size_t cap = l->cap ? 2 * l->cap : 1024, n = l->cap * sizeof *m->list;
-        m->list = n ? region_grow(l->mem, m->list, n, cap * sizeof *m->list) : region_take(l->mem, cap * sizeof *m->list);
+        m->list = n ? region_grow(l->mem, m->list, n, cap * sizeof *m->list)
+                    : region_take(l->mem, cap * sizeof *m->list);
         l->cap = cap;
     }
     return &m->list[m->count++];
@@ -206,12 +219,14 @@ static bool read_line_slowly(struct loader *l, struct line *line) {
     return false;
 }
 
-void bpe_merges_load(struct bpe_merges *m, const struct vocab *v, struct str prefix, struct json *j, struct region *mem) {
+void bpe_merges_load(struct bpe_merges *m, const struct vocab *v, struct str prefix, struct json *j,
+                     struct region *mem) {
     struct loader l = {.m = m, .v = v, .j = j, .mem = mem, .prefix = prefix};
     struct line *line = l.lines;
     *m = (struct bpe_merges){0};
     json_enter_array(j);
-    while ((l.pairs ? quick_line(&l, j, line, true) : quick_line(&l, j, line, false)) || read_line_slowly(&l, line)) {
+    while ((l.pairs ? quick_line(&l, j, line, true) : quick_line(&l, j, line, false)) ||
+           read_line_slowly(&l, line)) {
         vocab_prefetch(v, line->left_key);
         vocab_prefetch(v, line->right_key);
         if (++l.n == BATCH)

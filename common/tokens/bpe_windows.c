@@ -1,14 +1,16 @@
 /* Merging a long word in windows.
  *
- * A queue of all pairs of ten million bytes is exact, and slow: it walks all of its memory once for each rank. Windows are
- * exact too, by this: tokens that follow each other are what merging makes of their whole text if for each two neighbours, those
- * two are what merging makes of their text alone. (Look at the first merge in the whole text that would cross a border
- * between two of the tokens. Until then nothing outside has touched these two, so merging them alone would come to it
- * as well.) The tokens of a merged window fulfil it among themselves. So a window is merged, its last tokens, which may be
- * wrong for want of what follows, are taken back, and the next window begins with them; where its first token does not go
- * with the one before it, more is taken back.
+ * A queue of all pairs of ten million bytes is exact, and slow: it walks all of its memory once for
+ * each rank. Windows are exact too, by this: tokens that follow each other are what merging makes
+ * of their whole text if for each two neighbours, those two are what merging makes of their text
+ * alone. (Look at the first merge in the whole text that would cross a border between two of the
+ * tokens. Until then nothing outside has touched these two, so merging them alone would come to it
+ * as well.) The tokens of a merged window fulfil it among themselves. So a window is merged, its
+ * last tokens, which may be wrong for want of what follows, are taken back, and the next window
+ * begins with them; where its first token does not go with the one before it, more is taken back.
  *
- * Words like ten million spaces make the same few windows again and again, so what the last ones became is kept.
+ * Words like ten million spaces make the same few windows again and again, so what the last ones
+ * became is kept.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/bpe_windows.h"
@@ -37,10 +39,10 @@ struct windows {
     const struct bpe_merges *m;
     const struct bpe_units *u;
     struct token_ids *out;
-    struct merged word;   // all so far, from unit 0 on; word.n_units is where the next window begins
+    struct merged word; // all so far, from unit 0 on; word.n_units is where the next window begins
     struct merged kept[KEPT]; // the last windows
     unsigned next;            // the one of them to be replaced
-    size_t pair_from;         // the first unit of the last two tokens that were found to go together
+    size_t pair_from; // the first unit of the last two tokens that were found to go together
     struct token pair[2];
     size_t at; // bytes of the word so far, with what stands before it
 };
@@ -66,7 +68,8 @@ static bool same_units(const struct bpe_units *u, size_t a, size_t b, size_t n) 
     if (u->bytes)
         return memcmp(u->bytes + a, u->bytes + b, n) == 0;
     for (size_t i = 0; i < n; i++)
-        if (u->symbols[a + i].id != u->symbols[b + i].id || u->symbols[a + i].len != u->symbols[b + i].len)
+        if (u->symbols[a + i].id != u->symbols[b + i].id ||
+            u->symbols[a + i].len != u->symbols[b + i].len)
             return false;
     return true;
 }
@@ -76,13 +79,16 @@ static bool same_token(const struct token *a, const struct token *b) {
 }
 
 /* Whether merging the units of these two tokens, the first of which is `from`, gives these two. */
-static bool go_together(struct windows *x, struct bpe_work *w, size_t from, const struct token *left, const struct token *right) {
+static bool go_together(struct windows *x, struct bpe_work *w, size_t from,
+                        const struct token *left, const struct token *right) {
     size_t n = (size_t)left->units + right->units;
-    if (same_token(left, &x->pair[0]) && same_token(right, &x->pair[1]) && same_units(x->u, from, x->pair_from, n))
+    if (same_token(left, &x->pair[0]) && same_token(right, &x->pair[1]) &&
+        same_units(x->u, from, x->pair_from, n))
         return true;
     merge(x, w, from, n);
     const struct bpe_symbol *s = w->symbols;
-    if (s[0].id != left->id || s[0].next != left->units || s[s[0].next].id != right->id || s[s[0].next].next != NO_ID)
+    if (s[0].id != left->id || s[0].next != left->units || s[s[0].next].id != right->id ||
+        s[s[0].next].next != NO_ID)
         return false;
     x->pair_from = from;
     x->pair[0] = *left;
@@ -145,14 +151,16 @@ static bool add_window(struct windows *x, struct bpe_work work[2], size_t n) {
     return true;
 }
 
-bool bpe_windows(const struct bpe_merges *m, const struct bpe_units *u, struct bpe_work work[2], size_t base, struct token_ids *out) {
+bool bpe_windows(const struct bpe_merges *m, const struct bpe_units *u, struct bpe_work work[2],
+                 size_t base, struct token_ids *out) {
     struct windows x = {.m = m, .u = u, .out = out, .at = base};
     size_t first = out->n;
     bool good = true;
     for (size_t end = 0; good && end < u->n;) { // end: of the units that a window has held
         for (size_t back = TAKE_BACK;; back *= 2) {
             take_back(&x, back);
-            size_t at = x.word.n_units, again = end - at, n = again + (4 * again > STEP ? 4 * again : STEP);
+            size_t at = x.word.n_units, again = end - at,
+                   n = again + (4 * again > STEP ? 4 * again : STEP);
             if (n > u->n - at)
                 n = u->n - at;
             good = n <= MAX_WINDOW;

@@ -16,8 +16,10 @@ struct bpe_units {
     size_t n;
 };
 
-/* Appends what bpe_merge_word makes of the units, with offsets from `base` on where they are wanted. False, with out as it
- * was, where it would take windows of more than a few thousand units. */
-bool bpe_windows(const struct bpe_merges *m, const struct bpe_units *u, struct bpe_work work[2], size_t base, struct token_ids *out);
+/* Appends what bpe_merge_word makes of the units, with offsets from `base` on where they are
+ * wanted. False, with out as it was, where it would take windows of more than a few thousand units.
+ */
+bool bpe_windows(const struct bpe_merges *m, const struct bpe_units *u, struct bpe_work work[2],
+                 size_t base, struct token_ids *out);
 
 #endif

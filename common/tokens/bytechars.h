@@ -1,5 +1,6 @@
-/* The byte alphabet of byte-level tokenizers (GPT-2's bytes_to_unicode): every byte has a printable character that
- * stands for it in vocabularies. Printable Latin-1 bytes stand for themselves, the other 68 are U+0100 .. U+0143.
+/* The byte alphabet of byte-level tokenizers (GPT-2's bytes_to_unicode): every byte has a printable
+ * character that stands for it in vocabularies. Printable Latin-1 bytes stand for themselves, the
+ * other 68 are U+0100 .. U+0143.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_BYTECHARS_H
@@ -25,8 +26,8 @@ static inline int bytechar_byte(uint32_t cp) {
     return cp <= 32 || (cp >= 127 && cp <= 160) || cp == 173 ? -1 : (int)cp;
 }
 
-/* Writes the bytes that s (valid UTF-8) spells to out, which has room for s.n; returns how many, or -1 where a
- * character of s is none of the alphabet. */
+/* Writes the bytes that s (valid UTF-8) spells to out, which has room for s.n; returns how many, or
+ * -1 where a character of s is none of the alphabet. */
 long bytechars_decode(struct str s, char *out);
 
 /* Spells t in the alphabet. */

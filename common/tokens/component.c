@@ -55,6 +55,7 @@ uint32_t component_char(struct json *j) {
     struct str s = json_str(j);
     uint32_t cp = 0;
     if (!json_failed(j) && (s.n == 0 || utf8_decode(s.p, s.n, &cp) != s.n))
-        json_refuse(j, "\"%.*s\" where one character was expected", (int)(s.n > 40 ? 40 : s.n), s.p);
+        json_refuse(j, "\"%.*s\" where one character was expected", (int)(s.n > 40 ? 40 : s.n),
+                    s.p);
     return cp;
 }

@@ -6,11 +6,13 @@
 
 #include "base/json.h"
 
-/* The value of the member "type" of the object that j stands before; n = 0 where there is none. j stays there. */
+/* The value of the member "type" of the object that j stands before; n = 0 where there is none. j
+ * stays there. */
 struct str component_type(struct json *j);
 
-/* Which of these n members (a bit each) the object that j stands before has; the search ends at the first one of the list, and
- * before `stop` (or NULL), so that the others may be left out then. j stays there. */
+/* Which of these n members (a bit each) the object that j stands before has; the search ends at the
+ * first one of the list, and before `stop` (or NULL), so that the others may be left out then. j
+ * stays there. */
 unsigned component_members(struct json *j, const char *const *names, unsigned n, const char *stop);
 
 /* Refuses the object that j has just read unless `found`. */

@@ -8,8 +8,8 @@
 #include "tokens/component.h"
 
 static const struct dec_kind *const kinds[] = {
-    &dec_byte_level, &dec_byte_fallback, &dec_fuse, &dec_strip,
-    &dec_replace,    &dec_metaspace,     &dec_wordpiece, &dec_bpe, &dec_ctc,
+    &dec_byte_level, &dec_byte_fallback, &dec_fuse, &dec_strip, &dec_replace,
+    &dec_metaspace,  &dec_wordpiece,     &dec_bpe,  &dec_ctc,
 };
 
 static void add(struct decs *d, const struct dec_kind *kind, void *data) {

@@ -1,8 +1,9 @@
 /* Decoders: from token texts back to text. One file a kind (dec_*.c); dec.c knows their names.
  *
- * A decoder is a chain of stages; each takes tokens and hands tokens on. Tokens run through one by one, so text comes
- * out as soon as no later token can change it. Fuse and ByteLevel make one long token of all; it is handed on in parts
- * (more = true), and a stage that cannot take parts gets it when it is whole.
+ * A decoder is a chain of stages; each takes tokens and hands tokens on. Tokens run through one by
+ * one, so text comes out as soon as no later token can change it. Fuse and ByteLevel make one long
+ * token of all; it is handed on in parts (more = true), and a stage that cannot take parts gets it
+ * when it is whole.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_DEC_H
@@ -70,7 +71,7 @@ void dec_next(struct dec_run *run, size_t stage, struct str token, bool more);
 
 int dec_fallback_byte(struct str token); // the byte that <0xNN> is; -1 for any other token
 
-extern const struct dec_kind dec_byte_level, dec_byte_fallback, dec_fuse, dec_strip, dec_replace, dec_metaspace,
-    dec_wordpiece, dec_bpe, dec_ctc, dec_join;
+extern const struct dec_kind dec_byte_level, dec_byte_fallback, dec_fuse, dec_strip, dec_replace,
+    dec_metaspace, dec_wordpiece, dec_bpe, dec_ctc, dec_join;
 
 #endif

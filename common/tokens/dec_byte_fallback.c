@@ -1,4 +1,5 @@
-/* ByteFallback: a run of tokens like <0xE2> is bytes; where they are not UTF-8 as a whole, each becomes a U+FFFD.
+/* ByteFallback: a run of tokens like <0xE2> is bytes; where they are not UTF-8 as a whole, each
+ * becomes a U+FFFD.
  *
  * So nothing of a run is certain before it ends.
  *
@@ -27,7 +28,8 @@ static void flush(struct dec_run *run, size_t stage) {
     buf_clear(&s->bytes);
 }
 
-static void token(const void *data, struct dec_run *run, size_t stage, struct str token, bool more) {
+static void token(const void *data, struct dec_run *run, size_t stage, struct str token,
+                  bool more) {
     (void)data;
     (void)more;
     int byte = dec_fallback_byte(token);

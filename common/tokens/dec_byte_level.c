@@ -1,5 +1,5 @@
-/* ByteLevel: tokens are spelt in the byte alphabet; what their bytes make together is the text. A token with any other
- * character stands for its own bytes. Bytes that are not UTF-8 become U+FFFD.
+/* ByteLevel: tokens are spelt in the byte alphabet; what their bytes make together is the text. A
+ * token with any other character stands for its own bytes. Bytes that are not UTF-8 become U+FFFD.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/utf8.h"
@@ -7,7 +7,8 @@
 #include "tokens/dec.h"
 #include "unicode/unicode.h"
 
-/* Hands on what is certain of the bytes: all but the beginning of a character that may still be completed. */
+/* Hands on what is certain of the bytes: all but the beginning of a character that may still be
+ * completed. */
 static void flush(struct dec_run *run, size_t stage, bool end) {
     struct dec_state *s = &run->states[stage];
     size_t sure = 0;
@@ -29,7 +30,8 @@ static void flush(struct dec_run *run, size_t stage, bool end) {
         memmove(s->bytes.p, s->bytes.p + sure, s->bytes.n);
 }
 
-static void token(const void *data, struct dec_run *run, size_t stage, struct str token, bool more) {
+static void token(const void *data, struct dec_run *run, size_t stage, struct str token,
+                  bool more) {
     (void)data;
     (void)more;
     struct dec_state *s = &run->states[stage];

@@ -1,4 +1,5 @@
-/* Fuse: all tokens become one. And what the library does where there is no decoder: tokens with a space between.
+/* Fuse: all tokens become one. And what the library does where there is no decoder: tokens with a
+ * space between.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/dec.h"

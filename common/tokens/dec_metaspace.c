@@ -1,4 +1,5 @@
-/* Metaspace, as a decoder: the mark becomes a space again; in the first token it is dropped where one was put there.
+/* Metaspace, as a decoder: the mark becomes a space again; in the first token it is dropped where
+ * one was put there.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -11,7 +12,8 @@ static void *load(struct json *j) {
     return metaspace_load(j);
 }
 
-static void token(const void *data, struct dec_run *run, size_t stage, struct str token, bool more) {
+static void token(const void *data, struct dec_run *run, size_t stage, struct str token,
+                  bool more) {
     const struct metaspace *m = data;
     struct dec_state *s = &run->states[stage];
     bool drop = s->count == 0 && m->scheme != METASPACE_NEVER;

@@ -1,4 +1,5 @@
-/* Replace, as a decoder: in each token, every match of a string or a regular expression becomes a fixed text.
+/* Replace, as a decoder: in each token, every match of a string or a regular expression becomes a
+ * fixed text.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/dec.h"
@@ -12,7 +13,8 @@ static void unload(void *data) {
     replace_free(data);
 }
 
-static void token(const void *data, struct dec_run *run, size_t stage, struct str token, bool more) {
+static void token(const void *data, struct dec_run *run, size_t stage, struct str token,
+                  bool more) {
     const struct replace *r = data;
     struct buf *work = &run->states[stage].work;
     struct regex_iter it = regex_begin(r->pattern, token);

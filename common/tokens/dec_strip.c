@@ -1,7 +1,9 @@
-/* Strip: takes up to `start` of a character off the beginning of each token and up to `stop` off its end.
+/* Strip: takes up to `start` of a character off the beginning of each token and up to `stop` off
+ * its end.
  *
- * Behind Fuse the token is the whole text, which comes in parts: characters at its end are kept back as long as they could be
- * stripped. A sequence that continues another has its beginning there, not here.
+ * Behind Fuse the token is the whole text, which comes in parts: characters at its end are kept
+ * back as long as they could be stripped. A sequence that continues another has its beginning
+ * there, not here.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -46,7 +48,8 @@ static bool begins(const struct strip *s, struct str t) {
 /* How many of the content's characters end t, at most `stop`. */
 static size_t at_end(const struct strip *s, struct str t) {
     size_t n = 0;
-    while (n < s->stop && t.n >= s->content_n && memcmp(t.p + t.n - s->content_n, s->content, s->content_n) == 0) {
+    while (n < s->stop && t.n >= s->content_n &&
+           memcmp(t.p + t.n - s->content_n, s->content, s->content_n) == 0) {
         t.n -= s->content_n;
         n++;
     }
@@ -54,7 +57,8 @@ static size_t at_end(const struct strip *s, struct str t) {
 }
 
 /* state.kept: how many were taken off the beginning, SIZE_MAX when something else has come. */
-static void token(const void *data, struct dec_run *run, size_t stage, struct str token, bool more) {
+static void token(const void *data, struct dec_run *run, size_t stage, struct str token,
+                  bool more) {
     const struct strip *s = data;
     struct dec_state *st = &run->states[stage];
     if (!st->inside) {

@@ -1,5 +1,6 @@
-/* WordPiece: tokens that continue a word lose the prefix, others get a space before them; cleanup takes the space before
- * punctuation and English contractions out, in each token by itself. CTC's cleanup is the same.
+/* WordPiece: tokens that continue a word lose the prefix, others get a space before them; cleanup
+ * takes the space before punctuation and English contractions out, in each token by itself. CTC's
+ * cleanup is the same.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -8,7 +9,8 @@
 #include "tokens/dec.h"
 #include "unicode/unicode.h"
 
-/* Puts `to` before, between and behind all characters of b, which is what the reference does with an empty `from`. */
+/* Puts `to` before, between and behind all characters of b, which is what the reference does with
+ * an empty `from`. */
 static void put_between(struct buf *b, struct str to) {
     struct buf out = {0};
     buf_add(&out, to.p, to.n);
@@ -45,9 +47,10 @@ static void replace_all(struct buf *b, const char *from, struct str to) {
 }
 
 static void clean_up(struct buf *b) {
-    static const char *const rules[][2] = {{" .", "."},       {" ?", "?"},       {" !", "!"},     {" ,", ","},
-                                           {" ' ", "'"},      {" n't", "n't"},   {" 'm", "'m"},   {" do not", " don't"},
-                                           {" 's", "'s"},     {" 've", "'ve"},   {" 're", "'re"}};
+    static const char *const rules[][2] = {{" .", "."},     {" ?", "?"},           {" !", "!"},
+                                           {" ,", ","},     {" ' ", "'"},          {" n't", "n't"},
+                                           {" 'm", "'m"},   {" do not", " don't"}, {" 's", "'s"},
+                                           {" 've", "'ve"}, {" 're", "'re"}};
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++)
         replace_all(b, rules[i][0], str_of(rules[i][1]));
 }
@@ -76,12 +79,14 @@ static void *load(struct json *j) {
     return w;
 }
 
-static void token(const void *data, struct dec_run *run, size_t stage, struct str token, bool more) {
+static void token(const void *data, struct dec_run *run, size_t stage, struct str token,
+                  bool more) {
     const struct wordpiece *w = data;
     struct dec_state *s = &run->states[stage];
     buf_clear(&s->work);
     if (s->count) {
-        if (token.n >= w->prefix.n && (w->prefix.n == 0 || memcmp(token.p, w->prefix.p, w->prefix.n) == 0)) {
+        if (token.n >= w->prefix.n &&
+            (w->prefix.n == 0 || memcmp(token.p, w->prefix.p, w->prefix.n) == 0)) {
             token.p += w->prefix.n;
             token.n -= w->prefix.n;
         } else {
@@ -128,8 +133,10 @@ static void *load_ctc(struct json *j) {
     return c;
 }
 
-/* Of equal tokens in a row the first counts; the pad token is taken out of each. state.bytes: the last token. */
-static void ctc_token(const void *data, struct dec_run *run, size_t stage, struct str token, bool more) {
+/* Of equal tokens in a row the first counts; the pad token is taken out of each. state.bytes: the
+ * last token. */
+static void ctc_token(const void *data, struct dec_run *run, size_t stage, struct str token,
+                      bool more) {
     const struct ctc *c = data;
     struct dec_state *s = &run->states[stage];
     if (s->kept && str_same(token, buf_view(&s->bytes)))
@@ -163,7 +170,8 @@ static void *load_bpe(struct json *j) {
     return suffix;
 }
 
-/* Every token's suffixes become spaces, the last token's are dropped: so one token is kept back (state.bytes). */
+/* Every token's suffixes become spaces, the last token's are dropped: so one token is kept back
+ * (state.bytes). */
 static void bpe_flush(const struct str *suffix, struct dec_run *run, size_t stage, struct str to) {
     struct dec_state *s = &run->states[stage];
     if (!s->kept)
@@ -172,7 +180,8 @@ static void bpe_flush(const struct str *suffix, struct dec_run *run, size_t stag
     dec_next(run, stage, buf_view(&s->bytes), false);
 }
 
-static void bpe_token(const void *data, struct dec_run *run, size_t stage, struct str token, bool more) {
+static void bpe_token(const void *data, struct dec_run *run, size_t stage, struct str token,
+                      bool more) {
     struct dec_state *s = &run->states[stage];
     (void)more;
     bpe_flush(data, run, stage, str_of(" "));

@@ -1,4 +1,5 @@
-/* Encoding one text: added tokens, normalizer, pre-tokenizers, model, post-processor. See tokenizer.h.
+/* Encoding one text: added tokens, normalizer, pre-tokenizers, model, post-processor. See
+ * tokenizer.h.
  *
  * Words that have been seen are remembered with their ids (word_cache.h).
  *
@@ -16,11 +17,11 @@ enum {
 
 struct encoder {
     const struct tokenizer *t;
-    void *scratch;          // the model's
+    void *scratch; // the model's
     struct tok_text normalized;
-    struct tok_text *work;      // [pres.n]
+    struct tok_text *work; // [pres.n]
     struct word_cache cache;
-    struct buf trusted;     // of normalized text
+    struct buf trusted; // of normalized text
     // of the text in work:
     struct pre_run run;
     struct token_ids *out;
@@ -57,7 +58,8 @@ void encoder_free(struct encoder *en) {
 static int encode_tracked(struct encoder *en, const struct tok_piece *word) {
     struct token_ids *out = en->out;
     size_t from = out->n;
-    if (en->t->model.kind->encode(&en->t->model, en->scratch, (struct str){word->p, word->n}, out, en->e) != 0)
+    if (en->t->model.kind->encode(&en->t->model, en->scratch, (struct str){word->p, word->n}, out,
+                                  en->e) != 0)
         return -1;
     for (size_t i = from; out->want_offsets && i < out->n; i++) {
         uint32_t *o = out->offsets[i];
@@ -93,9 +95,11 @@ static void add_token(struct encoder *en, const struct tok_piece *p, const struc
 }
 
 /* Looks for one set of added tokens in p; what lies between them goes to `rest`. */
-static int split_added(struct encoder *en, const struct tok_piece *p, bool normalized, const uint8_t *allowed,
+static int split_added(struct encoder *en, const struct tok_piece *p, bool normalized,
+                       const uint8_t *allowed,
                        int (*rest)(struct encoder *, const struct tok_piece *)) {
-    struct added_iter it = added_begin(&en->t->added, normalized, (struct str){p->p, p->n}, allowed);
+    struct added_iter it =
+        added_begin(&en->t->added, normalized, (struct str){p->p, p->n}, allowed);
     struct added_match m;
     while (added_next(&it, &m)) {
         if (m.from < m.start) {
@@ -136,7 +140,8 @@ static int normalize(struct encoder *en, const struct tok_piece *p) {
     if (en->normalized.now.n == 0)
         return 0;
     struct tok_piece now = en->normalized.now;
-    bool ask = en->allowed && (en->t->added.normalized.nodes || en->t->added.normalized.empty != NO_ID);
+    bool ask =
+        en->allowed && (en->t->added.normalized.nodes || en->t->added.normalized.empty != NO_ID);
     return split_added(en, &now, true, ask ? trusted_bytes(en, &now) : NULL, pre_tokenize);
 }
 
@@ -154,13 +159,16 @@ static uint16_t count_end(struct str s, bool at_end) {
     return n;
 }
 
-/* White space at the ends of each token, [n]; the caller frees it. An added token's are those of the text it took. */
-static uint16_t (*count_spaces(const struct tokenizer *t, struct str text, const struct token_ids *out))[2] {
-    uint16_t (*spaces)[2] = xcalloc(out->n, sizeof *spaces);
+/* White space at the ends of each token, [n]; the caller frees it. An added token's are those of
+ * the text it took. */
+static uint16_t (*count_spaces(const struct tokenizer *t, struct str text,
+                               const struct token_ids *out))[2] {
+    uint16_t(*spaces)[2] = xcalloc(out->n, sizeof *spaces);
     for (size_t i = 0; i < out->n; i++) {
         uint32_t id = out->ids[i];
         bool added = id < t->n_added_ids && t->added_ids[id] != NO_ID;
-        struct str s = added ? (struct str){text.p + out->offsets[i][0], out->offsets[i][1] - out->offsets[i][0]}
+        struct str s = added ? (struct str){text.p + out->offsets[i][0],
+                                            out->offsets[i][1] - out->offsets[i][0]}
                              : tokenizer_piece(t, id);
         spaces[i][0] = count_end(s, false);
         spaces[i][1] = count_end(s, true);
@@ -169,7 +177,8 @@ static uint16_t (*count_spaces(const struct tokenizer *t, struct str text, const
 }
 
 /* Leaves room for what the post-processor adds. */
-static void truncate_ids(const struct tokenizer *t, const struct encode_options *o, struct token_ids *out) {
+static void truncate_ids(const struct tokenizer *t, const struct encode_options *o,
+                         struct token_ids *out) {
     size_t special = 0;
     for (size_t i = 0; i < t->posts.n && !o->no_special; i++)
         special += t->posts.steps[i].n_before + t->posts.steps[i].n_behind;
@@ -183,8 +192,8 @@ static void truncate_ids(const struct tokenizer *t, const struct encode_options 
     out->n = most;
 }
 
-int tokenizer_encode(struct encoder *en, struct str text, const struct encode_options *o, struct token_ids *out,
-                     struct err *e) {
+int tokenizer_encode(struct encoder *en, struct str text, const struct encode_options *o,
+                     struct token_ids *out, struct err *e) {
     const struct tokenizer *t = en->t;
     if (text.n > MAX_TEXT)
         return err_set(e, EXIT_DATA, "a text of %zu bytes, more than %d", text.n, MAX_TEXT);
@@ -199,8 +208,9 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
         return -1;
     if (o && o->truncate && t->truncation)
         truncate_ids(t, o, out);
-    uint16_t (*spaces)[2] = out->want_offsets && posts_trim(&t->posts) ? count_spaces(t, text, out) : NULL;
-    posts_apply(&t->posts, !(o && o->no_special), out, (const uint16_t (*)[2])spaces, text);
+    uint16_t(*spaces)[2] =
+        out->want_offsets && posts_trim(&t->posts) ? count_spaces(t, text, out) : NULL;
+    posts_apply(&t->posts, !(o && o->no_special), out, (const uint16_t(*)[2])spaces, text);
     free(spaces);
     return 0;
 }

@@ -7,10 +7,12 @@
 
 #include "tokens/component.h"
 
-static const struct tok_model_kind *const kinds[] = {&model_bpe, &model_unigram, &model_wordlevel, &model_wordpiece};
+static const struct tok_model_kind *const kinds[] = {&model_bpe, &model_unigram, &model_wordlevel,
+                                                     &model_wordpiece};
 
 enum {
-    TABLES_PER_BYTE = 4,   // bytes of tables that a byte of tokenizer.json makes, at most, in files as they are
+    TABLES_PER_BYTE =
+        4, // bytes of tables that a byte of tokenizer.json makes, at most, in files as they are
     MAX_TABLES = 256 << 20, // of the first block
 };
 
@@ -23,11 +25,15 @@ static struct str model_type(struct json *j) {
     struct str type = has & TYPE ? component_type(j) : (struct str){0};
     if (type.n)
         return type;
-    return str_of(has & MERGES ? "BPE" : has & UNK_ID ? "Unigram" : has & MAX_INPUT ? "WordPiece" : "WordLevel");
+    return str_of(has & MERGES      ? "BPE"
+                  : has & UNK_ID    ? "Unigram"
+                  : has & MAX_INPUT ? "WordPiece"
+                                    : "WordLevel");
 }
 
-/* A model without a name that has an unk_id before its long vocabulary is a Unigram one, unless something behind that says otherwise: it
- * is read as one, rather than twice. False: it is none, or it is refused, and j and m are as they were. */
+/* A model without a name that has an unk_id before its long vocabulary is a Unigram one, unless
+ * something behind that says otherwise: it is read as one, rather than twice. False: it is none, or
+ * it is refused, and j and m are as they were. */
 static bool load_as_unigram(struct tok_model *m, struct json *j) {
     struct json before = *j;
     struct err e = {0};

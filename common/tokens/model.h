@@ -14,9 +14,9 @@ struct tok_model {
     struct region mem; // of the tables
     struct vocab vocab;
     uint32_t n_listed; // tokens as the reference counts them; 0: as many as the vocabulary has
-    bool misjudged;  // a member that was not asked for is one that tells kinds apart
-    bool byte_level; // words come as bytes, not spelt in the byte alphabet
-    void *data;      // the kind's own
+    bool misjudged;    // a member that was not asked for is one that tells kinds apart
+    bool byte_level;   // words come as bytes, not spelt in the byte alphabet
+    void *data;        // the kind's own
 };
 
 struct tok_model_kind {
@@ -26,9 +26,10 @@ struct tok_model_kind {
     void (*unload)(void *data);
     void *(*scratch_new)(const struct tok_model *m); // of one thread; NULL: none is needed
     void (*scratch_free)(void *scratch);
-    /* Appends the ids of word (n > 0) to out, with byte ranges of word as their offsets where those are wanted.
-     * -1 with e set. */
-    int (*encode)(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out, struct err *e);
+    /* Appends the ids of word (n > 0) to out, with byte ranges of word as their offsets where those
+     * are wanted. -1 with e set. */
+    int (*encode)(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out,
+                  struct err *e);
 };
 
 void model_load(struct tok_model *m, struct json *j, bool byte_level);

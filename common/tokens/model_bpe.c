@@ -1,8 +1,10 @@
-/* BPE: a word is taken apart into characters (or bytes), and pairs are merged by rank (Sennrich et al. 2016).
+/* BPE: a word is taken apart into characters (or bytes), and pairs are merged by rank (Sennrich et
+ * al. 2016).
  *
- * Byte-level vocabularies (GPT-2) and SentencePiece's are both this: byte_fallback spells what is not in the vocabulary
- * as <0xNN> tokens, unk_token stands for what is left (fuse_unk: one for a run), ignore_merges takes a word that is a
- * token as it is. dropout is for training and is not done; the loader says so.
+ * Byte-level vocabularies (GPT-2) and SentencePiece's are both this: byte_fallback spells what is
+ * not in the vocabulary as <0xNN> tokens, unk_token stands for what is left (fuse_unk: one for a
+ * run), ignore_merges takes a word that is a token as it is. dropout is for training and is not
+ * done; the loader says so.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -21,8 +23,8 @@ struct bpe {
     struct bpe_merges merges;
     struct str unk_token, prefix, suffix; // n = 0: none
     uint32_t unk;                         // NO_ID: none
-    uint32_t byte_ids[256];     // byte-level: the token of one byte
-    uint32_t fallback_ids[256]; // byte_fallback: <0xNN>
+    uint32_t byte_ids[256];               // byte-level: the token of one byte
+    uint32_t fallback_ids[256];           // byte_fallback: <0xNN>
     bool fuse_unk, byte_fallback, ignore_merges, has_unk;
     bool all_bytes; // byte-level, and each byte has a token
 };
@@ -47,8 +49,8 @@ static void name_bytes(struct bpe *b, const struct tok_model *m) {
     }
 }
 
-/* Members may come in any order; the vocabulary and the prefix are needed before the merges. `done` is whether those have been
- * read with both at hand. */
+/* Members may come in any order; the vocabulary and the prefix are needed before the merges. `done`
+ * is whether those have been read with both at hand. */
 static void load(struct tok_model *m, struct json *j) {
     struct bpe *b = xcalloc(1, sizeof *b);
     m->data = b;
@@ -117,7 +119,7 @@ enum {
 struct scratch {
     struct bpe_work work[3]; // of the word; two of its windows
     uint32_t *byte_ranks;    // NULL before the first long word, and where not all bytes have tokens
-    struct buf text; // a character with prefix or suffix
+    struct buf text;         // a character with prefix or suffix
     struct bpe_cuts cuts;
     struct word_cache cache; // of stretches between cuts
 };
@@ -138,13 +140,16 @@ static void scratch_free(void *scratch) {
     free(s);
 }
 
-/* The token of the character (or byte) word[i .. i+len), with the prefix and suffix that its place asks for. */
-static uint32_t unit_id(const struct tok_model *m, struct scratch *s, struct str word, size_t i, size_t len, struct str *text) {
+/* The token of the character (or byte) word[i .. i+len), with the prefix and suffix that its place
+ * asks for. */
+static uint32_t unit_id(const struct tok_model *m, struct scratch *s, struct str word, size_t i,
+                        size_t len, struct str *text) {
     const struct bpe *b = m->data;
     bool prefix = b->prefix.n && i > 0, suffix = b->suffix.n && i + len == word.n;
     *text = (struct str){word.p + i, len};
     if (!prefix && !suffix) {
-        uint32_t id = m->byte_level ? b->byte_ids[(unsigned char)word.p[i]] : vocab_find(&m->vocab, word.p + i, len);
+        uint32_t id = m->byte_level ? b->byte_ids[(unsigned char)word.p[i]]
+                                    : vocab_find(&m->vocab, word.p + i, len);
         if (id != NO_ID || !m->byte_level || !b->byte_fallback)
             return id;
     }
@@ -176,9 +181,10 @@ static bool fall_back(const struct bpe *b, struct bpe_work *w, struct str text) 
     return true;
 }
 
-/* Takes word apart. A run of unknown characters is held back until it ends, as the reference does it: byte tokens
- * that fall into such a run come before its <unk>. */
-static int take_apart(const struct tok_model *m, struct scratch *s, struct str word, struct err *e) {
+/* Takes word apart. A run of unknown characters is held back until it ends, as the reference does
+ * it: byte tokens that fall into such a run come before its <unk>. */
+static int take_apart(const struct tok_model *m, struct scratch *s, struct str word,
+                      struct err *e) {
     const struct bpe *b = m->data;
     struct bpe_work *w = &s->work[0];
     size_t unknown = 0; // bytes of the run
@@ -199,8 +205,8 @@ static int take_apart(const struct tok_model *m, struct scratch *s, struct str w
         if (!b->has_unk)
             continue;
         if (b->unk == NO_ID)
-            return err_set(e, EXIT_DATA, "the unknown token \"%.*s\" is not in the vocabulary", (int)b->unk_token.n,
-                           b->unk_token.p);
+            return err_set(e, EXIT_DATA, "the unknown token \"%.*s\" is not in the vocabulary",
+                           (int)b->unk_token.n, b->unk_token.p);
         if (unknown && !b->fuse_unk) {
             bpe_add(w, b->unk, unknown);
             unknown = 0;
@@ -213,18 +219,20 @@ static int take_apart(const struct tok_model *m, struct scratch *s, struct str w
 }
 
 /* Encodes a stretch of a word that no merge crosses the ends of. */
-static int encode_stretch(const struct tok_model *m, struct scratch *s, struct str word, size_t base, struct token_ids *out,
-                          struct err *e) {
+static int encode_stretch(const struct tok_model *m, struct scratch *s, struct str word,
+                          size_t base, struct token_ids *out, struct err *e) {
     const struct bpe *b = m->data;
     struct bpe_work *w = &s->work[0];
     bool whole = b->prefix.n || b->suffix.n, bytes = b->all_bytes && !whole;
-    struct bpe_units units = {(const unsigned char *)word.p, b->byte_ids, s->byte_ranks, NULL, word.n};
+    struct bpe_units units = {(const unsigned char *)word.p, b->byte_ids, s->byte_ranks, NULL,
+                              word.n};
     if (bytes && word.n > LONG_WORD && bpe_windows(&b->merges, &units, s->work + 1, base, out))
         return 0;
     if (take_apart(m, s, word, e) != 0)
         return -1;
     units = (struct bpe_units){.symbols = w->symbols, .n = w->n};
-    if (!bytes && !whole && w->n > LONG_WORD && bpe_windows(&b->merges, &units, s->work + 1, base, out))
+    if (!bytes && !whole && w->n > LONG_WORD &&
+        bpe_windows(&b->merges, &units, s->work + 1, base, out))
         return 0;
     w->bytes = bytes && s->byte_ranks ? (const unsigned char *)word.p : NULL;
     w->byte_ranks = s->byte_ranks;
@@ -241,7 +249,8 @@ static int encode_stretch(const struct tok_model *m, struct scratch *s, struct s
 static uint32_t *byte_ranks(const struct bpe *b) {
     uint32_t *ranks = xreallocarray(NULL, 1 << 16, sizeof *ranks);
     for (size_t pair = 0; pair < 1 << 16; pair++) {
-        const struct bpe_merge *found = bpe_find(&b->merges, b->byte_ids[pair >> 8], b->byte_ids[pair & 0xFF]);
+        const struct bpe_merge *found =
+            bpe_find(&b->merges, b->byte_ids[pair >> 8], b->byte_ids[pair & 0xFF]);
         ranks[pair] = found ? (uint32_t)(found - b->merges.list) : NO_ID;
     }
     return ranks;
@@ -253,7 +262,8 @@ struct stretch {
     struct word_line *line;
 };
 
-static inline struct stretch next_stretch(const struct tok_model *m, const struct scratch *s, struct str word, size_t from, bool remember) {
+static inline struct stretch next_stretch(const struct tok_model *m, const struct scratch *s,
+                                          struct str word, size_t from, bool remember) {
     struct stretch x = {from, from, NULL};
     if (from < word.n)
         x.end = bpe_cuts_next(&s->cuts, &m->vocab, word, from);
@@ -265,9 +275,11 @@ static inline struct stretch next_stretch(const struct tok_model *m, const struc
     return x;
 }
 
-/* A long word, such as a whole text where there is no pre-tokenizer: cut where no token has its two characters side by side, so
- * that no merge can cross, and stretches that have been seen are remembered like words. */
-static int encode_long(const struct tok_model *m, struct scratch *s, struct str word, struct token_ids *out, struct err *e) {
+/* A long word, such as a whole text where there is no pre-tokenizer: cut where no token has its two
+ * characters side by side, so that no merge can cross, and stretches that have been seen are
+ * remembered like words. */
+static int encode_long(const struct tok_model *m, struct scratch *s, struct str word,
+                       struct token_ids *out, struct err *e) {
     const struct bpe *b = m->data;
     if (!s->cuts.bits) {
         bpe_cuts_build(&s->cuts, &m->vocab);
@@ -293,7 +305,8 @@ static int encode_long(const struct tok_model *m, struct scratch *s, struct str 
     return 0;
 }
 
-static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out,
+                  struct err *e) {
     const struct bpe *b = m->data;
     if (b->ignore_merges) {
         uint32_t id = vocab_find(&m->vocab, word.p, word.n);

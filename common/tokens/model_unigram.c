@@ -1,8 +1,9 @@
-/* Unigram: of all ways to write a word in tokens, the one whose scores' sum is best (Kudo 2018), by dynamic programming.
+/* Unigram: of all ways to write a word in tokens, the one whose scores' sum is best (Kudo 2018), by
+ * dynamic programming.
  *
- * A character that is no token itself costs the lowest score less 10 and is unk; a run of those is one unk, or with
- * byte_fallback the <0xNN> tokens of its bytes. Of equal sums the earlier beginning wins, as in the reference: sums are
- * double, added from the left.
+ * A character that is no token itself costs the lowest score less 10 and is unk; a run of those is
+ * one unk, or with byte_fallback the <0xNN> tokens of its bytes. Of equal sums the earlier
+ * beginning wins, as in the reference: sums are double, added from the left.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -28,8 +29,9 @@ struct unigram {
 
 /* 10^n as the nearest double, n in [0, 308]. Up to 22 they are exact. */
 static double power_of_ten(int n) {
-    static const double exact[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                   1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    static const double exact[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
     char text[16];
     if (n < (int)(sizeof exact / sizeof *exact))
         return exact[n];
@@ -37,8 +39,9 @@ static double power_of_ten(int n) {
     return strtod(text, NULL);
 }
 
-/* A score, as the reference reads numbers (serde_json): digits into 64 bits as far as they go, then one product or
- * quotient by a power of ten. That is not always the nearest double, and the last bit decides between equal sums. */
+/* A score, as the reference reads numbers (serde_json): digits into 64 bits as far as they go, then
+ * one product or quotient by a power of ten. That is not always the nearest double, and the last
+ * bit decides between equal sums. */
 static double read_score(struct json *j, struct str *text) {
     json_peek(j);
     struct str s = *text = json_skip(j);
@@ -84,7 +87,8 @@ struct gaps {
 
 enum { NEAR = 16, MOST_DIGITS = 19, NUMBER = 48, AHEAD = 2 * JSON_GAP_BYTES + NUMBER };
 
-/* A number without an exponent, of at most MOST_DIGITS digits, where NUMBER bytes can be read; false for others. */
+/* A number without an exponent, of at most MOST_DIGITS digits, where NUMBER bytes can be read;
+ * false for others. */
 static inline bool quick_number(const char **at, double *score) {
     static const uint64_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
     const char *p = *at;
@@ -115,7 +119,8 @@ static inline bool quick_number(const char **at, double *score) {
 }
 
 /* A token and its score, written as the ones before: true, and consumed; or nothing is. */
-static inline bool quick_token(struct json *j, const struct gaps *g, struct str *piece, double *score) {
+static inline bool quick_token(struct json *j, const struct gaps *g, struct str *piece,
+                               double *score) {
     const char *p = j->p, *safe = j->end - AHEAD; // up to here, all that follows a text can be read
     bool high = false;
     if (!g->known || j->end - p < AHEAD || !json_gap_skip(&g->begin, &p))
@@ -123,7 +128,8 @@ static inline bool quick_token(struct json *j, const struct gaps *g, struct str 
     const char *from = p;
     p = scan_plain(p, safe, true, &high);
     size_t n = (size_t)(p - from);
-    if (p > safe || !json_gap_skip(&g->mid, &p) || !quick_number(&p, score) || !json_gap_skip(&g->end, &p))
+    if (p > safe || !json_gap_skip(&g->mid, &p) || !quick_number(&p, score) ||
+        !json_gap_skip(&g->end, &p))
         return false;
     if (high && !(n <= NEAR && scan_utf8(from, n)) && utf8_valid(from, n) != n)
         return false;
@@ -150,7 +156,8 @@ static bool slow_token(struct json *j, struct gaps *g, struct str *piece, double
     if (json_item(j) || !piece->p)
         json_refuse(j, "not a token and its score");
     g->known = !first && json_gap_learn(&g->begin, j, before, piece->p) &&
-               json_gap_learn(&g->mid, j, piece->p + piece->n, number) && json_gap_learn(&g->end, j, behind, j->p);
+               json_gap_learn(&g->mid, j, piece->p + piece->n, number) &&
+               json_gap_learn(&g->end, j, behind, j->p);
     return true;
 }
 
@@ -263,7 +270,8 @@ static void offer(struct node *n, double score, uint32_t id, size_t start) {
 }
 
 /* Fills nodes[1 .. word.n]. */
-static int find_path(const struct unigram *u, struct trie *trie, struct node *nodes, struct str word, struct err *e) {
+static int find_path(const struct unigram *u, struct trie *trie, struct node *nodes,
+                     struct str word, struct err *e) {
     for (size_t i = 0; i <= word.n; i++)
         nodes[i] = (struct node){0, 0, NO_ID};
     for (size_t start = 0, len; start < word.n; start += len) {
@@ -272,7 +280,8 @@ static int find_path(const struct unigram *u, struct trie *trie, struct node *no
         uint32_t at = 0;
         len = uni_len(word.p[start]);
         trie_ready(trie, word.p + start, word.n - start);
-        for (size_t i = start; i < word.n && (at = trie_step(trie, at, (unsigned char)word.p[i])) != 0; i++) {
+        for (size_t i = start;
+             i < word.n && (at = trie_step(trie, at, (unsigned char)word.p[i])) != 0; i++) {
             uint32_t id = trie->ids[at];
             if (id == NO_ID)
                 continue;
@@ -283,14 +292,16 @@ static int find_path(const struct unigram *u, struct trie *trie, struct node *no
             continue;
         struct node *next = &nodes[start + len];
         if (u->unk == NO_ID && (next->start == NO_ID || u->unk_score + score > next->score))
-            return err_set(e, EXIT_DATA, "a character is not in the vocabulary, which has no unk_id");
+            return err_set(e, EXIT_DATA,
+                           "a character is not in the vocabulary, which has no unk_id");
         offer(next, u->unk_score + score, u->unk, start);
     }
     return 0;
 }
 
 /* Adds one stretch of the path: a token, or a run of unknown characters. */
-static void add(const struct tok_model *m, struct str word, size_t start, size_t end, uint32_t id, struct token_ids *out) {
+static void add(const struct tok_model *m, struct str word, size_t start, size_t end, uint32_t id,
+                struct token_ids *out) {
     const struct unigram *u = m->data;
     if (id != u->unk) {
         token_ids_add(out, id, start, end);
@@ -309,7 +320,8 @@ static void add(const struct tok_model *m, struct str word, size_t start, size_t
         token_ids_add(out, u->byte_ids[(unsigned char)word.p[i]], start, end);
 }
 
-static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out,
+                  struct err *e) {
     const struct unigram *u = m->data;
     struct scratch *s = scratch;
     if (word.n + 1 > s->cap) {
@@ -325,11 +337,13 @@ static int encode(const struct tok_model *m, void *scratch, struct str word, str
     while (n > 0) {
         const struct node *node = &s->nodes[s->ends[--n]];
         size_t start = node->start, end = s->ends[n];
-        while (u->unk != NO_ID && node->id == u->unk && n > 0 && s->nodes[s->ends[n - 1]].id == u->unk)
+        while (u->unk != NO_ID && node->id == u->unk && n > 0 &&
+               s->nodes[s->ends[n - 1]].id == u->unk)
             end = s->ends[--n];
         add(m, word, start, end, node->id, out);
     }
     return 0;
 }
 
-const struct tok_model_kind model_unigram = {"Unigram", load, unload, scratch_new, scratch_free, encode};
+const struct tok_model_kind model_unigram = {"Unigram",   load,         unload,
+                                             scratch_new, scratch_free, encode};

@@ -26,14 +26,16 @@ static void load(struct tok_model *m, struct json *j) {
     component_need(j, unk->p, "WordLevel", "unk_token");
 }
 
-static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out,
+                  struct err *e) {
     const struct str *unk = m->data;
     (void)scratch;
     uint32_t id = vocab_find(&m->vocab, word.p, word.n);
     if (id == NO_ID)
         id = vocab_find_name(&m->vocab, *unk);
     if (id == NO_ID)
-        return err_set(e, EXIT_DATA, "the unknown token \"%.*s\" is not in the vocabulary", (int)unk->n, unk->p);
+        return err_set(e, EXIT_DATA, "the unknown token \"%.*s\" is not in the vocabulary",
+                       (int)unk->n, unk->p);
     token_ids_add(out, id, 0, word.n);
     return 0;
 }

@@ -1,5 +1,6 @@
-/* WordPiece: the longest token that begins the word, then the longest that continues it, and so on (Schuster and
- * Nakajima 2012; Devlin et al. 2019). A word that cannot be taken apart so, or that is too long, is unk_token.
+/* WordPiece: the longest token that begins the word, then the longest that continues it, and so on
+ * (Schuster and Nakajima 2012; Devlin et al. 2019). A word that cannot be taken apart so, or that
+ * is too long, is unk_token.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -51,17 +52,20 @@ static void scratch_free(void *scratch) {
     free(scratch);
 }
 
-static int unknown(const struct tok_model *m, struct str word, struct token_ids *out, struct err *e) {
+static int unknown(const struct tok_model *m, struct str word, struct token_ids *out,
+                   struct err *e) {
     const struct wordpiece *w = m->data;
     uint32_t id = vocab_find_name(&m->vocab, w->unk);
     if (id == NO_ID)
-        return err_set(e, EXIT_DATA, "the unknown token \"%.*s\" is not in the vocabulary", (int)w->unk.n, w->unk.p);
+        return err_set(e, EXIT_DATA, "the unknown token \"%.*s\" is not in the vocabulary",
+                       (int)w->unk.n, w->unk.p);
     token_ids_add(out, id, 0, word.n);
     return 0;
 }
 
 /* The longest token for the bytes from `start`, whose end goes to *end. */
-static uint32_t longest(const struct tok_model *m, struct buf *room, struct str word, size_t start, size_t *end) {
+static uint32_t longest(const struct tok_model *m, struct buf *room, struct str word, size_t start,
+                        size_t *end) {
     const struct wordpiece *w = m->data;
     size_t prefix = start ? w->prefix.n : 0, most = word.n - start;
     if (m->vocab.longest < prefix)
@@ -84,7 +88,8 @@ static uint32_t longest(const struct tok_model *m, struct buf *room, struct str 
     return NO_ID;
 }
 
-static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out, struct err *e) {
+static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out,
+                  struct err *e) {
     const struct wordpiece *w = m->data;
     uint64_t chars = 0;
     for (size_t i = 0; i < word.n; i++)
@@ -103,4 +108,5 @@ static int encode(const struct tok_model *m, void *scratch, struct str word, str
     return 0;
 }
 
-const struct tok_model_kind model_wordpiece = {"WordPiece", load, free, scratch_new, scratch_free, encode};
+const struct tok_model_kind model_wordpiece = {"WordPiece", load,         free,
+                                               scratch_new, scratch_free, encode};

@@ -8,8 +8,9 @@
 #include "tokens/component.h"
 
 static const struct tok_norm_kind *const kinds[] = {
-    &norm_bert,    &norm_byte_level, &norm_lowercase,   &norm_nfc,     &norm_nfd,   &norm_nfkc,          &norm_nfkd,
-    &norm_nmt,     &norm_precompiled, &norm_prepend,    &norm_replace, &norm_strip, &norm_strip_accents,
+    &norm_bert,    &norm_byte_level, &norm_lowercase,     &norm_nfc,         &norm_nfd,
+    &norm_nfkc,    &norm_nfkd,       &norm_nmt,           &norm_precompiled, &norm_prepend,
+    &norm_replace, &norm_strip,      &norm_strip_accents,
 };
 
 static void add(struct norms *n, const struct tok_norm_kind *kind, struct json *j) {

@@ -1,4 +1,5 @@
-/* Normalizers: what is done to text before it is split. One file a kind (norm_*.c); norm.c knows their names.
+/* Normalizers: what is done to text before it is split. One file a kind (norm_*.c); norm.c knows
+ * their names.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_NORM_H
@@ -15,7 +16,8 @@ struct tok_norm {
 
 struct tok_norm_kind {
     const char *type; // as tokenizer.json names it
-    /* Reads the object that j stands before. What it makes is ended by unload. NULL with j refused, or for none. */
+    /* Reads the object that j stands before. What it makes is ended by unload. NULL with j refused,
+     * or for none. */
     void *(*load)(struct json *j);
     void (*unload)(void *data);
     int (*apply)(const void *data, struct tok_text *t, struct err *e); // -1 with e set
@@ -31,7 +33,8 @@ void norms_load(struct norms *n, struct json *j); // the value that j stands bef
 void norms_free(struct norms *n);
 int norms_apply(const struct norms *n, struct tok_text *t, struct err *e);
 
-extern const struct tok_norm_kind norm_nfc, norm_nfd, norm_nfkc, norm_nfkd, norm_lowercase, norm_strip, norm_strip_accents,
-    norm_replace, norm_prepend, norm_nmt, norm_bert, norm_precompiled, norm_byte_level;
+extern const struct tok_norm_kind norm_nfc, norm_nfd, norm_nfkc, norm_nfkd, norm_lowercase,
+    norm_strip, norm_strip_accents, norm_replace, norm_prepend, norm_nmt, norm_bert,
+    norm_precompiled, norm_byte_level;
 
 #endif

@@ -1,5 +1,6 @@
-/* BertNormalizer: clean_text (control characters out, white space to a space), spaces around CJK ideographs, accents
- * off, lower case; in this order, each if it is asked for. strip_accents null means: as lowercase.
+/* BertNormalizer: clean_text (control characters out, white space to a space), spaces around CJK
+ * ideographs, accents off, lower case; in this order, each if it is asked for. strip_accents null
+ * means: as lowercase.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>

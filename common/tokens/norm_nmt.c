@@ -1,11 +1,13 @@
-/* Nmt: SentencePiece's nmt rules: control characters dropped, other space and invisible characters to a space.
+/* Nmt: SentencePiece's nmt rules: control characters dropped, other space and invisible characters
+ * to a space.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/norm.h"
 #include "tokens/norm_chars.h"
 
 static int map(uint32_t cp, char *out) {
-    if ((cp >= 0x01 && cp <= 0x08) || cp == 0x0B || (cp >= 0x0E && cp <= 0x1F) || cp == 0x7F || cp == 0x8F || cp == 0x9F)
+    if ((cp >= 0x01 && cp <= 0x08) || cp == 0x0B || (cp >= 0x0E && cp <= 0x1F) || cp == 0x7F ||
+        cp == 0x8F || cp == 0x9F)
         return 0;
     out[0] = ' ';
     switch (cp) {

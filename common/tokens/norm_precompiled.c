@@ -1,8 +1,9 @@
-/* Precompiled: SentencePiece's character map (its normalizer_spec's precompiled_charsmap, in base64): the size of a double-array
- * trie (Darts-clone), the trie, and the replacement texts, each ended by a NUL.
+/* Precompiled: SentencePiece's character map (its normalizer_spec's precompiled_charsmap, in
+ * base64): the size of a double-array trie (Darts-clone), the trie, and the replacement texts, each
+ * ended by a NUL.
  *
- * As the reference does it: a grapheme cluster of up to 5 bytes is replaced as a whole where the map has a beginning of
- * it, the shortest one; of any other cluster, each character likewise.
+ * As the reference does it: a grapheme cluster of up to 5 bytes is replaced as a whole where the
+ * map has a beginning of it, the shortest one; of any other cluster, each character likewise.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -16,9 +17,9 @@
 
 struct charsmap {
     struct buf bytes;
-    size_t n_units;   // of the trie
-    size_t texts;     // offset of the replacement texts in bytes
-    bool ascii[128];  // whether the map has something that begins with this character
+    size_t n_units;  // of the trie
+    size_t texts;    // offset of the replacement texts in bytes
+    bool ascii[128]; // whether the map has something that begins with this character
 };
 
 static uint32_t unit(const struct charsmap *c, size_t i) {
@@ -58,7 +59,8 @@ static bool find(const struct charsmap *c, struct str key, struct str *out) {
 }
 
 static bool decode_base64(struct str s, struct buf *out) {
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    static const char alphabet[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     const uint32_t none = 1u << 31;
     uint32_t digits[256], bits = 0, seen = 0;
     size_t n = s.n, i = 0;
@@ -72,7 +74,8 @@ static bool decode_base64(struct str s, struct buf *out) {
     const unsigned char *p = (const unsigned char *)s.p;
     char *to = out->p + out->n;
     for (; n - i >= 4; i += 4) {
-        bits = digits[p[i]] << 18 | digits[p[i + 1]] << 12 | digits[p[i + 2]] << 6 | digits[p[i + 3]];
+        bits =
+            digits[p[i]] << 18 | digits[p[i + 1]] << 12 | digits[p[i + 2]] << 6 | digits[p[i + 3]];
         seen |= digits[p[i]] | digits[p[i + 1]] | digits[p[i + 2]] | digits[p[i + 3]];
         *to++ = (char)(bits >> 16 & 0xFF);
         *to++ = (char)(bits >> 8 & 0xFF);
@@ -126,8 +129,9 @@ static void unload(void *data) {
     free(c);
 }
 
-/* The text is read at `from`. What is removed before anything was written does not count in the reference: from then on
- * each character has the origin of one that many characters before it, w.at. */
+/* The text is read at `from`. What is removed before anything was written does not count in the
+ * reference: from then on each character has the origin of one that many characters before it,
+ * w.at. */
 struct mapping {
     struct rewrite w;
     size_t from;
@@ -150,7 +154,8 @@ static void copy(struct mapping *m, size_t to) {
     }
 }
 
-/* Replaces the next old_n bytes by the characters of new, one by one; what is left of either is dropped or inserted. */
+/* Replaces the next old_n bytes by the characters of new, one by one; what is left of either is
+ * dropped or inserted. */
 static void replace(struct mapping *m, size_t old_n, struct str new) {
     const char *p = m->w.t->now.p;
     size_t end = m->from + old_n, i = 0, len;
@@ -191,7 +196,8 @@ static int apply(const void *data, struct tok_text *t, struct err *e) {
     struct mapping m = {text_rewrite_begin(t), 0};
     bool changed = false;
     for (size_t i = 0; i < s.n; i = end) {
-        // An ASCII character that the map does not know, and that stands alone, is by far the most frequent.
+        // An ASCII character that the map does not know, and that stands alone, is by far the most
+        // frequent.
         if ((unsigned char)s.p[i] < 0x80 && !c->ascii[(unsigned char)s.p[i]] &&
             (i + 1 == s.n || (unsigned char)s.p[i + 1] < 0x80)) {
             end = i + 1;

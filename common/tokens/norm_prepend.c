@@ -1,4 +1,5 @@
-/* Prepend: a text before any that is not empty (as SentencePiece's dummy prefix in a llama tokenizer).
+/* Prepend: a text before any that is not empty (as SentencePiece's dummy prefix in a llama
+ * tokenizer).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -35,7 +36,8 @@ static int apply(const void *data, struct tok_text *t, struct err *e) {
     (void)e;
     if (t->now.n == 0 || prefix->n == 0)
         return 0;
-    // The prefix comes from the first character: that one is replaced, and inserted again behind it.
+    // The prefix comes from the first character: that one is replaced, and inserted again behind
+    // it.
     struct rewrite w = text_rewrite_begin(t);
     size_t len = uni_len(t->now.p[0]);
     const char *first = t->now.p;

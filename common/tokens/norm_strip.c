@@ -1,4 +1,5 @@
-/* Strip: white space off the beginning, the end or both. StripAccents: combining marks (as of Unicode 9) dropped.
+/* Strip: white space off the beginning, the end or both. StripAccents: combining marks (as of
+ * Unicode 9) dropped.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>

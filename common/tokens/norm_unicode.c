@@ -1,8 +1,10 @@
-/* NFC, NFD, NFKC, NFKD: Unicode's normal forms (UAX 15), as of Unicode 9, which is what the reference has.
+/* NFC, NFD, NFKC, NFKD: Unicode's normal forms (UAX 15), as of Unicode 9, which is what the
+ * reference has.
  *
- * utf8proc has the decompositions and composes; characters that came after Unicode 9 are left as they are. Text is
- * worked on in clusters: a character that nothing can change, nor anything behind it, ends one. What is already in
- * the form is copied, and a text that is so as a whole is not touched.
+ * utf8proc has the decompositions and composes; characters that came after Unicode 9 are left as
+ * they are. Text is worked on in clusters: a character that nothing can change, nor anything behind
+ * it, ends one. What is already in the form is copied, and a text that is so as a whole is not
+ * touched.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -22,8 +24,9 @@ static const struct form forms[] = {{true, false}, {false, false}, {true, true},
 
 /* Characters with a decomposition that came after Unicode 9. */
 static bool is_new(uint32_t cp) {
-    static const uint32_t ranges[][2] = {{0x32FF, 0x32FF},   {0xA7F2, 0xA7F4},   {0xAB69, 0xAB69},   {0x10781, 0x107BA},
-                                         {0x11938, 0x11938}, {0x1E030, 0x1E06D}, {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9}};
+    static const uint32_t ranges[][2] = {{0x32FF, 0x32FF},   {0xA7F2, 0xA7F4},   {0xAB69, 0xAB69},
+                                         {0x10781, 0x107BA}, {0x11938, 0x11938}, {0x1E030, 0x1E06D},
+                                         {0x1F16C, 0x1F16C}, {0x1FBF0, 0x1FBF9}};
     for (size_t i = 0; cp >= 0x32FF && i < sizeof ranges / sizeof *ranges; i++)
         if (cp >= ranges[i][0] && cp <= ranges[i][1])
             return true;
@@ -32,7 +35,9 @@ static bool is_new(uint32_t cp) {
 
 /* Canonical combining class; marks that came after Unicode 9 have none. */
 static int combining_class(uint32_t cp) {
-    return cp < 0x300 || !(uni_bits(cp) & UNI_ACCENT) ? 0 : utf8proc_get_property((utf8proc_int32_t)cp)->combining_class;
+    return cp < 0x300 || !(uni_bits(cp) & UNI_ACCENT)
+               ? 0
+               : utf8proc_get_property((utf8proc_int32_t)cp)->combining_class;
 }
 
 static size_t decompose(uint32_t cp, const struct form *f, int32_t out[MOST]) {
@@ -41,7 +46,8 @@ static size_t decompose(uint32_t cp, const struct form *f, int32_t out[MOST]) {
         return 1;
     }
     int options = UTF8PROC_DECOMPOSE | (f->compat ? UTF8PROC_COMPAT : 0);
-    utf8proc_ssize_t n = utf8proc_decompose_char((utf8proc_int32_t)cp, out, MOST, (utf8proc_option_t)options, NULL);
+    utf8proc_ssize_t n =
+        utf8proc_decompose_char((utf8proc_int32_t)cp, out, MOST, (utf8proc_option_t)options, NULL);
     if (n >= 1 && n <= MOST)
         return (size_t)n;
     out[0] = (int32_t)cp;
@@ -63,7 +69,8 @@ static bool is_stable(uint32_t cp, const struct form *f) {
     return p->decomp_seqindex == UINT16_MAX && !second;
 }
 
-/* Whether nothing before cp moves behind it: its decomposition begins with a character of class 0. */
+/* Whether nothing before cp moves behind it: its decomposition begins with a character of class 0.
+ */
 static bool starts(uint32_t cp, const struct form *f) {
     int32_t parts[MOST];
     decompose(cp, f, parts);
@@ -112,8 +119,9 @@ static void order_marks(struct cluster *c) {
 static void compose(struct cluster *c) {
     size_t from = 0, n = 0;
     for (size_t i = 0; i <= c->n; i++) {
-        if (i < c->n && !is_new((uint32_t)c->cp[i]) && (c->cp[i] < 0x300 || combining_class((uint32_t)c->cp[i]) ||
-                                                        !utf8proc_get_property(c->cp[i])->combining_class))
+        if (i < c->n && !is_new((uint32_t)c->cp[i]) &&
+            (c->cp[i] < 0x300 || combining_class((uint32_t)c->cp[i]) ||
+             !utf8proc_get_property(c->cp[i])->combining_class))
             continue;
         utf8proc_ssize_t got = (utf8proc_ssize_t)(i - from);
         if (got > 1)
@@ -128,7 +136,8 @@ static void compose(struct cluster *c) {
 }
 
 /* Rewrites the old text's [w->at, end), one cluster. */
-static void rewrite_cluster(struct rewrite *w, size_t end, const struct form *f, struct cluster *c) {
+static void rewrite_cluster(struct rewrite *w, size_t end, const struct form *f,
+                            struct cluster *c) {
     const char *p = w->t->now.p;
     int32_t parts[MOST];
     c->n = 0;
@@ -155,7 +164,8 @@ static void rewrite_cluster(struct rewrite *w, size_t end, const struct form *f,
 static size_t find_unstable(const char *p, size_t n, size_t i, const struct form *f) {
     while (i < n) {
         uint64_t word;
-        if (n - i >= sizeof word && (memcpy(&word, p + i, sizeof word), !(word & 0x8080808080808080u))) {
+        if (n - i >= sizeof word &&
+            (memcpy(&word, p + i, sizeof word), !(word & 0x8080808080808080u))) {
             i += sizeof word;
             continue;
         }

@@ -41,8 +41,10 @@ void posts_load(struct posts *p, struct json *j) {
         return;
     }
     struct str type = component_type(j);
-    if (p->in_pieces && (str_eq(type, "TemplateProcessing") || str_eq(type, "BertProcessing") || str_eq(type, "RobertaProcessing")))
-        json_refuse(j, "the post-processor \"%.*s\" behind a TemplateProcessing", (int)type.n, type.p);
+    if (p->in_pieces && (str_eq(type, "TemplateProcessing") || str_eq(type, "BertProcessing") ||
+                         str_eq(type, "RobertaProcessing")))
+        json_refuse(j, "the post-processor \"%.*s\" behind a TemplateProcessing", (int)type.n,
+                    type.p);
     else if (str_eq(type, "Sequence"))
         load_sequence(p, j);
     else if (str_eq(type, "TemplateProcessing"))
@@ -65,7 +67,8 @@ void posts_free(struct posts *p) {
     free(p->steps);
 }
 
-/* Room for `more` ids in front of what is there, which moves back; special tokens stand for no text. */
+/* Room for `more` ids in front of what is there, which moves back; special tokens stand for no
+ * text. */
 static void put_in_front(struct token_ids *out, const uint32_t *ids, size_t n) {
     size_t had = out->n;
     for (size_t i = 0; i < n; i++)
@@ -88,8 +91,10 @@ static void repeat(struct token_ids *out, size_t copies) {
                           out->want_offsets ? out->offsets[i][1] : 0);
 }
 
-/* Takes the space off a token's ends, a character of text for each (the reference's process_offsets). */
-static void trim(uint32_t o[2], bool first, const uint16_t spaces[2], bool prefix, struct str text) {
+/* Takes the space off a token's ends, a character of text for each (the reference's
+ * process_offsets). */
+static void trim(uint32_t o[2], bool first, const uint16_t spaces[2], bool prefix,
+                 struct str text) {
     unsigned leading = spaces[0], trailing = spaces[1];
     if (leading == 1 && prefix && (first || o[0] == 0))
         leading = 0; // that space was put there, and stands for no text
@@ -99,14 +104,16 @@ static void trim(uint32_t o[2], bool first, const uint16_t spaces[2], bool prefi
         o[1] = (uint32_t)uni_before(text.p, o[1]);
 }
 
-void posts_apply(const struct posts *p, bool special, struct token_ids *out, const uint16_t (*spaces)[2],
-                 struct str text) {
-    size_t one = out->n, n = out->n, in_front = 0; // ids of the text, of all its copies, and those in front of them
+void posts_apply(const struct posts *p, bool special, struct token_ids *out,
+                 const uint16_t (*spaces)[2], struct str text) {
+    size_t one = out->n, n = out->n,
+           in_front = 0; // ids of the text, of all its copies, and those in front of them
     bool joined = false;
     for (size_t k = 0; k < p->n; k++) {
         const struct post_step *s = &p->steps[k];
         for (size_t i = 0; s->type == POST_TRIM && spaces && i < n; i++)
-            trim(out->offsets[in_front + i], i % one == 0 && !joined, spaces[i % one], s->add_prefix_space, text);
+            trim(out->offsets[in_front + i], i % one == 0 && !joined, spaces[i % one],
+                 s->add_prefix_space, text);
         if (s->type != POST_IDS)
             continue;
         repeat(out, s->copies);

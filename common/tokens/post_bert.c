@@ -1,5 +1,5 @@
-/* BertProcessing and RobertaProcessing: one token before the text, one behind it; Roberta's trims offsets too.
- * ByteLevel as a post-processor only trims offsets.
+/* BertProcessing and RobertaProcessing: one token before the text, one behind it; Roberta's trims
+ * offsets too. ByteLevel as a post-processor only trims offsets.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/component.h"

@@ -1,7 +1,7 @@
 /* TemplateProcessing: the template "single" lists special tokens and the text's place among them.
  *
- * A special token's ids stand in "special_tokens", not in the vocabulary. Without the special tokens, a template that has the
- * text once changes nothing.
+ * A special token's ids stand in "special_tokens", not in the vocabulary. Without the special
+ * tokens, a template that has the text once changes nothing.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -35,10 +35,12 @@ static void find_special(struct json *j, struct str name, uint32_t **ids, size_t
             }
     }
     if (!found)
-        json_refuse(j, "the template's special token \"%.*s\" is not among its special_tokens", (int)name.n, name.p);
+        json_refuse(j, "the template's special token \"%.*s\" is not among its special_tokens",
+                    (int)name.n, name.p);
 }
 
-/* {"SpecialToken": {"id": ..}} or {"Sequence": {"id": "A"}}: the name, and which of the two it is. */
+/* {"SpecialToken": {"id": ..}} or {"Sequence": {"id": "A"}}: the name, and which of the two it is.
+ */
 static struct str load_item(struct json *j, bool *is_text) {
     struct str key, member, name = {0};
     json_enter_object(j);
@@ -85,7 +87,8 @@ void posts_template(struct posts *p, struct json *j) {
         bool is_text = false;
         struct str name = load_item(&single, &is_text);
         if (is_text && !str_eq(name, "A"))
-            json_refuse(&single, "a template for one text that asks for \"%.*s\"", (int)name.n, name.p);
+            json_refuse(&single, "a template for one text that asks for \"%.*s\"", (int)name.n,
+                        name.p);
         else if (is_text && s->n_behind)
             json_refuse(&single, "a template that has the text twice, with tokens between");
         else if (is_text)

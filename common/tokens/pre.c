@@ -9,8 +9,17 @@
 #include "unicode/unicode.h"
 
 static const struct pre_kind *const kinds[] = {
-    &pre_bert,       &pre_byte_level, &pre_char_delimiter,  &pre_digits,     &pre_fixed_length,     &pre_metaspace,
-    &pre_punctuation, &pre_split,      &pre_unicode_scripts, &pre_whitespace, &pre_whitespace_split,
+    &pre_bert,
+    &pre_byte_level,
+    &pre_char_delimiter,
+    &pre_digits,
+    &pre_fixed_length,
+    &pre_metaspace,
+    &pre_punctuation,
+    &pre_split,
+    &pre_unicode_scripts,
+    &pre_whitespace,
+    &pre_whitespace_split,
 };
 
 static void add(struct pres *p, const struct pre_kind *kind, struct json *j) {
@@ -79,7 +88,8 @@ int pre_next(struct pre_run *run, size_t step, const struct tok_piece *word) {
 }
 
 enum behavior pre_behavior_load(struct json *j) {
-    static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+    static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious",
+                                        "MergedWithNext", "Contiguous"};
     struct str s = json_str(j);
     for (int i = 0; i < 5; i++)
         if (str_eq(s, names[i]))
@@ -88,7 +98,8 @@ enum behavior pre_behavior_load(struct json *j) {
     return BEHAVIOR_REMOVED;
 }
 
-struct splitter pre_splitter_begin(struct pre_run *run, size_t step, const struct tok_piece *p, enum behavior b) {
+struct splitter pre_splitter_begin(struct pre_run *run, size_t step, const struct tok_piece *p,
+                                   enum behavior b) {
     return (struct splitter){run, step, p, b, false, false, 0, 0};
 }
 
@@ -123,7 +134,8 @@ int pre_splitter_end(struct splitter *s) {
     return s->pending ? hand_on(s, s->start, s->end) : 0;
 }
 
-int pre_split_chars(struct pre_run *run, size_t step, const struct tok_piece *p, unsigned bits, enum behavior b) {
+int pre_split_chars(struct pre_run *run, size_t step, const struct tok_piece *p, unsigned bits,
+                    enum behavior b) {
     struct splitter s = pre_splitter_begin(run, step, p, b);
     size_t from = 0, len;
     for (size_t i = 0; i < p->n; i += len) {

@@ -1,7 +1,8 @@
-/* ByteLevel: GPT-2's split into words, numbers, punctuation and space, and the spelling of bytes in the byte alphabet.
+/* ByteLevel: GPT-2's split into words, numbers, punctuation and space, and the spelling of bytes in
+ * the byte alphabet.
  *
- * As the last step it hands on the bytes themselves, and the model looks them up as such (pres.byte_level); only
- * where another step follows are they spelt out.
+ * As the last step it hands on the bytes themselves, and the model looks them up as such
+ * (pres.byte_level); only where another step follows are they spelt out.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -13,7 +14,8 @@
 #include "unicode/unicode.h"
 
 /* From GPT-2's encoder.py. */
-static const char pattern[] = "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
+static const char pattern[] =
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
 struct byte_level {
     bool add_prefix_space;
@@ -76,7 +78,8 @@ static int split(const void *data, struct pre_run *run, size_t step, const struc
     struct regex_iter it = regex_begin(b->words, (struct str){whole.p, whole.n});
     size_t start, end;
     int found;
-    while ((found = regex_next(&it, &start, &end, run->e)) > 0) { // the matches cover all of the text
+    while ((found = regex_next(&it, &start, &end, run->e)) >
+           0) { // the matches cover all of the text
         struct tok_piece word = tok_piece_cut(&whole, start, end);
         if (spell(run, step, &word) != 0)
             return -1;

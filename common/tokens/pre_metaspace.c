@@ -1,4 +1,5 @@
-/* Metaspace: spaces become a visible character (SentencePiece's U+2581), one may be put in front, and words begin with it.
+/* Metaspace: spaces become a visible character (SentencePiece's U+2581), one may be put in front,
+ * and words begin with it.
  *
  * prepend_scheme "first" means: only where the piece begins at the very beginning of the input.
  *
@@ -37,7 +38,8 @@ static int split(const void *data, struct pre_run *run, size_t step, const struc
     struct tok_text *t = &run->work[step];
     text_set(t, p, run->track);
     mark_spaces(m, t);
-    bool prepend = m->scheme == METASPACE_ALWAYS || (m->scheme == METASPACE_FIRST && p->from.start == 0);
+    bool prepend =
+        m->scheme == METASPACE_ALWAYS || (m->scheme == METASPACE_FIRST && p->from.start == 0);
     if (prepend && !begins_with_mark(m, t->now.p, t->now.n)) {
         struct rewrite w = text_rewrite_begin(t);
         size_t len = uni_len(t->now.p[0]);

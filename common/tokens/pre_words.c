@@ -1,5 +1,6 @@
-/* Splits by the kind of each character: Whitespace (words and punctuation, \w+|[^\w\s]+), WhitespaceSplit,
- * Punctuation, BertPreTokenizer (white space, then punctuation), CharDelimiterSplit.
+/* Splits by the kind of each character: Whitespace (words and punctuation, \w+|[^\w\s]+),
+ * WhitespaceSplit, Punctuation, BertPreTokenizer (white space, then punctuation),
+ * CharDelimiterSplit.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -9,7 +10,8 @@
 #include "unicode/unicode.h"
 
 /* Characters of one kind that stand together are a word; white space is none. */
-static int whitespace(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
+static int whitespace(const void *data, struct pre_run *run, size_t step,
+                      const struct tok_piece *p) {
     enum { SPACE, WORD, OTHER };
     int last = SPACE;
     size_t from = 0, len = 0;
@@ -30,7 +32,8 @@ static int whitespace(const void *data, struct pre_run *run, size_t step, const 
     return 0;
 }
 
-static int whitespace_split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
+static int whitespace_split(const void *data, struct pre_run *run, size_t step,
+                            const struct tok_piece *p) {
     (void)data;
     return pre_split_chars(run, step, p, UNI_SPACE, BEHAVIOR_REMOVED);
 }
@@ -48,7 +51,8 @@ static void *load_behavior(struct json *j) {
     return b;
 }
 
-static int punctuation(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
+static int punctuation(const void *data, struct pre_run *run, size_t step,
+                       const struct tok_piece *p) {
     const enum behavior *b = data;
     return pre_split_chars(run, step, p, UNI_PUNCT, *b);
 }
@@ -92,7 +96,8 @@ static void *load_delimiter(struct json *j) {
     return cp;
 }
 
-static int delimiter(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
+static int delimiter(const void *data, struct pre_run *run, size_t step,
+                     const struct tok_piece *p) {
     const uint32_t *cp = data;
     size_t from = 0, len;
     for (size_t i = 0; i < p->n; i += len) {

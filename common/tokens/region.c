@@ -34,7 +34,8 @@ static void add_block(struct region *r, size_t n) {
     bool big = n > FEW;
     size_t cap = round_up(n, big ? BIG_PAGE : 4096);
     char *p = big ? big_pages_map(cap, true)
-                  : mmap(NULL, cap, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                  : mmap(NULL, cap, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (!p || p == MAP_FAILED)
         die(EXIT_SYSTEM, "out of memory: %zu bytes", cap);
     struct block *blocks = xreallocarray(r->blocks, r->n_blocks + 1, sizeof *blocks);

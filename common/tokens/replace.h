@@ -12,7 +12,8 @@ struct replace {
     struct buf content;
 };
 
-struct replace *replace_load(struct json *j); // refused in j where it is not whole; ended by replace_free in any case
+struct replace *replace_load(
+    struct json *j); // refused in j where it is not whole; ended by replace_free in any case
 void replace_free(struct replace *r);
 
 #endif

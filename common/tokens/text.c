@@ -18,7 +18,10 @@ struct span tok_piece_span(const struct tok_piece *p, size_t i) {
 }
 
 struct tok_piece tok_piece_cut(const struct tok_piece *p, size_t start, size_t end) {
-    struct tok_piece cut = {p->p + start, end - start, NULL, {p->from.start + (uint32_t)start, p->from.start + (uint32_t)end}};
+    struct tok_piece cut = {p->p + start,
+                            end - start,
+                            NULL,
+                            {p->from.start + (uint32_t)start, p->from.start + (uint32_t)end}};
     if (p->align) {
         cut.align = p->align + start;
         if (cut.n)
@@ -88,7 +91,9 @@ void text_rewrite_insert(struct rewrite *w, const char *p, size_t n) {
     const struct tok_piece *old = &w->t->now;
     buf_add(&w->t->bytes[w->t->next], p, n);
     if (w->t->track)
-        align_add(w, n, w->at > 0 ? tok_piece_span(old, w->at - 1) : (struct span){old->from.start, old->from.start});
+        align_add(w, n,
+                  w->at > 0 ? tok_piece_span(old, w->at - 1)
+                            : (struct span){old->from.start, old->from.start});
 }
 
 void text_rewrite_end(struct rewrite *w) {

@@ -1,8 +1,10 @@
-/* Text on its way through the steps: a piece of it, and a rewriter that keeps track of where each byte came from.
+/* Text on its way through the steps: a piece of it, and a rewriter that keeps track of where each
+ * byte came from.
  *
- * Pieces are views; nothing is copied until a step changes something. Where tracking is on, every byte of a changed
- * text has the range of input bytes that it stands for, by the rules of the reference's NormalizedString: a character
- * that replaces another has its range, an inserted one that of the character before it.
+ * Pieces are views; nothing is copied until a step changes something. Where tracking is on, every
+ * byte of a changed text has the range of input bytes that it stands for, by the rules of the
+ * reference's NormalizedString: a character that replaces another has its range, an inserted one
+ * that of the character before it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_TEXT_H
@@ -20,8 +22,9 @@ struct span {
 struct tok_piece {
     const char *p; // [n] valid UTF-8
     size_t n;
-    const struct span *align; // [n] where each byte came from; NULL: p is the input's own text, or not tracked
-    struct span from;         // the input that it stands for; without tracking, only of unchanged text
+    const struct span
+        *align; // [n] where each byte came from; NULL: p is the input's own text, or not tracked
+    struct span from; // the input that it stands for; without tracking, only of unchanged text
 };
 
 /* Bytes [start, end) of p, both between characters. */
@@ -49,10 +52,11 @@ struct rewrite {
     size_t at; // bytes of the old version consumed
 };
 struct rewrite text_rewrite_begin(struct tok_text *t);
-void text_rewrite_copy(struct rewrite *w, size_t n);                                 // the next n bytes as they are
-void text_rewrite_drop(struct rewrite *w, size_t n);                                 // leave out the next n bytes
-void text_rewrite_replace(struct rewrite *w, size_t old_n, const char *p, size_t n); // old_n bytes become p
-void text_rewrite_insert(struct rewrite *w, const char *p, size_t n);                // p, in addition
-void text_rewrite_end(struct rewrite *w);                                            // drops what is left of the old version
+void text_rewrite_copy(struct rewrite *w, size_t n); // the next n bytes as they are
+void text_rewrite_drop(struct rewrite *w, size_t n); // leave out the next n bytes
+void text_rewrite_replace(struct rewrite *w, size_t old_n, const char *p,
+                          size_t n);                                  // old_n bytes become p
+void text_rewrite_insert(struct rewrite *w, const char *p, size_t n); // p, in addition
+void text_rewrite_end(struct rewrite *w); // drops what is left of the old version
 
 #endif

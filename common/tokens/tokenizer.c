@@ -1,4 +1,5 @@
-/* Loading tokenizer.json: see tokenizer.h. Each part is loaded by its own file; here they are put together.
+/* Loading tokenizer.json: see tokenizer.h. Each part is loaded by its own file; here they are put
+ * together.
  *
  * Refused by name, with the line: what is no part of the format, and parts that are not known.
  *
@@ -11,9 +12,13 @@
 #include "tokens/component.h"
 #include "tokens/tokenizer_parts.h"
 
-enum { MAX_FILE = 1 << 30, MIN_HASHED = 1 << 18 }; // bytes; of less, a thread takes longer than a hash
+enum {
+    MAX_FILE = 1 << 30,
+    MIN_HASHED = 1 << 18
+}; // bytes; of less, a thread takes longer than a hash
 
-/* Where each part begins in the file; parts may come in any order, but need each other in a fixed one. */
+/* Where each part begins in the file; parts may come in any order, but need each other in a fixed
+ * one. */
 struct sections {
     struct json added, normalizer, pre_tokenizer, model, post_processor, decoder;
     bool has_added, has_normalizer, has_pre_tokenizer, has_model, has_post_processor, has_decoder;
@@ -26,8 +31,8 @@ static void go_to(struct json *j, const struct json *section) {
     j->strings = strings;
 }
 
-/* The model is most of the file, so it is read where it stands if what it needs has come before, as it does in all files that
- * the reference writes. False: j still stands before it. */
+/* The model is most of the file, so it is read where it stands if what it needs has come before, as
+ * it does in all files that the reference writes. False: j still stands before it. */
 static bool load_model_early(struct tokenizer *t, struct json *j, const struct sections *s) {
     if (!s->has_pre_tokenizer || t->model.kind)
         return false;
@@ -118,10 +123,12 @@ static void load_added_tokens(struct tokenizer *t, struct json *j) {
         while (json_key(j, &key)) {
             if (str_eq(key, "content"))
                 a.content = json_str(j);
-            else if (!flag(j, key, "single_word", &a.single_word) && !flag(j, key, "lstrip", &a.lstrip) &&
-                     !flag(j, key, "rstrip", &a.rstrip) && !flag(j, key, "normalized", &a.normalized) &&
+            else if (!flag(j, key, "single_word", &a.single_word) &&
+                     !flag(j, key, "lstrip", &a.lstrip) && !flag(j, key, "rstrip", &a.rstrip) &&
+                     !flag(j, key, "normalized", &a.normalized) &&
                      !flag(j, key, "special", &a.special))
-                json_skip(j); // "id" too: what counts is the content's id in the vocabulary, or the next free one
+                json_skip(j); // "id" too: what counts is the content's id in the vocabulary, or the
+                              // next free one
         }
         component_need(j, a.content.p, "an added token", "content");
         if (json_failed(j))
@@ -142,14 +149,16 @@ static struct str normalize_content(struct tokenizer *t, struct str content, str
     text_set(&text, &p, false);
     if (norms_apply(&t->norms, &text, &e) != 0)
         json_refuse(j, "the added token \"%.*s\": %s", (int)content.n, content.p, e.msg);
-    struct str s = text.now.p == content.p ? content : arena_str(&j->strings, text.now.p, text.now.n);
+    struct str s =
+        text.now.p == content.p ? content : arena_str(&j->strings, text.now.p, text.now.n);
     s.n = text.now.n;
     text_free(&text);
     return s;
 }
 
-/* An id that two tokens get, in a vocabulary with gaps, is the later one's; where that needs no normalizing, what the earlier one
- * was normalized to stays with the id. owners [id]: index of the token that has it, or NO_ID. */
+/* An id that two tokens get, in a vocabulary with gaps, is the later one's; where that needs no
+ * normalizing, what the earlier one was normalized to stays with the id. owners [id]: index of the
+ * token that has it, or NO_ID. */
 static void take_id(struct added *a, uint32_t *owners, struct added_token *token, uint32_t at) {
     uint32_t old = owners[token->id];
     if (old != NO_ID && old != at) {
@@ -163,14 +172,15 @@ static void take_id(struct added *a, uint32_t *owners, struct added_token *token
     owners[token->id] = at;
 }
 
-/* Gives the tokens their ids, as the reference does: the vocabulary's, or the next behind as many as it has tokens. A later token
- * of the same content takes the earlier one's place. */
+/* Gives the tokens their ids, as the reference does: the vocabulary's, or the next behind as many
+ * as it has tokens. A later token of the same content takes the earlier one's place. */
 static void number_added_tokens(struct tokenizer *t, struct json *j) {
     struct added *a = &t->added;
     struct vocab names = {0};
     uint32_t next = t->model.n_listed ? t->model.n_listed : t->model.vocab.count;
     size_t n = 0, n_ids = (size_t)t->model.vocab.size + a->n;
-    uint32_t *owners = next < t->model.vocab.size ? xreallocarray(NULL, n_ids, sizeof *owners) : NULL;
+    uint32_t *owners =
+        next < t->model.vocab.size ? xreallocarray(NULL, n_ids, sizeof *owners) : NULL;
     if (owners)
         memset(owners, 0xFF, n_ids * sizeof *owners);
     vocab_begin(&names, a->n, false);
@@ -185,7 +195,8 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
         if (token.id > VOCAB_MAX_ID)
             json_refuse(j, "more than %d tokens", VOCAB_MAX_ID + 1);
         token.pattern = token.normalized ? normalize_content(t, token.content, j) : token.content;
-        token.text = at != NO_ID && str_same(token.pattern, token.content) ? a->tokens[at].text : token.pattern;
+        token.text = at != NO_ID && str_same(token.pattern, token.content) ? a->tokens[at].text
+                                                                           : token.pattern;
         if (at == NO_ID) {
             at = (uint32_t)n++;
             vocab_add(&names, token.content, at);
@@ -226,7 +237,8 @@ static void index_ids(struct tokenizer *t) {
         uint32_t id = t->added.tokens[i].id;
         t->special[id] = vocab_find_name(&specials, tokenizer_text(t, id)) != NO_ID;
     }
-    for (uint32_t id = 0; t->model.n_listed > t->model.vocab.count && id < t->vocab_size; id++) // a text has several ids
+    for (uint32_t id = 0; t->model.n_listed > t->model.vocab.count && id < t->vocab_size;
+         id++) // a text has several ids
         t->special[id] = vocab_find_name(&specials, tokenizer_text(t, id)) != NO_ID;
     vocab_free(&specials);
 }
@@ -264,8 +276,8 @@ static void load_sections(struct tokenizer *t, struct json *j, const struct sect
     number_added_tokens(t, j);
 }
 
-/* Metaspace asks whether a piece begins at the input's beginning, which is hard to say behind what puts characters in: a
- * normalizer, ByteLevel's space, another Metaspace. */
+/* Metaspace asks whether a piece begins at the input's beginning, which is hard to say behind what
+ * puts characters in: a normalizer, ByteLevel's space, another Metaspace. */
 static bool asks_where(const struct tokenizer *t) {
     size_t asking = 0, inserting = t->norms.n;
     for (size_t i = 0; i < t->pres.n; i++) {
@@ -323,15 +335,18 @@ static struct tokenizer *load_hashed(const char *file, const struct map *map, st
 
 /* A folder without tokenizer.json: what it has instead helps more. */
 static void no_tokenizer(const char *dir, struct err *e) {
-    static const char *const others[] = {"tekken.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "adapter_config.json"};
+    static const char *const others[] = {"tekken.json", "tokenizer.model", "spiece.model",
+                                         "vocab.json",  "vocab.txt",       "adapter_config.json"};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         char *path = path_join(dir, others[i]);
         bool there = is_file(path);
         free(path);
         if (there) {
             err_set(e, EXIT_NO_INPUT,
-                    "no tokenizer.json; %s is there and is not read: transformers writes a tokenizer.json "
-                    "(AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)): %s", others[i], dir);
+                    "no tokenizer.json; %s is there and is not read: transformers writes a "
+                    "tokenizer.json "
+                    "(AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)): %s",
+                    others[i], dir);
             return;
         }
     }
@@ -350,7 +365,8 @@ static struct tokenizer *open_file(const char *path, bool hashed, struct err *e)
         else if (map.n > MAX_FILE)
             err_set(e, EXIT_DATA, "%zu bytes, more than %d: %s", map.n, MAX_FILE, file);
         else
-            t = hashed ? load_hashed(file, &map, e) : tokenizer_load(file, (const char *)map.p, map.n, e);
+            t = hashed ? load_hashed(file, &map, e)
+                       : tokenizer_load(file, (const char *)map.p, map.n, e);
         if (t)
             t->file = map;
         else
@@ -401,7 +417,8 @@ uint32_t tokenizer_vocab(const struct tokenizer *t) {
 }
 
 static const struct added_token *added_token(const struct tokenizer *t, uint32_t id) {
-    return id < t->n_added_ids && t->added_ids[id] != NO_ID ? &t->added.tokens[t->added_ids[id]] : NULL;
+    return id < t->n_added_ids && t->added_ids[id] != NO_ID ? &t->added.tokens[t->added_ids[id]]
+                                                            : NULL;
 }
 
 struct str tokenizer_piece(const struct tokenizer *t, uint32_t id) {

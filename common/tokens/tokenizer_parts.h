@@ -29,10 +29,10 @@ struct tokenizer {
     bool truncate_left; // what is cut is the beginning
     bool pads;
     uint32_t vocab_size;
-    uint32_t *added_ids;       // [n_added_ids] index into added.tokens by id, NO_ID for none
+    uint32_t *added_ids; // [n_added_ids] index into added.tokens by id, NO_ID for none
     uint32_t n_added_ids;
-    unsigned char *special;    // [vocab_size] decoding leaves this id out
-    bool needs_track;          // a step asks where its text began
+    unsigned char *special; // [vocab_size] decoding leaves this id out
+    bool needs_track;       // a step asks where its text began
 };
 
 /* The text that an id decodes from: p is NULL where there is no such id. */

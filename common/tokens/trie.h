@@ -1,8 +1,9 @@
 /* A trie of a vocabulary's token texts, to find all tokens that begin at a place.
  *
- * Children are found by one hash table for the whole trie: a step is one look-up. It grows with the texts that are encoded: loading
- * only lists tokens by their first bytes, and a list is entered when a text has those bytes. What a program needs for a few lines
- * is a small part of it. So each encoder has its own.
+ * Children are found by one hash table for the whole trie: a step is one look-up. It grows with the
+ * texts that are encoded: loading only lists tokens by their first bytes, and a list is entered
+ * when a text has those bytes. What a program needs for a few lines is a small part of it. So each
+ * encoder has its own.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_TRIE_H
@@ -12,7 +13,7 @@
 
 enum {
     TRIE_MAX_NODES = 1 << 24,
-    TRIE_LEAD = 5,        // bytes by which tokens are listed; shorter ones are one list more
+    TRIE_LEAD = 5, // bytes by which tokens are listed; shorter ones are one list more
     TRIE_LIST_BITS = 12,
     TRIE_LISTS = 1 << TRIE_LIST_BITS,
 };
@@ -35,7 +36,7 @@ struct trie {
     const struct vocab *vocab;
     uint32_t waiting[TRIE_LISTS]; // heads of the lists that have not been entered
     const uint32_t *next;         // those of the lists
-    uint32_t *ids;                // [n] of the token that ends at a node, or NO_ID; node 0 is the root
+    uint32_t *ids; // [n] of the token that ends at a node, or NO_ID; node 0 is the root
     uint32_t n;
     struct trie_edge *edges; // [mask + 1]
     size_t mask, cap;
@@ -50,7 +51,8 @@ void trie_free(struct trie *t);
 static inline size_t trie_lead(const char *p) {
     uint32_t four;
     memcpy(&four, p, sizeof four);
-    return (size_t)((four | (uint64_t)(unsigned char)p[4] << 32) * 0x9E3779B97F4A7C15u >> (64 - TRIE_LIST_BITS));
+    return (size_t)((four | (uint64_t)(unsigned char)p[4] << 32) * 0x9E3779B97F4A7C15u >>
+                    (64 - TRIE_LIST_BITS));
 }
 
 /* To be called before the first step from p, of n bytes. */

@@ -11,9 +11,9 @@ enum { NAME_STACK = 256 };
 
 #define FIRST(n) (UINT64_MAX >> (64 - 8 * (n)))
 const uint64_t vocab_masks[VOCAB_SHORT + 1][2] = {
-    {0, 0},                  {FIRST(1), 0},           {FIRST(2), 0},           {FIRST(3), 0},
-    {FIRST(4), 0},           {FIRST(5), 0},           {FIRST(6), 0},           {FIRST(7), 0},
-    {FIRST(8), 0},           {FIRST(8), FIRST(1)},    {FIRST(8), FIRST(2)},    {FIRST(8), FIRST(3)},
+    {0, 0},        {FIRST(1), 0},        {FIRST(2), 0},        {FIRST(3), 0},
+    {FIRST(4), 0}, {FIRST(5), 0},        {FIRST(6), 0},        {FIRST(7), 0},
+    {FIRST(8), 0}, {FIRST(8), FIRST(1)}, {FIRST(8), FIRST(2)}, {FIRST(8), FIRST(3)},
 };
 
 struct vocab_key vocab_key(const char *p, size_t n) {
@@ -29,7 +29,8 @@ struct vocab_key vocab_key(const char *p, size_t n) {
         memcpy(&last, p + n - 4, 4);
         low = first | (uint64_t)last << 8 * (n - 4);
     } else if (n > 0) {
-        low = (unsigned char)p[0] | (uint64_t)(unsigned char)p[n / 2] << 8 * (n / 2) | (uint64_t)(unsigned char)p[n - 1] << 8 * (n - 1);
+        low = (unsigned char)p[0] | (uint64_t)(unsigned char)p[n / 2] << 8 * (n / 2) |
+              (uint64_t)(unsigned char)p[n - 1] << 8 * (n - 1);
     }
     return vocab_mix(low, (uint32_t)high | (uint32_t)(n + 1) << 24);
 }

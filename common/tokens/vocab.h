@@ -1,9 +1,10 @@
 /* The model's vocabulary: token text to id and back.
  *
- * A byte-level vocabulary is looked up by the bytes that its tokens stand for (bytechars.h). Token texts are views into
- * tokenizer.json. The table holds the whole text of a token of up to 11 bytes, so that looking one up is one read from memory;
- * of a longer one a hash, and then texts are compared. It is made of buckets of one cache line, whose places are compared without
- * a branch: what a look-up costs is mostly branches that the processor guesses wrong.
+ * A byte-level vocabulary is looked up by the bytes that its tokens stand for (bytechars.h). Token
+ * texts are views into tokenizer.json. The table holds the whole text of a token of up to 11 bytes,
+ * so that looking one up is one read from memory; of a longer one a hash, and then texts are
+ * compared. It is made of buckets of one cache line, whose places are compared without a branch:
+ * what a look-up costs is mostly branches that the processor guesses wrong.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_VOCAB_H
@@ -25,8 +26,9 @@ struct vocab_entry {
     uint32_t n, id;
 };
 
-/* A text of up to VOCAB_SHORT bytes, in full: its first 8 bytes, and its next 3 and its length + 1 mixed with those (which can be
- * undone). Of a longer one a hash of 64 bits, its length and UINT8_MAX. */
+/* A text of up to VOCAB_SHORT bytes, in full: its first 8 bytes, and its next 3 and its length + 1
+ * mixed with those (which can be undone). Of a longer one a hash of 64 bits, its length and
+ * UINT8_MAX. */
 struct vocab_key {
     uint64_t low;
     uint32_t tag;
@@ -36,34 +38,36 @@ enum { VOCAB_SHORT = 11, VOCAB_PLACES = 4 };
 
 struct vocab_bucket {
     uint32_t tag[VOCAB_PLACES];
-    uint32_t place[VOCAB_PLACES]; // index of the entry + 1; 0 where it is free; filled from the first on
+    uint32_t
+        place[VOCAB_PLACES]; // index of the entry + 1; 0 where it is free; filled from the first on
     uint64_t low[VOCAB_PLACES];
 };
 
 struct vocab {
     bool byte_level;
-    bool in_region;              // the arrays are a region's, not ours
-    bool is_list;                // ids are places in a list: of two with the same text, both ids stand for it
-    bool in_order;               // entry k has id k
-    uint32_t size;               // largest id + 1
-    uint32_t *by_id;             // [size] index into entries, NO_ID where an id has no token; NULL where in_order
+    bool in_region; // the arrays are a region's, not ours
+    bool is_list;   // ids are places in a list: of two with the same text, both ids stand for it
+    bool in_order;  // entry k has id k
+    uint32_t size;  // largest id + 1
+    uint32_t
+        *by_id; // [size] index into entries, NO_ID where an id has no token; NULL where in_order
     struct vocab_entry *entries; // [count], in the file's order
     uint32_t count;
     struct vocab_bucket *buckets; // [last + 1], a power of two; open addressing
     size_t last, by_id_cap, entries_cap;
-    unsigned shift;              // of a hash of 32 bits to a bucket
-    size_t longest;              // bytes of the longest token, as it is written in the file
-    const char *near;            // where texts begin that 16 bytes can be read of, n_near places
+    unsigned shift;   // of a hash of 32 bits to a bucket
+    size_t longest;   // bytes of the longest token, as it is written in the file
+    const char *near; // where texts begin that 16 bytes can be read of, n_near places
     size_t n_near;
 };
 
-/* An object of token texts and ids, the value that j stands before; refused in j where it is not sound. The tables are taken
- * from mem, and texts stay in j's input. */
+/* An object of token texts and ids, the value that j stands before; refused in j where it is not
+ * sound. The tables are taken from mem, and texts stay in j's input. */
 void vocab_load(struct vocab *v, struct json *j, bool byte_level, struct region *mem);
 void vocab_free(struct vocab *v);
 
-/* The same for other forms of lists: tokens can be found only when all have been appended and indexed. Nothing else may be taken
- * from mem in between. */
+/* The same for other forms of lists: tokens can be found only when all have been appended and
+ * indexed. Nothing else may be taken from mem in between. */
 void vocab_begin_load(struct vocab *v, const struct json *j, bool byte_level);
 static inline void vocab_append(struct vocab *v, struct str piece, uint32_t id, struct region *mem);
 void vocab_index(struct vocab *v, struct region *mem);
@@ -74,7 +78,8 @@ void vocab_add(struct vocab *v, struct str piece, uint32_t id); // a later one o
 
 /* The id of text as the model sees it (for a byte-level vocabulary: of bytes), or NO_ID. */
 uint32_t vocab_find(const struct vocab *v, const char *p, size_t n);
-uint32_t vocab_find_name(const struct vocab *v, struct str name); // of a token as it is written in the file
+uint32_t vocab_find_name(const struct vocab *v,
+                         struct str name); // of a token as it is written in the file
 
 static inline uint32_t vocab_id(const struct vocab *v, uint32_t entry) {
     return v->by_id ? v->entries[entry].id : entry;
@@ -146,7 +151,8 @@ static inline uint64_t hash_short(const char *p, size_t n) {
         a = x;
         b = y;
     } else if (n > 0) {
-        a = (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[n / 2] << 8 | (unsigned char)p[n - 1];
+        a = (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[n / 2] << 8 |
+            (unsigned char)p[n - 1];
     }
     return hash_mix(a ^ h, b ^ 0xA0761D6478BD642Fu);
 }
@@ -167,13 +173,15 @@ static inline struct vocab_key vocab_long_key(const char *p, size_t n) {
     return vocab_mix(hash_short(p, n), (uint32_t)UINT8_MAX << 24 | ((uint32_t)n & 0xFFFFFF));
 }
 
-extern const uint64_t vocab_masks[VOCAB_SHORT + 1][2]; // of the first 8 bytes of n, and of the others
+extern const uint64_t vocab_masks[VOCAB_SHORT + 1]
+                                 [2]; // of the first 8 bytes of n, and of the others
 
 /* The key of p[0..n), of which 16 bytes can be read. */
 static inline struct vocab_key vocab_key_near(const char *p, size_t n) {
     if (n > VOCAB_SHORT)
         return vocab_long_key(p, n);
-    return vocab_mix(scan_word(p) & vocab_masks[n][0], (uint32_t)(scan_word(p + 8) & vocab_masks[n][1]) | (uint32_t)(n + 1) << 24);
+    return vocab_mix(scan_word(p) & vocab_masks[n][0],
+                     (uint32_t)(scan_word(p + 8) & vocab_masks[n][1]) | (uint32_t)(n + 1) << 24);
 }
 
 struct vocab_key vocab_key(const char *p, size_t n);
@@ -189,8 +197,8 @@ static inline void vocab_prefetch(const struct vocab *v, struct vocab_key key) {
 /* A bit for each place with this tag. */
 static inline unsigned vocab_tags(const struct vocab_bucket *b, uint32_t tag) {
 #ifdef __SSE2__
-    return (unsigned)_mm_movemask_ps(_mm_castsi128_ps(
-        _mm_cmpeq_epi32(_mm_loadu_si128((const __m128i *)(const void *)b->tag), _mm_set1_epi32((int)tag))));
+    return (unsigned)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(
+        _mm_loadu_si128((const __m128i *)(const void *)b->tag), _mm_set1_epi32((int)tag))));
 #else
     unsigned found = 0;
     for (unsigned k = 0; k < VOCAB_PLACES; k++)
@@ -201,8 +209,8 @@ static inline unsigned vocab_tags(const struct vocab_bucket *b, uint32_t tag) {
 
 static inline unsigned vocab_vacant(const struct vocab_bucket *b) {
 #ifdef __SSE2__
-    return (unsigned)_mm_movemask_ps(_mm_castsi128_ps(
-        _mm_cmpeq_epi32(_mm_loadu_si128((const __m128i *)(const void *)b->place), _mm_setzero_si128())));
+    return (unsigned)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpeq_epi32(
+        _mm_loadu_si128((const __m128i *)(const void *)b->place), _mm_setzero_si128())));
 #else
     unsigned vacant = 0;
     for (unsigned k = 0; k < VOCAB_PLACES; k++)
@@ -213,7 +221,8 @@ static inline unsigned vocab_vacant(const struct vocab_bucket *b) {
 
 void vocab_more_entries(struct vocab *v, struct region *mem);
 
-static inline void vocab_append(struct vocab *v, struct str piece, uint32_t id, struct region *mem) {
+static inline void vocab_append(struct vocab *v, struct str piece, uint32_t id,
+                                struct region *mem) {
     uint32_t k = v->count;
     if (k == v->entries_cap)
         vocab_more_entries(v, mem);
@@ -225,7 +234,8 @@ static inline void vocab_append(struct vocab *v, struct str piece, uint32_t id, 
 }
 
 /* The entry of the text p[0..n), or NO_ID. */
-static inline uint32_t vocab_entry(const struct vocab *v, struct vocab_key key, const char *p, size_t n) {
+static inline uint32_t vocab_entry(const struct vocab *v, struct vocab_key key, const char *p,
+                                   size_t n) {
     for (size_t i = vocab_bucket(v, key);; i = i == v->last ? 0 : i + 1) {
         const struct vocab_bucket *b = &v->buckets[i];
         for (unsigned found = vocab_tags(b, key.tag); found; found &= found - 1) {
@@ -233,7 +243,8 @@ static inline uint32_t vocab_entry(const struct vocab *v, struct vocab_key key, 
             uint32_t entry = b->place[k] - 1;
             if (b->low[k] != key.low || entry == NO_ID)
                 continue;
-            if (n <= VOCAB_SHORT || (v->entries[entry].n == n && bytes_same(v->entries[entry].p, p, n)))
+            if (n <= VOCAB_SHORT ||
+                (v->entries[entry].n == n && bytes_same(v->entries[entry].p, p, n)))
                 return entry;
         }
         if (b->place[VOCAB_PLACES - 1] == 0)

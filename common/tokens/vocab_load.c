@@ -1,7 +1,8 @@
 /* Reading the vocabulary of tokenizer.json: see vocab.h.
  *
- * This is on the way of every program to its first token, so it is one pass over the file (json_gap.h), which notes the tokens, and
- * one over those, which enters them into a table that is large enough from the beginning.
+ * This is on the way of every program to its first token, so it is one pass over the file
+ * (json_gap.h), which notes the tokens, and one over those, which enters them into a table that is
+ * large enough from the beginning.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/json_gap.h"
@@ -12,13 +13,16 @@ enum { NEAR = 16 };
 
 void vocab_begin_load(struct vocab *v, const struct json *j, bool byte_level) {
     size_t n = (size_t)(j->end - j->start);
-    *v = (struct vocab){.byte_level = byte_level, .in_region = true, .in_order = true, .near = j->start};
+    *v = (struct vocab){
+        .byte_level = byte_level, .in_region = true, .in_order = true, .near = j->start};
     v->n_near = n < NEAR ? 0 : n - NEAR + 1;
 }
 
 void vocab_more_entries(struct vocab *v, struct region *mem) {
-    size_t cap = v->entries_cap ? v->entries_cap * 2 : 1024, n = v->entries_cap * sizeof *v->entries;
-    v->entries = n ? region_grow(mem, v->entries, n, cap * sizeof *v->entries) : region_take(mem, cap * sizeof *v->entries);
+    size_t cap = v->entries_cap ? v->entries_cap * 2 : 1024,
+           n = v->entries_cap * sizeof *v->entries;
+    v->entries = n ? region_grow(mem, v->entries, n, cap * sizeof *v->entries)
+                   : region_take(mem, cap * sizeof *v->entries);
     v->entries_cap = cap;
 }
 
@@ -81,7 +85,8 @@ static bool fill_buckets(const struct vocab *v) {
 
 void vocab_index(struct vocab *v, struct region *mem) {
     if (v->count) // what the list has not filled
-        region_grow(mem, v->entries, v->entries_cap * sizeof *v->entries, v->count * sizeof *v->entries);
+        region_grow(mem, v->entries, v->entries_cap * sizeof *v->entries,
+                    v->count * sizeof *v->entries);
     v->entries_cap = v->count;
     v->buckets = region_take(mem, vocab_buckets(v, v->count) * sizeof *v->buckets);
     if (!fill_buckets(v)) {
@@ -102,8 +107,10 @@ struct gaps {
 };
 
 /* A member as the one before: true, and consumed; or nothing is. */
-static inline bool quick_member(struct json *j, const struct gaps *g, struct str *key, uint64_t *id) {
-    const char *p = j->p, *safe = j->end - JSON_GAP_BYTES - 16; // up to here, a gap and a number behind it can be read
+static inline bool quick_member(struct json *j, const struct gaps *g, struct str *key,
+                                uint64_t *id) {
+    const char *p = j->p, *safe = j->end - JSON_GAP_BYTES -
+                                  16; // up to here, a gap and a number behind it can be read
     bool high = false;
     if (!g->known || j->end - p < JSON_GAP_BYTES + 16 || !json_gap_skip(&g->key, &p))
         return false;
@@ -115,7 +122,8 @@ static inline bool quick_member(struct json *j, const struct gaps *g, struct str
     if (high && !(n <= NEAR && scan_utf8(from, n)) && utf8_valid(from, n) != n)
         return false;
     unsigned digits = scan_digits(p, id);
-    if (digits == 0 || digits == 8 || (p[digits] != ',' && p[digits] != '}') || (*p == '0' && digits > 1))
+    if (digits == 0 || digits == 8 || (p[digits] != ',' && p[digits] != '}') ||
+        (*p == '0' && digits > 1))
         return false;
     j->p = p + digits;
     *key = (struct str){from, n};
@@ -132,7 +140,8 @@ static bool slow_member(struct json *j, struct gaps *g, struct str *key, uint64_
     const char *value = j->p;
     while (value > before && value[-1] >= '0' && value[-1] <= '9')
         value--;
-    g->known = !first && json_gap_learn(&g->key, j, before, key->p) && json_gap_learn(&g->value, j, key->p + key->n, value);
+    g->known = !first && json_gap_learn(&g->key, j, before, key->p) &&
+               json_gap_learn(&g->value, j, key->p + key->n, value);
     return true;
 }
 

@@ -1,4 +1,5 @@
-/* Words that have been seen, and their ids: a table of a fixed size, a cache line each, the newest word wins.
+/* Words that have been seen, and their ids: a table of a fixed size, a cache line each, the newest
+ * word wins.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_WORD_CACHE_H
@@ -26,7 +27,8 @@ struct word_cache {
 
 static inline void word_cache_begin(struct word_cache *c) {
     c->memory = xcalloc(WORD_CACHE_LINES + 1, sizeof *c->lines);
-    c->lines = (struct word_line *)(void *)((char *)c->memory + (64 - (uintptr_t)c->memory % 64) % 64);
+    c->lines =
+        (struct word_line *)(void *)((char *)c->memory + (64 - (uintptr_t)c->memory % 64) % 64);
 }
 
 /* The line of a word of at most WORD_CACHE_BYTES bytes; it may hold another. */
@@ -35,7 +37,8 @@ static inline struct word_line *word_line(const struct word_cache *c, const char
 }
 
 /* Appends the word's ids if the line is its own. */
-static inline bool word_line_get(const struct word_line *line, const char *p, size_t n, struct token_ids *out) {
+static inline bool word_line_get(const struct word_line *line, const char *p, size_t n,
+                                 struct token_ids *out) {
     if (line->word_n != n || memcmp(line->word, p, n) != 0)
         return false;
     for (unsigned i = 0; i < line->n_ids; i++)
@@ -43,7 +46,8 @@ static inline bool word_line_get(const struct word_line *line, const char *p, si
     return true;
 }
 
-static inline void word_line_put(struct word_line *line, const char *p, size_t n, const uint32_t *ids, size_t n_ids) {
+static inline void word_line_put(struct word_line *line, const char *p, size_t n,
+                                 const uint32_t *ids, size_t n_ids) {
     if (n_ids > WORD_CACHE_IDS)
         return;
     line->word_n = (unsigned char)n;

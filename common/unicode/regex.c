@@ -1,7 +1,7 @@
 /* Regular expressions: see regex.h.
  *
- * Compiled code runs on 32 KiB of the thread's own stack; a match that needs more is made once more by the interpreter,
- * which takes memory up to HEAP_LIMIT.
+ * Compiled code runs on 32 KiB of the thread's own stack; a match that needs more is made once more
+ * by the interpreter, which takes memory up to HEAP_LIMIT.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/regex.h"
@@ -16,16 +16,16 @@
 #include "unicode/unicode.h"
 
 enum {
-    MAX_PATTERN = 1 << 16,     // bytes
-    MATCH_LIMIT = 20000000,    // steps of one search
-    HEAP_LIMIT = 256 * 1024,   // KiB
+    MAX_PATTERN = 1 << 16,   // bytes
+    MATCH_LIMIT = 20000000,  // steps of one search
+    HEAP_LIMIT = 256 * 1024, // KiB
 };
 
 struct regex {
-    struct str pattern; // as given
-    struct buf text;    // of a literal
+    struct str pattern;              // as given
+    struct buf text;                 // of a literal
     const struct split_words *words; // a matcher by hand, or NULL
-    pcre2_code *code;   // NULL: a literal, or a matcher by hand
+    pcre2_code *code;                // NULL: a literal, or a matcher by hand
     pcre2_match_context *limits;
 };
 
@@ -47,7 +47,8 @@ struct regex *regex_new(struct str pattern, struct err *e) {
 
 struct regex *regex_compile(struct str pattern, struct err *e) {
     if (pattern.n > MAX_PATTERN) {
-        err_set(e, EXIT_DATA, "a regular expression of %zu bytes, more than %d", pattern.n, MAX_PATTERN);
+        err_set(e, EXIT_DATA, "a regular expression of %zu bytes, more than %d", pattern.n,
+                MAX_PATTERN);
         return NULL;
     }
     struct buf translated = {0};
@@ -59,15 +60,16 @@ struct regex *regex_compile(struct str pattern, struct err *e) {
     pcre2_set_newline(ctx, PCRE2_NEWLINE_LF);
     int error;
     PCRE2_SIZE at;
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)translated.p, translated.n,
-                                     PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &at, ctx);
+    pcre2_code *code = pcre2_compile(
+        (PCRE2_SPTR)translated.p, translated.n,
+        PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &at, ctx);
     pcre2_compile_context_free(ctx);
     buf_free(&translated);
     if (!code) {
         PCRE2_UCHAR why[128];
         pcre2_get_error_message(error, why, sizeof why);
-        err_set(e, EXIT_DATA, "regular expression \"%.*s\": %s", (int)(pattern.n > 200 ? 200 : pattern.n), pattern.p,
-                (char *)why);
+        err_set(e, EXIT_DATA, "regular expression \"%.*s\": %s",
+                (int)(pattern.n > 200 ? 200 : pattern.n), pattern.p, (char *)why);
         return NULL;
     }
     pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); // without JIT, pcre2_match interprets
@@ -85,7 +87,8 @@ bool regex_is_script(struct str name) {
     int error;
     PCRE2_SIZE at;
     buf_fmt(&pattern, "\\p{sc:%.*s}", (int)(name.n > 40 ? 40 : name.n), name.p);
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, PCRE2_UTF, &error, &at, NULL);
+    pcre2_code *code =
+        pcre2_compile((PCRE2_SPTR)pattern.p, pattern.n, PCRE2_UTF, &error, &at, NULL);
     pcre2_code_free(code);
     buf_free(&pattern);
     return code != NULL;
@@ -112,7 +115,8 @@ struct regex *regex_load(struct json *j) {
     while (json_key(j, &key)) {
         literal = str_eq(key, "String");
         if (!literal && !str_eq(key, "Regex"))
-            json_refuse(j, "unknown pattern kind \"%.*s\"; known are String and Regex", (int)key.n, key.p);
+            json_refuse(j, "unknown pattern kind \"%.*s\"; known are String and Regex", (int)key.n,
+                        key.p);
         if (found)
             json_refuse(j, "a pattern with two members");
         text = json_str(j);
@@ -136,7 +140,8 @@ struct regex_iter regex_begin(const struct regex *r, struct str text) {
 }
 
 /* The first place of the literal in text at or behind `at`; 1 found, 0 not. */
-static int find_literal(const struct regex *r, struct str text, size_t at, size_t *start, size_t *end) {
+static int find_literal(const struct regex *r, struct str text, size_t at, size_t *start,
+                        size_t *end) {
     size_t n = r->text.n;
     for (; n <= text.n && at <= text.n - n; at++) {
         if (n) {
@@ -154,11 +159,15 @@ static int find_literal(const struct regex *r, struct str text, size_t at, size_
     return 0;
 }
 
-static int find_pattern(const struct regex *r, struct str text, size_t at, size_t *start, size_t *end, struct err *e) {
+static int find_pattern(const struct regex *r, struct str text, size_t at, size_t *start,
+                        size_t *end, struct err *e) {
     pcre2_match_data *data = pcre2_match_data_create_from_pattern(r->code, NULL);
-    int found = pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NO_UTF_CHECK, data, r->limits);
-    if (found == PCRE2_ERROR_JIT_STACKLIMIT) // a word of many thousand letters; the interpreter's stack is on the heap
-        found = pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data, r->limits);
+    int found =
+        pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NO_UTF_CHECK, data, r->limits);
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT) // a word of many thousand letters; the interpreter's
+                                             // stack is on the heap
+        found = pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at,
+                            PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data, r->limits);
     if (found >= 0) {
         PCRE2_SIZE *range = pcre2_get_ovector_pointer(data);
         *start = range[0];
@@ -180,7 +189,8 @@ int regex_next(struct regex_iter *it, size_t *start, size_t *end, struct err *e)
         if (it->at >= it->text.n)
             return 0;
         *start = it->at;
-        *end = it->at = (size_t)(it->r->words->match(it->text.p + it->at, it->text.p + it->text.n) - it->text.p);
+        *end = it->at = (size_t)(it->r->words->match(it->text.p + it->at, it->text.p + it->text.n) -
+                                 it->text.p);
         return 1;
     }
     while (it->at <= it->text.n) {

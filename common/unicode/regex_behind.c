@@ -1,9 +1,10 @@
 /* Look-behind whose length varies: see regex_behind.h.
  *
- * "a{1,2}b?" is written as "a|ab", which is the same: what repeats at the left needs no more than its least count, because a
- * text that ends in more of it ends in fewer too; what repeats elsewhere becomes an alternative for each count. Groups become
- * alternatives likewise. Not done: repetition without an end that is not at the left, possessive quantifiers, options and
- * references to groups, and what would take more than MOST alternatives.
+ * "a{1,2}b?" is written as "a|ab", which is the same: what repeats at the left needs no more than
+ * its least count, because a text that ends in more of it ends in fewer too; what repeats elsewhere
+ * becomes an alternative for each count. Groups become alternatives likewise. Not done: repetition
+ * without an end that is not at the left, possessive quantifiers, options and references to groups,
+ * and what would take more than MOST alternatives.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/regex_behind.h"
@@ -77,7 +78,8 @@ static int peek(const struct behind *b, size_t ahead) {
 static bool step(struct behind *b) {
     if (peek(b, 0) == '\\') {
         int c = peek(b, 1);
-        if (c < 0 || (c >= '0' && c <= '9') || c == 'k' || c == 'g' || c == 'K' || c == 'R' || c == 'X')
+        if (c < 0 || (c >= '0' && c <= '9') || c == 'k' || c == 'g' || c == 'K' || c == 'R' ||
+            c == 'X')
             return false;
         const char *end = peek(b, 2) == '{' ? memchr(b->in.p + b->at, '}', b->in.n - b->at) : NULL;
         b->at = end ? (size_t)(end - b->in.p) + 1 : b->at + 2;
@@ -133,8 +135,11 @@ static bool alternatives(struct behind *b, bool left, struct alts *out);
 static bool group(struct behind *b, bool left, struct alts *items) {
     size_t from = b->at;
     bool plain = peek(b, 1) == '?' && peek(b, 2) == ':';
-    bool look = peek(b, 1) == '?' && (peek(b, 2) == '=' || peek(b, 2) == '!' || (peek(b, 2) == '<' && (peek(b, 3) == '=' || peek(b, 3) == '!')));
-    bool boundary = plain && b->in.n - b->at > 6 && memcmp(b->in.p + b->at, "(?:(?<", 6) == 0; // Oniguruma finds it otherwise
+    bool look =
+        peek(b, 1) == '?' && (peek(b, 2) == '=' || peek(b, 2) == '!' ||
+                              (peek(b, 2) == '<' && (peek(b, 3) == '=' || peek(b, 3) == '!')));
+    bool boundary = plain && b->in.n - b->at > 6 &&
+                    memcmp(b->in.p + b->at, "(?:(?<", 6) == 0; // Oniguruma finds it otherwise
     if ((!plain && !look) || boundary)
         return false;
     if (plain) {
@@ -167,9 +172,11 @@ static bool sequence(struct behind *b, bool left, struct alts *out) {
         if (peek(b, 0) == '(')
             good = group(b, left, items);
         else
-            good = step(b) && add(items, (struct str){b->in.p + from, b->at - from}, (struct str){0});
+            good =
+                step(b) && add(items, (struct str){b->in.p + from, b->at - from}, (struct str){0});
         good = good && read_count(b, &min, &max);
-        if (good && left && b->in.p[from] == '(' && min > 1) { // all but the first copy are not at the left
+        if (good && left && b->in.p[from] == '(' &&
+            min > 1) { // all but the first copy are not at the left
             alts_free(items);
             items = xcalloc(1, sizeof *items);
             b->at = from;

@@ -8,8 +8,8 @@
 
 #include "base/mem.h"
 
-/* Appends body, what stands in a look-behind in PCRE2's syntax, to out as alternatives that have a length each. False, with nothing
- * appended, where it has one already or cannot be written so. */
+/* Appends body, what stands in a look-behind in PCRE2's syntax, to out as alternatives that have a
+ * length each. False, with nothing appended, where it has one already or cannot be written so. */
 bool regex_behind(struct str body, struct buf *out);
 
 #endif

@@ -1,9 +1,9 @@
 /* Oniguruma's regular expressions (its own syntax, UTF-8) as PCRE2's.
  *
- * What differs and is translated: ^ and $ are always of lines, (?m) lets '.' match a newline, \h is a hexadecimal digit,
- * \w \d \s and the POSIX brackets follow Oniguruma's tables, classes nest and intersect (&&), {,n} is {0,n}, a '+' behind
- * {n} repeats, \uHHHH, \v, \O, \Q is a Q. Characters that are newer than PCRE2's Unicode are added to the categories
- * that they belong to.
+ * What differs and is translated: ^ and $ are always of lines, (?m) lets '.' match a newline, \h is
+ * a hexadecimal digit, \w \d \s and the POSIX brackets follow Oniguruma's tables, classes nest and
+ * intersect (&&), {,n} is {0,n}, a '+' behind {n} repeats, \uHHHH, \v, \O, \Q is a Q. Characters
+ * that are newer than PCRE2's Unicode are added to the categories that they belong to.
  *
  * Refused: absent operators, subexpression calls, text segments (\y), options for ASCII ranges.
  *
@@ -26,7 +26,8 @@ struct onig {
 };
 
 static int refuse(struct onig *o, const char *what) {
-    return err_set(o->e, EXIT_DATA, "regular expression \"%.*s\": %s at byte %zu has no translation",
+    return err_set(o->e, EXIT_DATA,
+                   "regular expression \"%.*s\": %s at byte %zu has no translation",
                    (int)(o->in.n > 200 ? 200 : o->in.n), o->in.p, what, o->at);
 }
 
@@ -40,17 +41,23 @@ static bool looking_at(const struct onig *o, const char *text) {
 }
 
 /* White space, in class brackets. */
-static const char space_set[] = "\\t-\\r \\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
+static const char space_set[] =
+    "\\t-\\r "
+    "\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
 
-/* Adds the characters that Unicode 15 and 16 assigned and that have all of `bits` or one of the categories. */
+/* Adds the characters that Unicode 15 and 16 assigned and that have all of `bits` or one of the
+ * categories. */
 static void add_newer(struct buf *out, uint32_t categories, unsigned bits) {
     static const uint32_t ranges[][2] = {
-        {0x897, 0x897},     {0xCF3, 0xCF3},     {0xECE, 0xECE},     {0x1B4E, 0x1B7F},   {0x1C89, 0x1C8A},   {0x2427, 0x2429},
-        {0x2FFC, 0x2FFF},   {0x31E4, 0x31EF},   {0xA7CB, 0xA7DC},   {0x105C0, 0x105F3}, {0x10D40, 0x10D8F}, {0x10EC2, 0x10EFF},
-        {0x1123F, 0x11241}, {0x11380, 0x113E2}, {0x116D0, 0x116E3}, {0x11B00, 0x11B09}, {0x11BC0, 0x11BF9}, {0x11F00, 0x11F5A},
-        {0x1342F, 0x143FA}, {0x16100, 0x16139}, {0x16D40, 0x16D79}, {0x18CFF, 0x18CFF}, {0x1B132, 0x1B155}, {0x1CC00, 0x1CEB3},
-        {0x1D2C0, 0x1D2D3}, {0x1DF25, 0x1DF2A}, {0x1E030, 0x1E08F}, {0x1E4D0, 0x1E4F9}, {0x1E5D0, 0x1E5FF}, {0x1F6DC, 0x1F6DC},
-        {0x1F774, 0x1F77F}, {0x1F7D9, 0x1F7D9}, {0x1F8B2, 0x1F8C1}, {0x1FA75, 0x1FAF8}, {0x1FBCB, 0x1FBEF}, {0x2B739, 0x2B739},
+        {0x897, 0x897},     {0xCF3, 0xCF3},     {0xECE, 0xECE},     {0x1B4E, 0x1B7F},
+        {0x1C89, 0x1C8A},   {0x2427, 0x2429},   {0x2FFC, 0x2FFF},   {0x31E4, 0x31EF},
+        {0xA7CB, 0xA7DC},   {0x105C0, 0x105F3}, {0x10D40, 0x10D8F}, {0x10EC2, 0x10EFF},
+        {0x1123F, 0x11241}, {0x11380, 0x113E2}, {0x116D0, 0x116E3}, {0x11B00, 0x11B09},
+        {0x11BC0, 0x11BF9}, {0x11F00, 0x11F5A}, {0x1342F, 0x143FA}, {0x16100, 0x16139},
+        {0x16D40, 0x16D79}, {0x18CFF, 0x18CFF}, {0x1B132, 0x1B155}, {0x1CC00, 0x1CEB3},
+        {0x1D2C0, 0x1D2D3}, {0x1DF25, 0x1DF2A}, {0x1E030, 0x1E08F}, {0x1E4D0, 0x1E4F9},
+        {0x1E5D0, 0x1E5FF}, {0x1F6DC, 0x1F6DC}, {0x1F774, 0x1F77F}, {0x1F7D9, 0x1F7D9},
+        {0x1F8B2, 0x1F8C1}, {0x1FA75, 0x1FAF8}, {0x1FBCB, 0x1FBEF}, {0x2B739, 0x2B739},
         {0x2EBF0, 0x2EE5D}, {0x31350, 0x323AF}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         for (uint32_t cp = ranges[i][0], from; cp <= ranges[i][1]; cp++) {
@@ -66,11 +73,13 @@ static void add_newer(struct buf *out, uint32_t categories, unsigned bits) {
         }
 }
 
-static const char *const category_names[] = {"Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd",
-                                             "Nl", "No", "Pc", "Pd", "Ps", "Pe", "Pi", "Pf", "Po", "Sm",
-                                             "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co"};
+static const char *const category_names[] = {
+    "Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", "Pc", "Pd", "Ps",
+    "Pe", "Pi", "Pf", "Po", "Sm", "Sc", "Sk", "So", "Zs", "Zl", "Zp", "Cc", "Cf", "Co"};
 
-#define GRAPH (UNI_LETTERS | UNI_MARKS | UNI_NUMBERS | 0x7Fu << UNI_PC | 0xFu << UNI_SM | UNI_SET(UNI_CF) | UNI_SET(UNI_CO))
+#define GRAPH                                                                                      \
+    (UNI_LETTERS | UNI_MARKS | UNI_NUMBERS | 0x7Fu << UNI_PC | 0xFu << UNI_SM | UNI_SET(UNI_CF) |  \
+     UNI_SET(UNI_CO))
 
 static const struct {
     const char *name, *set; // what stands for it in class brackets
@@ -79,7 +88,8 @@ static const struct {
 } named[] = {
     {"alpha", "\\p{Alphabetic}\\x{363}-\\x{36f}", UNI_LETTERS | UNI_SET(UNI_NL), 0},
     {"digit", "\\p{Nd}", UNI_SET(UNI_ND), 0},
-    {"alnum", "\\p{Alphabetic}\\p{Nd}\\x{363}-\\x{36f}", UNI_LETTERS | UNI_SET(UNI_NL) | UNI_SET(UNI_ND), 0},
+    {"alnum", "\\p{Alphabetic}\\p{Nd}\\x{363}-\\x{36f}",
+     UNI_LETTERS | UNI_SET(UNI_NL) | UNI_SET(UNI_ND), 0},
     {"upper", "\\p{Uppercase}", UNI_SET(UNI_LU), 0},
     {"lower", "\\p{Lowercase}\\x{1e030}-\\x{1e06d}", UNI_SET(UNI_LL), 0},
     {"space", space_set, 0, 0},
@@ -102,17 +112,43 @@ static const struct {
 };
 
 /* Other names of properties, by those that stand above or in category_names. */
-static const char *const other_names[][2] = {
-    {"alphabetic", "alpha"},         {"uppercase", "upper"},         {"lowercase", "lower"},       {"whitespace", "space"},
-    {"hani", "han"},                 {"uppercaseletter", "Lu"},      {"lowercaseletter", "Ll"},    {"titlecaseletter", "Lt"},
-    {"modifierletter", "Lm"},        {"otherletter", "Lo"},          {"casedletter", "lc"},        {"nonspacingmark", "Mn"},
-    {"spacingmark", "Mc"},           {"enclosingmark", "Me"},        {"combiningmark", "M"},       {"decimalnumber", "Nd"},
-    {"letternumber", "Nl"},          {"othernumber", "No"},          {"connectorpunctuation", "Pc"}, {"dashpunctuation", "Pd"},
-    {"openpunctuation", "Ps"},       {"closepunctuation", "Pe"},     {"initialpunctuation", "Pi"}, {"finalpunctuation", "Pf"},
-    {"otherpunctuation", "Po"},      {"mathsymbol", "Sm"},           {"currencysymbol", "Sc"},     {"modifiersymbol", "Sk"},
-    {"othersymbol", "So"},           {"spaceseparator", "Zs"},       {"lineseparator", "Zl"},      {"paragraphseparator", "Zp"},
-    {"control", "cntrl"},            {"format", "Cf"},               {"privateuse", "Co"},         {"unassigned", "Cn"},
-    {"other", "C"}};
+static const char *const other_names[][2] = {{"alphabetic", "alpha"},
+                                             {"uppercase", "upper"},
+                                             {"lowercase", "lower"},
+                                             {"whitespace", "space"},
+                                             {"hani", "han"},
+                                             {"uppercaseletter", "Lu"},
+                                             {"lowercaseletter", "Ll"},
+                                             {"titlecaseletter", "Lt"},
+                                             {"modifierletter", "Lm"},
+                                             {"otherletter", "Lo"},
+                                             {"casedletter", "lc"},
+                                             {"nonspacingmark", "Mn"},
+                                             {"spacingmark", "Mc"},
+                                             {"enclosingmark", "Me"},
+                                             {"combiningmark", "M"},
+                                             {"decimalnumber", "Nd"},
+                                             {"letternumber", "Nl"},
+                                             {"othernumber", "No"},
+                                             {"connectorpunctuation", "Pc"},
+                                             {"dashpunctuation", "Pd"},
+                                             {"openpunctuation", "Ps"},
+                                             {"closepunctuation", "Pe"},
+                                             {"initialpunctuation", "Pi"},
+                                             {"finalpunctuation", "Pf"},
+                                             {"otherpunctuation", "Po"},
+                                             {"mathsymbol", "Sm"},
+                                             {"currencysymbol", "Sc"},
+                                             {"modifiersymbol", "Sk"},
+                                             {"othersymbol", "So"},
+                                             {"spaceseparator", "Zs"},
+                                             {"lineseparator", "Zl"},
+                                             {"paragraphseparator", "Zp"},
+                                             {"control", "cntrl"},
+                                             {"format", "Cf"},
+                                             {"privateuse", "Co"},
+                                             {"unassigned", "Cn"},
+                                             {"other", "C"}};
 
 static int lower_case(int c) {
     return c >= 'A' && c <= 'Z' ? c + 32 : c;
@@ -135,7 +171,8 @@ static void add_named(struct buf *out, size_t i) {
         add_newer(out, named[i].categories, named[i].bits);
 }
 
-/* What \p{name} is in class brackets. Scripts and other properties are left to PCRE2, which refuses what it lacks. */
+/* What \p{name} is in class brackets. Scripts and other properties are left to PCRE2, which refuses
+ * what it lacks. */
 static void add_property(struct buf *out, struct str name, bool posix) {
     static const char *const majors = "LMNPSZ";
     for (size_t i = 0; i < sizeof other_names / sizeof *other_names && !posix; i++)
@@ -155,15 +192,16 @@ static void add_property(struct buf *out, struct str name, bool posix) {
     uint32_t categories = 0;
     for (uint32_t k = 1; k < sizeof category_names / sizeof *category_names; k++) {
         bool whole = name.n == 2 && same_name(name, category_names[k]);
-        bool major = name.n == 1 && strchr(majors, name.p[0] & ~0x20) && (name.p[0] & ~0x20) == category_names[k][0];
+        bool major = name.n == 1 && strchr(majors, name.p[0] & ~0x20) &&
+                     (name.p[0] & ~0x20) == category_names[k][0];
         categories |= whole || major ? UNI_SET(k) : 0;
     }
     if (categories)
         add_newer(out, categories, 0);
 }
 
-/* \p{..}, \P{..}, [:..:] or \w and its like at o->at: appends what it is in class brackets, and says whether it is
- * negated. 0 where nothing of the kind stands there. */
+/* \p{..}, \P{..}, [:..:] or \w and its like at o->at: appends what it is in class brackets, and
+ * says whether it is negated. 0 where nothing of the kind stands there. */
 static int read_set(struct onig *o, struct buf *set, bool *negated) {
     static const char letters[][2] = {{'w', 10}, {'d', 1}, {'s', 5}, {'h', 8}}; // index into named
     *negated = false;
@@ -171,7 +209,9 @@ static int read_set(struct onig *o, struct buf *set, bool *negated) {
         size_t from = o->at + 2, end = from;
         *negated = peek(o, 2) == '^';
         from += *negated;
-        for (end = from; end + 1 < o->in.n && lower_case(o->in.p[end]) >= 'a' && lower_case(o->in.p[end]) <= 'z'; end++)
+        for (end = from; end + 1 < o->in.n && lower_case(o->in.p[end]) >= 'a' &&
+                         lower_case(o->in.p[end]) <= 'z';
+             end++)
             ;
         if (end == from || end + 1 >= o->in.n || o->in.p[end] != ':' || o->in.p[end + 1] != ']')
             return 0;
@@ -231,13 +271,16 @@ static int read_class_char(struct onig *o, uint32_t *cp) {
         o->at += len;
         return 0;
     }
-    bool braces = (c == 'x' || c == 'o') && peek(o, 0) == '{', octal = c == 'o' || (c >= '0' && c <= '7');
+    bool braces = (c == 'x' || c == 'o') && peek(o, 0) == '{',
+         octal = c == 'o' || (c >= '0' && c <= '7');
     int most = braces ? 8 : c == 'u' ? 4 : c == 'x' ? 2 : 3, n = 0;
     o->at += braces;
     o->at -= !braces && octal && c != 'o';
     for (*cp = 0; n < most; n++, o->at++) {
         int d = lower_case(peek(o, 0));
-        int v = d >= '0' && d <= (octal ? '7' : '9') ? d - '0' : !octal && d >= 'a' && d <= 'f' ? d - 'a' + 10 : -1;
+        int v = d >= '0' && d <= (octal ? '7' : '9') ? d - '0'
+                : !octal && d >= 'a' && d <= 'f'     ? d - 'a' + 10
+                                                     : -1;
         if (v < 0)
             break;
         *cp = *cp * (octal ? 8 : 16) + (uint32_t)v;
@@ -250,7 +293,8 @@ static int read_class_char(struct onig *o, uint32_t *cp) {
 
 static int translate_class(struct onig *o, struct buf *out);
 
-/* One operand of && up to "&&" or ']': members go to `set`, what cannot stand in brackets to `others`, each with a '|'. */
+/* One operand of && up to "&&" or ']': members go to `set`, what cannot stand in brackets to
+ * `others`, each with a '|'. */
 static int read_operand(struct onig *o, struct buf *set, struct buf *others, bool first) {
     for (;; first = false) {
         if (peek(o, 0) < 0)
@@ -280,7 +324,8 @@ static int read_operand(struct onig *o, struct buf *set, struct buf *others, boo
         high = low;
         if (peek(o, 0) == '-' && peek(o, 1) != ']' && peek(o, 1) >= 0) {
             o->at++;
-            if (peek(o, 0) == '[' || (peek(o, 0) == '\\' && peek(o, 1) > 0 && strchr("wWdDsShHpP", peek(o, 1))))
+            if (peek(o, 0) == '[' ||
+                (peek(o, 0) == '\\' && peek(o, 1) > 0 && strchr("wWdDsShHpP", peek(o, 1))))
                 return refuse(o, "a range that ends in a class");
             if (read_class_char(o, &high) != 0)
                 return -1;
@@ -306,7 +351,11 @@ static int translate_class(struct onig *o, struct buf *out) {
         simple = first && !more && others.n == 0;
         first = false;
         if (simple) {
-            buf_fmt(&all, set.n ? "[%s%s]" : negated ? "(?s:.)" : "(?!)", negated ? "^" : "", set.n ? set.p : "");
+            buf_fmt(&all,
+                    set.n     ? "[%s%s]"
+                    : negated ? "(?s:.)"
+                              : "(?!)",
+                    negated ? "^" : "", set.n ? set.p : "");
         } else {
             buf_str(&all, more ? "(?=" : "(?:");
             buf_fmt(&all, set.n ? "[%s]" : "(?!)", set.n ? set.p : "");
@@ -364,7 +413,8 @@ static int translate_group(struct onig *o) {
     return 0;
 }
 
-/* Outside of brackets, and only there, Oniguruma's \w and its boundaries have these numbers of Latin-1. */
+/* Outside of brackets, and only there, Oniguruma's \w and its boundaries have these numbers of
+ * Latin-1. */
 static const char word_numbers[] = "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 
 /* A '\' outside a class. */
@@ -375,7 +425,8 @@ static int translate_escape(struct onig *o) {
     if (read_set(o, &set, &negated)) {
         size_t name = 3u + (all.n > 3 && all.p[3] == '^'); // of \p{Word}, which means \w
         size_t n = (size_t)(o->in.p + o->at - all.p);
-        bool word = all.p[1] == 'w' || all.p[1] == 'W' || (n > name && same_name((struct str){all.p + name, n - name - 1}, "word"));
+        bool word = all.p[1] == 'w' || all.p[1] == 'W' ||
+                    (n > name && same_name((struct str){all.p + name, n - name - 1}, "word"));
         buf_fmt(o->out, "[%s%s%s]", negated ? "^" : "", set.p, word ? word_numbers : "");
         buf_free(&set);
         return 0;
@@ -387,8 +438,10 @@ static int translate_escape(struct onig *o) {
         struct buf w = {0};
         add_named(&w, 10);
         buf_str(&w, word_numbers);
-        buf_fmt(o->out, c == 'b' ? "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))" : "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))", w.p,
-                w.p, w.p, w.p);
+        buf_fmt(o->out,
+                c == 'b' ? "(?:(?<=[%s])(?![%s])|(?<![%s])(?=[%s]))"
+                         : "(?:(?<=[%s])(?=[%s])|(?<![%s])(?![%s]))",
+                w.p, w.p, w.p, w.p);
         buf_free(&w);
         o->at += 2;
         return 0;
@@ -411,7 +464,8 @@ static int translate_escape(struct onig *o) {
     return 0;
 }
 
-/* "{n,m}" at o->at as a quantifier of what begins at `atom` in the output; false where it is only text. */
+/* "{n,m}" at o->at as a quantifier of what begins at `atom` in the output; false where it is only
+ * text. */
 static bool translate_braces(struct onig *o, size_t atom) {
     size_t i = o->at + 1, comma = 0, digits = 0;
     for (; i < o->in.n && o->in.p[i] != '}'; i++) {
@@ -443,11 +497,13 @@ static bool translate_braces(struct onig *o, size_t atom) {
     return true;
 }
 
-/* The group that begins at `from`, less its ')': if it is a look-behind whose length varies, its alternatives get one each. */
+/* The group that begins at `from`, less its ')': if it is a look-behind whose length varies, its
+ * alternatives get one each. */
 static void give_lengths(struct buf *out, size_t from) {
     enum { BEGIN = 4 }; // "(?<="
     struct buf fixed = {0};
-    if (out->n - from < BEGIN || memcmp(out->p + from, "(?<", 3) != 0 || (out->p[from + 3] != '=' && out->p[from + 3] != '!'))
+    if (out->n - from < BEGIN || memcmp(out->p + from, "(?<", 3) != 0 ||
+        (out->p[from + 3] != '=' && out->p[from + 3] != '!'))
         return;
     if (regex_behind((struct str){out->p + from + BEGIN, out->n - from - BEGIN}, &fixed)) {
         out->n = from + BEGIN;
@@ -458,8 +514,9 @@ static void give_lengths(struct buf *out, size_t from) {
 
 int regex_from_onig(struct str pattern, struct buf *out, struct err *e) {
     struct onig o = {pattern, 0, out, e, 0, false};
-    size_t atom = SIZE_MAX, open[MAX_NESTING]; // where the last atom, and the groups around, begin in the output
-    bool extended[MAX_NESTING];                // outside of each group
+    size_t atom = SIZE_MAX,
+           open[MAX_NESTING];   // where the last atom, and the groups around, begin in the output
+    bool extended[MAX_NESTING]; // outside of each group
     int n_open = 0, rc = 0;
     if (utf8_valid(pattern.p, pattern.n) != pattern.n)
         return refuse(&o, "invalid UTF-8");

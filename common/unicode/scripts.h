@@ -1,4 +1,5 @@
-/* Scripts of characters, as the reference's UnicodeScripts tells them apart; the numbers mean nothing else.
+/* Scripts of characters, as the reference's UnicodeScripts tells them apart; the numbers mean
+ * nothing else.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef UNICODE_SCRIPTS_H

@@ -1,23 +1,27 @@
-/* Matchers for published split patterns: their list, and what they have in common. See split_words.h.
+/* Matchers for published split patterns: their list, and what they have in common. See
+ * split_words.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/split_words.h"
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define LEAD "[^\\r\\n\\p{L}\\p{N}]?"
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
-#define SPACES "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define LLAMA3(numbers) CONTRACTIONS "|" LEAD "\\p{L}+|" numbers "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
-#define GPT4O(contractions, numbers)                                                                                 \
-    LEAD UPPER "*" LOWER "+" contractions "|" LEAD UPPER "+" LOWER "*" contractions "|" numbers                     \
-         "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
+#define LEAD         "[^\\r\\n\\p{L}\\p{N}]?"
+#define UPPER        "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER        "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define SPACES       "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+#define LLAMA3(numbers)                                                                            \
+    CONTRACTIONS "|" LEAD "\\p{L}+|" numbers "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
+#define GPT4O(contractions, numbers)                                                               \
+    LEAD UPPER "*" LOWER "+" contractions "|" LEAD UPPER "+" LOWER "*" contractions "|" numbers    \
+               "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|" SPACES
 
 static const struct split_words list[] = {
-    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", split_gpt2},
+    {"'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+     split_gpt2},
     {"'(?:[sdmt]|ll|ve|re)| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+", split_gpt2},
     {LLAMA3("\\p{N}{1,3}"), split_llama3},
-    {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|"
+    {"'(?i:[sdmt]|ll|ve|re)|[^\\r\\n\\p{L}\\p{N}]?+\\p{L}+|\\p{N}{1,3}| "
+     "?[^\\s\\p{L}\\p{N}]++[\\r\\n]*|\\s*[\\r\\n]|"
      "\\s+(?!\\S)|\\s+",
      split_llama3},
     {LLAMA3("\\p{N}"), split_qwen2},
@@ -72,7 +76,8 @@ size_t split_contraction(const char *p, const char *end, bool fold) {
 }
 
 const char *split_space(const char *p, const char *end, bool newlines) {
-    const char *from = p, *last = p, *line = NULL; // last character of the run; end of its last newline
+    const char *from = p, *last = p,
+               *line = NULL; // last character of the run; end of its last newline
     for (size_t len; p < end; p += len) {
         enum split_class class = split_class_at(p, &len);
         if (class == SPLIT_NEWLINE)

@@ -1,7 +1,9 @@
-/* Hand-written matchers for the published split patterns, which save most of what a regular expression costs.
+/* Hand-written matchers for the published split patterns, which save most of what a regular
+ * expression costs.
  *
- * A matcher stands for one pattern, known by its exact text, whose matches lie side by side and cover any text. It gives
- * what the pattern gives: tests/unit/split_words.c holds each to the regular expression on random text.
+ * A matcher stands for one pattern, known by its exact text, whose matches lie side by side and
+ * cover any text. It gives what the pattern gives: tests/unit/split_words.c holds each to the
+ * regular expression on random text.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef UNICODE_SPLIT_WORDS_H
@@ -52,8 +54,8 @@ static inline const char *split_run(const char *p, const char *end, enum split_c
     return p;
 }
 
-/* Behind an apostrophe at p: the bytes of s, t, m, d, re, ve or ll with the apostrophe; 0 for none. With fold, in
- * either case, and U+017F is an s. */
+/* Behind an apostrophe at p: the bytes of s, t, m, d, re, ve or ll with the apostrophe; 0 for none.
+ * With fold, in either case, and U+017F is an s. */
 size_t split_contraction(const char *p, const char *end, bool fold);
 
 /* \s+(?!\S)|\s+ at white space p; with newlines, \s*[\r\n]+ is tried before. */

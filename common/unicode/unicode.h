@@ -1,8 +1,8 @@
 /* What the tokenizer's steps ask about a character: one table, two look-ups.
  *
- * The reference's parts follow different versions of Unicode; the table (unicode_table.c) holds each one's own answer, so
- * that "is this a letter" means to us what it means to its regular expressions, and "is this punctuation" what it
- * means to its BERT rules.
+ * The reference's parts follow different versions of Unicode; the table (unicode_table.c) holds
+ * each one's own answer, so that "is this a letter" means to us what it means to its regular
+ * expressions, and "is this punctuation" what it means to its BERT rules.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef UNICODE_UNICODE_H
@@ -16,21 +16,49 @@ enum { UNI_BLOCK = 128, UNI_CATEGORY = 31 };
 
 /* General categories, the low five bits. */
 enum uni_category {
-    UNI_CN, UNI_LU, UNI_LL, UNI_LT, UNI_LM, UNI_LO, UNI_MN, UNI_MC, UNI_ME, UNI_ND, UNI_NL, UNI_NO, UNI_PC, UNI_PD, UNI_PS,
-    UNI_PE, UNI_PI, UNI_PF, UNI_PO, UNI_SM, UNI_SC, UNI_SK, UNI_SO, UNI_ZS, UNI_ZL, UNI_ZP, UNI_CC, UNI_CF, UNI_CO,
+    UNI_CN,
+    UNI_LU,
+    UNI_LL,
+    UNI_LT,
+    UNI_LM,
+    UNI_LO,
+    UNI_MN,
+    UNI_MC,
+    UNI_ME,
+    UNI_ND,
+    UNI_NL,
+    UNI_NO,
+    UNI_PC,
+    UNI_PD,
+    UNI_PS,
+    UNI_PE,
+    UNI_PI,
+    UNI_PF,
+    UNI_PO,
+    UNI_SM,
+    UNI_SC,
+    UNI_SK,
+    UNI_SO,
+    UNI_ZS,
+    UNI_ZL,
+    UNI_ZP,
+    UNI_CC,
+    UNI_CF,
+    UNI_CO,
 };
 
 /* The other bits. */
 enum {
-    UNI_SPACE = 1 << 5,      // White_Space, in regular expressions (\s) and in Rust (is_whitespace) alike
-    UNI_WORD = 1 << 6,       // \w of Oniguruma
-    UNI_RUST_WORD = 1 << 7,  // \w of Rust's regex
-    UNI_NUMERIC = 1 << 8,    // Rust's is_numeric (Digits)
-    UNI_PUNCT = 1 << 9,      // Punctuation, BertPreTokenizer
-    UNI_CONTROL = 1 << 10,   // what BertNormalizer's clean_text removes
-    UNI_ACCENT = 1 << 11,    // what StripAccents removes
+    UNI_SPACE =
+        1 << 5,        // White_Space, in regular expressions (\s) and in Rust (is_whitespace) alike
+    UNI_WORD = 1 << 6, // \w of Oniguruma
+    UNI_RUST_WORD = 1 << 7,    // \w of Rust's regex
+    UNI_NUMERIC = 1 << 8,      // Rust's is_numeric (Digits)
+    UNI_PUNCT = 1 << 9,        // Punctuation, BertPreTokenizer
+    UNI_CONTROL = 1 << 10,     // what BertNormalizer's clean_text removes
+    UNI_ACCENT = 1 << 11,      // what StripAccents removes
     UNI_BERT_ACCENT = 1 << 12, // what BertNormalizer's strip_accents removes
-    UNI_CJK = 1 << 13,       // what BertNormalizer sets spaces around
+    UNI_CJK = 1 << 13,         // what BertNormalizer sets spaces around
 };
 
 extern const uint16_t uni_index[0x110000 / UNI_BLOCK];
@@ -42,10 +70,11 @@ static inline unsigned uni_bits(uint32_t cp) {
 
 /* A set of general categories: UNI_IN(bits, UNI_LETTERS). */
 #define UNI_SET(category) (1u << (category))
-#define UNI_IN(bits, set) ((set) >> ((bits) & UNI_CATEGORY) & 1u)
-#define UNI_LETTERS (UNI_SET(UNI_LU) | UNI_SET(UNI_LL) | UNI_SET(UNI_LT) | UNI_SET(UNI_LM) | UNI_SET(UNI_LO))
+#define UNI_IN(bits, set) ((set) >> ((bits)&UNI_CATEGORY) & 1u)
+#define UNI_LETTERS                                                                                \
+    (UNI_SET(UNI_LU) | UNI_SET(UNI_LL) | UNI_SET(UNI_LT) | UNI_SET(UNI_LM) | UNI_SET(UNI_LO))
 #define UNI_NUMBERS (UNI_SET(UNI_ND) | UNI_SET(UNI_NL) | UNI_SET(UNI_NO))
-#define UNI_MARKS (UNI_SET(UNI_MN) | UNI_SET(UNI_MC) | UNI_SET(UNI_ME))
+#define UNI_MARKS   (UNI_SET(UNI_MN) | UNI_SET(UNI_MC) | UNI_SET(UNI_ME))
 
 /* The character at p, which is known to be valid UTF-8, and its length. */
 static inline uint32_t uni_next(const char *p, size_t *len) {

@@ -1,5 +1,5 @@
-/* Tensors from any source into one model.safetensors: see convert.h. A row at a time, so that memory does not grow
- * with the model.
+/* Tensors from any source into one model.safetensors: see convert.h. A row at a time, so that
+ * memory does not grow with the model.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/convert.h"
@@ -30,22 +30,23 @@ struct convert_item *convert_from_weights(const struct weights *w, enum dtype t,
         const struct tensor *from = &w->tensors[i];
         enum dtype d = from->dtype;
         if (dtype_name(d)[0] == 'F' && dtype_bits(d) <= 8) {
-            err_set(e, EXIT_DATA, "tensor '%s' is %s, which cannot be re-typed: %s", from->name, dtype_name(d),
-                    w->files[from->file].path);
+            err_set(e, EXIT_DATA, "tensor '%s' is %s, which cannot be re-typed: %s", from->name,
+                    dtype_name(d), w->files[from->file].path);
             free(items);
             return NULL;
         }
         bool is_float = d == DT_F16 || d == DT_BF16 || d == DT_F32 || d == DT_F64;
         uint64_t n_cols = from->n_dims ? from->shape[from->n_dims - 1] : 1;
-        items[i] = (struct convert_item){.name = from->name,
-                                         .dtype = is_float ? t : d,
-                                         .n_dims = from->n_dims,
-                                         .n_rows = n_cols ? from->n_elements / n_cols : 0,
-                                         .n_cols = n_cols,
-                                         .raw = is_float && d != t ? NULL : from->data,
-                                         .n_bytes = is_float ? from->n_elements * (dtype_bits(t) / 8) : from->n_bytes,
-                                         .source = from,
-                                         .row = weights_row};
+        items[i] = (struct convert_item){
+            .name = from->name,
+            .dtype = is_float ? t : d,
+            .n_dims = from->n_dims,
+            .n_rows = n_cols ? from->n_elements / n_cols : 0,
+            .n_cols = n_cols,
+            .raw = is_float && d != t ? NULL : from->data,
+            .n_bytes = is_float ? from->n_elements * (dtype_bits(t) / 8) : from->n_bytes,
+            .source = from,
+            .row = weights_row};
         memcpy(items[i].shape, from->shape, sizeof items[i].shape);
     }
     return items;
@@ -111,12 +112,16 @@ static int put_item(struct writing *out, const struct convert_item *t, struct er
     free(row);
     free(bytes);
     if (lost)
-        warn("%" PRIu64 " values of tensor '%s' are past what %s can hold and became infinite", lost, t->name, dtype_name(t->dtype));
+        warn("%" PRIu64 " values of tensor '%s' are past what %s can hold and became infinite",
+             lost, t->name, dtype_name(t->dtype));
     return rc;
 }
 
-int convert_write(const struct convert_item *items, size_t n, const struct outdir *dir, int (*interrupted)(void), struct err *e) {
-    struct writing out = {.w = st_writer_new("{\"format\":\"pt\"}"), .interrupted = interrupted, .since_look = STEP_BYTES};
+int convert_write(const struct convert_item *items, size_t n, const struct outdir *dir,
+                  int (*interrupted)(void), struct err *e) {
+    struct writing out = {.w = st_writer_new("{\"format\":\"pt\"}"),
+                          .interrupted = interrupted,
+                          .since_look = STEP_BYTES};
     uint64_t total = 0;
     for (size_t i = 0; i < n; i++) {
         st_writer_add(out.w, items[i].name, items[i].dtype, items[i].n_dims, items[i].shape);
@@ -135,7 +140,8 @@ int convert_write(const struct convert_item *items, size_t n, const struct outdi
     return -1;
 }
 
-/* Copies the object with the two keys' values replaced; where neither is there, torch_dtype is put in front. */
+/* Copies the object with the two keys' values replaced; where neither is there, torch_dtype is put
+ * in front. */
 static void retype(struct json *j, const char *name, struct buf *out) {
     const char *from = j->start;
     struct str key;
@@ -146,7 +152,8 @@ static void retype(struct json *j, const char *name, struct buf *out) {
         struct str value = json_skip(j);
         n_keys++;
         if (str_eq(key, "quantization_config") && !str_eq(value, "null"))
-            json_refuse(j, "the weights are quantised (quantization_config) and cannot be re-typed");
+            json_refuse(j,
+                        "the weights are quantised (quantization_config) and cannot be re-typed");
         if (json_failed(j) || (!str_eq(key, "torch_dtype") && !str_eq(key, "dtype")))
             continue;
         buf_add(out, from, (size_t)(value.p - from));

@@ -1,10 +1,10 @@
 /* Element types of safetensors: see dtype.h.
  *
- * Conversions are exact where the target can hold the value, and round to nearest even where it cannot. The narrow
- * floats are those of the OCP Microscaling specification (F4 E2M1, F6, E8M0), the OCP 8-bit floating point
- * specification (E5M2, E4M3 without infinities), and the FNUZ forms (arXiv:2206.02915: no infinities, no negative
- * zero, NaN is 0x80). Elements of 4 and 6 bits lie packed, the first in the low bits. Bytes are little-endian on
- * every machine.
+ * Conversions are exact where the target can hold the value, and round to nearest even where it
+ * cannot. The narrow floats are those of the OCP Microscaling specification (F4 E2M1, F6, E8M0),
+ * the OCP 8-bit floating point specification (E5M2, E4M3 without infinities), and the FNUZ forms
+ * (arXiv:2206.02915: no infinities, no negative zero, NaN is 0x80). Elements of 4 and 6 bits lie
+ * packed, the first in the low bits. Bytes are little-endian on every machine.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/dtype.h"
@@ -16,10 +16,12 @@ static const struct {
     struct str name;
     unsigned bits;
 } types[DT_COUNT] = {
-    TYPE(BOOL, 8), TYPE(F4, 4), TYPE(F6_E2M3, 6), TYPE(F6_E3M2, 6), TYPE(U8, 8), TYPE(I8, 8),
-    TYPE(F8_E5M2, 8), TYPE(F8_E4M3, 8), TYPE(F8_E8M0, 8), TYPE(F8_E4M3FNUZ, 8), TYPE(F8_E5M2FNUZ, 8),
-    TYPE(I16, 16), TYPE(U16, 16), TYPE(F16, 16), TYPE(BF16, 16), TYPE(I32, 32), TYPE(U32, 32),
-    TYPE(F32, 32), TYPE(C64, 64), TYPE(F64, 64), TYPE(I64, 64), TYPE(U64, 64),
+    TYPE(BOOL, 8),    TYPE(F4, 4),          TYPE(F6_E2M3, 6),     TYPE(F6_E3M2, 6),
+    TYPE(U8, 8),      TYPE(I8, 8),          TYPE(F8_E5M2, 8),     TYPE(F8_E4M3, 8),
+    TYPE(F8_E8M0, 8), TYPE(F8_E4M3FNUZ, 8), TYPE(F8_E5M2FNUZ, 8), TYPE(I16, 16),
+    TYPE(U16, 16),    TYPE(F16, 16),        TYPE(BF16, 16),       TYPE(I32, 32),
+    TYPE(U32, 32),    TYPE(F32, 32),        TYPE(C64, 64),        TYPE(F64, 64),
+    TYPE(I64, 64),    TYPE(U64, 64),
 };
 #undef TYPE
 
@@ -60,8 +62,8 @@ static uint64_t load_le(const uint8_t *p, size_t n_bytes) {
     return v;
 }
 
-/* Element i of an array of `bits`-wide elements without gaps (4 or 6 bits, so it spans at most two bytes; the
- * second is read only where the element reaches into it). */
+/* Element i of an array of `bits`-wide elements without gaps (4 or 6 bits, so it spans at most two
+ * bytes; the second is read only where the element reaches into it). */
 static unsigned load_packed(const uint8_t *p, size_t i, unsigned bits) {
     size_t byte = i / 8 * bits + i % 8 * bits / 8;
     unsigned shift = (unsigned)(i % 8 * bits % 8), v = (unsigned)p[byte] >> shift;
@@ -219,7 +221,8 @@ uint16_t f16_from_f32(float f) {
         return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff)); // quiet NaN
     if (magnitude >= 0x477ff000) // 65520 and more round to infinity
         return (uint16_t)(sign | 0x7c00);
-    if (magnitude >= 0x38800000) // 2^-14: the smallest normal; a carry goes into the exponent, as it should
+    if (magnitude >=
+        0x38800000) // 2^-14: the smallest normal; a carry goes into the exponent, as it should
         return (uint16_t)(sign | shift_to_even(magnitude - ((127u - 15) << 23), 13));
     uint32_t exponent = magnitude >> 23;
     if (exponent < 102) // below 2^-25: half of the smallest subnormal

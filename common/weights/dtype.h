@@ -13,8 +13,28 @@
 
 /* Every dtype of the format (safetensors/src/tensor.rs, enum Dtype). */
 enum dtype {
-    DT_BOOL, DT_F4, DT_F6_E2M3, DT_F6_E3M2, DT_U8, DT_I8, DT_F8_E5M2, DT_F8_E4M3, DT_F8_E8M0,
-    DT_F8_E4M3FNUZ, DT_F8_E5M2FNUZ, DT_I16, DT_U16, DT_F16, DT_BF16, DT_I32, DT_U32, DT_F32, DT_C64, DT_F64, DT_I64, DT_U64,
+    DT_BOOL,
+    DT_F4,
+    DT_F6_E2M3,
+    DT_F6_E3M2,
+    DT_U8,
+    DT_I8,
+    DT_F8_E5M2,
+    DT_F8_E4M3,
+    DT_F8_E8M0,
+    DT_F8_E4M3FNUZ,
+    DT_F8_E5M2FNUZ,
+    DT_I16,
+    DT_U16,
+    DT_F16,
+    DT_BF16,
+    DT_I32,
+    DT_U32,
+    DT_F32,
+    DT_C64,
+    DT_F64,
+    DT_I64,
+    DT_U64,
     DT_COUNT
 };
 
@@ -22,12 +42,13 @@ const char *dtype_name(enum dtype t);               // "BF16"
 bool dtype_parse(struct str name, enum dtype *out); // exact spelling
 unsigned dtype_bits(enum dtype t);                  // of one element: 4, 6, 8, 16, ...
 
-/* How many elements a shape has, and their bytes; a scalar (n_dims 0) has one. False where a product overflows
- * 64 bits or elements of 4 or 6 bits do not fill whole bytes. */
-bool dtype_array_size(enum dtype t, size_t n_dims, const uint64_t *shape, uint64_t *n_elements, uint64_t *n_bytes);
+/* How many elements a shape has, and their bytes; a scalar (n_dims 0) has one. False where a
+ * product overflows 64 bits or elements of 4 or 6 bits do not fill whole bytes. */
+bool dtype_array_size(enum dtype t, size_t n_dims, const uint64_t *shape, uint64_t *n_elements,
+                      uint64_t *n_bytes);
 
-/* The value of element i of an array at data (any alignment), as double; integers past 2^53 lose digits.
- * C64 gives the real part. */
+/* The value of element i of an array at data (any alignment), as double; integers past 2^53 lose
+ * digits. C64 gives the real part. */
 double dtype_value(enum dtype t, const void *data, size_t i);
 
 /* The same for elements begin..begin+n-1, faster for the types that weights have; out [n]. */
@@ -41,6 +62,6 @@ static inline float f32_from_bf16(uint16_t h) {
 }
 uint16_t bf16_from_f32(float f); // round to nearest even; NaN stays NaN
 float f32_from_f16(uint16_t h);
-uint16_t f16_from_f32(float f);  // round to nearest even, IEEE 754
+uint16_t f16_from_f32(float f); // round to nearest even, IEEE 754
 
 #endif

@@ -1,7 +1,7 @@
 /* Lists of content hashes: see hashlist.h.
  *
- * BLAKE2b is sequential, so threads share the work by items: the whole file is one item and its tensors are the
- * others, which on two cores is an even split.
+ * BLAKE2b is sequential, so threads share the work by items: the whole file is one item and its
+ * tensors are the others, which on two cores is an even split.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/hashlist.h"
@@ -32,14 +32,16 @@ int hash_set_new(struct hash_set *s, const struct weights *w, struct err *e) {
         const char *name = base_name(w->files[f].path);
         if (utf8_valid(name, strlen(name)) != strlen(name) || utf8_has_control(str_of(name))) {
             hash_set_free(s);
-            return err_set(e, EXIT_DATA, "a file with this name cannot stand in a list of hashes: %s", name);
+            return err_set(e, EXIT_DATA,
+                           "a file with this name cannot stand in a list of hashes: %s", name);
         }
         s->items[s->n++] = (struct hash_item){.label = name, .file = f};
         for (; t < w->n_tensors && w->tensors[t].file == f; t++) {
             size_t n = strlen(name) + 1 + strlen(w->tensors[t].name);
             char *label = arena_alloc(&s->labels, n + 1);
             snprintf(label, n + 1, "%s:%s", name, w->tensors[t].name);
-            s->items[s->n++] = (struct hash_item){.label = label, .tensor = &w->tensors[t], .file = f};
+            s->items[s->n++] =
+                (struct hash_item){.label = label, .tensor = &w->tensors[t], .file = f};
         }
     }
     return 0;
@@ -95,8 +97,8 @@ static void take_one(void *arg, size_t i) {
         h->done(h->arg, h->items[i]);
 }
 
-static int compute(const struct weights *w, struct hash_item **items, size_t n, size_t n_threads, hash_done *done,
-                   void *arg, struct err *e) {
+static int compute(const struct weights *w, struct hash_item **items, size_t n, size_t n_threads,
+                   hash_done *done, void *arg, struct err *e) {
     struct hashing h = {.w = w, .items = items, .done = done, .arg = arg};
     uint64_t total = 0;
     for (size_t i = 0; i < n; i++)
@@ -107,8 +109,8 @@ static int compute(const struct weights *w, struct hash_item **items, size_t n, 
     return rc;
 }
 
-int hash_set_compute(struct hash_set *s, const struct weights *w, size_t n_threads, hash_done *done, void *arg,
-                     struct err *e) {
+int hash_set_compute(struct hash_set *s, const struct weights *w, size_t n_threads, hash_done *done,
+                     void *arg, struct err *e) {
     struct hash_item **items = xcalloc(s->n, sizeof *items);
     for (size_t i = 0; i < s->n; i++)
         items[i] = &s->items[i];
@@ -150,8 +152,8 @@ static bool parse_line(struct list_line *line, struct str s) {
         return false;
     struct str label = {s.p + LABEL, s.n - LABEL};
     line->label = label.p;
-    return hash_parse(&line->hash, (struct str){s.p, HASH_HEX - 1}) && utf8_valid(label.p, label.n) == label.n &&
-           !utf8_has_control(label);
+    return hash_parse(&line->hash, (struct str){s.p, HASH_HEX - 1}) &&
+           utf8_valid(label.p, label.n) == label.n && !utf8_has_control(label);
 }
 
 static int parse_lines(struct list *l, const char *path, struct err *e) {
@@ -165,7 +167,9 @@ static int parse_lines(struct list *l, const char *path, struct err *e) {
         if (s.n == 0 || s.p[0] == '#')
             continue;
         if (!parse_line(&line, s))
-            return err_set(e, EXIT_DATA, "not '64 hexadecimal digits, two spaces, a name': %s: line %zu", path, number);
+            return err_set(e, EXIT_DATA,
+                           "not '64 hexadecimal digits, two spaces, a name': %s: line %zu", path,
+                           number);
         *stop = '\0'; // a newline, or the NUL behind a buf
         if (l->n == cap)
             l->lines = xreallocarray(l->lines, cap = cap ? 2 * cap : 256, sizeof *l->lines);
@@ -186,7 +190,8 @@ static int list_read(struct list *l, const char *path, struct err *e) {
     qsort(l->by_label, l->n, sizeof *l->by_label, compare_label);
     for (size_t i = 1; i < l->n; i++)
         if (strcmp(l->by_label[i - 1]->label, l->by_label[i]->label) == 0)
-            return err_set(e, EXIT_DATA, "'%.300s' stands twice in the list: %s", l->by_label[i]->label, path);
+            return err_set(e, EXIT_DATA, "'%.300s' stands twice in the list: %s",
+                           l->by_label[i]->label, path);
     return 0;
 }
 
@@ -213,14 +218,15 @@ static void give(struct verdicts *v, enum hash_verdict verdict, const char *labe
         v->report(v->arg, verdict, label);
 }
 
-/* The items of s that the list names go to `listed`, and those that it should name to `fresh`: every file, and the
- * tensors of a file if it names any of them. */
+/* The items of s that the list names go to `listed`, and those that it should name to `fresh`:
+ * every file, and the tensors of a file if it names any of them. */
 struct matched {
     struct hash_item **listed, **fresh; // [s->n]
     size_t n_listed, n_fresh;
 };
 
-static void match(struct matched *m, struct hash_set *s, const struct list *l, const struct weights *w) {
+static void match(struct matched *m, struct hash_set *s, const struct list *l,
+                  const struct weights *w) {
     struct list_line **lines = xcalloc(s->n, sizeof *lines);
     bool *has_tensors = xcalloc(w->n_files, sizeof *has_tensors);
     for (size_t i = 0; i < s->n; i++) {
@@ -240,9 +246,10 @@ static void match(struct matched *m, struct hash_set *s, const struct list *l, c
     free(lines);
 }
 
-static int compare(struct hash_set *s, const struct list *l, const struct weights *w, size_t n_threads,
-                   struct verdicts *v, struct err *e) {
-    struct matched m = {.listed = xcalloc(s->n, sizeof *m.listed), .fresh = xcalloc(s->n, sizeof *m.fresh)};
+static int compare(struct hash_set *s, const struct list *l, const struct weights *w,
+                   size_t n_threads, struct verdicts *v, struct err *e) {
+    struct matched m = {.listed = xcalloc(s->n, sizeof *m.listed),
+                        .fresh = xcalloc(s->n, sizeof *m.fresh)};
     match(&m, s, l, w);
     int rc = compute(w, m.listed, m.n_listed, n_threads, NULL, NULL, e);
     for (size_t i = 0; i < l->n && rc == 0; i++) {
@@ -257,8 +264,8 @@ static int compare(struct hash_set *s, const struct list *l, const struct weight
     return rc;
 }
 
-int hashlist_verify(const struct weights *w, const char *list_path, size_t n_threads, hash_report *report, void *arg,
-                    struct err *e) {
+int hashlist_verify(const struct weights *w, const char *list_path, size_t n_threads,
+                    hash_report *report, void *arg, struct err *e) {
     struct list l;
     struct hash_set s = {0};
     struct verdicts v = {.report = report, .arg = arg};
@@ -268,7 +275,8 @@ int hashlist_verify(const struct weights *w, const char *list_path, size_t n_thr
     if (rc == 0)
         rc = compare(&s, &l, w, n_threads, &v, e);
     if (rc == 0 && v.n_bad > 0)
-        rc = err_set(e, EXIT_SOME_FAILED, "%zu of the weights' hashes do not hold, the first: %s: %s", v.n_bad, v.first,
+        rc = err_set(e, EXIT_SOME_FAILED,
+                     "%zu of the weights' hashes do not hold, the first: %s: %s", v.n_bad, v.first,
                      list_path);
     hash_set_free(&s);
     list_free(&l);

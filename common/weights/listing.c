@@ -20,7 +20,8 @@ struct total {
     uint64_t n_tensors, n_elements, n_bytes;
 };
 
-/* Into by_dtype [DT_COUNT]; returns the sum of all. Bytes lie in mappings, so that no sum overflows. */
+/* Into by_dtype [DT_COUNT]; returns the sum of all. Bytes lie in mappings, so that no sum
+ * overflows. */
 static struct total count_totals(const struct weights *w, struct total *by_dtype) {
     struct total all = {0};
     for (size_t i = 0; i < w->n_tensors; i++) {
@@ -85,10 +86,11 @@ static void table_stats(FILE *out, const struct tensor_stats *s) {
     fprintf(out, "  %5" PRIu64 "  %5" PRIu64, s->n_nan, s->n_inf);
 }
 
-static void table_total(FILE *out, const char *name, const struct total *t, const struct total *all) {
-    fprintf(out, "%-*s  %*" PRIu64 " tensors  %*" PRIu64 " parameters  %*" PRIu64 " bytes\n", DTYPE_WIDTH, name,
-            digits(all->n_tensors), t->n_tensors, digits(all->n_elements), t->n_elements, digits(all->n_bytes),
-            t->n_bytes);
+static void table_total(FILE *out, const char *name, const struct total *t,
+                        const struct total *all) {
+    fprintf(out, "%-*s  %*" PRIu64 " tensors  %*" PRIu64 " parameters  %*" PRIu64 " bytes\n",
+            DTYPE_WIDTH, name, digits(all->n_tensors), t->n_tensors, digits(all->n_elements),
+            t->n_elements, digits(all->n_bytes), t->n_bytes);
 }
 
 static void table_totals(FILE *out, const struct weights *w) {
@@ -102,16 +104,17 @@ static void table_totals(FILE *out, const struct weights *w) {
 void listing_table(FILE *out, const struct weights *w, const struct tensor_stats *stats) {
     struct widths width = measure(w);
     char shape[200];
-    fprintf(out, "%-*s  %-*s  %-*s  %*s  %*s", width.name, "NAME", DTYPE_WIDTH, "DTYPE", width.shape, "SHAPE",
-            width.bytes, "BYTES", width.offset, "OFFSET");
+    fprintf(out, "%-*s  %-*s  %-*s  %*s  %*s", width.name, "NAME", DTYPE_WIDTH, "DTYPE",
+            width.shape, "SHAPE", width.bytes, "BYTES", width.offset, "OFFSET");
     if (stats)
-        fprintf(out, "  %12s  %12s  %12s  %12s  %5s  %5s", "MIN", "MAX", "MEAN", "STD", "NAN", "INF");
+        fprintf(out, "  %12s  %12s  %12s  %12s  %5s  %5s", "MIN", "MAX", "MEAN", "STD", "NAN",
+                "INF");
     fprintf(out, "%s\n", w->n_files > 1 ? "  FILE" : "");
     for (size_t i = 0; i < w->n_tensors; i++) {
         const struct tensor *t = &w->tensors[i];
         fprintf(out, "%-*s  %-*s  %-*s  %*" PRIu64 "  %*" PRIu64, width.name, t->name, DTYPE_WIDTH,
-                dtype_name(t->dtype), width.shape, shape_word(t, shape), width.bytes, t->n_bytes, width.offset,
-                t->offset);
+                dtype_name(t->dtype), width.shape, shape_word(t, shape), width.bytes, t->n_bytes,
+                width.offset, t->offset);
         if (stats)
             table_stats(out, &stats[i]);
         if (w->n_files > 1)
@@ -135,16 +138,16 @@ static void json_text(FILE *out, const char *s) {
 }
 
 static void json_total(FILE *out, const struct total *t) {
-    fprintf(out, "{\"tensors\": %" PRIu64 ", \"parameters\": %" PRIu64 ", \"bytes\": %" PRIu64 "}", t->n_tensors,
-            t->n_elements, t->n_bytes);
+    fprintf(out, "{\"tensors\": %" PRIu64 ", \"parameters\": %" PRIu64 ", \"bytes\": %" PRIu64 "}",
+            t->n_tensors, t->n_elements, t->n_bytes);
 }
 
 static void json_file(FILE *out, const struct weights *w, size_t i) {
     const struct st_file *f = &w->files[i];
     fputs("{\"file\": ", out);
     json_text(out, file_name(w, i));
-    fprintf(out, ", \"bytes\": %zu, \"header_bytes\": %zu, \"metadata\": %s}", f->map.n, f->header_bytes,
-            f->metadata_json ? f->metadata_json : "null");
+    fprintf(out, ", \"bytes\": %zu, \"header_bytes\": %zu, \"metadata\": %s}", f->map.n,
+            f->header_bytes, f->metadata_json ? f->metadata_json : "null");
 }
 
 static void json_stats(FILE *out, const struct tensor_stats *s) {
@@ -158,11 +161,13 @@ static void json_stats(FILE *out, const struct tensor_stats *s) {
     fprintf(out, ", \"nan\": %" PRIu64 ", \"inf\": %" PRIu64, s->n_nan, s->n_inf);
 }
 
-static void json_tensor(FILE *out, const struct weights *w, const struct tensor *t, const struct tensor_stats *s) {
+static void json_tensor(FILE *out, const struct weights *w, const struct tensor *t,
+                        const struct tensor_stats *s) {
     char shape[200];
     fputs("{\"name\": ", out);
     json_text(out, t->name);
-    fprintf(out, ", \"dtype\": \"%s\", \"shape\": %s, \"parameters\": %" PRIu64 ", \"bytes\": %" PRIu64,
+    fprintf(out,
+            ", \"dtype\": \"%s\", \"shape\": %s, \"parameters\": %" PRIu64 ", \"bytes\": %" PRIu64,
             dtype_name(t->dtype), tensor_shape_text(t, shape), t->n_elements, t->n_bytes);
     fprintf(out, ", \"offset\": %" PRIu64 ", \"file\": ", t->offset);
     json_text(out, file_name(w, t->file));

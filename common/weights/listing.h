@@ -11,8 +11,8 @@
 
 /* stats: [w->n_tensors], or NULL for a listing without them. */
 
-/* A line with the columns' names, a line a tensor, an empty line, and the totals by dtype. Columns are separated by
- * spaces and hold none themselves, but for names that do. */
+/* A line with the columns' names, a line a tensor, an empty line, and the totals by dtype. Columns
+ * are separated by spaces and hold none themselves, but for names that do. */
 void listing_table(FILE *out, const struct weights *w, const struct tensor_stats *stats);
 
 /* One object: files, tensors, dtypes, total, fingerprint; a line a tensor. */

@@ -1,10 +1,11 @@
 /* Weights ahead of their use: see ahead.h.
  *
- * The order comes from the names, which number layers in every family: layer by layer, each as it lies in the file; then
- * what has no number, the largest of which is the head; then what has two, experts, most of which no single step uses.
+ * The order comes from the names, which number layers in every family: layer by layer, each as it
+ * lies in the file; then what has no number, the largest of which is the head; then what has two,
+ * experts, most of which no single step uses.
  *
- * Populating a mapping that is marked for huge pages makes Linux read 2 MB at a time into pages of that size, where it
- * can: they are mapped at once, and for the next process too.
+ * Populating a mapping that is marked for huge pages makes Linux read 2 MB at a time into pages of
+ * that size, where it can: they are mapped at once, and for the next process too.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -61,7 +62,8 @@ static struct place place_of(const struct weights *w, size_t index) {
 static int compare(const void *a, const void *b) {
     static const int turn[] = {1, 0, 2}; // by the number of numbers
     const struct place *x = a, *y = b;
-    int turn_x = turn[x->n_numbers > 2 ? 2 : x->n_numbers], turn_y = turn[y->n_numbers > 2 ? 2 : y->n_numbers];
+    int turn_x = turn[x->n_numbers > 2 ? 2 : x->n_numbers],
+        turn_y = turn[y->n_numbers > 2 ? 2 : y->n_numbers];
     if (turn_x != turn_y)
         return turn_x - turn_y;
     if (x->number != y->number)
@@ -82,7 +84,8 @@ void prefault_order(const struct weights *w, size_t *order) {
 
 #if defined(MADV_POPULATE_READ) && defined(RWF_NOWAIT)
 
-/* Whether the file is in memory, as far as a page here and there tells. (mincore says so only of one's own files.) */
+/* Whether the file is in memory, as far as a page here and there tells. (mincore says so only of
+ * one's own files.) */
 static bool in_memory(const struct st_file *f) {
     int fd = open(f->path, O_RDONLY | O_CLOEXEC);
     size_t step = f->map.n / MAX_LOOKS > LOOK_BYTES ? f->map.n / MAX_LOOKS : LOOK_BYTES;
@@ -103,8 +106,10 @@ static void *bring(void *arg) {
         const struct tensor *t = &a->w->tensors[a->order[i]];
         uintptr_t at = (uintptr_t)t->data / page * page, end = (uintptr_t)t->data + t->n_bytes;
         for (; at < end && !atomic_load(&a->stop); at += PIECE_BYTES)
-            if (madvise((void *)at, end - at < PIECE_BYTES ? end - at : PIECE_BYTES, MADV_POPULATE_READ) != 0)
-                return NULL; // an old kernel, or the file has been cut short: whoever uses it will see
+            if (madvise((void *)at, end - at < PIECE_BYTES ? end - at : PIECE_BYTES,
+                        MADV_POPULATE_READ) != 0)
+                return NULL; // an old kernel, or the file has been cut short: whoever uses it will
+                             // see
     }
     return NULL;
 }
@@ -135,7 +140,8 @@ struct prefault *prefault_start(const struct weights *w) {
 struct prefault *prefault_start(const struct weights *w) {
     for (size_t i = 0; i < w->n_files; i++)
         if (w->files[i].map.p)
-            posix_madvise((void *)(uintptr_t)w->files[i].map.p, w->files[i].map.n, POSIX_MADV_WILLNEED);
+            posix_madvise((void *)(uintptr_t)w->files[i].map.p, w->files[i].map.n,
+                          POSIX_MADV_WILLNEED);
     return NULL;
 }
 

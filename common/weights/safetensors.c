@@ -1,9 +1,10 @@
 /* Reading safetensors: see safetensors.h.
  *
- * A header is read in one pass over its JSON; its tensors are then put in the order of their bytes, where one walk
- * shows that they follow each other without overlap or hole from the first data byte to the last. Names are sorted
- * once all files are read: that finds duplicates and serves weights_find. Nothing is believed before it is checked,
- * and the work is n log n in the size of the headers, whatever they hold.
+ * A header is read in one pass over its JSON; its tensors are then put in the order of their bytes,
+ * where one walk shows that they follow each other without overlap or hole from the first data byte
+ * to the last. Names are sorted once all files are read: that finds duplicates and serves
+ * weights_find. Nothing is believed before it is checked, and the work is n log n in the size of
+ * the headers, whatever they hold.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/safetensors.h"
@@ -64,16 +65,16 @@ static void read_metadata(struct header *h) {
         qsort(keys, n, sizeof *keys, compare_str);
     for (size_t i = 1; i < n; i++)
         if (str_same(keys[i - 1], keys[i]))
-            json_refuse(j, "'__metadata__' has the key '%.*s' twice", keys[i].n > 200 ? 200 : (int)keys[i].n,
-                        keys[i].p);
+            json_refuse(j, "'__metadata__' has the key '%.*s' twice",
+                        keys[i].n > 200 ? 200 : (int)keys[i].n, keys[i].p);
     free(keys);
 }
 
 static void read_dtype(struct json *j, struct tensor *t) {
     struct str name = json_str(j);
     if (!json_failed(j) && !dtype_parse(name, &t->dtype))
-        json_refuse(j, "tensor '%.200s' has the unknown dtype '%.*s'", t->name, name.n > 40 ? 40 : (int)name.n,
-                    name.p);
+        json_refuse(j, "tensor '%.200s' has the unknown dtype '%.*s'", t->name,
+                    name.n > 40 ? 40 : (int)name.n, name.p);
 }
 
 static void read_shape(struct json *j, struct tensor *t) {
@@ -104,10 +105,13 @@ static void read_offsets(struct header *h, struct tensor *t) {
     if (n != 2)
         json_refuse(j, "tensor '%.200s' has %zu data_offsets, not 2", t->name, n);
     else if (at[0] > at[1])
-        json_refuse(j, "tensor '%.200s' ends at data byte %" PRIu64 ", before its start at %" PRIu64, t->name,
-                    at[1], at[0]);
+        json_refuse(j,
+                    "tensor '%.200s' ends at data byte %" PRIu64 ", before its start at %" PRIu64,
+                    t->name, at[1], at[0]);
     else if (at[1] > h->data_bytes)
-        json_refuse(j, "tensor '%.200s' ends at data byte %" PRIu64 ", but the file has %" PRIu64 " bytes of data",
+        json_refuse(j,
+                    "tensor '%.200s' ends at data byte %" PRIu64 ", but the file has %" PRIu64
+                    " bytes of data",
                     t->name, at[1], h->data_bytes);
     t->offset = at[0];
     t->n_bytes = at[1] - at[0];
@@ -119,11 +123,13 @@ static void check_size(struct json *j, struct tensor *t) {
     if (json_failed(j))
         return;
     if (!dtype_array_size(t->dtype, t->n_dims, t->shape, &t->n_elements, &n_bytes))
-        json_refuse(j, "tensor '%.200s', %s %s: too large, or not whole bytes", t->name, dtype_name(t->dtype),
-                    tensor_shape_text(t, shape));
+        json_refuse(j, "tensor '%.200s', %s %s: too large, or not whole bytes", t->name,
+                    dtype_name(t->dtype), tensor_shape_text(t, shape));
     else if (n_bytes != t->n_bytes)
-        json_refuse(j, "tensor '%.200s', %s %s, takes %" PRIu64 " bytes, but its data_offsets hold %" PRIu64,
-                    t->name, dtype_name(t->dtype), tensor_shape_text(t, shape), n_bytes, t->n_bytes);
+        json_refuse(
+            j,
+            "tensor '%.200s', %s %s, takes %" PRIu64 " bytes, but its data_offsets hold %" PRIu64,
+            t->name, dtype_name(t->dtype), tensor_shape_text(t, shape), n_bytes, t->n_bytes);
 }
 
 static void read_tensor(struct header *h, struct tensor *t) {
@@ -170,13 +176,14 @@ static void read_members(struct header *h, size_t *cap) {
         }
         if (name.n == 0 || name.n > TENSOR_MAX_NAME || utf8_has_control(name)) {
             json_refuse(j, "tensor name of %zu bytes that %s", name.n,
-                        name.n == 0                 ? "is empty"
+                        name.n == 0                ? "is empty"
                         : name.n > TENSOR_MAX_NAME ? "is too long"
-                                                    : "holds a control character");
+                                                   : "holds a control character");
             return;
         }
         if (w->n_tensors == *cap)
-            w->tensors = xreallocarray(w->tensors, *cap = *cap ? 2 * *cap : 256, sizeof *w->tensors);
+            w->tensors =
+                xreallocarray(w->tensors, *cap = *cap ? 2 * *cap : 256, sizeof *w->tensors);
         struct tensor *t = &w->tensors[w->n_tensors++];
         *t = (struct tensor){.name = arena_str(&w->names, name.p, name.n).p, .file = h->file};
         read_tensor(h, t);
@@ -194,7 +201,8 @@ static int compare_offset(const void *a, const void *b) {
 }
 
 /* Orders t[0..n) by their bytes, and makes sure that these cover the data exactly. */
-static int check_cover(struct tensor *t, size_t n, uint64_t data_bytes, const char *path, struct err *e) {
+static int check_cover(struct tensor *t, size_t n, uint64_t data_bytes, const char *path,
+                       struct err *e) {
     bool ordered = true;
     for (size_t i = 1; i < n && ordered; i++)
         ordered = compare_offset(&t[i - 1], &t[i]) <= 0;
@@ -203,36 +211,46 @@ static int check_cover(struct tensor *t, size_t n, uint64_t data_bytes, const ch
     uint64_t at = 0;
     for (size_t i = 0; i < n; i++) {
         if (t[i].offset < at)
-            return err_set(e, EXIT_DATA, "tensors '%.200s' and '%.200s' overlap at data byte %" PRIu64 ": %s",
+            return err_set(e, EXIT_DATA,
+                           "tensors '%.200s' and '%.200s' overlap at data byte %" PRIu64 ": %s",
                            t[i - 1].name, t[i].name, t[i].offset, path);
         if (t[i].offset > at)
-            return err_set(e, EXIT_DATA, "data bytes %" PRIu64 " to %" PRIu64 ", before tensor '%.200s', belong "
-                           "to no tensor: %s", at, t[i].offset, t[i].name, path);
+            return err_set(e, EXIT_DATA,
+                           "data bytes %" PRIu64 " to %" PRIu64 ", before tensor '%.200s', belong "
+                           "to no tensor: %s",
+                           at, t[i].offset, t[i].name, path);
         at += t[i].n_bytes;
     }
     if (at != data_bytes)
-        return err_set(e, EXIT_DATA, "the last %" PRIu64 " of %" PRIu64 " data bytes belong to no tensor: %s",
+        return err_set(e, EXIT_DATA,
+                       "the last %" PRIu64 " of %" PRIu64 " data bytes belong to no tensor: %s",
                        data_bytes - at, data_bytes, path);
     return 0;
 }
 
 /* The file's first n bytes are at p; it has file_bytes in all. Appends its tensors to w. */
-static int read_header(struct weights *w, size_t file, const unsigned char *p, size_t n, uint64_t file_bytes,
-                       size_t *cap, struct err *e) {
+static int read_header(struct weights *w, size_t file, const unsigned char *p, size_t n,
+                       uint64_t file_bytes, size_t *cap, struct err *e) {
     const char *path = w->files[file].path;
     uint64_t length = 0;
     if (file_hint(p, n))
         return err_set(e, EXIT_DATA, "%s: %s", file_hint(p, n), path);
     if (n < LENGTH_BYTES)
-        return err_set(e, EXIT_DATA, "file of %zu bytes: a safetensors file begins with 8 bytes of header length: %s",
-                       n, path);
+        return err_set(
+            e, EXIT_DATA,
+            "file of %zu bytes: a safetensors file begins with 8 bytes of header length: %s", n,
+            path);
     for (unsigned i = 0; i < LENGTH_BYTES; i++)
         length |= (uint64_t)p[i] << (8 * i);
     if (length > ST_MAX_HEADER)
-        return err_set(e, EXIT_DATA, "header of %" PRIu64 " bytes, the format's limit is %d (not a safetensors file?): %s",
+        return err_set(e, EXIT_DATA,
+                       "header of %" PRIu64
+                       " bytes, the format's limit is %d (not a safetensors file?): %s",
                        length, ST_MAX_HEADER, path);
     if (length > n - LENGTH_BYTES)
-        return err_set(e, EXIT_DATA, "header of %" PRIu64 " bytes, but the file has %" PRIu64 " behind its length: %s",
+        return err_set(e, EXIT_DATA,
+                       "header of %" PRIu64 " bytes, but the file has %" PRIu64
+                       " behind its length: %s",
                        length, file_bytes - LENGTH_BYTES, path);
     if (length == 0 || p[LENGTH_BYTES] != '{')
         return err_set(e, EXIT_DATA, "the header does not begin with '{': %s", path);
@@ -275,7 +293,8 @@ static int index_names(struct weights *w, struct err *e) {
         if (strcmp(a->name, b->name) != 0)
             continue;
         if (a->file == b->file)
-            return err_set(e, EXIT_DATA, "tensor '%.200s' stands twice: %s", a->name, w->files[a->file].path);
+            return err_set(e, EXIT_DATA, "tensor '%.200s' stands twice: %s", a->name,
+                           w->files[a->file].path);
         return err_set(e, EXIT_DATA, "tensor '%.200s' stands in two files: %s: %s", a->name,
                        w->files[a->file].path, w->files[b->file].path);
     }
@@ -296,7 +315,8 @@ static int read_files(struct weights *w, struct err *e) {
     size_t cap = 0;
     for (size_t i = 0; i < w->n_files; i++) {
         struct st_file *f = &w->files[i];
-        if (map_file(&f->map, f->path, e) != 0 || read_header(w, i, f->map.p, f->map.n, f->map.n, &cap, e) != 0)
+        if (map_file(&f->map, f->path, e) != 0 ||
+            read_header(w, i, f->map.p, f->map.n, f->map.n, &cap, e) != 0)
             return -1;
     }
     if (index_names(w, e) != 0)
@@ -311,8 +331,8 @@ static void one_file(struct weights *w, const char *path) {
     w->n_files = 1;
 }
 
-int weights_from_bytes(struct weights *w, const char *name, const void *p, size_t n, uint64_t file_bytes,
-                       struct err *e) {
+int weights_from_bytes(struct weights *w, const char *name, const void *p, size_t n,
+                       uint64_t file_bytes, struct err *e) {
     *w = (struct weights){0};
     one_file(w, name);
     size_t cap = 0;
@@ -345,10 +365,11 @@ static void index_free(struct shard_index *x) {
     buf_free(&x->text);
 }
 
-/* A shard lies in the index's own folder; links are followed (the Hugging Face cache is made of them). */
+/* A shard lies in the index's own folder; links are followed (the Hugging Face cache is made of
+ * them). */
 static bool is_plain_file_name(struct str s) {
-    return s.n > 0 && s.n <= 255 && !utf8_has_control(s) && !memchr(s.p, '/', s.n) && !str_eq(s, ".") &&
-           !str_eq(s, "..");
+    return s.n > 0 && s.n <= 255 && !utf8_has_control(s) && !memchr(s.p, '/', s.n) &&
+           !str_eq(s, ".") && !str_eq(s, "..");
 }
 
 static void read_weight_map(struct shard_index *x) {
@@ -387,7 +408,9 @@ static int index_read(struct shard_index *x, const char *path, struct err *e) {
     }
     if (!json_end(&x->json))
         return -1;
-    return x->n > 0 ? 0 : err_set(e, EXIT_DATA, "the index has no 'weight_map', or an empty one: %s", path);
+    return x->n > 0
+               ? 0
+               : err_set(e, EXIT_DATA, "the index has no 'weight_map', or an empty one: %s", path);
 }
 
 /* w->files: each file that the index names, once, ordered by name. */
@@ -404,21 +427,25 @@ static void list_shards(struct weights *w, const struct shard_index *x, const ch
     w->files = xcalloc(n, sizeof *w->files);
     w->n_files = n;
     for (size_t i = 0; i < n; i++)
-        w->files[i].path = xasprintf("%.*s%.*s", slash ? (int)(slash + 1 - path) : 0, path, (int)names[i].n, names[i].p);
+        w->files[i].path = xasprintf("%.*s%.*s", slash ? (int)(slash + 1 - path) : 0, path,
+                                     (int)names[i].n, names[i].p);
     free(names);
 }
 
 /* Each tensor that the index names must be in the file that it names, and be named once. */
-static int check_index(const struct weights *w, const struct shard_index *x, const char *path, struct err *e) {
+static int check_index(const struct weights *w, const struct shard_index *x, const char *path,
+                       struct err *e) {
     bool *seen = xcalloc(w->n_tensors, sizeof *seen);
     int rc = 0;
     for (size_t i = 0; i < x->n && rc == 0; i++) {
         char *name = str_dup(x->entries[i].tensor);
         const struct str *file = &x->entries[i].file;
-        const struct tensor *t = strlen(name) == x->entries[i].tensor.n ? weights_find(w, name) : NULL;
+        const struct tensor *t =
+            strlen(name) == x->entries[i].tensor.n ? weights_find(w, name) : NULL;
         const char *in = t ? w->files[t->file].path : "", *slash = strrchr(in, '/');
         if (!t || !str_eq(*file, slash ? slash + 1 : in))
-            rc = err_set(e, EXIT_DATA, "the index puts tensor '%.200s' in '%.*s', but it is not there: %s", name,
+            rc = err_set(e, EXIT_DATA,
+                         "the index puts tensor '%.200s' in '%.*s', but it is not there: %s", name,
                          (int)file->n, file->p, path);
         else if (seen[t - w->tensors])
             rc = err_set(e, EXIT_DATA, "the index has tensor '%.200s' twice: %s", name, path);
@@ -452,10 +479,13 @@ static int no_weights(const char *dir, struct err *e) {
     } others[] = {
         {"adapter_model.safetensors", "a LoRA adapter, not a model: merge it into its base first"},
         {"adapter_config.json", "a LoRA adapter, not a model: merge it into its base first"},
-        {"pytorch_model.bin", "its weights are pytorch_model.bin, and only safetensors files are read"},
-        {"pytorch_model.bin.index.json", "its weights are pytorch_model-*.bin, and only safetensors files are read"},
-        {"consolidated.safetensors", "its weights are consolidated.safetensors, in Mistral's own names: the folder in "
-                                     "transformers' form is needed"},
+        {"pytorch_model.bin",
+         "its weights are pytorch_model.bin, and only safetensors files are read"},
+        {"pytorch_model.bin.index.json",
+         "its weights are pytorch_model-*.bin, and only safetensors files are read"},
+        {"consolidated.safetensors",
+         "its weights are consolidated.safetensors, in Mistral's own names: the folder in "
+         "transformers' form is needed"},
         {"tf_model.h5", "its weights are tf_model.h5, and only safetensors files are read"},
     };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
@@ -463,10 +493,12 @@ static int no_weights(const char *dir, struct err *e) {
         bool there = is_file(path);
         free(path);
         if (there)
-            return err_set(e, EXIT_NO_INPUT, "neither model.safetensors nor model.safetensors.index.json (%s): %s",
+            return err_set(e, EXIT_NO_INPUT,
+                           "neither model.safetensors nor model.safetensors.index.json (%s): %s",
                            others[i].hint, dir);
     }
-    return err_set(e, EXIT_NO_INPUT, "neither model.safetensors nor model.safetensors.index.json: %s", dir);
+    return err_set(e, EXIT_NO_INPUT,
+                   "neither model.safetensors nor model.safetensors.index.json: %s", dir);
 }
 
 /* transformers' order: one file first, then shards. NULL where the folder has neither. */

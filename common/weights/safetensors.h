@@ -1,12 +1,13 @@
-/* Reading safetensors: one file, a sharded folder, or a model folder, mapped read-only and checked in full
- * before any tensor is given out.
+/* Reading safetensors: one file, a sharded folder, or a model folder, mapped read-only and checked
+ * in full before any tensor is given out.
  *
- * The format and its limits: https://github.com/huggingface/safetensors (README, "Format"; safetensors/src/
- * tensor.rs): 8 bytes of header length (little-endian, at most 100,000,000), a JSON object, the data. Refused:
- * a header past the file's end, duplicate names, offsets that overlap, leave holes or pass the end, sizes that
- * do not match dtype and shape, and index files that name missing tensors or paths outside the folder. Stricter
- * than the format: names are 1 to TENSOR_MAX_NAME bytes without control characters (so that they are safe in
- * messages and lists), and shapes have at most TENSOR_MAX_DIMS dimensions.
+ * The format and its limits: https://github.com/huggingface/safetensors (README, "Format";
+ * safetensors/src/ tensor.rs): 8 bytes of header length (little-endian, at most 100,000,000), a
+ * JSON object, the data. Refused: a header past the file's end, duplicate names, offsets that
+ * overlap, leave holes or pass the end, sizes that do not match dtype and shape, and index files
+ * that name missing tensors or paths outside the folder. Stricter than the format: names are 1 to
+ * TENSOR_MAX_NAME bytes without control characters (so that they are safe in messages and lists),
+ * and shapes have at most TENSOR_MAX_DIMS dimensions.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WEIGHTS_SAFETENSORS_H
@@ -45,23 +46,27 @@ struct weights {
     size_t n_files;
     struct tensor *tensors; // ordered by file, then offset
     size_t n_tensors;
-    uint64_t fingerprint; // BLAKE2b of the headers' bytes, file after file: equal for equal layouts, cheap
+    uint64_t fingerprint; // BLAKE2b of the headers' bytes, file after file: equal for equal
+                          // layouts, cheap
     struct arena names;
     const struct tensor **by_name; // sorted by strcmp
 };
 
-/* path: a .safetensors file, a model.safetensors.index.json, or a folder holding model.safetensors (taken first)
- * or the index. 0, or -1 with e set (EXIT_NO_INPUT, EXIT_DATA, ...) and nothing left open. The caller ends it with
- * weights_close. The mapping is shared: a file that is cut short while it is read ends the program (SIGBUS). */
+/* path: a .safetensors file, a model.safetensors.index.json, or a folder holding model.safetensors
+ * (taken first) or the index. 0, or -1 with e set (EXIT_NO_INPUT, EXIT_DATA, ...) and nothing left
+ * open. The caller ends it with weights_close. The mapping is shared: a file that is cut short
+ * while it is read ends the program (SIGBUS). */
 int weights_open(struct weights *w, const char *path, struct err *e);
 void weights_close(struct weights *w);
 
-/* One file whose first n bytes (the whole header, at least) are at p, which stays the caller's; the file is said
- * to be file_bytes long. Tensors' data may only be read where n == file_bytes. name is for messages. */
-int weights_from_bytes(struct weights *w, const char *name, const void *p, size_t n, uint64_t file_bytes,
-                       struct err *e);
+/* One file whose first n bytes (the whole header, at least) are at p, which stays the caller's; the
+ * file is said to be file_bytes long. Tensors' data may only be read where n == file_bytes. name is
+ * for messages. */
+int weights_from_bytes(struct weights *w, const char *name, const void *p, size_t n,
+                       uint64_t file_bytes, struct err *e);
 
-const struct tensor *weights_find(const struct weights *w, const char *name); // NULL where there is none
+const struct tensor *weights_find(const struct weights *w,
+                                  const char *name); // NULL where there is none
 
 /* "[3, 64]" for messages; returns out. */
 char *tensor_shape_text(const struct tensor *t, char out[static 200]);

@@ -1,7 +1,8 @@
 /* Writing safetensors: see st_write.h.
  *
- * The header is built as text and read back by the reader itself before a byte is written, so that what it would
- * refuse (names twice or with control characters, sizes that overflow) is refused here too, in the same words.
+ * The header is built as text and read back by the reader itself before a byte is written, so that
+ * what it would refuse (names twice or with control characters, sizes that overflow) is refused
+ * here too, in the same words.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/st_write.h"
@@ -39,7 +40,8 @@ struct st_writer *st_writer_new(const char *metadata_json) {
     return w;
 }
 
-void st_writer_add(struct st_writer *w, const char *name, enum dtype t, size_t n_dims, const uint64_t *shape) {
+void st_writer_add(struct st_writer *w, const char *name, enum dtype t, size_t n_dims,
+                   const uint64_t *shape) {
     uint64_t n_elements, n_bytes, end;
     struct str s = str_of(name);
     if (w->err.code)
@@ -80,7 +82,8 @@ int st_writer_begin(struct st_writer *w, const char *path, struct err *e) {
         return err_set(e, w->err.code, "%s: %s", w->err.msg, path);
     finish_header(&w->header);
     if (__builtin_add_overflow(w->header.n, w->n_bytes, &file_bytes))
-        return err_set(e, EXIT_DATA, "%" PRIu64 " bytes of tensors are too many for a file: %s", w->n_bytes, path);
+        return err_set(e, EXIT_DATA, "%" PRIu64 " bytes of tensors are too many for a file: %s",
+                       w->n_bytes, path);
     if (weights_from_bytes(&check, path, w->header.p, w->header.n, file_bytes, e) != 0)
         return -1;
     weights_close(&check);
@@ -91,7 +94,8 @@ int st_writer_begin(struct st_writer *w, const char *path, struct err *e) {
 
 int st_writer_data(struct st_writer *w, const void *p, size_t n, struct err *e) {
     if (n > w->n_bytes - w->written)
-        return err_set(e, EXIT_BUG, "more data than the %" PRIu64 " bytes announced: %s", w->n_bytes, w->out.path);
+        return err_set(e, EXIT_BUG, "more data than the %" PRIu64 " bytes announced: %s",
+                       w->n_bytes, w->out.path);
     w->written += n;
     return outfile_write(&w->out, p, n, e);
 }
@@ -106,8 +110,8 @@ int st_writer_commit(struct st_writer *w, struct err *e) {
     if (w->written == w->n_bytes) {
         rc = outfile_commit(&w->out, e);
     } else {
-        rc = err_set(e, EXIT_BUG, "%" PRIu64 " bytes of data of the %" PRIu64 " announced: %s", w->written,
-                     w->n_bytes, w->out.path);
+        rc = err_set(e, EXIT_BUG, "%" PRIu64 " bytes of data of the %" PRIu64 " announced: %s",
+                     w->written, w->n_bytes, w->out.path);
         outfile_abort(&w->out);
     }
     writer_free(w);

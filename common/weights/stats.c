@@ -1,8 +1,9 @@
 /* Statistics of one tensor's values: see stats.h.
  *
- * Values go through in blocks: mean and squared deviations of a block in two passes, then the blocks are merged by
- * the formula of Chan, Golub and LeVeque (Updating Formulae and a Pairwise Algorithm for Computing Sample Variances,
- * 1979). So billions of values, or a mean far larger than the deviation, lose no digits that matter.
+ * Values go through in blocks: mean and squared deviations of a block in two passes, then the
+ * blocks are merged by the formula of Chan, Golub and LeVeque (Updating Formulae and a Pairwise
+ * Algorithm for Computing Sample Variances, 1979). So billions of values, or a mean far larger than
+ * the deviation, lose no digits that matter.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/stats.h"
@@ -11,7 +12,8 @@
 
 enum { BLOCK = 1024 };
 
-/* Moves the finite values of v[0..n) to its front and counts the others; returns how many are finite. */
+/* Moves the finite values of v[0..n) to its front and counts the others; returns how many are
+ * finite. */
 static size_t keep_finite(double *v, size_t n, struct tensor_stats *s) {
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {

@@ -8,8 +8,8 @@
 
 #include "weights/safetensors.h"
 
-/* min, max, mean and std (of the population: divided by n) are of the finite values; all NaN where there are none. Of
- * C64 the real parts count. */
+/* min, max, mean and std (of the population: divided by n) are of the finite values; all NaN where
+ * there are none. Of C64 the real parts count. */
 struct tensor_stats {
     double min, max, mean, std;
     uint64_t n_finite, n_nan, n_inf;

@@ -20,7 +20,8 @@ static struct str cut(struct str *rest, char end) {
     return part;
 }
 
-/* An end of a range: empty is `none`; negative counts from the end; what lies outside is moved to the edge. */
+/* An end of a range: empty is `none`; negative counts from the end; what lies outside is moved to
+ * the edge. */
 static bool parse_end(struct str s, uint64_t dim, uint64_t none, uint64_t *out) {
     int64_t v;
     *out = none;
@@ -53,7 +54,8 @@ static bool parse_axis(struct str s, uint64_t dim, struct slice_axis *axis) {
     uint64_t size = v < 0 ? (uint64_t)-v : (uint64_t)v;
     if (v < 0 ? size > dim : size >= dim)
         return false;
-    *axis = (struct slice_axis){.first = v < 0 ? dim - size : size, .step = 1, .count = 1, .dropped = true};
+    *axis = (struct slice_axis){
+        .first = v < 0 ? dim - size : size, .step = 1, .count = 1, .dropped = true};
     return true;
 }
 
@@ -66,7 +68,8 @@ int slice_parse(struct slice *s, struct str text, const struct tensor *t, struct
         struct str part = cut(&rest, ',');
         if (n == t->n_dims || ends_in_comma || !parse_axis(part, t->shape[n], &s->axes[n]))
             return err_set(e, EXIT_USAGE, "'%.*s' is no slice of '%.200s', whose shape is %s",
-                           text.n > 200 ? 200 : (int)text.n, text.p, t->name, tensor_shape_text(t, shape));
+                           text.n > 200 ? 200 : (int)text.n, text.p, t->name,
+                           tensor_shape_text(t, shape));
     }
     for (; n < t->n_dims; n++)
         s->axes[n] = (struct slice_axis){.step = 1, .count = t->shape[n]};
@@ -107,7 +110,8 @@ char *value_text(const struct tensor *t, uint64_t i, char out[static 64]) {
             snprintf(out, 64, "%" PRIu64, (uint64_t)whole);
         return out;
     case DT_C64: { // pairs of float32, so that its parts are a float32 array
-        double re = dtype_value(DT_F32, t->data, 2 * i), im = dtype_value(DT_F32, t->data, 2 * i + 1);
+        double re = dtype_value(DT_F32, t->data, 2 * i),
+               im = dtype_value(DT_F32, t->data, 2 * i + 1);
         float_text(re, true, out, 30);
         size_t n = strlen(out);
         if (!(im < 0))
@@ -171,8 +175,10 @@ static size_t kept_after(const struct tensor *t, const struct slice *s, size_t d
     return n;
 }
 
-/* Axes d.. of the slice; base is the element that the axes before d chose. Depth is at most TENSOR_MAX_DIMS. */
-static void print_axis(FILE *out, const struct tensor *t, const struct slice *s, size_t d, uint64_t base) {
+/* Axes d.. of the slice; base is the element that the axes before d chose. Depth is at most
+ * TENSOR_MAX_DIMS. */
+static void print_axis(FILE *out, const struct tensor *t, const struct slice *s, size_t d,
+                       uint64_t base) {
     char text[64];
     if (d == t->n_dims) {
         fputs(value_text(t, base, text), out);
@@ -194,7 +200,8 @@ void values_print(FILE *out, const struct tensor *t, const struct slice *s) {
     fputc('\n', out);
 }
 
-static void print_axis_json(FILE *out, const struct tensor *t, const struct slice *s, size_t d, uint64_t base) {
+static void print_axis_json(FILE *out, const struct tensor *t, const struct slice *s, size_t d,
+                            uint64_t base) {
     if (d == t->n_dims) {
         json_value(out, t, base);
         return;

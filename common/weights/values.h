@@ -21,12 +21,13 @@ struct slice {
     uint64_t n_elements;
 };
 
-/* text: as in numpy, comma-separated indices "3" or "-1" and ranges "2:9", "::2", ":"; axes that it does not reach are
- * taken whole. Steps are positive. Indices outside the shape, and more axes than it has, are refused (EXIT_USAGE). */
+/* text: as in numpy, comma-separated indices "3" or "-1" and ranges "2:9", "::2", ":"; axes that it
+ * does not reach are taken whole. Steps are positive. Indices outside the shape, and more axes than
+ * it has, are refused (EXIT_USAGE). */
 int slice_parse(struct slice *s, struct str text, const struct tensor *t, struct err *e);
 
-/* The shortest decimal number that reads back as the element (as a float32 where the type is no wider); integers
- * exactly; "true", "false", "nan", "inf", "-inf"; C64 as "1+2j". Returns out. */
+/* The shortest decimal number that reads back as the element (as a float32 where the type is no
+ * wider); integers exactly; "true", "false", "nan", "inf", "-inf"; C64 as "1+2j". Returns out. */
 char *value_text(const struct tensor *t, uint64_t i, char out[static 64]);
 
 /* Rows of the last axis as lines, numbers between single spaces, an empty line between matrices. */

@@ -1,6 +1,6 @@
 /* Sequences in order: see ordered.h. What waits is a list of pieces of the temporary file for each
- * sequence; pieces that follow each other are one. The file is not packed: it holds at most what was ever
- * out of order.
+ * sequence; pieces that follow each other are one. The file is not packed: it holds at most what
+ * was ever out of order.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/in_order.h"

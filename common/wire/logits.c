@@ -1,13 +1,14 @@
 /* logits(5), read and written: see logits.h and the page logits(5).
  *
- * Offsets in the stream header (256 bytes) and in a frame header (32 bytes) stand in the two enums below. A
- * frame names its type by four ASCII letters, so that `xxd` of a stream reads well and a reader that has
- * lost its place notices at once. Payloads are written from where the caller has them and read into one
- * buffer that grows as bytes come, so that a length alone, from a stranger, takes no memory.
+ * Offsets in the stream header (256 bytes) and in a frame header (32 bytes) stand in the two enums
+ * below. A frame names its type by four ASCII letters, so that `xxd` of a stream reads well and a
+ * reader that has lost its place notices at once. Payloads are written from where the caller has
+ * them and read into one buffer that grows as bytes come, so that a length alone, from a stranger,
+ * takes no memory.
  *
- * Refused, with the byte: other magic, versions and dtypes, nonzero reserved bytes and padding, sizes past
- * the maxima of logits.h, a payload that is not what its header says, ids outside the vocabulary, positions
- * outside the context, and a stream that stops before its END frame.
+ * Refused, with the byte: other magic, versions and dtypes, nonzero reserved bytes and padding,
+ * sizes past the maxima of logits.h, a payload that is not what its header says, ids outside the
+ * vocabulary, positions outside the context, and a stream that stops before its END frame.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/logits.h"
@@ -92,7 +93,8 @@ static int check_own_header(const struct logits_header *h, struct err *e) {
     return 0;
 }
 
-/* The header's length with n end-of-sequence ids: those that have no room follow it, up to a multiple of 8 bytes. */
+/* The header's length with n end-of-sequence ids: those that have no room follow it, up to a
+ * multiple of 8 bytes. */
 static size_t header_bytes(uint32_t n_eos) {
     size_t more = n_eos > LOGITS_HEADER_EOS ? n_eos - LOGITS_HEADER_EOS : 0;
     return LOGITS_HEADER_BYTES + (more + 1) / 2 * 8;
@@ -100,7 +102,8 @@ static size_t header_bytes(uint32_t n_eos) {
 
 /* Where id i of them is. */
 static size_t eos_at(uint32_t i) {
-    return i < LOGITS_HEADER_EOS ? H_EOS + 4 * i : LOGITS_HEADER_BYTES + 4 * (i - LOGITS_HEADER_EOS);
+    return i < LOGITS_HEADER_EOS ? H_EOS + 4 * i
+                                 : LOGITS_HEADER_BYTES + 4 * (i - LOGITS_HEADER_EOS);
 }
 
 enum { MAX_HEADER = LOGITS_HEADER_BYTES + 4 * (LOGITS_MAX_EOS - LOGITS_HEADER_EOS) };
@@ -180,7 +183,8 @@ int logits_frame_pieces(const struct logits_header *h, const struct frame *f,
     if (has_rows && (rows == 0 || rows > LOGITS_MAX_PAYLOAD / row_bytes))
         return err_set(e, EXIT_BUG, "logits frame: %" PRIu32 " rows", rows);
     if (n_ids > TOKENS_MAX_SEQUENCE || text.n > TOKENS_MAX_TEXT)
-        return err_set(e, EXIT_BUG, "logits frame: %" PRIu32 " ids, a text of %zu bytes", n_ids, text.n);
+        return err_set(e, EXIT_BUG, "logits frame: %" PRIu32 " ids, a text of %zu bytes", n_ids,
+                       text.n);
     size_t payload = rows * row_bytes + n_ids * sizeof *f->ids + text.n;
     memcpy(head + F_TYPE, frame_tag[f->type], 4);
     put_u32(head + F_SEQ, f->seq);
@@ -202,7 +206,8 @@ int logits_frame_pieces(const struct logits_header *h, const struct frame *f,
     return n;
 }
 
-int logits_write_frame(int fd, const struct logits_header *h, const struct frame *f, struct err *e) {
+int logits_write_frame(int fd, const struct logits_header *h, const struct frame *f,
+                       struct err *e) {
     uint8_t head[LOGITS_FRAME_BYTES];
     struct iovec v[4];
     struct frame part = *f;
@@ -305,7 +310,8 @@ static int read_header(struct logits_reader *r, struct err *e) {
     return 0;
 }
 
-struct logits_reader *logits_reader_new(int fd, const char *name, struct logits_header *h, struct err *e) {
+struct logits_reader *logits_reader_new(int fd, const char *name, struct logits_header *h,
+                                        struct err *e) {
     struct logits_reader *r = xcalloc(1, sizeof *r);
     r->fd = fd;
     r->name = xstrdup(name);
@@ -332,9 +338,10 @@ static enum frame_type type_of(const uint8_t *head) {
     return 0;
 }
 
-/* The frame header's numbers against the maxima and against each other; no memory has been taken yet. */
-static int check_frame(struct logits_reader *r, const uint8_t *head, struct frame *f, size_t *payload,
-                       struct err *e) {
+/* The frame header's numbers against the maxima and against each other; no memory has been taken
+ * yet. */
+static int check_frame(struct logits_reader *r, const uint8_t *head, struct frame *f,
+                       size_t *payload, struct err *e) {
     *payload = 0;
     *f = (struct frame){.type = type_of(head)};
     f->seq = get_u32(head + F_SEQ);
@@ -346,7 +353,8 @@ static int check_frame(struct logits_reader *r, const uint8_t *head, struct fram
         return refuse(r, e, r->at + F_TYPE, "no such type of frame");
     size_t n_columns = columns(&r->header, f->type), row_bytes = n_columns * sizeof(float);
     if (f->type == FRAME_HIDDEN && n_columns == 0)
-        return refuse(r, e, r->at, "a frame of hidden states, of which the stream header says nothing");
+        return refuse(r, e, r->at,
+                      "a frame of hidden states, of which the stream header says nothing");
     if (n_columns ? f->rows == 0 || f->rows > LOGITS_MAX_PAYLOAD / row_bytes : f->rows != 0)
         return refuse(r, e, r->at + F_ROWS, "the number of rows is out of bounds");
     if (f->n_ids > (has_ids(f->type) ? TOKENS_MAX_SEQUENCE : 0))
@@ -375,7 +383,8 @@ static int read_payload(struct logits_reader *r, size_t n, struct err *e) {
             return err_where(e, "%s", r->name);
         have += got;
         if (got < part)
-            return refuse(r, e, r->at + LOGITS_FRAME_BYTES + have, "the stream was cut inside a frame");
+            return refuse(r, e, r->at + LOGITS_FRAME_BYTES + have,
+                          "the stream was cut inside a frame");
     }
     return 0;
 }
@@ -409,7 +418,8 @@ int logits_next(struct logits_reader *r, struct frame *f, struct err *e) {
     if (read_full(r->fd, head, sizeof head, &got, e) != 0)
         return err_where(e, "%s", r->name);
     if (got < sizeof head)
-        return refuse(r, e, r->at + got, got ? "the stream was cut inside a frame" : "the stream was cut");
+        return refuse(r, e, r->at + got,
+                      got ? "the stream was cut inside a frame" : "the stream was cut");
     if (check_frame(r, head, f, &payload, e) != 0)
         return -1;
     size_t padded = (payload + 7) & ~(size_t)7;
@@ -421,8 +431,9 @@ int logits_next(struct logits_reader *r, struct frame *f, struct err *e) {
 }
 
 void logits_header_show(const struct logits_header *h, const char *name) {
-    fprintf(stderr, "%s: %s: vocabulary %" PRIu32 ", context %" PRIu32 ", hidden %" PRIu32 ", weights %016" PRIx64
-            ", tokenizer %016" PRIx64 ", return path %s\n",
-            program_name(), name, h->vocab_size, h->context, h->hidden_dim, h->weights, h->tokenizer,
-            h->address[0] ? h->address : "none");
+    fprintf(stderr,
+            "%s: %s: vocabulary %" PRIu32 ", context %" PRIu32 ", hidden %" PRIu32
+            ", weights %016" PRIx64 ", tokenizer %016" PRIx64 ", return path %s\n",
+            program_name(), name, h->vocab_size, h->context, h->hidden_dim, h->weights,
+            h->tokenizer, h->address[0] ? h->address : "none");
 }

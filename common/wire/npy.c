@@ -1,5 +1,5 @@
-/* .npy files: see npy.h. The header has a fixed length, so that the number of rows can be put into it at
- * the end.
+/* .npy files: see npy.h. The header has a fixed length, so that the number of rows can be put into
+ * it at the end.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/npy.h"

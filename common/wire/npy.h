@@ -1,5 +1,6 @@
-/* Rows of f32 as a .npy file of shape [rows, columns], which numpy.load reads: ordered by sequence, then as
- * they came. It appears under its name when it is complete. Format: numpy.lib.format, version 1.0.
+/* Rows of f32 as a .npy file of shape [rows, columns], which numpy.load reads: ordered by sequence,
+ * then as they came. It appears under its name when it is complete. Format: numpy.lib.format,
+ * version 1.0.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WIRE_NPY_H

@@ -1,16 +1,17 @@
 /* The return path: see return.h; the messages' bytes are described in logits(5).
  *
- * Server: one peer at a time is heard until it has said hello, or a second has passed; the others wait in
- * the kernel's queue. So there is always one descriptor to poll. The cleaner is a forked child that holds
- * nothing but the read end of a pipe: its end means that the server is gone, a byte that there is nothing
- * to do. It runs in its own session, so that a signal for the whole pipeline does not reach it first.
+ * Server: one peer at a time is heard until it has said hello, or a second has passed; the others
+ * wait in the kernel's queue. So there is always one descriptor to poll. The cleaner is a forked
+ * child that holds nothing but the read end of a pipe: its end means that the server is gone, a
+ * byte that there is nothing to do. It runs in its own session, so that a signal for the whole
+ * pipeline does not reach it first.
  *
- * Client: the server writes logits while it does not read requests, so a client that waited for room in the
- * socket while the stream is full would wait for ever. Requests are therefore queued here, and return_send
- * stops waiting as soon as there is something to read.
+ * Client: the server writes logits while it does not read requests, so a client that waited for
+ * room in the socket while the stream is full would wait for ever. Requests are therefore queued
+ * here, and return_send stops waiting as soon as there is something to read.
  *
- * A stream header can come from a stranger: the client connects only to a socket of the name and in a
- * folder of the kind that return_listen makes, of its own user.
+ * A stream header can come from a stranger: the client connects only to a socket of the name and in
+ * a folder of the kind that return_listen makes, of its own user.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -60,7 +61,7 @@ enum {
 static const char request_tag[][5] = {"", "EXTD", "FORK", "CLOS"};
 
 #define FOLDER_PREFIX "tokpipe-"
-#define SOCKET_NAME "return"
+#define SOCKET_NAME   "return"
 static const double hello_seconds = 1.0, decline_seconds = 1.0;
 
 struct return_server {
@@ -74,8 +75,9 @@ struct return_server {
     double decline_until; // when a decline counts; 0: nobody has declined
     uint8_t hello[HELLO_BYTES];
     size_t hello_n;
-    struct buf in;       // requests that have come
-    size_t taken, whole; // in.p[0 .. taken) are given out, in.p[taken .. whole) are whole and checked
+    struct buf in; // requests that have come
+    size_t taken,
+        whole; // in.p[0 .. taken) are given out, in.p[taken .. whole) are whole and checked
 };
 
 struct return_client {
@@ -98,7 +100,7 @@ static bool same_user(int fd) {
     socklen_t n = sizeof who;
     return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0 && n == sizeof who &&
            who.uid == geteuid();
-#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__) ||         \
+#elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__) || \
     defined(__DragonFly__)
     uid_t uid;
     gid_t gid;
@@ -111,7 +113,8 @@ static bool same_user(int fd) {
 
 /* ---- The cleaner ---- */
 
-/* Every descriptor but `keep`: a cleaner that held the end of a pipe would keep its reader waiting. */
+/* Every descriptor but `keep`: a cleaner that held the end of a pipe would keep its reader waiting.
+ */
 static void close_all_but(int keep) {
     DIR *d = opendir("/dev/fd");
     if (d) {
@@ -195,11 +198,13 @@ static char *make_folder(struct err *e) {
         if (!places[i] || places[i][0] != '/')
             continue;
         char *folder = xasprintf("%s/" FOLDER_PREFIX "XXXXXX", places[i]);
-        if (strlen(folder) + sizeof "/" SOCKET_NAME <= LOGITS_ADDRESS_BYTES && mkdtemp(folder)) // mode 0700
+        if (strlen(folder) + sizeof "/" SOCKET_NAME <= LOGITS_ADDRESS_BYTES &&
+            mkdtemp(folder)) // mode 0700
             return folder;
         free(folder);
     }
-    err_errno(e, EXIT_SYSTEM, "return path: cannot make a folder in $XDG_RUNTIME_DIR, $TMPDIR or /tmp");
+    err_errno(e, EXIT_SYSTEM,
+              "return path: cannot make a folder in $XDG_RUNTIME_DIR, $TMPDIR or /tmp");
     return NULL;
 }
 
@@ -358,8 +363,8 @@ static int request_size(const uint8_t *p, size_t *size, struct err *e) {
     if (n_ids > (extend ? RETURN_MAX_IDS : 0))
         return err_set(e, EXIT_DATA, "return path: a request has %" PRIu32 " ids", n_ids);
     if (want > n_ids)
-        return err_set(e, EXIT_DATA, "return path: a request wants %" PRIu32 " of %" PRIu32 " rows", want,
-                       n_ids);
+        return err_set(e, EXIT_DATA, "return path: a request wants %" PRIu32 " of %" PRIu32 " rows",
+                       want, n_ids);
     if (get_u64(p + R_RESERVED) != 0)
         return err_set(e, EXIT_DATA, "return path: a request's reserved bytes are not zero");
     *size = REQUEST_BYTES + n_ids * sizeof(uint32_t);
@@ -424,16 +429,16 @@ bool return_request(struct return_server *s, struct request *r) {
     r->want = get_u32(p + R_WANT);
     r->from = get_u32(p + R_FROM);
     r->n_ids = get_u32(p + R_IDS);
-    r->ids =
-        (const uint32_t *)(const void *)(p + REQUEST_BYTES); // aligned: requests are multiples of 4 bytes
+    r->ids = (const uint32_t
+                  *)(const void *)(p + REQUEST_BYTES); // aligned: requests are multiples of 4 bytes
     s->taken += REQUEST_BYTES + r->n_ids * sizeof *r->ids;
     return true;
 }
 
 /* ---- Client ---- */
 
-/* Only what return_listen could have made: PLACE/tokpipe-XXXXXX/return in a folder of our own that is
- * closed to others. A recorded stream must not be able to name another program's socket. */
+/* Only what return_listen could have made: PLACE/tokpipe-XXXXXX/return in a folder of our own that
+ * is closed to others. A recorded stream must not be able to name another program's socket. */
 static bool trusted_address(const char *path) {
     const char *name = strrchr(path, '/');
     if (path[0] != '/' || !name || strcmp(name, "/" SOCKET_NAME) != 0)
@@ -477,7 +482,8 @@ static int call(const struct logits_header *h, int stdin_fd, bool takes, struct 
         put_u64(hello + HELLO_DEV, (uint64_t)st.st_dev);
         put_u64(hello + HELLO_INO, (uint64_t)st.st_ino);
     }
-    if (send(fd, hello, sizeof hello, MSG_NOSIGNAL) != (ssize_t)sizeof hello) { // a fresh socket has room
+    if (send(fd, hello, sizeof hello, MSG_NOSIGNAL) !=
+        (ssize_t)sizeof hello) { // a fresh socket has room
         err_errno(e, EXIT_NO_INPUT, "the return path is gone: %s", h->address);
         goto fail;
     }
@@ -519,7 +525,8 @@ int return_client_fd(const struct return_client *c) {
 /* Sends what goes without waiting. */
 static int send_some(struct return_client *c, struct err *e) {
     while (c->sent < c->out.n) {
-        ssize_t n = send(c->fd, c->out.p + c->sent, c->out.n - c->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n =
+            send(c->fd, c->out.p + c->sent, c->out.n - c->sent, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n >= 0)
             c->sent += (size_t)n;
         else if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -538,7 +545,8 @@ int return_flush(struct return_client *c, struct err *e) {
             return -1;
         if (c->out.n == 0)
             return 0;
-        struct pollfd p[2] = {{.fd = c->fd, .events = POLLOUT}, {.fd = c->stdin_fd, .events = POLLIN}};
+        struct pollfd p[2] = {{.fd = c->fd, .events = POLLOUT},
+                              {.fd = c->stdin_fd, .events = POLLIN}};
         if (poll(p, 2, -1) < 0 && errno != EINTR)
             return err_errno(e, EXIT_SYSTEM, "cannot poll the return path");
         if (p[1].revents)
@@ -549,8 +557,8 @@ int return_flush(struct return_client *c, struct err *e) {
 int return_send(struct return_client *c, const struct request *r, struct err *e) {
     uint8_t head[REQUEST_BYTES] = {0};
     if (r->type < REQUEST_EXTEND || r->type > REQUEST_CLOSE || r->n_ids > RETURN_MAX_IDS)
-        return err_set(e, EXIT_BUG, "return path: a request of type %d with %" PRIu32 " ids", (int)r->type,
-                       r->n_ids);
+        return err_set(e, EXIT_BUG, "return path: a request of type %d with %" PRIu32 " ids",
+                       (int)r->type, r->n_ids);
     memcpy(head + R_TYPE, request_tag[r->type], 4);
     put_u32(head + R_SEQ, r->seq);
     put_u32(head + R_POS, r->pos);

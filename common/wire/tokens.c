@@ -1,13 +1,13 @@
 /* tokens(5), read and written: see tokens.h and the page tokens(5).
  *
- * The reader is a scanner that stops when its buffer is empty and goes on where it stopped when more bytes
- * have come; an event never waits for bytes behind it. At the end of the input a missing last newline is
- * supplied, so that there is one path for both. Blanks between ids may be more than one, and tabs (paste(1)
- * makes them).
+ * The reader is a scanner that stops when its buffer is empty and goes on where it stopped when
+ * more bytes have come; an event never waits for bytes behind it. At the end of the input a missing
+ * last newline is supplied, so that there is one path for both. Blanks between ids may be more than
+ * one, and tabs (paste(1) makes them).
  *
- * Refused, with line and byte: anything but digits and blanks in a line of ids, ids past TOKENS_MAX_ID,
- * longer sequences and texts than tokens.h allows, texts that are not UTF-8, and a second header that says
- * otherwise.
+ * Refused, with line and byte: anything but digits and blanks in a line of ids, ids past
+ * TOKENS_MAX_ID, longer sequences and texts than tokens.h allows, texts that are not UTF-8, and a
+ * second header that says otherwise.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/tokens.h"
@@ -68,9 +68,11 @@ const struct tokens_header *tokens_header(const struct tokens_reader *r) {
 
 static int bad_line(const struct tokens_reader *r, struct err *e, const char *what) {
     uint64_t byte = r->before + r->at - r->line_start + 1;
-    if (r->line == 1 && r->before == 0 && r->n && r->bytes[0] != '#' && file_hint(r->bytes, r->n)) // of another stage
+    if (r->line == 1 && r->before == 0 && r->n && r->bytes[0] != '#' &&
+        file_hint(r->bytes, r->n)) // of another stage
         return err_set(e, EXIT_DATA, "%s: %s", file_hint(r->bytes, r->n), r->name);
-    return err_set(e, EXIT_DATA, "%s: %s: line %" PRIu64 ", byte %" PRIu64, what, r->name, r->line, byte);
+    return err_set(e, EXIT_DATA, "%s: %s: line %" PRIu64 ", byte %" PRIu64, what, r->name, r->line,
+                   byte);
 }
 
 static void next_line(struct tokens_reader *r) {
@@ -99,13 +101,15 @@ static bool parse_hex64(struct str s, uint64_t *out) {
     return true;
 }
 
-/* "# tokens vocab=N tokenizer=HEX": a comment is a header only with one of these keys behind "# tokens". */
+/* "# tokens vocab=N tokenizer=HEX": a comment is a header only with one of these keys behind "#
+ * tokens". */
 static int header_line(struct tokens_reader *r, struct str text, struct err *e) {
     struct tokens_header h = {.present = true};
     while (text.n) {
         struct str word = str_word(&text);
         if (starts_with(word, "vocab=")) {
-            if (!parse_u64((struct str){word.p + 6, word.n - 6}, 1, (uint64_t)TOKENS_MAX_ID + 1, &h.vocab))
+            if (!parse_u64((struct str){word.p + 6, word.n - 6}, 1, (uint64_t)TOKENS_MAX_ID + 1,
+                           &h.vocab))
                 return bad_line(r, e, "the header's vocab= is no count of ids");
         } else if (starts_with(word, "tokenizer=")) {
             if (!parse_hex64((struct str){word.p + 10, word.n - 10}, &h.tokenizer))
@@ -366,7 +370,8 @@ void tokens_write_failed(FILE *f, struct str reason) {
         if (line.p[i] == '\n' || line.p[i] == '\r')
             line.p[i] = ' ';
     fputs("! ", f);
-    fwrite(line.p, 1, utf8_valid(line.p, line.n < TOKENS_MAX_TEXT - 2 ? line.n : TOKENS_MAX_TEXT - 2), f);
+    fwrite(line.p, 1,
+           utf8_valid(line.p, line.n < TOKENS_MAX_TEXT - 2 ? line.n : TOKENS_MAX_TEXT - 2), f);
     putc('\n', f);
     buf_free(&line);
 }

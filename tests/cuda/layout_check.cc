@@ -1,4 +1,5 @@
-/* Whether common/backend/cuda/api.h says what NVIDIA's cuda.h says: compiled only, where there is a toolkit. tests/cuda.bats
+/* Whether common/backend/cuda/api.h says what NVIDIA's cuda.h says: compiled only, where there is a
+ * toolkit. tests/cuda.bats
  *
  *     g++ -std=c++17 -fsyntax-only -Icommon -I/usr/local/cuda/include tests/cuda/layout_check.cc
  *
@@ -14,7 +15,8 @@ extern "C" {
 
 /* ---- functions: the symbol that cuda.h's macro makes of the name, and the parameters */
 
-/* A parameter of one and of the other agree: in size, and in being a pointer, to something constant, of the same size. */
+/* A parameter of one and of the other agree: in size, and in being a pointer, to something
+ * constant, of the same size. */
 template <class A, class B> constexpr bool same_parameter() {
     using To = std::remove_pointer_t<A>;
     using Of = std::remove_pointer_t<B>;
@@ -37,11 +39,13 @@ constexpr bool same_text(const char *a, const char *b) {
     return *a == *b;
 }
 #define TEXT_OF(name) #name
-#define TEXT(name) TEXT_OF(name)
-// Of cuEventElapsedTime we take the first version, which older drivers have, and which has the parameters of the second.
-#define FUNCTION(name, version, parameters)                                                                  \
-    static_assert(same((int(*) parameters) nullptr, (decltype(&name))nullptr), #name);                       \
-    static_assert(same_text(TEXT(name), #name version) || same_text(#name, "cuEventElapsedTime"), #name);
+#define TEXT(name)    TEXT_OF(name)
+// Of cuEventElapsedTime we take the first version, which older drivers have, and which has the
+// parameters of the second.
+#define FUNCTION(name, version, parameters)                                                        \
+    static_assert(same((int(*) parameters) nullptr, (decltype(&name))nullptr), #name);             \
+    static_assert(same_text(TEXT(name), #name version) || same_text(#name, "cuEventElapsedTime"),  \
+                  #name);
 CU_API(FUNCTION)
 static_assert(sizeof(CUresult) == sizeof(int), "");
 
@@ -73,10 +77,12 @@ CONSTANT(LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
 
 /* ---- structs */
 
-#define SIZE(ours, theirs) static_assert(sizeof(struct ours) == sizeof(theirs) && alignof(struct ours) == alignof(theirs), #ours);
-#define FIELD(ours, field, theirs, other)                                                                    \
-    static_assert(offsetof(struct ours, field) == offsetof(theirs, other) &&                                 \
-                      sizeof(((struct ours *)0)->field) == sizeof(((theirs *)0)->other),                     \
+#define SIZE(ours, theirs)                                                                         \
+    static_assert(                                                                                 \
+        sizeof(struct ours) == sizeof(theirs) && alignof(struct ours) == alignof(theirs), #ours);
+#define FIELD(ours, field, theirs, other)                                                          \
+    static_assert(offsetof(struct ours, field) == offsetof(theirs, other) &&                       \
+                      sizeof(((struct ours *)0)->field) == sizeof(((theirs *)0)->other),           \
                   #ours "." #field);
 SIZE(cu_mem_location, CUmemLocation)
 FIELD(cu_mem_location, type, CUmemLocation, type)

@@ -67,7 +67,8 @@ KERNEL(32, 1) test_mma(PARAM(struct test_args) args) {
         args.d[(g + i / 2 * 8) * 8 + 2 * t + i % 2] = d[i];
 }
 
-/* d [64, 128] += a [64, 32] b [128, 32]^T, k 16 a step, with b where a tile has its second and third step.
+/* d [64, 128] += a [64, 32] b [128, 32]^T, k 16 a step, with b where a tile has its second and
+ * third step.
  */
 KERNEL(128, 1) test_wgmma(PARAM(struct test_args) args) {
     SHARED_DYNAMIC(tile);
@@ -107,7 +108,8 @@ KERNEL(64, 1) test_copy(PARAM(struct test_args) args) {
     uint32_t me = threadIdx.x, sum = 0;
     for (uint32_t i = 0; i < args.rounds + 2; i++) {
         if (i < args.rounds)
-            copy_16(bytes + i % 4 * 1024 + me * 16, (const char *)args.in + i * 1024 + me * 16, true);
+            copy_16(bytes + i % 4 * 1024 + me * 16, (const char *)args.in + i * 1024 + me * 16,
+                    true);
         copy_commit();
         if (i < 2)
             continue;

@@ -1,15 +1,17 @@
-/* The runtime of shim.h: the threads of a block as fibers, their barriers, the tensor core, and the checks.
+/* The runtime of shim.h: the threads of a block as fibers, their barriers, the tensor core, and the
+ * checks.
  *
  *   shim_run      for each block, in a seeded order: poison shared memory, then run its threads
- *   pick          the ready thread that runs next: mostly one of the same warp, now and then another's
- *   meet          what lanes of a warp do together: the last lane to arrive does the work of all
- *   tile_product  16 x 8 sums of 16 products each, as Hopper's tensor core adds them
- *   touch         the race check: -fsanitize=thread has the compiler call it at reads and writes
+ *   pick          the ready thread that runs next: mostly one of the same warp, now and then
+ * another's meet          what lanes of a warp do together: the last lane to arrive does the work
+ * of all tile_product  16 x 8 sums of 16 products each, as Hopper's tensor core adds them touch the
+ * race check: -fsanitize=thread has the compiler call it at reads and writes
  *
- * The race check needs kernels compiled with -fsanitize=thread and a link without it: the functions that
- * the compiler calls are here. Each word of shared memory remembers its last writers and readers. Two
- * threads are in order where __syncthreads was between them, or, in one warp, something that both lanes did
- * together; with CUDA_SHIM_STRICT=1 only __syncwarp orders lanes, which is all that CUDA promises.
+ * The race check needs kernels compiled with -fsanitize=thread and a link without it: the functions
+ * that the compiler calls are here. Each word of shared memory remembers its last writers and
+ * readers. Two threads are in order where __syncthreads was between them, or, in one warp,
+ * something that both lanes did together; with CUDA_SHIM_STRICT=1 only __syncwarp orders lanes,
+ * which is all that CUDA promises.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "asan.h"
@@ -27,7 +29,6 @@
 
 #pragma GCC visibility push(hidden)
 
-
 enum {
     MAX_THREADS = 1024,
     MAX_WARPS = 32,
@@ -41,11 +42,12 @@ static const uint32_t POISON = 0xffffffff; // NaN as f32, bf16 and f16
 
 #if defined(__x86_64__) && !defined(SHIM_UCONTEXT)
 extern "C" void shim_switch(void **from, void *to);
-__asm__(".text\n.globl shim_switch\n.hidden shim_switch\n.type shim_switch, @function\nshim_switch:\n"
-        "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
-        "movq %rsp, (%rdi)\nmovq %rsi, %rsp\n"
-        "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n.size shim_switch, "
-        ".-shim_switch\n");
+__asm__(
+    ".text\n.globl shim_switch\n.hidden shim_switch\n.type shim_switch, @function\nshim_switch:\n"
+    "pushq %rbp\npushq %rbx\npushq %r12\npushq %r13\npushq %r14\npushq %r15\n"
+    "movq %rsp, (%rdi)\nmovq %rsi, %rsp\n"
+    "popq %r15\npopq %r14\npopq %r13\npopq %r12\npopq %rbx\npopq %rbp\nret\n.size shim_switch, "
+    ".-shim_switch\n");
 static void *first_frame(char *top, void (*entry)(void)) {
     void **sp = (void **)top;
     *--sp = NULL; // as if entry had been called: its frame begins 8 bytes off 16
@@ -58,12 +60,16 @@ static void *first_frame(char *top, void (*entry)(void)) {
 extern "C" void shim_switch(void **from, void *to);
 __asm__(
     ".text\n.globl shim_switch\n.hidden shim_switch\n.type shim_switch, %function\nshim_switch:\n"
-    "sub sp, sp, #160\nstp x19, x20, [sp]\nstp x21, x22, [sp, #16]\nstp x23, x24, [sp, #32]\nstp x25, x26, "
+    "sub sp, sp, #160\nstp x19, x20, [sp]\nstp x21, x22, [sp, #16]\nstp x23, x24, [sp, #32]\nstp "
+    "x25, x26, "
     "[sp, #48]\n"
-    "stp x27, x28, [sp, #64]\nstp x29, x30, [sp, #80]\nstp d8, d9, [sp, #96]\nstp d10, d11, [sp, #112]\n"
+    "stp x27, x28, [sp, #64]\nstp x29, x30, [sp, #80]\nstp d8, d9, [sp, #96]\nstp d10, d11, [sp, "
+    "#112]\n"
     "stp d12, d13, [sp, #128]\nstp d14, d15, [sp, #144]\nmov x2, sp\nstr x2, [x0]\nmov sp, x1\n"
-    "ldp x19, x20, [sp]\nldp x21, x22, [sp, #16]\nldp x23, x24, [sp, #32]\nldp x25, x26, [sp, #48]\n"
-    "ldp x27, x28, [sp, #64]\nldp x29, x30, [sp, #80]\nldp d8, d9, [sp, #96]\nldp d10, d11, [sp, #112]\n"
+    "ldp x19, x20, [sp]\nldp x21, x22, [sp, #16]\nldp x23, x24, [sp, #32]\nldp x25, x26, [sp, "
+    "#48]\n"
+    "ldp x27, x28, [sp, #64]\nldp x29, x30, [sp, #80]\nldp d8, d9, [sp, #96]\nldp d10, d11, [sp, "
+    "#112]\n"
     "ldp d12, d13, [sp, #128]\nldp d14, d15, [sp, #144]\nadd sp, sp, #160\nret\n.size shim_switch, "
     ".-shim_switch\n");
 static void *first_frame(char *top, void (*entry)(void)) {
@@ -83,7 +89,8 @@ static void shim_switch(void **from, void *to) {
 }
 static void *first_frame(char *top, void (*entry)(void)) {
     size_t room = (sizeof(ucontext_t) + 63) / 64 * 64;
-    ucontext_t *c = (ucontext_t *)(((uintptr_t)top - room) & ~(uintptr_t)63); // at the top of its own stack
+    ucontext_t *c =
+        (ucontext_t *)(((uintptr_t)top - room) & ~(uintptr_t)63); // at the top of its own stack
     getcontext(c);
     c->uc_stack.ss_sp = top - STACK / 2;
     c->uc_stack.ss_size = (size_t)((char *)c - (top - STACK / 2));
@@ -94,10 +101,10 @@ static void *first_frame(char *top, void (*entry)(void)) {
 
 #if ASAN
 extern "C" {
-__attribute__((visibility("default"))) void __sanitizer_start_switch_fiber(void **fake, const void *bottom,
-                                                                           size_t size);
-__attribute__((visibility("default"))) void __sanitizer_finish_switch_fiber(void *fake, const void **bottom,
-                                                                            size_t *size);
+__attribute__((visibility("default"))) void
+__sanitizer_start_switch_fiber(void **fake, const void *bottom, size_t size);
+__attribute__((visibility("default"))) void
+__sanitizer_finish_switch_fiber(void *fake, const void **bottom, size_t *size);
 }
 #endif
 
@@ -106,7 +113,8 @@ struct stack {
     char *top;
 };
 
-struct entry { // who touched a word: at which block-wide epoch, at which time of the thread's own clock
+struct entry { // who touched a word: at which block-wide epoch, at which time of the thread's own
+               // clock
     uint32_t epoch, clock;
     int32_t pc; // less that of shim_run
     uint16_t thread;
@@ -140,7 +148,8 @@ struct thread {
     // copies under way
     std::vector<struct copy> copies;
     uint32_t copy_group;
-    // the race check: clock goes up at each meeting, seen[l] is the last time of lane l that is before now
+    // the race check: clock goes up at each meeting, seen[l] is the last time of lane l that is
+    // before now
     uint32_t clock, fence, seen[32];
 };
 
@@ -225,7 +234,8 @@ static bool races;      // kernels are instrumented
 static bool strict;
 static uint64_t random_state;
 static uint32_t last_epoch;
-static std::vector<struct stack *> &stacks = *new std::vector<struct stack *>; // free; never destroyed
+static std::vector<struct stack *> &stacks =
+    *new std::vector<struct stack *>; // free; never destroyed
 
 extern "C" {
 const struct shim_place *shim_here;
@@ -244,8 +254,8 @@ static inline uint64_t random_bits(void) {
     return random_state;
 }
 
-/* The C library's memcpy and so on, whose names belong to the race check here. Through pointers, since a
- * compiler takes a call of
+/* The C library's memcpy and so on, whose names belong to the race check here. Through pointers,
+ * since a compiler takes a call of
  * __memcpy_chk for one of memcpy. */
 #if ASAN
 #define raw_copy memcpy
@@ -277,7 +287,8 @@ static void print_place(const char *what, const void *pc) {
     }
     unsigned long offset = (unsigned long)((const char *)pc - (const char *)info.dli_fbase) - 1;
     char command[1024], line[512] = "";
-    snprintf(command, sizeof command, "addr2line -s -e '%s' 0x%lx 2>/dev/null", info.dli_fname, offset);
+    snprintf(command, sizeof command, "addr2line -s -e '%s' 0x%lx 2>/dev/null", info.dli_fname,
+             offset);
     FILE *f = popen(command, "r");
     if (f) {
         if (!fgets(line, sizeof line, f))
@@ -450,8 +461,8 @@ static void fiber_main(void) {
     }
 }
 
-/* The thread that runs has said what it waits for, unless it is ready; others run until it is ready and
- * picked. */
+/* The thread that runs has said what it waits for, unless it is ready; others run until it is ready
+ * and picked. */
 static inline void sleep_here(struct run *r) {
     struct thread *t = r->me, *next = pick(r);
     if (next == t)
@@ -488,8 +499,8 @@ __attribute__((noreturn, noinline)) static void report_race(uint32_t word, const
                                                             bool wrote, bool writes, void *pc) {
     char where[64], text[64];
     describe(where, sizeof where, word);
-    say("race: %s: thread %u %s it, and thread %u %s it, without a barrier between", where, e->thread,
-        wrote ? "wrote" : "read", now->me->number, writes ? "writes" : "reads");
+    say("race: %s: thread %u %s it, and thread %u %s it, without a barrier between", where,
+        e->thread, wrote ? "wrote" : "read", now->me->number, writes ? "writes" : "reads");
     snprintf(text, sizeof text, "thread %u", e->thread);
     print_place(text, pc_of(e));
     snprintf(text, sizeof text, "thread %u", now->me->number);
@@ -497,12 +508,12 @@ __attribute__((noreturn, noinline)) static void report_race(uint32_t word, const
     die();
 }
 
-__attribute__((noreturn, noinline)) static void report_flight(uint32_t word, uint32_t thread, bool writes,
-                                                              void *pc) {
+__attribute__((noreturn, noinline)) static void report_flight(uint32_t word, uint32_t thread,
+                                                              bool writes, void *pc) {
     char where[64], text[64];
     describe(where, sizeof where, word);
-    say("%s: thread %u %s it while a copy_16 of thread %u is under way: copy_wait is missing", where,
-        now->me->number, writes ? "writes" : "reads", thread);
+    say("%s: thread %u %s it while a copy_16 of thread %u is under way: copy_wait is missing",
+        where, now->me->number, writes ? "writes" : "reads", thread);
     snprintf(text, sizeof text, "thread %u", now->me->number);
     print_place(text, pc);
     die();
@@ -517,7 +528,8 @@ static inline bool unordered(const struct run *r, const struct entry *e, const s
     return t->seen[e->thread % 32] < e->clock;
 }
 
-static inline void touch_word(struct run *r, uint32_t index, uint32_t bytes, bool writes, void *pc) {
+static inline void touch_word(struct run *r, uint32_t index, uint32_t bytes, bool writes,
+                              void *pc) {
     struct thread *t = r->me;
     struct word *w = &r->words[index];
     if (__builtin_expect(r->flight[index] != 0, 0))
@@ -525,8 +537,8 @@ static inline void touch_word(struct run *r, uint32_t index, uint32_t bytes, boo
     for (int i = 0; i < 2; i++)
         if ((w->writer[i].bytes & bytes) && unordered(r, &w->writer[i], t))
             report_race(index, &w->writer[i], true, writes, pc);
-    struct entry e = {r->epoch, t->clock, (int32_t)((intptr_t)pc - (intptr_t)shim_run), (uint16_t)t->number,
-                      (uint16_t)bytes};
+    struct entry e = {r->epoch, t->clock, (int32_t)((intptr_t)pc - (intptr_t)shim_run),
+                      (uint16_t)t->number, (uint16_t)bytes};
     struct entry *to = writes ? w->writer : w->reader;
     if (writes) {
         for (int i = 0; i < 2; i++)
@@ -563,8 +575,8 @@ static inline uint32_t word_of(const struct run *r, const void *p) {
     return UINT32_MAX;
 }
 
-__attribute__((noinline)) static void touch_shared(struct run *r, uintptr_t p, size_t size, bool writes,
-                                                   void *pc) {
+__attribute__((noinline)) static void touch_shared(struct run *r, uintptr_t p, size_t size,
+                                                   bool writes, void *pc) {
     uintptr_t at = p - (uintptr_t)r->dynamic;
     if (at < MAX_SHARED + GUARD && at + size > r->launch->dynamic) {
         say("thread %u %s byte %zu of dynamic shared memory, and the launch has %u", r->me->number,
@@ -582,7 +594,8 @@ __attribute__((noinline)) static void touch_shared(struct run *r, uintptr_t p, s
     }
 }
 
-__attribute__((unused)) static inline void touch(const void *p, size_t size, bool writes, void *pc) {
+__attribute__((unused)) static inline void touch(const void *p, size_t size, bool writes,
+                                                 void *pc) {
     struct run *r = now;
     if (!r)
         return;
@@ -606,7 +619,7 @@ static inline void touch_aligned(const void *p, size_t size, bool writes, void *
 }
 
 #define RETURN_ADDRESS __builtin_return_address(0)
-#define HOOK __attribute__((visibility("hidden"))) void
+#define HOOK           __attribute__((visibility("hidden"))) void
 extern "C" {
 HOOK __tsan_init(void);
 HOOK __tsan_func_entry(void *);
@@ -632,32 +645,32 @@ HOOK __tsan_read_range(void *p, size_t n) {
 HOOK __tsan_write_range(void *p, size_t n) {
     touch(p, n, true, RETURN_ADDRESS);
 }
-#define HOOKS(n)                                                                                           \
-    HOOK __tsan_read##n(void *);                                                                           \
-    HOOK __tsan_write##n(void *);                                                                          \
-    HOOK __tsan_read_write##n(void *);                                                                     \
-    HOOK __tsan_unaligned_read##n(void *);                                                                 \
-    HOOK __tsan_unaligned_write##n(void *);                                                                \
-    HOOK __tsan_unaligned_read_write##n(void *);                                                           \
-    HOOK __tsan_read##n(void *p) {                                                                         \
-        touch_aligned(p, n, false, RETURN_ADDRESS);                                                        \
-    }                                                                                                      \
-    HOOK __tsan_write##n(void *p) {                                                                        \
-        touch_aligned(p, n, true, RETURN_ADDRESS);                                                         \
-    }                                                                                                      \
-    HOOK __tsan_read_write##n(void *p) {                                                                   \
-        touch_aligned(p, n, false, RETURN_ADDRESS);                                                        \
-        touch(p, n, true, RETURN_ADDRESS);                                                                 \
-    }                                                                                                      \
-    HOOK __tsan_unaligned_read##n(void *p) {                                                               \
-        touch(p, n, false, RETURN_ADDRESS);                                                                \
-    }                                                                                                      \
-    HOOK __tsan_unaligned_write##n(void *p) {                                                              \
-        touch(p, n, true, RETURN_ADDRESS);                                                                 \
-    }                                                                                                      \
-    HOOK __tsan_unaligned_read_write##n(void *p) {                                                         \
-        touch(p, n, false, RETURN_ADDRESS);                                                                \
-        touch(p, n, true, RETURN_ADDRESS);                                                                 \
+#define HOOKS(n)                                                                                   \
+    HOOK __tsan_read##n(void *);                                                                   \
+    HOOK __tsan_write##n(void *);                                                                  \
+    HOOK __tsan_read_write##n(void *);                                                             \
+    HOOK __tsan_unaligned_read##n(void *);                                                         \
+    HOOK __tsan_unaligned_write##n(void *);                                                        \
+    HOOK __tsan_unaligned_read_write##n(void *);                                                   \
+    HOOK __tsan_read##n(void *p) {                                                                 \
+        touch_aligned(p, n, false, RETURN_ADDRESS);                                                \
+    }                                                                                              \
+    HOOK __tsan_write##n(void *p) {                                                                \
+        touch_aligned(p, n, true, RETURN_ADDRESS);                                                 \
+    }                                                                                              \
+    HOOK __tsan_read_write##n(void *p) {                                                           \
+        touch_aligned(p, n, false, RETURN_ADDRESS);                                                \
+        touch(p, n, true, RETURN_ADDRESS);                                                         \
+    }                                                                                              \
+    HOOK __tsan_unaligned_read##n(void *p) {                                                       \
+        touch(p, n, false, RETURN_ADDRESS);                                                        \
+    }                                                                                              \
+    HOOK __tsan_unaligned_write##n(void *p) {                                                      \
+        touch(p, n, true, RETURN_ADDRESS);                                                         \
+    }                                                                                              \
+    HOOK __tsan_unaligned_read_write##n(void *p) {                                                 \
+        touch(p, n, false, RETURN_ADDRESS);                                                        \
+        touch(p, n, true, RETURN_ADDRESS);                                                         \
     }
 HOOKS(1)
 HOOKS(2)
@@ -665,8 +678,8 @@ HOOKS(4)
 HOOKS(8)
 HOOKS(16)
 
-/* clang 14 turns a copied struct into a plain memcpy, and expects a runtime that has taken its place. Only
- * this library's own calls end here. */
+/* clang 14 turns a copied struct into a plain memcpy, and expects a runtime that has taken its
+ * place. Only this library's own calls end here. */
 #define OWN __attribute__((visibility("hidden"))) void *
 OWN shim_memcpy(void *to, const void *from, size_t n) __asm__("memcpy");
 OWN shim_memmove(void *to, const void *from, size_t n) __asm__("memmove");
@@ -674,19 +687,19 @@ OWN shim_memset(void *to, int byte, size_t n) __asm__("memset");
 OWN shim_tsan_memcpy(void *to, const void *from, size_t n) __asm__("__tsan_memcpy");
 OWN shim_tsan_memmove(void *to, const void *from, size_t n) __asm__("__tsan_memmove");
 OWN shim_tsan_memset(void *to, int byte, size_t n) __asm__("__tsan_memset");
-#define MOVE(name, real)                                                                                   \
-    OWN name(void *to, const void *from, size_t n) {                                                       \
-        if (races && now) {                                                                                \
-            touch(from, n, false, RETURN_ADDRESS);                                                         \
-            touch(to, n, true, RETURN_ADDRESS);                                                            \
-        }                                                                                                  \
-        return real(to, from, n, n);                                                                       \
+#define MOVE(name, real)                                                                           \
+    OWN name(void *to, const void *from, size_t n) {                                               \
+        if (races && now) {                                                                        \
+            touch(from, n, false, RETURN_ADDRESS);                                                 \
+            touch(to, n, true, RETURN_ADDRESS);                                                    \
+        }                                                                                          \
+        return real(to, from, n, n);                                                               \
     }
-#define SET(name)                                                                                          \
-    OWN name(void *to, int byte, size_t n) {                                                               \
-        if (races && now)                                                                                  \
-            touch(to, n, true, RETURN_ADDRESS);                                                            \
-        return real_memset(to, byte, n, n);                                                                \
+#define SET(name)                                                                                  \
+    OWN name(void *to, int byte, size_t n) {                                                       \
+        if (races && now)                                                                          \
+            touch(to, n, true, RETURN_ADDRESS);                                                    \
+        return real_memset(to, byte, n, n);                                                        \
     }
 MOVE(shim_memcpy, real_memcpy)
 MOVE(shim_memmove, real_memmove)
@@ -698,8 +711,10 @@ SET(shim_tsan_memset)
 #endif
 
 static bool is_shared(const struct run *r, const void *p, size_t size) {
-    return (p >= (void *)__start_shim_shared && (const unsigned char *)p + size <= __stop_shim_shared) ||
-           (p >= (void *)r->dynamic && (const unsigned char *)p + size <= r->dynamic + r->launch->dynamic);
+    return (p >= (void *)__start_shim_shared &&
+            (const unsigned char *)p + size <= __stop_shim_shared) ||
+           (p >= (void *)r->dynamic &&
+            (const unsigned char *)p + size <= r->dynamic + r->launch->dynamic);
 }
 
 __attribute__((noreturn, noinline)) static void refuse(const char *what, void *pc) {
@@ -710,7 +725,8 @@ __attribute__((noreturn, noinline)) static void refuse(const char *what, void *p
 
 void shim_check_global(const void *p, size_t align) {
     if (__builtin_expect(((uintptr_t)p & (align - 1)) != 0, 0))
-        refuse("load_once or __ldg from an address that is not aligned", __builtin_return_address(0));
+        refuse("load_once or __ldg from an address that is not aligned",
+               __builtin_return_address(0));
     if (now && is_shared(now, p, 1))
         refuse("load_once or __ldg from shared memory", __builtin_return_address(0));
 }
@@ -747,7 +763,8 @@ static void join_clocks(struct run *r, uint32_t warp, uint32_t mask) {
 }
 
 /* The lanes of mask meet. The last one to arrive does the work of all, then any may run on. */
-template <typename work> static inline void meet(enum kind kind, uint32_t mask, void *pc, work do_work) {
+template <typename work>
+static inline void meet(enum kind kind, uint32_t mask, void *pc, work do_work) {
     struct run *r = now;
     struct thread *t = r->me;
     struct warp *w = &r->warps[t->warp];
@@ -822,9 +839,9 @@ uint32_t shim_ballot(uint32_t mask, int predicate) {
 
 /* ---- the tensor core ---- */
 
-/* A sum of MMA_TERMS products and an accumulator: each term is cut, toward zero, MMA_FRACTION binary places
- * below the largest exponent of all; the rest is exact; the result is cut to f32, toward zero. (MMA-Sim,
- * arXiv 2511.10909: Hopper.) */
+/* A sum of MMA_TERMS products and an accumulator: each term is cut, toward zero, MMA_FRACTION
+ * binary places below the largest exponent of all; the rest is exact; the result is cut to f32,
+ * toward zero. (MMA-Sim, arXiv 2511.10909: Hopper.) */
 enum { MMA_TERMS = 16, MMA_FRACTION = 25 };
 static_assert(MMA_FRACTION <= 25, "16 products of less than 4 fit 32 bits");
 
@@ -853,7 +870,8 @@ template <bool F16> static inline double exact(uint16_t h) {
     return (double)(F16 ? f32_of_f16(h) : __uint_as_float((uint32_t)h << 16));
 }
 
-/* n elements, a multiple of 8. Returns whether any is Inf or NaN; of f16, these have other values then. */
+/* n elements, a multiple of 8. Returns whether any is Inf or NaN; of f16, these have other values
+ * then. */
 template <bool F16>
 __attribute__((always_inline)) static inline bool decode(const uint16_t *from, int n, double *v,
                                                          int16_t *exponent) {
@@ -907,8 +925,8 @@ template <bool F16> static bool special_sum(const struct tile *t, int i, int j, 
 }
 
 /* Four of a row's sums: exponents are the largest of their terms. */
-__attribute__((always_inline)) static inline four_floats four_sums(const double *a, const double (*b)[8],
-                                                                   const int16_t *exponent, four_floats c) {
+__attribute__((always_inline)) static inline four_floats
+four_sums(const double *a, const double (*b)[8], const int16_t *exponent, four_floats c) {
     typedef int16_t four_shorts __attribute__((vector_size(8)));
     four_shorts largest;
     memcpy(&largest, exponent, sizeof largest);
@@ -916,7 +934,8 @@ __attribute__((always_inline)) static inline four_floats four_sums(const double 
     e = e > (int64_t)NO_TERM ? e : e * 0;
     four_doubles scale = (four_doubles)(((MMA_FRACTION + 1023) - e) << 52),
                  back = (four_doubles)((e + (1023 - MMA_FRACTION)) << 52);
-    four_words sum = {}; // of 32 bits with sign; where Inf or NaN comes in, special_sum has the result
+    four_words sum =
+        {}; // of 32 bits with sign; where Inf or NaN comes in, special_sum has the result
     for (int k = 0; k < MMA_TERMS; k++) {
         four_doubles v;
         memcpy(&v, b[k], sizeof v);
@@ -932,11 +951,13 @@ __attribute__((always_inline)) static inline four_floats four_sums(const double 
     if (rare[0] | rare[1] | rare[2] | rare[3])
         return four_floats{cut_to_f32(total[0]), cut_to_f32(total[1]), cut_to_f32(total[2]),
                            cut_to_f32(total[3])};
-    return __builtin_convertvector((four_doubles)((four_longs)total & ~(int64_t)0x1fffffff), four_floats);
+    return __builtin_convertvector((four_doubles)((four_longs)total & ~(int64_t)0x1fffffff),
+                                   four_floats);
 }
 
 template <bool F16>
-__attribute__((always_inline)) static inline void tile_product_body(const struct tile *t, float c[16][8]) {
+__attribute__((always_inline)) static inline void tile_product_body(const struct tile *t,
+                                                                    float c[16][8]) {
     struct terms x;
     bool special = decode<F16>(t->a[0], 16 * MMA_TERMS, x.a[0], x.a_exponent[0]);
     special |= decode<F16>(t->b[0], MMA_TERMS * 8, x.b[0], x.b_exponent[0]);
@@ -961,8 +982,8 @@ __attribute__((always_inline)) static inline void tile_product_body(const struct
         for (int half = 0; half < 2; half++) {
             four_floats accumulator;
             memcpy(&accumulator, c[i] + 4 * half, sizeof accumulator);
-            result[half] = four_sums(x.a[i], (const double(*)[8])(x.b[0] + 4 * half), exponents + 4 * half,
-                                     accumulator);
+            result[half] = four_sums(x.a[i], (const double(*)[8])(x.b[0] + 4 * half),
+                                     exponents + 4 * half, accumulator);
         }
         float out[8];
         memcpy(out, result, sizeof out);
@@ -977,7 +998,8 @@ template <bool F16> static void tile_product_any(const struct tile *t, float c[1
 }
 #if defined(__x86_64__)
 template <bool F16>
-__attribute__((target("avx2"))) static void tile_product_avx2(const struct tile *t, float c[16][8]) {
+__attribute__((target("avx2"))) static void tile_product_avx2(const struct tile *t,
+                                                              float c[16][8]) {
     tile_product_body<F16>(t, c);
 }
 #endif
@@ -1035,10 +1057,12 @@ static const unsigned char *swizzled(const unsigned char *p, uint32_t row, uint3
 /* wgmma sees what a thread has written only after the thread's fence_shared. */
 static void check_fence(const struct run *r, uint32_t index, void *pc) {
     for (const struct entry &e : r->words[index].writer)
-        if (e.bytes && e.epoch - r->first_epoch < 0x80000000 && e.clock > r->threads[e.thread].fence) {
+        if (e.bytes && e.epoch - r->first_epoch < 0x80000000 &&
+            e.clock > r->threads[e.thread].fence) {
             char where[64];
             describe(where, sizeof where, index);
-            say("%s: thread %u wrote it, and no fence_shared before wgmma reads it", where, e.thread);
+            say("%s: thread %u wrote it, and no fence_shared before wgmma reads it", where,
+                e.thread);
             print_place("written", pc_of(&e));
             print_place("read", pc);
             die();
@@ -1125,11 +1149,13 @@ static void multiply(struct run *r, struct warp *w, struct thread *lanes, const 
                 tile.b[k][i] = element(&o.bytes[(j * 8 + (size_t)i) * 32], k);
         for (int l = 0; l < 32; l++)
             for (int i = 0; i < 4; i++)
-                c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2] = s->value[(size_t)l * n / 2 + j * 4 + (size_t)i];
+                c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2] =
+                    s->value[(size_t)l * n / 2 + j * 4 + (size_t)i];
         tile_product(p->f16, &tile, c);
         for (int l = 0; l < 32; l++)
             for (int i = 0; i < 4; i++)
-                s->value[(size_t)l * n / 2 + j * 4 + (size_t)i] = c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
+                s->value[(size_t)l * n / 2 + j * 4 + (size_t)i] =
+                    c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
     }
     w->operands.push_back(static_cast<struct operands &&>(o));
 }
@@ -1187,11 +1213,13 @@ void shim_wgmma_wait(uint32_t pending) {
             }
             for (int l = 0; l < 32; l++)
                 if (memcmp(o.a[l], o.a_then[l], sizeof o.a_then[l]))
-                    refuse("registers changed between a wgmma that reads them and its wgmma_wait", pc);
+                    refuse("registers changed between a wgmma that reads them and its wgmma_wait",
+                           pc);
             again.resize(o.bytes.size());
             read_operands(r, &o, again.data(), pc);
             if (memcmp(again.data(), o.bytes.data(), again.size()))
-                refuse("shared memory changed between a wgmma that reads it and its wgmma_wait", pc);
+                refuse("shared memory changed between a wgmma that reads it and its wgmma_wait",
+                       pc);
         }
         w->operands.resize(kept);
         kept = 0;
@@ -1274,8 +1302,8 @@ uint32_t shim_count_up(uint32_t *counter) {
     return (*counter)++;
 }
 
-/* Where the kernel before this one has not run yet, the block gathers here, and it runs now. Its blocks use
- * the same static shared memory, so this block's is set aside. */
+/* Where the kernel before this one has not run yet, the block gathers here, and it runs now. Its
+ * blocks use the same static shared memory, so this block's is set aside. */
 void shim_grid_wait(void) {
     struct run *r = now;
     struct thread *t = r->me;
@@ -1403,8 +1431,8 @@ static void end_block(struct run *r) {
     }
     for (uint32_t i = 0; i < r->n_warps; i++)
         if (r->warps[i].n_products != r->products[i / 4].size()) {
-            say("warp %u issued %u wgmma, and another of its four issued %zu", i, r->warps[i].n_products,
-                r->products[i / 4].size());
+            say("warp %u issued %u wgmma, and another of its four issued %zu", i,
+                r->warps[i].n_products, r->products[i / 4].size());
             die();
         } else if (!r->warps[i].sums.empty()) {
             say("warp %u ended before the wgmma_wait of its wgmma", i);

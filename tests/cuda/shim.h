@@ -1,14 +1,14 @@
-/* The device on the host: what common/backend/cuda/device.h says of a GPU, for g++ and clang++, so that
- * every kernel is tested without one.
+/* The device on the host: what common/backend/cuda/device.h says of a GPU, for g++ and clang++, so
+ * that every kernel is tested without one.
  *
- * Each thread of a block is a fiber (shim.cc). Blocks run one after another in an order that CUDA_SHIM_SEED
- * chooses, and so do the threads between two barriers. Shared memory is full of NaN when a block begins.
- * Bytes that copy_16 brings arrive at the copy_wait that covers them, and sums of wgmma at their
- * wgmma_wait, so that a missing wait shows. A kernel that breaks a rule ends the process with a line on
- * stderr that begins with "shim:".
+ * Each thread of a block is a fiber (shim.cc). Blocks run one after another in an order that
+ * CUDA_SHIM_SEED chooses, and so do the threads between two barriers. Shared memory is full of NaN
+ * when a block begins. Bytes that copy_16 brings arrive at the copy_wait that covers them, and sums
+ * of wgmma at their wgmma_wait, so that a missing wait shows. A kernel that breaks a rule ends the
+ * process with a line on stderr that begins with "shim:".
  *
- * Kernels have the ABI void(const void *): PARAM is a reference. Each is alone in a section of its own,
- * beside a record of its launch bounds, so that the runtime knows both from its address.
+ * Kernels have the ABI void(const void *): PARAM is a reference. Each is alone in a section of its
+ * own, beside a record of its launch bounds, so that the runtime knows both from its address.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TESTS_CUDA_SHIM_H
@@ -46,7 +46,8 @@ struct float4 {
 } __align__(16);
 
 #define DEVICE __attribute__((unused)) static inline
-#define SHIM_INLINE __attribute__((unused, always_inline)) static inline // a report names the caller's line
+#define SHIM_INLINE                                                                                \
+    __attribute__((unused, always_inline)) static inline // a report names the caller's line
 #define PARAM(type) const type &
 #define UNROLL
 
@@ -77,20 +78,21 @@ struct shim_kernel { // one for each KERNEL, in section shim_kernels
 } __align__(32);
 
 #define SHIM_HIDDEN __attribute__((visibility("hidden")))
-#define SHIM_KERNEL(bounds, min_blocks, key)                                                               \
-    extern "C" {                                                                                           \
-    extern const char __start_##key[] SHIM_HIDDEN, __stop_##key[] SHIM_HIDDEN;                             \
-    }                                                                                                      \
-    static const struct shim_kernel shim_record_##key __attribute__((used, section("shim_kernels"))) = {   \
-        __start_##key, __stop_##key, bounds, min_blocks};                                                  \
+#define SHIM_KERNEL(bounds, min_blocks, key)                                                       \
+    extern "C" {                                                                                   \
+    extern const char __start_##key[] SHIM_HIDDEN, __stop_##key[] SHIM_HIDDEN;                     \
+    }                                                                                              \
+    static const struct shim_kernel shim_record_##key                                              \
+        __attribute__((used, section("shim_kernels"))) = {__start_##key, __stop_##key, bounds,     \
+                                                          min_blocks};                             \
     extern "C" __attribute__((section(#key), visibility("default"))) void
-#define SHIM_KERNEL_KEY(threads, blocks, line, count)                                                      \
+#define SHIM_KERNEL_KEY(threads, blocks, line, count)                                              \
     SHIM_KERNEL(threads, blocks, shim_kernel_##line##_##count)
 #define SHIM_KERNEL_AT(threads, blocks, line, count) SHIM_KERNEL_KEY(threads, blocks, line, count)
-#define KERNEL(threads, blocks) SHIM_KERNEL_AT(threads, blocks, __LINE__, __COUNTER__)
+#define KERNEL(threads, blocks)                      SHIM_KERNEL_AT(threads, blocks, __LINE__, __COUNTER__)
 
 /* Only inside functions. `used`: a value comes from outside of what the compiler sees. */
-#define SHARED static __attribute__((used, section("shim_shared")))
+#define SHARED               static __attribute__((used, section("shim_shared")))
 #define SHARED_DYNAMIC(name) unsigned char *const name = shim_dynamic
 
 #pragma GCC visibility push(hidden)
@@ -120,7 +122,8 @@ void shim_wgmma_wait(uint32_t pending);
 void shim_fence_shared(void);
 void shim_grid_wait(void);
 uint32_t shim_count_up(uint32_t *counter);
-void shim_check_global(const void *p, size_t align); // aborts where p is not aligned, or is shared memory
+void shim_check_global(const void *p,
+                       size_t align); // aborts where p is not aligned, or is shared memory
 
 /* For who launches: */
 struct shim_launch {
@@ -129,8 +132,8 @@ struct shim_launch {
     const void *args;
     struct uint3 grid, block;
     uint32_t dynamic;       // bytes of shared memory
-    void (*before)(void *); // or NULL: what ends the kernels before this one, called once, at the first
-                            // block's grid_wait
+    void (*before)(void *); // or NULL: what ends the kernels before this one, called once, at the
+                            // first block's grid_wait
     void *before_arg;
 };
 const struct shim_kernel *shim_find_kernel(const void *kernel); // NULL: not a KERNEL
@@ -140,9 +143,9 @@ void shim_run(const struct shim_launch *launch);                // one at a time
 #pragma GCC visibility pop
 
 #define threadIdx (shim_here->thread)
-#define blockIdx (shim_here->block)
-#define blockDim (*(const struct uint3 *)&shim_block_dim)
-#define gridDim (*(const struct uint3 *)&shim_grid_dim)
+#define blockIdx  (shim_here->block)
+#define blockDim  (*(const struct uint3 *)&shim_block_dim)
+#define gridDim   (*(const struct uint3 *)&shim_grid_dim)
 
 /* ---- barriers and what a warp does together ---- */
 
@@ -174,16 +177,16 @@ DEVICE float __int_as_float(int i) {
     return __uint_as_float((uint32_t)i);
 }
 
-#define SHIM_SHUFFLE(name, which, lane_type)                                                               \
-    SHIM_INLINE uint32_t name(uint32_t mask, uint32_t v, lane_type lane, int width = 32) {                 \
-        return shim_shuffle(mask, v, (uint32_t)lane, (uint32_t)width, which);                              \
-    }                                                                                                      \
-    SHIM_INLINE int name(uint32_t mask, int v, lane_type lane, int width = 32) {                           \
-        return (int)shim_shuffle(mask, (uint32_t)v, (uint32_t)lane, (uint32_t)width, which);               \
-    }                                                                                                      \
-    SHIM_INLINE float name(uint32_t mask, float v, lane_type lane, int width = 32) {                       \
-        return __uint_as_float(                                                                            \
-            shim_shuffle(mask, __float_as_uint(v), (uint32_t)lane, (uint32_t)width, which));               \
+#define SHIM_SHUFFLE(name, which, lane_type)                                                       \
+    SHIM_INLINE uint32_t name(uint32_t mask, uint32_t v, lane_type lane, int width = 32) {         \
+        return shim_shuffle(mask, v, (uint32_t)lane, (uint32_t)width, which);                      \
+    }                                                                                              \
+    SHIM_INLINE int name(uint32_t mask, int v, lane_type lane, int width = 32) {                   \
+        return (int)shim_shuffle(mask, (uint32_t)v, (uint32_t)lane, (uint32_t)width, which);       \
+    }                                                                                              \
+    SHIM_INLINE float name(uint32_t mask, float v, lane_type lane, int width = 32) {               \
+        return __uint_as_float(                                                                    \
+            shim_shuffle(mask, __float_as_uint(v), (uint32_t)lane, (uint32_t)width, which));       \
     }
 SHIM_SHUFFLE(__shfl_xor_sync, SHIM_XOR, int)
 SHIM_SHUFFLE(__shfl_sync, SHIM_INDEX, int)
@@ -289,21 +292,22 @@ DEVICE void grid_launch_next(void) {
 
 /* ---- tensor cores ---- */
 
-SHIM_INLINE void mma_bf16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
-                          uint32_t b1) {
+SHIM_INLINE void mma_bf16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                          uint32_t b0, uint32_t b1) {
     const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
     shim_mma(0, d, a, b);
 }
-SHIM_INLINE void mma_f16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
-                         uint32_t b1) {
+SHIM_INLINE void mma_f16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                         uint32_t b0, uint32_t b1) {
     const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
     shim_mma(1, d, a, b);
 }
 
 #ifdef CUDA_SHIM_WGMMA // of sm_90a
-/* d [64, 128] (+)= a [64, 16] b [128, 16]^T, done at wgmma_wait: common/backend/cuda/wgmma.h. Neither d nor
- * a, a variable, may change before that. */
-template <int TYPE> SHIM_INLINE void wgmma_128(float d[64], const uint4 &a, const void *b, bool add) {
+/* d [64, 128] (+)= a [64, 16] b [128, 16]^T, done at wgmma_wait: common/backend/cuda/wgmma.h.
+ * Neither d nor a, a variable, may change before that. */
+template <int TYPE>
+SHIM_INLINE void wgmma_128(float d[64], const uint4 &a, const void *b, bool add) {
     shim_wgmma(128, TYPE == CU_F16, add, d, &a.x, b);
 }
 SHIM_INLINE void wgmma_fence(void) {
@@ -335,8 +339,9 @@ DEVICE uint32_t shim_f16(float f) { // finite, at most 65504
     }
     return sign | (mag - 0x38000000 + 0xfff + (mag >> 13 & 1)) >> 13;
 }
-DEVICE uint32_t pack_f16(float lo,
-                         float hi) { // out of range: the largest of f16; NaN: the smallest, as fmaxf has it
+DEVICE uint32_t
+pack_f16(float lo,
+         float hi) { // out of range: the largest of f16; NaN: the smallest, as fmaxf has it
     lo = fminf(fmaxf(lo, -65504.0f), 65504.0f);
     hi = fminf(fmaxf(hi, -65504.0f), 65504.0f);
     return shim_f16(lo) | shim_f16(hi) << 16;

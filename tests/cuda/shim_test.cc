@@ -1,5 +1,6 @@
-/* Tests of the shim and of the stand-in: that they do what a GPU and its driver do, and that each check
- * fails where it should. A planted fault runs in a child, which has to end with the check's words.
+/* Tests of the shim and of the stand-in: that they do what a GPU and its driver do, and that each
+ * check fails where it should. A planted fault runs in a child, which has to end with the check's
+ * words.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "asan.h"
@@ -41,18 +42,21 @@ int cuMemAlloc_v2(unsigned long long *, size_t), cuMemFree_v2(unsigned long long
     cuMemGetInfo_v2(size_t *, size_t *);
 int cuMemcpyDtoH_v2(void *, unsigned long long, size_t),
     cuMemcpyHtoD_v2(unsigned long long, const void *, size_t);
-int cuMemsetD32Async(unsigned long long, unsigned, size_t, void *), cuStreamCreate(void **, unsigned),
-    cuStreamDestroy_v2(void *);
-int cuStreamSynchronize(void *), cuStreamBeginCapture_v2(void *, int), cuStreamEndCapture(void *, void **);
+int cuMemsetD32Async(unsigned long long, unsigned, size_t, void *),
+    cuStreamCreate(void **, unsigned), cuStreamDestroy_v2(void *);
+int cuStreamSynchronize(void *), cuStreamBeginCapture_v2(void *, int),
+    cuStreamEndCapture(void *, void **);
 int cuGraphInstantiateWithFlags(void **, void *, unsigned long long), cuGraphLaunch(void *, void *),
     cuGraphDestroy(void *);
-int cuMemHostAlloc(void **, size_t, unsigned), cuMemFreeHost(void *), cuEventCreate(void **, unsigned),
-    cuEventDestroy_v2(void *);
-int cuEventRecord(void *, void *), cuEventQuery(void *), cuEventSynchronize(void *), cuStreamQuery(void *);
+int cuMemHostAlloc(void **, size_t, unsigned), cuMemFreeHost(void *),
+    cuEventCreate(void **, unsigned), cuEventDestroy_v2(void *);
+int cuEventRecord(void *, void *), cuEventQuery(void *), cuEventSynchronize(void *),
+    cuStreamQuery(void *);
 int cuEventElapsedTime_v2(float *, void *, void *),
     cuMemcpyHtoDAsync_v2(unsigned long long, const void *, size_t, void *);
 int cuGraphExecDestroy(void *), cuMemcpyDtoHAsync_v2(void *, unsigned long long, size_t, void *);
-int cuMemAddressReserve(unsigned long long *, size_t, size_t, unsigned long long, unsigned long long);
+int cuMemAddressReserve(unsigned long long *, size_t, size_t, unsigned long long,
+                        unsigned long long);
 int cuMemAddressFree(unsigned long long, size_t), cuMemUnmap(unsigned long long, size_t),
     cuMemRelease(unsigned long long);
 int cuMemCreate(unsigned long long *, size_t, const void *, unsigned long long);
@@ -175,8 +179,9 @@ static void conversions(void) {
     for (uint32_t h = 0; h < 65536; h++) {
         float f = f32_of_f16((uint16_t)h);
         uint32_t exponent = h >> 10 & 31;
-        double exact = ldexp((h & 0x3ff) + (exponent ? 1024 : 0), (int)(exponent ? exponent : 1) - 25) *
-                       (h >> 15 ? -1 : 1);
+        double exact =
+            ldexp((h & 0x3ff) + (exponent ? 1024 : 0), (int)(exponent ? exponent : 1) - 25) *
+            (h >> 15 ? -1 : 1);
         if (exponent == 31)
             good &= (h & 0x3ff) ? f != f : f == (h >> 15 ? -INFINITY : INFINITY);
         else
@@ -187,7 +192,8 @@ static void conversions(void) {
         if (f != f || fabsf(f) > 0x1.fep127f)
             continue;
         uint32_t h = pack_bf16(0, f) >> 16;
-        double below = (double)__uint_as_float((h - 1) << 16), at = (double)__uint_as_float(h << 16),
+        double below = (double)__uint_as_float((h - 1) << 16),
+               at = (double)__uint_as_float(h << 16),
                above = (double)__uint_as_float((h + 1) << 16), error = fabs(at - (double)f);
         if ((h & 0x7fff) && (h & 0x7fff) < 0x7f7f)
             good &= error <= fabs(below - (double)f) && error <= fabs(above - (double)f);
@@ -257,11 +263,13 @@ static void products(int f16, int range) {
         LAUNCH(test_mma, &args, 1, 32);
         same &= !memcmp(turned.data(), d.data(), d.size() * sizeof(float));
     }
-    ok(near, "mma of %s over 2^%d is within 2^-22 (2^%.1f)", f16 ? "f16" : "bf16", range, log2(worst));
+    ok(near, "mma of %s over 2^%d is within 2^-22 (2^%.1f)", f16 ? "f16" : "bf16", range,
+       log2(worst));
     ok(same, "mma of %s over 2^%d: the order of k does not matter", f16 ? "f16" : "bf16", range);
 }
 
-static float one_product(uint16_t a, uint16_t b, int n, float c, uint16_t last_a = 0, uint16_t last_b = 0) {
+static float one_product(uint16_t a, uint16_t b, int n, float c, uint16_t last_a = 0,
+                         uint16_t last_b = 0) {
     std::vector<uint16_t> va(16 * 16), vb(8 * 16);
     std::vector<float> d(16 * 8, c);
     for (int i = 0; i < n; i++)
@@ -277,9 +285,10 @@ static float one_product(uint16_t a, uint16_t b, int n, float c, uint16_t last_a
 static void cuts(void) {
     const uint16_t one = 0x3f80, minus = 0xbf80, inf = 0x7f80, nan = 0x7fc0, zero = 0;
     auto power = [](int e) { return (uint16_t)((e + 127) << 7); };
-    bool good = one_product(one, power(-25), 4, 1) == 1 + 0x1p-23f; // four last places make one of f32
-    good &= one_product(one, power(-26), 15, 1) == 1;               // each is cut away
-    good &= one_product(minus, power(-25), 1, 1) == 1 - 0x1p-24f;   // cut toward zero
+    bool good =
+        one_product(one, power(-25), 4, 1) == 1 + 0x1p-23f; // four last places make one of f32
+    good &= one_product(one, power(-26), 15, 1) == 1;       // each is cut away
+    good &= one_product(minus, power(-25), 1, 1) == 1 - 0x1p-24f; // cut toward zero
     good &= one_product(minus, power(-25), 1, -1) == -1;
     good &= one_product(power(-70), power(-70), 1, 0) == 0x1p-140f; // subnormal
     good &= one_product(power(-75), power(-75), 1, 0) == 0;
@@ -330,7 +339,8 @@ static void wgmmas(void) {
 static void copies(void) {
     std::vector<uint32_t> in(256 * 20 + 4), out(64);
     struct test_args args = {};
-    uint32_t *aligned = (uint32_t *)(((uintptr_t)in.data() + 15) & ~(uintptr_t)15), sum = 0, total = 0;
+    uint32_t *aligned = (uint32_t *)(((uintptr_t)in.data() + 15) & ~(uintptr_t)15), sum = 0,
+             total = 0;
     for (uint32_t i = 0; i < 256 * 20; i++)
         sum += aligned[i] = (uint32_t)bits();
     args.out = out.data(), args.in = aligned, args.rounds = 20;
@@ -419,23 +429,29 @@ static void faults(void) {
         bool races_only;
         const char *words, *name;
     } list[] = {
-        {FAULT_RACE_WRITE_READ, true, "race: static shared memory", "a read of what another warp writes"},
-        {FAULT_RACE_READ_WRITE, true, "race: static shared memory", "a write of what another warp reads"},
+        {FAULT_RACE_WRITE_READ, true, "race: static shared memory",
+         "a read of what another warp writes"},
+        {FAULT_RACE_READ_WRITE, true, "race: static shared memory",
+         "a write of what another warp reads"},
         {FAULT_RACE_HALVES, true, "race: static shared memory", "two writes of half a word"},
         {FAULT_RACE_WARP, true, "race: static shared memory", "a race inside a warp"},
-        {FAULT_COPY_WAIT, false, RACES ? "copy_wait is missing" : "NaN arrived", "a missing copy_wait"},
+        {FAULT_COPY_WAIT, false, RACES ? "copy_wait is missing" : "NaN arrived",
+         "a missing copy_wait"},
         {FAULT_COPY_GROUP, false, RACES ? "copy_wait is missing" : "NaN arrived",
          "a copy_wait that is short by a group"},
-        {FAULT_COPY_BARRIER, true, "race: dynamic shared memory", "a missing barrier after copy_wait"},
+        {FAULT_COPY_BARRIER, true, "race: dynamic shared memory",
+         "a missing barrier after copy_wait"},
         {FAULT_COPY_ALIGNMENT, false, "not a multiple of 16", "copy_16 from an odd address"},
-        {FAULT_DEADLOCK, false, "deadlock: 1 of 64 threads have ended", "a barrier that one thread misses"},
+        {FAULT_DEADLOCK, false, "deadlock: 1 of 64 threads have ended",
+         "a barrier that one thread misses"},
         {FAULT_DEADLOCK_WARP, false, "deadlock", "a warp's barrier that one lane misses"},
         {FAULT_MASK, false, "its own lane is not in the mask", "a mask without its own lane"},
         {FAULT_DYNAMIC_END, false, ASAN ? "heap-buffer-overflow" : "of dynamic shared memory",
          "a write past dynamic shared memory"},
         {FAULT_ALIGNMENT, false, "not aligned", "a wide load from an odd address"},
         {FAULT_LOAD_SHARED, false, "from shared memory", "a global load from shared memory"},
-        {FAULT_GRID_WAIT, false, "32 of 64 threads called grid_wait", "grid_wait in half of a block"},
+        {FAULT_GRID_WAIT, false, "32 of 64 threads called grid_wait",
+         "grid_wait in half of a block"},
     };
     lives("what is no fault passes", [] { run_fault(FAULT_NONE); });
     for (const auto &f : list) {
@@ -456,7 +472,8 @@ static void faults(void) {
         {WGMMA_NO_FENCE, false, "without wgmma_fence", "found: a missing wgmma_fence"},
         {WGMMA_NO_FENCE_SHARED, true, "no fence_shared before wgmma reads it",
          "found: a missing fence_shared"},
-        {WGMMA_OVERWRITTEN, false, RACES ? "race: dynamic" : "changed between a wgmma that reads it",
+        {WGMMA_OVERWRITTEN, false,
+         RACES ? "race: dynamic" : "changed between a wgmma that reads it",
          "found: a tile overwritten too early"},
         {WGMMA_REGISTERS, false, "registers changed", "found: weights overwritten too early"},
     };
@@ -502,8 +519,8 @@ static int start(void) {
     return code;
 }
 
-static int go(const char *name, struct test_args args, unsigned grid, unsigned threads, unsigned shared = 0,
-              bool early = false) {
+static int go(const char *name, struct test_args args, unsigned grid, unsigned threads,
+              unsigned shared = 0, bool early = false) {
     void *function, *params[] = {&args};
     int code = cuModuleGetFunction(&function, module_, name);
     struct attribute a = {6, 0, 1, {0}};
@@ -511,13 +528,13 @@ static int go(const char *name, struct test_args args, unsigned grid, unsigned t
     return code ? code : cuLaunchKernelEx(&c, function, params, NULL);
 }
 
-#define EXPECT(x)                                                                                          \
-    do {                                                                                                   \
-        if (!(x)) {                                                                                        \
-            printf("line %d: %s\n", __LINE__, #x);                                                         \
-            fflush(NULL);                                                                                  \
-            _exit(1);                                                                                      \
-        }                                                                                                  \
+#define EXPECT(x)                                                                                  \
+    do {                                                                                           \
+        if (!(x)) {                                                                                \
+            printf("line %d: %s\n", __LINE__, #x);                                                 \
+            fflush(NULL);                                                                          \
+            _exit(1);                                                                              \
+        }                                                                                          \
     } while (0)
 
 static void standin_tests(void) {
@@ -529,8 +546,10 @@ static void standin_tests(void) {
         EXPECT(cuMemAlloc_v2(&p, 4) == 3);
         EXPECT(start() == 0);
         EXPECT(cuMemAlloc_v2(&p, 2048) == 0 && cuMemAlloc_v2(&q, 98000) == 2);
-        EXPECT(cuMemGetInfo_v2(&free_bytes, &total) == 0 && total == 100000 && free_bytes == total - 2048);
-        EXPECT(cuMemcpyDtoH_v2(out, p, 2048) == 0 && out[0] == 0xffffffff && out[511] == 0xffffffff);
+        EXPECT(cuMemGetInfo_v2(&free_bytes, &total) == 0 && total == 100000 &&
+               free_bytes == total - 2048);
+        EXPECT(cuMemcpyDtoH_v2(out, p, 2048) == 0 && out[0] == 0xffffffff &&
+               out[511] == 0xffffffff);
         EXPECT(cuMemcpyDtoH_v2(out, p + 1024, 1025) == 1);
         struct test_args args = {};
         args.out = (uint32_t *)(uintptr_t)p, args.rounds = 10;
@@ -543,7 +562,8 @@ static void standin_tests(void) {
                go("test_barrier", args, 1, 1, 48 * 1024 + 1) == 1);
         void *f;
         EXPECT(cuModuleGetFunction(&f, module_, "test_barrier") == 0);
-        EXPECT(cuFuncSetAttribute(f, 8, 228 * 1024) == 1 && cuFuncSetAttribute(f, 8, 227 * 1024) == 0);
+        EXPECT(cuFuncSetAttribute(f, 8, 228 * 1024) == 1 &&
+               cuFuncSetAttribute(f, 8, 227 * 1024) == 0);
         EXPECT(go("test_barrier", args, 1, 1, 227 * 1024) == 0);
         EXPECT(cuMemFree_v2(p + 1) == 1 && cuMemFree_v2(p) == 0 && cuMemFree_v2(p) == 1);
     });
@@ -569,8 +589,8 @@ static void standin_tests(void) {
                cuMemMap(p + 2 * g, g, 0, h2, 0) == 0);
         EXPECT(cuMemSetAccess(p + 2 * g, g, access, 1) == 0 &&
                cuMemsetD32Async(p + g + 4, 9, g / 4, stream) == 0);
-        EXPECT(cuMemcpyDtoH_v2(&x, p + 2 * g, 4) == 0 && x == 9 && cuMemcpyDtoH_v2(&x, p + g, 4) == 0 &&
-               x == 7);
+        EXPECT(cuMemcpyDtoH_v2(&x, p + 2 * g, 4) == 0 && x == 9 &&
+               cuMemcpyDtoH_v2(&x, p + g, 4) == 0 && x == 7);
         EXPECT(cuMemAddressFree(p, 4 * g) == 1 && cuMemRelease(h) == 0 &&
                cuMemGetInfo_v2(&free_bytes, &total) == 0);
         EXPECT(free_bytes == total - 2 * g && cuMemUnmap(p, 4 * g) == 0 &&
@@ -622,14 +642,15 @@ static void standin_tests(void) {
         float ms;
         EXPECT(start() == 0 && cuMemAlloc_v2(&p, 256) == 0 &&
                cuMemHostAlloc((void **)&pinned, 256, 0) == 0);
-        EXPECT(cuEventCreate(&a, 0) == 0 && cuEventCreate(&b, 0) == 0 && cuEventRecord(a, stream) == 0);
+        EXPECT(cuEventCreate(&a, 0) == 0 && cuEventCreate(&b, 0) == 0 &&
+               cuEventRecord(a, stream) == 0);
         pinned[0] = 1;
         EXPECT(cuMemcpyHtoDAsync_v2(p, pinned, 4, stream) == 0);
         pinned[0] = 2; // too early
         EXPECT(cuMemcpyDtoHAsync_v2(pinned + 1, p, 4, stream) == 0 && pinned[1] == 0xffffffff &&
                cuEventRecord(b, stream) == 0);
-        EXPECT(cuEventElapsedTime_v2(&ms, a, b) == 600 && cuEventQuery(b) == 600 && cuEventQuery(b) == 0 &&
-               pinned[1] == 2);
+        EXPECT(cuEventElapsedTime_v2(&ms, a, b) == 600 && cuEventQuery(b) == 600 &&
+               cuEventQuery(b) == 0 && pinned[1] == 2);
         EXPECT(cuEventElapsedTime_v2(&ms, a, b) == 0 && ms >= 0 && cuEventSynchronize(a) == 0);
         EXPECT(cuMemcpyHtoDAsync_v2(p, &pageable, 4, stream) == 0);
         pageable = 3; // has been read
@@ -678,8 +699,8 @@ static void standin_tests(void) {
         EXPECT(start() == 209);
         int major, minor;
         const char *name;
-        EXPECT(cuDeviceGetAttribute(&major, 75, 0) == 0 && cuDeviceGetAttribute(&minor, 76, 0) == 0 &&
-               major == 8 && minor == 6);
+        EXPECT(cuDeviceGetAttribute(&major, 75, 0) == 0 &&
+               cuDeviceGetAttribute(&minor, 76, 0) == 0 && major == 8 && minor == 6);
         EXPECT(cuGetErrorName(719, &name) == 0 && !strcmp(name, "CUDA_ERROR_LAUNCH_FAILED"));
     });
     lives("stand-in: a device that is lost stays so", [] {
@@ -692,8 +713,8 @@ static void standin_tests(void) {
                go("test_first", args, 1, 64) == 719);
         EXPECT(cuStreamSynchronize(stream) == 719 && cuMemFree_v2(p) == 719);
     });
-    dies("stand-in: a write past device memory", ASAN ? "heap-buffer-overflow" : "was written past its end",
-         [] {
+    dies("stand-in: a write past device memory",
+         ASAN ? "heap-buffer-overflow" : "was written past its end", [] {
              unsigned long long p;
              EXPECT(start() == 0 && cuMemAlloc_v2(&p, 64 * 4) == 0);
              struct test_args args = {};

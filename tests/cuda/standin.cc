@@ -1,12 +1,13 @@
-/* A stand-in for libcuda.so.1: the functions of the CUDA driver that common/backend/cuda calls, over
- * kernels that shim.cc runs on the host. Built with shim.cc and the .cu files into a library of that name,
- * so that the whole backend is tested without a GPU.
+/* A stand-in for libcuda.so.1: the functions of the CUDA driver that common/backend/cuda calls,
+ * over kernels that shim.cc runs on the host. Built with shim.cc and the .cu files into a library
+ * of that name, so that the whole backend is tested without a GPU.
  *
- * Device memory is the host's, full of 0xFF when new. What a stream is asked for is queued, and happens in
- * the order of the calls of all streams, but not before something waits: so results that are read too
- * early, and pinned buffers that are filled again too early, show. A pinned buffer that a copy goes to is
- * full of 0xFF until then. A launch that may begin before the one before it has ended (programmatic stream
- * serialization) really does, where the seed says so: its first block runs up to grid_wait first.
+ * Device memory is the host's, full of 0xFF when new. What a stream is asked for is queued, and
+ * happens in the order of the calls of all streams, but not before something waits: so results that
+ * are read too early, and pinned buffers that are filled again too early, show. A pinned buffer
+ * that a copy goes to is full of 0xFF until then. A launch that may begin before the one before it
+ * has ended (programmatic stream serialization) really does, where the seed says so: its first
+ * block runs up to grid_wait first.
  *
  * Environment, read by cuInit:
  *   CUDA_STANDIN_DEVICES=N      default 1; 0: cuInit says that there is none
@@ -15,10 +16,11 @@
  *   CUDA_STANDIN_SM=90          compute capability * 10
  *   CUDA_STANDIN_PROCESSORS=16  multiprocessors
  *   CUDA_STANDIN_NO_IMAGE=1     cuModuleLoadData finds no code for this device
- *   CUDA_STANDIN_TRACE=FILE     adds a line for each launch: kernel, grid, block, dynamic shared bytes
+ *   CUDA_STANDIN_TRACE=FILE     adds a line for each launch: kernel, grid, block, dynamic shared
+ * bytes
  *
- * Compiled with -DSTANDIN_CHECK and CUDA's include folder, prototypes and structs are compared with the
- * real cuda.h.
+ * Compiled with -DSTANDIN_CHECK and CUDA's include folder, prototypes and structs are compared with
+ * the real cuda.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifdef STANDIN_CHECK
@@ -45,7 +47,6 @@
 #include <vector>
 
 #pragma GCC visibility push(hidden)
-
 
 namespace standin {
 
@@ -86,7 +87,8 @@ static const struct {
     {100, "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"},
     {101, "CUDA_ERROR_INVALID_DEVICE", "invalid device ordinal"},
     {201, "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"},
-    {209, "CUDA_ERROR_NO_BINARY_FOR_GPU", "no kernel image is available for execution on the device"},
+    {209, "CUDA_ERROR_NO_BINARY_FOR_GPU",
+     "no kernel image is available for execution on the device"},
     {400, "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"},
     {500, "CUDA_ERROR_NOT_FOUND", "named symbol not found"},
     {600, "CUDA_ERROR_NOT_READY", "device not ready"},
@@ -96,7 +98,8 @@ static const struct {
      "pointer does not correspond to a registered memory region"},
     {719, "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"},
     {801, "CUDA_ERROR_NOT_SUPPORTED", "operation not supported"},
-    {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED", "operation not permitted when stream is capturing"},
+    {900, "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
+     "operation not permitted when stream is capturing"},
     {901, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
      "operation failed due to a previous error during capture"},
     {903, "CUDA_ERROR_STREAM_CAPTURE_UNMATCHED", "the capture was not initiated in this stream"},
@@ -171,7 +174,8 @@ static_assert(sizeof(access_desc) == sizeof(CUmemAccessDesc), "");
 static_assert(CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION == 6 &&
                   CU_LAUNCH_ATTRIBUTE_COOPERATIVE == 2,
               "");
-static_assert(CU_MEMORYTYPE_HOST == 1 && CU_MEMORYTYPE_DEVICE == 2 && CU_MEMORYTYPE_UNIFIED == 4, "");
+static_assert(CU_MEMORYTYPE_HOST == 1 && CU_MEMORYTYPE_DEVICE == 2 && CU_MEMORYTYPE_UNIFIED == 4,
+              "");
 template <typename F> struct sizes;
 template <typename R, typename... A> struct sizes<R (*)(A...)> {
     static constexpr bool are(std::initializer_list<size_t> other) {
@@ -187,19 +191,21 @@ template <typename R, typename... A> struct sizes<R (*)(A...)> {
         return are({sizeof(S), sizeof(B)...});
     }
 };
-#define CHECK(name)                                                                                        \
+#define CHECK(name)                                                                                \
     static_assert(sizes<decltype(&standin_##name)>::same(decltype (&::name)(nullptr)), #name);
 #else
 #define CHECK(name) static_assert(true, "");
 #endif
 
 /* Defines the driver's function `name`, under a name that cuda.h does not declare. */
-#define API_OF_OLD(name, ...)                                                                              \
-    extern "C" __attribute__((visibility("default"))) int standin_##name(__VA_ARGS__) __asm__(#name);      \
+#define API_OF_OLD(name, ...)                                                                      \
+    extern "C"                                                                                     \
+        __attribute__((visibility("default"))) int standin_##name(__VA_ARGS__) __asm__(#name);     \
     extern "C" int standin_##name(__VA_ARGS__)
-#define API(name, ...)                                                                                     \
-    extern "C" __attribute__((visibility("default"))) int standin_##name(__VA_ARGS__) __asm__(#name);      \
-    CHECK(name)                                                                                            \
+#define API(name, ...)                                                                             \
+    extern "C"                                                                                     \
+        __attribute__((visibility("default"))) int standin_##name(__VA_ARGS__) __asm__(#name);     \
+    CHECK(name)                                                                                    \
     extern "C" int standin_##name(__VA_ARGS__)
 
 /* ---- what there is ---- */
@@ -282,12 +288,13 @@ static int n_devices, capability, n_processors, lost_at, n_launches;
 static size_t total_memory, used_memory;
 static FILE *trace;
 static int probe[2] = {-1, -1};
-static int
-    contexts[16]; // a context's handle is the address of its device's element, which counts who retains it
+static int contexts[16]; // a context's handle is the address of its device's element, which counts
+                         // who retains it
 static thread_local int *current;
 /* Never destroyed: a program may end with what it has, and leave it to the driver. */
 static std::map<uintptr_t, struct memory> &device = *new std::map<uintptr_t, struct memory>;
-static std::map<uintptr_t, struct memory> &host = *new std::map<uintptr_t, struct memory>; // by address
+static std::map<uintptr_t, struct memory> &host =
+    *new std::map<uintptr_t, struct memory>; // by address
 static std::map<uintptr_t, size_t> &reservations = *new std::map<uintptr_t, size_t>;
 static std::map<unsigned long long, struct backing> &backings =
     *new std::map<unsigned long long, struct backing>;
@@ -334,16 +341,16 @@ static int spoil(int code) {
     return any ? code : (int)SUCCESS;
 }
 
-#define BEGIN(needs_context)                                                                               \
-    struct lock lock_;                                                                                     \
-    int state_ = state(needs_context);                                                                     \
-    if (state_)                                                                                            \
+#define BEGIN(needs_context)                                                                       \
+    struct lock lock_;                                                                             \
+    int state_ = state(needs_context);                                                             \
+    if (state_)                                                                                    \
     return state_
-#define NOT_WHILE_CAPTURING()                                                                              \
-    do {                                                                                                   \
-        int code_ = spoil(CAPTURE_UNSUPPORTED);                                                            \
-        if (code_)                                                                                         \
-            return code_;                                                                                  \
+#define NOT_WHILE_CAPTURING()                                                                      \
+    do {                                                                                           \
+        int code_ = spoil(CAPTURE_UNSUPPORTED);                                                    \
+        if (code_)                                                                                 \
+            return code_;                                                                          \
     } while (0)
 
 static struct stream *stream_of(void *handle) {
@@ -392,9 +399,9 @@ static void check_guards(const char *where) {
         for (size_t k = 0; k < GUARD; k++)
             if (p[i.second.size + k] != 0xa5 || p[-1 - (ptrdiff_t)k] != 0xa5) {
                 char what[160];
-                snprintf(what, sizeof what, "device memory of %zu bytes at %p was written past its %s",
-                         i.second.size, (const void *)p,
-                         p[i.second.size + k] != 0xa5 ? "end" : "beginning");
+                snprintf(what, sizeof what,
+                         "device memory of %zu bytes at %p was written past its %s", i.second.size,
+                         (const void *)p, p[i.second.size + k] != 0xa5 ? "end" : "beginning");
                 die(what, where);
             }
     }
@@ -402,7 +409,8 @@ static void check_guards(const char *where) {
 
 /* ---- operations ---- */
 
-/* Launches of which each may begin before the one before it has ended, and the last one begins first. */
+/* Launches of which each may begin before the one before it has ended, and the last one begins
+ * first. */
 struct chain {
     const struct op *ops;
     size_t n;
@@ -603,7 +611,9 @@ API(cuDeviceGetName, char *name, int size, int dev) {
 }
 
 static int shared_opt_in(void) {
-    int kib = capability >= 90 && capability < 120 ? 227 : capability == 80 || capability == 87 ? 163 : 99;
+    int kib = capability >= 90 && capability < 120   ? 227
+              : capability == 80 || capability == 87 ? 163
+                                                     : 99;
     return kib * 1024;
 }
 
@@ -820,7 +830,8 @@ API(cuModuleGetFunction, void **out, void *mod, const char *name) {
         const struct shim_kernel *kernel = symbol ? shim_find_kernel(symbol) : NULL;
         if (!kernel)
             return NOT_FOUND;
-        f->reset(new function_type{name, (void (*)(const void *))symbol, kernel->threads, 48 * 1024});
+        f->reset(
+            new function_type{name, (void (*)(const void *))symbol, kernel->threads, 48 * 1024});
         functions.insert(f->get());
     }
     *out = f->get();
@@ -857,15 +868,15 @@ API(cuFuncGetAttribute, int *value, int attribute, void *handle) {
 
 /* ---- launches ---- */
 
-__attribute__((no_sanitize_address)) static void copy_words(volatile uint64_t *to,
-                                                            const volatile unsigned char *from, size_t n) {
+__attribute__((no_sanitize_address)) static void
+copy_words(volatile uint64_t *to, const volatile unsigned char *from, size_t n) {
     volatile unsigned char *bytes = (volatile unsigned char *)to;
     for (size_t i = 0; i < n; i++)
         bytes[i] = from[i];
 }
 
-/* Copies a kernel's struct, of a size that nobody tells: up to the end of its page, and of the next where
- * there is one. */
+/* Copies a kernel's struct, of a size that nobody tells: up to the end of its page, and of the next
+ * where there is one. */
 static std::vector<uint64_t> copy_args(const void *args) {
     std::vector<uint64_t> copy(MAX_ARGS / 8, ~(uint64_t)0);
     size_t first = 4096 - ((uintptr_t)args & 4095);
@@ -934,7 +945,8 @@ static int launch(const struct launch_config *c, void *handle, void **params, vo
     return submit(s, &o);
 }
 
-API(cuLaunchKernelEx, const struct launch_config *config, void *function, void **params, void **extra) {
+API(cuLaunchKernelEx, const struct launch_config *config, void *function, void **params,
+    void **extra) {
     BEGIN(true);
     if (!config || (config->n_attributes && !config->attributes))
         return INVALID_VALUE;
@@ -942,8 +954,8 @@ API(cuLaunchKernelEx, const struct launch_config *config, void *function, void *
 }
 
 API(cuLaunchKernel, void *function, unsigned int grid_x, unsigned int grid_y, unsigned int grid_z,
-    unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared, void *stream,
-    void **params, void **extra) {
+    unsigned int block_x, unsigned int block_y, unsigned int block_z, unsigned int shared,
+    void *stream, void **params, void **extra) {
     BEGIN(true);
     struct launch_config c = {
         {grid_x, grid_y, grid_z}, {block_x, block_y, block_z}, shared, stream, NULL, 0};
@@ -1107,7 +1119,8 @@ API(cuMemcpy2DAsync_v2, const struct memcpy_2d *c, void *stream) {
     struct stream *s = stream_of(stream);
     if (!s)
         return INVALID_HANDLE;
-    if (!c || (c->src_pitch && c->src_pitch < c->width) || (c->dst_pitch && c->dst_pitch < c->width))
+    if (!c || (c->src_pitch && c->src_pitch < c->width) ||
+        (c->dst_pitch && c->dst_pitch < c->width))
         return INVALID_VALUE;
     struct op o = {};
     o.kind = COPY;
@@ -1160,7 +1173,8 @@ API(cuMemsetD32Async, deviceptr to, unsigned int value, size_t n, void *stream) 
     return fill(to, value, 4, n, stream);
 }
 
-/* ---- virtual memory: a reservation is inaccessible, and parts of it are mapped from a backing's file ----
+/* ---- virtual memory: a reservation is inaccessible, and parts of it are mapped from a backing's
+ * file ----
  */
 
 API(cuMemGetAllocationGranularity, size_t *out, const struct allocation_prop *prop, int which) {
@@ -1180,8 +1194,8 @@ API(cuMemAddressReserve, deviceptr *out, size_t size, size_t alignment, devicept
     if (!out || !size || size % GRANULARITY || (alignment & (alignment - 1)) || flags)
         return INVALID_VALUE;
     size_t align = alignment > GRANULARITY ? alignment : (size_t)GRANULARITY;
-    char *all =
-        (char *)mmap(NULL, size + align, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *all = (char *)mmap(NULL, size + align, PROT_NONE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (all == (char *)MAP_FAILED)
         return OUT_OF_MEMORY;
     char *p = (char *)(((uintptr_t)all + align - 1) & ~(uintptr_t)(align - 1));
@@ -1194,7 +1208,8 @@ API(cuMemAddressReserve, deviceptr *out, size_t size, size_t alignment, devicept
     return SUCCESS;
 }
 
-/* The mapped parts that lie in [at, at + size) are [first, last); false where a part lies across a border.
+/* The mapped parts that lie in [at, at + size) are [first, last); false where a part lies across a
+ * border.
  */
 typedef std::map<uintptr_t, struct memory>::iterator part;
 static bool parts_of(uintptr_t at, size_t size, part *first, part *last) {
@@ -1234,8 +1249,8 @@ API(cuMemAddressFree, deviceptr p, size_t size) {
 API(cuMemCreate, unsigned long long *out, size_t size, const struct allocation_prop *prop,
     unsigned long long flags) {
     BEGIN(false);
-    if (!out || !size || size % GRANULARITY || !prop || prop->type != 1 || prop->location.type != 1 ||
-        flags)
+    if (!out || !size || size % GRANULARITY || !prop || prop->type != 1 ||
+        prop->location.type != 1 || flags)
         return INVALID_VALUE;
     if (prop->location.id < 0 || prop->location.id >= n_devices)
         return INVALID_DEVICE;
@@ -1286,13 +1301,15 @@ API(cuMemMap, deviceptr p, size_t size, size_t offset, unsigned long long handle
     BEGIN(false);
     auto i = backings.find(handle);
     part first, last;
-    if (i == backings.end() || i->second.released || flags || offset || !size || size != i->second.size ||
-        p % GRANULARITY)
+    if (i == backings.end() || i->second.released || flags || offset || !size ||
+        size != i->second.size || p % GRANULARITY)
         return INVALID_VALUE; // as the driver: a whole allocation, from its beginning
-    if (!is_reserved((uintptr_t)p, size) || !parts_of((uintptr_t)p, size, &first, &last) || first != last)
+    if (!is_reserved((uintptr_t)p, size) || !parts_of((uintptr_t)p, size, &first, &last) ||
+        first != last)
         return INVALID_VALUE;
     NOT_WHILE_CAPTURING();
-    if (mmap((void *)(uintptr_t)p, size, PROT_NONE, MAP_SHARED | MAP_FIXED, i->second.fd, 0) == MAP_FAILED)
+    if (mmap((void *)(uintptr_t)p, size, PROT_NONE, MAP_SHARED | MAP_FIXED, i->second.fd, 0) ==
+        MAP_FAILED)
         return OUT_OF_MEMORY;
     i->second.n_mapped++;
     device[(uintptr_t)p] = {MAPPED, size, NULL, false, handle};
@@ -1302,7 +1319,8 @@ API(cuMemMap, deviceptr p, size_t size, size_t offset, unsigned long long handle
 API(cuMemUnmap, deviceptr p, size_t size) {
     BEGIN(false);
     part first, last;
-    if (!is_reserved((uintptr_t)p, size) || !parts_of((uintptr_t)p, size, &first, &last) || first == last)
+    if (!is_reserved((uintptr_t)p, size) || !parts_of((uintptr_t)p, size, &first, &last) ||
+        first == last)
         return INVALID_VALUE;
     NOT_WHILE_CAPTURING();
     flush();
@@ -1332,7 +1350,8 @@ API(cuMemSetAccess, deviceptr p, size_t size, const struct access_desc *desc, si
         return INVALID_VALUE;
     flush();
     for (size_t i = 0; i < n; i++) {
-        if (desc[i].location.type != 1 || (desc[i].flags != 0 && desc[i].flags != 1 && desc[i].flags != 3))
+        if (desc[i].location.type != 1 ||
+            (desc[i].flags != 0 && desc[i].flags != 1 && desc[i].flags != 3))
             return INVALID_VALUE;
         int protection = desc[i].flags == 3   ? PROT_READ | PROT_WRITE
                          : desc[i].flags == 1 ? PROT_READ

@@ -1,5 +1,5 @@
-/* config.json and generation_config.json from a stranger, and the tensors that such a spec asks for.
- * The input is config.json, and behind a byte 0 generation_config.json.
+/* config.json and generation_config.json from a stranger, and the tensors that such a spec asks
+ * for. The input is config.json, and behind a byte 0 generation_config.json.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdint.h>
@@ -20,7 +20,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t n = second ? (size_t)(second - text) : size;
     if (spec_parse(&s, "config.json", text, n, &warnings, &e) == 0) {
         if (second)
-            spec_parse_generation(&s, "generation_config.json", second + 1, size - n - 1, &warnings, &e);
+            spec_parse_generation(&s, "generation_config.json", second + 1, size - n - 1, &warnings,
+                                  &e);
         for (size_t i = 0; i < s.n_ropes; i++) {
             struct rope r;
             float own[SPEC_MAX_HEAD_DIM];

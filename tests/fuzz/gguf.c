@@ -1,5 +1,5 @@
-/* Fuzz entry of the GGUF import: any bytes are opened; what is accepted is planned, its vocabulary written as JSON that must
- * parse, and the first and last row of every tensor read.
+/* Fuzz entry of the GGUF import: any bytes are opened; what is accepted is planned, its vocabulary
+ * written as JSON that must parse, and the first and last row of every tensor read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -51,7 +51,8 @@ static void model(const struct gguf *g) {
         free(row);
     }
     struct buf out = {0};
-    gguf_config_json(&m, DT_BF16, &(struct gguf_ids){.bos = -1, .pad = 3, .eos = {1, 2}, .n_eos = 2}, &out);
+    gguf_config_json(&m, DT_BF16,
+                     &(struct gguf_ids){.bos = -1, .pad = 3, .eos = {1, 2}, .n_eos = 2}, &out);
     must_parse(&out);
     buf_free(&out);
     gguf_model_free(&m);

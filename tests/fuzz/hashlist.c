@@ -21,7 +21,8 @@ static void count(void *arg, enum hash_verdict v, const char *label) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char file[] = "\x35\0\0\0\0\0\0\0{\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]}}abc";
+    static const char file[] =
+        "\x35\0\0\0\0\0\0\0{\"a\":{\"dtype\":\"U8\",\"shape\":[3],\"data_offsets\":[0,3]}}abc";
     char model[64], list[64];
     struct weights w;
     struct err e = {0};

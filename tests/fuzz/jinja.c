@@ -1,5 +1,5 @@
-/* A template from a stranger, up to a NUL byte; what follows it is JSON, its variables. The trust of the text must be as
- * long as the text, and whatever is refused must say why.
+/* A template from a stranger, up to a NUL byte; what follows it is JSON, its variables. The trust
+ * of the text must be as long as the text, and whatever is refused must say why.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <assert.h>
@@ -10,10 +10,12 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static const char otherwise[] = "{\"x\": \"text\", \"l\": [1, \"a\", null], \"d\": {\"k\": [2.5, {}]}}";
+    static const char otherwise[] =
+        "{\"x\": \"text\", \"l\": [1, \"a\", null], \"d\": {\"k\": [2.5, {}]}}";
     const uint8_t *nul = size ? memchr(data, 0, size) : NULL;
     struct str source = {(const char *)data, nul ? (size_t)(nul - data) : size};
-    struct str vars = nul ? (struct str){(const char *)nul + 1, size - source.n - 1} : str_of(otherwise);
+    struct str vars =
+        nul ? (struct str){(const char *)nul + 1, size - source.n - 1} : str_of(otherwise);
     struct err e = {0};
     struct jinja_template *t = jinja_parse("fuzz", source, &e);
     if (!t) {

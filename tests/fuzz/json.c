@@ -1,4 +1,5 @@
-/* Fuzz entry of base/json: any bytes are walked as a whole; what is accepted is walked again piece by piece.
+/* Fuzz entry of base/json: any bytes are walked as a whole; what is accepted is walked again piece
+ * by piece.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -43,7 +44,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     json_free(&j);
     json_init(&j, "fuzz", (const char *)data, size, &e);
     visit(&j);
-    if (whole && json_failed(&j) && !strstr(e.msg, "more than")) // only a number's length limit may differ
+    if (whole && json_failed(&j) &&
+        !strstr(e.msg, "more than")) // only a number's length limit may differ
         abort();
     json_free(&j);
     return 0;

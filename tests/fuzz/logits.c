@@ -1,5 +1,5 @@
-/* Fuzz entry of wire/logits: frames that are accepted are written again and must be the same bytes. A first
- * byte of 1 stands for a good header, so that the fuzzer gets to the frames.
+/* Fuzz entry of wire/logits: frames that are accepted are written again and must be the same bytes.
+ * A first byte of 1 stands for a good header, so that the fuzzer gets to the frames.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/logits.h"
@@ -23,7 +23,8 @@ static void add_pieces(struct buf *out, const struct logits_header *h, const str
         buf_add(out, v[i].iov_base, v[i].iov_len);
 }
 
-static void read_frames(struct logits_reader *r, const struct logits_header *h, const uint8_t *frames) {
+static void read_frames(struct logits_reader *r, const struct logits_header *h,
+                        const uint8_t *frames) {
     struct open_seqs roll = {0};
     struct buf again = {0};
     struct frame f;

@@ -1,4 +1,5 @@
-/* Fuzz: a tokenizer.json, a NUL byte, and a text: loading, encoding and decoding must neither crash nor hang.
+/* Fuzz: a tokenizer.json, a NUL byte, and a text: loading, encoding and decoding must neither crash
+ * nor hang.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/utf8.h"

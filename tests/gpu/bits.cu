@@ -1,12 +1,14 @@
-/* Questions that only a real GPU (sm_90a) answers: do mma.sync and wgmma give the same bits, which sum do they compute, and what are
- * the limits that our kernels are measured against.
+/* Questions that only a real GPU (sm_90a) answers: do mma.sync and wgmma give the same bits, which
+ * sum do they compute, and what are the limits that our kernels are measured against.
  *
- *     nvcc -O3 -std=c++17 -gencode arch=compute_90a,code=sm_90a -o bits tests/gpu/bits.cu && ./bits [bits] [model] [limits]
+ *     nvcc -O3 -std=c++17 -gencode arch=compute_90a,code=sm_90a -o bits tests/gpu/bits.cu && ./bits
+ * [bits] [model] [limits]
  *
  * Output: lines `name value unit`. Three parts; with no argument, all:
- *   bits    D = A B^T summed 16 k at a time into one f32, by every instruction that could compute it, compared bit for bit.
- *   model   single mma results against a model on the host, over the ways in which it could truncate.
- *   limits  read and copy bandwidth, launch gaps, copies to the host, wake-up.
+ *   bits    D = A B^T summed 16 k at a time into one f32, by every instruction that could compute
+ * it, compared bit for bit. model   single mma results against a model on the host, over the ways
+ * in which it could truncate. limits  read and copy bandwidth, launch gaps, copies to the host,
+ * wake-up.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -18,13 +20,13 @@
 
 #include <cuda_runtime.h>
 
-#define CHECK(call) \
-    do { \
-        cudaError_t e_ = (call); \
-        if (e_ != cudaSuccess) { \
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        cudaError_t e_ = (call);                                                                   \
+        if (e_ != cudaSuccess) {                                                                   \
             fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cudaGetErrorString(e_)); \
-            exit(1); \
-        } \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 static double now_us(void) {
@@ -87,10 +89,13 @@ __host__ __device__ static inline uint16_t f16_of(float f) {
     return (uint16_t)(sign | (((a + 0xfff + (a >> 13 & 1)) >> 13) - (112 << 10)));
 }
 
-/* Element k of row `row` of operand `which` (0: A, 1: B) of a set. f16 has fewer exponents, so its ranges are narrower. */
-__host__ __device__ static inline uint16_t element(int set, bool f16, int which, uint64_t seed, int row, int k, int n_k) {
+/* Element k of row `row` of operand `which` (0: A, 1: B) of a set. f16 has fewer exponents, so its
+ * ranges are narrower. */
+__host__ __device__ static inline uint16_t element(int set, bool f16, int which, uint64_t seed,
+                                                   int row, int k, int n_k) {
     uint64_t base = seed * 4 + (uint64_t)which * 2;
-    uint64_t r = mixed(base, (uint64_t)row << 20 | (uint64_t)k), r2 = mixed(base + 1, (uint64_t)row << 20 | (uint64_t)k);
+    uint64_t r = mixed(base, (uint64_t)row << 20 | (uint64_t)k),
+             r2 = mixed(base + 1, (uint64_t)row << 20 | (uint64_t)k);
     float sign = (r & 1) ? -1.0f : 1.0f, v;
     switch (set) {
     case NORMAL: {
@@ -101,25 +106,31 @@ __host__ __device__ static inline uint16_t element(int set, bool f16, int which,
         break;
     }
     case WIDE:
-        v = (r2 % 97 == 0) ? 0.0f : sign * (1.0f + uniform(r)) * exp2f((float)((int)(r2 >> 8 & 63) - 32) * (f16 ? 0.3f : 0.6f));
+        v = (r2 % 97 == 0) ? 0.0f
+                           : sign * (1.0f + uniform(r)) *
+                                 exp2f((float)((int)(r2 >> 8 & 63) - 32) * (f16 ? 0.3f : 0.6f));
         break;
     case CANCEL: {
         /* A repeats with its sign turned after 1, 16 or half of k; B is nearly constant. */
         int distance = row % 3 == 0 ? 1 : row % 3 == 1 ? 16 : n_k / 2;
         int first = k - (k / distance % 2) * distance;
         uint64_t q = mixed(base, (uint64_t)row << 20 | (uint64_t)first);
-        float x = ((q & 1) ? -1.0f : 1.0f) * (1.0f + uniform(q)) * exp2f((float)((int)(q >> 8 & 15) - 8));
+        float x =
+            ((q & 1) ? -1.0f : 1.0f) * (1.0f + uniform(q)) * exp2f((float)((int)(q >> 8 & 15) - 8));
         v = which ? 1.0f + uniform(r) * 0.05f : first == k ? x : -x;
         break;
     }
     default: // products near f32's subnormals (bf16), operands that are subnormal (f16)
-        v = sign * (1.0f + uniform(r)) * exp2f(f16 ? -8.0f - (float)(r2 & 15) : -62.0f - (float)(r2 & 15) * 0.5f);
+        v = sign * (1.0f + uniform(r)) *
+            exp2f(f16 ? -8.0f - (float)(r2 & 15) : -62.0f - (float)(r2 & 15) * 0.5f);
     }
     return f16 ? f16_of(v) : bf16_of(v);
 }
 
-__global__ void fill_set(uint16_t *out, int set, bool f16, int which, uint64_t seed, int n_rows, int n_k) {
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < (size_t)n_rows * n_k; i += (size_t)gridDim.x * blockDim.x)
+__global__ void fill_set(uint16_t *out, int set, bool f16, int which, uint64_t seed, int n_rows,
+                         int n_k) {
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < (size_t)n_rows * n_k;
+         i += (size_t)gridDim.x * blockDim.x)
         out[i] = element(set, f16, which, seed, (int)(i / n_k), (int)(i % n_k), n_k);
 }
 /* Row r of `to` is row (r * 389 + 17) % n_rows of `from` (n_rows a power of 2). */
@@ -134,69 +145,84 @@ __global__ void move_rows(uint16_t *to, const uint16_t *from, int n_rows, int n_
 
 // ---------------------------------------------------------------- instructions
 
-template <bool F16> __device__ __forceinline__ void mma16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
-                                                          uint32_t b1) {
+template <bool F16>
+__device__ __forceinline__ void mma16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2,
+                                      uint32_t a3, uint32_t b0, uint32_t b1) {
     if (F16)
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, "
+                     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
     else
-        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
+                     "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
-template <bool F16> __device__ __forceinline__ void mma8(float d[4], uint32_t a0, uint32_t a1, uint32_t b0) {
+template <bool F16>
+__device__ __forceinline__ void mma8(float d[4], uint32_t a0, uint32_t a1, uint32_t b0) {
     if (F16)
-        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, "
+                     "{%6}, {%0,%1,%2,%3};"
                      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                      : "r"(a0), "r"(a1), "r"(b0));
     else
-        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+        asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5}, "
+                     "{%6}, {%0,%1,%2,%3};"
                      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                      : "r"(a0), "r"(a1), "r"(b0));
 }
 
 #define D4(i) "+f"(d[i]), "+f"(d[(i) + 1]), "+f"(d[(i) + 2]), "+f"(d[(i) + 3])
-#define LIST4 \
-        "%0, %1, %2, %3"
-#define OPS4 \
-        D4(0)
-#define LIST32 \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, " \
-        "%23, %24, %25, %26, %27, %28, %29, %30, %31"
-#define OPS32 \
-        D4(0), D4(4), D4(8), D4(12), D4(16), D4(20), D4(24), D4(28)
-#define LIST64 \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, " \
-        "%23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, " \
-        "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define OPS64 \
-        D4(0), D4(4), D4(8), D4(12), D4(16), D4(20), D4(24), D4(28), D4(32), D4(36), D4(40), D4(44), D4(48), D4(52), \
-        D4(56), D4(60)
-#define LIST128 \
-        "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, " \
-        "%23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, " \
-        "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, %64, " \
-        "%65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, %83, %84, %85, " \
-        "%86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, %103, %104, %105, " \
-        "%106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, " \
-        "%124, %125, %126, %127"
-#define OPS128 \
-        D4(0), D4(4), D4(8), D4(12), D4(16), D4(20), D4(24), D4(28), D4(32), D4(36), D4(40), D4(44), D4(48), D4(52), \
-        D4(56), D4(60), D4(64), D4(68), D4(72), D4(76), D4(80), D4(84), D4(88), D4(92), D4(96), D4(100), D4(104), \
-        D4(108), D4(112), D4(116), D4(120), D4(124)
+#define LIST4 "%0, %1, %2, %3"
+#define OPS4  D4(0)
+#define LIST32                                                                                     \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "   \
+    "%20, %21, %22, "                                                                              \
+    "%23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define OPS32 D4(0), D4(4), D4(8), D4(12), D4(16), D4(20), D4(24), D4(28)
+#define LIST64                                                                                     \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "   \
+    "%20, %21, %22, "                                                                              \
+    "%23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, "   \
+    "%41, %42, %43, "                                                                              \
+    "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "   \
+    "%62, %63"
+#define OPS64                                                                                      \
+    D4(0), D4(4), D4(8), D4(12), D4(16), D4(20), D4(24), D4(28), D4(32), D4(36), D4(40), D4(44),   \
+        D4(48), D4(52), D4(56), D4(60)
+#define LIST128                                                                                    \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, "   \
+    "%20, %21, %22, "                                                                              \
+    "%23, %24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, "   \
+    "%41, %42, %43, "                                                                              \
+    "%44, %45, %46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, "   \
+    "%62, %63, %64, "                                                                              \
+    "%65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, %80, %81, %82, "   \
+    "%83, %84, %85, "                                                                              \
+    "%86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, %101, %102, "     \
+    "%103, %104, %105, "                                                                           \
+    "%106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, %117, %118, %119, %120, "   \
+    "%121, %122, %123, "                                                                           \
+    "%124, %125, %126, %127"
+#define OPS128                                                                                     \
+    D4(0), D4(4), D4(8), D4(12), D4(16), D4(20), D4(24), D4(28), D4(32), D4(36), D4(40), D4(44),   \
+        D4(48), D4(52), D4(56), D4(60), D4(64), D4(68), D4(72), D4(76), D4(80), D4(84), D4(88),    \
+        D4(92), D4(96), D4(100), D4(104), D4(108), D4(112), D4(116), D4(120), D4(124)
 /* One wgmma of m64, n, k16; A and B are shared-memory descriptors, or A is in registers. */
-#define WGMMA_SS(n, type, list, ops, da, db) \
-    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." #type "." #type " {" list "}, %" da ", %" db ", 1, 1, 1, 0, 0;" \
-                 : ops \
+#define WGMMA_SS(n, type, list, ops, da, db)                                                       \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." #type "." #type " {" list       \
+                 "}, %" da ", %" db ", 1, 1, 1, 0, 0;"                                             \
+                 : ops                                                                             \
                  : "l"(desc_a), "l"(desc_b))
-#define WGMMA_RS(n, type, list, ops, a0, a1, a2, a3, db) \
-    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." #type "." #type " {" list "}, {%" a0 ", %" a1 ", %" a2 ", %" a3 \
-                 "}, %" db ", 1, 1, 1, 0;" \
-                 : ops \
+#define WGMMA_RS(n, type, list, ops, a0, a1, a2, a3, db)                                           \
+    asm volatile("wgmma.mma_async.sync.aligned.m64n" #n "k16.f32." #type "." #type " {" list       \
+                 "}, {%" a0 ", %" a1 ", %" a2 ", %" a3 "}, %" db ", 1, 1, 1, 0;"                   \
+                 : ops                                                                             \
                  : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(desc_b))
 
-template <bool F16, int N> __device__ __forceinline__ void wgmma_ss(float *d, uint64_t desc_a, uint64_t desc_b) {
+template <bool F16, int N>
+__device__ __forceinline__ void wgmma_ss(float *d, uint64_t desc_a, uint64_t desc_b) {
     if (F16) {
         if (N == 8)
             WGMMA_SS(8, f16, LIST4, OPS4, "4", "5");
@@ -217,7 +243,8 @@ template <bool F16, int N> __device__ __forceinline__ void wgmma_ss(float *d, ui
             WGMMA_SS(256, bf16, LIST128, OPS128, "128", "129");
     }
 }
-template <bool F16> __device__ __forceinline__ void wgmma_rs64(float *d, const uint32_t a[4], uint64_t desc_b) {
+template <bool F16>
+__device__ __forceinline__ void wgmma_rs64(float *d, const uint32_t a[4], uint64_t desc_b) {
     if (F16)
         WGMMA_RS(64, f16, LIST32, OPS32, "32", "33", "34", "35", "36");
     else
@@ -228,13 +255,16 @@ template <bool F16> __device__ __forceinline__ void wgmma_rs64(float *d, const u
 
 enum mode { NATURAL, PERMUTED, HALVES, SWAPPED };
 
-/* A warp an m16 n8 tile. PERMUTED: lane t's four k are 4 t .. 4 t + 3. HALVES: two m16n8k8. SWAPPED: B's rows as the operand A. */
-template <bool F16, int MODE> __global__ void __launch_bounds__(256)
-by_mma(float *out, const uint16_t *a_, const uint16_t *b_, int n_cols, int n_k) {
+/* A warp an m16 n8 tile. PERMUTED: lane t's four k are 4 t .. 4 t + 3. HALVES: two m16n8k8.
+ * SWAPPED: B's rows as the operand A. */
+template <bool F16, int MODE>
+__global__ void __launch_bounds__(256)
+    by_mma(float *out, const uint16_t *a_, const uint16_t *b_, int n_cols, int n_k) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     int m0 = (blockIdx.y * 8 + threadIdx.x / 32) * 16, n0 = blockIdx.x * 8;
     const uint16_t *a = (MODE == SWAPPED ? b_ : a_), *b = (MODE == SWAPPED ? a_ : b_);
-    const uint16_t *ra = a + (size_t)(m0 + g) * n_k, *rb = a + (size_t)(m0 + g + 8) * n_k, *rx = b + (size_t)(n0 + g) * n_k;
+    const uint16_t *ra = a + (size_t)(m0 + g) * n_k, *rb = a + (size_t)(m0 + g + 8) * n_k,
+                   *rx = b + (size_t)(n0 + g) * n_k;
     float d[4] = {0, 0, 0, 0};
     for (int k = 0; k < n_k; k += 16) {
         int lo = MODE == PERMUTED ? k + 4 * t : k + 2 * t, hi = MODE == PERMUTED ? lo + 2 : lo + 8;
@@ -266,12 +296,14 @@ __device__ __forceinline__ uint64_t descriptor(const void *shared) {
 __device__ __forceinline__ void stage(unsigned char *shared, const uint16_t *rows, int n, int n_k) {
     for (int i = threadIdx.x; i < n * 8; i += 128) {
         int r = i / 8, c = i % 8;
-        *(uint4 *)(shared + r * 128 + (c ^ (r & 7)) * 16) = *(const uint4 *)(rows + (size_t)r * n_k + c * 8);
+        *(uint4 *)(shared + r * 128 + (c ^ (r & 7)) * 16) =
+            *(const uint4 *)(rows + (size_t)r * n_k + c * 8);
     }
 }
 /* A warpgroup an m64 nN tile. REGS: A from registers (N = 64 only). */
-template <bool F16, int N, bool REGS> __global__ void __launch_bounds__(128)
-by_wgmma(float *out, const uint16_t *a, const uint16_t *b, int n_cols, int n_k) {
+template <bool F16, int N, bool REGS>
+__global__ void __launch_bounds__(128)
+    by_wgmma(float *out, const uint16_t *a, const uint16_t *b, int n_cols, int n_k) {
     __shared__ __align__(1024) unsigned char sa[64 * 128], sb[N * 128];
     int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
     int m0 = blockIdx.y * 64, n0 = blockIdx.x * N;
@@ -324,13 +356,16 @@ __device__ static long long place(uint32_t u) { // floats in order
     return (u & 0x80000000u) ? -(long long)(u & 0x7fffffffu) : (long long)u;
 }
 /* x against y; with `moves`, x's row and column r against y's moved(r). */
-__global__ void compare(difference *out, const float *x, const float *y, int n_rows, int n_cols, bool moves) {
+__global__ void compare(difference *out, const float *x, const float *y, int n_rows, int n_cols,
+                        bool moves) {
     unsigned long long differ = 0;
     unsigned worst = 0, nan = 0;
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n_rows * n_cols; i += gridDim.x * blockDim.x) {
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < n_rows * n_cols;
+         i += gridDim.x * blockDim.x) {
         int r = i / n_cols, c = i % n_cols;
         uint32_t u = __float_as_uint(x[i]);
-        uint32_t v = __float_as_uint(moves ? y[(size_t)moved(r, n_rows) * n_cols + moved(c, n_cols)] : y[i]);
+        uint32_t v =
+            __float_as_uint(moves ? y[(size_t)moved(r, n_rows) * n_cols + moved(c, n_cols)] : y[i]);
         nan += (u & 0x7fffffff) > 0x7f800000 || (v & 0x7fffffff) > 0x7f800000;
         if (u != v) {
             long long ulps = llabs(place(u) - place(v));
@@ -345,22 +380,53 @@ __global__ void compare(difference *out, const float *x, const float *y, int n_r
 }
 
 enum { SIDE = 1024, MAX_K = 14336 };
-enum { MMA, MMA_PERMUTED, MMA_HALVES, MMA_SWAPPED, WGMMA8, WGMMA64, WGMMA128, WGMMA256, WGMMA_REGS, N_WAYS };
-static const char *const way_names[] = {"mma",      "mma_k_permuted", "mma_k8_k8", "mma_swapped",  "wgmma_n8",
-                                        "wgmma_n64", "wgmma_n128",     "wgmma_n256", "wgmma_a_regs"};
+enum {
+    MMA,
+    MMA_PERMUTED,
+    MMA_HALVES,
+    MMA_SWAPPED,
+    WGMMA8,
+    WGMMA64,
+    WGMMA128,
+    WGMMA256,
+    WGMMA_REGS,
+    N_WAYS
+};
+static const char *const way_names[] = {"mma",         "mma_k_permuted", "mma_k8_k8",
+                                        "mma_swapped", "wgmma_n8",       "wgmma_n64",
+                                        "wgmma_n128",  "wgmma_n256",     "wgmma_a_regs"};
 
-template <bool F16> static void multiply(int way, float *out, const uint16_t *a, const uint16_t *b, int n_k) {
+template <bool F16>
+static void multiply(int way, float *out, const uint16_t *a, const uint16_t *b, int n_k) {
     dim3 grid(SIDE / 8, SIDE / 128);
     switch (way) {
-    case MMA: by_mma<F16, NATURAL><<<grid, 256>>>(out, a, b, SIDE, n_k); break;
-    case MMA_PERMUTED: by_mma<F16, PERMUTED><<<grid, 256>>>(out, a, b, SIDE, n_k); break;
-    case MMA_HALVES: by_mma<F16, HALVES><<<grid, 256>>>(out, a, b, SIDE, n_k); break;
-    case MMA_SWAPPED: by_mma<F16, SWAPPED><<<grid, 256>>>(out, a, b, SIDE, n_k); break;
-    case WGMMA8: by_wgmma<F16, 8, false><<<dim3(SIDE / 8, SIDE / 64), 128>>>(out, a, b, SIDE, n_k); break;
-    case WGMMA64: by_wgmma<F16, 64, false><<<dim3(SIDE / 64, SIDE / 64), 128>>>(out, a, b, SIDE, n_k); break;
-    case WGMMA128: by_wgmma<F16, 128, false><<<dim3(SIDE / 128, SIDE / 64), 128>>>(out, a, b, SIDE, n_k); break;
-    case WGMMA256: by_wgmma<F16, 256, false><<<dim3(SIDE / 256, SIDE / 64), 128>>>(out, a, b, SIDE, n_k); break;
-    default: by_wgmma<F16, 64, true><<<dim3(SIDE / 64, SIDE / 64), 128>>>(out, a, b, SIDE, n_k); break;
+    case MMA:
+        by_mma<F16, NATURAL><<<grid, 256>>>(out, a, b, SIDE, n_k);
+        break;
+    case MMA_PERMUTED:
+        by_mma<F16, PERMUTED><<<grid, 256>>>(out, a, b, SIDE, n_k);
+        break;
+    case MMA_HALVES:
+        by_mma<F16, HALVES><<<grid, 256>>>(out, a, b, SIDE, n_k);
+        break;
+    case MMA_SWAPPED:
+        by_mma<F16, SWAPPED><<<grid, 256>>>(out, a, b, SIDE, n_k);
+        break;
+    case WGMMA8:
+        by_wgmma<F16, 8, false><<<dim3(SIDE / 8, SIDE / 64), 128>>>(out, a, b, SIDE, n_k);
+        break;
+    case WGMMA64:
+        by_wgmma<F16, 64, false><<<dim3(SIDE / 64, SIDE / 64), 128>>>(out, a, b, SIDE, n_k);
+        break;
+    case WGMMA128:
+        by_wgmma<F16, 128, false><<<dim3(SIDE / 128, SIDE / 64), 128>>>(out, a, b, SIDE, n_k);
+        break;
+    case WGMMA256:
+        by_wgmma<F16, 256, false><<<dim3(SIDE / 256, SIDE / 64), 128>>>(out, a, b, SIDE, n_k);
+        break;
+    default:
+        by_wgmma<F16, 64, true><<<dim3(SIDE / 64, SIDE / 64), 128>>>(out, a, b, SIDE, n_k);
+        break;
     }
     CHECK(cudaGetLastError());
 }
@@ -430,9 +496,11 @@ template <bool F16> static void bits(void) {
                     CHECK(cudaMemcpy(&host, d, sizeof host, cudaMemcpyDeviceToHost));
                     add(moves ? &sums_moved[way] : &sums[way], &host);
                     if (host.differ || host.nan)
-                        printf("# %s k %d %s: %s%s differs in %llu of %d dots, up to %u ulp, %u nan\n", type, n_k, set_names[set],
-                               way_names[way], moves ? " with rows and columns moved" : " from mma", host.differ, SIDE * SIDE,
-                               host.max_ulp, host.nan);
+                        printf(
+                            "# %s k %d %s: %s%s differs in %llu of %d dots, up to %u ulp, %u nan\n",
+                            type, n_k, set_names[set], way_names[way],
+                            moves ? " with rows and columns moved" : " from mma", host.differ,
+                            SIDE * SIDE, host.max_ulp, host.nan);
                 }
         }
     for (int way = 1; way < N_WAYS; way++) {
@@ -482,14 +550,16 @@ static float rounded_from(double d, int how) {
     return v.f;
 }
 /* c + the sum of n products, as a tensor core might. Finite values only. */
-static float model_mma(const struct rule *r, bool f16, int n, const uint16_t *a, const uint16_t *b, float c) {
+static float model_mma(const struct rule *r, bool f16, int n, const uint16_t *a, const uint16_t *b,
+                       float c) {
     int p = f16 ? 10 : 7, bias = f16 ? 15 : 127;
     for (int from = 0; from < n; from += r->group) {
         struct number v[17];
         int top = -10000, n_v = 0;
         for (int i = from; i < from + r->group && i < n; i++) {
             int ea = (a[i] & 0x7fff) >> p, eb = (b[i] & 0x7fff) >> p;
-            int ma = (a[i] & ((1 << p) - 1)) | (ea ? 1 << p : 0), mb = (b[i] & ((1 << p) - 1)) | (eb ? 1 << p : 0);
+            int ma = (a[i] & ((1 << p) - 1)) | (ea ? 1 << p : 0),
+                mb = (b[i] & ((1 << p) - 1)) | (eb ? 1 << p : 0);
             int e = (ea ? ea : 1) + (eb ? eb : 1) - 2 * bias, m = ma * mb;
             v[n_v].sign = (a[i] ^ b[i]) >> 15;
             v[n_v].e = e - 2 * p;
@@ -538,16 +608,19 @@ static float model_mma(const struct rule *r, bool f16, int n, const uint16_t *a,
     return c;
 }
 
-template <bool F16> __global__ void single(float *d_, const uint16_t *a_, const uint16_t *b_, const float *c_) {
+template <bool F16>
+__global__ void single(float *d_, const uint16_t *a_, const uint16_t *b_, const float *c_) {
     int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
     const uint16_t *a = a_ + blockIdx.x * 256, *b = b_ + blockIdx.x * 128; // a [16, 16], b [8, 16]
     const float *c = c_ + blockIdx.x * 128;                                // [16, 8]
     float d[4];
     for (int i = 0; i < 4; i++)
         d[i] = c[(g + i / 2 * 8) * 8 + 2 * t + i % 2];
-    mma16<F16>(d, *(const uint32_t *)(a + g * 16 + 2 * t), *(const uint32_t *)(a + (g + 8) * 16 + 2 * t),
-               *(const uint32_t *)(a + g * 16 + 2 * t + 8), *(const uint32_t *)(a + (g + 8) * 16 + 2 * t + 8),
-               *(const uint32_t *)(b + g * 16 + 2 * t), *(const uint32_t *)(b + g * 16 + 2 * t + 8));
+    mma16<F16>(
+        d, *(const uint32_t *)(a + g * 16 + 2 * t), *(const uint32_t *)(a + (g + 8) * 16 + 2 * t),
+        *(const uint32_t *)(a + g * 16 + 2 * t + 8),
+        *(const uint32_t *)(a + (g + 8) * 16 + 2 * t + 8), *(const uint32_t *)(b + g * 16 + 2 * t),
+        *(const uint32_t *)(b + g * 16 + 2 * t + 8));
     for (int i = 0; i < 4; i++)
         d_[blockIdx.x * 128 + (g + i / 2 * 8) * 8 + 2 * t + i % 2] = d[i];
 }
@@ -555,8 +628,8 @@ template <bool F16> __global__ void single(float *d_, const uint16_t *a_, const 
 enum { TILES = 1024, N_SINGLE = TILES * 128 };
 
 /* Of the first `n` results of a set, those that the rule misses; stops after `enough`. */
-static long misses(const struct rule *r, bool f16, const uint16_t *a, const uint16_t *b, const float *c, const float *d, int n, long enough,
-                   int *tried) {
+static long misses(const struct rule *r, bool f16, const uint16_t *a, const uint16_t *b,
+                   const float *c, const float *d, int n, long enough, int *tried) {
     long bad = 0;
     int i = 0;
     for (; i < n && bad < enough; i++) {
@@ -580,8 +653,9 @@ static int cmp_trial(const void *x, const void *y) {
 }
 static const char *rule_name(const struct rule *r, char *text, size_t size) {
     static const char *const finals[] = {"toward_zero", "nearest", "down"};
-    snprintf(text, size, "F%d.group%d.%s.align_%s.final_%s%s", r->fraction, r->group, r->normalised ? "normalised" : "ea+eb",
-             r->floors ? "down" : "toward_zero", finals[r->final], r->zeros ? ".zeros_count" : "");
+    snprintf(text, size, "F%d.group%d.%s.align_%s.final_%s%s", r->fraction, r->group,
+             r->normalised ? "normalised" : "ea+eb", r->floors ? "down" : "toward_zero",
+             finals[r->final], r->zeros ? ".zeros_count" : "");
     return text;
 }
 
@@ -589,7 +663,8 @@ template <bool F16> static void model(void) {
     const char *type = F16 ? "f16" : "bf16";
     size_t n_a = (size_t)TILES * 256, n_b = (size_t)TILES * 128;
     uint16_t *a = (uint16_t *)malloc(N_SETS * n_a * 2), *b = (uint16_t *)malloc(N_SETS * n_b * 2);
-    float *c = (float *)malloc(sizeof(float) * N_SETS * N_SINGLE), *d = (float *)malloc(sizeof(float) * N_SETS * N_SINGLE);
+    float *c = (float *)malloc(sizeof(float) * N_SETS * N_SINGLE),
+          *d = (float *)malloc(sizeof(float) * N_SETS * N_SINGLE);
     for (int set = 0; set < N_SETS; set++) {
         uint16_t *sa = a + set * n_a, *sb = b + set * n_b;
         float *sc = c + (size_t)set * N_SINGLE;
@@ -597,14 +672,17 @@ template <bool F16> static void model(void) {
             sa[i] = element(set, F16, 0, 100, (int)(i / 16), (int)(i % 16), 16);
         for (size_t i = 0; i < n_b; i++)
             sb[i] = element(set, F16, 1, 100, (int)(i / 16), (int)(i % 16), 16);
-        for (int i = 0; i < N_SINGLE; i++) { // near the products' size, above, below, and sometimes nearly their sum turned
+        for (int i = 0; i < N_SINGLE;
+             i++) { // near the products' size, above, below, and sometimes nearly their sum turned
             int tile = i / 128, m = i % 128 / 8, col = i % 8;
             struct rule exact = {40, 16, 0, 0, 1, 0};
             uint64_t r = mixed(300 + set, i);
-            float sum = model_mma(&exact, F16, 16, sa + tile * 256 + m * 16, sb + tile * 128 + col * 16, 0);
+            float sum =
+                model_mma(&exact, F16, 16, sa + tile * 256 + m * 16, sb + tile * 128 + col * 16, 0);
             float size = fabsf(sum) > 0 ? fabsf(sum) : 1e-30f;
             sc[i] = (r & 7) == 0 ? -sum * (1.0f + uniform(r) * 0x1p-10f)
-                                 : ((r & 8) ? -size : size) * (1.0f + uniform(r)) * exp2f((float)((int)(r >> 8 & 31) - 16));
+                                 : ((r & 8) ? -size : size) * (1.0f + uniform(r)) *
+                                       exp2f((float)((int)(r >> 8 & 31) - 16));
         }
     }
     uint16_t *ga, *gb;
@@ -627,11 +705,13 @@ template <bool F16> static void model(void) {
         for (int group = 16; group >= 4; group /= 2)
             for (int how = 0; how < 24; how++) {
                 struct trial *t = &trials[n++];
-                t->rule = (struct rule){fraction, group, how & 1, how >> 1 & 1, how >> 3, how >> 2 & 1};
+                t->rule =
+                    (struct rule){fraction, group, how & 1, how >> 1 & 1, how >> 3, how >> 2 & 1};
                 t->share = 0;
                 for (int set = 0; set < N_SETS; set++) {
-                    t->bad[set] = misses(&t->rule, F16, a + set * n_a, b + set * n_b, c + (size_t)set * N_SINGLE,
-                                         d + (size_t)set * N_SINGLE, N_SINGLE, 500, &t->tried[set]);
+                    t->bad[set] = misses(&t->rule, F16, a + set * n_a, b + set * n_b,
+                                         c + (size_t)set * N_SINGLE, d + (size_t)set * N_SINGLE,
+                                         N_SINGLE, 500, &t->tried[set]);
                     t->share += (double)t->bad[set] / t->tried[set];
                 }
             }
@@ -639,8 +719,8 @@ template <bool F16> static void model(void) {
     char text[128], name[256];
     for (int i = 0; i < 5; i++)
         for (int set = 0; set < N_SETS; set++) {
-            snprintf(name, sizeof name, "model.%s.%d.%s.%s.misses", type, i + 1, rule_name(&trials[i].rule, text, sizeof text),
-                     set_names[set]);
+            snprintf(name, sizeof name, "model.%s.%d.%s.%s.misses", type, i + 1,
+                     rule_name(&trials[i].rule, text, sizeof text), set_names[set]);
             snprintf(text, sizeof text, "of_%d", trials[i].tried[set]);
             put(name, (double)trials[i].bad[set], text);
         }
@@ -650,12 +730,14 @@ template <bool F16> static void model(void) {
     int shown = 0;
     for (int i = 0; i < N_SETS * N_SINGLE && shown < 6; i++) {
         int tile = i / 128, m = i % 128 / 8, col = i % 8;
-        const uint16_t *ra = a + (size_t)tile * 256 + m * 16, *rb = b + (size_t)tile * 128 + col * 16;
+        const uint16_t *ra = a + (size_t)tile * 256 + m * 16,
+                       *rb = b + (size_t)tile * 128 + col * 16;
         float f = model_mma(best, F16, 16, ra, rb, c[i]);
         if (f == d[i])
             continue;
         shown++;
-        printf("# %s %s miss: c %a mma %a model %a a", type, set_names[i / N_SINGLE], (double)c[i], (double)d[i], (double)f);
+        printf("# %s %s miss: c %a mma %a model %a a", type, set_names[i / N_SINGLE], (double)c[i],
+               (double)d[i], (double)f);
         for (int k = 0; k < 16; k++)
             printf(" %04x", ra[k]);
         printf(" b");
@@ -672,7 +754,8 @@ template <bool F16> static void model(void) {
     CHECK(cudaMalloc(&lb, (size_t)SIDE * n_k * 2));
     CHECK(cudaMalloc(&lo, (size_t)SIDE * SIDE * 4));
     float *out = (float *)malloc((size_t)SIDE * SIDE * 4);
-    uint16_t *ha = (uint16_t *)malloc((size_t)SIDE * n_k * 2), *hb = (uint16_t *)malloc((size_t)SIDE * n_k * 2);
+    uint16_t *ha = (uint16_t *)malloc((size_t)SIDE * n_k * 2),
+             *hb = (uint16_t *)malloc((size_t)SIDE * n_k * 2);
     for (int set = 0; set < N_SETS; set++) {
         fill_set<<<1056, 256>>>(la, set, F16, 0, 55, SIDE, n_k);
         fill_set<<<1056, 256>>>(lb, set, F16, 1, 55, SIDE, n_k);
@@ -688,10 +771,12 @@ template <bool F16> static void model(void) {
             float f = 0;
             double exact = 0;
             for (int k = 0; k < n_k; k += 16)
-                f = model_mma(best, F16, 16, ha + (size_t)m * n_k + k, hb + (size_t)col * n_k + k, f);
+                f = model_mma(best, F16, 16, ha + (size_t)m * n_k + k, hb + (size_t)col * n_k + k,
+                              f);
             for (int k = 0; k < n_k; k++) {
                 struct rule plain = {40, 1, 0, 0, 1, 0};
-                exact += (double)model_mma(&plain, F16, 1, ha + (size_t)m * n_k + k, hb + (size_t)col * n_k + k, 0);
+                exact += (double)model_mma(&plain, F16, 1, ha + (size_t)m * n_k + k,
+                                           hb + (size_t)col * n_k + k, 0);
             }
             float got = out[(size_t)m * SIDE + col];
             bad += !(f == got);
@@ -717,7 +802,9 @@ template <bool F16> static void model(void) {
 
 __device__ __forceinline__ uint2 load8(const void *p) {
     uint2 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
+    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];"
+                 : "=r"(v.x), "=r"(v.y)
+                 : "l"(p));
     return v;
 }
 __device__ __forceinline__ uint4 load16(const void *p) {
@@ -729,21 +816,28 @@ __device__ __forceinline__ uint4 load16(const void *p) {
 }
 
 __global__ void fill_random(uint4 *out, size_t n, uint64_t seed) {
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
+         i += (size_t)gridDim.x * blockDim.x) {
         uint64_t x = mixed(seed, 2 * i), y = mixed(seed, 2 * i + 1);
-        /* bf16 of sizes 2^-7 .. 2^8: exponent 0111 1xxx or 1000 0xxx would be wanted; 01111xxx is enough. */
+        /* bf16 of sizes 2^-7 .. 2^8: exponent 0111 1xxx or 1000 0xxx would be wanted; 01111xxx is
+         * enough. */
         x = (x & 0x83ff83ff83ff83ffull) | 0x3c003c003c003c00ull;
         y = (y & 0x83ff83ff83ff83ffull) | 0x3c003c003c003c00ull;
         out[i] = make_uint4((uint32_t)x, (uint32_t)(x >> 32), (uint32_t)y, (uint32_t)(y >> 32));
     }
 }
 
-enum { ROW = 2048 * 2, BLOCK_BYTES = 16 * ROW }; // bytes; a block reads 16 rows, each of its 8 warps 512 bytes of a row
+enum {
+    ROW = 2048 * 2,
+    BLOCK_BYTES = 16 * ROW
+}; // bytes; a block reads 16 rows, each of its 8 warps 512 bytes of a row
 
 enum pattern { PIECES8, PIECES16, COALESCED };
 
-/* A block's 16 rows. PIECES8: lane (g, t) reads 8 bytes at rows g and g + 8, at 32 j + 8 t; PIECES16: 16 bytes at 64 j + 16 t. */
-template <int PATTERN, int DEPTH> __device__ __forceinline__ uint32_t read_rows(const unsigned char *rows, int warp, int lane) {
+/* A block's 16 rows. PIECES8: lane (g, t) reads 8 bytes at rows g and g + 8, at 32 j + 8 t;
+ * PIECES16: 16 bytes at 64 j + 16 t. */
+template <int PATTERN, int DEPTH>
+__device__ __forceinline__ uint32_t read_rows(const unsigned char *rows, int warp, int lane) {
     int g = lane / 4, t = lane % 4;
     uint32_t x = 0;
     if (PATTERN == PIECES8) {
@@ -762,14 +856,16 @@ template <int PATTERN, int DEPTH> __device__ __forceinline__ uint32_t read_rows(
         }
     } else {
         constexpr int STEPS = DEPTH / 2; // of 32 k: as many bytes in flight as DEPTH steps of 16
-        const unsigned char *p = PATTERN == PIECES16 ? rows + g * ROW + warp * 512 + t * 16 : rows + warp * (2 * ROW) + lane * 16;
+        const unsigned char *p = PATTERN == PIECES16 ? rows + g * ROW + warp * 512 + t * 16
+                                                     : rows + warp * (2 * ROW) + lane * 16;
 #pragma unroll 1
         for (int from = 0; from < 8; from += STEPS) {
             uint4 v[STEPS], w[STEPS];
 #pragma unroll
             for (int j = 0; j < STEPS; j++) {
                 v[j] = load16(p + (from + j) * (PATTERN == PIECES16 ? 64 : 512));
-                w[j] = load16(p + (from + j) * (PATTERN == PIECES16 ? 64 : 512) + (PATTERN == PIECES16 ? 8 : 1) * ROW);
+                w[j] = load16(p + (from + j) * (PATTERN == PIECES16 ? 64 : 512) +
+                              (PATTERN == PIECES16 ? 8 : 1) * ROW);
             }
 #pragma unroll
             for (int j = 0; j < STEPS; j++)
@@ -778,9 +874,11 @@ template <int PATTERN, int DEPTH> __device__ __forceinline__ uint32_t read_rows(
     }
     return x;
 }
-/* Blocks of 16 rows, one after another, or `gridDim` blocks that stride. Dynamic shared memory limits the blocks on an SM. */
-template <int PATTERN, int DEPTH> __global__ void __launch_bounds__(256, 2)
-stream(const unsigned char *p, size_t n_blocks, uint32_t *out) {
+/* Blocks of 16 rows, one after another, or `gridDim` blocks that stride. Dynamic shared memory
+ * limits the blocks on an SM. */
+template <int PATTERN, int DEPTH>
+__global__ void __launch_bounds__(256, 2)
+    stream(const unsigned char *p, size_t n_blocks, uint32_t *out) {
     uint32_t x = 0;
     for (size_t b = blockIdx.x; b < n_blocks; b += gridDim.x)
         x ^= read_rows<PATTERN, DEPTH>(p + b * BLOCK_BYTES, threadIdx.x / 32, threadIdx.x % 32);
@@ -801,11 +899,14 @@ __global__ void __launch_bounds__(256) copy16(uint4 *to, const uint4 *from, size
 
 /* A persistent block that fetches 16 KB pieces by the bulk copy engine into a ring of STAGES. */
 enum { PIECE = 16384 };
-template <int STAGES> __global__ void __launch_bounds__(256) bulk(const unsigned char *p, size_t n_pieces, uint32_t *out) {
+template <int STAGES>
+__global__ void __launch_bounds__(256)
+    bulk(const unsigned char *p, size_t n_pieces, uint32_t *out) {
     extern __shared__ __align__(1024) unsigned char ring[];
     __shared__ __align__(8) uint64_t full[STAGES];
     uint32_t x = 0;
-    uint32_t full0 = (uint32_t)__cvta_generic_to_shared(full), ring0 = (uint32_t)__cvta_generic_to_shared(ring);
+    uint32_t full0 = (uint32_t)__cvta_generic_to_shared(full),
+             ring0 = (uint32_t)__cvta_generic_to_shared(ring);
     if (threadIdx.x == 0) {
         for (int s = 0; s < STAGES; s++)
             asm volatile("mbarrier.init.shared.b64 [%0], 1;" ::"r"(full0 + 8 * s));
@@ -815,9 +916,11 @@ template <int STAGES> __global__ void __launch_bounds__(256) bulk(const unsigned
     size_t ahead = blockIdx.x;
     auto fetch = [&](int s) {
         if (threadIdx.x == 0 && ahead < n_pieces) {
-            asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(full0 + 8 * s), "r"((int)PIECE) : "memory");
-            asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                             ring0 + s * PIECE),
+            asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(full0 + 8 * s),
+                         "r"((int)PIECE)
+                         : "memory");
+            asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], "
+                         "[%1], %2, [%3];" ::"r"(ring0 + s * PIECE),
                          "l"(p + ahead * PIECE), "r"((int)PIECE), "r"(full0 + 8 * s)
                          : "memory");
         }
@@ -849,10 +952,12 @@ template <int STAGES> __global__ void __launch_bounds__(256) bulk(const unsigned
 }
 
 /* A kernel of a step: its 16 rows are read before it waits for the kernel before it. */
-template <bool PDL, int PATTERN, int DEPTH> __global__ void __launch_bounds__(256, 2) layer(const unsigned char *p, uint32_t *out) {
+template <bool PDL, int PATTERN, int DEPTH>
+__global__ void __launch_bounds__(256, 2) layer(const unsigned char *p, uint32_t *out) {
     if (PDL)
         asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
-    uint32_t x = read_rows<PATTERN, DEPTH>(p + (size_t)blockIdx.x * BLOCK_BYTES, threadIdx.x / 32, threadIdx.x % 32);
+    uint32_t x = read_rows<PATTERN, DEPTH>(p + (size_t)blockIdx.x * BLOCK_BYTES, threadIdx.x / 32,
+                                           threadIdx.x % 32);
     if (PDL)
         asm volatile("griddepcontrol.wait;" ::: "memory");
     if (x == 0x12345678)
@@ -909,7 +1014,8 @@ static void put_rate(const char *name, double bytes, double ms) {
     }
 }
 
-template <int PATTERN, int DEPTH> static void read_limits(const char *pattern, const unsigned char *buffer, uint32_t *out) {
+template <int PATTERN, int DEPTH>
+static void read_limits(const char *pattern, const unsigned char *buffer, uint32_t *out) {
     static const int per_sm[] = {1, 2, 3, 4, 6, 8};
     int n_sms, shared;
     char name[96];
@@ -926,7 +1032,8 @@ template <int PATTERN, int DEPTH> static void read_limits(const char *pattern, c
         if (got == last)
             break;
         last = got;
-        double ms = median_ms(5, [&] { kernel<<<(unsigned)n_blocks, 256, dynamic>>>(buffer, n_blocks, out); });
+        double ms = median_ms(
+            5, [&] { kernel<<<(unsigned)n_blocks, 256, dynamic>>>(buffer, n_blocks, out); });
         snprintf(name, sizeof name, "limits.read.%s.depth%d.blocks_per_sm%d", pattern, DEPTH, got);
         put_rate(name, (double)BYTES, ms);
         ms = median_ms(5, [&] { kernel<<<n_sms * got, 256, dynamic>>>(buffer, n_blocks, out); });
@@ -934,12 +1041,16 @@ template <int PATTERN, int DEPTH> static void read_limits(const char *pattern, c
         put_rate(name, (double)BYTES, ms);
     }
 }
-template <int STAGES> static void bulk_limit(const unsigned char *buffer, uint32_t *out, int per_sm) {
+template <int STAGES>
+static void bulk_limit(const unsigned char *buffer, uint32_t *out, int per_sm) {
     int n_sms;
     char name[96];
     CHECK(cudaDeviceGetAttribute(&n_sms, cudaDevAttrMultiProcessorCount, 0));
-    CHECK(cudaFuncSetAttribute(bulk<STAGES>, cudaFuncAttributeMaxDynamicSharedMemorySize, STAGES * PIECE));
-    double ms = median_ms(5, [&] { bulk<STAGES><<<n_sms * per_sm, 256, STAGES * PIECE>>>(buffer, BYTES / PIECE, out); });
+    CHECK(cudaFuncSetAttribute(bulk<STAGES>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               STAGES * PIECE));
+    double ms = median_ms(5, [&] {
+        bulk<STAGES><<<n_sms * per_sm, 256, STAGES * PIECE>>>(buffer, BYTES / PIECE, out);
+    });
     snprintf(name, sizeof name, "limits.read.bulk16k.stages%d.persistent%d", STAGES, per_sm);
     put_rate(name, (double)BYTES, ms);
 }
@@ -948,7 +1059,8 @@ enum { CHAIN = 110 };
 enum how { STREAM, GRAPH, GRAPH_PDL, STREAM_PDL };
 static const char *const how_names[] = {"stream", "graph", "graph_pdl", "stream_pdl"};
 
-static cudaLaunchConfig_t launch_of(cudaLaunchAttribute *attribute, int n_blocks, cudaStream_t s, bool pdl) {
+static cudaLaunchConfig_t launch_of(cudaLaunchAttribute *attribute, int n_blocks, cudaStream_t s,
+                                    bool pdl) {
     cudaLaunchConfig_t config = {};
     config.gridDim = dim3((unsigned)n_blocks);
     config.blockDim = dim3(256);
@@ -959,7 +1071,8 @@ static cudaLaunchConfig_t launch_of(cudaLaunchAttribute *attribute, int n_blocks
     config.numAttrs = pdl ? 1 : 0;
     return config;
 }
-/* The median time of a chain of CHAIN kernels that launch(stream, i, pdl) starts; the host's time too where asked. */
+/* The median time of a chain of CHAIN kernels that launch(stream, i, pdl) starts; the host's time
+ * too where asked. */
 template <class F> static double chain_us(int how, F launch, double *host_us) {
     cudaStream_t s;
     cudaEvent_t from, to;
@@ -1008,21 +1121,25 @@ template <class F> static double chain_us(int how, F launch, double *host_us) {
     return median(us, 41);
 }
 
-template <int PATTERN, int DEPTH> static void chain_read(const char *pattern, const unsigned char *buffer, uint32_t *out, int n_blocks) {
+template <int PATTERN, int DEPTH>
+static void chain_read(const char *pattern, const unsigned char *buffer, uint32_t *out,
+                       int n_blocks) {
     char name[96];
     for (int how = 0; how < 4; how++) {
         size_t bytes = (size_t)n_blocks * BLOCK_BYTES, places = BYTES / bytes;
-        double host, us = chain_us(
-                             how,
-                             [&](cudaStream_t s, int i, bool pdl) {
-                                 cudaLaunchAttribute attribute;
-                                 cudaLaunchConfig_t config = launch_of(&attribute, n_blocks, s, pdl);
-                                 const unsigned char *p = buffer + (size_t)i % places * bytes;
-                                 CHECK(pdl ? cudaLaunchKernelEx(&config, layer<true, PATTERN, DEPTH>, p, out)
-                                           : cudaLaunchKernelEx(&config, layer<false, PATTERN, DEPTH>, p, out));
-                             },
-                             &host);
-        snprintf(name, sizeof name, "limits.chain.%s.depth%d.%dx64KB.%s.rate", pattern, DEPTH, n_blocks, how_names[how]);
+        double host,
+            us = chain_us(
+                how,
+                [&](cudaStream_t s, int i, bool pdl) {
+                    cudaLaunchAttribute attribute;
+                    cudaLaunchConfig_t config = launch_of(&attribute, n_blocks, s, pdl);
+                    const unsigned char *p = buffer + (size_t)i % places * bytes;
+                    CHECK(pdl ? cudaLaunchKernelEx(&config, layer<true, PATTERN, DEPTH>, p, out)
+                              : cudaLaunchKernelEx(&config, layer<false, PATTERN, DEPTH>, p, out));
+                },
+                &host);
+        snprintf(name, sizeof name, "limits.chain.%s.depth%d.%dx64KB.%s.rate", pattern, DEPTH,
+                 n_blocks, how_names[how]);
         put_rate(name, (double)bytes * CHAIN, us * 1e-3);
     }
 }
@@ -1049,24 +1166,29 @@ static void limits(void) {
     printf("# best read: %s\n", best_name);
     put("limits.best_read", best_read, "GB/s");
 
-    double ms = median_ms(7, [&] { CHECK(cudaMemcpyAsync(buffer + BYTES / 2, buffer, BYTES / 2, cudaMemcpyDeviceToDevice)); });
+    double ms = median_ms(7, [&] {
+        CHECK(cudaMemcpyAsync(buffer + BYTES / 2, buffer, BYTES / 2, cudaMemcpyDeviceToDevice));
+    });
     put_rate("limits.copy.memcpy.read+write", (double)BYTES, ms);
-    ms = median_ms(7, [&] { copy16<<<2112, 256>>>((uint4 *)(buffer + BYTES / 2), (const uint4 *)buffer, BYTES / 32); });
+    ms = median_ms(7, [&] {
+        copy16<<<2112, 256>>>((uint4 *)(buffer + BYTES / 2), (const uint4 *)buffer, BYTES / 32);
+    });
     put_rate("limits.copy.kernel.read+write", (double)BYTES, ms);
     fill_random<<<2112, 256>>>((uint4 *)buffer, BYTES / 16, 4);
     CHECK(cudaDeviceSynchronize());
 
     for (int n_blocks = 128; n_blocks <= 512; n_blocks *= 4)
         for (int how = 0; how < 4; how++) {
-            double host, us = chain_us(
-                                 how,
-                                 [&](cudaStream_t s, int, bool pdl) {
-                                     cudaLaunchAttribute attribute;
-                                     cudaLaunchConfig_t config = launch_of(&attribute, n_blocks, s, pdl);
-                                     CHECK(pdl ? cudaLaunchKernelEx(&config, empty<true>, out)
-                                               : cudaLaunchKernelEx(&config, empty<false>, out));
-                                 },
-                                 &host);
+            double host,
+                us = chain_us(
+                    how,
+                    [&](cudaStream_t s, int, bool pdl) {
+                        cudaLaunchAttribute attribute;
+                        cudaLaunchConfig_t config = launch_of(&attribute, n_blocks, s, pdl);
+                        CHECK(pdl ? cudaLaunchKernelEx(&config, empty<true>, out)
+                                  : cudaLaunchKernelEx(&config, empty<false>, out));
+                    },
+                    &host);
             snprintf(name, sizeof name, "limits.launch.%dblocks.%s", n_blocks, how_names[how]);
             put(name, us / CHAIN, "us/kernel");
             snprintf(name, sizeof name, "limits.launch.%dblocks.%s.host", n_blocks, how_names[how]);
@@ -1092,7 +1214,9 @@ static void limits(void) {
     static const int sizes[] = {4, 128 << 10, 600 << 10};
     for (int i = 0; i < 3; i++) {
         int n = sizes[i];
-        ms = median_ms(41, [&] { CHECK(cudaMemcpyAsync(pinned, buffer + (1 << 20), (size_t)n, cudaMemcpyDeviceToHost)); });
+        ms = median_ms(41, [&] {
+            CHECK(cudaMemcpyAsync(pinned, buffer + (1 << 20), (size_t)n, cudaMemcpyDeviceToHost));
+        });
         snprintf(name, sizeof name, "limits.to_host.%dB.device_time", n);
         put(name, ms * 1e3, "us");
         for (int r = -5; r < 201; r++) {

@@ -1,6 +1,8 @@
-/* The matrix kernels alone on a GPU: their bits beside each other, and their speed in TinyLlama's shapes beside the card's limits.
+/* The matrix kernels alone on a GPU: their bits beside each other, and their speed in TinyLlama's
+ * shapes beside the card's limits.
  *
- *     nvcc -O3 -std=c++17 -fmad=false -Icommon -gencode arch=compute_90a,code=sm_90a -o speed tests/gpu/speed.cu
+ *     nvcc -O3 -std=c++17 -fmad=false -Icommon -gencode arch=compute_90a,code=sm_90a -o speed
+ * tests/gpu/speed.cu
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <algorithm>
@@ -12,26 +14,36 @@
 #include "backend/cuda/few.cu"
 #include "backend/cuda/tile.cu"
 
-#define CHECK(call)                                                                        \
-    do {                                                                                   \
-        cudaError_t e_ = (call);                                                           \
-        if (e_ != cudaSuccess) {                                                           \
-            printf("error %s: %s line %d\n", #call, cudaGetErrorString(e_), __LINE__);     \
-            exit(1);                                                                       \
-        }                                                                                  \
+#define CHECK(call)                                                                                \
+    do {                                                                                           \
+        cudaError_t e_ = (call);                                                                   \
+        if (e_ != cudaSuccess) {                                                                   \
+            printf("error %s: %s line %d\n", #call, cudaGetErrorString(e_), __LINE__);             \
+            exit(1);                                                                               \
+        }                                                                                          \
     } while (0)
 
 __global__ void fill_bf16(uint16_t *p, size_t n, float scale, uint32_t seed) {
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
+         i += (size_t)gridDim.x * blockDim.x) {
         uint32_t h = (uint32_t)i * 2654435761u + seed;
-        h ^= h >> 15; h *= 0x2c1b3c6du; h ^= h >> 12; h *= 0x297a2d39u; h ^= h >> 15;
+        h ^= h >> 15;
+        h *= 0x2c1b3c6du;
+        h ^= h >> 12;
+        h *= 0x297a2d39u;
+        h ^= h >> 15;
         p[i] = (uint16_t)(__float_as_uint(((float)(h & 0xFFFF) / 65536.0f - 0.5f) * scale) >> 16);
     }
 }
 __global__ void fill_f32(float *p, size_t n, float scale, float offset, uint32_t seed) {
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += (size_t)gridDim.x * blockDim.x) {
+    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
+         i += (size_t)gridDim.x * blockDim.x) {
         uint32_t h = (uint32_t)i * 2654435761u + seed;
-        h ^= h >> 15; h *= 0x2c1b3c6du; h ^= h >> 12; h *= 0x297a2d39u; h ^= h >> 15;
+        h ^= h >> 15;
+        h *= 0x2c1b3c6du;
+        h ^= h >> 12;
+        h *= 0x297a2d39u;
+        h ^= h >> 15;
         p[i] = ((float)(h & 0xFFFF) / 65536.0f - 0.5f) * scale + offset;
     }
 }
@@ -50,7 +62,8 @@ static uint16_t *weights(size_t n, uint32_t seed, float scale = 0.07f) {
 static cudaStream_t stream;
 static bool pdl = true;
 
-static void launch(void (*k)(struct cu_matmul_args), dim3 grid, unsigned shared, struct cu_matmul_args a) {
+static void launch(void (*k)(struct cu_matmul_args), dim3 grid, unsigned shared,
+                   struct cu_matmul_args a) {
     cudaLaunchConfig_t c = {};
     cudaLaunchAttribute at[1];
     at[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
@@ -66,12 +79,14 @@ static void launch(void (*k)(struct cu_matmul_args), dim3 grid, unsigned shared,
 
 struct run { // a product's launch by number of rows
     static void go(int kind, struct cu_matmul_args a, uint32_t rows) {
-        uint32_t n = a.pairs.n_out[0] + (a.pairs.n_mats > 1 ? a.pairs.n_out[1] : 0), tiles = (n + 15) / 16, blocks = std::min(tiles, 264u);
+        uint32_t n = a.pairs.n_out[0] + (a.pairs.n_mats > 1 ? a.pairs.n_out[1] : 0),
+                 tiles = (n + 15) / 16, blocks = std::min(tiles, 264u);
         uint32_t slice = CU_FEW_SLICE(a.ld_w);
         a.all_x = slice <= CU_FEW_STAGES || CU_FEW_SHARED(std::max(kind, 8), slice) <= 100 << 10;
         uint32_t stages = a.all_x ? slice : CU_FEW_STAGES;
         if (kind == 0)
-            launch(k_few_norm_bf16, dim3(blocks, (rows + 7) / 8), (unsigned)CU_FEW_NORM_SHARED(std::min(rows, 8u), a.ld_w), a);
+            launch(k_few_norm_bf16, dim3(blocks, (rows + 7) / 8),
+                   (unsigned)CU_FEW_NORM_SHARED(std::min(rows, 8u), a.ld_w), a);
         if (kind == 8)
             launch(k_few8_bf16, dim3(blocks, (rows + 7) / 8), CU_FEW_SHARED(8, stages), a);
         if (kind == 16)
@@ -105,11 +120,16 @@ template <class F> static float median_us(F f, int n = 15) {
 int main() {
     enum { LAYERS = 22, DIM = 2048, FFN = 5632, QKV = 2560, VOCAB = 32000, ROWS = 1024 };
     CHECK(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
-    CHECK(cudaFuncSetAttribute(k_few_norm_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, 200 * 1024));
-    CHECK(cudaFuncSetAttribute(k_few8_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, 220 * 1024));
-    CHECK(cudaFuncSetAttribute(k_few16_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, 220 * 1024));
-    CHECK(cudaFuncSetAttribute(k_few32_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, 220 * 1024));
-    CHECK(cudaFuncSetAttribute(k_tile_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, CU_TILE_SHARED));
+    CHECK(cudaFuncSetAttribute(k_few_norm_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               200 * 1024));
+    CHECK(
+        cudaFuncSetAttribute(k_few8_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize, 220 * 1024));
+    CHECK(cudaFuncSetAttribute(k_few16_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               220 * 1024));
+    CHECK(cudaFuncSetAttribute(k_few32_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               220 * 1024));
+    CHECK(cudaFuncSetAttribute(k_tile_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               CU_TILE_SHARED));
     uint16_t *wq[LAYERS], *wo[LAYERS], *wg[LAYERS], *wu[LAYERS], *wd[LAYERS], *wh;
     for (int l = 0; l < LAYERS; l++) {
         wq[l] = weights((size_t)QKV * DIM, 10 * l + 1);
@@ -119,7 +139,8 @@ int main() {
         wd[l] = weights((size_t)DIM * FFN, 10 * l + 5);
     }
     wh = weights((size_t)VOCAB * DIM, 999);
-    float *x = (float *)take(4ul * ROWS * DIM), *y = (float *)take(4ul * ROWS * VOCAB), *nw = (float *)take(4 * DIM);
+    float *x = (float *)take(4ul * ROWS * DIM), *y = (float *)take(4ul * ROWS * VOCAB),
+          *nw = (float *)take(4 * DIM);
     uint16_t *xb = weights((size_t)ROWS * FFN, 7, 2.0f), *ffn = (uint16_t *)take(2ul * ROWS * FFN);
     fill_f32<<<1024, 256>>>(x, (size_t)ROWS * DIM, 2, 0, 3);
     fill_f32<<<8, 256>>>(nw, DIM, 0.1f, 1, 4);
@@ -128,7 +149,8 @@ int main() {
         struct cu_header h = {n, n, n, 0};
         CHECK(cudaMemcpy(header, &h, sizeof h, cudaMemcpyHostToDevice));
     };
-    auto args = [&](const uint16_t *w0, const uint16_t *w1, uint32_t n, uint32_t n_in, const void *from, uint32_t epilogue) {
+    auto args = [&](const uint16_t *w0, const uint16_t *w1, uint32_t n, uint32_t n_in,
+                    const void *from, uint32_t epilogue) {
         struct cu_matmul_args a;
         memset(&a, 0, sizeof a);
         a.step.header = header;
@@ -151,7 +173,13 @@ int main() {
     CHECK(cudaDeviceSynchronize());
 
     // Bits: every kernel against the first, over the shapes.
-    struct { const char *name; const uint16_t *w; uint32_t n, k; } shapes[] = {{"2560x2048", wq[0], QKV, DIM}, {"2048x5632", wd[0], DIM, FFN}, {"32000x2048", wh, VOCAB, DIM}};
+    struct {
+        const char *name;
+        const uint16_t *w;
+        uint32_t n, k;
+    } shapes[] = {{"2560x2048", wq[0], QKV, DIM},
+                  {"2048x5632", wd[0], DIM, FFN},
+                  {"32000x2048", wh, VOCAB, DIM}};
     for (auto &s : shapes) {
         std::vector<float> first, other;
         for (int kind : {8, 16, 32, 128}) {
@@ -172,13 +200,21 @@ int main() {
                 worst = std::max(worst, (double)fabsf(other[i] - first[i]));
                 nan += other[i] != other[i];
             }
-            printf("bits %s kernel %d: %zu of %zu differ from few8, by at most %g, NaN %g, first %g\n", s.name, kind, differ, other.size(), worst, nan, other[5]);
+            printf(
+                "bits %s kernel %d: %zu of %zu differ from few8, by at most %g, NaN %g, first %g\n",
+                s.name, kind, differ, other.size(), worst, nan, other[5]);
         }
     }
 
-    double layer_bytes = 2.0 * ((double)QKV * DIM + (double)DIM * DIM + 3.0 * FFN * DIM), all_bytes = LAYERS * layer_bytes + 2.0 * VOCAB * DIM;
+    double layer_bytes = 2.0 * ((double)QKV * DIM + (double)DIM * DIM + 3.0 * FFN * DIM),
+           all_bytes = LAYERS * layer_bytes + 2.0 * VOCAB * DIM;
     auto step = [&](uint32_t rows) {
-        int norm = rows <= 2 ? 0 : rows <= 8 ? 8 : rows <= 16 ? 16 : rows <= 32 ? 32 : 128, plain = rows <= 8 ? 8 : norm;
+        int norm = rows <= 2    ? 0
+                   : rows <= 8  ? 8
+                   : rows <= 16 ? 16
+                   : rows <= 32 ? 32
+                                : 128,
+            plain = rows <= 8 ? 8 : norm;
         for (int l = 0; l < LAYERS; l++) {
             struct cu_matmul_args a = args(wq[l], NULL, QKV, DIM, norm ? (void *)xb : x, CU_STORE);
             a.norm = cu_norm{nw, NULL, 1e-5f, 0, (uint32_t)(norm ? CU_NORM_NONE : CU_NORM_RMS)};
@@ -208,7 +244,8 @@ int main() {
             CHECK(cudaStreamEndCapture(stream, &g));
             CHECK(cudaGraphInstantiate(&exec, g, 0));
             float us = median_us([&] { CHECK(cudaGraphLaunch(exec, stream)); });
-            printf("step rows %u pdl %d graph: %.1f us, %.0f GB/s\n", rows, with, us, all_bytes / us / 1e3);
+            printf("step rows %u pdl %d graph: %.1f us, %.0f GB/s\n", rows, with, us,
+                   all_bytes / us / 1e3);
             float plain = median_us([&] { step(rows); });
             printf("step rows %u pdl %d plain: %.1f us\n", rows, with, plain);
         }
@@ -216,16 +253,28 @@ int main() {
     pdl = true;
     for (uint32_t rows : {1u, 32u}) {
         rows_are(rows);
-        struct { const char *name; uint16_t **w, **w1; uint32_t n, k; } each[] = {{"qkv", wq, NULL, QKV, DIM}, {"o", wo, NULL, DIM, DIM}, {"gate_up", wg, wu, FFN, DIM}, {"down", wd, NULL, DIM, FFN}};
+        struct {
+            const char *name;
+            uint16_t **w, **w1;
+            uint32_t n, k;
+        } each[] = {{"qkv", wq, NULL, QKV, DIM},
+                    {"o", wo, NULL, DIM, DIM},
+                    {"gate_up", wg, wu, FFN, DIM},
+                    {"down", wd, NULL, DIM, FFN}};
         for (auto &s : each) {
             float us = median_us([&] {
                 for (int l = 0; l < LAYERS; l++)
-                    run::go(rows == 1 ? 8 : 32, args(s.w[l], s.w1 ? s.w1[l] : NULL, s.n, s.k, xb, s.w1 ? CU_GATED : CU_STORE), rows);
+                    run::go(rows == 1 ? 8 : 32,
+                            args(s.w[l], s.w1 ? s.w1[l] : NULL, s.n, s.k, xb,
+                                 s.w1 ? CU_GATED : CU_STORE),
+                            rows);
             });
             double bytes = 2.0 * s.n * s.k * (s.w1 ? 2 : 1) * LAYERS;
-            printf("%s rows %u: %.2f us each, %.0f GB/s\n", s.name, rows, us / LAYERS, bytes / us / 1e3);
+            printf("%s rows %u: %.2f us each, %.0f GB/s\n", s.name, rows, us / LAYERS,
+                   bytes / us / 1e3);
         }
-        float us = median_us([&] { run::go(rows == 1 ? 8 : 32, args(wh, NULL, VOCAB, DIM, xb, CU_STORE), rows); });
+        float us = median_us(
+            [&] { run::go(rows == 1 ? 8 : 32, args(wh, NULL, VOCAB, DIM, xb, CU_STORE), rows); });
         printf("head rows %u: %.2f us, %.0f GB/s\n", rows, us, 2.0 * VOCAB * DIM / us / 1e3);
     }
     for (uint32_t rows : {64u, 96u, 128u, 256u, 512u, 1024u}) {
@@ -233,19 +282,33 @@ int main() {
         for (int kind : {32, 128}) {
             if (kind == 32 && rows > 256)
                 continue;
-            struct { const char *name; uint16_t **w, **w1; uint32_t n, k; } each[] = {{"qkv", wq, NULL, QKV, DIM}, {"o", wo, NULL, DIM, DIM}, {"gate_up", wg, wu, FFN, DIM}, {"down", wd, NULL, DIM, FFN}};
+            struct {
+                const char *name;
+                uint16_t **w, **w1;
+                uint32_t n, k;
+            } each[] = {{"qkv", wq, NULL, QKV, DIM},
+                        {"o", wo, NULL, DIM, DIM},
+                        {"gate_up", wg, wu, FFN, DIM},
+                        {"down", wd, NULL, DIM, FFN}};
             double all = 0, flops = 0;
             for (auto &s : each) {
-                float us = median_us([&] {
-                    for (int l = 0; l < LAYERS; l++)
-                        run::go(kind, args(s.w[l], s.w1 ? s.w1[l] : NULL, s.n, s.k, xb, s.w1 ? CU_GATED : CU_STORE), rows);
-                }, 7);
+                float us = median_us(
+                    [&] {
+                        for (int l = 0; l < LAYERS; l++)
+                            run::go(kind,
+                                    args(s.w[l], s.w1 ? s.w1[l] : NULL, s.n, s.k, xb,
+                                         s.w1 ? CU_GATED : CU_STORE),
+                                    rows);
+                    },
+                    7);
                 double f = 2.0 * s.n * s.k * (s.w1 ? 2 : 1) * LAYERS * rows;
                 all += us;
                 flops += f;
-                printf("rows %u kernel %d %s: %.2f us each, %.0f TFLOP/s\n", rows, kind, s.name, us / LAYERS, f / us / 1e6);
+                printf("rows %u kernel %d %s: %.2f us each, %.0f TFLOP/s\n", rows, kind, s.name,
+                       us / LAYERS, f / us / 1e6);
             }
-            printf("rows %u kernel %d all: %.1f us, %.0f TFLOP/s\n", rows, kind, all, flops / all / 1e6);
+            printf("rows %u kernel %d all: %.1f us, %.0f TFLOP/s\n", rows, kind, all,
+                   flops / all / 1e6);
         }
     }
     { // one large product

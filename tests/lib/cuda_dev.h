@@ -1,8 +1,9 @@
 /* Buffers and launches for tests of single GPU kernels, over common/backend/cuda/driver.h.
  *
- * The device is the stand-in, libcuda.so.1 in the folder cuda beside the test's program, unless the environment has TEST_GPU=1: then
- * it is this machine's GPU, and the tests are the same. A buffer is followed by guard bytes, which dev_read checks; under ASan, which
- * knows where it ends, by none.
+ * The device is the stand-in, libcuda.so.1 in the folder cuda beside the test's program, unless the
+ * environment has TEST_GPU=1: then it is this machine's GPU, and the tests are the same. A buffer
+ * is followed by guard bytes, which dev_read checks; under ASan, which knows where it ends, by
+ * none.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TESTS_CUDA_DEV_H
@@ -34,7 +35,8 @@ static void dev_must(int result, const struct err *e) {
     exit(1);
 }
 
-/* First in main. The loader reads LD_LIBRARY_PATH when a program starts, so this may start it once more. */
+/* First in main. The loader reads LD_LIBRARY_PATH when a program starts, so this may start it once
+ * more. */
 static void dev_open(char **argv) {
     struct err e = {0};
     const char *real = getenv("TEST_GPU"), *slash = strrchr(argv[0], '/');
@@ -79,7 +81,8 @@ static void dev_free(struct dev_buf *b) {
 static void *dev_read(const struct dev_buf *b) {
     struct err e = {0};
     void *pinned;
-    dev_must(cu_pinned_alloc(dev, b->n + DEV_GUARD ? b->n + DEV_GUARD : 1, "a test", &pinned, &e), &e);
+    dev_must(cu_pinned_alloc(dev, b->n + DEV_GUARD ? b->n + DEV_GUARD : 1, "a test", &pinned, &e),
+             &e);
     cu_to_host(dev, pinned, b->p, b->n + DEV_GUARD);
     dev_must(cu_sync(dev, &e), &e);
     unsigned char *out = xmalloc(b->n);
@@ -94,7 +97,8 @@ static void *dev_read(const struct dev_buf *b) {
     return out;
 }
 
-static inline void dev_launch(const char *kernel, unsigned x, unsigned y, unsigned threads, const void *args) {
+static inline void dev_launch(const char *kernel, unsigned x, unsigned y, unsigned threads,
+                              const void *args) {
     struct err e = {0};
     const struct cu_kernel *k = cu_kernel(dev, kernel, 0, &e);
     dev_must(k ? 0 : -1, &e);
@@ -107,8 +111,8 @@ struct dev_step {
     struct dev_buf header, rows, words;
     struct cu_step step;
 };
-static struct dev_step dev_step(const struct cu_row *rows, uint32_t n_rows, uint32_t n_want, const uint32_t *words,
-                                size_t n_words) {
+static struct dev_step dev_step(const struct cu_row *rows, uint32_t n_rows, uint32_t n_want,
+                                const uint32_t *words, size_t n_words) {
     struct cu_header h = {.n_rows = n_rows, .n_want = n_want};
     struct dev_step s = {.header = dev_new(&h, sizeof h),
                          .rows = dev_new(rows, n_rows * sizeof *rows),

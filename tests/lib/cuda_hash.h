@@ -1,6 +1,7 @@
 /* Writes down what kernels computed, so that two runs can be compared: tests/gpu/compare-hashes.sh.
  *
- * Where the environment has CUDA_TEST_HASHES=FILE, FILE is written anew, with a line for each result: NAME SHAPE HASH.
+ * Where the environment has CUDA_TEST_HASHES=FILE, FILE is written anew, with a line for each
+ * result: NAME SHAPE HASH.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TESTS_CUDA_HASH_H
@@ -10,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* n bytes that `name` computed. The shape is the number of the result in this program, a grid and n: a test does the same in the
- * same order on every device. */
+/* n bytes that `name` computed. The shape is the number of the result in this program, a grid and
+ * n: a test does the same in the same order on every device. */
 static void cuda_hash(const char *name, unsigned x, unsigned y, const void *p, size_t n) {
     static FILE *out;
     static unsigned count;

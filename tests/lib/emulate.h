@@ -1,5 +1,6 @@
-/* The wide instructions on any CPU: SIMDe's portable versions, under the names of the intrinsics, and those that
- * SIMDe lacks, by Intel's description of them. Included in place of immintrin.h (common/kernels/x86.h).
+/* The wide instructions on any CPU: SIMDe's portable versions, under the names of the intrinsics,
+ * and those that SIMDe lacks, by Intel's description of them. Included in place of immintrin.h
+ * (common/kernels/x86.h).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TESTS_EMULATE_H
@@ -19,7 +20,8 @@ typedef simde__mmask8 __mmask8; // the same type again where SIMDe has the name
 typedef simde__mmask16 __mmask16;
 typedef simde__mmask32 __mmask32;
 
-/* The first elements of a mask of ones: what is behind them is not touched, as the instruction promises. */
+/* The first elements of a mask of ones: what is behind them is not touched, as the instruction
+ * promises. */
 static inline size_t emulated_ones(uint64_t mask) {
     size_t n = 0;
     while (mask >> n & 1)
@@ -37,7 +39,8 @@ static inline __m256 _mm256_maskload_ps(const float *p, __m256i mask) {
     memcpy(m, &mask, sizeof m);
     for (size_t i = 0; i < 8; i++)
         if (m[i] < 0)
-            memcpy(&f[i], (const unsigned char *)(const void *)p + i * sizeof *f, sizeof *f); // at any alignment
+            memcpy(&f[i], (const unsigned char *)(const void *)p + i * sizeof *f,
+                   sizeof *f); // at any alignment
     return _mm256_loadu_ps(f);
 }
 

@@ -15,7 +15,8 @@ static inline int fuzz_fd(const uint8_t *data, size_t size) {
     if (!f && !(f = tmpfile()))
         abort();
     int fd = fileno(f);
-    if (ftruncate(fd, 0) != 0 || pwrite(fd, data, size, 0) != (ssize_t)size || lseek(fd, 0, SEEK_SET) != 0)
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, data, size, 0) != (ssize_t)size ||
+        lseek(fd, 0, SEEK_SET) != 0)
         abort();
     return fd;
 }

@@ -1,9 +1,11 @@
-/* What holds for every variant of matmul and attention: against plain double arithmetic and against itself.
+/* What holds for every variant of matmul and attention: against plain double arithmetic and against
+ * itself.
  *
- * Tolerances are derived: a sum of n products in f32, in whatever order, is off by at most (n + 2) * 2^-24 * sum
- * |products| (Higham 2002, 3.5: gamma_n), which is far above what happens and far below what a wrong index
- * or a forgotten tail gives. Same bits are demanded between a row alone and in a batch, and between numbers of threads.
- * Inputs end at a page that may not be touched. The including file defines _DEFAULT_SOURCE (MAP_ANONYMOUS).
+ * Tolerances are derived: a sum of n products in f32, in whatever order, is off by at most (n + 2)
+ * * 2^-24 * sum |products| (Higham 2002, 3.5: gamma_n), which is far above what happens and far
+ * below what a wrong index or a forgotten tail gives. Same bits are demanded between a row alone
+ * and in a batch, and between numbers of threads. Inputs end at a page that may not be touched. The
+ * including file defines _DEFAULT_SOURCE (MAP_ANONYMOUS).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TESTS_KERNEL_CHECKS_H
@@ -61,7 +63,8 @@ static struct guarded random_mat(struct mat *w, size_t unaligned, float *values)
         values[i] = random_float();
         uint16_t h = vec_bf16_from_f32(values[i]);
         if (w->dtype == DT_F16) {
-            h = (uint16_t)((random_bits() & 0x83FF) | (random_bits() % 16) << 10); // |value| < 2, subnormals too
+            h = (uint16_t)((random_bits() & 0x83FF) | (random_bits() % 16)
+                                                          << 10); // |value| < 2, subnormals too
             values[i] = f16_value(h);
         } else if (w->dtype == DT_BF16) {
             values[i] = vec_f32_from_bf16(h);
@@ -71,10 +74,12 @@ static struct guarded random_mat(struct mat *w, size_t unaligned, float *values)
     return g;
 }
 
-static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n_in, enum dtype t, bool precise) {
+static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n_in, enum dtype t,
+                           bool precise) {
     struct mat w = {.dtype = t, .n_out = n_out, .n_in = n_in};
     float *values = xcalloc(n_out * n_in, sizeof *values), *bias = random_floats(n_out);
-    struct guarded g = random_mat(&w, random_bits() % 2 ? random_bits() % 64 & ~(size_t)1 : 0, values);
+    struct guarded g =
+        random_mat(&w, random_bits() % 2 ? random_bits() % 64 & ~(size_t)1 : 0, values);
     size_t ldx = n_in + random_bits() % 3, ldy = n_out + random_bits() % 3;
     struct guarded gx = guarded_new(((n_rows - 1) * ldx + n_in) * sizeof(float), 0);
     float *x = (void *)gx.p, *y = xcalloc(n_rows * ldy, sizeof *y);
@@ -97,11 +102,12 @@ static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n
                 magnitude += fabs(product);
             }
             double off = o < n_out ? fabs(sum - (double)y[r * ldy + o]) / (unit * magnitude + 1e-30)
-                                   : (double)(y[r * ldy + o] != 777) * 1e9; // behind the row nothing is written
+                                   : (double)(y[r * ldy + o] != 777) *
+                                         1e9; // behind the row nothing is written
             worst = off > worst || off != off ? off : worst;
         }
-    CHECK_MSG(worst <= 1, "%s: [%zu, %zu] x [%zu, %zu] dtype %d: off by %g times the bound", kernels_isa(), n_rows,
-              n_in, n_out, n_in, t, worst);
+    CHECK_MSG(worst <= 1, "%s: [%zu, %zu] x [%zu, %zu] dtype %d: off by %g times the bound",
+              kernels_isa(), n_rows, n_in, n_out, n_in, t, worst);
     guarded_free(&g);
     guarded_free(&gx);
     free(values);
@@ -117,7 +123,8 @@ static void matmul_is_right(void) {
     for (size_t i = 0; i < (CHECKS_FEW ? 30 : 150); i++)
         for (size_t t = 0; t < 3; t++) {
             size_t big = i % 10 == 0;
-            compare_matmul(p, 1 + random_bits() % (big ? 150 : 9), 1 + random_bits() % (big ? 130 : 40),
+            compare_matmul(p, 1 + random_bits() % (big ? 150 : 9),
+                           1 + random_bits() % (big ? 130 : 40),
                            1 + random_bits() % (big ? 1200 : 200), weight_types[t], i % 2);
         }
     pool_free(p);
@@ -135,16 +142,19 @@ static void matmul_same_bits(void) {
             struct mat w = {.dtype = weight_types[t], .n_out = OUT, .n_in = IN};
             struct guarded g = random_mat(&w, 2, values);
             for (size_t r = 0; r < ROWS; r++)
-                matmul(pools[0], alone + r * OUT, OUT, x + r * IN, IN, 1, &w, NULL, precise, scratch);
+                matmul(pools[0], alone + r * OUT, OUT, x + r * IN, IN, 1, &w, NULL, precise,
+                       scratch);
             for (size_t i = CHECKS_FEW ? 2 : 0; i < 3; i++)
-                for (size_t n = 1 + CHECKS_FEW; n <= ROWS; n += n < 12 ? 1 + CHECKS_FEW : CHECKS_FEW ? 6 : 29) {
+                for (size_t n = 1 + CHECKS_FEW; n <= ROWS; n += n < 12       ? 1 + CHECKS_FEW
+                                                                : CHECKS_FEW ? 6
+                                                                             : 29) {
                     memset(batch, 0xFF, ROWS * OUT * sizeof *batch);
                     for (size_t r = 0; r < ROWS; r += n)
-                        matmul(pools[i], batch + r * OUT, OUT, x + r * IN, IN, ROWS - r < n ? ROWS - r : n, &w, NULL,
-                               precise, scratch);
+                        matmul(pools[i], batch + r * OUT, OUT, x + r * IN, IN,
+                               ROWS - r < n ? ROWS - r : n, &w, NULL, precise, scratch);
                     CHECK_MSG(memcmp(alone, batch, ROWS * OUT * sizeof *batch) == 0,
-                              "%s: dtype %d, %zu rows at once, %zu threads: other bits", kernels_isa(),
-                              weight_types[t], n, i + 1);
+                              "%s: dtype %d, %zu rows at once, %zu threads: other bits",
+                              kernels_isa(), weight_types[t], n, i + 1);
                 }
             guarded_free(&g);
         }
@@ -157,8 +167,8 @@ static void matmul_same_bits(void) {
     free(scratch);
 }
 
-/* Several matrices in one job give what each gives alone, whatever their types and wherever pieces are cut; with what is done with
- * their outputs, what that gives afterwards. */
+/* Several matrices in one job give what each gives alone, whatever their types and wherever pieces
+ * are cut; with what is done with their outputs, what that gives afterwards. */
 static void matmul_many_is_each(void) {
     enum { N = 7, GATED = 4, ACTIVATED = 6, MOST_OUT = 113, IN = 203 };
     static const enum dtype types[N] = {DT_BF16, DT_BF16, DT_F16, DT_F32, DT_BF16, DT_F32, DT_F16};
@@ -170,15 +180,18 @@ static void matmul_many_is_each(void) {
         struct mat w[N], up[N];
         struct guarded g[N], g_up[N];
         struct product products[N];
-        float *x = random_floats(n_rows * IN), *values = xcalloc(MOST_OUT * IN, sizeof *values), *bias = random_floats(MOST_OUT);
+        float *x = random_floats(n_rows * IN), *values = xcalloc(MOST_OUT * IN, sizeof *values),
+              *bias = random_floats(MOST_OUT);
         float *want[N], *want_up = xcalloc(n_rows * MOST_OUT, sizeof *want_up);
         void *scratch = xaligned(64, matmul_scratch(n_rows, IN));
         for (size_t i = 0; i < N; i++) {
             w[i] = (struct mat){.dtype = types[i], .n_out = outs[i], .n_in = IN};
             g[i] = random_mat(&w[i], 0, values);
             want[i] = xcalloc(n_rows * outs[i], sizeof(float));
-            products[i] = (struct product){.y = xcalloc(n_rows * outs[i], sizeof(float)), .ldy = outs[i], .w = &w[i],
-                                            .bias = i % 2 ? bias : NULL};
+            products[i] = (struct product){.y = xcalloc(n_rows * outs[i], sizeof(float)),
+                                           .ldy = outs[i],
+                                           .w = &w[i],
+                                           .bias = i % 2 ? bias : NULL};
             matmul(p, want[i], outs[i], x, IN, n_rows, &w[i], products[i].bias, false, scratch);
             if (i >= GATED)
                 products[i].act = &acts[i % 2];
@@ -187,7 +200,8 @@ static void matmul_many_is_each(void) {
                 g_up[i] = random_mat(&up[i], 0, values);
                 products[i].up = &up[i];
                 products[i].up_bias = i % 2 ? NULL : bias;
-                matmul(p, want_up, outs[i], x, IN, n_rows, &up[i], products[i].up_bias, false, scratch);
+                matmul(p, want_up, outs[i], x, IN, n_rows, &up[i], products[i].up_bias, false,
+                       scratch);
                 activate_mul(acts[i % 2], want[i], outs[i], want_up, outs[i], n_rows, outs[i]);
             } else if (i >= ACTIVATED) {
                 activate(acts[i % 2], want[i], outs[i], n_rows, outs[i]);
@@ -195,8 +209,8 @@ static void matmul_many_is_each(void) {
         }
         matmul_many(p, products, N, x, IN, n_rows, false, scratch);
         for (size_t i = 0; i < N; i++) {
-            CHECK_MSG(memcmp(products[i].y, want[i], n_rows * outs[i] * sizeof(float)) == 0, "%s: %zu rows, matrix %zu: other bits",
-                      kernels_isa(), n_rows, i);
+            CHECK_MSG(memcmp(products[i].y, want[i], n_rows * outs[i] * sizeof(float)) == 0,
+                      "%s: %zu rows, matrix %zu: other bits", kernels_isa(), n_rows, i);
             guarded_free(&g[i]);
             if (products[i].up)
                 guarded_free(&g_up[i]);
@@ -219,8 +233,9 @@ struct attn_case {
 };
 
 /* The reference: plain softmax in double over the stored values. */
-static double attention_value(const float *q, const float *k, const float *v, size_t ld, const struct attn_case *c,
-                              size_t first, size_t last, size_t d, double scale, double *bound) {
+static double attention_value(const float *q, const float *k, const float *v, size_t ld,
+                              const struct attn_case *c, size_t first, size_t last, size_t d,
+                              double scale, double *bound) {
     double max = -INFINITY, sum = 0, out = 0, magnitude = 0;
     double *s = xcalloc(last + 1, sizeof *s);
     for (size_t i = first; i <= last; i++) {
@@ -238,19 +253,23 @@ static double attention_value(const float *q, const float *k, const float *v, si
         magnitude += w * fabs((double)v[i * ld + d]);
     }
     free(s);
-    // |score| <= head_dim * scale here; its error, (head_dim + 4) 2^-24 of that, enters as the error of e^score; then
-    // the two sums over the positions, and 8 roundings for e^x, its shrinking and the division.
+    // |score| <= head_dim * scale here; its error, (head_dim + 4) 2^-24 of that, enters as the
+    // error of e^score; then the two sums over the positions, and 8 roundings for e^x, its
+    // shrinking and the division.
     double score_off = (double)(c->head_dim + 4) * (double)c->head_dim * scale + 8;
     *bound = 2 * (score_off + (double)(last - first + 1)) * 0x1p-24 * magnitude / sum;
-    // queries and probabilities rounded to bf16: 2^-9 of each; the former enters as the error of e^score, above and below
+    // queries and probabilities rounded to bf16: 2^-9 of each; the former enters as the error of
+    // e^score, above and below
     if (!c->f32 && strcmp(kernels_isa(), "avx512bf16") == 0)
         *bound += (2 * (double)c->head_dim * scale + 1) * 0x1p-9 * magnitude / sum;
     return out / sum;
 }
 
-/* Some of the rows, each of another sequence as far as attention knows (a table of its own), give the same bits. */
-static void compare_decoding(struct pool *p, const struct kv_layer *kv, const struct attn_row *rows, size_t n,
-                             const float *out, const float *q, const struct attn_case *c, float scale) {
+/* Some of the rows, each of another sequence as far as attention knows (a table of its own), give
+ * the same bits. */
+static void compare_decoding(struct pool *p, const struct kv_layer *kv, const struct attn_row *rows,
+                             size_t n, const float *out, const float *q, const struct attn_case *c,
+                             float scale) {
     enum { SEQS = 5 };
     size_t n_pages = (n + KV_PAGE - 1) / KV_PAGE, ld = c->n_heads * c->head_dim;
     struct attn_row of[SEQS];
@@ -266,7 +285,8 @@ static void compare_decoding(struct pool *p, const struct kv_layer *kv, const st
     attention(p, kv, of, SEQS, got, ld, queries, ld, c->n_heads, scale, c->softcap, scratch);
     for (size_t i = 0; i < SEQS; i++) {
         CHECK_MSG(memcmp(got + i * ld, out + of[i].last * ld, ld * sizeof *got) == 0,
-                  "%s: position %u of %zu among other sequences: other bits", kernels_isa(), of[i].last, n);
+                  "%s: position %u of %zu among other sequences: other bits", kernels_isa(),
+                  of[i].last, n);
         free((uint32_t *)(uintptr_t)of[i].pages);
     }
     free(queries);
@@ -300,7 +320,8 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
             k[i] = vec_f32_from_bf16(vec_bf16_from_f32(k[i]));
             v[i] = vec_f32_from_bf16(vec_bf16_from_f32(v[i]));
         }
-    float *out = xcalloc(n * ldq, sizeof *out), *alone = xcalloc(ldq, sizeof *alone), scale = 1 / sqrtf((float)hd);
+    float *out = xcalloc(n * ldq, sizeof *out), *alone = xcalloc(ldq, sizeof *alone),
+          scale = 1 / sqrtf((float)hd);
     void *scratch = xaligned(64, attention_scratch(pool_threads(p), n, c->n_heads, hd));
     attention(p, &kv, rows, n, out, ldq, q, ldq, c->n_heads, scale, c->softcap, scratch);
     for (size_t i = 0; i < n; i += 1 + n / 23)
@@ -308,15 +329,18 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
             size_t kv_h = h / (c->n_heads / c->n_kv_heads);
             double bound;
             for (size_t d = 0; d < hd; d += 1 + hd / 3) {
-                double want = attention_value(q + i * ldq + h * hd, k + kv_h * hd, v + kv_h * hd, ldk, c,
-                                              rows[i].first, rows[i].last, d, (double)scale, &bound);
+                double want =
+                    attention_value(q + i * ldq + h * hd, k + kv_h * hd, v + kv_h * hd, ldk, c,
+                                    rows[i].first, rows[i].last, d, (double)scale, &bound);
                 double got = (double)out[i * ldq + h * hd + d];
-                CHECK_MSG(fabs(got - want) <= bound, "%s: position %zu of %zu, head %zu of %zu/%zu, %zu of %zu: %g, not %g",
+                CHECK_MSG(fabs(got - want) <= bound,
+                          "%s: position %zu of %zu, head %zu of %zu/%zu, %zu of %zu: %g, not %g",
                           kernels_isa(), i, n, h, c->n_heads, c->n_kv_heads, d, hd, got, want);
             }
-            attention(p, &kv, rows + i, 1, alone, ldq, q + i * ldq, ldq, c->n_heads, scale, c->softcap, scratch);
-            CHECK_MSG(memcmp(alone, out + i * ldq, ldq * sizeof *out) == 0, "%s: position %zu alone: other bits",
-                      kernels_isa(), i);
+            attention(p, &kv, rows + i, 1, alone, ldq, q + i * ldq, ldq, c->n_heads, scale,
+                      c->softcap, scratch);
+            CHECK_MSG(memcmp(alone, out + i * ldq, ldq * sizeof *out) == 0,
+                      "%s: position %zu alone: other bits", kernels_isa(), i);
         }
     compare_decoding(p, &kv, rows, n, out, q, c, scale);
     guarded_free(&g);
@@ -332,11 +356,13 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
 
 static void attention_is_right(void) {
     static const struct attn_case cases[] = {
-        {1, 1, 1, 6, 0, true, 0},     {64, 4, 2, 16, 0, true, 0},   {65, 4, 4, 6, 0, false, 0},
-        {200, 9, 3, 64, 0, false, 0}, {150, 8, 1, 72, 50, true, 0}, {130, 4, 2, 80, 64, false, 0},
-        {190, 4, 2, 32, 0, true, 5},   {90, 10, 2, 5, 11, false, 0},  {100, 6, 2, 256, 7, false, 2}, {700, 2, 1, 8, 0, false, 0},
-        {2100, 3, 3, 8, 0, false, 0}, {1100, 2, 1, 6, 0, true, 0},    {3200, 4, 2, 4, 1500, false, 0},
-        {9300, 2, 1, 3, 7000, false, 0},
+        {1, 1, 1, 6, 0, true, 0},        {64, 4, 2, 16, 0, true, 0},
+        {65, 4, 4, 6, 0, false, 0},      {200, 9, 3, 64, 0, false, 0},
+        {150, 8, 1, 72, 50, true, 0},    {130, 4, 2, 80, 64, false, 0},
+        {190, 4, 2, 32, 0, true, 5},     {90, 10, 2, 5, 11, false, 0},
+        {100, 6, 2, 256, 7, false, 2},   {700, 2, 1, 8, 0, false, 0},
+        {2100, 3, 3, 8, 0, false, 0},    {1100, 2, 1, 6, 0, true, 0},
+        {3200, 4, 2, 4, 1500, false, 0}, {9300, 2, 1, 3, 7000, false, 0},
     };
     for (size_t threads = 1 + CHECKS_FEW; threads <= 3 - CHECKS_FEW; threads++) {
         struct pool *p = pool_new(threads, NULL);

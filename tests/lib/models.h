@@ -1,5 +1,5 @@
-/* What tests of the model share: golden folders, the other form of their config.json, prompts fed in
- * chunks, greedy.
+/* What tests of the model share: golden folders, the other form of their config.json, prompts fed
+ * in chunks, greedy.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TESTS_MODELS_H
@@ -41,8 +41,8 @@ static inline void models_remove(char *dir) {
     free(dir);
 }
 
-/* Links the files of folder into a temporary one, but config.json is config (a file of folder), or is not
- * there where config is NULL. */
+/* Links the files of folder into a temporary one, but config.json is config (a file of folder), or
+ * is not there where config is NULL. */
 static inline char *models_with_config(const char *folder, const char *config) {
     char cwd[4096];
     if (!getcwd(cwd, sizeof cwd))
@@ -103,10 +103,10 @@ static inline const void *models_golden(const struct weights *g, const char *nam
     return t ? t->data : NULL;
 }
 
-/* Feeds ids[0..n) to a slot, `chunk` rows at a time, of which all are wanted. logits [n, vocab], hidden [n,
- * hidden] or NULL. */
-static inline void models_feed(struct model *m, size_t slot, const int64_t *ids, size_t n, size_t chunk,
-                               float *logits, float *hidden) {
+/* Feeds ids[0..n) to a slot, `chunk` rows at a time, of which all are wanted. logits [n, vocab],
+ * hidden [n, hidden] or NULL. */
+static inline void models_feed(struct model *m, size_t slot, const int64_t *ids, size_t n,
+                               size_t chunk, float *logits, float *hidden) {
     const struct spec *s = model_spec(m);
     size_t at = model_seq_len(m, slot);
     struct row *rows = xcalloc(chunk, sizeof *rows);
@@ -114,7 +114,8 @@ static inline void models_feed(struct model *m, size_t slot, const int64_t *ids,
     model_seq_expect(m, slot, at + n);
     for (size_t i = 0, k; i < n; i += k) {
         for (k = 0; k < chunk && i + k < n; k++)
-            rows[k] = (struct row){(uint32_t)slot, (uint32_t)(at + i + k), (uint32_t)ids[i + k], true};
+            rows[k] =
+                (struct row){(uint32_t)slot, (uint32_t)(at + i + k), (uint32_t)ids[i + k], true};
         if (model_forward(m, rows, k, logits ? logits + i * s->vocab_size : NULL,
                           hidden ? hidden + i * s->hidden_dim : NULL, &e) != 0)
             die_err(&e);
@@ -123,10 +124,11 @@ static inline void models_feed(struct model *m, size_t slot, const int64_t *ids,
 }
 
 /* The first `n` greedy ids behind a prompt; false at the first that is not as expected. */
-static inline bool models_greedy(struct model *m, size_t slot, const int64_t *prompt, size_t n_prompt,
-                                 const int64_t *expected, size_t n, size_t chunk) {
+static inline bool models_greedy(struct model *m, size_t slot, const int64_t *prompt,
+                                 size_t n_prompt, const int64_t *expected, size_t n, size_t chunk) {
     size_t vocab = model_spec(m)->vocab_size;
-    float *logits = xcalloc(n_prompt * vocab, sizeof *logits), *last = logits + (n_prompt - 1) * vocab;
+    float *logits = xcalloc(n_prompt * vocab, sizeof *logits),
+          *last = logits + (n_prompt - 1) * vocab;
     bool same = true;
     models_feed(m, slot, prompt, n_prompt, chunk, logits, NULL);
     for (size_t i = 0; i < n && same; i++) {

@@ -16,18 +16,24 @@ static void numbers(void) {
     double d = 7;
     CHECK(parse_u64(str_of("18446744073709551615"), 0, UINT64_MAX, &u) && u == UINT64_MAX);
     CHECK(!parse_u64(str_of("18446744073709551616"), 0, UINT64_MAX, &u) && u == UINT64_MAX);
-    CHECK(!parse_u64(str_of(""), 0, 9, &u) && !parse_u64(str_of(" 1"), 0, 9, &u) && !parse_u64(str_of("1x"), 0, 9, &u));
+    CHECK(!parse_u64(str_of(""), 0, 9, &u) && !parse_u64(str_of(" 1"), 0, 9, &u) &&
+          !parse_u64(str_of("1x"), 0, 9, &u));
     CHECK(!parse_u64(str_of("10"), 0, 9, &u) && !parse_u64(str_of("+1"), 0, 9, &u));
     CHECK(parse_i64(str_of("-9223372036854775808"), INT64_MIN, 0, &i) && i == INT64_MIN);
-    CHECK(!parse_i64(str_of("-9223372036854775809"), INT64_MIN, 0, &i) && !parse_i64(str_of("-"), -9, 9, &i));
+    CHECK(!parse_i64(str_of("-9223372036854775809"), INT64_MIN, 0, &i) &&
+          !parse_i64(str_of("-"), -9, 9, &i));
     CHECK(parse_f64(str_of("-1.5e-3"), -1, 1, &d) && d == -1.5e-3);
-    CHECK(!parse_f64(str_of("nan"), -1, 1, &d) && !parse_f64(str_of("inf"), -1, 1, &d) && !parse_f64(str_of("0x1"), 0, 9, &d));
-    CHECK(!parse_f64(str_of("1e999"), 0, 9, &d) && !parse_f64(str_of("1e"), 0, 9, &d) && !parse_f64(str_of(" 1"), 0, 9, &d));
+    CHECK(!parse_f64(str_of("nan"), -1, 1, &d) && !parse_f64(str_of("inf"), -1, 1, &d) &&
+          !parse_f64(str_of("0x1"), 0, 9, &d));
+    CHECK(!parse_f64(str_of("1e999"), 0, 9, &d) && !parse_f64(str_of("1e"), 0, 9, &d) &&
+          !parse_f64(str_of(" 1"), 0, 9, &d));
 }
 
 static void utf8_forms(void) {
-    static const char *const bad[] = {"\x80", "\xC0\x80", "\xC1\xBF", "\xE0\x80\x80", "\xED\xA0\x80", "\xF0\x80\x80\x80",
-                                      "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFF", "\xE2\x82", "\xF0\x9F\x92"};
+    static const char *const bad[] = {
+        "\x80",         "\xC0\x80",         "\xC1\xBF",         "\xE0\x80\x80",
+        "\xED\xA0\x80", "\xF0\x80\x80\x80", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80",
+        "\xFF",         "\xE2\x82",         "\xF0\x9F\x92"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK_INT(utf8_valid(bad[i], strlen(bad[i])), 0);
     for (uint32_t cp = 1; cp <= 0x10FFFF; cp += cp < 0x3000 ? 1 : 97) {
@@ -41,11 +47,17 @@ static void utf8_forms(void) {
     }
 }
 
-/* The counts of U+FFFD that Unicode's "maximal subpart" practice gives (also Python's errors="replace"). */
+/* The counts of U+FFFD that Unicode's "maximal subpart" practice gives (also Python's
+ * errors="replace"). */
 static void utf8_repairs(void) {
     static const struct {
         const char *in, *out;
-    } cases[] = {{"a\xF1\x80\x80\xE1\x80\xC2" "b\x80" "c", "a\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" "b\xEF\xBF\xBD" "c"},
+    } cases[] = {{"a\xF1\x80\x80\xE1\x80\xC2"
+                  "b\x80"
+                  "c",
+                  "a\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
+                  "b\xEF\xBF\xBD"
+                  "c"},
                  {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
                  {"\xF0\x9F\x92", "\xEF\xBF\xBD"},
                  {"h\xC3\xA9", "h\xC3\xA9"}};
@@ -58,7 +70,8 @@ static void utf8_repairs(void) {
 }
 
 static void json_walk(void) {
-    static const char text[] = " {\"a\": [1, -2.5e1, \"x\\n\\u00e9\\ud83d\\ude00\", true, null, {}], \"b\":{\"c\":[[],[1]]}, \"d\":18446744073709551615} ";
+    static const char text[] = " {\"a\": [1, -2.5e1, \"x\\n\\u00e9\\ud83d\\ude00\", true, null, "
+                               "{}], \"b\":{\"c\":[[],[1]]}, \"d\":18446744073709551615} ";
     struct err e = {0};
     struct json j;
     struct str key;
@@ -106,7 +119,8 @@ static int refused(const char *text, size_t n) {
 static void json_whole_numbers(void) {
     static const char text[] = "[0,7,9999999999999999999,18446744073709551615,12 ,34]";
     static const uint64_t values[] = {0, 7, 9999999999999999999u, UINT64_MAX, 12, 34};
-    static const char *const bad[] = {"[01]", "[1.0]", "[18446744073709551616]", "[-1]", "[1e2]", "[12"};
+    static const char *const bad[] = {"[01]", "[1.0]", "[18446744073709551616]",
+                                      "[-1]", "[1e2]", "[12"};
     struct json j;
     struct err e = {0};
     json_init(&j, "numbers", text, strlen(text), &e);
@@ -124,12 +138,18 @@ static void json_whole_numbers(void) {
 }
 
 static void json_refusals(void) {
-    static const char *const bad[] = {"", "{", "[", "[1", "[1,", "[1,]", "{\"a\"", "{\"a\":", "{\"a\":1,}", "{a:1}", "01", "-", "1.",
-        "1e", ".5", "+1", "tru", "nul", "\"", "\"\\", "\"\\x\"", "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"",
-        "\"\n\"", "\"\xff\"", "\"\xc3\"", "1 2", "[1}", "{\"a\":1]", "]", "NaN", "Infinity", "'a'"};
+    static const char *const bad[] = {
+        "",          "{",         "[",           "[1",          "[1,",
+        "[1,]",      "{\"a\"",    "{\"a\":",     "{\"a\":1,}",  "{a:1}",
+        "01",        "-",         "1.",          "1e",          ".5",
+        "+1",        "tru",       "nul",         "\"",          "\"\\",
+        "\"\\x\"",   "\"\\u12\"", "\"\\ud800\"", "\"\\udc00\"", "\"\\ud800\\u0041\"",
+        "\"\n\"",    "\"\xff\"",  "\"\xc3\"",    "1 2",         "[1}",
+        "{\"a\":1]", "]",         "NaN",         "Infinity",    "'a'"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         CHECK_MSG(refused(bad[i], strlen(bad[i])), "accepted: %s", bad[i]);
-    static const char *const good[] = {"0", "-0", "1e5", "\"\"", "[]", "{}", " [ ] ", "[[[]]]", "\"\\u0000\"", "1.5E+3"};
+    static const char *const good[] = {"0",  "-0",    "1e5",    "\"\"",        "[]",
+                                       "{}", " [ ] ", "[[[]]]", "\"\\u0000\"", "1.5E+3"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         CHECK_MSG(!refused(good[i], strlen(good[i])), "refused: %s", good[i]);
 }

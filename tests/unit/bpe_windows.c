@@ -1,4 +1,5 @@
-/* Merging in windows against merging the whole word, with random vocabularies of random merges in any order.
+/* Merging in windows against merging the whole word, with random vocabularies of random merges in
+ * any order.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/bpe_windows.h"
@@ -68,7 +69,8 @@ static void make(struct bpe_case *c, uint32_t n, uint32_t letters) {
 static const uint32_t *byte_ranks(const struct bpe_case *c) {
     static uint32_t ranks[1 << 16];
     for (size_t pair = 0; pair < 1 << 16; pair++) {
-        const struct bpe_merge *found = bpe_find(&c->merges, c->byte_ids[pair >> 8], c->byte_ids[pair & 0xFF]);
+        const struct bpe_merge *found =
+            bpe_find(&c->merges, c->byte_ids[pair >> 8], c->byte_ids[pair & 0xFF]);
         ranks[pair] = found ? (uint32_t)(found - c->merges.list) : NO_ID;
     }
     return ranks;
@@ -77,7 +79,7 @@ static const uint32_t *byte_ranks(const struct bpe_case *c) {
 static void compare(const struct bpe_case *c, struct str word) {
     struct bpe_work whole = {0}, work[2] = {{0}, {0}}, units = {0};
     struct token_ids got = {.want_offsets = true};
-    bool symbols = below(2); // some of them of more bytes
+    bool symbols = below(2);       // some of them of more bytes
     token_ids_add(&got, 77, 0, 0); // what stands there already stays
     for (size_t i = 0; i < word.n; i++) {
         bpe_add(&whole, c->byte_ids[(unsigned char)word.p[i]], symbols ? 1 + i % 3 : 1);
@@ -86,11 +88,13 @@ static void compare(const struct bpe_case *c, struct str word) {
     bpe_merge_word(&c->merges, &whole);
     struct bpe_units u = {.symbols = units.symbols, .n = units.n};
     if (!symbols)
-        u = (struct bpe_units){(const unsigned char *)word.p, c->byte_ids, below(2) ? byte_ranks(c) : NULL, NULL, word.n};
+        u = (struct bpe_units){(const unsigned char *)word.p, c->byte_ids,
+                               below(2) ? byte_ranks(c) : NULL, NULL, word.n};
     CHECK(bpe_windows(&c->merges, &u, work, 5, &got));
     size_t k = 1, at = 5;
     bool same = got.ids[0] == 77;
-    for (uint32_t i = 0; i != NO_ID && same; at += whole.symbols[i].len, i = whole.symbols[i].next, k++)
+    for (uint32_t i = 0; i != NO_ID && same;
+         at += whole.symbols[i].len, i = whole.symbols[i].next, k++)
         same = k < got.n && got.ids[k] == whole.symbols[i].id && got.offsets[k][0] == at &&
                got.offsets[k][1] == at + whole.symbols[i].len;
     CHECK_MSG(same && k == got.n, "token %zu of \"%.*s\"", k, (int)word.n, word.p);

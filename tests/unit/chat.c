@@ -1,4 +1,5 @@
-/* common/tokens/chat: every chat golden that is there, ours and published ones, and what a request may hold.
+/* common/tokens/chat: every chat golden that is there, ours and published ones, and what a request
+ * may hold.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
@@ -39,8 +40,9 @@ static void check_case(const struct chat *c, const char *file, int number, struc
         CHECK_MSG(0, "%s case %d: %s", file, number, e.msg);
     } else {
         size_t at = difference(want, buf_view(&text));
-        CHECK_MSG(at == want.n && at == text.n, "%s case %d: differs at byte %zu: '%.40s', not '%.40s'", file, number,
-                  at, text.p + at, want.p + at);
+        CHECK_MSG(at == want.n && at == text.n,
+                  "%s case %d: differs at byte %zu: '%.40s', not '%.40s'", file, number, at,
+                  text.p + at, want.p + at);
         CHECK(trust.n == text.n);
     }
     json_free(&j);

@@ -1,12 +1,14 @@
-/* serve/pace against machines of known speed: a step with rows of a prompt may take three steps without, whatever the
- * machine, its noise, or the length of what came before; and prompts still get on.
+/* serve/pace against machines of known speed: a step with rows of a prompt may take three steps
+ * without, whatever the machine, its noise, or the length of what came before; and prompts still
+ * get on.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
 
 #include "serve/chunk.h"
 
-/* What a step takes: reading the weights, each row past the first, and each row of a prompt for what it sees. */
+/* What a step takes: reading the weights, each row past the first, and each row of a prompt for
+ * what it sees. */
 struct machine {
     double weights, row, seen;
     double noise; // most of it: 0.1 is up to a tenth more
@@ -25,7 +27,8 @@ static void decode(struct chunk *p, struct machine *m, size_t n_others, int step
         chunk_note(p, 0, n_others, step_of(m, 0, n_others, 0));
 }
 
-/* A prompt of n ids enters beside others. Returns the longest step, in steps without it; *steps: how many it took. */
+/* A prompt of n ids enters beside others. Returns the longest step, in steps without it; *steps:
+ * how many it took. */
 static double enter(struct chunk *p, struct machine *m, size_t n_others, size_t n, size_t *steps) {
     double longest = 0;
     *steps = 0;
@@ -43,8 +46,9 @@ static double enter(struct chunk *p, struct machine *m, size_t n_others, size_t 
 
 static void others_wait_two_steps_at_most(void) {
     static const struct machine machines[] = {
-        {9e-3, 1e-3, 0, 0, 1},       {9e-3, 0.6e-3, 1e-6, 0, 1}, {60e-3, 7e-3, 3e-6, 0.1, 2}, {60e-3, 0.2e-3, 0, 0.2, 3},
-        {0.2, 0.1, 0, 0.1, 4},       {1e-3, 0, 0, 0.1, 5},       {5.0, 0.4, 0, 0, 6},         {9e-3, 1e-3, 2e-6, 0.15, 7},
+        {9e-3, 1e-3, 0, 0, 1},      {9e-3, 0.6e-3, 1e-6, 0, 1},  {60e-3, 7e-3, 3e-6, 0.1, 2},
+        {60e-3, 0.2e-3, 0, 0.2, 3}, {0.2, 0.1, 0, 0.1, 4},       {1e-3, 0, 0, 0.1, 5},
+        {5.0, 0.4, 0, 0, 6},        {9e-3, 1e-3, 2e-6, 0.15, 7},
     };
     for (size_t i = 0; i < sizeof machines / sizeof *machines; i++)
         for (size_t n_others = 1; n_others <= 64; n_others *= 4) {
@@ -57,9 +61,12 @@ static void others_wait_two_steps_at_most(void) {
             double longest = enter(&p, &m, n_others, 1024, &steps);
             CHECK_MSG(longest <= 3, "machine %zu, %zu others: %.2f steps", i, n_others, longest);
             // About as many rows as two steps hold, whole ones, but for the first few steps.
-            double rows_fit = m.row > 0 && m.seen == 0 ? 0.75 * step_of(&m, 0, n_others, 0) / m.row - 1 : 1;
+            double rows_fit =
+                m.row > 0 && m.seen == 0 ? 0.75 * step_of(&m, 0, n_others, 0) / m.row - 1 : 1;
             double enough = 1024 / (rows_fit > 1 ? rows_fit : 1) + 20;
-            CHECK_MSG((double)steps <= enough, "machine %zu, %zu others: %zu steps, %.0f are enough", i, n_others, steps, enough);
+            CHECK_MSG((double)steps <= enough,
+                      "machine %zu, %zu others: %zu steps, %.0f are enough", i, n_others, steps,
+                      enough);
         }
 }
 

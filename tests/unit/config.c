@@ -1,4 +1,5 @@
-/* config.json: what is refused and how it is said, what is warned about, defaults, layers and rotations.
+/* config.json: what is refused and how it is said, what is warned about, defaults, layers and
+ * rotations.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -16,8 +17,13 @@ static const struct pair llama[] = {
     {"hidden_act", "\"silu\""},        {"torch_dtype", "\"float32\""}, {NULL, NULL},
 };
 static const struct pair gpt2[] = {
-    {"model_type", "\"gpt2\""}, {"vocab_size", "512"}, {"n_embd", "64"}, {"n_layer", "2"}, {"n_head", "4"},
-    {"n_positions", "32"},      {NULL, NULL},
+    {"model_type", "\"gpt2\""},
+    {"vocab_size", "512"},
+    {"n_embd", "64"},
+    {"n_layer", "2"},
+    {"n_head", "4"},
+    {"n_positions", "32"},
+    {NULL, NULL},
 };
 
 struct outcome {
@@ -84,7 +90,8 @@ static void check_refused(const struct pair *base, const char *key, const char *
                           const char *message) {
     struct pair change = {key, value};
     struct outcome r = read_with(base, &change, 1);
-    CHECK_MSG(r.rc == -1 && r.e.code == EXIT_DATA, "%s: %s is taken", key, value ? value : "(missing)");
+    CHECK_MSG(r.rc == -1 && r.e.code == EXIT_DATA, "%s: %s is taken", key,
+              value ? value : "(missing)");
     CHECK_STR(r.e.msg, message);
     done(&r);
 }
@@ -94,8 +101,8 @@ static void sizes_are_bounded(void) {
                                       "\"64\"", "true", "[64]", "18446744073709551616"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         char message[200];
-        snprintf(message, sizeof message, "hidden_size is %s, but must be a whole number from 1 to 1048576",
-                 bad[i]);
+        snprintf(message, sizeof message,
+                 "hidden_size is %s, but must be a whole number from 1 to 1048576", bad[i]);
         check_refused(llama, "hidden_size", bad[i], message);
     }
     check_refused(llama, "num_hidden_layers", "1025",
@@ -104,7 +111,8 @@ static void sizes_are_bounded(void) {
                   "vocab_size is 16777217, but must be a whole number from 1 to 16777216");
     check_refused(llama, "num_attention_heads", "0",
                   "num_attention_heads is 0, but must be a whole number from 1 to 4096");
-    check_refused(llama, "head_dim", "5000", "head_dim is 5000, but must be a whole number from 1 to 4096");
+    check_refused(llama, "head_dim", "5000",
+                  "head_dim is 5000, but must be a whole number from 1 to 4096");
     check_refused(gpt2, "n_positions", "999999999",
                   "n_positions is 999999999, but must be a whole number from 1 to 268435456");
 }
@@ -128,20 +136,25 @@ static void features_we_lack(void) {
     check_refused(llama, "model_type", "\"mamba\"",
                   "model_type is \"mamba\", but that family is not supported");
     check_refused(llama, "model_type", "7", "model_type is 7, but that family is not supported");
-    check_refused(
-        llama, "hidden_act", "\"xielu\"",
-        "hidden_act is \"xielu\", but only silu, gelu, gelu_new, gelu_pytorch_tanh and relu are supported");
+    check_refused(llama, "hidden_act", "\"xielu\"",
+                  "hidden_act is \"xielu\", but only silu, gelu, gelu_new, gelu_pytorch_tanh and "
+                  "relu are supported");
     check_refused(llama, "quantization_config", "{\"bits\": 4}",
                   "quantization_config is {\"bits\": 4}, but only null is supported");
-    check_refused(llama, "quantization_config", "{\"quant_method\": \"bitsandbytes\", \"load_in_8bit\": true}",
-                  "quantization_config is {\"quant_method\": \"bitsandbytes\", \"load_in_8bit\": true}, but only null is "
+    check_refused(llama, "quantization_config",
+                  "{\"quant_method\": \"bitsandbytes\", \"load_in_8bit\": true}",
+                  "quantization_config is {\"quant_method\": \"bitsandbytes\", \"load_in_8bit\": "
+                  "true}, but only null is "
                   "supported");
     check_refused(llama, "is_causal", "false", "is_causal is false, but only true is supported");
-    check_refused(llama, "is_encoder_decoder", "true", "is_encoder_decoder is true, but only false is supported");
-    check_refused(llama, "model_type", "\"\"", "model_type is \"\", but that family is not supported");
+    check_refused(llama, "is_encoder_decoder", "true",
+                  "is_encoder_decoder is true, but only false is supported");
+    check_refused(llama, "model_type", "\"\"",
+                  "model_type is \"\", but that family is not supported");
     check_refused(llama, "attention_bias", "\"yes\"",
                   "attention_bias is \"yes\", but must be true or false");
-    struct pair part[] = {{"partial_rotary_factor", "0.5"}, {"rope_scaling", "{\"type\": \"linear\", \"factor\": 2}"}};
+    struct pair part[] = {{"partial_rotary_factor", "0.5"},
+                          {"rope_scaling", "{\"type\": \"linear\", \"factor\": 2}"}};
     struct outcome r = read_with(llama, part, 2);
     CHECK_STR(r.e.msg, "partial_rotary_factor is 0.5, but only 1 is supported");
     done(&r);
@@ -151,7 +164,8 @@ static void features_we_lack(void) {
         {"layer_types", "[\"full_attention\", \"chunked_attention\", \"full_attention\"]"},
     };
     r = read_with(llama, types, 3);
-    CHECK_STR(r.e.msg, "layer_types[1] is chunked_attention, but only full_attention and sliding_attention are supported");
+    CHECK_STR(r.e.msg, "layer_types[1] is chunked_attention, but only full_attention and "
+                       "sliding_attention are supported");
     done(&r);
     check_refused(llama, "layer_types", "[\"full_attention\"]",
                   "layer_types has 1 items, but there are 3 layers");
@@ -162,7 +176,8 @@ static void features_we_lack(void) {
 static void numbers_must_make_sense(void) {
     check_refused(llama, "rms_norm_eps", "-1",
                   "rms_norm_eps is -1, but must be at least 0 and less than 1");
-    check_refused(llama, "rms_norm_eps", "\"small\"", "rms_norm_eps is \"small\", but must be a number");
+    check_refused(llama, "rms_norm_eps", "\"small\"",
+                  "rms_norm_eps is \"small\", but must be a number");
     check_refused(llama, "rope_theta", "0",
                   "rope_theta is 0, but must be positive, and not absurdly small or large");
     check_refused(llama, "rope_theta", "1e400",
@@ -171,22 +186,23 @@ static void numbers_must_make_sense(void) {
 }
 
 static void rotations(void) {
-    check_refused(
-        llama, "rope_scaling", "{\"rope_type\": \"ntk\", \"factor\": 2.0}",
-        "rope_type is \"ntk\", but only default, linear, dynamic, llama3, yarn and longrope are supported");
+    check_refused(llama, "rope_scaling", "{\"rope_type\": \"ntk\", \"factor\": 2.0}",
+                  "rope_type is \"ntk\", but only default, linear, dynamic, llama3, yarn and "
+                  "longrope are supported");
     check_refused(llama, "rope_scaling", "7", "rope_scaling is 7, but must be an object or null");
     check_refused(llama, "rope_scaling", "{\"type\": \"linear\"}", "rope_scaling has no factor");
     check_refused(llama, "rope_scaling", "{\"type\": \"linear\", \"factor\": -2}",
                   "factor is -2, but must be positive, and not absurdly small or large");
     check_refused(llama, "rope_scaling", "{\"rope_type\": \"llama3\", \"factor\": 8}",
                   "low_freq_factor 0 and high_freq_factor 0 are missing or out of order");
-    check_refused(llama, "rope_scaling",
-                  "{\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 1, 1]}",
-                  "short_factor and long_factor have 2 and 3 values, but 8 are needed");
     check_refused(
-        llama, "rope_parameters", "{\"full_attention\": {}, \"sliding_attention\": {}}",
-        "rope_parameters is {\"full_attention\": {}, \"sliding_attention\": {}}, but one rotation for each "
-        "type of layer is not supported for this model type");
+        llama, "rope_scaling",
+        "{\"rope_type\": \"longrope\", \"short_factor\": [1, 1], \"long_factor\": [1, 1, 1]}",
+        "short_factor and long_factor have 2 and 3 values, but 8 are needed");
+    check_refused(llama, "rope_parameters", "{\"full_attention\": {}, \"sliding_attention\": {}}",
+                  "rope_parameters is {\"full_attention\": {}, \"sliding_attention\": {}}, but one "
+                  "rotation for each "
+                  "type of layer is not supported for this model type");
 }
 
 static void bad_json(void) {
@@ -208,7 +224,8 @@ static void bad_json(void) {
     done(&r);
 }
 
-/* Keys that nobody knows, keys of other families, and keys inside rope_scaling are warned about by name. */
+/* Keys that nobody knows, keys of other families, and keys inside rope_scaling are warned about by
+ * name. */
 static void warnings(void) {
     static const struct pair changes[] = {
         {"frobnicate", "1"},
@@ -220,9 +237,10 @@ static void warnings(void) {
     };
     struct outcome r = read_with(llama, changes, sizeof changes / sizeof *changes);
     CHECK_INT(r.rc, 0);
-    CHECK_STR(r.warnings.p, "rope_scaling.wobble is not known and is ignored: config.json\n"
-                            "sliding_window is not a key of this model type and is ignored: config.json\n"
-                            "frobnicate is not known and is ignored: config.json\n");
+    CHECK_STR(r.warnings.p,
+              "rope_scaling.wobble is not known and is ignored: config.json\n"
+              "sliding_window is not a key of this model type and is ignored: config.json\n"
+              "frobnicate is not known and is ignored: config.json\n");
     done(&r);
     r = read_with(llama, NULL, 0);
     CHECK_STR(r.warnings.p, "");
@@ -268,8 +286,9 @@ static void windows(void) {
     check_layers(gemma2, 2, "SFSFS");
     struct pair gemma3[] = {{"model_type", "\"gemma3_text\""}, {"num_hidden_layers", "8"}};
     check_layers(gemma3, 2, "SSSSSFSS");
-    struct pair pattern[] = {
-        {"model_type", "\"gemma3_text\""}, {"num_hidden_layers", "5"}, {"sliding_window_pattern", "2"}};
+    struct pair pattern[] = {{"model_type", "\"gemma3_text\""},
+                             {"num_hidden_layers", "5"},
+                             {"sliding_window_pattern", "2"}};
     check_layers(pattern, 3, "SFSFS");
     struct pair types[] = {
         {"model_type", "\"gemma2\""},
@@ -296,9 +315,9 @@ static void ends_of_text(void) {
     CHECK_STR(r.warnings.p, "eos_token_id is outside the vocabulary: config.json\n"
                             "eos_token_id is outside the vocabulary: config.json\n");
     done(&r);
-    static const char text[] =
-        "{\"model_type\": \"gpt2\", \"vocab_size\": 50, \"n_embd\": 8, \"n_layer\": 1, \"n_head\": 2, "
-        "\"n_positions\": 8, \"eos_token_id\": 1}";
+    static const char text[] = "{\"model_type\": \"gpt2\", \"vocab_size\": 50, \"n_embd\": 8, "
+                               "\"n_layer\": 1, \"n_head\": 2, "
+                               "\"n_positions\": 8, \"eos_token_id\": 1}";
     r = read_text("config.json", text, "{\"eos_token_id\": [7, 9]}");
     CHECK(r.rc == 0 && r.s.n_eos == 2 && r.s.eos[0] == 7 && r.s.eos[1] == 9);
     done(&r);
@@ -324,8 +343,8 @@ static void ends_of_text(void) {
     buf_free(&list);
 }
 
-/* A value that the reference does not read, or takes for "not given", changes nothing; where it says something, it is warned
- * about. */
+/* A value that the reference does not read, or takes for "not given", changes nothing; where it
+ * says something, it is warned about. */
 static void nothing_said(void) {
     static const struct {
         const char *key, *value;
@@ -343,12 +362,15 @@ static void nothing_said(void) {
         {"attention_chunk_size", "0", false},
         {"quantization_config", "{}", false},
         {"quantization_config", "false", false},
-        {"quantization_config", "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": false, \"load_in_8bit\": 0}", false},
+        {"quantization_config",
+         "{\"quant_method\": \"bitsandbytes\", \"load_in_4bit\": false, \"load_in_8bit\": 0}",
+         false},
         {"compression_config", "\"\"", false},
         {"rope_scaling", "{}", false},
         {"rope_scaling", "0", false},
         {"rope_scaling", "false", false},
-        {"rope_scaling", "{\"rope_type\": \"default\", \"factor\": 0, \"low_freq_factor\": \"x\"}", false},
+        {"rope_scaling", "{\"rope_type\": \"default\", \"factor\": 0, \"low_freq_factor\": \"x\"}",
+         false},
         {"residual_multiplier", "0.2", true},
         {"residual_multiplier", "1.0", false},
         {"logits_scaling", "1", false},
@@ -367,11 +389,15 @@ static void nothing_said(void) {
         struct pair change = {cases[i].key, cases[i].value};
         char want[200] = "";
         if (cases[i].warned)
-            snprintf(want, sizeof want, "%s is not a key of this model type and is ignored: config.json\n", cases[i].key);
+            snprintf(want, sizeof want,
+                     "%s is not a key of this model type and is ignored: config.json\n",
+                     cases[i].key);
         struct outcome r = read_with(llama, &change, 1);
         CHECK_MSG(r.rc == 0, "%s %s: %s", change.key, change.value, r.e.msg);
-        CHECK_MSG(r.rc != 0 || strcmp(r.warnings.p, want) == 0, "%s %s: %s", change.key, change.value, r.warnings.p);
-        CHECK(r.rc != 0 || (!r.s.qkv_bias && !r.s.ffn_bias && !r.s.tied && r.s.ropes[0].kind == ROPE_DEFAULT));
+        CHECK_MSG(r.rc != 0 || strcmp(r.warnings.p, want) == 0, "%s %s: %s", change.key,
+                  change.value, r.warnings.p);
+        CHECK(r.rc != 0 ||
+              (!r.s.qkv_bias && !r.s.ffn_bias && !r.s.tied && r.s.ropes[0].kind == ROPE_DEFAULT));
         CHECK(r.rc != 0 || (r.s.residual_scale <= 0 && r.s.ropes[0].rotary_dim == 16));
         done(&r);
     }
@@ -380,24 +406,32 @@ static void nothing_said(void) {
     CHECK(r.rc == 0 && r.s.qkv_bias);
     done(&r);
     // A window counts only if it is used: what it says else is nothing.
-    struct pair off[] = {{"model_type", "\"qwen2\""},      {"num_key_value_heads", "2"}, {"use_sliding_window", "0"},
-                         {"sliding_window", "\"none\""}, {"max_window_layers", "-1"}};
+    struct pair off[] = {{"model_type", "\"qwen2\""},
+                         {"num_key_value_heads", "2"},
+                         {"use_sliding_window", "0"},
+                         {"sliding_window", "\"none\""},
+                         {"max_window_layers", "-1"}};
     r = read_with(llama, off, 5);
     CHECK_MSG(r.rc == 0 && r.s.layers[2].window == 0, "%s", r.e.msg);
     done(&r);
     off[2].value = "true";
     r = read_with(llama, off, 5);
-    CHECK_STR(r.e.msg, "sliding_window is \"none\", but must be a whole number from 1 to 268435456");
+    CHECK_STR(r.e.msg,
+              "sliding_window is \"none\", but must be a whole number from 1 to 268435456");
     done(&r);
     // In YaRN 0 and null of these are their defaults.
-    struct pair yarn[] = {{"rope_scaling", "{\"type\": \"yarn\", \"factor\": 2, \"beta_fast\": 0, \"beta_slow\": null, "
-                                           "\"mscale\": 0, \"mscale_all_dim\": 0.0}"}};
+    struct pair yarn[] = {
+        {"rope_scaling",
+         "{\"type\": \"yarn\", \"factor\": 2, \"beta_fast\": 0, \"beta_slow\": null, "
+         "\"mscale\": 0, \"mscale_all_dim\": 0.0}"}};
     r = read_with(llama, yarn, 1);
     CHECK_MSG(r.rc == 0 && r.s.ropes[0].kind == ROPE_YARN, "%s", r.e.msg);
     done(&r);
     struct pair lists[] = {{"model_type", "\"smollm3\""}, {"no_rope_layers", "[1, 0, 7, 0, 0]"}};
     r = read_with(llama, lists, 2);
-    CHECK_MSG(r.rc == 0 && !r.s.layers[0].no_rope && r.s.layers[1].no_rope && !r.s.layers[2].no_rope, "%s", r.e.msg);
+    CHECK_MSG(r.rc == 0 && !r.s.layers[0].no_rope && r.s.layers[1].no_rope &&
+                  !r.s.layers[2].no_rope,
+              "%s", r.e.msg);
     done(&r);
     struct pair dense[] = {{"model_type", "\"qwen3_moe\""}, {"mlp_only_layers", "[1, 99]"}};
     r = read_with(llama, dense, 2);
@@ -407,8 +441,11 @@ static void nothing_said(void) {
     r = read_with(gpt2, unscaled, 1);
     CHECK(r.rc == 0 && r.s.attn_scale >= 1 && r.s.attn_scale <= 1);
     done(&r);
-    // Gemma's first configs say gelu and mean its tanh form; those of Gemma 2 and 3 are read for hidden_activation alone.
-    struct pair gelu[] = {{"model_type", "\"gemma\""}, {"num_key_value_heads", "2"}, {"hidden_act", "\"gelu\""},
+    // Gemma's first configs say gelu and mean its tanh form; those of Gemma 2 and 3 are read for
+    // hidden_activation alone.
+    struct pair gelu[] = {{"model_type", "\"gemma\""},
+                          {"num_key_value_heads", "2"},
+                          {"hidden_act", "\"gelu\""},
                           {"hidden_activation", "null"}};
     r = read_with(llama, gelu, 4);
     CHECK(r.rc == 0 && r.s.act == ACT_GELU_TANH);
@@ -419,7 +456,8 @@ static void nothing_said(void) {
     done(&r);
 }
 
-/* What a config.json that says nothing but its family means: as the reference's config class has it. */
+/* What a config.json that says nothing but its family means: as the reference's config class has
+ * it. */
 static void class_defaults(void) {
     static const struct {
         const char *type;
@@ -441,7 +479,8 @@ static void class_defaults(void) {
         {"granite", 32000, 4096, 11008, 32, 32, 32, 128, 2048, 1, 2},
         {"mixtral", 32000, 4096, 14336, 32, 32, 8, 128, 131072, 1, 2},
         {"qwen3_moe", 151936, 2048, 6144, 24, 32, 4, 64, 32768, -1, -1},
-        {"starcoder2", 49152, 3072, 12288, 30, 24, 2, 128, 4096, -1, -1}, // 50256 is outside its vocabulary
+        {"starcoder2", 49152, 3072, 12288, 30, 24, 2, 128, 4096, -1,
+         -1}, // 50256 is outside its vocabulary
         {"stablelm", 50304, 2560, 6912, 32, 32, 32, 80, 4096, 0, 0},
         {"gpt2", 50257, 768, 3072, 12, 12, 12, 64, 1024, 50256, 50256},
     };
@@ -454,13 +493,13 @@ static void class_defaults(void) {
         const struct spec *s = &r.s;
         CHECK_MSG(r.rc == 0, "%s: %s", wanted[i].type, r.e.msg);
         CHECK_STR(r.warnings.p, "");
-        CHECK_MSG(s->vocab_size == wanted[i].vocab && s->hidden_dim == wanted[i].hidden && s->ffn_dim == wanted[i].ffn &&
-                      s->n_layers == wanted[i].layers && s->n_heads == wanted[i].heads &&
-                      s->n_kv_heads == wanted[i].kv_heads && s->head_dim == wanted[i].head_dim &&
-                      s->max_pos == wanted[i].max_pos,
+        CHECK_MSG(s->vocab_size == wanted[i].vocab && s->hidden_dim == wanted[i].hidden &&
+                      s->ffn_dim == wanted[i].ffn && s->n_layers == wanted[i].layers &&
+                      s->n_heads == wanted[i].heads && s->n_kv_heads == wanted[i].kv_heads &&
+                      s->head_dim == wanted[i].head_dim && s->max_pos == wanted[i].max_pos,
                   "%s has other sizes", wanted[i].type);
-        CHECK_MSG(s->bos == wanted[i].bos && (s->n_eos ? s->eos[0] : -1) == wanted[i].eos, "%s has other ends",
-                  wanted[i].type);
+        CHECK_MSG(s->bos == wanted[i].bos && (s->n_eos ? s->eos[0] : -1) == wanted[i].eos,
+                  "%s has other ends", wanted[i].type);
         done(&r);
     }
 }
@@ -470,9 +509,11 @@ static void tensors(void) {
     struct model_options o = {.max_sequences = 1, .max_rows = 1};
     struct err e = {0};
     struct model *m;
-    char *dir = models_with_config(MODELS_DIR "/llama", NULL), *path = path_join(dir, "config.json");
+    char *dir = models_with_config(MODELS_DIR "/llama", NULL),
+         *path = path_join(dir, "config.json");
     FILE *f = fopen(path, "w");
-    fputs("{\"model_type\": \"llama\", \"vocab_size\": 288, \"hidden_size\": 64, \"intermediate_size\": 81,"
+    fputs("{\"model_type\": \"llama\", \"vocab_size\": 288, \"hidden_size\": 64, "
+          "\"intermediate_size\": 81,"
           "\"num_hidden_layers\": 3, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, "
           "\"max_position_embeddings\": 256}",
           f);

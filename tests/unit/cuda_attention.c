@@ -1,13 +1,17 @@
-/* common/backend/cuda/attention.cu and attention_f32.cu: random shapes against a plain reference in double, and the same bits however
- * the rows are cut into tiles and the positions into blocks.
+/* common/backend/cuda/attention.cu and attention_f32.cu: random shapes against a plain reference in
+ * double, and the same bits however the rows are cut into tiles and the positions into blocks.
  *
- * Where no position is, pages are full of NaN, and so are the table's words for pages that no row sees.
+ * Where no position is, pages are full of NaN, and so are the table's words for pages that no row
+ * sees.
  *
- * The reference rounds what the kernels round: q * scale, and e^(score - maximum of the page). What remains is
- *   - the scores' error, `off`: 16 products at a time are added in no less than 2^-22 of their largest sum (2^-24 in f32), and softcap
- *     has 4e-7 of the cap. It goes into every weight, and into the sum that divides them;
+ * The reference rounds what the kernels round: q * scale, and e^(score - maximum of the page). What
+ * remains is
+ *   - the scores' error, `off`: 16 products at a time are added in no less than 2^-22 of their
+ * largest sum (2^-24 in f32), and softcap has 4e-7 of the cap. It goes into every weight, and into
+ * the sum that divides them;
  *   - a weight that is so near the middle between two bf16 numbers that `off` decides: 2^-7 of it;
- *   - the sums over positions: 2^-22 of the sum of |weight * value| for each 16 positions, and for each join of pages and spans;
+ *   - the sums over positions: 2^-22 of the sum of |weight * value| for each 16 positions, and for
+ * each join of pages and spans;
  *   - the output's rounding: 2^-8 in bf16, 2^-11 in f16.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -35,7 +39,8 @@ struct layer { // what a test attends to
     uint32_t head_dim, pad, n_kv_heads, group, window /* 0: none */, out_type;
     bool f32;
     float scale, softcap;
-    uint32_t n_seqs, len[MAX_SEQS], n_new[MAX_SEQS], seq_row[MAX_SEQS]; // the last n_new positions are the step's rows
+    uint32_t n_seqs, len[MAX_SEQS], n_new[MAX_SEQS],
+        seq_row[MAX_SEQS]; // the last n_new positions are the step's rows
     uint32_t n_rows, n_pages, max_spans, ldq, ld_out, kv_group;
     float *k[MAX_SEQS], *v[MAX_SEQS]; // [len, n_kv_heads, head_dim], as they are in the pages
     float *q;                         // [n_rows, ldq]
@@ -64,9 +69,15 @@ static void fill_page(const struct layer *l, unsigned char *page, uint32_t seq, 
     for (uint32_t h = 0; h < l->n_kv_heads; h++)
         for (uint32_t p = 0; p < CU_KV_PAGE; p++)
             for (uint32_t d = 0; d < l->pad; d++) {
-                size_t of_head = (size_t)h * 2 * CU_KV_PAGE * l->pad, at = ((size_t)(first + p) * l->n_kv_heads + h) * l->head_dim + d;
+                size_t of_head = (size_t)h * 2 * CU_KV_PAGE * l->pad,
+                       at = ((size_t)(first + p) * l->n_kv_heads + h) * l->head_dim + d;
                 bool is = d < l->head_dim && first + p < l->len[seq];
-                float k = is ? l->k[seq][at] : d < l->head_dim ? NAN : 0, v = is ? l->v[seq][at] : d < l->head_dim ? NAN : 0;
+                float k = is                ? l->k[seq][at]
+                          : d < l->head_dim ? NAN
+                                            : 0,
+                      v = is                ? l->v[seq][at]
+                          : d < l->head_dim ? NAN
+                                            : 0;
                 put(page, l->f32, of_head + (size_t)p * l->pad + d, k);
                 put(page, l->f32, of_head + (size_t)(l->pad + d) * CU_KV_PAGE + p, v);
             }
@@ -75,7 +86,8 @@ static uint32_t first_seen(const struct layer *l, uint32_t pos) {
     return l->window && pos + 1 > l->window ? pos + 1 - l->window : 0;
 }
 
-/* The pages of all sequences, shuffled; the words of a sequence begin with the first page that a row of it sees. */
+/* The pages of all sequences, shuffled; the words of a sequence begin with the first page that a
+ * row of it sees. */
 static void make_pages(struct layer *l) {
     uint32_t n_pages = 3, *order;
     for (uint32_t s = 0; s < l->n_seqs; s++)
@@ -92,7 +104,8 @@ static void make_pages(struct layer *l) {
     memset(pages, 0xFF, n_pages * stride);
     l->words = xcalloc(n_pages + MAX_SEQS, sizeof *l->words);
     for (uint32_t s = 0, next = 0; s < l->n_seqs; s++) {
-        uint32_t first = first_seen(l, l->len[s] - l->n_new[s]) / CU_KV_PAGE, last = (l->len[s] - 1) / CU_KV_PAGE;
+        uint32_t first = first_seen(l, l->len[s] - l->n_new[s]) / CU_KV_PAGE,
+                 last = (l->len[s] - 1) / CU_KV_PAGE;
         l->words[l->n_words++] = 0xFFFFFFF0;
         for (uint32_t i = 0; i < l->n_new[s]; i++) {
             struct cu_row *r = &l->rows[l->seq_row[s] + i];
@@ -163,7 +176,10 @@ static uint32_t cut_tiles(const struct layer *l, enum cut cut, struct cu_tile *t
     uint32_t most = l->group > CU_QUERIES ? 1 : CU_QUERIES / l->group, n = 0;
     for (uint32_t s = 0; s < l->n_seqs; s++)
         for (uint32_t r = 0; r < l->n_new[s];) {
-            uint32_t take = cut == CUT_MOST ? most : cut == CUT_ONE ? 1 : 1 + below(most), left = l->n_new[s] - r;
+            uint32_t take = cut == CUT_MOST  ? most
+                            : cut == CUT_ONE ? 1
+                                             : 1 + below(most),
+                     left = l->n_new[s] - r;
             tiles[n] = (struct cu_tile){l->seq_row[s] + r, take < left ? take : left};
             r += tiles[n++].n;
         }
@@ -174,36 +190,56 @@ static size_t out_bytes(const struct layer *l) {
     return (size_t)round_up(l->n_rows, CU_TILE) * l->ld_out * (l->out_type == CU_F32 ? 4 : 2);
 }
 
-static void launch_rounded(const struct layer *l, uint32_t grid, uint32_t slots, const struct cu_attend_args *a) {
+static void launch_rounded(const struct layer *l, uint32_t grid, uint32_t slots,
+                           const struct cu_attend_args *a) {
     struct err e = {0};
     char name[40];
     bool known = l->pad == 64 || l->pad == 96 || l->pad == 128 || l->pad == 256;
-    struct cu_shape shape = {.x = grid, .y = l->n_kv_heads, .z = slots, .threads = 128, .early = true};
+    struct cu_shape shape = {
+        .x = grid, .y = l->n_kv_heads, .z = slots, .threads = 128, .early = true};
     if (!slots) {
         shape.x = (grid + 3) / 4;
         shape.z = 1;
         shape.shared = CU_ATTEND_MANY_SHARED(l->pad);
     }
-    snprintf(name, sizeof name, known ? "k_attend_%s_%u" : "k_attend_%s_any", slots ? "few" : "many", l->pad);
+    snprintf(name, sizeof name, known ? "k_attend_%s_%u" : "k_attend_%s_any",
+             slots ? "few" : "many", l->pad);
     const struct cu_kernel *k = cu_kernel(dev, name, shape.shared, &e);
     dev_must(k ? 0 : -1, &e);
     cu_launch(dev, k, shape, a);
 }
 /* The output of these tiles; slots 0: attend_many. To be freed. */
-static void *launch(const struct layer *l, const struct cu_tile *tiles, uint32_t n_tiles, uint32_t slots) {
+static void *launch(const struct layer *l, const struct cu_tile *tiles, uint32_t n_tiles,
+                    uint32_t slots) {
     uint32_t grid = n_tiles + below(3), of_group = (l->group + CU_QUERIES - 1) / CU_QUERIES;
     struct cu_header h = {.n_rows = l->n_rows, .n_tiles = n_tiles};
     size_t counters = (size_t)n_tiles * l->n_kv_heads;
     uint32_t *zeros = xcalloc(counters, sizeof *zeros);
-    struct dev_buf header = dev_new(&h, sizeof h), tiles_dev = dev_new(tiles, n_tiles * sizeof *tiles);
-    struct dev_buf out = dev_new(NULL, out_bytes(l)), count = dev_new(zeros, counters * sizeof *zeros);
-    struct dev_buf partial = dev_new(NULL, counters * of_group * l->max_spans * CU_QUERIES * (l->pad + 2) * sizeof(float));
+    struct dev_buf header = dev_new(&h, sizeof h),
+                   tiles_dev = dev_new(tiles, n_tiles * sizeof *tiles);
+    struct dev_buf out = dev_new(NULL, out_bytes(l)),
+                   count = dev_new(zeros, counters * sizeof *zeros);
+    struct dev_buf partial = dev_new(NULL, counters * of_group * l->max_spans * CU_QUERIES *
+                                               (l->pad + 2) * sizeof(float));
     struct cu_attend_args a = {
         .step = {header.p, l->step.step.rows, tiles_dev.p, l->step.step.words},
-        .q = l->q_dev.p, .ldq = l->ldq, .n_heads = heads(l), .scale = l->scale, .softcap = l->softcap,
-        .kv = {.base = l->pages.p, .page_stride = l->page_bytes + 256, .n_kv_heads = l->n_kv_heads, .head_dim = l->head_dim,
-               .pad = l->pad, .f32 = l->f32, .group = l->kv_group},
-        .out = out.p, .out_type = l->out_type, .ld_out = l->ld_out, .partial = partial.p, .counters = count.p,
+        .q = l->q_dev.p,
+        .ldq = l->ldq,
+        .n_heads = heads(l),
+        .scale = l->scale,
+        .softcap = l->softcap,
+        .kv = {.base = l->pages.p,
+               .page_stride = l->page_bytes + 256,
+               .n_kv_heads = l->n_kv_heads,
+               .head_dim = l->head_dim,
+               .pad = l->pad,
+               .f32 = l->f32,
+               .group = l->kv_group},
+        .out = out.p,
+        .out_type = l->out_type,
+        .ld_out = l->ld_out,
+        .partial = partial.p,
+        .counters = count.p,
         .max_spans = l->max_spans};
     if (l->f32)
         dev_launch("k_attend_f32", grid, l->n_kv_heads, CU_THREADS, &a);
@@ -239,15 +275,21 @@ static double rounded(const struct layer *l, double p) {
 }
 
 /* One query: out and its tolerance [head_dim]. */
-static void reference(const struct layer *l, uint32_t seq, uint32_t row, uint32_t head, double *out, double *tolerance) {
-    uint32_t hd = l->head_dim, pos = l->rows[row].pos, first = first_seen(l, pos), n = pos + 1 - first;
-    double *s = xcalloc(n, sizeof *s), *off = xcalloc(n, sizeof *off), max = -INFINITY, sum = 0, worst = 0;
-    const float *k = l->k[seq] + (size_t)head / l->group * hd, *v = l->v[seq] + (size_t)head / l->group * hd;
+static void reference(const struct layer *l, uint32_t seq, uint32_t row, uint32_t head, double *out,
+                      double *tolerance) {
+    uint32_t hd = l->head_dim, pos = l->rows[row].pos, first = first_seen(l, pos),
+             n = pos + 1 - first;
+    double *s = xcalloc(n, sizeof *s), *off = xcalloc(n, sizeof *off), max = -INFINITY, sum = 0,
+           worst = 0;
+    const float *k = l->k[seq] + (size_t)head / l->group * hd,
+                *v = l->v[seq] + (size_t)head / l->group * hd;
     size_t ld = (size_t)l->n_kv_heads * hd;
     for (uint32_t i = 0; i < n; i++) {
         double all = 0;
         for (uint32_t d = 0; d < hd; d++) {
-            double x = (double)stored(l, l->q[(size_t)row * l->ldq + (size_t)head * hd + d] * l->scale) * (double)k[(first + i) * ld + d];
+            double x =
+                (double)stored(l, l->q[(size_t)row * l->ldq + (size_t)head * hd + d] * l->scale) *
+                (double)k[(first + i) * ld + d];
             s[i] += x;
             all += fabs(x);
         }
@@ -270,8 +312,10 @@ static void reference(const struct layer *l, uint32_t seq, uint32_t row, uint32_
         for (uint32_t i = begin; i < end; i++)
             page_max = s[i] > page_max ? s[i] : page_max;
         for (uint32_t i = begin; i < end; i++) {
-            double p = exp(s[i] - page_max), factor = exp(page_max - max), w = rounded(l, p) * factor;
-            bool either = rounded(l, p * (1 - 2 * worst)) != rounded(l, p * (1 + 2 * worst)) && !l->f32;
+            double p = exp(s[i] - page_max), factor = exp(page_max - max),
+                   w = rounded(l, p) * factor;
+            bool either =
+                rounded(l, p * (1 - 2 * worst)) != rounded(l, p * (1 + 2 * worst)) && !l->f32;
             sum += p * factor;
             for (uint32_t d = 0; d < hd; d++) {
                 double x = (double)v[(first + i) * ld + d];
@@ -282,12 +326,14 @@ static void reference(const struct layer *l, uint32_t seq, uint32_t row, uint32_
         }
     }
     uint32_t n_pages = n / CU_KV_PAGE + 2;
-    double steps = l->f32 ? n + 3.0 * n_pages + 8 : 4 * n_pages + 4.0 * n_pages + 16, unit = l->f32 ? 0x1p-24 : 0x1p-22;
+    double steps = l->f32 ? n + 3.0 * n_pages + 8 : 4 * n_pages + 4.0 * n_pages + 16,
+           unit = l->f32 ? 0x1p-24 : 0x1p-22;
     double last = l->out_type == CU_BF16 ? 0x1p-8 : l->out_type == CU_F16 ? 0x1p-11 : 0x1p-23;
     for (uint32_t d = 0; d < hd; d++) {
         out[d] /= sum;
         tolerance[d] = (tolerance[d] + sizes[d] * (4 * worst + steps * unit)) / sum;
-        tolerance[d] += last * (fabs(out[d]) + tolerance[d]) + (l->out_type == CU_F16 ? 0x1p-25 : 0);
+        tolerance[d] +=
+            last * (fabs(out[d]) + tolerance[d]) + (l->out_type == CU_F16 ? 0x1p-25 : 0);
     }
     free(sizes);
     free(s);
@@ -295,7 +341,8 @@ static void reference(const struct layer *l, uint32_t seq, uint32_t row, uint32_
 }
 
 static void check_values(const struct layer *l, const void *out, const char *what) {
-    uint32_t hd = l->head_dim, rows = round_up(l->n_rows, CU_TILE), size = l->out_type == CU_F32 ? 4 : 2;
+    uint32_t hd = l->head_dim, rows = round_up(l->n_rows, CU_TILE),
+             size = l->out_type == CU_F32 ? 4 : 2;
     double *want = xcalloc(hd, sizeof *want), *tolerance = xcalloc(hd, sizeof *tolerance);
     unsigned wrong = 0;
     for (uint32_t s = 0; s < l->n_seqs; s++)
@@ -305,8 +352,8 @@ static void check_values(const struct layer *l, const void *out, const char *wha
                 for (uint32_t d = 0; d < hd; d++) {
                     double got = value(l, out, place(l, r, h * hd + d));
                     if (!(fabs(got - want[d]) <= tolerance[d]) && wrong++ < 3)
-                        CHECK_MSG(0, "%s: row %u head %u dimension %u: %.9g, not %.9g within %.3g", what, r, h, d, got, want[d],
-                                  tolerance[d]);
+                        CHECK_MSG(0, "%s: row %u head %u dimension %u: %.9g, not %.9g within %.3g",
+                                  what, r, h, d, got, want[d], tolerance[d]);
                 }
             }
     for (uint32_t r = 0; r < rows; r++)
@@ -323,7 +370,8 @@ static void check_values(const struct layer *l, const void *out, const char *wha
 
 /* ---- tests ---- */
 
-static void same(const struct layer *l, const char *what, const void *want, void *got, const char *how) {
+static void same(const struct layer *l, const char *what, const void *want, void *got,
+                 const char *how) {
     CHECK_MSG(memcmp(want, got, out_bytes(l)) == 0, "%s: %s has other bits", what, how);
     free(got);
 }
@@ -337,7 +385,8 @@ static void alone(const struct layer *l, const char *what, const void *want, uin
     one.step = dev_step(&l->rows[row], 1, 0, l->words, l->n_words);
     char *got = launch(&one, &(struct cu_tile){0, 1}, 1, slots);
     for (uint32_t k = 0; k < l->ld_out; k++)
-        differ += memcmp((const char *)want + place(l, row, k) * size, got + place(&one, 0, k) * size, size) != 0;
+        differ += memcmp((const char *)want + place(l, row, k) * size,
+                         got + place(&one, 0, k) * size, size) != 0;
     CHECK_MSG(differ == 0, "%s: row %u alone differs in %u elements", what, row, differ);
     free(got);
     dev_free(&one.q_dev);
@@ -348,8 +397,10 @@ static void try(struct layer *l) {
     struct cu_tile tiles[MAX_ROWS];
     char what[160];
     layer_make(l);
-    snprintf(what, sizeof what, "%s head_dim %u, %u heads of %u, window %u, softcap %g, length %u (+%u) of %u", l->f32 ? "f32" : "bf16",
-             l->head_dim, l->n_kv_heads, l->group, l->window, (double)l->softcap, l->len[0], l->n_new[0], l->n_seqs);
+    snprintf(what, sizeof what,
+             "%s head_dim %u, %u heads of %u, window %u, softcap %g, length %u (+%u) of %u",
+             l->f32 ? "f32" : "bf16", l->head_dim, l->n_kv_heads, l->group, l->window,
+             (double)l->softcap, l->len[0], l->n_new[0], l->n_seqs);
     uint32_t n = cut_tiles(l, CUT_MOST, tiles);
     void *out = launch(l, tiles, n, l->f32 ? 1 : 0);
     check_values(l, out, what);
@@ -370,8 +421,13 @@ static void try(struct layer *l) {
 }
 
 /* n_seqs sequences; of `most` positions and rows at most. */
-static struct layer random_layer(uint32_t head_dim, uint32_t n_kv_heads, uint32_t group, uint32_t n_seqs, uint32_t most, uint32_t rows) {
-    struct layer l = {.head_dim = head_dim, .n_kv_heads = n_kv_heads, .group = group, .n_seqs = n_seqs, .out_type = below(3)};
+static struct layer random_layer(uint32_t head_dim, uint32_t n_kv_heads, uint32_t group,
+                                 uint32_t n_seqs, uint32_t most, uint32_t rows) {
+    struct layer l = {.head_dim = head_dim,
+                      .n_kv_heads = n_kv_heads,
+                      .group = group,
+                      .n_seqs = n_seqs,
+                      .out_type = below(3)};
     l.scale = (0.5f + (float)below(4)) / sqrtf((float)head_dim);
     l.scale *= below(4) ? 1 : 40; // pages that weigh nothing beside others
     l.softcap = below(3) ? 0 : 3 + (float)below(40);
@@ -387,7 +443,8 @@ static const uint32_t groups[] = {1, 3, 4, 8, 24};
 static void shapes(bool f32, const uint32_t *dims, size_t n_dims) {
     for (size_t i = 0; i < n_dims; i++)
         for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
-            struct layer l = random_layer(dims[i], 1 + below(2), groups[g], 1 + below(3), 300, groups[g] > 4 ? 5 : 12);
+            struct layer l = random_layer(dims[i], 1 + below(2), groups[g], 1 + below(3), 300,
+                                          groups[g] > 4 ? 5 : 12);
             l.f32 = f32;
             try(&l);
         }
@@ -415,7 +472,8 @@ static void long_sequences(void) {
 }
 /* Every length about the ends of pages and spans, and windows that end there. */
 static void edges(void) {
-    static const uint32_t lens[] = {1, 2, 63, 64, 65, 127, 128, 129, 255, 256, 257, 320, 511, 512, 513};
+    static const uint32_t lens[] = {1,   2,   63,  64,  65,  127, 128, 129,
+                                    255, 256, 257, 320, 511, 512, 513};
     for (size_t i = 0; i < sizeof lens / sizeof *lens; i++)
         for (uint32_t w = 0; w < 3; w++) {
             struct layer l = random_layer(8, 1, 2, 1, 4, 4);

@@ -1,8 +1,8 @@
-/* common/backend/cuda/driver.h over the stand-in driver, or with TEST_GPU=1 over this machine's GPU, as far
- * as that can be made to do what a test needs.
+/* common/backend/cuda/driver.h over the stand-in driver, or with TEST_GPU=1 over this machine's
+ * GPU, as far as that can be made to do what a test needs.
  *
- * A driver looks at its environment once. So a test that needs another driver, or one that breaks, runs in
- * a child: this program again, with the test's name as its argument.
+ * A driver looks at its environment once. So a test that needs another driver, or one that breaks,
+ * runs in a child: this program again, with the test's name as its argument.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _GNU_SOURCE // dlinfo
@@ -39,7 +39,8 @@ static void no_driver(void) {
 }
 
 static void old_driver(void) {
-    fails_to_open(0, EXIT_SYSTEM, "the CUDA driver is too old, 11.8 is needed: no cuInit in libcuda.so.1");
+    fails_to_open(0, EXIT_SYSTEM,
+                  "the CUDA driver is too old, 11.8 is needed: no cuInit in libcuda.so.1");
 }
 
 static void no_device(void) {
@@ -105,7 +106,8 @@ static void little_memory(void) { // 100 MB
     CHECK_INT(cu_commit(c, &r, 82 * mb, &e), 0);
     CHECK_INT(r.committed, 82 * mb);
     CHECK_INT(cu_commit(c, &r, 182 * mb, &e), -1);
-    expect(&e, EXIT_SYSTEM, "CUDA_ERROR_OUT_OF_MEMORY (out of memory): 104.9 MB more of GPU memory");
+    expect(&e, EXIT_SYSTEM,
+           "CUDA_ERROR_OUT_OF_MEMORY (out of memory): 104.9 MB more of GPU memory");
     CHECK_INT(r.committed, 82 * mb);
     CHECK_INT(cu_sync(c, &e), 0);
     cu_unreserve(c, &r);
@@ -200,10 +202,12 @@ static void trace(void) { // CUDA_STANDIN_TRACE
     struct buf text = {0};
     dev_must(cu_open(&dev, 0, &e), &e);
     struct sum s = sum_of(16);
-    cu_launch(dev, add_kernel(), (struct cu_shape){.x = 3, .threads = 256, .shared = 1024}, &s.args);
+    cu_launch(dev, add_kernel(), (struct cu_shape){.x = 3, .threads = 256, .shared = 1024},
+              &s.args);
     const struct cu_kernel *k = cu_kernel(dev, "k_add", 100 * 1024, &e);
     CHECK(k && k == add_kernel());
-    cu_launch(dev, k, (struct cu_shape){.x = 1, .y = 2, .z = 4, .threads = 256, .shared = 100 * 1024},
+    cu_launch(dev, k,
+              (struct cu_shape){.x = 1, .y = 2, .z = 4, .threads = 256, .shared = 100 * 1024},
               &s.args);
     CHECK_INT(cu_sync(dev, &e), 0);
     cu_launch(dev, k, (struct cu_shape){.x = 1, .threads = 4096},
@@ -278,7 +282,8 @@ static void in_child(const char *name, const char *variable, const char *value) 
         _exit(127);
     }
     CHECK(child > 0 && waitpid(child, &status, 0) == child);
-    CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s ended with status %d", name, status);
+    CHECK_MSG(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s ended with status %d", name,
+              status);
 }
 
 static int child(const char *name) {
@@ -360,7 +365,8 @@ static void knows_the_device(void) {
     struct err e = {0};
     size_t left;
     const struct cu_info *i = cu_info(dev);
-    CHECK(i->name[0] && i->sm >= 80 && i->n_sms > 0 && i->l2_bytes > 0 && i->shared_bytes >= 99 * 1024);
+    CHECK(i->name[0] && i->sm >= 80 && i->n_sms > 0 && i->l2_bytes > 0 &&
+          i->shared_bytes >= 99 * 1024);
     CHECK(i->driver >= 11080);
     CHECK_INT(cu_free_bytes(dev, &left, &e), 0);
     CHECK(left > 0 && left <= i->total_bytes);
@@ -396,11 +402,12 @@ static unsigned char byte_at(size_t i) {
     return (unsigned char)(i ^ i >> 8 ^ i >> 16 ^ i >> 24);
 }
 
-/* Sizes around the 32 MB of a buffer; one after the other, so that buffers are in use in all ways. */
+/* Sizes around the 32 MB of a buffer; one after the other, so that buffers are in use in all ways.
+ */
 static void uploads_of_odd_sizes(void) {
     struct err e = {0};
-    const size_t sizes[] = {0, 1, 63, 64, 65, 4097, 32 * mb - 1, 32 * mb, 1, 32 * mb + 1, 70 * mb + 12345,
-                            2};
+    const size_t sizes[] = {
+        0, 1, 63, 64, 65, 4097, 32 * mb - 1, 32 * mb, 1, 32 * mb + 1, 70 * mb + 12345, 2};
     unsigned char *bytes = xmalloc(71 * mb);
     for (size_t i = 0; i < 71 * mb; i++)
         bytes[i] = byte_at(i);
@@ -431,8 +438,8 @@ static void upload_rows(size_t dst_pitch, size_t src_pitch, size_t width, size_t
     for (size_t i = 0; i < n_rows; i++)
         for (size_t j = 0; j < dst_pitch; j++)
             bad += got[i * dst_pitch + j] != (j < width ? byte_at(i * src_pitch + j) : 0);
-    CHECK_MSG(bad == 0, "%zu bytes differ: pitches %zu and %zu, width %zu, %zu rows", bad, dst_pitch,
-              src_pitch, width, n_rows);
+    CHECK_MSG(bad == 0, "%zu bytes differ: pitches %zu and %zu, width %zu, %zu rows", bad,
+              dst_pitch, src_pitch, width, n_rows);
     free(got);
     free(bytes);
     dev_free(&b);

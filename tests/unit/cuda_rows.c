@@ -1,8 +1,9 @@
 /* common/backend/cuda/rows.cu and experts.cu: the kernels that work row by row.
  *
- * Sums are compared bit for bit with the same order written plainly, and with the CPU's functions within the error of a sum: n terms
- * added in f32 in any order are off by at most (n + 2) * 2^-24 * sum |terms| (Higham 2002, 3.5). All else has the CPU's bits. Outputs
- * are full of NaN before a run, and what no row owns has to stay so. Grids have more rows than the step.
+ * Sums are compared bit for bit with the same order written plainly, and with the CPU's functions
+ * within the error of a sum: n terms added in f32 in any order are off by at most (n + 2) * 2^-24 *
+ * sum |terms| (Higham 2002, 3.5). All else has the CPU's bits. Outputs are full of NaN before a
+ * run, and what no row owns has to stay so. Grids have more rows than the step.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -35,7 +36,8 @@ static float get(const void *p, uint32_t type, size_t i) {
     return type == CU_BF16 ? f32_from_bf16(h) : f32_from_f16(h);
 }
 static void put(void *p, uint32_t type, size_t i, float f) {
-    uint16_t h = type == CU_BF16 ? bf16_from_f32(f) : f16_from_f32(fminf(fmaxf(f, -65504.0f), 65504.0f));
+    uint16_t h =
+        type == CU_BF16 ? bf16_from_f32(f) : f16_from_f32(fminf(fmaxf(f, -65504.0f), 65504.0f));
     if (type == CU_F32)
         memcpy((char *)p + 4 * i, &f, 4);
     else
@@ -58,8 +60,9 @@ static void check_bytes(struct dev_buf *b, void *want, const char *what) {
     for (size_t i = 0; i < b->n; i++)
         if (got[i] != ((unsigned char *)want)[i]) {
             size_t f = i / 4 * 4;
-            CHECK_MSG(0, "%s: byte %zu of %zu is %02x, not %02x (as f32 %g, %g)", what, i, b->n, got[i],
-                      ((unsigned char *)want)[i], f + 4 <= b->n ? (double)get(got, CU_F32, i / 4) : 0,
+            CHECK_MSG(0, "%s: byte %zu of %zu is %02x, not %02x (as f32 %g, %g)", what, i, b->n,
+                      got[i], ((unsigned char *)want)[i],
+                      f + 4 <= b->n ? (double)get(got, CU_F32, i / 4) : 0,
                       f + 4 <= b->n ? (double)get(want, CU_F32, i / 4) : 0);
             break;
         }
@@ -70,17 +73,22 @@ static void check_bytes(struct dev_buf *b, void *want, const char *what) {
 
 /* ---- k_begin ---- */
 
-/* Where element k of output o is in a matrix of plain pairs that k_pack has packed: as mma_bf16 in device.h wants it. */
+/* Where element k of output o is in a matrix of plain pairs that k_pack has packed: as mma_bf16 in
+ * device.h wants it. */
 static size_t packed_at(uint32_t o, uint32_t k, uint32_t ld) {
     uint32_t g = o % 8, t = k % 8 / 2, word = o % 16 / 8 + k % 16 / 8 * 2;
     return ((size_t)(o / 16) * (ld / 16) + k / 16) * 256 + (4 * g + t) * 8 + word * 2 + k % 2;
 }
 
-static void begin_once(uint32_t dim, uint32_t n_rows, uint32_t type, bool packed, bool positions, uint32_t n_ropes) {
+static void begin_once(uint32_t dim, uint32_t n_rows, uint32_t type, bool packed, bool positions,
+                       uint32_t n_ropes) {
     enum { VOCAB = 37, MAX_POS = 19 };
-    uint32_t ld = round_up(dim, CU_PAD) - (!packed && below(2) && dim % CU_PAD ? CU_PAD - dim % CU_PAD : 0);
-    uint32_t ldx = dim + (below(2) ? below(5) : round_up(dim, CU_PAD) - dim), vocab = packed ? round_up(VOCAB, 16) : VOCAB;
-    uint32_t ld_pos = round_up(dim, CU_PAD), half[2] = {1 + below(70), 1 + below(300)}, n_words = half[0] + 2 * half[1] + 3;
+    uint32_t ld =
+        round_up(dim, CU_PAD) - (!packed && below(2) && dim % CU_PAD ? CU_PAD - dim % CU_PAD : 0);
+    uint32_t ldx = dim + (below(2) ? below(5) : round_up(dim, CU_PAD) - dim),
+             vocab = packed ? round_up(VOCAB, 16) : VOCAB;
+    uint32_t ld_pos = round_up(dim, CU_PAD), half[2] = {1 + below(70), 1 + below(300)},
+             n_words = half[0] + 2 * half[1] + 3;
     uint32_t type_pos = below(3);
     size_t size = type_size(type), size_pos = type_size(type_pos);
     void *embed = xcalloc((size_t)vocab * ld, size), *table = xcalloc((size_t)VOCAB * dim, size);
@@ -88,24 +96,39 @@ static void begin_once(uint32_t dim, uint32_t n_rows, uint32_t type, bool packed
     fill(table, type, (size_t)VOCAB * dim);
     for (uint32_t o = 0; o < VOCAB; o++)
         for (uint32_t k = 0; k < dim; k++)
-            put(embed, type, packed ? packed_at(o, k, ld) : (size_t)o * ld + k, get(table, type, (size_t)o * dim + k));
+            put(embed, type, packed ? packed_at(o, k, ld) : (size_t)o * ld + k,
+                get(table, type, (size_t)o * dim + k));
     for (uint32_t p = 0; p < MAX_POS; p++)
         fill((char *)places + p * ld_pos * size_pos, type_pos, dim);
-    float *freqs = random_floats(n_words), scale = below(2) ? 1 : 1 + random_float(), rope_scale[2] = {1, 1.25f};
+    float *freqs = random_floats(n_words), scale = below(2) ? 1 : 1 + random_float(),
+          rope_scale[2] = {1, 1.25f};
     for (uint32_t i = 0; i < n_words; i++)
         freqs[i] = fabsf(freqs[i]);
     struct cu_row *rows = xcalloc(n_rows, sizeof *rows);
     for (uint32_t i = 0; i < n_rows; i++)
-        rows[i] = (struct cu_row){.id = below(VOCAB), .pos = positions ? below(MAX_POS) : below(1u << 20), .freq = {3, 3 + half[0]}};
+        rows[i] = (struct cu_row){.id = below(VOCAB),
+                                  .pos = positions ? below(MAX_POS) : below(1u << 20),
+                                  .freq = {3, 3 + half[0]}};
     if (n_rows > 1)
         rows[1].freq[1] += half[1];
 
     struct dev_step s = dev_step(rows, n_rows, 0, (const uint32_t *)(const void *)freqs, n_words);
-    struct dev_buf e = dev_new(embed, (size_t)vocab * ld * size), p = dev_new(places, MAX_POS * ld_pos * size_pos);
+    struct dev_buf e = dev_new(embed, (size_t)vocab * ld * size),
+                   p = dev_new(places, MAX_POS * ld_pos * size_pos);
     struct dev_buf x = dev_new(NULL, (size_t)n_rows * ldx * 4), c[2], d[2];
-    struct cu_begin_args a = {.step = s.step, .embed = e.p, .positions = positions ? p.p : NULL, .embed_type = type,
-                              .positions_type = type_pos, .embed_ld = ld, .positions_ld = ld_pos, .embed_packed = packed,
-                              .x = x.p, .dim = dim, .ldx = ldx, .scale = scale, .n_ropes = n_ropes};
+    struct cu_begin_args a = {.step = s.step,
+                              .embed = e.p,
+                              .positions = positions ? p.p : NULL,
+                              .embed_type = type,
+                              .positions_type = type_pos,
+                              .embed_ld = ld,
+                              .positions_ld = ld_pos,
+                              .embed_packed = packed,
+                              .x = x.p,
+                              .dim = dim,
+                              .ldx = ldx,
+                              .scale = scale,
+                              .n_ropes = n_ropes};
     for (uint32_t r = 0; r < 2; r++) {
         c[r] = dev_new(NULL, (size_t)n_rows * half[r] * 4);
         d[r] = dev_new(NULL, (size_t)n_rows * half[r] * 4);
@@ -124,9 +147,11 @@ static void begin_once(uint32_t dim, uint32_t n_rows, uint32_t type, bool packed
         }
     check_bytes(&x, want, "x");
     for (uint32_t r = 0; r < 2; r++) {
-        float *cosines = poisoned((size_t)n_rows * half[r], 4), *sines = poisoned((size_t)n_rows * half[r], 4);
+        float *cosines = poisoned((size_t)n_rows * half[r], 4),
+              *sines = poisoned((size_t)n_rows * half[r], 4);
         for (uint32_t i = 0; i < n_rows && r < n_ropes; i++)
-            for (uint32_t k = 0; k < half[r]; k++) { // as common/model/rope.h and the CPU's step have it
+            for (uint32_t k = 0; k < half[r];
+                 k++) { // as common/model/rope.h and the CPU's step have it
                 float angle = (float)rows[i].pos * freqs[rows[i].freq[r] + k];
                 cosines[i * half[r] + k] = (float)cos((double)angle) * rope_scale[r];
                 sines[i * half[r] + k] = (float)sin((double)angle) * rope_scale[r];
@@ -147,7 +172,8 @@ static void begin_once(uint32_t dim, uint32_t n_rows, uint32_t type, bool packed
 static void begin(void) {
     for (int i = 0; i < 60; i++) {
         bool packed = i % 3 == 1;
-        begin_once(1 + below(i % 5 == 0 ? 1500 : 130), 1 + below(5), packed ? 1 + below(2) : below(3), packed, below(2), below(3));
+        begin_once(1 + below(i % 5 == 0 ? 1500 : 130), 1 + below(5),
+                   packed ? 1 + below(2) : below(3), packed, below(2), below(3));
     }
 }
 
@@ -156,14 +182,19 @@ static void check_angles(const float *angles, uint32_t n) {
     const struct cu_row row = {.pos = 1};
     struct dev_step s = dev_step(&row, 1, 0, (const uint32_t *)(const void *)angles, n);
     struct dev_buf c = dev_new(NULL, n * 4), d = dev_new(NULL, n * 4);
-    struct cu_begin_args a = {.step = s.step, .n_ropes = 1, .half = {n}, .rope_scale = {1}, .cosines = {c.p}, .sines = {d.p}};
+    struct cu_begin_args a = {.step = s.step,
+                              .n_ropes = 1,
+                              .half = {n},
+                              .rope_scale = {1},
+                              .cosines = {c.p},
+                              .sines = {d.p}};
     dev_launch("k_begin", 1, 1, CU_THREADS, &a);
     float *cosines = dev_read(&c), *sines = dev_read(&d);
     for (uint32_t i = 0; i < n; i++) {
         float want_c = (float)cos((double)angles[i]), want_s = (float)sin((double)angles[i]);
         if (cosines[i] != want_c || sines[i] != want_s) {
-            CHECK_MSG(0, "at %a: cos %a and sin %a, not %a and %a", (double)angles[i], (double)cosines[i], (double)sines[i],
-                      (double)want_c, (double)want_s);
+            CHECK_MSG(0, "at %a: cos %a and sin %a, not %a and %a", (double)angles[i],
+                      (double)cosines[i], (double)sines[i], (double)want_c, (double)want_s);
             break;
         }
     }
@@ -184,7 +215,9 @@ static void angles(void) {
         check_angles(x, N);
     }
     for (size_t i = 0; i < N; i++) // the floats next to multiples of pi / 2 and pi / 4
-        x[i] = f32_from_bits(f32_bits((float)((double)(1 + i / 4 * (i % 8 < 4 ? 1 : 977)) * 0.78539816339744830962)) + (uint32_t)i % 3 - 1);
+        x[i] = f32_from_bits(f32_bits((float)((double)(1 + i / 4 * (i % 8 < 4 ? 1 : 977)) *
+                                              0.78539816339744830962)) +
+                             (uint32_t)i % 3 - 1);
     check_angles(x, N);
     for (size_t i = 0; i < N; i++) // from 0 through the subnormals to 1.9
         x[i] = f32_from_bits((uint32_t)i * 4067u);
@@ -225,8 +258,10 @@ static float strided_sum(const float *x, size_t n, size_t n_threads, bool square
 }
 
 /* y [n] = norm(x) with the sums of k_norm (n_threads 0) or of n_threads threads. */
-static void plain_norm(float *y, const float *x, size_t n, const struct cu_norm *norm, size_t n_threads) {
-#define SUM(squares, mean) (n_threads ? strided_sum(x, n, n_threads, squares, mean) : row_sum(x, n, squares, mean))
+static void plain_norm(float *y, const float *x, size_t n, const struct cu_norm *norm,
+                       size_t n_threads) {
+#define SUM(squares, mean)                                                                         \
+    (n_threads ? strided_sum(x, n, n_threads, squares, mean) : row_sum(x, n, squares, mean))
     float mean = norm->kind == CU_NORM_LAYER ? SUM(false, 0) / (float)n : 0;
     float scale = 1.0f / sqrtf(SUM(true, mean) / (float)n + norm->eps);
     for (size_t i = 0; i < n; i++) {
@@ -258,10 +293,12 @@ static void check_near(const float *y, const float *x, size_t n, const struct cu
         scale = 1 / sqrt(var + (double)norm->eps);
     }
     for (size_t i = 0; i < n && norm->kind != CU_NORM_NONE; i++) {
-        double bias = norm->bias ? fabs((double)norm->bias[i]) : 0, far = fabs((double)y[i] - (double)cpu[i]);
+        double bias = norm->bias ? fabs((double)norm->bias[i]) : 0,
+               far = fabs((double)y[i] - (double)cpu[i]);
         double most = norm->kind == CU_NORM_RMS ? 2 * unit * fabs((double)cpu[i]) + 1e-30
                                                 : 4 * unit * (fabs((double)cpu[i]) + bias + scale);
-        CHECK_MSG(far <= most, "norm of %zu: element %zu is %g, not %g", n, i, (double)y[i], (double)cpu[i]);
+        CHECK_MSG(far <= most, "norm of %zu: element %zu is %g, not %g", n, i, (double)y[i],
+                  (double)cpu[i]);
     }
     free(cpu);
 }
@@ -272,9 +309,13 @@ struct norm_case {
 };
 
 static void norm_once(const struct norm_case *k) {
-    uint32_t dim = k->dim, n = k->wanted ? 1 + below(k->n_rows) : k->n_rows, ld_rounded = round_up(dim, CU_PAD);
-    uint32_t ldx = below(2) ? ld_rounded : dim + below(3), ldy = k->same ? ldx : below(2) ? ld_rounded : dim + below(4);
-    float *x = random_floats((size_t)k->n_rows * ldx), *w = random_floats(dim), *b = random_floats(dim);
+    uint32_t dim = k->dim, n = k->wanted ? 1 + below(k->n_rows) : k->n_rows,
+             ld_rounded = round_up(dim, CU_PAD);
+    uint32_t ldx = below(2) ? ld_rounded : dim + below(3), ldy = k->same    ? ldx
+                                                                 : below(2) ? ld_rounded
+                                                                            : dim + below(4);
+    float *x = random_floats((size_t)k->n_rows * ldx), *w = random_floats(dim),
+          *b = random_floats(dim);
     for (uint32_t r = 0; r < k->n_rows; r++) // what pads must not be added
         for (uint32_t i = dim; i < ldx; i++)
             x[r * ldx + i] = 1e6f;
@@ -282,19 +323,32 @@ static void norm_once(const struct norm_case *k) {
     struct cu_row *rows = xcalloc(k->n_rows, sizeof *rows);
     for (uint32_t i = 0; i < k->n_rows; i++)
         rows[i].want = below(k->n_rows);
-    size_t rounded_n = (size_t)(k->rounded_type == CU_F32 ? n : round_up(n, CU_TILE)) * ld_rounded, size = type_size(k->rounded_type);
+    size_t rounded_n = (size_t)(k->rounded_type == CU_F32 ? n : round_up(n, CU_TILE)) * ld_rounded,
+           size = type_size(k->rounded_type);
 
     struct dev_step s = dev_step(rows, k->n_rows, n, NULL, 0);
-    struct dev_buf dx = dev_new(x, (size_t)k->n_rows * ldx * 4), dw = dev_new(w, dim * 4), db = dev_new(b, dim * 4);
+    struct dev_buf dx = dev_new(x, (size_t)k->n_rows * ldx * 4), dw = dev_new(w, dim * 4),
+                   db = dev_new(b, dim * 4);
     struct dev_buf dy = dev_new(NULL, (size_t)n * ldy * 4), dr = dev_new(NULL, rounded_n * size);
-    struct cu_norm_args a = {.step = s.step, .x = dx.p, .y = !k->y ? NULL : k->same ? dx.p : dy.p, .rounded = k->rounded ? dr.p : NULL,
-                             .rounded_type = k->rounded_type, .dim = dim, .ldx = ldx, .ldy = ldy, .ld_rounded = ld_rounded,
-                             .wanted = k->wanted, .norm = norm};
+    struct cu_norm_args a = {.step = s.step,
+                             .x = dx.p,
+                             .y = !k->y     ? NULL
+                                  : k->same ? dx.p
+                                            : dy.p,
+                             .rounded = k->rounded ? dr.p : NULL,
+                             .rounded_type = k->rounded_type,
+                             .dim = dim,
+                             .ldx = ldx,
+                             .ldy = ldy,
+                             .ld_rounded = ld_rounded,
+                             .wanted = k->wanted,
+                             .norm = norm};
     a.norm.weight = dw.p;
     a.norm.bias = k->bias ? db.p : NULL;
     dev_launch("k_norm", n / 8 + 1, 1, CU_THREADS, &a);
 
-    float *y = k->same ? xcalloc((size_t)n * ldy, 4) : poisoned((size_t)n * ldy, 4), *one = xcalloc(dim, 4);
+    float *y = k->same ? xcalloc((size_t)n * ldy, 4) : poisoned((size_t)n * ldy, 4),
+          *one = xcalloc(dim, 4);
     unsigned char *rounded = poisoned(rounded_n, size);
     if (k->same)
         memcpy(y, x, (size_t)n * ldy * 4);
@@ -305,7 +359,8 @@ static void norm_once(const struct norm_case *k) {
         if (k->y)
             memcpy(y + (size_t)i * ldy, one, dim * 4);
         for (uint32_t j = 0; j < ld_rounded && k->rounded; j++)
-            put(rounded, k->rounded_type, k->rounded_type == CU_F32 ? (size_t)i * ld_rounded + j : cu_x_at(i, j, ld_rounded),
+            put(rounded, k->rounded_type,
+                k->rounded_type == CU_F32 ? (size_t)i * ld_rounded + j : cu_x_at(i, j, ld_rounded),
                 j < dim ? one[j] : 0);
     }
     if (k->same)
@@ -325,11 +380,18 @@ static void norm_once(const struct norm_case *k) {
 }
 
 static void norms(void) {
-    static const uint32_t dims[] = {1, 2, 3, 4, 5, 63, 64, 65, 127, 128, 511, 512, 513, 575, 576, 2048, 2049, 4099};
+    static const uint32_t dims[] = {1,   2,   3,   4,   5,   63,  64,   65,   127,
+                                    128, 511, 512, 513, 575, 576, 2048, 2049, 4099};
     for (uint32_t i = 0; i < 3 * sizeof dims / sizeof *dims + 40; i++) {
         uint32_t dim = i < 3 * sizeof dims / sizeof *dims ? dims[i / 3] : 1 + below(1200);
-        struct norm_case k = {.dim = dim, .n_rows = 1 + below(i % 9 == 0 ? 140 : 12), .kind = i % 3, .rounded_type = below(3),
-                              .wanted = below(3) == 0, .bias = below(2), .y = below(4) > 0, .rounded = below(4) > 0};
+        struct norm_case k = {.dim = dim,
+                              .n_rows = 1 + below(i % 9 == 0 ? 140 : 12),
+                              .kind = i % 3,
+                              .rounded_type = below(3),
+                              .wanted = below(3) == 0,
+                              .bias = below(2),
+                              .y = below(4) > 0,
+                              .rounded = below(4) > 0};
         k.same = k.y && !k.wanted && below(2);
         norm_once(&k);
     }
@@ -339,14 +401,22 @@ static void norms(void) {
 
 static void adds(void) {
     for (uint32_t i = 0; i < 40; i++) {
-        uint32_t dim = 1 + below(i % 4 == 0 ? 3000 : 200), n = 1 + below(5), ldx = below(2) ? round_up(dim, CU_PAD) : dim + below(3);
+        uint32_t dim = 1 + below(i % 4 == 0 ? 3000 : 200), n = 1 + below(5),
+                 ldx = below(2) ? round_up(dim, CU_PAD) : dim + below(3);
         uint32_t ldy = below(2) ? round_up(dim, CU_PAD) : dim + below(3);
-        float *x = random_floats(n * ldx), *y = random_floats(n * ldy), scale = below(2) ? 1 : random_float();
+        float *x = random_floats(n * ldx), *y = random_floats(n * ldy),
+              scale = below(2) ? 1 : random_float();
         struct cu_row *rows = xcalloc(n, sizeof *rows);
         struct dev_step s = dev_step(rows, n, 0, NULL, 0);
         struct dev_buf dx = dev_new(x, n * ldx * 4), dy = dev_new(y, n * ldy * 4);
         dev_launch("k_add", n + 1, 1, CU_THREADS,
-                   &(struct cu_add_args){.step = s.step, .y = dy.p, .x = dx.p, .dim = dim, .ldy = ldy, .ldx = ldx, .scale = scale});
+                   &(struct cu_add_args){.step = s.step,
+                                         .y = dy.p,
+                                         .x = dx.p,
+                                         .dim = dim,
+                                         .ldy = ldy,
+                                         .ldx = ldx,
+                                         .scale = scale});
         add_scaled(y, ldy, x, ldx, n, dim, scale);
         check_bytes(&dy, y, "y");
         check_bytes(&dx, x, "x");
@@ -363,7 +433,8 @@ struct qk_case {
 };
 
 /* x [n_heads, dim] as k_qk norms it. */
-static void plain_heads(const struct qk_case *k, float *x, uint32_t n_heads, const struct cu_norm *norm) {
+static void plain_heads(const struct qk_case *k, float *x, uint32_t n_heads,
+                        const struct cu_norm *norm) {
     if (k->qk_norm == CU_QK_ALL) {
         float *y = xcalloc((size_t)n_heads * k->dim, 4);
         plain_norm(y, x, (size_t)n_heads * k->dim, norm, CU_THREADS);
@@ -371,7 +442,8 @@ static void plain_heads(const struct qk_case *k, float *x, uint32_t n_heads, con
         memcpy(x, y, (size_t)n_heads * k->dim * 4);
         free(y);
     }
-    for (uint32_t h = 0; h < n_heads && (k->qk_norm == CU_QK_HEAD || k->qk_norm == CU_QK_EACH); h++) {
+    for (uint32_t h = 0; h < n_heads && (k->qk_norm == CU_QK_HEAD || k->qk_norm == CU_QK_EACH);
+         h++) {
         struct cu_norm own = *norm;
         float *y = xcalloc(k->dim, 4);
         if (k->qk_norm == CU_QK_EACH) {
@@ -387,31 +459,55 @@ static void plain_heads(const struct qk_case *k, float *x, uint32_t n_heads, con
 
 static void qk_once(const struct qk_case *k) {
     enum { PAGES = 7, TABLE = 5 };
-    uint32_t dim = k->dim, pad = round_up(dim, 16), n_qk = k->n_heads + k->n_kv_heads, ld = (n_qk + k->n_kv_heads) * dim + below(9);
-    uint32_t type = k->f32 ? CU_F32 : CU_BF16, group = below(2), first_page = below(1000), words[2 * TABLE];
-    size_t size = type_size(type), page_bytes = (size_t)k->n_kv_heads * 2 * CU_KV_PAGE * pad * size, stride = page_bytes + 48;
+    uint32_t dim = k->dim, pad = round_up(dim, 16), n_qk = k->n_heads + k->n_kv_heads,
+             ld = (n_qk + k->n_kv_heads) * dim + below(9);
+    uint32_t type = k->f32 ? CU_F32 : CU_BF16, group = below(2), first_page = below(1000),
+             words[2 * TABLE];
+    size_t size = type_size(type), page_bytes = (size_t)k->n_kv_heads * 2 * CU_KV_PAGE * pad * size,
+           stride = page_bytes + 48;
     float *qkv = random_floats((size_t)k->n_rows * ld), *w = random_floats(2 * (size_t)n_qk * dim);
-    float *cosines = random_floats((size_t)k->n_rows * k->half), *sines = random_floats((size_t)k->n_rows * k->half);
+    float *cosines = random_floats((size_t)k->n_rows * k->half),
+          *sines = random_floats((size_t)k->n_rows * k->half);
     unsigned char *arena = xmalloc(PAGES * stride);
     for (size_t i = 0; i < PAGES * stride; i++)
         arena[i] = (unsigned char)random_bits();
     for (uint32_t i = 0; i < 2 * TABLE; i++)
-        words[i] = i == 0 || i % TABLE == 0 ? i / TABLE : (words[i - 1] + 3) % PAGES; // different pages within a table
+        words[i] = i == 0 || i % TABLE == 0
+                       ? i / TABLE
+                       : (words[i - 1] + 3) % PAGES; // different pages within a table
     struct cu_row *rows = xcalloc(k->n_rows, sizeof *rows);
     uint32_t pos = first_page * CU_KV_PAGE + below(3 * CU_KV_PAGE);
-    for (uint32_t i = 0; i < k->n_rows; i++, pos++) // tables begin before words where first_page is large
+    for (uint32_t i = 0; i < k->n_rows;
+         i++, pos++) // tables begin before words where first_page is large
         rows[i] = (struct cu_row){.pos = pos, .table = {0 - first_page, TABLE - first_page}};
-    const struct cu_norm norms[2] = {{w, k->bias ? w + (size_t)n_qk * dim : NULL, 1e-6f, 1, k->kind},
-                                     {w + (size_t)k->n_heads * dim, k->bias ? w + (size_t)(n_qk + k->n_heads) * dim : NULL, 1e-5f, 0, k->kind}};
+    const struct cu_norm norms[2] = {
+        {w, k->bias ? w + (size_t)n_qk * dim : NULL, 1e-6f, 1, k->kind},
+        {w + (size_t)k->n_heads * dim, k->bias ? w + (size_t)(n_qk + k->n_heads) * dim : NULL,
+         1e-5f, 0, k->kind}};
 
     struct dev_step s = dev_step(rows, k->n_rows, 0, words, 2 * TABLE);
-    struct dev_buf dq = dev_new(qkv, (size_t)k->n_rows * ld * 4), dw = dev_new(w, 2 * (size_t)n_qk * dim * 4);
-    struct dev_buf dc = dev_new(cosines, (size_t)k->n_rows * k->half * 4), ds = dev_new(sines, (size_t)k->n_rows * k->half * 4);
+    struct dev_buf dq = dev_new(qkv, (size_t)k->n_rows * ld * 4),
+                   dw = dev_new(w, 2 * (size_t)n_qk * dim * 4);
+    struct dev_buf dc = dev_new(cosines, (size_t)k->n_rows * k->half * 4),
+                   ds = dev_new(sines, (size_t)k->n_rows * k->half * 4);
     struct dev_buf da = dev_new(arena, PAGES * stride);
-    struct cu_qk_args a = {.step = s.step, .qkv = dq.p, .ld = ld, .n_heads = k->n_heads, .qk_norm = k->qk_norm,
-                           .q_norm = norms[0], .k_norm = norms[1], .rotary_half = k->half, .cosines = dc.p, .sines = ds.p,
-                           .kv = {.base = da.p, .page_stride = stride, .n_kv_heads = k->n_kv_heads, .head_dim = dim,
-                                  .pad = pad, .f32 = k->f32, .group = group}};
+    struct cu_qk_args a = {.step = s.step,
+                           .qkv = dq.p,
+                           .ld = ld,
+                           .n_heads = k->n_heads,
+                           .qk_norm = k->qk_norm,
+                           .q_norm = norms[0],
+                           .k_norm = norms[1],
+                           .rotary_half = k->half,
+                           .cosines = dc.p,
+                           .sines = ds.p,
+                           .kv = {.base = da.p,
+                                  .page_stride = stride,
+                                  .n_kv_heads = k->n_kv_heads,
+                                  .head_dim = dim,
+                                  .pad = pad,
+                                  .f32 = k->f32,
+                                  .group = group}};
     struct cu_norm *of_a[2] = {&a.q_norm, &a.k_norm};
     for (int i = 0; i < 2; i++) {
         of_a[i]->weight = (float *)dw.p + (norms[i].weight - w);
@@ -423,7 +519,8 @@ static void qk_once(const struct qk_case *k) {
 
     for (uint32_t i = 0; i < k->n_rows; i++) {
         float *q = qkv + (size_t)i * ld, *key = q + k->n_heads * dim, *value = q + n_qk * dim;
-        uint32_t page = words[group * TABLE + rows[i].pos / CU_KV_PAGE - first_page], at = rows[i].pos % CU_KV_PAGE;
+        uint32_t page = words[group * TABLE + rows[i].pos / CU_KV_PAGE - first_page],
+                 at = rows[i].pos % CU_KV_PAGE;
         plain_heads(k, q, k->n_heads, &norms[0]);
         plain_heads(k, key, k->n_kv_heads, &norms[1]);
         rope(q, n_qk, dim, 2 * k->half, cosines + (size_t)i * k->half, sines + (size_t)i * k->half);
@@ -431,7 +528,8 @@ static void qk_once(const struct qk_case *k) {
             for (uint32_t d = 0; d < dim; d++) {
                 void *head = arena + page * stride + (size_t)h * 2 * CU_KV_PAGE * pad * size;
                 put(head, type, (size_t)at * pad + d, key[h * dim + d]);
-                put(head, type, (size_t)CU_KV_PAGE * pad + (size_t)d * CU_KV_PAGE + at, value[h * dim + d]);
+                put(head, type, (size_t)CU_KV_PAGE * pad + (size_t)d * CU_KV_PAGE + at,
+                    value[h * dim + d]);
             }
     }
     check_bytes(&dq, qkv, "q, k and v");
@@ -449,8 +547,15 @@ static void qk_once(const struct qk_case *k) {
 static void queries_and_keys(void) {
     for (uint32_t i = 0; i < 120; i++) {
         uint32_t dim = i % 3 == 0 ? 64u << below(3) : 1 + below(160), group = 1 + below(4);
-        struct qk_case k = {.n_kv_heads = 1 + below(3), .dim = dim, .half = i % 5 == 0 ? 0 : below(2) ? dim / 2 : below(dim / 2 + 1),
-                            .n_rows = 1 + below(i % 7 == 0 ? 70 : 4), .qk_norm = i % 4, .kind = 1 + below(2), .f32 = below(2),
+        struct qk_case k = {.n_kv_heads = 1 + below(3),
+                            .dim = dim,
+                            .half = i % 5 == 0 ? 0
+                                    : below(2) ? dim / 2
+                                               : below(dim / 2 + 1),
+                            .n_rows = 1 + below(i % 7 == 0 ? 70 : 4),
+                            .qk_norm = i % 4,
+                            .kind = 1 + below(2),
+                            .f32 = below(2),
                             .bias = below(2)};
         k.n_heads = k.n_kv_heads * group;
         qk_once(&k);
@@ -459,7 +564,8 @@ static void queries_and_keys(void) {
 
 /* ---- experts ---- */
 
-/* Whether expert a is chosen before b: the larger logit, then the smaller number; NaN comes last. */
+/* Whether expert a is chosen before b: the larger logit, then the smaller number; NaN comes last.
+ */
 static bool sooner(const float *logits, uint32_t a, uint32_t b) {
     bool nan_a = isnan(logits[a]), nan_b = isnan(logits[b]);
     if (nan_a != nan_b)
@@ -467,14 +573,17 @@ static bool sooner(const float *logits, uint32_t a, uint32_t b) {
     return nan_a || logits[a] == logits[b] ? a < b : logits[a] > logits[b];
 }
 
-/* experts [n_used] and weights of one row: as choose_experts in the CPU's step, with the exponentials added as lanes do. */
-static void plain_choice(const float *logits, uint32_t n, uint32_t n_used, bool renormalise, uint32_t *experts, float *weights) {
+/* experts [n_used] and weights of one row: as choose_experts in the CPU's step, with the
+ * exponentials added as lanes do. */
+static void plain_choice(const float *logits, uint32_t n, uint32_t n_used, bool renormalise,
+                         uint32_t *experts, float *weights) {
     float lane[32] = {0}, kept = 0;
     double all = 0, used = 0;
     for (uint32_t k = 0; k < n_used; k++) {
         uint32_t best = n;
         for (uint32_t x = 0; x < n; x++)
-            if ((best == n || sooner(logits, x, best)) && (k == 0 || sooner(logits, experts[k - 1], x)))
+            if ((best == n || sooner(logits, x, best)) &&
+                (k == 0 || sooner(logits, experts[k - 1], x)))
                 best = x;
         experts[k] = best;
     }
@@ -493,10 +602,11 @@ static void plain_choice(const float *logits, uint32_t n, uint32_t n_used, bool 
     for (uint32_t k = 0; k < n_used; k++) {
         weights[k] = renormalise ? weights[k] / kept : weights[k];
         // e^d has 2 ulp and the rounding of d, each sum n roundings
-        double x = (double)logits[experts[k]] - (double)max, want = exp(x) / (renormalise ? used : all);
+        double x = (double)logits[experts[k]] - (double)max,
+               want = exp(x) / (renormalise ? used : all);
         double most = want * 0x1p-23 * ((double)n + 10 + fabs(x)) + 2e-38;
-        CHECK_MSG(isnan(max) || isnan(want) || !(fabs((double)weights[k] - want) > most), "weight %u of %u is %g, not %g", k, n,
-                  (double)weights[k], want);
+        CHECK_MSG(isnan(max) || isnan(want) || !(fabs((double)weights[k] - want) > most),
+                  "weight %u of %u is %g, not %g", k, n, (double)weights[k], want);
     }
 }
 
@@ -512,10 +622,12 @@ static void route_once(uint32_t n_rows, uint32_t n, uint32_t n_used, uint32_t ki
     struct dev_step s = dev_step(rows, n_rows, 0, NULL, 0);
     struct dev_buf dl = dev_new(logits, (size_t)n_rows * ld * 4);
     bool renormalise = below(2);
-    uint32_t *experts = xcalloc(n_pairs, 4), *offsets = xcalloc(n + 1, 4), *pairs = xcalloc(n_pairs, 4);
+    uint32_t *experts = xcalloc(n_pairs, 4), *offsets = xcalloc(n + 1, 4),
+             *pairs = xcalloc(n_pairs, 4);
     float *weights = xcalloc(n_pairs, 4);
     for (uint32_t i = 0; i < n_rows; i++)
-        plain_choice(logits + (size_t)i * ld, n, n_used, renormalise, experts + i * n_used, weights + i * n_used);
+        plain_choice(logits + (size_t)i * ld, n, n_used, renormalise, experts + i * n_used,
+                     weights + i * n_used);
     for (uint32_t x = 0; x < n; x++) {
         for (uint32_t p = 0; p < n_pairs; p++)
             if (experts[p] == x)
@@ -523,17 +635,27 @@ static void route_once(uint32_t n_rows, uint32_t n, uint32_t n_used, uint32_t ki
         offsets[x + 1] = at;
     }
     for (int many = 0; many < 2; many++) {
-        struct dev_buf dw = dev_new(NULL, n_pairs * 4), de = dev_new(NULL, n_pairs * 4), dof = dev_new(NULL, (n + 1) * 4);
+        struct dev_buf dw = dev_new(NULL, n_pairs * 4), de = dev_new(NULL, n_pairs * 4),
+                       dof = dev_new(NULL, (n + 1) * 4);
         struct dev_buf dp = dev_new(NULL, n_pairs * 4);
-        struct cu_route_args a = {.step = s.step, .logits = dl.p, .ld = ld, .n_experts = n, .n_used = n_used,
-                                  .renormalise = renormalise, .weights = dw.p, .experts = de.p, .offsets = dof.p, .pairs = dp.p};
+        struct cu_route_args a = {.step = s.step,
+                                  .logits = dl.p,
+                                  .ld = ld,
+                                  .n_experts = n,
+                                  .n_used = n_used,
+                                  .renormalise = renormalise,
+                                  .weights = dw.p,
+                                  .experts = de.p,
+                                  .offsets = dof.p,
+                                  .pairs = dp.p};
         dev_launch("k_route", many ? (n_rows + 31) / 32 + 1 : 1, 1, 1024, &a);
         if (many)
             dev_launch("k_route_sort", (n + 7) / 8, 1, CU_THREADS, &a);
         float *w = dev_read(&dw);
         for (uint32_t p = 0; p < n_pairs; p++) // a NaN's bits are nobody's
             if (!(isnan(w[p]) && isnan(weights[p])) && w[p] != weights[p]) {
-                CHECK_MSG(0, "weight of pair %u is %a, not %a", p, (double)w[p], (double)weights[p]);
+                CHECK_MSG(0, "weight of pair %u is %a, not %a", p, (double)w[p],
+                          (double)weights[p]);
                 break;
             }
         free(w);
@@ -555,7 +677,11 @@ static void route_once(uint32_t n_rows, uint32_t n, uint32_t n_used, uint32_t ki
 static void routes(void) {
     for (uint32_t i = 0; i < 45; i++) {
         uint32_t n = 1 + below(i % 5 == 0 ? 300 : 40), most = n < 64 ? n : 64;
-        route_once(1 + below(i % 4 == 0 ? 90 : 6), n, 1 + below(i % 3 == 0 ? most : most < 8 ? most : 8), i % 3);
+        route_once(1 + below(i % 4 == 0 ? 90 : 6), n,
+                   1 + below(i % 3 == 0 ? most
+                             : most < 8 ? most
+                                        : 8),
+                   i % 3);
     }
     route_once(2, 4096, 64, 1);
     route_once(3, 64, 64, 0);
@@ -563,10 +689,13 @@ static void routes(void) {
 
 static void combines(void) {
     for (uint32_t i = 0; i < 40; i++) {
-        uint32_t n = 1 + below(6), n_used = i % 8 == 0 ? 64 : 1 + below(9), n_experts = n_used + below(9), dim = 1 + below(i % 4 ? 200 : 2500);
-        uint32_t ldx = below(2) ? round_up(dim, CU_PAD) : dim + below(3), ldy = below(2) ? round_up(dim, CU_PAD) : dim + below(3);
+        uint32_t n = 1 + below(6), n_used = i % 8 == 0 ? 64 : 1 + below(9),
+                 n_experts = n_used + below(9), dim = 1 + below(i % 4 ? 200 : 2500);
+        uint32_t ldx = below(2) ? round_up(dim, CU_PAD) : dim + below(3),
+                 ldy = below(2) ? round_up(dim, CU_PAD) : dim + below(3);
         uint32_t n_pairs = n * n_used;
-        float *x = random_floats((size_t)n_pairs * ldx), *weights = random_floats(n_pairs), *want = poisoned((size_t)n * ldy, 4);
+        float *x = random_floats((size_t)n_pairs * ldx), *weights = random_floats(n_pairs),
+              *want = poisoned((size_t)n * ldy, 4);
         uint32_t *experts = xcalloc(n_pairs, 4);
         for (uint32_t r = 0; r < n; r++) {
             uint32_t all[80];
@@ -581,14 +710,23 @@ static void combines(void) {
             for (uint32_t e = 0; e < n_experts; e++)
                 for (uint32_t p = r * n_used; p < (r + 1) * n_used; p++)
                     if (experts[p] == e)
-                        add_scaled(want + (size_t)r * ldy, ldy, x + (size_t)p * ldx, ldx, 1, dim, weights[p]);
+                        add_scaled(want + (size_t)r * ldy, ldy, x + (size_t)p * ldx, ldx, 1, dim,
+                                   weights[p]);
         }
         struct cu_row *rows = xcalloc(n, sizeof *rows);
         struct dev_step s = dev_step(rows, n, 0, NULL, 0);
-        struct dev_buf dx = dev_new(x, (size_t)n_pairs * ldx * 4), dw = dev_new(weights, n_pairs * 4), de = dev_new(experts, n_pairs * 4);
+        struct dev_buf dx = dev_new(x, (size_t)n_pairs * ldx * 4),
+                       dw = dev_new(weights, n_pairs * 4), de = dev_new(experts, n_pairs * 4);
         struct dev_buf dy = dev_new(NULL, (size_t)n * ldy * 4);
-        struct cu_combine_args a = {.step = s.step, .y = dy.p, .x = dx.p, .weights = dw.p, .experts = de.p, .dim = dim, .ldy = ldy,
-                                    .ldx = ldx, .n_used = n_used};
+        struct cu_combine_args a = {.step = s.step,
+                                    .y = dy.p,
+                                    .x = dx.p,
+                                    .weights = dw.p,
+                                    .experts = de.p,
+                                    .dim = dim,
+                                    .ldy = ldy,
+                                    .ldx = ldx,
+                                    .n_used = n_used};
         dev_launch("k_combine", n + 1, 1 + below(3), CU_THREADS, &a);
         check_bytes(&dy, want, "y");
         dev_free(&dx);

@@ -1,5 +1,6 @@
-/* The block formats of GGUF, one block each, with values worked out by hand from the formulas; and the string map.
- * (tests/st-convert.bats compares random blocks of all formats with a second implementation.)
+/* The block formats of GGUF, one block each, with values worked out by hand from the formulas; and
+ * the string map. (tests/st-convert.bats compares random blocks of all formats with a second
+ * implementation.)
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -8,8 +9,8 @@
 #include "gguf/strmap.h"
 #include "gguf/dequant.h"
 
-#define HALF_1 0x00, 0x3c  // 1.0 as f16, little-endian
-#define HALF_2 0x00, 0x40  // 2.0
+#define HALF_1  0x00, 0x3c // 1.0 as f16, little-endian
+#define HALF_2  0x00, 0x40 // 2.0
 #define HALF_05 0x00, 0x38 // 0.5
 
 static float out[256];
@@ -21,8 +22,9 @@ static const float *run(uint32_t type, const uint8_t *block, size_t n) {
 
 static void plain_types(void) {
     static const uint8_t f32[] = {0, 0, 0xc0, 0x3f, 0, 0, 0, 0x80}; // 1.5, -0
-    static const uint8_t f16[] = {1, 0, 0xff, 0x7b, 0, 0xfc};       // smallest subnormal, largest, -infinity
-    static const uint8_t bf16[] = {0xc0, 0x3f, 0x80, 0xff};         // 1.5, -infinity
+    static const uint8_t f16[] = {1,    0, 0xff,
+                                  0x7b, 0, 0xfc}; // smallest subnormal, largest, -infinity
+    static const uint8_t bf16[] = {0xc0, 0x3f, 0x80, 0xff}; // 1.5, -infinity
     run(GGML_F32, f32, 2);
     CHECK(out[0] == 1.5f && out[1] == 0 && 1 / out[1] < 0);
     run(GGML_F16, f16, 3);
@@ -51,8 +53,8 @@ static void blocks_of_32(void) {
     CHECK(out[0] == -64 && out[1] == 63.5f && out[2] == 0 && out[31] == -0.5f);
 }
 
-/* Scales: group 0 is 63 with minimum 1. Group 4: scale 0b10'0101 = 37 (low 4 bits in byte 8, high 2 in byte 0's top),
- * minimum 0b01'0011 = 19 (low 4 bits in byte 8's top, high 2 in byte 4's top). */
+/* Scales: group 0 is 63 with minimum 1. Group 4: scale 0b10'0101 = 37 (low 4 bits in byte 8, high 2
+ * in byte 0's top), minimum 0b01'0011 = 19 (low 4 bits in byte 8's top, high 2 in byte 4's top). */
 static void super_blocks(void) {
     uint8_t q4[144] = {HALF_05, HALF_2, 0xbf, [8] = 0x41, [12] = 0x35};
     q4[16] = 0x07;      // group 0, element 0: 7
@@ -67,14 +69,16 @@ static void super_blocks(void) {
     q5[48 + 64] = 0x09;
     run(GGML_Q5_K, q5, 256);
     CHECK(out[0] == 0.5f * 63 * 23 - 2 && out[128] == 0.5f * 37 * 25 - 38);
-    // Half 1, run 3 (elements 224..255): high half of byte 64 + 32 + i, top pair of byte 128 + 32 + i.
+    // Half 1, run 3 (elements 224..255): high half of byte 64 + 32 + i, top pair of byte 128 + 32 +
+    // i.
     uint8_t q6[210] = {[96] = 0xa0, [160] = 0xc0, [192] = 2, [206] = 0xfd, [208] = 0x00, 0x38};
     run(GGML_Q6_K, q6, 256);
     CHECK(out[224] == 0.5f * -3 * (10 + 48 - 32) && out[225] == 0.5f * -3 * -32);
     CHECK(out[0] == 0.5f * 2 * -32 && out[16] == 0);
 }
 
-/* No element is written past n, no block is begun that is not whole, and neighbours do not touch each other. */
+/* No element is written past n, no block is begun that is not whole, and neighbours do not touch
+ * each other. */
 static void several_blocks(void) {
     static const uint8_t two[36] = {HALF_1, 0xff, [18] = 0x00, 0xbc};
     for (size_t i = 0; i < 256; i++)

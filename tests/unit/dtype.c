@@ -1,4 +1,5 @@
-/* common/weights/dtype: every value of the narrow types against its definition, rounding, array sizes.
+/* common/weights/dtype: every value of the narrow types against its definition, rounding, array
+ * sizes.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -17,7 +18,8 @@ static void names(void) {
         CHECK(dtype_parse(str_of(dtype_name((enum dtype)t)), &back) && (int)back == t);
     }
     enum dtype t;
-    CHECK(!dtype_parse(str_of("f32"), &t) && !dtype_parse(str_of(""), &t) && !dtype_parse(str_of("F3"), &t));
+    CHECK(!dtype_parse(str_of("f32"), &t) && !dtype_parse(str_of(""), &t) &&
+          !dtype_parse(str_of("F3"), &t));
     CHECK_INT(dtype_bits(DT_F4), 4);
     CHECK_INT(dtype_bits(DT_F6_E3M2), 6);
     CHECK_INT(dtype_bits(DT_BF16), 16);
@@ -30,7 +32,8 @@ static void sizes(void) {
     CHECK(dtype_array_size(DT_F6_E2M3, 2, (uint64_t[]){3, 4}, &n, &bytes) && n == 12 && bytes == 9);
     CHECK(!dtype_array_size(DT_F6_E2M3, 1, (uint64_t[]){3}, &n, &bytes));
     CHECK(!dtype_array_size(DT_F4, 1, (uint64_t[]){3}, &n, &bytes));
-    CHECK(dtype_array_size(DT_U8, 2, (uint64_t[]){0, UINT64_MAX}, &n, &bytes) && n == 0 && bytes == 0);
+    CHECK(dtype_array_size(DT_U8, 2, (uint64_t[]){0, UINT64_MAX}, &n, &bytes) && n == 0 &&
+          bytes == 0);
     CHECK(!dtype_array_size(DT_U8, 3, (uint64_t[]){1ull << 63, 2, 0}, &n, &bytes));
     CHECK(!dtype_array_size(DT_F64, 1, (uint64_t[]){1ull << 59}, &n, &bytes));
 }
@@ -41,14 +44,22 @@ static void narrow_floats(void) {
     for (unsigned i = 0; i < 8; i++)
         CHECK(one(DT_F4, i) == f4[i] && one(DT_F4, i | 8) == -f4[i]);
     CHECK(one(DT_F6_E2M3, 0x1f) == 7.5 && one(DT_F6_E2M3, 8) == 1 && one(DT_F6_E2M3, 1) == 0.125);
-    CHECK(one(DT_F6_E3M2, 0x1f) == 28 && one(DT_F6_E3M2, 4) == 0.25 && one(DT_F6_E3M2, 0x21) == -0.0625);
-    CHECK(one(DT_F8_E4M3, 0x7e) == 448 && one(DT_F8_E4M3, 8) == 0x1p-6 && one(DT_F8_E4M3, 1) == 0x1p-9);
-    CHECK(isnan(one(DT_F8_E4M3, 0x7f)) && isnan(one(DT_F8_E4M3, 0xff)) && one(DT_F8_E4M3, 0xb8) == -1);
-    CHECK(one(DT_F8_E5M2, 0x7b) == 57344 && one(DT_F8_E5M2, 4) == 0x1p-14 && one(DT_F8_E5M2, 1) == 0x1p-16);
-    CHECK(isinf(one(DT_F8_E5M2, 0x7c)) && one(DT_F8_E5M2, 0xfc) < 0 && isnan(one(DT_F8_E5M2, 0x7d)));
-    CHECK(one(DT_F8_E4M3FNUZ, 0x7f) == 240 && isnan(one(DT_F8_E4M3FNUZ, 0x80)) && one(DT_F8_E4M3FNUZ, 1) == 0x1p-10);
-    CHECK(one(DT_F8_E5M2FNUZ, 0x7f) == 57344 && isnan(one(DT_F8_E5M2FNUZ, 0x80)) && one(DT_F8_E5M2FNUZ, 1) == 0x1p-17);
-    CHECK(one(DT_F8_E8M0, 127) == 1 && one(DT_F8_E8M0, 0) == 0x1p-127 && isnan(one(DT_F8_E8M0, 255)));
+    CHECK(one(DT_F6_E3M2, 0x1f) == 28 && one(DT_F6_E3M2, 4) == 0.25 &&
+          one(DT_F6_E3M2, 0x21) == -0.0625);
+    CHECK(one(DT_F8_E4M3, 0x7e) == 448 && one(DT_F8_E4M3, 8) == 0x1p-6 &&
+          one(DT_F8_E4M3, 1) == 0x1p-9);
+    CHECK(isnan(one(DT_F8_E4M3, 0x7f)) && isnan(one(DT_F8_E4M3, 0xff)) &&
+          one(DT_F8_E4M3, 0xb8) == -1);
+    CHECK(one(DT_F8_E5M2, 0x7b) == 57344 && one(DT_F8_E5M2, 4) == 0x1p-14 &&
+          one(DT_F8_E5M2, 1) == 0x1p-16);
+    CHECK(isinf(one(DT_F8_E5M2, 0x7c)) && one(DT_F8_E5M2, 0xfc) < 0 &&
+          isnan(one(DT_F8_E5M2, 0x7d)));
+    CHECK(one(DT_F8_E4M3FNUZ, 0x7f) == 240 && isnan(one(DT_F8_E4M3FNUZ, 0x80)) &&
+          one(DT_F8_E4M3FNUZ, 1) == 0x1p-10);
+    CHECK(one(DT_F8_E5M2FNUZ, 0x7f) == 57344 && isnan(one(DT_F8_E5M2FNUZ, 0x80)) &&
+          one(DT_F8_E5M2FNUZ, 1) == 0x1p-17);
+    CHECK(one(DT_F8_E8M0, 127) == 1 && one(DT_F8_E8M0, 0) == 0x1p-127 &&
+          isnan(one(DT_F8_E8M0, 255)));
 }
 
 static void packed(void) {
@@ -65,7 +76,8 @@ static void packed(void) {
 }
 
 static void wide(void) {
-    static const uint8_t all[9] = {0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}; // unaligned ones
+    static const uint8_t all[9] = {0,    0xff, 0xff, 0xff, 0xff,
+                                   0xff, 0xff, 0xff, 0xff}; // unaligned ones
     CHECK(dtype_value(DT_BOOL, all, 0) == 0 && dtype_value(DT_BOOL, all, 1) == 1);
     CHECK(dtype_value(DT_U8, all, 1) == 255 && dtype_value(DT_I8, all, 1) == -1);
     CHECK(dtype_value(DT_U16, all + 1, 3) == 65535 && dtype_value(DT_I16, all + 1, 3) == -1);
@@ -73,7 +85,8 @@ static void wide(void) {
     CHECK(dtype_value(DT_U64, all + 1, 0) == 0x1p64 && dtype_value(DT_I64, all + 1, 0) == -1);
     double d[2] = {0, -0x1.23456789abcdep-700};
     float f[4] = {0, 1.5f, 3.25f, -2.0f};
-    CHECK(dtype_value(DT_F64, d, 1) == d[1] && dtype_value(DT_F32, f, 1) == 1.5 && dtype_value(DT_C64, f, 1) == 3.25);
+    CHECK(dtype_value(DT_F64, d, 1) == d[1] && dtype_value(DT_F32, f, 1) == 1.5 &&
+          dtype_value(DT_C64, f, 1) == 3.25);
 }
 
 /* The value of a half by the definition of IEEE 754. */
@@ -104,7 +117,8 @@ static void f16_rounding(void) {
         float middle = (float)((half(h) + next) / 2); // exact
         unsigned even = h & 1 ? h + 1 : h;
         bad += f16_from_f32(middle) != even || f16_from_f32(-middle) != (even | 0x8000);
-        bad += f16_from_f32(nextafterf(middle, 0)) != h || f16_from_f32(nextafterf(middle, 1e9f)) != h + 1;
+        bad += f16_from_f32(nextafterf(middle, 0)) != h ||
+               f16_from_f32(nextafterf(middle, 1e9f)) != h + 1;
     }
     CHECK_INT(bad, 0);
     CHECK(f16_from_f32(1e30f) == 0x7c00 && f16_from_f32(-1e-30f) == 0x8000);
@@ -119,7 +133,8 @@ static void bf16(void) {
         if (isnan(f) || isinf(f) || (h & 0x7fff) == 0x7f7f)
             continue;
         float middle = (float)(((double)f + (double)f32_from_bf16((uint16_t)(h + 1))) / 2);
-        bad += bf16_from_f32(middle) != (h & 1 ? h + 1 : h) || bf16_from_f32(nextafterf(middle, 0)) != h;
+        bad += bf16_from_f32(middle) != (h & 1 ? h + 1 : h) ||
+               bf16_from_f32(nextafterf(middle, 0)) != h;
     }
     CHECK_INT(bad, 0);
     uint32_t bits = 0x7f800001; // a NaN whose upper half alone would be an infinity

@@ -1,6 +1,6 @@
-/* What a forward pass owes to its callers: the same bits for any batch, chunk and number of threads; forks,
- * steps back and long streams; refusals that change nothing. That the numbers are right is goldens.c's
- * subject. --device NAME: on that device.
+/* What a forward pass owes to its callers: the same bits for any batch, chunk and number of
+ * threads; forks, steps back and long streams; refusals that change nothing. That the numbers are
+ * right is goldens.c's subject. --device NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -57,14 +57,16 @@ static void feed_together(struct model *m, const struct prompt *p, size_t chunk,
         for (; n < chunk && left > 0; who = (who + 1) % N_PROMPTS) {
             if (at[who] == p[who].n)
                 continue;
-            rows[n++] = (struct row){(uint32_t)who, (uint32_t)at[who], (uint32_t)p[who].ids[at[who]], true};
+            rows[n++] =
+                (struct row){(uint32_t)who, (uint32_t)at[who], (uint32_t)p[who].ids[at[who]], true};
             at[who]++;
             left--;
         }
         if (model_forward(m, rows, n, out, NULL, &e) != 0)
             die_err(&e);
         for (size_t i = 0; i < n; i++)
-            memcpy(logits[rows[i].slot] + rows[i].pos * vocab, out + i * vocab, vocab * sizeof *out);
+            memcpy(logits[rows[i].slot] + rows[i].pos * vocab, out + i * vocab,
+                   vocab * sizeof *out);
     }
     free(out);
 }
@@ -89,8 +91,8 @@ static void check_same_bits(const char *name, bool precise) {
             feed_together(m, p, chunks[c], logits);
             for (size_t i = 0; i < N_PROMPTS; i++)
                 CHECK_MSG(memcmp(p[i].logits, logits[i], p[i].n * vocab * sizeof(float)) == 0,
-                          "%s: prompt %zu differs with %zu threads in chunks of %zu", name, i, threads,
-                          chunks[c]);
+                          "%s: prompt %zu differs with %zu threads in chunks of %zu", name, i,
+                          threads, chunks[c]);
         }
         model_close(m);
     }
@@ -115,22 +117,23 @@ static void same_bits_precise(void) {
 }
 
 static void same_bits_default(void) {
-    static const char *const names[] = {"llama", "llama-q", "gemma2", "qwen2", "stablelm", "qwen3-moe"};
+    static const char *const names[] = {"llama", "llama-q",  "gemma2",
+                                        "qwen2", "stablelm", "qwen3-moe"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         check_same_bits(names[i], false);
 }
 
-/* logits of the last of ids[0..n) in a slot that stands at `from` of them, as bits against those of a fresh
- * slot. */
-static void check_continues(struct model *m, size_t slot, size_t fresh, const int64_t *ids, size_t from,
-                            size_t n, const char *what) {
+/* logits of the last of ids[0..n) in a slot that stands at `from` of them, as bits against those of
+ * a fresh slot. */
+static void check_continues(struct model *m, size_t slot, size_t fresh, const int64_t *ids,
+                            size_t from, size_t n, const char *what) {
     size_t vocab = model_spec(m)->vocab_size;
     float *a = xcalloc(n * vocab, sizeof *a), *b = xcalloc(n * vocab, sizeof *b);
     models_feed(m, slot, ids + from, n - from, 64, a + from * vocab, NULL);
     model_seq_clear(m, fresh);
     models_feed(m, fresh, ids, n, 64, b, NULL);
-    CHECK_MSG(memcmp(a + from * vocab, b + from * vocab, (n - from) * vocab * sizeof *a) == 0, "%s: %s",
-              model_spec(m)->model_type, what);
+    CHECK_MSG(memcmp(a + from * vocab, b + from * vocab, (n - from) * vocab * sizeof *a) == 0,
+              "%s: %s", model_spec(m)->model_type, what);
     CHECK_INT(model_seq_len(m, slot), n);
     free(a);
     free(b);
@@ -138,7 +141,8 @@ static void check_continues(struct model *m, size_t slot, size_t fresh, const in
 
 /* 300 ids: over several pages, and past every window. */
 static void forks_and_steps_back(void) {
-    static const char *const names[] = {"llama", "mistral", "gemma3", "llama-dynamic-ntk", "phi3-longrope"};
+    static const char *const names[] = {"llama", "mistral", "gemma3", "llama-dynamic-ntk",
+                                        "phi3-longrope"};
     int64_t ids[300], other[300];
     for (size_t i = 0; i < 300; i++) {
         ids[i] = (int64_t)(4 + i * 7 % 250);
@@ -191,10 +195,11 @@ static void pages_come_back(void) {
     model_close(m);
 }
 
-/* A window keeps its pages only. n positions of a model of which every layer (mistral), or all but one
- * (gemma3), has one. */
+/* A window keeps its pages only. n positions of a model of which every layer (mistral), or all but
+ * one (gemma3), has one. */
 static void check_stream(const char *folder, size_t n, size_t context) {
-    struct model_options o = {.n_threads = 1, .context = context, .max_sequences = 1, .max_rows = 64};
+    struct model_options o = {
+        .n_threads = 1, .context = context, .max_sequences = 1, .max_rows = 64};
     struct model *m = models_open(folder, &o);
     struct err e = {0};
     struct row rows[64];

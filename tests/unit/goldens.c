@@ -1,7 +1,7 @@
-/* Every model of tests/data/models and tests/data/models-odd against the reference's outputs: logits,
- * logits2 and hidden within 1e-3 with f32 activations, greedy ids exact; config.json in the v4 and in the
- * v5 form; every instruction set of this CPU, or --device NAME. As arguments: names of models there, or paths of
- * other folders of that form.
+/* Every model of tests/data/models and tests/data/models-odd against the reference's outputs:
+ * logits, logits2 and hidden within 1e-3 with f32 activations, greedy ids exact; config.json in the
+ * v4 and in the v5 form; every instruction set of this CPU, or --device NAME. As arguments: names
+ * of models there, or paths of other folders of that form.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -9,8 +9,9 @@
 
 static const float tolerance = 1e-3f;
 
-static void check_prompt(struct model *m, size_t slot, const struct weights *g, const char *ids_name,
-                         const char *logits_name, const char *hidden_name, const char *where) {
+static void check_prompt(struct model *m, size_t slot, const struct weights *g,
+                         const char *ids_name, const char *logits_name, const char *hidden_name,
+                         const char *where) {
     size_t n, n_logits, n_hidden;
     const int64_t *ids = models_golden(g, ids_name, &n);
     const float *want = models_golden(g, logits_name, &n_logits),
@@ -30,12 +31,13 @@ static void check_prompt(struct model *m, size_t slot, const struct weights *g, 
     free(hidden);
 }
 
-static void check_greedy(struct model *m, size_t slot, const struct weights *g, const char *ids_name,
-                         const char *name, const char *where) {
+static void check_greedy(struct model *m, size_t slot, const struct weights *g,
+                         const char *ids_name, const char *name, const char *where) {
     size_t n, n_greedy;
     const int64_t *ids = models_golden(g, ids_name, &n), *want = models_golden(g, name, &n_greedy);
     if (want)
-        CHECK_MSG(models_greedy(m, slot, ids, n, want, n_greedy, 7), "%s: %s is not exact", where, name);
+        CHECK_MSG(models_greedy(m, slot, ids, n, want, n_greedy, 7), "%s: %s is not exact", where,
+                  name);
 }
 
 static void check_folder(const char *dir, const struct weights *g, const char *where) {

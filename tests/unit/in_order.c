@@ -11,8 +11,8 @@
 #include "wire/npy.h"
 #include "wire/return.h"
 
-/* "0a 1b 0. 1." : bytes for a sequence (a digit, or F for a fork), '.' its end; what is out after each
- * step. */
+/* "0a 1b 0. 1." : bytes for a sequence (a digit, or F for a fork), '.' its end; what is out after
+ * each step. */
 static const char *run(const char *script) {
     static char got[512];
     FILE *f = tmpfile();
@@ -20,7 +20,8 @@ static const char *run(const char *script) {
     struct err e = {0};
     for (const char *p = script; *p; p += 2 + (p[2] == ' ')) {
         uint32_t seq = *p == 'F' ? RETURN_FIRST_FORK : (uint32_t)(*p - '0');
-        CHECK(p[1] == '.' ? in_order_end(o, seq, &e) == 0 : in_order_write(o, seq, p + 1, 1, &e) == 0);
+        CHECK(p[1] == '.' ? in_order_end(o, seq, &e) == 0
+                          : in_order_write(o, seq, p + 1, 1, &e) == 0);
         if (p[2] == '\0')
             break;
     }
@@ -69,9 +70,11 @@ static void npy_file(void) {
     CHECK(read_file(path, 4096, &b, NULL) == 0);
     CHECK_INT(b.n, 128 + 24);
     CHECK(memcmp(b.p, "\x93NUMPY\x01\x00\x76\x00", 10) == 0 && b.p[127] == '\n');
-    CHECK(strstr(b.p + 10, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }  ") == b.p + 10);
+    CHECK(strstr(b.p + 10, "{'descr': '<f4', 'fortran_order': False, 'shape': (3, 2), }  ") ==
+          b.p + 10);
     CHECK(memcmp(b.p + 128, rows, sizeof rows) == 0);
-    n = npy_open(path, 2, NULL); // an abandoned one leaves the file as it was, and nothing beside it
+    n = npy_open(path, 2,
+                 NULL); // an abandoned one leaves the file as it was, and nothing beside it
     npy_rows(n, 5, rows[0], 1, NULL);
     npy_abort(n);
     CHECK(is_file(path));

@@ -1,5 +1,5 @@
-/* common/tokens/jinja_*: the language against what jinja2 3.1.6 renders in transformers' settings (recorded in
- * tests/data/jinja), whose bytes are whose, and limits.
+/* common/tokens/jinja_*: the language against what jinja2 3.1.6 renders in transformers' settings
+ * (recorded in tests/data/jinja), whose bytes are whose, and limits.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -11,7 +11,8 @@
 #include "jinja/jinja.h"
 
 /* Renders source with the members of vars (a JSON object) as variables. */
-static int render(struct str source, struct str vars, struct buf *text, struct buf *trust, struct err *e) {
+static int render(struct str source, struct str vars, struct buf *text, struct buf *trust,
+                  struct err *e) {
     struct jinja_template *t = jinja_parse("t", source, e);
     struct json j;
     struct str key;
@@ -45,8 +46,8 @@ static void check_recorded(struct str vars, struct str object) {
     }
     int rc = render(source, vars, &text, NULL, &e);
     if (want.p)
-        CHECK_MSG(rc == 0 && str_same(want, buf_view(&text)), "%.*s gives '%s' %s, not '%.*s'", (int)source.n, source.p,
-                  text.p ? text.p : "", e.msg, (int)want.n, want.p);
+        CHECK_MSG(rc == 0 && str_same(want, buf_view(&text)), "%.*s gives '%s' %s, not '%.*s'",
+                  (int)source.n, source.p, text.p ? text.p : "", e.msg, (int)want.n, want.p);
     else
         CHECK_MSG(rc < 0, "%.*s is rendered, where jinja2 refuses", (int)source.n, source.p);
     json_free(&j);
@@ -78,7 +79,8 @@ static void language(void) {
 
 /* The rendered text with what is foreign in angle brackets. */
 static void whose(const char *source, const char *want) {
-    static const char vars[] = "{\"u\": \"foreign\", \"l\": [\"a\", \"b\"], \"d\": {\"k\": \"v\"}, \"n\": 12, \"s\": \" x  y \", \"q\": \"\\\"\"}";
+    static const char vars[] = "{\"u\": \"foreign\", \"l\": [\"a\", \"b\"], \"d\": {\"k\": \"v\"}, "
+                               "\"n\": 12, \"s\": \" x  y \", \"q\": \"\\\"\"}";
     struct buf text = {0}, trust = {0}, shown = {0};
     struct err e = {0};
     if (render(str_of(source), str_of(vars), &text, &trust, &e) < 0)
@@ -105,26 +107,32 @@ static void provenance(void) {
     whose("{{ ('a-' ~ u ~ '-b').split('-')|join('+') }}", "a+<foreign>+b");
     whose("{{ ('a' ~ u)|upper }} {{ u|capitalize }}{{ 'ß'|upper }}", "A<FOREIGN> <Foreign>SS");
     whose("{{ 'a_b'.replace('_', u) }}{{ u.replace('o', '0') }}", "a<foreign>b<f>0<reign>");
-    whose("{{ l|tojson }}{{ [1, u]|tojson }}{{ q|tojson }}", "<[\"a\", \"b\"]>[1, <\"foreign\">]<\"\\\"\">");
+    whose("{{ l|tojson }}{{ [1, u]|tojson }}{{ q|tojson }}",
+          "<[\"a\", \"b\"]>[1, <\"foreign\">]<\"\\\"\">");
     whose("{{ d }} {{ [u] }} {{ d.items()|list }}", "<{'k': 'v'}> [<'foreign'>] [<('k', 'v')>]");
     whose("{{ n }} {{ n + 1 }} {{ 3 }} {{ n|string ~ '!' }} {{ u|length }}", "<12> <13> 3 <12>! 7");
-    whose("{{ '%s=%d' % (u, 5) }} {{ '{}:{:>4}'.format('k', n) }} {{ '%5s'|format('a') }}", "<foreign>=5 k:  <12>     a");
+    whose("{{ '%s=%d' % (u, 5) }} {{ '{}:{:>4}'.format('k', n) }} {{ '%5s'|format('a') }}",
+          "<foreign>=5 k:  <12>     a");
     whose("{% for c in 'ab' ~ l[0] %}{{ c }}{% endfor %}", "ab<a>");
     whose("{% macro m(x) %}[{{ x }}]{% endmacro %}{{ m(u) }}{{ m('t') }}", "[<foreign>][t]");
     whose("{% set x %}({{ u }}){% endset %}{{ x|reverse }}", ")<ngierof>(");
     whose("{% filter upper %}a{{ u }}{% endfilter %}", "A<FOREIGN>");
-    whose("{{ u|indent(2, true) }}{{ u|e }}{{ u|replace('f', '<') }}", "  <foreignforeign><<oreign>");
+    whose("{{ u|indent(2, true) }}{{ u|e }}{{ u|replace('f', '<') }}",
+          "  <foreignforeign><<oreign>");
     whose("{{ u.center(11, '*') }}{{ u|truncate(4, true, '..', 0) }}", "**<foreign>**<fo>..");
     whose("{{ 'user' if u == 'foreign' else 'x' }}{{ u in ['foreign'] }}", "userTrue");
-    whose("{{ [u, 'a']|sort|join }}{{ l|map('upper')|join('-') }}{{ l|first }}", "a<foreignA>-<Ba>");
+    whose("{{ [u, 'a']|sort|join }}{{ l|map('upper')|join('-') }}{{ l|first }}",
+          "a<foreignA>-<Ba>");
     whose("{{ {'a': u}|tojson(indent=1) }}", "{\n \"a\": <\"foreign\">\n}");
 }
 
 static void refused(const char *source, const char *message) {
     struct buf text = {0};
     struct err e = {0};
-    CHECK_MSG(render(str_of(source), str_of("{\"x\": 1}"), &text, NULL, &e) < 0, "%s is rendered", source);
-    CHECK_MSG(strstr(e.msg, message) != NULL, "%s: '%s' does not hold '%s'", source, e.msg, message);
+    CHECK_MSG(render(str_of(source), str_of("{\"x\": 1}"), &text, NULL, &e) < 0, "%s is rendered",
+              source);
+    CHECK_MSG(strstr(e.msg, message) != NULL, "%s: '%s' does not hold '%s'", source, e.msg,
+              message);
     buf_free(&text);
 }
 
@@ -132,9 +140,11 @@ static void errors_name_the_line(void) {
     refused("a\nb\n{{ x.y.z }}", "UndefinedError: 'int object' has no attribute 'y': t: line 3");
     refused("{% if x %}\n\n{{ x", "line 3");
     refused("{{ x\n|nosuch }}", "No filter named 'nosuch': t: line 2");
-    refused("\n{% macro m() %}\n{{ 1/0 }}{% endmacro %}\n\n{{ m() }}", "ZeroDivisionError: division by zero: t: line 3");
+    refused("\n{% macro m() %}\n{{ 1/0 }}{% endmacro %}\n\n{{ m() }}",
+            "ZeroDivisionError: division by zero: t: line 3");
     refused("\n\n{# open", "Missing end of comment tag: t: line 3");
-    refused("{{ [].append(1) }}", "SecurityError: access to attribute 'append' of 'list' object is unsafe.");
+    refused("{{ [].append(1) }}",
+            "SecurityError: access to attribute 'append' of 'list' object is unsafe.");
     refused("{{ x.__class__.__mro__ }}", "SecurityError");
 }
 
@@ -146,8 +156,12 @@ static void limits(void) {
     refused("{{ range(100001) }}", "Range too big");
     refused("{{ 9223372036854775807 + 1 }}", "64 bits");
     refused("{{ 99999999999999999999 }}", "64 bits");
-    refused("{% set n = namespace(s='ab') %}{% for i in range(99) %}{% set n.s = n.s * 2 %}{% endfor %}", "bytes");
-    refused("{% set n = namespace(l=[]) %}{% for i in range(9999) %}{% set n.l = [n.l] %}{% endfor %}{{ n.l }}", "deeper");
+    refused("{% set n = namespace(s='ab') %}{% for i in range(99) %}{% set n.s = n.s * 2 %}{% "
+            "endfor %}",
+            "bytes");
+    refused("{% set n = namespace(l=[]) %}{% for i in range(9999) %}{% set n.l = [n.l] %}{% endfor "
+            "%}{{ n.l }}",
+            "deeper");
     struct buf deep = {0};
     for (int i = 0; i < 5000; i++)
         buf_str(&deep, i == 0 ? "{{ " : "(");

@@ -18,15 +18,18 @@ static void exp_tanh_and_normal(void) {
     }
     CHECK_MSG(worst < 1.2e-7, "e^x is off by %g", worst);
     CHECK_MSG(worst_tanh < 4e-7, "tanh is off by %g", worst_tanh);
-    CHECK(vec_exp(0) == 1 && vec_exp(-1e30f) < 1.3e-38f && vec_exp(1e30f) > 2e38f && isnan(vec_exp(NAN)));
+    CHECK(vec_exp(0) == 1 && vec_exp(-1e30f) < 1.3e-38f && vec_exp(1e30f) > 2e38f &&
+          isnan(vec_exp(NAN)));
     double worst_above = 0;
     for (double x = 0; x < 14; x += 0.00013) {
         double e = fabs((double)vec_normal_above((float)x) - erfc((double)(float)x / sqrt(2)) / 2);
         worst_above = e > worst_above ? e : worst_above;
     }
     CHECK_MSG(worst_above < 1e-7, "what lies above is off by %g", worst_above);
-    CHECK(vec_normal_above(0) == 0.5f && vec_normal_above(INFINITY) < 1e-35f && isnan(vec_normal_above(NAN)));
-    CHECK(vec_tanh(0) == 0 && vec_tanh(100) == 1 && vec_tanh(-INFINITY) == -1 && isnan(vec_tanh(NAN)));
+    CHECK(vec_normal_above(0) == 0.5f && vec_normal_above(INFINITY) < 1e-35f &&
+          isnan(vec_normal_above(NAN)));
+    CHECK(vec_tanh(0) == 0 && vec_tanh(100) == 1 && vec_tanh(-INFINITY) == -1 &&
+          isnan(vec_tanh(NAN)));
     for (uint32_t h = 0; h < 0x10000; h++) {
         if ((h & 0x7C00) != 0x7C00 && vec_f32_from_f16((uint16_t)h) != f16_value((uint16_t)h))
             CHECK_MSG(0, "F16 %04X is %g", h, (double)vec_f32_from_f16((uint16_t)h));
@@ -34,16 +37,20 @@ static void exp_tanh_and_normal(void) {
             CHECK_MSG(0, "BF16 %04X does not come back", h);
     }
     CHECK(vec_f32_from_f16(0xFC00) == -INFINITY && isnan(vec_f32_from_f16(0x7C01)));
-    CHECK(vec_bf16_from_f32(INFINITY) == 0x7F80 && isnan(vec_f32_from_bf16(vec_bf16_from_f32(f32_from_bits(0x7F800001)))));
-    CHECK(vec_bf16_from_f32(f32_from_bits(0x3F808000)) == 0x3F80 && vec_bf16_from_f32(f32_from_bits(0x3F818000)) == 0x3F82);
+    CHECK(vec_bf16_from_f32(INFINITY) == 0x7F80 &&
+          isnan(vec_f32_from_bf16(vec_bf16_from_f32(f32_from_bits(0x7F800001)))));
+    CHECK(vec_bf16_from_f32(f32_from_bits(0x3F808000)) == 0x3F80 &&
+          vec_bf16_from_f32(f32_from_bits(0x3F818000)) == 0x3F82);
 }
 
-/* Row operations against double; each is a handful of roundings per element, and norms a sum of n squares. */
+/* Row operations against double; each is a handful of roundings per element, and norms a sum of n
+ * squares. */
 static void row_operations(void) {
     for (size_t n = 1; n < 400; n += 1 + n / 5) {
         enum { ROWS = 3 };
         size_t ld = n + 2;
-        float *x = random_floats(ROWS * ld), *y = random_floats(ROWS * ld), *w = random_floats(n), *b = random_floats(n);
+        float *x = random_floats(ROWS * ld), *y = random_floats(ROWS * ld), *w = random_floats(n),
+              *b = random_floats(n);
         double unit = 0x1p-24 * (double)(n + 8);
         rmsnorm(y, ld, x, ld, ROWS, n, w, 1, 1e-5f);
         for (size_t r = 0; r < ROWS; r++) {
@@ -56,14 +63,17 @@ static void row_operations(void) {
             for (size_t i = 0; i < n; i++) {
                 var += (xs[i] - mean) * (xs[i] - mean) / (double)n;
                 double want = xs[i] / sqrt(s / (double)n + 1e-5) * (1 + (double)w[i]);
-                CHECK_MSG(fabs((double)y[r * ld + i] - want) <= unit * fabs(want) + 1e-30, "rmsnorm %zu", n);
+                CHECK_MSG(fabs((double)y[r * ld + i] - want) <= unit * fabs(want) + 1e-30,
+                          "rmsnorm %zu", n);
             }
             float one[400];
             layernorm(one, n, x + r * ld, ld, 1, n, w, b, 1e-5f);
             for (size_t i = 0; i < n; i++) {
-                double scale = 1 / sqrt(var + 1e-5), want = (xs[i] - mean) * scale * (double)w[i] + (double)b[i];
+                double scale = 1 / sqrt(var + 1e-5),
+                       want = (xs[i] - mean) * scale * (double)w[i] + (double)b[i];
                 // the mean's error enters in full (n = 1: x - mean is nothing but that)
-                CHECK_MSG(fabs((double)one[i] - want) <= 2 * unit * (fabs(want) + fabs((double)b[i]) + scale),
+                CHECK_MSG(fabs((double)one[i] - want) <=
+                              2 * unit * (fabs(want) + fabs((double)b[i]) + scale),
                           "layernorm %zu: %g, not %g", n, (double)one[i], want);
             }
             free(xs);
@@ -93,7 +103,8 @@ static double activation_value(enum activation a, double x) {
     }
 }
 
-/* Absolute 1e-6 * (1 + |x|): GELU's 1 + tanh cancels for negative x, so no relative bound holds there. */
+/* Absolute 1e-6 * (1 + |x|): GELU's 1 + tanh cancels for negative x, so no relative bound holds
+ * there. */
 static void activations(void) {
     enum { N = 1003 };
     float x[N], gate[N], up[N];
@@ -106,8 +117,10 @@ static void activations(void) {
         CHECK(gate[N - 1] == x[N - 1]);
         for (size_t i = 0; i + 1 < N; i++) {
             double want = activation_value((enum activation)a, (double)x[i]);
-            CHECK_MSG(fabs((double)gate[i] - want * (double)up[i]) <= 1e-6 * (1 + fabs((double)x[i])),
-                      "activation %d of %g times %g is %g", a, (double)x[i], (double)up[i], (double)gate[i]);
+            CHECK_MSG(fabs((double)gate[i] - want * (double)up[i]) <=
+                          1e-6 * (1 + fabs((double)x[i])),
+                      "activation %d of %g times %g is %g", a, (double)x[i], (double)up[i],
+                      (double)gate[i]);
         }
         activate((enum activation)a, x, 1, N, 1);
         for (size_t i = 0; i + 1 < N; i++)

@@ -1,7 +1,8 @@
-/* common/kernels: the variants of tiles.c that this CPU may lack, compiled once more against emulated intrinsics.
+/* common/kernels: the variants of tiles.c that this CPU may lack, compiled once more against
+ * emulated intrinsics.
  *
- * Only what is written with intrinsics differs between instruction sets; the rest is one C source for all. So the
- * table holds the C variants, with each emulated set's tiles put over them.
+ * Only what is written with intrinsics differs between instruction sets; the rest is one C source
+ * for all. So the table holds the C variants, with each emulated set's tiles put over them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _DEFAULT_SOURCE // kernel_checks.h

@@ -85,7 +85,8 @@ static void round_trip(void) {
     CHECK(f.ids[0] == 0 && f.ids[1] == 2 && f.ids[2] == 1 && str_eq(f.text, "id=7"));
     CHECK(logits_next(r, &f, NULL) == 1 && f.type == FRAME_LOGITS && f.pos == 1 && f.rows == 2);
     CHECK(f.values[0] == 1 && f.values[5] == 0.5f);
-    CHECK(logits_next(r, &f, NULL) == 1 && f.type == FRAME_HIDDEN && f.rows == 1 && f.values[1] == 8);
+    CHECK(logits_next(r, &f, NULL) == 1 && f.type == FRAME_HIDDEN && f.rows == 1 &&
+          f.values[1] == 8);
     CHECK(logits_next(r, &f, NULL) == 1 && f.type == FRAME_IDS && f.pos == 3 && f.n_ids == 1 &&
           f.ids[0] == 0);
     CHECK(logits_next(r, &f, NULL) == 1 && f.type == FRAME_CLOSED && f.seq == 4);
@@ -107,15 +108,15 @@ static void every_cut(void) {
         char byte[64];
         snprintf(byte, sizeof byte, ": test: byte %zu", n);
         if (n >= 8)
-            CHECK_MSG(strstr(e.msg, "the stream was cut") && strstr(e.msg, byte), "cut at %zu: %s", n,
-                      e.msg);
+            CHECK_MSG(strstr(e.msg, "the stream was cut") && strstr(e.msg, byte), "cut at %zu: %s",
+                      n, e.msg);
     }
     CHECK_INT(count_frames(b.p, b.n, NULL), 6);
     buf_free(&b);
 }
 
-/* Bytes that have no meaning must be zero; a frame's counts must agree: one changed byte is never read
- * over, except in numbers, where it is another number. */
+/* Bytes that have no meaning must be zero; a frame's counts must agree: one changed byte is never
+ * read over, except in numbers, where it is another number. */
 static void every_bit_of_structure(void) {
     struct buf b = {0};
     some_stream(&b);
@@ -249,7 +250,8 @@ static void own_mistakes(void) {
     h.vocab_size = 0;
     CHECK(logits_write_header(STDOUT_FILENO, &h, &e) == -1 && e.code == EXIT_BUG);
     CHECK(logits_write_frame(STDOUT_FILENO, &some_header, &(struct frame){.type = 9}, &e) == -1);
-    CHECK(logits_write_frame(STDOUT_FILENO, &some_header, &(struct frame){.type = FRAME_LOGITS}, &e) == -1);
+    CHECK(logits_write_frame(STDOUT_FILENO, &some_header, &(struct frame){.type = FRAME_LOGITS},
+                             &e) == -1);
     CHECK_INT(e.code, EXIT_BUG);
 }
 

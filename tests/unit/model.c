@@ -1,4 +1,5 @@
-/* Models from small files: how a model without a name is told apart, and that scores mean the same however they are written.
+/* Models from small files: how a model without a name is told apart, and that scores mean the same
+ * however they are written.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -41,12 +42,18 @@ static void without_a_name(void) {
     } cases[] = {
         {"{\"unk_id\":0,\"vocab\":[[\"u\",-9],[\"a\",-1.5],[\"bc\",-2.5]]}", "1 2"},
         {"{\"vocab\":[[\"u\",-9],[\"a\",-1.5],[\"bc\",-2.5]],\"unk_id\":0}", "1 2"},
-        {"{\"unk_id\":0,\"vocab\":[[\"u\",-9],[\"a\",-1.5],[\"bc\",-2.5]],\"type\":\"Unigram\"}", "1 2"},
+        {"{\"unk_id\":0,\"vocab\":[[\"u\",-9],[\"a\",-1.5],[\"bc\",-2.5]],\"type\":\"Unigram\"}",
+         "1 2"},
         {"{\"unk_id\":0,\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3},\"merges\":[\"a b\"]}", "3 2"},
-        {"{\"unk_id\":0,\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3},\"merges\":[\"a b\"],\"type\":\"BPE\"}", "3 2"},
-        {"{\"unk_id\":0,\"vocab\":{\"abc\":7,\"u\":1},\"unk_token\":\"u\",\"type\":\"WordLevel\"}", "7"},
-        {"{\"unk_id\":0,\"vocab\":[[\"u\",-9]],\"type\":\"Nonsense\"}", "unknown model \"Nonsense\": test: line 1, byte 9"},
-        {"{\"unk_id\":3,\"vocab\":[[\"u\",-9]]}", "an unk_id of 3 in a vocabulary of 1: test: line 1, byte 40"},
+        {"{\"unk_id\":0,\"vocab\":{\"a\":0,\"b\":1,\"c\":2,\"ab\":3},\"merges\":[\"a "
+         "b\"],\"type\":\"BPE\"}",
+         "3 2"},
+        {"{\"unk_id\":0,\"vocab\":{\"abc\":7,\"u\":1},\"unk_token\":\"u\",\"type\":\"WordLevel\"}",
+         "7"},
+        {"{\"unk_id\":0,\"vocab\":[[\"u\",-9]],\"type\":\"Nonsense\"}",
+         "unknown model \"Nonsense\": test: line 1, byte 9"},
+        {"{\"unk_id\":3,\"vocab\":[[\"u\",-9]]}",
+         "an unk_id of 3 in a vocabulary of 1: test: line 1, byte 40"},
         {"{\"unk_id\":0,\"vocab\":[[\"u\"]]}", NULL},
         {"{\"unk_id\":0,\"vocab\":[[\"u\",-9,1]]}", NULL},
         {"{\"unk_id\":0,\"vocab\":[[\"u\",-9],[\"a\",1e999]]}", NULL},
@@ -62,12 +69,25 @@ static void without_a_name(void) {
     }
 }
 
-/* A list of tokens with the same scores in one shape, which is read the quick way, and in changing ones, which is not. Their sums
- * are often equal but for the last bit. */
+/* A list of tokens with the same scores in one shape, which is read the quick way, and in changing
+ * ones, which is not. Their sums are often equal but for the last bit. */
 static void scores(void) {
-    static const char *const numbers[] = {"-12.345678901234567", "-2.0122928619384766", "0.0", "-0", "-7", "-0.1", "-0.3", "-0.2",
-                                          "-3.5449328422546387", "12.000000000000001", "-1234567.1234567", "-1234567890123456789",
-                                          "-0.12345678901234567890123", "-1e-3", "-2.5E+1", "-99999999"};
+    static const char *const numbers[] = {"-12.345678901234567",
+                                          "-2.0122928619384766",
+                                          "0.0",
+                                          "-0",
+                                          "-7",
+                                          "-0.1",
+                                          "-0.3",
+                                          "-0.2",
+                                          "-3.5449328422546387",
+                                          "12.000000000000001",
+                                          "-1234567.1234567",
+                                          "-1234567890123456789",
+                                          "-0.12345678901234567890123",
+                                          "-1e-3",
+                                          "-2.5E+1",
+                                          "-99999999"};
     for (int round = 0; round < 300; round++) {
         struct buf one = {0}, other = {0};
         buf_str(&one, "{\"model\":{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"u\",-99]");
@@ -82,7 +102,8 @@ static void scores(void) {
             buf_fmt(&one, ",[\"%s\",%s]", token, number);
             buf_fmt(&other, i % 2 ? ",[\"%s\",%s]" : ", [\"%s\" , %s ] ", token, number);
         }
-        buf_fmt(&one, "]},\"decoder\":null%*s}", 200, ""); // far from the end, where nothing is quick
+        buf_fmt(&one, "]},\"decoder\":null%*s}", 200,
+                ""); // far from the end, where nothing is quick
         buf_str(&other, "]}}");
         char text[40];
         for (size_t i = 0; i < sizeof text - 1; i++)

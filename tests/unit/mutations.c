@@ -1,5 +1,6 @@
-/* Do the goldens see? One field of a loaded spec is made wrong at a time, and the logits of at least one
- * golden model must then be off by more than the tolerance of goldens.c, or the weights no longer fit.
+/* Do the goldens see? One field of a loaded spec is made wrong at a time, and the logits of at
+ * least one golden model must then be off by more than the tolerance of goldens.c, or the weights
+ * no longer fit.
  * --device NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -199,7 +200,11 @@ static const struct {
 /* The model's logits differ from its golden's, with the mutation made; or it does not load. */
 static bool is_seen(const char *name, mutation *mutate) {
     char *folder = path_join(MODELS_DIR, name), *golden = path_join(folder, "golden.safetensors");
-    struct model_options o = {.precise = true, .n_threads = 1, .max_sequences = 1, .max_rows = 64, .device = models_device};
+    struct model_options o = {.precise = true,
+                              .n_threads = 1,
+                              .max_sequences = 1,
+                              .max_rows = 64,
+                              .device = models_device};
     struct buf warnings = {0};
     struct err e = {0};
     struct weights g;

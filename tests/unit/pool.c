@@ -1,4 +1,5 @@
-/* kernels/pool: every item once, for any number of threads and any cut; many short jobs; sleeping and waking.
+/* kernels/pool: every item once, for any number of threads and any cut; many short jobs; sleeping
+ * and waking.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _GNU_SOURCE // sched_setaffinity
@@ -25,7 +26,8 @@ static void count(void *arg, size_t begin, size_t end, size_t thread) {
     for (size_t i = begin; i < end; i++)
         atomic_fetch_add(&c->seen[i], 1);
     c->bad_thread += thread >= c->n_threads;
-    c->bad_cut += begin % c->grain != 0 || end != (begin + c->grain < c->n ? begin + c->grain : c->n);
+    c->bad_cut +=
+        begin % c->grain != 0 || end != (begin + c->grain < c->n ? begin + c->grain : c->n);
 }
 
 static void every_item_once(void) {
@@ -58,7 +60,8 @@ static void nap(long ns) {
     nanosleep(&(struct timespec){0, ns}, NULL);
 }
 
-/* Back to back, after naps long enough that the workers sleep, and just about when they go to sleep (50 us). */
+/* Back to back, after naps long enough that the workers sleep, and just about when they go to sleep
+ * (50 us). */
 static void many_jobs(void) {
     struct pool *p = pool_new(3, NULL);
     atomic_size_t sum = 0;
@@ -82,8 +85,8 @@ static double cpu_seconds(void) {
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* What counts is CPU time, not the clock's, so a busy machine does not disturb it: a worker that did not sleep
- * would take all of the 50 ms if it can, and at least its share. */
+/* What counts is CPU time, not the clock's, so a busy machine does not disturb it: a worker that
+ * did not sleep would take all of the 50 ms if it can, and at least its share. */
 static void idle_burns_nothing(void) {
     struct pool *p = pool_new(4, NULL);
     atomic_size_t sum = 0;
@@ -135,7 +138,8 @@ static void leaving_a_cpu_binds_to_nothing(void) {
     CHECK(sched_setaffinity(0, sizeof may, &may) == 0);
 }
 
-/* All threads on one CPU, then free again: a worker that is there with the caller goes elsewhere. */
+/* All threads on one CPU, then free again: a worker that is there with the caller goes elsewhere.
+ */
 static void threads_that_share_a_cpu_still_do_all(void) {
     cpu_set_t may, one;
     if (!may_use_many(&may))

@@ -1,5 +1,5 @@
-/* weights/ahead: the order of use, and files out of memory that come into it, one or several, also where it is stopped
- * at once.
+/* weights/ahead: the order of use, and files out of memory that come into it, one or several, also
+ * where it is stopped at once.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _GNU_SOURCE // mincore
@@ -15,9 +15,14 @@
 #include "weights/st_write.h"
 
 static void layers_come_in_the_order_of_their_numbers(void) {
-    static const char *const names[] = {"lm_head.weight",         "model.embed_tokens.weight", "model.layers.0.a.weight",
-                                        "model.layers.10.a.weight", "model.layers.10.b2.weight", "model.layers.2.a.weight",
-                                        "model.layers.2.mlp.experts.1.w", "model.norm.weight"};
+    static const char *const names[] = {"lm_head.weight",
+                                        "model.embed_tokens.weight",
+                                        "model.layers.0.a.weight",
+                                        "model.layers.10.a.weight",
+                                        "model.layers.10.b2.weight",
+                                        "model.layers.2.a.weight",
+                                        "model.layers.2.mlp.experts.1.w",
+                                        "model.norm.weight"};
     static const size_t expected[] = {2, 5, 3, 4, 0, 1, 7, 6};
     struct tensor tensors[8] = {0};
     size_t order[8];

@@ -1,6 +1,6 @@
-/* Pages that outlive their sequence: what is taken over gives the same bits as computing it again, in every
- * kind of model; the oldest goes first, within the budget; and whatever is kept and taken in any order, a
- * page is only ever found by the ids that made it. --device NAME: on that device.
+/* Pages that outlive their sequence: what is taken over gives the same bits as computing it again,
+ * in every kind of model; the oldest goes first, within the budget; and whatever is kept and taken
+ * in any order, a page is only ever found by the ids that made it. --device NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -14,7 +14,8 @@ static struct model *open_model(const char *name, bool precise, size_t context, 
         .precise = precise, .n_threads = 2, .context = context, .max_sequences = 3, .max_rows = 64};
     char *folder = path_join(MODELS_DIR, name);
     struct model *m = models_open(folder, &o);
-    uint64_t page = kv_sequence_bytes(model_spec(m), model_device(m)->ops->kv_page_bytes(model_device(m)), KV_PAGE);
+    uint64_t page = kv_sequence_bytes(
+        model_spec(m), model_device(m)->ops->kv_page_bytes(model_device(m)), KV_PAGE);
     model_close(m);
     o.keep_bytes = n_pages * page + page - 1;
     m = models_open(folder, &o);
@@ -44,16 +45,18 @@ static size_t reuse(struct model *m, size_t slot, const int64_t *ids, size_t n) 
     return model_seq_reuse(m, slot, ids32, n - 1);
 }
 
-/* ids[0..n) in slot 1, which takes over what it can (`taken` positions), against slot 2, which computes
- * all. */
-static void check_reuse(struct model *m, const int64_t *ids, size_t n, size_t taken, const char *what) {
+/* ids[0..n) in slot 1, which takes over what it can (`taken` positions), against slot 2, which
+ * computes all. */
+static void check_reuse(struct model *m, const int64_t *ids, size_t n, size_t taken,
+                        const char *what) {
     size_t vocab = model_spec(m)->vocab_size;
     float *a = xcalloc(n * vocab, sizeof *a), *b = xcalloc(n * vocab, sizeof *b);
     const char *type = model_spec(m)->model_type;
     model_seq_clear(m, 1);
     model_seq_clear(m, 2);
     size_t len = reuse(m, 1, ids, n);
-    CHECK_MSG(len == taken, "%s: %s: %zu positions were taken over, not %zu", type, what, len, taken);
+    CHECK_MSG(len == taken, "%s: %s: %zu positions were taken over, not %zu", type, what, len,
+              taken);
     CHECK_INT(model_seq_len(m, 1), len);
     models_feed(m, 1, ids + len, n - len, 64, a + len * vocab, NULL);
     models_feed(m, 2, ids, n, 64, b, NULL);
@@ -86,7 +89,8 @@ static void check_family(const char *name, bool precise, bool windows) {
     check_reuse(m, c, 170, 64, "a beginning that was kept when it was the end");
     check_reuse(m, a, 64, 0, "less than a page");
     check_reuse(m, b + 1, 199, 0, "the same ids elsewhere");
-    model_seq_clear(m, 1); // what took pages over is kept, stepped back in, and written over, as any other
+    model_seq_clear(
+        m, 1); // what took pages over is kept, stepped back in, and written over, as any other
     CHECK_INT(reuse(m, 1, b, 200), 128);
     models_feed(m, 1, b + 128, 72, 1, NULL, NULL);
     model_seq_keep(m, 1);
@@ -124,7 +128,8 @@ static void rotation_by_length_is_taken_over_within_its_limit_only(void) {
         check_reuse(m, b, 151, 0, "past the limit");
         CHECK_INT(reuse(m, 0, a, 150), 128);
         models_feed(m, 0, a + 128, 22, 64, NULL, NULL);
-        models_feed(m, 0, a + 150, 20, 1, NULL, NULL); // grows past it: its own keys are computed anew
+        models_feed(m, 0, a + 150, 20, 1, NULL,
+                    NULL); // grows past it: its own keys are computed anew
         model_seq_keep(m, 0);
         CHECK_INT(m->prefix.n_nodes, 2);
         check_reuse(m, b, 150, 128, "after one that took it over has passed the limit");
@@ -261,7 +266,8 @@ static void any_order(size_t window, size_t n_buckets) {
         kv_seq_init(&kv, &slots[i]);
     for (size_t i = 0; i < N_STEPS; i++) {
         struct kv_seq *q = &slots[next_random(&random, N_SLOTS)];
-        uint32_t path = next_random(&random, 1u << 2 * MAX_PAGES), n = next_random(&random, MAX_PAGES + 1);
+        uint32_t path = next_random(&random, 1u << 2 * MAX_PAGES),
+                 n = next_random(&random, MAX_PAGES + 1);
         kv_clear(&kv, q);
         path_ids(path, ids);
         uint32_t node = prefix_find(&k, ids, CONTEXT, &found);
@@ -271,7 +277,8 @@ static void any_order(size_t window, size_t n_buckets) {
         n = n > found / KV_PAGE ? n : (uint32_t)(found / KV_PAGE);
         fill(&kv, q, path, found / KV_PAGE, n);
         if (next_random(&random, 3) > 0)
-            prefix_add(&k, q, ids, n * KV_PAGE + (n < MAX_PAGES ? next_random(&random, KV_PAGE) : 0));
+            prefix_add(&k, q, ids,
+                       n * KV_PAGE + (n < MAX_PAGES ? next_random(&random, KV_PAGE) : 0));
         if (next_random(&random, 50) == 0)
             prefix_drop_oldest(&k);
         check_order(&k);

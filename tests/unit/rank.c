@@ -10,7 +10,8 @@
 #include "sample/chain.h"
 
 static void distributions(void) {
-    static const float even[] = {2, 2, 2, 2}, one[] = {-INFINITY, 5, -INFINITY}, skewed[] = {0, 1.0986123f};
+    static const float even[] = {2, 2, 2, 2}, one[] = {-INFINITY, 5, -INFINITY},
+                       skewed[] = {0, 1.0986123f};
     struct distribution d = distribution_of(even, 4);
     CHECK(fabs(d.entropy - log(4)) < 1e-12 && fabs(d.log_sum - (2 + log(4))) < 1e-12);
     d = distribution_of(one, 3);
@@ -23,7 +24,8 @@ static void distributions(void) {
 }
 
 static void no_numbers(void) {
-    static const float nan_first[] = {NAN, 1, 2}, inf[] = {1, INFINITY}, nothing[] = {-INFINITY, -INFINITY};
+    static const float nan_first[] = {NAN, 1, 2}, inf[] = {1, INFINITY},
+                       nothing[] = {-INFINITY, -INFINITY};
     CHECK(isnan(distribution_of(nan_first, 3).log_sum));
     CHECK(isnan(distribution_of(inf, 2).log_sum));
     CHECK(isnan(distribution_of(nothing, 2).log_sum));

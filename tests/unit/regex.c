@@ -1,4 +1,5 @@
-/* Oniguruma's patterns through PCRE2: what the reference library replaces by '#' must be what we find.
+/* Oniguruma's patterns through PCRE2: what the reference library replaces by '#' must be what we
+ * find.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -20,7 +21,8 @@ static void check(const char *pattern, const char *text, const char *want) {
         from = end;
     }
     buf_str(&got, text + from);
-    CHECK_MSG(want && strcmp(got.p, want) == 0, "%s in '%s' gives '%s', not '%s'", pattern, text, got.p, want ? want : "(refused)");
+    CHECK_MSG(want && strcmp(got.p, want) == 0, "%s in '%s' gives '%s', not '%s'", pattern, text,
+              got.p, want ? want : "(refused)");
     buf_free(&got);
     regex_free(r);
 }
@@ -107,7 +109,8 @@ static void classes(void) {
 static void limits(void) {
     struct err e = {0};
     struct regex *r = regex_compile(str_of("(a|aa)+c"), &e);
-    struct regex_iter it = regex_begin(r, str_of("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa c"));
+    struct regex_iter it = regex_begin(
+        r, str_of("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa c"));
     size_t start, end;
     CHECK_INT(regex_next(&it, &start, &end, &e), -1);
     CHECK_INT(e.code, EXIT_DATA);

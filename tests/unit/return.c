@@ -1,4 +1,5 @@
-/* The return path: who is let in, what is read, and that nothing is left behind however the server ends.
+/* The return path: who is let in, what is read, and that nothing is left behind however the server
+ * ends.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/return.h"
@@ -27,7 +28,8 @@ static char *folder_of(const struct logits_header *h) {
 }
 
 /* Serves until the state is another than `from`, for at most `seconds`. */
-static enum return_state serve_while(struct return_server *s, enum return_state from, double seconds) {
+static enum return_state serve_while(struct return_server *s, enum return_state from,
+                                     double seconds) {
     double until = seconds_now() + seconds;
     while (return_state(s) == from && seconds_now() < until) {
         struct pollfd p = {.fd = return_poll_fd(s), .events = POLLIN};
@@ -61,13 +63,15 @@ static void taken(void) {
     struct request r;
     CHECK(!return_request(s, &r));
     CHECK(return_send(c, &(struct request){REQUEST_EXTEND, 1, 10, 2, 0, ids, 3}, NULL) == 0);
-    CHECK(return_send(c, &(struct request){.type = REQUEST_FORK, .seq = 9, .from = 1, .pos = 4}, NULL) ==
-          0);
+    CHECK(return_send(c, &(struct request){.type = REQUEST_FORK, .seq = 9, .from = 1, .pos = 4},
+                      NULL) == 0);
     CHECK(return_send(c, &(struct request){.type = REQUEST_CLOSE, .seq = 1}, NULL) == 0);
     CHECK(return_serve(s, NULL) == 0);
-    CHECK(return_request(s, &r) && r.type == REQUEST_EXTEND && r.seq == 1 && r.pos == 10 && r.want == 2);
+    CHECK(return_request(s, &r) && r.type == REQUEST_EXTEND && r.seq == 1 && r.pos == 10 &&
+          r.want == 2);
     CHECK(r.n_ids == 3 && r.ids[0] == 5 && r.ids[2] == 7);
-    CHECK(return_request(s, &r) && r.type == REQUEST_FORK && r.seq == 9 && r.from == 1 && r.pos == 4);
+    CHECK(return_request(s, &r) && r.type == REQUEST_FORK && r.seq == 9 && r.from == 1 &&
+          r.pos == 4);
     CHECK(return_request(s, &r) && r.type == REQUEST_CLOSE && r.seq == 1 && r.n_ids == 0);
     CHECK(!return_request(s, &r));
 
@@ -111,7 +115,8 @@ static void wrong_nonce(void) {
     return_server_free(s);
 }
 
-/* One that says nothing is dropped after a second, and does not keep the next one out for longer. */
+/* One that says nothing is dropped after a second, and does not keep the next one out for longer.
+ */
 static void silent_caller(void) {
     struct logits_header h = {0};
     struct return_server *s = return_listen(&h, NULL);
@@ -128,7 +133,8 @@ static void silent_caller(void) {
     return_server_free(s);
 }
 
-/* A decline by the reader of our stdout counts at once, by anybody else after a second without a taker. */
+/* A decline by the reader of our stdout counts at once, by anybody else after a second without a
+ * taker. */
 static void declined(void) {
     int ends[2], saved = dup(STDOUT_FILENO);
     struct logits_header h = {0};
@@ -233,8 +239,8 @@ static void malformed(void) {
     }
 }
 
-/* A request in pieces; then more than the socket holds: nothing waits for ever as long as the stream has
- * bytes. */
+/* A request in pieces; then more than the socket holds: nothing waits for ever as long as the
+ * stream has bytes. */
 static void long_requests(void) {
     struct logits_header h = {0};
     int stream[2];
@@ -245,7 +251,8 @@ static void long_requests(void) {
     uint32_t n = 1 << 20, *ids = xcalloc(n, sizeof *ids);
     for (uint32_t i = 0; i < n; i++)
         ids[i] = i;
-    CHECK(write(stream[1], "x", 1) == 1); // the server writes and does not read: the client must come back
+    CHECK(write(stream[1], "x", 1) ==
+          1); // the server writes and does not read: the client must come back
     CHECK(return_send(c, &(struct request){REQUEST_EXTEND, 3, 0, 1, 0, ids, n}, NULL) == 0);
     struct request r = {0};
     for (int i = 0; i < 1000 && !return_request(s, &r); i++) {
@@ -287,7 +294,8 @@ static void strange_addresses(void) {
     rmdir(folder);
 }
 
-/* Where another user's connection can be made (as root, which may become anybody), it is refused. */
+/* Where another user's connection can be made (as root, which may become anybody), it is refused.
+ */
 static void other_user(void) {
     struct logits_header h = {0};
     struct return_server *s = return_listen(&h, NULL);

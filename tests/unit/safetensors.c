@@ -7,7 +7,8 @@
 #include "../lib/check.h"
 #include "weights/safetensors.h"
 
-/* A file in memory of exact size, so that a sanitizer sees any read past its end. n_data bytes 0, 1, 2, ... */
+/* A file in memory of exact size, so that a sanitizer sees any read past its end. n_data bytes 0,
+ * 1, 2, ... */
 static unsigned char *make_file(const char *header, size_t n_data, size_t *n) {
     size_t length = strlen(header);
     *n = 8 + length + n_data;
@@ -22,11 +23,12 @@ static unsigned char *make_file(const char *header, size_t n_data, size_t *n) {
 
 static void good(void) {
     size_t n;
-    unsigned char *p = make_file("{\"__metadata__\": {\"format\":\"pt\"},"
-                                 "\"b\":{\"dtype\":\"U8\",\"shape\":[2,3],\"data_offsets\":[4,10], \"extra\":[{}]},"
-                                 "\"z\":{\"data_offsets\":[10,10],\"dtype\":\"F32\",\"shape\":[4,0]},"
-                                 "\"\\u00e4\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}  ",
-                                 10, &n);
+    unsigned char *p = make_file(
+        "{\"__metadata__\": {\"format\":\"pt\"},"
+        "\"b\":{\"dtype\":\"U8\",\"shape\":[2,3],\"data_offsets\":[4,10], \"extra\":[{}]},"
+        "\"z\":{\"data_offsets\":[10,10],\"dtype\":\"F32\",\"shape\":[4,0]},"
+        "\"\\u00e4\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}  ",
+        10, &n);
     struct weights w;
     struct err e = {0};
     char shape[200];
@@ -35,8 +37,10 @@ static void good(void) {
     CHECK_STR(w.tensors[0].name, "\xC3\xA4"); // ordered by offset
     CHECK_STR(w.files[0].metadata_json, "{\"format\":\"pt\"}");
     const struct tensor *b = weights_find(&w, "b"), *z = weights_find(&w, "z");
-    CHECK(b == &w.tensors[1] && z == &w.tensors[2] && !weights_find(&w, "") && !weights_find(&w, "c"));
-    CHECK(b->dtype == DT_U8 && b->n_dims == 2 && b->shape[1] == 3 && b->n_elements == 6 && b->n_bytes == 6);
+    CHECK(b == &w.tensors[1] && z == &w.tensors[2] && !weights_find(&w, "") &&
+          !weights_find(&w, "c"));
+    CHECK(b->dtype == DT_U8 && b->n_dims == 2 && b->shape[1] == 3 && b->n_elements == 6 &&
+          b->n_bytes == 6);
     CHECK(*(const unsigned char *)b->data == 4 && b->offset == w.files[0].header_bytes + 4);
     CHECK_STR(tensor_shape_text(b, shape), "[2, 3]");
     CHECK_STR(tensor_shape_text(&w.tensors[0], shape), "[]");
@@ -55,8 +59,9 @@ static void empty_object(void) {
     free(p);
 }
 
-#define T(name, dtype, shape, from, to)                                                                        \
-    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" from "," to "]}"
+#define T(name, dtype, shape, from, to)                                                            \
+    "\"" name "\":{\"dtype\":\"" dtype "\",\"shape\":[" shape "],\"data_offsets\":[" from "," to   \
+    "]}"
 
 static void refusals(void) {
     static const struct {
@@ -71,12 +76,15 @@ static void refusals(void) {
         {"{}", 1, "last 1 of 1 data bytes belong to no tensor"},
         {"{" T("a", "U8", "1", "0", "1") "}", 2, "last 1 of 2 data bytes belong to no tensor"},
         {"{" T("a", "U8", "1", "1", "2") "}", 2, "data bytes 0 to 1, before tensor 'a'"},
-        {"{" T("a", "U8", "1", "0", "1") "," T("b", "U8", "1", "2", "3") "}", 3, "before tensor 'b'"},
-        {"{" T("a", "U8", "2", "0", "2") "," T("b", "U8", "2", "1", "3") "}", 3, "'a' and 'b' overlap at data byte 1"},
+        {"{" T("a", "U8", "1", "0", "1") "," T("b", "U8", "1", "2", "3") "}", 3,
+         "before tensor 'b'"},
+        {"{" T("a", "U8", "2", "0", "2") "," T("b", "U8", "2", "1", "3") "}", 3,
+         "'a' and 'b' overlap at data byte 1"},
         {"{" T("a", "U8", "2", "0", "2") "," T("b", "U8", "0", "1", "1") "}", 2, "overlap"},
         {"{" T("a", "U8", "3", "0", "3") "}", 2, "'a' ends at data byte 3, but the file has 2"},
         {"{" T("a", "U8", "1", "1", "0") "}", 2, "'a' ends at data byte 0, before its start"},
-        {"{" T("a", "U8", "3", "0", "2") "}", 2, "'a', U8 [3], takes 3 bytes, but its data_offsets hold 2"},
+        {"{" T("a", "U8", "3", "0", "2") "}", 2,
+         "'a', U8 [3], takes 3 bytes, but its data_offsets hold 2"},
         {"{" T("a", "F32", "", "0", "2") "}", 2, "takes 4 bytes"},
         {"{" T("a", "F4", "3", "0", "2") "}", 2, "not whole bytes"},
         {"{" T("a", "F64", "2305843009213693952", "0", "2") "}", 2, "too large"},
@@ -87,8 +95,10 @@ static void refusals(void) {
         {"{" T("a", "U8", "1", "0", "1,2") "}", 1, "'a' has 3 data_offsets"},
         {"{" T("a", "F31", "1", "0", "1") "}", 1, "'a' has the unknown dtype 'F31'"},
         {"{" T("a", "U8", "1,1,1,1,1,1,1,1,1", "0", "1") "}", 1, "'a' has more than 8 dimensions"},
-        {"{" T("a", "U8", "1", "0", "1") "," T("a", "U8", "1", "1", "2") "}", 2, "'a' stands twice"},
-        {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 1, "'a' has 'dtype' twice"},
+        {"{" T("a", "U8", "1", "0", "1") "," T("a", "U8", "1", "1", "2") "}", 2,
+         "'a' stands twice"},
+        {"{\"a\":{\"dtype\":\"U8\",\"dtype\":\"U8\",\"shape\":[],\"data_offsets\":[0,1]}}", 1,
+         "'a' has 'dtype' twice"},
         {"{\"a\":{\"dtype\":\"U8\",\"shape\":[]}}", 0, "'a' has no 'data_offsets'"},
         {"{\"a\":{\"dtype\":\"U8\",\"data_offsets\":[0,1]}}", 1, "'a' has no 'shape'"},
         {"{\"a\":{}}", 0, "'a' has no 'dtype'"},
@@ -118,13 +128,15 @@ static void refusals(void) {
 
 static void every_truncation(void) {
     size_t n;
-    unsigned char *p = make_file("{" T("a", "U8", "3", "0", "3") "," T("b", "F16", "2", "3", "7") "}", 7, &n);
+    unsigned char *p =
+        make_file("{" T("a", "U8", "3", "0", "3") "," T("b", "F16", "2", "3", "7") "}", 7, &n);
     struct weights w;
     for (size_t cut = 0; cut < n; cut++) {
         unsigned char *part = malloc(cut ? cut : 1);
         memcpy(part, p, cut);
         struct err e = {0};
-        CHECK_MSG(weights_from_bytes(&w, "t", part, cut, cut, &e) == -1 && e.code == EXIT_DATA, "%zu bytes", cut);
+        CHECK_MSG(weights_from_bytes(&w, "t", part, cut, cut, &e) == -1 && e.code == EXIT_DATA,
+                  "%zu bytes", cut);
         free(part);
     }
     CHECK_INT(weights_from_bytes(&w, "t", p, n, n, NULL), 0);
@@ -136,11 +148,14 @@ static void header_limit(void) {
     unsigned char p[9] = {0x01, 0xe1, 0xf5, 0x05, 0, 0, 0, 0, '{'}; // 100,000,001
     struct weights w;
     struct err e = {0};
-    CHECK(weights_from_bytes(&w, "t", p, sizeof p, sizeof p, &e) == -1 && strstr(e.msg, "limit is 100000000"));
+    CHECK(weights_from_bytes(&w, "t", p, sizeof p, sizeof p, &e) == -1 &&
+          strstr(e.msg, "limit is 100000000"));
     p[0] = 0; // the limit itself: past the end of this file
-    CHECK(weights_from_bytes(&w, "t", p, sizeof p, sizeof p, &e) == -1 && strstr(e.msg, "has 1 behind"));
+    CHECK(weights_from_bytes(&w, "t", p, sizeof p, sizeof p, &e) == -1 &&
+          strstr(e.msg, "has 1 behind"));
     memset(p, 0xff, 8);
-    CHECK(weights_from_bytes(&w, "t", p, sizeof p, sizeof p, &e) == -1 && strstr(e.msg, "limit is 100000000"));
+    CHECK(weights_from_bytes(&w, "t", p, sizeof p, sizeof p, &e) == -1 &&
+          strstr(e.msg, "limit is 100000000"));
 }
 
 /* A name of the greatest length is taken, a longer one is not. */
@@ -166,7 +181,8 @@ static void many_backwards(void) {
     enum { N = 5000 };
     struct buf b = {0};
     for (int i = 0; i < N; i++)
-        buf_fmt(&b, "%c\"t%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i ? ',' : '{', i, N - 1 - i, N - i);
+        buf_fmt(&b, "%c\"t%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}",
+                i ? ',' : '{', i, N - 1 - i, N - i);
     buf_byte(&b, '}');
     size_t n;
     unsigned char *p = make_file(b.p, N, &n);
@@ -193,9 +209,11 @@ static void goldens(void) {
     weights_close(&v);
     weights_close(&w);
     CHECK_INT(weights_open(&w, "tests/data/models/llama-sharded", &e), 0);
-    CHECK_INT(weights_open(&v, "tests/data/models/llama-sharded/model.safetensors.index.json", &e), 0);
+    CHECK_INT(weights_open(&v, "tests/data/models/llama-sharded/model.safetensors.index.json", &e),
+              0);
     CHECK(w.n_files == 3 && v.n_files == 3 && w.fingerprint == v.fingerprint);
-    CHECK(weights_find(&w, "lm_head.weight")->file == 2 && weights_find(&w, "model.embed_tokens.weight")->file == 0);
+    CHECK(weights_find(&w, "lm_head.weight")->file == 2 &&
+          weights_find(&w, "model.embed_tokens.weight")->file == 0);
     weights_close(&v);
     weights_close(&w);
     CHECK(weights_open(&w, "tests/data/models", &e) == -1 && e.code == EXIT_NO_INPUT);

@@ -1,7 +1,7 @@
-/* The sampling chain against transformers 5.23.0: for logits of a formula, the probabilities that its
- * processors and warpers leave (float32; made with RepetitionPenaltyLogitsProcessor,
- * TemperatureLogitsWarper, TopK, TopP, MinP in this order) must be how often the chain draws each token.
- * Draws are a function of the step, so this is no matter of luck.
+/* The sampling chain against transformers 5.23.0: for logits of a formula, the probabilities that
+ * its processors and warpers leave (float32; made with RepetitionPenaltyLogitsProcessor,
+ * TemperatureLogitsWarper, TopK, TopP, MinP in this order) must be how often the chain draws each
+ * token. Draws are a function of the step, so this is no matter of luck.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/attrs.h"
@@ -81,7 +81,12 @@ static const struct {
     {"temp=0.9 top_k=12 top_p=0.7 min_p=0.3 repetition_penalty=1.5",
      64,
      6,
-     {{10, 0.176344}, {22, 0.101178}, {29, 0.153477}, {36, 0.232808}, {48, 0.133574}, {55, 0.202619}}},
+     {{10, 0.176344},
+      {22, 0.101178},
+      {29, 0.153477},
+      {36, 0.232808},
+      {48, 0.133574},
+      {55, 0.202619}}},
     {"temp=1.0 repetition_penalty=1.3 top_k=8",
      64,
      8,
@@ -97,7 +102,8 @@ static const struct {
 
 static void formula(float *logits, int period) {
     for (int j = 0; j < VOCAB; j++)
-        logits[j] = (float)((j * 37 + 11) % period) / (period == 64 ? 8 : 4) - (period == 64 ? 4 : 2);
+        logits[j] =
+            (float)((j * 37 + 11) % period) / (period == 64 ? 8 : 4) - (period == 64 ? 4 : 2);
 }
 
 static void as_transformers(void) {
@@ -118,7 +124,8 @@ static void as_transformers(void) {
         for (int i = 0; i < cases[c].n; i++)
             p_of[cases[c].want[i].id] = cases[c].want[i].p;
         for (int id = 0; id < VOCAB; id++) { // 4 standard deviations; what is left out never comes
-            double expect = DRAWS * p_of[id], slack = 4 * sqrt(expect * (1 - p_of[id])) + (p_of[id] > 0);
+            double expect = DRAWS * p_of[id],
+                   slack = 4 * sqrt(expect * (1 - p_of[id])) + (p_of[id] > 0);
             CHECK_MSG(fabs(count[id] - expect) <= slack, "%s: token %d drawn %d times, not %.0f",
                       cases[c].attrs, id, count[id], expect);
         }
@@ -177,8 +184,8 @@ static void bad_logits(void) {
     uint32_t id;
     static const float rows[][4] = {
         {1, NAN, 2, 3}, {1, 2, INFINITY, 3}, {-INFINITY, -INFINITY, -INFINITY, -INFINITY}};
-    static const char *const want[] = {"the logit of token 1 is NaN", "the logit of token 2 is +Inf",
-                                       "every logit is -Inf"};
+    static const char *const want[] = {"the logit of token 1 is NaN",
+                                       "the logit of token 2 is +Inf", "every logit is -Inf"};
     for (int i = 0; i < 3; i++) {
         struct err e = {0};
         CHECK(sampler_choose(sampler, rows[i], &sample_defaults, &h, &id, &e) == -1);
@@ -255,7 +262,8 @@ static void parameters(void) {
 
     for (size_t i = 0; sample_param_name(i); i++) // tok-encode must know all of them
         CHECK_MSG(attrs_is_param(str_of(sample_param_name(i))), "%s", sample_param_name(i));
-    CHECK(sample_attributes(&p, str_of("id=7 temp=0.5 stop_id=1 seed=3 max=2 ignore_eos=1"), &e) == 0);
+    CHECK(sample_attributes(&p, str_of("id=7 temp=0.5 stop_id=1 seed=3 max=2 ignore_eos=1"), &e) ==
+          0);
     CHECK(p.temp == 0.5 && p.seed == 3 && p.own_seed && p.max == 2 && p.ignore_eos);
     CHECK(p.n_stop == 1 && sample_stops(&p, 1)); // instead of those of the options
     CHECK(sample_attributes(&p, str_of("temp=hot"), &e) == -1);

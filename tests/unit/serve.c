@@ -1,5 +1,5 @@
-/* The scheduler against a model that only remembers: its logits tell which ids a sequence holds, so every
- * mistake in batching, truncating, forking or cutting shows as another number.
+/* The scheduler against a model that only remembers: its logits tell which ids a sequence holds, so
+ * every mistake in batching, truncating, forking or cutting shows as another number.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -26,7 +26,7 @@ struct model {
     uint32_t kept[8][CONTEXT]; // the last 8, whole
     size_t kept_len[8], n_kept;
     bool keeps;
-    size_t n_rows, refuse_rows;                               // run so far, and how many may be; 0: any
+    size_t n_rows, refuse_rows; // run so far, and how many may be; 0: any
     size_t n_steps, most_rows, most_prompt_rows, refuse_past; // rows in all slots; 0: never
 };
 
@@ -97,8 +97,8 @@ static float digest(const uint32_t *ids, size_t n) {
     return (float)h;
 }
 
-int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,
-                  struct err *e) {
+int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits,
+                  float *hidden, struct err *e) {
     size_t held = n_rows;
     for (size_t slot = 0; slot < SCHED_MAX_IN_FLIGHT; slot++)
         held += m->len[slot];
@@ -163,24 +163,27 @@ static const char *answer(struct request r) {
 static void bad_requests_are_refused(void) {
     static const uint32_t past[] = {3, VOCAB};
     const uint32_t fork = RETURN_FIRST_FORK;
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 1,
-                                      .want = 1}),
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids,
+                                      .n_ids = 1, .want = 1}),
               "");
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 0, .ids = some_ids, .n_ids = 40}),
-              "");
+    CHECK_STR(
+        answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 0, .ids = some_ids, .n_ids = 40}),
+        "");
     CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 4}), "");
     CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 6, .ids = some_ids, .n_ids = 1}),
               "the sequence is not open");
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 11, .ids = some_ids, .n_ids = 1}),
-              "position 11 is past the sequence's end at 10");
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = past, .n_ids = 2}),
-              "id 100 is not in the vocabulary of 100");
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 1,
-                                      .want = 2}),
+    CHECK_STR(
+        answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 11, .ids = some_ids, .n_ids = 1}),
+        "position 11 is past the sequence's end at 10");
+    CHECK_STR(
+        answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = past, .n_ids = 2}),
+        "id 100 is not in the vocabulary of 100");
+    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids,
+                                      .n_ids = 1, .want = 2}),
               "logits of 2 ids are wanted, but only 1 came");
-    CHECK(strstr(
-        answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids, .n_ids = 0xffffffff}),
-        "do not fit into the context of 64"));
+    CHECK(strstr(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids,
+                                         .n_ids = 0xffffffff}),
+                 "do not fit into the context of 64"));
     CHECK_STR(answer((struct request){REQUEST_CLOSE, .seq = 6}), "");
     CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 5, .pos = 10}), "");
     CHECK(strstr(answer((struct request){REQUEST_FORK, .seq = 6, .from = 5}),
@@ -197,15 +200,17 @@ static void requests_do_not_pile_up(void) {
     int taken = 0;
     seqs_init(&q, 2, VOCAB, CONTEXT);
     seqs_prompt(&q, seqs_open(&q, 0), some_ids, 10, 1);
-    while (taken < 5000 && seqs_request(&q, &(struct request){REQUEST_EXTEND, .seq = 0, .pos = 3}, &e) == 0)
+    while (taken < 5000 &&
+           seqs_request(&q, &(struct request){REQUEST_EXTEND, .seq = 0, .pos = 3}, &e) == 0)
         taken++;
     CHECK_INT(taken, SEQ_MAX_JOBS - 1);
     seqs_free(&q);
 }
 
-/* A queue of prompts of n ids each (0: a request of one id), and how the rows of a batch are dealt. */
-static void deal(const uint32_t *n, uint32_t n_seqs, size_t max_rows, size_t max_want, size_t prompt_rows,
-                 uint32_t *rows) {
+/* A queue of prompts of n ids each (0: a request of one id), and how the rows of a batch are dealt.
+ */
+static void deal(const uint32_t *n, uint32_t n_seqs, size_t max_rows, size_t max_want,
+                 size_t prompt_rows, uint32_t *rows) {
     struct seqs q;
     struct batch b;
     seqs_init(&q, n_seqs, VOCAB, CONTEXT);
@@ -216,7 +221,8 @@ static void deal(const uint32_t *n, uint32_t n_seqs, size_t max_rows, size_t max
             seqs_prompt(&q, s, some_ids, n[i], n[i]);
         else
             seqs_request(
-                &q, &(struct request){REQUEST_EXTEND, .seq = i, .ids = some_ids, .n_ids = 1, .want = 1},
+                &q,
+                &(struct request){REQUEST_EXTEND, .seq = i, .ids = some_ids, .n_ids = 1, .want = 1},
                 NULL);
         seqs_set_runnable(&q, s, true);
         rows[i] = 0;
@@ -302,8 +308,8 @@ static int finish(pid_t child) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* Runs without a return path; checks all logits against digests of the lines' ids; returns the exit code,
- * and the number of frames of each type in n. */
+/* Runs without a return path; checks all logits against digests of the lines' ids; returns the exit
+ * code, and the number of frames of each type in n. */
 static int replay(struct run r, const uint32_t (*lines)[CONTEXT], const size_t *lens, int n[8]) {
     pid_t child;
     int fd = start(&r, &child), rc = -1;
@@ -347,8 +353,10 @@ static void prompts_are_run_whatever_the_chunk_and_batch(void) {
     int n[8];
     for (size_t i = 0; i < 5; i++)
         for (size_t k = 0; k < 3; k++) {
-            struct sched_options o = {
-                .max_in_flight = batches[k], .chunk = chunks[i], .all_logits = true, .hidden = true};
+            struct sched_options o = {.max_in_flight = batches[k],
+                                      .chunk = chunks[i],
+                                      .all_logits = true,
+                                      .hidden = true};
             CHECK_INT(replay((struct run){.opts = o, .input = three}, three_ids, three_lens, n), 0);
             CHECK_INT(n[FRAME_OPEN], 3);
             CHECK_INT(n[FRAME_CLOSED], 3);
@@ -362,9 +370,10 @@ static void bad_lines_fail_alone(void) {
     static const uint32_t ids[][CONTEXT] = {{1}, {0}, {0}, {0}, {0}, {5, 6}};
     static const size_t lens[] = {1, 0, 0, 0, 0, 2};
     struct run r = {.opts = {.max_in_flight = 2},
-                    .input = "1\n\n! upstream\n5 100 6\n"
-                             "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 "
-                             "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1\n5 6"};
+                    .input =
+                        "1\n\n! upstream\n5 100 6\n"
+                        "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 "
+                        "1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1\n5 6"};
     CHECK_INT(replay(r, ids, lens, n), EXIT_SOME_FAILED);
     CHECK_INT(n[FRAME_OPEN], 6);
     CHECK_INT(n[FRAME_FAILED], 4);
@@ -374,7 +383,8 @@ static void bad_lines_fail_alone(void) {
 
 static void bad_bytes_end_the_input_but_not_what_came_before(void) {
     int n[8];
-    struct run r = {.opts = {.max_in_flight = 2}, .input = "1 2 3 4 5 6 7 8 9 10\n11\n20 21 x\n1 2\n"};
+    struct run r = {.opts = {.max_in_flight = 2},
+                    .input = "1 2 3 4 5 6 7 8 9 10\n11\n20 21 x\n1 2\n"};
     CHECK_INT(replay(r, three_ids, three_lens, n), EXIT_DATA);
     CHECK_INT(n[FRAME_CLOSED], 2);
     CHECK_INT(n[FRAME_FAILED], 1);
@@ -383,7 +393,9 @@ static void bad_bytes_end_the_input_but_not_what_came_before(void) {
 
 static void no_input_is_a_whole_stream(void) {
     int n[8];
-    CHECK_INT(replay((struct run){.opts = {.max_in_flight = 2}, .input = ""}, three_ids, three_lens, n), 0);
+    CHECK_INT(
+        replay((struct run){.opts = {.max_in_flight = 2}, .input = ""}, three_ids, three_lens, n),
+        0);
     CHECK_INT(n[FRAME_OPEN], 0);
     CHECK_INT(n[FRAME_END], 1);
 }
@@ -399,8 +411,8 @@ static void without_memory_the_youngest_gives_way(void) {
     free(m);
 }
 
-/* Lines that begin like others, with a model that keeps all and with one that keeps nothing: no frame and
- * no digest tells. All positions are run where all are asked for. */
+/* Lines that begin like others, with a model that keeps all and with one that keeps nothing: no
+ * frame and no digest tells. All positions are run where all are asked for. */
 static void what_was_kept_is_not_run_again(void) {
     static const char lines[] = "1 2 3 4 5 6 7 8 9 10\n1 2 3 4 5 6 7 8 9 10\n1 2 3 4 5 60\n1\n"
                                 "1 2 3 4 5 6 7 8 9 10 11 12\n";
@@ -461,8 +473,8 @@ static void ask(struct peer *p, struct request r) {
     CHECK_MSG(return_send(p->client, &r, &p->e) == 0, "%s", p->e.msg);
 }
 
-/* The next frame of one type; others are passed over, but for a FAILED one, which is never expected in
- * between. */
+/* The next frame of one type; others are passed over, but for a FAILED one, which is never expected
+ * in between. */
 static const struct frame *next_of(struct peer *p, enum frame_type type) {
     while (logits_next(p->reader, &p->f, &p->e) == 1)
         if (p->f.type == type || p->f.type == FRAME_FAILED)
@@ -477,20 +489,22 @@ static void a_sequence_grows_is_cut_and_forked(void) {
     const uint32_t fork = RETURN_FIRST_FORK + 9;
     peer_start(&p, "1 2 3\n", 1);
     CHECK_INT(next_of(&p, FRAME_LOGITS)->values[0], digest(some_ids, 3));
-    ask(&p,
-        (struct request){REQUEST_EXTEND, .seq = 0, .pos = 3, .ids = some_ids + 3, .n_ids = 2, .want = 2});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 3, .ids = some_ids + 3, .n_ids = 2,
+                             .want = 2});
     const struct frame *f = next_of(&p, FRAME_IDS);
     CHECK(f->pos == 3 && f->n_ids == 2 && f->ids[1] == 5);
     f = next_of(&p, FRAME_LOGITS);
     CHECK(f->pos == 3 && f->rows == 2 && f->values[COLUMNS] == digest(some_ids, 5));
-    // requests that follow each other without waiting: cut, extend, copy, extend both, close the first
+    // requests that follow each other without waiting: cut, extend, copy, extend both, close the
+    // first
     ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 2});
-    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 2, .ids = (uint32_t[]){50, 51}, .n_ids = 2});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 2, .ids = (uint32_t[]){50, 51},
+                             .n_ids = 2});
     ask(&p, (struct request){REQUEST_FORK, .seq = fork, .from = 0, .pos = 3});
-    ask(&p, (struct request){REQUEST_EXTEND, .seq = fork, .pos = 3, .ids = (uint32_t[]){60}, .n_ids = 1,
-                             .want = 1});
-    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 4, .ids = (uint32_t[]){61}, .n_ids = 1,
-                             .want = 1});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = fork, .pos = 3, .ids = (uint32_t[]){60},
+                             .n_ids = 1, .want = 1});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 4, .ids = (uint32_t[]){61},
+                             .n_ids = 1, .want = 1});
     ask(&p, (struct request){REQUEST_CLOSE, .seq = 0});
     float of_first = 0, of_fork = 0;
     for (int i = 0; i < 2; i++) {
@@ -509,11 +523,12 @@ static void a_bad_request_fails_its_sequence_only(void) {
     peer_start(&p, "1 2 3\n1 2\n", 2);
     next_of(&p, FRAME_LOGITS);
     next_of(&p, FRAME_LOGITS);
-    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 9, .ids = some_ids, .n_ids = 1, .want = 1});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 0, .pos = 9, .ids = some_ids, .n_ids = 1,
+                             .want = 1});
     const struct frame *f = next_of(&p, FRAME_FAILED);
     CHECK(f->seq == 0 && f->text.n > 0);
-    ask(&p,
-        (struct request){REQUEST_EXTEND, .seq = 1, .pos = 2, .ids = some_ids + 2, .n_ids = 1, .want = 1});
+    ask(&p, (struct request){REQUEST_EXTEND, .seq = 1, .pos = 2, .ids = some_ids + 2, .n_ids = 1,
+                             .want = 1});
     CHECK_INT(next_of(&p, FRAME_LOGITS)->values[0], digest(some_ids, 3));
     ask(&p, (struct request){REQUEST_CLOSE, .seq = 0}); // it has failed: no error
     ask(&p, (struct request){REQUEST_CLOSE, .seq = 1});
@@ -579,7 +594,8 @@ static void a_decline_ends_all_behind_their_prompts(void) {
 
 enum { STRESS_SEQS = 6, STRESS_REQUESTS = 600, MAX_EXPECTED = 5 * STRESS_REQUESTS };
 
-/* What the peer knows of a sequence: its ids, and the rows of logits that are still to come, in order. */
+/* What the peer knows of a sequence: its ids, and the rows of logits that are still to come, in
+ * order. */
 struct mirror {
     uint32_t number, ids[CONTEXT], len;
     bool open;
@@ -610,8 +626,8 @@ static void stress_extend(struct peer *p, struct mirror *m, uint32_t *random) {
                             .want = want});
 }
 
-static void stress_fork(struct peer *p, struct mirror *to, const struct mirror *from, uint32_t number,
-                        uint32_t *random) {
+static void stress_fork(struct peer *p, struct mirror *to, const struct mirror *from,
+                        uint32_t number, uint32_t *random) {
     uint32_t len = next_random(random, from->len + 1);
     *to = (struct mirror){.number = number, .len = len, .open = true};
     memcpy(to->ids, from->ids, len * sizeof *to->ids);
@@ -626,7 +642,8 @@ static void stress_ask(struct peer *p, struct mirror *all, size_t n_all) {
         for (size_t j = 0; j < i; j++)
             open += all[j].open;
         struct mirror *m = &all[0];
-        for (size_t j = 0, left = open ? next_random(&random, (uint32_t)open) + 1 : 0; left > 0; j++)
+        for (size_t j = 0, left = open ? next_random(&random, (uint32_t)open) + 1 : 0; left > 0;
+             j++)
             if (all[j].open && --left == 0)
                 m = &all[j];
         if (k == 0 && open < STRESS_SEQS)

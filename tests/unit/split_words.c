@@ -1,6 +1,6 @@
-/* The hand-written split matchers against PCRE2: random text in which everything that the patterns tell apart is frequent,
- * and random code points of all planes. Characters of which PCRE2's Unicode version knows less than the tokenizers' table
- * (unicode.h) are left out.
+/* The hand-written split matchers against PCRE2: random text in which everything that the patterns
+ * tell apart is frequent, and random code points of all planes. Characters of which PCRE2's Unicode
+ * version knows less than the tokenizers' table (unicode.h) are left out.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/split_words.h"
@@ -20,9 +20,10 @@ static uint32_t below(uint32_t n) {
     return (uint32_t)((seed >> 33) % n);
 }
 
-/* Marks in differs[] where the regular expression and the table see different characters. all: every code point. */
-static void compare_class(const char *pattern, unsigned categories, unsigned bit, struct str all, const uint32_t *code_at,
-                          unsigned char *differs) {
+/* Marks in differs[] where the regular expression and the table see different characters. all:
+ * every code point. */
+static void compare_class(const char *pattern, unsigned categories, unsigned bit, struct str all,
+                          const uint32_t *code_at, unsigned char *differs) {
     struct err e = {0};
     struct regex *r = regex_compile(str_of(pattern), &e);
     CHECK_MSG(r, "%s", e.msg);
@@ -58,11 +59,13 @@ static unsigned char *find_differences(void) {
     static const struct {
         const char *pattern;
         unsigned categories, bit;
-    } classes[] = {{"\\p{Lu}+", UNI_SET(UNI_LU), 0}, {"\\p{Ll}+", UNI_SET(UNI_LL), 0}, {"\\p{Lt}+", UNI_SET(UNI_LT), 0},
-                   {"\\p{Lm}+", UNI_SET(UNI_LM), 0}, {"\\p{Lo}+", UNI_SET(UNI_LO), 0}, {"\\p{M}+", UNI_MARKS, 0},
+    } classes[] = {{"\\p{Lu}+", UNI_SET(UNI_LU), 0}, {"\\p{Ll}+", UNI_SET(UNI_LL), 0},
+                   {"\\p{Lt}+", UNI_SET(UNI_LT), 0}, {"\\p{Lm}+", UNI_SET(UNI_LM), 0},
+                   {"\\p{Lo}+", UNI_SET(UNI_LO), 0}, {"\\p{M}+", UNI_MARKS, 0},
                    {"\\p{N}+", UNI_NUMBERS, 0},      {"\\s+", 0, UNI_SPACE}};
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        compare_class(classes[i].pattern, classes[i].categories, classes[i].bit, buf_view(&all), code_at, differs);
+        compare_class(classes[i].pattern, classes[i].categories, classes[i].bit, buf_view(&all),
+                      code_at, differs);
     free(code_at);
     buf_free(&all);
     return differs;
@@ -81,12 +84,68 @@ static void known_differences(void) {
 }
 
 static void add_random(struct buf *text, const unsigned char *differs) {
-    static const char *const atoms[] = {
-        "'", "'s", "'S", "'re", "'VE", "'lL", "'t", "'m", "'d", "'\xC5\xBF", "'r", "'v", "'l", " ", " ", "  ", "   ", "\n",
-        "\r\n", "\r", "\t", "\xC2\xA0", "\xE3\x80\x80", "\xE2\x80\xA8", "\xC2\x85", "\v", "a", "bc", "D", "EF", "Gh", "1", "23",
-        "4567", "!", "?!", "/", "//", "-", "_", "\"", "\xC3\xA9", "\xC3\x89", "\xD0\x96\xD0\xB6", "\xE4\xB8\xAD\xE6\x96\x87",
-        "\xCC\x81", "\xE0\xA4\xBE", "\xC2\xAA", "\xC7\x85", "\xCA\xB0", "\xE2\x85\xA7", "\xC2\xBD", "\xD9\xA3", "\xF0\x9F\x98\x80",
-        "\xF0\x9F\x87\xA6", "\xE2\x80\x8D", "\xEF\xB8\x8F", "\xEE\x80\x80", "\xCD\xB8", "\xF0\x9D\x9F\x98", "\x01", "\x7f"};
+    static const char *const atoms[] = {"'",
+                                        "'s",
+                                        "'S",
+                                        "'re",
+                                        "'VE",
+                                        "'lL",
+                                        "'t",
+                                        "'m",
+                                        "'d",
+                                        "'\xC5\xBF",
+                                        "'r",
+                                        "'v",
+                                        "'l",
+                                        " ",
+                                        " ",
+                                        "  ",
+                                        "   ",
+                                        "\n",
+                                        "\r\n",
+                                        "\r",
+                                        "\t",
+                                        "\xC2\xA0",
+                                        "\xE3\x80\x80",
+                                        "\xE2\x80\xA8",
+                                        "\xC2\x85",
+                                        "\v",
+                                        "a",
+                                        "bc",
+                                        "D",
+                                        "EF",
+                                        "Gh",
+                                        "1",
+                                        "23",
+                                        "4567",
+                                        "!",
+                                        "?!",
+                                        "/",
+                                        "//",
+                                        "-",
+                                        "_",
+                                        "\"",
+                                        "\xC3\xA9",
+                                        "\xC3\x89",
+                                        "\xD0\x96\xD0\xB6",
+                                        "\xE4\xB8\xAD\xE6\x96\x87",
+                                        "\xCC\x81",
+                                        "\xE0\xA4\xBE",
+                                        "\xC2\xAA",
+                                        "\xC7\x85",
+                                        "\xCA\xB0",
+                                        "\xE2\x85\xA7",
+                                        "\xC2\xBD",
+                                        "\xD9\xA3",
+                                        "\xF0\x9F\x98\x80",
+                                        "\xF0\x9F\x87\xA6",
+                                        "\xE2\x80\x8D",
+                                        "\xEF\xB8\x8F",
+                                        "\xEE\x80\x80",
+                                        "\xCD\xB8",
+                                        "\xF0\x9D\x9F\x98",
+                                        "\x01",
+                                        "\x7f"};
     static const uint32_t planes[] = {0x80, 0x250, 0x3000, 0x20000, N_CODES};
     if (below(8)) {
         buf_str(text, atoms[below(sizeof atoms / sizeof *atoms)]);

@@ -1,4 +1,5 @@
-/* common/weights/st_write: what is written is read back, appears only when whole, and is refused when wrong.
+/* common/weights/st_write: what is written is read back, appears only when whole, and is refused
+ * when wrong.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
@@ -25,7 +26,8 @@ static int n_files(void) {
 static void round_trip(void) {
     struct st_writer *w = st_writer_new("{\"made\":\"by a test\"}");
     struct err e = {0};
-    static const unsigned char data[12 + 5] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17};
+    static const unsigned char data[12 + 5] = {1,  2,  3,  4,  5,  6,  7,  8, 9,
+                                               10, 11, 12, 13, 14, 15, 16, 17};
     st_writer_add(w, "a \"quoted\" \xC3\xA4", DT_F32, 2, (uint64_t[]){1, 3});
     st_writer_add(w, "none", DT_F16, 1, (uint64_t[]){0});
     st_writer_add(w, "b", DT_U8, 1, (uint64_t[]){5});
@@ -40,7 +42,8 @@ static void round_trip(void) {
     CHECK(r.files[0].header_bytes % 64 == 0 && r.n_tensors == 3);
     CHECK_STR(r.files[0].metadata_json, "{\"made\":\"by a test\"}");
     const struct tensor *a = weights_find(&r, "a \"quoted\" \xC3\xA4"), *b = weights_find(&r, "b");
-    CHECK(a && a->dtype == DT_F32 && a->n_dims == 2 && a->shape[1] == 3 && memcmp(a->data, data, 12) == 0);
+    CHECK(a && a->dtype == DT_F32 && a->n_dims == 2 && a->shape[1] == 3 &&
+          memcmp(a->data, data, 12) == 0);
     CHECK(b && b->n_bytes == 5 && memcmp(b->data, data + 12, 5) == 0);
     weights_close(&r);
     unlink(path);
@@ -55,9 +58,11 @@ static void alignment(void) {
         struct err e = {0};
         memset(name, 'x', n);
         st_writer_add(w, name, DT_U8, 0, NULL);
-        CHECK(st_writer_begin(w, path, &e) == 0 && st_writer_data(w, "7", 1, &e) == 0 && st_writer_commit(w, &e) == 0);
+        CHECK(st_writer_begin(w, path, &e) == 0 && st_writer_data(w, "7", 1, &e) == 0 &&
+              st_writer_commit(w, &e) == 0);
         CHECK_INT(weights_open(&r, path, &e), 0);
-        CHECK(r.tensors[0].offset % 64 == 0 && r.tensors[0].offset < 256 && *(const char *)r.tensors[0].data == '7');
+        CHECK(r.tensors[0].offset % 64 == 0 && r.tensors[0].offset < 256 &&
+              *(const char *)r.tensors[0].data == '7');
         weights_close(&r);
     }
     unlink(path);
@@ -103,7 +108,8 @@ static void wrong_totals(void) {
     CHECK_INT(st_writer_begin(w, path, &e), 0);
     CHECK_INT(st_writer_data(w, "1", 1, &e), 0);
     CHECK(st_writer_data(w, "23", 2, &e) == -1 && e.code == EXIT_BUG);
-    CHECK(st_writer_commit(w, &e) == -1 && e.code == EXIT_BUG && strstr(e.msg, "1 bytes of data of the 2"));
+    CHECK(st_writer_commit(w, &e) == -1 && e.code == EXIT_BUG &&
+          strstr(e.msg, "1 bytes of data of the 2"));
     CHECK_INT(n_files(), 0);
 }
 

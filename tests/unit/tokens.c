@@ -83,7 +83,8 @@ static void lines(void) {
 }
 
 static void header(void) {
-    static const char text[] = "# about\n# tokens vocab=49152 tokenizer=5f0c9a31e2b7d804 later=1\n5\n";
+    static const char text[] =
+        "# about\n# tokens vocab=49152 tokenizer=5f0c9a31e2b7d804 later=1\n5\n";
     int fd = input(text, sizeof text - 1);
     struct tokens_reader *r = tokens_reader_new(fd, "test");
     struct tokens_event ev;
@@ -105,7 +106,8 @@ static void refused(void) {
     EVENTS("7 2147483648\n", "a token id is past 2147483647: test: line 1, byte 12");
     EVENTS("99999999999999999999999999\n", "a token id is past 2147483647: test: line 1, byte 10");
     EVENTS("#@ a=\xff\n1\n", "the line is not UTF-8: test: line 1, byte 7");
-    EVENTS("1\n# tokens vocab=5\n", "a header line comes after the first sequence: test: line 2, byte 17");
+    EVENTS("1\n# tokens vocab=5\n",
+           "a header line comes after the first sequence: test: line 2, byte 17");
     EVENTS("# tokens vocab=5\n# tokens vocab=6\n",
            "a second header names another vocabulary than the first: test: line 2, byte 17");
     EVENTS("# tokens vocab=0\n", "the header's vocab= is no count of ids: test: line 1, byte 17");
@@ -113,8 +115,8 @@ static void refused(void) {
            "the header's tokenizer= is not 16 hexadecimal digits: test: line 1, byte 30");
 }
 
-/* One byte at a time: each event is there with the byte that completes it (a '|' stands for a byte's
- * arrival). */
+/* One byte at a time: each event is there with the byte that completes it (a '|' stands for a
+ * byte's arrival). */
 static void as_it_grows(void) {
     static const char text[] = "#@ m=1\n12 3\n\n! w\n4";
     struct buf out = {0};
@@ -185,7 +187,8 @@ static void bounds(void) {
     CHECK_INT(ev.text.n, TOKENS_MAX_TEXT - 3);
     CHECK(tokens_next(r, &ev, &e) == 0 && tokens_next(r, &ev, &e) == 0);
     CHECK(tokens_next(r, &ev, &e) == -1);
-    CHECK_MSG(strncmp(e.msg, "a '#' or '!' line is longer than 1 MiB: test: line 3", 52) == 0, "%s", e.msg);
+    CHECK_MSG(strncmp(e.msg, "a '#' or '!' line is longer than 1 MiB: test: line 3", 52) == 0, "%s",
+              e.msg);
     tokens_reader_free(r);
     close(fd);
     buf_free(&text);
@@ -248,9 +251,9 @@ static void writing(void) {
     tokens_write_failed(f, str_of("two\nlines \xff"));
     rewind(f);
     CHECK(fread(got, 1, sizeof got - 1, f) > 0);
-    CHECK_STR(got,
-              "# tokens vocab=49152 tokenizer=0f0c9a31e2b7d804\n#@ id=7\n0 10 2147483647 5\n#= finish=eos\n"
-              "! two lines \xef\xbf\xbd\n");
+    CHECK_STR(got, "# tokens vocab=49152 tokenizer=0f0c9a31e2b7d804\n#@ id=7\n0 10 2147483647 "
+                   "5\n#= finish=eos\n"
+                   "! two lines \xef\xbf\xbd\n");
     fclose(f);
 }
 

@@ -1,7 +1,9 @@
-/* Every case of the tokenizer goldens: ids with and without special tokens, and what they decode to, an id at a time.
+/* Every case of the tokenizer goldens: ids with and without special tokens, and what they decode
+ * to, an id at a time.
  *
- * Ours are in tests/data/tokenizers; the published tokenizers are read from beside the checkout where they are there. Small ones
- * that ask for odd things, most of them put together at random, stand in odd.jsonl with what tokenizers 0.23.3 makes of them.
+ * Ours are in tests/data/tokenizers; the published tokenizers are read from beside the checkout
+ * where they are there. Small ones that ask for odd things, most of them put together at random,
+ * stand in odd.jsonl with what tokenizers 0.23.3 makes of them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
@@ -65,15 +67,16 @@ static void check_ids(struct encoder *en, const struct expected *x, int k, size_
         struct buf a = {0}, b = {0};
         show(&a, got.ids, got.n);
         show(&b, x->ids[k], x->n[k]);
-        CHECK_MSG(0, "case %zu, \"%.*s\":%s, not%s", line, (int)(x->text.n > 60 ? 60 : x->text.n), x->text.p,
-                  a.p ? a.p : "", b.p ? b.p : "");
+        CHECK_MSG(0, "case %zu, \"%.*s\":%s, not%s", line, (int)(x->text.n > 60 ? 60 : x->text.n),
+                  x->text.p, a.p ? a.p : "", b.p ? b.p : "");
         buf_free(&a);
         buf_free(&b);
     }
     token_ids_free(&got);
 }
 
-static void check_text(struct decoder *d, const uint32_t *ids, size_t n, struct str want, size_t line) {
+static void check_text(struct decoder *d, const uint32_t *ids, size_t n, struct str want,
+                       size_t line) {
     struct buf out = {0};
     bool whole = true;
     for (size_t i = 0; i < n; i++) {
@@ -83,8 +86,8 @@ static void check_text(struct decoder *d, const uint32_t *ids, size_t n, struct 
     }
     decoder_end(d, &out);
     CHECK_MSG(whole, "case %zu: a character came in parts", line);
-    CHECK_MSG(str_same(buf_view(&out), want), "case %zu decodes to \"%.*s\", not \"%.*s\"", line, (int)out.n,
-              out.p ? out.p : "", (int)want.n, want.p);
+    CHECK_MSG(str_same(buf_view(&out), want), "case %zu decodes to \"%.*s\", not \"%.*s\"", line,
+              (int)out.n, out.p ? out.p : "", (int)want.n, want.p);
     buf_free(&out);
 }
 
@@ -95,7 +98,8 @@ struct checker {
 };
 
 static struct checker checker_begin(const struct tokenizer *t) {
-    return (struct checker){.en = encoder_new(t), .keep = decoder_new(t, true), .skip = decoder_new(t, false)};
+    return (struct checker){
+        .en = encoder_new(t), .keep = decoder_new(t, true), .skip = decoder_new(t, false)};
 }
 
 static void checker_end(struct checker *c) {

@@ -1,5 +1,6 @@
-/* The quick ways of loading vocabularies and merges against the plain ones: many bytes at a time against one, lists of one
- * shape against the JSON parser, with what mutations make of them: the same tables, or the same refusal.
+/* The quick ways of loading vocabularies and merges against the plain ones: many bytes at a time
+ * against one, lists of one shape against the JSON parser, with what mutations make of them: the
+ * same tables, or the same refusal.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/vocab.h"
@@ -29,11 +30,13 @@ static void plain_bytes(void) {
         for (int spaces = 0; spaces < 2; spaces++) {
             size_t want = from;
             bool high = false, got_high = false;
-            while (want < n + from && text[want] != '"' && text[want] != '\\' && (unsigned char)text[want] >= 0x21 - spaces)
+            while (want < n + from && text[want] != '"' && text[want] != '\\' &&
+                   (unsigned char)text[want] >= 0x21 - spaces)
                 high |= (unsigned char)text[want++] >= 0x80;
             const char *got = scan_plain(text + from, text + from + n, spaces, &got_high);
             CHECK_INT(got - text, want);
-            CHECK(got_high == high && scan_plain(text + from, text + from + n, spaces, NULL) == got);
+            CHECK(got_high == high &&
+                  scan_plain(text + from, text + from + n, spaces, NULL) == got);
         }
         free(text);
     }
@@ -41,8 +44,19 @@ static void plain_bytes(void) {
 
 /* What scan_utf8 takes is UTF-8; and it takes what tokens mostly are. */
 static void short_utf8(void) {
-    static const char *const parts[] = {"a", "\xC4\xA0", "\xE2\x96\x81", "\xE4\xB8\xAD", "\xC3", "\x80", "\xE0\x80\x80",
-                                        "\xED\xA0\x80", "\xF0\x9F\x98\x80", "\xC1\x80", "\xEF\xBF\xBD", "\xFF", "\xE1\x80"};
+    static const char *const parts[] = {"a",
+                                        "\xC4\xA0",
+                                        "\xE2\x96\x81",
+                                        "\xE4\xB8\xAD",
+                                        "\xC3",
+                                        "\x80",
+                                        "\xE0\x80\x80",
+                                        "\xED\xA0\x80",
+                                        "\xF0\x9F\x98\x80",
+                                        "\xC1\x80",
+                                        "\xEF\xBF\xBD",
+                                        "\xFF",
+                                        "\xE1\x80"};
     for (int round = 0; round < 100000; round++) {
         char text[64] = {0};
         size_t n = 0;
@@ -65,9 +79,10 @@ static void digits(void) {
         const char *text;
         unsigned n;
         uint64_t value;
-    } cases[] = {{"0,......", 1, 0},       {"7}......", 1, 7},  {"1234567,", 7, 1234567}, {"12345678", 8, 12345678},
-                 {"-1......", 0, 0},       {",1......", 0, 0},  {"50256\n\n\n", 5, 50256}, {"00012...", 5, 12},
-                 {"9:......", 1, 9},       {"9/......", 1, 9},  {"42\xB1\xB2....", 2, 42}, {"99999999", 8, 99999999}};
+    } cases[] = {{"0,......", 1, 0},        {"7}......", 1, 7},        {"1234567,", 7, 1234567},
+                 {"12345678", 8, 12345678}, {"-1......", 0, 0},        {",1......", 0, 0},
+                 {"50256\n\n\n", 5, 50256}, {"00012...", 5, 12},       {"9:......", 1, 9},
+                 {"9/......", 1, 9},        {"42\xB1\xB2....", 2, 42}, {"99999999", 8, 99999999}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         uint64_t value = 0;
         CHECK_INT(scan_digits(cases[i].text, &value), cases[i].n);
@@ -96,15 +111,27 @@ static void regions(void) {
 
 /* Random tokens, with what makes trouble among them. */
 static void add_token(struct buf *out, uint32_t i) {
-    static const char *const odd[] = {"", "\\u0120t", "\\\"", "a b", "\xE2\x96\x81", "\xF0\x9F\x98\x80", "abcdefghijk", "abcdefghijkl",
-                                      "a token that is longer than sixteen bytes", "#version", "\\u0000", "x\\u0000"};
+    static const char *const odd[] = {"",
+                                      "\\u0120t",
+                                      "\\\"",
+                                      "a b",
+                                      "\xE2\x96\x81",
+                                      "\xF0\x9F\x98\x80",
+                                      "abcdefghijk",
+                                      "abcdefghijkl",
+                                      "a token that is longer than sixteen bytes",
+                                      "#version",
+                                      "\\u0000",
+                                      "x\\u0000"};
     if (below(12) == 0)
         buf_str(out, odd[below(sizeof odd / sizeof *odd)]);
     else
-        buf_fmt(out, "%s%x", below(3) ? "" : "\xC4\xA0", (unsigned)(below(3) ? i * 2654435761u : i));
+        buf_fmt(out, "%s%x", below(3) ? "" : "\xC4\xA0",
+                (unsigned)(below(3) ? i * 2654435761u : i));
 }
 
-/* An exact copy, so that a read past it is one past the memory; and now and then a byte of it is another. */
+/* An exact copy, so that a read past it is one past the memory; and now and then a byte of it is
+ * another. */
 static char *mutate(struct buf *text) {
     char *copy = xmalloc(text->n);
     memcpy(copy, text->p, text->n);
@@ -145,7 +172,9 @@ static void same_vocab(const struct vocab *a, const struct vocab *b) {
 }
 
 static void vocabularies(void) {
-    static const char *const shapes[][3] = {{"{\"", "\":", ",\""}, {"{\n      \"", "\": ", ",\n      \""}, {" { \"", "\" :\t", " ,\r\n\""}};
+    static const char *const shapes[][3] = {{"{\"", "\":", ",\""},
+                                            {"{\n      \"", "\": ", ",\n      \""},
+                                            {" { \"", "\" :\t", " ,\r\n\""}};
     for (int round = 0; round < 3000; round++) {
         const char *const *shape = shapes[below(3)];
         struct buf text = {0};
@@ -186,7 +215,8 @@ static void keys(void) {
     for (size_t n = 0; n < 20; n++) {
         char *exact = xmalloc(n);
         memcpy(exact, text, n);
-        struct vocab_key a = vocab_key(exact, n), b = vocab_key_near(text, n), c = vocab_key_near(text, n + 1);
+        struct vocab_key a = vocab_key(exact, n), b = vocab_key_near(text, n),
+                         c = vocab_key_near(text, n + 1);
         CHECK(a.low == b.low && a.tag == b.tag);
         CHECK(a.low != c.low || a.tag != c.tag);
         free(exact);
@@ -224,11 +254,15 @@ static void merges_by_the_book(struct merge_list *m, const struct vocab *v, stru
         if (json_failed(j))
             break;
         char *both = xasprintf("%.*s%.*s", (int)left.n, left.p, (int)right.n, right.p);
-        uint32_t ids[] = {vocab_find_name(v, left), vocab_find_name(v, right), vocab_find_name(v, (struct str){both, left.n + right.n})};
-        const struct str missing = ids[0] == NO_ID ? left : ids[1] == NO_ID ? right : (struct str){both, left.n + right.n};
+        uint32_t ids[] = {vocab_find_name(v, left), vocab_find_name(v, right),
+                          vocab_find_name(v, (struct str){both, left.n + right.n})};
+        const struct str missing = ids[0] == NO_ID   ? left
+                                   : ids[1] == NO_ID ? right
+                                                     : (struct str){both, left.n + right.n};
         if (ids[0] == NO_ID || ids[1] == NO_ID || ids[2] == NO_ID)
-            json_refuse(j, "a merge %s \"%.*s\", which is not in the vocabulary", ids[0] == NO_ID || ids[1] == NO_ID ? "of" : "makes",
-                        (int)missing.n, missing.p);
+            json_refuse(j, "a merge %s \"%.*s\", which is not in the vocabulary",
+                        ids[0] == NO_ID || ids[1] == NO_ID ? "of" : "makes", (int)missing.n,
+                        missing.p);
         m->list = xreallocarray(m->list, m->count + 1, sizeof *m->list);
         m->list[m->count++] = (struct bpe_merge){ids[0], ids[1], ids[2]};
         free(both);
@@ -252,7 +286,9 @@ static void same_merges(const struct bpe_merges *a, const struct merge_list *b) 
 /* Merges of a few letters, so that most are of tokens that there are. */
 static void merges(void) {
     static const char *const shapes[][4] = {{"[[\"", "\",\"", "\"],[\"", "\"]]"},
-                                            {"[\n      [\n        \"", "\",\n        \"", "\"\n      ],\n      [\n        \"", "\"\n      ]\n    ]"},
+                                            {"[\n      [\n        \"", "\",\n        \"",
+                                             "\"\n      ],\n      [\n        \"",
+                                             "\"\n      ]\n    ]"},
                                             {"[\"", " ", "\",\"", "\"]"},
                                             {"[\n      \"", " ", "\",\n      \"", "\"\n    ]"}};
     static const char *const letters[] = {"a", "b", "\xC4\xA0", "#", "\xE2\x96\x81", "\\n"};

@@ -19,11 +19,11 @@ int cu_api_load(struct cu_api *a, struct err *e) {
         return err_set(e, EXIT_SYSTEM, "no CUDA driver: %s: %s", soname, why ? why : "not found");
     }
     // Through memcpy, as ISO C has no conversion from an object's address to a function's.
-#define LOAD(name, version, params)                                                                        \
-    symbol = dlsym(library, #name version);                                                                \
-    if (!symbol)                                                                                           \
-        return err_set(e, EXIT_SYSTEM, "the CUDA driver is too old, 11.8 is needed: no %s in %s",          \
-                       #name version, soname);                                                             \
+#define LOAD(name, version, params)                                                                \
+    symbol = dlsym(library, #name version);                                                        \
+    if (!symbol)                                                                                   \
+        return err_set(e, EXIT_SYSTEM, "the CUDA driver is too old, 11.8 is needed: no %s in %s",  \
+                       #name version, soname);                                                     \
     memcpy(&a->name, &symbol, sizeof symbol);
     CU_API(LOAD)
 #undef LOAD

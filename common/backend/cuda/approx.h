@@ -1,5 +1,6 @@
-/* Elementary functions of the kernels: the operations of common/kernels/approx.h and row_ops.c in the same order, so that the CPU, the
- * GPU and the shim give the same bits. (attend_exp and attend_tanh are fused forms, with fmaf; the others never contract.)
+/* Elementary functions of the kernels: the operations of common/kernels/approx.h and row_ops.c in
+ * the same order, so that the CPU, the GPU and the shim give the same bits. (attend_exp and
+ * attend_tanh are fused forms, with fmaf; the others never contract.)
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_APPROX_H
@@ -12,7 +13,8 @@ DEVICE float approx_power(float shifted) {
     return __uint_as_float((__float_as_uint(shifted) << 23) + (127u << 23));
 }
 
-/* e^c for c in [-87.33, 88.37] (vec_exp_within): c = n ln 2 + r with n whole, e^r by its Taylor series to r^7, times 2^n. */
+/* e^c for c in [-87.33, 88.37] (vec_exp_within): c = n ln 2 + r with n whole, e^r by its Taylor
+ * series to r^7, times 2^n. */
 DEVICE float approx_exp_within(float c) {
     const float magic = 12582912.0f; // 1.5 * 2^23: adding it rounds to whole
     float shifted = c * 1.44269504f + magic;
@@ -29,7 +31,8 @@ DEVICE float approx_exp_within(float c) {
     return p * approx_power(shifted);
 }
 
-/* e^x for any x: below -87.33, where the result would be subnormal, e^-87.33 = 1.2e-38; above 88.37, e^88.37; NaN stays NaN. */
+/* e^x for any x: below -87.33, where the result would be subnormal, e^-87.33 = 1.2e-38;
+ * above 88.37, e^88.37; NaN stays NaN. */
 DEVICE float approx_exp(float x) {
     float c = x < -87.33f ? -87.33f : x;
     return approx_exp_within(c > 88.37f ? 88.37f : c);
@@ -51,7 +54,8 @@ DEVICE float approx_tanh(float x) {
     return a < 0.35f ? near : far;
 }
 
-/* How much of a normal distribution is above a >= 0 (vec_normal_above). Absolute error under 1e-7. */
+/* How much of a normal distribution is above a >= 0 (vec_normal_above). Absolute error under 1e-7.
+ */
 DEVICE float approx_normal_above(float a) {
     a = a > 12.5f ? 12.5f : a; // 4e-36
     float k = 0.325269119f * a, t = 1.0f / (1.0f + k), u = -k * t;
@@ -94,7 +98,8 @@ DEVICE float approx_act(uint32_t act, float x) { // enum cu_act
     }
 }
 
-/* e^x for x <= 0 with fused steps, for softmax: `least` (a zero) below -87.33, -infinity included; NaN stays NaN. */
+/* e^x for x <= 0 with fused steps, for softmax: `least` (a zero) below -87.33, -infinity included;
+ * NaN stays NaN. */
 DEVICE float attend_exp(float x, float least) {
     const float magic = 12582912.0f;
     float shifted = fmaf(x, 1.44269504f, magic);
@@ -112,7 +117,8 @@ DEVICE float attend_exp(float x, float least) {
     return x < -87.33f ? least : p;
 }
 
-/* As approx_tanh, with fused steps and without a division: 1 / (1 + e) by Newton's method from a line, 17^-8 off at the end. */
+/* As approx_tanh, with fused steps and without a division: 1 / (1 + e) by Newton's method from a
+ * line, 17^-8 off at the end. */
 DEVICE float attend_tanh(float x) {
     float a = fabsf(x), s = x * x;
     float e = attend_exp(-2.0f * a, 0.0f), d = 1.0f + e;

@@ -1,19 +1,24 @@
-/* The arguments of every GPU kernel, and the layouts of what kernels share. Plain C with one layout under gcc, g++ and nvcc: the
- * host fills these structs and hands them to a launch by value.
+/* The arguments of every GPU kernel, and the layouts of what kernels share. Plain C with one layout
+ * under gcc, g++ and nvcc: the host fills these structs and hands them to a launch by value.
  *
- * Pointers are device addresses; the host never reads through them. Rows of weights and of activations are padded with zeros to
- * a multiple of CU_PAD elements, so that kernels read whole vectors.
+ * Pointers are device addresses; the host never reads through them. Rows of weights and of
+ * activations are padded with zeros to a multiple of CU_PAD elements, so that kernels read whole
+ * vectors.
  *
- * Weights that mma multiplies are packed when they are loaded (pack.cu): 16 outputs by 16 k, 512 bytes, in the order in which a warp
- * needs them, so that it reads one piece of memory from end to end. [tiles of 16 outputs][steps of 16 k][lane][8 elements].
+ * Weights that mma multiplies are packed when they are loaded (pack.cu): 16 outputs by 16 k, 512
+ * bytes, in the order in which a warp needs them, so that it reads one piece of memory from end to
+ * end. [tiles of 16 outputs][steps of 16 k][lane][8 elements].
  *
- * Activations in BF16 and F16 are in blocks of CU_TILE rows by CU_PAD k, 16 KB, in the order that wgmma reads from shared memory, so
- * that a block is one copy: row r of a block is 128 bytes, its 16-byte piece p at p ^ (r % 8). See cu_x_at. Those in F32 are plain rows.
+ * Activations in BF16 and F16 are in blocks of CU_TILE rows by CU_PAD k, 16 KB, in the order that
+ * wgmma reads from shared memory, so that a block is one copy: row r of a block is 128 bytes, its
+ * 16-byte piece p at p ^ (r % 8). See cu_x_at. Those in F32 are plain rows.
  *
- * The order of every sum is fixed by the shape of the weights alone, which is why a row's bits do not depend on its batch:
+ * The order of every sum is fixed by the shape of the weights alone, which is why a row's bits do
+ * not depend on its batch:
  *
- *   n_in is cut into CU_CHAINS contiguous slices of whole tiles of CU_PAD; a slice is summed from its first k to its last, 16 at a
- *   time (one mma.sync m16n8k16, or one wgmma step of k 16), and the slices' sums are added in order, from zero, then the bias.
+ *   n_in is cut into CU_CHAINS contiguous slices of whole tiles of CU_PAD; a slice is summed from
+ * its first k to its last, 16 at a time (one mma.sync m16n8k16, or one wgmma step of k 16), and the
+ * slices' sums are added in order, from zero, then the bias.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_ARGS_H
@@ -22,36 +27,38 @@
 #include <stdint.h>
 
 enum {
-    CU_PAD = 64,      // elements
-    CU_CHAINS = 8,    // partial sums of an output, one for each warp where few rows are multiplied
-    CU_KV_PAGE = 64,  // positions
+    CU_PAD = 64,       // elements
+    CU_CHAINS = 8,     // partial sums of an output, one for each warp where few rows are multiplied
+    CU_KV_PAGE = 64,   // positions
     CU_SPAN_PAGES = 4, // pages that make one partial sum of attention, at absolute positions
-    CU_QUERIES = 16,  // of one attention tile: (row, head of the KV head's group)
-    CU_GROUPS = 2,    // of layers that see equally far (KV_MAX_GROUPS)
-    CU_ROPES = 2,     // SPEC_MAX_ROPES
-    CU_TILE = 128,    // outputs, and rows, of a tile of k_tile_*
+    CU_QUERIES = 16,   // of one attention tile: (row, head of the KV head's group)
+    CU_GROUPS = 2,     // of layers that see equally far (KV_MAX_GROUPS)
+    CU_ROPES = 2,      // SPEC_MAX_ROPES
+    CU_TILE = 128,     // outputs, and rows, of a tile of k_tile_*
     CU_TILE_STAGES = 6,
     CU_TILE_SHARED = CU_TILE_STAGES * CU_TILE * CU_PAD * 2, // dynamic shared memory of k_tile_*
-    CU_FEW_STAGES = 4, // stages of x on their way in k_few8_*, k_few16_*, k_few32_*, where there is no room for all of it
-    CU_FEW_SUMS = CU_CHAINS * 16 * 8 * 4,                   // bytes of the chains' sums of 16 outputs and 8 rows
-    CU_THREADS = 256  // of a block, wherever nothing else is said
+    CU_FEW_STAGES = 4, // stages of x on their way in k_few8_*, k_few16_*, k_few32_*, where there is
+                       // no room for all of it
+    CU_FEW_SUMS = CU_CHAINS * 16 * 8 * 4, // bytes of the chains' sums of 16 outputs and 8 rows
+    CU_THREADS = 256                      // of a block, wherever nothing else is said
 };
 
-/* Dynamic shared memory of k_few8_*, k_few16_*, k_few32_* (rows: 8, 16, 32) with N stages: CU_FEW_STAGES, or with all_x those of a
- * slice. And of k_few_norm_* for n rows of ld elements. */
-#define CU_FEW_SHARED(rows, stages) (CU_CHAINS * 16 * (rows) * 4 + CU_CHAINS * (stages) * (rows) * 128)
-#define CU_FEW_SLICE(ld) (((ld) / CU_PAD + CU_CHAINS - 1) / CU_CHAINS)
-#define CU_FEW_NORM_SHARED(n, ld) (CU_FEW_SUMS + (n) * ((ld) + 8) * 2)
+/* Dynamic shared memory of k_few8_*, k_few16_*, k_few32_* (rows: 8, 16, 32) with N stages:
+ * CU_FEW_STAGES, or with all_x those of a slice. And of k_few_norm_* for n rows of ld elements. */
+#define CU_FEW_SHARED(rows, stages) (CU_CHAINS * 16 * (rows)*4 + CU_CHAINS * (stages) * (rows)*128)
+#define CU_FEW_SLICE(ld)            (((ld) / CU_PAD + CU_CHAINS - 1) / CU_CHAINS)
+#define CU_FEW_NORM_SHARED(n, ld)   (CU_FEW_SUMS + (n) * ((ld) + 8) * 2)
 /* Dynamic shared memory of k_attend_many_*, by the pad that the kernel is for. */
-#define CU_ATTEND_MANY_TILES(pad) ((pad) == 64 ? 8u : (pad) == 96 ? 12u : (pad) == 256 ? 32u : 16u)
+#define CU_ATTEND_MANY_TILES(pad)  ((pad) == 64 ? 8u : (pad) == 96 ? 12u : (pad) == 256 ? 32u : 16u)
 #define CU_ATTEND_MANY_SHARED(pad) ((4u * CU_ATTEND_MANY_TILES(pad) + 8 + (pad) / 4) * 512 + 512)
 
 enum cu_type { CU_F32, CU_BF16, CU_F16 }; // of weights and of rounded activations
 
-/* Where element k of row r of activations in BF16 or F16 is, in elements; ld is the row's length, a multiple of CU_PAD. */
-#define cu_x_at(r, k, ld)                                                                                               \
-    (((size_t)((r) / CU_TILE) * ((ld) / CU_PAD) + (k) / CU_PAD) * CU_TILE * CU_PAD + (r) % CU_TILE * CU_PAD +               \
-     (((k) / 8 ^ (r)) % 8) * 8 + (k) % 8)
+/* Where element k of row r of activations in BF16 or F16 is, in elements; ld is the row's length, a
+ * multiple of CU_PAD. */
+#define cu_x_at(r, k, ld)                                                                          \
+    (((size_t)((r) / CU_TILE) * ((ld) / CU_PAD) + (k) / CU_PAD) * CU_TILE * CU_PAD +               \
+     (r) % CU_TILE * CU_PAD + (((k) / 8 ^ (r)) % 8) * 8 + (k) % 8)
 
 enum cu_norm_kind { CU_NORM_NONE, CU_NORM_RMS, CU_NORM_LAYER };
 struct cu_norm {
@@ -72,18 +79,21 @@ struct cu_row {
     uint32_t want;             // of row i: the i-th row whose logits are wanted
     uint32_t unused[3];
 };
-struct cu_tile { // rows [row, row + n) of one sequence, consecutive positions, n <= CU_QUERIES / group or 1
+struct cu_tile { // rows [row, row + n) of one sequence, consecutive positions, n <= CU_QUERIES /
+                 // group or 1
     uint32_t row, n;
 };
-struct cu_step { // by value in the arguments of kernels that need it; addresses are fixed for a graph
+struct cu_step { // by value in the arguments of kernels that need it; addresses are fixed for a
+                 // graph
     const struct cu_header *header;
     const struct cu_row *rows;
     const struct cu_tile *tiles;
     const uint32_t *words;
 };
 
-/* The KV pages of one layer: page p is at base + p * page_stride; in it, for each KV head, keys [CU_KV_PAGE, pad] and then values
- * [pad, CU_KV_PAGE] (transposed), where pad is head_dim rounded up to a multiple of 16, and what pads is zero. */
+/* The KV pages of one layer: page p is at base + p * page_stride; in it, for each KV head, keys
+ * [CU_KV_PAGE, pad] and then values [pad, CU_KV_PAGE] (transposed), where pad is head_dim rounded
+ * up to a multiple of 16, and what pads is zero. */
 struct cu_kv {
     unsigned char *base;
     uint64_t page_stride; // bytes
@@ -93,7 +103,8 @@ struct cu_kv {
     uint32_t unused;
 };
 
-/* x [n_rows, dim] = embed[id] * scale (+ positions[pos]); cosines and sines [n_rows, half] of each rope. One block a row. */
+/* x [n_rows, dim] = embed[id] * scale (+ positions[pos]); cosines and sines [n_rows, half] of each
+ * rope. One block a row. */
 struct cu_begin_args {
     struct cu_step step;
     const void *embed, *positions; // positions may be NULL
@@ -108,8 +119,9 @@ struct cu_begin_args {
     float *cosines[CU_ROPES], *sines[CU_ROPES];
 };
 
-/* y f32 [n, dim] and rounded [n, dim] (each may be NULL) = norm(x); with `wanted`, row i is x's row rows[i].want, and n is n_want.
- * What pads rounded's rows up to ld_rounded is written as zeros. x and y may be the same. One warp a row. */
+/* y f32 [n, dim] and rounded [n, dim] (each may be NULL) = norm(x); with `wanted`, row i is x's row
+ * rows[i].want, and n is n_want. What pads rounded's rows up to ld_rounded is written as zeros. x
+ * and y may be the same. One warp a row. */
 struct cu_norm_args {
     struct cu_step step;
     const float *x;
@@ -137,24 +149,28 @@ enum cu_epilogue {
 };
 enum cu_act { CU_SILU, CU_GELU_TANH, CU_GELU_ERF, CU_RELU }; // as enum activation
 
-/* How outputs meet in pairs; 8 pairs make an mma tile of 16 outputs, which has both of pair 8 * tile + g in rows g and g + 8.
- * The pairing is fixed when weights are packed. */
+/* How outputs meet in pairs; 8 pairs make an mma tile of 16 outputs, which has both of pair 8 *
+ * tile + g in rows g and g + 8. The pairing is fixed when weights are packed. */
 enum cu_pairing {
     CU_PLAIN,   // pair p: outputs 16 * (p / 8) + p % 8, and 8 more
     CU_GATE_UP, // output p of the first matrix, and of the second
     CU_ROTATED  // dimensions i and i + half of a head, then halves of what does not rotate
 };
 struct cu_pairs {
-    uint32_t pairing, n_out[3], n_mats; // up to three matrices, whose outputs are counted one after the other
-    uint32_t head_dim, half;            // CU_ROTATED
+    uint32_t pairing, n_out[3],
+        n_mats;              // up to three matrices, whose outputs are counted one after the other
+    uint32_t head_dim, half; // CU_ROTATED
 };
 
 /* Tiles of 16 outputs that the pairs make. */
-#define cu_tiles_of(p)                                                                                                  \
-    ((p)->pairing == CU_GATE_UP ? ((p)->n_out[0] + 7) / 8                                                               \
-                                : ((p)->n_out[0] + ((p)->n_mats > 1 ? (p)->n_out[1] : 0) + ((p)->n_mats > 2 ? (p)->n_out[2] : 0) + 15) / 16)
+#define cu_tiles_of(p)                                                                             \
+    ((p)->pairing == CU_GATE_UP ? ((p)->n_out[0] + 7) / 8                                          \
+                                : ((p)->n_out[0] + ((p)->n_mats > 1 ? (p)->n_out[1] : 0) +         \
+                                   ((p)->n_mats > 2 ? (p)->n_out[2] : 0) + 15) /                   \
+                                      16)
 
-/* Packs rows [first, end) of one of the matrices, [.., n_in] of 2 bytes as in the file. Grid: (tiles, steps / 8), a warp a step. */
+/* Packs rows [first, end) of one of the matrices, [.., n_in] of 2 bytes as in the file. Grid:
+ * (tiles, steps / 8), a warp a step. */
 struct cu_pack_args {
     struct cu_pairs pairs;
     uint32_t mat, first, end;
@@ -171,31 +187,38 @@ struct cu_matmul_args {
     const void *w[3];     // k_exact*: [n_out, ld_w], as in the file
     const float *bias[3]; // of each matrix, or NULL
     uint32_t n_in, ld_w;  // ld_w is n_in rounded up to CU_PAD
-    const void *x;        // [n, ldx] of the kernel's x type; k_few_norm*: f32, normed and rounded on the way
+    const void
+        *x; // [n, ldx] of the kernel's x type; k_few_norm*: f32, normed and rounded on the way
     uint32_t ldx;
     struct cu_norm norm;
     uint32_t epilogue;
-    uint32_t wanted; // n is n_want, not n_rows; of which rows wanted_first on are taken, `most` at most, and x and y begin there
+    uint32_t wanted; // n is n_want, not n_rows; of which rows wanted_first on are taken, `most` at
+                     // most, and x and y begin there
     uint32_t wanted_first, most;
     uint32_t all_x; // k_few8_*, k_few16_*, k_few32_*: there is shared memory for a slice of x
-    float *y; // f32
+    float *y;       // f32
     uint32_t ldy;
     float scale, divisor, softcap; // divisor, softcap: 0: none
-    void *out;                     // activations of out_type, ld_out; its padding is zero from the start
+    void *out; // activations of out_type, ld_out; its padding is zero from the start
     uint32_t out_type, ld_out, act;
     // CU_QKV
     struct cu_kv kv;
     uint32_t n_heads, rotary_half;
     const float *cosines, *sines; // [n_rows, rotary_half]
-    // experts (not k_tile*): blockIdx.z is the expert; row i of expert e is pair pairs[offsets[e] + i]
-    const void *const *expert_w;  // [n_experts, 3] packed gate and up, unused, packed down; k_exact*: gate, up, down; NULL: no experts
-    const uint32_t *offsets;      // [n_experts + 1]
-    const uint32_t *expert_pairs; // [n_rows * n_used] row * n_used + k, sorted by expert, then by row
-    uint32_t n_used;              // x's row is pair / n_used; 0: x's row is offsets[e] + i, and y's row is the pair
-    uint32_t expert_first;        // which of an expert's three w[0] is
+    // experts (not k_tile*): blockIdx.z is the expert; row i of expert e is pair pairs[offsets[e] +
+    // i]
+    const void *const *expert_w; // [n_experts, 3] packed gate and up, unused, packed down;
+                                 // k_exact*: gate, up, down; NULL: no experts
+    const uint32_t *offsets;     // [n_experts + 1]
+    const uint32_t
+        *expert_pairs; // [n_rows * n_used] row * n_used + k, sorted by expert, then by row
+    uint32_t
+        n_used; // x's row is pair / n_used; 0: x's row is offsets[e] + i, and y's row is the pair
+    uint32_t expert_first; // which of an expert's three w[0] is
 };
 
-/* q and k in qkv [n_rows, ld] f32 (q, k, v side by side): normed, rotated in place; k and v stored in their pages. One block a row. */
+/* q and k in qkv [n_rows, ld] f32 (q, k, v side by side): normed, rotated in place; k and v stored
+ * in their pages. One block a row. */
 enum cu_qk_norm { CU_QK_NONE, CU_QK_HEAD, CU_QK_EACH, CU_QK_ALL }; // as enum qk_norm
 struct cu_qk_args {
     struct cu_step step;
@@ -208,8 +231,9 @@ struct cu_qk_args {
 };
 
 /* out [n_rows, n_heads * head_dim] = attention of q (f32, stride ldq) over the pages.
- * attend_few: grid (tiles, KV heads, slots): slot z takes spans z, z + slots...; each span's sums go to `partial`, and the block that
- * is done last (counters, zero before and after) joins them in order. attend_many: grid (tiles / 4, KV heads), a warp a tile. */
+ * attend_few: grid (tiles, KV heads, slots): slot z takes spans z, z + slots...; each span's sums
+ * go to `partial`, and the block that is done last (counters, zero before and after) joins them in
+ * order. attend_many: grid (tiles / 4, KV heads), a warp a tile. */
 struct cu_attend_args {
     struct cu_step step;
     const float *q;
@@ -224,19 +248,20 @@ struct cu_attend_args {
     uint32_t unused;
 };
 
-/* For each row, the n_used experts of largest logit (ties: the smaller number), their weights, and the pairs sorted by expert.
- * Grid: 1 for few rows, else two kernels (experts.cu). */
+/* For each row, the n_used experts of largest logit (ties: the smaller number), their weights, and
+ * the pairs sorted by expert. Grid: 1 for few rows, else two kernels (experts.cu). */
 struct cu_route_args {
     struct cu_step step;
     const float *logits; // [n_rows, ld]
     uint32_t ld, n_experts, n_used, renormalise;
-    float *weights;     // [n_rows * n_used]
-    uint32_t *experts;  // [n_rows * n_used]
-    uint32_t *offsets;  // [n_experts + 1]
-    uint32_t *pairs;    // [n_rows * n_used]
+    float *weights;    // [n_rows * n_used]
+    uint32_t *experts; // [n_rows * n_used]
+    uint32_t *offsets; // [n_experts + 1]
+    uint32_t *pairs;   // [n_rows * n_used]
 };
 
-/* y [n_rows, dim] = the sum over a row's pairs, by number of expert, of weight * x[pair]. One block a row. */
+/* y [n_rows, dim] = the sum over a row's pairs, by number of expert, of weight * x[pair]. One block
+ * a row. */
 struct cu_combine_args {
     struct cu_step step;
     float *y;

@@ -1,15 +1,19 @@
 /* Attention over bf16 pages (attention.h) as two kernels with the same bits.
  *
- * A tile is up to 16 queries that share a KV head: some rows of one sequence, each with the query heads of the group. Pages of 64
- * positions are joined, in order, into spans of CU_SPAN_PAGES, and spans, in order, into the result. Spans are at absolute positions.
+ * A tile is up to 16 queries that share a KV head: some rows of one sequence, each with the query
+ * heads of the group. Pages of 64 positions are joined, in order, into spans of CU_SPAN_PAGES, and
+ * spans, in order, into the result. Spans are at absolute positions.
  *
- *   k_attend_few_*   grid (tiles, KV heads, slots), 128 threads. A block does spans z, z + slots ...: a warp a page. Where a tile has
- *                    more than one span, their sums go to `partial`, and the block that is done last joins them.
- *   k_attend_many_*  grid (tiles / 4, KV heads), 128 threads: each warp does a whole tile. Needs attend_many_shared(pad) bytes.
+ *   k_attend_few_*   grid (tiles, KV heads, slots), 128 threads. A block does spans z, z + slots
+ * ...: a warp a page. Where a tile has more than one span, their sums go to `partial`, and the
+ * block that is done last joins them. k_attend_many_*  grid (tiles / 4, KV heads), 128 threads:
+ * each warp does a whole tile. Needs attend_many_shared(pad) bytes.
  *
- * The suffix is pad (head_dim rounded up to 16) where that is 64, 96, 128 or 256; _any takes every pad up to 512.
+ * The suffix is pad (head_dim rounded up to 16) where that is 64, 96, 128 or 256; _any takes every
+ * pad up to 512.
  *
- * The step (header, rows, tiles, words) and the pages' addresses are read before grid_wait: no kernel writes them.
+ * The step (header, rows, tiles, words) and the pages' addresses are read before grid_wait: no
+ * kernel writes them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/attention.h"
@@ -19,9 +23,11 @@ enum {
     MOST_STEPS = 32 // of 16 dimensions, of k_attend_few_any: pad 512
 };
 
-/* The scores of a page. q: operands [pad / 16, 32 lanes] in shared memory. RING parts of the keys are under way or in use. The outer
- * loop stays a loop, because the compiler would begin more loads than there are registers for. */
-template <int D, int RING> DEVICE void scores_of(float s[8][4], const unsigned char *keys, uint32_t pad, const uint4 *q) {
+/* The scores of a page. q: operands [pad / 16, 32 lanes] in shared memory. RING parts of the keys
+ * are under way or in use. The outer loop stays a loop, because the compiler would begin more loads
+ * than there are registers for. */
+template <int D, int RING>
+DEVICE void scores_of(float s[8][4], const unsigned char *keys, uint32_t pad, const uint4 *q) {
     uint32_t parts = pad / 32 * 2;
     uint4 k[RING][4];
     UNROLL
@@ -49,15 +55,19 @@ template <int D, int RING> DEVICE void scores_of(float s[8][4], const unsigned c
 
 /* ---- few rows: a block a span ---- */
 
-/* Where k_attend_few has the sums of a span: [pad / 8, 32 lanes] float4, then the maxima and the sums of 16 queries. */
-DEVICE float *partial_of(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from, uint32_t span) {
-    uint64_t of_group = (w.group + CU_QUERIES - 1) / CU_QUERIES; // 1, unless a group has more heads than a tile
+/* Where k_attend_few has the sums of a span: [pad / 8, 32 lanes] float4, then the maxima and the
+ * sums of 16 queries. */
+DEVICE float *partial_of(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from,
+                         uint32_t span) {
+    uint64_t of_group =
+        (w.group + CU_QUERIES - 1) / CU_QUERIES; // 1, unless a group has more heads than a tile
     uint64_t i = ((uint64_t)blockIdx.x * a.kv.n_kv_heads + w.head) * of_group + from / CU_QUERIES;
     return a.partial + (i * a.max_spans + span) * (CU_QUERIES * (a.kv.pad + 2));
 }
 DEVICE struct attend_total load_total(const float *max_and_sum) {
     uint32_t g = threadIdx.x % 32 / 4;
-    struct attend_total t = {{max_and_sum[g], max_and_sum[g + 8]}, {max_and_sum[16 + g], max_and_sum[24 + g]}};
+    struct attend_total t = {{max_and_sum[g], max_and_sum[g + 8]},
+                             {max_and_sum[16 + g], max_and_sum[24 + g]}};
     return t;
 }
 DEVICE void store_total(float *max_and_sum, const struct attend_total &t) {
@@ -69,8 +79,10 @@ DEVICE void store_total(float *max_and_sum, const struct attend_total &t) {
         }
 }
 
-/* Joins the spans of a tile and stores its output; of each 16 tiles of 8 dimensions, every warp does four. */
-DEVICE void join_spans(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from, uint32_t n_spans) {
+/* Joins the spans of a tile and stores its output; of each 16 tiles of 8 dimensions, every warp
+ * does four. */
+DEVICE void join_spans(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from,
+                       uint32_t n_spans) {
     enum { AHEAD = 4 }; // spans whose loads are under way together
     uint32_t lane = threadIdx.x % 32, n_tiles = a.kv.pad / 8;
     bool mine = lane / 4 < w.n * w.group - from;
@@ -91,7 +103,8 @@ DEVICE void join_spans(const struct cu_attend_args &a, const struct attend_tile 
                 UNROLL
                 for (int i = 0; i < 4; i++) {
                     uint32_t tile = first + 4 * (uint32_t)i;
-                    v[s][i] = there && tile < n_tiles ? ((const float4 *)p)[tile * 32 + lane] : make_float4(0, 0, 0, 0);
+                    v[s][i] = there && tile < n_tiles ? ((const float4 *)p)[tile * 32 + lane]
+                                                      : make_float4(0, 0, 0, 0);
                 }
             }
             UNROLL
@@ -109,7 +122,8 @@ DEVICE void join_spans(const struct cu_attend_args &a, const struct attend_tile 
     }
 }
 
-/* The pages of a span, [page, page + n), whose sums are in shared memory: sums [4 warps][TILES][32] float4, totals [4][32]. */
+/* The pages of a span, [page, page + n), whose sums are in shared memory: sums [4 warps][TILES][32]
+ * float4, totals [4][32]. */
 template <int TILES> struct few_shared {
     uint4 *queries;   // [pad / 16, 32]
     float4 *sums;     // [4, TILES, 32]
@@ -118,14 +132,16 @@ template <int TILES> struct few_shared {
     struct attend_tile *tile;
 };
 
-/* One span of a tile, for queries from .. + 15: its sums go to `partial`, or where it is the only one, to the output. */
+/* One span of a tile, for queries from .. + 15: its sums go to `partial`, or where it is the only
+ * one, to the output. */
 template <int D, int TILES>
-DEVICE void few_span(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from, uint32_t span, bool only,
-                     const struct few_shared<TILES> &shared) {
+DEVICE void few_span(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from,
+                     uint32_t span, bool only, const struct few_shared<TILES> &shared) {
     enum { RING = 4 }; // tiles of values under way or in use
     static_assert(TILES % RING == 0, "the ring is where it was when the next TILES begin");
     uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, pad = D ? D : a.kv.pad;
-    uint32_t begin = w.lo / CU_KV_PAGE, end = w.hi / CU_KV_PAGE + 1, span_page = (w.lo / ATTEND_SPAN + span) * CU_SPAN_PAGES;
+    uint32_t begin = w.lo / CU_KV_PAGE, end = w.hi / CU_KV_PAGE + 1,
+             span_page = (w.lo / ATTEND_SPAN + span) * CU_SPAN_PAGES;
     begin = begin > span_page ? begin : span_page; // pages of the span: the first warps have them
     end = end < span_page + CU_SPAN_PAGES ? end : span_page + CU_SPAN_PAGES;
     uint32_t n_pages = end - begin, page = begin + warp;
@@ -160,17 +176,17 @@ DEVICE void few_span(const struct cu_attend_args &a, const struct attend_tile &w
         uint32_t end_tile = pad / 8 - first < TILES ? pad / 8 : first + TILES;
         if (busy)
             ROLLED
-            for (uint32_t round = first; round < end_tile; round += RING)
-                UNROLL
-                for (uint32_t i = 0; i < RING; i++) {
-                    uint32_t tile = round + i, next = tile + RING - 1;
-                    if (next < pad / 8)
-                        attend_load_values(v[(i + RING - 1) % RING], values, next);
-                    if (tile >= end_tile)
-                        continue;
-                    attend_keep(v[i], kept, 1);
-                    shared.sums[(warp * TILES + tile - first) * 32 + lane] = attend_values(p, v[i]);
-                }
+        for (uint32_t round = first; round < end_tile; round += RING)
+            UNROLL
+        for (uint32_t i = 0; i < RING; i++) {
+            uint32_t tile = round + i, next = tile + RING - 1;
+            if (next < pad / 8)
+                attend_load_values(v[(i + RING - 1) % RING], values, next);
+            if (tile >= end_tile)
+                continue;
+            attend_keep(v[i], kept, 1);
+            shared.sums[(warp * TILES + tile - first) * 32 + lane] = attend_values(p, v[i]);
+        }
         __syncthreads();
         struct attend_total total = load_total(shared.totals);
         struct attend_factors f[CU_SPAN_PAGES - 1];
@@ -196,7 +212,8 @@ DEVICE void few_span(const struct cu_attend_args &a, const struct attend_tile &w
     }
 }
 
-template <int D, int TILES> DEVICE void attend_few(const struct cu_attend_args &a, const struct few_shared<TILES> &shared) {
+template <int D, int TILES>
+DEVICE void attend_few(const struct cu_attend_args &a, const struct few_shared<TILES> &shared) {
     uint32_t tile = blockIdx.x, warp = threadIdx.x / 32, pad = D ? D : a.kv.pad;
     grid_launch_next();
     if (tile >= a.step.header->n_tiles) {
@@ -207,7 +224,8 @@ template <int D, int TILES> DEVICE void attend_few(const struct cu_attend_args &
         *shared.tile = attend_tile_of(a, tile, blockIdx.y);
     __syncthreads();
     const struct attend_tile &w = *shared.tile;
-    uint32_t n_spans = w.hi / ATTEND_SPAN - w.lo / ATTEND_SPAN + 1, blocks = n_spans < gridDim.z ? n_spans : gridDim.z;
+    uint32_t n_spans = w.hi / ATTEND_SPAN - w.lo / ATTEND_SPAN + 1,
+             blocks = n_spans < gridDim.z ? n_spans : gridDim.z;
     if (blockIdx.z >= blocks) {
         grid_wait();
         return;
@@ -218,7 +236,8 @@ template <int D, int TILES> DEVICE void attend_few(const struct cu_attend_args &
     grid_wait();
     for (uint32_t from = 0; from < w.n * w.group; from += CU_QUERIES) {
         for (uint32_t step = warp; step < pad / 16; step += 4)
-            shared.queries[step * 32 + threadIdx.x % 32] = attend_query_operand(a, w, from + threadIdx.x % 32 / 4, step);
+            shared.queries[step * 32 + threadIdx.x % 32] =
+                attend_query_operand(a, w, from + threadIdx.x % 32 / 4, step);
         __syncthreads();
         for (uint32_t span = blockIdx.z; span < n_spans; span += blocks)
             few_span<D, TILES>(a, w, from, span, n_spans == 1, shared);
@@ -241,15 +260,17 @@ template <int D, int TILES> DEVICE void attend_few(const struct cu_attend_args &
     attend_store_padding(a, w, threadIdx.x, ATTEND_THREADS);
 }
 
-#define FEW(name, d, tiles, steps, blocks)                                                                                            \
-    KERNEL(ATTEND_THREADS, blocks) name(PARAM(struct cu_attend_args) a) {                                                             \
-        SHARED uint4 queries[(steps) * 32];                                                                                           \
-        SHARED float4 sums[4 * (tiles) * 32];                                                                                         \
-        SHARED float totals[4 * 2 * CU_QUERIES];                                                                                      \
-        SHARED uint32_t before;                                                                                                       \
-        SHARED struct attend_tile tile;                                                                                               \
-        struct few_shared<tiles> shared = {queries, sums, totals, &before, &tile};                                                    \
-        attend_few<d, tiles>(a, shared);                                                                                              \
+#define FEW(name, d, tiles, steps, blocks)                                                         \
+    KERNEL(ATTEND_THREADS, blocks) name(PARAM(struct cu_attend_args) a) {                          \
+        SHARED uint4 queries[(steps)*32];                                                          \
+        SHARED float4 sums[4 * (tiles)*32];                                                        \
+        SHARED float totals[4 * 2 * CU_QUERIES];                                                   \
+        SHARED uint32_t before;                                                                    \
+        SHARED struct attend_tile tile;                                                            \
+        struct few_shared<tiles> shared = {                                                        \
+            queries, sums, totals, &before, &tile                                                  \
+        };                                                                                         \
+        attend_few<d, tiles>(a, shared);                                                           \
     }
 FEW(k_attend_few_64, 64, 8, 4, 3)
 FEW(k_attend_few_96, 96, 16, 6, 3)
@@ -269,8 +290,8 @@ struct many_shared {
 
 /* Dimensions [first * 8, first * 8 + TILES * 8) of a tile's output for queries from .. + 15. */
 template <int D, int TILES, int RING>
-DEVICE void many_part(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from, uint32_t first,
-                      const struct many_shared &shared) {
+DEVICE void many_part(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from,
+                      uint32_t first, const struct many_shared &shared) {
     uint32_t lane = threadIdx.x % 32, pad = D ? D : a.kv.pad;
     struct attend_total total = attend_no_total();
     uint32_t page = w.lo / CU_KV_PAGE, end = w.hi / CU_KV_PAGE + 1;
@@ -283,7 +304,8 @@ DEVICE void many_part(const struct cu_attend_args &a, const struct attend_tile &
         for (int i = 0; i < TILES; i++)
             span_sums[i] = make_float4(0, 0, 0, 0);
         for (; page < end && page < span_end; page++) {
-            const unsigned char *keys = attend_page(a, w, page), *values = keys + pad * CU_KV_PAGE * 2;
+            const unsigned char *keys = attend_page(a, w, page),
+                                *values = keys + pad * CU_KV_PAGE * 2;
             float s[8][4];
             uint32_t p[8][2];
             struct attend_total own;
@@ -301,7 +323,8 @@ DEVICE void many_part(const struct cu_attend_args &a, const struct attend_tile &
             UNROLL
             for (int i = 0; i < TILES; i++) {
                 if (i + RING - 1 < TILES && (D != 0 || first + (uint32_t)(i + RING - 1) < pad / 8))
-                    attend_load_values(v[(i + RING - 1) % RING], values, first + (uint32_t)(i + RING - 1));
+                    attend_load_values(v[(i + RING - 1) % RING], values,
+                                       first + (uint32_t)(i + RING - 1));
                 __syncwarp(); // loads are not moved over it, so that fewer wait for registers
                 if (D == 0 && first + (uint32_t)i >= pad / 8)
                     break;
@@ -323,7 +346,8 @@ DEVICE void many_part(const struct cu_attend_args &a, const struct attend_tile &
         attend_store(a, o, first + (uint32_t)i, shared.sums[i * 32 + lane]);
 }
 
-template <int D, int TILES, int RING> DEVICE void attend_many(const struct cu_attend_args &a, unsigned char *memory) {
+template <int D, int TILES, int RING>
+DEVICE void attend_many(const struct cu_attend_args &a, unsigned char *memory) {
     uint32_t warp = threadIdx.x / 32, lane = threadIdx.x % 32, pad = D ? D : a.kv.pad;
     struct many_shared shared;
     shared.sums = (float4 *)memory + warp * TILES * 32;
@@ -336,7 +360,8 @@ template <int D, int TILES, int RING> DEVICE void attend_many(const struct cu_at
     if (i >= n_tiles)
         return;
     if (lane == 0)
-        *shared.tile = attend_tile_of(a, n_tiles - 1 - i, blockIdx.y); // a prompt's last rows see most: they begin first
+        *shared.tile = attend_tile_of(
+            a, n_tiles - 1 - i, blockIdx.y); // a prompt's last rows see most: they begin first
     __syncwarp();
     const struct attend_tile &w = *shared.tile;
     for (uint32_t from = 0; from < w.n * w.group; from += CU_QUERIES) {
@@ -348,10 +373,10 @@ template <int D, int TILES, int RING> DEVICE void attend_many(const struct cu_at
     attend_store_padding(a, w, lane, 32);
 }
 
-#define MANY(name, d, tiles, ring, blocks)                                                                                            \
-    KERNEL(ATTEND_THREADS, blocks) name(PARAM(struct cu_attend_args) a) {                                                             \
-        SHARED_DYNAMIC(shared);                                                                                                       \
-        attend_many<d, tiles, ring>(a, shared);                                                                                       \
+#define MANY(name, d, tiles, ring, blocks)                                                         \
+    KERNEL(ATTEND_THREADS, blocks) name(PARAM(struct cu_attend_args) a) {                          \
+        SHARED_DYNAMIC(shared);                                                                    \
+        attend_many<d, tiles, ring>(a, shared);                                                    \
     }
 MANY(k_attend_many_64, 64, 8, 4, 3)
 MANY(k_attend_many_96, 96, 12, 4, 2)

@@ -1,11 +1,13 @@
 /* Attention over f32 pages, for --precise: plain f32 sums.
  *
- * Grid (tiles, KV heads), CU_THREADS threads. A block takes its tile's pages in order. Of a page it computes the scores [16, 64] into
- * shared memory, makes them softmax's numerators with the maximum so far, and adds the values that they weigh to sums in registers.
- * A thread has 4 queries and up to 4 dimensions; head_dim above 256 goes round again from the scores on.
+ * Grid (tiles, KV heads), CU_THREADS threads. A block takes its tile's pages in order. Of a page it
+ * computes the scores [16, 64] into shared memory, makes them softmax's numerators with the maximum
+ * so far, and adds the values that they weigh to sums in registers. A thread has 4 queries and up
+ * to 4 dimensions; head_dim above 256 goes round again from the scores on.
  *
- * Each sum of a query has an order of its own: dimensions and positions from the first to the last. A page or position that a
- * query does not see is left out for it alone, so that its bits do not depend on the other queries of its tile.
+ * Each sum of a query has an order of its own: dimensions and positions from the first to the last.
+ * A page or position that a query does not see is left out for it alone, so that its bits do not
+ * depend on the other queries of its tile.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/attention.h"
@@ -21,8 +23,8 @@ struct f32_shared {
 };
 
 /* Scores of a page: a thread has one position and 4 queries. */
-DEVICE void f32_scores(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from, const float *keys,
-                       const struct f32_shared &shared) {
+DEVICE void f32_scores(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from,
+                       const float *keys, const struct f32_shared &shared) {
     uint32_t at = threadIdx.x % CU_KV_PAGE, quarter = threadIdx.x / CU_KV_PAGE;
     const float *key = keys + at * a.kv.pad;
     float s[F32_QUERIES] = {0, 0, 0, 0};
@@ -31,7 +33,8 @@ DEVICE void f32_scores(const struct cu_attend_args &a, const struct attend_tile 
         float4 k = *(const float4 *)(key + d);
         UNROLL
         for (uint32_t i = 0; i < F32_QUERIES; i++) {
-            float4 q = attend_query_part(a, attend_query_of(w, from + quarter * F32_QUERIES + i), d);
+            float4 q =
+                attend_query_part(a, attend_query_of(w, from + quarter * F32_QUERIES + i), d);
             s[i] = fmaf(q.x, k.x, s[i]);
             s[i] = fmaf(q.y, k.y, s[i]);
             s[i] = fmaf(q.z, k.z, s[i]);
@@ -40,19 +43,21 @@ DEVICE void f32_scores(const struct cu_attend_args &a, const struct attend_tile 
     }
     UNROLL
     for (uint32_t i = 0; i < F32_QUERIES; i++)
-        shared.scores[quarter * F32_QUERIES + i][at] = a.softcap > 0 ? a.softcap * attend_tanh(s[i] / a.softcap) : s[i];
+        shared.scores[quarter * F32_QUERIES + i][at] =
+            a.softcap > 0 ? a.softcap * attend_tanh(s[i] / a.softcap) : s[i];
 }
 
 /* Scores become numerators: a warp has two queries, a lane of it two positions. */
-DEVICE void f32_softmax(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from, uint32_t page,
-                        const struct f32_shared &shared) {
+DEVICE void f32_softmax(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from,
+                        uint32_t page, const struct f32_shared &shared) {
     uint32_t lane = threadIdx.x % 32;
     for (uint32_t i = threadIdx.x / 32; i < CU_QUERIES; i += CU_THREADS / 32) {
         struct attend_query q = attend_query_of(w, from + i);
         const struct cu_row *row = a.step.rows + (q.valid ? q.row : w.row);
         uint32_t first = row->first[a.kv.group], last = row->pos, at = page * CU_KV_PAGE + lane;
         bool x_seen = at >= first && at <= last, y_seen = at + 32 >= first && at + 32 <= last;
-        float x = x_seen ? shared.scores[i][lane] : attend_nothing(), y = y_seen ? shared.scores[i][lane + 32] : attend_nothing();
+        float x = x_seen ? shared.scores[i][lane] : attend_nothing(),
+              y = y_seen ? shared.scores[i][lane + 32] : attend_nothing();
         float top = fmaxf(x, y), before = shared.max[i];
         UNROLL
         for (int step = 16; step > 0; step /= 2)
@@ -77,10 +82,10 @@ DEVICE void f32_softmax(const struct cu_attend_args &a, const struct attend_tile
     }
 }
 
-/* sums = factor * sums + numerators * values. Numerators of zero, all that is not seen among them, add nothing: an unseen value may be
- * NaN. */
-DEVICE void f32_values(float sums[F32_QUERIES][F32_DIMS], const struct cu_attend_args &a, uint32_t first, const float *values,
-                       const struct f32_shared &shared) {
+/* sums = factor * sums + numerators * values. Numerators of zero, all that is not seen among them,
+ * add nothing: an unseen value may be NaN. */
+DEVICE void f32_values(float sums[F32_QUERIES][F32_DIMS], const struct cu_attend_args &a,
+                       uint32_t first, const float *values, const struct f32_shared &shared) {
     uint32_t quarter = threadIdx.x / CU_KV_PAGE * F32_QUERIES;
     UNROLL
     for (uint32_t c = 0; c < F32_DIMS; c++) {
@@ -106,14 +111,14 @@ DEVICE void f32_values(float sums[F32_QUERIES][F32_DIMS], const struct cu_attend
 }
 
 /* Dimensions first .. + 255 of the output of queries from .. + 15. */
-DEVICE void f32_part(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from, uint32_t first,
-                     const struct f32_shared &shared) {
+DEVICE void f32_part(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from,
+                     uint32_t first, const struct f32_shared &shared) {
     float sums[F32_QUERIES][F32_DIMS];
     UNROLL
     for (uint32_t i = 0; i < F32_QUERIES; i++)
         UNROLL
-        for (uint32_t c = 0; c < F32_DIMS; c++)
-            sums[i][c] = 0;
+    for (uint32_t c = 0; c < F32_DIMS; c++)
+        sums[i][c] = 0;
     if (threadIdx.x < CU_QUERIES) {
         shared.max[threadIdx.x] = attend_nothing();
         shared.sum[threadIdx.x] = 0;
@@ -136,7 +141,8 @@ DEVICE void f32_part(const struct cu_attend_args &a, const struct attend_tile &w
         for (uint32_t c = 0; c < F32_DIMS; c++) {
             uint32_t d = first + c * CU_KV_PAGE + threadIdx.x % CU_KV_PAGE;
             if (q.valid && d < a.kv.head_dim)
-                store_x(a.out, a.out_type, a.ld_out, q.row, q.head * a.kv.head_dim + d, sums[i][c] * inverse);
+                store_x(a.out, a.out_type, a.ld_out, q.row, q.head * a.kv.head_dim + d,
+                        sums[i][c] * inverse);
         }
     }
     __syncthreads(); // before the maxima are new

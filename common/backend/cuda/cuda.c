@@ -1,8 +1,10 @@
-/* A GPU as a device: see backend/ops.h. Opening, memory, and the table of operations; weights.c and step.c have the rest.
+/* A GPU as a device: see backend/ops.h. Opening, memory, and the table of operations; weights.c and
+ * step.c have the rest.
  *
- * Memory is planned when all weights have been named (load_end), before any is uploaded: weights, activations, and the KV of one
- * sequence must fit what is free. Activations are one piece. KV has addresses for all pages that could ever be needed, and memory as
- * pages are first used, as on the CPU.
+ * Memory is planned when all weights have been named (load_end), before any is uploaded: weights,
+ * activations, and the KV of one sequence must fit what is free. Activations are one piece. KV has
+ * addresses for all pages that could ever be needed, and memory as pages are first used, as on the
+ * CPU.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/cuda.h"
@@ -38,13 +40,15 @@ static void describe(const struct device *device, char *text, size_t size) {
     const struct cuda_device *d = (const struct cuda_device *)(const void *)device;
     const struct cu_info *i = cu_info(d->c);
     snprintf(text, size, "cuda:%u %s (sm_%d), %s, %.1f MB of weights", d->index, i->name, i->sm,
-             d->type == CU_F32 ? d->mixed ? "in f32, as matrices are of several types" : "in f32" : "tensor cores",
+             d->type == CU_F32 ? d->mixed ? "in f32, as matrices are of several types" : "in f32"
+                               : "tensor cores",
              (double)d->weights_bytes / 1e6);
 }
 
 /* ---- kernels ---- */
 
-static const struct cu_kernel *find(struct cuda_device *d, const char *name, size_t shared, struct err *e) {
+static const struct cu_kernel *find(struct cuda_device *d, const char *name, size_t shared,
+                                    struct err *e) {
     return e->code ? NULL : cu_kernel(d->c, name, shared, e);
 }
 
@@ -85,8 +89,10 @@ static int find_kernels(struct cuda_device *d, struct err *e) {
             const struct cu_kernel **to;
             const char *name;
             size_t shared;
-        } each[] = {{&k->few8[t], "k_few8", shared},         {&k->few16[t], "k_few16", shared},
-                    {&k->few32[t], "k_few32", shared},       {&k->few_norm[t], "k_few_norm", shared},
+        } each[] = {{&k->few8[t], "k_few8", shared},
+                    {&k->few16[t], "k_few16", shared},
+                    {&k->few32[t], "k_few32", shared},
+                    {&k->few_norm[t], "k_few_norm", shared},
                     {&k->tile[t], "k_tile", CU_TILE_SHARED}};
         for (size_t i = 0; i < sizeof each / sizeof *each; i++) {
             char name[40];
@@ -105,7 +111,8 @@ static size_t page_bytes(const struct device *device) {
 }
 
 /* Activations in one piece: parts are first added up, then cut off. */
-static void carve(unsigned char *base, size_t *used, void *part, size_t count, size_t each, size_t size) {
+static void carve(unsigned char *base, size_t *used, void *part, size_t count, size_t each,
+                  size_t size) {
     void *p = base ? base + *used : NULL;
     memcpy(part, &p, sizeof p);
     *used += (count * each * size + 255) / 256 * 256;
@@ -113,7 +120,8 @@ static void carve(unsigned char *base, size_t *used, void *part, size_t count, s
 
 static size_t carve_all(struct cuda_device *d, unsigned char *base) {
     const struct device_shape *s = &d->shape;
-    size_t used = 0, rows = d->rows_padded, size = cuda_size(d->type), pairs = s->max_rows * s->n_experts_used;
+    size_t used = 0, rows = d->rows_padded, size = cuda_size(d->type),
+           pairs = s->max_rows * s->n_experts_used;
     size_t qkv = (s->n_heads + 2 * s->n_kv_heads) * s->head_dim;
     carve(base, &used, &d->base.x, rows, d->ld_hidden, 4);
     carve(base, &used, &d->base.h, rows, d->ld_hidden, 4);
@@ -130,11 +138,13 @@ static size_t carve_all(struct cuda_device *d, unsigned char *base) {
         carve(base, &used, &d->sines[r], s->max_rows, s->rope_half[r], 4);
     }
     size_t group = s->n_heads / s->n_kv_heads, of_group = (group + CU_QUERIES - 1) / CU_QUERIES;
-    carve(base, &used, &d->partial, d->few_tiles * s->n_kv_heads * of_group, d->max_spans * CU_QUERIES * (d->kv_pad + 2), 4);
+    carve(base, &used, &d->partial, d->few_tiles * s->n_kv_heads * of_group,
+          d->max_spans * CU_QUERIES * (d->kv_pad + 2), 4);
     carve(base, &used, &d->counters, d->few_tiles, s->n_kv_heads, 4);
     if (s->n_experts > 0) {
         carve(base, &used, &d->router, rows, d->ld_router, 4);
-        carve(base, &used, &d->expert_ffn, (pairs + CU_TILE - 1) / CU_TILE * CU_TILE, d->ld_ffn, size);
+        carve(base, &used, &d->expert_ffn, (pairs + CU_TILE - 1) / CU_TILE * CU_TILE, d->ld_ffn,
+              size);
         carve(base, &used, &d->expert_out, pairs, d->ld_hidden, 4);
         carve(base, &used, &d->expert_weights, pairs, 1, 4);
         carve(base, &used, &d->experts, pairs, 1, 4);
@@ -162,17 +172,21 @@ static void dimensions(struct cuda_device *d) {
     d->few_tiles = d->few_tiles < s->max_rows ? d->few_tiles : s->max_rows;
 }
 
-static int no_room(const struct cuda_device *d, size_t weights, size_t work, size_t kv, size_t free_bytes, struct err *e) {
+static int no_room(const struct cuda_device *d, size_t weights, size_t work, size_t kv,
+                   size_t free_bytes, struct err *e) {
     return err_set(e, EXIT_SYSTEM,
-                   "the model does not fit: weights %.1f MB, activations of %zu rows %.1f MB, KV of one sequence of %zu positions %.1f "
+                   "the model does not fit: weights %.1f MB, activations of %zu rows %.1f MB, KV "
+                   "of one sequence of %zu positions %.1f "
                    "MB (-c), of %.1f MB that are free: cuda:%u",
-                   (double)weights / 1e6, d->shape.max_rows, (double)work / 1e6, d->shape.context, (double)kv / 1e6,
-                   (double)free_bytes / 1e6, d->index);
+                   (double)weights / 1e6, d->shape.max_rows, (double)work / 1e6, d->shape.context,
+                   (double)kv / 1e6, (double)free_bytes / 1e6, d->index);
 }
 
 static int load_end(struct device *device, struct err *e) {
     struct cuda_device *d = cuda_of(device);
-    size_t kv = (d->shape.context + CU_KV_PAGE - 1) / CU_KV_PAGE * d->shape.n_layers * page_bytes(device), free_bytes;
+    size_t kv = (d->shape.context + CU_KV_PAGE - 1) / CU_KV_PAGE * d->shape.n_layers *
+                page_bytes(device),
+           free_bytes;
     if (d->shape.precise || d->mixed)
         d->type = CU_F32;
     dimensions(d);
@@ -187,7 +201,8 @@ static int load_end(struct device *device, struct err *e) {
     if (cu_alloc(d->c, d->weights_bytes, "weights", &weights, e) != 0)
         return -1;
     d->weights = weights;
-    if (cu_alloc(d->c, d->raw_bytes, "weights on their way", &d->raw, e) != 0 || cu_alloc(d->c, work, "activations", &memory, e) != 0)
+    if (cu_alloc(d->c, d->raw_bytes, "weights on their way", &d->raw, e) != 0 ||
+        cu_alloc(d->c, work, "activations", &memory, e) != 0)
         return -1;
     d->memory = memory;
     cu_fill(d->c, memory, work, 0); // what pads rows stays zero
@@ -248,24 +263,47 @@ static void host_free(struct device *device, void *p) {
 
 /* ---- opening ---- */
 
-static const struct ops ops = {
-    .close = close_device, .describe = describe, .load = cuda_load, .load_vector = cuda_load_vector, .load_end = load_end,
-    .kv_page_bytes = page_bytes, .kv_run_bytes = 1, .kv_reserve = kv_reserve, .kv_commit = kv_commit, .kv_copy = kv_copy,
-    .kv_release = kv_release, .host_alloc = host_alloc, .host_free = host_free, .begin = cuda_begin, .norm = cuda_norm,
-    .qkv = cuda_qkv, .attend = cuda_attend, .gated = cuda_gated, .project = cuda_project, .experts = cuda_experts,
-    .add = cuda_add, .head = cuda_head};
+static const struct ops ops = {.close = close_device,
+                               .describe = describe,
+                               .load = cuda_load,
+                               .load_vector = cuda_load_vector,
+                               .load_end = load_end,
+                               .kv_page_bytes = page_bytes,
+                               .kv_run_bytes = 1,
+                               .kv_reserve = kv_reserve,
+                               .kv_commit = kv_commit,
+                               .kv_copy = kv_copy,
+                               .kv_release = kv_release,
+                               .host_alloc = host_alloc,
+                               .host_free = host_free,
+                               .begin = cuda_begin,
+                               .norm = cuda_norm,
+                               .qkv = cuda_qkv,
+                               .attend = cuda_attend,
+                               .gated = cuda_gated,
+                               .project = cuda_project,
+                               .experts = cuda_experts,
+                               .add = cuda_add,
+                               .head = cuda_head};
 
 static int open_parts(struct cuda_device *d, struct err *e) {
     const struct device_shape *s = &d->shape;
-    size_t pages = (s->context + CU_KV_PAGE - 1) / CU_KV_PAGE, n_seqs = s->max_sequences < s->max_rows ? s->max_sequences : s->max_rows;
+    size_t pages = (s->context + CU_KV_PAGE - 1) / CU_KV_PAGE,
+           n_seqs = s->max_sequences < s->max_rows ? s->max_sequences : s->max_rows;
     void *step, *host;
     if (d->kv_pad > MOST_PAD && !s->precise)
-        return err_set(e, EXIT_SYSTEM, "heads of %zu dimensions need --precise on a GPU (%d at most)", s->head_dim, MOST_PAD);
+        return err_set(e, EXIT_SYSTEM,
+                       "heads of %zu dimensions need --precise on a GPU (%d at most)", s->head_dim,
+                       MOST_PAD);
     if (cu_open(&d->c, d->index, e) != 0 || find_kernels(d, e) != 0)
         return -1;
     d->seqs = cuda_seqs_new(n_seqs);
-    d->words_cap = n_seqs * (s->n_groups * pages + s->n_ropes * (s->rope_half[0] + s->rope_half[1])) + 1;
-    d->step_bytes = sizeof(struct cu_header) + (s->max_rows + CUDA_GRAPH_ROWS) * (sizeof(struct cu_row) + sizeof(struct cu_tile)) + 4 * d->words_cap + 1024;
+    d->words_cap =
+        n_seqs * (s->n_groups * pages + s->n_ropes * (s->rope_half[0] + s->rope_half[1])) + 1;
+    d->step_bytes =
+        sizeof(struct cu_header) +
+        (s->max_rows + CUDA_GRAPH_ROWS) * (sizeof(struct cu_row) + sizeof(struct cu_tile)) +
+        4 * d->words_cap + 1024;
     if (cu_alloc(d->c, d->step_bytes, "a step's rows", &step, e) != 0)
         return -1;
     d->step_device = step;

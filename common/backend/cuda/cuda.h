@@ -1,5 +1,5 @@
-/* The GPU as a device of backend/ops.h: what cuda.c (opening, memory), weights.c (weights) and step.c (a step) share. Private to
- * this folder.
+/* The GPU as a device of backend/ops.h: what cuda.c (opening, memory), weights.c (weights) and
+ * step.c (a step) share. Private to this folder.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_CUDA_H
@@ -14,13 +14,14 @@ enum {
     CUDA_GRAPHS = 6
 };
 
-/* A matrix that forward named: where it is in the file, and where on the device once it was used. */
+/* A matrix that forward named: where it is in the file, and where on the device once it was used.
+ */
 struct cuda_mat {
     const void *data; // NULL: a free place of the table
     enum dtype dtype;
     size_t n_out, n_in;
-    unsigned uses;  // the embedding that is the head, too, was named twice
-    void *device;   // with `packed`: also of the matrices that are packed with it
+    unsigned uses; // the embedding that is the head, too, was named twice
+    void *device;  // with `packed`: also of the matrices that are packed with it
     bool packed;
 };
 
@@ -42,13 +43,15 @@ struct cuda_launch {
 struct cuda_record {
     struct cuda_launch *launches; // [n]
     size_t n, cap;
-    struct cu_graph *graph; // NULL: not made, or the driver could not; then launches are queued one by one
+    struct cu_graph
+        *graph; // NULL: not made, or the driver could not; then launches are queued one by one
     bool done;
 };
 
 struct cuda_kernels {
     const struct cu_kernel *begin, *norm, *add, *qk, *pack, *route, *route_sort, *combine;
-    const struct cu_kernel *few8[3], *few16[3], *few32[3], *few_norm[3], *tile[3]; // by enum cu_type
+    const struct cu_kernel *few8[3], *few16[3], *few32[3], *few_norm[3],
+        *tile[3]; // by enum cu_type
     const struct cu_kernel *exact[3];
     const struct cu_kernel *attend_few, *attend_many, *attend_f32;
 };
@@ -70,8 +73,9 @@ struct cuda_device {
     size_t raw_bytes;
     void **vectors; // [n_vectors] copies of norms and biases, and tables of experts
     size_t n_vectors, vectors_cap;
-    enum cu_type type; // of the matrices, and of rounded activations; CU_F32: all is computed in f32
-    bool mixed;        // matrices are of several types
+    enum cu_type
+        type;   // of the matrices, and of rounded activations; CU_F32: all is computed in f32
+    bool mixed; // matrices are of several types
 
     // Activations; ld of each: its length rounded up to CU_PAD.
     void *memory; // all of them
@@ -94,7 +98,7 @@ struct cuda_device {
     struct cuda_record records[CUDA_GRAPHS];
     struct cuda_record *recording, *replaying; // or NULL
     bool queued;                               // something that uses step_host
-    struct cuda_seq *seqs; // [max_sequences or max_rows] of launch.c
+    struct cuda_seq *seqs;                     // [max_sequences or max_rows] of launch.c
 };
 
 static inline size_t cuda_padded(size_t n) {
@@ -121,7 +125,8 @@ void cuda_weights_free(struct cuda_device *d);
 /* The group's packed weights, uploaded and packed at their first use. NULL where that failed. */
 void *cuda_packed(struct cuda_device *d, const struct cuda_group *g);
 /* A matrix [n_out, n_in padded] as in the file. */
-void *cuda_plain(struct cuda_device *d, const void *data, enum dtype dtype, size_t n_out, size_t n_in);
+void *cuda_plain(struct cuda_device *d, const void *data, enum dtype dtype, size_t n_out,
+                 size_t n_in);
 /* Of a layer's experts: the table of struct cu_matmul_args. */
 void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o);
 /* The matrix that was named with this data. */
@@ -133,16 +138,19 @@ void cuda_norm(struct device *d, float *y, const float *x, const struct norm *n)
 void cuda_qkv(struct device *d, const struct qkv_op *o, const float *x);
 void cuda_attend(struct device *d, const struct attend_op *o);
 void cuda_gated(struct device *d, const struct gated_op *o, const float *x);
-void cuda_project(struct device *d, float *y, enum device_source from, const struct linear *l, bool add, float scale);
+void cuda_project(struct device *d, float *y, enum device_source from, const struct linear *l,
+                  bool add, float scale);
 void cuda_experts(struct device *d, float *y, const struct experts_op *o, const float *x);
 void cuda_add(struct device *d, float *y, const float *x, float scale);
-int cuda_head(struct device *d, const struct head_op *o, float *logits, float *hidden, struct err *e);
+int cuda_head(struct device *d, const struct head_op *o, float *logits, float *hidden,
+              struct err *e);
 void cuda_records_free(struct cuda_device *d);
 
 /* launch.c: room for the sequences of a step; freed with free. */
 struct cuda_seq *cuda_seqs_new(size_t n);
 /* Queues a launch, and records it where the step is being recorded. args: size bytes. */
-void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape shape, const void *args, size_t size);
+void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape shape,
+              const void *args, size_t size);
 /* Puts the batch into step_host and sends it; chooses what the step's grids are made for. */
 void cuda_send_step(struct cuda_device *d, const struct step *s);
 /* The end of a step: runs what was recorded, or makes a graph of what has just been. */

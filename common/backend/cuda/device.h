@@ -1,7 +1,9 @@
-/* What the kernels are written in: a plain C style that nvcc and g++ both compile. Under nvcc these are instructions of the GPU;
- * under g++ (CUDA_SHIM) shim.h gives each a meaning on the host, so that every kernel is tested without a GPU.
+/* What the kernels are written in: a plain C style that nvcc and g++ both compile. Under nvcc these
+ * are instructions of the GPU; under g++ (CUDA_SHIM) shim.h gives each a meaning on the host, so
+ * that every kernel is tested without a GPU.
  *
- * No contraction (nvcc -fmad=false): f32 arithmetic gives the same bits on both; where one rounding is wanted, fmaf says so.
+ * No contraction (nvcc -fmad=false): f32 arithmetic gives the same bits on both; where one rounding
+ * is wanted, fmaf says so.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_DEVICE_H
@@ -20,15 +22,16 @@
 #define ROLLED _Pragma("unroll 1")
 
 #define KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
-#define DEVICE static __device__ __forceinline__
-#define PARAM(type) const __grid_constant__ type
-#define UNROLL _Pragma("unroll")
-#define SHARED __shared__
+#define DEVICE                  static __device__ __forceinline__
+#define PARAM(type)             const __grid_constant__ type
+#define UNROLL                  _Pragma("unroll")
+#define SHARED                  __shared__
 /* The dynamic shared memory of a launch, as bytes, 128-byte aligned. */
-#define SHARED_DYNAMIC(name) extern __shared__ __align__(1024) unsigned char name[]
+#define SHARED_DYNAMIC(name)    extern __shared__ __align__(1024) unsigned char name[]
 
-/* Programmatic dependent launch (sm_90 on): a kernel may begin before the one before it has ended. Everything that an earlier
- * kernel wrote is read after grid_wait, which every thread of every block calls; weights may be read before it. */
+/* Programmatic dependent launch (sm_90 on): a kernel may begin before the one before it has ended.
+ * Everything that an earlier kernel wrote is read after grid_wait, which every thread of every
+ * block calls; weights may be read before it. */
 DEVICE void grid_wait(void) {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -43,7 +46,9 @@ DEVICE void grid_launch_next(void) {
 /* 8 or 16 bytes of weights, which are read once: past L1. */
 DEVICE uint2 load_once8(const void *p) {
     uint2 v;
-    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];" : "=r"(v.x), "=r"(v.y) : "l"(p));
+    asm volatile("ld.global.nc.L1::no_allocate.v2.u32 {%0, %1}, [%2];"
+                 : "=r"(v.x), "=r"(v.y)
+                 : "l"(p));
     return v;
 }
 DEVICE uint4 load_once16(const void *p) {
@@ -54,30 +59,39 @@ DEVICE uint4 load_once16(const void *p) {
     return v;
 }
 
-/* d [16, 8] += a [16, 16] b [16, 8]. Lane l, g = l / 4, t = l % 4: a[0] has (g, 2t), (g, 2t + 1), a[1] the same of row g + 8, a[2] and
- * a[3] those of k + 8; b[0] has (k 2t, n g), (2t + 1, g), b[1] those of k + 8; d has (g, 2t), (g, 2t + 1), then row g + 8. The
- * lower k is the lower half of a word. (PTX ISA, mma.m16n8k16.) */
-DEVICE void mma_bf16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+/* d [16, 8] += a [16, 16] b [16, 8]. Lane l, g = l / 4, t = l % 4: a[0] has (g, 2t), (g, 2t + 1),
+ * a[1] the same of row g + 8, a[2] and a[3] those of k + 8; b[0] has (k 2t, n g), (2t + 1, g), b[1]
+ * those of k + 8; d has (g, 2t), (g, 2t + 1), then row g + 8. The lower k is the lower half of a
+ * word. (PTX ISA, mma.m16n8k16.) */
+DEVICE void mma_bf16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                     uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, "
+                 "{%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
-DEVICE void mma_f16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+DEVICE void mma_f16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                    uint32_t b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+                 "{%8,%9}, {%0,%1,%2,%3};"
                  : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/* 16 bytes from global to shared memory, later: they are there for this thread after copy_wait, for others after a barrier too.
- * Where not valid, zeros. */
+/* 16 bytes from global to shared memory, later: they are there for this thread after copy_wait, for
+ * others after a barrier too. Where not valid, zeros. */
 DEVICE void copy_16(void *shared, const void *global, bool valid) {
     uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(valid ? 16 : 0) : "memory");
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global),
+                 "r"(valid ? 16 : 0)
+                 : "memory");
 }
 DEVICE void copy_commit(void) {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
-#define copy_wait(pending) asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory") // all but the last `pending` groups
+#define copy_wait(pending)                                                                         \
+    asm volatile("cp.async.wait_group %0;" ::"n"(pending)                                          \
+                 : "memory") // all but the last `pending` groups
 
 /* f32 -> two rounded to nearest even in a word, lo in its lower half. */
 DEVICE uint32_t pack_bf16(float lo, float hi) {
@@ -128,7 +142,8 @@ DEVICE void store_x(void *x, uint32_t type, uint32_t ld, uint32_t row, uint32_t 
     store_as(x, type, type == CU_F32 ? (size_t)row * ld + k : cu_x_at(row, k, ld), f);
 }
 /* As mma_bf16, of whichever type. */
-DEVICE void mma_of(uint32_t type, float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
+DEVICE void mma_of(uint32_t type, float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                   uint32_t b0, uint32_t b1) {
     if (type == CU_BF16)
         mma_bf16(d, a0, a1, a2, a3, b0, b1);
     else

@@ -60,8 +60,8 @@ static int look_at(const struct cu_api *a, int device, struct cu_info *info, int
 
 /* The device's primary context, current in this thread, and a stream in it. */
 static int make_stream(struct cu *c, struct err *e) {
-    // Spinning answers some 20 us sooner, but needs a CPU that nothing else wants. Where another library
-    // in this process has the context already, its choice stays.
+    // Spinning answers some 20 us sooner, but needs a CPU that nothing else wants. Where another
+    // library in this process has the context already, its choice stays.
     unsigned flags = physical_cores() > 2 ? API_CTX_SCHED_SPIN : API_CTX_SCHED_BLOCKING_SYNC;
     (void)c->api.cuDevicePrimaryCtxSetFlags(c->device, flags);
     int r = c->api.cuDevicePrimaryCtxRetain(&c->context, c->device);
@@ -72,8 +72,9 @@ static int make_stream(struct cu *c, struct err *e) {
     return r == API_SUCCESS ? 0 : cu_api_fail(&c->api, r, e, "opening %s", c->info.name);
 }
 
-/* The bytes of the first module of an image: of its fat binary, where another one follows it, else of all.
- * A fat binary begins with a magic number, a version, the bytes of this header, and those that follow it.
+/* The bytes of the first module of an image: of its fat binary, where another one follows it, else
+ * of all. A fat binary begins with a magic number, a version, the bytes of this header, and those
+ * that follow it.
  */
 static size_t first_module(struct str image) {
     struct {
@@ -84,7 +85,8 @@ static size_t first_module(struct str image) {
     if (image.n < sizeof head)
         return image.n;
     memcpy(&head, image.p, sizeof head);
-    if (head.magic != 0xba55ed50 || head.header_bytes > image.n || head.bytes > image.n - head.header_bytes)
+    if (head.magic != 0xba55ed50 || head.header_bytes > image.n ||
+        head.bytes > image.n - head.header_bytes)
         return image.n;
     return head.header_bytes + (size_t)head.bytes;
 }
@@ -125,7 +127,8 @@ static int load_kernels(struct cu *c, struct err *e) {
                        "this build has no GPU kernels (nvcc was not found when it was built)");
     if (r == API_SUCCESS)
         return 0;
-    return cu_api_fail(&c->api, r, e, "%s, on %s, compute capability %d.%d, by a driver for CUDA %d.%d",
+    return cu_api_fail(&c->api, r, e,
+                       "%s, on %s, compute capability %d.%d, by a driver for CUDA %d.%d",
                        path ? path : "this build's GPU kernels", c->info.name, c->info.sm / 10,
                        c->info.sm % 10, c->info.driver / 1000, c->info.driver % 1000 / 10);
 }
@@ -135,7 +138,8 @@ static int open_device(struct cu *c, unsigned index, struct err *e) {
     if (start_driver(&c->api, &n_devices, e) != 0)
         return -1;
     if (index >= (unsigned)n_devices)
-        return err_set(e, EXIT_SYSTEM, "no GPU %u: this machine has %d, counted from 0", index, n_devices);
+        return err_set(e, EXIT_SYSTEM, "no GPU %u: this machine has %d, counted from 0", index,
+                       n_devices);
     int r = c->api.cuDeviceGet(&c->device, (int)index);
     if (r != API_SUCCESS)
         return cu_api_fail(&c->api, r, e, "GPU %u", index);
@@ -194,8 +198,8 @@ int cu_list(FILE *out, struct err *e) {
             return cu_api_fail(&a, r, e, "GPU %d", i);
         if (look_at(&a, device, &info, &unused, e) != 0)
             return err_where(e, "GPU %d", i);
-        fprintf(out, "cuda:%d  %s, compute capability %d.%d, %.1f GB%s\n", i, info.name, info.sm / 10,
-                info.sm % 10, (double)info.total_bytes / 1e9,
+        fprintf(out, "cuda:%d  %s, compute capability %d.%d, %.1f GB%s\n", i, info.name,
+                info.sm / 10, info.sm % 10, (double)info.total_bytes / 1e9,
                 info.sm < OLDEST_SM ? " (too old: 8.0 is needed)" : "");
     }
     return 0;
@@ -215,9 +219,9 @@ int cu_alloc(struct cu *c, size_t bytes, const char *what, void **out, struct er
     uint64_t p = 0;
     int r = c->api.cuMemAlloc(&p, bytes > 0 ? bytes : 1);
     *out = cu_pointer(p);
-    return r == API_SUCCESS
-               ? 0
-               : cu_api_fail(&c->api, r, e, "%.1f MB of GPU memory for %s", cu_megabytes(bytes), what);
+    return r == API_SUCCESS ? 0
+                            : cu_api_fail(&c->api, r, e, "%.1f MB of GPU memory for %s",
+                                          cu_megabytes(bytes), what);
 }
 
 void cu_free(struct cu *c, void *p) {
@@ -253,8 +257,9 @@ static size_t whole(size_t bytes, size_t granularity) {
 static int granularity_of(struct cu *c, size_t *out, struct err *e) {
     struct cu_mem_prop prop = kind_of_memory(c);
     int r = c->api.cuMemGetAllocationGranularity(out, &prop, API_MEM_ALLOC_GRANULARITY_RECOMMENDED);
-    return r == API_SUCCESS && *out > 0 ? 0
-                                        : cu_api_fail(&c->api, r, e, "asking how GPU memory is given out");
+    return r == API_SUCCESS && *out > 0
+               ? 0
+               : cu_api_fail(&c->api, r, e, "asking how GPU memory is given out");
 }
 
 int cu_reserve(struct cu *c, struct cu_region *r, size_t bytes, struct err *e) {
@@ -262,7 +267,8 @@ int cu_reserve(struct cu *c, struct cu_region *r, size_t bytes, struct err *e) {
     uint64_t base = 0;
     *r = (struct cu_region){0};
     if (!c->virtual_memory)
-        return err_set(e, EXIT_SYSTEM, "the GPU cannot map memory to chosen addresses: %s", c->info.name);
+        return err_set(e, EXIT_SYSTEM, "the GPU cannot map memory to chosen addresses: %s",
+                       c->info.name);
     if (granularity_of(c, &granularity, e) != 0)
         return -1;
     size_t all = whole(bytes > 0 ? bytes : 1, granularity);
@@ -279,7 +285,8 @@ int cu_reserve(struct cu *c, struct cu_region *r, size_t bytes, struct err *e) {
 /* Gives the next `bytes` addresses memory; a driver's result. */
 static int add_chunk(struct cu *c, struct cu_region *r, size_t bytes) {
     struct cu_mem_prop prop = kind_of_memory(c);
-    struct cu_mem_access access = {.location = prop.location, .flags = API_MEM_ACCESS_FLAGS_PROT_READWRITE};
+    struct cu_mem_access access = {.location = prop.location,
+                                   .flags = API_MEM_ACCESS_FLAGS_PROT_READWRITE};
     uint64_t handle, at = cu_address(r->base) + r->committed;
     int result = c->api.cuMemCreate(&handle, bytes, &prop, 0);
     if (result != API_SUCCESS)

@@ -8,14 +8,14 @@
  *     cu_to_host(c, pinned, y, bytes);
  *     cu_sync(c, e);                               // here every error of what was queued comes out
  *
- * A function that can fail at once returns -1 (cu_kernel: NULL) and fills struct err: EXIT_SYSTEM, the
- * driver's name for the error, and where. What is only queued returns nothing: the first error is
- * kept, nothing is queued after it, and cu_sync returns it, also at each later call. So a step is a list
- * of calls without a test after each.
+ * A function that can fail at once returns -1 (cu_kernel: NULL) and fills struct err: EXIT_SYSTEM,
+ * the driver's name for the error, and where. What is only queued returns nothing: the first error
+ * is kept, nothing is queued after it, and cu_sync returns it, also at each later call. So a step
+ * is a list of calls without a test after each.
  *
  * There is one stream: what is queued runs in its order. One thread uses a struct cu, the one that
- * opened it. A child of fork may only call cu_close, or nothing. Addresses on the device are void *,
- * never followed here. Nothing that is queued allocates memory on the host.
+ * opened it. A child of fork may only call cu_close, or nothing. Addresses on the device are void
+ * *, never followed here. Nothing that is queued allocates memory on the host.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_DRIVER_H
@@ -32,16 +32,16 @@ struct cu;
 struct cu_kernel;
 struct cu_graph;
 
-/* Opens device number `index` of this machine, with the kernels of this build, or of the file that the
- * environment's LLM_CUDA_IMAGE names. Takes some 0.2 s with a real driver. */
+/* Opens device number `index` of this machine, with the kernels of this build, or of the file that
+ * the environment's LLM_CUDA_IMAGE names. Takes some 0.2 s with a real driver. */
 int cu_open(struct cu **out, unsigned index, struct err *e);
 
-/* Waits, and closes; what cu_alloc, cu_reserve and cu_pinned_alloc gave has been freed before. c may be
- * NULL. A device that was lost is no error here. */
+/* Waits, and closes; what cu_alloc, cu_reserve and cu_pinned_alloc gave has been freed before. c
+ * may be NULL. A device that was lost is no error here. */
 void cu_close(struct cu *c);
 
-/* A line for each device: "cuda:N", name, compute capability, memory. -1 where there is no driver, or no
- * device. */
+/* A line for each device: "cuda:N", name, compute capability, memory. -1 where there is no driver,
+ * or no device. */
 int cu_list(FILE *out, struct err *e);
 
 struct cu_info {
@@ -75,15 +75,18 @@ struct cu_region {
     size_t n_chunks;
 };
 int cu_reserve(struct cu *c, struct cu_region *r, size_t bytes, struct err *e);
-/* At least `upto` bytes have memory afterwards, or -1, and no less than before. Takes 32 MB at least. */
+/* At least `upto` bytes have memory afterwards, or -1, and no less than before. Takes 32 MB at
+ * least. */
 int cu_commit(struct cu *c, struct cu_region *r, size_t upto, struct err *e);
-void cu_unreserve(struct cu *c, struct cu_region *r); // waits; leaves it all zero, as which it is no region
+void cu_unreserve(struct cu *c,
+                  struct cu_region *r); // waits; leaves it all zero, as which it is no region
 
-/* Copies to the device from any memory of the host, which may change at once afterwards. The bytes go
- * through two pinned buffers, so that reading src, which may be a mapped file, and copying overlap. */
+/* Copies to the device from any memory of the host, which may change at once afterwards. The bytes
+ * go through two pinned buffers, so that reading src, which may be a mapped file, and copying
+ * overlap. */
 int cu_upload(struct cu *c, void *dst, const void *src, size_t bytes, struct err *e);
-/* The same for a matrix of n_rows rows of `width` bytes, which are dst_pitch and src_pitch bytes apart. The
- * rest of each row of dst becomes zero. */
+/* The same for a matrix of n_rows rows of `width` bytes, which are dst_pitch and src_pitch bytes
+ * apart. The rest of each row of dst becomes zero. */
 int cu_upload_rows(struct cu *c, void *dst, size_t dst_pitch, const void *src, size_t src_pitch,
                    size_t width, size_t n_rows, struct err *e);
 int cu_upload_end(struct cu *c, struct err *e); // waits, and frees the buffers
@@ -99,9 +102,11 @@ int cu_sync(struct cu *c, struct err *e);
 /* The kept error, without waiting; NULL while there is none. */
 const struct err *cu_error(const struct cu *c);
 
-/* A kernel by name, to be launched with at most shared_bytes of dynamic shared memory. Lives as long as c.
- * To be asked for before a capture begins. NULL where the kernels have none of that name. */
-const struct cu_kernel *cu_kernel(struct cu *c, const char *name, size_t shared_bytes, struct err *e);
+/* A kernel by name, to be launched with at most shared_bytes of dynamic shared memory. Lives as
+ * long as c. To be asked for before a capture begins. NULL where the kernels have none of that
+ * name. */
+const struct cu_kernel *cu_kernel(struct cu *c, const char *name, size_t shared_bytes,
+                                  struct err *e);
 
 struct cu_shape {
     unsigned x, y, z; // blocks; y and z may be 0, which is 1
@@ -114,15 +119,17 @@ struct cu_shape {
 /* Queued. args: the kernel's one parameter, a struct of args.h; copied. */
 void cu_launch(struct cu *c, const struct cu_kernel *k, struct cu_shape shape, const void *args);
 
-/* Between begin and end, what is queued is recorded, not run. Only launches, cu_copy and cu_fill, and copies
- * whose addresses stay the same, make sense there, and nothing else may be called. -1 from cu_capture_end:
- * the recording failed, nothing of it has run, and the same calls may be made without recording. */
+/* Between begin and end, what is queued is recorded, not run. Only launches, cu_copy and cu_fill,
+ * and copies whose addresses stay the same, make sense there, and nothing else may be called. -1
+ * from cu_capture_end: the recording failed, nothing of it has run, and the same calls may be made
+ * without recording. */
 void cu_capture_begin(struct cu *c);
 int cu_capture_end(struct cu *c, struct cu_graph **out, struct err *e);
 void cu_graph_launch(struct cu *c, const struct cu_graph *g); // queued
 void cu_graph_free(struct cu *c, struct cu_graph *g);         // g may be NULL
 
-/* For benchmarks: the time that the device takes for what is queued between the two, in milliseconds. */
+/* For benchmarks: the time that the device takes for what is queued between the two, in
+ * milliseconds. */
 void cu_time_begin(struct cu *c);
 int cu_time_end(struct cu *c, double *out_ms, struct err *e); // waits
 

@@ -1,7 +1,9 @@
-/* Matrix products in f32, for weights in F32 and for --precise: any type of W, x in f32, one fmaf after the other.
+/* Matrix products in f32, for weights in F32 and for --precise: any type of W, x in f32, one fmaf
+ * after the other.
  *
- * A block has 16 outputs and 8 rows of x. Its 8 warps are the chains; lane (g, t) has rows g and g + 8 of W and, of every 16 k, 4t to
- * 4t + 3. The four lanes of a row are added by shuffles, then the chains in order.
+ * A block has 16 outputs and 8 rows of x. Its 8 warps are the chains; lane (g, t) has rows g and g
+ * + 8 of W and, of every 16 k, 4t to 4t + 3. The four lanes of a row are added by shuffles, then
+ * the chains in order.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/matmul.h"
@@ -46,14 +48,16 @@ template <int TYPE> DEVICE void exact(const struct cu_matmul_args *m) {
     struct cu_tiles slice = chain_tiles(m->n_in, chain);
     struct cu_pair o = pair_of(&m->pairs, blockIdx.x * 8 + g);
     grid_launch_next();
-    const unsigned char *wa = weight_row(m, o.a, TYPE == CU_F32 ? 4 : 2), *wb = weight_row(m, o.b, TYPE == CU_F32 ? 4 : 2);
+    const unsigned char *wa = weight_row(m, o.a, TYPE == CU_F32 ? 4 : 2),
+                        *wb = weight_row(m, o.b, TYPE == CU_F32 ? 4 : 2);
     grid_wait();
     struct cu_rows r = rows_of(m);
     for (uint32_t row0 = blockIdx.y * EXACT_ROWS; row0 < r.n; row0 += gridDim.y * EXACT_ROWS) {
         uint32_t n = r.n - row0 < EXACT_ROWS ? r.n - row0 : EXACT_ROWS;
         const float *x[EXACT_ROWS];
         float a[EXACT_ROWS], b[EXACT_ROWS];
-        UNROLL for (uint32_t i = 0; i < EXACT_ROWS; i++) { // rows that are not there: the first, whose result nobody takes
+        UNROLL for (uint32_t i = 0; i < EXACT_ROWS;
+                    i++) { // rows that are not there: the first, whose result nobody takes
             x[i] = (const float *)m->x + (size_t)x_row(m, &r, row0 + (i < n ? i : 0u)) * m->ldx;
             a[i] = b[i] = 0;
         }

@@ -1,14 +1,17 @@
-/* The experts of each row, the pairs (row, its k-th expert) in the order in which matrix products take them, and their sum.
+/* The experts of each row, the pairs (row, its k-th expert) in the order in which matrix products
+ * take them, and their sum.
  *
  * Pair p is row p / n_used. Sorted, pairs of one expert follow each other, in order of rows:
  *
- *   pairs     3 6 | 0 | | 1 4 7 | ...       expert e has pairs[offsets[e]] to pairs[offsets[e + 1] - 1]
- *   offsets   0     2   3 3       6
+ *   pairs     3 6 | 0 | | 1 4 7 | ...       expert e has pairs[offsets[e]] to pairs[offsets[e + 1]
+ * - 1] offsets   0     2   3 3       6
  *
- * A warp chooses for a row, and a warp sorts for an expert: it counts the pairs of experts before its own, which is where its own
- * begin, and then goes through the pairs in ascending order. So nothing depends on which warp is first.
+ * A warp chooses for a row, and a warp sorts for an expert: it counts the pairs of experts before
+ * its own, which is where its own begin, and then goes through the pairs in ascending order. So
+ * nothing depends on which warp is first.
  *
- * Few rows: one block of k_route does both. Many: a grid of k_route chooses, and k_route_sort sorts.
+ * Few rows: one block of k_route does both. Many: a grid of k_route chooses, and k_route_sort
+ * sorts.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/approx.h"
@@ -16,7 +19,8 @@
 
 enum { ROUTE_THREADS = 1024, MAX_USED = 64 };
 
-/* What experts are chosen by: the larger logit, then the smaller number; never 0. NaN comes last. */
+/* What experts are chosen by: the larger logit, then the smaller number; never 0. NaN comes last.
+ */
 DEVICE uint64_t rank_key(float logit, uint32_t expert) {
     uint32_t bits = __float_as_uint(logit + 0.0f); // -0 is 0
     uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
@@ -25,7 +29,6 @@ DEVICE uint64_t rank_key(float logit, uint32_t expert) {
 DEVICE uint32_t key_expert(uint64_t key) {
     return 0xFFFFFFFFu - (uint32_t)key;
 }
-
 
 /* The best of n experts whose key is below `last`, found by a warp. */
 DEVICE uint64_t next_best(const float *logits, uint32_t n, uint32_t lane, uint64_t last) {
@@ -42,16 +45,17 @@ DEVICE uint64_t next_best(const float *logits, uint32_t n, uint32_t lane, uint64
     return best;
 }
 
-/* The experts of a row and their weights, as choose_experts in common/model/forward.c has them: the softmax over all experts;
- * renormalised, the weights sum to 1. Lane l adds the exponentials of experts l, l + 32, ... and the lanes are added as a tree. */
+/* The experts of a row and their weights, as choose_experts in common/model/forward.c has them: the
+ * softmax over all experts; renormalised, the weights sum to 1. Lane l adds the exponentials of
+ * experts l, l + 32, ... and the lanes are added as a tree. */
 DEVICE void choose(const struct cu_route_args *a, uint32_t row, uint32_t lane) {
     const float *logits = a->logits + (size_t)row * a->ld;
     uint64_t best = next_best(logits, a->n_experts, lane, ~(uint64_t)0);
     float max = logits[key_expert(best)], sum = 0;
     for (uint32_t x = lane; x < a->n_experts; x += 32)
         sum += approx_exp(logits[x] - max);
-    UNROLL for (int other = 16; other > 0; other /= 2)
-        sum += __shfl_xor_sync(ALL_LANES, sum, other);
+    UNROLL for (int other = 16; other > 0; other /= 2) sum +=
+        __shfl_xor_sync(ALL_LANES, sum, other);
 
     uint32_t expert_low = 0, expert_high = 0; // lane l keeps the l-th and the (l + 32)-th
     float weight_low = 0, weight_high = 0, kept = 0;
@@ -79,7 +83,8 @@ DEVICE void choose(const struct cu_route_args *a, uint32_t row, uint32_t lane) {
 }
 
 /* offsets[expert] and the expert's pairs, by a warp. */
-DEVICE void sort_expert(const struct cu_route_args *a, uint32_t n_pairs, uint32_t expert, uint32_t lane) {
+DEVICE void sort_expert(const struct cu_route_args *a, uint32_t n_pairs, uint32_t expert,
+                        uint32_t lane) {
     uint32_t before = 0, own = 0;
     for (uint32_t p = lane; p < n_pairs; p += 32) {
         uint32_t e = a->experts[p];

@@ -1,8 +1,9 @@
 /* A step's rows on their way to the GPU, and its launches: queued one by one, or as a graph.
  *
- * The header, the rows, the attention tiles and the words (page tables and frequencies) are one copy from pinned memory. Where the
- * parts begin depends on the number of rows that the step is laid out for; small steps are laid out for 1, 2, 4 ... 32 rows, so that
- * their launches are the same every time: they are recorded once, and made into a graph.
+ * The header, the rows, the attention tiles and the words (page tables and frequencies) are one
+ * copy from pinned memory. Where the parts begin depends on the number of rows that the step is
+ * laid out for; small steps are laid out for 1, 2, 4 ... 32 rows, so that their launches are the
+ * same every time: they are recorded once, and made into a graph.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -31,7 +32,8 @@ struct words {
     size_t n_seqs;
 };
 
-static struct cuda_seq *seq_of(struct words *words, const struct cuda_device *d, const struct step *s, size_t row) {
+static struct cuda_seq *seq_of(struct words *words, const struct cuda_device *d,
+                               const struct step *s, size_t row) {
     const uint32_t *pages = s->attn[0][row].pages;
     for (size_t i = words->n_seqs; i-- > 0;) // most often that of the row before
         if (words->seqs[i].pages[0] == pages)
@@ -48,9 +50,11 @@ static struct cuda_seq *seq_of(struct words *words, const struct cuda_device *d,
 }
 
 /* What the rows of a sequence see of its pages. */
-static void widen(struct cuda_seq *q, const struct cuda_device *d, const struct step *s, size_t row) {
+static void widen(struct cuda_seq *q, const struct cuda_device *d, const struct step *s,
+                  size_t row) {
     for (size_t g = 0; g < d->shape.n_groups; g++) {
-        uint32_t first = s->attn[g][row].first / CU_KV_PAGE, end = s->attn[g][row].last / CU_KV_PAGE + 1;
+        uint32_t first = s->attn[g][row].first / CU_KV_PAGE,
+                 end = s->attn[g][row].last / CU_KV_PAGE + 1;
         q->first_page[g] = first < q->first_page[g] ? first : q->first_page[g];
         q->end_page[g] = end > q->end_page[g] ? end : q->end_page[g];
     }
@@ -75,7 +79,8 @@ static void put_words(struct words *words, const struct cuda_device *d, struct c
     }
 }
 
-static struct cu_row row_of(const struct cuda_device *d, const struct step *s, size_t i, const struct cuda_seq *q) {
+static struct cu_row row_of(const struct cuda_device *d, const struct step *s, size_t i,
+                            const struct cuda_seq *q) {
     struct cu_row r = {.id = s->rows[i].id, .pos = s->rows[i].pos};
     for (size_t g = 0; g < d->shape.n_groups; g++) {
         r.first[g] = s->attn[g][i].first;
@@ -86,12 +91,15 @@ static struct cu_row row_of(const struct cuda_device *d, const struct step *s, s
     return r;
 }
 
-/* Rows of one sequence, at positions one after the other, share a tile while their queries of a KV head fit. */
+/* Rows of one sequence, at positions one after the other, share a tile while their queries of a KV
+ * head fit. */
 static size_t make_tiles(const struct cuda_device *d, const struct step *s, struct cu_tile *tiles) {
-    size_t group = d->shape.n_heads / d->shape.n_kv_heads, most = group < CU_QUERIES ? CU_QUERIES / group : 1, n = 0;
+    size_t group = d->shape.n_heads / d->shape.n_kv_heads,
+           most = group < CU_QUERIES ? CU_QUERIES / group : 1, n = 0;
     for (size_t i = 0; i < s->n_rows; i++) {
         struct cu_tile *t = n > 0 ? &tiles[n - 1] : NULL;
-        if (t && t->n < most && s->attn[0][i].pages == s->attn[0][i - 1].pages && s->rows[i].pos == s->rows[i - 1].pos + 1)
+        if (t && t->n < most && s->attn[0][i].pages == s->attn[0][i - 1].pages &&
+            s->rows[i].pos == s->rows[i - 1].pos + 1)
             t->n++;
         else
             tiles[n++] = (struct cu_tile){(uint32_t)i, 1};
@@ -144,8 +152,10 @@ void cuda_send_step(struct cuda_device *d, const struct step *s) {
     }
     d->n_tiles = make_tiles(d, s, (struct cu_tile *)(uintptr_t)host.tiles);
     d->tiles = record < CUDA_GRAPHS ? d->rows : d->n_tiles;
-    *(struct cu_header *)(uintptr_t)host.header = (struct cu_header){.n_rows = (uint32_t)s->n_rows, .n_want = (uint32_t)d->n_want,
-                                                                      .n_tiles = (uint32_t)d->n_tiles};
+    *(struct cu_header *)(uintptr_t)host.header =
+        (struct cu_header){.n_rows = (uint32_t)s->n_rows,
+                           .n_want = (uint32_t)d->n_want,
+                           .n_tiles = (uint32_t)d->n_tiles};
     size_t bytes = (size_t)((unsigned char *)(words.w + words.n) - d->step_host);
     cu_to_device(d->c, d->step_device, d->step_host, bytes);
     d->queued = true;
@@ -159,7 +169,8 @@ void cuda_send_step(struct cuda_device *d, const struct step *s) {
 
 /* ---- launches ---- */
 
-void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape shape, const void *args, size_t size) {
+void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape shape,
+              const void *args, size_t size) {
     struct cuda_record *r = d->recording;
     if (d->replaying || d->failed.code)
         return;

@@ -1,7 +1,8 @@
-/* What the matrix products share: which outputs a tile has, which rows it multiplies, and what is done with a finished sum.
+/* What the matrix products share: which outputs a tile has, which rows it multiplies, and what is
+ * done with a finished sum.
  *
- * An mma tile has 16 outputs that meet in pairs (struct cu_pairs). A thread has both of a pair in its registers, so that a gate meets
- * its up, and a dimension the one it rotates with.
+ * An mma tile has 16 outputs that meet in pairs (struct cu_pairs). A thread has both of a pair in
+ * its registers, so that a gate meets its up, and a dimension the one it rotates with.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_MATMUL_H
@@ -11,7 +12,8 @@
 #include "backend/cuda/pairs.h"
 #include "backend/cuda/store.h"
 
-/* The row of W of an output, as it is in the file; of one that is not there: any row, whose result nobody takes. */
+/* The row of W of an output, as it is in the file; of one that is not there: any row, whose result
+ * nobody takes. */
 DEVICE const unsigned char *weight_row(const struct cu_matmul_args *m, uint32_t o, uint32_t size) {
     struct cu_output at = output_of(&m->pairs, o);
     const void *w = m->w[at.mat];
@@ -27,9 +29,11 @@ DEVICE float bias_of(const struct cu_matmul_args *m, uint32_t o) {
 }
 
 /* Lane's part of a packed tile of 16 outputs, at a step. */
-DEVICE const unsigned char *packed_tile(const struct cu_matmul_args *m, uint32_t tile, uint32_t step) {
+DEVICE const unsigned char *packed_tile(const struct cu_matmul_args *m, uint32_t tile,
+                                        uint32_t step) {
     const void *w = m->expert_w ? m->expert_w[3 * blockIdx.z + m->expert_first] : m->packed;
-    return (const unsigned char *)w + ((size_t)tile * (m->ld_w / 16) + step) * 512 + threadIdx.x % 32 * 16;
+    return (const unsigned char *)w + ((size_t)tile * (m->ld_w / 16) + step) * 512 +
+           threadIdx.x % 32 * 16;
 }
 
 /* The rows that a block multiplies: of the batch, or of its expert. */
@@ -40,7 +44,8 @@ struct cu_rows {
 DEVICE struct cu_rows rows_of(const struct cu_matmul_args *m) {
     struct cu_rows r = {m->step.header->n_rows, 0, NULL};
     if (m->wanted) {
-        r.n = m->step.header->n_want > m->wanted_first ? m->step.header->n_want - m->wanted_first : 0;
+        r.n =
+            m->step.header->n_want > m->wanted_first ? m->step.header->n_want - m->wanted_first : 0;
         r.n = r.n < m->most ? r.n : m->most;
     }
     if (m->expert_w) {
@@ -69,7 +74,8 @@ DEVICE struct cu_tiles chain_tiles(uint32_t n_in, uint32_t chain) {
 }
 
 /* One output of q, k or v; `o` counts through all heads. */
-DEVICE void finish_qkv_output(const struct cu_matmul_args *m, struct cu_place place, uint32_t row, uint32_t o, float f) {
+DEVICE void finish_qkv_output(const struct cu_matmul_args *m, struct cu_place place, uint32_t row,
+                              uint32_t o, float f) {
     uint32_t dim = m->kv.head_dim, head = o / dim, d = o % dim;
     if (head < m->n_heads)
         m->y[(size_t)row * m->ldy + o] = f;
@@ -79,13 +85,15 @@ DEVICE void finish_qkv_output(const struct cu_matmul_args *m, struct cu_place pl
         store_value_at(&m->kv, place, head - m->n_heads - m->kv.n_kv_heads, d, f);
 }
 
-DEVICE void finish_qkv(const struct cu_matmul_args *m, uint32_t row, struct cu_pair o, float a, float b) {
+DEVICE void finish_qkv(const struct cu_matmul_args *m, uint32_t row, struct cu_pair o, float a,
+                       float b) {
     uint32_t dim = m->kv.head_dim, head = o.a / dim, i = o.a % dim;
     struct cu_place place = {NULL, 0};
     if (head >= m->n_heads)
         place = store_place(&m->kv, &m->step, row);
     if (i < m->rotary_half && head < m->n_heads + m->kv.n_kv_heads) {
-        float c = m->cosines[(size_t)row * m->rotary_half + i], s = m->sines[(size_t)row * m->rotary_half + i];
+        float c = m->cosines[(size_t)row * m->rotary_half + i],
+              s = m->sines[(size_t)row * m->rotary_half + i];
         float turned = a * c - b * s;
         b = b * c + a * s;
         a = turned;
@@ -110,7 +118,8 @@ DEVICE void finish_output(const struct cu_matmul_args *m, uint32_t row, uint32_t
 }
 
 /* The sums of a pair for the i-th of the block's rows. */
-DEVICE void finish(const struct cu_matmul_args *m, const struct cu_rows *r, uint32_t i, struct cu_pair o, float a, float b) {
+DEVICE void finish(const struct cu_matmul_args *m, const struct cu_rows *r, uint32_t i,
+                   struct cu_pair o, float a, float b) {
     uint32_t n = outputs_of(&m->pairs), row = y_row(m, r, i);
     a = o.a < n ? a + bias_of(m, o.a) : a;
     b = o.b < n ? b + bias_of(m, o.b) : b;

@@ -54,7 +54,8 @@ static inline int cu_kept(const struct cu *c, struct err *e) {
     return c->kept.code != 0 ? -1 : 0;
 }
 
-/* For cu_close. What goes wrong there went wrong before, and was told then: results are not looked at. */
+/* For cu_close. What goes wrong there went wrong before, and was told then: results are not looked
+ * at. */
 void cu_stages_free(struct cu *c);
 void cu_kernels_free(struct cu *c);
 

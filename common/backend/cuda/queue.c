@@ -37,14 +37,14 @@ static void keep(struct cu *c, int r, const char *what, const char *which) {
 
 void cu_to_device(struct cu *c, void *dst, const void *pinned, size_t bytes) {
     if (queues(c) && bytes > 0)
-        keep(c, c->api.cuMemcpyHtoDAsync(cu_address(dst), pinned, bytes, c->stream), "copying to the GPU",
-             "");
+        keep(c, c->api.cuMemcpyHtoDAsync(cu_address(dst), pinned, bytes, c->stream),
+             "copying to the GPU", "");
 }
 
 void cu_to_host(struct cu *c, void *pinned, const void *src, size_t bytes) {
     if (queues(c) && bytes > 0)
-        keep(c, c->api.cuMemcpyDtoHAsync(pinned, cu_address(src), bytes, c->stream), "copying from the GPU",
-             "");
+        keep(c, c->api.cuMemcpyDtoHAsync(pinned, cu_address(src), bytes, c->stream),
+             "copying from the GPU", "");
 }
 
 void cu_copy(struct cu *c, void *dst, const void *src, size_t bytes) {
@@ -55,7 +55,8 @@ void cu_copy(struct cu *c, void *dst, const void *src, size_t bytes) {
 
 void cu_fill(struct cu *c, void *dst, size_t bytes, unsigned char value) {
     if (queues(c) && bytes > 0)
-        keep(c, c->api.cuMemsetD8Async(cu_address(dst), value, bytes, c->stream), "filling GPU memory", "");
+        keep(c, c->api.cuMemsetD8Async(cu_address(dst), value, bytes, c->stream),
+             "filling GPU memory", "");
 }
 
 int cu_sync(struct cu *c, struct err *e) {
@@ -76,7 +77,8 @@ static int find_function(const struct cu *c, const char *name, void **out) {
     return r;
 }
 
-const struct cu_kernel *cu_kernel(struct cu *c, const char *name, size_t shared_bytes, struct err *e) {
+const struct cu_kernel *cu_kernel(struct cu *c, const char *name, size_t shared_bytes,
+                                  struct err *e) {
     struct cu_kernel *k = c->kernels;
     while (k && strcmp(k->name, name) != 0)
         k = k->next;
@@ -92,8 +94,8 @@ const struct cu_kernel *cu_kernel(struct cu *c, const char *name, size_t shared_
         c->kernels = k;
     }
     if (shared_bytes > k->shared_bytes) {
-        int r = c->api.cuFuncSetAttribute(k->function, API_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
-                                          (int)shared_bytes);
+        int r = c->api.cuFuncSetAttribute(
+            k->function, API_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES, (int)shared_bytes);
         if (r != API_SUCCESS) {
             (void)cu_api_fail(&c->api, r, e, "%zu bytes of shared memory for kernel %s, of %zu",
                               shared_bytes, name, c->info.shared_bytes);
@@ -116,8 +118,8 @@ void cu_kernels_free(struct cu *c) {
 void cu_launch(struct cu *c, const struct cu_kernel *k, struct cu_shape shape, const void *args) {
     if (!queues(c))
         return;
-    struct cu_launch_attribute early = {.id = API_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
-                                        .u = {.value = 1}};
+    struct cu_launch_attribute early = {
+        .id = API_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION, .u = {.value = 1}};
     struct cu_launch_config config = {
         .grid_x = shape.x,
         .grid_y = shape.y > 0 ? shape.y : 1,

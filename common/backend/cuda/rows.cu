@@ -1,7 +1,9 @@
-/* What is done row by row: embeddings and angles, norms, residual sums, and queries and keys before attention.
+/* What is done row by row: embeddings and angles, norms, residual sums, and queries and keys before
+ * attention.
  *
- * The result of a row depends on that row alone. Sums run in an order that the row's length fixes (norm.h, and below those of the
- * heads); all else has the CPU's operations in the CPU's order, and its bits. A grid may have more rows than the step has.
+ * The result of a row depends on that row alone. Sums run in an order that the row's length fixes
+ * (norm.h, and below those of the heads); all else has the CPU's operations in the CPU's order, and
+ * its bits. A grid may have more rows than the step has.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <string.h>
@@ -11,12 +13,14 @@
 
 /* Sine and cosine of an f32 angle below 2^28, each with a relative error below 1.3e-16.
  *
- * With n = the nearest whole number to x / (pi / 2), r = x - n pi / 2 is within pi / 4 (Cody and Waite 1980). pi / 2 is the sum of
- * three doubles. x - n first is exact, because both are multiples of 2^-52; the others give r and what its rounding left out, `low`.
- * Both functions of r are their Taylor series, to r^17 and r^16; the next terms are below 1e-19 and 3e-18. */
+ * With n = the nearest whole number to x / (pi / 2), r = x - n pi / 2 is within pi / 4 (Cody and
+ * Waite 1980). pi / 2 is the sum of three doubles. x - n first is exact, because both are multiples
+ * of 2^-52; the others give r and what its rounding left out, `low`. Both functions of r are their
+ * Taylor series, to r^17 and r^16; the next terms are below 1e-19 and 3e-18. */
 DEVICE void sine_cosine(double x, double *sine, double *cosine) {
     const double magic = 0x1.8p52; // adding it rounds to whole
-    const double first = 0x1.921fb54442d18p+0, second = 0x1.1a62633145c07p-54, third = -0x1.f1976b7ed8fbcp-110;
+    const double first = 0x1.921fb54442d18p+0, second = 0x1.1a62633145c07p-54,
+                 third = -0x1.f1976b7ed8fbcp-110;
     double shifted = fma(x, 0x1.45f306dc9c883p-1, magic), n = shifted - magic; // 2 / pi
     uint64_t quarter;
     memcpy(&quarter, &shifted, sizeof quarter); // its last bits are those of n
@@ -63,11 +67,13 @@ DEVICE float4 halves_to_f32(uint32_t type, uint32_t low, uint32_t high) {
 }
 
 /* Elements i to i + 3 of a row of plain weights [.., ld], i a multiple of 4; zeros from dim on. */
-DEVICE float4 table_load4(const void *table, uint32_t type, uint32_t ld, uint32_t row, uint32_t i, uint32_t dim) {
+DEVICE float4 table_load4(const void *table, uint32_t type, uint32_t ld, uint32_t row, uint32_t i,
+                          uint32_t dim) {
     size_t at = (size_t)row * ld + i;
     bool inside = i + 4 <= dim && ld % 4 == 0;
     if (type == CU_F32)
-        return quad_load((const float *)table + (size_t)row * ld, i, dim, inside && (uintptr_t)table % 16 == 0);
+        return quad_load((const float *)table + (size_t)row * ld, i, dim,
+                         inside && (uintptr_t)table % 16 == 0);
     if (inside && (uintptr_t)table % 8 == 0) {
         uint2 h = *(const uint2 *)((const uint16_t *)table + at);
         return halves_to_f32(type, h.x, h.y);
@@ -80,9 +86,10 @@ DEVICE float4 table_load4(const void *table, uint32_t type, uint32_t ld, uint32_
     return v;
 }
 
-/* The same of a matrix of plain pairs that k_pack has packed. In a tile of 16 outputs by 16 k, lane 4 g + t has four words: k = 2 t of
- * outputs g and g + 8, then k = 2 t + 8 of both. */
-DEVICE float4 packed_load4(const void *packed, uint32_t type, uint32_t ld, uint32_t row, uint32_t i) {
+/* The same of a matrix of plain pairs that k_pack has packed. In a tile of 16 outputs by 16 k, lane
+ * 4 g + t has four words: k = 2 t of outputs g and g + 8, then k = 2 t + 8 of both. */
+DEVICE float4 packed_load4(const void *packed, uint32_t type, uint32_t ld, uint32_t row,
+                           uint32_t i) {
     size_t tile = (size_t)(row / 16) * (ld / 16) + i / 16;
     uint32_t lane = row % 8 * 4 + i % 8 / 2, word = i % 16 / 8 * 2 + row % 16 / 8;
     const uint32_t *w = (const uint32_t *)packed + (tile * 32 + lane) * 4 + word;
@@ -104,12 +111,14 @@ KERNEL(CU_THREADS, 4) k_begin(PARAM(struct cu_begin_args) a) {
                                   : table_load4(a.embed, a.embed_type, a.embed_ld, id, i, a.dim);
         v.x *= a.scale, v.y *= a.scale, v.z *= a.scale, v.w *= a.scale;
         if (a.positions)
-            v = quad_add(v, table_load4(a.positions, a.positions_type, a.positions_ld, pos, i, a.dim), 1);
+            v = quad_add(
+                v, table_load4(a.positions, a.positions_type, a.positions_ld, pos, i, a.dim), 1);
         quad_store(a.x + (size_t)row * a.ldx, i, a.dim, aligned, v);
     }
     for (uint32_t n = 0; n < a.n_ropes; n++) {
         uint32_t half = a.half[n], freq = a.step.rows[row].freq[n];
-        float scale = a.rope_scale[n], *cosines = a.cosines[n] + (size_t)row * half, *sines = a.sines[n] + (size_t)row * half;
+        float scale = a.rope_scale[n], *cosines = a.cosines[n] + (size_t)row * half,
+              *sines = a.sines[n] + (size_t)row * half;
         for (uint32_t i = threadIdx.x; i < half; i += CU_THREADS) {
             float angle = (float)pos * __uint_as_float(a.step.words[freq + i]);
             double sine, cosine;
@@ -121,7 +130,8 @@ KERNEL(CU_THREADS, 4) k_begin(PARAM(struct cu_begin_args) a) {
 }
 
 /* Elements i to i + 3 of a normed row, which are zeros from dim on. */
-DEVICE void norm_store4(const struct cu_norm_args *a, uint32_t row, uint32_t i, bool aligned, float4 v) {
+DEVICE void norm_store4(const struct cu_norm_args *a, uint32_t row, uint32_t i, bool aligned,
+                        float4 v) {
     if (a->y)
         quad_store(a->y + (size_t)row * a->ldy, i, a->dim, aligned, v);
     if (!a->rounded || i >= a->ld_rounded)
@@ -133,7 +143,8 @@ DEVICE void norm_store4(const struct cu_norm_args *a, uint32_t row, uint32_t i, 
     uint2 h;
     h.x = pack_as(a->rounded_type, v.x, v.y);
     h.y = pack_as(a->rounded_type, v.z, v.w);
-    *(uint2 *)((uint16_t *)a->rounded + cu_x_at(row, i, a->ld_rounded)) = h; // all four are in one piece of 16 bytes
+    *(uint2 *)((uint16_t *)a->rounded + cu_x_at(row, i, a->ld_rounded)) =
+        h; // all four are in one piece of 16 bytes
 }
 
 /* Grid: rows / 8, rounded up. */
@@ -141,14 +152,15 @@ KERNEL(CU_THREADS, 2) k_norm(PARAM(struct cu_norm_args) a) {
     enum { AHEAD = 4, STEP = 32 * 4 }; // loads in flight; elements that a warp has at a time
     grid_launch_next();
     grid_wait();
-    uint32_t lane = threadIdx.x % 32, row = blockIdx.x * (CU_THREADS / 32) + threadIdx.x / 32, dim = a.dim;
+    uint32_t lane = threadIdx.x % 32, row = blockIdx.x * (CU_THREADS / 32) + threadIdx.x / 32,
+             dim = a.dim;
     if (row >= (a.wanted ? a.step.header->n_want : a.step.header->n_rows))
         return;
     const float *x = a.x + (size_t)(a.wanted ? a.step.rows[row].want : row) * a.ldx;
     const float *weight = a.norm.kind == CU_NORM_NONE ? NULL : a.norm.weight;
     const float *bias = a.norm.kind == CU_NORM_LAYER ? a.norm.bias : NULL;
-    bool aligned = quad_aligned(a.x, a.ldx) && (!a.y || quad_aligned(a.y, a.ldy)) && quad_aligned(weight, 0) &&
-                   quad_aligned(bias, 0);
+    bool aligned = quad_aligned(a.x, a.ldx) && (!a.y || quad_aligned(a.y, a.ldy)) &&
+                   quad_aligned(weight, 0) && quad_aligned(bias, 0);
 
     float mean = 0, scale = 1;
     if (a.norm.kind == CU_NORM_LAYER)
@@ -166,7 +178,8 @@ KERNEL(CU_THREADS, 2) k_norm(PARAM(struct cu_norm_args) a) {
         }
         UNROLL for (uint32_t n = 0; n < AHEAD; n++) {
             float4 b = bias ? *(const float4 *)(bias + i + n * STEP) : zeros;
-            norm_store4(&a, row, i + n * STEP, true, norm_element4(v[n], w[n], b, scale, mean, &a.norm));
+            norm_store4(&a, row, i + n * STEP, true,
+                        norm_element4(v[n], w[n], b, scale, mean, &a.norm));
         }
     }
     for (; i < end; i += STEP) {
@@ -192,8 +205,8 @@ KERNEL(CU_THREADS, 4) k_add(PARAM(struct cu_add_args) a) {
 
 /* The sum over a warp, in each of its lanes. */
 DEVICE float warp_sum(float part) {
-    UNROLL for (int other = 16; other > 0; other /= 2)
-        part += __shfl_xor_sync(ALL_LANES, part, other);
+    UNROLL for (int other = 16; other > 0; other /= 2) part +=
+        __shfl_xor_sync(ALL_LANES, part, other);
     return part;
 }
 /* The sum over a block, in each of its threads; warps [CU_THREADS / 32] is shared. */
@@ -203,13 +216,14 @@ DEVICE float block_sum(float part, float *warps) {
         warps[threadIdx.x / 32] = part;
     __syncthreads();
     float sum = warps[0];
-    UNROLL for (uint32_t w = 1; w < CU_THREADS / 32; w++)
-        sum += warps[w];
+    UNROLL for (uint32_t w = 1; w < CU_THREADS / 32; w++) sum += warps[w];
     __syncthreads(); // it is written again
     return sum;
 }
-/* One thread's part of a sum over x [n] that n_threads share, each with every n_threads-th element. */
-DEVICE float strided_sum(const float *x, uint32_t thread, uint32_t n_threads, uint32_t n, enum norm_sum what, float mean) {
+/* One thread's part of a sum over x [n] that n_threads share, each with every n_threads-th element.
+ */
+DEVICE float strided_sum(const float *x, uint32_t thread, uint32_t n_threads, uint32_t n,
+                         enum norm_sum what, float mean) {
     float sum = 0;
     for (uint32_t i = thread; i < n; i += n_threads)
         sum = norm_add(sum, x[i], what, mean);
@@ -219,30 +233,39 @@ DEVICE float strided_sum(const float *x, uint32_t thread, uint32_t n_threads, ui
 struct qk_scale {
     float scale, mean;
 };
-/* Of x [head_dim], by a warp: lane l adds elements l, l + 32, ... and the lanes are added as a tree. */
-DEVICE struct qk_scale head_scale(const float *x, uint32_t lane, uint32_t n, uint32_t kind, float eps) {
+/* Of x [head_dim], by a warp: lane l adds elements l, l + 32, ... and the lanes are added as a
+ * tree. */
+DEVICE struct qk_scale head_scale(const float *x, uint32_t lane, uint32_t n, uint32_t kind,
+                                  float eps) {
     struct qk_scale s = {1, 0};
     if (kind == CU_NORM_LAYER)
         s.mean = norm_mean(warp_sum(strided_sum(x, lane, 32, n, NORM_PLAIN, 0)), n);
     s.scale = norm_scale(warp_sum(strided_sum(x, lane, 32, n, NORM_SQUARES, s.mean)), n, eps);
     return s;
 }
-/* Of all heads at once, x [n], by a block: the same with all its threads, then its warps from the first to the last. */
-DEVICE struct qk_scale all_scale(const float *x, uint32_t n, uint32_t kind, float eps, float *warps) {
+/* Of all heads at once, x [n], by a block: the same with all its threads, then its warps from the
+ * first to the last. */
+DEVICE struct qk_scale all_scale(const float *x, uint32_t n, uint32_t kind, float eps,
+                                 float *warps) {
     struct qk_scale s = {1, 0};
     if (kind == CU_NORM_LAYER)
-        s.mean = norm_mean(block_sum(strided_sum(x, threadIdx.x, CU_THREADS, n, NORM_PLAIN, 0), warps), n);
-    s.scale = norm_scale(block_sum(strided_sum(x, threadIdx.x, CU_THREADS, n, NORM_SQUARES, s.mean), warps), n, eps);
+        s.mean = norm_mean(
+            block_sum(strided_sum(x, threadIdx.x, CU_THREADS, n, NORM_PLAIN, 0), warps), n);
+    s.scale = norm_scale(
+        block_sum(strided_sum(x, threadIdx.x, CU_THREADS, n, NORM_SQUARES, s.mean), warps), n, eps);
     return s;
 }
 
-/* x [head_dim], a head of q or of k, by a warp: normed, rotated, written, and stored if it is a key. */
-DEVICE void qk_head(const struct cu_qk_args *a, float *x, uint32_t row, uint32_t lane, const struct cu_norm *norm,
-                    struct qk_scale s, bool is_key, uint32_t head, struct cu_place place) {
+/* x [head_dim], a head of q or of k, by a warp: normed, rotated, written, and stored if it is a
+ * key. */
+DEVICE void qk_head(const struct cu_qk_args *a, float *x, uint32_t row, uint32_t lane,
+                    const struct cu_norm *norm, struct qk_scale s, bool is_key, uint32_t head,
+                    struct cu_place place) {
     uint32_t half = a->rotary_half, dim = a->kv.head_dim;
     const float *cosines = a->cosines + (size_t)row * half, *sines = a->sines + (size_t)row * half;
     for (uint32_t i = lane; i < half; i += 32) {
-        float p = norm_apply(x[i], i, s.scale, s.mean, norm), q = norm_apply(x[i + half], i + half, s.scale, s.mean, norm);
+        float p = norm_apply(x[i], i, s.scale, s.mean, norm),
+              q = norm_apply(x[i + half], i + half, s.scale, s.mean, norm);
         float turned_p = p * cosines[i] - q * sines[i], turned_q = q * cosines[i] + p * sines[i];
         x[i] = turned_p;
         x[i + half] = turned_q;
@@ -259,7 +282,8 @@ DEVICE void qk_head(const struct cu_qk_args *a, float *x, uint32_t row, uint32_t
     }
 }
 
-/* Grid: rows, and in y any number of blocks that share a row's heads; 1 for CU_QK_ALL. A warp has a head of q, k or v at a time. */
+/* Grid: rows, and in y any number of blocks that share a row's heads; 1 for CU_QK_ALL. A warp has a
+ * head of q, k or v at a time. */
 KERNEL(CU_THREADS, 2) k_qk(PARAM(struct cu_qk_args) a) {
     SHARED float warps[CU_THREADS / 32];
     grid_launch_next();
@@ -288,7 +312,9 @@ KERNEL(CU_THREADS, 2) k_qk(PARAM(struct cu_qk_args) a) {
         uint32_t head = is_key ? h - n_heads : h, first = own ? head * dim : 0; // of its weights
         const float *bias = is_key ? a.k_norm.bias : a.q_norm.bias;
         struct cu_norm norm;
-        norm.kind = a.qk_norm == CU_QK_NONE ? (uint32_t)CU_NORM_NONE : is_key ? a.k_norm.kind : a.q_norm.kind;
+        norm.kind = a.qk_norm == CU_QK_NONE ? (uint32_t)CU_NORM_NONE
+                    : is_key                ? a.k_norm.kind
+                                            : a.q_norm.kind;
         norm.weight = (is_key ? a.k_norm.weight : a.q_norm.weight) + first;
         norm.bias = bias && a.qk_norm != CU_QK_EACH ? bias + first : NULL;
         norm.eps = is_key ? a.k_norm.eps : a.q_norm.eps;

@@ -1,8 +1,9 @@
 /* The operations of a step (backend/ops.h) as launches of kernels.
  *
- * Few rows: a layer is five launches, [norm, q k v, rotation, store], [attention], [o, sum], [norm, gate and up, activation], [down,
- * sum]. More rows have their norms in launches of their own. A head of odd size, or with norms of q and k, goes by the general way: q, k
- * and v as they are, then k_qk.
+ * Few rows: a layer is five launches, [norm, q k v, rotation, store], [attention], [o, sum], [norm,
+ * gate and up, activation], [down, sum]. More rows have their norms in launches of their own. A
+ * head of odd size, or with norms of q and k, goes by the general way: q, k and v as they are, then
+ * k_qk.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <string.h>
@@ -10,12 +11,13 @@
 #include "backend/cuda/cuda.h"
 
 enum {
-    FEW_ROWS = 64,               // from more rows on, tiles of 128 (bench/GPU.md)
-    FEW_BLOCKS_SM = 2,           // blocks of few rows on an SM
-    FEW_NORM_ROWS = 2,           // most rows that are normed on the way: every block norms all of them
-    FEW_SHARED = 100 << 10,      // bytes of a block's sums and x that leave room for one of the next kernel
-    FEW_BLOCKS = 1024,           // of attention, in tiles and KV heads: above, a warp takes a tile
-    EXPERT_BLOCKS = 8            // that share the rows of an expert's outputs
+    FEW_ROWS = 64,     // from more rows on, tiles of 128 (bench/GPU.md)
+    FEW_BLOCKS_SM = 2, // blocks of few rows on an SM
+    FEW_NORM_ROWS = 2, // most rows that are normed on the way: every block norms all of them
+    FEW_SHARED =
+        100 << 10,     // bytes of a block's sums and x that leave room for one of the next kernel
+    FEW_BLOCKS = 1024, // of attention, in tiles and KV heads: above, a warp takes a tile
+    EXPERT_BLOCKS = 8  // that share the rows of an expert's outputs
 };
 
 static bool skips(const struct cuda_device *d) {
@@ -32,21 +34,33 @@ static enum cu_type type_of(const struct cuda_device *d, const struct mat *w) {
 
 static struct cu_norm norm_of(const struct norm *n) {
     struct cu_norm none = {.kind = CU_NORM_NONE};
-    return n ? (struct cu_norm){n->weight, n->bias, n->eps, n->offset, n->kind == NORM_LAYER ? CU_NORM_LAYER : CU_NORM_RMS} : none;
+    return n ? (struct cu_norm){n->weight, n->bias, n->eps, n->offset,
+                                n->kind == NORM_LAYER ? CU_NORM_LAYER : CU_NORM_RMS}
+             : none;
 }
 
 /* rounded (of `type`) and y (either may be NULL) = norm(x), of the rows, or of those wanted. */
-static void run_norm(struct cuda_device *d, void *rounded, enum cu_type type, float *y, const float *x, const struct norm *n, bool wanted) {
-    struct cu_norm_args a = {.step = d->step, .x = x, .y = y, .rounded = rounded, .rounded_type = type,
-                             .dim = (uint32_t)d->shape.hidden_dim, .ldx = (uint32_t)d->ld_hidden, .ldy = (uint32_t)d->ld_hidden,
-                             .ld_rounded = (uint32_t)d->ld_hidden, .wanted = wanted, .norm = norm_of(n)};
+static void run_norm(struct cuda_device *d, void *rounded, enum cu_type type, float *y,
+                     const float *x, const struct norm *n, bool wanted) {
+    struct cu_norm_args a = {.step = d->step,
+                             .x = x,
+                             .y = y,
+                             .rounded = rounded,
+                             .rounded_type = type,
+                             .dim = (uint32_t)d->shape.hidden_dim,
+                             .ldx = (uint32_t)d->ld_hidden,
+                             .ldy = (uint32_t)d->ld_hidden,
+                             .ld_rounded = (uint32_t)d->ld_hidden,
+                             .wanted = wanted,
+                             .norm = norm_of(n)};
     cuda_run(d, d->k.norm, (struct cu_shape){.x = over(d->rows, 8), .early = true}, &a, sizeof a);
 }
 
 /* ---- matrix products ---- */
 
 static struct cuda_group group_of(const struct linear *const *l, size_t n) {
-    struct cuda_group g = {.pairs = {.n_mats = (uint32_t)n}, .dtype = l[0]->w.dtype, .n_in = l[0]->w.n_in};
+    struct cuda_group g = {
+        .pairs = {.n_mats = (uint32_t)n}, .dtype = l[0]->w.dtype, .n_in = l[0]->w.n_in};
     for (size_t i = 0; i < n; i++) {
         g.pairs.n_out[i] = (uint32_t)l[i]->w.n_out;
         g.data[i] = l[i]->w.data;
@@ -55,7 +69,8 @@ static struct cuda_group group_of(const struct linear *const *l, size_t n) {
 }
 
 /* The weights of the group, packed or plain. False where they could not be uploaded. */
-static bool set_weights(struct cuda_device *d, struct cu_matmul_args *a, const struct cuda_group *g) {
+static bool set_weights(struct cuda_device *d, struct cu_matmul_args *a,
+                        const struct cuda_group *g) {
     a->step = d->step;
     a->pairs = g->pairs;
     a->n_in = (uint32_t)g->n_in;
@@ -65,8 +80,10 @@ static bool set_weights(struct cuda_device *d, struct cu_matmul_args *a, const s
         return a->packed != NULL;
     }
     if (g->both) {
-        a->w[0] = cuda_plain(d, g->data[0], g->dtype, (size_t)g->pairs.n_out[0] + g->pairs.n_out[1], g->n_in);
-        a->w[1] = (const unsigned char *)a->w[0] + (size_t)g->pairs.n_out[0] * a->ld_w * cuda_size(cuda_type(g->dtype));
+        a->w[0] = cuda_plain(d, g->data[0], g->dtype, (size_t)g->pairs.n_out[0] + g->pairs.n_out[1],
+                             g->n_in);
+        a->w[1] = (const unsigned char *)a->w[0] +
+                  (size_t)g->pairs.n_out[0] * a->ld_w * cuda_size(cuda_type(g->dtype));
         return a->w[0] != NULL;
     }
     for (size_t i = 0; i < g->pairs.n_mats; i++)
@@ -75,11 +92,16 @@ static bool set_weights(struct cuda_device *d, struct cu_matmul_args *a, const s
     return true;
 }
 
-/* Few rows: how a product is launched. Two blocks an SM, which take tile after tile: while one joins its chains, the other reads. All of x
- * in shared memory where it fits twice. */
-static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_matmul_args *a, enum cu_type t, size_t rows, struct cu_shape *s) {
-    size_t tiles = cu_tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms, room = cu_info(d->c)->shared_bytes - 4096;
-    unsigned widest = CU_FEW_SHARED(32u, CU_FEW_STAGES) <= room ? 32 : 16, most = rows <= 8 ? 8 : rows <= 16 ? 16 : widest;
+/* Few rows: how a product is launched. Two blocks an SM, which take tile after tile: while one
+ * joins its chains, the other reads. All of x in shared memory where it fits twice. */
+static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_matmul_args *a,
+                                      enum cu_type t, size_t rows, struct cu_shape *s) {
+    size_t tiles = cu_tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms,
+           room = cu_info(d->c)->shared_bytes - 4096;
+    unsigned widest = CU_FEW_SHARED(32u, CU_FEW_STAGES) <= room ? 32 : 16, most = rows <= 8 ? 8
+                                                                                  : rows <= 16
+                                                                                      ? 16
+                                                                                      : widest;
     unsigned slice = CU_FEW_SLICE(a->ld_w), all = CU_FEW_SHARED(most, slice);
     a->all_x = slice <= CU_FEW_STAGES || all <= (FEW_SHARED < room ? FEW_SHARED : room);
     s->x = (unsigned)(tiles < blocks ? tiles : blocks);
@@ -89,7 +111,8 @@ static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_mat
 }
 
 /* Runs a product of `rows` rows at most, whose x is of the device's type; dtype: of W. */
-static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype, size_t rows) {
+static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype,
+                        size_t rows) {
     enum cu_type t = cuda_type(dtype);
     size_t tiles = cu_tiles_of(&a->pairs);
     struct cu_shape s = {.x = (unsigned)tiles, .y = over(rows, 8), .early = true};
@@ -108,8 +131,10 @@ static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum dt
 /* The same with the experts' rows: pairs of a row and an expert. */
 static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype) {
     enum cu_type t = cuda_type(dtype);
-    size_t tiles = cu_tiles_of(&a->pairs), n = d->shape.n_experts, of_expert = over(d->rows * d->shape.n_experts_used, n);
-    struct cu_shape s = {.x = (unsigned)tiles, .y = over(d->rows, 8), .z = (unsigned)n, .early = true};
+    size_t tiles = cu_tiles_of(&a->pairs), n = d->shape.n_experts,
+           of_expert = over(d->rows * d->shape.n_experts_used, n);
+    struct cu_shape s = {
+        .x = (unsigned)tiles, .y = over(d->rows, 8), .z = (unsigned)n, .early = true};
     const struct cu_kernel *k = d->k.exact[t];
     if (d->type != CU_F32)
         k = few_of(d, a, t, of_expert, &s);
@@ -119,9 +144,12 @@ static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a,
     cuda_run(d, k, s, a, sizeof *a);
 }
 
-/* A product of x [rows, hidden_dim] f32, normed by `pre` (or not, where it is NULL): on the way, or before. */
-static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype, const float *x, const struct norm *pre) {
-    size_t shared = CU_FEW_NORM_SHARED(d->rows, d->ld_hidden), tiles = cu_tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms;
+/* A product of x [rows, hidden_dim] f32, normed by `pre` (or not, where it is NULL): on the way, or
+ * before. */
+static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype,
+                          const float *x, const struct norm *pre) {
+    size_t shared = CU_FEW_NORM_SHARED(d->rows, d->ld_hidden), tiles = cu_tiles_of(&a->pairs),
+           blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms;
     a->ldx = (uint32_t)d->ld_hidden;
     a->x = x;
     if (d->type == CU_F32) {
@@ -135,7 +163,10 @@ static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum 
     if (d->rows <= FEW_NORM_ROWS && shared <= FEW_SHARED) {
         a->norm = norm_of(pre);
         cuda_run(d, d->k.few_norm[cuda_type(dtype)],
-                 (struct cu_shape){.x = (unsigned)(tiles < blocks ? tiles : blocks), .shared = (unsigned)shared, .early = true}, a, sizeof *a);
+                 (struct cu_shape){.x = (unsigned)(tiles < blocks ? tiles : blocks),
+                                   .shared = (unsigned)shared,
+                                   .early = true},
+                 a, sizeof *a);
         return;
     }
     run_norm(d, d->rounded, cuda_type(dtype), NULL, x, pre, false);
@@ -154,8 +185,13 @@ void cuda_begin(struct device *device, const struct step *s) {
         return;
     const struct mat *w = &s->embed->w;
     const struct cuda_mat *m = cuda_mat_of(d, w->data);
-    struct cu_begin_args a = {.step = d->step, .embed_type = cuda_type(w->dtype), .embed_ld = (uint32_t)cuda_padded(w->n_in),
-                              .x = d->base.x, .dim = (uint32_t)w->n_in, .ldx = (uint32_t)d->ld_hidden, .scale = s->embed_scale,
+    struct cu_begin_args a = {.step = d->step,
+                              .embed_type = cuda_type(w->dtype),
+                              .embed_ld = (uint32_t)cuda_padded(w->n_in),
+                              .x = d->base.x,
+                              .dim = (uint32_t)w->n_in,
+                              .ldx = (uint32_t)d->ld_hidden,
+                              .scale = s->embed_scale,
                               .n_ropes = (uint32_t)d->shape.n_ropes};
     if (m && m->uses > 1 && d->type != CU_F32) { // it is the head, too
         struct cuda_group g = group_of((const struct linear *const[]){s->embed}, 1);
@@ -187,15 +223,26 @@ void cuda_norm(struct device *device, float *y, const float *x, const struct nor
 
 void cuda_add(struct device *device, float *y, const float *x, float scale) {
     struct cuda_device *d = cuda_of(device);
-    struct cu_add_args a = {.step = d->step, .y = y, .x = x, .dim = (uint32_t)d->shape.hidden_dim, .ldy = (uint32_t)d->ld_hidden,
-                            .ldx = (uint32_t)d->ld_hidden, .scale = scale};
+    struct cu_add_args a = {.step = d->step,
+                            .y = y,
+                            .x = x,
+                            .dim = (uint32_t)d->shape.hidden_dim,
+                            .ldy = (uint32_t)d->ld_hidden,
+                            .ldx = (uint32_t)d->ld_hidden,
+                            .scale = scale};
     if (!skips(d))
-        cuda_run(d, d->k.add, (struct cu_shape){.x = (unsigned)d->rows, .early = true}, &a, sizeof a);
+        cuda_run(d, d->k.add, (struct cu_shape){.x = (unsigned)d->rows, .early = true}, &a,
+                 sizeof a);
 }
 
 static struct cu_kv kv_of(const struct cuda_device *d, const struct kv_layer *kv, size_t group) {
-    return (struct cu_kv){.base = kv->base, .page_stride = kv->run_stride, .n_kv_heads = (uint32_t)kv->n_kv_heads,
-                          .head_dim = (uint32_t)kv->head_dim, .pad = d->kv_pad, .f32 = d->shape.precise, .group = (uint32_t)group};
+    return (struct cu_kv){.base = kv->base,
+                          .page_stride = kv->run_stride,
+                          .n_kv_heads = (uint32_t)kv->n_kv_heads,
+                          .head_dim = (uint32_t)kv->head_dim,
+                          .pad = d->kv_pad,
+                          .f32 = d->shape.precise,
+                          .group = (uint32_t)group};
 }
 
 /* q, k and v as they are into d->qkv, then k_qk. */
@@ -203,19 +250,30 @@ static void qkv_in_parts(struct cuda_device *d, const struct qkv_op *o, const fl
     const struct device_shape *s = &d->shape;
     size_t ld = (s->n_heads + 2 * s->n_kv_heads) * s->head_dim, n = o->fused ? 1 : 3;
     struct cu_matmul_args a = {.epilogue = CU_STORE, .y = d->qkv, .ldy = (uint32_t)ld};
-    struct cuda_group g = group_of((const struct linear *const[]){&o->qkv[0], n > 1 ? &o->qkv[1] : NULL, n > 1 ? &o->qkv[2] : NULL}, n);
+    struct cuda_group g =
+        group_of((const struct linear *const[]){&o->qkv[0], n > 1 ? &o->qkv[1] : NULL,
+                                                n > 1 ? &o->qkv[2] : NULL},
+                 n);
     for (size_t i = 0; i < n; i++)
         a.bias[i] = o->qkv[i].bias;
     if (!set_weights(d, &a, &g))
         return;
     run_of_hidden(d, &a, g.dtype, x, o->pre);
     bool turns = o->rope < DEVICE_ROPES;
-    struct cu_qk_args q = {.step = d->step, .qkv = d->qkv, .ld = (uint32_t)ld, .n_heads = (uint32_t)s->n_heads,
+    struct cu_qk_args q = {.step = d->step,
+                           .qkv = d->qkv,
+                           .ld = (uint32_t)ld,
+                           .n_heads = (uint32_t)s->n_heads,
                            .q_norm = norm_of(o->qk_norm != QK_NORM_NONE ? o->q_norm : NULL),
                            .k_norm = norm_of(o->qk_norm != QK_NORM_NONE ? o->k_norm : NULL),
-                           .rotary_half = turns ? (uint32_t)s->rope_half[o->rope] : 0, .cosines = turns ? d->cosines[o->rope] : NULL,
-                           .sines = turns ? d->sines[o->rope] : NULL, .kv = kv_of(d, o->kv, o->group)};
-    q.qk_norm = o->qk_norm == QK_NORM_HEAD ? CU_QK_HEAD : o->qk_norm == QK_NORM_EACH ? CU_QK_EACH : o->qk_norm == QK_NORM_ALL ? CU_QK_ALL : CU_QK_NONE;
+                           .rotary_half = turns ? (uint32_t)s->rope_half[o->rope] : 0,
+                           .cosines = turns ? d->cosines[o->rope] : NULL,
+                           .sines = turns ? d->sines[o->rope] : NULL,
+                           .kv = kv_of(d, o->kv, o->group)};
+    q.qk_norm = o->qk_norm == QK_NORM_HEAD   ? CU_QK_HEAD
+                : o->qk_norm == QK_NORM_EACH ? CU_QK_EACH
+                : o->qk_norm == QK_NORM_ALL  ? CU_QK_ALL
+                                             : CU_QK_NONE;
     cuda_run(d, d->k.qk, (struct cu_shape){.x = (unsigned)d->rows, .early = true}, &q, sizeof q);
 }
 
@@ -230,11 +288,18 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
     }
     bool turns = o->rope < DEVICE_ROPES;
     size_t n = o->fused ? 1 : 3;
-    struct cu_matmul_args a = {.epilogue = CU_QKV, .y = d->qkv, .ldy = (uint32_t)((s->n_heads + 2 * s->n_kv_heads) * s->head_dim),
-                               .kv = kv_of(d, o->kv, o->group), .n_heads = (uint32_t)s->n_heads,
-                               .rotary_half = turns ? (uint32_t)s->rope_half[o->rope] : 0, .cosines = turns ? d->cosines[o->rope] : NULL,
+    struct cu_matmul_args a = {.epilogue = CU_QKV,
+                               .y = d->qkv,
+                               .ldy = (uint32_t)((s->n_heads + 2 * s->n_kv_heads) * s->head_dim),
+                               .kv = kv_of(d, o->kv, o->group),
+                               .n_heads = (uint32_t)s->n_heads,
+                               .rotary_half = turns ? (uint32_t)s->rope_half[o->rope] : 0,
+                               .cosines = turns ? d->cosines[o->rope] : NULL,
                                .sines = turns ? d->sines[o->rope] : NULL};
-    struct cuda_group g = group_of((const struct linear *const[]){&o->qkv[0], n > 1 ? &o->qkv[1] : NULL, n > 1 ? &o->qkv[2] : NULL}, n);
+    struct cuda_group g =
+        group_of((const struct linear *const[]){&o->qkv[0], n > 1 ? &o->qkv[1] : NULL,
+                                                n > 1 ? &o->qkv[2] : NULL},
+                 n);
     g.pairs.pairing = CU_ROTATED;
     g.pairs.head_dim = (uint32_t)s->head_dim;
     g.pairs.half = a.rotary_half;
@@ -247,12 +312,22 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
 void cuda_attend(struct device *device, const struct attend_op *o) {
     struct cuda_device *d = cuda_of(device);
     const struct device_shape *s = &d->shape;
-    struct cu_attend_args a = {.step = d->step, .q = d->qkv, .ldq = (uint32_t)((s->n_heads + 2 * s->n_kv_heads) * s->head_dim),
-                               .n_heads = (uint32_t)s->n_heads, .scale = o->scale, .softcap = o->softcap,
-                               .kv = kv_of(d, o->kv, o->group), .out = d->attn, .out_type = d->type, .ld_out = (uint32_t)d->ld_q,
-                               .partial = d->partial, .counters = d->counters, .max_spans = (uint32_t)d->max_spans};
+    struct cu_attend_args a = {.step = d->step,
+                               .q = d->qkv,
+                               .ldq = (uint32_t)((s->n_heads + 2 * s->n_kv_heads) * s->head_dim),
+                               .n_heads = (uint32_t)s->n_heads,
+                               .scale = o->scale,
+                               .softcap = o->softcap,
+                               .kv = kv_of(d, o->kv, o->group),
+                               .out = d->attn,
+                               .out_type = d->type,
+                               .ld_out = (uint32_t)d->ld_q,
+                               .partial = d->partial,
+                               .counters = d->counters,
+                               .max_spans = (uint32_t)d->max_spans};
     size_t blocks = d->tiles * s->n_kv_heads, wanted = 4 * (size_t)cu_info(d->c)->n_sms / blocks;
-    struct cu_shape shape = {.x = (unsigned)d->tiles, .y = (unsigned)s->n_kv_heads, .threads = 128, .early = true};
+    struct cu_shape shape = {
+        .x = (unsigned)d->tiles, .y = (unsigned)s->n_kv_heads, .threads = 128, .early = true};
     const struct cu_kernel *k = d->k.attend_few;
     if (skips(d))
         return;
@@ -273,11 +348,17 @@ void cuda_attend(struct device *device, const struct attend_op *o) {
 void cuda_gated(struct device *device, const struct gated_op *o, const float *x) {
     struct cuda_device *d = cuda_of(device);
     const struct linear *in = o->in;
-    struct cu_matmul_args a = {.epilogue = o->ungated ? CU_ACT : CU_GATED, .out = d->ffn, .out_type = d->type, .act = (uint32_t)o->act, .bias = {in[0].bias}};
+    struct cu_matmul_args a = {.epilogue = o->ungated ? CU_ACT : CU_GATED,
+                               .out = d->ffn,
+                               .out_type = d->type,
+                               .act = (uint32_t)o->act,
+                               .bias = {in[0].bias}};
     struct linear halves[2] = {in[0], in[0]};
     if (skips(d))
         return;
-    struct cuda_group g = group_of((const struct linear *const[]){&in[0], o->ungated ? NULL : &in[1]}, o->ungated || in[0].w.n_out != o->ffn_dim ? 1 : 2);
+    struct cuda_group g =
+        group_of((const struct linear *const[]){&in[0], o->ungated ? NULL : &in[1]},
+                 o->ungated || in[0].w.n_out != o->ffn_dim ? 1 : 2);
     a.ld_out = (uint32_t)cuda_padded(o->ffn_dim);
     if (!o->ungated && g.pairs.n_mats == 2) {
         a.bias[1] = in[1].bias;
@@ -295,11 +376,17 @@ void cuda_gated(struct device *device, const struct gated_op *o, const float *x)
         run_of_hidden(d, &a, g.dtype, x, o->pre);
 }
 
-void cuda_project(struct device *device, float *y, enum device_source from, const struct linear *l, bool add, float scale) {
+void cuda_project(struct device *device, float *y, enum device_source from, const struct linear *l,
+                  bool add, float scale) {
     struct cuda_device *d = cuda_of(device);
     struct cuda_group g = group_of(&l, 1);
-    struct cu_matmul_args a = {.epilogue = add ? CU_ADD : CU_STORE, .bias = {l->bias}, .x = from == FROM_ATTEND ? d->attn : d->ffn,
-                               .ldx = (uint32_t)cuda_padded(l->w.n_in), .y = y, .ldy = (uint32_t)d->ld_hidden, .scale = scale};
+    struct cu_matmul_args a = {.epilogue = add ? CU_ADD : CU_STORE,
+                               .bias = {l->bias},
+                               .x = from == FROM_ATTEND ? d->attn : d->ffn,
+                               .ldx = (uint32_t)cuda_padded(l->w.n_in),
+                               .y = y,
+                               .ldy = (uint32_t)d->ld_hidden,
+                               .scale = scale};
     if (!skips(d) && set_weights(d, &a, &g))
         run_product(d, &a, g.dtype, d->rows);
 }
@@ -311,14 +398,22 @@ static bool run_route(struct cuda_device *d, const struct experts_op *o, const f
     if (!set_weights(d, &a, &g))
         return false;
     run_of_hidden(d, &a, g.dtype, x, NULL);
-    struct cu_route_args r = {.step = d->step, .logits = d->router, .ld = (uint32_t)d->ld_router,
-                              .n_experts = (uint32_t)d->shape.n_experts, .n_used = (uint32_t)d->shape.n_experts_used,
-                              .renormalise = o->renormalise, .weights = d->expert_weights, .experts = d->experts,
-                              .offsets = d->offsets, .pairs = d->pairs};
+    struct cu_route_args r = {.step = d->step,
+                              .logits = d->router,
+                              .ld = (uint32_t)d->ld_router,
+                              .n_experts = (uint32_t)d->shape.n_experts,
+                              .n_used = (uint32_t)d->shape.n_experts_used,
+                              .renormalise = o->renormalise,
+                              .weights = d->expert_weights,
+                              .experts = d->experts,
+                              .offsets = d->offsets,
+                              .pairs = d->pairs};
     unsigned blocks = over(d->rows, 32);
-    cuda_run(d, d->k.route, (struct cu_shape){.x = blocks, .threads = 1024, .early = true}, &r, sizeof r);
+    cuda_run(d, d->k.route, (struct cu_shape){.x = blocks, .threads = 1024, .early = true}, &r,
+             sizeof r);
     if (blocks > 1)
-        cuda_run(d, d->k.route_sort, (struct cu_shape){.x = over(d->shape.n_experts, 8), .early = true}, &r, sizeof r);
+        cuda_run(d, d->k.route_sort,
+                 (struct cu_shape){.x = over(d->shape.n_experts, 8), .early = true}, &r, sizeof r);
     return true;
 }
 
@@ -330,25 +425,49 @@ void cuda_experts(struct device *device, float *y, const struct experts_op *o, c
     const void *const *table = cuda_expert_table(d, o);
     if (!table)
         return;
-    struct cu_matmul_args in = {.step = d->step, .pairs = {.pairing = CU_GATE_UP, .n_out = {(uint32_t)o->ffn_dim, (uint32_t)o->ffn_dim}, .n_mats = 2},
-                                .n_in = (uint32_t)first[0].w.n_in, .ld_w = (uint32_t)cuda_padded(first[0].w.n_in), .x = x,
-                                .ldx = (uint32_t)d->ld_hidden, .epilogue = CU_GATED, .out = d->expert_ffn, .out_type = d->type,
-                                .ld_out = (uint32_t)cuda_padded(o->ffn_dim), .act = (uint32_t)o->act, .expert_w = table,
+    struct cu_matmul_args in = {.step = d->step,
+                                .pairs = {.pairing = CU_GATE_UP,
+                                          .n_out = {(uint32_t)o->ffn_dim, (uint32_t)o->ffn_dim},
+                                          .n_mats = 2},
+                                .n_in = (uint32_t)first[0].w.n_in,
+                                .ld_w = (uint32_t)cuda_padded(first[0].w.n_in),
+                                .x = x,
+                                .ldx = (uint32_t)d->ld_hidden,
+                                .epilogue = CU_GATED,
+                                .out = d->expert_ffn,
+                                .out_type = d->type,
+                                .ld_out = (uint32_t)cuda_padded(o->ffn_dim),
+                                .act = (uint32_t)o->act,
+                                .expert_w = table,
                                 .n_used = (uint32_t)d->shape.n_experts_used};
     if (d->type != CU_F32) {
         run_norm(d, d->rounded, d->type, NULL, x, NULL, false);
         in.x = d->rounded;
     }
     run_experts_product(d, &in, first[0].w.dtype);
-    struct cu_matmul_args down = {.step = d->step, .pairs = {.n_out = {(uint32_t)first[2].w.n_out}, .n_mats = 1},
-                                  .n_in = (uint32_t)o->ffn_dim, .ld_w = (uint32_t)cuda_padded(o->ffn_dim), .x = d->expert_ffn,
-                                  .ldx = in.ld_out, .epilogue = CU_STORE, .y = d->expert_out, .ldy = (uint32_t)d->ld_hidden,
-                                  .expert_w = table, .expert_first = 2};
+    struct cu_matmul_args down = {.step = d->step,
+                                  .pairs = {.n_out = {(uint32_t)first[2].w.n_out}, .n_mats = 1},
+                                  .n_in = (uint32_t)o->ffn_dim,
+                                  .ld_w = (uint32_t)cuda_padded(o->ffn_dim),
+                                  .x = d->expert_ffn,
+                                  .ldx = in.ld_out,
+                                  .epilogue = CU_STORE,
+                                  .y = d->expert_out,
+                                  .ldy = (uint32_t)d->ld_hidden,
+                                  .expert_w = table,
+                                  .expert_first = 2};
     run_experts_product(d, &down, first[2].w.dtype);
-    struct cu_combine_args c = {.step = d->step, .y = y, .x = d->expert_out, .weights = d->expert_weights, .experts = d->experts,
-                                .dim = (uint32_t)d->shape.hidden_dim, .ldy = (uint32_t)d->ld_hidden, .ldx = (uint32_t)d->ld_hidden,
+    struct cu_combine_args c = {.step = d->step,
+                                .y = y,
+                                .x = d->expert_out,
+                                .weights = d->expert_weights,
+                                .experts = d->experts,
+                                .dim = (uint32_t)d->shape.hidden_dim,
+                                .ldy = (uint32_t)d->ld_hidden,
+                                .ldx = (uint32_t)d->ld_hidden,
                                 .n_used = (uint32_t)d->shape.n_experts_used};
-    cuda_run(d, d->k.combine, (struct cu_shape){.x = (unsigned)d->rows, .early = true}, &c, sizeof c);
+    cuda_run(d, d->k.combine, (struct cu_shape){.x = (unsigned)d->rows, .early = true}, &c,
+             sizeof c);
 }
 
 /* logits of wanted rows [first, first + n) -> d->logits */
@@ -357,24 +476,37 @@ static void run_head(struct cuda_device *d, const struct head_op *o, size_t firs
     enum cu_type t = d->type == CU_F32 ? CU_F32 : cuda_type(l->w.dtype);
     struct cuda_group g = group_of(&l, 1);
     size_t row = first * d->ld_hidden; // whole blocks
-    struct cu_matmul_args a = {.epilogue = CU_STORE, .bias = {l->bias}, .ldx = (uint32_t)d->ld_hidden, .wanted = true,
-                               .wanted_first = (uint32_t)first, .most = (uint32_t)n, .y = d->logits, .ldy = (uint32_t)d->shape.vocab_size,
-                               .divisor = o->divisor, .softcap = o->softcap};
-    a.x = t == CU_F32 ? (const void *)(d->normed + row) : (const unsigned char *)d->rounded + 2 * row;
+    struct cu_matmul_args a = {.epilogue = CU_STORE,
+                               .bias = {l->bias},
+                               .ldx = (uint32_t)d->ld_hidden,
+                               .wanted = true,
+                               .wanted_first = (uint32_t)first,
+                               .most = (uint32_t)n,
+                               .y = d->logits,
+                               .ldy = (uint32_t)d->shape.vocab_size,
+                               .divisor = o->divisor,
+                               .softcap = o->softcap};
+    a.x =
+        t == CU_F32 ? (const void *)(d->normed + row) : (const unsigned char *)d->rounded + 2 * row;
     if (set_weights(d, &a, &g))
         run_product(d, &a, g.dtype, n);
 }
 
-int cuda_head(struct device *device, const struct head_op *o, float *logits, float *hidden, struct err *e) {
+int cuda_head(struct device *device, const struct head_op *o, float *logits, float *hidden,
+              struct err *e) {
     struct cuda_device *d = cuda_of(device);
     size_t vocab = d->shape.vocab_size, dim = d->shape.hidden_dim, n = d->n_want;
     if (n > 0 && d->failed.code == 0) {
         enum cu_type t = type_of(d, &o->head->w);
         if (!skips(d))
-            run_norm(d, t == CU_F32 ? NULL : d->rounded, t, t == CU_F32 ? d->normed : d->hidden, d->base.x, o->norm, true);
+            run_norm(d, t == CU_F32 ? NULL : d->rounded, t, t == CU_F32 ? d->normed : d->hidden,
+                     d->base.x, o->norm, true);
         size_t most = d->rows < d->logit_rows ? d->rows : d->logit_rows;
-        for (size_t first = 0; first < n && (logits || d->recording || d->replaying); first += most) {
-            size_t rows = d->recording || d->replaying ? d->rows : n - first < most ? n - first : most;
+        for (size_t first = 0; first < n && (logits || d->recording || d->replaying);
+             first += most) {
+            size_t rows = d->recording || d->replaying ? d->rows
+                          : n - first < most           ? n - first
+                                                       : most;
             if (!skips(d))
                 run_head(d, o, first, rows);
             if (d->recording || d->replaying) // a graph has all rows at once

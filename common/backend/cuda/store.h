@@ -18,7 +18,8 @@ struct cu_place {
     unsigned char *page;
     uint32_t at;
 };
-DEVICE struct cu_place store_place(const struct cu_kv *kv, const struct cu_step *step, uint32_t row) {
+DEVICE struct cu_place store_place(const struct cu_kv *kv, const struct cu_step *step,
+                                   uint32_t row) {
     const struct cu_row *r = &step->rows[row];
     uint32_t pos = r->pos, page = step->words[(uint32_t)(r->table[kv->group] + pos / CU_KV_PAGE)];
     struct cu_place place = {kv->base + page * kv->page_stride, pos % CU_KV_PAGE};
@@ -26,22 +27,28 @@ DEVICE struct cu_place store_place(const struct cu_kv *kv, const struct cu_step 
 }
 
 /* Element i of the keys and values of one head. */
-DEVICE void store_element(const struct cu_kv *kv, struct cu_place place, uint32_t head, uint32_t i, float f) {
+DEVICE void store_element(const struct cu_kv *kv, struct cu_place place, uint32_t head, uint32_t i,
+                          float f) {
     size_t of_head = (size_t)head * 2 * CU_KV_PAGE * kv->pad;
     store_as(place.page, kv->f32 ? CU_F32 : CU_BF16, of_head + i, f);
 }
-DEVICE void store_key_at(const struct cu_kv *kv, struct cu_place place, uint32_t head, uint32_t d, float f) {
+DEVICE void store_key_at(const struct cu_kv *kv, struct cu_place place, uint32_t head, uint32_t d,
+                         float f) {
     store_element(kv, place, head, place.at * kv->pad + d, f);
 }
-DEVICE void store_value_at(const struct cu_kv *kv, struct cu_place place, uint32_t head, uint32_t d, float f) {
+DEVICE void store_value_at(const struct cu_kv *kv, struct cu_place place, uint32_t head, uint32_t d,
+                           float f) {
     store_element(kv, place, head, (kv->pad + d) * CU_KV_PAGE + place.at, f);
 }
 
-/* The same for a row of the step; where several elements of a row are stored, its place is better found once. */
-DEVICE void store_key(const struct cu_kv *kv, const struct cu_step *step, uint32_t row, uint32_t head, uint32_t d, float f) {
+/* The same for a row of the step; where several elements of a row are stored, its place is better
+ * found once. */
+DEVICE void store_key(const struct cu_kv *kv, const struct cu_step *step, uint32_t row,
+                      uint32_t head, uint32_t d, float f) {
     store_key_at(kv, store_place(kv, step, row), head, d, f);
 }
-DEVICE void store_value(const struct cu_kv *kv, const struct cu_step *step, uint32_t row, uint32_t head, uint32_t d, float f) {
+DEVICE void store_value(const struct cu_kv *kv, const struct cu_step *step, uint32_t row,
+                        uint32_t head, uint32_t d, float f) {
     store_value_at(kv, store_place(kv, step, row), head, d, f);
 }
 

@@ -1,12 +1,16 @@
-/* Matrix products of many rows of x, where arithmetic sets the pace: tiles of 128 outputs by 128 rows of x.
+/* Matrix products of many rows of x, where arithmetic sets the pace: tiles of 128 outputs by 128
+ * rows of x.
  *
- * A warp has 16 outputs, whose packed weights it reads straight into registers, 3 times 64 k ahead. x comes in blocks of 128 rows by 64 k into
- * shared memory, which all warps share, STAGES - 2 blocks ahead of their use.
+ * A warp has 16 outputs, whose packed weights it reads straight into registers, 3 times 64 k ahead.
+ * x comes in blocks of 128 rows by 64 k into shared memory, which all warps share, STAGES - 2
+ * blocks ahead of their use.
  *
- * A chain ends where few.cu's does: its sum is added to the total, and the next begins from zero. A row has the same bits here and
- * there, as long as mma.sync and wgmma add 16 products alike; tests/gpu asks the GPU.
+ * A chain ends where few.cu's does: its sum is added to the total, and the next begins from zero. A
+ * row has the same bits here and there, as long as mma.sync and wgmma add 16 products alike;
+ * tests/gpu asks the GPU.
  *
- * On sm_90a a block of x is one bulk copy and is multiplied by wgmma; elsewhere threads copy it, and mma.sync multiplies.
+ * On sm_90a a block of x is one bulk copy and is multiplied by wgmma; elsewhere threads copy it,
+ * and mma.sync multiplies.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/matmul.h"
@@ -20,54 +24,56 @@ struct tile_weights {
 };
 DEVICE void tile_load(struct tile_weights *w, const unsigned char *from, bool there) {
     if (there)
-        UNROLL for (int s = 0; s < 4; s++)
-            w->w[s] = *(const uint4 *)(from + 512 * s);
+        UNROLL for (int s = 0; s < 4; s++) w->w[s] = *(const uint4 *)(from + 512 * s);
 }
 
 /* 64 k of 16 outputs by 128 rows of x: acc [16 tiles of 8 rows][4]. `first`: from zero. */
-template <int TYPE> DEVICE void tile_multiply(float acc[64], const struct tile_weights *w, const unsigned char *x, bool first) {
+template <int TYPE>
+DEVICE void tile_multiply(float acc[64], const struct tile_weights *w, const unsigned char *x,
+                          bool first) {
 #ifdef CU_WGMMA
     wgmma_fence();
-    UNROLL for (int s = 0; s < 4; s++)
-        wgmma_128<TYPE>(acc, w->w[s], x + 32 * s, !first || s > 0);
+    UNROLL for (int s = 0; s < 4; s++) wgmma_128<TYPE>(acc, w->w[s], x + 32 * s, !first || s > 0);
     wgmma_commit();
 #else
     uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     if (first)
-        UNROLL for (int i = 0; i < 64; i++)
-            acc[i] = 0;
-    UNROLL for (uint32_t s = 0; s < 4; s++)
-        UNROLL for (uint32_t j = 0; j < CU_TILE / 8; j++) {
-            const unsigned char *row = x + (8 * j + g) * 128 + 4 * t;
-            uint32_t b0 = *(const uint32_t *)(row + ((2 * s) ^ g) * 16), b1 = *(const uint32_t *)(row + ((2 * s + 1) ^ g) * 16);
-            mma_of(TYPE, acc + 4 * j, w->w[s].x, w->w[s].y, w->w[s].z, w->w[s].w, b0, b1);
-        }
+        UNROLL for (int i = 0; i < 64; i++) acc[i] = 0;
+    UNROLL for (uint32_t s = 0; s < 4; s++) UNROLL for (uint32_t j = 0; j < CU_TILE / 8; j++) {
+        const unsigned char *row = x + (8 * j + g) * 128 + 4 * t;
+        uint32_t b0 = *(const uint32_t *)(row + ((2 * s) ^ g) * 16),
+                 b1 = *(const uint32_t *)(row + ((2 * s + 1) ^ g) * 16);
+        mma_of(TYPE, acc + 4 * j, w->w[s].x, w->w[s].y, w->w[s].z, w->w[s].w, b0, b1);
+    }
 #endif
 }
 
-/* The warps' totals meet in shared memory, [128 rows][132] of 128 outputs, and are finished in one loop, which is short code: inside
- * the warps, 32 copies of it would be read at every block's end. */
-DEVICE void tile_finish(const struct cu_matmul_args *m, const struct cu_rows *r, const float total[64], float *sums, uint32_t row0) {
+/* The warps' totals meet in shared memory, [128 rows][132] of 128 outputs, and are finished in one
+ * loop, which is short code: inside the warps, 32 copies of it would be read at every block's end.
+ */
+DEVICE void tile_finish(const struct cu_matmul_args *m, const struct cu_rows *r,
+                        const float total[64], float *sums, uint32_t row0) {
     enum { LD = CU_TILE + 4 };
     uint32_t g = threadIdx.x % 32 / 4, t = threadIdx.x % 4, out = threadIdx.x / 32 * 16 + g;
-    UNROLL for (uint32_t j = 0; j < CU_TILE / 8; j++)
-        UNROLL for (uint32_t i = 0; i < 2; i++) {
-            float *to = sums + (8 * j + 2 * t + i) * LD + out;
-            to[0] = total[4 * j + i];
-            to[8] = total[4 * j + 2 + i];
-        }
+    UNROLL for (uint32_t j = 0; j < CU_TILE / 8; j++) UNROLL for (uint32_t i = 0; i < 2; i++) {
+        float *to = sums + (8 * j + 2 * t + i) * LD + out;
+        to[0] = total[4 * j + i];
+        to[8] = total[4 * j + 2 + i];
+    }
     __syncthreads();
     ROLLED for (uint32_t i = threadIdx.x; i < CU_TILE / 2 * CU_TILE; i += CU_THREADS) {
         uint32_t row = i / (CU_TILE / 2), pair = i % (CU_TILE / 2);
         const float *from = sums + row * LD + pair / 8 * 16 + pair % 8;
         if (row0 + row < r->n)
-            finish(m, r, row0 + row, pair_of(&m->pairs, blockIdx.y * (CU_TILE / 2) + pair), from[0], from[8]);
+            finish(m, r, row0 + row, pair_of(&m->pairs, blockIdx.y * (CU_TILE / 2) + pair), from[0],
+                   from[8]);
     }
 }
 
 template <int TYPE> DEVICE void tile(const struct cu_matmul_args *m) {
     SHARED_DYNAMIC(stages);
-    uint32_t warp = threadIdx.x / 32, n_tiles = m->ld_w / CU_PAD, per = (n_tiles + CU_CHAINS - 1) / CU_CHAINS;
+    uint32_t warp = threadIdx.x / 32, n_tiles = m->ld_w / CU_PAD,
+             per = (n_tiles + CU_CHAINS - 1) / CU_CHAINS;
     uint32_t out0 = blockIdx.y * (CU_TILE / 16) + warp, last = (outputs_of(&m->pairs) - 1) / 16;
     const unsigned char *w = packed_tile(m, out0 < last ? out0 : last, 0);
     struct tile_weights ring[RING];
@@ -82,8 +88,7 @@ template <int TYPE> DEVICE void tile(const struct cu_matmul_args *m) {
         return;
     const unsigned char *x = (const unsigned char *)m->x + (size_t)blockIdx.x * n_tiles * X_BLOCK;
     float acc[64], total[64];
-    UNROLL for (int i = 0; i < 64; i++)
-        total[i] = 0;
+    UNROLL for (int i = 0; i < 64; i++) total[i] = 0;
     for (uint32_t k = 0; k < STAGES - 2; k++)
         block_copy_start(&copy, stages + k * X_BLOCK, x + (size_t)k * X_BLOCK, k, k < n_tiles);
     uint32_t in_chain = 0;
@@ -93,15 +98,17 @@ template <int TYPE> DEVICE void tile(const struct cu_matmul_args *m) {
             if (at >= n_tiles)
                 continue;
             block_copy_wait(&copy, at % STAGES, at / STAGES);
-            __syncthreads(); // all see the block, and are done with the one whose place is taken next
-            block_copy_start(&copy, stages + ahead % STAGES * X_BLOCK, x + (size_t)ahead * X_BLOCK, ahead % STAGES, ahead < n_tiles);
+            __syncthreads(); // all see the block, and are done with the one whose place is taken
+                             // next
+            block_copy_start(&copy, stages + ahead % STAGES * X_BLOCK, x + (size_t)ahead * X_BLOCK,
+                             ahead % STAGES, ahead < n_tiles);
             tile_multiply<TYPE>(acc, &ring[i], stages + at % STAGES * X_BLOCK, in_chain == 0);
             wgmma_wait(1); // what is loaded next goes where the tile before read its weights from
-            tile_load(&ring[(i + RING - 1) % RING], w + (size_t)(at + RING - 1) * 2048, at + RING - 1 < n_tiles);
+            tile_load(&ring[(i + RING - 1) % RING], w + (size_t)(at + RING - 1) * 2048,
+                      at + RING - 1 < n_tiles);
             if (++in_chain == per || at + 1 == n_tiles) {
                 wgmma_wait(0);
-                UNROLL for (int c = 0; c < 64; c++)
-                    total[c] += acc[c];
+                UNROLL for (int c = 0; c < 64; c++) total[c] += acc[c];
                 in_chain = 0;
             }
         }

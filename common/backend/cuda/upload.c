@@ -1,7 +1,7 @@
 /* Uploads through two pinned buffers: see driver.h.
  *
- * Pieces lie one after the other in a buffer until it is full. Then the other one is filled, as soon as the
- * device has read what was in it.
+ * Pieces lie one after the other in a buffer until it is full. Then the other one is filled, as
+ * soon as the device has read what was in it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <string.h>
@@ -40,14 +40,16 @@ static int begin_stages(struct cu *c, struct err *e) {
 }
 
 /* *out: at least `least` unused bytes, as many as *room says; least <= stage_bytes. */
-static int stage_room(struct cu *c, size_t least, unsigned char **out, size_t *room, struct err *e) {
+static int stage_room(struct cu *c, size_t least, unsigned char **out, size_t *room,
+                      struct err *e) {
     if (cu_kept(c, e) != 0 || begin_stages(c, e) != 0)
         return -1;
     if (stage_bytes - c->staged < least) {
         int r = c->api.cuEventRecord(c->stages[c->stage].event, c->stream);
         c->stage = (c->stage + 1) % CU_STAGES;
         c->staged = 0;
-        // The event of a buffer that nothing was copied from yet has not been recorded, and is done.
+        // The event of a buffer that nothing was copied from yet has not been recorded, and is
+        // done.
         if (r == API_SUCCESS)
             r = c->api.cuEventSynchronize(c->stages[c->stage].event);
         if (r != API_SUCCESS)
@@ -62,8 +64,8 @@ static int stage_room(struct cu *c, size_t least, unsigned char **out, size_t *r
 static int stage_send(struct cu *c, void *dst, size_t n, struct err *e) {
     enum { ALIGN = 64 };
     unsigned char *p = c->stages[c->stage].p + c->staged;
-    c->staged =
-        n + ALIGN < stage_bytes - c->staged ? c->staged + (n + ALIGN - 1) / ALIGN * ALIGN : stage_bytes;
+    c->staged = n + ALIGN < stage_bytes - c->staged ? c->staged + (n + ALIGN - 1) / ALIGN * ALIGN
+                                                    : stage_bytes;
     int r = c->api.cuMemcpyHtoDAsync(cu_address(dst), p, n, c->stream);
     return r == API_SUCCESS ? 0 : cu_api_fail(&c->api, r, e, "uploading %.1f MB", cu_megabytes(n));
 }
@@ -83,8 +85,8 @@ int cu_upload(struct cu *c, void *dst, const void *src, size_t bytes, struct err
 }
 
 /* Rows of which not one fits into a buffer. */
-static int upload_long_rows(struct cu *c, void *dst, size_t dst_pitch, const void *src, size_t src_pitch,
-                            size_t width, size_t n_rows, struct err *e) {
+static int upload_long_rows(struct cu *c, void *dst, size_t dst_pitch, const void *src,
+                            size_t src_pitch, size_t width, size_t n_rows, struct err *e) {
     unsigned char *to = dst;
     const unsigned char *from = src;
     for (size_t i = 0; i < n_rows; i++, to += dst_pitch, from += src_pitch) {

@@ -1,5 +1,5 @@
-/* Weights on the GPU: named first (load), so that all of them can be planned for; uploaded, and packed, when they are first used, so
- * that the first step runs while the file is read.
+/* Weights on the GPU: named first (load), so that all of them can be planned for; uploaded, and
+ * packed, when they are first used, so that the first step runs while the file is read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -39,7 +39,8 @@ static void grow(struct cuda_device *d) {
 
 /* The most that a matrix takes: rows padded, and outputs to whole tiles. */
 static size_t bytes_of(const struct cuda_mat *m) {
-    return (m->n_out + 15) / 16 * 16 * cuda_padded(m->n_in) * cuda_size(cuda_type(m->dtype)) + ALIGN;
+    return (m->n_out + 15) / 16 * 16 * cuda_padded(m->n_in) * cuda_size(cuda_type(m->dtype)) +
+           ALIGN;
 }
 
 int cuda_load(struct device *device, const struct mat *w, struct err *e) {
@@ -52,7 +53,8 @@ int cuda_load(struct device *device, const struct mat *w, struct err *e) {
         m->uses++;
         return 0;
     }
-    *m = (struct cuda_mat){.data = w->data, .dtype = w->dtype, .n_out = w->n_out, .n_in = w->n_in, .uses = 1};
+    *m = (struct cuda_mat){
+        .data = w->data, .dtype = w->dtype, .n_out = w->n_out, .n_in = w->n_in, .uses = 1};
     size_t raw = w->n_out * w->n_in * dtype_bits(w->dtype) / 8;
     d->largest = raw > d->largest ? raw : d->largest;
     d->mixed |= d->n_mats > 0 && d->type != cuda_type(w->dtype);
@@ -105,7 +107,8 @@ static void *take(struct cuda_device *d, size_t bytes) {
     struct err e = {0};
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     if (bytes > d->weights_bytes - d->weights_used) {
-        err_set(&e, EXIT_BUG, "weights of %zu bytes do not fit the %zu that were planned", d->weights_used + bytes, d->weights_bytes);
+        err_set(&e, EXIT_BUG, "weights of %zu bytes do not fit the %zu that were planned",
+                d->weights_used + bytes, d->weights_bytes);
         cuda_fail(d, &e);
         return NULL;
     }
@@ -124,14 +127,25 @@ static bool failed(struct cuda_device *d, int rc, const struct err *e) {
 static bool pack(struct cuda_device *d, const struct cuda_group *g, unsigned i, void *packed) {
     struct err e = {0};
     size_t row = g->n_in * 2, rows = d->raw_bytes / row, ld = cuda_padded(g->n_in);
-    struct cu_pack_args a = {.pairs = g->pairs, .mat = i, .n_in = (uint32_t)g->n_in, .steps = (uint32_t)(ld / 16), .w = d->raw, .packed = packed};
+    struct cu_pack_args a = {.pairs = g->pairs,
+                             .mat = i,
+                             .n_in = (uint32_t)g->n_in,
+                             .steps = (uint32_t)(ld / 16),
+                             .w = d->raw,
+                             .packed = packed};
     for (uint32_t first = 0; first < g->pairs.n_out[i]; first = a.end) {
         size_t left = g->pairs.n_out[i] - first, n = left < rows ? left : rows;
         a.first = first;
         a.end = first + (uint32_t)n;
-        if (failed(d, cu_upload(d->c, d->raw, (const unsigned char *)g->data[i] + first * row, n * row, &e), &e))
+        if (failed(d,
+                   cu_upload(d->c, d->raw, (const unsigned char *)g->data[i] + first * row, n * row,
+                             &e),
+                   &e))
             return false;
-        cu_launch(d->c, d->k.pack, (struct cu_shape){.x = cu_tiles_of(&g->pairs), .y = (a.steps + 7) / 8, .threads = CU_THREADS}, &a);
+        cu_launch(d->c, d->k.pack,
+                  (struct cu_shape){
+                      .x = cu_tiles_of(&g->pairs), .y = (a.steps + 7) / 8, .threads = CU_THREADS},
+                  &a);
     }
     return true;
 }
@@ -145,7 +159,8 @@ void *cuda_packed(struct cuda_device *d, const struct cuda_group *g) {
     for (unsigned i = 0; i < g->pairs.n_mats && packed; i++)
         if (!pack(d, g, i, packed))
             packed = NULL;
-    if (packed && failed(d, cu_sync(d->c, &e), &e)) // kernels read weights before they wait for the kernel before them
+    if (packed && failed(d, cu_sync(d->c, &e),
+                         &e)) // kernels read weights before they wait for the kernel before them
         packed = NULL;
     if (packed && m) {
         m->device = packed;
@@ -154,14 +169,19 @@ void *cuda_packed(struct cuda_device *d, const struct cuda_group *g) {
     return packed;
 }
 
-void *cuda_plain(struct cuda_device *d, const void *data, enum dtype dtype, size_t n_out, size_t n_in) {
+void *cuda_plain(struct cuda_device *d, const void *data, enum dtype dtype, size_t n_out,
+                 size_t n_in) {
     struct cuda_mat *m = cuda_mat_of(d, data);
     struct err e = {0};
     size_t size = cuda_size(cuda_type(dtype));
     if (m && m->device)
         return m->device;
     void *p = take(d, n_out * cuda_padded(n_in) * size);
-    if (!p || failed(d, cu_upload_rows(d->c, p, cuda_padded(n_in) * size, data, n_in * size, n_in * size, n_out, &e), &e) ||
+    if (!p ||
+        failed(d,
+               cu_upload_rows(d->c, p, cuda_padded(n_in) * size, data, n_in * size, n_in * size,
+                              n_out, &e),
+               &e) ||
         failed(d, cu_sync(d->c, &e), &e))
         return NULL;
     if (m)
@@ -170,15 +190,24 @@ void *cuda_plain(struct cuda_device *d, const void *data, enum dtype dtype, size
 }
 
 /* gate and up of an expert are packed together; in f32 all three are plain. */
-static bool expert_parts(struct cuda_device *d, const struct experts_op *o, const struct linear *x, void **table) {
+static bool expert_parts(struct cuda_device *d, const struct experts_op *o, const struct linear *x,
+                         void **table) {
     if (d->type == CU_F32) {
         for (size_t i = 0; i < 3; i++)
             table[i] = cuda_plain(d, x[i].w.data, x[i].w.dtype, x[i].w.n_out, x[i].w.n_in);
         return table[0] && table[1] && table[2];
     }
-    struct cuda_group in = {{.pairing = CU_GATE_UP, .n_out = {(uint32_t)o->ffn_dim, (uint32_t)o->ffn_dim}, .n_mats = 2},
-                            {x[0].w.data, x[1].w.data}, x[0].w.dtype, x[0].w.n_in, false};
-    struct cuda_group down = {{.n_out = {(uint32_t)x[2].w.n_out}, .n_mats = 1}, {x[2].w.data}, x[2].w.dtype, x[2].w.n_in, false};
+    struct cuda_group in = {
+        {.pairing = CU_GATE_UP, .n_out = {(uint32_t)o->ffn_dim, (uint32_t)o->ffn_dim}, .n_mats = 2},
+        {x[0].w.data, x[1].w.data},
+        x[0].w.dtype,
+        x[0].w.n_in,
+        false};
+    struct cuda_group down = {{.n_out = {(uint32_t)x[2].w.n_out}, .n_mats = 1},
+                              {x[2].w.data},
+                              x[2].w.dtype,
+                              x[2].w.n_in,
+                              false};
     table[0] = cuda_packed(d, &in);
     table[1] = NULL;
     table[2] = cuda_packed(d, &down);
@@ -204,7 +233,8 @@ void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o) {
     remember(d, on_device);
     if (2 * (d->n_mats + 1) > d->mats_cap)
         grow(d);
-    *place_of(d->mats, d->mats_cap, o->experts) = (struct cuda_mat){.data = o->experts, .device = on_device};
+    *place_of(d->mats, d->mats_cap, o->experts) =
+        (struct cuda_mat){.data = o->experts, .device = on_device};
     d->n_mats++;
     return on_device;
 }

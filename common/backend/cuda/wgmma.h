@@ -1,8 +1,9 @@
-/* What tile.cu takes from Hopper: wgmma, the matrix instruction of a warpgroup (PTX ISA, wgmma.mma_async), and bulk copies that say
- * by an mbarrier when they are there. CU_WGMMA is defined where both are (sm_90a); elsewhere threads copy, and mma.sync multiplies.
+/* What tile.cu takes from Hopper: wgmma, the matrix instruction of a warpgroup (PTX ISA,
+ * wgmma.mma_async), and bulk copies that say by an mbarrier when they are there. CU_WGMMA is
+ * defined where both are (sm_90a); elsewhere threads copy, and mma.sync multiplies.
  *
- * A block of x is 128 rows of 128 bytes (64 k), in groups of 8 rows; the 16-byte piece p of row r is at p ^ (r & 7). A pointer into it
- * is advanced by 32 bytes for each 16 k.
+ * A block of x is 128 rows of 128 bytes (64 k), in groups of 8 rows; the 16-byte piece p of row r
+ * is at p ^ (r & 7). A pointer into it is advanced by 32 bytes for each 16 k.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_WGMMA_H
@@ -19,40 +20,47 @@ DEVICE void wgmma_fence(void) {
 DEVICE void wgmma_commit(void) {
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
 }
-#define wgmma_wait(pending) asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory")
+#define wgmma_wait(pending)                                                                        \
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(pending) : "memory")
 
 /* The descriptor of a block: 128-byte swizzle, 1024 bytes from 8 rows to the next 8. */
 DEVICE uint64_t wgmma_tile(const void *p) {
     uint32_t at = (uint32_t)__cvta_generic_to_shared(p);
-    return (uint64_t)((at & 0x3FFFF) >> 4) | (uint64_t)1 << 16 | (uint64_t)64 << 32 | (uint64_t)1 << 62;
+    return (uint64_t)((at & 0x3FFFF) >> 4) | (uint64_t)1 << 16 | (uint64_t)64 << 32 |
+           (uint64_t)1 << 62;
 }
 
-#define WGMMA_D \
-    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
-    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
-    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+#define WGMMA_D                                                                                    \
+    "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                       \
+    "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "             \
+    "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "             \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define WGMMA_REGISTERS(d) \
-        "+f"((d)[0]), "+f"((d)[1]), "+f"((d)[2]), "+f"((d)[3]), "+f"((d)[4]), "+f"((d)[5]), "+f"((d)[6]), "+f"((d)[7]), \
-        "+f"((d)[8]), "+f"((d)[9]), "+f"((d)[10]), "+f"((d)[11]), "+f"((d)[12]), "+f"((d)[13]), "+f"((d)[14]), "+f"((d)[15]), \
-        "+f"((d)[16]), "+f"((d)[17]), "+f"((d)[18]), "+f"((d)[19]), "+f"((d)[20]), "+f"((d)[21]), "+f"((d)[22]), "+f"((d)[23]), \
-        "+f"((d)[24]), "+f"((d)[25]), "+f"((d)[26]), "+f"((d)[27]), "+f"((d)[28]), "+f"((d)[29]), "+f"((d)[30]), "+f"((d)[31]), \
-        "+f"((d)[32]), "+f"((d)[33]), "+f"((d)[34]), "+f"((d)[35]), "+f"((d)[36]), "+f"((d)[37]), "+f"((d)[38]), "+f"((d)[39]), \
-        "+f"((d)[40]), "+f"((d)[41]), "+f"((d)[42]), "+f"((d)[43]), "+f"((d)[44]), "+f"((d)[45]), "+f"((d)[46]), "+f"((d)[47]), \
-        "+f"((d)[48]), "+f"((d)[49]), "+f"((d)[50]), "+f"((d)[51]), "+f"((d)[52]), "+f"((d)[53]), "+f"((d)[54]), "+f"((d)[55]), \
-        "+f"((d)[56]), "+f"((d)[57]), "+f"((d)[58]), "+f"((d)[59]), "+f"((d)[60]), "+f"((d)[61]), "+f"((d)[62]), "+f"((d)[63])
+#define WGMMA_REGISTERS(d)                                                                         \
+    "+f"((d)[0]), "+f"((d)[1]), "+f"((d)[2]), "+f"((d)[3]), "+f"((d)[4]), "+f"((d)[5]),            \
+        "+f"((d)[6]), "+f"((d)[7]), "+f"((d)[8]), "+f"((d)[9]), "+f"((d)[10]), "+f"((d)[11]),      \
+        "+f"((d)[12]), "+f"((d)[13]), "+f"((d)[14]), "+f"((d)[15]), "+f"((d)[16]), "+f"((d)[17]),  \
+        "+f"((d)[18]), "+f"((d)[19]), "+f"((d)[20]), "+f"((d)[21]), "+f"((d)[22]), "+f"((d)[23]),  \
+        "+f"((d)[24]), "+f"((d)[25]), "+f"((d)[26]), "+f"((d)[27]), "+f"((d)[28]), "+f"((d)[29]),  \
+        "+f"((d)[30]), "+f"((d)[31]), "+f"((d)[32]), "+f"((d)[33]), "+f"((d)[34]), "+f"((d)[35]),  \
+        "+f"((d)[36]), "+f"((d)[37]), "+f"((d)[38]), "+f"((d)[39]), "+f"((d)[40]), "+f"((d)[41]),  \
+        "+f"((d)[42]), "+f"((d)[43]), "+f"((d)[44]), "+f"((d)[45]), "+f"((d)[46]), "+f"((d)[47]),  \
+        "+f"((d)[48]), "+f"((d)[49]), "+f"((d)[50]), "+f"((d)[51]), "+f"((d)[52]), "+f"((d)[53]),  \
+        "+f"((d)[54]), "+f"((d)[55]), "+f"((d)[56]), "+f"((d)[57]), "+f"((d)[58]), "+f"((d)[59]),  \
+        "+f"((d)[60]), "+f"((d)[61]), "+f"((d)[62]), "+f"((d)[63])
 
-/* d [64, 128] (+)= a [64, 16] b [128, 16]^T, a in the registers of the group's warps as mma has it, 16 rows each; d in a warp: mma tiles
- * of columns 8 j at d + 4 j. Not add: from zero. */
+/* d [64, 128] (+)= a [64, 16] b [128, 16]^T, a in the registers of the group's warps as mma has it,
+ * 16 rows each; d in a warp: mma tiles of columns 8 j at d + 4 j. Not add: from zero. */
 template <int TYPE> DEVICE void wgmma_128(float d[64], uint4 a, const void *b, bool add) {
     if (TYPE == CU_BF16)
         asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" WGMMA_D "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}\n"
+                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" WGMMA_D
+                     "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}\n"
                      : WGMMA_REGISTERS(d)
                      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(wgmma_tile(b)), "r"((int)add));
     else
         asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" WGMMA_D "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}\n"
+                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" WGMMA_D
+                     "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}\n"
                      : WGMMA_REGISTERS(d)
                      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(wgmma_tile(b)), "r"((int)add));
 }
@@ -66,26 +74,31 @@ DEVICE struct block_copy block_copy_begin(void) {
     struct block_copy c = {(uint32_t)__cvta_generic_to_shared(barriers)};
     if (threadIdx.x == 0)
         for (uint32_t i = 0; i < CU_TILE_STAGES; i++)
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(c.barriers + 8 * i) : "memory");
+            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(c.barriers + 8 * i)
+                         : "memory");
     asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
     __syncthreads();
     return c;
 }
-DEVICE void block_copy_start(struct block_copy *c, void *to, const void *from, uint32_t stage, bool there) {
+DEVICE void block_copy_start(struct block_copy *c, void *to, const void *from, uint32_t stage,
+                             bool there) {
     enum { BYTES = CU_TILE * CU_PAD * 2 };
     if (threadIdx.x != 0 || !there)
         return;
     uint32_t barrier = c->barriers + 8 * stage;
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"((uint32_t)BYTES) : "memory");
-    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
-                     (uint32_t)__cvta_generic_to_shared(to)),
-                 "l"(from), "r"((uint32_t)BYTES), "r"(barrier)
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
+                 "r"((uint32_t)BYTES)
                  : "memory");
+    asm volatile(
+        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
+            "r"((uint32_t)__cvta_generic_to_shared(to)),
+        "l"(from), "r"((uint32_t)BYTES), "r"(barrier)
+        : "memory");
 }
 /* The `turn`-th block of a stage. */
 DEVICE void block_copy_wait(struct block_copy *c, uint32_t stage, uint32_t turn) {
-    asm volatile("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n@p bra done;\nbra again;\ndone:\n}\n" ::"r"(
-                     c->barriers + 8 * stage),
+    asm volatile("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], "
+                 "%1;\n@p bra done;\nbra again;\ndone:\n}\n" ::"r"(c->barriers + 8 * stage),
                  "r"(turn & 1)
                  : "memory");
 }
@@ -101,7 +114,8 @@ DEVICE struct block_copy block_copy_begin(void) {
     return c;
 }
 /* Every thread copies its 16-byte pieces of the block. */
-DEVICE void block_copy_start(struct block_copy *c, unsigned char *to, const unsigned char *from, uint32_t stage, bool there) {
+DEVICE void block_copy_start(struct block_copy *c, unsigned char *to, const unsigned char *from,
+                             uint32_t stage, bool there) {
     (void)c, (void)stage;
     for (uint32_t i = threadIdx.x * 16; there && i < CU_TILE * CU_PAD * 2; i += CU_THREADS * 16)
         copy_16(to + i, from + i, true);
