@@ -69,7 +69,7 @@ int main(int argc, char **argv) {
         x[i] = (float)(i % 17) / 17 - 0.5f;
     void *scratch = xaligned(64, matmul_scratch(N_ROWS, N_IN));
     struct job j = {y, x, w};
-    struct mat mat = {.data = w, .dtype = DT_BF16, .n_out = N_OUT, .n_in = N_IN};
+    struct mat mat = mat_plain(w, DT_BF16, N_OUT, N_IN);
     static const char *const isas[] = {"c", "baseline"};
     double first[ROUNDS], now[2][ROUNDS], flops = 2.0 * N_ROWS * N_IN * N_OUT;
     for (size_t r = 0; r < ROUNDS; r++) {

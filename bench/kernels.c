@@ -62,21 +62,20 @@ struct bench {
     enum peak peak;
 };
 
-static size_t mat_bytes(const struct shape *s) {
+static size_t shape_bytes(const struct shape *s) {
     return s->n_in * s->n_out * (s->dtype == DT_F32 ? 4 : 2);
 }
 
 /* As many matrices as fit the memory, or as many as make half a TFLOP: seconds for one, on average.
  */
 static double matmul_time(const struct bench *b, const struct shape *s) {
-    size_t bytes = mat_bytes(s), n = b->size / bytes;
+    size_t bytes = shape_bytes(s), n = b->size / bytes;
     double work = 2.0 * (double)s->n_rows * (double)s->n_in * (double)s->n_out;
     if (s->n_rows > 1 && (double)n * work > 1e10)
         n = (size_t)(1e10 / work) + 1;
     double t = seconds();
     for (size_t i = 0; i < n; i++) {
-        struct mat w = {
-            .data = b->memory + i * bytes, .dtype = s->dtype, .n_out = s->n_out, .n_in = s->n_in};
+        struct mat w = mat_plain(b->memory + i * bytes, s->dtype, s->n_out, s->n_in);
         matmul(b->pool, b->y, s->n_out, b->x, s->n_in, s->n_rows, &w, NULL, false, b->scratch);
     }
     return (seconds() - t) / (double)n;
@@ -98,7 +97,7 @@ static void measure(const struct bench *b, size_t rounds, const char *only) {
                 limit = read_rate(b->pool, pattern, b->memory, b->size);
                 t = matmul_time(b, s);
                 limit = (limit + read_rate(b->pool, pattern, b->memory, b->size)) / 2;
-                speed[i][r] = (double)mat_bytes(s) / t;
+                speed[i][r] = (double)shape_bytes(s) / t;
             } else {
                 limit = peak_rate(b->pool, b->peak);
                 t = matmul_time(b, s);

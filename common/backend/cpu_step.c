@@ -92,20 +92,11 @@ void cpu_add(struct device *d, float *y, const float *x, float scale) {
 
 /* ---- The start of a step ---- */
 
-/* Row `row` of a table [n, dim] in the file's type -> out [dim] f32. */
+/* Row `row` of a table [n, dim] -> out [dim] f32. */
 static void look_up(float *out, const struct mat *table, size_t row, float scale) {
-    const unsigned char *p = table->data;
-    size_t n = table->n_in;
-    for (size_t i = 0; i < n; i++) {
-        uint16_t half;
-        if (table->dtype == DT_F32) {
-            memcpy(&out[i], p + 4 * (row * n + i), 4);
-        } else {
-            memcpy(&half, p + 2 * (row * n + i), 2);
-            out[i] = table->dtype == DT_BF16 ? f32_from_bf16(half) : f32_from_f16(half);
-        }
+    mat_row(table, row, out);
+    for (size_t i = 0; i < table->n_in; i++)
         out[i] *= scale;
-    }
 }
 
 /* cos and sin [half] of the angles of position pos: the angle in float, both exact to the last bit.
@@ -173,15 +164,14 @@ void cpu_linear(struct cpu *c, float *y, const float *x, size_t n_rows, const st
 void cpu_gated(struct cpu *c, const struct gated_op *o, const float *x, size_t n_rows) {
     const struct linear *in = o->in;
     struct product one = product(c->ws.ffn, o->ffn_dim, &in[0]);
-    struct mat halves[2] = {in[0].w, in[0].w};
+    struct mat halves[2];
     one.act = &o->act;
     if (!o->ungated && in[0].w.n_out == o->ffn_dim) {
         one.up = &in[1].w;
         one.up_bias = in[1].bias;
     } else if (!o->ungated) {
-        halves[0].n_out = halves[1].n_out = o->ffn_dim;
-        halves[1].data = (const unsigned char *)in[0].w.data +
-                         o->ffn_dim * in[0].w.n_in * dtype_bits(in[0].w.dtype) / 8;
+        halves[0] = mat_rows(&in[0].w, 0, o->ffn_dim);
+        halves[1] = mat_rows(&in[0].w, o->ffn_dim, o->ffn_dim);
         one.w = &halves[0];
         one.up = &halves[1];
         one.up_bias = in[0].bias ? in[0].bias + o->ffn_dim : NULL;

@@ -17,19 +17,12 @@
 #include "base/err.h"
 #include "kernels/pool.h"
 #include "spec/kinds.h"
-#include "weights/dtype.h"
+#include "weights/mat.h"
 
 int kernels_init(struct err *e); // EXIT_USAGE where LLM_ISA names none, or one that this CPU lacks
 const char *kernels_isa(void);   // of the table in use
 const char *const *kernels_isas(void); // those that this CPU has, slowest first, NULL-terminated
 void kernels_use(const char *isa);     // for tests: one of kernels_isas()
-
-/* A weight matrix in the mapping: W [n_out, n_in], row-major, any alignment; F32, F16 or BF16. */
-struct mat {
-    const void *data;
-    enum dtype dtype;
-    size_t n_out, n_in;
-};
 
 /* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) W^T + bias [n_out] (NULL: none),
  * all f32. precise: activations stay f32; otherwise they may be rounded to bf16 where W is BF16 and

@@ -46,12 +46,8 @@ static size_t round_up(size_t n, size_t to) {
 }
 
 static enum wtype type_of(const struct mat *w) {
-    return w->dtype == DT_F32 ? W_F32 : w->dtype == DT_F16 ? W_F16 : W_BF16;
+    return w->layout == MAT_F32 ? W_F32 : w->layout == MAT_F16 ? W_F16 : W_BF16;
 }
-static size_t row_bytes(const struct mat *w) {
-    return w->n_in * (type_of(w) == W_F32 ? 4 : 2);
-}
-
 /* Whether many rows of f32 x find w unpacked. */
 static bool unpacks(const struct matmul_job *j, const struct mat *w) {
     return !(type_of(w) == W_BF16 && j->rounded) && j->n_rows >= UNPACK_ROWS &&
@@ -74,7 +70,7 @@ static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const 
     size_t x_size = is_rounded ? sizeof *j->rounded : sizeof *j->x,
            ldx = is_rounded ? round_up(j->n_in, SIDE) : j->ldx;
     const unsigned char *x = is_rounded ? (const void *)j->rounded : (const void *)j->x;
-    const unsigned char *w = (const unsigned char *)mat->data + begin * row_bytes(mat);
+    const unsigned char *w = (const unsigned char *)mat->data + begin * mat->row_bytes;
     size_t block = block_rows(j->n_in, x_size);
     if (unpacked) {
         float *to = pool_scratch(j->pool, thread);
@@ -91,7 +87,7 @@ static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const 
 
 static struct rows_of_w rows_of(const struct mat *w, size_t begin, size_t end) {
     end = end < w->n_out ? end : w->n_out;
-    return (struct rows_of_w){(const unsigned char *)w->data + begin * row_bytes(w),
+    return (struct rows_of_w){(const unsigned char *)w->data + begin * w->row_bytes,
                               begin < end ? end - begin : 0};
 }
 
@@ -206,9 +202,9 @@ void matmul_many(struct pool *p, const struct product *products, size_t n, const
         for (size_t k = 0; k < 2 && both[k]; k++) {
             if (type_of(both[k]) == W_BF16 && !j.rounded && !precise && kernel.matmul_rounded)
                 j.rounded = rounded_x(p, both[k], x, ldx, n_rows, scratch);
-            sizes.row_bytes = larger(sizes.row_bytes, row_bytes(both[k]));
+            sizes.row_bytes = larger(sizes.row_bytes, both[k]->row_bytes);
             sizes.unpacked = sizes.unpacked || unpacks(&j, both[k]);
-            bytes += row_bytes(both[k]);
+            bytes += both[k]->row_bytes;
         }
         sizes.n_out += products[i].w->n_out;
         sizes.out_bytes = larger(sizes.out_bytes, bytes);

@@ -66,7 +66,8 @@ static const struct tensor *need(struct loader *l, const char *name, size_t n0, 
         wrong(l, "%s is %s, not %s", name, tensor_shape_text(t, shape), expected);
         return NULL;
     }
-    if (t->dtype != DT_F32 && t->dtype != DT_F16 && t->dtype != DT_BF16) {
+    enum mat_layout layout;
+    if (!mat_layout_of(t->dtype, &layout)) {
         wrong(l, "%s is of type %s, not F32, F16 or BF16", name, dtype_name(t->dtype));
         return NULL;
     }
@@ -120,15 +121,15 @@ static const void *transpose(struct layers *m, const struct tensor *t, size_t n_
 static struct linear linear(struct loader *l, const char *name, size_t layer, size_t expert,
                             size_t n_out, size_t n_in, bool bias) {
     char full[NAME_BYTES];
-    struct linear y = {.w = {.dtype = DT_F32, .n_out = n_out, .n_in = n_in}};
+    struct linear y = {.w = mat_plain(NULL, DT_F32, n_out, n_in)};
     if (!named(l, name))
         return y;
     expand(full, l->prefix, name, layer, expert, ".weight");
     const struct tensor *t =
         l->s->transposed ? need(l, full, n_in, n_out) : need(l, full, n_out, n_in);
     if (t) {
-        y.w.dtype = t->dtype;
-        y.w.data = l->s->transposed ? transpose(l->m, t, n_in, n_out) : t->data;
+        const void *data = l->s->transposed ? transpose(l->m, t, n_in, n_out) : t->data;
+        y.w = mat_plain(data, t->dtype, n_out, n_in);
     }
     expand(full, l->prefix, name, layer, expert, ".bias");
     if (bias)
@@ -142,10 +143,7 @@ static struct linear table(struct loader *l, const char *prefix, const char *nam
     char full[NAME_BYTES];
     expand(full, prefix, name, 0, 0, ".weight");
     const struct tensor *t = need(l, full, n_out, n_in);
-    return (struct linear){.w = {.data = t ? t->data : NULL,
-                                 .dtype = t ? t->dtype : DT_F32,
-                                 .n_out = n_out,
-                                 .n_in = n_in}};
+    return (struct linear){.w = mat_plain(t ? t->data : NULL, t ? t->dtype : DT_F32, n_out, n_in)};
 }
 
 static struct norm norm_of(const struct spec *s, const float *weight) {
@@ -244,8 +242,9 @@ static void load_layer(struct loader *l, size_t i) {
 }
 
 static bool same_bytes(const struct tensor *t, const struct mat *m) {
-    return m->data && t->dtype == m->dtype && t->n_elements == m->n_out * m->n_in &&
-           memcmp(t->data, m->data, (size_t)t->n_bytes) == 0;
+    enum mat_layout layout;
+    return m->data && mat_layout_of(t->dtype, &layout) && layout == m->layout &&
+           t->n_elements == m->n_out * m->n_in && memcmp(t->data, m->data, (size_t)t->n_bytes) == 0;
 }
 
 static void load_head(struct loader *l) {

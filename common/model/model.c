@@ -210,10 +210,6 @@ size_t model_kv_bytes(const struct model *m) {
     return kv_bytes(&m->kv);
 }
 
-static uint64_t mat_bytes(const struct mat *w) {
-    return w->data ? (uint64_t)w->n_out * w->n_in * dtype_bits(w->dtype) / 8 : 0;
-}
-
 /* Every tensor but tables of which one row is read, and experts that are not chosen. */
 uint64_t model_step_bytes(const struct model *m) {
     const struct layers *l = &m->layers;

@@ -56,27 +56,27 @@ static float f16_value(uint16_t h) { // by the definition, slowly
 
 /* Fills a guarded W with random values; *values gets them as f32. */
 static struct guarded random_mat(struct mat *w, size_t unaligned, float *values) {
-    size_t n = w->n_out * w->n_in, size = w->dtype == DT_F32 ? 4 : 2;
+    size_t n = w->n_out * w->n_in, size = w->layout == MAT_F32 ? 4 : 2;
     struct guarded g = guarded_new(n * size, unaligned);
     w->data = g.p;
     for (size_t i = 0; i < n; i++) {
         values[i] = random_float();
         uint16_t h = vec_bf16_from_f32(values[i]);
-        if (w->dtype == DT_F16) {
+        if (w->layout == MAT_F16) {
             h = (uint16_t)((random_bits() & 0x83FF) | (random_bits() % 16)
                                                           << 10); // |value| < 2, subnormals too
             values[i] = f16_value(h);
-        } else if (w->dtype == DT_BF16) {
+        } else if (w->layout == MAT_BF16) {
             values[i] = vec_f32_from_bf16(h);
         }
-        memcpy(g.p + i * size, w->dtype == DT_F32 ? (void *)&values[i] : (void *)&h, size);
+        memcpy(g.p + i * size, w->layout == MAT_F32 ? (void *)&values[i] : (void *)&h, size);
     }
     return g;
 }
 
 static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n_in, enum dtype t,
                            bool precise) {
-    struct mat w = {.dtype = t, .n_out = n_out, .n_in = n_in};
+    struct mat w = mat_plain(NULL, t, n_out, n_in);
     float *values = xcalloc(n_out * n_in, sizeof *values), *bias = random_floats(n_out);
     struct guarded g =
         random_mat(&w, random_bits() % 2 ? random_bits() % 64 & ~(size_t)1 : 0, values);
@@ -139,7 +139,7 @@ static void matmul_same_bits(void) {
     void *scratch = xaligned(64, matmul_scratch(ROWS, IN));
     for (size_t t = 0; t < 3; t++)
         for (int precise = 0; precise < 2; precise++) {
-            struct mat w = {.dtype = weight_types[t], .n_out = OUT, .n_in = IN};
+            struct mat w = mat_plain(NULL, weight_types[t], OUT, IN);
             struct guarded g = random_mat(&w, 2, values);
             for (size_t r = 0; r < ROWS; r++)
                 matmul(pools[0], alone + r * OUT, OUT, x + r * IN, IN, 1, &w, NULL, precise,
@@ -185,7 +185,7 @@ static void matmul_many_is_each(void) {
         float *want[N], *want_up = xcalloc(n_rows * MOST_OUT, sizeof *want_up);
         void *scratch = xaligned(64, matmul_scratch(n_rows, IN));
         for (size_t i = 0; i < N; i++) {
-            w[i] = (struct mat){.dtype = types[i], .n_out = outs[i], .n_in = IN};
+            w[i] = mat_plain(NULL, types[i], outs[i], IN);
             g[i] = random_mat(&w[i], 0, values);
             want[i] = xcalloc(n_rows * outs[i], sizeof(float));
             products[i] = (struct product){.y = xcalloc(n_rows * outs[i], sizeof(float)),
@@ -196,7 +196,7 @@ static void matmul_many_is_each(void) {
             if (i >= GATED)
                 products[i].act = &acts[i % 2];
             if (i >= GATED && i < ACTIVATED) {
-                up[i] = (struct mat){.dtype = up_types[i], .n_out = outs[i], .n_in = IN};
+                up[i] = mat_plain(NULL, up_types[i], outs[i], IN);
                 g_up[i] = random_mat(&up[i], 0, values);
                 products[i].up = &up[i];
                 products[i].up_bias = i % 2 ? NULL : bias;

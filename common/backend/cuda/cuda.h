@@ -18,7 +18,7 @@ enum {
  */
 struct cuda_mat {
     const void *data; // NULL: a free place of the table
-    enum dtype dtype;
+    enum mat_layout layout;
     size_t n_out, n_in;
     unsigned uses; // the embedding that is the head, too, was named twice
     void *device;  // with `packed`: also of the matrices that are packed with it
@@ -29,7 +29,7 @@ struct cuda_mat {
 struct cuda_group {
     struct cu_pairs pairs;
     const void *data[3];
-    enum dtype dtype;
+    enum mat_layout layout;
     size_t n_in;
     bool both; // the two are one matrix in the file
 };
@@ -104,8 +104,8 @@ struct cuda_device {
 static inline size_t cuda_padded(size_t n) {
     return (n + CU_PAD - 1) / CU_PAD * CU_PAD;
 }
-static inline enum cu_type cuda_type(enum dtype t) {
-    return t == DT_BF16 ? CU_BF16 : t == DT_F16 ? CU_F16 : CU_F32;
+static inline enum cu_type cuda_type(enum mat_layout t) {
+    return t == MAT_BF16 ? CU_BF16 : t == MAT_F16 ? CU_F16 : CU_F32;
 }
 static inline size_t cuda_size(enum cu_type t) {
     return t == CU_F32 ? 4 : 2;
@@ -125,7 +125,7 @@ void cuda_weights_free(struct cuda_device *d);
 /* The group's packed weights, uploaded and packed at their first use. NULL where that failed. */
 void *cuda_packed(struct cuda_device *d, const struct cuda_group *g);
 /* A matrix [n_out, n_in padded] as in the file. */
-void *cuda_plain(struct cuda_device *d, const void *data, enum dtype dtype, size_t n_out,
+void *cuda_plain(struct cuda_device *d, const void *data, enum mat_layout layout, size_t n_out,
                  size_t n_in);
 /* Of a layer's experts: the table of struct cu_matmul_args. */
 void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o);

@@ -29,7 +29,7 @@ static unsigned over(size_t n, size_t each) {
 }
 
 static enum cu_type type_of(const struct cuda_device *d, const struct mat *w) {
-    return d->type == CU_F32 ? CU_F32 : cuda_type(w->dtype);
+    return d->type == CU_F32 ? CU_F32 : cuda_type(w->layout);
 }
 
 static struct cu_norm norm_of(const struct norm *n) {
@@ -60,7 +60,7 @@ static void run_norm(struct cuda_device *d, void *rounded, enum cu_type type, fl
 
 static struct cuda_group group_of(const struct linear *const *l, size_t n) {
     struct cuda_group g = {
-        .pairs = {.n_mats = (uint32_t)n}, .dtype = l[0]->w.dtype, .n_in = l[0]->w.n_in};
+        .pairs = {.n_mats = (uint32_t)n}, .layout = l[0]->w.layout, .n_in = l[0]->w.n_in};
     for (size_t i = 0; i < n; i++) {
         g.pairs.n_out[i] = (uint32_t)l[i]->w.n_out;
         g.data[i] = l[i]->w.data;
@@ -80,14 +80,14 @@ static bool set_weights(struct cuda_device *d, struct cu_matmul_args *a,
         return a->packed != NULL;
     }
     if (g->both) {
-        a->w[0] = cuda_plain(d, g->data[0], g->dtype, (size_t)g->pairs.n_out[0] + g->pairs.n_out[1],
-                             g->n_in);
+        a->w[0] = cuda_plain(d, g->data[0], g->layout,
+                             (size_t)g->pairs.n_out[0] + g->pairs.n_out[1], g->n_in);
         a->w[1] = (const unsigned char *)a->w[0] +
-                  (size_t)g->pairs.n_out[0] * a->ld_w * cuda_size(cuda_type(g->dtype));
+                  (size_t)g->pairs.n_out[0] * a->ld_w * cuda_size(cuda_type(g->layout));
         return a->w[0] != NULL;
     }
     for (size_t i = 0; i < g->pairs.n_mats; i++)
-        if (!(a->w[i] = cuda_plain(d, g->data[i], g->dtype, g->pairs.n_out[i], g->n_in)))
+        if (!(a->w[i] = cuda_plain(d, g->data[i], g->layout, g->pairs.n_out[i], g->n_in)))
             return false;
     return true;
 }
@@ -110,10 +110,10 @@ static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_mat
     return most == 8 ? d->k.few8[t] : most == 16 ? d->k.few16[t] : d->k.few32[t];
 }
 
-/* Runs a product of `rows` rows at most, whose x is of the device's type; dtype: of W. */
-static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype,
+/* Runs a product of `rows` rows at most, whose x is of the device's type; layout: of W. */
+static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
                         size_t rows) {
-    enum cu_type t = cuda_type(dtype);
+    enum cu_type t = cuda_type(layout);
     size_t tiles = cu_tiles_of(&a->pairs);
     struct cu_shape s = {.x = (unsigned)tiles, .y = over(rows, 8), .early = true};
     const struct cu_kernel *k = d->k.exact[t];
@@ -129,8 +129,9 @@ static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum dt
 }
 
 /* The same with the experts' rows: pairs of a row and an expert. */
-static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype) {
-    enum cu_type t = cuda_type(dtype);
+static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a,
+                                enum mat_layout layout) {
+    enum cu_type t = cuda_type(layout);
     size_t tiles = cu_tiles_of(&a->pairs), n = d->shape.n_experts,
            of_expert = over(d->rows * d->shape.n_experts_used, n);
     struct cu_shape s = {
@@ -146,7 +147,7 @@ static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a,
 
 /* A product of x [rows, hidden_dim] f32, normed by `pre` (or not, where it is NULL): on the way, or
  * before. */
-static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum dtype dtype,
+static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
                           const float *x, const struct norm *pre) {
     size_t shared = CU_FEW_NORM_SHARED(d->rows, d->ld_hidden), tiles = cu_tiles_of(&a->pairs),
            blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms;
@@ -157,21 +158,21 @@ static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum 
             run_norm(d, NULL, CU_F32, d->normed, x, pre, false);
             a->x = d->normed;
         }
-        run_product(d, a, dtype, d->rows);
+        run_product(d, a, layout, d->rows);
         return;
     }
     if (d->rows <= FEW_NORM_ROWS && shared <= FEW_SHARED) {
         a->norm = norm_of(pre);
-        cuda_run(d, d->k.few_norm[cuda_type(dtype)],
+        cuda_run(d, d->k.few_norm[cuda_type(layout)],
                  (struct cu_shape){.x = (unsigned)(tiles < blocks ? tiles : blocks),
                                    .shared = (unsigned)shared,
                                    .early = true},
                  a, sizeof *a);
         return;
     }
-    run_norm(d, d->rounded, cuda_type(dtype), NULL, x, pre, false);
+    run_norm(d, d->rounded, cuda_type(layout), NULL, x, pre, false);
     a->x = d->rounded;
-    run_product(d, a, dtype, d->rows);
+    run_product(d, a, layout, d->rows);
 }
 
 /* ---- operations ---- */
@@ -186,7 +187,7 @@ void cuda_begin(struct device *device, const struct step *s) {
     const struct mat *w = &s->embed->w;
     const struct cuda_mat *m = cuda_mat_of(d, w->data);
     struct cu_begin_args a = {.step = d->step,
-                              .embed_type = cuda_type(w->dtype),
+                              .embed_type = cuda_type(w->layout),
                               .embed_ld = (uint32_t)cuda_padded(w->n_in),
                               .x = d->base.x,
                               .dim = (uint32_t)w->n_in,
@@ -198,12 +199,12 @@ void cuda_begin(struct device *device, const struct step *s) {
         a.embed = cuda_packed(d, &g);
         a.embed_packed = true;
     } else {
-        a.embed = cuda_plain(d, w->data, w->dtype, w->n_out, w->n_in);
+        a.embed = cuda_plain(d, w->data, w->layout, w->n_out, w->n_in);
     }
     if (s->positions) {
         const struct mat *p = &s->positions->w;
-        a.positions = cuda_plain(d, p->data, p->dtype, p->n_out, p->n_in);
-        a.positions_type = cuda_type(p->dtype);
+        a.positions = cuda_plain(d, p->data, p->layout, p->n_out, p->n_in);
+        a.positions_type = cuda_type(p->layout);
         a.positions_ld = (uint32_t)cuda_padded(p->n_in);
     }
     for (size_t r = 0; r < d->shape.n_ropes; r++) {
@@ -258,7 +259,7 @@ static void qkv_in_parts(struct cuda_device *d, const struct qkv_op *o, const fl
         a.bias[i] = o->qkv[i].bias;
     if (!set_weights(d, &a, &g))
         return;
-    run_of_hidden(d, &a, g.dtype, x, o->pre);
+    run_of_hidden(d, &a, g.layout, x, o->pre);
     bool turns = o->rope < DEVICE_ROPES;
     struct cu_qk_args q = {.step = d->step,
                            .qkv = d->qkv,
@@ -306,7 +307,7 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
     for (size_t i = 0; i < n; i++)
         a.bias[i] = o->qkv[i].bias;
     if (set_weights(d, &a, &g))
-        run_of_hidden(d, &a, g.dtype, x, o->pre);
+        run_of_hidden(d, &a, g.layout, x, o->pre);
 }
 
 void cuda_attend(struct device *device, const struct attend_op *o) {
@@ -363,7 +364,7 @@ void cuda_gated(struct device *device, const struct gated_op *o, const float *x)
     if (!o->ungated && g.pairs.n_mats == 2) {
         a.bias[1] = in[1].bias;
     } else if (!o->ungated) { // both in one matrix
-        size_t half = o->ffn_dim * in[0].w.n_in * dtype_bits(in[0].w.dtype) / 8;
+        size_t half = o->ffn_dim * in[0].w.row_bytes;
         halves[0].w.n_out = halves[1].w.n_out = o->ffn_dim;
         halves[1].w.data = (const unsigned char *)in[0].w.data + half;
         a.bias[1] = in[0].bias ? in[0].bias + o->ffn_dim : NULL;
@@ -373,7 +374,7 @@ void cuda_gated(struct device *device, const struct gated_op *o, const float *x)
     if (!o->ungated)
         g.pairs.pairing = CU_GATE_UP;
     if (set_weights(d, &a, &g))
-        run_of_hidden(d, &a, g.dtype, x, o->pre);
+        run_of_hidden(d, &a, g.layout, x, o->pre);
 }
 
 void cuda_project(struct device *device, float *y, enum device_source from, const struct linear *l,
@@ -388,7 +389,7 @@ void cuda_project(struct device *device, float *y, enum device_source from, cons
                                .ldy = (uint32_t)d->ld_hidden,
                                .scale = scale};
     if (!skips(d) && set_weights(d, &a, &g))
-        run_product(d, &a, g.dtype, d->rows);
+        run_product(d, &a, g.layout, d->rows);
 }
 
 /* The rows' experts, their weights, and the pairs by expert. */
@@ -397,7 +398,7 @@ static bool run_route(struct cuda_device *d, const struct experts_op *o, const f
     struct cu_matmul_args a = {.epilogue = CU_STORE, .y = d->router, .ldy = (uint32_t)d->ld_router};
     if (!set_weights(d, &a, &g))
         return false;
-    run_of_hidden(d, &a, g.dtype, x, NULL);
+    run_of_hidden(d, &a, g.layout, x, NULL);
     struct cu_route_args r = {.step = d->step,
                               .logits = d->router,
                               .ld = (uint32_t)d->ld_router,
@@ -444,7 +445,7 @@ void cuda_experts(struct device *device, float *y, const struct experts_op *o, c
         run_norm(d, d->rounded, d->type, NULL, x, NULL, false);
         in.x = d->rounded;
     }
-    run_experts_product(d, &in, first[0].w.dtype);
+    run_experts_product(d, &in, first[0].w.layout);
     struct cu_matmul_args down = {.step = d->step,
                                   .pairs = {.n_out = {(uint32_t)first[2].w.n_out}, .n_mats = 1},
                                   .n_in = (uint32_t)o->ffn_dim,
@@ -456,7 +457,7 @@ void cuda_experts(struct device *device, float *y, const struct experts_op *o, c
                                   .ldy = (uint32_t)d->ld_hidden,
                                   .expert_w = table,
                                   .expert_first = 2};
-    run_experts_product(d, &down, first[2].w.dtype);
+    run_experts_product(d, &down, first[2].w.layout);
     struct cu_combine_args c = {.step = d->step,
                                 .y = y,
                                 .x = d->expert_out,
@@ -473,7 +474,7 @@ void cuda_experts(struct device *device, float *y, const struct experts_op *o, c
 /* logits of wanted rows [first, first + n) -> d->logits */
 static void run_head(struct cuda_device *d, const struct head_op *o, size_t first, size_t n) {
     const struct linear *l = o->head;
-    enum cu_type t = d->type == CU_F32 ? CU_F32 : cuda_type(l->w.dtype);
+    enum cu_type t = d->type == CU_F32 ? CU_F32 : cuda_type(l->w.layout);
     struct cuda_group g = group_of(&l, 1);
     size_t row = first * d->ld_hidden; // whole blocks
     struct cu_matmul_args a = {.epilogue = CU_STORE,
@@ -489,7 +490,7 @@ static void run_head(struct cuda_device *d, const struct head_op *o, size_t firs
     a.x =
         t == CU_F32 ? (const void *)(d->normed + row) : (const unsigned char *)d->rounded + 2 * row;
     if (set_weights(d, &a, &g))
-        run_product(d, &a, g.dtype, n);
+        run_product(d, &a, g.layout, n);
 }
 
 int cuda_head(struct device *device, const struct head_op *o, float *logits, float *hidden,

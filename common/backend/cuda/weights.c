@@ -39,7 +39,7 @@ static void grow(struct cuda_device *d) {
 
 /* The most that a matrix takes: rows padded, and outputs to whole tiles. */
 static size_t bytes_of(const struct cuda_mat *m) {
-    return (m->n_out + 15) / 16 * 16 * cuda_padded(m->n_in) * cuda_size(cuda_type(m->dtype)) +
+    return (m->n_out + 15) / 16 * 16 * cuda_padded(m->n_in) * cuda_size(cuda_type(m->layout)) +
            ALIGN;
 }
 
@@ -54,11 +54,11 @@ int cuda_load(struct device *device, const struct mat *w, struct err *e) {
         return 0;
     }
     *m = (struct cuda_mat){
-        .data = w->data, .dtype = w->dtype, .n_out = w->n_out, .n_in = w->n_in, .uses = 1};
-    size_t raw = w->n_out * w->n_in * dtype_bits(w->dtype) / 8;
+        .data = w->data, .layout = w->layout, .n_out = w->n_out, .n_in = w->n_in, .uses = 1};
+    size_t raw = mat_bytes(w);
     d->largest = raw > d->largest ? raw : d->largest;
-    d->mixed |= d->n_mats > 0 && d->type != cuda_type(w->dtype);
-    d->type = cuda_type(w->dtype);
+    d->mixed |= d->n_mats > 0 && d->type != cuda_type(w->layout);
+    d->type = cuda_type(w->layout);
     d->n_mats++;
     return 0;
 }
@@ -169,11 +169,11 @@ void *cuda_packed(struct cuda_device *d, const struct cuda_group *g) {
     return packed;
 }
 
-void *cuda_plain(struct cuda_device *d, const void *data, enum dtype dtype, size_t n_out,
+void *cuda_plain(struct cuda_device *d, const void *data, enum mat_layout layout, size_t n_out,
                  size_t n_in) {
     struct cuda_mat *m = cuda_mat_of(d, data);
     struct err e = {0};
-    size_t size = cuda_size(cuda_type(dtype));
+    size_t size = cuda_size(cuda_type(layout));
     if (m && m->device)
         return m->device;
     void *p = take(d, n_out * cuda_padded(n_in) * size);
@@ -194,18 +194,18 @@ static bool expert_parts(struct cuda_device *d, const struct experts_op *o, cons
                          void **table) {
     if (d->type == CU_F32) {
         for (size_t i = 0; i < 3; i++)
-            table[i] = cuda_plain(d, x[i].w.data, x[i].w.dtype, x[i].w.n_out, x[i].w.n_in);
+            table[i] = cuda_plain(d, x[i].w.data, x[i].w.layout, x[i].w.n_out, x[i].w.n_in);
         return table[0] && table[1] && table[2];
     }
     struct cuda_group in = {
         {.pairing = CU_GATE_UP, .n_out = {(uint32_t)o->ffn_dim, (uint32_t)o->ffn_dim}, .n_mats = 2},
         {x[0].w.data, x[1].w.data},
-        x[0].w.dtype,
+        x[0].w.layout,
         x[0].w.n_in,
         false};
     struct cuda_group down = {{.n_out = {(uint32_t)x[2].w.n_out}, .n_mats = 1},
                               {x[2].w.data},
-                              x[2].w.dtype,
+                              x[2].w.layout,
                               x[2].w.n_in,
                               false};
     table[0] = cuda_packed(d, &in);

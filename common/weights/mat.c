@@ -1,0 +1,46 @@
+/* Weight matrices: views, sizes and the reference row. See mat.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "weights/mat.h"
+
+bool mat_layout_of(enum dtype t, enum mat_layout *out) {
+    if (t != DT_F32 && t != DT_F16 && t != DT_BF16)
+        return false;
+    *out = t == DT_F32 ? MAT_F32 : t == DT_F16 ? MAT_F16 : MAT_BF16;
+    return true;
+}
+
+static size_t element_bytes(enum mat_layout layout) {
+    return layout == MAT_F32 ? 4 : 2;
+}
+
+struct mat mat_plain(const void *data, enum dtype t, size_t n_out, size_t n_in) {
+    struct mat w = {.n_out = n_out, .n_in = n_in, .data = data};
+    mat_layout_of(t, &w.layout);
+    w.row_bytes = n_in * element_bytes(w.layout);
+    return w;
+}
+
+struct mat mat_rows(const struct mat *w, size_t first, size_t n) {
+    struct mat view = *w;
+    view.n_out = n;
+    view.data = (const unsigned char *)w->data + first * w->row_bytes;
+    return view;
+}
+
+void mat_row(const struct mat *w, size_t i, float *out) {
+    const unsigned char *row = (const unsigned char *)w->data + i * w->row_bytes;
+    if (w->layout == MAT_F32) {
+        memcpy(out, row, w->row_bytes);
+        return;
+    }
+    for (size_t k = 0; k < w->n_in; k++) {
+        uint16_t half;
+        memcpy(&half, row + 2 * k, sizeof half);
+        out[k] = w->layout == MAT_BF16 ? f32_from_bf16(half) : f32_from_f16(half);
+    }
+}
+
+size_t mat_bytes(const struct mat *w) {
+    return w->data ? w->n_out * w->row_bytes : 0;
+}

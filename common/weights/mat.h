@@ -1,0 +1,40 @@
+/* A weight matrix W [n_out, n_in], whatever file it came from: what kernels and devices read.
+ *
+ * The bytes are in the mapping of a file or in memory of the loader; a mat only points to them. Row
+ * i is row_bytes long and begins at data + i * row_bytes, at any alignment.
+ *
+ *     data -> | row 0: n_in elements | row 1 | ... | row n_out - 1 |
+ *
+ * A new layout is an enumerator here, its reference in mat_row, and kernels that read it.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef WEIGHTS_MAT_H
+#define WEIGHTS_MAT_H
+
+#include <stddef.h>
+
+#include "weights/dtype.h"
+
+enum mat_layout { MAT_F32, MAT_F16, MAT_BF16, MAT_LAYOUTS };
+
+struct mat {
+    enum mat_layout layout;
+    size_t n_out, n_in, row_bytes;
+    const void *data; // NULL: the model has no such matrix
+};
+
+/* data holds n_out * n_in elements of type t, which must be one of mat_layout_of's. */
+struct mat mat_plain(const void *data, enum dtype t, size_t n_out, size_t n_in);
+
+/* False if matrices are not read in this type. */
+bool mat_layout_of(enum dtype t, enum mat_layout *out);
+
+/* A view of rows [first, first + n): q, k or v of a fused matrix, or its gate or up. */
+struct mat mat_rows(const struct mat *w, size_t first, size_t n);
+
+/* The reference: row i as f32, out [n_in]. The embedding, the C kernel and the tests read it. */
+void mat_row(const struct mat *w, size_t i, float *out);
+
+size_t mat_bytes(const struct mat *w); // of all rows; 0 where data is NULL
+
+#endif
