@@ -2,16 +2,16 @@
  * checks.
  *
  *   shim_run      for each block, in a seeded order: poison shared memory, then run its threads
- *   pick          the ready thread that runs next: mostly one of the same warp, now and then
- * another's meet          what lanes of a warp do together: the last lane to arrive does the work
- * of all tile_product  16 x 8 sums of 16 products each, as Hopper's tensor core adds them touch the
- * race check: -fsanitize=thread has the compiler call it at reads and writes
+ *   pick          the ready thread that runs next: mostly one of the same warp, sometimes another's
+ *   meet          operations of a whole warp: the last lane to arrive does the work of all
+ *   tile_product  16 x 8 sums of 16 products each, as Hopper's tensor core adds them
+ *   touch         the race check: with -fsanitize=thread the compiler calls it at reads and writes
  *
  * The race check needs kernels compiled with -fsanitize=thread and a link without it: the functions
- * that the compiler calls are here. Each word of shared memory remembers its last writers and
- * readers. Two threads are in order where __syncthreads was between them, or, in one warp,
- * something that both lanes did together; with CUDA_SHIM_STRICT=1 only __syncwarp orders lanes,
- * which is all that CUDA promises.
+ * that the compiler calls are here. Each word of shared memory has a record of its last writers and
+ * readers. Two threads are in order if __syncthreads was between them, or, in one warp, an operation
+ * of both lanes. With CUDA_SHIM_STRICT=1 only __syncwarp orders lanes, which is all that CUDA
+ * promises.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "asan.h"

@@ -2,12 +2,12 @@
  * over kernels that shim.cc runs on the host. Built with shim.cc and the .cu files into a library
  * of that name, so that the whole backend is tested without a GPU.
  *
- * Device memory is the host's, full of 0xFF when new. What a stream is asked for is queued, and
- * happens in the order of the calls of all streams, but not before something waits: so results that
- * are read too early, and pinned buffers that are filled again too early, show. A pinned buffer
- * that a copy goes to is full of 0xFF until then. A launch that may begin before the one before it
- * has ended (programmatic stream serialization) really does, where the seed says so: its first
- * block runs up to grid_wait first.
+ * Device memory is the host's, filled with 0xFF when new. Work is queued and runs in the order of
+ * the calls of all streams, but only when something waits. So a test sees results that are read too
+ * early, and pinned buffers that are filled again too early. A pinned buffer that a copy goes to is
+ * filled with 0xFF until then. A launch that may begin before the previous one has ended
+ * (programmatic stream serialization) does begin early for some seeds: its first block runs up to
+ * grid_wait first.
  *
  * Environment, read by cuInit:
  *   CUDA_STANDIN_DEVICES=N      default 1; 0: cuInit says that there is none
@@ -16,8 +16,7 @@
  *   CUDA_STANDIN_SM=90          compute capability * 10
  *   CUDA_STANDIN_PROCESSORS=16  multiprocessors
  *   CUDA_STANDIN_NO_IMAGE=1     cuModuleLoadData finds no code for this device
- *   CUDA_STANDIN_TRACE=FILE     adds a line for each launch: kernel, grid, block, dynamic shared
- * bytes
+ *   CUDA_STANDIN_TRACE=FILE     adds a line for each launch: kernel, grid, block, shared bytes
  *
  * Compiled with -DSTANDIN_CHECK and CUDA's include folder, prototypes and structs are compared with
  * the real cuda.h.

@@ -1,14 +1,15 @@
 /* Questions that only a real GPU (sm_90a) answers: do mma.sync and wgmma give the same bits, which
  * sum do they compute, and what are the limits that our kernels are measured against.
  *
- *     nvcc -O3 -std=c++17 -gencode arch=compute_90a,code=sm_90a -o bits tests/gpu/bits.cu && ./bits
- * [bits] [model] [limits]
+ *     nvcc -O3 -std=c++17 -gencode arch=compute_90a,code=sm_90a -o bits tests/gpu/bits.cu
+ *     ./bits [bits] [model] [limits]
  *
  * Output: lines `name value unit`. Three parts; with no argument, all:
  *   bits    D = A B^T summed 16 k at a time into one f32, by every instruction that could compute
- * it, compared bit for bit. model   single mma results against a model on the host, over the ways
- * in which it could truncate. limits  read and copy bandwidth, launch gaps, copies to the host,
- * wake-up.
+ *           it, compared bit for bit.
+ *   model   single mma results against a model on the host, over the ways in which it could
+ *           truncate.
+ *   limits  read and copy bandwidth, launch gaps, copies to the host, wake-up.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>

@@ -1,8 +1,8 @@
 /* The matrix kernels alone on a GPU: their bits beside each other, and their speed in TinyLlama's
  * shapes beside the card's limits.
  *
- *     nvcc -O3 -std=c++17 -fmad=false -Icommon -gencode arch=compute_90a,code=sm_90a -o speed
- * tests/gpu/speed.cu
+ *     nvcc -O3 -std=c++17 -fmad=false -Icommon -gencode arch=compute_90a,code=sm_90a \
+ *         -o speed tests/gpu/speed.cu
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <algorithm>

@@ -4,14 +4,14 @@
  * Where no position is, pages are full of NaN, and so are the table's words for pages that no row
  * sees.
  *
- * The reference rounds what the kernels round: q * scale, and e^(score - maximum of the page). What
- * remains is
+ * The reference rounds what the kernels round: q * scale, and e^(score - maximum of the page). The
+ * tolerance is the sum of
  *   - the scores' error, `off`: 16 products at a time are added in no less than 2^-22 of their
- * largest sum (2^-24 in f32), and softcap has 4e-7 of the cap. It goes into every weight, and into
- * the sum that divides them;
- *   - a weight that is so near the middle between two bf16 numbers that `off` decides: 2^-7 of it;
+ *     largest sum (2^-24 in f32), and softcap has 4e-7 of the cap. It affects every weight, and the
+ *     sum that divides them;
+ *   - a weight so near the middle between two bf16 numbers that `off` decides: 2^-7 of it;
  *   - the sums over positions: 2^-22 of the sum of |weight * value| for each 16 positions, and for
- * each join of pages and spans;
+ *     each join of pages and spans;
  *   - the output's rounding: 2^-8 in bf16, 2^-11 in f16.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */

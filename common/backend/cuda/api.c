@@ -7,7 +7,7 @@
 
 #include "backend/cuda/api.h"
 
-/* The library is never closed: NVIDIA's leaves threads of its own running in it. */
+/* The library is never closed, because NVIDIA's leaves threads of its own running in it. */
 int cu_api_load(struct cu_api *a, struct err *e) {
     static const char soname[] = "libcuda.so.1";
     void *library = dlopen(soname, RTLD_NOW | RTLD_LOCAL), *symbol;

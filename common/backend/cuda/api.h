@@ -137,9 +137,8 @@ struct cu_api {
 #undef CU_API_MEMBER
 };
 
-/* Opens libcuda.so.1, where the system's loader finds it, and fills *a. -1 (EXIT_SYSTEM) where
- * there is no such library, or an older one without a function that we need. The library stays
- * open. */
+/* Opens libcuda.so.1, which the system's loader looks for, and fills *a. -1 (EXIT_SYSTEM) if there
+ * is no such library, or if it is too old and lacks a function. The library stays open. */
 int cu_api_load(struct cu_api *a, struct err *e);
 
 /* Sets EXIT_SYSTEM and "NAME (description): where", of the driver's error r; returns -1. */

@@ -5,20 +5,21 @@
  * activations are padded with zeros to a multiple of CU_PAD elements, so that kernels read whole
  * vectors.
  *
- * Weights that mma multiplies are packed when they are loaded (pack.cu): 16 outputs by 16 k, 512
- * bytes, in the order in which a warp needs them, so that it reads one piece of memory from end to
- * end. [tiles of 16 outputs][steps of 16 k][lane][8 elements].
+ * Weights that mma multiplies are packed when they are loaded (pack.cu), as
+ * [tiles of 16 outputs][steps of 16 k][lane][8 elements]. A tile's step is 512 bytes, in the order
+ * in which a warp needs them, so a warp reads one piece of memory from end to end.
  *
- * Activations in BF16 and F16 are in blocks of CU_TILE rows by CU_PAD k, 16 KB, in the order that
- * wgmma reads from shared memory, so that a block is one copy: row r of a block is 128 bytes, its
- * 16-byte piece p at p ^ (r % 8). See cu_x_at. Those in F32 are plain rows.
+ * Activations in BF16 and F16 are in blocks of CU_TILE rows by CU_PAD k, 16 KB. A block has the
+ * order that wgmma reads from shared memory, so that one copy moves it: row r is 128 bytes, and its
+ * 16-byte piece p is stored at p ^ (r % 8). See cu_x_at. Activations in F32 are plain rows.
  *
- * The order of every sum is fixed by the shape of the weights alone, which is why a row's bits do
- * not depend on its batch:
+ * The shape of the weights alone fixes the order of every sum. So a row's bits do not depend on its
+ * batch:
  *
- *   n_in is cut into CU_CHAINS contiguous slices of whole tiles of CU_PAD; a slice is summed from
- * its first k to its last, 16 at a time (one mma.sync m16n8k16, or one wgmma step of k 16), and the
- * slices' sums are added in order, from zero, then the bias.
+ *   - n_in is cut into CU_CHAINS contiguous slices of whole tiles of CU_PAD.
+ *   - A slice is summed from its first k to its last, 16 at a time (one mma.sync m16n8k16, or one
+ *     wgmma step of k 16).
+ *   - The slices' sums are added in order, from zero, then the bias.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_ARGS_H
@@ -37,10 +38,10 @@ enum {
     CU_TILE = 128,     // outputs, and rows, of a tile of k_tile_*
     CU_TILE_STAGES = 6,
     CU_TILE_SHARED = CU_TILE_STAGES * CU_TILE * CU_PAD * 2, // dynamic shared memory of k_tile_*
-    CU_FEW_STAGES = 4, // stages of x on their way in k_few8_*, k_few16_*, k_few32_*, where there is
-                       // no room for all of it
+    CU_FEW_STAGES = 4, // stages of x in flight in k_few8_*, k_few16_*, k_few32_*, if shared memory
+                       // has no room for all of x
     CU_FEW_SUMS = CU_CHAINS * 16 * 8 * 4, // bytes of the chains' sums of 16 outputs and 8 rows
-    CU_THREADS = 256                      // of a block, wherever nothing else is said
+    CU_THREADS = 256                      // of a block, unless a kernel says otherwise
 };
 
 /* Dynamic shared memory of k_few8_*, k_few16_*, k_few32_* (rows: 8, 16, 32) with N stages:
@@ -76,7 +77,7 @@ struct cu_row {
     uint32_t first[CU_GROUPS]; // the first position that it sees
     uint32_t table[CU_GROUPS]; // words[table + p / CU_KV_PAGE] is position p's page (modulo 2^32)
     uint32_t freq[CU_ROPES];   // words[freq ..] are its rope's frequencies, f32 [half]
-    uint32_t want;             // of row i: the i-th row whose logits are wanted
+    uint32_t want;             // in rows[i]: the number of the i-th row whose logits are wanted
     uint32_t unused[3];
 };
 struct cu_tile { // rows [row, row + n) of one sequence, consecutive positions, n <= CU_QUERIES /
@@ -103,8 +104,8 @@ struct cu_kv {
     uint32_t unused;
 };
 
-/* x [n_rows, dim] = embed[id] * scale (+ positions[pos]); cosines and sines [n_rows, half] of each
- * rope. One block a row. */
+/* x [n_rows, dim] = embed[id] * scale (+ positions[pos]). Also computes cosines and sines
+ * [n_rows, half] of each rope. One block a row. */
 struct cu_begin_args {
     struct cu_step step;
     const void *embed, *positions; // positions may be NULL
@@ -120,8 +121,8 @@ struct cu_begin_args {
 };
 
 /* y f32 [n, dim] and rounded [n, dim] (each may be NULL) = norm(x); with `wanted`, row i is x's row
- * rows[i].want, and n is n_want. What pads rounded's rows up to ld_rounded is written as zeros. x
- * and y may be the same. One warp a row. */
+ * rows[i].want, and n is n_want. The padding of rounded's rows, up to ld_rounded, is written as
+ * zeros. x and y may be the same. One warp a row. */
 struct cu_norm_args {
     struct cu_step step;
     const float *x;
@@ -149,16 +150,17 @@ enum cu_epilogue {
 };
 enum cu_act { CU_SILU, CU_GELU_TANH, CU_GELU_ERF, CU_RELU }; // as enum activation
 
-/* How outputs meet in pairs; 8 pairs make an mma tile of 16 outputs, which has both of pair 8 *
- * tile + g in rows g and g + 8. The pairing is fixed when weights are packed. */
+/* How outputs are paired. 8 pairs make an mma tile of 16 outputs: pair 8 * tile + g has rows g and
+ * g + 8 of it. The pairing is fixed when weights are packed. */
 enum cu_pairing {
     CU_PLAIN,   // pair p: outputs 16 * (p / 8) + p % 8, and 8 more
     CU_GATE_UP, // output p of the first matrix, and of the second
-    CU_ROTATED  // dimensions i and i + half of a head, then halves of what does not rotate
+    CU_ROTATED  // dimensions i and i + half of a head, then halves of the dimensions that are not
+                // rotated
 };
 struct cu_pairs {
     uint32_t pairing, n_out[3],
-        n_mats;              // up to three matrices, whose outputs are counted one after the other
+        n_mats;              // up to three matrices; outputs are counted through all of them
     uint32_t head_dim, half; // CU_ROTATED
 };
 
@@ -192,8 +194,8 @@ struct cu_matmul_args {
     uint32_t ldx;
     struct cu_norm norm;
     uint32_t epilogue;
-    uint32_t wanted; // n is n_want, not n_rows; of which rows wanted_first on are taken, `most` at
-                     // most, and x and y begin there
+    uint32_t wanted; // n is n_want, not n_rows. Rows from wanted_first on are used, at most `most`
+                     // of them; x and y begin there
     uint32_t wanted_first, most;
     uint32_t all_x; // k_few8_*, k_few16_*, k_few32_*: there is shared memory for a slice of x
     float *y;       // f32
@@ -213,12 +215,12 @@ struct cu_matmul_args {
     const uint32_t
         *expert_pairs; // [n_rows * n_used] row * n_used + k, sorted by expert, then by row
     uint32_t
-        n_used; // x's row is pair / n_used; 0: x's row is offsets[e] + i, and y's row is the pair
-    uint32_t expert_first; // which of an expert's three w[0] is
+        n_used; // x's row is pair / n_used. 0: x's row is offsets[e] + i, and y's row is the pair
+    uint32_t expert_first; // the first of an expert's three matrices that this product reads
 };
 
-/* q and k in qkv [n_rows, ld] f32 (q, k, v side by side): normed, rotated in place; k and v stored
- * in their pages. One block a row. */
+/* Norms and rotates q and k in place in qkv [n_rows, ld] f32 (q, k, v side by side), and stores k
+ * and v in their pages. One block a row. */
 enum cu_qk_norm { CU_QK_NONE, CU_QK_HEAD, CU_QK_EACH, CU_QK_ALL }; // as enum qk_norm
 struct cu_qk_args {
     struct cu_step step;

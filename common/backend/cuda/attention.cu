@@ -5,9 +5,10 @@
  * spans, in order, into the result. Spans are at absolute positions.
  *
  *   k_attend_few_*   grid (tiles, KV heads, slots), 128 threads. A block does spans z, z + slots
- * ...: a warp a page. Where a tile has more than one span, their sums go to `partial`, and the
- * block that is done last joins them. k_attend_many_*  grid (tiles / 4, KV heads), 128 threads:
- * each warp does a whole tile. Needs attend_many_shared(pad) bytes.
+ *                    and so on, a warp a page. If a tile has more than one span, their sums go to
+ *                    `partial`, and the last block to finish joins them.
+ *   k_attend_many_*  grid (tiles / 4, KV heads), 128 threads. Each warp does a whole tile. Needs
+ *                    attend_many_shared(pad) bytes.
  *
  * The suffix is pad (head_dim rounded up to 16) where that is 64, 96, 128 or 256; _any takes every
  * pad up to 512.
@@ -24,8 +25,8 @@ enum {
 };
 
 /* The scores of a page. q: operands [pad / 16, 32 lanes] in shared memory. RING parts of the keys
- * are under way or in use. The outer loop stays a loop, because the compiler would begin more loads
- * than there are registers for. */
+ * are in flight or in use. The outer loop must stay a loop: unrolled, the compiler would begin more
+ * loads than there are registers for. */
 template <int D, int RING>
 DEVICE void scores_of(float s[8][4], const unsigned char *keys, uint32_t pad, const uint4 *q) {
     uint32_t parts = pad / 32 * 2;
@@ -55,7 +56,7 @@ DEVICE void scores_of(float s[8][4], const unsigned char *keys, uint32_t pad, co
 
 /* ---- few rows: a block a span ---- */
 
-/* Where k_attend_few has the sums of a span: [pad / 8, 32 lanes] float4, then the maxima and the
+/* Where k_attend_few stores the sums of a span: [pad / 8, 32 lanes] float4, then the maxima and the
  * sums of 16 queries. */
 DEVICE float *partial_of(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from,
                          uint32_t span) {
@@ -83,7 +84,7 @@ DEVICE void store_total(float *max_and_sum, const struct attend_total &t) {
  * does four. */
 DEVICE void join_spans(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from,
                        uint32_t n_spans) {
-    enum { AHEAD = 4 }; // spans whose loads are under way together
+    enum { AHEAD = 4 }; // spans whose loads are in flight together
     uint32_t lane = threadIdx.x % 32, n_tiles = a.kv.pad / 8;
     bool mine = lane / 4 < w.n * w.group - from;
     for (uint32_t first = threadIdx.x / 32; first < n_tiles; first += 16) {
@@ -132,12 +133,12 @@ template <int TILES> struct few_shared {
     struct attend_tile *tile;
 };
 
-/* One span of a tile, for queries from .. + 15: its sums go to `partial`, or where it is the only
- * one, to the output. */
+/* One span of a tile, for queries from .. + 15. Its sums go to `partial`, or to the output if it is
+ * the only span. */
 template <int D, int TILES>
 DEVICE void few_span(const struct cu_attend_args &a, const struct attend_tile &w, uint32_t from,
                      uint32_t span, bool only, const struct few_shared<TILES> &shared) {
-    enum { RING = 4 }; // tiles of values under way or in use
+    enum { RING = 4 }; // tiles of values in flight or in use
     static_assert(TILES % RING == 0, "the ring is where it was when the next TILES begin");
     uint32_t lane = threadIdx.x % 32, warp = threadIdx.x / 32, pad = D ? D : a.kv.pad;
     uint32_t begin = w.lo / CU_KV_PAGE, end = w.hi / CU_KV_PAGE + 1,
@@ -244,7 +245,7 @@ DEVICE void attend_few(const struct cu_attend_args &a, const struct few_shared<T
     }
     if (n_spans > 1) {
         uint32_t *counter = a.counters + tile * a.kv.n_kv_heads + w.head;
-        __threadfence(); // the sums are there before the count
+        __threadfence(); // the sums are visible before the count
         __syncthreads();
         if (threadIdx.x == 0)
             *shared.before = count_up(counter);
@@ -285,7 +286,7 @@ struct many_shared {
     float4 *sums;             // [TILES, 32] of all spans so far
     uint4 *kept;              // [2, 32]
     uint4 *queries;           // [pad / 16, 32]
-    struct attend_tile *tile; // the only part that lanes have in common
+    struct attend_tile *tile; // the only part that the lanes share
 };
 
 /* Dimensions [first * 8, first * 8 + TILES * 8) of a tile's output for queries from .. + 15. */

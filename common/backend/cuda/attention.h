@@ -1,22 +1,23 @@
 /* Attention over one page of bf16 keys and values, by one warp and for up to 16 queries; what
  * attend_few and attend_many share.
  *
- *   S [16, 64] = Q K^T      p = e^(S - max of the page)      sums = p V [16, head_dim], the sum of
- * p, the maximum
+ *   S [16, 64] = Q K^T
+ *   p = e^(S - maximum of the page)
+ *   sums = p V [16, head_dim], with the sum of p and the maximum
  *
- * mma.sync does both products. Keys and values go from global memory straight to its operands, 16
- * bytes of a row at a time: the instruction leaves open which k is which as long as A and B agree.
- * Of 32 dimensions, lane t of four has 8t .. 8t + 7; two mma take the first and the last four of
- * them. Columns of S stand for positions in the same way:
+ * mma.sync computes both products. Keys and values go from global memory straight to its operands,
+ * 16 bytes of a row at a time. This works because the order of k is free as long as A and B agree.
+ * Of 32 dimensions, lane t of four has 8t .. 8t + 7; two mma use the first and the last four of
+ * them. Columns of S map to positions in the same way:
  *
  *   column 2t + e of tile 4j + h is position 32j + 8t + 2h + e (e < 2, h < 4, j < 2)
  *
- * so that the accumulators of S, rounded in pairs, are the operand A of p V as they are, and 16
- * bytes of a row of V^T its B.
+ * So the accumulators of S, rounded in pairs, are operand A of p V without a shuffle, and 16 bytes
+ * of a row of V^T are operand B.
  *
- * A page's sums begin at nothing; attend_join adds them to others. Joining what saw no position
- * changes no bit. Thus a query's bits depend on what it sees alone, not on the tile that it is in,
- * nor on which warps did its pages.
+ * A page's sums begin at zero; attend_join adds them to others. Joining a page of which the query
+ * saw no position changes no bit. So a query's bits depend only on the positions that it sees, not
+ * on its tile, nor on the warps that computed its pages.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_ATTENTION_H
@@ -156,7 +157,7 @@ DEVICE void attend_hide(float s[8][4], const struct cu_attend_args &a, const str
         }
     }
 }
-/* Whether a page has positions that some query of the tile does not see; that none sees. */
+/* Whether a page has positions that some query of the tile does not see, or that none sees. */
 DEVICE bool attend_is_edge(const struct attend_tile &w, uint32_t page) {
     return page * CU_KV_PAGE < w.all_from || page * CU_KV_PAGE + CU_KV_PAGE - 1 > w.all_to;
 }
@@ -193,7 +194,7 @@ DEVICE void attend_softmax(const float s[8][4], uint32_t p[8][2], struct attend_
         top = fmaxf(top, __shfl_xor_sync(ALL_LANES, top, 2));
         own->max[h] = top;
         float base = top == attend_nothing() ? 0 : top,
-              all = 0; // nothing seen: p = 0, not e^(infinity - infinity)
+              all = 0; // no position seen: p = 0, not e^(infinity - infinity)
         UNROLL
         for (int i = 0; i < 8; i++) {
             float x = attend_exp(s[i][2 * h] - base, 0.0f),
@@ -207,7 +208,7 @@ DEVICE void attend_softmax(const float s[8][4], uint32_t p[8][2], struct attend_
         own->sum[h] = all;
     }
 }
-/* The scores go round in a ring of registers, so that this is a loop: unrolled it would be most of
+/* The scores are in a ring of registers, so that this can be a loop. Unrolled, it would be most of
  * a kernel's code. */
 DEVICE void attend_softcap(float s[8][4], float cap) {
     float inverse = 1.0f / cap;
@@ -224,7 +225,7 @@ DEVICE void attend_softcap(float s[8][4], float cap) {
         }
     }
 }
-/* From a page's scores to p: softcap, then what is not seen, then softmax. */
+/* From a page's scores to p: softcap, then the mask of unseen positions, then softmax. */
 DEVICE void attend_weights(float s[8][4], const struct cu_attend_args &a,
                            const struct attend_tile &w, uint32_t from, uint32_t page,
                            uint32_t p[8][2], struct attend_total *own) {
@@ -235,9 +236,9 @@ DEVICE void attend_weights(float s[8][4], const struct cu_attend_args &a,
     attend_softmax(s, p, own, w.n * w.group - from > 8);
 }
 
-/* Of this lane's 16 positions, in the order of attend_load_values, all ones where the tile sees a
- * position. What a page has elsewhere is left over from other sequences and may be NaN, which times
- * zero is NaN. */
+/* A mask for this lane's 16 positions, in the order of attend_load_values: all ones where the tile
+ * sees a position. The other positions of a page are left over from other sequences and may be NaN,
+ * and NaN times zero is NaN. */
 DEVICE uint32_t attend_kept_pair(const struct attend_tile &w, uint32_t at) {
     return (at >= w.lo && at <= w.hi ? 0x0000ffffu : 0) |
            (at + 1 >= w.lo && at + 1 <= w.hi ? 0xffff0000u : 0);
@@ -277,12 +278,12 @@ DEVICE float4 attend_values(const uint32_t p[8][2], const uint4 v[2]) {
     return make_float4(d[0], d[1], d[2], d[3]);
 }
 
-/* By what sums are multiplied when others join them. */
+/* The factor of sums when others join them. */
 struct attend_factors {
     float own[2], other[2];
 };
-/* A factor is exactly 1 where the maximum stays, and -0 for what saw nothing, whose sums are +0: x
- * * 1 + -0 is x, whatever x. */
+/* The factor is exactly 1 if the maximum stays. It is -0 for sums that saw no position, which are
+ * +0. So x * 1 + -0 is x, whatever x is. */
 DEVICE struct attend_factors attend_join(struct attend_total *own,
                                          const struct attend_total &other) {
     struct attend_factors f;
@@ -303,7 +304,7 @@ DEVICE float4 attend_joined(float4 own, float4 other, const struct attend_factor
         fmaf(own.z, f.own[1], other.z * f.other[1]), fmaf(own.w, f.own[1], other.w * f.other[1]));
 }
 
-/* Where the results of a lane's two queries go, and by what their sums are multiplied. */
+/* Where the results of a lane's two queries are stored, and the factor of their sums. */
 struct attend_out {
     float inverse[2];
     uint32_t row[2], k[2];
@@ -344,8 +345,8 @@ DEVICE void attend_store(const struct cu_attend_args &a, const struct attend_out
         }
     }
 }
-/* Zeros what pads the rows of `out`: done once, by KV head 0's, with `threads` threads of which
- * this is number i. */
+/* Writes zeros to the padding of the rows of `out`. Only the blocks of KV head 0 do it, with
+ * `threads` threads, of which this is number i. */
 DEVICE void attend_store_padding(const struct cu_attend_args &a, const struct attend_tile &w,
                                  uint32_t i, uint32_t threads) {
     if (w.head == 0)
@@ -354,7 +355,7 @@ DEVICE void attend_store_padding(const struct cu_attend_args &a, const struct at
                 store_x(a.out, a.out_type, a.ld_out, r, k, 0);
 }
 
-/* Asks for a page's keys and values to come to L2. Has no result, so it may come before grid_wait.
+/* Prefetches a page's keys and values to L2. Has no result, so it may be called before grid_wait.
  */
 DEVICE void attend_prefetch(const unsigned char *page, uint32_t pad) {
     for (uint32_t at = threadIdx.x % 32 * 128; at < pad * CU_KV_PAGE * 4; at += 32 * 128) {

@@ -2,9 +2,9 @@
  * step.c have the rest.
  *
  * Memory is planned when all weights have been named (load_end), before any is uploaded: weights,
- * activations, and the KV of one sequence must fit what is free. Activations are one piece. KV has
- * addresses for all pages that could ever be needed, and memory as pages are first used, as on the
- * CPU.
+ * activations, and the KV of one sequence must fit what is free. Activations are one allocation. KV
+ * has addresses for all pages that could ever be needed, and gets memory when pages are first used,
+ * as on the CPU.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/cuda.h"
@@ -110,7 +110,7 @@ static size_t page_bytes(const struct device *device) {
     return d->shape.n_kv_heads * 2 * CU_KV_PAGE * d->kv_pad * (d->shape.precise ? 4 : 2);
 }
 
-/* Activations in one piece: parts are first added up, then cut off. */
+/* Activations in one allocation: parts are first added up, then cut off. */
 static void carve(unsigned char *base, size_t *used, void *part, size_t count, size_t each,
                   size_t size) {
     void *p = base ? base + *used : NULL;
@@ -205,7 +205,7 @@ static int load_end(struct device *device, struct err *e) {
         cu_alloc(d->c, work, "activations", &memory, e) != 0)
         return -1;
     d->memory = memory;
-    cu_fill(d->c, memory, work, 0); // what pads rows stays zero
+    cu_fill(d->c, memory, work, 0); // the padding of rows stays zero
     carve_all(d, memory);
     return cu_sync(d->c, e);
 }

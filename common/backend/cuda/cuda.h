@@ -14,18 +14,17 @@ enum {
     CUDA_GRAPHS = 6
 };
 
-/* A matrix that forward named: where it is in the file, and where on the device once it was used.
- */
+/* A matrix that forward named: its address in the file, and on the device once it was used. */
 struct cuda_mat {
     const void *data; // NULL: a free place of the table
     enum mat_layout layout;
     size_t n_out, n_in;
-    unsigned uses; // the embedding that is the head, too, was named twice
+    unsigned uses; // 2: the embedding, which is also the head, was named twice
     void *device;  // with `packed`: also of the matrices that are packed with it
     bool packed;
 };
 
-/* What an operation multiplies with: up to three matrices whose outputs follow each other. */
+/* The weights of an operation: up to three matrices whose outputs follow each other. */
 struct cuda_group {
     struct cu_pairs pairs;
     const void *data[3];
@@ -44,7 +43,7 @@ struct cuda_record {
     struct cuda_launch *launches; // [n]
     size_t n, cap;
     struct cu_graph
-        *graph; // NULL: not made, or the driver could not; then launches are queued one by one
+        *graph; // NULL: not made, or the driver failed; then launches are queued one by one
     bool done;
 };
 
@@ -62,14 +61,14 @@ struct cuda_device {
     struct cu *c;
     unsigned index;
     struct cuda_kernels k;
-    struct err failed; // code 0: nothing has
+    struct err failed; // the first failure; code 0: none
 
     // Weights: one piece of memory, of which matrices take parts as they are first used.
     struct cuda_mat *mats; // [mats_cap] by hash of data
     size_t n_mats, mats_cap;
     unsigned char *weights;
     size_t weights_bytes, weights_used, largest; // largest: of a matrix, in the file
-    void *raw;                                   // [raw_bytes] rows on their way to be packed
+    void *raw;                                   // [raw_bytes] rows that are to be packed
     size_t raw_bytes;
     void **vectors; // [n_vectors] copies of norms and biases, and tables of experts
     size_t n_vectors, vectors_cap;
@@ -120,9 +119,9 @@ void cuda_fail(struct cuda_device *d, const struct err *e);
 /* weights.c: see ops.h. */
 int cuda_load(struct device *d, const struct mat *w, struct err *e);
 int cuda_load_vector(struct device *d, const float **v, size_t n, struct err *e);
-size_t cuda_weights_bytes(const struct cuda_device *d); // of all that were named
+size_t cuda_weights_bytes(const struct cuda_device *d); // of all named matrices
 void cuda_weights_free(struct cuda_device *d);
-/* The group's packed weights, uploaded and packed at their first use. NULL where that failed. */
+/* The group's packed weights, uploaded and packed at their first use. NULL if that failed. */
 void *cuda_packed(struct cuda_device *d, const struct cuda_group *g);
 /* A matrix [n_out, n_in padded] as in the file. */
 void *cuda_plain(struct cuda_device *d, const void *data, enum mat_layout layout, size_t n_out,
@@ -151,9 +150,9 @@ struct cuda_seq *cuda_seqs_new(size_t n);
 /* Queues a launch, and records it where the step is being recorded. args: size bytes. */
 void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape shape,
               const void *args, size_t size);
-/* Puts the batch into step_host and sends it; chooses what the step's grids are made for. */
+/* Writes the batch to step_host and sends it; chooses the rows and tiles of the step's grids. */
 void cuda_send_step(struct cuda_device *d, const struct step *s);
-/* The end of a step: runs what was recorded, or makes a graph of what has just been. */
+/* The end of a step: runs the recorded graph, or makes a graph of the launches just recorded. */
 void cuda_end_step(struct cuda_device *d);
 
 #endif

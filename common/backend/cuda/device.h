@@ -1,9 +1,9 @@
-/* What the kernels are written in: a plain C style that nvcc and g++ both compile. Under nvcc these
- * are instructions of the GPU; under g++ (CUDA_SHIM) shim.h gives each a meaning on the host, so
+/* The instructions that the kernels use, in a plain C style that nvcc and g++ both compile. Under
+ * nvcc they are instructions of the GPU. Under g++ (CUDA_SHIM) shim.h defines each for the host, so
  * that every kernel is tested without a GPU.
  *
- * No contraction (nvcc -fmad=false): f32 arithmetic gives the same bits on both; where one rounding
- * is wanted, fmaf says so.
+ * nvcc contracts nothing (-fmad=false), so f32 arithmetic gives the same bits on both. Where one
+ * rounding is wanted, the code calls fmaf.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_DEVICE_H
@@ -14,7 +14,7 @@
 
 #include "backend/cuda/args.h"
 
-/* Before a loop that is to stay one: code that runs once is read from memory as it runs. */
+/* Before a loop that must not be unrolled: code that runs once is read from memory as it runs. */
 #ifdef CUDA_SHIM
 #define ROLLED
 #include "shim.h"
@@ -29,9 +29,9 @@
 /* The dynamic shared memory of a launch, as bytes, 128-byte aligned. */
 #define SHARED_DYNAMIC(name)    extern __shared__ __align__(1024) unsigned char name[]
 
-/* Programmatic dependent launch (sm_90 on): a kernel may begin before the one before it has ended.
- * Everything that an earlier kernel wrote is read after grid_wait, which every thread of every
- * block calls; weights may be read before it. */
+/* Programmatic dependent launch (sm_90 and later): a kernel may begin before the previous one has
+ * ended. Every thread of every block calls grid_wait, and reads what earlier kernels wrote only
+ * after it. Weights may be read before it. */
 DEVICE void grid_wait(void) {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;" ::: "memory");
@@ -78,8 +78,8 @@ DEVICE void mma_f16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t 
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/* 16 bytes from global to shared memory, later: they are there for this thread after copy_wait, for
- * others after a barrier too. Where not valid, zeros. */
+/* Copies 16 bytes from global to shared memory asynchronously. This thread may read them after
+ * copy_wait, others after a barrier too. If not valid: writes zeros. */
 DEVICE void copy_16(void *shared, const void *global, bool valid) {
     uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global),
@@ -112,7 +112,7 @@ DEVICE float f32_of_f16(uint16_t h) {
     return f;
 }
 
-/* One more; the value before. Used to find which block is done last, never in a sum. */
+/* Adds one and returns the value before. Used to find the last block to finish, never in a sum. */
 DEVICE uint32_t count_up(uint32_t *counter) {
     return atomicAdd(counter, 1u);
 }
@@ -141,7 +141,7 @@ DEVICE void store_as(void *p, uint32_t type, size_t i, float f) {
 DEVICE void store_x(void *x, uint32_t type, uint32_t ld, uint32_t row, uint32_t k, float f) {
     store_as(x, type, type == CU_F32 ? (size_t)row * ld + k : cu_x_at(row, k, ld), f);
 }
-/* As mma_bf16, of whichever type. */
+/* mma_bf16 or mma_f16, by the type. */
 DEVICE void mma_of(uint32_t type, float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
                    uint32_t b0, uint32_t b1) {
     if (type == CU_BF16)

@@ -1,4 +1,4 @@
-/* A GPU is opened and closed, and its memory given out: see driver.h.
+/* Opens and closes a GPU, and allocates its memory: see driver.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -60,8 +60,8 @@ static int look_at(const struct cu_api *a, int device, struct cu_info *info, int
 
 /* The device's primary context, current in this thread, and a stream in it. */
 static int make_stream(struct cu *c, struct err *e) {
-    // Spinning answers some 20 us sooner, but needs a CPU that nothing else wants. Where another
-    // library in this process has the context already, its choice stays.
+    // Spinning returns some 20 us sooner, but keeps a CPU busy. If another library in this process
+    // has the context already, its choice stays.
     unsigned flags = physical_cores() > 2 ? API_CTX_SCHED_SPIN : API_CTX_SCHED_BLOCKING_SYNC;
     (void)c->api.cuDevicePrimaryCtxSetFlags(c->device, flags);
     int r = c->api.cuDevicePrimaryCtxRetain(&c->context, c->device);
@@ -72,10 +72,9 @@ static int make_stream(struct cu *c, struct err *e) {
     return r == API_SUCCESS ? 0 : cu_api_fail(&c->api, r, e, "opening %s", c->info.name);
 }
 
-/* The bytes of the first module of an image: of its fat binary, where another one follows it, else
- * of all. A fat binary begins with a magic number, a version, the bytes of this header, and those
- * that follow it.
- */
+/* The bytes of the first module of an image: of its fat binary if another one follows it, else of
+ * the whole image. A fat binary begins with a magic number, a version, the bytes of this header,
+ * and the bytes that follow the header. */
 static size_t first_module(struct str image) {
     struct {
         uint32_t magic;
@@ -91,7 +90,7 @@ static size_t first_module(struct str image) {
     return head.header_bytes + (size_t)head.bytes;
 }
 
-/* Loads each module of the image; a driver's result. */
+/* Loads each module of the image. Returns a driver's result. */
 static int load_modules(struct cu *c, struct str image) {
     int r = API_SUCCESS;
     for (size_t n; image.n > 0 && c->n_modules < CU_MODULES && r == API_SUCCESS;
@@ -248,7 +247,7 @@ static struct cu_mem_prop kind_of_memory(const struct cu *c) {
                                 .location = {API_MEM_LOCATION_TYPE_DEVICE, c->device}};
 }
 
-/* bytes, rounded up to what memory is given in; 0 where that overflows. */
+/* bytes, rounded up to the unit of allocation; 0 if that overflows. */
 static size_t whole(size_t bytes, size_t granularity) {
     size_t up;
     return add_size(bytes, granularity - 1, &up) ? up / granularity * granularity : 0;
@@ -282,7 +281,7 @@ int cu_reserve(struct cu *c, struct cu_region *r, size_t bytes, struct err *e) {
     return 0;
 }
 
-/* Gives the next `bytes` addresses memory; a driver's result. */
+/* Maps memory to the next `bytes` addresses. Returns a driver's result. */
 static int add_chunk(struct cu *c, struct cu_region *r, size_t bytes) {
     struct cu_mem_prop prop = kind_of_memory(c);
     struct cu_mem_access access = {.location = prop.location,

@@ -6,16 +6,16 @@
  *     cu_upload(c, w, file, bytes, e);             // from any memory
  *     cu_launch(c, kernel, (struct cu_shape){.x = 8, .threads = 256}, &args);
  *     cu_to_host(c, pinned, y, bytes);
- *     cu_sync(c, e);                               // here every error of what was queued comes out
+ *     cu_sync(c, e);                               // returns every error of what was queued
  *
  * A function that can fail at once returns -1 (cu_kernel: NULL) and fills struct err: EXIT_SYSTEM,
- * the driver's name for the error, and where. What is only queued returns nothing: the first error
- * is kept, nothing is queued after it, and cu_sync returns it, also at each later call. So a step
- * is a list of calls without a test after each.
+ * the driver's name for the error, and where. Functions that only queue work return nothing: the
+ * first error is stored, nothing is queued after it, and cu_sync returns it, also at each later
+ * call. So a step is a list of calls without a test after each.
  *
- * There is one stream: what is queued runs in its order. One thread uses a struct cu, the one that
- * opened it. A child of fork may only call cu_close, or nothing. Addresses on the device are void
- * *, never followed here. Nothing that is queued allocates memory on the host.
+ * There is one stream: queued work runs in order. Only the thread that opened a struct cu may use
+ * it. A child of fork may only call cu_close, or nothing. Addresses on the device are void * and
+ * are never dereferenced here. Queueing allocates no memory on the host.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_DRIVER_H
@@ -36,8 +36,8 @@ struct cu_graph;
  * the environment's LLM_CUDA_IMAGE names. Takes some 0.2 s with a real driver. */
 int cu_open(struct cu **out, unsigned index, struct err *e);
 
-/* Waits, and closes; what cu_alloc, cu_reserve and cu_pinned_alloc gave has been freed before. c
- * may be NULL. A device that was lost is no error here. */
+/* Waits, and closes. The caller has freed what cu_alloc, cu_reserve and cu_pinned_alloc returned. c
+ * may be NULL. A lost device is no error here. */
 void cu_close(struct cu *c);
 
 /* A line for each device: "cuda:N", name, compute capability, memory. -1 where there is no driver,
@@ -55,35 +55,34 @@ struct cu_info {
 };
 const struct cu_info *cu_info(const struct cu *c);
 
-/* Memory that nobody has taken, other processes included. */
+/* Free memory of the device; other processes use it too. */
 int cu_free_bytes(struct cu *c, size_t *out, struct err *e);
 
 /* Device memory, aligned to 256 bytes; `what` is for the message. */
 int cu_alloc(struct cu *c, size_t bytes, const char *what, void **out, struct err *e);
 void cu_free(struct cu *c, void *p); // p may be NULL; waits for what is queued
 
-/* Host memory that the device reads and writes by itself. */
+/* Pinned host memory, which the device reads and writes directly. */
 int cu_pinned_alloc(struct cu *c, size_t bytes, const char *what, void **out, struct err *e);
 void cu_pinned_free(struct cu *c, void *p);
 
-/* Addresses without memory, that get memory from their start as it is needed. Nothing moves. */
+/* A range of addresses. Memory is mapped to it from its start, as it is needed. Nothing moves. */
 struct cu_region {
     void *base;
     size_t bytes;     // of addresses
-    size_t committed; // of them have memory, from base; what is in it at first is undefined
+    size_t committed; // of them have memory, from base; its first contents are undefined
     size_t *chunks;   // [n_chunks] bytes of each piece of memory, in order
     size_t n_chunks;
 };
 int cu_reserve(struct cu *c, struct cu_region *r, size_t bytes, struct err *e);
-/* At least `upto` bytes have memory afterwards, or -1, and no less than before. Takes 32 MB at
- * least. */
+/* Maps memory so that at least the first `upto` bytes have some; at least 32 MB at a time. -1: the
+ * region is as before, or larger. */
 int cu_commit(struct cu *c, struct cu_region *r, size_t upto, struct err *e);
 void cu_unreserve(struct cu *c,
-                  struct cu_region *r); // waits; leaves it all zero, as which it is no region
+                  struct cu_region *r); // waits; leaves *r all zero
 
-/* Copies to the device from any memory of the host, which may change at once afterwards. The bytes
- * go through two pinned buffers, so that reading src, which may be a mapped file, and copying
- * overlap. */
+/* Copies to the device from any memory of the host; src may change after the call. The bytes go
+ * through two pinned buffers, so that reading src (perhaps a mapped file) and copying overlap. */
 int cu_upload(struct cu *c, void *dst, const void *src, size_t bytes, struct err *e);
 /* The same for a matrix of n_rows rows of `width` bytes, which are dst_pitch and src_pitch bytes
  * apart. The rest of each row of dst becomes zero. */
@@ -91,20 +90,19 @@ int cu_upload_rows(struct cu *c, void *dst, size_t dst_pitch, const void *src, s
                    size_t width, size_t n_rows, struct err *e);
 int cu_upload_end(struct cu *c, struct err *e); // waits, and frees the buffers
 
-/* Queued. Host memory is pinned, and is left alone until cu_sync. */
+/* Queued. Host memory is pinned, and must not change until cu_sync. */
 void cu_to_device(struct cu *c, void *dst, const void *pinned, size_t bytes);
 void cu_to_host(struct cu *c, void *pinned, const void *src, size_t bytes);
 void cu_copy(struct cu *c, void *dst, const void *src, size_t bytes); // within the device
 void cu_fill(struct cu *c, void *dst, size_t bytes, unsigned char value);
 
-/* Waits until all that was queued is done. */
+/* Waits until all queued work is done. */
 int cu_sync(struct cu *c, struct err *e);
-/* The kept error, without waiting; NULL while there is none. */
+/* The stored error, without waiting; NULL while there is none. */
 const struct err *cu_error(const struct cu *c);
 
 /* A kernel by name, to be launched with at most shared_bytes of dynamic shared memory. Lives as
- * long as c. To be asked for before a capture begins. NULL where the kernels have none of that
- * name. */
+ * long as c. Must be called before a capture begins. NULL if no kernel has that name. */
 const struct cu_kernel *cu_kernel(struct cu *c, const char *name, size_t shared_bytes,
                                   struct err *e);
 
@@ -119,17 +117,17 @@ struct cu_shape {
 /* Queued. args: the kernel's one parameter, a struct of args.h; copied. */
 void cu_launch(struct cu *c, const struct cu_kernel *k, struct cu_shape shape, const void *args);
 
-/* Between begin and end, what is queued is recorded, not run. Only launches, cu_copy and cu_fill,
- * and copies whose addresses stay the same, make sense there, and nothing else may be called. -1
- * from cu_capture_end: the recording failed, nothing of it has run, and the same calls may be made
- * without recording. */
+/* Between begin and end, calls are recorded, not run. Only launches, cu_copy, cu_fill, and copies
+ * whose addresses stay the same may be recorded; nothing else may be called. -1 from
+ * cu_capture_end: the recording failed, nothing of it has run, and the caller may make the same
+ * calls without recording. */
 void cu_capture_begin(struct cu *c);
 int cu_capture_end(struct cu *c, struct cu_graph **out, struct err *e);
 void cu_graph_launch(struct cu *c, const struct cu_graph *g); // queued
 void cu_graph_free(struct cu *c, struct cu_graph *g);         // g may be NULL
 
-/* For benchmarks: the time that the device takes for what is queued between the two, in
- * milliseconds. */
+/* For benchmarks: the device's time for the work that is queued between the two, in milliseconds.
+ */
 void cu_time_begin(struct cu *c);
 int cu_time_end(struct cu *c, double *out_ms, struct err *e); // waits
 

@@ -1,5 +1,5 @@
-/* Matrix products in f32, for weights in F32 and for --precise: any type of W, x in f32, one fmaf
- * after the other.
+/* Matrix products in f32, for weights in F32 and for --precise: W of any type, x in f32, sums of
+ * one fmaf after the other.
  *
  * A block has 16 outputs and 8 rows of x. Its 8 warps are the chains; lane (g, t) has rows g and g
  * + 8 of W and, of every 16 k, 4t to 4t + 3. The four lanes of a row are added by shuffles, then
@@ -57,7 +57,7 @@ template <int TYPE> DEVICE void exact(const struct cu_matmul_args *m) {
         const float *x[EXACT_ROWS];
         float a[EXACT_ROWS], b[EXACT_ROWS];
         UNROLL for (uint32_t i = 0; i < EXACT_ROWS;
-                    i++) { // rows that are not there: the first, whose result nobody takes
+                    i++) { // a row that does not exist: the first one, whose result is dropped
             x[i] = (const float *)m->x + (size_t)x_row(m, &r, row0 + (i < n ? i : 0u)) * m->ldx;
             a[i] = b[i] = 0;
         }

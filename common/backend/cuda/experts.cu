@@ -1,14 +1,14 @@
-/* The experts of each row, the pairs (row, its k-th expert) in the order in which matrix products
- * take them, and their sum.
+/* Chooses the experts of each row, sorts the pairs (row, its k-th expert) by expert for the matrix
+ * products, and adds up the experts' results.
  *
  * Pair p is row p / n_used. Sorted, pairs of one expert follow each other, in order of rows:
  *
- *   pairs     3 6 | 0 | | 1 4 7 | ...       expert e has pairs[offsets[e]] to pairs[offsets[e + 1]
- * - 1] offsets   0     2   3 3       6
+ *   pairs     3 6 | 0 | | 1 4 7 | ...
+ *   offsets   0     2   3 3       6        expert e has pairs offsets[e] to offsets[e + 1] - 1
  *
- * A warp chooses for a row, and a warp sorts for an expert: it counts the pairs of experts before
- * its own, which is where its own begin, and then goes through the pairs in ascending order. So
- * nothing depends on which warp is first.
+ * A warp chooses the experts of a row. A warp sorts the pairs of an expert: it counts the pairs of
+ * the experts before its own, which gives its offset, and then reads the pairs in ascending order.
+ * So the result does not depend on the order in which warps run.
  *
  * Few rows: one block of k_route does both. Many: a grid of k_route chooses, and k_route_sort
  * sorts.
@@ -19,8 +19,8 @@
 
 enum { ROUTE_THREADS = 1024, MAX_USED = 64 };
 
-/* What experts are chosen by: the larger logit, then the smaller number; never 0. NaN comes last.
- */
+/* The sorting key of an expert: the larger logit first, then the smaller number; never 0. NaN comes
+ * last. */
 DEVICE uint64_t rank_key(float logit, uint32_t expert) {
     uint32_t bits = __float_as_uint(logit + 0.0f); // -0 is 0
     uint32_t ordered = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
@@ -45,7 +45,7 @@ DEVICE uint64_t next_best(const float *logits, uint32_t n, uint32_t lane, uint64
     return best;
 }
 
-/* The experts of a row and their weights, as choose_experts in common/model/forward.c has them: the
+/* The experts of a row and their weights, as common/backend/cpu_experts.c computes them: the
  * softmax over all experts; renormalised, the weights sum to 1. Lane l adds the exponentials of
  * experts l, l + 32, ... and the lanes are added as a tree. */
 DEVICE void choose(const struct cu_route_args *a, uint32_t row, uint32_t lane) {

@@ -1,14 +1,14 @@
-/* Matrix products of few rows of x, where memory sets the pace: every weight is read once, straight
+/* Matrix products of few rows of x. Memory limits the speed, so every weight is read once, straight
  * into the registers of mma.
  *
  * A block has up to 8 * NT rows of x, and every gridDim.x-th tile of 16 outputs; its 8 warps are
- * the chains, each with its slice of k. A warp reads packed weights from end to end of its slices,
- * 512 bytes a step of 16 k, AHEAD steps before it uses them, from one tile to the next without a
- * pause: the first of them before the kernel before this one has ended. The slice's x is in the
- * warp's own part of shared memory, 64 k of all rows a stage: all of it, where there is room, else
- * the stages that come next.
+ * the chains, each with its slice of k. A warp reads the packed weights of its slices in order, 512
+ * bytes a step of 16 k, FEW_AHEAD steps before their use, and goes from one tile to the next
+ * without a pause. It loads the first steps before the previous kernel has ended. The slice's x is
+ * in the warp's own part of shared memory, 64 k of all rows a stage: all stages if there is room,
+ * else the next ones.
  *
- * The chains' sums meet in shared memory, where they are added in order.
+ * The chains' sums are added in order, in shared memory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/few.h"
@@ -120,7 +120,7 @@ DEVICE void norm_rows_round(const struct cu_matmul_args *m, const float *x, uint
     }
 }
 
-/* All n rows, by way of their sums in shared memory. */
+/* All n rows; their sums are in shared memory. */
 template <int TYPE>
 DEVICE void norm_all_rows(const struct cu_matmul_args *m, const float *x, uint32_t n,
                           struct cu_tiles slice, float *slices, float *mean, float *scale,
@@ -143,9 +143,9 @@ DEVICE void norm_all_rows(const struct cu_matmul_args *m, const float *x, uint32
     norm_rows_round<TYPE>(m, x, n, slice, scale, mean, rounded, ld);
 }
 
-/* One row of an RMSNorm, of which a lane has up to 4 * ONE_ROW elements: x is loaded once, its
- * weights before the kernel before this one has ended. The same sums and products as norm_rows_sum
- * and norm_rows_round. */
+/* One row of an RMSNorm, of which a lane has up to 4 * ONE_ROW elements. x is loaded once; the
+ * norm's weights are loaded before the previous kernel has ended. The sums and products are those
+ * of norm_rows_sum and norm_rows_round. */
 enum { ONE_ROW = 4 };
 struct one_row {
     float4 w[ONE_ROW];

@@ -1,4 +1,4 @@
-/* The parts of few.cu's kernels: weights on their way to registers, x on its way to shared memory,
+/* The parts of few.cu's kernels: prefetch of weights into registers, copies of x to shared memory,
  * and the chains' sums.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -8,14 +8,14 @@
 #include "backend/cuda/matmul.h"
 #include "backend/cuda/norm.h"
 
-enum { FEW_AHEAD = 16 }; // steps of 16 k whose weights are on their way: 8 KB a warp
+enum { FEW_AHEAD = 16 }; // steps of 16 k whose weights are in flight: 8 KB a warp
 
-/* A slice is used in groups of FEW_AHEAD steps, the last of which may be shorter. While a group is
- * used, the next one of the slice, or the first of the block's next tile, is asked for. */
+/* A slice is used in groups of FEW_AHEAD steps; the last group may be shorter. While a group is
+ * used, the next one is loaded: of the slice, or the first of the block's next tile. */
 struct few_weights {
-    const unsigned char *next; // the group after the one at hand
+    const unsigned char *next; // the group after the current one
     uint32_t left;             // its steps; 0: there is none
-    uint4 w[FEW_AHEAD];        // of the group at hand, replaced step by step
+    uint4 w[FEW_AHEAD];        // of the current group, replaced step by step
 };
 
 DEVICE void weights_load(struct few_weights *s, int step) {
@@ -88,8 +88,8 @@ DEVICE void few_x_copy(const struct few_x<NT> *x, unsigned char *stage, uint32_t
     copy_commit();
 }
 
-/* What is copied next: the next 64 k of the slice, or its first, for the block's next tile of
- * outputs. */
+/* Advances the copy: to the next 64 k of the slice, or to its first ones, for the block's next tile
+ * of outputs. */
 template <int NT> DEVICE void few_x_advance(struct few_x<NT> *x, struct cu_tiles slice) {
     if (++x->tile < slice.end)
         return;
@@ -97,8 +97,8 @@ template <int NT> DEVICE void few_x_advance(struct few_x<NT> *x, struct cu_tiles
     x->tiles_left -= x->tiles_left > 0;
 }
 
-/* The first stages, or all of the slice. Stages go round for each of the block's tiles of outputs.
- */
+/* Copies the first stages, or all of the slice. The stages are a ring, which each of the block's
+ * tiles of outputs goes through. */
 template <int NT>
 DEVICE void few_x_begin(struct few_x<NT> *x, unsigned char *mine, struct cu_tiles slice,
                         uint32_t n_stages, bool all, uint32_t n_tiles) {
@@ -119,7 +119,7 @@ DEVICE void few_x_begin(struct few_x<NT> *x, unsigned char *mine, struct cu_tile
     }
 }
 
-/* The stage that was just used is filled with what comes CU_FEW_STAGES stages later. */
+/* Fills the stage that was just used with the data of CU_FEW_STAGES stages later. */
 template <int NT>
 DEVICE void few_x_next(struct few_x<NT> *x, unsigned char *mine, struct cu_tiles slice) {
     enum { STAGE = NT * 8 * 128 };

@@ -1,8 +1,8 @@
 /* The GPU kernels as read-only data: see image.h.
  *
- * The Makefile compiles the kernels into the file that CU_IMAGE names, an empty one where there is
- * no nvcc; the assembler puts it here. Without CU_IMAGE there are none, for tools that compile all
- * of our files with other rules.
+ * The Makefile compiles the kernels into the file that CU_IMAGE names; the file is empty if there
+ * is no nvcc. The assembler includes it here. Without CU_IMAGE there are no kernels: tools that
+ * compile all files with other rules do not define it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/image.h"

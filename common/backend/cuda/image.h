@@ -6,8 +6,7 @@
 
 #include "base/mem.h"
 
-/* Fat binaries, one after the other, each for cuModuleLoadData; n is 0 where the build had no nvcc.
- */
+/* Fat binaries, one after the other, each for cuModuleLoadData. n is 0 if the build had no nvcc. */
 struct str cu_image(void);
 
 #endif

@@ -1,9 +1,9 @@
-/* A step's rows on their way to the GPU, and its launches: queued one by one, or as a graph.
+/* Sends a step's rows to the GPU, and queues its launches one by one or as a graph.
  *
  * The header, the rows, the attention tiles and the words (page tables and frequencies) are one
- * copy from pinned memory. Where the parts begin depends on the number of rows that the step is
- * laid out for; small steps are laid out for 1, 2, 4 ... 32 rows, so that their launches are the
- * same every time: they are recorded once, and made into a graph.
+ * copy from pinned memory. The offsets of the parts depend on the number of rows that the step is
+ * laid out for. Small steps are laid out for 1, 2, 4 ... 32 rows, so that their launches are the
+ * same every time: they are recorded once, as a graph.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -14,7 +14,7 @@
 
 /* ---- the rows ---- */
 
-/* The pages of a sequence, and its frequencies, as they are put into the words. */
+/* Where the pages of a sequence, and its frequencies, are in the words. */
 struct cuda_seq {
     const uint32_t *pages[DEVICE_GROUPS];
     uint32_t first_page[DEVICE_GROUPS], end_page[DEVICE_GROUPS], table[DEVICE_GROUPS];
@@ -35,7 +35,7 @@ struct words {
 static struct cuda_seq *seq_of(struct words *words, const struct cuda_device *d,
                                const struct step *s, size_t row) {
     const uint32_t *pages = s->attn[0][row].pages;
-    for (size_t i = words->n_seqs; i-- > 0;) // most often that of the row before
+    for (size_t i = words->n_seqs; i-- > 0;) // usually that of the row before
         if (words->seqs[i].pages[0] == pages)
             return &words->seqs[i];
     struct cuda_seq *q = &words->seqs[words->n_seqs++];
@@ -49,7 +49,7 @@ static struct cuda_seq *seq_of(struct words *words, const struct cuda_device *d,
     return q;
 }
 
-/* What the rows of a sequence see of its pages. */
+/* The pages that the rows of a sequence see. */
 static void widen(struct cuda_seq *q, const struct cuda_device *d, const struct step *s,
                   size_t row) {
     for (size_t g = 0; g < d->shape.n_groups; g++) {
@@ -91,8 +91,8 @@ static struct cu_row row_of(const struct cuda_device *d, const struct step *s, s
     return r;
 }
 
-/* Rows of one sequence, at positions one after the other, share a tile while their queries of a KV
- * head fit. */
+/* Rows of one sequence at consecutive positions share a tile, as long as their queries of a KV head
+ * fit. */
 static size_t make_tiles(const struct cuda_device *d, const struct step *s, struct cu_tile *tiles) {
     size_t group = d->shape.n_heads / d->shape.n_kv_heads,
            most = group < CU_QUERIES ? CU_QUERIES / group : 1, n = 0;

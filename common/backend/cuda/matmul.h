@@ -1,8 +1,8 @@
-/* What the matrix products share: which outputs a tile has, which rows it multiplies, and what is
- * done with a finished sum.
+/* The parts that the matrix products share: the outputs of a tile, the rows that it multiplies, and
+ * what is done with a finished sum.
  *
- * An mma tile has 16 outputs that meet in pairs (struct cu_pairs). A thread has both of a pair in
- * its registers, so that a gate meets its up, and a dimension the one it rotates with.
+ * An mma tile has 16 outputs in pairs (struct cu_pairs). A thread has both of a pair in its
+ * registers: a gate and its up, or two dimensions that are rotated together.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_MATMUL_H
@@ -12,8 +12,8 @@
 #include "backend/cuda/pairs.h"
 #include "backend/cuda/store.h"
 
-/* The row of W of an output, as it is in the file; of one that is not there: any row, whose result
- * nobody takes. */
+/* The row of W of an output, as it is in the file. For an output that does not exist: any row; its
+ * result is dropped. */
 DEVICE const unsigned char *weight_row(const struct cu_matmul_args *m, uint32_t o, uint32_t size) {
     struct cu_output at = output_of(&m->pairs, o);
     const void *w = m->w[at.mat];
@@ -94,9 +94,9 @@ DEVICE void finish_qkv(const struct cu_matmul_args *m, uint32_t row, struct cu_p
     if (i < m->rotary_half && head < m->n_heads + m->kv.n_kv_heads) {
         float c = m->cosines[(size_t)row * m->rotary_half + i],
               s = m->sines[(size_t)row * m->rotary_half + i];
-        float turned = a * c - b * s;
+        float rotated = a * c - b * s;
         b = b * c + a * s;
-        a = turned;
+        a = rotated;
     }
     finish_qkv_output(m, place, row, o.a, a);
     finish_qkv_output(m, place, row, o.b, b);

@@ -1,5 +1,4 @@
-/* RMSNorm and LayerNorm of a row, for a warp that has the whole row and for 8 warps that have a
- * slice each.
+/* RMSNorm and LayerNorm of a row, by one warp for the whole row or by 8 warps with a slice each.
  *
  * Both add in one order, which depends on dim alone. The row is cut into CU_CHAINS slices of whole
  * tiles of CU_PAD elements, as matrix products cut n_in. The 32 lanes of a warp share a slice: lane
@@ -40,7 +39,7 @@ DEVICE struct norm_slice norm_slice_of(uint32_t chain, uint32_t dim) {
     return s;
 }
 
-/* A lane's part of a slice's sum, to which it adds its elements that are not in a whole quad of an
+/* A lane's part of a slice's sum, plus the lane's elements that are not in a whole quad of an
  * aligned x. */
 DEVICE float norm_rest(float sum, const float *x, struct norm_slice s, uint32_t lane, bool aligned,
                        enum norm_sum what, float mean) {
@@ -52,7 +51,7 @@ DEVICE float norm_rest(float sum, const float *x, struct norm_slice s, uint32_t 
     return sum;
 }
 
-/* The sum of what lanes have, in each lane. */
+/* The sum over the lanes, in each lane. */
 DEVICE float norm_lanes(float sum) {
     UNROLL for (int far = 16; far > 0; far /= 2) sum += __shfl_xor_sync(ALL_LANES, sum, far);
     return sum;
@@ -86,7 +85,7 @@ DEVICE float norm_join(const float *sums) {
 DEVICE float norm_mean(float sum, uint32_t dim) {
     return sum / (float)dim;
 }
-/* What a row is multiplied with; sum: of its squares, or of its squared distances from the mean. */
+/* The factor of a row; sum: of its squares, or of its squared distances from the mean. */
 DEVICE float norm_scale(float sum, uint32_t dim, float eps) {
     return 1.0f / sqrtf(sum / (float)dim + eps);
 }

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "backend/cuda/pairs.h"
 
-/* Elements k and k + 1 of an output, the first in the lower half, if they are in the rows at hand.
- * What is in no matrix becomes zero. */
+/* Elements k and k + 1 of an output, the first in the lower half, if they are in these rows. Zero
+ * for elements of no matrix. */
 DEVICE void pack_two(const struct cu_pack_args *a, uint32_t *to, uint32_t o, uint32_t k) {
     struct cu_output at = output_of(&a->pairs, o);
     bool there = o < outputs_of(&a->pairs);

@@ -30,7 +30,7 @@ DEVICE struct cu_pair pair_of(const struct cu_pairs *p, uint32_t i) {
     return o;
 }
 
-/* Of an output that is not there: row 0 of some matrix. */
+/* For an output that does not exist: row 0 of some matrix. */
 DEVICE struct cu_output output_of(const struct cu_pairs *p, uint32_t o) {
     struct cu_output at = {0, o};
     uint32_t n = p->n_out[0];

@@ -1,4 +1,4 @@
-/* What the files of the driver's part share: see driver.h.
+/* The parts that driver.c, queue.c and upload.c share: see driver.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_PRIVATE_H
@@ -47,15 +47,14 @@ static inline double cu_megabytes(size_t bytes) {
     return (double)bytes / 1e6;
 }
 
-/* The kept error to e and -1, else 0. */
+/* Copies the stored error to e and returns -1; 0 if there is none. */
 static inline int cu_kept(const struct cu *c, struct err *e) {
     if (c->kept.code != 0 && e)
         *e = c->kept;
     return c->kept.code != 0 ? -1 : 0;
 }
 
-/* For cu_close. What goes wrong there went wrong before, and was told then: results are not looked
- * at. */
+/* For cu_close. Results are ignored: an error here was an error before, and was reported then. */
 void cu_stages_free(struct cu *c);
 void cu_kernels_free(struct cu *c);
 

@@ -1,6 +1,6 @@
 /* Four neighbouring f32 of a row at a time, in one access where the row is 16-byte aligned.
  *
- * A row has n elements. What is past its end is loaded as zeros and is not stored.
+ * A row has n elements. Elements past its end are loaded as zeros and are not stored.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_QUAD_H

@@ -1,4 +1,4 @@
-/* What is queued on a GPU: copies, kernels, graphs: see driver.h.
+/* Queues work on a GPU: copies, kernels, graphs. See driver.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -28,7 +28,7 @@ static bool queues(const struct cu *c) {
     return c->kept.code == 0 && c->unusable.code == 0;
 }
 
-/* Keeps a driver's error; what, which: "kernel", its name. */
+/* Stores a driver's error; what, which: "kernel", its name. */
 static void keep(struct cu *c, int r, const char *what, const char *which) {
     struct err *e = c->capturing ? &c->unusable : &c->kept;
     if (r != API_SUCCESS && e->code == 0)
@@ -69,7 +69,7 @@ const struct err *cu_error(const struct cu *c) {
     return c->kept.code != 0 ? &c->kept : NULL;
 }
 
-/* In whichever module has it; a driver's result. */
+/* Looks in every module. Returns a driver's result. */
 static int find_function(const struct cu *c, const char *name, void **out) {
     int r = API_ERROR_NOT_FOUND;
     for (size_t i = 0; i < c->n_modules && r == API_ERROR_NOT_FOUND; i++)

@@ -1,9 +1,9 @@
-/* What is done row by row: embeddings and angles, norms, residual sums, and queries and keys before
- * attention.
+/* The kernels that work row by row: embeddings and angles, norms, residual sums, and the norms and
+ * rotations of queries and keys.
  *
  * The result of a row depends on that row alone. Sums run in an order that the row's length fixes
- * (norm.h, and below those of the heads); all else has the CPU's operations in the CPU's order, and
- * its bits. A grid may have more rows than the step has.
+ * (norm.h, and below those of the heads). Everything else has the CPU's operations in the CPU's
+ * order, and so the CPU's bits. A grid may have more rows than the step has.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <string.h>

@@ -1,9 +1,13 @@
 /* The operations of a step (backend/ops.h) as launches of kernels.
  *
- * Few rows: a layer is five launches, [norm, q k v, rotation, store], [attention], [o, sum], [norm,
- * gate and up, activation], [down, sum]. More rows have their norms in launches of their own. A
- * head of odd size, or with norms of q and k, goes by the general way: q, k and v as they are, then
- * k_qk.
+ * With few rows, a layer is five launches:
+ *
+ *   [norm, q k v, rotation, store]  [attention]  [o, sum]  [norm, gate, up, activation]  [down,
+ * sum]
+ *
+ * With more rows, norms are launches of their own. A head of odd size, or with norms of q and k,
+ * has one more launch: q, k and v are computed as they are, then k_qk norms, rotates and stores
+ * them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <string.h>
@@ -13,7 +17,7 @@
 enum {
     FEW_ROWS = 64,     // from more rows on, tiles of 128 (bench/GPU.md)
     FEW_BLOCKS_SM = 2, // blocks of few rows on an SM
-    FEW_NORM_ROWS = 2, // most rows that are normed on the way: every block norms all of them
+    FEW_NORM_ROWS = 2, // most rows that the product norms itself: every block norms all of them
     FEW_SHARED =
         100 << 10,     // bytes of a block's sums and x that leave room for one of the next kernel
     FEW_BLOCKS = 1024, // of attention, in tiles and KV heads: above, a warp takes a tile
@@ -39,7 +43,7 @@ static struct cu_norm norm_of(const struct norm *n) {
              : none;
 }
 
-/* rounded (of `type`) and y (either may be NULL) = norm(x), of the rows, or of those wanted. */
+/* rounded (of `type`) and y (either may be NULL) = norm(x), for all rows or for the wanted ones. */
 static void run_norm(struct cuda_device *d, void *rounded, enum cu_type type, float *y,
                      const float *x, const struct norm *n, bool wanted) {
     struct cu_norm_args a = {.step = d->step,
@@ -92,8 +96,8 @@ static bool set_weights(struct cuda_device *d, struct cu_matmul_args *a,
     return true;
 }
 
-/* Few rows: how a product is launched. Two blocks an SM, which take tile after tile: while one
- * joins its chains, the other reads. All of x in shared memory where it fits twice. */
+/* The launch of a product of few rows. Two blocks an SM go from tile to tile: while one joins its
+ * chains, the other reads. All of x is in shared memory if it fits twice. */
 static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_matmul_args *a,
                                       enum cu_type t, size_t rows, struct cu_shape *s) {
     size_t tiles = cu_tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms,
@@ -145,8 +149,8 @@ static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a,
     cuda_run(d, k, s, a, sizeof *a);
 }
 
-/* A product of x [rows, hidden_dim] f32, normed by `pre` (or not, where it is NULL): on the way, or
- * before. */
+/* A product of x [rows, hidden_dim] f32, normed by `pre` unless it is NULL: inside the product, or
+ * before it. */
 static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
                           const float *x, const struct norm *pre) {
     size_t shared = CU_FEW_NORM_SHARED(d->rows, d->ld_hidden), tiles = cu_tiles_of(&a->pairs),

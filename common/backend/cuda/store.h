@@ -5,7 +5,7 @@
  *   keys [CU_KV_PAGE, pad]     position p at [p, d]: a position's dimensions are neighbours
  *   values [pad, CU_KV_PAGE]   position p at [d, p]: a dimension's positions are neighbours
  *
- * What pads head_dim is not written: the host has filled new pages with zeros.
+ * The padding of head_dim is not written: the host has filled new pages with zeros.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_STORE_H
@@ -41,8 +41,7 @@ DEVICE void store_value_at(const struct cu_kv *kv, struct cu_place place, uint32
     store_element(kv, place, head, (kv->pad + d) * CU_KV_PAGE + place.at, f);
 }
 
-/* The same for a row of the step; where several elements of a row are stored, its place is better
- * found once. */
+/* The same for a row of the step. To store several elements of a row, find its place once. */
 DEVICE void store_key(const struct cu_kv *kv, const struct cu_step *step, uint32_t row,
                       uint32_t head, uint32_t d, float f) {
     store_key_at(kv, store_place(kv, step, row), head, d, f);

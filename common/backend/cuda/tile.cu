@@ -1,13 +1,13 @@
-/* Matrix products of many rows of x, where arithmetic sets the pace: tiles of 128 outputs by 128
- * rows of x.
+/* Matrix products of many rows of x, in tiles of 128 outputs by 128 rows of x. Arithmetic limits
+ * the speed.
  *
  * A warp has 16 outputs, whose packed weights it reads straight into registers, 3 times 64 k ahead.
- * x comes in blocks of 128 rows by 64 k into shared memory, which all warps share, STAGES - 2
+ * All warps share x, which is copied to shared memory in blocks of 128 rows by 64 k, STAGES - 2
  * blocks ahead of their use.
  *
  * A chain ends where few.cu's does: its sum is added to the total, and the next begins from zero. A
- * row has the same bits here and there, as long as mma.sync and wgmma add 16 products alike;
- * tests/gpu asks the GPU.
+ * row has the same bits in both kernels, because mma.sync and wgmma add 16 products alike;
+ * tests/gpu/bits.cu checks that on a GPU.
  *
  * On sm_90a a block of x is one bulk copy and is multiplied by wgmma; elsewhere threads copy it,
  * and mma.sync multiplies.
@@ -48,9 +48,9 @@ DEVICE void tile_multiply(float acc[64], const struct tile_weights *w, const uns
 #endif
 }
 
-/* The warps' totals meet in shared memory, [128 rows][132] of 128 outputs, and are finished in one
- * loop, which is short code: inside the warps, 32 copies of it would be read at every block's end.
- */
+/* Writes the warps' totals to shared memory, [128 rows][132] of 128 outputs, and finishes them in
+ * one loop. The loop is short code: unrolled inside the warps, the code of 32 copies would be read
+ * at the end of every block. */
 DEVICE void tile_finish(const struct cu_matmul_args *m, const struct cu_rows *r,
                         const float total[64], float *sums, uint32_t row0) {
     enum { LD = CU_TILE + 4 };
@@ -98,12 +98,12 @@ template <int TYPE> DEVICE void tile(const struct cu_matmul_args *m) {
             if (at >= n_tiles)
                 continue;
             block_copy_wait(&copy, at % STAGES, at / STAGES);
-            __syncthreads(); // all see the block, and are done with the one whose place is taken
+            __syncthreads(); // all see the block, and have finished with the one that is replaced
                              // next
             block_copy_start(&copy, stages + ahead % STAGES * X_BLOCK, x + (size_t)ahead * X_BLOCK,
                              ahead % STAGES, ahead < n_tiles);
             tile_multiply<TYPE>(acc, &ring[i], stages + at % STAGES * X_BLOCK, in_chain == 0);
-            wgmma_wait(1); // what is loaded next goes where the tile before read its weights from
+            wgmma_wait(1); // the next load overwrites the weights of the tile before
             tile_load(&ring[(i + RING - 1) % RING], w + (size_t)(at + RING - 1) * 2048,
                       at + RING - 1 < n_tiles);
             if (++in_chain == per || at + 1 == n_tiles) {

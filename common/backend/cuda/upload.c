@@ -1,7 +1,7 @@
 /* Uploads through two pinned buffers: see driver.h.
  *
- * Pieces lie one after the other in a buffer until it is full. Then the other one is filled, as
- * soon as the device has read what was in it.
+ * Pieces are stored one after the other in a buffer until it is full. Then the other buffer is
+ * filled, as soon as the device has read its old contents.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <string.h>
@@ -39,7 +39,7 @@ static int begin_stages(struct cu *c, struct err *e) {
     return 0;
 }
 
-/* *out: at least `least` unused bytes, as many as *room says; least <= stage_bytes. */
+/* *out: *room unused bytes of a buffer, at least `least`; least <= stage_bytes. */
 static int stage_room(struct cu *c, size_t least, unsigned char **out, size_t *room,
                       struct err *e) {
     if (cu_kept(c, e) != 0 || begin_stages(c, e) != 0)
@@ -60,7 +60,7 @@ static int stage_room(struct cu *c, size_t least, unsigned char **out, size_t *r
     return 0;
 }
 
-/* Sends n bytes from where stage_room said. */
+/* Sends n bytes from the place that stage_room returned. */
 static int stage_send(struct cu *c, void *dst, size_t n, struct err *e) {
     enum { ALIGN = 64 };
     unsigned char *p = c->stages[c->stage].p + c->staged;
@@ -84,7 +84,7 @@ int cu_upload(struct cu *c, void *dst, const void *src, size_t bytes, struct err
     return 0;
 }
 
-/* Rows of which not one fits into a buffer. */
+/* For rows that are larger than a buffer. */
 static int upload_long_rows(struct cu *c, void *dst, size_t dst_pitch, const void *src,
                             size_t src_pitch, size_t width, size_t n_rows, struct err *e) {
     unsigned char *to = dst;

@@ -1,5 +1,5 @@
-/* Weights on the GPU: named first (load), so that all of them can be planned for; uploaded, and
- * packed, when they are first used, so that the first step runs while the file is read.
+/* Weights on the GPU. All are named first (load), so that memory can be planned. Each is uploaded
+ * and packed at its first use, so that the first step runs while the file is read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -37,7 +37,7 @@ static void grow(struct cuda_device *d) {
     d->mats_cap = cap;
 }
 
-/* The most that a matrix takes: rows padded, and outputs to whole tiles. */
+/* The most bytes of a matrix: rows are padded, and outputs rounded up to whole tiles. */
 static size_t bytes_of(const struct cuda_mat *m) {
     return (m->n_out + 15) / 16 * 16 * cuda_padded(m->n_in) * cuda_size(cuda_type(m->layout)) +
            ALIGN;
@@ -102,7 +102,7 @@ void cuda_weights_free(struct cuda_device *d) {
     free(d->mats);
 }
 
-/* A part of the weights' memory. NULL: our mistake in planning. */
+/* A part of the weights' memory. NULL: the plan was wrong, which is a bug. */
 static void *take(struct cuda_device *d, size_t bytes) {
     struct err e = {0};
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
@@ -123,7 +123,7 @@ static bool failed(struct cuda_device *d, int rc, const struct err *e) {
     return rc != 0;
 }
 
-/* Packs matrix `i` of the group, as many rows at a time as there is room for. */
+/* Packs matrix `i` of the group, in pieces of the rows that fit d->raw. */
 static bool pack(struct cuda_device *d, const struct cuda_group *g, unsigned i, void *packed) {
     struct err e = {0};
     size_t row = g->n_in * 2, rows = d->raw_bytes / row, ld = cuda_padded(g->n_in);

@@ -1,6 +1,6 @@
-/* What tile.cu takes from Hopper: wgmma, the matrix instruction of a warpgroup (PTX ISA,
- * wgmma.mma_async), and bulk copies that say by an mbarrier when they are there. CU_WGMMA is
- * defined where both are (sm_90a); elsewhere threads copy, and mma.sync multiplies.
+/* The instructions of Hopper that tile.cu uses: wgmma, the matrix instruction of a warpgroup (PTX
+ * ISA, wgmma.mma_async), and bulk copies that signal an mbarrier when they have arrived. CU_WGMMA
+ * is defined if the target has both (sm_90a). Elsewhere threads copy, and mma.sync multiplies.
  *
  * A block of x is 128 rows of 128 bytes (64 k), in groups of 8 rows; the 16-byte piece p of row r
  * is at p ^ (r & 7). A pointer into it is advanced by 32 bytes for each 16 k.
@@ -65,7 +65,7 @@ template <int TYPE> DEVICE void wgmma_128(float d[64], uint4 a, const void *b, b
                      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(wgmma_tile(b)), "r"((int)add));
 }
 
-/* Blocks on their way; one thread asks for them. */
+/* Blocks in flight; one thread starts their copies. */
 struct block_copy {
     uint32_t barriers; // shared memory address of CU_TILE_STAGES mbarriers
 };
