@@ -44,7 +44,7 @@ setup() {
     fails 66 'no tokenizer.json: m' tok-encode -m m </dev/null
     for file in tekken.json tokenizer.model vocab.json; do
         : >m/$file
-        fails 66 "no tokenizer.json; $file is there and is not read: transformers writes a tokenizer.json" tok-encode -m m </dev/null
+        fails 66 "no tokenizer.json; $file is there, but tokpipe does not read it: transformers writes a tokenizer.json" tok-encode -m m </dev/null
         fails 66 "no tokenizer.json; $file" tok-decode -m m </dev/null
         rm m/$file
     done

@@ -147,12 +147,12 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
     printf '{%s}' "$m" >t.json
     [ "$(printf ab | ids -m t.json)" = 2 ]
     refuse "" 'JSON ends'
-    refuse "{}" 'no "model"'
+    refuse "{}" '"model" is missing'
     refuse '{"version":"2.0"}' 'unknown version "2.0"'
     refuse '{"model":{"type":"Magic"}}' 'unknown model "Magic"'
-    refuse '{"model":{"type":"BPE","vocab":{}}}' 'BPE without "merges"'
-    refuse '{"model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}' 'a merge of "b", which is not in the vocabulary'
-    refuse '{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[["a","b"]]}}' 'a merge makes "ab"'
+    refuse '{"model":{"type":"BPE","vocab":{}}}' 'BPE has no "merges"'
+    refuse '{"model":{"type":"BPE","vocab":{"a":0},"merges":["a b"]}}' 'a merge'\''s token "b" is not in the vocabulary'
+    refuse '{"model":{"type":"BPE","vocab":{"a":0,"b":1},"merges":[["a","b"]]}}' 'a merge'\''s result "ab" is not in the vocabulary'
     refuse '{"model":{"type":"BPE","vocab":{"a":4294967296},"merges":[]}}' 'token id 4294967296'
     refuse "{$m,\"normalizer\":{\"type\":\"Shout\"}}" 'unknown normalizer "Shout"'
     refuse "{$m,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Chop\"}]}}" 'unknown pre-tokenizer "Chop"'

@@ -1,4 +1,4 @@
-/* Added tokens: see added.h.
+/* Searching for added tokens: see added.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/added.h"
@@ -19,27 +19,26 @@ static int by_pattern(const void *a, const void *b) {
     return c ? c : x->pattern.n < y->pattern.n ? -1 : 1;
 }
 
-/* A stretch of the sorted patterns that share their first `depth` bytes, and the node they belong
- * under. */
-struct stretch {
+/* A range of the sorted patterns that share their first `depth` bytes, and their node. */
+struct trie_range {
     size_t from, to, depth;
     uint32_t node;
 };
 
-/* Breadth first, so that the children of a node lie side by side. sorted [n]. */
+/* Builds the trie breadth first, so that the children of a node are adjacent. sorted [n]. */
 static void grow_trie(struct added_set *set, const struct added_token **sorted, size_t n,
                       const struct added_token *base) {
     size_t bytes = 1;
     for (size_t i = 0; i < n; i++)
         bytes += sorted[i]->pattern.n;
     set->nodes = xcalloc(bytes, sizeof *set->nodes);
-    struct stretch *queue = xcalloc(bytes, sizeof *queue);
+    struct trie_range *queue = xcalloc(bytes, sizeof *queue);
     size_t head = 0, tail = 0;
     set->nodes[0].token = NONE;
     set->n_nodes = 1;
-    queue[tail++] = (struct stretch){0, n, 0, 0};
+    queue[tail++] = (struct trie_range){0, n, 0, 0};
     while (head < tail) {
-        struct stretch s = queue[head++];
+        struct trie_range s = queue[head++];
         if (s.from < s.to && sorted[s.from]->pattern.n == s.depth) {
             set->nodes[s.node].token = (uint32_t)(sorted[s.from] - base);
             s.from++;
@@ -51,8 +50,8 @@ static void grow_trie(struct added_set *set, const struct added_token **sorted, 
             while (to < s.to && (unsigned char)sorted[to]->pattern.p[s.depth] == byte)
                 to++;
             set->nodes[s.node].n_children++;
-            set->nodes[set->n_nodes] = (struct trie_node){.token = NONE, .byte = byte};
-            queue[tail++] = (struct stretch){s.from, to, s.depth + 1, set->n_nodes++};
+            set->nodes[set->n_nodes] = (struct added_node){.token = NONE, .byte = byte};
+            queue[tail++] = (struct trie_range){s.from, to, s.depth + 1, set->n_nodes++};
             s.from = to;
         }
     }
@@ -67,8 +66,8 @@ static void build_set(struct added_set *set, const struct added *a, bool normali
             sorted[n++] = &a->tokens[i];
     if (n > 1)
         qsort(sorted, n, sizeof *sorted, by_pattern);
-    // A pattern that normalizing left nothing of is no part of the trie; of equal ones the first
-    // counts.
+    // A pattern that is empty after normalization is not in the trie. Of equal patterns the
+    // first counts.
     set->empty = n && sorted[0]->pattern.n == 0 ? (uint32_t)(sorted[0] - a->tokens) : NONE;
     size_t kept = 0;
     for (size_t i = 0; i < n; i++)
@@ -113,8 +112,8 @@ static uint32_t child(const struct added_set *set, uint32_t node, unsigned char 
                : NONE;
 }
 
-/* Ordinary white space that some models have as added tokens (Gemma's newlines): it controls
- * nothing, so it is found in foreign text too. */
+/* White space that some models have as added tokens, such as Gemma's newlines. It controls nothing,
+ * so it matches in untrusted text too. */
 static bool is_blank(const struct added_token *t) {
     for (size_t i = 0; i < t->content.n; i++)
         if (!strchr(" \t\n\r", t->content.p[i]) || !t->content.p[i])
@@ -122,7 +121,7 @@ static bool is_blank(const struct added_token *t) {
     return !t->special;
 }
 
-/* The longest pattern that begins at i; its token, or NONE. */
+/* Returns the token of the longest pattern that begins at i, or NONE. */
 static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
     uint32_t node = 0, token = NONE;
     bool allowed = true, foreign = it->allowed != NULL;
@@ -146,19 +145,19 @@ static size_t next_char(struct str text, size_t i) {
     return i + (i < text.n ? uni_len(text.p[i]) : 1);
 }
 
-/* With a pattern of nothing, there is a match everywhere: the longest at `at`, else nothing; also
- * at the text's end, but not at the end of a longer match. */
+/* An empty pattern matches everywhere, also at the text's end. The longest pattern at `at` goes
+ * first. Directly after another match the empty pattern does not match. */
 static uint32_t find_or_nothing(const struct added_iter *it, size_t *start, size_t *end) {
     for (size_t i = it->at; i <= it->text.n && it->text.n; i = next_char(it->text, i)) {
         *start = *end = i;
         uint32_t token = it->set->nodes ? longest_at(it, i, end) : NONE;
-        if (token != NONE || i > it->at || !it->behind)
+        if (token != NONE || i > it->at || !it->after_match)
             return token != NONE ? token : it->set->empty;
     }
     return NONE;
 }
 
-/* The leftmost longest match at or behind `at`. */
+/* Returns the leftmost match at or after `at`, and of several there the longest. */
 static uint32_t find(const struct added_iter *it, size_t *start, size_t *end) {
     if (it->set->empty != NONE)
         return find_or_nothing(it, start, end);
@@ -211,8 +210,8 @@ bool added_next(struct added_iter *it, struct added_match *m) {
     while ((token = find(it, &start, &end)) != NONE) {
         const struct added_token *t = &it->a->tokens[token];
         size_t at = start;
-        it->behind = start < end;
-        it->at = it->behind ? end : next_char(it->text, end);
+        it->after_match = start < end;
+        it->at = it->after_match ? end : next_char(it->text, end);
         if (t->single_word && (word_at(it->text, end) ||
                                (start > 0 && word_at(it->text, uni_before(it->text.p, start)))))
             continue;
@@ -220,7 +219,7 @@ bool added_next(struct added_iter *it, struct added_match *m) {
             size_t left = start;
             while (left > 0 && space_at(it->text, uni_before(it->text.p, left)))
                 left = uni_before(it->text.p, left);
-            // Space that the match before has taken already stays with it.
+            // White space that the previous match took stays with that match.
             start = left > it->covered ? left : it->covered;
         }
         if (t->rstrip)
@@ -230,8 +229,8 @@ bool added_next(struct added_iter *it, struct added_match *m) {
             start = end = at;
         *m = (struct added_match){t, start, end, it->covered};
         it->covered = end;
-        if (start < end ||
-            m->from < start) // else nothing is left of a match whose text the one before has taken
+        // A match can be empty here because the previous one took its text: skip it then.
+        if (start < end || m->from < start)
             return true;
     }
     return false;

@@ -1,10 +1,14 @@
-/* Added tokens: texts that are found before everything else and become one id, whatever the model
- * would do.
+/* Added tokens: texts that become one id each before the model sees them, for example "<|im_end|>".
  *
- * Two sets are searched: tokens that match the input as it was written, and "normalized" ones that
- * match it behind the normalizer, each for the leftmost match, and of those the longest. A token
- * that normalizing leaves nothing of matches between any two characters, as in the reference: it
- * cuts the text there, and stands for the space that it strips.
+ * There are two sets. One matches the input as it was written. The other, of "normalized" tokens,
+ * matches the text after the normalizers. A search finds the leftmost match, and of several there
+ * the longest. Each set is a byte trie.
+ *
+ * A token whose pattern is empty after normalization matches between any two characters, as in the
+ * reference. It cuts the text there and covers only the white space that it strips.
+ *
+ * A chat can trust part of its text only. Added tokens then match in the trusted part, so that a
+ * user cannot write "<|im_end|>" into a conversation.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_ADDED_H
@@ -16,28 +20,29 @@
 #include "base/mem.h"
 
 struct added_token {
-    struct str content; // as in the file
-    struct str pattern; // what is looked for: content, or normalized content
-    struct str text;    // what decoding gives to the decoder
+    struct str content; // as the file writes it
+    struct str pattern; // what the search looks for: content, or normalized content
+    struct str text;    // what decoding passes to the decoder
     uint32_t id;
     bool single_word, lstrip, rstrip, normalized, special;
-    bool gone;  // a later token took its id: it is not looked for
-    bool plain; // found in foreign text too, where all of it is foreign
+    bool gone;  // a later token took its id: it no longer matches
+    bool plain; // also matches in text that is untrusted as a whole
 };
 
-/* A set of patterns to look for: a byte trie whose nodes lie in one array. */
-struct trie_node {
-    uint32_t
-        first; // index of the first child; children of a node lie side by side, ordered by byte
-    uint32_t token; // index of the token that ends here, NO_ID for none
+/* A set of patterns to search for: a byte trie in one array. */
+struct added_node {
+    // Index of the first child. The children of a node are adjacent and ordered by byte.
+    uint32_t first;
+    // Index of the token that ends here, or NO_ID.
+    uint32_t token;
     uint16_t n_children;
     unsigned char byte;
 };
 
 struct added_set {
-    struct trie_node *nodes; // nodes[0] is the root; NULL where the set is empty
+    struct added_node *nodes; // nodes[0] is the root; NULL if the set is empty
     uint32_t n_nodes;
-    uint32_t empty;   // index of the token whose pattern is nothing, NO_ID for none
+    uint32_t empty;   // index of the token with an empty pattern, or NO_ID
     bool starts[256]; // bytes that begin a pattern
     int only_start;   // the one byte that begins every pattern, or -1
 };
@@ -54,22 +59,24 @@ void added_free(struct added *a);
 
 struct added_match {
     const struct added_token *token;
-    size_t start, end; // with the space that lstrip and rstrip take; where they are equal, the text
-                       // is only cut there
-    size_t from;       // the text before it that is in no match begins here
+    // The range includes the white space that lstrip and rstrip take. start == end: the text is
+    // only cut there.
+    size_t start, end;
+    size_t from; // the unmatched text before the match begins here
 };
 
-/* Walks the matches in text as the reference does. `allowed` may be NULL; otherwise only bytes for
- * which it is nonzero can be part of a match, but for tokens that are not special and nothing but
- * white space, and for `plain` ones, of whose bytes none is then. */
+/* Walks over the matches in text, as the reference does. If `allowed` is not NULL, a match must
+ * have only bytes with allowed[i] nonzero. There are two exceptions: white space that is not
+ * special matches everywhere, and a `plain` token also matches where all of its bytes are not
+ * allowed. */
 struct added_iter {
     const struct added *a;
     const struct added_set *set;
     struct str text;
     const uint8_t *allowed; // [text.n]
-    size_t at;              // the search goes on here
-    size_t covered;         // end of the last match given out
-    bool behind;            // `at` is the end of a match of more than nothing
+    size_t at;              // the search continues here
+    size_t covered;         // end of the last match
+    bool after_match;       // `at` is the end of a match that is not empty
 };
 struct added_iter added_begin(const struct added *a, bool normalized, struct str text,
                               const uint8_t *allowed);

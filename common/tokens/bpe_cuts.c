@@ -14,7 +14,7 @@ static size_t pair_bit(uint32_t a, uint32_t b) {
     return (size_t)((((uint64_t)a << 32 | b) * 0x9E3779B97F4A7C15u) >> (64 - PAIR_BITS));
 }
 
-static size_t byte_bit(uint32_t a, uint32_t b) { // what is no byte is in no text
+static size_t byte_bit(uint32_t a, uint32_t b) { // no text has a character that is not a byte
     return (size_t)(a & 0xFF) << 8 | (b & 0xFF);
 }
 
@@ -48,8 +48,8 @@ void bpe_cuts_free(struct bpe_cuts *c) {
     free(c->bits);
 }
 
-/* Unknown characters are spelt or counted with their neighbours, so a cut is only made between two
- * known ones. */
+/* Cuts are made only between two known characters: an unknown one is encoded together with its
+ * neighbours. */
 static bool known(const struct bpe_cuts *c, const struct vocab *v, const char *p, size_t len) {
     return len == 1 ? c->known[(unsigned char)*p] : vocab_find(v, p, len) != NO_ID;
 }

@@ -1,17 +1,20 @@
 /* Merging one word by rank.
  *
- * Short words look through all pairs for each merge; that is quadratic, and quicker than any queue.
- * Long words keep a queue of runs: the places of one rank, in ascending order, are one run, and a
- * heap holds the runs by rank and first place. Merging one rank makes places of other ranks from
- * left to right, so nearly every place can be put behind its rank's last run, and the heap stays as
- * small as the number of ranks in play: n log n at worst, and linear for words like ten million
- * times the same letter.
+ *     l o w e r     rank of "lo" is lowest      ->  lo w e r
+ *     lo w e r      then of "er"                ->  lo w er
+ *     lo w er       then of "low"               ->  low er
+ *
+ * A short word searches all pairs for each merge. That is quadratic, and still faster than a queue.
+ * A long word has a queue of runs: a run holds the places of one rank in ascending order, and a
+ * heap orders the runs by rank and first place. The merges of one rank create places of other ranks
+ * from left to right. So nearly every place is appended to the last run of its rank, and the heap
+ * has about one run per rank in use. The cost is n log n at worst. It is linear for a word that
+ * repeats one letter ten million times.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
 
 #include "tokens/bpe.h"
-#include "tokens/vocab.h"
 
 enum { SHORT_WORD = 48 };
 
@@ -62,13 +65,13 @@ static void merge_short(const struct bpe_merges *m, const struct bpe_work *w) {
     }
 }
 
-/* A place in a run: symbol number pos, and the place behind it. */
+/* A place in a run: a symbol's number and the next place. */
 struct place {
     uint32_t pos, next; // next: index of a place, NO_ID at the end
 };
 
 struct run {
-    uint32_t rank, made; // made: what this rank's merge makes
+    uint32_t rank, made; // made: the token that this rank's merge makes
     uint32_t head, tail; // indices of places
 };
 
@@ -77,11 +80,11 @@ struct bpe_queue {
     size_t n_places, places_cap;
     struct run *runs;
     size_t n_runs, runs_cap;
-    uint32_t *heap; // [n_heap] indices of runs that are not empty
+    uint32_t *heap; // [n_heap] indices of the runs that are not empty
     size_t n_heap, heap_cap;
-    uint32_t *last_run; // [merges.count] a rank's last run, NO_ID for none
+    uint32_t *last_run; // [merges.count] the last run of a rank, or NO_ID
     uint32_t n_ranks;
-    uint32_t free_run, free_place; // lists of unused ones, through head and next
+    uint32_t free_run, free_place; // lists of free ones, linked through head and next
 };
 
 static bool before(const struct bpe_queue *q, uint32_t a, uint32_t b) {
@@ -161,7 +164,7 @@ static void push(struct bpe_queue *q, const struct bpe_merges *m, const struct b
     new_run(q, rank, made, place);
 }
 
-/* Takes the first place of the first run. */
+/* Removes the first place of the first run and returns its symbol. */
 static uint32_t pop(struct bpe_queue *q, uint32_t *made) {
     uint32_t i = q->heap[0];
     struct run *run = &q->runs[i];
@@ -197,8 +200,7 @@ static void merge_long(const struct bpe_merges *m, struct bpe_work *w) {
         push(q, m, s, i);
     while (q->n_heap) {
         uint32_t made, now, at = pop(q, &made);
-        // The place may be out of date: then the pair that stands there now makes something else,
-        // or nothing.
+        // The place is out of date if its pair now makes another token, or none.
         if (s[at].len == 0 || rank_at(m, s, at, &now) == NO_ID || now != made)
             continue;
         join(s, at, made);

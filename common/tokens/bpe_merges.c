@@ -1,22 +1,25 @@
-/* Reading the merges of a BPE model: see bpe.h.
+/* Reading the merges of a BPE model: see bpe_merges.h.
  *
- * Most of the time would go to waiting for memory: each merge is two or three look-ups of texts all
- * over the vocabulary. So merges are taken in batches, each step done for a whole batch, and what
- * the next step reads is asked for ahead of it.
+ * Most of the time would be spent on waiting for memory. Each merge needs two or three look-ups of
+ * texts, which are spread over the whole vocabulary. So merges are read in batches. Each step is
+ * done for a whole batch, and prefetches what the next step reads.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
 
+#include "base/scan.h"
+#include "tokens/bpe_merges.h"
 #include "tokens/json_gap.h"
-#include "tokens/bpe.h"
+#include "tokens/vocab_table.h"
 
-enum { BATCH = 64, NEAR = 16 };
+enum { BATCH = 64, SCANNED = 16 };
+#define MISSING "not in the vocabulary"
 
 struct line {
     struct str left, right;
     struct vocab_key left_key, right_key;
-    const char *at; // behind it in the file, for messages
-    bool near;      // of both texts, 16 bytes can be read, and they are no longer
+    const char *at;   // position after it in the file, for messages
+    bool short_texts; // both texts have less than 16 bytes, and 16 are readable
 };
 
 struct loader {
@@ -24,22 +27,23 @@ struct loader {
     const struct vocab *v;
     struct json *j;
     struct region *mem;
-    size_t cap; // of m->list
+    size_t cap; // entries of m->list
     struct str prefix;
     uint32_t guess; // the entry that the last merge made
     struct json_gap begin, mid,
-        end;           // before the left text, between the two, and behind the right one
-    bool known, pairs; // whether they are; and of ["a", "b"], not of "a b"
+        // The gaps before the left text, between the two, and after the right one.
+        end;
+    bool known, pairs; // known: the gaps have been learned; pairs: ["a", "b"], not "a b"
     struct buf room;
     struct line lines[BATCH];
     size_t n;
 };
 
-/* A merge written as the one before, whose texts are checked by finding them in the vocabulary:
- * true, and consumed; or nothing is. */
+/* Reads a merge if the bytes around it are those of the previous one. False if not: nothing is read
+ * then. UTF-8 is not checked, because the texts must be in the vocabulary. */
 static inline bool quick_line(const struct loader *l, struct json *j, struct line *line,
                               bool pairs) {
-    const char *p = j->p, *safe = j->end - JSON_GAP_BYTES; // up to here a gap can be read
+    const char *p = j->p, *safe = j->end - JSON_GAP_BYTES; // a gap is readable up to here
     if (!l->known || j->end - p < JSON_GAP_BYTES || !json_gap_skip(&l->begin, &p))
         return false;
     const char *left = p;
@@ -55,10 +59,10 @@ static inline bool quick_line(const struct loader *l, struct json *j, struct lin
     j->p = p;
     *line = (struct line){{left, left_n},
                           {right, right_n},
-                          vocab_key_near(left, left_n),
-                          vocab_key_near(right, right_n),
+                          vocab_key16(left, left_n),
+                          vocab_key16(right, right_n),
                           p,
-                          (left_n | right_n) < NEAR};
+                          (left_n | right_n) < SCANNED};
     return true;
 }
 
@@ -67,9 +71,9 @@ static bool read_pair(struct json *j, struct line *line) {
     line->left = json_item(j) ? json_str_unchecked(j) : (struct str){0};
     line->right = json_item(j) ? json_str_unchecked(j) : (struct str){0};
     if (json_item(j))
-        json_refuse(j, "a merge of more than two tokens");
+        json_refuse(j, "expected two tokens in a merge, found more");
     if (!line->left.p || !line->right.p)
-        json_refuse(j, "a merge of less than two tokens");
+        json_refuse(j, "expected two tokens in a merge, found fewer");
     return !json_failed(j);
 }
 
@@ -81,52 +85,52 @@ static bool read_text(struct json *j, struct line *line) {
     line->left = (struct str){s.p, space ? (size_t)(space - s.p) : 0};
     line->right = space ? (struct str){space + 1, s.n - line->left.n - 1} : (struct str){0};
     if (!space || (line->right.n && memchr(line->right.p, ' ', line->right.n)))
-        json_refuse(j, "a merge that is not two tokens and a space");
+        json_refuse(j, "expected two tokens and a space in a merge");
     return !json_failed(j);
 }
 
-/* Any merge, the first after `before`, and what can be learnt of it; false with j refused, or for a
- * line that is none. */
+/* Reads any merge and learns the gaps around it. `before` is where the last one ended. False if j
+ * is refused or the line is a comment. */
 static bool slow_line(struct loader *l, struct line *line, const char *before, bool first) {
     struct json *j = l->j;
     l->pairs = json_peek(j) == JSON_ARRAY;
     if (l->pairs ? !read_pair(j, line) : !read_text(j, line))
         return false;
-    l->known = !first && // which lacks a comma
+    l->known = !first && // no comma before it
                json_gap_learn(&l->begin, j, before, line->left.p) &&
                json_gap_learn(&l->mid, j, line->left.p + line->left.n, line->right.p) &&
                json_gap_learn(&l->end, j, line->right.p + line->right.n, j->p);
-    line->near = false;
+    line->short_texts = false;
     line->at = j->p;
     line->left_key = vocab_key(line->left.p, line->left.n);
     line->right_key = vocab_key(line->right.p, line->right.n);
     return true;
 }
 
-static bool refuse(struct loader *l, const struct line *line, const char *what, struct str s) {
+static bool refuse(struct loader *l, const struct line *line, const char *what, struct str s,
+                   const char *fault) {
     l->j->p = line->at;
-    json_refuse(l->j, "a merge %s \"%.*s\"%s", what, s.n > 100 ? 100 : (int)s.n, s.p,
-                *what == 'w' ? ", which is shorter than the prefix"
-                             : ", which is not in the vocabulary");
+    json_refuse(l->j, "a merge's %s \"%.*s\" is %s", what, s.n > 100 ? 100 : (int)s.n, s.p, fault);
     return false;
 }
 
-/* Whether entry k is left and tail together. */
+/* Whether the text of entry k is left and then tail. */
 static inline bool is_made(const struct vocab *v, uint32_t k, struct str left, struct str tail,
-                           bool near) {
+                           bool short_texts) {
     if (k >= v->count || v->entries[k].n != left.n + tail.n)
         return false;
     const char *p = v->entries[k].p;
-    if (near && vocab_is_near(v, p + left.n))
+    if (short_texts && vocab_readable16(v, p + left.n))
         return scan_same(p, left.p, left.n) && scan_same(p + left.n, tail.p, tail.n);
     return bytes_same(p, left.p, left.n) && bytes_same(p + left.n, tail.p, tail.n);
 }
 
-/* The entry that left and right make. Merges mostly make tokens in the order of the vocabulary,
- * some several times. */
-static inline uint32_t find_made(struct loader *l, struct str left, struct str tail, bool near) {
+/* Returns the entry of left and tail together. Merges mostly make tokens in the order of the
+ * vocabulary, some of them several times. */
+static inline uint32_t find_made(struct loader *l, struct str left, struct str tail,
+                                 bool short_texts) {
     for (uint32_t k = l->guess; k < l->guess + 2; k++)
-        if (is_made(l->v, k, left, tail, near))
+        if (is_made(l->v, k, left, tail, short_texts))
             return k;
     buf_clear(&l->room);
     buf_add(&l->room, left.p, left.n);
@@ -150,13 +154,13 @@ static inline bool add(struct loader *l, const struct line *line) {
     uint32_t left = vocab_entry(v, line->left_key, line->left.p, line->left.n);
     uint32_t right = vocab_entry(v, line->right_key, line->right.p, line->right.n);
     if (left == NO_ID || right == NO_ID)
-        return refuse(l, line, "of", left == NO_ID ? line->left : line->right);
+        return refuse(l, line, "token", left == NO_ID ? line->left : line->right, MISSING);
     if (line->right.n < l->prefix.n)
-        return refuse(l, line, "with", line->right);
+        return refuse(l, line, "token", line->right, "shorter than the prefix");
     struct str tail = {line->right.p + l->prefix.n, line->right.n - l->prefix.n};
-    uint32_t made = find_made(l, line->left, tail, line->near);
+    uint32_t made = find_made(l, line->left, tail, line->short_texts);
     if (made == NO_ID)
-        return refuse(l, line, "makes", buf_view(&l->room));
+        return refuse(l, line, "result", buf_view(&l->room), MISSING);
     l->guess = made;
     *next_merge(l) = (struct bpe_merge){vocab_id(v, left), vocab_id(v, right), vocab_id(v, made)};
     return true;
@@ -198,7 +202,7 @@ static void make_table(struct bpe_merges *m, struct region *mem) {
         n *= 2;
     m->slots = region_take(mem, n * sizeof *m->slots);
     m->mask = n - 1;
-    const struct bpe_merges t = *m; // which stores into slots cannot change
+    const struct bpe_merges t = *m; // a copy, which stores to slots cannot alias
     for (uint32_t rank = 0; rank < t.count; rank++) {
         const struct bpe_merge *next = &t.list[rank + AHEAD < t.count ? rank + AHEAD : rank];
         __builtin_prefetch(&t.slots[bpe_group(&t, bpe_hash(next->left, next->right))], 1);
@@ -206,7 +210,7 @@ static void make_table(struct bpe_merges *m, struct region *mem) {
     }
 }
 
-/* Puts the next merge into a line; false where there is none, or j is refused. */
+/* Reads the next merge into a line. False after the last one, or if j is refused. */
 static bool read_line_slowly(struct loader *l, struct line *line) {
     const char *before = l->j->p;
     bool first = l->j->fresh;

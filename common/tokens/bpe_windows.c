@@ -1,16 +1,20 @@
 /* Merging a long word in windows.
  *
- * A queue of all pairs of ten million bytes is exact, and slow: it walks all of its memory once for
- * each rank. Windows are exact too, by this: tokens that follow each other are what merging makes
- * of their whole text if for each two neighbours, those two are what merging makes of their text
- * alone. (Look at the first merge in the whole text that would cross a border between two of the
- * tokens. Until then nothing outside has touched these two, so merging them alone would come to it
- * as well.) The tokens of a merged window fulfil it among themselves. So a window is merged, its
- * last tokens, which may be wrong for want of what follows, are taken back, and the next window
- * begins with them; where its first token does not go with the one before it, more is taken back.
+ * One queue for ten million bytes is exact, but slow: it walks through all of its memory once for
+ * each rank. Windows are exact too. Call two tokens a stable pair if merging the text of the two
+ * alone gives the two. Then this rule holds: a list of tokens is what merging makes of their whole
+ * text if each two neighbours are a stable pair. The proof: take the first merge in the whole text
+ * that would cross a border between two of the tokens. Until then nothing outside has touched these
+ * two, so merging their text alone would make the same merge.
  *
- * Words like ten million spaces make the same few windows again and again, so what the last ones
- * became is kept.
+ *     abcdefgh          units of the word
+ *     [ab][cd][e]       window 1, merged; its last token may be wrong without "f"
+ *     [ab][cd]          take it back
+ *     [ab][cd][efgh]    window 2 begins at "e"; check that [cd] and [efgh] are a stable pair
+ *
+ * Neighbours in one window are stable pairs. If a window's first token and the token before it are
+ * none, more tokens are taken back. A word of ten million spaces repeats a few windows, so the
+ * results of the last ones are cached.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/bpe_windows.h"
@@ -18,17 +22,17 @@
 #include <stdlib.h>
 
 enum {
-    STEP = 24,         // new units of a window, at least
-    TAKE_BACK = 1,     // tokens
+    STEP = 24,         // new units in a window, at least
+    TAKE_BACK = 1,     // tokens taken back at first
     MAX_WINDOW = 4096, // units
-    KEPT = 4,          // windows
+    N_RECENT = 4,      // windows whose results are cached
 };
 
 struct token {
     uint32_t id, units, bytes;
 };
 
-/* Tokens that units were merged into. */
+/* The tokens that some units were merged into. */
 struct merged {
     size_t from, n_units;
     struct token *tokens; // [n]
@@ -39,12 +43,14 @@ struct windows {
     const struct bpe_merges *m;
     const struct bpe_units *u;
     struct token_ids *out;
-    struct merged word; // all so far, from unit 0 on; word.n_units is where the next window begins
-    struct merged kept[KEPT]; // the last windows
-    unsigned next;            // the one of them to be replaced
-    size_t pair_from; // the first unit of the last two tokens that were found to go together
+    // The tokens so far, from unit 0 on. The next window begins at word.n_units.
+    struct merged word;
+    struct merged recent[N_RECENT]; // the last windows
+    unsigned next;                  // the one to replace
+    // The last stable pair that was found, and the number of its first unit.
+    size_t pair_from;
     struct token pair[2];
-    size_t at; // bytes of the word so far, with what stands before it
+    size_t at; // byte offset of the next token
 };
 
 static void merge(struct windows *x, struct bpe_work *w, size_t from, size_t n) {
@@ -78,9 +84,9 @@ static bool same_token(const struct token *a, const struct token *b) {
     return a->id == b->id && a->units == b->units;
 }
 
-/* Whether merging the units of these two tokens, the first of which is `from`, gives these two. */
-static bool go_together(struct windows *x, struct bpe_work *w, size_t from,
-                        const struct token *left, const struct token *right) {
+/* Whether left and right, whose first unit is `from`, are a stable pair. */
+static bool is_stable(struct windows *x, struct bpe_work *w, size_t from, const struct token *left,
+                      const struct token *right) {
     size_t n = (size_t)left->units + right->units;
     if (same_token(left, &x->pair[0]) && same_token(right, &x->pair[1]) &&
         same_units(x->u, from, x->pair_from, n))
@@ -96,7 +102,7 @@ static bool go_together(struct windows *x, struct bpe_work *w, size_t from,
     return true;
 }
 
-static void keep(struct merged *list, struct token t) {
+static void append(struct merged *list, struct token t) {
     if (list->n == list->cap) {
         list->cap = list->cap ? list->cap * 2 : 256;
         list->tokens = xreallocarray(list->tokens, list->cap, sizeof *list->tokens);
@@ -107,7 +113,7 @@ static void keep(struct merged *list, struct token t) {
 
 static void add(struct windows *x, struct token t) {
     token_ids_add(x->out, t.id, x->at, x->at + t.bytes);
-    keep(&x->word, t);
+    append(&x->word, t);
     x->at += t.bytes;
 }
 
@@ -120,30 +126,31 @@ static void take_back(struct windows *x, size_t n) {
     }
 }
 
-/* What the next n units become. */
+/* Returns the tokens of the next n units. */
 static const struct merged *merge_window(struct windows *x, struct bpe_work *w, size_t n) {
     size_t from = x->word.n_units;
-    for (struct merged *k = x->kept; k < x->kept + KEPT; k++)
+    for (struct merged *k = x->recent; k < x->recent + N_RECENT; k++)
         if (n == k->n_units && same_units(x->u, from, k->from, n))
             return k;
-    struct merged *window = &x->kept[x->next++ % KEPT];
+    struct merged *window = &x->recent[x->next++ % N_RECENT];
     window->from = from;
     window->n = window->n_units = 0;
     merge(x, w, from, n);
     const struct bpe_symbol *s = w->symbols;
     for (uint32_t i = 0; i != NO_ID; i = s[i].next) {
         size_t end = s[i].next == NO_ID ? n : s[i].next;
-        keep(window, (struct token){s[i].id, (uint32_t)(end - i), s[i].len});
+        append(window, (struct token){s[i].id, (uint32_t)(end - i), s[i].len});
     }
     return window;
 }
 
-/* Takes the window of n units on; false where its first token does not go with the one before. */
+/* Appends the window of n units. False if its first token and the token before it are no stable
+ * pair. */
 static bool add_window(struct windows *x, struct bpe_work work[2], size_t n) {
     const struct merged *window = merge_window(x, &work[0], n);
     if (x->word.n) {
         const struct token *before = &x->word.tokens[x->word.n - 1];
-        if (!go_together(x, &work[1], x->word.n_units - before->units, before, &window->tokens[0]))
+        if (!is_stable(x, &work[1], x->word.n_units - before->units, before, &window->tokens[0]))
             return false;
     }
     for (size_t i = 0; i < window->n; i++)
@@ -156,7 +163,8 @@ bool bpe_windows(const struct bpe_merges *m, const struct bpe_units *u, struct b
     struct windows x = {.m = m, .u = u, .out = out, .at = base};
     size_t first = out->n;
     bool good = true;
-    for (size_t end = 0; good && end < u->n;) { // end: of the units that a window has held
+    // end: the units that a window has included
+    for (size_t end = 0; good && end < u->n;) {
         for (size_t back = TAKE_BACK;; back *= 2) {
             take_back(&x, back);
             size_t at = x.word.n_units, again = end - at,
@@ -175,7 +183,7 @@ bool bpe_windows(const struct bpe_merges *m, const struct bpe_units *u, struct b
     if (!good)
         out->n = first;
     free(x.word.tokens);
-    for (int i = 0; i < KEPT; i++)
-        free(x.kept[i].tokens);
+    for (int i = 0; i < N_RECENT; i++)
+        free(x.recent[i].tokens);
     return good;
 }

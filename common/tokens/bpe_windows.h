@@ -1,4 +1,5 @@
-/* Merging a long word in windows that stay in the cache.
+/* Merging a long word in windows that fit in the cache. The result is the same as merging the whole
+ * word: see bpe_windows.c.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_BPE_WINDOWS_H
@@ -7,18 +8,17 @@
 #include "tokens/bpe.h"
 #include "tokens/model.h"
 
-/* What a word is made of: bytes that have a token each, or symbols as bpe_add makes them. */
+/* The units of a word: bytes that have a token each, or symbols as bpe_add makes them. */
 struct bpe_units {
     const unsigned char *bytes;       // [n], or NULL
     const uint32_t *byte_ids;         // [256], with bytes
-    const uint32_t *byte_ranks;       // as in bpe_work, with bytes, or NULL
+    const uint32_t *byte_ranks;       // bpe_work.byte_ranks, or NULL; with bytes
     const struct bpe_symbol *symbols; // [n], without bytes
     size_t n;
 };
 
-/* Appends what bpe_merge_word makes of the units, with offsets from `base` on where they are
- * wanted. False, with out as it was, where it would take windows of more than a few thousand units.
- */
+/* Appends the tokens that bpe_merge_word makes of the units. Offsets, if wanted, start at `base`.
+ * Returns false if a window would need more than 4096 units; out is then as before. */
 bool bpe_windows(const struct bpe_merges *m, const struct bpe_units *u, struct bpe_work work[2],
                  size_t base, struct token_ids *out);
 

@@ -1,11 +1,11 @@
-/* Loading components: see component.h.
+/* Reading components of tokenizer.json: see component.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/component.h"
 
 #include "base/utf8.h"
 
-/* A second reader at the place where j stands, whose errors are its own. */
+/* A second reader at the same place, with errors of its own. */
 static struct json look_ahead(const struct json *j, struct err *e) {
     struct json look = *j;
     look.strings = (struct arena){0};
@@ -18,7 +18,7 @@ struct str component_type(struct json *j) {
     struct json look = look_ahead(j, &e);
     struct str key, type = {"", 0};
     if (json_peek(&look) == JSON_OBJECT && json_enter_object(&look))
-        while (!type.n && json_key(&look, &key)) { // it comes first, and a model is long
+        while (!type.n && json_key(&look, &key)) { // "type" comes first, and a model is long
             if (str_eq(key, "type") && json_peek(&look) == JSON_STRING) {
                 type = json_str(&look);
                 type = arena_str(&j->strings, type.p, type.n);
@@ -48,14 +48,13 @@ unsigned component_members(struct json *j, const char *const *names, unsigned n,
 
 void component_need(struct json *j, bool found, const char *type, const char *member) {
     if (!found)
-        json_refuse(j, "%s without \"%s\"", type, member);
+        json_refuse(j, "%s has no \"%s\"", type, member);
 }
 
 uint32_t component_char(struct json *j) {
     struct str s = json_str(j);
     uint32_t cp = 0;
     if (!json_failed(j) && (s.n == 0 || utf8_decode(s.p, s.n, &cp) != s.n))
-        json_refuse(j, "\"%.*s\" where one character was expected", (int)(s.n > 40 ? 40 : s.n),
-                    s.p);
+        json_refuse(j, "expected one character, found \"%.*s\"", (int)(s.n > 40 ? 40 : s.n), s.p);
     return cp;
 }

@@ -1,4 +1,8 @@
-/* What the loaders of tokenizer.json's components share: each is an object with a "type".
+/* Helpers for reading the components of tokenizer.json.
+ *
+ * A component is an object that names its kind, for example {"type": "Metaspace", "replacement":
+ * "▁"}. The caller's JSON reader is positioned before that object. The two functions that look
+ * ahead read with a copy of it, so it does not move.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_COMPONENT_H
@@ -6,19 +10,18 @@
 
 #include "base/json.h"
 
-/* The value of the member "type" of the object that j stands before; n = 0 where there is none. j
- * stays there. */
+/* Returns the string member "type" of the next object, or n = 0 if it has none. j does not move. */
 struct str component_type(struct json *j);
 
-/* Which of these n members (a bit each) the object that j stands before has; the search ends at the
- * first one of the list, and before `stop` (or NULL), so that the others may be left out then. j
- * stays there. */
+/* Returns a bit for each of these n members that the next object has. The search ends at names[0],
+ * or before a member named `stop` unless that is NULL. Later members may then be missed. j does not
+ * move. */
 unsigned component_members(struct json *j, const char *const *names, unsigned n, const char *stop);
 
-/* Refuses the object that j has just read unless `found`. */
+/* Refuses the object that was just read unless `found`. */
 void component_need(struct json *j, bool found, const char *type, const char *member);
 
-/* One character, as a string of exactly one. */
+/* Reads a string that must be exactly one character. */
 uint32_t component_char(struct json *j);
 
 #endif

@@ -1,4 +1,4 @@
-/* Decoders, in their order: see dec.h.
+/* The list of decoders, its loader and its run: see dec.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/dec.h"
@@ -77,7 +77,7 @@ void dec_reset(struct dec_run *run, bool continues) {
     for (size_t i = 0; i < run->decs->n; i++) {
         struct dec_state *s = &run->states[i];
         s->count = continues;
-        s->kept = 0;
+        s->own = 0;
         s->inside = false;
         s->continues = continues;
         buf_clear(&s->bytes);
@@ -85,7 +85,7 @@ void dec_reset(struct dec_run *run, bool continues) {
     }
 }
 
-/* Gives a token or a part of one to stage i, or to the output behind the last. */
+/* Passes a token or a part of one to stage i, or to the output after the last stage. */
 static void give(struct dec_run *run, size_t i, struct str token, bool more) {
     if (i == run->decs->n) {
         buf_add(run->out, token.p, token.n);

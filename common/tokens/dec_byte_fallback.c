@@ -1,6 +1,6 @@
-/* ByteFallback: a run of tokens like <0xE2> is bytes; where they are not UTF-8 as a whole, each
- * becomes a U+FFFD.
+/* ByteFallback: a run of tokens like <0xE2> spells bytes.
  *
+ * If the bytes of the run are UTF-8 as a whole, they are the text. Otherwise each becomes U+FFFD.
  * So nothing of a run is certain before it ends.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -8,7 +8,7 @@
 #include "base/utf8.h"
 #include "tokens/dec.h"
 
-/* The reference's number parser takes a sign too. */
+/* "<0xNN>", with a sign in place of the first digit as the reference's number parser allows. */
 int dec_fallback_byte(struct str t) {
     if (t.n != 6 || memcmp(t.p, "<0x", 3) != 0 || t.p[5] != '>')
         return -1;

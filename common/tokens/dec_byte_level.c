@@ -1,5 +1,8 @@
-/* ByteLevel: tokens are spelt in the byte alphabet; what their bytes make together is the text. A
- * token with any other character stands for its own bytes. Bytes that are not UTF-8 become U+FFFD.
+/* ByteLevel: tokens are spelled in the byte alphabet (bytechars.h), and their bytes together are
+ * the text.
+ *
+ * A token with a character outside the alphabet gives its own bytes. Bytes that are not UTF-8
+ * become U+FFFD. The beginning of a character is held back until the rest arrives.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/utf8.h"
@@ -7,8 +10,8 @@
 #include "tokens/dec.h"
 #include "unicode/unicode.h"
 
-/* Hands on what is certain of the bytes: all but the beginning of a character that may still be
- * completed. */
+/* Passes on the bytes that are certain: all but the beginning of a character that later bytes may
+ * complete. */
 static void flush(struct dec_run *run, size_t stage, bool end) {
     struct dec_state *s = &run->states[stage];
     size_t sure = 0;

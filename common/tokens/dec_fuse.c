@@ -1,5 +1,5 @@
-/* Fuse: all tokens become one. And what the library does where there is no decoder: tokens with a
- * space between.
+/* Fuse joins all tokens into one. dec_join, for files without a decoder, puts a space between
+ * tokens, as the reference does.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/dec.h"

@@ -1,5 +1,5 @@
-/* Metaspace, as a decoder: the mark becomes a space again; in the first token it is dropped where
- * one was put there.
+/* Metaspace as a decoder: the mark "▁" becomes a space again. In the first token it is dropped,
+ * unless the scheme adds none there.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>

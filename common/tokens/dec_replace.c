@@ -1,4 +1,4 @@
-/* Replace, as a decoder: in each token, every match of a string or a regular expression becomes a
+/* Replace as a decoder: in each token, every match of a string or a regular expression becomes a
  * fixed text.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -20,7 +20,7 @@ static void token(const void *data, struct dec_run *run, size_t stage, struct st
     struct regex_iter it = regex_begin(r->pattern, token);
     size_t from = 0, start, end;
     buf_clear(work);
-    // A pattern that gives up leaves the rest of the token as it is.
+    // If the regular expression exceeds its limits, the rest of the token stays as it is.
     while (token.n && regex_next(&it, &start, &end, NULL) > 0) {
         buf_add(work, token.p + from, start - from);
         buf_add(work, r->content.p, r->content.n);

@@ -1,9 +1,9 @@
-/* Strip: takes up to `start` of a character off the beginning of each token and up to `stop` off
- * its end.
+/* Strip: removes up to `start` copies of a character from the beginning of each token, and up to
+ * `stop` copies from its end.
  *
- * Behind Fuse the token is the whole text, which comes in parts: characters at its end are kept
- * back as long as they could be stripped. A sequence that continues another has its beginning
- * there, not here.
+ * After Fuse the token is the whole text, which comes in parts. Characters at its end are then held
+ * back as long as they could be stripped. If a sequence continues another, the beginning of the
+ * text is not here, so nothing is stripped at it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -45,7 +45,7 @@ static bool begins(const struct strip *s, struct str t) {
     return t.n >= s->content_n && memcmp(t.p, s->content, s->content_n) == 0;
 }
 
-/* How many of the content's characters end t, at most `stop`. */
+/* Counts the copies of the character at the end of t, at most `stop`. */
 static size_t at_end(const struct strip *s, struct str t) {
     size_t n = 0;
     while (n < s->stop && t.n >= s->content_n &&
@@ -56,22 +56,23 @@ static size_t at_end(const struct strip *s, struct str t) {
     return n;
 }
 
-/* state.kept: how many were taken off the beginning, SIZE_MAX when something else has come. */
+/* state.own counts the copies removed at the beginning. It is SIZE_MAX after any other
+ * character. */
 static void token(const void *data, struct dec_run *run, size_t stage, struct str token,
                   bool more) {
     const struct strip *s = data;
     struct dec_state *st = &run->states[stage];
     if (!st->inside) {
-        st->kept = (more && st->continues) ? SIZE_MAX : 0;
+        st->own = (more && st->continues) ? SIZE_MAX : 0;
         buf_clear(&st->bytes);
     }
-    while (token.n && st->kept < s->start && begins(s, token)) {
+    while (token.n && st->own < s->start && begins(s, token)) {
         token.p += s->content_n;
         token.n -= s->content_n;
-        st->kept++;
+        st->own++;
     }
     if (token.n)
-        st->kept = SIZE_MAX;
+        st->own = SIZE_MAX;
     buf_add(&st->bytes, token.p, token.n);
     struct str have = buf_view(&st->bytes);
     size_t back = at_end(s, have) * s->content_n;

@@ -1,6 +1,10 @@
-/* WordPiece: tokens that continue a word lose the prefix, others get a space before them; cleanup
- * takes the space before punctuation and English contractions out, in each token by itself. CTC's
- * cleanup is the same.
+/* Three decoders for tokens that are parts of words.
+ *
+ * - WordPiece: "un" "##able" "." is "unable .". A token with the prefix continues a word; any other
+ * gets a space before it. Cleanup removes the space before punctuation and English contractions, in
+ * each token alone.
+ * - CTC: equal tokens in a row count once, and the pad token is removed. It has the same cleanup.
+ * - BPEDecoder: a suffix ends a word and becomes a space.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -9,8 +13,8 @@
 #include "tokens/dec.h"
 #include "unicode/unicode.h"
 
-/* Puts `to` before, between and behind all characters of b, which is what the reference does with
- * an empty `from`. */
+/* Puts `to` before, between and after all characters of b. The reference does this if `from` is
+ * empty. */
 static void put_between(struct buf *b, struct str to) {
     struct buf out = {0};
     buf_add(&out, to.p, to.n);
@@ -23,7 +27,7 @@ static void put_between(struct buf *b, struct str to) {
     *b = out;
 }
 
-/* Replaces every `from` in b. */
+/* Replaces every `from` in b by `to`. */
 static void replace_all(struct buf *b, const char *from, struct str to) {
     size_t n = strlen(from);
     struct buf out = {0};
@@ -133,15 +137,15 @@ static void *load_ctc(struct json *j) {
     return c;
 }
 
-/* Of equal tokens in a row the first counts; the pad token is taken out of each. state.bytes: the
- * last token. */
+/* Equal tokens in a row count once, and the pad token is removed from each. state.bytes is the last
+ * token. */
 static void ctc_token(const void *data, struct dec_run *run, size_t stage, struct str token,
                       bool more) {
     const struct ctc *c = data;
     struct dec_state *s = &run->states[stage];
-    if (s->kept && str_same(token, buf_view(&s->bytes)))
+    if (s->own && str_same(token, buf_view(&s->bytes)))
         return;
-    s->kept = 1;
+    s->own = 1;
     buf_clear(&s->bytes);
     buf_add(&s->bytes, token.p, token.n);
     buf_clear(&s->work);
@@ -170,11 +174,11 @@ static void *load_bpe(struct json *j) {
     return suffix;
 }
 
-/* Every token's suffixes become spaces, the last token's are dropped: so one token is kept back
- * (state.bytes). */
+/* Suffixes become spaces, but in the last token they are dropped. So one token is held back, in
+ * state.bytes. */
 static void bpe_flush(const struct str *suffix, struct dec_run *run, size_t stage, struct str to) {
     struct dec_state *s = &run->states[stage];
-    if (!s->kept)
+    if (!s->own)
         return;
     replace_all(&s->bytes, suffix->p, to);
     dec_next(run, stage, buf_view(&s->bytes), false);
@@ -185,7 +189,7 @@ static void bpe_token(const void *data, struct dec_run *run, size_t stage, struc
     struct dec_state *s = &run->states[stage];
     (void)more;
     bpe_flush(data, run, stage, str_of(" "));
-    s->kept = 1;
+    s->own = 1;
     buf_clear(&s->bytes);
     buf_add(&s->bytes, token.p, token.n);
 }

@@ -1,5 +1,8 @@
 /* Decoding ids, one at a time: see tokenizer.h.
  *
+ * An id gives the token's text, which runs through the decoder's stages (dec.h). Unknown ids and,
+ * unless the caller asks for them, special ids are skipped.
+ *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
 

@@ -1,7 +1,14 @@
-/* Encoding one text: added tokens, normalizer, pre-tokenizers, model, post-processor. See
+/* Encoding one text: added tokens, normalizers, pre-tokenizers, model, post-processors. See
  * tokenizer.h.
  *
- * Words that have been seen are remembered with their ids (word_cache.h).
+ * The steps call each other depth first, so no list of words is built:
+ *
+ *     tokenizer_encode    split_added(raw) cuts out tokens that match the text as written
+ *       normalize         norms_apply, then split_added(normalized)
+ *         pre_tokenize    pre_begin calls encode_word for each word
+ *           encode_word   the model, or the cache of words seen before (word_cache.h)
+ *
+ * Ids and offsets go straight to the caller's token_ids. The post-processors run at the end.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -12,7 +19,7 @@
 #include "tokens/word_cache.h"
 
 enum {
-    MAX_TEXT = 0x7fffffff, // bytes of one text: offsets are 32 bits
+    MAX_TEXT = 0x7fffffff, // bytes of one text, because offsets have 32 bits
 };
 
 struct encoder {
@@ -21,8 +28,8 @@ struct encoder {
     struct tok_text normalized;
     struct tok_text *work; // [pres.n]
     struct word_cache cache;
-    struct buf trusted; // of normalized text
-    // of the text in work:
+    struct buf trusted; // trusted_bytes of the normalized text
+    // Of the text that is being encoded:
     struct pre_run run;
     struct token_ids *out;
     const uint8_t *allowed; // encode_options.trusted
@@ -54,7 +61,7 @@ void encoder_free(struct encoder *en) {
     free(en);
 }
 
-/* Ids and, where they are wanted, offsets in the input: the model gives them in the word. */
+/* Appends a word's ids. The model gives offsets in the word, which become offsets in the input. */
 static int encode_tracked(struct encoder *en, const struct tok_piece *word) {
     struct token_ids *out = en->out;
     size_t from = out->n;
@@ -94,7 +101,7 @@ static void add_token(struct encoder *en, const struct tok_piece *p, const struc
     token_ids_add(en->out, m->token->id, s.start, s.end);
 }
 
-/* Looks for one set of added tokens in p; what lies between them goes to `rest`. */
+/* Finds the added tokens of one set in p, and passes the text between them to `rest`. */
 static int split_added(struct encoder *en, const struct tok_piece *p, bool normalized,
                        const uint8_t *allowed,
                        int (*rest)(struct encoder *, const struct tok_piece *)) {
@@ -120,7 +127,8 @@ static int pre_tokenize(struct encoder *en, const struct tok_piece *p) {
     return pre_begin(&en->run, p);
 }
 
-/* For each byte of normalized text, whether the input bytes that it came from are all trusted. */
+/* Returns a byte for each byte of normalized text: whether all input bytes that it came from are
+ * trusted. */
 static const uint8_t *trusted_bytes(struct encoder *en, const struct tok_piece *p) {
     buf_clear(&en->trusted);
     for (size_t i = 0; i < p->n; i++) {
@@ -145,7 +153,7 @@ static int normalize(struct encoder *en, const struct tok_piece *p) {
     return split_added(en, &now, true, ask ? trusted_bytes(en, &now) : NULL, pre_tokenize);
 }
 
-/* How many characters at an end of s are white space, or a space in the byte alphabet. */
+/* Counts the characters at one end of s that are white space, or a space in the byte alphabet. */
 static uint16_t count_end(struct str s, bool at_end) {
     uint16_t n = 0;
     for (size_t len; s.n && n < UINT16_MAX; n++) {
@@ -159,8 +167,8 @@ static uint16_t count_end(struct str s, bool at_end) {
     return n;
 }
 
-/* White space at the ends of each token, [n]; the caller frees it. An added token's are those of
- * the text it took. */
+/* Counts the white space at both ends of each token, [n]. The caller frees the result. An added
+ * token is measured in the text that it matched. */
 static uint16_t (*count_spaces(const struct tokenizer *t, struct str text,
                                const struct token_ids *out))[2] {
     uint16_t(*spaces)[2] = xcalloc(out->n, sizeof *spaces);
@@ -176,12 +184,12 @@ static uint16_t (*count_spaces(const struct tokenizer *t, struct str text,
     return spaces;
 }
 
-/* Leaves room for what the post-processor adds. */
+/* Truncates the ids, with room for those that the post-processor adds. */
 static void truncate_ids(const struct tokenizer *t, const struct encode_options *o,
                          struct token_ids *out) {
     size_t special = 0;
     for (size_t i = 0; i < t->posts.n && !o->no_special; i++)
-        special += t->posts.steps[i].n_before + t->posts.steps[i].n_behind;
+        special += t->posts.steps[i].n_before + t->posts.steps[i].n_after;
     size_t most = t->truncation > special ? t->truncation - special : 0;
     if (out->n <= most)
         return;
@@ -196,7 +204,7 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
                      struct token_ids *out, struct err *e) {
     const struct tokenizer *t = en->t;
     if (text.n > MAX_TEXT)
-        return err_set(e, EXIT_DATA, "a text of %zu bytes, more than %d", text.n, MAX_TEXT);
+        return err_set(e, EXIT_DATA, "the text has %zu bytes, more than %d", text.n, MAX_TEXT);
     out->n = 0;
     en->out = out;
     en->e = e;

@@ -1,9 +1,9 @@
-/* What stands between values: see json_gap.h.
+/* Learning the bytes between values: see json_gap.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/json_gap.h"
 
-/* Whether p is in j's input, or its end. */
+/* Whether p points into j's input or to its end. */
 static bool inside(const struct json *j, const char *p) {
     return (uintptr_t)p - (uintptr_t)j->start <= (uintptr_t)(j->end - j->start);
 }

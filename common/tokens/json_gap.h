@@ -1,10 +1,16 @@
-/* Reading long lists of one shape: {"text": 1, ...}, ["a b", ...], [["a", "b"], ...].
+/* Fast reading of long lists whose elements have one shape: {"text": 1, ...}, ["a b", ...], [["a",
+ * "b"], ...].
  *
- * What stands between the values of such a list (quotes, commas, colons, brackets, white space) is
- * the same from one to the next. A gap is those bytes, as the parser of json.h has passed them
- * once; where the same bytes come again in the same state, it would pass them again, so they are
- * stepped over with one comparison. Where others come, json.h reads them, and says what is wrong
- * with them.
+ * The bytes between two values of such a list are usually the same for all elements. Here each gap
+ * is `",\n  "` or `": `:
+ *
+ *     {
+ *       "the": 262,
+ *       "of": 286
+ *
+ * A gap is learned from bytes that the parser of json.h has read once. If the same bytes follow in
+ * the same state, the parser would accept them again, so one comparison skips them. Any other bytes
+ * go to json.h, which reads them or reports the error.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_JSON_GAP_H
@@ -17,12 +23,12 @@ enum { JSON_GAP_BYTES = 32 };
 
 struct json_gap {
     char bytes[JSON_GAP_BYTES]; // [n]
-    unsigned first, second;     // a bit for each of their first 16, and of the others
+    unsigned first, second;     // a bit for each of the first 16 bytes, and for each of the others
     size_t n;
 };
 
-/* Whether the bytes of a gap that was learnt stand at p, of which JSON_GAP_BYTES can be read; then
- * *p is moved behind them. */
+/* Whether the bytes at *p are those of a learned gap; *p then moves past them. JSON_GAP_BYTES must
+ * be readable at *p. */
 static inline bool json_gap_skip(const struct json_gap *g, const char **p) {
     if ((scan_same16(*p, g->bytes) & g->first) != g->first ||
         (g->second && (scan_same16(*p + 16, g->bytes + 16) & g->second) != g->second))
@@ -31,8 +37,8 @@ static inline bool json_gap_skip(const struct json_gap *g, const char **p) {
     return true;
 }
 
-/* Learns from..to, which j has passed. False where that is too long, or no part of j's input, as a
- * string with escapes is not. */
+/* Learns the bytes [from, to), which j has read. False if they are too many or outside j's input,
+ * as a string with escapes is. */
 bool json_gap_learn(struct json_gap *g, const struct json *j, const char *from, const char *to);
 
 #endif

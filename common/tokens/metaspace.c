@@ -1,4 +1,5 @@
-/* Loading Metaspace: see metaspace.h. Older files say add_prefix_space in place of prepend_scheme.
+/* Loading the parameters of Metaspace: see metaspace.h. Older files have add_prefix_space instead
+ * of prepend_scheme.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/metaspace.h"

@@ -1,4 +1,6 @@
-/* The parameters of Metaspace, which is a pre-tokenizer and a decoder.
+/* The parameters of Metaspace, which is both a pre-tokenizer and a decoder.
+ *
+ * Metaspace writes spaces as a visible mark, "▁" in most files: "a b" becomes "▁a▁b".
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_METASPACE_H
@@ -15,6 +17,6 @@ struct metaspace {
     bool split;
 };
 
-struct metaspace *metaspace_load(struct json *j); // ended with free(), also where j was refused
+struct metaspace *metaspace_load(struct json *j); // free() it in any case
 
 #endif

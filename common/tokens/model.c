@@ -1,4 +1,8 @@
-/* Models by name, and the list of ids that they write to: see model.h.
+/* The list of models, their loader, and the list of ids that they write to: see model.h.
+ *
+ * Old files have no "type" in their model. Their kind is then recognised by its members. A model
+ * without a type is first read as Unigram if unk_id comes before the vocabulary, because reading a
+ * long vocabulary twice would be slow.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/model.h"
@@ -11,12 +15,11 @@ static const struct tok_model_kind *const kinds[] = {&model_bpe, &model_unigram,
                                                      &model_wordpiece};
 
 enum {
-    TABLES_PER_BYTE =
-        4, // bytes of tables that a byte of tokenizer.json makes, at most, in files as they are
-    MAX_TABLES = 256 << 20, // of the first block
+    TABLES_PER_BYTE = 4,    // table bytes per byte of tokenizer.json: the most in published files
+    MAX_TABLES = 256 << 20, // bytes of the first block
 };
 
-/* Files from before models were named are told apart by these. */
+/* The members that tell the kind of a model without a type. */
 static const char *const members[] = {"type", "merges", "unk_id", "max_input_chars_per_word"};
 enum { TYPE = 1, MERGES = 2, UNK_ID = 4, MAX_INPUT = 8, N_MEMBERS = 4 };
 
@@ -31,9 +34,8 @@ static struct str model_type(struct json *j) {
                                     : "WordLevel");
 }
 
-/* A model without a name that has an unk_id before its long vocabulary is a Unigram one, unless
- * something behind that says otherwise: it is read as one, rather than twice. False: it is none, or
- * it is refused, and j and m are as they were. */
+/* Reads a model without a type as Unigram if it has an unk_id before its vocabulary. Returns false
+ * if it is of another kind or is refused; j and m are then as before. */
 static bool load_as_unigram(struct tok_model *m, struct json *j) {
     struct json before = *j;
     struct err e = {0};

@@ -1,4 +1,8 @@
-/* Models: from one word to token ids. One file a kind (model_*.c); model.c knows their names.
+/* Models: turning one word into token ids.
+ *
+ * Each kind is a file (model_*.c) with a struct tok_model_kind, and model.c lists them: BPE,
+ * Unigram, WordPiece and WordLevel. Loading fills the vocabulary and the kind's own data, which
+ * never change afterwards. Working memory (scratch) belongs to one thread.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_MODEL_H
@@ -11,23 +15,26 @@
 
 struct tok_model {
     const struct tok_model_kind *kind;
-    struct region mem; // of the tables
+    struct region mem; // memory of the tables
     struct vocab vocab;
-    uint32_t n_listed; // tokens as the reference counts them; 0: as many as the vocabulary has
-    bool misjudged;    // a member that was not asked for is one that tells kinds apart
-    bool byte_level;   // words come as bytes, not spelt in the byte alphabet
-    void *data;        // the kind's own
+    // The reference's count of tokens; 0: the vocabulary's count.
+    uint32_t n_listed;
+    // Loading saw a member that belongs to another kind of model.
+    bool misjudged;
+    bool byte_level; // words come as bytes, not in the byte alphabet
+    void *data;      // owned by the kind
 };
 
 struct tok_model_kind {
     const char *type; // as tokenizer.json names it
-    /* Reads the object that j stands before into m->vocab and data, or refuses it in j. */
+    /* Reads the next object of j into m->vocab and m->data, or refuses it in j. */
     void (*load)(struct tok_model *m, struct json *j);
     void (*unload)(void *data);
-    void *(*scratch_new)(const struct tok_model *m); // of one thread; NULL: none is needed
+    void *(*scratch_new)(
+        const struct tok_model *m); // one thread's working memory; NULL: not needed
     void (*scratch_free)(void *scratch);
-    /* Appends the ids of word (n > 0) to out, with byte ranges of word as their offsets where those
-     * are wanted. -1 with e set. */
+    /* Appends the ids of word (n > 0) to out. Offsets, if wanted, are byte ranges of word. Returns
+     * -1 with e set. */
     int (*encode)(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out,
                   struct err *e);
 };
@@ -35,7 +42,7 @@ struct tok_model_kind {
 void model_load(struct tok_model *m, struct json *j, bool byte_level);
 void model_free(struct tok_model *m);
 
-void token_ids_grow(struct token_ids *t); // room for one more
+void token_ids_grow(struct token_ids *t); // makes room for one more
 
 static inline void token_ids_add(struct token_ids *t, uint32_t id, size_t start, size_t end) {
     if (t->n == t->cap || (t->want_offsets && t->n == t->offsets_cap))

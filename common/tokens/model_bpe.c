@@ -1,10 +1,15 @@
-/* BPE: a word is taken apart into characters (or bytes), and pairs are merged by rank (Sennrich et
- * al. 2016).
+/* BPE: a word is split into characters or bytes, and pairs are merged by rank (Sennrich et al.
+ * 2016).
  *
- * Byte-level vocabularies (GPT-2) and SentencePiece's are both this: byte_fallback spells what is
- * not in the vocabulary as <0xNN> tokens, unk_token stands for what is left (fuse_unk: one for a
- * run), ignore_merges takes a word that is a token as it is. dropout is for training and is not
- * done; the loader says so.
+ * Both byte-level vocabularies (GPT-2) and SentencePiece's BPE are read here. These members of the
+ * model change how a word is encoded:
+ *
+ * - byte_fallback: a character outside the vocabulary becomes the <0xNN> tokens of its bytes.
+ * - unk_token: replaces the characters that are left; with fuse_unk, one replaces a run of them.
+ * - ignore_merges: a word that is a token as a whole becomes that token.
+ *
+ * dropout is for training and is ignored. A long word is cut where no merge can cross (bpe_cuts.h).
+ * Long parts of it are merged in windows (bpe_windows.h), and short parts are cached like words.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -21,10 +26,10 @@
 
 struct bpe {
     struct bpe_merges merges;
-    struct str unk_token, prefix, suffix; // n = 0: none
-    uint32_t unk;                         // NO_ID: none
-    uint32_t byte_ids[256];               // byte-level: the token of one byte
-    uint32_t fallback_ids[256];           // byte_fallback: <0xNN>
+    struct str unk_token, prefix, suffix; // n = 0: not set
+    uint32_t unk;                         // id of unk_token, or NO_ID
+    uint32_t byte_ids[256];               // byte-level: the token of each byte
+    uint32_t fallback_ids[256];           // byte_fallback: the token <0xNN> of each byte
     bool fuse_unk, byte_fallback, ignore_merges, has_unk;
     bool all_bytes; // byte-level, and each byte has a token
 };
@@ -37,7 +42,7 @@ static bool optional_bool(struct json *j) {
     return json_peek(j) == JSON_NULL && json_null(j) ? false : json_bool(j);
 }
 
-/* The tokens of single bytes, by their names. */
+/* Looks up the tokens of single bytes. */
 static void name_bytes(struct bpe *b, const struct tok_model *m) {
     b->all_bytes = m->byte_level;
     for (int byte = 0; byte < 256; byte++) {
@@ -49,8 +54,8 @@ static void name_bytes(struct bpe *b, const struct tok_model *m) {
     }
 }
 
-/* Members may come in any order; the vocabulary and the prefix are needed before the merges. `done`
- * is whether those have been read with both at hand. */
+/* Reads the model. Members may come in any order, but merges need the vocabulary and the prefix.
+ * `done` is true once the merges have been read with both. */
 static void load(struct tok_model *m, struct json *j) {
     struct bpe *b = xcalloc(1, sizeof *b);
     m->data = b;
@@ -112,16 +117,17 @@ static void unload(void *data) {
 }
 
 enum {
-    LONG_WORD = 64,     // bytes; longer words are cut where no merge can join
-    NOT_REMEMBERED = 3, // bytes of a stretch that is merged as quickly as it is found
+    LONG_WORD = 64,   // bytes; longer words are cut where no merge can cross
+    MAX_UNCACHED = 3, // bytes; merging so short a part is as fast as finding it in the cache
 };
 
 struct scratch {
-    struct bpe_work work[3]; // of the word; two of its windows
-    uint32_t *byte_ranks;    // NULL before the first long word, and where not all bytes have tokens
-    struct buf text;         // a character with prefix or suffix
+    struct bpe_work work[3]; // for the word, and two for its windows
+    // NULL before the first long word, and if some byte has no token.
+    uint32_t *byte_ranks;
+    struct buf text; // a character with its prefix or suffix
     struct bpe_cuts cuts;
-    struct word_cache cache; // of stretches between cuts
+    struct word_cache cache; // of the parts of long words
 };
 
 static void *scratch_new(const struct tok_model *m) {
@@ -140,8 +146,8 @@ static void scratch_free(void *scratch) {
     free(s);
 }
 
-/* The token of the character (or byte) word[i .. i+len), with the prefix and suffix that its place
- * asks for. */
+/* Returns the token of the character or byte word[i .. i+len), with the prefix or suffix that its
+ * place requires. *text is that text. */
 static uint32_t unit_id(const struct tok_model *m, struct scratch *s, struct str word, size_t i,
                         size_t len, struct str *text) {
     const struct bpe *b = m->data;
@@ -171,7 +177,7 @@ static uint32_t unit_id(const struct tok_model *m, struct scratch *s, struct str
     return vocab_find_name(&m->vocab, *text);
 }
 
-/* Adds the byte tokens of a character that has none of its own; false where one is missing. */
+/* Adds the byte tokens of a character without a token. False if one is missing. */
 static bool fall_back(const struct bpe *b, struct bpe_work *w, struct str text) {
     for (size_t k = 0; k < text.n; k++)
         if (b->fallback_ids[(unsigned char)text.p[k]] == NO_ID)
@@ -181,13 +187,13 @@ static bool fall_back(const struct bpe *b, struct bpe_work *w, struct str text) 
     return true;
 }
 
-/* Takes word apart. A run of unknown characters is held back until it ends, as the reference does
- * it: byte tokens that fall into such a run come before its <unk>. */
-static int take_apart(const struct tok_model *m, struct scratch *s, struct str word,
+/* Splits word into symbols. A run of unknown characters is held back until it ends, as in the
+ * reference. Byte tokens inside such a run come before its <unk>. */
+static int split_word(const struct tok_model *m, struct scratch *s, struct str word,
                       struct err *e) {
     const struct bpe *b = m->data;
     struct bpe_work *w = &s->work[0];
-    size_t unknown = 0; // bytes of the run
+    size_t unknown = 0; // bytes of the run of unknown characters
     w->n = 0;
     for (size_t i = 0, len; i < word.n; i += len) {
         len = m->byte_level ? 1 : uni_len(word.p[i]);
@@ -218,9 +224,9 @@ static int take_apart(const struct tok_model *m, struct scratch *s, struct str w
     return 0;
 }
 
-/* Encodes a stretch of a word that no merge crosses the ends of. */
-static int encode_stretch(const struct tok_model *m, struct scratch *s, struct str word,
-                          size_t base, struct token_ids *out, struct err *e) {
+/* Encodes a part of a word. No merge crosses its ends. */
+static int encode_part(const struct tok_model *m, struct scratch *s, struct str word, size_t base,
+                       struct token_ids *out, struct err *e) {
     const struct bpe *b = m->data;
     struct bpe_work *w = &s->work[0];
     bool whole = b->prefix.n || b->suffix.n, bytes = b->all_bytes && !whole;
@@ -228,7 +234,7 @@ static int encode_stretch(const struct tok_model *m, struct scratch *s, struct s
                               word.n};
     if (bytes && word.n > LONG_WORD && bpe_windows(&b->merges, &units, s->work + 1, base, out))
         return 0;
-    if (take_apart(m, s, word, e) != 0)
+    if (split_word(m, s, word, e) != 0)
         return -1;
     units = (struct bpe_units){.symbols = w->symbols, .n = w->n};
     if (!bytes && !whole && w->n > LONG_WORD &&
@@ -245,7 +251,7 @@ static int encode_stretch(const struct tok_model *m, struct scratch *s, struct s
     return 0;
 }
 
-/* The ranks of pairs of bytes, which long words begin with. */
+/* Returns the ranks of all pairs of bytes. Merging a long word starts with them. */
 static uint32_t *byte_ranks(const struct bpe *b) {
     uint32_t *ranks = xreallocarray(NULL, 1 << 16, sizeof *ranks);
     for (size_t pair = 0; pair < 1 << 16; pair++) {
@@ -256,28 +262,27 @@ static uint32_t *byte_ranks(const struct bpe *b) {
     return ranks;
 }
 
-/* A part of a long word, and where it is remembered (NULL: it is not). */
-struct stretch {
+/* A part of a long word, and its cache line (NULL: it is not cached). */
+struct part {
     size_t from, end;
     struct word_line *line;
 };
 
-static inline struct stretch next_stretch(const struct tok_model *m, const struct scratch *s,
-                                          struct str word, size_t from, bool remember) {
-    struct stretch x = {from, from, NULL};
+static inline struct part next_part(const struct tok_model *m, const struct scratch *s,
+                                    struct str word, size_t from, bool cached) {
+    struct part x = {from, from, NULL};
     if (from < word.n)
         x.end = bpe_cuts_next(&s->cuts, &m->vocab, word, from);
     size_t n = x.end - from;
-    if (remember && n > NOT_REMEMBERED && n <= WORD_CACHE_BYTES) {
+    if (cached && n > MAX_UNCACHED && n <= WORD_CACHE_BYTES) {
         x.line = word_line(&s->cache, word.p + from, n);
         __builtin_prefetch(x.line, 1);
     }
     return x;
 }
 
-/* A long word, such as a whole text where there is no pre-tokenizer: cut where no token has its two
- * characters side by side, so that no merge can cross, and stretches that have been seen are
- * remembered like words. */
+/* Encodes a long word, for example a whole text if there is no pre-tokenizer. It is cut where no
+ * merge can cross, and the parts are cached like words. */
 static int encode_long(const struct tok_model *m, struct scratch *s, struct str word,
                        struct token_ids *out, struct err *e) {
     const struct bpe *b = m->data;
@@ -286,18 +291,18 @@ static int encode_long(const struct tok_model *m, struct scratch *s, struct str 
         word_cache_begin(&s->cache);
         s->byte_ranks = b->all_bytes ? byte_ranks(b) : NULL;
     }
-    struct stretch x = next_stretch(m, s, word, 0, !out->want_offsets), next;
+    struct part x = next_part(m, s, word, 0, !out->want_offsets), next;
     for (; x.from < word.n; x = next) {
         const char *p = word.p + x.from;
         size_t n = x.end - x.from, first = out->n;
-        next = next_stretch(m, s, word, x.end, !out->want_offsets);
+        next = next_part(m, s, word, x.end, !out->want_offsets);
         if (b->all_bytes && n == 1) {
             token_ids_add(out, b->byte_ids[(unsigned char)*p], x.from, x.end);
             continue;
         }
         if (x.line && word_line_get(x.line, p, n, out))
             continue;
-        if (encode_stretch(m, s, (struct str){p, n}, x.from, out, e) != 0)
+        if (encode_part(m, s, (struct str){p, n}, x.from, out, e) != 0)
             return -1;
         if (x.line)
             word_line_put(x.line, p, n, out->ids + first, out->n - first);
@@ -317,7 +322,7 @@ static int encode(const struct tok_model *m, void *scratch, struct str word, str
     }
     if (word.n > LONG_WORD && !b->prefix.n && !b->suffix.n)
         return encode_long(m, scratch, word, out, e);
-    return encode_stretch(m, scratch, word, 0, out, e);
+    return encode_part(m, scratch, word, 0, out, e);
 }
 
 const struct tok_model_kind model_bpe = {"BPE", load, unload, scratch_new, scratch_free, encode};

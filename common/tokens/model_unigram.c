@@ -1,9 +1,15 @@
-/* Unigram: of all ways to write a word in tokens, the one whose scores' sum is best (Kudo 2018), by
- * dynamic programming.
+/* Unigram: of all ways to write a word in tokens, the one with the highest sum of scores (Kudo
+ * 2018).
  *
- * A character that is no token itself costs the lowest score less 10 and is unk; a run of those is
- * one unk, or with byte_fallback the <0xNN> tokens of its bytes. Of equal sums the earlier
- * beginning wins, as in the reference: sums are double, added from the left.
+ * Dynamic programming finds it. nodes[i] is the best way to write the first i bytes, and the trie
+ * lists the tokens that begin there:
+ *
+ *     "▁hello"    "▁hell" + "o"   -8.1 - 6.2 = -14.3
+ *                 "▁hello"        -9.7            best
+ *
+ * A character without a token of its own costs the lowest score - 10 and becomes unk. A run of them
+ * is one unk, or with byte_fallback the <0xNN> tokens of its bytes. Of equal sums the token that
+ * begins earlier wins, as in the reference. Sums are double and added from the left.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -18,16 +24,16 @@
 #include "unicode/unicode.h"
 
 struct unigram {
-    double *scores; // [vocab.count] by id
+    double *scores; // [n] by id
     size_t n;
     struct trie_lists lists;
     double unk_score;
-    uint32_t unk; // NO_ID: none
+    uint32_t unk; // id of the unknown token, or NO_ID
     bool byte_fallback;
     uint32_t byte_ids[256];
 };
 
-/* 10^n as the nearest double, n in [0, 308]. Up to 22 they are exact. */
+/* 10^n as the nearest double, for n in [0, 308]. Up to 22 it is exact. */
 static double power_of_ten(int n) {
     static const double exact[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
                                    1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
@@ -39,9 +45,9 @@ static double power_of_ten(int n) {
     return strtod(text, NULL);
 }
 
-/* A score, as the reference reads numbers (serde_json): digits into 64 bits as far as they go, then
- * one product or quotient by a power of ten. That is not always the nearest double, and the last
- * bit decides between equal sums. */
+/* Reads a score as the reference reads numbers (serde_json). Digits go into 64 bits as far as they
+ * fit. One multiplication or division by a power of ten follows. The result is not always the
+ * nearest double, and the last bit decides between equal sums. */
 static double read_score(struct json *j, struct str *text) {
     json_peek(j);
     struct str s = *text = json_skip(j);
@@ -75,20 +81,20 @@ static double read_score(struct json *j, struct str *text) {
     else if (f != 0)
         f = exponent >= 0 ? f * power_of_ten((int)exponent) : f / power_of_ten((int)-exponent);
     if (isinf(f) || s.n == 0 || (s.p[0] != '-' && (s.p[0] < '0' || s.p[0] > '9')))
-        json_refuse(j, "a score that is not a number in range");
+        json_refuse(j, "the score is not a number in range");
     return s.n && s.p[0] == '-' ? -f : f;
 }
 
-/* What stands before a token's text, between it and its score, and behind that. */
+/* The bytes before a token's text, between the text and its score, and after the score. */
 struct gaps {
     struct json_gap begin, mid, end;
     bool known;
 };
 
-enum { NEAR = 16, MOST_DIGITS = 19, NUMBER = 48, AHEAD = 2 * JSON_GAP_BYTES + NUMBER };
+enum { SCANNED = 16, MOST_DIGITS = 19, NUMBER = 48, AHEAD = 2 * JSON_GAP_BYTES + NUMBER };
 
-/* A number without an exponent, of at most MOST_DIGITS digits, where NUMBER bytes can be read;
- * false for others. */
+/* Reads a number of at most MOST_DIGITS digits without an exponent. NUMBER bytes must be readable
+ * at *at. False for other numbers. */
 static inline bool quick_number(const char **at, double *score) {
     static const uint64_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000};
     const char *p = *at;
@@ -106,7 +112,7 @@ static inline bool quick_number(const char **at, double *score) {
             v = v * tens[n] + (n ? more : 0);
             fraction += n;
             p += n;
-        } while (n == 8 && fraction < MOST_DIGITS); // no more than 24
+        } while (n == 8 && fraction < MOST_DIGITS); // at most 24 digits
         if (fraction == 0)
             return false;
     }
@@ -118,10 +124,11 @@ static inline bool quick_number(const char **at, double *score) {
     return true;
 }
 
-/* A token and its score, written as the ones before: true, and consumed; or nothing is. */
+/* Reads a token and its score if the bytes around them are those of the previous one. False if not:
+ * nothing is read then. */
 static inline bool quick_token(struct json *j, const struct gaps *g, struct str *piece,
                                double *score) {
-    const char *p = j->p, *safe = j->end - AHEAD; // up to here, all that follows a text can be read
+    const char *p = j->p, *safe = j->end - AHEAD; // AHEAD bytes are readable up to here
     bool high = false;
     if (!g->known || j->end - p < AHEAD || !json_gap_skip(&g->begin, &p))
         return false;
@@ -131,17 +138,17 @@ static inline bool quick_token(struct json *j, const struct gaps *g, struct str 
     if (p > safe || !json_gap_skip(&g->mid, &p) || !quick_number(&p, score) ||
         !json_gap_skip(&g->end, &p))
         return false;
-    if (high && !(n <= NEAR && scan_utf8(from, n)) && utf8_valid(from, n) != n)
+    if (high && !(n <= SCANNED && scan_utf8(from, n)) && utf8_valid(from, n) != n)
         return false;
     j->p = p;
     *piece = (struct str){from, n};
     return true;
 }
 
-/* Any token, and what can be learnt of it; false behind the last. */
+/* Reads any token and learns the gaps around it. False after the last token. */
 static bool slow_token(struct json *j, struct gaps *g, struct str *piece, double *score) {
-    const char *before = j->p, *number = j->p, *behind = j->p;
-    bool first = j->fresh; // it lacks a comma
+    const char *before = j->p, *number = j->p, *after = j->p;
+    bool first = j->fresh; // no comma before it
     if (!json_item(j))
         return false;
     json_enter_array(j);
@@ -151,18 +158,18 @@ static bool slow_token(struct json *j, struct gaps *g, struct str *piece, double
         struct str s;
         *score = read_score(j, &s);
         number = s.p;
-        behind = s.p + s.n;
+        after = s.p + s.n;
     }
     if (json_item(j) || !piece->p)
-        json_refuse(j, "not a token and its score");
+        json_refuse(j, "expected a token and its score");
     g->known = !first && json_gap_learn(&g->begin, j, before, piece->p) &&
                json_gap_learn(&g->mid, j, piece->p + piece->n, number) &&
-               json_gap_learn(&g->end, j, behind, j->p);
+               json_gap_learn(&g->end, j, after, j->p);
     return true;
 }
 
 static void load_vocab(struct tok_model *m, struct unigram *u, struct json *j) {
-    enum { BYTES = 24 }; // of a token and its score, for a first guess of how many there are
+    enum { BYTES = 24 }; // of a token and its score: a first guess of their number
     size_t cap = (size_t)(j->end - j->p) / BYTES + 64;
     double least = 0, score;
     struct gaps gaps = {0};
@@ -215,11 +222,11 @@ static void load(struct tok_model *m, struct json *j) {
         }
     component_need(j, vocab, "Unigram", "vocab");
     if (u->unk != NO_ID && u->unk >= u->n)
-        json_refuse(j, "an unk_id of %u in a vocabulary of %zu", (unsigned)u->unk, u->n);
+        json_refuse(j, "unk_id is %u, but the vocabulary has %zu tokens", (unsigned)u->unk, u->n);
     if (json_failed(j))
         return;
     if (!trie_list(&u->lists, &m->vocab, &m->mem)) {
-        json_refuse(j, "tokens that take a trie of more than %d nodes", TRIE_MAX_NODES);
+        json_refuse(j, "the tokens need a trie of more than %d nodes", TRIE_MAX_NODES);
         return;
     }
     for (int byte = 0; byte < 256; byte++) {
@@ -235,17 +242,17 @@ static void unload(void *data) {
     free(u);
 }
 
-/* The best way to write the word up to here. */
+/* The best way to write the word up to this byte. */
 struct node {
     double score;
-    uint32_t id, start; // of its last token; start NO_ID: no way yet
+    uint32_t id, start; // of its last token; start == NO_ID: no way is known
 };
 
 struct scratch {
     struct node *nodes; // [word.n + 1]
     size_t cap;
     struct trie trie;
-    uint32_t *ends; // the path's token ends, last first
+    uint32_t *ends; // the ends of the path's tokens, last first
     size_t ends_cap;
 };
 
@@ -293,13 +300,13 @@ static int find_path(const struct unigram *u, struct trie *trie, struct node *no
         struct node *next = &nodes[start + len];
         if (u->unk == NO_ID && (next->start == NO_ID || u->unk_score + score > next->score))
             return err_set(e, EXIT_DATA,
-                           "a character is not in the vocabulary, which has no unk_id");
+                           "a character is not in the vocabulary, and the model has no unk_id");
         offer(next, u->unk_score + score, u->unk, start);
     }
     return 0;
 }
 
-/* Adds one stretch of the path: a token, or a run of unknown characters. */
+/* Adds one part of the path: a token, or a run of unknown characters. */
 static void add(const struct tok_model *m, struct str word, size_t start, size_t end, uint32_t id,
                 struct token_ids *out) {
     const struct unigram *u = m->data;
@@ -307,7 +314,7 @@ static void add(const struct tok_model *m, struct str word, size_t start, size_t
         token_ids_add(out, id, start, end);
         return;
     }
-    // The run may be a token's text by chance: then it is that token.
+    // The run may be a token's text by chance. Then it is that token.
     uint32_t whole = vocab_find(&m->vocab, word.p + start, end - start);
     bool bytes = whole == NO_ID && u->byte_fallback;
     for (size_t i = start; i < end && bytes; i++)

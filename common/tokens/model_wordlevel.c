@@ -1,4 +1,4 @@
-/* WordLevel: a word is a token, or unk_token.
+/* WordLevel: a word is one token, or unk_token if it is not in the vocabulary.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>

@@ -1,6 +1,8 @@
 /* WordPiece: the longest token that begins the word, then the longest that continues it, and so on
- * (Schuster and Nakajima 2012; Devlin et al. 2019). A word that cannot be taken apart so, or that
- * is too long, is unk_token.
+ * (Schuster and Nakajima 2012; Devlin et al. 2019).
+ *
+ * "unable" becomes "un", "##able". A token that continues a word has a prefix, "##" here. A word
+ * becomes unk_token if it is too long or some part of it has no token.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -63,7 +65,7 @@ static int unknown(const struct tok_model *m, struct str word, struct token_ids 
     return 0;
 }
 
-/* The longest token for the bytes from `start`, whose end goes to *end. */
+/* Returns the longest token for the bytes from `start`. Its end goes to *end. */
 static uint32_t longest(const struct tok_model *m, struct buf *room, struct str word, size_t start,
                         size_t *end) {
     const struct wordpiece *w = m->data;

@@ -1,4 +1,4 @@
-/* Normalizers, in their order: see norm.h.
+/* The list of normalizers and its loader: see norm.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/norm.h"

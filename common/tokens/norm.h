@@ -1,5 +1,9 @@
-/* Normalizers: what is done to text before it is split. One file a kind (norm_*.c); norm.c knows
- * their names.
+/* Normalizers: rewriting the text before it is split into words.
+ *
+ * A tokenizer has a list of steps, for example NFC and then Lowercase: "É" becomes "é". The kinds
+ * are in norm_*.c, each a struct tok_norm_kind, and norm.c lists them. A Sequence in tokenizer.json
+ * becomes part of the flat list. Steps rewrite through text.h, which records where each byte came
+ * from.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_NORM_H
@@ -16,20 +20,21 @@ struct tok_norm {
 
 struct tok_norm_kind {
     const char *type; // as tokenizer.json names it
-    /* Reads the object that j stands before. What it makes is ended by unload. NULL with j refused,
-     * or for none. */
+    /* Reads the next object of j. `unload` frees the result. NULL if the kind has no data, or with
+     * j refused. */
     void *(*load)(struct json *j);
     void (*unload)(void *data);
     int (*apply)(const void *data, struct tok_text *t, struct err *e); // -1 with e set
 };
 
-/* A Sequence is flattened. */
+/* A Sequence is flattened into this list. */
 struct norms {
     struct tok_norm *steps; // [n]
     size_t n;
 };
 
-void norms_load(struct norms *n, struct json *j); // the value that j stands before; null is none
+// Reads the next value of j; null means no normalizer.
+void norms_load(struct norms *n, struct json *j);
 void norms_free(struct norms *n);
 int norms_apply(const struct norms *n, struct tok_text *t, struct err *e);
 

@@ -1,6 +1,8 @@
-/* BertNormalizer: clean_text (control characters out, white space to a space), spaces around CJK
- * ideographs, accents off, lower case; in this order, each if it is asked for. strip_accents null
- * means: as lowercase.
+/* BertNormalizer: up to four steps in this order, each a member of the object.
+ *
+ * clean_text drops control characters and turns other white space into spaces. handle_chinese_chars
+ * puts spaces around CJK ideographs. strip_accents decomposes (NFD) and drops accents; null means
+ * the same as lowercase. lowercase lowers letters: "Ärger" becomes "arger".
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>

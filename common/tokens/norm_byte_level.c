@@ -1,4 +1,4 @@
-/* ByteLevel, as a normalizer: spells the text's bytes in the byte alphabet.
+/* ByteLevel as a normalizer: spells the text's bytes in the byte alphabet (bytechars.h).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/bytechars.h"

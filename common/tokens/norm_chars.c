@@ -32,10 +32,10 @@ void norm_map(struct tok_text *t, int (*map)(uint32_t cp, char *out)) {
     text_rewrite_end(&w);
 }
 
-/* Simple lower case of Unicode 17, which Rust has; utf8proc's is older. */
+/* Simple lower case as of Unicode 17, which Rust has. utf8proc has an older version. */
 static uint32_t lower(uint32_t cp) {
     static const struct {
-        uint32_t from, to, lower; // of from; the others follow it
+        uint32_t from, to, lower; // the lower case of `from`; the range continues from there
     } newer[] = {{0x1C89, 0x1C89, 0x1C8A},   {0xA7CB, 0xA7CB, 0x264},  {0xA7CC, 0xA7CC, 0xA7CD},
                  {0xA7CE, 0xA7CE, 0xA7CF},   {0xA7D2, 0xA7D2, 0xA7D3}, {0xA7D4, 0xA7D4, 0xA7D5},
                  {0xA7DA, 0xA7DA, 0xA7DB},   {0xA7DC, 0xA7DC, 0x19B},  {0x10D50, 0x10D65, 0x10D70},
@@ -58,7 +58,7 @@ void norm_lower(struct tok_text *t) {
             continue;
         char out[4];
         text_rewrite_copy(&w, i - w.at);
-        if (cp == 0x130) { // the only one whose lower case is two characters
+        if (cp == 0x130) { // U+0130 alone has a lower case of two characters
             text_rewrite_replace(&w, len, "i", 1);
             text_rewrite_insert(&w, "\xCC\x87", 2);
         } else {

@@ -1,4 +1,4 @@
-/* Lowercase: each character's lower case, as Unicode has it without context or language.
+/* Lowercase: the lower case of each character alone, without context or language.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/norm.h"

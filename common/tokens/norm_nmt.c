@@ -1,5 +1,5 @@
-/* Nmt: SentencePiece's nmt rules: control characters dropped, other space and invisible characters
- * to a space.
+/* Nmt: the nmt rules of SentencePiece. Control characters are dropped. Other white space and
+ * invisible characters become a space.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/norm.h"

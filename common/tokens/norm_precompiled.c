@@ -1,9 +1,12 @@
-/* Precompiled: SentencePiece's character map (its normalizer_spec's precompiled_charsmap, in
- * base64): the size of a double-array trie (Darts-clone), the trie, and the replacement texts, each
- * ended by a NUL.
+/* Precompiled: SentencePiece's character map, which replaces short texts by others.
  *
- * As the reference does it: a grapheme cluster of up to 5 bytes is replaced as a whole where the
- * map has a beginning of it, the shortest one; of any other cluster, each character likewise.
+ * The map is normalizer_spec's precompiled_charsmap, in base64. Its bytes are:
+ *
+ *     size of the trie, u32   a double-array trie (Darts-clone)   texts, each ended by NUL
+ *
+ * The trie leads from a key to the offset of its replacement. For each grapheme cluster of up to 5
+ * bytes, the shortest key that begins the cluster replaces the whole cluster. In any other cluster
+ * each character is looked up alone. This is what the reference does.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -17,9 +20,9 @@
 
 struct charsmap {
     struct buf bytes;
-    size_t n_units;  // of the trie
-    size_t texts;    // offset of the replacement texts in bytes
-    bool ascii[128]; // whether the map has something that begins with this character
+    size_t n_units;  // [n_units] u32 of the trie
+    size_t texts;    // offset in `bytes` of the replacement texts
+    bool ascii[128]; // whether a key begins with this character
 };
 
 static uint32_t unit(const struct charsmap *c, size_t i) {
@@ -34,7 +37,7 @@ static size_t unit_offset(uint32_t u) {
     return (size_t)(u >> 10) << ((u & 1u << 9) >> 6);
 }
 
-/* The replacement of the shortest key that begins key; false where there is none. */
+/* Finds the shortest key that begins `key`, and its replacement. False if there is none. */
 static bool find(const struct charsmap *c, struct str key, struct str *out) {
     size_t node = unit_offset(unit(c, 0));
     for (size_t i = 0; i < key.n && key.p[i]; i++) {
@@ -108,14 +111,14 @@ static void *load(struct json *j) {
         for (int k = 3; k >= 0; k--)
             size = size << 8 | (unsigned char)c->bytes.p[k];
     if (size == 0 || size % 4 || size > c->bytes.n - 4) {
-        json_refuse(j, "a precompiled_charsmap that is not one");
+        json_refuse(j, "precompiled_charsmap is malformed");
         return c;
     }
     c->n_units = size / 4;
     c->texts = 4 + (size_t)size;
-    // The replacements must be UTF-8, each as a whole.
+    // Each replacement must be valid UTF-8.
     if (utf8_valid(c->bytes.p + c->texts, c->bytes.n - c->texts) != c->bytes.n - c->texts)
-        json_refuse(j, "a precompiled_charsmap whose texts are not UTF-8");
+        json_refuse(j, "precompiled_charsmap has texts that are not UTF-8");
     for (int k = 1; k < 128; k++) {
         size_t node = unit_offset(unit(c, 0)) ^ (size_t)k;
         c->ascii[k] = node < c->n_units && (unit(c, node) & (1u << 31 | 0xFF)) == (uint32_t)k;
@@ -129,15 +132,15 @@ static void unload(void *data) {
     free(c);
 }
 
-/* The text is read at `from`. What is removed before anything was written does not count in the
- * reference: from then on each character has the origin of one that many characters before it,
- * w.at. */
+/* The text is read at `from`, and origins are taken at w.at. The two differ after a removal at the
+ * beginning of the text, which the reference does not count. From then on each character gets the
+ * origin of a character that is that many characters earlier. */
 struct mapping {
     struct rewrite w;
     size_t from;
 };
 
-/* One character, in place of the one at w.at. */
+/* Writes one character in place of the one at w.at. */
 static void put(struct rewrite *w, const char *p, size_t n) {
     text_rewrite_replace(w, uni_len(w->t->now.p[w->at]), p, n);
 }
@@ -173,7 +176,7 @@ static void replace(struct mapping *m, size_t old_n, struct str new) {
     }
 }
 
-/* End of the grapheme cluster that begins at i. */
+/* Returns the end of the grapheme cluster that begins at i. */
 static size_t cluster_end(struct str s, size_t i) {
     size_t len;
     utf8proc_int32_t state = 0, before = (utf8proc_int32_t)uni_next(s.p + i, &len);
@@ -196,8 +199,8 @@ static int apply(const void *data, struct tok_text *t, struct err *e) {
     struct mapping m = {text_rewrite_begin(t), 0};
     bool changed = false;
     for (size_t i = 0; i < s.n; i = end) {
-        // An ASCII character that the map does not know, and that stands alone, is by far the most
-        // frequent.
+        // The most frequent case: an ASCII character before another, with no key in the
+        // map.
         if ((unsigned char)s.p[i] < 0x80 && !c->ascii[(unsigned char)s.p[i]] &&
             (i + 1 == s.n || (unsigned char)s.p[i + 1] < 0x80)) {
             end = i + 1;

@@ -1,5 +1,5 @@
-/* Prepend: a text before any that is not empty (as SentencePiece's dummy prefix in a llama
- * tokenizer).
+/* Prepend: puts a fixed text before any text that is not empty. Llama tokenizers put
+ * SentencePiece's "▁" there: "Hi" becomes "▁Hi".
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -36,8 +36,8 @@ static int apply(const void *data, struct tok_text *t, struct err *e) {
     (void)e;
     if (t->now.n == 0 || prefix->n == 0)
         return 0;
-    // The prefix comes from the first character: that one is replaced, and inserted again behind
-    // it.
+    // The prefix gets the first character's origin: it replaces that character, which is then
+    // inserted again.
     struct rewrite w = text_rewrite_begin(t);
     size_t len = uni_len(t->now.p[0]);
     const char *first = t->now.p;

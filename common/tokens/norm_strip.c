@@ -1,5 +1,7 @@
-/* Strip: white space off the beginning, the end or both. StripAccents: combining marks (as of
- * Unicode 9) dropped.
+/* Strip and StripAccents.
+ *
+ * Strip removes white space from the beginning of the text, from its end or from both. StripAccents
+ * drops the combining marks of Unicode 9.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>

@@ -1,10 +1,9 @@
-/* NFC, NFD, NFKC, NFKD: Unicode's normal forms (UAX 15), as of Unicode 9, which is what the
- * reference has.
+/* NFC, NFD, NFKC and NFKD: Unicode's normal forms (UAX 15).
  *
- * utf8proc has the decompositions and composes; characters that came after Unicode 9 are left as
- * they are. Text is worked on in clusters: a character that nothing can change, nor anything behind
- * it, ends one. What is already in the form is copied, and a text that is so as a whole is not
- * touched.
+ * The reference has the tables of Unicode 9, so later characters are left alone. utf8proc
+ * decomposes and composes. The text is processed in clusters: "e" and U+0301 are one, which NFC
+ * composes to "é". A character that no earlier character can change ends a cluster. Text that is
+ * already in the form is copied, and a whole text in the form is left alone.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -15,14 +14,15 @@
 #include "tokens/norm.h"
 #include "unicode/unicode.h"
 
-enum { NFC, NFD, NFKC, NFKD, MOST = 32 }; // MOST: characters of one decomposition
+enum { NFC, NFD, NFKC, NFKD };
+enum { MOST = 32 }; // characters of one decomposition
 
 struct form {
     bool compose, compat;
 };
 static const struct form forms[] = {{true, false}, {false, false}, {true, true}, {false, true}};
 
-/* Characters with a decomposition that came after Unicode 9. */
+/* Whether cp has a decomposition and is newer than Unicode 9. */
 static bool is_new(uint32_t cp) {
     static const uint32_t ranges[][2] = {{0x32FF, 0x32FF},   {0xA7F2, 0xA7F4},   {0xAB69, 0xAB69},
                                          {0x10781, 0x107BA}, {0x11938, 0x11938}, {0x1E030, 0x1E06D},
@@ -33,7 +33,7 @@ static bool is_new(uint32_t cp) {
     return false;
 }
 
-/* Canonical combining class; marks that came after Unicode 9 have none. */
+/* Returns the canonical combining class. Marks newer than Unicode 9 have class 0. */
 static int combining_class(uint32_t cp) {
     return cp < 0x300 || !(uni_bits(cp) & UNI_ACCENT)
                ? 0
@@ -54,14 +54,15 @@ static size_t decompose(uint32_t cp, const struct form *f, int32_t out[MOST]) {
     return 1;
 }
 
-/* Whether cp stays what it is whatever stands before it, and ends a cluster. */
+/* Whether cp stays the same after any other character, and so ends a cluster. */
 static bool is_stable(uint32_t cp, const struct form *f) {
     if (cp < (f->compat ? 0xA0 : f->compose ? 0x300 : 0xC0))
         return true;
     if (combining_class(cp) != 0)
         return false;
+    // Hangul vowels and finals, and the kana voicing marks, join the character before them.
     if (f->compose && ((cp >= 0x1160 && cp <= 0x11FF) || (cp >= 0x3099 && cp <= 0x309A)))
-        return false; // Hangul vowels and finals join what is before them
+        return false;
     if (cp >= 0xAC00 && cp <= 0xD7A3)
         return f->compose;
     const utf8proc_property_t *p = utf8proc_get_property((utf8proc_int32_t)cp);
@@ -69,8 +70,7 @@ static bool is_stable(uint32_t cp, const struct form *f) {
     return p->decomp_seqindex == UINT16_MAX && !second;
 }
 
-/* Whether nothing before cp moves behind it: its decomposition begins with a character of class 0.
- */
+/* Whether no earlier character moves past cp: its decomposition begins with class 0. */
 static bool starts(uint32_t cp, const struct form *f) {
     int32_t parts[MOST];
     decompose(cp, f, parts);
@@ -90,7 +90,7 @@ static void cluster_add(struct cluster *c, int32_t cp) {
     c->cp[c->n++] = cp;
 }
 
-/* Stable sort of [from, to) by combining class, none of which is 0. */
+/* Sorts [from, to) by combining class, none of which is 0. The sort is stable. */
 static void sort_marks(struct cluster *c, size_t from, size_t to) {
     size_t counts[257] = {0}, n = to - from;
     if (n < 2)
@@ -115,7 +115,7 @@ static void order_marks(struct cluster *c) {
         }
 }
 
-/* Composes between the characters that Unicode 9 did not have. */
+/* Composes the parts between characters that Unicode 9 does not have. */
 static void compose(struct cluster *c) {
     size_t from = 0, n = 0;
     for (size_t i = 0; i <= c->n; i++) {
@@ -135,7 +135,7 @@ static void compose(struct cluster *c) {
     c->n = n;
 }
 
-/* Rewrites the old text's [w->at, end), one cluster. */
+/* Rewrites [w->at, end) of the old text, which is one cluster. */
 static void rewrite_cluster(struct rewrite *w, size_t end, const struct form *f,
                             struct cluster *c) {
     const char *p = w->t->now.p;
@@ -160,7 +160,7 @@ static void rewrite_cluster(struct rewrite *w, size_t end, const struct form *f,
     text_rewrite_drop(w, end - w->at);
 }
 
-/* The first character at or behind i that is not stable, or n. */
+/* Returns the first character at or after i that is not stable, or n. */
 static size_t find_unstable(const char *p, size_t n, size_t i, const struct form *f) {
     while (i < n) {
         uint64_t word;

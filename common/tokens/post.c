@@ -1,4 +1,4 @@
-/* Post-processors: see post.h.
+/* The kinds of post-processors and how they are applied: see post.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/post.h"
@@ -43,8 +43,8 @@ void posts_load(struct posts *p, struct json *j) {
     struct str type = component_type(j);
     if (p->in_pieces && (str_eq(type, "TemplateProcessing") || str_eq(type, "BertProcessing") ||
                          str_eq(type, "RobertaProcessing")))
-        json_refuse(j, "the post-processor \"%.*s\" behind a TemplateProcessing", (int)type.n,
-                    type.p);
+        json_refuse(j, "the post-processor \"%.*s\" after a TemplateProcessing is not supported",
+                    (int)type.n, type.p);
     else if (str_eq(type, "Sequence"))
         load_sequence(p, j);
     else if (str_eq(type, "TemplateProcessing"))
@@ -62,13 +62,12 @@ void posts_load(struct posts *p, struct json *j) {
 void posts_free(struct posts *p) {
     for (size_t i = 0; i < p->n; i++) {
         free(p->steps[i].before);
-        free(p->steps[i].behind);
+        free(p->steps[i].after);
     }
     free(p->steps);
 }
 
-/* Room for `more` ids in front of what is there, which moves back; special tokens stand for no
- * text. */
+/* Inserts n ids before the others. Their offsets are 0: special tokens have no text. */
 static void put_in_front(struct token_ids *out, const uint32_t *ids, size_t n) {
     size_t had = out->n;
     for (size_t i = 0; i < n; i++)
@@ -91,13 +90,13 @@ static void repeat(struct token_ids *out, size_t copies) {
                           out->want_offsets ? out->offsets[i][1] : 0);
 }
 
-/* Takes the space off a token's ends, a character of text for each (the reference's
+/* Trims the white space from a token's offsets, one character of text for each (the reference's
  * process_offsets). */
 static void trim(uint32_t o[2], bool first, const uint16_t spaces[2], bool prefix,
                  struct str text) {
     unsigned leading = spaces[0], trailing = spaces[1];
     if (leading == 1 && prefix && (first || o[0] == 0))
-        leading = 0; // that space was put there, and stands for no text
+        leading = 0; // that space was added and is not in the text
     for (; leading > 0 && o[0] < o[1]; leading--)
         o[0] += (uint32_t)uni_len(text.p[o[0]]);
     for (; trailing > 0 && o[1] > o[0]; trailing--)
@@ -106,8 +105,8 @@ static void trim(uint32_t o[2], bool first, const uint16_t spaces[2], bool prefi
 
 void posts_apply(const struct posts *p, bool special, struct token_ids *out,
                  const uint16_t (*spaces)[2], struct str text) {
-    size_t one = out->n, n = out->n,
-           in_front = 0; // ids of the text, of all its copies, and those in front of them
+    size_t one = out->n, n = out->n; // ids of the text, and of all its copies
+    size_t in_front = 0;             // special ids before them
     bool joined = false;
     for (size_t k = 0; k < p->n; k++) {
         const struct post_step *s = &p->steps[k];
@@ -124,8 +123,8 @@ void posts_apply(const struct posts *p, bool special, struct token_ids *out,
             put_in_front(out, s->before, s->n_before);
         in_front += s->n_before;
         joined |= s->joins;
-        for (size_t i = 0; i < s->n_behind; i++)
-            token_ids_add(out, s->behind[i], 0, 0);
+        for (size_t i = 0; i < s->n_after; i++)
+            token_ids_add(out, s->after[i], 0, 0);
     }
 }
 

@@ -1,7 +1,8 @@
-/* Post-processors: the special tokens around a text's ids. post.c knows their names.
+/* Post-processors: the special tokens around a text's ids, such as BOS and EOS.
  *
- * Whatever their kind, what they do to one text is the same: ids before it and ids behind it. Pairs
- * of texts are not encoded here, so their templates are not read.
+ * Whatever its kind, a post-processor puts ids before and after one text: 9906 1917 becomes 1 9906
+ * 1917 2. Some also trim the white space from the tokens' offsets. post.c knows the kinds. Pairs of
+ * texts are not supported, so the templates for pairs are not read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_POST_H
@@ -12,24 +13,25 @@
 
 enum post_type { POST_IDS, POST_TRIM };
 
-/* One step: puts ids around, or takes the space off the offsets of every token. */
+/* One step: adds ids around the text, or trims white space from each token's offsets. */
 struct post_step {
     enum post_type type;
-    uint32_t *before, *behind; // POST_IDS: [n_before], [n_behind]
-    size_t n_before, n_behind;
-    size_t copies;         // POST_IDS: how often the template has the text itself, nearly always 1
-    bool add_prefix_space; // POST_TRIM: the first token's single space was not in the text
-    bool joins;            // POST_IDS: to the reference the ids and the text are one piece then
+    uint32_t *before, *after; // POST_IDS: [n_before], [n_after]
+    size_t n_before, n_after;
+    size_t copies;         // POST_IDS: occurrences of the text in the template, nearly always 1
+    bool add_prefix_space; // POST_TRIM: a first token's single space is not in the text
+    bool joins;            // POST_IDS: the reference sees the ids and the text as one piece
 };
 
 struct posts {
     struct post_step *steps; // [n]
     size_t n;
-    bool in_pieces; // a template has made other than one piece, which the reference treats each by
-                    // itself
+    // A template made other than one piece. The reference then processes each piece alone.
+    bool in_pieces;
 };
 
-void posts_load(struct posts *p, struct json *j); // the value that j stands before; null is none
+// Reads the next value of j; null means no post-processor.
+void posts_load(struct posts *p, struct json *j);
 void posts_free(struct posts *p);
 
 void posts_template(struct posts *p, struct json *j);        // TemplateProcessing
@@ -38,11 +40,11 @@ void posts_byte_level(struct posts *p, struct json *j);      // ByteLevel
 struct post_step *posts_add(struct posts *p, enum post_type type);
 void post_add_id(uint32_t **ids, size_t *n, uint64_t id);
 
-/* The ids before a text go in front of out->ids[from], those behind it at the end. spaces [n][2]
- * are the space characters at each token's ends, for POST_TRIM; NULL where offsets are not wanted.
- */
+/* Puts the ids around the text's ids, which are all of out. spaces [out->n][2] counts the white
+ * space characters at both ends of each token, for POST_TRIM; NULL if offsets are not wanted.
+ * special: add the special ids. */
 void posts_apply(const struct posts *p, bool special, struct token_ids *out,
                  const uint16_t (*spaces)[2], struct str text);
-bool posts_trim(const struct posts *p); // whether a step wants `spaces`
+bool posts_trim(const struct posts *p); // whether a step needs `spaces`
 
 #endif

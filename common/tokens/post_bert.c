@@ -1,11 +1,11 @@
-/* BertProcessing and RobertaProcessing: one token before the text, one behind it; Roberta's trims
- * offsets too. ByteLevel as a post-processor only trims offsets.
+/* BertProcessing and RobertaProcessing: one token before the text and one after it. Roberta's also
+ * trims offsets. ByteLevel as a post-processor only trims offsets.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/component.h"
 #include "tokens/post.h"
 
-/* ["</s>", 2]: the id. */
+/* Reads ["</s>", 2] and returns the id. */
 static uint64_t load_token(struct json *j) {
     uint64_t id = 0;
     json_enter_array(j);
@@ -14,7 +14,7 @@ static uint64_t load_token(struct json *j) {
     if (json_item(j))
         id = json_u64(j);
     if (json_item(j) || id > VOCAB_MAX_ID)
-        json_refuse(j, "not a token and its id");
+        json_refuse(j, "expected a token and its id");
     return id;
 }
 
@@ -44,7 +44,7 @@ void posts_pair(struct posts *p, struct json *j, bool trim) {
     struct post_step *s = posts_add(p, POST_IDS);
     s->joins = true;
     post_add_id(&s->before, &s->n_before, ids[0]);
-    post_add_id(&s->behind, &s->n_behind, ids[1]);
+    post_add_id(&s->after, &s->n_after, ids[1]);
 }
 
 void posts_byte_level(struct posts *p, struct json *j) {

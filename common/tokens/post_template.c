@@ -1,7 +1,10 @@
-/* TemplateProcessing: the template "single" lists special tokens and the text's place among them.
+/* TemplateProcessing: the template "single" lists special tokens and the place of the text.
  *
- * A special token's ids stand in "special_tokens", not in the vocabulary. Without the special
- * tokens, a template that has the text once changes nothing.
+ *     "single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": {"id": "A"}}]
+ *
+ * A special token's ids are in "special_tokens", not in the vocabulary. Without special tokens, a
+ * template that has the text once changes nothing. A template that has the text twice with tokens
+ * between is refused.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -9,7 +12,7 @@
 #include "tokens/component.h"
 #include "tokens/post.h"
 
-/* Appends the ids of the special token `name` of "special_tokens", which j stands before. */
+/* Appends the ids that "special_tokens", the next value of j, gives to the token `name`. */
 static void find_special(struct json *j, struct str name, uint32_t **ids, size_t *n) {
     struct str key, member;
     bool found = false;
@@ -27,7 +30,8 @@ static void find_special(struct json *j, struct str name, uint32_t **ids, size_t
                 while (json_item(j)) {
                     uint64_t id = json_u64(j);
                     if (id > VOCAB_MAX_ID)
-                        json_refuse(j, "a special token with id %llu", (unsigned long long)id);
+                        json_refuse(j, "special token id %llu is more than %d",
+                                    (unsigned long long)id, VOCAB_MAX_ID);
                     post_add_id(ids, n, id);
                 }
             } else {
@@ -35,12 +39,12 @@ static void find_special(struct json *j, struct str name, uint32_t **ids, size_t
             }
     }
     if (!found)
-        json_refuse(j, "the template's special token \"%.*s\" is not among its special_tokens",
+        json_refuse(j, "the template's special token \"%.*s\" is missing from special_tokens",
                     (int)name.n, name.p);
 }
 
-/* {"SpecialToken": {"id": ..}} or {"Sequence": {"id": "A"}}: the name, and which of the two it is.
- */
+/* Reads {"SpecialToken": {"id": ...}} or {"Sequence": {"id": "A"}}. Returns the id and whether it
+ * is the text's. */
 static struct str load_item(struct json *j, bool *is_text) {
     struct str key, member, name = {0};
     json_enter_object(j);
@@ -87,10 +91,10 @@ void posts_template(struct posts *p, struct json *j) {
         bool is_text = false;
         struct str name = load_item(&single, &is_text);
         if (is_text && !str_eq(name, "A"))
-            json_refuse(&single, "a template for one text that asks for \"%.*s\"", (int)name.n,
-                        name.p);
-        else if (is_text && s->n_behind)
-            json_refuse(&single, "a template that has the text twice, with tokens between");
+            json_refuse(&single, "the template for one text has a second text, \"%.*s\"",
+                        (int)name.n, name.p);
+        else if (is_text && s->n_after)
+            json_refuse(&single, "the template has the text twice, with tokens between");
         else if (is_text)
             s->copies++;
         n_pieces++;
@@ -99,7 +103,7 @@ void posts_template(struct posts *p, struct json *j) {
         struct json look = special;
         look.strings = (struct arena){0};
         if (s->copies)
-            find_special(&look, name, &s->behind, &s->n_behind);
+            find_special(&look, name, &s->after, &s->n_after);
         else
             find_special(&look, name, &s->before, &s->n_before);
         single.failed |= look.failed;

@@ -1,4 +1,4 @@
-/* Pre-tokenizers, in their order: see pre.h.
+/* The list of pre-tokenizers, its loader and its run: see pre.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/pre.h"
@@ -69,7 +69,7 @@ void pres_free(struct pres *p) {
     free(p->steps);
 }
 
-/* Gives p to step number i, or to the model behind the last. */
+/* Passes p to step number i, or to the model after the last step. */
 static int give(struct pre_run *run, size_t i, const struct tok_piece *p) {
     if (p->n == 0)
         return 0;
@@ -87,34 +87,34 @@ int pre_next(struct pre_run *run, size_t step, const struct tok_piece *word) {
     return give(run, step + 1, word);
 }
 
-enum behavior pre_behavior_load(struct json *j) {
+enum pre_behavior pre_behavior_load(struct json *j) {
     static const char *const names[] = {"Removed", "Isolated", "MergedWithPrevious",
                                         "MergedWithNext", "Contiguous"};
     struct str s = json_str(j);
     for (int i = 0; i < 5; i++)
         if (str_eq(s, names[i]))
-            return (enum behavior)i;
+            return (enum pre_behavior)i;
     json_refuse(j, "unknown split behavior \"%.*s\"", (int)s.n, s.p);
     return BEHAVIOR_REMOVED;
 }
 
-struct splitter pre_splitter_begin(struct pre_run *run, size_t step, const struct tok_piece *p,
-                                   enum behavior b) {
-    return (struct splitter){run, step, p, b, false, false, 0, 0};
+struct pre_splitter pre_splitter_begin(struct pre_run *run, size_t step, const struct tok_piece *p,
+                                   enum pre_behavior b) {
+    return (struct pre_splitter){run, step, p, b, false, false, 0, 0};
 }
 
-static int hand_on(struct splitter *s, size_t start, size_t end) {
+static int pass_on(struct pre_splitter *s, size_t start, size_t end) {
     if (start == end)
         return 0;
     struct tok_piece word = tok_piece_cut(s->p, start, end);
     return pre_next(s->run, s->step, &word);
 }
 
-int pre_splitter_add(struct splitter *s, size_t start, size_t end, bool match) {
+int pre_splitter_add(struct pre_splitter *s, size_t start, size_t end, bool match) {
     if (s->behavior == BEHAVIOR_ISOLATED)
-        return hand_on(s, start, end);
+        return pass_on(s, start, end);
     if (s->behavior == BEHAVIOR_REMOVED)
-        return match ? 0 : hand_on(s, start, end);
+        return match ? 0 : pass_on(s, start, end);
     bool join = s->pending && (s->behavior == BEHAVIOR_CONTIGUOUS ? match == s->last_match
                                : s->behavior == BEHAVIOR_PREVIOUS ? match && !s->last_match
                                                                   : !match && s->last_match);
@@ -123,20 +123,20 @@ int pre_splitter_add(struct splitter *s, size_t start, size_t end, bool match) {
         s->end = end;
         return 0;
     }
-    int rc = s->pending ? hand_on(s, s->start, s->end) : 0;
+    int rc = s->pending ? pass_on(s, s->start, s->end) : 0;
     s->pending = true;
     s->start = start;
     s->end = end;
     return rc;
 }
 
-int pre_splitter_end(struct splitter *s) {
-    return s->pending ? hand_on(s, s->start, s->end) : 0;
+int pre_splitter_end(struct pre_splitter *s) {
+    return s->pending ? pass_on(s, s->start, s->end) : 0;
 }
 
 int pre_split_chars(struct pre_run *run, size_t step, const struct tok_piece *p, unsigned bits,
-                    enum behavior b) {
-    struct splitter s = pre_splitter_begin(run, step, p, b);
+                    enum pre_behavior b) {
+    struct pre_splitter s = pre_splitter_begin(run, step, p, b);
     size_t from = 0, len;
     for (size_t i = 0; i < p->n; i += len) {
         if (!(uni_bits(uni_next(p->p + i, &len)) & bits))

@@ -1,7 +1,14 @@
-/* Pre-tokenizers: how text is split into the words that the model sees. One file a kind (pre_*.c).
+/* Pre-tokenizers: splitting the text into the words that the model encodes.
  *
- * Steps run depth first: a step hands each word on to the next step as soon as it has found it, the
- * last one to the model, so no list of words is ever made.
+ * A tokenizer has a list of steps; the kinds are in pre_*.c, each a struct pre_kind. A step passes
+ * each word to the next step as soon as it has found it, and the last step passes it to the model.
+ * So no list of words is built:
+ *
+ *     Split on white space    "it's 2026"  ->  "it's"  "2026"
+ *       Digits                "2026"       ->  "2"  "0"  "2"  "6"
+ *         model               encodes each word
+ *
+ * A Sequence in tokenizer.json becomes part of the flat list.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_PRE_H
@@ -20,67 +27,69 @@ struct pre {
 
 struct pre_kind {
     const char *type; // as tokenizer.json names it
-    void *(*load)(
-        struct json *j); // reads the object that j stands before; NULL with j refused, or for none
+    // Reads the next object of j. NULL if the kind has no data, or with j refused.
+    void *(*load)(struct json *j);
     void (*unload)(void *data);
-    /* Splits p and calls pre_next for each word. -1 with the run's error set. */
+    /* Splits p and calls pre_next for each word. Returns -1 with the run's error set. */
     int (*split)(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p);
 };
 
-/* A Sequence is flattened. */
+/* A Sequence is flattened into this list. */
 struct pres {
     struct pre *steps; // [n]
     size_t n;
-    bool byte_level; // the last step was ByteLevel: words are handed on as bytes, not spelt in the
-                     // byte alphabet
+    // The last step is ByteLevel: words reach the model as bytes, not in the byte alphabet.
+    bool byte_level;
 };
 
-void pres_load(struct pres *p, struct json *j); // the value that j stands before; null is none
+// Reads the next value of j; null means no pre-tokenizer.
+void pres_load(struct pres *p, struct json *j);
 void pres_free(struct pres *p);
 
-/* One text on its way through the steps. */
+/* One text while it runs through the steps. */
 struct pre_run {
     const struct pres *pres;
-    struct tok_text *work;                                // [pres->n] for steps that change text
-    bool track;                                           // where bytes came from (see text.h)
-    int (*word)(void *ctx, const struct tok_piece *word); // the model
+    struct tok_text *work; // [pres->n] for steps that change text
+    bool track;            // whether to record where bytes came from (text.h)
+    int (*word)(void *ctx, const struct tok_piece *word); // receives each word
     void *ctx;
     struct err *e;
 };
 
 int pre_begin(struct pre_run *run, const struct tok_piece *p);
-int pre_next(struct pre_run *run, size_t step,
-             const struct tok_piece *word); // what `step` found; empty words are dropped
+// Passes on a word that `step` found; empty words are dropped.
+int pre_next(struct pre_run *run, size_t step, const struct tok_piece *word);
 
-/* What becomes of the matches of a pattern (the reference's SplitDelimiterBehavior). */
-enum behavior {
-    BEHAVIOR_REMOVED,
-    BEHAVIOR_ISOLATED,
-    BEHAVIOR_PREVIOUS,
-    BEHAVIOR_NEXT,
-    BEHAVIOR_CONTIGUOUS
+/* How the matches of a pattern become words (the reference's SplitDelimiterBehavior). With matches
+ * of "-" in "a-b": */
+enum pre_behavior {
+    BEHAVIOR_REMOVED,   // "a" "b"
+    BEHAVIOR_ISOLATED,  // "a" "-" "b"
+    BEHAVIOR_PREVIOUS,  // "a-" "b": merged with the word before
+    BEHAVIOR_NEXT,      // "a" "-b": merged with the word after
+    BEHAVIOR_CONTIGUOUS // "a" "-" "b": a run of matches is one word
 };
 
-enum behavior pre_behavior_load(struct json *j);
+enum pre_behavior pre_behavior_load(struct json *j);
 
-/* Takes a text's stretches in order, each a match or not, and hands on the words that the behavior
- * makes of them. */
-struct splitter {
+/* Takes the parts of a text in order, each a match or not, and passes on the words that the
+ * behavior makes of them. */
+struct pre_splitter {
     struct pre_run *run;
     size_t step;
     const struct tok_piece *p;
-    enum behavior behavior;
+    enum pre_behavior behavior;
     bool pending, last_match;
     size_t start, end; // the pending word
 };
-struct splitter pre_splitter_begin(struct pre_run *run, size_t step, const struct tok_piece *p,
-                                   enum behavior b);
-int pre_splitter_add(struct splitter *s, size_t start, size_t end, bool match);
-int pre_splitter_end(struct splitter *s);
+struct pre_splitter pre_splitter_begin(struct pre_run *run, size_t step, const struct tok_piece *p,
+                                       enum pre_behavior b);
+int pre_splitter_add(struct pre_splitter *s, size_t start, size_t end, bool match);
+int pre_splitter_end(struct pre_splitter *s);
 
 /* Splits p at the characters for which uni_bits has one of these bits. */
 int pre_split_chars(struct pre_run *run, size_t step, const struct tok_piece *p, unsigned bits,
-                    enum behavior b);
+                    enum pre_behavior b);
 
 extern const struct pre_kind pre_byte_level, pre_split, pre_metaspace, pre_digits, pre_punctuation,
     pre_whitespace, pre_whitespace_split, pre_bert, pre_char_delimiter, pre_unicode_scripts,

@@ -1,8 +1,9 @@
-/* ByteLevel: GPT-2's split into words, numbers, punctuation and space, and the spelling of bytes in
- * the byte alphabet.
+/* ByteLevel: GPT-2's split into words, numbers, punctuation and white space, and the spelling of
+ * bytes in the byte alphabet (bytechars.h).
  *
- * As the last step it hands on the bytes themselves, and the model looks them up as such
- * (pres.byte_level); only where another step follows are they spelt out.
+ * "it's 5 o'clock" is split into "it", "'s", " 5", " o", "'", "clock". As the last step it passes
+ * the bytes themselves, and the model looks them up as bytes (pres.byte_level). Only if another
+ * step follows are they spelled.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -48,7 +49,7 @@ static void unload(void *data) {
     free(b);
 }
 
-/* Spells word in the byte alphabet and hands it on. */
+/* Passes on the word, spelled in the byte alphabet where that is needed. */
 static int spell(struct pre_run *run, size_t step, const struct tok_piece *word) {
     if (step + 1 == run->pres->n && run->pres->byte_level)
         return pre_next(run, step, word);
@@ -78,8 +79,8 @@ static int split(const void *data, struct pre_run *run, size_t step, const struc
     struct regex_iter it = regex_begin(b->words, (struct str){whole.p, whole.n});
     size_t start, end;
     int found;
-    while ((found = regex_next(&it, &start, &end, run->e)) >
-           0) { // the matches cover all of the text
+    // The matches cover the whole text.
+    while ((found = regex_next(&it, &start, &end, run->e)) > 0) {
         struct tok_piece word = tok_piece_cut(&whole, start, end);
         if (spell(run, step, &word) != 0)
             return -1;

@@ -1,4 +1,5 @@
-/* Digits: numbers (Rust's is_numeric: Nd, Nl, No) stand alone, each by itself or a run together.
+/* Digits: separates numbers from other text. Numbers are Rust's is_numeric: Nd, Nl and No. With
+ * individual_digits each is a word, otherwise a run of them is one word.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #include "unicode/unicode.h"
 
 static void *load(struct json *j) {
-    enum behavior *b = xcalloc(1, sizeof *b);
+    enum pre_behavior *b = xcalloc(1, sizeof *b);
     struct str key;
     bool found = false;
     json_enter_object(j);
@@ -24,7 +25,7 @@ static void *load(struct json *j) {
 }
 
 static int split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
-    const enum behavior *b = data;
+    const enum pre_behavior *b = data;
     return pre_split_chars(run, step, p, UNI_NUMERIC, *b);
 }
 

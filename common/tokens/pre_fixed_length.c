@@ -1,4 +1,4 @@
-/* FixedLength: words of so many characters; the last may be shorter.
+/* FixedLength: words of a fixed number of characters. The last word may be shorter.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -18,7 +18,7 @@ static void *load(struct json *j) {
         else
             json_skip(j);
     if (*length == 0)
-        json_refuse(j, "FixedLength with a length of 0");
+        json_refuse(j, "FixedLength has a length of 0");
     return length;
 }
 

@@ -1,7 +1,8 @@
-/* Metaspace: spaces become a visible character (SentencePiece's U+2581), one may be put in front,
- * and words begin with it.
+/* Metaspace: spaces become a visible mark (SentencePiece's U+2581), one mark may be added in front,
+ * and each mark begins a word.
  *
- * prepend_scheme "first" means: only where the piece begins at the very beginning of the input.
+ * "two words" becomes "▁two", "▁words". prepend_scheme "first" adds the mark only at the very
+ * beginning of the input.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>

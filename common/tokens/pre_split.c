@@ -1,4 +1,5 @@
-/* Split: at the matches of a string or a regular expression.
+/* Split: splits the text at the matches of a string or a regular expression. `invert` swaps matches
+ * and the text between them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 
 struct split {
     struct regex *pattern;
-    enum behavior behavior;
+    enum pre_behavior behavior;
     bool invert;
 };
 
@@ -45,7 +46,7 @@ static void unload(void *data) {
 
 static int split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     const struct split *sp = data;
-    struct splitter s = pre_splitter_begin(run, step, p, sp->behavior);
+    struct pre_splitter s = pre_splitter_begin(run, step, p, sp->behavior);
     struct regex_iter it = regex_begin(sp->pattern, (struct str){p->p, p->n});
     size_t from = 0, start, end;
     int found;

@@ -1,6 +1,7 @@
-/* UnicodeScripts: a word ends where the script changes. Hiragana, Katakana and the long vowel mark
- * count as Han; a space and what has no script go with what is before them, and are lost at the
- * beginning of a text, as in the reference.
+/* UnicodeScripts: a word ends where the script changes. "日本abc" is split into "日本", "abc".
+ *
+ * Hiragana, Katakana and the long vowel mark count as Han. Spaces and characters without a script
+ * join the word before them. At the beginning of a text they are lost, as in the reference.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/pre.h"

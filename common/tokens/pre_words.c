@@ -1,6 +1,10 @@
-/* Splits by the kind of each character: Whitespace (words and punctuation, \w+|[^\w\s]+),
- * WhitespaceSplit, Punctuation, BertPreTokenizer (white space, then punctuation),
- * CharDelimiterSplit.
+/* Pre-tokenizers that split by the kind of each character.
+ *
+ * - Whitespace: words and runs of punctuation, as \w+|[^\w\s]+ finds them.
+ * - WhitespaceSplit: at white space, which is dropped.
+ * - Punctuation: at punctuation, by a behavior of pre.h.
+ * - BertPreTokenizer: at white space, and each punctuation character is a word.
+ * - CharDelimiterSplit: at one given character, which is dropped.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -9,7 +13,7 @@
 #include "tokens/pre.h"
 #include "unicode/unicode.h"
 
-/* Characters of one kind that stand together are a word; white space is none. */
+/* A run of characters of one kind is a word. White space is dropped. */
 static int whitespace(const void *data, struct pre_run *run, size_t step,
                       const struct tok_piece *p) {
     enum { SPACE, WORD, OTHER };
@@ -39,7 +43,7 @@ static int whitespace_split(const void *data, struct pre_run *run, size_t step,
 }
 
 static void *load_behavior(struct json *j) {
-    enum behavior *b = xcalloc(1, sizeof *b);
+    enum pre_behavior *b = xcalloc(1, sizeof *b);
     struct str key;
     *b = BEHAVIOR_ISOLATED;
     json_enter_object(j);
@@ -53,11 +57,11 @@ static void *load_behavior(struct json *j) {
 
 static int punctuation(const void *data, struct pre_run *run, size_t step,
                        const struct tok_piece *p) {
-    const enum behavior *b = data;
+    const enum pre_behavior *b = data;
     return pre_split_chars(run, step, p, UNI_PUNCT, *b);
 }
 
-/* Hands on the words between white space and punctuation, and each punctuation character. */
+/* Passes on the words between white space and punctuation, and each punctuation character. */
 static int bert(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     size_t from = 0, len = 0;
     (void)data;

@@ -1,4 +1,4 @@
-/* Big tables: see region.h. Blocks are mapped, so they come zeroed.
+/* Memory for big tables: see region.h. Blocks are mapped, so the kernel zeroes them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _DEFAULT_SOURCE // MAP_ANONYMOUS, MAP_NORESERVE
@@ -16,7 +16,7 @@
 
 enum {
     ALIGN = 64,
-    FEW = 1 << 18, // bytes: blocks that are too small for big pages
+    MIN_BIG = 1 << 18, // bytes; smaller blocks do not use big pages
 };
 
 struct block {
@@ -31,7 +31,7 @@ static size_t round_up(size_t n, size_t to) {
 }
 
 static void add_block(struct region *r, size_t n) {
-    bool big = n > FEW;
+    bool big = n > MIN_BIG;
     size_t cap = round_up(n, big ? BIG_PAGE : 4096);
     char *p = big ? big_pages_map(cap, true)
                   : mmap(NULL, cap, PROT_READ | PROT_WRITE,

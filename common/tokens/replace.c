@@ -1,4 +1,4 @@
-/* Loading Replace: see replace.h.
+/* Loading the parameters of Replace: see replace.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/replace.h"

@@ -1,4 +1,5 @@
-/* The parameters of Replace, which is a normalizer and a decoder.
+/* The parameters of Replace, which is both a normalizer and a decoder: {"type": "Replace",
+ * "pattern": {"String": " "}, "content": "▁"}.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_REPLACE_H
@@ -12,8 +13,8 @@ struct replace {
     struct buf content;
 };
 
-struct replace *replace_load(
-    struct json *j); // refused in j where it is not whole; ended by replace_free in any case
+/* Refuses the object in j if a member is missing. Free the result with replace_free in any case. */
+struct replace *replace_load(struct json *j);
 void replace_free(struct replace *r);
 
 #endif

@@ -1,4 +1,4 @@
-/* Text on its way through the steps: see text.h.
+/* Cutting and rewriting tracked text: see text.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/text.h"
@@ -49,7 +49,7 @@ struct rewrite text_rewrite_begin(struct tok_text *t) {
     return (struct rewrite){t, 0};
 }
 
-/* Gives n bytes at the end of the new version the range s. */
+/* Gives the last n bytes of the new version the range s. */
 static void align_add(struct rewrite *w, size_t n, struct span s) {
     struct tok_text *t = w->t;
     int k = t->next;

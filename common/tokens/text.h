@@ -1,10 +1,11 @@
-/* Text on its way through the steps: a piece of it, and a rewriter that keeps track of where each
- * byte came from.
+/* Text between the steps of a tokenizer: a view of it, and a rewriter that records where each byte
+ * came from.
  *
- * Pieces are views; nothing is copied until a step changes something. Where tracking is on, every
- * byte of a changed text has the range of input bytes that it stands for, by the rules of the
- * reference's NormalizedString: a character that replaces another has its range, an inserted one
- * that of the character before it.
+ * A piece is a view, so nothing is copied until a step changes something. With tracking on, each
+ * byte of a changed text has the range of input bytes that it comes from. If "ß" (input bytes 3 to
+ * 5) becomes "ss", both letters have the range 3 to 5. The rules are those of the reference's
+ * NormalizedString: a replacement gets the range of the character that it replaces. An inserted
+ * character gets the range of the character before it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_TEXT_H
@@ -22,22 +23,23 @@ struct span {
 struct tok_piece {
     const char *p; // [n] valid UTF-8
     size_t n;
-    const struct span
-        *align; // [n] where each byte came from; NULL: p is the input's own text, or not tracked
-    struct span from; // the input that it stands for; without tracking, only of unchanged text
+    // [n] where each byte came from. NULL: p is the input itself, or tracking is off.
+    const struct span *align;
+    // The input range of the piece. Without tracking it is valid only for unchanged text.
+    struct span from;
 };
 
-/* Bytes [start, end) of p, both between characters. */
+/* Bytes [start, end) of p. Both ends must be between characters. */
 struct tok_piece tok_piece_cut(const struct tok_piece *p, size_t start, size_t end);
 
-/* The input range of byte i's character. */
+/* The input range of the character that byte i belongs to. */
 struct span tok_piece_span(const struct tok_piece *p, size_t i);
 
-/* A piece and the memory for changed versions of it. All zero is a good beginning. */
+/* A piece and the memory for its changed versions. All zero is a valid empty one. */
 struct tok_text {
     struct tok_piece now;
     bool track;
-    struct buf bytes[2]; // `now` lies in one, the next version is written to the other
+    struct buf bytes[2]; // one holds `now`, the other receives the next version
     struct span *align[2];
     size_t align_cap[2];
     int next;
@@ -46,17 +48,18 @@ struct tok_text {
 void text_set(struct tok_text *t, const struct tok_piece *p, bool track);
 void text_free(struct tok_text *t);
 
-/* Rewrites t->now from its beginning; what is neither copied nor replaced is dropped. */
+/* Rewrites t->now from its beginning. Bytes that are neither copied nor replaced are dropped. */
 struct rewrite {
     struct tok_text *t;
     size_t at; // bytes of the old version consumed
 };
 struct rewrite text_rewrite_begin(struct tok_text *t);
 void text_rewrite_copy(struct rewrite *w, size_t n); // the next n bytes as they are
-void text_rewrite_drop(struct rewrite *w, size_t n); // leave out the next n bytes
+void text_rewrite_drop(struct rewrite *w, size_t n); // skip the next n bytes
 void text_rewrite_replace(struct rewrite *w, size_t old_n, const char *p,
-                          size_t n);                                  // old_n bytes become p
-void text_rewrite_insert(struct rewrite *w, const char *p, size_t n); // p, in addition
-void text_rewrite_end(struct rewrite *w); // drops what is left of the old version
+                          // The next old_n bytes become p[0..n).
+                          size_t n);
+void text_rewrite_insert(struct rewrite *w, const char *p, size_t n); // adds p[0..n)
+void text_rewrite_end(struct rewrite *w); // drops the rest of the old version
 
 #endif

@@ -1,7 +1,12 @@
-/* Loading tokenizer.json: see tokenizer.h. Each part is loaded by its own file; here they are put
- * together.
+/* Loading tokenizer.json: see tokenizer.h.
  *
- * Refused by name, with the line: what is no part of the format, and parts that are not known.
+ * Each part of the file is loaded by its own source file. This one finds the parts, loads them in
+ * the order in which they need each other, and numbers the added tokens. The parts may come in any
+ * order in the file. The model is most of the file, so it is read in passing if the pre-tokenizer
+ * came before it.
+ *
+ * Duplicate parts, unknown versions and unknown kinds of components are refused, with the line and
+ * byte.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -14,25 +19,26 @@
 
 enum {
     MAX_FILE = 1 << 30,
+    // Bytes. Hashing a smaller file takes less time than starting a thread.
     MIN_HASHED = 1 << 18
-}; // bytes; of less, a thread takes longer than a hash
+};
 
-/* Where each part begins in the file; parts may come in any order, but need each other in a fixed
+/* Where each part begins in the file. Parts may come in any order, but must be loaded in a fixed
  * one. */
 struct sections {
     struct json added, normalizer, pre_tokenizer, model, post_processor, decoder;
     bool has_added, has_normalizer, has_pre_tokenizer, has_model, has_post_processor, has_decoder;
 };
 
-/* Sets j to a section that find_sections has passed. */
+/* Moves j to a part that find_sections has found. */
 static void go_to(struct json *j, const struct json *section) {
     struct arena strings = j->strings;
     *j = *section;
     j->strings = strings;
 }
 
-/* The model is most of the file, so it is read where it stands if what it needs has come before, as
- * it does in all files that the reference writes. False: j still stands before it. */
+/* Loads the model in passing if the pre-tokenizer came before it, as in all files that the
+ * reference writes. Returns false if not: j is then still before the model. */
 static bool load_model_early(struct tokenizer *t, struct json *j, const struct sections *s) {
     if (!s->has_pre_tokenizer || t->model.kind)
         return false;
@@ -43,7 +49,7 @@ static bool load_model_early(struct tokenizer *t, struct json *j, const struct s
         return true;
     go_to(j, &here);
     model_load(&t->model, j, t->pres.byte_level);
-    t->pres.byte_level = t->model.byte_level; // a model may want words spelt out
+    t->pres.byte_level = t->model.byte_level; // some models need words in the byte alphabet
     return true;
 }
 
@@ -82,7 +88,7 @@ static void find_sections(struct tokenizer *t, struct json *j, struct sections *
         for (size_t i = 0; i < sizeof known / sizeof *known; i++)
             if (str_eq(key, known[i].name)) {
                 if (*known[i].has)
-                    json_refuse(j, "\"%s\" stands there twice", known[i].name);
+                    json_refuse(j, "duplicate key \"%s\"", known[i].name);
                 *known[i].at = *j;
                 *known[i].has = true;
             }
@@ -123,12 +129,12 @@ static void load_added_tokens(struct tokenizer *t, struct json *j) {
         while (json_key(j, &key)) {
             if (str_eq(key, "content"))
                 a.content = json_str(j);
+            // "id" is skipped too: the id comes from the vocabulary, or is the next free one.
             else if (!flag(j, key, "single_word", &a.single_word) &&
                      !flag(j, key, "lstrip", &a.lstrip) && !flag(j, key, "rstrip", &a.rstrip) &&
                      !flag(j, key, "normalized", &a.normalized) &&
                      !flag(j, key, "special", &a.special))
-                json_skip(j); // "id" too: what counts is the content's id in the vocabulary, or the
-                              // next free one
+                json_skip(j);
         }
         component_need(j, a.content.p, "an added token", "content");
         if (json_failed(j))
@@ -141,7 +147,7 @@ static void load_added_tokens(struct tokenizer *t, struct json *j) {
     }
 }
 
-/* What a normalized token looks like in normalized text. */
+/* Returns the text that a "normalized" token matches after normalization. */
 static struct str normalize_content(struct tokenizer *t, struct str content, struct json *j) {
     struct tok_text text = {0};
     struct tok_piece p = {.p = content.p, .n = content.n};
@@ -156,9 +162,9 @@ static struct str normalize_content(struct tokenizer *t, struct str content, str
     return s;
 }
 
-/* An id that two tokens get, in a vocabulary with gaps, is the later one's; where that needs no
- * normalizing, what the earlier one was normalized to stays with the id. owners [id]: index of the
- * token that has it, or NO_ID. */
+/* Handles an id that two tokens get, which happens in a vocabulary with gaps. The later token takes
+ * the id. If its pattern equals its content, it also takes the earlier token's normalized text, as
+ * in the reference. owners [id] is the index of the token that has the id, or NO_ID. */
 static void take_id(struct added *a, uint32_t *owners, struct added_token *token, uint32_t at) {
     uint32_t old = owners[token->id];
     if (old != NO_ID && old != at) {
@@ -172,8 +178,9 @@ static void take_id(struct added *a, uint32_t *owners, struct added_token *token
     owners[token->id] = at;
 }
 
-/* Gives the tokens their ids, as the reference does: the vocabulary's, or the next behind as many
- * as it has tokens. A later token of the same content takes the earlier one's place. */
+/* Gives the tokens their ids, as the reference does. A token of the vocabulary keeps its id; any
+ * other gets the next id after the vocabulary's count of tokens. A later token with the same
+ * content replaces the earlier one. */
 static void number_added_tokens(struct tokenizer *t, struct json *j) {
     struct added *a = &t->added;
     struct vocab names = {0};
@@ -201,7 +208,7 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
             at = (uint32_t)n++;
             vocab_add(&names, token.content, at);
         } else {
-            token.special |= a->tokens[at].special; // once special, a text stays so
+            token.special |= a->tokens[at].special; // once special, a text stays special
         }
         if (owners)
             take_id(a, owners, &token, at);
@@ -232,13 +239,13 @@ static void index_ids(struct tokenizer *t) {
         if (t->added.tokens[i].special)
             vocab_add(&specials, t->added.tokens[i].content, (uint32_t)i);
     }
-    // An id is left out when its text is a special token's, however it came by that text.
+    // Decoding skips an id whose text is a special token's, even if the id got that text otherwise.
     for (size_t i = 0; i < t->added.n; i++) {
         uint32_t id = t->added.tokens[i].id;
         t->special[id] = vocab_find_name(&specials, tokenizer_text(t, id)) != NO_ID;
     }
-    for (uint32_t id = 0; t->model.n_listed > t->model.vocab.count && id < t->vocab_size;
-         id++) // a text has several ids
+    // In a list that repeats texts, a text has several ids.
+    for (uint32_t id = 0; t->model.n_listed > t->model.vocab.count && id < t->vocab_size; id++)
         t->special[id] = vocab_find_name(&specials, tokenizer_text(t, id)) != NO_ID;
     vocab_free(&specials);
 }
@@ -257,7 +264,7 @@ static void load_sections(struct tokenizer *t, struct json *j, const struct sect
     if (!t->model.kind) {
         go_to(j, &s->model);
         model_load(&t->model, j, t->pres.byte_level);
-        t->pres.byte_level = t->model.byte_level; // a model may want words spelt out
+        t->pres.byte_level = t->model.byte_level; // some models need words in the byte alphabet
     }
     if (s->has_post_processor && !json_failed(j)) {
         go_to(j, &s->post_processor);
@@ -276,8 +283,9 @@ static void load_sections(struct tokenizer *t, struct json *j, const struct sect
     number_added_tokens(t, j);
 }
 
-/* Metaspace asks whether a piece begins at the input's beginning, which is hard to say behind what
- * puts characters in: a normalizer, ByteLevel's space, another Metaspace. */
+/* Whether Metaspace needs tracking to know if a piece begins at the input's beginning. It does if
+ * characters were inserted before it: by a normalizer, by ByteLevel's space or by another
+ * Metaspace. */
 static bool asks_where(const struct tokenizer *t) {
     size_t asking = 0, inserting = t->norms.n;
     for (size_t i = 0; i < t->pres.n; i++) {
@@ -294,7 +302,7 @@ struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, stru
     json_init(&t->json, name, p, n, e);
     find_sections(t, &t->json, &s);
     if (!s.has_model)
-        json_refuse(&t->json, "no \"model\"");
+        json_refuse(&t->json, "\"model\" is missing");
     if (!json_failed(&t->json))
         load_sections(t, &t->json, &s);
     if (json_failed(&t->json)) {
@@ -318,7 +326,7 @@ static void *hash_file(void *data) {
     return NULL;
 }
 
-/* Loads and hashes the file at the same time. */
+/* Loads the file and hashes it on another thread. */
 static struct tokenizer *load_hashed(const char *file, const struct map *map, struct err *e) {
     struct hashing h = {*map, 0};
     pthread_t thread;
@@ -333,7 +341,8 @@ static struct tokenizer *load_hashed(const char *file, const struct map *map, st
     return t;
 }
 
-/* A folder without tokenizer.json: what it has instead helps more. */
+/* Refuses a folder without tokenizer.json. A tokenizer in another format is named, with a way to
+ * convert it. */
 static void no_tokenizer(const char *dir, struct err *e) {
     static const char *const others[] = {"tekken.json", "tokenizer.model", "spiece.model",
                                          "vocab.json",  "vocab.txt",       "adapter_config.json"};
@@ -343,8 +352,8 @@ static void no_tokenizer(const char *dir, struct err *e) {
         free(path);
         if (there) {
             err_set(e, EXIT_NO_INPUT,
-                    "no tokenizer.json; %s is there and is not read: transformers writes a "
-                    "tokenizer.json "
+                    "no tokenizer.json; %s is there, but tokpipe does not read it: transformers "
+                    "writes a tokenizer.json "
                     "(AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)): %s",
                     others[i], dir);
             return;
@@ -363,7 +372,8 @@ static struct tokenizer *open_file(const char *path, bool hashed, struct err *e)
         if (file_hint(map.p, map.n))
             err_set(e, EXIT_DATA, "%s: %s", file_hint(map.p, map.n), file);
         else if (map.n > MAX_FILE)
-            err_set(e, EXIT_DATA, "%zu bytes, more than %d: %s", map.n, MAX_FILE, file);
+            err_set(e, EXIT_DATA, "the file has %zu bytes, more than %d: %s", map.n, MAX_FILE,
+                    file);
         else
             t = hashed ? load_hashed(file, &map, e)
                        : tokenizer_load(file, (const char *)map.p, map.n, e);

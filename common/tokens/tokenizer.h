@@ -1,5 +1,17 @@
-/* tokenizer.json, loaded: text to token ids and back, as the Hugging Face `tokenizers` library does
- * it.
+/* A loaded tokenizer.json: text to token ids and back, as the Hugging Face `tokenizers` library
+ * does it.
+ *
+ * Encoding runs five steps, each in files of its own:
+ *
+ *     "Hello<|im_end|>"
+ *       added tokens     find "<|im_end|>", whatever the model would do   added.c
+ *       normalizers      rewrite the text: NFC, lower case, ...           norm*.c
+ *       pre-tokenizers   split it into words                              pre*.c
+ *       model            turn a word into ids: BPE, Unigram, ...          model*.c
+ *       post-processors  put special tokens such as BOS around the ids    post*.c
+ *
+ * Decoders (dec*.c) turn ids back into text. A tokenizer never changes after loading, so threads
+ * share it. An encoder or a decoder belongs to one thread.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_TOKENIZER_H
@@ -14,71 +26,74 @@
 
 struct tokenizer;
 
-/* Loads dir/tokenizer.json (path may also be the file itself). NULL with e set. Read-only after:
- * threads may share it. */
+/* Loads `path`, a file or a folder that has tokenizer.json. NULL with e set. Threads may share the
+ * result. */
 struct tokenizer *tokenizer_open(const char *path, struct err *e);
-/* The same for who will ask for the fingerprint, which is hashed on a second thread meanwhile. */
+/* The same, and hashes the file on a second thread, for callers that need the fingerprint. */
 struct tokenizer *tokenizer_open_hashed(const char *path, struct err *e);
-/* The same from memory, which must stay. name is for messages. */
+/* The same from n bytes at p, which must outlive the tokenizer. `name` is used in messages. */
 struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e);
 void tokenizer_free(struct tokenizer *t);
-/* From now on added tokens that are not special are found in foreign text too
- * (encode_options.trusted), but for those that stand in `sources`, the chat templates: these have a
- * meaning there. Before threads share it. */
+/* Lets added tokens that are not special match in untrusted text too (see encode_options.trusted).
+ * Tokens whose text occurs in `sources`, the chat templates, are excluded: the template gives them
+ * a meaning. Call this before threads share the tokenizer. */
 void tokenizer_find_plain(struct tokenizer *t, struct str sources);
 
-uint64_t
-tokenizer_fingerprint(const struct tokenizer *t); // hashes the file at each call, if it was not yet
+// Hashes the file now unless tokenizer_open_hashed did.
+uint64_t tokenizer_fingerprint(const struct tokenizer *t);
 uint32_t tokenizer_vocab(const struct tokenizer *t); // largest id + 1
-struct str tokenizer_piece(const struct tokenizer *t,
-                           uint32_t id); // as in the vocabulary; n = 0, p = NULL: no such id
-/* Appends the bytes that the id stands for by itself: of a byte-level tokenizer the bytes that it
- * spells, of <0xNN> the byte, else its piece. */
+/* Returns the token as the vocabulary writes it, for example "Ġthe". p is NULL if there is no such
+ * id. */
+struct str tokenizer_piece(const struct tokenizer *t, uint32_t id);
+/* Appends the bytes of this id alone. A byte-level token gives the bytes that it spells, <0xNN>
+ * gives that byte, and any other token gives its own text. */
 void tokenizer_bytes(const struct tokenizer *t, uint32_t id, struct buf *out);
-size_t
-tokenizer_truncation(const struct tokenizer *t); // most ids that "truncation" asks for; 0: none
-bool tokenizer_pads(
-    const struct tokenizer *t); // whether the file asks for padding, which is not done here
+// The largest number of ids that the file's "truncation" allows; 0 if it sets none.
+size_t tokenizer_truncation(const struct tokenizer *t);
+// Whether the file asks for padding. Padding is not implemented.
+bool tokenizer_pads(const struct tokenizer *t);
 bool tokenizer_is_special(const struct tokenizer *t, uint32_t id);
 
-/* ids of one text; memory is reused from call to call. */
+/* The ids of one text. The memory is reused from call to call. */
 struct token_ids {
     uint32_t *ids; // [n]
     size_t n, cap;
-    uint32_t (*offsets)[2]; // [n] byte ranges of the input, or NULL unless want_offsets
+    uint32_t (*offsets)[2]; // [n] byte ranges of the input; NULL unless want_offsets
     size_t offsets_cap;
     bool want_offsets;
 };
 void token_ids_free(struct token_ids *t);
 
 struct encode_options {
-    bool no_special; // no BOS/EOS from the post-processor
-    bool truncate;   // as the file's "truncation" asks for
-    /* [n] a byte each, nonzero where a template wrote text[i]; an added token is recognised only
-     * where all of its bytes are nonzero, or it is nothing but white space and not special. NULL:
-     * everywhere. */
+    bool no_special; // add no BOS or EOS
+    bool truncate;   // cut to the length that the file's "truncation" sets
+    /* [text.n] nonzero where a template wrote the byte, zero where a user did. An added token
+     * matches only where all of its bytes are nonzero. White space that is not special matches
+     * everywhere. NULL trusts the whole text. */
     const uint8_t *trusted;
 };
 
-struct encoder; // scratch of one thread
+struct encoder; // one thread's working memory
 struct encoder *encoder_new(const struct tokenizer *t);
 void encoder_free(struct encoder *en);
 
-/* text must be valid UTF-8 (NUL bytes may stand in it). -1 with e set where a regex gives up on a
- * hostile text. */
+/* Encodes text, which must be valid UTF-8 and may contain NUL bytes. Returns -1 with e set if the
+ * text is too long, has a character that the model cannot encode, or makes a regular expression
+ * exceed its limits. */
 int tokenizer_encode(struct encoder *en, struct str text, const struct encode_options *o,
                      struct token_ids *out, struct err *e);
 
-/* Decoding, an id at a time: appends to out what has become certain, never a part of a character.
- * The bytes given out by any cut equal those of decoding at once. */
+/* Decodes one id at a time. Each call appends the text that no later id can change, and never part
+ * of a character. The appended text adds up to what decoding all ids at once would give. */
 struct decoder;
 struct decoder *decoder_new(const struct tokenizer *t, bool keep_special);
-/* Call before the first id: the sequence continues a text, so nothing is taken off its beginning (a
- * SentencePiece tokenizer's decoder drops the first word's space). */
+/* Call this before the first id if the sequence continues a text. Nothing is then removed at its
+ * beginning: a SentencePiece decoder would drop the first word's space. */
 void decoder_continue(struct decoder *d);
-void decoder_id(struct decoder *d, uint32_t id,
-                struct buf *out);                     // an unknown id decodes to nothing
-void decoder_end(struct decoder *d, struct buf *out); // flushes; ready for the next sequence
+// An unknown id decodes to nothing.
+void decoder_id(struct decoder *d, uint32_t id, struct buf *out);
+// Appends what is left, and prepares for the next sequence.
+void decoder_end(struct decoder *d, struct buf *out);
 void decoder_free(struct decoder *d);
 
 #endif

@@ -1,4 +1,6 @@
-/* A loaded tokenizer, for the files that load it and run it.
+/* The loaded tokenizer's parts, for the files that load it and run it.
+ *
+ * Other code uses tokenizer.h, which hides this struct.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TOKENS_TOKENIZER_PARTS_H
@@ -15,7 +17,7 @@
 
 struct tokenizer {
     struct map file;
-    struct json json; // its strings live as long as the tokenizer
+    struct json json; // owns strings for the tokenizer's life
     struct str bytes; // of tokenizer.json
     bool hashed;
     uint64_t fingerprint; // if hashed
@@ -25,17 +27,18 @@ struct tokenizer {
     struct tok_model model;
     struct posts posts;
     struct decs decs;
-    size_t truncation;  // most ids, special ones included; 0: none
-    bool truncate_left; // what is cut is the beginning
+    size_t truncation;  // ids allowed, special ones included; 0: no limit
+    bool truncate_left; // truncation removes the beginning
     bool pads;
     uint32_t vocab_size;
-    uint32_t *added_ids; // [n_added_ids] index into added.tokens by id, NO_ID for none
+    // [n_added_ids] index into added.tokens of each id; NO_ID if the id is not an added token
+    uint32_t *added_ids;
     uint32_t n_added_ids;
-    unsigned char *special; // [vocab_size] decoding leaves this id out
-    bool needs_track;       // a step asks where its text began
+    unsigned char *special; // [vocab_size] nonzero: decoding skips this id
+    bool needs_track;       // a step must know where its text came from
 };
 
-/* The text that an id decodes from: p is NULL where there is no such id. */
+/* The text that an id decodes from. p is NULL if there is no such id. */
 struct str tokenizer_text(const struct tokenizer *t, uint32_t id);
 
 #endif

@@ -1,4 +1,4 @@
-/* A trie of token texts: see trie.h.
+/* Building the trie of token texts: see trie.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/trie.h"
@@ -44,7 +44,7 @@ static void grow_edges(struct trie *t) {
     free(old);
 }
 
-/* The node behind `at` by one byte, made where there is none. */
+/* Returns the node after `at` along this byte, which it adds if there is none. */
 static inline uint32_t step(struct trie *t, uint32_t at, unsigned char byte) {
     struct trie_edge *edge = at ? trie_find(t, at, byte) : NULL;
     uint32_t to = at ? edge->to : t->first[byte];
@@ -60,7 +60,8 @@ static inline uint32_t step(struct trie *t, uint32_t at, unsigned char byte) {
     return to;
 }
 
-/* Adds n texts, a byte of each in turn: so their steps, each a wait for memory, overlap. */
+/* Adds n texts, one byte of each in turn. Each step waits for memory; this way the waits
+ * overlap. */
 static void add_batch(struct trie *t, const struct vocab_entry *const *en, size_t n) {
     uint32_t at[BATCH] = {0}, longest = 0;
     for (size_t k = 0; k < n; k++)

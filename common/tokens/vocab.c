@@ -1,4 +1,4 @@
-/* The vocabulary: see vocab.h.
+/* The vocabulary, filled token by token, and its look-ups: see vocab.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/vocab.h"
@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tokens/bytechars.h"
+#include "tokens/vocab_table.h"
 
 enum { NAME_STACK = 256 };
 
@@ -17,7 +18,7 @@ const uint64_t vocab_masks[VOCAB_SHORT + 1][2] = {
 };
 
 struct vocab_key vocab_key(const char *p, size_t n) {
-    uint64_t low = 0, high = 0; // of words that overlap
+    uint64_t low = 0, high = 0; // two loads that overlap
     uint32_t first, last;
     if (n > VOCAB_SHORT)
         return vocab_long_key(p, n);
@@ -79,7 +80,7 @@ uint32_t vocab_find(const struct vocab *v, const char *p, size_t n) {
     uint32_t id = NO_ID;
     if (len <= v->longest && v->count) {
         memset(room + len, 0, 16);
-        uint32_t k = vocab_entry(v, vocab_key_near(room, len), room, len);
+        uint32_t k = vocab_entry(v, vocab_key16(room, len), room, len);
         id = k != NO_ID ? vocab_id(v, k) : NO_ID;
     }
     if (room != stack)

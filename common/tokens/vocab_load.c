@@ -1,21 +1,21 @@
 /* Reading the vocabulary of tokenizer.json: see vocab.h.
  *
- * This is on the way of every program to its first token, so it is one pass over the file
- * (json_gap.h), which notes the tokens, and one over those, which enters them into a table that is
- * large enough from the beginning.
+ * Loading delays the first token of every program, so it is fast. One pass over the file lists the
+ * tokens (json_gap.h). One pass over the list enters them into a table that has the right size from
+ * the start. A file that repeats a text takes a slower way.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/json_gap.h"
 #include "base/utf8.h"
-#include "tokens/vocab.h"
+#include "tokens/vocab_table.h"
 
-enum { NEAR = 16 };
+enum { SCANNED = 16 };
 
 void vocab_begin_load(struct vocab *v, const struct json *j, bool byte_level) {
     size_t n = (size_t)(j->end - j->start);
     *v = (struct vocab){
-        .byte_level = byte_level, .in_region = true, .in_order = true, .near = j->start};
-    v->n_near = n < NEAR ? 0 : n - NEAR + 1;
+        .byte_level = byte_level, .in_region = true, .in_order = true, .readable16 = j->start};
+    v->n_readable16 = n < SCANNED ? 0 : n - SCANNED + 1;
 }
 
 void vocab_more_entries(struct vocab *v, struct region *mem) {
@@ -26,22 +26,22 @@ void vocab_more_entries(struct vocab *v, struct region *mem) {
     v->entries_cap = cap;
 }
 
-/* With two tokens of the same text: adds them one by one, in memory of its own. */
+/* Enters the tokens one by one, in the vocabulary's own memory. This handles equal texts. */
 static void index_slowly(struct vocab *v) {
     struct vocab all = *v;
     vocab_begin(v, all.count, all.byte_level);
-    v->near = all.near;
-    v->n_near = all.n_near;
+    v->readable16 = all.readable16;
+    v->n_readable16 = all.n_readable16;
     v->is_list = all.is_list;
     for (uint32_t k = 0; k < all.count; k++)
         vocab_add(v, (struct str){all.entries[k].p, all.entries[k].n}, all.entries[k].id);
 }
 
 static struct vocab_key entry_key(const struct vocab *v, const struct vocab_entry *en) {
-    return vocab_is_near(v, en->p) ? vocab_key_near(en->p, en->n) : vocab_key(en->p, en->n);
+    return vocab_readable16(v, en->p) ? vocab_key16(en->p, en->n) : vocab_key(en->p, en->n);
 }
 
-/* Enters a token; false where its text is there already. */
+/* Enters a token. False if its text is there already. */
 static inline bool enter(const struct vocab *v, struct vocab_key key, uint32_t entry) {
     const struct vocab_entry *en = &v->entries[entry];
     for (size_t i = vocab_bucket(v, key);; i = i == v->last ? 0 : i + 1) {
@@ -64,9 +64,9 @@ static inline bool enter(const struct vocab *v, struct vocab_key key, uint32_t e
     }
 }
 
-/* False where a text stands there twice. */
+/* Enters all tokens. False if a text occurs twice. */
 static bool fill_buckets(const struct vocab *v) {
-    enum { AHEAD = 16 }; // buckets that are asked for before they are needed
+    enum { AHEAD = 16 }; // distance of the prefetch, in tokens
     struct vocab_key keys[AHEAD];
     uint32_t count = v->count;
     for (uint32_t k = 0; k < AHEAD && k < count; k++)
@@ -84,7 +84,7 @@ static bool fill_buckets(const struct vocab *v) {
 }
 
 void vocab_index(struct vocab *v, struct region *mem) {
-    if (v->count) // what the list has not filled
+    if (v->count) // give back the unused end of the list
         region_grow(mem, v->entries, v->entries_cap * sizeof *v->entries,
                     v->count * sizeof *v->entries);
     v->entries_cap = v->count;
@@ -100,17 +100,18 @@ void vocab_index(struct vocab *v, struct region *mem) {
     }
 }
 
-/* What stands before a key's text, and between it and the value. */
+/* The bytes before a key's text, and between the text and the value. */
 struct gaps {
     struct json_gap key, value;
     bool known;
 };
 
-/* A member as the one before: true, and consumed; or nothing is. */
+/* Reads a member if the bytes around it are those of the previous one. False if not: nothing is
+ * read then. */
 static inline bool quick_member(struct json *j, const struct gaps *g, struct str *key,
                                 uint64_t *id) {
-    const char *p = j->p, *safe = j->end - JSON_GAP_BYTES -
-                                  16; // up to here, a gap and a number behind it can be read
+    const char *p = j->p;
+    const char *safe = j->end - JSON_GAP_BYTES - 16; // a gap and a number are readable up to here
     bool high = false;
     if (!g->known || j->end - p < JSON_GAP_BYTES + 16 || !json_gap_skip(&g->key, &p))
         return false;
@@ -119,7 +120,7 @@ static inline bool quick_member(struct json *j, const struct gaps *g, struct str
     size_t n = (size_t)(p - from);
     if (p > safe || !json_gap_skip(&g->value, &p))
         return false;
-    if (high && !(n <= NEAR && scan_utf8(from, n)) && utf8_valid(from, n) != n)
+    if (high && !(n <= SCANNED && scan_utf8(from, n)) && utf8_valid(from, n) != n)
         return false;
     unsigned digits = scan_digits(p, id);
     if (digits == 0 || digits == 8 || (p[digits] != ',' && p[digits] != '}') ||
@@ -130,10 +131,10 @@ static inline bool quick_member(struct json *j, const struct gaps *g, struct str
     return true;
 }
 
-/* Any member, and what can be learnt of it; false behind the last. */
+/* Reads any member and learns the gaps around it. False after the last member. */
 static bool slow_member(struct json *j, struct gaps *g, struct str *key, uint64_t *id) {
     const char *before = j->p;
-    bool first = j->fresh; // it lacks a comma
+    bool first = j->fresh; // no comma before it
     if (!json_key(j, key))
         return false;
     *id = json_u64(j);

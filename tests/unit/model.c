@@ -53,7 +53,7 @@ static void without_a_name(void) {
         {"{\"unk_id\":0,\"vocab\":[[\"u\",-9]],\"type\":\"Nonsense\"}",
          "unknown model \"Nonsense\": test: line 1, byte 9"},
         {"{\"unk_id\":3,\"vocab\":[[\"u\",-9]]}",
-         "an unk_id of 3 in a vocabulary of 1: test: line 1, byte 40"},
+         "unk_id is 3, but the vocabulary has 1 tokens: test: line 1, byte 40"},
         {"{\"unk_id\":0,\"vocab\":[[\"u\"]]}", NULL},
         {"{\"unk_id\":0,\"vocab\":[[\"u\",-9,1]]}", NULL},
         {"{\"unk_id\":0,\"vocab\":[[\"u\",-9],[\"a\",1e999]]}", NULL},

@@ -10,7 +10,8 @@
 #include "../lib/check.h"
 #include "tokens/json_gap.h"
 #include "base/utf8.h"
-#include "tokens/bpe.h"
+#include "tokens/bpe_merges.h"
+#include "tokens/vocab_table.h"
 
 static uint64_t seed = 1;
 
@@ -215,8 +216,8 @@ static void keys(void) {
     for (size_t n = 0; n < 20; n++) {
         char *exact = xmalloc(n);
         memcpy(exact, text, n);
-        struct vocab_key a = vocab_key(exact, n), b = vocab_key_near(text, n),
-                         c = vocab_key_near(text, n + 1);
+        struct vocab_key a = vocab_key(exact, n), b = vocab_key16(text, n),
+                         c = vocab_key16(text, n + 1);
         CHECK(a.low == b.low && a.tag == b.tag);
         CHECK(a.low != c.low || a.tag != c.tag);
         free(exact);
@@ -238,9 +239,9 @@ static void merges_by_the_book(struct merge_list *m, const struct vocab *v, stru
             left = json_item(j) ? json_str_unchecked(j) : (struct str){0};
             right = json_item(j) ? json_str_unchecked(j) : (struct str){0};
             if (json_item(j))
-                json_refuse(j, "a merge of more than two tokens");
+                json_refuse(j, "expected two tokens in a merge, found more");
             if (!left.p || !right.p)
-                json_refuse(j, "a merge of less than two tokens");
+                json_refuse(j, "expected two tokens in a merge, found fewer");
         } else {
             struct str s = json_str_unchecked(j);
             if (s.n >= 8 && memcmp(s.p, "#version", 8) == 0)
@@ -249,7 +250,7 @@ static void merges_by_the_book(struct merge_list *m, const struct vocab *v, stru
             left = (struct str){s.p, space ? (size_t)(space - s.p) : 0};
             right = space ? (struct str){space + 1, s.n - left.n - 1} : (struct str){0};
             if (!space || (right.n && memchr(right.p, ' ', right.n)))
-                json_refuse(j, "a merge that is not two tokens and a space");
+                json_refuse(j, "expected two tokens and a space in a merge");
         }
         if (json_failed(j))
             break;
@@ -260,8 +261,8 @@ static void merges_by_the_book(struct merge_list *m, const struct vocab *v, stru
                                    : ids[1] == NO_ID ? right
                                                      : (struct str){both, left.n + right.n};
         if (ids[0] == NO_ID || ids[1] == NO_ID || ids[2] == NO_ID)
-            json_refuse(j, "a merge %s \"%.*s\", which is not in the vocabulary",
-                        ids[0] == NO_ID || ids[1] == NO_ID ? "of" : "makes", (int)missing.n,
+            json_refuse(j, "a merge's %s \"%.*s\" is not in the vocabulary",
+                        ids[0] == NO_ID || ids[1] == NO_ID ? "token" : "result", (int)missing.n,
                         missing.p);
         m->list = xreallocarray(m->list, m->count + 1, sizeof *m->list);
         m->list[m->count++] = (struct bpe_merge){ids[0], ids[1], ids[2]};
