@@ -198,13 +198,13 @@ static bool has_tools(struct str request) {
     return found;
 }
 
-static struct value trusted_str(struct jinja *in, const char *s) {
+static struct jvalue trusted_str(struct jinja *in, const char *s) {
     return jv_text(jt_new(in, str_of(s), TRUST_ALL));
 }
 
 /* A role that is a plain word becomes the template's own: with letters, '_' and '-' alone it can
  * make no token but one that the template writes around it. */
-static struct value role_of(struct jinja *in, struct value role) {
+static struct jvalue role_of(struct jinja *in, struct jvalue role) {
     if (!jv_is_str(role))
         return role;
     struct str word = jt_view(role.s);
@@ -217,8 +217,8 @@ static struct value role_of(struct jinja *in, struct value role) {
 
 /* OpenAI's form has the arguments of a call as a string of JSON; templates expect the object. What
  * is no object stays. */
-static void open_arguments(struct jinja *in, struct value function) {
-    struct value *v =
+static void open_arguments(struct jinja *in, struct jvalue function) {
+    struct jvalue *v =
         function.kind == V_DICT ? jv_get_str(in, function.d, str_of("arguments")) : NULL;
     if (!v || !jv_is_str(*v))
         return;
@@ -227,39 +227,39 @@ static void open_arguments(struct jinja *in, struct value function) {
     struct json j;
     json_init(&j, "arguments", text.p, text.n, &ignored);
     if (text.n && json_peek(&j) == JSON_OBJECT) {
-        struct value object = jinja_from_json(in, &j);
+        struct jvalue object = jinja_from_json(in, &j);
         if (json_end(&j))
             *v = object;
     }
     json_free(&j);
 }
 
-static void open_calls(struct jinja *in, struct value message) {
-    struct value *calls = jv_get_str(in, message.d, str_of("tool_calls"));
+static void open_calls(struct jinja *in, struct jvalue message) {
+    struct jvalue *calls = jv_get_str(in, message.d, str_of("tool_calls"));
     for (size_t i = 0; calls && calls->kind == V_LIST && i < calls->l->n; i++) {
-        struct value call = calls->l->v[i];
-        struct value *function =
+        struct jvalue call = calls->l->v[i];
+        struct jvalue *function =
             call.kind == V_DICT ? jv_get_str(in, call.d, str_of("function")) : NULL;
         open_arguments(in, function ? *function : call);
     }
-    struct value *legacy = jv_get_str(in, message.d, str_of("function_call"));
+    struct jvalue *legacy = jv_get_str(in, message.d, str_of("function_call"));
     if (legacy)
         open_arguments(in, *legacy);
 }
 
 /* A message as templates expect it: nothing null, and its reasoning as `thinking` and
  * `reasoning_content`. */
-static struct value prepare_message(struct jinja *in, struct value message) {
+static struct jvalue prepare_message(struct jinja *in, struct jvalue message) {
     static const char *const fields[] = {"reasoning_content", "thinking", "reasoning"};
-    struct value reasoning = jv_none(), out = jv_dict(in);
+    struct jvalue reasoning = jv_none(), out = jv_dict(in);
     for (size_t i = 0; i < sizeof fields / sizeof *fields && reasoning.kind == V_NONE; i++) {
-        struct value *v = jv_get_str(in, message.d, str_of(fields[i]));
+        struct jvalue *v = jv_get_str(in, message.d, str_of(fields[i]));
         reasoning = v ? *v : reasoning;
     }
     if (reasoning.kind != V_NONE)
         jv_put(in, out.d, trusted_str(in, "thinking"), reasoning);
     for (size_t i = 0; i < message.d->n; i++) {
-        struct pair p = message.d->pairs[i];
+        struct jpair p = message.d->pairs[i];
         if (p.value.kind != V_NONE)
             jv_put(in, out.d, p.key,
                    str_eq(jt_view(p.key.s), "role") ? role_of(in, p.value) : p.value);
@@ -271,7 +271,8 @@ static struct value prepare_message(struct jinja *in, struct value message) {
 }
 
 /* A list of objects, as messages, tools and documents must be. */
-static bool list_of_objects(struct jinja *in, struct json *j, const char *what, struct value *out) {
+static bool list_of_objects(struct jinja *in, struct json *j, const char *what,
+                            struct jvalue *out) {
     *out = jinja_from_json(in, j);
     if (json_failed(j))
         return false;
@@ -284,7 +285,7 @@ static bool list_of_objects(struct jinja *in, struct json *j, const char *what, 
 }
 
 static void read_messages(struct jinja *in, struct json *j, bool *seen) {
-    struct value list;
+    struct jvalue list;
     *seen = true;
     if (!list_of_objects(in, j, "messages", &list))
         return;
@@ -298,7 +299,7 @@ static void read_messages(struct jinja *in, struct json *j, bool *seen) {
 }
 
 static void read_member(struct jinja *in, struct json *j, struct str key, bool *seen) {
-    struct value v;
+    struct jvalue v;
     struct str name;
     if (str_eq(key, "messages")) {
         read_messages(in, j, seen);

@@ -1,24 +1,24 @@
 /* x.name and x[key], as jinja2's ImmutableSandboxedEnvironment finds them.
  *
- * x.name is a method or attribute first and an item second, x[key] the other way round. There are
- * no attributes but those listed in these tables; methods that would change a list or dict, and
- * names with an underscore in front, give an undefined value whose use is a SecurityError.
+ * x.name is a method or attribute first and an item second; x[key] is the other way round. Only the
+ * attributes in these tables exist. A method that would change a list or dict, and a name with an
+ * underscore in front, give an undefined value. Using that value is a SecurityError.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/num.h"
 #include "jinja/run.h"
 
-static struct value missing(void) {
-    return (struct value){.kind = V_MISSING};
+static struct jvalue missing(void) {
+    return (struct jvalue){.kind = V_MISSING};
 }
 
-static struct value unsafe(struct jinja *in, struct value obj, struct str name) {
+static struct jvalue unsafe(struct jinja *in, struct jvalue obj, struct str name) {
     return jv_undef(in, "SecurityError: access to attribute '#' of '@' object is unsafe.",
                     jv_type(obj), name);
 }
 
-/* Methods that would change what they belong to. */
-static bool mutates(enum kind kind, struct str name) {
+/* Whether the method would change its object. */
+static bool mutates(enum jkind kind, struct str name) {
     static const char *const of_list[] = {"append", "clear",  "pop",    "reverse", "insert",
                                           "sort",   "extend", "remove", NULL};
     static const char *const of_dict[] = {"clear", "pop", "popitem", "setdefault", "update", NULL};
@@ -29,7 +29,7 @@ static bool mutates(enum kind kind, struct str name) {
     return false;
 }
 
-static struct value range_attr(const struct range *r, struct str name) {
+static struct jvalue range_attr(const struct jrange *r, struct str name) {
     if (str_eq(name, "start"))
         return jv_int(r->start);
     if (str_eq(name, "stop"))
@@ -37,7 +37,7 @@ static struct value range_attr(const struct range *r, struct str name) {
     return str_eq(name, "step") ? jv_int(r->step) : missing();
 }
 
-static struct value number_attr(struct value v, struct str name) {
+static struct jvalue number_attr(struct jvalue v, struct str name) {
     if (str_eq(name, "real") || (str_eq(name, "numerator") && v.kind != V_FLOAT))
         return v;
     if (str_eq(name, "imag"))
@@ -45,7 +45,7 @@ static struct value number_attr(struct value v, struct str name) {
     return str_eq(name, "denominator") && v.kind != V_FLOAT ? jv_int(1) : missing();
 }
 
-static struct value macro_attr(struct jinja *in, const struct macro *m, struct str name) {
+static struct jvalue macro_attr(struct jinja *in, const struct jmacro *m, struct str name) {
     if (str_eq(name, "name"))
         return jv_text(jt_new(in, m->node->name, TRUST_ALL));
     if (str_eq(name, "caller"))
@@ -56,16 +56,16 @@ static struct value macro_attr(struct jinja *in, const struct macro *m, struct s
         return jv_bool(m->node->flag & MACRO_VARARGS);
     if (!str_eq(name, "arguments"))
         return missing();
-    struct value names = jv_list(in, V_TUPLE, 0);
+    struct jvalue names = jv_list(in, V_TUPLE, 0);
     for (uint32_t i = 1; i < m->node->n_kids; i++)
         jv_push(in, names.l, jv_text(jt_new(in, m->node->kids[i]->name, TRUST_ALL)));
     return names;
 }
 
-/* Python's getattr; V_MISSING where there is none. */
-static struct value attribute(struct jinja *in, struct value obj, struct str name) {
-    struct value *v, found = missing();
-    const struct method_info *m = NULL;
+/* Python's getattr. V_MISSING if there is no such attribute. */
+static struct jvalue attribute(struct jinja *in, struct jvalue obj, struct str name) {
+    struct jvalue *v, found = missing();
+    const struct jmethod_info *m = NULL;
     switch (obj.kind) {
     case V_NAMESPACE:
         v = jv_get_str(in, obj.d, name);
@@ -96,20 +96,19 @@ static struct value attribute(struct jinja *in, struct value obj, struct str nam
     }
     if (found.kind != V_MISSING)
         return found;
-    if (mutates((enum kind)obj.kind, name))
+    if (mutates((enum jkind)obj.kind, name))
         return unsafe(in, obj, name);
-    m = obj.kind == V_STR ? jinja_str_method(name) : jinja_data_method((enum kind)obj.kind, name);
+    m = obj.kind == V_STR ? jinja_str_method(name) : jinja_data_method((enum jkind)obj.kind, name);
     if (!m)
         return missing();
-    struct method *bound = jinja_alloc(in, sizeof *bound);
-    *bound = (struct method){.self = obj, .info = m};
-    return (struct value){.kind = V_METHOD, .method = bound};
+    struct jmethod *bound = jinja_alloc(in, sizeof *bound);
+    *bound = (struct jmethod){.self = obj, .info = m};
+    return (struct jvalue){.kind = V_METHOD, .method = bound};
 }
 
-/* obj[key] itself; *found says whether there is one. Never fails. */
-struct value jinja_subscript(struct jinja *in, struct value obj, struct value key, bool *found) {
+struct jvalue jinja_subscript(struct jinja *in, struct jvalue obj, struct jvalue key, bool *found) {
     int64_t i, n = 0;
-    struct value *v;
+    struct jvalue *v;
     *found = false;
     if (obj.kind == V_DICT) {
         if (key.kind == V_LIST || key.kind == V_DICT || key.kind == V_VIEW || key.kind == V_TUPLE)
@@ -142,33 +141,33 @@ struct value jinja_subscript(struct jinja *in, struct value obj, struct value ke
     return jv_text(jt_slice(in, obj.s, at, at + len));
 }
 
-static struct value no_attribute(struct jinja *in, struct value obj, struct str name) {
+static struct jvalue no_attribute(struct jinja *in, struct jvalue obj, struct str name) {
     bool none = obj.kind == V_NONE;
     return jv_undef(in, none ? "'@' has no attribute '#'" : "'@ object' has no attribute '#'",
                     none ? "None" : jv_type(obj), name);
 }
 
-static struct value no_element(struct jinja *in, struct value obj, struct value key) {
+static struct jvalue no_element(struct jinja *in, struct jvalue obj, struct jvalue key) {
     return jv_undef(in, "@ object has no element #", jv_type(obj), jt_view(jv_repr(in, key)));
 }
 
-static bool is_undefined(struct jinja *in, struct value obj) {
+static bool is_undefined(struct jinja *in, struct jvalue obj) {
     if (obj.kind != V_UNDEF)
         return false;
     jinja_undefined(in, obj);
     return true;
 }
 
-static struct value neither(struct jinja *in, struct value obj, struct str name) {
+static struct jvalue neither(struct jinja *in, struct jvalue obj, struct str name) {
     bool internal = name.n > 1 && name.p[0] == '_' && name.p[1] == '_';
     return internal ? unsafe(in, obj, name) : no_attribute(in, obj, name);
 }
 
-struct value jinja_getattr(struct jinja *in, struct value obj, struct str name) {
+struct jvalue jinja_getattr(struct jinja *in, struct jvalue obj, struct str name) {
     bool found;
     if (is_undefined(in, obj))
         return jv_none();
-    struct value v = attribute(in, obj, name);
+    struct jvalue v = attribute(in, obj, name);
     if (v.kind != V_MISSING || in->failed)
         return v;
     struct jtext key = {.p = name.p, .n = name.n};
@@ -176,11 +175,11 @@ struct value jinja_getattr(struct jinja *in, struct value obj, struct str name) 
     return found ? v : neither(in, obj, name);
 }
 
-struct value jinja_getitem(struct jinja *in, struct value obj, struct value key) {
+struct jvalue jinja_getitem(struct jinja *in, struct jvalue obj, struct jvalue key) {
     bool found;
     if (is_undefined(in, obj))
         return jv_none();
-    struct value v = jinja_subscript(in, obj, key, &found);
+    struct jvalue v = jinja_subscript(in, obj, key, &found);
     if (found || in->failed)
         return v;
     if (!jv_is_str(key))
@@ -189,8 +188,8 @@ struct value jinja_getitem(struct jinja *in, struct value obj, struct value key)
     return v.kind != V_MISSING ? v : neither(in, obj, jt_view(key.s));
 }
 
-struct value jinja_path(struct jinja *in, struct value obj, struct value path,
-                        struct value otherwise) {
+struct jvalue jinja_path(struct jinja *in, struct jvalue obj, struct jvalue path,
+                         struct jvalue otherwise) {
     if (path.kind == V_NONE)
         return obj;
     if (!jv_is_str(path))
@@ -202,7 +201,7 @@ struct value jinja_path(struct jinja *in, struct value obj, struct value path,
         to = to == SIZE_MAX ? s.n : to;
         int64_t i;
         struct str part = {s.p + from, to - from};
-        struct value key = jv_text(jt_slice(in, path.s, from, to));
+        struct jvalue key = jv_text(jt_slice(in, path.s, from, to));
         bool digits = part.n && part.p[0] != '-' && parse_i64(part, 0, INT64_MAX, &i);
         obj = jinja_getitem(in, obj, digits ? jv_int(i) : key);
         if (obj.kind == V_UNDEF && otherwise.kind != V_MISSING && otherwise.kind != V_NONE)

@@ -1,13 +1,13 @@
-/* Calls: how arguments meet parameters, and what can be called.
+/* Calls: how arguments are assigned to parameters, and how each kind of callable is called.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/run.h"
 
-static struct value missing(void) {
-    return (struct value){.kind = V_MISSING};
+static struct jvalue missing(void) {
+    return (struct jvalue){.kind = V_MISSING};
 }
 
-/* The place of name in params, or SIZE_MAX; *count says how many there are. */
+/* Returns the index of name in params, or SIZE_MAX. *count is the number of parameters. */
 static size_t param_index(const char *params, struct str name, size_t *count) {
     size_t i = 0, found = SIZE_MAX;
     for (const char *p = params; *p; i++) {
@@ -22,7 +22,7 @@ static size_t param_index(const char *params, struct str name, size_t *count) {
 }
 
 bool jinja_bind(struct jinja *in, const char *who, const char *params, size_t min,
-                const struct args *a, struct value out[JINJA_MAX_PARAMS]) {
+                const struct jargs *a, struct jvalue out[JINJA_MAX_PARAMS]) {
     size_t count;
     param_index(params, str_of(""), &count);
     for (size_t i = 0; i < JINJA_MAX_PARAMS; i++)
@@ -51,7 +51,7 @@ bool jinja_bind(struct jinja *in, const char *who, const char *params, size_t mi
     return true;
 }
 
-int64_t jinja_arg_int(struct jinja *in, struct value v, int64_t otherwise) {
+int64_t jinja_arg_int(struct jinja *in, struct jvalue v, int64_t otherwise) {
     int64_t i = otherwise;
     if (v.kind == V_UNDEF)
         jinja_undefined(in, v);
@@ -60,11 +60,11 @@ int64_t jinja_arg_int(struct jinja *in, struct value v, int64_t otherwise) {
     return i;
 }
 
-bool jinja_arg_bool(struct jinja *in, struct value v, bool otherwise) {
+bool jinja_arg_bool(struct jinja *in, struct jvalue v, bool otherwise) {
     return v.kind == V_MISSING ? otherwise : jv_truth(in, v);
 }
 
-struct jtext *jinja_arg_str(struct jinja *in, struct value v, const char *otherwise) {
+struct jtext *jinja_arg_str(struct jinja *in, struct jvalue v, const char *otherwise) {
     if (v.kind == V_STR)
         return v.s;
     if (v.kind == V_UNDEF)
@@ -74,11 +74,11 @@ struct jtext *jinja_arg_str(struct jinja *in, struct value v, const char *otherw
     return jt_new(in, str_of(otherwise ? otherwise : ""), TRUST_ALL);
 }
 
-/* Takes the keyword argument of that name out of a; V_MISSING: there is none. */
-static struct value take_keyword(struct args *a, struct str name) {
+/* Removes the keyword argument of that name from a and returns it, or V_MISSING. */
+static struct jvalue take_keyword(struct jargs *a, struct str name) {
     for (size_t i = 0; i < a->n_kw; i++)
         if (str_same(a->names[i], name)) {
-            struct value v = a->kw[i];
+            struct jvalue v = a->kw[i];
             for (a->n_kw--; i < a->n_kw; i++) {
                 a->names[i] = a->names[i + 1];
                 a->kw[i] = a->kw[i + 1];
@@ -88,13 +88,13 @@ static struct value take_keyword(struct args *a, struct str name) {
     return missing();
 }
 
-/* What a macro's body sees besides its parameters: caller, kwargs, varargs. False with the error
- * set. */
-static bool bind_rest(struct jinja *in, const struct macro *m, struct env *env, struct args *rest,
-                      size_t n_params) {
-    const struct node *n = m->node;
+/* Binds the names that a macro's body sees besides its parameters: kwargs and varargs. False with
+ * the error set. */
+static bool bind_rest(struct jinja *in, const struct jmacro *m, struct jenv *env,
+                      struct jargs *rest, size_t n_params) {
+    const struct jnode *n = m->node;
     if (n->flag & MACRO_KWARGS) {
-        struct value d = jv_dict(in);
+        struct jvalue d = jv_dict(in);
         for (size_t i = 0; i < rest->n_kw; i++)
             jv_put(in, d.d, jv_text(jt_new(in, rest->names[i], TRUST_ALL)), rest->kw[i]);
         jinja_bind_name(in, env, jinja_find_sym(in->t, str_of("kwargs")), d);
@@ -103,7 +103,7 @@ static bool bind_rest(struct jinja *in, const struct macro *m, struct env *env, 
                    n->name.p, rest->names[0].n > 60 ? 60 : (int)rest->names[0].n, rest->names[0].p);
     }
     if (n->flag & MACRO_VARARGS) {
-        struct value t = jv_list(in, V_TUPLE, 0);
+        struct jvalue t = jv_list(in, V_TUPLE, 0);
         for (size_t i = n_params; i < rest->n; i++)
             jv_push(in, t.l, rest->pos[i]);
         jinja_bind_name(in, env, jinja_find_sym(in->t, str_of("varargs")), t);
@@ -114,19 +114,19 @@ static bool bind_rest(struct jinja *in, const struct macro *m, struct env *env, 
     return !in->failed;
 }
 
-struct value jinja_call_macro(struct jinja *in, const struct macro *m, const struct args *a) {
-    const struct node *n = m->node;
-    struct env *env = jinja_scope(in, m->env);
-    struct args rest = *a;
+struct jvalue jinja_call_macro(struct jinja *in, const struct jmacro *m, const struct jargs *a) {
+    const struct jnode *n = m->node;
+    struct jenv *env = jinja_scope(in, m->env);
+    struct jargs rest = *a;
     size_t n_params = n->n_kids - 1;
     bool own_caller = false;
-    struct value *given = jinja_alloc(in, (n_params + 1) * sizeof *given);
+    struct jvalue *given = jinja_alloc(in, (n_params + 1) * sizeof *given);
     for (size_t i = 0; i < n_params; i++) {
         given[i] = i < a->n ? a->pos[i] : take_keyword(&rest, n->kids[i + 1]->name);
         own_caller |= str_eq(n->kids[i + 1]->name, "caller");
     }
     if ((n->flag & MACRO_CALLER) && !own_caller) {
-        struct value caller = take_keyword(&rest, str_of("caller"));
+        struct jvalue caller = take_keyword(&rest, str_of("caller"));
         if (caller.kind == V_MISSING || caller.kind == V_NONE)
             caller = jv_undef(in, "No caller defined", "", (struct str){"", 0});
         jinja_bind_name(in, env, jinja_find_sym(in->t, str_of("caller")), caller);
@@ -134,7 +134,7 @@ struct value jinja_call_macro(struct jinja *in, const struct macro *m, const str
     if (!bind_rest(in, m, env, &rest, n_params) || !jinja_deeper(in))
         return jv_none();
     for (size_t i = 0; i < n_params && !in->failed; i++) {
-        const struct node *param = n->kids[i + 1];
+        const struct jnode *param = n->kids[i + 1];
         if (given[i].kind == V_MISSING)
             given[i] = param->kids[0]
                            ? jinja_eval(in, env, param->kids[0])
@@ -146,8 +146,8 @@ struct value jinja_call_macro(struct jinja *in, const struct macro *m, const str
     return in->failed ? jv_none() : jv_text(out);
 }
 
-static struct value call_method(struct jinja *in, const struct method *m, const struct args *a) {
-    struct value v[JINJA_MAX_PARAMS];
+static struct jvalue call_method(struct jinja *in, const struct jmethod *m, const struct jargs *a) {
+    struct jvalue v[JINJA_MAX_PARAMS];
     if (m->info->call_args)
         return m->info->call_args(in, m->self, a);
     return jinja_bind(in, m->info->name, m->info->params, m->info->min, a, v)
@@ -155,8 +155,8 @@ static struct value call_method(struct jinja *in, const struct method *m, const 
                : jv_none();
 }
 
-struct value jinja_call(struct jinja *in, struct value callee, const struct args *a) {
-    struct value v[JINJA_MAX_PARAMS];
+struct jvalue jinja_call(struct jinja *in, struct jvalue callee, const struct jargs *a) {
+    struct jvalue v[JINJA_MAX_PARAMS];
     switch (callee.kind) {
     case V_FUNCTION:
         return callee.function->call(in, a);
@@ -166,7 +166,7 @@ struct value jinja_call(struct jinja *in, struct value callee, const struct args
         return jinja_call_macro(in, callee.macro, a);
     case V_LOOP:
         return jinja_call_loop(in, callee.loop, a);
-    case V_JOINER: // its separator, but for the first time
+    case V_JOINER: // the separator, except the first time
         if (!jinja_bind(in, "joiner", "", 0, a, v))
             return jv_none();
         return callee.cycle->pos++ ? callee.cycle->items->v[0] : jv_str(in, "");
@@ -177,10 +177,10 @@ struct value jinja_call(struct jinja *in, struct value callee, const struct args
     }
 }
 
-struct value jinja_call_filter(struct jinja *in, struct str name, struct value self,
-                               const struct args *a) {
-    struct value v[JINJA_MAX_PARAMS];
-    const struct filter *f = jinja_filter(name);
+struct jvalue jinja_call_filter(struct jinja *in, struct str name, struct jvalue self,
+                                const struct jargs *a) {
+    struct jvalue v[JINJA_MAX_PARAMS];
+    const struct jfilter *f = jinja_filter(name);
     if (!f)
         return jinja_fail(in, "TemplateRuntimeError: No filter named '%.*s' found.",
                           name.n > 60 ? 60 : (int)name.n, name.p);

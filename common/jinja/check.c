@@ -1,44 +1,45 @@
-/* What jinja2 refuses when it compiles a template, before anything is rendered:
+/* What jinja2 refuses when it compiles a template, before it renders anything.
  *
- *   - filters and tests that do not exist; inside {% if %} and `a if b else c` only when they are
- * reached;
- *   - break and continue outside a loop; a loop that assigns to the name `loop`;
- *   - trees so deep that evaluating them would fail.
+ * - Filters and tests that do not exist. Inside {% if %} and `a if b else c` they are refused only
+ * when they are reached.
+ * - break and continue outside a loop, and a loop that assigns to the name `loop`.
+ * - Trees so deep that evaluating them would fail.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/node.h"
 #include "jinja/run.h"
 
 struct frame {
-    bool soft;    // directly within a condition
-    bool looping; // break has a loop to leave
-    bool in_for;  // anywhere within one
+    bool soft;    // directly inside a condition
+    bool looping; // inside a loop that break can leave
+    bool in_for;  // anywhere inside a loop
     int depth;
 };
 
-static void check(struct jinja_parser *p, const struct node *n, struct frame f);
+static void check(struct jinja_parser *p, const struct jnode *n, struct frame f);
 
-static void check_kids(struct jinja_parser *p, const struct node *n, uint32_t from,
+static void check_kids(struct jinja_parser *p, const struct jnode *n, uint32_t from,
                        struct frame f) {
     for (uint32_t i = from; i < n->n_kids && !p->failed; i++)
         check(p, n->kids[i], f);
 }
 
-static void check_named(struct jinja_parser *p, const struct node *n, struct frame f, bool exists) {
+static void check_named(struct jinja_parser *p, const struct jnode *n, struct frame f,
+                        bool exists) {
     if (!exists && !f.soft)
         jinja_syntax(p, n->line, "No %s named '%.*s'", n->kind == N_FILTER ? "filter" : "test",
                      n->name.n > 60 ? 60 : (int)n->name.n, n->name.p);
     check_kids(p, n, 0, f);
 }
 
-static void check_target(struct jinja_parser *p, const struct node *n, struct frame f) {
+static void check_target(struct jinja_parser *p, const struct jnode *n, struct frame f) {
     if (n->kind == N_NAME && f.in_for && str_eq(n->name, "loop"))
         jinja_syntax(p, n->line, "Can't assign to special loop variable in for-loop target");
     for (uint32_t i = 0; n->kind == N_TUPLE && i < n->n_kids; i++)
         check_target(p, n->kids[i], f);
 }
 
-static void check_for(struct jinja_parser *p, const struct node *n, struct frame f) {
+static void check_for(struct jinja_parser *p, const struct jnode *n, struct frame f) {
     struct frame inner = f, body;
     inner.soft = false;
     inner.in_for = true;
@@ -51,7 +52,7 @@ static void check_for(struct jinja_parser *p, const struct node *n, struct frame
     check(p, n->kids[4], inner);
 }
 
-static void check(struct jinja_parser *p, const struct node *n, struct frame f) {
+static void check(struct jinja_parser *p, const struct jnode *n, struct frame f) {
     struct frame inner = f;
     if (!n || p->failed)
         return;
@@ -104,13 +105,14 @@ static void check(struct jinja_parser *p, const struct node *n, struct frame f) 
     }
 }
 
-bool jinja_check(struct jinja_parser *p, const struct node *root) {
+bool jinja_check(struct jinja_parser *p, const struct jnode *root) {
     check(p, root, (struct frame){0});
     return !p->failed;
 }
 
-static void find_names(const struct node *n, const struct str names[3], uint8_t *found, int depth) {
-    if (!n || depth > JINJA_MAX_DEPTH) // deeper trees are refused by jinja_check
+static void find_names(const struct jnode *n, const struct str names[3], uint8_t *found,
+                       int depth) {
+    if (!n || depth > JINJA_MAX_DEPTH) // jinja_check refuses deeper trees
         return;
     for (int i = 0; n->kind == N_NAME && i < 3; i++)
         if (str_same(n->name, names[i]))
@@ -119,12 +121,15 @@ static void find_names(const struct node *n, const struct str names[3], uint8_t 
         find_names(n->kids[i], names, found, depth + 1);
 }
 
-uint8_t jinja_macro_uses(const struct node *macro) {
-    const struct str names[3] = {
-        {"caller", 6}, {"kwargs", 6}, {"varargs", 7}}; // in the order of MACRO_*
+uint8_t jinja_macro_uses(const struct jnode *macro) {
+    const struct str names[3] = {// In the order of the MACRO_* bits.
+                                 {"caller", 6},
+                                 {"kwargs", 6},
+                                 {"varargs", 7}};
     uint8_t found = 0;
     find_names(macro->kids[0], names, &found, 0);
-    for (uint32_t i = 1; i < macro->n_kids; i++) // a parameter of that name is only a parameter
+    // A parameter with one of these names is only a parameter.
+    for (uint32_t i = 1; i < macro->n_kids; i++)
         for (int k = 1; k < 3; k++)
             if (str_same(macro->kids[i]->name, names[k]))
                 found &= (uint8_t) ~(1 << k);

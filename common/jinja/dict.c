@@ -1,12 +1,13 @@
-/* Dicts: pairs in the order of insertion, with a hash index (SipHash under a random key, so that no
- * set of keys is slow) once there are more than a few.
+/* Dicts: pairs in the order of insertion, with a hash index once there are more than a few.
+ *
+ * The hash is SipHash under a random key, so nobody can choose keys that make it slow.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <sodium.h>
 
 #include "jinja/run.h"
 
-enum { DICT_SCAN = 12 }; // up to here a scan is quicker
+enum { DICT_SCAN = 12 }; // pairs; up to here a scan is faster
 
 static uint64_t hash_raw(const struct jinja *in, const void *p, size_t n) {
     uint64_t h = 0;
@@ -14,8 +15,8 @@ static uint64_t hash_raw(const struct jinja *in, const void *p, size_t n) {
     return h;
 }
 
-/* Equal values have equal hashes: 1, 1.0 and true are one key, as in Python. */
-static uint64_t hash_value(struct jinja *in, struct value v) {
+/* Returns a hash that is equal for equal values: 1, 1.0 and true are one key, as in Python. */
+static uint64_t hash_value(struct jinja *in, struct jvalue v) {
     double f;
     uint64_t h = v.kind;
     switch (v.kind) {
@@ -47,19 +48,19 @@ static uint64_t hash_value(struct jinja *in, struct value v) {
     }
 }
 
-struct value jv_dict(struct jinja *in) {
-    return (struct value){.kind = V_DICT, .d = jinja_alloc(in, sizeof(struct dict))};
+struct jvalue jv_dict(struct jinja *in) {
+    return (struct jvalue){.kind = V_DICT, .d = jinja_alloc(in, sizeof(struct jdict))};
 }
 
-/* The slot of the key, or the empty one where it would go. */
-static size_t slot_of(struct jinja *in, const struct dict *d, struct value key) {
+/* Returns the slot of the key, or the empty one where it belongs. */
+static size_t slot_of(struct jinja *in, const struct jdict *d, struct jvalue key) {
     size_t i = (size_t)hash_value(in, key) & (d->slots - 1);
     while (d->index[i] && !jv_equal(in, d->pairs[d->index[i] - 1].key, key) && !in->failed)
         i = (i + 1) & (d->slots - 1);
     return i;
 }
 
-static void rebuild(struct jinja *in, struct dict *d) {
+static void rebuild(struct jinja *in, struct jdict *d) {
     size_t slots = d->slots ? d->slots * 2 : 64;
     if (!jinja_room(in, slots * sizeof *d->index))
         return;
@@ -69,7 +70,7 @@ static void rebuild(struct jinja *in, struct dict *d) {
         d->index[slot_of(in, d, d->pairs[i].key)] = (uint32_t)i + 1;
 }
 
-struct value *jv_get(struct jinja *in, const struct dict *d, struct value key) {
+struct jvalue *jv_get(struct jinja *in, const struct jdict *d, struct jvalue key) {
     if (d->index) {
         uint32_t at = d->index[slot_of(in, d, key)];
         return at && !in->failed ? &d->pairs[at - 1].value : NULL;
@@ -80,13 +81,13 @@ struct value *jv_get(struct jinja *in, const struct dict *d, struct value key) {
     return NULL;
 }
 
-struct value *jv_get_str(struct jinja *in, const struct dict *d, struct str key) {
+struct jvalue *jv_get_str(struct jinja *in, const struct jdict *d, struct str key) {
     struct jtext t = {.p = key.p, .n = key.n};
-    return jv_get(in, d, (struct value){.kind = V_STR, .s = &t});
+    return jv_get(in, d, (struct jvalue){.kind = V_STR, .s = &t});
 }
 
-void jv_put(struct jinja *in, struct dict *d, struct value key, struct value v) {
-    struct value *old = jv_get(in, d, key);
+void jv_put(struct jinja *in, struct jdict *d, struct jvalue key, struct jvalue v) {
+    struct jvalue *old = jv_get(in, d, key);
     if (in->failed)
         return;
     if (old) {
@@ -97,13 +98,13 @@ void jv_put(struct jinja *in, struct dict *d, struct value key, struct value v) 
         size_t cap = d->cap ? d->cap * 2 : 4;
         if (cap >= UINT32_MAX || !jinja_room(in, cap * sizeof *d->pairs))
             return;
-        struct pair *more = jinja_alloc(in, cap * sizeof *d->pairs);
+        struct jpair *more = jinja_alloc(in, cap * sizeof *d->pairs);
         if (d->n)
             memcpy(more, d->pairs, d->n * sizeof *d->pairs);
         d->pairs = more;
         d->cap = cap;
     }
-    d->pairs[d->n++] = (struct pair){key, v};
+    d->pairs[d->n++] = (struct jpair){key, v};
     if (d->n > DICT_SCAN && d->n * 2 > d->slots)
         rebuild(in, d);
     else if (d->index)

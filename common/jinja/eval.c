@@ -1,16 +1,16 @@
-/* Evaluating expressions: a walk over the tree. Every node is a step, and every level counts as
+/* Evaluating expressions: a walk over the tree. Each node costs a step, and each level counts as
  * depth.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/run.h"
 
-struct env *jinja_scope(struct jinja *in, struct env *parent) {
-    struct env *env = jinja_alloc(in, sizeof *env);
+struct jenv *jinja_scope(struct jinja *in, struct jenv *parent) {
+    struct jenv *env = jinja_alloc(in, sizeof *env);
     env->parent = parent;
     return env;
 }
 
-static struct value *find(struct env *env, uint32_t sym) {
+static struct jvalue *find(struct jenv *env, uint32_t sym) {
     for (; env; env = env->parent)
         for (uint32_t i = 0; i < env->n; i++)
             if (env->vars[i].sym == sym)
@@ -18,7 +18,7 @@ static struct value *find(struct env *env, uint32_t sym) {
     return NULL;
 }
 
-void jinja_bind_name(struct jinja *in, struct env *env, uint32_t sym, struct value v) {
+void jinja_bind_name(struct jinja *in, struct jenv *env, uint32_t sym, struct jvalue v) {
     for (uint32_t i = 0; i < env->n; i++)
         if (env->vars[i].sym == sym) {
             env->vars[i].v = v;
@@ -26,18 +26,19 @@ void jinja_bind_name(struct jinja *in, struct env *env, uint32_t sym, struct val
         }
     if (env->n == env->cap) {
         uint32_t cap = env->cap ? env->cap * 2 : 4;
-        struct binding *more = jinja_alloc(in, cap * sizeof *more);
+        struct jbinding *more = jinja_alloc(in, cap * sizeof *more);
         if (env->n)
             memcpy(more, env->vars, env->n * sizeof *more);
         env->vars = more;
         env->cap = cap;
     }
-    env->vars[env->n++] = (struct binding){sym, v};
+    env->vars[env->n++] = (struct jbinding){sym, v};
 }
 
-static bool unpack(struct jinja *in, struct env *env, const struct node *target, struct value v) {
-    struct iter it;
-    struct value item;
+static bool unpack(struct jinja *in, struct jenv *env, const struct jnode *target,
+                   struct jvalue v) {
+    struct jiter it;
+    struct jvalue item;
     uint32_t n = 0;
     if (!jinja_iterable(v)) {
         jinja_fail(in, "TypeError: cannot unpack non-iterable %s object", jv_type(v));
@@ -58,7 +59,7 @@ static bool unpack(struct jinja *in, struct env *env, const struct node *target,
     return !in->failed;
 }
 
-bool jinja_assign(struct jinja *in, struct env *env, const struct node *target, struct value v) {
+bool jinja_assign(struct jinja *in, struct jenv *env, const struct jnode *target, struct jvalue v) {
     if (in->failed)
         return false;
     if (target->kind == N_TUPLE)
@@ -67,7 +68,7 @@ bool jinja_assign(struct jinja *in, struct env *env, const struct node *target, 
         jinja_bind_name(in, env, target->sym, v);
         return true;
     }
-    struct value *ns = find(env, target->sym);
+    struct jvalue *ns = find(env, target->sym);
     if (!ns || ns->kind != V_NAMESPACE)
         jinja_fail(in, "TemplateRuntimeError: cannot assign attribute on non-namespace object");
     else if (target->name.p[0] == '_')
@@ -78,29 +79,30 @@ bool jinja_assign(struct jinja *in, struct env *env, const struct node *target, 
     return !in->failed;
 }
 
-static struct value eval_items(struct jinja *in, struct env *env, const struct node *n,
-                               enum kind kind) {
-    struct value list = jv_list(in, kind, n->n_kids);
+static struct jvalue eval_items(struct jinja *in, struct jenv *env, const struct jnode *n,
+                                enum jkind kind) {
+    struct jvalue list = jv_list(in, kind, n->n_kids);
     for (uint32_t i = 0; i < n->n_kids && !in->failed; i++)
         jv_push(in, list.l, jinja_eval(in, env, n->kids[i]));
     return list;
 }
 
-static struct value eval_dict(struct jinja *in, struct env *env, const struct node *n) {
-    struct value dict = jv_dict(in);
+static struct jvalue eval_dict(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jvalue dict = jv_dict(in);
     for (uint32_t i = 0; i + 1 < n->n_kids && !in->failed; i += 2) {
-        struct value key = jinja_eval(in, env, n->kids[i]), v = jinja_eval(in, env, n->kids[i + 1]);
+        struct jvalue key = jinja_eval(in, env, n->kids[i]),
+                      v = jinja_eval(in, env, n->kids[i + 1]);
         if (!in->failed && jv_hashable(in, key))
             jv_put(in, dict.d, key, v);
     }
     return dict;
 }
 
-static struct value eval_item(struct jinja *in, struct env *env, const struct node *n) {
-    struct value obj = jinja_eval(in, env, n->kids[0]), bounds[3];
-    const struct node *index = n->kids[1];
+static struct jvalue eval_item(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jvalue obj = jinja_eval(in, env, n->kids[0]), bounds[3];
+    const struct jnode *index = n->kids[1];
     if (index->kind != N_SLICE) {
-        struct value key = jinja_eval(in, env, index);
+        struct jvalue key = jinja_eval(in, env, index);
         in->line = n->line;
         return in->failed ? key : jinja_getitem(in, obj, key);
     }
@@ -110,28 +112,28 @@ static struct value eval_item(struct jinja *in, struct env *env, const struct no
     return in->failed ? obj : jinja_slice(in, obj, bounds);
 }
 
-static struct value eval_binary(struct jinja *in, struct env *env, const struct node *n) {
-    struct value a = jinja_eval(in, env, n->kids[0]);
+static struct jvalue eval_binary(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jvalue a = jinja_eval(in, env, n->kids[0]);
     if (in->failed)
         return a;
-    struct value b = jinja_eval(in, env, n->kids[1]);
+    struct jvalue b = jinja_eval(in, env, n->kids[1]);
     in->line = n->line;
     return in->failed ? b : jinja_binary(in, n->op, a, b);
 }
 
-static struct value eval_concat(struct jinja *in, struct env *env, const struct node *n) {
+static struct jvalue eval_concat(struct jinja *in, struct jenv *env, const struct jnode *n) {
     struct jtext *sum = jv_to_str(in, jinja_eval(in, env, n->kids[0]));
     for (uint32_t i = 1; i < n->n_kids && !in->failed; i++)
         sum = jt_concat(in, sum, jv_to_str(in, jinja_eval(in, env, n->kids[i])));
     return jv_text(sum);
 }
 
-/* a < b < c: each operand once, and the rest only while it holds. */
-static struct value eval_compare(struct jinja *in, struct env *env, const struct node *n) {
-    struct value left = jinja_eval(in, env, n->kids[0]);
+/* a < b < c: each operand is evaluated once, and only while the comparison holds. */
+static struct jvalue eval_compare(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jvalue left = jinja_eval(in, env, n->kids[0]);
     bool holds = true;
     for (uint32_t i = 1; i < n->n_kids && holds && !in->failed; i++) {
-        struct value right = jinja_eval(in, env, n->kids[i]->kids[0]);
+        struct jvalue right = jinja_eval(in, env, n->kids[i]->kids[0]);
         in->line = n->line;
         holds = !in->failed && jinja_compare(in, n->kids[i]->op, left, right);
         left = right;
@@ -139,7 +141,7 @@ static struct value eval_compare(struct jinja *in, struct env *env, const struct
     return jv_bool(holds);
 }
 
-static struct value eval_cond(struct jinja *in, struct env *env, const struct node *n) {
+static struct jvalue eval_cond(struct jinja *in, struct jenv *env, const struct jnode *n) {
     bool yes = jv_truth(in, jinja_eval(in, env, n->kids[0]));
     if (in->failed)
         return jv_none();
@@ -150,9 +152,9 @@ static struct value eval_cond(struct jinja *in, struct env *env, const struct no
                     "", n->name);
 }
 
-static bool push_starred(struct jinja *in, struct value v, struct args *a, size_t cap) {
-    struct iter it;
-    struct value item;
+static bool push_starred(struct jinja *in, struct jvalue v, struct jargs *a, size_t cap) {
+    struct jiter it;
+    struct jvalue item;
     if (!jinja_iter(in, v, &it))
         return false;
     while (a->n < cap && jinja_next(in, &it, &item))
@@ -160,7 +162,7 @@ static bool push_starred(struct jinja *in, struct value v, struct args *a, size_
     return !in->failed;
 }
 
-static bool push_keywords(struct jinja *in, struct value v, struct args *a) {
+static bool push_keywords(struct jinja *in, struct jvalue v, struct jargs *a) {
     if (v.kind != V_DICT) {
         jinja_fail(in, "TypeError: argument after ** must be a mapping, not %s", jv_type(v));
         return false;
@@ -176,16 +178,16 @@ static bool push_keywords(struct jinja *in, struct value v, struct args *a) {
     return true;
 }
 
-/* Evaluates the arguments kids[first..] of a call, filter or test; one more keyword fits behind
- * (the caller). */
-bool jinja_eval_args(struct jinja *in, struct env *env, const struct node *n, uint32_t first,
-                     struct args *a) {
+/* Evaluates the arguments kids[first..] of a call, filter or test. There is room for one more
+ * keyword argument, `caller`. */
+bool jinja_eval_args(struct jinja *in, struct jenv *env, const struct jnode *n, uint32_t first,
+                     struct jargs *a) {
     size_t n_pos = 0, n_kw = n->kind == N_CALL ? 1 : 0;
-    struct value star = jv_none(), starred = jv_none();
+    struct jvalue star = jv_none(), starred = jv_none();
     int64_t len = 0;
-    *a = (struct args){0};
+    *a = (struct jargs){0};
     for (uint32_t i = first; i < n->n_kids; i++) {
-        const struct node *k = n->kids[i];
+        const struct jnode *k = n->kids[i];
         n_pos += k->kind != N_KEYWORD && k->kind != N_STAR && k->kind != N_STARSTAR;
         n_kw += k->kind == N_KEYWORD;
         if (k->kind == N_STAR) {
@@ -202,7 +204,7 @@ bool jinja_eval_args(struct jinja *in, struct env *env, const struct node *n, ui
     a->kw = jinja_alloc(in, n_kw * sizeof *a->kw);
     a->names = jinja_alloc(in, n_kw * sizeof *a->names);
     for (uint32_t i = first; i < n->n_kids && !in->failed; i++) {
-        const struct node *k = n->kids[i];
+        const struct jnode *k = n->kids[i];
         if (k->kind == N_STAR) {
             push_starred(in, star, a, n_pos);
         } else if (k->kind == N_STARSTAR) {
@@ -217,18 +219,18 @@ bool jinja_eval_args(struct jinja *in, struct env *env, const struct node *n, ui
     return !in->failed;
 }
 
-static struct value eval_call(struct jinja *in, struct env *env, const struct node *n) {
-    struct args a;
-    struct value callee = jinja_eval(in, env, n->kids[0]);
+static struct jvalue eval_call(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jargs a;
+    struct jvalue callee = jinja_eval(in, env, n->kids[0]);
     if (in->failed || !jinja_eval_args(in, env, n, 1, &a))
         return callee;
     in->line = n->line;
     return jinja_call(in, callee, &a);
 }
 
-static struct value eval_named(struct jinja *in, struct env *env, const struct node *n) {
-    struct args a;
-    struct value self = jinja_eval(in, env, n->kids[0]);
+static struct jvalue eval_named(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jargs a;
+    struct jvalue self = jinja_eval(in, env, n->kids[0]);
     if (in->failed || !jinja_eval_args(in, env, n, 1, &a))
         return self;
     in->line = n->line;
@@ -237,13 +239,13 @@ static struct value eval_named(struct jinja *in, struct env *env, const struct n
     return jv_bool(jinja_call_test(in, n->name, self, &a));
 }
 
-static struct value eval_name(struct jinja *in, struct env *env, const struct node *n) {
-    struct value *v = find(env, n->sym);
+static struct jvalue eval_name(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jvalue *v = find(env, n->sym);
     return v ? *v : jv_undef(in, "'#' is undefined", "", n->name);
 }
 
-static struct value eval(struct jinja *in, struct env *env, const struct node *n) {
-    struct value v;
+static struct jvalue eval(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jvalue v;
     switch (n->kind) {
     case N_CONST:
         return n->value;
@@ -285,17 +287,17 @@ static struct value eval(struct jinja *in, struct env *env, const struct node *n
     case N_COND:
         return eval_cond(in, env, n);
     default: // a slice outside x[...], as in x[1:2, 3]
-        return jinja_fail(in, "TypeError: a slice is no key");
+        return jinja_fail(in, "TypeError: a slice cannot be a key");
     }
 }
 
-struct value jinja_eval(struct jinja *in, struct env *env, const struct node *n) {
-    if (!n) // what a block has captured stands in the filter's place
+struct jvalue jinja_eval(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    if (!n) // the input of a block's filter is the captured output
         return jv_text(jb_done(in->out));
     in->line = n->line;
     if (!jinja_steps(in, 1) || !jinja_deeper(in))
         return jv_none();
-    struct value v = eval(in, env, n);
+    struct jvalue v = eval(in, env, n);
     in->depth--;
     return v;
 }

@@ -1,28 +1,31 @@
 /* Executing statements: loops, conditions, assignments and captured blocks.
  *
- * Scopes are jinja2's: a loop's body (anew each time), a macro, a call, filter, with or set block
- * and a generation block have their own; {% if %} has none. What is assigned inside one is gone
- * behind it, but for the attributes of a namespace.
+ * Scopes are those of jinja2. A loop's body has a new one for each item. A macro and a call,
+ * filter, with, set or generation block have one each; {% if %} has none. An assignment ends with
+ * its scope, except to an attribute of a namespace:
+ *
+ *     {% set ns = namespace(n=0) %}
+ *     {% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/run.h"
 
-static struct value missing(void) {
-    return (struct value){.kind = V_MISSING};
+static struct jvalue missing(void) {
+    return (struct jvalue){.kind = V_MISSING};
 }
 
-/* An empty scope: the one that the item before had, unless a macro keeps that. */
-static struct env *fresh_scope(struct jinja *in, struct env *parent, struct env *used) {
+/* Returns an empty scope. It reuses the scope of the previous item unless a macro uses that. */
+static struct jenv *fresh_scope(struct jinja *in, struct jenv *parent, struct jenv *used) {
     if (!used || used->kept)
         return jinja_scope(in, parent);
     used->n = 0;
     return used;
 }
 
-/* The next item that passes the loop's test, if it has one. */
-static bool fetch(struct jinja *in, struct loop *l, struct value *v) {
-    const struct node *test = l->node->kids[2];
-    struct env *env = NULL;
+/* Fetches the next item that passes the loop's test, if there is one. */
+static bool fetch(struct jinja *in, struct jloop *l, struct jvalue *v) {
+    const struct jnode *test = l->node->kids[2];
+    struct jenv *env = NULL;
     while (jinja_next(in, &l->src, v)) {
         if (!test || l->tested)
             return true;
@@ -35,15 +38,15 @@ static bool fetch(struct jinja *in, struct loop *l, struct value *v) {
     return false;
 }
 
-static bool look_ahead(struct jinja *in, struct loop *l) {
+static bool look_ahead(struct jinja *in, struct jloop *l) {
     if (l->ahead.kind == V_MISSING && !fetch(in, l, &l->ahead))
         l->ahead = missing();
     return l->ahead.kind != V_MISSING;
 }
 
-bool jinja_loop_length(struct jinja *in, struct loop *l, int64_t *n) {
+bool jinja_loop_length(struct jinja *in, struct jloop *l, int64_t *n) {
     if (l->length < 0 && (l->node->kids[2] || !jv_len(in, l->iterable, &l->length))) {
-        struct value rest = jv_list(in, V_LIST, 0), v;
+        struct jvalue rest = jv_list(in, V_LIST, 0), v;
         while (fetch(in, l, &v))
             jv_push(in, rest.l, v);
         l->length = (int64_t)rest.l->n + l->index0 + 1 + (l->ahead.kind != V_MISSING);
@@ -54,7 +57,7 @@ bool jinja_loop_length(struct jinja *in, struct loop *l, int64_t *n) {
     return !in->failed;
 }
 
-struct value jinja_loop_attr(struct jinja *in, struct loop *l, struct str name) {
+struct jvalue jinja_loop_attr(struct jinja *in, struct jloop *l, struct str name) {
     int64_t n;
     if (str_eq(name, "index"))
         return jv_int(l->index0 + 1);
@@ -78,12 +81,12 @@ struct value jinja_loop_attr(struct jinja *in, struct loop *l, struct str name) 
     return missing();
 }
 
-/* The body for every item; the else part where no item has run it to its end. */
-static void run_loop(struct jinja *in, struct loop *l) {
-    const struct node *n = l->node;
-    struct env *env = NULL;
+/* Runs the body for each item, and the else part if no item ran the body to its end. */
+static void run_loop(struct jinja *in, struct jloop *l) {
+    const struct jnode *n = l->node;
+    struct jenv *env = NULL;
     bool ran = false;
-    struct value v;
+    struct jvalue v;
     while (!in->failed) {
         bool more = look_ahead(in, l);
         if (!more || in->failed)
@@ -94,11 +97,11 @@ static void run_loop(struct jinja *in, struct loop *l) {
         l->before = l->current;
         l->current = v;
         env = fresh_scope(in, l->env, env);
-        jinja_bind_name(in, env, n->sym, (struct value){.kind = V_LOOP, .loop = l});
+        jinja_bind_name(in, env, n->sym, (struct jvalue){.kind = V_LOOP, .loop = l});
         if (!jinja_assign(in, env, n->kids[0], v))
             return;
         jinja_exec(in, env, n->kids[3]);
-        enum flow flow = in->flow;
+        enum jflow flow = in->flow;
         in->flow = FLOW_NONE;
         ran |= flow == FLOW_NONE;
         if (flow == FLOW_BREAK)
@@ -108,27 +111,27 @@ static void run_loop(struct jinja *in, struct loop *l) {
         jinja_exec(in, jinja_scope(in, l->env), n->kids[4]);
 }
 
-static void exec_for(struct jinja *in, struct env *env, const struct node *n) {
-    struct loop *l = jinja_alloc(in, sizeof *l);
-    *l = (struct loop){.node = n, .env = env, .index0 = -1, .length = -1};
+static void exec_for(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jloop *l = jinja_alloc(in, sizeof *l);
+    *l = (struct jloop){.node = n, .env = env, .index0 = -1, .length = -1};
     l->iterable = jinja_eval(in, env, n->kids[1]);
     in->line = n->line;
     if (!in->failed && jinja_iter(in, l->iterable, &l->src))
         run_loop(in, l);
 }
 
-struct value jinja_call_loop(struct jinja *in, struct loop *l, const struct args *a) {
-    struct value v[JINJA_MAX_PARAMS];
+struct jvalue jinja_call_loop(struct jinja *in, struct jloop *l, const struct jargs *a) {
+    struct jvalue v[JINJA_MAX_PARAMS];
     if (!jinja_bind(in, "loop", "iterable", 1, a, v))
         return jv_none();
     if (!(l->node->flag & FOR_RECURSIVE))
         return jinja_fail(
             in, "TypeError: The loop must have the 'recursive' marker to be called recursively.");
-    struct loop *inner = jinja_alloc(in, sizeof *inner);
-    *inner = (struct loop){
+    struct jloop *inner = jinja_alloc(in, sizeof *inner);
+    *inner = (struct jloop){
         .node = l->node, .env = l->env, .index0 = -1, .length = -1, .depth0 = l->depth0 + 1};
     inner->iterable = v[0];
-    struct build out, *outer = in->out;
+    struct jbuild out, *outer = in->out;
     jb_init(&out, in, 64);
     if (!jinja_iter(in, v[0], &inner->src) || !jinja_deeper(in))
         return jv_none();
@@ -139,8 +142,8 @@ struct value jinja_call_loop(struct jinja *in, struct loop *l, const struct args
     return jv_text(jb_done(&out));
 }
 
-struct jtext *jinja_capture(struct jinja *in, struct env *env, const struct node *body) {
-    struct build out, *outer = in->out;
+struct jtext *jinja_capture(struct jinja *in, struct jenv *env, const struct jnode *body) {
+    struct jbuild out, *outer = in->out;
     jb_init(&out, in, 64);
     in->out = &out;
     jinja_exec(in, env, body);
@@ -148,12 +151,12 @@ struct jtext *jinja_capture(struct jinja *in, struct env *env, const struct node
     return jb_done(&out);
 }
 
-/* Runs body with its output held back, then the filter (if any) over that. False where there is
- * nothing to be used: the body failed, or left the loop around it. */
-static bool capture_filtered(struct jinja *in, struct env *env, const struct node *filter,
-                             const struct node *body, struct value *v) {
-    struct build out, *outer = in->out;
-    struct env *inner = jinja_scope(in, env);
+/* Runs body with its output captured, then applies the filter, if any. False if there is no result:
+ * the body failed, or left the loop around it. */
+static bool capture_filtered(struct jinja *in, struct jenv *env, const struct jnode *filter,
+                             const struct jnode *body, struct jvalue *v) {
+    struct jbuild out, *outer = in->out;
+    struct jenv *inner = jinja_scope(in, env);
     jb_init(&out, in, 64);
     in->out = &out;
     jinja_exec(in, inner, body);
@@ -164,12 +167,12 @@ static bool capture_filtered(struct jinja *in, struct env *env, const struct nod
     return whole && !in->failed;
 }
 
-static void output(struct jinja *in, struct value v) {
+static void output(struct jinja *in, struct jvalue v) {
     if (!in->failed)
         jb_text(in->out, jv_to_str(in, v));
 }
 
-static void exec_if(struct jinja *in, struct env *env, const struct node *n) {
+static void exec_if(struct jinja *in, struct jenv *env, const struct jnode *n) {
     uint32_t i = 0;
     for (; i + 1 < n->n_kids; i += 2) {
         bool yes = jv_truth(in, jinja_eval(in, env, n->kids[i]));
@@ -184,25 +187,25 @@ static void exec_if(struct jinja *in, struct env *env, const struct node *n) {
         jinja_exec(in, env, n->kids[i]);
 }
 
-static void exec_with(struct jinja *in, struct env *env, const struct node *n) {
-    struct env *inner = jinja_scope(in, env);
+static void exec_with(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jenv *inner = jinja_scope(in, env);
     for (uint32_t i = 1; i + 1 < n->n_kids && !in->failed; i += 2)
         jinja_assign(in, inner, n->kids[i], jinja_eval(in, env, n->kids[i + 1]));
     jinja_exec(in, inner, n->kids[0]);
 }
 
-static struct value make_macro(struct jinja *in, struct env *env, const struct node *n) {
-    struct macro *m = jinja_alloc(in, sizeof *m);
-    *m = (struct macro){.node = n, .env = env};
+static struct jvalue make_macro(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jmacro *m = jinja_alloc(in, sizeof *m);
+    *m = (struct jmacro){.node = n, .env = env};
     for (; env && !env->kept; env = env->parent)
         env->kept = true;
-    return (struct value){.kind = V_MACRO, .macro = m};
+    return (struct jvalue){.kind = V_MACRO, .macro = m};
 }
 
-static void exec_call_block(struct jinja *in, struct env *env, const struct node *n) {
-    struct args a;
-    const struct node *call = n->kids[0];
-    struct value callee = jinja_eval(in, env, call->kids[0]);
+static void exec_call_block(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jargs a;
+    const struct jnode *call = n->kids[0];
+    struct jvalue callee = jinja_eval(in, env, call->kids[0]);
     if (in->failed || !jinja_eval_args(in, env, call, 1, &a))
         return;
     a.names[a.n_kw] = str_of("caller");
@@ -211,8 +214,8 @@ static void exec_call_block(struct jinja *in, struct env *env, const struct node
     output(in, jinja_call(in, callee, &a));
 }
 
-static void exec(struct jinja *in, struct env *env, const struct node *n) {
-    struct value v;
+static void exec(struct jinja *in, struct jenv *env, const struct jnode *n) {
+    struct jvalue v;
     switch (n->kind) {
     case N_BODY:
         for (uint32_t i = 0; i < n->n_kids && !in->failed && in->flow == FLOW_NONE; i++)
@@ -264,7 +267,7 @@ static void exec(struct jinja *in, struct env *env, const struct node *n) {
     }
 }
 
-void jinja_exec(struct jinja *in, struct env *env, const struct node *n) {
+void jinja_exec(struct jinja *in, struct jenv *env, const struct jnode *n) {
     in->line = n->line;
     if (!jinja_steps(in, 1) || !jinja_deeper(in))
         return;

@@ -1,18 +1,19 @@
-/* Parsing expressions: the grammar and the precedence of jinja2/parser.py, by recursive descent.
+/* Parsing expressions by recursive descent, with the grammar and the precedence of
+ * jinja2/parser.py.
  *
- *   cond: or [if or [else cond]];  or: and {or and};  and: not {and not};  not: not not | compare
- *   compare: sum {(== != < <= > >= in, not in) sum};  sum: concat {+ -};  concat: term {~ term}
- *   term: power {* / // %};  power: unary {** unary};  unary: [- +] primary postfix filters
+ *     cond: or [if or [else cond]];  or: and {or and};  and: not {and not};  not: not not | compare
+ *     compare: sum {(== != < <= > >= in, not in) sum};  sum: concat {+ -};  concat: term {~ term}
+ *     term: power {* / // %};  power: unary {** unary};  unary: [- +] primary postfix filters
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/node.h"
 
-static struct node *parse_or(struct jinja_parser *p);
-static struct node *parse_unary(struct jinja_parser *p, bool with_filter);
+static struct jnode *parse_or(struct jinja_parser *p);
+static struct jnode *parse_unary(struct jinja_parser *p, bool with_filter);
 
-static struct node *pair(struct jinja_parser *p, enum node_kind kind, uint8_t op, struct node *a,
-                         struct node *b, int line) {
-    struct node *n = jinja_node(p, kind, line);
+static struct jnode *pair(struct jinja_parser *p, enum jnode_kind kind, uint8_t op, struct jnode *a,
+                          struct jnode *b, int line) {
+    struct jnode *n = jinja_node(p, kind, line);
     n->op = op;
     jinja_add_kid(p, n, a);
     jinja_add_kid(p, n, b);
@@ -23,18 +24,18 @@ static int line_of(struct jinja_parser *p) {
     return jinja_peek(p)->line;
 }
 
-static struct node *constant(struct jinja_parser *p, struct value v, int line) {
-    struct node *n = jinja_node(p, N_CONST, line);
+static struct jnode *constant(struct jinja_parser *p, struct jvalue v, int line) {
+    struct jnode *n = jinja_node(p, N_CONST, line);
     n->value = v;
     return n;
 }
 
-/* A string constant; adjacent ones are one. */
-static struct node *string(struct jinja_parser *p) {
+/* A string constant. Adjacent ones are joined. */
+static struct jnode *string(struct jinja_parser *p) {
     struct buf b = {0};
     int line = line_of(p);
     while (jinja_is(p, T_STRING)) {
-        struct token *t = jinja_expect(p, T_STRING);
+        struct jtoken *t = jinja_expect(p, T_STRING);
         buf_add(&b, t->text.p, t->text.n);
     }
     struct jtext *s = arena_alloc(&p->t->arena, sizeof *s);
@@ -44,8 +45,8 @@ static struct node *string(struct jinja_parser *p) {
     return constant(p, jv_text(s), line);
 }
 
-static struct node *list(struct jinja_parser *p) {
-    struct node *n = jinja_node(p, N_LIST, line_of(p));
+static struct jnode *list(struct jinja_parser *p) {
+    struct jnode *n = jinja_node(p, N_LIST, line_of(p));
     jinja_expect(p, T_LBRACKET);
     while (!p->failed && !jinja_is(p, T_RBRACKET)) {
         jinja_add_kid(p, n, jinja_expr(p, true));
@@ -56,8 +57,8 @@ static struct node *list(struct jinja_parser *p) {
     return n;
 }
 
-static struct node *dict(struct jinja_parser *p) {
-    struct node *n = jinja_node(p, N_DICT, line_of(p));
+static struct jnode *dict(struct jinja_parser *p) {
+    struct jnode *n = jinja_node(p, N_DICT, line_of(p));
     jinja_expect(p, T_LBRACE);
     while (!p->failed && !jinja_is(p, T_RBRACE)) {
         jinja_add_kid(p, n, jinja_expr(p, true));
@@ -70,23 +71,23 @@ static struct node *dict(struct jinja_parser *p) {
     return n;
 }
 
-static struct node *name(struct jinja_parser *p) {
-    struct token *t = jinja_expect(p, T_NAME);
+static struct jnode *name(struct jinja_parser *p) {
+    struct jtoken *t = jinja_expect(p, T_NAME);
     if (str_eq(t->text, "true") || str_eq(t->text, "True"))
         return constant(p, jv_bool(true), t->line);
     if (str_eq(t->text, "false") || str_eq(t->text, "False"))
         return constant(p, jv_bool(false), t->line);
     if (str_eq(t->text, "none") || str_eq(t->text, "None"))
         return constant(p, jv_none(), t->line);
-    struct node *n = jinja_node(p, N_NAME, t->line);
+    struct jnode *n = jinja_node(p, N_NAME, t->line);
     n->name = t->text;
     n->sym = jinja_sym(p->t, t->text);
     return n;
 }
 
-struct node *jinja_primary(struct jinja_parser *p) {
-    struct token *t = jinja_peek(p);
-    struct node *n;
+struct jnode *jinja_primary(struct jinja_parser *p) {
+    struct jtoken *t = jinja_peek(p);
+    struct jnode *n;
     switch (t->type) {
     case T_NAME:
         return name(p);
@@ -118,9 +119,9 @@ static bool tuple_ends(struct jinja_parser *p, const char *end_name) {
            (end_name && jinja_is_name(p, end_name));
 }
 
-struct node *jinja_tuple(struct jinja_parser *p, bool with_cond, bool parens,
-                         const char *end_name) {
-    struct node *n = jinja_node(p, N_TUPLE, line_of(p));
+struct jnode *jinja_tuple(struct jinja_parser *p, bool with_cond, bool parens,
+                          const char *end_name) {
+    struct jnode *n = jinja_node(p, N_TUPLE, line_of(p));
     bool tuple = false;
     while (!p->failed && !tuple_ends(p, end_name)) {
         jinja_add_kid(p, n, jinja_expr(p, with_cond));
@@ -136,9 +137,9 @@ struct node *jinja_tuple(struct jinja_parser *p, bool with_cond, bool parens,
     return n;
 }
 
-/* Between the brackets of x[...]: an expression, or a slice. */
-static struct node *subscript(struct jinja_parser *p) {
-    struct node *parts[3] = {NULL, NULL, NULL};
+/* Parses the inside of x[...]: an expression or a slice. */
+static struct jnode *subscript(struct jinja_parser *p) {
+    struct jnode *parts[3] = {NULL, NULL, NULL};
     int line = line_of(p), i = 0;
     bool slice = false;
     for (; i < 3; i++) {
@@ -153,16 +154,16 @@ static struct node *subscript(struct jinja_parser *p) {
             jinja_syntax(p, line, "unexpected %s", jinja_token_name(jinja_peek(p)->type));
         return parts[0];
     }
-    struct node *n = jinja_node(p, N_SLICE, line);
+    struct jnode *n = jinja_node(p, N_SLICE, line);
     for (i = 0; i < 3; i++)
         jinja_add_kid(p, n, parts[i]);
     return n;
 }
 
-static struct node *item(struct jinja_parser *p, struct node *object) {
+static struct jnode *item(struct jinja_parser *p, struct jnode *object) {
     int line = line_of(p);
     jinja_expect(p, T_LBRACKET);
-    struct node *index = jinja_node(p, N_TUPLE, line);
+    struct jnode *index = jinja_node(p, N_TUPLE, line);
     while (!p->failed && !jinja_is(p, T_RBRACKET)) {
         jinja_add_kid(p, index, subscript(p));
         if (!jinja_accept(p, T_COMMA))
@@ -172,34 +173,34 @@ static struct node *item(struct jinja_parser *p, struct node *object) {
     return pair(p, N_ITEM, 0, object, index->n_kids == 1 ? index->kids[0] : index, line);
 }
 
-static struct node *attribute(struct jinja_parser *p, struct node *object) {
+static struct jnode *attribute(struct jinja_parser *p, struct jnode *object) {
     int line = line_of(p);
     jinja_expect(p, T_DOT);
-    struct token *t = jinja_peek(p);
+    struct jtoken *t = jinja_peek(p);
     if (jinja_accept(p, T_INTEGER))
         return pair(p, N_ITEM, 0, object, constant(p, jv_int(t->i), t->line), line);
     jinja_expect(p, T_NAME);
-    struct node *n = jinja_node(p, N_ATTR, line);
+    struct jnode *n = jinja_node(p, N_ATTR, line);
     n->name = t->text;
     jinja_add_kid(p, n, object);
     return n;
 }
 
-static struct node *wrap(struct jinja_parser *p, enum node_kind kind, struct node *value,
-                         struct str keyword) {
-    struct node *n = jinja_node(p, kind, value ? value->line : 0);
+static struct jnode *wrap(struct jinja_parser *p, enum jnode_kind kind, struct jnode *value,
+                          struct str keyword) {
+    struct jnode *n = jinja_node(p, kind, value ? value->line : 0);
     n->name = keyword;
     jinja_add_kid(p, n, value);
     return n;
 }
 
-/* Adds the arguments of a call to n, in the order that Python demands: positions, *args, names,
+/* Adds the arguments of a call to n, in the order that Python requires: positional, *args, names,
  * **kwargs. */
-static void arguments(struct jinja_parser *p, struct node *n) {
-    int line = line_of(p), stage = 0; // 1 names seen, 2 *args, 3 **kwargs
+static void arguments(struct jinja_parser *p, struct jnode *n) {
+    int line = line_of(p), stage = 0; // 1: after a name, 2: after *args, 3: after **kwargs
     jinja_expect(p, T_LPAREN);
     while (!p->failed && !jinja_is(p, T_RPAREN)) {
-        struct token *t = jinja_peek(p);
+        struct jtoken *t = jinja_peek(p);
         int wants;
         if (jinja_accept(p, T_MUL)) {
             wants = stage < 2 ? 0 : 9;
@@ -226,14 +227,14 @@ static void arguments(struct jinja_parser *p, struct node *n) {
     jinja_expect(p, T_RPAREN);
 }
 
-static struct node *call(struct jinja_parser *p, struct node *callee) {
-    struct node *n = jinja_node(p, N_CALL, line_of(p));
+static struct jnode *call(struct jinja_parser *p, struct jnode *callee) {
+    struct jnode *n = jinja_node(p, N_CALL, line_of(p));
     jinja_add_kid(p, n, callee);
     arguments(p, n);
     return n;
 }
 
-static struct node *postfix(struct jinja_parser *p, struct node *n) {
+static struct jnode *postfix(struct jinja_parser *p, struct jnode *n) {
     while (!p->failed) {
         if (jinja_is(p, T_DOT))
             n = attribute(p, n);
@@ -247,7 +248,7 @@ static struct node *postfix(struct jinja_parser *p, struct node *n) {
     return n;
 }
 
-/* A filter's or test's name, which may have dots. */
+/* The name of a filter or test, which may have dots. */
 static struct str dotted(struct jinja_parser *p) {
     struct str first = jinja_expect(p, T_NAME)->text;
     if (!jinja_is(p, T_DOT))
@@ -263,11 +264,11 @@ static struct str dotted(struct jinja_parser *p) {
     return all;
 }
 
-struct node *jinja_filters(struct jinja_parser *p, struct node *input, bool start_inline) {
+struct jnode *jinja_filters(struct jinja_parser *p, struct jnode *input, bool start_inline) {
     while (!p->failed && (start_inline || jinja_is(p, T_PIPE))) {
         if (!start_inline)
             jinja_expect(p, T_PIPE);
-        struct node *n = jinja_node(p, N_FILTER, line_of(p));
+        struct jnode *n = jinja_node(p, N_FILTER, line_of(p));
         jinja_add_kid(p, n, input);
         n->name = dotted(p);
         if (jinja_is(p, T_LPAREN))
@@ -293,11 +294,11 @@ static bool test_argument_begins(struct jinja_parser *p) {
     }
 }
 
-static struct node *test(struct jinja_parser *p, struct node *input) {
+static struct jnode *test(struct jinja_parser *p, struct jnode *input) {
     int line = line_of(p);
     p->at++; // is
     bool negated = jinja_accept_name(p, "not");
-    struct node *n = jinja_node(p, N_TEST, line);
+    struct jnode *n = jinja_node(p, N_TEST, line);
     jinja_add_kid(p, n, input);
     n->name = dotted(p);
     if (jinja_is(p, T_LPAREN)) {
@@ -310,8 +311,8 @@ static struct node *test(struct jinja_parser *p, struct node *input) {
     return negated ? wrap(p, N_NOT, n, n->name) : n;
 }
 
-static struct node *parse_unary(struct jinja_parser *p, bool with_filter) {
-    struct node *n;
+static struct jnode *parse_unary(struct jinja_parser *p, bool with_filter) {
+    struct jnode *n;
     int line = line_of(p);
     if (!jinja_enter(p))
         return jinja_node(p, N_CONST, line);
@@ -336,17 +337,17 @@ static struct node *parse_unary(struct jinja_parser *p, bool with_filter) {
     return n;
 }
 
-static struct node *parse_power(struct jinja_parser *p) {
+static struct jnode *parse_power(struct jinja_parser *p) {
     int line = line_of(p);
-    struct node *n = parse_unary(p, true);
+    struct jnode *n = parse_unary(p, true);
     while (jinja_accept(p, T_POW))
         n = pair(p, N_BINARY, T_POW, n, parse_unary(p, true), line);
     return n;
 }
 
-static struct node *parse_term(struct jinja_parser *p) {
+static struct jnode *parse_term(struct jinja_parser *p) {
     int line = line_of(p);
-    struct node *n = parse_power(p);
+    struct jnode *n = parse_power(p);
     while (jinja_is(p, T_MUL) || jinja_is(p, T_DIV) || jinja_is(p, T_FLOORDIV) ||
            jinja_is(p, T_MOD)) {
         uint8_t op = (uint8_t)p->tokens[p->at++].type;
@@ -356,20 +357,20 @@ static struct node *parse_term(struct jinja_parser *p) {
     return n;
 }
 
-static struct node *parse_concat(struct jinja_parser *p) {
-    struct node *first = parse_term(p);
+static struct jnode *parse_concat(struct jinja_parser *p) {
+    struct jnode *first = parse_term(p);
     if (!jinja_is(p, T_TILDE))
         return first;
-    struct node *n = jinja_node(p, N_CONCAT, first->line);
+    struct jnode *n = jinja_node(p, N_CONCAT, first->line);
     jinja_add_kid(p, n, first);
     while (jinja_accept(p, T_TILDE))
         jinja_add_kid(p, n, parse_term(p));
     return n;
 }
 
-static struct node *parse_sum(struct jinja_parser *p) {
+static struct jnode *parse_sum(struct jinja_parser *p) {
     int line = line_of(p);
-    struct node *n = parse_concat(p);
+    struct jnode *n = parse_concat(p);
     while (jinja_is(p, T_ADD) || jinja_is(p, T_SUB)) {
         uint8_t op = (uint8_t)p->tokens[p->at++].type;
         n = pair(p, N_BINARY, op, n, parse_concat(p), line);
@@ -378,9 +379,9 @@ static struct node *parse_sum(struct jinja_parser *p) {
     return n;
 }
 
-/* The comparison operator that stands next, consumed; T_EOF: none. */
+/* Consumes and returns the next comparison operator, or T_EOF if there is none. */
 static uint8_t comparison(struct jinja_parser *p) {
-    enum token_type type = jinja_peek(p)->type;
+    enum jtoken_type type = jinja_peek(p)->type;
     if (type >= T_EQ && type <= T_GE) {
         p->at++;
         return (uint8_t)type;
@@ -395,26 +396,26 @@ static uint8_t comparison(struct jinja_parser *p) {
     return T_EOF;
 }
 
-static struct node *parse_compare(struct jinja_parser *p) {
+static struct jnode *parse_compare(struct jinja_parser *p) {
     int line = line_of(p);
-    struct node *first = parse_sum(p), *n = NULL;
+    struct jnode *first = parse_sum(p), *n = NULL;
     for (uint8_t op; !p->failed && (op = comparison(p)) != T_EOF;) {
         if (!n) {
             n = jinja_node(p, N_COMPARE, line);
             jinja_add_kid(p, n, first);
         }
-        struct node *operand = wrap(p, N_OPERAND, parse_sum(p), (struct str){"", 0});
+        struct jnode *operand = wrap(p, N_OPERAND, parse_sum(p), (struct str){"", 0});
         operand->op = op;
         jinja_add_kid(p, n, operand);
     }
     return n ? n : first;
 }
 
-static struct node *parse_not(struct jinja_parser *p) {
+static struct jnode *parse_not(struct jinja_parser *p) {
     int line = line_of(p);
     if (!jinja_accept_name(p, "not"))
         return parse_compare(p);
-    struct node *n = jinja_node(p, N_NOT, line);
+    struct jnode *n = jinja_node(p, N_NOT, line);
     if (jinja_enter(p)) {
         jinja_add_kid(p, n, parse_not(p));
         p->depth--;
@@ -422,29 +423,29 @@ static struct node *parse_not(struct jinja_parser *p) {
     return n;
 }
 
-static struct node *parse_and(struct jinja_parser *p) {
+static struct jnode *parse_and(struct jinja_parser *p) {
     int line = line_of(p);
-    struct node *n = parse_not(p);
+    struct jnode *n = parse_not(p);
     while (jinja_accept_name(p, "and"))
         n = pair(p, N_AND, 0, n, parse_not(p), line);
     return n;
 }
 
-static struct node *parse_or(struct jinja_parser *p) {
+static struct jnode *parse_or(struct jinja_parser *p) {
     int line = line_of(p);
-    struct node *n = parse_and(p);
+    struct jnode *n = parse_and(p);
     while (jinja_accept_name(p, "or"))
         n = pair(p, N_OR, 0, n, parse_and(p), line);
     return n;
 }
 
-struct node *jinja_expr(struct jinja_parser *p, bool with_cond) {
+struct jnode *jinja_expr(struct jinja_parser *p, bool with_cond) {
     int line = line_of(p);
     if (!jinja_enter(p))
         return jinja_node(p, N_CONST, line);
-    struct node *n = parse_or(p);
+    struct jnode *n = parse_or(p);
     while (with_cond && jinja_accept_name(p, "if")) {
-        struct node *cond = jinja_node(p, N_COND, line);
+        struct jnode *cond = jinja_node(p, N_COND, line);
         jinja_add_kid(p, cond, parse_or(p));
         jinja_add_kid(p, cond, n);
         jinja_add_kid(p, cond, jinja_accept_name(p, "else") ? jinja_expr(p, true) : NULL);

@@ -1,8 +1,8 @@
-/* Filters: the table of all of them, and those on numbers and on any value, as jinja2/filters.py
+/* The table of all filters, and the filters on numbers and on any value, as jinja2/filters.py
  * defines them.
  *
- * pprint, random, urlize and wordwrap are known by name and refused when they are reached: they
- * make pages for people, or random text, and no prompt.
+ * pprint, random, urlize and wordwrap are known by name but not supported. A template that reaches
+ * one is refused: they make web pages or random text, not prompts.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/filter.h"
@@ -24,10 +24,9 @@ static JINJA_FILTER(jf_attr) {
     struct jtext *name = jinja_arg_str(in, a[0], "");
     if (in->failed)
         return jv_none();
-    // Attributes only: an item of that name does not count, but for namespaces, whose items are
-    // attributes.
-    struct value v = jinja_getattr(in, self, jt_view(name));
-    struct value item = jinja_subscript(in, self, jv_text(name), &found);
+    // Attributes only: an item of that name does not count. In namespaces items are attributes.
+    struct jvalue v = jinja_getattr(in, self, jt_view(name));
+    struct jvalue item = jinja_subscript(in, self, jv_text(name), &found);
     bool method = v.kind == V_METHOD || v.kind == V_UNDEF || !found || self.kind == V_NAMESPACE;
     (void)item;
     return method ? v
@@ -48,8 +47,8 @@ static JINJA_FILTER(jf_abs) {
     return self;
 }
 
-/* The text of a number without white space around and '_' between its digits, as int() and float()
- * take it. */
+/* Copies the text of a number as int() and float() accept it: without white space around it and '_'
+ * between its digits. */
 static bool plain_number(const struct jtext *t, char *out, size_t cap) {
     size_t from = 0, to = t->n, n = 0, len;
     while (from < to && jt_is_space(jt_decode(t, from, &len)))
@@ -91,7 +90,7 @@ static bool text_to_int(struct jinja *in, const struct jtext *t, int64_t base, i
     return !in->failed;
 }
 
-static bool to_float(struct value v, double *f) {
+static bool to_float(struct jvalue v, double *f) {
     char text[400], *end;
     if (jv_float_of(v, f))
         return true;
@@ -104,7 +103,7 @@ static bool to_float(struct value v, double *f) {
 static JINJA_FILTER(jf_int) {
     int64_t i;
     double f;
-    struct value otherwise = a[0].kind == V_MISSING ? jv_int(0) : a[0], v;
+    struct jvalue otherwise = a[0].kind == V_MISSING ? jv_int(0) : a[0], v;
     if (self.kind == V_UNDEF)
         return jinja_undefined(in, self);
     if (self.kind == V_BIG)
@@ -130,13 +129,13 @@ static JINJA_FILTER(jf_float) {
         return jinja_undefined(in, self);
     if (!to_float(self, &f))
         return a[0].kind == V_MISSING ? jv_float(0) : a[0];
-    struct value v = jv_float(f);
+    struct jvalue v = jv_float(f);
     v.foreign = self.foreign || (jv_is_str(self) && !jt_pure(self.s));
     return v;
 }
 
-/* round() of an integer to a power of ten, halves to even. */
-static struct value round_int(struct jinja *in, int64_t i, int64_t zeros) {
+/* Rounds an integer to a power of ten, halves to even. */
+static struct jvalue round_int(struct jinja *in, int64_t i, int64_t zeros) {
     int64_t unit = 1;
     for (; zeros > 0 && unit <= INT64_MAX / 10; zeros--)
         unit *= 10;
@@ -156,7 +155,7 @@ static JINJA_FILTER(jf_round) {
     struct jtext *method = jinja_arg_str(in, a[1], "common");
     bool up = str_eq(jt_view(method), "ceil"), down = str_eq(jt_view(method), "floor");
     double f;
-    struct value v;
+    struct jvalue v;
     if (self.kind == V_UNDEF)
         return jinja_undefined(in, self);
     if (!jv_float_of(self, &f) || in->failed)
@@ -210,7 +209,7 @@ static JINJA_FILTER(refused) {
                       "pprint, random, urlize and wordwrap are not supported in chat templates");
 }
 
-static const struct filter filters[] = {
+static const struct jfilter filters[] = {
     {"abs", "", 0, jf_abs, NULL},
     {"attr", "name", 1, jf_attr, NULL},
     {"batch", "linecount fill_with", 1, jf_batch, NULL},
@@ -267,7 +266,7 @@ static const struct filter filters[] = {
     {"xmlattr", "autospace", 0, jf_xmlattr, NULL},
 };
 
-const struct filter *jinja_filter(struct str name) {
+const struct jfilter *jinja_filter(struct str name) {
     for (size_t i = 0; i < sizeof filters / sizeof *filters; i++)
         if (str_eq(name, filters[i].name))
             return &filters[i];

@@ -1,4 +1,5 @@
-/* Filters, in three files by what they work on; each has the signature of struct filter's call.
+/* The filters, in files by what they work on. Each has the signature of struct jfilter's call: `{{
+ * x|join(", ") }}` calls jf_join with self = x and a[0] = ", ".
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef JINJA_FILTER_H
@@ -7,11 +8,11 @@
 #include "jinja/run.h"
 
 #define JINJA_FILTER(name)                                                                         \
-    struct value name(struct jinja *in, struct value self, const struct value *a)
+    struct jvalue name(struct jinja *in, struct jvalue self, const struct jvalue *a)
 #define JINJA_FILTER_ARGS(name)                                                                    \
-    struct value name(struct jinja *in, struct value self, const struct args *a)
+    struct jvalue name(struct jinja *in, struct jvalue self, const struct jargs *a)
 
-// jinja_filter_seq.c: lists and dicts
+// filter_seq.c: lists and dicts
 JINJA_FILTER(jf_first);
 JINJA_FILTER(jf_last);
 JINJA_FILTER(jf_length);
@@ -25,7 +26,7 @@ JINJA_FILTER(jf_min);
 JINJA_FILTER(jf_max);
 JINJA_FILTER(jf_sum);
 
-// jinja_filter_lazy.c: generators
+// filter_lazy.c: generators
 JINJA_FILTER(jf_items);
 JINJA_FILTER(jf_unique);
 JINJA_FILTER(jf_batch);
@@ -36,7 +37,7 @@ JINJA_FILTER_ARGS(jf_reject);
 JINJA_FILTER_ARGS(jf_selectattr);
 JINJA_FILTER_ARGS(jf_rejectattr);
 
-// jinja_filter_text.c: strings
+// filter_text.c: strings
 JINJA_FILTER(jf_upper);
 JINJA_FILTER(jf_lower);
 JINJA_FILTER(jf_capitalize);

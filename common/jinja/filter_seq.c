@@ -1,11 +1,11 @@
-/* Filters on lists, dicts and other things with items that give a value at once.
+/* Filters on lists, dicts and other containers that return their result at once.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/filter.h"
 
 JINJA_FILTER(jf_first) {
-    struct iter it;
-    struct value v;
+    struct jiter it;
+    struct jvalue v;
     (void)a;
     if (!jinja_iter(in, self, &it))
         return jv_none();
@@ -15,7 +15,7 @@ JINJA_FILTER(jf_first) {
 }
 
 JINJA_FILTER(jf_last) {
-    struct value list;
+    struct jvalue list;
     (void)a;
     if (self.kind == V_GEN)
         return jinja_fail(in, "TypeError: '%s' object is not reversible", jv_type(self));
@@ -38,11 +38,11 @@ JINJA_FILTER(jf_list) {
 }
 
 JINJA_FILTER(jf_join) {
-    struct iter it;
-    struct value v;
+    struct jiter it;
+    struct jvalue v;
     struct jtext *sep =
         a[0].kind == V_MISSING ? jt_new(in, str_of(""), TRUST_ALL) : jv_to_str(in, a[0]);
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, 64);
     if (!jinja_iter(in, self, &it))
         return jv_none();
@@ -62,29 +62,29 @@ JINJA_FILTER(jf_reverse) {
     if (!jv_is_str(self)) {
         if (self.kind != V_GEN)
             return jinja_reversed(in, self);
-        struct value list = jinja_to_list(in, self, V_LIST);
+        struct jvalue list = jinja_to_list(in, self, V_LIST);
         return jinja_to_list(in, jinja_reversed(in, list), V_LIST);
     }
-    const struct value backwards[3] = {jv_none(), jv_none(), jv_int(-1)};
+    const struct jvalue backwards[3] = {jv_none(), jv_none(), jv_int(-1)};
     return jinja_slice(in, self, backwards);
 }
 
-/* Strings compare by their lower case, unless they are to compare as they are. */
-static struct value fold(struct jinja *in, struct value v, bool case_sensitive) {
+/* Strings compare by their lower case unless case_sensitive is set. */
+static struct jvalue fold(struct jinja *in, struct jvalue v, bool case_sensitive) {
     return jv_is_str(v) && !case_sensitive ? jv_text(jinja_lower(in, v.s)) : v;
 }
 
-static struct value key_of(struct jinja *in, struct value v, struct value attribute,
-                           struct value otherwise, bool sensitive) {
+static struct jvalue key_of(struct jinja *in, struct jvalue v, struct jvalue attribute,
+                            struct jvalue otherwise, bool sensitive) {
     if (attribute.kind != V_MISSING)
         v = jinja_path(in, v, attribute, otherwise);
     return in->failed ? jv_none() : fold(in, v, sensitive);
 }
 
-/* The key of sort: a list of what the attributes "a,b.c" give. */
-static struct value sort_key(struct jinja *in, struct value v, struct value attribute,
-                             bool sensitive) {
-    struct value key = jv_list(in, V_LIST, 1);
+/* The sort key: a list of the values of the attributes "a,b.c". */
+static struct jvalue sort_key(struct jinja *in, struct jvalue v, struct jvalue attribute,
+                              bool sensitive) {
+    struct jvalue key = jv_list(in, V_LIST, 1);
     if (attribute.kind == V_MISSING || attribute.kind == V_NONE || !jv_is_str(attribute)) {
         jv_push(in, key.l, key_of(in, v, attribute, jv_none(), sensitive));
         return key;
@@ -98,9 +98,9 @@ static struct value sort_key(struct jinja *in, struct value v, struct value attr
     return key;
 }
 
-static struct value sorted(struct jinja *in, struct value self, struct value attribute,
-                           bool sensitive, bool reverse) {
-    struct value list = jinja_to_list(in, self, V_LIST), keys = jv_list(in, V_LIST, 0);
+static struct jvalue sorted(struct jinja *in, struct jvalue self, struct jvalue attribute,
+                            bool sensitive, bool reverse) {
+    struct jvalue list = jinja_to_list(in, self, V_LIST), keys = jv_list(in, V_LIST, 0);
     for (size_t i = 0; i < list.l->n && !in->failed; i++)
         jv_push(in, keys.l, sort_key(in, list.l->v[i], attribute, sensitive));
     if (!in->failed)
@@ -131,19 +131,19 @@ JINJA_FILTER(jf_dictsort) {
 
 JINJA_FILTER(jf_groupby) {
     bool sensitive = jinja_arg_bool(in, a[2], false);
-    struct value list = jinja_to_list(in, self, V_LIST), keys = jv_list(in, V_LIST, 0),
-                 out = jv_list(in, V_LIST, 0);
+    struct jvalue list = jinja_to_list(in, self, V_LIST), keys = jv_list(in, V_LIST, 0),
+                  out = jv_list(in, V_LIST, 0);
     for (size_t i = 0; i < list.l->n && !in->failed; i++)
         jv_push(in, keys.l, key_of(in, list.l->v[i], a[0], a[1], sensitive));
     if (!in->failed)
         jinja_sort(in, list.l->v, keys.l->v, list.l->n, false);
-    struct value last = {.kind = V_MISSING};
-    struct list *group = NULL;
+    struct jvalue last = {.kind = V_MISSING};
+    struct jlist *group = NULL;
     for (size_t i = 0; i < list.l->n && !in->failed; i++) {
-        struct value key = key_of(in, list.l->v[i], a[0], a[1], sensitive);
+        struct jvalue key = key_of(in, list.l->v[i], a[0], a[1], sensitive);
         if (last.kind == V_MISSING || !jv_equal(in, key, last)) {
-            struct value items = jv_list(in, V_LIST, 0);
-            struct value pair = jv_pair(in, key_of(in, list.l->v[i], a[0], a[1], true), items);
+            struct jvalue items = jv_list(in, V_LIST, 0);
+            struct jvalue pair = jv_pair(in, key_of(in, list.l->v[i], a[0], a[1], true), items);
             pair.sub = TUPLE_GROUP;
             jv_push(in, out.l, pair);
             group = items.l;
@@ -154,15 +154,15 @@ JINJA_FILTER(jf_groupby) {
     return out;
 }
 
-static struct value extreme(struct jinja *in, struct value self, const struct value *a,
-                            const char *op) {
+static struct jvalue extreme(struct jinja *in, struct jvalue self, const struct jvalue *a,
+                             const char *op) {
     bool sensitive = jinja_arg_bool(in, a[0], false);
-    struct iter it;
-    struct value v, best = {.kind = V_MISSING}, best_key = best;
+    struct jiter it;
+    struct jvalue v, best = {.kind = V_MISSING}, best_key = best;
     if (!jinja_iter(in, self, &it))
         return jv_none();
     while (jinja_next(in, &it, &v)) {
-        struct value key = key_of(in, v, a[1], jv_none(), sensitive);
+        struct jvalue key = key_of(in, v, a[1], jv_none(), sensitive);
         int c = best.kind == V_MISSING ? 0 : jv_order(in, key, best_key, op);
         if (best.kind == V_MISSING || (*op == '<' ? c < 0 : c == 1 || (c > 0 && c != 2))) {
             best = v;
@@ -183,8 +183,8 @@ JINJA_FILTER(jf_max) {
 }
 
 JINJA_FILTER(jf_sum) {
-    struct iter it;
-    struct value v, sum = a[1].kind == V_MISSING ? jv_int(0) : a[1];
+    struct jiter it;
+    struct jvalue v, sum = a[1].kind == V_MISSING ? jv_int(0) : a[1];
     if (jv_is_str(sum))
         return jinja_fail(in, "TypeError: sum() can't sum strings [use ''.join(seq) instead]");
     if (!jinja_iter(in, self, &it))

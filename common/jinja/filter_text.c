@@ -1,4 +1,4 @@
-/* Filters on strings. What is no string is made one first, as str() does.
+/* Filters on strings. Other values become strings first, as str() makes them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -7,13 +7,13 @@
 #include "base/num.h"
 #include "jinja/filter.h"
 
-/* Calls a method of strings with up to three arguments. */
-static struct value method(struct jinja *in, const char *name, struct jtext *t,
-                           const struct value *a) {
+/* Calls a string method with up to three arguments. */
+static struct jvalue method(struct jinja *in, const char *name, struct jtext *t,
+                            const struct jvalue *a) {
     return jinja_str_method(str_of(name))->call(in, jv_text(t), a);
 }
 
-static struct jtext *plain(struct jinja *in, struct value v) {
+static struct jtext *plain(struct jinja *in, struct jvalue v) {
     struct jtext *t = jv_to_str(in, v);
     if (t->markup) {
         t = jt_slice(in, t, 0, t->n);
@@ -41,11 +41,11 @@ static bool parts_words(uint32_t cp) {
     return jt_is_space(cp) || (cp && cp < 0x80 && strchr("-({[<", (int)cp));
 }
 
-/* Words begin behind white space and -({[<, unlike those of str.title. */
+/* Words begin after white space and -({[<, unlike those of str.title. */
 JINJA_FILTER(jf_title) {
     (void)a;
     const struct jtext *t = jv_to_str(in, self);
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, t->n);
     for (size_t from = 0, to = 0, len, first; from < t->n && !in->failed; from = to) {
         bool marks = parts_words(jt_decode(t, from, &first));
@@ -62,14 +62,14 @@ JINJA_FILTER(jf_trim) {
 }
 
 JINJA_FILTER(jf_replace) {
-    struct value args[3] = {jv_text(plain(in, a[0])), jv_text(plain(in, a[1])), a[2]};
+    struct jvalue args[3] = {jv_text(plain(in, a[0])), jv_text(plain(in, a[1])), a[2]};
     return method(in, "replace", plain(in, self), args);
 }
 
 JINJA_FILTER(jf_indent) {
     struct jtext *t = jinja_arg_str(in, self, ""), *by;
     bool first = jinja_arg_bool(in, a[1], false), blank = jinja_arg_bool(in, a[2], false);
-    struct build b;
+    struct jbuild b;
     if (jv_is_str(a[0])) {
         by = a[0].s;
     } else {
@@ -78,7 +78,7 @@ JINJA_FILTER(jf_indent) {
         by = jb_done(&b);
     }
     t = jt_concat(in, t, jt_new(in, str_of("\n"), TRUST_ALL));
-    struct value none = {.kind = V_MISSING}, lines = method(in, "splitlines", t, &none);
+    struct jvalue none = {.kind = V_MISSING}, lines = method(in, "splitlines", t, &none);
     jb_init(&b, in, t->n);
     for (size_t i = 0; i < lines.l->n && !in->failed; i++) {
         const struct jtext *line = lines.l->v[i].s;
@@ -92,7 +92,7 @@ JINJA_FILTER(jf_indent) {
 }
 
 JINJA_FILTER(jf_center) {
-    struct value args[2] = {jv_int(jinja_arg_int(in, a[0], 80)), {.kind = V_MISSING}};
+    struct jvalue args[2] = {jv_int(jinja_arg_int(in, a[0], 80)), {.kind = V_MISSING}};
     return method(in, "center", jv_to_str(in, self), args);
 }
 
@@ -103,11 +103,11 @@ JINJA_FILTER(jf_truncate) {
     int64_t end_n = (int64_t)jt_chars(in, end);
     if (length < end_n || leeway < 0)
         return jinja_fail(
-            in, "AssertionError: truncate: length is less than the end's, or leeway less than 0");
+            in, "AssertionError: truncate: length is less than that of end, or leeway is negative");
     if (!jv_len(in, self, &n))
         return jinja_fail(in, "TypeError: object of type '%s' has no len()", jv_type(self));
     if (n <= length || n - length <= leeway)
-        return self; // also a short list
+        return self; // this may be a short list
     struct jtext *t = jinja_arg_str(in, self, "");
     struct jtext *cut = jt_slice(in, t, 0, jt_byte_at(in, t, (size_t)(length - end_n)));
     size_t space =
@@ -149,7 +149,7 @@ struct jtext *jinja_escape(struct jinja *in, const struct jtext *t) {
     static const char marks[] = "&<>'\"";
     static const char *const entities[] = {"&amp;", "&lt;", "&gt;", "&#39;", "&#34;"};
     struct jtext *out;
-    struct build b;
+    struct jbuild b;
     if (t->markup)
         return jt_slice(in, t, 0, t->n);
     jb_init(&b, in, t->n);
@@ -178,7 +178,7 @@ JINJA_FILTER(jf_forceescape) {
     return jv_text(jinja_escape(in, plain(in, self)));
 }
 
-/* The entity at p (n bytes left): its character and its length; 0 where there is none. */
+/* Reads the HTML entity at p, with n bytes left. Returns its length, or 0 if there is none. */
 static size_t entity(const char *p, size_t n, uint32_t *cp) {
     static const struct {
         const char *name;
@@ -209,12 +209,11 @@ static size_t entity(const char *p, size_t n, uint32_t *cp) {
     return good && i < n && p[i] == ';' ? i + 1 : 0;
 }
 
-/* Without comments and tags, each run of white space one space, basic entities as their characters.
- */
+/* Removes comments and tags, joins white space into one space, and decodes basic entities. */
 JINJA_FILTER(jf_striptags) {
     (void)a;
     const struct jtext *t = jv_to_str(in, self);
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, t->n);
     for (size_t i = 0; i < t->n && !in->failed;) {
         bool comment = t->n - i > 3 && memcmp(t->p + i, "<!--", 4) == 0;
@@ -227,8 +226,8 @@ JINJA_FILTER(jf_striptags) {
             i++;
         }
     }
-    struct value none[2] = {{.kind = V_MISSING}, {.kind = V_MISSING}},
-                 words = method(in, "split", jb_done(&b), none);
+    struct jvalue none[2] = {{.kind = V_MISSING}, {.kind = V_MISSING}},
+                  words = method(in, "split", jb_done(&b), none);
     struct jtext *joined = method(in, "join", jt_new(in, str_of(" "), TRUST_ALL), &words).s;
     jb_init(&b, in, joined->n);
     for (size_t i = 0, n; !in->failed && i < joined->n; i += n) {
@@ -243,7 +242,7 @@ JINJA_FILTER(jf_striptags) {
     return jv_text(jb_done(&b));
 }
 
-static void quote(struct build *b, const struct jtext *t, bool query) {
+static void quote(struct jbuild *b, const struct jtext *t, bool query) {
     for (size_t i = 0; i < t->n; i++) {
         unsigned char c = (unsigned char)t->p[i];
         char text[4];
@@ -260,9 +259,9 @@ static void quote(struct build *b, const struct jtext *t, bool query) {
 
 JINJA_FILTER(jf_urlencode) {
     (void)a;
-    struct build b;
-    struct iter it;
-    struct value v;
+    struct jbuild b;
+    struct jiter it;
+    struct jvalue v;
     jb_init(&b, in, 64);
     if (jv_is_str(self) || !jinja_iterable(self)) {
         quote(&b, jv_to_str(in, self), false);
@@ -274,7 +273,7 @@ JINJA_FILTER(jf_urlencode) {
     }
     jinja_iter(in, self, &it);
     for (bool first = true; jinja_next(in, &it, &v); first = false) {
-        struct value pair = jinja_to_list(in, v, V_LIST);
+        struct jvalue pair = jinja_to_list(in, v, V_LIST);
         if (in->failed || pair.l->n != 2)
             return jinja_fail(in, "ValueError: urlencode: an item is not a pair");
         jb_str(&b, first ? "" : "&", true);
@@ -287,13 +286,13 @@ JINJA_FILTER(jf_urlencode) {
 
 JINJA_FILTER(jf_xmlattr) {
     bool space = jinja_arg_bool(in, a[0], true), first = true;
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, 64);
     if (self.kind != V_DICT)
         return jinja_fail(in, "AttributeError: '%s' object has no attribute 'items'",
                           jv_type(self));
     for (size_t i = 0; i < self.d->n && !in->failed; i++) {
-        struct value key = self.d->pairs[i].key, v = self.d->pairs[i].value;
+        struct jvalue key = self.d->pairs[i].key, v = self.d->pairs[i].value;
         if (v.kind == V_NONE || v.kind == V_UNDEF)
             continue;
         struct jtext *name = jinja_arg_str(in, key, "");
@@ -312,7 +311,7 @@ JINJA_FILTER(jf_xmlattr) {
 }
 
 JINJA_FILTER_ARGS(jf_format) {
-    struct value values = jv_list(in, V_TUPLE, a->n);
+    struct jvalue values = jv_list(in, V_TUPLE, a->n);
     if (a->n && a->n_kw)
         return jinja_fail(
             in,

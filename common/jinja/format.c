@@ -1,9 +1,8 @@
-/* Formatting: "%-5d" % v and "{:>5}".format(v), as Python's printf-style and format strings define
- * them.
+/* Formatting: "%-5d" % v and "{:>5}".format(v), as Python defines both.
  *
- * The text of the format keeps its trust, and each value its own; padding goes with the format.
- * Fields of {} reach attributes and items through the same sandbox as the template itself. Widths
- * past the memory limit are refused.
+ * The format's text keeps its trust, and so does each value. Padding has the trust of the format.
+ * Fields of {} reach attributes and items through the template's own sandbox. Widths past the
+ * memory limit are refused.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
@@ -14,10 +13,10 @@
 #include "jinja/run.h"
 
 struct spec {
-    struct jtext *fill; // NULL: a space
+    struct jtext *fill; // NULL: spaces
     char align, sign, type, group;
     bool alternate, zero;
-    int64_t width, precision; // precision -1: none
+    int64_t width, precision; // precision -1: not given
 };
 
 enum { MAX_PRECISION = 100 };
@@ -31,7 +30,7 @@ struct jtext *jinja_format_float(struct jinja *in, double f, int precision, char
     memcpy(form + n, ".*", 2);
     form[n + 2] = type == 'F' ? 'f' : type;
     form[n + 3] = '\0';
-    // The format is one of six that this function makes itself.
+    // `form` is one of six formats, made by this function.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     int length = snprintf(text, sizeof text, form, precision, f);
@@ -42,7 +41,8 @@ struct jtext *jinja_format_float(struct jinja *in, double f, int precision, char
     return jt_new(in, arena_str(&in->arena, text, (size_t)length), TRUST_ALL);
 }
 
-/* Python's repr with a bound on the digits: like %g, but a whole number keeps its ".0". */
+/* Formats like Python's repr with a limit on the digits: like %g, but a whole number keeps its
+ * ".0". */
 static struct jtext *format_short(struct jinja *in, double f, int precision) {
     precision = precision ? precision : 1;
     struct jtext *t = jinja_format_float(in, f, precision, 'g', false);
@@ -54,7 +54,7 @@ static struct jtext *format_short(struct jinja *in, double f, int precision) {
     }
     if (!plain)
         return t;
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, t->n + 8);
     if ((int)digits < precision) {
         jb_text(&b, t);
@@ -87,8 +87,8 @@ static struct jtext *format_int(struct jinja *in, int64_t i, const struct spec *
     return jt_new(in, arena_str(&in->arena, p, (size_t)(digits + sizeof digits - p)), TRUST_ALL);
 }
 
-/* The number as text with its own sign ("-" only), before sign and padding. */
-static struct jtext *format_number(struct jinja *in, struct value v, const struct spec *s) {
+/* Returns the number as text, with "-" as its only sign and without padding. */
+static struct jtext *format_number(struct jinja *in, struct jvalue v, const struct spec *s) {
     int64_t i = 0;
     double f = 0;
     int precision = s->precision < 0 ? 6 : (int)s->precision;
@@ -118,12 +118,12 @@ static struct jtext *format_number(struct jinja *in, struct value v, const struc
     return jinja_format_float(in, f, precision, type == 'n' ? 'g' : type, s->alternate);
 }
 
-/* Digits of the whole part in groups of three. */
+/* Groups the digits of the whole part by three. */
 static struct jtext *group(struct jinja *in, struct jtext *t, char mark) {
     size_t from = t->n && t->p[0] == '-', to = from;
     while (to < t->n && t->p[to] >= '0' && t->p[to] <= '9')
         to++;
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, t->n * 2);
     for (size_t i = 0; i < t->n; i++) {
         if (i > from && i < to && (to - i) % 3 == 0)
@@ -133,9 +133,8 @@ static struct jtext *group(struct jinja *in, struct jtext *t, char mark) {
     return jb_done(&b);
 }
 
-/* t, padded to the spec's width: where it begins with a sign and is to be filled behind it, that
- * comes first. */
-static void pad(struct build *b, const struct jtext *t, const struct spec *s, char align,
+/* Writes t, padded to the spec's width. With '=' alignment the padding goes after the sign. */
+static void pad(struct jbuild *b, const struct jtext *t, const struct spec *s, char align,
                 bool trusted) {
     struct jinja *in = b->in;
     int64_t gap = s->width - (int64_t)jt_chars(in, t), left = 0;
@@ -155,7 +154,7 @@ static void pad(struct build *b, const struct jtext *t, const struct spec *s, ch
     jb_fill(b, fill, gap - left);
 }
 
-static void put_number(struct build *b, struct value v, const struct spec *s, bool trusted) {
+static void put_number(struct jbuild *b, struct jvalue v, const struct spec *s, bool trusted) {
     struct jinja *in = b->in;
     struct jtext *t = format_number(in, v, s);
     if (s->group)
@@ -169,7 +168,7 @@ static void put_number(struct build *b, struct value v, const struct spec *s, bo
     pad(b, t, s, s->align ? s->align : s->zero ? '=' : '>', trusted);
 }
 
-static void put_text(struct build *b, struct jtext *t, const struct spec *s, char align,
+static void put_text(struct jbuild *b, struct jtext *t, const struct spec *s, char align,
                      bool trusted) {
     if (s->precision >= 0)
         t = jt_slice(b->in, t, 0, jt_byte_at(b->in, t, (size_t)s->precision));
@@ -215,7 +214,7 @@ static bool parse_spec(struct jinja *in, const struct jtext *t, struct spec *s) 
 }
 
 /* format(v, spec) */
-static void put_value(struct build *b, struct value v, const struct jtext *spec) {
+static void put_value(struct jbuild *b, struct jvalue v, const struct jtext *spec) {
     struct jinja *in = b->in;
     struct spec s;
     if (spec->n == 0) {
@@ -240,12 +239,12 @@ static void put_value(struct build *b, struct value v, const struct jtext *spec)
 
 struct formatter {
     const struct jtext *t;
-    const struct args *a;
-    size_t next; // of the automatic numbers
+    const struct jargs *a;
+    size_t next; // the next automatic number
     int depth;
 };
 
-static struct value field_root(struct jinja *in, struct formatter *f, struct str name) {
+static struct jvalue field_root(struct jinja *in, struct formatter *f, struct str name) {
     uint64_t at = f->next;
     bool number = name.n == 0 || parse_u64(name, 0, INT32_MAX, &at);
     f->next += name.n == 0;
@@ -261,13 +260,13 @@ static struct value field_root(struct jinja *in, struct formatter *f, struct str
         name.n > 60 ? 60 : (int)name.n, name.p);
 }
 
-/* name.attribute[item]... from..to of the format. */
-static struct value field(struct jinja *in, struct formatter *f, size_t from, size_t to) {
+/* Evaluates the field name.attribute[item]... in [from, to) of the format. */
+static struct jvalue field(struct jinja *in, struct formatter *f, size_t from, size_t to) {
     const char *p = f->t->p;
     size_t i = from;
     while (i < to && p[i] != '.' && p[i] != '[')
         i++;
-    struct value v = field_root(in, f, (struct str){p + from, i - from});
+    struct jvalue v = field_root(in, f, (struct str){p + from, i - from});
     while (i < to && !in->failed) {
         size_t start = ++i;
         bool attribute = p[start - 1] == '.';
@@ -286,10 +285,10 @@ static struct value field(struct jinja *in, struct formatter *f, size_t from, si
     return v;
 }
 
-static void format_range(struct build *b, struct formatter *f, size_t from, size_t to);
+static void format_range(struct jbuild *b, struct formatter *f, size_t from, size_t to);
 
-/* One replacement field, from behind its '{' to its '}'. */
-static void put_field(struct build *b, struct formatter *f, size_t from, size_t to) {
+/* Writes one replacement field, [from, to) between its '{' and '}'. */
+static void put_field(struct jbuild *b, struct formatter *f, size_t from, size_t to) {
     struct jinja *in = b->in;
     const char *p = f->t->p;
     size_t colon = from, brackets = 0;
@@ -305,10 +304,10 @@ static void put_field(struct build *b, struct formatter *f, size_t from, size_t 
             return;
         }
     }
-    struct value v = field(in, f, from, name_end);
+    struct jvalue v = field(in, f, from, name_end);
     if (conversion)
         v = jv_text(conversion == 'r' ? jv_repr(in, v) : jv_to_str(in, v));
-    struct build spec;
+    struct jbuild spec;
     jb_init(&spec, in, 16);
     if (colon < to)
         format_range(&spec, f, colon + 1, to);
@@ -316,7 +315,7 @@ static void put_field(struct build *b, struct formatter *f, size_t from, size_t 
         put_value(b, v, jb_done(&spec));
 }
 
-static void format_range(struct build *b, struct formatter *f, size_t from, size_t to) {
+static void format_range(struct jbuild *b, struct formatter *f, size_t from, size_t to) {
     const char *p = f->t->p;
     if (++f->depth > 2) {
         jinja_fail(b->in, "ValueError: Max string recursion exceeded");
@@ -345,18 +344,18 @@ static void format_range(struct build *b, struct formatter *f, size_t from, size
     f->depth--;
 }
 
-struct value jinja_format(struct jinja *in, struct jtext *format, const struct args *a) {
+struct jvalue jinja_format(struct jinja *in, struct jtext *format, const struct jargs *a) {
     struct formatter f = {.t = format, .a = a};
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, format->n + 32);
     format_range(&b, &f, 0, format->n);
     return jv_text(jb_done(&b));
 }
 
-/* A number of a % field: digits, or * for the next argument. */
-static int64_t percent_number(struct jinja *in, const struct jtext *t, size_t *i, struct iter *args,
-                              int64_t otherwise) {
-    struct value v;
+/* Reads a number of a % field: digits, or * for the next argument. */
+static int64_t percent_number(struct jinja *in, const struct jtext *t, size_t *i,
+                              struct jiter *args, int64_t otherwise) {
+    struct jvalue v;
     int64_t n = 0;
     if (*i < t->n && t->p[*i] == '*') {
         ++*i;
@@ -369,7 +368,8 @@ static int64_t percent_number(struct jinja *in, const struct jtext *t, size_t *i
     return n;
 }
 
-static void put_percent(struct build *b, struct value v, struct spec *s, bool left, bool trusted) {
+static void put_percent(struct jbuild *b, struct jvalue v, struct spec *s, bool left,
+                        bool trusted) {
     struct jinja *in = b->in;
     uint32_t cp;
     int64_t i;
@@ -377,7 +377,7 @@ static void put_percent(struct build *b, struct value v, struct spec *s, bool le
         put_text(b, s->type == 's' ? jv_to_str(in, v) : jv_repr(in, v), s, left ? '<' : '>',
                  trusted);
     } else if (s->type == 'c' && (v.kind == V_STR || jv_int_of(v, &i))) {
-        struct build c;
+        struct jbuild c;
         jb_init(&c, in, 4);
         cp = v.kind == V_STR ? 0 : i > 0 && i < 0x110000 ? (uint32_t)i : 0xFFFD;
         if (v.kind == V_STR)
@@ -406,12 +406,12 @@ static void put_percent(struct build *b, struct value v, struct spec *s, bool le
     }
 }
 
-/* One field of a % format, t->p[*i] behind its '%'. */
-static void percent_field(struct build *b, const struct jtext *t, size_t *i, struct value values,
-                          struct iter *args) {
+/* Writes one field of a % format. t->p[*i] is the byte after its '%'. */
+static void percent_field(struct jbuild *b, const struct jtext *t, size_t *i, struct jvalue values,
+                          struct jiter *args) {
     struct jinja *in = b->in;
     struct spec s = {.precision = -1};
-    struct value v = {.kind = V_MISSING}, *member;
+    struct jvalue v = {.kind = V_MISSING}, *member;
     bool left = false;
     size_t from = *i;
     if (*i < t->n && t->p[*i] == '(') {
@@ -454,10 +454,10 @@ static void percent_field(struct build *b, const struct jtext *t, size_t *i, str
     }
 }
 
-struct value jinja_percent(struct jinja *in, struct jtext *format, struct value v) {
-    struct build b;
-    struct iter args;
-    struct value tuple = v, rest;
+struct jvalue jinja_percent(struct jinja *in, struct jtext *format, struct jvalue v) {
+    struct jbuild b;
+    struct jiter args;
+    struct jvalue tuple = v, rest;
     if (v.kind != V_TUPLE) {
         tuple = jv_list(in, V_TUPLE, 1);
         jv_push(in, tuple.l, v);
@@ -471,8 +471,8 @@ struct value jinja_percent(struct jinja *in, struct jtext *format, struct value 
         if (to != SIZE_MAX)
             percent_field(&b, format, &i, v, &args);
     }
-    bool mapping =
-        v.kind == V_DICT || v.kind == V_LIST || v.kind == V_UNDEF; // what has a [] need not be used
+    // A value that has [] need not be used.
+    bool mapping = v.kind == V_DICT || v.kind == V_LIST || v.kind == V_UNDEF;
     if (!in->failed && !mapping && jinja_next(in, &args, &rest))
         jinja_fail(in, "TypeError: not all arguments converted during string formatting");
     struct jtext *t = jb_done(&b);

@@ -1,7 +1,6 @@
 /* The functions that every template can call: jinja2's range, dict, namespace, cycler and joiner,
- * and transformers' raise_exception and strftime_now.
- *
- * lipsum is left out: nobody wants random text in a prompt.
+ * and transformers' raise_exception and strftime_now. lipsum is left out, because random text has
+ * no use in a prompt.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -11,15 +10,15 @@
 #include "base/num.h"
 #include "jinja/run.h"
 
-static struct value do_range(struct jinja *in, const struct args *a) {
-    struct value v[JINJA_MAX_PARAMS];
+static struct jvalue do_range(struct jinja *in, const struct jargs *a) {
+    struct jvalue v[JINJA_MAX_PARAMS];
     const int64_t far = (int64_t)1 << 60;
     if (a->n_kw) {
         return jinja_fail(in, "TypeError: range() takes no keyword arguments");
     }
     if (!jinja_bind(in, "range", "start stop step", 1, a, v))
         return jv_none();
-    struct range *r = jinja_alloc(in, sizeof *r);
+    struct jrange *r = jinja_alloc(in, sizeof *r);
     r->start = a->n > 1 ? jinja_arg_int(in, v[0], 0) : 0;
     r->stop = jinja_arg_int(in, v[a->n > 1], 0);
     r->step = jinja_arg_int(in, v[2], 1);
@@ -35,13 +34,13 @@ static struct value do_range(struct jinja *in, const struct args *a) {
         return jinja_fail(in,
                           "OverflowError: Range too big. The sandbox blocks ranges larger than %d.",
                           JINJA_MAX_RANGE);
-    return (struct value){.kind = V_RANGE, .range = r};
+    return (struct jvalue){.kind = V_RANGE, .range = r};
 }
 
-/* dict(mapping or pairs, **members) */
-static struct value do_dict(struct jinja *in, const struct args *a) {
-    struct value d = jv_dict(in), v;
-    struct iter it;
+/* dict(mapping or pairs, **members). */
+static struct jvalue do_dict(struct jinja *in, const struct jargs *a) {
+    struct jvalue d = jv_dict(in), v;
+    struct jiter it;
     if (a->n > 1)
         return jinja_fail(in, "TypeError: dict expected at most 1 argument, got %zu", a->n);
     if (a->n && a->pos[0].kind == V_DICT) {
@@ -49,7 +48,7 @@ static struct value do_dict(struct jinja *in, const struct args *a) {
             jv_put(in, d.d, a->pos[0].d->pairs[i].key, a->pos[0].d->pairs[i].value);
     } else if (a->n && jinja_iter(in, a->pos[0], &it)) {
         while (jinja_next(in, &it, &v)) {
-            struct value pair = jinja_to_list(in, v, V_TUPLE);
+            struct jvalue pair = jinja_to_list(in, v, V_TUPLE);
             if (in->failed || pair.l->n != 2)
                 return jinja_fail(in,
                                   "ValueError: dictionary update sequence element is not a pair");
@@ -63,10 +62,10 @@ static struct value do_dict(struct jinja *in, const struct args *a) {
     return d;
 }
 
-static struct value do_namespace(struct jinja *in, const struct args *a) {
-    struct value d = do_dict(in, a);
+static struct jvalue do_namespace(struct jinja *in, const struct jargs *a) {
+    struct jvalue d = do_dict(in, a);
     for (size_t i = 0; !in->failed && i < d.d->n; i++) {
-        struct value key = d.d->pairs[i].key;
+        struct jvalue key = d.d->pairs[i].key;
         if (jv_is_str(key) && key.s->n && key.s->p[0] == '_')
             return jinja_fail(
                 in, "SecurityError: a namespace takes no attribute that begins with an underscore");
@@ -75,38 +74,38 @@ static struct value do_namespace(struct jinja *in, const struct args *a) {
     return d;
 }
 
-static struct value do_cycler(struct jinja *in, const struct args *a) {
-    struct value items = jv_list(in, V_LIST, a->n);
+static struct jvalue do_cycler(struct jinja *in, const struct jargs *a) {
+    struct jvalue items = jv_list(in, V_LIST, a->n);
     if (a->n == 0)
         return jinja_fail(in, "RuntimeError: at least one item has to be provided");
     for (size_t i = 0; i < a->n; i++)
         jv_push(in, items.l, a->pos[i]);
-    struct cycle *c = jinja_alloc(in, sizeof *c);
+    struct jcycle *c = jinja_alloc(in, sizeof *c);
     c->items = items.l;
-    return (struct value){.kind = V_CYCLER, .cycle = c};
+    return (struct jvalue){.kind = V_CYCLER, .cycle = c};
 }
 
-static struct value do_joiner(struct jinja *in, const struct args *a) {
-    struct value v[JINJA_MAX_PARAMS], items = jv_list(in, V_LIST, 1);
+static struct jvalue do_joiner(struct jinja *in, const struct jargs *a) {
+    struct jvalue v[JINJA_MAX_PARAMS], items = jv_list(in, V_LIST, 1);
     if (!jinja_bind(in, "joiner", "sep", 0, a, v))
         return jv_none();
     jv_push(in, items.l, v[0].kind == V_MISSING ? jv_str(in, ", ") : v[0]);
-    struct cycle *c = jinja_alloc(in, sizeof *c);
+    struct jcycle *c = jinja_alloc(in, sizeof *c);
     c->items = items.l;
-    return (struct value){.kind = V_JOINER, .cycle = c};
+    return (struct jvalue){.kind = V_JOINER, .cycle = c};
 }
 
-static struct value do_raise(struct jinja *in, const struct args *a) {
-    struct value v[JINJA_MAX_PARAMS];
+static struct jvalue do_raise(struct jinja *in, const struct jargs *a) {
+    struct jvalue v[JINJA_MAX_PARAMS];
     if (!jinja_bind(in, "raise_exception", "message", 1, a, v))
         return jv_none();
     struct jtext *t = jv_to_str(in, v[0]);
     return jinja_fail(in, "%.*s", t->n > 700 ? 700 : (int)t->n, t->p);
 }
 
-/* The local time, or that of $SOURCE_DATE_EPOCH in UTC, so that a prompt can be made again. */
-static struct value do_strftime(struct jinja *in, const struct args *a) {
-    struct value v[JINJA_MAX_PARAMS];
+/* Formats the local time, or $SOURCE_DATE_EPOCH in UTC, which makes a prompt reproducible. */
+static struct jvalue do_strftime(struct jinja *in, const struct jargs *a) {
+    struct jvalue v[JINJA_MAX_PARAMS];
     if (!jinja_bind(in, "strftime_now", "format", 1, a, v))
         return jv_none();
     struct jtext *t = jinja_arg_str(in, v[0], "");
@@ -118,7 +117,7 @@ static struct value do_strftime(struct jinja *in, const struct args *a) {
     if (in->failed || !(is_fixed ? gmtime_r(&now, &tm) : localtime_r(&now, &tm)))
         return jv_none();
     char *format = xasprintf("%.*sx", (int)t->n, t->p),
-         out[1024]; // the x tells an empty result from one too long
+         out[1024]; // the x tells an empty result from one that is too long
     size_t n = t->n < 500 ? strftime(out, sizeof out, format, &tm) : 0;
     free(format);
     if (n == 0)
@@ -127,7 +126,7 @@ static struct value do_strftime(struct jinja *in, const struct args *a) {
     return jv_text(jt_new(in, copy, jt_pure(t) ? TRUST_ALL : TRUST_NONE));
 }
 
-const struct function jinja_functions[] = {
+const struct jfunction jinja_functions[] = {
     {"range", do_range},           {"dict", do_dict},     {"namespace", do_namespace},
     {"cycler", do_cycler},         {"joiner", do_joiner}, {"raise_exception", do_raise},
     {"strftime_now", do_strftime}, {NULL, NULL},

@@ -1,12 +1,26 @@
-/* A small Jinja interpreter for chat templates, as jinja2 renders them in transformers' settings:
- * the immutable sandbox, trim_blocks and lstrip_blocks, {% break %}, {% continue %}, {% generation
- * %}, and transformers' own tojson, raise_exception and strftime_now. tokpipe-chat(7) lists the
- * language.
+/* A small Jinja interpreter for chat templates. It renders them as jinja2 does with the settings of
+ * transformers: the immutable sandbox, trim_blocks, lstrip_blocks, {% break %}, {% continue %} and
+ * {% generation %}, and transformers' own tojson, raise_exception and strftime_now. tokpipe-chat(7)
+ * lists the language.
  *
- * The template is a stranger's program: it sees its variables and nothing else, and its steps,
- * memory, depth and output are bounded. For every byte of its output the interpreter knows whether
- * the template wrote it or a variable that is not trusted (messages, tools, documents) brought it
- * in.
+ * A template goes through three stages:
+ *
+ *     "Hi {{ name }}!"
+ *       lexer     Hi , {{, name, }}, !                             lex.c
+ *       parser    N_BODY(N_DATA, N_OUTPUT(N_NAME), N_DATA)         parse.c, expr.c, check.c
+ *       renderer  walks the tree and writes text                   exec.c, eval.c
+ *
+ * The template is a stranger's program. It sees its variables and nothing else, and its steps,
+ * memory, depth and output are bounded. Each byte of the output is marked: written by the template,
+ * or brought in by an untrusted variable (messages, tools, documents).
+ *
+ * Names in this folder tell what a function works on:
+ *
+ *     jinja_   the interpreter: parsing, rendering, operators, iteration   run.h, node.h
+ *     jt_      a text whose bytes know who wrote them, struct jtext        text.h
+ *     jb_      the builder that writes such a text, struct jbuild          text.h
+ *     jv_      a value of any type, struct jvalue                          value.h
+ *     jf_      a filter, called as value|name                              filter.h
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef JINJA_JINJA_H
@@ -22,27 +36,28 @@
 
 struct jinja_template;
 
-/* Parses source (copied; must be valid UTF-8). name is for messages, and copied. NULL with e set
- * (EXIT_DATA; the message names the line). Read-only after: threads may share it. */
+/* Parses source, which is copied and must be valid UTF-8. name, also copied, is used in messages.
+ * NULL with e set: EXIT_DATA, and the message names the line. A template never changes, so threads
+ * may share it. */
 struct jinja_template *jinja_parse(const char *name, struct str source, struct err *e);
 void jinja_template_free(struct jinja_template *t);
 
-/* One rendering: made, given its variables, rendered once, ended. */
+/* One rendering: begin it, set its variables, render once, end it. */
 struct jinja *jinja_begin(const struct jinja_template *t);
-void jinja_end(struct jinja *in); // ends every value that it gave
+void jinja_end(struct jinja *in); // frees every value that it made
 
-/* Variables come as values (jinja_value.h). A name that the template never uses is left out. */
-void jinja_set(struct jinja *in, const char *name, struct value v);
-void jinja_set_str(struct jinja *in, struct str name, struct value v);
+/* Sets a variable to a value (value.h). A name that the template does not use is ignored. */
+void jinja_set(struct jinja *in, const char *name, struct jvalue v);
+void jinja_set_str(struct jinja *in, struct str name, struct jvalue v);
 
-/* The next JSON value of j, as Python's json.loads makes it. Its strings may be views into j's
- * input and arena, so both must outlive the rendering. Nothing in it is trusted. After an error
- * json_failed(j) says so. */
-struct value jinja_from_json(struct jinja *in, struct json *j);
+/* Returns the next JSON value of j, as Python's json.loads reads it. Its strings may be views into
+ * j's input and arena, so both must outlive the rendering. Nothing in it is trusted. Check
+ * json_failed(j) afterwards. */
+struct jvalue jinja_from_json(struct jinja *in, struct json *j);
 
-/* Appends the rendered text to text and a byte for each of its bytes to trust: 1 where the template
- * wrote it, else 0. trust may be NULL. -1 with e set (EXIT_DATA) where the template fails; nothing
- * is appended then. */
+/* Appends the rendered text to `text`, and to `trust` (may be NULL) a byte for each of its bytes: 1
+ * if the template wrote it, else 0. Returns -1 with e set (EXIT_DATA) if the template fails;
+ * nothing is appended then. */
 int jinja_render(struct jinja *in, struct buf *text, struct buf *trust, struct err *e);
 
 #endif

@@ -1,7 +1,8 @@
-/* JSON in, as Python's json.loads reads it, and out, as json.dumps writes it for the tojson filter.
+/* Reading JSON as Python's json.loads does, and writing it as json.dumps does for the tojson
+ * filter.
  *
- * Whatever is read is foreign. What is written of a foreign value is foreign, its quotes and
- * brackets too; of a list or dict that the template made, only the foreign strings within.
+ * All values that are read are foreign. Writing a foreign value makes foreign text, its quotes and
+ * brackets too. In a list or dict that the template made, only the foreign strings are foreign.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
@@ -13,9 +14,9 @@
 #include "jinja/jinja.h"
 #include "jinja/run.h"
 
-static struct value read_number(struct jinja *in, struct json *j) {
-    struct str s = json_skip(j); // checked against the grammar
-    struct value v = jv_int(0);
+static struct jvalue read_number(struct jinja *in, struct json *j) {
+    struct str s = json_skip(j); // already checked against the grammar
+    struct jvalue v = jv_int(0);
     v.foreign = true;
     bool whole = true;
     for (size_t i = 0; i < s.n; i++)
@@ -33,20 +34,20 @@ static struct value read_number(struct jinja *in, struct json *j) {
     return v;
 }
 
-static struct value read_members(struct jinja *in, struct json *j) {
-    struct value v = jv_dict(in);
+static struct jvalue read_members(struct jinja *in, struct json *j) {
+    struct jvalue v = jv_dict(in);
     struct str key;
     json_enter_object(j);
     while (!in->failed && json_key(j, &key)) {
         struct jtext *name = jt_new(in, key, TRUST_NONE);
-        struct value member = jinja_from_json(in, j);
+        struct jvalue member = jinja_from_json(in, j);
         jv_put(in, v.d, jv_text(name), member);
     }
     return v;
 }
 
-struct value jinja_from_json(struct jinja *in, struct json *j) {
-    struct value v = jv_none();
+struct jvalue jinja_from_json(struct jinja *in, struct json *j) {
+    struct jvalue v = jv_none();
     switch (json_peek(j)) {
     case JSON_NULL:
         json_null(j);
@@ -72,15 +73,15 @@ struct value jinja_from_json(struct jinja *in, struct json *j) {
         break;
     }
     if (in->failed)
-        json_refuse(j, "%s", "JSON takes more memory than one rendering may");
+        json_refuse(j, "%s", "JSON needs more memory than one rendering may use");
     v.foreign = true;
     return v;
 }
 
 struct dump {
-    struct build out;
+    struct jbuild out;
     bool ascii, sort;
-    struct jtext *indent;     // NULL: all on one line
+    struct jtext *indent;     // NULL: everything on one line
     struct jtext *item, *key; // separators
 };
 
@@ -115,7 +116,7 @@ static void dump_str(struct dump *d, const struct jtext *t) {
     jb_str(&d->out, "\"", pure);
 }
 
-static bool dump_scalar(struct dump *d, struct value v) {
+static bool dump_scalar(struct dump *d, struct jvalue v) {
     char text[40];
     if (v.kind == V_NONE) {
         jb_str(&d->out, "null", !v.foreign);
@@ -136,7 +137,7 @@ static bool dump_scalar(struct dump *d, struct value v) {
     return true;
 }
 
-/* Text of the template's options, as foreign as the container that it stands in. */
+/* Writes a separator or an indent, which is foreign if the container is. */
 static void dump_mark(struct dump *d, const struct jtext *t, bool foreign) {
     if (foreign)
         jb_add(&d->out, t->p, t->n, false);
@@ -152,9 +153,9 @@ static void dump_line(struct dump *d, int depth, bool foreign) {
         dump_mark(d, d->indent, foreign);
 }
 
-static void dump_value(struct dump *d, struct value v, int depth);
+static void dump_value(struct dump *d, struct jvalue v, int depth);
 
-static void dump_list(struct dump *d, struct value v, int depth) {
+static void dump_list(struct dump *d, struct jvalue v, int depth) {
     jb_str(&d->out, "[", !v.foreign);
     for (size_t i = 0; i < v.l->n && !d->out.in->failed; i++) {
         if (i)
@@ -167,8 +168,9 @@ static void dump_list(struct dump *d, struct value v, int depth) {
     jb_str(&d->out, "]", !v.foreign);
 }
 
-/* json.dumps makes strings of numbers, true, false and null as keys, and refuses others. */
-static void dump_key(struct dump *d, struct value key) {
+/* json.dumps turns numbers, true, false and null into strings if they are keys, and refuses other
+ * types. */
+static void dump_key(struct dump *d, struct jvalue key) {
     if (key.kind == V_STR) {
         dump_str(d, key.s);
         return;
@@ -180,13 +182,13 @@ static void dump_key(struct dump *d, struct value key) {
     jb_str(&d->out, "\"", !key.foreign);
 }
 
-static void dump_dict(struct dump *d, struct value v, int depth) {
+static void dump_dict(struct dump *d, struct jvalue v, int depth) {
     struct jinja *in = d->out.in;
     size_t n = v.d->n;
-    struct pair *pairs = v.d->pairs;
-    if (d->sort && n > 1 && jinja_room(in, n * 4 * sizeof(struct value))) {
-        struct value *keys = jinja_alloc(in, n * sizeof *keys),
-                     *order = jinja_alloc(in, n * sizeof *order);
+    struct jpair *pairs = v.d->pairs;
+    if (d->sort && n > 1 && jinja_room(in, n * 4 * sizeof(struct jvalue))) {
+        struct jvalue *keys = jinja_alloc(in, n * sizeof *keys),
+                      *order = jinja_alloc(in, n * sizeof *order);
         pairs = jinja_alloc(in, n * sizeof *pairs);
         for (size_t i = 0; i < n; i++) {
             keys[i] = v.d->pairs[i].key;
@@ -210,7 +212,7 @@ static void dump_dict(struct dump *d, struct value v, int depth) {
     jb_str(&d->out, "}", !v.foreign);
 }
 
-static void dump_value(struct dump *d, struct value v, int depth) {
+static void dump_value(struct dump *d, struct jvalue v, int depth) {
     struct jinja *in = d->out.in;
     if (!jinja_steps(in, 2) || dump_scalar(d, v) || !jinja_deeper(in))
         return;
@@ -225,13 +227,13 @@ static void dump_value(struct dump *d, struct value v, int depth) {
     in->depth--;
 }
 
-/* a: ensure_ascii, indent, separators, sort_keys */
-struct value jinja_to_json(struct jinja *in, struct value self, const struct value *a) {
+/* a: ensure_ascii, indent, separators, sort_keys. */
+struct jvalue jinja_to_json(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     struct dump d = {.ascii = jinja_arg_bool(in, a[0], false),
                      .sort = jinja_arg_bool(in, a[3], false)};
     int64_t spaces;
     if (jv_int_of(a[1], &spaces)) {
-        struct build b;
+        struct jbuild b;
         jb_init(&b, in, 16);
         jb_fill(&b, jt_new(in, str_of(" "), TRUST_ALL), spaces);
         d.indent = jb_done(&b);

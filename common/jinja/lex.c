@@ -1,14 +1,13 @@
-/* The lexer: text, tags and the tokens within, with jinja2's white space control under trim_blocks
- * and lstrip_blocks (jinja2/lexer.py defines it):
+/* The lexer: text, tags and the tokens in them, with the white space control of jinja2/lexer.py
+ * under trim_blocks and lstrip_blocks.
  *
- *   - `{%-`, `{{-`, `{#-` strip all white space before them, `-%}`, `-}}`, `-#}` all behind;
- *   - else white space between a line's start and `{%` or `{#` goes (not with `{%+`), and the
- * newline behind
- *     `%}` and `#}` goes (not with `+%}`);
- *   - {% raw %} gives its text as it stands.
+ * - {%-, {{- and {#- remove all white space before them; -%}, -}} and -#} all after them.
+ * - Otherwise {% and {# remove the white space between them and the line's start; {%+ does not.
+ * - Otherwise %} and #} remove the newline after them; +%} does not.
+ * - {% raw %} leaves its text as it is.
  *
  * Refused: bytes that begin no token, unbalanced brackets, comments and raw blocks without an end,
- * escapes that name no character.
+ * and escapes that name no character.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/lex.h"
@@ -25,9 +24,9 @@ struct lexer {
     int line;
     bool line_start; // the last match ended in a newline
     struct arena *arena;
-    struct token *tokens;
+    struct jtoken *tokens;
     size_t n, cap;
-    char brackets[256]; // the closing ones that are awaited
+    char brackets[256]; // the closing brackets that are expected
     int depth;
     bool failed;
     struct err *e;
@@ -39,13 +38,13 @@ static void fail(struct lexer *lx, const char *what, const char *detail) {
     lx->failed = true;
 }
 
-static struct token *push(struct lexer *lx, enum token_type type, const char *p, size_t n) {
+static struct jtoken *push(struct lexer *lx, enum jtoken_type type, const char *p, size_t n) {
     if (lx->n == lx->cap) {
         lx->cap = lx->cap ? lx->cap * 2 : 256;
         lx->tokens = xreallocarray(lx->tokens, lx->cap, sizeof *lx->tokens);
     }
-    struct token *t = &lx->tokens[lx->n++];
-    *t = (struct token){.type = type, .line = lx->line, .text = {p, n}};
+    struct jtoken *t = &lx->tokens[lx->n++];
+    *t = (struct jtoken){.type = type, .line = lx->line, .text = {p, n}};
     return t;
 }
 
@@ -69,7 +68,7 @@ static const char *skip_space(const char *p, const char *end) {
     return p;
 }
 
-/* The end of from..to with the white space behind it cut. */
+/* Returns the end of from..to without trailing white space. */
 static const char *strip_right(const char *from, const char *to) {
     while (to > from) {
         const char *q = to - 1;
@@ -87,7 +86,7 @@ static bool at(const char *p, const char *end, const char *word) {
     return (size_t)(end - p) >= n && memcmp(p, word, n) == 0;
 }
 
-/* Where text before a tag ends, by the tag's sign. */
+/* Returns the end of the text before a tag, which depends on the tag's sign. */
 static const char *strip_before(const struct lexer *lx, const char *from, const char *tag,
                                 char sign, bool variable) {
     if (sign == '-')
@@ -101,7 +100,8 @@ static const char *strip_before(const struct lexer *lx, const char *from, const 
     return whole && skip_space(line, tag) == tag ? line : tag;
 }
 
-/* Behind the closing delimiter `close` (2 bytes at p), by the sign before it. */
+/* Returns the position after the closing delimiter (2 bytes at p), which depends on the sign before
+ * it. */
 static const char *after_close(const char *p, const char *end, char sign, bool trim) {
     p += 2;
     if (sign == '-')
@@ -114,8 +114,8 @@ static void moved(struct lexer *lx, const char *to) {
     advance(lx, to);
 }
 
-/* Matches `word` and a block's end behind a "{%" and sign at p: NULL, or where the tag ends. trim:
- * whether the newline behind goes too (behind raw it stays, behind endraw it goes). */
+/* Matches `word` and a block's end after "{%" and a sign. Returns NULL, or the end of the tag.
+ * trim: the newline after it goes too, as after endraw but not after raw. */
 static const char *match_tag(const char *p, const char *end, const char *word, bool trim) {
     p = skip_space(p, end);
     if (!at(p, end, word))
@@ -125,19 +125,19 @@ static const char *match_tag(const char *p, const char *end, const char *word, b
     return at(p, end, "%}") ? after_close(p, end, sign, trim) : NULL;
 }
 
-/* The text of a raw block that begins at lx->p, up to and with its end tag. */
+/* Reads the text of a raw block that begins at lx->p, and its end tag. */
 static void lex_raw(struct lexer *lx) {
     for (const char *p = lx->p; p < lx->end; p++) {
         if (!at(p, lx->end, "{%"))
             continue;
         const char *q = p + 2;
         char sign = q < lx->end && (*q == '-' || *q == '+') ? *q : ' ';
-        const char *behind = match_tag(sign == ' ' ? q : q + 1, lx->end, "endraw", true);
-        if (!behind)
+        const char *after = match_tag(sign == ' ' ? q : q + 1, lx->end, "endraw", true);
+        if (!after)
             continue;
         const char *to = strip_before(lx, lx->p, p, sign, false);
         push(lx, T_DATA, lx->p, (size_t)(to - lx->p));
-        moved(lx, behind);
+        moved(lx, after);
         return;
     }
     fail(lx, "Missing end of raw directive", "");
@@ -153,7 +153,8 @@ static void lex_comment(struct lexer *lx) {
     fail(lx, "Missing end of comment tag", "");
 }
 
-/* Digits of the base, single '_' between them; copies them without. */
+/* Reads digits of the base with single '_' between them, and copies them without '_'. Returns the
+ * length read. */
 static size_t digits(const char *p, const char *end, int base, char *out, size_t cap,
                      bool lead_underscore) {
     size_t i = 0, n = 0;
@@ -176,7 +177,7 @@ static size_t digits(const char *p, const char *end, int base, char *out, size_t
     return i;
 }
 
-/* A float at p: digits, then a fraction, an exponent or both. Its length, or 0. */
+/* Reads a float at p: digits, then a fraction, an exponent or both. Returns its length, or 0. */
 static size_t float_length(const char *p, const char *end, char *text, size_t cap) {
     char part[400];
     size_t n = digits(p, end, 10, part, sizeof part, false), len;
@@ -224,7 +225,8 @@ static void lex_number(struct lexer *lx, const char *source) {
     }
     if (n) {
         n += 2;
-    } else { // "007" is 00 and then 7, as two integers, which no grammar takes
+        // "007" is 00 and then 7, as two integers. No grammar accepts that.
+    } else {
         n = digits(p, lx->end, p[0] == '0' ? 1 : 10, text, sizeof text, false);
         base = 10;
     }
@@ -247,8 +249,8 @@ static int64_t hex_value(const char *p, const char *end, int n) {
     return v;
 }
 
-/* One escape of a string (p behind the backslash): writes what it means to *out, returns where it
- * ends. */
+/* Reads one escape of a string, with p after the backslash. Appends its meaning to *out and returns
+ * its end. */
 static const char *unescape(struct lexer *lx, const char *p, const char *end, char **out) {
     static const char letters[] = "\\'\"abfnrtv", bytes[] = "\\'\"\a\b\f\n\r\t\v";
     const char *letter = *p ? strchr(letters, *p) : NULL;
@@ -266,7 +268,7 @@ static const char *unescape(struct lexer *lx, const char *p, const char *end, ch
     } else if (*p >= '0' && *p <= '7') {
         for (cp = 0, n = 0; n < 3 && p < end && *p >= '0' && *p <= '7'; n++, p++)
             cp = cp * 8 + (*p - '0');
-    } else if (*p != 'N') { // unknown: stands as it is
+    } else if (*p != 'N') { // unknown escapes stay as they are
         *(*out)++ = '\\';
         return p;
     }
@@ -306,7 +308,7 @@ static void lex_string(struct lexer *lx) {
 
 static const struct {
     char text[3];
-    enum token_type type;
+    enum jtoken_type type;
 } operators[] = {
     {"//", T_FLOORDIV}, {"**", T_POW},   {"==", T_EQ},      {"!=", T_NE},      {">=", T_GE},
     {"<=", T_LE},       {"+", T_ADD},    {"-", T_SUB},      {"*", T_MUL},      {"/", T_DIV},
@@ -317,7 +319,7 @@ static const struct {
 };
 enum { N_OPERATORS = sizeof operators / sizeof *operators };
 
-const char *jinja_token_name(enum token_type type) {
+const char *jinja_token_name(enum jtoken_type type) {
     static const char *const names[] = {
         "end of template", "text",     "'{%'",     "'%}'",    "'{{'", "'}}'",
         "a name",          "a string", "a number", "a number"};
@@ -346,7 +348,7 @@ static bool name_byte(char c) {
            (unsigned char)c >= 0x80;
 }
 
-/* One token inside a tag. */
+/* Reads one token inside a tag. */
 static void lex_token(struct lexer *lx, const char *source) {
     char c = *lx->p;
     if (c >= '0' && c <= '9') {
@@ -371,7 +373,7 @@ static void lex_token(struct lexer *lx, const char *source) {
     }
 }
 
-/* The inside of a tag up to and with its end. */
+/* Reads the inside of a tag and its end. */
 static void lex_tag(struct lexer *lx, bool variable, const char *source) {
     const char *close = variable ? "}}" : "%}";
     while (!lx->failed) {
@@ -379,7 +381,7 @@ static void lex_tag(struct lexer *lx, bool variable, const char *source) {
                     ? lx->p
                     : (advance(lx, skip_space(lx->p, lx->end)), lx->p);
         if (lx->p >= lx->end)
-            return; // the parser sees T_EOF and says what it expected
+            return; // the parser sees T_EOF and reports what it expected
         char sign = *lx->p == '-' || (*lx->p == '+' && !variable) ? *lx->p : ' ';
         const char *q = lx->p + (sign != ' ');
         if (lx->depth == 0 && at(q, lx->end, close)) {
@@ -391,7 +393,7 @@ static void lex_tag(struct lexer *lx, bool variable, const char *source) {
     }
 }
 
-/* Text up to the next tag, and the tag. */
+/* Reads the text up to the next tag, and the tag. */
 static void lex_text(struct lexer *lx, const char *source) {
     const char *tag = lx->p;
     while (tag + 1 < lx->end &&
@@ -423,7 +425,7 @@ static void lex_text(struct lexer *lx, const char *source) {
     }
 }
 
-int jinja_lex(struct str source, struct arena *arena, struct token **tokens, int *line,
+int jinja_lex(struct str source, struct arena *arena, struct jtoken **tokens, int *line,
               struct err *e) {
     struct lexer lx = {.p = source.p,
                        .end = source.p + source.n,

@@ -1,4 +1,5 @@
-/* Tokens of a template.
+/* The tokens of a template: {{ x + 1 }} is T_VARIABLE_BEGIN, T_NAME, T_ADD, T_INTEGER,
+ * T_VARIABLE_END.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef JINJA_LEX_H
@@ -10,7 +11,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-enum token_type {
+enum jtoken_type {
     T_EOF,
     T_DATA, // text
     T_BLOCK_BEGIN,
@@ -18,7 +19,7 @@ enum token_type {
     T_VARIABLE_BEGIN,
     T_VARIABLE_END,
     T_NAME,    // text
-    T_STRING,  // text, unescaped
+    T_STRING,  // text, without escapes
     T_INTEGER, // i
     T_FLOAT,   // f
     T_ADD,
@@ -35,8 +36,8 @@ enum token_type {
     T_LE,
     T_GT,
     T_GE,
-    T_IN,     // of operands only
-    T_NOT_IN, // of operands only
+    T_IN,     // made by the parser
+    T_NOT_IN, // made by the parser
     T_ASSIGN,
     T_DOT,
     T_COLON,
@@ -51,21 +52,21 @@ enum token_type {
     T_RBRACE,
 };
 
-struct token {
-    enum token_type type;
+struct jtoken {
+    enum jtoken_type type;
     int line;
     struct str text;
     int64_t i;
     double f;
 };
 
-/* Splits source (newlines are \n, no newline at the end; it must outlive the tokens) into tokens,
- * the last T_EOF. The array is the caller's to free; unescaped strings live in the arena. -1 with e
- * set, without a place. */
-int jinja_lex(struct str source, struct arena *arena, struct token **tokens, int *line,
+/* Splits source into tokens; the last is T_EOF. source has \n as newlines and none at its end, and
+ * must outlive the tokens. The caller frees the array; unescaped strings are in the arena. Returns
+ * -1 with e set, without a place; *line is then the line. */
+int jinja_lex(struct str source, struct arena *arena, struct jtoken **tokens, int *line,
               struct err *e);
 
-/* As in messages: "'%}'", "a name". */
-const char *jinja_token_name(enum token_type type);
+/* Returns the name for messages: "'%}'", "a name". */
+const char *jinja_token_name(enum jtoken_type type);
 
 #endif

@@ -1,51 +1,51 @@
-/* Methods of lists, tuples, dicts, ranges, numbers, loops and cyclers that change nothing outside
- * the rendering. Those of strings are in jinja_str.c.
+/* Methods of lists, tuples, dicts, ranges, numbers, loops and cyclers. None changes anything
+ * outside the rendering. The methods of strings are in str.c.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
 
 #include "jinja/run.h"
 
-static struct value view(struct value self, enum view which) {
+static struct jvalue view(struct jvalue self, enum jview which) {
     self.kind = V_VIEW;
     self.sub = (uint8_t)which;
     return self;
 }
 
-static struct value dict_keys(struct jinja *in, struct value self, const struct value *a) {
+static struct jvalue dict_keys(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     (void)in, (void)a;
     return view(self, VIEW_KEYS);
 }
 
-static struct value dict_values(struct jinja *in, struct value self, const struct value *a) {
+static struct jvalue dict_values(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     (void)in, (void)a;
     return view(self, VIEW_VALUES);
 }
 
-static struct value dict_items(struct jinja *in, struct value self, const struct value *a) {
+static struct jvalue dict_items(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     (void)in, (void)a;
     return view(self, VIEW_ITEMS);
 }
 
-static struct value dict_get(struct jinja *in, struct value self, const struct value *a) {
+static struct jvalue dict_get(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     if (!jv_hashable(in, a[0]))
         return jv_none();
-    struct value *v = jv_get(in, self.d, a[0]);
+    struct jvalue *v = jv_get(in, self.d, a[0]);
     return v ? *v : a[1].kind == V_MISSING ? jv_none() : a[1];
 }
 
-static struct value dict_copy(struct jinja *in, struct value self, const struct value *a) {
+static struct jvalue dict_copy(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     (void)a;
-    struct value d = jv_dict(in);
+    struct jvalue d = jv_dict(in);
     for (size_t i = 0; i < self.d->n && !in->failed; i++)
         jv_put(in, d.d, self.d->pairs[i].key, self.d->pairs[i].value);
     d.foreign = self.foreign;
     return d;
 }
 
-static struct value dict_fromkeys(struct jinja *in, struct value self, const struct value *a) {
-    struct iter it;
-    struct value d = jv_dict(in), key;
+static struct jvalue dict_fromkeys(struct jinja *in, struct jvalue self, const struct jvalue *a) {
+    struct jiter it;
+    struct jvalue d = jv_dict(in), key;
     (void)self;
     if (jinja_iter(in, a[0], &it))
         while (jinja_next(in, &it, &key) && jv_hashable(in, key))
@@ -53,9 +53,9 @@ static struct value dict_fromkeys(struct jinja *in, struct value self, const str
     return d;
 }
 
-static struct value seq_count(struct jinja *in, struct value self, const struct value *a) {
-    struct iter it;
-    struct value v;
+static struct jvalue seq_count(struct jinja *in, struct jvalue self, const struct jvalue *a) {
+    struct jiter it;
+    struct jvalue v;
     int64_t n = 0;
     jinja_iter(in, self, &it);
     while (jinja_next(in, &it, &v))
@@ -63,9 +63,9 @@ static struct value seq_count(struct jinja *in, struct value self, const struct 
     return jv_int(n);
 }
 
-static struct value seq_index(struct jinja *in, struct value self, const struct value *a) {
-    struct iter it;
-    struct value v;
+static struct jvalue seq_index(struct jinja *in, struct jvalue self, const struct jvalue *a) {
+    struct jiter it;
+    struct jvalue v;
     int64_t n = 0;
     jv_len(in, self, &n);
     int64_t from = jinja_arg_int(in, a[1], 0), to = jinja_arg_int(in, a[2], n);
@@ -78,12 +78,12 @@ static struct value seq_index(struct jinja *in, struct value self, const struct 
     return jinja_fail(in, "ValueError: the value is not in the %s", jv_type(self));
 }
 
-static struct value list_copy(struct jinja *in, struct value self, const struct value *a) {
+static struct jvalue list_copy(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     (void)a;
     return jinja_to_list(in, self, V_LIST);
 }
 
-static struct value bit_length(struct jinja *in, struct value self, const struct value *a) {
+static struct jvalue bit_length(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     (void)in, (void)a;
     int64_t i = 0, n = 0;
     jv_int_of(self, &i);
@@ -92,19 +92,19 @@ static struct value bit_length(struct jinja *in, struct value self, const struct
     return jv_int(n);
 }
 
-static struct value is_integer(struct jinja *in, struct value self, const struct value *a) {
+static struct jvalue is_integer(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     (void)in, (void)a;
     return jv_bool(isfinite(self.f) && self.f == floor(self.f));
 }
 
-static struct value loop_cycle(struct jinja *in, struct value self, const struct args *a) {
+static struct jvalue loop_cycle(struct jinja *in, struct jvalue self, const struct jargs *a) {
     if (a->n == 0)
         return jinja_fail(in, "TypeError: no items for cycling given");
     return a->pos[(size_t)self.loop->index0 % a->n];
 }
 
-static struct value loop_changed(struct jinja *in, struct value self, const struct args *a) {
-    struct value now = jv_list(in, V_TUPLE, a->n);
+static struct jvalue loop_changed(struct jinja *in, struct jvalue self, const struct jargs *a) {
+    struct jvalue now = jv_list(in, V_TUPLE, a->n);
     for (size_t i = 0; i < a->n; i++)
         jv_push(in, now.l, a->pos[i]);
     if (self.loop->changed.kind != V_MISSING && jv_equal(in, self.loop->changed, now))
@@ -113,20 +113,20 @@ static struct value loop_changed(struct jinja *in, struct value self, const stru
     return jv_bool(true);
 }
 
-static struct value cycler_next(struct jinja *in, struct value self, const struct value *a) {
+static struct jvalue cycler_next(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     (void)in, (void)a;
-    struct value v = self.cycle->items->v[self.cycle->pos];
+    struct jvalue v = self.cycle->items->v[self.cycle->pos];
     self.cycle->pos = (self.cycle->pos + 1) % self.cycle->items->n;
     return v;
 }
 
-static struct value cycler_reset(struct jinja *in, struct value self, const struct value *a) {
+static struct jvalue cycler_reset(struct jinja *in, struct jvalue self, const struct jvalue *a) {
     (void)in, (void)a;
     self.cycle->pos = 0;
     return jv_none();
 }
 
-static const struct method_info of_dict[] = {
+static const struct jmethod_info of_dict[] = {
     {"get", "key default", 1, dict_get, NULL},
     {"items", "", 0, dict_items, NULL},
     {"keys", "", 0, dict_keys, NULL},
@@ -135,34 +135,34 @@ static const struct method_info of_dict[] = {
     {"fromkeys", "iterable value", 1, dict_fromkeys, NULL},
     {NULL, NULL, 0, NULL, NULL},
 };
-static const struct method_info of_list[] = {
+static const struct jmethod_info of_list[] = {
     {"count", "value", 1, seq_count, NULL},
     {"index", "value start stop", 1, seq_index, NULL},
     {"copy", "", 0, list_copy, NULL},
     {NULL, NULL, 0, NULL, NULL},
 };
-static const struct method_info of_tuple[] = {
+static const struct jmethod_info of_tuple[] = {
     {"count", "value", 1, seq_count, NULL},
     {"index", "value start stop", 1, seq_index, NULL},
     {NULL, NULL, 0, NULL, NULL},
 };
-static const struct method_info of_int[] = {{"bit_length", "", 0, bit_length, NULL},
-                                            {NULL, NULL, 0, NULL, NULL}};
-static const struct method_info of_float[] = {{"is_integer", "", 0, is_integer, NULL},
-                                              {NULL, NULL, 0, NULL, NULL}};
-static const struct method_info of_loop[] = {
+static const struct jmethod_info of_int[] = {{"bit_length", "", 0, bit_length, NULL},
+                                             {NULL, NULL, 0, NULL, NULL}};
+static const struct jmethod_info of_float[] = {{"is_integer", "", 0, is_integer, NULL},
+                                               {NULL, NULL, 0, NULL, NULL}};
+static const struct jmethod_info of_loop[] = {
     {"cycle", NULL, 0, NULL, loop_cycle},
     {"changed", NULL, 0, NULL, loop_changed},
     {NULL, NULL, 0, NULL, NULL},
 };
-static const struct method_info of_cycler[] = {
+static const struct jmethod_info of_cycler[] = {
     {"next", "", 0, cycler_next, NULL},
     {"reset", "", 0, cycler_reset, NULL},
     {NULL, NULL, 0, NULL, NULL},
 };
 
-const struct method_info *jinja_data_method(enum kind kind, struct str name) {
-    const struct method_info *m;
+const struct jmethod_info *jinja_data_method(enum jkind kind, struct str name) {
+    const struct jmethod_info *m;
     switch (kind) {
     case V_DICT:
         m = of_dict;

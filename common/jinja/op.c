@@ -1,5 +1,5 @@
-/* Operators, as Python defines them on its data types. Integers are 64 bits: a result past them is
- * refused, where Python would go on.
+/* Operators, as Python defines them on its data types. Integers have 64 bits: a larger result is
+ * refused, while Python would go on.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -7,7 +7,7 @@
 #include "jinja/lex.h"
 #include "jinja/run.h"
 
-static struct value unsupported(struct jinja *in, uint8_t op, struct value a, struct value b) {
+static struct jvalue unsupported(struct jinja *in, uint8_t op, struct jvalue a, struct jvalue b) {
     if (a.kind == V_UNDEF || b.kind == V_UNDEF)
         return jinja_undefined(in, (a.kind == V_UNDEF ? a : b));
     if (op == T_ADD && (a.kind == V_STR || a.kind == V_LIST || a.kind == V_TUPLE))
@@ -17,17 +17,17 @@ static struct value unsupported(struct jinja *in, uint8_t op, struct value a, st
                       jinja_token_name(op), jv_type(a), jv_type(b));
 }
 
-struct value jinja_too_large(struct jinja *in) {
+struct jvalue jinja_too_large(struct jinja *in) {
     return jinja_fail(in, "OverflowError: an integer is larger than 64 bits");
 }
 
-/* Division towards minus infinity, and what is left. */
+/* Division that rounds towards minus infinity. */
 static int64_t floor_div(int64_t a, int64_t b) {
     int64_t q = a / b;
     return a % b != 0 && (a < 0) != (b < 0) ? q - 1 : q;
 }
 
-static struct value int_power(struct jinja *in, int64_t base, int64_t exponent) {
+static struct jvalue int_power(struct jinja *in, int64_t base, int64_t exponent) {
     int64_t v = 1;
     while (exponent > 0) {
         if ((exponent & 1) && __builtin_mul_overflow(v, base, &v))
@@ -39,7 +39,7 @@ static struct value int_power(struct jinja *in, int64_t base, int64_t exponent) 
     return jv_int(v);
 }
 
-static struct value int_op(struct jinja *in, uint8_t op, int64_t a, int64_t b) {
+static struct jvalue int_op(struct jinja *in, uint8_t op, int64_t a, int64_t b) {
     int64_t v = 0;
     bool over = false;
     switch (op) {
@@ -90,7 +90,7 @@ static double float_floor_div(double a, double b) {
     return q - whole > 0.5 ? whole + 1 : whole;
 }
 
-static struct value float_op(struct jinja *in, uint8_t op, double a, double b) {
+static struct jvalue float_op(struct jinja *in, uint8_t op, double a, double b) {
     double x;
     if (b == 0 && (op == T_DIV || op == T_FLOORDIV || op == T_MOD))
         return jinja_fail(in, "ZeroDivisionError: float division by zero");
@@ -119,10 +119,10 @@ static struct value float_op(struct jinja *in, uint8_t op, double a, double b) {
     }
 }
 
-static struct value number_op(struct jinja *in, uint8_t op, struct value a, struct value b) {
+static struct jvalue number_op(struct jinja *in, uint8_t op, struct jvalue a, struct jvalue b) {
     int64_t i, k;
     double x = 0, y = 0;
-    struct value v;
+    struct jvalue v;
     if (jv_int_of(a, &i) && jv_int_of(b, &k)) {
         v = int_op(in, op, i, k);
     } else if ((a.kind == V_BIG || b.kind == V_BIG) && op != T_DIV && a.kind != V_FLOAT &&
@@ -137,7 +137,7 @@ static struct value number_op(struct jinja *in, uint8_t op, struct value a, stru
     return v;
 }
 
-static struct value add(struct jinja *in, struct value a, struct value b) {
+static struct jvalue add(struct jinja *in, struct jvalue a, struct jvalue b) {
     if (a.kind == V_STR) {
         bool markup = a.s->markup || b.s->markup;
         struct jtext *left = markup ? jinja_escape(in, a.s) : a.s,
@@ -146,7 +146,7 @@ static struct value add(struct jinja *in, struct value a, struct value b) {
         sum->markup = markup;
         return jv_text(sum);
     }
-    struct value list = jv_list(in, (enum kind)a.kind, a.l->n + b.l->n);
+    struct jvalue list = jv_list(in, (enum jkind)a.kind, a.l->n + b.l->n);
     for (size_t i = 0; i < a.l->n && !in->failed; i++)
         jv_push(in, list.l, a.l->v[i]);
     for (size_t i = 0; i < b.l->n && !in->failed; i++)
@@ -155,10 +155,10 @@ static struct value add(struct jinja *in, struct value a, struct value b) {
     return list;
 }
 
-static struct value repeat(struct jinja *in, struct value v, int64_t times) {
+static struct jvalue repeat(struct jinja *in, struct jvalue v, int64_t times) {
     size_t n;
     if (v.kind == V_STR) {
-        struct build b;
+        struct jbuild b;
         jb_init(&b, in, 0);
         jb_fill(&b, v.s, times);
         struct jtext *t = jb_done(&b);
@@ -167,20 +167,20 @@ static struct value repeat(struct jinja *in, struct value v, int64_t times) {
     }
     if (times < 0)
         times = 0;
-    if (!mul_size(v.l->n, (size_t)times, &n) || n > JINJA_MAX_MEMORY / sizeof(struct value))
-        n = JINJA_MAX_MEMORY / sizeof(struct value);
-    struct value list = jv_list(in, (enum kind)v.kind, n);
+    if (!mul_size(v.l->n, (size_t)times, &n) || n > JINJA_MAX_MEMORY / sizeof(struct jvalue))
+        n = JINJA_MAX_MEMORY / sizeof(struct jvalue);
+    struct jvalue list = jv_list(in, (enum jkind)v.kind, n);
     for (int64_t i = 0; v.l->n && i < times && jinja_steps(in, v.l->n); i++)
         for (size_t k = 0; k < v.l->n; k++)
             jv_push(in, list.l, v.l->v[k]);
     return list;
 }
 
-static bool is_sequence(struct value v) {
+static bool is_sequence(struct jvalue v) {
     return v.kind == V_STR || v.kind == V_LIST || v.kind == V_TUPLE;
 }
 
-struct value jinja_binary(struct jinja *in, uint8_t op, struct value a, struct value b) {
+struct jvalue jinja_binary(struct jinja *in, uint8_t op, struct jvalue a, struct jvalue b) {
     int64_t times;
     if (jv_is_number(a) && jv_is_number(b))
         return number_op(in, op, a, b);
@@ -195,9 +195,9 @@ struct value jinja_binary(struct jinja *in, uint8_t op, struct value a, struct v
     return unsupported(in, op, a, b);
 }
 
-struct value jinja_negate(struct jinja *in, struct value v, bool minus) {
+struct jvalue jinja_negate(struct jinja *in, struct jvalue v, bool minus) {
     int64_t i;
-    struct value out;
+    struct jvalue out;
     if (v.kind == V_UNDEF)
         return jinja_undefined(in, v);
     if (v.kind == V_FLOAT)
@@ -215,9 +215,9 @@ struct value jinja_negate(struct jinja *in, struct value v, bool minus) {
     return out;
 }
 
-bool jinja_contains(struct jinja *in, struct value item, struct value container) {
-    struct iter it;
-    struct value v;
+bool jinja_contains(struct jinja *in, struct jvalue item, struct jvalue container) {
+    struct jiter it;
+    struct jvalue v;
     switch (container.kind) {
     case V_STR:
         if (item.kind == V_STR)
@@ -245,7 +245,7 @@ bool jinja_contains(struct jinja *in, struct value item, struct value container)
     return false;
 }
 
-bool jinja_compare(struct jinja *in, uint8_t op, struct value a, struct value b) {
+bool jinja_compare(struct jinja *in, uint8_t op, struct jvalue a, struct jvalue b) {
     int c;
     switch (op) {
     case T_EQ:
@@ -264,8 +264,8 @@ bool jinja_compare(struct jinja *in, uint8_t op, struct value a, struct value b)
     }
 }
 
-/* The bounds of x[from:to:step] on n items, as Python's slice.indices gives them. */
-static bool slice_bounds(struct jinja *in, const struct value bounds[3], int64_t n, int64_t *from,
+/* Computes the bounds of x[from:to:step] on n items, as Python's slice.indices does. */
+static bool slice_bounds(struct jinja *in, const struct jvalue bounds[3], int64_t n, int64_t *from,
                          int64_t *to, int64_t *step) {
     int64_t v[3] = {0, 0, 1};
     for (int i = 0; i < 3; i++)
@@ -282,7 +282,7 @@ static bool slice_bounds(struct jinja *in, const struct value bounds[3], int64_t
         jinja_fail(in, "ValueError: slice step cannot be zero");
         return false;
     }
-    // A step past every item is as good as any other, and cannot overflow.
+    // A step past all items is as good as any other. The limit avoids overflow.
     const int64_t far = (int64_t)1 << 40;
     *step = *step > far ? far : *step < -far ? -far : *step;
     int64_t low = *step < 0 ? -1 : 0, high = *step < 0 ? n - 1 : n;
@@ -299,8 +299,8 @@ static bool slice_bounds(struct jinja *in, const struct value bounds[3], int64_t
     return true;
 }
 
-static struct value slice_text(struct jinja *in, struct jtext *t, int64_t from, int64_t to,
-                               int64_t step) {
+static struct jvalue slice_text(struct jinja *in, struct jtext *t, int64_t from, int64_t to,
+                                int64_t step) {
     if (step == 1)
         return jv_text(from < to ? jt_slice(in, t, jt_byte_at(in, t, (size_t)from),
                                             jt_byte_at(in, t, (size_t)to))
@@ -313,14 +313,14 @@ static struct value slice_text(struct jinja *in, struct jtext *t, int64_t from, 
         if (((unsigned char)t->p[i] & 0xC0) != 0x80)
             at[k++] = i;
     at[k] = t->n;
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, 0);
     for (int64_t i = from; step > 0 ? i < to : i > to; i += step)
         jb_slice(&b, t, at[i], at[i + 1]);
     return jv_text(jb_done(&b));
 }
 
-struct value jinja_slice(struct jinja *in, struct value obj, const struct value bounds[3]) {
+struct jvalue jinja_slice(struct jinja *in, struct jvalue obj, const struct jvalue bounds[3]) {
     int64_t n, from, to, step;
     if (obj.kind == V_UNDEF)
         return jinja_undefined(in, obj);
@@ -335,15 +335,15 @@ struct value jinja_slice(struct jinja *in, struct value obj, const struct value 
     if (obj.kind == V_STR)
         return slice_text(in, obj.s, from, to, step);
     if (obj.kind == V_RANGE) {
-        struct range *r = jinja_alloc(in, sizeof *r), *old = obj.range;
+        struct jrange *r = jinja_alloc(in, sizeof *r), *old = obj.range;
         r->n = step > 0 ? (from < to ? (to - from - 1) / step + 1 : 0)
                         : (from > to ? (from - to - 1) / -step + 1 : 0);
         r->start = old->start + from * old->step;
         r->step = r->n > 1 ? old->step * step : old->step;
         r->stop = old->start + to * old->step;
-        return (struct value){.kind = V_RANGE, .range = r};
+        return (struct jvalue){.kind = V_RANGE, .range = r};
     }
-    struct value list = jv_list(in, (enum kind)obj.kind, 0);
+    struct jvalue list = jv_list(in, (enum jkind)obj.kind, 0);
     for (int64_t i = from; (step > 0 ? i < to : i > to) && jinja_steps(in, 1); i += step)
         jv_push(in, list.l, obj.l->v[i]);
     return list;

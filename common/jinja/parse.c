@@ -1,9 +1,9 @@
-/* Parsing a template: its text, its tags, and the statements; expressions are in jinja_expr.c.
+/* Parsing a template: its text, its tags and the statements. Expressions are in expr.c.
  *
- * Statements: for, if, set, macro, call, filter, with, block, print, break, continue, generation,
- * autoescape (false only). What needs a loader (extends, include, import, from) is refused when it
- * is reached, as in jinja2 without one. Errors name the line. Nesting is bounded by
- * JINJA_MAX_NESTING.
+ * The statements are for, if, set, macro, call, filter, with, block, print, break, continue,
+ * generation and autoescape (false only). Those that need a loader (extends, include, import, from)
+ * are refused when they are reached, as in jinja2 without a loader. Errors name the line.
+ * JINJA_MAX_NESTING bounds the nesting.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -43,21 +43,21 @@ void jinja_syntax(struct jinja_parser *p, int line, const char *fmt, ...) {
     vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
     err_set(p->e, EXIT_DATA, "TemplateSyntaxError: %s: %s: line %d", msg, p->t->name, line);
-    while (p->tokens[p->at].type != T_EOF) // every loop ends
+    while (p->tokens[p->at].type != T_EOF) // so that every loop ends
         p->at++;
 }
 
-struct node *jinja_node(struct jinja_parser *p, enum node_kind kind, int line) {
-    struct node *n = arena_alloc(&p->t->arena, sizeof *n);
+struct jnode *jinja_node(struct jinja_parser *p, enum jnode_kind kind, int line) {
+    struct jnode *n = arena_alloc(&p->t->arena, sizeof *n);
     n->kind = (uint8_t)kind;
     n->line = line;
     return n;
 }
 
-void jinja_add_kid(struct jinja_parser *p, struct node *n, struct node *kid) {
+void jinja_add_kid(struct jinja_parser *p, struct jnode *n, struct jnode *kid) {
     if (n->n_kids == n->cap) {
         uint32_t cap = n->cap ? n->cap * 2 : 4;
-        struct node **more = arena_alloc(&p->t->arena, cap * sizeof *more);
+        struct jnode **more = arena_alloc(&p->t->arena, cap * sizeof *more);
         if (n->n_kids)
             memcpy(more, n->kids, n->n_kids * sizeof *more);
         n->kids = more;
@@ -66,7 +66,7 @@ void jinja_add_kid(struct jinja_parser *p, struct node *n, struct node *kid) {
     n->kids[n->n_kids++] = kid;
 }
 
-bool jinja_is(struct jinja_parser *p, enum token_type type) {
+bool jinja_is(struct jinja_parser *p, enum jtoken_type type) {
     return jinja_peek(p)->type == type;
 }
 
@@ -74,7 +74,7 @@ bool jinja_is_name(struct jinja_parser *p, const char *name) {
     return jinja_is(p, T_NAME) && str_eq(jinja_peek(p)->text, name);
 }
 
-bool jinja_accept(struct jinja_parser *p, enum token_type type) {
+bool jinja_accept(struct jinja_parser *p, enum jtoken_type type) {
     bool is = jinja_is(p, type);
     p->at += is && type != T_EOF;
     return is;
@@ -86,8 +86,8 @@ bool jinja_accept_name(struct jinja_parser *p, const char *name) {
     return is;
 }
 
-struct token *jinja_expect(struct jinja_parser *p, enum token_type type) {
-    struct token *t = jinja_peek(p);
+struct jtoken *jinja_expect(struct jinja_parser *p, enum jtoken_type type) {
+    struct jtoken *t = jinja_peek(p);
     if (!jinja_accept(p, type))
         jinja_syntax(p, t->line, "expected %s, got %s", jinja_token_name(type),
                      jinja_token_name(t->type));
@@ -103,29 +103,29 @@ bool jinja_enter(struct jinja_parser *p) {
     return true;
 }
 
-static struct node *parse_body(struct jinja_parser *p, const char *const *ends);
+static struct jnode *parse_body(struct jinja_parser *p, const char *const *ends);
 
-/* The rest of a tag, and the statements up to one of the ends, whose name is consumed too. */
-static struct node *block(struct jinja_parser *p, const char *const *ends) {
+/* Parses the rest of a tag, and the statements up to one of the ends. */
+static struct jnode *block(struct jinja_parser *p, const char *const *ends) {
     jinja_accept(p, T_COLON);
     jinja_expect(p, T_BLOCK_END);
     int line = jinja_peek(p)->line;
-    struct node *body = parse_body(p, ends);
+    struct jnode *body = parse_body(p, ends);
     if (!p->failed && jinja_is(p, T_EOF))
         jinja_syntax(p, line, "unexpected end of template, looking for '%s'", ends[0]);
     return body;
 }
 
-static struct node *block_to(struct jinja_parser *p, const char *end) {
+static struct jnode *block_to(struct jinja_parser *p, const char *end) {
     const char *const ends[] = {end, NULL};
-    struct node *body = block(p, ends);
+    struct jnode *body = block(p, ends);
     jinja_accept_name(p, end);
     return body;
 }
 
-static struct node *target_name(struct jinja_parser *p, bool with_namespace) {
-    struct token *t = jinja_peek(p);
-    struct node *n = jinja_primary(p);
+static struct jnode *target_name(struct jinja_parser *p, bool with_namespace) {
+    struct jtoken *t = jinja_peek(p);
+    struct jnode *n = jinja_primary(p);
     if (n->kind != N_NAME) {
         jinja_syntax(p, t->line, "can't assign to this");
         return n;
@@ -137,16 +137,16 @@ static struct node *target_name(struct jinja_parser *p, bool with_namespace) {
     return n;
 }
 
-/* What a set, for or with assigns to. A tuple in brackets may stand in a tuple. */
-struct node *jinja_target(struct jinja_parser *p, bool with_namespace, const char *end_name) {
+/* Parses the target of a set, for or with. A tuple in parentheses may be inside a tuple. */
+struct jnode *jinja_target(struct jinja_parser *p, bool with_namespace, const char *end_name) {
     int line = jinja_peek(p)->line;
-    struct node *tuple = jinja_node(p, N_TUPLE, line);
+    struct jnode *tuple = jinja_node(p, N_TUPLE, line);
     bool comma = false;
     if (!jinja_enter(p))
         return tuple;
     while (!p->failed && !(end_name && jinja_is_name(p, end_name)) && !jinja_is(p, T_BLOCK_END) &&
            !jinja_is(p, T_RPAREN)) {
-        struct node *part;
+        struct jnode *part;
         if (jinja_accept(p, T_LPAREN)) {
             part = jinja_target(p, false, NULL);
             jinja_expect(p, T_RPAREN);
@@ -164,9 +164,9 @@ struct node *jinja_target(struct jinja_parser *p, bool with_namespace, const cha
     return comma || tuple->n_kids == 0 ? tuple : tuple->kids[0];
 }
 
-static struct node *parse_for(struct jinja_parser *p, int line) {
+static struct jnode *parse_for(struct jinja_parser *p, int line) {
     static const char *const ends[] = {"endfor", "else", NULL};
-    struct node *n = jinja_node(p, N_FOR, line);
+    struct jnode *n = jinja_node(p, N_FOR, line);
     jinja_add_kid(p, n, jinja_target(p, false, "in"));
     if (!jinja_accept_name(p, "in"))
         jinja_syntax(p, jinja_peek(p)->line, "expected 'in'");
@@ -182,9 +182,9 @@ static struct node *parse_for(struct jinja_parser *p, int line) {
     return n;
 }
 
-static struct node *parse_if(struct jinja_parser *p, int line) {
+static struct jnode *parse_if(struct jinja_parser *p, int line) {
     static const char *const ends[] = {"endif", "elif", "else", NULL};
-    struct node *n = jinja_node(p, N_IF, line);
+    struct jnode *n = jinja_node(p, N_IF, line);
     do {
         jinja_add_kid(p, n, jinja_tuple(p, false, false, NULL));
         jinja_add_kid(p, n, block(p, ends));
@@ -196,10 +196,10 @@ static struct node *parse_if(struct jinja_parser *p, int line) {
     return n;
 }
 
-static struct node *parse_set(struct jinja_parser *p, int line) {
-    struct node *target = jinja_target(p, true, NULL);
+static struct jnode *parse_set(struct jinja_parser *p, int line) {
+    struct jnode *target = jinja_target(p, true, NULL);
     bool assign = jinja_accept(p, T_ASSIGN);
-    struct node *n = jinja_node(p, assign ? N_SET : N_SET_BLOCK, line);
+    struct jnode *n = jinja_node(p, assign ? N_SET : N_SET_BLOCK, line);
     jinja_add_kid(p, n, target);
     if (assign) {
         jinja_add_kid(p, n, jinja_tuple(p, true, false, NULL));
@@ -210,13 +210,13 @@ static struct node *parse_set(struct jinja_parser *p, int line) {
     return n;
 }
 
-/* Parameters of a macro or call block, behind the body's place in kids[0]. */
-static void signature(struct jinja_parser *p, struct node *macro) {
+/* Parses the parameters of a macro or call block. kids[0] is reserved for the body. */
+static void signature(struct jinja_parser *p, struct jnode *macro) {
     jinja_expect(p, T_LPAREN);
     bool defaults = false;
     while (!p->failed && !jinja_is(p, T_RPAREN)) {
-        struct token *t = jinja_expect(p, T_NAME);
-        struct node *param = jinja_node(p, N_PARAM, t->line);
+        struct jtoken *t = jinja_expect(p, T_NAME);
+        struct jnode *param = jinja_node(p, N_PARAM, t->line);
         param->name = t->text;
         param->sym = jinja_sym(p->t, t->text);
         bool has_default = jinja_accept(p, T_ASSIGN);
@@ -231,8 +231,8 @@ static void signature(struct jinja_parser *p, struct node *macro) {
     jinja_expect(p, T_RPAREN);
 }
 
-static struct node *parse_macro(struct jinja_parser *p, int line) {
-    struct node *n = jinja_node(p, N_MACRO, line);
+static struct jnode *parse_macro(struct jinja_parser *p, int line) {
+    struct jnode *n = jinja_node(p, N_MACRO, line);
     jinja_add_kid(p, n, NULL);
     n->name = jinja_expect(p, T_NAME)->text;
     n->sym = jinja_sym(p->t, n->name);
@@ -242,13 +242,13 @@ static struct node *parse_macro(struct jinja_parser *p, int line) {
     return n;
 }
 
-static struct node *parse_call(struct jinja_parser *p, int line) {
-    struct node *n = jinja_node(p, N_CALL_BLOCK, line), *macro = jinja_node(p, N_MACRO, line);
+static struct jnode *parse_call(struct jinja_parser *p, int line) {
+    struct jnode *n = jinja_node(p, N_CALL_BLOCK, line), *macro = jinja_node(p, N_MACRO, line);
     jinja_add_kid(p, macro, NULL);
     macro->name = str_of("caller");
     if (jinja_is(p, T_LPAREN))
         signature(p, macro);
-    struct node *call = jinja_expr(p, true);
+    struct jnode *call = jinja_expr(p, true);
     if (!p->failed && call->kind != N_CALL)
         jinja_syntax(p, line, "expected call");
     macro->kids[0] = block_to(p, "endcall");
@@ -258,15 +258,15 @@ static struct node *parse_call(struct jinja_parser *p, int line) {
     return n;
 }
 
-static struct node *parse_filter_block(struct jinja_parser *p, int line) {
-    struct node *n = jinja_node(p, N_FILTER_BLOCK, line);
+static struct jnode *parse_filter_block(struct jinja_parser *p, int line) {
+    struct jnode *n = jinja_node(p, N_FILTER_BLOCK, line);
     jinja_add_kid(p, n, jinja_filters(p, NULL, true));
     jinja_add_kid(p, n, block_to(p, "endfilter"));
     return n;
 }
 
-static struct node *parse_with(struct jinja_parser *p, int line) {
-    struct node *n = jinja_node(p, N_WITH, line);
+static struct jnode *parse_with(struct jinja_parser *p, int line) {
+    struct jnode *n = jinja_node(p, N_WITH, line);
     jinja_add_kid(p, n, NULL);
     while (!p->failed && !jinja_is(p, T_BLOCK_END)) {
         if (n->n_kids > 1)
@@ -279,65 +279,65 @@ static struct node *parse_with(struct jinja_parser *p, int line) {
     return n;
 }
 
-static struct node *scope(struct jinja_parser *p, int line, const char *end) {
-    struct node *n = jinja_node(p, N_SCOPE, line);
+static struct jnode *scope(struct jinja_parser *p, int line, const char *end) {
+    struct jnode *n = jinja_node(p, N_SCOPE, line);
     jinja_add_kid(p, n, block_to(p, end));
     return n;
 }
 
-static struct node *parse_named_block(struct jinja_parser *p, int line) {
-    struct token *name = jinja_expect(p, T_NAME);
+static struct jnode *parse_named_block(struct jinja_parser *p, int line) {
+    struct jtoken *name = jinja_expect(p, T_NAME);
     jinja_accept_name(p, "scoped");
     jinja_accept_name(p, "required");
-    struct node *n = scope(p, line, "endblock");
+    struct jnode *n = scope(p, line, "endblock");
     if (jinja_is(p, T_NAME) && str_same(jinja_peek(p)->text, name->text))
         p->at++;
     return n;
 }
 
-static struct node *parse_autoescape(struct jinja_parser *p, int line) {
-    struct node *on = jinja_expr(p, true);
+static struct jnode *parse_autoescape(struct jinja_parser *p, int line) {
+    struct jnode *on = jinja_expr(p, true);
     if (!p->failed && (on->kind != N_CONST || on->value.kind != V_BOOL || on->value.b))
         jinja_syntax(p, line, "autoescape is supported as false only");
     return scope(p, line, "endautoescape");
 }
 
-static struct node *parse_print(struct jinja_parser *p, int line) {
-    struct node *body = jinja_node(p, N_BODY, line);
+static struct jnode *parse_print(struct jinja_parser *p, int line) {
+    struct jnode *body = jinja_node(p, N_BODY, line);
     while (!p->failed && !jinja_is(p, T_BLOCK_END)) {
         if (body->n_kids)
             jinja_expect(p, T_COMMA);
-        struct node *n = jinja_node(p, N_OUTPUT, line);
+        struct jnode *n = jinja_node(p, N_OUTPUT, line);
         jinja_add_kid(p, n, jinja_expr(p, true));
         jinja_add_kid(p, body, n);
     }
     return body;
 }
 
-/* extends, include, import, from: the tag is passed over, and fails where it is executed. */
-static struct node *parse_loader(struct jinja_parser *p, int line) {
-    struct node *n = jinja_node(p, N_REFUSE, line);
+/* Parses extends, include, import and from: skips the tag, which fails when it is executed. */
+static struct jnode *parse_loader(struct jinja_parser *p, int line) {
+    struct jnode *n = jinja_node(p, N_REFUSE, line);
     while (!jinja_is(p, T_BLOCK_END) && !jinja_is(p, T_EOF))
         p->at++;
     return n;
 }
 
-static struct node *parse_break(struct jinja_parser *p, int line) {
+static struct jnode *parse_break(struct jinja_parser *p, int line) {
     return jinja_node(p, N_BREAK, line);
 }
 
-static struct node *parse_continue(struct jinja_parser *p, int line) {
+static struct jnode *parse_continue(struct jinja_parser *p, int line) {
     return jinja_node(p, N_CONTINUE, line);
 }
 
-static struct node *parse_generation(struct jinja_parser *p, int line) {
+static struct jnode *parse_generation(struct jinja_parser *p, int line) {
     return scope(p, line, "endgeneration");
 }
 
-static struct node *parse_statement(struct jinja_parser *p) {
+static struct jnode *parse_statement(struct jinja_parser *p) {
     static const struct {
         const char *name;
-        struct node *(*parse)(struct jinja_parser *p, int line);
+        struct jnode *(*parse)(struct jinja_parser *p, int line);
     } statements[] = {{"for", parse_for},
                       {"if", parse_if},
                       {"set", parse_set},
@@ -355,8 +355,8 @@ static struct node *parse_statement(struct jinja_parser *p) {
                       {"include", parse_loader},
                       {"import", parse_loader},
                       {"from", parse_loader}};
-    struct token *t = jinja_expect(p, T_NAME);
-    struct node *n = NULL;
+    struct jtoken *t = jinja_expect(p, T_NAME);
+    struct jnode *n = NULL;
     for (size_t i = 0; i < sizeof statements / sizeof *statements && !n && !p->failed; i++)
         if (str_eq(t->text, statements[i].name))
             n = statements[i].parse(p, t->line);
@@ -374,35 +374,35 @@ static bool at_end(struct jinja_parser *p, const char *const *ends) {
     return false;
 }
 
-static struct node *data(struct jinja_parser *p, struct token *t) {
-    struct node *n = jinja_node(p, N_DATA, t->line);
+static struct jnode *data(struct jinja_parser *p, struct jtoken *t) {
+    struct jnode *n = jinja_node(p, N_DATA, t->line);
     struct jtext *s = arena_alloc(&p->t->arena, sizeof *s);
     *s = (struct jtext){.p = t->text.p, .n = t->text.n, .trust = TRUST_ALL};
     n->value = jv_text(s);
     return n;
 }
 
-/* Statements up to the tag whose name is one of the ends (NULL: up to the end), which is left
- * standing. */
-static struct node *parse_body(struct jinja_parser *p, const char *const *ends) {
-    struct node *body = jinja_node(p, N_BODY, jinja_peek(p)->line);
+/* Parses statements up to a tag named in `ends` (NULL: up to the end of the template). That tag's
+ * name is not consumed. */
+static struct jnode *parse_body(struct jinja_parser *p, const char *const *ends) {
+    struct jnode *body = jinja_node(p, N_BODY, jinja_peek(p)->line);
     if (!jinja_enter(p))
         return body;
     while (!p->failed && !jinja_is(p, T_EOF)) {
-        struct token *t = jinja_peek(p);
+        struct jtoken *t = jinja_peek(p);
         p->at++;
         if (t->type == T_DATA) {
             if (t->text.n)
                 jinja_add_kid(p, body, data(p, t));
         } else if (t->type == T_VARIABLE_BEGIN) {
-            struct node *n = jinja_node(p, N_OUTPUT, t->line);
+            struct jnode *n = jinja_node(p, N_OUTPUT, t->line);
             jinja_add_kid(p, n, jinja_tuple(p, true, false, NULL));
             jinja_expect(p, T_VARIABLE_END);
             jinja_add_kid(p, body, n);
         } else if (at_end(p, ends)) {
             break;
         } else {
-            struct node *n = parse_statement(p);
+            struct jnode *n = parse_statement(p);
             if (n)
                 jinja_add_kid(p, body, n);
         }
@@ -411,7 +411,7 @@ static struct node *parse_body(struct jinja_parser *p, const char *const *ends) 
     return body;
 }
 
-/* Copies the source with every newline as \n and the last one gone. */
+/* Copies the source with \n as newlines and without a newline at its end. */
 static struct str normalize(struct arena *arena, struct str s) {
     char *out = arena_alloc(arena, s.n + 1);
     size_t n = 0;

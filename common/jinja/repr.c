@@ -1,7 +1,7 @@
 /* How values are written: Python's str() and repr().
  *
- * What a value prints keeps its origin: the bytes of a foreign string, and the digits, brackets and
- * quotes of foreign numbers and containers, are foreign.
+ * The output keeps the value's origin. The bytes of a foreign string are foreign. So are the
+ * digits, brackets and quotes of foreign numbers and containers.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
@@ -11,8 +11,8 @@
 
 #include "jinja/run.h"
 
-/* The shortest digits that read back as f, in Python's form: an exponent below 1e-4 and from 1e16.
- */
+/* Writes the shortest digits that read back as f, in Python's form: with an exponent below 1e-4 and
+ * from 1e16. */
 void jv_float_text(double f, char out[40]) {
     if (isnan(f) || isinf(f)) {
         snprintf(out, 40, "%s", isnan(f) ? "nan" : f < 0 ? "-inf" : "inf");
@@ -34,8 +34,8 @@ void jv_float_text(double f, char out[40]) {
     }
 }
 
-/* One character as repr writes it inside quotes of that kind. */
-static void repr_char(struct build *b, const struct jtext *t, size_t at, size_t len, uint32_t cp,
+/* Writes one character as repr does inside quotes of that kind. */
+static void repr_char(struct jbuild *b, const struct jtext *t, size_t at, size_t len, uint32_t cp,
                       char quote) {
     bool trusted = jt_trusted(t, at);
     char text[16];
@@ -55,7 +55,7 @@ static void repr_char(struct build *b, const struct jtext *t, size_t at, size_t 
     jb_str(b, text, trusted);
 }
 
-static void repr_str(struct build *b, const struct jtext *t) {
+static void repr_str(struct jbuild *b, const struct jtext *t) {
     bool pure = jt_pure(t);
     bool single = memchr(t->p, '\'', t->n) != NULL, twice = memchr(t->p, '"', t->n) != NULL;
     char quote = single && !twice ? '"' : '\'';
@@ -71,9 +71,9 @@ static void repr_str(struct build *b, const struct jtext *t) {
         jb_str(b, ")", pure);
 }
 
-static void write_repr(struct build *b, struct value v);
+static void write_repr(struct jbuild *b, struct jvalue v);
 
-static void repr_items(struct build *b, struct value v, const char *open, const char *close) {
+static void repr_items(struct jbuild *b, struct jvalue v, const char *open, const char *close) {
     jb_str(b, open, !v.foreign);
     for (size_t i = 0; i < v.l->n && !b->in->failed; i++) {
         if (i)
@@ -85,7 +85,7 @@ static void repr_items(struct build *b, struct value v, const char *open, const 
     jb_str(b, close, !v.foreign);
 }
 
-static void repr_pairs(struct build *b, struct value v) {
+static void repr_pairs(struct jbuild *b, struct jvalue v) {
     jb_str(b, "{", !v.foreign);
     for (size_t i = 0; i < v.d->n && !b->in->failed; i++) {
         if (i)
@@ -97,7 +97,7 @@ static void repr_pairs(struct build *b, struct value v) {
     jb_str(b, "}", !v.foreign);
 }
 
-static void repr_range(struct build *b, const struct range *r) {
+static void repr_range(struct jbuild *b, const struct jrange *r) {
     char text[100];
     snprintf(text, sizeof text,
              r->step == 1 ? "range(%" PRId64 ", %" PRId64 ")"
@@ -106,8 +106,8 @@ static void repr_range(struct build *b, const struct range *r) {
     jb_str(b, text, true);
 }
 
-/* Python prints addresses here, so no template can mean it. */
-static void repr_other(struct build *b, struct value v) {
+/* Python prints an address here, so no template can depend on it. */
+static void repr_other(struct jbuild *b, struct jvalue v) {
     jb_str(b, "<", true);
     jb_str(b, jv_type(v), true);
     if (v.kind == V_MACRO) {
@@ -120,7 +120,7 @@ static void repr_other(struct build *b, struct value v) {
     jb_str(b, ">", true);
 }
 
-static void write_loop(struct build *b, struct loop *l) {
+static void write_loop(struct jbuild *b, struct jloop *l) {
     char text[80];
     int64_t n = 0;
     jinja_loop_length(b->in, l, &n);
@@ -128,8 +128,8 @@ static void write_loop(struct build *b, struct loop *l) {
     jb_str(b, text, true);
 }
 
-/* Numbers, none and the like: the same for str() and repr(). */
-static bool write_scalar(struct build *b, struct value v) {
+/* Writes numbers, none and booleans, for which str() and repr() are the same. */
+static bool write_scalar(struct jbuild *b, struct jvalue v) {
     char text[40];
     switch (v.kind) {
     case V_NONE:
@@ -154,9 +154,9 @@ static bool write_scalar(struct build *b, struct value v) {
     }
 }
 
-static void write_repr(struct build *b, struct value v) {
+static void write_repr(struct jbuild *b, struct jvalue v) {
     static const char *const views[] = {"dict_keys(", "dict_values(", "dict_items("};
-    struct value list;
+    struct jvalue list;
     if (!jinja_steps(b->in, 2) || write_scalar(b, v) || !jinja_deeper(b->in))
         return;
     switch (v.kind) {
@@ -199,14 +199,14 @@ static void write_repr(struct build *b, struct value v) {
     b->in->depth--;
 }
 
-struct jtext *jv_repr(struct jinja *in, struct value v) {
-    struct build b;
+struct jtext *jv_repr(struct jinja *in, struct jvalue v) {
+    struct jbuild b;
     jb_init(&b, in, 64);
     write_repr(&b, v);
     return jb_done(&b);
 }
 
-struct jtext *jv_to_str(struct jinja *in, struct value v) {
+struct jtext *jv_to_str(struct jinja *in, struct jvalue v) {
     if (v.kind == V_STR)
         return v.s;
     if (v.kind == V_UNDEF)

@@ -1,4 +1,4 @@
-/* One rendering: its limits, its errors and its variables.
+/* One rendering: its limits, its errors and its variables. See run.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/run.h"
@@ -10,7 +10,7 @@
 
 #include "jinja/jinja.h"
 
-struct value jinja_fail(struct jinja *in, const char *fmt, ...) {
+struct jvalue jinja_fail(struct jinja *in, const char *fmt, ...) {
     if (!in->failed) {
         char msg[800];
         va_list ap;
@@ -20,11 +20,11 @@ struct value jinja_fail(struct jinja *in, const char *fmt, ...) {
         err_set(&in->err, EXIT_DATA, "%s: %s: line %d", msg, in->t->name, in->line);
     }
     in->failed = true;
-    return (struct value){.kind = V_NONE};
+    return (struct jvalue){.kind = V_NONE};
 }
 
-struct value jinja_undefined(struct jinja *in, struct value v) {
-    const struct undef *u = v.undef;
+struct jvalue jinja_undefined(struct jinja *in, struct jvalue v) {
+    const struct jundef *u = v.undef;
     struct buf b = {0};
     if (strncmp(u->message, "SecurityError: ", 15) != 0)
         buf_str(&b, "UndefinedError: ");
@@ -76,12 +76,12 @@ struct jinja *jinja_begin(const struct jinja_template *t) {
     if (sodium_init() < 0)
         die(EXIT_SYSTEM, "libsodium cannot start");
     randombytes_buf(in->hash_key, sizeof in->hash_key);
-    struct env *built_in = jinja_scope(in, NULL);
+    struct jenv *built_in = jinja_scope(in, NULL);
     in->root = jinja_scope(in, built_in);
-    for (const struct function *f = jinja_functions; f->name; f++) {
+    for (const struct jfunction *f = jinja_functions; f->name; f++) {
         uint32_t sym = jinja_find_sym(t, str_of(f->name));
         if (sym != UINT32_MAX)
-            jinja_bind_name(in, built_in, sym, (struct value){.kind = V_FUNCTION, .function = f});
+            jinja_bind_name(in, built_in, sym, (struct jvalue){.kind = V_FUNCTION, .function = f});
     }
     return in;
 }
@@ -92,18 +92,18 @@ void jinja_end(struct jinja *in) {
     free(in);
 }
 
-void jinja_set_str(struct jinja *in, struct str name, struct value v) {
+void jinja_set_str(struct jinja *in, struct str name, struct jvalue v) {
     uint32_t sym = jinja_find_sym(in->t, name);
     if (sym != UINT32_MAX)
         jinja_bind_name(in, in->root, sym, v);
 }
 
-void jinja_set(struct jinja *in, const char *name, struct value v) {
+void jinja_set(struct jinja *in, const char *name, struct jvalue v) {
     jinja_set_str(in, str_of(name), v);
 }
 
 int jinja_render(struct jinja *in, struct buf *text, struct buf *trust, struct err *e) {
-    struct build out;
+    struct jbuild out;
     jb_init(&out, in, 4096);
     in->out = &out;
     jinja_exec(in, in->root, in->t->root);

@@ -1,14 +1,15 @@
 /* Methods of strings, as Python's str has them, on texts that keep the trust of each byte.
  *
- * Left out: encode (there are no bytes), translate and maketrans. Positions count code points.
+ * encode is left out, as there are no bytes; so are translate and maketrans. Positions count code
+ * points.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/run.h"
 
 #define SELF(name)                                                                                 \
-    static struct value name(struct jinja *in, struct value self, const struct value *a)
+    static struct jvalue name(struct jinja *in, struct jvalue self, const struct jvalue *a)
 
-/* Whether cp is to be stripped: white space, or one of the characters in set. */
+/* Whether to strip cp: it is white space, or one of the characters in set. */
 static bool strips(const struct jtext *set, uint32_t cp) {
     if (!set)
         return jt_is_space(cp);
@@ -18,8 +19,8 @@ static bool strips(const struct jtext *set, uint32_t cp) {
     return false;
 }
 
-static struct value strip(struct jinja *in, struct value self, struct value chars, bool left,
-                          bool right) {
+static struct jvalue strip(struct jinja *in, struct jvalue self, struct jvalue chars, bool left,
+                           bool right) {
     const struct jtext *t = self.s, *set = NULL;
     size_t from = 0, to = t->n, len;
     if (chars.kind != V_MISSING && chars.kind != V_NONE)
@@ -50,12 +51,12 @@ SELF(str_rstrip) {
     return strip(in, self, a[0], false, true);
 }
 
-static void push_slice(struct jinja *in, struct list *l, const struct jtext *t, size_t from,
+static void push_slice(struct jinja *in, struct jlist *l, const struct jtext *t, size_t from,
                        size_t to) {
     jv_push(in, l, jv_text(jt_slice(in, t, from, to)));
 }
 
-/* The run of white space (or of anything else) that begins at i. */
+/* Returns the end of the run of white space, or of anything else, that begins at i. */
 static size_t run(const struct jtext *t, size_t i, bool space) {
     size_t len;
     while (i < t->n && jt_is_space(jt_decode(t, i, &len)) == space)
@@ -63,7 +64,7 @@ static size_t run(const struct jtext *t, size_t i, bool space) {
     return i;
 }
 
-static void split_space(struct jinja *in, const struct jtext *t, int64_t most, struct list *out) {
+static void split_space(struct jinja *in, const struct jtext *t, int64_t most, struct jlist *out) {
     size_t i = run(t, 0, true);
     while (i < t->n && jinja_steps(in, 1)) {
         if (most-- == 0) {
@@ -90,15 +91,15 @@ static size_t run_back(const struct jtext *t, size_t i, bool space) {
     return i;
 }
 
-static void turn(struct list *l) {
+static void turn(struct jlist *l) {
     for (size_t i = 0; i < l->n / 2; i++) {
-        struct value v = l->v[i];
+        struct jvalue v = l->v[i];
         l->v[i] = l->v[l->n - 1 - i];
         l->v[l->n - 1 - i] = v;
     }
 }
 
-static void rsplit_space(struct jinja *in, const struct jtext *t, int64_t most, struct list *out) {
+static void rsplit_space(struct jinja *in, const struct jtext *t, int64_t most, struct jlist *out) {
     size_t i = run_back(t, t->n, true);
     while (i > 0 && jinja_steps(in, 1)) {
         if (most-- == 0) {
@@ -112,8 +113,9 @@ static void rsplit_space(struct jinja *in, const struct jtext *t, int64_t most, 
     turn(out);
 }
 
-static struct value split(struct jinja *in, struct value self, const struct value *a, bool right) {
-    struct value list = jv_list(in, V_LIST, 0);
+static struct jvalue split(struct jinja *in, struct jvalue self, const struct jvalue *a,
+                           bool right) {
+    struct jvalue list = jv_list(in, V_LIST, 0);
     const struct jtext *t = self.s;
     int64_t most = jinja_arg_int(in, a[1], -1);
     if (a[0].kind == V_MISSING || a[0].kind == V_NONE) {
@@ -154,7 +156,7 @@ SELF(str_rsplit) {
 
 SELF(str_splitlines) {
     const struct jtext *t = self.s;
-    struct value list = jv_list(in, V_LIST, 0);
+    struct jvalue list = jv_list(in, V_LIST, 0);
     bool keep = jinja_arg_bool(in, a[0], false);
     size_t from = 0, len;
     for (size_t i = 0; i < t->n && !in->failed; i += len) {
@@ -173,8 +175,9 @@ SELF(str_splitlines) {
     return list;
 }
 
-/* start and end arguments as byte positions; false where the range is empty or past the end. */
-static bool range_of(struct jinja *in, const struct jtext *t, const struct value *a, size_t *from,
+/* Converts start and end arguments to byte positions. False if the range is empty or past the
+ * end. */
+static bool range_of(struct jinja *in, const struct jtext *t, const struct jvalue *a, size_t *from,
                      size_t *to) {
     *from = 0;
     *to = t->n;
@@ -193,7 +196,7 @@ static bool range_of(struct jinja *in, const struct jtext *t, const struct value
     return true;
 }
 
-static int64_t find(struct jinja *in, struct value self, const struct value *a, bool right) {
+static int64_t find(struct jinja *in, struct jvalue self, const struct jvalue *a, bool right) {
     size_t from, to;
     const struct jtext *t = self.s, *needle = jinja_arg_str(in, a[0], "");
     if (!range_of(in, t, a + 1, &from, &to))
@@ -236,8 +239,8 @@ SELF(str_count) {
     return jv_int(n);
 }
 
-/* Whether t[from..to) begins or ends with v, or with one of a tuple of strings. */
-static bool affix(struct jinja *in, const struct jtext *t, struct value v, size_t from, size_t to,
+/* Whether t[from..to) begins or ends with v, or with one string of a tuple. */
+static bool affix(struct jinja *in, const struct jtext *t, struct jvalue v, size_t from, size_t to,
                   bool end) {
     if (v.kind == V_TUPLE) {
         for (size_t i = 0; i < v.l->n; i++)
@@ -275,8 +278,8 @@ SELF(str_removesuffix) {
     return jv_text(jt_slice(in, self.s, 0, self.s->n - (has ? s->n : 0)));
 }
 
-/* An empty `old` stands before every character and at the end. */
-static void replace_empty(struct build *b, const struct jtext *t, const struct jtext *to,
+/* An empty `old` matches before each character and at the end. */
+static void replace_empty(struct jbuild *b, const struct jtext *t, const struct jtext *to,
                           int64_t most) {
     for (size_t i = 0, len; i <= t->n && jinja_steps(b->in, 1); i += len) {
         if (most-- != 0)
@@ -294,7 +297,7 @@ SELF(str_replace) {
     const struct jtext *t = self.s, *from = jinja_arg_str(in, a[0], ""),
                        *to = jinja_arg_str(in, a[1], "");
     int64_t most = a[2].kind == V_NONE ? -1 : jinja_arg_int(in, a[2], -1);
-    struct build b;
+    struct jbuild b;
     if (t->markup) {
         from = jinja_escape(in, from);
         to = jinja_escape(in, to);
@@ -318,9 +321,9 @@ SELF(str_replace) {
 }
 
 SELF(str_join) {
-    struct iter it;
-    struct value v;
-    struct build b;
+    struct jiter it;
+    struct jvalue v;
+    struct jbuild b;
     size_t n = 0;
     jb_init(&b, in, 64);
     if (!jinja_iter(in, a[0], &it))
@@ -338,10 +341,10 @@ SELF(str_join) {
     return jv_text(out);
 }
 
-static struct value partition(struct jinja *in, struct value self, const struct value *a,
-                              bool right) {
+static struct jvalue partition(struct jinja *in, struct jvalue self, const struct jvalue *a,
+                               bool right) {
     const struct jtext *t = self.s, *sep = jinja_arg_str(in, a[0], "");
-    struct value out = jv_list(in, V_TUPLE, 3);
+    struct jvalue out = jv_list(in, V_TUPLE, 3);
     if (sep->n == 0)
         return jinja_fail(in, "ValueError: empty separator");
     size_t at =
@@ -362,7 +365,8 @@ SELF(str_rpartition) {
     return partition(in, self, a, true);
 }
 
-static struct value justify(struct jinja *in, struct value self, const struct value *a, int where) {
+static struct jvalue justify(struct jinja *in, struct jvalue self, const struct jvalue *a,
+                             int where) {
     struct jtext *fill = jinja_arg_str(in, a[1], " ");
     int64_t n = (int64_t)jt_chars(in, self.s), width = jinja_arg_int(in, a[0], 0),
             gap = width > n ? width - n : 0;
@@ -371,7 +375,7 @@ static struct value justify(struct jinja *in, struct value self, const struct va
     int64_t left = where < 0   ? 0
                    : where > 0 ? gap
                                : gap / 2 + (gap & width & 1); // CPython's rounding
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, self.s->n);
     jb_fill(&b, fill, left);
     jb_text(&b, self.s);
@@ -397,7 +401,7 @@ SELF(str_zfill) {
     const struct jtext *t = self.s;
     int64_t gap = jinja_arg_int(in, a[0], 0) - (int64_t)jt_chars(in, t);
     size_t sign = t->n && (t->p[0] == '-' || t->p[0] == '+');
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, t->n);
     jb_slice(&b, t, 0, sign);
     jb_fill(&b, jt_new(in, str_of("0"), TRUST_ALL), gap);
@@ -408,7 +412,7 @@ SELF(str_zfill) {
 SELF(str_expandtabs) {
     const struct jtext *t = self.s;
     int64_t size = jinja_arg_int(in, a[0], 8), column = 0;
-    struct build b;
+    struct jbuild b;
     jb_init(&b, in, t->n);
     for (size_t i = 0, len; i < t->n && !in->failed; i += len) {
         uint32_t cp = jt_decode(t, i, &len);
@@ -454,9 +458,9 @@ SELF(str_casefold) {
     return jv_text(jinja_casefold(in, self.s));
 }
 
-/* Whether the text is not empty and every character is of a class. */
-static struct value all(struct jinja *in, struct value self, bool (*is)(uint32_t cp),
-                        bool when_empty) {
+/* Whether the text is not empty and all its characters are of a class. */
+static struct jvalue all(struct jinja *in, struct jvalue self, bool (*is)(uint32_t cp),
+                         bool when_empty) {
     jinja_steps(in, self.s->n);
     for (size_t i = 0, len; i < self.s->n; i += len)
         if (!is(jt_decode(self.s, i, &len)))
@@ -514,16 +518,16 @@ SELF(str_isidentifier) {
     return jv_bool(good);
 }
 
-static struct value str_format(struct jinja *in, struct value self, const struct args *a) {
+static struct jvalue str_format(struct jinja *in, struct jvalue self, const struct jargs *a) {
     return jinja_format(in, self.s, a);
 }
 
-static struct value str_format_map(struct jinja *in, struct value self, const struct args *a) {
-    struct value v[JINJA_MAX_PARAMS];
-    struct args members = {0};
+static struct jvalue str_format_map(struct jinja *in, struct jvalue self, const struct jargs *a) {
+    struct jvalue v[JINJA_MAX_PARAMS];
+    struct jargs members = {0};
     if (!jinja_bind(in, "format_map", "mapping", 1, a, v))
         return jv_none();
-    if (v[0].kind != V_DICT || !jinja_room(in, v[0].d->n * 2 * sizeof(struct value)))
+    if (v[0].kind != V_DICT || !jinja_room(in, v[0].d->n * 2 * sizeof(struct jvalue)))
         return jinja_fail(in, "TypeError: format_map() takes a mapping, not %s", jv_type(v[0]));
     members.names = jinja_alloc(in, v[0].d->n * sizeof *members.names);
     members.kw = jinja_alloc(in, v[0].d->n * sizeof *members.kw);
@@ -535,7 +539,7 @@ static struct value str_format_map(struct jinja *in, struct value self, const st
     return jinja_format(in, self.s, &members);
 }
 
-static const struct method_info methods[] = {
+static const struct jmethod_info methods[] = {
     {"capitalize", "", 0, str_capitalize, NULL},
     {"casefold", "", 0, str_casefold, NULL},
     {"center", "width fillchar", 1, str_center, NULL},
@@ -582,7 +586,7 @@ static const struct method_info methods[] = {
     {"zfill", "width", 1, str_zfill, NULL},
 };
 
-const struct method_info *jinja_str_method(struct str name) {
+const struct jmethod_info *jinja_str_method(struct str name) {
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++)
         if (str_eq(name, methods[i].name))
             return &methods[i];

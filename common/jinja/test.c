@@ -1,9 +1,9 @@
-/* Tests: what stands behind `is`, as jinja2/tests.py defines them.
+/* Tests, the names after `is` in `x is defined`, as jinja2/tests.py defines them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/run.h"
 
-#define TEST(name) static bool name(struct jinja *in, struct value v, const struct value *a)
+#define TEST(name) static bool name(struct jinja *in, struct jvalue v, const struct jvalue *a)
 #define KIND(name, condition)                                                                      \
     TEST(name) {                                                                                   \
         (void)in, (void)a;                                                                         \
@@ -52,7 +52,7 @@ TEST(is_upper) {
     return jinja_is_cased(in, jv_to_str(in, v), true);
 }
 
-static bool remainder_is(struct jinja *in, struct value v, struct value divisor, int64_t want) {
+static bool remainder_is(struct jinja *in, struct jvalue v, struct jvalue divisor, int64_t want) {
     return jv_equal(in, jinja_binary(in, T_MOD, v, divisor), jv_int(want));
 }
 
@@ -73,7 +73,7 @@ TEST(is_divisibleby) {
 static const struct {
     const char *name;
     size_t n_args;
-    bool (*test)(struct jinja *in, struct value v, const struct value *a);
+    bool (*test)(struct jinja *in, struct jvalue v, const struct jvalue *a);
 } tests[] = {
     {"defined", 0, is_defined},
     {"undefined", 0, is_undefined},
@@ -124,8 +124,8 @@ bool jinja_test_exists(struct str name) {
     return false;
 }
 
-bool jinja_call_test(struct jinja *in, struct str name, struct value self, const struct args *a) {
-    struct value v[JINJA_MAX_PARAMS];
+bool jinja_call_test(struct jinja *in, struct str name, struct jvalue self, const struct jargs *a) {
+    struct jvalue v[JINJA_MAX_PARAMS];
     int i = 0;
     while (i < N_TESTS && !str_eq(name, tests[i].name))
         i++;

@@ -1,4 +1,4 @@
-/* Strings with the trust of each byte: see jinja_text.h.
+/* Texts with the trust of each byte: see text.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/text.h"
@@ -6,7 +6,7 @@
 #include "base/utf8.h"
 #include "jinja/run.h"
 
-struct jtext *jt_new(struct jinja *in, struct str s, enum trust trust) {
+struct jtext *jt_new(struct jinja *in, struct str s, enum jtrust trust) {
     struct jtext *t = jinja_alloc(in, sizeof *t);
     *t = (struct jtext){.p = s.p, .n = s.n, .trust = (uint8_t)trust};
     return t;
@@ -22,16 +22,16 @@ struct jtext *jt_slice(struct jinja *in, const struct jtext *t, size_t from, siz
     return s;
 }
 
-void jb_init(struct build *b, struct jinja *in, size_t expected) {
-    *b = (struct build){.in = in};
+void jb_init(struct jbuild *b, struct jinja *in, size_t expected) {
+    *b = (struct jbuild){.in = in};
     b->cap = expected < 32 ? 32 : expected;
     b->p = jinja_room(in, b->cap) ? jinja_alloc(in, b->cap) : NULL;
     if (!b->p)
         b->cap = 0;
 }
 
-/* Room for n more bytes; false where the rendering has none left. */
-static bool reserve(struct build *b, size_t n) {
+/* Makes room for n more bytes. False if the rendering may use no more. */
+static bool reserve(struct jbuild *b, size_t n) {
     if (n <= b->cap - b->n)
         return true;
     size_t cap = b->cap * 2 > b->n + n ? b->cap * 2 : b->n + n;
@@ -52,8 +52,8 @@ static bool reserve(struct build *b, size_t n) {
     return true;
 }
 
-/* From one word for all to a byte for each. */
-static bool mix(struct build *b) {
+/* Gives the text a mask, in place of one word for all bytes. */
+static bool make_mask(struct jbuild *b) {
     if (b->trust == TRUST_MIXED)
         return true;
     if (!jinja_room(b->in, b->cap))
@@ -64,13 +64,13 @@ static bool mix(struct build *b) {
     return true;
 }
 
-void jb_add(struct build *b, const char *p, size_t n, bool trusted) {
+void jb_add(struct jbuild *b, const char *p, size_t n, bool trusted) {
     if (n == 0 || !reserve(b, n))
         return;
-    enum trust trust = trusted ? TRUST_ALL : TRUST_NONE;
+    enum jtrust trust = trusted ? TRUST_ALL : TRUST_NONE;
     if (b->n == 0 && !b->mask)
         b->trust = (uint8_t)trust;
-    else if (b->trust != trust && !mix(b))
+    else if (b->trust != trust && !make_mask(b))
         return;
     memcpy(b->p + b->n, p, n);
     if (b->mask)
@@ -78,32 +78,32 @@ void jb_add(struct build *b, const char *p, size_t n, bool trusted) {
     b->n += n;
 }
 
-void jb_str(struct build *b, const char *s, bool trusted) {
+void jb_str(struct jbuild *b, const char *s, bool trusted) {
     jb_add(b, s, strlen(s), trusted);
 }
 
-void jb_slice(struct build *b, const struct jtext *t, size_t from, size_t to) {
+void jb_slice(struct jbuild *b, const struct jtext *t, size_t from, size_t to) {
     if (t->trust != TRUST_MIXED) {
         jb_add(b, t->p + from, to - from, t->trust == TRUST_ALL);
         return;
     }
-    if (from >= to || !reserve(b, to - from) || !mix(b))
+    if (from >= to || !reserve(b, to - from) || !make_mask(b))
         return;
     memcpy(b->p + b->n, t->p + from, to - from);
     memcpy(b->mask + b->n, t->mask + from, to - from);
     b->n += to - from;
 }
 
-void jb_text(struct build *b, const struct jtext *t) {
+void jb_text(struct jbuild *b, const struct jtext *t) {
     jb_slice(b, t, 0, t->n);
 }
 
-void jb_char(struct build *b, uint32_t cp, bool trusted) {
+void jb_char(struct jbuild *b, uint32_t cp, bool trusted) {
     char utf8[4];
     jb_add(b, utf8, utf8_encode(cp, utf8), trusted);
 }
 
-void jb_fill(struct build *b, const struct jtext *t, int64_t times) {
+void jb_fill(struct jbuild *b, const struct jtext *t, int64_t times) {
     size_t n;
     if (times <= 0 || t->n == 0)
         return;
@@ -116,7 +116,7 @@ void jb_fill(struct build *b, const struct jtext *t, int64_t times) {
     if (t->n == 1 && t->trust != TRUST_MIXED) {
         if (b->n == 0 && !b->mask)
             b->trust = t->trust;
-        else if (b->trust != t->trust && !mix(b))
+        else if (b->trust != t->trust && !make_mask(b))
             return;
         memset(b->p + b->n, t->p[0], n);
         if (b->mask)
@@ -128,20 +128,20 @@ void jb_fill(struct build *b, const struct jtext *t, int64_t times) {
         jb_text(b, t);
 }
 
-struct jtext *jb_done(struct build *b) {
+struct jtext *jb_done(struct jbuild *b) {
     struct jtext *t = jinja_alloc(b->in, sizeof *t);
     *t = (struct jtext){.p = b->p ? b->p : "", .n = b->n, .mask = b->mask, .trust = b->trust};
     return t;
 }
 
 struct jtext *jt_concat(struct jinja *in, const struct jtext *a, const struct jtext *b) {
-    struct build *sum = a->tail;
+    struct jbuild *sum = a->tail;
     if (!sum || sum->p + sum->n != a->p + a->n || a->p != sum->p) {
         sum = jinja_alloc(in, sizeof *sum);
         jb_init(sum, in, a->n + b->n);
         jb_text(sum, a);
     }
-    // Where the builder has to grow it moves; what earlier sums see stays where it was.
+    // If the builder grows, it moves. Earlier sums keep the bytes at the old place.
     jb_text(sum, b);
     struct jtext *t = jb_done(sum);
     t->tail = sum;

@@ -1,4 +1,4 @@
-/* Values: see jinja_value.h. What equality, order, truth and length mean is Python's data model.
+/* Values: see value.h. Equality, order, truth and length follow Python's data model.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/value.h"
@@ -8,52 +8,52 @@
 
 #include "jinja/run.h"
 
-struct value jv_none(void) {
-    return (struct value){.kind = V_NONE};
+struct jvalue jv_none(void) {
+    return (struct jvalue){.kind = V_NONE};
 }
 
-struct value jv_bool(bool b) {
-    return (struct value){.kind = V_BOOL, .b = b};
+struct jvalue jv_bool(bool b) {
+    return (struct jvalue){.kind = V_BOOL, .b = b};
 }
 
-struct value jv_int(int64_t i) {
-    return (struct value){.kind = V_INT, .i = i};
+struct jvalue jv_int(int64_t i) {
+    return (struct jvalue){.kind = V_INT, .i = i};
 }
 
-struct value jv_float(double f) {
-    return (struct value){.kind = V_FLOAT, .f = f};
+struct jvalue jv_float(double f) {
+    return (struct jvalue){.kind = V_FLOAT, .f = f};
 }
 
-struct value jv_text(struct jtext *s) {
-    return (struct value){.kind = V_STR, .s = s};
+struct jvalue jv_text(struct jtext *s) {
+    return (struct jvalue){.kind = V_STR, .s = s};
 }
 
-struct value jv_str(struct jinja *in, const char *s) {
+struct jvalue jv_str(struct jinja *in, const char *s) {
     return jv_text(jt_new(in, str_of(s), TRUST_ALL));
 }
 
-struct value jv_undef(struct jinja *in, const char *message, const char *type, struct str name) {
-    struct undef *u = jinja_alloc(in, sizeof *u);
-    *u = (struct undef){message, type, name};
-    return (struct value){.kind = V_UNDEF, .undef = u};
+struct jvalue jv_undef(struct jinja *in, const char *message, const char *type, struct str name) {
+    struct jundef *u = jinja_alloc(in, sizeof *u);
+    *u = (struct jundef){message, type, name};
+    return (struct jvalue){.kind = V_UNDEF, .undef = u};
 }
 
-struct value jv_list(struct jinja *in, enum kind kind, size_t cap) {
-    struct list *l = jinja_alloc(in, sizeof *l);
+struct jvalue jv_list(struct jinja *in, enum jkind kind, size_t cap) {
+    struct jlist *l = jinja_alloc(in, sizeof *l);
     size_t bytes;
     if (cap && mul_size(cap, sizeof *l->v, &bytes) && jinja_room(in, bytes)) {
         l->v = jinja_alloc(in, bytes);
         l->cap = cap;
     }
-    return (struct value){.kind = (uint8_t)kind, .l = l};
+    return (struct jvalue){.kind = (uint8_t)kind, .l = l};
 }
 
-void jv_push(struct jinja *in, struct list *l, struct value v) {
+void jv_push(struct jinja *in, struct jlist *l, struct jvalue v) {
     if (l->n == l->cap) {
         size_t cap = l->cap ? l->cap * 2 : 4;
         if (!jinja_room(in, cap * sizeof *l->v))
             return;
-        struct value *more = jinja_alloc(in, cap * sizeof *l->v);
+        struct jvalue *more = jinja_alloc(in, cap * sizeof *l->v);
         if (l->n)
             memcpy(more, l->v, l->n * sizeof *l->v);
         l->v = more;
@@ -62,25 +62,25 @@ void jv_push(struct jinja *in, struct list *l, struct value v) {
     l->v[l->n++] = v;
 }
 
-struct value jv_pair(struct jinja *in, struct value a, struct value b) {
-    struct value t = jv_list(in, V_TUPLE, 2);
+struct jvalue jv_pair(struct jinja *in, struct jvalue a, struct jvalue b) {
+    struct jvalue t = jv_list(in, V_TUPLE, 2);
     jv_push(in, t.l, a);
     jv_push(in, t.l, b);
     return t;
 }
 
-bool jv_is_number(struct value v) {
+bool jv_is_number(struct jvalue v) {
     return v.kind == V_BOOL || v.kind == V_INT || v.kind == V_BIG || v.kind == V_FLOAT;
 }
 
-bool jv_int_of(struct value v, int64_t *i) {
+bool jv_int_of(struct jvalue v, int64_t *i) {
     if (v.kind != V_INT && v.kind != V_BOOL)
         return false;
     *i = v.kind == V_INT ? v.i : v.b;
     return true;
 }
 
-bool jv_float_of(struct value v, double *f) {
+bool jv_float_of(struct jvalue v, double *f) {
     if (v.kind == V_FLOAT)
         *f = v.f;
     else if (v.kind == V_INT)
@@ -94,7 +94,7 @@ bool jv_float_of(struct value v, double *f) {
     return true;
 }
 
-const char *jv_type(struct value v) {
+const char *jv_type(struct jvalue v) {
     static const char *const names[] = {[V_MISSING] = "missing",
                                         [V_UNDEF] = "Undefined",
                                         [V_NONE] = "NoneType",
@@ -122,7 +122,7 @@ const char *jv_type(struct value v) {
     return v.kind == V_STR && v.s->markup ? "Markup" : names[v.kind];
 }
 
-bool jv_hashable(struct jinja *in, struct value v) {
+bool jv_hashable(struct jinja *in, struct jvalue v) {
     if (v.kind == V_LIST || v.kind == V_DICT || v.kind == V_VIEW) {
         jinja_fail(in, "TypeError: unhashable type: '%s'", jv_type(v));
         return false;
@@ -135,7 +135,7 @@ bool jv_hashable(struct jinja *in, struct value v) {
     return !in->failed;
 }
 
-bool jv_truth(struct jinja *in, struct value v) {
+bool jv_truth(struct jinja *in, struct jvalue v) {
     int64_t n;
     switch (v.kind) {
     case V_UNDEF:
@@ -154,7 +154,7 @@ bool jv_truth(struct jinja *in, struct value v) {
     }
 }
 
-bool jv_len(struct jinja *in, struct value v, int64_t *n) {
+bool jv_len(struct jinja *in, struct jvalue v, int64_t *n) {
     switch (v.kind) {
     case V_UNDEF:
         *n = 0;
@@ -180,7 +180,7 @@ bool jv_len(struct jinja *in, struct value v, int64_t *n) {
     }
 }
 
-bool jv_same(struct value a, struct value b) {
+bool jv_same(struct jvalue a, struct jvalue b) {
     if (a.kind != b.kind)
         return false;
     switch (a.kind) {
@@ -191,17 +191,17 @@ bool jv_same(struct value a, struct value b) {
     case V_BOOL:
         return a.b == b.b;
     case V_INT:
-        return a.i == b.i && a.i >= -5 && a.i <= 256; // CPython keeps these once
+        return a.i == b.i && a.i >= -5 && a.i <= 256; // CPython has one object for each of these
     case V_FLOAT:
         return false;
     case V_STR:
         return a.s->p == b.s->p && a.s->n == b.s->n;
     default:
-        return a.l == b.l; // every kind here is a pointer
+        return a.l == b.l; // the other kinds are pointers
     }
 }
 
-static bool list_equal(struct jinja *in, const struct list *a, const struct list *b) {
+static bool list_equal(struct jinja *in, const struct jlist *a, const struct jlist *b) {
     bool equal = a->n == b->n && jinja_deeper(in);
     if (!equal)
         return false;
@@ -211,19 +211,19 @@ static bool list_equal(struct jinja *in, const struct list *a, const struct list
     return equal;
 }
 
-static bool dict_equal(struct jinja *in, const struct dict *a, const struct dict *b) {
+static bool dict_equal(struct jinja *in, const struct jdict *a, const struct jdict *b) {
     bool equal = a->n == b->n && jinja_deeper(in);
     if (!equal)
         return false;
     for (size_t i = 0; equal && i < a->n; i++) {
-        struct value *other = jv_get(in, b, a->pairs[i].key);
+        struct jvalue *other = jv_get(in, b, a->pairs[i].key);
         equal = other && jv_equal(in, a->pairs[i].value, *other);
     }
     in->depth--;
     return equal;
 }
 
-/* Exact, where converting i would round it. */
+/* Compares exactly; converting i to double would round it. */
 static int order_int_float(int64_t i, double f) {
     if (f >= 0x1p63)
         return -1;
@@ -236,7 +236,7 @@ static int order_int_float(int64_t i, double f) {
     return (rest < 0) - (rest > 0);
 }
 
-static int order_numbers(struct value a, struct value b) {
+static int order_numbers(struct jvalue a, struct jvalue b) {
     int64_t i, k;
     double x = 0, y = 0;
     bool a_int = jv_int_of(a, &i), b_int = jv_int_of(b, &k);
@@ -253,7 +253,7 @@ static int order_numbers(struct value a, struct value b) {
     return b_int ? -order_int_float(k, x) : (x > y) - (x < y);
 }
 
-bool jv_equal(struct jinja *in, struct value a, struct value b) {
+bool jv_equal(struct jinja *in, struct jvalue a, struct jvalue b) {
     if (!jinja_steps(in, 1))
         return false;
     if (jv_is_number(a) && jv_is_number(b))
@@ -285,7 +285,7 @@ static int order_text(struct jinja *in, const struct jtext *a, const struct jtex
     return c ? (c > 0) - (c < 0) : (a->n > b->n) - (a->n < b->n); // 2 would be "unordered"
 }
 
-int jv_order(struct jinja *in, struct value a, struct value b, const char *op) {
+int jv_order(struct jinja *in, struct jvalue a, struct jvalue b, const char *op) {
     if (!jinja_steps(in, 1))
         return 0;
     if (jv_is_number(a) && jv_is_number(b))
