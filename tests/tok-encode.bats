@@ -95,7 +95,7 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
     run --separate-stderr tok-encode -j in
     [ "$status" -eq 0 ]
     [ "${#stderr_lines[@]}" -eq 2 ]
-    [[ $stderr == *'"response_format" of a record is not followed'* && $stderr == *'"logprobs" of a record is not followed'* ]]
+    [[ $stderr == *'"response_format" of a record has no effect'* && $stderr == *'"logprobs" of a record has no effect'* ]]
 }
 
 @test "a line of an OpenAI batch is its body, with custom_id beside it" {

@@ -1,7 +1,9 @@
-/* Chat templates of model folders: see chat.h. What is done to messages before the template sees
- * them is done as in transformers 5 (tokenization_utils_base.py, utils/chat_template_utils.py):
- * members that are null are dropped, and a message's reasoning is passed under each of the names
- * that templates know.
+/* Chat templates of model folders: see chat.h.
+ *
+ * chat_open reads the template and the special tokens. chat_render parses the request, sets the
+ * template's variables and renders it. Messages are prepared as in transformers 5
+ * (tokenization_utils_base.py, utils/chat_template_utils.py). Members that are null are dropped. A
+ * message's reasoning is passed under each name that templates know.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "chat/chat.h"
@@ -21,12 +23,13 @@ enum { N_TOKENS = sizeof token_names / sizeof *token_names };
 
 struct chat {
     struct jinja_template *plain,
-        *tool_use;          // tool_use: for requests with tools; NULL where plain is for them too
-    char *tokens[N_TOKENS]; // NULL: the model has none
+        // tool_use: for requests with tools; NULL if `plain` is for them too.
+        *tool_use;
+    char *tokens[N_TOKENS]; // NULL: the model has no such token
     size_t token_lengths[N_TOKENS];
-    struct buf sources; // of the templates, one behind the other
-    struct err
-        tool_use_broken; // why there is no tool_use, though the model has one; code 0: it has none
+    struct buf sources; // the texts of the templates, one after another
+    // Why tool_use could not be parsed. code 0: it was parsed, or the model has none.
+    struct err tool_use_broken;
 };
 
 static int add_template(struct chat *c, const char *place, struct str name, struct str source,
@@ -42,7 +45,7 @@ static int add_template(struct chat *c, const char *place, struct str name, stru
     *slot = jinja_parse(place, source, e);
     if (*slot)
         buf_add(&c->sources, source.p, source.n);
-    if (!*slot && slot == &c->tool_use) { // who has no tools needs it not
+    if (!*slot && slot == &c->tool_use) { // requests without tools do not need it
         c->tool_use_broken = *e;
         *e = (struct err){0};
         return 0;
@@ -50,8 +53,8 @@ static int add_template(struct chat *c, const char *place, struct str name, stru
     return *slot ? 0 : -1;
 }
 
-/* A token's text: a string, or an object whose `content` it is; null for none. The first file that
- * names it counts. */
+/* Reads a token's text: a string, or the `content` of an object; null for none. The first file that
+ * has the token counts. */
 static void read_token(struct chat *c, struct json *j, size_t i) {
     struct str text = {NULL, 0}, key;
     if (json_null(j))
@@ -72,7 +75,7 @@ static void read_token(struct chat *c, struct json *j, size_t i) {
     c->token_lengths[i] = text.n;
 }
 
-/* `chat_template`: null, a text, or a list of {name, template}. */
+/* Reads `chat_template`: null, a text, or a list of {name, template}. */
 static void read_templates(struct chat *c, struct json *j, bool wanted, struct err *e) {
     struct str key, name = str_of("default"), source = {NULL, 0};
     if (!wanted || json_peek(j) == JSON_NULL) {
@@ -127,7 +130,7 @@ static int read_config(struct chat *c, const char *path, bool templates, struct 
     return good ? 0 : -1;
 }
 
-/* A template in a file of its own; 0 too where there is no such file. */
+/* Reads a template file. Returns 0 if there is no such file. */
 static int read_template(struct chat *c, const char *dir, const char *file, const char *name,
                          struct err *e) {
     char *path = path_join(dir, file);
@@ -179,7 +182,9 @@ void chat_free(struct chat *c) {
     free(c);
 }
 
-/* Whether the request has tools, which choose the template. */
+/* Whether the request has tools, which choose the template. Variables are set in a rendering of one
+ * template, so this is known before the request is parsed. Only models with a tool_use template
+ * need it. */
 static bool has_tools(struct str request) {
     struct json j;
     struct str key;
@@ -202,8 +207,8 @@ static struct jvalue trusted_str(struct jinja *in, const char *s) {
     return jv_text(jt_new(in, str_of(s), TRUST_ALL));
 }
 
-/* A role that is a plain word becomes the template's own: with letters, '_' and '-' alone it can
- * make no token but one that the template writes around it. */
+/* Returns the role, trusted if it is a plain word. A word of letters, '_' and '-' alone makes only
+ * tokens that the template writes around it. */
 static struct jvalue role_of(struct jinja *in, struct jvalue role) {
     if (!jv_is_str(role))
         return role;
@@ -215,8 +220,8 @@ static struct jvalue role_of(struct jinja *in, struct jvalue role) {
     return jv_text(jt_new(in, word, TRUST_ALL));
 }
 
-/* OpenAI's form has the arguments of a call as a string of JSON; templates expect the object. What
- * is no object stays. */
+/* Parses the arguments of a call. In OpenAI's form they are a string of JSON, but templates expect
+ * the object. A string that is no object stays. */
 static void open_arguments(struct jinja *in, struct jvalue function) {
     struct jvalue *v =
         function.kind == V_DICT ? jv_get_str(in, function.d, str_of("arguments")) : NULL;
@@ -247,8 +252,8 @@ static void open_calls(struct jinja *in, struct jvalue message) {
         open_arguments(in, *legacy);
 }
 
-/* A message as templates expect it: nothing null, and its reasoning as `thinking` and
- * `reasoning_content`. */
+/* Returns a message as templates expect it: without null members, and with its reasoning as
+ * `thinking` and as `reasoning_content`. */
 static struct jvalue prepare_message(struct jinja *in, struct jvalue message) {
     static const char *const fields[] = {"reasoning_content", "thinking", "reasoning"};
     struct jvalue reasoning = jv_none(), out = jv_dict(in);
@@ -270,7 +275,7 @@ static struct jvalue prepare_message(struct jinja *in, struct jvalue message) {
     return out;
 }
 
-/* A list of objects, as messages, tools and documents must be. */
+/* Reads a list of objects. messages, tools and documents must be one. */
 static bool list_of_objects(struct jinja *in, struct json *j, const char *what,
                             struct jvalue *out) {
     *out = jinja_from_json(in, j);
@@ -326,7 +331,7 @@ static int read_request(struct jinja *in, struct json *j) {
             read_member(in, j, key, &seen);
     }
     if (!json_failed(j) && !seen)
-        json_refuse(j, "the object has no messages");
+        json_refuse(j, "\"messages\" is missing");
     return json_end(j) ? 0 : -1;
 }
 

@@ -29,9 +29,9 @@ static int read_chat(struct chat_prompt *p, const struct prompt_options *o, stru
     return rc;
 }
 
-/* A line of OpenAI's batches has its record in "body": the other members become attributes, and
- * record is the body. completions: its url is that of text completions, whose text is called
- * "prompt". Another record stays as it is. */
+/* If the record is a line of OpenAI's batches, replaces it with its "body" and makes attributes of
+ * the other members. completions: its url is that of text completions, where the text is called
+ * "prompt". Any other record stays as it is. */
 static int open_batch_line(struct chat_prompt *p, struct str *record, bool *completions,
                            struct err *e) {
     struct str key, body = {NULL, 0}, url = {NULL, 0};
@@ -65,19 +65,21 @@ static int open_batch_line(struct chat_prompt *p, struct str *record, bool *comp
         else
             record_member(&j, key, &p->attrs, &p->notes);
     if (!known)
-        json_refuse(&j, "\"url\" is neither /v1/chat/completions nor /v1/completions");
+        json_refuse(&j, "\"url\" is neither \"/v1/chat/completions\" nor \"/v1/completions\"");
     bool good = json_end(&j);
     json_free(&j);
     *record = body;
     return good ? 0 : -1;
 }
 
-/* {"text": "...", ...} or {"messages": [...], ...}: other members become attributes. */
+/* Reads {"text": "...", ...} or {"messages": [...], ...}. Other members become attributes.
+ * chat_render parses a chat's members again. */
 static int read_json(struct chat_prompt *p, const struct prompt_options *o, struct str record,
                      struct err *e) {
     struct str key;
     bool text = false, messages = false, completions = false;
-    if (record.n >= 3 && memcmp(record.p, "\xEF\xBB\xBF", 3) == 0) // a BOM before the first line
+    if (record.n >= 3 &&
+        memcmp(record.p, "\xEF\xBB\xBF", 3) == 0) // skip a BOM before the first line
         record = (struct str){record.p + 3, record.n - 3};
     size_t blank = 0;
     while (blank < record.n && strchr(" \t\r", record.p[blank]) && record.p[blank])
@@ -91,7 +93,7 @@ static int read_json(struct chat_prompt *p, const struct prompt_options *o, stru
     while (json_key(&p->json, &key)) {
         if (str_eq(key, "text") || (completions && str_eq(key, "prompt"))) {
             if (text)
-                json_refuse(&p->json, "two texts");
+                json_refuse(&p->json, "expected one text, found two");
             p->text = json_str(&p->json);
             text = true;
         } else if (of_chat(key)) {

@@ -1,6 +1,11 @@
-/* A record of tok-encode as the text that is to be encoded: plain text, {"text": ...}, or messages
- * that the model's chat template renders. A JSON record may be a line of OpenAI's batches:
- * {"custom_id", "url", "body": {...}}.
+/* A record of tok-encode, turned into the text to encode.
+ *
+ *     one line of text                     the line itself
+ *     {"text": "Hi", "id": 7}              "Hi", with the attribute id=7
+ *     {"messages": [...], "id": 7}         the chat that the model's template renders
+ *
+ * A JSON record may also be a line of OpenAI's batches: {"custom_id": ..., "url": ..., "body":
+ * {...}}. Its body is then the record.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef CHAT_PROMPT_H
@@ -15,33 +20,36 @@
 #include "chat/chat.h"
 
 enum prompt_form {
-    PROMPT_WHOLE,
-    PROMPT_RECORD,
-    PROMPT_JSON,
-    PROMPT_CHAT
-}; // whole: less one newline at its end
+    PROMPT_WHOLE,  // text, without one newline at its end
+    PROMPT_RECORD, // text
+    PROMPT_JSON,   // {"text": ...} or {"messages": ...}
+    PROMPT_CHAT    // a request of chat_render
+};
 
 struct prompt_options {
     enum prompt_form form;
-    bool strict;             // invalid UTF-8 is an error
-    bool chat_only;          // of PROMPT_JSON: {"messages": ...} alone
-    bool generation;         // a chat ends with what makes the model answer
-    const struct chat *chat; // NULL: no_chat says why there is none
+    bool strict;             // refuse invalid UTF-8 instead of repairing it
+    bool chat_only;          // PROMPT_JSON: accept only {"messages": ...}
+    bool generation;         // end a chat with the text that makes the model answer
+    const struct chat *chat; // NULL: no_chat is the reason
     struct err no_chat;
 };
 
 struct chat_prompt {
-    struct str text; // valid UTF-8, until the next prompt_read; a view into the record or into what
-                     // follows
-    bool is_chat;    // rendered: it writes its own special tokens, and trust has a byte for each of
-                     // its bytes
+    // Valid UTF-8, until the next prompt_read. It is a view into the record or into the buffers
+    // below.
+    struct str text;
+    // The text is a rendered chat. It has its special tokens, and trust has a byte for each of its
+    // bytes.
+    bool is_chat;
     struct buf attrs; // attributes of tokens(5), from the other keys of a JSON record
-    uint32_t notes;   // what of them is not followed: record_note
+    uint32_t notes;   // keys that have no effect, a bit each: record_note
     struct buf repaired, rendered, trust;
     struct json json;
 };
 
-/* All zero is a fresh p. -1 with e set; attrs are then those read so far. */
+/* Reads a record into p; all zero is a valid empty p. -1 with e set: p->attrs has the attributes
+ * read before the error. */
 int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record,
                 struct err *e);
 void prompt_free(struct chat_prompt *p);

@@ -1,4 +1,7 @@
-/* JSON records: see record.h.
+/* Keys of JSON records: see record.h.
+ *
+ * record_member reads one member into attributes. record_write_attrs and record_write_result write
+ * attributes as members again.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "chat/record.h"
@@ -10,7 +13,7 @@
 #include "base/num.h"
 #include "base/utf8.h"
 
-/* Sampling parameters as OpenAI's API calls them. */
+/* The names of sampling parameters in OpenAI's API, and in tokens(5). */
 static const struct {
     const char *name, *ours;
 } openai_params[] = {
@@ -27,12 +30,12 @@ static const struct {
 #define DATA(name)                                                                                 \
     {                                                                                              \
         name, "the key \"" name                                                                    \
-              "\" of a record is data and steers nothing: sampling parameters stand in \"params\"" \
+              "\" of a record is data and has no effect: put sampling parameters in \"params\""    \
     }
 #define IGNORED(name)                                                                              \
-    { name, "\"" name "\" of a record is not followed" }
+    { name, "\"" name "\" of a record has no effect" }
 
-/* Keys that are passed on as data, although someone may have meant to steer with them. */
+/* Keys that are passed on as data, although the user may have expected an effect. */
 static const struct {
     const char *name, *text;
 } notes_table[] = {
@@ -58,13 +61,13 @@ static const struct {
 };
 
 enum { N_NOTES = sizeof notes_table / sizeof *notes_table };
-_Static_assert(N_NOTES <= 30, "a note is a bit; two are serve/encode.c's");
+_Static_assert(N_NOTES <= 30, "a note is a bit, and the caller's bits are 30 and 31");
 
 const char *record_note(unsigned i) {
     return i < N_NOTES ? notes_table[i].text : NULL;
 }
 
-/* Whether s, as it stands, is one JSON value. */
+/* Whether s is one JSON value. */
 static bool is_json(struct str s) {
     struct err e = {0};
     struct json j;
@@ -85,7 +88,7 @@ static void set_attr(struct buf *attrs, const char *prefix, struct str key, stru
 
 /* ---- Parameters ---- */
 
-/* A number of JSON as parameters are written: 2.0 and 2e0 are 2. */
+/* Writes a number of JSON as parameters are written: 2.0 and 2e0 become 2. */
 static void write_number(struct json *j, struct buf *out) {
     struct json before = *j;
     struct str raw = json_skip(j);
@@ -98,13 +101,13 @@ static void write_number(struct json *j, struct buf *out) {
     }
     double v = json_f64(&before);
     if (fabs(v) < 1e15 && v >= floor(v) && v <= floor(v))
-        buf_fmt(out, "%.0f", v + 0.0); // never -0
+        buf_fmt(out, "%.0f", v + 0.0); // no -0
     else
         buf_add(out, raw.p, raw.n);
 }
 
-/* A value as an attribute has it: true is 1, [28, 30] is 28,30 and {"7": -1} is 7=-1. False where
- * it says nothing. */
+/* Writes a value as an attribute: true becomes 1, [28, 30] becomes 28,30 and {"7": -1} becomes
+ * 7=-1. False if the value sets nothing. */
 static bool write_param(struct json *j, struct str key, struct buf *out) {
     struct str item;
     bool first = true;
@@ -162,8 +165,8 @@ static void read_param(struct json *j, struct str key, struct str ours, struct b
     buf_free(&value);
 }
 
-/* A sampling parameter by OpenAI's name, and what of OpenAI's cannot be done. False: another key.
- */
+/* Reads a sampling parameter by OpenAI's name, or refuses a feature that is not supported. False if
+ * the key is another one. */
 static bool read_openai(struct json *j, struct str key, struct buf *attrs) {
     for (size_t i = 0; i < sizeof openai_params / sizeof *openai_params; i++)
         if (str_eq(key, openai_params[i].name)) {
@@ -177,19 +180,20 @@ static bool read_openai(struct json *j, struct str key, struct buf *attrs) {
     bool said = !json_failed(j) && !str_eq(raw, "null") && !str_eq(raw, n ? "1" : "[]");
     if (said && n &&
         json_peek(&(struct json){.p = raw.p, .end = raw.p + raw.n, .e = j->e}) != JSON_NUMBER) {
-        set_attr(attrs, "", key, raw); // a column of that name: n is no number of answers here
+        // A data column of that name: here n is not a number of answers.
+        set_attr(attrs, "", key, raw);
         return true;
     }
     if (said)
         json_refuse(j,
-                    n ? "\"n\" is %.*s, but there is one answer for each record"
-                      : "\"stop\" is %.*s, but texts that end an "
-                        "answer are not supported (stop_id in \"params\" is)",
+                    n ? "\"n\" is %.*s, but a record has one answer"
+                      : "\"stop\" is %.*s, but texts that end an answer are not supported: use "
+                        "stop_id in \"params\"",
                     (int)(raw.n < 80 ? raw.n : 80), raw.p);
     return true;
 }
 
-/* "params": an object of parameters by our names or OpenAI's. */
+/* Reads "params": an object of parameters by our names or OpenAI's. */
 static void read_params(struct json *j, struct buf *attrs) {
     struct str key;
     if (json_peek(j) == JSON_NULL) {
@@ -206,7 +210,7 @@ static void read_params(struct json *j, struct buf *attrs) {
 
 /* ---- Data ---- */
 
-/* false, null, 0, "", "auto" and "none" ask for nothing. */
+/* Whether a value asks for something. false, null, 0, "", "auto", "none" and the like do not. */
 static bool asks(struct str raw) {
     static const char *const nothing[] = {"null", "false", "0",        "1",        "\"\"",
                                           "[]",   "{}",    "\"auto\"", "\"none\"", "[\"text\"]"};
@@ -221,7 +225,7 @@ static void read_data(struct json *j, struct str key, struct buf *attrs, uint32_
     for (size_t i = 0; i < key.n; i++)
         good &= (unsigned char)key.p[i] > ' ' && key.p[i] != '=' && key.p[i] != 0x7f;
     if (!good) {
-        json_refuse(j, "the key \"%.*s\" cannot be an attribute's", (int)key.n, key.p);
+        json_refuse(j, "the key \"%.*s\" cannot name an attribute", (int)key.n, key.p);
         return;
     }
     bool string = json_peek(j) == JSON_STRING;
@@ -254,10 +258,10 @@ void record_member(struct json *j, struct str key, struct buf *attrs, uint32_t *
 
 /* ---- Writing ---- */
 
-/* "key=value key=value" in pieces. Of equal keys the last counts: the others are gone. */
+/* A part of "key=value key=value". Of equal keys the last counts. */
 struct attr {
     struct str key, word;
-    bool gone;
+    bool gone; // a later one has the same key
 };
 
 struct attr_list {
@@ -307,12 +311,12 @@ static struct attr_list list_attrs(struct str attrs) {
     return l;
 }
 
-/* The key that people see: data without its period. */
+/* Returns the key as users see it: a data key without its period. */
 static struct str shown(struct str key) {
     return key.p[0] == '.' && key.n > 1 ? (struct str){key.p + 1, key.n - 1} : key;
 }
 
-/* The value of "key=value" as JSON. */
+/* Writes the value of "key=value" as JSON. */
 static void write_value(struct buf *out, struct str word) {
     struct buf name = {0}, value = {0}, text = {0};
     buf_add(&name, word.p, (size_t)((const char *)memchr(word.p, '=', word.n) - word.p));
@@ -337,7 +341,7 @@ static void write_member(struct buf *out, const char *comma, struct str key, str
     buf_free(&text);
 }
 
-/* Whether the record has a key as data. */
+/* Whether the record has this key as data. */
 static bool has_data(const struct attr_list *l, const char *name) {
     for (size_t i = 0; i < l->n; i++)
         if (!attrs_is_param(l->items[i].key) && !attrs_is_private(l->items[i].key) &&
@@ -346,7 +350,7 @@ static bool has_data(const struct attr_list *l, const char *name) {
     return false;
 }
 
-/* One of our own names, with underscores behind it until the record has no such key. */
+/* Writes one of our own names, with underscores after it until the record has no such key. */
 static void write_own(struct buf *out, const struct attr_list *l, const char *name) {
     struct buf own = {0};
     utf8_repair(&own, name, strlen(name));
@@ -404,7 +408,7 @@ void record_write_result(struct buf *out, struct str attrs, struct str result, s
         buf_byte(out, '}');
     }
     struct attr_list results = list_attrs(result);
-    for (size_t i = 0; i < results.n; i++) { // what a later llm-sample says
+    for (size_t i = 0; i < results.n; i++) { // other results, from a later llm-sample
         struct str key = results.items[i].key;
         if (results.items[i].gone || str_eq(key, "finish") || str_eq(key, "prompt") ||
             str_eq(key, "completion"))

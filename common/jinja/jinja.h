@@ -21,6 +21,7 @@
  *     jb_      the builder that writes such a text, struct jbuild          text.h
  *     jv_      a value of any type, struct jvalue                          value.h
  *     jf_      a filter, called as value|name                              filter.h
+ *     j        alone: a type, such as struct jlist or enum jkind
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef JINJA_JINJA_H

@@ -4,8 +4,8 @@
  * foreign: it came from messages, tools or documents. One word (`trust`) says which. Only a text of
  * both kinds has a mask:
  *
- *     "<|" + role + "|>"      text  <|user|>
- *                             mask  11000011
+ *     "[" + name + "]"      text  [Ann]
+ *                           mask  10001
  *
  * Every string function writes through the builder, so no byte loses its origin. This is what keeps
  * a user from writing control tokens into a prompt.

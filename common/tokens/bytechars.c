@@ -20,7 +20,7 @@ long bytechars_decode(struct str s, char *out) {
 void bytechars_spell(struct tok_text *t) {
     const char *p = t->now.p;
     size_t n = t->now.n;
-    struct rewrite w = text_rewrite_begin(t);
+    struct text_rewrite w = text_rewrite_begin(t);
     for (size_t i = 0; i < n; i++) {
         char c[4];
         size_t len = utf8_encode(bytechar((unsigned char)p[i]), c);

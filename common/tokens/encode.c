@@ -71,7 +71,8 @@ static int encode_tracked(struct encoder *en, const struct tok_piece *word) {
     for (size_t i = from; out->want_offsets && i < out->n; i++) {
         uint32_t *o = out->offsets[i];
         if (o[0] < o[1] && o[1] <= word->n) {
-            struct span first = tok_piece_span(word, o[0]), last = tok_piece_span(word, o[1] - 1);
+            struct tok_span first = tok_piece_span(word, o[0]),
+                            last = tok_piece_span(word, o[1] - 1);
             o[0] = first.start;
             o[1] = last.end;
         }
@@ -95,9 +96,9 @@ static int encode_word(void *ctx, const struct tok_piece *word) {
 }
 
 static void add_token(struct encoder *en, const struct tok_piece *p, const struct added_match *m) {
-    struct span s = {0, 0};
+    struct tok_span s = {0, 0};
     if (en->out->want_offsets && m->start < m->end)
-        s = (struct span){tok_piece_span(p, m->start).start, tok_piece_span(p, m->end - 1).end};
+        s = (struct tok_span){tok_piece_span(p, m->start).start, tok_piece_span(p, m->end - 1).end};
     token_ids_add(en->out, m->token->id, s.start, s.end);
 }
 
@@ -132,7 +133,7 @@ static int pre_tokenize(struct encoder *en, const struct tok_piece *p) {
 static const uint8_t *trusted_bytes(struct encoder *en, const struct tok_piece *p) {
     buf_clear(&en->trusted);
     for (size_t i = 0; i < p->n; i++) {
-        struct span s = tok_piece_span(p, i);
+        struct tok_span s = tok_piece_span(p, i);
         bool good = true;
         for (uint32_t k = s.start; k < s.end && good; k++)
             good = en->allowed[k];

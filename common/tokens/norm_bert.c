@@ -56,7 +56,7 @@ static int clean(uint32_t cp, char *out) {
 static void space_cjk(struct tok_text *t) {
     const char *p = t->now.p;
     size_t n = t->now.n, len;
-    struct rewrite w = text_rewrite_begin(t);
+    struct text_rewrite w = text_rewrite_begin(t);
     bool changed = false;
     for (size_t i = 0; i < n; i += len) {
         uint32_t cp = uni_next(p + i, &len);

@@ -17,7 +17,7 @@ void norm_map(struct tok_text *t, int (*map)(uint32_t cp, char *out)) {
         i += len;
     if (i == n)
         return;
-    struct rewrite w = text_rewrite_begin(t);
+    struct text_rewrite w = text_rewrite_begin(t);
     for (; i < n; i += len) {
         int got = map(uni_next(p + i, &len), out);
         if (got == CHAR_KEEP)
@@ -49,7 +49,7 @@ static uint32_t lower(uint32_t cp) {
 void norm_lower(struct tok_text *t) {
     const char *p = t->now.p;
     size_t n = t->now.n, len;
-    struct rewrite w = text_rewrite_begin(t);
+    struct text_rewrite w = text_rewrite_begin(t);
     bool changed = false;
     for (size_t i = 0; i < n; i += len) {
         uint32_t cp = uni_next(p + i, &len);
@@ -79,7 +79,7 @@ void norm_drop(struct tok_text *t, unsigned bits) {
         i += len;
     if (i == n)
         return;
-    struct rewrite w = text_rewrite_begin(t);
+    struct text_rewrite w = text_rewrite_begin(t);
     for (; i < n; i += len)
         if (uni_bits(uni_next(p + i, &len)) & bits) {
             text_rewrite_copy(&w, i - w.at);

@@ -136,12 +136,12 @@ static void unload(void *data) {
  * beginning of the text, which the reference does not count. From then on each character gets the
  * origin of a character that is that many characters earlier. */
 struct mapping {
-    struct rewrite w;
+    struct text_rewrite w;
     size_t from;
 };
 
 /* Writes one character in place of the one at w.at. */
-static void put(struct rewrite *w, const char *p, size_t n) {
+static void put(struct text_rewrite *w, const char *p, size_t n) {
     text_rewrite_replace(w, uni_len(w->t->now.p[w->at]), p, n);
 }
 

@@ -38,7 +38,7 @@ static int apply(const void *data, struct tok_text *t, struct err *e) {
         return 0;
     // The prefix gets the first character's origin: it replaces that character, which is then
     // inserted again.
-    struct rewrite w = text_rewrite_begin(t);
+    struct text_rewrite w = text_rewrite_begin(t);
     size_t len = uni_len(t->now.p[0]);
     const char *first = t->now.p;
     text_rewrite_replace(&w, len, prefix->p, prefix->n);

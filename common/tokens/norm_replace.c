@@ -23,7 +23,7 @@ static int apply(const void *data, struct tok_text *t, struct err *e) {
     int found = text.n ? regex_next(&it, &start, &end, e) : 0;
     if (found <= 0)
         return found;
-    struct rewrite w = text_rewrite_begin(t);
+    struct text_rewrite w = text_rewrite_begin(t);
     for (; found > 0; found = regex_next(&it, &start, &end, e)) {
         text_rewrite_copy(&w, start - w.at);
         text_rewrite_drop(&w, end - start);

@@ -46,7 +46,7 @@ static int apply(const void *data, struct tok_text *t, struct err *e) {
         to -= len;
     if (from == 0 && to == t->now.n)
         return 0;
-    struct rewrite w = text_rewrite_begin(t);
+    struct text_rewrite w = text_rewrite_begin(t);
     text_rewrite_drop(&w, from);
     text_rewrite_copy(&w, to - from);
     text_rewrite_end(&w);

@@ -136,7 +136,7 @@ static void compose(struct cluster *c) {
 }
 
 /* Rewrites [w->at, end) of the old text, which is one cluster. */
-static void rewrite_cluster(struct rewrite *w, size_t end, const struct form *f,
+static void rewrite_cluster(struct text_rewrite *w, size_t end, const struct form *f,
                             struct cluster *c) {
     const char *p = w->t->now.p;
     int32_t parts[MOST];
@@ -184,7 +184,7 @@ static int apply_form(struct tok_text *t, int which) {
     if (at == n)
         return 0;
     struct cluster c = {0};
-    struct rewrite w = text_rewrite_begin(t);
+    struct text_rewrite w = text_rewrite_begin(t);
     while (at < n) {
         size_t start = at > w.at ? uni_before(p, at) : at, end = at;
         if (start < w.at)

@@ -99,7 +99,7 @@ enum pre_behavior pre_behavior_load(struct json *j) {
 }
 
 struct pre_splitter pre_splitter_begin(struct pre_run *run, size_t step, const struct tok_piece *p,
-                                   enum pre_behavior b) {
+                                       enum pre_behavior b) {
     return (struct pre_splitter){run, step, p, b, false, false, 0, 0};
 }
 

@@ -66,7 +66,7 @@ static int split(const void *data, struct pre_run *run, size_t step, const struc
     struct tok_text *t = &run->work[step];
     text_set(t, p, run->track);
     if (b->add_prefix_space && p->p[0] != ' ') {
-        struct rewrite w = text_rewrite_begin(t);
+        struct text_rewrite w = text_rewrite_begin(t);
         size_t len = uni_len(p->p[0]);
         text_rewrite_replace(&w, len, " ", 1);
         text_rewrite_insert(&w, p->p, len);

@@ -19,7 +19,7 @@ static void mark_spaces(const struct metaspace *m, struct tok_text *t) {
     const char *space = memchr(t->now.p, ' ', t->now.n);
     if (!space)
         return;
-    struct rewrite w = text_rewrite_begin(t);
+    struct text_rewrite w = text_rewrite_begin(t);
     do {
         text_rewrite_copy(&w, (size_t)(space - t->now.p) - w.at);
         text_rewrite_drop(&w, 1);
@@ -42,7 +42,7 @@ static int split(const void *data, struct pre_run *run, size_t step, const struc
     bool prepend =
         m->scheme == METASPACE_ALWAYS || (m->scheme == METASPACE_FIRST && p->from.start == 0);
     if (prepend && !begins_with_mark(m, t->now.p, t->now.n)) {
-        struct rewrite w = text_rewrite_begin(t);
+        struct text_rewrite w = text_rewrite_begin(t);
         size_t len = uni_len(t->now.p[0]);
         text_rewrite_replace(&w, len, m->mark, m->mark_n);
         text_rewrite_insert(&w, t->now.p, len);

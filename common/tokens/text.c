@@ -7,14 +7,14 @@
 
 #include "unicode/unicode.h"
 
-struct span tok_piece_span(const struct tok_piece *p, size_t i) {
+struct tok_span tok_piece_span(const struct tok_piece *p, size_t i) {
     if (p->align)
         return p->align[i];
     size_t start = i;
     while (start > 0 && uni_inside(p->p[start]))
         start--;
     size_t end = start + uni_len(p->p[start]);
-    return (struct span){p->from.start + (uint32_t)start, p->from.start + (uint32_t)end};
+    return (struct tok_span){p->from.start + (uint32_t)start, p->from.start + (uint32_t)end};
 }
 
 struct tok_piece tok_piece_cut(const struct tok_piece *p, size_t start, size_t end) {
@@ -25,7 +25,7 @@ struct tok_piece tok_piece_cut(const struct tok_piece *p, size_t start, size_t e
     if (p->align) {
         cut.align = p->align + start;
         if (cut.n)
-            cut.from = (struct span){p->align[start].start, p->align[end - 1].end};
+            cut.from = (struct tok_span){p->align[start].start, p->align[end - 1].end};
     }
     return cut;
 }
@@ -43,14 +43,14 @@ void text_free(struct tok_text *t) {
     *t = (struct tok_text){0};
 }
 
-struct rewrite text_rewrite_begin(struct tok_text *t) {
+struct text_rewrite text_rewrite_begin(struct tok_text *t) {
     buf_clear(&t->bytes[t->next]);
     buf_reserve(&t->bytes[t->next], t->now.n);
-    return (struct rewrite){t, 0};
+    return (struct text_rewrite){t, 0};
 }
 
 /* Gives the last n bytes of the new version the range s. */
-static void align_add(struct rewrite *w, size_t n, struct span s) {
+static void align_add(struct text_rewrite *w, size_t n, struct tok_span s) {
     struct tok_text *t = w->t;
     int k = t->next;
     size_t have = t->bytes[k].n;
@@ -62,7 +62,7 @@ static void align_add(struct rewrite *w, size_t n, struct span s) {
         t->align[k][i] = s;
 }
 
-void text_rewrite_copy(struct rewrite *w, size_t n) {
+void text_rewrite_copy(struct text_rewrite *w, size_t n) {
     const struct tok_piece *old = &w->t->now;
     struct buf *out = &w->t->bytes[w->t->next];
     if (!w->t->track) {
@@ -76,27 +76,27 @@ void text_rewrite_copy(struct rewrite *w, size_t n) {
     }
 }
 
-void text_rewrite_drop(struct rewrite *w, size_t n) {
+void text_rewrite_drop(struct text_rewrite *w, size_t n) {
     w->at += n;
 }
 
-void text_rewrite_replace(struct rewrite *w, size_t old_n, const char *p, size_t n) {
+void text_rewrite_replace(struct text_rewrite *w, size_t old_n, const char *p, size_t n) {
     buf_add(&w->t->bytes[w->t->next], p, n);
     if (w->t->track)
         align_add(w, n, tok_piece_span(&w->t->now, w->at));
     w->at += old_n;
 }
 
-void text_rewrite_insert(struct rewrite *w, const char *p, size_t n) {
+void text_rewrite_insert(struct text_rewrite *w, const char *p, size_t n) {
     const struct tok_piece *old = &w->t->now;
     buf_add(&w->t->bytes[w->t->next], p, n);
     if (w->t->track)
         align_add(w, n,
                   w->at > 0 ? tok_piece_span(old, w->at - 1)
-                            : (struct span){old->from.start, old->from.start});
+                            : (struct tok_span){old->from.start, old->from.start});
 }
 
-void text_rewrite_end(struct rewrite *w) {
+void text_rewrite_end(struct text_rewrite *w) {
     struct tok_text *t = w->t;
     int k = t->next;
     t->now.p = t->bytes[k].n ? t->bytes[k].p : "";

@@ -16,7 +16,7 @@
 
 #include "base/mem.h"
 
-struct span {
+struct tok_span {
     uint32_t start, end; // bytes of the input
 };
 
@@ -24,23 +24,23 @@ struct tok_piece {
     const char *p; // [n] valid UTF-8
     size_t n;
     // [n] where each byte came from. NULL: p is the input itself, or tracking is off.
-    const struct span *align;
+    const struct tok_span *align;
     // The input range of the piece. Without tracking it is valid only for unchanged text.
-    struct span from;
+    struct tok_span from;
 };
 
 /* Bytes [start, end) of p. Both ends must be between characters. */
 struct tok_piece tok_piece_cut(const struct tok_piece *p, size_t start, size_t end);
 
 /* The input range of the character that byte i belongs to. */
-struct span tok_piece_span(const struct tok_piece *p, size_t i);
+struct tok_span tok_piece_span(const struct tok_piece *p, size_t i);
 
 /* A piece and the memory for its changed versions. All zero is a valid empty one. */
 struct tok_text {
     struct tok_piece now;
     bool track;
     struct buf bytes[2]; // one holds `now`, the other receives the next version
-    struct span *align[2];
+    struct tok_span *align[2];
     size_t align_cap[2];
     int next;
 };
@@ -49,17 +49,17 @@ void text_set(struct tok_text *t, const struct tok_piece *p, bool track);
 void text_free(struct tok_text *t);
 
 /* Rewrites t->now from its beginning. Bytes that are neither copied nor replaced are dropped. */
-struct rewrite {
+struct text_rewrite {
     struct tok_text *t;
     size_t at; // bytes of the old version consumed
 };
-struct rewrite text_rewrite_begin(struct tok_text *t);
-void text_rewrite_copy(struct rewrite *w, size_t n); // the next n bytes as they are
-void text_rewrite_drop(struct rewrite *w, size_t n); // skip the next n bytes
-void text_rewrite_replace(struct rewrite *w, size_t old_n, const char *p,
+struct text_rewrite text_rewrite_begin(struct tok_text *t);
+void text_rewrite_copy(struct text_rewrite *w, size_t n); // the next n bytes as they are
+void text_rewrite_drop(struct text_rewrite *w, size_t n); // skip the next n bytes
+void text_rewrite_replace(struct text_rewrite *w, size_t old_n, const char *p,
                           // The next old_n bytes become p[0..n).
                           size_t n);
-void text_rewrite_insert(struct rewrite *w, const char *p, size_t n); // adds p[0..n)
-void text_rewrite_end(struct rewrite *w); // drops the rest of the old version
+void text_rewrite_insert(struct text_rewrite *w, const char *p, size_t n); // adds p[0..n)
+void text_rewrite_end(struct text_rewrite *w); // drops the rest of the old version
 
 #endif

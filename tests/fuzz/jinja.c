@@ -1,5 +1,5 @@
-/* A template from a stranger, up to a NUL byte; what follows it is JSON, its variables. The trust
- * of the text must be as long as the text, and whatever is refused must say why.
+/* Fuzzes the Jinja interpreter. The input is a template, a NUL byte and the template's variables as
+ * JSON. The trust must be as long as the text, and each refusal must have a message.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <assert.h>

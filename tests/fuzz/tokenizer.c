@@ -1,5 +1,5 @@
-/* Fuzz: a tokenizer.json, a NUL byte, and a text: loading, encoding and decoding must neither crash
- * nor hang.
+/* Fuzzes loading, encoding and decoding. The input is a tokenizer.json, a NUL byte and a text.
+ * Nothing may crash or hang, and decoded text must be valid UTF-8.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/utf8.h"

@@ -1,4 +1,5 @@
-/* Fuzz entry of wire/tokens: what is accepted is written again and must be read as the same.
+/* Fuzzes wire/tokens. A stream that is accepted is written again; reading that must give the same
+ * stream.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/attrs.h"
@@ -10,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* Reads all and writes it to out in the one form that we write. -1 where it is refused. */
+/* Reads a stream and writes it to out in our own form. Returns -1 if it is refused. */
 static int rewrite(const uint8_t *data, size_t size, struct buf *out) {
     struct tokens_reader *r = tokens_reader_new(fuzz_fd(data, size), "fuzz");
     struct tokens_event ev;
@@ -54,7 +55,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (once.n != twice.n || memcmp(once.p, twice.p, once.n) != 0)
             abort();
     }
-    /* Any value goes through an attribute unchanged. */
+    /* Any value passes through an attribute unchanged. */
     struct str s = {(const char *)data, size};
     attrs_set(&attrs, "key", s);
     if (!attrs_get(buf_view(&attrs), "key", &value) || value.n != size ||

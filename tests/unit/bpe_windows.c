@@ -1,5 +1,5 @@
-/* Merging in windows against merging the whole word, with random vocabularies of random merges in
- * any order.
+/* Merging a word in windows against merging the whole word, with random vocabularies of random
+ * merges in any order.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/bpe_windows.h"
@@ -21,12 +21,12 @@ struct bpe_case {
     struct vocab vocab;
     struct bpe_merges merges;
     struct region mem;
-    struct json json; // owns the texts
+    struct json json; // owns the tokens' texts
     struct buf text;
     uint32_t byte_ids[256];
 };
 
-/* The letters, and n merges of tokens that are there already, in a random order of rank. */
+/* Makes the letters and n merges of existing tokens, in a random order of rank. */
 static void make(struct bpe_case *c, uint32_t n, uint32_t letters) {
     char *names[LETTERS + 512], *merges[512];
     uint32_t count = 0, n_merges = 0;
@@ -79,8 +79,8 @@ static const uint32_t *byte_ranks(const struct bpe_case *c) {
 static void compare(const struct bpe_case *c, struct str word) {
     struct bpe_work whole = {0}, work[2] = {{0}, {0}}, units = {0};
     struct token_ids got = {.want_offsets = true};
-    bool symbols = below(2);       // some of them of more bytes
-    token_ids_add(&got, 77, 0, 0); // what stands there already stays
+    bool symbols = below(2);       // some symbols have more than one byte
+    token_ids_add(&got, 77, 0, 0); // earlier ids must stay
     for (size_t i = 0; i < word.n; i++) {
         bpe_add(&whole, c->byte_ids[(unsigned char)word.p[i]], symbols ? 1 + i % 3 : 1);
         bpe_add(&units, c->byte_ids[(unsigned char)word.p[i]], symbols ? 1 + i % 3 : 1);

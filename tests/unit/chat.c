@@ -1,5 +1,8 @@
-/* common/tokens/chat: every chat golden that is there, ours and published ones, and what a request
- * may hold.
+/* Chat templates (common/chat): renders every chat golden, ours and the published ones, and
+ * compares the text.
+ *
+ * The published ones are read from a folder beside the checkout. The test is skipped if it is
+ * missing.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
@@ -12,7 +15,7 @@
 #include "base/json.h"
 #include "chat/chat.h"
 
-/* Where two texts begin to differ, for the message. */
+/* Returns the first byte at which two texts differ, for the message. */
 static size_t difference(struct str a, struct str b) {
     size_t i = 0;
     while (i < a.n && i < b.n && a.p[i] == b.p[i])
@@ -20,7 +23,7 @@ static size_t difference(struct str a, struct str b) {
     return i;
 }
 
-/* One case of cases.json or chat.json: the object itself is the request. */
+/* Checks one case of cases.json or chat.json. The object itself is the request. */
 static void check_case(const struct chat *c, const char *file, int number, struct str object) {
     struct err e = {0};
     struct json j;
@@ -70,7 +73,7 @@ static int check_folder(const char *dir, const char *file) {
     return n;
 }
 
-/* Every folder under base that has the file; how many cases there were. */
+/* Checks each folder under base that has the file. Returns the number of cases. */
 static int check_all(const char *base, const char *file) {
     DIR *d = opendir(base);
     int n = 0;

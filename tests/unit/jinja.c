@@ -1,5 +1,5 @@
-/* common/tokens/jinja_*: the language against what jinja2 3.1.6 renders in transformers' settings
- * (recorded in tests/data/jinja), whose bytes are whose, and limits.
+/* The Jinja interpreter (common/jinja): its output against what jinja2 3.1.6 renders in
+ * transformers' settings (recorded in tests/data/jinja), the origin of each byte, and the limits.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -10,7 +10,7 @@
 #include "base/json.h"
 #include "jinja/jinja.h"
 
-/* Renders source with the members of vars (a JSON object) as variables. */
+/* Renders source. The members of vars, a JSON object, are its variables. */
 static int render(struct str source, struct str vars, struct buf *text, struct buf *trust,
                   struct err *e) {
     struct jinja_template *t = jinja_parse("t", source, e);
@@ -77,7 +77,7 @@ static void language(void) {
     buf_free(&file);
 }
 
-/* The rendered text with what is foreign in angle brackets. */
+/* Checks the rendered text, with foreign bytes in angle brackets. */
 static void whose(const char *source, const char *want) {
     static const char vars[] = "{\"u\": \"foreign\", \"l\": [\"a\", \"b\"], \"d\": {\"k\": \"v\"}, "
                                "\"n\": 12, \"s\": \" x  y \", \"q\": \"\\\"\"}";

@@ -1,9 +1,9 @@
-/* Every case of the tokenizer goldens: ids with and without special tokens, and what they decode
- * to, an id at a time.
+/* The tokenizer against golden files: the ids of each text with and without special tokens, and the
+ * text that they decode to, one id at a time.
  *
- * Ours are in tests/data/tokenizers; the published tokenizers are read from beside the checkout
- * where they are there. Small ones that ask for odd things, most of them put together at random,
- * stand in odd.jsonl with what tokenizers 0.23.3 makes of them.
+ * Our tokenizers are in tests/data/tokenizers. Published ones are read from a folder beside the
+ * checkout if it exists. odd.jsonl has small tokenizers with unusual settings, most of them random,
+ * and the results of tokenizers 0.23.3.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
@@ -15,11 +15,11 @@
 #include "base/utf8.h"
 #include "tokens/tokenizer.h"
 
-static const char *folder; // of the test that runs
+static const char *folder; // of the running test
 
 struct expected {
     struct str text, decoded, decoded_skip;
-    uint32_t *ids[2]; // with special tokens, without
+    uint32_t *ids[2]; // [0] with special tokens, [1] without
     size_t n[2], cap[2];
 };
 
@@ -110,7 +110,7 @@ static void checker_end(struct checker *c) {
     encoder_free(c->en);
 }
 
-/* The case that j stands before. */
+/* Checks the case that is the next value of j. */
 static void check_case(struct checker *c, struct json *j, size_t number) {
     read_case(j, &c->x);
     CHECK_MSG(!json_failed(j), "%s", j->e->msg);
@@ -137,7 +137,7 @@ static void check_cases(const struct tokenizer *t, const char *p, size_t n) {
     checker_end(&c);
 }
 
-/* {"tokenizer": as its file, "cases": [..]} */
+/* Checks one line: {"tokenizer": its tokenizer.json, "cases": [...]}. */
 static void check_odd(const char *p, size_t n, size_t line) {
     struct err e = {0};
     struct json j;

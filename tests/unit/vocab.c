@@ -1,6 +1,8 @@
-/* The quick ways of loading vocabularies and merges against the plain ones: many bytes at a time
- * against one, lists of one shape against the JSON parser, with what mutations make of them: the
- * same tables, or the same refusal.
+/* The fast ways of loading vocabularies and merges against plain ones.
+ *
+ * The fast code reads many bytes at a time and skips repeated bytes between values. The plain code
+ * here reads byte by byte, through the JSON parser. Both get the same random files, many of them
+ * mutated. They must give the same tables or the same error.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/vocab.h"
@@ -20,7 +22,7 @@ static uint32_t below(uint32_t n) {
     return (uint32_t)((seed >> 33) % n);
 }
 
-/* Where the plain bytes end, in memory that ends there too. */
+/* scan_plain finds the end of the plain bytes, in memory that ends at the text's end. */
 static void plain_bytes(void) {
     static const char alphabet[] = "aaaaaaaa\xC4\xA0 \"\\\x1F\x7F!#";
     for (int round = 0; round < 20000; round++) {
@@ -43,7 +45,7 @@ static void plain_bytes(void) {
     }
 }
 
-/* What scan_utf8 takes is UTF-8; and it takes what tokens mostly are. */
+/* scan_utf8 accepts only valid UTF-8, and it accepts what tokens usually are. */
 static void short_utf8(void) {
     static const char *const parts[] = {"a",
                                         "\xC4\xA0",
@@ -98,7 +100,7 @@ static void regions(void) {
     size_t n = 1000;
     memset(a, 1, 10);
     memset(b, 2, n);
-    for (int i = 0; i < 14; i++, n *= 2) { // past the first block, and past big pages
+    for (int i = 0; i < 14; i++, n *= 2) { // past the first block, and past the size of big pages
         b = region_grow(&r, b, n, 2 * n);
         for (size_t k = 0; k < 2 * n; k += 97)
             CHECK(b[k] == (k < n ? 2 : 0));
@@ -110,7 +112,7 @@ static void regions(void) {
     region_free(&r);
 }
 
-/* Random tokens, with what makes trouble among them. */
+/* Writes a random token, sometimes a difficult one. */
 static void add_token(struct buf *out, uint32_t i) {
     static const char *const odd[] = {"",
                                       "\\u0120t",
@@ -131,8 +133,8 @@ static void add_token(struct buf *out, uint32_t i) {
                 (unsigned)(below(3) ? i * 2654435761u : i));
 }
 
-/* An exact copy, so that a read past it is one past the memory; and now and then a byte of it is
- * another. */
+/* Returns an exact copy, so that a read past its end is an error. Sometimes some bytes are
+ * changed. */
 static char *mutate(struct buf *text) {
     char *copy = xmalloc(text->n);
     memcpy(copy, text->p, text->n);
@@ -143,7 +145,7 @@ static char *mutate(struct buf *text) {
     return copy;
 }
 
-static void by_the_book(struct vocab *v, struct json *j) {
+static void plainly(struct vocab *v, struct json *j) {
     struct str piece;
     vocab_begin(v, 1, false);
     json_enter_object(j);
@@ -195,7 +197,7 @@ static void vocabularies(void) {
         json_init(&ja, "vocab", copy, text.n, &ea);
         json_init(&jb, "vocab", copy, text.n, &eb);
         vocab_load(&a, &ja, false, &mem);
-        by_the_book(&b, &jb);
+        plainly(&b, &jb);
         CHECK_STR(ea.msg, eb.msg);
         CHECK(ja.p == jb.p);
         if (!json_failed(&ja) && !json_failed(&jb))
@@ -210,7 +212,7 @@ static void vocabularies(void) {
     }
 }
 
-/* Keys of all lengths, of which nothing else can be read, and beside each other. */
+/* Keys of all lengths, made from exact copies and from longer texts. */
 static void keys(void) {
     char text[] = "abcdefghijklmnopqrstuvwxyz\0\0\0";
     for (size_t n = 0; n < 20; n++) {
@@ -229,8 +231,8 @@ struct merge_list {
     uint32_t count;
 };
 
-/* The merges one by one, as they are written. */
-static void merges_by_the_book(struct merge_list *m, const struct vocab *v, struct json *j) {
+/* Reads the merges one by one. */
+static void merges_plainly(struct merge_list *m, const struct vocab *v, struct json *j) {
     json_enter_array(j);
     while (json_item(j)) {
         struct str left, right;
@@ -284,7 +286,7 @@ static void same_merges(const struct bpe_merges *a, const struct merge_list *b) 
     }
 }
 
-/* Merges of a few letters, so that most are of tokens that there are. */
+/* Merges of a few letters, so that most of their tokens exist. */
 static void merges(void) {
     static const char *const shapes[][4] = {{"[[\"", "\",\"", "\"],[\"", "\"]]"},
                                             {"[\n      [\n        \"", "\",\n        \"",
@@ -312,7 +314,7 @@ static void merges(void) {
         buf_str(&text, text.n ? shape[3] : "[]");
         vocab_begin(&v, 1, false);
         for (uint32_t i = 0; i < n_tokens; i++) {
-            for (char *p = tokens[i]; (p = strstr(p, "\\n"));) { // as it is behind the escape
+            for (char *p = tokens[i]; (p = strstr(p, "\\n"));) { // undo the escape
                 *p = '\n';
                 memmove(p + 1, p + 2, strlen(p + 2) + 1);
             }
@@ -328,7 +330,7 @@ static void merges(void) {
         json_init(&jb, "merges", copy, text.n, &eb);
         region_begin(&mem, 1000);
         bpe_merges_load(&a, &v, (struct str){0}, &ja, &mem);
-        merges_by_the_book(&b, &v, &jb);
+        merges_plainly(&b, &v, &jb);
         CHECK(json_failed(&ja) == json_failed(&jb));
         if (!json_failed(&ja) && !json_failed(&jb))
             same_merges(&a, &b);
