@@ -54,6 +54,20 @@ static void name_bytes(struct bpe *b, const struct tok_model *m) {
     }
 }
 
+/* Reads the merges at `merges`, which j has passed. False with j refused. */
+static bool load_merges_again(struct tok_model *m, struct json *j, const struct json *merges) {
+    struct bpe *b = m->data;
+    struct json end = *j;
+    *j = *merges;
+    j->strings = end.strings;
+    bpe_merges_load(&b->merges, &m->vocab, b->prefix, j, &m->mem);
+    if (json_failed(j))
+        return false;
+    end.strings = j->strings;
+    *j = end;
+    return true;
+}
+
 /* Reads the model. Members may come in any order, but merges need the vocabulary and the prefix.
  * `done` is true once the merges have been read with both. */
 static void load(struct tok_model *m, struct json *j) {
@@ -98,16 +112,8 @@ static void load(struct tok_model *m, struct json *j) {
     component_need(j, has_merges, "BPE", "merges");
     if (json_failed(j))
         return;
-    if (!done) {
-        struct json end = *j;
-        merges.strings = j->strings;
-        *j = merges;
-        bpe_merges_load(&b->merges, &m->vocab, b->prefix, j, &m->mem);
-        if (json_failed(j))
-            return;
-        end.strings = j->strings;
-        *j = end;
-    }
+    if (!done && !load_merges_again(m, j, &merges))
+        return;
     b->unk = b->has_unk ? vocab_find_name(&m->vocab, b->unk_token) : NO_ID;
     name_bytes(b, m);
 }

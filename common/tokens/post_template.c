@@ -63,6 +63,29 @@ static struct str load_item(struct json *j, bool *is_text) {
     return name;
 }
 
+/* Reads one item of the template "single" into step s. special: "special_tokens". */
+static void add_item(struct post_step *s, struct json *single, const struct json *special) {
+    bool is_text = false;
+    struct str name = load_item(single, &is_text);
+    if (is_text && !str_eq(name, "A"))
+        json_refuse(single, "the template for one text has a second text, \"%.*s\"", (int)name.n,
+                    name.p);
+    else if (is_text && s->n_after)
+        json_refuse(single, "the template has the text twice, with tokens between");
+    else if (is_text)
+        s->copies++;
+    if (is_text || single->failed)
+        return;
+    struct json look = *special;
+    look.strings = (struct arena){0};
+    if (s->copies)
+        find_special(&look, name, &s->after, &s->n_after);
+    else
+        find_special(&look, name, &s->before, &s->n_before);
+    single->failed |= look.failed;
+    arena_free(&look.strings);
+}
+
 void posts_template(struct posts *p, struct json *j) {
     struct json single = *j, special = *j;
     struct str key;
@@ -87,28 +110,8 @@ void posts_template(struct posts *p, struct json *j) {
     size_t n_pieces = 0;
     single.strings = (struct arena){0};
     json_enter_array(&single);
-    while (json_item(&single)) {
-        bool is_text = false;
-        struct str name = load_item(&single, &is_text);
-        if (is_text && !str_eq(name, "A"))
-            json_refuse(&single, "the template for one text has a second text, \"%.*s\"",
-                        (int)name.n, name.p);
-        else if (is_text && s->n_after)
-            json_refuse(&single, "the template has the text twice, with tokens between");
-        else if (is_text)
-            s->copies++;
-        n_pieces++;
-        if (is_text || single.failed)
-            continue;
-        struct json look = special;
-        look.strings = (struct arena){0};
-        if (s->copies)
-            find_special(&look, name, &s->after, &s->n_after);
-        else
-            find_special(&look, name, &s->before, &s->n_before);
-        single.failed |= look.failed;
-        arena_free(&look.strings);
-    }
+    for (; json_item(&single); n_pieces++)
+        add_item(s, &single, &special);
     p->in_pieces = n_pieces != 1;
     if (single.failed)
         j->failed = true;

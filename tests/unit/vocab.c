@@ -286,6 +286,29 @@ static void same_merges(const struct bpe_merges *a, const struct merge_list *b) 
     }
 }
 
+/* Loads a mutated copy of the list `text` in both ways and compares. */
+static void compare_merges(struct buf *text, const struct vocab *v) {
+    char *copy = mutate(text);
+    struct region mem = {0};
+    struct err ea = {0}, eb = {0};
+    struct json ja, jb;
+    struct bpe_merges a = {0};
+    struct merge_list b = {0};
+    json_init(&ja, "merges", copy, text->n, &ea);
+    json_init(&jb, "merges", copy, text->n, &eb);
+    region_begin(&mem, 1000);
+    bpe_merges_load(&a, v, (struct str){0}, &ja, &mem);
+    merges_plainly(&b, v, &jb);
+    CHECK(json_failed(&ja) == json_failed(&jb));
+    if (!json_failed(&ja) && !json_failed(&jb))
+        same_merges(&a, &b);
+    json_free(&ja);
+    json_free(&jb);
+    region_free(&mem);
+    free(b.list);
+    free(copy);
+}
+
 /* Merges of a few letters, so that most of their tokens exist. */
 static void merges(void) {
     static const char *const shapes[][4] = {{"[[\"", "\",\"", "\"],[\"", "\"]]"},
@@ -320,27 +343,9 @@ static void merges(void) {
             }
             vocab_add(&v, str_of(tokens[i]), i);
         }
-        char *copy = mutate(&text);
-        struct region mem = {0};
-        struct err ea = {0}, eb = {0};
-        struct json ja, jb;
-        struct bpe_merges a = {0};
-        struct merge_list b = {0};
-        json_init(&ja, "merges", copy, text.n, &ea);
-        json_init(&jb, "merges", copy, text.n, &eb);
-        region_begin(&mem, 1000);
-        bpe_merges_load(&a, &v, (struct str){0}, &ja, &mem);
-        merges_plainly(&b, &v, &jb);
-        CHECK(json_failed(&ja) == json_failed(&jb));
-        if (!json_failed(&ja) && !json_failed(&jb))
-            same_merges(&a, &b);
+        compare_merges(&text, &v);
         vocab_free(&v);
-        json_free(&ja);
-        json_free(&jb);
-        region_free(&mem);
         buf_free(&text);
-        free(b.list);
-        free(copy);
         for (uint32_t i = 0; i < n_tokens; i++)
             free(tokens[i]);
     }
