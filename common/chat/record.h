@@ -20,9 +20,11 @@
 #include "base/json.h"
 
 /* Reads one member that is not the text into attrs, and adds to notes a bit for each key that has
- * no effect. Refused in j: data keys that cannot name an attribute (empty, or with bytes <= ' ',
- * '=' or 0x7f), "stop", "n" other than 1, unknown names in "params", and values that a parameter
- * cannot have. */
+ * no effect. These are refused in j:
+ *
+ * - a data key that cannot name an attribute: empty, or with bytes <= ' ', '=' or 0x7f
+ * - "stop", and "n" other than 1
+ * - an unknown name in "params", and a value that a parameter cannot have */
 void record_member(struct json *j, struct str key, struct buf *attrs, uint32_t *notes);
 
 /* Returns the message of note i; NULL past the last one. */

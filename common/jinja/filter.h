@@ -1,5 +1,7 @@
-/* The filters, in files by what they work on. Each has the signature of struct jfilter's call: `{{
- * x|join(", ") }}` calls jf_join with self = x and a[0] = ", ".
+/* The filters, grouped by the type that they work on.
+ *
+ * Each has the signature of struct jfilter's call: `{{ x|join(", ") }}` calls jf_join with self = x
+ * and a[0] = ", ".
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef JINJA_FILTER_H

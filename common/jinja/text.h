@@ -7,8 +7,8 @@
  *     "[" + name + "]"      text  [Ann]
  *                           mask  10001
  *
- * Every string function writes through the builder, so no byte loses its origin. This is what keeps
- * a user from writing control tokens into a prompt.
+ * Every string function writes through the builder, so no byte loses its origin. This
+ * keeps a user from writing control tokens into a prompt.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef JINJA_TEXT_H

@@ -2,10 +2,10 @@
  *
  * One queue for ten million bytes is exact, but slow: it walks through all of its memory once for
  * each rank. Windows are exact too. Call two tokens a stable pair if merging the text of the two
- * alone gives the two. Then this rule holds: a list of tokens is what merging makes of their whole
- * text if each two neighbours are a stable pair. The proof: take the first merge in the whole text
- * that would cross a border between two of the tokens. Until then nothing outside has touched these
- * two, so merging their text alone would make the same merge.
+ * alone gives the two. Then a list of tokens is the result of merging its whole text if each two
+ * neighbours are a stable pair. The proof: take the first merge in the whole text that would cross
+ * a border between two of the tokens. Until then nothing outside has touched these two, so merging
+ * their text alone would make the same merge.
  *
  *     abcdefgh          units of the word
  *     [ab][cd][e]       window 1, merged; its last token may be wrong without "f"

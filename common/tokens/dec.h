@@ -46,7 +46,7 @@ void decs_load(struct decs *d, struct json *j);
 void decs_default(struct decs *d);
 void decs_free(struct decs *d);
 
-/* What a stage remembers of the sequence. */
+/* A stage's state in the sequence. */
 struct dec_state {
     size_t count;     // tokens seen; starts at 1 if the sequence continues another
     size_t own;       // a number for the kind's use

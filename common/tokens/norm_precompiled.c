@@ -157,8 +157,8 @@ static void copy(struct mapping *m, size_t to) {
     }
 }
 
-/* Replaces the next old_n bytes by the characters of new, one by one; what is left of either is
- * dropped or inserted. */
+/* Replaces the next old_n bytes with the characters of new, one by one. If new is shorter, the rest
+ * of the old characters is dropped. If it is longer, its rest is inserted. */
 static void replace(struct mapping *m, size_t old_n, struct str new) {
     const char *p = m->w.t->now.p;
     size_t end = m->from + old_n, i = 0, len;

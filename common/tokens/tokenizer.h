@@ -78,8 +78,8 @@ struct encoder *encoder_new(const struct tokenizer *t);
 void encoder_free(struct encoder *en);
 
 /* Encodes text, which must be valid UTF-8 and may contain NUL bytes. Returns -1 with e set if the
- * text is too long, has a character that the model cannot encode, or makes a regular expression
- * exceed its limits. */
+ * text is too long or has a character that the model cannot encode. A regular expression that
+ * exceeds its limits also gives -1. */
 int tokenizer_encode(struct encoder *en, struct str text, const struct encode_options *o,
                      struct token_ids *out, struct err *e);
 
