@@ -121,6 +121,10 @@ static bool is_blank(const struct added_token *t) {
     return !t->special;
 }
 
+bool added_is_control(const struct added_token *t) {
+    return !t->plain && !is_blank(t);
+}
+
 /* Returns the token of the longest pattern that begins at i, or NONE. */
 static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
     uint32_t node = 0, token = NONE;

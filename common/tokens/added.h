@@ -57,6 +57,10 @@ struct added {
 void added_build(struct added *a);
 void added_free(struct added *a);
 
+/* Whether foreign text must not become this token: it is neither `plain` nor white space that is
+ * not special. */
+bool added_is_control(const struct added_token *t);
+
 struct added_match {
     const struct added_token *token;
     // The range includes the white space that lstrip and rstrip take. start == end: the text is

@@ -19,6 +19,7 @@
 
 #include "base/json.h"
 #include "tokens/region.h"
+#include "tokens/short_bytes.h"
 #include "tokens/vocab.h"
 
 struct bpe_merge {
@@ -46,8 +47,7 @@ void bpe_merges_load(struct bpe_merges *m, const struct vocab *v, struct str pre
                      struct region *mem);
 
 static inline uint64_t bpe_hash(uint32_t left, uint32_t right) {
-    uint64_t h = ((uint64_t)left << 32 | right) * 0x9E3779B97F4A7C15u;
-    return h ^ h >> 29;
+    return bytes_mix(((uint64_t)left << 32 | right) ^ bytes_secret[0], bytes_secret[1]);
 }
 
 static inline size_t bpe_group(const struct bpe_merges *m, uint64_t h) {

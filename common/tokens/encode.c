@@ -15,11 +15,13 @@
 
 #include "tokens/bytechars.h"
 #include "tokens/tokenizer_parts.h"
+#include "unicode/regex.h"
 #include "unicode/unicode.h"
 #include "tokens/word_cache.h"
 
 enum {
     MAX_TEXT = 0x7fffffff, // bytes of one text, because offsets have 32 bits
+    MAX_IDS = 1 << 24,     // of one text; tokens(5) carries no more
 };
 
 struct encoder {
@@ -28,13 +30,16 @@ struct encoder {
     struct tok_text normalized;
     struct tok_text *work; // [pres.n]
     struct word_cache cache;
-    struct buf trusted; // trusted_bytes of the normalized text
+    struct buf trusted;          // trusted_bytes of the normalized text
+    struct tok_model no_control; // the model; in it `control` is set
+    unsigned char *control;      // [t->n_added_ids] 1 for control tokens
     // Of the text that is being encoded:
     struct pre_run run;
     struct token_ids *out;
     const uint8_t *allowed; // encode_options.trusted
     bool track;
     struct err *e;
+    uint64_t regex_budget; // of the text
 };
 
 struct encoder *encoder_new(const struct tokenizer *t) {
@@ -44,6 +49,13 @@ struct encoder *encoder_new(const struct tokenizer *t) {
         en->scratch = t->model.kind->scratch_new(&t->model);
     en->work = xcalloc(t->pres.n, sizeof *en->work);
     word_cache_begin(&en->cache);
+    en->control = xcalloc(t->n_added_ids, 1);
+    for (size_t i = 0; i < t->added.n; i++)
+        if (t->added.tokens[i].id < t->n_added_ids)
+            en->control[t->added.tokens[i].id] |= added_is_control(&t->added.tokens[i]);
+    en->no_control = t->model;
+    en->no_control.control = en->control;
+    en->no_control.n_control = t->n_added_ids;
     return en;
 }
 
@@ -57,16 +69,17 @@ void encoder_free(struct encoder *en) {
     text_free(&en->normalized);
     buf_free(&en->trusted);
     free(en->work);
+    free(en->control);
     free(en->cache.memory);
     free(en);
 }
 
 /* Appends a word's ids. The model gives offsets in the word, which become offsets in the input. */
-static int encode_tracked(struct encoder *en, const struct tok_piece *word) {
+static int encode_tracked(struct encoder *en, const struct tok_model *m,
+                          const struct tok_piece *word) {
     struct token_ids *out = en->out;
     size_t from = out->n;
-    if (en->t->model.kind->encode(&en->t->model, en->scratch, (struct str){word->p, word->n}, out,
-                                  en->e) != 0)
+    if (m->kind->encode(m, en->scratch, (struct str){word->p, word->n}, out, en->e) != 0)
         return -1;
     for (size_t i = from; out->want_offsets && i < out->n; i++) {
         uint32_t *o = out->offsets[i];
@@ -80,19 +93,46 @@ static int encode_tracked(struct encoder *en, const struct tok_piece *word) {
     return 0;
 }
 
-static int encode_word(void *ctx, const struct tok_piece *word) {
-    struct encoder *en = ctx;
+/* The same from the cache, if the word is there. */
+static int encode_cached(struct encoder *en, const struct tok_piece *word) {
     struct token_ids *out = en->out;
     if (out->want_offsets || word->n > WORD_CACHE_BYTES)
-        return encode_tracked(en, word);
+        return encode_tracked(en, &en->t->model, word);
     struct word_line *line = word_line(&en->cache, word->p, word->n);
     if (word_line_get(line, word->p, word->n, out))
         return 0;
     size_t from = out->n;
-    if (encode_tracked(en, word) != 0)
+    if (encode_tracked(en, &en->t->model, word) != 0)
         return -1;
     word_line_put(line, word->p, word->n, out->ids + from, out->n - from);
     return 0;
+}
+
+/* Whether input bytes that are not trusted are in the word. */
+static bool has_foreign(const struct encoder *en, const struct tok_piece *word) {
+    for (size_t i = 0; i < word->n; i++) {
+        struct tok_span s = tok_piece_span(word, i);
+        for (uint32_t k = s.start; k < s.end; k++)
+            if (!en->allowed[k])
+                return true;
+    }
+    return false;
+}
+
+/* Text of a conversation is no control token, although the model's vocabulary has the same text. */
+static int encode_word(void *ctx, const struct tok_piece *word) {
+    struct encoder *en = ctx;
+    struct token_ids *out = en->out;
+    size_t from = out->n;
+    if (encode_cached(en, word) != 0)
+        return -1;
+    bool control = false;
+    for (size_t i = from; en->allowed && i < out->n && !control; i++)
+        control = model_is_control(&en->no_control, out->ids[i]);
+    if (!control || !has_foreign(en, word))
+        return 0;
+    out->n = from;
+    return encode_tracked(en, &en->no_control, word);
 }
 
 static void add_token(struct encoder *en, const struct tok_piece *p, const struct added_match *m) {
@@ -211,12 +251,18 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
     en->e = e;
     en->allowed = o ? o->trusted : NULL;
     en->track = out->want_offsets || t->needs_track || en->allowed;
-    en->run = (struct pre_run){&t->pres, en->work, en->track, encode_word, en, e};
+    en->run =
+        (struct pre_run){&t->pres, en->work, en->track, encode_word, en, e, &en->regex_budget};
+    en->regex_budget = regex_budget(text.n);
+    en->normalized.regex_budget = &en->regex_budget;
     struct tok_piece whole = {text.p, text.n, NULL, {0, (uint32_t)text.n}};
     if (text.n && split_added(en, &whole, false, en->allowed, normalize) != 0)
         return -1;
     if (o && o->truncate && t->truncation)
         truncate_ids(t, o, out);
+    size_t n = posts_count(&t->posts, !(o && o->no_special), out->n);
+    if (n > MAX_IDS)
+        return err_set(e, EXIT_DATA, "%zu tokens, more than %d", n, MAX_IDS);
     uint16_t(*spaces)[2] =
         out->want_offsets && posts_trim(&t->posts) ? count_spaces(t, text, out) : NULL;
     posts_apply(&t->posts, !(o && o->no_special), out, (const uint16_t(*)[2])spaces, text);

@@ -23,7 +23,21 @@ struct tok_model {
     bool misjudged;
     bool byte_level; // words come as bytes, not in the byte alphabet
     void *data;      // owned by the kind
+    /* [n_control] by id: 1 for control tokens, which a word from a conversation must not become.
+     * NULL: all ids are allowed. encode.c sets it in a copy of the model. */
+    const unsigned char *control;
+    uint32_t n_control;
 };
+
+static inline bool model_is_control(const struct tok_model *m, uint32_t id) {
+    return m->control && id < m->n_control && m->control[id];
+}
+
+/* The token with this text, unless it is a control token; NO_ID where there is none. */
+static inline uint32_t model_find(const struct tok_model *m, const char *p, size_t n) {
+    uint32_t id = vocab_find(&m->vocab, p, n);
+    return model_is_control(m, id) ? NO_ID : id;
+}
 
 struct tok_model_kind {
     const char *type; // as tokenizer.json names it

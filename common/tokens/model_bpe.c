@@ -160,8 +160,8 @@ static uint32_t unit_id(const struct tok_model *m, struct scratch *s, struct str
     bool prefix = b->prefix.n && i > 0, suffix = b->suffix.n && i + len == word.n;
     *text = (struct str){word.p + i, len};
     if (!prefix && !suffix) {
-        uint32_t id = m->byte_level ? b->byte_ids[(unsigned char)word.p[i]]
-                                    : vocab_find(&m->vocab, word.p + i, len);
+        uint32_t id =
+            m->byte_level ? b->byte_ids[(unsigned char)word.p[i]] : model_find(m, word.p + i, len);
         if (id != NO_ID || !m->byte_level || !b->byte_fallback)
             return id;
     }
@@ -180,7 +180,8 @@ static uint32_t unit_id(const struct tok_model *m, struct scratch *s, struct str
     if (suffix)
         buf_add(&s->text, b->suffix.p, b->suffix.n);
     *text = buf_view(&s->text);
-    return vocab_find_name(&m->vocab, *text);
+    uint32_t id = vocab_find_name(&m->vocab, *text);
+    return model_is_control(m, id) ? NO_ID : id;
 }
 
 /* Adds the byte tokens of a character without a token. False if one is missing. */
@@ -316,16 +317,59 @@ static int encode_long(const struct tok_model *m, struct scratch *s, struct str 
     return 0;
 }
 
+/* A place inside the token text[0 .. n) at which a character begins; 0 where there is none. */
+static size_t middle(const struct tok_model *m, const char *text, size_t n) {
+    size_t at = n / 2;
+    while (!m->byte_level && at && uni_inside(text[at]))
+        at--;
+    return at;
+}
+
+/* Encodes without control tokens: a word whose merges end in one is cut inside it, and both parts
+ * are encoded alone. Nothing is remembered, since the same words may become control tokens
+ * elsewhere. */
+static int encode_text(const struct tok_model *m, struct scratch *s, struct str word, size_t base,
+                       struct token_ids *out, struct err *e) {
+    const struct bpe *b = m->data;
+    struct bpe_work *w = &s->work[0];
+    if (split_word(m, s, word, e) != 0)
+        return -1;
+    w->bytes = NULL;
+    bpe_merge_word(&b->merges, w);
+    size_t at = 0, cut = 0;
+    for (uint32_t i = w->n ? 0 : NO_ID; i != NO_ID && !cut; i = w->symbols[i].next) {
+        if (w->symbols[i].id != b->unk && model_is_control(m, w->symbols[i].id)) {
+            cut = middle(m, word.p + at, w->symbols[i].len);
+            cut += cut ? at : 0;
+        }
+        at += w->symbols[i].len;
+    }
+    if (cut) {
+        struct str left = {word.p, cut}, right = {word.p + cut, word.n - cut};
+        return encode_text(m, s, left, base, out, e) == 0
+                   ? encode_text(m, s, right, base + cut, out, e)
+                   : -1;
+    }
+    at = base;
+    for (uint32_t i = w->n ? 0 : NO_ID; i != NO_ID; i = w->symbols[i].next) {
+        token_ids_add(out, w->symbols[i].id, at, at + w->symbols[i].len);
+        at += w->symbols[i].len;
+    }
+    return 0;
+}
+
 static int encode(const struct tok_model *m, void *scratch, struct str word, struct token_ids *out,
                   struct err *e) {
     const struct bpe *b = m->data;
     if (b->ignore_merges) {
-        uint32_t id = vocab_find(&m->vocab, word.p, word.n);
+        uint32_t id = model_find(m, word.p, word.n);
         if (id != NO_ID) {
             token_ids_add(out, id, 0, word.n);
             return 0;
         }
     }
+    if (m->control)
+        return encode_text(m, scratch, word, 0, out, e);
     if (word.n > LONG_WORD && !b->prefix.n && !b->suffix.n)
         return encode_long(m, scratch, word, out, e);
     return encode_part(m, scratch, word, 0, out, e);

@@ -277,8 +277,9 @@ static void offer(struct node *n, double score, uint32_t id, size_t start) {
 }
 
 /* Fills nodes[1 .. word.n]. */
-static int find_path(const struct unigram *u, struct trie *trie, struct node *nodes,
+static int find_path(const struct tok_model *m, struct trie *trie, struct node *nodes,
                      struct str word, struct err *e) {
+    const struct unigram *u = m->data;
     for (size_t i = 0; i <= word.n; i++)
         nodes[i] = (struct node){0, 0, NO_ID};
     for (size_t start = 0, len; start < word.n; start += len) {
@@ -286,11 +287,13 @@ static int find_path(const struct unigram *u, struct trie *trie, struct node *no
         bool single = false;
         uint32_t at = 0;
         len = uni_len(word.p[start]);
+        if (len > word.n - start)
+            return err_set(e, EXIT_DATA, "a word is cut inside a character");
         trie_ready(trie, word.p + start, word.n - start);
         for (size_t i = start;
              i < word.n && (at = trie_step(trie, at, (unsigned char)word.p[i])) != 0; i++) {
             uint32_t id = trie->ids[at];
-            if (id == NO_ID)
+            if (id == NO_ID || model_is_control(m, id))
                 continue;
             offer(&nodes[i + 1], u->scores[id] + score, id, start);
             single |= i + 1 - start == len;
@@ -315,7 +318,7 @@ static void add(const struct tok_model *m, struct str word, size_t start, size_t
         return;
     }
     // The run may be a token's text by chance. Then it is that token.
-    uint32_t whole = vocab_find(&m->vocab, word.p + start, end - start);
+    uint32_t whole = model_find(m, word.p + start, end - start);
     bool bytes = whole == NO_ID && u->byte_fallback;
     for (size_t i = start; i < end && bytes; i++)
         bytes = u->byte_ids[(unsigned char)word.p[i]] != NO_ID;
@@ -336,7 +339,7 @@ static int encode(const struct tok_model *m, void *scratch, struct str word, str
         s->nodes = xreallocarray(s->nodes, s->cap, sizeof *s->nodes);
         s->ends = xreallocarray(s->ends, s->cap, sizeof *s->ends);
     }
-    if (find_path(u, &s->trie, s->nodes, word, e) != 0)
+    if (find_path(m, &s->trie, s->nodes, word, e) != 0)
         return -1;
     size_t n = 0;
     for (size_t end = word.n; end > 0; end = s->nodes[end].start)

@@ -30,7 +30,7 @@ static int encode(const struct tok_model *m, void *scratch, struct str word, str
                   struct err *e) {
     const struct str *unk = m->data;
     (void)scratch;
-    uint32_t id = vocab_find(&m->vocab, word.p, word.n);
+    uint32_t id = model_find(m, word.p, word.n);
     if (id == NO_ID)
         id = vocab_find_name(&m->vocab, *unk);
     if (id == NO_ID)

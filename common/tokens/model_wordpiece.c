@@ -80,7 +80,7 @@ static uint32_t longest(const struct tok_model *m, struct buf *room, struct str 
     buf_add(room, w->prefix.p, prefix);
     buf_add(room, word.p + start, most);
     while (most) {
-        uint32_t id = vocab_find(&m->vocab, room->p, prefix + most);
+        uint32_t id = model_find(m, room->p, prefix + most);
         if (id != NO_ID) {
             *end = start + most;
             return id;

@@ -3,8 +3,10 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/norm.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
+#include "base/utf8.h"
 #include "tokens/component.h"
 
 static const struct tok_norm_kind *const kinds[] = {
@@ -62,8 +64,16 @@ void norms_free(struct norms *n) {
 }
 
 int norms_apply(const struct norms *n, struct tok_text *t, struct err *e) {
-    for (size_t i = 0; i < n->n; i++)
+    size_t before = t->now.n;
+    for (size_t i = 0; i < n->n; i++) {
         if (n->steps[i].kind->apply(n->steps[i].data, t, e) != 0)
             return -1;
+        if (t->too_long)
+            return err_set(e, EXIT_DATA, "the normalizers make more than %zu bytes of %zu", t->most,
+                           before);
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+        assert(utf8_valid(t->now.p, t->now.n) == t->now.n); // all later steps rely on it
+#endif
+    }
     return 0;
 }

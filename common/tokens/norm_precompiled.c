@@ -37,6 +37,20 @@ static size_t unit_offset(uint32_t u) {
     return (size_t)(u >> 10) << ((u & 1u << 9) >> 6);
 }
 
+/* Whether every value of the trie is the offset of a character in the texts. All that follows a
+ * normalizer takes its text to be UTF-8, so a replacement must not begin inside a character. */
+static bool values_begin_characters(const struct charsmap *c) {
+    for (size_t i = 0; i < c->n_units; i++) {
+        uint32_t u = unit(c, i);
+        if (u >> 31 || !(u >> 8 & 1)) // a value itself, or a node without one
+            continue;
+        size_t at = unit(c, i ^ unit_offset(u)) & 0x7FFFFFFF;
+        if (at < c->bytes.n - c->texts && uni_inside(c->bytes.p[c->texts + at]))
+            return false;
+    }
+    return true;
+}
+
 /* Finds the shortest key that begins `key`, and its replacement. False if there is none. */
 static bool find(const struct charsmap *c, struct str key, struct str *out) {
     size_t node = unit_offset(unit(c, 0));
@@ -49,7 +63,7 @@ static bool find(const struct charsmap *c, struct str key, struct str *out) {
         node ^= unit_offset(u);
         if (u >> 8 & 1) {
             size_t at = unit(c, node) & 0x7FFFFFFF, end;
-            if (at >= c->bytes.n - c->texts)
+            if (at >= c->bytes.n - c->texts || uni_inside(c->bytes.p[c->texts + at]))
                 return false;
             at += c->texts;
             for (end = at; end < c->bytes.n && c->bytes.p[end]; end++)
@@ -119,6 +133,8 @@ static void *load(struct json *j) {
     // Each replacement must be valid UTF-8.
     if (utf8_valid(c->bytes.p + c->texts, c->bytes.n - c->texts) != c->bytes.n - c->texts)
         json_refuse(j, "precompiled_charsmap has texts that are not UTF-8");
+    else if (!values_begin_characters(c))
+        json_refuse(j, "precompiled_charsmap has a text that begins inside a character");
     for (int k = 1; k < 128; k++) {
         size_t node = unit_offset(unit(c, 0)) ^ (size_t)k;
         c->ascii[k] = node < c->n_units && (unit(c, node) & (1u << 31 | 0xFF)) == (uint32_t)k;

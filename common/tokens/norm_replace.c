@@ -19,19 +19,20 @@ static int apply(const void *data, struct tok_text *t, struct err *e) {
     const struct replace *r = data;
     struct str text = {t->now.p, t->now.n};
     struct regex_iter it = regex_begin(r->pattern, text);
+    it.budget = t->regex_budget;
     size_t start, end;
     int found = text.n ? regex_next(&it, &start, &end, e) : 0;
     if (found <= 0)
         return found;
     struct text_rewrite w = text_rewrite_begin(t);
-    for (; found > 0; found = regex_next(&it, &start, &end, e)) {
+    for (; found > 0 && !t->too_long; found = regex_next(&it, &start, &end, e)) {
         text_rewrite_copy(&w, start - w.at);
         text_rewrite_drop(&w, end - start);
         text_rewrite_insert(&w, r->content.p, r->content.n);
     }
     text_rewrite_copy(&w, text.n - w.at);
     text_rewrite_end(&w);
-    return found;
+    return found < 0 ? -1 : 0;
 }
 
 const struct tok_norm_kind norm_replace = {"Replace", load, unload, apply};

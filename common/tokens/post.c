@@ -103,6 +103,18 @@ static void trim(uint32_t o[2], bool first, const uint16_t spaces[2], bool prefi
         o[1] = (uint32_t)uni_before(text.p, o[1]);
 }
 
+size_t posts_count(const struct posts *p, bool special, size_t n) {
+    for (size_t k = 0; k < p->n; k++) {
+        const struct post_step *s = &p->steps[k];
+        size_t more = special ? s->n_before + s->n_after : 0;
+        if (s->type != POST_IDS)
+            continue;
+        if (!mul_size(n, s->copies, &n) || !add_size(n, more, &n))
+            return SIZE_MAX;
+    }
+    return n;
+}
+
 void posts_apply(const struct posts *p, bool special, struct token_ids *out,
                  const uint16_t (*spaces)[2], struct str text) {
     size_t one = out->n, n = out->n; // ids of the text, and of all its copies

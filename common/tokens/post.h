@@ -45,6 +45,8 @@ void post_add_id(uint32_t **ids, size_t *n, uint64_t id);
  * special: add the special ids. */
 void posts_apply(const struct posts *p, bool special, struct token_ids *out,
                  const uint16_t (*spaces)[2], struct str text);
+/* Returns how many ids posts_apply makes of n; SIZE_MAX if that overflows. */
+size_t posts_count(const struct posts *p, bool special, size_t n);
 bool posts_trim(const struct posts *p); // whether a step needs `spaces`
 
 #endif

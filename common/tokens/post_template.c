@@ -12,6 +12,9 @@
 #include "tokens/component.h"
 #include "tokens/post.h"
 
+/* Published templates have up to ten of each. */
+enum { MAX_ITEMS = 256, MAX_IDS = 4096 };
+
 /* Appends the ids that "special_tokens", the next value of j, gives to the token `name`. */
 static void find_special(struct json *j, struct str name, uint32_t **ids, size_t *n) {
     struct str key, member;
@@ -32,7 +35,10 @@ static void find_special(struct json *j, struct str name, uint32_t **ids, size_t
                     if (id > VOCAB_MAX_ID)
                         json_refuse(j, "special token id %llu is more than %d",
                                     (unsigned long long)id, VOCAB_MAX_ID);
-                    post_add_id(ids, n, id);
+                    if (*n == MAX_IDS)
+                        json_refuse(j, "the template adds more than %d ids", MAX_IDS);
+                    if (!json_failed(j))
+                        post_add_id(ids, n, id);
                 }
             } else {
                 json_skip(j);
@@ -110,8 +116,11 @@ void posts_template(struct posts *p, struct json *j) {
     size_t n_pieces = 0;
     single.strings = (struct arena){0};
     json_enter_array(&single);
-    for (; json_item(&single); n_pieces++)
+    for (; json_item(&single); n_pieces++) {
+        if (n_pieces == MAX_ITEMS)
+            json_refuse(&single, "the template has more than %d items", MAX_ITEMS);
         add_item(s, &single, &special);
+    }
     p->in_pieces = n_pieces != 1;
     if (single.failed)
         j->failed = true;

@@ -54,6 +54,7 @@ struct pre_run {
     int (*word)(void *ctx, const struct tok_piece *word); // receives each word
     void *ctx;
     struct err *e;
+    uint64_t *regex_budget; // see regex.h; may be NULL
 };
 
 int pre_begin(struct pre_run *run, const struct tok_piece *p);

@@ -77,6 +77,7 @@ static int split(const void *data, struct pre_run *run, size_t step, const struc
     if (!b->words)
         return spell(run, step, &whole);
     struct regex_iter it = regex_begin(b->words, (struct str){whole.p, whole.n});
+    it.budget = run->regex_budget;
     size_t start, end;
     int found;
     // The matches cover the whole text.

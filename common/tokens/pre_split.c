@@ -48,6 +48,7 @@ static int split(const void *data, struct pre_run *run, size_t step, const struc
     const struct split *sp = data;
     struct pre_splitter s = pre_splitter_begin(run, step, p, sp->behavior);
     struct regex_iter it = regex_begin(sp->pattern, (struct str){p->p, p->n});
+    it.budget = run->regex_budget;
     size_t from = 0, start, end;
     int found;
     while ((found = regex_next(&it, &start, &end, run->e)) > 0) {

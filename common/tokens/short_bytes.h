@@ -10,6 +10,12 @@
 #include <stdint.h>
 #include <string.h>
 
+/* Random numbers of this process, for the hashes of all tables; the last one is odd. Without them a
+ * stranger's tokenizer.json could hold tokens that all collide, and loading would take quadratic
+ * time. bytes_secret_make sets them once; the code that makes a table calls it first. */
+extern uint64_t bytes_secret[4];
+void bytes_secret_make(void);
+
 /* Multiplies to 128 bits and folds the halves: a fast mixing step. */
 static inline uint64_t bytes_mix(uint64_t a, uint64_t b) {
 #ifdef __SIZEOF_INT128__
@@ -52,11 +58,11 @@ static inline bool bytes_same(const char *a, const char *b, size_t n) {
 
 /* A fast hash of n bytes. Its low bits are good too. */
 static inline uint64_t bytes_hash(const char *p, size_t n) {
-    uint64_t a = 0, b = 0, h = 0x9E3779B97F4A7C15u ^ n;
+    uint64_t a = 0, b = 0, h = bytes_secret[2] ^ n;
     for (; n > 16; p += 16, n -= 16) {
         memcpy(&a, p, 8);
         memcpy(&b, p + 8, 8);
-        h = bytes_mix(h ^ a, b ^ 0xE7037ED1A0B428DBu);
+        h = bytes_mix(h ^ a, b ^ bytes_secret[1]);
     }
     a = b = 0;
     if (n >= 8) {
@@ -72,7 +78,7 @@ static inline uint64_t bytes_hash(const char *p, size_t n) {
         a = (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[n / 2] << 8 |
             (unsigned char)p[n - 1];
     }
-    return bytes_mix(a ^ h, b ^ 0xA0761D6478BD642Fu);
+    return bytes_mix(a ^ h, b ^ bytes_secret[0]);
 }
 
 #endif

@@ -33,6 +33,8 @@ struct tok_piece tok_piece_cut(const struct tok_piece *p, size_t start, size_t e
 void text_set(struct tok_text *t, const struct tok_piece *p, bool track) {
     t->now = *p;
     t->track = track;
+    t->most = ((size_t)1 << 20) + 64 * p->n;
+    t->too_long = false;
 }
 
 void text_free(struct tok_text *t) {
@@ -80,7 +82,15 @@ void text_rewrite_drop(struct text_rewrite *w, size_t n) {
     w->at += n;
 }
 
+/* Whether n more bytes are within the text's limit. */
+static bool has_room(struct tok_text *t, size_t n) {
+    t->too_long |= t->bytes[t->next].n + n > t->most;
+    return !t->too_long;
+}
+
 void text_rewrite_replace(struct text_rewrite *w, size_t old_n, const char *p, size_t n) {
+    if (!has_room(w->t, n))
+        return;
     buf_add(&w->t->bytes[w->t->next], p, n);
     if (w->t->track)
         align_add(w, n, tok_piece_span(&w->t->now, w->at));
@@ -89,6 +99,8 @@ void text_rewrite_replace(struct text_rewrite *w, size_t old_n, const char *p, s
 
 void text_rewrite_insert(struct text_rewrite *w, const char *p, size_t n) {
     const struct tok_piece *old = &w->t->now;
+    if (!has_room(w->t, n))
+        return;
     buf_add(&w->t->bytes[w->t->next], p, n);
     if (w->t->track)
         align_add(w, n,

@@ -13,6 +13,7 @@
 #ifndef TOKENS_TRIE_H
 #define TOKENS_TRIE_H
 
+#include "tokens/short_bytes.h"
 #include "tokens/vocab.h"
 
 enum {
@@ -66,7 +67,7 @@ static inline void trie_ready(struct trie *t, const char *p, size_t n) {
 }
 
 static inline size_t trie_slot(uint32_t key) {
-    return (size_t)(key * 0x9E3779B97F4A7C15u >> 32);
+    return (size_t)bytes_mix(key ^ bytes_secret[0], bytes_secret[1]);
 }
 
 /* Returns the edge from `node`, which is not the root, along this byte; or the free slot for it. */

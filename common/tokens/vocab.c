@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "tokens/bytechars.h"
+#include "tokens/short_bytes.h"
 #include "tokens/vocab_table.h"
 
 enum { NAME_STACK = 256 };
@@ -37,6 +38,7 @@ struct vocab_key vocab_key(const char *p, size_t n) {
 }
 
 size_t vocab_buckets(struct vocab *v, size_t n) {
+    bytes_secret_make();
     size_t buckets = 2;
     v->shift = 31;
     for (; buckets * VOCAB_PLACES < n * 2; buckets *= 2)

@@ -43,7 +43,8 @@ static inline bool vocab_readable16(const struct vocab *v, const char *p) {
 }
 
 static inline struct vocab_key vocab_mix(uint64_t low, uint32_t high) {
-    return (struct vocab_key){low, high ^ (uint32_t)(low * 0x9E3779B97F4A7C15u >> 32)};
+    return (struct vocab_key){
+        low, high ^ (uint32_t)(bytes_mix(low ^ bytes_secret[0], bytes_secret[1]) >> 32)};
 }
 
 static inline struct vocab_key vocab_long_key(const char *p, size_t n) {
@@ -65,7 +66,7 @@ static inline struct vocab_key vocab_key16(const char *p, size_t n) {
 struct vocab_key vocab_key(const char *p, size_t n);
 
 static inline size_t vocab_bucket(const struct vocab *v, struct vocab_key key) {
-    return (size_t)(key.tag * 0x9E3779B9u >> v->shift);
+    return (size_t)(key.tag * (uint32_t)bytes_secret[3] >> v->shift);
 }
 
 static inline void vocab_prefetch(const struct vocab *v, struct vocab_key key) {

@@ -17,16 +17,22 @@
 
 enum {
     MAX_PATTERN = 1 << 16,   // bytes
-    MATCH_LIMIT = 20000000,  // steps of one search
     HEAP_LIMIT = 256 * 1024, // KiB
+    BUDGET = 10 * 1000000,   // steps for a record, and BUDGET_BYTE more for each of its bytes
+    BUDGET_BYTE = 20,
+    N_LIMITS = 3,
 };
+
+/* Steps of one search. PCRE2 does not say how many it took, so a search begins with the smallest
+ * limit, is made again with the next one if that was not enough, and counts as its limit. */
+static const uint32_t limits[N_LIMITS] = {3000, 300000, 10000000};
 
 struct regex {
     struct str pattern;              // as given
     struct buf text;                 // of a literal
     const struct split_words *words; // a matcher by hand, or NULL
     pcre2_code *code;                // NULL: a literal, or a matcher by hand
-    pcre2_match_context *limits;
+    pcre2_match_context *limits[N_LIMITS];
 };
 
 struct regex *regex_literal(struct str text) {
@@ -76,9 +82,11 @@ struct regex *regex_compile(struct str pattern, struct err *e) {
     struct regex *r = xcalloc(1, sizeof *r);
     r->code = code;
     r->pattern = (struct str){str_dup(pattern), pattern.n};
-    r->limits = pcre2_match_context_create(NULL);
-    pcre2_set_match_limit(r->limits, MATCH_LIMIT);
-    pcre2_set_heap_limit(r->limits, HEAP_LIMIT);
+    for (int i = 0; i < N_LIMITS; i++) {
+        r->limits[i] = pcre2_match_context_create(NULL);
+        pcre2_set_match_limit(r->limits[i], limits[i]);
+        pcre2_set_heap_limit(r->limits[i], HEAP_LIMIT);
+    }
     return r;
 }
 
@@ -98,7 +106,8 @@ void regex_free(struct regex *r) {
     if (!r)
         return;
     pcre2_code_free(r->code);
-    pcre2_match_context_free(r->limits);
+    for (int i = 0; i < N_LIMITS; i++)
+        pcre2_match_context_free(r->limits[i]);
     free((char *)r->pattern.p);
     buf_free(&r->text);
     free(r);
@@ -136,7 +145,11 @@ struct regex *regex_load(struct json *j) {
 }
 
 struct regex_iter regex_begin(const struct regex *r, struct str text) {
-    return (struct regex_iter){r, text, 0, SIZE_MAX};
+    return (struct regex_iter){r, text, 0, SIZE_MAX, NULL};
+}
+
+uint64_t regex_budget(size_t n) {
+    return BUDGET + (uint64_t)BUDGET_BYTE * n;
 }
 
 /* The first place of the literal in text at or behind `at`; 1 found, 0 not. */
@@ -159,15 +172,30 @@ static int find_literal(const struct regex *r, struct str text, size_t at, size_
     return 0;
 }
 
-static int find_pattern(const struct regex *r, struct str text, size_t at, size_t *start,
-                        size_t *end, struct err *e) {
-    pcre2_match_data *data = pcre2_match_data_create_from_pattern(r->code, NULL);
-    int found =
-        pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at, PCRE2_NO_UTF_CHECK, data, r->limits);
+/* One search within limit number i. */
+static int search(const struct regex_iter *it, int i, pcre2_match_data *data) {
+    const struct regex *r = it->r;
+    PCRE2_SPTR p = (PCRE2_SPTR)it->text.p;
+    int found = pcre2_match(r->code, p, it->text.n, it->at, PCRE2_NO_UTF_CHECK, data, r->limits[i]);
     if (found == PCRE2_ERROR_JIT_STACKLIMIT) // a word of many thousand letters; the interpreter's
                                              // stack is on the heap
-        found = pcre2_match(r->code, (PCRE2_SPTR)text.p, text.n, at,
-                            PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data, r->limits);
+        found = pcre2_match(r->code, p, it->text.n, it->at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data,
+                            r->limits[i]);
+    return found;
+}
+
+static int find_pattern(struct regex_iter *it, size_t *start, size_t *end, struct err *e) {
+    const struct regex *r = it->r;
+    pcre2_match_data *data = pcre2_match_data_create_from_pattern(r->code, NULL);
+    int found = PCRE2_ERROR_MATCHLIMIT;
+    bool spent = false;
+    for (int i = 0; i < N_LIMITS && found == PCRE2_ERROR_MATCHLIMIT && !spent; i++) {
+        found = search(it, i, data);
+        if (!it->budget || (i == 0 && found != PCRE2_ERROR_MATCHLIMIT))
+            continue; // a short search, which a record's bytes pay for
+        spent = *it->budget < limits[i];
+        *it->budget -= spent ? *it->budget : limits[i];
+    }
     if (found >= 0) {
         PCRE2_SIZE *range = pcre2_get_ovector_pointer(data);
         *start = range[0];
@@ -178,10 +206,12 @@ static int find_pattern(const struct regex *r, struct str text, size_t at, size_
         return 1;
     if (found == PCRE2_ERROR_NOMATCH)
         return 0;
-    PCRE2_UCHAR why[128];
-    pcre2_get_error_message(found, why, sizeof why);
+    PCRE2_UCHAR why[128] = "the text takes too many steps";
+    if (!spent)
+        pcre2_get_error_message(found, why, sizeof why);
     return err_set(e, EXIT_DATA, "regular expression \"%.*s\" gives up: %s: byte %zu of the text",
-                   (int)(r->pattern.n > 200 ? 200 : r->pattern.n), r->pattern.p, (char *)why, at);
+                   (int)(r->pattern.n > 200 ? 200 : r->pattern.n), r->pattern.p, (char *)why,
+                   it->at);
 }
 
 int regex_next(struct regex_iter *it, size_t *start, size_t *end, struct err *e) {
@@ -194,7 +224,7 @@ int regex_next(struct regex_iter *it, size_t *start, size_t *end, struct err *e)
         return 1;
     }
     while (it->at <= it->text.n) {
-        int found = it->r->code ? find_pattern(it->r, it->text, it->at, start, end, e)
+        int found = it->r->code ? find_pattern(it, start, end, e)
                                 : find_literal(it->r, it->text, it->at, start, end);
         if (found <= 0)
             return found;

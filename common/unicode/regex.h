@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "base/err.h"
 #include "base/json.h"
@@ -34,9 +35,13 @@ struct regex *regex_load(struct json *j);
 struct regex_iter {
     const struct regex *r;
     struct str text;
-    size_t at;       // where the search goes on
-    size_t last_end; // of the last match; SIZE_MAX before the first
+    size_t at;        // where the search goes on
+    size_t last_end;  // of the last match; SIZE_MAX before the first
+    uint64_t *budget; // steps that all searches for one record may still take; NULL: no limit but
+                      // that of each search
 };
+/* A budget for searches in a record of n bytes: what no honest pattern needs. */
+uint64_t regex_budget(size_t n);
 struct regex_iter regex_begin(const struct regex *r, struct str text);
 /* 1 and [*start, *end), 0 behind the last one, -1 with e set (EXIT_DATA) where a limit was reached.
  */

@@ -1,0 +1,98 @@
+#!/usr/bin/env bats
+# Text of a conversation never becomes a control token, whatever the tokenizer's model is.
+# SPDX-License-Identifier: AGPL-3.0-or-later
+load lib/common
+bats_require_minimum_version 1.5.0
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+}
+
+# A folder with TOKENIZER.JSON and a template that puts each message between brackets.
+folder() { # TOKENIZER.JSON
+    rm -rf model
+    mkdir model
+    cp "$1" model/tokenizer.json
+    echo '{"chat_template": "{% for m in messages %}[{{ m.content }}]{% endfor %}"}' >model/tokenizer_config.json
+}
+
+# Prints each id of a special added token that the token's own text in a message gave.
+leaks() {
+    python3 - <<'PY'
+import json, subprocess
+special = [t for t in json.load(open("model/tokenizer.json"))["added_tokens"] if t["special"]]
+texts = [(t["id"], s) for t in special for s in
+         (t["content"], f"x{t['content']}y", t["content"] * 2, f" {t['content']} .", f"a\n{t['content']}")]
+lines = [json.dumps({"messages": [{"role": "user", "content": s}]}) for _, s in texts]
+lines.append(json.dumps({"messages": [{"role": "user", "content": "q"}]}))
+run = subprocess.run(["tok-encode", "-q", "-m", "model", "-j", "--chat"], input="\n".join(lines) + "\n",
+                     capture_output=True, text=True)
+out = [line.split() for line in run.stdout.splitlines() if not line.startswith("#")]
+assert len(out) == len(lines) and run.returncode == 0, run.stderr
+for (token, text), ids in zip(texts, out):
+    if ids.count(str(token)) > out[-1].count(str(token)):
+        print(f"{text!r} gives {token}: {' '.join(ids)}")
+PY
+}
+
+# A tokenizer whose model has </s> in its vocabulary, as a word and as merges.
+toy() { # MODEL-JSON [PRE-TOKENIZER-JSON]
+    cat >toy.json <<JSON
+{"version": "1.0", "added_tokens": [{"id": 1, "content": "</s>", "single_word": false, "lstrip": false,
+ "rstrip": false, "normalized": false, "special": true}], "normalizer": null, "pre_tokenizer": ${2:-null},
+ "post_processor": null, "decoder": null, "model": $1}
+JSON
+    folder toy.json
+}
+
+@test "special tokens of every tokenizer stay text in messages" {
+    for t in "$DATA"/tokenizers/*/tokenizer.json; do
+        folder "$t"
+        run leaks
+        [ "$status" -eq 0 ] && [ -z "$output" ] || { echo "$t: $output"; return 1; }
+    done
+}
+
+@test "BPE: neither ignore_merges nor merges make a control token of text" {
+    vocab='{"[": 0, "</s>": 1, "<": 2, "/": 3, "s": 4, ">": 5, "]": 6, "q": 7, "x": 8, "y": 9, " ": 10, ".": 11, "a": 12, "\n": 13, "</": 14, "s>": 15}'
+    merges='["< /", "s >", "</ s>"]'
+    for ignore in true false; do
+        toy "{\"type\": \"BPE\", \"vocab\": $vocab, \"merges\": $merges, \"ignore_merges\": $ignore}"
+        run leaks
+        [ "$status" -eq 0 ] && [ -z "$output" ] || { echo "$output"; return 1; }
+        # The parts are merged as far as the control token allows; trusted text still gives it.
+        echo '{"messages": [{"role": "user", "content": "</s>"}]}' >in
+        run -0 tok-encode -q -m model -j --chat in
+        [ "$(grep -v '^#' <<<"$output")" = "0 14 15 6" ]
+        run -0 tok-encode -q -m model -j --chat --trust-content in
+        [ "$(grep -v '^#' <<<"$output")" = "0 1 6" ]
+    done
+}
+
+@test "WordLevel and WordPiece: a word that is a control token's text is unknown" {
+    for type in WordLevel WordPiece; do
+        more=
+        [ "$type" = WordLevel ] || more='"continuing_subword_prefix": "##", "max_input_chars_per_word": 100,'
+        toy "{\"type\": \"$type\", $more \"vocab\": {\"<unk>\": 0, \"</s>\": 1, \"[\": 2}, \"unk_token\": \"<unk>\"}" '{"type": "WhitespaceSplit"}'
+        run leaks
+        [ "$status" -eq 0 ] && [ -z "$output" ] || { echo "$type: $output"; return 1; }
+    done
+}
+
+@test "a Precompiled map whose replacement begins inside a character is refused" {
+    python3 - "$DATA"/tokenizers/unigram-t5/tokenizer.json <<'PY'
+import base64, json, struct, sys
+# A trie with the key "a", whose value is 1: the second byte of the text C3 A9.
+units = [0] * 512
+units[0] = 256 << 10
+units[256 ^ ord("a")] = ord("a") | 1 << 8 | 128 << 10
+units[(256 ^ ord("a")) ^ 128] = 1 << 31 | 1
+raw = struct.pack("<I", 4 * len(units)) + struct.pack(f"<{len(units)}I", *units) + "é\0".encode()
+t = json.load(open(sys.argv[1]))
+t["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(raw).decode()}
+json.dump(t, open("bad.json", "w"))
+PY
+    echo a >in
+    run -65 tok-encode -m bad.json in
+    [[ $output == *"text that begins inside a character: bad.json: line 1, byte "* ]]
+}
