@@ -19,6 +19,7 @@
 #include "base/num.h"
 #include "base/opt.h"
 #include "sample/rank.h"
+#include "stages/watch.h"
 #include "wire/logits.h"
 #include "wire/return.h"
 
@@ -289,6 +290,7 @@ int main(int argc, char **argv) {
     struct run r = {0};
     struct err e = {0};
     program_init(argv[0]);
+    stage_watch_stdout();
     parse_options(&r, argc, argv);
     open_stream(&r.a, argv[optind]);
     open_stream(&r.b, argv[optind + 1]);

@@ -1,11 +1,11 @@
 /* llm-forward: token ids in, logits out. Reads tokens(5), runs the model of -m over all sequences
- * together, and writes logits(5); where stdout is a pipe it serves the return path, over which a
+ * together, and writes logits(5). Where stdout is a pipe it serves the return path, over which a
  * sampler asks for the next step.
  *
- * This file has the options, the stream header and the exit status; the loop is
- * common/serve/sched.c, the model common/model. Refused: a model that cannot be run exactly,
- * weights that differ from --verify's list, and ids that were made with another tokenizer than the
- * model's. A single bad sequence is refused alone.
+ * This file has the options, the stream header and the exit status. The loop is
+ * common/stages/forward.c, the scheduler common/engine, the model common/model. Refused: a model
+ * that cannot be run exactly, weights that differ from --verify's list, and ids that another
+ * tokenizer than the model's has made. A single bad sequence is refused alone.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -23,7 +23,8 @@
 #include "base/thread.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
-#include "serve/sched.h"
+#include "stages/forward.h"
+#include "stages/watch.h"
 #include "weights/hashlist.h"
 #include "weights/safetensors.h"
 
@@ -68,8 +69,8 @@ enum {
 struct options {
     const char *model, *verify, *input;
     struct model_options model_opts;
-    struct sched_options sched;
-    bool no_return;
+    struct engine_options engine;
+    bool all_logits, no_return;
 };
 
 static const struct option longs[] = {
@@ -115,22 +116,22 @@ static void parse_options(int argc, char **argv, struct options *o) {
             o->model_opts.n_threads = opt_u64("-t", optarg, 1, MAX_THREADS);
             break;
         case 'b':
-            o->sched.max_in_flight = opt_u64("-b", optarg, 1, SCHED_MAX_IN_FLIGHT);
+            o->engine.max_in_flight = opt_u64("-b", optarg, 1, ENGINE_MAX_IN_FLIGHT);
             break;
         case 'c':
             o->model_opts.context = opt_u64("-c", optarg, 1, LOGITS_MAX_CONTEXT);
             break;
         case 'a':
-            o->sched.all_logits = true;
+            o->all_logits = true;
             break;
         case OPT_HIDDEN:
-            o->sched.hidden = true;
+            o->engine.hidden = true;
             break;
         case OPT_PRECISE:
             o->model_opts.precise = true;
             break;
         case OPT_CHUNK:
-            o->sched.chunk = opt_u64("--chunk", optarg, 1, SCHED_MAX_CHUNK);
+            o->engine.chunk = opt_u64("--chunk", optarg, 1, ENGINE_MAX_CHUNK);
             break;
         case OPT_KEEP:
             o->model_opts.keep_bytes = opt_u64("--keep", optarg, 0, MAX_KEEP) << 20;
@@ -153,15 +154,15 @@ static void parse_options(int argc, char **argv, struct options *o) {
     o->model_opts.device = device_name(o->model_opts.device);
     if (device_check(o->model_opts.device, &e) != 0)
         die_err(&e);
-    o->sched.auto_chunk = device_prompt_rows(o->model_opts.device);
-    if (o->sched.all_logits)
+    o->engine.auto_chunk = device_prompt_rows(o->model_opts.device);
+    if (o->all_logits)
         o->model_opts.keep_bytes = 0; // every position is to be run
-    o->model_opts.max_sequences = sched_slots(&o->sched);
-    o->model_opts.max_rows = sched_rows(&o->sched);
+    o->model_opts.max_sequences = engine_slots(&o->engine);
+    o->model_opts.max_rows = engine_rows(&o->engine);
 }
 
-/* The fingerprint of the model's tokenizer.json, 0 where there is none: hashed beside the opening
- * of the model, since a file of some MB takes as many milliseconds. */
+/* The fingerprint of the model's tokenizer.json; 0 where it has none. A thread hashes it while the
+ * model is opened, because hashing takes a millisecond a MB. */
 struct fingerprint {
     const char *dir;
     uint64_t value;
@@ -215,19 +216,30 @@ static void fill_header(struct logits_header *h, const struct model *m,
     h->tokenizer = fingerprint_end(tokenizer);
 }
 
-/* Ends as a writer does whose reader has had enough: quietly, by SIGPIPE. */
-static NORETURN void end_by_sigpipe(void) {
-    signal(SIGPIPE, SIG_DFL);
-    raise(SIGPIPE);
-    exit(EXIT_IO);
+/* Opens the model and checks its weights; ends the program where that fails. */
+static struct model *open_model(const struct options *o, const char *dir) {
+    struct err e = {0};
+    struct model *m;
+    if (model_open(&m, dir, &o->model_opts, &e) != 0)
+        die_err(&e);
+    if (o->verify &&
+        hashlist_verify(model_weights(m), o->verify, o->model_opts.n_threads, NULL, NULL, &e) != 0)
+        die_err(&e);
+    const struct spec *spec = model_spec(m);
+    if (o->model_opts.context > spec->max_pos &&
+        !(spec->n_ropes > 0 && spec->ropes[0].kind == ROPE_DYNAMIC))
+        warn("-c %zu is past the %zu positions that the model was made for: what comes after them "
+             "may be of no use",
+             o->model_opts.context, spec->max_pos);
+    return m;
 }
 
 int main(int argc, char **argv) {
-    double started = seconds_now();
+    struct forward_job job = {.started = seconds_now(), .out_fd = STDOUT_FILENO};
     program_init(argv[0]);
-    signal(SIGPIPE,
-           SIG_IGN); // a reader that left is noticed where we write: the socket goes with us
-    struct options o = {.sched = {.max_in_flight = 16},
+    // A reader that left is noticed where we write, so that the socket can be removed.
+    signal(SIGPIPE, SIG_IGN);
+    struct options o = {.engine = {.max_in_flight = 16},
                         .model_opts = {.keep_bytes = DEFAULT_KEEP << 20}};
     parse_options(argc, argv, &o);
 
@@ -235,47 +247,28 @@ int main(int argc, char **argv) {
     char *dir = model_dir(o.model, &e);
     if (!dir || kernels_init(&e) != 0)
         die_err(&e);
-    const char *name;
-    int in = open_operand(o.input, &name, &e);
-    if (in < 0)
+    job.in_fd = open_operand(o.input, &job.in_name, &e);
+    if (job.in_fd < 0)
         die_err(&e);
-    struct model *m;
     struct logits_header h = {0};
-    struct return_server *ret = NULL;
     bool wants_return = !o.no_return && stdout_is_pipe();
-    if (wants_return && !(ret = return_listen(&h, &e))) // forks: before there are threads
+    if (wants_return && !(job.ret = return_listen(&h, &e))) // forks: before there are threads
         die_err(&e);
     struct fingerprint tokenizer;
     fingerprint_start(&tokenizer, dir);
-    if (model_open(&m, dir, &o.model_opts, &e) != 0)
-        die_err(&e);
-    if (o.verify &&
-        hashlist_verify(model_weights(m), o.verify, o.model_opts.n_threads, NULL, NULL, &e) != 0)
-        die_err(&e);
-    const struct spec *spec = model_spec(m);
-    if (o.model_opts.context > spec->max_pos &&
-        !(spec->n_ropes > 0 && spec->ropes[0].kind == ROPE_DYNAMIC))
-        warn("-c %zu is past the %zu positions that the model was made for: what comes behind them "
-             "may be of no use",
-             o.model_opts.context, spec->max_pos);
-    fill_header(&h, m, &tokenizer, o.sched.hidden);
+    job.model = open_model(&o, dir);
+    fill_header(&h, job.model, &tokenizer, o.engine.hidden);
 
-    struct sched *s = sched_new(&o.sched, m, &h, ret, in, name, STDOUT_FILENO);
-    sched_stats(s)->started = started;
-    int code = EXIT_DONE, rc = sched_run(s, &code, &e);
-    bool left = sched_reader_left(s);
-    if (opt_verbose()) {
-        char device[200];
-        model_device_text(m, device, sizeof device);
-        warn("%s, %.1f MB of KV", device, (double)model_kv_bytes(m) / 1e6);
-        stats_print(sched_stats(s));
-    }
-    sched_free(s);
-    return_server_free(ret);
-    model_close(m);
+    job.engine = o.engine;
+    job.all_logits = o.all_logits;
+    job.report = opt_verbose();
+    job.header = &h;
+    int code = EXIT_DONE, rc = stage_forward(&job, &code, &e);
+    return_server_free(job.ret);
+    model_close(job.model);
     free(dir);
-    if (rc != 0 && left)
-        end_by_sigpipe();
+    if (rc == FORWARD_READER_LEFT)
+        stage_end_by_sigpipe();
     if (rc != 0)
         die_err(&e);
     close_stdout();

@@ -18,6 +18,7 @@
 #include "base/opt.h"
 #include "base/utf8.h"
 #include "sample/rank.h"
+#include "stages/watch.h"
 #include "tokens/tokenizer.h"
 #include "wire/logits.h"
 #include "wire/npy.h"
@@ -262,6 +263,7 @@ int main(int argc, char **argv) {
     struct err e = {0};
     const char *name;
     program_init(argv[0]);
+    stage_watch_stdout();
     parse_options(&r, argc, argv);
     int fd = open_operand(r.input, &name, &e);
     struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);

@@ -22,6 +22,7 @@
 #include "sample/answers.h"
 #include "sample/chain.h"
 #include "sample/params.h"
+#include "stages/watch.h"
 #include "wire/logits.h"
 #include "wire/return.h"
 #include "wire/tokens.h"
@@ -323,6 +324,7 @@ int main(int argc, char **argv) {
     struct err e = {0};
     const char *name;
     program_init(argv[0]);
+    stage_watch_stdout();
     parse_options(&r, argc, argv);
     int fd = open_operand(opt_file(argc, argv), &name, &e);
     struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);

@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/opt.h"
 #include "sample/rank.h"
+#include "stages/watch.h"
 #include "wire/logits.h"
 #include "wire/in_order.h"
 #include "wire/return.h"
@@ -244,6 +245,7 @@ int main(int argc, char **argv) {
     struct err e = {0};
     const char *name;
     program_init(argv[0]);
+    stage_watch_stdout();
     parse_options(&r, argc, argv);
     int fd = open_operand(r.input, &name, &e);
     struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);

@@ -16,6 +16,7 @@
 #include "base/opt.h"
 #include "base/utf8.h"
 #include "chat/record.h"
+#include "stages/watch.h"
 #include "tokens/tokenizer.h"
 #include "wire/tokens.h"
 
@@ -268,6 +269,7 @@ static int run(const struct options *o, const struct tokenizer *t, int fd, const
 
 int main(int argc, char **argv) {
     program_init(argv[0]);
+    stage_watch_stdout();
     struct options o = parse(argc, argv);
     struct err e = {0};
     char *dir = o.model && is_file(o.model) ? xstrdup(o.model) : model_dir(o.model, &e);

@@ -16,6 +16,7 @@
 #include "base/opt.h"
 #include "serve/encode.h"
 #include "chat/prompt.h"
+#include "stages/watch.h"
 #include "tokens/tokenizer.h"
 #include "wire/tokens.h"
 
@@ -149,6 +150,7 @@ static struct options parse(int argc, char **argv) {
 
 int main(int argc, char **argv) {
     program_init(argv[0]);
+    stage_watch_stdout();
     struct options o = parse(argc, argv);
     struct err e = {0};
     char *dir = o.model && is_file(o.model) ? xstrdup(o.model) : model_dir(o.model, &e);

@@ -5,21 +5,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+static void (*before_read)(int fd);
+
+void io_before_read(void (*before)(int fd)) {
+    before_read = before;
+}
+
 ssize_t read_some(int fd, void *p, size_t n) {
-    struct pollfd fds[2] = {{.fd = fd, .events = POLLIN}, {.fd = STDOUT_FILENO}};
-    int flags = fcntl(fd, F_GETFL);
-    int wait_ms =
-        flags >= 0 && (flags & O_NONBLOCK) ? 0 : -1; // who set O_NONBLOCK does not want to wait
     ssize_t got;
-    if (poll(fds, 2, wait_ms) > 0 && fds[0].revents == 0 && (fds[1].revents & POLLERR))
-        raise(SIGPIPE);
+    if (before_read)
+        before_read(fd);
     do
         got = read(fd, p, n);
     while (got < 0 && errno == EINTR);

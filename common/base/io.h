@@ -13,10 +13,13 @@
 #include "base/err.h"
 #include "base/mem.h"
 
-/* As read(2), but not interrupted; and where the reader of stdout leaves while there is nothing to
- * read, we end by SIGPIPE at once, as the next write would end us: no stage of a dead pipe waits
- * for input that nobody wants. A descriptor that is O_NONBLOCK is not waited for. */
+/* As read(2), but a signal does not interrupt it. */
 ssize_t read_some(int fd, void *p, size_t n);
+
+/* A function that read_some calls before each read, with the descriptor; NULL, as at first: none.
+ * It is one for the whole program, which sets it before any thread is started: see stages/watch.h.
+ */
+void io_before_read(void (*before)(int fd));
 
 /* Reads until n bytes or the end; *got says how many. -1 (EXIT_IO) only when the system reports an
  * error. */

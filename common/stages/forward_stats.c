@@ -1,7 +1,7 @@
-/* The report of -v: see stats.h.
+/* The report of -v: see forward_stats.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "serve/stats.h"
+#include "stages/forward_stats.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -37,7 +37,7 @@ static void print_memory(void) {
     if (getrusage(RUSAGE_SELF, &u) != 0)
         return;
 #if defined(__APPLE__)
-    double peak = (double)u.ru_maxrss; // bytes there, KiB elsewhere
+    double peak = (double)u.ru_maxrss; // bytes on macOS, KiB elsewhere
 #else
     double peak = (double)u.ru_maxrss * 1024;
 #endif
@@ -49,18 +49,19 @@ static void print_memory(void) {
 }
 
 /* Where the time went: a line for each part that took some, and the rest. */
-static void print_times(const struct stats *st, double total) {
+static void print_times(const struct forward_stats *st, const struct model *m, double total) {
+    const double *model = model_times(m);
     const struct {
         const char *name;
         double seconds;
     } parts[] = {
         {"opening the model", st->opened - st->started},
-        {"matmul", st->parts[PART_MATMUL]},
-        {"attention", st->parts[PART_ATTENTION]},
-        {"storing keys and values", st->parts[PART_STORE]},
-        {"norms", st->parts[PART_NORMS]},
-        {"other row operations", st->parts[PART_ROWS]},
-        {"head", st->parts[PART_HEAD]},
+        {"matmul", model[PART_MATMUL]},
+        {"attention", model[PART_ATTENTION]},
+        {"storing keys and values", model[PART_STORE]},
+        {"norms", model[PART_NORMS]},
+        {"other row operations", model[PART_ROWS]},
+        {"head", model[PART_HEAD]},
         {"wire", st->writing},
         {"waiting for the sampler", st->for_sampler},
         {"waiting for input", st->for_input},
@@ -76,27 +77,35 @@ static void print_times(const struct stats *st, double total) {
     warn("time: %8.3f s %5.1f %%  else", rest, 100 * rest / total);
 }
 
-void stats_print(const struct stats *st) {
-    double total = seconds_now() - st->started;
-    warn("sequences: %" PRIu64 ", of which %" PRIu64 " failed; %.3f s in all", st->sequences,
-         st->failed, total);
-    if (st->first_logits > 0)
-        warn("first logits after %.1f ms", (st->first_logits - st->started) * 1e3);
-    if (st->prefill_rows)
+static void print_rates(const struct engine_counters *n, const struct model *m) {
+    if (n->prefill_rows)
         warn("prefill: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64 " steps, %" PRIu64
              " other tokens in them",
-             st->prefill_rows, st->prefill, per_second(st->prefill_rows, st->prefill),
-             st->prefill_steps, st->mixed_rows);
-    if (st->reused)
-        warn("reused: %" PRIu64 " tokens of prompts, kept from earlier sequences", st->reused);
-    if (st->decode_rows) {
+             n->prefill_rows, n->prefill, per_second(n->prefill_rows, n->prefill), n->prefill_steps,
+             n->mixed_rows);
+    if (n->reused)
+        warn("reused: %" PRIu64 " tokens of prompts, kept from earlier sequences", n->reused);
+    if (n->decode_rows) {
         warn("decode: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64
              " steps of up to %zu, weights read at %.2f GB/s",
-             st->decode_rows, st->decode, per_second(st->decode_rows, st->decode), st->decode_steps,
-             st->most_together, per_second(st->decode_steps * st->step_bytes, st->decode) / 1e9);
+             n->decode_rows, n->decode, per_second(n->decode_rows, n->decode), n->decode_steps,
+             n->most_together, per_second(n->decode_steps * model_step_bytes(m), n->decode) / 1e9);
         warn("decode with pipe and sampler: %.1f tokens/s",
-             per_second(st->decode_rows, st->decode_whole));
+             per_second(n->decode_rows, n->decode_whole));
     }
-    print_times(st, total);
+}
+
+void forward_stats_print(const struct forward_stats *st, const struct engine_counters *n,
+                         const struct model *m) {
+    double total = seconds_now() - st->started;
+    char device[200];
+    model_device_text(m, device, sizeof device);
+    warn("%s, %.1f MB of KV", device, (double)model_kv_bytes(m) / 1e6);
+    warn("sequences: %" PRIu64 ", of which %" PRIu64 " failed; %.3f s in all", st->sequences,
+         st->failed, total);
+    if (n->first_rows > 0)
+        warn("first logits after %.1f ms", (n->first_rows - st->started) * 1e3);
+    print_rates(n, m);
+    print_times(st, m, total);
     print_memory();
 }

@@ -1,8 +1,8 @@
-/* Filling a batch: see batch.h. The order of rows decides who waits, never what comes out: a row's
- * result does not depend on the others.
+/* Filling a batch: see batch.h. The order of rows decides which client waits. It does not change
+ * results: a row's result does not depend on the other rows.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "serve/batch.h"
+#include "engine/batch.h"
 
 #include <stdlib.h>
 
@@ -12,13 +12,17 @@ void batch_init(struct batch *b, size_t max_rows, size_t max_want, size_t max_pa
     *b = (struct batch){.max_rows = max_rows, .max_want = max_want};
     b->rows = xcalloc(max_rows, sizeof *b->rows);
     b->parts = xcalloc(max_parts, sizeof *b->parts);
+    b->order = xcalloc(max_parts, sizeof *b->order);
     b->share = xcalloc(max_parts, sizeof *b->share);
+    b->count = xcalloc(max_parts + 1, sizeof *b->count);
 }
 
 void batch_free(struct batch *b) {
     free(b->rows);
     free(b->parts);
+    free(b->order);
     free(b->share);
+    free(b->count);
     *b = (struct batch){0};
 }
 
@@ -30,13 +34,13 @@ static bool is_short(const struct job *j) {
     return !j->is_prompt && left_of(j) <= BATCH_SHORT;
 }
 
-/* How many of the next n rows of j want logits. */
+/* The number of rows that want logits among the next n rows of j. */
 static uint32_t wanted(const struct job *j, uint32_t n) {
     uint32_t before = j->n_ids - j->want, end = j->done + n;
     return end <= before ? 0 : end - (j->done > before ? j->done : before);
 }
 
-/* n, or fewer rows where that many would want more logits than most_want. */
+/* n, or fewer rows where n rows would want more logits than most_want. */
 static uint32_t cut_to_want(const struct job *j, uint32_t n, size_t most_want) {
     uint32_t want = wanted(j, n);
     return want > most_want ? n - (want - (uint32_t)most_want) : n;
@@ -54,30 +58,57 @@ static void add_part(struct batch *b, const struct seq *s, uint32_t n) {
     b->n_want += p->n_want;
 }
 
-/* Deals `left` rows to the long ones of the queue, into b->share; see batch.h. */
-static void deal(struct batch *b, const struct seqs *q, size_t n_long, size_t left) {
+static const struct seq *queued(const struct seqs *q, uint32_t at) {
+    return &q->seq[q->queue[at]];
+}
+
+/* Lists the long ones of the run queue in b->order, and returns their number. The turn of a
+ * sequence is the number of its client's sequences before it; the list is sorted by turn, and by
+ * place in the queue where turns are equal. This is a counting sort; share serves as turns. */
+static size_t order_by_turn(struct batch *b, const struct seqs *q) {
+    size_t n_long = 0;
     for (uint32_t i = 0; i < q->n_queue; i++) {
-        const struct job *j = q->seq[q->queue[i]].jobs;
-        b->share[i] = 0;
-        if (is_short(j))
-            continue;
-        size_t half = --n_long == 0 ? left : (left + 1) / 2;
-        b->share[i] = left_of(j) < half ? left_of(j) : (uint32_t)half;
-        left -= b->share[i];
+        queued(q, i)->client->turn = 0;
+        b->count[i + 1] = 0;
     }
-    for (uint32_t i = 0; i < q->n_queue && left > 0; i++) { // what the short ones did not need
-        const struct job *j = q->seq[q->queue[i]].jobs;
-        size_t more = is_short(j) ? 0 : left_of(j) - b->share[i];
-        more = more < left ? more : left;
+    for (uint32_t i = 0; i < q->n_queue; i++) {
+        if (is_short(queued(q, i)->jobs))
+            continue;
+        n_long++;
+        b->share[i] = queued(q, i)->client->turn++;
+        b->count[b->share[i] + 1]++;
+    }
+    b->count[0] = 0;
+    for (uint32_t i = 0; i < q->n_queue; i++)
+        b->count[i + 1] += b->count[i];
+    for (uint32_t i = 0; i < q->n_queue; i++)
+        if (!is_short(queued(q, i)->jobs))
+            b->order[b->count[b->share[i]]++] = i;
+    return n_long;
+}
+
+/* Shares out n rows among the long ones of the run queue, into b->share; see batch.h. */
+static void share_rows(struct batch *b, const struct seqs *q, size_t n) {
+    size_t n_long = order_by_turn(b, q);
+    for (size_t k = 0; k < n_long; k++) {
+        uint32_t i = b->order[k], left = left_of(queued(q, i)->jobs);
+        size_t half = k + 1 == n_long ? n : (n + 1) / 2;
+        b->share[i] = left < half ? left : (uint32_t)half;
+        n -= b->share[i];
+    }
+    for (size_t k = 0; k < n_long && n > 0; k++) { // rows that shorter ones did not need
+        uint32_t i = b->order[k];
+        size_t more = left_of(queued(q, i)->jobs) - b->share[i];
+        more = more < n ? more : n;
         b->share[i] += (uint32_t)more;
-        left -= more;
+        n -= more;
     }
 }
 
 void batch_count(const struct seqs *q, size_t *short_rows, size_t *n_long) {
     *short_rows = *n_long = 0;
     for (uint32_t i = 0; i < q->n_queue; i++) {
-        const struct job *j = q->seq[q->queue[i]].jobs;
+        const struct job *j = queued(q, i)->jobs;
         if (is_short(j))
             *short_rows += left_of(j);
         else
@@ -87,20 +118,23 @@ void batch_count(const struct seqs *q, size_t *short_rows, size_t *n_long) {
 
 void batch_build(struct batch *b, const struct seqs *q, size_t prompt_rows) {
     b->n_rows = b->n_want = b->n_parts = b->n_prompt_rows = 0;
-    size_t n_long = 0;
+    bool any_long = false;
     for (uint32_t i = 0; i < q->n_queue; i++) {
-        const struct seq *s = &q->seq[q->queue[i]];
+        const struct seq *s = queued(q, i);
         if (!is_short(s->jobs))
-            n_long++;
+            any_long = true;
         else if (b->n_rows + left_of(s->jobs) <= b->max_rows &&
                  b->n_want + s->jobs->want <= b->max_want)
             add_part(b, s, left_of(s->jobs));
     }
+    if (!any_long)
+        return;
     size_t room = b->max_rows - b->n_rows;
-    if (n_long > 0)
-        deal(b, q, n_long, room < prompt_rows ? room : prompt_rows);
-    for (uint32_t i = 0; i < q->n_queue && n_long > 0; i++) {
-        const struct seq *s = &q->seq[q->queue[i]];
+    share_rows(b, q, room < prompt_rows ? room : prompt_rows);
+    for (uint32_t i = 0; i < q->n_queue; i++) {
+        const struct seq *s = queued(q, i);
+        if (is_short(s->jobs))
+            continue;
         uint32_t n = cut_to_want(s->jobs, b->share[i], b->max_want - b->n_want);
         if (n == 0)
             continue;

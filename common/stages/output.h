@@ -5,8 +5,8 @@
  * ever.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#ifndef SERVE_OUTPUT_H
-#define SERVE_OUTPUT_H
+#ifndef STAGES_OUTPUT_H
+#define STAGES_OUTPUT_H
 
 #include <stdbool.h>
 #include <stdint.h>

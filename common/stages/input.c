@@ -4,7 +4,7 @@
  * is longer is read to its end and refused, so that it costs no memory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "serve/input.h"
+#include "stages/input.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
 #if defined(__linux__)
 #define _GNU_SOURCE // F_SETPIPE_SZ
 #endif
-#include "serve/output.h"
+#include "stages/output.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* Sequences and their jobs: see seqs.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "serve/seqs.h"
+#include "engine/seqs.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -26,7 +26,7 @@ void seqs_init(struct seqs *q, uint32_t n_slots, uint32_t vocab_size, uint32_t c
 void seqs_free(struct seqs *q) {
     for (uint32_t i = 0; i < q->n_slots; i++)
         while (q->seq[i].jobs)
-            seqs_pop_job(q, &q->seq[i]);
+            seqs_pop_job(&q->seq[i]);
     free(q->seq);
     free(q->free_slots);
     free(q->queue);
@@ -34,40 +34,45 @@ void seqs_free(struct seqs *q) {
     *q = (struct seqs){0};
 }
 
-static uint32_t *bucket_of(const struct seqs *q, uint32_t number) {
-    return &q->buckets[number & (q->n_buckets - 1)];
+/* Numbers of one client, which mostly follow each other, get buckets that follow each other. */
+static uint32_t *bucket_of(const struct seqs *q, const struct engine_client *c, uint32_t number) {
+    uint32_t start = (uint32_t)((uintptr_t)c / sizeof *c) * 0x9e3779b1u;
+    return &q->buckets[(start + number) & (q->n_buckets - 1)];
 }
 
-struct seq *seqs_find(const struct seqs *q, uint32_t number) {
-    uint32_t slot = *bucket_of(q, number);
-    while (slot != SEQ_NONE && q->seq[slot].number != number)
+struct seq *seqs_find(const struct seqs *q, const struct engine_client *c, uint32_t number) {
+    uint32_t slot = *bucket_of(q, c, number);
+    while (slot != SEQ_NONE && (q->seq[slot].number != number || q->seq[slot].client != c))
         slot = q->seq[slot].chain;
     return slot == SEQ_NONE ? NULL : &q->seq[slot];
 }
 
-struct seq *seqs_open(struct seqs *q, uint32_t number) {
+struct seq *seqs_open(struct seqs *q, struct engine_client *c, uint32_t number) {
     if (q->n_open == q->n_slots)
         return NULL;
-    uint32_t slot = q->free_slots[q->n_slots - ++q->n_open], *bucket = bucket_of(q, number);
-    q->seq[slot] = (struct seq){.number = number, .slot = slot, .open = true, .chain = *bucket};
+    uint32_t slot = q->free_slots[q->n_slots - ++q->n_open], *bucket = bucket_of(q, c, number);
+    q->seq[slot] =
+        (struct seq){.client = c, .number = number, .slot = slot, .open = true, .chain = *bucket};
     *bucket = slot;
+    c->n_open++;
     return &q->seq[slot];
 }
 
 void seqs_close(struct seqs *q, struct seq *s) {
     while (s->jobs)
-        seqs_pop_job(q, s);
+        seqs_pop_job(s);
     seqs_set_runnable(q, s, false);
     seqs_set_unanswered(q, s, false);
-    uint32_t *link = bucket_of(q, s->number);
+    uint32_t *link = bucket_of(q, s->client, s->number);
     while (*link != s->slot)
         link = &q->seq[*link].chain;
     *link = s->chain;
     s->open = false;
+    s->client->n_open--;
     q->free_slots[q->n_slots - q->n_open--] = s->slot;
 }
 
-static struct job *add_job(struct seq *s, enum request_type type, uint32_t n_ids) {
+static struct job *add_job(struct seq *s, enum engine_request_type type, uint32_t n_ids) {
     struct job *j = xmalloc(sizeof *j + n_ids * sizeof *j->ids);
     *j = (struct job){.type = type, .n_ids = n_ids};
     if (s->jobs)
@@ -79,9 +84,8 @@ static struct job *add_job(struct seq *s, enum request_type type, uint32_t n_ids
     return j;
 }
 
-void seqs_pop_job(struct seqs *q, struct seq *s) {
+void seqs_pop_job(struct seq *s) {
     struct job *j = s->jobs;
-    (void)q;
     s->jobs = j->next;
     s->n_jobs--;
     free(j);
@@ -89,7 +93,7 @@ void seqs_pop_job(struct seqs *q, struct seq *s) {
 
 static void add_extend(struct seq *s, uint32_t pos, const uint32_t *ids, uint32_t n_ids,
                        uint32_t want, bool is_prompt) {
-    struct job *j = add_job(s, REQUEST_EXTEND, n_ids);
+    struct job *j = add_job(s, ENGINE_EXTEND, n_ids);
     if (n_ids)
         memcpy(j->ids, ids, n_ids * sizeof *ids);
     j->pos = pos;
@@ -98,9 +102,7 @@ static void add_extend(struct seq *s, uint32_t pos, const uint32_t *ids, uint32_
     s->len = pos + n_ids;
 }
 
-void seqs_prompt(struct seqs *q, struct seq *s, const uint32_t *ids, uint32_t n_ids,
-                 uint32_t want) {
-    (void)q;
+void seqs_prompt(struct seq *s, const uint32_t *ids, uint32_t n_ids, uint32_t want) {
     add_extend(s, 0, ids, n_ids, want, true);
 }
 
@@ -125,33 +127,54 @@ void seqs_set_unanswered(struct seqs *q, struct seq *s, bool unanswered) {
     q->n_unanswered += unanswered ? 1 : -1u;
 }
 
-static int check_extend(const struct seqs *q, const struct seq *s, const struct request *r,
-                        struct err *e) {
-    if (r->pos > s->len)
-        return err_set(e, EXIT_DATA, "position %" PRIu32 " is past the sequence's end at %" PRIu32,
-                       r->pos, s->len);
-    if (r->n_ids > q->context - r->pos)
+/* Whether ids can follow position pos, and be asked for the logits of the last `want`. */
+static int check_ids(const struct seqs *q, uint32_t pos, const uint32_t *ids, uint32_t n_ids,
+                     uint32_t want, struct err *e) {
+    if (n_ids > q->context - pos)
         return err_set(e, EXIT_DATA,
                        "%" PRIu32 " ids at position %" PRIu32
                        " do not fit into the context of %" PRIu32,
-                       r->n_ids, r->pos, q->context);
-    if (r->want > r->n_ids)
+                       n_ids, pos, q->context);
+    if (want > n_ids)
         return err_set(e, EXIT_DATA,
-                       "logits of %" PRIu32 " ids are wanted, but only %" PRIu32 " came", r->want,
-                       r->n_ids);
-    for (uint32_t i = 0; i < r->n_ids; i++)
-        if (r->ids[i] >= q->vocab_size)
+                       "logits of %" PRIu32 " ids are wanted, but only %" PRIu32 " came", want,
+                       n_ids);
+    for (uint32_t i = 0; i < n_ids; i++)
+        if (ids[i] >= q->vocab_size)
             return err_set(e, EXIT_DATA, "id %" PRIu32 " is not in the vocabulary of %" PRIu32,
-                           r->ids[i], q->vocab_size);
+                           ids[i], q->vocab_size);
     return 0;
 }
 
-static int request_fork(struct seqs *q, const struct request *r, struct err *e) {
-    if (r->seq < RETURN_FIRST_FORK)
-        return err_set(e, EXIT_DATA, "a fork's number is at least %u", (unsigned)RETURN_FIRST_FORK);
-    if (seqs_find(q, r->seq))
+int seqs_check_prompt(const struct seqs *q, const struct engine_client *c, uint32_t number,
+                      const uint32_t *ids, uint32_t n_ids, uint32_t want, struct err *e) {
+    if (seqs_find(q, c, number))
+        return err_set(e, EXIT_DATA, "the number is open already");
+    if (n_ids == 0)
+        return err_set(e, EXIT_DATA, "the prompt is empty");
+    if (q->n_open == q->n_slots)
+        return err_set(e, EXIT_DATA, "no room for a sequence: %" PRIu32 " are open", q->n_open);
+    return check_ids(q, 0, ids, n_ids, want, e);
+}
+
+static int request_extend(struct seq *s, const struct seqs *q, const struct engine_request *r,
+                          struct err *e) {
+    if (r->pos > s->len)
+        return err_set(e, EXIT_DATA, "position %" PRIu32 " is past the sequence's end at %" PRIu32,
+                       r->pos, s->len);
+    if (check_ids(q, r->pos, r->ids, r->n_ids, r->want, e) != 0)
+        return -1;
+    add_extend(s, r->pos, r->ids, r->n_ids, r->want, false);
+    return 0;
+}
+
+static int request_fork(struct seqs *q, struct engine_client *c, const struct engine_request *r,
+                        struct err *e) {
+    if (r->seq < c->first_fork)
+        return err_set(e, EXIT_DATA, "a fork's number is at least %" PRIu32, c->first_fork);
+    if (seqs_find(q, c, r->seq))
         return err_set(e, EXIT_DATA, "the number is open already, and cannot become a fork");
-    struct seq *from = seqs_find(q, r->from);
+    struct seq *from = seqs_find(q, c, r->from);
     if (!from)
         return err_set(e, EXIT_DATA, "sequence %" PRIu32 ", to be copied, is not open", r->from);
     if (r->pos > from->len)
@@ -161,11 +184,11 @@ static int request_fork(struct seqs *q, const struct request *r, struct err *e) 
     if (from->n_jobs == SEQ_MAX_JOBS)
         return err_set(e, EXIT_DATA, "more than %d requests wait for sequence %" PRIu32,
                        (int)SEQ_MAX_JOBS, r->from);
-    struct seq *copy = seqs_open(q, r->seq);
+    struct seq *copy = seqs_open(q, c, r->seq);
     if (!copy)
         return err_set(e, EXIT_DATA, "no room for a copy: %" PRIu32 " sequences are open",
                        q->n_open);
-    struct job *j = add_job(from, REQUEST_FORK, 0);
+    struct job *j = add_job(from, ENGINE_FORK, 0);
     j->pos = r->pos;
     j->to = copy->slot;
     copy->len = r->pos;
@@ -173,22 +196,19 @@ static int request_fork(struct seqs *q, const struct request *r, struct err *e) 
     return 0;
 }
 
-int seqs_request(struct seqs *q, const struct request *r, struct err *e) {
-    if (r->type == REQUEST_FORK)
-        return request_fork(q, r, e);
-    struct seq *s = seqs_find(q, r->seq);
+int seqs_request(struct seqs *q, struct engine_client *c, const struct engine_request *r,
+                 struct err *e) {
+    if (r->type == ENGINE_FORK)
+        return request_fork(q, c, r, e);
+    struct seq *s = seqs_find(q, c, r->seq);
     if (!s)
-        return r->type == REQUEST_CLOSE ? 0 : err_set(e, EXIT_DATA, "the sequence is not open");
+        return r->type == ENGINE_CLOSE ? 0 : err_set(e, EXIT_DATA, "the sequence is not open");
     if (s->n_jobs == SEQ_MAX_JOBS)
         return err_set(e, EXIT_DATA, "more than %d requests wait for the sequence",
                        (int)SEQ_MAX_JOBS);
     seqs_set_unanswered(q, s, false);
-    if (r->type == REQUEST_CLOSE) {
-        add_job(s, REQUEST_CLOSE, 0);
-        return 0;
-    }
-    if (check_extend(q, s, r, e) != 0)
-        return -1;
-    add_extend(s, r->pos, r->ids, r->n_ids, r->want, false);
+    if (r->type == ENGINE_EXTEND)
+        return request_extend(s, q, r, e);
+    add_job(s, ENGINE_CLOSE, 0);
     return 0;
 }

@@ -1,274 +1,26 @@
-/* The scheduler against a model that only remembers: its logits tell which ids a sequence holds, so
- * every mistake in batching, truncating, forking or cutting shows as another number.
+/* llm-forward's loop against a fake model: whole runs from an input to a stream of logits(5), with
+ * and without a return path.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "../lib/check.h"
+#include "../lib/fake_model.h"
 
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/mem.h"
-#include "model/model.h"
-#include "serve/batch.h"
-#include "serve/input.h"
-#include "serve/sched.h"
-#include "serve/seqs.h"
-
-enum { VOCAB = 100, CONTEXT = 64, COLUMNS = VOCAB };
-
-/* ---- The model: stands in for common/model ---- */
-
-struct model {
-    uint32_t ids[SCHED_MAX_IN_FLIGHT][CONTEXT];
-    size_t len[SCHED_MAX_IN_FLIGHT];
-    uint32_t kept[8][CONTEXT]; // the last 8, whole
-    size_t kept_len[8], n_kept;
-    bool keeps;
-    size_t n_rows, refuse_rows; // run so far, and how many may be; 0: any
-    size_t n_steps, most_rows, most_prompt_rows, refuse_past; // rows in all slots; 0: never
-};
-
-void model_seq_clear(struct model *m, size_t slot) {
-    m->len[slot] = 0;
-}
-
-void model_seq_truncate(struct model *m, size_t slot, size_t len) {
-    m->len[slot] = len;
-}
-
-void model_seq_fork(struct model *m, size_t slot, size_t from, size_t len) {
-    memcpy(m->ids[slot], m->ids[from], len * sizeof m->ids[0][0]);
-    m->len[slot] = len;
-}
-
-size_t model_seq_len(const struct model *m, size_t slot) {
-    return m->len[slot];
-}
-
-void model_seq_expect(struct model *m, size_t slot, size_t len) {
-    CHECK(len >= m->len[slot] && len <= CONTEXT);
-}
-
-void model_seq_keep(struct model *m, size_t slot) {
-    size_t at = m->n_kept++ % 8;
-    memcpy(m->kept[at], m->ids[slot], sizeof m->kept[at]);
-    m->kept_len[at] = m->keeps ? m->len[slot] : 0;
-}
-
-size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n) {
-    CHECK(memcmp(m->ids[slot], ids, m->len[slot] * sizeof *ids) == 0);
-    for (size_t k = 0, same; k < 8; k++) {
-        for (same = 0; same < n && same < m->kept_len[k] && m->kept[k][same] == ids[same];)
-            same++;
-        m->len[slot] = same > m->len[slot] ? same : m->len[slot];
-    }
-    memcpy(m->ids[slot], ids, m->len[slot] * sizeof *ids);
-    return m->len[slot];
-}
-
-uint64_t model_step_bytes(const struct model *m) {
-    (void)m;
-    return 0;
-}
-
-void *model_host_alloc(struct model *m, size_t count, size_t each) {
-    (void)m;
-    return xreallocarray(NULL, count, each);
-}
-
-void model_host_free(struct model *m, void *p) {
-    (void)m;
-    free(p);
-}
-
-const double *model_times(const struct model *m) {
-    static const double none[MODEL_PARTS];
-    (void)m;
-    return none;
-}
-
-/* What the logits of a sequence begin with: exact in a float. */
-static float digest(const uint32_t *ids, size_t n) {
-    uint32_t h = 1;
-    for (size_t i = 0; i < n; i++)
-        h = (h * 31 + ids[i] + 7) & 0xfffff;
-    return (float)h;
-}
-
-int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits,
-                  float *hidden, struct err *e) {
-    size_t held = n_rows;
-    for (size_t slot = 0; slot < SCHED_MAX_IN_FLIGHT; slot++)
-        held += m->len[slot];
-    if (m->refuse_rows && (m->n_rows += n_rows) > m->refuse_rows)
-        return err_set(e, EXIT_SYSTEM, "more rows than are new");
-    if (m->refuse_past && held > m->refuse_past)
-        return err_set(e, EXIT_SYSTEM, "no memory for KV");
-    for (size_t i = 0; i < n_rows; i++) {
-        const struct row *r = &rows[i];
-        if (r->pos != m->len[r->slot])
-            return err_set(e, EXIT_DATA, "row at %u of a sequence of %zu", r->pos, m->len[r->slot]);
-        m->ids[r->slot][m->len[r->slot]++] = r->id;
-        if (!r->want)
-            continue;
-        memset(logits, 0, COLUMNS * sizeof *logits);
-        logits[0] = digest(m->ids[r->slot], m->len[r->slot]);
-        logits[1] = (float)m->len[r->slot];
-        logits += COLUMNS;
-        if (hidden)
-            *hidden++ = (float)r->id;
-    }
-    m->n_steps++;
-    m->most_rows = n_rows > m->most_rows ? n_rows : m->most_rows;
-    return 0;
-}
-
-/* ---- Sequences and batches ---- */
-
-static const uint32_t some_ids[] = {1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14,
-                                    15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
-                                    29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40};
-
-static void numbers_are_found(void) {
-    struct seqs q;
-    seqs_init(&q, 20, VOCAB, CONTEXT);
-    for (uint32_t i = 0; i < 20; i++)
-        CHECK(seqs_open(&q, 32 * i) != NULL); // all in one bucket
-    CHECK(seqs_open(&q, 7) == NULL);
-    for (uint32_t i = 0; i < 20; i += 3)
-        seqs_close(&q, seqs_find(&q, 32 * i));
-    for (uint32_t i = 0; i < 20; i++)
-        CHECK((seqs_find(&q, 32 * i) != NULL) == (i % 3 != 0));
-    CHECK_INT(q.n_open, 13);
-    CHECK(seqs_open(&q, 7) != NULL);
-    CHECK(seqs_find(&q, 7)->number == 7);
-    seqs_free(&q);
-}
-
-/* One request to a sequence 5 of 10 ids; what is said of it, or "". */
-static const char *answer(struct request r) {
-    static struct err e;
-    struct seqs q;
-    e = (struct err){0};
-    seqs_init(&q, 2, VOCAB, CONTEXT);
-    seqs_prompt(&q, seqs_open(&q, 5), some_ids, 10, 1);
-    if (seqs_request(&q, &r, &e) == 0)
-        e.msg[0] = '\0';
-    seqs_free(&q);
-    return e.msg;
-}
-
-static void bad_requests_are_refused(void) {
-    static const uint32_t past[] = {3, VOCAB};
-    const uint32_t fork = RETURN_FIRST_FORK;
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids,
-                                      .n_ids = 1, .want = 1}),
-              "");
-    CHECK_STR(
-        answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 0, .ids = some_ids, .n_ids = 40}),
-        "");
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 4}), "");
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 6, .ids = some_ids, .n_ids = 1}),
-              "the sequence is not open");
-    CHECK_STR(
-        answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 11, .ids = some_ids, .n_ids = 1}),
-        "position 11 is past the sequence's end at 10");
-    CHECK_STR(
-        answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = past, .n_ids = 2}),
-        "id 100 is not in the vocabulary of 100");
-    CHECK_STR(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids,
-                                      .n_ids = 1, .want = 2}),
-              "logits of 2 ids are wanted, but only 1 came");
-    CHECK(strstr(answer((struct request){REQUEST_EXTEND, .seq = 5, .pos = 10, .ids = some_ids,
-                                         .n_ids = 0xffffffff}),
-                 "do not fit into the context of 64"));
-    CHECK_STR(answer((struct request){REQUEST_CLOSE, .seq = 6}), "");
-    CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 5, .pos = 10}), "");
-    CHECK(strstr(answer((struct request){REQUEST_FORK, .seq = 6, .from = 5}),
-                 "a fork's number is at least 1073741824"));
-    CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 6}),
-              "sequence 6, to be copied, is not open");
-    CHECK_STR(answer((struct request){REQUEST_FORK, .seq = fork, .from = 5, .pos = 11}),
-              "position 11 is past the end of sequence 5 at 10");
-}
-
-static void requests_do_not_pile_up(void) {
-    struct seqs q;
-    struct err e = {0};
-    int taken = 0;
-    seqs_init(&q, 2, VOCAB, CONTEXT);
-    seqs_prompt(&q, seqs_open(&q, 0), some_ids, 10, 1);
-    while (taken < 5000 &&
-           seqs_request(&q, &(struct request){REQUEST_EXTEND, .seq = 0, .pos = 3}, &e) == 0)
-        taken++;
-    CHECK_INT(taken, SEQ_MAX_JOBS - 1);
-    seqs_free(&q);
-}
-
-/* A queue of prompts of n ids each (0: a request of one id), and how the rows of a batch are dealt.
- */
-static void deal(const uint32_t *n, uint32_t n_seqs, size_t max_rows, size_t max_want,
-                 size_t prompt_rows, uint32_t *rows) {
-    struct seqs q;
-    struct batch b;
-    seqs_init(&q, n_seqs, VOCAB, CONTEXT);
-    batch_init(&b, max_rows, max_want, n_seqs);
-    for (uint32_t i = 0; i < n_seqs; i++) {
-        struct seq *s = seqs_open(&q, i);
-        if (n[i])
-            seqs_prompt(&q, s, some_ids, n[i], n[i]);
-        else
-            seqs_request(
-                &q,
-                &(struct request){REQUEST_EXTEND, .seq = i, .ids = some_ids, .n_ids = 1, .want = 1},
-                NULL);
-        seqs_set_runnable(&q, s, true);
-        rows[i] = 0;
-    }
-    batch_build(&b, &q, prompt_rows);
-    for (size_t i = 0; i < b.n_parts; i++)
-        rows[b.parts[i].slot] += b.parts[i].n_rows;
-    CHECK(b.n_rows <= max_rows && b.n_want <= max_want && b.n_prompt_rows <= prompt_rows);
-    batch_free(&b);
-    seqs_free(&q);
-}
-
-static void short_requests_run_first_and_prompts_share(void) {
-    uint32_t rows[5];
-    deal((uint32_t[]){40, 0, 5, 40, 0}, 5, 100, 100, 32, rows);
-    CHECK_INT(rows[0], 16); // half of 32
-    CHECK_INT(rows[1], 1);
-    CHECK_INT(rows[2], 5);  // all it has, less than half of 16
-    CHECK_INT(rows[3], 11); // the rest
-    CHECK_INT(rows[4], 1);
-    deal((uint32_t[]){40, 0, 5, 0, 0}, 5, 100, 100, 32, rows);
-    CHECK_INT(rows[0], 27); // what the last did not need comes back
-    CHECK_INT(rows[2], 5);
-    deal((uint32_t[]){40, 0, 0, 0, 0}, 5, 100, 100, 1, rows);
-    CHECK_INT(rows[0], 1);
-    CHECK_INT(rows[4], 1);
-}
-
-static void memory_for_logits_bounds_a_batch(void) {
-    uint32_t rows[3];
-    deal((uint32_t[]){40, 0, 40}, 3, 100, 10, 64, rows); // every row of the prompts wants logits
-    CHECK_INT(rows[1], 1);
-    CHECK_INT(rows[0], 9);
-    CHECK_INT(rows[2], 0);
-}
+#include "stages/forward.h"
 
 /* ---- Whole runs ---- */
 
 struct run {
-    struct sched_options opts;
+    struct engine_options opts;
+    bool all_logits;
     const char *input;
     struct model *model; // a fresh one where NULL
     bool serve;
 };
 
-/* In a child: the scheduler from input to a pipe, of which the reading end is returned. */
+/* In a child: the loop, from an input to a pipe, of which the reading end is returned. */
 static int start(const struct run *r, pid_t *child) {
     int in[2], out[2];
     if (pipe(in) != 0 || pipe(out) != 0)
@@ -290,11 +42,17 @@ static int start(const struct run *r, pid_t *child) {
     struct return_server *ret = r->serve ? return_listen(&h, &e) : NULL;
     struct model *m = r->model ? r->model : xcalloc(1, sizeof *m);
     warn_quiet(1);
-    struct sched *s = sched_new(&r->opts, m, &h, ret, in[0], "input", out[1]);
-    int code = 0, rc = sched_run(s, &code, &e);
+    struct forward_job job = {.engine = r->opts,
+                              .all_logits = r->all_logits,
+                              .model = m,
+                              .header = &h,
+                              .ret = ret,
+                              .in_fd = in[0],
+                              .out_fd = out[1],
+                              .in_name = "input"};
+    int code = 0, rc = stage_forward(&job, &code, &e);
     if (rc != 0)
-        code = sched_reader_left(s) ? 99 : e.code;
-    sched_free(s);
+        code = rc == FORWARD_READER_LEFT ? 99 : e.code;
     return_server_free(ret);
     free(m);
     close(in[0]);
@@ -336,7 +94,7 @@ static int replay(struct run r, const uint32_t (*lines)[CONTEXT], const size_t *
     }
     CHECK_MSG(rc == 0, "%s", e.msg);
     n[FRAME_END] += rc == 0;
-    for (size_t i = 0; r.opts.all_logits && lens[i]; i++)
+    for (size_t i = 0; r.all_logits && lens[i]; i++)
         CHECK_INT(seen[i], lens[i]);
     logits_reader_free(reader);
     close(fd);
@@ -353,11 +111,10 @@ static void prompts_are_run_whatever_the_chunk_and_batch(void) {
     int n[8];
     for (size_t i = 0; i < 5; i++)
         for (size_t k = 0; k < 3; k++) {
-            struct sched_options o = {.max_in_flight = batches[k],
-                                      .chunk = chunks[i],
-                                      .all_logits = true,
-                                      .hidden = true};
-            CHECK_INT(replay((struct run){.opts = o, .input = three}, three_ids, three_lens, n), 0);
+            struct engine_options o = {
+                .max_in_flight = batches[k], .chunk = chunks[i], .hidden = true};
+            struct run r = {.opts = o, .all_logits = true, .input = three};
+            CHECK_INT(replay(r, three_ids, three_lens, n), 0);
             CHECK_INT(n[FRAME_OPEN], 3);
             CHECK_INT(n[FRAME_CLOSED], 3);
             CHECK_INT(n[FRAME_END], 1);
@@ -427,16 +184,19 @@ static void what_was_kept_is_not_run_again(void) {
         struct model *m = xcalloc(1, sizeof *m);
         m->keeps = true;
         m->refuse_rows = i < 3 ? 10 + 1 + 1 + 1 + 2 : 0; // one by one, only what is new is run
-        struct run r = {.opts = {.max_in_flight = i < 6 ? 1 : 3,
-                                 .chunk = chunks[i % 3],
-                                 .hidden = true,
-                                 .all_logits = i / 3 % 2},
+        struct run r = {.opts =
+                            {
+                                .max_in_flight = i < 6 ? 1 : 3,
+                                .chunk = chunks[i % 3],
+                                .hidden = true,
+                            },
+                        .all_logits = i / 3 % 2,
                         .input = lines,
                         .model = m};
         CHECK_INT(replay(r, ids, lens, n), 0);
         CHECK_INT(n[FRAME_CLOSED], 5);
         CHECK_INT(n[FRAME_FAILED], 0);
-        CHECK(r.opts.all_logits || n[FRAME_LOGITS] == 5);
+        CHECK(r.all_logits || n[FRAME_LOGITS] == 5);
         free(m);
     }
 }
@@ -687,11 +447,6 @@ static void any_requests_at_any_time_give_the_sequences_own_logits(void) {
 
 int main(void) {
     signal(SIGPIPE, SIG_IGN);
-    RUN(numbers_are_found);
-    RUN(bad_requests_are_refused);
-    RUN(requests_do_not_pile_up);
-    RUN(short_requests_run_first_and_prompts_share);
-    RUN(memory_for_logits_bounds_a_batch);
     RUN(prompts_are_run_whatever_the_chunk_and_batch);
     RUN(bad_lines_fail_alone);
     RUN(bad_bytes_end_the_input_but_not_what_came_before);

@@ -5,8 +5,8 @@
  * out as failed, and input_code says the exit code.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#ifndef SERVE_INPUT_H
-#define SERVE_INPUT_H
+#ifndef STAGES_INPUT_H
+#define STAGES_INPUT_H
 
 #include <stdbool.h>
 #include <stdint.h>

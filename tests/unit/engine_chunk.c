@@ -1,11 +1,11 @@
-/* serve/pace against machines of known speed: a step with rows of a prompt may take three steps
+/* engine/chunk against machines of known speed: a step with rows of a prompt may take three steps
  * without, whatever the machine, its noise, or the length of what came before; and prompts still
  * get on.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
 
-#include "serve/chunk.h"
+#include "engine/chunk.h"
 
 /* What a step takes: reading the weights, each row past the first, and each row of a prompt for
  * what it sees. */

@@ -1,16 +1,17 @@
-/* The size of prompts' chunks: see pace.h.
+/* The size of prompts' chunks: see chunk.h.
  *
- * Whatever else runs on the machine makes a step longer, never shorter; so what is learned follows
- * a shorter time quickly and a longer one slowly. Chunks at most double from one step to the next:
- * nothing is known of longer ones.
+ * Other processes make a step longer, never shorter. So a learned time follows a shorter
+ * measurement quickly and a longer one slowly. A chunk is at most twice the last one, because the
+ * time of longer ones is not known.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "serve/chunk.h"
+#include "engine/chunk.h"
 
-static const double most_steps =
-    2.0; // a step with rows of prompts, in steps without: some take longer than others
-static const double alone_seconds =
-    1.0; // a step that nobody waits for yet: new prompts may come meanwhile
+/* Limit of a step with rows of prompts, in steps without. Some rows take longer than others, so a
+ * real step may take three. */
+static const double most_steps = 2.0;
+/* Limit of a step of prompts only: a new prompt that comes during the step waits for its end. */
+static const double alone_seconds = 1.0;
 
 static size_t kind_of(size_t n_rows) {
     size_t kind = 0;
@@ -61,12 +62,13 @@ size_t chunk_rows(const struct chunk *p, size_t n_others, bool waited_for, size_
     }
     if (n_others > 0 && (p->step[kind_of(n_others)] == 0 || p->since >= CHUNK_REMEASURE))
         return 0;
-    // Before anything is known of rows beside others: each of those alone bore a part of reading
-    // the weights.
+    // Until rows beside others have been measured, the time of a row alone is used. It is an upper
+    // bound: it includes a part of reading the weights.
     double row = p->row > 0 ? p->row : p->alone,
            fits = row > 0 ? (most_steps - 1) * chunk_step(p, n_others) / row : 1;
-    // Having any prompt beside others may cost something, which a smaller chunk spreads over fewer
-    // rows, so that it seems that fewer still would fit: what the last step left room for is tried.
+    // A prompt beside others may have a fixed cost. A smaller chunk spreads it over fewer rows, so
+    // that its rows seem slower and the next chunk would shrink again. So one more row than last
+    // time is tried where the last step left room for it.
     if (p->room > row && fits < (double)p->last + 1)
         fits = (double)p->last + 1;
     return at_most(fits, p->last > 0 && 2 * p->last < most ? 2 * p->last : most);

@@ -1,0 +1,368 @@
+/* The engine: see engine.h.
+ *
+ * A sequence lives like this: engine_open queues its prompt as a job; advance makes the job
+ * runnable, after taking from the prefix cache what it can; steps run its rows; finish_parts takes
+ * the job off and advances to the next, which a request has queued; end_seq closes the sequence and
+ * offers its pages to the prefix cache.
+ *
+ * A client that has logits is about to ask for more. A step that did not wait for it would run its
+ * rows apart from the others' from then on, in two batches that each read all the weights. So a
+ * step waits for requests, for at most half the time of a step without prompts, and once for each
+ * row of logits.
+ *
+ * While a sequence is decoding, or had logits shortly before, prompts enter in chunks that keep a
+ * step short (chunk.h); otherwise in large ones.
+ *
+ * An event of a failed client is dropped, so that the code below need not care. Its sequences are
+ * closed at the end of the call.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "engine/engine.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/progress.h"
+#include "engine/batch.h"
+#include "engine/chunk.h"
+#include "engine/seqs.h"
+
+/* Memory for the logits of one step, unless max_in_flight rows take more. */
+enum { LOGITS_BYTES = 32 << 20 };
+
+/* A sequence that has had no request for this long is not decoding. */
+static const double asked_seconds = 0.25;
+
+struct engine {
+    struct engine_options opts;
+    struct model *model;
+    size_t vocab_size, hidden_dim;
+    struct seqs seqs;
+    struct batch batch;
+    float *logits; // [batch.max_want, vocab_size]
+    float *hidden; // [batch.max_want, hidden_dim], or NULL
+    struct chunk chunk;
+    double answers_until; // the next step waits for requests until then
+    double asked_until;   // until then, sequences that have logits count as decoding
+    bool some_failed;     // a client has failed, and may still have sequences
+    struct engine_counters counters;
+};
+
+size_t engine_slots(const struct engine_options *o) {
+    return o->max_in_flight + ENGINE_FORKS;
+}
+
+static size_t most_chunk(const struct engine_options *o) {
+    return o->chunk ? o->chunk : o->auto_chunk ? o->auto_chunk : CPU_PROMPT_ROWS;
+}
+
+size_t engine_rows(const struct engine_options *o) {
+    return most_chunk(o) + (o->max_in_flight > BATCH_SHORT ? o->max_in_flight : BATCH_SHORT);
+}
+
+struct engine *engine_new(const struct engine_options *o, struct model *m) {
+    struct engine *g = xcalloc(1, sizeof *g);
+    const struct spec *spec = model_spec(m);
+    *g = (struct engine){.opts = *o, .model = m};
+    g->vocab_size = spec->vocab_size;
+    g->hidden_dim = spec->hidden_dim;
+    seqs_init(&g->seqs, (uint32_t)engine_slots(o), (uint32_t)spec->vocab_size,
+              (uint32_t)model_context(m));
+    size_t rows = engine_rows(o), max_want = LOGITS_BYTES / (g->vocab_size * sizeof(float));
+    if (max_want < rows - most_chunk(o))
+        max_want = rows - most_chunk(o);
+    if (max_want > rows)
+        max_want = rows;
+    batch_init(&g->batch, rows, max_want, engine_slots(o));
+    g->logits = model_host_alloc(m, max_want, g->vocab_size * sizeof(float));
+    if (o->hidden)
+        g->hidden = model_host_alloc(m, max_want, g->hidden_dim * sizeof(float));
+    g->counters.last_step = seconds_now();
+    return g;
+}
+
+void engine_free(struct engine *g) {
+    if (!g)
+        return;
+    seqs_free(&g->seqs);
+    batch_free(&g->batch);
+    model_host_free(g->model, g->logits);
+    model_host_free(g->model, g->hidden);
+    free(g);
+}
+
+const struct engine_counters *engine_counters(const struct engine *g) {
+    return &g->counters;
+}
+
+/* ---- Clients that fail ---- */
+
+/* rc is what a function of c has returned. */
+static void note_failure(struct engine *g, struct engine_client *c, int rc) {
+    if (rc != 0)
+        c->failed = g->some_failed = true;
+}
+
+static void tell_ended(struct engine *g, struct engine_client *c, uint32_t number,
+                       const char *reason) {
+    if (!c->failed)
+        note_failure(g, c, c->ended(c->ctx, number, reason, &c->err));
+}
+
+/* Closes a sequence without an event. */
+static void drop_seq(struct engine *g, struct seq *s, bool cache) {
+    if (cache)
+        model_seq_keep(g->model, s->slot);
+    model_seq_clear(g->model, s->slot);
+    seqs_close(&g->seqs, s);
+}
+
+void engine_leave(struct engine *g, struct engine_client *c) {
+    for (uint32_t slot = 0; slot < g->seqs.n_slots && c->n_open > 0; slot++)
+        if (g->seqs.seq[slot].open && g->seqs.seq[slot].client == c)
+            drop_seq(g, &g->seqs.seq[slot], true);
+}
+
+/* The end of each public call: sequences of clients that have failed in it are closed. */
+static void drop_failed(struct engine *g) {
+    for (uint32_t slot = 0; slot < g->seqs.n_slots && g->some_failed; slot++)
+        if (g->seqs.seq[slot].open && g->seqs.seq[slot].client->failed)
+            drop_seq(g, &g->seqs.seq[slot], true);
+    g->some_failed = false;
+}
+
+static int result_for(struct engine *g, const struct engine_client *c, struct err *e) {
+    drop_failed(g);
+    if (!c->failed)
+        return 0;
+    if (e)
+        *e = c->err;
+    return -1;
+}
+
+/* ---- Sequences end and advance ---- */
+
+/* With a reason: it has failed, and so have the forks that were still to be made of it. */
+static void end_seq(struct engine *g, struct seq *s, const char *reason) {
+    struct engine_client *c = s->client;
+    uint32_t number = s->number;
+    for (struct job *j = s->jobs; j; j = j->next)
+        if (j->type == ENGINE_FORK)
+            end_seq(g, &g->seqs.seq[j->to], "the sequence to be copied has ended");
+    drop_seq(g, s, !reason);
+    tell_ended(g, c, number, reason);
+}
+
+/* Takes from the prefix cache the pages of a prompt that reach past what has been computed.
+ * Positions whose logits are wanted are always run, and at least the last one. */
+static void reuse(struct engine *g, struct seq *s) {
+    struct job *j = s->jobs;
+    if (!j->is_prompt)
+        return;
+    uint32_t most = j->n_ids - (j->want > 0 ? j->want : 1);
+    uint32_t len = (uint32_t)model_seq_reuse(g->model, s->slot, j->ids, most);
+    g->counters.reused += len - j->done;
+    j->done = len;
+}
+
+/* Carries out the jobs that run no rows, up to the first that does. */
+static void advance(struct engine *g, struct seq *s) {
+    while (s->jobs && !s->copying && !s->runnable) {
+        struct job *j = s->jobs;
+        if (j->type == ENGINE_CLOSE) {
+            end_seq(g, s, NULL);
+            return;
+        }
+        if (j->type == ENGINE_EXTEND && model_seq_len(g->model, s->slot) > j->pos)
+            model_seq_truncate(g->model, s->slot, j->pos);
+        if (j->type == ENGINE_EXTEND && j->n_ids > 0) {
+            model_seq_expect(g->model, s->slot, (size_t)j->pos + j->n_ids);
+            reuse(g, s);
+            seqs_set_runnable(&g->seqs, s, true);
+            return;
+        }
+        uint32_t to = j->type == ENGINE_FORK ? j->to : SEQ_NONE, pos = j->pos;
+        seqs_pop_job(s);
+        if (to != SEQ_NONE) {
+            model_seq_fork(g->model, to, s->slot, pos);
+            g->seqs.seq[to].copying = false;
+            advance(g, &g->seqs.seq[to]);
+        }
+    }
+    if (!s->jobs && !s->copying && s->client->asking == ENGINE_ASKS_NEVER)
+        end_seq(g, s, NULL);
+}
+
+/* ---- What clients ask for ---- */
+
+/* The sequence of that number, open or not, has failed. */
+static void refuse(struct engine *g, struct engine_client *c, uint32_t number, const char *reason) {
+    struct seq *s = seqs_find(&g->seqs, c, number);
+    if (s)
+        end_seq(g, s, reason);
+    else
+        tell_ended(g, c, number, reason);
+}
+
+int engine_open(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
+                uint32_t n, uint32_t want, struct err *e) {
+    struct err bad = {0};
+    if (c->failed)
+        return result_for(g, c, e);
+    if (seqs_check_prompt(&g->seqs, c, seq, ids, n, want, &bad) != 0) {
+        refuse(g, c, seq, bad.msg);
+        return result_for(g, c, e);
+    }
+    struct seq *s = seqs_open(&g->seqs, c, seq);
+    seqs_prompt(s, ids, n, want);
+    advance(g, s);
+    return result_for(g, c, e);
+}
+
+int engine_request(struct engine *g, struct engine_client *c, const struct engine_request *r,
+                   struct err *e) {
+    struct err bad = {0};
+    uint32_t number = r->seq;
+    if (c->failed)
+        return result_for(g, c, e);
+    if (seqs_request(&g->seqs, c, r, &bad) != 0) {
+        refuse(g, c, r->seq, bad.msg);
+        return result_for(g, c, e);
+    }
+    if (r->type == ENGINE_FORK) {
+        note_failure(g, c, c->forked(c->ctx, r->seq, r->from, r->pos, &c->err));
+        number = r->from;
+    }
+    struct seq *s = seqs_find(&g->seqs, c, number);
+    if (s)
+        advance(g, s);
+    return result_for(g, c, e);
+}
+
+int engine_close_idle(struct engine *g, struct engine_client *c, struct err *e) {
+    for (uint32_t slot = 0; slot < g->seqs.n_slots && c->n_open > 0; slot++)
+        if (g->seqs.seq[slot].open && g->seqs.seq[slot].client == c)
+            advance(g, &g->seqs.seq[slot]);
+    return result_for(g, c, e);
+}
+
+/* ---- A step ---- */
+
+double engine_due(const struct engine *g) {
+    if (g->seqs.n_queue == 0)
+        return (double)INFINITY;
+    return g->seqs.n_unanswered > 0 ? g->answers_until : 0;
+}
+
+static void forget_unanswered(struct engine *g) {
+    for (uint32_t slot = 0; slot < g->seqs.n_slots && g->seqs.n_unanswered > 0; slot++)
+        seqs_set_unanswered(&g->seqs, &g->seqs.seq[slot], false);
+}
+
+/* Rows of prompts in the next step. */
+static size_t next_chunk(const struct engine *g) {
+    size_t short_rows, n_long;
+    if (g->opts.chunk)
+        return g->opts.chunk;
+    batch_count(&g->seqs, &short_rows, &n_long);
+    bool waited_for = short_rows > 0 || (g->seqs.n_open > n_long && seconds_now() < g->asked_until);
+    return n_long == 0 ? 0 : chunk_rows(&g->chunk, short_rows, waited_for, most_chunk(&g->opts));
+}
+
+/* The events of one part, whose rows of logits are the batch's from `at` on. */
+static void tell_part(struct engine *g, const struct part *p, size_t at) {
+    const struct seq *s = &g->seqs.seq[p->slot];
+    struct engine_client *c = s->client;
+    const struct job *j = s->jobs;
+    c->in_step = true;
+    if (!c->failed && j->done == 0 && !j->is_prompt)
+        note_failure(g, c, c->appended(c->ctx, s->number, j->pos, j->ids, j->n_ids, &c->err));
+    if (c->failed || p->n_want == 0)
+        return;
+    uint32_t pos = j->pos + j->done + p->n_rows - p->n_want;
+    const float *hidden = g->hidden ? g->hidden + at * g->hidden_dim : NULL;
+    note_failure(g, c,
+                 c->rows(c->ctx, s->number, pos, p->n_want, g->logits + at * g->vocab_size, hidden,
+                         &c->err));
+}
+
+/* All events of the batch; they point into jobs, logits and hidden states. */
+static void tell_results(struct engine *g) {
+    size_t at = 0;
+    for (size_t i = 0; i < g->batch.n_parts; at += g->batch.parts[i++].n_want)
+        tell_part(g, &g->batch.parts[i], at);
+    for (size_t i = 0; i < g->batch.n_parts; i++) {
+        struct engine_client *c = g->seqs.seq[g->batch.parts[i].slot].client;
+        if (c->in_step && !c->failed)
+            note_failure(g, c, c->stepped(c->ctx, &c->err));
+        c->in_step = false;
+    }
+}
+
+/* Whether a client that asks has got logits in this step. */
+static bool will_be_asked(const struct engine *g) {
+    for (size_t i = 0; i < g->batch.n_parts; i++)
+        if (g->batch.parts[i].n_want > 0 &&
+            g->seqs.seq[g->batch.parts[i].slot].client->asking == ENGINE_ASKS)
+            return true;
+    return false;
+}
+
+static void finish_parts(struct engine *g) {
+    bool cached = false;
+    for (size_t i = 0; i < g->batch.n_parts; i++) {
+        const struct part *p = &g->batch.parts[i];
+        struct seq *s = &g->seqs.seq[p->slot];
+        s->jobs->done += p->n_rows;
+        if (s->jobs->done < s->jobs->n_ids)
+            continue;
+        seqs_set_runnable(&g->seqs, s, false);
+        if (s->jobs->is_prompt) {
+            model_seq_keep(g->model, s->slot);
+            cached = true;
+        }
+        seqs_pop_job(s);
+        seqs_set_unanswered(&g->seqs, s,
+                            s->client->asking == ENGINE_ASKS && p->n_want > 0 && !s->jobs);
+        advance(g, s);
+    }
+    for (uint32_t i = 0; cached && i < g->seqs.n_queue; i++)
+        reuse(g, &g->seqs.seq[g->seqs.queue[i]]);
+}
+
+/* The times after a step that model_forward took `seconds` for and whose results are told. */
+static void note_times(struct engine *g, double seconds) {
+    double end = seconds_now(), alone = chunk_step(&g->chunk, g->batch.n_parts);
+    if (g->batch.n_prompt_rows == 0)
+        g->counters.decode_whole += end - g->counters.last_step;
+    g->counters.last_step = end;
+    if (g->counters.first_rows == 0 && g->batch.n_want > 0)
+        g->counters.first_rows = end;
+    g->answers_until = end + (alone > 0 && alone < seconds ? alone : seconds) / 2;
+    if (will_be_asked(g))
+        g->asked_until = end + asked_seconds;
+}
+
+void engine_step(struct engine *g) {
+    struct batch *b = &g->batch;
+    struct err bad = {0};
+    forget_unanswered(g);
+    batch_build(b, &g->seqs, next_chunk(g));
+    if (b->n_parts == 0)
+        return;
+    double start = seconds_now();
+    if (model_forward(g->model, b->rows, b->n_rows, g->logits, g->hidden, &bad) != 0) {
+        // No memory for the KV of all: the last of the batch ends.
+        end_seq(g, &g->seqs.seq[b->parts[b->n_parts - 1].slot], bad.msg);
+        drop_failed(g);
+        return;
+    }
+    double seconds = seconds_now() - start;
+    counters_add(&g->counters, b, seconds);
+    chunk_note(&g->chunk, b->n_prompt_rows, b->n_rows - b->n_prompt_rows, seconds);
+    tell_results(g);
+    note_times(g, seconds);
+    finish_parts(g);
+    drop_failed(g);
+}

@@ -1,0 +1,127 @@
+/* The engine: sequences of several clients, run together on one model, a batch at a time.
+ *
+ * A client opens sequences with their prompts and then asks to extend, fork or close them. Each
+ * sequence has a queue of jobs, which are carried out in the order of the requests. Each step runs
+ * one batch: rows of all sequences that have ids to run. Results go to the client's functions.
+ *
+ * The engine knows no descriptor and no stream. It belongs to one thread and never waits: the
+ * caller asks engine_due when to call engine_step, and does its own waiting until then.
+ *
+ * A client's functions must not call the engine. A function that returns -1 ends its own client:
+ * the engine forgets the client's sequences, calls none of its functions again, and goes on with
+ * the others.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "engine/counters.h"
+#include "model/model.h"
+
+enum {
+    ENGINE_MAX_IN_FLIGHT = 4096,
+    ENGINE_MAX_CHUNK = 4096,
+    ENGINE_FORKS = 256, // slots beyond max_in_flight, for forks
+};
+
+struct engine_options {
+    size_t max_in_flight; // sequences that can decode together; a client opens no more prompts
+    size_t chunk;         // rows of prompts in a step; 0: chosen from measured times (chunk.h)
+    size_t auto_chunk;    // most rows that are then chosen; 0: CPU_PROMPT_ROWS
+    bool hidden;          // hidden states beside the logits
+};
+
+/* model_options.max_sequences and .max_rows for these options. */
+size_t engine_slots(const struct engine_options *o);
+size_t engine_rows(const struct engine_options *o);
+
+enum engine_asking {
+    ENGINE_ASKS_NEVER, // sends no requests: a sequence is closed when its jobs are done
+    ENGINE_MAY_ASK,    // may send requests some time: sequences stay open, and nothing waits
+    ENGINE_ASKS,       // answers logits with requests: a step waits shortly for them
+};
+
+/* One pipe or one connection. The caller owns it, fills the first part and zeroes the rest. It must
+ * stay where it is until engine_leave. `asking` may change at any time, also in a function. */
+struct engine_client {
+    void *ctx;           // for the functions
+    uint32_t first_fork; // least number of a fork
+    enum engine_asking asking;
+
+    /* seq, which was not open, is a copy of the first pos ids of sequence from. */
+    int (*forked)(void *ctx, uint32_t seq, uint32_t from, uint32_t pos, struct err *e);
+    /* A request appended ids [n] at pos of seq; comes before the first of their rows. */
+    int (*appended)(void *ctx, uint32_t seq, uint32_t pos, const uint32_t *ids, uint32_t n,
+                    struct err *e);
+    /* logits [n, vocab_size] and hidden [n, hidden_dim] (or NULL) of positions pos .. pos + n - 1.
+     */
+    int (*rows)(void *ctx, uint32_t seq, uint32_t pos, uint32_t n, const float *logits,
+                const float *hidden, struct err *e);
+    /* The step's last event for this client: pointers given to appended and rows are valid until
+     * it returns. */
+    int (*stepped)(void *ctx, struct err *e);
+    /* Nothing more comes for seq. reason: why it failed, or NULL where it was closed. A request or
+     * prompt that is refused also ends here, whether or not seq was open. */
+    int (*ended)(void *ctx, uint32_t seq, const char *reason, struct err *e);
+
+    // The engine's; the caller may read them.
+    uint32_t n_open; // sequences
+    bool failed;     // one of its functions returned -1, and err says why
+    struct err err;
+    // The engine's alone.
+    bool in_step;
+    uint32_t turn;
+};
+
+enum engine_request_type {
+    ENGINE_EXTEND = 1, // drop ids of seq past pos, append ids, give logits of the last `want`
+    ENGINE_FORK,       // seq becomes a copy of from, up to pos ids of it; seq must not be open
+    ENGINE_CLOSE,      // seq is done
+};
+
+struct engine_request {
+    enum engine_request_type type;
+    uint32_t seq, pos, want, from;
+    const uint32_t *ids; // [n_ids], copied
+    uint32_t n_ids;
+};
+
+struct engine;
+
+/* The model is the caller's, opened with engine_slots and engine_rows; it must outlive the engine.
+ */
+struct engine *engine_new(const struct engine_options *o, struct model *m);
+void engine_free(struct engine *g);
+
+/* Opens sequence seq with the prompt ids [n] (copied), whose last `want` ids give logits. What
+ * cannot be run is refused through `ended`. -1 with e set: the client has failed. */
+int engine_open(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
+                uint32_t n, uint32_t want, struct err *e);
+
+/* Checks a request and queues it. A bad one fails its sequence, through `ended`; a close of what is
+ * not open does nothing. -1 with e set: the client has failed. */
+int engine_request(struct engine *g, struct engine_client *c, const struct engine_request *r,
+                   struct err *e);
+
+/* Closes the sequences of c that have no jobs: called once `asking` has become ENGINE_ASKS_NEVER.
+ * -1 with e set: the client has failed. */
+int engine_close_idle(struct engine *g, struct engine_client *c, struct err *e);
+
+/* Forgets c and its sequences, without an event. */
+void engine_leave(struct engine *g, struct engine_client *c);
+
+/* When engine_step is to be called, in seconds_now's time; 0: now; INFINITY: nothing can run. */
+double engine_due(const struct engine *g);
+
+/* Runs one batch and gives its results to the clients. Call it when engine_due has come. A client
+ * that fails in it says so in client.failed. */
+void engine_step(struct engine *g);
+
+const struct engine_counters *engine_counters(const struct engine *g);
+
+#endif
