@@ -180,6 +180,19 @@ alive() {
     return 1
 }
 
+@test "a stage that waits for its input ends by SIGPIPE when its reader leaves" {
+    echo 1 2 3 | llm-forward -a --no-return >rec
+    mkfifo silent
+    exec 9<>silent # open, and never written
+    for stage in "llm-forward --no-return" "llm-sample" "llm-inspect" "llm-score" "llm-diff - rec" \
+        "tok-encode -m $DATA/tokenizers/bpe-llama3" "tok-decode -m $DATA/tokenizers/bpe-llama3"; do
+        run bash -c "exec 9>&-; timeout 10 $stage <silent 2>err | true; echo \${PIPESTATUS[0]}"
+        [ "$output" = 141 ] || { echo "$stage: $output"; cat err; false; }
+        [ ! -s err ] || { echo "$stage:"; cat err; false; }
+    done
+    exec 9>&-
+}
+
 @test "killing any of four stages ends the others within a second: while they work" {
     export LLM_MODEL=$DATA/tiny
     for signal in TERM KILL; do

@@ -26,32 +26,32 @@ void batch_free(struct batch *b) {
     *b = (struct batch){0};
 }
 
-static uint32_t left_of(const struct job *j) {
+static uint32_t left_of(const struct seq_job *j) {
     return j->n_ids - j->done;
 }
 
-static bool is_short(const struct job *j) {
+static bool is_short(const struct seq_job *j) {
     return !j->is_prompt && left_of(j) <= BATCH_SHORT;
 }
 
 /* The number of rows that want logits among the next n rows of j. */
-static uint32_t wanted(const struct job *j, uint32_t n) {
+static uint32_t wanted(const struct seq_job *j, uint32_t n) {
     uint32_t before = j->n_ids - j->want, end = j->done + n;
     return end <= before ? 0 : end - (j->done > before ? j->done : before);
 }
 
 /* n, or fewer rows where n rows would want more logits than most_want. */
-static uint32_t cut_to_want(const struct job *j, uint32_t n, size_t most_want) {
+static uint32_t cut_to_want(const struct seq_job *j, uint32_t n, size_t most_want) {
     uint32_t want = wanted(j, n);
     return want > most_want ? n - (want - (uint32_t)most_want) : n;
 }
 
 /* The next n rows of a sequence's first job. */
 static void add_part(struct batch *b, const struct seq *s, uint32_t n) {
-    const struct job *j = s->jobs;
+    const struct seq_job *j = s->jobs;
     uint32_t before = j->n_ids - j->want;
-    struct part *p = &b->parts[b->n_parts++];
-    *p = (struct part){.slot = s->slot, .n_rows = n, .n_want = wanted(j, n)};
+    struct batch_part *p = &b->parts[b->n_parts++];
+    *p = (struct batch_part){.slot = s->slot, .n_rows = n, .n_want = wanted(j, n)};
     for (uint32_t i = j->done; i < j->done + n; i++)
         b->rows[b->n_rows++] =
             (struct row){.slot = s->slot, .pos = j->pos + i, .id = j->ids[i], .want = i >= before};
@@ -108,7 +108,7 @@ static void share_rows(struct batch *b, const struct seqs *q, size_t n) {
 void batch_count(const struct seqs *q, size_t *short_rows, size_t *n_long) {
     *short_rows = *n_long = 0;
     for (uint32_t i = 0; i < q->n_queue; i++) {
-        const struct job *j = queued(q, i)->jobs;
+        const struct seq_job *j = queued(q, i)->jobs;
         if (is_short(j))
             *short_rows += left_of(j);
         else

@@ -13,7 +13,7 @@
 enum { BATCH_SHORT = 32 }; // ids: a request of up to this length runs whole, before any prompt
 
 /* Rows of one sequence, which follow each other in the batch. */
-struct part {
+struct batch_part {
     uint32_t slot;
     uint32_t n_rows;
     uint32_t n_want; // the last n_want of its rows give logits
@@ -22,7 +22,7 @@ struct part {
 struct batch {
     size_t max_rows, max_want; // max_want > 0 also bounds memory: a row of logits can be 1 MB
     struct row *rows;          // [n_rows], room for max_rows
-    struct part *parts;        // [n_parts], room for a part a slot
+    struct batch_part *parts;  // [n_parts], room for a part a slot
     uint32_t *order;           // [n_queue] places in the run queue; while the batch is built
     uint32_t *share;           // [n_queue] rows for each sequence of the run queue; the same
     uint32_t *count;           // [n_queue + 1]; the same

@@ -147,7 +147,7 @@ static int result_for(struct engine *g, const struct engine_client *c, struct er
 static void end_seq(struct engine *g, struct seq *s, const char *reason) {
     struct engine_client *c = s->client;
     uint32_t number = s->number;
-    for (struct job *j = s->jobs; j; j = j->next)
+    for (struct seq_job *j = s->jobs; j; j = j->next)
         if (j->type == ENGINE_FORK)
             end_seq(g, &g->seqs.seq[j->to], "the sequence to be copied has ended");
     drop_seq(g, s, !reason);
@@ -157,7 +157,7 @@ static void end_seq(struct engine *g, struct seq *s, const char *reason) {
 /* Takes from the prefix cache the pages of a prompt that reach past what has been computed.
  * Positions whose logits are wanted are always run, and at least the last one. */
 static void reuse(struct engine *g, struct seq *s) {
-    struct job *j = s->jobs;
+    struct seq_job *j = s->jobs;
     if (!j->is_prompt)
         return;
     uint32_t most = j->n_ids - (j->want > 0 ? j->want : 1);
@@ -169,7 +169,7 @@ static void reuse(struct engine *g, struct seq *s) {
 /* Carries out the jobs that run no rows, up to the first that does. */
 static void advance(struct engine *g, struct seq *s) {
     while (s->jobs && !s->copying && !s->runnable) {
-        struct job *j = s->jobs;
+        struct seq_job *j = s->jobs;
         if (j->type == ENGINE_CLOSE) {
             end_seq(g, s, NULL);
             return;
@@ -271,10 +271,10 @@ static size_t next_chunk(const struct engine *g) {
 }
 
 /* The events of one part, whose rows of logits are the batch's from `at` on. */
-static void tell_part(struct engine *g, const struct part *p, size_t at) {
+static void tell_part(struct engine *g, const struct batch_part *p, size_t at) {
     const struct seq *s = &g->seqs.seq[p->slot];
     struct engine_client *c = s->client;
-    const struct job *j = s->jobs;
+    const struct seq_job *j = s->jobs;
     c->in_step = true;
     if (!c->failed && j->done == 0 && !j->is_prompt)
         note_failure(g, c, c->appended(c->ctx, s->number, j->pos, j->ids, j->n_ids, &c->err));
@@ -312,7 +312,7 @@ static bool will_be_asked(const struct engine *g) {
 static void finish_parts(struct engine *g) {
     bool cached = false;
     for (size_t i = 0; i < g->batch.n_parts; i++) {
-        const struct part *p = &g->batch.parts[i];
+        const struct batch_part *p = &g->batch.parts[i];
         struct seq *s = &g->seqs.seq[p->slot];
         s->jobs->done += p->n_rows;
         if (s->jobs->done < s->jobs->n_ids)

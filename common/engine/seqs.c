@@ -72,9 +72,9 @@ void seqs_close(struct seqs *q, struct seq *s) {
     q->free_slots[q->n_slots - q->n_open--] = s->slot;
 }
 
-static struct job *add_job(struct seq *s, enum engine_request_type type, uint32_t n_ids) {
-    struct job *j = xmalloc(sizeof *j + n_ids * sizeof *j->ids);
-    *j = (struct job){.type = type, .n_ids = n_ids};
+static struct seq_job *add_job(struct seq *s, enum engine_request_type type, uint32_t n_ids) {
+    struct seq_job *j = xmalloc(sizeof *j + n_ids * sizeof *j->ids);
+    *j = (struct seq_job){.type = type, .n_ids = n_ids};
     if (s->jobs)
         s->last_job->next = j;
     else
@@ -85,7 +85,7 @@ static struct job *add_job(struct seq *s, enum engine_request_type type, uint32_
 }
 
 void seqs_pop_job(struct seq *s) {
-    struct job *j = s->jobs;
+    struct seq_job *j = s->jobs;
     s->jobs = j->next;
     s->n_jobs--;
     free(j);
@@ -93,7 +93,7 @@ void seqs_pop_job(struct seq *s) {
 
 static void add_extend(struct seq *s, uint32_t pos, const uint32_t *ids, uint32_t n_ids,
                        uint32_t want, bool is_prompt) {
-    struct job *j = add_job(s, ENGINE_EXTEND, n_ids);
+    struct seq_job *j = add_job(s, ENGINE_EXTEND, n_ids);
     if (n_ids)
         memcpy(j->ids, ids, n_ids * sizeof *ids);
     j->pos = pos;
@@ -188,7 +188,7 @@ static int request_fork(struct seqs *q, struct engine_client *c, const struct en
     if (!copy)
         return err_set(e, EXIT_DATA, "no room for a copy: %" PRIu32 " sequences are open",
                        q->n_open);
-    struct job *j = add_job(from, ENGINE_FORK, 0);
+    struct seq_job *j = add_job(from, ENGINE_FORK, 0);
     j->pos = r->pos;
     j->to = copy->slot;
     copy->len = r->pos;

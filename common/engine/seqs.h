@@ -23,8 +23,8 @@ enum {
     SEQ_MAX_JOBS = 1024,   // most jobs that wait for one sequence
 };
 
-struct job {
-    struct job *next;
+struct seq_job {
+    struct seq_job *next;
     enum engine_request_type type; // FORK is a job of the sequence that is copied
     bool is_prompt;
     uint32_t pos;  // EXTEND, FORK: ids that stay or are copied
@@ -43,7 +43,7 @@ struct seq {
     bool runnable;   // its first job is an EXTEND with ids to run: it is in the run queue
     bool unanswered; // its client asks, has its logits, and has sent no request since
     uint32_t len;    // ids it will have after all its jobs
-    struct job *jobs, *last_job; // first to last
+    struct seq_job *jobs, *last_job; // first to last
     uint32_t n_jobs;
     uint32_t chain; // next slot in the same hash bucket
 };

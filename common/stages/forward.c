@@ -103,7 +103,7 @@ static int on_ended(void *ctx, uint32_t seq, const char *reason, struct err *e) 
 
 /* ---- What comes in ---- */
 
-static int open_prompt(struct forward *s, const struct job_prompt *p, struct err *e) {
+static int open_prompt(struct forward *s, const struct input_prompt *p, struct err *e) {
     struct frame open = {
         .type = FRAME_OPEN, .seq = p->number, .ids = p->ids, .n_ids = p->n_ids, .text = p->attrs};
     s->stats.sequences++;
@@ -124,7 +124,7 @@ static int begin(struct forward *s, struct err *e) {
 }
 
 static int take_prompts(struct forward *s, struct err *e) {
-    struct job_prompt p;
+    struct input_prompt p;
     if (begin(s, e) != 0)
         return -1;
     while (s->begun && s->client.n_open < s->job->engine.max_in_flight &&

@@ -1,7 +1,7 @@
 /* Prompts in: see input.h.
  *
- * Ids of one line are kept until it ends, but no more of them than the context holds: a line that
- * is longer is read to its end and refused, so that it costs no memory.
+ * The ids of a line are stored until it ends, but no more than the context holds. A longer line is
+ * read to its end and refused, so it takes no more memory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "stages/input.h"
@@ -18,15 +18,15 @@ struct input {
     uint32_t next_number;
     bool begun, ended;
     int code;
-    // the line so far
+    // The line so far.
     uint32_t *ids; // [n_ids], room for cap
     size_t n_ids, cap;
-    uint64_t n_seen; // ids of the line, kept or not
+    uint64_t n_seen; // ids of the line, stored or not
     uint32_t bad_id; // the first that is not in the vocabulary
     uint64_t bad_at; // its place in the line, from 1; 0: none
     struct buf attrs;
     struct buf reason;
-    bool given; // the line was given out: begin a new one
+    bool given; // the line has come out: begin a new one
 };
 
 struct input *input_new(int fd, const char *name) {
@@ -66,7 +66,7 @@ static void begin_line(struct input *in) {
     in->given = false;
 }
 
-/* The input is over because of e: what is known of the line in hand becomes a failed line. */
+/* The input ends because of e, and the current line becomes a failed line. */
 static void end_early(struct input *in, const struct err *e) {
     in->ended = in->begun = true;
     in->code = e->code;
@@ -93,8 +93,8 @@ int input_check(const struct input *in, struct logits_header *h, struct err *e) 
                        "the ids were made with tokenizer %016" PRIx64
                        ", the model has tokenizer %016" PRIx64,
                        t->tokenizer, h->tokenizer);
-    // The model's own tokenizer may have more ids than the model has rows: a pad token was added.
-    // No other may.
+    // The model's own tokenizer may have more ids than the model has rows, because a pad token was
+    // added. With any other tokenizer that is a reason to warn.
     if (t->vocab > h->vocab_size && !(t->tokenizer && h->tokenizer))
         warn("the ids were made with a vocabulary of %" PRIu64 ", the model has one of %" PRIu32,
              t->vocab, h->vocab_size);
@@ -103,7 +103,7 @@ int input_check(const struct input *in, struct logits_header *h, struct err *e) 
     return 0;
 }
 
-static void keep_id(struct input *in, uint32_t id, const struct logits_header *h) {
+static void add_id(struct input *in, uint32_t id, const struct logits_header *h) {
     in->n_seen++;
     if (id >= h->vocab_size && !in->bad_at) {
         in->bad_id = id;
@@ -118,7 +118,7 @@ static void keep_id(struct input *in, uint32_t id, const struct logits_header *h
     in->ids[in->n_ids++] = id;
 }
 
-static bool keep_attrs(struct input *in, struct str text) {
+static bool add_attrs(struct input *in, struct str text) {
     struct err e = {0};
     if (in->attrs.n + text.n + 1 > TOKENS_MAX_TEXT) {
         err_set(&e, EXIT_DATA, "the attributes of a sequence are longer than 1 MiB");
@@ -131,7 +131,7 @@ static bool keep_attrs(struct input *in, struct str text) {
     return true;
 }
 
-/* Why the line in hand cannot be run, into in->reason; empty where it can. */
+/* Writes to in->reason why the current line cannot be run; empty where it can. */
 static void judge_line(struct input *in, const struct logits_header *h) {
     buf_clear(&in->reason);
     if (in->n_seen == 0)
@@ -146,9 +146,9 @@ static void judge_line(struct input *in, const struct logits_header *h) {
                 h->context);
 }
 
-static bool give_line(struct input *in, struct job_prompt *p, bool said_before) {
+static bool give_line(struct input *in, struct input_prompt *p, bool said_before) {
     bool refused = in->reason.n > 0;
-    *p = (struct job_prompt){
+    *p = (struct input_prompt){
         .number = in->next_number++,
         .ids = in->ids,
         .n_ids = refused ? 0 : (uint32_t)in->n_ids,
@@ -160,12 +160,12 @@ static bool give_line(struct input *in, struct job_prompt *p, bool said_before) 
     return true;
 }
 
-bool input_next(struct input *in, const struct logits_header *h, struct job_prompt *p) {
+bool input_next(struct input *in, const struct logits_header *h, struct input_prompt *p) {
     struct tokens_event ev;
     struct err e = {0};
     if (in->given)
         begin_line(in);
-    if (in->ended) // only a line that bad bytes have ended is left to give
+    if (in->ended) // only a line that bad bytes have ended can be left
         return in->reason.n > 0 && give_line(in, p, false);
     while (tokens_pending(in->reader)) {
         if (tokens_next(in->reader, &ev, &e) != 0) {
@@ -177,11 +177,11 @@ bool input_next(struct input *in, const struct logits_header *h, struct job_prom
             in->ended = true;
             return false;
         case TOKENS_ATTRS:
-            if (keep_attrs(in, ev.text))
+            if (add_attrs(in, ev.text))
                 break;
             return give_line(in, p, false);
         case TOKENS_ID:
-            keep_id(in, ev.id, h);
+            add_id(in, ev.id, h);
             break;
         case TOKENS_END:
             judge_line(in, h);

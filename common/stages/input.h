@@ -1,8 +1,8 @@
-/* llm-forward's input: lines of tokens(5) as prompts, without ever waiting.
+/* llm-forward's input: lines of tokens(5) as prompts. It never waits.
  *
- * A line that cannot be run (empty, an id past the vocabulary, longer than the context, or failed
- * before it came here) is given out with the reason. Bad bytes end the input: that line is given
- * out as failed, and input_code says the exit code.
+ * A line that cannot be run comes out with the reason: it is empty, longer than the context, has an
+ * id past the vocabulary, or failed in an earlier program. Bad bytes end the input: their line
+ * comes out as failed, and input_code is the exit code.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef STAGES_INPUT_H
@@ -15,13 +15,13 @@
 #include "base/mem.h"
 #include "wire/logits.h"
 
-struct job_prompt {
+struct input_prompt {
     uint32_t number;     // of the line, from 0
-    const uint32_t *ids; // [n_ids], good until the next call
+    const uint32_t *ids; // [n_ids], valid until the next call
     uint32_t n_ids;
     struct str attrs;
     struct str refused; // why it cannot be run; n = 0 where it can
-    bool said_before;   // refused by an earlier program, which has said so
+    bool said_before;   // an earlier program refused it, and printed why
 };
 
 struct input;
@@ -30,20 +30,21 @@ struct input;
 struct input *input_new(int fd, const char *name);
 void input_free(struct input *in);
 
-/* The fd, where reading from it may bring a prompt; -1 behind the end. */
+/* The fd to poll for reading; -1 after the end. */
 int input_poll_fd(const struct input *in);
-/* One read, which does not wait where poll has said that input_poll_fd is readable. */
+/* Reads once. It does not wait if poll found input_poll_fd readable. */
 void input_fill(struct input *in);
 
-/* True once the stream's header line, if any, is known: then input_check refuses (EXIT_DATA) what
- * was made with another tokenizer than h says. h->tokenizer is taken from the stream where h has
- * none. A vocabulary that is larger than h's is no error, since each id is checked; where no
- * tokenizer is named, it is warned about. */
+/* True once the stream's header line, if it has one, is known. */
 bool input_begun(struct input *in);
+
+/* Once input_begun. Refuses (EXIT_DATA) a stream whose header names another tokenizer than h. Sets
+ * h->tokenizer from the stream where h has none. A larger vocabulary than h's is no error, because
+ * each id is checked; it causes a warning unless both name their tokenizer. */
 int input_check(const struct input *in, struct logits_header *h, struct err *e);
 
-/* The next whole line that is already here, checked against h. */
-bool input_next(struct input *in, const struct logits_header *h, struct job_prompt *p);
+/* The next whole line that has been read, checked against h. False: there is none. */
+bool input_next(struct input *in, const struct logits_header *h, struct input_prompt *p);
 bool input_ended(const struct input *in); // nothing more will come
 int input_code(const struct input *in);   // EXIT_DONE, or why the input ended early
 

@@ -1,8 +1,9 @@
 /* Frames out: see output.h.
  *
- * The descriptor itself is left as it is: whoever shares it (a shell's 2>&1) would not expect
- * O_NONBLOCK. On Linux a pipe is opened once more through /proc, which gives a description of our
- * own; a socket has MSG_DONTWAIT. Elsewhere writes wait, and a peer has to keep its requests short.
+ * The descriptor itself is not made non-blocking, because others may share it (a shell's 2>&1). On
+ * Linux a pipe is opened once more through /proc, which gives a file description of our own. A
+ * socket is written with MSG_DONTWAIT. On other systems writes wait, and a peer's requests must be
+ * short enough for the socket's buffer.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -24,11 +25,11 @@
 enum {
     MAX_FRAMES = 64, // gathered before they are sent
     MAX_PIECES = 4 * MAX_FRAMES,
-    PIPE_BYTES = 1 << 20, // what an unprivileged process may ask for on Linux
+    PIPE_BYTES = 1 << 20, // the most that an unprivileged process may ask for on Linux
 };
 
 struct output {
-    int fd, own_fd; // own_fd: fd, opened again without waiting; -1 where that could not be had
+    int fd, own_fd; // own_fd: fd opened again, non-blocking; -1: none
     bool is_socket, left;
     const struct logits_header *header;
     struct return_server *ret;
@@ -61,8 +62,7 @@ struct output *output_new(int fd, const struct logits_header *h, struct return_s
     o->ret = ret;
     if (S_ISFIFO(st.st_mode)) {
 #if defined(F_SETPIPE_SZ)
-        fcntl(fd, F_SETPIPE_SZ,
-              PIPE_BYTES); // a row of 50,000 logits is three times the default size
+        fcntl(fd, F_SETPIPE_SZ, PIPE_BYTES); // a row of 50,000 logits is three times the default
 #endif
         if (ret)
             o->own_fd = open_again(fd);
@@ -109,7 +109,7 @@ static ssize_t send_some(struct output *o, struct iovec *v, int n) {
     return writev(o->own_fd >= 0 ? o->own_fd : o->fd, v, n);
 }
 
-/* Waits until some can be written, and reads requests meanwhile. */
+/* Waits until some bytes can be written, and reads requests at the same time. */
 static int wait_writable(struct output *o, struct err *e) {
     struct pollfd fds[2] = {{.fd = o->fd, .events = POLLOUT}, {.fd = -1, .events = POLLIN}};
     if (o->ret)

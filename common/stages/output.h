@@ -1,8 +1,7 @@
 /* llm-forward's output: frames of logits(5), gathered and sent with few system calls.
  *
- * Where there is a return path, writing never waits while a request could be read: a peer that is
- * still sending a long request does not read our frames, and both would wait for each other for
- * ever.
+ * With a return path, a write that would have to wait reads requests at the same time. A peer that
+ * is sending a long request does not read frames, so without this both would wait for ever.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef STAGES_OUTPUT_H
@@ -17,21 +16,21 @@
 
 struct output;
 
-/* h (kept, not copied) is written by output_header. ret, or NULL, is served while a write would
- * have to wait. */
+/* h, which must outlive o, is for output_header. ret, or NULL, is served while a write would have
+ * to wait. */
 struct output *output_new(int fd, const struct logits_header *h, struct return_server *ret);
 void output_free(struct output *o);
 
 int output_header(struct output *o, struct err *e);
 
-/* Puts a frame behind those that wait; what it points to must stand until output_flush. */
+/* Adds a frame to those that are to be sent. Its pointers must stay valid until output_flush. */
 int output_add(struct output *o, const struct frame *f, struct err *e);
 int output_flush(struct output *o, struct err *e);
 
-/* For poll: raises POLLERR when the reader has left. */
+/* For poll, which reports POLLERR when the reader has left. */
 int output_fd(const struct output *o);
-/* The reader has left (a write said so, or output_set_left did): an end, not an error to speak of.
- */
+/* The reader has left: a write failed with EPIPE, or output_set_left was called. The program then
+ * ends without a message. */
 bool output_left(const struct output *o);
 int output_set_left(struct output *o, struct err *e); // returns -1
 
