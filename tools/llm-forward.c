@@ -46,10 +46,10 @@ static const char help[] =
     "      --device NAME   cpu, cuda or cuda:N; list: say what there is (default: $LLM_DEVICE, "
     "else cpu)\n"
     "      --precise       keep activations in f32\n"
-    "      --chunk N       rows of prompts in a step (default: up to 256, on a GPU 2048, as many "
-    "as keep a step short)\n"
-    "      --keep MIB      KV kept for prompts that begin like an earlier sequence (default: 256)\n"
-    "      --no-return     no return path: end behind the prompts\n"
+    "      --chunk N       rows of prompts in a step (default: up to 256, on a GPU 2048, or "
+    "fewer to keep a step short)\n"
+    "      --keep MIB      cache for prompts that begin like an earlier sequence (default: 256)\n"
+    "      --no-return     no return path: end after the prompts\n"
     "      --verify FILE   refuse weights that differ from a list made by st-inspect --hash\n"
     "  -v, --verbose       say at the end how fast it was, and where the time went\n"
     "  -q, --quiet         no warnings\n"
@@ -104,8 +104,22 @@ static NORETURN void list_devices(void) {
     exit(EXIT_DONE);
 }
 
-static void parse_options(int argc, char **argv, struct options *o) {
+/* Options that follow from others: the device, and how much room the model needs. */
+static void complete_options(struct options *o) {
     struct err e = {0};
+    if (o->model_opts.device && strcmp(o->model_opts.device, "list") == 0)
+        list_devices();
+    o->model_opts.device = device_name(o->model_opts.device);
+    if (device_check(o->model_opts.device, &e) != 0)
+        die_err(&e);
+    o->engine.auto_chunk = device_prompt_rows(o->model_opts.device);
+    if (o->all_logits)
+        o->model_opts.keep_bytes = 0; // every position is run
+    o->model_opts.max_sequences = engine_slots(&o->engine);
+    o->model_opts.max_rows = engine_rows(&o->engine);
+}
+
+static void parse_options(int argc, char **argv, struct options *o) {
     int c;
     while ((c = getopt_long(argc, argv, "m:t:b:c:a" OPT_COMMON_LETTERS, longs, NULL)) != -1)
         switch (c) {
@@ -149,16 +163,7 @@ static void parse_options(int argc, char **argv, struct options *o) {
             opt_common(c, help);
         }
     o->input = opt_file(argc, argv);
-    if (o->model_opts.device && strcmp(o->model_opts.device, "list") == 0)
-        list_devices();
-    o->model_opts.device = device_name(o->model_opts.device);
-    if (device_check(o->model_opts.device, &e) != 0)
-        die_err(&e);
-    o->engine.auto_chunk = device_prompt_rows(o->model_opts.device);
-    if (o->all_logits)
-        o->model_opts.keep_bytes = 0; // every position is to be run
-    o->model_opts.max_sequences = engine_slots(&o->engine);
-    o->model_opts.max_rows = engine_rows(&o->engine);
+    complete_options(o);
 }
 
 /* The fingerprint of the model's tokenizer.json; 0 where it has none. A thread hashes it while the

@@ -42,7 +42,7 @@ size_t engine_rows(const struct engine_options *o);
 
 enum engine_asking {
     ENGINE_ASKS_NEVER, // sends no requests: a sequence is closed when its jobs are done
-    ENGINE_MAY_ASK,    // may send requests some time: sequences stay open, and nothing waits
+    ENGINE_MAY_ASK,    // may send requests: sequences stay open, but no step waits for them
     ENGINE_ASKS,       // answers logits with requests: a step waits shortly for them
 };
 
@@ -62,8 +62,8 @@ struct engine_client {
      */
     int (*rows)(void *ctx, uint32_t seq, uint32_t pos, uint32_t n, const float *logits,
                 const float *hidden, struct err *e);
-    /* The step's last event for this client: pointers given to appended and rows are valid until
-     * it returns. */
+    /* All rows of a step have been given out. Pointers that appended and rows were given are valid
+     * until it returns. */
     int (*stepped)(void *ctx, struct err *e);
     /* Nothing more comes for seq. reason: why it failed, or NULL where it was closed. A request or
      * prompt that is refused also ends here, whether or not seq was open. */
@@ -94,7 +94,7 @@ struct engine_request {
 struct engine;
 
 /* The model is the caller's, opened with engine_slots and engine_rows; it must outlive the engine.
- */
+ * engine_free tells the clients nothing. */
 struct engine *engine_new(const struct engine_options *o, struct model *m);
 void engine_free(struct engine *g);
 
