@@ -95,7 +95,7 @@ static int read_layers(struct keys_reader *r, const struct family *f, struct spe
     if (c->no_window)
         c->window = 0;
     else if (has_key_table(f, "use_sliding_window") &&
-             keys_apply(r, family_window_keys, o, c, false) != 0)
+             keys_apply(r, family_used_window_keys, o, c, false) != 0)
         return -1;
     for (size_t i = 0; i < s->n_layers; i++) {
         struct layer_spec *l = &s->layers[i];
@@ -244,24 +244,6 @@ static const struct family *read_model_type(struct keys_reader *r, const struct 
     return f;
 }
 
-/* quantization_config: refused, but for one that says that nothing is quantised, as bitsandbytes
- * leaves it in what was trained with both of its switches off. */
-static int read_quantization(struct keys_reader *r, const struct keys_object *o) {
-    struct keys_member *m = keys_member_take(o, "quantization_config");
-    struct keys_object q = {0};
-    if (!m || keys_member_false(m))
-        return 0;
-    if (m->raw.p[0] != '{' || keys_read_object(r, m, &q) != 0)
-        return keys_refuse(r, m, "only null is supported");
-    const struct keys_member *method = keys_member_find(&q, "quant_method"),
-                             *four = keys_member_find(&q, "load_in_4bit"),
-                             *eight = keys_member_find(&q, "load_in_8bit");
-    bool off = method && keys_member_is(method, "\"bitsandbytes\"") &&
-               (!four || keys_member_false(four)) && (!eight || keys_member_false(eight));
-    free(q.members);
-    return off ? 0 : keys_refuse(r, m, "only null is supported");
-}
-
 /* Harmless keys, and keys that other families have: these say nothing (null, false, a factor of 1),
  * or are warned about. */
 static void pass_over(struct keys_reader *r, const struct keys_object *o) {
@@ -303,7 +285,7 @@ static int read_config(struct keys_reader *r, const struct keys_object *o, struc
     if (keys_apply(r, family_common_keys, o, c, true) != 0 || finish(r, f, c) != 0 ||
         read_layers(r, f, c, o) != 0)
         return -1;
-    if (read_quantization(r, o) != 0 || read_ends(r, f, o, s) != 0)
+    if (config_quant(r, c, o) != 0 || read_ends(r, f, o, s) != 0)
         return -1;
     if (!s->learned_pos && config_ropes(r, c, o) != 0)
         return -1;

@@ -1,5 +1,7 @@
-/* The table of model families: a row says how model_type's config keys and tensor names map to
- * struct spec.
+/* A model family: how the config keys and tensor names of one model_type map to struct spec.
+ *
+ * A family is one file, family_NAME.c, which defines one struct family. family_list.h lists them.
+ * Parts that several families share are in family_parts.h. Keys of all families are in families.c.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SPEC_FAMILY_H
@@ -8,71 +10,80 @@
 #include "spec/keys.h"
 #include "spec/spec.h"
 
-/* What config.json says beside the spec: turned into layers and rotations once all keys are read.
- */
+/* The spec, and what config.json says beside it. config.c turns the latter into layers, rotations
+ * and scales once all keys are read. */
 struct spec_config {
     struct spec spec;
-    size_t window;              // sliding_window
-    bool no_window;             // ... is ignored unless use_sliding_window is true: Qwen, SmolLM 3
-    bool has_max_window_layers; // layers before max_window_layers see everything: Qwen 2, Qwen 3
+
+    /* Windows. */
+    size_t window;              // sliding_window, in positions; 0: none
+    bool no_window;             // use_sliding_window is not true: Qwen, SmolLM 3
+    bool has_max_window_layers; // layers before max_window_layers have no window: Qwen 2, Qwen 3
     size_t max_window_layers;
-    size_t
-        window_pattern; // every window_pattern-th layer sees everything: Gemma 2 (2), Gemma 3 (6)
-    bool window_unrotated;   // only layers without rotation have the window: SmolLM 3
-    bool types_by_layer;     // layer_types says which layers are sliding
-    size_t no_rope_interval; // every n-th layer is not rotated, unless no_rope_layers says which:
-                             // SmolLM 3
-    double local_theta;      // of the sliding layers, which have a rotation of their own: Gemma 3
-    bool scale_embedding;    // by sqrt(hidden_dim): Gemma
-    bool qk_layernorm;       // Phi, StableLM: q and k are normed if the key says so
-    double query_scalar;     // attn_scale = query_scalar^-1/2: Gemma 2
-    double theta;            // top-level rope_theta
-    double partial; // top-level partial_rotary_factor, in families that have it (phi); 0 in others
-    bool unscaled;  // scores are not divided by sqrt(head_dim): GPT-2 with scale_attn_weights false
-    bool gelu_is_tanh;       // hidden_act "gelu" means the tanh form: Gemma 1
-    double original_max_pos; // top-level original_max_position_embeddings: Phi 3
-    size_t sparse_step;      // every n-th layer has experts: Qwen 3 MoE
+    size_t window_pattern; // every n-th layer has no window: Gemma 2 (2), Gemma 3 (6); 0: off
+    bool window_unrotated; // only layers without rotation have the window: SmolLM 3
+    bool types_by_layer;   // layer_types says which layers have the window
+
+    /* Rotations. */
+    size_t no_rope_interval; // every n-th layer is not rotated, if no_rope_layers is missing:
+                             // SmolLM 3; 0: off
+    double theta;            // rope_theta at the top level
+    double local_theta;      // theta of sliding layers with a rotation of their own: Gemma 3
+    double partial;          // partial_rotary_factor at the top level, in families that have it
+                             // (Phi); 0 in others
+    double original_max_pos; // original_max_position_embeddings at the top level: Phi 3
+
+    /* Scales, norms, activation, experts. */
+    bool scale_embedding; // embeddings are multiplied by sqrt(hidden_dim): Gemma
+    double query_scalar;  // attn_scale = query_scalar^-1/2: Gemma 2
+    bool unscaled;        // attn_scale = 1: GPT-2 with scale_attn_weights false
+    bool qk_layernorm;    // q and k are normed: Phi, StableLM
+    bool gelu_is_tanh;    // hidden_act "gelu" means the tanh form: Gemma 1
+    size_t sparse_step;   // every n-th layer has experts: Qwen 3 MoE; 0: all
 };
 
-/* Tensor names without ".weight" and ".bias"; '#' stands for the layer, '@' for the expert. A NULL
- * is a tensor that the family does not have. Names but for the head's stand behind prefix, or
- * behind nothing. */
+/* Tensor names without ".weight" and ".bias". '#' is replaced by the layer's number, '@' by the
+ * expert's. NULL: the family has no such tensor. Names in a file begin with the prefix, or none of
+ * them does; the head's never does. */
 struct family_names {
     const char *prefix, *embed, *positions, *final_norm, *head;
     const char *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm, *q_norm, *k_norm;
     const char *q, *k, *v, *qkv, *o;
     const char *gate, *up, *gate_up, *down;
     const char *router, *expert_gate, *expert_up, *expert_down;
-    const char *const
-        *ignored; // endings of tensors that are no weights (GPT-2's masks), NULL-terminated
+    const char *const *ignored; // endings of tensors that are not weights (GPT-2's masks),
+                                // NULL-terminated
 };
 
-enum { FAMILY_KEYS = 9 };
+enum { FAMILY_KEYS = 9 }; // key tables of a family, with the NULL after the last
 
 struct family {
     const char *model_type;
     const struct family_names *names;
-    const struct key
-        *keys[FAMILY_KEYS]; // tables, NULL behind the last; they go before family_common_keys
-    struct {
+    const struct key *keys[FAMILY_KEYS]; // tables, in order; they take precedence over
+                                         // family_common_keys. NULL after the last
+    struct {                             // where config.json lacks the key
         size_t vocab_size, hidden_dim, ffn_dim, n_layers, n_heads, max_pos;
-    } sizes; // where config.json lacks the key; ffn_dim 0: made of hidden_dim
-    struct {
+    } sizes;
+    struct { // where config.json lacks the key; -1: none
         int32_t bos, eos;
-    } ends;                  // likewise; -1: none
+    } ends;
     struct spec_config base; // what the family fixes, and the defaults of all other keys
 };
 
 const struct family *family_find(struct str model_type); // NULL: not supported
-const struct family *family_at(size_t i);                // NULL behind the last
-extern const struct key family_common_keys[], family_rope_keys[];
-extern const struct key
-    family_window_keys[]; // of families whose window counts only if use_sliding_window is true
-extern const char *const family_harmless_keys[]; // NULL-terminated
-extern const char *const
-    family_foreign_keys[]; // of models that are no family here; the reference does not read them
+const struct family *family_at(size_t i);                // NULL after the last
 
-/* The rotations of c, from the members of config.json. */
+extern const struct key family_common_keys[];      // of every family
+extern const struct key family_rope_keys[];        // inside rope_scaling and rope_parameters
+extern const struct key family_used_window_keys[]; // if use_sliding_window is true
+extern const char *const family_harmless_keys[];   // no effect on results; NULL-terminated
+extern const char *const family_foreign_keys[];    // of models that are no family here; likewise
+
+/* Fills c's rotations from the members of config.json. */
 int config_ropes(struct keys_reader *r, struct spec_config *c, const struct keys_object *o);
+
+/* Fills c's spec.quant from quantization_config, and refuses what is not supported. */
+int config_quant(struct keys_reader *r, struct spec_config *c, const struct keys_object *o);
 
 #endif

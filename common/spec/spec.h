@@ -1,7 +1,8 @@
-/* What config.json means: every number that forward needs, in one struct, whatever the family.
+/* config.json's meaning: every number that forward needs, in one struct, whatever the family.
  *
- * A family is a row of the table in family.c. A field that a row and config.json leave alone is
- * "off": zero, and costs nothing in forward; each such field names a model that has it.
+ * The family (family.h) gives the defaults, and config.json replaces them. A field that both leave
+ * alone is zero, which means "off" and costs nothing in forward. Each such field's comment names a
+ * model that has it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SPEC_SPEC_H
@@ -16,24 +17,37 @@
 #include "spec/kinds.h"
 #include "spec/rope_spec.h"
 
-/* Most of each that a config.json may ask for; SPEC_MAX_DIM of hidden and FFN. */
+/* The largest values that a config.json may have. */
 enum {
     SPEC_MAX_EOS = 1024,
     SPEC_MAX_LAYERS = 1024,
     SPEC_MAX_HEADS = 4096,
-    SPEC_MAX_HEAD_DIM = 4096
-};
-enum { SPEC_MAX_EXPERTS = 4096, SPEC_MAX_DIM = 1 << 20, SPEC_MAX_VOCAB = 1 << 24 };
-enum {
-    SPEC_MAX_CONTEXT = 1 << 28,
-    SPEC_MAX_ROPES = 2 /* Gemma 3: of full and of sliding layers */
+    SPEC_MAX_HEAD_DIM = 4096,
+    SPEC_MAX_EXPERTS = 4096,
+    SPEC_MAX_DIM = 1 << 20, // hidden_dim, ffn_dim, expert_ffn_dim
+    SPEC_MAX_VOCAB = 1 << 24,
+    SPEC_MAX_CONTEXT = 1 << 28, // positions
+    SPEC_MAX_ROPES = 2,         // Gemma 3: of layers without and with a window
 };
 
 struct layer_spec {
-    uint32_t window; // sees itself and window - 1 before it (Mistral 7B 0.1); 0: all
-    bool sliding;    // turns by ropes[1] where there are two (Gemma 3)
+    uint32_t window; // a position sees itself and window - 1 before it (Mistral 7B 0.1); 0: all
+    bool sliding;    // rotated by ropes[1] where there are two (Gemma 3)
     bool no_rope;    // not rotated at all (every fourth layer of SmolLM 3)
-    bool dense;      // among experts, an ordinary FFN (Qwen 3 MoE: mlp_only_layers)
+    bool dense; // an ordinary FFN where other layers have experts (Qwen 3 MoE: mlp_only_layers)
+};
+
+/* quantization_config: how the files store matrices. All zero (method NULL): not quantised.
+ * A value of another type or out of range is as one that is missing; raw has it. */
+struct spec_quant {
+    const char *method; // quant_method: "gptq", "awq", "fp8", "compressed-tensors",
+                        // "bitsandbytes"; "": an object without it. In the spec's arena
+    int32_t bits;       // of a weight (bits, w_bit); 0: missing
+    int32_t group_size; // inputs that share a scale (group_size, q_group_size); -1: all inputs of
+                        // an output; 0: missing
+    bool sym;           // sym is true: no zero points
+    bool desc_act;      // desc_act is true: g_idx orders the inputs (GPTQ)
+    struct str raw;     // the object's JSON text, in the spec's arena, for the keys of one method
 };
 
 struct spec {
@@ -42,52 +56,54 @@ struct spec {
     size_t max_pos; // max_position_embeddings
     int32_t bos;    // -1: none
     uint32_t n_eos;
-    int32_t eos[SPEC_MAX_EOS]; // generation_config.json's where it has them, else config.json's,
-                               // else the family's
+    int32_t eos[SPEC_MAX_EOS]; // of generation_config.json if it has them, else of config.json,
+                               // else of the family
 
     enum norm_kind norm;
     float norm_eps;
     float norm_offset; // added to every norm weight: 1 in Gemma
-    bool no_pre_norm;  // attention and FFN read the residual as it is: OLMo 2
+    bool no_pre_norm;  // attention and FFN read the residual without a norm: OLMo 2
     bool post_norm;    // their outputs are normed before they are added: Gemma 2, OLMo 2
-    bool parallel;     // the FFN reads what attention reads: Phi 1 and 2
+    bool parallel;     // the FFN has the same input as attention: Phi 1 and 2
     enum qk_norm qk_norm;
 
     bool qkv_bias, o_bias;    // Qwen 2 (qkv), Phi 2, GPT-2
     bool ffn_bias, head_bias; // StarCoder 2, Phi 2 (both)
-    bool fused_qkv,
-        fused_gate;  // one matrix for q, k, v, and for gate and up: Phi 3; q, k, v: GPT-2
-    bool transposed; // matrices stored [n_in, n_out]: GPT-2's Conv1D
-    bool ungated;    // down(act(up)) instead of down(act(gate) * up): Phi 2, StarCoder 2, GPT-2
+    bool fused_qkv;           // one matrix for q, k, v: Phi 3, GPT-2
+    bool fused_gate;          // one matrix for gate and up: Phi 3
+    bool transposed;          // matrices stored [n_in, n_out]: GPT-2's Conv1D
+    bool ungated; // down(act(up)) instead of down(act(gate) * up): Phi 2, StarCoder 2, GPT-2
     enum activation act;
     bool tied; // the head is the embedding: Gemma, SmolLM 2
 
     bool learned_pos; // a position embedding in place of rotation: GPT-2
     struct rope_spec ropes[SPEC_MAX_ROPES];
-    size_t n_ropes;            // 0: none turns
+    size_t n_ropes;            // 0: no layer is rotated
     struct layer_spec *layers; // [n_layers]
 
-    float embed_scale; // the embedding is multiplied by it: Gemma sqrt(hidden_dim), Granite; 0: off
-    float attn_scale;  // of the scores: 1 / sqrt(head_dim), but for Gemma 2 and Granite
+    float embed_scale; // factor of the embedding: Gemma sqrt(hidden_dim), Granite; 0: off
+    float attn_scale;  // factor of the scores: 1 / sqrt(head_dim), except in Gemma 2 and Granite
     bool
-        attn_scale_by_layer; // ... and divided by the layer's number from 1: GPT-2 of stanford-crfm
+        attn_scale_by_layer; // divided by the layer's number, counted from 1: stanford-crfm's GPT-2
     float attn_softcap;      // Gemma 2; 0: off
-    float residual_scale;    // of what a block adds: Granite; 0: off
+    float residual_scale;    // factor of the outputs of attention and FFN: Granite; 0: off
     float logit_divisor;     // Granite; 0: off
     float logit_softcap;     // Gemma 2; 0: off
 
     size_t n_experts;      // Mixtral, Qwen 3 MoE; 0: off
-    size_t n_experts_used; // by each row
+    size_t n_experts_used; // by each row (token)
     size_t expert_ffn_dim; // moe_intermediate_size; 0: ffn_dim
-    bool no_renormalise;   // the chosen experts' weights are left as softmax gave them:
+    bool no_renormalise;   // the chosen experts' softmax weights need not add up to 1:
                            // norm_topk_prob false
 
-    struct arena mem; // holds layers and the factors
+    struct spec_quant quant;
+
+    struct arena mem; // holds layers, the ropes' factors and quant's text
 };
 
-/* Reads dir/config.json and dir/generation_config.json (which may be missing). What it does not
- * know and what would change results is refused by name; keys never heard of add a line to
- * warnings. End with spec_free, also after -1. */
+/* Reads dir/config.json and dir/generation_config.json (which may be missing). A value that would
+ * change results and is not supported is refused by its key. Unknown keys add a line to warnings.
+ * End with spec_free, also after -1. */
 int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err *e);
 void spec_free(struct spec *s);
 
@@ -97,7 +113,7 @@ int spec_parse(struct spec *s, const char *path, const char *text, size_t n, str
 int spec_parse_generation(struct spec *s, const char *path, const char *text, size_t n,
                           struct buf *warnings, struct err *e);
 
-/* The row of the table that s came from. */
+/* The family of s->model_type. */
 const struct family *spec_family(const struct spec *s);
 
 #endif

@@ -343,6 +343,27 @@ static void ends_of_text(void) {
     buf_free(&list);
 }
 
+/* What common/quant will read is there although it is refused today. */
+static void quantisation(void) {
+    struct pair gptq[] = {{"quantization_config",
+                           "{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": -1, "
+                           "\"desc_act\": true, \"sym\": false}"}};
+    struct outcome r = read_with(llama, gptq, 1);
+    CHECK(r.rc == -1 && strcmp(r.s.quant.method, "gptq") == 0 && r.s.quant.bits == 4);
+    CHECK(r.s.quant.group_size == -1 && r.s.quant.desc_act && !r.s.quant.sym);
+    CHECK(str_eq(r.s.quant.raw, gptq[0].value));
+    done(&r);
+    struct pair awq[] = {
+        {"quantization_config", "{\"w_bit\": 4, \"q_group_size\": 128, \"bits\": \"x\"}"}};
+    r = read_with(llama, awq, 1);
+    CHECK(r.rc == -1 && r.s.quant.method[0] == 0 && r.s.quant.bits == 0);
+    CHECK_INT(r.s.quant.group_size, 128);
+    done(&r);
+    r = read_with(llama, NULL, 0);
+    CHECK(r.rc == 0 && !r.s.quant.method);
+    done(&r);
+}
+
 /* A value that the reference does not read, or takes for "not given", changes nothing; where it
  * says something, it is warned about. */
 static void nothing_said(void) {
@@ -542,6 +563,7 @@ int main(int argc, char **argv) {
     RUN(defaults);
     RUN(windows);
     RUN(ends_of_text);
+    RUN(quantisation);
     RUN(nothing_said);
     RUN(class_defaults);
     RUN(tensors);
