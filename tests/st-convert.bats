@@ -176,11 +176,11 @@ refuses() {
 
 @test "refused: what the model needs, and what it cannot have" {
     refuses "architecture 'martian' is not supported" tied 'general.architecture="martian"'
-    refuses "no key 'tokenizer.ggml.model'" tied tokenizer.ggml.model=null
+    refuses "key 'tokenizer.ggml.model' is missing" tied tokenizer.ggml.model=null
     refuses "'wordfish' is not supported" tied 'tokenizer.ggml.model="wordfish"'
     refuses "pre-tokenizer 'nonesuch' is not known" tied 'tokenizer.ggml.pre="nonesuch"'
     refuses "blk.0.attn_sinks.weight' has no place" leftover
-    refuses "no tensor 'blk.0.attn_output.bias'" half-bias
+    refuses "tensor 'blk.0.attn_output.bias' is missing" half-bias
     refuses "attn_v.weight' is IQ4_XS" iq4
     refuses "not Llama 3's scaling" other-rope
     refuses "llama.expert_count' is 8" tied llama.expert_count=8
@@ -191,7 +191,7 @@ refuses() {
 @test "refused: dimensions that do not fit" {
     refuses "block_count' is missing or 0" tied llama.block_count=null
     refuses "block_count' is missing or 0" tied llama.block_count=0
-    refuses "no tensor 'blk.1.attn_norm.weight'" tied llama.block_count=2
+    refuses "tensor 'blk.1.attn_norm.weight' is missing" tied llama.block_count=2
     refuses "65000 layers of" tied llama.block_count=65000
     refuses "4 heads are no multiple of 3" tied llama.attention.head_count_kv=3
     refuses "shape [96, 64], not [128, 64]" tied llama.feed_forward_length=128
@@ -205,8 +205,8 @@ refuses() {
     refuses "is not of two tokens that make a third" tied 'tokenizer.ggml.merges=["Ġ t","t he"]'
     refuses "is not of two tokens that make a third" tied 'tokenizer.ggml.merges=["Ġt"]'
     refuses "not one for each of" tied 'tokenizer.ggml.token_type=[1,1]'
-    refuses "no key 'tokenizer.ggml.merges'" tied tokenizer.ggml.merges=null
-    refuses "no key 'tokenizer.ggml.scores'" spm tokenizer.ggml.scores=null
+    refuses "key 'tokenizer.ggml.merges' is missing" tied tokenizer.ggml.merges=null
+    refuses "key 'tokenizer.ggml.scores' is missing" spm tokenizer.ggml.scores=null
     refuses "eos_token_id' is 5000 of 262 tokens" tied tokenizer.ggml.eos_token_id=5000
 }
 

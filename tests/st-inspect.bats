@@ -116,10 +116,10 @@ PY
     sed 's|"lm_head.weight"|"lm_tail.weight"|' "$M/llama-sharded/model.safetensors.index.json" >i.json
     fails 65 "'lm_tail.weight'" st-inspect i.json
     sed 's|"lm_head.weight": \(.*\)|"model.norm.weight": \1|' "$M/llama-sharded/model.safetensors.index.json" >i.json
-    fails 65 "tensor 'model.norm.weight' twice" st-inspect i.json
+    fails 65 "duplicate tensor 'model.norm.weight' in the index" st-inspect i.json
     cp "$M/llama-sharded/model.safetensors.index.json" i.json
     cp model-00001-of-00003.safetensors model-00002-of-00003.safetensors
-    fails 65 "stands in two files: model-00001-of-00003.safetensors: model-00002-of-00003.safetensors" st-inspect i.json
+    fails 65 "in two files: model-00001-of-00003.safetensors: model-00002-of-00003.safetensors" st-inspect i.json
     rm model-00002-of-00003.safetensors
     fails 66 "model-00002-of-00003.safetensors" st-inspect i.json
     for text in '' '{' '[]' '{}' '{"weight_map":{}}' '{"weight_map":[]}' '{"weight_map":{"a":1}}' '{"weight_map":{"a":""}}' '{"weight_map":{"a":".."}}'; do
@@ -235,7 +235,7 @@ PY
     try "$h a\n" 'list: line 1'
     try "$h  \n" 'list: line 1'
     try "${h%0}g  a\n" 'list: line 1'
-    try "$h  a\n$h  a\n" "'a' stands twice"
+    try "$h  a\n$h  a\n" "duplicate name 'a' in the list"
     try "$h  a\\033[2J\n" 'list: line 1'
     fails 66 "none" st-inspect --check none "$M/llama"
 }

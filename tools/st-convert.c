@@ -196,9 +196,8 @@ static bool is_copied(const char *name) {
     if (strcmp(name, "config.json") == 0 || strcmp(name, "model.safetensors.index.json") == 0 ||
         name[0] == '.')
         return false;
-    size_t n = strlen(name);
     for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (n > strlen(ends[i]) && strcmp(name + n - strlen(ends[i]), ends[i]) == 0)
+        if (str_ends_with(str_of(name), ends[i]))
             return true;
     return false;
 }

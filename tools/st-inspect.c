@@ -61,12 +61,12 @@ struct options {
 
 struct stats_job {
     const struct weights *w;
-    struct tensor_stats *stats; // [w->n_tensors]
+    struct stats_tensor *stats; // [w->n_tensors]
 };
 
 static void stats_one(void *arg, size_t i) {
     struct stats_job *job = arg;
-    tensor_stats(&job->stats[i], &job->w->tensors[i]);
+    stats_tensor(&job->stats[i], &job->w->tensors[i]);
 }
 
 static void list(const struct weights *w, const struct options *o) {
@@ -84,7 +84,7 @@ static void list(const struct weights *w, const struct options *o) {
 
 /* ---- Hashes ---- */
 
-static void print_hash(void *arg, const struct hash_item *item) {
+static void print_hash(void *arg, const struct hashlist_item *item) {
     char hex[HASH_HEX];
     const char **comma = arg; // JSON, or NULL
     hash_hex(&item->hash, hex);
@@ -100,20 +100,20 @@ static void print_hash(void *arg, const struct hash_item *item) {
 }
 
 static void print_hashes(const struct weights *w, const struct options *o) {
-    struct hash_set set;
+    struct hashlist_set set;
     struct err e = {0};
     const char *comma = "";
     if (o->json)
         putchar('{');
-    if (hash_set_new(&set, w, &e) != 0 ||
-        hash_set_compute(&set, w, o->n_threads, print_hash, o->json ? &comma : NULL, &e) != 0)
+    if (hashlist_set_new(&set, w, &e) != 0 ||
+        hashlist_set_compute(&set, w, o->n_threads, print_hash, o->json ? &comma : NULL, &e) != 0)
         die_err(&e);
     if (o->json)
         puts("\n}");
-    hash_set_free(&set);
+    hashlist_set_free(&set);
 }
 
-static void print_verdict(void *arg, enum hash_verdict v, const char *label) {
+static void print_verdict(void *arg, enum hashlist_verdict v, const char *label) {
     static const char *const words[] = {"same", "differs", "missing", "new"};
     (void)arg;
     if (v != HASH_SAME || opt_verbose())
@@ -152,10 +152,10 @@ static const struct tensor *find_named(const struct weights *w, const char *path
 
 static void print_values(const struct weights *w, const char *path, const struct options *o) {
     struct str text;
-    struct slice slice;
+    struct values_slice slice;
     struct err e = {0};
     const struct tensor *t = find_named(w, path, o->arg, &text);
-    if (slice_parse(&slice, text, t, &e) != 0)
+    if (values_slice_parse(&slice, text, t, &e) != 0)
         die_err(&e);
     if (!o->json) {
         values_print(stdout, t, &slice);

@@ -61,10 +61,10 @@ def scripts():
             ranges.append((c, number))
     print("/* Where each script begins. Written by tools/unicode-table.py: do not edit.\n *\n"
           " * SPDX-License-Identifier: AGPL-3.0-or-later */\n#include \"unicode/scripts.h\"\n\n// clang-format off\n"
-          "const struct script_range scripts[] = {")
+          "const struct script_range script_ranges[] = {")
     for i in range(0, len(ranges), 8):
         print("    " + ",".join("{0x%X,%d}" % r for r in ranges[i:i + 8]) + ",")
-    print("};\nconst size_t scripts_n = sizeof scripts / sizeof *scripts;")
+    print("};\nconst size_t script_ranges_n = sizeof script_ranges / sizeof *script_ranges;")
 
 
 if sys.argv[1:] == ["scripts"]:

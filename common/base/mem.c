@@ -15,18 +15,25 @@ static void *checked(void *p, size_t n) {
     return p;
 }
 
+static NORETURN void die_of_product(size_t count, size_t size) {
+    die(EXIT_SYSTEM, "out of memory: %zu times %zu bytes", count, size);
+}
+
 void *xmalloc(size_t n) {
     return checked(malloc(n ? n : 1), n);
 }
 
 void *xcalloc(size_t count, size_t size) {
-    return checked(calloc(count ? count : 1, size ? size : 1), size);
+    void *p = calloc(count ? count : 1, size ? size : 1);
+    if (!p)
+        die_of_product(count, size);
+    return p;
 }
 
 void *xreallocarray(void *p, size_t count, size_t size) {
     size_t n;
     if (!mul_size(count, size, &n))
-        die(EXIT_SYSTEM, "out of memory: %zu times %zu bytes", count, size);
+        die_of_product(count, size);
     return checked(realloc(p, n ? n : 1), n);
 }
 
@@ -62,6 +69,16 @@ struct str str_word(struct str *s) {
         word.n++;
     }
     return word;
+}
+
+bool str_ends_with(struct str s, const char *end) {
+    size_t n = strlen(end);
+    return s.n >= n && (n == 0 || memcmp(s.p + s.n - n, end, n) == 0);
+}
+
+int str_shown(struct str s) {
+    enum { SHOWN = 80 };
+    return s.n < SHOWN ? (int)s.n : SHOWN;
 }
 
 char *str_dup(struct str s) {

@@ -31,6 +31,11 @@ static inline size_t larger(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
+/* n rounded up to a multiple of `to`. The caller knows that the result fits in a size_t. */
+static inline size_t round_up_size(size_t n, size_t to) {
+    return (n + to - 1) / to * to;
+}
+
 /* A view of bytes that somebody else owns; need not end in NUL. */
 struct str {
     const char *p;
@@ -46,7 +51,10 @@ static inline bool str_eq(struct str a, const char *b) {
 static inline bool str_same(struct str a, struct str b) {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
+bool str_ends_with(struct str s, const char *end);
 char *str_dup(struct str s); // NUL-terminated copy, owned by the caller
+/* How many of s's bytes a message shows: the precision of "%.*s". A stranger's text may be long. */
+int str_shown(struct str s);
 /* Removes the first word of s, and the spaces around it, from s; n = 0 after the last word. */
 struct str str_word(struct str *s);
 

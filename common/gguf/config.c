@@ -51,10 +51,10 @@ void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct ggu
     count(out, "num_hidden_layers", m->n_layers);
     count(out, "num_key_value_heads", m->n_kv_heads);
     buf_str(out, ",\n  \"rms_norm_eps\": ");
-    json_write_f32(out, m->norm_eps);
+    gguf_write_f32(out, m->norm_eps);
     buf_fmt(out, ",\n  \"rope_scaling\": %s,\n  \"rope_theta\": ",
             m->rope_scaling.n ? m->rope_scaling.p : "null");
-    json_write_f32(out, m->rope_theta);
+    gguf_write_f32(out, m->rope_theta);
     if (m->arch->window)
         count(out, "sliding_window", m->window);
     flag(out, "tie_word_embeddings", m->tied);

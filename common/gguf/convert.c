@@ -4,13 +4,13 @@
 #include "gguf/convert.h"
 
 static void gguf_row(const void *source, uint64_t i, float *out) {
-    hf_tensor_row(source, i, out);
+    gguf_hf_tensor_row(source, i, out);
 }
 
 struct convert_item *gguf_convert_items(const struct gguf_model *m, enum dtype t) {
     struct convert_item *items = xcalloc(m->n_tensors, sizeof *items);
     for (size_t i = 0; i < m->n_tensors; i++) {
-        const struct hf_tensor *h = &m->tensors[i];
+        const struct gguf_hf_tensor *h = &m->tensors[i];
         items[i] = (struct convert_item){.name = h->name,
                                          .dtype = t,
                                          .n_dims = h->n_dims,

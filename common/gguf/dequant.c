@@ -149,7 +149,7 @@ static void q6_k_block(const uint8_t *b, float *out) {
  * ggml-common.h. */
 static const struct {
     uint32_t type;
-    struct ggml_layout layout;
+    struct gguf_layout layout;
     void (*block)(const uint8_t *b, float *out);
 } types[] = {
     {GGML_F32, {"F32", 1, 4, true}, f32_one},
@@ -187,7 +187,7 @@ static const struct {
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
-bool ggml_layout(uint32_t type, struct ggml_layout *out) {
+bool gguf_layout(uint32_t type, struct gguf_layout *out) {
     for (size_t i = 0; i < N_TYPES; i++)
         if (types[i].type == type) {
             *out = types[i].layout;

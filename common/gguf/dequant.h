@@ -28,13 +28,13 @@ enum ggml_type { // numbers of the file format (ggml.h, enum ggml_type); the one
 
 /* Size and name of a type's blocks, also of those that cannot be converted. false: a number that is
  * not assigned. */
-struct ggml_layout {
+struct gguf_layout {
     const char *name; // "Q4_K"
     uint32_t block;   // elements
     uint32_t n_bytes; // of one block
     bool convertible;
 };
-bool ggml_layout(uint32_t type, struct ggml_layout *out);
+bool gguf_layout(uint32_t type, struct gguf_layout *out);
 
 /* n elements (a multiple of the type's block) at src, any alignment, to dst [n] f32. The type is
  * convertible. */

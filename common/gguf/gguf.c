@@ -81,18 +81,13 @@ static struct str string(struct cursor *c, const char *what) {
     return s;
 }
 
-/* Short enough for a message. */
-static int shown(struct str s) {
-    return s.n > 80 ? 80 : (int)s.n;
-}
-
 static void read_array(struct cursor *c, struct gguf_kv *kv) {
     uint64_t item = number(c, 4, "an array's type");
     kv->count = number(c, 8, "an array's length");
     if (c->failed)
         return;
     if (item >= GGUF_TYPE_COUNT || item == GGUF_ARRAY) {
-        refuse(c, "array '%.*s' of type %" PRIu64 ", which is not supported", shown(kv->key),
+        refuse(c, "array '%.*s' of type %" PRIu64 ", which is not supported", str_shown(kv->key),
                kv->key.p, item);
         return;
     }
@@ -102,7 +97,7 @@ static void read_array(struct cursor *c, struct gguf_kv *kv) {
     size_t least = kv->type == GGUF_STRING ? STRING_MIN_BYTES : value_bytes[kv->type];
     if (kv->count > left(c) / least) {
         refuse(c, "array '%.*s' of %" PRIu64 " items where the file has %zu bytes left",
-               shown(kv->key), kv->key.p, kv->count, left(c));
+               str_shown(kv->key), kv->key.p, kv->count, left(c));
         return;
     }
     if (kv->type == GGUF_STRING)
@@ -120,7 +115,7 @@ static void read_kv(struct cursor *c, struct gguf_kv *kv) {
     if (c->failed)
         return;
     if (type >= GGUF_TYPE_COUNT) {
-        refuse(c, "key '%.*s' has a value of unknown type %" PRIu64, shown(kv->key), kv->key.p,
+        refuse(c, "key '%.*s' has a value of unknown type %" PRIu64, str_shown(kv->key), kv->key.p,
                type);
         return;
     }
@@ -151,7 +146,7 @@ static void unique(struct cursor *c, const struct str *first, size_t n, size_t s
     qsort(sorted, n, sizeof *sorted, by_key);
     for (size_t i = 1; i < n; i++)
         if (str_same(*sorted[i - 1], *sorted[i]))
-            refuse(c, "two %s are called '%.*s'", what, shown(*sorted[i]), sorted[i]->p);
+            refuse(c, "duplicate %s '%.*s'", what, str_shown(*sorted[i]), sorted[i]->p);
     free(sorted);
 }
 
@@ -164,7 +159,7 @@ static void read_tensor(struct cursor *c, struct gguf_tensor *t) {
         refuse(c, "a tensor's name is empty, longer than 1024 bytes or not valid UTF-8");
     uint64_t dims = number(c, 4, "a tensor's dimensions");
     if (!c->failed && (dims == 0 || dims > GGUF_MAX_DIMS))
-        refuse(c, "tensor '%.*s' has %" PRIu64 " dimensions, not 1 to %d", shown(t->name),
+        refuse(c, "tensor '%.*s' has %" PRIu64 " dimensions, not 1 to %d", str_shown(t->name),
                t->name.p, dims, GGUF_MAX_DIMS);
     if (c->failed)
         return;
@@ -173,7 +168,7 @@ static void read_tensor(struct cursor *c, struct gguf_tensor *t) {
     for (size_t i = 0; i < GGUF_MAX_DIMS; i++) {
         t->ne[i] = i < t->n_dims ? number(c, 8, "a tensor's shape") : 1;
         if (!c->failed && (t->ne[i] == 0 || t->ne[i] > INT64_MAX / t->n_elements))
-            refuse(c, "tensor '%.*s' has an impossible dimension %" PRIu64, shown(t->name),
+            refuse(c, "tensor '%.*s' has an impossible dimension %" PRIu64, str_shown(t->name),
                    t->name.p, t->ne[i]);
         if (c->failed)
             return;
@@ -186,9 +181,9 @@ static void read_tensor(struct cursor *c, struct gguf_tensor *t) {
 /* The data's bytes: inside the file, aligned, a whole number of blocks. */
 static void place_tensor(struct cursor *c, struct gguf_tensor *t, const unsigned char *data) {
     uint64_t offset = t->n_bytes, room = (uint64_t)(c->end - data);
-    struct ggml_layout l;
-    int n = shown(t->name);
-    if (!ggml_layout(t->type, &l)) {
+    struct gguf_layout l;
+    int n = str_shown(t->name);
+    if (!gguf_layout(t->type, &l)) {
         refuse(c, "tensor '%.*s' has the unknown type %" PRIu32, n, t->name.p, t->type);
         return;
     }
@@ -226,8 +221,8 @@ static void no_overlap(struct cursor *c, const struct gguf *g) {
     for (size_t i = 1; i < g->n_tensors; i++) {
         const struct gguf_tensor *a = sorted[i - 1], *b = sorted[i];
         if (a->data + a->n_bytes > b->data)
-            refuse(c, "the data of tensors '%.*s' and '%.*s' overlap", shown(a->name), a->name.p,
-                   shown(b->name), b->name.p);
+            refuse(c, "the data of tensors '%.*s' and '%.*s' overlap", str_shown(a->name),
+                   a->name.p, str_shown(b->name), b->name.p);
     }
     free(sorted);
 }
@@ -238,7 +233,7 @@ static void read_tensors(struct cursor *c, struct gguf *g) {
     if (c->failed)
         return;
     if (g->n_tensors)
-        unique(c, &g->tensors[0].name, g->n_tensors, sizeof *g->tensors, "tensors");
+        unique(c, &g->tensors[0].name, g->n_tensors, sizeof *g->tensors, "tensor");
     size_t header = (size_t)(c->p - g->map.p),
            gap = (size_t)(g->alignment - header % g->alignment) % (size_t)g->alignment;
     if (gap > left(c))
@@ -276,7 +271,7 @@ static void read_header(struct cursor *c, struct gguf *g) {
     for (size_t i = 0; i < g->n_kvs && !c->failed; i++)
         read_kv(c, &g->kvs[i]);
     if (!c->failed && g->n_kvs)
-        unique(c, &g->kvs[0].key, g->n_kvs, sizeof *g->kvs, "keys");
+        unique(c, &g->kvs[0].key, g->n_kvs, sizeof *g->kvs, "key");
 }
 
 int gguf_open(struct gguf *g, const char *path, struct err *e) {
@@ -358,7 +353,7 @@ struct str gguf_next_str(const unsigned char **at) {
 
 static int wrong(const struct gguf *g, const struct gguf_kv *kv, const char *expected,
                  struct err *e) {
-    return err_set(e, EXIT_DATA, "key '%.*s' is %s%s, not %s: %s: byte %zu", shown(kv->key),
+    return err_set(e, EXIT_DATA, "key '%.*s' is %s%s, not %s: %s: byte %zu", str_shown(kv->key),
                    kv->key.p, kv->is_array ? "an array of " : "", value_names[kv->type], expected,
                    g->path, (size_t)(kv->p - g->map.p));
 }

@@ -13,10 +13,6 @@
 #define MAX_DIM    (1u << 24)
 #define MAX_LAYERS (1u << 16)
 
-static int shown(struct str s) {
-    return s.n > 80 ? 80 : (int)s.n;
-}
-
 /* "llama.block_count": the architecture's name stands before every key of the model. */
 static char *key_of(const struct gguf_model *m, const char *suffix) {
     return xasprintf("%s.%s", m->arch->name, suffix);
@@ -114,8 +110,8 @@ static void warn_unknown(const struct gguf_model *m) {
                           : str_eq(suffix, known[k]);
         }
         if (!found)
-            warn("key '%.*s' is not known and has no part in config.json: %s", shown(key), key.p,
-                 m->g->path);
+            warn("key '%.*s' is not known and has no part in config.json: %s", str_shown(key),
+                 key.p, m->g->path);
     }
 }
 
@@ -190,28 +186,28 @@ struct plan {
 static int take(struct plan *p, const struct gguf_rule *r, uint64_t layer,
                 const struct gguf_tensor *from) {
     struct gguf_model *m = p->m;
-    struct hf_tensor *t = &m->tensors[m->n_tensors++];
+    struct gguf_hf_tensor *t = &m->tensors[m->n_tensors++];
     uint64_t rows = dim_size(m, r->rows), cols = dim_size(m, r->cols);
     bool vector = r->cols == DIM_NONE;
-    struct ggml_layout layout;
-    ggml_layout(from->type, &layout);
+    struct gguf_layout layout;
+    gguf_layout(from->type, &layout);
     if (!layout.convertible)
         return err_set(p->e, EXIT_DATA, "tensor '%.*s' is %s, which is not supported: %s",
-                       shown(from->name), from->name.p, layout.name, m->g->path);
+                       str_shown(from->name), from->name.p, layout.name, m->g->path);
     if (from->n_dims != (vector ? 1 : 2) || from->ne[0] != (vector ? rows : cols) ||
         from->ne[1] != (vector ? 1 : rows))
         return err_set(p->e, EXIT_DATA,
                        "tensor '%.*s' has the shape [%" PRIu64 ", %" PRIu64 "], not [%" PRIu64
                        ", %" PRIu64 "]: %s",
-                       shown(from->name), from->name.p, from->ne[1], from->ne[0], vector ? 1 : rows,
-                       vector ? rows : cols, m->g->path);
+                       str_shown(from->name), from->name.p, from->ne[1], from->ne[0],
+                       vector ? 1 : rows, vector ? rows : cols, m->g->path);
     char *name = name_of(r->hf, layer);
-    *t = (struct hf_tensor){.name = arena_str(&m->names, name, strlen(name)).p,
-                            .from = from,
-                            .n_dims = vector ? 1 : 2,
-                            .shape = {rows, vector ? 0 : cols},
-                            .n_rows = vector ? 1 : rows,
-                            .n_cols = vector ? rows : cols};
+    *t = (struct gguf_hf_tensor){.name = arena_str(&m->names, name, strlen(name)).p,
+                                 .from = from,
+                                 .n_dims = vector ? 1 : 2,
+                                 .shape = {rows, vector ? 0 : cols},
+                                 .n_rows = vector ? 1 : rows,
+                                 .n_cols = vector ? rows : cols};
     free(name);
     if (r->order != ROWS_AS_THEY_ARE) {
         t->permuted_heads = r->order == UNPERMUTE_Q ? m->n_heads : m->n_kv_heads;
@@ -219,7 +215,7 @@ static int take(struct plan *p, const struct gguf_rule *r, uint64_t layer,
         t->n_cols = cols;
         if (t->n_cols % layout.block)
             return err_set(p->e, EXIT_DATA, "tensor '%.*s' is a vector of %s: %s",
-                           shown(from->name), from->name.p, layout.name, m->g->path);
+                           str_shown(from->name), from->name.p, layout.name, m->g->path);
     }
     p->used[from - m->g->tensors] = true;
     return 0;
@@ -241,7 +237,7 @@ static int apply(struct plan *p, const struct gguf_rule *r, uint64_t layer,
     if (r->need != NEED && !group->decided)
         *group = (struct group){true, found};
     if (!found && (r->need == NEED || group->present))
-        rc = err_set(p->e, EXIT_DATA, "no tensor '%s': %s", name, p->m->g->path);
+        rc = err_set(p->e, EXIT_DATA, "tensor '%s' is missing: %s", name, p->m->g->path);
     else if (found && r->need != NEED && !group->present)
         rc = err_set(p->e, EXIT_DATA, "tensor '%s' without the others of its kind: %s", name,
                      p->m->g->path);
@@ -265,7 +261,7 @@ static int make_plan(struct plan *p) {
         struct str name = m->g->tensors[i].name;
         if (!p->used[i] && !str_eq(name, "rope_freqs.weight"))
             return err_set(p->e, EXIT_DATA, "tensor '%.*s' has no place in a '%s' model: %s",
-                           shown(name), name.p, m->arch->model_type, m->g->path);
+                           str_shown(name), name.p, m->arch->model_type, m->g->path);
     }
     return 0;
 }
@@ -308,7 +304,7 @@ static int find_arch(struct gguf_model *m, struct err *e) {
     if (m->arch)
         return 0;
     struct buf known = {0};
-    err_set(e, EXIT_DATA, "architecture '%.*s' is not supported (known: %s): %s", shown(name),
+    err_set(e, EXIT_DATA, "architecture '%.*s' is not supported (known: %s): %s", str_shown(name),
             name.p, gguf_arch_names(&known), m->g->path);
     buf_free(&known);
     return -1;
@@ -335,7 +331,7 @@ void gguf_model_free(struct gguf_model *m) {
 /* The converter's permutation (convert_hf_to_gguf.py, LlamaModel.permute) reshapes a head's rows to
  * [2, head_dim / 2], swaps the two axes and flattens: row h * head_dim / 2 + i of the original
  * became row 2 * i + h. */
-void hf_tensor_row(const struct hf_tensor *t, uint64_t i, float *out) {
+void gguf_hf_tensor_row(const struct gguf_hf_tensor *t, uint64_t i, float *out) {
     uint64_t from = i;
     if (t->permuted_heads) {
         uint64_t head_dim = t->n_rows / t->permuted_heads, half = head_dim / 2,

@@ -61,7 +61,7 @@ const struct gguf_arch *
 gguf_arch_windowed(const struct gguf_arch *a); // the row for a model with a sliding window, or NULL
 const char *gguf_arch_names(struct buf *out);
 
-struct hf_tensor {
+struct gguf_hf_tensor {
     const char *name; // in the plan's arena
     const struct gguf_tensor *from;
     size_t n_dims;
@@ -79,7 +79,7 @@ struct gguf_model {
     double norm_eps, rope_theta;
     struct buf rope_scaling; // a JSON object, or empty
     bool tied, attn_bias, mlp_bias;
-    struct hf_tensor *tensors;
+    struct gguf_hf_tensor *tensors;
     size_t n_tensors;
     struct arena names;
 };
@@ -90,7 +90,7 @@ int gguf_model_open(struct gguf_model *m, const struct gguf *g, struct err *e);
 void gguf_model_free(struct gguf_model *m);
 
 /* Row i of t in Hugging Face order: out [n_cols] f32. */
-void hf_tensor_row(const struct hf_tensor *t, uint64_t i, float *out);
+void gguf_hf_tensor_row(const struct gguf_hf_tensor *t, uint64_t i, float *out);
 
 enum { GGUF_MAX_EOS = 32 };
 
@@ -107,7 +107,7 @@ void gguf_generation_config_json(const struct gguf_ids *ids, struct buf *out);
  */
 int gguf_rope_scaling(struct gguf_model *m, struct err *e);
 
-void json_write_f32(struct buf *out,
+void gguf_write_f32(struct buf *out,
                     double f); // the shortest decimal of the nearest f32, never without '.' or 'e'
 
 #endif

@@ -14,7 +14,7 @@
 #include "gguf/dequant.h"
 #include "gguf/model.h"
 
-void json_write_f32(struct buf *out, double f) {
+void gguf_write_f32(struct buf *out, double f) {
     char text[40] = "0";
     for (int digits = 1; digits <= 9; digits++) {
         snprintf(text, sizeof text, "%.*g", digits, f);
@@ -65,7 +65,7 @@ static int llama3(struct gguf_model *m, const struct gguf_tensor *t, struct err 
         return err_set(e, EXIT_DATA, "tensor 'rope_freqs.weight' is not Llama 3's scaling: %s",
                        m->g->path);
     buf_str(&m->rope_scaling, "{\"rope_type\": \"llama3\", \"factor\": ");
-    json_write_f32(&m->rope_scaling, factor);
+    gguf_write_f32(&m->rope_scaling, factor);
     buf_str(&m->rope_scaling, ", \"low_freq_factor\": 1.0, \"high_freq_factor\": 4.0, "
                               "\"original_max_position_embeddings\": 8192}");
     return 0;
@@ -81,7 +81,7 @@ static int scaling_key(const struct gguf_model *m, const char *suffix, double *o
 static int linear(struct gguf_model *m, double factor) {
     if (factor != 1) {
         buf_str(&m->rope_scaling, "{\"rope_type\": \"linear\", \"factor\": ");
-        json_write_f32(&m->rope_scaling, factor);
+        gguf_write_f32(&m->rope_scaling, factor);
         buf_byte(&m->rope_scaling, '}');
     }
     return 0;
@@ -106,12 +106,12 @@ static int yarn(struct gguf_model *m, double factor, struct err *e) {
                        "yarn without a good '%s.rope.scaling.original_context_length': %s",
                        m->arch->name, m->g->path);
     buf_str(&m->rope_scaling, "{\"rope_type\": \"yarn\", \"factor\": ");
-    json_write_f32(&m->rope_scaling, factor);
+    gguf_write_f32(&m->rope_scaling, factor);
     buf_fmt(&m->rope_scaling, ", \"original_max_position_embeddings\": %.0f", original);
     buf_str(&m->rope_scaling, ", \"beta_fast\": ");
-    json_write_f32(&m->rope_scaling, fast);
+    gguf_write_f32(&m->rope_scaling, fast);
     buf_str(&m->rope_scaling, ", \"beta_slow\": ");
-    json_write_f32(&m->rope_scaling, slow);
+    gguf_write_f32(&m->rope_scaling, slow);
     buf_byte(&m->rope_scaling, '}');
     return 0;
 }
@@ -140,6 +140,6 @@ int gguf_rope_scaling(struct gguf_model *m, struct err *e) {
         return linear(m, factor);
     if (str_eq(type, "yarn"))
         return yarn(m, factor, e);
-    return err_set(e, EXIT_DATA, "rope scaling '%.*s' is not supported: %s",
-                   (int)(type.n > 40 ? 40 : type.n), type.p, m->g->path);
+    return err_set(e, EXIT_DATA, "rope scaling '%.*s' is not supported: %s", str_shown(type),
+                   type.p, m->g->path);
 }

@@ -20,15 +20,11 @@
 #define MAX_TOKENS (1u << 24)
 #define KEY        "tokenizer.ggml."
 
-static int shown(struct str s) {
-    return s.n > 80 ? 80 : (int)s.n;
-}
-
 static const struct gguf_kv *array_of(const struct gguf *g, const char *key,
                                       bool (*good)(enum gguf_type), uint64_t count, struct err *e) {
     const struct gguf_kv *kv = gguf_find(g, key);
     if (!kv)
-        err_set(e, EXIT_DATA, "no key '%s': %s", key, g->path);
+        err_set(e, EXIT_DATA, "key '%s' is missing: %s", key, g->path);
     else if (!kv->is_array || !good(kv->type))
         err_set(e, EXIT_DATA, "key '%s' is not an array of the right type: %s: byte %zu", key,
                 g->path, (size_t)(kv->p - g->map.p));
@@ -87,7 +83,7 @@ static int read_tokens(struct gguf_vocab *v, struct err *e) {
         if (!strmap_add(&v->ids, t, (uint32_t)i)) {
             strmap_find(&v->ids, t, &other);
             return err_set(e, EXIT_DATA, "tokens %" PRIu32 " and %zu are both '%.*s': %s", other, i,
-                           shown(t), t.p, g->path);
+                           str_shown(t), t.p, g->path);
         }
     }
     while (v->n > 1 && is_filler(v, v->n - 1))
@@ -161,7 +157,7 @@ static int read_pre(struct gguf_vocab *v, const char *pre, struct err *e) {
         return 0;
     }
     struct buf known = {0};
-    err_set(e, EXIT_DATA, "the pre-tokenizer '%.*s' is not known (known: %s): %s", shown(name),
+    err_set(e, EXIT_DATA, "the pre-tokenizer '%.*s' is not known (known: %s): %s", str_shown(name),
             name.p, gguf_pre_names(&known), v->g->path);
     buf_free(&known);
     return -1;
@@ -172,12 +168,12 @@ int gguf_vocab_open(struct gguf_vocab *v, const struct gguf *g, const char *pre,
     struct str model = {"", 0};
     int rc = gguf_str(g, KEY "model", &model, e);
     if (rc == 0)
-        rc = err_set(e, EXIT_DATA, "no key '" KEY "model': %s", g->path);
+        rc = err_set(e, EXIT_DATA, "key '" KEY "model' is missing: %s", g->path);
     v->is_spm = str_eq(model, "llama");
     if (rc > 0 && !v->is_spm && !str_eq(model, "gpt2"))
         rc = err_set(e, EXIT_DATA,
                      "tokenizer model '%.*s' is not supported, 'llama' and 'gpt2' are: %s",
-                     shown(model), model.p, g->path);
+                     str_shown(model), model.p, g->path);
     if (rc < 0 || read_tokens(v, e) != 0 || (!v->is_spm && read_pre(v, pre, e) != 0) ||
         read_specials(v, e) != 0)
         goto failed;
@@ -316,7 +312,7 @@ static int bpe_merges(const struct gguf_vocab *v, struct buf *out, struct err *e
             !strmap_find(&v->ids, buf_view(&both), &id))
             rc = err_set(e, EXIT_DATA,
                          "merge %" PRIu64 " ('%.*s') is not of two tokens that make a third: %s", i,
-                         shown(m), m.p, v->g->path);
+                         str_shown(m), m.p, v->g->path);
         buf_str(out, i ? ",\n    [" : "\n    [");
         json_write_str(out, l);
         buf_byte(out, ',');

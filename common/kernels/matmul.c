@@ -41,10 +41,6 @@ struct matmul_job {
     struct pool *pool;
 };
 
-static size_t round_up(size_t n, size_t to) {
-    return (n + to - 1) / to * to;
-}
-
 static enum wtype type_of(const struct mat *w) {
     return w->layout == MAT_F32 ? W_F32 : w->layout == MAT_F16 ? W_F16 : W_BF16;
 }
@@ -56,7 +52,7 @@ static bool unpacks(const struct matmul_job *j, const struct mat *w) {
 
 static size_t block_rows(size_t n_in, size_t x_size) {
     return n_in * x_size > ROW_BYTES ? CUT_ROWS
-                                     : round_up(1 + X_BYTES / (n_in * x_size), ALL_TILES);
+                                     : round_up_size(1 + X_BYTES / (n_in * x_size), ALL_TILES);
 }
 
 /* y [n_rows, end - begin] (stride ldy) = x times outputs [begin, end) of w. The first block of x
@@ -68,7 +64,7 @@ static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const 
     matmul_fn *multiply =
         is_rounded ? kernel.matmul_rounded : kernel.matmul[unpacked ? W_F32 : type_of(mat)];
     size_t x_size = is_rounded ? sizeof *j->rounded : sizeof *j->x,
-           ldx = is_rounded ? round_up(j->n_in, SIDE) : j->ldx;
+           ldx = is_rounded ? round_up_size(j->n_in, SIDE) : j->ldx;
     const unsigned char *x = is_rounded ? (const void *)j->rounded : (const void *)j->x;
     const unsigned char *w = (const unsigned char *)mat->data + begin * mat->row_bytes;
     size_t block = block_rows(j->n_in, x_size);
@@ -149,7 +145,7 @@ static void *place_of_x(void *scratch, const void *w) {
 }
 
 size_t matmul_scratch(size_t n_rows, size_t n_in) {
-    return n_rows * round_up(n_in, SIDE) * sizeof(uint16_t) + SMALL_PAGE;
+    return n_rows * round_up_size(n_in, SIDE) * sizeof(uint16_t) + SMALL_PAGE;
 }
 
 /* x rounded, where a product wants it so. */
@@ -158,7 +154,7 @@ static const uint16_t *rounded_x(struct pool *p, const struct mat *w, const floa
     size_t n_in = w->n_in, last = n_rows % block_rows(n_in, sizeof(uint16_t)),
            whole = (n_rows - last) / STRIP_ROWS;
     struct rounding_job rounding = {
-        place_of_x(scratch, w->data), x, round_up(n_in, SIDE), ldx, n_in, n_rows, whole};
+        place_of_x(scratch, w->data), x, round_up_size(n_in, SIDE), ldx, n_in, n_rows, whole};
     pool_run(p, run_rounding, &rounding, whole + strips_of(last), 1 + 8192 / (n_in * STRIP_ROWS));
     return rounding.to;
 }
@@ -175,7 +171,7 @@ struct sizes {
 static size_t piece_of(const struct matmul_job *j, const struct sizes *s, size_t *least) {
     size_t n = s->n_out / (pool_threads(j->pool) * PIECES), multiple = ALL_TILES,
            most = PIECE_BYTES / s->row_bytes;
-    *least = round_up(1 + LEAST_BYTES / s->out_bytes, ALL_TILES);
+    *least = round_up_size(1 + LEAST_BYTES / s->out_bytes, ALL_TILES);
     if (j->n_rows > 1) {
         bool one_block =
             j->n_rows <= block_rows(j->n_in, j->rounded ? sizeof *j->rounded : sizeof *j->x);
@@ -183,7 +179,7 @@ static size_t piece_of(const struct matmul_job *j, const struct sizes *s, size_t
         multiple = n > CHUNK_OUTS ? CHUNK_OUTS : ALL_TILES;
         *least = LEAST_PIECE;
     }
-    n = round_up(1 + (n < most ? n : most), multiple);
+    n = round_up_size(1 + (n < most ? n : most), multiple);
     if (s->unpacked) {
         most = UNPACK_BYTES / (j->n_in * sizeof(float));
         n = most < UNPACK_OUTS ? most : UNPACK_OUTS;

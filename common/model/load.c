@@ -264,14 +264,9 @@ static void load_head(struct loader *l) {
         l->m->head.bias = vector(l, full, s->vocab_size);
 }
 
-static bool ends_with(const char *name, const char *ending) {
-    size_t n = strlen(name), k = strlen(ending);
-    return n >= k && strcmp(name + n - k, ending) == 0;
-}
-
 bool layers_ignores(const struct spec *s, const char *tensor) {
     for (const char *const *x = spec_family(s)->names->ignored; x && *x; x++)
-        if (ends_with(tensor, *x))
+        if (str_ends_with(str_of(tensor), *x))
             return true;
     return false;
 }

@@ -40,7 +40,7 @@ static int read_layer_types(struct keys_reader *r, struct spec_config *c,
             json_refuse(&j,
                         "layer_types[%zu] is %.*s, but only full_attention and sliding_attention "
                         "are supported",
-                        i, (int)(type.n < 80 ? type.n : 80), type.p);
+                        i, str_shown(type), type.p);
         else if (i < s->n_layers)
             s->layers[i].sliding = sliding;
     }

@@ -11,19 +11,15 @@
 
 enum { MAX_KEYS = 512 };
 
-static int shown(size_t n) { // most bytes of a stranger's text in a message
-    return (int)(n < 80 ? n : 80);
-}
-
 int keys_refuse(struct keys_reader *r, const struct keys_member *m, const char *expected) {
-    return err_set(r->e, EXIT_DATA, "%.*s is %.*s, but %s: %s", shown(m->key.n), m->key.p,
-                   shown(m->raw.n), m->raw.p, expected, r->path);
+    return err_set(r->e, EXIT_DATA, "%.*s is %.*s, but %s: %s", str_shown(m->key), m->key.p,
+                   str_shown(m->raw), m->raw.p, expected, r->path);
 }
 
 void keys_warn_member(struct keys_reader *r, const struct keys_member *m, const char *inside,
                       const char *what) {
     buf_fmt(r->warnings, "%s%s%.*s %s: %s\n", inside ? inside : "", inside ? "." : "",
-            shown(m->key.n), m->key.p, what, r->path);
+            str_shown(m->key), m->key.p, what, r->path);
 }
 
 struct json keys_value(struct keys_reader *r, const struct keys_member *m) {
@@ -42,7 +38,7 @@ static int read_members(struct keys_reader *r, struct json *j, struct keys_objec
     while (json_key(j, &key)) {
         for (size_t i = 0; i < o->n; i++)
             if (str_same(o->members[i].key, key))
-                json_refuse(j, "%.*s stands twice", shown(key.n), key.p);
+                json_refuse(j, "duplicate key '%.*s'", str_shown(key), key.p);
         if (o->n == MAX_KEYS)
             json_refuse(j, "more than %d keys", MAX_KEYS);
         if (json_failed(j))

@@ -9,15 +9,15 @@
 #include "unicode/unicode.h"
 
 static int script_of(uint32_t cp) {
-    size_t low = 0, high = scripts_n;
+    size_t low = 0, high = script_ranges_n;
     while (high - low > 1) {
         size_t mid = low + (high - low) / 2;
-        if (scripts[mid].start <= cp)
+        if (script_ranges[mid].start <= cp)
             low = mid;
         else
             high = mid;
     }
-    return scripts[low].script;
+    return script_ranges[low].script;
 }
 
 static int split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {

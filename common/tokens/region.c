@@ -24,15 +24,15 @@ struct block {
     size_t n;
 };
 
-static size_t round_up(size_t n, size_t to) {
+static size_t rounded(size_t n, size_t to) {
     if (n > SIZE_MAX / 4)
         die(EXIT_SYSTEM, "out of memory: %zu bytes", n);
-    return (n + to - 1) / to * to;
+    return round_up_size(n, to);
 }
 
 static void add_block(struct region *r, size_t n) {
     bool big = n > MIN_BIG;
-    size_t cap = round_up(n, big ? BIG_PAGE : 4096);
+    size_t cap = rounded(n, big ? BIG_PAGE : 4096);
     char *p = big ? big_pages_map(cap, true)
                   : mmap(NULL, cap, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -51,7 +51,7 @@ void region_begin(struct region *r, size_t guess) {
 }
 
 void *region_take(struct region *r, size_t n) {
-    size_t need = round_up(n ? n : 1, ALIGN);
+    size_t need = rounded(n ? n : 1, ALIGN);
     if (need > r->cap - r->used)
         add_block(r, need > 2 * r->cap ? need : 2 * r->cap);
     void *p = r->base + r->used;
@@ -60,7 +60,7 @@ void *region_take(struct region *r, size_t n) {
 }
 
 void *region_grow(struct region *r, void *last, size_t n, size_t new_n) {
-    size_t at = (size_t)((char *)last - r->base), need = round_up(new_n, ALIGN);
+    size_t at = (size_t)((char *)last - r->base), need = rounded(new_n, ALIGN);
     if (need <= r->cap - at) {
         r->used = at + need;
         return last;

@@ -4,7 +4,7 @@
 #include "unicode/scripts.h"
 
 // clang-format off
-const struct script_range scripts[] = {
+const struct script_range script_ranges[] = {
     {0x0,3},{0x20,0},{0x21,3},{0x41,1},{0x5B,3},{0x61,1},{0x7B,3},{0xAA,1},
     {0xAB,3},{0xBA,1},{0xBB,3},{0xC0,1},{0xD7,3},{0xD8,1},{0xF7,3},{0xF8,1},
     {0x2B9,3},{0x2E0,1},{0x2E5,3},{0x2EA,4},{0x2EC,3},{0x300,5},{0x370,6},{0x374,3},
@@ -193,4 +193,4 @@ const struct script_range scripts[] = {
     {0x2CEA2,0},{0x2F800,2},{0x2FA1E,0},{0xE0001,3},{0xE0002,0},{0xE0020,3},{0xE0080,0},{0xE0100,5},
     {0xE01F0,0},
 };
-const size_t scripts_n = sizeof scripts / sizeof *scripts;
+const size_t script_ranges_n = sizeof script_ranges / sizeof *script_ranges;

@@ -14,7 +14,7 @@ struct script_range {
     uint32_t start; // up to the next range's
     uint16_t script;
 };
-extern const struct script_range scripts[]; // [scripts_n], ascending, the first at 0
-extern const size_t scripts_n;
+extern const struct script_range script_ranges[]; // [script_ranges_n], ascending, the first at 0
+extern const size_t script_ranges_n;
 
 #endif

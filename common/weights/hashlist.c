@@ -25,46 +25,46 @@ static const char *base_name(const char *path) {
 
 /* ---- Computing ---- */
 
-int hash_set_new(struct hash_set *s, const struct weights *w, struct err *e) {
-    *s = (struct hash_set){.items = xcalloc(w->n_files + w->n_tensors, sizeof *s->items)};
+int hashlist_set_new(struct hashlist_set *s, const struct weights *w, struct err *e) {
+    *s = (struct hashlist_set){.items = xcalloc(w->n_files + w->n_tensors, sizeof *s->items)};
     size_t t = 0;
     for (size_t f = 0; f < w->n_files; f++) {
         const char *name = base_name(w->files[f].path);
         if (utf8_valid(name, strlen(name)) != strlen(name) || utf8_has_control(str_of(name))) {
-            hash_set_free(s);
+            hashlist_set_free(s);
             return err_set(e, EXIT_DATA,
                            "a file with this name cannot stand in a list of hashes: %s", name);
         }
-        s->items[s->n++] = (struct hash_item){.label = name, .file = f};
+        s->items[s->n++] = (struct hashlist_item){.label = name, .file = f};
         for (; t < w->n_tensors && w->tensors[t].file == f; t++) {
             size_t n = strlen(name) + 1 + strlen(w->tensors[t].name);
             char *label = arena_alloc(&s->labels, n + 1);
             snprintf(label, n + 1, "%s:%s", name, w->tensors[t].name);
             s->items[s->n++] =
-                (struct hash_item){.label = label, .tensor = &w->tensors[t], .file = f};
+                (struct hashlist_item){.label = label, .tensor = &w->tensors[t], .file = f};
         }
     }
     return 0;
 }
 
-void hash_set_free(struct hash_set *s) {
+void hashlist_set_free(struct hashlist_set *s) {
     free(s->items);
     arena_free(&s->labels);
-    *s = (struct hash_set){0};
+    *s = (struct hashlist_set){0};
 }
 
 /* Items that are hashed together. */
 struct hashing {
     const struct weights *w;
-    struct hash_item **items;
-    hash_done *done;
+    struct hashlist_item **items;
+    hashlist_done *done;
     void *arg;
     atomic_ullong n_bytes; // done, of all threads
     unsigned long long shown;
     struct progress progress;
 };
 
-static struct str item_bytes(const struct weights *w, const struct hash_item *item) {
+static struct str item_bytes(const struct weights *w, const struct hashlist_item *item) {
     if (item->tensor)
         return (struct str){item->tensor->data, (size_t)item->tensor->n_bytes};
     const struct map *m = &w->files[item->file].map;
@@ -97,8 +97,8 @@ static void take_one(void *arg, size_t i) {
         h->done(h->arg, h->items[i]);
 }
 
-static int compute(const struct weights *w, struct hash_item **items, size_t n, size_t n_threads,
-                   hash_done *done, void *arg, struct err *e) {
+static int compute(const struct weights *w, struct hashlist_item **items, size_t n,
+                   size_t n_threads, hashlist_done *done, void *arg, struct err *e) {
     struct hashing h = {.w = w, .items = items, .done = done, .arg = arg};
     uint64_t total = 0;
     for (size_t i = 0; i < n; i++)
@@ -109,9 +109,9 @@ static int compute(const struct weights *w, struct hash_item **items, size_t n, 
     return rc;
 }
 
-int hash_set_compute(struct hash_set *s, const struct weights *w, size_t n_threads, hash_done *done,
-                     void *arg, struct err *e) {
-    struct hash_item **items = xcalloc(s->n, sizeof *items);
+int hashlist_set_compute(struct hashlist_set *s, const struct weights *w, size_t n_threads,
+                         hashlist_done *done, void *arg, struct err *e) {
+    struct hashlist_item **items = xcalloc(s->n, sizeof *items);
     for (size_t i = 0; i < s->n; i++)
         items[i] = &s->items[i];
     int rc = compute(w, items, s->n, n_threads, done, arg, e);
@@ -124,7 +124,7 @@ int hash_set_compute(struct hash_set *s, const struct weights *w, size_t n_threa
 struct list_line {
     const char *label; // NUL-terminated, in the text
     struct hash hash;
-    const struct hash_item *item; // what it speaks of, or NULL
+    const struct hashlist_item *item; // what it speaks of, or NULL
 };
 
 struct list {
@@ -190,7 +190,7 @@ static int list_read(struct list *l, const char *path, struct err *e) {
     qsort(l->by_label, l->n, sizeof *l->by_label, compare_label);
     for (size_t i = 1; i < l->n; i++)
         if (strcmp(l->by_label[i - 1]->label, l->by_label[i]->label) == 0)
-            return err_set(e, EXIT_DATA, "'%.300s' stands twice in the list: %s",
+            return err_set(e, EXIT_DATA, "duplicate name '%.300s' in the list: %s",
                            l->by_label[i]->label, path);
     return 0;
 }
@@ -204,13 +204,13 @@ static struct list_line *list_find(const struct list *l, const char *label) {
 /* ---- Comparing ---- */
 
 struct verdicts {
-    hash_report *report;
+    hashlist_report *report;
     void *arg;
     size_t n_bad;
     char first[400]; // what is wrong first
 };
 
-static void give(struct verdicts *v, enum hash_verdict verdict, const char *label) {
+static void give(struct verdicts *v, enum hashlist_verdict verdict, const char *label) {
     static const char *const words[] = {"", "differs", "is missing", "is not in the list"};
     if (verdict != HASH_SAME && v->n_bad++ == 0)
         snprintf(v->first, sizeof v->first, "'%.300s' %s", label, words[verdict]);
@@ -221,11 +221,11 @@ static void give(struct verdicts *v, enum hash_verdict verdict, const char *labe
 /* The items of s that the list names go to `listed`, and those that it should name to `fresh`:
  * every file, and the tensors of a file if it names any of them. */
 struct matched {
-    struct hash_item **listed, **fresh; // [s->n]
+    struct hashlist_item **listed, **fresh; // [s->n]
     size_t n_listed, n_fresh;
 };
 
-static void match(struct matched *m, struct hash_set *s, const struct list *l,
+static void match(struct matched *m, struct hashlist_set *s, const struct list *l,
                   const struct weights *w) {
     struct list_line **lines = xcalloc(s->n, sizeof *lines);
     bool *has_tensors = xcalloc(w->n_files, sizeof *has_tensors);
@@ -234,7 +234,7 @@ static void match(struct matched *m, struct hash_set *s, const struct list *l,
         has_tensors[s->items[i].file] |= lines[i] && s->items[i].tensor;
     }
     for (size_t i = 0; i < s->n; i++) {
-        struct hash_item *item = &s->items[i];
+        struct hashlist_item *item = &s->items[i];
         if (lines[i]) {
             lines[i]->item = item;
             m->listed[m->n_listed++] = item;
@@ -246,7 +246,7 @@ static void match(struct matched *m, struct hash_set *s, const struct list *l,
     free(lines);
 }
 
-static int compare(struct hash_set *s, const struct list *l, const struct weights *w,
+static int compare(struct hashlist_set *s, const struct list *l, const struct weights *w,
                    size_t n_threads, struct verdicts *v, struct err *e) {
     struct matched m = {.listed = xcalloc(s->n, sizeof *m.listed),
                         .fresh = xcalloc(s->n, sizeof *m.fresh)};
@@ -265,20 +265,20 @@ static int compare(struct hash_set *s, const struct list *l, const struct weight
 }
 
 int hashlist_verify(const struct weights *w, const char *list_path, size_t n_threads,
-                    hash_report *report, void *arg, struct err *e) {
+                    hashlist_report *report, void *arg, struct err *e) {
     struct list l;
-    struct hash_set s = {0};
+    struct hashlist_set s = {0};
     struct verdicts v = {.report = report, .arg = arg};
     int rc = list_read(&l, list_path, e);
     if (rc == 0)
-        rc = hash_set_new(&s, w, e);
+        rc = hashlist_set_new(&s, w, e);
     if (rc == 0)
         rc = compare(&s, &l, w, n_threads, &v, e);
     if (rc == 0 && v.n_bad > 0)
         rc = err_set(e, EXIT_SOME_FAILED,
                      "%zu of the weights' hashes do not hold, the first: %s: %s", v.n_bad, v.first,
                      list_path);
-    hash_set_free(&s);
+    hashlist_set_free(&s);
     list_free(&l);
     return rc;
 }

@@ -76,7 +76,7 @@ static struct widths measure(const struct weights *w) {
     return width;
 }
 
-static void table_stats(FILE *out, const struct tensor_stats *s) {
+static void table_stats(FILE *out, const struct stats_tensor *s) {
     const double values[] = {s->min, s->max, s->mean, s->std};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
         if (!isnan(values[i]))
@@ -101,7 +101,7 @@ static void table_totals(FILE *out, const struct weights *w) {
     table_total(out, "total", &all, &all);
 }
 
-void listing_table(FILE *out, const struct weights *w, const struct tensor_stats *stats) {
+void listing_table(FILE *out, const struct weights *w, const struct stats_tensor *stats) {
     struct widths width = measure(w);
     char shape[200];
     fprintf(out, "%-*s  %-*s  %-*s  %*s  %*s", width.name, "NAME", DTYPE_WIDTH, "DTYPE",
@@ -150,7 +150,7 @@ static void json_file(FILE *out, const struct weights *w, size_t i) {
             f->header_bytes, f->metadata_json ? f->metadata_json : "null");
 }
 
-static void json_stats(FILE *out, const struct tensor_stats *s) {
+static void json_stats(FILE *out, const struct stats_tensor *s) {
     static const char *const names[] = {"min", "max", "mean", "std"};
     const double values[] = {s->min, s->max, s->mean, s->std};
     for (size_t i = 0; i < sizeof values / sizeof *values; i++)
@@ -162,7 +162,7 @@ static void json_stats(FILE *out, const struct tensor_stats *s) {
 }
 
 static void json_tensor(FILE *out, const struct weights *w, const struct tensor *t,
-                        const struct tensor_stats *s) {
+                        const struct stats_tensor *s) {
     char shape[200];
     fputs("{\"name\": ", out);
     json_text(out, t->name);
@@ -176,7 +176,7 @@ static void json_tensor(FILE *out, const struct weights *w, const struct tensor 
     fputc('}', out);
 }
 
-void listing_json(FILE *out, const struct weights *w, const struct tensor_stats *stats) {
+void listing_json(FILE *out, const struct weights *w, const struct stats_tensor *stats) {
     struct total by_dtype[DT_COUNT] = {0}, all = count_totals(w, by_dtype);
     fputs("{\n\"files\": [", out);
     for (size_t i = 0; i < w->n_files; i++) {

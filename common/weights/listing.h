@@ -13,9 +13,9 @@
 
 /* A line with the columns' names, a line a tensor, an empty line, and the totals by dtype. Columns
  * are separated by spaces and hold none themselves, but for names that do. */
-void listing_table(FILE *out, const struct weights *w, const struct tensor_stats *stats);
+void listing_table(FILE *out, const struct weights *w, const struct stats_tensor *stats);
 
 /* One object: files, tensors, dtypes, total, fingerprint; a line a tensor. */
-void listing_json(FILE *out, const struct weights *w, const struct tensor_stats *stats);
+void listing_json(FILE *out, const struct weights *w, const struct stats_tensor *stats);
 
 #endif

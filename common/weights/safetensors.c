@@ -42,7 +42,7 @@ static void read_metadata(struct header *h) {
     struct json *j = &h->json;
     struct st_file *file = &h->w->files[h->file];
     if (file->metadata_json) {
-        json_refuse(j, "'__metadata__' stands twice");
+        json_refuse(j, "duplicate key '__metadata__'");
         return;
     }
     if (json_peek(j) == JSON_NULL) {
@@ -65,16 +65,15 @@ static void read_metadata(struct header *h) {
         qsort(keys, n, sizeof *keys, compare_str);
     for (size_t i = 1; i < n; i++)
         if (str_same(keys[i - 1], keys[i]))
-            json_refuse(j, "'__metadata__' has the key '%.*s' twice",
-                        keys[i].n > 200 ? 200 : (int)keys[i].n, keys[i].p);
+            json_refuse(j, "duplicate key '%.*s' in '__metadata__'", str_shown(keys[i]), keys[i].p);
     free(keys);
 }
 
 static void read_dtype(struct json *j, struct tensor *t) {
     struct str name = json_str(j);
     if (!json_failed(j) && !dtype_parse(name, &t->dtype))
-        json_refuse(j, "tensor '%.200s' has the unknown dtype '%.*s'", t->name,
-                    name.n > 40 ? 40 : (int)name.n, name.p);
+        json_refuse(j, "tensor '%.200s' has the unknown dtype '%.*s'", t->name, str_shown(name),
+                    name.p);
 }
 
 static void read_shape(struct json *j, struct tensor *t) {
@@ -103,7 +102,7 @@ static void read_offsets(struct header *h, struct tensor *t) {
     if (json_failed(j))
         return;
     if (n != 2)
-        json_refuse(j, "tensor '%.200s' has %zu data_offsets, not 2", t->name, n);
+        json_refuse(j, "tensor '%.200s': expected 2 data_offsets, found %zu", t->name, n);
     else if (at[0] > at[1])
         json_refuse(j,
                     "tensor '%.200s' ends at data byte %" PRIu64 ", before its start at %" PRIu64,
@@ -143,7 +142,7 @@ static void read_tensor(struct header *h, struct tensor *t) {
                      : str_eq(key, "data_offsets") ? &have_offsets
                                                    : NULL;
         if (have && *have)
-            json_refuse(j, "tensor '%.200s' has '%.*s' twice", t->name, (int)key.n, key.p);
+            json_refuse(j, "duplicate key '%.*s' in tensor '%.200s'", (int)key.n, key.p, t->name);
         else if (have == &have_dtype)
             read_dtype(j, t);
         else if (have == &have_shape)
@@ -156,10 +155,11 @@ static void read_tensor(struct header *h, struct tensor *t) {
             *have = true;
     }
     if (!json_failed(j) && !(have_dtype && have_shape && have_offsets))
-        json_refuse(j, "tensor '%.200s' has no '%s'", t->name,
+        json_refuse(j, "key '%s' of tensor '%.200s' is missing",
                     !have_dtype   ? "dtype"
                     : !have_shape ? "shape"
-                                  : "data_offsets");
+                                  : "data_offsets",
+                    t->name);
     check_size(j, t);
 }
 
@@ -293,9 +293,9 @@ static int index_names(struct weights *w, struct err *e) {
         if (strcmp(a->name, b->name) != 0)
             continue;
         if (a->file == b->file)
-            return err_set(e, EXIT_DATA, "tensor '%.200s' stands twice: %s", a->name,
+            return err_set(e, EXIT_DATA, "duplicate tensor '%.200s': %s", a->name,
                            w->files[a->file].path);
-        return err_set(e, EXIT_DATA, "tensor '%.200s' stands in two files: %s: %s", a->name,
+        return err_set(e, EXIT_DATA, "duplicate tensor '%.200s' in two files: %s: %s", a->name,
                        w->files[a->file].path, w->files[b->file].path);
     }
     return 0;
@@ -400,7 +400,7 @@ static int index_read(struct shard_index *x, const char *path, struct err *e) {
         if (!str_eq(key, "weight_map")) {
             json_skip(&x->json);
         } else if (have_map) {
-            json_refuse(&x->json, "'weight_map' stands twice");
+            json_refuse(&x->json, "duplicate key 'weight_map'");
         } else {
             have_map = true;
             read_weight_map(x);
@@ -448,7 +448,7 @@ static int check_index(const struct weights *w, const struct shard_index *x, con
                          "the index puts tensor '%.200s' in '%.*s', but it is not there: %s", name,
                          (int)file->n, file->p, path);
         else if (seen[t - w->tensors])
-            rc = err_set(e, EXIT_DATA, "the index has tensor '%.200s' twice: %s", name, path);
+            rc = err_set(e, EXIT_DATA, "duplicate tensor '%.200s' in the index: %s", name, path);
         else
             seen[t - w->tensors] = true;
         free(name);
@@ -513,18 +513,13 @@ static char *find_in_folder(const char *dir) {
     return NULL;
 }
 
-static bool ends_in(const char *s, const char *end) {
-    size_t n = strlen(s), m = strlen(end);
-    return n >= m && strcmp(s + n - m, end) == 0;
-}
-
 int weights_open(struct weights *w, const char *path, struct err *e) {
     *w = (struct weights){0};
     char *file = is_dir(path) ? find_in_folder(path) : xstrdup(path);
     if (!file)
         return no_weights(path, e);
     int rc;
-    if (ends_in(file, ".json")) {
+    if (str_ends_with(str_of(file), ".json")) {
         rc = open_sharded(w, file, e);
     } else {
         one_file(w, file);

@@ -14,7 +14,7 @@ enum { BLOCK = 1024 };
 
 /* Moves the finite values of v[0..n) to its front and counts the others; returns how many are
  * finite. */
-static size_t keep_finite(double *v, size_t n, struct tensor_stats *s) {
+static size_t keep_finite(double *v, size_t n, struct stats_tensor *s) {
     size_t kept = 0;
     for (size_t i = 0; i < n; i++) {
         s->n_nan += isnan(v[i]) != 0;
@@ -26,7 +26,7 @@ static size_t keep_finite(double *v, size_t n, struct tensor_stats *s) {
 }
 
 /* Merges n finite values into s; *m2 is the sum of squared deviations so far. */
-static void merge_block(struct tensor_stats *s, double *m2, const double *v, size_t n) {
+static void merge_block(struct stats_tensor *s, double *m2, const double *v, size_t n) {
     double sum = 0, block_m2 = 0;
     for (size_t i = 0; i < n; i++) {
         s->min = v[i] < s->min ? v[i] : s->min;
@@ -42,9 +42,9 @@ static void merge_block(struct tensor_stats *s, double *m2, const double *v, siz
     s->n_finite += n;
 }
 
-void tensor_stats(struct tensor_stats *s, const struct tensor *t) {
+void stats_tensor(struct stats_tensor *s, const struct tensor *t) {
     double v[BLOCK], m2 = 0;
-    *s = (struct tensor_stats){.min = INFINITY, .max = -INFINITY};
+    *s = (struct stats_tensor){.min = INFINITY, .max = -INFINITY};
     for (uint64_t at = 0; at < t->n_elements; at += BLOCK) {
         size_t n = t->n_elements - at < BLOCK ? (size_t)(t->n_elements - at) : BLOCK;
         dtype_values(t->dtype, t->data, (size_t)at, n, v);

@@ -10,11 +10,11 @@
 
 /* min, max, mean and std (of the population: divided by n) are of the finite values; all NaN where
  * there are none. Of C64 the real parts count. */
-struct tensor_stats {
+struct stats_tensor {
     double min, max, mean, std;
     uint64_t n_finite, n_nan, n_inf;
 };
 
-void tensor_stats(struct tensor_stats *s, const struct tensor *t);
+void stats_tensor(struct stats_tensor *s, const struct tensor *t);
 
 #endif

@@ -34,7 +34,7 @@ static bool parse_end(struct str s, uint64_t dim, uint64_t none, uint64_t *out) 
     return true;
 }
 
-static bool parse_range(struct str s, uint64_t dim, struct slice_axis *axis) {
+static bool parse_range(struct str s, uint64_t dim, struct values_axis *axis) {
     struct str first = cut(&s, ':'), last = cut(&s, ':'), step = s;
     uint64_t stop;
     axis->step = 1;
@@ -45,7 +45,7 @@ static bool parse_range(struct str s, uint64_t dim, struct slice_axis *axis) {
     return true;
 }
 
-static bool parse_axis(struct str s, uint64_t dim, struct slice_axis *axis) {
+static bool parse_axis(struct str s, uint64_t dim, struct values_axis *axis) {
     int64_t v;
     if (s.n && memchr(s.p, ':', s.n))
         return parse_range(s, dim, axis);
@@ -54,15 +54,16 @@ static bool parse_axis(struct str s, uint64_t dim, struct slice_axis *axis) {
     uint64_t size = v < 0 ? (uint64_t)-v : (uint64_t)v;
     if (v < 0 ? size > dim : size >= dim)
         return false;
-    *axis = (struct slice_axis){
+    *axis = (struct values_axis){
         .first = v < 0 ? dim - size : size, .step = 1, .count = 1, .dropped = true};
     return true;
 }
 
-int slice_parse(struct slice *s, struct str text, const struct tensor *t, struct err *e) {
+int values_slice_parse(struct values_slice *s, struct str text, const struct tensor *t,
+                       struct err *e) {
     char shape[200];
     size_t n = 0;
-    *s = (struct slice){.n_elements = 1};
+    *s = (struct values_slice){.n_elements = 1};
     for (struct str rest = text; rest.n > 0; n++) {
         bool ends_in_comma = memchr(rest.p, ',', rest.n) == rest.p + rest.n - 1;
         struct str part = cut(&rest, ',');
@@ -72,7 +73,7 @@ int slice_parse(struct slice *s, struct str text, const struct tensor *t, struct
                            tensor_shape_text(t, shape));
     }
     for (; n < t->n_dims; n++)
-        s->axes[n] = (struct slice_axis){.step = 1, .count = t->shape[n]};
+        s->axes[n] = (struct values_axis){.step = 1, .count = t->shape[n]};
     for (size_t i = 0; i < t->n_dims; i++)
         s->n_elements *= s->axes[i].count; // at most t->n_elements, or a factor is 0
     return 0;
@@ -97,7 +98,7 @@ static void float_text(double v, bool as_f32, char *out, size_t size) {
     }
 }
 
-char *value_text(const struct tensor *t, uint64_t i, char out[static 64]) {
+char *values_text(const struct tensor *t, uint64_t i, char out[static 64]) {
     int64_t whole;
     double v;
     switch (t->dtype) {
@@ -138,10 +139,10 @@ char *value_text(const struct tensor *t, uint64_t i, char out[static 64]) {
     }
 }
 
-/* As value_text, in JSON. */
+/* As values_text, in JSON. */
 static void json_value(FILE *out, const struct tensor *t, uint64_t i) {
     char text[64];
-    value_text(t, i, text);
+    values_text(t, i, text);
     if (t->dtype == DT_C64) {
         struct tensor parts = *t;
         parts.dtype = DT_F32;
@@ -168,7 +169,7 @@ static uint64_t stride(const struct tensor *t, size_t d) {
 }
 
 /* Axes behind d that the slice keeps. */
-static size_t kept_after(const struct tensor *t, const struct slice *s, size_t d) {
+static size_t kept_after(const struct tensor *t, const struct values_slice *s, size_t d) {
     size_t n = 0;
     for (size_t i = d + 1; i < t->n_dims; i++)
         n += !s->axes[i].dropped;
@@ -177,14 +178,14 @@ static size_t kept_after(const struct tensor *t, const struct slice *s, size_t d
 
 /* Axes d.. of the slice; base is the element that the axes before d chose. Depth is at most
  * TENSOR_MAX_DIMS. */
-static void print_axis(FILE *out, const struct tensor *t, const struct slice *s, size_t d,
+static void print_axis(FILE *out, const struct tensor *t, const struct values_slice *s, size_t d,
                        uint64_t base) {
     char text[64];
     if (d == t->n_dims) {
-        fputs(value_text(t, base, text), out);
+        fputs(values_text(t, base, text), out);
         return;
     }
-    const struct slice_axis *a = &s->axes[d];
+    const struct values_axis *a = &s->axes[d];
     size_t behind = kept_after(t, s, d);
     for (uint64_t i = 0; i < a->count; i++) {
         if (i > 0)
@@ -193,20 +194,20 @@ static void print_axis(FILE *out, const struct tensor *t, const struct slice *s,
     }
 }
 
-void values_print(FILE *out, const struct tensor *t, const struct slice *s) {
+void values_print(FILE *out, const struct tensor *t, const struct values_slice *s) {
     if (s->n_elements == 0)
         return;
     print_axis(out, t, s, 0, 0);
     fputc('\n', out);
 }
 
-static void print_axis_json(FILE *out, const struct tensor *t, const struct slice *s, size_t d,
-                            uint64_t base) {
+static void print_axis_json(FILE *out, const struct tensor *t, const struct values_slice *s,
+                            size_t d, uint64_t base) {
     if (d == t->n_dims) {
         json_value(out, t, base);
         return;
     }
-    const struct slice_axis *a = &s->axes[d];
+    const struct values_axis *a = &s->axes[d];
     if (!a->dropped)
         fputc('[', out);
     for (uint64_t i = 0; i < a->count; i++) {
@@ -218,7 +219,7 @@ static void print_axis_json(FILE *out, const struct tensor *t, const struct slic
         fputc(']', out);
 }
 
-void values_print_json(FILE *out, const struct tensor *t, const struct slice *s) {
+void values_print_json(FILE *out, const struct tensor *t, const struct values_slice *s) {
     if (s->n_elements == 0)
         fputs("[]", out);
     else

@@ -12,28 +12,29 @@
 #include "weights/safetensors.h"
 
 /* One axis of a slice: elements first, first + step, ... An index takes one and drops the axis. */
-struct slice_axis {
+struct values_axis {
     uint64_t first, step, count;
     bool dropped;
 };
-struct slice {
-    struct slice_axis axes[TENSOR_MAX_DIMS]; // [t->n_dims]
+struct values_slice {
+    struct values_axis axes[TENSOR_MAX_DIMS]; // [t->n_dims]
     uint64_t n_elements;
 };
 
 /* text: as in numpy, comma-separated indices "3" or "-1" and ranges "2:9", "::2", ":"; axes that it
  * does not reach are taken whole. Steps are positive. Indices outside the shape, and more axes than
  * it has, are refused (EXIT_USAGE). */
-int slice_parse(struct slice *s, struct str text, const struct tensor *t, struct err *e);
+int values_slice_parse(struct values_slice *s, struct str text, const struct tensor *t,
+                       struct err *e);
 
 /* The shortest decimal number that reads back as the element (as a float32 where the type is no
  * wider); integers exactly; "true", "false", "nan", "inf", "-inf"; C64 as "1+2j". Returns out. */
-char *value_text(const struct tensor *t, uint64_t i, char out[static 64]);
+char *values_text(const struct tensor *t, uint64_t i, char out[static 64]);
 
 /* Rows of the last axis as lines, numbers between single spaces, an empty line between matrices. */
-void values_print(FILE *out, const struct tensor *t, const struct slice *s);
+void values_print(FILE *out, const struct tensor *t, const struct values_slice *s);
 
 /* Nested JSON arrays; NaN and infinities as strings, C64 as [re, im]. */
-void values_print_json(FILE *out, const struct tensor *t, const struct slice *s);
+void values_print_json(FILE *out, const struct tensor *t, const struct values_slice *s);
 
 #endif

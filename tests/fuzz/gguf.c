@@ -46,8 +46,8 @@ static void model(const struct gguf *g) {
         return;
     for (size_t i = 0; i < m.n_tensors; i++) {
         float *row = xreallocarray(NULL, (size_t)m.tensors[i].n_cols, sizeof *row);
-        hf_tensor_row(&m.tensors[i], 0, row);
-        hf_tensor_row(&m.tensors[i], m.tensors[i].n_rows - 1, row);
+        gguf_hf_tensor_row(&m.tensors[i], 0, row);
+        gguf_hf_tensor_row(&m.tensors[i], m.tensors[i].n_rows - 1, row);
         free(row);
     }
     struct buf out = {0};

@@ -15,7 +15,7 @@ static void write_file(const char *path, const void *p, size_t n) {
         abort();
 }
 
-static void count(void *arg, enum hash_verdict v, const char *label) {
+static void count(void *arg, enum hashlist_verdict v, const char *label) {
     size_t *n = arg;
     *n += v != HASH_SAME && label[0];
 }

@@ -23,19 +23,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     uint64_t at = w.files[0].header_bytes;
     for (size_t i = 0; i < w.n_tensors; i++) {
         const struct tensor *t = &w.tensors[i];
-        struct tensor_stats s;
+        struct stats_tensor s;
         struct hash h;
-        struct slice slice;
+        struct values_slice slice;
         char text[64];
         if (t->offset != at || weights_find(&w, t->name) != t)
             abort();
         at += t->n_bytes;
-        tensor_stats(&s, t);
+        stats_tensor(&s, t);
         hash_bytes(&h, t->data, (size_t)t->n_bytes);
-        if (slice_parse(&slice, str_of(t->name), t, NULL) == 0 && slice.n_elements > t->n_elements)
+        if (values_slice_parse(&slice, str_of(t->name), t, NULL) == 0 &&
+            slice.n_elements > t->n_elements)
             abort();
         if (t->n_elements)
-            value_text(t, t->n_elements - 1, text);
+            values_text(t, t->n_elements - 1, text);
     }
     if (at != size)
         abort();

@@ -211,7 +211,7 @@ static void bad_json(void) {
     CHECK_INT(r.e.code, EXIT_DATA);
     done(&r);
     r = read_text("config.json", "{\"a\": 1, \"b\": 2, \"a\": 3}", NULL);
-    CHECK_STR(r.e.msg, "a stands twice");
+    CHECK_STR(r.e.msg, "duplicate key 'a'");
     done(&r);
     r = read_text("config.json", "[1]", NULL);
     CHECK_INT(r.e.code, EXIT_DATA);

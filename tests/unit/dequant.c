@@ -88,11 +88,11 @@ static void several_blocks(void) {
 }
 
 static void layouts(void) {
-    struct ggml_layout l;
-    CHECK(ggml_layout(GGML_Q6_K, &l) && l.block == 256 && l.n_bytes == 210 && l.convertible);
-    CHECK(ggml_layout(23, &l) && !l.convertible);
+    struct gguf_layout l;
+    CHECK(gguf_layout(GGML_Q6_K, &l) && l.block == 256 && l.n_bytes == 210 && l.convertible);
+    CHECK(gguf_layout(23, &l) && !l.convertible);
     CHECK_STR(l.name, "IQ4_XS");
-    CHECK(!ggml_layout(4, &l) && !ggml_layout(5, &l) && !ggml_layout(UINT32_MAX, &l));
+    CHECK(!gguf_layout(4, &l) && !gguf_layout(5, &l) && !gguf_layout(UINT32_MAX, &l));
 }
 
 static void string_map(void) {

@@ -80,7 +80,7 @@ static void refusals(void) {
     struct st_writer *w = st_writer_new(NULL);
     st_writer_add(w, "a", DT_U8, 0, NULL);
     st_writer_add(w, "a", DT_U8, 0, NULL);
-    begin_refuses(w, "'a' stands twice");
+    begin_refuses(w, "duplicate tensor 'a'");
     w = st_writer_new(NULL);
     st_writer_add(w, "a\n", DT_U8, 0, NULL);
     begin_refuses(w, "control character");
