@@ -39,7 +39,7 @@ raw("text.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "a Git 
 raw("page.safetensors", b"hello, this is not what was asked for", "not a safetensors file?")
 bad("too-long", "limit is 100000000", {}, length=100000001)
 bad("huge-length", "limit is 100000000", {}, length=2**64 - 1)
-bad("past-end", "behind its length", {"a": a}, length=1000)
+bad("past-end", "after its length", {"a": a}, length=1000)
 bad("zero-length", "does not begin with '{'", b"", eight, length=0)
 bad("space-first", "does not begin with '{'", b' {"a":' + A + b"}", eight)
 bad("array", "does not begin with '{'", b"[]")

@@ -26,7 +26,7 @@ setup() {
     printf 'GGUF\003\0\0\0' >x.gguf
     fails 66 'a GGUF file: st-convert makes a model folder of it: x.gguf' llm-forward -m x.gguf </dev/null
     fails 65 'a GGUF file: st-convert makes a model folder of it: x.gguf' tok-encode -m x.gguf </dev/null
-    fails 66 "a file, where a model's folder is wanted: plain" sh -c 'echo 1 >plain; llm-forward -m plain </dev/null'
+    fails 66 "expected a model folder, found a file: plain" sh -c 'echo 1 >plain; llm-forward -m plain </dev/null'
     mkdir adapter bin consolidated
     echo '{}' >adapter/adapter_config.json
     fails 66 'a LoRA adapter, not a model: merge it into its base first: adapter' llm-forward -m adapter --no-return </dev/null

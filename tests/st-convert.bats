@@ -179,7 +179,7 @@ refuses() {
     refuses "key 'tokenizer.ggml.model' is missing" tied tokenizer.ggml.model=null
     refuses "'wordfish' is not supported" tied 'tokenizer.ggml.model="wordfish"'
     refuses "pre-tokenizer 'nonesuch' is not known" tied 'tokenizer.ggml.pre="nonesuch"'
-    refuses "blk.0.attn_sinks.weight' has no place" leftover
+    refuses "blk.0.attn_sinks.weight' is not used by" leftover
     refuses "tensor 'blk.0.attn_output.bias' is missing" half-bias
     refuses "attn_v.weight' is IQ4_XS" iq4
     refuses "not Llama 3's scaling" other-rope
@@ -192,8 +192,8 @@ refuses() {
     refuses "block_count' is missing or 0" tied llama.block_count=null
     refuses "block_count' is missing or 0" tied llama.block_count=0
     refuses "tensor 'blk.1.attn_norm.weight' is missing" tied llama.block_count=2
-    refuses "65000 layers of" tied llama.block_count=65000
-    refuses "4 heads are no multiple of 3" tied llama.attention.head_count_kv=3
+    refuses "65000 layers, but only" tied llama.block_count=65000
+    refuses "4 heads are not a multiple of 3" tied llama.attention.head_count_kv=3
     refuses "shape [96, 64], not [128, 64]" tied llama.feed_forward_length=128
     refuses "not supported" tied llama.rope.dimension_count=8
     refuses "is string, not one whole number" tied 'llama.embedding_length="many"'
@@ -228,10 +228,10 @@ refuses() {
     }
     tiny make tied whole.gguf
     patch 0 58 && fails 65 "not a GGUF file" st-convert bad.gguf out
-    patch 4 01 && fails 65 "GGUF version 1, not 2 or 3" st-convert bad.gguf out
+    patch 4 01 && fails 65 "expected GGUF version 2 or 3, found 1" st-convert bad.gguf out
     patch 4 00000003 && fails 65 "big-endian" st-convert bad.gguf out
-    patch 8 ffffffffffffff7f && fails 65 "tensors are announced" st-convert bad.gguf out
-    patch 16 ffffffffffffffff && fails 65 "keys are announced" st-convert bad.gguf out
+    patch 8 ffffffffffffff7f && fails 65 "tensors, more than the file can hold" st-convert bad.gguf out
+    patch 16 ffffffffffffffff && fails 65 "keys, more than the file can hold" st-convert bad.gguf out
     patch 24 ffffffffffffff7f && fails 65 "a key of 9223372036854775807 bytes" st-convert bad.gguf out
     nothing_left
 }
@@ -249,12 +249,12 @@ refuses() {
 @test "an output that is there stays, unless --force, and then only a model folder is replaced" {
     tiny make tied a.gguf
     mkdir out
-    fails 74 "it is there already" st-convert a.gguf out
-    fails 74 "no folder with a config.json" st-convert --force a.gguf out
+    fails 74 "already exists" st-convert a.gguf out
+    fails 74 "not a folder with a config.json" st-convert --force a.gguf out
     echo '{}' >out/config.json
     echo precious >out/notes
     mkdir out/sub
-    fails 74 "holds another: out/sub" st-convert --force a.gguf out
+    fails 74 "has a subfolder: out/sub" st-convert --force a.gguf out
     [ "$(cat out/notes)" = precious ]
     rmdir out/sub
     st-convert --force a.gguf out/

@@ -145,7 +145,7 @@ PY
     [ "$(st-inspect -j --values a:b:1,:2,::3 v.safetensors)" = "[[12, 15], [16, 19]]" ]
     [ "$(st-inspect -j --values e v.safetensors)" = "[]" ]
     for bad in a:b:2 a:b:-3 a:b:0,0,0,0 a:b:x a:b:0, a:b:,0 a:b:::0 a:b:::-1 a:b:1:2:3:4 a:b:1e1 a:b:99999999999999999999; do
-        fails 2 "is no slice of 'a:b', whose shape is [2, 3, 4]" st-inspect --values $bad v.safetensors
+        fails 2 "is not a slice of 'a:b', whose shape is [2, 3, 4]" st-inspect --values $bad v.safetensors
     done
     fails 66 "no tensor 'c:0': v.safetensors" st-inspect --values c:0 v.safetensors
 }
@@ -205,7 +205,7 @@ PY
     [ "$status" -eq 1 ]
     [ "${lines[0]}" = "model.safetensors: differs" ]
     [ "${lines[1]}" = "model.safetensors:model.norm.weight: differs" ]
-    [ "${lines[2]}" = "st-inspect: 2 of the weights' hashes do not hold, the first: 'model.safetensors' differs: list" ]
+    [ "${lines[2]}" = "st-inspect: 2 of the weights' hashes do not match, the first: 'model.safetensors' differs: list" ]
     cp "$M/llama/model.safetensors" .
     sed 's/norm.weight$/norm.width/' list | grep -v lm_head >other
     run st-inspect --check other model.safetensors

@@ -8,7 +8,7 @@
 bool attrs_get(struct str attrs, const char *key, struct buf *out) {
     size_t key_len = strlen(key);
     struct str value = {NULL, 0}, word;
-    while ((word = str_word(&attrs)).n) // the last one holds: a later "#@" line overrides
+    while ((word = str_word(&attrs)).n) // the last one counts: a later "#@" line overrides
         if (word.n > key_len && word.p[key_len] == '=' && memcmp(word.p, key, key_len) == 0)
             value = (struct str){word.p + key_len + 1, word.n - key_len - 1};
     if (!value.p)

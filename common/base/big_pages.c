@@ -26,7 +26,7 @@ void *big_pages_map(size_t n, bool usable) {
         munmap(p, before);
     munmap(p + before + n, BIG_PAGE - before);
 #ifdef MADV_HUGEPAGE
-    madvise(p + before, n, MADV_HUGEPAGE); // a hint: without it, it is slower
+    madvise(p + before, n, MADV_HUGEPAGE); // only a hint: an error makes it slower
 #endif
     return p + before;
 }

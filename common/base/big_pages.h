@@ -1,5 +1,5 @@
-/* Memory in pages of 2 MiB, where the system has them: their clearing takes a quarter of the time,
- * and what walks through much of it seldom waits for an address to be looked up.
+/* Memory in pages of 2 MiB, where the system has them. They are cleared faster than small pages,
+ * and random access misses the TLB less often.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_BIG_PAGES_H
@@ -10,9 +10,9 @@
 
 enum { BIG_PAGE = 2 << 20 };
 
-/* n bytes of addresses (a multiple of BIG_PAGE, not 0), aligned to BIG_PAGE, zeroed, which cost
- * memory only where they are touched. Not `usable`: reserved alone, until mprotect makes them so.
- * NULL (errno) where there are none. Ended with munmap(p, n). */
+/* Maps n bytes (a multiple of BIG_PAGE, not 0), zeroed and aligned to BIG_PAGE. They use memory
+ * only where they are touched. Without `usable`, addresses are only reserved until mprotect makes
+ * them usable. NULL with errno set on failure. Unmapped with munmap(p, n). */
 void *big_pages_map(size_t n, bool usable);
 
 #endif

@@ -55,8 +55,8 @@ int err_where(struct err *e, const char *fmt, ...) {
     return -1;
 }
 
-/* A closed 0, 1 or 2 would be given to the next file that is opened, which would then be read or
- * written as a standard stream. They become descriptors on which that fails, as on a closed one. */
+/* The next file that is opened would take a closed 0, 1 or 2, and would then be read or written as
+ * a standard stream. So they are opened in the mode in which that use fails, as on a closed one. */
 static void hold_standard_fds(void) {
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && errno == EBADF &&

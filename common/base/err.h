@@ -15,7 +15,7 @@ enum exit_code {
     EXIT_USAGE = 2,
     EXIT_DATA = 65,     // bad data
     EXIT_NO_INPUT = 66, // no such input
-    EXIT_BUG = 70,      // our own mistake
+    EXIT_BUG = 70,      // an error in the program
     EXIT_SYSTEM = 71,   // the system refused (memory, threads, sockets)
     EXIT_IO = 74,       // reading or writing failed
 };
@@ -40,11 +40,12 @@ int err_set(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 /* As err_set, with ": strerror(errno)" after the message. */
 int err_errno(struct err *e, int code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* Puts more of "where" behind the message ("msg: where"); returns -1. */
+/* Appends more of "where" to the message ("msg: where"); returns -1. */
 int err_where(struct err *e, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* First thing in main: the program's name for messages (argv[0] may hold a path; the pointer is
- * kept), and closed standard descriptors are held, so that no file takes their numbers. */
+/* The first call of main. argv0, a name or a path, gives the program's name in messages; the
+ * pointer is not copied. Closed standard descriptors are opened, so that no file takes their
+ * numbers. */
 void program_init(const char *argv0);
 const char *program_name(void);
 

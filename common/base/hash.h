@@ -21,7 +21,7 @@ struct hash {
 /* BLAKE2b-256 of p[0..n). */
 void hash_bytes(struct hash *h, const void *p, size_t n);
 
-/* The same in pieces. The state is owned by the caller and ended by hash_final. */
+/* The same in pieces. The caller owns the state; hash_final frees it. */
 struct hash_state;
 struct hash_state *hash_new(void);
 void hash_update(struct hash_state *s, const void *p, size_t n);

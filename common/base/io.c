@@ -125,8 +125,8 @@ void unmap_file(struct map *m) {
     *m = (struct map){0};
 }
 
-/* Written in large pieces, a file lies in large pages of the cache too, and who maps it next starts
- * faster. */
+/* A file that is written in large pieces gets large pages in the page cache. The next program that
+ * maps it starts faster. */
 enum { OUTFILE_BUFFER = 4 << 20 };
 
 static void outfile_free(struct outfile *o) {

@@ -1,4 +1,5 @@
-/* Bytes in and out: whole reads and writes, read-only mappings, files written beside and renamed.
+/* Bytes in and out: whole reads and writes, read-only mappings, and files that are written under a
+ * temporary name and then renamed.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_IO_H
@@ -25,19 +26,20 @@ void io_before_read(void (*before)(int fd));
  * error. */
 int read_full(int fd, void *p, size_t n, size_t *got, struct err *e);
 
-/* Writes all n bytes, or -1 (EXIT_IO). SIGPIPE keeps its default action: a reader that left ends
- * us. */
+/* Writes all n bytes, or -1 (EXIT_IO). SIGPIPE keeps its default action: it ends the program if the
+ * reader has closed the pipe. */
 int write_full(int fd, const void *p, size_t n, struct err *e);
 
 /* Appends all of fd to out; -1 past max bytes (EXIT_DATA) or on a read error. name is for messages.
  */
 int read_all(int fd, const char *name, size_t max, struct buf *out, struct err *e);
 
-/* Appends the file's bytes to out. EXIT_NO_INPUT where there is none, EXIT_DATA past max bytes. */
+/* Appends the file's bytes to out. EXIT_NO_INPUT if it cannot be opened, EXIT_DATA past max
+ * bytes. */
 int read_file(const char *path, size_t max, struct buf *out, struct err *e);
 
 /* The input operand of a filter: a descriptor of the file, or of stdin for NULL and "-" (then *name
- * is "stdin"). -1 with EXIT_NO_INPUT where it cannot be opened. */
+ * is "stdin"). -1 with EXIT_NO_INPUT if it cannot be opened. */
 int open_operand(const char *path, const char **name, struct err *e);
 
 /* A whole regular file, mapped PROT_READ, MAP_SHARED. An empty file has p = NULL, n = 0. */
@@ -48,8 +50,8 @@ struct map {
 int map_file(struct map *m, const char *path, struct err *e);
 void unmap_file(struct map *m);
 
-/* A file that appears under its name only when it is complete: written beside it, synced, renamed.
- */
+/* A file that appears under its name only when it is complete: it is written under a temporary
+ * name, synced and renamed. */
 struct outfile {
     char *path, *temp; // owned
     FILE *f;
@@ -57,12 +59,12 @@ struct outfile {
 };
 int outfile_open(struct outfile *o, const char *path, struct err *e);
 int outfile_write(struct outfile *o, const void *p, size_t n, struct err *e);
-int outfile_commit(struct outfile *o,
-                   struct err *e);     // frees o, also on error (the temporary is removed)
+/* Frees o, also on error; then the temporary is removed. */
+int outfile_commit(struct outfile *o, struct err *e);
 void outfile_abort(struct outfile *o); // removes the temporary; nothing to do after a commit
 
-/* What a file is that begins with p[0..n) and is not what was wanted, and what helps: "a Git LFS
- * pointer: ...". NULL where that cannot be said. The first 64 bytes are enough. */
+/* For a file of an unexpected kind that begins with p[0..n): says what it is and what helps, "a Git
+ * LFS pointer: ...". NULL for an unknown kind. The first 64 bytes are enough. */
 const char *file_hint(const void *p, size_t n);
 const char *path_hint(const char *path); // the same of a file
 
@@ -70,11 +72,11 @@ bool is_dir(const char *path);
 bool is_file(const char *path);
 char *path_join(const char *dir, const char *name); // owned by the caller
 
-/* What has been written so far goes out; dies (EXIT_IO) where it cannot. */
+/* Flushes stdout; dies (EXIT_IO) if that fails. */
 void flush_stdout(void);
 
-/* At the end of every program: flushes stdout and dies (EXIT_IO) if anything was lost, as on a full
- * disk. */
+/* At the end of every program: flushes stdout, and dies (EXIT_IO) if anything was lost, as on a
+ * full disk. */
 void close_stdout(void);
 
 #endif

@@ -145,7 +145,7 @@ bool json_item(struct json *j) {
     return next(j, ']');
 }
 
-/* Four hexadecimal digits at p; -1 where there are none. */
+/* The value of four hexadecimal digits at p; -1 if they are not there. */
 static int32_t hex4(const char *p, const char *end) {
     if (end - p < 4)
         return -1;
@@ -180,7 +180,7 @@ static const char *unescape_u(struct json *j, const char *p, char **out) {
     return p;
 }
 
-/* A string with escapes: from `from` (behind the quote) to the closing quote at `to`. */
+/* A string with escapes: from `from` (after the quote) to the closing quote at `to`. */
 static struct str unescape(struct json *j, const char *from, const char *to) {
     static const char letters[] = "\"\\/bfnrt", bytes[] = "\"\\/\b\f\n\r\t";
     char *text = arena_alloc(&j->strings, (size_t)(to - from) + 1), *out = text;
@@ -279,7 +279,7 @@ static void digits(const char **p, const char *end) {
         (*p)++;
 }
 
-/* NaN, Infinity or -Infinity before p, where they are taken: its bytes, else nothing. */
+/* The bytes of NaN, Infinity or -Infinity at j->p, if j accepts them; else an empty view. */
 static struct str python_number(const struct json *j) {
     static const char *const names[] = {"NaN", "Infinity", "-Infinity"};
     for (size_t i = 0; j->python && i < sizeof names / sizeof *names; i++) {
@@ -346,7 +346,7 @@ int64_t json_i64(struct json *j) {
 }
 
 uint64_t json_u64(struct json *j) {
-    enum { FEW = 19 }; // digits that fit in any case
+    enum { FEW = 19 }; // digits that always fit
     skip_space(j);
     uint64_t v = 0;
     const char *p = j->p;
@@ -354,7 +354,7 @@ uint64_t json_u64(struct json *j) {
         v = v * 10 + (uint64_t)(*p - '0');
     if (p > j->p && p < j->end && (*p == ',' || *p == '}' || *p == ']') &&
         (*j->p != '0' || p == j->p + 1)) {
-        j->p = p; // as nearly all are; the others are read by the book
+        j->p = p; // the common case; other numbers are read in full below
         return v;
     }
     struct str s = number(j);

@@ -14,7 +14,7 @@
 void *xmalloc(size_t n);                  // never NULL, n may be 0
 void *xcalloc(size_t count, size_t size); // zeroed; overflow of the product is "no memory"
 void *xreallocarray(void *p, size_t count, size_t size);
-void *xaligned(size_t align, size_t n); // zeroed; align a power of two; ended with free()
+void *xaligned(size_t align, size_t n); // zeroed; align a power of two; freed with free()
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -36,7 +36,7 @@ static inline size_t round_up_size(size_t n, size_t to) {
     return (n + to - 1) / to * to;
 }
 
-/* A view of bytes that somebody else owns; need not end in NUL. */
+/* A view of bytes, which it does not own and which need not end in NUL. */
 struct str {
     const char *p;
     size_t n;
@@ -63,27 +63,27 @@ struct str str_word(struct str *s);
 struct buf {
     char *p;
     size_t n;   // bytes in use
-    size_t cap; // bytes taken
+    size_t cap; // bytes allocated
 };
 
-void buf_reserve(struct buf *b, size_t more); // room for `more` bytes and a NUL behind n
+void buf_reserve(struct buf *b, size_t more); // room for `more` bytes and a NUL after n
 void buf_add(struct buf *b, const void *bytes, size_t n);
 void buf_byte(struct buf *b, int byte);
 void buf_str(struct buf *b, const char *s);
 void buf_fmt(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void buf_clear(struct buf *b); // n = 0, memory kept
+void buf_clear(struct buf *b); // n = 0; the memory is retained
 void buf_free(struct buf *b);
 static inline struct str buf_view(const struct buf *b) {
     return (struct str){b->p, b->n};
 }
 
-/* Memory that is freed all at once; what it gives stays where it is. All zero is an empty one. */
+/* Memory that is freed all at once. An allocation never moves. All zero is an empty arena. */
 struct arena {
     struct arena_block *blocks;
 };
 
 void *arena_alloc(struct arena *a, size_t n);                   // aligned for any type, zeroed
-struct str arena_str(struct arena *a, const char *p, size_t n); // a copy, NUL-terminated behind n
+struct str arena_str(struct arena *a, const char *p, size_t n); // a copy, NUL-terminated after n
 void arena_free(struct arena *a);
 
 #endif

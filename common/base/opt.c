@@ -1,6 +1,6 @@
-/* What every program's command line has: see opt.h. The cache's layout is that of huggingface_hub:
- * refs/main names a commit, snapshots/COMMIT holds the files; where a download was pinned to a
- * commit there are no refs.
+/* The parts that every program's command line has: see opt.h. The cache's layout is that of
+ * huggingface_hub: refs/main contains the name of a commit, and snapshots/COMMIT has the files. A
+ * download that was pinned to a commit has no refs.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/opt.h"
@@ -56,7 +56,7 @@ const char *opt_file(int argc, char **argv) {
     return optind < argc ? argv[optind] : NULL;
 }
 
-/* ~ at the beginning of a path is $HOME, as huggingface_hub takes it. */
+/* ~ at the beginning of a path is $HOME, as in huggingface_hub. */
 static char *expand_home(const char *path) {
     const char *home = getenv("HOME");
     return path[0] == '~' && (path[1] == '/' || !path[1]) && home
@@ -66,7 +66,7 @@ static char *expand_home(const char *path) {
 
 static char *cache_root(void) {
     static const struct {
-        const char *variable, *below; // below: NULL where the variable names the folder itself
+        const char *variable, *below; // below: NULL if the variable names the cache itself
     } places[] = {
         {"HF_HUB_CACHE", NULL},
         {"HUGGINGFACE_HUB_CACHE", NULL},
@@ -86,7 +86,8 @@ static char *cache_root(void) {
     return NULL;
 }
 
-/* One part of a repository's name, which becomes one of a path: letters, digits, '-', '_', '.'. */
+/* Whether this is a part of a repository's name, which then is part of a path: letters, digits,
+ * '-', '_', '.'. */
 static bool good_part(const char *p, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (!((p[i] >= 'a' && p[i] <= 'z') || (p[i] >= 'A' && p[i] <= 'Z') ||
@@ -95,7 +96,7 @@ static bool good_part(const char *p, size_t n) {
     return n > 0 && p[0] != '.';
 }
 
-/* The folder of "org/name" or "name" [0..n) below root, or NULL for what is no such name. */
+/* The folder of "org/name" or "name" [0..n) below root; NULL if it is not such a name. */
 static char *repo_folder(const char *root, const char *name, size_t n) {
     const char *slash = memchr(name, '/', n);
     size_t owner = slash ? (size_t)(slash - name) : 0;
@@ -124,8 +125,8 @@ static char *read_ref(const char *repo, const char *ref) {
     return found;
 }
 
-/* The one snapshot whose name begins with `begin`; NULL where there is none or more than one (*many
- * is set then). */
+/* The one snapshot whose name begins with `begin`; NULL if there is none, or more than one; then
+ * *many is set. */
 static char *only_snapshot(const char *repo, const char *begin, bool *many) {
     char *path = path_join(repo, "snapshots"), *found = NULL;
     DIR *d = opendir(path);
@@ -147,8 +148,8 @@ static char *only_snapshot(const char *repo, const char *begin, bool *many) {
     return found;
 }
 
-/* "org/name@REV" -> ROOT/models--org--name/snapshots/COMMIT. NULL with e set, which says where was
- * looked. */
+/* "org/name@REV" -> ROOT/models--org--name/snapshots/COMMIT. NULL with e set, whose message says
+ * where it looked. */
 static char *cached_snapshot(const char *name, struct err *e) {
     enum { SHORT_COMMIT = 7 };
     const char *at = strchr(name, '@');
@@ -170,7 +171,7 @@ static char *cached_snapshot(const char *name, struct err *e) {
         goto done;
     if (many)
         err_set(e, EXIT_NO_INPUT,
-                "several snapshots, and %s is none of them: say which with @COMMIT: %s/snapshots",
+                "several snapshots, and %s is none of them: choose one with @COMMIT: %s/snapshots",
                 at ? at + 1 : "main", repo);
     else if (repo && is_dir(repo))
         err_set(e, EXIT_NO_INPUT, "the Hugging Face cache has no snapshot of %s: %s", name,
@@ -200,8 +201,8 @@ char *model_dir(const char *dir, struct err *e) {
         return xstrdup(dir);
     if (is_file(dir)) {
         const char *hint = path_hint(dir);
-        err_set(e, EXIT_NO_INPUT, "%s: %s",
-                hint ? hint : "a file, where a model's folder is wanted", dir);
+        err_set(e, EXIT_NO_INPUT, "%s: %s", hint ? hint : "expected a model folder, found a file",
+                dir);
         return NULL;
     }
     return cached_snapshot(dir, e);

@@ -1,4 +1,4 @@
-/* A folder written beside and renamed: see outdir.h.
+/* A folder written under a temporary name and renamed: see outdir.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/outdir.h"
@@ -30,8 +30,8 @@ static int check_replaceable(const char *path, struct err *e) {
     bool is_model = lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && is_file(config);
     free(config);
     if (!is_model)
-        return err_set(e, EXIT_IO, "not replaced, because it is no folder with a config.json: %s",
-                       path);
+        return err_set(e, EXIT_IO,
+                       "not replaced, because it is not a folder with a config.json: %s", path);
     DIR *d = opendir(path);
     if (!d)
         return err_errno(e, EXIT_IO, "cannot read the folder %s", path);
@@ -41,7 +41,7 @@ static int check_replaceable(const char *path, struct err *e) {
             continue;
         char *name = path_join(path, f->d_name);
         if (lstat(name, &st) != 0 || S_ISDIR(st.st_mode))
-            rc = err_set(e, EXIT_IO, "not replaced, because the model's folder holds another: %s",
+            rc = err_set(e, EXIT_IO, "not replaced, because the model's folder has a subfolder: %s",
                          name);
         free(name);
     }
@@ -80,7 +80,7 @@ int outdir_open(struct outdir *o, const char *path, bool replace, struct err *e)
     bool taken = exists(plain);
     int rc = 0;
     if (taken && !replace)
-        rc = err_set(e, EXIT_IO, "it is there already (--force replaces it): %s", plain);
+        rc = err_set(e, EXIT_IO, "already exists (--force replaces it): %s", plain);
     else if (taken)
         rc = check_replaceable(plain, e);
     *o = (struct outdir){
@@ -106,7 +106,7 @@ int outdir_file(const struct outdir *o, const char *name, const void *p, size_t 
     return outfile_commit(&f, e);
 }
 
-/* The new names are on the disk too, not only the files. */
+/* Syncs the folder, so that the names are on the disk too, not only the files. */
 static int sync_folder(const char *path, struct err *e) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)

@@ -1,7 +1,8 @@
-/* A folder that appears under its name only when it is complete: filled beside it, then renamed.
+/* A folder that appears under its name only when it is complete: it is filled under a temporary
+ * name and then renamed.
  *
- * An existing folder is replaced only when that was asked for, and only if it holds config.json and
- * nothing but plain files: a slip of the hand must not remove somebody's home.
+ * An existing folder is replaced only on request, and only if it has a config.json and no
+ * subfolders. So a mistyped path cannot remove a home directory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_OUTDIR_H
@@ -18,10 +19,10 @@ struct outdir {
 };
 
 int outdir_open(struct outdir *o, const char *path, bool replace, struct err *e);
-int outdir_file(const struct outdir *o, const char *name, const void *p, size_t n,
-                struct err *e); // a whole file of it
-int outdir_commit(struct outdir *o,
-                  struct err *e);    // frees o, also on error (the temporary is removed)
+/* Writes one whole file. */
+int outdir_file(const struct outdir *o, const char *name, const void *p, size_t n, struct err *e);
+/* Frees o, also on error; then the temporary is removed. */
+int outdir_commit(struct outdir *o, struct err *e);
 void outdir_abort(struct outdir *o); // removes the temporary; nothing to do after a commit
 
 #endif

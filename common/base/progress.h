@@ -8,7 +8,7 @@
 #include <stdint.h>
 
 struct progress {
-    const char *label; // kept, not copied
+    const char *label; // not copied
     uint64_t done, total;
     double started, shown; // seconds
     bool on;

@@ -17,7 +17,7 @@ struct records {
     struct buf buf;
     size_t from;     // the next record begins here
     size_t searched; // no record ends between from and here
-    size_t count;    // records given out
+    size_t count;    // records returned
     bool ended;      // the descriptor is at its end
 };
 
@@ -36,7 +36,7 @@ void records_free(struct records *r) {
     free(r);
 }
 
-/* Where the next record ends, or NULL. */
+/* The end of the next record, or NULL. */
 static const char *find_end(const struct records *r, size_t from) {
     if (r->kind == RECORDS_WHOLE || from == r->buf.n)
         return NULL;
@@ -48,7 +48,7 @@ bool records_pending(const struct records *r) {
 }
 
 static int read_more(struct records *r, struct err *e) {
-    if (r->from) { // what has been given out makes room
+    if (r->from) { // drop the records already returned
         memmove(r->buf.p, r->buf.p + r->from, r->buf.n - r->from);
         r->buf.n -= r->from;
         r->searched -= r->from;

@@ -1,5 +1,5 @@
-/* Records from a descriptor: all of it, its lines, or what NUL bytes end. Memory is that of the
- * longest record.
+/* Reads records from a descriptor: the whole input, its lines, or parts that end with NUL bytes.
+ * Memory use is that of the longest record.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_RECORDS_H
@@ -9,7 +9,7 @@
 #include "base/mem.h"
 
 enum records_kind {
-    RECORDS_WHOLE, // everything is one record, also nothing
+    RECORDS_WHOLE, // the whole input is one record, even if empty
     RECORDS_LINES, // '\n' ends a record, and the last one may lack it
     RECORDS_NUL,   // the same with a NUL byte
 };
@@ -20,13 +20,13 @@ struct records; // owns its buffer, not the fd
 struct records *records_new(int fd, const char *name, enum records_kind kind, size_t max);
 void records_free(struct records *r);
 
-/* 1 with the next record, without what ends it, good until the next call; 0 behind the last; -1
- * with e set: EXIT_DATA for one that is too long, EXIT_IO where reading fails. */
+/* 1 with the next record, without its terminator, valid until the next call; 0 after the last; -1
+ * with e set: EXIT_DATA if it is too long, EXIT_IO if reading fails. */
 int records_next(struct records *r, struct str *record, struct err *e);
 
-/* Whether the next record can be had without reading from the descriptor. */
+/* Whether the next record can be returned without reading from the descriptor. */
 bool records_pending(const struct records *r);
-/* Reads once, which waits where nothing has come. -1 with e set. */
+/* Reads once, and waits if no input is there. -1 with e set. */
 int records_fill(struct records *r, struct err *e);
 
 #endif

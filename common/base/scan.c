@@ -1,10 +1,10 @@
-/* Reading many bytes at a time, the longer ones: see scan.h.
+/* The rest of scan_plain, for long strings: see scan.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/scan.h"
 
-/* Eight at a time while none of them is special, by the test of Mycroft: (x - 1) & ~x has the top
- * bit where a byte of x is 0. */
+/* Reads eight bytes at a time while none of them is special. Mycroft's test: the top bit of a byte
+ * of (x - 1) & ~x is set where that byte of x is 0. */
 const char *scan_plain_far(const char *p, const char *end, bool spaces, bool *high) {
     const uint64_t ones = UINT64_MAX / 255, tops = ones << 7;
     const uint64_t least = spaces ? 0x20 : 0x21;
@@ -27,8 +27,7 @@ const char *scan_plain_far(const char *p, const char *end, bool spaces, bool *hi
         uint64_t special =
             ((x - ones * least) & ~x) | ((quote - ones) & ~quote) | ((escape - ones) & ~escape);
         if (special & tops)
-            break; // and a look at each byte, for a borrow may have made the test wrong past the
-                   // first
+            break; // then look at each byte: a borrow can make the test wrong after the first
         seen |= x;
     }
     for (; p < end && *p != '"' && *p != '\\' && (unsigned char)*p >= least; p++)

@@ -1,8 +1,8 @@
-/* Reading text many bytes at a time: where a JSON string's plain bytes end, and whether a short
- * string is good UTF-8.
+/* Reads text many bytes at a time: where a JSON string's plain bytes end, and whether a short
+ * string is valid UTF-8.
  *
- * With SSE2 (which every x86-64 has) 16 bytes are looked at together, elsewhere 8 in a word.
- * Nothing is read past `end`.
+ * SSE2, which every x86-64 has, compares 16 bytes at once; elsewhere it is 8 in a word. Nothing is
+ * read past `end`.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_SCAN_H
@@ -27,11 +27,11 @@ static inline uint64_t scan_word(const char *p) {
     return x;
 }
 
-/* The same as scan_plain, for as long as it takes. */
+/* The out-of-line rest of scan_plain, for long strings. */
 const char *scan_plain_far(const char *p, const char *end, bool spaces, bool *high);
 
-/* Skips what a JSON string may hold as it is: all but '"', '\\', control bytes and, without
- * `spaces`, a space; *high is set (if it is not NULL) where a byte past ASCII was skipped. Most
+/* Skips the bytes that a JSON string contains unescaped: all but '"', '\\', control bytes and,
+ * without `spaces`, a space. Sets *high, if it is not NULL, when it skips a byte past ASCII. Most
  * strings end in the first 16 bytes. */
 static inline const char *scan_plain(const char *p, const char *end, bool spaces, bool *high) {
 #ifdef __SSE2__
@@ -51,8 +51,8 @@ static inline const char *scan_plain(const char *p, const char *end, bool spaces
     return scan_plain_far(p, end, spaces, high);
 }
 
-/* How many digits stand at p, of which 8 bytes can be read, and what number they are; 8 may mean
- * more. */
+/* Counts the digits at p, up to 8, and sets *value to their number unless there are none. 8 bytes
+ * at p must be readable. A result of 8 may mean that more follow. */
 static inline unsigned scan_digits(const char *p, uint64_t *value) {
     const uint64_t ones = UINT64_MAX / 255;
     uint64_t x = scan_word(p) ^ ones * '0',
@@ -60,7 +60,7 @@ static inline unsigned scan_digits(const char *p, uint64_t *value) {
     unsigned n = other ? (unsigned)__builtin_ctzll(other) / 8 : 8;
     if (n == 0)
         return 0;
-    x <<= 64 - 8 * n; // as if zeros stood before them
+    x <<= 64 - 8 * n; // as if zeros came before them
     x = (x * 10) + (x >> 8);
     x = ((x & 0x000000FF000000FF) * 0x000F424000000064 +
          (x >> 16 & 0x000000FF000000FF) * 0x0000271000000001) >>
@@ -69,8 +69,9 @@ static inline unsigned scan_digits(const char *p, uint64_t *value) {
     return n;
 }
 
-/* Whether p[0..n), n <= 16 of 16 bytes that can be read, is UTF-8 of ASCII and of characters of two
- * and three bytes, but those that E0 and ED begin, which have more rules. False says nothing. */
+/* Whether p[0..n) is UTF-8 that consists of ASCII and of characters of two and three bytes.
+ * Characters that begin with E0 or ED have more rules and give false. False means unknown: the full
+ * check decides. n <= 16, and 16 bytes at p must be readable. */
 static inline bool scan_utf8(const char *p, size_t n) {
 #ifdef __SSE2__
     __m128i x = _mm_loadu_si128(
@@ -98,7 +99,7 @@ static inline bool scan_utf8(const char *p, size_t n) {
 #endif
 }
 
-/* A bit for each of the 16 bytes at a and b that are the same. */
+/* A mask of 16 bits: bit i is set if a[i] == b[i]. */
 static inline unsigned scan_same16(const char *a, const char *b) {
 #ifdef __SSE2__
     return (unsigned)_mm_movemask_epi8(
@@ -112,7 +113,7 @@ static inline unsigned scan_same16(const char *a, const char *b) {
 #endif
 }
 
-/* memcmp of n <= 16 of 16 bytes that can be read. */
+/* Whether a[0..n) and b[0..n) are equal. n <= 16, and 16 bytes of each must be readable. */
 static inline bool scan_same(const char *a, const char *b, size_t n) {
     unsigned all = (1u << n) - 1;
     return (scan_same16(a, b) & all) == all;

@@ -1,8 +1,8 @@
 /* Threads without signals: see thread.h. A new thread inherits the mask of the one that starts it.
  *
- * In a young process, the system often puts a new thread on the CPU of its maker, and finds out
- * some ticks later that another one is idle. What takes as long as a few ticks would be done one
- * after the other.
+ * In a young process, Linux often starts a new thread on its creator's CPU, and moves it to an idle
+ * one some ticks later. Two jobs of a few ticks would then run one after the other.
+ * thread_start_apart avoids that.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)

@@ -1,4 +1,4 @@
-/* Threads beside the one that reads and writes the streams.
+/* Starts threads other than the one that reads and writes the streams.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_THREAD_H
@@ -6,12 +6,12 @@
 
 #include <pthread.h>
 
-/* pthread_create for a thread that no signal reaches: they are for the thread that has the streams.
- * 0, or an errno. */
+/* pthread_create with all signals blocked: they are for the thread that has the streams. Returns 0
+ * or an errno. */
 int thread_start(pthread_t *t, void *(*run)(void *), void *arg);
 
-/* The same for a thread that has work at once and for some milliseconds, while the caller works
- * too: it begins on another CPU, if the process may use one. It may go anywhere later. */
+/* The same for a job of some milliseconds that runs beside the caller's own work. The thread starts
+ * on another CPU, if the process may use one, and may move later. */
 int thread_start_apart(pthread_t *t, void *(*run)(void *), void *arg);
 
 #endif

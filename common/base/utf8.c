@@ -29,8 +29,8 @@ static size_t lead(unsigned char c, unsigned char *low, unsigned char *high) {
     return 0;
 }
 
-/* How many bytes at p are a well-formed beginning of the character of length *len (0 if p[0] begins
- * none). */
+/* How many bytes at p are the well-formed beginning of a character of length *len (0 if none begins
+ * with p[0]). */
 static size_t well_formed(const char *p, size_t n, size_t *len) {
     unsigned char low, high;
     *len = lead((unsigned char)p[0], &low, &high);
@@ -146,7 +146,7 @@ size_t utf8_repair(struct buf *out, const char *p, size_t n) {
 bool utf8_has_control(struct str s) {
     unsigned suspect = 0;
     for (size_t i = 0; i < s.n;
-         i++) { // without a branch, so that it is vectorised: names rarely hold any of these
+         i++) { // without a branch, so that it is vectorised: such bytes are rare
         unsigned char c = (unsigned char)s.p[i];
         suspect |= (unsigned)(c < 0x20) | (unsigned)(c == 0x7f) | (unsigned)(c == 0xc2);
     }

@@ -1,8 +1,8 @@
-/* The architectures that are converted, a row each: see gguf_model.h. A new one is a new row and,
- * where its tensors differ, a new table of rules.
+/* The architectures that can be converted, one a row: see model.h. A new architecture is a new row
+ * and, if its tensors differ, a new table of rules.
  *
- * Where llama.cpp permutes q and k: convert_hf_to_gguf.py, class LlamaModel (modify_tensors, for
- * weight and bias of q_proj and k_proj) and its subclasses; the Qwen classes keep the rows.
+ * Source for the permutation of q and k: convert_hf_to_gguf.py, class LlamaModel (modify_tensors,
+ * for weight and bias of q_proj and k_proj) and its subclasses; the Qwen classes keep the rows.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "gguf/model.h"
@@ -70,7 +70,7 @@ static const struct gguf_rule qwen3_rules[] = {
 
 static const struct gguf_arch table[] = {
     {"llama", "llama", "LlamaForCausalLM", llama_rules, .bias_keys = true},
-    // Mistral's files say "llama" too; only a window tells them apart, and only then it matters.
+    // Mistral's files also say "llama". Only those with a sliding window differ from Llama's.
     {"llama", "mistral", "MistralForCausalLM", mistral_rules, .window = true},
     {"qwen2", "qwen2", "Qwen2ForCausalLM", qwen2_rules, .window = false},
     {"qwen3", "qwen3", "Qwen3ForCausalLM", qwen3_rules, .attention_bias_key = true},

@@ -1,13 +1,13 @@
-/* config.json and generation_config.json of a converted GGUF file: see gguf_model.h. Keys in the
- * order and form that transformers 4 writes, which every later version reads.
+/* config.json and generation_config.json of a converted GGUF file: see model.h. Keys have the order
+ * and form in which transformers 4 writes them, which later versions read too.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
 
 #include "gguf/model.h"
 
-/* An id or a list of ids. Where there is none: null if that must be said, since the family's
- * default counts otherwise. */
+/* Writes an id or a list of ids. If there is none, writes null with say_none, because a missing key
+ * means the family's default. */
 static void id_member(struct buf *out, const char *key, const int64_t *ids, size_t n,
                       bool say_none) {
     bool none = n == 0 || ids[0] < 0;

@@ -7,8 +7,8 @@
 #include "gguf/model.h"
 #include "weights/convert.h"
 
-/* m's tensors [m->n_tensors] as dtype t: F32, F16 or BF16. Items are owned by the caller (free),
- * what they point to by m. */
+/* m's tensors [m->n_tensors] as dtype t: F32, F16 or BF16. The caller frees the items; m owns what
+ * they point to. */
 struct convert_item *gguf_convert_items(const struct gguf_model *m, enum dtype t);
 
 #endif

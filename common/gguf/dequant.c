@@ -1,8 +1,8 @@
-/* The block formats of GGUF tensors: see gguf_dequant.h. One function a format, each for one block;
- * q is always the stored integer, d and m (or dmin) the block's f16 scale and minimum.
+/* The block formats of GGUF tensors: see dequant.h. One function a format, each for one block. In
+ * all of them q is the stored integer, and d and m (or dmin) are the block's f16 scale and minimum.
  *
- * A file is little-endian; numbers are put together from bytes, so that nothing depends on the
- * host's order or on alignment.
+ * A file is little-endian. Numbers are assembled from bytes, so the host's byte order and alignment
+ * do not matter.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "gguf/dequant.h"
@@ -145,8 +145,7 @@ static void q6_k_block(const uint8_t *b, float *out) {
     }
 }
 
-/* Every assigned number, so that a refusal can call the type by its name; sizes as in
- * ggml-common.h. */
+/* Every assigned number, so that a refusal can name the type. Sizes are those of ggml-common.h. */
 static const struct {
     uint32_t type;
     struct gguf_layout layout;

@@ -26,7 +26,7 @@ enum ggml_type { // numbers of the file format (ggml.h, enum ggml_type); the one
     GGML_BF16 = 30,
 };
 
-/* Size and name of a type's blocks, also of those that cannot be converted. false: a number that is
+/* Size and name of a type's blocks, also for types that cannot be converted. False if the number is
  * not assigned. */
 struct gguf_layout {
     const char *name; // "Q4_K"

@@ -1,7 +1,8 @@
-/* Reading GGUF: see gguf.h. A cursor walks the header; it never passes the end of the mapping, and
- * the first thing that is wrong stops it with the byte at which it stands.
+/* Reading GGUF: see gguf.h. A cursor walks the header. It never passes the end of the mapping. The
+ * first error stops it, and names the byte.
  *
- * Counts are believed only as far as the bytes that are left can hold them, before memory is taken.
+ * A count is accepted only if the remaining bytes can hold that many items. This is checked before
+ * memory is allocated.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "gguf/gguf.h"
@@ -17,7 +18,8 @@
 #define MAX_KVS     (1u << 16)
 #define MAX_TENSORS (1u << 20)
 
-/* Bytes of one value; strings have their length in front, arrays a type and a count. */
+/* Bytes of one value. Strings begin with their length, arrays with a type and a count; these have 0
+ * here. */
 static const unsigned char value_bytes[GGUF_TYPE_COUNT] = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
 static const char *const value_names[GGUF_TYPE_COUNT] = {
     "uint8", "int8",   "uint16", "int16",  "uint32", "int32",  "float32",
@@ -137,7 +139,7 @@ static int by_key(const void *a, const void *b) {
     return d ? d : (x->n > y->n) - (x->n < y->n);
 }
 
-/* Refuses two equal names among n, which stand `stride` bytes apart. */
+/* Refuses duplicates among n names, which are stored `stride` bytes apart. */
 static void unique(struct cursor *c, const struct str *first, size_t n, size_t stride,
                    const char *what) {
     const struct str **sorted = xreallocarray(NULL, n, sizeof *sorted);
@@ -150,8 +152,7 @@ static void unique(struct cursor *c, const struct str *first, size_t n, size_t s
     free(sorted);
 }
 
-/* Name, dimensions, type and offset. The offset is left in n_bytes until the place of the data is
- * known. */
+/* Reads name, dimensions, type and offset. n_bytes has the offset until place_tensor. */
 static void read_tensor(struct cursor *c, struct gguf_tensor *t) {
     t->name = string(c, "a tensor's name");
     if (!c->failed &&
@@ -178,7 +179,8 @@ static void read_tensor(struct cursor *c, struct gguf_tensor *t) {
     t->n_bytes = number(c, 8, "a tensor's offset");
 }
 
-/* The data's bytes: inside the file, aligned, a whole number of blocks. */
+/* Sets t->data and n_bytes. The data must be inside the file, aligned, and a whole number of
+ * blocks. */
 static void place_tensor(struct cursor *c, struct gguf_tensor *t, const unsigned char *data) {
     uint64_t offset = t->n_bytes, room = (uint64_t)(c->end - data);
     struct gguf_layout l;
@@ -190,11 +192,11 @@ static void place_tensor(struct cursor *c, struct gguf_tensor *t, const unsigned
     if (t->ne[0] % l.block)
         refuse(c,
                "tensor '%.*s' has rows of %" PRIu64
-               " elements, no multiple of %s's blocks of %" PRIu32,
+               " elements, not a multiple of %s's blocks of %" PRIu32,
                n, t->name.p, t->ne[0], l.name, l.block);
     if (offset % c->g->alignment)
-        refuse(c, "tensor '%.*s' is at offset %" PRIu64 ", no multiple of %" PRIu64, n, t->name.p,
-               offset, c->g->alignment);
+        refuse(c, "tensor '%.*s' is at offset %" PRIu64 ", not a multiple of %" PRIu64, n,
+               t->name.p, offset, c->g->alignment);
     if (t->n_elements / l.block > room / l.n_bytes ||
         offset > room - t->n_elements / l.block * l.n_bytes)
         refuse(c,
@@ -255,13 +257,13 @@ static void read_header(struct cursor *c, struct gguf *g) {
     if (!c->failed && g->version >= 0x10000 && (g->version & 0xffff) == 0)
         refuse(c, "a big-endian GGUF file");
     else if (!c->failed && g->version != 2 && g->version != 3)
-        refuse(c, "GGUF version %" PRIu32 ", not 2 or 3", g->version);
+        refuse(c, "expected GGUF version 2 or 3, found %" PRIu32, g->version);
     uint64_t n_tensors = number(c, 8, "the count of tensors"),
              n_kvs = number(c, 8, "the count of keys");
     if (!c->failed && (n_tensors > MAX_TENSORS || n_tensors > left(c) / TENSOR_MIN_BYTES))
-        refuse(c, "%" PRIu64 " tensors are announced, more than the file can hold", n_tensors);
+        refuse(c, "a count of %" PRIu64 " tensors, more than the file can hold", n_tensors);
     if (!c->failed && (n_kvs > MAX_KVS || n_kvs > left(c) / KV_MIN_BYTES))
-        refuse(c, "%" PRIu64 " keys are announced, more than the file can hold", n_kvs);
+        refuse(c, "a count of %" PRIu64 " keys, more than the file can hold", n_kvs);
     if (c->failed)
         return;
     g->n_kvs = (size_t)n_kvs;
@@ -275,10 +277,10 @@ static void read_header(struct cursor *c, struct gguf *g) {
 }
 
 int gguf_open(struct gguf *g, const char *path, struct err *e) {
-    *g = (struct gguf){.alignment = 32}; // gguf.md: where general.alignment is missing
+    *g = (struct gguf){.alignment = 32}; // gguf.md: if general.alignment is missing
     if (map_file(&g->map, path, e) != 0)
         return -1;
-    if (g->map.n == 0) // and so without an address
+    if (g->map.n == 0) // then map.p is NULL
         return err_set(e, EXIT_DATA, "not a GGUF file: %s: byte 0 of 0", path);
     g->path = xstrdup(path);
     struct cursor c = {.g = g, .p = g->map.p, .end = g->map.p + g->map.n, .e = e};
@@ -286,7 +288,7 @@ int gguf_open(struct gguf *g, const char *path, struct err *e) {
     if (!c.failed && gguf_u64(g, "general.alignment", 1u << 20, &g->alignment, e) < 0)
         c.failed = true;
     if (!c.failed && (g->alignment == 0 || g->alignment % 8))
-        refuse(&c, "general.alignment is %" PRIu64 ", no multiple of 8", g->alignment);
+        refuse(&c, "general.alignment is %" PRIu64 ", not a multiple of 8", g->alignment);
     if (!c.failed)
         read_tensors(&c, g);
     if (c.failed) {

@@ -1,4 +1,4 @@
-/* A GGUF file as a plan for a Hugging Face folder: see gguf_model.h.
+/* A GGUF file as a plan for a Hugging Face folder: see model.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "gguf/model.h"
@@ -13,12 +13,12 @@
 #define MAX_DIM    (1u << 24)
 #define MAX_LAYERS (1u << 16)
 
-/* "llama.block_count": the architecture's name stands before every key of the model. */
+/* "llama.block_count": the model's keys begin with the architecture's name. */
 static char *key_of(const struct gguf_model *m, const char *suffix) {
     return xasprintf("%s.%s", m->arch->name, suffix);
 }
 
-/* fallback 0: the key is needed. Zero is refused. */
+/* A fallback of 0 means that the key is required. 0 is refused. */
 static int dim(const struct gguf_model *m, const char *suffix, uint64_t fallback, uint64_t max,
                uint64_t *out, struct err *e) {
     char *key = key_of(m, suffix);
@@ -41,7 +41,7 @@ static int real(const struct gguf_model *m, const char *suffix, double fallback,
     return rc;
 }
 
-/* Keys whose other values change the result in a way that these rows do not know. */
+/* Refuses keys whose value would change the result in a way that is not supported. */
 static int refuse_unsupported(const struct gguf_model *m, struct err *e) {
     static const struct {
         const char *suffix;
@@ -110,12 +110,12 @@ static void warn_unknown(const struct gguf_model *m) {
                           : str_eq(suffix, known[k]);
         }
         if (!found)
-            warn("key '%.*s' is not known and has no part in config.json: %s", str_shown(key),
-                 key.p, m->g->path);
+            warn("key '%.*s' is not known and is ignored: %s", str_shown(key), key.p, m->g->path);
     }
 }
 
-/* head_dim is what the keys say, or the hidden size by heads; rope must turn all of it. */
+/* head_dim is attention.key_length, or hidden_dim / n_heads if that is missing. All of it must be
+ * rotated. */
 static int read_head_dim(struct gguf_model *m, struct err *e) {
     uint64_t value_dim, rope_dim;
     if (dim(m, "attention.key_length", m->hidden_dim / m->n_heads, MAX_DIM, &m->head_dim, e) ||
@@ -152,7 +152,7 @@ static int read_dims(struct gguf_model *m, struct err *e) {
         return -1;
     if (m->n_heads % m->n_kv_heads)
         return err_set(e, EXIT_DATA,
-                       "%" PRIu64 " heads are no multiple of %" PRIu64 " key-value heads: %s",
+                       "%" PRIu64 " heads are not a multiple of %" PRIu64 " key-value heads: %s",
                        m->n_heads, m->n_kv_heads, m->g->path);
     return 0;
 }
@@ -175,7 +175,7 @@ static char *name_of(const char *pattern, uint64_t layer) {
                 : xstrdup(pattern);
 }
 
-/* The plan in the making: an index of the file's tensors, and which of them are used. */
+/* The plan under construction: an index of the file's tensors, and which of them are used. */
 struct plan {
     struct gguf_model *m;
     struct strmap index;
@@ -221,8 +221,8 @@ static int take(struct plan *p, const struct gguf_rule *r, uint64_t layer,
     return 0;
 }
 
-/* Whether a group of optional tensors is there is decided by the first that is asked for, then held
- * to. */
+/* A group of optional tensors. The first one decides whether the group is present; the others must
+ * agree. */
 struct group {
     bool decided, present;
 };
@@ -239,7 +239,8 @@ static int apply(struct plan *p, const struct gguf_rule *r, uint64_t layer,
     if (!found && (r->need == NEED || group->present))
         rc = err_set(p->e, EXIT_DATA, "tensor '%s' is missing: %s", name, p->m->g->path);
     else if (found && r->need != NEED && !group->present)
-        rc = err_set(p->e, EXIT_DATA, "tensor '%s' without the others of its kind: %s", name,
+        rc = err_set(p->e, EXIT_DATA,
+                     "tensor '%s' is there, but others of its group are missing: %s", name,
                      p->m->g->path);
     else if (found)
         rc = take(p, r, layer, &p->m->g->tensors[i]);
@@ -260,7 +261,7 @@ static int make_plan(struct plan *p) {
     for (size_t i = 0; i < m->g->n_tensors; i++) {
         struct str name = m->g->tensors[i].name;
         if (!p->used[i] && !str_eq(name, "rope_freqs.weight"))
-            return err_set(p->e, EXIT_DATA, "tensor '%.*s' has no place in a '%s' model: %s",
+            return err_set(p->e, EXIT_DATA, "tensor '%.*s' is not used by a '%s' model: %s",
                            str_shown(name), name.p, m->arch->model_type, m->g->path);
     }
     return 0;
@@ -270,14 +271,14 @@ static int plan_tensors(struct gguf_model *m, struct err *e) {
     const struct gguf *g = m->g;
     const struct gguf_tensor *embd = gguf_find_tensor(g, "token_embd.weight");
     if (!embd || embd->n_dims != 2 || embd->ne[1] > UINT32_MAX)
-        return err_set(e, EXIT_DATA, "no matrix 'token_embd.weight': %s", g->path);
+        return err_set(e, EXIT_DATA, "matrix 'token_embd.weight' is missing: %s", g->path);
     m->vocab_size = embd->ne[1];
     size_t n_rules = 0;
     while (m->arch->rules[n_rules].gguf)
         n_rules++;
-    // More layers than tensors cannot be, and the plan never grows past what they need.
+    // A model has at least one tensor a layer. This bounds the memory of the plan.
     if (m->n_layers > g->n_tensors)
-        return err_set(e, EXIT_DATA, "%" PRIu64 " layers of %zu tensors: %s", m->n_layers,
+        return err_set(e, EXIT_DATA, "%" PRIu64 " layers, but only %zu tensors: %s", m->n_layers,
                        g->n_tensors, g->path);
     m->tensors = xcalloc((size_t)m->n_layers * n_rules, sizeof *m->tensors);
     struct plan p = {.m = m, .used = xcalloc(g->n_tensors, sizeof *p.used), .e = e};

@@ -1,9 +1,9 @@
-/* What a GGUF file means as a Hugging Face model: its architecture's row, dimensions, and for each
- * tensor of model.safetensors where it comes from and how its rows are ordered.
+/* A GGUF file as a Hugging Face model: its architecture, its dimensions, and a plan. The plan says
+ * for each tensor of model.safetensors which GGUF tensor it comes from, and the order of its rows.
  *
  * Keys and tensor names of GGUF: gguf-py/gguf/constants.py and convert_hf_to_gguf.py of
  * https://github.com/ggml-org/llama.cpp. Everything is checked when the plan is made: every tensor
- * that the model needs is there with the shape that the keys say, and none is left over.
+ * that the model needs exists and has the shape that the keys give, and no tensor is unused.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef GGUF_MODEL_H
@@ -21,17 +21,17 @@
 enum gguf_dim {
     DIM_NONE,
     DIM_HIDDEN,
-    DIM_Q,
-    DIM_KV,
+    DIM_Q,  // n_heads * head_dim
+    DIM_KV, // n_kv_heads * head_dim
     DIM_HEAD,
     DIM_FFN,
     DIM_VOCAB,
     DIM_COUNT
-}; // DIM_Q = n_heads * head_dim
+};
 
 enum gguf_need {
-    NEED,      // refused without it
-    HEAD,      // output.weight: without it the embedding is the head
+    NEED,      // required
+    HEAD,      // output.weight: if missing, the embedding is the head
     ATTN_BIAS, // all of them or none, in all layers
     MLP_BIAS,
 };
@@ -41,33 +41,33 @@ enum gguf_need {
 enum gguf_order { ROWS_AS_THEY_ARE, UNPERMUTE_Q, UNPERMUTE_K };
 
 struct gguf_rule {
-    const char *gguf, *hf;    // '#' stands for the layer; rules without one are written once
+    const char *gguf, *hf;    // '#' is the layer's number; a rule without it applies once
     enum gguf_dim rows, cols; // cols DIM_NONE: a vector
     enum gguf_need need;
     enum gguf_order order;
 };
 
 struct gguf_arch {
-    const char *name, *model_type,
-        *class; // general.architecture; config.json's model_type and architectures[0]
+    const char *name;              // general.architecture
+    const char *model_type;        // of config.json
+    const char *class;             // architectures[0] of config.json
     const struct gguf_rule *rules; // ended by a NULL name
     bool bias_keys;                // config.json has attention_bias and mlp_bias
     bool attention_bias_key;       // only the first of them
-    bool window; // a sliding window is a part of this model_type, and not another one
+    bool window;                   // this model_type has a sliding window
 };
 
 const struct gguf_arch *gguf_arch_find(struct str name); // NULL: not known
-const struct gguf_arch *
-gguf_arch_windowed(const struct gguf_arch *a); // the row for a model with a sliding window, or NULL
-const char *gguf_arch_names(struct buf *out);
+/* The row of the same name for a model with a sliding window, or NULL. */
+const struct gguf_arch *gguf_arch_windowed(const struct gguf_arch *a);
+const char *gguf_arch_names(struct buf *out); // separated by spaces
 
 struct gguf_hf_tensor {
     const char *name; // in the plan's arena
     const struct gguf_tensor *from;
     size_t n_dims;
     uint64_t shape[2];
-    uint64_t n_rows,
-        n_cols; // how it is read: a vector is one row, a permuted vector has rows of one element
+    uint64_t n_rows, n_cols; // as read: a vector is one row, a permuted vector rows of one element
     uint64_t permuted_heads; // 0: rows as they are
 };
 
@@ -84,8 +84,8 @@ struct gguf_model {
     struct arena names;
 };
 
-/* 0, or -1 with e set; warns of keys that it does not know. g must outlive m; the caller ends it
- * with gguf_model_free. */
+/* 0, or -1 with e set; warns about unknown keys. g must outlive m; the caller frees m with
+ * gguf_model_free. */
 int gguf_model_open(struct gguf_model *m, const struct gguf *g, struct err *e);
 void gguf_model_free(struct gguf_model *m);
 
@@ -103,11 +103,11 @@ void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct ggu
                       struct buf *out);
 void gguf_generation_config_json(const struct gguf_ids *ids, struct buf *out);
 
-/* rope scaling from the keys and from rope_freqs.weight (gguf/rope.c); called by gguf_model_open.
- */
+/* Sets rope_scaling from the keys and from rope_freqs.weight (rope.c); called by
+ * gguf_model_open. */
 int gguf_rope_scaling(struct gguf_model *m, struct err *e);
 
-void gguf_write_f32(struct buf *out,
-                    double f); // the shortest decimal of the nearest f32, never without '.' or 'e'
+/* The shortest decimal that gives the nearest f32, always with '.' or 'e'. */
+void gguf_write_f32(struct buf *out, double f);
 
 #endif

@@ -1,17 +1,22 @@
-/* The pre-tokenizers that GGUF names: see gguf_vocab.h. A row is what the tokenizer.json of the
- * models behind that name says: normalizer, the steps of the pre-tokenizer in order, and two flags.
+/* The pre-tokenizers that GGUF names: see vocab.h. A row has what the tokenizer.json of the models
+ * of that name has: normalizer, the steps of the pre-tokenizer in order, and two flags.
+ *
  * The names are llama.cpp's (convert_hf_to_gguf_update.py; src/llama-vocab.cpp, which quotes most
- * of the original patterns); the files:
+ * of the original patterns). The files:
  *
- *   gpt-2          openai-community/gpt2, microsoft/phi-2        olmo      allenai/OLMo-7B-hf
- *   smollm         HuggingFaceTB/SmolLM2-135M                    starcoder bigcode/starcoder2-3b
- *   llama-bpe      meta-llama/Meta-Llama-3-8B                    tekken
- * mistralai/Mistral-Nemo-Base-2407 qwen2          Qwen/Qwen2.5-0.5B gpt-4o    Xenova/gpt-4o,
- * meta-llama/Llama-4 command-r      CohereForAI/c4ai-command-r-v01                falcon
- * tiiuae/falcon-7b deepseek-*     deepseek-ai/deepseek-coder-6.7b-base, DeepSeek-V3,
- * DeepSeek-R1-Distill-Qwen
+ *     gpt-2       openai-community/gpt2, microsoft/phi-2
+ *     olmo        allenai/OLMo-7B-hf
+ *     smollm      HuggingFaceTB/SmolLM2-135M
+ *     starcoder   bigcode/starcoder2-3b
+ *     llama-bpe   meta-llama/Meta-Llama-3-8B
+ *     tekken      mistralai/Mistral-Nemo-Base-2407
+ *     qwen2       Qwen/Qwen2.5-0.5B
+ *     gpt-4o      Xenova/gpt-4o, meta-llama/Llama-4
+ *     command-r   CohereForAI/c4ai-command-r-v01
+ *     falcon      tiiuae/falcon-7b
+ *     deepseek-*  deepseek-ai/deepseek-coder-6.7b-base, DeepSeek-V3, DeepSeek-R1-Distill-Qwen
  *
- * "default" is what files from before the key existed have: llama.cpp's own patterns for them.
+ * "default" is for files that were made before the key existed; its patterns are llama.cpp's.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/json.h"
@@ -22,7 +27,9 @@
 #define CASED_LOWER  "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 #define LEAD         "[^\\r\\n\\p{L}\\p{N}]?"
 #define SPACES       "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
-#define GPT2         "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
+#define GPT2                                                                                       \
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+"                                                  \
+    "| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
 #define LLAMA3(digits)                                                                             \
     CONTRACTIONS "|" LEAD "\\p{L}+|" digits "| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|" SPACES
 
@@ -33,7 +40,7 @@ enum step_kind {
     DIGIT_RUNS,
     PUNCTUATION, // contiguous
     BYTES,       // bytes to printable characters
-    BYTES_GPT2,  // the same, behind GPT-2's regex
+    BYTES_GPT2,  // the same, after GPT-2's regex
 };
 
 struct gguf_pre {

@@ -1,9 +1,8 @@
-/* config.json's "rope_scaling" from a GGUF file: see gguf_model.h.
+/* config.json's "rope_scaling" from a GGUF file: see model.h.
  *
- * linear and yarn are keys (gguf-py/gguf/constants.py, Keys.Rope). Llama 3's scaling is not: the
- * file holds the divisors that it gives, one for each pair of a head, in rope_freqs.weight. The
- * published parameters that give the same divisors are put back; a tensor that none of them
- * explains is refused.
+ * linear and yarn have keys (gguf-py/gguf/constants.py, Keys.Rope). Llama 3's scaling has none:
+ * rope_freqs.weight has its divisors, one for each pair of a head. If the published parameters give
+ * the same divisors, they are written. Any other tensor is refused.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>

@@ -1,4 +1,4 @@
-/* The merges behind a SentencePiece BPE vocabulary: see gguf_spm_merges.
+/* The merges of a SentencePiece BPE vocabulary: see gguf_spm_merges.
  *
  * SentencePiece joins, of all neighbours whose concatenation is a piece, the pair whose piece has
  * the best score. tokenizer.json wants a list of pairs, best first: every cut of every piece into
@@ -6,7 +6,8 @@
  * characters, longer first (transformers, convert_slow_tokenizer.py, generate_merges; ties keep the
  * order of piece id and of the parts' ids).
  *
- * Control, unknown, byte and unused pieces are no result of a merge: text must not grow into them.
+ * Control, unknown, byte and unused pieces never result from a merge, so that text cannot form
+ * them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -18,8 +19,8 @@
 
 #define MAX_MERGES (1u << 25)
 
-/* A piece of n bytes has n - 1 cuts, each a look-up of its bytes, so that longer ones would cost
- * too much. */
+/* A piece of n bytes has n - 1 cuts, each of which looks up n bytes. This bounds the quadratic
+ * cost. */
 enum { MAX_PIECE_BYTES = 1024 };
 
 struct merge {
@@ -59,7 +60,7 @@ static int cut_piece(const struct gguf_vocab *v, uint32_t id, struct merges *m, 
     struct str t = v->tokens[id];
     double score = gguf_float_at(v->scores, id);
     if (isnan(score))
-        return err_set(e, EXIT_DATA, "token %u has no number as its score: %s", id, v->g->path);
+        return err_set(e, EXIT_DATA, "the score of token %u is not a number: %s", id, v->g->path);
     if (t.n > MAX_PIECE_BYTES)
         return err_set(e, EXIT_DATA, "token %u has %zu bytes, more than %d: %s", id, t.n,
                        MAX_PIECE_BYTES, v->g->path);

@@ -19,7 +19,7 @@ void strmap_free(struct strmap *m) {
     *m = (struct strmap){0};
 }
 
-/* The slot that holds the key, or the free one where it belongs. */
+/* The slot of the key, or the free slot where it would go. */
 static struct strmap_slot *slot_of(const struct strmap *m, struct str key) {
     unsigned char h[crypto_shorthash_BYTES];
     uint64_t at;

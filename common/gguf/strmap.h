@@ -1,6 +1,5 @@
 /* A map from byte strings to numbers, for vocabularies: open addressing over keys that the caller
- * keeps. The hash is keyed at random (SipHash), so that a hostile file cannot make its keys
- * collide.
+ * owns. The hash is keyed at random (SipHash), so that a hostile file cannot make its keys collide.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef GGUF_STRMAP_H
@@ -23,12 +22,11 @@ struct strmap {
     unsigned char secret[16];
 };
 
-/* Room for n keys; more must not be added. The caller ends it with strmap_free. */
+/* Room for n keys; more must not be added. The caller frees it with strmap_free. */
 void strmap_init(struct strmap *m, size_t n);
 void strmap_free(struct strmap *m);
 
-/* false, and the map unchanged, where the key is there already. The key's bytes must outlive the
- * map. */
+/* False, and the map unchanged, if the key exists. The key's bytes must outlive the map. */
 bool strmap_add(struct strmap *m, struct str key, uint32_t value);
 bool strmap_find(const struct strmap *m, struct str key, uint32_t *value);
 

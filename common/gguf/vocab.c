@@ -1,11 +1,11 @@
-/* A GGUF vocabulary to tokenizer.json and tokenizer_config.json: see gguf_vocab.h.
+/* A GGUF vocabulary to tokenizer.json and tokenizer_config.json: see vocab.h.
  *
- * Every token stands in the model's vocabulary under its id; control, unknown and user-defined ones
- * are added tokens as well, so that they are found in text as the original tokenizer finds them.
- * What GGUF does not keep (lstrip, rstrip, single_word of an added token) is false.
+ * Every token is in the model's vocabulary. Control, unknown and user-defined ones are added tokens
+ * as well, so that they are found in text as by the original tokenizer. Properties that GGUF does
+ * not store (lstrip, rstrip, single_word of an added token) are false.
  *
- * Refused: unknown tokenizer models and pre-tokenizers, tokens that are equal or not UTF-8, merges
- * of tokens that do not exist, special ids past the vocabulary.
+ * Refused: unknown tokenizer models and pre-tokenizers, tokens that are duplicate or not UTF-8,
+ * merges of tokens that do not exist, special ids past the vocabulary.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "gguf/vocab.h"
@@ -59,8 +59,8 @@ static int read_tokens(struct gguf_vocab *v, struct err *e) {
     if (!tokens)
         return -1;
     if (tokens->count == 0 || tokens->count > MAX_TOKENS)
-        return err_set(e, EXIT_DATA, "%" PRIu64 " tokens, not 1 to %u: %s", tokens->count,
-                       MAX_TOKENS, g->path);
+        return err_set(e, EXIT_DATA, "expected 1 to %u tokens, found %" PRIu64 ": %s", MAX_TOKENS,
+                       tokens->count, g->path);
     if (gguf_find(g, KEY "token_type") &&
         !(types = array_of(g, KEY "token_type", gguf_is_int, tokens->count, e)))
         return -1;
@@ -125,9 +125,9 @@ static int read_specials(struct gguf_vocab *v, struct err *e) {
 }
 
 size_t gguf_turn_ends(const struct gguf_vocab *v, int64_t *ids, size_t max) {
-    // llama.cpp, src/llama-vocab.cpp: special_eot_id, special_eom_id, special_eog_ids. What ends a
-    // text, not a turn
-    // (</s>, <|endoftext|>), is left to the keys: base models have it for other things.
+    // llama.cpp, src/llama-vocab.cpp: special_eot_id, special_eom_id, special_eog_ids. Tokens that
+    // end a text, not a turn
+    // (</s>, <|endoftext|>), are left to the keys, because base models use them for other things.
     static const char *const texts[] = {
         "<|eot_id|>",    "<|im_end|>", "<|end|>",    "<|return|>",      "<|call|>",
         "<end_of_turn>", "<turn|>",    "<|eom_id|>", "<|end_of_turn|>", "<end_of_utterance>",
@@ -151,7 +151,7 @@ static int read_pre(struct gguf_vocab *v, const char *pre, struct err *e) {
     v->pre = gguf_pre_find(name);
     if (v->pre) {
         if (!pre && str_eq(name, "default"))
-            warn("the file does not name its pre-tokenizer, so llama.cpp's default is taken; --pre "
+            warn("the file does not name its pre-tokenizer, so llama.cpp's default is used; --pre "
                  "NAME chooses another: %s",
                  v->g->path);
         return 0;
@@ -293,8 +293,8 @@ static void bpe_steps(const struct gguf_vocab *v, struct buf *out) {
                  "true,\"use_regex\":true},\n");
 }
 
-/* "left right", cut at the first space behind the first byte: byte-level tokens have none of their
- * own. */
+/* Writes the merges. "left right" is cut at the first space after the first byte: byte-level tokens
+ * have no spaces. */
 static int bpe_merges(const struct gguf_vocab *v, struct buf *out, struct err *e) {
     const unsigned char *at = v->merges->p;
     struct buf both = {0};
@@ -373,7 +373,7 @@ static void token_member(const struct gguf_vocab *v, const char *key, int64_t id
         buf_str(out, "null");
 }
 
-/* "tokenizer.chat_template", or, where there are more, a list of all under their names. */
+/* Writes "tokenizer.chat_template", or, if there are several, a list of all with their names. */
 static int chat_templates(const struct gguf_vocab *v, struct buf *out, struct err *e) {
     static const char prefix[] = "tokenizer.chat_template.";
     struct str text;

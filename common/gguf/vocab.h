@@ -1,9 +1,9 @@
-/* A GGUF file's vocabulary as a tokenizer.json that tokenises alike.
+/* A GGUF file's vocabulary as a tokenizer.json that gives the same tokens.
  *
  * GGUF holds the tokens with their types, the merges (byte-level BPE, tokenizer.ggml.model "gpt2")
  * or scores (SentencePiece, "llama"), and only the *name* of the pre-tokenizer
- * (tokenizer.ggml.pre); the rest of tokenizer.json is put back from the file which the model of
- * that name publishes. A name that is not known is refused.
+ * (tokenizer.ggml.pre). The rest of tokenizer.json is written as in the published file of the model
+ * that has this name. An unknown name is refused.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef GGUF_VOCAB_H
@@ -40,30 +40,30 @@ struct gguf_vocab {
     bool add_bos, add_eos, space_prefix;
 };
 
-/* pre: the name to take instead of tokenizer.ggml.pre, or NULL. 0, or -1 with e set. The caller
- * ends it with gguf_vocab_free; g must outlive it. */
+/* pre: a name to use instead of tokenizer.ggml.pre, or NULL. 0, or -1 with e set. The caller frees
+ * v with gguf_vocab_free; g must outlive it. */
 int gguf_vocab_open(struct gguf_vocab *v, const struct gguf *g, const char *pre, struct err *e);
 void gguf_vocab_free(struct gguf_vocab *v);
 
-/* Ids of the tokens that end a turn by their texts (<|eot_id|>, <|im_end|> ...), as llama.cpp finds
- * them where no key names them: up to max, in the order of a fixed list. Returns how many. */
+/* Ids of the tokens that end a turn by their texts (<|eot_id|>, <|im_end|> ...), found as in
+ * llama.cpp for files whose keys do not name them: up to max, in the order of a fixed list. Returns
+ * how many. */
 size_t gguf_turn_ends(const struct gguf_vocab *v, int64_t *ids, size_t max);
 
 int gguf_tokenizer_json(const struct gguf_vocab *v, struct buf *out, struct err *e);
 
-/* tokenizer_config.json: special tokens, flags and the chat templates. max_length: of the model, 0
- * where unknown. */
+/* tokenizer_config.json: special tokens, flags and the chat templates. max_length: of the model; 0
+ * if unknown. */
 int gguf_tokenizer_config_json(const struct gguf_vocab *v, uint64_t max_length, struct buf *out,
                                struct err *e);
 
 /* The pre-tokenizers by name (gguf/pre.c). NULL: not known. */
 const struct gguf_pre *gguf_pre_find(struct str name);
 const char *gguf_pre_names(struct buf *out); // all of them, separated by spaces
-void gguf_pre_json(
-    const struct gguf_pre *p,
-    struct buf *out); // the values of "normalizer" and "pre_tokenizer", as two members
+/* Writes "normalizer" and "pre_tokenizer" with their values. */
+void gguf_pre_json(const struct gguf_pre *p, struct buf *out);
 bool gguf_pre_ignores_merges(const struct gguf_pre *p);
-bool gguf_pre_adds_bos(const struct gguf_pre *p); // where the file does not say
+bool gguf_pre_adds_bos(const struct gguf_pre *p); // if the file has no key for it
 
 /* SentencePiece merges from scores (gguf/spm.c): appends the items of "merges", best first. */
 int gguf_spm_merges(const struct gguf_vocab *v, struct buf *out, struct err *e);

@@ -1,10 +1,10 @@
-/* config.json -> struct spec. The file is a stranger's: sizes are bounded, numbers finite and
- * positive, types checked, and what is refused is named by its key, its value and the file.
+/* config.json -> struct spec. The file is untrusted: sizes are bounded, numbers are finite and
+ * positive, types are checked, and a refusal names the key, its value and the file.
  *
- * All members of the object are noted first; then each key of the family's table and of the common
- * one takes its value, and what nobody took is warned about. The forms that transformers 4
- * (rope_theta, rope_scaling, torch_dtype) and transformers 5 (rope_parameters, dtype) write are
- * both read.
+ * All members of the object are listed first. Then each key of the family's tables and of the
+ * common table sets its field. Unused members are warned about. Both the form of transformers 4
+ * (rope_theta, rope_scaling, torch_dtype) and that of transformers 5 (rope_parameters, dtype) are
+ * read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -18,8 +18,8 @@ enum { MAX_BYTES = 4 << 20 };
 
 /* ---- layers ---- */
 
-/* layer_types: which layers are sliding. Families that do not go by it do not read it; where it
- * says something else than what they do, that is warned about. */
+/* Reads layer_types, which says which layers are sliding. Families without types_by_layer ignore
+ * it; then a value that differs from what they do is warned about. */
 static int read_layer_types(struct keys_reader *r, struct spec_config *c,
                             const struct keys_object *o) {
     struct spec *s = &c->spec;
@@ -55,8 +55,8 @@ static int read_layer_types(struct keys_reader *r, struct spec_config *c,
     return 0;
 }
 
-/* A list with an item for each layer, 0 or not (no_rope_layers), or of layer numbers
- * (mlp_only_layers). Numbers and items past the last layer say nothing. */
+/* Reads a list with an item for each layer, 0 or not (no_rope_layers), or a list of layer numbers
+ * (mlp_only_layers). Items and numbers past the last layer are ignored. */
 static int read_layer_list(struct keys_reader *r, struct spec_config *c,
                            const struct keys_object *o, const char *key, bool numbers) {
     struct spec *s = &c->spec;
@@ -80,7 +80,7 @@ static int read_layer_list(struct keys_reader *r, struct spec_config *c,
     return numbers || i >= s->n_layers ? 0 : keys_refuse(r, m, "must have an item for each layer");
 }
 
-/* Whether the family has a key of its own. */
+/* Whether one of the family's own tables has the key. */
 static bool has_key_table(const struct family *f, const char *name) {
     bool found = false;
     for (size_t g = 0; f->keys[g]; g++)
@@ -119,9 +119,9 @@ static int read_layers(struct keys_reader *r, const struct family *f, struct spe
     return 0;
 }
 
-/* ---- the rest ---- */
+/* ---- sizes, ids, model_type ---- */
 
-/* The name that config.json has for a field of struct spec_config. */
+/* The key of a size in config.json, by its offset in struct spec_config. */
 static const char *key_of(const struct family *f, size_t at) {
     for (size_t g = 0; f->keys[g]; g++)
         for (const struct key *k = f->keys[g]; k->name; k++)
@@ -133,6 +133,7 @@ static const char *key_of(const struct family *f, size_t at) {
     return "?";
 }
 
+/* Checks the sizes, and computes what follows from them. */
 static int finish(struct keys_reader *r, const struct family *f, struct spec_config *c) {
     struct spec *s = &c->spec;
     const size_t needed[] = {
@@ -183,8 +184,8 @@ static int finish(struct keys_reader *r, const struct family *f, struct spec_con
     return 0;
 }
 
-/* A token id, a list of them, or null. Ids outside the vocabulary can never be met and are left
- * out; so are repeated ones. */
+/* Reads a token id, a list of them, or null. Ids outside the vocabulary can never occur and are
+ * skipped, as are repeated ones. */
 static int read_ids(struct keys_reader *r, const struct keys_member *m, size_t vocab_size,
                     int32_t *ids, size_t max, size_t *n) {
     *n = 0;
@@ -213,8 +214,8 @@ static int read_ids(struct keys_reader *r, const struct keys_member *m, size_t v
     return json_failed(&j) ? err_where(r->e, "%.*s", (int)m->key.n, m->key.p) : 0;
 }
 
-/* bos_token_id and eos_token_id. Ids that the family has where they are missing count if the
- * vocabulary has them. */
+/* Reads bos_token_id and eos_token_id. Where a key is missing, the family's id is used if the
+ * vocabulary has it. */
 static int read_ends(struct keys_reader *r, const struct family *f, const struct keys_object *o,
                      struct spec *s) {
     const struct keys_member *bos = keys_member_find(o, "bos_token_id"),
@@ -244,8 +245,8 @@ static const struct family *read_model_type(struct keys_reader *r, const struct 
     return f;
 }
 
-/* Harmless keys, and keys that other families have: these say nothing (null, false, a factor of 1),
- * or are warned about. */
+/* Marks as used the harmless keys, and the keys of other families. The latter are warned about
+ * unless their value is neutral: null, false, a factor of 1. */
 static void pass_over(struct keys_reader *r, const struct keys_object *o) {
     for (const char *const *k = family_harmless_keys; *k; k++)
         keys_member_take(o, *k);
@@ -307,7 +308,7 @@ int spec_parse(struct spec *s, const char *path, const char *text, size_t n, str
     return rc;
 }
 
-/* The ids that end a text: generation_config.json's go before config.json's. */
+/* The ids that end a text: those of generation_config.json replace those of config.json. */
 int spec_parse_generation(struct spec *s, const char *path, const char *text, size_t n,
                           struct buf *warnings, struct err *e) {
     struct keys_reader r = {.warnings = warnings, .e = e};

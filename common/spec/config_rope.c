@@ -1,7 +1,7 @@
 /* rope_theta, rope_scaling and rope_parameters -> struct rope_spec: the forms of transformers 4
  * (type or rope_type in rope_scaling, rope_theta beside it) and 5 (all in rope_parameters, for each
- * type of layer where they differ). Refused: kinds that rope.c does not compute, and parameters
- * that are missing or absurd.
+ * type of layer where they differ). Refused: kinds that model/rope.c does not compute, and
+ * parameters that are missing or out of range.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -26,7 +26,7 @@ enum {
     LONGROPE = 1 << ROPE_LONGROPE,
 };
 
-/* Which kinds read a parameter; for the others its value says nothing. */
+/* Which kinds read a parameter. For all others its value is ignored. */
 static const struct {
     const char *name;
     int kinds;
@@ -72,7 +72,8 @@ static int read_factors(struct keys_reader *r, struct spec_config *c, const stru
     return json_failed(&j) ? err_where(r->e, "%.*s", (int)m->key.n, m->key.p) : 0;
 }
 
-/* One rotation from the object of rope_scaling or rope_parameters; m NULL: the default one. */
+/* Reads one rotation from the object of rope_scaling or rope_parameters. m NULL: the default
+ * one. */
 static int read_rope(struct keys_reader *r, struct spec_config *c, const struct keys_member *m,
                      struct rope_spec *rope) {
     rope->kind = ROPE_DEFAULT;
@@ -95,7 +96,7 @@ static int read_rope(struct keys_reader *r, struct spec_config *c, const struct 
     }
     struct keys_member *short_factor = keys_member_take(&o, "short_factor"),
                        *long_factor = keys_member_take(&o, "long_factor");
-    if (rope->kind == ROPE_YARN && short_factor) // so called in some of Phi-3's first configs
+    if (rope->kind == ROPE_YARN && short_factor) // some of Phi-3's first configs say "yarn"
         rope->kind = ROPE_LONGROPE;
     if (!bad && rope->kind == ROPE_LONGROPE)
         bad = read_factors(r, c, short_factor, &rope->short_factor, &rope->n_short) != 0 ||
@@ -110,7 +111,8 @@ static int read_rope(struct keys_reader *r, struct spec_config *c, const struct 
     return bad ? -1 : 0;
 }
 
-/* rope_parameters may hold an object for each type of layer (Gemma 3 in the v5 form). */
+/* Reads all rotations. rope_parameters may have an object for each type of layer (Gemma 3 in the
+ * form of transformers 5). */
 static int read_ropes(struct keys_reader *r, struct spec_config *c, const struct keys_object *o) {
     struct spec *s = &c->spec;
     struct keys_member *scaling = keys_member_take(o, "rope_scaling"),
@@ -143,36 +145,8 @@ static int read_ropes(struct keys_reader *r, struct spec_config *c, const struct
     return bad ? -1 : 0;
 }
 
-/* Fills in what a rotation's kind needs and checks it against the heads. */
-static int finish_rope(struct keys_reader *r, const struct spec_config *c,
-                       const struct keys_object *o, struct rope_spec *rope) {
-    const struct spec *s = &c->spec;
-    double partial = rope->partial > 0 ? rope->partial : c->partial > 0 ? c->partial : 1;
-    struct keys_member *top = keys_member_find(o, "partial_rotary_factor");
-    if (c->partial <= 0 &&
-        rope->kind == ROPE_DEFAULT) // the reference's own function for it does not read the factor
-        partial = 1;
-    else if (c->partial <= 0 && top && !keys_member_false(top) && !keys_member_one(top))
-        return keys_refuse(r, top, "only 1 is supported");
-    if (c->partial <= 0 && (partial < 1 || partial > 1))
-        return err_set(r->e, EXIT_DATA,
-                       "partial_rotary_factor is %g, but only 1 is supported for %s: %s", partial,
-                       s->model_type, r->path);
-    rope->partial = partial;
-    rope->rotary_dim = partial <= 1 ? (size_t)((double)s->head_dim * partial) : 0;
-    if (rope->rotary_dim < 2 || rope->rotary_dim % 2 != 0)
-        return err_set(r->e, EXIT_DATA,
-                       "rotation needs an even number of dimensions, not %zu (of head_dim %zu): %s",
-                       rope->rotary_dim, s->head_dim, r->path);
-    if (rope->theta <= 1)
-        return err_set(r->e, EXIT_DATA, "rope_theta is %g, but must be more than 1: %s",
-                       rope->theta, r->path);
-    if (c->original_max_pos > 0) // at the top level it goes before the one inside: Phi 3
-        rope->original_max_pos = c->original_max_pos;
-    if (rope->original_max_pos <= 0)
-        rope->original_max_pos = (double)s->max_pos;
-    if (rope->factor <= 0 && (rope->kind == ROPE_YARN || rope->kind == ROPE_LONGROPE))
-        rope->factor = (double)s->max_pos / rope->original_max_pos;
+/* Checks what only some kinds need. */
+static int check_kind(struct keys_reader *r, const struct rope_spec *rope) {
     if (rope->kind != ROPE_DEFAULT && rope->factor <= 0)
         return err_set(r->e, EXIT_DATA, "rope_scaling has no factor: %s", r->path);
     if (rope->kind == ROPE_DYNAMIC && (rope->rotary_dim < 4 || rope->factor < 1))
@@ -195,6 +169,39 @@ static int finish_rope(struct keys_reader *r, const struct spec_config *c,
         return err_set(r->e, EXIT_DATA, "original_max_position_embeddings is %g: %s",
                        rope->original_max_pos, r->path);
     return 0;
+}
+
+/* Fills in the defaults of a rotation, and checks it. */
+static int finish_rope(struct keys_reader *r, const struct spec_config *c,
+                       const struct keys_object *o, struct rope_spec *rope) {
+    const struct spec *s = &c->spec;
+    double partial = rope->partial > 0 ? rope->partial : c->partial > 0 ? c->partial : 1;
+    struct keys_member *top = keys_member_find(o, "partial_rotary_factor");
+    if (c->partial <= 0 &&
+        rope->kind == ROPE_DEFAULT) // the reference does not read the factor for this kind
+        partial = 1;
+    else if (c->partial <= 0 && top && !keys_member_false(top) && !keys_member_one(top))
+        return keys_refuse(r, top, "only 1 is supported");
+    if (c->partial <= 0 && (partial < 1 || partial > 1))
+        return err_set(r->e, EXIT_DATA,
+                       "partial_rotary_factor is %g, but only 1 is supported for %s: %s", partial,
+                       s->model_type, r->path);
+    rope->partial = partial;
+    rope->rotary_dim = partial <= 1 ? (size_t)((double)s->head_dim * partial) : 0;
+    if (rope->rotary_dim < 2 || rope->rotary_dim % 2 != 0)
+        return err_set(r->e, EXIT_DATA,
+                       "rotation needs an even number of dimensions, not %zu (of head_dim %zu): %s",
+                       rope->rotary_dim, s->head_dim, r->path);
+    if (rope->theta <= 1)
+        return err_set(r->e, EXIT_DATA, "rope_theta is %g, but must be more than 1: %s",
+                       rope->theta, r->path);
+    if (c->original_max_pos > 0) // the top-level key takes precedence: Phi 3
+        rope->original_max_pos = c->original_max_pos;
+    if (rope->original_max_pos <= 0)
+        rope->original_max_pos = (double)s->max_pos;
+    if (rope->factor <= 0 && (rope->kind == ROPE_YARN || rope->kind == ROPE_LONGROPE))
+        rope->factor = (double)s->max_pos / rope->original_max_pos;
+    return check_kind(r, rope);
 }
 
 int config_ropes(struct keys_reader *r, struct spec_config *c, const struct keys_object *o) {

@@ -158,7 +158,7 @@ static int read_size(struct keys_reader *r, const struct keys_member *m, const s
     size_t min = k->kind == KEY_SIZE;
     char expected[80];
     snprintf(expected, sizeof expected, "must be a whole number from %zu to %zu", min, k->max);
-    for (size_t i = 0; i < m->raw.n; i++) // 1e3, 2.0, -1, "7": not spelt as a size
+    for (size_t i = 0; i < m->raw.n; i++) // refuses 1e3, 2.0, -1 and "7"
         if (m->raw.p[i] < '0' || m->raw.p[i] > '9')
             return keys_refuse(r, m, expected);
     uint64_t v = json_u64(&j);

@@ -1,9 +1,9 @@
 /* The members of a JSON configuration, and the tables that say which field of a struct each of them
  * fills.
  *
- * The file is a stranger's: types and ranges are checked, keys that stand twice are refused, and
- * every refusal names the key, its value and the file. Members that no table and no caller took are
- * warned about.
+ * The file is untrusted: types and ranges are checked, duplicate keys are refused, and every
+ * refusal names the key, its value and the file. Members that neither a table nor a caller has used
+ * are warned about.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SPEC_KEYS_H
@@ -17,15 +17,15 @@
 enum key_kind {
     KEY_SIZE,   // size_t, a whole number in [1, max]; null is 0
     KEY_COUNT,  // size_t, a whole number in [0, max]; null is 0
-    KEY_REAL,   // double, > 0 and within reason; null is 0
-    KEY_FLOAT,  // float, likewise
+    KEY_REAL,   // double, 1e-9 < value < 1e15; null is 0
+    KEY_FLOAT,  // float, the same
     KEY_EPS,    // float, 0 <= value < 1
-    KEY_TRUE,   // bool: field = value; what Python calls false is false, and 1 is true
+    KEY_TRUE,   // bool: field = value; what is false in Python is false, and 1 is true
     KEY_FALSE,  // bool: field = !value
     KEY_ACT,    // enum activation by its name; null leaves the field alone
     KEY_OTHER,  // read by other code, or harmless here
     ONLY_TRUE,  // any other value is refused
-    ONLY_FALSE, // what Python calls false; any other value is refused
+    ONLY_FALSE, // what is false in Python; any other value is refused
 };
 
 struct key { // a table of them ends with a NULL name
@@ -53,23 +53,26 @@ struct keys_reader {
     struct err *e;
 };
 
-/* Reads the object that text[0..n) is; path is for messages. End with keys_close, also after -1. */
+/* Reads text[0..n), which must be one object. path is for messages. Close with keys_close, also
+ * after -1. */
 int keys_open(struct keys_reader *r, const char *path, const char *text, size_t n,
               struct keys_object *o);
 void keys_close(struct keys_reader *r, struct keys_object *o);
 
-struct json keys_value(struct keys_reader *r,
-                       const struct keys_member *m); // a parser that stands before it
-int keys_read_object(struct keys_reader *r, const struct keys_member *m,
-                     struct keys_object *o); // a member that is an object
+/* A parser at the member's value. */
+struct json keys_value(struct keys_reader *r, const struct keys_member *m);
+
+/* The members of a member that must be an object. */
+int keys_read_object(struct keys_reader *r, const struct keys_member *m, struct keys_object *o);
 
 struct keys_member *keys_member_find(const struct keys_object *o, const char *key);
-struct keys_member *keys_member_take(const struct keys_object *o,
-                                     const char *key); // marked as used; NULL also for null
+
+/* As keys_member_find, and marks the member as used. NULL also for null. */
+struct keys_member *keys_member_take(const struct keys_object *o, const char *key);
+
 bool keys_member_is(const struct keys_member *m, const char *json); // its bytes are exactly these
-bool keys_member_false(
-    const struct keys_member *m);                  // Python: not value (null, false, 0, "", [], {})
-bool keys_member_one(const struct keys_member *m); // the number 1
+bool keys_member_false(const struct keys_member *m); // false in Python: null, false, 0, "", [], {}
+bool keys_member_one(const struct keys_member *m);   // the number 1
 
 /* "KEY is VALUE, but EXPECTED: FILE"; returns -1. */
 int keys_refuse(struct keys_reader *r, const struct keys_member *m, const char *expected);
@@ -78,13 +81,12 @@ void keys_warn_member(struct keys_reader *r, const struct keys_member *m, const 
 
 bool keys_has(const struct key *keys, struct str name);
 
-/* Every key of the table that the object has fills its field in the struct at base; a key that
- * stands twice in the table fills both. skip_used: but for members that were used before. */
+/* Each member whose key is in the table sets its field in the struct at base, or both fields if the
+ * table has the key twice. skip_used: skips members that were used before. */
 int keys_apply(struct keys_reader *r, const struct key *keys, const struct keys_object *o,
                void *base, bool skip_used);
 
-/* A line for every member that nobody used; inside names the object that o is (NULL: the file's).
- */
+/* Warns about every unused member. inside: the name of the object o; NULL for the file's own. */
 void keys_warn_unused(struct keys_reader *r, const struct keys_object *o, const char *inside);
 
 #endif

@@ -1,5 +1,5 @@
-/* Tensors from any source into one model.safetensors: see convert.h. A row at a time, so that
- * memory does not grow with the model.
+/* Tensors from any source into one model.safetensors: see convert.h. They are converted row by row,
+ * so that memory use does not grow with the model.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/convert.h"
@@ -14,7 +14,7 @@
 
 #define MAX_CONFIG (1u << 24) // bytes
 
-/* Between two looks at `interrupted`. */
+/* Bytes between two calls of `interrupted`. */
 enum { STEP_BYTES = 1 << 22 };
 
 static void weights_row(const void *source, uint64_t i, float *out) {
@@ -75,7 +75,7 @@ struct writing {
     struct st_writer *w;
     struct progress progress;
     int (*interrupted)(void);
-    size_t since_look; // bytes
+    size_t since_look; // bytes since the last call of interrupted
 };
 
 static int put(struct writing *out, const void *p, size_t n, struct err *e) {
@@ -112,8 +112,8 @@ static int put_item(struct writing *out, const struct convert_item *t, struct er
     free(row);
     free(bytes);
     if (lost)
-        warn("%" PRIu64 " values of tensor '%s' are past what %s can hold and became infinite",
-             lost, t->name, dtype_name(t->dtype));
+        warn("%" PRIu64 " values of tensor '%s' are too large for %s and became infinite", lost,
+             t->name, dtype_name(t->dtype));
     return rc;
 }
 
@@ -140,8 +140,8 @@ int convert_write(const struct convert_item *items, size_t n, const struct outdi
     return -1;
 }
 
-/* Copies the object with the two keys' values replaced; where neither is there, torch_dtype is put
- * in front. */
+/* Copies the object with the values of torch_dtype and dtype replaced. If both are missing,
+ * torch_dtype is added as the first key. */
 static void retype(struct json *j, const char *name, struct buf *out) {
     const char *from = j->start;
     struct str key;

@@ -1,5 +1,5 @@
-/* Writing a model.safetensors from tensors of any source, in one float dtype; and re-typing a
- * Hugging Face folder.
+/* Writes a model.safetensors from tensors of any source, in one float dtype, and changes the dtype
+ * of a Hugging Face folder.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WEIGHTS_CONVERT_H
@@ -13,7 +13,7 @@
 #include "weights/dtype.h"
 #include "weights/safetensors.h"
 
-/* One tensor to write: either its bytes as they are (raw), or rows of f32 from `row`, rounded to
+/* One tensor to write: either its bytes unchanged (raw), or rows of f32 from `row`, rounded to
  * dtype. */
 struct convert_item {
     const char *name;
@@ -23,22 +23,22 @@ struct convert_item {
     uint64_t n_rows, n_cols;
     const void *raw; // n_bytes of it, or NULL
     uint64_t n_bytes;
-    const void *source;                                      // handed to row
+    const void *source;                                      // passed to row
     void (*row)(const void *source, uint64_t i, float *out); // out [n_cols]
 };
 
-/* t must be F32, F16 or BF16. Items are owned by the caller (free), what they point to by w. */
-/* Float tensors become t, others stay. NULL with e set for 8-bit and smaller floats, whose scales
- * stand elsewhere. */
+/* One item a tensor, for float tensors with dtype t (F32, F16 or BF16), for others unchanged. NULL
+ * with e set for floats of 8 bits and less, whose scales are in other tensors. The caller frees the
+ * items; w owns what they point to. */
 struct convert_item *convert_from_weights(const struct weights *w, enum dtype t, struct err *e);
 
-/* Writes dir's model.safetensors with progress on stderr. interrupted (may be NULL) is asked now
- * and then; when it returns nonzero the writing stops with EXIT_SYSTEM. Warns where f16 cannot hold
- * a value. */
+/* Writes dir's model.safetensors, with progress on stderr. interrupted (may be NULL) is called
+ * every few MB; if it returns nonzero, writing stops with EXIT_SYSTEM. Warns about values that f16
+ * cannot represent. */
 int convert_write(const struct convert_item *items, size_t n, const struct outdir *dir,
                   int (*interrupted)(void), struct err *e);
 
-/* dir/config.json with its torch_dtype and dtype made t. Refuses a quantization_config. */
+/* dir/config.json with torch_dtype and dtype set to t. Refuses a quantization_config. */
 int convert_config(const char *dir, enum dtype t, struct buf *out, struct err *e);
 
 #endif

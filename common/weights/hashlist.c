@@ -1,7 +1,7 @@
 /* Lists of content hashes: see hashlist.h.
  *
- * BLAKE2b is sequential, so threads share the work by items: the whole file is one item and its
- * tensors are the others, which on two cores is an even split.
+ * BLAKE2b is sequential, so threads share the work by items. The whole file is one item and its
+ * tensors are the others. On two cores that is an even split.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/hashlist.h"
@@ -15,7 +15,7 @@
 
 enum {
     PIECE = 4 << 20,       // bytes between two steps of the progress line
-    LIST_MAX = 1000000000, // bytes of a list: ten times the greatest header
+    LIST_MAX = 1000000000, // bytes of a list: ten times the largest header
 };
 
 static const char *base_name(const char *path) {
@@ -32,8 +32,8 @@ int hashlist_set_new(struct hashlist_set *s, const struct weights *w, struct err
         const char *name = base_name(w->files[f].path);
         if (utf8_valid(name, strlen(name)) != strlen(name) || utf8_has_control(str_of(name))) {
             hashlist_set_free(s);
-            return err_set(e, EXIT_DATA,
-                           "a file with this name cannot stand in a list of hashes: %s", name);
+            return err_set(e, EXIT_DATA, "a file with this name cannot be in a list of hashes: %s",
+                           name);
         }
         s->items[s->n++] = (struct hashlist_item){.label = name, .file = f};
         for (; t < w->n_tensors && w->tensors[t].file == f; t++) {
@@ -124,7 +124,7 @@ int hashlist_set_compute(struct hashlist_set *s, const struct weights *w, size_t
 struct list_line {
     const char *label; // NUL-terminated, in the text
     struct hash hash;
-    const struct hashlist_item *item; // what it speaks of, or NULL
+    const struct hashlist_item *item; // the item of this name, or NULL
 };
 
 struct list {
@@ -168,9 +168,9 @@ static int parse_lines(struct list *l, const char *path, struct err *e) {
             continue;
         if (!parse_line(&line, s))
             return err_set(e, EXIT_DATA,
-                           "not '64 hexadecimal digits, two spaces, a name': %s: line %zu", path,
-                           number);
-        *stop = '\0'; // a newline, or the NUL behind a buf
+                           "expected 64 hexadecimal digits, two spaces and a name: %s: line %zu",
+                           path, number);
+        *stop = '\0'; // replaces a newline, or the NUL after a buf
         if (l->n == cap)
             l->lines = xreallocarray(l->lines, cap = cap ? 2 * cap : 256, sizeof *l->lines);
         l->lines[l->n++] = line;
@@ -276,7 +276,7 @@ int hashlist_verify(const struct weights *w, const char *list_path, size_t n_thr
         rc = compare(&s, &l, w, n_threads, &v, e);
     if (rc == 0 && v.n_bad > 0)
         rc = err_set(e, EXIT_SOME_FAILED,
-                     "%zu of the weights' hashes do not hold, the first: %s: %s", v.n_bad, v.first,
+                     "%zu of the weights' hashes do not match, the first: %s: %s", v.n_bad, v.first,
                      list_path);
     hashlist_set_free(&s);
     list_free(&l);

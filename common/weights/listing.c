@@ -20,8 +20,7 @@ struct total {
     uint64_t n_tensors, n_elements, n_bytes;
 };
 
-/* Into by_dtype [DT_COUNT]; returns the sum of all. Bytes lie in mappings, so that no sum
- * overflows. */
+/* Adds up by_dtype [DT_COUNT]; returns the total. All bytes are mapped, so no sum overflows. */
 static struct total count_totals(const struct weights *w, struct total *by_dtype) {
     struct total all = {0};
     for (size_t i = 0; i < w->n_tensors; i++) {
@@ -53,7 +52,7 @@ static void widen(int *width, size_t n) {
         *width = (int)n;
 }
 
-/* "[288,64]": one word, so that awk's columns stay in place. */
+/* "[288,64]": one word, so that awk counts columns correctly. */
 static char *shape_word(const struct tensor *t, char out[static 200]) {
     char *to = tensor_shape_text(t, out);
     for (const char *from = out; *from; from++)
@@ -127,7 +126,7 @@ void listing_table(FILE *out, const struct weights *w, const struct stats_tensor
 
 /* ---- JSON ---- */
 
-/* Bytes of a file's name that are not UTF-8 become U+FFFD. */
+/* Writes s as a JSON string. Bytes that are not UTF-8, as in a file's name, become U+FFFD. */
 static void json_text(FILE *out, const char *s) {
     struct buf good = {0}, text = {0};
     utf8_repair(&good, s, strlen(s));

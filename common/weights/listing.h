@@ -1,4 +1,4 @@
-/* What weights hold, as a table for people and as JSON for programs.
+/* Lists the tensors of weights, as a table for people and as JSON for programs.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WEIGHTS_LISTING_H
@@ -11,8 +11,8 @@
 
 /* stats: [w->n_tensors], or NULL for a listing without them. */
 
-/* A line with the columns' names, a line a tensor, an empty line, and the totals by dtype. Columns
- * are separated by spaces and hold none themselves, but for names that do. */
+/* Writes a line with the columns' names, one line a tensor, an empty line, and the totals by dtype.
+ * Columns are separated by spaces and contain none, except for names. */
 void listing_table(FILE *out, const struct weights *w, const struct stats_tensor *stats);
 
 /* One object: files, tensors, dtypes, total, fingerprint; a line a tensor. */

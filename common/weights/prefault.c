@@ -1,11 +1,12 @@
-/* Weights ahead of their use: see ahead.h.
+/* Reads weights from the disk before they are used: see prefault.h.
  *
- * The order comes from the names, which number layers in every family: layer by layer, each as it
- * lies in the file; then what has no number, the largest of which is the head; then what has two,
- * experts, most of which no single step uses.
+ * The order comes from the names, which number layers in every family. Tensors with one number come
+ * first: layer by layer, each in the order of the file. Tensors without a number follow, the
+ * largest of which is the head. Tensors with two numbers, which are experts, come last, because a
+ * single step uses few of them.
  *
- * Populating a mapping that is marked for huge pages makes Linux read 2 MB at a time into pages of
- * that size, where it can: they are mapped at once, and for the next process too.
+ * If a mapping is marked for huge pages, populating it makes Linux read 2 MB at a time into pages
+ * of that size, where it can. They are mapped at once, also by the next process.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -26,8 +27,8 @@
 
 enum {
     PIECE_BYTES = 4 << 20,
-    LOOK_BYTES = 8 << 20, // a page in so many is looked for, to see whether a file is in memory,
-    MAX_LOOKS = 1024,     // but not more of them
+    LOOK_BYTES = 8 << 20, // bytes between the pages that are sampled to see if a file is in memory
+    MAX_LOOKS = 1024,     // most samples
 };
 
 struct prefault {
@@ -84,8 +85,8 @@ void prefault_order(const struct weights *w, size_t *order) {
 
 #if defined(MADV_POPULATE_READ) && defined(RWF_NOWAIT)
 
-/* Whether the file is in memory, as far as a page here and there tells. (mincore says so only of
- * one's own files.) */
+/* Whether the file is in memory, judged by samples. (mincore answers only for files that the user
+ * owns or may write.) */
 static bool in_memory(const struct st_file *f) {
     int fd = open(f->path, O_RDONLY | O_CLOEXEC);
     size_t step = f->map.n / MAX_LOOKS > LOOK_BYTES ? f->map.n / MAX_LOOKS : LOOK_BYTES;
@@ -108,8 +109,7 @@ static void *bring(void *arg) {
         for (; at < end && !atomic_load(&a->stop); at += PIECE_BYTES)
             if (madvise((void *)at, end - at < PIECE_BYTES ? end - at : PIECE_BYTES,
                         MADV_POPULATE_READ) != 0)
-                return NULL; // an old kernel, or the file has been cut short: whoever uses it will
-                             // see
+                return NULL; // an old kernel, or the file was truncated: faults take over
     }
     return NULL;
 }

@@ -1,10 +1,9 @@
 /* Reading safetensors: see safetensors.h.
  *
- * A header is read in one pass over its JSON; its tensors are then put in the order of their bytes,
- * where one walk shows that they follow each other without overlap or hole from the first data byte
- * to the last. Names are sorted once all files are read: that finds duplicates and serves
- * weights_find. Nothing is believed before it is checked, and the work is n log n in the size of
- * the headers, whatever they hold.
+ * A header is read in one pass over its JSON. Its tensors are then sorted by offset, and one walk
+ * checks that they cover the data without overlap or hole. Names are sorted once all files are
+ * read: that finds duplicates and serves weights_find. Every value is checked before it is used,
+ * and the work is n log n in the size of the headers, whatever they contain.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/safetensors.h"
@@ -27,7 +26,7 @@ struct header {
     struct json json;
     struct weights *w;
     size_t file;
-    uint64_t data_bytes; // behind the header
+    uint64_t data_bytes; // after the header
 };
 
 static int compare_str(const void *a, const void *b) {
@@ -86,7 +85,7 @@ static void read_shape(struct json *j, struct tensor *t) {
     }
 }
 
-/* [begin, end), from the first data byte; kept as t->offset and t->n_bytes. */
+/* Reads [begin, end), relative to the first data byte, into t->offset and t->n_bytes. */
 static void read_offsets(struct header *h, struct tensor *t) {
     struct json *j = &h->json;
     uint64_t at[2] = {0, 0};
@@ -163,7 +162,7 @@ static void read_tensor(struct header *h, struct tensor *t) {
     check_size(j, t);
 }
 
-/* The header's members; appends to h->w->tensors, which holds *cap. */
+/* Reads the header's members. Appends to h->w->tensors, whose capacity is *cap. */
 static void read_members(struct header *h, size_t *cap) {
     struct json *j = &h->json;
     struct weights *w = h->w;
@@ -200,7 +199,7 @@ static int compare_offset(const void *a, const void *b) {
     return strcmp(x->name, y->name);
 }
 
-/* Orders t[0..n) by their bytes, and makes sure that these cover the data exactly. */
+/* Sorts t[0..n) by offset, and checks that they cover the data exactly. */
 static int check_cover(struct tensor *t, size_t n, uint64_t data_bytes, const char *path,
                        struct err *e) {
     bool ordered = true;
@@ -228,7 +227,8 @@ static int check_cover(struct tensor *t, size_t n, uint64_t data_bytes, const ch
     return 0;
 }
 
-/* The file's first n bytes are at p; it has file_bytes in all. Appends its tensors to w. */
+/* Reads the header of a file of file_bytes bytes, of which the first n are at p. Appends its
+ * tensors to w. */
 static int read_header(struct weights *w, size_t file, const unsigned char *p, size_t n,
                        uint64_t file_bytes, size_t *cap, struct err *e) {
     const char *path = w->files[file].path;
@@ -250,7 +250,7 @@ static int read_header(struct weights *w, size_t file, const unsigned char *p, s
     if (length > n - LENGTH_BYTES)
         return err_set(e, EXIT_DATA,
                        "header of %" PRIu64 " bytes, but the file has %" PRIu64
-                       " behind its length: %s",
+                       " after its length: %s",
                        length, file_bytes - LENGTH_BYTES, path);
     if (length == 0 || p[LENGTH_BYTES] != '{')
         return err_set(e, EXIT_DATA, "the header does not begin with '{': %s", path);
@@ -278,7 +278,7 @@ static int compare_name(const void *a, const void *b) {
     return strcmp((*x)->name, (*y)->name);
 }
 
-/* Sorts the names; refuses two of a name. */
+/* Sorts the names, and refuses duplicates. */
 static int index_names(struct weights *w, struct err *e) {
     bool ordered = true;
     w->by_name = xreallocarray(NULL, w->n_tensors, sizeof *w->by_name);
@@ -365,8 +365,8 @@ static void index_free(struct shard_index *x) {
     buf_free(&x->text);
 }
 
-/* A shard lies in the index's own folder; links are followed (the Hugging Face cache is made of
- * them). */
+/* A shard must be in the index's own folder. Links are followed, because the Hugging Face cache
+ * consists of them. */
 static bool is_plain_file_name(struct str s) {
     return s.n > 0 && s.n <= 255 && !utf8_has_control(s) && !memchr(s.p, '/', s.n) &&
            !str_eq(s, ".") && !str_eq(s, "..");
@@ -413,7 +413,7 @@ static int index_read(struct shard_index *x, const char *path, struct err *e) {
                : err_set(e, EXIT_DATA, "the index has no 'weight_map', or an empty one: %s", path);
 }
 
-/* w->files: each file that the index names, once, ordered by name. */
+/* Sets w->files to the files that the index names, without repetition, sorted by name. */
 static void list_shards(struct weights *w, const struct shard_index *x, const char *path) {
     const char *slash = strrchr(path, '/');
     struct str *names = xreallocarray(NULL, x->n, sizeof *names);
@@ -432,7 +432,8 @@ static void list_shards(struct weights *w, const struct shard_index *x, const ch
     free(names);
 }
 
-/* Each tensor that the index names must be in the file that it names, and be named once. */
+/* Each tensor of the index must be in the file that the index gives for it, and occur there
+ * once. */
 static int check_index(const struct weights *w, const struct shard_index *x, const char *path,
                        struct err *e) {
     bool *seen = xcalloc(w->n_tensors, sizeof *seen);
@@ -472,7 +473,7 @@ static int open_sharded(struct weights *w, const char *path, struct err *e) {
 
 /* ---- Opening and closing ---- */
 
-/* A folder without safetensors: what it has instead helps more. */
+/* Refuses a folder without safetensors, and says what it has instead. */
 static int no_weights(const char *dir, struct err *e) {
     static const struct {
         const char *file, *hint;
@@ -501,7 +502,7 @@ static int no_weights(const char *dir, struct err *e) {
                    "neither model.safetensors nor model.safetensors.index.json: %s", dir);
 }
 
-/* transformers' order: one file first, then shards. NULL where the folder has neither. */
+/* One file is preferred to shards, as in transformers. NULL if the folder has neither. */
 static char *find_in_folder(const char *dir) {
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {

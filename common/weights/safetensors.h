@@ -1,11 +1,11 @@
-/* Reading safetensors: one file, a sharded folder, or a model folder, mapped read-only and checked
- * in full before any tensor is given out.
+/* Reads safetensors: one file, a sharded folder, or a model folder. Files are mapped read-only, and
+ * checked in full before any tensor can be used.
  *
  * The format and its limits: https://github.com/huggingface/safetensors (README, "Format";
- * safetensors/src/ tensor.rs): 8 bytes of header length (little-endian, at most 100,000,000), a
- * JSON object, the data. Refused: a header past the file's end, duplicate names, offsets that
- * overlap, leave holes or pass the end, sizes that do not match dtype and shape, and index files
- * that name missing tensors or paths outside the folder. Stricter than the format: names are 1 to
+ * safetensors/src/tensor.rs): 8 bytes of header length (little-endian, at most 100,000,000), a JSON
+ * object, the data. Refused: a header past the file's end, duplicate names, offsets that overlap,
+ * leave holes or pass the end, sizes that do not match dtype and shape, and index files that name
+ * missing tensors or paths outside the folder. Stricter than the format: names are 1 to
  * TENSOR_MAX_NAME bytes without control characters (so that they are safe in messages and lists),
  * and shapes have at most TENSOR_MAX_DIMS dimensions.
  *
@@ -38,7 +38,7 @@ struct st_file {
     char *path;
     struct map map;
     size_t header_bytes; // 8 + JSON
-    char *metadata_json; // "__metadata__" as it stands, or NULL
+    char *metadata_json; // the value of "__metadata__", or NULL
 };
 
 struct weights {
@@ -46,27 +46,24 @@ struct weights {
     size_t n_files;
     struct tensor *tensors; // ordered by file, then offset
     size_t n_tensors;
-    uint64_t fingerprint; // BLAKE2b of the headers' bytes, file after file: equal for equal
-                          // layouts, cheap
+    uint64_t fingerprint; // BLAKE2b of the headers, file after file: cheap; equal for equal layouts
     struct arena names;
     const struct tensor **by_name; // sorted by strcmp
 };
 
-/* path: a .safetensors file, a model.safetensors.index.json, or a folder holding model.safetensors
- * (taken first) or the index. 0, or -1 with e set (EXIT_NO_INPUT, EXIT_DATA, ...) and nothing left
- * open. The caller ends it with weights_close. The mapping is shared: a file that is cut short
- * while it is read ends the program (SIGBUS). */
+/* path: a .safetensors file, a model.safetensors.index.json, or a folder with model.safetensors
+ * (preferred) or the index. 0, or -1 with e set (EXIT_NO_INPUT, EXIT_DATA, ...) and nothing left
+ * open. The caller closes it with weights_close. The mapping is shared: truncating a file while it
+ * is read ends the program (SIGBUS). */
 int weights_open(struct weights *w, const char *path, struct err *e);
 void weights_close(struct weights *w);
 
-/* One file whose first n bytes (the whole header, at least) are at p, which stays the caller's; the
- * file is said to be file_bytes long. Tensors' data may only be read where n == file_bytes. name is
- * for messages. */
+/* One file of file_bytes bytes, of which the first n, at least the whole header, are at p. The
+ * caller owns p. Tensors' data may only be read if n == file_bytes. name is for messages. */
 int weights_from_bytes(struct weights *w, const char *name, const void *p, size_t n,
                        uint64_t file_bytes, struct err *e);
 
-const struct tensor *weights_find(const struct weights *w,
-                                  const char *name); // NULL where there is none
+const struct tensor *weights_find(const struct weights *w, const char *name); // NULL if missing
 
 /* "[3, 64]" for messages; returns out. */
 char *tensor_shape_text(const struct tensor *t, char out[static 200]);

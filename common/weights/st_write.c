@@ -1,8 +1,8 @@
 /* Writing safetensors: see st_write.h.
  *
- * The header is built as text and read back by the reader itself before a byte is written, so that
- * what it would refuse (names twice or with control characters, sizes that overflow) is refused
- * here too, in the same words.
+ * The header is built as text, and safetensors.c reads it before a byte is written. So what the
+ * reader would refuse (duplicate names, control characters, sizes that overflow) is refused here
+ * with the same message.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/st_write.h"
@@ -26,7 +26,7 @@ struct st_writer {
     struct buf header; // 8 bytes of length, then JSON
     uint64_t n_bytes;  // of data announced
     uint64_t written;
-    struct err err; // the first error of st_writer_add, kept for st_writer_begin
+    struct err err; // the first error of st_writer_add, for st_writer_begin
     struct outfile out;
 };
 
@@ -65,7 +65,7 @@ void st_writer_add(struct st_writer *w, const char *name, enum dtype t, size_t n
     w->n_bytes = end;
 }
 
-/* Closes the object, pads it, and sets its length in front. */
+/* Closes the object, pads it, and sets the 8 bytes of its length. */
 static void finish_header(struct buf *h) {
     buf_byte(h, '}');
     while (h->n % DATA_ALIGN != 0)

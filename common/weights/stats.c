@@ -1,9 +1,9 @@
 /* Statistics of one tensor's values: see stats.h.
  *
- * Values go through in blocks: mean and squared deviations of a block in two passes, then the
- * blocks are merged by the formula of Chan, Golub and LeVeque (Updating Formulae and a Pairwise
- * Algorithm for Computing Sample Variances, 1979). So billions of values, or a mean far larger than
- * the deviation, lose no digits that matter.
+ * Values are read in blocks. Mean and squared deviations of a block take two passes. Blocks are
+ * merged by the formula of Chan, Golub and LeVeque (Updating Formulae and a Pairwise Algorithm for
+ * Computing Sample Variances, 1979). So the result stays accurate for billions of values, and for a
+ * mean far larger than the deviation.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/stats.h"

@@ -8,8 +8,8 @@
 
 #include "weights/safetensors.h"
 
-/* min, max, mean and std (of the population: divided by n) are of the finite values; all NaN where
- * there are none. Of C64 the real parts count. */
+/* min, max, mean and std (of the population: divided by n) are of the finite values; all NaN if
+ * there are none. For C64 they are of the real parts. */
 struct stats_tensor {
     double min, max, mean, std;
     uint64_t n_finite, n_nan, n_inf;

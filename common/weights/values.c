@@ -11,7 +11,7 @@
 
 /* ---- Slices ---- */
 
-/* The text before the next `end` in *rest, which moves behind it; all of it where there is none. */
+/* The text before the next `end` in *rest, which moves past it; all of *rest if there is none. */
 static struct str cut(struct str *rest, char end) {
     const char *at = rest->n ? memchr(rest->p, end, rest->n) : NULL;
     struct str part = {rest->p, at ? (size_t)(at - rest->p) : rest->n};
@@ -20,8 +20,8 @@ static struct str cut(struct str *rest, char end) {
     return part;
 }
 
-/* An end of a range: empty is `none`; negative counts from the end; what lies outside is moved to
- * the edge. */
+/* An end of a range. Empty gives `none`; a negative number counts from the end; numbers outside are
+ * clamped. */
 static bool parse_end(struct str s, uint64_t dim, uint64_t none, uint64_t *out) {
     int64_t v;
     *out = none;
@@ -68,7 +68,7 @@ int values_slice_parse(struct values_slice *s, struct str text, const struct ten
         bool ends_in_comma = memchr(rest.p, ',', rest.n) == rest.p + rest.n - 1;
         struct str part = cut(&rest, ',');
         if (n == t->n_dims || ends_in_comma || !parse_axis(part, t->shape[n], &s->axes[n]))
-            return err_set(e, EXIT_USAGE, "'%.*s' is no slice of '%.200s', whose shape is %s",
+            return err_set(e, EXIT_USAGE, "'%.*s' is not a slice of '%.200s', whose shape is %s",
                            text.n > 200 ? 200 : (int)text.n, text.p, t->name,
                            tensor_shape_text(t, shape));
     }
@@ -103,7 +103,7 @@ char *values_text(const struct tensor *t, uint64_t i, char out[static 64]) {
     double v;
     switch (t->dtype) {
     case DT_I64:
-    case DT_U64: // not by way of a double, which has 53 bits
+    case DT_U64: // a double has only 53 bits
         memcpy(&whole, (const char *)t->data + 8 * i, sizeof whole);
         if (t->dtype == DT_I64)
             snprintf(out, 64, "%" PRId64, whole);
@@ -168,7 +168,7 @@ static uint64_t stride(const struct tensor *t, size_t d) {
     return n;
 }
 
-/* Axes behind d that the slice keeps. */
+/* How many axes after d the slice keeps. */
 static size_t kept_after(const struct tensor *t, const struct values_slice *s, size_t d) {
     size_t n = 0;
     for (size_t i = d + 1; i < t->n_dims; i++)
@@ -176,7 +176,7 @@ static size_t kept_after(const struct tensor *t, const struct values_slice *s, s
     return n;
 }
 
-/* Axes d.. of the slice; base is the element that the axes before d chose. Depth is at most
+/* Writes axes d and on. base is the element that the axes before d select. Depth is at most
  * TENSOR_MAX_DIMS. */
 static void print_axis(FILE *out, const struct tensor *t, const struct values_slice *s, size_t d,
                        uint64_t base) {

@@ -11,7 +11,8 @@
 #include "base/err.h"
 #include "weights/safetensors.h"
 
-/* One axis of a slice: elements first, first + step, ... An index takes one and drops the axis. */
+/* One axis of a slice: count elements first, first + step, ... An index selects one element and
+ * drops the axis. */
 struct values_axis {
     uint64_t first, step, count;
     bool dropped;
@@ -21,9 +22,9 @@ struct values_slice {
     uint64_t n_elements;
 };
 
-/* text: as in numpy, comma-separated indices "3" or "-1" and ranges "2:9", "::2", ":"; axes that it
- * does not reach are taken whole. Steps are positive. Indices outside the shape, and more axes than
- * it has, are refused (EXIT_USAGE). */
+/* text: as in numpy, comma-separated indices "3" or "-1" and ranges "2:9", "::2", ":". Axes after
+ * the last one given are whole. Steps are positive. Refused (EXIT_USAGE): indices outside the
+ * shape, and more axes than it has. */
 int values_slice_parse(struct values_slice *s, struct str text, const struct tensor *t,
                        struct err *e);
 
@@ -31,10 +32,11 @@ int values_slice_parse(struct values_slice *s, struct str text, const struct ten
  * wider); integers exactly; "true", "false", "nan", "inf", "-inf"; C64 as "1+2j". Returns out. */
 char *values_text(const struct tensor *t, uint64_t i, char out[static 64]);
 
-/* Rows of the last axis as lines, numbers between single spaces, an empty line between matrices. */
+/* Writes rows of the last axis as lines, with single spaces between numbers and an empty line
+ * between matrices. */
 void values_print(FILE *out, const struct tensor *t, const struct values_slice *s);
 
-/* Nested JSON arrays; NaN and infinities as strings, C64 as [re, im]. */
+/* Writes nested JSON arrays, with NaN and infinities as strings and C64 as [re, im]. */
 void values_print_json(FILE *out, const struct tensor *t, const struct values_slice *s);
 
 #endif

@@ -155,7 +155,7 @@ static void header_limit(void) {
           strstr(e.msg, "limit is 100000000"));
     p[0] = 0; // the limit itself: past the end of this file
     CHECK(weights_from_bytes(&w, "t", p, sizeof p, sizeof p, &e) == -1 &&
-          strstr(e.msg, "has 1 behind"));
+          strstr(e.msg, "has 1 after"));
     memset(p, 0xff, 8);
     CHECK(weights_from_bytes(&w, "t", p, sizeof p, sizeof p, &e) == -1 &&
           strstr(e.msg, "limit is 100000000"));
