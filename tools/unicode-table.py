@@ -95,7 +95,7 @@ def table(numbers, per_line=24):
     return ",\n".join("    " + ",".join(map(str, numbers[i:i + per_line])) for i in range(0, len(numbers), per_line))
 
 
-print("/* What is known of every code point, as bits of unicode.h. Written by tools/unicode-table.py: do not edit.\n"
+print("/* Properties of every code point, as bits of unicode.h. Written by tools/unicode-table.py: do not edit.\n"
       " *\n * SPDX-License-Identifier: AGPL-3.0-or-later */\n#include \"unicode/unicode.h\"\n\n"
       "// clang-format off")
 print("const uint8_t uni_index[0x110000 / UNI_BLOCK] = {\n%s,\n};\n" % table(index, 32) if len(blocks) < 256 else

@@ -1,7 +1,7 @@
 /* Regular expressions: see regex.h.
  *
- * Compiled code runs on 32 KiB of the thread's own stack; a match that needs more is made once more
- * by the interpreter, which takes memory up to HEAP_LIMIT.
+ * Compiled code uses 32 KiB of the thread's stack. A match that needs more is repeated by the
+ * interpreter, which uses up to HEAP_LIMIT of memory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/regex.h"
@@ -30,8 +30,8 @@ static const uint32_t limits[N_LIMITS] = {3000, 300000, 10000000};
 struct regex {
     struct str pattern;              // as given
     struct buf text;                 // of a literal
-    const struct split_words *words; // a matcher by hand, or NULL
-    pcre2_code *code;                // NULL: a literal, or a matcher by hand
+    const struct split_words *words; // a hand-written matcher, or NULL
+    pcre2_code *code;                // NULL: a literal, or a hand-written matcher
     pcre2_match_context *limits[N_LIMITS];
 };
 
@@ -152,7 +152,7 @@ uint64_t regex_budget(size_t n) {
     return BUDGET + (uint64_t)BUDGET_BYTE * n;
 }
 
-/* The first place of the literal in text at or behind `at`; 1 found, 0 not. */
+/* Finds the literal in text at or after `at`. 1 found, 0 not. */
 static int find_literal(const struct regex *r, struct str text, size_t at, size_t *start,
                         size_t *end) {
     size_t n = r->text.n;

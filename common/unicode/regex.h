@@ -1,8 +1,8 @@
-/* The regular expressions of tokenizer.json, and plain strings in their place.
+/* The regular expressions of tokenizer.json, and plain strings used instead of them.
  *
- * The reference runs them with Oniguruma; here PCRE2 does, with JIT. Patterns are translated where
- * the two differ (regex_onig.c), and refused where that cannot be done. Matching has limits, so
- * that a hostile pattern or text ends in an error, not in hours. The published patterns of
+ * The reference uses Oniguruma; this uses PCRE2 with JIT. Patterns are translated where the two
+ * differ (regex_onig.c), and refused if that is not possible. Matching has limits, so that a
+ * hostile pattern or text gives an error instead of running for hours. The published patterns of
  * well-known tokenizers have hand-written matchers (split_words.h).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -27,28 +27,26 @@ struct regex *regex_literal(struct str text); // matches exactly text
 void regex_free(struct regex *r);
 struct str regex_pattern(const struct regex *r); // as given; n = 0 for a literal
 
-/* {"Regex": "..."} or {"String": "..."}, the value that j stands before. NULL: refused in j. */
+/* Reads {"Regex": "..."} or {"String": "..."} at j. NULL: refused in j. */
 struct regex *regex_load(struct json *j);
 
-/* The matches in text, from left to right. An empty match right behind the last match does not
- * count. */
+/* The matches in text, from left to right. An empty match directly after the last match is
+ * skipped. */
 struct regex_iter {
     const struct regex *r;
     struct str text;
-    size_t at;        // where the search goes on
+    size_t at;        // where the search continues
     size_t last_end;  // of the last match; SIZE_MAX before the first
-    uint64_t *budget; // steps that all searches for one record may still take; NULL: no limit but
-                      // that of each search
+    uint64_t *budget; // steps left for all searches of one record; NULL: only the limit of a search
 };
-/* A budget for searches in a record of n bytes: what no honest pattern needs. */
+/* The budget of the searches in a record of n bytes, far more than published patterns need. */
 uint64_t regex_budget(size_t n);
 struct regex_iter regex_begin(const struct regex *r, struct str text);
-/* 1 and [*start, *end), 0 behind the last one, -1 with e set (EXIT_DATA) where a limit was reached.
- */
+/* 1 with the match [*start, *end); 0 after the last; -1 with e set (EXIT_DATA) if a limit was
+ * reached. */
 int regex_next(struct regex_iter *it, size_t *start, size_t *end, struct err *e);
 
-/* Rewrites an Oniguruma pattern as PCRE2 understands it. -1 with e set where there is no such
- * pattern. */
+/* Translates an Oniguruma pattern to PCRE2. -1 with e set if that is not possible. */
 int regex_from_onig(struct str pattern, struct buf *out, struct err *e);
 
 bool regex_is_script(struct str name); // whether PCRE2 knows a script of this name

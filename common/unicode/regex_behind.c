@@ -1,10 +1,10 @@
-/* Look-behind whose length varies: see regex_behind.h.
+/* Look-behind of variable length: see regex_behind.h.
  *
- * "a{1,2}b?" is written as "a|ab", which is the same: what repeats at the left needs no more than
- * its least count, because a text that ends in more of it ends in fewer too; what repeats elsewhere
- * becomes an alternative for each count. Groups become alternatives likewise. Not done: repetition
- * without an end that is not at the left, possessive quantifiers, options and references to groups,
- * and what would take more than MOST alternatives.
+ * "a{1,2}b?" becomes "a|ab", which matches at the same places. A repetition at the left needs only
+ * its least count, because a text that ends in more of it ends in fewer too. Any other repetition
+ * becomes one alternative for each count. Groups become alternatives in the same way.
+ * Not supported: unbounded repetition that is not at the left, possessive quantifiers, options,
+ * references to groups, and more than MOST alternatives.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/regex_behind.h"
@@ -22,7 +22,7 @@ struct alts {
 struct behind {
     struct str in;
     size_t at;
-    bool varies; // a quantifier or a group has been written otherwise
+    bool varies; // a quantifier or a group was rewritten
     int depth;
 };
 
@@ -50,7 +50,7 @@ static bool add_all(struct alts *to, const struct alts *from) {
     return true;
 }
 
-/* Puts each of `items`, min to max times, behind each of *a. */
+/* Appends each of `items`, min to max times, to each of *a. */
 static bool append(struct alts **a, const struct alts *items, size_t min, size_t max) {
     struct alts *done = xcalloc(1, sizeof *done), *now = *a;
     bool good = true;
@@ -74,7 +74,7 @@ static int peek(const struct behind *b, size_t ahead) {
     return b->at + ahead < b->in.n ? (unsigned char)b->in.p[b->at + ahead] : -1;
 }
 
-/* Steps over a character, an escape or a class; false for a reference, whose text is not known. */
+/* Skips a character, an escape or a class. False for a reference, whose text is not known. */
 static bool step(struct behind *b) {
     if (peek(b, 0) == '\\') {
         int c = peek(b, 1);
@@ -97,7 +97,7 @@ static bool step(struct behind *b) {
     return true;
 }
 
-/* The quantifier at b->at, if there is one. */
+/* Reads the quantifier at b->at, if there is one. False if it is not supported. */
 static bool read_count(struct behind *b, size_t *min, size_t *max) {
     int c = peek(b, 0);
     *min = *max = 1;
@@ -124,14 +124,14 @@ static bool read_count(struct behind *b, size_t *min, size_t *max) {
         return true;
     }
     b->varies |= *min != *max;
-    b->at += peek(b, 0) == '?'; // which count is tried first does not matter
+    b->at += peek(b, 0) == '?'; // lazy or not: the order of the counts does not matter
     c = peek(b, 0);
     return c != '+' && c != '*' && c != '?' && c != '{' && *min <= *max;
 }
 
 static bool alternatives(struct behind *b, bool left, struct alts *out);
 
-/* A group at b->at: what it looks at takes no room, and stays as it is. */
+/* Reads the group at b->at. A look-around has no length and is copied. */
 static bool group(struct behind *b, bool left, struct alts *items) {
     size_t from = b->at;
     bool plain = peek(b, 1) == '?' && peek(b, 2) == ':';
@@ -139,7 +139,7 @@ static bool group(struct behind *b, bool left, struct alts *items) {
         peek(b, 1) == '?' && (peek(b, 2) == '=' || peek(b, 2) == '!' ||
                               (peek(b, 2) == '<' && (peek(b, 3) == '=' || peek(b, 3) == '!')));
     bool boundary = plain && b->in.n - b->at > 6 &&
-                    memcmp(b->in.p + b->at, "(?:(?<", 6) == 0; // Oniguruma finds it otherwise
+                    memcmp(b->in.p + b->at, "(?:(?<", 6) == 0; // Oniguruma finds it differently
     if ((!plain && !look) || boundary)
         return false;
     if (plain) {
@@ -162,7 +162,7 @@ static bool group(struct behind *b, bool left, struct alts *items) {
     return add(items, (struct str){b->in.p + from, b->at - from}, (struct str){0});
 }
 
-/* One alternative, up to '|', ')' or the end. */
+/* Reads one alternative, up to '|', ')' or the end. */
 static bool sequence(struct behind *b, bool left, struct alts *out) {
     struct alts *all = xcalloc(1, sizeof *all);
     bool good = add(all, (struct str){0}, (struct str){0});
@@ -175,8 +175,7 @@ static bool sequence(struct behind *b, bool left, struct alts *out) {
             good =
                 step(b) && add(items, (struct str){b->in.p + from, b->at - from}, (struct str){0});
         good = good && read_count(b, &min, &max);
-        if (good && left && b->in.p[from] == '(' &&
-            min > 1) { // all but the first copy are not at the left
+        if (good && left && b->in.p[from] == '(' && min > 1) { // only the first copy is at the left
             alts_free(items);
             items = xcalloc(1, sizeof *items);
             b->at = from;

@@ -1,4 +1,4 @@
-/* Look-behind whose length varies, for PCRE2, whose alternatives must each have a length.
+/* Look-behind of variable length, rewritten for PCRE2, where each alternative needs a fixed length.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef UNICODE_REGEX_BEHIND_H
@@ -8,8 +8,9 @@
 
 #include "base/mem.h"
 
-/* Appends body, what stands in a look-behind in PCRE2's syntax, to out as alternatives that have a
- * length each. False, with nothing appended, where it has one already or cannot be written so. */
+/* body is the inside of a look-behind in PCRE2's syntax. Appends it to out as alternatives of fixed
+ * length. False, with nothing appended, if its length is fixed already or if that is not
+ * possible. */
 bool regex_behind(struct str body, struct buf *out);
 
 #endif

@@ -1,9 +1,10 @@
-/* Oniguruma's regular expressions (its own syntax, UTF-8) as PCRE2's.
+/* Translates Oniguruma's regular expressions (its own syntax, UTF-8) to PCRE2's.
  *
- * What differs and is translated: ^ and $ are always of lines, (?m) lets '.' match a newline, \h is
- * a hexadecimal digit, \w \d \s and the POSIX brackets follow Oniguruma's tables, classes nest and
- * intersect (&&), {,n} is {0,n}, a '+' behind {n} repeats, \uHHHH, \v, \O, \Q is a Q. Characters
- * that are newer than PCRE2's Unicode are added to the categories that they belong to.
+ * These differ and are translated. ^ and $ always match at lines. (?m) lets '.' match a newline. \h
+ * is a hexadecimal digit. \w, \d, \s and the POSIX brackets follow Oniguruma's tables. Classes nest
+ * and intersect (&&). {,n} is {0,n}. A '+' after {n} is a repetition, not a possessive mark.
+ * \uHHHH, \v and \O exist, and \Q is a Q. Characters that are newer than PCRE2's Unicode are added
+ * to their categories.
  *
  * Refused: absent operators, subexpression calls, text segments (\y), options for ASCII ranges.
  *
@@ -22,7 +23,13 @@ struct onig {
     struct buf *out;
     struct err *e;
     int depth;
-    bool extended; // (?x): white space and comments count for nothing
+    bool extended;      // (?x): white space and comments are ignored
+    size_t atom;        // where the last atom begins in the output; SIZE_MAX: none yet
+    struct onig_group { // the open groups
+        size_t begin;   // in the output
+        bool extended;  // before the group
+    } open[MAX_NESTING];
+    int n_open;
 };
 
 static int refuse(struct onig *o, const char *what) {
@@ -40,13 +47,13 @@ static bool looking_at(const struct onig *o, const char *text) {
     return o->in.n - o->at >= n && memcmp(o->in.p + o->at, text, n) == 0;
 }
 
-/* White space, in class brackets. */
+/* The members of white space, for class brackets. */
 static const char space_set[] =
     "\\t-\\r "
     "\\x{85}\\x{a0}\\x{1680}\\x{2000}-\\x{200a}\\x{2028}\\x{2029}\\x{202f}\\x{205f}\\x{3000}";
 
-/* Adds the characters that Unicode 15 and 16 assigned and that have all of `bits` or one of the
- * categories. */
+/* Adds those characters new in Unicode 15 and 16 that are in one of the categories or have one of
+ * `bits`. */
 static void add_newer(struct buf *out, uint32_t categories, unsigned bits) {
     static const uint32_t ranges[][2] = {
         {0x897, 0x897},     {0xCF3, 0xCF3},     {0xECE, 0xECE},     {0x1B4E, 0x1B7F},
@@ -82,7 +89,7 @@ static const char *const category_names[] = {
      UNI_SET(UNI_CO))
 
 static const struct {
-    const char *name, *set; // what stands for it in class brackets
+    const char *name, *set; // its members in class brackets
     uint32_t categories;    // newer characters that belong to it
     unsigned bits;
 } named[] = {
@@ -111,7 +118,7 @@ static const struct {
     {"han", "\\p{sc:Han}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}", 0, 0},
 };
 
-/* Other names of properties, by those that stand above or in category_names. */
+/* Other names of properties, with their names in `named` or category_names. */
 static const char *const other_names[][2] = {{"alphabetic", "alpha"},
                                              {"uppercase", "upper"},
                                              {"lowercase", "lower"},
@@ -154,7 +161,7 @@ static int lower_case(int c) {
     return c >= 'A' && c <= 'Z' ? c + 32 : c;
 }
 
-/* Whether a property's name means `known`: case, spaces, '_' and '-' do not count. */
+/* Whether a property's name means `known`. Case, spaces, '_' and '-' are ignored. */
 static bool same_name(struct str name, const char *known) {
     for (size_t i = 0; i < name.n; i++) {
         if (name.p[i] == ' ' || name.p[i] == '_' || name.p[i] == '-')
@@ -171,14 +178,14 @@ static void add_named(struct buf *out, size_t i) {
         add_newer(out, named[i].categories, named[i].bits);
 }
 
-/* What \p{name} is in class brackets. Scripts and other properties are left to PCRE2, which refuses
- * what it lacks. */
+/* Writes the members of \p{name} for class brackets. Scripts and other properties are left to
+ * PCRE2, which refuses unknown ones. */
 static void add_property(struct buf *out, struct str name, bool posix) {
     static const char *const majors = "LMNPSZ";
     for (size_t i = 0; i < sizeof other_names / sizeof *other_names && !posix; i++)
         if (same_name(name, other_names[i][0]))
             name = str_of(other_names[i][1]);
-    if (same_name(name, "punct")) { // the bracket has symbols too, the property not
+    if (same_name(name, "punct")) { // the bracket includes symbols, the property does not
         buf_str(out, posix ? "\\p{P}\\p{S}" : "\\p{P}");
         add_newer(out, 0x7Fu << UNI_PC | (posix ? 0xFu << UNI_SM : 0), 0);
         return;
@@ -200,8 +207,8 @@ static void add_property(struct buf *out, struct str name, bool posix) {
         add_newer(out, categories, 0);
 }
 
-/* \p{..}, \P{..}, [:..:] or \w and its like at o->at: appends what it is in class brackets, and
- * says whether it is negated. 0 where nothing of the kind stands there. */
+/* Reads \p{..}, \P{..}, [:..:], \w, \d, \s or \h at o->at: appends its members for class brackets,
+ * and sets *negated. 0 if there is none. */
 static int read_set(struct onig *o, struct buf *set, bool *negated) {
     static const char letters[][2] = {{'w', 10}, {'d', 1}, {'s', 5}, {'h', 8}}; // index into named
     *negated = false;
@@ -243,7 +250,7 @@ static int read_set(struct onig *o, struct buf *set, bool *negated) {
     return 0;
 }
 
-/* One character of a class, or an escape that stands for one, as \x{..}. */
+/* Reads one character of a class, or an escape for one. */
 static int read_class_char(struct onig *o, uint32_t *cp) {
     size_t len;
     if (peek(o, 0) != '\\') {
@@ -293,8 +300,8 @@ static int read_class_char(struct onig *o, uint32_t *cp) {
 
 static int translate_class(struct onig *o, struct buf *out);
 
-/* One operand of && up to "&&" or ']': members go to `set`, what cannot stand in brackets to
- * `others`, each with a '|'. */
+/* Reads one operand of &&, up to "&&" or ']'. Members go to `set`. What PCRE2 does not allow in
+ * brackets goes to `others`, each after a '|'. */
 static int read_operand(struct onig *o, struct buf *set, struct buf *others, bool first) {
     for (;; first = false) {
         if (peek(o, 0) < 0)
@@ -334,14 +341,14 @@ static int read_operand(struct onig *o, struct buf *set, struct buf *others, boo
     }
 }
 
-/* The class at o->at, which is '['. */
+/* Translates the class at o->at, which is '['. */
 static int translate_class(struct onig *o, struct buf *out) {
     if (++o->depth > MAX_NESTING)
         return refuse(o, "a deep nesting");
     o->at++;
     bool negated = peek(o, 0) == '^', first = true, more = true;
     o->at += negated;
-    struct buf all = {0}; // operands but the last, as look-aheads, and then the last
+    struct buf all = {0}; // all operands but the last as look-aheads, then the last
     int rc = 0;
     bool simple = false;
     while (more && rc == 0) {
@@ -372,7 +379,7 @@ static int translate_class(struct onig *o, struct buf *out) {
     return rc;
 }
 
-/* "(?": the options of Ruby's syntax are i, m (PCRE2's s) and x. */
+/* Translates the beginning of a group. Ruby's options are i, m (PCRE2's s) and x. */
 static int translate_group(struct onig *o) {
     static const char *const same[] = {"(?:", "(?=", "(?!", "(?>", "(?<=", "(?<!"};
     if (peek(o, 1) != '?') {
@@ -413,11 +420,11 @@ static int translate_group(struct onig *o) {
     return 0;
 }
 
-/* Outside of brackets, and only there, Oniguruma's \w and its boundaries have these numbers of
- * Latin-1. */
+/* These numbers of Latin-1 are in Oniguruma's \w and at its boundaries, but only outside of
+ * brackets. */
 static const char word_numbers[] = "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
 
-/* A '\' outside a class. */
+/* Translates a '\' outside a class. */
 static int translate_escape(struct onig *o) {
     struct buf set = {0};
     bool negated;
@@ -434,7 +441,7 @@ static int translate_escape(struct onig *o) {
     int c = peek(o, 1);
     if (c < 0 || c == 'y' || c == 'Y' || c == 'g')
         return refuse(o, "an escape");
-    if (c == 'b' || c == 'B') { // PCRE2's words are others
+    if (c == 'b' || c == 'B') { // PCRE2's \w differs
         struct buf w = {0};
         add_named(&w, 10);
         buf_str(&w, word_numbers);
@@ -451,7 +458,7 @@ static int translate_escape(struct onig *o) {
         o->at += 2;
         return 0;
     }
-    if (strchr("ARXNKGZzk123456789", c)) { // mean the same
+    if (strchr("ARXNKGZzk123456789", c)) { // the same in PCRE2
         buf_byte(o->out, '\\');
         buf_byte(o->out, c);
         o->at += 2;
@@ -464,8 +471,8 @@ static int translate_escape(struct onig *o) {
     return 0;
 }
 
-/* "{n,m}" at o->at as a quantifier of what begins at `atom` in the output; false where it is only
- * text. */
+/* Translates "{n,m}" at o->at, a quantifier of the atom that begins at `atom` in the output. False
+ * if it is plain text. */
 static bool translate_braces(struct onig *o, size_t atom) {
     size_t i = o->at + 1, comma = 0, digits = 0;
     for (; i < o->in.n && o->in.p[i] != '}'; i++) {
@@ -497,8 +504,8 @@ static bool translate_braces(struct onig *o, size_t atom) {
     return true;
 }
 
-/* The group that begins at `from`, less its ')': if it is a look-behind whose length varies, its
- * alternatives get one each. */
+/* The group that begins at `from`, without its ')'. If it is a look-behind of variable length, it
+ * is rewritten with alternatives of fixed length. */
 static void give_lengths(struct buf *out, size_t from) {
     enum { BEGIN = 4 }; // "(?<="
     struct buf fixed = {0};
@@ -512,59 +519,75 @@ static void give_lengths(struct buf *out, size_t from) {
     buf_free(&fixed);
 }
 
+/* '(' at o->at; begin is the end of the output so far. */
+static int open_group(struct onig *o, size_t begin) {
+    bool extended = o->extended;
+    if (o->n_open == MAX_NESTING)
+        return refuse(o, "a deep nesting");
+    if (translate_group(o) != 0)
+        return -1;
+    if (o->in.p[o->at - 1] != ')') // (?#...) and (?i) open no group
+        o->open[o->n_open++] = (struct onig_group){begin, extended};
+    return 0;
+}
+
+/* ')' at o->at. Without an open group, PCRE2 refuses it. */
+static void close_group(struct onig *o) {
+    const struct onig_group *group = o->n_open ? &o->open[--o->n_open] : NULL;
+    if (group) {
+        o->atom = group->begin;
+        if (!o->extended)
+            give_lengths(o->out, group->begin);
+        o->extended = group->extended;
+    }
+    buf_byte(o->out, ')');
+    o->at++;
+}
+
+/* One atom, quantifier or comment. */
+static int translate_next(struct onig *o) {
+    size_t begin = o->out->n, len;
+    int c = peek(o, 0);
+    if (c == '{' && translate_braces(o, o->atom))
+        return 0;
+    if (c == '*' || c == '+' || c == '?') {
+        buf_byte(o->out, c);
+        o->at++;
+        return 0;
+    }
+    if (c == '#' && o->extended) {
+        const char *end = memchr(o->in.p + o->at, '\n', o->in.n - o->at);
+        o->at = end ? (size_t)(end - o->in.p) + 1 : o->in.n;
+        return 0;
+    }
+    o->atom = begin;
+    if (c == '(')
+        return open_group(o, begin);
+    if (c == '[')
+        return translate_class(o, o->out);
+    if (c == '\\')
+        return translate_escape(o);
+    if (c == ')') {
+        close_group(o);
+    } else if (c == '{' || c == '#') {
+        buf_byte(o->out, '\\');
+        buf_byte(o->out, c);
+        o->at++;
+    } else {
+        uni_next(o->in.p + o->at, &len);
+        buf_add(o->out, o->in.p + o->at, len);
+        o->at += len;
+    }
+    return 0;
+}
+
 int regex_from_onig(struct str pattern, struct buf *out, struct err *e) {
-    struct onig o = {pattern, 0, out, e, 0, false};
-    size_t atom = SIZE_MAX,
-           open[MAX_NESTING];   // where the last atom, and the groups around, begin in the output
-    bool extended[MAX_NESTING]; // outside of each group
-    int n_open = 0, rc = 0;
+    struct onig o = {.in = pattern, .out = out, .e = e, .atom = SIZE_MAX};
+    int rc = 0;
     if (utf8_valid(pattern.p, pattern.n) != pattern.n)
         return refuse(&o, "invalid UTF-8");
     buf_str(out, "");
-    while (o.at < pattern.n && rc == 0) {
-        size_t begin = out->n, len;
-        int c = peek(&o, 0);
-        if (c == '{' && translate_braces(&o, atom))
-            continue;
-        if (c == '*' || c == '+' || c == '?') {
-            buf_byte(out, c);
-            o.at++;
-            continue;
-        }
-        if (c == '#' && o.extended) {
-            const char *end = memchr(pattern.p + o.at, '\n', pattern.n - o.at);
-            o.at = end ? (size_t)(end - pattern.p) + 1 : pattern.n;
-            continue;
-        }
-        atom = begin;
-        if (c == '(') {
-            bool around = o.extended;
-            rc = n_open == MAX_NESTING ? refuse(&o, "a deep nesting") : translate_group(&o);
-            bool opened = rc == 0 && o.in.p[o.at - 1] != ')';
-            if (opened) {
-                extended[n_open] = around;
-                open[n_open++] = begin;
-            }
-        } else if (c == ')') {
-            atom = n_open ? open[--n_open] : begin;
-            if (atom != begin && !o.extended)
-                give_lengths(out, atom);
-            buf_byte(out, ')');
-            o.at++;
-            o.extended = atom != begin ? extended[n_open] : o.extended;
-        } else if (c == '[') {
-            rc = translate_class(&o, out);
-        } else if (c == '\\') {
-            rc = translate_escape(&o);
-        } else if (c == '{' || c == '#') {
-            buf_byte(out, '\\');
-            buf_byte(out, c);
-            o.at++;
-        } else {
-            uni_next(pattern.p + o.at, &len);
-            buf_add(out, pattern.p + o.at, len);
-            o.at += len;
-        }
-    }
+    while (o.at < pattern.n && rc == 0)
+        rc = translate_next(&o);
     return rc;
 }

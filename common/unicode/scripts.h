@@ -1,5 +1,5 @@
-/* Scripts of characters, as the reference's UnicodeScripts tells them apart; the numbers mean
- * nothing else.
+/* Scripts of characters, as the reference's UnicodeScripts distinguishes them. The numbers only
+ * tell scripts apart.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef UNICODE_SCRIPTS_H
@@ -11,7 +11,7 @@
 enum { SCRIPT_ANY = 0 };
 
 struct script_range {
-    uint32_t start; // up to the next range's
+    uint32_t start; // to the next range's start
     uint16_t script;
 };
 extern const struct script_range script_ranges[]; // [script_ranges_n], ascending, the first at 0

@@ -1,8 +1,17 @@
-/* The words of GPT-4o (and Llama 4), and of Mistral's Tekken, which has no contractions and single
- * digits. A word with an upper and a lower case part, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}] and L =
- * [\p{Ll}\p{Lm}\p{Lo}\p{M}]:
- * [^\r\n\p{L}\p{N}]?U*L+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?U+L*(?i:...)?|
- * \p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+
+/* The words of GPT-4o (and Llama 4), and of Mistral's Tekken.
+ *
+ * A word has an upper and a lower case part, with U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}] and
+ * L = [\p{Ll}\p{Lm}\p{Lo}\p{M}]. The pattern of GPT-4o, one alternative a line:
+ *
+ *     [^\r\n\p{L}\p{N}]?U*L+(?i:'s|'t|'re|'ve|'m|'ll|'d)?
+ *     [^\r\n\p{L}\p{N}]?U+L*(?i:'s|'t|'re|'ve|'m|'ll|'d)?
+ *     \p{N}{1,3}
+ *      ?[^\s\p{L}\p{N}]+[\r\n/]*
+ *     \s*[\r\n]+
+ *     \s+(?!\S)
+ *     \s+
+ *
+ * Tekken has no contractions, and its numbers are single digits.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/split_words.h"
@@ -18,7 +27,7 @@ static const char *run(const char *p, const char *end, unsigned set) {
     return p;
 }
 
-/* U*L+ at p: where it ends, or NULL. As U* is greedy, L+ begins behind it, or is the last of its
+/* The end of U*L+ at p, or NULL. U* is greedy, so L+ begins after it, or is the last of its
  * characters that is in L too. *upper gets the end of the run of U. */
 static const char *lower_word(const char *p, const char *end, const char **upper) {
     const char *both = NULL; // the end of the last character in U and L
@@ -36,19 +45,19 @@ static const char *lower_word(const char *p, const char *end, const char **upper
     return lower > p ? lower : both;
 }
 
-/* The first two alternatives at p, without contractions; NULL where neither matches. The one
- * optional character before a word may be a mark, which can be a part of the word as well. */
+/* The end of the first or second alternative at p, without contractions; NULL if neither matches.
+ * The optional character before a word may be a mark, which can also be part of the word. */
 static const char *word(const char *p, const char *end) {
     size_t len;
     enum split_class class = split_class_at(p, &len);
     bool lead = class == SPLIT_OTHER || class == SPLIT_SPACE;
-    const char *behind = p + len, *upper_behind = behind, *upper = p, *found = NULL;
+    const char *rest = p + len, *upper_rest = rest, *upper = p, *found = NULL;
     if (lead)
-        found = lower_word(behind, end, &upper_behind);
+        found = lower_word(rest, end, &upper_rest);
     if (!found)
         found = lower_word(p, end, &upper);
-    if (!found && upper_behind > behind)
-        found = upper_behind; // no character of L follows: it would have been found
+    if (!found && upper_rest > rest)
+        found = upper_rest; // no character of L follows, else lower_word had found it
     if (!found && upper > p)
         found = upper;
     return found;

@@ -1,6 +1,14 @@
-/* The words of Llama 3 (and cl100k) and of Qwen 2, which differ in how many digits stand together:
- * (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|
- * ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+/* The words of Llama 3 (and cl100k) and of Qwen 2. The pattern of Llama 3, one alternative a line:
+ *
+ *     (?i:'s|'t|'re|'ve|'m|'ll|'d)
+ *     [^\r\n\p{L}\p{N}]?\p{L}+
+ *     \p{N}{1,3}
+ *      ?[^\s\p{L}\p{N}]+[\r\n]*
+ *     \s*[\r\n]+
+ *     \s+(?!\S)
+ *     \s+
+ *
+ * The numbers of Qwen 2 are single digits.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/split_words.h"

@@ -1,4 +1,4 @@
-/* Matchers for published split patterns: their list, and what they have in common. See
+/* Matchers for published split patterns: the list of them, and the parts that they share. See
  * split_words.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */

@@ -1,9 +1,9 @@
-/* Hand-written matchers for the published split patterns, which save most of what a regular
- * expression costs.
+/* Hand-written matchers for the published split patterns. They cost much less than a regular
+ * expression.
  *
- * A matcher stands for one pattern, known by its exact text, whose matches lie side by side and
- * cover any text. It gives what the pattern gives: tests/unit/split_words.c holds each to the
- * regular expression on random text.
+ * A matcher implements one pattern, identified by its exact text, whose matches are adjacent and
+ * cover any text. tests/unit/split_words.c compares each matcher with its regular expression on
+ * random text.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef UNICODE_SPLIT_WORDS_H
@@ -16,7 +16,7 @@
 
 struct split_words {
     const char *pattern;
-    /* Where the match ends that begins at p, p < end. The text is valid UTF-8. */
+    /* The end of the match that begins at p; p < end. The text is valid UTF-8. */
     const char *(*match)(const char *p, const char *end);
 };
 
@@ -29,7 +29,7 @@ const char *split_qwen2(const char *p, const char *end);
 const char *split_gpt4o(const char *p, const char *end);
 const char *split_tekken(const char *p, const char *end);
 
-/* What kind of character begins at p. NEWLINE is \n and \r, SPACE the other white space. */
+/* The class of a character. NEWLINE is \n and \r, SPACE all other white space. */
 enum split_class { SPLIT_OTHER, SPLIT_LETTER, SPLIT_NUMBER, SPLIT_SPACE, SPLIT_NEWLINE };
 
 extern const unsigned char split_ascii[128]; // an enum split_class each
@@ -54,11 +54,11 @@ static inline const char *split_run(const char *p, const char *end, enum split_c
     return p;
 }
 
-/* Behind an apostrophe at p: the bytes of s, t, m, d, re, ve or ll with the apostrophe; 0 for none.
- * With fold, in either case, and U+017F is an s. */
+/* The bytes of a contraction whose apostrophe is at p: 's, 't, 'm, 'd, 're, 've or 'll; 0 if there
+ * is none. With fold, in either case, and U+017F is an s. */
 size_t split_contraction(const char *p, const char *end, bool fold);
 
-/* \s+(?!\S)|\s+ at white space p; with newlines, \s*[\r\n]+ is tried before. */
+/* The end of \s+(?!\S)|\s+ at white space p. With newlines, \s*[\r\n]+ is tried first. */
 const char *split_space(const char *p, const char *end, bool newlines);
 
 #endif

@@ -1,8 +1,8 @@
-/* What the tokenizer's steps ask about a character: one table, two look-ups.
+/* Properties of characters for the tokenizer's steps: one table, two look-ups.
  *
- * The reference's parts follow different versions of Unicode; the table (unicode_table.c) holds
- * each one's own answer, so that "is this a letter" means to us what it means to its regular
- * expressions, and "is this punctuation" what it means to its BERT rules.
+ * The parts of the reference follow different versions of Unicode. The table (unicode_table.c) has
+ * the answer of each part. So a letter is what the reference's regular expressions call a letter,
+ * and punctuation is what its BERT rules call punctuation.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef UNICODE_UNICODE_H
@@ -49,16 +49,15 @@ enum uni_category {
 
 /* The other bits. */
 enum {
-    UNI_SPACE =
-        1 << 5,        // White_Space, in regular expressions (\s) and in Rust (is_whitespace) alike
-    UNI_WORD = 1 << 6, // \w of Oniguruma
+    UNI_SPACE = 1 << 5,        // White_Space: \s and Rust's is_whitespace
+    UNI_WORD = 1 << 6,         // \w of Oniguruma
     UNI_RUST_WORD = 1 << 7,    // \w of Rust's regex
     UNI_NUMERIC = 1 << 8,      // Rust's is_numeric (Digits)
     UNI_PUNCT = 1 << 9,        // Punctuation, BertPreTokenizer
-    UNI_CONTROL = 1 << 10,     // what BertNormalizer's clean_text removes
-    UNI_ACCENT = 1 << 11,      // what StripAccents removes
-    UNI_BERT_ACCENT = 1 << 12, // what BertNormalizer's strip_accents removes
-    UNI_CJK = 1 << 13,         // what BertNormalizer sets spaces around
+    UNI_CONTROL = 1 << 10,     // removed by BertNormalizer's clean_text
+    UNI_ACCENT = 1 << 11,      // removed by StripAccents
+    UNI_BERT_ACCENT = 1 << 12, // removed by BertNormalizer's strip_accents
+    UNI_CJK = 1 << 13,         // BertNormalizer puts spaces around it
 };
 
 extern const uint16_t uni_index[0x110000 / UNI_BLOCK];
@@ -76,7 +75,7 @@ static inline unsigned uni_bits(uint32_t cp) {
 #define UNI_NUMBERS (UNI_SET(UNI_ND) | UNI_SET(UNI_NL) | UNI_SET(UNI_NO))
 #define UNI_MARKS   (UNI_SET(UNI_MN) | UNI_SET(UNI_MC) | UNI_SET(UNI_ME))
 
-/* The character at p, which is known to be valid UTF-8, and its length. */
+/* The character at p, which must be valid UTF-8, and its length. */
 static inline uint32_t uni_next(const char *p, size_t *len) {
     const unsigned char *u = (const unsigned char *)p;
     if (u[0] < 0x80) {
@@ -106,7 +105,7 @@ static inline bool uni_inside(char byte) {
     return ((unsigned char)byte & 0xC0) == 0x80;
 }
 
-/* Where the character that ends before byte i begins; i > 0. */
+/* The beginning of the character that ends before byte i; i > 0. */
 static inline size_t uni_before(const char *p, size_t i) {
     do
         i--;

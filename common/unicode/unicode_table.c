@@ -1,4 +1,4 @@
-/* What is known of every code point, as bits of unicode.h. Written by tools/unicode-table.py: do not edit.
+/* Properties of every code point, as bits of unicode.h. Written by tools/unicode-table.py: do not edit.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/unicode.h"

@@ -169,7 +169,7 @@ static uint64_t stride(const struct tensor *t, size_t d) {
 }
 
 /* How many axes after d the slice keeps. */
-static size_t kept_after(const struct tensor *t, const struct values_slice *s, size_t d) {
+static size_t axes_after(const struct tensor *t, const struct values_slice *s, size_t d) {
     size_t n = 0;
     for (size_t i = d + 1; i < t->n_dims; i++)
         n += !s->axes[i].dropped;
@@ -186,10 +186,10 @@ static void print_axis(FILE *out, const struct tensor *t, const struct values_sl
         return;
     }
     const struct values_axis *a = &s->axes[d];
-    size_t behind = kept_after(t, s, d);
+    size_t after = axes_after(t, s, d);
     for (uint64_t i = 0; i < a->count; i++) {
         if (i > 0)
-            fputs(behind == 0 ? " " : behind == 1 ? "\n" : "\n\n", out);
+            fputs(after == 0 ? " " : after == 1 ? "\n" : "\n\n", out);
         print_axis(out, t, s, d + 1, base + (a->first + i * a->step) * stride(t, d));
     }
 }
