@@ -1,5 +1,5 @@
-/* config.json and generation_config.json from a stranger, and the tensors that such a spec asks
- * for. The input is config.json, and behind a byte 0 generation_config.json.
+/* Fuzz entry: config.json, generation_config.json, and the look-up of the tensors that such a spec
+ * needs. The input is config.json and, after a byte 0, generation_config.json.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdint.h>

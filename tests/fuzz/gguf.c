@@ -1,5 +1,6 @@
-/* Fuzz entry of the GGUF import: any bytes are opened; what is accepted is planned, its vocabulary
- * written as JSON that must parse, and the first and last row of every tensor read.
+/* Fuzz entry of the GGUF import: arbitrary bytes are opened. If they are accepted, a plan is made,
+ * the vocabulary is written as JSON that must parse, and the first and last row of every tensor are
+ * read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>

@@ -1,5 +1,5 @@
-/* Fuzz entry of base/json: any bytes are walked as a whole; what is accepted is walked again piece
- * by piece.
+/* Fuzz entry of base/json: arbitrary bytes are skipped as one value. If they are accepted, they are
+ * read again value by value.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>

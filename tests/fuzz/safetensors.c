@@ -1,5 +1,5 @@
-/* Fuzz entry: the reader on arbitrary bytes; then every tensor that it gives out is read from end
- * to end.
+/* Fuzz entry: the reader on arbitrary bytes. If it accepts them, every byte of every tensor is
+ * read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>

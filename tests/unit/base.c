@@ -115,7 +115,7 @@ static int refused(const char *text, size_t n) {
     return bad;
 }
 
-/* Numbers at the edge of the quick way. */
+/* Numbers at the limits of the fast path. */
 static void json_whole_numbers(void) {
     static const char text[] = "[0,7,9999999999999999999,18446744073709551615,12 ,34]";
     static const uint64_t values[] = {0, 7, 9999999999999999999u, UINT64_MAX, 12, 34};
@@ -164,7 +164,7 @@ static void json_depth(void) {
     }
 }
 
-/* Every cut of a good document is refused, and none is read past its end. */
+/* Every truncation of a valid document is refused, and none is read past its end. */
 static void json_cuts(void) {
     static const char text[] = "{\"k\\u00e9\":[1.5e3,\"\xC3\xA9\\n\",{\"x\":null}],\"t\":true}";
     for (size_t n = 0; n < sizeof text - 1; n++)

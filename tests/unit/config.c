@@ -1,5 +1,4 @@
-/* config.json: what is refused and how it is said, what is warned about, defaults, layers and
- * rotations.
+/* config.json: refusals and their messages, warnings, defaults, layers and rotations.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -33,7 +32,8 @@ struct outcome {
     struct buf warnings;
 };
 
-/* Writes name into dir with text, reads the spec, and takes the path out of the messages. */
+/* Writes text to the file of this name in a new folder, reads the spec, and removes the path from
+ * the messages. */
 static struct outcome read_text(const char *name, const char *text, const char *generation) {
     struct outcome r = {0};
     char *dir = models_temp(), *path = path_join(dir, name),
@@ -59,7 +59,7 @@ static struct outcome read_text(const char *name, const char *text, const char *
     return r;
 }
 
-/* The base with n changes: keys put in, replaced or left out. */
+/* Reads the base with n changes: keys that are added, replaced or removed. */
 static struct outcome read_with(const struct pair *base, const struct pair *changes, size_t n) {
     struct buf text = {0};
     const char *comma = "{";
@@ -224,7 +224,7 @@ static void bad_json(void) {
     done(&r);
 }
 
-/* Keys that nobody knows, keys of other families, and keys inside rope_scaling are warned about by
+/* Unknown keys, keys of other families, and unknown keys inside rope_scaling are warned about by
  * name. */
 static void warnings(void) {
     static const struct pair changes[] = {
@@ -257,7 +257,7 @@ static void defaults(void) {
     done(&r);
     struct pair mistral[] = {{"model_type", "\"mistral\""}, {"num_key_value_heads", "null"}};
     r = read_with(llama, mistral, 2);
-    CHECK_INT(r.s.n_kv_heads, 4); // null is "as many as heads", and missing would be 8
+    CHECK_INT(r.s.n_kv_heads, 4); // null means n_heads; a missing key would mean 8
     CHECK_INT(r.s.layers[2].window, 4096);
     done(&r);
     struct pair none[] = {
@@ -343,7 +343,7 @@ static void ends_of_text(void) {
     buf_free(&list);
 }
 
-/* What common/quant will read is there although it is refused today. */
+/* quantization_config is read, although it is refused. */
 static void quantisation(void) {
     struct pair gptq[] = {{"quantization_config",
                            "{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": -1, "
@@ -364,8 +364,8 @@ static void quantisation(void) {
     done(&r);
 }
 
-/* A value that the reference does not read, or takes for "not given", changes nothing; where it
- * says something, it is warned about. */
+/* A value that the reference ignores, or treats as missing, changes nothing. Unless it is neutral,
+ * it is warned about. */
 static void nothing_said(void) {
     static const struct {
         const char *key, *value;
@@ -426,7 +426,7 @@ static void nothing_said(void) {
     struct outcome r = read_with(llama, one, 1);
     CHECK(r.rc == 0 && r.s.qkv_bias);
     done(&r);
-    // A window counts only if it is used: what it says else is nothing.
+    // Without use_sliding_window the keys of the window are not checked.
     struct pair off[] = {{"model_type", "\"qwen2\""},
                          {"num_key_value_heads", "2"},
                          {"use_sliding_window", "0"},
@@ -440,7 +440,7 @@ static void nothing_said(void) {
     CHECK_STR(r.e.msg,
               "sliding_window is \"none\", but must be a whole number from 1 to 268435456");
     done(&r);
-    // In YaRN 0 and null of these are their defaults.
+    // In YaRN 0 and null mean the defaults.
     struct pair yarn[] = {
         {"rope_scaling",
          "{\"type\": \"yarn\", \"factor\": 2, \"beta_fast\": 0, \"beta_slow\": null, "
@@ -462,8 +462,8 @@ static void nothing_said(void) {
     r = read_with(gpt2, unscaled, 1);
     CHECK(r.rc == 0 && r.s.attn_scale >= 1 && r.s.attn_scale <= 1);
     done(&r);
-    // Gemma's first configs say gelu and mean its tanh form; those of Gemma 2 and 3 are read for
-    // hidden_activation alone.
+    // Gemma's first configs say gelu and mean its tanh form. In Gemma 2 and 3 only
+    // hidden_activation is read.
     struct pair gelu[] = {{"model_type", "\"gemma\""},
                           {"num_key_value_heads", "2"},
                           {"hidden_act", "\"gelu\""},
@@ -477,8 +477,7 @@ static void nothing_said(void) {
     done(&r);
 }
 
-/* What a config.json that says nothing but its family means: as the reference's config class has
- * it. */
+/* A config.json with model_type alone has the defaults of the reference's config class. */
 static void class_defaults(void) {
     static const struct {
         const char *type;
@@ -525,7 +524,7 @@ static void class_defaults(void) {
     }
 }
 
-/* The tensors that a spec asks for, and those that are there. */
+/* Tensors that are missing or of the wrong shape are reported. */
 static void tensors(void) {
     struct model_options o = {.max_sequences = 1, .max_rows = 1};
     struct err e = {0};

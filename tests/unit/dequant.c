@@ -1,4 +1,4 @@
-/* The block formats of GGUF, one block each, with values worked out by hand from the formulas; and
+/* The block formats of GGUF, one block each, with values computed by hand from the formulas; and
  * the string map. (tests/st-convert.bats compares random blocks of all formats with a second
  * implementation.)
  *
@@ -77,8 +77,8 @@ static void super_blocks(void) {
     CHECK(out[0] == 0.5f * 2 * -32 && out[16] == 0);
 }
 
-/* No element is written past n, no block is begun that is not whole, and neighbours do not touch
- * each other. */
+/* No element past n is written, an incomplete block is not converted, and blocks do not affect each
+ * other. */
 static void several_blocks(void) {
     static const uint8_t two[36] = {HALF_1, 0xff, [18] = 0x00, 0xbc};
     for (size_t i = 0; i < 256; i++)

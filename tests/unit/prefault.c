@@ -1,5 +1,4 @@
-/* weights/ahead: the order of use, and files out of memory that come into it, one or several, also
- * where it is stopped at once.
+/* weights/prefault: the order of use; one or several files are read into memory; stopping at once.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _GNU_SOURCE // mincore
@@ -86,7 +85,7 @@ static void what_is_not_in_memory_is_brought(void) {
     write_model(path);
     drop(path);
     CHECK_MSG(weights_open(&w, path, &e) == 0, "%s", e.msg);
-    if (resident(&w.files[0].map) < 0.5) { // not where files are memory
+    if (resident(&w.files[0].map) < 0.5) { // not if the file system is in memory
         struct prefault *a = prefault_start(&w);
 #if defined(MADV_POPULATE_READ)
         for (int i = 0; i < 1000 && resident(&w.files[0].map) < 1; i++)
@@ -98,10 +97,11 @@ static void what_is_not_in_memory_is_brought(void) {
     for (size_t i = 0; i < w.n_tensors; i++)
         CHECK(((const unsigned char *)w.tensors[i].data)[LAYER_BYTES - 1] == i + 1);
     struct prefault *again = prefault_start(&w);
-    CHECK(again == NULL || resident(&w.files[0].map) == 1); // NULL where the file system can tell
+    CHECK(again == NULL ||
+          resident(&w.files[0].map) == 1); // NULL if the file system supports RWF_NOWAIT
     prefault_stop(again);
     weights_close(&w);
-    for (int i = 0; i < 20; i++) { // stopped wherever it is, and a file that is cut short meanwhile
+    for (int i = 0; i < 20; i++) { // stopped at any point, while the file is truncated
         drop(path);
         CHECK(weights_open(&w, path, &e) == 0);
         struct prefault *a = prefault_start(&w);

@@ -1,5 +1,5 @@
-/* Oniguruma's patterns through PCRE2: what the reference library replaces by '#' must be what we
- * find.
+/* Oniguruma's patterns through PCRE2: the matches are those that the reference library replaces by
+ * '#'.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -77,7 +77,7 @@ static void look_behind(void) {
     check("(?<=a+)b", "aab b", "aa# b");
     check("(?<!x|ya?)b", "yab yb xb ab", "yab yb xb a#");
     check("(?<=xa+)b", "xaab", NULL);
-    check("(?<=(?:a?b?c?d?){4})e", "e", NULL); // more alternatives than are written
+    check("(?<=(?:a?b?c?d?){4})e", "e", NULL); // more alternatives than the limit
 }
 
 static void classes(void) {
@@ -105,7 +105,7 @@ static void classes(void) {
     check("\\p{Nonsense}", "a", NULL);
 }
 
-/* A pattern that needs for ever ends in an error. */
+/* A pattern that would run forever gives an error. */
 static void limits(void) {
     struct err e = {0};
     struct regex *r = regex_compile(str_of("(a|aa)+c"), &e);

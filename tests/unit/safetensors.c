@@ -1,4 +1,4 @@
-/* common/weights/safetensors: what is read from good headers, and each rule broken once.
+/* common/weights/safetensors: valid headers are read, and each rule is broken once.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -161,7 +161,7 @@ static void header_limit(void) {
           strstr(e.msg, "limit is 100000000"));
 }
 
-/* A name of the greatest length is taken, a longer one is not. */
+/* A name of the greatest length is accepted, a longer one is not. */
 static void long_names(void) {
     for (size_t extra = 0; extra < 2; extra++) {
         struct buf b = {0};

@@ -1,6 +1,7 @@
-/* The hand-written split matchers against PCRE2: random text in which everything that the patterns
- * tell apart is frequent, and random code points of all planes. Characters of which PCRE2's Unicode
- * version knows less than the tokenizers' table (unicode.h) are left out.
+/* The hand-written split matchers against PCRE2: random text in which all kinds of characters that
+ * the patterns distinguish are frequent, and random code points of all planes. Characters that
+ * PCRE2's older Unicode version classifies differently from the tokenizers' table (unicode.h) are
+ * skipped.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/split_words.h"
@@ -42,7 +43,7 @@ static void compare_class(const char *pattern, unsigned categories, unsigned bit
     regex_free(r);
 }
 
-/* [N_CODES], nonzero for the characters to leave out. */
+/* [N_CODES], nonzero for the characters to skip. */
 static unsigned char *find_differences(void) {
     unsigned char *differs = xcalloc(N_CODES, 1);
     struct buf all = {0};
@@ -184,7 +185,7 @@ static void same_as_regex(void) {
             buf_clear(&text);
             for (uint32_t atoms = below(MAX_ATOMS) + 1; atoms > 0; atoms--)
                 add_random(&text, differs);
-            // A copy of its own size, so that a sanitizer sees a read past the end.
+            // A copy of exact size, so that a sanitizer sees a read past the end.
             char *copy = xmalloc(text.n);
             if (text.n)
                 memcpy(copy, text.p, text.n);

@@ -1,5 +1,5 @@
-/* common/weights/st_write: what is written is read back, appears only when whole, and is refused
- * when wrong.
+/* common/weights/st_write: a written file reads back and appears only when complete; wrong input is
+ * refused.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
@@ -49,7 +49,7 @@ static void round_trip(void) {
     unlink(path);
 }
 
-/* Every length of header up to a few lines: the data always begins aligned. */
+/* The data begins aligned for headers of every length up to a few lines. */
 static void alignment(void) {
     char name[130] = "";
     for (size_t n = 1; n < 129; n++) {

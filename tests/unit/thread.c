@@ -1,5 +1,5 @@
-/* base/thread: a thread that starts apart begins on another CPU, and may then go wherever its maker
- * may.
+/* base/thread: thread_start_apart begins on another CPU, and the thread may later use all CPUs of
+ * its creator.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _GNU_SOURCE // sched_getaffinity, sched_getcpu
