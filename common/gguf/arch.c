@@ -7,65 +7,80 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "gguf/model.h"
 
+#define RULE(gguf, hf, rows, cols, need, order)                                                    \
+    { gguf, hf, GGUF_DIM_##rows, GGUF_DIM_##cols, need, order }
+
+/* Rules for a layer's matrices, norms and biases. */
 #define LAYER "model.layers.#."
+#define MATRIX(gguf, hf, rows, cols, order)                                                        \
+    RULE("blk.#." gguf ".weight", LAYER hf ".weight", rows, cols, GGUF_NEED, order)
+#define NORM(gguf, hf, n)                                                                          \
+    RULE("blk.#." gguf ".weight", LAYER hf ".weight", n, NONE, GGUF_NEED, GGUF_AS_STORED)
+#define BIAS(gguf, hf, n, need, order)                                                             \
+    RULE("blk.#." gguf ".bias", LAYER hf ".bias", n, NONE, need, order)
+
+/* Groups of rules that several architectures share. q and k are the orders of their rows. */
 #define OUTER                                                                                      \
-    {"token_embd.weight", "model.embed_tokens.weight", DIM_VOCAB, DIM_HIDDEN, NEED, 0},            \
-        {"output_norm.weight", "model.norm.weight", DIM_HIDDEN, DIM_NONE, NEED, 0}, {              \
-        "output.weight", "lm_head.weight", DIM_VOCAB, DIM_HIDDEN, HEAD, 0                          \
-    }
+    RULE("token_embd.weight", "model.embed_tokens.weight", VOCAB, HIDDEN, GGUF_NEED,               \
+         GGUF_AS_STORED),                                                                          \
+        RULE("output_norm.weight", "model.norm.weight", HIDDEN, NONE, GGUF_NEED, GGUF_AS_STORED),  \
+        RULE("output.weight", "lm_head.weight", VOCAB, HIDDEN, GGUF_NEED_HEAD, GGUF_AS_STORED)
 #define NORMS                                                                                      \
-    {"blk.#.attn_norm.weight", LAYER "input_layernorm.weight", DIM_HIDDEN, DIM_NONE, NEED, 0}, {   \
-        "blk.#.ffn_norm.weight", LAYER "post_attention_layernorm.weight", DIM_HIDDEN, DIM_NONE,    \
-            NEED, 0                                                                                \
-    }
+    NORM("attn_norm", "input_layernorm", HIDDEN),                                                  \
+        NORM("ffn_norm", "post_attention_layernorm", HIDDEN)
 #define ATTENTION(q, k)                                                                            \
-    {"blk.#.attn_q.weight", LAYER "self_attn.q_proj.weight", DIM_Q, DIM_HIDDEN, NEED, q},          \
-        {"blk.#.attn_k.weight", LAYER "self_attn.k_proj.weight", DIM_KV, DIM_HIDDEN, NEED, k},     \
-        {"blk.#.attn_v.weight", LAYER "self_attn.v_proj.weight", DIM_KV, DIM_HIDDEN, NEED, 0}, {   \
-        "blk.#.attn_output.weight", LAYER "self_attn.o_proj.weight", DIM_HIDDEN, DIM_Q, NEED, 0    \
-    }
+    MATRIX("attn_q", "self_attn.q_proj", Q, HIDDEN, q),                                            \
+        MATRIX("attn_k", "self_attn.k_proj", KV, HIDDEN, k),                                       \
+        MATRIX("attn_v", "self_attn.v_proj", KV, HIDDEN, GGUF_AS_STORED),                          \
+        MATRIX("attn_output", "self_attn.o_proj", HIDDEN, Q, GGUF_AS_STORED)
 #define QKV_BIAS(need, q, k)                                                                       \
-    {"blk.#.attn_q.bias", LAYER "self_attn.q_proj.bias", DIM_Q, DIM_NONE, need, q},                \
-        {"blk.#.attn_k.bias", LAYER "self_attn.k_proj.bias", DIM_KV, DIM_NONE, need, k}, {         \
-        "blk.#.attn_v.bias", LAYER "self_attn.v_proj.bias", DIM_KV, DIM_NONE, need, 0              \
-    }
-#define O_BIAS                                                                                     \
-    { "blk.#.attn_output.bias", LAYER "self_attn.o_proj.bias", DIM_HIDDEN, DIM_NONE, ATTN_BIAS, 0 }
+    BIAS("attn_q", "self_attn.q_proj", Q, need, q),                                                \
+        BIAS("attn_k", "self_attn.k_proj", KV, need, k),                                           \
+        BIAS("attn_v", "self_attn.v_proj", KV, need, GGUF_AS_STORED)
+#define O_BIAS BIAS("attn_output", "self_attn.o_proj", HIDDEN, GGUF_NEED_ATTN_BIAS, GGUF_AS_STORED)
 #define QK_NORM                                                                                    \
-    {"blk.#.attn_q_norm.weight", LAYER "self_attn.q_norm.weight", DIM_HEAD, DIM_NONE, NEED, 0}, {  \
-        "blk.#.attn_k_norm.weight", LAYER "self_attn.k_norm.weight", DIM_HEAD, DIM_NONE, NEED, 0   \
-    }
+    NORM("attn_q_norm", "self_attn.q_norm", HEAD), NORM("attn_k_norm", "self_attn.k_norm", HEAD)
 #define GATED_FFN                                                                                  \
-    {"blk.#.ffn_gate.weight", LAYER "mlp.gate_proj.weight", DIM_FFN, DIM_HIDDEN, NEED, 0},         \
-        {"blk.#.ffn_up.weight", LAYER "mlp.up_proj.weight", DIM_FFN, DIM_HIDDEN, NEED, 0}, {       \
-        "blk.#.ffn_down.weight", LAYER "mlp.down_proj.weight", DIM_HIDDEN, DIM_FFN, NEED, 0        \
-    }
+    MATRIX("ffn_gate", "mlp.gate_proj", FFN, HIDDEN, GGUF_AS_STORED),                              \
+        MATRIX("ffn_up", "mlp.up_proj", FFN, HIDDEN, GGUF_AS_STORED),                              \
+        MATRIX("ffn_down", "mlp.down_proj", HIDDEN, FFN, GGUF_AS_STORED)
 #define GATED_FFN_BIAS                                                                             \
-    {"blk.#.ffn_gate.bias", LAYER "mlp.gate_proj.bias", DIM_FFN, DIM_NONE, MLP_BIAS, 0},           \
-        {"blk.#.ffn_up.bias", LAYER "mlp.up_proj.bias", DIM_FFN, DIM_NONE, MLP_BIAS, 0}, {         \
-        "blk.#.ffn_down.bias", LAYER "mlp.down_proj.bias", DIM_HIDDEN, DIM_NONE, MLP_BIAS, 0       \
-    }
+    BIAS("ffn_gate", "mlp.gate_proj", FFN, GGUF_NEED_MLP_BIAS, GGUF_AS_STORED),                    \
+        BIAS("ffn_up", "mlp.up_proj", FFN, GGUF_NEED_MLP_BIAS, GGUF_AS_STORED),                    \
+        BIAS("ffn_down", "mlp.down_proj", HIDDEN, GGUF_NEED_MLP_BIAS, GGUF_AS_STORED)
 #define LAST                                                                                       \
     { NULL, NULL, 0, 0, 0, 0 }
 
 static const struct gguf_rule llama_rules[] = {
     OUTER,
     NORMS,
-    ATTENTION(UNPERMUTE_Q, UNPERMUTE_K),
-    QKV_BIAS(ATTN_BIAS, UNPERMUTE_Q, UNPERMUTE_K),
+    ATTENTION(GGUF_UNPERMUTE_Q, GGUF_UNPERMUTE_K),
+    QKV_BIAS(GGUF_NEED_ATTN_BIAS, GGUF_UNPERMUTE_Q, GGUF_UNPERMUTE_K),
     O_BIAS,
     GATED_FFN,
     GATED_FFN_BIAS,
     LAST,
 };
 static const struct gguf_rule mistral_rules[] = {
-    OUTER, NORMS, ATTENTION(UNPERMUTE_Q, UNPERMUTE_K), GATED_FFN, LAST,
+    OUTER, NORMS, ATTENTION(GGUF_UNPERMUTE_Q, GGUF_UNPERMUTE_K), GATED_FFN, LAST,
 };
 static const struct gguf_rule qwen2_rules[] = {
-    OUTER, NORMS, ATTENTION(0, 0), QKV_BIAS(NEED, 0, 0), GATED_FFN, LAST,
+    OUTER,
+    NORMS,
+    ATTENTION(GGUF_AS_STORED, GGUF_AS_STORED),
+    QKV_BIAS(GGUF_NEED, GGUF_AS_STORED, GGUF_AS_STORED),
+    GATED_FFN,
+    LAST,
 };
 static const struct gguf_rule qwen3_rules[] = {
-    OUTER, NORMS, ATTENTION(0, 0), QK_NORM, QKV_BIAS(ATTN_BIAS, 0, 0), O_BIAS, GATED_FFN, LAST,
+    OUTER,
+    NORMS,
+    ATTENTION(GGUF_AS_STORED, GGUF_AS_STORED),
+    QK_NORM,
+    QKV_BIAS(GGUF_NEED_ATTN_BIAS, GGUF_AS_STORED, GGUF_AS_STORED),
+    O_BIAS,
+    GATED_FFN,
+    LAST,
 };
 
 static const struct gguf_arch table[] = {

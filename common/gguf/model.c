@@ -158,13 +158,13 @@ static int read_dims(struct gguf_model *m, struct err *e) {
 }
 
 static uint64_t dim_size(const struct gguf_model *m, enum gguf_dim d) {
-    const uint64_t sizes[DIM_COUNT] = {[DIM_NONE] = 1,
-                                       [DIM_HIDDEN] = m->hidden_dim,
-                                       [DIM_Q] = m->n_heads * m->head_dim,
-                                       [DIM_KV] = m->n_kv_heads * m->head_dim,
-                                       [DIM_HEAD] = m->head_dim,
-                                       [DIM_FFN] = m->ffn_dim,
-                                       [DIM_VOCAB] = m->vocab_size};
+    const uint64_t sizes[GGUF_DIM_COUNT] = {[GGUF_DIM_NONE] = 1,
+                                            [GGUF_DIM_HIDDEN] = m->hidden_dim,
+                                            [GGUF_DIM_Q] = m->n_heads * m->head_dim,
+                                            [GGUF_DIM_KV] = m->n_kv_heads * m->head_dim,
+                                            [GGUF_DIM_HEAD] = m->head_dim,
+                                            [GGUF_DIM_FFN] = m->ffn_dim,
+                                            [GGUF_DIM_VOCAB] = m->vocab_size};
     return sizes[d];
 }
 
@@ -188,7 +188,7 @@ static int take(struct plan *p, const struct gguf_rule *r, uint64_t layer,
     struct gguf_model *m = p->m;
     struct gguf_hf_tensor *t = &m->tensors[m->n_tensors++];
     uint64_t rows = dim_size(m, r->rows), cols = dim_size(m, r->cols);
-    bool vector = r->cols == DIM_NONE;
+    bool vector = r->cols == GGUF_DIM_NONE;
     struct gguf_layout layout;
     gguf_layout(from->type, &layout);
     if (!layout.convertible)
@@ -209,8 +209,8 @@ static int take(struct plan *p, const struct gguf_rule *r, uint64_t layer,
                                  .n_rows = vector ? 1 : rows,
                                  .n_cols = vector ? rows : cols};
     free(name);
-    if (r->order != ROWS_AS_THEY_ARE) {
-        t->permuted_heads = r->order == UNPERMUTE_Q ? m->n_heads : m->n_kv_heads;
+    if (r->order != GGUF_AS_STORED) {
+        t->permuted_heads = r->order == GGUF_UNPERMUTE_Q ? m->n_heads : m->n_kv_heads;
         t->n_rows = rows;
         t->n_cols = cols;
         if (t->n_cols % layout.block)
@@ -228,17 +228,17 @@ struct group {
 };
 
 static int apply(struct plan *p, const struct gguf_rule *r, uint64_t layer,
-                 struct group groups[static MLP_BIAS + 1]) {
+                 struct group groups[static GGUF_NEED_MLP_BIAS + 1]) {
     char *name = name_of(r->gguf, layer);
     uint32_t i = 0;
     int rc = 0;
     bool found = strmap_find(&p->index, str_of(name), &i);
     struct group *group = &groups[r->need];
-    if (r->need != NEED && !group->decided)
+    if (r->need != GGUF_NEED && !group->decided)
         *group = (struct group){true, found};
-    if (!found && (r->need == NEED || group->present))
+    if (!found && (r->need == GGUF_NEED || group->present))
         rc = err_set(p->e, EXIT_DATA, "tensor '%s' is missing: %s", name, p->m->g->path);
-    else if (found && r->need != NEED && !group->present)
+    else if (found && r->need != GGUF_NEED && !group->present)
         rc = err_set(p->e, EXIT_DATA,
                      "tensor '%s' is there, but others of its group are missing: %s", name,
                      p->m->g->path);
@@ -250,14 +250,14 @@ static int apply(struct plan *p, const struct gguf_rule *r, uint64_t layer,
 
 static int make_plan(struct plan *p) {
     struct gguf_model *m = p->m;
-    struct group groups[MLP_BIAS + 1] = {{0}};
+    struct group groups[GGUF_NEED_MLP_BIAS + 1] = {{0}};
     for (uint64_t layer = 0; layer < m->n_layers; layer++)
         for (const struct gguf_rule *r = m->arch->rules; r->gguf; r++)
             if ((layer == 0 || strchr(r->gguf, '#')) && apply(p, r, layer, groups) != 0)
                 return -1;
-    m->tied = !groups[HEAD].present;
-    m->attn_bias = groups[ATTN_BIAS].present;
-    m->mlp_bias = groups[MLP_BIAS].present;
+    m->tied = !groups[GGUF_NEED_HEAD].present;
+    m->attn_bias = groups[GGUF_NEED_ATTN_BIAS].present;
+    m->mlp_bias = groups[GGUF_NEED_MLP_BIAS].present;
     for (size_t i = 0; i < m->g->n_tensors; i++) {
         struct str name = m->g->tensors[i].name;
         if (!p->used[i] && !str_eq(name, "rope_freqs.weight"))

@@ -19,30 +19,30 @@
 #include "gguf/gguf.h"
 
 enum gguf_dim {
-    DIM_NONE,
-    DIM_HIDDEN,
-    DIM_Q,  // n_heads * head_dim
-    DIM_KV, // n_kv_heads * head_dim
-    DIM_HEAD,
-    DIM_FFN,
-    DIM_VOCAB,
-    DIM_COUNT
+    GGUF_DIM_NONE,
+    GGUF_DIM_HIDDEN,
+    GGUF_DIM_Q,  // n_heads * head_dim
+    GGUF_DIM_KV, // n_kv_heads * head_dim
+    GGUF_DIM_HEAD,
+    GGUF_DIM_FFN,
+    GGUF_DIM_VOCAB,
+    GGUF_DIM_COUNT
 };
 
 enum gguf_need {
-    NEED,      // required
-    HEAD,      // output.weight: if missing, the embedding is the head
-    ATTN_BIAS, // all of them or none, in all layers
-    MLP_BIAS,
+    GGUF_NEED,           // required
+    GGUF_NEED_HEAD,      // output.weight: if missing, the embedding is the head
+    GGUF_NEED_ATTN_BIAS, // all of them or none, in all layers
+    GGUF_NEED_MLP_BIAS,
 };
 
 /* llama.cpp rotates neighbours (2i, 2i + 1) where Hugging Face rotates halves (i, i + head_dim /
  * 2), so for some architectures its converter reorders the rows of q and k within each head. */
-enum gguf_order { ROWS_AS_THEY_ARE, UNPERMUTE_Q, UNPERMUTE_K };
+enum gguf_order { GGUF_AS_STORED, GGUF_UNPERMUTE_Q, GGUF_UNPERMUTE_K };
 
 struct gguf_rule {
     const char *gguf, *hf;    // '#' is the layer's number; a rule without it applies once
-    enum gguf_dim rows, cols; // cols DIM_NONE: a vector
+    enum gguf_dim rows, cols; // cols GGUF_DIM_NONE: a vector
     enum gguf_need need;
     enum gguf_order order;
 };

@@ -91,7 +91,7 @@ int gguf_spm_merges(const struct gguf_vocab *v, struct buf *out, struct err *e) 
     struct merges m = {0};
     int rc = 0;
     for (uint32_t id = 0; id < v->n && rc == 0; id++)
-        if (v->types[id] == TOKEN_NORMAL || v->types[id] == TOKEN_USER_DEFINED)
+        if (v->types[id] == GGUF_TOKEN_NORMAL || v->types[id] == GGUF_TOKEN_USER_DEFINED)
             rc = cut_piece(v, id, &m, e);
     if (m.n)
         qsort(m.items, m.n, sizeof *m.items, order);

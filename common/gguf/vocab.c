@@ -50,7 +50,7 @@ static bool is_float(enum gguf_type t) {
 static bool is_filler(const struct gguf_vocab *v, size_t id) {
     char name[32];
     snprintf(name, sizeof name, "[PAD%zu]", id);
-    return v->types[id] == TOKEN_UNUSED && str_eq(v->tokens[id], name);
+    return v->types[id] == GGUF_TOKEN_UNUSED && str_eq(v->tokens[id], name);
 }
 
 static int read_tokens(struct gguf_vocab *v, struct err *e) {
@@ -71,12 +71,12 @@ static int read_tokens(struct gguf_vocab *v, struct err *e) {
     const unsigned char *at = tokens->p;
     for (size_t i = 0; i < v->n; i++) {
         struct str t = v->tokens[i] = gguf_next_str(&at);
-        int64_t type = types ? gguf_int_at(types, i) : TOKEN_NORMAL;
+        int64_t type = types ? gguf_int_at(types, i) : GGUF_TOKEN_NORMAL;
         uint32_t other;
         if (utf8_valid(t.p, t.n) != t.n)
             return err_set(e, EXIT_DATA, "token %zu is not valid UTF-8: %s: byte %zu", i, g->path,
                            (size_t)((const unsigned char *)t.p - g->map.p));
-        if (type < TOKEN_NORMAL || type > TOKEN_BYTE)
+        if (type < GGUF_TOKEN_NORMAL || type > GGUF_TOKEN_BYTE)
             return err_set(e, EXIT_DATA, "token %zu has the unknown type %" PRId64 ": %s", i, type,
                            g->path);
         v->types[i] = (unsigned char)type;
@@ -126,8 +126,8 @@ static int read_specials(struct gguf_vocab *v, struct err *e) {
 
 size_t gguf_turn_ends(const struct gguf_vocab *v, int64_t *ids, size_t max) {
     // llama.cpp, src/llama-vocab.cpp: special_eot_id, special_eom_id, special_eog_ids. Tokens that
-    // end a text, not a turn
-    // (</s>, <|endoftext|>), are left to the keys, because base models use them for other things.
+    // end a text, not a turn (</s>, <|endoftext|>), are left to the keys, because base models use
+    // them for other things.
     static const char *const texts[] = {
         "<|eot_id|>",    "<|im_end|>", "<|end|>",    "<|return|>",      "<|call|>",
         "<end_of_turn>", "<turn|>",    "<|eom_id|>", "<|end_of_turn|>", "<end_of_utterance>",
@@ -200,7 +200,8 @@ static void added_tokens(const struct gguf_vocab *v, struct buf *out) {
     buf_str(out, "\"added_tokens\":[");
     for (size_t i = 0; i < v->n; i++) {
         int type = v->types[i];
-        if ((type != TOKEN_CONTROL && type != TOKEN_UNKNOWN && type != TOKEN_USER_DEFINED) ||
+        if ((type != GGUF_TOKEN_CONTROL && type != GGUF_TOKEN_UNKNOWN &&
+             type != GGUF_TOKEN_USER_DEFINED) ||
             v->tokens[i].n == 0)
             continue;
         buf_fmt(out, "%s\n  {\"id\":%zu,\"content\":", comma, i);
@@ -208,7 +209,7 @@ static void added_tokens(const struct gguf_vocab *v, struct buf *out) {
         buf_fmt(out,
                 ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
                 "\"special\":%s}",
-                type == TOKEN_USER_DEFINED ? "false" : "true");
+                type == GGUF_TOKEN_USER_DEFINED ? "false" : "true");
         comma = ",";
     }
     buf_str(out, "],\n");
@@ -325,7 +326,7 @@ static int bpe_merges(const struct gguf_vocab *v, struct buf *out, struct err *e
 
 static bool has_bytes(const struct gguf_vocab *v) {
     for (size_t i = 0; i < v->n; i++)
-        if (v->types[i] == TOKEN_BYTE)
+        if (v->types[i] == GGUF_TOKEN_BYTE)
             return true;
     return false;
 }

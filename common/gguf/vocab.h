@@ -19,12 +19,12 @@
 #include "gguf/gguf.h"
 
 enum gguf_token_type { // gguf.md, tokenizer.ggml.token_type
-    TOKEN_NORMAL = 1,
-    TOKEN_UNKNOWN,
-    TOKEN_CONTROL,
-    TOKEN_USER_DEFINED,
-    TOKEN_UNUSED,
-    TOKEN_BYTE
+    GGUF_TOKEN_NORMAL = 1,
+    GGUF_TOKEN_UNKNOWN,
+    GGUF_TOKEN_CONTROL,
+    GGUF_TOKEN_USER_DEFINED,
+    GGUF_TOKEN_UNUSED,
+    GGUF_TOKEN_BYTE
 };
 
 struct gguf_vocab {

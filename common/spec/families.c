@@ -26,10 +26,10 @@ const struct key family_common_keys[] = {
     // The reference acts on these for every model. Keys that it never reads are in
     // family_foreign_keys.
     {"quantization_config", KEY_OTHER, 0, 0},
-    {"compression_config", ONLY_FALSE, 0, 0},
-    {"is_encoder_decoder", ONLY_FALSE, 0, 0},
-    {"is_causal", ONLY_TRUE, 0, 0},
-    {"attention_chunk_size", ONLY_FALSE, 0, 0},
+    {"compression_config", KEY_ONLY_FALSE, 0, 0},
+    {"is_encoder_decoder", KEY_ONLY_FALSE, 0, 0},
+    {"is_causal", KEY_ONLY_TRUE, 0, 0},
+    {"attention_chunk_size", KEY_ONLY_FALSE, 0, 0},
     {NULL, KEY_OTHER, 0, 0},
 };
 
@@ -105,7 +105,7 @@ const char *const family_foreign_keys[] = {
     "alibi", "clip_qkv", "logit_scale", "rope_interleaved", "use_mrope", "use_qk_norm", NULL,
 };
 
-/* Read only if use_sliding_window is true, so that nonsense in them is no error otherwise. */
+/* Read only if use_sliding_window is true; otherwise these keys may have any value. */
 const struct key family_used_window_keys[] = {
     {"sliding_window", KEY_SIZE, CONFIG_AT(window), SPEC_MAX_CONTEXT},
     {"max_window_layers", KEY_COUNT, CONFIG_AT(max_window_layers), SPEC_MAX_CONTEXT},

@@ -11,7 +11,7 @@
 static const struct key act_keys[] = {
     {"hidden_act", KEY_ACT, SPEC_AT(act), 0},
     {"hidden_activation", KEY_OTHER, 0, 0}, // not read any more
-    {"use_bidirectional_attention", ONLY_FALSE, 0, 0},
+    {"use_bidirectional_attention", KEY_ONLY_FALSE, 0, 0},
     {NULL, KEY_OTHER, 0, 0},
 };
 

@@ -17,7 +17,7 @@ static const struct key own_keys[] = {
     {"activation_function", KEY_ACT, SPEC_AT(act), 0},
     {"layer_norm_epsilon", KEY_EPS, SPEC_AT(norm_eps), 0},
     {"scale_attn_weights", KEY_FALSE, CONFIG_AT(unscaled), 0},
-    {"add_cross_attention", ONLY_FALSE, 0, 0},
+    {"add_cross_attention", KEY_ONLY_FALSE, 0, 0},
     {"scale_attn_by_inverse_layer_idx", KEY_TRUE, SPEC_AT(attn_scale_by_layer), 0},
     {"n_ctx", KEY_OTHER, 0, 0},
     {"reorder_and_upcast_attn", KEY_OTHER, 0, 0},

@@ -58,7 +58,7 @@ const struct key family_optional_window_keys[] = {
 const struct key family_gemma2_act_keys[] = {
     {"hidden_act", KEY_OTHER, 0, 0},
     {"hidden_activation", KEY_ACT, SPEC_AT(act), 0},
-    {"use_bidirectional_attention", ONLY_FALSE, 0, 0},
+    {"use_bidirectional_attention", KEY_ONLY_FALSE, 0, 0},
     {NULL, KEY_OTHER, 0, 0},
 };
 

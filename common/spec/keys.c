@@ -203,9 +203,9 @@ static int apply(struct keys_reader *r, const struct key *k, const struct keys_m
         return yes || no ? 0 : keys_refuse(r, m, "must be true or false");
     case KEY_ACT:
         return null ? 0 : read_act(r, m, field);
-    case ONLY_TRUE:
+    case KEY_ONLY_TRUE:
         return yes ? 0 : keys_refuse(r, m, "only true is supported");
-    case ONLY_FALSE:
+    case KEY_ONLY_FALSE:
         return no ? 0 : keys_refuse(r, m, "only false is supported");
     case KEY_OTHER:
         break;

@@ -38,7 +38,7 @@ struct layer_spec {
 };
 
 /* quantization_config: how the files store matrices. All zero (method NULL): not quantised.
- * A value of another type or out of range is as one that is missing; raw has it. */
+ * A value of another type or out of range counts as missing; raw has it. */
 struct spec_quant {
     const char *method; // quant_method: "gptq", "awq", "fp8", "compressed-tensors",
                         // "bitsandbytes"; "": an object without it. In the spec's arena
@@ -83,12 +83,11 @@ struct spec {
 
     float embed_scale; // factor of the embedding: Gemma sqrt(hidden_dim), Granite; 0: off
     float attn_scale;  // factor of the scores: 1 / sqrt(head_dim), except in Gemma 2 and Granite
-    bool
-        attn_scale_by_layer; // divided by the layer's number, counted from 1: stanford-crfm's GPT-2
-    float attn_softcap;      // Gemma 2; 0: off
-    float residual_scale;    // factor of the outputs of attention and FFN: Granite; 0: off
-    float logit_divisor;     // Granite; 0: off
-    float logit_softcap;     // Gemma 2; 0: off
+    bool attn_scale_by_layer; // divided by the layer's number from 1: stanford-crfm's GPT-2
+    float attn_softcap;       // Gemma 2; 0: off
+    float residual_scale;     // factor of the outputs of attention and FFN: Granite; 0: off
+    float logit_divisor;      // Granite; 0: off
+    float logit_softcap;      // Gemma 2; 0: off
 
     size_t n_experts;      // Mixtral, Qwen 3 MoE; 0: off
     size_t n_experts_used; // by each row (token)
