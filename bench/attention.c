@@ -89,7 +89,8 @@ int main(int argc, char **argv) {
         kv_seq_init(&kv, &seqs[i]);
         if (kv_extend(&kv, &seqs[i], 0, context, &e) != 0)
             die_err(&e);
-        b.rows[i] = (struct attn_row){seqs[i].tables[0], 0, (uint32_t)context - 1};
+        b.rows[i] =
+            (struct attn_row){seqs[i].tables[0], 0, (uint32_t)context - 1, (uint32_t)context - 1};
     }
     unsigned char *memory = kv.groups[0].base;
     fill_bf16(memory, all); // read as f32 they are as good

@@ -26,7 +26,7 @@ static struct step make_step(struct model *m, const struct row *rows, size_t n_r
         for (size_t g = 0; g < m->kv.n_groups; g++) {
             uint32_t pos = row->pos, window = (uint32_t)m->kv.groups[g].window;
             uint32_t first = window > 0 && pos >= window ? pos - window + 1 : 0;
-            m->attn_rows[g][i] = (struct attn_row){slot->kv.tables[g], first, pos};
+            m->attn_rows[g][i] = (struct attn_row){slot->kv.tables[g], first, pos, pos};
         }
     }
     for (size_t g = 0; g < m->kv.n_groups; g++)

@@ -111,8 +111,10 @@ static void make_pages(struct layer *l) {
             struct cu_row *r = &l->rows[l->seq_row[s] + i];
             r->pos = l->len[s] - l->n_new[s] + i;
             r->first[l->kv_group] = first_seen(l, r->pos);
+            r->last[l->kv_group] = r->pos;
             r->table[l->kv_group] = l->n_words - first;
-            r->first[1 - l->kv_group] = r->table[1 - l->kv_group] = 0x7FFFFFFF;
+            r->first[1 - l->kv_group] = r->last[1 - l->kv_group] = r->table[1 - l->kv_group] =
+                0x7FFFFFFF;
         }
         for (uint32_t p = first; p <= last; p++) {
             l->words[l->n_words++] = order[next];

@@ -74,11 +74,12 @@ struct cu_header {
 };
 struct cu_row {
     uint32_t id, pos;
-    uint32_t first[CU_GROUPS]; // the first position that it sees
+    uint32_t first[CU_GROUPS]; // it sees positions [first, last], and is stored at pos
+    uint32_t last[CU_GROUPS];
     uint32_t table[CU_GROUPS]; // words[table + p / CU_KV_PAGE] is position p's page (modulo 2^32)
     uint32_t freq[CU_ROPES];   // words[freq ..] are its rope's frequencies, f32 [half]
     uint32_t want;             // in rows[i]: the number of the i-th row whose logits are wanted
-    uint32_t unused[3];
+    uint32_t unused;
 };
 struct cu_tile { // rows [row, row + n) of one sequence, consecutive positions, n <= CU_QUERIES /
                  // group or 1
@@ -100,7 +101,7 @@ struct cu_kv {
     uint64_t page_stride; // bytes
     uint32_t n_kv_heads, head_dim, pad;
     uint32_t f32;   // else bf16
-    uint32_t group; // index of first[] and table[]
+    uint32_t group; // index of first[], last[] and table[]
     uint32_t unused;
 };
 
