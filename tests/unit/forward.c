@@ -186,10 +186,10 @@ static void pages_come_back(void) {
         models_feed(m, 2, ids, 5, 64, NULL, NULL);
         for (size_t i = 0; i < 3; i++)
             model_seq_clear(m, i);
-        for (size_t g = 0; g < m->kv.n_groups; g++) {
-            CHECK_INT(m->kv.groups[g].n_free, m->kv.groups[g].n_pages);
-            for (size_t i = 0; i < m->kv.groups[g].n_pages; i++)
-                CHECK_INT(m->kv.groups[g].refs[i], 0);
+        for (size_t g = 0; g < m->state.n_groups; g++) {
+            CHECK_INT(m->state.groups[g].n_free, m->state.groups[g].n_blocks);
+            for (size_t i = 0; i < m->state.groups[g].n_blocks; i++)
+                CHECK_INT(m->state.groups[g].refs[i], 0);
         }
     }
     model_close(m);
@@ -209,9 +209,9 @@ static void check_stream(const char *folder, size_t n, size_t context) {
             rows[i] = (struct row){0, (uint32_t)(pos + i), (uint32_t)(4 + (pos + i) % 200), false};
         if (model_forward(m, rows, 64, NULL, NULL, &e) != 0)
             die_err(&e);
-        for (size_t g = 0; g < m->kv.n_groups; g++) {
-            size_t used = m->kv.groups[g].n_pages - m->kv.groups[g].n_free;
-            if (m->kv.groups[g].window > 0 && used > most)
+        for (size_t g = 0; g < m->state.n_groups; g++) {
+            size_t used = m->state.groups[g].n_blocks - m->state.groups[g].n_free;
+            if (m->state.groups[g].window > 0 && used > most)
                 most = used;
         }
     }

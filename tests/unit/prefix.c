@@ -1,11 +1,14 @@
-/* Pages that outlive their sequence: what is taken over gives the same bits as computing it again,
- * in every kind of model; the oldest goes first, within the budget; and whatever is kept and taken
- * in any order, a page is only ever found by the ids that made it. --device NAME: on that device.
+/* The prefix cache: a sequence that begins with cached pages gives the same bits as one that
+ * computes everything, in every kind of model. The least recently used node is evicted first,
+ * within the budget. In any order of adding and sharing, a page is only found by the ids that led
+ * to it.
+ * --device NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
 #include "../lib/models.h"
 #include "model/internal.h"
+#include "model/state_blocks.h"
 
 enum { MOST = 200 };
 
@@ -14,8 +17,9 @@ static struct model *open_model(const char *name, bool precise, size_t context, 
         .precise = precise, .n_threads = 2, .context = context, .max_sequences = 3, .max_rows = 64};
     char *folder = path_join(MODELS_DIR, name);
     struct model *m = models_open(folder, &o);
-    uint64_t page = kv_sequence_bytes(
-        model_spec(m), model_device(m)->ops->kv_page_bytes(model_device(m)), KV_PAGE);
+    uint64_t page = 0; // of all layers
+    for (size_t g = 0; g < m->state.n_groups; g++)
+        page += m->state.groups[g].block_bytes;
     model_close(m);
     o.keep_bytes = n_pages * page + page - 1;
     m = models_open(folder, &o);
@@ -176,7 +180,7 @@ static void the_oldest_goes_first_within_the_budget(void) {
     check_reuse(m, a, 199, 192, "all three");
     for (size_t i = 0; i < 3; i++)
         model_seq_clear(m, i);
-    CHECK_INT(m->kv.groups[0].n_pages - m->kv.groups[0].n_free, 3);
+    CHECK_INT(m->state.groups[0].n_blocks - m->state.groups[0].n_free, 3);
     model_close(m);
 
     m = open_model("llama", false, 256, 0);
@@ -191,8 +195,8 @@ static void kept_pages_give_way_where_memory_is_out(void) {
     make_ids(a, MOST, MOST, 0);
     make_ids(b, 0, MOST, 1);
     keep(m, a, 199);
-    m->kv.groups[0].max_pages = m->kv.groups[0].n_pages;
-    for (struct kv_group *g = &m->kv.groups[0]; g->n_free > 3;)
+    m->state.groups[0].max_blocks = m->state.groups[0].n_blocks;
+    for (struct state_group *g = &m->state.groups[0]; g->n_free > 3;)
         g->n_free--; // as if others had them
     models_feed(m, 1, b, 150, 64, NULL, NULL);
     CHECK_INT(m->prefix.n_nodes, 3);
@@ -222,60 +226,64 @@ static void path_ids(uint32_t path, uint32_t ids[CONTEXT]) {
 }
 
 /* Writes pages [from, n) and checks those before, which a query behind them sees. */
-static void fill(struct kv *kv, struct kv_seq *q, uint32_t path, size_t from, size_t n) {
+static void fill(struct state *s, struct state_seq *q, uint32_t path, size_t from, size_t n) {
     struct err e = {0};
-    for (size_t g = 0; g < kv->n_groups; g++)
-        for (size_t p = kv_first_seen(&kv->groups[g], from * KV_PAGE); p < from; p++) {
+    for (size_t i = 0; i < s->n_groups; i++) {
+        const struct state_group *g = &s->groups[i];
+        for (size_t p = g->rules->first(g, from * KV_PAGE); p < from; p++) {
             uint64_t is;
-            memcpy(&is, kv_page_part(&kv->groups[g], q->tables[g][p], 0), sizeof is);
+            memcpy(&is, state_part(g, q->tables[i][p], 0), sizeof is);
             CHECK_INT(is, mark(path, p));
         }
+    }
     for (size_t p = from; p < n; p++) {
-        CHECK(kv_extend(kv, q, p * KV_PAGE, (p + 1) * KV_PAGE, &e) == 0);
-        for (size_t g = 0; g < kv->n_groups; g++) {
+        CHECK(state_extend(s, q, p * KV_PAGE, (p + 1) * KV_PAGE, &e) == 0);
+        for (size_t g = 0; g < s->n_groups; g++) {
             uint64_t is = mark(path, p);
-            memcpy(kv_page_part(&kv->groups[g], q->tables[g][p], 0), &is, sizeof is);
+            memcpy(state_part(&s->groups[g], q->tables[g][p], 0), &is, sizeof is);
         }
-        kv_retire(kv, q, (p + 1) * KV_PAGE);
+        state_advance(s, q, (p + 1) * KV_PAGE);
     }
 }
 
 static void check_order(const struct prefix_cache *k) {
     size_t n = 0;
-    for (size_t g = 0; g < k->kv->n_groups; g++)
-        n += k->kv->groups[g].n_pages - k->kv->groups[g].n_free;
-    CHECK(k->n_nodes <= MAX_NODES && n <= k->kv->n_groups * (MAX_NODES + N_SLOTS * MAX_PAGES));
+    for (size_t g = 0; g < k->state->n_groups; g++)
+        n += k->state->groups[g].n_blocks - k->state->groups[g].n_free;
+    CHECK(k->n_nodes <= MAX_NODES && n <= k->state->n_groups * (MAX_NODES + N_SLOTS * MAX_PAGES));
 }
 
 static void any_order(size_t window, size_t n_buckets) {
-    struct layer_spec layers[] = {{.window = 0}, {.window = (uint32_t)window}};
-    struct spec spec = {.n_layers = 2, .n_kv_heads = 1, .head_dim = 1, .layers = layers};
-    struct kv kv;
+    const struct state_limits limits = {CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES};
+    struct state s;
     struct prefix_cache k;
-    struct kv_seq slots[N_SLOTS];
+    struct state_seq slots[N_SLOTS];
     struct err e = {0};
     uint32_t random = 7, ids[CONTEXT];
     size_t taken = 0, found;
     struct device *device;
     struct device_shape shape = {.n_kv_heads = 1, .head_dim = 1, .precise = true};
     CHECK(cpu_open(&device, &shape, 1, &e) == 0);
-    CHECK(kv_init(&kv, device, &spec, true, CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES, &e) == 0);
-    prefix_init(&k, &kv, MAX_NODES);
+    size_t page_bytes = device->ops->kv_page_bytes(device);
+    const struct state_layer layers[] = {{STATE_PAGES, page_bytes, 0},
+                                         {STATE_PAGES, page_bytes, window}};
+    CHECK(state_init(&s, device, layers, 2, &limits, &e) == 0);
+    prefix_init(&k, &s, MAX_NODES);
     k.n_buckets = n_buckets ? n_buckets : k.n_buckets; // 1: all hashes collide
     for (size_t i = 0; i < N_SLOTS; i++)
-        kv_seq_init(&kv, &slots[i]);
+        state_seq_init(&s, &slots[i]);
     for (size_t i = 0; i < N_STEPS; i++) {
-        struct kv_seq *q = &slots[next_random(&random, N_SLOTS)];
+        struct state_seq *q = &slots[next_random(&random, N_SLOTS)];
         uint32_t path = next_random(&random, 1u << 2 * MAX_PAGES),
                  n = next_random(&random, MAX_PAGES + 1);
-        kv_clear(&kv, q);
+        state_truncate(&s, q, 0);
         path_ids(path, ids);
         uint32_t node = prefix_find(&k, ids, CONTEXT, &found);
         if (found > 0)
             prefix_share(&k, node, found, q);
         taken += found / KV_PAGE;
         n = n > found / KV_PAGE ? n : (uint32_t)(found / KV_PAGE);
-        fill(&kv, q, path, found / KV_PAGE, n);
+        fill(&s, q, path, found / KV_PAGE, n);
         if (next_random(&random, 3) > 0)
             prefix_add(&k, q, ids,
                        n * KV_PAGE + (n < MAX_PAGES ? next_random(&random, KV_PAGE) : 0));
@@ -285,16 +293,16 @@ static void any_order(size_t window, size_t n_buckets) {
     }
     CHECK(taken > N_STEPS / 4);
     for (size_t i = 0; i < N_SLOTS; i++) {
-        kv_clear(&kv, &slots[i]);
-        kv_seq_free(&slots[i]);
+        state_truncate(&s, &slots[i], 0);
+        state_seq_free(&slots[i]);
     }
     while (prefix_drop_oldest(&k))
         ;
     CHECK_INT(k.n_nodes, 0);
-    for (size_t g = 0; g < kv.n_groups; g++)
-        CHECK_INT(kv.groups[g].n_free, kv.groups[g].n_pages); // each counted right
+    for (size_t g = 0; g < s.n_groups; g++)
+        CHECK_INT(s.groups[g].n_free, s.groups[g].n_blocks); // each counted right
     prefix_free(&k);
-    kv_free(&kv);
+    state_free(&s);
     device->ops->close(device);
 }
 
