@@ -296,6 +296,49 @@ static void contexts(void) {
     model_close(m);
 }
 
+/* Rows of an encoder: each is stored at its own position, and sees all of them. Equal queries then
+ * give equal bits, those of a row at the end that sees what is before it. */
+static void a_row_sees_positions_after_its_own(void) {
+    enum { N = 150, DIM = 16 };
+    const uint32_t pages[] = {2, 0, 1};
+    static float k[N * DIM], v[N * DIM], q[N * DIM], out[N * DIM], last[DIM];
+    struct attn_row rows[N];
+    struct err e = {0};
+    struct pool *p = pool_new(2, &e);
+    size_t page_bytes = kv_page_bytes(1, DIM, true);
+    struct kv_layer kv = {.base = xaligned(64, 3 * page_bytes),
+                          .run = 1,
+                          .run_stride = page_bytes,
+                          .n_kv_heads = 1,
+                          .head_dim = DIM,
+                          .f32 = true};
+    for (uint32_t i = 0; i < N * DIM; i++) {
+        k[i] = (float)(i * 7919 % 127) / 64 - 1;
+        v[i] = (float)(i * 104729 % 251) / 128 - 1;
+        q[i] = (float)(i % DIM) / 8 - 1;
+    }
+    for (uint32_t i = 0; i < N; i++)
+        rows[i] = (struct attn_row){.pages = pages, .first = 0, .last = N - 1, .pos = i};
+    kv_store(&kv, rows, N, k, DIM, v, DIM);
+    void *scratch = xaligned(64, attention_scratch(2, N, 1, DIM));
+    attention(p, &kv, rows, N, out, DIM, q, DIM, 1, 0.25f, 0, scratch);
+    attention(p, &kv, &rows[N - 1], 1, last, DIM, q, DIM, 1, 0.25f, 0, scratch);
+    double want = 0, sum = 0; // of the first dimension, in double
+    for (size_t i = 0; i < N; i++) {
+        double score = 0;
+        for (size_t d = 0; d < DIM; d++)
+            score += (double)q[d] * (double)k[i * DIM + d];
+        sum += exp(score / 4);
+        want += exp(score / 4) * (double)v[i * DIM];
+    }
+    CHECK(fabs((double)last[0] - want / sum) < 1e-5);
+    for (size_t i = 0; i < N; i++)
+        CHECK(memcmp(out + i * DIM, last, sizeof last) == 0);
+    free(scratch);
+    free(kv.base);
+    pool_free(p);
+}
+
 int main(int argc, char **argv) {
     struct err e = {0};
     program_init(argv[0]);
@@ -310,5 +353,6 @@ int main(int argc, char **argv) {
     RUN(only_chosen_experts_are_read);
     RUN(refusals);
     RUN(contexts);
+    RUN(a_row_sees_positions_after_its_own);
     return check_done();
 }
