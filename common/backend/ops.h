@@ -138,7 +138,7 @@ struct ops {
 
     /* Weights. load names a matrix, which the device may copy now or at its first use. load_vector
      * replaces *v [n] by the device's address. load_end comes after the last of them; -1 if they do
-     * not fit, with the sums. load NULL: the device reads weights where they are, as a CPU does,
+     * not fit, with the sums. load NULL: the device reads the host's weights, as a CPU does,
      * and none of the three is called. */
     int (*load)(struct device *d, const struct mat *w, struct err *e);
     int (*load_vector)(struct device *d, const float **v, size_t n, struct err *e);
@@ -176,7 +176,7 @@ struct ops {
                 struct err *e);
 };
 
-/* The CPU: kernels over a pool of threads. n_threads 0: as many as physical cores. */
+/* The CPU: kernels over a pool of threads. n_threads 0: one for each physical core. */
 int cpu_open(struct device **d, const struct device_shape *s, size_t n_threads, struct err *e);
 struct pool *cpu_pool(const struct device *d);
 

@@ -1,4 +1,4 @@
-/* st-inspect --spec: see describe.h. Fields that are off are left out; names are those of struct
+/* st-inspect --spec: see describe.h. Fields that are off are not printed. Names are those of struct
  * spec.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */

@@ -14,7 +14,7 @@
 #include "model/load.h"
 #include "model/mix.h"
 
-/* MAX_WRONG: no more layers are looked at after so many errors. MAX_NAMED: tensors that one message
+/* MAX_WRONG: errors after which no more layers are loaded. MAX_NAMED: tensors that one message
  * names. */
 enum { MAX_NAMED = 8, MAX_WRONG = 1000 };
 

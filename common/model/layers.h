@@ -1,5 +1,5 @@
-/* The weights as forward uses them: matrices where common/quant opens them, vectors (norms, biases)
- * as f32 copies.
+/* The weights as forward uses them: matrices as common/quant opens them, vectors (norms, biases) as
+ * f32 copies.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_LAYERS_H
@@ -33,7 +33,7 @@ struct layers {
     struct norm final_norm;
     struct layer *layers;        // [n_layers]
     struct arena mem;            // holds f32 copies of vectors, and the experts
-    struct mat_memory converted; // matrices that are not read where the file has them
+    struct mat_memory converted; // matrices that are not read from the mapping
 
     /* Vectors are copied when their layer is first used, so that opening a model whose files are
      * not in memory does not wait for the disk. */

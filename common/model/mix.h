@@ -1,4 +1,4 @@
-/* What mixes positions in a layer: a file a kind (mix_NAME.c), and one table of them.
+/* Mixers: how a layer combines positions. Each kind is a file, mix_NAME.c, and mix.c lists them.
  *
  * To add a kind: write mix_NAME.c with one struct mix_ops, and add its enumerator to enum mixer of
  * spec/spec.h and its line to mix_table in mix.c.
@@ -21,10 +21,10 @@ struct mix_ops {
     void (*load)(struct loader *l, struct layer *y, size_t layer);
     /* Copies them to a device that keeps weights. */
     int (*send)(struct device *d, struct layer *y, const struct spec *s, struct err *e);
-    /* What the layer leaves behind. page_bytes: the device's size of a page of keys and values. */
-    struct state_layer (*state)(const struct spec *s, size_t layer, size_t page_bytes);
-    /* Fills in what all layers of this kind need of a step's rows. The sequences' blocks are there.
+    /* The state that the layer needs. page_bytes: the device's size of a page of keys and values.
      */
+    struct state_layer (*state)(const struct spec *s, size_t layer, size_t page_bytes);
+    /* Fills in the part of a step that all layers of this kind read. The rows' blocks are there. */
     void (*step)(struct model *m, const struct row *rows, size_t n_rows, struct step *step);
     /* x += scale * block(in), or of norm(in) if pre is not NULL. */
     void (*block)(struct model *m, size_t layer, const float *in, const struct norm *pre,
@@ -38,8 +38,8 @@ static inline const struct mix_ops *mix_of(const struct spec *s, size_t layer) {
     return mix_table[s->layers[layer].mixer];
 }
 
-/* What each layer leaves behind -> out [n_layers]. Windows are those of a context of so many
- * positions: one that is as long is none. */
+/* The state that each layer needs -> out [n_layers]. A window of at least `context` positions
+ * counts as none. */
 void mix_states(const struct spec *s, size_t page_bytes, size_t context, struct state_layer *out);
 
 #endif

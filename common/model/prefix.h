@@ -1,8 +1,8 @@
 /* The prefix cache: sequence state that outlives its sequence, found by the ids that led to it. A
  * prompt that begins like an earlier sequence shares its blocks, and does not compute them again.
  *
- * The cache is a tree. A node stands for STATE_REF_SPAN ids that follow those of its parent, and
- * holds their state_ref. State of a position depends only on the ids up to it (the caller adds
+ * The cache is a tree. A node has STATE_REF_SPAN ids that follow those of its parent, and
+ * their state_ref. State of a position depends only on the ids up to it (the caller adds
  * nothing for which that is not so), so equal ids mean equal state. A hash finds a node, and its
  * ids are compared.
  *

@@ -1,5 +1,5 @@
 /* Groups of layers, and the blocks of sequences and references: see state.h. Everything here is the
- * same for both kinds of groups; state_rules says where they differ.
+ * same for both kinds of groups; state_rules has what differs.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/state.h"

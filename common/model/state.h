@@ -1,5 +1,5 @@
-/* Sequence state: what sequences leave behind in the layers, in blocks that are counted, shared and
- * reused.
+/* Sequence state: keys and values, or recurrent state, of all sequences, in blocks that are
+ * counted, shared and reused.
  *
  * Layers of one kind, size and window form a group. A block of a group holds a span of positions of
  * all its layers, and each sequence has a table of blocks for each group:
@@ -41,7 +41,7 @@ enum {
 };
 #define STATE_NONE UINT32_MAX // no block
 
-/* What one layer leaves behind. */
+/* The state that one layer needs. */
 struct state_layer {
     enum state_kind kind;
     size_t bytes;  // STATE_PAGES: of a page of KV_PAGE positions; STATE_SLOTS: of a sequence
@@ -84,7 +84,7 @@ struct state {
 
 struct state_seq {
     size_t len;                                            // positions that have been computed
-    uint32_t *tables[STATE_MAX_GROUPS];                    // STATE_NONE where there is no block
+    uint32_t *tables[STATE_MAX_GROUPS];                    // STATE_NONE: no block
     size_t first[STATE_MAX_GROUPS], end[STATE_MAX_GROUPS]; // entries that hold blocks
 };
 

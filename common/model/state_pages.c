@@ -15,7 +15,7 @@ static size_t pages_reach(const struct state_group *g, size_t first, size_t seq_
     return pages_first(g, len) >= first ? len : 0;
 }
 
-/* Of a window: its own pages, one more where it does not begin with a page, and one to go back. */
+/* Of a window: its own pages, one more because it may begin within a page, and one to go back. */
 static size_t pages_held(size_t window, size_t len) {
     size_t all = state_blocks_for(len, KV_PAGE);
     size_t seen = state_blocks_for(window, KV_PAGE) + 2;

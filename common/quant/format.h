@@ -22,7 +22,7 @@
 struct mat_format;
 struct spec_quant;
 
-/* Matrices that are not read where the file has them. All zero is empty. */
+/* Matrices that are not read from the mapping. All zero is empty. */
 struct mat_memory {
     void **parts; // [n]
     size_t n;
@@ -58,7 +58,7 @@ const struct mat_format *mat_format_of(const struct mat_source *s, const char *m
 int mat_open(const struct mat_source *s, const char *module, size_t n_out, size_t n_in,
              struct mat *m, struct err *e);
 
-/* ---- For formats, and for whoever loads vectors ---- */
+/* ---- For formats, and for loading vectors ---- */
 
 /* The tensor called module + ending, marked as used; NULL if the file has none. */
 const struct tensor *mat_source_find(const struct mat_source *s, const char *module,

@@ -1,4 +1,4 @@
-/* The plain format: MODULE.weight [n_out, n_in] as F32, F16 or BF16, read where the file has it.
+/* The plain format: MODULE.weight [n_out, n_in] as F32, F16 or BF16, read from the mapping.
  *
  * GPT-2's files store [n_in, n_out]. Kernels read the inputs of an output side by side, so these
  * matrices are copied.

@@ -1,6 +1,6 @@
-/* What a forward pass owes to its callers: the same bits for any batch, chunk and number of
- * threads; forks, steps back and long streams; refusals that change nothing. That the numbers are
- * right is goldens.c's subject. --device NAME: on that device.
+/* Forward passes: the same bits for any batch, chunk and number of threads; forks, steps back and
+ * long streams; refusals that change nothing. goldens.c tests that the numbers are right. --device
+ * NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -16,7 +16,7 @@ struct prompt {
     float *logits; // [n, vocab] alone, in one chunk, with one thread
 };
 
-/* Five prompts of different lengths, cut out of the golden's. */
+/* Five prompts of different lengths, from the golden's ids. */
 static void make_prompts(const char *folder, struct prompt *p) {
     static const size_t lengths[N_PROMPTS] = {48, 1, 33, 5, 40};
     char *path = path_join(folder, "golden.safetensors");
@@ -123,8 +123,8 @@ static void same_bits_default(void) {
         check_same_bits(names[i], false);
 }
 
-/* logits of the last of ids[0..n) in a slot that stands at `from` of them, as bits against those of
- * a fresh slot. */
+/* A slot has the first `from` of ids[0..n). Its logits for the others have the same bits as those
+ * of an empty slot that gets all of them. */
 static void check_continues(struct model *m, size_t slot, size_t fresh, const int64_t *ids,
                             size_t from, size_t n, const char *what) {
     size_t vocab = model_spec(m)->vocab_size;
@@ -157,14 +157,14 @@ static void forks_and_steps_back(void) {
         model_seq_fork(m, 1, 0, 150);
         model_seq_fork(m, 2, 0, 100);
         check_continues(m, 1, 3, other, 150, 220, "a fork goes its own way");
-        check_continues(m, 0, 3, ids, 150, 300, "the one that was forked from goes on");
+        check_continues(m, 0, 3, ids, 150, 300, "the sequence that was forked goes on");
         check_continues(m, 2, 3, ids, 100, 170, "a shorter fork");
         model_seq_truncate(m, 0, 295);
         check_continues(m, 0, 3, ids, 295, 300, "a few positions back");
         model_seq_truncate(m, 0, 130);
-        check_continues(m, 0, 3, ids, 130, 135, "back to behind the window");
+        check_continues(m, 0, 3, ids, 130, 135, "back past the window");
         model_seq_truncate(m, 0, 20);
-        check_continues(m, 0, 3, ids, 20, 31, "back to behind the limit of the rotation");
+        check_continues(m, 0, 3, ids, 20, 31, "back past the limit of the rotation");
         model_seq_truncate(m, 0, 31);
         CHECK_INT(model_seq_len(m, 0), 31);
         model_close(m);
@@ -172,7 +172,7 @@ static void forks_and_steps_back(void) {
     }
 }
 
-/* Every page comes back, and is counted right, after forks that shared them. */
+/* Every page is freed, and its count is 0, after forks that shared it. */
 static void pages_come_back(void) {
     struct model_options o = {
         .precise = true, .n_threads = 1, .context = 320, .max_sequences = 3, .max_rows = 64};
@@ -195,8 +195,8 @@ static void pages_come_back(void) {
     model_close(m);
 }
 
-/* A window keeps its pages only. n positions of a model of which every layer (mistral), or all but
- * one (gemma3), has one. */
+/* A layer with a window holds only the window's pages. Feeds n positions to a model of which every
+ * layer (mistral), or all but one (gemma3), has a window. */
 static void check_stream(const char *folder, size_t n, size_t context) {
     struct model_options o = {
         .n_threads = 1, .context = context, .max_sequences = 1, .max_rows = 64};
@@ -224,7 +224,7 @@ static void windows_do_not_grow(void) {
     check_stream(MODELS_DIR "/gemma3", 4096, 4096);
 }
 
-/* Experts that a batch does not use are not read: here the last layer's have no weights at all. */
+/* Experts that no row has chosen are not read: those of the last layer have no weights here. */
 static void only_chosen_experts_are_read(void) {
     if (!models_on_cpu()) // whose experts are seen from here
         return;
@@ -279,7 +279,7 @@ static void refusals(void) {
     model_close(m);
 }
 
-/* Only learned positions end; the rest is up to the user. */
+/* Only learned positions limit the context; else the user may ask for any. */
 static void contexts(void) {
     struct model_options o = {.n_threads = 1, .max_sequences = 1, .max_rows = 4};
     struct err e = {0};

@@ -59,8 +59,7 @@ static void check_reuse(struct model *m, const int64_t *ids, size_t n, size_t ta
     model_seq_clear(m, 1);
     model_seq_clear(m, 2);
     size_t len = reuse(m, 1, ids, n);
-    CHECK_MSG(len == taken, "%s: %s: %zu positions were taken over, not %zu", type, what, len,
-              taken);
+    CHECK_MSG(len == taken, "%s: %s: %zu positions were shared, not %zu", type, what, len, taken);
     CHECK_INT(model_seq_len(m, 1), len);
     models_feed(m, 1, ids + len, n - len, 64, a + len * vocab, NULL);
     models_feed(m, 2, ids, n, 64, b, NULL);
@@ -82,30 +81,30 @@ static void check_family(const char *name, bool precise, bool windows) {
     make_ids(a, MOST, MOST, 0);
     make_ids(b, 140, MOST, 1);
     make_ids(c, 100, MOST, 2);
-    check_reuse(m, a, 150, 0, "before anything is kept");
+    check_reuse(m, a, 150, 0, "while the cache is empty");
     keep(m, a, 150);
     check_reuse(m, a, 150, 128, "the same again");
     check_reuse(m, a, 129, 128, "all but the last id");
     check_reuse(m, b, 200, 128, "a next turn");
-    check_reuse(m, c, 170, windows ? 0 : 64, "a beginning whose window was given back");
+    check_reuse(m, c, 170, windows ? 0 : 64, "a prefix whose window was freed");
     check_reuse(m, a, 128, windows ? 0 : 64, "an id is always left to run");
     keep(m, a, 64);
-    check_reuse(m, c, 170, 64, "a beginning that was kept when it was the end");
+    check_reuse(m, c, 170, 64, "a prefix that was added when it was the end");
     check_reuse(m, a, 64, 0, "less than a page");
     check_reuse(m, b + 1, 199, 0, "the same ids elsewhere");
     model_seq_clear(
-        m, 1); // what took pages over is kept, stepped back in, and written over, as any other
+        m, 1); // a sequence that shares pages is added, goes back and is written over as any other
     CHECK_INT(reuse(m, 1, b, 200), 128);
     models_feed(m, 1, b + 128, 72, 1, NULL, NULL);
     model_seq_keep(m, 1);
     model_seq_truncate(m, 1, 120);
     models_feed(m, 1, c, 30, 64, NULL, NULL);
     check_reuse(m, b, 200, 192, "decoded one by one");
-    check_reuse(m, a, 150, 128, "after others wrote behind it");
+    check_reuse(m, a, 150, 128, "after others went on differently");
     model_close(m);
 }
 
-static void what_is_taken_over_gives_the_same_bits(void) {
+static void cached_pages_give_the_same_bits(void) {
     static const char *const full[] = {"llama",   "llama-q", "qwen3-moe", "smollm3",
                                        "granite", "phi",     "llama-yarn"};
     static const char *const windows[] = {"mistral", "gemma2", "gemma3"};
@@ -117,7 +116,7 @@ static void what_is_taken_over_gives_the_same_bits(void) {
     }
 }
 
-static void rotation_by_length_is_taken_over_within_its_limit_only(void) {
+static void rotation_by_length_is_cached_within_its_limit_only(void) {
     static const char *const names[] = {"llama-dynamic-ntk", "phi3-longrope"};
     int64_t a[MOST], b[MOST];
     make_ids(a, MOST, MOST, 0);
@@ -133,7 +132,7 @@ static void rotation_by_length_is_taken_over_within_its_limit_only(void) {
         CHECK_INT(reuse(m, 0, a, 150), 128);
         models_feed(m, 0, a + 128, 22, 64, NULL, NULL);
         models_feed(m, 0, a + 150, 20, 1, NULL,
-                    NULL); // grows past it: its own keys are computed anew
+                    NULL); // grows past it: its own keys are computed again
         model_seq_keep(m, 0);
         CHECK_INT(m->prefix.n_nodes, 2);
         check_reuse(m, b, 150, 128, "after one that took it over has passed the limit");
@@ -141,7 +140,7 @@ static void rotation_by_length_is_taken_over_within_its_limit_only(void) {
     }
 }
 
-static void a_sequence_that_has_more_keeps_it(void) {
+static void a_sequence_that_has_more_is_unchanged(void) {
     struct model *m = open_model("llama", true, 256, 8);
     int64_t a[MOST];
     make_ids(a, MOST, MOST, 0);
@@ -159,7 +158,7 @@ static void a_sequence_that_has_more_keeps_it(void) {
     model_close(m);
 }
 
-static void the_oldest_goes_first_within_the_budget(void) {
+static void the_oldest_is_evicted_first_within_the_budget(void) {
     struct model *m = open_model("llama", false, 256, 3);
     int64_t a[MOST], b[MOST], c[MOST];
     make_ids(a, MOST, MOST, 0);
@@ -185,11 +184,11 @@ static void the_oldest_goes_first_within_the_budget(void) {
 
     m = open_model("llama", false, 256, 0);
     keep(m, a, 150);
-    check_reuse(m, a, 150, 0, "nothing is kept");
+    check_reuse(m, a, 150, 0, "nothing is cached");
     model_close(m);
 }
 
-static void kept_pages_give_way_where_memory_is_out(void) {
+static void cached_pages_are_evicted_if_memory_is_short(void) {
     struct model *m = open_model("llama", false, 256, 8);
     int64_t a[MOST], b[MOST];
     make_ids(a, MOST, MOST, 0);
@@ -225,7 +224,7 @@ static void path_ids(uint32_t path, uint32_t ids[CONTEXT]) {
         ids[i] = i % KV_PAGE == KV_PAGE - 1 ? path >> 2 * (i / KV_PAGE) & 3 : 7;
 }
 
-/* Writes pages [from, n) and checks those before, which a query behind them sees. */
+/* Writes pages [from, n), and checks those before that a query after them sees. */
 static void fill(struct state *s, struct state_seq *q, uint32_t path, size_t from, size_t n) {
     struct err e = {0};
     for (size_t i = 0; i < s->n_groups; i++) {
@@ -319,11 +318,11 @@ int main(int argc, char **argv) {
     models_arguments(&argc, argv);
     if (kernels_init(&e) != 0)
         die_err(&e);
-    RUN(what_is_taken_over_gives_the_same_bits);
-    RUN(rotation_by_length_is_taken_over_within_its_limit_only);
-    RUN(a_sequence_that_has_more_keeps_it);
-    RUN(the_oldest_goes_first_within_the_budget);
-    RUN(kept_pages_give_way_where_memory_is_out);
+    RUN(cached_pages_give_the_same_bits);
+    RUN(rotation_by_length_is_cached_within_its_limit_only);
+    RUN(a_sequence_that_has_more_is_unchanged);
+    RUN(the_oldest_is_evicted_first_within_the_budget);
+    RUN(cached_pages_are_evicted_if_memory_is_short);
     RUN(pages_are_only_found_by_the_ids_that_made_them);
     return check_done();
 }

@@ -65,7 +65,7 @@ static void put(unsigned char *to, enum dtype t, size_t i, float f) {
 }
 
 /* Element [i, k] is 8i + k, which every type holds exactly. */
-static void rows_are_read_to_their_end_and_no_further(void) {
+static void rows_are_read_to_their_end_and_not_past_it(void) {
     enum { OUT = 5, IN = 7 };
     static const enum dtype types[] = {DT_F32, DT_F16, DT_BF16};
     for (size_t t = 0; t < 3; t++) {
@@ -296,7 +296,7 @@ static void the_list_ends_with_plain(void) {
 }
 
 int main(void) {
-    RUN(rows_are_read_to_their_end_and_no_further);
+    RUN(rows_are_read_to_their_end_and_not_past_it);
     RUN(sizes_that_overflow);
     RUN(plain_matrices_are_read_in_place);
     RUN(transposed_matrices_are_copied);

@@ -92,7 +92,7 @@ static const struct state_layer full = {STATE_PAGES, PAGE_BYTES, 0},
                                 window = {STATE_PAGES, PAGE_BYTES, 100},
                                 slots = {STATE_SLOTS, SLOT_BYTES, 0};
 
-/* Layers by turns: one of a, one of b (NULL: none), and again. */
+/* Six layers, alternately of a and b; three of a if b is NULL. */
 static struct world *world_new(const struct state_layer *a, const struct state_layer *b) {
     struct world *w = xcalloc(1, sizeof *w);
     const struct state_limits limits = {CONTEXT, N_SEQS, MAX_ROWS, N_REFS};
@@ -116,7 +116,7 @@ static void world_free(struct world *w) {
         state_seq_free(&w->seqs[i].q);
     }
     for (size_t g = 0; g < w->s.n_groups; g++) {
-        CHECK_INT(w->s.groups[g].n_free, w->s.groups[g].n_blocks); // all have come back
+        CHECK_INT(w->s.groups[g].n_free, w->s.groups[g].n_blocks); // all have been freed
         for (size_t i = 0; i < w->s.groups[g].n_blocks; i++)
             CHECK_INT(w->s.groups[g].refs[i], 0);
     }
@@ -128,7 +128,7 @@ static uint64_t next_hash(uint64_t hash, uint32_t id) {
     return (hash ^ (id + 1)) * 0x9e3779b97f4a7c15u + 1;
 }
 
-/* The bytes of layer `index` of a group at pos: its own, or those of the whole sequence. */
+/* Where layer `index` of a group has the hash of pos. */
 static unsigned char *bytes_at(const struct state_group *g, const struct state_seq *q, size_t group,
                                size_t index, size_t pos) {
     size_t span = g->rules->span, within = g->kind == STATE_PAGES ? pos % span * 8 : 0;
@@ -144,8 +144,7 @@ static void check_at(const struct world *w, const struct seq *x, size_t group, s
         const unsigned char *p = bytes_at(g, &x->q, group, l, pos);
         if (p)
             memcpy(&is, p, sizeof is);
-        CHECK_MSG(is == want, "group %zu, layer %zu: position %zu has another's bytes", group, l,
-                  pos);
+        CHECK_MSG(is == want, "group %zu, layer %zu: position %zu has other bytes", group, l, pos);
     }
 }
 
@@ -183,7 +182,7 @@ static int grow(struct world *w, struct seq *x, size_t n) {
     return 0;
 }
 
-/* Ids that differ from those of another seed from position `shared` on. */
+/* Ids that differ from those of other seeds from position `shared` on. */
 static void set_ids(struct seq *x, size_t shared, uint32_t seed) {
     for (size_t i = 0; i < CONTEXT; i++)
         x->ids[i] = i < shared ? 7 : 100 + seed;
@@ -226,7 +225,7 @@ static void pages_go_back_to_any_length(void) {
     world_free(w);
 }
 
-static void windows_free_pages_that_nobody_sees(void) {
+static void windows_free_pages_that_no_row_sees(void) {
     struct world *w = world_new(&window, NULL);
     struct seq *x = &w->seqs[0];
     set_ids(x, 0, 0);
@@ -360,7 +359,7 @@ static size_t hold_blocks(struct state_group *g, size_t left, uint32_t *held) {
 }
 
 /* The second group has no block left when the first has got its own. */
-static void memory_that_is_out_changes_nothing(void) {
+static void lack_of_memory_changes_nothing(void) {
     struct world *w = world_new(&full, &slots);
     struct seq *x = &w->seqs[0];
     struct err e = {0};
@@ -528,7 +527,7 @@ static void any_order(const struct state_layer *a, const struct state_layer *b) 
     world_free(w);
 }
 
-static void blocks_hold_what_their_ids_say_in_any_order(void) {
+static void blocks_have_the_contents_of_their_ids_in_any_order(void) {
     any_order(&full, NULL);
     any_order(&window, NULL);
     any_order(&slots, NULL);
@@ -539,14 +538,14 @@ static void blocks_hold_what_their_ids_say_in_any_order(void) {
 
 int main(void) {
     RUN(pages_go_back_to_any_length);
-    RUN(windows_free_pages_that_nobody_sees);
+    RUN(windows_free_pages_that_no_row_sees);
     RUN(slots_go_back_to_snapshots);
     RUN(a_complete_slot_is_not_written_again);
     RUN(groups_go_back_together);
     RUN(references_outlive_their_sequence);
-    RUN(memory_that_is_out_changes_nothing);
+    RUN(lack_of_memory_changes_nothing);
     RUN(parts_of_blocks_do_not_overlap);
     RUN(sizes_and_limits);
-    RUN(blocks_hold_what_their_ids_say_in_any_order);
+    RUN(blocks_have_the_contents_of_their_ids_in_any_order);
     return check_done();
 }
