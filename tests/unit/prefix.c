@@ -1,8 +1,7 @@
 /* The prefix cache: a sequence that begins with cached pages gives the same bits as one that
  * computes everything, in every kind of model. The least recently used node is evicted first,
  * within the budget. In any order of adding and sharing, a page is only found by the ids that led
- * to it.
- * --device NAME: on that device.
+ * to it. --device NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
@@ -34,7 +33,7 @@ static void make_ids(int64_t *ids, size_t shared, size_t n, size_t seed) {
         ids[i] = (int64_t)(4 + (i < shared ? i * 7 : i * (11 + 2 * seed) + seed) % 250);
 }
 
-/* Feeds ids[0..n) to slot 0, keeps and clears it. */
+/* Feeds ids[0..n) to slot 0, adds it to the cache, and clears it. */
 static void keep(struct model *m, const int64_t *ids, size_t n) {
     models_feed(m, 0, ids, n, 64, NULL, NULL);
     model_seq_keep(m, 0);
@@ -49,8 +48,8 @@ static size_t reuse(struct model *m, size_t slot, const int64_t *ids, size_t n) 
     return model_seq_reuse(m, slot, ids32, n - 1);
 }
 
-/* ids[0..n) in slot 1, which takes over what it can (`taken` positions), against slot 2, which
- * computes all. */
+/* ids[0..n) in slot 1, which shares what the cache has (`taken` positions), against slot 2, which
+ * computes everything. */
 static void check_reuse(struct model *m, const int64_t *ids, size_t n, size_t taken,
                         const char *what) {
     size_t vocab = model_spec(m)->vocab_size;
@@ -69,7 +68,7 @@ static void check_reuse(struct model *m, const int64_t *ids, size_t n, size_t ta
     free(b);
 }
 
-/* Past its limit a rotation by length gives its keys up; within, they are as good as any. */
+/* Keys of a rotation that depends on the length can be shared up to this limit. */
 static void limit_rotation(struct model *m, double limit) {
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         m->ropes[r].max_pos = m->ropes[r].original_max_pos = limit;
@@ -146,7 +145,7 @@ static void a_sequence_that_has_more_is_unchanged(void) {
     make_ids(a, MOST, MOST, 0);
     keep(m, a, 70);
     models_feed(m, 1, a, 30, 64, NULL, NULL);
-    CHECK_INT(reuse(m, 1, a, 150), 64); // further than it has come by itself
+    CHECK_INT(reuse(m, 1, a, 150), 64); // more than it has computed
     models_feed(m, 1, a + 64, 10, 64, NULL, NULL);
     CHECK_INT(reuse(m, 1, a, 150), 74);
     models_feed(m, 1, a + 74, 76, 64, NULL, NULL);
@@ -167,12 +166,12 @@ static void the_oldest_is_evicted_first_within_the_budget(void) {
     keep(m, a, 130);
     keep(m, b, 64);
     CHECK_INT(m->prefix.n_nodes, 3);
-    CHECK_INT(reuse(m, 1, a, 70), 64); // b is the oldest now but for a's second page
+    CHECK_INT(reuse(m, 1, a, 70), 64); // now only a's second page is older than b
     keep(m, c, 64);
     check_reuse(m, c, 80, 64, "the newest");
     check_reuse(m, a, 140, 64, "its end has gone");
     check_reuse(m, b, 80, 64, "older than what was used, newer than what was not");
-    keep(m, a, 199); // 3 pages: all there is room for
+    keep(m, a, 199); // 3 pages fill the cache
     CHECK_INT(m->prefix.n_nodes, 3);
     check_reuse(m, b, 80, 0, "gone");
     check_reuse(m, c, 80, 0, "gone");
@@ -196,7 +195,7 @@ static void cached_pages_are_evicted_if_memory_is_short(void) {
     keep(m, a, 199);
     m->state.groups[0].max_blocks = m->state.groups[0].n_blocks;
     for (struct state_group *g = &m->state.groups[0]; g->n_free > 3;)
-        g->n_free--; // as if others had them
+        g->n_free--; // as if other sequences had them
     models_feed(m, 1, b, 150, 64, NULL, NULL);
     CHECK_INT(m->prefix.n_nodes, 3);
     models_feed(m, 2, b, 90, 64, NULL, NULL);
@@ -205,7 +204,7 @@ static void cached_pages_are_evicted_if_memory_is_short(void) {
     model_close(m);
 }
 
-/* ---- Anything in any order, against pages that say whose they are ---- */
+/* ---- Any order, with pages that name their ids ---- */
 
 enum { N_STEPS = 20000, MAX_PAGES = 6, MAX_NODES = 9, N_SLOTS = 3, CONTEXT = MAX_PAGES * KV_PAGE };
 
@@ -214,7 +213,7 @@ static uint32_t next_random(uint32_t *state, uint32_t below) {
     return (*state >> 8) % below;
 }
 
-/* What the pages of a sequence hold: which ids led there. A path is 2 bits a page. */
+/* The content of a page: the ids that led to it. A path is 2 bits a page. */
 static uint64_t mark(uint32_t path, size_t page) {
     return ((uint64_t)(page + 1) << 32) | (path & ((1u << 2 * (page + 1)) - 1));
 }
@@ -299,7 +298,7 @@ static void any_order(size_t window, size_t n_buckets) {
         ;
     CHECK_INT(k.n_nodes, 0);
     for (size_t g = 0; g < s.n_groups; g++)
-        CHECK_INT(s.groups[g].n_free, s.groups[g].n_blocks); // each counted right
+        CHECK_INT(s.groups[g].n_free, s.groups[g].n_blocks); // each count is right
     prefix_free(&k);
     state_free(&s);
     device->ops->close(device);

@@ -1,9 +1,9 @@
-/* Sequence state, against memory of a device that is not there: pages and slots hold what the ids
- * of their sequence say, in any order of growing, going back, forking, keeping and taking; every
- * block comes back; memory that is out changes nothing.
+/* Sequence state, on a fake device: pages and slots have the contents that their sequence's ids
+ * imply, in any order of growing, going back, forking, keeping and taking. Every block is freed in
+ * the end. An error for lack of memory changes nothing.
  *
- * What a layer stores here: for each position a hash of the ids up to it (pages), or the hash of
- * all ids so far (slots). So a block that another sequence wrote, or that is too old, shows.
+ * Pages store a hash of all ids up to each position, slots the hash of all ids so far. So a block
+ * that another sequence wrote, or that is out of date, is noticed.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
