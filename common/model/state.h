@@ -14,7 +14,7 @@
  * position changes (recurrent state). The block of position p holds the state after the last
  * position of its span that has been computed. A step that begins at a multiple of the span reads
  * the block before, and writes a new one. So a block whose span is complete is a snapshot that
- * nobody changes, and a sequence can only go back to snapshots.
+ * no step changes, and a sequence can only go back to snapshots.
  *
  * A fork shares blocks; a shared block is copied before it is written. Addresses for all blocks
  * that could ever be needed are reserved at the start, without memory. Memory is taken in chunks as
@@ -50,7 +50,7 @@ struct state_layer {
 
 struct state_limits {
     size_t context;       // most positions of a sequence
-    size_t max_sequences; // that hold blocks at once
+    size_t max_sequences; // most that hold blocks at once
     size_t max_rows;      // most positions of one state_extend
     size_t n_refs;        // most state_refs that hold blocks at once
 };
@@ -128,7 +128,8 @@ void state_seq_free(struct state_seq *q);                        // after state_
 int state_extend(struct state *s, struct state_seq *q, size_t from, size_t to, struct err *e);
 
 /* Positions below len, which state_extend made writable, have been computed now. Frees blocks that
- * no later row needs, except one in each group, so that q can go back a few positions. */
+ * no later row needs, except one in each group, so that q can go back a few positions. After a step
+ * that failed, a slot may have changed already: a sequence with slots then starts again from 0. */
 void state_advance(struct state *s, struct state_seq *q, size_t len);
 
 /* Forgets positions >= len. Returns the length of what is still there, which is q's length now:

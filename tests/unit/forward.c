@@ -6,6 +6,7 @@
 #include "../lib/check.h"
 #include "../lib/models.h"
 #include "backend/cpu.h"
+#include "backend/device.h"
 #include "model/internal.h"
 
 enum { N_PROMPTS = 5, MAX_PROMPT = 80 };
@@ -296,6 +297,17 @@ static void contexts(void) {
     model_close(m);
 }
 
+/* Kernels have one size of head for keys and values. */
+static void keys_and_values_of_two_sizes_are_refused(void) {
+    const struct device_shape shape = {
+        .n_heads = 1, .n_kv_heads = 1, .head_dim = 192, .v_dim = 128};
+    struct device *d;
+    struct err e = {0};
+    CHECK_INT(device_open(&d, NULL, &shape, 1, &e), -1);
+    CHECK_STR(e.msg, "heads with 192 dimensions of keys and 128 of values are not supported");
+    CHECK(!d);
+}
+
 /* Rows of an encoder: each is stored at its own position, and sees all of them. Equal queries then
  * give equal bits, those of a row at the end that sees what is before it. */
 static void a_row_sees_positions_after_its_own(void) {
@@ -354,5 +366,6 @@ int main(int argc, char **argv) {
     RUN(refusals);
     RUN(contexts);
     RUN(a_row_sees_positions_after_its_own);
+    RUN(keys_and_values_of_two_sizes_are_refused);
     return check_done();
 }

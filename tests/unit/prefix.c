@@ -251,14 +251,32 @@ static void check_order(const struct prefix_cache *k) {
     CHECK(k->n_nodes <= MAX_NODES && n <= k->state->n_groups * (MAX_NODES + N_SLOTS * MAX_PAGES));
 }
 
+/* A sequence begins with what the cache has, goes on, and is perhaps added. Returns the pages that
+ * it shared. */
+static size_t random_sequence(struct prefix_cache *k, struct state_seq *q, uint32_t *random) {
+    uint32_t path = next_random(random, 1u << 2 * MAX_PAGES),
+             n = next_random(random, MAX_PAGES + 1), ids[CONTEXT];
+    size_t found;
+    state_truncate(k->state, q, 0);
+    path_ids(path, ids);
+    uint32_t node = prefix_find(k, ids, CONTEXT, &found);
+    if (found > 0)
+        prefix_share(k, node, found, q);
+    n = n > found / KV_PAGE ? n : (uint32_t)(found / KV_PAGE);
+    fill(k->state, q, path, found / KV_PAGE, n);
+    if (next_random(random, 3) > 0)
+        prefix_add(k, q, ids, n * KV_PAGE + (n < MAX_PAGES ? next_random(random, KV_PAGE) : 0));
+    return found / KV_PAGE;
+}
+
 static void any_order(size_t window, size_t n_buckets) {
     const struct state_limits limits = {CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES};
     struct state s;
     struct prefix_cache k;
     struct state_seq slots[N_SLOTS];
     struct err e = {0};
-    uint32_t random = 7, ids[CONTEXT];
-    size_t taken = 0, found;
+    uint32_t random = 7;
+    size_t taken = 0;
     struct device *device;
     struct device_shape shape = {.n_kv_heads = 1, .head_dim = 1, .precise = true};
     CHECK(cpu_open(&device, &shape, 1, &e) == 0);
@@ -272,19 +290,7 @@ static void any_order(size_t window, size_t n_buckets) {
         state_seq_init(&s, &slots[i]);
     for (size_t i = 0; i < N_STEPS; i++) {
         struct state_seq *q = &slots[next_random(&random, N_SLOTS)];
-        uint32_t path = next_random(&random, 1u << 2 * MAX_PAGES),
-                 n = next_random(&random, MAX_PAGES + 1);
-        state_truncate(&s, q, 0);
-        path_ids(path, ids);
-        uint32_t node = prefix_find(&k, ids, CONTEXT, &found);
-        if (found > 0)
-            prefix_share(&k, node, found, q);
-        taken += found / KV_PAGE;
-        n = n > found / KV_PAGE ? n : (uint32_t)(found / KV_PAGE);
-        fill(&s, q, path, found / KV_PAGE, n);
-        if (next_random(&random, 3) > 0)
-            prefix_add(&k, q, ids,
-                       n * KV_PAGE + (n < MAX_PAGES ? next_random(&random, KV_PAGE) : 0));
+        taken += random_sequence(&k, q, &random);
         if (next_random(&random, 50) == 0)
             prefix_drop_oldest(&k);
         check_order(&k);

@@ -33,7 +33,7 @@ enum {
     CU_KV_PAGE = 64,   // positions
     CU_SPAN_PAGES = 4, // pages that make one partial sum of attention, at absolute positions
     CU_QUERIES = 16,   // of one attention tile: (row, head of the KV head's group)
-    CU_GROUPS = 2,     // of layers that see equally far (KV_MAX_GROUPS)
+    CU_GROUPS = 2,     // of layers that see equally far (DEVICE_GROUPS)
     CU_ROPES = 2,      // SPEC_MAX_ROPES
     CU_TILE = 128,     // outputs, and rows, of a tile of k_tile_*
     CU_TILE_STAGES = 6,
