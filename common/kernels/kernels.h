@@ -70,9 +70,9 @@ static inline size_t kv_page_offset(size_t run, size_t run_stride, size_t page_b
     return page / run * run_stride + page % run * page_bytes;
 }
 
-/* One query row. It sees positions [first, last], and its own key and value are stored at pos, which
- * need not be the last that it sees (an encoder's row sees later ones). All three are absolute;
- * pages[p / KV_PAGE] is position p's page. */
+/* One query row. It sees positions [first, last], and its own key and value are stored at pos,
+ * which need not be the last that it sees (an encoder's row sees later ones). All three are
+ * absolute; pages[p / KV_PAGE] is position p's page. */
 struct attn_row {
     const uint32_t *pages;
     uint32_t first, last, pos;
