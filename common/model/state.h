@@ -67,9 +67,10 @@ struct state_group {
     size_t run;          // blocks that are stored together
     unsigned char *base; // [reserved] bytes of the device's memory
     size_t reserved;
-    size_t n_blocks, max_blocks; // that memory has been taken for; that there can be
-    uint32_t *refs;              // [max_blocks] holders of each
-    uint32_t *free;              // [max_blocks] a stack
+    size_t n_blocks;   // that have memory
+    size_t max_blocks; // that can have memory
+    uint32_t *refs;    // [max_blocks] holders of each
+    uint32_t *free;    // [max_blocks] a stack
     size_t n_free;
 };
 
@@ -88,14 +89,14 @@ struct state_seq {
     size_t first[STATE_MAX_GROUPS], end[STATE_MAX_GROUPS]; // entries that hold blocks
 };
 
-/* The blocks that hold the last STATE_REF_SPAN of the positions up to a length, for the prefix
- * cache. Together with those before it, a sequence can begin with them. */
+/* For the prefix cache: the blocks of the last STATE_REF_SPAN positions before a length. Together
+ * with the refs before it, a sequence can begin with them. */
 struct state_ref {
-    const struct state_ref *before; // of STATE_REF_SPAN positions less; NULL: these are the first
-    uint32_t blocks[STATE_MAX_GROUPS]; // STATE_NONE: the sequence had no such block (any more)
+    const struct state_ref *before;    // that of STATE_REF_SPAN positions before; NULL: none
+    uint32_t blocks[STATE_MAX_GROUPS]; // STATE_NONE: the sequence had no such block, or freed it
 };
 
-/* How many groups the layers form, however many a state can have. */
+/* The number of groups that the layers form; it may be more than STATE_MAX_GROUPS. */
 size_t state_count_groups(const struct state_layer *layers, size_t n_layers);
 
 /* -1: EXIT_SYSTEM, the addresses cannot be reserved; EXIT_BUG, more than STATE_MAX_GROUPS groups.
@@ -123,8 +124,8 @@ unsigned char *state_part(const struct state_group *g, uint32_t block, size_t in
 void state_seq_init(const struct state *s, struct state_seq *q); // empty
 void state_seq_free(struct state_seq *q);                        // after state_truncate to 0
 
-/* Makes positions [from, to) writable; from is q->len. -1 (EXIT_SYSTEM): no memory is left. Then
- * what q had is unchanged. */
+/* Makes positions [from, to) writable; from is q->len. -1 (EXIT_SYSTEM): no memory is left. The
+ * positions that q has are unchanged then. */
 int state_extend(struct state *s, struct state_seq *q, size_t from, size_t to, struct err *e);
 
 /* Positions below len, which state_extend made writable, have been computed now. Frees blocks that
