@@ -22,7 +22,7 @@
 #include "base/num.h"
 #include "kernels/kernels.h"
 #include "lib/limits.h"
-#include "model/kv.h"
+#include "model/state.h"
 
 enum { LAYERS = 22, HEADS = 32, KV_HEADS = 4, HEAD_DIM = 64, MAX_ROUNDS = 101 };
 enum {
@@ -75,26 +75,36 @@ int main(int argc, char **argv) {
     if (kernels_init(&e) != 0 || cpu_open(&device, &shape, threads, &e) != 0)
         die_err(&e);
     b.pool = cpu_pool(device);
-    struct layer_spec layers[LAYERS] = {0};
-    struct spec spec = {
-        .n_layers = LAYERS, .n_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .layers = layers};
-    struct kv kv;
-    size_t bytes = (size_t)kv_sequence_bytes(&spec, device->ops->kv_page_bytes(device), context),
+    struct state_layer layers[LAYERS];
+    for (size_t l = 0; l < LAYERS; l++)
+        layers[l] = (struct state_layer){STATE_PAGES, device->ops->kv_page_bytes(device), 0};
+    struct state state;
+    size_t bytes = (size_t)state_sequence_bytes(layers, LAYERS, context),
            n_seqs = 1 + ALL_BYTES / bytes, all = n_seqs * bytes;
-    struct kv_seq *seqs = xcalloc(n_seqs, sizeof *seqs);
-    if (kv_init(&kv, device, &spec, f32, context, n_seqs, context, 0, &e) != 0)
+    struct state_seq *seqs = xcalloc(n_seqs, sizeof *seqs);
+    const struct state_limits limits = {
+        .context = context, .max_sequences = n_seqs, .max_rows = context};
+    if (state_init(&state, device, layers, LAYERS, &limits, &e) != 0)
         die_err(&e);
     b.rows = xcalloc(n_seqs, sizeof *b.rows);
     for (size_t i = 0; i < n_seqs; i++) {
-        kv_seq_init(&kv, &seqs[i]);
-        if (kv_extend(&kv, &seqs[i], 0, context, &e) != 0)
+        state_seq_init(&state, &seqs[i]);
+        if (state_extend(&state, &seqs[i], 0, context, &e) != 0)
             die_err(&e);
-        b.rows[i] = (struct attn_row){seqs[i].tables[0], 0, (uint32_t)context - 1};
+        b.rows[i] =
+            (struct attn_row){seqs[i].tables[0], 0, (uint32_t)context - 1, (uint32_t)context - 1};
     }
-    unsigned char *memory = kv.groups[0].base;
+    unsigned char *memory = state.groups[0].base;
     fill_bf16(memory, all); // read as f32 they are as good
-    for (size_t l = 0; l < LAYERS; l++)
-        b.kv[l] = kv_layer(&kv, l);
+    for (size_t l = 0; l < LAYERS; l++) {
+        struct state_place p = state_place(&state, l);
+        b.kv[l] = (struct kv_layer){.base = p.base,
+                                    .run = p.run,
+                                    .run_stride = p.run_stride,
+                                    .n_kv_heads = KV_HEADS,
+                                    .head_dim = HEAD_DIM,
+                                    .f32 = f32};
+    }
     for (size_t i = 0; i < HEADS * HEAD_DIM; i++)
         b.q[i] = (float)(i % 13) / 13 - 0.5f;
     b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM));
@@ -117,12 +127,12 @@ int main(int argc, char **argv) {
            median(peak, rounds));
     free(b.scratch);
     for (size_t i = 0; i < n_seqs; i++) {
-        kv_clear(&kv, &seqs[i]);
-        kv_seq_free(&seqs[i]);
+        state_truncate(&state, &seqs[i], 0);
+        state_seq_free(&seqs[i]);
     }
     free(seqs);
     free(b.rows);
-    kv_free(&kv);
+    state_free(&state);
     device->ops->close(device);
     close_stdout();
     return EXIT_DONE;

@@ -260,8 +260,8 @@ PY
         -e 's/"attention_bias": false/"attention_bias": true/' -e '1a "frobnicate": 1,' "$M/llama/config.json" >model/config.json
     run st-inspect --spec model
     [ "$status" -eq 1 ]
-    [[ $output == *"wrong      model.layers.0.mlp.down_proj.weight is [64, 80], not [64, 81]"* ]]
-    [[ $output == *"wrong      model.layers.0.self_attn.o_proj.bias is missing ([64] expected)"* ]]
+    [[ $output == *"wrong      tensor 'model.layers.0.mlp.down_proj.weight': expected [64, 81], found [64, 80]"* ]]
+    [[ $output == *"wrong      tensor 'model.layers.0.self_attn.o_proj.bias' is missing: expected [64]"* ]]
     [[ $output == *"left over  BF16  model.layers.1.mlp.down_proj.weight [64, 80]"* ]]
     [ "$(grep -c '^left over' <<<"$output")" -eq 9 ]
     [ "$(grep -c '^wrong' <<<"$output")" -eq 7 ]

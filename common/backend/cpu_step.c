@@ -222,7 +222,7 @@ static void run_qk(void *arg, size_t begin, size_t end, size_t thread) {
             norm_heads(o->qk_norm, q, s->n_heads, s->head_dim, o->q_norm);
             norm_heads(o->qk_norm, k, s->n_kv_heads, s->head_dim, o->k_norm);
         }
-        if (o->rope == DEVICE_ROPES)
+        if (o->rope == DEVICE_NO_ROPE)
             continue;
         size_t half = s->rope_half[o->rope];
         rope(q, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half,
@@ -260,7 +260,7 @@ void cpu_qkv(struct device *d, const struct qkv_op *o, const float *x) {
         products[2] = product(v, qkv_dim, &o->qkv[2]);
     }
     apply(c, products, o->fused ? 1 : 3, x, n_rows);
-    if (o->rope != DEVICE_ROPES || o->qk_norm != QK_NORM_NONE)
+    if (o->rope != DEVICE_NO_ROPE || o->qk_norm != QK_NORM_NONE)
         over_rows(c, run_qk, &(struct rows_job){.c = c, .qkv = o, .y = q, .ldy = qkv_dim}, n_rows,
                   2 * (q_dim + kv_dim));
     cpu_lap(c, PART_ROWS);

@@ -12,19 +12,19 @@
 struct device;
 struct device_shape;
 
-/* name NULL: cpu. EXIT_USAGE where there is no such name; EXIT_SYSTEM where there is no such GPU.
- * n_threads: of the CPU, 0: as many as physical cores. */
+/* name NULL: the CPU. n_threads: of the CPU; 0: one for each physical core. -1: EXIT_USAGE, there
+ * is no such name; EXIT_SYSTEM, there is no such GPU, or it does not support the shape. */
 int device_open(struct device **d, const char *name, const struct device_shape *s, size_t n_threads,
                 struct err *e);
 
-/* Whether the name is one of them, whatever this machine has. */
+/* -1 (EXIT_USAGE) if the name is none of them. Does not look at what this machine has. */
 int device_check(const char *name, struct err *e);
 
-/* Most rows of prompts that a step on it should take where nobody names a number. */
+/* Most rows of prompts that a step on it should take if the user does not say. */
 size_t device_prompt_rows(const char *name);
 
-/* A line for each device of this machine, the CPU first, and a warning that says why there is no
- * GPU. */
+/* Prints a line for each device of this machine, the CPU first. Warns if no GPU can be used, and
+ * says why. */
 void device_list(FILE *out);
 
 #endif

@@ -1,16 +1,19 @@
 /* What forward asks of a device: the memory of a model, and some ten operations on a flat batch of
  * rows. None of them knows a family.
  *
- *     begin -> x = embeddings, and what depends on rows and positions alone
- *     for each layer:  qkv -> attend -> project  (attention)     gated -> project, or experts (FFN)
- * norm, add between them head  -> logits and hidden states, on the host
+ *     begin              x = embeddings, and what depends only on rows and positions
+ *     for each layer:
+ *       qkv, attend, project              attention
+ *       gated, project, or experts        FFN
+ *       norm, add                         before and after them
+ *     head               logits and hidden states, on the host
  *
- * x, h and y of struct device are [max_rows, hidden_dim]; pointers to them are opaque: only the
- * device reads through them. What runs between qkv, attend, gated and project stays inside the
- * device. A row's result does not depend on the other rows, bit for bit.
+ * x, h and y of struct device are [max_rows, hidden_dim]. Pointers to them are opaque: only the
+ * device reads through them. Results of qkv, attend and gated stay inside the device until the next
+ * operation reads them. A row's result does not depend on the other rows, bit for bit.
  *
- * Nothing is allocated in a step but KV pages. An operation that fails leaves the reason in the
- * device, and head returns it.
+ * A step takes no memory except for sequence state. An operation that fails leaves the reason in
+ * the device, and head returns it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_OPS_H
@@ -26,16 +29,17 @@
 #include "spec/kinds.h"
 
 enum {
-    DEVICE_ROPES = 2,
-    DEVICE_GROUPS = 2
-}; // most rotations of a model, and most groups of layers by window
+    DEVICE_ROPES = 2,     // most rotations of a model
+    DEVICE_GROUPS = 2,    // most groups of layers by state and window
+    DEVICE_NO_ROPE = 255, // in place of a rotation's index: not rotated
+};
 
 struct linear { // y = x W^T + bias
     struct mat w;
     const float *bias; // [n_out] or NULL
 };
 
-struct norm { // weight NULL: there is none
+struct norm { // weight NULL: no norm
     const float *weight, *bias;
     enum norm_kind kind;
     float eps, offset; // offset is added to each weight: 1 in Gemma
@@ -43,8 +47,10 @@ struct norm { // weight NULL: there is none
 
 /* What a device needs to know of a model before it loads it. */
 struct device_shape {
-    size_t n_layers, hidden_dim, n_heads, n_kv_heads, head_dim, vocab_size;
-    size_t ffn_dim; // the largest, of experts too
+    size_t n_layers, hidden_dim, n_heads, n_kv_heads, vocab_size;
+    size_t head_dim; // of queries and keys
+    size_t v_dim;    // of values; device_open refuses one that is not head_dim
+    size_t ffn_dim;  // the largest, of experts too
     size_t n_experts, n_experts_used;
     size_t n_ropes, rope_half[DEVICE_ROPES];
     float rope_scale[DEVICE_ROPES]; // of cosines and sines
@@ -55,35 +61,35 @@ struct device_shape {
 /* One row of the batch. Rows of one sequence are in order of pos. */
 struct step_row {
     uint32_t id, pos;
-    bool want;                       // its logits
+    bool want;                       // its logits are computed
     const float *freq[DEVICE_ROPES]; // [rope_half] radians a position
 };
 struct step {
     size_t n_rows;
     const struct step_row *rows;                // [n_rows]
-    const struct attn_row *attn[DEVICE_GROUPS]; // [n_rows] of each group of layers
+    const struct attn_row *attn[DEVICE_GROUPS]; // [n_rows] for each group of layers
     const struct linear *embed, *positions;     // tables of rows; positions may be NULL
-    float embed_scale;                          // 1: as it is
+    float embed_scale;                          // factor of embeddings; 1: none
 };
 
 struct qkv_op { // q, k, v of x; q and k normed and rotated; k and v stored in the row's pages
-    const struct linear *qkv; // [3], or one for all where `fused`
+    const struct linear *qkv; // [3]: q, k, v; if `fused`, one for all
     bool fused;
     const struct norm *pre; // of x, or NULL
     enum qk_norm qk_norm;
     const struct norm *q_norm, *k_norm;
-    size_t rope; // index of the rotation; DEVICE_ROPES: not rotated
+    size_t rope; // index of the rotation, or DEVICE_NO_ROPE
     const struct kv_layer *kv;
-    size_t group; // of the layer: which of step.attn
+    size_t group; // of the layer: index into step.attn
 };
 
-struct attend_op { // softmax(scale q k^T) v over what each row sees
+struct attend_op { // softmax(scale q k^T) v over the positions that each row sees
     const struct kv_layer *kv;
     size_t group;
     float scale, softcap; // softcap 0: none
 };
 
-struct gated_op {            // act(gate(x)) * up(x), or act(up(x)) where `ungated`
+struct gated_op {            // act(gate(x)) * up(x), or act(up(x)) if `ungated`
     const struct linear *in; // gate and up, or both in one matrix [2 ffn_dim, n_in], or up alone
     size_t ffn_dim;
     bool ungated;
@@ -105,23 +111,23 @@ struct head_op {
     float divisor, softcap; // of logits; 0: none
 };
 
-/* What project reads. */
+/* The input of project. */
 enum device_source { FROM_ATTEND, FROM_GATED };
 
-/* Where time goes; see model_times. */
+/* Where the time of steps goes; see model_times. */
 enum model_part {
     PART_MATMUL,    // of the layers, with the activations
     PART_ATTENTION, // over keys and values
     PART_STORE,     // of new keys and values
-    PART_NORMS,     // of what blocks read and give
-    PART_ROWS,      // what else is done row by row: embedding, q and k, sums, choice of experts
+    PART_NORMS,     // of the inputs and outputs of blocks
+    PART_ROWS,      // other work row by row: embedding, q and k, sums, choice of experts
     PART_HEAD,      // the last norm, and the logits
     MODEL_PARTS
 };
 
 struct device {
     const struct ops *ops;
-    float *x, *h, *y; // the residual, what a block reads, what it adds: [max_rows, hidden_dim]
+    float *x, *h, *y; // the residual, a block's input, its output: [max_rows, hidden_dim]
     double times[MODEL_PARTS];
 };
 
@@ -130,17 +136,18 @@ struct ops {
     /* One line for people: "avx512bf16 kernels, 2 threads". */
     void (*describe)(const struct device *d, char *text, size_t size);
 
-    /* Weights. load names a matrix, which the device may copy now or at its first use; load_vector
-     * replaces *v [n] by the device's address. load_end: all have been named; -1 where they do not
-     * fit, with the sums. load NULL: the device reads weights where they are, as a CPU does, and
-     * none of the three is called. */
+    /* Weights. load names a matrix, which the device may copy now or at its first use. load_vector
+     * replaces *v [n] by the device's address. load_end comes after the last of them; -1 if they do
+     * not fit, with the sums. load NULL: the device reads the host's weights, as a CPU does,
+     * and none of the three is called. */
     int (*load)(struct device *d, const struct mat *w, struct err *e);
     int (*load_vector)(struct device *d, const float **v, size_t n, struct err *e);
     int (*load_end)(struct device *d, struct err *e);
 
-    /* KV memory: addresses for n bytes without memory; then memory from the start up to `end`;
-     * copies within it. Both are multiples of 2 MiB. A device says how large a layer's part of a
-     * page is, and how many bytes of a layer should be side by side. */
+    /* Memory of sequence state (model/state.h). kv_reserve: n bytes of addresses without memory.
+     * kv_commit: memory from the start up to `end`. kv_copy: copies within it. n and end are
+     * multiples of 2 MiB. kv_page_bytes: of one layer's part of a page of keys and values.
+     * kv_run_bytes: how many bytes of a layer should be stored together. */
     size_t (*kv_page_bytes)(const struct device *d);
     size_t kv_run_bytes;
     unsigned char *(*kv_reserve)(struct device *d, size_t n, struct err *e);
@@ -148,7 +155,7 @@ struct ops {
     void (*kv_copy)(struct device *d, unsigned char *to, const unsigned char *from, size_t n);
     void (*kv_release)(struct device *d, unsigned char *base, size_t n);
 
-    /* Memory of the host that rows of logits are fetched to fastest. */
+    /* Memory of the host that the device copies rows of logits to fastest. */
     void *(*host_alloc)(struct device *d, size_t n);
     void (*host_free)(struct device *d, void *p);
 
@@ -158,29 +165,28 @@ struct ops {
     void (*qkv)(struct device *d, const struct qkv_op *o, const float *x);
     void (*attend)(struct device *d, const struct attend_op *o);
     void (*gated)(struct device *d, const struct gated_op *o, const float *x);
-    /* y = W source + bias, or with `add` y += scale * (W source + bias). */
+    /* y = W source + bias; with `add`: y += scale * (W source + bias). */
     void (*project)(struct device *d, float *y, enum device_source from, const struct linear *l,
                     bool add, float scale);
     void (*experts)(struct device *d, float *y, const struct experts_op *o, const float *x);
     void (*add)(struct device *d, float *y, const float *x, float scale); // y += scale * x
     /* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] (either may be NULL) of the rows
-     * that want them. -1 where anything of this step or before it failed. */
+     * that want them. -1 if anything has failed, in this step or before. */
     int (*head)(struct device *d, const struct head_op *o, float *logits, float *hidden,
                 struct err *e);
 };
 
-/* The CPU: kernels over a pool of threads. n_threads 0: as many as physical cores. */
+/* The CPU: kernels over a pool of threads. n_threads 0: one for each physical core. */
 int cpu_open(struct device **d, const struct device_shape *s, size_t n_threads, struct err *e);
 struct pool *cpu_pool(const struct device *d);
 
-/* Most rows of prompts that a step should take where nobody names a number. */
+/* Most rows of prompts that a step should take if the user does not say. */
 enum { CPU_PROMPT_ROWS = 256, CUDA_PROMPT_ROWS = 2048 };
 
-/* An NVIDIA GPU, by number. -1 (EXIT_SYSTEM) where there is no driver, no such device or no kernels
- * in this build. */
+/* An NVIDIA GPU, by number. -1 (EXIT_SYSTEM): no driver, no such device, or no kernels in this
+ * build. */
 int cuda_open(struct device **d, const struct device_shape *s, unsigned index, struct err *e);
-/* A line "cuda:N  name, memory" for each that there is. -1 with e set where none can be used, and
- * why. */
+/* Prints a line "cuda:N  name, memory" for each GPU. -1: none can be used, and e says why. */
 int cuda_list(FILE *out, struct err *e);
 
 #endif

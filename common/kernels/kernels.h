@@ -70,15 +70,16 @@ static inline size_t kv_page_offset(size_t run, size_t run_stride, size_t page_b
     return page / run * run_stride + page % run * page_bytes;
 }
 
-/* One query row: it sees positions [first, last], both absolute; pages[p / KV_PAGE] is position p's
- * page. */
+/* One query row. It sees positions [first, last], and its own key and value are stored at pos,
+ * which need not be the last that it sees (an encoder's row sees later ones). All three are
+ * absolute; pages[p / KV_PAGE] is position p's page. */
 struct attn_row {
     const uint32_t *pages;
-    uint32_t first, last;
+    uint32_t first, last, pos;
 };
 
 /* Stores row i's k and v [n_rows, n_kv_heads * head_dim] (strides ldk, ldv) at position
- * rows[i].last. Writes nothing else: other threads may store other rows meanwhile. */
+ * rows[i].pos. Writes nothing else: other threads may store other rows meanwhile. */
 void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k,
               size_t ldk, const float *v, size_t ldv);
 

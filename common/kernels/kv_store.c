@@ -18,8 +18,8 @@ void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_r
     size_t hd = kv->head_dim;
     for (size_t r = 0; r < n_rows; r++)
         for (size_t h = 0; h < kv->n_kv_heads; h++) {
-            uint32_t page = rows[r].pages[rows[r].last / KV_PAGE];
-            size_t at = rows[r].last % KV_PAGE;
+            uint32_t page = rows[r].pages[rows[r].pos / KV_PAGE];
+            size_t at = rows[r].pos % KV_PAGE;
             unsigned char *keys = page_keys(kv, page, h), *values = page_values(kv, page, h);
             for (size_t i = 0; i < hd; i++)
                 put(kv, keys, i, at, KV_PAGE, k[r * ldk + h * hd + i]);

@@ -1,13 +1,14 @@
-/* st-inspect --spec: see describe.h. Fields that are off are left out; names are those of struct
+/* st-inspect --spec: see describe.h. Fields that are off are not printed. Names are those of struct
  * spec.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/describe.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 
-#include "model/kv.h"
 #include "model/layers.h"
+#include "model/mix.h"
 
 static void field(FILE *out, const char *name, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
@@ -106,9 +107,11 @@ static void describe_memory(FILE *out, const struct spec *s, const struct weight
     uint64_t token = 2 * (uint64_t)s->n_layers * s->n_kv_heads * s->head_dim * 2;
     field(out, "weights", "%" PRIu64 " bytes in %zu tensors, mapped", bytes, w->n_tensors);
     field(out, "KV", "%" PRIu64 " bytes a token in bf16, twice that with --precise", token);
-    size_t page_bytes = kv_page_bytes(s->n_kv_heads, s->head_dim, false);
+    struct state_layer *states = xcalloc(s->n_layers, sizeof *states);
+    mix_states(s, kv_page_bytes(s->n_kv_heads, s->head_dim, false), context, states);
     field(out, "", "%" PRIu64 " bytes a sequence of %zu tokens",
-          kv_sequence_bytes(s, page_bytes, context), context);
+          state_sequence_bytes(states, s->n_layers, context), context);
+    free(states);
 }
 
 static void describe_tensors(FILE *out, const struct spec *s, const struct weights *w,

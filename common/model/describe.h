@@ -1,4 +1,4 @@
-/* What we understand of a model folder, for people.
+/* Prints what a model folder means to llm-forward, for people.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_DESCRIBE_H
@@ -10,10 +10,10 @@
 
 struct weights;
 
-/* Prints the spec of dir/config.json, the memory for weights and for KV at a context of so many
- * positions (0: the model's own), and what becomes of every tensor of w. 1 where tensors are
- * missing or do not fit (they are named), -1 with e set where the model is not supported or not
- * readable. */
+/* Prints the spec of dir/config.json, the memory of weights and of keys and values for a context of
+ * that many positions (0: the model's own), and whether each tensor of w is used. Returns 1 if
+ * tensors are missing or do not fit (their names are printed); -1 if the model is not supported or
+ * cannot be read. */
 int model_describe(FILE *out, const char *dir, const struct weights *w, size_t context,
                    struct err *e);
 

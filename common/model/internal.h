@@ -1,25 +1,26 @@
-/* struct model, shared by model.c (opening, sequences) and forward.c.
+/* struct model, shared by open.c (opening), model.c (steps), seqs.c (sequences), forward.c and the
+ * mixers. Private to common/model, and to tests.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_INTERNAL_H
 #define MODEL_INTERNAL_H
 
 #include "backend/ops.h"
-#include "model/prefix.h"
-#include "model/kv.h"
 #include "model/layers.h"
 #include "model/model.h"
+#include "model/prefix.h"
 #include "model/rope.h"
+#include "model/state.h"
 #include "weights/prefault.h"
 
-struct slot {
-    struct kv_seq kv;
-    uint32_t *ids; // [ids_cap], of which len count: kept so that keys can be computed anew
+/* A sequence. state.len is less than len after a step back or a change of rotation. The ids are
+ * retained so that what is missing can be computed again. */
+struct model_seq {
+    struct state_seq state;
+    uint32_t *ids; // [ids_cap], of which the first len count
     size_t len, ids_cap;
-    size_t kv_len; // positions whose keys are there; less than len after a step back or a change of
-                   // rotation
     size_t expected;                   // see model_seq_expect
-    uint32_t variant[SPEC_MAX_ROPES];  // the rotation of the keys (rope_variant)
+    uint32_t variant[SPEC_MAX_ROPES];  // the keys' rotation (rope_variant)
     const float *freq[SPEC_MAX_ROPES]; // [half] of that rotation
     float *own_freq[SPEC_MAX_ROPES];   // [half] memory for it, or NULL (rope_needs_own)
 };
@@ -27,29 +28,40 @@ struct slot {
 struct model {
     struct spec spec;
     struct weights weights;
-    struct prefault *ahead;
+    struct prefault *prefault;
     struct layers layers;
     struct rope ropes[SPEC_MAX_ROPES];
-    struct kv kv;
+    struct state state;
     struct prefix_cache prefix;
     struct device *device;
-    struct slot *slots;                        // [max_sequences]
-    struct row *replay;                        // [max_rows]
-    struct step_row *step_rows;                // [max_rows]
-    struct attn_row *attn_rows[KV_MAX_GROUPS]; // [max_rows]
+    struct model_seq *seqs;                       // [max_sequences]
+    struct row *replay;                           // [max_rows]
+    struct step_row *step_rows;                   // [max_rows]
+    struct attn_row *attn_rows[STATE_MAX_GROUPS]; // [max_rows] each
     size_t context, max_sequences, max_rows;
     bool precise;
 };
 _Static_assert(SPEC_MAX_ROPES <= (int)DEVICE_ROPES,
-               "a device has no room for the ropes of a model");
+               "a device has no room for the rotations of a model");
 
-/* model_open behind config.json: takes spec over, also where it fails. */
+/* model_open after config.json: takes over spec, also if it fails. */
 int model_open_spec(struct model **m, struct spec *spec, const char *dir,
                     const struct model_options *o, struct err *e);
 
-/* Keys, values and outputs of rows whose pages are there and whose slots' variants are set; out as
- * for model_forward. -1 where the device fails. */
-int forward(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,
-            struct err *e);
+/* seqs.c: makes a sequence ready to take positions up to len: the rotation that this length asks
+ * for, state of all positions before, blocks for those to come. -1: EXIT_SYSTEM, or the device
+ * failed. */
+int model_seq_ready(struct model *m, size_t slot, size_t len, struct err *e);
+/* Empty sequences, and their end. */
+void model_seqs_make(struct model *m);
+void model_seqs_free(struct model *m);
+
+/* forward.c: computes rows whose sequences are ready; out as for model_forward. -1: the device
+ * failed. */
+int model_run(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,
+              struct err *e);
+/* x += scale * (W source + bias), or if post has a weight, x += scale * post(W source + bias) */
+void model_add_block(struct model *m, enum device_source from, const struct linear *l,
+                     const struct norm *post, float scale);
 
 #endif

@@ -1,62 +1,67 @@
-/* The weights as forward uses them: matrices where they lie in the mapping, vectors (norms, biases)
- * as f32 copies.
+/* The weights as forward uses them: matrices as common/quant opens them, vectors (norms, biases) as
+ * f32 copies.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_LAYERS_H
 #define MODEL_LAYERS_H
 
 #include "backend/ops.h"
+#include "quant/format.h"
 #include "spec/spec.h"
 #include "weights/safetensors.h"
 
-struct pending_copy { // one to be copied
+struct pending_copy {
     float *to;
     const struct tensor *from;
 };
 
 struct layer {
-    struct norm attn_norm, attn_post_norm, ffn_norm, ffn_post_norm;
+    struct norm attn_norm, attn_post_norm, ffn_norm, ffn_post_norm; // [hidden_dim] each
     struct norm q_norm, k_norm;
-    struct linear qkv[3]; // one after the other in a row of q, k, v; a fused matrix is qkv[0] alone
-    struct linear o;
     struct linear
-        ffn_in[2]; // gate, up; a fused matrix is ffn_in[0] alone, an ungated FFN has up alone
-    struct linear down;
-    struct linear router;   // [n_experts, hidden_dim]; w.data NULL: an ordinary FFN
-    struct linear *experts; // [n_experts][3]: gate, up, down
+        qkv[3];      // q, k, v, side by side in a row of outputs; if fused, qkv[0] is all three
+    struct linear o; // [hidden_dim, q_dim]
+    struct linear ffn_in[2]; // gate, up; if fused, ffn_in[0] is both; if ungated, it is up
+    struct linear down;      // [hidden_dim, ffn_dim]
+    struct linear router;    // [n_experts, hidden_dim]; w.data NULL: an ordinary FFN
+    struct linear *experts;  // [n_experts][3]: gate, up, down; NULL: an ordinary FFN
 };
 
 struct layers {
-    struct linear embed, positions,
-        head; // embed [vocab_size, hidden_dim] and positions [max_pos, hidden_dim]
+    struct linear embed, head; // [vocab_size, hidden_dim]
+    struct linear positions;   // [max_pos, hidden_dim]
     struct norm final_norm;
-    struct layer *layers;         // [n_layers]
-    struct arena mem;             // holds f32 copies of vectors, and the experts
-    struct pending_copy *vectors; // [n_vectors], in the order of the layers: copied when their
-                                  // layer is first used, so
-    size_t n_vectors,
-        n_copied;       // that opening a model that is not in memory does not wait for the disk
-    size_t *vectors_of; // [n_layers + 1] vectors of the layers up to this one; the last: all
-    unsigned char **transposed; // GPT-2's matrices, turned; owned
-    size_t n_transposed;
+    struct layer *layers;        // [n_layers]
+    struct arena mem;            // holds f32 copies of vectors, and the experts
+    struct mat_memory converted; // matrices that are not read from the mapping
+
+    /* Vectors are copied when their layer is first used, so that opening a model whose files are
+     * not in memory does not wait for the disk. */
+    struct pending_copy *vectors; // [n_vectors], in the order of the layers
+    size_t n_vectors, n_copied;
+    size_t *vectors_of; // [n_layers + 1]: vectors of all layers up to this one; the last: of all
+
     bool *used;       // [n_tensors] of the weights
-    struct buf wrong; // a line for each tensor that is missing, misshapen or of a wrong type
+    struct buf wrong; // a line for each tensor that is missing or has another shape or type
 };
 
-/* Finds, checks and notes every tensor that the spec asks for. -1 (EXIT_DATA) where any is missing
- * or of the wrong shape or type: all of them are named. Tensors left over add lines to warnings.
- * What is kept points into w. */
+/* Finds, checks and notes every tensor that the spec asks for. All errors are reported together: -1
+ * (EXIT_DATA) names the first of them. Tensors that are not used add lines to warnings. Matrices
+ * point into w, which must outlive them. */
 int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
                 struct buf *warnings, struct err *e);
-/* The norms and biases of the layers up to this one are there from now on; layer n_layers stands
- * for what follows them. */
+
+/* Makes the norms and biases of layers 0 .. layer readable; layer n_layers: also what follows the
+ * layers. */
 void layers_ready(struct layers *m, size_t layer);
-/* All of it goes to a device that keeps weights in memory of its own; the vectors are no longer the
- * host's then. */
+
+/* Copies all weights to a device that keeps them in memory of its own. From then on only the device
+ * may read the vectors. */
 int layers_send(struct layers *m, const struct spec *s, struct device *d, struct err *e);
 void layers_free(struct layers *m); // needed after -1 too
 
-/* A tensor that the family's files have, and that is no weight (GPT-2's causal masks). */
+/* Whether files of the family have this tensor although it is not a weight (GPT-2's causal masks).
+ */
 bool layers_ignores(const struct spec *s, const char *tensor);
 
 #endif

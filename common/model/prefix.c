@@ -1,9 +1,9 @@
-/* Pages that outlive their sequence: see kept.h.
+/* The prefix cache: see prefix.h.
  *
- * The order of use is a list in which every node stands newer than its children. Using a path moves
- * its nodes to the newest end, leaf first; a new node goes in just older than its parent. So the
- * oldest is a leaf, and while a path of at most max_nodes is added, what gives way is never of that
- * path.
+ * A list has the nodes in the order of their last use, and each node is newer than its children.
+ * Using a path moves its nodes to the newest end, the leaf first. A new node is put just before its
+ * parent, on the older side. So the oldest node is a leaf. While a path of at most max_nodes nodes
+ * is added, no node of that path is evicted.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/prefix.h"
@@ -13,16 +13,19 @@
 #define NO_NODE UINT32_MAX
 
 struct prefix_node {
-    uint32_t ids[KV_PAGE];
-    uint32_t pages[KV_MAX_GROUPS]; // KV_NO_PAGE: had been given back, behind a window
-    uint32_t parent;               // NO_NODE: these are the first positions
-    uint32_t chain;                // the next of the same hash, or the next unused
+    uint32_t ids[STATE_REF_SPAN];
+    struct state_ref ref;
+    uint32_t parent; // NO_NODE: these are the first positions
+    uint32_t chain;  // the next of the same hash, or the next unused
     uint32_t older, newer;
 };
 
-void prefix_init(struct prefix_cache *k, struct kv *kv, size_t max_nodes) {
-    *k = (struct prefix_cache){
-        .kv = kv, .max_nodes = max_nodes, .unused = NO_NODE, .oldest = NO_NODE, .newest = NO_NODE};
+void prefix_init(struct prefix_cache *k, struct state *state, size_t max_nodes) {
+    *k = (struct prefix_cache){.state = state,
+                               .max_nodes = max_nodes,
+                               .unused = NO_NODE,
+                               .oldest = NO_NODE,
+                               .newest = NO_NODE};
     if (max_nodes == 0)
         return;
     for (k->n_buckets = 1; k->n_buckets < max_nodes;)
@@ -40,12 +43,11 @@ void prefix_free(struct prefix_cache *k) {
 
 /* ---- Finding ---- */
 
-/* FNV-1a (Fowler, Noll, Vo) over words, and its high bits mixed into the low ones that choose the
- * bucket.
- */
+/* FNV-1a (Fowler, Noll, Vo) over words; the high bits are added to the low ones, which choose the
+ * bucket. */
 static uint32_t *bucket_of(const struct prefix_cache *k, uint32_t parent, const uint32_t *ids) {
     uint64_t h = (0xcbf29ce484222325u ^ parent) * 0x100000001b3u;
-    for (size_t i = 0; i < KV_PAGE; i++)
+    for (size_t i = 0; i < STATE_REF_SPAN; i++)
         h = (h ^ ids[i]) * 0x100000001b3u;
     return &k->buckets[(h ^ h >> 32) & (k->n_buckets - 1)];
 }
@@ -58,12 +60,13 @@ static uint32_t child_of(const struct prefix_cache *k, uint32_t parent, const ui
     return i;
 }
 
-/* The deepest node on the path of ids [n_pages * KV_PAGE]; *depth nodes, NO_NODE where 0. */
-static uint32_t descend(const struct prefix_cache *k, const uint32_t *ids, size_t n_pages,
+/* The deepest node on the path of ids [n * STATE_REF_SPAN], *depth nodes from the root; NO_NODE if
+ * that is 0. */
+static uint32_t descend(const struct prefix_cache *k, const uint32_t *ids, size_t n,
                         size_t *depth) {
     uint32_t node = NO_NODE;
-    for (*depth = 0; *depth < n_pages; ++*depth) {
-        uint32_t child = child_of(k, node, ids + *depth * KV_PAGE);
+    for (*depth = 0; *depth < n; ++*depth) {
+        uint32_t child = child_of(k, node, ids + *depth * STATE_REF_SPAN);
         if (child == NO_NODE)
             break;
         node = child;
@@ -79,7 +82,7 @@ static void unlink_node(struct prefix_cache *k, uint32_t i) {
     *(n->newer == NO_NODE ? &k->newest : &k->nodes[n->newer].older) = n->older;
 }
 
-/* Puts i just older than `newer`, or at the newest end where that is NO_NODE. */
+/* Puts i on the older side of `newer`, or at the newest end if that is NO_NODE. */
 static void link_node(struct prefix_cache *k, uint32_t i, uint32_t newer) {
     struct prefix_node *n = &k->nodes[i];
     n->newer = newer;
@@ -105,8 +108,7 @@ bool prefix_drop_oldest(struct prefix_cache *k) {
         at = &k->nodes[*at].chain;
     *at = n->chain;
     unlink_node(k, i);
-    for (size_t g = 0; g < k->kv->n_groups; g++)
-        kv_page_drop(&k->kv->groups[g], &n->pages[g]);
+    state_drop(k->state, &n->ref);
     n->chain = k->unused;
     k->unused = i;
     k->n_nodes--;
@@ -126,7 +128,7 @@ static uint32_t add_child(struct prefix_cache *k, uint32_t parent, const uint32_
     struct prefix_node *n = &k->nodes[i];
     uint32_t *bucket = bucket_of(k, parent, ids);
     memcpy(n->ids, ids, sizeof n->ids);
-    memset(n->pages, 0xff, sizeof n->pages); // KV_NO_PAGE
+    state_ref_init(&n->ref, parent == NO_NODE ? NULL : &k->nodes[parent].ref);
     n->parent = parent;
     n->chain = *bucket;
     *bucket = i;
@@ -135,50 +137,31 @@ static uint32_t add_child(struct prefix_cache *k, uint32_t parent, const uint32_
     return i;
 }
 
-void prefix_add(struct prefix_cache *k, const struct kv_seq *q, const uint32_t *ids, size_t len) {
-    size_t n_pages = len / KV_PAGE < k->max_nodes ? len / KV_PAGE : k->max_nodes, depth;
-    if (n_pages == 0)
+void prefix_add(struct prefix_cache *k, const struct state_seq *q, const uint32_t *ids,
+                size_t len) {
+    size_t n = len / STATE_REF_SPAN, depth;
+    n = n < k->max_nodes ? n : k->max_nodes;
+    if (n == 0)
         return;
-    uint32_t node = descend(k, ids, n_pages, &depth);
+    uint32_t node = descend(k, ids, n, &depth);
     use_path(k, node);
-    for (; depth < n_pages; depth++)
-        node = add_child(k, node, ids + depth * KV_PAGE);
-    for (; depth-- > 0; node = k->nodes[node].parent)
-        for (size_t g = 0; g < k->kv->n_groups; g++)
-            if (k->nodes[node].pages[g] == KV_NO_PAGE)
-                k->nodes[node].pages[g] = kv_page_share(&k->kv->groups[g], q->tables[g][depth]);
-}
-
-/* Whether a query behind the depth pages of a path finds all that it sees. */
-static bool usable(const struct prefix_cache *k, uint32_t leaf, size_t depth) {
-    for (size_t g = 0; g < k->kv->n_groups; g++) {
-        size_t first = kv_first_seen(&k->kv->groups[g], depth * KV_PAGE);
-        uint32_t i = leaf;
-        for (size_t p = depth; p-- > first; i = k->nodes[i].parent)
-            if (k->nodes[i].pages[g] == KV_NO_PAGE)
-                return false;
-    }
-    return true;
+    for (; depth < n; depth++)
+        node = add_child(k, node, ids + depth * STATE_REF_SPAN);
+    for (; depth > 0; depth--, node = k->nodes[node].parent)
+        state_keep(k->state, q, depth * STATE_REF_SPAN, &k->nodes[node].ref);
 }
 
 uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len) {
     size_t depth = 0;
-    uint32_t node = k->n_nodes > 0 ? descend(k, ids, most / KV_PAGE, &depth) : NO_NODE;
-    for (; depth > 0 && !usable(k, node, depth); depth--)
+    uint32_t node = k->n_nodes > 0 ? descend(k, ids, most / STATE_REF_SPAN, &depth) : NO_NODE;
+    for (; depth > 0 && !state_usable(k->state, &k->nodes[node].ref, depth * STATE_REF_SPAN);
+         depth--)
         node = k->nodes[node].parent;
     use_path(k, node);
-    *len = depth * KV_PAGE;
+    *len = depth * STATE_REF_SPAN;
     return node;
 }
 
-void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct kv_seq *q) {
-    size_t depth = len / KV_PAGE;
-    for (size_t g = 0; g < k->kv->n_groups; g++) {
-        struct kv_group *group = &k->kv->groups[g];
-        uint32_t i = node;
-        q->first[g] = kv_first_seen(group, len);
-        q->end[g] = depth;
-        for (size_t p = depth; p-- > q->first[g]; i = k->nodes[i].parent)
-            q->tables[g][p] = kv_page_share(group, k->nodes[i].pages[g]);
-    }
+void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct state_seq *q) {
+    state_take(k->state, q, &k->nodes[node].ref, len);
 }

@@ -1,46 +1,48 @@
-/* KV pages that outlive their sequence, findable by the ids that led to them: a prompt that begins
- * like an earlier sequence takes its pages over instead of computing them again.
+/* The prefix cache: sequence state that outlives its sequence, found by the ids that led to it. A
+ * prompt that begins like an earlier sequence shares its blocks, and does not compute them again.
  *
- * A tree: a node is KV_PAGE ids behind those of its parent, and holds one page of each group. Keys
- * and values of a position depend on the ids up to it alone (the caller keeps nothing of which that
- * is not so), so equal ids mean equal pages; the ids are compared, a hash only says where to look.
- * There is room for a fixed number of nodes; the one that was used least recently gives way, and is
- * always a leaf: whoever uses a node uses its parents too. Not for several threads at once.
+ * The cache is a tree. A node has STATE_REF_SPAN ids that follow those of its parent, and
+ * their state_ref. State of a position depends only on the ids up to it (the caller adds
+ * nothing for which that is not so), so equal ids mean equal state. A hash finds a node, and its
+ * ids are compared.
+ *
+ * There is room for a fixed number of nodes. The least recently used one is evicted. It is always a
+ * leaf, because using a node also uses its ancestors. Not for several threads at once.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_PREFIX_H
 #define MODEL_PREFIX_H
 
-#include "model/kv.h"
+#include "model/state.h"
 
 struct prefix_node;
 
 struct prefix_cache {
-    struct kv *kv;
+    struct state *state;
     struct prefix_node *nodes; // [max_nodes]
-    uint32_t *buckets;         // [n_buckets] a power of two: the first node of each hash
+    uint32_t *buckets;         // [n_buckets], a power of two: the first node of each hash
     size_t n_nodes, max_nodes, n_buckets;
-    uint32_t unused;         // nodes given back, chained
+    uint32_t unused;         // the first of the nodes that were evicted
     size_t n_made;           // nodes that were ever used
-    uint32_t oldest, newest; // in the order of use
+    uint32_t oldest, newest; // ends of the list by use
 };
 
-/* Room for max_nodes nodes; 0: keeps nothing. kv stays the caller's, and outlives k. */
-void prefix_init(struct prefix_cache *k, struct kv *kv, size_t max_nodes);
-void prefix_free(struct prefix_cache *k); // pages stay counted: for when kv ends too
+/* Room for max_nodes nodes; 0: the cache stays empty. state is the caller's, and outlives k. */
+void prefix_init(struct prefix_cache *k, struct state *state, size_t max_nodes);
+void prefix_free(struct prefix_cache *k); // does not free blocks: the state is freed next
 
-/* Keeps the whole pages of q's first len positions, which are those of ids [len]. Pages of a window
- * that q has given back are missing in their nodes. */
-void prefix_add(struct prefix_cache *k, const struct kv_seq *q, const uint32_t *ids, size_t len);
+/* Adds the whole spans of the first len positions of q, which are those of ids [len]. A block that
+ * q no longer has is missing in its node. */
+void prefix_add(struct prefix_cache *k, const struct state_seq *q, const uint32_t *ids, size_t len);
 
-/* The node of the longest beginning of ids, of at most `most` positions, of which a query behind it
- * finds all pages; *len is its length, a multiple of KV_PAGE. It counts as used. */
+/* The node of the longest prefix of ids, of at most `most` positions, after which a sequence can
+ * begin. *len is its length, a multiple of STATE_REF_SPAN; 0: there is none. It counts as used. */
 uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len);
 
-/* q (empty) shares the len positions of a node just found. */
-void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct kv_seq *q);
+/* q (empty) begins with the len > 0 positions of a node that was just found. */
+void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct state_seq *q);
 
-/* Gives back the node that was used least recently; false where there is none. */
+/* Evicts the least recently used node; false if there is none. */
 bool prefix_drop_oldest(struct prefix_cache *k);
 
 #endif

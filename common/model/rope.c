@@ -1,7 +1,9 @@
-/* Rotary frequencies: see rope.h. The formulas are those of huggingface/transformers,
- * src/transformers/ modeling_rope_utils.py, with its float32 roundings, because at position 100,000
- * one rounding of a frequency turns a head by a visible angle: frequencies are float, and so are
- * the angles that a device makes of them, with cos and sin of the angle exact to the last bit.
+/* Rotary frequencies: see rope.h.
+ *
+ * The formulas are those of huggingface/transformers, src/transformers/modeling_rope_utils.py, with
+ * its float32 roundings. At position 100,000, one rounding of a frequency already changes a head's
+ * angle visibly. So frequencies are float, and so are the angles that a device computes from them;
+ * cos and sin of an angle are exact to the last bit.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/rope.h"
@@ -13,7 +15,7 @@
 
 static const double pi = 3.14159265358979323846;
 
-/* theta^(2i / d): the wavelength of pair i, over 2 pi. */
+/* theta^(2i / d): the wavelength of pair i, divided by 2 pi. */
 static float wavelength(double theta, size_t i, size_t half) {
     float exponent = (float)(2 * i) / (float)(2 * half);
     return (float)pow(theta, exponent);
@@ -23,7 +25,8 @@ static float plain_freq(double theta, size_t i, size_t half) {
     return 1.0f / wavelength(theta, i, half);
 }
 
-/* Llama 3.1: slow pairs are slowed down by factor, fast ones kept, those between are blended. */
+/* Llama 3.1: the frequencies of slow pairs are divided by factor, those of fast pairs are
+ * unchanged, and between them the two are blended. */
 static float llama3_freq(const struct rope_spec *s, float freq) {
     double length = 2 * pi / freq;
     if (length < s->original_max_pos / s->high_freq_factor)
@@ -35,7 +38,7 @@ static float llama3_freq(const struct rope_spec *s, float freq) {
     return (float)((1 - smooth) * freq / s->factor + smooth * freq);
 }
 
-/* YaRN (Peng et al. 2023): the pair that turns n times within the trained length. */
+/* YaRN (Peng et al. 2023): the pair that rotates `turns` times within the trained length. */
 static double yarn_pair(const struct rope_spec *s, double turns) {
     return (double)s->rotary_dim * log(s->original_max_pos / (turns * 2 * pi)) /
            (2 * log(s->theta));
@@ -51,10 +54,10 @@ static void yarn_freqs(const struct rope_spec *s, float *freq, size_t half) {
     low = fmax(low, 0);
     high = fmin(high, (double)s->rotary_dim - 1);
     if (low >= high && low <= high)
-        high += 0.001; // as the reference does: no division by zero
+        high += 0.001; // avoids a division by zero, as the reference does
     for (size_t i = 0; i < half; i++) {
-        double ramp =
-            fmin(fmax(((double)i - low) / (high - low), 0), 1); // 0: as trained, 1: stretched
+        double ramp = fmin(fmax(((double)i - low) / (high - low), 0),
+                           1); // 0: unchanged; 1: divided by factor
         double w = wavelength(s->theta, i, half);
         freq[i] = (float)(ramp / (s->factor * w) + (1 - ramp) / w);
     }

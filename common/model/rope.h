@@ -1,10 +1,9 @@
-/* Rotary position embedding (Su et al. 2021, RoFormer) and the ways of stretching it past the
- * trained length.
+/* Rotary position embedding (Su et al. 2021, RoFormer), and its extensions past the trained length.
  *
- * Two kinds depend on how long the whole sequence is, not only on the position: dynamic (the base
- * grows with the length) and longrope (other factors past the trained length). rope_variant names
- * what a length asks for; keys that were turned by another variant do not fit, and the caller
- * computes them anew.
+ * Two kinds depend on the length of the whole sequence as well as on the position: dynamic (the
+ * base grows with the length) and longrope (other factors past the trained length). rope_variant
+ * gives the variant of a length. Keys that were rotated by another variant are wrong, and the
+ * caller computes them again.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_ROPE_H
@@ -28,11 +27,12 @@ struct rope {
 void rope_init(struct rope *r, const struct rope_spec *spec, size_t max_pos);
 void rope_free(struct rope *r);
 
-/* Which rotation a forward over `length` positions takes; 0 wherever the length does not matter. */
+/* The variant of a forward over `length` positions; 0 for kinds that do not depend on the length.
+ */
 uint32_t rope_variant(const struct rope *r, uint32_t length);
 
-/* The frequencies [half] of a variant: the rope's own, or `own` [half], filled, where each variant
- * has others (dynamic). */
+/* The frequencies [half] of a variant. If rope_needs_own (dynamic: each variant has others), they
+ * are written to own [half]; else they are the rope's, and own may be NULL. */
 bool rope_needs_own(const struct rope *r);
 const float *rope_freqs(const struct rope *r, uint32_t variant, float *own);
 

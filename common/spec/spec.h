@@ -30,7 +30,10 @@ enum {
     SPEC_MAX_ROPES = 2,         // Gemma 3: of layers without and with a window
 };
 
+enum mixer { MIXER_ATTENTION, MIXERS }; // what mixes the positions of a layer
+
 struct layer_spec {
+    enum mixer mixer;
     uint32_t window; // a position sees itself and window - 1 before it (Mistral 7B 0.1); 0: all
     bool sliding;    // rotated by ropes[1] where there are two (Gemma 3)
     bool no_rope;    // not rotated at all (every fourth layer of SmolLM 3)

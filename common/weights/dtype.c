@@ -1,9 +1,9 @@
 /* Element types of safetensors: see dtype.h.
  *
- * Conversions are exact where the target can hold the value, and round to nearest even where it
- * cannot. The narrow floats are those of the OCP Microscaling specification (F4 E2M1, F6, E8M0),
- * the OCP 8-bit floating point specification (E5M2, E4M3 without infinities), and the FNUZ forms
- * (arXiv:2206.02915: no infinities, no negative zero, NaN is 0x80). Elements of 4 and 6 bits lie
+ * Conversions are exact if the target can hold the value; otherwise they round to nearest even. The
+ * narrow floats are those of the OCP Microscaling specification (F4 E2M1, F6, E8M0), of the OCP
+ * 8-bit floating point specification (E5M2, E4M3 without infinities), and the FNUZ forms
+ * (arXiv:2206.02915: no infinities, no negative zero, NaN is 0x80). Elements of 4 and 6 bits are
  * packed, the first in the low bits. Bytes are little-endian on every machine.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -62,8 +62,8 @@ static uint64_t load_le(const uint8_t *p, size_t n_bytes) {
     return v;
 }
 
-/* Element i of an array of `bits`-wide elements without gaps (4 or 6 bits, so it spans at most two
- * bytes; the second is read only where the element reaches into it). */
+/* Element i of an array of `bits`-wide elements without gaps. With 4 or 6 bits it spans at most two
+ * bytes. The second is read only if the element reaches into it. */
 static unsigned load_packed(const uint8_t *p, size_t i, unsigned bits) {
     size_t byte = i / 8 * bits + i % 8 * bits / 8;
     unsigned shift = (unsigned)(i % 8 * bits % 8), v = (unsigned)p[byte] >> shift;
@@ -72,7 +72,7 @@ static unsigned load_packed(const uint8_t *p, size_t i, unsigned bits) {
     return v & ((1u << bits) - 1);
 }
 
-/* Sign, exponent, mantissa, from the top; the exponent 0 is subnormal; no special values. */
+/* Sign, exponent, mantissa, from the high bits. Exponent 0 is subnormal. No special values. */
 static double small_float(unsigned v, unsigned exponent_bits, unsigned mantissa_bits, int bias) {
     unsigned mantissa = v & ((1u << mantissa_bits) - 1);
     int exponent = (int)(v >> mantissa_bits & ((1u << exponent_bits) - 1));
@@ -222,7 +222,7 @@ uint16_t f16_from_f32(float f) {
     if (magnitude >= 0x477ff000) // 65520 and more round to infinity
         return (uint16_t)(sign | 0x7c00);
     if (magnitude >=
-        0x38800000) // 2^-14: the smallest normal; a carry goes into the exponent, as it should
+        0x38800000) // 2^-14: the smallest normal. A carry correctly adds 1 to the exponent
         return (uint16_t)(sign | shift_to_even(magnitude - ((127u - 15) << 23), 13));
     uint32_t exponent = magnitude >> 23;
     if (exponent < 102) // below 2^-25: half of the smallest subnormal

@@ -42,16 +42,16 @@ const char *dtype_name(enum dtype t);               // "BF16"
 bool dtype_parse(struct str name, enum dtype *out); // exact spelling
 unsigned dtype_bits(enum dtype t);                  // of one element: 4, 6, 8, 16, ...
 
-/* How many elements a shape has, and their bytes; a scalar (n_dims 0) has one. False where a
- * product overflows 64 bits or elements of 4 or 6 bits do not fill whole bytes. */
+/* The number of elements of a shape, and their bytes. A scalar (n_dims 0) has one. False if a
+ * product overflows 64 bits, or if elements of 4 or 6 bits do not fill whole bytes. */
 bool dtype_array_size(enum dtype t, size_t n_dims, const uint64_t *shape, uint64_t *n_elements,
                       uint64_t *n_bytes);
 
-/* The value of element i of an array at data (any alignment), as double; integers past 2^53 lose
- * digits. C64 gives the real part. */
+/* The value of element i of an array at data (any alignment), as double. Integers past 2^53 are
+ * rounded. Of C64 it is the real part. */
 double dtype_value(enum dtype t, const void *data, size_t i);
 
-/* The same for elements begin..begin+n-1, faster for the types that weights have; out [n]. */
+/* The same for elements [begin, begin + n) -> out [n]; faster for the types of weights. */
 void dtype_values(enum dtype t, const void *data, size_t begin, size_t n, double *out);
 
 static inline float f32_from_bf16(uint16_t h) {

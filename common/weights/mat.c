@@ -15,16 +15,18 @@ static size_t element_bytes(enum mat_layout layout) {
 }
 
 struct mat mat_plain(const void *data, enum dtype t, size_t n_out, size_t n_in) {
-    struct mat w = {.n_out = n_out, .n_in = n_in, .data = data};
+    struct mat w = {.n_out = n_out, .n_in = n_in};
+    size_t all;
     mat_layout_of(t, &w.layout);
-    w.row_bytes = n_in * element_bytes(w.layout);
+    if (mul_size(n_in, element_bytes(w.layout), &w.row_bytes) && mul_size(n_out, w.row_bytes, &all))
+        w.data = data;
     return w;
 }
 
 struct mat mat_rows(const struct mat *w, size_t first, size_t n) {
     struct mat view = *w;
     view.n_out = n;
-    view.data = (const unsigned char *)w->data + first * w->row_bytes;
+    view.data = w->data ? (const unsigned char *)w->data + first * w->row_bytes : NULL;
     return view;
 }
 
@@ -42,5 +44,8 @@ void mat_row(const struct mat *w, size_t i, float *out) {
 }
 
 size_t mat_bytes(const struct mat *w) {
-    return w->data ? w->n_out * w->row_bytes : 0;
+    size_t n = 0;
+    if (!w->data)
+        return 0;
+    return mul_size(w->n_out, w->row_bytes, &n) ? n : SIZE_MAX;
 }

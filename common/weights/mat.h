@@ -1,16 +1,18 @@
 /* A weight matrix W [n_out, n_in], whatever file it came from: what kernels and devices read.
  *
- * The bytes are in the mapping of a file or in memory of the loader; a mat only points to them. Row
- * i is row_bytes long and begins at data + i * row_bytes, at any alignment.
+ * A mat only points to its bytes, which are in the mapping of a file or in memory of the loader.
+ * Row i is row_bytes long and begins at data + i * row_bytes, at any alignment.
  *
  *     data -> | row 0: n_in elements | row 1 | ... | row n_out - 1 |
  *
- * A new layout is an enumerator here, its reference in mat_row, and kernels that read it.
+ * A new layout is an enumerator here, its case in mat_row (the reference), and kernels that read
+ * it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WEIGHTS_MAT_H
 #define WEIGHTS_MAT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "weights/dtype.h"
@@ -23,18 +25,21 @@ struct mat {
     const void *data; // NULL: the model has no such matrix
 };
 
-/* data holds n_out * n_in elements of type t, which must be one of mat_layout_of's. */
+/* data holds n_out * n_in elements of type t, which must be one of mat_layout_of's. The result's
+ * data is NULL if their bytes are more than a size_t can count. */
 struct mat mat_plain(const void *data, enum dtype t, size_t n_out, size_t n_in);
 
-/* False if matrices are not read in this type. */
+/* The layout of plain elements of type t; false if no kernel reads them. */
 bool mat_layout_of(enum dtype t, enum mat_layout *out);
 
-/* A view of rows [first, first + n): q, k or v of a fused matrix, or its gate or up. */
+/* A view of rows [first, first + n), which must be rows of w: q, k or v of a fused matrix, or gate
+ * or up. */
 struct mat mat_rows(const struct mat *w, size_t first, size_t n);
 
 /* The reference: row i as f32, out [n_in]. The embedding, the C kernel and the tests read it. */
 void mat_row(const struct mat *w, size_t i, float *out);
 
-size_t mat_bytes(const struct mat *w); // of all rows; 0 where data is NULL
+/* Bytes of all rows; 0 if data is NULL, SIZE_MAX if a size_t cannot count them. */
+size_t mat_bytes(const struct mat *w);
 
 #endif

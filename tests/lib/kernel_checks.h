@@ -278,7 +278,7 @@ static void compare_decoding(struct pool *p, const struct kv_layer *kv, const st
         size_t from = (n - 1) * (SEQS - 1 - i) / (SEQS - 1);
         uint32_t *pages = xcalloc(n_pages, sizeof *pages);
         memcpy(pages, rows[from].pages, n_pages * sizeof *pages);
-        of[i] = (struct attn_row){pages, rows[from].first, rows[from].last};
+        of[i] = (struct attn_row){pages, rows[from].first, rows[from].last, rows[from].pos};
         memcpy(queries + i * ld, q + from * ld, ld * sizeof *q);
     }
     void *scratch = xaligned(64, attention_scratch(pool_threads(p), SEQS, c->n_heads, c->head_dim));
@@ -310,7 +310,7 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
     struct attn_row *rows = xcalloc(n, sizeof *rows);
     float *q = random_floats(n * ldq), *k = random_floats(n * ldk), *v = random_floats(n * ldk);
     for (size_t i = 0; i < n; i++) {
-        rows[i] = (struct attn_row){pages, 0, (uint32_t)i};
+        rows[i] = (struct attn_row){pages, 0, (uint32_t)i, (uint32_t)i};
         if (c->window && i >= c->window)
             rows[i].first = (uint32_t)(i - c->window + 1);
     }

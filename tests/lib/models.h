@@ -1,5 +1,5 @@
-/* What tests of the model share: golden folders, the other form of their config.json, prompts fed
- * in chunks, greedy.
+/* Shared by tests of the model: golden folders, the other form of their config.json, prompts fed in
+ * chunks, greedy decoding.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef TESTS_MODELS_H
@@ -19,7 +19,7 @@
 
 #define MODELS_DIR "tests/data/models"
 
-/* A fresh folder that is removed by models_remove. */
+/* A new folder, which models_remove removes. */
 static inline char *models_temp(void) {
     const char *tmp = getenv("TMPDIR");
     char *dir = xasprintf("%s/tokpipe-test-XXXXXX", tmp ? tmp : "/tmp");
@@ -41,8 +41,8 @@ static inline void models_remove(char *dir) {
     free(dir);
 }
 
-/* Links the files of folder into a temporary one, but config.json is config (a file of folder), or
- * is not there where config is NULL. */
+/* Links the files of folder into a temporary one. Its config.json is config (a file of folder);
+ * with NULL, it has none. */
 static inline char *models_with_config(const char *folder, const char *config) {
     char cwd[4096];
     if (!getcwd(cwd, sizeof cwd))
@@ -70,10 +70,10 @@ static inline char *models_with_config(const char *folder, const char *config) {
     return dir;
 }
 
-/* The device of all models that models_open opens; NULL: the CPU. */
+/* The device of all models opened by models_open; NULL: the CPU. */
 static const char *models_device;
 
-/* --device NAME as the first arguments; what is left of the arguments stands in argv[1] on. */
+/* Takes --device NAME from the front of the arguments; the others move up to argv[1]. */
 static inline void models_arguments(int *argc, char **argv) {
     if (*argc < 3 || strcmp(argv[1], "--device") != 0)
         return;
@@ -103,8 +103,8 @@ static inline const void *models_golden(const struct weights *g, const char *nam
     return t ? t->data : NULL;
 }
 
-/* Feeds ids[0..n) to a slot, `chunk` rows at a time, of which all are wanted. logits [n, vocab],
- * hidden [n, hidden] or NULL. */
+/* Feeds ids[0..n) to a slot, `chunk` rows at a time, and wants all of them. logits [n, vocab],
+ * hidden [n, hidden]; either may be NULL. */
 static inline void models_feed(struct model *m, size_t slot, const int64_t *ids, size_t n,
                                size_t chunk, float *logits, float *hidden) {
     const struct spec *s = model_spec(m);
@@ -123,7 +123,7 @@ static inline void models_feed(struct model *m, size_t slot, const int64_t *ids,
     free(rows);
 }
 
-/* The first `n` greedy ids behind a prompt; false at the first that is not as expected. */
+/* Whether the first n greedy ids after a prompt are as expected. */
 static inline bool models_greedy(struct model *m, size_t slot, const int64_t *prompt,
                                  size_t n_prompt, const int64_t *expected, size_t n, size_t chunk) {
     size_t vocab = model_spec(m)->vocab_size;

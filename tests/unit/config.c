@@ -540,9 +540,12 @@ static void tensors(void) {
     fclose(f);
     CHECK_INT(model_open(&m, dir, &o, &e), -1);
     CHECK_INT(e.code, EXIT_DATA);
-    CHECK(strstr(e.msg, "model.layers.0.mlp.gate_proj.weight is [80, 64], not [81, 64]"));
-    CHECK(strstr(e.msg, "model.layers.1.mlp.down_proj.weight is [64, 80], not [64, 81]"));
-    CHECK(strstr(e.msg, "model.layers.2.input_layernorm.weight is missing ([64] expected)"));
+    CHECK(strstr(
+        e.msg, "tensor 'model.layers.0.mlp.gate_proj.weight': expected [81, 64], found [80, 64]"));
+    CHECK(strstr(
+        e.msg, "tensor 'model.layers.1.mlp.down_proj.weight': expected [64, 81], found [64, 80]"));
+    CHECK(
+        strstr(e.msg, "tensor 'model.layers.2.input_layernorm.weight' is missing: expected [64]"));
     CHECK(strstr(e.msg, "; and 7 more"));
     free(path);
     models_remove(dir);

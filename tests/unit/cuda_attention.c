@@ -37,6 +37,7 @@ static uint32_t round_up(uint32_t n, uint32_t to) {
 enum { MAX_SEQS = 4, MAX_ROWS = 64 };
 struct layer { // what a test attends to
     uint32_t head_dim, pad, n_kv_heads, group, window /* 0: none */, out_type;
+    uint32_t later; // positions after its own that a row sees, of those there are
     bool f32;
     float scale, softcap;
     uint32_t n_seqs, len[MAX_SEQS], n_new[MAX_SEQS],
@@ -111,8 +112,11 @@ static void make_pages(struct layer *l) {
             struct cu_row *r = &l->rows[l->seq_row[s] + i];
             r->pos = l->len[s] - l->n_new[s] + i;
             r->first[l->kv_group] = first_seen(l, r->pos);
+            r->last[l->kv_group] =
+                r->pos + l->later < l->len[s] ? r->pos + l->later : l->len[s] - 1;
             r->table[l->kv_group] = l->n_words - first;
-            r->first[1 - l->kv_group] = r->table[1 - l->kv_group] = 0x7FFFFFFF;
+            r->first[1 - l->kv_group] = r->last[1 - l->kv_group] = r->table[1 - l->kv_group] =
+                0x7FFFFFFF;
         }
         for (uint32_t p = first; p <= last; p++) {
             l->words[l->n_words++] = order[next];
@@ -277,8 +281,8 @@ static double rounded(const struct layer *l, double p) {
 /* One query: out and its tolerance [head_dim]. */
 static void reference(const struct layer *l, uint32_t seq, uint32_t row, uint32_t head, double *out,
                       double *tolerance) {
-    uint32_t hd = l->head_dim, pos = l->rows[row].pos, first = first_seen(l, pos),
-             n = pos + 1 - first;
+    uint32_t hd = l->head_dim, first = first_seen(l, l->rows[row].pos),
+             n = l->rows[row].last[l->kv_group] + 1 - first;
     double *s = xcalloc(n, sizeof *s), *off = xcalloc(n, sizeof *off), max = -INFINITY, sum = 0,
            worst = 0;
     const float *k = l->k[seq] + (size_t)head / l->group * hd,
@@ -432,6 +436,7 @@ static struct layer random_layer(uint32_t head_dim, uint32_t n_kv_heads, uint32_
     l.scale *= below(4) ? 1 : 40; // pages that weigh nothing beside others
     l.softcap = below(3) ? 0 : 3 + (float)below(40);
     l.window = below(2) ? 0 : 1 + below(most);
+    l.later = below(3) ? 0 : below(most);
     for (uint32_t s = 0; s < n_seqs; s++) {
         l.len[s] = 1 + below(most);
         l.n_new[s] = 1 + below(l.len[s] < rows ? l.len[s] : rows);

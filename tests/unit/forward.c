@@ -1,11 +1,12 @@
-/* What a forward pass owes to its callers: the same bits for any batch, chunk and number of
- * threads; forks, steps back and long streams; refusals that change nothing. That the numbers are
- * right is goldens.c's subject. --device NAME: on that device.
+/* Forward passes: the same bits for any batch, chunk and number of threads; forks, steps back and
+ * long streams; refusals that change nothing. goldens.c tests that the numbers are right. --device
+ * NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
 #include "../lib/models.h"
 #include "backend/cpu.h"
+#include "backend/device.h"
 #include "model/internal.h"
 
 enum { N_PROMPTS = 5, MAX_PROMPT = 80 };
@@ -16,7 +17,7 @@ struct prompt {
     float *logits; // [n, vocab] alone, in one chunk, with one thread
 };
 
-/* Five prompts of different lengths, cut out of the golden's. */
+/* Five prompts of different lengths, from the golden's ids. */
 static void make_prompts(const char *folder, struct prompt *p) {
     static const size_t lengths[N_PROMPTS] = {48, 1, 33, 5, 40};
     char *path = path_join(folder, "golden.safetensors");
@@ -123,8 +124,8 @@ static void same_bits_default(void) {
         check_same_bits(names[i], false);
 }
 
-/* logits of the last of ids[0..n) in a slot that stands at `from` of them, as bits against those of
- * a fresh slot. */
+/* A slot has the first `from` of ids[0..n). Its logits for the others have the same bits as those
+ * of an empty slot that gets all of them. */
 static void check_continues(struct model *m, size_t slot, size_t fresh, const int64_t *ids,
                             size_t from, size_t n, const char *what) {
     size_t vocab = model_spec(m)->vocab_size;
@@ -157,14 +158,14 @@ static void forks_and_steps_back(void) {
         model_seq_fork(m, 1, 0, 150);
         model_seq_fork(m, 2, 0, 100);
         check_continues(m, 1, 3, other, 150, 220, "a fork goes its own way");
-        check_continues(m, 0, 3, ids, 150, 300, "the one that was forked from goes on");
+        check_continues(m, 0, 3, ids, 150, 300, "the sequence that was forked goes on");
         check_continues(m, 2, 3, ids, 100, 170, "a shorter fork");
         model_seq_truncate(m, 0, 295);
         check_continues(m, 0, 3, ids, 295, 300, "a few positions back");
         model_seq_truncate(m, 0, 130);
-        check_continues(m, 0, 3, ids, 130, 135, "back to behind the window");
+        check_continues(m, 0, 3, ids, 130, 135, "back past the window");
         model_seq_truncate(m, 0, 20);
-        check_continues(m, 0, 3, ids, 20, 31, "back to behind the limit of the rotation");
+        check_continues(m, 0, 3, ids, 20, 31, "back past the limit of the rotation");
         model_seq_truncate(m, 0, 31);
         CHECK_INT(model_seq_len(m, 0), 31);
         model_close(m);
@@ -172,7 +173,7 @@ static void forks_and_steps_back(void) {
     }
 }
 
-/* Every page comes back, and is counted right, after forks that shared them. */
+/* Every page is freed, and its count is 0, after forks that shared it. */
 static void pages_come_back(void) {
     struct model_options o = {
         .precise = true, .n_threads = 1, .context = 320, .max_sequences = 3, .max_rows = 64};
@@ -186,17 +187,17 @@ static void pages_come_back(void) {
         models_feed(m, 2, ids, 5, 64, NULL, NULL);
         for (size_t i = 0; i < 3; i++)
             model_seq_clear(m, i);
-        for (size_t g = 0; g < m->kv.n_groups; g++) {
-            CHECK_INT(m->kv.groups[g].n_free, m->kv.groups[g].n_pages);
-            for (size_t i = 0; i < m->kv.groups[g].n_pages; i++)
-                CHECK_INT(m->kv.groups[g].refs[i], 0);
+        for (size_t g = 0; g < m->state.n_groups; g++) {
+            CHECK_INT(m->state.groups[g].n_free, m->state.groups[g].n_blocks);
+            for (size_t i = 0; i < m->state.groups[g].n_blocks; i++)
+                CHECK_INT(m->state.groups[g].refs[i], 0);
         }
     }
     model_close(m);
 }
 
-/* A window keeps its pages only. n positions of a model of which every layer (mistral), or all but
- * one (gemma3), has one. */
+/* A layer with a window holds only the window's pages. Feeds n positions to a model of which every
+ * layer (mistral), or all but one (gemma3), has a window. */
 static void check_stream(const char *folder, size_t n, size_t context) {
     struct model_options o = {
         .n_threads = 1, .context = context, .max_sequences = 1, .max_rows = 64};
@@ -209,9 +210,9 @@ static void check_stream(const char *folder, size_t n, size_t context) {
             rows[i] = (struct row){0, (uint32_t)(pos + i), (uint32_t)(4 + (pos + i) % 200), false};
         if (model_forward(m, rows, 64, NULL, NULL, &e) != 0)
             die_err(&e);
-        for (size_t g = 0; g < m->kv.n_groups; g++) {
-            size_t used = m->kv.groups[g].n_pages - m->kv.groups[g].n_free;
-            if (m->kv.groups[g].window > 0 && used > most)
+        for (size_t g = 0; g < m->state.n_groups; g++) {
+            size_t used = m->state.groups[g].n_blocks - m->state.groups[g].n_free;
+            if (m->state.groups[g].window > 0 && used > most)
                 most = used;
         }
     }
@@ -224,7 +225,7 @@ static void windows_do_not_grow(void) {
     check_stream(MODELS_DIR "/gemma3", 4096, 4096);
 }
 
-/* Experts that a batch does not use are not read: here the last layer's have no weights at all. */
+/* Experts that no row has chosen are not read: those of the last layer have no weights here. */
 static void only_chosen_experts_are_read(void) {
     if (!models_on_cpu()) // whose experts are seen from here
         return;
@@ -279,7 +280,7 @@ static void refusals(void) {
     model_close(m);
 }
 
-/* Only learned positions end; the rest is up to the user. */
+/* Only learned positions limit the context; else the user may ask for any. */
 static void contexts(void) {
     struct model_options o = {.n_threads = 1, .max_sequences = 1, .max_rows = 4};
     struct err e = {0};
@@ -296,6 +297,60 @@ static void contexts(void) {
     model_close(m);
 }
 
+/* Kernels have one size of head for keys and values. */
+static void keys_and_values_of_two_sizes_are_refused(void) {
+    const struct device_shape shape = {
+        .n_heads = 1, .n_kv_heads = 1, .head_dim = 192, .v_dim = 128};
+    struct device *d;
+    struct err e = {0};
+    CHECK_INT(device_open(&d, NULL, &shape, 1, &e), -1);
+    CHECK_STR(e.msg, "heads with 192 dimensions of keys and 128 of values are not supported");
+    CHECK(!d);
+}
+
+/* Rows of an encoder: each is stored at its own position, and sees all of them. Equal queries then
+ * give equal bits, those of a row at the end that sees what is before it. */
+static void a_row_sees_positions_after_its_own(void) {
+    enum { N = 150, DIM = 16 };
+    const uint32_t pages[] = {2, 0, 1};
+    static float k[N * DIM], v[N * DIM], q[N * DIM], out[N * DIM], last[DIM];
+    struct attn_row rows[N];
+    struct err e = {0};
+    struct pool *p = pool_new(2, &e);
+    size_t page_bytes = kv_page_bytes(1, DIM, true);
+    struct kv_layer kv = {.base = xaligned(64, 3 * page_bytes),
+                          .run = 1,
+                          .run_stride = page_bytes,
+                          .n_kv_heads = 1,
+                          .head_dim = DIM,
+                          .f32 = true};
+    for (uint32_t i = 0; i < N * DIM; i++) {
+        k[i] = (float)(i * 7919 % 127) / 64 - 1;
+        v[i] = (float)(i * 104729 % 251) / 128 - 1;
+        q[i] = (float)(i % DIM) / 8 - 1;
+    }
+    for (uint32_t i = 0; i < N; i++)
+        rows[i] = (struct attn_row){.pages = pages, .first = 0, .last = N - 1, .pos = i};
+    kv_store(&kv, rows, N, k, DIM, v, DIM);
+    void *scratch = xaligned(64, attention_scratch(2, N, 1, DIM));
+    attention(p, &kv, rows, N, out, DIM, q, DIM, 1, 0.25f, 0, scratch);
+    attention(p, &kv, &rows[N - 1], 1, last, DIM, q, DIM, 1, 0.25f, 0, scratch);
+    double want = 0, sum = 0; // of the first dimension, in double
+    for (size_t i = 0; i < N; i++) {
+        double score = 0;
+        for (size_t d = 0; d < DIM; d++)
+            score += (double)q[d] * (double)k[i * DIM + d];
+        sum += exp(score / 4);
+        want += exp(score / 4) * (double)v[i * DIM];
+    }
+    CHECK(fabs((double)last[0] - want / sum) < 1e-5);
+    for (size_t i = 0; i < N; i++)
+        CHECK(memcmp(out + i * DIM, last, sizeof last) == 0);
+    free(scratch);
+    free(kv.base);
+    pool_free(p);
+}
+
 int main(int argc, char **argv) {
     struct err e = {0};
     program_init(argv[0]);
@@ -310,5 +365,7 @@ int main(int argc, char **argv) {
     RUN(only_chosen_experts_are_read);
     RUN(refusals);
     RUN(contexts);
+    RUN(a_row_sees_positions_after_its_own);
+    RUN(keys_and_values_of_two_sizes_are_refused);
     return check_done();
 }

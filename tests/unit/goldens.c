@@ -1,7 +1,8 @@
-/* Every model of tests/data/models and tests/data/models-odd against the reference's outputs:
- * logits, logits2 and hidden within 1e-3 with f32 activations, greedy ids exact; config.json in the
- * v4 and in the v5 form; every instruction set of this CPU, or --device NAME. As arguments: names
- * of models there, or paths of other folders of that form.
+/* Every model of tests/data/models and tests/data/models-odd against the reference's outputs.
+ *
+ * With f32 activations, logits, logits2 and hidden are within 1e-3, and greedy ids are exact. Runs
+ * config.json in the v4 and in the v5 form, on every instruction set of this CPU or with --device
+ * NAME. Arguments: names of models there, or paths of other folders of that form.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"

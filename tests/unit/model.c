@@ -1,5 +1,5 @@
-/* Models from small files: how a model without a name is told apart, and that scores mean the same
- * however they are written.
+/* Tokenizer models from small files: the kind of a model without a name, and scores that are
+ * written in different forms.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -69,8 +69,8 @@ static void without_a_name(void) {
     }
 }
 
-/* A list of tokens with the same scores in one shape, which is read the quick way, and in changing
- * ones, which is not. Their sums are often equal but for the last bit. */
+/* A list of tokens with the same scores in one form, which is read the quick way, and in changing
+ * forms, which are not. Sums often differ only in the last bit. */
 static void scores(void) {
     static const char *const numbers[] = {"-12.345678901234567",
                                           "-2.0122928619384766",
@@ -103,7 +103,7 @@ static void scores(void) {
             buf_fmt(&other, i % 2 ? ",[\"%s\",%s]" : ", [\"%s\" , %s ] ", token, number);
         }
         buf_fmt(&one, "]},\"decoder\":null%*s}", 200,
-                ""); // far from the end, where nothing is quick
+                ""); // far from the end, where the quick way is not used
         buf_str(&other, "]}}");
         char text[40];
         for (size_t i = 0; i < sizeof text - 1; i++)

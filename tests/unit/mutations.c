@@ -1,7 +1,6 @@
-/* Do the goldens see? One field of a loaded spec is made wrong at a time, and the logits of at
- * least one golden model must then be off by more than the tolerance of goldens.c, or the weights
- * no longer fit.
- * --device NAME: on that device.
+/* Tests the goldens: would they notice an error? One field of a spec at a time is made wrong. Then
+ * the logits of a golden model must differ by more than the tolerance of goldens.c, or the weights
+ * must no longer fit. --device NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"

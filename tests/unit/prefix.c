@@ -1,11 +1,13 @@
-/* Pages that outlive their sequence: what is taken over gives the same bits as computing it again,
- * in every kind of model; the oldest goes first, within the budget; and whatever is kept and taken
- * in any order, a page is only ever found by the ids that made it. --device NAME: on that device.
+/* The prefix cache: a sequence that begins with cached pages gives the same bits as one that
+ * computes everything, in every kind of model. The least recently used node is evicted first,
+ * within the budget. In any order of adding and sharing, a page is only found by the ids that led
+ * to it. --device NAME: on that device.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
 #include "../lib/models.h"
 #include "model/internal.h"
+#include "model/state_blocks.h"
 
 enum { MOST = 200 };
 
@@ -14,8 +16,9 @@ static struct model *open_model(const char *name, bool precise, size_t context, 
         .precise = precise, .n_threads = 2, .context = context, .max_sequences = 3, .max_rows = 64};
     char *folder = path_join(MODELS_DIR, name);
     struct model *m = models_open(folder, &o);
-    uint64_t page = kv_sequence_bytes(
-        model_spec(m), model_device(m)->ops->kv_page_bytes(model_device(m)), KV_PAGE);
+    uint64_t page = 0; // of all layers
+    for (size_t g = 0; g < m->state.n_groups; g++)
+        page += m->state.groups[g].block_bytes;
     model_close(m);
     o.keep_bytes = n_pages * page + page - 1;
     m = models_open(folder, &o);
@@ -30,7 +33,7 @@ static void make_ids(int64_t *ids, size_t shared, size_t n, size_t seed) {
         ids[i] = (int64_t)(4 + (i < shared ? i * 7 : i * (11 + 2 * seed) + seed) % 250);
 }
 
-/* Feeds ids[0..n) to slot 0, keeps and clears it. */
+/* Feeds ids[0..n) to slot 0, adds it to the cache, and clears it. */
 static void keep(struct model *m, const int64_t *ids, size_t n) {
     models_feed(m, 0, ids, n, 64, NULL, NULL);
     model_seq_keep(m, 0);
@@ -45,8 +48,8 @@ static size_t reuse(struct model *m, size_t slot, const int64_t *ids, size_t n) 
     return model_seq_reuse(m, slot, ids32, n - 1);
 }
 
-/* ids[0..n) in slot 1, which takes over what it can (`taken` positions), against slot 2, which
- * computes all. */
+/* ids[0..n) in slot 1, which shares what the cache has (`taken` positions), against slot 2, which
+ * computes everything. */
 static void check_reuse(struct model *m, const int64_t *ids, size_t n, size_t taken,
                         const char *what) {
     size_t vocab = model_spec(m)->vocab_size;
@@ -55,8 +58,7 @@ static void check_reuse(struct model *m, const int64_t *ids, size_t n, size_t ta
     model_seq_clear(m, 1);
     model_seq_clear(m, 2);
     size_t len = reuse(m, 1, ids, n);
-    CHECK_MSG(len == taken, "%s: %s: %zu positions were taken over, not %zu", type, what, len,
-              taken);
+    CHECK_MSG(len == taken, "%s: %s: %zu positions were shared, not %zu", type, what, len, taken);
     CHECK_INT(model_seq_len(m, 1), len);
     models_feed(m, 1, ids + len, n - len, 64, a + len * vocab, NULL);
     models_feed(m, 2, ids, n, 64, b, NULL);
@@ -66,7 +68,7 @@ static void check_reuse(struct model *m, const int64_t *ids, size_t n, size_t ta
     free(b);
 }
 
-/* Past its limit a rotation by length gives its keys up; within, they are as good as any. */
+/* Keys of a rotation that depends on the length can be shared up to this limit. */
 static void limit_rotation(struct model *m, double limit) {
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         m->ropes[r].max_pos = m->ropes[r].original_max_pos = limit;
@@ -78,30 +80,30 @@ static void check_family(const char *name, bool precise, bool windows) {
     make_ids(a, MOST, MOST, 0);
     make_ids(b, 140, MOST, 1);
     make_ids(c, 100, MOST, 2);
-    check_reuse(m, a, 150, 0, "before anything is kept");
+    check_reuse(m, a, 150, 0, "while the cache is empty");
     keep(m, a, 150);
     check_reuse(m, a, 150, 128, "the same again");
     check_reuse(m, a, 129, 128, "all but the last id");
     check_reuse(m, b, 200, 128, "a next turn");
-    check_reuse(m, c, 170, windows ? 0 : 64, "a beginning whose window was given back");
+    check_reuse(m, c, 170, windows ? 0 : 64, "a prefix whose window was freed");
     check_reuse(m, a, 128, windows ? 0 : 64, "an id is always left to run");
     keep(m, a, 64);
-    check_reuse(m, c, 170, 64, "a beginning that was kept when it was the end");
+    check_reuse(m, c, 170, 64, "a prefix that was added when it was the end");
     check_reuse(m, a, 64, 0, "less than a page");
     check_reuse(m, b + 1, 199, 0, "the same ids elsewhere");
     model_seq_clear(
-        m, 1); // what took pages over is kept, stepped back in, and written over, as any other
+        m, 1); // a sequence that shares pages is added, goes back and is written over as any other
     CHECK_INT(reuse(m, 1, b, 200), 128);
     models_feed(m, 1, b + 128, 72, 1, NULL, NULL);
     model_seq_keep(m, 1);
     model_seq_truncate(m, 1, 120);
     models_feed(m, 1, c, 30, 64, NULL, NULL);
     check_reuse(m, b, 200, 192, "decoded one by one");
-    check_reuse(m, a, 150, 128, "after others wrote behind it");
+    check_reuse(m, a, 150, 128, "after others went on differently");
     model_close(m);
 }
 
-static void what_is_taken_over_gives_the_same_bits(void) {
+static void cached_pages_give_the_same_bits(void) {
     static const char *const full[] = {"llama",   "llama-q", "qwen3-moe", "smollm3",
                                        "granite", "phi",     "llama-yarn"};
     static const char *const windows[] = {"mistral", "gemma2", "gemma3"};
@@ -113,7 +115,7 @@ static void what_is_taken_over_gives_the_same_bits(void) {
     }
 }
 
-static void rotation_by_length_is_taken_over_within_its_limit_only(void) {
+static void rotation_by_length_is_cached_within_its_limit_only(void) {
     static const char *const names[] = {"llama-dynamic-ntk", "phi3-longrope"};
     int64_t a[MOST], b[MOST];
     make_ids(a, MOST, MOST, 0);
@@ -129,7 +131,7 @@ static void rotation_by_length_is_taken_over_within_its_limit_only(void) {
         CHECK_INT(reuse(m, 0, a, 150), 128);
         models_feed(m, 0, a + 128, 22, 64, NULL, NULL);
         models_feed(m, 0, a + 150, 20, 1, NULL,
-                    NULL); // grows past it: its own keys are computed anew
+                    NULL); // grows past it: its own keys are computed again
         model_seq_keep(m, 0);
         CHECK_INT(m->prefix.n_nodes, 2);
         check_reuse(m, b, 150, 128, "after one that took it over has passed the limit");
@@ -137,13 +139,13 @@ static void rotation_by_length_is_taken_over_within_its_limit_only(void) {
     }
 }
 
-static void a_sequence_that_has_more_keeps_it(void) {
+static void a_sequence_that_has_more_is_unchanged(void) {
     struct model *m = open_model("llama", true, 256, 8);
     int64_t a[MOST];
     make_ids(a, MOST, MOST, 0);
     keep(m, a, 70);
     models_feed(m, 1, a, 30, 64, NULL, NULL);
-    CHECK_INT(reuse(m, 1, a, 150), 64); // further than it has come by itself
+    CHECK_INT(reuse(m, 1, a, 150), 64); // more than it has computed
     models_feed(m, 1, a + 64, 10, 64, NULL, NULL);
     CHECK_INT(reuse(m, 1, a, 150), 74);
     models_feed(m, 1, a + 74, 76, 64, NULL, NULL);
@@ -155,7 +157,7 @@ static void a_sequence_that_has_more_keeps_it(void) {
     model_close(m);
 }
 
-static void the_oldest_goes_first_within_the_budget(void) {
+static void the_oldest_is_evicted_first_within_the_budget(void) {
     struct model *m = open_model("llama", false, 256, 3);
     int64_t a[MOST], b[MOST], c[MOST];
     make_ids(a, MOST, MOST, 0);
@@ -164,36 +166,36 @@ static void the_oldest_goes_first_within_the_budget(void) {
     keep(m, a, 130);
     keep(m, b, 64);
     CHECK_INT(m->prefix.n_nodes, 3);
-    CHECK_INT(reuse(m, 1, a, 70), 64); // b is the oldest now but for a's second page
+    CHECK_INT(reuse(m, 1, a, 70), 64); // now only a's second page is older than b
     keep(m, c, 64);
     check_reuse(m, c, 80, 64, "the newest");
     check_reuse(m, a, 140, 64, "its end has gone");
     check_reuse(m, b, 80, 64, "older than what was used, newer than what was not");
-    keep(m, a, 199); // 3 pages: all there is room for
+    keep(m, a, 199); // 3 pages fill the cache
     CHECK_INT(m->prefix.n_nodes, 3);
     check_reuse(m, b, 80, 0, "gone");
     check_reuse(m, c, 80, 0, "gone");
     check_reuse(m, a, 199, 192, "all three");
     for (size_t i = 0; i < 3; i++)
         model_seq_clear(m, i);
-    CHECK_INT(m->kv.groups[0].n_pages - m->kv.groups[0].n_free, 3);
+    CHECK_INT(m->state.groups[0].n_blocks - m->state.groups[0].n_free, 3);
     model_close(m);
 
     m = open_model("llama", false, 256, 0);
     keep(m, a, 150);
-    check_reuse(m, a, 150, 0, "nothing is kept");
+    check_reuse(m, a, 150, 0, "nothing is cached");
     model_close(m);
 }
 
-static void kept_pages_give_way_where_memory_is_out(void) {
+static void cached_pages_are_evicted_if_memory_is_short(void) {
     struct model *m = open_model("llama", false, 256, 8);
     int64_t a[MOST], b[MOST];
     make_ids(a, MOST, MOST, 0);
     make_ids(b, 0, MOST, 1);
     keep(m, a, 199);
-    m->kv.groups[0].max_pages = m->kv.groups[0].n_pages;
-    for (struct kv_group *g = &m->kv.groups[0]; g->n_free > 3;)
-        g->n_free--; // as if others had them
+    m->state.groups[0].max_blocks = m->state.groups[0].n_blocks;
+    for (struct state_group *g = &m->state.groups[0]; g->n_free > 3;)
+        g->n_free--; // as if other sequences had them
     models_feed(m, 1, b, 150, 64, NULL, NULL);
     CHECK_INT(m->prefix.n_nodes, 3);
     models_feed(m, 2, b, 90, 64, NULL, NULL);
@@ -202,7 +204,7 @@ static void kept_pages_give_way_where_memory_is_out(void) {
     model_close(m);
 }
 
-/* ---- Anything in any order, against pages that say whose they are ---- */
+/* ---- Any order, with pages that name their ids ---- */
 
 enum { N_STEPS = 20000, MAX_PAGES = 6, MAX_NODES = 9, N_SLOTS = 3, CONTEXT = MAX_PAGES * KV_PAGE };
 
@@ -211,7 +213,7 @@ static uint32_t next_random(uint32_t *state, uint32_t below) {
     return (*state >> 8) % below;
 }
 
-/* What the pages of a sequence hold: which ids led there. A path is 2 bits a page. */
+/* The content of a page: the ids that led to it. A path is 2 bits a page. */
 static uint64_t mark(uint32_t path, size_t page) {
     return ((uint64_t)(page + 1) << 32) | (path & ((1u << 2 * (page + 1)) - 1));
 }
@@ -221,80 +223,90 @@ static void path_ids(uint32_t path, uint32_t ids[CONTEXT]) {
         ids[i] = i % KV_PAGE == KV_PAGE - 1 ? path >> 2 * (i / KV_PAGE) & 3 : 7;
 }
 
-/* Writes pages [from, n) and checks those before, which a query behind them sees. */
-static void fill(struct kv *kv, struct kv_seq *q, uint32_t path, size_t from, size_t n) {
+/* Writes pages [from, n), and checks those before that a query after them sees. */
+static void fill(struct state *s, struct state_seq *q, uint32_t path, size_t from, size_t n) {
     struct err e = {0};
-    for (size_t g = 0; g < kv->n_groups; g++)
-        for (size_t p = kv_first_seen(&kv->groups[g], from * KV_PAGE); p < from; p++) {
+    for (size_t i = 0; i < s->n_groups; i++) {
+        const struct state_group *g = &s->groups[i];
+        for (size_t p = g->rules->first(g, from * KV_PAGE); p < from; p++) {
             uint64_t is;
-            memcpy(&is, kv_page_part(&kv->groups[g], q->tables[g][p], 0), sizeof is);
+            memcpy(&is, state_part(g, q->tables[i][p], 0), sizeof is);
             CHECK_INT(is, mark(path, p));
         }
+    }
     for (size_t p = from; p < n; p++) {
-        CHECK(kv_extend(kv, q, p * KV_PAGE, (p + 1) * KV_PAGE, &e) == 0);
-        for (size_t g = 0; g < kv->n_groups; g++) {
+        CHECK(state_extend(s, q, p * KV_PAGE, (p + 1) * KV_PAGE, &e) == 0);
+        for (size_t g = 0; g < s->n_groups; g++) {
             uint64_t is = mark(path, p);
-            memcpy(kv_page_part(&kv->groups[g], q->tables[g][p], 0), &is, sizeof is);
+            memcpy(state_part(&s->groups[g], q->tables[g][p], 0), &is, sizeof is);
         }
-        kv_retire(kv, q, (p + 1) * KV_PAGE);
+        state_advance(s, q, (p + 1) * KV_PAGE);
     }
 }
 
 static void check_order(const struct prefix_cache *k) {
     size_t n = 0;
-    for (size_t g = 0; g < k->kv->n_groups; g++)
-        n += k->kv->groups[g].n_pages - k->kv->groups[g].n_free;
-    CHECK(k->n_nodes <= MAX_NODES && n <= k->kv->n_groups * (MAX_NODES + N_SLOTS * MAX_PAGES));
+    for (size_t g = 0; g < k->state->n_groups; g++)
+        n += k->state->groups[g].n_blocks - k->state->groups[g].n_free;
+    CHECK(k->n_nodes <= MAX_NODES && n <= k->state->n_groups * (MAX_NODES + N_SLOTS * MAX_PAGES));
+}
+
+/* A sequence begins with what the cache has, goes on, and is perhaps added. Returns the pages that
+ * it shared. */
+static size_t random_sequence(struct prefix_cache *k, struct state_seq *q, uint32_t *random) {
+    uint32_t path = next_random(random, 1u << 2 * MAX_PAGES),
+             n = next_random(random, MAX_PAGES + 1), ids[CONTEXT];
+    size_t found;
+    state_truncate(k->state, q, 0);
+    path_ids(path, ids);
+    uint32_t node = prefix_find(k, ids, CONTEXT, &found);
+    if (found > 0)
+        prefix_share(k, node, found, q);
+    n = n > found / KV_PAGE ? n : (uint32_t)(found / KV_PAGE);
+    fill(k->state, q, path, found / KV_PAGE, n);
+    if (next_random(random, 3) > 0)
+        prefix_add(k, q, ids, n * KV_PAGE + (n < MAX_PAGES ? next_random(random, KV_PAGE) : 0));
+    return found / KV_PAGE;
 }
 
 static void any_order(size_t window, size_t n_buckets) {
-    struct layer_spec layers[] = {{.window = 0}, {.window = (uint32_t)window}};
-    struct spec spec = {.n_layers = 2, .n_kv_heads = 1, .head_dim = 1, .layers = layers};
-    struct kv kv;
+    const struct state_limits limits = {CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES};
+    struct state s;
     struct prefix_cache k;
-    struct kv_seq slots[N_SLOTS];
+    struct state_seq slots[N_SLOTS];
     struct err e = {0};
-    uint32_t random = 7, ids[CONTEXT];
-    size_t taken = 0, found;
+    uint32_t random = 7;
+    size_t taken = 0;
     struct device *device;
     struct device_shape shape = {.n_kv_heads = 1, .head_dim = 1, .precise = true};
     CHECK(cpu_open(&device, &shape, 1, &e) == 0);
-    CHECK(kv_init(&kv, device, &spec, true, CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES, &e) == 0);
-    prefix_init(&k, &kv, MAX_NODES);
+    size_t page_bytes = device->ops->kv_page_bytes(device);
+    const struct state_layer layers[] = {{STATE_PAGES, page_bytes, 0},
+                                         {STATE_PAGES, page_bytes, window}};
+    CHECK(state_init(&s, device, layers, 2, &limits, &e) == 0);
+    prefix_init(&k, &s, MAX_NODES);
     k.n_buckets = n_buckets ? n_buckets : k.n_buckets; // 1: all hashes collide
     for (size_t i = 0; i < N_SLOTS; i++)
-        kv_seq_init(&kv, &slots[i]);
+        state_seq_init(&s, &slots[i]);
     for (size_t i = 0; i < N_STEPS; i++) {
-        struct kv_seq *q = &slots[next_random(&random, N_SLOTS)];
-        uint32_t path = next_random(&random, 1u << 2 * MAX_PAGES),
-                 n = next_random(&random, MAX_PAGES + 1);
-        kv_clear(&kv, q);
-        path_ids(path, ids);
-        uint32_t node = prefix_find(&k, ids, CONTEXT, &found);
-        if (found > 0)
-            prefix_share(&k, node, found, q);
-        taken += found / KV_PAGE;
-        n = n > found / KV_PAGE ? n : (uint32_t)(found / KV_PAGE);
-        fill(&kv, q, path, found / KV_PAGE, n);
-        if (next_random(&random, 3) > 0)
-            prefix_add(&k, q, ids,
-                       n * KV_PAGE + (n < MAX_PAGES ? next_random(&random, KV_PAGE) : 0));
+        struct state_seq *q = &slots[next_random(&random, N_SLOTS)];
+        taken += random_sequence(&k, q, &random);
         if (next_random(&random, 50) == 0)
             prefix_drop_oldest(&k);
         check_order(&k);
     }
     CHECK(taken > N_STEPS / 4);
     for (size_t i = 0; i < N_SLOTS; i++) {
-        kv_clear(&kv, &slots[i]);
-        kv_seq_free(&slots[i]);
+        state_truncate(&s, &slots[i], 0);
+        state_seq_free(&slots[i]);
     }
     while (prefix_drop_oldest(&k))
         ;
     CHECK_INT(k.n_nodes, 0);
-    for (size_t g = 0; g < kv.n_groups; g++)
-        CHECK_INT(kv.groups[g].n_free, kv.groups[g].n_pages); // each counted right
+    for (size_t g = 0; g < s.n_groups; g++)
+        CHECK_INT(s.groups[g].n_free, s.groups[g].n_blocks); // each count is right
     prefix_free(&k);
-    kv_free(&kv);
+    state_free(&s);
     device->ops->close(device);
 }
 
@@ -311,11 +323,11 @@ int main(int argc, char **argv) {
     models_arguments(&argc, argv);
     if (kernels_init(&e) != 0)
         die_err(&e);
-    RUN(what_is_taken_over_gives_the_same_bits);
-    RUN(rotation_by_length_is_taken_over_within_its_limit_only);
-    RUN(a_sequence_that_has_more_keeps_it);
-    RUN(the_oldest_goes_first_within_the_budget);
-    RUN(kept_pages_give_way_where_memory_is_out);
+    RUN(cached_pages_give_the_same_bits);
+    RUN(rotation_by_length_is_cached_within_its_limit_only);
+    RUN(a_sequence_that_has_more_is_unchanged);
+    RUN(the_oldest_is_evicted_first_within_the_budget);
+    RUN(cached_pages_are_evicted_if_memory_is_short);
     RUN(pages_are_only_found_by_the_ids_that_made_them);
     return check_done();
 }

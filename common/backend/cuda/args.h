@@ -33,7 +33,7 @@ enum {
     CU_KV_PAGE = 64,   // positions
     CU_SPAN_PAGES = 4, // pages that make one partial sum of attention, at absolute positions
     CU_QUERIES = 16,   // of one attention tile: (row, head of the KV head's group)
-    CU_GROUPS = 2,     // of layers that see equally far (KV_MAX_GROUPS)
+    CU_GROUPS = 2,     // of layers that see equally far (DEVICE_GROUPS)
     CU_ROPES = 2,      // SPEC_MAX_ROPES
     CU_TILE = 128,     // outputs, and rows, of a tile of k_tile_*
     CU_TILE_STAGES = 6,
@@ -74,11 +74,12 @@ struct cu_header {
 };
 struct cu_row {
     uint32_t id, pos;
-    uint32_t first[CU_GROUPS]; // the first position that it sees
+    uint32_t first[CU_GROUPS]; // it sees positions [first, last], and is stored at pos
+    uint32_t last[CU_GROUPS];
     uint32_t table[CU_GROUPS]; // words[table + p / CU_KV_PAGE] is position p's page (modulo 2^32)
     uint32_t freq[CU_ROPES];   // words[freq ..] are its rope's frequencies, f32 [half]
     uint32_t want;             // in rows[i]: the number of the i-th row whose logits are wanted
-    uint32_t unused[3];
+    uint32_t unused;
 };
 struct cu_tile { // rows [row, row + n) of one sequence, consecutive positions, n <= CU_QUERIES /
                  // group or 1
@@ -100,7 +101,7 @@ struct cu_kv {
     uint64_t page_stride; // bytes
     uint32_t n_kv_heads, head_dim, pad;
     uint32_t f32;   // else bf16
-    uint32_t group; // index of first[] and table[]
+    uint32_t group; // index of first[], last[] and table[]
     uint32_t unused;
 };
 

@@ -48,10 +48,10 @@ DEVICE struct attend_tile attend_tile_of(const struct cu_attend_args &a, uint32_
     const struct cu_row *row = a.step.rows + rows.row;
     uint32_t g = a.kv.group;
     struct attend_tile w = {rows.row,      rows.n,   head,          a.n_heads / a.kv.n_kv_heads,
-                            row->first[g], row->pos, row->first[g], row->pos,
+                            row->first[g], row->last[g], row->first[g], row->last[g],
                             row->table[g]};
     for (uint32_t i = 1; i < rows.n; i++) {
-        uint32_t first = row[i].first[g], last = row[i].pos;
+        uint32_t first = row[i].first[g], last = row[i].last[g];
         w.lo = first < w.lo ? first : w.lo;
         w.hi = last > w.hi ? last : w.hi;
         w.all_from = first > w.all_from ? first : w.all_from;
@@ -146,7 +146,7 @@ DEVICE void attend_hide(float s[8][4], const struct cu_attend_args &a, const str
     for (int h = 0; h < 2; h++) {
         struct attend_query q = attend_query_of(w, from + threadIdx.x % 32 / 4 + 8 * (uint32_t)h);
         const struct cu_row *row = a.step.rows + (q.valid ? q.row : w.row);
-        uint32_t first = row->first[a.kv.group], last = row->pos;
+        uint32_t first = row->first[a.kv.group], last = row->last[a.kv.group];
         UNROLL
         for (int i = 0; i < 8; i++)
             UNROLL

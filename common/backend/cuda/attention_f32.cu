@@ -54,7 +54,8 @@ DEVICE void f32_softmax(const struct cu_attend_args &a, const struct attend_tile
     for (uint32_t i = threadIdx.x / 32; i < CU_QUERIES; i += CU_THREADS / 32) {
         struct attend_query q = attend_query_of(w, from + i);
         const struct cu_row *row = a.step.rows + (q.valid ? q.row : w.row);
-        uint32_t first = row->first[a.kv.group], last = row->pos, at = page * CU_KV_PAGE + lane;
+        uint32_t first = row->first[a.kv.group], last = row->last[a.kv.group],
+                 at = page * CU_KV_PAGE + lane;
         bool x_seen = at >= first && at <= last, y_seen = at + 32 >= first && at + 32 <= last;
         float x = x_seen ? shared.scores[i][lane] : attend_nothing(),
               y = y_seen ? shared.scores[i][lane + 32] : attend_nothing();

@@ -49,12 +49,13 @@ static struct cuda_seq *seq_of(struct words *words, const struct cuda_device *d,
     return q;
 }
 
-/* The pages that the rows of a sequence see. */
+/* The pages that the rows of a sequence see, or store into. */
 static void widen(struct cuda_seq *q, const struct cuda_device *d, const struct step *s,
                   size_t row) {
     for (size_t g = 0; g < d->shape.n_groups; g++) {
-        uint32_t first = s->attn[g][row].first / CU_KV_PAGE,
-                 end = s->attn[g][row].last / CU_KV_PAGE + 1;
+        const struct attn_row *r = &s->attn[g][row];
+        uint32_t first = (r->first < r->pos ? r->first : r->pos) / CU_KV_PAGE,
+                 end = (r->last > r->pos ? r->last : r->pos) / CU_KV_PAGE + 1;
         q->first_page[g] = first < q->first_page[g] ? first : q->first_page[g];
         q->end_page[g] = end > q->end_page[g] ? end : q->end_page[g];
     }
@@ -84,6 +85,7 @@ static struct cu_row row_of(const struct cuda_device *d, const struct step *s, s
     struct cu_row r = {.id = s->rows[i].id, .pos = s->rows[i].pos};
     for (size_t g = 0; g < d->shape.n_groups; g++) {
         r.first[g] = s->attn[g][i].first;
+        r.last[g] = s->attn[g][i].last;
         r.table[g] = q->table[g];
     }
     for (size_t k = 0; k < d->shape.n_ropes; k++)

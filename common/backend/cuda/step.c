@@ -264,7 +264,7 @@ static void qkv_in_parts(struct cuda_device *d, const struct qkv_op *o, const fl
     if (!set_weights(d, &a, &g))
         return;
     run_of_hidden(d, &a, g.layout, x, o->pre);
-    bool turns = o->rope < DEVICE_ROPES;
+    bool turns = o->rope != DEVICE_NO_ROPE;
     struct cu_qk_args q = {.step = d->step,
                            .qkv = d->qkv,
                            .ld = (uint32_t)ld,
@@ -291,7 +291,7 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
         qkv_in_parts(d, o, x);
         return;
     }
-    bool turns = o->rope < DEVICE_ROPES;
+    bool turns = o->rope != DEVICE_NO_ROPE;
     size_t n = o->fused ? 1 : 3;
     struct cu_matmul_args a = {.epilogue = CU_QKV,
                                .y = d->qkv,

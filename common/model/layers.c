@@ -1,0 +1,214 @@
+/* Tensors -> layers: loads what each layer has, and reports what does not fit.
+ *
+ * Matrices are not copied, except where a format has to convert them. Vectors are copied later, and
+ * take a few KiB a layer.
+ *
+ * All errors are reported together: one missing tensor is often the first of many, and the names
+ * show which key of config.json disagrees with the file.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "model/layers.h"
+
+#include <stdlib.h>
+
+#include "model/load.h"
+#include "model/mix.h"
+
+/* MAX_WRONG: errors after which no more layers are loaded. MAX_NAMED: tensors that one message
+ * names. */
+enum { MAX_NAMED = 8, MAX_WRONG = 1000 };
+
+static void load_experts(struct loader *l, struct layer *y, size_t i) {
+    const struct spec *s = l->s;
+    const struct family_names *n = l->names;
+    size_t dim = s->hidden_dim, ffn = s->expert_ffn_dim;
+    y->router = load_linear(l, n->router, i, 0, s->n_experts, dim, false);
+    if (!y->router.w.data) // no memory for a number of experts that no tensor has confirmed
+        return;
+    y->experts = arena_alloc(&l->m->mem, s->n_experts * 3 * sizeof *y->experts);
+    for (size_t x = 0; x < s->n_experts; x++) {
+        y->experts[3 * x] = load_linear(l, n->expert_gate, i, x, ffn, dim, false);
+        y->experts[3 * x + 1] = load_linear(l, n->expert_up, i, x, ffn, dim, false);
+        y->experts[3 * x + 2] = load_linear(l, n->expert_down, i, x, dim, ffn, false);
+    }
+}
+
+static void load_ffn(struct loader *l, struct layer *y, size_t i) {
+    const struct spec *s = l->s;
+    const struct family_names *n = l->names;
+    if (s->fused_gate) {
+        y->ffn_in[0] = load_linear(l, n->gate_up, i, 0, 2 * s->ffn_dim, s->hidden_dim, s->ffn_bias);
+    } else if (s->ungated) {
+        y->ffn_in[0] = load_linear(l, n->up, i, 0, s->ffn_dim, s->hidden_dim, s->ffn_bias);
+    } else {
+        y->ffn_in[0] = load_linear(l, n->gate, i, 0, s->ffn_dim, s->hidden_dim, s->ffn_bias);
+        y->ffn_in[1] = load_linear(l, n->up, i, 0, s->ffn_dim, s->hidden_dim, s->ffn_bias);
+    }
+    y->down = load_linear(l, n->down, i, 0, s->hidden_dim, s->ffn_dim, s->ffn_bias);
+}
+
+static void load_layer(struct loader *l, size_t i) {
+    const struct spec *s = l->s;
+    const struct family_names *n = l->names;
+    struct layer *y = &l->m->layers[i];
+    y->attn_norm = load_norm(l, !s->no_pre_norm, n->attn_norm, i, s->hidden_dim);
+    y->ffn_norm = load_norm(l, !s->no_pre_norm && !s->parallel, n->ffn_norm, i, s->hidden_dim);
+    y->attn_post_norm = load_norm(l, s->post_norm, n->attn_post_norm, i, s->hidden_dim);
+    y->ffn_post_norm = load_norm(l, s->post_norm, n->ffn_post_norm, i, s->hidden_dim);
+    mix_of(s, i)->load(l, y, i);
+    if (s->n_experts > 0 && !s->layers[i].dense)
+        load_experts(l, y, i);
+    else
+        load_ffn(l, y, i);
+}
+
+static bool same_bits(const struct mat *a, const struct mat *b) {
+    return a->data && b->data && a->layout == b->layout && mat_bytes(a) == mat_bytes(b) &&
+           memcmp(a->data, b->data, mat_bytes(a)) == 0;
+}
+
+/* The head is the embedding if the model is tied. Some tied models' files have a head as well. If
+ * it differs from the embedding it is used, as the reference does. */
+static void load_head(struct loader *l) {
+    const struct spec *s = l->s;
+    struct layers *m = l->m;
+    char module[LOAD_NAME_BYTES];
+    load_expand(module, "", l->names->head, 0, 0);
+    m->head = m->embed;
+    if (!s->tied || mat_format_of(&l->source, module)) {
+        m->head = load_table(l, "", l->names->head, s->vocab_size, s->hidden_dim);
+        if (s->tied && same_bits(&m->head.w, &m->embed.w))
+            m->head = m->embed;
+    }
+    if (s->head_bias)
+        m->head.bias = load_vector(l, module, ".bias", s->vocab_size);
+}
+
+/* ---- What does not fit ---- */
+
+bool layers_ignores(const struct spec *s, const char *tensor) {
+    for (const char *const *x = spec_family(s)->names->ignored; x && *x; x++)
+        if (str_ends_with(str_of(tensor), *x))
+            return true;
+    return false;
+}
+
+static void warn_unused(const struct loader *l, struct buf *warnings) {
+    const struct weights *w = l->source.weights;
+    size_t n = 0;
+    for (size_t i = 0; i < w->n_tensors; i++) {
+        const struct tensor *t = &w->tensors[i];
+        bool ignored = l->m->used[i] || layers_ignores(l->s, t->name);
+        if (!ignored && ++n <= MAX_NAMED)
+            buf_fmt(warnings, "tensor '%s' is not used by model type %s: %s\n", t->name,
+                    l->s->model_type, w->files[t->file].path);
+    }
+    if (n > MAX_NAMED)
+        buf_fmt(warnings, "%zu more tensors are not used\n", n - MAX_NAMED);
+}
+
+/* One error that names the first MAX_NAMED lines of what is wrong. */
+static int refuse_wrong(const struct loader *l, struct err *e) {
+    struct buf text = {0};
+    size_t named = 0;
+    for (const char *p = l->m->wrong.p, *end; named < MAX_NAMED && (end = strchr(p, '\n'));
+         p = end + 1)
+        buf_fmt(&text, "%s%.*s", named++ > 0 ? "; " : "", (int)(end - p), p);
+    if (l->n_wrong > named)
+        buf_fmt(&text, "; and %zu more", l->n_wrong - named);
+    err_set(e, EXIT_DATA, "the tensors do not fit config.json: %s: %s", text.p,
+            l->source.weights->files[0].path);
+    buf_free(&text);
+    return -1;
+}
+
+/* ---- Loading ---- */
+
+/* The prefix of the names in this file: the family's, or "" (the hub has GPT-2 without
+ * "transformer."). */
+static const char *prefix_of(const struct loader *l) {
+    const struct family_names *n = l->names;
+    char with[LOAD_NAME_BYTES], without[LOAD_NAME_BYTES];
+    load_expand(with, n->prefix, n->embed, 0, 0);
+    load_expand(without, "", n->embed, 0, 0);
+    bool bare = !mat_format_of(&l->source, with) && mat_format_of(&l->source, without);
+    return bare ? "" : n->prefix;
+}
+
+int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
+                struct buf *warnings, struct err *e) {
+    *m = (struct layers){.layers = xcalloc(s->n_layers, sizeof *m->layers),
+                         .vectors_of = xcalloc(s->n_layers + 1, sizeof *m->vectors_of),
+                         .used = xcalloc(w->n_tensors + 1, sizeof *m->used)};
+    struct loader l = {.m = m,
+                       .s = s,
+                       .names = spec_family(s)->names,
+                       .source = {.weights = w,
+                                  .config = s->quant.method ? &s->quant : NULL,
+                                  .used = m->used,
+                                  .memory = &m->converted,
+                                  .transposed = s->transposed}};
+    l.prefix = prefix_of(&l);
+
+    m->embed = load_table(&l, l.prefix, l.names->embed, s->vocab_size, s->hidden_dim);
+    if (s->learned_pos)
+        m->positions = load_table(&l, l.prefix, l.names->positions, s->max_pos, s->hidden_dim);
+    for (size_t i = 0; i < s->n_layers && l.n_wrong < MAX_WRONG; i++) {
+        load_layer(&l, i);
+        m->vectors_of[i] = m->n_vectors;
+    }
+    m->final_norm = load_norm(&l, true, l.names->final_norm, 0, s->hidden_dim);
+    load_head(&l);
+    m->vectors_of[s->n_layers] = m->n_vectors;
+
+    warn_unused(&l, warnings);
+    return l.n_wrong > 0 ? refuse_wrong(&l, e) : 0;
+}
+
+void layers_ready(struct layers *m, size_t layer) {
+    for (; m->n_copied < m->vectors_of[layer]; m->n_copied++) {
+        const struct pending_copy *v = &m->vectors[m->n_copied];
+        for (size_t i = 0; i < v->from->n_elements; i++)
+            v->to[i] = (float)dtype_value(v->from->dtype, v->from->data, i);
+    }
+}
+
+/* ---- To a device ---- */
+
+static int send_layer(struct device *d, struct layer *y, const struct spec *s, size_t i,
+                      struct err *e) {
+    struct linear *linears[] = {&y->ffn_in[0], &y->ffn_in[1], &y->down, &y->router};
+    struct norm *norms[] = {&y->attn_norm, &y->attn_post_norm, &y->ffn_norm, &y->ffn_post_norm};
+    int rc = mix_of(s, i)->send(d, y, s, e);
+    for (size_t k = 0; k < sizeof linears / sizeof *linears && rc == 0; k++)
+        rc = load_send_linear(d, linears[k], e);
+    for (size_t k = 0; y->experts && k < 3 * s->n_experts && rc == 0; k++)
+        rc = load_send_linear(d, &y->experts[k], e);
+    for (size_t k = 0; k < sizeof norms / sizeof *norms && rc == 0; k++)
+        rc = load_send_norm(d, norms[k], s->hidden_dim, e);
+    return rc;
+}
+
+int layers_send(struct layers *m, const struct spec *s, struct device *d, struct err *e) {
+    layers_ready(m, s->n_layers);
+    if (load_send_linear(d, &m->embed, e) != 0 || load_send_linear(d, &m->positions, e) != 0)
+        return -1;
+    for (size_t i = 0; i < s->n_layers; i++)
+        if (send_layer(d, &m->layers[i], s, i, e) != 0)
+            return -1;
+    if (load_send_norm(d, &m->final_norm, s->hidden_dim, e) != 0 ||
+        load_send_linear(d, &m->head, e) != 0)
+        return -1;
+    return d->ops->load_end(d, e);
+}
+
+void layers_free(struct layers *m) {
+    mat_memory_free(&m->converted);
+    free(m->layers);
+    free(m->used);
+    free(m->vectors);
+    free(m->vectors_of);
+    arena_free(&m->mem);
+    buf_free(&m->wrong);
+    *m = (struct layers){0};
+}

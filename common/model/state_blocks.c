@@ -1,0 +1,103 @@
+/* Blocks of sequence state: see state.h and state_blocks.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "model/state_blocks.h"
+
+#include <stdlib.h>
+
+#include "base/big_pages.h"
+#include "base/mem.h"
+
+enum { CHUNK_BYTES = 4 << 20 }; // least memory taken at a time
+
+/* Runs of n blocks; the last may be incomplete. */
+static size_t runs_for(const struct state_group *g, size_t n) {
+    return n / g->run + (n % g->run != 0);
+}
+
+int state_blocks_init(struct state_group *g, struct device *d, size_t max_blocks, struct err *e) {
+    size_t run_bytes = d->ops->kv_run_bytes;
+    g->device = d;
+    g->max_blocks = max_blocks;
+    g->run = g->layer_bytes < run_bytes ? run_bytes / g->layer_bytes : 1;
+    g->run = g->run < max_blocks || max_blocks == 0 ? g->run : max_blocks;
+    if (!mul_size(g->layer_bytes, g->n_layers, &g->block_bytes) ||
+        !mul_size(g->block_bytes, g->run, &g->reserved) ||
+        !mul_size(g->reserved, runs_for(g, max_blocks), &g->reserved) ||
+        !add_size(g->reserved, BIG_PAGE, &g->reserved) || max_blocks >= STATE_NONE)
+        return err_set(e, EXIT_SYSTEM,
+                       "the state of all sequences takes %zu blocks of %zu bytes, more than can be "
+                       "addressed",
+                       max_blocks, g->block_bytes);
+    g->reserved -= g->reserved % BIG_PAGE;
+    g->base = d->ops->kv_reserve(d, g->reserved, e);
+    if (!g->base)
+        return -1;
+    g->refs = xcalloc(max_blocks, sizeof *g->refs);
+    g->free = xcalloc(max_blocks, sizeof *g->free);
+    return 0;
+}
+
+void state_blocks_free(struct state_group *g) {
+    if (g->base)
+        g->device->ops->kv_release(g->device, g->base, g->reserved);
+    free(g->refs);
+    free(g->free);
+    *g = (struct state_group){0};
+}
+
+unsigned char *state_part(const struct state_group *g, uint32_t block, size_t index) {
+    return g->base + index * g->run * g->layer_bytes +
+           kv_page_offset(g->run, g->run * g->block_bytes, g->layer_bytes, block);
+}
+
+/* Makes the next chunk of the reserved addresses usable. */
+static int grow(struct state_group *g, struct err *e) {
+    struct device *d = g->device;
+    size_t runs = CHUNK_BYTES / g->block_bytes / g->run, more = (runs > 0 ? runs : 1) * g->run;
+    more = more < g->max_blocks - g->n_blocks ? more : g->max_blocks - g->n_blocks;
+    if (more == 0)
+        return err_set(e, EXIT_SYSTEM, "all %zu blocks of sequence state are in use",
+                       g->max_blocks);
+    size_t end = runs_for(g, g->n_blocks + more) * g->run * g->block_bytes;
+    if (d->ops->kv_commit(d, g->base, (end + BIG_PAGE - 1) / BIG_PAGE * BIG_PAGE, e) != 0)
+        return -1;
+    for (size_t i = more; i-- > 0;)
+        g->free[g->n_free++] = (uint32_t)(g->n_blocks + i);
+    g->n_blocks += more;
+    return 0;
+}
+
+int state_block_new(struct state_group *g, uint32_t *block, struct err *e) {
+    if (g->n_free == 0 && grow(g, e) != 0)
+        return -1;
+    *block = g->free[--g->n_free];
+    g->refs[*block] = 1;
+    return 0;
+}
+
+uint32_t state_block_share(struct state_group *g, uint32_t block) {
+    if (block != STATE_NONE)
+        g->refs[block]++;
+    return block;
+}
+
+void state_block_drop(struct state_group *g, uint32_t *entry) {
+    if (*entry != STATE_NONE && --g->refs[*entry] == 0)
+        g->free[g->n_free++] = *entry;
+    *entry = STATE_NONE;
+}
+
+int state_block_own(struct state_group *g, uint32_t *entry, struct err *e) {
+    uint32_t own;
+    if (g->refs[*entry] == 1)
+        return 0;
+    if (state_block_new(g, &own, e) != 0)
+        return -1;
+    for (size_t l = 0; l < g->n_layers; l++)
+        g->device->ops->kv_copy(g->device, state_part(g, own, l), state_part(g, *entry, l),
+                                g->layer_bytes);
+    state_block_drop(g, entry);
+    *entry = own;
+    return 0;
+}

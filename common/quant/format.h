@@ -1,0 +1,80 @@
+/* How checkpoints store a matrix: a format turns tensors of a file into a struct mat.
+ *
+ * A module is a tensor's name without its ending: "model.layers.0.mlp.up_proj". The plain format
+ * has one tensor a matrix, MODULE.weight. Others have several, such as MODULE.qweight and
+ * MODULE.scales. mat_open asks each format of the list whether it claims the module, and the first
+ * one that does opens it.
+ *
+ * To add a format: write quant/NAME.c with one struct mat_format, and add its line to mat_formats
+ * in format.c. A format that needs a new layout adds it to weights/mat.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef QUANT_FORMAT_H
+#define QUANT_FORMAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "weights/mat.h"
+#include "weights/safetensors.h"
+
+struct mat_format;
+struct spec_quant;
+
+/* Matrices that are not read from the mapping. All zero is empty. */
+struct mat_memory {
+    void **parts; // [n]
+    size_t n;
+};
+
+struct mat_source {
+    const struct weights *weights;
+    bool *used;                              // [n_tensors]: set for each tensor asked for
+    struct mat_memory *memory;               // of copies; it outlives the matrices
+    const struct spec_quant *config;         // quantization_config (spec/spec.h); NULL: none
+    const struct mat_format *const *formats; // NULL: mat_formats
+    bool transposed;                         // the plain format stores [n_in, n_out]: GPT-2
+};
+
+struct mat_format {
+    const char *name; // "gptq"
+    /* Whether the module's tensors are in this format. */
+    bool (*claims)(const struct mat_source *s, const char *module);
+    /* Opens W [n_out, n_in]. -1 (EXIT_DATA): a tensor is missing, or has another shape or type
+     * than expected; the message names it, and m is not changed. */
+    int (*open)(const struct mat_source *s, const char *module, size_t n_out, size_t n_in,
+                struct mat *m, struct err *e);
+};
+
+extern const struct mat_format *const mat_formats[]; // ends with NULL; plain is the last
+extern const struct mat_format mat_plain_format;
+
+/* The format that claims the module; NULL if none does. */
+const struct mat_format *mat_format_of(const struct mat_source *s, const char *module);
+
+/* Opens W [n_out, n_in] of a module. m points into the mapping, or into the source's memory. If no
+ * format claims the module, the last one says what is missing. Errors are those of open. */
+int mat_open(const struct mat_source *s, const char *module, size_t n_out, size_t n_in,
+             struct mat *m, struct err *e);
+
+/* ---- For formats, and for loading vectors ---- */
+
+/* The tensor called module + ending, marked as used; NULL if the file has none. */
+const struct tensor *mat_source_find(const struct mat_source *s, const char *module,
+                                     const char *ending);
+
+/* The tensor called module + ending, of shape [n0, n1] (n1 0: [n0]), marked as used. NULL
+ * (EXIT_DATA) if it is missing or has another shape. */
+const struct tensor *mat_source_shaped(const struct mat_source *s, const char *module,
+                                       const char *ending, size_t n0, size_t n1, struct err *e);
+
+/* The same, of type F32, F16 or BF16. */
+const struct tensor *mat_source_floats(const struct mat_source *s, const char *module,
+                                       const char *ending, size_t n0, size_t n1, struct err *e);
+
+/* n zeroed bytes, aligned for vectors (64), owned by the memory. */
+void *mat_memory_take(struct mat_memory *m, size_t n);
+void mat_memory_free(struct mat_memory *m);
+
+#endif
