@@ -17,6 +17,8 @@
 #include "../lib/check.h"
 #include "base/io.h"
 #include "base/progress.h"
+#include "wire/bytes.h"
+#include "wire/return_private.h"
 
 static bool exists(const char *path) {
     struct stat st;
@@ -43,6 +45,19 @@ static enum return_state serve_while(struct return_server *s, enum return_state 
 
 static int no_children(void) {
     return waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD;
+}
+
+/* A client that takes the path and whose descriptor the test can use. */
+static int raw_client(const struct logits_header *h) {
+    struct sockaddr_un sa;
+    uint8_t hello[HELLO_BYTES] = RETURN_HELLO_MAGIC;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    memcpy(hello + HELLO_NONCE, h->nonce, sizeof h->nonce);
+    put_u32(hello + HELLO_TAKES, 1);
+    CHECK(return_socket_address(&sa, h->address) == 0);
+    CHECK(connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0);
+    CHECK(write_full(fd, hello, sizeof hello, NULL) == 0);
+    return fd;
 }
 
 static void taken(void) {
@@ -103,14 +118,13 @@ static void wrong_nonce(void) {
     struct return_server *s = return_listen(&h, NULL);
     wrong = h;
     wrong.nonce[15] ^= 1;
-    struct return_client *liar = return_connect(&wrong, STDIN_FILENO, NULL);
-    CHECK(liar != NULL);
+    int liar = raw_client(&wrong);
     CHECK_INT(serve_while(s, RETURN_WAITING, 0.3), RETURN_WAITING);
-    struct pollfd p = {.fd = return_client_fd(liar), .events = POLLIN};
+    struct pollfd p = {.fd = liar, .events = POLLIN};
     CHECK(poll(&p, 1, 1000) == 1 && (p.revents & POLLHUP)); // it was thrown out
     struct return_client *c = return_connect(&h, STDIN_FILENO, NULL);
     CHECK_INT(serve_while(s, RETURN_WAITING, 5), RETURN_TAKEN);
-    return_client_free(liar);
+    close(liar);
     return_client_free(c);
     return_server_free(s);
 }
@@ -210,6 +224,8 @@ static void killed(void) {
 static void malformed(void) {
     static const uint32_t ids[] = {1};
     static const struct request good = {REQUEST_EXTEND, 0, 0, 1, 0, ids, 1};
+    struct buf bytes = {0};
+    CHECK(return_message_put(&bytes, &good, NULL) == 0);
     static const struct {
         size_t at;
         uint32_t value;
@@ -223,20 +239,21 @@ static void malformed(void) {
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         struct logits_header h = {0};
         struct return_server *s = return_listen(&h, NULL);
-        struct return_client *c = return_connect(&h, STDIN_FILENO, NULL);
+        int fd = raw_client(&h);
         CHECK_INT(serve_while(s, RETURN_WAITING, 5), RETURN_TAKEN);
-        CHECK(return_send(c, &good, NULL) == 0);
+        CHECK(write_full(fd, bytes.p, bytes.n, NULL) == 0);
         uint32_t bad[8] = {0x44545845, 0, 0, 1, 0, 1, 0, 0}; // "EXTD"
         bad[changes[i].at / 4] = changes[i].value;
-        CHECK(write_full(return_client_fd(c), bad, sizeof bad, NULL) == 0);
+        CHECK(write_full(fd, bad, sizeof bad, NULL) == 0);
         struct err e = {0};
         struct request r;
         CHECK(return_serve(s, &e) == -1 && e.code == EXIT_DATA);
         CHECK_STR(e.msg, changes[i].want);
         CHECK(return_request(s, &r) && !return_request(s, &r)); // the good one before it
-        return_client_free(c);
+        close(fd);
         return_server_free(s);
     }
+    buf_free(&bytes);
 }
 
 /* A request in pieces; then more than the socket holds: nothing waits for ever as long as the
