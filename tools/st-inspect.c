@@ -10,10 +10,10 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/jobs.h"
 #include "base/json.h"
 #include "base/num.h"
 #include "base/opt.h"
-#include "base/ordered.h"
 #include "model/describe.h"
 #include "spec/spec.h"
 #include "weights/hashlist.h"
@@ -72,8 +72,8 @@ static void stats_one(void *arg, size_t i) {
 static void list(const struct weights *w, const struct options *o) {
     struct stats_job job = {w, o->stats ? xcalloc(w->n_tensors, sizeof *job.stats) : NULL};
     struct err e = {0};
-    if (o->stats && ordered_run(&(struct ordered){.work = stats_one, .arg = &job}, o->n_threads,
-                                w->n_tensors, &e) != 0)
+    struct jobs_list all = {.n = w->n_tensors, .work = stats_one, .arg = &job};
+    if (o->stats && jobs_run(&all, o->n_threads, &e) != 0)
         die_err(&e);
     if (o->json)
         listing_json(stdout, w, job.stats);
@@ -200,7 +200,7 @@ static const char *parse_options(int argc, char **argv, struct options *o) {
                                           {"context", required_argument, NULL, 'c'},
                                           OPT_COMMON};
     const char *model = NULL;
-    *o = (struct options){.n_threads = cpus_online()};
+    *o = (struct options){.n_threads = jobs_cpus_online()};
     for (int c; (c = getopt_long(argc, argv, "m:jt:c:" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'm':

@@ -233,9 +233,10 @@ char *path_join(const char *dir, const char *name) {
     return xasprintf(n && dir[n - 1] == '/' ? "%s%s" : "%s/%s", dir, name);
 }
 
-void flush_stdout(void) {
-    if (fflush(stdout) != 0)
-        die(EXIT_IO, "cannot write to stdout: %s", strerror(errno));
+int flush_out(FILE *out, struct err *e) {
+    if (fflush(out) != 0)
+        return err_errno(e, EXIT_IO, "cannot write to stdout");
+    return ferror(out) ? err_set(e, EXIT_IO, "cannot write to stdout") : 0;
 }
 
 void close_stdout(void) {

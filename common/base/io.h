@@ -72,8 +72,9 @@ bool is_dir(const char *path);
 bool is_file(const char *path);
 char *path_join(const char *dir, const char *name); // owned by the caller
 
-/* Flushes stdout; dies (EXIT_IO) if that fails. */
-void flush_stdout(void);
+/* Writes what is buffered. -1 (EXIT_IO) if this or an earlier write to out has failed; the message
+ * says stdout. */
+int flush_out(FILE *out, struct err *e);
 
 /* At the end of every program: flushes stdout, and dies (EXIT_IO) if anything was lost, as on a
  * full disk. */
