@@ -132,7 +132,7 @@ static int read_row(struct run *r, uint64_t number, struct err *e) {
 static void compare_rows(struct run *r, const float *a, const float *b, uint32_t seq,
                          uint32_t pos) {
     size_t n = r->a.header.vocab_size;
-    struct distribution da = distribution_of(a, n), db = distribution_of(b, n);
+    struct rank_distribution da = rank_distribution(a, n), db = rank_distribution(b, n);
     double kl = 0;
     for (size_t i = 0; i < n; i++) {
         double x = (double)a[i], y = (double)b[i], d = x == y ? 0 : fabs(x - y),

@@ -84,7 +84,7 @@ static void json_number(struct buf *b, double v) {
 }
 
 static void json_row(struct run *r, const struct open_seq *s, uint32_t pos, const float *row,
-                     const struct distribution *d, size_t k) {
+                     const struct rank_distribution *d, size_t k) {
     struct buf *b = &r->text;
     uint32_t after;
     buf_fmt(b, "{\"seq\":%" PRIu32 ",\"pos\":%" PRIu32, s->number, pos);
@@ -106,7 +106,7 @@ static void json_row(struct run *r, const struct open_seq *s, uint32_t pos, cons
 }
 
 static void table_row(struct run *r, const struct open_seq *s, uint32_t pos, const float *row,
-                      const struct distribution *d, size_t k) {
+                      const struct rank_distribution *d, size_t k) {
     struct buf *b = &r->text;
     uint32_t after;
     buf_fmt(b, "sequence %" PRIu32 ", position %" PRIu32, s->number, pos);
@@ -129,7 +129,7 @@ static int show_rows(struct run *r, const struct frame *f, struct err *e) {
     buf_clear(&r->text);
     for (uint32_t i = 0; i < f->rows; i++) {
         const float *row = f->values + i * n;
-        struct distribution d = distribution_of(row, n);
+        struct rank_distribution d = rank_distribution(row, n);
         size_t k = rank_top(row, n, r->top, r->k);
         (r->json ? json_row : table_row)(r, s, f->pos + i, row, &d, k);
     }

@@ -96,7 +96,7 @@ static size_t rank_of(const float *row, size_t n, uint32_t id) {
 
 static int score_row(struct run *r, struct score *s, const float *row, struct err *e) {
     uint32_t id = s->ids[s->scored + 1];
-    double logp = (double)row[id] - distribution_of(row, r->header.vocab_size).log_sum;
+    double logp = (double)row[id] - rank_distribution(row, r->header.vocab_size).log_sum;
     if (isnan(logp))
         return err_set(e, EXIT_DATA,
                        "logits that are no numbers: sequence %" PRIu32 ", position %zu", s->number,
