@@ -30,7 +30,7 @@ static const char help[] =
     "      --continue         each sequence continues a text: keep the space before its first "
     "word\n"
     "      --pieces           one token a line: its id and its bytes, escaped\n"
-    "  -v, --verbose          say which tokenizer it is, on stderr\n"
+    "  -v, --verbose          print which tokenizer it is, on stderr\n"
     "  -q, --quiet            no warnings\n"
     "  -h, --help             this text\n"
     "  -V, --version          the version\n";

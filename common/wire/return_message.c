@@ -31,7 +31,7 @@ int return_message_check(const uint8_t *p, size_t *size, struct err *e) {
     enum request_type type = type_of(p);
     uint32_t n_ids = get_u32(p + R_IDS), want = get_u32(p + R_WANT);
     if (!type)
-        return err_set(e, EXIT_DATA, "return path: a request is of no known type");
+        return err_set(e, EXIT_DATA, "return path: unknown request type");
     if (n_ids > (type == REQUEST_EXTEND ? RETURN_MAX_IDS : 0))
         return err_set(e, EXIT_DATA, "return path: a request has %" PRIu32 " ids", n_ids);
     if (want > n_ids)

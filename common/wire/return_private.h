@@ -1,4 +1,4 @@
-/* What the files of the return path share: the layout of its messages, and sockets. Only
+/* Shared by the files of the return path: the layout of its messages, sockets, the cleaner. Only
  * return_*.c include this.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */

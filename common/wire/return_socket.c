@@ -1,4 +1,4 @@
-/* Sockets of the return path: flags, addresses, and who is at the other end. See return_private.h.
+/* Sockets of the return path: flags, addresses, the peer's user. See return_private.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)

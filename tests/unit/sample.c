@@ -1,18 +1,18 @@
-/* The sampling chain against transformers 5.23.0: for logits of a formula, the probabilities that
- * its processors and warpers leave (float32; made with RepetitionPenaltyLogitsProcessor,
- * TemperatureLogitsWarper, TopK, TopP, MinP in this order) must be how often the chain draws each
- * token. Draws are a function of the step, so this is no matter of luck.
+/* The sampling chain against transformers 5.23.0. For logits from a formula, the chain must draw
+ * each token as often as the probabilities of its processors say (float32;
+ * RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopK, TopP, MinP in this order). The
+ * random numbers are a hash of seed, sequence and step, so every run of the test draws the same
+ * tokens.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "base/attrs.h"
-#include "sample/step.h"
 #include "sample/chain.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "../lib/check.h"
-#include "wire/tokens.h"
+#include "base/attrs.h"
+#include "sample/step.h"
 
 enum { VOCAB = 64, DRAWS = 20000 };
 
@@ -124,7 +124,8 @@ static void as_transformers(void) {
         double p_of[VOCAB] = {0};
         for (int i = 0; i < cases[c].n; i++)
             p_of[cases[c].want[i].id] = cases[c].want[i].p;
-        for (int id = 0; id < VOCAB; id++) { // 4 standard deviations; what is left out never comes
+        for (int id = 0; id < VOCAB;
+             id++) { // within 4 standard deviations; excluded tokens are never drawn
             double expect = DRAWS * p_of[id],
                    slack = 4 * sqrt(expect * (1 - p_of[id])) + (p_of[id] > 0);
             CHECK_MSG(fabs(count[id] - expect) <= slack, "%s: token %d drawn %d times, not %.0f",

@@ -117,8 +117,8 @@ static void refused(void) {
            "the header's tokenizer= is not 16 hexadecimal digits: test: line 1, byte 30");
 }
 
-/* One byte at a time: each event is there with the byte that completes it (a '|' stands for a
- * byte's arrival). */
+/* One byte at a time: each event comes with the byte that completes it. A '|' marks the arrival of
+ * a byte. */
 static void as_it_grows(void) {
     static const char text[] = "#@ m=1\n12 3\n\n! w\n4";
     struct buf out = {0};
@@ -160,7 +160,7 @@ static void pending(void) {
     CHECK(tokens_next(r, &ev, NULL) == 0 && ev.type == TOKENS_ID && ev.id == 3);
     tokens_reader_free(r);
     close(fd);
-    fd = input("1 x", 3); // an error is held too, and told once
+    fd = input("1 x", 3); // an error is held too, and returned once
     r = tokens_reader_new(fd, "test");
     struct err e = {0};
     CHECK(tokens_next(r, &ev, &e) == 0);
@@ -206,7 +206,7 @@ static void attributes(void) {
     CHECK_STR(value.p, "a b%\n");
     CHECK(!attrs_get(buf_view(&attrs), "sto", &value));
     CHECK(attrs_get(str_of("x=1  x=2 x3=4"), "x", &value));
-    CHECK_STR(value.p, "2"); // the last one holds
+    CHECK_STR(value.p, "2"); // the last one counts
     CHECK(attrs_get(str_of("e="), "e", &value));
     CHECK_INT(value.n, 0);
     CHECK(attrs_get(str_of("p=%4 q=%zz r=%41%"), "r", &value));
