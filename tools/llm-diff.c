@@ -209,20 +209,6 @@ static void open_stream(struct stream *s, const char *path) {
         die_err(&e);
 }
 
-static int open_temp(void) {
-    const char *tmp = getenv("TMPDIR");
-    char *path = path_join(tmp && *tmp ? tmp : "/tmp", "tokpipe-diff-XXXXXX");
-    struct err e;
-    int fd = mkstemp(path);
-    if (fd < 0) {
-        err_errno(&e, EXIT_IO, "cannot make a temporary file: %s", path);
-        die_err(&e);
-    }
-    unlink(path);
-    free(path);
-    return fd;
-}
-
 static void report_json(const struct run *r, uint64_t only_a, uint64_t only_b, double mean_kl,
                         double top1) {
     const struct {
@@ -318,7 +304,9 @@ int main(int argc, char **argv) {
     if (r.a.header.vocab_size != r.b.header.vocab_size)
         die(EXIT_DATA, "vocabularies of %" PRIu32 " and %" PRIu32 " tokens: %s, %s",
             r.a.header.vocab_size, r.b.header.vocab_size, r.a.name, r.b.name);
-    r.temp = open_temp();
+    r.temp = temp_file(NULL, &e);
+    if (r.temp < 0)
+        die_err(&e);
     r.row_a = xreallocarray(NULL, r.a.header.vocab_size, sizeof *r.row_a);
     if (read_stream(&r, &r.a, &e) != 0 || read_stream(&r, &r.b, &e) != 0)
         die_err(&e);

@@ -188,6 +188,18 @@ void outfile_abort(struct outfile *o) {
     outfile_free(o);
 }
 
+int temp_file(const char *folder, struct err *e) {
+    const char *tmp = getenv("TMPDIR");
+    char *path = path_join(folder ? folder : tmp && *tmp ? tmp : "/tmp", ".tokpipe-XXXXXX");
+    int fd = mkstemp(path);
+    if (fd >= 0)
+        unlink(path);
+    else
+        err_errno(e, EXIT_IO, "cannot make a temporary file: %s", path);
+    free(path);
+    return fd;
+}
+
 const char *file_hint(const void *p, size_t n) {
     static const struct {
         const char *begin, *hint;

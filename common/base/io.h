@@ -63,6 +63,10 @@ int outfile_write(struct outfile *o, const void *p, size_t n, struct err *e);
 int outfile_commit(struct outfile *o, struct err *e);
 void outfile_abort(struct outfile *o); // removes the temporary; nothing to do after a commit
 
+/* A new file without a name, in folder (NULL: $TMPDIR, else /tmp), for reading and writing. -1 with
+ * e set (EXIT_IO). */
+int temp_file(const char *folder, struct err *e);
+
 /* For a file of an unexpected kind that begins with p[0..n): says what it is and what helps, "a Git
  * LFS pointer: ...". NULL for an unknown kind. The first 64 bytes are enough. */
 const char *file_hint(const void *p, size_t n);

@@ -5,7 +5,6 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/in_order.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +27,7 @@ struct waiting {
 
 struct in_order {
     FILE *out;
-    char *folder;
+    char *folder;            // of the temporary file; NULL: temp_file's default
     int fd;                  // of the temporary file; -1 until it is needed
     off_t end;               // its length
     uint32_t next;           // the sequence that goes straight to out
@@ -38,10 +37,9 @@ struct in_order {
 
 struct in_order *in_order_new(FILE *out, const char *folder) {
     struct in_order *o = xcalloc(1, sizeof *o);
-    const char *tmp = getenv("TMPDIR");
     o->out = out;
     o->fd = -1;
-    o->folder = xstrdup(folder ? folder : tmp && *tmp ? tmp : "/tmp");
+    o->folder = folder ? xstrdup(folder) : NULL;
     return o;
 }
 
@@ -79,17 +77,10 @@ static int write_out(struct in_order *o, const void *p, size_t n, struct err *e)
 }
 
 static int set_aside(struct in_order *o, uint32_t seq, const void *p, size_t n, struct err *e) {
-    if (o->fd < 0) {
-        char *path = path_join(o->folder, ".tokpipe-XXXXXX");
-        o->fd = mkstemp(path);
-        if (o->fd >= 0)
-            unlink(path);
-        else
-            err_errno(e, EXIT_IO, "cannot make a temporary file in %s", o->folder);
-        free(path);
-        if (o->fd < 0)
-            return -1;
-    }
+    if (o->fd < 0)
+        o->fd = temp_file(o->folder, e);
+    if (o->fd < 0)
+        return -1;
     if (lseek(o->fd, o->end, SEEK_SET) < 0)
         return err_errno(e, EXIT_IO, "cannot seek in a temporary file");
     if (write_full(o->fd, p, n, e) != 0)
