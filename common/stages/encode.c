@@ -10,7 +10,6 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "stages/encode.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 #include "base/attrs.h"
