@@ -245,7 +245,7 @@ static void report(const struct run *r, uint64_t only_a, uint64_t only_b) {
            100 * same);
 }
 
-static const struct option long_options[] = {
+static const struct option longs[] = {
     {"max", required_argument, NULL, OPT_MAX},
     {"kl", required_argument, NULL, OPT_KL},
     {"top1", required_argument, NULL, OPT_TOP1},
@@ -253,9 +253,9 @@ static const struct option long_options[] = {
     OPT_COMMON,
 };
 
-static void parse_options(struct options *o, int argc, char **argv) {
+static void parse_options(int argc, char **argv, struct options *o) {
     o->max = o->kl = INFINITY;
-    for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, long_options, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case OPT_MAX:
             o->max = opt_f64("--max", optarg, 0, 1e300);
@@ -298,13 +298,13 @@ int main(int argc, char **argv) {
     struct err e = {0};
     program_init(argv[0]);
     stage_watch_stdout();
-    parse_options(&r.o, argc, argv);
+    parse_options(argc, argv, &r.o);
     open_stream(&r.a, argv[optind]);
     open_stream(&r.b, argv[optind + 1]);
     if (r.a.header.vocab_size != r.b.header.vocab_size)
         die(EXIT_DATA, "vocabularies of %" PRIu32 " and %" PRIu32 " tokens: %s, %s",
             r.a.header.vocab_size, r.b.header.vocab_size, r.a.name, r.b.name);
-    r.temp = temp_file(NULL, &e);
+    r.temp = io_temp(NULL, &e);
     if (r.temp < 0)
         die_err(&e);
     r.row_a = xreallocarray(NULL, r.a.header.vocab_size, sizeof *r.row_a);

@@ -187,16 +187,15 @@ static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
     return rc;
 }
 
-static const struct option long_options[] = {
+static const struct option longs[] = {
     {"model", required_argument, NULL, 'm'},   {"top-k", required_argument, NULL, 'k'},
     {"json", no_argument, NULL, 'j'},          {"npy", required_argument, NULL, OPT_NPY},
     {"hidden", no_argument, NULL, OPT_HIDDEN}, OPT_COMMON,
 };
 
-static void parse_options(struct options *o, int argc, char **argv) {
+static void parse_options(int argc, char **argv, struct options *o) {
     o->k = 5;
-    for (int c;
-         (c = getopt_long(argc, argv, "m:k:j" OPT_COMMON_LETTERS, long_options, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "m:k:j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'm':
             o->model = optarg;
@@ -272,7 +271,7 @@ int main(int argc, char **argv) {
     const char *name;
     program_init(argv[0]);
     stage_watch_stdout();
-    parse_options(&r.o, argc, argv);
+    parse_options(argc, argv, &r.o);
     struct logits_reader *in = viewer_open(r.o.input, &name, &r.header, &e);
     if (!in)
         die_err(&e);

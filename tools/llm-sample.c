@@ -51,7 +51,7 @@ enum {
     OPT_ECHO
 };
 
-static const struct option long_options[] = {
+static const struct option longs[] = {
     {"max", required_argument, NULL, 'n'},
     {"temp", required_argument, NULL, 'T'},
     {"top-k", required_argument, NULL, 'k'},
@@ -70,18 +70,18 @@ static const struct option long_options[] = {
 };
 
 static const char *long_name(int code) {
-    for (const struct option *o = long_options; o->name; o++)
+    for (const struct option *o = longs; o->name; o++)
         if (o->val == code)
             return o->name;
     return "";
 }
 
 /* Returns the FILE operand, or NULL. */
-static const char *parse_options(struct sample_stage *o, int argc, char **argv) {
+static const char *parse_options(int argc, char **argv, struct sample_job *o) {
     bool seeded = false, shaped = false;
     struct err e;
-    for (int c; (c = getopt_long(argc, argv, "n:T:k:p:s:" OPT_COMMON_LETTERS, long_options,
-                                 NULL)) != -1;) {
+    for (int c;
+         (c = getopt_long(argc, argv, "n:T:k:p:s:" OPT_COMMON_LETTERS, longs, NULL)) != -1;) {
         switch (c) {
         case 'h':
         case 'V':
@@ -116,16 +116,16 @@ static const char *parse_options(struct sample_stage *o, int argc, char **argv) 
 }
 
 int main(int argc, char **argv) {
-    struct sample_stage o = {.params = sample_defaults};
+    struct sample_job o = {.params = sample_defaults};
     struct err e = {0};
     const char *name;
     uint64_t n_chosen;
     program_init(argv[0]);
     stage_watch_stdout();
-    int fd = open_operand(parse_options(&o, argc, argv), &name, &e);
+    int fd = open_operand(parse_options(argc, argv, &o), &name, &e);
     if (fd < 0)
         die_err(&e);
-    int status = sample_run(&o, fd, name, stdout, &n_chosen, &e);
+    int status = stage_sample(&o, fd, name, stdout, &n_chosen, &e);
     if (status < 0 && e.code == EXIT_USAGE)
         die_usage("%s", e.msg);
     if (status < 0)

@@ -221,14 +221,14 @@ static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
     return rc == 0 ? in_order_finish(r->out, e) : -1;
 }
 
-static const struct option long_options[] = {
+static const struct option longs[] = {
     {"json", no_argument, NULL, 'j'},
     {"tokens", no_argument, NULL, OPT_TOKENS},
     OPT_COMMON,
 };
 
-static void parse_options(struct options *o, int argc, char **argv) {
-    for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, long_options, NULL)) != -1;)
+static void parse_options(int argc, char **argv, struct options *o) {
+    for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'j':
             o->json = true;
@@ -262,7 +262,7 @@ int main(int argc, char **argv) {
     const char *name;
     program_init(argv[0]);
     stage_watch_stdout();
-    parse_options(&r.o, argc, argv);
+    parse_options(argc, argv, &r.o);
     struct logits_reader *in = viewer_open(r.o.input, &name, &r.header, &e);
     if (!in)
         die_err(&e);

@@ -57,16 +57,16 @@ static enum dtype dtype_option(const char *arg) {
 
 enum { OPT_DTYPE = OPT_LONG_ONLY, OPT_PRE };
 
-static const struct option long_options[] = {
+static const struct option longs[] = {
     {"dtype", required_argument, NULL, OPT_DTYPE},
     {"pre", required_argument, NULL, OPT_PRE},
     {"force", no_argument, NULL, 'f'},
     OPT_COMMON,
 };
 
-static void parse_options(struct options *o, int argc, char **argv) {
+static void parse_options(int argc, char **argv, struct options *o) {
     o->dtype = DT_BF16;
-    for (int c; (c = getopt_long(argc, argv, "f" OPT_COMMON_LETTERS, long_options, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "f" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case OPT_DTYPE:
             o->dtype = dtype_option(optarg);
@@ -270,7 +270,7 @@ int main(int argc, char **argv) {
     struct options o = {0};
     struct err e = {0};
     program_init(argv[0]);
-    parse_options(&o, argc, argv);
+    parse_options(argc, argv, &o);
     hold_signals(SIG_BLOCK);
     int rc = (is_dir(o.source) ? convert_folder : convert_gguf)(&o, &e);
     hold_signals(SIG_UNBLOCK); // a pending one ends the program here

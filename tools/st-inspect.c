@@ -189,7 +189,7 @@ static void set_mode(struct options *o, enum mode mode, const char *arg) {
 
 enum { OPT_STATS = OPT_LONG_ONLY, OPT_HASH, OPT_CHECK, OPT_VALUES, OPT_SPEC };
 
-static const struct option long_options[] = {
+static const struct option longs[] = {
     {"model", required_argument, NULL, 'm'},       {"json", no_argument, NULL, 'j'},
     {"stats", no_argument, NULL, OPT_STATS},       {"hash", no_argument, NULL, OPT_HASH},
     {"check", required_argument, NULL, OPT_CHECK}, {"values", required_argument, NULL, OPT_VALUES},
@@ -197,10 +197,9 @@ static const struct option long_options[] = {
     {"context", required_argument, NULL, 'c'},     OPT_COMMON,
 };
 
-static void parse_options(struct options *o, int argc, char **argv) {
+static void parse_options(int argc, char **argv, struct options *o) {
     o->n_threads = jobs_cpus_online();
-    for (int c;
-         (c = getopt_long(argc, argv, "m:jt:c:" OPT_COMMON_LETTERS, long_options, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "m:jt:c:" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'm':
             o->model = optarg;
@@ -280,7 +279,7 @@ int main(int argc, char **argv) {
     struct weights w;
     struct err e = {0};
     program_init(argv[0]);
-    parse_options(&o, argc, argv);
+    parse_options(argc, argv, &o);
     char *path = choose_path(&o);
     if (weights_open(&w, path, &e) != 0)
         die_err(&e);

@@ -37,12 +37,12 @@ static const char help[] =
 
 struct options {
     const char *model, *input;
-    struct decode_stage stage;
+    struct decode_job job;
 };
 
 enum { OPT_SPECIAL = OPT_LONG_ONLY, OPT_CONTINUE, OPT_PIECES };
 
-static const struct option long_options[] = {
+static const struct option longs[] = {
     {"model", required_argument, NULL, 'm'},
     {"lines", no_argument, NULL, 'l'},
     {"null", no_argument, NULL, '0'},
@@ -58,36 +58,35 @@ static bool wants_colour(void) {
     return isatty(STDOUT_FILENO) && !(no_color && *no_color);
 }
 
-static void parse_options(struct options *o, int argc, char **argv) {
-    for (int c;
-         (c = getopt_long(argc, argv, "m:l0j" OPT_COMMON_LETTERS, long_options, NULL)) != -1;)
+static void parse_options(int argc, char **argv, struct options *o) {
+    for (int c; (c = getopt_long(argc, argv, "m:l0j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'm':
             o->model = optarg;
             break;
         case 'l':
-            o->stage.form = DECODE_LINES;
+            o->job.form = DECODE_LINES;
             break;
         case '0':
-            o->stage.form = DECODE_NUL;
+            o->job.form = DECODE_NUL;
             break;
         case 'j':
-            o->stage.form = DECODE_JSON;
+            o->job.form = DECODE_JSON;
             break;
         case OPT_SPECIAL:
-            o->stage.special = true;
+            o->job.special = true;
             break;
         case OPT_CONTINUE:
-            o->stage.continues = true;
+            o->job.continues = true;
             break;
         case OPT_PIECES:
-            o->stage.form = DECODE_PIECES;
+            o->job.form = DECODE_PIECES;
             break;
         default:
             opt_common(c, help);
         }
     o->input = opt_file(argc, argv);
-    o->stage.colour = wants_colour();
+    o->job.colour = wants_colour();
 }
 
 /* The tokenizer of -m, which may also be a tokenizer.json. */
@@ -110,12 +109,12 @@ int main(int argc, char **argv) {
     const char *name;
     program_init(argv[0]);
     stage_watch_stdout();
-    parse_options(&o, argc, argv);
+    parse_options(argc, argv, &o);
     struct tokenizer *t = open_tokenizer(o.model);
     int fd = open_operand(o.input, &name, &e);
     if (fd < 0)
         die_err(&e);
-    int status = decode_run(&o.stage, t, fd, name, stdout, &e);
+    int status = stage_decode(&o.job, t, fd, name, stdout, &e);
     if (status < 0)
         die_err(&e);
     tokenizer_free(t);

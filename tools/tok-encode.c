@@ -48,7 +48,7 @@ static const char help[] =
 struct options {
     const char *model, *input;
     bool chat;
-    struct encode_stage stage;
+    struct encode_job job;
 };
 
 enum {
@@ -64,17 +64,17 @@ enum {
 
 /* --chat and the options that go with it. */
 static void check_chat(struct options *o) {
-    if (o->chat && o->stage.prompt.form == PROMPT_RECORD)
+    if (o->chat && o->job.prompt.form == PROMPT_RECORD)
         die_usage("--chat reads JSON: not with -l or -0");
-    if (!o->chat && (o->stage.render || ((!o->stage.prompt.generation || o->stage.trust_content) &&
-                                         o->stage.prompt.form != PROMPT_JSON)))
+    if (!o->chat && (o->job.render || ((!o->job.prompt.generation || o->job.trust_content) &&
+                                       o->job.prompt.form != PROMPT_JSON)))
         die_usage("--no-generation-prompt, --trust-content and --render go with --chat");
-    o->stage.prompt.chat_only = o->chat;
-    if (o->chat && o->stage.prompt.form == PROMPT_WHOLE)
-        o->stage.prompt.form = PROMPT_CHAT;
+    o->job.prompt.chat_only = o->chat;
+    if (o->chat && o->job.prompt.form == PROMPT_WHOLE)
+        o->job.prompt.form = PROMPT_CHAT;
 }
 
-static const struct option long_options[] = {
+static const struct option longs[] = {
     {"model", required_argument, NULL, 'm'},
     {"lines", no_argument, NULL, 'l'},
     {"null", no_argument, NULL, '0'},
@@ -91,53 +91,52 @@ static const struct option long_options[] = {
     OPT_COMMON,
 };
 
-static void parse_options(struct options *o, int argc, char **argv) {
-    o->stage.records = RECORDS_WHOLE;
-    o->stage.prompt.generation = true;
-    for (int c;
-         (c = getopt_long(argc, argv, "t:m:l0j" OPT_COMMON_LETTERS, long_options, NULL)) != -1;)
+static void parse_options(int argc, char **argv, struct options *o) {
+    o->job.records = RECORDS_WHOLE;
+    o->job.prompt.generation = true;
+    for (int c; (c = getopt_long(argc, argv, "t:m:l0j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'm':
             o->model = optarg;
             break;
         case 'l':
-            o->stage.records = RECORDS_LINES;
-            o->stage.prompt.form = PROMPT_RECORD;
+            o->job.records = RECORDS_LINES;
+            o->job.prompt.form = PROMPT_RECORD;
             break;
         case '0':
-            o->stage.records = RECORDS_NUL;
-            o->stage.prompt.form = PROMPT_RECORD;
+            o->job.records = RECORDS_NUL;
+            o->job.prompt.form = PROMPT_RECORD;
             break;
         case 'j':
-            o->stage.records = RECORDS_LINES;
-            o->stage.prompt.form = PROMPT_JSON;
+            o->job.records = RECORDS_LINES;
+            o->job.prompt.form = PROMPT_JSON;
             break;
         case OPT_NO_SPECIAL:
-            o->stage.encode.no_special = true;
+            o->job.encode.no_special = true;
             break;
         case OPT_OFFSETS:
-            o->stage.offsets = true;
+            o->job.offsets = true;
             break;
         case OPT_TRUNCATE:
-            o->stage.encode.truncate = true;
+            o->job.encode.truncate = true;
             break;
         case 't':
-            o->stage.threads = (unsigned)opt_u64("-t", optarg, 1, MAX_THREADS);
+            o->job.threads = (unsigned)opt_u64("-t", optarg, 1, MAX_THREADS);
             break;
         case OPT_STRICT:
-            o->stage.prompt.strict = true;
+            o->job.prompt.strict = true;
             break;
         case OPT_CHAT:
             o->chat = true;
             break;
         case OPT_NO_GENERATION:
-            o->stage.prompt.generation = false;
+            o->job.prompt.generation = false;
             break;
         case OPT_TRUST_CONTENT:
-            o->stage.trust_content = true;
+            o->job.trust_content = true;
             break;
         case OPT_RENDER:
-            o->stage.render = true;
+            o->job.render = true;
             break;
         default:
             opt_common(c, help);
@@ -150,16 +149,16 @@ static void parse_options(struct options *o, int argc, char **argv) {
  * hashed. */
 static struct tokenizer *open_tokenizer(const struct options *o, const char *path) {
     struct err e = {0};
-    if (o->stage.render)
+    if (o->job.render)
         return NULL;
     struct tokenizer *t =
-        o->stage.offsets ? tokenizer_open(path, &e) : tokenizer_open_hashed(path, &e);
+        o->job.offsets ? tokenizer_open(path, &e) : tokenizer_open_hashed(path, &e);
     if (!t)
         die_err(&e);
     if (opt_verbose())
         note("%s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64, path, tokenizer_vocab(t),
              tokenizer_fingerprint(t));
-    if (tokenizer_truncation(t) && !o->stage.encode.truncate)
+    if (tokenizer_truncation(t) && !o->job.encode.truncate)
         warn("tokenizer.json asks for truncation to %zu tokens, which is not done without "
              "--truncate",
              tokenizer_truncation(t));
@@ -170,19 +169,19 @@ static struct tokenizer *open_tokenizer(const struct options *o, const char *pat
 
 /* The chat template: needed with --chat, used with -j if there is one. */
 static struct chat *open_chat(struct options *o, const char *path) {
-    if (!o->chat && o->stage.prompt.form != PROMPT_JSON)
+    if (!o->chat && o->job.prompt.form != PROMPT_JSON)
         return NULL;
-    struct chat *chat = chat_open(path, &o->stage.prompt.no_chat);
+    struct chat *chat = chat_open(path, &o->job.prompt.no_chat);
     if (o->chat && !chat)
-        die_err(&o->stage.prompt.no_chat);
-    o->stage.prompt.chat = chat;
+        die_err(&o->job.prompt.no_chat);
+    o->job.prompt.chat = chat;
     return chat;
 }
 
 /* The id that ends a message in the template, if llm-forward does not know it. */
 static int64_t find_turn_end(const struct options *o, const struct chat *chat,
                              const struct tokenizer *t, const char *path) {
-    if (!chat || !t || o->stage.offsets)
+    if (!chat || !t || o->job.offsets)
         return -1;
     int64_t id = encode_turn_end(chat, t, path);
     if (id >= 0 && opt_verbose()) {
@@ -200,7 +199,7 @@ int main(int argc, char **argv) {
     const char *name;
     program_init(argv[0]);
     stage_watch_stdout();
-    parse_options(&o, argc, argv);
+    parse_options(argc, argv, &o);
     char *path = o.model && is_file(o.model) ? xstrdup(o.model) : model_dir(o.model, &e);
     if (!path)
         die_err(&e);
@@ -211,8 +210,8 @@ int main(int argc, char **argv) {
         die_err(&e);
     if (chat && t)
         tokenizer_find_plain(t, chat_sources(chat));
-    o.stage.end_id = find_turn_end(&o, chat, t, path);
-    int status = encode_run(&o.stage, t, fd, name, stdout, &e);
+    o.job.end_id = find_turn_end(&o, chat, t, path);
+    int status = stage_encode(&o.job, t, fd, name, stdout, &e);
     if (status < 0)
         die_err(&e);
     tokenizer_free(t);

@@ -188,7 +188,7 @@ void outfile_abort(struct outfile *o) {
     outfile_free(o);
 }
 
-int temp_file(const char *folder, struct err *e) {
+int io_temp(const char *folder, struct err *e) {
     const char *tmp = getenv("TMPDIR");
     char *path = path_join(folder ? folder : tmp && *tmp ? tmp : "/tmp", ".tokpipe-XXXXXX");
     int fd = mkstemp(path);

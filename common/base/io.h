@@ -65,7 +65,7 @@ void outfile_abort(struct outfile *o); // removes the temporary; nothing to do a
 
 /* A new file without a name, in folder (NULL: $TMPDIR, else /tmp), for reading and writing. -1 with
  * e set (EXIT_IO). */
-int temp_file(const char *folder, struct err *e);
+int io_temp(const char *folder, struct err *e);
 
 /* For a file of an unexpected kind that begins with p[0..n): says what it is and what helps, "a Git
  * LFS pointer: ...". NULL for an unknown kind. The first 64 bytes are enough. */

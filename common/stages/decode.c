@@ -29,7 +29,7 @@ struct sequence {
 };
 
 struct run {
-    const struct decode_stage *o;
+    const struct decode_job *o;
     const struct tokenizer *t;
     struct decoder *decoder;
     struct sequence seq;
@@ -211,8 +211,8 @@ static int take_stream(struct run *r, struct tokens_reader *in, const char *name
     return 0;
 }
 
-int decode_run(const struct decode_stage *o, const struct tokenizer *t, int fd, const char *name,
-               FILE *out, struct err *e) {
+int stage_decode(const struct decode_job *o, const struct tokenizer *t, int fd, const char *name,
+                 FILE *out, struct err *e) {
     struct run r = {.o = o, .t = t, .out = out, .decoder = decoder_new(t, o->special)};
     struct tokens_reader *in = tokens_reader_new(fd, name);
     int rc = take_stream(&r, in, name, e);

@@ -21,7 +21,7 @@ enum decode_form {
     DECODE_PIECES, // a token a line: its id and its bytes, escaped
 };
 
-struct decode_stage {
+struct decode_job {
     enum decode_form form;
     bool special;   // special tokens stay in the text
     bool continues; // each sequence continues a text: keep the space before its first word
@@ -31,7 +31,7 @@ struct decode_stage {
 /* Reads tokens(5) from fd; name is the input's, for messages. Returns EXIT_DONE; or
  * EXIT_SOME_FAILED if the input says that a sequence has failed, which is warned about; or -1 with
  * e set: EXIT_DATA for bad input, EXIT_IO. */
-int decode_run(const struct decode_stage *o, const struct tokenizer *t, int fd, const char *name,
-               FILE *out, struct err *e);
+int stage_decode(const struct decode_job *o, const struct tokenizer *t, int fd, const char *name,
+                 FILE *out, struct err *e);
 
 #endif

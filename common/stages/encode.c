@@ -26,13 +26,13 @@ enum { BATCH_BYTES = 1 << 17, BATCH_RECORDS = 4096, MAX_RECORD = 0x7fffffff };
 #define NOTE_CR    (UINT32_C(1) << 30)
 
 struct context {
-    const struct encode_stage *o;
+    const struct encode_job *o;
     const struct tokenizer *t;
 };
 
 /* The state of one thread. */
 struct worker {
-    const struct encode_stage *o;
+    const struct encode_job *o;
     struct encoder *en; // NULL if nothing is to be encoded
     const struct tokenizer *tokenizer;
     struct chat_prompt prompt;
@@ -61,7 +61,7 @@ struct sink {
 };
 
 /* Writes a rendered chat: its text as it is, or for JSON input {"text": "..."} on a line. */
-static void write_rendered(FILE *f, const struct chat_prompt *p, const struct encode_stage *o) {
+static void write_rendered(FILE *f, const struct chat_prompt *p, const struct encode_job *o) {
     struct buf line = {0};
     if (o->prompt.form == PROMPT_JSON) {
         buf_str(&line, "{\"text\": ");
@@ -106,7 +106,7 @@ static int encode_prompt(struct worker *w, struct err *e) {
 
 /* Encodes one record and writes its line. -1 with e set if it failed; its line then says why. */
 static int encode_record(struct worker *w, FILE *f, struct str record, struct err *e) {
-    const struct encode_stage *o = w->o;
+    const struct encode_job *o = w->o;
     int rc = prompt_read(&w->prompt, &o->prompt, record, e);
     if (rc == 0 && !o->render)
         rc = encode_prompt(w, e);
@@ -280,8 +280,8 @@ static int run_batches(struct records *r, struct jobs *jobs, struct batch *batch
     return more;
 }
 
-int encode_run(const struct encode_stage *o, const struct tokenizer *t, int fd, const char *name,
-               FILE *out, struct err *e) {
+int stage_encode(const struct encode_job *o, const struct tokenizer *t, int fd, const char *name,
+                 FILE *out, struct err *e) {
     struct context ctx = {o, t};
     struct sink s = {.out = out};
     size_t n_batches = o->threads > 1 ? o->threads * 3 : 1;

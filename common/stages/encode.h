@@ -15,7 +15,7 @@
 #include "chat/prompt.h"
 #include "tokens/tokenizer.h"
 
-struct encode_stage {
+struct encode_job {
     enum records_kind records;
     struct prompt_options prompt;
     struct encode_options encode;
@@ -31,8 +31,8 @@ struct encode_stage {
  * Returns EXIT_DONE; or EXIT_SOME_FAILED if a record failed, which its line and a warning say; or
  * -1 with e set if the whole input failed, or out takes no more (EXIT_IO). With RECORDS_WHOLE
  * nothing is written before the input is known to be good. */
-int encode_run(const struct encode_stage *o, const struct tokenizer *t, int fd, const char *name,
-               FILE *out, struct err *e);
+int stage_encode(const struct encode_job *o, const struct tokenizer *t, int fd, const char *name,
+                 FILE *out, struct err *e);
 
 /* The special token that c's template writes after an assistant's message. -1 if there is none, or
  * if the model's generation_config.json or config.json (in dir) names it as an end. */

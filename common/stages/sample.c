@@ -19,7 +19,7 @@
 #include "wire/tokens.h"
 
 struct run {
-    const struct sample_stage *o;
+    const struct sample_job *o;
     struct logits_header header;
     struct return_client *client; // NULL: a recording
     struct err no_client;         // why it is NULL
@@ -230,8 +230,8 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
     return take_stream(r, in, e);
 }
 
-int sample_run(const struct sample_stage *o, int fd, const char *name, FILE *out,
-               uint64_t *n_chosen, struct err *e) {
+int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out,
+                 uint64_t *n_chosen, struct err *e) {
     struct run r = {.o = o, .answers = {.out = out, .echo = o->echo}};
     struct logits_reader *in = logits_reader_new(fd, name, &r.header, e);
     if (!in)

@@ -15,7 +15,7 @@
 #include "base/err.h"
 #include "sample/params.h"
 
-struct sample_stage {
+struct sample_job {
     struct sample_params params; // a sequence's attributes override them
     bool echo;                   // write the prompt's ids before the new ones
 };
@@ -26,7 +26,7 @@ struct sample_stage {
  * Returns EXIT_DONE; or EXIT_SOME_FAILED if a sequence failed or was cut, which its line and a
  * warning say; or -1 with e set: EXIT_USAGE if the params name an id outside the vocabulary;
  * EXIT_DATA if the stream is bad or was cut, after every open line has been ended; EXIT_IO. */
-int sample_run(const struct sample_stage *o, int fd, const char *name, FILE *out,
-               uint64_t *n_chosen, struct err *e);
+int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out,
+                 uint64_t *n_chosen, struct err *e);
 
 #endif

@@ -27,7 +27,7 @@ struct waiting {
 
 struct in_order {
     FILE *out;
-    char *folder;            // of the temporary file; NULL: temp_file's default
+    char *folder;            // of the temporary file; NULL: io_temp's default
     int fd;                  // of the temporary file; -1 until it is needed
     off_t end;               // its length
     uint32_t next;           // the sequence that goes straight to out
@@ -78,7 +78,7 @@ static int write_out(struct in_order *o, const void *p, size_t n, struct err *e)
 
 static int set_aside(struct in_order *o, uint32_t seq, const void *p, size_t n, struct err *e) {
     if (o->fd < 0)
-        o->fd = temp_file(o->folder, e);
+        o->fd = io_temp(o->folder, e);
     if (o->fd < 0)
         return -1;
     if (lseek(o->fd, o->end, SEEK_SET) < 0)
