@@ -131,7 +131,7 @@ int main(int argc, char **argv) {
     if (status < 0)
         die_err(&e);
     if (opt_verbose())
-        note("%" PRIu64 " tokens, seed %" PRIu64, n_chosen, o.params.seed);
+        print_note("%" PRIu64 " tokens, seed %" PRIu64, n_chosen, o.params.seed);
     close_stdout();
     return status;
 }

@@ -158,9 +158,9 @@ static int from_gguf(const struct options *o, const struct gguf_model *m,
         return err_set(e, EXIT_DATA, "%zu tokens, but an embedding of %" PRIu64 ": %s", v->n,
                        m->vocab_size, o->source);
     if (opt_verbose())
-        note("%s as %s: %" PRIu64 " layers, %zu tensors, %zu tokens%s", m->arch->name,
-             m->arch->model_type, m->n_layers, m->n_tensors, v->n,
-             m->tied ? ", the embedding is the head" : "");
+        print_note("%s as %s: %" PRIu64 " layers, %zu tensors, %zu tokens%s", m->arch->name,
+                   m->arch->model_type, m->n_layers, m->n_tensors, v->n,
+                   m->tied ? ", the embedding is the head" : "");
     struct outdir dir;
     if (outdir_open(&dir, o->target, o->force, e) != 0)
         return -1;

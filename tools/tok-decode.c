@@ -97,8 +97,8 @@ static struct tokenizer *open_tokenizer(const char *model) {
     if (!t)
         die_err(&e);
     if (opt_verbose())
-        note("%s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64, path, tokenizer_vocab(t),
-             tokenizer_fingerprint(t));
+        print_note("%s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64, path, tokenizer_vocab(t),
+                   tokenizer_fingerprint(t));
     free(path);
     return t;
 }

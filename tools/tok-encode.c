@@ -156,8 +156,8 @@ static struct tokenizer *open_tokenizer(const struct options *o, const char *pat
     if (!t)
         die_err(&e);
     if (opt_verbose())
-        note("%s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64, path, tokenizer_vocab(t),
-             tokenizer_fingerprint(t));
+        print_note("%s: vocabulary %" PRIu32 ", fingerprint %016" PRIx64, path, tokenizer_vocab(t),
+                   tokenizer_fingerprint(t));
     if (tokenizer_truncation(t) && !o->job.encode.truncate)
         warn("tokenizer.json asks for truncation to %zu tokens, which is not done without "
              "--truncate",
@@ -186,9 +186,10 @@ static int64_t find_turn_end(const struct options *o, const struct chat *chat,
     int64_t id = encode_turn_end(chat, t, path);
     if (id >= 0 && opt_verbose()) {
         struct str piece = tokenizer_piece(t, (uint32_t)id);
-        note("%s: id %" PRId64 " (%.*s) ends a message in the chat template, and the model's files "
-             "do not say so: answers end there",
-             path, id, (int)piece.n, piece.p);
+        print_note("%s: id %" PRId64
+                   " (%.*s) ends a message in the chat template, and the model's files "
+                   "do not say so: answers end there",
+                   path, id, (int)piece.n, piece.p);
     }
     return id;
 }

@@ -1,8 +1,8 @@
 /* tokens(5) to text: see decode.h.
  *
- * Ids go one by one to the tokenizer's decoder, which gives text out once it is certain. A JSON
- * record waits for the "#=" lines that may follow its sequence, so it is written when the next line
- * or the end of the input has come.
+ * Ids go one by one to the tokenizer's decoder, which returns text that no later id can change. A
+ * JSON record waits for the "#=" lines that may follow its sequence. So it is written with the next
+ * other line or at the end of the input.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "stages/decode.h"

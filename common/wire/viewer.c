@@ -16,10 +16,10 @@ struct logits_reader *viewer_open(const char *path, const char **name, struct lo
     if (!r)
         return NULL;
     if (opt_verbose())
-        note("%s: vocabulary %" PRIu32 ", context %" PRIu32 ", hidden %" PRIu32
-             ", weights %016" PRIx64 ", tokenizer %016" PRIx64 ", return path %s",
-             *name, h->vocab_size, h->context, h->hidden_dim, h->weights, h->tokenizer,
-             h->address[0] ? h->address : "none");
+        print_note("%s: vocabulary %" PRIu32 ", context %" PRIu32 ", hidden %" PRIu32
+                   ", weights %016" PRIx64 ", tokenizer %016" PRIx64 ", return path %s",
+                   *name, h->vocab_size, h->context, h->hidden_dim, h->weights, h->tokenizer,
+                   h->address[0] ? h->address : "none");
     return_decline(h, fd);
     return r;
 }
