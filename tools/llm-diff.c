@@ -1,10 +1,9 @@
-/* llm-diff: two logits(5) streams -> how far they are apart: largest difference, KL divergence,
- * top-1 agreement.
+/* llm-diff: compares two logits(5) streams: largest difference, KL divergence, top-1 agreement. See
+ * man/llm-diff.1.
  *
- * Rows are matched by sequence and position, so the streams may have come in any order of frames.
- * The rows of the first wait in a temporary file. Streams of other vocabularies or other prompts
- * are refused: there is nothing to compare. A row that only one of them has, and a NaN, is a
- * difference past every bound.
+ * Rows are matched by sequence and position, so the frames may come in any order. The rows of the
+ * first stream wait in a temporary file. Streams with different vocabularies or different prompts
+ * are refused. A row that only one stream has, and a NaN, exceed every bound.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -16,31 +15,33 @@
 
 #include "base/hash.h"
 #include "base/io.h"
+#include "base/json.h"
 #include "base/num.h"
 #include "base/opt.h"
 #include "sample/rank.h"
 #include "stages/watch.h"
 #include "wire/logits.h"
-#include "wire/return.h"
+#include "wire/viewer.h"
 
 static const char help[] =
     "usage: llm-diff [options] A B\n"
-    "How far apart two logits(5) streams of the same prompts are. One of them may be -.\n"
+    "Compares two logits(5) streams of the same prompts. One of them may be - (stdin).\n"
     "\n"
     "      --max X    fail where two logits differ by more than X\n"
     "      --kl X     fail where the mean KL divergence of B from A is above X nats\n"
     "      --top1 X   fail where less than X (0 to 1) of the rows agree on the best token\n"
     "  -j, --json     one JSON object\n"
-    "  -v, --verbose  what the stream's header says, on stderr\n"
+    "  -v, --verbose  print the streams' headers on stderr\n"
     "  -q, --quiet    no report, only the exit status\n"
     "  -h, --help\n"
     "  -V, --version\n";
 
 enum { OPT_MAX = OPT_LONG_ONLY, OPT_KL, OPT_TOP1 };
 
+/* A row or a prompt of a stream. */
 struct place {
     uint32_t seq, pos;
-    uint64_t what; // of a row: its number in the temporary file; of a prompt: its fingerprint
+    uint64_t what; // a row's number in the temporary file, or a prompt's fingerprint
 };
 
 struct places {
@@ -50,18 +51,21 @@ struct places {
 
 struct stream {
     const char *name;
-    int fd;
     struct logits_reader *reader;
     struct logits_header header;
     struct places prompts, rows;
 };
 
-struct run {
-    double max_bound, kl_bound, top1_bound;
+struct options {
+    double max, kl, top1; // bounds
     bool json, quiet;
+};
+
+struct run {
+    struct options o;
     struct stream a, b;
-    int temp; // rows of a
-    float *row_a;
+    int temp;     // descriptor of a file with the rows of a
+    float *row_a; // [vocab_size]
     uint64_t n_rows, n_same_top, n_failed;
     double max, kl_sum, kl_max;
     uint32_t max_seq, max_pos, max_id;
@@ -84,8 +88,8 @@ static int by_place(const void *x, const void *y) {
     return (a->what > b->what) - (a->what < b->what);
 }
 
-/* The last that was given for this place: where a sampler went back, what it went on from counts. t
- * is sorted. */
+/* The last row of this place: if a sampler stepped back, the row that it continued from. t is
+ * sorted. */
 static const struct place *places_find(const struct places *t, uint32_t seq, uint32_t pos) {
     size_t low = 0, high = t->n;
     while (low < high) {
@@ -103,7 +107,7 @@ static bool same_place(const struct place *a, const struct place *b) {
     return a->seq == b->seq && a->pos == b->pos;
 }
 
-/* How many places t has that other has not, each counted once. Both are sorted. */
+/* The number of places that t has and other has not, each counted once. Both are sorted. */
 static uint64_t places_only(const struct places *t, const struct places *other) {
     uint64_t n = 0;
     for (size_t i = 0; i < t->n; i++)
@@ -112,8 +116,8 @@ static uint64_t places_only(const struct places *t, const struct places *other) 
     return n;
 }
 
-/* The rows of A go to the temporary file, in the order in which they come. */
-static int keep_rows(struct run *r, const struct frame *f, struct err *e) {
+/* Writes the rows of A to the temporary file, in the order in which they come. */
+static int store_rows(struct run *r, const struct frame *f, struct err *e) {
     for (uint32_t i = 0; i < f->rows; i++)
         places_add(&r->a.rows, f->seq, f->pos + i, r->a.rows.n);
     return write_full(r->temp, f->values,
@@ -132,7 +136,7 @@ static int read_row(struct run *r, uint64_t number, struct err *e) {
 static void compare_rows(struct run *r, const float *a, const float *b, uint32_t seq,
                          uint32_t pos) {
     size_t n = r->a.header.vocab_size;
-    struct distribution da = distribution_of(a, n), db = distribution_of(b, n);
+    struct rank_distribution da = rank_distribution(a, n), db = rank_distribution(b, n);
     double kl = 0;
     for (size_t i = 0; i < n; i++) {
         double x = (double)a[i], y = (double)b[i], d = x == y ? 0 : fabs(x - y),
@@ -148,7 +152,7 @@ static void compare_rows(struct run *r, const float *a, const float *b, uint32_t
         if (p != 0)
             kl += p * ((x - da.log_sum) - (y - db.log_sum));
     }
-    kl = isnan(kl) ? INFINITY : kl < 0 ? 0 : kl; // rounding can leave it just below
+    kl = isnan(kl) ? INFINITY : kl < 0 ? 0 : kl; // rounding can make it slightly negative
     r->kl_sum += kl;
     r->kl_max = kl > r->kl_max ? kl : r->kl_max;
     r->n_same_top += rank_first(a, n) == rank_first(b, n);
@@ -187,7 +191,7 @@ static int read_stream(struct run *r, struct stream *s, struct err *e) {
         else if (f.type == FRAME_OPEN)
             rc = check_prompt(r, &f, e);
         else if (f.type == FRAME_LOGITS)
-            rc = s == &r->a ? keep_rows(r, &f, e) : match_rows(r, &f, e);
+            rc = s == &r->a ? store_rows(r, &f, e) : match_rows(r, &f, e);
         if (rc < 0)
             return -1;
     }
@@ -200,41 +204,33 @@ static int read_stream(struct run *r, struct stream *s, struct err *e) {
 
 static void open_stream(struct stream *s, const char *path) {
     struct err e = {0};
-    s->fd = open_operand(path, &s->name, &e);
-    if (s->fd < 0 || !(s->reader = logits_reader_new(s->fd, s->name, &s->header, &e)))
+    s->reader = viewer_open(path, &s->name, &s->header, &e);
+    if (!s->reader)
         die_err(&e);
-    return_decline(&s->header, s->fd);
 }
 
-static int open_temp(void) {
-    const char *tmp = getenv("TMPDIR");
-    char *path = path_join(tmp && *tmp ? tmp : "/tmp", "tokpipe-diff-XXXXXX");
-    struct err e;
-    int fd = mkstemp(path);
-    if (fd < 0) {
-        err_errno(&e, EXIT_IO, "cannot make a temporary file: %s", path);
-        die_err(&e);
+static void report_json(const struct run *r, uint64_t only_a, uint64_t only_b, double mean_kl,
+                        double top1) {
+    const struct {
+        const char *key;
+        double value;
+    } numbers[] = {{"max", r->max}, {"mean_kl", mean_kl}, {"max_kl", r->kl_max}, {"top1", top1}};
+    struct buf line = {0};
+    buf_fmt(&line, "{\"rows\":%" PRIu64 ",\"only_a\":%" PRIu64 ",\"only_b\":%" PRIu64, r->n_rows,
+            only_a, only_b);
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        buf_fmt(&line, ",\"%s\":", numbers[i].key);
+        json_write_f64(&line, numbers[i].value);
     }
-    unlink(path);
-    free(path);
-    return fd;
-}
-
-static void json_number(const char *key, double v) {
-    printf(isfinite(v) ? ",\"%s\":%.9g" : ",\"%s\":null", key, v);
+    printf("%s}\n", line.p);
+    buf_free(&line);
 }
 
 static void report(const struct run *r, uint64_t only_a, uint64_t only_b) {
     double rows = (double)r->n_rows, mean = r->n_rows ? r->kl_sum / rows : 0;
     double same = r->n_rows ? (double)r->n_same_top / rows : 1;
-    if (r->json) {
-        printf("{\"rows\":%" PRIu64 ",\"only_a\":%" PRIu64 ",\"only_b\":%" PRIu64, r->n_rows,
-               only_a, only_b);
-        json_number("max", r->max);
-        json_number("mean_kl", mean);
-        json_number("max_kl", r->kl_max);
-        json_number("top1", same);
-        printf("}\n");
+    if (r->o.json) {
+        report_json(r, only_a, only_b, mean, same);
         return;
     }
     printf("rows             %" PRIu64 "\n", r->n_rows);
@@ -249,41 +245,52 @@ static void report(const struct run *r, uint64_t only_a, uint64_t only_b) {
            100 * same);
 }
 
-static void parse_options(struct run *r, int argc, char **argv) {
-    static const struct option options[] = {
-        {"max", required_argument, NULL, OPT_MAX},
-        {"kl", required_argument, NULL, OPT_KL},
-        {"top1", required_argument, NULL, OPT_TOP1},
-        {"json", no_argument, NULL, 'j'},
-        OPT_COMMON,
-    };
-    r->max_bound = r->kl_bound = INFINITY;
-    for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, options, NULL)) != -1;) {
+static const struct option longs[] = {
+    {"max", required_argument, NULL, OPT_MAX},
+    {"kl", required_argument, NULL, OPT_KL},
+    {"top1", required_argument, NULL, OPT_TOP1},
+    {"json", no_argument, NULL, 'j'},
+    OPT_COMMON,
+};
+
+static void parse_options(int argc, char **argv, struct options *o) {
+    o->max = o->kl = INFINITY;
+    for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case OPT_MAX:
-            r->max_bound = opt_f64("--max", optarg, 0, 1e300);
+            o->max = opt_f64("--max", optarg, 0, 1e300);
             break;
         case OPT_KL:
-            r->kl_bound = opt_f64("--kl", optarg, 0, 1e300);
+            o->kl = opt_f64("--kl", optarg, 0, 1e300);
             break;
         case OPT_TOP1:
-            r->top1_bound = opt_f64("--top1", optarg, 0, 1);
+            o->top1 = opt_f64("--top1", optarg, 0, 1);
             break;
         case 'j':
-            r->json = true;
+            o->json = true;
             break;
         case 'q':
-            r->quiet = true;
-            warn_quiet(1);
+            o->quiet = true;
+            opt_common(c, help);
             break;
         default:
             opt_common(c, help);
         }
-    }
     if (argc - optind != 2)
         die_usage("two streams are needed, A and B");
     if (strcmp(argv[optind], "-") == 0 && strcmp(argv[optind + 1], "-") == 0)
-        die_usage("only one of the streams can be standard input");
+        die_usage("only one of the streams can be stdin");
+}
+
+static bool within_bounds(const struct run *r) {
+    return r->max <= r->o.max && (r->n_rows == 0 || r->kl_sum / (double)r->n_rows <= r->o.kl) &&
+           (double)r->n_same_top >= r->o.top1 * (double)r->n_rows;
+}
+
+static void close_stream(struct stream *s) {
+    logits_reader_free(s->reader);
+    free(s->prompts.p);
+    free(s->rows.p);
 }
 
 int main(int argc, char **argv) {
@@ -291,34 +298,25 @@ int main(int argc, char **argv) {
     struct err e = {0};
     program_init(argv[0]);
     stage_watch_stdout();
-    parse_options(&r, argc, argv);
+    parse_options(argc, argv, &r.o);
     open_stream(&r.a, argv[optind]);
     open_stream(&r.b, argv[optind + 1]);
-    if (opt_verbose()) {
-        logits_header_show(&r.a.header, r.a.name);
-        logits_header_show(&r.b.header, r.b.name);
-    }
     if (r.a.header.vocab_size != r.b.header.vocab_size)
         die(EXIT_DATA, "vocabularies of %" PRIu32 " and %" PRIu32 " tokens: %s, %s",
             r.a.header.vocab_size, r.b.header.vocab_size, r.a.name, r.b.name);
-    r.temp = open_temp();
+    r.temp = io_temp(NULL, &e);
+    if (r.temp < 0)
+        die_err(&e);
     r.row_a = xreallocarray(NULL, r.a.header.vocab_size, sizeof *r.row_a);
     if (read_stream(&r, &r.a, &e) != 0 || read_stream(&r, &r.b, &e) != 0)
         die_err(&e);
     uint64_t only_a = places_only(&r.a.rows, &r.b.rows), only_b = places_only(&r.b.rows, &r.a.rows);
-    if (!r.quiet)
+    if (!r.o.quiet)
         report(&r, only_a, only_b);
-    bool same_rows = only_a == 0 && only_b == 0;
-    bool holds = r.max <= r.max_bound &&
-                 (r.n_rows == 0 || r.kl_sum / (double)r.n_rows <= r.kl_bound) &&
-                 (double)r.n_same_top >= r.top1_bound * (double)r.n_rows;
-    struct stream *streams[] = {&r.a, &r.b};
-    for (int i = 0; i < 2; i++) {
-        logits_reader_free(streams[i]->reader);
-        free(streams[i]->prompts.p);
-        free(streams[i]->rows.p);
-    }
+    bool same = only_a == 0 && only_b == 0 && r.n_failed == 0 && within_bounds(&r);
+    close_stream(&r.a);
+    close_stream(&r.b);
     free(r.row_a);
     close_stdout();
-    return same_rows && holds && r.n_failed == 0 ? EXIT_DONE : EXIT_SOME_FAILED;
+    return same ? EXIT_DONE : EXIT_SOME_FAILED;
 }

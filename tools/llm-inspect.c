@@ -1,9 +1,9 @@
-/* llm-inspect: logits(5) -> people. A table of the most probable tokens of each step, or JSON
- * lines, or all rows as a .npy file.
+/* llm-inspect: logits(5) for people. Prints a table of the most probable tokens of each step or
+ * JSON lines, or writes all rows to a .npy file. See man/llm-inspect.1.
  *
- * It only looks: it declines the return path, so that llm-forward ends behind the prompts. What it
- * prints is in the order of sequences, then of positions, however the frames were mixed. A stream
- * that was cut is shown as far as it goes, and is exit 65; a .npy file is then not made.
+ * It only reads: it declines the return path, so that llm-forward ends after the prompts. Output is
+ * ordered by sequence and position, in whatever order frames arrive. A stream that was cut is shown
+ * up to the cut and is exit 65; then no .npy file is made.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -20,48 +20,51 @@
 #include "sample/rank.h"
 #include "stages/watch.h"
 #include "tokens/tokenizer.h"
+#include "wire/in_order.h"
 #include "wire/logits.h"
 #include "wire/npy.h"
-#include "wire/in_order.h"
-#include "wire/return.h"
 #include "wire/open_seqs.h"
+#include "wire/viewer.h"
 
 static const char help[] =
     "usage: llm-inspect [options] [FILE] < logits(5)\n"
-    "Shows what a model says at each step: the most probable tokens, their probabilities, the "
-    "entropy.\n"
+    "Shows what a model predicts at each step: the most probable tokens, their probabilities, "
+    "the entropy.\n"
     "\n"
     "  -m, --model DIR  show tokens as text, from this model's tokenizer.json (default: "
     "$LLM_MODEL)\n"
-    "  -k, --top-k N    so many tokens of each step (default: 5)\n"
+    "  -k, --top-k N    tokens to show of each step (default: 5)\n"
     "  -j, --json       a JSON object a step\n"
     "      --npy FILE   write all rows as float32 [rows, vocabulary] and print nothing\n"
     "      --hidden     with --npy: hidden states [rows, hidden size] instead of logits\n"
-    "  -v, --verbose    what the stream's header says, on stderr\n"
+    "  -v, --verbose    print the stream's header on stderr\n"
     "  -q, --quiet      no warnings\n"
     "  -h, --help\n"
     "  -V, --version\n";
 
 enum { OPT_NPY = OPT_LONG_ONLY, OPT_HIDDEN };
 
-struct run {
+struct options {
     size_t k;
     bool json, hidden;
     const char *model, *npy_path, *input;
-    struct tokenizer *tokenizer; // NULL: ids only
+};
+
+struct run {
+    struct options o;
+    struct tokenizer *tokenizer; // NULL: print ids only
     struct decoder *decoder;
     struct logits_header header;
-    struct npy *npy;
-    struct in_order *out;
-    struct buf text; // of one frame
-    uint32_t *top;   // [k]
-    struct open_seqs roll;
+    struct npy *npy;      // NULL: print
+    struct in_order *out; // stdout
+    struct buf text;      // of one frame
+    uint32_t *top;        // [k]
+    struct open_seqs seqs;
     bool some_failed;
 };
 
-/* The text of one token by itself, as a JSON string behind `before`; nothing where there is no
- * tokenizer.
- */
+/* Appends `before` and the text of one token by itself as a JSON string. Without a tokenizer,
+ * nothing. */
 static void add_text(struct run *r, const char *before, uint32_t id) {
     if (!r->tokenizer)
         return;
@@ -75,30 +78,22 @@ static void add_text(struct run *r, const char *before, uint32_t id) {
     buf_free(&text);
 }
 
-/* JSON has no word for what is no number. */
-static void json_number(struct buf *b, double v) {
-    if (isfinite(v))
-        buf_fmt(b, "%.9g", v);
-    else
-        buf_str(b, "null");
-}
-
 static void json_row(struct run *r, const struct open_seq *s, uint32_t pos, const float *row,
-                     const struct distribution *d, size_t k) {
+                     const struct rank_distribution *d, size_t k) {
     struct buf *b = &r->text;
     uint32_t after;
     buf_fmt(b, "{\"seq\":%" PRIu32 ",\"pos\":%" PRIu32, s->number, pos);
     if (open_seqs_id(s, pos, &after))
         buf_fmt(b, ",\"after\":%" PRIu32, after);
     buf_str(b, ",\"entropy\":");
-    json_number(b, d->entropy);
+    json_write_f64(b, d->entropy);
     buf_str(b, ",\"top\":[");
     for (size_t i = 0; i < k; i++) {
         double logit = (double)row[r->top[i]];
         buf_fmt(b, "%s{\"id\":%" PRIu32 ",\"p\":", i ? "," : "", r->top[i]);
-        json_number(b, exp(logit - d->log_sum));
+        json_write_f64(b, exp(logit - d->log_sum));
         buf_str(b, ",\"logit\":");
-        json_number(b, logit);
+        json_write_f64(b, logit);
         add_text(r, ",\"text\":", r->top[i]);
         buf_byte(b, '}');
     }
@@ -106,7 +101,7 @@ static void json_row(struct run *r, const struct open_seq *s, uint32_t pos, cons
 }
 
 static void table_row(struct run *r, const struct open_seq *s, uint32_t pos, const float *row,
-                      const struct distribution *d, size_t k) {
+                      const struct rank_distribution *d, size_t k) {
     struct buf *b = &r->text;
     uint32_t after;
     buf_fmt(b, "sequence %" PRIu32 ", position %" PRIu32, s->number, pos);
@@ -125,20 +120,20 @@ static void table_row(struct run *r, const struct open_seq *s, uint32_t pos, con
 
 static int show_rows(struct run *r, const struct frame *f, struct err *e) {
     size_t n = r->header.vocab_size;
-    const struct open_seq *s = open_seqs_find(&r->roll, f->seq); // open_seqs_take has seen to it
+    const struct open_seq *s = open_seqs_find(&r->seqs, f->seq); // open_seqs_take has checked it
     buf_clear(&r->text);
     for (uint32_t i = 0; i < f->rows; i++) {
         const float *row = f->values + i * n;
-        struct distribution d = distribution_of(row, n);
-        size_t k = rank_top(row, n, r->top, r->k);
-        (r->json ? json_row : table_row)(r, s, f->pos + i, row, &d, k);
+        struct rank_distribution d = rank_distribution(row, n);
+        size_t k = rank_top(row, n, r->top, r->o.k);
+        (r->o.json ? json_row : table_row)(r, s, f->pos + i, row, &d, k);
     }
     return in_order_write(r->out, f->seq, r->text.p, r->text.n, e);
 }
 
 static int show_failed(struct run *r, const struct frame *f, struct err *e) {
     buf_clear(&r->text);
-    if (r->json) {
+    if (r->o.json) {
         buf_fmt(&r->text, "{\"seq\":%" PRIu32 ",\"error\":", f->seq);
         json_write_str(&r->text, f->text);
         buf_str(&r->text, "}\n");
@@ -154,7 +149,7 @@ static int show_failed(struct run *r, const struct frame *f, struct err *e) {
 }
 
 static int take_frame(struct run *r, const struct frame *f, struct err *e) {
-    if (open_seqs_take(&r->roll, f, e) != 0)
+    if (open_seqs_take(&r->seqs, f, e) != 0)
         return -1;
     switch (f->type) {
     case FRAME_OPEN:
@@ -162,10 +157,10 @@ static int take_frame(struct run *r, const struct frame *f, struct err *e) {
         return 0;
     case FRAME_LOGITS:
         if (r->npy)
-            return r->hidden ? 0 : npy_rows(r->npy, f->seq, f->values, f->rows, e);
+            return r->o.hidden ? 0 : npy_rows(r->npy, f->seq, f->values, f->rows, e);
         return show_rows(r, f, e);
     case FRAME_HIDDEN:
-        return r->npy && r->hidden ? npy_rows(r->npy, f->seq, f->values, f->rows, e) : 0;
+        return r->npy && r->o.hidden ? npy_rows(r->npy, f->seq, f->values, f->rows, e) : 0;
     case FRAME_FAILED:
         r->some_failed = true;
         if (r->npy)
@@ -192,48 +187,46 @@ static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
     return rc;
 }
 
-static void parse_options(struct run *r, int argc, char **argv) {
-    static const struct option options[] = {
-        {"model", required_argument, NULL, 'm'},   {"top-k", required_argument, NULL, 'k'},
-        {"json", no_argument, NULL, 'j'},          {"npy", required_argument, NULL, OPT_NPY},
-        {"hidden", no_argument, NULL, OPT_HIDDEN}, OPT_COMMON,
-    };
-    r->k = 5;
-    for (int c; (c = getopt_long(argc, argv, "m:k:j" OPT_COMMON_LETTERS, options, NULL)) != -1;) {
+static const struct option longs[] = {
+    {"model", required_argument, NULL, 'm'},   {"top-k", required_argument, NULL, 'k'},
+    {"json", no_argument, NULL, 'j'},          {"npy", required_argument, NULL, OPT_NPY},
+    {"hidden", no_argument, NULL, OPT_HIDDEN}, OPT_COMMON,
+};
+
+static void parse_options(int argc, char **argv, struct options *o) {
+    o->k = 5;
+    for (int c; (c = getopt_long(argc, argv, "m:k:j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'm':
-            r->model = optarg;
+            o->model = optarg;
             break;
         case 'k':
-            r->k = opt_u64("-k", optarg, 0, LOGITS_MAX_VOCAB);
+            o->k = opt_u64("-k", optarg, 0, LOGITS_MAX_VOCAB);
             break;
         case 'j':
-            r->json = true;
+            o->json = true;
             break;
         case OPT_NPY:
-            r->npy_path = optarg;
+            o->npy_path = optarg;
             break;
         case OPT_HIDDEN:
-            r->hidden = true;
+            o->hidden = true;
             break;
         default:
             opt_common(c, help);
         }
-    }
-    r->input = opt_file(argc, argv);
-    if (r->hidden && !r->npy_path)
+    o->input = opt_file(argc, argv);
+    if (o->hidden && !o->npy_path)
         die_usage("--hidden says what --npy FILE writes");
 }
 
-/* A tokenizer that was asked for must be there and be the stream's; that of $LLM_MODEL is taken if
- * it fits.
- */
+/* The tokenizer of -m must exist and be the stream's. That of $LLM_MODEL is used only if it is. */
 static void open_tokenizer(struct run *r) {
     struct err e = {0};
     const char *env = getenv("LLM_MODEL");
-    if (!r->model && !(env && *env))
+    if (!r->o.model && !(env && *env))
         return;
-    char *dir = model_dir(r->model, &e);
+    char *dir = model_dir(r->o.model, &e);
     r->tokenizer = dir ? tokenizer_open(dir, &e) : NULL;
     free(dir);
     if (r->tokenizer && r->header.tokenizer &&
@@ -243,19 +236,33 @@ static void open_tokenizer(struct run *r) {
         tokenizer_free(r->tokenizer);
         r->tokenizer = NULL;
     }
-    if (!r->tokenizer && r->model)
+    if (!r->tokenizer && r->o.model)
         die_err(&e);
     if (r->tokenizer)
         r->decoder = decoder_new(r->tokenizer, true);
 }
 
 static void run_free(struct run *r) {
-    open_seqs_free(&r->roll);
+    open_seqs_free(&r->seqs);
     decoder_free(r->decoder);
     tokenizer_free(r->tokenizer);
     free(r->top);
     buf_free(&r->text);
     in_order_free(r->out);
+}
+
+/* Shows or writes the whole stream. -1 with e set, after what came before the error. */
+static int run(struct run *r, struct logits_reader *in, struct err *e) {
+    int rc = read_stream(r, in, e);
+    if (r->npy && rc != 0) {
+        npy_abort(r->npy);
+        return -1;
+    }
+    if (r->npy)
+        return npy_commit(r->npy, e);
+    if (rc != 0 && e->code == EXIT_IO)
+        return -1;
+    return in_order_finish(r->out, rc == 0 ? e : NULL) != 0 ? -1 : rc;
 }
 
 int main(int argc, char **argv) {
@@ -264,33 +271,22 @@ int main(int argc, char **argv) {
     const char *name;
     program_init(argv[0]);
     stage_watch_stdout();
-    parse_options(&r, argc, argv);
-    int fd = open_operand(r.input, &name, &e);
-    struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);
+    parse_options(argc, argv, &r.o);
+    struct logits_reader *in = viewer_open(r.o.input, &name, &r.header, &e);
     if (!in)
         die_err(&e);
-    if (opt_verbose())
-        logits_header_show(&r.header, name);
-    return_decline(&r.header, fd);
-    size_t columns = r.hidden ? r.header.hidden_dim : r.header.vocab_size;
+    size_t columns = r.o.hidden ? r.header.hidden_dim : r.header.vocab_size;
     if (columns == 0)
         die(EXIT_DATA, "the stream has no hidden states (llm-forward --hidden makes them): %s",
             name);
-    if (!r.npy_path)
+    if (!r.o.npy_path)
         open_tokenizer(&r);
-    if (r.npy_path && !(r.npy = npy_open(r.npy_path, columns, &e)))
+    if (r.o.npy_path && !(r.npy = npy_open(r.o.npy_path, columns, &e)))
         die_err(&e);
-    r.k = r.k < r.header.vocab_size ? r.k : r.header.vocab_size;
-    r.top = xcalloc(r.k, sizeof *r.top);
+    r.o.k = r.o.k < r.header.vocab_size ? r.o.k : r.header.vocab_size;
+    r.top = xcalloc(r.o.k, sizeof *r.top);
     r.out = in_order_new(stdout, NULL);
-
-    int rc = read_stream(&r, in, &e);
-    if (r.npy && rc != 0)
-        npy_abort(r.npy);
-    else if (r.npy && npy_commit(r.npy, &e) != 0)
-        rc = -1;
-    else if (!r.npy && e.code != EXIT_IO && in_order_finish(r.out, rc == 0 ? &e : NULL) != 0)
-        rc = -1;
+    int rc = run(&r, in, &e);
     logits_reader_free(in);
     run_free(&r);
     if (rc != 0)

@@ -1,9 +1,9 @@
-/* llm-score: logits(5) of given text -> how probable the model finds it: negative log-likelihood
- * and perplexity.
+/* llm-score: the probability of a text, from the logits(5) of its tokens. Prints negative
+ * log-likelihood and perplexity. See man/llm-score.1.
  *
- * Row i of a prompt judges id i + 1, so n ids have n - 1 scores, and every position's logits are
- * needed (llm-forward -a): a stream without them is refused. What a sampler put behind the prompt
- * is not scored. Like every program that only looks, it declines the return path.
+ * Row i of a prompt gives the probability of id i + 1, so n ids have n - 1 scores. It needs the
+ * logits of every position (llm-forward -a) and refuses a stream without them. Ids that a sampler
+ * appended are not scored. Like every program that only reads, it declines the return path.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -17,19 +17,19 @@
 #include "base/opt.h"
 #include "sample/rank.h"
 #include "stages/watch.h"
-#include "wire/logits.h"
 #include "wire/in_order.h"
+#include "wire/logits.h"
 #include "wire/return.h"
+#include "wire/viewer.h"
 
 static const char help[] =
     "usage: llm-score [options] [FILE] < logits(5)\n"
-    "How probable is the text: for every sequence of `llm-forward -a`, its number, how many "
-    "tokens\n"
-    "were scored, their mean negative log-likelihood in nats, and the perplexity.\n"
+    "Scores text: prints for every sequence of `llm-forward -a` its number, the number of tokens\n"
+    "scored, their mean negative log-likelihood in nats, and the perplexity.\n"
     "\n"
     "  -j, --json     a JSON object a sequence\n"
     "      --tokens   a line for every token: sequence, position, id, log-probability, rank\n"
-    "  -v, --verbose  what the stream's header says, on stderr\n"
+    "  -v, --verbose  print the stream's header on stderr\n"
     "  -q, --quiet    no warnings\n"
     "  -h, --help\n"
     "  -V, --version\n";
@@ -40,19 +40,24 @@ struct score {
     uint32_t number;
     uint32_t *ids; // [n] of the prompt
     size_t n;
-    size_t scored; // rows 0 .. scored - 1 have come
-    double nll;    // their sum, in nats
-    struct buf text, attrs;
+    size_t scored;   // rows 0 .. scored - 1 have come
+    double nll;      // their sum, in nats
+    struct buf text; // --tokens: lines, or numbers with commas
+    struct buf attrs;
+};
+
+struct options {
+    bool json, tokens;
+    const char *input;
 };
 
 struct run {
-    bool json, tokens;
-    const char *input;
+    struct options o;
     struct logits_header header;
     struct in_order *out;
-    struct score *scores; // [n_scores] that are open
+    struct score *scores; // [n_scores] of open sequences
     size_t n_scores, cap;
-    double nll; // of all that are done
+    double nll; // sum over all that are done
     uint64_t n_tokens, n_done;
     bool some_failed;
 };
@@ -86,7 +91,7 @@ static int open_score(struct run *r, const struct frame *f, struct err *e) {
     return 0;
 }
 
-/* How many logits come before that of id, as in rank_top. */
+/* The number of logits that rank before that of id, as in rank_top. */
 static size_t rank_of(const float *row, size_t n, uint32_t id) {
     size_t rank = 0;
     for (size_t i = 0; i < n; i++)
@@ -96,15 +101,15 @@ static size_t rank_of(const float *row, size_t n, uint32_t id) {
 
 static int score_row(struct run *r, struct score *s, const float *row, struct err *e) {
     uint32_t id = s->ids[s->scored + 1];
-    double logp = (double)row[id] - distribution_of(row, r->header.vocab_size).log_sum;
+    double logp = (double)row[id] - rank_distribution(row, r->header.vocab_size).log_sum;
     if (isnan(logp))
         return err_set(e, EXIT_DATA,
                        "logits that are no numbers: sequence %" PRIu32 ", position %zu", s->number,
                        s->scored);
-    if (r->json && r->tokens) {
-        buf_fmt(&s->text, s->scored ? "," : "");
-        buf_fmt(&s->text, logp > -INFINITY ? "%.9g" : "null", logp);
-    } else if (r->tokens) {
+    if (r->o.json && r->o.tokens) {
+        buf_str(&s->text, s->scored ? "," : "");
+        json_write_f64(&s->text, logp);
+    } else if (r->o.tokens) {
         buf_fmt(&s->text, "%8" PRIu32 " %8zu %8" PRIu32 " %12.6f %8zu\n", s->number, s->scored + 1,
                 id, logp, rank_of(row, r->header.vocab_size, id) + 1);
     }
@@ -125,7 +130,7 @@ static int score_rows(struct run *r, const struct frame *f, struct err *e) {
         return err_set(e, EXIT_DATA, "logits of sequence %" PRIu32 ", which is not open", f->seq);
     for (uint32_t i = 0; i < f->rows; i++) {
         size_t pos = (size_t)f->pos + i;
-        if (pos + 1 >= s->n) // it judges what is not part of the text
+        if (pos + 1 >= s->n) // it predicts an id that is not part of the text
             return 0;
         if (pos != s->scored)
             return miss(s, e);
@@ -135,24 +140,21 @@ static int score_rows(struct run *r, const struct frame *f, struct err *e) {
     return 0;
 }
 
-static void json_number(struct buf *b, const char *key, double v) {
-    buf_fmt(b, isfinite(v) ? ",\"%s\":%.9g" : ",\"%s\":null", key, v);
-}
-
 static void write_score(struct run *r, struct score *s, struct buf *line) {
     double mean = s->nll / (double)s->scored;
-    if (r->json) {
-        buf_fmt(line, "{\"seq\":%" PRIu32 ",\"tokens\":%zu", s->number, s->scored);
-        json_number(line, "nll", mean);
-        json_number(line, "ppl", exp(mean));
+    if (r->o.json) {
+        buf_fmt(line, "{\"seq\":%" PRIu32 ",\"tokens\":%zu,\"nll\":", s->number, s->scored);
+        json_write_f64(line, mean);
+        buf_str(line, ",\"ppl\":");
+        json_write_f64(line, exp(mean));
         if (s->attrs.n) {
             buf_str(line, ",\"attrs\":");
             json_write_str(line, buf_view(&s->attrs));
         }
-        if (r->tokens)
+        if (r->o.tokens)
             buf_fmt(line, ",\"logprobs\":[%s]", s->text.n ? s->text.p : "");
         buf_str(line, "}\n");
-    } else if (r->tokens) {
+    } else if (r->o.tokens) {
         buf_add(line, s->text.p, s->text.n);
     } else if (s->scored) {
         buf_fmt(line, "%8" PRIu32 " %8zu %12.6f %14.6f\n", s->number, s->scored, mean, exp(mean));
@@ -161,14 +163,14 @@ static void write_score(struct run *r, struct score *s, struct buf *line) {
     }
 }
 
-/* The sequence is done, or has failed with a reason. */
+/* The sequence is complete, or has failed with a reason. */
 static int end_score(struct run *r, const struct frame *f, struct err *e) {
     struct score *s = find(r, f->seq);
     struct buf line = {0};
     if (f->type == FRAME_FAILED) {
         r->some_failed = true;
         warn("sequence %" PRIu32 " failed: %.*s", f->seq, (int)f->text.n, f->text.p);
-        if (r->json) {
+        if (r->o.json) {
             buf_fmt(&line, "{\"seq\":%" PRIu32 ",\"error\":", f->seq);
             json_write_str(&line, f->text);
             buf_str(&line, "}\n");
@@ -219,25 +221,39 @@ static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
     return rc == 0 ? in_order_finish(r->out, e) : -1;
 }
 
-static void parse_options(struct run *r, int argc, char **argv) {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'},
-        {"tokens", no_argument, NULL, OPT_TOKENS},
-        OPT_COMMON,
-    };
-    for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, options, NULL)) != -1;) {
+static const struct option longs[] = {
+    {"json", no_argument, NULL, 'j'},
+    {"tokens", no_argument, NULL, OPT_TOKENS},
+    OPT_COMMON,
+};
+
+static void parse_options(int argc, char **argv, struct options *o) {
+    for (int c; (c = getopt_long(argc, argv, "j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'j':
-            r->json = true;
+            o->json = true;
             break;
         case OPT_TOKENS:
-            r->tokens = true;
+            o->tokens = true;
             break;
         default:
             opt_common(c, help);
         }
-    }
-    r->input = opt_file(argc, argv);
+    o->input = opt_file(argc, argv);
+}
+
+static void print_head(const struct options *o) {
+    if (o->tokens && !o->json)
+        printf("%8s %8s %8s %12s %8s\n", "sequence", "position", "id", "logprob", "rank");
+    else if (!o->json)
+        printf("%8s %8s %12s %14s\n", "sequence", "tokens", "nll", "perplexity");
+}
+
+/* The line for all sequences together, if there is more than one. */
+static void print_sum(const struct run *r) {
+    double mean = r->nll / (double)r->n_tokens;
+    if (!r->o.json && !r->o.tokens && r->n_done > 1 && r->n_tokens > 0)
+        printf("%8s %8" PRIu64 " %12.6f %14.6f\n", "all", r->n_tokens, mean, exp(mean));
 }
 
 int main(int argc, char **argv) {
@@ -246,24 +262,15 @@ int main(int argc, char **argv) {
     const char *name;
     program_init(argv[0]);
     stage_watch_stdout();
-    parse_options(&r, argc, argv);
-    int fd = open_operand(r.input, &name, &e);
-    struct logits_reader *in = fd < 0 ? NULL : logits_reader_new(fd, name, &r.header, &e);
+    parse_options(argc, argv, &r.o);
+    struct logits_reader *in = viewer_open(r.o.input, &name, &r.header, &e);
     if (!in)
         die_err(&e);
-    if (opt_verbose())
-        logits_header_show(&r.header, name);
-    return_decline(&r.header, fd);
     r.out = in_order_new(stdout, NULL);
-    if (r.tokens && !r.json)
-        printf("%8s %8s %8s %12s %8s\n", "sequence", "position", "id", "logprob", "rank");
-    else if (!r.json)
-        printf("%8s %8s %12s %14s\n", "sequence", "tokens", "nll", "perplexity");
+    print_head(&r.o);
     if (read_stream(&r, in, &e) != 0)
         die_err(&e);
-    if (!r.json && !r.tokens && r.n_done > 1 && r.n_tokens > 0)
-        printf("%8s %8" PRIu64 " %12.6f %14.6f\n", "all", r.n_tokens, r.nll / (double)r.n_tokens,
-               exp(r.nll / (double)r.n_tokens));
+    print_sum(&r);
     for (size_t i = 0; i < r.n_scores; i++)
         score_free(&r.scores[i]);
     free(r.scores);

@@ -1,12 +1,13 @@
-/* st-convert: a GGUF file, or a Hugging Face folder in another dtype, to a Hugging Face folder.
+/* st-convert: converts a GGUF file or a Hugging Face folder to a Hugging Face folder of another
+ * dtype. See man/st-convert.1.
  *
- * From GGUF: config.json, generation_config.json, tokenizer.json, tokenizer_config.json and
- * model.safetensors, the quantised blocks widened to --dtype. From a folder: the tensors re-typed
- * and the small files copied. The output folder appears under its name only when it is whole;
- * nothing is left behind by an error or a signal.
+ * From GGUF it writes config.json, generation_config.json, tokenizer.json, tokenizer_config.json
+ * and model.safetensors, with quantised blocks dequantised to --dtype. From a folder it converts
+ * the tensors and copies the small files. The output folder appears under its name when it is
+ * complete. An error or a signal leaves nothing on the disk.
  *
- * Refused: architectures, tokenizers and block formats that are not known, tensors that are missing
- * or left over, and an output that is there already, unless --force.
+ * It refuses unknown architectures, tokenizers and block formats, missing and unused tensors, and
+ * an output folder that exists, unless --force is given.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
@@ -26,14 +27,14 @@
 
 static const char help[] =
     "usage: st-convert [-fqv] [--dtype T] [--pre NAME] SOURCE FOLDER\n"
-    "Converts a GGUF file, or re-types a Hugging Face folder, to a new Hugging Face folder.\n"
+    "Converts a GGUF file to a new Hugging Face folder, or a Hugging Face folder to another type.\n"
     "\n"
     "      --dtype T    f32, f16 or bf16 (default): the type of every float tensor that is "
     "written\n"
-    "      --pre NAME   take this pre-tokenizer in place of the one that the GGUF file names\n"
+    "      --pre NAME   use this pre-tokenizer instead of the one that the GGUF file names\n"
     "  -f, --force      replace FOLDER if it is a model folder\n"
     "  -q, --quiet      no warnings\n"
-    "  -v, --verbose    say on stderr what was found\n"
+    "  -v, --verbose    print on stderr what was found\n"
     "  -h, --help       this text\n"
     "  -V, --version    the version\n";
 
@@ -54,40 +55,44 @@ static enum dtype dtype_option(const char *arg) {
     die_usage("--dtype '%s' is not f32, f16 or bf16", arg);
 }
 
-static struct options options(int argc, char **argv) {
-    enum { OPT_DTYPE = OPT_LONG_ONLY, OPT_PRE };
-    static const struct option longs[] = {{"dtype", required_argument, NULL, OPT_DTYPE},
-                                          {"pre", required_argument, NULL, OPT_PRE},
-                                          {"force", no_argument, NULL, 'f'},
-                                          OPT_COMMON};
-    struct options o = {.dtype = DT_BF16};
+enum { OPT_DTYPE = OPT_LONG_ONLY, OPT_PRE };
+
+static const struct option longs[] = {
+    {"dtype", required_argument, NULL, OPT_DTYPE},
+    {"pre", required_argument, NULL, OPT_PRE},
+    {"force", no_argument, NULL, 'f'},
+    OPT_COMMON,
+};
+
+static void parse_options(int argc, char **argv, struct options *o) {
+    o->dtype = DT_BF16;
     for (int c; (c = getopt_long(argc, argv, "f" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case OPT_DTYPE:
-            o.dtype = dtype_option(optarg);
+            o->dtype = dtype_option(optarg);
             break;
         case OPT_PRE:
-            o.pre = optarg;
+            o->pre = optarg;
             break;
         case 'f':
-            o.force = true;
+            o->force = true;
             break;
         default:
             opt_common(c, help);
         }
     if (argc - optind != 2)
         die_usage("a source and a folder are needed");
-    o.source = argv[optind];
-    o.target = argv[optind + 1];
-    if (strcmp(o.source, "-") == 0)
-        die_usage("the source is mapped, so that it cannot be stdin");
-    return o;
+    o->source = argv[optind];
+    o->target = argv[optind + 1];
+    if (strcmp(o->source, "-") == 0)
+        die_usage("the source is mapped, so it cannot be stdin");
 }
 
 static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
 enum { N_ENDING = sizeof ending / sizeof *ending };
 
-/* The signals that end us wait until the temporary folder can be removed: see interrupted. */
+/* Blocks the signals that end a program, until the temporary folder can be removed: see
+ * interrupted. */
 static void hold_signals(int how) {
     sigset_t set;
     sigemptyset(&set);
@@ -96,6 +101,7 @@ static void hold_signals(int how) {
     sigprocmask(how, &set, NULL);
 }
 
+/* Whether such a signal is pending. */
 static int interrupted(void) {
     sigset_t pending;
     sigpending(&pending);
@@ -152,9 +158,9 @@ static int from_gguf(const struct options *o, const struct gguf_model *m,
         return err_set(e, EXIT_DATA, "%zu tokens, but an embedding of %" PRIu64 ": %s", v->n,
                        m->vocab_size, o->source);
     if (opt_verbose())
-        warn("%s as %s: %" PRIu64 " layers, %zu tensors, %zu tokens%s", m->arch->name,
-             m->arch->model_type, m->n_layers, m->n_tensors, v->n,
-             m->tied ? ", the embedding is the head" : "");
+        print_note("%s as %s: %" PRIu64 " layers, %zu tensors, %zu tokens%s", m->arch->name,
+                   m->arch->model_type, m->n_layers, m->n_tensors, v->n,
+                   m->tied ? ", the embedding is the head" : "");
     struct outdir dir;
     if (outdir_open(&dir, o->target, o->force, e) != 0)
         return -1;
@@ -190,7 +196,8 @@ static int convert_gguf(const struct options *o, struct err *e) {
     return rc;
 }
 
-/* Small files that belong to a model, beside the two that are written anew. */
+/* Whether a file of the source folder is copied: the small ones, except the two that are written
+ * anew. */
 static bool is_copied(const char *name) {
     static const char *const ends[] = {".json", ".txt", ".model", ".jinja"};
     if (strcmp(name, "config.json") == 0 || strcmp(name, "model.safetensors.index.json") == 0 ||
@@ -260,12 +267,13 @@ static int convert_folder(const struct options *o, struct err *e) {
 }
 
 int main(int argc, char **argv) {
-    program_init(argv[0]);
-    struct options o = options(argc, argv);
+    struct options o = {0};
     struct err e = {0};
+    program_init(argv[0]);
+    parse_options(argc, argv, &o);
     hold_signals(SIG_BLOCK);
     int rc = (is_dir(o.source) ? convert_folder : convert_gguf)(&o, &e);
-    hold_signals(SIG_UNBLOCK); // one that waited ends us here, as it would have
+    hold_signals(SIG_UNBLOCK); // a pending one ends the program here
     if (rc != 0)
         die_err(&e);
     close_stdout();

@@ -1,8 +1,8 @@
-/* st-inspect: what is in safetensors weights, without running them.
+/* st-inspect: shows safetensors weights without running them. See man/st-inspect.1.
  *
- * A table or JSON of all tensors, one tensor's values, statistics, and content hashes that can be
- * checked later. The file's rules are enforced before anything is shown (weights/safetensors.h), so
- * that a listing is also a check. Nothing is written but stdout.
+ * It prints all tensors as a table or JSON, one tensor's values, statistics, or content hashes that
+ * can be checked later. weights/safetensors.h checks the format before anything is shown, so a
+ * listing is also a check.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -10,10 +10,10 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/jobs.h"
 #include "base/json.h"
 #include "base/num.h"
 #include "base/opt.h"
-#include "base/ordered.h"
 #include "model/describe.h"
 #include "spec/spec.h"
 #include "weights/hashlist.h"
@@ -34,16 +34,16 @@ static const char help[] =
     "      --stats            min, max, mean, standard deviation, NaN and infinities of every "
     "tensor\n"
     "      --hash             BLAKE2b-256 of every file and of every tensor's bytes, in b2sum's "
-    "form\n"
-    "      --check FILE       compare with such a list; name what differs, is missing or is new\n"
+    "format\n"
+    "      --check FILE       compare with such a list; print what differs, is missing or is new\n"
     "      --values NAME[:SLICE]\n"
     "                         print a tensor, or a slice of it such as 0,:,3:5\n"
-    "      --spec             what llm-forward would make of the model: config.json, memory, use "
-    "of each tensor\n"
+    "      --spec             the model as llm-forward reads it: config.json, memory, use of each "
+    "tensor\n"
     "  -c, --context N        with --spec: tokens of a sequence, for its memory; default the "
     "model's limit\n"
     "  -t, --threads N        threads for --hash, --check and --stats; default one a CPU\n"
-    "  -v, --verbose          with --check: what is the same too\n"
+    "  -v, --verbose          with --check: print what is the same too\n"
     "  -q, --quiet            no warnings\n"
     "  -h, --help             this text\n"
     "  -V, --version          the version\n";
@@ -52,7 +52,10 @@ enum mode { LIST, HASH, CHECK, VALUES, SPEC };
 
 struct options {
     enum mode mode;
-    const char *arg; // of --check or --values
+    const char *arg;         // of --check or --values
+    const char *model;       // -m, or NULL
+    const char *const *args; // [n_args] operands
+    int n_args;
     bool json, stats;
     size_t n_threads, context;
 };
@@ -72,8 +75,8 @@ static void stats_one(void *arg, size_t i) {
 static void list(const struct weights *w, const struct options *o) {
     struct stats_job job = {w, o->stats ? xcalloc(w->n_tensors, sizeof *job.stats) : NULL};
     struct err e = {0};
-    if (o->stats && ordered_run(&(struct ordered){.work = stats_one, .arg = &job}, o->n_threads,
-                                w->n_tensors, &e) != 0)
+    struct jobs_list all = {.n = w->n_tensors, .work = stats_one, .arg = &job};
+    if (o->stats && jobs_run(&all, o->n_threads, &e) != 0)
         die_err(&e);
     if (o->json)
         listing_json(stdout, w, job.stats);
@@ -126,14 +129,14 @@ static int check(const struct weights *w, const struct options *o) {
         return EXIT_DONE;
     if (e.code != EXIT_SOME_FAILED)
         die_err(&e);
-    fflush(stdout); // the names before the sum
+    fflush(stdout); // the names first, then the summary on stderr
     warn_err(&e);
     return EXIT_SOME_FAILED;
 }
 
 /* ---- Values ---- */
 
-/* "NAME" or "NAME:SLICE"; as either may hold a ':', the longest name that is there is meant. */
+/* The tensor of "NAME" or "NAME:SLICE". Both may contain a ':': the longest existing name wins. */
 static const struct tensor *find_named(const struct weights *w, const char *path, const char *arg,
                                        struct str *slice) {
     const struct tensor *t = weights_find(w, arg);
@@ -165,8 +168,6 @@ static void print_values(const struct weights *w, const char *path, const struct
     putchar('\n');
 }
 
-/* ---- The command line ---- */
-
 /* ---- The model ---- */
 
 static int describe(const struct weights *w, const char *path, const struct options *o) {
@@ -181,30 +182,27 @@ static int describe(const struct weights *w, const char *path, const struct opti
 
 static void set_mode(struct options *o, enum mode mode, const char *arg) {
     if (o->mode != LIST)
-        die_usage("only one of --hash, --check, --values and --spec can be asked for");
+        die_usage("only one of --hash, --check, --values and --spec can be given");
     o->mode = mode;
     o->arg = arg;
 }
 
-/* Returns the model named by -m, or NULL. */
-static const char *parse_options(int argc, char **argv, struct options *o) {
-    enum { OPT_STATS = OPT_LONG_ONLY, OPT_HASH, OPT_CHECK, OPT_VALUES, OPT_SPEC };
-    static const struct option longs[] = {{"model", required_argument, NULL, 'm'},
-                                          {"json", no_argument, NULL, 'j'},
-                                          {"stats", no_argument, NULL, OPT_STATS},
-                                          {"hash", no_argument, NULL, OPT_HASH},
-                                          {"check", required_argument, NULL, OPT_CHECK},
-                                          {"values", required_argument, NULL, OPT_VALUES},
-                                          {"threads", required_argument, NULL, 't'},
-                                          {"spec", no_argument, NULL, OPT_SPEC},
-                                          {"context", required_argument, NULL, 'c'},
-                                          OPT_COMMON};
-    const char *model = NULL;
-    *o = (struct options){.n_threads = cpus_online()};
+enum { OPT_STATS = OPT_LONG_ONLY, OPT_HASH, OPT_CHECK, OPT_VALUES, OPT_SPEC };
+
+static const struct option longs[] = {
+    {"model", required_argument, NULL, 'm'},       {"json", no_argument, NULL, 'j'},
+    {"stats", no_argument, NULL, OPT_STATS},       {"hash", no_argument, NULL, OPT_HASH},
+    {"check", required_argument, NULL, OPT_CHECK}, {"values", required_argument, NULL, OPT_VALUES},
+    {"threads", required_argument, NULL, 't'},     {"spec", no_argument, NULL, OPT_SPEC},
+    {"context", required_argument, NULL, 'c'},     OPT_COMMON,
+};
+
+static void parse_options(int argc, char **argv, struct options *o) {
+    o->n_threads = jobs_cpus_online();
     for (int c; (c = getopt_long(argc, argv, "m:jt:c:" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'm':
-            model = optarg;
+            o->model = optarg;
             break;
         case 'j':
             o->json = true;
@@ -233,50 +231,61 @@ static const char *parse_options(int argc, char **argv, struct options *o) {
         default:
             opt_common(c, help);
         }
-    return model;
+    o->args = (const char *const *)argv + optind;
+    o->n_args = argc - optind;
+    if (o->stats && o->mode != LIST)
+        die_usage("--stats goes with the list of all tensors only");
+    if (o->json && (o->mode == CHECK || o->mode == SPEC))
+        die_usage("%s has no JSON form", o->mode == CHECK ? "--check" : "--spec");
 }
 
-/* The path to open, owned by the caller. */
-static char *choose_path(const char *model, char **args, int n_args) {
+/* The path to open: the operand, or the folder of -m. Owned by the caller. */
+static char *choose_path(const struct options *o) {
     struct err e = {0};
-    if (n_args > 1)
-        die_usage("more than one PATH: %s", args[1]);
-    if (n_args == 1 && model)
-        die_usage("both -m and a PATH: %s", args[0]);
-    if (n_args == 1)
-        return xstrdup(strcmp(args[0], "-") == 0 ? "/dev/stdin" : args[0]);
-    char *dir = model_dir(model, &e);
+    if (o->n_args > 1)
+        die_usage("more than one PATH: %s", o->args[1]);
+    if (o->n_args == 1 && o->model)
+        die_usage("both -m and a PATH: %s", o->args[0]);
+    if (o->n_args == 1)
+        return xstrdup(strcmp(o->args[0], "-") == 0 ? "/dev/stdin" : o->args[0]);
+    char *dir = model_dir(o->model, &e);
     if (!dir)
         die_err(&e);
     return dir;
 }
 
+/* Does what the mode says; returns the exit code. */
+static int run(const struct options *o, const struct weights *w, const char *path) {
+    switch (o->mode) {
+    case LIST:
+        list(w, o);
+        return EXIT_DONE;
+    case HASH:
+        print_hashes(w, o);
+        return EXIT_DONE;
+    case CHECK:
+        return check(w, o);
+    case VALUES:
+        print_values(w, path, o);
+        return EXIT_DONE;
+    case SPEC:
+        return describe(w, path, o);
+    }
+    return EXIT_BUG;
+}
+
 int main(int argc, char **argv) {
-    struct options o;
+    struct options o = {0};
     struct weights w;
     struct err e = {0};
     program_init(argv[0]);
-    const char *model = parse_options(argc, argv, &o);
-    if (o.stats && o.mode != LIST)
-        die_usage("--stats goes with the list of all tensors only");
-    if (o.json && (o.mode == CHECK || o.mode == SPEC))
-        die_usage("%s has no JSON form", o.mode == CHECK ? "--check" : "--spec");
-    char *path = choose_path(model, argv + optind, argc - optind);
+    parse_options(argc, argv, &o);
+    char *path = choose_path(&o);
     if (weights_open(&w, path, &e) != 0)
         die_err(&e);
-    int rc = EXIT_DONE;
-    if (o.mode == LIST)
-        list(&w, &o);
-    else if (o.mode == HASH)
-        print_hashes(&w, &o);
-    else if (o.mode == CHECK)
-        rc = check(&w, &o);
-    else if (o.mode == SPEC)
-        rc = describe(&w, path, &o);
-    else
-        print_values(&w, path, &o);
+    int code = run(&o, &w, path);
     weights_close(&w);
     free(path);
     close_stdout();
-    return rc;
+    return code;
 }

@@ -103,6 +103,13 @@ void warn(const char *fmt, ...) {
     va_end(ap);
 }
 
+void print_note(const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    print_line(fmt, ap);
+    va_end(ap);
+}
+
 void warn_quiet(int quiet) {
     quiet_warnings = quiet;
 }

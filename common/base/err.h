@@ -54,6 +54,9 @@ void warn(const char *fmt, ...) PRINTF_LIKE(1, 2);
 void warn_quiet(int quiet);
 void warn_err(const struct err *e);
 
+/* The same line, which warn_quiet does not silence: what option -v asks for. */
+void print_note(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
 NORETURN void die(int code, const char *fmt, ...) PRINTF_LIKE(2, 3);
 NORETURN void die_err(const struct err *e);
 

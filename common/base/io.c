@@ -188,6 +188,18 @@ void outfile_abort(struct outfile *o) {
     outfile_free(o);
 }
 
+int io_temp(const char *folder, struct err *e) {
+    const char *tmp = getenv("TMPDIR");
+    char *path = path_join(folder ? folder : tmp && *tmp ? tmp : "/tmp", ".tokpipe-XXXXXX");
+    int fd = mkstemp(path);
+    if (fd >= 0)
+        unlink(path);
+    else
+        err_errno(e, EXIT_IO, "cannot make a temporary file: %s", path);
+    free(path);
+    return fd;
+}
+
 const char *file_hint(const void *p, size_t n) {
     static const struct {
         const char *begin, *hint;
@@ -233,9 +245,10 @@ char *path_join(const char *dir, const char *name) {
     return xasprintf(n && dir[n - 1] == '/' ? "%s%s" : "%s/%s", dir, name);
 }
 
-void flush_stdout(void) {
-    if (fflush(stdout) != 0)
-        die(EXIT_IO, "cannot write to stdout: %s", strerror(errno));
+int flush_out(FILE *out, struct err *e) {
+    if (fflush(out) != 0)
+        return err_errno(e, EXIT_IO, "cannot write to stdout");
+    return ferror(out) ? err_set(e, EXIT_IO, "cannot write to stdout") : 0;
 }
 
 void close_stdout(void) {

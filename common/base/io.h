@@ -63,6 +63,10 @@ int outfile_write(struct outfile *o, const void *p, size_t n, struct err *e);
 int outfile_commit(struct outfile *o, struct err *e);
 void outfile_abort(struct outfile *o); // removes the temporary; nothing to do after a commit
 
+/* A new file without a name, in folder (NULL: $TMPDIR, else /tmp), for reading and writing. -1 with
+ * e set (EXIT_IO). */
+int io_temp(const char *folder, struct err *e);
+
 /* For a file of an unexpected kind that begins with p[0..n): says what it is and what helps, "a Git
  * LFS pointer: ...". NULL for an unknown kind. The first 64 bytes are enough. */
 const char *file_hint(const void *p, size_t n);
@@ -72,8 +76,9 @@ bool is_dir(const char *path);
 bool is_file(const char *path);
 char *path_join(const char *dir, const char *name); // owned by the caller
 
-/* Flushes stdout; dies (EXIT_IO) if that fails. */
-void flush_stdout(void);
+/* Writes what is buffered. -1 (EXIT_IO) if this or an earlier write to out has failed; the message
+ * says stdout. */
+int flush_out(FILE *out, struct err *e);
 
 /* At the end of every program: flushes stdout, and dies (EXIT_IO) if anything was lost, as on a
  * full disk. */

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/json.h"
 
+#include <math.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -432,4 +433,11 @@ void json_write_str(struct buf *out, struct str s) {
     }
     buf_add(out, s.p + from, s.n - from);
     buf_byte(out, '"');
+}
+
+void json_write_f64(struct buf *out, double v) {
+    if (isfinite(v))
+        buf_fmt(out, "%.9g", v);
+    else
+        buf_str(out, "null");
 }

@@ -79,4 +79,7 @@ void json_refuse(struct json *j, const char *fmt, ...) PRINTF_LIKE(2, 3);
  * bytes are copied. s must be valid UTF-8. */
 void json_write_str(struct buf *out, struct str s);
 
+/* Appends a number with 9 digits. JSON has no NaN and no infinity: they become null. */
+void json_write_f64(struct buf *out, double v);
+
 #endif

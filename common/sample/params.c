@@ -1,4 +1,4 @@
-/* Sampling parameters from text: see params.h. One table row a parameter: its name, its bounds, its
+/* Sampling parameters from text: see params.h. A parameter is a row of a table: name, bounds and
  * field.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -24,7 +24,7 @@ static const struct param {
     const char *name;
     enum param_kind kind;
     double min, max; // of a REAL
-    bool above_min;  // min itself is impossible
+    bool above_min;  // min itself is out of range
     size_t offset;   // of the field: double, uint64_t or bool
 } params[] = {
     {"max", WHOLE, 0, 0, false, offsetof(struct sample_params, max)},
@@ -69,7 +69,7 @@ static int set_real(double *field, const struct param *row, const char *name, st
     return bad(e, name, value, want);
 }
 
-/* The next part of a list with commas. */
+/* Removes the next part from a list with commas. */
 static struct str next_part(struct str *list) {
     struct str part = {list->p, 0};
     while (part.n < list->n && part.p[part.n] != ',')

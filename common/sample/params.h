@@ -1,6 +1,7 @@
-/* How to choose the next token, and when to stop: the same names as options of llm-sample and, with
- * '_' for
- * '-', as attributes of a sequence in tokens(5), which override the options.
+/* Sampling parameters: how to choose the next token, and when to stop.
+ *
+ * A parameter has the same name as an option of llm-sample and, with '_' for '-', as an attribute
+ * of a sequence in tokens(5). Attributes override options.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SAMPLE_PARAMS_H
@@ -29,10 +30,10 @@ struct sample_params {
     double presence_penalty;   // 0: none
     double frequency_penalty;  // 0: none
     uint64_t seed;
-    bool own_seed; // given for this sequence alone: its number plays no part
+    bool own_seed; // the seed is this sequence's alone: its number is not used
     uint64_t max;  // most new tokens
     bool ignore_eos;
-    int64_t end; // an id that ends this sequence as the model's own ends do; -1: none
+    int64_t end; // an id that ends this sequence as the model's EOS ids do; -1: none
     size_t n_bias, n_stop;
     struct logit_bias bias[SAMPLE_MAX_BIAS];
     uint32_t stop[SAMPLE_MAX_STOP];
@@ -40,17 +41,19 @@ struct sample_params {
 
 extern const struct sample_params sample_defaults;
 
-/* Sets one parameter from text. name is "top-p" or "top_p"; lists ("2,7", "5=-1,9=2.5") add to what
- * stands. 1: done; 0: no such parameter; -1 with e set (EXIT_USAGE): an impossible value. */
+/* Sets one parameter from text. name is "top-p" or "top_p". A list ("2,7", "5=-1,9=2.5") is added
+ * to the list that p has. 1: done; 0: no such parameter; -1 with e set (EXIT_USAGE): a bad value.
+ */
 int sample_param(struct sample_params *p, const char *name, struct str value, struct err *e);
 
-/* All parameters that an attribute text names. Lists replace those of the options. */
+/* Sets all parameters that an attribute text names; its lists replace those of p. -1 with e set
+ * (EXIT_USAGE). */
 int sample_attributes(struct sample_params *p, struct str attrs, struct err *e);
 
-/* Whether every id that p names is below vocab_size; -1 with e set (EXIT_USAGE) else. */
+/* 0 if every id that p names is below vocab_size, or -1 with e set (EXIT_USAGE). */
 int sample_check_ids(const struct sample_params *p, uint32_t vocab_size, struct err *e);
 
-const char *sample_param_name(size_t i); // of parameter i as an attribute; NULL behind the last
+const char *sample_param_name(size_t i); // of parameter i as an attribute; NULL after the last
 bool sample_stops(const struct sample_params *p, uint32_t id); // id is among p->stop
 
 #endif

@@ -1,4 +1,4 @@
-/* What a row of logits says: see rank.h. Sums in double, in the order of ids.
+/* Statistics of a row of logits: see rank.h. Sums are in double, in the order of ids.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "sample/rank.h"
@@ -13,15 +13,15 @@ uint32_t rank_first(const float *logits, size_t n) {
     return (uint32_t)best;
 }
 
-struct distribution distribution_of(const float *logits, size_t n) {
+struct rank_distribution rank_distribution(const float *logits, size_t n) {
     double largest = n ? (double)logits[rank_first(logits, n)] : NAN, sum = 0, weighted = 0;
     for (size_t i = 0; i < n; i++) {
-        double d = (double)logits[i] - largest,
-               w = exp(d); // an infinite or missing largest makes all of it NaN
+        // If the largest is infinite or NaN, so are the sums.
+        double d = (double)logits[i] - largest, w = exp(d);
         sum += w;
         weighted += d > -INFINITY ? w * d : w;
     }
-    return (struct distribution){largest + log(sum), log(sum) - weighted / sum};
+    return (struct rank_distribution){largest + log(sum), log(sum) - weighted / sum};
 }
 
 static bool before(const float *logits, uint32_t a, uint32_t b) {
@@ -30,7 +30,7 @@ static bool before(const float *logits, uint32_t a, uint32_t b) {
     return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
 }
 
-/* A heap of k with the last-ranking one first, then taken apart from behind. */
+/* Puts id into the heap ids [n] at `at`. The lowest-ranking id is the first. */
 static void sift_down(const float *logits, uint32_t *heap, size_t n, size_t at, uint32_t id) {
     for (size_t child; (child = 2 * at + 1) < n; at = child) {
         child += child + 1 < n && before(logits, heap[child], heap[child + 1]);
@@ -41,6 +41,7 @@ static void sift_down(const float *logits, uint32_t *heap, size_t n, size_t at, 
     heap[at] = id;
 }
 
+/* A heap of the best k, which is then sorted by taking the lowest-ranking id out first. */
 size_t rank_top(const float *logits, size_t n, uint32_t *ids, size_t k) {
     k = k < n ? k : n;
     for (size_t i = 0; i < k; i++)

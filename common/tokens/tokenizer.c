@@ -12,8 +12,8 @@
 #include <stdlib.h>
 
 #include "base/hash.h"
+#include "base/hash_thread.h"
 #include "base/utf8.h"
-#include "base/thread.h"
 #include "tokens/component.h"
 #include "tokens/tokenizer_parts.h"
 
@@ -315,28 +315,17 @@ struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, stru
     return t;
 }
 
-struct hashing {
-    struct map file;
-    uint64_t fingerprint;
-};
-
-static void *hash_file(void *data) {
-    struct hashing *h = data;
-    h->fingerprint = hash_fingerprint(h->file.p, h->file.n);
-    return NULL;
-}
-
 /* Loads the file and hashes it on another thread. */
 static struct tokenizer *load_hashed(const char *file, const struct map *map, struct err *e) {
-    struct hashing h = {*map, 0};
-    pthread_t thread;
-    bool hashing = map->n >= MIN_HASHED && thread_start_apart(&thread, hash_file, &h) == 0;
+    struct hash_thread hash;
+    if (map->n < MIN_HASHED)
+        return tokenizer_load(file, (const char *)map->p, map->n, e);
+    hash_thread_start(&hash, map->p, map->n);
     struct tokenizer *t = tokenizer_load(file, (const char *)map->p, map->n, e);
-    if (hashing)
-        pthread_join(thread, NULL);
+    uint64_t fingerprint = hash_thread_end(&hash);
     if (t) {
-        t->hashed = hashing;
-        t->fingerprint = h.fingerprint;
+        t->hashed = true;
+        t->fingerprint = fingerprint;
     }
     return t;
 }

@@ -9,7 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-#include "base/ordered.h"
+#include "base/jobs.h"
 #include "base/progress.h"
 #include "base/utf8.h"
 
@@ -104,7 +104,7 @@ static int compute(const struct weights *w, struct hashlist_item **items, size_t
     for (size_t i = 0; i < n; i++)
         total += item_bytes(w, items[i]).n;
     progress_start(&h.progress, "hashing", total);
-    int rc = ordered_run(&(struct ordered){hash_one, take_one, show_progress, &h}, n_threads, n, e);
+    int rc = jobs_run(&(struct jobs_list){n, hash_one, take_one, show_progress, &h}, n_threads, e);
     progress_end(&h.progress);
     return rc;
 }

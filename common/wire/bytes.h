@@ -1,5 +1,4 @@
-/* Little-endian numbers in byte arrays, for the binary streams: the same on every CPU, at any
- * alignment.
+/* Little-endian numbers in byte arrays, for the binary streams. Any CPU, any alignment.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WIRE_BYTES_H

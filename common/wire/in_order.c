@@ -1,11 +1,10 @@
-/* Sequences in order: see ordered.h. What waits is a list of pieces of the temporary file for each
- * sequence; pieces that follow each other are one. The file is not packed: it holds at most what
- * was ever out of order.
+/* Sequences in order: see in_order.h. For each sequence that waits there is a list of spans of the
+ * temporary file; adjacent spans are merged. The file is never packed, so it grows to the sum of
+ * all bytes that had to wait.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/in_order.h"
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,37 +13,33 @@
 #include "base/io.h"
 #include "base/mem.h"
 
-struct piece {
-    off_t at;
-    size_t n;
+struct span {
+    off_t at; // in the temporary file
+    size_t n; // bytes
 };
 
 struct waiting {
     uint32_t seq;
     bool ended;
-    struct piece *pieces; // [n]
+    struct span *spans; // [n]
     size_t n, cap;
 };
 
 struct in_order {
     FILE *out;
-    char *folder;
-    int fd;    // of the temporary file; -1 until it is needed
-    off_t end; // its length
-    uint32_t next;
+    char *folder;            // of the temporary file; NULL: io_temp's default
+    int fd;                  // of the temporary file; -1 until it is needed
+    off_t end;               // its length
+    uint32_t next;           // the sequence that goes straight to out
     struct waiting *waiting; // [n], by number
     size_t n, cap;
 };
 
-struct in_order *in_order_new(FILE *out, const char *path) {
+struct in_order *in_order_new(FILE *out, const char *folder) {
     struct in_order *o = xcalloc(1, sizeof *o);
-    const char *slash = path ? strrchr(path, '/') : NULL, *tmp = getenv("TMPDIR");
     o->out = out;
     o->fd = -1;
-    if (slash)
-        o->folder = xstrndup(path, (size_t)(slash - path) + 1);
-    else
-        o->folder = xstrdup(path ? "." : tmp && *tmp ? tmp : "/tmp");
+    o->folder = folder ? xstrdup(folder) : NULL;
     return o;
 }
 
@@ -52,7 +47,7 @@ void in_order_free(struct in_order *o) {
     if (!o)
         return;
     for (size_t i = 0; i < o->n; i++)
-        free(o->waiting[i].pieces);
+        free(o->waiting[i].spans);
     if (o->fd >= 0)
         close(o->fd);
     free(o->waiting);
@@ -60,7 +55,7 @@ void in_order_free(struct in_order *o) {
     free(o);
 }
 
-/* The entry of seq, made if need be. */
+/* The entry of seq; a new one if there is none. */
 static struct waiting *entry(struct in_order *o, uint32_t seq) {
     size_t i = o->n;
     while (i > 0 && o->waiting[i - 1].seq >= seq)
@@ -82,36 +77,29 @@ static int write_out(struct in_order *o, const void *p, size_t n, struct err *e)
 }
 
 static int set_aside(struct in_order *o, uint32_t seq, const void *p, size_t n, struct err *e) {
-    if (o->fd < 0) {
-        char *path = path_join(o->folder, ".tokpipe-XXXXXX");
-        o->fd = mkstemp(path);
-        if (o->fd >= 0)
-            unlink(path);
-        else
-            err_errno(e, EXIT_IO, "cannot make a temporary file in %s", o->folder);
-        free(path);
-        if (o->fd < 0)
-            return -1;
-    }
+    if (o->fd < 0)
+        o->fd = io_temp(o->folder, e);
+    if (o->fd < 0)
+        return -1;
     if (lseek(o->fd, o->end, SEEK_SET) < 0)
         return err_errno(e, EXIT_IO, "cannot seek in a temporary file");
     if (write_full(o->fd, p, n, e) != 0)
         return -1;
     struct waiting *w = entry(o, seq);
-    if (w->n && w->pieces[w->n - 1].at + (off_t)w->pieces[w->n - 1].n == o->end) {
-        w->pieces[w->n - 1].n += n;
+    if (w->n && w->spans[w->n - 1].at + (off_t)w->spans[w->n - 1].n == o->end) {
+        w->spans[w->n - 1].n += n;
     } else {
         if (w->n == w->cap) {
             w->cap = 2 * w->cap + 4;
-            w->pieces = xreallocarray(w->pieces, w->cap, sizeof *w->pieces);
+            w->spans = xreallocarray(w->spans, w->cap, sizeof *w->spans);
         }
-        w->pieces[w->n++] = (struct piece){o->end, n};
+        w->spans[w->n++] = (struct span){o->end, n};
     }
     o->end += (off_t)n;
     return 0;
 }
 
-/* Writes what waits of the first entry, and drops the entry. */
+/* Writes the waiting bytes of the first entry, and drops the entry. */
 static int bring_back(struct in_order *o, struct err *e) {
     struct waiting w = o->waiting[0];
     char bytes[1 << 16];
@@ -119,9 +107,9 @@ static int bring_back(struct in_order *o, struct err *e) {
     memmove(o->waiting, o->waiting + 1, --o->n * sizeof *o->waiting);
     for (size_t i = 0; i < w.n && rc == 0; i++) {
         size_t got;
-        if (lseek(o->fd, w.pieces[i].at, SEEK_SET) < 0)
+        if (lseek(o->fd, w.spans[i].at, SEEK_SET) < 0)
             rc = err_errno(e, EXIT_IO, "cannot seek in a temporary file");
-        for (size_t left = w.pieces[i].n; left > 0 && rc == 0; left -= got) {
+        for (size_t left = w.spans[i].n; left > 0 && rc == 0; left -= got) {
             rc = read_full(o->fd, bytes, left < sizeof bytes ? left : sizeof bytes, &got, e);
             if (rc == 0 && got == 0)
                 rc = err_set(e, EXIT_IO, "a temporary file has become shorter");
@@ -129,7 +117,7 @@ static int bring_back(struct in_order *o, struct err *e) {
                 rc = write_out(o, bytes, got, e);
         }
     }
-    free(w.pieces);
+    free(w.spans);
     return rc;
 }
 
@@ -144,7 +132,7 @@ int in_order_end(struct in_order *o, uint32_t seq, struct err *e) {
         return 0;
     }
     bool ended = true;
-    while (ended) { // on to the next sequence, and over those that have ended meanwhile
+    while (ended) { // go on to the first sequence that has not ended yet
         ended = false;
         o->next++;
         if (o->n && o->waiting[0].seq == o->next) {

@@ -1,19 +1,21 @@
 /* logits(5), read and written: see logits.h and the page logits(5).
  *
- * Offsets in the stream header (256 bytes) and in a frame header (32 bytes) stand in the two enums
- * below. A frame names its type by four ASCII letters, so that `xxd` of a stream reads well and a
- * reader that has lost its place notices at once. Payloads are written from where the caller has
- * them and read into one buffer that grows as bytes come, so that a length alone, from a stranger,
- * takes no memory.
+ *     stream header, 256 bytes or more | frame | frame | ... | END frame
+ *     frame: header, 32 bytes | values or ids | text | padding
  *
- * Refused, with the byte: other magic, versions and dtypes, nonzero reserved bytes and padding,
- * sizes past the maxima of logits.h, a payload that is not what its header says, ids outside the
- * vocabulary, positions outside the context, and a stream that stops before its END frame.
+ * The two enums below are the offsets in both headers. A frame's type is four ASCII letters: `xxd`
+ * of a stream is readable, and a reader at a wrong place notices it at once. Payloads are written
+ * from the caller's memory. They are read into one buffer that grows as bytes come, so that a false
+ * length takes no memory.
+ *
+ * The reader refuses, with the byte: another magic, version or dtype, nonzero reserved bytes and
+ * padding, sizes above the maxima of logits.h, a payload that does not match its header, ids
+ * outside the vocabulary, positions outside the context, and a stream that stops before its END
+ * frame.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/logits.h"
 
-#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,7 +28,7 @@
 #include "wire/tokens.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "payloads are read and written in place: a big-endian machine would have to swap them"
+#error "payloads are read and written in place: on a big-endian machine they would need swapping"
 #endif
 
 static const char magic[8] = {'L', 'O', 'G', 'I', 'T', 'S', '\r', '\n'};
@@ -61,12 +63,12 @@ enum frame_offset {
 
 enum { DTYPE_F32 = 1 };
 
-/* Letters of enum frame_type, from 1. */
+/* By enum frame_type, from 1. */
 static const char frame_tag[][5] = {"", "OPEN", "LOGI", "HIDD", "FAIL", "IDS ", "CLOS", "END "};
 
 enum { N_FRAME_TYPES = sizeof frame_tag / sizeof *frame_tag };
 
-/* Columns of the frame's rows; 0 where it has none. */
+/* Columns of the frame's rows; 0 if it has no rows. */
 static size_t columns(const struct logits_header *h, enum frame_type type) {
     return type == FRAME_LOGITS ? h->vocab_size : type == FRAME_HIDDEN ? h->hidden_dim : 0;
 }
@@ -93,14 +95,14 @@ static int check_own_header(const struct logits_header *h, struct err *e) {
     return 0;
 }
 
-/* The header's length with n end-of-sequence ids: those that have no room follow it, up to a
- * multiple of 8 bytes. */
+/* The header's length in bytes. EOS ids that do not fit into 256 bytes follow, padded to a multiple
+ * of 8 bytes. */
 static size_t header_bytes(uint32_t n_eos) {
     size_t more = n_eos > LOGITS_HEADER_EOS ? n_eos - LOGITS_HEADER_EOS : 0;
     return LOGITS_HEADER_BYTES + (more + 1) / 2 * 8;
 }
 
-/* Where id i of them is. */
+/* The offset of EOS id i. */
 static size_t eos_at(uint32_t i) {
     return i < LOGITS_HEADER_EOS ? H_EOS + 4 * i
                                  : LOGITS_HEADER_BYTES + 4 * (i - LOGITS_HEADER_EOS);
@@ -130,38 +132,11 @@ int logits_write_header(int fd, const struct logits_header *h, struct err *e) {
     return write_full(fd, bytes, header_bytes(h->n_eos), e);
 }
 
-/* All of parts[0 .. n), whatever the system takes at once. */
-static int writev_full(int fd, struct iovec *parts, int n, struct err *e) {
-    while (n > 0) {
-        if (parts->iov_len == 0) {
-            parts++;
-            n--;
-            continue;
-        }
-        ssize_t wrote = writev(fd, parts, n);
-        if (wrote < 0 && errno == EINTR)
-            continue;
-        if (wrote < 0)
-            return err_errno(e, EXIT_IO, "cannot write");
-        for (size_t left = (size_t)wrote; left > 0;) {
-            size_t part = left < parts->iov_len ? left : parts->iov_len;
-            parts->iov_base = (char *)parts->iov_base + part;
-            parts->iov_len -= part;
-            left -= part;
-            if (parts->iov_len == 0 && left > 0) {
-                parts++;
-                n--;
-            }
-        }
-    }
-    return 0;
-}
-
 static struct iovec part_of(const void *p, size_t n) {
     return (struct iovec){(void *)(uintptr_t)p, n};
 }
 
-/* A reason as a reader takes it: one line of UTF-8, not too long. */
+/* A reason as the reader accepts it: one line of UTF-8 of at most TOKENS_MAX_TEXT bytes. */
 static struct str one_line(struct str s) {
     const char *newline = s.n ? memchr(s.p, '\n', s.n) : NULL;
     s.n = newline ? (size_t)(newline - s.p) : s.n;
@@ -206,32 +181,13 @@ int logits_frame_pieces(const struct logits_header *h, const struct frame *f,
     return n;
 }
 
-int logits_write_frame(int fd, const struct logits_header *h, const struct frame *f,
-                       struct err *e) {
-    uint8_t head[LOGITS_FRAME_BYTES];
-    struct iovec v[4];
-    struct frame part = *f;
-    size_t row_bytes = columns(h, f->type) * sizeof *f->values;
-    uint32_t done = 0, most = row_bytes ? (uint32_t)(LOGITS_MAX_PAYLOAD / row_bytes) : f->rows;
-    do {
-        part.rows = f->rows - done < most ? f->rows - done : most;
-        part.pos = f->pos + done;
-        part.values = row_bytes ? f->values + done * columns(h, f->type) : NULL;
-        int n = logits_frame_pieces(h, &part, head, v, e);
-        if (n < 0 || writev_full(fd, v, n, e) != 0)
-            return -1;
-        done += part.rows;
-    } while (row_bytes && done < f->rows);
-    return 0;
-}
-
 /* ---- Reading ---- */
 
 struct logits_reader {
     int fd;
     char *name;
     struct logits_header header;
-    uint64_t at;      // byte of the stream where the frame being read begins
+    uint64_t at;      // offset in the stream of the frame that is read
     uint8_t *payload; // [cap], with padding
     size_t cap;
     bool ended;
@@ -252,11 +208,11 @@ static int check_header(struct logits_reader *r, const uint8_t *b, struct err *e
     if (memcmp(b + H_MAGIC, magic, sizeof magic) != 0)
         return refuse(r, e, H_MAGIC, "not a logits(5) stream");
     if (get_u32(b + H_VERSION) != LOGITS_VERSION)
-        return refuse(r, e, H_VERSION, "a logits(5) stream of another version than 1");
+        return refuse(r, e, H_VERSION, "a logits(5) stream of a version other than 1");
     if (get_u32(b + H_VOCAB) == 0 || get_u32(b + H_VOCAB) > LOGITS_MAX_VOCAB)
         return refuse(r, e, H_VOCAB, "the vocabulary size is not in 1 .. 16777216");
     if (get_u32(b + H_HIDDEN) > LOGITS_MAX_HIDDEN)
-        return refuse(r, e, H_HIDDEN, "the hidden size is past 1048576");
+        return refuse(r, e, H_HIDDEN, "the hidden size is larger than 1048576");
     if (get_u32(b + H_CONTEXT) == 0 || get_u32(b + H_CONTEXT) > LOGITS_MAX_CONTEXT)
         return refuse(r, e, H_CONTEXT, "the context length is not in 1 .. 268435456");
     if (get_u32(b + H_DTYPE) != DTYPE_F32)
@@ -264,9 +220,9 @@ static int check_header(struct logits_reader *r, const uint8_t *b, struct err *e
     if (get_u32(b + H_N_EOS) > LOGITS_MAX_EOS)
         return refuse(r, e, H_N_EOS, "more than 1024 EOS ids");
     if (get_u32(b + H_BYTES) != header_bytes(get_u32(b + H_N_EOS)))
-        return refuse(r, e, H_BYTES, "the stream header's length is not that of its EOS ids");
+        return refuse(r, e, H_BYTES, "the stream header's length does not match its EOS ids");
     if (!memchr(b + H_ADDRESS, '\0', LOGITS_ADDRESS_BYTES))
-        return refuse(r, e, H_ADDRESS, "the return path's address does not end");
+        return refuse(r, e, H_ADDRESS, "the return path's address has no NUL");
     if (!all_zero(b + H_RESERVED, LOGITS_HEADER_BYTES - H_RESERVED))
         return refuse(r, e, H_RESERVED, "reserved bytes are not zero");
     return 0;
@@ -338,8 +294,8 @@ static enum frame_type type_of(const uint8_t *head) {
     return 0;
 }
 
-/* The frame header's numbers against the maxima and against each other; no memory has been taken
- * yet. */
+/* Checks the frame header's numbers against the maxima and against each other, before any memory is
+ * allocated. */
 static int check_frame(struct logits_reader *r, const uint8_t *head, struct frame *f,
                        size_t *payload, struct err *e) {
     *payload = 0;
@@ -350,11 +306,11 @@ static int check_frame(struct logits_reader *r, const uint8_t *head, struct fram
     f->n_ids = get_u32(head + F_IDS);
     f->text.n = get_u32(head + F_TEXT);
     if (f->type == 0)
-        return refuse(r, e, r->at + F_TYPE, "no such type of frame");
+        return refuse(r, e, r->at + F_TYPE, "unknown frame type");
     size_t n_columns = columns(&r->header, f->type), row_bytes = n_columns * sizeof(float);
     if (f->type == FRAME_HIDDEN && n_columns == 0)
         return refuse(r, e, r->at,
-                      "a frame of hidden states, of which the stream header says nothing");
+                      "a frame of hidden states, which the stream header does not announce");
     if (n_columns ? f->rows == 0 || f->rows > LOGITS_MAX_PAYLOAD / row_bytes : f->rows != 0)
         return refuse(r, e, r->at + F_ROWS, "the number of rows is out of bounds");
     if (f->n_ids > (has_ids(f->type) ? TOKENS_MAX_SEQUENCE : 0))
@@ -365,11 +321,11 @@ static int check_frame(struct logits_reader *r, const uint8_t *head, struct fram
         return refuse(r, e, r->at + F_POS, "the position is out of bounds");
     *payload = f->rows * row_bytes + f->n_ids * sizeof *f->ids + f->text.n;
     if (get_u64(head + F_PAYLOAD) != *payload)
-        return refuse(r, e, r->at + F_PAYLOAD, "the payload's length is not that of its parts");
+        return refuse(r, e, r->at + F_PAYLOAD, "the payload's length does not match its parts");
     return 0;
 }
 
-/* n bytes into r->payload; memory is taken as they come. */
+/* Reads n bytes into r->payload, which grows as bytes come. */
 static int read_payload(struct logits_reader *r, size_t n, struct err *e) {
     size_t have = 0, got;
     while (have < n) {
@@ -389,7 +345,7 @@ static int read_payload(struct logits_reader *r, size_t n, struct err *e) {
     return 0;
 }
 
-/* Sets f's pointers into the payload, and checks what they point at. */
+/* Sets f's pointers into the payload, and checks ids, text and padding. */
 static int open_payload(struct logits_reader *r, struct frame *f, size_t payload, size_t padded,
                         struct err *e) {
     uint64_t start = r->at + LOGITS_FRAME_BYTES;
@@ -403,7 +359,7 @@ static int open_payload(struct logits_reader *r, struct frame *f, size_t payload
     f->text.p = f->text.n ? (const char *)r->payload + text_at : "";
     if (utf8_valid(f->text.p, f->text.n) != f->text.n)
         return refuse(r, e, start + text_at, "the text is not UTF-8");
-    if (memchr(f->text.p, '\n', f->text.n)) // it would end its line of tokens(5) and begin another
+    if (memchr(f->text.p, '\n', f->text.n)) // in tokens(5) it would end the line
         return refuse(r, e, start + text_at, "a newline in the text");
     if (padded > payload && !all_zero(r->payload + payload, padded - payload))
         return refuse(r, e, start + payload, "the padding is not zero");
@@ -428,12 +384,4 @@ int logits_next(struct logits_reader *r, struct frame *f, struct err *e) {
     r->at += LOGITS_FRAME_BYTES + padded;
     r->ended = f->type == FRAME_END;
     return !r->ended;
-}
-
-void logits_header_show(const struct logits_header *h, const char *name) {
-    fprintf(stderr,
-            "%s: %s: vocabulary %" PRIu32 ", context %" PRIu32 ", hidden %" PRIu32
-            ", weights %016" PRIx64 ", tokenizer %016" PRIx64 ", return path %s\n",
-            program_name(), name, h->vocab_size, h->context, h->hidden_dim, h->weights,
-            h->tokenizer, h->address[0] ? h->address : "none");
 }

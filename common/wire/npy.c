@@ -1,5 +1,5 @@
-/* .npy files: see npy.h. The header has a fixed length, so that the number of rows can be put into
- * it at the end.
+/* .npy files: see npy.h. The header has a fixed length, so that it can be written again at the end,
+ * when the number of rows is known.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/npy.h"
@@ -44,7 +44,10 @@ struct npy *npy_open(const char *path, size_t columns, struct err *e) {
         free(n);
         return NULL;
     }
-    n->ordered = in_order_new(n->file.f, path);
+    const char *slash = strrchr(path, '/');
+    char *folder = slash ? xstrndup(path, (size_t)(slash - path) + 1) : xstrdup(".");
+    n->ordered = in_order_new(n->file.f, folder); // rows that wait need as much room as the file
+    free(folder);
     if (write_header(n, e) != 0) {
         npy_abort(n);
         return NULL;

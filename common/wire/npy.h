@@ -1,6 +1,6 @@
-/* Rows of f32 as a .npy file of shape [rows, columns], which numpy.load reads: ordered by sequence,
- * then as they came. It appears under its name when it is complete. Format: numpy.lib.format,
- * version 1.0.
+/* Rows of f32 as a .npy file of shape [rows, columns], which numpy.load reads. Rows are ordered by
+ * sequence; the rows of one sequence stay in the order in which they arrived. The file appears
+ * under its name when it is complete. Format: numpy.lib.format, version 1.0.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WIRE_NPY_H
@@ -15,7 +15,7 @@ struct npy;
 
 struct npy *npy_open(const char *path, size_t columns, struct err *e); // NULL with e set
 int npy_rows(struct npy *n, uint32_t seq, const float *values, size_t rows, struct err *e);
-int npy_end(struct npy *n, uint32_t seq, struct err *e); // nothing more comes of seq
+int npy_end(struct npy *n, uint32_t seq, struct err *e); // nothing more will come of seq
 int npy_commit(struct npy *n, struct err *e);            // frees n, also on error
 void npy_abort(struct npy *n);
 

@@ -1,4 +1,4 @@
-/* The open sequences of a stream: see roll.h.
+/* The open sequences of a stream: see open_seqs.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/open_seqs.h"
@@ -26,7 +26,7 @@ bool open_seqs_id(const struct open_seq *s, size_t pos, uint32_t *id) {
     return true;
 }
 
-/* The sequence's ids from pos on are these. */
+/* Sets the sequence's ids from pos on; later ones are dropped. */
 static void put_ids(struct open_seq *s, size_t pos, const uint32_t *ids, size_t n) {
     if (pos < s->start || pos > s->start + s->n) // a fork's first own ids
         s->start = pos;

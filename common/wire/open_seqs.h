@@ -1,4 +1,4 @@
-/* The open sequences of a logits(5) stream and the ids of each, for readers that only look.
+/* The open sequences of a logits(5) stream and their ids, for viewers.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WIRE_OPEN_SEQS_H
@@ -13,9 +13,9 @@
 
 struct open_seq {
     uint32_t number;
-    uint32_t *ids; // [n] of the positions from start on: 0, but for a fork, whose copied ids are
-                   // not said again
-    size_t start, n;
+    uint32_t *ids; // [n] of positions start .. start + n - 1
+    size_t start;  // 0, except for a fork: its copied ids are not in the stream again
+    size_t n;
 };
 
 struct open_seqs {
@@ -23,13 +23,13 @@ struct open_seqs {
     size_t n, cap;
 };
 
-/* Takes note of OPEN, IDS, FAILED and CLOSED frames. -1 (EXIT_DATA) where a sequence is opened
- * twice, or where rows come of one that is not open. */
+/* Follows OPEN, IDS, FAILED and CLOSED frames. -1 (EXIT_DATA) if a sequence is opened twice, or if
+ * rows come of one that is not open. */
 int open_seqs_take(struct open_seqs *r, const struct frame *f, struct err *e);
-const struct open_seq *open_seqs_find(const struct open_seqs *r,
-                                      uint32_t number); // NULL where it is not open
-bool open_seqs_id(const struct open_seq *s, size_t pos,
-                  uint32_t *id); // the id at pos; false where it is not known
+/* NULL if it is not open. */
+const struct open_seq *open_seqs_find(const struct open_seqs *r, uint32_t number);
+/* The id at pos; false if it is not known. */
+bool open_seqs_id(const struct open_seq *s, size_t pos, uint32_t *id);
 void open_seqs_free(struct open_seqs *r);
 
 #endif

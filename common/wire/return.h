@@ -1,12 +1,12 @@
 /* The return path: requests from a sampler back to llm-forward, over a Unix socket that the stream
  * header names.
  *
- * The server listens in a fresh 0700 folder ($XDG_RUNTIME_DIR, else $TMPDIR, else /tmp), accepts
- * one peer of the same user that knows the nonce, and removes socket and folder at once; a small
- * child process removes them too if the server is killed before that. A peer says hello as one who
- * takes the path, or as one who declines it. A decline counts at once where it comes from the
- * reader of the server's own stdout pipe (the hello carries the device and inode of the peer's
- * stdin), otherwise after one second without a taker (tee with two readers).
+ * The server listens in a new 0700 folder ($XDG_RUNTIME_DIR, else $TMPDIR, else /tmp). It accepts
+ * one peer of the same user that knows the nonce, and then removes socket and folder. If the server
+ * is killed before that, a small child process removes them. A peer's hello says that it takes the
+ * path or that it declines it. The hello carries the device and inode of the peer's stdin: a
+ * decline by the reader of the server's own stdout pipe counts at once. Any other decline counts
+ * after one second in which nobody took the path (tee with two readers).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WIRE_RETURN_H
@@ -24,16 +24,16 @@ enum {
 };
 
 enum request_type {
-    REQUEST_EXTEND =
-        1, // forget what seq has past pos, append ids, send logits of the last `want` of them
-    REQUEST_FORK = 2,  // seq becomes a copy of from (up to pos ids of it); seq must not be open
-    REQUEST_CLOSE = 3, // seq is done with
+    // Forget what seq has past pos, append ids, send logits of the last `want` of them.
+    REQUEST_EXTEND = 1,
+    REQUEST_FORK = 2,  // seq becomes a copy of the first pos ids of `from`; seq must not be open
+    REQUEST_CLOSE = 3, // nothing more will be requested of seq
 };
 
 struct request {
     enum request_type type;
     uint32_t seq, pos, want, from;
-    const uint32_t *ids; // [n_ids], good until the next call
+    const uint32_t *ids; // [n_ids], valid until the next call
     uint32_t n_ids;
 };
 
@@ -41,34 +41,37 @@ struct request {
 enum return_state { RETURN_WAITING, RETURN_TAKEN, RETURN_DECLINED, RETURN_GONE };
 struct return_server;
 
-/* Listens, and fills h->address and h->nonce. Call before any thread is started (it forks the
- * cleaner). */
+/* Listens, and fills h->address and h->nonce. Forks the cleaner: call it before any thread is
+ * started. */
 struct return_server *return_listen(struct logits_header *h, struct err *e);
-int return_poll_fd(
-    const struct return_server *s); // readable where return_serve has something to do; -1: none
-int return_timeout_ms(
-    const struct return_server *s); // when to call return_serve at the latest; -1: never
-/* Does what is due without waiting: accepts, checks hellos, reads what has come. -1 on a malformed
- * message. */
+
+/* For poll loops: the descriptor that is readable when return_serve has work, or -1 for none; and
+ * after how many milliseconds return_serve must be called at the latest, or -1 for never. */
+int return_poll_fd(const struct return_server *s);
+int return_timeout_ms(const struct return_server *s);
+
+/* Does what is due, without waiting: accepts callers, checks hellos, reads requests. -1 on a
+ * malformed message. */
 int return_serve(struct return_server *s, struct err *e);
 enum return_state return_state(const struct return_server *s);
-bool return_request(struct return_server *s,
-                    struct request *r); // the next whole request read by return_serve
+
+/* The next complete request that return_serve has read; false if there is none. */
+bool return_request(struct return_server *s, struct request *r);
 void return_server_free(struct return_server *s);
 
 /* Client */
 struct return_client;
-/* NULL with e set where nobody answers (EXIT_NO_INPUT for a dead or empty address: a replayed
- * stream). */
+
+/* NULL with e set if nobody answers (EXIT_NO_INPUT for a dead or empty address, as in a recorded
+ * stream). stdin_fd is the descriptor that the stream is read from. */
 struct return_client *return_connect(const struct logits_header *h, int stdin_fd, struct err *e);
 void return_decline(const struct logits_header *h, int stdin_fd); // a dead address is no error
-/* Sends, waiting for room only while stdin_fd has nothing to read: the server does not read
- * requests while it writes logits. What is left then goes with the next return_send, or with
- * return_flush, which is called before each logits_next. */
+
+/* Sends a request. Waits for room only while stdin_fd has nothing to read, because the server does
+ * not read requests while it writes logits. The rest is sent by the next return_send, or by
+ * return_flush, which is to be called before each logits_next. */
 int return_send(struct return_client *c, const struct request *r, struct err *e);
 int return_flush(struct return_client *c, struct err *e);
-int return_client_fd(
-    const struct return_client *c); // becomes readable (end) when the server is gone
 void return_client_free(struct return_client *c);
 
 #endif

@@ -1,13 +1,12 @@
 /* tokens(5), read and written: see tokens.h and the page tokens(5).
  *
- * The reader is a scanner that stops when its buffer is empty and goes on where it stopped when
- * more bytes have come; an event never waits for bytes behind it. At the end of the input a missing
- * last newline is supplied, so that there is one path for both. Blanks between ids may be more than
- * one, and tabs (paste(1) makes them).
+ * The reader is a scanner. It stops when its buffer is empty, and continues there when more bytes
+ * have come, so that an event never waits for later bytes. At the end of the input it supplies a
+ * missing newline. Ids may be separated by several blanks, and by tabs, which paste(1) writes.
  *
- * Refused, with line and byte: anything but digits and blanks in a line of ids, ids past
- * TOKENS_MAX_ID, longer sequences and texts than tokens.h allows, texts that are not UTF-8, and a
- * second header that says otherwise.
+ * It refuses, with line and byte: anything but digits and blanks in a line of ids, ids above
+ * TOKENS_MAX_ID, sequences and texts that are longer than tokens.h allows, texts that are not
+ * UTF-8, and a second header that differs from the first.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/tokens.h"
@@ -27,7 +26,7 @@ struct tokens_reader {
     int fd;
     char *name;
     struct tokens_header header;
-    char *bytes; // [READ_BYTES]; bytes[at .. n) are not yet read
+    char *bytes; // [READ_BYTES]; bytes[at .. n) are not scanned yet
     size_t at, n;
     uint64_t before;     // bytes of the stream before bytes[0]
     uint64_t line;       // from 1
@@ -37,9 +36,9 @@ struct tokens_reader {
     uint64_t id;     // the id so far, while in_id
     bool in_id;
     size_t n_ids; // of this line
-    bool begun;   // an event has been given: too late for a header
+    bool begun;   // an event has been returned: too late for a header
     bool eof;
-    int held; // what scan() gave for tokens_pending: 1 an event, -1 an error, 0 nothing
+    int held; // scan()'s result for tokens_pending: 1 an event, -1 an error, 0 nothing
     struct tokens_event held_event;
     struct err held_err;
 };
@@ -69,7 +68,7 @@ const struct tokens_header *tokens_header(const struct tokens_reader *r) {
 static int bad_line(const struct tokens_reader *r, struct err *e, const char *what) {
     uint64_t byte = r->before + r->at - r->line_start + 1;
     if (r->line == 1 && r->before == 0 && r->n && r->bytes[0] != '#' &&
-        file_hint(r->bytes, r->n)) // of another stage
+        file_hint(r->bytes, r->n)) // the input is another stage's
         return err_set(e, EXIT_DATA, "%s: %s", file_hint(r->bytes, r->n), r->name);
     return err_set(e, EXIT_DATA, "%s: %s: line %" PRIu64 ", byte %" PRIu64, what, r->name, r->line,
                    byte);
@@ -87,22 +86,23 @@ static bool starts_with(struct str s, const char *prefix) {
     return s.n >= n && memcmp(s.p, prefix, n) == 0;
 }
 
+/* 16 hexadecimal digits in lower case. */
 static bool parse_hex64(struct str s, uint64_t *out) {
     uint64_t v = 0;
     if (s.n != 16)
         return false;
     for (size_t i = 0; i < s.n; i++) {
-        char c = s.p[i];
-        if (!((c >= '0' && c <= '9') || (c >= 'a' && c <= 'f')))
+        int digit = num_hex_digit(s.p[i]);
+        if (digit < 0 || (s.p[i] >= 'A' && s.p[i] <= 'F'))
             return false;
-        v = v << 4 | (uint64_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+        v = v << 4 | (uint64_t)digit;
     }
     *out = v;
     return true;
 }
 
-/* "# tokens vocab=N tokenizer=HEX": a comment is a header only with one of these keys behind "#
- * tokens". */
+/* "# tokens vocab=N tokenizer=HEX". A comment is a header only if one of these keys follows
+ * "# tokens". */
 static int header_line(struct tokens_reader *r, struct str text, struct err *e) {
     struct tokens_header h = {.present = true};
     while (text.n) {
@@ -110,7 +110,7 @@ static int header_line(struct tokens_reader *r, struct str text, struct err *e) 
         if (starts_with(word, "vocab=")) {
             if (!parse_u64((struct str){word.p + 6, word.n - 6}, 1, (uint64_t)TOKENS_MAX_ID + 1,
                            &h.vocab))
-                return bad_line(r, e, "the header's vocab= is no count of ids");
+                return bad_line(r, e, "the header's vocab= is not a number of ids");
         } else if (starts_with(word, "tokenizer=")) {
             if (!parse_hex64((struct str){word.p + 10, word.n - 10}, &h.tokenizer))
                 return bad_line(r, e, "the header's tokenizer= is not 16 hexadecimal digits");
@@ -126,7 +126,7 @@ static int header_line(struct tokens_reader *r, struct str text, struct err *e) 
     return 0;
 }
 
-/* What a whole '#' or '!' line means: 1 an event, 0 a comment. */
+/* A complete '#' or '!' line: 1 an event, 0 a comment, -1 with e set. */
 static int text_line(struct tokens_reader *r, struct tokens_event *ev, struct err *e) {
     struct str text = buf_view(&r->text);
     if (utf8_valid(text.p, text.n) != text.n)
@@ -148,7 +148,7 @@ static int text_line(struct tokens_reader *r, struct tokens_event *ev, struct er
     return 1;
 }
 
-/* Takes what the buffer holds of a '#' or '!' line. */
+/* Scans the part of a '#' or '!' line that is in the buffer. As scan. */
 static int scan_text(struct tokens_reader *r, struct tokens_event *ev, struct err *e) {
     const char *from = r->bytes + r->at, *newline = memchr(from, '\n', r->n - r->at);
     size_t len = newline ? (size_t)(newline - from) : r->n - r->at;
@@ -170,15 +170,15 @@ static int scan_ids(struct tokens_reader *r, struct tokens_event *ev, struct err
             r->id = (r->in_id ? r->id * 10 : 0) + (uint64_t)(c - '0');
             r->in_id = true;
             if (r->id > TOKENS_MAX_ID)
-                return bad_line(r, e, "a token id is past 2147483647");
+                return bad_line(r, e, "a token id is larger than 2147483647");
         } else if (c != ' ' && c != '\t' && c != '\n') {
-            return bad_line(r, e, "a token id is expected, in digits");
+            return bad_line(r, e, "expected a token id in decimal digits");
         } else if (r->in_id) {
             if (++r->n_ids > TOKENS_MAX_SEQUENCE)
                 return bad_line(r, e, "a sequence is longer than 16777216 ids");
             r->in_id = false;
             *ev = (struct tokens_event){.type = TOKENS_ID, .id = (uint32_t)r->id};
-            return 1; // the blank or newline is for the next call
+            return 1; // the next call sees the blank or newline
         } else if (c == '\n') {
             *ev = (struct tokens_event){.type = TOKENS_END};
             next_line(r);
@@ -188,7 +188,7 @@ static int scan_ids(struct tokens_reader *r, struct tokens_event *ev, struct err
     return 0;
 }
 
-/* The next event that the buffer holds: 1, 0 where more bytes are needed, or -1. */
+/* The next event in the buffer: 1; 0 if it needs more bytes; -1 with e set. */
 static int scan(struct tokens_reader *r, struct tokens_event *ev, struct err *e) {
     while (r->at < r->n) {
         if (r->state == LINE_START) {
@@ -209,7 +209,6 @@ static int scan(struct tokens_reader *r, struct tokens_event *ev, struct err *e)
     return 1;
 }
 
-/* More bytes into the empty buffer. */
 int tokens_fill(struct tokens_reader *r, struct err *e) {
     ssize_t got = read_some(r->fd, r->bytes, READ_BYTES);
     if (got < 0)
@@ -246,58 +245,6 @@ bool tokens_pending(struct tokens_reader *r) {
     if (r->held == 0)
         r->held = scan(r, &r->held_event, &r->held_err);
     return r->held != 0;
-}
-
-/* attrs and the next "#@" text, with a space between. */
-static int join_attrs(struct tokens_reader *r, struct buf *attrs, struct str text, struct err *e) {
-    if (attrs->n + text.n + 1 > TOKENS_MAX_TEXT)
-        return bad_line(r, e, "the attributes of a sequence are longer than 1 MiB");
-    if (attrs->n && text.n)
-        buf_byte(attrs, ' ');
-    buf_add(attrs, text.p, text.n);
-    return 0;
-}
-
-int tokens_next_seq(struct tokens_reader *r, struct tokens_seq *s, struct err *e) {
-    struct tokens_event ev;
-    buf_clear(&s->attrs);
-    buf_clear(&s->reason);
-    s->n_ids = 0;
-    s->failed = false;
-    for (;;) {
-        if (tokens_next(r, &ev, e) != 0)
-            return -1;
-        switch (ev.type) {
-        case TOKENS_EOF:
-            return 0;
-        case TOKENS_ATTRS:
-            if (join_attrs(r, &s->attrs, ev.text, e) != 0)
-                return -1;
-            break;
-        case TOKENS_ID:
-            if (s->n_ids == s->cap) {
-                s->cap = s->cap ? 2 * s->cap : 64;
-                s->ids = xreallocarray(s->ids, s->cap, sizeof *s->ids);
-            }
-            s->ids[s->n_ids++] = ev.id;
-            break;
-        case TOKENS_END:
-            return 1;
-        case TOKENS_FAILED:
-            s->failed = true;
-            buf_add(&s->reason, ev.text.p, ev.text.n);
-            return 1;
-        case TOKENS_RESULT:
-            break;
-        }
-    }
-}
-
-void tokens_seq_free(struct tokens_seq *s) {
-    buf_free(&s->attrs);
-    buf_free(&s->reason);
-    free(s->ids);
-    *s = (struct tokens_seq){0};
 }
 
 void tokens_write_header(FILE *f, const struct tokens_header *h) {

@@ -34,7 +34,7 @@ static void read_frames(struct logits_reader *r, const struct logits_header *h,
     while ((rc = logits_next(r, &f, &e)) == 1) {
         add_pieces(&again, h, &f);
         if (f.type == FRAME_LOGITS) {
-            distribution_of(f.values, (size_t)f.rows * h->vocab_size);
+            rank_distribution(f.values, (size_t)f.rows * h->vocab_size);
             rank_top(f.values, h->vocab_size, top, 4);
         }
         open_seqs_take(&roll, &f, NULL);

@@ -1,4 +1,4 @@
-/* Mixed sequences come out in order, and .npy files have the shape that they say.
+/* Interleaved sequences are written in order, and .npy files have the shape that they say.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/in_order.h"
@@ -9,17 +9,16 @@
 #include "../lib/check.h"
 #include "base/io.h"
 #include "wire/npy.h"
-#include "wire/return.h"
 
-/* "0a 1b 0. 1." : bytes for a sequence (a digit, or F for a fork), '.' its end; what is out after
- * each step. */
+/* Runs a script such as "0a 1b 0. 1.": a sequence (a digit, or F for a number after a gap), then a
+ * byte of it, or '.' for its end. Returns the output. */
 static const char *run(const char *script) {
     static char got[512];
     FILE *f = tmpfile();
     struct in_order *o = in_order_new(f, NULL);
     struct err e = {0};
     for (const char *p = script; *p; p += 2 + (p[2] == ' ')) {
-        uint32_t seq = *p == 'F' ? RETURN_FIRST_FORK : (uint32_t)(*p - '0');
+        uint32_t seq = *p == 'F' ? 1u << 30 : (uint32_t)(*p - '0');
         CHECK(p[1] == '.' ? in_order_end(o, seq, &e) == 0
                           : in_order_write(o, seq, p + 1, 1, &e) == 0);
         if (p[2] == '\0')
@@ -48,7 +47,7 @@ static void straight_out(void) {
     FILE *f = tmpfile();
     struct in_order *o = in_order_new(f, NULL);
     CHECK(in_order_write(o, 0, "abc", 3, NULL) == 0);
-    CHECK_INT(ftell(f), 3); // what is its turn does not wait
+    CHECK_INT(ftell(f), 3); // the first unfinished one does not wait
     CHECK(in_order_write(o, 1, "d", 1, NULL) == 0);
     CHECK_INT(ftell(f), 3);
     CHECK(in_order_end(o, 0, NULL) == 0);

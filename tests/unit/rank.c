@@ -12,23 +12,23 @@
 static void distributions(void) {
     static const float even[] = {2, 2, 2, 2}, one[] = {-INFINITY, 5, -INFINITY},
                        skewed[] = {0, 1.0986123f};
-    struct distribution d = distribution_of(even, 4);
+    struct rank_distribution d = rank_distribution(even, 4);
     CHECK(fabs(d.entropy - log(4)) < 1e-12 && fabs(d.log_sum - (2 + log(4))) < 1e-12);
-    d = distribution_of(one, 3);
+    d = rank_distribution(one, 3);
     CHECK(d.entropy == 0 && d.log_sum == 5);
-    d = distribution_of(skewed, 2); // 1/4 and 3/4
+    d = rank_distribution(skewed, 2); // 1/4 and 3/4
     CHECK(fabs(d.entropy - (0.25 * log(4) + 0.75 * log(4.0 / 3))) < 1e-7);
     CHECK(fabs(exp((double)skewed[1] - d.log_sum) - 0.75) < 1e-7);
     static const float large[] = {1e30f, 1e30f};
-    CHECK(fabs(distribution_of(large, 2).entropy - log(2)) < 1e-12);
+    CHECK(fabs(rank_distribution(large, 2).entropy - log(2)) < 1e-12);
 }
 
 static void no_numbers(void) {
     static const float nan_first[] = {NAN, 1, 2}, inf[] = {1, INFINITY},
                        nothing[] = {-INFINITY, -INFINITY};
-    CHECK(isnan(distribution_of(nan_first, 3).log_sum));
-    CHECK(isnan(distribution_of(inf, 2).log_sum));
-    CHECK(isnan(distribution_of(nothing, 2).log_sum));
+    CHECK(isnan(rank_distribution(nan_first, 3).log_sum));
+    CHECK(isnan(rank_distribution(inf, 2).log_sum));
+    CHECK(isnan(rank_distribution(nothing, 2).log_sum));
     uint32_t ids[3];
     CHECK_INT(rank_top(nan_first, 3, ids, 3), 3);
     CHECK(ids[0] == 2 && ids[1] == 1 && ids[2] == 0);

@@ -1,5 +1,5 @@
-/* The return path: who is let in, what is read, and that nothing is left behind however the server
- * ends.
+/* The return path: which peers are accepted, which requests are read, and that nothing stays on the
+ * disk, however the server ends.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/return.h"
@@ -17,6 +17,8 @@
 #include "../lib/check.h"
 #include "base/io.h"
 #include "base/progress.h"
+#include "wire/bytes.h"
+#include "wire/return_private.h"
 
 static bool exists(const char *path) {
     struct stat st;
@@ -43,6 +45,19 @@ static enum return_state serve_while(struct return_server *s, enum return_state 
 
 static int no_children(void) {
     return waitpid(-1, NULL, WNOHANG) == -1 && errno == ECHILD;
+}
+
+/* A client that takes the path and whose descriptor the test can use. */
+static int raw_client(const struct logits_header *h) {
+    struct sockaddr_un sa;
+    uint8_t hello[HELLO_BYTES] = RETURN_HELLO_MAGIC;
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    memcpy(hello + HELLO_NONCE, h->nonce, sizeof h->nonce);
+    put_u32(hello + HELLO_TAKES, 1);
+    CHECK(return_socket_address(&sa, h->address) == 0);
+    CHECK(connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0);
+    CHECK(write_full(fd, hello, sizeof hello, NULL) == 0);
+    return fd;
 }
 
 static void taken(void) {
@@ -78,7 +93,7 @@ static void taken(void) {
     CHECK(return_send(c, &(struct request){.type = REQUEST_CLOSE, .seq = 2}, NULL) == 0);
     return_client_free(c);
     CHECK_INT(serve_while(s, RETURN_TAKEN, 5), RETURN_GONE);
-    CHECK(return_request(s, &r) && r.seq == 2); // what came before the end still counts
+    CHECK(return_request(s, &r) && r.seq == 2); // a request before the end counts
     CHECK_INT(return_poll_fd(s), -1);
     return_server_free(s);
     free(folder);
@@ -103,20 +118,18 @@ static void wrong_nonce(void) {
     struct return_server *s = return_listen(&h, NULL);
     wrong = h;
     wrong.nonce[15] ^= 1;
-    struct return_client *liar = return_connect(&wrong, STDIN_FILENO, NULL);
-    CHECK(liar != NULL);
+    int liar = raw_client(&wrong);
     CHECK_INT(serve_while(s, RETURN_WAITING, 0.3), RETURN_WAITING);
-    struct pollfd p = {.fd = return_client_fd(liar), .events = POLLIN};
-    CHECK(poll(&p, 1, 1000) == 1 && (p.revents & POLLHUP)); // it was thrown out
+    struct pollfd p = {.fd = liar, .events = POLLIN};
+    CHECK(poll(&p, 1, 1000) == 1 && (p.revents & POLLHUP)); // it was dropped
     struct return_client *c = return_connect(&h, STDIN_FILENO, NULL);
     CHECK_INT(serve_while(s, RETURN_WAITING, 5), RETURN_TAKEN);
-    return_client_free(liar);
+    close(liar);
     return_client_free(c);
     return_server_free(s);
 }
 
-/* One that says nothing is dropped after a second, and does not keep the next one out for longer.
- */
+/* A silent caller is dropped after a second; then the next one is accepted. */
 static void silent_caller(void) {
     struct logits_header h = {0};
     struct return_server *s = return_listen(&h, NULL);
@@ -133,8 +146,8 @@ static void silent_caller(void) {
     return_server_free(s);
 }
 
-/* A decline by the reader of our stdout counts at once, by anybody else after a second without a
- * taker. */
+/* A decline by the reader of our stdout counts at once; by another process, after a second in which
+ * nobody takes the path. */
 static void declined(void) {
     int ends[2], saved = dup(STDOUT_FILENO);
     struct logits_header h = {0};
@@ -156,7 +169,7 @@ static void declined(void) {
     double other_took = seconds_now() - began;
     return_server_free(s);
 
-    s = return_listen(&h, NULL); // a taker in time wins over a decline
+    s = return_listen(&h, NULL); // a client that takes the path in time overrides a decline
     return_decline(&h, STDIN_FILENO);
     serve_while(s, RETURN_WAITING, 0.1);
     struct return_client *c = return_connect(&h, STDIN_FILENO, NULL);
@@ -210,12 +223,14 @@ static void killed(void) {
 static void malformed(void) {
     static const uint32_t ids[] = {1};
     static const struct request good = {REQUEST_EXTEND, 0, 0, 1, 0, ids, 1};
+    struct buf bytes = {0};
+    CHECK(return_message_put(&bytes, &good, NULL) == 0);
     static const struct {
         size_t at;
         uint32_t value;
         const char *want;
     } changes[] = {
-        {0, 0, "return path: a request is of no known type"},
+        {0, 0, "return path: unknown request type"},
         {12, 2, "return path: a request wants 2 of 1 rows"},
         {20, 0x7fffffff, "return path: a request has 2147483647 ids"},
         {24, 1, "return path: a request's reserved bytes are not zero"},
@@ -223,24 +238,25 @@ static void malformed(void) {
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         struct logits_header h = {0};
         struct return_server *s = return_listen(&h, NULL);
-        struct return_client *c = return_connect(&h, STDIN_FILENO, NULL);
+        int fd = raw_client(&h);
         CHECK_INT(serve_while(s, RETURN_WAITING, 5), RETURN_TAKEN);
-        CHECK(return_send(c, &good, NULL) == 0);
+        CHECK(write_full(fd, bytes.p, bytes.n, NULL) == 0);
         uint32_t bad[8] = {0x44545845, 0, 0, 1, 0, 1, 0, 0}; // "EXTD"
         bad[changes[i].at / 4] = changes[i].value;
-        CHECK(write_full(return_client_fd(c), bad, sizeof bad, NULL) == 0);
+        CHECK(write_full(fd, bad, sizeof bad, NULL) == 0);
         struct err e = {0};
         struct request r;
         CHECK(return_serve(s, &e) == -1 && e.code == EXIT_DATA);
         CHECK_STR(e.msg, changes[i].want);
         CHECK(return_request(s, &r) && !return_request(s, &r)); // the good one before it
-        return_client_free(c);
+        close(fd);
         return_server_free(s);
     }
+    buf_free(&bytes);
 }
 
-/* A request in pieces; then more than the socket holds: nothing waits for ever as long as the
- * stream has bytes. */
+/* A request in pieces, and one that is larger than the socket's buffer: nothing waits for ever
+ * while the stream has bytes. */
 static void long_requests(void) {
     struct logits_header h = {0};
     int stream[2];
@@ -269,7 +285,7 @@ static void long_requests(void) {
     close(stream[1]);
 }
 
-/* A stream must not be able to name sockets that are not a return path. */
+/* A stream that names a socket that is not a return path is not followed. */
 static void strange_addresses(void) {
     static const char *const addresses[] = {"", "return", "/tmp/return", "/run/docker.sock",
                                             "/tmp/tokpipe-x/other"};
@@ -294,8 +310,7 @@ static void strange_addresses(void) {
     rmdir(folder);
 }
 
-/* Where another user's connection can be made (as root, which may become anybody), it is refused.
- */
+/* A connection of another user is refused. Only root can test it. */
 static void other_user(void) {
     struct logits_header h = {0};
     struct return_server *s = return_listen(&h, NULL);

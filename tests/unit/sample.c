@@ -1,17 +1,18 @@
-/* The sampling chain against transformers 5.23.0: for logits of a formula, the probabilities that
- * its processors and warpers leave (float32; made with RepetitionPenaltyLogitsProcessor,
- * TemperatureLogitsWarper, TopK, TopP, MinP in this order) must be how often the chain draws each
- * token. Draws are a function of the step, so this is no matter of luck.
+/* The sampling chain against transformers 5.23.0. For logits from a formula, the chain must draw
+ * each token as often as the probabilities of its processors say (float32;
+ * RepetitionPenaltyLogitsProcessor, TemperatureLogitsWarper, TopK, TopP, MinP in this order). The
+ * random numbers are a hash of seed, sequence and step, so every run of the test draws the same
+ * tokens.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "base/attrs.h"
 #include "sample/chain.h"
 
 #include <math.h>
 #include <stdlib.h>
 
 #include "../lib/check.h"
-#include "wire/tokens.h"
+#include "base/attrs.h"
+#include "sample/step.h"
 
 enum { VOCAB = 64, DRAWS = 20000 };
 
@@ -123,7 +124,8 @@ static void as_transformers(void) {
         double p_of[VOCAB] = {0};
         for (int i = 0; i < cases[c].n; i++)
             p_of[cases[c].want[i].id] = cases[c].want[i].p;
-        for (int id = 0; id < VOCAB; id++) { // 4 standard deviations; what is left out never comes
+        for (int id = 0; id < VOCAB;
+             id++) { // within 4 standard deviations; excluded tokens are never drawn
             double expect = DRAWS * p_of[id],
                    slack = 4 * sqrt(expect * (1 - p_of[id])) + (p_of[id] > 0);
             CHECK_MSG(fabs(count[id] - expect) <= slack, "%s: token %d drawn %d times, not %.0f",
@@ -270,6 +272,69 @@ static void parameters(void) {
     CHECK_STR(e.msg, "temp takes a number from 0 to 100: 'hot'");
 }
 
+/* A mask with one id; no id; all ids; a mask of more than one word. */
+static void allowed(void) {
+    enum { N = 130 };
+    static const float logits[4] = {1, 3, 2, -INFINITY};
+    struct sampler *sampler = sampler_new(4), *large = sampler_new(N);
+    struct sample_params p = sample_defaults;
+    uint64_t mask[3] = {1 << 2};
+    struct sample_history h = {.allowed = mask};
+    struct err e = {0};
+    uint32_t id, other;
+    for (int temp = 0; temp <= 5; temp++) { // 0 is greedy
+        p.temp = temp;
+        CHECK(sampler_choose(sampler, logits, &p, &h, &id, &e) == 0 && id == 2);
+    }
+    p.n_bias = 1;
+    p.bias[0] = (struct logit_bias){1, 1000}; // no bias brings an excluded id back
+    CHECK(sampler_choose(sampler, logits, &p, &h, &id, &e) == 0 && id == 2);
+    p.n_bias = 0;
+    mask[0] = 0;
+    CHECK(sampler_choose(sampler, logits, &p, &h, &id, &e) == -1 && e.code == EXIT_DATA);
+    CHECK_STR(e.msg, "no token is allowed");
+    mask[0] = ~UINT64_C(15); // bits past the vocabulary have no meaning
+    CHECK(sampler_choose(sampler, logits, &p, &h, &id, &e) == -1);
+    CHECK_STR(e.msg, "no token is allowed");
+    mask[0] = 1 << 3;
+    CHECK(sampler_choose(sampler, logits, &p, &h, &id, &e) == -1);
+    CHECK_STR(e.msg, "the logit of every allowed token is -Inf");
+
+    float row[N];
+    for (uint32_t i = 0; i < N; i++)
+        row[i] = (float)(4 * sample_uniform(3, i, 0));
+    p.temp = 1;
+    p.top_p = 0.9;
+    for (uint64_t seed = 0; seed < 500; seed++) {
+        p.seed = seed;
+        h.allowed = NULL;
+        CHECK(sampler_choose(large, row, &p, &h, &id, &e) == 0);
+        mask[0] = mask[1] = mask[2] = UINT64_MAX;
+        h.allowed = mask;
+        CHECK(sampler_choose(large, row, &p, &h, &other, &e) == 0 && other == id);
+        mask[0] = 0, mask[1] = UINT64_C(1) << 63, mask[2] = 3;
+        CHECK(sampler_choose(large, row, &p, &h, &id, &e) == 0 && id >= 127);
+    }
+    sampler_free(sampler);
+    sampler_free(large);
+}
+
+/* The order of the chain is part of the result. */
+static void steps(void) {
+    static const char *const want[] = {"allowed",
+                                       "logit_bias",
+                                       "repetition_penalty",
+                                       "presence_penalty, frequency_penalty",
+                                       "top_k",
+                                       "temp",
+                                       "top_p",
+                                       "min_p"};
+    size_t n = 0;
+    for (; n < sizeof want / sizeof *want && sample_steps[n].name; n++)
+        CHECK_STR(sample_steps[n].name, want[n]);
+    CHECK(n == sizeof want / sizeof *want && !sample_steps[n].name);
+}
+
 /* Selection over a large vocabulary against a plain sort. */
 static int descending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -313,6 +378,8 @@ int main(void) {
     RUN(same_everywhere);
     RUN(own_exp);
     RUN(parameters);
+    RUN(allowed);
+    RUN(steps);
     RUN(large_vocabulary);
     return check_done();
 }

@@ -1,14 +1,17 @@
-/* Answers in order: see answers.h. Nothing that is written depends on when it was written: a
- * sequence that fails before its first new id becomes a "! reason" line, even where its prompt is
- * echoed; one that fails later keeps its ids and ends with finish=failed.
+/* Answers in order: see answers.h.
+ *
+ * A sequence that fails before its first new id becomes a "! reason" line, even if its prompt is
+ * echoed. A sequence that fails later keeps its ids and ends with finish=failed. So nothing of a
+ * prompt is written before the first new id.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "base/attrs.h"
-#include "sample/answers.h"
+#include "stages/answers.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "base/attrs.h"
+#include "base/io.h"
 #include "wire/tokens.h"
 
 enum { MAX_AHEAD = 1 << 20 }; // how far a sequence may be past the first unfinished one
@@ -30,7 +33,7 @@ void answers_free(struct answers *a) {
     a->n = a->cap = 0;
 }
 
-void answer_add(struct answer *s, const uint32_t *ids, size_t n) {
+void answers_add_ids(struct answer *s, const uint32_t *ids, size_t n) {
     if (s->n + n > s->cap) {
         s->cap = s->n + n + s->cap / 2 + 64;
         s->ids = xreallocarray(s->ids, s->cap, sizeof *s->ids);
@@ -40,7 +43,7 @@ void answer_add(struct answer *s, const uint32_t *ids, size_t n) {
     s->n += n;
 }
 
-void answer_fail(struct answer *s, struct str reason) {
+void answers_fail(struct answer *s, struct str reason) {
     s->state = ANSWER_FAILED;
     s->reason = str_dup(reason);
 }
@@ -69,7 +72,7 @@ struct answer *answers_open(struct answers *a, uint32_t number, const uint32_t *
         a->items[a->n++] = NULL;
     struct answer *s = a->items[at] = xcalloc(1, sizeof *s);
     s->number = number;
-    answer_add(s, ids, n_ids);
+    answers_add_ids(s, ids, n_ids);
     s->n_prompt = n_ids;
     s->n_written = a->echo ? 0 : n_ids;
     buf_add(&s->attrs, attrs.p, attrs.n);
@@ -85,8 +88,8 @@ static void begin_line(const struct answers *a, struct answer *s) {
     s->begun = true;
 }
 
-/* Ids that are new. Each is followed at once by the space that makes it whole, where another is to
- * come. */
+/* Writes new ids. If another id will follow, so does the space that completes an id for its
+ * reader. */
 static void write_ids(const struct answers *a, struct answer *s) {
     if (s->n == s->n_prompt && s->state != ANSWER_DONE)
         return;
@@ -128,5 +131,5 @@ int answers_write(struct answers *a, struct err *e) {
         a->n -= done;
         a->first += (uint32_t)done;
     }
-    return fflush(a->out) == 0 ? 0 : err_errno(e, EXIT_IO, "cannot write to stdout");
+    return flush_out(a->out, e);
 }

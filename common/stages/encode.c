@@ -1,13 +1,15 @@
 /* Records to tokens(5): see encode.h.
  *
- * Records that the input has at once make a batch, of a bounded size; batches are encoded by a few
- * threads and written in their order. Before the input is waited for, everything that is done is
- * written and flushed.
+ * Records that can be read without waiting make a batch of bounded size. Threads encode batches
+ * into memory; the calling thread reads records and writes the batches in their order:
+ *
+ *     input -> records -> batch -> threads (base/jobs.h) -> batch -> out
+ *
+ * Before it waits for input, the calling thread writes and flushes what is done.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "serve/encode.h"
+#include "stages/encode.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/attrs.h"
@@ -19,7 +21,7 @@
 
 enum { BATCH_BYTES = 1 << 17, BATCH_RECORDS = 4096, MAX_RECORD = 0x7fffffff };
 
-/* Notes beside those of record.h, in bits that it does not use. */
+/* Notes of our own, in bits that chat/record.h does not use. */
 #define NOTE_TWICE (UINT32_C(1) << 31)
 #define NOTE_CR    (UINT32_C(1) << 30)
 
@@ -28,29 +30,38 @@ struct context {
     const struct tokenizer *t;
 };
 
-/* What one thread needs. */
+/* The state of one thread. */
 struct worker {
     const struct encode_job *o;
-    struct encoder *en; // NULL where nothing is encoded
+    struct encoder *en; // NULL if nothing is to be encoded
     const struct tokenizer *tokenizer;
     struct chat_prompt prompt;
     struct token_ids ids;
 };
 
-/* Records that are encoded together, and what they give. */
+/* Records that are encoded together, and the result. */
 struct batch {
     struct buf text;
-    size_t *ends;         // [n] of each record in text
-    size_t n, cap, first; // first: number of the first record, from 1
-    char *out;
+    size_t *ends; // [n] where each record ends in text
+    size_t n, cap;
+    size_t first; // number of the first record, from 1
+    char *out;    // lines of tokens(5)
     size_t out_n;
     struct buf warnings; // a line each
-    uint32_t notes;      // of its records: record_note
-    struct err failed;   // of a whole input
+    uint32_t notes;      // of its records: bits of record_note, NOTE_TWICE, NOTE_CR
+    struct err failed;   // the whole input failed
 };
 
-/* Prints a rendered chat: its text as it is, or with -j as {"text": "..."} on a line. */
-static void print_rendered(FILE *f, const struct chat_prompt *p, const struct encode_job *o) {
+/* The stage's writing side. */
+struct sink {
+    FILE *out;
+    struct tokens_header header; // to be written before the first batch; present: not yet
+    int status;                  // EXIT_DONE or EXIT_SOME_FAILED
+    uint32_t said;               // notes that have been printed
+};
+
+/* Writes a rendered chat: its text as it is, or for JSON input {"text": "..."} on a line. */
+static void write_rendered(FILE *f, const struct chat_prompt *p, const struct encode_job *o) {
     struct buf line = {0};
     if (o->prompt.form == PROMPT_JSON) {
         buf_str(&line, "{\"text\": ");
@@ -64,9 +75,8 @@ static void print_rendered(FILE *f, const struct chat_prompt *p, const struct en
     buf_free(&line);
 }
 
-/* A token a line: the bytes of the text that it stands for, and its id; an empty line behind the
- * last. */
-static void print_offsets(FILE *f, const struct token_ids *ids) {
+/* A token a line: its bytes of the text and its id. An empty line follows the last. */
+static void write_offsets(FILE *f, const struct token_ids *ids) {
     for (size_t i = 0; i < ids->n; i++)
         fprintf(f, "%u-%u\t%u\n", (unsigned)ids->offsets[i][0], (unsigned)ids->offsets[i][1],
                 (unsigned)ids->ids[i]);
@@ -94,7 +104,7 @@ static int encode_prompt(struct worker *w, struct err *e) {
     return 0;
 }
 
-/* Encodes one record and writes its line. -1 with e set where it failed; then its line says so. */
+/* Encodes one record and writes its line. -1 with e set if it failed; its line then says why. */
 static int encode_record(struct worker *w, FILE *f, struct str record, struct err *e) {
     const struct encode_job *o = w->o;
     int rc = prompt_read(&w->prompt, &o->prompt, record, e);
@@ -103,7 +113,7 @@ static int encode_record(struct worker *w, FILE *f, struct str record, struct er
     if (rc != 0 && o->records == RECORDS_WHOLE)
         return rc;
     if (rc == 0 && o->render) {
-        print_rendered(f, &w->prompt, o);
+        write_rendered(f, &w->prompt, o);
         return 0;
     }
     if (rc == 0 && w->prompt.is_chat && o->end_id >= 0) {
@@ -118,7 +128,7 @@ static int encode_record(struct worker *w, FILE *f, struct str record, struct er
         return rc;
     }
     if (o->offsets) {
-        print_offsets(f, &w->ids);
+        write_offsets(f, &w->ids);
     } else {
         tokens_write_ids(f, w->ids.ids, w->ids.n);
         tokens_write_end(f);
@@ -130,20 +140,21 @@ static void encode_batch(void *worker, void *job) {
     struct worker *w = worker;
     struct batch *b = job;
     FILE *f = open_memstream(&b->out, &b->out_n);
-    if (!f)
-        die(EXIT_SYSTEM, "out of memory");
+    if (!f) {
+        err_errno(&b->failed, EXIT_SYSTEM, "cannot encode record %zu", b->first);
+        return;
+    }
     for (size_t i = 0, from = 0; i < b->n; from = b->ends[i++]) {
         struct err e = {0};
         int rc = encode_record(w, f, (struct str){b->text.p + from, b->ends[i] - from}, &e);
         b->notes |= w->prompt.notes;
-        if (rc == 0)
-            continue;
-        if (w->o->records == RECORDS_WHOLE)
+        if (rc != 0 && w->o->records == RECORDS_WHOLE)
             b->failed = e;
-        buf_fmt(&b->warnings, "%s: record %zu\n", e.msg, b->first + i);
+        else if (rc != 0)
+            buf_fmt(&b->warnings, "%s: record %zu\n", e.msg, b->first + i);
     }
     if (fclose(f) != 0)
-        die(EXIT_SYSTEM, "out of memory");
+        err_errno(&b->failed, EXIT_SYSTEM, "cannot encode record %zu", b->first);
 }
 
 static void *worker_begin(void *ctx) {
@@ -163,7 +174,7 @@ static void worker_end(void *worker) {
     free(w);
 }
 
-/* Says what of the records is not followed: each once for all. */
+/* Warns about what the records ask for and we do not do: once for each kind of note. */
 static void say_notes(uint32_t notes, uint32_t *said) {
     for (unsigned i = 0; record_note(i); i++)
         if (notes & ~*said & UINT32_C(1) << i)
@@ -176,29 +187,37 @@ static void say_notes(uint32_t notes, uint32_t *said) {
     *said |= notes;
 }
 
-/* Writes a batch that is done, and empties it. EXIT_DONE or EXIT_SOME_FAILED; e is set where the
- * whole input failed. */
-static int write_batch(struct batch *b, uint32_t *said, struct err *e) {
-    int status = EXIT_DONE;
-    say_notes(b->notes, said);
+static void write_header(struct sink *s) {
+    tokens_write_header(s->out, &s->header); // nothing unless present
+    s->header.present = false;
+}
+
+/* Writes a batch that is done, and empties it. -1 with e set if the whole input failed. */
+static int write_batch(struct sink *s, struct batch *b, struct err *e) {
+    bool failed = b->failed.code != 0;
+    say_notes(b->notes, &s->said);
     b->notes = 0;
-    if (b->failed.code)
+    if (failed) {
         *e = b->failed;
-    fwrite(b->out, 1, b->out_n, stdout);
+    } else {
+        write_header(s);
+        fwrite(b->out, 1, b->out_n, s->out);
+    }
     for (char *line = b->warnings.p, *end; b->warnings.n && (end = strchr(line, '\n'));
          line = end + 1) {
         warn("%.*s", (int)(end - line), line);
-        status = EXIT_SOME_FAILED;
+        s->status = EXIT_SOME_FAILED;
     }
     free(b->out);
     b->out = NULL;
     b->n = 0;
     buf_clear(&b->text);
     buf_clear(&b->warnings);
-    return status;
+    return failed ? -1 : 0;
 }
 
-/* Fills b as far as the input has records at once; 0 at the end of the input. */
+/* Fills b with the records that can be read without waiting, at least one. 1; 0 at the end of the
+ * input; -1 with e set. */
 static int read_batch(struct records *r, struct batch *b, size_t *number, struct err *e) {
     struct str record;
     int more;
@@ -217,48 +236,69 @@ static int read_batch(struct records *r, struct batch *b, size_t *number, struct
     return 1;
 }
 
-/* Waits until the input has a whole record or ends. What is done meanwhile is written, and where
- * nothing more is being done, that is flushed before the wait. -1 with e set. */
-static int wait_for_record(struct records *r, struct jobs *jobs, int fd, int *status,
-                           uint32_t *said, struct err *e) {
+/* Waits until the input has a complete record or ends. During the wait, batches that are done are
+ * written; they are flushed before a read that may have to wait. -1 with e set. */
+static int wait_for_record(struct records *r, struct jobs *jobs, int fd, struct sink *s,
+                           struct err *e) {
     struct batch *done;
     while (!records_pending(r)) {
         bool reads = jobs_wait(jobs, fd);
         while ((done = jobs_take(jobs, false)))
-            *status |= write_batch(done, said, e);
+            if (write_batch(s, done, e) != 0)
+                return -1;
         if (!reads)
             continue;
-        if (jobs_idle(jobs))
-            flush_stdout();
+        if (jobs_idle(jobs) && flush_out(s->out, e) != 0)
+            return -1;
         if (records_fill(r, e) != 0)
             return -1;
     }
     return 0;
 }
 
-int encode_records(const struct encode_job *o, const struct tokenizer *t, int fd, const char *name,
-                   struct err *e) {
-    struct records *records = records_new(fd, name, o->records, MAX_RECORD);
-    struct context ctx = {o, t};
-    unsigned n_batches = o->threads > 1 ? o->threads * 3 : 1, next = 0;
-    struct jobs *jobs = jobs_new(o->threads, n_batches,
-                                 &(struct jobs_work){worker_begin, encode_batch, worker_end, &ctx});
-    struct batch *batches = xcalloc(n_batches, sizeof *batches), *done;
+/* Runs the input through the batches. After a failure only takes the jobs that are still there; e
+ * keeps the first one. */
+static int run_batches(struct records *r, struct jobs *jobs, struct batch *batches, size_t n,
+                       int fd, struct sink *s, struct err *e) {
+    struct batch *done;
     size_t number = 0;
-    int status = EXIT_DONE;
-    uint32_t said = 0;
-    for (int more = 1; more > 0;) {
-        struct batch *b = &batches[next++ % n_batches];
-        more = wait_for_record(records, jobs, fd, &status, &said, e) == 0
-                   ? read_batch(records, b, &number, e)
-                   : -1;
+    int more = 1;
+    for (size_t next = 0; more > 0; next++) {
+        struct batch *b = &batches[next % n];
+        more = wait_for_record(r, jobs, fd, s, e) == 0 ? read_batch(r, b, &number, e) : -1;
         if (b->n)
             jobs_give(jobs, b);
-        while ((done = jobs_take(jobs, more <= 0 || jobs_full(jobs))))
-            status |= write_batch(done, &said, e);
+        while ((done = jobs_take(jobs, more <= 0 || jobs_full(jobs)))) {
+            struct err failed = {0};
+            if (write_batch(s, done, &failed) == 0)
+                continue;
+            if (more >= 0)
+                *e = failed;
+            more = -1;
+        }
     }
-    flush_stdout();
-    for (unsigned i = 0; i < n_batches; i++) {
+    return more;
+}
+
+int stage_encode(const struct encode_job *o, const struct tokenizer *t, int fd, const char *name,
+                 FILE *out, struct err *e) {
+    struct context ctx = {o, t};
+    struct sink s = {.out = out};
+    size_t n_batches = o->threads > 1 ? o->threads * 3 : 1;
+    struct jobs_work work = {worker_begin, encode_batch, worker_end, &ctx};
+    struct jobs *jobs = jobs_new(o->threads, n_batches, &work, e);
+    if (!jobs)
+        return -1;
+    if (t && !o->offsets && !o->render)
+        s.header = (struct tokens_header){true, tokenizer_vocab(t), tokenizer_fingerprint(t)};
+    if (o->records != RECORDS_WHOLE)
+        write_header(&s);
+    struct records *records = records_new(fd, name, o->records, MAX_RECORD);
+    struct batch *batches = xcalloc(n_batches, sizeof *batches);
+    int rc = run_batches(records, jobs, batches, n_batches, fd, &s, e);
+    if (flush_out(out, rc == 0 ? e : NULL) != 0)
+        rc = -1;
+    for (size_t i = 0; i < n_batches; i++) {
         buf_free(&batches[i].text);
         buf_free(&batches[i].warnings);
         free(batches[i].ends);
@@ -266,10 +306,10 @@ int encode_records(const struct encode_job *o, const struct tokenizer *t, int fd
     free(batches);
     jobs_free(jobs);
     records_free(records);
-    return e->code ? -1 : status;
+    return rc == 0 ? s.status : -1;
 }
 
-/* Whether the file names id as an end of text; *named: whether it has the key at all. */
+/* Whether the file names id as an end of text. *named is set if it has the key eos_token_id. */
 static bool names_end(const char *dir, const char *file, int64_t id, bool *named) {
     enum { MAX_CONFIG = 4 << 20 };
     char *path = path_join(dir, file);
@@ -303,17 +343,17 @@ static bool names_end(const char *dir, const char *file, int64_t id, bool *named
 }
 
 int64_t encode_turn_end(const struct chat *c, const struct tokenizer *t, const char *dir) {
-    struct buf behind = {0};
+    struct buf after = {0}; // a message
     struct token_ids ids = {0};
     struct err ignored = {0};
     int64_t end = -1;
     bool named = false;
-    chat_turn_end(c, &behind);
+    chat_turn_end(c, &after);
     struct encoder *en = encoder_new(t);
     struct encode_options o = {.no_special = true};
-    if (behind.n && tokenizer_encode(en, buf_view(&behind), &o, &ids, &ignored) == 0)
-        for (size_t i = 0; i < ids.n && end < 0;
-             i++) { // behind white space at most, which some templates write before it
+    if (after.n && tokenizer_encode(en, buf_view(&after), &o, &ids, &ignored) == 0)
+        for (size_t i = 0; i < ids.n && end < 0; i++) {
+            // Some templates write white space before it: short pieces are skipped.
             struct str piece = tokenizer_piece(t, ids.ids[i]);
             if (tokenizer_is_special(t, ids.ids[i]))
                 end = ids.ids[i];
@@ -322,8 +362,8 @@ int64_t encode_turn_end(const struct chat *c, const struct tokenizer *t, const c
         }
     encoder_free(en);
     token_ids_free(&ids);
-    buf_free(&behind);
-    // generation_config.json goes before config.json, as llm-forward reads them.
+    buf_free(&after);
+    // generation_config.json takes precedence over config.json, as in llm-forward.
     if (end >= 0 && (names_end(dir, "generation_config.json", end, &named) ||
                      (!named && names_end(dir, "config.json", end, &named))))
         end = -1;

@@ -1,0 +1,61 @@
+/* The sequences of one logits(5) stream and their answers in tokens(5).
+ *
+ * Line k of the output answers line k of the input, in whatever order frames arrive. The first
+ * unfinished sequence is written as it grows; later ones wait in memory. The output does not depend
+ * on when it was written.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef STAGES_ANSWERS_H
+#define STAGES_ANSWERS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "base/mem.h"
+#include "sample/params.h"
+
+enum answer_state { ANSWER_OPEN, ANSWER_DONE, ANSWER_FAILED };
+
+struct answer {
+    struct sample_params params;
+    struct buf attrs;
+    uint32_t number; // of the sequence
+    uint32_t *ids;   // [n], the first n_prompt are the prompt
+    size_t n, cap, n_prompt;
+    enum answer_state state;
+    const char *finish; // ANSWER_DONE: "eos", "stop", "length" or "cut"
+    char *reason;       // ANSWER_FAILED; owned
+    bool more;          // another id will follow the last
+    /* private: */
+    bool begun;
+    size_t n_written; // ids
+};
+
+struct answers {
+    bool echo;   // write the prompt's ids too; otherwise answers get the attribute continues=1
+    int32_t bos; // a prompt of this id alone has no text to continue; -1: none
+    FILE *out;
+    struct answer **items; // [n], of the sequences from `first` on; NULL if not opened yet
+    uint32_t first;
+    size_t n, cap;
+};
+
+/* A new answer for sequence `number`, owned by a. NULL with e set (EXIT_DATA) if the sequence has
+ * one, or is too far after the first unfinished one. */
+struct answer *answers_open(struct answers *a, uint32_t number, const uint32_t *ids, size_t n_ids,
+                            struct str attrs, struct err *e);
+/* NULL if it has not been opened, or has been written already. */
+struct answer *answers_find(const struct answers *a, uint32_t number);
+
+void answers_add_ids(struct answer *s, const uint32_t *ids, size_t n);
+void answers_fail(struct answer *s, struct str reason);
+
+/* Writes what can be written in order, flushes, and frees what is finished. -1 (EXIT_IO) if out
+ * takes no more. */
+int answers_write(struct answers *a, struct err *e);
+void answers_free(struct answers *a);
+
+#endif

@@ -1,0 +1,32 @@
+/* The body of llm-sample: logits(5) to tokens(5).
+ *
+ * It chooses the next token of every sequence and requests the logits after it over the return
+ * path. Without a return path (a recorded stream) it goes on only as far as the recording has the
+ * rows for its own choices; such a sequence ends with finish=cut.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef STAGES_SAMPLE_H
+#define STAGES_SAMPLE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "sample/params.h"
+
+struct sample_job {
+    struct sample_params params; // a sequence's attributes override them
+    bool echo;                   // write the prompt's ids before the new ones
+};
+
+/* Reads logits(5) from fd; name is the input's, for messages. *n_chosen is the number of new
+ * tokens.
+ *
+ * Returns EXIT_DONE; or EXIT_SOME_FAILED if a sequence failed or was cut, which its line and a
+ * warning say; or -1 with e set: EXIT_USAGE if the params name an id outside the vocabulary;
+ * EXIT_DATA if the stream is bad or was cut, after every open line has been ended; EXIT_IO. */
+int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out,
+                 uint64_t *n_chosen, struct err *e);
+
+#endif
