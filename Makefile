@@ -57,13 +57,20 @@ $B/obj/common/base/opt.o: private FIXED += -DTOKPIPE_VERSION='"$(VERSION)"'
 $B/obj/common/base/opt.o: CHANGELOG.md
 
 # Vectors wider than the registers go into inline functions alone, so that no ABI is concerned.
-$B/obj/common/kernels/tiles_c.o: private FIXED += -Wno-psabi
+$B/obj/common/kernels/%_c.o $B/obj/common/kernels/%_baseline.o: private FIXED += -Wno-psabi
 
 # Where the inner loops begin is up to a tenth of their speed.
-$B/obj/common/kernels/tiles.o: private FIXED += -falign-loops=64
+$B/obj/common/kernels/matmul_%.o $B/obj/common/kernels/attention_%.o: private FIXED += -falign-loops=64
 
-# Emulated instructions are calls, not worth optimising, whose vectors no other object sees.
-$B/obj/tests/unit/kernels_emulated.o: private CFLAGS = -O1 -g -Wno-psabi
+# The kernels of x86-64 once more, against emulated instructions. These are calls, not worth
+# optimising, whose vectors no other object sees. A test links them in place of the library's.
+EMULATED := $(patsubst common/kernels/%.c,$B/obj/emulated/%.o,$(wildcard common/kernels/matmul_avx*.c common/kernels/attention_avx*.c))
+$B/obj/emulated/%.o: common/kernels/%.c $B/flags
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -O1 -Wno-psabi -DKERNELS_EMULATED='"../../tests/lib/emulate.h"' -MMD -MP -c -o $@ $<
+$B/tests/kernels_emulated: $B/obj/tests/unit/kernels_emulated.o $(EMULATED) $B/libtokpipe.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $B/obj/%.o: %.c $B/flags
 	@mkdir -p $(@D)

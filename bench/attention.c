@@ -38,10 +38,20 @@ struct bench {
 };
 
 static double step_seconds(struct bench *b, size_t sequence) {
+    struct attn_call call = {.rows = &b->rows[sequence],
+                             .n_rows = 1,
+                             .out = b->out,
+                             .ldo = HEADS * HEAD_DIM,
+                             .q = b->q,
+                             .ldq = HEADS * HEAD_DIM,
+                             .n_heads = HEADS,
+                             .scale = 0.125f,
+                             .scratch = b->scratch};
     double start = seconds();
-    for (size_t l = 0; l < LAYERS; l++)
-        attention(b->pool, &b->kv[l], &b->rows[sequence], 1, b->out, HEADS * HEAD_DIM, b->q,
-                  HEADS * HEAD_DIM, HEADS, 0.125f, 0, b->scratch);
+    for (size_t l = 0; l < LAYERS; l++) {
+        call.kv = &b->kv[l];
+        attention(b->pool, &call);
+    }
     return seconds() - start;
 }
 

@@ -6,7 +6,7 @@
  * and W [5632, 2048] in BF16
  *
  * c is the C of today as LLM_ISA=c runs it, for AVX where the CPU has it; baseline is the same for
- * what every CPU has, which is what the first one was compiled for.
+ * every CPU, as the first one was.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
@@ -70,6 +70,7 @@ int main(int argc, char **argv) {
     void *scratch = xaligned(64, matmul_scratch(N_ROWS, N_IN));
     struct job j = {y, x, w};
     struct mat mat = mat_plain(w, DT_BF16, N_OUT, N_IN);
+    const struct matmul_product product = {.y = y, .ldy = N_OUT, .w = &mat};
     static const char *const isas[] = {"c", "baseline"};
     double first[ROUNDS], now[2][ROUNDS], flops = 2.0 * N_ROWS * N_IN * N_OUT;
     for (size_t r = 0; r < ROUNDS; r++) {
@@ -79,7 +80,7 @@ int main(int argc, char **argv) {
         for (size_t i = 0; i < 2; i++) {
             kernels_use(isas[i]);
             start = seconds();
-            matmul(p, y, N_OUT, x, N_IN, N_ROWS, &mat, NULL, false, scratch);
+            matmul(p, &product, 1, &(struct matmul_input){x, N_IN, N_ROWS, false, scratch});
             now[i][r] = flops / (seconds() - start);
         }
     }

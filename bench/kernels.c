@@ -66,8 +66,8 @@ static size_t shape_bytes(const struct shape *s) {
     return s->n_in * s->n_out * (s->dtype == DT_F32 ? 4 : 2);
 }
 
-/* As many matrices as fit the memory, or as many as make half a TFLOP: seconds for one, on average.
- */
+/* Seconds for one product, the average of many: one of each matrix that fits the memory, or fewer
+ * where that is much work. */
 static double matmul_time(const struct bench *b, const struct shape *s) {
     size_t bytes = shape_bytes(s), n = b->size / bytes;
     double work = 2.0 * (double)s->n_rows * (double)s->n_in * (double)s->n_out;
@@ -76,7 +76,9 @@ static double matmul_time(const struct bench *b, const struct shape *s) {
     double t = seconds();
     for (size_t i = 0; i < n; i++) {
         struct mat w = mat_plain(b->memory + i * bytes, s->dtype, s->n_out, s->n_in);
-        matmul(b->pool, b->y, s->n_out, b->x, s->n_in, s->n_rows, &w, NULL, false, b->scratch);
+        const struct matmul_product product = {.y = b->y, .ldy = s->n_out, .w = &w};
+        matmul(b->pool, &product, 1,
+               &(struct matmul_input){b->x, s->n_in, s->n_rows, false, b->scratch});
     }
     return (seconds() - t) / (double)n;
 }

@@ -12,6 +12,7 @@
 
 #include "base/big_pages.h"
 #include "base/mem.h"
+#include "kernels/tune.h"
 
 static const struct ops cpu_ops;
 
@@ -110,9 +111,6 @@ static void cpu_describe(const struct device *d, char *text, size_t size) {
 
 /* ---- Keys and values ---- */
 
-/* Of a layer in one piece: with an eighth of it, attention is 7 % slower. */
-enum { RUN_BYTES = 512 << 10 };
-
 static size_t cpu_kv_page_bytes(const struct device *d) {
     const struct device_shape *s = &((const struct cpu *)d)->shape;
     return kv_page_bytes(s->n_kv_heads, s->head_dim, s->precise);
@@ -128,7 +126,7 @@ static unsigned char *cpu_kv_reserve(struct device *d, size_t n, struct err *e) 
 
 static int cpu_kv_commit(struct device *d, unsigned char *base, size_t end, struct err *e) {
     (void)d;
-    if (mprotect(base, end, PROT_READ | PROT_WRITE) != 0) // what is usable already stays as it is
+    if (mprotect(base, end, PROT_READ | PROT_WRITE) != 0) // usable pages stay as they are
         return err_errno(e, EXIT_SYSTEM, "no memory for %zu bytes of KV", end);
     return 0;
 }
@@ -159,7 +157,7 @@ static const struct ops cpu_ops = {
     .close = cpu_close,
     .describe = cpu_describe,
     .kv_page_bytes = cpu_kv_page_bytes,
-    .kv_run_bytes = RUN_BYTES,
+    .kv_run_bytes = KV_RUN_BYTES,
     .kv_reserve = cpu_kv_reserve,
     .kv_commit = cpu_kv_commit,
     .kv_copy = cpu_kv_copy,

@@ -32,7 +32,7 @@ struct cpu {
     double lap;       // when the last part of a step ended
 };
 
-/* What was done since the last call counts as this part. Some ten calls a layer, 30 ns each. */
+/* Adds the time since the last call to this part. About ten calls a layer, 30 ns each. */
 void cpu_lap(struct cpu *c, enum model_part part);
 
 /* y [n_rows, n_out] (stride n_out) = x [n_rows, n_in] (stride n_in) W^T + bias */

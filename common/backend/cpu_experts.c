@@ -13,7 +13,7 @@
  * unless the model says not to. */
 static void choose_experts(const struct device_shape *s, bool renormalise, float *logits,
                            uint32_t *chosen, float *weight) {
-    float max = logits[0], sum = 0, kept = 0;
+    float max = logits[0], sum = 0, of_chosen = 0;
     for (size_t x = 1; x < s->n_experts; x++)
         max = logits[x] > max ? logits[x] : max;
     for (size_t x = 0; x < s->n_experts; x++)
@@ -23,11 +23,11 @@ static void choose_experts(const struct device_shape *s, bool renormalise, float
         for (size_t x = 1; x < s->n_experts; x++)
             best = logits[x] > logits[best] ? x : best;
         chosen[k] = (uint32_t)best;
-        kept += weight[k] = logits[best] / sum;
+        of_chosen += weight[k] = logits[best] / sum;
         logits[best] = -1;
     }
     for (size_t k = 0; k < s->n_experts_used && renormalise; k++)
-        weight[k] /= kept;
+        weight[k] /= of_chosen;
 }
 
 void cpu_experts(struct device *d, float *y, const struct experts_op *o, const float *x) {
@@ -58,8 +58,8 @@ void cpu_experts(struct device *d, float *y, const struct experts_op *o, const f
         cpu_linear(c, ws->expert_out, ws->ffn, n, &w[2]);
         for (size_t i = 0; i < n; i++) {
             size_t chosen = ws->expert_row[i];
-            add_scaled(y + chosen / used * dim, dim, ws->expert_out + i * dim, dim, 1, dim,
-                       ws->expert_weight[chosen]);
+            rows_add_scaled(y + chosen / used * dim, dim, ws->expert_out + i * dim, dim, 1, dim,
+                            ws->expert_weight[chosen]);
         }
     }
     cpu_lap(c, PART_ROWS);

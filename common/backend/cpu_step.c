@@ -10,6 +10,7 @@
 
 #include "backend/cpu.h"
 #include "base/progress.h"
+#include "kernels/tune.h"
 
 static struct cpu *cpu_of(struct device *d) {
     return (struct cpu *)d;
@@ -21,7 +22,7 @@ void cpu_lap(struct cpu *c, enum model_part part) {
     c->lap = now;
 }
 
-/* ---- What is done row by row ---- */
+/* ---- Row operations ---- */
 
 /* For rows [begin, end). */
 struct rows_job {
@@ -34,24 +35,23 @@ struct rows_job {
     float scale;
 };
 
-enum { SPREAD_FLOATS = 1 << 15, PIECE_FLOATS = 1 << 13 };
-
-/* Runs the job over the threads where there is enough to do; cost: of a row, as many floats read
- * and written once. */
+/* Runs the job over the threads where there is enough to do. cost: of a row, in floats read and
+ * written once. */
 static void over_rows(struct cpu *c, pool_job *job, void *arg, size_t n_rows, size_t cost) {
-    if (n_rows * cost < SPREAD_FLOATS)
+    if (n_rows * cost < ROWS_SPREAD_FLOATS)
         job(arg, 0, n_rows, 0);
     else
-        pool_run(c->pool, job, arg, n_rows, 1 + PIECE_FLOATS / cost);
+        pool_run(c->pool, job, arg, n_rows, 1 + ROWS_PIECE_FLOATS / cost);
 }
 
 /* y [n_rows, n] = norm(x); x and y may be the same. */
 static void norm_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
                       const struct norm *norm) {
+    const struct rows_norm own = {norm->weight, norm->bias, norm->offset, norm->eps};
     if (norm->kind == NORM_LAYER)
-        layernorm(y, ldy, x, ldx, n_rows, n, norm->weight, norm->bias, norm->eps);
+        rows_layernorm(y, ldy, x, ldx, n_rows, n, &own);
     else
-        rmsnorm(y, ldy, x, ldx, n_rows, n, norm->weight, norm->offset, norm->eps);
+        rows_rmsnorm(y, ldy, x, ldx, n_rows, n, &own);
 }
 
 static void run_norm(void *arg, size_t begin, size_t end, size_t thread) {
@@ -68,7 +68,7 @@ void cpu_norm(struct device *d, float *y, const float *x, const struct norm *n) 
     cpu_lap(c, PART_NORMS);
 }
 
-/* What a block reads: x, or h = norm(x). */
+/* The input of a block: x, or h = norm(x). */
 static const float *normed(struct cpu *c, const float *x, const struct norm *n) {
     if (!n)
         return x;
@@ -79,7 +79,8 @@ static const float *normed(struct cpu *c, const float *x, const struct norm *n) 
 static void run_add(void *arg, size_t begin, size_t end, size_t thread) {
     const struct rows_job *j = arg;
     (void)thread;
-    add_scaled(j->y + begin * j->n, j->n, j->x + begin * j->n, j->n, end - begin, j->n, j->scale);
+    rows_add_scaled(j->y + begin * j->n, j->n, j->x + begin * j->n, j->n, end - begin, j->n,
+                    j->scale);
 }
 
 void cpu_add(struct device *d, float *y, const float *x, float scale) {
@@ -144,28 +145,28 @@ void cpu_begin(struct device *d, const struct step *s) {
 
 /* ---- Matrices ---- */
 
-static struct product product(float *y, size_t ldy, const struct linear *l) {
-    return (struct product){.y = y, .ldy = ldy, .w = &l->w, .bias = l->bias};
+static struct matmul_product product(float *y, size_t ldy, const struct linear *l) {
+    return (struct matmul_product){.y = y, .ldy = ldy, .w = &l->w, .bias = l->bias};
 }
 
-/* The products of what reads the same x [n_rows, n_in] */
-static void apply(struct cpu *c, const struct product *products, size_t n, const float *x,
+/* Products of one x [n_rows, n_in] */
+static void apply(struct cpu *c, const struct matmul_product *products, size_t n, const float *x,
                   size_t n_rows) {
-    matmul_many(c->pool, products, n, x, products[0].w->n_in, n_rows, c->shape.precise,
-                c->ws.scratch);
+    matmul(c->pool, products, n,
+           &(struct matmul_input){x, products[0].w->n_in, n_rows, c->shape.precise, c->ws.scratch});
     cpu_lap(c, PART_MATMUL);
 }
 
 void cpu_linear(struct cpu *c, float *y, const float *x, size_t n_rows, const struct linear *l) {
-    const struct product one = product(y, l->w.n_out, l);
+    const struct matmul_product one = product(y, l->w.n_out, l);
     apply(c, &one, 1, x, n_rows);
 }
 
 void cpu_gated(struct cpu *c, const struct gated_op *o, const float *x, size_t n_rows) {
     const struct linear *in = o->in;
-    struct product one = product(c->ws.ffn, o->ffn_dim, &in[0]);
+    struct matmul_product one = product(c->ws.ffn, o->ffn_dim, &in[0]);
     struct mat halves[2];
-    one.act = &o->act;
+    one.act = o->act;
     if (!o->ungated && in[0].w.n_out == o->ffn_dim) {
         one.up = &in[1].w;
         one.up_bias = in[1].bias;
@@ -209,8 +210,8 @@ static void norm_heads(enum qk_norm kind, float *x, size_t n_heads, size_t dim,
     }
 }
 
-/* q and k in y [n_rows, qkv_dim], which lie side by side: normed, and turned by each row's angles.
- */
+/* Norms q and k in y [n_rows, qkv_dim], where they are side by side, and rotates them by the angles
+ * of each row. */
 static void run_qk(void *arg, size_t begin, size_t end, size_t thread) {
     const struct rows_job *j = arg;
     const struct qkv_op *o = j->qkv;
@@ -225,13 +226,11 @@ static void run_qk(void *arg, size_t begin, size_t end, size_t thread) {
         if (o->rope == DEVICE_NO_ROPE)
             continue;
         size_t half = s->rope_half[o->rope];
-        rope(q, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half,
-             j->c->ws.cosines[o->rope] + i * half, j->c->ws.sines[o->rope] + i * half);
+        rows_rope(q, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half,
+                  j->c->ws.cosines[o->rope] + i * half, j->c->ws.sines[o->rope] + i * half);
     }
 }
 
-/* Keys lie transposed, so that each is written to a line of its own. */
-enum { STORE_COST = 8 };
 struct store_job {
     const struct kv_layer *kv;
     const struct attn_row *rows;
@@ -254,7 +253,7 @@ void cpu_qkv(struct device *d, const struct qkv_op *o, const float *x) {
     float *q = c->ws.qkv, *k = q + q_dim, *v = k + kv_dim; // each with stride qkv_dim
 
     x = normed(c, x, o->pre);
-    struct product products[3] = {product(q, qkv_dim, &o->qkv[0])};
+    struct matmul_product products[3] = {product(q, qkv_dim, &o->qkv[0])};
     if (!o->fused) {
         products[1] = product(k, qkv_dim, &o->qkv[1]);
         products[2] = product(v, qkv_dim, &o->qkv[2]);
@@ -265,7 +264,7 @@ void cpu_qkv(struct device *d, const struct qkv_op *o, const float *x) {
                   2 * (q_dim + kv_dim));
     cpu_lap(c, PART_ROWS);
     struct store_job store = {o->kv, c->step.attn[o->group], k, v, qkv_dim};
-    over_rows(c, run_store, &store, n_rows, STORE_COST * kv_dim);
+    over_rows(c, run_store, &store, n_rows, ROWS_STORE_COST * kv_dim);
     cpu_lap(c, PART_STORE);
 }
 
@@ -273,14 +272,24 @@ void cpu_attend(struct device *d, const struct attend_op *o) {
     struct cpu *c = cpu_of(d);
     const struct device_shape *s = &c->shape;
     size_t q_dim = s->n_heads * s->head_dim, qkv_dim = q_dim + 2 * s->n_kv_heads * s->head_dim;
-    attention(c->pool, o->kv, c->step.attn[o->group], c->step.n_rows, c->ws.attn, q_dim, c->ws.qkv,
-              qkv_dim, s->n_heads, o->scale, o->softcap, c->ws.scratch);
+    const struct attn_call call = {.kv = o->kv,
+                                   .rows = c->step.attn[o->group],
+                                   .n_rows = c->step.n_rows,
+                                   .out = c->ws.attn,
+                                   .ldo = q_dim,
+                                   .q = c->ws.qkv,
+                                   .ldq = qkv_dim,
+                                   .n_heads = s->n_heads,
+                                   .scale = o->scale,
+                                   .softcap = o->softcap,
+                                   .scratch = c->ws.scratch};
+    attention(c->pool, &call);
     cpu_lap(c, PART_ATTENTION);
 }
 
 /* ---- The end of a step ---- */
 
-/* What the head reads is gathered in h. */
+/* The rows that the head reads are gathered in h. */
 static void head(struct cpu *c, const struct head_op *o, float *logits, float *hidden) {
     size_t dim = c->shape.hidden_dim, vocab = c->shape.vocab_size, n = 0;
     float *h = c->device.h;
@@ -293,12 +302,13 @@ static void head(struct cpu *c, const struct head_op *o, float *logits, float *h
         memcpy(hidden, h, n * dim * sizeof *h);
     if (!logits)
         return;
-    matmul(c->pool, logits, vocab, h, dim, n, &o->head->w, o->head->bias, c->shape.precise,
-           c->ws.scratch);
+    const struct matmul_product product_of_head = product(logits, vocab, o->head);
+    matmul(c->pool, &product_of_head, 1,
+           &(struct matmul_input){h, dim, n, c->shape.precise, c->ws.scratch});
     for (size_t i = 0; i < n * vocab && o->divisor > 0; i++)
         logits[i] /= o->divisor;
     if (o->softcap > 0)
-        softcap(logits, n * vocab, o->softcap);
+        rows_softcap(logits, n * vocab, o->softcap);
 }
 
 int cpu_head(struct device *d, const struct head_op *o, float *logits, float *hidden,

@@ -1,10 +1,10 @@
 /* How many threads are worth starting: the physical cores that this process may use; and where a
  * thread runs.
  *
- * Two hardware threads of one core share its vector units and its way to memory, so kernels gain
- * nothing from the second. Counted are the distinct cores in the affinity mask (Linux: each CPU's
- * list of siblings is named by its first member), no more than the CPU time that a control group
- * grants. Elsewhere: the online processors.
+ * Two hardware threads of one core share its vector units and its path to memory, so kernels gain
+ * nothing from the second. On Linux the distinct cores in the affinity mask are counted (the first
+ * CPU of each list of siblings names the core), but no more than the CPU time that a control group
+ * grants. Elsewhere it is the online processors.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -13,11 +13,14 @@
 #include <sys/syscall.h>
 #include <time.h>
 #endif
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "base/progress.h"
 #include "kernels/cores.h"
+#include "kernels/tune.h"
 
 #if defined(__linux__)
 /* The first CPU of those that share cpu's core, cpu itself where the kernel does not say. */
@@ -72,16 +75,31 @@ int current_cpu(void) {
     return sched_getcpu();
 }
 
+/* One thread at a time changes a mask. Else a second one could take the first one's temporary mask
+ * for the thread's own, restore it last, and so leave that thread bound to one CPU. */
+static atomic_flag changing_mask = ATOMIC_FLAG_INIT;
+
+/* Lets a thread (0: the calling one) use only `to`, which moves it there, then `may` again. If
+ * another process has set a mask in between, that one stays. */
+static void move_thread(int thread, const cpu_set_t *may, const cpu_set_t *to) {
+    cpu_set_t now;
+    if (sched_setaffinity(thread, sizeof *to, to) == 0 &&
+        sched_getaffinity(thread, sizeof now, &now) == 0 && CPU_EQUAL(&now, to))
+        sched_setaffinity(thread, sizeof *may, may);
+}
+
 void leave_cpu(size_t n) {
     cpu_set_t may, others;
     int cpu = sched_getcpu();
-    if (cpu < 0 || cpu >= CPU_SETSIZE || sched_getaffinity(0, sizeof may, &may) != 0 ||
-        (size_t)CPU_COUNT(&may) < n)
+    if (cpu < 0 || cpu >= CPU_SETSIZE || atomic_flag_test_and_set(&changing_mask))
         return;
-    others = may;
-    CPU_CLR((size_t)cpu, &others);
-    if (CPU_COUNT(&others) > 0 && sched_setaffinity(0, sizeof others, &others) == 0)
-        sched_setaffinity(0, sizeof may, &may);
+    if (sched_getaffinity(0, sizeof may, &may) == 0 && (size_t)CPU_COUNT(&may) >= n) {
+        others = may;
+        CPU_CLR((size_t)cpu, &others);
+        if (CPU_COUNT(&others) > 0)
+            move_thread(0, &may, &others);
+    }
+    atomic_flag_clear(&changing_mask);
 }
 
 int thread_number(void) {
@@ -91,7 +109,7 @@ int thread_number(void) {
     return number;
 }
 
-/* CPU time of a thread in ns, -1 where it's gone. Its clock's number is made as
+/* CPU time of a thread in ns, -1 if it has ended. The number of its clock is made as
  * pthread_getcpuclockid() makes it. */
 static long long cpu_time(int thread) {
     struct timespec t;
@@ -99,23 +117,27 @@ static long long cpu_time(int thread) {
     return clock_gettime(clock, &t) == 0 ? t.tv_sec * 1000000000LL + t.tv_nsec : -1;
 }
 
-enum { STALLED_NS = 2000 };
-static const double WATCH_SECONDS = 20e-6;
-
-void lend_cpu(int number) {
-    cpu_set_t may, here;
-    long long before = cpu_time(number);
+/* Whether a thread gets no CPU time, as watched for POOL_WATCH_NS. */
+static bool is_stalled(int thread) {
+    long long before = cpu_time(thread);
     double start = seconds_now();
-    int cpu = sched_getcpu();
-    while (seconds_now() - start < WATCH_SECONDS)
+    while (seconds_now() - start < POOL_WATCH_NS * 1e-9)
         ;
-    if (before < 0 || cpu < 0 || cpu >= CPU_SETSIZE || cpu_time(number) - before > STALLED_NS ||
-        sched_getaffinity(number, sizeof may, &may) != 0 || !CPU_ISSET((size_t)cpu, &may))
+    return before >= 0 && cpu_time(thread) - before <= POOL_WATCH_NS / 10;
+}
+
+void lend_cpu(int thread) {
+    cpu_set_t may, own;
+    int cpu = sched_getcpu();
+    if (!is_stalled(thread) || cpu < 0 || cpu >= CPU_SETSIZE ||
+        atomic_flag_test_and_set(&changing_mask))
         return;
-    CPU_ZERO(&here);
-    CPU_SET((size_t)cpu, &here);
-    if (sched_setaffinity(number, sizeof here, &here) == 0)
-        sched_setaffinity(number, sizeof may, &may);
+    if (sched_getaffinity(thread, sizeof may, &may) == 0 && CPU_ISSET((size_t)cpu, &may)) {
+        CPU_ZERO(&own);
+        CPU_SET((size_t)cpu, &own);
+        move_thread(thread, &may, &own);
+    }
+    atomic_flag_clear(&changing_mask);
 }
 #else
 int current_cpu(void) {
@@ -124,8 +146,8 @@ int current_cpu(void) {
 int thread_number(void) {
     return 0;
 }
-void lend_cpu(int number) {
-    (void)number;
+void lend_cpu(int thread) {
+    (void)thread;
 }
 void leave_cpu(size_t n) {
     (void)n;

@@ -1,9 +1,11 @@
-/* Which kernels run: the table, filled from the scalar up by what the CPU has, capped by LLM_ISA.
+/* Which kernels run: the table of instruction sets, and the choice of one.
  *
- * Besides the CPU's flags the operating system must keep the wide registers (XCR0), which the
- * compilers'
- * __builtin_cpu_supports also looks at. A name in LLM_ISA that is unknown, or that this CPU lacks,
- * is refused rather than replaced: whoever sets it wants to know what was measured.
+ * Sets are listed from the slowest up, and each replaces some functions of those before it. The
+ * default is the last one that this CPU has and that is fast on it (isa.c). LLM_ISA names another.
+ * A name that is unknown, or that this CPU lacks, is refused rather than replaced: the reader of a
+ * measurement wants to know what was measured.
+ *
+ * A new instruction set is a line here.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/kernels.h"
@@ -11,97 +13,126 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/isa.h"
 #include "kernels/table.h"
-#if defined(__x86_64__)
-#include <cpuid.h>
-#endif
 
 struct kernel_table kernel;
 
-static const char *const isa_names[ISA_COUNT] = {"baseline", "c", "avx2", "avx512", "avx512bf16"};
-
+static bool always(const struct isa_cpu *c) {
+    (void)c;
+    return true;
+}
 #if defined(__x86_64__)
-static bool cpu_has_f16c(void) { // not every compiler's __builtin_cpu_supports knows it
-    unsigned a, b, c = 0, d;
-    return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+static bool has_avx2(const struct isa_cpu *c) {
+    return c->avx2;
+}
+static bool has_avx512(const struct isa_cpu *c) {
+    return c->avx512;
+}
+static bool has_avx512bf16(const struct isa_cpu *c) {
+    return c->avx512bf16;
+}
+static bool fast_bf16(const struct isa_cpu *c) {
+    return !isa_slow_bf16(c);
 }
 #endif
 
-static bool cpu_has(enum isa isa) {
-    switch (isa) {
-    case ISA_BASELINE:
-    case ISA_C:
-        return true;
+static const struct set {
+    const char *name;
+    bool (*has)(const struct isa_cpu *c);
+    bool (*is_fast)(const struct isa_cpu *c);
+    kernel_fill *fill[4]; // or NULL
+} sets[] = {
+    {"baseline",
+     always,
+     always,
+     {matmul_baseline_fill, attention_baseline_fill, softmax_c_fill, rows_c_fill}},
 #if defined(__x86_64__)
-    case ISA_AVX2:
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_f16c();
-    case ISA_AVX512:
-        return cpu_has(ISA_AVX2) && __builtin_cpu_supports("avx512f") &&
-               __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-               __builtin_cpu_supports("avx512dq");
-    case ISA_AVX512BF16:
-        return cpu_has(ISA_AVX512) && __builtin_cpu_supports("avx512bf16");
+    {"c", always, always, {matmul_c_fill, attention_c_fill}},
+    {"avx2",
+     has_avx2,
+     always,
+     {matmul_avx2_fill, attention_avx2_fill, softmax_avx2_fill, rows_avx2_fill}},
+    {"avx512",
+     has_avx512,
+     always,
+     {matmul_avx512_fill, attention_avx512_fill, softmax_avx512_fill, rows_avx512_fill}},
+    {"avx512bf16",
+     has_avx512bf16,
+     fast_bf16,
+     {matmul_avx512bf16_fill, attention_avx512bf16_fill, softmax_avx512bf16_fill}},
+#else
+    {"c", always, always, {NULL}}, // as baseline
 #endif
-    default:
-        return false;
-    }
+};
+enum { N_SETS = sizeof sets / sizeof *sets };
+
+void matmul_register(struct kernel_table *t, const struct matmul_kernel *kernels, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        (kernels[i].pack_x ? t->matmul_own : t->matmul)[kernels[i].layout] = kernels[i];
 }
 
-static void fill(enum isa most) {
-    struct kernel_table t = {0};
-    for (int i = 0; i <= (int)most; i++) {
-        tiles_c_fill(&t, (enum isa)i);
-        tiles_fill(&t, (enum isa)i);
-        softmax_fill(&t, (enum isa)i);
-        softmax_bf16_fill(&t, (enum isa)i);
-        row_ops_fill(&t, (enum isa)i);
+static void use(size_t set, const struct isa_cpu *c) {
+    struct kernel_table t = {.isa = sets[set].name};
+    for (size_t i = 0; i <= set; i++)
+        for (size_t k = 0; k < sizeof sets[i].fill / sizeof *sets[i].fill; k++)
+            if (sets[i].fill[k])
+                sets[i].fill[k](&t);
+    t.widen_rows = MATMUL_WIDEN_ROWS_C;
+    t.widen_n_in = MATMUL_WIDEN_N_IN_C;
+    if (sets[set].has != always) {
+        t.widen_rows = isa_slow_convert(c) ? MATMUL_WIDEN_ROWS : SIZE_MAX;
+        t.widen_n_in = MATMUL_WIDEN_N_IN;
     }
-    t.isa = most;
     kernel = t;
 }
 
-static enum isa best(void) {
-    int i = ISA_COUNT - 1;
-    while (!cpu_has((enum isa)i))
-        i--;
-    return (enum isa)i;
+/* The set of this name, N_SETS if there is none. */
+static size_t find(const char *name) {
+    size_t i = 0;
+    while (i < N_SETS && strcmp(name, sets[i].name) != 0)
+        i++;
+    return i;
 }
 
-/* The instruction set of this name, ISA_COUNT where there is none. */
-static enum isa named(const char *name) {
-    int i = 0;
-    while (i < ISA_COUNT && strcmp(name, isa_names[i]) != 0)
-        i++;
-    return (enum isa)i;
+/* The last set that this CPU has; `fast`: and that is fast on it. */
+static size_t last_set(const struct isa_cpu *c, bool fast) {
+    size_t i = N_SETS - 1;
+    while (!sets[i].has(c) || (fast && !sets[i].is_fast(c)))
+        i--;
+    return i;
 }
 
 int kernels_init(struct err *e) {
     const char *want = getenv("LLM_ISA");
-    enum isa isa = want && *want ? named(want) : best();
-    if (isa == ISA_COUNT)
+    struct isa_cpu c = isa_cpu();
+    size_t set = want && *want ? find(want) : last_set(&c, true);
+    if (set == N_SETS)
         return err_set(e, EXIT_USAGE,
                        "LLM_ISA is '%s', not one of baseline, c, avx2, avx512, avx512bf16", want);
-    if (!cpu_has(isa))
+    if (!sets[set].has(&c))
         return err_set(e, EXIT_USAGE, "LLM_ISA is '%s', which this CPU lacks (it has %s)", want,
-                       isa_names[best()]);
-    fill(isa);
+                       sets[last_set(&c, false)].name);
+    use(set, &c);
     return 0;
 }
 
 const char *kernels_isa(void) {
-    return isa_names[kernel.isa];
+    return kernel.isa;
 }
 
 const char *const *kernels_isas(void) {
-    static const char *has[ISA_COUNT + 1];
+    static const char *has[N_SETS + 1];
+    struct isa_cpu c = isa_cpu();
     size_t n = 0;
-    for (int i = 0; i < ISA_COUNT; i++)
-        if (cpu_has((enum isa)i))
-            has[n++] = isa_names[i];
+    for (size_t i = 0; i < N_SETS; i++)
+        if (sets[i].has(&c))
+            has[n++] = sets[i].name;
     has[n] = NULL;
     return has;
 }
 
 void kernels_use(const char *isa) {
-    fill(named(isa));
+    struct isa_cpu c = isa_cpu();
+    use(find(isa), &c);
 }

@@ -1,10 +1,10 @@
-/* The operations that take the time, each with variants for the instruction sets that one binary
- * may meet.
+/* The operations of the CPU that take the time, with variants for several instruction sets.
  *
- * kernels_init fills the table from the scalar up by what the CPU has, capped by LLM_ISA
- * (c, avx2, avx512, avx512bf16): the only global of the program. Sums run in a fixed order for each
- * output element whatever the number of rows, the cut into tiles or the threads: the same inputs
- * give the same bits. Different variants may differ in the last bits.
+ * kernels_init fills a table, the only global of the program, with the variants for this CPU
+ * (isa.h); LLM_ISA names another instruction set. Sums run in an order that is fixed for each
+ * output element: the number of rows, the cut into tiles and the threads do not change it. So the
+ * same inputs give the same bits. Variants of different instruction sets may differ in the last
+ * bits.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef KERNELS_KERNELS_H
@@ -19,38 +19,47 @@
 #include "spec/kinds.h"
 #include "weights/mat.h"
 
-int kernels_init(struct err *e); // EXIT_USAGE where LLM_ISA names none, or one that this CPU lacks
-const char *kernels_isa(void);   // of the table in use
-const char *const *kernels_isas(void); // those that this CPU has, slowest first, NULL-terminated
+/* Chooses the instruction set. EXIT_USAGE if LLM_ISA names none, or one that this CPU lacks. */
+int kernels_init(struct err *e);
+const char *kernels_isa(void);         // the name of the one in use
+const char *const *kernels_isas(void); // those of this CPU, in the table's order, NULL-terminated
 void kernels_use(const char *isa);     // for tests: one of kernels_isas()
 
-/* y [n_rows, n_out] (stride ldy) = x [n_rows, n_in] (stride ldx) W^T + bias [n_out] (NULL: none),
- * all f32. precise: activations stay f32; otherwise they may be rounded to bf16 where W is BF16 and
- * that is faster. scratch: matmul_scratch(n_rows, n_in) bytes, 64-byte aligned, not shared between
- * concurrent calls. */
-void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
-            const struct mat *w, const float *bias, bool precise, void *scratch);
-size_t matmul_scratch(size_t n_rows, size_t n_in);
+/* ---- Matrix multiplication ---- */
 
-/* Several matrices of one n_in with the same x, in one job: x is rounded once, and threads wait for
- * each other once. The results are those of matmul on each. */
-struct product {
-    float *y; // [n_rows, w->n_out], stride ldy
+/* y [n_rows, w->n_out] = x W^T + bias. Where act is not ACT_NONE, act() of that; where there is
+ * `up`, also times (x up^T + up_bias). Both are done while the outputs are in a cache. */
+struct matmul_product {
+    float *y; // stride ldy
     size_t ldy;
     const struct mat *w;
-    const float *bias; // or NULL
-    // y = act(x W^T + bias) * (x up^T + up_bias), while it is in a cache; NULL: without
-    const enum activation *act;
-    const struct mat *up; // as w; or NULL, without act too
-    const float *up_bias; // or NULL
+    const float *bias; // [n_out] or NULL
+    enum activation act;
+    const struct mat *up; // of the shape of w; or NULL
+    const float *up_bias; // [n_out] or NULL
 };
-void matmul_many(struct pool *p, const struct product *products, size_t n, const float *x,
-                 size_t ldx, size_t n_rows, bool precise, void *scratch);
 
-/* The KV pages of one layer. A page holds, of each KV head in turn, KV_PAGE positions: keys
+/* What is multiplied: x [n_rows, n_in] f32. */
+struct matmul_input {
+    const float *x; // stride ldx
+    size_t ldx, n_rows;
+    bool precise;  // else x may be rounded to bf16, where W is BF16 and that is faster
+    void *scratch; // matmul_scratch() bytes, 64-byte aligned, of this call alone
+};
+
+/* n products of one n_in with the same x, in one job: x is packed once, and threads wait for each
+ * other once. Each gives the bits that it gives alone. */
+void matmul(struct pool *p, const struct matmul_product *products, size_t n,
+            const struct matmul_input *in);
+/* For the instruction set in use. SIZE_MAX if it overflows. */
+size_t matmul_scratch(size_t n_rows, size_t n_in);
+
+/* ---- Keys and values ---- */
+
+/* The KV pages of one layer. A page holds, for each KV head, KV_PAGE positions: keys
  * [head_dim, KV_PAGE], then values [KV_PAGE, head_dim], as f32. As bf16, rows 2i and 2i + 1 of
- * either stand side by side: keys [(head_dim + 1) / 2, KV_PAGE, 2], values [KV_PAGE / 2, head_dim,
- * 2]. `run` pages lie side by side, that a step may read them in one go. */
+ * either are side by side: keys [(head_dim + 1) / 2, KV_PAGE, 2], values [KV_PAGE / 2, head_dim,
+ * 2]. `run` pages are side by side, so that a step can read them as one stream. */
 enum { KV_PAGE = 64 };
 struct kv_layer {
     unsigned char *base;
@@ -64,7 +73,7 @@ static inline size_t kv_key_bytes(size_t head_dim, bool f32) { // of one head in
 static inline size_t kv_page_bytes(size_t n_kv_heads, size_t head_dim, bool f32) {
     return n_kv_heads * (kv_key_bytes(head_dim, f32) + KV_PAGE * head_dim * (f32 ? 4u : 2u));
 }
-/* Where a page lies, in bytes from where page 0 does. */
+/* The offset of a page from page 0, in bytes. */
 static inline size_t kv_page_offset(size_t run, size_t run_stride, size_t page_bytes,
                                     uint32_t page) {
     return page / run * run_stride + page % run * page_bytes;
@@ -79,37 +88,56 @@ struct attn_row {
 };
 
 /* Stores row i's k and v [n_rows, n_kv_heads * head_dim] (strides ldk, ldv) at position
- * rows[i].pos. Writes nothing else: other threads may store other rows meanwhile. */
+ * rows[i].pos. Writes nothing else: other threads may store
+ * other rows at the same time. */
 void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k,
               size_t ldk, const float *v, size_t ldv);
 
-/* out [n_rows, n_heads * head_dim] (stride ldo) = softmax(scale * q k^T) v with q [n_rows, n_heads
- * * head_dim] (stride ldq), query head h reading KV head h / (n_heads / n_kv_heads). softcap > 0:
- * scores become softcap * tanh(score / softcap) (Gemma 2). Online softmax (Milakov and Gimelshein
- * 2018) over pages in order, so nothing of size [n, n] is held. With pages in bf16, q and the
- * probabilities may be rounded to bf16 too, where that is faster. scratch:
- * attention_scratch(threads, ...) bytes. */
-void attention(struct pool *p, const struct kv_layer *kv, const struct attn_row *rows,
-               size_t n_rows, float *out, size_t ldo, const float *q, size_t ldq, size_t n_heads,
-               float scale, float softcap, void *scratch);
+/* ---- Attention ---- */
+
+/* out [n_rows, n_heads * head_dim] = softmax(scale * q k^T) v. Query head h reads KV head
+ * h / (n_heads / n_kv_heads). softcap > 0: a score becomes softcap * tanh(score / softcap)
+ * (Gemma 2). With pages in bf16, q and the probabilities may be rounded to bf16 too, where that is
+ * faster. */
+struct attn_call {
+    const struct kv_layer *kv;
+    const struct attn_row *rows; // [n_rows]
+    size_t n_rows;
+    float *out; // stride ldo
+    size_t ldo;
+    const float *q; // [n_rows, n_heads * head_dim], stride ldq
+    size_t ldq, n_heads;
+    float scale, softcap;
+    void *scratch; // attention_scratch() bytes, 64-byte aligned, of this call alone
+};
+void attention(struct pool *p, const struct attn_call *a);
+/* SIZE_MAX if it overflows. */
 size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t head_dim);
 
-/* Row operations: x, y [n_rows, n] with the strides named, f32. */
-void rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
-             const float *weight /* [n] */, float weight_offset /* 1 for Gemma's (1 + w) */,
-             float eps);
-void layernorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
-               const float *weight, const float *bias /* or NULL */, float eps);
-void activate(enum activation a, float *x, size_t ldx, size_t n_rows, size_t n); // x = act(x)
-void activate_mul(enum activation a, float *gate, size_t ldg, const float *up, size_t ldu,
-                  size_t n_rows,
-                  size_t n); // gate = act(gate) * up
-void add_scaled(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
-                float s); // y += s * x
-/* x [n_heads, head_dim]: rotates the first `rotary` of every head by cos, sin [rotary / 2], pairing
- * i with i + rotary / 2 (the "half" layout of transformers). */
-void rope(float *x, size_t n_heads, size_t head_dim, size_t rotary, const float *cos,
-          const float *sin);
-void softcap(float *x, size_t n, float cap);
+/* ---- Row operations: x and y [n_rows, n] f32, with the strides named ---- */
+
+struct rows_norm {
+    const float *weight, *bias; // [n]; bias: layernorm alone, or NULL
+    float offset;               // rmsnorm multiplies by weight + offset: 1 for Gemma
+    float eps;
+};
+void rows_rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+                  const struct rows_norm *norm);
+void rows_layernorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+                    const struct rows_norm *norm);
+/* x = act(x) */
+void rows_activate(enum activation a, float *x, size_t ldx, size_t n_rows, size_t n);
+/* gate = act(gate) * up */
+void rows_activate_mul(enum activation a, float *gate, size_t ldg, const float *up, size_t ldu,
+                       size_t n_rows, size_t n);
+/* y += s * x */
+void rows_add_scaled(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+                     float s);
+/* x [n_heads, head_dim]: rotates the first `rotary` elements of each head by cos, sin [rotary / 2].
+ * Element i is paired with i + rotary / 2 (the "half" layout of transformers). */
+void rows_rope(float *x, size_t n_heads, size_t head_dim, size_t rotary, const float *cos,
+               const float *sin);
+/* x = cap * tanh(x / cap) */
+void rows_softcap(float *x, size_t n, float cap);
 
 #endif

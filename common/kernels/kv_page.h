@@ -1,4 +1,4 @@
-/* Where a head's keys and values lie in a page (struct kv_layer, kernels.h). Private to
+/* The address of a head's keys and values in a page (struct kv_layer, kernels.h). Private to
  * common/kernels.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -7,13 +7,13 @@
 
 #include "kernels/kernels.h"
 
-static inline unsigned char *page_keys(const struct kv_layer *kv, uint32_t page, size_t head) {
+static inline unsigned char *kv_page_keys(const struct kv_layer *kv, uint32_t page, size_t head) {
     size_t head_bytes = kv_page_bytes(1, kv->head_dim, kv->f32);
     return kv->base + kv_page_offset(kv->run, kv->run_stride, kv->n_kv_heads * head_bytes, page) +
            head * head_bytes;
 }
-static inline unsigned char *page_values(const struct kv_layer *kv, uint32_t page, size_t head) {
-    return page_keys(kv, page, head) + kv_key_bytes(kv->head_dim, kv->f32);
+static inline unsigned char *kv_page_values(const struct kv_layer *kv, uint32_t page, size_t head) {
+    return kv_page_keys(kv, page, head) + kv_key_bytes(kv->head_dim, kv->f32);
 }
 
 #endif

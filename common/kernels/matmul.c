@@ -1,112 +1,131 @@
-/* Matrix multiplication: y = x W^T + bias, with W as it lies in the mapping.
+/* Matrix multiplication: y = x W^T + bias, with W as it is in the mapping.
  *
- * Threads take pieces of W, a run of its rows, and multiply them with all rows of x. One row: every
- * weight is read once, from memory, straight into the multiply-add. A few: the same, while x stays
- * in L1 (matmul_pass.h). Many rows: a tile of registers (tiles.c says why it has its size) takes a
- * few of x, which stay in L1, through a chunk of W, which stays in L2 with a block of x
- * (matmul_tile.h). The next chunk is fetched from memory meanwhile: reading and multiplying go on
- * side by side. Where W has to be made f32 and that is not free, many rows of x find it unpacked.
+ * This file cuts the work; kernels (matmul.h) do it. Threads take pieces, each a run of rows of W,
+ * and multiply them with all rows of x, a block at a time. While the outputs of a piece are in a
+ * cache, they are also activated and multiplied by those of `up`.
+ *
+ * One row of x: every weight is read once, straight from memory into the multiply-add. Many rows: a
+ * tile of registers takes a few rows of x through a chunk of W, both in caches, and what comes next
+ * is prefetched, so that reading and multiplying go on side by side (matmul_tmpl.h). Where W has to
+ * be widened to f32 and that is not free, many rows of x find a piece of it widened.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/mem.h"
 #include "kernels/table.h"
-#include "kernels/approx.h"
 
 enum {
-    PIECE_BYTES = 1 << 19, // of weights, where there are enough for PIECES pieces a thread,
-    PIECE_BYTES_2 =
-        1
-        << 22, // or so many where several rows are one block: the longer, the more is fetched ahead
-    PIECES = 4,            // what is left over when one thread is done is small enough
-    X_BYTES = 3 << 17,     // of rows of x in a block
-    ALL_TILES = 12,        // a multiple of every tile's ROWS, OUTS and OUTS_1
-    LEAST_PIECE = 24,      // outputs of the last pieces, where there are several rows of x,
-    LEAST_BYTES = 1 << 16, // or bytes of weights, where there is one
-    UNPACK_ROWS = 9,       // from so many rows of x on, weights are unpacked
-    UNPACK_OUTS = 24,      // as many at a time, or as fit UNPACK_BYTES
-    SMALL_PAGE = 4096,
+    SMALL_PAGE = 4096, // bytes of a page, and of a cache line
     CACHE_LINE = 64,
-    UNPACK_BYTES = POOL_SCRATCH / 2, // of a thread's scratch, for those of a piece,
-    GATED_BYTES = POOL_SCRATCH / 2   // and for the outputs of its `up`
+    WIDEN_BYTES = POOL_SCRATCH / 2, // of a thread's scratch, for a piece of W widened,
+    UP_BYTES = POOL_SCRATCH / 2     // and for its outputs of `up`
 };
 
-/* x [n_rows, n_in] as it was given, and rounded to bf16, in strips (NULL: weights in BF16 are
- * multiplied with f32 too). */
 struct matmul_job {
-    const struct product *products;
-    size_t n_products;
-    const float *x;
-    const uint16_t *rounded;
-    size_t ldx, n_rows, n_in;
+    const struct matmul_product *products;
+    size_t n_products, n_in;
+    const struct matmul_input *in;
+    const unsigned char *packed[MAT_LAYOUTS]; // x as the kernel of that layout wants it, or NULL
     struct pool *pool;
 };
 
-static enum wtype type_of(const struct mat *w) {
-    return w->layout == MAT_F32 ? W_F32 : w->layout == MAT_F16 ? W_F16 : W_BF16;
+/* The kernel that multiplies w. */
+static const struct matmul_kernel *kernel_of(const struct matmul_job *j, const struct mat *w) {
+    return j->packed[w->layout] ? &kernel.matmul_own[w->layout] : &kernel.matmul[w->layout];
 }
-/* Whether many rows of f32 x find w unpacked. */
-static bool unpacks(const struct matmul_job *j, const struct mat *w) {
-    return !(type_of(w) == W_BF16 && j->rounded) && j->n_rows >= UNPACK_ROWS &&
-           kernel.unpack[type_of(w)] && j->n_in * sizeof(float) <= UNPACK_BYTES;
-}
-
-static size_t block_rows(size_t n_in, size_t x_size) {
-    return n_in * x_size > ROW_BYTES ? CUT_ROWS
-                                     : round_up_size(1 + X_BYTES / (n_in * x_size), ALL_TILES);
+/* Whether a piece of w is widened first. */
+static bool widens(const struct matmul_job *j, const struct mat *w) {
+    return kernel_of(j, w)->widen && j->in->n_rows >= kernel.widen_rows &&
+           j->n_in <= kernel.widen_n_in;
 }
 
-/* y [n_rows, end - begin] (stride ldy) = x times outputs [begin, end) of w. The first block of x
- * finds w cold; `next` is what this thread multiplies then. */
-static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const struct mat *mat,
-                        const float *bias, size_t begin, size_t end, size_t thread,
-                        struct rows_of_w next) {
-    bool is_rounded = type_of(mat) == W_BF16 && j->rounded, unpacked = unpacks(j, mat);
-    matmul_fn *multiply =
-        is_rounded ? kernel.matmul_rounded : kernel.matmul[unpacked ? W_F32 : type_of(mat)];
-    size_t x_size = is_rounded ? sizeof *j->rounded : sizeof *j->x,
-           ldx = is_rounded ? round_up_size(j->n_in, SIDE) : j->ldx;
-    const unsigned char *x = is_rounded ? (const void *)j->rounded : (const void *)j->x;
-    const unsigned char *w = (const unsigned char *)mat->data + begin * mat->row_bytes;
-    size_t block = block_rows(j->n_in, x_size);
-    if (unpacked) {
-        float *to = pool_scratch(j->pool, thread);
-        kernel.unpack[type_of(mat)](to, w, (end - begin) * j->n_in);
-        w = (const unsigned char *)to;
-    }
-    for (size_t r = 0; r < j->n_rows; r += block) {
-        bool last = j->n_rows - r <= block;
-        struct cold cold = {r == 0 && !unpacked, last && !unpacked ? next : (struct rows_of_w){0}};
-        multiply(y + r * ldy, ldy, x + r * ldx * x_size, ldx, last ? j->n_rows - r : block, w,
-                 end - begin, j->n_in, bias ? bias + begin : NULL, cold);
-    }
+/* Bytes of a row of x as the kernel reads it. */
+static size_t x_row_bytes(const struct matmul_kernel *k, size_t n_in) {
+    return k->x_bytes ? k->x_bytes(1, n_in) : n_in * sizeof(float);
+}
+/* Rows of x that go through W together. */
+static size_t block_rows(const struct matmul_kernel *k, size_t n_in) {
+    size_t row = x_row_bytes(k, n_in);
+    return row > MATMUL_X_ROW_BYTES ? MATMUL_BLOCK_ROWS
+                                    : round_up_size(1 + MATMUL_BLOCK_BYTES / row, MATMUL_ALL_TILES);
 }
 
-static struct rows_of_w rows_of(const struct mat *w, size_t begin, size_t end) {
+/* ---- Pieces ---- */
+
+/* A run of outputs of one matrix. */
+struct run {
+    const struct mat *mat;
+    const float *bias;       // of all outputs of mat, or NULL
+    size_t begin, end;       // outputs
+    struct matmul_rows next; // what this thread multiplies then
+};
+
+static struct matmul_rows rows_of(const struct mat *w, size_t begin, size_t end) {
     end = end < w->n_out ? end : w->n_out;
-    return (struct rows_of_w){(const unsigned char *)w->data + begin * w->row_bytes,
-                              begin < end ? end - begin : 0};
+    return (struct matmul_rows){(const unsigned char *)w->data + begin * w->row_bytes,
+                                begin < end ? end - begin : 0, w->row_bytes};
+}
+/* The same bytes in shorter rows: where W is widened piece by piece, all of the next piece is
+ * prefetched, not just the first part of each row. */
+static struct matmul_rows short_rows(struct matmul_rows r) {
+    const size_t n = r.n * r.row_bytes / MATMUL_X_ROW_BYTES;
+    return (struct matmul_rows){r.data, n, MATMUL_X_ROW_BYTES};
 }
 
-/* Outputs [begin, end) of one product, while they are in a cache also what is done with them. The
- * thread goes on with what follows, as a rule; where it doesn't, at the end of its share, pieces
- * are small. */
-static void run_product(const struct matmul_job *j, const struct product *p, size_t begin,
-                        size_t end, size_t thread) {
-    size_t n = end - begin;
-    float *y = p->y + begin, *up = (float *)((unsigned char *)pool_scratch(j->pool, thread) +
-                                             UNPACK_BYTES); // [n_rows, n]
-    struct rows_of_w following = rows_of(p->w, end, end + n);
-    run_outputs(j, y, p->ldy, p->w, p->bias, begin, end, thread,
-                p->up ? rows_of(p->up, begin, end) : following);
-    if (p->up) {
-        run_outputs(j, up, n, p->up, p->up_bias, begin, end, thread, following);
-        kernel.activate_mul(*p->act, y, p->ldy, up, n, j->n_rows, n);
-    } else if (p->act) {
-        kernel.activate(*p->act, y, p->ldy, j->n_rows, n);
+/* y [n_rows, end - begin] (stride ldy). Only the first block of x finds W in no cache. */
+static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const struct run *run,
+                        size_t thread) {
+    const struct mat *mat = run->mat;
+    const struct matmul_kernel *k = kernel_of(j, mat);
+    const bool widened = widens(j, mat);
+    const unsigned char *w = (const unsigned char *)mat->data + run->begin * mat->row_bytes;
+    if (widened) {
+        float *to = pool_scratch(j->pool, thread);
+        k->widen(to, w, (run->end - run->begin) * j->n_in);
+        w = (const unsigned char *)to;
+        k = &kernel.matmul[MAT_F32];
+    }
+    const size_t n_rows = j->in->n_rows, block = block_rows(k, j->n_in);
+    struct matmul_part part = {.ldy = ldy,
+                               .ldx = j->in->ldx,
+                               .n_out = run->end - run->begin,
+                               .n_in = j->n_in,
+                               .w = w,
+                               .bias = run->bias ? run->bias + run->begin : NULL};
+    for (size_t r = 0; r < n_rows; r += block) {
+        const bool last = n_rows - r <= block;
+        part.y = y + r * ldy;
+        part.x = k->pack_x ? (const void *)(j->packed[k->layout] + k->x_bytes(r, j->n_in))
+                           : (const void *)(j->in->x + r * j->in->ldx);
+        part.n_rows = last ? n_rows - r : block;
+        part.w_is_cold = r == 0 && !widened;
+        part.next = (struct matmul_rows){0};
+        if (last)
+            part.next = widened ? short_rows(run->next) : run->next;
+        k->multiply(&part);
     }
 }
 
-/* The products' outputs are counted on, one product behind the other. */
+/* Outputs [begin, end) of one product. As a rule the thread goes on with the rows after them. At
+ * the end of its share it does not, but there pieces are small. */
+static void run_product(const struct matmul_job *j, const struct matmul_product *p, size_t begin,
+                        size_t end, size_t thread) {
+    const size_t n = end - begin, n_rows = j->in->n_rows;
+    unsigned char *scratch = pool_scratch(j->pool, thread);
+    float *y = p->y + begin, *up = (float *)(void *)(scratch + WIDEN_BYTES); // up [n_rows, n]
+    const struct matmul_rows after = rows_of(p->w, end, end + n);
+    run_outputs(
+        j, y, p->ldy,
+        &(struct run){p->w, p->bias, begin, end, p->up ? rows_of(p->up, begin, end) : after},
+        thread);
+    if (p->up) {
+        run_outputs(j, up, n, &(struct run){p->up, p->up_bias, begin, end, after}, thread);
+        kernel.rows.activate_mul(p->act, y, p->ldy, up, n, n_rows, n);
+    } else if (p->act != ACT_NONE) {
+        kernel.rows.activate(p->act, y, p->ldy, n_rows, n);
+    }
+}
+
+/* Items are the outputs of all products, one product after the other. */
 static void run_piece(void *arg, size_t begin, size_t end, size_t thread) {
     const struct matmul_job *j = arg;
     for (size_t i = 0, first = 0, n_out; i < j->n_products && first < end; i++, first += n_out) {
@@ -118,102 +137,137 @@ static void run_piece(void *arg, size_t begin, size_t end, size_t thread) {
     }
 }
 
-struct rounding_job {
-    uint16_t *to;
-    const float *x;
-    size_t ld_to, ldx, n_in, n_rows;
-    size_t
-        whole; // strips of STRIP_ROWS in blocks that are full; the rest are those of the last block
+/* What products have in common that decides on the size of pieces. */
+struct sizes {
+    size_t n_out;     // of all products
+    size_t row_bytes; // the largest of a row of W
+    size_t out_bytes; // the largest of all weights of an output: of W and of up
+    size_t x_row_bytes;
+    bool one_block; // all rows of x go through W together
+    bool widened, gated;
 };
-static void run_rounding(void *arg, size_t begin, size_t end, size_t thread) {
-    const struct rounding_job *j = arg;
-    size_t all = j->whole + strips_of(j->n_rows - j->whole * STRIP_ROWS);
+
+static void add_product(const struct matmul_job *j, struct sizes *s,
+                        const struct matmul_product *p) {
+    const struct mat *both[] = {p->w, p->up};
+    size_t bytes = 0;
+    for (size_t i = 0; i < 2 && both[i]; i++) {
+        const struct matmul_kernel *k = kernel_of(j, both[i]);
+        const size_t x_row = x_row_bytes(k, j->n_in);
+        // The smallest rows of x decide: they are those of the packed kernels.
+        if (s->x_row_bytes == 0 || x_row < s->x_row_bytes) {
+            s->x_row_bytes = x_row;
+            s->one_block = j->in->n_rows <= block_rows(k, j->n_in);
+        }
+        s->row_bytes = larger(s->row_bytes, both[i]->row_bytes);
+        s->widened = s->widened || widens(j, both[i]);
+        bytes += both[i]->row_bytes;
+    }
+    s->n_out += p->w->n_out;
+    s->out_bytes = larger(s->out_bytes, bytes);
+    s->gated = s->gated || p->up;
+}
+
+/* Outputs of a piece, and of the last ones (*least). Pieces are long enough to be one stream and to
+ * prefetch ahead, and short enough that threads end together. */
+static size_t piece_outs(const struct matmul_job *j, const struct sizes *s, size_t *least) {
+    const size_t n_rows = j->in->n_rows;
+    size_t n = s->n_out / (pool_threads(j->pool) * MATMUL_PIECES), multiple = MATMUL_ALL_TILES,
+           most = MATMUL_PIECE_BYTES / s->row_bytes;
+    *least = round_up_size(1 + MATMUL_LEAST_BYTES / s->out_bytes, MATMUL_ALL_TILES);
+    if (n_rows > 1) {
+        most = (s->one_block ? MATMUL_PIECE_BYTES_FEW : MATMUL_PIECE_BYTES) / s->out_bytes;
+        multiple = n > MATMUL_CHUNK_OUTS ? MATMUL_CHUNK_OUTS : MATMUL_ALL_TILES;
+        *least = MATMUL_LEAST_OUTS;
+    }
+    n = round_up_size(1 + (n < most ? n : most), multiple);
+    if (s->widened) {
+        most = WIDEN_BYTES / (j->n_in * sizeof(float));
+        most -= most > MATMUL_ALL_TILES ? most % MATMUL_ALL_TILES : 0;
+        n = most < MATMUL_WIDEN_OUTS ? most : MATMUL_WIDEN_OUTS;
+    }
+    most = s->gated ? UP_BYTES / (n_rows * sizeof(float)) : n;
+    return n < most ? n : most;
+}
+
+/* ---- Packing x ---- */
+
+/* Items are the panels of all blocks. All blocks but the last are full. */
+struct packing_job {
+    const struct matmul_kernel *k;
+    const struct matmul_input *in;
+    unsigned char *to;
+    size_t n_in, block, panels; // of x; rows of a block; panels of a full one
+};
+
+static void run_packing(void *arg, size_t begin, size_t end, size_t thread) {
+    const struct packing_job *j = arg;
+    const size_t blocks = (j->in->n_rows + j->block - 1) / j->block;
     (void)thread;
-    for (size_t i = 0, r = 0, n; i < end; i++, r += n) {
-        n = i < j->whole ? STRIP_ROWS : strip_rows(j->n_rows - r, all - i);
-        if (i >= begin)
-            kernel.round_bf16(j->to + r * j->ld_to, j->x + r * j->ldx, j->ldx, n, j->n_in);
+    for (size_t b = begin / j->panels; b < blocks && b * j->panels < end; b++) {
+        const size_t r = b * j->block, left = j->in->n_rows - r, first = b * j->panels,
+                     n_rows = left < j->block ? left : j->block, n = j->k->n_panels(n_rows);
+        struct matmul_pack pack = {.to = j->to + j->k->x_bytes(r, j->n_in),
+                                   .x = j->in->x + r * j->in->ldx,
+                                   .ldx = j->in->ldx,
+                                   .n_rows = n_rows,
+                                   .n_in = j->n_in};
+        j->k->pack_x(&pack, begin > first ? begin - first : 0, end - first < n ? end - first : n);
     }
 }
 
-/* Where in scratch rounded x begins: half a page from where w does in its page. A load of x one
- * cache line ahead of w's, by their places in a page, costs one row a seventh of memory's rate
- * (measured on Zen 4). */
-static void *place_of_x(void *scratch, const void *w) {
+static void pack(struct pool *p, const struct matmul_kernel *k, const struct matmul_input *in,
+                 size_t n_in, unsigned char *to) {
+    struct packing_job j = {k, in, to, n_in, block_rows(k, n_in), 0};
+    j.panels = k->n_panels(j.block);
+    const size_t whole = in->n_rows / j.block, last = in->n_rows % j.block;
+    pool_run(p, run_packing, &j, whole * j.panels + (last > 0 ? k->n_panels(last) : 0),
+             1 + MATMUL_PACK_FLOATS * j.panels / (n_in * j.block));
+}
+
+/* Packed x begins half a page from where w does in its page. If a load of x is one cache line ahead
+ * of w's load, by their places in a page, one row loses a seventh of memory's rate (Zen 4). */
+static unsigned char *place_of_x(void *scratch, const void *w) {
     size_t apart = (uintptr_t)w + SMALL_PAGE / 2 - (uintptr_t)scratch;
     return (unsigned char *)scratch + apart % SMALL_PAGE / CACHE_LINE * CACHE_LINE;
 }
 
-size_t matmul_scratch(size_t n_rows, size_t n_in) {
-    return n_rows * round_up_size(n_in, SIDE) * sizeof(uint16_t) + SMALL_PAGE;
-}
-
-/* x rounded, where a product wants it so. */
-static const uint16_t *rounded_x(struct pool *p, const struct mat *w, const float *x, size_t ldx,
-                                 size_t n_rows, void *scratch) {
-    size_t n_in = w->n_in, last = n_rows % block_rows(n_in, sizeof(uint16_t)),
-           whole = (n_rows - last) / STRIP_ROWS;
-    struct rounding_job rounding = {
-        place_of_x(scratch, w->data), x, round_up_size(n_in, SIDE), ldx, n_in, n_rows, whole};
-    pool_run(p, run_rounding, &rounding, whole + strips_of(last), 1 + 8192 / (n_in * STRIP_ROWS));
-    return rounding.to;
-}
-
-/* What products have in common that decides on pieces. */
-struct sizes {
-    size_t n_out, row_bytes,
-        out_bytes; // of all; most of a row of w; most of all weights for an output
-    bool unpacked, gated;
-};
-
-/* Outputs of a piece, and of the last ones: many enough to be one stream and to fetch ahead, few
- * enough to end together. */
-static size_t piece_of(const struct matmul_job *j, const struct sizes *s, size_t *least) {
-    size_t n = s->n_out / (pool_threads(j->pool) * PIECES), multiple = ALL_TILES,
-           most = PIECE_BYTES / s->row_bytes;
-    *least = round_up_size(1 + LEAST_BYTES / s->out_bytes, ALL_TILES);
-    if (j->n_rows > 1) {
-        bool one_block =
-            j->n_rows <= block_rows(j->n_in, j->rounded ? sizeof *j->rounded : sizeof *j->x);
-        most = (one_block ? PIECE_BYTES_2 : PIECE_BYTES) / s->out_bytes;
-        multiple = n > CHUNK_OUTS ? CHUNK_OUTS : ALL_TILES;
-        *least = LEAST_PIECE;
-    }
-    n = round_up_size(1 + (n < most ? n : most), multiple);
-    if (s->unpacked) {
-        most = UNPACK_BYTES / (j->n_in * sizeof(float));
-        n = most < UNPACK_OUTS ? most : UNPACK_OUTS;
-    }
-    most = s->gated ? GATED_BYTES / (j->n_rows * sizeof(float)) : n;
-    return n < most ? n : most;
-}
-
-void matmul_many(struct pool *p, const struct product *products, size_t n, const float *x,
-                 size_t ldx, size_t n_rows, bool precise, void *scratch) {
-    struct matmul_job j = {products, n, x, NULL, ldx, n_rows, products->w->n_in, p};
-    struct sizes sizes = {0};
-    for (size_t i = 0; i < n && n_rows > 0; i++) {
-        const struct mat *both[] = {products[i].w, products[i].up};
-        size_t bytes = 0;
-        for (size_t k = 0; k < 2 && both[k]; k++) {
-            if (type_of(both[k]) == W_BF16 && !j.rounded && !precise && kernel.matmul_rounded)
-                j.rounded = rounded_x(p, both[k], x, ldx, n_rows, scratch);
-            sizes.row_bytes = larger(sizes.row_bytes, both[k]->row_bytes);
-            sizes.unpacked = sizes.unpacked || unpacks(&j, both[k]);
-            bytes += both[k]->row_bytes;
-        }
-        sizes.n_out += products[i].w->n_out;
-        sizes.out_bytes = larger(sizes.out_bytes, bytes);
-        sizes.gated = sizes.gated || products[i].up;
-    }
-    if (sizes.n_out == 0)
+/* Packs x for w's kernel, if that is wanted. `used`: bytes of scratch so far. */
+static void pack_for(struct matmul_job *j, const struct mat *w, size_t *used) {
+    const struct matmul_kernel *k = &kernel.matmul_own[w->layout];
+    if (j->in->precise || !k->multiply || j->packed[w->layout] || j->in->n_rows == 0)
         return;
-    size_t least, piece = piece_of(&j, &sizes, &least);
-    pool_run_pieces(p, run_piece, &j, sizes.n_out, piece, least);
+    unsigned char *to = place_of_x((unsigned char *)j->in->scratch + *used, w->data);
+    pack(j->pool, k, j->in, j->n_in, to);
+    j->packed[w->layout] = to;
+    *used += k->x_bytes(j->in->n_rows, j->n_in) + SMALL_PAGE;
 }
 
-void matmul(struct pool *p, float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
-            const struct mat *w, const float *bias, bool precise, void *scratch) {
-    struct product product = {.y = y, .ldy = ldy, .w = w, .bias = bias};
-    matmul_many(p, &product, 1, x, ldx, n_rows, precise, scratch);
+size_t matmul_scratch(size_t n_rows, size_t n_in) {
+    size_t all = SMALL_PAGE;
+    for (size_t i = 0; i < MAT_LAYOUTS; i++) {
+        const struct matmul_kernel *k = &kernel.matmul_own[i];
+        if (k->x_bytes &&
+            (!add_size(all, k->x_bytes(n_rows, n_in), &all) || !add_size(all, SMALL_PAGE, &all)))
+            return SIZE_MAX;
+    }
+    return all;
+}
+
+void matmul(struct pool *p, const struct matmul_product *products, size_t n,
+            const struct matmul_input *in) {
+    struct matmul_job j = {products, n, products->w->n_in, in, {NULL}, p};
+    struct sizes sizes = {0};
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        pack_for(&j, products[i].w, &used);
+        if (products[i].up)
+            pack_for(&j, products[i].up, &used);
+    }
+    for (size_t i = 0; i < n; i++)
+        add_product(&j, &sizes, &products[i]);
+    if (sizes.n_out == 0 || in->n_rows == 0)
+        return;
+    size_t least, piece = piece_outs(&j, &sizes, &least);
+    pool_run_pieces(p, run_piece, &j, sizes.n_out, piece, least);
 }

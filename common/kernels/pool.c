@@ -1,21 +1,20 @@
 /* The pool: one word, the gate, says whether a job is open, which one it is, and how many workers
  * are inside.
  *
- * The items are dealt to as many stretches as there are threads. A worker enters an open job by
- * counting itself in, takes pieces from its own stretch (one behind the other, as memory likes to
- * be read), then from the others', and counts itself out. The caller works too; when the pieces are
- * gone it closes the gate and waits only for those still inside. So a worker that the system has
- * not let run holds nobody up, and a thread that lost its core for a while has simply taken fewer
- * pieces.
+ * The items are dealt into one stretch a thread. A worker enters an open job by counting itself
+ * in, takes pieces from its own stretch in order, then from the others', and counts itself out. The
+ * caller works too. When no pieces are left it closes the gate and waits only for the workers still
+ * inside. So nobody waits for a worker that the system does not run, and a thread that lost its
+ * core for a while has simply taken fewer pieces.
  *
- * Where others use a CPU too, the system may well put a worker on the caller's, where the two take
- * turns while that other process has a CPU to itself. A worker that finds itself there goes
- * elsewhere. And whoever has to wait for a thread that has lost its CPU to another process lends it
- * its own before it sleeps.
+ * Where another process uses a CPU, the system may put a worker on the caller's CPU, where the two
+ * take turns while that process has a CPU to itself. A worker that finds itself there moves to
+ * another. A thread that has to wait for one that lost its CPU to another process lends it its own
+ * before it sleeps.
  *
  * Waiting is a short spin, then sleep (futex on Linux, a condition variable elsewhere). A spin that
- * met no work halves the next one, one that did restores it: idle threads sleep, and on a machine
- * with more runnable threads than cores little time is spun away.
+ * met no work halves the next one; a spin that met some restores it. So idle threads sleep, and
+ * little time is spun away on a machine with more runnable threads than cores.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -40,15 +39,10 @@
 #include "base/thread.h"
 #include "kernels/cores.h"
 #include "kernels/pool.h"
+#include "kernels/tune.h"
 
 /* The gate: bits 0..15 workers inside, bit 16 open, bits 17..31 the job's number. */
 enum { MAX_THREADS = 1024, GATE_INSIDE = 0xFFFF, GATE_OPEN = 0x10000, GATE_JOB = 0x20000 };
-
-/* The longest spin: a decode step's serial stretches between two jobs are shorter, a sampler's
- * answer is not. */
-enum { SPIN_NS = 50000, SPIN_MIN_NS = 1000 };
-
-static const double MOVE_SECONDS = 1e-3; // a worker moves at most once in so long
 
 /* A word that threads sleep on; padded so that spinning on one disturbs no other. */
 struct signal_word {
@@ -61,7 +55,7 @@ struct signal_word {
 };
 
 struct stretch {
-    _Alignas(64) atomic_size_t next; // the first item that nobody has taken
+    _Alignas(64) atomic_size_t next; // the first item that is not taken
     size_t end;
 };
 
@@ -109,8 +103,7 @@ static void word_free(struct signal_word *s) {
 }
 static void word_sleep(struct signal_word *s, unsigned seen) {
     atomic_fetch_add(&s->sleepers, 1);
-    // The kernel compares once more, so a change between the caller's look and here is not slept
-    // through.
+    // The kernel compares once more, so a change since the caller's look is not missed.
     syscall(SYS_futex, &s->word, FUTEX_WAIT_PRIVATE, seen, NULL, NULL, 0);
     atomic_fetch_sub(&s->sleepers, 1);
 }
@@ -140,19 +133,19 @@ static void word_sleep(struct signal_word *s, unsigned seen) {
 static void word_wake(struct signal_word *s) {
     if (atomic_load(&s->sleepers) == 0)
         return;
-    pthread_mutex_lock(&s->lock); // none is between its look and its wait now
+    pthread_mutex_lock(&s->lock); // now none is between its look and its wait
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
 }
 #endif
 
-/* Spins until the word is no longer `seen`, or for *spin_ns; returns what it is then. */
+/* Spins until the word is no longer `seen`, or for *spin_ns. Returns the word. */
 static unsigned word_spin(struct signal_word *s, unsigned seen, unsigned *spin_ns) {
     unsigned word;
     double end = 0;
     for (unsigned i = 1;; i++) {
         if ((word = atomic_load_explicit(&s->word, memory_order_acquire)) != seen) {
-            *spin_ns = SPIN_NS;
+            *spin_ns = POOL_SPIN_NS;
             return word;
         }
         relax();
@@ -164,7 +157,7 @@ static unsigned word_spin(struct signal_word *s, unsigned seen, unsigned *spin_n
                 break;
         }
     }
-    *spin_ns = *spin_ns / 2 > SPIN_MIN_NS ? *spin_ns / 2 : SPIN_MIN_NS;
+    *spin_ns = *spin_ns / 2 > POOL_SPIN_MIN_NS ? *spin_ns / 2 : POOL_SPIN_MIN_NS;
     return seen;
 }
 
@@ -218,7 +211,7 @@ static void deal(struct pool *p, size_t n, size_t grain, size_t least) {
 static void keep_apart(struct worker *w) {
     int cpu = atomic_load_explicit(&w->pool->caller_cpu, memory_order_relaxed);
     double now;
-    if (cpu < 0 || cpu != current_cpu() || (now = seconds_now()) - w->moved < MOVE_SECONDS)
+    if (cpu < 0 || cpu != current_cpu() || (now = seconds_now()) - w->moved < POOL_MOVE_NS * 1e-9)
         return;
     w->moved = now;
     leave_cpu(w->pool->n_threads);
@@ -228,7 +221,7 @@ static void *worker_main(void *arg) {
     struct worker *w = arg;
     struct pool *p = w->pool;
     atomic_store(&w->thread, thread_number());
-    unsigned seen = 0, spin = SPIN_NS,
+    unsigned seen = 0, spin = POOL_SPIN_NS,
              gate = atomic_load_explicit(&p->gate.word, memory_order_acquire);
     for (;;) {
         while (!(gate & GATE_OPEN) || gate / GATE_JOB == seen / GATE_JOB) {
@@ -239,7 +232,7 @@ static void *worker_main(void *arg) {
                 lend_cpu(atomic_load(&p->caller));
             gate = next != gate ? next : word_sleep_until(&p->gate, gate);
         }
-        // Fails where another worker came or went, or the caller closed the gate: look again.
+        // Fails if another worker came or went, or the caller closed the gate: look again.
         if (!atomic_compare_exchange_strong(&p->gate.word, &gate, gate + 1))
             continue;
         seen = gate;
@@ -282,7 +275,7 @@ void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t 
     take_pieces(p, 0);
     gate = atomic_fetch_and(&p->gate.word, ~(unsigned)GATE_OPEN);
     if (gate & GATE_INSIDE) {
-        unsigned spin = SPIN_NS;
+        unsigned spin = POOL_SPIN_NS;
         if (word_spin(&p->done, done, &spin) == done) {
             for (size_t i = 0; i + 1 < p->n_threads; i++)
                 if (atomic_load(&p->workers[i].inside))
@@ -295,7 +288,7 @@ void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t 
 static void pool_end(struct pool *p, size_t started) {
     atomic_store(&p->ending, true);
     atomic_fetch_add(&p->gate.word,
-                     GATE_JOB); // another number, not open: all look up and see the end
+                     GATE_JOB); // another number, not open: all workers see `ending`
     word_wake(&p->gate);
     for (size_t i = 0; i < started; i++)
         pthread_join(p->workers[i].id, NULL);

@@ -9,12 +9,12 @@
 struct err;
 struct pool;
 
-/* n_threads counts the calling thread; 0 means as many as physical cores this process may use. */
+/* n_threads counts the calling thread; 0: one for each physical core that this process may use. */
 struct pool *pool_new(size_t n_threads, struct err *e);
 void pool_free(struct pool *p);
 size_t pool_threads(const struct pool *p);
 
-/* Memory for the running piece alone, 4096-byte aligned; what it holds is lost when the job ends.
+/* Memory for the running piece alone, 4096-byte aligned; its contents are lost when the job ends.
  */
 enum { POOL_SCRATCH = 1 << 20 };
 void *pool_scratch(struct pool *p, size_t thread);

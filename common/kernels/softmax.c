@@ -1,15 +1,18 @@
-/* The online softmax of attention: the scores of a page become e^(score - max), as one more page of
- * each query's (Milakov and Gimelshein 2018; attention.c).
+/* The online softmax of attention in C: the scores of a page become e^(score - max), and what
+ * earlier pages summed up is rescaled (Milakov and Gimelshein 2018).
  *
- * One loop of C for every instruction set; soften_bf16.c has one by hand.
+ * One loop for every instruction set, compiled again for each; softmax_avx512bf16.c has one written
+ * by hand.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
+#include <string.h>
 
-#include "kernels/tile.h"
-#include "kernels/approx.h"
+#include "kernels/prefetch.h"
+#include "kernels/table.h"
+#include "kernels/x86.h"
 
-/* Compilers make no vectors of a maximum on their own. */
+/* Vectors of GNU C: compilers do not make vector code of a maximum on their own. */
 enum { LANES = 16 };
 typedef float lanes __attribute__((vector_size(LANES * sizeof(float))));
 typedef float lanes_half __attribute__((vector_size(LANES * sizeof(float) / 2)));
@@ -22,7 +25,7 @@ typedef int32_t bits_quarter __attribute__((vector_size(sizeof(lanes_quarter))))
 #define LARGER(a, b)               ((a) > (b) ? (a) : (b))
 #define LARGER_OF(vec, mask, a, b) ((vec)(((mask)(a) & ((a) > (b))) | ((mask)(b) & ~((a) > (b)))))
 
-/* The largest of a page's scores: by lanes, then of halves of these, down to one. */
+/* The largest score of a page: by lanes, then halves of the lanes, down to one. */
 EVERY_ISA float largest(const float *s) {
     lanes all, v;
     lanes_half halves[2], half;
@@ -39,52 +42,57 @@ EVERY_ISA float largest(const float *s) {
     float a = LARGER(one[0], one[2]), b = LARGER(one[1], one[3]);
     return LARGER(a, b);
 }
-/* sum [SUM_LANES] = sum * shrink + a page's exponentials, by lanes */
-EVERY_ISA void add_page(float *sum, float shrink, const float *e) {
+/* sum [SUM_LANES] = sum * rescale + the exponentials e [KV_PAGE] of a page, by lanes. */
+EVERY_ISA void add_page(float *sum, float rescale, const float *e) {
     for (size_t l = 0; l < SUM_LANES; l++) {
         float page = 0;
         for (size_t i = 0; i < KV_PAGE; i += SUM_LANES)
             page += e[i + l];
-        sum[l] = sum[l] * shrink + page;
+        sum[l] = sum[l] * rescale + page;
     }
 }
 
 EVERY_ISA float exp_below_0(const bool fused, float x) {
-    return vec_exp_within(fused, x < -87.33f ? -87.33f : x);
+    return approx_exp_within(fused, x < -87.33f ? -87.33f : x);
 }
 
-EVERY_ISA void soften_page(const bool fused, float *s, size_t m, size_t from, size_t to, float *max,
-                           float *sum, float *shrink, uint16_t *rounded, const unsigned char *next,
-                           size_t bytes) {
-    struct fetch f = fetch_bytes(next, bytes);
-    fetch_at_pace(&f, 1, 2 * m, 1);
-    bool whole = from == 0 && to == KV_PAGE;
+/* e [KV_PAGE], the scores of a query, becomes e^(score - max); -INFINITY becomes 0. */
+EVERY_ISA void exp_page(const bool fused, const bool whole, float *e, float max) {
+    if (whole)
+        for (size_t i = 0; i < KV_PAGE; i++)
+            e[i] = exp_below_0(fused, e[i] - max);
+    else
+        for (size_t i = 0; i < KV_PAGE; i++)
+            e[i] = e[i] == -INFINITY ? 0 : exp_below_0(fused, e[i] - max);
+}
+
+EVERY_ISA void softmax(const bool fused, const struct attn_softmax *o) {
+    struct prefetch f = prefetch_bytes(o->next, o->next_bytes);
+    const size_t m = o->m, from = o->from, to = o->to;
+    const bool whole = from == 0 && to == KV_PAGE;
+    float *s = o->s, *max = o->max, *rescale = o->rescale;
+    uint16_t *rounded = o->rounded;
+    prefetch_spread(&f, 1, 2 * m, 1);
     for (size_t i = 0; i < m * KV_PAGE && !whole; i++)
         s[i] = i % KV_PAGE >= from && i % KV_PAGE < to ? s[i] : -INFINITY;
     for (size_t q = 0; q < m; q++) {
-        fetch_step(&f);
+        prefetch_step(&f);
         float top = LARGER(largest(s + q * KV_PAGE), max[q]);
-        shrink[q] = max[q] - top; // e^-87.33 where nothing was: it shrinks zeros
+        rescale[q] = max[q] - top; // e^-87.33 where there was nothing: it scales zeros
         max[q] = top;
     }
     for (size_t q = 0; q < m; q++)
-        shrink[q] = exp_below_0(fused, shrink[q]);
+        rescale[q] = exp_below_0(fused, rescale[q]);
     for (size_t q = 0; q < m; q++) {
-        fetch_step(&f);
-        float top = max[q], *one = s + q * KV_PAGE;
-        if (whole)
-            for (size_t i = 0; i < KV_PAGE; i++)
-                one[i] = exp_below_0(fused, one[i] - top);
-        else
-            for (size_t i = 0; i < KV_PAGE; i++)
-                one[i] = one[i] == -INFINITY ? 0 : exp_below_0(fused, one[i] - top);
-        add_page(sum + q * SUM_LANES, shrink[q], one);
+        prefetch_step(&f);
+        exp_page(fused, whole, s + q * KV_PAGE, max[q]);
+        add_page(o->sum + q * SUM_LANES, rescale[q], s + q * KV_PAGE);
     }
     for (size_t i = 0; i < m * KV_PAGE && rounded; i++)
-        rounded[i] = vec_bf16_from_f32(s[i]);
+        rounded[i] = bf16_from_f32(s[i]);
 }
 
-/* Sums of other positions, each shrunk to the larger of both maxima. */
+/* Adds the sums of other positions, both rescaled to the larger maximum. */
 EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const struct attn_sums *one,
                         size_t m, size_t head_dim) {
     for (size_t q = 0, n; q < m; q += n) {
@@ -113,39 +121,19 @@ EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const str
 }
 
 #define VARIANT(isa, target, fused)                                                                \
-    target static void soften_##isa(float *s, size_t m, size_t from, size_t to, float *max,        \
-                                    float *sum, float *shrink, uint16_t *rounded,                  \
-                                    const unsigned char *next, size_t bytes) {                     \
-        soften_page(fused, s, m, from, to, max, sum, shrink, rounded, next, bytes);                \
+    target static void softmax_##isa(const struct attn_softmax *o) {                               \
+        softmax(fused, o);                                                                         \
     }                                                                                              \
     target static void add_sums_##isa(const struct attn_sums *all, const struct attn_sums *one,    \
                                       size_t m, size_t head_dim) {                                 \
         add_sums(fused, all, one, m, head_dim);                                                    \
+    }                                                                                              \
+    void softmax_##isa##_fill(struct kernel_table *t) {                                            \
+        t->attn.softmax = softmax_##isa;                                                           \
+        t->attn.add_sums = add_sums_##isa;                                                         \
     }
 VARIANT(c, , false)
-#if defined(__x86_64__)
-#include "kernels/x86.h"
+#if KERNELS_X86
 VARIANT(avx2, AVX2, true)
 VARIANT(avx512, AVX512, true)
 #endif
-
-void softmax_fill(struct kernel_table *t, enum isa isa) {
-    switch (isa) {
-    case ISA_BASELINE:
-        t->soften = soften_c;
-        t->add_sums = add_sums_c;
-        break;
-#if defined(__x86_64__)
-    case ISA_AVX2:
-        t->soften = soften_avx2;
-        t->add_sums = add_sums_avx2;
-        break;
-    case ISA_AVX512:
-        t->soften = soften_avx512;
-        t->add_sums = add_sums_avx512;
-        break;
-#endif
-    default:
-        break;
-    }
-}

@@ -22,7 +22,7 @@ static void field(FILE *out, const char *name, const char *fmt, ...) {
 }
 
 static void describe_dimensions(FILE *out, const struct spec *s) {
-    static const char *const acts[] = {"silu", "gelu (tanh)", "gelu (erf)", "relu"};
+    static const char *const acts[] = {"none", "silu", "gelu (tanh)", "gelu (erf)", "relu"};
     field(out, "model_type", "%s", s->model_type);
     field(out, "vocab_size", "%zu%s", s->vocab_size, s->tied ? ", head tied to the embedding" : "");
     field(out, "hidden_dim", "%zu", s->hidden_dim);

@@ -4,7 +4,7 @@
 #ifndef SPEC_KINDS_H
 #define SPEC_KINDS_H
 
-enum activation { ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU };
+enum activation { ACT_NONE, ACT_SILU, ACT_GELU_TANH, ACT_GELU_ERF, ACT_RELU };
 enum norm_kind { NORM_RMS, NORM_LAYER };
 enum qk_norm {
     QK_NORM_NONE,

@@ -105,11 +105,8 @@ static double f64_from_bits(uint64_t bits) {
     return d;
 }
 
-static double f32_from_bits(uint64_t low32) {
-    uint32_t bits = (uint32_t)low32;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return (double)f;
+static double load_f32(const uint8_t *p) {
+    return (double)f32_from_bits((uint32_t)load_le(p, 4));
 }
 
 double dtype_value(enum dtype t, const void *data, size_t i) {
@@ -146,9 +143,9 @@ double dtype_value(enum dtype t, const void *data, size_t i) {
     case DT_U32:
         return (double)load_le(p + 4 * i, 4);
     case DT_F32:
-        return f32_from_bits(load_le(p + 4 * i, 4));
+        return load_f32(p + 4 * i);
     case DT_C64: // real part, imaginary part
-        return f32_from_bits(load_le(p + 8 * i, 4));
+        return load_f32(p + 8 * i);
     case DT_F64:
         return f64_from_bits(load_le(p + 8 * i, 8));
     case DT_I64:
@@ -174,37 +171,13 @@ void dtype_values(enum dtype t, const void *data, size_t begin, size_t n, double
         break;
     case DT_F32:
         for (size_t i = 0; i < n; i++)
-            out[i] = f32_from_bits(load_le(p + 4 * (begin + i), 4));
+            out[i] = load_f32(p + 4 * (begin + i));
         break;
     default:
         for (size_t i = 0; i < n; i++)
             out[i] = dtype_value(t, data, begin + i);
         break;
     }
-}
-
-uint16_t bf16_from_f32(float f) {
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof bits);
-    if ((bits & 0x7fffffff) > 0x7f800000)
-        return (uint16_t)(bits >> 16 | 0x40); // quiet, and the payload cannot become an infinity
-    return (uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16);
-}
-
-float f32_from_f16(uint16_t h) {
-    uint32_t sign = (uint32_t)(h & 0x8000) << 16, magnitude = h & 0x7fff, bits;
-    if (magnitude >= 0x7c00) { // infinity, NaN
-        bits = sign | 0x7f800000 | (magnitude & 0x3ff) << 13;
-    } else if (magnitude >= 0x0400) {
-        bits = sign | ((magnitude << 13) + ((127u - 15) << 23));
-    } else { // subnormal: an integer times 2^-24, which a float holds exactly
-        float f = (float)magnitude * 0x1p-24f;
-        memcpy(&bits, &f, sizeof bits);
-        bits |= sign;
-    }
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
 }
 
 /* v / 2^shift, to nearest even. */

@@ -1,4 +1,5 @@
-/* The element types of safetensors, their sizes, and conversion of single values.
+/* The element types of safetensors, their sizes, and conversion of single values (BF16 and F16 to
+ * f32: half.h).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WEIGHTS_DTYPE_H
@@ -10,6 +11,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "weights/half.h"
 
 /* Every dtype of the format (safetensors/src/tensor.rs, enum Dtype). */
 enum dtype {
@@ -54,14 +56,6 @@ double dtype_value(enum dtype t, const void *data, size_t i);
 /* The same for elements [begin, begin + n) -> out [n]; faster for the types of weights. */
 void dtype_values(enum dtype t, const void *data, size_t begin, size_t n, double *out);
 
-static inline float f32_from_bf16(uint16_t h) {
-    uint32_t bits = (uint32_t)h << 16;
-    float f;
-    memcpy(&f, &bits, sizeof f);
-    return f;
-}
-uint16_t bf16_from_f32(float f); // round to nearest even; NaN stays NaN
-float f32_from_f16(uint16_t h);
 uint16_t f16_from_f32(float f); // round to nearest even, IEEE 754
 
 #endif

@@ -20,8 +20,8 @@ typedef simde__mmask8 __mmask8; // the same type again where SIMDe has the name
 typedef simde__mmask16 __mmask16;
 typedef simde__mmask32 __mmask32;
 
-/* The first elements of a mask of ones: what is behind them is not touched, as the instruction
- * promises. */
+/* The number of ones of a mask. Elements after them are not touched, as the instruction promises.
+ */
 static inline size_t emulated_ones(uint64_t mask) {
     size_t n = 0;
     while (mask >> n & 1)
@@ -31,7 +31,7 @@ static inline size_t emulated_ones(uint64_t mask) {
     return n;
 }
 
-/* SIMDe 0.7.4 reads behind the mask here, where the instruction does not fault. */
+/* SIMDe 0.7.4 reads past the mask here, where the instruction does not fault. */
 #undef _mm256_maskload_ps
 static inline __m256 _mm256_maskload_ps(const float *p, __m256i mask) {
     int32_t m[8];

@@ -1,10 +1,10 @@
-/* What holds for every variant of matmul and attention: against plain double arithmetic and against
- * itself.
+/* The checks of every variant of matmul and attention: against plain double arithmetic, and against
+ * the variant itself.
  *
- * Tolerances are derived: a sum of n products in f32, in whatever order, is off by at most (n + 2)
- * * 2^-24 * sum |products| (Higham 2002, 3.5: gamma_n), which is far above what happens and far
- * below what a wrong index or a forgotten tail gives. Same bits are demanded between a row alone
- * and in a batch, and between numbers of threads. Inputs end at a page that may not be touched. The
+ * Tolerances are derived: a sum of n products in f32, in any order, is off by at most
+ * (n + 2) * 2^-24 * sum |products| (Higham 2002, 3.5: gamma_n). That is far above what happens and
+ * far below the error of a wrong index or a forgotten tail. A row alone and in a batch, and any
+ * number of threads, must give the same bits. Inputs end at a page that may not be touched. The
  * including file defines _DEFAULT_SOURCE (MAP_ANONYMOUS).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -19,7 +19,6 @@
 #include "base/mem.h"
 #include "check.h"
 #include "kernels/kernels.h"
-#include "kernels/approx.h"
 #include "random.h"
 
 /* Fewer rounds where every instruction is a function call. */
@@ -61,17 +60,24 @@ static struct guarded random_mat(struct mat *w, size_t unaligned, float *values)
     w->data = g.p;
     for (size_t i = 0; i < n; i++) {
         values[i] = random_float();
-        uint16_t h = vec_bf16_from_f32(values[i]);
+        uint16_t h = bf16_from_f32(values[i]);
         if (w->layout == MAT_F16) {
             h = (uint16_t)((random_bits() & 0x83FF) | (random_bits() % 16)
                                                           << 10); // |value| < 2, subnormals too
             values[i] = f16_value(h);
         } else if (w->layout == MAT_BF16) {
-            values[i] = vec_f32_from_bf16(h);
+            values[i] = f32_from_bf16(h);
         }
         memcpy(g.p + i * size, w->layout == MAT_F32 ? (void *)&values[i] : (void *)&h, size);
     }
     return g;
+}
+
+/* One product: y [n_rows, w->n_out] (stride ldy). */
+static void multiply(struct pool *p, float *y, size_t ldy, const struct mat *w, const float *bias,
+                     const struct matmul_input *in) {
+    const struct matmul_product one = {.y = y, .ldy = ldy, .w = w, .bias = bias};
+    matmul(p, &one, 1, in);
 }
 
 static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n_in, enum dtype t,
@@ -89,7 +95,8 @@ static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n
         y[i] = 777;
     void *scratch = xaligned(64, matmul_scratch(n_rows, n_in));
     bool with_bias = random_bits() % 2;
-    matmul(p, y, ldy, x, ldx, n_rows, &w, with_bias ? bias : NULL, precise, scratch);
+    multiply(p, y, ldy, &w, with_bias ? bias : NULL,
+             &(struct matmul_input){x, ldx, n_rows, precise, scratch});
     // x rounded to bf16 is off by at most 2^-8 of each product more, and only where that is allowed
     double unit = (double)(n_in + 2) * 0x1p-24 + (!precise && t == DT_BF16 ? 0x1p-8 : 0);
     double worst = 0;
@@ -103,7 +110,7 @@ static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n
             }
             double off = o < n_out ? fabs(sum - (double)y[r * ldy + o]) / (unit * magnitude + 1e-30)
                                    : (double)(y[r * ldy + o] != 777) *
-                                         1e9; // behind the row nothing is written
+                                         1e9; // nothing is written after the row
             worst = off > worst || off != off ? off : worst;
         }
     CHECK_MSG(worst <= 1, "%s: [%zu, %zu] x [%zu, %zu] dtype %d: off by %g times the bound",
@@ -142,16 +149,17 @@ static void matmul_same_bits(void) {
             struct mat w = mat_plain(NULL, weight_types[t], OUT, IN);
             struct guarded g = random_mat(&w, 2, values);
             for (size_t r = 0; r < ROWS; r++)
-                matmul(pools[0], alone + r * OUT, OUT, x + r * IN, IN, 1, &w, NULL, precise,
-                       scratch);
+                multiply(pools[0], alone + r * OUT, OUT, &w, NULL,
+                         &(struct matmul_input){x + r * IN, IN, 1, precise, scratch});
             for (size_t i = CHECKS_FEW ? 2 : 0; i < 3; i++)
                 for (size_t n = 1 + CHECKS_FEW; n <= ROWS; n += n < 12       ? 1 + CHECKS_FEW
                                                                 : CHECKS_FEW ? 6
                                                                              : 29) {
                     memset(batch, 0xFF, ROWS * OUT * sizeof *batch);
                     for (size_t r = 0; r < ROWS; r += n)
-                        matmul(pools[i], batch + r * OUT, OUT, x + r * IN, IN,
-                               ROWS - r < n ? ROWS - r : n, &w, NULL, precise, scratch);
+                        multiply(pools[i], batch + r * OUT, OUT, &w, NULL,
+                                 &(struct matmul_input){x + r * IN, IN, ROWS - r < n ? ROWS - r : n,
+                                                        precise, scratch});
                     CHECK_MSG(memcmp(alone, batch, ROWS * OUT * sizeof *batch) == 0,
                               "%s: dtype %d, %zu rows at once, %zu threads: other bits",
                               kernels_isa(), weight_types[t], n, i + 1);
@@ -168,8 +176,8 @@ static void matmul_same_bits(void) {
 }
 
 /* Several matrices in one job give what each gives alone, whatever their types and wherever pieces
- * are cut; with what is done with their outputs, what that gives afterwards. */
-static void matmul_many_is_each(void) {
+ * are cut. Activated and gated outputs are those of the row operations. */
+static void products_together_are_each(void) {
     enum { N = 7, GATED = 4, ACTIVATED = 6, MOST_OUT = 113, IN = 203 };
     static const enum dtype types[N] = {DT_BF16, DT_BF16, DT_F16, DT_F32, DT_BF16, DT_F32, DT_F16};
     static const enum dtype up_types[N] = {[4] = DT_BF16, [5] = DT_BF16};
@@ -179,35 +187,35 @@ static void matmul_many_is_each(void) {
     for (size_t n_rows = 1; n_rows < 120; n_rows += n_rows < 20 ? 5 : 40) {
         struct mat w[N], up[N];
         struct guarded g[N], g_up[N];
-        struct product products[N];
+        struct matmul_product products[N];
         float *x = random_floats(n_rows * IN), *values = xcalloc(MOST_OUT * IN, sizeof *values),
               *bias = random_floats(MOST_OUT);
         float *want[N], *want_up = xcalloc(n_rows * MOST_OUT, sizeof *want_up);
         void *scratch = xaligned(64, matmul_scratch(n_rows, IN));
+        const struct matmul_input in = {x, IN, n_rows, false, scratch};
         for (size_t i = 0; i < N; i++) {
             w[i] = mat_plain(NULL, types[i], outs[i], IN);
             g[i] = random_mat(&w[i], 0, values);
             want[i] = xcalloc(n_rows * outs[i], sizeof(float));
-            products[i] = (struct product){.y = xcalloc(n_rows * outs[i], sizeof(float)),
-                                           .ldy = outs[i],
-                                           .w = &w[i],
-                                           .bias = i % 2 ? bias : NULL};
-            matmul(p, want[i], outs[i], x, IN, n_rows, &w[i], products[i].bias, false, scratch);
+            products[i] = (struct matmul_product){.y = xcalloc(n_rows * outs[i], sizeof(float)),
+                                                  .ldy = outs[i],
+                                                  .w = &w[i],
+                                                  .bias = i % 2 ? bias : NULL};
+            multiply(p, want[i], outs[i], &w[i], products[i].bias, &in);
             if (i >= GATED)
-                products[i].act = &acts[i % 2];
+                products[i].act = acts[i % 2];
             if (i >= GATED && i < ACTIVATED) {
                 up[i] = mat_plain(NULL, up_types[i], outs[i], IN);
                 g_up[i] = random_mat(&up[i], 0, values);
                 products[i].up = &up[i];
                 products[i].up_bias = i % 2 ? NULL : bias;
-                matmul(p, want_up, outs[i], x, IN, n_rows, &up[i], products[i].up_bias, false,
-                       scratch);
-                activate_mul(acts[i % 2], want[i], outs[i], want_up, outs[i], n_rows, outs[i]);
+                multiply(p, want_up, outs[i], &up[i], products[i].up_bias, &in);
+                rows_activate_mul(acts[i % 2], want[i], outs[i], want_up, outs[i], n_rows, outs[i]);
             } else if (i >= ACTIVATED) {
-                activate(acts[i % 2], want[i], outs[i], n_rows, outs[i]);
+                rows_activate(acts[i % 2], want[i], outs[i], n_rows, outs[i]);
             }
         }
-        matmul_many(p, products, N, x, IN, n_rows, false, scratch);
+        matmul(p, products, N, &in);
         for (size_t i = 0; i < N; i++) {
             CHECK_MSG(memcmp(products[i].y, want[i], n_rows * outs[i] * sizeof(float)) == 0,
                       "%s: %zu rows, matrix %zu: other bits", kernels_isa(), n_rows, i);
@@ -282,7 +290,17 @@ static void compare_decoding(struct pool *p, const struct kv_layer *kv, const st
         memcpy(queries + i * ld, q + from * ld, ld * sizeof *q);
     }
     void *scratch = xaligned(64, attention_scratch(pool_threads(p), SEQS, c->n_heads, c->head_dim));
-    attention(p, kv, of, SEQS, got, ld, queries, ld, c->n_heads, scale, c->softcap, scratch);
+    attention(p, &(struct attn_call){.kv = kv,
+                                     .rows = of,
+                                     .n_rows = SEQS,
+                                     .out = got,
+                                     .ldo = ld,
+                                     .q = queries,
+                                     .ldq = ld,
+                                     .n_heads = c->n_heads,
+                                     .scale = scale,
+                                     .softcap = c->softcap,
+                                     .scratch = scratch});
     for (size_t i = 0; i < SEQS; i++) {
         CHECK_MSG(memcmp(got + i * ld, out + of[i].last * ld, ld * sizeof *got) == 0,
                   "%s: position %u of %zu among other sequences: other bits", kernels_isa(),
@@ -299,11 +317,11 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
     size_t n_pages = (n + KV_PAGE - 1) / KV_PAGE;
     struct kv_layer kv = {.n_kv_heads = c->n_kv_heads, .head_dim = hd, .f32 = c->f32};
     size_t page_bytes = kv_page_bytes(kv.n_kv_heads, hd, kv.f32), runs = (n_pages + 1) / 2;
-    kv.run = 2; // before each run lies a page of another layer
+    kv.run = 2; // before each run is a page of another layer
     kv.run_stride = 3 * page_bytes;
     struct guarded g = guarded_new(runs * kv.run_stride, 0);
     kv.base = g.p + page_bytes;
-    memset(g.p, 0xFF, runs * kv.run_stride); // NaN: reading what was not stored shows
+    memset(g.p, 0xFF, runs * kv.run_stride); // NaN: a read of what was not stored shows
     uint32_t *pages = xcalloc(n_pages, sizeof *pages);
     for (size_t i = 0; i < n_pages; i++) // backwards
         pages[i] = (uint32_t)(n_pages - 1 - i);
@@ -317,13 +335,24 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
     kv_store(&kv, rows, n, k, ldk, v, ldk);
     if (!c->f32)
         for (size_t i = 0; i < n * ldk; i++) {
-            k[i] = vec_f32_from_bf16(vec_bf16_from_f32(k[i]));
-            v[i] = vec_f32_from_bf16(vec_bf16_from_f32(v[i]));
+            k[i] = f32_from_bf16(bf16_from_f32(k[i]));
+            v[i] = f32_from_bf16(bf16_from_f32(v[i]));
         }
     float *out = xcalloc(n * ldq, sizeof *out), *alone = xcalloc(ldq, sizeof *alone),
           scale = 1 / sqrtf((float)hd);
     void *scratch = xaligned(64, attention_scratch(pool_threads(p), n, c->n_heads, hd));
-    attention(p, &kv, rows, n, out, ldq, q, ldq, c->n_heads, scale, c->softcap, scratch);
+    struct attn_call call = {.kv = &kv,
+                             .rows = rows,
+                             .n_rows = n,
+                             .out = out,
+                             .ldo = ldq,
+                             .q = q,
+                             .ldq = ldq,
+                             .n_heads = c->n_heads,
+                             .scale = scale,
+                             .softcap = c->softcap,
+                             .scratch = scratch};
+    attention(p, &call);
     for (size_t i = 0; i < n; i += 1 + n / 23)
         for (size_t h = 0; h < c->n_heads; h++) {
             size_t kv_h = h / (c->n_heads / c->n_kv_heads);
@@ -337,8 +366,11 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
                           "%s: position %zu of %zu, head %zu of %zu/%zu, %zu of %zu: %g, not %g",
                           kernels_isa(), i, n, h, c->n_heads, c->n_kv_heads, d, hd, got, want);
             }
-            attention(p, &kv, rows + i, 1, alone, ldq, q + i * ldq, ldq, c->n_heads, scale,
-                      c->softcap, scratch);
+            call.rows = rows + i;
+            call.n_rows = 1;
+            call.out = alone;
+            call.q = q + i * ldq;
+            attention(p, &call);
             CHECK_MSG(memcmp(alone, out + i * ldq, ldq * sizeof *out) == 0,
                       "%s: position %zu alone: other bits", kernels_isa(), i);
         }

@@ -59,7 +59,7 @@ static uint32_t heads(const struct layer *l) {
 /* ---- the layer's data ---- */
 
 static void put(unsigned char *page, bool f32, size_t i, float f) {
-    uint16_t h = vec_bf16_from_f32(f);
+    uint16_t h = bf16_from_f32(f);
     if (f32)
         memcpy(page + 4 * i, &f, 4);
     else
@@ -130,7 +130,7 @@ static void make_pages(struct layer *l) {
 }
 
 static float stored(const struct layer *l, float f) {
-    return l->f32 ? f : vec_f32_from_bf16(vec_bf16_from_f32(f));
+    return l->f32 ? f : f32_from_bf16(bf16_from_f32(f));
 }
 static void layer_make(struct layer *l) {
     uint32_t hd = l->head_dim;
@@ -272,10 +272,10 @@ static double value(const struct layer *l, const void *out, size_t i) {
     if (l->out_type == CU_F32)
         return (double)((const float *)out)[i];
     h = ((const uint16_t *)out)[i];
-    return (double)(l->out_type == CU_BF16 ? vec_f32_from_bf16(h) : vec_f32_from_f16(h));
+    return (double)(l->out_type == CU_BF16 ? f32_from_bf16(h) : f32_from_f16(h));
 }
 static double rounded(const struct layer *l, double p) {
-    return l->f32 ? p : (double)vec_f32_from_bf16(vec_bf16_from_f32((float)p));
+    return l->f32 ? p : (double)f32_from_bf16(bf16_from_f32((float)p));
 }
 
 /* One query: out and its tolerance [head_dim]. */

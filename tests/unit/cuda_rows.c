@@ -281,10 +281,11 @@ static void plain_norm(float *y, const float *x, size_t n, const struct cu_norm 
 static void check_near(const float *y, const float *x, size_t n, const struct cu_norm *norm) {
     float *cpu = xcalloc(n, sizeof *cpu);
     double unit = 0x1p-24 * (double)(n + 8), scale = 1;
+    const struct rows_norm own = {norm->weight, norm->bias, norm->offset, norm->eps};
     if (norm->kind == CU_NORM_RMS)
-        rmsnorm(cpu, n, x, n, 1, n, norm->weight, norm->offset, norm->eps);
+        rows_rmsnorm(cpu, n, x, n, 1, n, &own);
     if (norm->kind == CU_NORM_LAYER) {
-        layernorm(cpu, n, x, n, 1, n, norm->weight, norm->bias, norm->eps);
+        rows_layernorm(cpu, n, x, n, 1, n, &own);
         double mean = 0, var = 0;
         for (size_t i = 0; i < n; i++)
             mean += (double)x[i] / (double)n;
@@ -417,7 +418,7 @@ static void adds(void) {
                                          .ldy = ldy,
                                          .ldx = ldx,
                                          .scale = scale});
-        add_scaled(y, ldy, x, ldx, n, dim, scale);
+        rows_add_scaled(y, ldy, x, ldx, n, dim, scale);
         check_bytes(&dy, y, "y");
         check_bytes(&dx, x, "x");
         dev_step_free(&s);
@@ -523,7 +524,8 @@ static void qk_once(const struct qk_case *k) {
                  at = rows[i].pos % CU_KV_PAGE;
         plain_heads(k, q, k->n_heads, &norms[0]);
         plain_heads(k, key, k->n_kv_heads, &norms[1]);
-        rope(q, n_qk, dim, 2 * k->half, cosines + (size_t)i * k->half, sines + (size_t)i * k->half);
+        rows_rope(q, n_qk, dim, 2 * k->half, cosines + (size_t)i * k->half,
+                  sines + (size_t)i * k->half);
         for (uint32_t h = 0; h < k->n_kv_heads; h++)
             for (uint32_t d = 0; d < dim; d++) {
                 void *head = arena + page * stride + (size_t)h * 2 * CU_KV_PAGE * pad * size;
@@ -589,14 +591,14 @@ static void plain_choice(const float *logits, uint32_t n, uint32_t n_used, bool 
     }
     float max = logits[experts[0]];
     for (uint32_t x = 0; x < n; x++) {
-        lane[x % 32] += vec_exp(logits[x] - max);
+        lane[x % 32] += approx_exp(logits[x] - max);
         all += exp((double)logits[x] - (double)max);
     }
     for (size_t far = 16; far > 0; far /= 2)
         for (size_t l = 0; l < far; l++)
             lane[l] += lane[l + far];
     for (uint32_t k = 0; k < n_used; k++) {
-        kept += weights[k] = vec_exp(logits[experts[k]] - max) / lane[0];
+        kept += weights[k] = approx_exp(logits[experts[k]] - max) / lane[0];
         used += exp((double)logits[experts[k]] - (double)max);
     }
     for (uint32_t k = 0; k < n_used; k++) {
@@ -710,8 +712,8 @@ static void combines(void) {
             for (uint32_t e = 0; e < n_experts; e++)
                 for (uint32_t p = r * n_used; p < (r + 1) * n_used; p++)
                     if (experts[p] == e)
-                        add_scaled(want + (size_t)r * ldy, ldy, x + (size_t)p * ldx, ldx, 1, dim,
-                                   weights[p]);
+                        rows_add_scaled(want + (size_t)r * ldy, ldy, x + (size_t)p * ldx, ldx, 1,
+                                        dim, weights[p]);
         }
         struct cu_row *rows = xcalloc(n, sizeof *rows);
         struct dev_step s = dev_step(rows, n, 0, NULL, 0);

@@ -333,8 +333,21 @@ static void a_row_sees_positions_after_its_own(void) {
         rows[i] = (struct attn_row){.pages = pages, .first = 0, .last = N - 1, .pos = i};
     kv_store(&kv, rows, N, k, DIM, v, DIM);
     void *scratch = xaligned(64, attention_scratch(2, N, 1, DIM));
-    attention(p, &kv, rows, N, out, DIM, q, DIM, 1, 0.25f, 0, scratch);
-    attention(p, &kv, &rows[N - 1], 1, last, DIM, q, DIM, 1, 0.25f, 0, scratch);
+    struct attn_call call = {.kv = &kv,
+                             .rows = rows,
+                             .n_rows = N,
+                             .out = out,
+                             .ldo = DIM,
+                             .q = q,
+                             .ldq = DIM,
+                             .n_heads = 1,
+                             .scale = 0.25f,
+                             .scratch = scratch};
+    attention(p, &call);
+    call.rows = &rows[N - 1];
+    call.n_rows = 1;
+    call.out = last;
+    attention(p, &call);
     double want = 0, sum = 0; // of the first dimension, in double
     for (size_t i = 0; i < N; i++) {
         double score = 0;

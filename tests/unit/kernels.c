@@ -1,46 +1,49 @@
-/* common/kernels: every variant that this CPU has. What holds for matmul and attention stands in
+/* common/kernels: every variant that this CPU has. The checks of matmul and attention are in
  * tests/lib/kernel_checks.h; here are the choice of a variant and the row operations.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _DEFAULT_SOURCE // kernel_checks.h
 #include "../lib/check.h"
 #include "../lib/kernel_checks.h"
+#include "kernels/approx.h"
+#include "kernels/isa.h"
 
 static void exp_tanh_and_normal(void) {
     double worst = 0, worst_tanh = 0;
     for (double x = -87.3; x < 88.3; x += 0.00071) {
-        double e = fabs((double)vec_exp((float)x) / exp((double)(float)x) - 1);
+        double e = fabs((double)approx_exp((float)x) / exp((double)(float)x) - 1);
         worst = e > worst ? e : worst;
     }
     for (double x = -12; x < 12; x += 0.00013) {
-        double e = fabs((double)vec_tanh((float)x) / tanh((double)(float)x) - 1);
+        double e = fabs((double)approx_tanh((float)x) / tanh((double)(float)x) - 1);
         worst_tanh = e > worst_tanh ? e : worst_tanh;
     }
     CHECK_MSG(worst < 1.2e-7, "e^x is off by %g", worst);
     CHECK_MSG(worst_tanh < 4e-7, "tanh is off by %g", worst_tanh);
-    CHECK(vec_exp(0) == 1 && vec_exp(-1e30f) < 1.3e-38f && vec_exp(1e30f) > 2e38f &&
-          isnan(vec_exp(NAN)));
+    CHECK(approx_exp(0) == 1 && approx_exp(-1e30f) < 1.3e-38f && approx_exp(1e30f) > 2e38f &&
+          isnan(approx_exp(NAN)));
     double worst_above = 0;
     for (double x = 0; x < 14; x += 0.00013) {
-        double e = fabs((double)vec_normal_above((float)x) - erfc((double)(float)x / sqrt(2)) / 2);
+        double e =
+            fabs((double)approx_normal_above((float)x) - erfc((double)(float)x / sqrt(2)) / 2);
         worst_above = e > worst_above ? e : worst_above;
     }
-    CHECK_MSG(worst_above < 1e-7, "what lies above is off by %g", worst_above);
-    CHECK(vec_normal_above(0) == 0.5f && vec_normal_above(INFINITY) < 1e-35f &&
-          isnan(vec_normal_above(NAN)));
-    CHECK(vec_tanh(0) == 0 && vec_tanh(100) == 1 && vec_tanh(-INFINITY) == -1 &&
-          isnan(vec_tanh(NAN)));
+    CHECK_MSG(worst_above < 1e-7, "the part above is off by %g", worst_above);
+    CHECK(approx_normal_above(0) == 0.5f && approx_normal_above(INFINITY) < 1e-35f &&
+          isnan(approx_normal_above(NAN)));
+    CHECK(approx_tanh(0) == 0 && approx_tanh(100) == 1 && approx_tanh(-INFINITY) == -1 &&
+          isnan(approx_tanh(NAN)));
     for (uint32_t h = 0; h < 0x10000; h++) {
-        if ((h & 0x7C00) != 0x7C00 && vec_f32_from_f16((uint16_t)h) != f16_value((uint16_t)h))
-            CHECK_MSG(0, "F16 %04X is %g", h, (double)vec_f32_from_f16((uint16_t)h));
-        if ((h & 0x7F80) != 0x7F80 && vec_bf16_from_f32(vec_f32_from_bf16((uint16_t)h)) != h)
+        if ((h & 0x7C00) != 0x7C00 && f32_from_f16((uint16_t)h) != f16_value((uint16_t)h))
+            CHECK_MSG(0, "F16 %04X is %g", h, (double)f32_from_f16((uint16_t)h));
+        if ((h & 0x7F80) != 0x7F80 && bf16_from_f32(f32_from_bf16((uint16_t)h)) != h)
             CHECK_MSG(0, "BF16 %04X does not come back", h);
     }
-    CHECK(vec_f32_from_f16(0xFC00) == -INFINITY && isnan(vec_f32_from_f16(0x7C01)));
-    CHECK(vec_bf16_from_f32(INFINITY) == 0x7F80 &&
-          isnan(vec_f32_from_bf16(vec_bf16_from_f32(f32_from_bits(0x7F800001)))));
-    CHECK(vec_bf16_from_f32(f32_from_bits(0x3F808000)) == 0x3F80 &&
-          vec_bf16_from_f32(f32_from_bits(0x3F818000)) == 0x3F82);
+    CHECK(f32_from_f16(0xFC00) == -INFINITY && isnan(f32_from_f16(0x7C01)));
+    CHECK(bf16_from_f32(INFINITY) == 0x7F80 &&
+          isnan(f32_from_bf16(bf16_from_f32(f32_from_bits(0x7F800001)))));
+    CHECK(bf16_from_f32(f32_from_bits(0x3F808000)) == 0x3F80 &&
+          bf16_from_f32(f32_from_bits(0x3F818000)) == 0x3F82);
 }
 
 /* Row operations against double; each is a handful of roundings per element, and norms a sum of n
@@ -52,7 +55,9 @@ static void row_operations(void) {
         float *x = random_floats(ROWS * ld), *y = random_floats(ROWS * ld), *w = random_floats(n),
               *b = random_floats(n);
         double unit = 0x1p-24 * (double)(n + 8);
-        rmsnorm(y, ld, x, ld, ROWS, n, w, 1, 1e-5f);
+        const struct rows_norm rms = {.weight = w, .offset = 1, .eps = 1e-5f},
+                               layer = {.weight = w, .bias = b, .eps = 1e-5f};
+        rows_rmsnorm(y, ld, x, ld, ROWS, n, &rms);
         for (size_t r = 0; r < ROWS; r++) {
             double s = 0, mean = 0, var = 0, *xs = xcalloc(n, sizeof *xs);
             for (size_t i = 0; i < n; i++) {
@@ -67,7 +72,7 @@ static void row_operations(void) {
                           "rmsnorm %zu", n);
             }
             float one[400];
-            layernorm(one, n, x + r * ld, ld, 1, n, w, b, 1e-5f);
+            rows_layernorm(one, n, x + r * ld, ld, 1, n, &layer);
             for (size_t i = 0; i < n; i++) {
                 double scale = 1 / sqrt(var + 1e-5),
                        want = (xs[i] - mean) * scale * (double)w[i] + (double)b[i];
@@ -79,7 +84,7 @@ static void row_operations(void) {
             free(xs);
         }
         memcpy(y, x, ROWS * ld * sizeof *x);
-        add_scaled(y, ld, x, ld, ROWS, n, 0.5f);
+        rows_add_scaled(y, ld, x, ld, ROWS, n, 0.5f);
         for (size_t i = 0; i < n; i++)
             CHECK(y[ld + i] == x[ld + i] + 0.5f * x[ld + i]);
         CHECK(y[n] == x[n]);
@@ -113,7 +118,7 @@ static void activations(void) {
             x[i] = gate[i] = random_float() * 12;
             up[i] = random_float();
         }
-        activate_mul((enum activation)a, gate, N, up, N, 1, N - 1);
+        rows_activate_mul((enum activation)a, gate, N, up, N, 1, N - 1);
         CHECK(gate[N - 1] == x[N - 1]);
         for (size_t i = 0; i + 1 < N; i++) {
             double want = activation_value((enum activation)a, (double)x[i]);
@@ -122,13 +127,13 @@ static void activations(void) {
                       "activation %d of %g times %g is %g", a, (double)x[i], (double)up[i],
                       (double)gate[i]);
         }
-        activate((enum activation)a, x, 1, N, 1);
+        rows_activate((enum activation)a, x, 1, N, 1);
         for (size_t i = 0; i + 1 < N; i++)
             CHECK(gate[i] == x[i] * up[i]);
     }
     for (size_t i = 0; i < N; i++)
         x[i] = gate[i] = random_float() * 90;
-    softcap(gate, N, 30);
+    rows_softcap(gate, N, 30);
     for (size_t i = 0; i < N; i++)
         CHECK(fabs((double)gate[i] - 30 * tanh((double)x[i] / 30)) < 2e-5);
 }
@@ -141,7 +146,7 @@ static void rotary(void) {
         cosine[i] = cosf((float)i + 1);
         sine[i] = sinf((float)i + 1);
     }
-    rope(x, 2, 10, 6, cosine, sine);
+    rows_rope(x, 2, 10, 6, cosine, sine);
     for (size_t h = 0; h < 20; h += 10) {
         for (size_t i = 0; i < 3; i++) {
             CHECK(x[h + i] == was[h + i] * cosine[i] - was[h + i + 3] * sine[i]);
@@ -162,20 +167,55 @@ static void choosing(void) {
     CHECK(kernels_init(&e) == 0);
     const char *const *isas = kernels_isas();
     CHECK_STR(isas[0], "baseline");
-    while (isas[1])
-        isas++;
-    CHECK_STR(kernels_isa(), *isas);
+    size_t n = 0;
+    while (isas[n])
+        n++;
+    struct isa_cpu cpu = isa_cpu();
+    CHECK_STR(kernels_isa(), isas[n - 1 - (cpu.avx512bf16 && isa_slow_bf16(&cpu))]);
+    if (cpu.avx512bf16) { // LLM_ISA has the last word
+        setenv("LLM_ISA", "avx512bf16", 1);
+        CHECK(kernels_init(&e) == 0);
+        CHECK_STR(kernels_isa(), "avx512bf16");
+        unsetenv("LLM_ISA");
+        CHECK(kernels_init(&e) == 0);
+    }
+}
+
+/* The default follows from cpuid alone. */
+static void slow_bf16(void) {
+    const struct isa_cpu emerald = {.intel = true, .family = 6, .model = 207},
+                         granite = {.intel = true, .family = 6, .model = 173},
+                         cooper = {.intel = true, .family = 6, .model = 85},
+                         zen5 = {.family = 0x1A, .model = 2}, odd = {.family = 6, .model = 207};
+    CHECK(isa_slow_bf16(&emerald) && isa_slow_bf16(&granite));
+    CHECK(!isa_slow_bf16(&cooper) && !isa_slow_bf16(&zen5) && !isa_slow_bf16(&odd));
+    CHECK(isa_slow_convert(&emerald) && !isa_slow_convert(&zen5));
+}
+
+static void scratch_sizes(void) {
+    kernels_use(kernels_isas()[0]);
+    for (const char *const *isa = kernels_isas(); *isa; isa++) {
+        kernels_use(*isa);
+        CHECK(matmul_scratch(3, 100) >= 4096 && matmul_scratch(3, 100) < 16384);
+        CHECK(strcmp(*isa, "avx512bf16") != 0 || matmul_scratch(SIZE_MAX / 64, 64) == SIZE_MAX);
+    }
+    CHECK(attention_scratch(2, 7, 32, 64) < SIZE_MAX);
+    CHECK(attention_scratch(1, 1, SIZE_MAX / 64, 64) == SIZE_MAX);
+    CHECK(attention_scratch(1, 1, 8, SIZE_MAX / 64) == SIZE_MAX);
+    CHECK(attention_scratch(1, SIZE_MAX / 64, 8, 64) == SIZE_MAX);
 }
 
 int main(void) {
     RUN(choosing);
+    RUN(slow_bf16);
+    RUN(scratch_sizes);
     RUN(exp_tanh_and_normal);
     for (const char *const *isa = kernels_isas(); *isa; isa++) {
         printf("# %s\n", *isa);
         kernels_use(*isa);
         RUN(matmul_is_right);
         RUN(matmul_same_bits);
-        RUN(matmul_many_is_each);
+        RUN(products_together_are_each);
         RUN(attention_is_right);
         RUN(row_operations);
         RUN(activations);

@@ -1,8 +1,8 @@
-/* common/kernels: the variants of tiles.c that this CPU may lack, compiled once more against
- * emulated intrinsics.
+/* common/kernels: the variants of x86-64 that this CPU may lack, compiled once more against
+ * emulated intrinsics. The Makefile links those objects in place of the library's.
  *
- * Only what is written with intrinsics differs between instruction sets; the rest is one C source
- * for all. So the table holds the C variants, with each emulated set's tiles put over them.
+ * Only kernels written with intrinsics differ between instruction sets; the rest is one C source
+ * for all. So the table holds the C variants, with the kernels of each emulated set put over them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _DEFAULT_SOURCE // kernel_checks.h
@@ -17,24 +17,28 @@
 #if defined(CAN_EMULATE)
 #define CHECKS_FEW 1
 #include "../lib/kernel_checks.h"
-
-#define KERNELS_EMULATED "../../tests/lib/emulate.h"
-#include "../../common/kernels/tiles.c" // its tiles_fill takes the place of the library's
+#include "kernels/table.h"
 
 int main(void) {
-    static const char *const names[] = {"avx2", "avx512", "avx512bf16"};
+    static const struct {
+        const char *name;
+        kernel_fill *matmul, *attention;
+    } sets[] = {{"avx2", matmul_avx2_fill, attention_avx2_fill},
+                {"avx512", matmul_avx512_fill, attention_avx512_fill},
+                {"avx512bf16", matmul_avx512bf16_fill, attention_avx512bf16_fill}};
     kernels_use("c");
-    for (int isa = ISA_AVX2; isa <= ISA_AVX512BF16; isa++) {
-        tiles_fill(&kernel, (enum isa)isa);
-        kernel.isa = (enum isa)isa;
-        printf("# emulated %s\n", names[isa - ISA_AVX2]);
-        CHECK_STR(kernels_isa(), names[isa - ISA_AVX2]);
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        sets[i].matmul(&kernel);
+        sets[i].attention(&kernel);
+        kernel.isa = sets[i].name;
+        kernel.widen_rows = i % 2 ? 9 : SIZE_MAX; // both ways, over the sets
+        printf("# emulated %s\n", kernels_isa());
         RUN(matmul_is_right);
         RUN(matmul_same_bits);
-        RUN(matmul_many_is_each);
+        RUN(products_together_are_each);
         RUN(attention_is_right);
     }
-    CHECK(kernel.matmul_rounded);
+    CHECK(kernel.matmul_own[MAT_BF16].multiply);
     return check_done();
 }
 #else

@@ -3,11 +3,14 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _GNU_SOURCE // sched_setaffinity
+#include <dirent.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "../lib/check.h"
 #include "base/err.h"
@@ -60,8 +63,8 @@ static void nap(long ns) {
     nanosleep(&(struct timespec){0, ns}, NULL);
 }
 
-/* Back to back, after naps long enough that the workers sleep, and just about when they go to sleep
- * (50 us). */
+/* Jobs back to back, after naps in which the workers go to sleep, and about when they do (50 us).
+ */
 static void many_jobs(void) {
     struct pool *p = pool_new(3, NULL);
     atomic_size_t sum = 0;
@@ -85,8 +88,8 @@ static double cpu_seconds(void) {
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-/* What counts is CPU time, not the clock's, so a busy machine does not disturb it: a worker that
- * did not sleep would take all of the 50 ms if it can, and at least its share. */
+/* CPU time is compared, not the clock's, so a busy machine does not disturb it. A worker that did
+ * not sleep would take all of the 50 ms, or at least its share. */
 static void idle_burns_nothing(void) {
     struct pool *p = pool_new(4, NULL);
     atomic_size_t sum = 0;
@@ -157,7 +160,86 @@ static void threads_that_share_a_cpu_still_do_all(void) {
     CHECK_INT(sum, 8 * 6000);
     pool_free(p);
 }
+/* What another process may set (taskset) while the pool is idle stays, whatever jobs come then. */
+static void masks_that_others_set_stay(void) {
+    cpu_set_t may, one, now;
+    if (!may_use_many(&may))
+        return;
+    struct pool *p = pool_new(3, NULL);
+    atomic_size_t sum = 0;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)current_cpu(), &one);
+    nap(5000000);
+    DIR *d = opendir("/proc/self/task");
+    int workers[2], n = 0;
+    for (struct dirent *f; d && (f = readdir(d));) {
+        int thread = atoi(f->d_name);
+        if (thread > 0 && thread != getpid() && n < 2)
+            workers[n++] = thread;
+    }
+    if (d)
+        closedir(d);
+    for (int i = 0; i < n; i++)
+        CHECK(sched_setaffinity(workers[i], sizeof one, &one) == 0);
+    for (size_t i = 0; i < 3000; i++) {
+        if (i % 100 == 0)
+            nap(100000);
+        pool_run(p, add, &sum, 8, 1);
+    }
+    for (int i = 0; i < n; i++)
+        CHECK(sched_getaffinity(workers[i], sizeof now, &now) == 0 && CPU_EQUAL(&now, &one));
+    CHECK_INT(n, 2);
+    CHECK_INT(sum, 8 * 3000);
+    pool_free(p); // no worker lends this thread a CPU any more
+    CHECK(sched_getaffinity(0, sizeof now, &now) == 0 && CPU_EQUAL(&now, &may));
+}
+
+/* Three threads on one CPU lend it to a fourth, which sleeps, again and again. Without a lock, one
+ * of them sooner or later takes another's temporary mask for the thread's own. */
+static struct {
+    atomic_int thread;
+    atomic_bool end, end_sleeper;
+    cpu_set_t one;
+} lending;
+static void *sleeper(void *arg) {
+    atomic_store(&lending.thread, thread_number());
+    while (!atomic_load(&lending.end_sleeper))
+        nap(1000000);
+    return arg;
+}
+static void *lender(void *arg) {
+    sched_setaffinity(0, sizeof lending.one, &lending.one);
+    while (!atomic_load(&lending.end))
+        lend_cpu(atomic_load(&lending.thread));
+    return arg;
+}
+static void lenders_bind_no_thread(void) {
+    cpu_set_t may, now;
+    pthread_t threads[4];
+    if (!may_use_many(&may))
+        return;
+    CPU_ZERO(&lending.one);
+    CPU_SET((size_t)current_cpu(), &lending.one);
+    pthread_create(&threads[0], NULL, sleeper, NULL);
+    while (atomic_load(&lending.thread) == 0)
+        nap(100000);
+    for (int i = 1; i < 4; i++)
+        pthread_create(&threads[i], NULL, lender, NULL);
+    for (int i = 0; i < 100; i++)
+        nap(10000000);
+    atomic_store(&lending.end, true);
+    for (int i = 1; i < 4; i++)
+        pthread_join(threads[i], NULL);
+    CHECK(sched_getaffinity(atomic_load(&lending.thread), sizeof now, &now) == 0 &&
+          CPU_EQUAL(&now, &may));
+    atomic_store(&lending.end_sleeper, true);
+    pthread_join(threads[0], NULL);
+}
 #else
+static void lenders_bind_no_thread(void) {
+}
+static void masks_that_others_set_stay(void) {
+}
 static void leaving_a_cpu_binds_to_nothing(void) {
     CHECK_INT(current_cpu(), -1);
     leave_cpu(1);
@@ -183,6 +265,8 @@ int main(void) {
     RUN(scratch_is_each_threads_own);
     RUN(leaving_a_cpu_binds_to_nothing);
     RUN(threads_that_share_a_cpu_still_do_all);
+    RUN(masks_that_others_set_stay);
+    RUN(lenders_bind_no_thread);
     RUN(limits);
     return check_done();
 }

@@ -1,4 +1,4 @@
-/* Elementary functions of the kernels: the operations of common/kernels/approx.h and row_ops.c in
+/* Elementary functions of the kernels: the operations of common/kernels/approx.h and rows.c in
  * the same order, so that the CPU, the GPU and the shim give the same bits. (attend_exp and
  * attend_tanh are fused forms, with fmaf; the others never contract.)
  *
@@ -13,7 +13,7 @@ DEVICE float approx_power(float shifted) {
     return __uint_as_float((__float_as_uint(shifted) << 23) + (127u << 23));
 }
 
-/* e^c for c in [-87.33, 88.37] (vec_exp_within): c = n ln 2 + r with n whole, e^r by its Taylor
+/* e^c for c in [-87.33, 88.37] (approx_exp_within): c = n ln 2 + r with n whole, e^r by its Taylor
  * series to r^7, times 2^n. */
 DEVICE float approx_exp_within(float c) {
     const float magic = 12582912.0f; // 1.5 * 2^23: adding it rounds to whole
@@ -54,7 +54,7 @@ DEVICE float approx_tanh(float x) {
     return a < 0.35f ? near : far;
 }
 
-/* How much of a normal distribution is above a >= 0 (vec_normal_above). Absolute error under 1e-7.
+/* How much of a normal distribution is above a >= 0 (approx_normal_above). Absolute error under 1e-7.
  */
 DEVICE float approx_normal_above(float a) {
     a = a > 12.5f ? 12.5f : a; // 4e-36

@@ -149,7 +149,7 @@ enum cu_epilogue {
     CU_ACT,   // out = act(x w[0]^T + bias[0])
     CU_QKV    // q rotated to y; k rotated, and v, to their pages
 };
-enum cu_act { CU_SILU, CU_GELU_TANH, CU_GELU_ERF, CU_RELU }; // as enum activation
+enum cu_act { CU_NO_ACT, CU_SILU, CU_GELU_TANH, CU_GELU_ERF, CU_RELU }; // as enum activation
 
 /* How outputs are paired. 8 pairs make an mma tile of 16 outputs: pair 8 * tile + g has rows g and
  * g + 8 of it. The pairing is fixed when weights are packed. */

@@ -6,7 +6,7 @@
  * are added in pairs, 16 apart, 8 apart, down to 1; then the slices' sums from the first to the
  * last. A LayerNorm adds twice: the elements for their mean, then the squared distances from it.
  *
- * An element is normed with the CPU's operations in the CPU's order (common/kernels/row_ops.c).
+ * An element is normed with the CPU's operations in the CPU's order (common/kernels/rows.c).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_NORM_H

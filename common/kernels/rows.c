@@ -1,14 +1,13 @@
 /* Row operations: norms, activations, rotary embedding, scaled addition.
  *
- * One loop for every instruction set: the same C, compiled again for each, so all variants give the
- * same bits (no contraction, see the Makefile). Sums run in 16 interleaved partial sums, added up
- * in one fixed tree.
+ * One loop for every instruction set: the same C, compiled again for each. All variants give the
+ * same bits, because the Makefile forbids contraction. Sums run in 16 interleaved partial sums,
+ * added up in one fixed tree.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
 
 #include "kernels/table.h"
-#include "kernels/approx.h"
 
 EVERY_ISA float sum(const float *x, size_t n) {
     float s[SUM_LANES] = {0};
@@ -18,7 +17,7 @@ EVERY_ISA float sum(const float *x, size_t n) {
             s[l] += x[i + l];
     for (size_t l = 0; i + l < n; l++)
         s[l] += x[i + l];
-    return vec_sum_lanes(s);
+    return approx_sum_lanes(s);
 }
 
 /* The sum of (x - mean)^2. */
@@ -30,11 +29,13 @@ EVERY_ISA float sum_squares(const float *x, size_t n, float mean) {
             s[l] += (x[i + l] - mean) * (x[i + l] - mean);
     for (size_t l = 0; i + l < n; l++)
         s[l] += (x[i + l] - mean) * (x[i + l] - mean);
-    return vec_sum_lanes(s);
+    return approx_sum_lanes(s);
 }
 
 EVERY_ISA void rmsnorm_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
-                            size_t n, const float *weight, float weight_offset, float eps) {
+                            size_t n, const struct rows_norm *norm) {
+    const float *weight = norm->weight;
+    const float weight_offset = norm->offset, eps = norm->eps;
     for (size_t r = 0; r < n_rows; r++, y += ldy, x += ldx) {
         float scale = 1.0f / sqrtf(sum_squares(x, n, 0) / (float)n + eps);
         for (size_t i = 0; i < n; i++)
@@ -43,7 +44,8 @@ EVERY_ISA void rmsnorm_rows(float *y, size_t ldy, const float *x, size_t ldx, si
 }
 
 EVERY_ISA void layernorm_rows(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows,
-                              size_t n, const float *weight, const float *bias, float eps) {
+                              size_t n, const struct rows_norm *norm) {
+    const float *weight = norm->weight, *bias = norm->bias, eps = norm->eps;
     for (size_t r = 0; r < n_rows; r++, y += ldy, x += ldx) {
         float mean = sum(x, n) / (float)n;
         float scale = 1.0f / sqrtf(sum_squares(x, n, mean) / (float)n + eps);
@@ -57,15 +59,15 @@ EVERY_ISA void layernorm_rows(float *y, size_t ldy, const float *x, size_t ldx, 
 }
 
 EVERY_ISA float silu(float x) {
-    return x / (1.0f + vec_exp(-x));
+    return x / (1.0f + approx_exp(-x));
 }
 /* Hendrycks and Gimpel 2016, the tanh form. */
 EVERY_ISA float gelu_tanh(float x) {
-    return 0.5f * x * (1.0f + vec_tanh(0.797884561f * (x + 0.044715f * x * x * x)));
+    return 0.5f * x * (1.0f + approx_tanh(0.797884561f * (x + 0.044715f * x * x * x)));
 }
 /* The same authors' exact form. */
 EVERY_ISA float gelu_erf(float x) {
-    float above = vec_normal_above(f32_from_bits(f32_bits(x) & 0x7FFFFFFF));
+    float above = approx_normal_above(f32_from_bits(f32_bits(x) & 0x7FFFFFFF));
     return x * (x < 0 ? above : 1.0f - above);
 }
 EVERY_ISA float relu(float x) {
@@ -75,6 +77,8 @@ EVERY_ISA float relu(float x) {
 EVERY_ISA void activate_rows(enum activation a, float *x, size_t ldx, size_t n_rows, size_t n) {
     for (size_t r = 0; r < n_rows; r++, x += ldx)
         switch (a) {
+        case ACT_NONE:
+            break;
         case ACT_SILU:
             for (size_t i = 0; i < n; i++)
                 x[i] = silu(x[i]);
@@ -123,30 +127,17 @@ EVERY_ISA void rope_heads(float *x, size_t n_heads, size_t head_dim, size_t rota
 
 EVERY_ISA void softcap_all(float *x, size_t n, float cap) {
     for (size_t i = 0; i < n; i++)
-        x[i] = cap * vec_tanh(x[i] / cap);
-}
-
-EVERY_ISA void round_strip(uint16_t *y, const float *x, size_t ldx, size_t n_rows, size_t n) {
-    size_t i = 0;
-    for (; i + SIDE <= n; i += SIDE)
-        for (size_t r = 0; r < n_rows; r++, y += SIDE)
-            for (size_t l = 0; l < SIDE; l++)
-                y[l] = vec_bf16_from_f32(x[r * ldx + i + l]);
-    for (size_t r = 0; r < n_rows && i < n; r++, y += SIDE)
-        for (size_t l = 0; i + l < n; l++)
-            y[l] = vec_bf16_from_f32(x[r * ldx + i + l]);
+        x[i] = cap * approx_tanh(x[i] / cap);
 }
 
 #define VARIANT(isa, target)                                                                       \
     target static void rmsnorm_##isa(float *y, size_t ldy, const float *x, size_t ldx,             \
-                                     size_t n_rows, size_t n, const float *weight,                 \
-                                     float weight_offset, float eps) {                             \
-        rmsnorm_rows(y, ldy, x, ldx, n_rows, n, weight, weight_offset, eps);                       \
+                                     size_t n_rows, size_t n, const struct rows_norm *norm) {      \
+        rmsnorm_rows(y, ldy, x, ldx, n_rows, n, norm);                                             \
     }                                                                                              \
     target static void layernorm_##isa(float *y, size_t ldy, const float *x, size_t ldx,           \
-                                       size_t n_rows, size_t n, const float *weight,               \
-                                       const float *bias, float eps) {                             \
-        layernorm_rows(y, ldy, x, ldx, n_rows, n, weight, bias, eps);                              \
+                                       size_t n_rows, size_t n, const struct rows_norm *norm) {    \
+        layernorm_rows(y, ldy, x, ldx, n_rows, n, norm);                                           \
     }                                                                                              \
     target static void activate_##isa(enum activation a, float *x, size_t ldx, size_t n_rows,      \
                                       size_t n) {                                                  \
@@ -167,19 +158,10 @@ EVERY_ISA void round_strip(uint16_t *y, const float *x, size_t ldx, size_t n_row
     target static void softcap_##isa(float *x, size_t n, float cap) {                              \
         softcap_all(x, n, cap);                                                                    \
     }                                                                                              \
-    target static void round_##isa(uint16_t *y, const float *x, size_t ldx, size_t n_rows,         \
-                                   size_t n) {                                                     \
-        round_strip(y, x, ldx, n_rows, n);                                                         \
-    }                                                                                              \
-    static void fill_##isa(struct kernel_table *t) {                                               \
-        t->rmsnorm = rmsnorm_##isa;                                                                \
-        t->layernorm = layernorm_##isa;                                                            \
-        t->activate = activate_##isa;                                                              \
-        t->activate_mul = activate_mul_##isa;                                                      \
-        t->add_scaled = add_scaled_##isa;                                                          \
-        t->rope = rope_##isa;                                                                      \
-        t->round_bf16 = round_##isa;                                                               \
-        t->softcap = softcap_##isa;                                                                \
+    void rows_##isa##_fill(struct kernel_table *t) {                                               \
+        t->rows = (struct rows_kernels){rmsnorm_##isa,      layernorm_##isa,  activate_##isa,      \
+                                        activate_mul_##isa, add_scaled_##isa, rope_##isa,          \
+                                        softcap_##isa};                                            \
     }
 
 VARIANT(c, )
@@ -188,40 +170,29 @@ VARIANT(avx2, __attribute__((target("avx2"))))
 VARIANT(avx512, __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq"))))
 #endif
 
-void row_ops_fill(struct kernel_table *t, enum isa isa) {
-    if (isa == ISA_BASELINE)
-        fill_c(t);
-#if defined(__x86_64__)
-    if (isa == ISA_AVX2)
-        fill_avx2(t);
-    if (isa == ISA_AVX512)
-        fill_avx512(t);
-#endif
+void rows_rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+                  const struct rows_norm *norm) {
+    kernel.rows.rmsnorm(y, ldy, x, ldx, n_rows, n, norm);
 }
-
-void rmsnorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
-             const float *weight, float weight_offset, float eps) {
-    kernel.rmsnorm(y, ldy, x, ldx, n_rows, n, weight, weight_offset, eps);
+void rows_layernorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+                    const struct rows_norm *norm) {
+    kernel.rows.layernorm(y, ldy, x, ldx, n_rows, n, norm);
 }
-void layernorm(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
-               const float *weight, const float *bias, float eps) {
-    kernel.layernorm(y, ldy, x, ldx, n_rows, n, weight, bias, eps);
+void rows_activate(enum activation a, float *x, size_t ldx, size_t n_rows, size_t n) {
+    kernel.rows.activate(a, x, ldx, n_rows, n);
 }
-void activate(enum activation a, float *x, size_t ldx, size_t n_rows, size_t n) {
-    kernel.activate(a, x, ldx, n_rows, n);
+void rows_activate_mul(enum activation a, float *gate, size_t ldg, const float *up, size_t ldu,
+                       size_t n_rows, size_t n) {
+    kernel.rows.activate_mul(a, gate, ldg, up, ldu, n_rows, n);
 }
-void activate_mul(enum activation a, float *gate, size_t ldg, const float *up, size_t ldu,
-                  size_t n_rows, size_t n) {
-    kernel.activate_mul(a, gate, ldg, up, ldu, n_rows, n);
+void rows_add_scaled(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
+                     float s) {
+    kernel.rows.add_scaled(y, ldy, x, ldx, n_rows, n, s);
 }
-void add_scaled(float *y, size_t ldy, const float *x, size_t ldx, size_t n_rows, size_t n,
-                float s) {
-    kernel.add_scaled(y, ldy, x, ldx, n_rows, n, s);
+void rows_rope(float *x, size_t n_heads, size_t head_dim, size_t rotary, const float *cos,
+               const float *sin) {
+    kernel.rows.rope(x, n_heads, head_dim, rotary, cos, sin);
 }
-void rope(float *x, size_t n_heads, size_t head_dim, size_t rotary, const float *cos,
-          const float *sin) {
-    kernel.rope(x, n_heads, head_dim, rotary, cos, sin);
-}
-void softcap(float *x, size_t n, float cap) {
-    kernel.softcap(x, n, cap);
+void rows_softcap(float *x, size_t n, float cap) {
+    kernel.rows.softcap(x, n, cap);
 }

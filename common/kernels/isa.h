@@ -1,0 +1,24 @@
+/* What this CPU has, and which instruction set is fast on it.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef KERNELS_ISA_H
+#define KERNELS_ISA_H
+
+#include <stdbool.h>
+
+/* From cpuid; all zero on other architectures. */
+struct isa_cpu {
+    bool intel;
+    unsigned family, model; // as cpuid leaf 1 counts them, with their extended parts
+    bool avx2, avx512, avx512bf16;
+};
+struct isa_cpu isa_cpu(void);
+
+/* Whether vdpbf16ps is slower here than multiply-adds in f32, so that avx512 is the better choice
+ * though the CPU has AVX512-BF16. */
+bool isa_slow_bf16(const struct isa_cpu *c);
+
+/* Whether the conversion of bf16 and f16 to f32 takes time from multiply-adds. */
+bool isa_slow_convert(const struct isa_cpu *c);
+
+#endif

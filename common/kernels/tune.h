@@ -1,0 +1,139 @@
+/* Every block size and tuned constant of the CPU's kernels, with its unit and reason.
+ *
+ * Only two of them are part of the results' bits (ATTN_SPAN_PAGES, ATTN_GROUP_SPANS). "Half" and
+ * "double" say what is lost with half or double the value, and on which machine. Where nothing is
+ * said of that, it was not measured. Sizes follow the caches of x86-64 servers: 32 to 48 KB of L1
+ * and 1 or 2 MB of L2 a core.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef KERNELS_TUNE_H
+#define KERNELS_TUNE_H
+
+/* ---- Matrix multiplication: blocks (matmul_tmpl.h) ---- */
+
+enum {
+    /* Bytes of a row of x that go through all tiles of a chunk of W at a time: the rows of one tile
+     * then stay in L1. Longer rows are cut. */
+    MATMUL_X_ROW_BYTES = 4096,
+    /* The same where all rows are fewer than MATMUL_BLOCK_ROWS: then all of them stay in L1, and
+     * only prefetches of W wait for memory. */
+    MATMUL_X_FEW_BYTES = 2048,
+    /* Rows of x in a block where rows are cut: the partial sums of a chunk for all of them fit L2.
+     * A multiple of every tile's rows. */
+    MATMUL_BLOCK_ROWS = 24,
+    /* Rows of W in a chunk, which stays in L2 while all rows of x of a block use it. A multiple of
+     * every tile's outputs. */
+    MATMUL_CHUNK_OUTS = 48,
+    /* Bytes of x in a block where rows are not cut: it stays in L2 beside a chunk of W. */
+    MATMUL_BLOCK_BYTES = 3 << 17,
+    /* A multiple of the rows and outputs of every tile: how pieces and blocks are rounded. */
+    MATMUL_ALL_TILES = 12,
+    /* One row of x: bytes of each row of W in turn, two cache lines. Double: slower or no different
+     * with AVX2 (bench/RESULTS.md). Half, with three streams: 2 to 3 % faster where memory is fast,
+     * slower elsewhere. */
+    MATMUL_BURST_BYTES = 128,
+    /* Steps of a tile between two prefetches where x is packed and there are many rows: the loop
+     * between them is shorter. */
+    MATMUL_PREFETCH_STEPS = 8,
+};
+
+/* ---- Matrix multiplication: bf16 panels (matmul_avx512bf16.c) ---- */
+
+enum {
+    /* Elements of each row of a panel that are stored side by side, so that the panel is one
+     * stream of memory: one load of 64 bytes, which the instruction set dictates. */
+    MATMUL_PANEL_SIDE = 32,
+    /* Rows of a panel: those of the register tile. */
+    MATMUL_PANEL_ROWS = 6,
+    /* Rows of a panel where all rows are fewer than MATMUL_BLOCK_ROWS: W is read less often. */
+    MATMUL_TALL_ROWS = 8,
+    /* Rows of x up to which W is read as one stream, which memory delivers best: 10 % faster than
+     * three. With more rows three are faster: 8 rows make 235 GFLOP/s on a core of Zen 5, and 180
+     * as tiles of 6 and 2 whose W is prefetched a tile ahead. */
+    MATMUL_ONE_STREAM_ROWS = 5,
+    /* Single pass: bytes of x that stay in L1, and bytes of W that are prefetched ahead. Both
+     * together fill 32 KB. */
+    MATMUL_PASS_X_BYTES = 24 << 10,
+    MATMUL_PASS_AHEAD = 6 << 10,
+};
+
+/* ---- Matrix multiplication: sharing out (matmul.c) ---- */
+
+enum {
+    /* Bytes of W in a piece, of which there are MATMUL_PIECES a thread, or more. */
+    MATMUL_PIECE_BYTES = 1 << 19,
+    /* The same where several rows of x are one block: the longer the piece, the more is prefetched.
+     */
+    MATMUL_PIECE_BYTES_FEW = 1 << 22,
+    /* Pieces of a thread: bounds the idle tail to a quarter of its share. */
+    MATMUL_PIECES = 4,
+    /* Outputs of the last pieces where there are several rows of x, and bytes of W where there is
+     * one: a piece is long enough to prefetch and small enough to end with the others. */
+    MATMUL_LEAST_OUTS = 24,
+    MATMUL_LEAST_BYTES = 1 << 16,
+    /* Rows of x from which W is widened to f32 once, instead of in each tile: with C's kernels, and
+     * with those of AVX2 and AVX-512 on Intel. AVX-512 on Emerald Rapids, rows of 2048 elements: 16
+     * rows lose 26 % by it, 32 rows 12 %; 64 rows gain 4 %, 128 rows 13 %. */
+    MATMUL_WIDEN_ROWS_C = 9,
+    MATMUL_WIDEN_ROWS = 64,
+    /* Elements of a row up to which W is widened: one row fits the scratch; with AVX2 and AVX-512,
+     * MATMUL_WIDEN_OUTS rows do. Rows of 5632, widened by 12: 256 rows of x lose up to 7 %
+     * (AVX-512, Emerald Rapids). */
+    MATMUL_WIDEN_N_IN_C = 1 << 17,
+    MATMUL_WIDEN_N_IN = 5461,
+    /* Outputs widened at a time, or fewer if they do not fit their half of POOL_SCRATCH. Half and
+     * double: within 5 % either way (AVX-512, Emerald Rapids, a loaded machine). */
+    MATMUL_WIDEN_OUTS = 24,
+    /* Elements of x that a thread packs at a time, at least one panel: 32 KB to read. */
+    MATMUL_PACK_FLOATS = 8192,
+};
+
+/* ---- Attention (attention.c, attend.c) ---- */
+
+enum {
+    /* The borders of sums are absolute positions, so these two are part of the results' bits: sums
+     * of 16 pages, and of 4 such spans. Do not change them. */
+    ATTN_SPAN_PAGES = 16,
+    ATTN_GROUP_SPANS = 4,
+    /* Queries of a prompt in a block: a multiple of the tiles' 6 rows. */
+    ATTN_BLOCK_QUERIES = 48,
+    /* Floats that a decoding row's queries sum up together: they stay in L1 (8 KB). */
+    ATTN_ROW_FLOATS = 2048,
+    /* Spans that pieces are cut into: 262,144 positions of one row. A bound of scratch memory. */
+    ATTN_MAX_SPANS = 256,
+    /* Pieces of spans a thread should find: they seldom end together. */
+    ATTN_PIECES = 4,
+    /* One part of a page in 16 is prefetched during the softmax, which takes 1/16 of the time. */
+    ATTN_SOFTMAX_SHARE = 16,
+};
+
+/* ---- Threads (pool.c) ---- */
+
+enum {
+    /* The longest spin of a waiting thread, in ns: longer than the serial stretches of a decode
+     * step between two jobs, shorter than a sampler's answer. */
+    POOL_SPIN_NS = 50000,
+    /* The shortest: what is left after spins that met no work. */
+    POOL_SPIN_MIN_NS = 1000,
+    /* A worker leaves the caller's CPU at most once in this time, in ns. */
+    POOL_MOVE_NS = 1000000,
+    /* A waiting thread watches another for this time, in ns, before it lends it its CPU: a thread
+     * that runs is seen to, and the wait is short beside a time slice. */
+    POOL_WATCH_NS = 20000,
+};
+
+/* ---- Row operations and the KV cache of a step (backend/cpu*.c) ---- */
+
+enum {
+    /* Floats read and written by a job of rows below which one thread does it: 128 KB. */
+    ROWS_SPREAD_FLOATS = 1 << 15,
+    /* Floats of a piece where threads share. */
+    ROWS_PIECE_FLOATS = 1 << 13,
+    /* The cost of storing a float of k or v, in floats read once: keys are transposed, so each is
+     * written to a line of its own. Not measured. */
+    ROWS_STORE_COST = 8,
+    /* Bytes of a layer's pages side by side. An eighth: attention is 7 % slower. */
+    KV_RUN_BYTES = 512 << 10,
+};
+
+#endif
