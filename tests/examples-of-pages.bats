@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The EXAMPLES of every page run, in the order in which they stand, on the tiny model: ".Dl" lines, and ".Bd -literal"
-# blocks (only the lines that begin with "$ ", where a block has such).
+# The EXAMPLES of every page run on the tiny model, in the page's order: ".Dl" lines and ".Bd -literal" blocks. Where a
+# block has lines that begin with "$ ", only those run.
 # SPDX-License-Identifier: AGPL-3.0-or-later
 load lib/common
 
@@ -29,7 +29,7 @@ setup() {
     python3 "$ROOT/tests/lib/gguf_tiny.py" make tied SmolLM2-135M-Instruct.Q4_1.gguf
 }
 
-# A reader that has had enough (head) ends what stands before it with SIGPIPE: 141 is as good as 0.
+# A reader that stops early (head) ends the programs before it with SIGPIPE, so 141 counts as 0.
 page() {
     commands "$ROOT/man/$1" >commands
     [ -s commands ]
