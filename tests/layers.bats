@@ -88,7 +88,6 @@ headers() {
 
 @test "a path, a link or a function that does not exist is found" {
     copy
-    git init -q .
     printf '\nSee common/base/gone.c, base/gone.h, [it](docs/GONE.md) and `gone_function`.\n' >>ARCHITECTURE.md
     check paths .
     [ "$status" -eq 1 ]
