@@ -1,15 +1,20 @@
-/* attention: one decode step's attention over a long context, beside plain reads of the same keys
- * and values.
+/* attention: times one decode step's attention over a long context, beside plain reads of the same
+ * keys and values.
  *
  *     attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]
  *
- * The shape is that of TinyLlama-1.1B: 22 layers, 32 heads over 4 key-value heads of 64 dimensions;
- * keys and values in bf16 (--precise: f32), in the pages and the memory that llm-forward would have
- * them in, all layers', of several sequences by turns, so that nothing is still in a cache when its
- * turn comes again: in a model, the weights are read in between. Prints attention=BYTES/S
- * limit=BYTES/S (read before and after it) ratio=LIMIT/ATTENTION bytes=BYTES (of a step),
- * flops=FLOP/S and peak=FLOP/S of its multiply-adds, medians of the rounds: heads that share keys
- * make arithmetic the limit of a CPU with narrow vectors.
+ * The shape is that of TinyLlama-1.1B: 22 layers, 32 heads over 4 key-value heads of 64
+ * dimensions. Keys and values are bf16 (--precise: f32), in the pages and the memory that
+ * llm-forward uses. Several sequences take turns, so that no page is in a cache when it is read
+ * again; in a model, the weights are read in between.
+ *
+ * Prints medians of the rounds:
+ *     attention=BYTES/S
+ *     limit=BYTES/S      of plain reads, before and after it
+ *     ratio=LIMIT/ATTENTION
+ *     bytes=BYTES        of a step
+ *     flops=FLOP/S, peak=FLOP/S    of its multiply-adds: where heads share keys, arithmetic is the
+ *                                  limit of a CPU with narrow vectors
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -27,12 +32,12 @@
 enum { LAYERS = 22, HEADS = 32, KV_HEADS = 4, HEAD_DIM = 64, MAX_ROUNDS = 101 };
 enum {
     ALL_BYTES = 512 << 20
-}; // of all sequences: past the caches, two L3 of 32 MB held a sixth of one sequence
+}; // of all sequences: more than the caches (two L3 of 32 MB held a sixth of one sequence)
 
 struct bench {
     struct pool *pool;
     struct kv_layer kv[LAYERS];
-    struct attn_row *rows; // of each sequence the last
+    struct attn_row *rows; // the last row of each sequence
     float q[HEADS * HEAD_DIM], out[HEADS * HEAD_DIM];
     void *scratch;
 };
@@ -105,7 +110,7 @@ int main(int argc, char **argv) {
             (struct attn_row){seqs[i].tables[0], 0, (uint32_t)context - 1, (uint32_t)context - 1};
     }
     unsigned char *memory = state.groups[0].base;
-    fill_bf16(memory, all); // read as f32 they are as good
+    fill_bf16(memory, all); // these bytes are valid as f32 too
     for (size_t l = 0; l < LAYERS; l++) {
         struct state_place p = state_place(&state, l);
         b.kv[l] = (struct kv_layer){.base = p.base,

@@ -1,12 +1,11 @@
-/* first: plain C's matrix multiplication beside the first one that this project had, interleaved:
- * one dot product of a row of x and a row of W after another, over 8 lanes that the compiler may
- * keep in vectors, both with all threads.
+/* first: times plain C's matrix multiplication beside the first one that this project had.
  *
- *     first [THREADS]     prints c=FLOP/S baseline=FLOP/S first=FLOP/S, medians, for 64 rows of x
- * and W [5632, 2048] in BF16
+ *     first [THREADS]     prints c=FLOP/S baseline=FLOP/S first=FLOP/S, medians
  *
- * c is the C of today as LLM_ISA=c runs it, for AVX where the CPU has it; baseline is the same for
- * every CPU, as the first one was.
+ * The product is 64 rows of x times W [5632, 2048] in BF16, with all threads; the three take
+ * turns. c is today's C as LLM_ISA=c runs it, with AVX where the CPU has it. baseline is the same
+ * C for what every CPU has; the first version was compiled for that too. The first version
+ * computes one dot product after another, over 8 lanes that the compiler may keep in vectors.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>

@@ -1,11 +1,11 @@
-/* kernels: the matrix kernels beside the machine's limits, measured in turns; medians and ratios.
+/* kernels: times the matrix kernels beside the machine's limits, in turns; medians and ratios.
  *
  *     kernels [-t THREADS] [-r ROUNDS] [-s MBYTES] [-i ISA]
  *
- * Decode shapes (one row) are compared to reading the same number of bytes of the same file mapping
- * in the best pattern; each pass walks through many matrices, so that none is still in a cache.
- * Prefill shapes are compared to the peak of the multiply-add that the instruction set has. A ratio
- * is the median of the rounds' own ratios.
+ * Decode shapes (one row) are compared to reading the same number of bytes of the same file
+ * mapping in the best pattern. Each pass walks through many matrices, so that none is still in a
+ * cache. Prefill shapes are compared to the peak of the instruction set's multiply-add. A ratio is
+ * the median of the rounds' own ratios.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -66,8 +66,8 @@ static size_t shape_bytes(const struct shape *s) {
     return s->n_in * s->n_out * (s->dtype == DT_F32 ? 4 : 2);
 }
 
-/* Seconds for one product, the average of many: one of each matrix that fits the memory, or fewer
- * where that is much work. */
+/* Seconds for one matrix, the average of a pass. A pass takes the number of matrices that fit the
+ * memory, or that make half a TFLOP. */
 static double matmul_time(const struct bench *b, const struct shape *s) {
     size_t bytes = shape_bytes(s), n = b->size / bytes;
     double work = 2.0 * (double)s->n_rows * (double)s->n_in * (double)s->n_out;
@@ -93,7 +93,7 @@ static void measure(const struct bench *b, size_t rounds, const char *only) {
             if (only && !strstr(s->name, only))
                 continue;
             double ops = 2.0 * (double)s->n_rows * (double)s->n_in * (double)s->n_out;
-            // The limit before and after: neighbours come and go.
+            // The limit is read before and after: the load of the machine changes.
             double limit, t;
             if (s->n_rows <= 12) {
                 limit = read_rate(b->pool, pattern, b->memory, b->size);

@@ -1,9 +1,9 @@
-/* limits: how fast this machine reads memory and multiplies, medians of several interleaved rounds.
+/* limits: how fast this machine reads memory and multiplies: medians of interleaved rounds.
  *
  *     limits [-t THREADS] [-r ROUNDS] [-s MBYTES]
  *
- * One line a figure: "name<TAB>value<TAB>unit<TAB>lowest<TAB>highest". The last read line of each
- * kind of memory is its best pattern: the limit that decoding is compared to.
+ * Prints one line a figure: "name<TAB>value<TAB>unit<TAB>lowest<TAB>highest". The last line of
+ * each kind of memory is its best pattern, which is the limit that decoding is compared to.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>

@@ -1,10 +1,10 @@
-/* mkmodel: a model folder with random BF16 weights in the exact shapes of a published one, so that
- * speed can be measured without a download. Every run writes the same bytes (splitmix64 from a
- * fixed seed); matrices are uniform with a standard deviation of 0.02, norms are one, so that
- * activations stay finite over any depth.
+/* mkmodel: writes a model folder with random BF16 weights in the exact shapes of a published
+ * model, so that speed can be measured without a download.
  *
- * usage: mkmodel NAME DIR      NAME: tinyllama, llama-3.2-1b, qwen2.5-0.5b, smollm2-135m
+ *     mkmodel NAME DIR      NAME: tinyllama, llama-3.2-1b, qwen2.5-0.5b, smollm2-135m
  *
+ * Every run writes the same bytes (splitmix64 from a fixed seed). Matrices are uniform with a
+ * standard deviation of 0.02, and norms are one, so that activations stay finite over any depth.
  * Shapes and constants are those of the config.json of TinyLlama/TinyLlama-1.1B-Chat-v1.0,
  * meta-llama/Llama-3.2-1B, Qwen/Qwen2.5-0.5B and HuggingFaceTB/SmolLM2-135M-Instruct. DIR must not
  * exist.
@@ -81,12 +81,12 @@ static void write_config(const struct shape *s, const char *dir, struct err *e) 
     buf_free(&b);
 }
 
-/* The tensors, in order; called once to declare them and once to write them. */
+/* Lists the tensors in order. Called once to declare them, and once to write them. */
 struct tensors {
     struct st_writer *w;
     bool declare;
     uint64_t random;
-    uint16_t *values; // [n_values], refilled for every piece
+    uint16_t *values; // [n_values], filled again for every piece
     struct err *e;
 };
 enum { N_VALUES = 1 << 20 };

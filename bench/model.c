@@ -1,20 +1,26 @@
-/* model: forward in one process, without pipes, beside the machine's own limits.
+/* model: times forward in one process, without pipes, beside the machine's own limits.
  *
- * usage: model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-b PID] [-l] [-v] [--precise] [--device
- * NAME] -p  rows of a prompt to time (0: none)      -n  decode steps to time (0: none) -c  context
- * before decode begins (1)        -s  sequences decoding together (1) -t  threads (0: all) -l
- * between the steps, read as much of the same mapping as fast as can be -b  another process that
- * wants CPUs meanwhile (Linux)
- *   --device NAME: see llm-forward(1); on a GPU there are no -l, -b, peak and isa
- *   -v  seconds of each part of all forwards, the unmeasured ones too
+ *     model DIR [-p N] [-n N] [-c N] [-s N] [-t N] [-b PID] [-l] [-v] [--precise] [--device NAME]
  *
- * Prints one line "name=value ..." of what was asked for:
- *   prefill (tokens/s), prefill_flops (multiply-adds of matrices and attention, per second), peak
- * (the same, of the instruction alone, measured between the chunks), beside (what the other process
- * had of the threads' CPUs); decode (tokens/s of all sequences; each step ends with the best token
- * of every row, which is the next one fed; several rows of a GPU are fed arbitrary ids), read
- * (bytes/s of weights and keys and values that the steps had to read), limit (bytes/s of the plain
- * reads).
+ *     -p N           rows of a prompt to time (0: none)
+ *     -n N           decode steps to time (0: none)
+ *     -c N           context before decode begins (1)
+ *     -s N           sequences that decode together (1)
+ *     -t N           threads (0: all)
+ *     -l             between the steps, read as many bytes of the same mapping, as fast as possible
+ *     -b PID         another process that wants CPUs at the same time (Linux)
+ *     -v             seconds of each part of all forwards, the unmeasured ones too
+ *     --device NAME  see llm-forward(1); on a GPU there are no -l, -b, peak and isa
+ *
+ * Prints one line of name=value for what was asked:
+ *     prefill        tokens/s
+ *     prefill_flops  multiply-adds of matrices and attention, per second
+ *     peak           the same of the instruction alone, measured between the chunks
+ *     beside         the other process's share of the threads' CPUs
+ *     decode         tokens/s of all sequences; the best token of every row is the next one that is
+ *                    fed (several rows of a GPU are fed arbitrary ids)
+ *     read           bytes/s of weights, keys and values that the steps had to read
+ *     limit          bytes/s of the plain reads
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -37,7 +43,7 @@ struct plan {
     bool limits, parts;
 };
 
-/* What is timed: seconds, and how much was done in them. */
+/* Seconds, and the amount that was done in them. */
 struct meter {
     double seconds, done;
 };
@@ -66,8 +72,8 @@ static void feed(struct model *m, size_t slot, size_t n, bool last, float *logit
     forward(m, rows, n, logits);
 }
 
-/* Operations that a prompt of n rows needs at least: two for each weight of a matrix and row (one
- * row of the head), and four for each pair of positions, head and its dimension. */
+/* The least operations of a prompt of n rows: two for each weight of a matrix and each row (of the
+ * head: one row), and four for each pair of positions, each head and each of its dimensions. */
 static double prompt_flops(const struct model *m, size_t n) {
     const struct spec *s = model_spec(m);
     const struct weights *w = model_weights(m);
@@ -90,7 +96,7 @@ static void time_peak(struct model *m, struct meter *peak) {
     }
 }
 
-/* Seconds of CPU that a process (0: none) has had: /proc/PID/schedstat, which counts ns. */
+/* Seconds of CPU that a process (0: none) has used: /proc/PID/schedstat, which counts ns. */
 static double cpu_seconds(uint64_t pid) {
     char path[64];
     unsigned long long ns = 0;
@@ -106,7 +112,7 @@ static double cpu_seconds(uint64_t pid) {
 
 static void time_prefill(struct model *m, const struct plan *p, float *logits) {
     struct meter run = {0}, peak = {0}, beside = {0}; // beside: seconds of CPU
-    feed(m, 0, 16, true, logits);                     // touches what has not been touched yet
+    feed(m, 0, 16, true, logits);                     // touches all pages once
     model_seq_clear(m, 0);
     if (!pool_of(m)) { // a GPU's first pages, and its clocks
         feed(m, 0, p->prompt < GPU_CHUNK ? p->prompt : GPU_CHUNK, true, logits);
@@ -139,7 +145,7 @@ static uint32_t best_id(const float *logits, size_t n) {
     return (uint32_t)best;
 }
 
-/* Passes over the mapping where the weights are, each at another place. */
+/* Passes over the mapping of the weights, each at another place. */
 static void time_limit(struct model *m, const struct read_pattern *how, size_t step,
                        struct meter *limit) {
     const struct map *file = &model_weights(m)->files[0].map;
@@ -171,7 +177,7 @@ static void time_decode(struct model *m, const struct plan *p, float *logits, st
             rows[s].pos = (uint32_t)model_seq_len(m, s);
         forward(m, rows, p->sequences, logits);
         for (size_t s = 0; s < p->sequences;
-             s++) // of a GPU's many rows, the search would be half of the time
+             s++) // with a GPU's many rows, the search would be half of the time
             rows[s].id = pool_of(m) || p->sequences == 1 ? best_id(logits + s * vocab, vocab)
                                                          : (uint32_t)((step + s) * 7919 % vocab);
         run.seconds += seconds() - start;

@@ -1,8 +1,10 @@
-/* pool: what a fork-join of the thread pool costs: microseconds of pool_run, the median of many in
- * a row, as forward calls it. There is a piece for every thread, and each waits until all have
- * begun: else the caller would do them all itself.
+/* pool: times a fork-join of the thread pool.
  *
  *     pool [THREADS]      prints fork_join=MICROSECONDS threads=N
+ *
+ * The figure is the median of many calls of pool_run in a row, as forward makes them. There is a
+ * piece for every thread, and each piece waits until all have begun. Otherwise the caller would do
+ * all pieces itself.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdatomic.h>

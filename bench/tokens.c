@@ -1,9 +1,10 @@
-/* The tokenizer in one process: what loading tokenizer.json, the first encoding of a text and later
- * ones take.
+/* tokens: times the tokenizer in one process: loading, the first encoding of a text, and later
+ * ones.
  *
- * usage: build/bench/tokens TOKENIZER FILE [ROUNDS]
- * One line of JSON: bytes, ids, a checksum of the ids, seconds of CPU time for loading, for the
- * first encoding and for the quickest of ROUNDS, and the memory that the first one took at its peak
+ *     tokens TOKENIZER FILE [ROUNDS]
+ *
+ * Prints one line of JSON: bytes, ids, a checksum of the ids, seconds of CPU time for loading, for
+ * the first encoding and for the fastest of ROUNDS, and the peak memory of the first encoding
  * beyond the text (KiB).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -22,8 +23,7 @@ static double cpu(void) {
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-/* The peak of this program's memory. getrusage would count what its parent had when it started it.
- */
+/* The peak of this program's memory. getrusage would count its parent's memory at the fork too. */
 static long peak_kib(void) {
     char line[128];
     long kib = 0;

@@ -1,5 +1,5 @@
-/* weights: how long opening weights takes (mapping, the header's JSON, all checks, sorting), and
- * how fast libsodium's BLAKE2b-256 alone goes over the same mapped bytes: the limit of st-inspect
+/* weights: times opening weights (mapping, the header's JSON, all checks, sorting), and
+ * libsodium's BLAKE2b-256 alone over the same mapped bytes, which is the limit of st-inspect
  * --hash.
  *
  *     weights open PATH     median microseconds of 301 opens, and the lowest

@@ -17,7 +17,7 @@ page_options() { mandoc -T ascii -O width=200 "$ROOT/man/$1.1" | sed 's/.\x08//g
     [ "$status" -eq 0 ]
 }
 
-@test "every option of --help stands in the page, and the other way round" {
+@test "--help and the page name the same options" {
     bad=0
     for p in $(programs); do
         diff <(help_options "$p") <(page_options "$p") >"$BATS_TEST_TMPDIR/d" || { echo "$p (< help, > page):"; cat "$BATS_TEST_TMPDIR/d"; bad=1; }
@@ -25,7 +25,7 @@ page_options() { mandoc -T ascii -O width=200 "$ROOT/man/$1.1" | sed 's/.\x08//g
     [ "$bad" -eq 0 ]
 }
 
-@test "--help and --version go to stdout with exit 0, and a full disk is noticed" {
+@test "--help and --version go to stdout with exit 0, and a full disk is an error" {
     for p in $(programs); do
         "$p" --help 2>/dev/null | grep -qi usage
         "$p" -h 2>/dev/null | grep -qi usage

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# The EXAMPLES of every page run, in the order in which they stand, on the tiny model: ".Dl" lines, and ".Bd -literal"
-# blocks (only the lines that begin with "$ ", where a block has such).
+# The EXAMPLES of every page run on the tiny model, in the page's order: ".Dl" lines and ".Bd -literal" blocks. Where a
+# block has lines that begin with "$ ", only those run. The commands of README.md run too.
 # SPDX-License-Identifier: AGPL-3.0-or-later
 load lib/common
 
@@ -29,9 +29,15 @@ setup() {
     python3 "$ROOT/tests/lib/gguf_tiny.py" make tied SmolLM2-135M-Instruct.Q4_1.gguf
 }
 
-# A reader that has had enough (head) ends what stands before it with SIGPIPE: 141 is as good as 0.
-page() {
-    commands "$ROOT/man/$1" >commands
+# The commands of README.md's code blocks that begin with "$ ", but not those that need a person.
+readme_commands() { sed -n 's/^    \$ //p' "$ROOT/README.md" | grep -v '^examples/chat'; }
+
+page() { run_all commands "$ROOT/man/$1"; }
+
+# Runs all commands that a function prints. A reader that stops early (head) ends the programs before it with SIGPIPE, so
+# 141 counts as 0.
+run_all() { # FUNCTION ARGUMENT...
+    "$@" >commands
     [ -s commands ]
     {
         echo 'set -o pipefail; exec </dev/null'
@@ -57,3 +63,9 @@ page() {
 @test "examples of llm-inspect(1)" { page llm-inspect.1; }
 @test "examples of llm-score(1)" { page llm-score.1; }
 @test "examples of llm-diff(1)" { page llm-diff.1; }
+
+@test "commands of README.md" {
+    export HOME=$PWD
+    mkdir models
+    run_all readme_commands
+}

@@ -24,7 +24,7 @@ setup() {
     [[ $output == *[0-9]* ]]
 }
 
-@test "batch-of-prompts answers each line in its place" {
+@test "batch-of-prompts answers line k in line k" {
     printf 'one\ntwo\nthree\n' >prompts
     run --separate-stderr "$ROOT/examples/batch-of-prompts" prompts
     [ "$status" -eq 0 ]
@@ -32,7 +32,7 @@ setup() {
     [ "$(grep '^{' <<<"$output" | jq -s -c 'map(.line)')" = '[1,2,3]' ]
 }
 
-@test "every example has a test here, but for those that fetch a model" {
+@test "every example has a test here, except those that fetch a model" {
     for f in "$ROOT"/examples/*; do
         case ${f##*/} in demo | chat) continue ;; esac
         grep -q "examples/${f##*/}" "$BATS_TEST_FILENAME" || { echo "no test for $f"; false; }

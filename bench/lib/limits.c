@@ -112,7 +112,7 @@ static inline __attribute__((always_inline)) void read_streams(const unsigned ch
                 s[j] += w[j];
         }
     s[0] += s[1] + s[2] + s[3];
-    __asm__ volatile("" ::"m"(s)); // the sum is wanted
+    __asm__ volatile("" ::"m"(s)); // keeps the sum
 }
 
 #if defined(__x86_64__)
@@ -183,8 +183,8 @@ const char *const peak_names[PEAK_COUNT] = {"f32 FMA, AVX2", "f32 FMA, AVX-512",
 
 enum { PEAK_STEPS = 200000, CHAINS = 12, CHAINS_512 = 24 };
 
-/* As many chains of one instruction as hide its latency; "+v" keeps the compiler from thinking, and
- * unrolled loops keep them in registers. */
+/* Enough chains of one instruction to hide its latency. "+v" keeps the compiler from optimising
+ * them away, and unrolled loops keep them in registers. */
 #define PEAK(name, isa, vec, init, n_chains, step)                                                 \
     __attribute__((target(isa))) static void name(void) {                                          \
         vec s[n_chains], x = init, y = init;                                                       \

@@ -1,9 +1,8 @@
-/* What the machine itself can do: reading from memory and multiply-adds, with all threads of a
- * pool.
+/* The limits of the machine: reading memory and multiply-adds, with all threads of a pool.
  *
- * Each function does one timed pass and returns its rate, so that a benchmark can interleave passes
- * of the limit with passes of what it compares to it: on a shared machine both wander together, and
- * their ratio stays.
+ * Each function does one timed pass and returns its rate. A benchmark alternates passes of the
+ * limit with passes of what it compares to the limit: on a shared machine both rates vary
+ * together, and their ratio is stable.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BENCH_LIMITS_H
@@ -16,15 +15,15 @@
 
 double seconds(void); // of the monotonic clock
 
-/* Memory that weights would lie in: a file's pages, mapped read-only, or anonymous huge pages.
+/* Memory as weights have it: a file's pages, mapped read-only, or anonymous huge pages.
  * Filled with random BF16 values in [-1, 1). NULL (and a message on stderr) where the system
  * refuses. */
 enum memory { MEMORY_FILE, MEMORY_HUGE, MEMORY_COUNT };
 const void *memory_take(enum memory m, size_t n);
 void fill_bf16(void *p, size_t n); // n bytes of such values
 
-/* Ways to read: how many streams a thread reads side by side, and how far ahead it prefetches (0:
- * not). */
+/* Ways to read: the number of streams that a thread reads side by side, and how many bytes ahead it
+ * prefetches (0: none). */
 struct read_pattern {
     const char *name;
     size_t streams, prefetch;
@@ -40,9 +39,9 @@ const struct read_pattern *best_read(struct pool *p, const void *at,
 /* Peaks of one instruction, from registers alone. */
 enum peak { PEAK_FMA_AVX2, PEAK_FMA_AVX512, PEAK_DPBF16, PEAK_DPBUSD, PEAK_COUNT };
 extern const char *const peak_names[PEAK_COUNT];
-bool peak_here(enum peak k);                   // does this CPU have it
+bool peak_here(enum peak k);                   // whether this CPU has it
 double peak_rate(struct pool *p, enum peak k); // operations/s, a multiply and an add being two
-enum peak peak_of_isa(const char *isa); // the multiply-add that kernels of LLM_ISA=isa are held to
+enum peak peak_of_isa(const char *isa);        // the multiply-add that LLM_ISA=isa is compared to
 
 double median(double *x, size_t n); // sorts x
 

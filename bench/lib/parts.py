@@ -1,6 +1,6 @@
-"""What bench/run measures: a function a part. Each takes one round's measurements, runs what is compared one after the
-other (ours, the other, ours again where that is short), and returns {name: figure} in base units. Ratios are made
-later, within a round (report.py).
+"""The parts of bench/run, a function each. A function measures one round: it runs the programs that are compared one
+after the other (ours, the other, ours again where that is short), and returns {name: figure} in base units. report.py
+computes ratios later, within a round.
 
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import json, os, pathlib, re, statistics, struct, subprocess, tempfile, threading, time
@@ -16,7 +16,7 @@ PEERS = {name: os.environ[key] for name, key in (("llama.cpp", "LLAMA_BENCH"), (
 
 
 def output(*command, env=None, **more):
-    """stdout of a command that has to succeed."""
+    """stdout of a command that must succeed."""
     done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                           env={**os.environ, **(env or {})}, **more)
     if done.returncode != 0:
@@ -62,8 +62,8 @@ def prepare():
 
 
 def peers(prompt, steps):
-    """Tokens a second of each llama-bench on the same shapes and bits, and on the same in F16 where that file is there: on
-    CPUs without BF16 instructions it is the faster one for them."""
+    """Tokens a second of each llama-bench on the same shapes and bits, and in F16 where that file exists: llama.cpp is faster
+    with F16 on CPUs without BF16 instructions."""
     figures = {}
     for name, path in PEERS.items():
         for gguf, suffix in ((TINY.with_suffix(".gguf"), ""), (MODELS / "tinyllama-f16.gguf", " (F16)")):
@@ -104,7 +104,7 @@ def prefill():
 
 
 def isa():
-    """The kernels of slower instruction sets, each against the same limits."""
+    """The kernels of slower instruction sets, each beside the same limits."""
     figures = {}
     for name in ("avx2", "c"):
         one = model("-n", 6, "-l", "-p", 32, env={"LLM_ISA": name})
@@ -122,7 +122,7 @@ def batch():
 
 
 def piped(folder, steps):
-    """Tokens a second of the four programs, as llm-forward -v counts them from step to step."""
+    """Tokens a second of the four programs, which llm-forward -v counts from step to step."""
     pipe = (f"printf 'The capital of France is' | tok-encode | llm-forward -t {THREADS} -v | "
             f"llm-sample -n {steps} --ignore-eos | tok-decode >/dev/null")
     env = {**os.environ, "PATH": f"{BUILD / 'bin'}:{os.environ['PATH']}", "LLM_MODEL": str(folder)}
@@ -178,9 +178,9 @@ def drop_cache(path):
 
 
 def start():
-    """Opening; exec to first logits with the pages warm and cold; a plain cold read of the same file. Warm pages are those
-    that an earlier start brought: pages that a writer left may be 4 KB each, and half a million faults apart. The first figure
-    is of the pages as they were found. A disk that others share has its moments: medians of several starts, by turns with reads."""
+    """Opening; exec to first logits with warm and with cold pages; a plain cold read of the same file. Warm pages are those
+    that an earlier start read: pages from a writer may be 4 KB each, which are half a million faults. "warm as found" is the
+    time with the pages as they were. The rate of a shared disk varies: medians of several starts, in turns with reads."""
     if not FOUND:
         FOUND["warm as found"] = first_logits(TINY, b"1\n")[0]
         drop_cache(TINY / "model.safetensors")
@@ -264,7 +264,7 @@ def cpu_seconds(pid):
 
 
 def threads():
-    """A fork-join; CPU of stages that wait; the speed that is left while another process holds a CPU."""
+    """A fork-join; CPU time of stages that wait; the speed while another process uses a CPU."""
     figures = {"fork-join": bench("pool", THREADS)["fork_join"] * 1e-6}
     p = forward(smollm2(), "-q")
     s = subprocess.Popen([str(tool("llm-sample")), "-n", "8", "--ignore-eos"], stdin=p.stdout, stdout=subprocess.PIPE)
@@ -300,7 +300,7 @@ def timed(*command):
 
 
 def files():
-    """st-inspect hashes every byte twice, in its file and in its tensor; libsodium here once, from the same mapping."""
+    """st-inspect hashes every byte twice, in its file and in its tensor. libsodium hashes it once, from the same mapping."""
     folder = smollm2()
     file = pathlib.Path(folder) / "model.safetensors"
     size = file.stat().st_size

@@ -1,8 +1,8 @@
-"""Writes RESULTS.md and the plots from measurements (see bench/run). A ratio is made within a round, of figures that were
-taken one after the other; what is shown is the median of the rounds, and the lowest and the highest.
+"""Writes RESULTS.md and the plots from measurements (see bench/run). A ratio is computed within a round, from figures that
+were taken one after the other. The report shows the median of the rounds, the lowest and the highest.
 
 SPDX-License-Identifier: AGPL-3.0-or-later"""
-import shutil, statistics, subprocess
+import pathlib, re, shutil, statistics, subprocess
 
 PEERS = ("llama.cpp", "llama.cpp (F16)", "ik_llama.cpp", "ik_llama.cpp (F16)")
 
@@ -17,14 +17,15 @@ def over(a, b):
 
 
 def together(f, n):
-    """Of the lesser of n sequences one after the other and the rate of a prompt."""
+    """The rate of n sequences together, as a share of the lesser of n times one and the rate of a prompt."""
     return f[f"{n} together"] / min(n * f["1 together"], f["prefill"])
 
 
 PERCENT, TIMES, MS, US, MB, RAW = "%", "x", "ms", "us", "MB", ""
 SCALE = {PERCENT: 100, TIMES: 1, MS: 1e3, US: 1e6, MB: 1e-6, RAW: 1}
 
-# key, part, what, target in words, bound (more than it is wanted, less where it is negative), unit, the figure of a round
+# key (a heading of NOTES.md), part, what, bound (at least; where it is negative, at most its absolute value), unit, the figure
+# of a round
 ROWS = [
     ("decode", "decode", "decode, one sequence: weights read, of the streaming-read limit", 0.93, PERCENT,
      lambda f: f["read"] / f["limit"]),
@@ -40,7 +41,7 @@ ROWS = [
     ("avx2", "isa", "LLM_ISA=avx2: decode, of the limit", 0.85, PERCENT, lambda f: f["avx2: read"] / f["avx2: limit"]),
     ("c", "isa", "LLM_ISA=c: matrices of 64 rows, of the first version's speed", 10, TIMES,
      lambda f: f["matmul, c"] / f["matmul, first"]),
-    ("baseline", "isa", "LLM_ISA=baseline (no AVX): the same", 10, TIMES,
+    ("baseline", "isa", "LLM_ISA=baseline (no AVX): matrices of 64 rows, of the first version's speed", 10, TIMES,
      lambda f: over(f.get("matmul, baseline"), f["matmul, first"])),
     ("batch-16", "batch", "16 sequences together: of the lesser of 16 times one and prefill", 0.75, PERCENT,
      lambda f: together(f, 16)),
@@ -56,7 +57,7 @@ ROWS = [
      lambda f: f["again"] / f["alone"]),
     ("attention", "attention", "attention at 8,192 positions: time, of reading keys and values", -1.15, PERCENT,
      lambda f: f["ratio"]),
-    ("attention-bound", "attention", "the same: of the longer of reading and multiply-adding", -1.15, PERCENT,
+    ("attention-bound", "attention", "attention at 8,192 positions: time, of the longer of reading and multiply-adding", -1.15, PERCENT,
      lambda f: None if "peak" not in f else min(f["ratio"], f["peak"] / f["flops"])),
     ("header", "start", "header of 201 tensors parsed and checked", -100e-6, US, lambda f: f["header"]),
     ("first", "start", "exec to first logits with pages warm from an earlier start, beyond one decode step", -15e-3, MS,
@@ -76,51 +77,12 @@ ROWS = [
     ("top-1", "quality", "default path against --precise: the same best token", 0.99, PERCENT, lambda f: f["top-1"]),
 ]
 
-# What is known about rows that fell short where we measured, and what was tried; shown beside a row that falls short.
-TRIED = {
-    "decode": "Where memory gives two rates by turns (the figures of limits show it), a round in which they change compares one with the "
-              "other; in the faster one alone it is 92 to 97 %: the sums of a row are one chain of multiply-adds, which leaves little to catch up with, and "
-              "a fortieth of the time is between the matrices. One long stream a thread, small last pieces, and one job for q, k, v and for gate, up are in; "
-              "two and four streams, two rows side by side, loads in bursts, and fetching ahead were slower; rounded x half a page from w, by their places in a page, is "
-              "in: one cache line ahead of it, it cost a seventh.",
-    "prefill-256": "Matrices take 93 % of the time, and come to 83 to 89 % alone where a CPU does two vdpbf16ps a cycle (build/bench/kernels): adding up the lanes "
-                   "of a tile's sums takes 6 %, and the rows of x come from L2 once for 48 rows of W, which every other strip takes backwards. Attention, norms and sums take the rest: llm-forward -v "
-                   "shows them. Activations of a piece while gate and up are in L2, and a pause of eight steps between fetches (together 1 to 2 %), are in. Fetching the next rows of x into L1, tiles of 4 x 6 and 8 x 3, parts of 2 KB or 6 KB, other blocks of x, more rows of W at a time, and blocks of 24 to 96 queries were slower or no different; summing up "
-                   "the parts of long rows, instead of keeping their sums in vectors, made 24 to 96 rows of 5,632 faster (6 to 11 %), 256 by 1 %, and one row slower (1 to 4 %).",
-    "prefill-1024": "As for 256 tokens; attention takes three times the share.",
-    "avx2": "Where memory gives its slower rate it is 93 to 96 %. Four rows of weights are four chains of multiply-adds of 4 cycles: 64 GB/s a core from L1, too near "
-            "the 41 that a core reads at the faster rate to wait for memory and catch up, and rows of 5,632 find their x in L2 rather than L1: 76 to 82 %. More chains are more streams, which "
-            "memory reads slower (six rows: 3 % less, eight: 9 to 20 %); two sums a row would halve the tiles of many rows, whose order of additions is the same. Pairs of weights made f32 by "
-            "a shift and a mask, two rows at a time, bursts of 256 bytes, and fetching "
-            "512 bytes to 4 KB ahead, into L1, L2 or beside them, were slower or no different; three streams of 64 bytes were 2 to 3 % faster there, and slower elsewhere.",
-    "batch-16": "Weights are fetched while tiles are multiplied. What a core can have asked for at a time is bounded, and what is asked for faster "
-                "than memory gives it is dropped (a loop of fetches alone comes to 110 GB/s where memory has 41). An even pace, L1 as the aim, the next matrix rows across pieces, "
-                "parts of 2 KB, of which all 16 rows stay in L1 (12 %), x as one stream of strips, whose two are 8 rows high, each in a function of its own (10 to 13 %: GCC had "
-                "spilled six pointers), and chunks of 48 rows of W (4 %) are in; strips of 6, all tiles of a row of W before the next, long rows in contiguous chunks, a stream for each row of W, "
-                "every other line, bursts of 2 to 8 steps, loads in place of fetches, L2 as the aim, and the bypassing hint were slower. One core alone makes 16 rows at 380 to 390 GFLOP/s from "
-                "memory and 410 from L2, of a peak of 530; where two cores share a link to memory, they read at four fifths of its rate meanwhile, which decides there.",
-    "attention": "Where memory gives its slower rate it is 107 to 110 %. Eight query heads share a key here: a page of one head, 16 KB, takes 2,048 vdpbf16ps "
-                 "and 512 exponentials. From a cache that comes to some 46 GB/s on two cores of a Zen 4 and 98 of a Zen 5, not far from its "
-                 "faster rate of memory, 78 to 84 GB/s. That is where two cores have neither a link to memory nor a cache together: what one wrote, the other waits for, three times as long. "
-                 "Whole pages for a thread (two threads within a page: 12 % slower), "
-                 "half a megabyte of a layer in one piece (7 %), system pages of 2 MB (12 to 15 %), pairs of rows in "
-                 "a lane, the next part fetched evenly into L1 meanwhile (L2: 6 %) and in the softmax at the same pace (5 %), tiles of about as many rows, a softmax by hand, "
-                 "and spans added up in fours by the thread that has them (3 % at the faster rate) are in; fetching less "
-                 "than 8 KB ahead, more than 16 KB ahead, every other line, or faster in the softmax, panels of 32 columns that are read once, tiles of 8 x 2, a "
-                 "softmax that lags a page behind, fetching twice, fetching sums before they are joined, and heads taken singly towards the end "
-                 "made no difference or made it slower.",
-    "attention-bound": "As above; the exponentials count as neither reading nor multiply-adding.",
-    "baseline": "SSE2 has four lanes, no fused multiply-add, and multiplies onto an operand, which has to be copied before: that, in registers "
-                "alone and without a single load, made 82 to 89 GFLOP/s on a CPU whose first version made 9.4. LLM_ISA=c is the same C compiled for AVX.",
-    "stall": "A step that takes rows of a prompt is sized to twice a step without, from measured times; what is seen beyond that is a "
-             "single step that the machine made longer.",
-    "first": "What is left beside the step is the faults of the mapping: one for 2 MB where the pages are that large, as a cold start "
-             "brings them, but one for 64 KB where a writer left pages of 4 KB, half a million of which take 100 ms of CPU.",
-    "cold": "A thread brings the weights in the order of use, 2 MB at a time, and the first step ends with it: what is left is the rate of the disk "
-            "at that moment, of which the plain read takes another sample.",
-    "share": "A worker leaves the caller's CPU, pieces are taken, not dealt, and become smaller towards the end of a job; and who waits for a "
-             "thread that lost its CPU within a piece lends it its own. What is left is what that takes: main waits 2 % of the time; pieces half as small were no different.",
-}
+def noted(key):
+    """A link to what NOTES.md says about a target: it has a heading with the target's key, or nothing was written yet."""
+    notes = pathlib.Path(__file__).resolve().parent.parent / "NOTES.md"
+    if re.search(rf"^### {re.escape(key)}$", notes.read_text(), re.M):
+        return f"What was tried: [NOTES.md](NOTES.md#{key})."
+    return "Not looked into yet."
 
 
 # Parts whose figures are CPU time, bytes or distances: other work on the machine does not change them.
@@ -128,7 +90,7 @@ STEADY = ("memory", "files", "quality")
 
 
 def busy(store, name):
-    """Did others use the machine while this part ran? The load counts what is ready to run, ours included."""
+    """Whether others used the machine while this part ran. The load counts everything that is ready to run, ours included."""
     part = store["parts"].get(name)
     return part is not None and name not in STEADY and statistics.median(part["load"]) > 1.5 * store["cpus"]
 
@@ -137,10 +99,10 @@ def load_note(store):
     loads = [l for part in store["parts"].values() for l in part["load"]]
     if not any(busy(store, name) for name in store["parts"]):
         return []
-    return [f"**The machine was busy with other work**: its load was {statistics.median(loads):.1f} in the median, with {store['cpus']} CPUs. What "
-            "needs all CPUs at once (every",
-            "fork-join, and a peer's spinning threads most of all) is then far slower than alone, and comparing it to limits and to peers",
-            "says nothing. Rows measured so are marked busy; measure them again on a quiet machine.", ""]
+    return [f"**The machine was busy with other work**: the median load was {statistics.median(loads):.1f}, with {store['cpus']} CPUs. "
+            "Work that needs all CPUs at once",
+            "is then far slower than alone: every fork-join, and a peer's spinning threads most of all. Comparing it to limits and",
+            "to peers says nothing. Rows measured at that time are marked busy; measure them again on a quiet machine.", ""]
 
 
 def number(x, unit):
@@ -151,7 +113,7 @@ def number(x, unit):
 
 
 def measured(store, row):
-    """Of a row: the rounds' figures; none where it was not measured."""
+    """The figures of a row, one a round; none where it was not measured."""
     rounds = store["parts"].get(row[1], {"rounds": []})["rounds"]
     return [x for x in (row[5](f) for f in rounds) if x is not None]
 
@@ -178,8 +140,8 @@ LIMIT = {"decode": "limit", "avx2": "avx2: limit", "attention": "limit", "attent
 
 
 def by_rate(store):
-    """On a shared machine memory may give two rates by turns: what lies between them (None: there is one rate), and of the rows that
-    memory bounds, by their name, the rounds at either."""
+    """On a shared machine memory may have two rates by turns. Returns the border between them (None: there is one rate), and for
+    each row that memory bounds, by its key, the rounds at the slower and at the faster one."""
     rounds = {row[0]: [(f[LIMIT[row[0]]], row[5](f)) for f in store["parts"][row[1]]["rounds"]] for row in ROWS
               if row[0] in LIMIT and row[1] in store["parts"]}
     rates = sorted(rate for some in rounds.values() for rate, _ in some)
@@ -194,10 +156,10 @@ def short_list(store):
     lines = []
     _, sides = by_rate(store)
     for row in ROWS:
-        rest = "The machine was busy." if busy(store, row[1]) else "Not looked into yet."
+        why = "The machine was busy." if busy(store, row[1]) else noted(row[0])
         cases = [("", measured(store, row))] + list(zip((" at memory's slower rate", " at memory's faster rate"), sides.get(row[0], [])))
         if short := [f"{number(statistics.median(x), row[4])}{where}" for where, x in cases if x and not met(row, statistics.median(x))]:
-            lines.append(f"- **{row[2]}**: {', '.join(short)}, not {number(abs(row[3]), row[4])}. {TRIED.get(row[0], rest)}")
+            lines.append(f"- **{row[2]}**: {', '.join(short)}, not {number(abs(row[3]), row[4])}. {why}")
     return lines or ["Nothing."]
 
 
@@ -205,7 +167,7 @@ def memory_rates(store):
     middle, sides = by_rate(store)
     if middle is None:
         return []
-    lines = [f"Memory gave two rates by turns, below and above {si(middle)}B/s. Within each:", "", "| what | target | slower | faster |",
+    lines = [f"Memory had two rates by turns, below and above {si(middle)}B/s. The rounds at each:", "", "| what | target | slower | faster |",
              "| --- | --- | --- | --- |"]
     for row in ROWS:
         if row[0] in sides:
@@ -266,7 +228,7 @@ set key left top
 $data << EOD
 {data}
 EOD
-plot {one:.6g} * x with lines dt 2 lc rgb "#888888" title "as many times one", {top:.6g} with lines lc rgb "#bb5566" title "prefill of 256", \\
+plot {one:.6g} * x with lines dt 2 lc rgb "#888888" title "n times one", {top:.6g} with lines lc rgb "#bb5566" title "prefill of 256", \\
   $data using 1:2:3:4 with yerrorlines pt 7 lw 1.5 lc rgb "#4477aa" title "measured"
 """)
 
@@ -277,7 +239,7 @@ def gnuplot(file, script):
 
 
 def plots(store, folder):
-    """Lines of Markdown that show them; none without gnuplot."""
+    """Lines of Markdown that show the plots; none without gnuplot."""
     if not shutil.which("gnuplot"):
         return []
     folder.mkdir(exist_ok=True)
@@ -304,12 +266,12 @@ def plots(store, folder):
 
 
 def write(store, folder):
-    lines = ["# Results", "", "Written by bench/run from what it measured; [README.md](README.md) says how. A ratio is the median of the",
-             "rounds' own ratios, of figures taken one after the other; the figures themselves wander with what else the machine",
-             "does. The model is TinyLlama-1.1B's shape in BF16 where nothing else is said.", "", *load_note(store), "## The machine", "", "| | |", "| --- | --- |"]
+    lines = ["# Results", "", "bench/run writes this page from its measurements; [README.md](README.md) says how. A ratio is the median of the",
+             "rounds' own ratios, each of figures taken one after the other. Absolute figures vary with the other load of the",
+             "machine. The model is TinyLlama-1.1B's shape in BF16 where no other is named.", "", *load_note(store), "## The machine", "", "| | |", "| --- | --- |"]
     lines += [f"| {k} | {v} |" for k, v in store["machine"].items()]
-    lines += ["", "## Targets", "", *target_table(store), "", *memory_rates(store), "## What falls short, and what was tried", "", *short_list(store), ""]
+    lines += ["", "## Targets", "", *target_table(store), "", *memory_rates(store), "## What falls short", "", *short_list(store), ""]
     lines += plots(store, folder / "plots")
-    lines += ["", "## Figures", "", "Medians, lowest and highest of the rounds; rates in bytes/s, FLOP/s and tokens/s, times in seconds.", "",
+    lines += ["", "## Figures", "", "Median, lowest and highest of the rounds. Rates are in bytes/s, FLOP/s and tokens/s, times in seconds.", "",
               *figure_tables(store)]
     (folder / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
