@@ -4,6 +4,7 @@
 #   make deps       install what building and testing need (Debian, Ubuntu)
 #   make demo       fetch a small real model and answer a prompt through the four-program pipe
 #   make check      build and run every test        make SAN=1 check    the same under ASan and UBSan
+#   make check-arm64                                the C kernels for arm64, under qemu-user
 #   make bench      measure this machine, this project and its peers; writes bench/RESULTS.md (under ten minutes)
 #   make install    PREFIX=/usr/local DESTDIR=      make uninstall, make clean
 #   make format     apply .clang-format             make lint           check style: tests/lint
@@ -145,6 +146,17 @@ check: deps
 
 tests-bin: all $(UNITS:%=$B/tests/%) $(STANDIN) $B/tests/cuda/shim_test
 
+# The unit tests that need neither PCRE2 nor utf8proc, for arm64, linked with a stand-in for libsodium.
+ARM64_CC    ?= aarch64-linux-gnu-gcc
+ARM64_UNITS ?= kernels pool dtype thread goldens forward prefix rank sample logits tokens safetensors config
+ARM64_MAKE   = $(MAKE) --no-print-directory -j$(JOBS) B=build-arm64 CC='$(ARM64_CC)' CUDA=0 SAN= \
+    LDFLAGS='-static -Wl,--gc-sections' LIBS='build-arm64/obj/tests/arm64/sodium.o -lm -ldl -pthread'
+check-arm64: deps
+	@sh tools/install-deps.sh gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+	@$(ARM64_MAKE) build-arm64/obj/tests/arm64/sodium.o
+	@$(ARM64_MAKE) $(ARM64_UNITS:%=build-arm64/tests/%)
+	BUILD=build-arm64 RUNNER=qemu-aarch64 tests/run $(ARM64_UNITS)
+
 # build/bench/NAME for every bench/NAME.c, with what they share in bench/lib.
 BENCH := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
 BENCH_OBJ := $(patsubst %.c,$B/obj/%.o,$(wildcard bench/lib/*.c))
@@ -229,10 +241,10 @@ uninstall:
 	rmdir '$(DOC_DIR)/examples' '$(DOC_DIR)' 2>/dev/null || true
 
 clean:
-	rm -rf build build-san build-fuzz
+	rm -rf build build-san build-fuzz build-arm64
 
 FORCE:
-.PHONY: all bench bench-bin cuda syntax check fuzz tests-bin deps demo format lint dist install uninstall clean FORCE
+.PHONY: all bench bench-bin cuda syntax check check-arm64 fuzz tests-bin deps demo format lint dist install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find $B/obj build/cuda build-fuzz/obj -name '*.d' 2>/dev/null)
