@@ -4,8 +4,11 @@
 #   make deps       install what building and testing need (Debian, Ubuntu)
 #   make demo       fetch a small real model and answer a prompt through the four-program pipe
 #   make check      build and run every test        make SAN=1 check    the same under ASan and UBSan
+#   make check-arm64                                the C kernels for arm64, under qemu-user
 #   make bench      measure this machine, this project and its peers; writes bench/RESULTS.md (under ten minutes)
 #   make install    PREFIX=/usr/local DESTDIR=      make uninstall, make clean
+#   make format     apply .clang-format             make lint           check style: tests/lint
+#   make dist       tokpipe-VERSION.tar.gz          make compile_commands.json
 #
 # A new program is a new tools/NAME.c, a new library file a new common/*/NAME.c, a new unit test a new
 # tests/unit/NAME.c, new GPU kernels a new common/backend/cuda/NAME.cu: nothing has to be listed here.
@@ -137,18 +140,29 @@ $B/obj/%.cu.o: %.cu $B/shim-flags
 	$(CXX) $(SHIM) $(RACES) -MMD -MP -x c++ -c -o $@ $<
 $B/shim-flags: KEPT = $(CXX) $(SHIM) $(RACES)
 
-# The parts run in order, also under -j: what builds may have been installed just before.
 JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 # Every file through the compiler's front end with warnings as errors:  make syntax CC=clang
 syntax:
 	$(CC) $(FIXED) $(WARN) -Werror -O1 -fsyntax-only -DTOKPIPE_VERSION='""' $(LIB_SRC) $(wildcard tools/*.c tests/unit/*.c tests/fuzz/*.c)
 
+# The parts run in order, also under -j: `deps` may just have installed what the build needs.
 check: deps
 	$(MAKE) -j$(JOBS) tests-bin
 	BUILD=$B tests/run
 
 tests-bin: all $(UNITS:%=$B/tests/%) $(STANDIN) $B/tests/cuda/shim_test
+
+# The unit tests that need neither PCRE2 nor utf8proc, for arm64, linked with a stand-in for libsodium.
+ARM64_CC    ?= aarch64-linux-gnu-gcc
+ARM64_UNITS ?= kernels pool dtype thread goldens forward prefix rank sample logits tokens safetensors config
+ARM64_MAKE   = $(MAKE) --no-print-directory -j$(JOBS) B=build-arm64 CC='$(ARM64_CC)' CUDA=0 SAN= \
+    LDFLAGS='-static -Wl,--gc-sections' LIBS='build-arm64/obj/tests/arm64/sodium.o -lm -ldl -pthread'
+check-arm64: deps
+	@sh tools/install-deps.sh gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
+	@$(ARM64_MAKE) build-arm64/obj/tests/arm64/sodium.o
+	@$(ARM64_MAKE) $(ARM64_UNITS:%=build-arm64/tests/%)
+	BUILD=build-arm64 RUNNER=qemu-aarch64 tests/run $(ARM64_UNITS)
 
 # build/bench/NAME for every bench/NAME.c, with what they share in bench/lib.
 BENCH := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
@@ -166,6 +180,29 @@ bench: deps
 
 deps:
 	@sh tools/install-deps.sh
+
+# Style. The tools for it are not part of `deps`. Other versions than clang-format 14 may break lines at other places.
+format:
+	@sh tools/install-deps.sh clang-format
+	@tests/lint fix
+
+lint: deps
+	@sh tools/install-deps.sh clang-format clang-tidy cppcheck shellcheck
+	@tests/lint
+
+# How each file is compiled, for editors and clang-tidy: the commands that make itself would run.
+compile_commands.json: FORCE
+	@$(MAKE) -nB --no-print-directory CUDA=0 all tests-bin bench-bin | awk -v dir='$(CURDIR)' ' \
+	    BEGIN { print "[" } \
+	    / -c -o / { file = $$NF; gsub(/\\/, "&&"); gsub(/"/, "\\\""); \
+	        printf "%s{\"directory\": \"%s\", \"file\": \"%s\", \"command\": \"%s\"}", n++ ? ",\n" : "", dir, file, $$0 } \
+	    END { print "\n]" }' >$@.tmp
+	@if cmp -s $@.tmp $@; then rm $@.tmp; else mv $@.tmp $@; fi
+
+# The last commit as an archive: the same commit gives the same bytes.
+dist:
+	@git -c tar.umask=0022 archive --format=tar --prefix='tokpipe-$(VERSION)/' HEAD | gzip -9n >'tokpipe-$(VERSION).tar.gz'
+	@echo 'tokpipe-$(VERSION).tar.gz'
 
 # build-fuzz/NAME for every tests/fuzz/NAME.c, with clang's libFuzzer:  build-fuzz/json -max_total_time=60
 FUZZ   := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
@@ -185,21 +222,36 @@ demo: deps
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all
 	@BUILD=$B examples/demo
 
+SHARE     = $(DESTDIR)$(PREFIX)/share
+BASH_DIR  = $(SHARE)/bash-completion/completions
+ZSH_DIR   = $(SHARE)/zsh/site-functions
+DOC_DIR   = $(SHARE)/doc/tokpipe
+# The demo downloads into a source tree, so it is not installed.
+EXAMPLES := $(filter-out examples/demo,$(wildcard examples/*))
+
+# bash loads the completion of a command from a file of the command's name, so each program has a link.
 install: all
-	install -d '$(DESTDIR)$(PREFIX)/bin'
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(BASH_DIR)' '$(ZSH_DIR)' '$(DOC_DIR)/examples'
 	for t in $(TOOLS); do install -m 755 "$B/bin/$$t" '$(DESTDIR)$(PREFIX)/bin/' || exit 1; done
-	for m in $(MAN); do s=$${m##*.}; install -d "$(DESTDIR)$(PREFIX)/share/man/man$$s" && \
-	    install -m 644 "$$m" "$(DESTDIR)$(PREFIX)/share/man/man$$s/" || exit 1; done
+	for m in $(MAN); do s=$${m##*.}; install -d "$(SHARE)/man/man$$s" && \
+	    install -m 644 "$$m" "$(SHARE)/man/man$$s/" || exit 1; done
+	install -m 644 completion/tokpipe.bash '$(BASH_DIR)/tokpipe.bash'
+	for t in $(TOOLS); do ln -sf tokpipe.bash "$(BASH_DIR)/$$t" || exit 1; done
+	install -m 644 completion/_tokpipe '$(ZSH_DIR)/_tokpipe'
+	install -m 755 $(EXAMPLES) '$(DOC_DIR)/examples/'
 
 uninstall:
-	for t in $(TOOLS); do rm -f "$(DESTDIR)$(PREFIX)/bin/$$t"; done
-	for m in $(MAN); do rm -f "$(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}"; done
+	for t in $(TOOLS); do rm -f "$(DESTDIR)$(PREFIX)/bin/$$t" "$(BASH_DIR)/$$t"; done
+	for m in $(MAN); do rm -f "$(SHARE)/man/man$${m##*.}/$${m##*/}"; done
+	rm -f '$(BASH_DIR)/tokpipe.bash' '$(ZSH_DIR)/_tokpipe'
+	for e in $(EXAMPLES:examples/%=%); do rm -f "$(DOC_DIR)/examples/$$e"; done
+	rmdir '$(DOC_DIR)/examples' '$(DOC_DIR)' 2>/dev/null || true
 
 clean:
-	rm -rf build build-san build-fuzz
+	rm -rf build build-san build-fuzz build-arm64
 
 FORCE:
-.PHONY: all bench bench-bin cuda syntax check fuzz tests-bin deps demo install uninstall clean FORCE
+.PHONY: all bench bench-bin cuda syntax check check-arm64 fuzz tests-bin deps demo format lint dist install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find $B/obj build/cuda build-fuzz/obj -name '*.d' 2>/dev/null)

@@ -52,7 +52,7 @@ EOF
     echo "{\"messages\":$messages}" | tok-encode -j | grep -v '^#' | diff - want
     echo "{\"messages\":$messages, \"add_generation_prompt\": false}" | ids >short
     echo "$messages" | ids --no-generation-prompt | diff - short
-    ! diff -q short want
+    run ! diff -q short want
 }
 
 @test "control text in a message stays text" {

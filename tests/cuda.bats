@@ -64,7 +64,7 @@ forward() { # ARGUMENT...: llama's logits of a few ids
 }
 
 @test "what can't be opened is refused with the reason" {
-    LD_LIBRARY_PATH= fails 71 'no CUDA driver: libcuda.so.1' forward --device cuda
+    LD_LIBRARY_PATH='' fails 71 'no CUDA driver: libcuda.so.1' forward --device cuda
     fails 2 "no device 'gpu' (cpu, cuda, cuda:N)" forward --device gpu
     standin
     fails 71 'no GPU 3: this machine has 1' forward --device cuda:3

@@ -30,7 +30,7 @@ page_options() { mandoc -T ascii -O width=200 "$ROOT/man/$1.1" | sed 's/.\x08//g
         "$p" --help 2>/dev/null | grep -qi usage
         "$p" -h 2>/dev/null | grep -qi usage
         [ "$("$p" --version 2>&1 >/dev/null)" = "" ]
-        [ "$("$p" -V)" = "$p (tokpipe) $(sed -n 's/^## \([0-9.]*\).*/\1/p' "$ROOT/CHANGELOG.md" | head -n 1)" ]
+        [ "$("$p" -V)" = "$p (tokpipe) $(sed -n 's/^## \([0-9][0-9.]*\).*/\1/p' "$ROOT/CHANGELOG.md" | head -n 1)" ]
         fails 74 "No space left" sh -c "$p --help >/dev/full"
         fails 2 "" "$p" --no-such-option
     done

@@ -144,7 +144,7 @@ PY
     [ "$(v a:b:0,2:1)" = "" ]
     [ "$(st-inspect -j --values a:b:1,:2,::3 v.safetensors)" = "[[12, 15], [16, 19]]" ]
     [ "$(st-inspect -j --values e v.safetensors)" = "[]" ]
-    for bad in a:b:2 a:b:-3 a:b:0,0,0,0 a:b:x a:b:0, a:b:,0 a:b:::0 a:b:::-1 a:b:1:2:3:4 a:b:1e1 a:b:99999999999999999999; do
+    for bad in a:b:2 a:b:-3 a:b:0,0,0,0 a:b:x "a:b:0," a:b:,0 a:b:::0 a:b:::-1 a:b:1:2:3:4 a:b:1e1 a:b:99999999999999999999; do
         fails 2 "is not a slice of 'a:b', whose shape is [2, 3, 4]" st-inspect --values $bad v.safetensors
     done
     fails 66 "no tensor 'c:0': v.safetensors" st-inspect --values c:0 v.safetensors

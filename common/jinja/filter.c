@@ -184,7 +184,7 @@ static JINJA_FILTER(jf_round) {
 static JINJA_FILTER(jf_filesizeformat) {
     static const char prefixes[] = "kMGTPEZY";
     bool binary = jinja_arg_bool(in, a[0], false);
-    double base = binary ? 1024 : 1000, bytes, unit = base;
+    double base = binary ? 1024 : 1000, bytes;
     char text[400];
     if (!to_float(self, &bytes))
         return jinja_fail(in, "TypeError: filesizeformat: not a number: %s", jv_type(self));
@@ -194,7 +194,8 @@ static JINJA_FILTER(jf_filesizeformat) {
         snprintf(text, sizeof text, "%.0f Bytes", trunc(bytes));
     } else {
         int i = 0;
-        for (unit = base * base; bytes >= unit && prefixes[i + 1]; i++)
+        double unit = base * base;
+        for (; bytes >= unit && prefixes[i + 1]; i++)
             unit *= base;
         snprintf(text, sizeof text, "%.1f %c%sB", base * bytes / unit,
                  binary && i == 0 ? 'K' : prefixes[i], binary ? "i" : "");

@@ -213,7 +213,7 @@ static int read_set(struct onig *o, struct buf *set, bool *negated) {
     static const char letters[][2] = {{'w', 10}, {'d', 1}, {'s', 5}, {'h', 8}}; // index into named
     *negated = false;
     if (peek(o, 0) == '[' && peek(o, 1) == ':') {
-        size_t from = o->at + 2, end = from;
+        size_t from = o->at + 2, end;
         *negated = peek(o, 2) == '^';
         from += *negated;
         for (end = from; end + 1 < o->in.n && lower_case(o->in.p[end]) >= 'a' &&

@@ -9,9 +9,9 @@
  *
  * The race check needs kernels compiled with -fsanitize=thread and a link without it: the functions
  * that the compiler calls are here. Each word of shared memory has a record of its last writers and
- * readers. Two threads are in order if __syncthreads was between them, or, in one warp, an operation
- * of both lanes. With CUDA_SHIM_STRICT=1 only __syncwarp orders lanes, which is all that CUDA
- * promises.
+ * readers. Two threads are in order if __syncthreads was between them, or, in one warp, an
+ * operation of both lanes. With CUDA_SHIM_STRICT=1 only __syncwarp orders lanes, which is all that
+ * CUDA promises.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "asan.h"

@@ -47,7 +47,7 @@ DEVICE struct attend_tile attend_tile_of(const struct cu_attend_args &a, uint32_
     struct cu_tile rows = a.step.tiles[tile];
     const struct cu_row *row = a.step.rows + rows.row;
     uint32_t g = a.kv.group;
-    struct attend_tile w = {rows.row,      rows.n,   head,          a.n_heads / a.kv.n_kv_heads,
+    struct attend_tile w = {rows.row,      rows.n,       head,          a.n_heads / a.kv.n_kv_heads,
                             row->first[g], row->last[g], row->first[g], row->last[g],
                             row->table[g]};
     for (uint32_t i = 1; i < rows.n; i++) {

@@ -1,0 +1,84 @@
+# Completion of tokpipe's programs for bash. `make install` installs it under the name of each program; from a checkout:
+#     source completion/tokpipe.bash
+# Each program's options are one list here: tests/completion.bats compares it with --help.
+# SPDX-License-Identifier: AGPL-3.0-or-later
+# shellcheck shell=bash
+
+_tokpipe_options() { # PROGRAM: its options, as --help names them
+    case $1 in
+    tok-encode)
+        echo '-m --model -l --lines -0 --null -j --json --chat --no-generation-prompt --trust-content --render' \
+            '--no-special -t --threads --offsets --truncate --strict -v --verbose -q --quiet -h --help -V --version'
+        ;;
+    tok-decode)
+        echo '-m --model -l --lines -0 --null -j --json --special --continue --pieces' \
+            '-v --verbose -q --quiet -h --help -V --version'
+        ;;
+    llm-forward)
+        echo '-m --model -t --threads -b --batch -c --context -a --all --hidden --device --precise --chunk --keep' \
+            '--no-return --verify -v --verbose -q --quiet -h --help -V --version'
+        ;;
+    llm-sample)
+        echo '-n --max -T --temp -k --top-k -p --top-p --min-p -s --seed --repetition-penalty --presence-penalty' \
+            '--frequency-penalty --logit-bias --ignore-eos --stop-id --echo' \
+            '-v --verbose -q --quiet -h --help -V --version'
+        ;;
+    llm-inspect)
+        echo '-m --model -k --top-k -j --json --npy --hidden -v --verbose -q --quiet -h --help -V --version'
+        ;;
+    llm-score) echo '-j --json --tokens -v --verbose -q --quiet -h --help -V --version' ;;
+    llm-diff) echo '--max --kl --top1 -j --json -v --verbose -q --quiet -h --help -V --version' ;;
+    st-inspect)
+        echo '-m --model -j --json --stats --hash --check --values --spec -c --context -t --threads' \
+            '-v --verbose -q --quiet -h --help -V --version'
+        ;;
+    st-convert) echo '--dtype --pre -f --force -q --quiet -v --verbose -h --help -V --version' ;;
+    esac
+}
+
+# Models of the Hugging Face cache, as org/name.
+_tokpipe_cached() {
+    local hub=${HF_HUB_CACHE:-${HUGGINGFACE_HUB_CACHE:-${HF_HOME:-${XDG_CACHE_HOME:-$HOME/.cache}/huggingface}/hub}} d
+    for d in "$hub"/models--*--*; do
+        [ -d "$d" ] || continue
+        d=${d##*/models--}
+        printf '%s\n' "${d/--//}"
+    done
+}
+
+_tokpipe() {
+    local program=${COMP_WORDS[0]##*/} word=${COMP_WORDS[COMP_CWORD]} last=${COMP_WORDS[COMP_CWORD - 1]}
+    local IFS=$'\n'
+    # readline cuts --option=VALUE at the '=': complete VALUE
+    [ "$word" != = ] || word=''
+    [ "$last" != = ] || last=${COMP_WORDS[COMP_CWORD - 2]}
+    COMPREPLY=()
+    case $last in
+    -m | --model)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -d -- "$word"; compgen -W "$(_tokpipe_cached)" -- "$word")
+        return
+        ;;
+    --device)
+        mapfile -t COMPREPLY < <(compgen -W $'cpu\ncuda\nlist' -- "$word")
+        return
+        ;;
+    --dtype)
+        mapfile -t COMPREPLY < <(compgen -W $'f32\nf16\nbf16' -- "$word")
+        return
+        ;;
+    --verify | --check | --npy)
+        compopt -o filenames 2>/dev/null
+        mapfile -t COMPREPLY < <(compgen -f -- "$word")
+        return
+        ;;
+    esac
+    if [[ $word == -* ]]; then
+        mapfile -t COMPREPLY < <(IFS=' '; compgen -W "$(_tokpipe_options "$program")" -- "$word")
+        return
+    fi
+    compopt -o filenames 2>/dev/null
+    mapfile -t COMPREPLY < <(compgen -f -- "$word")
+}
+
+complete -F _tokpipe tok-encode tok-decode llm-forward llm-sample llm-inspect llm-score llm-diff st-inspect st-convert
