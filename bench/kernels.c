@@ -66,8 +66,8 @@ static size_t shape_bytes(const struct shape *s) {
     return s->n_in * s->n_out * (s->dtype == DT_F32 ? 4 : 2);
 }
 
-/* Seconds for one matrix, the average of a pass. A pass takes the number of matrices that fit the
- * memory, or that make half a TFLOP. */
+/* Seconds for one product, the average of many: one of each matrix that fits the memory, or fewer
+ * where that is much work. */
 static double matmul_time(const struct bench *b, const struct shape *s) {
     size_t bytes = shape_bytes(s), n = b->size / bytes;
     double work = 2.0 * (double)s->n_rows * (double)s->n_in * (double)s->n_out;
