@@ -30,8 +30,8 @@ enum {
     ROWS = MATMUL_PANEL_ROWS,
     OUTS = 4,
     OUTS_1 = 1,
-    TALL_ROWS = MATMUL_TALL_ROWS,
-    TALL_OUTS = 3,
+    PANEL8_ROWS = MATMUL_PANEL8_ROWS,
+    PANEL8_OUTS = 3,
 };
 
 typedef uint16_t x_elem;
@@ -68,7 +68,7 @@ EVERY_ISA size_t x_stride(const struct matmul_part *m) {
 /* Many rows have time, and the loop between is shorter. Panels of 8, which are few rows, need all
  * that memory delivers. */
 EVERY_ISA size_t prefetch_every(const size_t outs) {
-    return outs == TALL_OUTS ? 1 : MATMUL_PREFETCH_STEPS;
+    return outs == PANEL8_OUTS ? 1 : MATMUL_PREFETCH_STEPS;
 }
 
 #include "kernels/matmul_tmpl.h"
@@ -76,11 +76,11 @@ EVERY_ISA size_t prefetch_every(const size_t outs) {
 /* ---- Packing x ---- */
 
 /* Whether n rows are packed in panels of up to 8 rows. */
-static bool is_tall(size_t n_rows) {
+static bool uses_panel8(size_t n_rows) {
     return n_rows > ROWS && n_rows < MATMUL_BLOCK_ROWS;
 }
 static size_t n_panels(size_t n_rows) {
-    const size_t most = is_tall(n_rows) ? TALL_ROWS : ROWS;
+    const size_t most = uses_panel8(n_rows) ? PANEL8_ROWS : ROWS;
     return (n_rows + most - 1) / most;
 }
 
@@ -142,7 +142,7 @@ TARGET EVERY_ISA void pass_tile(const size_t R, const size_t O, const struct pan
 
 /* A chunk of W with one part of k. `next`: what is read after it. */
 TARGET EVERY_ISA void pass_chunk(const size_t R, const struct panel *p, const unsigned char *next) {
-    const size_t outs = R <= MATMUL_ONE_STREAM_ROWS ? 1 : TALL_OUTS, stride = p->n * 2;
+    const size_t outs = R <= MATMUL_ONE_STREAM_ROWS ? 1 : PANEL8_OUTS, stride = p->n * 2;
     for (size_t i = 0, O; i < p->n_out; i += O) {
         O = p->n_out - i < outs ? 1 : outs;
         const unsigned char *after =
@@ -158,7 +158,7 @@ TARGET EVERY_ISA void pass_chunk(const size_t R, const struct panel *p, const un
 TARGET EVERY_ISA void pass(const size_t R, const struct matmul_part *m) {
     const size_t stride = m->n_in * 2, parts = 1 + R * stride / (MATMUL_PASS_X_BYTES + 1);
     const size_t part = (m->n_in + parts * STEP - 1) / (parts * STEP) * STEP;
-    vec partial[MATMUL_CHUNK_OUTS * TALL_ROWS];
+    vec partial[MATMUL_CHUNK_OUTS * PANEL8_ROWS];
     for (size_t o = 0, n; o < m->n_out; o += n) {
         n = m->n_out - o < MATMUL_CHUNK_OUTS ? m->n_out - o : MATMUL_CHUNK_OUTS;
         for (size_t from = 0, to; from < m->n_in; from = to) {
@@ -184,37 +184,44 @@ TARGET EVERY_ISA void pass(const size_t R, const struct matmul_part *m) {
 #define PASS(R)                                                                                    \
     TARGET __attribute__((noinline)) static void pass_##R(const struct matmul_part *m) {           \
         pass(R, m);                                                                                \
-    }
-PASS(2)
-PASS(3)
-PASS(4)
-PASS(5)
-PASS(6)
-PASS(7) PASS(8)
+    }                                                                                              \
+    struct panel
+PASS(2);
+PASS(3);
+PASS(4);
+PASS(5);
+PASS(6);
+PASS(7);
+PASS(8);
 
-    /* ---- The kernel ---- */
+/* ---- The kernel ---- */
 
-    PANEL(panel_1, 1, OUTS, MAT_BF16) PANEL(panel_2, 2, OUTS, MAT_BF16)
-        PANEL(panel_3, 3, OUTS, MAT_BF16) PANEL(panel_4, 4, OUTS, MAT_BF16)
-            PANEL(panel_5, 5, OUTS, MAT_BF16) PANEL(panel_6, 6, OUTS, MAT_BF16)
-                PANEL(tall_4, 4, TALL_OUTS, MAT_BF16) PANEL(tall_5, 5, TALL_OUTS, MAT_BF16)
-                    PANEL(tall_6, 6, TALL_OUTS, MAT_BF16) PANEL(tall_7, 7, TALL_OUTS, MAT_BF16)
-                        PANEL(tall_8, 8, TALL_OUTS, MAT_BF16)
+PANEL(panel_1, 1, OUTS, MAT_BF16);
+PANEL(panel_2, 2, OUTS, MAT_BF16);
+PANEL(panel_3, 3, OUTS, MAT_BF16);
+PANEL(panel_4, 4, OUTS, MAT_BF16);
+PANEL(panel_5, 5, OUTS, MAT_BF16);
+PANEL(panel_6, 6, OUTS, MAT_BF16);
+PANEL(panel8_4, 4, PANEL8_OUTS, MAT_BF16);
+PANEL(panel8_5, 5, PANEL8_OUTS, MAT_BF16);
+PANEL(panel8_6, 6, PANEL8_OUTS, MAT_BF16);
+PANEL(panel8_7, 7, PANEL8_OUTS, MAT_BF16);
+PANEL(panel8_8, 8, PANEL8_OUTS, MAT_BF16);
 
-                            TARGET static void multiply(const struct matmul_part *m) {
+TARGET static void multiply(const struct matmul_part *m) {
     static void (*const passes[])(const struct matmul_part *) = {
         NULL, NULL, pass_2, pass_3, pass_4, pass_5, pass_6, pass_7, pass_8};
     static panel_fn *const panels[] = {NULL, panel_1, panel_2, panel_3, panel_4, panel_5, panel_6};
-    static panel_fn *const tall[] = {NULL,   NULL,   NULL,   NULL,  tall_4,
-                                     tall_5, tall_6, tall_7, tall_8};
+    static panel_fn *const panels8[] = {NULL,     NULL,     NULL,     NULL,    panel8_4,
+                                        panel8_5, panel8_6, panel8_7, panel8_8};
     struct cut c = {.n_panels = n_panels(m->n_rows),
-                    .outs = is_tall(m->n_rows) ? TALL_OUTS : OUTS,
+                    .outs = uses_panel8(m->n_rows) ? PANEL8_OUTS : OUTS,
                     .chunk = MATMUL_CHUNK_OUTS,
                     .part = part_of_row(m->n_in, m->n_rows),
-                    .panels = is_tall(m->n_rows) ? tall : panels};
+                    .panels = uses_panel8(m->n_rows) ? panels8 : panels};
     if (m->n_rows == 1)
         multiply_row(MAT_BF16, m);
-    else if (m->n_rows <= TALL_ROWS)
+    else if (m->n_rows <= PANEL8_ROWS)
         passes[m->n_rows](m);
     else
         multiply_panels(MAT_BF16, m, &c);

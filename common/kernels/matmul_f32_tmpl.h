@@ -45,10 +45,10 @@ TARGET EVERY_ISA void widen(const enum mat_layout layout, float *to, const unsig
 
 /* The functions of one layout; rows of a panel are at most ROWS = 4. */
 #define KERNELS(name, layout)                                                                      \
-    PANEL(panel_1_##name, 1, OUTS, layout)                                                         \
-    PANEL(panel_2_##name, 2, OUTS, layout)                                                         \
-    PANEL(panel_3_##name, 3, OUTS, layout)                                                         \
-    PANEL(panel_4_##name, 4, OUTS, layout)                                                         \
+    PANEL(panel_1_##name, 1, OUTS, layout);                                                        \
+    PANEL(panel_2_##name, 2, OUTS, layout);                                                        \
+    PANEL(panel_3_##name, 3, OUTS, layout);                                                        \
+    PANEL(panel_4_##name, 4, OUTS, layout);                                                        \
     TARGET static void multiply_##name(const struct matmul_part *m) {                              \
         static panel_fn *const panels[] = {NULL, panel_1_##name, panel_2_##name, panel_3_##name,   \
                                            panel_4_##name};                                        \

@@ -167,11 +167,12 @@ TARGET EVERY_ISA void run_panel(const size_t R, const size_t O, const enum mat_l
 typedef void panel_fn(const struct panel *p);
 
 /* Defines panel_fn `name`. It is a function of its own, because compilers then find registers for
- * all of the inner loop. */
+ * all of the inner loop. The declaration at the end takes a semicolon. */
 #define PANEL(name, R, O, layout)                                                                  \
     TARGET __attribute__((noinline)) static void name(const struct panel *p) {                     \
         run_panel(R, O, layout, p);                                                                \
-    }
+    }                                                                                              \
+    struct panel
 
 /* How a part is cut. */
 struct cut {

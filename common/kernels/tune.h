@@ -46,7 +46,7 @@ enum {
     /* Rows of a panel: those of the register tile. */
     MATMUL_PANEL_ROWS = 6,
     /* Rows of a panel where all rows are fewer than MATMUL_BLOCK_ROWS: W is read less often. */
-    MATMUL_TALL_ROWS = 8,
+    MATMUL_PANEL8_ROWS = 8,
     /* Rows of x up to which W is read as one stream, which memory delivers best: 10 % faster than
      * three. With more rows three are faster: 8 rows make 235 GFLOP/s on a core of Zen 5, and 180
      * as tiles of 6 and 2 whose W is prefetched a tile ahead. */
