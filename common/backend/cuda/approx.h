@@ -54,7 +54,8 @@ DEVICE float approx_tanh(float x) {
     return a < 0.35f ? near : far;
 }
 
-/* How much of a normal distribution is above a >= 0 (approx_normal_above). Absolute error under 1e-7.
+/* How much of a normal distribution is above a >= 0 (approx_normal_above). Absolute error under
+ * 1e-7.
  */
 DEVICE float approx_normal_above(float a) {
     a = a > 12.5f ? 12.5f : a; // 4e-36
