@@ -15,12 +15,11 @@
 #include <unistd.h>
 
 #include "backend/device.h"
-#include "base/hash.h"
+#include "base/hash_thread.h"
 #include "base/io.h"
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/progress.h"
-#include "base/thread.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
 #include "stages/forward.h"
@@ -169,38 +168,29 @@ static void parse_options(int argc, char **argv, struct options *o) {
 /* The fingerprint of the model's tokenizer.json; 0 where it has none. A thread hashes it while the
  * model is opened, because hashing takes a millisecond a MB. */
 struct fingerprint {
-    const char *dir;
-    uint64_t value;
-    struct err e;
-    pthread_t thread;
-    bool started;
+    struct map map;
+    struct hash_thread hash;
+    bool found;
+    struct err e; // of opening the file; it is reported after the model's own errors
 };
 
-static void *fingerprint_hash(void *arg) {
-    struct fingerprint *f = arg;
-    char *path = path_join(f->dir, "tokenizer.json");
-    struct map map = {0};
-    if (is_file(path) && map_file(&map, path, &f->e) == 0) {
-        f->value = hash_fingerprint(map.p, map.n);
-        unmap_file(&map);
-    }
-    free(path);
-    return NULL;
-}
-
 static void fingerprint_start(struct fingerprint *f, const char *dir) {
-    *f = (struct fingerprint){.dir = dir};
-    f->started = thread_start_apart(&f->thread, fingerprint_hash, f) == 0;
+    char *path = path_join(dir, "tokenizer.json");
+    *f = (struct fingerprint){0};
+    f->found = is_file(path) && map_file(&f->map, path, &f->e) == 0;
+    if (f->found)
+        hash_thread_start(&f->hash, f->map.p, f->map.n);
+    free(path);
 }
 
 static uint64_t fingerprint_end(struct fingerprint *f) {
-    if (f->started)
-        pthread_join(f->thread, NULL);
-    else
-        fingerprint_hash(f);
     if (f->e.code)
         die_err(&f->e);
-    return f->value;
+    if (!f->found)
+        return 0;
+    uint64_t fingerprint = hash_thread_end(&f->hash);
+    unmap_file(&f->map);
+    return fingerprint;
 }
 
 static bool stdout_is_pipe(void) {

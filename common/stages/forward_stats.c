@@ -42,10 +42,10 @@ static void print_memory(void) {
     double peak = (double)u.ru_maxrss * 1024;
 #endif
     if (own)
-        warn("memory: peak %.0f MB with the weights' mapping, %.1f MB of it our own now",
-             peak / 1e6, (double)own / 1e6);
+        print_note("memory: peak %.0f MB with the weights' mapping, %.1f MB of it our own now",
+                   peak / 1e6, (double)own / 1e6);
     else
-        warn("memory: peak %.0f MB with the weights' mapping", peak / 1e6);
+        print_note("memory: peak %.0f MB with the weights' mapping", peak / 1e6);
 }
 
 /* Where the time went: a line for each part that took some, and the rest. */
@@ -67,31 +67,32 @@ static void print_times(const struct forward_stats *st, const struct model *m, d
         {"waiting for input", st->for_input},
     };
     double rest = total;
-    warn("time: %.3f s in all, %.1f MB written", total, (double)st->written / 1e6);
+    print_note("time: %.3f s in all, %.1f MB written", total, (double)st->written / 1e6);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         rest -= parts[i].seconds;
         if (parts[i].seconds > 0)
-            warn("time: %8.3f s %5.1f %%  %s", parts[i].seconds, 100 * parts[i].seconds / total,
-                 parts[i].name);
+            print_note("time: %8.3f s %5.1f %%  %s", parts[i].seconds,
+                       100 * parts[i].seconds / total, parts[i].name);
     }
-    warn("time: %8.3f s %5.1f %%  else", rest, 100 * rest / total);
+    print_note("time: %8.3f s %5.1f %%  else", rest, 100 * rest / total);
 }
 
 static void print_rates(const struct engine_counters *n, const struct model *m) {
     if (n->prefill_rows)
-        warn("prefill: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64 " steps, %" PRIu64
-             " other tokens in them",
-             n->prefill_rows, n->prefill, per_second(n->prefill_rows, n->prefill), n->prefill_steps,
-             n->mixed_rows);
+        print_note("prefill: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64
+                   " steps, %" PRIu64 " other tokens in them",
+                   n->prefill_rows, n->prefill, per_second(n->prefill_rows, n->prefill),
+                   n->prefill_steps, n->mixed_rows);
     if (n->reused)
-        warn("reused: %" PRIu64 " tokens of prompts, kept from earlier sequences", n->reused);
+        print_note("reused: %" PRIu64 " tokens of prompts, kept from earlier sequences", n->reused);
     if (n->decode_rows) {
-        warn("decode: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64
-             " steps of up to %zu, weights read at %.2f GB/s",
-             n->decode_rows, n->decode, per_second(n->decode_rows, n->decode), n->decode_steps,
-             n->most_together, per_second(n->decode_steps * model_step_bytes(m), n->decode) / 1e9);
-        warn("decode with pipe and sampler: %.1f tokens/s",
-             per_second(n->decode_rows, n->decode_whole));
+        print_note("decode: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64
+                   " steps of up to %zu, weights read at %.2f GB/s",
+                   n->decode_rows, n->decode, per_second(n->decode_rows, n->decode),
+                   n->decode_steps, n->most_together,
+                   per_second(n->decode_steps * model_step_bytes(m), n->decode) / 1e9);
+        print_note("decode with pipe and sampler: %.1f tokens/s",
+                   per_second(n->decode_rows, n->decode_whole));
     }
 }
 
@@ -100,11 +101,11 @@ void forward_stats_print(const struct forward_stats *st, const struct engine_cou
     double total = seconds_now() - st->started;
     char device[200];
     model_device_text(m, device, sizeof device);
-    warn("%s, %.1f MB of KV", device, (double)model_kv_bytes(m) / 1e6);
-    warn("sequences: %" PRIu64 ", of which %" PRIu64 " failed; %.3f s in all", st->sequences,
-         st->failed, total);
+    print_note("%s, %.1f MB of KV", device, (double)model_kv_bytes(m) / 1e6);
+    print_note("sequences: %" PRIu64 ", of which %" PRIu64 " failed; %.3f s in all", st->sequences,
+               st->failed, total);
     if (n->first_rows > 0)
-        warn("first logits after %.1f ms", (n->first_rows - st->started) * 1e3);
+        print_note("first logits after %.1f ms", (n->first_rows - st->started) * 1e3);
     print_rates(n, m);
     print_times(st, m, total);
     print_memory();
