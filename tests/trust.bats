@@ -96,3 +96,28 @@ PY
     run -65 tok-encode -m bad.json in
     [[ $output == *"text that begins inside a character: bad.json: line 1, byte "* ]]
 }
+
+@test "normalizers and templates of a tokenizer.json cannot take all memory" {
+    toy '{"type": "WordLevel", "vocab": {"<unk>": 0, "</s>": 1}, "unk_token": "<unk>"}'
+    python3 - <<'PY'
+import json
+base = json.load(open("toy.json"))
+def write(name, **members):
+    json.dump({**base, **members}, open(name, "w"))
+double = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+write("normalizer.json", normalizer={"type": "Sequence", "normalizers": [double] * 34})
+special = {"SpecialToken": {"id": "x", "type_id": 0}}
+write("template.json", post_processor={"type": "TemplateProcessing", "single": [special] * 200, "pair": [],
+      "special_tokens": {"x": {"id": "x", "ids": [1] * 1000, "tokens": ["x"] * 1000}}})
+text = {"Sequence": {"id": "A", "type_id": 0}}
+write("copies.json", pre_tokenizer={"type": "Split", "pattern": {"Regex": "a"}, "behavior": "Isolated", "invert": False},
+      post_processor={"type": "TemplateProcessing", "single": [text] * 200, "pair": [], "special_tokens": {}})
+open("a", "w").write("a" * 100000)
+PY
+    run -65 bash -c 'ulimit -v 1000000; timeout 20 tok-encode -m normalizer.json a'
+    [[ $output == *"the normalizers make more than "* ]]
+    run -65 bash -c 'ulimit -v 1000000; timeout 20 tok-encode -m template.json a'
+    [[ $output == *"the template adds more than 4096 ids"* ]]
+    run -65 bash -c 'ulimit -v 1000000; timeout 20 tok-encode -m copies.json a'
+    [[ $output == *"tokens, more than 16777216"* ]]
+}

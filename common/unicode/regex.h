@@ -39,7 +39,8 @@ struct regex_iter {
     size_t last_end;  // of the last match; SIZE_MAX before the first
     uint64_t *budget; // steps left for all searches of one record; NULL: only the limit of a search
 };
-/* The budget of the searches in a record of n bytes, far more than published patterns need. */
+/* A budget for searches in a record of n bytes, more than honest patterns need. PCRE2's compiled
+ * code counts few of its steps, so a slow pattern may take seconds a KB before the budget ends. */
 uint64_t regex_budget(size_t n);
 struct regex_iter regex_begin(const struct regex *r, struct str text);
 /* 1 with the match [*start, *end); 0 after the last; -1 with e set (EXIT_DATA) if a limit was
