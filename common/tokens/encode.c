@@ -32,7 +32,7 @@ struct encoder {
     struct word_cache cache;
     struct buf trusted;          // trusted_bytes of the normalized text
     struct tok_model no_control; // the model; in it `control` is set
-    unsigned char *control;      // [t->n_added_ids] 1 for control tokens
+    unsigned char *control;      // [t->n_added_ids] 1 for control tokens; NULL before make_control
     // Of the text that is being encoded:
     struct pre_run run;
     struct token_ids *out;
@@ -49,14 +49,18 @@ struct encoder *encoder_new(const struct tokenizer *t) {
         en->scratch = t->model.kind->scratch_new(&t->model);
     en->work = xcalloc(t->pres.n, sizeof *en->work);
     word_cache_begin(&en->cache);
+    return en;
+}
+
+/* Only texts of conversations need it, so it is made with the first of them. */
+static void make_control(struct encoder *en) {
+    const struct tokenizer *t = en->t;
     en->control = xcalloc(t->n_added_ids, 1);
     for (size_t i = 0; i < t->added.n; i++)
-        if (t->added.tokens[i].id < t->n_added_ids)
-            en->control[t->added.tokens[i].id] |= added_is_control(&t->added.tokens[i]);
+        en->control[t->added.tokens[i].id] |= added_is_control(&t->added.tokens[i]);
     en->no_control = t->model;
     en->no_control.control = en->control;
     en->no_control.n_control = t->n_added_ids;
-    return en;
 }
 
 void encoder_free(struct encoder *en) {
@@ -108,14 +112,20 @@ static int encode_cached(struct encoder *en, const struct tok_piece *word) {
     return 0;
 }
 
+/* Whether the input bytes that byte i of p came from are all trusted. */
+static bool is_trusted(const struct encoder *en, const struct tok_piece *p, size_t i) {
+    struct tok_span s = tok_piece_span(p, i);
+    bool good = true;
+    for (uint32_t k = s.start; k < s.end && good; k++)
+        good = en->allowed[k];
+    return good;
+}
+
 /* Whether input bytes that are not trusted are in the word. */
 static bool has_foreign(const struct encoder *en, const struct tok_piece *word) {
-    for (size_t i = 0; i < word->n; i++) {
-        struct tok_span s = tok_piece_span(word, i);
-        for (uint32_t k = s.start; k < s.end; k++)
-            if (!en->allowed[k])
-                return true;
-    }
+    for (size_t i = 0; i < word->n; i++)
+        if (!is_trusted(en, word, i))
+            return true;
     return false;
 }
 
@@ -172,13 +182,8 @@ static int pre_tokenize(struct encoder *en, const struct tok_piece *p) {
  * trusted. */
 static const uint8_t *trusted_bytes(struct encoder *en, const struct tok_piece *p) {
     buf_clear(&en->trusted);
-    for (size_t i = 0; i < p->n; i++) {
-        struct tok_span s = tok_piece_span(p, i);
-        bool good = true;
-        for (uint32_t k = s.start; k < s.end && good; k++)
-            good = en->allowed[k];
-        buf_byte(&en->trusted, good);
-    }
+    for (size_t i = 0; i < p->n; i++)
+        buf_byte(&en->trusted, is_trusted(en, p, i));
     return (const uint8_t *)en->trusted.p;
 }
 
@@ -250,6 +255,8 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
     en->out = out;
     en->e = e;
     en->allowed = o ? o->trusted : NULL;
+    if (en->allowed && !en->control)
+        make_control(en);
     en->track = out->want_offsets || t->needs_track || en->allowed;
     en->run =
         (struct pre_run){&t->pres, en->work, en->track, encode_word, en, e, &en->regex_budget};

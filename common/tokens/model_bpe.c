@@ -231,6 +231,14 @@ static int split_word(const struct tok_model *m, struct scratch *s, struct str w
     return 0;
 }
 
+/* Appends the ids of a merged word that begins at byte `base`. */
+static void add_symbols(const struct bpe_work *w, size_t base, struct token_ids *out) {
+    for (uint32_t i = w->n ? 0 : NO_ID; i != NO_ID; i = w->symbols[i].next) {
+        token_ids_add(out, w->symbols[i].id, base, base + w->symbols[i].len);
+        base += w->symbols[i].len;
+    }
+}
+
 /* Encodes a part of a word. No merge crosses its ends. */
 static int encode_part(const struct tok_model *m, struct scratch *s, struct str word, size_t base,
                        struct token_ids *out, struct err *e) {
@@ -250,11 +258,7 @@ static int encode_part(const struct tok_model *m, struct scratch *s, struct str 
     w->bytes = bytes && s->byte_ranks ? (const unsigned char *)word.p : NULL;
     w->byte_ranks = s->byte_ranks;
     bpe_merge_word(&b->merges, w);
-    size_t at = base;
-    for (uint32_t i = w->n ? 0 : NO_ID; i != NO_ID; i = w->symbols[i].next) {
-        token_ids_add(out, w->symbols[i].id, at, at + w->symbols[i].len);
-        at += w->symbols[i].len;
-    }
+    add_symbols(w, base, out);
     return 0;
 }
 
@@ -350,11 +354,7 @@ static int encode_text(const struct tok_model *m, struct scratch *s, struct str 
                    ? encode_text(m, s, right, base + cut, out, e)
                    : -1;
     }
-    at = base;
-    for (uint32_t i = w->n ? 0 : NO_ID; i != NO_ID; i = w->symbols[i].next) {
-        token_ids_add(out, w->symbols[i].id, at, at + w->symbols[i].len);
-        at += w->symbols[i].len;
-    }
+    add_symbols(w, base, out);
     return 0;
 }
 
