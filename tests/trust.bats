@@ -114,10 +114,10 @@ write("copies.json", pre_tokenizer={"type": "Split", "pattern": {"Regex": "a"}, 
       post_processor={"type": "TemplateProcessing", "single": [text] * 200, "pair": [], "special_tokens": {}})
 open("a", "w").write("a" * 100000)
 PY
-    run -65 bash -c 'ulimit -v 1000000; timeout 20 tok-encode -m normalizer.json a'
+    run -65 within_memory 1000000 timeout 20 tok-encode -m normalizer.json a
     [[ $output == *"the normalizers make more than "* ]]
-    run -65 bash -c 'ulimit -v 1000000; timeout 20 tok-encode -m template.json a'
+    run -65 within_memory 1000000 timeout 20 tok-encode -m template.json a
     [[ $output == *"the template adds more than 4096 ids"* ]]
-    run -65 bash -c 'ulimit -v 1000000; timeout 20 tok-encode -m copies.json a'
+    run -65 within_memory 1000000 timeout 20 tok-encode -m copies.json a
     [[ $output == *"tokens, more than 16777216"* ]]
 }

@@ -18,3 +18,15 @@ fails() {
     [ "$status" -eq "$want" ] || { echo "exit $status, not $want: $output"; return 1; }
     [[ $output == *"$text"* ]] || { echo "no '$text' in: $output"; return 1; }
 }
+
+# Runs a command with at most KB of address space; under a sanitizer, which reserves terabytes, of resident memory.
+#     within_memory 400000 tok-encode -l big
+within_memory() {
+    local kb=$1
+    shift
+    if grep -q __asan_init "$BIN/llm-forward"; then
+        ASAN_OPTIONS="$ASAN_OPTIONS:quarantine_size_mb=16:hard_rss_limit_mb=$((kb / 1024))" "$@"
+    else
+        (ulimit -v "$kb" && exec "$@")
+    fi
+}
