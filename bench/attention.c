@@ -86,7 +86,8 @@ int main(int argc, char **argv) {
         }
     struct err e = {0};
     struct device *device;
-    struct device_shape shape = {.n_kv_heads = KV_HEADS, .head_dim = HEAD_DIM, .precise = f32};
+    struct device_shape shape = {
+        .n_kv_heads = KV_HEADS, .k_dim = HEAD_DIM, .v_dim = HEAD_DIM, .precise = f32};
     if (kernels_init(&e) != 0 || cpu_open(&device, &shape, threads, &e) != 0)
         die_err(&e);
     b.pool = cpu_pool(device);
@@ -117,12 +118,13 @@ int main(int argc, char **argv) {
                                     .run = p.run,
                                     .run_stride = p.run_stride,
                                     .n_kv_heads = KV_HEADS,
-                                    .head_dim = HEAD_DIM,
+                                    .k_dim = HEAD_DIM,
+                                    .v_dim = HEAD_DIM,
                                     .f32 = f32};
     }
     for (size_t i = 0; i < HEADS * HEAD_DIM; i++)
         b.q[i] = (float)(i % 13) / 13 - 0.5f;
-    b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM));
+    b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM, HEAD_DIM));
     const struct read_pattern *how = best_read(b.pool, memory, all);
     enum peak k = f32 && peak_of_isa(kernels_isa()) == PEAK_DPBF16 ? PEAK_FMA_AVX512
                                                                    : peak_of_isa(kernels_isa());

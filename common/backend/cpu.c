@@ -41,14 +41,14 @@ static void *carve(struct carver *c, size_t count, size_t each, size_t size) {
 static void carve_workspace(struct cpu *cpu, struct carver *c) {
     const struct device_shape *s = &cpu->shape;
     struct cpu_workspace *ws = &cpu->ws;
-    size_t rows = s->max_rows, dim = s->hidden_dim, q_dim = s->n_heads * s->head_dim;
-    size_t most_in = larger(larger(dim, q_dim), s->ffn_dim);
+    size_t rows = s->max_rows, dim = s->hidden_dim, out_dim = s->n_heads * s->v_dim;
+    size_t most_in = larger(larger(dim, out_dim), s->ffn_dim);
 
     cpu->device.x = carve(c, rows, dim, sizeof(float));
     cpu->device.h = carve(c, rows, dim, sizeof(float));
     cpu->device.y = carve(c, rows, dim, sizeof(float));
-    ws->qkv = carve(c, rows, q_dim + 2 * s->n_kv_heads * s->head_dim, sizeof(float));
-    ws->attn = carve(c, rows, q_dim, sizeof(float));
+    ws->qkv = carve(c, rows, cpu_qkv_dim(s), sizeof(float));
+    ws->attn = carve(c, rows, out_dim, sizeof(float));
     ws->ffn = carve(c, rows, s->ffn_dim, sizeof(float));
     if (s->n_experts > 0) {
         ws->router = carve(c, rows, s->n_experts, sizeof(float));
@@ -62,7 +62,8 @@ static void carve_workspace(struct cpu *cpu, struct carver *c) {
         ws->cosines[r] = carve(c, rows, s->rope_half[r], sizeof(float));
         ws->sines[r] = carve(c, rows, s->rope_half[r], sizeof(float));
     }
-    size_t attending = attention_scratch(pool_threads(cpu->pool), rows, s->n_heads, s->head_dim);
+    size_t attending =
+        attention_scratch(pool_threads(cpu->pool), rows, s->n_heads, s->k_dim, s->v_dim);
     ws->scratch = carve(c, 1, larger(matmul_scratch(rows, most_in), attending), 1);
 }
 
@@ -113,7 +114,7 @@ static void cpu_describe(const struct device *d, char *text, size_t size) {
 
 static size_t cpu_kv_page_bytes(const struct device *d) {
     const struct device_shape *s = &((const struct cpu *)d)->shape;
-    return kv_page_bytes(s->n_kv_heads, s->head_dim, s->precise);
+    return kv_page_bytes(s->n_kv_heads, s->k_dim, s->v_dim, s->precise);
 }
 
 static unsigned char *cpu_kv_reserve(struct device *d, size_t n, struct err *e) {

@@ -10,8 +10,8 @@
 /* Memory of one step, beside x, h and y of struct device; f32 but for expert_of, expert_row and
  * scratch. */
 struct cpu_workspace {
-    float *qkv;                                         // [max_rows, q_dim + 2 kv_dim]
-    float *attn;                                        // [max_rows, q_dim] what o reads
+    float *qkv;                                         // [max_rows, cpu_qkv_dim]
+    float *attn;                                        // [max_rows, n_heads * v_dim] what o reads
     float *ffn;                                         // [max_rows, ffn_dim] what down reads
     float *router;                                      // [max_rows, n_experts]
     float *expert_in, *expert_out;                      // [max_rows, hidden_dim]
@@ -31,6 +31,10 @@ struct cpu {
     struct step step; // since begin
     double lap;       // when the last part of a step ended
 };
+
+static inline size_t cpu_qkv_dim(const struct device_shape *s) { // of a row of q, k and v
+    return s->n_heads * s->k_dim + s->n_kv_heads * (s->k_dim + s->v_dim);
+}
 
 /* Adds the time since the last call to this part. About ten calls a layer, 30 ns each. */
 void cpu_lap(struct cpu *c, enum model_part part);

@@ -195,7 +195,7 @@ void cpu_project(struct device *d, float *y, enum device_source from, const stru
 
 /* ---- Attention ---- */
 
-/* x [n_heads, head_dim], q or k of one row: each head normed by itself, or all at once. */
+/* x [n_heads, k_dim], q or k of one row: each head normed by itself, or all at once. */
 static void norm_heads(enum qk_norm kind, float *x, size_t n_heads, size_t dim,
                        const struct norm *norm) {
     size_t all = n_heads * dim;
@@ -218,15 +218,15 @@ static void run_qk(void *arg, size_t begin, size_t end, size_t thread) {
     const struct device_shape *s = &j->c->shape;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
-        float *q = j->y + i * j->ldy, *k = q + s->n_heads * s->head_dim;
+        float *q = j->y + i * j->ldy, *k = q + s->n_heads * s->k_dim;
         if (o->qk_norm != QK_NORM_NONE) {
-            norm_heads(o->qk_norm, q, s->n_heads, s->head_dim, o->q_norm);
-            norm_heads(o->qk_norm, k, s->n_kv_heads, s->head_dim, o->k_norm);
+            norm_heads(o->qk_norm, q, s->n_heads, s->k_dim, o->q_norm);
+            norm_heads(o->qk_norm, k, s->n_kv_heads, s->k_dim, o->k_norm);
         }
         if (o->rope == DEVICE_NO_ROPE)
             continue;
         size_t half = s->rope_half[o->rope];
-        rows_rope(q, s->n_heads + s->n_kv_heads, s->head_dim, 2 * half,
+        rows_rope(q, s->n_heads + s->n_kv_heads, s->k_dim, 2 * half,
                   j->c->ws.cosines[o->rope] + i * half, j->c->ws.sines[o->rope] + i * half);
     }
 }
@@ -234,7 +234,7 @@ static void run_qk(void *arg, size_t begin, size_t end, size_t thread) {
 struct store_job {
     const struct kv_layer *kv;
     const struct attn_row *rows;
-    const float *k, *v; // [n_rows, kv_dim], stride ld
+    const float *k, *v; // [n_rows, n_kv_heads * k_dim or v_dim], stride ld
     size_t ld;
 };
 static void run_store(void *arg, size_t begin, size_t end, size_t thread) {
@@ -247,10 +247,9 @@ static void run_store(void *arg, size_t begin, size_t end, size_t thread) {
 void cpu_qkv(struct device *d, const struct qkv_op *o, const float *x) {
     struct cpu *c = cpu_of(d);
     const struct device_shape *s = &c->shape;
-    size_t n_rows = c->step.n_rows, q_dim = s->n_heads * s->head_dim,
-           kv_dim = s->n_kv_heads * s->head_dim;
-    size_t qkv_dim = q_dim + 2 * kv_dim;
-    float *q = c->ws.qkv, *k = q + q_dim, *v = k + kv_dim; // each with stride qkv_dim
+    size_t n_rows = c->step.n_rows, q_dim = s->n_heads * s->k_dim, k_dim = s->n_kv_heads * s->k_dim,
+           qkv_dim = cpu_qkv_dim(s);
+    float *q = c->ws.qkv, *k = q + q_dim, *v = k + k_dim; // each with stride qkv_dim
 
     x = normed(c, x, o->pre);
     struct matmul_product products[3] = {product(q, qkv_dim, &o->qkv[0])};
@@ -261,24 +260,23 @@ void cpu_qkv(struct device *d, const struct qkv_op *o, const float *x) {
     apply(c, products, o->fused ? 1 : 3, x, n_rows);
     if (o->rope != DEVICE_NO_ROPE || o->qk_norm != QK_NORM_NONE)
         over_rows(c, run_qk, &(struct rows_job){.c = c, .qkv = o, .y = q, .ldy = qkv_dim}, n_rows,
-                  2 * (q_dim + kv_dim));
+                  2 * (q_dim + k_dim));
     cpu_lap(c, PART_ROWS);
     struct store_job store = {o->kv, c->step.attn[o->group], k, v, qkv_dim};
-    over_rows(c, run_store, &store, n_rows, ROWS_STORE_COST * kv_dim);
+    over_rows(c, run_store, &store, n_rows, ROWS_STORE_COST * (qkv_dim - q_dim) / 2);
     cpu_lap(c, PART_STORE);
 }
 
 void cpu_attend(struct device *d, const struct attend_op *o) {
     struct cpu *c = cpu_of(d);
     const struct device_shape *s = &c->shape;
-    size_t q_dim = s->n_heads * s->head_dim, qkv_dim = q_dim + 2 * s->n_kv_heads * s->head_dim;
     const struct attn_call call = {.kv = o->kv,
                                    .rows = c->step.attn[o->group],
                                    .n_rows = c->step.n_rows,
                                    .out = c->ws.attn,
-                                   .ldo = q_dim,
+                                   .ldo = s->n_heads * s->v_dim,
                                    .q = c->ws.qkv,
-                                   .ldq = qkv_dim,
+                                   .ldq = cpu_qkv_dim(s),
                                    .n_heads = s->n_heads,
                                    .scale = o->scale,
                                    .softcap = o->softcap,

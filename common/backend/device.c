@@ -41,10 +41,6 @@ int device_open(struct device **d, const char *name, const struct device_shape *
     *d = NULL;
     if (parse(&n, name, e) != 0)
         return -1;
-    if (s->v_dim != s->head_dim)
-        return err_set(e, EXIT_SYSTEM,
-                       "heads with %zu dimensions of keys and %zu of values are not supported",
-                       s->head_dim, s->v_dim);
     return n.cuda ? cuda_open(d, s, n.index, e) : cpu_open(d, s, n_threads, e);
 }
 

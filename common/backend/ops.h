@@ -48,9 +48,9 @@ struct norm { // weight NULL: no norm
 /* What a device needs to know of a model before it loads it. */
 struct device_shape {
     size_t n_layers, hidden_dim, n_heads, n_kv_heads, vocab_size;
-    size_t head_dim; // of queries and keys
-    size_t v_dim;    // of values; device_open refuses one that is not head_dim
-    size_t ffn_dim;  // the largest, of experts too
+    size_t k_dim;   // of a head of queries and keys
+    size_t v_dim;   // of a head of values; a GPU refuses one that is not k_dim
+    size_t ffn_dim; // the largest, of experts too
     size_t n_experts, n_experts_used;
     size_t n_ropes, rope_half[DEVICE_ROPES];
     float rope_scale[DEVICE_ROPES]; // of cosines and sines

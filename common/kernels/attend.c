@@ -18,35 +18,35 @@ static size_t round_even(size_t n) {
 
 /* ---- Memory ---- */
 
-size_t attn_sums_floats(size_t m, size_t head_dim) {
-    return attn_padded(m) + m * SUM_LANES + attn_padded(m * head_dim);
+size_t attn_sums_floats(size_t m, size_t v_dim) {
+    return attn_padded(m) + m * SUM_LANES + attn_padded(m * v_dim);
 }
 struct attn_sums attn_sums_at(float *p, size_t m) {
     float *sum = p + attn_padded(m);
     return (struct attn_sums){.max = p, .sum = sum, .acc = sum + m * SUM_LANES};
 }
-struct attn_sums attn_sums_from(struct attn_sums s, size_t first, size_t head_dim) {
-    return (struct attn_sums){s.max + first, s.sum + first * SUM_LANES, s.acc + first * head_dim};
+struct attn_sums attn_sums_from(struct attn_sums s, size_t first, size_t v_dim) {
+    return (struct attn_sums){s.max + first, s.sum + first * SUM_LANES, s.acc + first * v_dim};
 }
-static void sums_clear(struct attn_sums s, size_t m, size_t head_dim) {
+static void sums_clear(struct attn_sums s, size_t m, size_t v_dim) {
     for (size_t i = 0; i < m; i++)
         s.max[i] = -INFINITY;
     memset(s.sum, 0, m * SUM_LANES * sizeof *s.sum);
-    memset(s.acc, 0, m * head_dim * sizeof *s.acc);
+    memset(s.acc, 0, m * v_dim * sizeof *s.acc);
 }
 
-size_t attn_queries_floats(size_t m, size_t hd) {
-    return attn_padded(m * hd) + m * KV_PAGE + attn_padded(m) +
-           attn_padded(m * round_even(hd) / 2) + m * KV_PAGE / 2 + 3 * attn_sums_floats(m, hd) +
-           attn_padded(sizeof(struct attn_run) / sizeof(float));
+size_t attn_queries_floats(size_t m, size_t k_dim, size_t v_dim) {
+    return attn_padded(m * k_dim) + m * KV_PAGE + attn_padded(m) +
+           attn_padded(m * round_even(k_dim) / 2) + m * KV_PAGE / 2 +
+           3 * attn_sums_floats(m, v_dim) + attn_padded(sizeof(struct attn_run) / sizeof(float));
 }
-struct attn_queries attn_queries_at(float *p, size_t m, size_t hd) {
-    struct attn_queries u = {.q = p, .s = p + attn_padded(m * hd)};
+struct attn_queries attn_queries_at(float *p, size_t m, size_t k_dim, size_t v_dim) {
+    struct attn_queries u = {.q = p, .s = p + attn_padded(m * k_dim)};
     u.rescale = u.s + m * KV_PAGE;
-    float *sums = u.rescale + attn_padded(m), *after = sums + 3 * attn_sums_floats(m, hd);
+    float *sums = u.rescale + attn_padded(m), *after = sums + 3 * attn_sums_floats(m, v_dim);
     u.span = attn_sums_at(sums, m);
-    u.spans = attn_sums_at(sums + attn_sums_floats(m, hd), m);
-    u.all = attn_sums_at(sums + 2 * attn_sums_floats(m, hd), m);
+    u.spans = attn_sums_at(sums + attn_sums_floats(m, v_dim), m);
+    u.all = attn_sums_at(sums + 2 * attn_sums_floats(m, v_dim), m);
     u.run = (struct attn_run *)(void *)after;
     u.s_rounded = (uint16_t *)(void *)(after + attn_padded(sizeof *u.run / sizeof *after));
     u.q_rounded = u.s_rounded + m * KV_PAGE;
@@ -69,24 +69,24 @@ static size_t head_of(const struct attn_job *j, const struct attn_piece *p, size
 void attn_load_queries(const struct attn_job *j, const struct attn_queries *u,
                        const struct attn_piece *p) {
     const struct attn_call *c = j->call;
-    size_t hd = c->kv->head_dim;
+    size_t dim = c->kv->k_dim;
     for (size_t i = 0; i < attn_n_queries(j, p); i++) {
-        const float *q = c->q + row_of(j, p, i) * c->ldq + head_of(j, p, i) * hd;
-        for (size_t d = 0; d < hd; d++)
-            u->q[i * hd + d] = q[d] * c->scale;
+        const float *q = c->q + row_of(j, p, i) * c->ldq + head_of(j, p, i) * dim;
+        for (size_t d = 0; d < dim; d++)
+            u->q[i * dim + d] = q[d] * c->scale;
         if (j->rounded)
-            kernel.attn.round(u->q_rounded + i * round_even(hd), u->q + i * hd, hd);
+            kernel.attn.round(u->q_rounded + i * round_even(dim), u->q + i * dim, dim);
     }
 }
 
 void attn_store_out(const struct attn_job *j, struct attn_sums sums, const struct attn_piece *p) {
     const struct attn_call *c = j->call;
-    size_t hd = c->kv->head_dim;
+    size_t dim = c->kv->v_dim;
     for (size_t i = 0; i < attn_n_queries(j, p); i++) {
-        float *out = c->out + row_of(j, p, i) * c->ldo + head_of(j, p, i) * hd;
+        float *out = c->out + row_of(j, p, i) * c->ldo + head_of(j, p, i) * dim;
         float sum = approx_sum_lanes(sums.sum + i * SUM_LANES);
-        for (size_t d = 0; d < hd; d++)
-            out[d] = sums.acc[i * hd + d] / sum;
+        for (size_t d = 0; d < dim; d++)
+            out[d] = sums.acc[i * dim + d] / sum;
     }
 }
 
@@ -102,7 +102,8 @@ struct seen {
 static void attend_part(const struct attn_job *j, const struct attn_queries *u,
                         struct attn_sums sums, const struct seen *a) {
     const struct kv_layer *kv = j->call->kv;
-    const size_t hd = kv->head_dim, even = round_even(hd), bytes = kv_page_bytes(1, hd, kv->f32);
+    const size_t k_dim = kv->k_dim, v_dim = kv->v_dim, even = round_even(k_dim);
+    const size_t bytes = kv_page_bytes(1, k_dim, v_dim, kv->f32);
     const size_t by_softmax = bytes / ATTN_SOFTMAX_SHARE, by_sum = (bytes - by_softmax) / 2;
     void (*weighted_sum)(const struct attn_weighted_sum *) = j->rounded ? kernel.attn.sum_bf16
                                                              : kv->f32  ? kernel.attn.sum_f32
@@ -110,19 +111,19 @@ static void attend_part(const struct attn_job *j, const struct attn_queries *u,
     const struct attn_weighted_sum scores = {
         .c = u->s,
         .ldc = KV_PAGE,
-        .a = j->rounded ? (const void *)(u->q_rounded + a->first * even) : u->q + a->first * hd,
-        .lda = j->rounded ? even : hd,
+        .a = j->rounded ? (const void *)(u->q_rounded + a->first * even) : u->q + a->first * k_dim,
+        .lda = j->rounded ? even : k_dim,
         .b = a->part,
         .ldb = KV_PAGE,
         .m = a->m,
-        .end = hd,
+        .end = k_dim,
         .cols = KV_PAGE,
         .next = a->next,
         .next_bytes = by_sum};
     weighted_sum(&scores);
     if (j->call->softcap > 0)
         kernel.rows.softcap(u->s, a->m * KV_PAGE, j->call->softcap);
-    sums = attn_sums_from(sums, a->first, hd);
+    sums = attn_sums_from(sums, a->first, v_dim);
     const struct attn_softmax softmax = {.s = u->s,
                                          .m = a->m,
                                          .from = a->from,
@@ -135,16 +136,16 @@ static void attend_part(const struct attn_job *j, const struct attn_queries *u,
                                          .next_bytes = by_softmax};
     kernel.attn.softmax(&softmax);
     const struct attn_weighted_sum outputs = {.c = sums.acc,
-                                              .ldc = hd,
+                                              .ldc = v_dim,
                                               .rescale = u->rescale,
                                               .a = j->rounded ? (const void *)u->s_rounded : u->s,
                                               .lda = KV_PAGE,
-                                              .b = a->part + kv_key_bytes(hd, kv->f32),
-                                              .ldb = hd,
+                                              .b = a->part + kv_key_bytes(k_dim, kv->f32),
+                                              .ldb = v_dim,
                                               .m = a->m,
                                               .begin = a->from,
                                               .end = a->to,
-                                              .cols = hd,
+                                              .cols = v_dim,
                                               .next = a->next + by_sum + by_softmax,
                                               .next_bytes = by_sum};
     weighted_sum(&outputs);
@@ -212,8 +213,8 @@ void attn_span(const struct attn_job *j, const struct attn_queries *u, struct at
     const struct attn_row *rows = j->call->rows + p->row;
     const struct kv_layer *kv = j->call->kv;
     size_t m = p->n * j->group, page = first_page(j, p, span), end = page_end(j, p, span);
-    size_t part_bytes = kv_page_bytes(1, kv->head_dim, kv->f32);
-    sums_clear(sums, attn_n_queries(j, p), kv->head_dim);
+    size_t part_bytes = kv_page_bytes(1, kv->k_dim, kv->v_dim, kv->f32);
+    sums_clear(sums, attn_n_queries(j, p), kv->v_dim);
     for (const unsigned char *part = first_part(j, p, span), *next; page < end; page++) {
         const unsigned char *next_page;
         if (page + 1 < end)

@@ -34,8 +34,8 @@ static size_t group_end(size_t span, size_t end) {
     return next < end ? next : end;
 }
 
-static size_t span_floats(size_t n_heads, size_t head_dim) {
-    return attn_padded(n_heads) + attn_sums_floats(n_heads, head_dim);
+static size_t span_floats(size_t n_heads, size_t v_dim) {
+    return attn_padded(n_heads) + attn_sums_floats(n_heads, v_dim);
 }
 /* The sums of a span of a row, from a KV head on. */
 struct span_sums {
@@ -45,17 +45,18 @@ struct span_sums {
 static struct span_sums span_sums_of(const struct attn_job *j, size_t row, size_t span,
                                      size_t head) {
     const struct attn_row *rows = j->call->rows;
-    size_t at = span - first_span(&rows[row]), hd = j->call->kv->head_dim;
+    size_t at = span - first_span(&rows[row]), dim = j->call->kv->v_dim;
     size_t n_heads = j->call->n_heads;
     for (size_t r = 0; r < row; r++)
         at += span_end(&rows[r]) - first_span(&rows[r]);
-    float *p = j->span_sums + at * span_floats(n_heads, hd);
+    float *p = j->span_sums + at * span_floats(n_heads, dim);
     struct attn_sums sums = attn_sums_at(p + attn_padded(n_heads), n_heads);
-    return (struct span_sums){p + head, attn_sums_from(sums, head * j->group, hd)};
+    return (struct span_sums){p + head, attn_sums_from(sums, head * j->group, dim)};
 }
 static struct attn_queries queries_of(const struct attn_job *j, size_t thread) {
-    size_t hd = j->call->kv->head_dim;
-    return attn_queries_at(j->scratch + thread * attn_queries_floats(j->m, hd), j->m, hd);
+    size_t k_dim = j->call->kv->k_dim, v_dim = j->call->kv->v_dim;
+    float *own = j->scratch + thread * attn_queries_floats(j->m, k_dim, v_dim);
+    return attn_queries_at(own, j->m, k_dim, v_dim);
 }
 static bool same_queries(const struct attn_piece *a, const struct attn_piece *b) {
     return a->row == b->row && a->head == b->head;
@@ -79,7 +80,7 @@ static void run_span(const struct attn_job *j, const struct attn_queries *u, siz
         run->first = i;
     } else if (run->next == i && same_queries(p, &j->pieces[run->first])) {
         struct span_sums first = span_sums_of(j, p->row, j->pieces[run->first].span, p->head);
-        kernel.attn.add_sums(&first.sums, &own.sums, attn_n_queries(j, p), j->call->kv->head_dim);
+        kernel.attn.add_sums(&first.sums, &own.sums, attn_n_queries(j, p), j->call->kv->v_dim);
         for (size_t h = 0; h < heads; h++)
             first.n_added[h]++;
     } else {
@@ -91,17 +92,17 @@ static void run_span(const struct attn_job *j, const struct attn_queries *u, siz
 /* All that a piece's rows see. */
 static void run_whole(const struct attn_job *j, const struct attn_queries *u,
                       const struct attn_piece *p, const struct attn_piece *after) {
-    size_t n = attn_n_queries(j, p), hd = j->call->kv->head_dim;
+    size_t n = attn_n_queries(j, p), dim = j->call->kv->v_dim;
     for (size_t span = p->span, end; span < p->span_end; span = end) {
         struct attn_sums sums = span == p->span ? u->all : u->spans;
         end = group_end(span, p->span_end);
         attn_span(j, u, sums, p, span, after);
         for (size_t s = span + 1; s < end; s++) {
             attn_span(j, u, u->span, p, s, after);
-            kernel.attn.add_sums(&sums, &u->span, n, hd);
+            kernel.attn.add_sums(&sums, &u->span, n, dim);
         }
         if (span > p->span)
-            kernel.attn.add_sums(&u->all, &u->spans, n, hd);
+            kernel.attn.add_sums(&u->all, &u->spans, n, dim);
     }
     attn_store_out(j, u->all, p);
 }
@@ -126,7 +127,7 @@ static void run_pieces(void *arg, size_t begin, size_t end, size_t thread) {
 /* Adds up a row's sums of spans, for one KV head, in the order of run_whole. */
 static void join_spans(void *arg, size_t begin, size_t end, size_t thread) {
     const struct attn_job *j = arg;
-    size_t n_kv_heads = j->call->kv->n_kv_heads, hd = j->call->kv->head_dim;
+    size_t n_kv_heads = j->call->kv->n_kv_heads, dim = j->call->kv->v_dim;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
         size_t r = i / n_kv_heads, h = i % n_kv_heads;
@@ -137,10 +138,10 @@ static void join_spans(void *arg, size_t begin, size_t end, size_t thread) {
             next = group_end(span, last);
             for (size_t s = span + (size_t)*spans.n_added; s < next; s++) {
                 const struct span_sums one = span_sums_of(j, r, s, h);
-                kernel.attn.add_sums(&spans.sums, &one.sums, j->group, hd);
+                kernel.attn.add_sums(&spans.sums, &one.sums, j->group, dim);
             }
             if (span > first)
-                kernel.attn.add_sums(&all.sums, &spans.sums, j->group, hd);
+                kernel.attn.add_sums(&all.sums, &spans.sums, j->group, dim);
         }
         attn_store_out(
             j, all.sums,
@@ -204,7 +205,7 @@ static void cut_rows(struct attn_job *j, struct attn_piece *pieces, size_t threa
     bool by_span = spans > n_rows && spans <= ATTN_MAX_SPANS && worth;
     size_t each = n_rows > 1 || by_span ? ATTN_PIECES : 1;
     size_t heads = (by_span ? spans : n_rows) * n_kv_heads / (threads * each);
-    size_t most = ATTN_ROW_FLOATS / (j->group * j->call->kv->head_dim);
+    size_t most = ATTN_ROW_FLOATS / (j->group * j->call->kv->v_dim);
     heads = heads < most ? heads : most;
     j->span_sums = by_span ? span_sums : NULL;
     j->n_pieces = row_pieces(pieces, j, heads > 1 ? (uint32_t)heads : 1, by_span);
@@ -231,7 +232,7 @@ void attention(struct pool *p, const struct attn_call *a) {
                          .group = n_heads / kv->n_kv_heads,
                          .rounded = !kv->f32 && kernel.attn.sum_bf16,
                          .pieces = pieces,
-                         .scratch = sums + ATTN_MAX_SPANS * span_floats(n_heads, kv->head_dim),
+                         .scratch = sums + ATTN_MAX_SPANS * span_floats(n_heads, kv->v_dim),
                          .m = thread_queries(n_heads)};
     size_t spans = 0;
     bool single = true; // one row of each sequence
@@ -252,17 +253,18 @@ void attention(struct pool *p, const struct attn_call *a) {
 }
 
 /* A shape is refused if a bound of all its parts overflows: each part of a query takes less than
- * 64 floats a head dimension, or 64 for KV_PAGE and SUM_LANES. */
-size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t head_dim) {
+ * 64 floats a dimension of keys or values, or 64 for KV_PAGE and SUM_LANES. */
+size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t k_dim,
+                         size_t v_dim) {
     size_t dims, query, all, queries = 0, most = 0;
-    if (!add_size(head_dim, KV_PAGE, &dims) || !mul_size(dims, 64, &query) ||
+    if (!add_size(larger(k_dim, v_dim), KV_PAGE, &dims) || !mul_size(dims, 64, &query) ||
         !add_size(ATTN_MAX_SPANS, n_threads, &queries) ||
         !mul_size(queries, thread_queries(n_heads), &queries) || !mul_size(queries, query, &all) ||
         !mul_size(max_pieces(n_rows), n_heads, &most) ||
         !mul_size(most, 2 * sizeof(struct attn_piece), &most) || !add_size(all, most, &most))
         return SIZE_MAX;
     return pieces_bytes(n_rows, n_heads) +
-           (ATTN_MAX_SPANS * span_floats(n_heads, head_dim) +
-            n_threads * attn_queries_floats(thread_queries(n_heads), head_dim)) *
+           (ATTN_MAX_SPANS * span_floats(n_heads, v_dim) +
+            n_threads * attn_queries_floats(thread_queries(n_heads), k_dim, v_dim)) *
                sizeof(float);
 }

@@ -32,10 +32,10 @@ struct attn_run {
 
 /* A thread's state for m queries, in the order of KV heads, rows, query heads of a KV head. */
 struct attn_queries {
-    float *q;                          // [m, head_dim], scaled
+    float *q;                          // [m, k_dim], scaled
     float *s;                          // [m, KV_PAGE]: scores, then e^(score - max)
     float *rescale;                    // [m]
-    uint16_t *q_rounded, *s_rounded;   // q [m, head_dim + 1 where odd] and s as bf16
+    uint16_t *q_rounded, *s_rounded;   // q [m, k_dim + 1 where odd] and s as bf16
     struct attn_sums span, spans, all; // of a span, of a group of spans, of all
     struct attn_run *run;
 };
@@ -46,12 +46,11 @@ static inline size_t attn_padded(size_t n) { // floats, to whole cache lines
 
 /* Sums and queries in memory: N_floats() floats at p, a multiple of 64 bytes. Sizes of shapes that
  * attention_scratch() has accepted do not overflow. */
-size_t attn_sums_floats(size_t m, size_t head_dim);
+size_t attn_sums_floats(size_t m, size_t v_dim);
 struct attn_sums attn_sums_at(float *p, size_t m);
-struct attn_sums attn_sums_from(struct attn_sums s, size_t first,
-                                size_t head_dim); // of queries >= first
-size_t attn_queries_floats(size_t m, size_t head_dim);
-struct attn_queries attn_queries_at(float *p, size_t m, size_t head_dim);
+struct attn_sums attn_sums_from(struct attn_sums s, size_t first, size_t v_dim); // queries >= first
+size_t attn_queries_floats(size_t m, size_t k_dim, size_t v_dim);
+struct attn_queries attn_queries_at(float *p, size_t m, size_t k_dim, size_t v_dim);
 
 size_t attn_n_queries(const struct attn_job *j, const struct attn_piece *p);
 void attn_load_queries(const struct attn_job *j, const struct attn_queries *u,

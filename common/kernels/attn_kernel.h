@@ -29,7 +29,7 @@ struct attn_weighted_sum {
 struct attn_sums {
     float *max; // [m]
     float *sum; // [m, SUM_LANES], to be added up by approx_sum_lanes()
-    float *acc; // [m, head_dim]
+    float *acc; // [m, v_dim]
 };
 
 /* The online softmax of a page. m queries, which see positions [from, to) of it, have scores
@@ -55,7 +55,7 @@ struct attn_kernels {
     void (*softmax)(const struct attn_softmax *o);
     // Adds `one` to `all`, which may have no position yet (max -INFINITY, zeros).
     void (*add_sums)(const struct attn_sums *all, const struct attn_sums *one, size_t m,
-                     size_t head_dim);
+                     size_t v_dim);
 };
 
 /* Inside a kernel: one row of b or two (which: LOWER, UPPER) with their elements of a. */

@@ -57,21 +57,21 @@ size_t matmul_scratch(size_t n_rows, size_t n_in);
 /* ---- Keys and values ---- */
 
 /* The KV pages of one layer. A page holds, for each KV head, KV_PAGE positions: keys
- * [head_dim, KV_PAGE], then values [KV_PAGE, head_dim], as f32. As bf16, rows 2i and 2i + 1 of
- * either are side by side: keys [(head_dim + 1) / 2, KV_PAGE, 2], values [KV_PAGE / 2, head_dim,
- * 2]. `run` pages are side by side, so that a step can read them as one stream. */
+ * [k_dim, KV_PAGE], then values [KV_PAGE, v_dim], as f32. As bf16, rows 2i and 2i + 1 of either are
+ * side by side: keys [(k_dim + 1) / 2, KV_PAGE, 2], values [KV_PAGE / 2, v_dim, 2]. `run` pages are
+ * side by side, so that a step can read them as one stream. */
 enum { KV_PAGE = 64 };
 struct kv_layer {
     unsigned char *base;
-    size_t run, run_stride; // pages in a run, and bytes from run to run
-    size_t n_kv_heads, head_dim;
-    bool f32; // else bf16
+    size_t run, run_stride;          // pages in a run, and bytes from run to run
+    size_t n_kv_heads, k_dim, v_dim; // of one head: its key, its value
+    bool f32;                        // else bf16
 };
-static inline size_t kv_key_bytes(size_t head_dim, bool f32) { // of one head in a page
-    return KV_PAGE * (f32 ? head_dim * 4 : (head_dim + 1) / 2 * 4);
+static inline size_t kv_key_bytes(size_t k_dim, bool f32) { // of one head in a page
+    return KV_PAGE * (f32 ? k_dim * 4 : (k_dim + 1) / 2 * 4);
 }
-static inline size_t kv_page_bytes(size_t n_kv_heads, size_t head_dim, bool f32) {
-    return n_kv_heads * (kv_key_bytes(head_dim, f32) + KV_PAGE * head_dim * (f32 ? 4u : 2u));
+static inline size_t kv_page_bytes(size_t n_kv_heads, size_t k_dim, size_t v_dim, bool f32) {
+    return n_kv_heads * (kv_key_bytes(k_dim, f32) + KV_PAGE * v_dim * (f32 ? 4u : 2u));
 }
 /* The offset of a page from page 0, in bytes. */
 static inline size_t kv_page_offset(size_t run, size_t run_stride, size_t page_bytes,
@@ -87,15 +87,15 @@ struct attn_row {
     uint32_t first, last, pos;
 };
 
-/* Stores row i's k and v [n_rows, n_kv_heads * head_dim] (strides ldk, ldv) at position
- * rows[i].pos. Writes nothing else: other threads may store
- * other rows at the same time. */
+/* Stores row i's k [n_rows, n_kv_heads * k_dim] and v [n_rows, n_kv_heads * v_dim] (strides ldk,
+ * ldv) at position rows[i].pos. Writes nothing else: other threads may store other rows at the same
+ * time. */
 void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k,
               size_t ldk, const float *v, size_t ldv);
 
 /* ---- Attention ---- */
 
-/* out [n_rows, n_heads * head_dim] = softmax(scale * q k^T) v. Query head h reads KV head
+/* out [n_rows, n_heads * v_dim] = softmax(scale * q k^T) v. Query head h reads KV head
  * h / (n_heads / n_kv_heads). softcap > 0: a score becomes softcap * tanh(score / softcap)
  * (Gemma 2). With pages in bf16, q and the probabilities may be rounded to bf16 too, where that is
  * faster. */
@@ -105,14 +105,15 @@ struct attn_call {
     size_t n_rows;
     float *out; // stride ldo
     size_t ldo;
-    const float *q; // [n_rows, n_heads * head_dim], stride ldq
+    const float *q; // [n_rows, n_heads * k_dim], stride ldq
     size_t ldq, n_heads;
     float scale, softcap;
     void *scratch; // attention_scratch() bytes, 64-byte aligned, of this call alone
 };
 void attention(struct pool *p, const struct attn_call *a);
 /* SIZE_MAX if it overflows. */
-size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t head_dim);
+size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t k_dim,
+                         size_t v_dim);
 
 /* ---- Row operations: x and y [n_rows, n] f32, with the strides named ---- */
 

@@ -94,7 +94,7 @@ EVERY_ISA void softmax(const bool fused, const struct attn_softmax *o) {
 
 /* Adds the sums of other positions, both rescaled to the larger maximum. */
 EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const struct attn_sums *one,
-                        size_t m, size_t head_dim) {
+                        size_t m, size_t v_dim) {
     for (size_t q = 0, n; q < m; q += n) {
         float a[LANES] = {0}, b[LANES] = {0};
         n = m - q < LANES ? m - q : LANES;
@@ -109,12 +109,12 @@ EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const str
         for (size_t i = 0; i < LANES; i++)
             b[i] = exp_below_0(fused, b[i]);
         for (size_t i = 0; i < n; i++) {
-            float *sum = all->sum + (q + i) * SUM_LANES, *acc = all->acc + (q + i) * head_dim;
+            float *sum = all->sum + (q + i) * SUM_LANES, *acc = all->acc + (q + i) * v_dim;
             const float *sum_one = one->sum + (q + i) * SUM_LANES,
-                        *acc_one = one->acc + (q + i) * head_dim;
+                        *acc_one = one->acc + (q + i) * v_dim;
             for (size_t l = 0; l < SUM_LANES; l++)
                 sum[l] = sum[l] * a[i] + sum_one[l] * b[i];
-            for (size_t d = 0; d < head_dim; d++)
+            for (size_t d = 0; d < v_dim; d++)
                 acc[d] = acc[d] * a[i] + acc_one[d] * b[i];
         }
     }
@@ -125,8 +125,8 @@ EVERY_ISA void add_sums(const bool fused, const struct attn_sums *all, const str
         softmax(fused, o);                                                                         \
     }                                                                                              \
     target static void add_sums_##isa(const struct attn_sums *all, const struct attn_sums *one,    \
-                                      size_t m, size_t head_dim) {                                 \
-        add_sums(fused, all, one, m, head_dim);                                                    \
+                                      size_t m, size_t v_dim) {                                    \
+        add_sums(fused, all, one, m, v_dim);                                                       \
     }                                                                                              \
     void softmax_##isa##_fill(struct kernel_table *t) {                                            \
         t->attn.softmax = softmax_##isa;                                                           \

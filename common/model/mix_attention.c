@@ -80,7 +80,8 @@ static void attention_block(struct model *m, size_t layer, const float *in, cons
                                 .run = place.run,
                                 .run_stride = place.run_stride,
                                 .n_kv_heads = s->n_kv_heads,
-                                .head_dim = s->head_dim,
+                                .k_dim = s->head_dim,
+                                .v_dim = s->head_dim,
                                 .f32 = m->precise};
     const struct qkv_op qkv = {.qkv = y->qkv,
                                .fused = s->fused_qkv,

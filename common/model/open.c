@@ -28,7 +28,7 @@ static struct device_shape shape_of(const struct model *m, size_t n_groups) {
                                  .hidden_dim = s->hidden_dim,
                                  .n_heads = s->n_heads,
                                  .n_kv_heads = s->n_kv_heads,
-                                 .head_dim = s->head_dim,
+                                 .k_dim = s->head_dim,
                                  .v_dim = s->head_dim,
                                  .vocab_size = s->vocab_size,
                                  .ffn_dim = s->n_experts > 0 ? larger(s->ffn_dim, s->expert_ffn_dim)

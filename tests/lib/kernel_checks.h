@@ -235,20 +235,21 @@ static void products_together_are_each(void) {
 }
 
 struct attn_case {
-    size_t n_seq, n_heads, n_kv_heads, head_dim, window;
+    size_t n_seq, n_heads, n_kv_heads, k_dim, v_dim, window;
     bool f32;
     float softcap;
 };
 
 /* The reference: plain softmax in double over the stored values. */
-static double attention_value(const float *q, const float *k, const float *v, size_t ld,
+static double attention_value(const float *q, const float *k, const float *v,
                               const struct attn_case *c, size_t first, size_t last, size_t d,
                               double scale, double *bound) {
     double max = -INFINITY, sum = 0, out = 0, magnitude = 0;
     double *s = xcalloc(last + 1, sizeof *s);
+    size_t ldk = c->n_kv_heads * c->k_dim, ldv = c->n_kv_heads * c->v_dim;
     for (size_t i = first; i <= last; i++) {
-        for (size_t j = 0; j < c->head_dim; j++)
-            s[i] += (double)q[j] * (double)k[i * ld + j];
+        for (size_t j = 0; j < c->k_dim; j++)
+            s[i] += (double)q[j] * (double)k[i * ldk + j];
         s[i] *= scale;
         if (c->softcap > 0)
             s[i] = (double)c->softcap * tanh(s[i] / (double)c->softcap);
@@ -257,19 +258,19 @@ static double attention_value(const float *q, const float *k, const float *v, si
     for (size_t i = first; i <= last; i++) {
         double w = exp(s[i] - max);
         sum += w;
-        out += w * (double)v[i * ld + d];
-        magnitude += w * fabs((double)v[i * ld + d]);
+        out += w * (double)v[i * ldv + d];
+        magnitude += w * fabs((double)v[i * ldv + d]);
     }
     free(s);
-    // |score| <= head_dim * scale here; its error, (head_dim + 4) 2^-24 of that, enters as the
+    // |score| <= k_dim * scale here; its error, (k_dim + 4) 2^-24 of that, enters as the
     // error of e^score; then the two sums over the positions, and 8 roundings for e^x, its
     // shrinking and the division.
-    double score_off = (double)(c->head_dim + 4) * (double)c->head_dim * scale + 8;
+    double score_off = (double)(c->k_dim + 4) * (double)c->k_dim * scale + 8;
     *bound = 2 * (score_off + (double)(last - first + 1)) * 0x1p-24 * magnitude / sum;
     // queries and probabilities rounded to bf16: 2^-9 of each; the former enters as the error of
     // e^score, above and below
     if (!c->f32 && strcmp(kernels_isa(), "avx512bf16") == 0)
-        *bound += (2 * (double)c->head_dim * scale + 1) * 0x1p-9 * magnitude / sum;
+        *bound += (2 * (double)c->k_dim * scale + 1) * 0x1p-9 * magnitude / sum;
     return out / sum;
 }
 
@@ -279,30 +280,32 @@ static void compare_decoding(struct pool *p, const struct kv_layer *kv, const st
                              size_t n, const float *out, const float *q, const struct attn_case *c,
                              float scale) {
     enum { SEQS = 5 };
-    size_t n_pages = (n + KV_PAGE - 1) / KV_PAGE, ld = c->n_heads * c->head_dim;
+    size_t n_pages = (n + KV_PAGE - 1) / KV_PAGE, ldq = c->n_heads * c->k_dim,
+           ldo = c->n_heads * c->v_dim;
     struct attn_row of[SEQS];
-    float *queries = xcalloc(SEQS * ld, sizeof *queries), *got = xcalloc(SEQS * ld, sizeof *got);
+    float *queries = xcalloc(SEQS * ldq, sizeof *queries), *got = xcalloc(SEQS * ldo, sizeof *got);
     for (size_t i = 0; i < SEQS; i++) {
         size_t from = (n - 1) * (SEQS - 1 - i) / (SEQS - 1);
         uint32_t *pages = xcalloc(n_pages, sizeof *pages);
         memcpy(pages, rows[from].pages, n_pages * sizeof *pages);
         of[i] = (struct attn_row){pages, rows[from].first, rows[from].last, rows[from].pos};
-        memcpy(queries + i * ld, q + from * ld, ld * sizeof *q);
+        memcpy(queries + i * ldq, q + from * ldq, ldq * sizeof *q);
     }
-    void *scratch = xaligned(64, attention_scratch(pool_threads(p), SEQS, c->n_heads, c->head_dim));
+    void *scratch =
+        xaligned(64, attention_scratch(pool_threads(p), SEQS, c->n_heads, c->k_dim, c->v_dim));
     attention(p, &(struct attn_call){.kv = kv,
                                      .rows = of,
                                      .n_rows = SEQS,
                                      .out = got,
-                                     .ldo = ld,
+                                     .ldo = ldo,
                                      .q = queries,
-                                     .ldq = ld,
+                                     .ldq = ldq,
                                      .n_heads = c->n_heads,
                                      .scale = scale,
                                      .softcap = c->softcap,
                                      .scratch = scratch});
     for (size_t i = 0; i < SEQS; i++) {
-        CHECK_MSG(memcmp(got + i * ld, out + of[i].last * ld, ld * sizeof *got) == 0,
+        CHECK_MSG(memcmp(got + i * ldo, out + of[i].last * ldo, ldo * sizeof *got) == 0,
                   "%s: position %u of %zu among other sequences: other bits", kernels_isa(),
                   of[i].last, n);
         free((uint32_t *)(uintptr_t)of[i].pages);
@@ -313,10 +316,13 @@ static void compare_decoding(struct pool *p, const struct kv_layer *kv, const st
 }
 
 static void compare_attention(struct pool *p, const struct attn_case *c) {
-    size_t n = c->n_seq, hd = c->head_dim, ldk = c->n_kv_heads * hd, ldq = c->n_heads * hd;
+    size_t n = c->n_seq, ldk = c->n_kv_heads * c->k_dim, ldv = c->n_kv_heads * c->v_dim,
+           ldq = c->n_heads * c->k_dim, ldo = c->n_heads * c->v_dim;
     size_t n_pages = (n + KV_PAGE - 1) / KV_PAGE;
-    struct kv_layer kv = {.n_kv_heads = c->n_kv_heads, .head_dim = hd, .f32 = c->f32};
-    size_t page_bytes = kv_page_bytes(kv.n_kv_heads, hd, kv.f32), runs = (n_pages + 1) / 2;
+    struct kv_layer kv = {
+        .n_kv_heads = c->n_kv_heads, .k_dim = c->k_dim, .v_dim = c->v_dim, .f32 = c->f32};
+    size_t page_bytes = kv_page_bytes(kv.n_kv_heads, c->k_dim, c->v_dim, kv.f32),
+           runs = (n_pages + 1) / 2;
     kv.run = 2; // before each run is a page of another layer
     kv.run_stride = 3 * page_bytes;
     struct guarded g = guarded_new(runs * kv.run_stride, 0);
@@ -326,26 +332,27 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
     for (size_t i = 0; i < n_pages; i++) // backwards
         pages[i] = (uint32_t)(n_pages - 1 - i);
     struct attn_row *rows = xcalloc(n, sizeof *rows);
-    float *q = random_floats(n * ldq), *k = random_floats(n * ldk), *v = random_floats(n * ldk);
+    float *q = random_floats(n * ldq), *k = random_floats(n * ldk), *v = random_floats(n * ldv);
     for (size_t i = 0; i < n; i++) {
         rows[i] = (struct attn_row){pages, 0, (uint32_t)i, (uint32_t)i};
         if (c->window && i >= c->window)
             rows[i].first = (uint32_t)(i - c->window + 1);
     }
-    kv_store(&kv, rows, n, k, ldk, v, ldk);
+    kv_store(&kv, rows, n, k, ldk, v, ldv);
     if (!c->f32)
-        for (size_t i = 0; i < n * ldk; i++) {
-            k[i] = f32_from_bf16(bf16_from_f32(k[i]));
-            v[i] = f32_from_bf16(bf16_from_f32(v[i]));
+        for (size_t i = 0; i < n * (ldk + ldv); i++) {
+            float *stored = i < n * ldk ? k + i : v + i - n * ldk;
+            *stored = f32_from_bf16(bf16_from_f32(*stored));
         }
-    float *out = xcalloc(n * ldq, sizeof *out), *alone = xcalloc(ldq, sizeof *alone),
-          scale = 1 / sqrtf((float)hd);
-    void *scratch = xaligned(64, attention_scratch(pool_threads(p), n, c->n_heads, hd));
+    float *out = xcalloc(n * ldo, sizeof *out), *alone = xcalloc(ldo, sizeof *alone),
+          scale = 1 / sqrtf((float)c->k_dim);
+    void *scratch =
+        xaligned(64, attention_scratch(pool_threads(p), n, c->n_heads, c->k_dim, c->v_dim));
     struct attn_call call = {.kv = &kv,
                              .rows = rows,
                              .n_rows = n,
                              .out = out,
-                             .ldo = ldq,
+                             .ldo = ldo,
                              .q = q,
                              .ldq = ldq,
                              .n_heads = c->n_heads,
@@ -357,21 +364,22 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
         for (size_t h = 0; h < c->n_heads; h++) {
             size_t kv_h = h / (c->n_heads / c->n_kv_heads);
             double bound;
-            for (size_t d = 0; d < hd; d += 1 + hd / 3) {
-                double want =
-                    attention_value(q + i * ldq + h * hd, k + kv_h * hd, v + kv_h * hd, ldk, c,
-                                    rows[i].first, rows[i].last, d, (double)scale, &bound);
-                double got = (double)out[i * ldq + h * hd + d];
+            for (size_t d = 0; d < c->v_dim; d += 1 + c->v_dim / 3) {
+                double want = attention_value(q + i * ldq + h * c->k_dim, k + kv_h * c->k_dim,
+                                              v + kv_h * c->v_dim, c, rows[i].first, rows[i].last,
+                                              d, (double)scale, &bound);
+                double got = (double)out[i * ldo + h * c->v_dim + d];
                 CHECK_MSG(fabs(got - want) <= bound,
                           "%s: position %zu of %zu, head %zu of %zu/%zu, %zu of %zu: %g, not %g",
-                          kernels_isa(), i, n, h, c->n_heads, c->n_kv_heads, d, hd, got, want);
+                          kernels_isa(), i, n, h, c->n_heads, c->n_kv_heads, d, c->v_dim, got,
+                          want);
             }
             call.rows = rows + i;
             call.n_rows = 1;
             call.out = alone;
             call.q = q + i * ldq;
             attention(p, &call);
-            CHECK_MSG(memcmp(alone, out + i * ldq, ldq * sizeof *out) == 0,
+            CHECK_MSG(memcmp(alone, out + i * ldo, ldo * sizeof *out) == 0,
                       "%s: position %zu alone: other bits", kernels_isa(), i);
         }
     compare_decoding(p, &kv, rows, n, out, q, c, scale);
@@ -388,13 +396,24 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
 
 static void attention_is_right(void) {
     static const struct attn_case cases[] = {
-        {1, 1, 1, 6, 0, true, 0},        {64, 4, 2, 16, 0, true, 0},
-        {65, 4, 4, 6, 0, false, 0},      {200, 9, 3, 64, 0, false, 0},
-        {150, 8, 1, 72, 50, true, 0},    {130, 4, 2, 80, 64, false, 0},
-        {190, 4, 2, 32, 0, true, 5},     {90, 10, 2, 5, 11, false, 0},
-        {100, 6, 2, 256, 7, false, 2},   {700, 2, 1, 8, 0, false, 0},
-        {2100, 3, 3, 8, 0, false, 0},    {1100, 2, 1, 6, 0, true, 0},
-        {3200, 4, 2, 4, 1500, false, 0}, {9300, 2, 1, 3, 7000, false, 0},
+        {1, 1, 1, 6, 6, 0, true, 0},
+        {64, 4, 2, 16, 16, 0, true, 0},
+        {65, 4, 4, 6, 6, 0, false, 0},
+        {200, 9, 3, 64, 64, 0, false, 0},
+        {150, 8, 1, 72, 72, 50, true, 0},
+        {130, 4, 2, 80, 80, 64, false, 0},
+        {190, 4, 2, 32, 32, 0, true, 5},
+        {90, 10, 2, 5, 5, 11, false, 0},
+        {100, 6, 2, 256, 256, 7, false, 2},
+        {700, 2, 1, 8, 8, 0, false, 0},
+        {2100, 3, 3, 8, 8, 0, false, 0},
+        {1100, 2, 1, 6, 6, 0, true, 0},
+        {3200, 4, 2, 4, 4, 1500, false, 0},
+        {9300, 2, 1, 3, 3, 7000, false, 0},
+        // keys and values of two sizes
+        {190, 8, 2, 24, 16, 0, true, 0},
+        {150, 4, 4, 12, 40, 30, false, 0},
+        {700, 3, 1, 5, 8, 0, false, 0},
     };
     for (size_t threads = 1 + CHECKS_FEW; threads <= 3 - CHECKS_FEW; threads++) {
         struct pool *p = pool_new(threads, NULL);

@@ -297,14 +297,14 @@ static void contexts(void) {
     model_close(m);
 }
 
-/* Kernels have one size of head for keys and values. */
-static void keys_and_values_of_two_sizes_are_refused(void) {
-    const struct device_shape shape = {
-        .n_heads = 1, .n_kv_heads = 1, .head_dim = 192, .v_dim = 128};
+/* The kernels for GPUs have one size of head for keys and values. */
+static void a_gpu_refuses_keys_and_values_of_two_sizes(void) {
+    const struct device_shape shape = {.n_heads = 1, .n_kv_heads = 1, .k_dim = 192, .v_dim = 128};
     struct device *d;
     struct err e = {0};
-    CHECK_INT(device_open(&d, NULL, &shape, 1, &e), -1);
-    CHECK_STR(e.msg, "heads with 192 dimensions of keys and 128 of values are not supported");
+    CHECK_INT(device_open(&d, "cuda", &shape, 1, &e), -1);
+    CHECK_STR(e.msg,
+              "heads with 192 dimensions of keys and 128 of values are not supported on a GPU");
     CHECK(!d);
 }
 
@@ -317,12 +317,13 @@ static void a_row_sees_positions_after_its_own(void) {
     struct attn_row rows[N];
     struct err e = {0};
     struct pool *p = pool_new(2, &e);
-    size_t page_bytes = kv_page_bytes(1, DIM, true);
+    size_t page_bytes = kv_page_bytes(1, DIM, DIM, true);
     struct kv_layer kv = {.base = xaligned(64, 3 * page_bytes),
                           .run = 1,
                           .run_stride = page_bytes,
                           .n_kv_heads = 1,
-                          .head_dim = DIM,
+                          .k_dim = DIM,
+                          .v_dim = DIM,
                           .f32 = true};
     for (uint32_t i = 0; i < N * DIM; i++) {
         k[i] = (float)(i * 7919 % 127) / 64 - 1;
@@ -332,7 +333,7 @@ static void a_row_sees_positions_after_its_own(void) {
     for (uint32_t i = 0; i < N; i++)
         rows[i] = (struct attn_row){.pages = pages, .first = 0, .last = N - 1, .pos = i};
     kv_store(&kv, rows, N, k, DIM, v, DIM);
-    void *scratch = xaligned(64, attention_scratch(2, N, 1, DIM));
+    void *scratch = xaligned(64, attention_scratch(2, N, 1, DIM, DIM));
     struct attn_call call = {.kv = &kv,
                              .rows = rows,
                              .n_rows = N,
@@ -379,6 +380,6 @@ int main(int argc, char **argv) {
     RUN(refusals);
     RUN(contexts);
     RUN(a_row_sees_positions_after_its_own);
-    RUN(keys_and_values_of_two_sizes_are_refused);
+    RUN(a_gpu_refuses_keys_and_values_of_two_sizes);
     return check_done();
 }

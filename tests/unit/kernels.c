@@ -199,10 +199,11 @@ static void scratch_sizes(void) {
         CHECK(matmul_scratch(3, 100) >= 4096 && matmul_scratch(3, 100) < 16384);
         CHECK(strcmp(*isa, "avx512bf16") != 0 || matmul_scratch(SIZE_MAX / 64, 64) == SIZE_MAX);
     }
-    CHECK(attention_scratch(2, 7, 32, 64) < SIZE_MAX);
-    CHECK(attention_scratch(1, 1, SIZE_MAX / 64, 64) == SIZE_MAX);
-    CHECK(attention_scratch(1, 1, 8, SIZE_MAX / 64) == SIZE_MAX);
-    CHECK(attention_scratch(1, SIZE_MAX / 64, 8, 64) == SIZE_MAX);
+    CHECK(attention_scratch(2, 7, 32, 64, 64) < SIZE_MAX);
+    CHECK(attention_scratch(1, 1, SIZE_MAX / 64, 64, 64) == SIZE_MAX);
+    CHECK(attention_scratch(1, 1, 8, SIZE_MAX / 64, 64) == SIZE_MAX);
+    CHECK(attention_scratch(1, 1, 8, 64, SIZE_MAX / 64) == SIZE_MAX);
+    CHECK(attention_scratch(1, SIZE_MAX / 64, 8, 64, 64) == SIZE_MAX);
 }
 
 int main(void) {

@@ -278,7 +278,7 @@ static void any_order(size_t window, size_t n_buckets) {
     uint32_t random = 7;
     size_t taken = 0;
     struct device *device;
-    struct device_shape shape = {.n_kv_heads = 1, .head_dim = 1, .precise = true};
+    struct device_shape shape = {.n_kv_heads = 1, .k_dim = 1, .v_dim = 1, .precise = true};
     CHECK(cpu_open(&device, &shape, 1, &e) == 0);
     size_t page_bytes = device->ops->kv_page_bytes(device);
     const struct state_layer layers[] = {{STATE_PAGES, page_bytes, 0},

@@ -122,7 +122,7 @@ static size_t carve_all(struct cuda_device *d, unsigned char *base) {
     const struct device_shape *s = &d->shape;
     size_t used = 0, rows = d->rows_padded, size = cuda_size(d->type),
            pairs = s->max_rows * s->n_experts_used;
-    size_t qkv = (s->n_heads + 2 * s->n_kv_heads) * s->head_dim;
+    size_t qkv = (s->n_heads + 2 * s->n_kv_heads) * s->k_dim;
     carve(base, &used, &d->base.x, rows, d->ld_hidden, 4);
     carve(base, &used, &d->base.h, rows, d->ld_hidden, 4);
     carve(base, &used, &d->base.y, rows, d->ld_hidden, 4);
@@ -159,7 +159,7 @@ static void dimensions(struct cuda_device *d) {
     size_t group = s->n_heads / s->n_kv_heads, of_group = (group + CU_QUERIES - 1) / CU_QUERIES;
     d->rows_padded = (s->max_rows + CU_TILE - 1) / CU_TILE * CU_TILE;
     d->ld_hidden = cuda_padded(s->hidden_dim);
-    d->ld_q = cuda_padded(s->n_heads * s->head_dim);
+    d->ld_q = cuda_padded(s->n_heads * s->k_dim);
     d->ld_ffn = cuda_padded(s->ffn_dim);
     d->ld_router = cuda_padded(s->n_experts);
     d->logit_rows = LOGITS_BYTES / (4 * s->vocab_size) / CU_TILE * CU_TILE; // whole blocks of x
@@ -291,9 +291,14 @@ static int open_parts(struct cuda_device *d, struct err *e) {
     size_t pages = (s->context + CU_KV_PAGE - 1) / CU_KV_PAGE,
            n_seqs = s->max_sequences < s->max_rows ? s->max_sequences : s->max_rows;
     void *step, *host;
+    if (s->v_dim != s->k_dim)
+        return err_set(
+            e, EXIT_SYSTEM,
+            "heads with %zu dimensions of keys and %zu of values are not supported on a GPU",
+            s->k_dim, s->v_dim);
     if (d->kv_pad > MOST_PAD && !s->precise)
         return err_set(e, EXIT_SYSTEM,
-                       "heads of %zu dimensions need --precise on a GPU (%d at most)", s->head_dim,
+                       "heads of %zu dimensions need --precise on a GPU (%d at most)", s->k_dim,
                        MOST_PAD);
     if (cu_open(&d->c, d->index, e) != 0 || find_kernels(d, e) != 0)
         return -1;
@@ -318,7 +323,7 @@ int cuda_open(struct device **out, const struct device_shape *s, unsigned index,
     d->base.ops = &ops;
     d->shape = *s;
     d->index = index;
-    d->kv_pad = (uint32_t)((s->head_dim + 15) / 16 * 16);
+    d->kv_pad = (uint32_t)((s->k_dim + 15) / 16 * 16);
     *out = NULL;
     if (open_parts(d, e) != 0) {
         close_device(&d->base);

@@ -244,7 +244,7 @@ static struct cu_kv kv_of(const struct cuda_device *d, const struct kv_layer *kv
     return (struct cu_kv){.base = kv->base,
                           .page_stride = kv->run_stride,
                           .n_kv_heads = (uint32_t)kv->n_kv_heads,
-                          .head_dim = (uint32_t)kv->head_dim,
+                          .head_dim = (uint32_t)kv->k_dim,
                           .pad = d->kv_pad,
                           .f32 = d->shape.precise,
                           .group = (uint32_t)group};
@@ -253,7 +253,7 @@ static struct cu_kv kv_of(const struct cuda_device *d, const struct kv_layer *kv
 /* q, k and v as they are into d->qkv, then k_qk. */
 static void qkv_in_parts(struct cuda_device *d, const struct qkv_op *o, const float *x) {
     const struct device_shape *s = &d->shape;
-    size_t ld = (s->n_heads + 2 * s->n_kv_heads) * s->head_dim, n = o->fused ? 1 : 3;
+    size_t ld = (s->n_heads + 2 * s->n_kv_heads) * s->k_dim, n = o->fused ? 1 : 3;
     struct cu_matmul_args a = {.epilogue = CU_STORE, .y = d->qkv, .ldy = (uint32_t)ld};
     struct cuda_group g =
         group_of((const struct linear *const[]){&o->qkv[0], n > 1 ? &o->qkv[1] : NULL,
@@ -287,7 +287,7 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
     const struct device_shape *s = &d->shape;
     if (skips(d))
         return;
-    if (o->qk_norm != QK_NORM_NONE || s->head_dim % 2 != 0) {
+    if (o->qk_norm != QK_NORM_NONE || s->k_dim % 2 != 0) {
         qkv_in_parts(d, o, x);
         return;
     }
@@ -295,7 +295,7 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
     size_t n = o->fused ? 1 : 3;
     struct cu_matmul_args a = {.epilogue = CU_QKV,
                                .y = d->qkv,
-                               .ldy = (uint32_t)((s->n_heads + 2 * s->n_kv_heads) * s->head_dim),
+                               .ldy = (uint32_t)((s->n_heads + 2 * s->n_kv_heads) * s->k_dim),
                                .kv = kv_of(d, o->kv, o->group),
                                .n_heads = (uint32_t)s->n_heads,
                                .rotary_half = turns ? (uint32_t)s->rope_half[o->rope] : 0,
@@ -306,7 +306,7 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
                                                 n > 1 ? &o->qkv[2] : NULL},
                  n);
     g.pairs.pairing = CU_ROTATED;
-    g.pairs.head_dim = (uint32_t)s->head_dim;
+    g.pairs.head_dim = (uint32_t)s->k_dim;
     g.pairs.half = a.rotary_half;
     for (size_t i = 0; i < n; i++)
         a.bias[i] = o->qkv[i].bias;
@@ -319,7 +319,7 @@ void cuda_attend(struct device *device, const struct attend_op *o) {
     const struct device_shape *s = &d->shape;
     struct cu_attend_args a = {.step = d->step,
                                .q = d->qkv,
-                               .ldq = (uint32_t)((s->n_heads + 2 * s->n_kv_heads) * s->head_dim),
+                               .ldq = (uint32_t)((s->n_heads + 2 * s->n_kv_heads) * s->k_dim),
                                .n_heads = (uint32_t)s->n_heads,
                                .scale = o->scale,
                                .softcap = o->softcap,
