@@ -154,13 +154,13 @@ static bool follows(const struct answer *s, const struct frame *f) {
 static int take_frame(struct run *r, const struct frame *f, struct err *e) {
     struct answer *s = answers_find(&r->answers, f->seq);
     bool open = s && s->state == ANSWER_OPEN;
-    if (f->seq >= RETURN_FIRST_FORK) {
+    if (f->seq >= RETURN_FIRST_FORK)
         return 0; // a recording: another sampler's fork
-    } else if (f->type == FRAME_OPEN) {
+    if (f->type == FRAME_OPEN)
         return take_open(r, f, e);
-    } else if (f->type == FRAME_FAILED) {
+    if (f->type == FRAME_FAILED)
         return take_failed(r, f, e);
-    } else if (f->type == FRAME_LOGITS && open && s->n > 0) {
+    if (f->type == FRAME_LOGITS && open && s->n > 0) {
         size_t last = s->n - 1;
         if (last >= f->pos && last - f->pos < f->rows)
             choose(r, s, f->values + (last - f->pos) * r->header.vocab_size);
