@@ -32,8 +32,13 @@ CFLAGS   = -O1 -g
 else
 B        = build
 SANFLAGS =
+# Hardening, as far as the compiler has it; tests/hardening.bats reads it in the programs. HARDEN= HARDEN_LD= leaves it out.
+KNOWN    = $(shell $(CC) $(CFLAGS) -Werror $1 -include stdio.h -x c -c -o /dev/null /dev/null 2>/dev/null && echo ' $1')
+HARDEN  := $(foreach f,-fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection,$(call KNOWN,$f)) \
+    $(call KNOWN,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
+HARDEN_LD = -pie -Wl,-z,relro,-z,now,-z,noexecstack
 endif
-ALL_CFLAGS = $(FIXED) $(WARN) $(CFLAGS) $(SANFLAGS)
+ALL_CFLAGS = $(FIXED) $(WARN) $(CFLAGS) $(SANFLAGS) $(HARDEN)
 
 TOOLS   := $(patsubst tools/%.c,%,$(wildcard tools/*.c))
 UNITS   := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/*.c))
@@ -45,11 +50,11 @@ all: $(TOOLS:%=$B/bin/%)
 
 $B/bin/%: $B/obj/tools/%.o $B/libtokpipe.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
+	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
 
 $B/tests/%: $B/obj/tests/unit/%.o $B/libtokpipe.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
+	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
 
 $B/libtokpipe.a: $(LIB_OBJ)
 	@rm -f $@
@@ -62,6 +67,9 @@ $B/obj/common/base/opt.o: CHANGELOG.md
 # Vectors wider than the registers go into inline functions alone, so that no ABI is concerned.
 $B/obj/common/kernels/%_c.o $B/obj/common/kernels/%_baseline.o: private FIXED += -Wno-psabi
 
+# The kernels have no array on the stack that a file could overrun, and the protector takes their registers.
+$B/obj/common/kernels/%.o: private HARDEN := $(filter-out -fstack-%,$(HARDEN))
+
 # Where the inner loops begin is up to a tenth of their speed.
 $B/obj/common/kernels/matmul_%.o $B/obj/common/kernels/attention_%.o: private FIXED += -falign-loops=64
 
@@ -73,7 +81,7 @@ $B/obj/emulated/%.o: common/kernels/%.c $B/flags
 	$(CC) $(ALL_CFLAGS) -O1 -Wno-psabi -DKERNELS_EMULATED='"../../tests/lib/emulate.h"' -MMD -MP -c -o $@ $<
 $B/tests/kernels_emulated: $B/obj/tests/unit/kernels_emulated.o $(EMULATED) $B/libtokpipe.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 
 $B/obj/%.o: %.c $B/flags
 	@mkdir -p $(@D)
@@ -156,7 +164,7 @@ tests-bin: all $(UNITS:%=$B/tests/%) $(STANDIN) $B/tests/cuda/shim_test
 # The unit tests that need neither PCRE2 nor utf8proc, for arm64, linked with a stand-in for libsodium.
 ARM64_CC    ?= aarch64-linux-gnu-gcc
 ARM64_UNITS ?= kernels pool dtype thread goldens forward prefix rank sample logits tokens safetensors config
-ARM64_MAKE   = $(MAKE) --no-print-directory -j$(JOBS) B=build-arm64 CC='$(ARM64_CC)' CUDA=0 SAN= \
+ARM64_MAKE   = $(MAKE) --no-print-directory -j$(JOBS) B=build-arm64 CC='$(ARM64_CC)' CUDA=0 SAN= HARDEN= HARDEN_LD= \
     LDFLAGS='-static -Wl,--gc-sections' LIBS='build-arm64/obj/tests/arm64/sodium.o -lm -ldl -pthread'
 check-arm64: deps
 	@sh tools/install-deps.sh gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user
@@ -170,7 +178,7 @@ BENCH_OBJ := $(patsubst %.c,$B/obj/%.o,$(wildcard bench/lib/*.c))
 bench-bin: $(BENCH:%=$B/bench/%)
 $B/bench/%: $B/obj/bench/%.o $(BENCH_OBJ) $B/libtokpipe.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $B/libtokpipe.a $(LIBS)
+	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $< $(BENCH_OBJ) $B/libtokpipe.a $(LIBS)
 $B/obj/bench/%.o: private FIXED += -Ibench
 
 # Measures limits, us and peers in one interleaved run, and writes bench/RESULTS.md: bench/README.md.
