@@ -22,7 +22,9 @@ WARN     = -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wstrict-prototypes -W
 # No contraction and no -ffast-math: a sum means the same under every compiler and on every machine. Nobody looks at errno
 # or the exception flags of arithmetic, and where they counted, gcc would make no vectors of a loop with a choice in it.
 FIXED    = -std=c11 -D_POSIX_C_SOURCE=200809L -ffp-contract=off -fno-math-errno -fno-trapping-math -pthread -Icommon
-LIBS     = -lpcre2-8 -lutf8proc -lsodium -lm -ldl -pthread
+LIBS     = -lpcre2-8 -lutf8proc -lsodium $(SECCOMP) -lm -ldl -pthread
+# The sandbox of Linux; without the library the programs have none.
+SECCOMP := $(shell echo 'int main(void) { return 0; }' | $(CC) -x c -o /dev/null - -lseccomp 2>/dev/null && echo -lseccomp)
 VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)
 
 ifdef SAN

@@ -8,31 +8,31 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
     case $1 in
     tok-encode)
         echo '-m --model -l --lines -0 --null -j --json --chat --no-generation-prompt --trust-content --render' \
-            '--no-special -t --threads --offsets --truncate --strict -v --verbose -q --quiet -h --help -V --version'
+            '--no-special -t --threads --offsets --truncate --strict --no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     tok-decode)
         echo '-m --model -l --lines -0 --null -j --json --special --continue --pieces' \
-            '-v --verbose -q --quiet -h --help -V --version'
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-forward)
         echo '-m --model -t --threads -b --batch -c --context -a --all --hidden --device --precise --chunk --keep' \
-            '--no-return --verify -v --verbose -q --quiet -h --help -V --version'
+            '--no-return --verify --no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-sample)
         echo '-n --max -T --temp -k --top-k -p --top-p --min-p -s --seed --repetition-penalty --presence-penalty' \
             '--frequency-penalty --logit-bias --ignore-eos --stop-id --echo' \
-            '-v --verbose -q --quiet -h --help -V --version'
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-inspect)
-        echo '-m --model -k --top-k -j --json --npy --hidden -v --verbose -q --quiet -h --help -V --version'
+        echo '-m --model -k --top-k -j --json --npy --hidden --no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
-    llm-score) echo '-j --json --tokens -v --verbose -q --quiet -h --help -V --version' ;;
-    llm-diff) echo '--max --kl --top1 -j --json -v --verbose -q --quiet -h --help -V --version' ;;
+    llm-score) echo '-j --json --tokens --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
+    llm-diff) echo '--max --kl --top1 -j --json --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
     st-inspect)
         echo '-m --model -j --json --stats --hash --check --values --spec -c --context -t --threads' \
-            '-v --verbose -q --quiet -h --help -V --version'
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
-    st-convert) echo '--dtype --pre -f --force -q --quiet -v --verbose -h --help -V --version' ;;
+    st-convert) echo '--dtype --pre -f --force -q --quiet --no-sandbox -v --verbose -h --help -V --version' ;;
     esac
 }
 

@@ -108,7 +108,7 @@ export -f plain
     toy <ids | llm-sample -n 20 -T 5 -v >a 2>said
     toy <ids | llm-sample -n 20 -T 5 >b
     run ! cmp -s a b
-    toy <ids | llm-sample -n 20 -T 5 -s "$(sed 's/.*seed //' said)" | cmp - a
+    toy <ids | llm-sample -n 20 -T 5 -s "$(sed -n 's/.*seed //p' said)" | cmp - a
 }
 
 @test "attributes override options and are passed on" {

@@ -18,6 +18,7 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "base/opt.h"
+#include "base/sandbox.h"
 #include "sample/rank.h"
 #include "stages/watch.h"
 #include "wire/logits.h"
@@ -33,6 +34,8 @@ static const char help[] =
     "  -j, --json     one JSON object\n"
     "  -v, --verbose  print the streams' headers on stderr\n"
     "  -q, --quiet    no report, only the exit status\n"
+    "      --no-sandbox\n"
+    "                 run without the sandbox (debugging)\n"
     "  -h, --help\n"
     "  -V, --version\n";
 
@@ -306,6 +309,8 @@ int main(int argc, char **argv) {
             r.a.header.vocab_size, r.b.header.vocab_size, r.a.name, r.b.name);
     r.temp = io_temp(NULL, &e);
     if (r.temp < 0)
+        die_err(&e);
+    if (sandbox_enter(&(struct sandbox){.may = 0}, &e) != 0)
         die_err(&e);
     r.row_a = xreallocarray(NULL, r.a.header.vocab_size, sizeof *r.row_a);
     if (read_stream(&r, &r.a, &e) != 0 || read_stream(&r, &r.b, &e) != 0)

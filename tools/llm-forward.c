@@ -19,6 +19,7 @@
 #include "base/io.h"
 #include "base/num.h"
 #include "base/opt.h"
+#include "base/sandbox.h"
 #include "base/progress.h"
 #include "kernels/kernels.h"
 #include "model/model.h"
@@ -52,6 +53,7 @@ static const char help[] =
     "      --verify FILE   refuse weights that differ from a list made by st-inspect --hash\n"
     "  -v, --verbose       say at the end how fast it was, and where the time went\n"
     "  -q, --quiet         no warnings\n"
+    "      --no-sandbox    run without the sandbox (debugging)\n"
     "  -h, --help          this text\n"
     "  -V, --version       the version\n";
 
@@ -229,6 +231,10 @@ static struct model *open_model(const struct options *o, const char *dir) {
     return m;
 }
 
+static int opened(struct err *e) {
+    return sandbox_enter(&(struct sandbox){.may = SANDBOX_ACCEPT}, e);
+}
+
 int main(int argc, char **argv) {
     struct forward_job job = {.started = seconds_now(), .out_fd = STDOUT_FILENO};
     program_init(argv[0]);
@@ -254,6 +260,9 @@ int main(int argc, char **argv) {
     job.model = open_model(&o, dir);
     fill_header(&h, job.model, &tokenizer, o.engine.hidden);
 
+    // A GPU's driver opens files whenever it needs them.
+    const char *device = o.model_opts.device;
+    job.opened = !device || strcmp(device, "cpu") == 0 ? opened : NULL;
     job.engine = o.engine;
     job.all_logits = o.all_logits;
     job.report = opt_verbose();

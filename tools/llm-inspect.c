@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "base/opt.h"
+#include "base/sandbox.h"
 #include "base/utf8.h"
 #include "sample/rank.h"
 #include "stages/watch.h"
@@ -39,6 +40,8 @@ static const char help[] =
     "      --hidden     with --npy: hidden states [rows, hidden size] instead of logits\n"
     "  -v, --verbose    print the stream's header on stderr\n"
     "  -q, --quiet      no warnings\n"
+    "      --no-sandbox\n"
+    "                   run without the sandbox (debugging)\n"
     "  -h, --help\n"
     "  -V, --version\n";
 
@@ -283,6 +286,11 @@ int main(int argc, char **argv) {
         open_tokenizer(&r);
     if (r.o.npy_path && !(r.npy = npy_open(r.o.npy_path, columns, &e)))
         die_err(&e);
+    char *target = r.o.npy_path ? path_parent(r.o.npy_path) : NULL;
+    const struct sandbox sandbox = {.may = SANDBOX_FILES, .write = {io_temp_folder(), target}};
+    if (sandbox_enter(&sandbox, &e) != 0)
+        die_err(&e);
+    free(target);
     r.o.k = r.o.k < r.header.vocab_size ? r.o.k : r.header.vocab_size;
     r.top = xcalloc(r.o.k, sizeof *r.top);
     r.out = in_order_new(stdout, NULL);

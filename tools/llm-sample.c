@@ -10,6 +10,7 @@
 
 #include "base/io.h"
 #include "base/opt.h"
+#include "base/sandbox.h"
 #include "sample/params.h"
 #include "stages/sample.h"
 #include "stages/watch.h"
@@ -33,6 +34,7 @@ static const char help[] =
     "      --echo                  write the prompt's ids before the new ones\n"
     "  -v, --verbose               print the seed and the number of tokens\n"
     "  -q, --quiet                 no warnings\n"
+    "      --no-sandbox            run without the sandbox (debugging)\n"
     "  -h, --help\n"
     "  -V, --version\n"
     "\n"
@@ -115,8 +117,12 @@ static const char *parse_options(int argc, char **argv, struct sample_job *o) {
     return opt_file(argc, argv);
 }
 
+static int opened(struct err *e) {
+    return sandbox_enter(&(struct sandbox){.may = 0}, e);
+}
+
 int main(int argc, char **argv) {
-    struct sample_job o = {.params = sample_defaults};
+    struct sample_job o = {.params = sample_defaults, .opened = opened};
     struct err e = {0};
     const char *name;
     uint64_t n_chosen;

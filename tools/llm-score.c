@@ -15,6 +15,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/opt.h"
+#include "base/sandbox.h"
 #include "sample/rank.h"
 #include "stages/watch.h"
 #include "wire/in_order.h"
@@ -31,6 +32,8 @@ static const char help[] =
     "      --tokens   a line for every token: sequence, position, id, log-probability, rank\n"
     "  -v, --verbose  print the stream's header on stderr\n"
     "  -q, --quiet    no warnings\n"
+    "      --no-sandbox\n"
+    "                 run without the sandbox (debugging)\n"
     "  -h, --help\n"
     "  -V, --version\n";
 
@@ -265,6 +268,9 @@ int main(int argc, char **argv) {
     parse_options(argc, argv, &r.o);
     struct logits_reader *in = viewer_open(r.o.input, &name, &r.header, &e);
     if (!in)
+        die_err(&e);
+    if (sandbox_enter(&(struct sandbox){.may = SANDBOX_FILES, .write = {io_temp_folder()}}, &e) !=
+        0)
         die_err(&e);
     r.out = in_order_new(stdout, NULL);
     print_head(&r.o);

@@ -18,7 +18,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/io.h"
 #include "base/opt.h"
+#include "base/sandbox.h"
 #include "gguf/convert.h"
 #include "gguf/vocab.h"
 #include "weights/convert.h"
@@ -34,6 +36,8 @@ static const char help[] =
     "      --pre NAME   use this pre-tokenizer instead of the one that the GGUF file names\n"
     "  -f, --force      replace FOLDER if it is a model folder\n"
     "  -q, --quiet      no warnings\n"
+    "      --no-sandbox\n"
+    "                   run without the sandbox (debugging)\n"
     "  -v, --verbose    print on stderr what was found\n"
     "  -h, --help       this text\n"
     "  -V, --version    the version\n";
@@ -271,6 +275,12 @@ int main(int argc, char **argv) {
     struct err e = {0};
     program_init(argv[0]);
     parse_options(argc, argv, &o);
+    char *parent = path_parent(o.target);
+    const struct sandbox sandbox = {
+        .may = SANDBOX_FILES | SANDBOX_THREADS, .read = "/", .write = {parent}};
+    if (sandbox_enter(&sandbox, &e) != 0)
+        die_err(&e);
+    free(parent);
     hold_signals(SIG_BLOCK);
     int rc = (is_dir(o.source) ? convert_folder : convert_gguf)(&o, &e);
     hold_signals(SIG_UNBLOCK); // a pending one ends the program here

@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/num.h"
 #include "base/opt.h"
+#include "base/sandbox.h"
 #include "model/describe.h"
 #include "spec/spec.h"
 #include "weights/hashlist.h"
@@ -45,6 +46,7 @@ static const char help[] =
     "  -t, --threads N        threads for --hash, --check and --stats; default one a CPU\n"
     "  -v, --verbose          with --check: print what is the same too\n"
     "  -q, --quiet            no warnings\n"
+    "      --no-sandbox       run without the sandbox (debugging)\n"
     "  -h, --help             this text\n"
     "  -V, --version          the version\n";
 
@@ -282,6 +284,9 @@ int main(int argc, char **argv) {
     parse_options(argc, argv, &o);
     char *path = choose_path(&o);
     if (weights_open(&w, path, &e) != 0)
+        die_err(&e);
+    if (sandbox_enter(&(struct sandbox){.may = SANDBOX_FILES | SANDBOX_THREADS, .read = "/"}, &e) !=
+        0)
         die_err(&e);
     int code = run(&o, &w, path);
     weights_close(&w);

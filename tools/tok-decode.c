@@ -11,6 +11,7 @@
 #include "base/io.h"
 #include "base/mem.h"
 #include "base/opt.h"
+#include "base/sandbox.h"
 #include "stages/decode.h"
 #include "stages/watch.h"
 #include "tokens/tokenizer.h"
@@ -32,6 +33,7 @@ static const char help[] =
     "      --pieces           one token a line: its id and its bytes, escaped\n"
     "  -v, --verbose          print which tokenizer it is, on stderr\n"
     "  -q, --quiet            no warnings\n"
+    "      --no-sandbox       run without the sandbox (debugging)\n"
     "  -h, --help             this text\n"
     "  -V, --version          the version\n";
 
@@ -113,6 +115,8 @@ int main(int argc, char **argv) {
     struct tokenizer *t = open_tokenizer(o.model);
     int fd = open_operand(o.input, &name, &e);
     if (fd < 0)
+        die_err(&e);
+    if (sandbox_enter(&(struct sandbox){.may = 0}, &e) != 0)
         die_err(&e);
     int status = stage_decode(&o.job, t, fd, name, stdout, &e);
     if (status < 0)

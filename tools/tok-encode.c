@@ -12,6 +12,7 @@
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/opt.h"
+#include "base/sandbox.h"
 #include "chat/prompt.h"
 #include "stages/encode.h"
 #include "stages/watch.h"
@@ -42,6 +43,7 @@ static const char help[] =
     "      --strict           invalid UTF-8 is an error, not replaced by U+FFFD\n"
     "  -v, --verbose          print which tokenizer it is, on stderr\n"
     "  -q, --quiet            no warnings\n"
+    "      --no-sandbox       run without the sandbox (debugging)\n"
     "  -h, --help             this text\n"
     "  -V, --version          the version\n";
 
@@ -212,6 +214,8 @@ int main(int argc, char **argv) {
     if (chat && t)
         tokenizer_find_plain(t, chat_sources(chat));
     o.job.end_id = find_turn_end(&o, chat, t, path);
+    if (sandbox_enter(&(struct sandbox){.may = SANDBOX_THREADS}, &e) != 0)
+        die_err(&e);
     int status = stage_encode(&o.job, t, fd, name, stdout, &e);
     if (status < 0)
         die_err(&e);

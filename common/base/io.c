@@ -188,9 +188,13 @@ void outfile_abort(struct outfile *o) {
     outfile_free(o);
 }
 
-int io_temp(const char *folder, struct err *e) {
+const char *io_temp_folder(void) {
     const char *tmp = getenv("TMPDIR");
-    char *path = path_join(folder ? folder : tmp && *tmp ? tmp : "/tmp", ".tokpipe-XXXXXX");
+    return tmp && *tmp ? tmp : "/tmp";
+}
+
+int io_temp(const char *folder, struct err *e) {
+    char *path = path_join(folder ? folder : io_temp_folder(), ".tokpipe-XXXXXX");
     int fd = mkstemp(path);
     if (fd >= 0)
         unlink(path);
@@ -243,6 +247,15 @@ bool is_file(const char *path) {
 char *path_join(const char *dir, const char *name) {
     size_t n = strlen(dir);
     return xasprintf(n && dir[n - 1] == '/' ? "%s%s" : "%s/%s", dir, name);
+}
+
+char *path_parent(const char *path) {
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    while (n > 0 && path[n - 1] != '/')
+        n--;
+    return n == 0 ? xstrdup(".") : xasprintf("%.*s", (int)n, path);
 }
 
 int flush_out(FILE *out, struct err *e) {

@@ -63,8 +63,11 @@ int outfile_write(struct outfile *o, const void *p, size_t n, struct err *e);
 int outfile_commit(struct outfile *o, struct err *e);
 void outfile_abort(struct outfile *o); // removes the temporary; nothing to do after a commit
 
-/* A new file without a name, in folder (NULL: $TMPDIR, else /tmp), for reading and writing. -1 with
- * e set (EXIT_IO). */
+/* $TMPDIR, else /tmp. */
+const char *io_temp_folder(void);
+
+/* A new file without a name, in folder (NULL: io_temp_folder), for reading and writing. -1 with e
+ * set (EXIT_IO). */
 int io_temp(const char *folder, struct err *e);
 
 /* For a file of an unexpected kind that begins with p[0..n): says what it is and what helps, "a Git
@@ -74,7 +77,9 @@ const char *path_hint(const char *path); // the same of a file
 
 bool is_dir(const char *path);
 bool is_file(const char *path);
-char *path_join(const char *dir, const char *name); // owned by the caller
+/* Both are owned by the caller. path_parent: the folder of path, "." where it names none. */
+char *path_join(const char *dir, const char *name);
+char *path_parent(const char *path);
 
 /* Writes what is buffered. -1 (EXIT_IO) if this or an earlier write to out has failed; the message
  * says stdout. */

@@ -13,6 +13,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/sandbox.h"
 
 void opt_help(const char *text) {
     fputs(text, stdout);
@@ -39,6 +40,9 @@ void opt_common(int c, const char *help) {
         break;
     case 'q':
         warn_quiet(1);
+        break;
+    case OPT_NO_SANDBOX:
+        sandbox_off();
         break;
     case 'h':
         opt_help(help);

@@ -9,15 +9,17 @@
 #include "base/err.h"
 
 /* Codes for long options without a letter start here, in every program. */
-enum { OPT_LONG_ONLY = 256 };
+enum { OPT_LONG_ONLY = 256, OPT_NO_SANDBOX = 255 };
 
 /* Every program ends its table of long options with OPT_COMMON and its letters with
- * OPT_COMMON_LETTERS. The `default:` of its option loop calls opt_common, which handles -v, -q, -h
- * and -V. Any other code is a usage error that getopt has already reported on stderr. */
+ * OPT_COMMON_LETTERS. The `default:` of its option loop calls opt_common, which handles -v, -q, -h,
+ * -V and --no-sandbox. Any other code is a usage error that getopt has already reported on stderr.
+ */
 #define OPT_COMMON_LETTERS "vqhV"
 #define OPT_COMMON                                                                                 \
     {"verbose", no_argument, NULL, 'v'}, {"quiet", no_argument, NULL, 'q'},                        \
-        {"help", no_argument, NULL, 'h'}, {"version", no_argument, NULL, 'V'}, {                   \
+        {"no-sandbox", no_argument, NULL, OPT_NO_SANDBOX}, {"help", no_argument, NULL, 'h'},       \
+        {"version", no_argument, NULL, 'V'}, {                                                     \
         NULL, 0, NULL, 0                                                                           \
     }
 void opt_common(int c, const char *help);

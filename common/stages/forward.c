@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/progress.h"
@@ -257,8 +258,11 @@ int stage_forward(const struct forward_job *job, int *code, struct err *e) {
     s.engine = engine_new(&job->engine, job->model);
     s.stats.started = job->started;
     s.stats.opened = seconds_now();
+    s.stats.status_fd = job->report ? forward_stats_open() : -1;
     note_asking(&s);
-    int rc = run(&s, code, e);
+    int rc = job->opened ? job->opened(e) : 0;
+    if (rc == 0)
+        rc = run(&s, code, e);
     if (rc != 0 && output_left(s.out))
         rc = FORWARD_READER_LEFT;
     if (job->report) {
@@ -266,6 +270,8 @@ int stage_forward(const struct forward_job *job, int *code, struct err *e) {
         s.stats.written = output_bytes(s.out);
         forward_stats_print(&s.stats, engine_counters(s.engine), job->model);
     }
+    if (s.stats.status_fd >= 0)
+        close(s.stats.status_fd);
     engine_leave(s.engine, &s.client);
     engine_free(s.engine);
     output_free(s.out);

@@ -25,6 +25,8 @@ struct forward_job {
     struct model *model;          // opened with engine_slots and engine_rows
     struct logits_header *header; // complete, but for what the input's header line may add
     struct return_server *ret;    // or NULL: sequences end with their prompts
+    // Called when everything is open, before the first prompt is read; NULL: nothing is to be done.
+    int (*opened)(struct err *e);
     int in_fd, out_fd;
     const char *in_name; // for messages
 };

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "stages/forward_stats.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/resource.h>
@@ -16,11 +17,15 @@ static double per_second(uint64_t n, double seconds) {
     return seconds > 0 ? (double)n / seconds : 0;
 }
 
+int forward_stats_open(void) {
+    return open("/proc/self/status", O_RDONLY | O_CLOEXEC);
+}
+
 /* A line "KEY:  N kB" of /proc/self/status, in bytes; 0 where the system has no such file. */
-static uint64_t status_bytes(const char *key) {
+static uint64_t status_bytes(int fd, const char *key) {
     struct buf text = {0};
     uint64_t kib = 0;
-    if (read_file("/proc/self/status", 1 << 16, &text, NULL) == 0) {
+    if (fd >= 0 && read_all(fd, "/proc/self/status", 1 << 16, &text, NULL) == 0) {
         const char *line = strstr(text.p, key);
         const char *digits = line ? line + strcspn(line, "0123456789") : "";
         if (!parse_u64((struct str){digits, strspn(digits, "0123456789")}, 0, UINT64_MAX / 1024,
@@ -31,9 +36,9 @@ static uint64_t status_bytes(const char *key) {
     return kib * 1024;
 }
 
-static void print_memory(void) {
+static void print_memory(int status_fd) {
     struct rusage u;
-    uint64_t own = status_bytes("RssAnon:");
+    uint64_t own = status_bytes(status_fd, "RssAnon:");
     if (getrusage(RUSAGE_SELF, &u) != 0)
         return;
 #if defined(__APPLE__)
@@ -108,5 +113,5 @@ void forward_stats_print(const struct forward_stats *st, const struct engine_cou
         print_note("first logits after %.1f ms", (n->first_rows - st->started) * 1e3);
     print_rates(n, m);
     print_times(st, m, total);
-    print_memory();
+    print_memory(st->status_fd);
 }

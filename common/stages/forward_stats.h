@@ -15,10 +15,15 @@ struct forward_stats {
     double writing;     // seconds spent writing frames
     double for_sampler; // seconds spent waiting while sequences were open
     double for_input;   // seconds spent waiting while none was
+    int status_fd;      // forward_stats_open's
     uint64_t sequences; // prompts
     uint64_t failed;
     uint64_t written; // bytes
 };
+
+/* Opens what the report reads at the end, when files can no longer be opened: the process's memory
+ * in /proc. -1 where the system has no such file. The caller closes it. */
+int forward_stats_open(void);
 
 /* To stderr, some lines. The shares of the time are those of one thread, and add up to all of it.
  */

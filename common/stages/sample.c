@@ -220,6 +220,8 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
         return -1;
     r->answers.bos = h->bos;
     r->client = return_connect(h, fd, &r->no_client);
+    if (r->o->opened && r->o->opened(e) != 0)
+        return -1;
     r->sampler = sampler_new(h->vocab_size);
     if (h->tokenizer) // a vocabulary's size alone would say nothing: models pad theirs
         tokens_write_header(r->answers.out,

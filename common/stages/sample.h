@@ -18,6 +18,8 @@
 struct sample_job {
     struct sample_params params; // a sequence's attributes override them
     bool echo;                   // write the prompt's ids before the new ones
+    // Called when everything is open, the return path too; NULL: nothing is to be done then.
+    int (*opened)(struct err *e);
 };
 
 /* Reads logits(5) from fd; name is the input's, for messages. *n_chosen is the number of new

@@ -1,9 +1,10 @@
-/* The cleaner: a child process that removes the return path's socket and folder if the server is
- * killed.
+/* The cleaner: a child process that removes the return path's socket and folder when the server is
+ * gone.
  *
  * The child holds the read end of a pipe and nothing else. The end of the pipe tells it that the
- * server is gone: it removes both. A byte tells it that the server has removed them. It runs in a
- * session of its own, so that a signal to the whole pipeline does not end it before the server.
+ * server is gone, or may no longer remove files: it removes both, if they are still there. It runs
+ * in a session of its own, so that a signal to the whole pipeline does not end it before the
+ * server.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
@@ -43,14 +44,10 @@ static NORETURN void run_cleaner(int pipe_end, const char *folder, const char *p
     setsid();
     close_all_but(pipe_end);
     char byte;
-    ssize_t got;
-    do
-        got = read(pipe_end, &byte, 1);
-    while (got < 0 && errno == EINTR);
-    if (got <= 0) {
-        unlink(path);
-        rmdir(folder);
-    }
+    while (read(pipe_end, &byte, 1) < 0 && errno == EINTR)
+        ;
+    unlink(path);
+    rmdir(folder);
     _exit(0);
 }
 
@@ -69,13 +66,9 @@ int return_cleaner_start(struct return_cleaner *c, const char *folder, const cha
 }
 
 void return_cleaner_stop(struct return_cleaner *c) {
-    if (c->pipe_end >= 0) {
-        // If the byte is lost, the cleaner removes what is no longer there: no harm.
-        ssize_t ignored = write(c->pipe_end, "", 1);
-        (void)ignored;
+    if (c->pipe_end >= 0)
         close(c->pipe_end);
-        c->pipe_end = -1;
-    }
+    c->pipe_end = -1;
     if (c->pid > 0)
         while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
             ;

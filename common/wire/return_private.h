@@ -46,7 +46,7 @@ int return_set_flags(int fd, bool nonblocking);
 int return_socket_address(struct sockaddr_un *sa, const char *path); // -1: the path is too long
 bool return_same_user(int fd); // the peer of a connected socket runs as our own user
 
-/* The child process that removes socket and folder if the server is killed. */
+/* The child process that removes socket and folder when the server is gone, or cannot do it. */
 struct return_cleaner {
     pid_t pid;    // -1: none
     int pipe_end; // -1: none
@@ -56,7 +56,8 @@ struct return_cleaner {
  */
 int return_cleaner_start(struct return_cleaner *c, const char *folder, const char *path,
                          struct err *e);
-/* The caller has removed both: the child ends and is waited for. Does nothing a second time. */
+/* The child removes what is still there of both, ends, and is waited for. Does nothing a second
+ * time. */
 void return_cleaner_stop(struct return_cleaner *c);
 
 #endif

@@ -39,7 +39,8 @@ struct return_server {
     size_t whole;   // in.p[taken .. whole) is complete and checked
 };
 
-/* Removes socket and folder, and ends the cleaner. From then on connections are refused. */
+/* Removes socket and folder, or lets the cleaner do it where a sandbox forbids it, and ends the
+ * cleaner. From then on connections are refused. */
 static void remove_socket(struct return_server *s) {
     if (s->listener >= 0)
         close(s->listener);
