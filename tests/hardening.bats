@@ -33,3 +33,32 @@ setup() {
     grep -A1 '<main>:' code | grep -q endbr64
     grep -q endbr64 code
 }
+
+# The tokenizer's patterns are compiled into such memory.
+@test "no memory is both written and run once the sandbox is entered" {
+    mkfifo in
+    tok-encode -m "$DATA/tokenizers/unigram-xlmr" in >ids &
+    exec 9>in
+    for ((i = 0; i < 1000; i++)); do
+        grep -q '^Seccomp:.*2' /proc/$!/status && break
+        sleep 0.01
+    done
+    cat /proc/$!/maps >maps
+    echo hi >&9
+    exec 9>&-
+    wait $!
+    [ -s ids ]
+    grep -q r-xp maps
+    if grep rwx maps; then false; fi
+    # without the sandbox there is such memory, so the test can fail
+    mkfifo again
+    tok-encode --no-sandbox -m "$DATA/tokenizers/unigram-xlmr" again >ids &
+    exec 9>again
+    for ((i = 0; i < 1000; i++)); do
+        grep -q rwx /proc/$!/maps && break
+        sleep 0.01
+    done
+    grep -q rwx /proc/$!/maps
+    exec 9>&-
+    wait $!
+}

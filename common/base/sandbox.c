@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/io.h"
 #include "base/opt.h"
 
 #if defined(__linux__) && defined(__has_include)
@@ -25,10 +26,14 @@
 #endif
 #endif
 
-static bool off;
+static bool off, sealed;
 
 void sandbox_off(void) {
     off = true;
+}
+
+bool sandbox_sealed(void) {
+    return sealed;
 }
 
 #if !defined(HAVE_SANDBOX)
@@ -221,9 +226,30 @@ bool sandbox_built(void) {
     return true;
 }
 
+/* Makes memory that can be written and run, where PCRE2 has compiled patterns, read-only. */
+static int seal_code(struct err *e) {
+    struct buf maps = {0};
+    int rc = read_file("/proc/self/maps", 16 << 20, &maps, e);
+    for (const char *line = rc == 0 ? maps.p : NULL; line && *line && rc == 0;) {
+        unsigned long from, to;
+        char may[5];
+        bool both =
+            sscanf(line, "%lx-%lx %4s", &from, &to, may) == 3 && strncmp(may, "rwx", 3) == 0;
+        sealed = sealed || both;
+        if (both && mprotect((void *)from, to - from, PROT_READ | PROT_EXEC) != 0)
+            rc = err_errno(e, EXIT_SYSTEM, "sandbox: cannot seal executable memory");
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
+    }
+    buf_free(&maps);
+    return rc;
+}
+
 int sandbox_enter(const struct sandbox *s, struct err *e) {
     if (off)
         return 0;
+    if (seal_code(e) != 0)
+        return -1;
     tzset(); // reads /etc/localtime, which a template's time may need later
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
         return err_errno(e, EXIT_SYSTEM, "sandbox: cannot give up privileges");

@@ -36,6 +36,9 @@ int sandbox_enter(const struct sandbox *s, struct err *e);
 /* Whether this build has a sandbox. */
 bool sandbox_built(void);
 
+/* Whether executable memory was made read-only: then compiled patterns can be run, not freed. */
+bool sandbox_sealed(void);
+
 /* What --no-sandbox calls, before any thread starts. */
 void sandbox_off(void);
 

@@ -12,6 +12,7 @@
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 
+#include "base/sandbox.h"
 #include "unicode/split_words.h"
 #include "unicode/unicode.h"
 
@@ -105,7 +106,8 @@ bool regex_is_script(struct str name) {
 void regex_free(struct regex *r) {
     if (!r)
         return;
-    pcre2_code_free(r->code);
+    if (!sandbox_sealed()) // else the memory stays until the process ends
+        pcre2_code_free(r->code);
     for (int i = 0; i < N_LIMITS; i++)
         pcre2_match_context_free(r->limits[i]);
     free((char *)r->pattern.p);
