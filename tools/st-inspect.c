@@ -283,6 +283,7 @@ int main(int argc, char **argv) {
     char *path = choose_path(&o);
     if (weights_open(&w, path, &e) != 0)
         die_err(&e);
+    warn_lines(w.warnings.p);
     int code = run(&o, &w, path);
     weights_close(&w);
     free(path);
