@@ -99,6 +99,7 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
     if (m->layers.n_other > 0 && opt_verbose())
         print_note("the text part of model type %s: %zu tensors of other parts are not used: %s",
                    m->spec.part_of, m->layers.n_other, dir);
+    m->hidden = (struct hidden_layers){1, {(uint32_t)m->spec.n_layers}};
     m->context = o->context > 0 ? o->context : own_limit(&m->spec);
     if (m->context > SPEC_MAX_CONTEXT || (m->spec.learned_pos && m->context > m->spec.max_pos))
         return err_set(e, EXIT_USAGE, "a context of %zu is more than the model's %zu positions: %s",
