@@ -24,7 +24,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
             '-v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-inspect)
-        echo '-m --model -k --top-k -j --json --npy --hidden -v --verbose -q --quiet -h --help -V --version'
+        echo '-m --model -k --top-k -j --json --npy --hidden --index -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-score) echo '-j --json --tokens -v --verbose -q --quiet -h --help -V --version' ;;
     llm-diff) echo '--max --kl --top1 -j --json -v --verbose -q --quiet -h --help -V --version' ;;

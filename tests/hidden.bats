@@ -47,7 +47,7 @@ shape() { head -c 128 "$1" | LC_ALL=C sed -n "s/.*'shape': (\([^)]*\)).*/\1/p" |
     forward --hidden ids >plain
     [ "$(frames --text plain | grep -c layer)" -eq 0 ]
     forward --hidden=0,2 --chunk 3 -b 1 ids >two
-    [ "$(frames --text two | grep layer | sort | uniq -c | tr -s ' ' | tr '\n' ' ')" = " 6 layer=0 6 layer=2 " ]
+    [ "$(frames --text two | grep layer | sort | uniq -c | tr '\n' ' ' | tr -s ' ')" = " 6 layer=0 6 layer=2 " ]
     [[ $(frames two) == "OPEN:0 LOGI:0@0x3 HIDD:0@0x3 HIDD:0@0x3 LOGI:0@3x3 HIDD:0@3x3 HIDD:0@3x3 LOGI"* ]]
     # The last layer is what --hidden has always given.
     llm-inspect --hidden --npy plain.npy plain

@@ -18,7 +18,7 @@
 #include "wire/in_order.h"
 #include "wire/npy.h"
 
-enum { NO_LAYER = UINT32_MAX }; // of a frame that does not say its layer
+#define NO_LAYER UINT32_MAX // of a frame that does not say its layer
 
 /* Frames of hidden states of the same rows. */
 struct group {
