@@ -175,7 +175,7 @@ static void refused(void) {
         {256 + 44, 0x0a, "a newline in the text: test: byte 300"},
         {304 + 8, 99, "the position is out of bounds: test: byte 312"},
         {400 + 40, 0x6179616d, "the text of hidden states is not 'layer=N': test: byte 440"},
-        {400 + 44, 0x31313d72, "the text of hidden states is not 'layer=N': test: byte 440"},
+        {400 + 44, 0x78313d72, "the text of hidden states is not 'layer=N': test: byte 440"},
         {400 + 20, 7, "the payload's length does not match its parts: test: byte 424"},
         {304 + 12, 0xffffffff, "the number of rows is out of bounds: test: byte 316"},
     };
