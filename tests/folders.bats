@@ -186,3 +186,12 @@ gemma3_outer=(wrap=gemma3 'set=vision_config={"model_type":"siglip_vision_model"
     refold "$M/mistral" u 'rename=^=language_model.' wrap=mistral3 'set=new_key=3'
     load_model u 2>&1 | grep -q 'new_key is not known and is ignored'
 }
+
+@test "config.json: values that the reference takes for not given, or does not read" {
+    refold "$M/mixtral" h set=head_dim=0
+    same "$M/mixtral" h
+    refold "$M/qwen3-moe" f set=intermediate_size=0 # no layer has an ordinary FFN
+    same "$M/qwen3-moe" f
+    refold "$M/qwen3-moe" d set=intermediate_size=0 'set=mlp_only_layers=[1]'
+    fails 65 "intermediate_size is missing" load_model d
+}

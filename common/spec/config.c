@@ -97,6 +97,9 @@ static int read_layers(struct keys_reader *r, const struct family *f, struct spe
     else if (has_key_table(f, "use_sliding_window") &&
              keys_apply(r, family_used_window_keys, o, c, false) != 0)
         return -1;
+    if (has_key_table(f, "sliding_window_pattern") && !keys_member_take(o, "layer_types") &&
+        keys_apply(r, family_pattern_keys, o, c, false) != 0)
+        return -1;
     for (size_t i = 0; i < s->n_layers; i++) {
         struct layer_spec *l = &s->layers[i];
         l->no_rope = c->no_rope_interval > 0 && (i + 1) % c->no_rope_interval == 0;
@@ -125,12 +128,25 @@ static int read_layers(struct keys_reader *r, const struct family *f, struct spe
 static const char *key_of(const struct family *f, size_t at) {
     for (size_t g = 0; f->keys[g]; g++)
         for (const struct key *k = f->keys[g]; k->name; k++)
-            if (k->at == at && k->kind == KEY_SIZE)
+            if (k->at == at && (k->kind == KEY_SIZE || k->kind == KEY_COUNT))
                 return k->name;
     for (const struct key *k = family_common_keys; k->name; k++)
-        if (k->at == at && k->kind == KEY_SIZE)
+        if (k->at == at && (k->kind == KEY_SIZE || k->kind == KEY_COUNT))
             return k->name;
     return "?";
+}
+
+/* An ordinary FFN needs its size; a model whose layers all have experts does not. */
+static int check_ffn_dim(struct keys_reader *r, const struct family *f,
+                         const struct spec_config *c) {
+    const struct spec *s = &c->spec;
+    bool needed = s->n_experts == 0 || s->expert_ffn_dim == 0;
+    for (size_t i = 0; i < s->n_layers; i++)
+        needed |= s->layers[i].dense;
+    if (s->ffn_dim > 0 || !needed)
+        return 0;
+    return err_set(r->e, EXIT_DATA, "%s is missing: %s",
+                   key_of(f, offsetof(struct spec_config, spec.ffn_dim)), r->path);
 }
 
 /* Checks the sizes, and computes what follows from them. */
@@ -148,9 +164,6 @@ static int finish(struct keys_reader *r, const struct family *f, struct spec_con
             return err_set(r->e, EXIT_DATA, "%s is missing: %s", key_of(f, needed[i]), r->path);
     if (s->ffn_dim == 0 && s->learned_pos) // GPT-2: n_inner null or missing
         s->ffn_dim = 4 * s->hidden_dim;
-    if (s->ffn_dim == 0)
-        return err_set(r->e, EXIT_DATA, "%s is missing: %s",
-                       key_of(f, offsetof(struct spec_config, spec.ffn_dim)), r->path);
     if (s->n_kv_heads == 0)
         s->n_kv_heads = s->n_heads;
     if (s->n_heads % s->n_kv_heads != 0)
@@ -296,7 +309,7 @@ static int read_text_model(struct keys_reader *r, const struct family *f,
         if (keys_apply(r, f->keys[g], o, c, false) != 0)
             return -1;
     if (keys_apply(r, family_common_keys, o, c, true) != 0 || finish(r, f, c) != 0 ||
-        read_layers(r, f, c, o) != 0)
+        read_layers(r, f, c, o) != 0 || check_ffn_dim(r, f, c) != 0)
         return -1;
     if (config_quant(r, c, o) != 0 || read_ends(r, f, o, whole, s) != 0)
         return -1;

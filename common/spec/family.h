@@ -79,6 +79,7 @@ const struct family *family_at(size_t i);                // NULL after the last
 extern const struct key family_common_keys[];      // of every family
 extern const struct key family_rope_keys[];        // inside rope_scaling and rope_parameters
 extern const struct key family_used_window_keys[]; // if use_sliding_window is true
+extern const struct key family_pattern_keys[];     // if there is no layer_types: Gemma 3
 extern const char *const family_harmless_keys[];   // no effect on results; NULL-terminated
 extern const char *const family_foreign_keys[];    // of models that are no family here; likewise
 
