@@ -24,7 +24,8 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-inspect)
-        echo '-m --model -k --top-k -j --json --npy --hidden --no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        echo '-m --model -k --top-k -j --json --npy --hidden --index --no-sandbox -v --verbose -q --quiet' \
+            '-h --help -V --version'
         ;;
     llm-score) echo '-j --json --tokens --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
     llm-diff) echo '--max --kl --top1 -j --json --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;

@@ -63,6 +63,22 @@ forward() { # ARGUMENT...: llama's logits of a few ids
     [[ $output == *"max difference   0"$'\n'* ]]
 }
 
+@test "hidden states of layers: the reference's, and the logits beside them do not change" {
+    standin
+    cd "$BATS_TEST_TMPDIR"
+    for model in gemma3 phi; do
+        m=$DATA/models/$model
+        python3 "$ROOT/tests/lib/golden.py" ids "$m/hidden.safetensors" ids >ids
+        llm-forward -m "$m" --device cuda --precise -a --no-return --hidden=all ids | llm-inspect --hidden --npy h.npy
+        python3 "$ROOT/tests/lib/golden.py" close "$m/hidden.safetensors" hidden h.npy 1e-4
+    done
+    forward --device cuda | python3 "$ROOT/tests/lib/frames.py" --rows /dev/stdin >plain
+    forward --device cuda --hidden=0,1 --chunk 3 | tee both | python3 "$ROOT/tests/lib/frames.py" --rows /dev/stdin | cmp plain -
+    forward --device cuda --hidden=0,1 | llm-inspect --hidden --npy one.npy
+    llm-inspect --hidden --npy two.npy both
+    cmp one.npy two.npy
+}
+
 @test "what can't be opened is refused with the reason" {
     LD_LIBRARY_PATH='' fails 71 'no CUDA driver: libcuda.so.1' forward --device cuda
     fails 2 "no device 'gpu' (cpu, cuda, cuda:N)" forward --device gpu

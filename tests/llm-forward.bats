@@ -217,7 +217,7 @@ reused() {
     printf '%s\n' "$(ids 150)" "$(ids 150) 9 8 7" "$(ids 64)" "$(ids 65)" "$(ids 100) 5 $(ids 60)" "2 $(ids 150)" >ids
     for model in llama gemma3 mistral qwen3-moe; do
         export LLM_MODEL=$DATA/models/$model
-        for options in "-b 1" "-b 3" "-b 1 --hidden" "-b 1 --precise" "-b 1 --chunk 10 -t 1"; do
+        for options in "-b 1" "-b 3" "-b 1 --hidden" "-b 1 --hidden=all" "-b 1 --precise" "-b 1 --chunk 10 -t 1"; do
             llm-forward --no-return --keep 0 $options ids >all
             n=$(reused ids $options)
             [ "$n" -ge 128 ] || { echo "$model $options: $n"; false; }

@@ -42,7 +42,8 @@ static const char help[] =
     "  -b, --batch N       sequences in flight (default: 16)\n"
     "  -c, --context N     most ids of a sequence (default: the model's limit)\n"
     "  -a, --all           logits of every position of a prompt, not of the last only\n"
-    "      --hidden        hidden states too\n"
+    "      --hidden[=LIST] hidden states too: after the final norm, or of the layers of LIST\n"
+    "                      (0: embeddings; 0,4,12  2-5  8-  all)\n"
     "      --device NAME   cpu, cuda or cuda:N; list: say what there is (default: $LLM_DEVICE, "
     "else cpu)\n"
     "      --precise       keep activations in f32\n"
@@ -68,7 +69,7 @@ enum {
 };
 
 struct options {
-    const char *model, *verify, *input;
+    const char *model, *verify, *input, *layers; // layers: of --hidden=LIST
     struct model_options model_opts;
     struct engine_options engine;
     bool all_logits, no_return;
@@ -80,7 +81,7 @@ static const struct option longs[] = {
     {"batch", required_argument, NULL, 'b'},
     {"context", required_argument, NULL, 'c'},
     {"all", no_argument, NULL, 'a'},
-    {"hidden", no_argument, NULL, OPT_HIDDEN},
+    {"hidden", optional_argument, NULL, OPT_HIDDEN},
     {"precise", no_argument, NULL, OPT_PRECISE},
     {"chunk", required_argument, NULL, OPT_CHUNK},
     {"keep", required_argument, NULL, OPT_KEEP},
@@ -103,6 +104,14 @@ static NORETURN void list_devices(void) {
     device_list(stdout);
     close_stdout();
     exit(EXIT_DONE);
+}
+
+/* A list that no model can have is refused before a model is opened. */
+static void check_layers(const char *list) {
+    struct hidden_layers h;
+    struct err e = {0};
+    if (list && hidden_parse(&h, list, HIDDEN_MAX_LAYERS, &e) != 0)
+        die_usage("--hidden: %s", e.msg);
 }
 
 /* Options that follow from others: the device, and how much room the model needs. */
@@ -141,6 +150,7 @@ static void parse_options(int argc, char **argv, struct options *o) {
             break;
         case OPT_HIDDEN:
             o->engine.hidden = true;
+            o->layers = optarg;
             break;
         case OPT_PRECISE:
             o->model_opts.precise = true;
@@ -164,6 +174,7 @@ static void parse_options(int argc, char **argv, struct options *o) {
             opt_common(c, help);
         }
     o->input = opt_file(argc, argv);
+    check_layers(o->layers);
     complete_options(o);
 }
 
@@ -219,6 +230,8 @@ static struct model *open_model(const struct options *o, const char *dir) {
     struct model *m;
     if (model_open(&m, dir, &o->model_opts, &e) != 0)
         die_err(&e);
+    if (o->layers && model_set_hidden(m, o->layers, &e) != 0)
+        die_usage("--hidden: %s: %s", e.msg, dir);
     if (o->verify &&
         hashlist_verify(model_weights(m), o->verify, o->model_opts.n_threads, NULL, NULL, &e) != 0)
         die_err(&e);
@@ -265,6 +278,7 @@ int main(int argc, char **argv) {
     job.opened = !device || strcmp(device, "cpu") == 0 ? opened : NULL;
     job.engine = o.engine;
     job.all_logits = o.all_logits;
+    job.hidden_layers = o.layers != NULL;
     job.report = opt_verbose();
     job.header = &h;
     int code = EXIT_DONE, rc = stage_forward(&job, &code, &e);

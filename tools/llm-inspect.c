@@ -19,11 +19,11 @@
 #include "base/sandbox.h"
 #include "base/utf8.h"
 #include "sample/rank.h"
+#include "stages/array.h"
 #include "stages/watch.h"
 #include "tokens/tokenizer.h"
 #include "wire/in_order.h"
 #include "wire/logits.h"
-#include "wire/npy.h"
 #include "wire/open_seqs.h"
 #include "wire/viewer.h"
 
@@ -37,7 +37,10 @@ static const char help[] =
     "  -k, --top-k N    tokens to show of each step (default: 5)\n"
     "  -j, --json       a JSON object a step\n"
     "      --npy FILE   write all rows as float32 [rows, vocabulary] and print nothing\n"
-    "      --hidden     with --npy: hidden states [rows, hidden size] instead of logits\n"
+    "      --hidden[=LIST]\n"
+    "                   with --npy: hidden states [rows, hidden size] instead of logits;\n"
+    "                   of several layers [rows, layers, hidden size]\n"
+    "      --index FILE with --npy: a JSON line for each row, with the sequence's attributes\n"
     "  -v, --verbose    print the stream's header on stderr\n"
     "  -q, --quiet      no warnings\n"
     "      --no-sandbox\n"
@@ -45,12 +48,13 @@ static const char help[] =
     "  -h, --help\n"
     "  -V, --version\n";
 
-enum { OPT_NPY = OPT_LONG_ONLY, OPT_HIDDEN };
+enum { OPT_NPY = OPT_LONG_ONLY, OPT_HIDDEN, OPT_INDEX };
 
 struct options {
     size_t k;
-    bool json, hidden;
-    const char *model, *npy_path, *input;
+    bool json;
+    const char *model, *input;
+    struct array_options array;
 };
 
 struct run {
@@ -58,7 +62,7 @@ struct run {
     struct tokenizer *tokenizer; // NULL: print ids only
     struct decoder *decoder;
     struct logits_header header;
-    struct npy *npy;      // NULL: print
+    struct array *array;  // of --npy; NULL: print
     struct in_order *out; // stdout
     struct buf text;      // of one frame
     uint32_t *top;        // [k]
@@ -151,52 +155,77 @@ static int show_failed(struct run *r, const struct frame *f, struct err *e) {
     return in_order_write(r->out, f->seq, r->text.p, r->text.n, e);
 }
 
+/* --npy: a sequence's last rows need its ids and attributes, which its end removes. */
+static int take_for_array(struct run *r, const struct frame *f, struct err *e) {
+    bool ends = f->type == FRAME_FAILED || f->type == FRAME_CLOSED;
+    if (!ends)
+        return open_seqs_take(&r->seqs, f, e) != 0 || array_take(r->array, f, &r->seqs, e) != 0 ? -1
+                                                                                                : 0;
+    if (f->type == FRAME_FAILED) {
+        r->some_failed = true;
+        warn("sequence %" PRIu32 " failed: %.*s", f->seq, (int)f->text.n, f->text.p);
+    }
+    return array_take(r->array, f, &r->seqs, e) != 0 || open_seqs_take(&r->seqs, f, e) != 0 ? -1
+                                                                                            : 0;
+}
+
 static int take_frame(struct run *r, const struct frame *f, struct err *e) {
     if (open_seqs_take(&r->seqs, f, e) != 0)
         return -1;
     switch (f->type) {
     case FRAME_OPEN:
     case FRAME_IDS:
+    case FRAME_HIDDEN:
         return 0;
     case FRAME_LOGITS:
-        if (r->npy)
-            return r->o.hidden ? 0 : npy_rows(r->npy, f->seq, f->values, f->rows, e);
         return show_rows(r, f, e);
-    case FRAME_HIDDEN:
-        return r->npy && r->o.hidden ? npy_rows(r->npy, f->seq, f->values, f->rows, e) : 0;
     case FRAME_FAILED:
         r->some_failed = true;
-        if (r->npy)
-            warn("sequence %" PRIu32 " failed: %.*s", f->seq, (int)f->text.n, f->text.p);
-        else if (show_failed(r, f, e) != 0)
+        if (show_failed(r, f, e) != 0)
             return -1;
         break;
     case FRAME_CLOSED:
     case FRAME_END:
         break;
     }
-    return r->npy ? npy_end(r->npy, f->seq, e) : in_order_end(r->out, f->seq, e);
+    return in_order_end(r->out, f->seq, e);
 }
 
 static int read_stream(struct run *r, struct logits_reader *in, struct err *e) {
     struct frame f;
     int rc;
     while ((rc = logits_next(in, &f, e)) == 1) {
-        if (take_frame(r, &f, e) != 0)
+        if ((r->array ? take_for_array : take_frame)(r, &f, e) != 0)
             return -1;
-        if (!r->npy && fflush(stdout) != 0)
+        if (!r->array && fflush(stdout) != 0)
             return err_errno(e, EXIT_IO, "cannot write to stdout");
     }
     return rc;
 }
 
 static const struct option longs[] = {
-    {"model", required_argument, NULL, 'm'},   {"top-k", required_argument, NULL, 'k'},
-    {"json", no_argument, NULL, 'j'},          {"npy", required_argument, NULL, OPT_NPY},
-    {"hidden", no_argument, NULL, OPT_HIDDEN}, OPT_COMMON,
+    {"model", required_argument, NULL, 'm'},
+    {"top-k", required_argument, NULL, 'k'},
+    {"json", no_argument, NULL, 'j'},
+    {"npy", required_argument, NULL, OPT_NPY},
+    {"hidden", optional_argument, NULL, OPT_HIDDEN},
+    {"index", required_argument, NULL, OPT_INDEX},
+    OPT_COMMON,
 };
 
+/* The layers of --hidden=LIST. A stream does not say how many layers its model has. */
+static void parse_layers(struct hidden_layers *h, const char *list) {
+    struct err e = {0};
+    if (!list || strcmp(list, "all") == 0)
+        return;
+    if (hidden_parse(h, list, HIDDEN_MAX_LAYERS, &e) != 0)
+        die_usage("--hidden: %s", e.msg);
+    if (h->layers[h->n - 1] == HIDDEN_MAX_LAYERS)
+        die_usage("--hidden: a range needs its last layer here: %s", list);
+}
+
 static void parse_options(int argc, char **argv, struct options *o) {
+    struct array_options *a = &o->array;
     o->k = 5;
     for (int c; (c = getopt_long(argc, argv, "m:k:j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
@@ -210,17 +239,25 @@ static void parse_options(int argc, char **argv, struct options *o) {
             o->json = true;
             break;
         case OPT_NPY:
-            o->npy_path = optarg;
+            a->npy_path = optarg;
             break;
         case OPT_HIDDEN:
-            o->hidden = true;
+            a->hidden = true;
+            parse_layers(&a->layers, optarg);
+            break;
+        case OPT_INDEX:
+            a->index_path = optarg;
             break;
         default:
             opt_common(c, help);
         }
     o->input = opt_file(argc, argv);
-    if (o->hidden && !o->npy_path)
+    if (a->hidden && !a->npy_path)
         die_usage("--hidden says what --npy FILE writes");
+    if (a->index_path && !a->npy_path)
+        die_usage("--index describes the rows of --npy FILE");
+    if (a->index_path && strcmp(a->index_path, a->npy_path) == 0)
+        die_usage("--npy and --index write to one file: %s", a->npy_path);
 }
 
 /* The tokenizer of -m must exist and be the stream's. That of $LLM_MODEL is used only if it is. */
@@ -257,15 +294,28 @@ static void run_free(struct run *r) {
 /* Shows or writes the whole stream. -1 with e set, after what came before the error. */
 static int run(struct run *r, struct logits_reader *in, struct err *e) {
     int rc = read_stream(r, in, e);
-    if (r->npy && rc != 0) {
-        npy_abort(r->npy);
+    if (r->array && rc != 0) {
+        array_abort(r->array);
         return -1;
     }
-    if (r->npy)
-        return npy_commit(r->npy, e);
+    if (r->array)
+        return array_commit(r->array, &r->seqs, e);
     if (rc != 0 && e->code == EXIT_IO)
         return -1;
     return in_order_finish(r->out, rc == 0 ? e : NULL) != 0 ? -1 : rc;
+}
+
+/* Files are written in the folders of --npy and --index alone, and in that of temporary files. */
+static void enter_sandbox(const struct options *o) {
+    char *npy = o->array.npy_path ? path_parent(o->array.npy_path) : NULL;
+    char *index = o->array.index_path ? path_parent(o->array.index_path) : NULL;
+    struct err e = {0};
+    if (sandbox_enter(
+            &(struct sandbox){.may = SANDBOX_FILES, .write = {io_temp_folder(), npy, index}}, &e) !=
+        0)
+        die_err(&e);
+    free(npy);
+    free(index);
 }
 
 int main(int argc, char **argv) {
@@ -278,19 +328,14 @@ int main(int argc, char **argv) {
     struct logits_reader *in = viewer_open(r.o.input, &name, &r.header, &e);
     if (!in)
         die_err(&e);
-    size_t columns = r.o.hidden ? r.header.hidden_dim : r.header.vocab_size;
-    if (columns == 0)
+    if (r.o.array.hidden && r.header.hidden_dim == 0)
         die(EXIT_DATA, "the stream has no hidden states (llm-forward --hidden makes them): %s",
             name);
-    if (!r.o.npy_path)
+    if (!r.o.array.npy_path)
         open_tokenizer(&r);
-    if (r.o.npy_path && !(r.npy = npy_open(r.o.npy_path, columns, &e)))
+    else if (!(r.array = array_open(&r.o.array, &r.header, &e)))
         die_err(&e);
-    char *target = r.o.npy_path ? path_parent(r.o.npy_path) : NULL;
-    const struct sandbox sandbox = {.may = SANDBOX_FILES, .write = {io_temp_folder(), target}};
-    if (sandbox_enter(&sandbox, &e) != 0)
-        die_err(&e);
-    free(target);
+    enter_sandbox(&r.o);
     r.o.k = r.o.k < r.header.vocab_size ? r.o.k : r.header.vocab_size;
     r.top = xcalloc(r.o.k, sizeof *r.top);
     r.out = in_order_new(stdout, NULL);

@@ -265,6 +265,7 @@ static int convert_folder(const struct options *o, struct err *e) {
     struct weights w;
     if (weights_open(&w, o->source, e) != 0)
         return -1;
+    warn_lines(w.warnings.p);
     int rc = retype_folder(o, &w, e);
     weights_close(&w);
     return rc;

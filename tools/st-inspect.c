@@ -288,6 +288,7 @@ int main(int argc, char **argv) {
     if (sandbox_enter(&(struct sandbox){.may = SANDBOX_FILES | SANDBOX_THREADS, .read = "/"}, &e) !=
         0)
         die_err(&e);
+    warn_lines(w.warnings.p);
     int code = run(&o, &w, path);
     weights_close(&w);
     free(path);

@@ -173,5 +173,6 @@ static const struct ops cpu_ops = {
     .project = cpu_project,
     .experts = cpu_experts,
     .add = cpu_add,
+    .fetch = cpu_fetch,
     .head = cpu_head,
 };

@@ -54,6 +54,7 @@ void cpu_project(struct device *d, float *y, enum device_source from, const stru
                  bool add, float scale);
 void cpu_experts(struct device *d, float *y, const struct experts_op *o, const float *x);
 void cpu_add(struct device *d, float *y, const float *x, float scale);
+void cpu_fetch(struct device *d, float *host, const float *x);
 int cpu_head(struct device *d, const struct head_op *o, float *logits, float *hidden,
              struct err *e);
 

@@ -285,6 +285,17 @@ void cpu_attend(struct device *d, const struct attend_op *o) {
     cpu_lap(c, PART_ATTENTION);
 }
 
+/* ---- Hidden states ---- */
+
+void cpu_fetch(struct device *d, float *host, const float *x) {
+    struct cpu *c = cpu_of(d);
+    size_t dim = c->shape.hidden_dim;
+    for (size_t i = 0, n = 0; i < c->step.n_rows; i++)
+        if (c->step.rows[i].want)
+            memcpy(host + n++ * dim, x + i * dim, dim * sizeof *host);
+    cpu_lap(c, PART_ROWS);
+}
+
 /* ---- The end of a step ---- */
 
 /* The rows that the head reads are gathered in h. */

@@ -6,6 +6,7 @@
  *       qkv, attend, project              attention
  *       gated, project, or experts        FFN
  *       norm, add                         before and after them
+ *       fetch                             hidden states, on the host
  *     head               logits and hidden states, on the host
  *
  * x, h and y of struct device are [max_rows, hidden_dim]. Pointers to them are opaque: only the
@@ -70,6 +71,7 @@ struct step {
     const struct attn_row *attn[DEVICE_GROUPS]; // [n_rows] for each group of layers
     const struct linear *embed, *positions;     // tables of rows; positions may be NULL
     float embed_scale;                          // factor of embeddings; 1: none
+    bool fetches;                               // fetch will be called
 };
 
 struct qkv_op { // q, k, v of x; q and k normed and rotated; k and v stored in the row's pages
@@ -170,6 +172,8 @@ struct ops {
                     bool add, float scale);
     void (*experts)(struct device *d, float *y, const struct experts_op *o, const float *x);
     void (*add)(struct device *d, float *y, const float *x, float scale); // y += scale * x
+    /* host [n_want, hidden_dim] = the rows of x that want logits. host may be read after head. */
+    void (*fetch)(struct device *d, float *host, const float *x);
     /* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] (either may be NULL) of the rows
      * that want them. -1 if anything has failed, in this step or before. */
     int (*head)(struct device *d, const struct head_op *o, float *logits, float *hidden,

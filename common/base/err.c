@@ -103,6 +103,13 @@ void warn(const char *fmt, ...) {
     va_end(ap);
 }
 
+void warn_lines(const char *text) {
+    for (const char *end; text && *text; text = end + (*end == '\n')) {
+        end = text + strcspn(text, "\n");
+        warn("%.*s", (int)(end - text), text);
+    }
+}
+
 void print_note(const char *fmt, ...) {
     va_list ap;
     va_start(ap, fmt);

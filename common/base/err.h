@@ -51,6 +51,7 @@ const char *program_name(void);
 
 /* One line "program: message" on stderr. warn_quiet(true) silences warn (option -q), never die. */
 void warn(const char *fmt, ...) PRINTF_LIKE(1, 2);
+void warn_lines(const char *text); // one warning for each line; NULL: none
 void warn_quiet(int quiet);
 void warn_err(const struct err *e);
 

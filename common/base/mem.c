@@ -71,6 +71,17 @@ struct str str_word(struct str *s) {
     return word;
 }
 
+int str_compare(struct str a, struct str b) {
+    size_t n = a.n < b.n ? a.n : b.n;
+    int order = n ? memcmp(a.p, b.p, n) : 0;
+    return order ? order : (a.n > b.n) - (a.n < b.n);
+}
+
+bool str_begins_with(struct str s, const char *start) {
+    size_t n = strlen(start);
+    return s.n >= n && (n == 0 || memcmp(s.p, start, n) == 0);
+}
+
 bool str_ends_with(struct str s, const char *end) {
     size_t n = strlen(end);
     return s.n >= n && (n == 0 || memcmp(s.p + s.n - n, end, n) == 0);

@@ -51,6 +51,8 @@ static inline bool str_eq(struct str a, const char *b) {
 static inline bool str_same(struct str a, struct str b) {
     return a.n == b.n && (a.n == 0 || memcmp(a.p, b.p, a.n) == 0);
 }
+int str_compare(struct str a, struct str b); // by bytes, as strcmp
+bool str_begins_with(struct str s, const char *start);
 bool str_ends_with(struct str s, const char *end);
 char *str_dup(struct str s); // NUL-terminated copy, owned by the caller
 /* How many of s's bytes a message shows: the precision of "%.*s". A stranger's text may be long. */

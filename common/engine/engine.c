@@ -28,7 +28,7 @@
 #include "engine/chunk.h"
 #include "engine/seqs.h"
 
-/* Memory for the logits of one step, unless max_in_flight rows take more. */
+/* Memory for the logits and hidden states of one step, unless max_in_flight rows take more. */
 enum { LOGITS_BYTES = 32 << 20 };
 
 /* A sequence that has had no request for this long is not decoding. */
@@ -37,11 +37,12 @@ static const double asked_seconds = 0.25;
 struct engine {
     struct engine_options opts;
     struct model *model;
-    size_t vocab_size, hidden_dim;
+    size_t vocab_size, hidden_dim, n_hidden;
     struct seqs seqs;
     struct batch batch;
-    float *logits; // [batch.max_want, vocab_size]
-    float *hidden; // [batch.max_want, hidden_dim], or NULL
+    float *logits;         // [batch.max_want, vocab_size]
+    float *hidden;         // [n_hidden][batch.n_want, hidden_dim], room for max_want; or NULL
+    const float **of_part; // [n_hidden]: a part's rows of each layer
     struct chunk chunk;
     double answers_until; // the next step waits for requests until then
     double asked_until;   // until then, sequences that have logits count as decoding
@@ -69,7 +70,10 @@ struct engine *engine_new(const struct engine_options *o, struct model *m) {
     g->hidden_dim = spec->hidden_dim;
     seqs_init(&g->seqs, (uint32_t)engine_slots(o), (uint32_t)spec->vocab_size,
               (uint32_t)model_context(m));
-    size_t rows = engine_rows(o), max_want = LOGITS_BYTES / (g->vocab_size * sizeof(float));
+    g->n_hidden = o->hidden ? model_hidden(m)->n : 0;
+    size_t rows = engine_rows(o),
+           row_bytes = (g->vocab_size + g->n_hidden * g->hidden_dim) * sizeof(float),
+           max_want = LOGITS_BYTES / row_bytes;
     if (max_want < rows - most_chunk(o))
         max_want = rows - most_chunk(o);
     if (max_want > rows)
@@ -77,7 +81,8 @@ struct engine *engine_new(const struct engine_options *o, struct model *m) {
     batch_init(&g->batch, rows, max_want, engine_slots(o));
     g->logits = model_host_alloc(m, max_want, g->vocab_size * sizeof(float));
     if (o->hidden)
-        g->hidden = model_host_alloc(m, max_want, g->hidden_dim * sizeof(float));
+        g->hidden = model_host_alloc(m, max_want, g->n_hidden * g->hidden_dim * sizeof(float));
+    g->of_part = xcalloc(g->n_hidden, sizeof *g->of_part);
     g->counters.last_step = seconds_now();
     return g;
 }
@@ -89,6 +94,7 @@ void engine_free(struct engine *g) {
     batch_free(&g->batch);
     model_host_free(g->model, g->logits);
     model_host_free(g->model, g->hidden);
+    free(g->of_part);
     free(g);
 }
 
@@ -281,10 +287,11 @@ static void tell_part(struct engine *g, const struct batch_part *p, size_t at) {
     if (c->failed || p->n_want == 0)
         return;
     uint32_t pos = j->pos + j->done + p->n_rows - p->n_want;
-    const float *hidden = g->hidden ? g->hidden + at * g->hidden_dim : NULL;
+    for (size_t i = 0; i < g->n_hidden; i++)
+        g->of_part[i] = g->hidden + (i * g->batch.n_want + at) * g->hidden_dim;
     note_failure(g, c,
-                 c->rows(c->ctx, s->number, pos, p->n_want, g->logits + at * g->vocab_size, hidden,
-                         &c->err));
+                 c->rows(c->ctx, s->number, pos, p->n_want, g->logits + at * g->vocab_size,
+                         g->hidden ? g->of_part : NULL, &c->err));
 }
 
 /* All events of the batch; they point into jobs, logits and hidden states. */

@@ -33,7 +33,7 @@ struct engine_options {
     size_t max_in_flight; // sequences that can decode together; a client opens no more prompts
     size_t chunk;         // rows of prompts in a step; 0: chosen from measured times (chunk.h)
     size_t auto_chunk;    // most rows that are then chosen; 0: CPU_PROMPT_ROWS
-    bool hidden;          // hidden states beside the logits
+    bool hidden;          // hidden states of model_hidden's layers beside the logits
 };
 
 /* model_options.max_sequences and .max_rows for these options. */
@@ -58,10 +58,10 @@ struct engine_client {
     /* A request appended ids [n] at pos of seq; comes before the first of their rows. */
     int (*appended)(void *ctx, uint32_t seq, uint32_t pos, const uint32_t *ids, uint32_t n,
                     struct err *e);
-    /* logits [n, vocab_size] and hidden [n, hidden_dim] (or NULL) of positions pos .. pos + n - 1.
-     */
+    /* logits [n, vocab_size] of positions pos .. pos + n - 1, and hidden, one [n, hidden_dim] for
+     * each layer of model_hidden; NULL: none. */
     int (*rows)(void *ctx, uint32_t seq, uint32_t pos, uint32_t n, const float *logits,
-                const float *hidden, struct err *e);
+                const float *const *hidden, struct err *e);
     /* All rows of a step have been given out. Pointers that appended and rows were given are valid
      * until it returns. */
     int (*stepped)(void *ctx, struct err *e);

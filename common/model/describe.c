@@ -23,7 +23,8 @@ static void field(FILE *out, const char *name, const char *fmt, ...) {
 
 static void describe_dimensions(FILE *out, const struct spec *s) {
     static const char *const acts[] = {"none", "silu", "gelu (tanh)", "gelu (erf)", "relu"};
-    field(out, "model_type", "%s", s->model_type);
+    field(out, "model_type", "%s%s%s", s->model_type, s->part_of ? ", the text part of " : "",
+          s->part_of ? s->part_of : "");
     field(out, "vocab_size", "%zu%s", s->vocab_size, s->tied ? ", head tied to the embedding" : "");
     field(out, "hidden_dim", "%zu", s->hidden_dim);
     field(out, "n_layers", "%zu%s", s->n_layers,
@@ -120,9 +121,10 @@ static void describe_tensors(FILE *out, const struct spec *s, const struct weigh
     fputs("\ntensors\n", out);
     for (size_t i = 0; i < w->n_tensors; i++) {
         const struct tensor *t = &w->tensors[i];
-        const char *state = m->used[i]                   ? "used"
-                            : layers_ignores(s, t->name) ? "no weight"
-                                                         : "left over";
+        const char *state = m->used[i]                      ? "used"
+                            : layers_ignores(s, t->name)    ? "no weight"
+                            : layers_other_part(s, t->name) ? "no text"
+                                                            : "left over";
         fprintf(out, "%-9s  %-4s  %s %s\n", state, dtype_name(t->dtype), t->name,
                 tensor_shape_text(t, shape));
     }

@@ -77,21 +77,48 @@ static void ffn_block(struct model *m, const struct layer *layer, const float *i
     model_add_block(m, FROM_GATED, &layer->down, &layer->ffn_post_norm, scale);
 }
 
+/* Where the hidden states go. */
+struct hidden_out {
+    const struct hidden_layers *wanted;
+    float *hidden; // [wanted->n][n_want, hidden_dim], or NULL
+    size_t floats; // of one layer
+    size_t n;      // given so far
+};
+
+static struct hidden_out hidden_out(const struct model *m, const struct step *step, float *hidden) {
+    size_t n_want = 0;
+    for (size_t i = 0; i < step->n_rows; i++)
+        n_want += step->rows[i].want;
+    return (struct hidden_out){&m->hidden, hidden, n_want * m->spec.hidden_dim, 0};
+}
+
+/* The memory for hidden state `layer`, which come in ascending order; NULL if it is not wanted. */
+static float *next_hidden(struct hidden_out *o, size_t layer) {
+    if (!o->hidden || o->n == o->wanted->n || o->wanted->layers[o->n] != layer)
+        return NULL;
+    return o->hidden + o->floats * o->n++;
+}
+
 int model_run(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,
               struct err *e) {
     const struct spec *s = &m->spec;
     struct device *d = m->device;
     float scale = s->residual_scale > 0 ? s->residual_scale : 1;
-    const struct step step = make_step(m, rows, n_rows);
+    struct step step = make_step(m, rows, n_rows);
+    struct hidden_out out = hidden_out(m, &step, hidden);
     const struct head_op head = {.norm = &m->layers.final_norm,
                                  .head = &m->layers.head,
                                  .divisor = s->logit_divisor,
                                  .softcap = s->logit_softcap};
 
+    step.fetches = hidden && out.wanted->layers[0] < s->n_layers;
     d->ops->begin(d, &step);
     for (size_t l = 0; l < s->n_layers; l++) {
         const struct layer *layer = &m->layers.layers[l];
         layers_ready(&m->layers, l);
+        float *to = next_hidden(&out, l);
+        if (to)
+            d->ops->fetch(d, to, d->x);
 
         const float *in = d->x; // without a norm, a block reads the residual itself
         const struct norm *attn_norm = if_present(&layer->attn_norm),
@@ -108,5 +135,5 @@ int model_run(struct model *m, const struct row *rows, size_t n_rows, float *log
             ffn_block(m, layer, in, ffn_norm, scale);
     }
     layers_ready(&m->layers, s->n_layers);
-    return d->ops->head(d, &head, logits, hidden, e);
+    return d->ops->head(d, &head, logits, next_hidden(&out, s->n_layers), e);
 }

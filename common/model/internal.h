@@ -6,6 +6,7 @@
 #define MODEL_INTERNAL_H
 
 #include "backend/ops.h"
+#include "model/hidden.h"
 #include "model/layers.h"
 #include "model/model.h"
 #include "model/prefix.h"
@@ -40,6 +41,7 @@ struct model {
     struct attn_row *attn_rows[STATE_MAX_GROUPS]; // [max_rows] each
     size_t context, max_sequences, max_rows;
     bool precise;
+    struct hidden_layers hidden;
 };
 _Static_assert(SPEC_MAX_ROPES <= (int)DEVICE_ROPES,
                "a device has no room for the rotations of a model");

@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/layers.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "model/load.h"
@@ -18,18 +19,61 @@
  * names. */
 enum { MAX_NAMED = 8, MAX_WRONG = 1000 };
 
+/* "MODULE.NAME", in out. */
+static const char *inside(char out[LOAD_NAME_BYTES], const char *module, const char *name) {
+    snprintf(out, LOAD_NAME_BYTES, "%s.%s", module, name);
+    return out;
+}
+
+/* What the files call the module of layer i's experts: the first name that has a router. */
+static const char *moe_module(const struct loader *l, size_t i) {
+    char name[LOAD_NAME_BYTES], module[LOAD_NAME_BYTES];
+    for (const char *const *m = l->names->moe; *m; m++) {
+        load_expand(module, l->prefix, inside(name, *m, l->names->router), i, 0);
+        if (mat_format_of(&l->source, module))
+            return *m;
+    }
+    return l->names->moe[0];
+}
+
+/* The experts of transformers 5: gate_up_proj [n_experts, 2 ffn, dim], where the gate comes first,
+ * and down_proj [n_experts, dim, ffn]. Each expert is a view. False if the file does not have them
+ * in this form. */
+static bool load_stacked_experts(struct loader *l, const char *moe, struct layer *y, size_t i) {
+    const struct spec *s = l->s;
+    size_t dim = s->hidden_dim, ffn = s->expert_ffn_dim;
+    char name[LOAD_NAME_BYTES], gate_up[LOAD_NAME_BYTES], down[LOAD_NAME_BYTES];
+    load_expand(gate_up, l->prefix, inside(name, moe, "experts.gate_up_proj"), i, 0);
+    load_expand(down, l->prefix, inside(name, moe, "experts.down_proj"), i, 0);
+    if (!mat_source_find(&l->source, gate_up, "") && !mat_source_find(&l->source, down, ""))
+        return false;
+    struct mat in = load_stack(l, gate_up, s->n_experts, 2 * ffn, dim),
+               out = load_stack(l, down, s->n_experts, dim, ffn);
+    for (size_t x = 0; x < s->n_experts && in.data && out.data; x++) {
+        y->experts[3 * x].w = mat_rows(&in, 2 * x * ffn, ffn);
+        y->experts[3 * x + 1].w = mat_rows(&in, (2 * x + 1) * ffn, ffn);
+        y->experts[3 * x + 2].w = mat_rows(&out, x * dim, dim);
+    }
+    return true;
+}
+
 static void load_experts(struct loader *l, struct layer *y, size_t i) {
     const struct spec *s = l->s;
     const struct family_names *n = l->names;
     size_t dim = s->hidden_dim, ffn = s->expert_ffn_dim;
-    y->router = load_linear(l, n->router, i, 0, s->n_experts, dim, false);
+    const char *moe = moe_module(l, i);
+    char name[LOAD_NAME_BYTES];
+    y->router = load_linear(l, inside(name, moe, n->router), i, 0, s->n_experts, dim, false);
     if (!y->router.w.data) // no memory for a number of experts that no tensor has confirmed
         return;
     y->experts = arena_alloc(&l->m->mem, s->n_experts * 3 * sizeof *y->experts);
+    if (load_stacked_experts(l, moe, y, i))
+        return;
     for (size_t x = 0; x < s->n_experts; x++) {
-        y->experts[3 * x] = load_linear(l, n->expert_gate, i, x, ffn, dim, false);
-        y->experts[3 * x + 1] = load_linear(l, n->expert_up, i, x, ffn, dim, false);
-        y->experts[3 * x + 2] = load_linear(l, n->expert_down, i, x, dim, ffn, false);
+        struct linear *w = &y->experts[3 * x];
+        w[0] = load_linear(l, inside(name, moe, n->expert_gate), i, x, ffn, dim, false);
+        w[1] = load_linear(l, inside(name, moe, n->expert_up), i, x, ffn, dim, false);
+        w[2] = load_linear(l, inside(name, moe, n->expert_down), i, x, dim, ffn, false);
     }
 }
 
@@ -64,7 +108,23 @@ static void load_layer(struct loader *l, size_t i) {
 
 static bool same_bits(const struct mat *a, const struct mat *b) {
     return a->data && b->data && a->layout == b->layout && mat_bytes(a) == mat_bytes(b) &&
-           memcmp(a->data, b->data, mat_bytes(a)) == 0;
+           (a->data == b->data || memcmp(a->data, b->data, mat_bytes(a)) == 0);
+}
+
+static bool has_matrix(const struct loader *l, const char *prefix, const char *name) {
+    char module[LOAD_NAME_BYTES];
+    load_expand(module, prefix, name, 0, 0);
+    return mat_format_of(&l->source, module) != NULL;
+}
+
+/* The embedding. If the model is tied, the file may have it under the head's name alone. */
+static void load_embed(struct loader *l) {
+    const struct spec *s = l->s;
+    bool as_head = s->tied && !has_matrix(l, l->prefix, l->names->embed) &&
+                   has_matrix(l, l->head_prefix, l->names->head);
+    l->m->embed =
+        load_table(l, as_head ? l->head_prefix : l->prefix,
+                   as_head ? l->names->head : l->names->embed, s->vocab_size, s->hidden_dim);
 }
 
 /* The head is the embedding if the model is tied. Some tied models' files have a head as well. If
@@ -73,13 +133,18 @@ static void load_head(struct loader *l) {
     const struct spec *s = l->s;
     struct layers *m = l->m;
     char module[LOAD_NAME_BYTES];
-    load_expand(module, "", l->names->head, 0, 0);
+    bool present = has_matrix(l, l->head_prefix, l->names->head);
+    load_expand(module, l->head_prefix, l->names->head, 0, 0);
     m->head = m->embed;
-    if (!s->tied || mat_format_of(&l->source, module)) {
-        m->head = load_table(l, "", l->names->head, s->vocab_size, s->hidden_dim);
-        if (s->tied && same_bits(&m->head.w, &m->embed.w))
-            m->head = m->embed;
-    }
+    if (present)
+        m->head = load_table(l, l->head_prefix, l->names->head, s->vocab_size, s->hidden_dim);
+    else if (!s->tied)
+        load_wrong(l,
+                   "tensor '%s.weight' is missing: expected [%zu, %zu], because the head is not "
+                   "the embedding where config.json does not have \"tie_word_embeddings\": true",
+                   module, s->vocab_size, s->hidden_dim);
+    if (s->tied && same_bits(&m->head.w, &m->embed.w))
+        m->head = m->embed;
     if (s->head_bias)
         m->head.bias = load_vector(l, module, ".bias", s->vocab_size);
 }
@@ -93,13 +158,18 @@ bool layers_ignores(const struct spec *s, const char *tensor) {
     return false;
 }
 
+bool layers_other_part(const struct spec *s, const char *tensor) {
+    return s->part_of && multimodal_other_part(tensor);
+}
+
 static void warn_unused(const struct loader *l, struct buf *warnings) {
     const struct weights *w = l->source.weights;
     size_t n = 0;
     for (size_t i = 0; i < w->n_tensors; i++) {
         const struct tensor *t = &w->tensors[i];
-        bool ignored = l->m->used[i] || layers_ignores(l->s, t->name);
-        if (!ignored && ++n <= MAX_NAMED)
+        bool other = !l->m->used[i] && layers_other_part(l->s, t->name);
+        l->m->n_other += other;
+        if (!l->m->used[i] && !other && !layers_ignores(l->s, t->name) && ++n <= MAX_NAMED)
             buf_fmt(warnings, "tensor '%s' is not used by model type %s: %s\n", t->name,
                     l->s->model_type, w->files[t->file].path);
     }
@@ -125,14 +195,22 @@ static int refuse_wrong(const struct loader *l, struct err *e) {
 /* ---- Loading ---- */
 
 /* The prefix of the names in this file: the family's, or "" (the hub has GPT-2 without
- * "transformer."). */
+ * "transformer."); in a multimodal model one of several. It is the first with which the file has
+ * the embedding or the final norm. */
 static const char *prefix_of(const struct loader *l) {
-    const struct family_names *n = l->names;
-    char with[LOAD_NAME_BYTES], without[LOAD_NAME_BYTES];
-    load_expand(with, n->prefix, n->embed, 0, 0);
-    load_expand(without, "", n->embed, 0, 0);
-    bool bare = !mat_format_of(&l->source, with) && mat_format_of(&l->source, without);
-    return bare ? "" : n->prefix;
+    const char *const of_family[] = {l->names->prefix, "", NULL};
+    const char *const *prefixes = l->s->part_of ? multimodal_prefixes : of_family;
+    for (const char *const *p = prefixes; *p; p++)
+        if (has_matrix(l, *p, l->names->embed) || has_matrix(l, *p, l->names->final_norm))
+            return *p;
+    return prefixes[0];
+}
+
+static const char *head_prefix_of(const struct loader *l) {
+    for (const char *const *p = multimodal_head_prefixes; *p && l->s->part_of; p++)
+        if (has_matrix(l, *p, l->names->head))
+            return *p;
+    return "";
 }
 
 int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
@@ -149,8 +227,9 @@ int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
                                   .memory = &m->converted,
                                   .transposed = s->transposed}};
     l.prefix = prefix_of(&l);
+    l.head_prefix = head_prefix_of(&l);
 
-    m->embed = load_table(&l, l.prefix, l.names->embed, s->vocab_size, s->hidden_dim);
+    load_embed(&l);
     if (s->learned_pos)
         m->positions = load_table(&l, l.prefix, l.names->positions, s->max_pos, s->hidden_dim);
     for (size_t i = 0; i < s->n_layers && l.n_wrong < MAX_WRONG; i++) {

@@ -42,6 +42,7 @@ struct layers {
     size_t *vectors_of; // [n_layers + 1]: vectors of all layers up to this one; the last: of all
 
     bool *used;       // [n_tensors] of the weights
+    size_t n_other;   // tensors of other parts of a multimodal model
     struct buf wrong; // a line for each tensor that is missing or has another shape or type
 };
 
@@ -63,5 +64,8 @@ void layers_free(struct layers *m); // needed after -1 too
 /* Whether files of the family have this tensor although it is not a weight (GPT-2's causal masks).
  */
 bool layers_ignores(const struct spec *s, const char *tensor);
+
+/* Whether it belongs to another part of a multimodal model than its text model. */
+bool layers_other_part(const struct spec *s, const char *tensor);
 
 #endif

@@ -87,6 +87,14 @@ struct linear load_linear(struct loader *l, const char *name, size_t layer, size
     return y;
 }
 
+struct mat load_stack(struct loader *l, const char *name, size_t n, size_t n_out, size_t n_in) {
+    struct mat m = {0};
+    struct err e = {0};
+    if (mat_open_stack(&l->source, name, n, n_out, n_in, &m, &e) != 0)
+        load_wrong(l, "%s", e.msg);
+    return m;
+}
+
 struct linear load_table(struct loader *l, const char *prefix, const char *name, size_t n_out,
                          size_t n_in) {
     char module[LOAD_NAME_BYTES];

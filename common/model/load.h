@@ -17,7 +17,8 @@ struct loader {
     struct layers *m;
     const struct spec *s;
     const struct family_names *names;
-    const char *prefix; // of all names but the head's
+    const char *prefix;      // of all names but the head's
+    const char *head_prefix; // "", except in multimodal models
     struct mat_source source;
     size_t n_wrong; // lines of m->wrong
     size_t vectors_cap;
@@ -34,6 +35,10 @@ void load_expand(char out[LOAD_NAME_BYTES], const char *prefix, const char *name
  * it could not be loaded. */
 struct linear load_linear(struct loader *l, const char *name, size_t layer, size_t expert,
                           size_t n_out, size_t n_in, bool bias);
+
+/* The matrices [n][n_out, n_in] of one tensor [n, n_out, n_in], stacked: one matrix of n * n_out
+ * rows in the mapping. data is NULL if it could not be loaded. */
+struct mat load_stack(struct loader *l, const char *name, size_t n, size_t n_out, size_t n_in);
 
 /* A table of rows that are looked up: as load_linear, but never transposed, without a bias. */
 struct linear load_table(struct loader *l, const char *prefix, const char *name, size_t n_out,

@@ -63,6 +63,16 @@ uint64_t model_step_bytes(const struct model *m) {
     return n;
 }
 
+/* ---- Hidden states ---- */
+
+int model_set_hidden(struct model *m, const char *list, struct err *e) {
+    return hidden_parse(&m->hidden, list, m->spec.n_layers, e);
+}
+
+const struct hidden_layers *model_hidden(const struct model *m) {
+    return &m->hidden;
+}
+
 /* ---- Steps ---- */
 
 /* Rows of a sequence must be in order of pos, and continue it without a gap. */

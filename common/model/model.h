@@ -15,6 +15,7 @@
 
 #include "backend/ops.h"
 #include "base/err.h"
+#include "model/hidden.h"
 #include "spec/spec.h"
 
 struct model;
@@ -86,9 +87,14 @@ struct row {
     bool want; // its logits (and hidden state) are wanted
 };
 
-/* logits [n_want, vocab_size] and hidden [n_want, hidden_dim] (either may be NULL), in the order of
- * the rows. -1: EXIT_DATA (bad id or position) or EXIT_SYSTEM (no memory for sequence state, or the
- * device failed). Then no slot has changed its length. */
+/* Chooses the hidden states that model_forward gives: a list of layers (hidden.h). Before it is
+ * called, that is the last one. -1: EXIT_USAGE. */
+int model_set_hidden(struct model *m, const char *list, struct err *e);
+const struct hidden_layers *model_hidden(const struct model *m); // one at least
+
+/* logits [n_want, vocab_size] and hidden [model_hidden's n][n_want, hidden_dim] (either may be
+ * NULL), in the order of the rows. -1: EXIT_DATA (bad id or position) or EXIT_SYSTEM (no memory for
+ * sequence state, or the device failed). Then no slot has changed its length. */
 int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits,
                   float *hidden, struct err *e);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "backend/device.h"
+#include "base/opt.h"
 #include "model/internal.h"
 #include "model/mix.h"
 
@@ -91,9 +92,14 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
                       struct buf *warnings, struct err *e) {
     if (weights_open(&m->weights, dir, e) != 0)
         return -1;
+    buf_add(warnings, m->weights.warnings.p, m->weights.warnings.n);
     m->prefault = prefault_start(&m->weights);
     if (layers_load(&m->layers, &m->spec, &m->weights, warnings, e) != 0)
         return -1;
+    if (m->layers.n_other > 0 && opt_verbose())
+        print_note("the text part of model type %s: %zu tensors of other parts are not used: %s",
+                   m->spec.part_of, m->layers.n_other, dir);
+    m->hidden = (struct hidden_layers){1, {(uint32_t)m->spec.n_layers}};
     m->context = o->context > 0 ? o->context : own_limit(&m->spec);
     if (m->context > SPEC_MAX_CONTEXT || (m->spec.learned_pos && m->context > m->spec.max_pos))
         return err_set(e, EXIT_USAGE, "a context of %zu is more than the model's %zu positions: %s",
@@ -108,15 +114,6 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
     return rc;
 }
 
-/* One warning a line. */
-static void give_warnings(const struct buf *b) {
-    for (size_t at = 0, n; at < b->n; at += n + 1) {
-        const char *end = memchr(b->p + at, '\n', b->n - at);
-        n = end ? (size_t)(end - (b->p + at)) : b->n - at;
-        warn("%.*s", (int)n, b->p + at);
-    }
-}
-
 int model_open_spec(struct model **out, struct spec *spec, const char *dir,
                     const struct model_options *o, struct err *e) {
     struct model *m = xcalloc(1, sizeof *m);
@@ -126,7 +123,7 @@ int model_open_spec(struct model **out, struct spec *spec, const char *dir,
     m->max_sequences = o->max_sequences > 0 ? o->max_sequences : 1;
     m->max_rows = o->max_rows > 0 ? o->max_rows : 1;
     int rc = open_parts(m, dir, o, &warnings, e);
-    give_warnings(&warnings);
+    warn_lines(warnings.p);
     buf_free(&warnings);
     if (rc != 0) {
         model_close(m);
@@ -141,7 +138,7 @@ int model_open(struct model **out, const char *dir, const struct model_options *
     struct buf warnings = {0};
     *out = NULL;
     int rc = spec_read(&spec, dir, &warnings, e);
-    give_warnings(&warnings);
+    warn_lines(warnings.p);
     buf_free(&warnings);
     if (rc != 0)
         spec_free(&spec);

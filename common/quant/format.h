@@ -58,6 +58,11 @@ const struct mat_format *mat_format_of(const struct mat_source *s, const char *m
 int mat_open(const struct mat_source *s, const char *module, size_t n_out, size_t n_in,
              struct mat *m, struct err *e);
 
+/* Opens the tensor of that name, [n, n_out, n_in] of type F32, F16 or BF16, as one matrix of
+ * n * n_out rows in the mapping. Errors are those of open. */
+int mat_open_stack(const struct mat_source *s, const char *name, size_t n, size_t n_out,
+                   size_t n_in, struct mat *m, struct err *e);
+
 /* ---- For formats, and for loading vectors ---- */
 
 /* The tensor called module + ending, marked as used; NULL if the file has none. */
@@ -69,7 +74,12 @@ const struct tensor *mat_source_find(const struct mat_source *s, const char *mod
 const struct tensor *mat_source_shaped(const struct mat_source *s, const char *module,
                                        const char *ending, size_t n0, size_t n1, struct err *e);
 
-/* The same, of type F32, F16 or BF16. */
+/* The same for a shape of n_dims dimensions, and of type F32, F16 or BF16. */
+const struct tensor *mat_source_array(const struct mat_source *s, const char *module,
+                                      const char *ending, const size_t *shape, size_t n_dims,
+                                      struct err *e);
+
+/* mat_source_shaped, of type F32, F16 or BF16. */
 const struct tensor *mat_source_floats(const struct mat_source *s, const char *module,
                                        const char *ending, size_t n0, size_t n1, struct err *e);
 

@@ -38,4 +38,13 @@ static int plain_open(const struct mat_source *s, const char *module, size_t n_o
     return 0;
 }
 
+int mat_open_stack(const struct mat_source *s, const char *name, size_t n, size_t n_out,
+                   size_t n_in, struct mat *m, struct err *e) {
+    const struct tensor *t = mat_source_array(s, name, "", (size_t[]){n, n_out, n_in}, 3, e);
+    if (!t)
+        return -1;
+    *m = mat_plain(t->data, t->dtype, n * n_out, n_in); // the file has so many rows
+    return 0;
+}
+
 const struct mat_format mat_plain_format = {"plain", plain_claims, plain_open};

@@ -19,30 +19,38 @@ const struct tensor *mat_source_find(const struct mat_source *s, const char *mod
     return t;
 }
 
-const struct tensor *mat_source_shaped(const struct mat_source *s, const char *module,
-                                       const char *ending, size_t n0, size_t n1, struct err *e) {
+/* The tensor of that name and shape, marked as used; NULL with e set. */
+static const struct tensor *find_shaped(const struct mat_source *s, const char *module,
+                                        const char *ending, const size_t *shape, size_t n_dims,
+                                        struct err *e) {
     const struct tensor *t = mat_source_find(s, module, ending);
-    char expected[64], found[200];
-    if (n1 > 0)
-        snprintf(expected, sizeof expected, "[%zu, %zu]", n0, n1);
-    else
-        snprintf(expected, sizeof expected, "[%zu]", n0);
-    if (!t) {
-        err_set(e, EXIT_DATA, "tensor '%s%s' is missing: expected %s", module, ending, expected);
-        return NULL;
+    struct tensor wanted = {.n_dims = n_dims};
+    char expected[200], found[200];
+    bool same = t && t->n_dims == n_dims;
+    for (size_t i = 0; i < n_dims; i++) {
+        wanted.shape[i] = shape[i];
+        same = same && t->shape[i] == shape[i];
     }
-    size_t n_dims = n1 > 0 ? 2 : 1;
-    if (t->n_dims != n_dims || t->shape[0] != n0 || (n1 > 0 && t->shape[1] != n1)) {
+    if (same)
+        return t;
+    tensor_shape_text(&wanted, expected);
+    if (!t)
+        err_set(e, EXIT_DATA, "tensor '%s%s' is missing: expected %s", module, ending, expected);
+    else
         err_set(e, EXIT_DATA, "tensor '%s': expected %s, found %s", t->name, expected,
                 tensor_shape_text(t, found));
-        return NULL;
-    }
-    return t;
+    return NULL;
 }
 
-const struct tensor *mat_source_floats(const struct mat_source *s, const char *module,
+const struct tensor *mat_source_shaped(const struct mat_source *s, const char *module,
                                        const char *ending, size_t n0, size_t n1, struct err *e) {
-    const struct tensor *t = mat_source_shaped(s, module, ending, n0, n1, e);
+    return find_shaped(s, module, ending, (size_t[]){n0, n1}, n1 > 0 ? 2 : 1, e);
+}
+
+const struct tensor *mat_source_array(const struct mat_source *s, const char *module,
+                                      const char *ending, const size_t *shape, size_t n_dims,
+                                      struct err *e) {
+    const struct tensor *t = find_shaped(s, module, ending, shape, n_dims, e);
     enum mat_layout layout;
     if (t && !mat_layout_of(t->dtype, &layout)) {
         err_set(e, EXIT_DATA, "tensor '%s': expected F32, F16 or BF16, found %s", t->name,
@@ -50,6 +58,11 @@ const struct tensor *mat_source_floats(const struct mat_source *s, const char *m
         return NULL;
     }
     return t;
+}
+
+const struct tensor *mat_source_floats(const struct mat_source *s, const char *module,
+                                       const char *ending, size_t n0, size_t n1, struct err *e) {
+    return mat_source_array(s, module, ending, (size_t[]){n0, n1}, n1 > 0 ? 2 : 1, e);
 }
 
 void *mat_memory_take(struct mat_memory *m, size_t n) {

@@ -97,6 +97,9 @@ static int read_layers(struct keys_reader *r, const struct family *f, struct spe
     else if (has_key_table(f, "use_sliding_window") &&
              keys_apply(r, family_used_window_keys, o, c, false) != 0)
         return -1;
+    if (has_key_table(f, "sliding_window_pattern") && !keys_member_take(o, "layer_types") &&
+        keys_apply(r, family_pattern_keys, o, c, false) != 0)
+        return -1;
     for (size_t i = 0; i < s->n_layers; i++) {
         struct layer_spec *l = &s->layers[i];
         l->no_rope = c->no_rope_interval > 0 && (i + 1) % c->no_rope_interval == 0;
@@ -125,12 +128,25 @@ static int read_layers(struct keys_reader *r, const struct family *f, struct spe
 static const char *key_of(const struct family *f, size_t at) {
     for (size_t g = 0; f->keys[g]; g++)
         for (const struct key *k = f->keys[g]; k->name; k++)
-            if (k->at == at && k->kind == KEY_SIZE)
+            if (k->at == at && (k->kind == KEY_SIZE || k->kind == KEY_COUNT))
                 return k->name;
     for (const struct key *k = family_common_keys; k->name; k++)
-        if (k->at == at && k->kind == KEY_SIZE)
+        if (k->at == at && (k->kind == KEY_SIZE || k->kind == KEY_COUNT))
             return k->name;
     return "?";
+}
+
+/* An ordinary FFN needs its size; a model whose layers all have experts does not. */
+static int check_ffn_dim(struct keys_reader *r, const struct family *f,
+                         const struct spec_config *c) {
+    const struct spec *s = &c->spec;
+    bool needed = s->n_experts == 0 || s->expert_ffn_dim == 0;
+    for (size_t i = 0; i < s->n_layers; i++)
+        needed |= s->layers[i].dense;
+    if (s->ffn_dim > 0 || !needed)
+        return 0;
+    return err_set(r->e, EXIT_DATA, "%s is missing: %s",
+                   key_of(f, offsetof(struct spec_config, spec.ffn_dim)), r->path);
 }
 
 /* Checks the sizes, and computes what follows from them. */
@@ -148,9 +164,6 @@ static int finish(struct keys_reader *r, const struct family *f, struct spec_con
             return err_set(r->e, EXIT_DATA, "%s is missing: %s", key_of(f, needed[i]), r->path);
     if (s->ffn_dim == 0 && s->learned_pos) // GPT-2: n_inner null or missing
         s->ffn_dim = 4 * s->hidden_dim;
-    if (s->ffn_dim == 0)
-        return err_set(r->e, EXIT_DATA, "%s is missing: %s",
-                       key_of(f, offsetof(struct spec_config, spec.ffn_dim)), r->path);
     if (s->n_kv_heads == 0)
         s->n_kv_heads = s->n_heads;
     if (s->n_heads % s->n_kv_heads != 0)
@@ -214,13 +227,17 @@ static int read_ids(struct keys_reader *r, const struct keys_member *m, size_t v
     return json_failed(&j) ? err_where(r->e, "%.*s", (int)m->key.n, m->key.p) : 0;
 }
 
-/* Reads bos_token_id and eos_token_id. Where a key is missing, the family's id is used if the
- * vocabulary has it. */
+/* Reads bos_token_id and eos_token_id. Where a key is missing, that of `whole` (or NULL) counts;
+ * where both lack it, the family's id is used if the vocabulary has it. */
 static int read_ends(struct keys_reader *r, const struct family *f, const struct keys_object *o,
-                     struct spec *s) {
+                     const struct keys_object *whole, struct spec *s) {
     const struct keys_member *bos = keys_member_find(o, "bos_token_id"),
                              *eos = keys_member_find(o, "eos_token_id");
     size_t n_bos = 0, n_eos = 0;
+    if (whole && keys_member_find(whole, "bos_token_id"))
+        bos = keys_member_find(whole, "bos_token_id");
+    if (whole && keys_member_find(whole, "eos_token_id"))
+        eos = keys_member_find(whole, "eos_token_id");
     if (read_ids(r, bos, s->vocab_size, &s->bos, 1, &n_bos) != 0 ||
         read_ids(r, eos, s->vocab_size, s->eos, SPEC_MAX_EOS, &n_eos) != 0)
         return -1;
@@ -232,16 +249,24 @@ static int read_ends(struct keys_reader *r, const struct family *f, const struct
     return 0;
 }
 
+/* The text between the quotes of a member that is a string; "" if it is none. */
+static struct str string_of(const struct keys_member *m) {
+    bool quoted = m && m->raw.n >= 2 && m->raw.p[0] == '"';
+    return quoted ? (struct str){m->raw.p + 1, m->raw.n - 2} : str_of("");
+}
+
 static const struct family *read_model_type(struct keys_reader *r, const struct keys_object *o) {
     struct keys_member *m = keys_member_take(o, "model_type");
     if (!m) {
         err_set(r->e, EXIT_DATA, "model_type is missing: %s", r->path);
         return NULL;
     }
-    struct str name = m->raw.n >= 2 ? (struct str){m->raw.p + 1, m->raw.n - 2} : m->raw;
-    const struct family *f = m->raw.p[0] == '"' ? family_find(name) : NULL;
+    const struct family *f = family_find(string_of(m));
     if (!f)
-        keys_refuse(r, m, "that family is not supported");
+        keys_refuse(r, m,
+                    keys_member_find(o, "text_config")
+                        ? "that multimodal model is not supported, and neither is its text part"
+                        : "that family is not supported");
     return f;
 }
 
@@ -266,10 +291,10 @@ static void pass_over(struct keys_reader *r, const struct keys_object *o) {
     }
 }
 
-static int read_config(struct keys_reader *r, const struct keys_object *o, struct spec_config *c) {
-    const struct family *f = read_model_type(r, o);
-    if (!f)
-        return -1;
+/* o: the members of config.json, or of the text_config of `whole`. */
+static int read_text_model(struct keys_reader *r, const struct family *f,
+                           const struct keys_object *o, const struct keys_object *whole,
+                           struct spec_config *c) {
     *c = f->base;
     struct spec *s = &c->spec;
     s->vocab_size = f->sizes.vocab_size;
@@ -284,15 +309,46 @@ static int read_config(struct keys_reader *r, const struct keys_object *o, struc
         if (keys_apply(r, f->keys[g], o, c, false) != 0)
             return -1;
     if (keys_apply(r, family_common_keys, o, c, true) != 0 || finish(r, f, c) != 0 ||
-        read_layers(r, f, c, o) != 0)
+        read_layers(r, f, c, o) != 0 || check_ffn_dim(r, f, c) != 0)
         return -1;
-    if (config_quant(r, c, o) != 0 || read_ends(r, f, o, s) != 0)
+    if (config_quant(r, c, o) != 0 || read_ends(r, f, o, whole, s) != 0)
         return -1;
     if (!s->learned_pos && config_ropes(r, c, o) != 0)
         return -1;
     pass_over(r, o);
-    keys_warn_unused(r, o, NULL);
+    keys_warn_unused(r, o, whole ? "text_config" : NULL);
     return 0;
+}
+
+/* The text model of a multimodal one: its keys are in text_config, a few others beside it. */
+static int read_multimodal(struct keys_reader *r, const struct multimodal *m,
+                           const struct keys_object *whole, struct spec_config *c) {
+    struct keys_object text = {0};
+    int rc = multimodal_text(r, whole, &text);
+    if (rc == 0) {
+        const struct family *f = keys_member_find(&text, "model_type")
+                                     ? read_model_type(r, &text)
+                                     : family_find(str_of(m->text_type));
+        rc = f ? read_text_model(r, f, &text, whole, c) : err_where(r->e, "text_config");
+    }
+    if (rc == 0)
+        rc = multimodal_keys(r, m, whole, c);
+    free(text.members);
+    if (rc != 0)
+        return -1;
+    pass_over(r, whole);
+    keys_warn_unused(r, whole, NULL);
+    return 0;
+}
+
+static int read_config(struct keys_reader *r, const struct keys_object *o, struct spec_config *c) {
+    const struct multimodal *m = multimodal_find(string_of(keys_member_find(o, "model_type")));
+    if (m) {
+        keys_member_take(o, "model_type");
+        return read_multimodal(r, m, o, c);
+    }
+    const struct family *f = read_model_type(r, o);
+    return f ? read_text_model(r, f, o, NULL, c) : -1;
 }
 
 int spec_parse(struct spec *s, const char *path, const char *text, size_t n, struct buf *warnings,

@@ -13,7 +13,7 @@
 const struct key family_common_keys[] = {
     {"vocab_size", KEY_SIZE, SPEC_AT(vocab_size), SPEC_MAX_VOCAB},
     {"hidden_size", KEY_SIZE, SPEC_AT(hidden_dim), SPEC_MAX_DIM},
-    {"intermediate_size", KEY_SIZE, SPEC_AT(ffn_dim), SPEC_MAX_DIM},
+    {"intermediate_size", KEY_COUNT, SPEC_AT(ffn_dim), SPEC_MAX_DIM},
     {"num_hidden_layers", KEY_SIZE, SPEC_AT(n_layers), SPEC_MAX_LAYERS},
     {"num_attention_heads", KEY_SIZE, SPEC_AT(n_heads), SPEC_MAX_HEADS},
     {"max_position_embeddings", KEY_SIZE, SPEC_AT(max_pos), SPEC_MAX_CONTEXT},
@@ -109,6 +109,12 @@ const char *const family_foreign_keys[] = {
 const struct key family_used_window_keys[] = {
     {"sliding_window", KEY_SIZE, CONFIG_AT(window), SPEC_MAX_CONTEXT},
     {"max_window_layers", KEY_COUNT, CONFIG_AT(max_window_layers), SPEC_MAX_CONTEXT},
+    {NULL, KEY_OTHER, 0, 0},
+};
+
+/* Read only if layer_types is not given. */
+const struct key family_pattern_keys[] = {
+    {"sliding_window_pattern", KEY_SIZE, CONFIG_AT(window_pattern), SPEC_MAX_LAYERS},
     {NULL, KEY_OTHER, 0, 0},
 };
 

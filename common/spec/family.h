@@ -50,6 +50,8 @@ struct family_names {
     const char *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm, *q_norm, *k_norm;
     const char *q, *k, *v, *qkv, *o;
     const char *gate, *up, *gate_up, *down;
+    const char *moe[3]; // the module of the experts, as the files of several releases call it;
+                        // NULL after the last. The next four names are inside it
     const char *router, *expert_gate, *expert_up, *expert_down;
     const char *const *ignored; // endings of tensors that are not weights (GPT-2's masks),
                                 // NULL-terminated
@@ -77,8 +79,35 @@ const struct family *family_at(size_t i);                // NULL after the last
 extern const struct key family_common_keys[];      // of every family
 extern const struct key family_rope_keys[];        // inside rope_scaling and rope_parameters
 extern const struct key family_used_window_keys[]; // if use_sliding_window is true
+extern const struct key family_pattern_keys[];     // if there is no layer_types: Gemma 3
 extern const char *const family_harmless_keys[];   // no effect on results; NULL-terminated
 extern const char *const family_foreign_keys[];    // of models that are no family here; likewise
+
+/* A model of several parts, of which the text model is a family here. Its part of config.json is
+ * the member text_config. */
+struct multimodal {
+    const char *model_type; // of the whole
+    const char *text_type;  // of the text model if text_config does not say
+    bool tied;              // where config.json lacks tie_word_embeddings
+    bool text_ties;         // tie_word_embeddings of text_config counts as well
+};
+
+const struct multimodal *multimodal_find(struct str model_type); // NULL: not supported
+
+/* The members of text_config, which must be an object. */
+int multimodal_text(struct keys_reader *r, const struct keys_object *whole,
+                    struct keys_object *text);
+
+/* Reads the keys of the whole model that matter for its text, once those of text_config are in c.
+ */
+int multimodal_keys(struct keys_reader *r, const struct multimodal *m,
+                    const struct keys_object *whole, struct spec_config *c);
+
+/* Whether a tensor belongs to another part than the text model. */
+bool multimodal_other_part(const char *tensor);
+
+extern const char *const multimodal_prefixes[]; // of the text model's tensors; NULL after the last
+extern const char *const multimodal_head_prefixes[]; // of its head; likewise
 
 /* Fills c's rotations from the members of config.json. */
 int config_ropes(struct keys_reader *r, struct spec_config *c, const struct keys_object *o);

@@ -9,8 +9,8 @@
 
 static const struct key layer_keys[] = {
     {"rope_local_base_freq", KEY_REAL, CONFIG_AT(local_theta), 0},
-    {"sliding_window_pattern", KEY_SIZE, CONFIG_AT(window_pattern), SPEC_MAX_LAYERS},
-    {"_sliding_window_pattern", KEY_SIZE, CONFIG_AT(window_pattern), SPEC_MAX_LAYERS},
+    {"sliding_window_pattern", KEY_OTHER, 0, 0},  // read by family_pattern_keys
+    {"_sliding_window_pattern", KEY_OTHER, 0, 0}, // written by the reference, and not read
     {NULL, KEY_OTHER, 0, 0},
 };
 

@@ -10,10 +10,11 @@ static const struct family_names names = {
     NAMES_ENDS,
     NAMES_NORMS,
     NAMES_ATTENTION,
-    .router = "layers.#.block_sparse_moe.gate",
-    .expert_gate = "layers.#.block_sparse_moe.experts.@.w1",
-    .expert_up = "layers.#.block_sparse_moe.experts.@.w3",
-    .expert_down = "layers.#.block_sparse_moe.experts.@.w2",
+    .moe = {"layers.#.block_sparse_moe", "layers.#.mlp"}, // the latter in transformers 5
+    .router = "gate",
+    .expert_gate = "experts.@.w1",
+    .expert_up = "experts.@.w3",
+    .expert_down = "experts.@.w2",
 };
 
 const struct family family_mixtral = {

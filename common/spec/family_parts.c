@@ -12,7 +12,7 @@ const struct key family_rotary_keys[] = {
     // Phi 3 has this key at the top level, where it takes precedence over the one in rope_scaling.
     {"original_max_position_embeddings", KEY_REAL, CONFIG_AT(original_max_pos), 0},
     {"num_key_value_heads", KEY_SIZE, SPEC_AT(n_kv_heads), SPEC_MAX_HEADS},
-    {"head_dim", KEY_SIZE, SPEC_AT(head_dim), SPEC_MAX_HEAD_DIM},
+    {"head_dim", KEY_COUNT, SPEC_AT(head_dim), SPEC_MAX_HEAD_DIM}, // 0: not given
     {NULL, KEY_OTHER, 0, 0},
 };
 

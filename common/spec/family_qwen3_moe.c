@@ -21,10 +21,11 @@ static const struct family_names names = {
     NAMES_ATTENTION,
     NAMES_QK_NORM,
     NAMES_FFN,
-    .router = "layers.#.mlp.gate",
-    .expert_gate = "layers.#.mlp.experts.@.gate_proj",
-    .expert_up = "layers.#.mlp.experts.@.up_proj",
-    .expert_down = "layers.#.mlp.experts.@.down_proj",
+    .moe = {"layers.#.mlp"},
+    .router = "gate",
+    .expert_gate = "experts.@.gate_proj",
+    .expert_up = "experts.@.up_proj",
+    .expert_down = "experts.@.down_proj",
 };
 
 const struct family family_qwen3_moe = {

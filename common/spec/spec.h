@@ -55,6 +55,7 @@ struct spec_quant {
 
 struct spec {
     const char *model_type;
+    const char *part_of; // model_type of the multimodal model whose text model this is; NULL: none
     size_t vocab_size, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, ffn_dim;
     size_t max_pos; // max_position_embeddings
     int32_t bos;    // -1: none

@@ -14,6 +14,8 @@
 #include <inttypes.h>
 #include <math.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -21,6 +23,8 @@
 #include "stages/forward_stats.h"
 #include "stages/input.h"
 #include "stages/output.h"
+
+enum { LAYER_TEXT = 16 };
 
 static const double notice_seconds = 5.0; // without a peer, until stderr says so
 
@@ -31,6 +35,7 @@ struct forward {
     struct output *out;
     struct engine *engine;
     struct engine_client client;
+    char (*layers)[LAYER_TEXT]; // [model_hidden's n]: "layer=N", or ""
     bool begun, noticed, declined;
     struct forward_stats stats;
 };
@@ -82,14 +87,19 @@ static int on_appended(void *ctx, uint32_t seq, uint32_t pos, const uint32_t *id
 }
 
 static int on_rows(void *ctx, uint32_t seq, uint32_t pos, uint32_t n, const float *logits,
-                   const float *hidden, struct err *e) {
+                   const float *const *hidden, struct err *e) {
     struct forward *s = ctx;
     struct frame f = {.type = FRAME_LOGITS, .seq = seq, .pos = pos, .rows = n, .values = logits};
     if (output_add(s->out, &f, e) != 0)
         return -1;
     f.type = FRAME_HIDDEN;
-    f.values = hidden;
-    return hidden ? output_add(s->out, &f, e) : 0;
+    for (size_t i = 0; hidden && i < model_hidden(s->job->model)->n; i++) {
+        f.values = hidden[i];
+        f.text = str_of(s->layers[i]);
+        if (output_add(s->out, &f, e) != 0)
+            return -1;
+    }
+    return 0;
 }
 
 static int on_stepped(void *ctx, struct err *e) {
@@ -100,6 +110,14 @@ static int on_ended(void *ctx, uint32_t seq, const char *reason, struct err *e) 
     if (reason)
         return send_failed(ctx, seq, str_of(reason), true, e);
     return send_frame(ctx, &(struct frame){.type = FRAME_CLOSED, .seq = seq}, e);
+}
+
+/* The texts of frames of hidden states. */
+static void name_layers(struct forward *s) {
+    const struct hidden_layers *h = model_hidden(s->job->model);
+    s->layers = xcalloc(h->n, sizeof *s->layers);
+    for (size_t i = 0; i < h->n && s->job->hidden_layers; i++)
+        snprintf(s->layers[i], sizeof s->layers[i], "layer=%" PRIu32, h->layers[i]);
 }
 
 /* ---- What comes in ---- */
@@ -256,6 +274,7 @@ int stage_forward(const struct forward_job *job, int *code, struct err *e) {
     s.input = input_new(job->in_fd, job->in_name);
     s.out = output_new(job->out_fd, job->header, job->ret);
     s.engine = engine_new(&job->engine, job->model);
+    name_layers(&s);
     s.stats.started = job->started;
     s.stats.opened = seconds_now();
     s.stats.status_fd = job->report ? forward_stats_open() : -1;
@@ -276,5 +295,6 @@ int stage_forward(const struct forward_job *job, int *code, struct err *e) {
     engine_free(s.engine);
     output_free(s.out);
     input_free(s.input);
+    free(s.layers);
     return rc;
 }

@@ -20,6 +20,7 @@
 struct forward_job {
     struct engine_options engine;
     bool all_logits;              // of every position of a prompt
+    bool hidden_layers;           // frames of hidden states say their layer
     bool report;                  // says at the end how fast it was and where the time went
     double started;               // seconds_now() at the start of the program, for the report
     struct model *model;          // opened with engine_slots and engine_rows

@@ -2,8 +2,8 @@
  *
  * The order comes from the names, which number layers in every family. Tensors with one number come
  * first: layer by layer, each in the order of the file. Tensors without a number follow, the
- * largest of which is the head. Tensors with two numbers, which are experts, come last, because a
- * single step uses few of them.
+ * largest of which is the head. Experts, whose names have two numbers or ".experts.", come last,
+ * because a single step uses few of them.
  *
  * If a mapping is marked for huge pages, populating it makes Linux read 2 MB at a time into pages
  * of that size, where it can. They are mapped at once, also by the next process.
@@ -57,6 +57,8 @@ static struct place place_of(const struct weights *w, size_t index) {
             p.number = number;
         s = end;
     }
+    if (strstr(w->tensors[index].name, ".experts.")) // in one tensor: a number, as experts have two
+        p.n_numbers = 2;
     return p;
 }
 

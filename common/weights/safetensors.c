@@ -16,6 +16,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "weights/shard_index.h"
 
 #define LENGTH_BYTES 8u // the header's length, in front of it
 
@@ -27,13 +28,12 @@ struct header {
     struct weights *w;
     size_t file;
     uint64_t data_bytes; // after the header
+    uint64_t end;        // data byte after the last tensor
+    const char *last;    // that tensor's name
 };
 
 static int compare_str(const void *a, const void *b) {
-    const struct str *x = a, *y = b;
-    size_t n = x->n < y->n ? x->n : y->n;
-    int order = n ? memcmp(x->p, y->p, n) : 0;
-    return order ? order : (x->n > y->n) - (x->n < y->n);
+    return str_compare(*(const struct str *)a, *(const struct str *)b);
 }
 
 /* "__metadata__": an object of strings, or null. */
@@ -106,11 +106,10 @@ static void read_offsets(struct header *h, struct tensor *t) {
         json_refuse(j,
                     "tensor '%.200s' ends at data byte %" PRIu64 ", before its start at %" PRIu64,
                     t->name, at[1], at[0]);
-    else if (at[1] > h->data_bytes)
-        json_refuse(j,
-                    "tensor '%.200s' ends at data byte %" PRIu64 ", but the file has %" PRIu64
-                    " bytes of data",
-                    t->name, at[1], h->data_bytes);
+    if (at[1] > h->end || !h->last) {
+        h->end = at[1];
+        h->last = t->name;
+    }
     t->offset = at[0];
     t->n_bytes = at[1] - at[0];
 }
@@ -162,6 +161,13 @@ static void read_tensor(struct header *h, struct tensor *t) {
     check_size(j, t);
 }
 
+const char *tensor_name_fault(struct str name) {
+    return name.n == 0                ? "is empty"
+           : name.n > TENSOR_MAX_NAME ? "is too long"
+           : utf8_has_control(name)   ? "holds a control character"
+                                      : NULL;
+}
+
 /* Reads the header's members. Appends to h->w->tensors, whose capacity is *cap. */
 static void read_members(struct header *h, size_t *cap) {
     struct json *j = &h->json;
@@ -173,11 +179,9 @@ static void read_members(struct header *h, size_t *cap) {
             read_metadata(h);
             continue;
         }
-        if (name.n == 0 || name.n > TENSOR_MAX_NAME || utf8_has_control(name)) {
-            json_refuse(j, "tensor name of %zu bytes that %s", name.n,
-                        name.n == 0                ? "is empty"
-                        : name.n > TENSOR_MAX_NAME ? "is too long"
-                                                   : "holds a control character");
+        const char *fault = tensor_name_fault(name);
+        if (fault) {
+            json_refuse(j, "tensor name of %zu bytes that %s", name.n, fault);
             return;
         }
         if (w->n_tensors == *cap)
@@ -227,6 +231,19 @@ static int check_cover(struct tensor *t, size_t n, uint64_t data_bytes, const ch
     return 0;
 }
 
+/* Refuses a file that ends before its last tensor does. */
+static int check_end(const struct header *h, uint64_t header_bytes, uint64_t file_bytes,
+                     const char *path, struct err *e) {
+    if (h->end <= h->data_bytes)
+        return 0;
+    uint64_t needed = h->end < UINT64_MAX - header_bytes ? header_bytes + h->end : UINT64_MAX;
+    return err_set(e, EXIT_DATA,
+                   "the file is cut short: expected %" PRIu64 " bytes, found %" PRIu64
+                   " (tensor '%.200s' ends at data byte %" PRIu64 ", but the file has %" PRIu64
+                   " bytes of data): %s",
+                   needed, file_bytes, h->last, h->end, h->data_bytes, path);
+}
+
 /* Reads the header of a file of file_bytes bytes, of which the first n are at p. Appends its
  * tensors to w. */
 static int read_header(struct weights *w, size_t file, const unsigned char *p, size_t n,
@@ -250,8 +267,9 @@ static int read_header(struct weights *w, size_t file, const unsigned char *p, s
     if (length > n - LENGTH_BYTES)
         return err_set(e, EXIT_DATA,
                        "header of %" PRIu64 " bytes, but the file has %" PRIu64
-                       " after its length: %s",
-                       length, file_bytes - LENGTH_BYTES, path);
+                       " after its length: expected at least %" PRIu64 " bytes, found %" PRIu64
+                       ": %s",
+                       length, file_bytes - LENGTH_BYTES, LENGTH_BYTES + length, file_bytes, path);
     if (length == 0 || p[LENGTH_BYTES] != '{')
         return err_set(e, EXIT_DATA, "the header does not begin with '{': %s", path);
     w->files[file].header_bytes = LENGTH_BYTES + (size_t)length;
@@ -262,7 +280,8 @@ static int read_header(struct weights *w, size_t file, const unsigned char *p, s
     read_members(&h, cap);
     bool failed = json_failed(&h.json);
     json_free(&h.json);
-    if (failed || check_cover(w->tensors + first, w->n_tensors - first, h.data_bytes, path, e) != 0)
+    if (failed || check_end(&h, LENGTH_BYTES + length, file_bytes, path, e) != 0 ||
+        check_cover(w->tensors + first, w->n_tensors - first, h.data_bytes, path, e) != 0)
         return -1;
     for (size_t i = first; i < w->n_tensors; i++) {
         w->tensors[i].offset += w->files[file].header_bytes;
@@ -273,32 +292,83 @@ static int read_header(struct weights *w, size_t file, const unsigned char *p, s
 
 /* ---- All files ---- */
 
+/* By name; copies of one name by their place in the list, and so by file. */
 static int compare_name(const void *a, const void *b) {
-    const struct tensor *const *x = a, *const *y = b;
-    return strcmp((*x)->name, (*y)->name);
+    const struct tensor *x = *(const struct tensor *const *)a,
+                        *y = *(const struct tensor *const *)b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : (x > y) - (x < y);
 }
 
-/* Sorts the names, and refuses duplicates. */
-static int index_names(struct weights *w, struct err *e) {
+static const char *file_name(const struct weights *w, const struct tensor *t) {
+    const char *path = w->files[t->file].path, *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static void sort_names(struct weights *w) {
     bool ordered = true;
-    w->by_name = xreallocarray(NULL, w->n_tensors, sizeof *w->by_name);
+    w->by_name = xreallocarray(w->by_name, w->n_tensors, sizeof *w->by_name);
     for (size_t i = 0; i < w->n_tensors; i++) {
         w->by_name[i] = &w->tensors[i];
         ordered = ordered && (i == 0 || strcmp(w->tensors[i - 1].name, w->tensors[i].name) <= 0);
     }
     if (!ordered)
         qsort(w->by_name, w->n_tensors, sizeof *w->by_name, compare_name);
-    for (size_t i = 1; i < w->n_tensors; i++) {
-        const struct tensor *a = w->by_name[i - 1], *b = w->by_name[i];
-        if (strcmp(a->name, b->name) != 0)
-            continue;
-        if (a->file == b->file)
-            return err_set(e, EXIT_DATA, "duplicate tensor '%.200s': %s", a->name,
-                           w->files[a->file].path);
-        return err_set(e, EXIT_DATA, "duplicate tensor '%.200s' in two files: %s: %s", a->name,
-                       w->files[a->file].path, w->files[b->file].path);
+}
+
+/* Marks by_name[from .. end), which have one name, as dropped, but for the copy in the file that
+ * the index gives. */
+static int choose_copy(const struct weights *w, const struct shard_index *x, size_t from,
+                       size_t end, bool *dropped, struct err *e) {
+    const struct tensor *first = w->by_name[from];
+    struct str file = x ? shard_index_file(x, first->name) : str_of("");
+    bool chosen = false;
+    for (size_t i = from; i < end; i++) {
+        const struct tensor *t = w->by_name[i];
+        if (i > from && t->file == w->by_name[i - 1]->file)
+            return err_set(e, EXIT_DATA, "duplicate tensor '%.200s': %s", t->name,
+                           w->files[t->file].path);
+        bool given = str_eq(file, file_name(w, t));
+        dropped[t - w->tensors] = !given;
+        chosen |= given;
     }
-    return 0;
+    if (chosen)
+        return 0;
+    return err_set(e, EXIT_DATA, "duplicate tensor '%.200s' in two files%s: %s: %s", first->name,
+                   file.n ? ", and the index gives neither" : "", w->files[first->file].path,
+                   w->files[w->by_name[from + 1]->file].path);
+}
+
+/* Removes the copies of tensors that the index does not give. */
+static void drop_copies(struct weights *w, const bool *dropped) {
+    size_t n = 0;
+    for (size_t i = 0; i < w->n_tensors; i++)
+        if (!dropped[i])
+            w->tensors[n++] = w->tensors[i];
+    w->n_tensors = n;
+    sort_names(w);
+}
+
+/* Sorts the names. Of a tensor that several files have, the index (or NULL) chooses the copy;
+ * other duplicates are refused. */
+static int index_names(struct weights *w, const struct shard_index *x, struct err *e) {
+    bool *dropped = NULL;
+    int rc = 0;
+    sort_names(w);
+    for (size_t i = 0, end; i < w->n_tensors && rc == 0; i = end) {
+        for (end = i + 1;
+             end < w->n_tensors && strcmp(w->by_name[i]->name, w->by_name[end]->name) == 0;)
+            end++;
+        if (end == i + 1)
+            continue;
+        if (!dropped)
+            dropped = xcalloc(w->n_tensors, sizeof *dropped);
+        rc = choose_copy(w, x, i, end, dropped, e);
+    }
+    if (rc == 0 && dropped)
+        drop_copies(w, dropped);
+    free(dropped);
+    return rc;
 }
 
 static uint64_t header_fingerprint(const struct weights *w) {
@@ -310,8 +380,8 @@ static uint64_t header_fingerprint(const struct weights *w) {
     return hash_prefix(&h);
 }
 
-/* Maps and reads the files whose paths are set, then finishes w. */
-static int read_files(struct weights *w, struct err *e) {
+/* Maps and reads the files whose paths are set, then finishes w. x: their index, or NULL. */
+static int read_files(struct weights *w, const struct shard_index *x, struct err *e) {
     size_t cap = 0;
     for (size_t i = 0; i < w->n_files; i++) {
         struct st_file *f = &w->files[i];
@@ -319,7 +389,7 @@ static int read_files(struct weights *w, struct err *e) {
             read_header(w, i, f->map.p, f->map.n, f->map.n, &cap, e) != 0)
             return -1;
     }
-    if (index_names(w, e) != 0)
+    if (index_names(w, x, e) != 0)
         return -1;
     w->fingerprint = header_fingerprint(w);
     return 0;
@@ -338,7 +408,7 @@ int weights_from_bytes(struct weights *w, const char *name, const void *p, size_
     size_t cap = 0;
     int rc = read_header(w, 0, p, n, file_bytes, &cap, e);
     if (rc == 0)
-        rc = index_names(w, e);
+        rc = index_names(w, NULL, e);
     if (rc == 0)
         w->fingerprint = hash_fingerprint(p, w->files[0].header_bytes);
     if (rc != 0)
@@ -346,128 +416,49 @@ int weights_from_bytes(struct weights *w, const char *name, const void *p, size_
     return rc;
 }
 
-/* ---- The index of a sharded folder ---- */
+/* ---- A sharded folder ---- */
 
-struct index_entry {
-    struct str tensor, file;
-};
-
-struct shard_index {
-    struct json json; // owns strings
-    struct buf text;
-    struct index_entry *entries;
-    size_t n;
-};
-
-static void index_free(struct shard_index *x) {
-    free(x->entries);
-    json_free(&x->json);
-    buf_free(&x->text);
-}
-
-/* A shard must be in the index's own folder. Links are followed, because the Hugging Face cache
- * consists of them. */
-static bool is_plain_file_name(struct str s) {
-    return s.n > 0 && s.n <= 255 && !utf8_has_control(s) && !memchr(s.p, '/', s.n) &&
-           !str_eq(s, ".") && !str_eq(s, "..");
-}
-
-static void read_weight_map(struct shard_index *x) {
-    struct json *j = &x->json;
-    size_t cap = 0;
-    struct str tensor;
-    json_enter_object(j);
-    while (json_key(j, &tensor)) {
-        struct str file = json_str(j);
-        if (!json_failed(j) && !is_plain_file_name(file))
-            json_refuse(j, "shard '%.*s' is not the name of a file in the index's folder",
-                        file.n > 200 ? 200 : (int)file.n, file.p);
-        if (x->n == cap)
-            x->entries = xreallocarray(x->entries, cap = cap ? 2 * cap : 256, sizeof *x->entries);
-        x->entries[x->n++] = (struct index_entry){tensor, file};
-    }
-}
-
-static int index_read(struct shard_index *x, const char *path, struct err *e) {
-    *x = (struct shard_index){0};
-    if (read_file(path, ST_MAX_HEADER, &x->text, e) != 0)
-        return -1;
-    struct str key;
-    bool have_map = false;
-    json_init(&x->json, path, x->text.p, x->text.n, e);
-    json_enter_object(&x->json);
-    while (json_key(&x->json, &key)) {
-        if (!str_eq(key, "weight_map")) {
-            json_skip(&x->json);
-        } else if (have_map) {
-            json_refuse(&x->json, "duplicate key 'weight_map'");
-        } else {
-            have_map = true;
-            read_weight_map(x);
-        }
-    }
-    if (!json_end(&x->json))
-        return -1;
-    return x->n > 0
-               ? 0
-               : err_set(e, EXIT_DATA, "the index has no 'weight_map', or an empty one: %s", path);
-}
-
-/* Sets w->files to the files that the index names, without repetition, sorted by name. */
 static void list_shards(struct weights *w, const struct shard_index *x, const char *path) {
     const char *slash = strrchr(path, '/');
-    struct str *names = xreallocarray(NULL, x->n, sizeof *names);
-    for (size_t i = 0; i < x->n; i++)
-        names[i] = x->entries[i].file;
-    qsort(names, x->n, sizeof *names, compare_str);
-    size_t n = 1;
-    for (size_t i = 1; i < x->n; i++)
-        if (!str_same(names[i], names[n - 1]))
-            names[n++] = names[i];
-    w->files = xcalloc(n, sizeof *w->files);
-    w->n_files = n;
-    for (size_t i = 0; i < n; i++)
+    struct str *names = shard_index_files(x, &w->n_files);
+    w->files = xcalloc(w->n_files, sizeof *w->files);
+    for (size_t i = 0; i < w->n_files; i++)
         w->files[i].path = xasprintf("%.*s%.*s", slash ? (int)(slash + 1 - path) : 0, path,
                                      (int)names[i].n, names[i].p);
     free(names);
 }
 
-/* Each tensor of the index must be in the file that the index gives for it, and occur there
- * once. */
-static int check_index(const struct weights *w, const struct shard_index *x, const char *path,
-                       struct err *e) {
-    bool *seen = xcalloc(w->n_tensors, sizeof *seen);
-    int rc = 0;
-    for (size_t i = 0; i < x->n && rc == 0; i++) {
-        char *name = str_dup(x->entries[i].tensor);
-        const struct str *file = &x->entries[i].file;
-        const struct tensor *t =
-            strlen(name) == x->entries[i].tensor.n ? weights_find(w, name) : NULL;
-        const char *in = t ? w->files[t->file].path : "", *slash = strrchr(in, '/');
-        if (!t || !str_eq(*file, slash ? slash + 1 : in))
-            rc = err_set(e, EXIT_DATA,
-                         "the index puts tensor '%.200s' in '%.*s', but it is not there: %s", name,
-                         (int)file->n, file->p, path);
-        else if (seen[t - w->tensors])
-            rc = err_set(e, EXIT_DATA, "duplicate tensor '%.200s' in the index: %s", name, path);
-        else
-            seen[t - w->tensors] = true;
+/* Warns about tensors that are not in the file that the index gives for them. The reference loads
+ * all tensors of all files, so this matters only where the model needs one that is missing. */
+static void compare_index(struct weights *w, const struct shard_index *x, const char *path) {
+    enum { MAX_NAMED = 8 };
+    size_t n = 0;
+    for (size_t i = 0; i < x->n; i++) {
+        const struct shard_entry *entry = &x->entries[i];
+        char *name = str_dup(entry->tensor);
+        const struct tensor *t = weights_find(w, name);
+        if ((!t || !str_eq(entry->file, file_name(w, t))) && ++n <= MAX_NAMED)
+            buf_fmt(&w->warnings,
+                    "the index puts tensor '%.200s' in '%.*s', but it is in %s%s: %s\n", name,
+                    (int)entry->file.n, entry->file.p, t ? "" : "no file", t ? file_name(w, t) : "",
+                    path);
         free(name);
     }
-    free(seen);
-    return rc;
+    if (n > MAX_NAMED)
+        buf_fmt(&w->warnings, "%zu more tensors are not where the index puts them: %s\n",
+                n - MAX_NAMED, path);
 }
 
 static int open_sharded(struct weights *w, const char *path, struct err *e) {
     struct shard_index x;
-    int rc = index_read(&x, path, e);
+    int rc = shard_index_read(&x, path, e);
     if (rc == 0) {
         list_shards(w, &x, path);
-        rc = read_files(w, e);
+        rc = read_files(w, &x, e);
     }
     if (rc == 0)
-        rc = check_index(w, &x, path, e);
-    index_free(&x);
+        compare_index(w, &x, path);
+    shard_index_free(&x);
     return rc;
 }
 
@@ -524,7 +515,7 @@ int weights_open(struct weights *w, const char *path, struct err *e) {
         rc = open_sharded(w, file, e);
     } else {
         one_file(w, file);
-        rc = read_files(w, e);
+        rc = read_files(w, NULL, e);
     }
     free(file);
     if (rc != 0)
@@ -542,6 +533,7 @@ void weights_close(struct weights *w) {
     free(w->tensors);
     free(w->by_name);
     arena_free(&w->names);
+    buf_free(&w->warnings);
     *w = (struct weights){0};
 }
 

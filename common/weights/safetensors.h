@@ -5,9 +5,12 @@
  * safetensors/src/tensor.rs): 8 bytes of header length (little-endian, at most 100,000,000), a JSON
  * object, the data. Refused: a header past the file's end, duplicate names, offsets that overlap,
  * leave holes or pass the end, sizes that do not match dtype and shape, and index files that name
- * missing tensors or paths outside the folder. Stricter than the format: names are 1 to
- * TENSOR_MAX_NAME bytes without control characters (so that they are safe in messages and lists),
- * and shapes have at most TENSOR_MAX_DIMS dimensions.
+ * paths outside the folder. Stricter than the format: names are 1 to TENSOR_MAX_NAME bytes without
+ * control characters (so that they are safe in messages and lists), and shapes have at most
+ * TENSOR_MAX_DIMS dimensions.
+ *
+ * Where two shards have a tensor, the index says which of them counts. The other copy is left out
+ * of the list of tensors.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WEIGHTS_SAFETENSORS_H
@@ -49,6 +52,7 @@ struct weights {
     uint64_t fingerprint; // BLAKE2b of the headers, file after file: cheap; equal for equal layouts
     struct arena names;
     const struct tensor **by_name; // sorted by strcmp
+    struct buf warnings;           // a line for each way in which the index and its shards disagree
 };
 
 /* path: a .safetensors file, a model.safetensors.index.json, or a folder with model.safetensors
@@ -64,6 +68,9 @@ int weights_from_bytes(struct weights *w, const char *name, const void *p, size_
                        uint64_t file_bytes, struct err *e);
 
 const struct tensor *weights_find(const struct weights *w, const char *name); // NULL if missing
+
+/* What is wrong with a name: "is empty", "is too long", "holds a control character"; or NULL. */
+const char *tensor_name_fault(struct str name);
 
 /* "[3, 64]" for messages; returns out. */
 char *tensor_shape_text(const struct tensor *t, char out[static 200]);

@@ -23,6 +23,7 @@
 #include <sys/uio.h>
 
 #include "base/io.h"
+#include "base/num.h"
 #include "base/utf8.h"
 #include "wire/bytes.h"
 #include "wire/tokens.h"
@@ -78,7 +79,18 @@ static bool has_ids(enum frame_type type) {
 }
 
 static bool has_text(enum frame_type type) {
-    return type == FRAME_OPEN || type == FRAME_FAILED;
+    return type == FRAME_OPEN || type == FRAME_FAILED || type == FRAME_HIDDEN;
+}
+
+bool logits_layer(const struct frame *f, uint32_t *layer) {
+    static const char key[] = "layer=";
+    uint64_t n;
+    if (!str_begins_with(f->text, key) ||
+        !parse_u64((struct str){f->text.p + strlen(key), f->text.n - strlen(key)}, 0,
+                   LOGITS_MAX_LAYER, &n))
+        return false;
+    *layer = (uint32_t)n;
+    return true;
 }
 
 /* ---- Writing ---- */
@@ -152,7 +164,7 @@ int logits_frame_pieces(const struct logits_header *h, const struct frame *f,
     size_t row_bytes = columns(h, f->type) * sizeof *f->values;
     uint32_t rows = row_bytes ? f->rows : 0, n_ids = has_ids(f->type) ? f->n_ids : 0;
     struct str text = f->type == FRAME_FAILED ? one_line(f->text)
-                      : f->type == FRAME_OPEN ? f->text
+                      : has_text(f->type)     ? f->text
                                               : str_of("");
     bool has_rows = f->type == FRAME_LOGITS || f->type == FRAME_HIDDEN;
     if (has_rows && (rows == 0 || rows > LOGITS_MAX_PAYLOAD / row_bytes))
@@ -355,12 +367,15 @@ static int open_payload(struct logits_reader *r, struct frame *f, size_t payload
     for (uint32_t i = 0; i < f->n_ids; i++)
         if (f->ids[i] >= r->header.vocab_size)
             return refuse(r, e, start + 4 * (uint64_t)i, "a token id is outside the vocabulary");
-    size_t text_at = f->n_ids * sizeof *f->ids;
+    size_t text_at = payload - f->text.n;
+    uint32_t layer;
     f->text.p = f->text.n ? (const char *)r->payload + text_at : "";
     if (utf8_valid(f->text.p, f->text.n) != f->text.n)
         return refuse(r, e, start + text_at, "the text is not UTF-8");
     if (memchr(f->text.p, '\n', f->text.n)) // in tokens(5) it would end the line
         return refuse(r, e, start + text_at, "a newline in the text");
+    if (f->type == FRAME_HIDDEN && f->text.n && !logits_layer(f, &layer))
+        return refuse(r, e, start + text_at, "the text of hidden states is not 'layer=N'");
     if (padded > payload && !all_zero(r->payload + payload, padded - payload))
         return refuse(r, e, start + payload, "the padding is not zero");
     return 0;

@@ -22,6 +22,7 @@ enum {
     LOGITS_MAX_VOCAB = 1 << 24,
     LOGITS_MAX_HIDDEN = 1 << 20,
     LOGITS_MAX_CONTEXT = 1 << 28,
+    LOGITS_MAX_LAYER = 1 << 16,
     LOGITS_MAX_EOS = 1024,
     LOGITS_HEADER_EOS = 8,      // EOS ids in those bytes; more make the header longer
     LOGITS_ADDRESS_BYTES = 108, // sun_path, with its NUL
@@ -45,7 +46,7 @@ struct logits_header {
 enum frame_type {
     FRAME_OPEN = 1,   // a sequence begins: struct frame's n_ids, ids, attrs
     FRAME_LOGITS = 2, // f32 [rows, vocab_size], of positions pos .. pos + rows - 1
-    FRAME_HIDDEN = 3, // f32 [rows, hidden_dim], after the final norm
+    FRAME_HIDDEN = 3, // f32 [rows, hidden_dim]; text "layer=N", or "": after the final norm
     FRAME_FAILED = 4, // text is the reason; no more frames of this sequence
     FRAME_IDS = 5,    // ids that a request appended at pos, before their logits: for viewers
     FRAME_CLOSED = 6, // no more frames of this sequence
@@ -60,8 +61,12 @@ struct frame {
     const float *values; // LOGITS, HIDDEN: [rows, columns]
     const uint32_t *ids; // OPEN, IDS: [n_ids]
     uint32_t n_ids;
-    struct str text; // OPEN: attributes; FAILED: the reason
+    struct str text; // OPEN: attributes; HIDDEN: the layer; FAILED: the reason
 };
+
+/* The layer of a HIDDEN frame (model/hidden.h has the numbers); false if the frame does not say it.
+ * The reader has checked that the text is one of the two forms. */
+bool logits_layer(const struct frame *f, uint32_t *layer);
 
 /* Writes the stream header. -1: EXIT_IO, or EXIT_BUG if a field exceeds its maximum. */
 int logits_write_header(int fd, const struct logits_header *h, struct err *e);

@@ -16,7 +16,7 @@ enum { NPY_HEADER_BYTES = 128 };
 struct npy {
     struct outfile file;
     struct in_order *ordered;
-    size_t columns;
+    size_t columns, per_row;
     uint64_t rows;
 };
 
@@ -29,9 +29,12 @@ static int write_header(struct npy *n, struct err *e) {
     unsigned char head[NPY_HEADER_BYTES + 1];
     memset(head, ' ', sizeof head);
     memcpy(head, "\x93NUMPY\x01\x00\x76\x00", 10); // version 1.0; 118 bytes follow
+    char middle[32] = "";
+    if (n->per_row > 1)
+        snprintf(middle, sizeof middle, "%zu, ", n->per_row);
     int len = snprintf((char *)head + 10, NPY_HEADER_BYTES - 10,
-                       "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %zu), }",
-                       (unsigned long long)n->rows, n->columns);
+                       "{'descr': '<f4', 'fortran_order': False, 'shape': (%llu, %s%zu), }",
+                       (unsigned long long)n->rows, middle, n->columns);
     head[10 + len] = ' ';
     head[NPY_HEADER_BYTES - 1] = '\n';
     return outfile_write(&n->file, head, NPY_HEADER_BYTES, e);
@@ -40,6 +43,7 @@ static int write_header(struct npy *n, struct err *e) {
 struct npy *npy_open(const char *path, size_t columns, struct err *e) {
     struct npy *n = xcalloc(1, sizeof *n);
     n->columns = columns;
+    n->per_row = 1;
     if (outfile_open(&n->file, path, e) != 0) {
         free(n);
         return NULL;
@@ -55,9 +59,14 @@ struct npy *npy_open(const char *path, size_t columns, struct err *e) {
     return n;
 }
 
-int npy_rows(struct npy *n, uint32_t seq, const float *values, size_t rows, struct err *e) {
+void npy_per_row(struct npy *n, size_t per_row) {
+    n->per_row = per_row;
+}
+
+int npy_rows(struct npy *n, uint32_t seq, const void *values, size_t rows, struct err *e) {
     n->rows += rows;
-    return in_order_write(n->ordered, seq, values, rows * n->columns * sizeof *values, e);
+    return in_order_write(n->ordered, seq, values, rows * n->per_row * n->columns * sizeof(float),
+                          e);
 }
 
 int npy_end(struct npy *n, uint32_t seq, struct err *e) {

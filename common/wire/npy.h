@@ -14,7 +14,10 @@
 struct npy;
 
 struct npy *npy_open(const char *path, size_t columns, struct err *e); // NULL with e set
-int npy_rows(struct npy *n, uint32_t seq, const float *values, size_t rows, struct err *e);
+/* Before the first row: each is [n, columns]; the file's shape is [rows, n, columns], or
+ * [rows, columns] where n is 1. */
+void npy_per_row(struct npy *n, size_t per_row);
+int npy_rows(struct npy *n, uint32_t seq, const void *values, size_t rows, struct err *e); // f32
 int npy_end(struct npy *n, uint32_t seq, struct err *e); // nothing more will come of seq
 int npy_commit(struct npy *n, struct err *e);            // frees n, also on error
 void npy_abort(struct npy *n);

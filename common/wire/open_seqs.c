@@ -45,8 +45,14 @@ static int open_seq(struct open_seqs *r, const struct frame *f, struct err *e) {
         r->seqs = xreallocarray(r->seqs, r->cap, sizeof *r->seqs);
     }
     r->seqs[r->n] = (struct open_seq){.number = f->seq};
+    buf_add(&r->seqs[r->n].attrs, f->text.p, f->text.n);
     put_ids(&r->seqs[r->n++], 0, f->ids, f->n_ids);
     return 0;
+}
+
+static void seq_free(struct open_seq *s) {
+    free(s->ids);
+    buf_free(&s->attrs);
 }
 
 int open_seqs_take(struct open_seqs *r, const struct frame *f, struct err *e) {
@@ -58,7 +64,7 @@ int open_seqs_take(struct open_seqs *r, const struct frame *f, struct err *e) {
     if (f->type == FRAME_IDS && s)
         put_ids(s, f->pos, f->ids, f->n_ids);
     if ((f->type == FRAME_FAILED || f->type == FRAME_CLOSED) && s) {
-        free(s->ids);
+        seq_free(s);
         *s = r->seqs[--r->n];
     }
     return 0;
@@ -66,7 +72,7 @@ int open_seqs_take(struct open_seqs *r, const struct frame *f, struct err *e) {
 
 void open_seqs_free(struct open_seqs *r) {
     for (size_t i = 0; i < r->n; i++)
-        free(r->seqs[i].ids);
+        seq_free(&r->seqs[i]);
     free(r->seqs);
     *r = (struct open_seqs){0};
 }

@@ -16,6 +16,7 @@ struct open_seq {
     uint32_t *ids; // [n] of positions start .. start + n - 1
     size_t start;  // 0, except for a fork: its copied ids are not in the stream again
     size_t n;
+    struct buf attrs; // of its OPEN frame
 };
 
 struct open_seqs {

@@ -81,11 +81,6 @@ static void next_line(struct tokens_reader *r) {
     r->state = LINE_START;
 }
 
-static bool starts_with(struct str s, const char *prefix) {
-    size_t n = strlen(prefix);
-    return s.n >= n && memcmp(s.p, prefix, n) == 0;
-}
-
 /* 16 hexadecimal digits in lower case. */
 static bool parse_hex64(struct str s, uint64_t *out) {
     uint64_t v = 0;
@@ -107,11 +102,11 @@ static int header_line(struct tokens_reader *r, struct str text, struct err *e) 
     struct tokens_header h = {.present = true};
     while (text.n) {
         struct str word = str_word(&text);
-        if (starts_with(word, "vocab=")) {
+        if (str_begins_with(word, "vocab=")) {
             if (!parse_u64((struct str){word.p + 6, word.n - 6}, 1, (uint64_t)TOKENS_MAX_ID + 1,
                            &h.vocab))
                 return bad_line(r, e, "the header's vocab= is not a number of ids");
-        } else if (starts_with(word, "tokenizer=")) {
+        } else if (str_begins_with(word, "tokenizer=")) {
             if (!parse_hex64((struct str){word.p + 10, word.n - 10}, &h.tokenizer))
                 return bad_line(r, e, "the header's tokenizer= is not 16 hexadecimal digits");
         }
@@ -131,12 +126,12 @@ static int text_line(struct tokens_reader *r, struct tokens_event *ev, struct er
     struct str text = buf_view(&r->text);
     if (utf8_valid(text.p, text.n) != text.n)
         return bad_line(r, e, "the line is not UTF-8");
-    if (starts_with(text, "# tokens vocab=") || starts_with(text, "# tokens tokenizer="))
+    if (str_begins_with(text, "# tokens vocab=") || str_begins_with(text, "# tokens tokenizer="))
         return header_line(r, (struct str){text.p + 9, text.n - 9}, e);
     size_t mark = text.p[0] == '!' ? 1 : 2;
-    if (starts_with(text, "#@"))
+    if (str_begins_with(text, "#@"))
         ev->type = TOKENS_ATTRS;
-    else if (starts_with(text, "#="))
+    else if (str_begins_with(text, "#="))
         ev->type = TOKENS_RESULT;
     else if (text.p[0] == '!')
         ev->type = TOKENS_FAILED;

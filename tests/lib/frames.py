@@ -18,7 +18,7 @@ while at < len(data):
     payload = data[at + 32 : at + 32 + n_payload]
     names.append(name if name == "END" else f"{name}:{seq}" + (f"@{pos}x{rows}" if rows else ""))
     if n_text:
-        texts.append(payload[4 * n_ids : 4 * n_ids + n_text].decode())
+        texts.append(payload[n_payload - n_text :].decode())
     if name == "LOGI":
         logits += ((seq, pos + i, payload[i * row_bytes : (i + 1) * row_bytes]) for i in range(rows))
     at += 32 + padded

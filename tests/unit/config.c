@@ -112,7 +112,7 @@ static void sizes_are_bounded(void) {
     check_refused(llama, "num_attention_heads", "0",
                   "num_attention_heads is 0, but must be a whole number from 1 to 4096");
     check_refused(llama, "head_dim", "5000",
-                  "head_dim is 5000, but must be a whole number from 1 to 4096");
+                  "head_dim is 5000, but must be a whole number from 0 to 4096");
     check_refused(gpt2, "n_positions", "999999999",
                   "n_positions is 999999999, but must be a whole number from 1 to 268435456");
 }
@@ -122,6 +122,8 @@ static void needed_keys(void) {
     check_refused(llama, "vocab_size", "null", "vocab_size is missing");
     check_refused(llama, "hidden_size", "null", "hidden_size is missing");
     check_refused(gpt2, "n_positions", "null", "n_positions is missing");
+    check_refused(llama, "intermediate_size", "null", "intermediate_size is missing");
+    check_refused(llama, "intermediate_size", "0", "intermediate_size is missing");
 }
 
 static void shapes_must_fit(void) {
@@ -290,6 +292,15 @@ static void windows(void) {
                              {"num_hidden_layers", "5"},
                              {"sliding_window_pattern", "2"}};
     check_layers(pattern, 3, "SFSFS");
+    struct pair written[] = {{"model_type", "\"gemma3_text\""},
+                             {"num_hidden_layers", "7"},
+                             {"_sliding_window_pattern", "2"}}; // the reference does not read it
+    check_layers(written, 3, "SSSSSFS");
+    struct pair both[] = {{"model_type", "\"gemma3_text\""},
+                          {"num_hidden_layers", "2"},
+                          {"sliding_window_pattern", "[]"},
+                          {"layer_types", "[\"full_attention\", \"sliding_attention\"]"}};
+    check_layers(both, 4, "FS");
     struct pair types[] = {
         {"model_type", "\"gemma2\""},
         {"layer_types", "[\"full_attention\", \"sliding_attention\", \"full_attention\"]"}};

@@ -212,12 +212,12 @@ static int on_appended(void *ctx, uint32_t seq, uint32_t pos, const uint32_t *id
 }
 
 static int on_rows(void *ctx, uint32_t seq, uint32_t pos, uint32_t n, const float *logits,
-                   const float *hidden, struct err *e) {
+                   const float *const *hidden, struct err *e) {
     struct told *t = ctx;
     t->n_rows += n;
     for (uint32_t i = 0; i < n; i++) {
         CHECK_INT(logits[i * COLUMNS + 1], pos + i + 1);
-        CHECK(!hidden || hidden[i] < VOCAB);
+        CHECK(!hidden || (hidden[0][i] < VOCAB && hidden[1][i] - hidden[0][i] == 0.5f));
         if (note(t, (struct event){'r', seq, pos + i, 1, logits[i * COLUMNS]}, e) != 0)
             return -1;
     }

@@ -47,6 +47,12 @@ static void some_stream(struct buf *out) {
         {.type = FRAME_OPEN, .seq = 4, .ids = ids, .n_ids = 3, .text = {"id=7", 4}},
         {.type = FRAME_LOGITS, .seq = 4, .pos = 1, .rows = 2, .values = rows[0]},
         {.type = FRAME_HIDDEN, .seq = 4, .pos = 2, .rows = 1, .values = hidden[0]},
+        {.type = FRAME_HIDDEN,
+         .seq = 4,
+         .pos = 2,
+         .rows = 1,
+         .values = hidden[0],
+         .text = {"layer=12", 8}},
         {.type = FRAME_IDS, .seq = 4, .pos = 3, .ids = ids, .n_ids = 1},
         {.type = FRAME_CLOSED, .seq = 4},
         {.type = FRAME_FAILED, .seq = 5, .text = {"why\nnot", 7}},
@@ -82,9 +88,10 @@ static void round_trip(void) {
     struct buf b = {0};
     struct logits_header h;
     struct frame f;
+    uint32_t layer = 0;
     int ends[2];
     some_stream(&b);
-    CHECK_INT(b.n, 256 + 7 * 32 + 16 + 24 + 8 + 8 + 0 + 8);
+    CHECK_INT(b.n, 256 + 8 * 32 + 16 + 24 + 8 + 16 + 8 + 0 + 8);
     CHECK(pipe(ends) == 0 && write_full(ends[1], b.p, b.n, NULL) == 0);
     close(ends[1]);
     struct logits_reader *r = logits_reader_new(ends[0], "test", &h, NULL);
@@ -95,7 +102,9 @@ static void round_trip(void) {
     CHECK(logits_next(r, &f, NULL) == 1 && f.type == FRAME_LOGITS && f.pos == 1 && f.rows == 2);
     CHECK(f.values[0] == 1 && f.values[5] == 0.5f);
     CHECK(logits_next(r, &f, NULL) == 1 && f.type == FRAME_HIDDEN && f.rows == 1 &&
-          f.values[1] == 8);
+          f.values[1] == 8 && !logits_layer(&f, &layer));
+    CHECK(logits_next(r, &f, NULL) == 1 && f.type == FRAME_HIDDEN && f.values[1] == 8);
+    CHECK(logits_layer(&f, &layer) && layer == 12 && str_eq(f.text, "layer=12"));
     CHECK(logits_next(r, &f, NULL) == 1 && f.type == FRAME_IDS && f.pos == 3 && f.n_ids == 1 &&
           f.ids[0] == 0);
     CHECK(logits_next(r, &f, NULL) == 1 && f.type == FRAME_CLOSED && f.seq == 4);
@@ -120,7 +129,7 @@ static void every_cut(void) {
             CHECK_MSG(strstr(e.msg, "the stream was cut") && strstr(e.msg, byte), "cut at %zu: %s",
                       n, e.msg);
     }
-    CHECK_INT(count_frames(b.p, b.n, NULL), 6);
+    CHECK_INT(count_frames(b.p, b.n, NULL), 7);
     buf_free(&b);
 }
 
@@ -165,6 +174,9 @@ static void refused(void) {
         {256 + 36, 3, "a token id is outside the vocabulary: test: byte 292"},
         {256 + 44, 0x0a, "a newline in the text: test: byte 300"},
         {304 + 8, 99, "the position is out of bounds: test: byte 312"},
+        {400 + 40, 0x6179616d, "the text of hidden states is not 'layer=N': test: byte 440"},
+        {400 + 44, 0x78313d72, "the text of hidden states is not 'layer=N': test: byte 440"},
+        {400 + 20, 7, "the payload's length does not match its parts: test: byte 424"},
         {304 + 12, 0xffffffff, "the number of rows is out of bounds: test: byte 316"},
     };
     struct buf b = {0};

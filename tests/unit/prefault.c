@@ -21,14 +21,15 @@ static void layers_come_in_the_order_of_their_numbers(void) {
                                         "model.layers.10.b2.weight",
                                         "model.layers.2.a.weight",
                                         "model.layers.2.mlp.experts.1.w",
+                                        "model.layers.2.mlp.experts.down_proj",
                                         "model.norm.weight"};
-    static const size_t expected[] = {2, 5, 3, 4, 0, 1, 7, 6};
-    struct tensor tensors[8] = {0};
-    size_t order[8];
-    for (size_t i = 0; i < 8; i++)
+    static const size_t expected[] = {2, 5, 3, 4, 0, 1, 8, 6, 7};
+    struct tensor tensors[9] = {0};
+    size_t order[9];
+    for (size_t i = 0; i < 9; i++)
         tensors[i].name = names[i];
-    prefault_order(&(struct weights){.tensors = tensors, .n_tensors = 8}, order);
-    for (size_t i = 0; i < 8; i++)
+    prefault_order(&(struct weights){.tensors = tensors, .n_tensors = 9}, order);
+    for (size_t i = 0; i < 9; i++)
         CHECK_INT(order[i], expected[i]);
     prefault_order(&(struct weights){.tensors = tensors, .n_tensors = 0}, order);
 }

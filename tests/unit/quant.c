@@ -147,6 +147,30 @@ static void plain_matrices_are_read_in_place(void) {
     file_close(&f);
 }
 
+static void stacked_matrices_are_views(void) {
+    static const char header[] =
+        "{\"x.down_proj\":{\"dtype\":\"F32\",\"shape\":[3,2,2],\"data_offsets\":[0,48]},"
+        "\"i\":{\"dtype\":\"I8\",\"shape\":[1,2,2],\"data_offsets\":[48,52]}}";
+    float data[13] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, row[2];
+    struct file f;
+    struct mat m;
+    struct err e = {0};
+    file_open(&f, header, data, sizeof data);
+    CHECK_INT(mat_open_stack(&f.source, "x.down_proj", 3, 2, 2, &m, &e), 0);
+    CHECK(m.data == weights_find(&f.w, "x.down_proj")->data && f.memory.n == 0);
+    CHECK(m.n_out == 6 && m.n_in == 2 && used(&f, "x.down_proj"));
+    struct mat last = mat_rows(&m, 4, 2);
+    mat_row(&last, 0, row);
+    CHECK(row[0] == 8 && row[1] == 9);
+    CHECK_INT(mat_open_stack(&f.source, "x.down_proj", 2, 3, 2, &m, &e), -1);
+    CHECK_STR(e.msg, "tensor 'x.down_proj': expected [2, 3, 2], found [3, 2, 2]");
+    CHECK_INT(mat_open_stack(&f.source, "y", 2, 3, 2, &m, &e), -1);
+    CHECK_STR(e.msg, "tensor 'y' is missing: expected [2, 3, 2]");
+    CHECK_INT(mat_open_stack(&f.source, "i", 1, 2, 2, &m, &e), -1);
+    CHECK_STR(e.msg, "tensor 'i': expected F32, F16 or BF16, found I8");
+    file_close(&f);
+}
+
 static void transposed_matrices_are_copied(void) {
     float data[10] = {1, 2, 3, 4, 5, 6}, row[2];
     struct file f;
@@ -299,6 +323,7 @@ int main(void) {
     RUN(rows_are_read_to_their_end_and_not_past_it);
     RUN(sizes_that_overflow);
     RUN(plain_matrices_are_read_in_place);
+    RUN(stacked_matrices_are_views);
     RUN(transposed_matrices_are_copied);
     RUN(transposing_moves_every_element);
     RUN(refusals_say_what_was_expected);

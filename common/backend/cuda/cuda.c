@@ -284,6 +284,7 @@ static const struct ops ops = {.close = close_device,
                                .project = cuda_project,
                                .experts = cuda_experts,
                                .add = cuda_add,
+                               .fetch = cuda_fetch,
                                .head = cuda_head};
 
 static int open_parts(struct cuda_device *d, struct err *e) {

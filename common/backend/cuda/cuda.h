@@ -97,6 +97,7 @@ struct cuda_device {
     struct cuda_record records[CUDA_GRAPHS];
     struct cuda_record *recording, *replaying; // or NULL
     bool queued;                               // something that uses step_host
+    bool fetches;                              // the step copies hidden states between layers
     struct cuda_seq *seqs;                     // [max_sequences or max_rows] of launch.c
 };
 
@@ -145,6 +146,8 @@ int cuda_head(struct device *d, const struct head_op *o, float *logits, float *h
               struct err *e);
 void cuda_records_free(struct cuda_device *d);
 
+/* launch.c: see ops.h. */
+void cuda_fetch(struct device *d, float *host, const float *x);
 /* launch.c: room for the sequences of a step; freed with free. */
 struct cuda_seq *cuda_seqs_new(size_t n);
 /* Queues a launch, and records it where the step is being recorded. args: size bytes. */

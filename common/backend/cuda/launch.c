@@ -114,7 +114,7 @@ static size_t bucket_of(const struct cuda_device *d, size_t *record) {
     size_t rows = 1;
     for (*record = 0; rows < d->n_rows; rows *= 2)
         ++*record;
-    if (rows <= CUDA_GRAPH_ROWS && d->n_want > 0)
+    if (rows <= CUDA_GRAPH_ROWS && d->n_want > 0 && !d->fetches)
         return rows;
     *record = CUDA_GRAPHS;
     return d->n_rows;
@@ -133,6 +133,7 @@ void cuda_send_step(struct cuda_device *d, const struct step *s) {
     if (d->queued && cu_sync(d->c, &e) != 0) // step_host is read until then
         cuda_fail(d, &e);
     d->n_rows = s->n_rows;
+    d->fetches = s->fetches; // a copy to the host would end up in the middle of a graph
     d->n_want = 0;
     for (size_t i = 0; i < s->n_rows; i++)
         d->n_want += s->rows[i].want;
@@ -167,6 +168,17 @@ void cuda_send_step(struct cuda_device *d, const struct step *s) {
     d->recording = r && !r->done ? r : NULL;
     if (d->recording)
         r->n = 0;
+}
+
+/* The copies wait for the kernels before them, and those after wait for the copies. step_host says
+ * which rows are wanted until the next step is sent. */
+void cuda_fetch(struct device *device, float *host, const float *x) {
+    struct cuda_device *d = cuda_of(device);
+    size_t dim = d->shape.hidden_dim;
+    struct cu_step step;
+    place_parts(&step, d->step_host, d->rows);
+    for (size_t i = 0; i < d->n_want && d->failed.code == 0; i++)
+        cu_to_host(d->c, host + i * dim, x + step.rows[i].want * d->ld_hidden, dim * sizeof *host);
 }
 
 /* ---- launches ---- */
