@@ -64,7 +64,10 @@ int tokbuild_token(struct tokbuild *b, struct str text, uint32_t id, double scor
 static int add(struct tokbuild *b, struct tokjson_added t, int64_t want, struct err *e) {
     uint32_t at;
     if (strmap_find(&b->added_ids, t.text, &at)) {
-        b->added[at].special |= t.special;
+        if (t.special && !b->added[at].special) {
+            b->added[at].special = true;
+            b->added[at].normalized = t.normalized;
+        }
         return 0;
     }
     if (strmap_find(&b->ids, t.text, &at))
