@@ -32,12 +32,15 @@
     "{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"" regex "\"},\"content\":\"" by "\"}"
 
 enum { T5_EXTRA_IDS = 100, XLMR_FIRST_PIECE = 3 };
+enum { MAX_REGEX_BYTES = 60000 }; // the loader takes 65536
 
 struct import {
     struct tokbuild *b;
     struct sp_model *m;
     const struct tokconv_config *c;
     const struct tokconv_class *k;
+    struct buf isolate;      // an expression of the user-defined pieces, of the plain class
+    bool user_defined_added; // they are added tokens
 };
 
 static void metaspace(const char *scheme, bool split, struct buf *out) {
@@ -143,33 +146,37 @@ static int longer_text(const void *a, const void *b) {
     return memcmp(x->p, y->p, x->n);
 }
 
-/* SentencePiece never joins a user-defined piece with its neighbours, so a Split isolates it. The
- * longest comes first in the expression. False if there is none. */
-static bool isolate_user_defined(const struct sp_vocab *v, struct buf *out) {
+/* SentencePiece never joins a user-defined piece with its neighbours, so the plain class isolates
+ * it by an expression, with the longest first. Where the expression would be too long, as with the
+ * thousands of unused pieces of some models, the pieces become added tokens instead. */
+static void user_defined_regex(struct import *i) {
+    const struct sp_vocab *v = &i->m->v;
     struct str *texts = xcalloc(v->n, sizeof *texts);
     size_t n = 0;
-    for (size_t i = 0; i < v->n; i++)
-        if (v->types[i] == SP_USER_DEFINED)
-            texts[n++] = v->texts[i];
-    if (n) {
-        struct buf regex = {0};
+    for (size_t k = 0; k < v->n; k++)
+        if (v->types[k] == SP_USER_DEFINED)
+            texts[n++] = v->texts[k];
+    if (n)
         qsort(texts, n, sizeof *texts, longer_text);
-        for (size_t i = 0; i < n; i++) {
-            if (i)
-                buf_byte(&regex, '|');
-            regex_literal(texts[i], &regex);
-        }
-        tokjson_split(buf_view(&regex), out);
-        buf_free(&regex);
+    for (size_t k = 0; k < n; k++) {
+        if (k)
+            buf_byte(&i->isolate, '|');
+        regex_literal(texts[k], &i->isolate);
     }
     free(texts);
-    return n > 0;
+    if (i->isolate.n > MAX_REGEX_BYTES) {
+        warn("the %zu user-defined pieces become added tokens, because there are too many for an "
+             "expression: %s",
+             n, i->b->name);
+        buf_clear(&i->isolate);
+        i->user_defined_added = true;
+    }
 }
 
 static void plain_steps(const struct import *i) {
     struct tokjson *t = &i->b->json;
-    struct buf split = {0}, *out = &t->pre_tokenizer;
-    bool user_defined = isolate_user_defined(&i->m->v, &split);
+    struct buf *out = &t->pre_tokenizer;
+    bool user_defined = i->isolate.n > 0;
     plain_normalizer(i);
     if (i->m->dummy_prefix || user_defined) {
         buf_str(out, "{\"type\":\"Sequence\",\"pretokenizers\":[");
@@ -178,10 +185,9 @@ static void plain_steps(const struct import *i) {
         if (i->m->dummy_prefix && user_defined)
             buf_byte(out, ',');
         if (user_defined)
-            buf_add(out, split.p, split.n);
+            tokjson_split(buf_view(&i->isolate), out);
         buf_str(out, "]}");
     }
-    buf_free(&split);
     spaces_decoder(i->m->byte_fallback, i->m->dummy_prefix, &t->decoder);
     t->byte_fallback = i->m->byte_fallback;
     t->ignore_merges = user_defined && i->m->kind == SP_BPE;
@@ -242,12 +248,13 @@ static int xlmr_vocab(const struct import *i, struct err *e) {
 
 static void control_pieces(const struct import *i) {
     const struct sp_vocab *v = &i->m->v;
-    bool gemma = i->k->family == FAMILY_GEMMA, plain = i->k->family == FAMILY_PLAIN;
+    bool gemma = i->k->family == FAMILY_GEMMA;
     uint32_t at;
     for (size_t k = 0; k < v->n; k++) {
         bool turn = gemma && (str_eq(v->texts[k], "<start_of_turn>") ||
                               str_eq(v->texts[k], "<end_of_turn>"));
-        if ((v->types[k] == SP_CONTROL || (v->types[k] == SP_USER_DEFINED && !plain)) &&
+        if ((v->types[k] == SP_CONTROL ||
+             (v->types[k] == SP_USER_DEFINED && i->user_defined_added)) &&
             strmap_find(&i->b->ids, v->texts[k], &at))
             tokbuild_special(i->b, v->texts[k], v->types[k] == SP_CONTROL || turn);
     }
@@ -269,7 +276,7 @@ static int model(const struct import *i, size_t n_extra, struct err *e) {
     b->json.unk = family == FAMILY_XLMR ? 3 : m->unk;
     if (b->json.unigram)
         return 0;
-    enum sp_order order = family == FAMILY_PLAIN ? SP_TEXT_ORDER : SP_LONGER_FIRST;
+    enum sp_order order = i->user_defined_added ? SP_LONGER_FIRST : SP_TEXT_ORDER;
     int rc = sp_merges(&m->v, order, &b->merges, &b->json.n_merges, e);
     b->json.merges = b->merges;
     return rc;
@@ -328,9 +335,11 @@ int tokconv_import_sp(struct tokbuild *b, const char *name, struct str file,
     int rc = sp_model_read(&m, name, file, e);
     tokbuild_init(b, name, m.v.n + n_extra + 5, m.v.n + n_extra, c);
     struct tokconv_class own = with_model_tokens(k, &m, &b->arena);
-    struct import i = {b, &m, c, &own};
+    struct import i = {b, &m, c, &own, {0}, k->family != FAMILY_PLAIN};
     if (rc == 0 && k->family != FAMILY_XLMR)
         rename_pieces(&m.v, c);
+    if (rc == 0 && k->family == FAMILY_PLAIN)
+        user_defined_regex(&i);
     if (rc == 0)
         rc = model(&i, n_extra, e);
     if (rc == 0) {
@@ -342,6 +351,7 @@ int tokconv_import_sp(struct tokbuild *b, const char *name, struct str file,
         if (m.has_denormalizer)
             warn("the model's denormalizer is left out; decoded text may differ: %s", name);
     }
+    buf_free(&i.isolate);
     sp_model_free(&m);
     return rc;
 }
