@@ -101,7 +101,9 @@ split_files() {
     cp -r "$DATA/tokconv/llama" src
     echo x >src/chat_template.jinja
     echo y >src/other.bin
-    st-convert src out
+    run st-convert src out
+    [ "$status" -eq 0 ]
+    [ "$output" = 'st-convert: the folder has no weights, so only a tokenizer is made: src' ]
     [ "$(ls out | xargs)" = 'chat_template.jinja config.json tokenizer.json tokenizer.model tokenizer_config.json' ] || { ls out; false; }
     cmp src/tokenizer_config.json out/tokenizer_config.json
     cmp src/config.json out/config.json
@@ -142,6 +144,17 @@ split_files() {
     echo '{}' >src/tokenizer.json
     st-convert src again
     [ "$(cat again/tokenizer.json)" = '{}' ]
+}
+
+@test "weights that are not read are no folder without weights" {
+    cp -r "$DATA/tokconv/tekken" src
+    : >src/consolidated.safetensors
+    fails 66 "" st-convert src out
+    [[ $output == *consolidated.safetensors* ]]
+    rm src/consolidated.safetensors
+    : >src/pytorch_model.bin
+    fails 66 "pytorch_model.bin" st-convert src out
+    nothing_left
 }
 
 @test "weights are converted although the tokenizer cannot be" {

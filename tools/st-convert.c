@@ -241,7 +241,7 @@ static bool has_weights(const char *folder) {
     DIR *d = opendir(folder);
     bool found = false;
     for (struct dirent *f; d && !found && (f = readdir(d));)
-        found = strstr(f->d_name, ".safetensors") != NULL;
+        found = strstr(f->d_name, ".safetensors") || strncmp(f->d_name, "pytorch_model", 13) == 0;
     if (d)
         closedir(d);
     return found;
@@ -269,9 +269,9 @@ static int convert_folder(const struct options *o, struct err *e) {
     int found = tokenizer_out_find(o->source, &s, e);
     if (found < 0)
         return -1;
-    int rc = found && !has_weights(o->source)
-                 ? tokenizer_out_folder(&s, o->pre, true, o->target, o->force, e)
-                 : convert_model(o, found ? &s : NULL, e);
+    bool alone = found && !has_weights(o->source);
+    int rc = alone ? tokenizer_out_folder(&s, o->pre, true, o->target, o->force, e)
+                   : convert_model(o, found ? &s : NULL, e);
     tokconv_source_free(&s);
     return rc;
 }

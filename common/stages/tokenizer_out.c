@@ -75,6 +75,8 @@ int tokenizer_out_folder(const struct tokconv_source *s, const char *pre, bool w
                          const char *target, bool replace, struct err *e) {
     struct tokconv_result r;
     struct outdir dir;
+    if (whole)
+        warn("the folder has no weights, so only a tokenizer is made: %s", s->folder);
     int rc = tokconv_convert(s, pre, &r, e);
     if (rc == 0)
         rc = outdir_open(&dir, target, replace, e);

@@ -11,12 +11,20 @@
 #define ENDOFTEXT "<|endoftext|>"
 
 static const struct tokconv_class classes[] = {
-    {.name = ""}, // the plain one: what PreTrainedTokenizerFast gets
-    {.name = "LlamaTokenizer",
+    {.name = ""},              // the plain one: what PreTrainedTokenizerFast gets
+    {.name = "LlamaTokenizer", // and other names of it
      .family = FAMILY_LLAMA,
      .add_bos = true,
      .defaults = {[ROLE_BOS] = "<s>", [ROLE_EOS] = "</s>", [ROLE_UNK] = "<unk>"}},
     {.name = "CodeLlamaTokenizer",
+     .family = FAMILY_LLAMA,
+     .add_bos = true,
+     .defaults = {[ROLE_BOS] = "<s>", [ROLE_EOS] = "</s>", [ROLE_UNK] = "<unk>"}},
+    {.name = "LLaMATokenizer",
+     .family = FAMILY_LLAMA,
+     .add_bos = true,
+     .defaults = {[ROLE_BOS] = "<s>", [ROLE_EOS] = "</s>", [ROLE_UNK] = "<unk>"}},
+    {.name = "Phi3Tokenizer",
      .family = FAMILY_LLAMA,
      .add_bos = true,
      .defaults = {[ROLE_BOS] = "<s>", [ROLE_EOS] = "</s>", [ROLE_UNK] = "<unk>"}},
