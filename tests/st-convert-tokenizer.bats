@@ -114,7 +114,7 @@ split_files() {
     [ "$(jq -c '[.bos_token, .eos_token, .unk_token, .add_bos_token]' out/tokenizer_config.json)" = '["<s>","</s>","<unk>",false]' ]
     run st-convert -fqv src out
     [ "$status" -eq 0 ]
-    [[ $output == "st-convert: a SentencePiece vocabulary: "*" tokens, "*" merges" ]]
+    [[ $output == *"st-convert: a SentencePiece vocabulary: "*" tokens, "*" merges"* ]]
 }
 
 @test "one file, with the files beside it" {
