@@ -27,6 +27,8 @@ setup() {
     export LLM_MODEL=$PWD/model
     tok-encode text >ids
     python3 "$ROOT/tests/lib/gguf_tiny.py" make tied SmolLM2-135M-Instruct.Q4_1.gguf
+    mkdir mistral
+    cp "$DATA/tokconv/tekken/tekken.json" mistral
 }
 
 # The commands of README.md's code blocks that begin with "$ ", but not those that need a person.

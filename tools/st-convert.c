@@ -1,9 +1,10 @@
 /* st-convert: converts a GGUF file or a Hugging Face folder to a Hugging Face folder of another
- * dtype. See man/st-convert.1.
+ * dtype, and other libraries' tokenizer files to tokenizer.json. See man/st-convert.1.
  *
  * From GGUF it writes config.json, generation_config.json, tokenizer.json, tokenizer_config.json
  * and model.safetensors, with quantised blocks dequantised to --dtype. From a folder it converts
- * the tensors and copies the small files. The output folder appears under its name when it is
+ * the tensors and copies the small files; it makes tokenizer.json where the folder has none but the
+ * files of another library (common/tokconv). The output folder appears under its name when it is
  * complete. An error or a signal leaves nothing on the disk.
  *
  * It refuses unknown architectures, tokenizers and block formats, missing and unused tensors, and
@@ -23,17 +24,17 @@
 #include "base/sandbox.h"
 #include "gguf/convert.h"
 #include "gguf/vocab.h"
+#include "stages/tokenizer_out.h"
 #include "weights/convert.h"
-
-#define MAX_SMALL_FILE (1u << 28) // bytes of a file that is copied as it is
 
 static const char help[] =
     "usage: st-convert [-fqv] [--dtype T] [--pre NAME] SOURCE FOLDER\n"
     "Converts a GGUF file to a new Hugging Face folder, or a Hugging Face folder to another type.\n"
+    "A tokenizer.model, tekken.json, .tiktoken or vocab.json becomes a tokenizer.json.\n"
     "\n"
     "      --dtype T    f32, f16 or bf16 (default): the type of every float tensor that is "
     "written\n"
-    "      --pre NAME   use this pre-tokenizer instead of the one that the GGUF file names\n"
+    "      --pre NAME   use this pre-tokenizer instead of the one that the file names\n"
     "  -f, --force      replace FOLDER if it is a model folder\n"
     "  -q, --quiet      no warnings\n"
     "      --no-sandbox\n"
@@ -200,74 +201,91 @@ static int convert_gguf(const struct options *o, struct err *e) {
     return rc;
 }
 
-/* Whether a file of the source folder is copied: the small ones, except the two that are written
- * anew. */
-static bool is_copied(const char *name) {
-    static const char *const ends[] = {".json", ".txt", ".model", ".jinja"};
-    if (strcmp(name, "config.json") == 0 || strcmp(name, "model.safetensors.index.json") == 0 ||
-        name[0] == '.')
-        return false;
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
-        if (str_ends_with(str_of(name), ends[i]))
-            return true;
-    return false;
-}
-
-static int copy_file(const char *from, const char *name, const struct outdir *dir, struct err *e) {
-    char *path = path_join(from, name);
-    struct buf bytes = {0};
-    int rc = is_file(path) ? read_file(path, MAX_SMALL_FILE, &bytes, e) : 0;
-    if (rc == 0 && is_file(path))
-        rc = outdir_file(dir, name, bytes.p, bytes.n, e);
-    buf_free(&bytes);
-    free(path);
+/* Fills a folder with the model of w and, unless it is NULL, the tokenizer. */
+static int fill_folder(const struct options *o, const struct weights *w,
+                       const struct convert_item *items, const struct tokconv_result *tokenizer,
+                       const struct outdir *dir, struct err *e) {
+    struct buf config = {0};
+    int rc = convert_config(o->source, o->dtype, &config, e);
+    if (rc == 0)
+        rc = outdir_file(dir, "config.json", config.p, config.n, e);
+    if (rc == 0)
+        rc = tokenizer_out_copy(o->source, dir, e);
+    if (rc == 0 && tokenizer)
+        rc = tokenizer_out_write(tokenizer, dir, e);
+    if (rc == 0)
+        rc = convert_write(items, w->n_tensors, dir, interrupted, e);
+    buf_free(&config);
     return rc;
 }
 
-static int copy_small_files(const char *from, const struct outdir *dir, struct err *e) {
-    DIR *d = opendir(from);
-    if (!d)
-        return err_errno(e, EXIT_NO_INPUT, "cannot read the folder %s", from);
-    int rc = 0;
-    for (struct dirent *f; rc == 0 && (f = readdir(d));)
-        if (is_copied(f->d_name))
-            rc = copy_file(from, f->d_name, dir, e);
-    closedir(d);
-    return rc;
-}
-
-static int retype_folder(const struct options *o, const struct weights *w, struct err *e) {
+static int retype_folder(const struct options *o, const struct weights *w,
+                         const struct tokconv_result *tokenizer, struct err *e) {
     struct convert_item *items = convert_from_weights(w, o->dtype, e);
     if (!items)
         return -1;
     struct outdir dir;
-    struct buf config = {0};
-    int rc = convert_config(o->source, o->dtype, &config, e);
-    if (rc == 0)
-        rc = outdir_open(&dir, o->target, o->force, e);
+    int rc = outdir_open(&dir, o->target, o->force, e);
     if (rc == 0) {
-        rc = outdir_file(&dir, "config.json", config.p, config.n, e);
-        if (rc == 0)
-            rc = copy_small_files(o->source, &dir, e);
-        if (rc == 0)
-            rc = convert_write(items, w->n_tensors, &dir, interrupted, e);
+        rc = fill_folder(o, w, items, tokenizer, &dir, e);
         if (rc == 0)
             rc = outdir_commit(&dir, e);
         else
             outdir_abort(&dir);
     }
-    buf_free(&config);
     free(items);
     return rc;
 }
 
-static int convert_folder(const struct options *o, struct err *e) {
+static bool has_weights(const char *folder) {
+    DIR *d = opendir(folder);
+    bool found = false;
+    for (struct dirent *f; d && !found && (f = readdir(d));)
+        found = strstr(f->d_name, ".safetensors") || strncmp(f->d_name, "pytorch_model", 13) == 0;
+    if (d)
+        closedir(d);
+    return found;
+}
+
+/* A folder with weights. Its tokenizer is converted too if it can be; the weights do not need it.
+ */
+static int convert_model(const struct options *o, const struct tokconv_source *s, struct err *e) {
     struct weights w;
+    struct tokconv_result r = {0};
+    struct err why;
     if (weights_open(&w, o->source, e) != 0)
         return -1;
     warn_lines(w.warnings.p);
-    int rc = retype_folder(o, &w, e);
+    bool made = s && tokconv_convert(s, o->pre, &r, &why) == 0;
+    if (s && !made)
+        warn("no tokenizer.json is made: %s", why.msg);
+    int rc = retype_folder(o, &w, made ? &r : NULL, e);
+    tokconv_result_free(&r);
     weights_close(&w);
+    return rc;
+}
+
+static int convert_folder(const struct options *o, struct err *e) {
+    struct tokconv_source s = {0};
+    int found = tokenizer_out_find(o->source, &s, e);
+    if (found < 0)
+        return -1;
+    bool alone = found && !has_weights(o->source);
+    int rc = alone ? tokenizer_out_folder(&s, o->pre, true, o->target, o->force, e)
+                   : convert_model(o, found ? &s : NULL, e);
+    tokconv_source_free(&s);
+    return rc;
+}
+
+/* A GGUF file, or the tokenizer file of another library. */
+static int convert_file(const struct options *o, struct err *e) {
+    struct tokconv_source s = {0};
+    int found = tokconv_file(o->source, &s, e);
+    if (found < 0)
+        return -1;
+    int rc = found ? tokenizer_out_folder(&s, o->pre, false, o->target, o->force, e)
+                   : convert_gguf(o, e);
+    tokconv_source_free(&s);
     return rc;
 }
 
@@ -283,7 +301,7 @@ int main(int argc, char **argv) {
         die_err(&e);
     free(parent);
     hold_signals(SIG_BLOCK);
-    int rc = (is_dir(o.source) ? convert_folder : convert_gguf)(&o, &e);
+    int rc = (is_dir(o.source) ? convert_folder : convert_file)(&o, &e);
     hold_signals(SIG_UNBLOCK); // a pending one ends the program here
     if (rc != 0)
         die_err(&e);

@@ -13,6 +13,8 @@
 #include "base/utf8.h"
 
 void json_init(struct json *j, const char *name, const char *p, size_t n, struct err *e) {
+    if (!p) // of an empty buffer
+        p = "";
     *j = (struct json){.name = name, .start = p, .p = p, .end = p + n, .e = e};
 }
 

@@ -26,12 +26,16 @@ static bool is_dots(const char *name) {
 /* Whether the folder is a model that may be removed. */
 static int check_replaceable(const char *path, struct err *e) {
     struct stat st;
-    char *config = path_join(path, "config.json");
-    bool is_model = lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && is_file(config);
+    char *config = path_join(path, "config.json"), *tokens = path_join(path, "tokenizer.json");
+    bool is_model =
+        lstat(path, &st) == 0 && S_ISDIR(st.st_mode) && (is_file(config) || is_file(tokens));
     free(config);
+    free(tokens);
     if (!is_model)
-        return err_set(e, EXIT_IO,
-                       "not replaced, because it is not a folder with a config.json: %s", path);
+        return err_set(
+            e, EXIT_IO,
+            "not replaced, because it is not a folder with a config.json or tokenizer.json: %s",
+            path);
     DIR *d = opendir(path);
     if (!d)
         return err_errno(e, EXIT_IO, "cannot read the folder %s", path);

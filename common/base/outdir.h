@@ -1,8 +1,8 @@
 /* A folder that appears under its name only when it is complete: it is filled under a temporary
  * name and then renamed.
  *
- * An existing folder is replaced only on request, and only if it has a config.json and no
- * subfolders. So a mistyped path cannot remove a home directory.
+ * An existing folder is replaced only on request, and only if it has a config.json or a
+ * tokenizer.json, and no subfolders. So a mistyped path cannot remove a home directory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_OUTDIR_H

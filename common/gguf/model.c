@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "gguf/strmap.h"
+#include "base/strmap.h"
 #include "gguf/dequant.h"
 
 #define MAX_DIM    (1u << 24)

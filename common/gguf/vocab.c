@@ -16,6 +16,9 @@
 
 #include "base/json.h"
 #include "base/utf8.h"
+#include "tokconv/pre.h"
+#include "tokconv/sp_vocab.h"
+#include "tokconv/tokjson.h"
 
 #define MAX_TOKENS (1u << 24)
 #define KEY        "tokenizer.ggml."
@@ -108,7 +111,7 @@ static int read_id(const struct gguf_vocab *v, const char *key, int64_t *id, str
 }
 
 static int read_specials(struct gguf_vocab *v, struct err *e) {
-    bool bos_default = v->is_spm || gguf_pre_adds_bos(v->pre);
+    bool bos_default = v->is_spm || tokpre_adds_bos(v->pre);
     v->add_bos = bos_default;
     v->space_prefix = v->is_spm;
     if (read_id(v, KEY "bos_token_id", &v->bos, e) || read_id(v, KEY "eos_token_id", &v->eos, e) ||
@@ -148,7 +151,7 @@ static int read_pre(struct gguf_vocab *v, const char *pre, struct err *e) {
     struct str name = str_of(pre ? pre : "default");
     if (!pre && gguf_str(v->g, KEY "pre", &name, e) < 0)
         return -1;
-    v->pre = gguf_pre_find(name);
+    v->pre = tokpre_find(name);
     if (v->pre) {
         if (!pre && str_eq(name, "default"))
             warn("the file does not name its pre-tokenizer, so llama.cpp's default is used; --pre "
@@ -158,7 +161,7 @@ static int read_pre(struct gguf_vocab *v, const char *pre, struct err *e) {
     }
     struct buf known = {0};
     err_set(e, EXIT_DATA, "the pre-tokenizer '%.*s' is not known (known: %s): %s", str_shown(name),
-            name.p, gguf_pre_names(&known), v->g->path);
+            name.p, tokpre_names(&known), v->g->path);
     buf_free(&known);
     return -1;
 }
@@ -196,7 +199,7 @@ void gguf_vocab_free(struct gguf_vocab *v) {
 }
 
 static void added_tokens(const struct gguf_vocab *v, struct buf *out) {
-    const char *comma = "";
+    bool first = true;
     buf_str(out, "\"added_tokens\":[");
     for (size_t i = 0; i < v->n; i++) {
         int type = v->types[i];
@@ -204,64 +207,24 @@ static void added_tokens(const struct gguf_vocab *v, struct buf *out) {
              type != GGUF_TOKEN_USER_DEFINED) ||
             v->tokens[i].n == 0)
             continue;
-        buf_fmt(out, "%s\n  {\"id\":%zu,\"content\":", comma, i);
-        json_write_str(out, v->tokens[i]);
-        buf_fmt(out,
-                ",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,"
-                "\"special\":%s}",
-                type == GGUF_TOKEN_USER_DEFINED ? "false" : "true");
-        comma = ",";
+        struct tokjson_added t = {
+            .text = v->tokens[i], .id = (uint32_t)i, .special = type != GGUF_TOKEN_USER_DEFINED};
+        tokjson_one_added(&t, first, out);
+        first = false;
     }
     buf_str(out, "],\n");
 }
 
-static void special_item(const struct gguf_vocab *v, int64_t id, int type_id, struct buf *out) {
-    buf_str(out, "{\"SpecialToken\":{\"id\":");
-    json_write_str(out, v->tokens[id]);
-    buf_fmt(out, ",\"type_id\":%d}}", type_id);
-}
-
-static void template_part(const struct gguf_vocab *v, char sequence, int type_id, struct buf *out) {
-    if (v->add_bos) {
-        special_item(v, v->bos, type_id, out);
-        buf_byte(out, ',');
-    }
-    buf_fmt(out, "{\"Sequence\":{\"id\":\"%c\",\"type_id\":%d}}", sequence, type_id);
-    if (v->add_eos) {
-        buf_byte(out, ',');
-        special_item(v, v->eos, type_id, out);
-    }
-}
-
-static void special_entry(const struct gguf_vocab *v, int64_t id, struct buf *out) {
-    json_write_str(out, v->tokens[id]);
-    buf_str(out, ":{\"id\":");
-    json_write_str(out, v->tokens[id]);
-    buf_fmt(out, ",\"ids\":[%" PRId64 "],\"tokens\":[", id);
-    json_write_str(out, v->tokens[id]);
-    buf_str(out, "]}");
+static struct tokjson_special special(const struct gguf_vocab *v, int64_t id) {
+    return id < 0 ? (struct tokjson_special){0}
+                  : (struct tokjson_special){v->tokens[id], (uint32_t)id};
 }
 
 static void post_processor(const struct gguf_vocab *v, struct buf *out) {
-    if (!v->add_bos && !v->add_eos) {
-        buf_str(out, "\"post_processor\":null,\n");
-        return;
-    }
-    buf_str(out, "\"post_processor\":{\"type\":\"TemplateProcessing\",\n  \"single\":[");
-    template_part(v, 'A', 0, out);
-    buf_str(out, "],\n  \"pair\":[");
-    template_part(v, 'A', 0, out);
-    buf_byte(out, ',');
-    template_part(v, 'B', 1, out);
-    buf_str(out, "],\n  \"special_tokens\":{");
-    if (v->add_bos)
-        special_entry(v, v->bos, out);
-    if (v->add_eos && (!v->add_bos || v->bos != v->eos)) {
-        if (v->add_bos)
-            buf_byte(out, ',');
-        special_entry(v, v->eos, out);
-    }
-    buf_str(out, "}},\n");
+    struct buf steps = {0};
+    tokjson_bos_eos(v->add_bos, v->add_eos, special(v, v->bos), special(v, v->eos), &steps);
+    buf_fmt(out, "\"post_processor\":%s,\n", steps.n ? steps.p : "null");
+    buf_free(&steps);
 }
 
 /* As in the tokenizer.json of meta-llama/Llama-2-7b-hf; without the prefix as in google/gemma-2b.
@@ -287,11 +250,16 @@ static void spm_steps(const struct gguf_vocab *v, struct buf *out) {
 }
 
 static void bpe_steps(const struct gguf_vocab *v, struct buf *out) {
-    gguf_pre_json(v->pre, out);
+    struct buf normalizer = {0};
+    tokpre_normalizer(v->pre, &normalizer);
+    buf_fmt(out, "\"normalizer\":%s,\n\"pre_tokenizer\":", normalizer.n ? normalizer.p : "null");
+    buf_free(&normalizer);
+    tokpre_pre_tokenizer(v->pre, false, out);
     buf_str(out, ",\n");
     post_processor(v, out);
-    buf_str(out, "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":"
-                 "true,\"use_regex\":true},\n");
+    buf_str(out, "\"decoder\":");
+    tokjson_byte_level_decoder(out);
+    buf_str(out, ",\n");
 }
 
 /* Writes the merges. "left right" is cut at the first space after the first byte: byte-level tokens
@@ -314,13 +282,29 @@ static int bpe_merges(const struct gguf_vocab *v, struct buf *out, struct err *e
             rc = err_set(e, EXIT_DATA,
                          "merge %" PRIu64 " ('%.*s') is not of two tokens that make a third: %s", i,
                          str_shown(m), m.p, v->g->path);
-        buf_str(out, i ? ",\n    [" : "\n    [");
-        json_write_str(out, l);
-        buf_byte(out, ',');
-        json_write_str(out, r);
-        buf_byte(out, ']');
+        tokjson_merge(l, r, i == 0, out);
     }
     buf_free(&both);
+    return rc;
+}
+
+/* Writes the merges that follow from the scores. */
+static int spm_merges(const struct gguf_vocab *v, struct buf *out, struct err *e) {
+    struct sp_vocab sp = {.name = v->g->path,
+                          .n = v->n,
+                          .texts = v->tokens,
+                          .scores = xreallocarray(NULL, v->n, sizeof *sp.scores),
+                          .types = v->types,
+                          .ids = v->ids};
+    for (size_t i = 0; i < v->n; i++)
+        sp.scores[i] = gguf_float_at(v->scores, i);
+    struct tokjson_merge *merges;
+    size_t n;
+    int rc = sp_merges(&sp, SP_LONGER_FIRST, &merges, &n, e);
+    for (size_t i = 0; i < n; i++)
+        tokjson_merge(v->tokens[merges[i].left], v->tokens[merges[i].right], i == 0, out);
+    free(merges);
+    free(sp.scores);
     return rc;
 }
 
@@ -342,11 +326,11 @@ static void model_options(const struct gguf_vocab *v, struct buf *out) {
             "\"byte_fallback\":%s,"
             "\"ignore_merges\":%s,\n",
             v->is_spm ? "true" : "false", v->is_spm && has_bytes(v) ? "true" : "false",
-            !v->is_spm && gguf_pre_ignores_merges(v->pre) ? "true" : "false");
+            !v->is_spm && tokpre_ignores_merges(v->pre) ? "true" : "false");
 }
 
 int gguf_tokenizer_json(const struct gguf_vocab *v, struct buf *out, struct err *e) {
-    buf_str(out, "{\"version\":\"1.0\",\"truncation\":null,\"padding\":null,\n");
+    tokjson_head(out);
     added_tokens(v, out);
     if (v->is_spm)
         spm_steps(v, out);
@@ -360,18 +344,14 @@ int gguf_tokenizer_json(const struct gguf_vocab *v, struct buf *out, struct err 
         buf_fmt(out, ":%zu", i);
     }
     buf_str(out, "},\n  \"merges\":[");
-    if ((v->is_spm ? gguf_spm_merges : bpe_merges)(v, out, e) != 0)
+    if ((v->is_spm ? spm_merges : bpe_merges)(v, out, e) != 0)
         return -1;
     buf_str(out, "]}}\n");
     return 0;
 }
 
 static void token_member(const struct gguf_vocab *v, const char *key, int64_t id, struct buf *out) {
-    buf_fmt(out, ",\n  \"%s\": ", key);
-    if (id >= 0)
-        json_write_str(out, v->tokens[id]);
-    else
-        buf_str(out, "null");
+    tokjson_member(key, id >= 0 ? v->tokens[id] : (struct str){0}, out);
 }
 
 /* Writes "tokenizer.chat_template", or, if there are several, a list of all with their names. */

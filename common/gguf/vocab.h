@@ -15,7 +15,7 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "gguf/strmap.h"
+#include "base/strmap.h"
 #include "gguf/gguf.h"
 
 enum gguf_token_type { // gguf.md, tokenizer.ggml.token_type
@@ -35,7 +35,7 @@ struct gguf_vocab {
     unsigned char *types; // [n] enum gguf_token_type
     struct strmap ids;    // of the tokens
     const struct gguf_kv *scores, *merges; // whichever is_spm needs
-    const struct gguf_pre *pre;            // byte-level BPE
+    const struct tokpre *pre;              // byte-level BPE
     int64_t bos, eos, eot, unk, pad;       // ids, -1: none
     bool add_bos, add_eos, space_prefix;
 };
@@ -56,16 +56,5 @@ int gguf_tokenizer_json(const struct gguf_vocab *v, struct buf *out, struct err 
  * if unknown. */
 int gguf_tokenizer_config_json(const struct gguf_vocab *v, uint64_t max_length, struct buf *out,
                                struct err *e);
-
-/* The pre-tokenizers by name (gguf/pre.c). NULL: not known. */
-const struct gguf_pre *gguf_pre_find(struct str name);
-const char *gguf_pre_names(struct buf *out); // all of them, separated by spaces
-/* Writes "normalizer" and "pre_tokenizer" with their values. */
-void gguf_pre_json(const struct gguf_pre *p, struct buf *out);
-bool gguf_pre_ignores_merges(const struct gguf_pre *p);
-bool gguf_pre_adds_bos(const struct gguf_pre *p); // if the file has no key for it
-
-/* SentencePiece merges from scores (gguf/spm.c): appends the items of "merges", best first. */
-int gguf_spm_merges(const struct gguf_vocab *v, struct buf *out, struct err *e);
 
 #endif

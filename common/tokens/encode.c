@@ -108,7 +108,8 @@ static int encode_cached(struct encoder *en, const struct tok_piece *word) {
     size_t from = out->n;
     if (encode_tracked(en, &en->t->model, word) != 0)
         return -1;
-    word_line_put(line, word->p, word->n, out->ids + from, out->n - from);
+    if (out->n > from) // out->ids may be NULL where a word gives nothing
+        word_line_put(line, word->p, word->n, out->ids + from, out->n - from);
     return 0;
 }
 

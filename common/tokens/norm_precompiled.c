@@ -13,6 +13,7 @@
 
 #include <utf8proc.h>
 
+#include "base/base64.h"
 #include "base/utf8.h"
 #include "tokens/component.h"
 #include "tokens/norm.h"
@@ -75,39 +76,6 @@ static bool find(const struct charsmap *c, struct str key, struct str *out) {
     return false;
 }
 
-static bool decode_base64(struct str s, struct buf *out) {
-    static const char alphabet[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    const uint32_t none = 1u << 31;
-    uint32_t digits[256], bits = 0, seen = 0;
-    size_t n = s.n, i = 0;
-    for (int c = 0; c < 256; c++)
-        digits[c] = none;
-    for (uint32_t c = 0; alphabet[c]; c++)
-        digits[(unsigned char)alphabet[c]] = c;
-    buf_reserve(out, n);
-    while (n > 0 && n + 2 > s.n && s.p[n - 1] == '=')
-        n--;
-    const unsigned char *p = (const unsigned char *)s.p;
-    char *to = out->p + out->n;
-    for (; n - i >= 4; i += 4) {
-        bits =
-            digits[p[i]] << 18 | digits[p[i + 1]] << 12 | digits[p[i + 2]] << 6 | digits[p[i + 3]];
-        seen |= digits[p[i]] | digits[p[i + 1]] | digits[p[i + 2]] | digits[p[i + 3]];
-        *to++ = (char)(bits >> 16 & 0xFF);
-        *to++ = (char)(bits >> 8 & 0xFF);
-        *to++ = (char)(bits & 0xFF);
-    }
-    for (size_t k = 0; i + k < n; k++) {
-        bits = bits << 6 | (digits[p[i + k]] & 0x3F);
-        seen |= digits[p[i + k]];
-        if (k)
-            *to++ = (char)(bits >> (6 - 2 * k) & 0xFF);
-    }
-    out->n = (size_t)(to - out->p);
-    return !(seen & none) && n % 4 != 1;
-}
-
 static void *load(struct json *j) {
     struct charsmap *c = xcalloc(1, sizeof *c);
     struct str key, map = {0};
@@ -121,7 +89,7 @@ static void *load(struct json *j) {
     if (json_failed(j))
         return c;
     uint32_t size = 0;
-    if (decode_base64(map, &c->bytes) && c->bytes.n >= 4)
+    if (base64_decode(map, &c->bytes) && c->bytes.n >= 4)
         for (int k = 3; k >= 0; k--)
             size = size << 8 | (unsigned char)c->bytes.p[k];
     if (size == 0 || size % 4 || size > c->bytes.n - 4) {

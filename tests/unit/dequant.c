@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #include "../lib/check.h"
-#include "gguf/strmap.h"
+#include "base/strmap.h"
 #include "gguf/dequant.h"
 
 #define HALF_1  0x00, 0x3c // 1.0 as f16, little-endian

@@ -2,8 +2,8 @@
  * owns. The hash is keyed at random (SipHash), so that a hostile file cannot make its keys collide.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#ifndef GGUF_STRMAP_H
-#define GGUF_STRMAP_H
+#ifndef BASE_STRMAP_H
+#define BASE_STRMAP_H
 
 #include <stdbool.h>
 #include <stddef.h>

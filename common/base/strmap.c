@@ -1,7 +1,7 @@
 /* A map from byte strings to numbers: see strmap.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "gguf/strmap.h"
+#include "base/strmap.h"
 
 #include <sodium.h>
 #include <stdlib.h>

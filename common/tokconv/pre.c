@@ -1,4 +1,4 @@
-/* The pre-tokenizers that GGUF names: see vocab.h. A row has what the tokenizer.json of the models
+/* The pre-tokenizers by name: see pre.h. A row has what the tokenizer.json of the models
  * of that name has: normalizer, the steps of the pre-tokenizer in order, and two flags.
  *
  * The names are llama.cpp's (convert_hf_to_gguf_update.py; src/llama-vocab.cpp, which quotes most
@@ -19,8 +19,9 @@
  * "default" is for files that were made before the key existed; its patterns are llama.cpp's.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "base/json.h"
-#include "gguf/vocab.h"
+#include "tokconv/pre.h"
+
+#include "tokconv/tokjson.h"
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
 #define CASED_UPPER  "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
@@ -43,7 +44,7 @@ enum step_kind {
     BYTES_GPT2,  // the same, after GPT-2's regex
 };
 
-struct gguf_pre {
+struct tokpre {
     const char *names[8];
     bool nfc, ignore_merges, add_bos;
     struct {
@@ -52,7 +53,7 @@ struct gguf_pre {
     } steps[8];
 };
 
-static const struct gguf_pre table[] = {
+static const struct tokpre table[] = {
     {.names = {"gpt-2", "phi-2", "gigachat", "mellum", "trillion", "a.x-4.0"},
      .steps = {{BYTES_GPT2, NULL}}},
     {.names = {"olmo", "mpt"}, .nfc = true, .steps = {{BYTES_GPT2, NULL}}},
@@ -109,7 +110,7 @@ static const struct gguf_pre table[] = {
 };
 enum { N_ROWS = sizeof table / sizeof *table };
 
-const struct gguf_pre *gguf_pre_find(struct str name) {
+const struct tokpre *tokpre_find(struct str name) {
     for (size_t i = 0; i < N_ROWS; i++)
         for (const char *const *n = table[i].names; *n; n++)
             if (str_eq(name, *n))
@@ -117,49 +118,57 @@ const struct gguf_pre *gguf_pre_find(struct str name) {
     return NULL;
 }
 
-const char *gguf_pre_names(struct buf *out) {
+const char *tokpre_names(struct buf *out) {
     for (size_t i = 0; i < N_ROWS; i++)
         for (const char *const *n = table[i].names; *n; n++)
             buf_fmt(out, "%s%s", out->n ? " " : "", *n);
     return out->p;
 }
 
-bool gguf_pre_ignores_merges(const struct gguf_pre *p) {
+bool tokpre_ignores_merges(const struct tokpre *p) {
     return p->ignore_merges;
 }
 
-bool gguf_pre_adds_bos(const struct gguf_pre *p) {
+bool tokpre_adds_bos(const struct tokpre *p) {
     return p->add_bos;
 }
 
-static void step_json(enum step_kind kind, const char *regex, struct buf *out) {
-    static const char *const fixed[] = {
-        [DIGITS] = "{\"type\":\"Digits\",\"individual_digits\":true}",
-        [DIGIT_RUNS] = "{\"type\":\"Digits\",\"individual_digits\":false}",
-        [PUNCTUATION] = "{\"type\":\"Punctuation\",\"behavior\":\"Contiguous\"}",
-        [BYTES] = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_"
-                  "regex\":false}",
-        [BYTES_GPT2] = "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,"
-                       "\"use_regex\":true}",
-    };
-    if (kind != SPLIT) {
-        buf_str(out, fixed[kind]);
-        return;
+static void step_json(enum step_kind kind, const char *regex, bool prefix_space, struct buf *out) {
+    switch (kind) {
+    case END:
+        break;
+    case SPLIT:
+        tokjson_split(str_of(regex), out);
+        break;
+    case DIGITS:
+        buf_str(out, "{\"type\":\"Digits\",\"individual_digits\":true}");
+        break;
+    case DIGIT_RUNS:
+        buf_str(out, "{\"type\":\"Digits\",\"individual_digits\":false}");
+        break;
+    case PUNCTUATION:
+        buf_str(out, "{\"type\":\"Punctuation\",\"behavior\":\"Contiguous\"}");
+        break;
+    case BYTES:
+    case BYTES_GPT2:
+        tokjson_byte_level(prefix_space, kind == BYTES_GPT2, out);
+        break;
     }
-    buf_str(out, "{\"type\":\"Split\",\"pattern\":{\"Regex\":");
-    json_write_str(out, str_of(regex));
-    buf_str(out, "},\"behavior\":\"Isolated\",\"invert\":false}");
 }
 
-void gguf_pre_json(const struct gguf_pre *p, struct buf *out) {
+void tokpre_normalizer(const struct tokpre *p, struct buf *out) {
+    if (p->nfc)
+        buf_str(out, "{\"type\":\"NFC\"}");
+}
+
+void tokpre_pre_tokenizer(const struct tokpre *p, bool prefix_space, struct buf *out) {
     bool sequence = p->steps[1].kind != END;
-    buf_fmt(out, "\"normalizer\":%s,\n\"pre_tokenizer\":", p->nfc ? "{\"type\":\"NFC\"}" : "null");
     if (sequence)
         buf_str(out, "{\"type\":\"Sequence\",\"pretokenizers\":[");
     for (size_t i = 0; p->steps[i].kind != END; i++) {
         if (i)
             buf_str(out, ",\n  ");
-        step_json(p->steps[i].kind, p->steps[i].regex, out);
+        step_json(p->steps[i].kind, p->steps[i].regex, prefix_space, out);
     }
     if (sequence)
         buf_str(out, "]}");
