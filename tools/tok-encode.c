@@ -15,6 +15,7 @@
 #include "base/sandbox.h"
 #include "chat/prompt.h"
 #include "stages/encode.h"
+#include "stages/encode_pair.h"
 #include "stages/watch.h"
 #include "tokens/tokenizer.h"
 
@@ -214,6 +215,8 @@ int main(int argc, char **argv) {
     if (chat && t)
         tokenizer_find_plain(t, chat_sources(chat));
     o.job.end_id = find_turn_end(&o, chat, t, path);
+    if (o.job.prompt.form == PROMPT_JSON && t)
+        o.job.prefix_id = encode_pair_prefix(t, path);
     if (sandbox_enter(&(struct sandbox){.may = SANDBOX_THREADS}, &e) != 0)
         die_err(&e);
     int status = stage_encode(&o.job, t, fd, name, stdout, &e);

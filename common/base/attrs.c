@@ -50,7 +50,7 @@ bool attrs_is_param(struct str name) {
 }
 
 bool attrs_is_private(struct str name) {
-    static const char *const names[] = {"continues", "end_id", NULL};
+    static const char *const names[] = {"continues", "end_id", "from", NULL};
     return among(name, names);
 }
 

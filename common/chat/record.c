@@ -362,6 +362,12 @@ static void write_own(struct buf *out, const struct attr_list *l, const char *na
     buf_free(&own);
 }
 
+void record_write_own(struct buf *out, struct str attrs, const char *name) {
+    struct attr_list l = list_attrs(attrs);
+    write_own(out, &l, name);
+    free(l.items);
+}
+
 void record_write_attrs(struct buf *out, struct str attrs) {
     struct attr_list l = list_attrs(attrs);
     bool params = false;

@@ -17,6 +17,7 @@
 #include "base/jobs.h"
 #include "base/json.h"
 #include "chat/record.h"
+#include "stages/encode_pair.h"
 #include "wire/tokens.h"
 
 enum { BATCH_BYTES = 1 << 17, BATCH_RECORDS = 4096, MAX_RECORD = 0x7fffffff };
@@ -83,7 +84,23 @@ static void write_offsets(FILE *f, const struct token_ids *ids) {
     putc('\n', f);
 }
 
-static int encode_prompt(struct worker *w, struct err *e) {
+/* Encodes a context and its continuation. The attribute `from` says where the continuation begins.
+ */
+static int encode_two(struct worker *w, struct err *e) {
+    struct chat_prompt *p = &w->prompt;
+    size_t from;
+    char number[24];
+    if (w->o->offsets)
+        return err_set(e, EXIT_DATA, "--offsets is for one text, but the record has two");
+    if (encode_pair(w->en, w->tokenizer, p->text, p->continuation, &w->o->encode, w->o->prefix_id,
+                    &w->ids, &from, e) != 0)
+        return -1;
+    snprintf(number, sizeof number, "%zu", from);
+    attrs_set(&p->attrs, "from", str_of(number));
+    return 0;
+}
+
+static int encode_one(struct worker *w, struct err *e) {
     const struct chat_prompt *p = &w->prompt;
     struct encode_options encode = w->o->encode;
     if (p->is_chat) {
@@ -99,6 +116,12 @@ static int encode_prompt(struct worker *w, struct err *e) {
     if (w->o->records == RECORDS_LINES && w->o->prompt.form == PROMPT_RECORD && p->text.n &&
         p->text.p[p->text.n - 1] == '\r')
         w->prompt.notes |= NOTE_CR;
+    return 0;
+}
+
+static int encode_prompt(struct worker *w, struct err *e) {
+    if ((w->prompt.is_pair ? encode_two : encode_one)(w, e) != 0)
+        return -1;
     if (w->ids.n > TOKENS_MAX_SEQUENCE)
         return err_set(e, EXIT_DATA, "%zu tokens, more than %d", w->ids.n, TOKENS_MAX_SEQUENCE);
     return 0;
