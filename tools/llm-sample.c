@@ -31,6 +31,8 @@ static const char help[] =
     "      --logit-bias ID=X,...   add X to a token's logit\n"
     "      --ignore-eos            go on after an end-of-sequence token\n"
     "      --stop-id ID,...        stop after these tokens too\n"
+    "      --stop TEXT             stop before this text (can be given again)\n"
+    "  -m, --model DIR             the model, whose tokenizer --stop needs (default: $LLM_MODEL)\n"
     "      --echo                  write the prompt's ids before the new ones\n"
     "  -v, --verbose               print the seed and the number of tokens\n"
     "  -q, --quiet                 no warnings\n"
@@ -66,7 +68,8 @@ static const struct option longs[] = {
     {"logit-bias", required_argument, NULL, OPT_BIAS},
     {"ignore-eos", no_argument, NULL, OPT_IGNORE_EOS},
     {"stop-id", required_argument, NULL, OPT_STOP},
-    {"stop", required_argument, NULL, OPT_STOP_TEXT}, // else an abbreviation of --stop-id
+    {"stop", required_argument, NULL, OPT_STOP_TEXT},
+    {"model", required_argument, NULL, 'm'},
     {"echo", no_argument, NULL, OPT_ECHO},
     OPT_COMMON,
 };
@@ -78,12 +81,25 @@ static const char *long_name(int code) {
     return "";
 }
 
+/* A text that was perhaps meant as something else. */
+static void hint_stop(const char *text) {
+    if (*text && text[strspn(text, "0123456789")] == '\0')
+        warn(
+            "--stop %s ends an answer before the text \"%s\"; --stop-id ends it after a token's id",
+            text, text);
+    else if (*text && text[strspn(text, "\\ntr")] == '\0' && strchr(text, '\\'))
+        warn("--stop '%s' has backslashes, which stand for themselves: the shell writes a newline "
+             "as "
+             "$'\\n'",
+             text);
+}
+
 /* Returns the FILE operand, or NULL. */
 static const char *parse_options(int argc, char **argv, struct sample_job *o) {
     bool seeded = false, shaped = false;
     struct err e;
     for (int c;
-         (c = getopt_long(argc, argv, "n:T:k:p:s:" OPT_COMMON_LETTERS, longs, NULL)) != -1;) {
+         (c = getopt_long(argc, argv, "n:T:k:p:s:m:" OPT_COMMON_LETTERS, longs, NULL)) != -1;) {
         switch (c) {
         case 'h':
         case 'V':
@@ -92,8 +108,14 @@ static const char *parse_options(int argc, char **argv, struct sample_job *o) {
         case '?':
             opt_common(c, help);
             break;
+        case 'm':
+            o->model = optarg;
+            break;
         case OPT_STOP_TEXT:
-            die_usage("texts that end an answer are not supported, only ids: --stop-id");
+            hint_stop(optarg);
+            if (stop_texts_add(&o->stops, str_of(optarg), &e) != 0)
+                die_usage("%s", e.msg);
+            break;
         case OPT_ECHO:
             o->echo = true;
             break;
@@ -132,6 +154,7 @@ int main(int argc, char **argv) {
     if (fd < 0)
         die_err(&e);
     int status = stage_sample(&o, fd, name, stdout, &n_chosen, &e);
+    stop_texts_free(&o.stops);
     if (status < 0 && e.code == EXIT_USAGE)
         die_usage("%s", e.msg);
     if (status < 0)

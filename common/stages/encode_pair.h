@@ -1,6 +1,7 @@
 /* A context and its continuation as one sequence of ids, for scoring.
  *
- * The ids are those of lm-evaluation-harness (lm_eval/api/model.py, _encode_pair and loglikelihood):
+ * The ids are those of lm-evaluation-harness (lm_eval/api/model.py, _encode_pair and
+ * loglikelihood):
  *
  * - White space at the end of the context belongs to the continuation.
  * - The context's ids come first. Those of context and continuation together follow, without as
