@@ -7,10 +7,12 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <sodium.h>
+#include <stdlib.h>
 
 #include "base/io.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
+#include "sample/generation.h"
 #include "sample/params.h"
 #include "stages/sample.h"
 #include "stages/watch.h"
@@ -32,7 +34,8 @@ static const char help[] =
     "      --ignore-eos            go on after an end-of-sequence token\n"
     "      --stop-id ID,...        stop after these tokens too\n"
     "      --stop TEXT             stop before this text (can be given again)\n"
-    "  -m, --model DIR             the model, whose tokenizer --stop needs (default: $LLM_MODEL)\n"
+    "      --defaults              begin with the values of the model's generation_config.json\n"
+    "  -m, --model DIR             the model, for --stop and --defaults (default: $LLM_MODEL)\n"
     "      --echo                  write the prompt's ids before the new ones\n"
     "  -v, --verbose               print the seed and the number of tokens\n"
     "  -q, --quiet                 no warnings\n"
@@ -52,7 +55,8 @@ enum {
     OPT_IGNORE_EOS,
     OPT_STOP,
     OPT_STOP_TEXT,
-    OPT_ECHO
+    OPT_ECHO,
+    OPT_DEFAULTS
 };
 
 static const struct option longs[] = {
@@ -70,6 +74,7 @@ static const struct option longs[] = {
     {"stop-id", required_argument, NULL, OPT_STOP},
     {"stop", required_argument, NULL, OPT_STOP_TEXT},
     {"model", required_argument, NULL, 'm'},
+    {"defaults", no_argument, NULL, OPT_DEFAULTS},
     {"echo", no_argument, NULL, OPT_ECHO},
     OPT_COMMON,
 };
@@ -94,10 +99,52 @@ static void hint_stop(const char *text) {
              text);
 }
 
+/* The values of generation_config.json, which options override. */
+static void take_defaults(struct sample_job *o) {
+    struct err e = {0};
+    struct buf said = {0};
+    char *dir = model_dir(o->model, &e);
+    if (!dir)
+        die_err(&e);
+    char *path = path_join(dir, "generation_config.json");
+    if (!is_file(path))
+        warn("--defaults changes nothing, because the model has no generation_config.json: %s",
+             dir);
+    else if (sample_generation(&o->params, &o->stops, path, &said, &e) != 0)
+        die_err(&e);
+    else if (opt_verbose())
+        print_note("%s: %s", path, said.n ? said.p : "no values for sampling");
+    buf_free(&said);
+    free(path);
+    free(dir);
+}
+
+/* A parameter from the command line. */
+struct given {
+    int code;
+    const char *value;
+};
+
+/* Sets the parameters, after the defaults whose place among the options does not count. */
+static void set_params(struct sample_job *o, const struct given *given, size_t n) {
+    struct err e = {0};
+    bool shaped = false;
+    for (size_t i = 0; i < n; i++) {
+        int c = given[i].code;
+        if (sample_param(&o->params, long_name(c), str_of(given[i].value), &e) < 0)
+            die_usage("%s", e.msg);
+        shaped |= c == 'k' || c == 'p' || c == 's' || c == OPT_MIN_P;
+    }
+    if (shaped && o->params.temp == 0)
+        warn("-k, -p, --min-p and -s change nothing without -T: the choice is greedy");
+}
+
 /* Returns the FILE operand, or NULL. */
 static const char *parse_options(int argc, char **argv, struct sample_job *o) {
-    bool seeded = false, shaped = false;
+    bool seeded = false, defaults = false;
     struct err e;
+    struct given *given = xcalloc((size_t)argc, sizeof *given);
+    size_t n_given = 0;
     for (int c;
          (c = getopt_long(argc, argv, "n:T:k:p:s:m:" OPT_COMMON_LETTERS, longs, NULL)) != -1;) {
         switch (c) {
@@ -116,6 +163,9 @@ static const char *parse_options(int argc, char **argv, struct sample_job *o) {
             if (stop_texts_add(&o->stops, str_of(optarg), &e) != 0)
                 die_usage("%s", e.msg);
             break;
+        case OPT_DEFAULTS:
+            defaults = true;
+            break;
         case OPT_ECHO:
             o->echo = true;
             break;
@@ -123,14 +173,14 @@ static const char *parse_options(int argc, char **argv, struct sample_job *o) {
             o->params.ignore_eos = true;
             break;
         default:
-            if (sample_param(&o->params, long_name(c), str_of(optarg), &e) < 0)
-                die_usage("%s", e.msg);
+            given[n_given++] = (struct given){c, optarg};
             seeded |= c == 's';
-            shaped |= c == 'k' || c == 'p' || c == 's' || c == OPT_MIN_P;
         }
     }
-    if (shaped && o->params.temp == 0)
-        warn("-k, -p, --min-p and -s change nothing without -T: the choice is greedy");
+    if (defaults)
+        take_defaults(o);
+    set_params(o, given, n_given);
+    free(given);
     if (!seeded) {
         if (sodium_init() < 0)
             die(EXIT_SYSTEM, "libsodium cannot start");

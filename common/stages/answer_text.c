@@ -92,10 +92,11 @@ int answer_text_begin(struct answer_texts *all, struct answer *s, bool echo, str
     struct buf value = {0};
     struct answer_text *t = xcalloc(1, sizeof *t);
     int rc = 0;
-    if (attrs_get(buf_view(&s->attrs), "stop", &value))
+    bool own = attrs_get(buf_view(&s->attrs), "stop", &value);
+    if (own)
         rc = stop_texts_parse(&t->own, value.p ? buf_view(&value) : str_of(""), e);
     buf_free(&value);
-    t->search.texts = t->own.n > 0 ? &t->own : all->stops;
+    t->search.texts = own ? &t->own : all->stops;
     bool wanted = rc == 0 && t->search.texts && t->search.texts->n > 0;
     if (wanted)
         rc = answer_texts_open(all, e);
