@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "chat/prompt.h"
 
+#include "base/attrs.h"
 #include "base/utf8.h"
 #include "chat/record.h"
 
@@ -169,6 +170,28 @@ static int read_text(struct chat_prompt *p, const struct prompt_options *o, stru
     return 0;
 }
 
+/* Adds "id" and "custom_id" of a record that has failed, so that its line in the output can be told
+ * from others. Those that were read before the error are in attrs already. */
+static void salvage_ids(struct buf *attrs, struct str record) {
+    struct str key;
+    struct json j;
+    struct err ignored = {0};
+    struct buf value = {0};
+    uint32_t notes = 0;
+    json_init(&j, "record", record.p, record.n, &ignored);
+    if (record.n && json_peek(&j) == JSON_OBJECT) {
+        json_enter_object(&j);
+        while (json_key(&j, &key))
+            if ((str_eq(key, "id") && !attrs_get(buf_view(attrs), "id", &value)) ||
+                (str_eq(key, "custom_id") && !attrs_get(buf_view(attrs), "custom_id", &value)))
+                record_member(&j, key, attrs, &notes);
+            else
+                json_skip(&j);
+    }
+    json_free(&j);
+    buf_free(&value);
+}
+
 int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record,
                 struct err *e) {
     buf_clear(&p->attrs);
@@ -177,8 +200,12 @@ int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct st
     p->is_chat = p->is_pair = false;
     p->continuation = (struct str){NULL, 0};
     p->notes = 0;
-    if (o->form == PROMPT_JSON)
-        return read_json(p, o, record, e);
+    if (o->form == PROMPT_JSON) {
+        int rc = read_json(p, o, record, e);
+        if (rc != 0)
+            salvage_ids(&p->attrs, record);
+        return rc;
+    }
     return o->form == PROMPT_CHAT ? read_chat(p, o, record, e) : read_text(p, o, record, e);
 }
 

@@ -52,7 +52,7 @@ struct chat_prompt {
 };
 
 /* Reads a record into p; all zero is a valid empty p. -1 with e set: p->attrs has the attributes
- * read before the error. */
+ * read before the error, and "id" and "custom_id" where the record has them. */
 int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record,
                 struct err *e);
 void prompt_free(struct chat_prompt *p);

@@ -58,6 +58,14 @@ static const struct {
     IGNORED("reasoning_effort"),
     IGNORED("prediction"),
     IGNORED("modalities"),
+    IGNORED("stream"),
+    IGNORED("verbosity"),
+    // Names of other programs.
+    IGNORED("max_new_tokens"),
+    IGNORED("min_tokens"),
+    IGNORED("stop_token_ids"),
+    IGNORED("do_sample"),
+    IGNORED("num_beams"),
 };
 
 enum { N_NOTES = sizeof notes_table / sizeof *notes_table };
