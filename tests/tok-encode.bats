@@ -143,53 +143,55 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
 # Records of prompts that have ids, and the lines of tok-decode -j that answer some of them.
 records() { for i in "$@"; do echo "{\"text\": \"t $i\", \"id\": $i}"; done; }
 answered() { for i in "$@"; do echo "{\"text\": \"x\", \"id\": $i, \"finish\": \"length\"}"; done; }
-left() { tok-encode -j --skip-done done "$@" | sed -n 's/^#@ //p' | tr '\n' ' '; }
+left() { tok-encode -j --skip-done answers "$@" | sed -n 's/^#@ //p' | tr '\n' ' '; }
 
 @test "--skip-done leaves out what has a complete answer" {
-    answered 2 3 5 >done
-    for i in 1 6; do echo "{\"text\": \"x\", \"id\": $i, \"finish\": \"failed\"}"; done >>done
-    echo '{"text": "", "id": 7, "error": "no"}' >>done
-    echo '{"text": "x", "id": 8}' >>done # whoever wrote it was killed
-    echo '{"seq": 0, "id": 9, "is_greedy": true}' >>done
-    echo '{"seq": 0, "id": 10, "error": "no"}' >>done
-    echo '{"text": "x", "id": 11, "finish": "eos", "finish_": "cut"}' >>done
-    echo '{"text": "x", "id": 12, "finish": null, "finish_": "stop"}' >>done
+    {
+        answered 2 3 5
+        for i in 1 6; do echo "{\"text\": \"x\", \"id\": $i, \"finish\": \"failed\"}"; done
+        echo '{"text": "", "id": 7, "error": "no"}'
+        echo '{"text": "x", "id": 8}' # its program was killed
+        echo '{"seq": 0, "id": 9, "is_greedy": true}'
+        echo '{"seq": 0, "id": 10, "error": "no"}'
+        echo '{"text": "x", "id": 11, "finish": "eos", "finish_": "cut"}'
+        echo '{"text": "x", "id": 12, "finish": null, "finish_": "stop"}'
+    } >answers
     seq 14 >numbers
     records $(cat numbers) >in
     [ "$(left in)" = 'id=1 id=4 id=6 id=7 id=8 id=10 id=11 id=13 id=14 ' ]
     [ "$(left -t 3 in)" = "$(left in)" ]
     # What comes out is what comes out of the rest.
-    grep -vE '"id": (2|3|5|9|12)}' in | tok-encode -j | cmp - <(tok-encode -j --skip-done done in)
-    fails 0 '5 records have answers already' tok-encode -v -j --skip-done done in
+    grep -vE '"id": (2|3|5|9|12)}' in | tok-encode -j | cmp - <(tok-encode -j --skip-done answers in)
+    fails 0 '5 records have answers already' tok-encode -v -j --skip-done answers in
     [ "$(tok-encode -j --skip-done nowhere in)" = "$(tok-encode -j in)" ]
 }
 
 @test "--skip-done compares ids as JSON, and counts them" {
-    printf '%s\n' '{"text":"","id":"7","finish":"eos"}' '{"text":"","custom_id":"a\u00e9","id":1,"finish":"eos"}' '{"text":"","id":3,"finish":"eos"}' >done
+    printf '%s\n' '{"text":"","id":"7","finish":"eos"}' '{"text":"","custom_id":"a\u00e9","id":1,"finish":"eos"}' '{"text":"","id":3,"finish":"eos"}' >answers
     printf '%s\n' '{"text":"a","id":7}' '{"text":"b","id":"\u0037"}' '{"text":"c","id":1}' '{"custom_id":"aé","body":{"messages":[]}}' '{"text":"d","id":3}' '{"text":"e","id":3}' '{"text":"f"}' >in
     [ "$(left in 2>err)" = 'id=7 id=1 id=3 ' ]
     [ "$(cat err)" = 'tok-encode: 1 records without "id" or "custom_id" were not skipped' ]
     # Records keep their numbers in messages.
     (records 1; echo '{"text":3}') >in
-    answered 1 >done
+    answered 1 >answers
     [[ "$(left in 2>&1 >/dev/null || true)" == *'where a string was expected: record: line 1, byte 8: record 2'* ]]
 }
 
 @test "--skip-done: a cut last line is ignored and told, other bad lines are refused" {
     records 1 2 3 >in
-    answered 1 2 3 | head -c -1 >done # only the newline is missing
+    answered 1 2 3 | head -c -1 >answers # only the newline is missing
     [ "$(left in 2>err)" = 'id=3 ' ]
-    grep -q 'line 3 has no newline: it was cut, and its record is not skipped: done' err
-    answered 1 2 3 | head -c -20 >done
+    grep -q 'line 3 has no newline: it was cut, and its record is not skipped: answers' err
+    answered 1 2 3 | head -c -20 >answers
     [ "$(left in 2>err)" = 'id=3 ' ]
-    (answered 1; echo '{"text": "x", "i'; answered 3) >done
-    fails 65 'line 2 of done' tok-encode -j --skip-done done in
-    echo '[1]' >done
-    fails 65 'line 1 of done' tok-encode -j --skip-done done in
-    printf '' >done
+    (answered 1; echo '{"text": "x", "i'; answered 3) >answers
+    fails 65 'line 2 of answers' tok-encode -j --skip-done answers in
+    echo '[1]' >answers
+    fails 65 'line 1 of answers' tok-encode -j --skip-done answers in
+    printf '' >answers
     [ "$(left in)" = 'id=1 id=2 id=3 ' ]
     fails 66 'is a folder' tok-encode -j --skip-done . in
-    fails 2 '--skip-done goes with -j' tok-encode -l --skip-done done in
+    fails 2 '--skip-done goes with -j' tok-encode -l --skip-done answers in
 }
 
 # The ids of a text alone.

@@ -28,11 +28,12 @@ struct seq_job {
     enum engine_request_type type; // FORK is a job of the sequence that is copied
     bool is_prompt;
     bool is_scored; // a prompt of engine_score
-    uint32_t pos;  // EXTEND, FORK: ids that stay or are copied
-    uint32_t want; // logits of the last `want` ids
-    uint32_t to;   // FORK: slot of the copy
-    uint32_t done; // ids[0 .. done) have been run
-    uint32_t len;  // EXTEND: of the sequence after it; of a scored prompt with the id that is not run
+    uint32_t pos;   // EXTEND, FORK: ids that stay or are copied
+    uint32_t want;  // logits of the last `want` ids
+    uint32_t to;    // FORK: slot of the copy
+    uint32_t done;  // ids[0 .. done) have been run
+    uint32_t
+        len; // EXTEND: of the sequence after it; of a scored prompt with the id that is not run
     uint32_t n_ids;
     uint32_t ids[];
 };
@@ -49,7 +50,7 @@ struct seq {
     struct seq_job *jobs, *last_job; // first to last
     uint32_t n_jobs;
     uint32_t waits_for; // a slot
-    uint32_t chain; // next slot in the same hash bucket
+    uint32_t chain;     // next slot in the same hash bucket
 };
 
 struct seqs {

@@ -2,9 +2,9 @@
  * prompt that begins like an earlier sequence shares its blocks, and does not compute them again.
  *
  * The cache is a tree. A node has STATE_REF_SPAN ids that follow those of its parent, and their
- * state_ref; a leaf may be a tail of fewer ids. State of a position depends only on the ids up to it (the caller adds
- * nothing for which that is not so), so equal ids mean equal state. A hash finds a node, and its
- * ids are compared.
+ * state_ref; a leaf may be a tail of fewer ids. State of a position depends only on the ids up to
+ * it (the caller adds nothing for which that is not so), so equal ids mean equal state. A hash
+ * finds a node, and its ids are compared.
  *
  * There is room for a fixed number of nodes. The least recently used one is evicted. It is always a
  * leaf, because using a node also uses its ancestors. Not for several threads at once.
@@ -44,8 +44,9 @@ void prefix_add_all(struct prefix_cache *k, const struct state_seq *q, const uin
  * begin. *len is its length, a multiple of STATE_REF_SPAN; 0: there is none. It counts as used. */
 uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len);
 
-/* The same, of any length: the last positions may be the beginning of a node's. It compares ids with
- * all children of a node, and the page that is shared in part is copied before it is written. */
+/* The same, of any length: the last positions may be the beginning of a node's. It compares ids
+ * with all children of a node, and the page that is shared in part is copied before it is written.
+ */
 uint32_t prefix_find_any(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len);
 
 /* q (empty) begins with the len > 0 positions of a node that was just found. */
