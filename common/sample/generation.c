@@ -70,10 +70,11 @@ struct generation {
 static void take_number(struct generation *g, struct json *j, size_t i) {
     struct err bad = {0};
     struct buf text = {0};
+    bool number = json_peek(j) == JSON_NUMBER;
     struct json before = *j;
     struct str raw = json_skip(j);
-    double v = json_failed(j) ? 0 : json_f64(&before);
-    if (json_peek(&(struct json){.p = raw.p, .end = raw.p + raw.n, .e = j->e}) != JSON_NUMBER) {
+    double v = json_failed(j) || !number ? 0 : json_f64(&before);
+    if (!number) {
         json_refuse(j, "%s must be a number", taken[i].key);
     } else if (v >= 0 && v < 1e15 && v <= floor(v)) { // 50.0 for 50
         buf_fmt(&text, "%.0f", v);
@@ -108,24 +109,23 @@ static void take_stops(struct generation *g, struct json *j) {
 }
 
 /* Whether a value asks for something: it is not null, false, empty or the number that changes
- * nothing. */
-static bool asks(struct str raw, double nothing, struct json *j) {
+ * nothing. number: its value, NaN if it is no number. */
+static bool asks(struct str raw, double number, double nothing) {
     static const char *const empty[] = {"null", "false", "\"\"", "[]", "{}"};
     for (size_t i = 0; i < sizeof empty / sizeof *empty; i++)
         if (str_eq(raw, empty[i]))
             return false;
-    struct json value = {.p = raw.p, .end = raw.p + raw.n, .e = j->e, .python = true};
-    if (json_peek(&value) != JSON_NUMBER)
-        return true;
-    double v = json_f64(&value);
-    return v < nothing || v > nothing;
+    return !(number >= nothing && number <= nothing);
 }
 
 static void refuse_if_asked(struct json *j, struct str key) {
+    bool is_number = json_peek(j) == JSON_NUMBER;
+    struct json before = *j;
     struct str raw = json_skip(j);
+    double number = is_number && !json_failed(j) ? json_f64(&before) : (double)NAN;
     bool bad = false;
     for (size_t i = 0; i < sizeof refused / sizeof *refused && !json_failed(j); i++)
-        bad |= str_eq(key, refused[i].key) && asks(raw, refused[i].nothing, j);
+        bad |= str_eq(key, refused[i].key) && asks(raw, number, refused[i].nothing);
     for (size_t i = 0; i < sizeof refused_ids / sizeof *refused_ids && !json_failed(j); i++)
         bad |= str_eq(key, refused_ids[i]) && !str_eq(raw, "null");
     if (bad)
