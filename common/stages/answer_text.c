@@ -24,22 +24,36 @@ struct answer_text {
     size_t n_ids;
 };
 
+void answer_texts_map(struct answer_texts *all) {
+    struct err *e = &all->no_map;
+    const char *named = all->model ? all->model : getenv("LLM_MODEL");
+    if (!named || !*named) {
+        err_set(e, EXIT_USAGE,
+                "stop texts need the model's tokenizer: give -m DIR or set LLM_MODEL");
+        return;
+    }
+    char *dir = is_file(named) ? NULL : model_dir(named, e);
+    all->path = dir ? path_join(dir, "tokenizer.json") : xstrdup(named);
+    if (dir && !is_file(all->path))
+        err_set(e, EXIT_NO_INPUT, "no tokenizer.json: %s", dir);
+    else if (!e->code && map_file(&all->map, all->path, e) == 0 && !all->map.p)
+        err_set(e, EXIT_DATA, "the file is empty: %s", all->path);
+    free(dir);
+}
+
 int answer_texts_open(struct answer_texts *all, struct err *e) {
     if (all->tokenizer)
         return 0;
-    const char *named = all->model ? all->model : getenv("LLM_MODEL");
-    if (!named || !*named)
-        return err_set(e, EXIT_USAGE,
-                       "stop texts need the model's tokenizer: give -m DIR or set "
-                       "LLM_MODEL");
-    char *path = is_file(named) ? xstrdup(named) : model_dir(named, e);
-    struct tokenizer *t = path ? tokenizer_open_hashed(path, e) : NULL;
-    free(path);
+    if (!all->map.p) {
+        *e = all->no_map;
+        return -1;
+    }
+    struct tokenizer *t = tokenizer_load(all->path, (const char *)all->map.p, all->map.n, e);
     if (!t)
         return -1;
     if (all->fingerprint && tokenizer_fingerprint(t) != all->fingerprint) {
         err_set(e, EXIT_DATA, "the model has tokenizer %016" PRIx64 ", %s has %016" PRIx64,
-                all->fingerprint, named, tokenizer_fingerprint(t));
+                all->fingerprint, all->path, tokenizer_fingerprint(t));
         tokenizer_free(t);
         return -1;
     }
@@ -49,7 +63,10 @@ int answer_texts_open(struct answer_texts *all, struct err *e) {
 
 void answer_texts_free(struct answer_texts *all) {
     tokenizer_free(all->tokenizer);
+    unmap_file(&all->map);
+    free(all->path);
     all->tokenizer = NULL;
+    all->path = NULL;
 }
 
 void answer_text_free(struct answer_text *t) {

@@ -1,9 +1,11 @@
 /* The text of answers as they grow, for llm-sample: whether a stop text is complete.
  *
  * llm-sample has the ids, and the model's tokenizer gives their text, as tok-decode will show it.
- * The tokenizer is loaded when the first sequence has a stop text. An answer with stop texts gets
- * the attribute `ends`, a JSON array of them, by which tok-decode cuts exactly before the first
- * one. With the prompt's ids before it, `begins` is their number.
+ * tokenizer.json is mapped before the program enters its sandbox, where no file can be opened. It
+ * is parsed when the first sequence has a stop text, because most runs have none.
+ *
+ * An answer with stop texts gets the attribute `ends`, a JSON array of them, by which tok-decode
+ * cuts exactly before the first one. With the prompt's ids before it, `begins` is their number.
  *
  * A stop text that is the whole text of a special token is also a stop id, because special tokens
  * are no part of the text.
@@ -16,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/io.h"
 #include "sample/stop_texts.h"
 #include "stages/answers.h"
 
@@ -26,10 +29,17 @@ struct answer_texts {
     const char *model;              // a folder or its tokenizer.json; NULL: $LLM_MODEL
     const struct stop_texts *stops; // of all answers that name none themselves
     uint64_t fingerprint;           // that the tokenizer must have; 0: any
-    struct tokenizer *tokenizer;    // NULL: not loaded
+    char *path;                     // of the mapped file
+    struct map map;                 // p is NULL: there is none, and no_map is the reason
+    struct err no_map;
+    struct tokenizer *tokenizer; // NULL: not loaded
 };
 
-/* Loads the tokenizer, if it is not loaded. -1 with e set: there is none, or it is another one. */
+/* Maps the model's tokenizer.json, if there is one; without it answer_texts_open says why. */
+void answer_texts_map(struct answer_texts *all);
+
+/* Loads the mapped tokenizer, if it is not loaded. -1 with e set: there is none, or it is another
+ * one than the stream's. */
 int answer_texts_open(struct answer_texts *all, struct err *e);
 void answer_texts_free(struct answer_texts *all);
 

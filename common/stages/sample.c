@@ -237,6 +237,7 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
         return -1;
     r->answers.bos = h->bos;
     r->texts.fingerprint = h->tokenizer;
+    answer_texts_map(&r->texts);
     if (r->o->stops.n > 0 && answer_texts_open(&r->texts, e) != 0)
         return -1;
     r->client = return_connect(h, fd, &r->no_client);

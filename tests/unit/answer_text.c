@@ -49,6 +49,7 @@ static size_t stops_at(const char *tokenizer, const char *stop, bool continues,
     uint32_t ids[MOST];
     size_t at = 0;
     attrs_set(&a.attrs, "stop", str_of(stop));
+    answer_texts_map(&all);
     CHECK_MSG(answer_text_begin(&all, &a, false, &e) == 0, "%s", e.msg);
     for (size_t i = 0, n = ids_of(all.tokenizer, pieces, ids); i < n && at == 0; i++)
         at = answer_text_stops(a.text, ids[i]) ? i + 1 : 0;
@@ -99,6 +100,7 @@ static void the_attributes_of_an_answer(void) {
     for (int own = 0; own < 3; own++) {
         struct answer_texts all = {.model = "tests/data/tokenizers/bpe-gpt2", .stops = &stops};
         struct answer a = {.n_prompt = 7};
+        answer_texts_map(&all);
         if (own)
             attrs_set(&a.attrs, "stop", str_of(own == 1 ? "[\"z\"]" : "[]"));
         CHECK_INT(answer_text_begin(&all, &a, own == 1, &e), 0);
