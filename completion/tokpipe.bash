@@ -8,7 +8,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
     case $1 in
     tok-encode)
         echo '-m --model -l --lines -0 --null -j --json --chat --no-generation-prompt --trust-content --render' \
-            '--no-special -t --threads --offsets --truncate --strict --no-sandbox -v --verbose -q --quiet -h --help -V --version'
+            '--no-special -t --threads --offsets --truncate --skip-done --strict --no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     tok-decode)
         echo '-m --model -l --lines -0 --null -j --json --special --continue --pieces' \
@@ -20,7 +20,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         ;;
     llm-sample)
         echo '-n --max -T --temp -k --top-k -p --top-p --min-p -s --seed --repetition-penalty --presence-penalty' \
-            '--frequency-penalty --logit-bias --ignore-eos --stop-id --echo' \
+            '--frequency-penalty --logit-bias --ignore-eos --stop-id --stop --defaults -m --model --echo' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-inspect)
@@ -68,7 +68,7 @@ _tokpipe() {
         mapfile -t COMPREPLY < <(compgen -W $'f32\nf16\nbf16' -- "$word")
         return
         ;;
-    --verify | --check | --npy)
+    --verify | --check | --npy | --skip-done)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

@@ -32,6 +32,57 @@ setup() {
     [ "$(grep '^{' <<<"$output" | jq -s -c 'map(.line)')" = '[1,2,3]' ]
 }
 
+@test "nightly: 500 prompts, killed with -9 at random moments, end as those of a run that nobody disturbed" {
+    export LLM_SAMPLE_OPTIONS='-n 24' LLM_FORWARD_OPTIONS='-b 3 -t 1'
+    python3 -c '
+import json, random
+random.seed(3)
+words = "the a capital of France is two plus once upon time def return hello world".split()
+for i in range(500):
+    text = " ".join(random.choice(words) for _ in range(random.randrange(1, 12)))
+    print(json.dumps({"text": text, "id": f"p {i}", "part": i % 7}) if i % 100 else json.dumps({"text": text, "id": i, "n": 2}))' >prompts
+    (unset LLM_FORWARD_OPTIONS; "$ROOT/examples/nightly" prompts want 2>err)
+    [ "$(wc -l <want)" -eq 500 ]
+    [ "$(jq -c .id want)" = "$(jq -c .id prompts)" ]
+    [ "$(jq -c 'select(.error != null) | .id' want | wc -l)" -eq 5 ] # n is refused
+    killed=0 parts=''
+    for i in $(seq 12); do
+        [ ! -e got ] || break
+        "$ROOT/examples/nightly" prompts got 2>>err 3>&- &
+        script=$!
+        sleep "0.$(printf %03d $((RANDOM % 250 + 50)))"
+        if [ $((RANDOM % 2)) -eq 0 ]; then # one of its programs; the script goes on
+            mapfile -t children < <(pgrep -P $script)
+            [ ${#children[@]} -eq 0 ] || kill -9 "${children[RANDOM % ${#children[@]}]}" 2>/dev/null || true
+            sleep 0.05
+        fi
+        kill -9 $script 2>/dev/null && killed=$((killed + 1))
+        wait $script || true
+        [ ! -e got.part ] || parts="$parts $(wc -l <got.part)"
+    done
+    echo "killed $killed times, with answers so far:$parts"
+    [ "$killed" -ge 1 ]
+    "$ROOT/examples/nightly" prompts got 2>>err
+    cmp got want
+    [ "$(ls got*)" = got ]
+    run "$ROOT/examples/nightly" prompts got # again: nothing to do
+    [ "$status" -eq 0 ]
+    [[ $output == *'done already'* ]]
+}
+
+@test "nightly: what is no batch is refused, and an error that stays ends it" {
+    printf '{"text":"a","id":1}\n{"text":"b"}\n' >prompts
+    fails 65 'each record needs an id of its own' "$ROOT/examples/nightly" prompts got
+    printf '{"text":"a","id":1}\n{"text":"b","id":1}\n' >prompts
+    fails 65 'each record needs an id of its own' "$ROOT/examples/nightly" prompts got
+    fails 2 usage "$ROOT/examples/nightly" prompts
+    printf '{"text":"a","id":1}\n' >prompts
+    fails 66 nowhere env LLM_MODEL=nowhere "$ROOT/examples/nightly" prompts got
+    [ ! -e got ]
+    "$ROOT/examples/nightly" prompts got
+    [ "$(jq .id got)" = 1 ]
+}
+
 @test "every example has a test here, except those that fetch a model" {
     for f in "$ROOT"/examples/*; do
         case ${f##*/} in demo | chat) continue ;; esac

@@ -61,9 +61,15 @@ setup() {
     fails 65 'line 1, byte 1' tok-decode -m "$DATA/tokenizers/bpe-llama3" < <(echo LOG)
 }
 
-@test "--stop is no abbreviation of --stop-id" {
-    fails 2 'texts that end an answer are not supported, only ids: --stop-id' llm-sample --stop 42 /dev/null
+@test "--stop is no abbreviation of --stop-id, and takes its text as it is" {
+    echo 1 2 | llm-forward --no-return >rec
+    said() { llm-sample -m "$DATA/tiny" -n 1 "$@" rec 2>&1 >out || true; }
+    [[ "$(said --stop 42)" == *'--stop 42 ends an answer before the text "42"; --stop-id ends it after'* ]]
+    [[ "$(said --stop '\n')" == *"has backslashes, which stand for themselves: the shell writes a newline as \$'\n'"* ]]
+    [ "$(said -q --stop 42)" = '' ]
+    [ "$(said --stop '\name 42')" = '' ]
     fails 2 'takes token ids' llm-sample --stop-i x /dev/null # an abbreviation as any other
+    fails 2 'stop texts need the model'"'"'s tokenizer: give -m DIR or set LLM_MODEL' env -u LLM_MODEL llm-sample --stop x rec
 }
 
 @test "-c past the model's limit is warned about" {

@@ -246,6 +246,66 @@ export -f plain
     [ -z "$stderr" ]
 }
 
+# A model folder with a generation_config.json.
+config() { mkdir -p m && echo "$1" >m/generation_config.json; }
+
+@test "--defaults takes the values of generation_config.json; options and attributes override them" {
+    config '{"temperature": 2.0, "top_k": 5.0, "top_p": 0.9, "min_p": 0.01, "repetition_penalty": 1.1, "do_sample": true, "max_new_tokens": 9, "num_beams": 1, "typical_p": 1.0, "bad_words_ids": null, "eos_token_id": [3], "_from_model_config": true}'
+    toy <ids | llm-sample -s 1 -T 2 -k 5 -p 0.9 --min-p 0.01 --repetition-penalty 1.1 -n 9 >want
+    toy <ids | llm-sample -s 1 --defaults -m m | cmp - want
+    toy <ids | LLM_MODEL=m llm-sample --defaults -s 1 | cmp - want
+    toy <ids | llm-sample -v -s 1 --defaults -m m 2>&1 >/dev/null | grep -q '^llm-sample: m/generation_config.json: temp=2 top_k=5 top_p=0.9 min_p=0.01 repetition_penalty=1.1 max=9$'
+    # An option counts wherever it is.
+    toy <ids | llm-sample -s 1 -T 1 -k 5 -p 0.9 --min-p 0.01 --repetition-penalty 1.1 -n 4 >want
+    toy <ids | llm-sample -T 1 --defaults -s 1 -m m -n 4 | cmp - want
+    toy <ids | llm-sample -s 1 --defaults -m m -n 4 -T 1 | cmp - want
+    (echo '#@ temp=0 repetition_penalty=1'; echo 1 2 3) | toy | llm-sample --defaults -m m -n 4 | ids_only | diff - <(toy --greedy 4 <ids | head -n 1)
+}
+
+@test "--defaults: when a draw is meant" {
+    draws() { # CONFIG: the temperature that -v prints
+        config "$1"
+        toy <ids | llm-sample -v --defaults -m m -n 2 2>&1 >/dev/null | sed -n 's/.*generation_config.json: //p'
+    }
+    [ "$(draws '{"do_sample": true}')" = 'temp=1' ]
+    [ "$(draws '{"top_k": 3}')" = 'top_k=3 temp=1' ]
+    [ "$(draws '{"top_p": 0.5, "do_sample": null}')" = 'top_p=0.5 temp=1' ]
+    [ "$(draws '{"temperature": 0.5}')" = 'temp=0.5' ]
+    [ "$(draws '{"temperature": 0.5, "do_sample": false}')" = 'temp=0.5 do_sample=false' ]
+    [ "$(draws '{"repetition_penalty": 1.5}')" = 'repetition_penalty=1.5' ]
+    [ "$(draws '{"temperature": null, "stop_strings": null}')" = 'no values for sampling' ]
+    config '{"temperature": 0.5, "do_sample": false, "max_new_tokens": 7}'
+    toy <ids | llm-sample --defaults -m m | ids_only | diff - <(toy --greedy 7 <ids)
+}
+
+@test "--defaults: what is not supported, wrong or missing" {
+    toy --no-return <ids >rec
+    bad() {
+        config "$1"
+        fails 65 "$2" llm-sample --defaults -m m -n 1 rec
+    }
+    bad '{"num_beams": 4}' 'num_beams is 4, which is not supported: m/generation_config.json'
+    bad '{"typical_p": 0.9}' 'typical_p is 0.9'
+    bad '{"bad_words_ids": [[1]]}' 'bad_words_ids is [[1]]'
+    bad '{"forced_eos_token_id": 0}' 'forced_eos_token_id is 0'
+    bad '{"no_repeat_ngram_size": 3}' 'no_repeat_ngram_size is 3'
+    bad '{"temperature": "0.5"}' 'temperature must be a number'
+    bad '{"temperature": -1}' 'temperature: temp takes a number from 0 to 100'
+    bad '{"top_k": 2.5}' 'top_k: top_k takes a whole number'
+    bad '{"do_sample": 1}' 'm/generation_config.json'
+    bad '{"stop_strings": [1]}' 'where a string was expected'
+    bad '[]' 'm/generation_config.json'
+    bad '{' 'm/generation_config.json'
+    config '{"num_beams": 1, "no_repeat_ngram_size": 0, "suppress_tokens": [], "guidance_scale": null, "penalty_alpha": 0.0}'
+    fails 0 '' llm-sample --defaults -m m -n 1 rec
+    rm m/generation_config.json
+    fails 0 '--defaults changes nothing, because the model has no generation_config.json: m' llm-sample --defaults -m m -n 1 rec
+    fails 66 nowhere llm-sample --defaults -m nowhere rec
+    fails 2 'LLM_MODEL' llm-sample --defaults rec
+    config '{"stop_strings": "zz"}' # needs the tokenizer, which m does not have
+    fails 66 'no tokenizer.json' llm-sample --defaults -m m -n 1 rec
+}
+
 @test "the example in logits(5) is a stream, to the byte" {
     python3 - "$ROOT/man/logits.5" >example <<'END'
 import re, struct, sys

@@ -51,6 +51,44 @@ for line in sys.stdin:
         diff - <(llm-score -j --tokens rec | jq -r 'select(.seq == 0).logprobs[]' | xargs printf '%.4f\n')
 }
 
+@test "-j: the sum, the count, and whether the model would have said it" {
+    llm-score -j rec >out
+    reference | awk '{ s[$1] += $4; n[$1]++ } END { for (i = 0; i < 2; i++) printf "%.4f %d\n", s[i], n[i] }' |
+        diff - <(jq -r 'select(.count > 0) | [.sum, .count] | @tsv' out | awk '{ printf "%.4f %d\n", $1, $2 }')
+    [ "$(jq -c '[.sum, .count, .is_greedy]' out | tail -n 1)" = '[0,0,true]' ]
+    # Greedy: each rank is 1.
+    greedy=$(printf '1 2 3\n' | toy --greedy 3)
+    read -r a b c <<<"$greedy"
+    printf '%s\n' '#@ from=3' "1 2 3 $a $b $c" '#@ from=3' "1 2 3 $a $b $(((c + 1) % 32))" '#@ from=4' "1 2 3 $(((a + 1) % 32)) 4" | toy --no-return --all >said
+    [ "$(llm-score -j said | jq -c '[.is_greedy, .count]' | head -n 2 | tr '\n' ' ')" = '[true,3] [false,3] ' ]
+}
+
+@test "from=N: only the ids from N on are scored" {
+    (echo '#@ from=2 id=a'; echo 1 2 3 30; echo '#@ from=4'; echo 1 2 3 30; echo '#@ from=1'; echo 4 5) | toy --no-return --all >part
+    llm-score -j --tokens part >out
+    [ "$(jq -c '[.count, .tokens, (.logprobs | length)]' out | tr '\n' ' ')" = '[2,2,2] [0,0,0] [1,1,1] ' ]
+    # The same numbers as in the whole.
+    diff <(llm-score --tokens rec | awk '$1 == 0 && $2 >= 2') <(llm-score --tokens part | awk '$1 == 0')
+    jq -s -e '(.[0].sum - (.[0].logprobs | add) | fabs) < 1e-6 and (.[0].sum + 2 * .[0].nll | fabs) < 1e-6' out >/dev/null
+    (echo '#@ from=2'; echo 1 2 3 30) | toy --no-return >last
+    fails 65 "no logits of position 1 of sequence 0" llm-score last
+}
+
+@test "-j: keys of the record keep their names, and never meet ours" {
+    (printf '#@ id=x sum=1 sum_=2 nll="q" attrs={"a":%%201} seq=5 .from=7 temp=0.5\n'; echo 1 2 3) >keyed
+    toy --no-return --all <keyed | llm-score -j >out
+    python3 -c '
+import json
+def pairs(p):
+    assert len({k for k, _ in p}) == len(p), p
+    return dict(p)
+o = json.loads(open("out").read(), object_pairs_hook=pairs)
+assert (o["id"], o["sum"], o["sum_"], o["nll"], o["attrs"], o["seq"], o["from"]) == ("x", 1, 2, "q", {"a": 1}, 5, 7), o
+assert o["params"] == {"temp": 0.5} and o["seq_"] == 0 and o["sum__"] < 0 and o["nll_"] > 0 and "id=x" in o["attrs_"], o'
+    (printf '#@ id=x error=1\n\n') | toy --no-return --all 2>/dev/null >bad
+    [ "$(llm-score -qj bad | jq -c '[.seq, .id, .error, .error_]')" = '[0,"x",1,"the sequence is empty"]' ]
+}
+
 @test "it declines the return path" {
     toy --all <ids | llm-score | cmp - <(llm-score rec)
 }

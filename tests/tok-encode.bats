@@ -65,10 +65,23 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
     tok-encode -j out | tok-decode -j | cmp - out
     refused() { [[ "$(echo "$1" | tok-encode -j 2>err || true)" == *"! $2"* ]] || { cat err; false; }; }
     refused '{"text":"a","n":2}' '"n" is 2'
-    refused '{"text":"a","stop":["x"]}' '"stop" is ["x"]'
+    refused '{"text":"a","stop":["x",1]}' '"stop" must be a text or a list of texts'
+    refused '{"text":"a","stop":false}' '"stop" must be a text or a list of texts'
+    refused '{"text":"a","stop":""}' '"stop" has an empty text'
+    refused '{"text":"a","params":{"stop":[""]}}' '"stop" has an empty text'
     refused '{"text":"a","params":{"tmp":1}}' '"params" has no "tmp"'
     refused '{"text":"a","params":{"stop_id":["x"]}}' '"stop_id" must be a list of numbers'
     refused '{"text":"a","params":7}' ''
+}
+
+@test "stop texts of a record are an attribute, and come out under params" {
+    attrs() { tok-encode -j | sed -n 's/^#@ //p'; }
+    [ "$(echo '{"text":"a","stop":"42"}' | attrs)" = 'stop=["42"]' ]
+    [ "$(echo '{"text":"a","stop":["\n\n","Q: %"],"params":{"stop":null}}' | attrs)" = 'stop=["\n\n","Q:%20%25"]' ]
+    [ "$(echo '{"text":"a","id":1,"stop":[],"params":{"stop":[]}}' | attrs)" = 'id=1' ]
+    echo '{"text":"a","params":{"stop":["\u00e9\n"]}}' | tok-encode -j | tok-decode -j >out
+    [ "$(cat out)" = '{"text": "a", "params": {"stop": ["é\n"]}}' ] # and the prompt is not cut
+    tok-encode -j out | tok-decode -j | cmp - out
 }
 
 @test "a data column steers nothing, keeps its name, and never meets one of ours" {
@@ -118,6 +131,139 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
     [[ ${lines[2]} == "! "* && ${lines[3]} == '! no "text"'* && ${lines[4]} == '! the key "bad key"'* ]]
     [[ $stderr == *"record 2"* && $stderr == *"record 4"* ]]
 }
+
+@test "the line of a bad record has its id, wherever the error is" {
+    tok-encode -j 2>/dev/null >out < <(printf '%s\n' '{"text":3,"a":1,"id":"x"}' '{"custom_id":"c","id":4,"text":"a","n":2,"id":5}' '{"id":6,"te' '{"text":"a","id' '[7]') || true
+    [ "$(grep -c '^!' out)" -eq 5 ]
+    [ "$(grep '^#@' out)" = '#@ id=x
+#@ custom_id=c id=4
+#@ id=6' ]
+}
+
+# Records of prompts that have ids, and the lines of tok-decode -j that answer some of them.
+records() { for i in "$@"; do echo "{\"text\": \"t $i\", \"id\": $i}"; done; }
+answered() { for i in "$@"; do echo "{\"text\": \"x\", \"id\": $i, \"finish\": \"length\"}"; done; }
+left() { tok-encode -j --skip-done answers "$@" | sed -n 's/^#@ //p' | tr '\n' ' '; }
+
+@test "--skip-done leaves out what has a complete answer" {
+    {
+        answered 2 3 5
+        for i in 1 6; do echo "{\"text\": \"x\", \"id\": $i, \"finish\": \"failed\"}"; done
+        echo '{"text": "", "id": 7, "error": "no"}'
+        echo '{"text": "x", "id": 8}' # its program was killed
+        echo '{"seq": 0, "id": 9, "is_greedy": true}'
+        echo '{"seq": 0, "id": 10, "error": "no"}'
+        echo '{"text": "x", "id": 11, "finish": "eos", "finish_": "cut"}'
+        echo '{"text": "x", "id": 12, "finish": null, "finish_": "stop"}'
+    } >answers
+    seq 14 >numbers
+    records $(cat numbers) >in
+    [ "$(left in)" = 'id=1 id=4 id=6 id=7 id=8 id=10 id=11 id=13 id=14 ' ]
+    [ "$(left -t 3 in)" = "$(left in)" ]
+    # What comes out is what comes out of the rest.
+    grep -vE '"id": (2|3|5|9|12)}' in | tok-encode -j | cmp - <(tok-encode -j --skip-done answers in)
+    fails 0 '5 records have answers already' tok-encode -v -j --skip-done answers in
+    [ "$(tok-encode -j --skip-done nowhere in)" = "$(tok-encode -j in)" ]
+}
+
+@test "--skip-done compares ids as JSON, and counts them" {
+    printf '%s\n' '{"text":"","id":"7","finish":"eos"}' '{"text":"","custom_id":"a\u00e9","id":1,"finish":"eos"}' '{"text":"","id":3,"finish":"eos"}' >answers
+    printf '%s\n' '{"text":"a","id":7}' '{"text":"b","id":"\u0037"}' '{"text":"c","id":1}' '{"custom_id":"aé","body":{"messages":[]}}' '{"text":"d","id":3}' '{"text":"e","id":3}' '{"text":"f"}' >in
+    [ "$(left in 2>err)" = 'id=7 id=1 id=3 ' ]
+    [ "$(cat err)" = 'tok-encode: 1 records without "id" or "custom_id" were not skipped' ]
+    # Records keep their numbers in messages.
+    (records 1; echo '{"text":3}') >in
+    answered 1 >answers
+    [[ "$(left in 2>&1 >/dev/null || true)" == *'where a string was expected: record: line 1, byte 8: record 2'* ]]
+}
+
+@test "--skip-done: a cut last line is ignored and told, other bad lines are refused" {
+    records 1 2 3 >in
+    answered 1 2 3 | head -c -1 >answers # only the newline is missing
+    [ "$(left in 2>err)" = 'id=3 ' ]
+    grep -q 'line 3 has no newline: it was cut, and its record is not skipped: answers' err
+    answered 1 2 3 | head -c -20 >answers
+    [ "$(left in 2>err)" = 'id=3 ' ]
+    (answered 1; echo '{"text": "x", "i'; answered 3) >answers
+    fails 65 'line 2 of answers' tok-encode -j --skip-done answers in
+    echo '[1]' >answers
+    fails 65 'line 1 of answers' tok-encode -j --skip-done answers in
+    printf '' >answers
+    [ "$(left in)" = 'id=1 id=2 id=3 ' ]
+    fails 66 'is a folder' tok-encode -j --skip-done . in
+    fails 2 '--skip-done goes with -j' tok-encode -l --skip-done answers in
+}
+
+# The ids of a text alone.
+enc() { printf '%s' "$1" | tok-encode "${@:2}" -0 | grep -v '^#'; }
+
+# What lm_eval/api/model.py makes of a context and a continuation, from the ids of whole texts.
+lm_eval() {
+    local context=$1 rest n
+    shift
+    rest=${context##*[![:space:]]}
+    context=${context%"$rest"}
+    n=$(enc "$context" "${@:2}" | wc -w)
+    echo "from=$n $(enc "$context" "${@:2}") $(enc "$context$rest$1" "${@:2}" | cut -s -d ' ' -f $((n + 1))-)"
+}
+pair() { # CONTEXT CONTINUATION OPTION...
+    jq -nc --arg context "$1" --arg continuation "$2" '$ARGS.named' | tok-encode -j "${@:3}" | sed -n 's/^#@ //; 2,3p' | tr '\n' ' ' | sed 's/ $//'
+}
+
+@test "a context and its continuation are encoded as lm-evaluation-harness does it" {
+    for t in bpe-llama3 bpe-llama2 bpe-qwen2 bpe-gpt2 unigram-t5; do
+        export LLM_MODEL=$DATA/tokenizers/$t
+        for options in "" --no-special; do
+            for context in "The capital of France is" "The capital of France is " $'Q: two\n\nA:\n' "a  b   "; do
+                for continuation in " Paris" "Paris" "s" "tion" "."; do
+                    # shellcheck disable=SC2086 # an option or none
+                    [ "$(pair "$context" "$continuation" $options)" = "$(lm_eval "$context" "$continuation" $options)" ] ||
+                        { echo "$t $options '$context' '$continuation': $(pair "$context" "$continuation" $options)"; false; }
+                done
+            done
+        done
+    done
+    # A no-break space is white space to Python, too.
+    export LLM_MODEL=$DATA/tokenizers/bpe-gpt2
+    [ "$(pair $'a\u00a0' b)" = "$(pair a $'\u00a0b')" ]
+}
+
+@test "an empty context becomes BOS or EOS, and BOS does not come twice" {
+    export LLM_MODEL=$DATA/tiny
+    bos=$(printf '<|endoftext|>' | tok-encode --no-special | tail -n 1)
+    [ "$(pair '' Hi)" = "from=1 $bos $(enc Hi --no-special)" ]
+    [ "$(pair '  ' Hi)" = "from=1 $bos $(enc '  Hi' --no-special)" ]
+    [ "$(pair '' '<|endoftext|>Hi')" = "from=1 $bos $(enc Hi --no-special)" ]
+    # BOS or EOS is found by its text.
+    cp -r "$DATA/tiny" m
+    export LLM_MODEL=m
+    jq '.bos_token = null | .eos_token = {"content": "<|end|>"}' "$DATA/tiny/tokenizer_config.json" >m/tokenizer_config.json
+    end=$(printf '<|end|>' | tok-encode | tail -n 1)
+    [ "$(pair '' Hi)" = "from=1 $end $(enc Hi)" ]
+    mv m/tokenizer_config.json m/special_tokens_map.json
+    [ "$(pair '' Hi)" = "from=1 $end $(enc Hi)" ]
+    rm m/special_tokens_map.json
+    fails 1 '! the context is empty, and the model has no bos_token or eos_token' tok-encode -j < <(echo '{"context":"","continuation":"a"}')
+    # A tokenizer that writes BOS itself needs no file beside it.
+    export LLM_MODEL=$DATA/tokenizers/bpe-llama3
+    text=$(printf '' | tok-encode | tok-decode --special)
+    [ "$(pair '' Hi)" = "from=1 $(enc Hi)" ]
+    [ "$(pair "${text}a" b)" = "$(pair a b)" ]
+}
+
+@test "a pair is a pair only where there is no text, and its texts are texts" {
+    [ "$(echo '{"text":"a","context":"c","continuation":"d"}' | tok-encode -j | sed -n 2p)" = '#@ context=c continuation=d' ]
+    [[ "$(echo '{"context":"c","continuation":"d","id":1,"from":9,"temperature":0}' | tok-encode -j | sed -n 2p)" == '#@ id=1 .from=9 temp=0 from='* ]]
+    bad() { [[ "$(echo "$1" | tok-encode -j 2>&1 || true)" == *"$2"* ]] || { echo "$1" | tok-encode -j; false; }; }
+    bad '{"context":"c"}' '! no "text"'
+    bad '{"context":"c","continuation":""}' '! the continuation has no token of its own'
+    bad '{"context":"c","continuation":3}' 'where a string was expected'
+    bad '{"context":null,"continuation":"a"}' 'where a string was expected'
+    bad '{"context":"c","continuation":"d","continuation":"e"}' '! expected one text, found two'
+    bad '{"context":"c","context":"e","continuation":"d"}' '! expected one text, found two'
+    fails 1 '--offsets is for one text' tok-encode -j --offsets < <(echo '{"context":"c","continuation":"d"}')
+}
+
 
 @test "invalid UTF-8 is replaced, or refused with the byte" {
     [ "$(printf 'a\xff\xe2\x82b' | ids)" = "$(printf 'a\xef\xbf\xbd\xef\xbf\xbdb' | ids)" ]

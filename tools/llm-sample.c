@@ -7,10 +7,12 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <sodium.h>
+#include <stdlib.h>
 
 #include "base/io.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
+#include "sample/generation.h"
 #include "sample/params.h"
 #include "stages/sample.h"
 #include "stages/watch.h"
@@ -31,6 +33,9 @@ static const char help[] =
     "      --logit-bias ID=X,...   add X to a token's logit\n"
     "      --ignore-eos            go on after an end-of-sequence token\n"
     "      --stop-id ID,...        stop after these tokens too\n"
+    "      --stop TEXT             stop before this text (can be given again)\n"
+    "      --defaults              begin with the values of the model's generation_config.json\n"
+    "  -m, --model DIR             the model, for --stop and --defaults (default: $LLM_MODEL)\n"
     "      --echo                  write the prompt's ids before the new ones\n"
     "  -v, --verbose               print the seed and the number of tokens\n"
     "  -q, --quiet                 no warnings\n"
@@ -50,7 +55,8 @@ enum {
     OPT_IGNORE_EOS,
     OPT_STOP,
     OPT_STOP_TEXT,
-    OPT_ECHO
+    OPT_ECHO,
+    OPT_DEFAULTS
 };
 
 static const struct option longs[] = {
@@ -66,7 +72,9 @@ static const struct option longs[] = {
     {"logit-bias", required_argument, NULL, OPT_BIAS},
     {"ignore-eos", no_argument, NULL, OPT_IGNORE_EOS},
     {"stop-id", required_argument, NULL, OPT_STOP},
-    {"stop", required_argument, NULL, OPT_STOP_TEXT}, // else an abbreviation of --stop-id
+    {"stop", required_argument, NULL, OPT_STOP_TEXT},
+    {"model", required_argument, NULL, 'm'},
+    {"defaults", no_argument, NULL, OPT_DEFAULTS},
     {"echo", no_argument, NULL, OPT_ECHO},
     OPT_COMMON,
 };
@@ -78,12 +86,67 @@ static const char *long_name(int code) {
     return "";
 }
 
+/* A text that was perhaps meant as something else. */
+static void hint_stop(const char *text) {
+    if (*text && text[strspn(text, "0123456789")] == '\0')
+        warn(
+            "--stop %s ends an answer before the text \"%s\"; --stop-id ends it after a token's id",
+            text, text);
+    else if (*text && text[strspn(text, "\\ntr")] == '\0' && strchr(text, '\\'))
+        warn("--stop '%s' has backslashes, which stand for themselves: the shell writes a newline "
+             "as "
+             "$'\\n'",
+             text);
+}
+
+/* The values of generation_config.json, which options override. */
+static void take_defaults(struct sample_job *o) {
+    struct err e = {0};
+    struct buf said = {0};
+    char *dir = model_dir(o->model, &e);
+    if (!dir)
+        die_err(&e);
+    char *path = path_join(dir, "generation_config.json");
+    if (!is_file(path))
+        warn("--defaults changes nothing, because the model has no generation_config.json: %s",
+             dir);
+    else if (sample_generation(&o->params, &o->stops, path, &said, &e) != 0)
+        die_err(&e);
+    else if (opt_verbose())
+        print_note("%s: %s", path, said.n ? said.p : "no values for sampling");
+    buf_free(&said);
+    free(path);
+    free(dir);
+}
+
+/* A parameter from the command line. */
+struct given {
+    int code;
+    const char *value;
+};
+
+/* Sets the parameters, after the defaults whose place among the options does not count. */
+static void set_params(struct sample_job *o, const struct given *given, size_t n) {
+    struct err e = {0};
+    bool shaped = false;
+    for (size_t i = 0; i < n; i++) {
+        int c = given[i].code;
+        if (sample_param(&o->params, long_name(c), str_of(given[i].value), &e) < 0)
+            die_usage("%s", e.msg);
+        shaped |= c == 'k' || c == 'p' || c == 's' || c == OPT_MIN_P;
+    }
+    if (shaped && o->params.temp == 0)
+        warn("-k, -p, --min-p and -s change nothing without -T: the choice is greedy");
+}
+
 /* Returns the FILE operand, or NULL. */
 static const char *parse_options(int argc, char **argv, struct sample_job *o) {
-    bool seeded = false, shaped = false;
+    bool seeded = false, defaults = false;
     struct err e;
+    struct given *given = xcalloc((size_t)argc, sizeof *given);
+    size_t n_given = 0;
     for (int c;
-         (c = getopt_long(argc, argv, "n:T:k:p:s:" OPT_COMMON_LETTERS, longs, NULL)) != -1;) {
+         (c = getopt_long(argc, argv, "n:T:k:p:s:m:" OPT_COMMON_LETTERS, longs, NULL)) != -1;) {
         switch (c) {
         case 'h':
         case 'V':
@@ -92,8 +155,17 @@ static const char *parse_options(int argc, char **argv, struct sample_job *o) {
         case '?':
             opt_common(c, help);
             break;
+        case 'm':
+            o->model = optarg;
+            break;
         case OPT_STOP_TEXT:
-            die_usage("texts that end an answer are not supported, only ids: --stop-id");
+            hint_stop(optarg);
+            if (stop_texts_add(&o->stops, str_of(optarg), &e) != 0)
+                die_usage("%s", e.msg);
+            break;
+        case OPT_DEFAULTS:
+            defaults = true;
+            break;
         case OPT_ECHO:
             o->echo = true;
             break;
@@ -101,14 +173,14 @@ static const char *parse_options(int argc, char **argv, struct sample_job *o) {
             o->params.ignore_eos = true;
             break;
         default:
-            if (sample_param(&o->params, long_name(c), str_of(optarg), &e) < 0)
-                die_usage("%s", e.msg);
+            given[n_given++] = (struct given){c, optarg};
             seeded |= c == 's';
-            shaped |= c == 'k' || c == 'p' || c == 's' || c == OPT_MIN_P;
         }
     }
-    if (shaped && o->params.temp == 0)
-        warn("-k, -p, --min-p and -s change nothing without -T: the choice is greedy");
+    if (defaults)
+        take_defaults(o);
+    set_params(o, given, n_given);
+    free(given);
     if (!seeded) {
         if (sodium_init() < 0)
             die(EXIT_SYSTEM, "libsodium cannot start");
@@ -132,6 +204,7 @@ int main(int argc, char **argv) {
     if (fd < 0)
         die_err(&e);
     int status = stage_sample(&o, fd, name, stdout, &n_chosen, &e);
+    stop_texts_free(&o.stops);
     if (status < 0 && e.code == EXIT_USAGE)
         die_usage("%s", e.msg);
     if (status < 0)

@@ -1,8 +1,9 @@
 /* llm-score: the probability of a text, from the logits(5) of its tokens. Prints negative
  * log-likelihood and perplexity. See man/llm-score.1.
  *
- * Row i of a prompt gives the probability of id i + 1, so n ids have n - 1 scores. It needs the
- * logits of every position (llm-forward -a) and refuses a stream without them. Ids that a sampler
+ * Row i of a prompt gives the probability of id i + 1, so n ids have n - 1 scores. With the
+ * attribute from=N only the ids from N on are scored. It needs the logits of every position before
+ * a scored id (llm-forward -a, or from=N) and refuses a stream without them. Ids that a sampler
  * appended are not scored. Like every program that only reads, it declines the return path.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -12,10 +13,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/attrs.h"
 #include "base/io.h"
 #include "base/json.h"
+#include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
+#include "chat/record.h"
 #include "sample/rank.h"
 #include "stages/watch.h"
 #include "wire/in_order.h"
@@ -43,8 +47,10 @@ struct score {
     uint32_t number;
     uint32_t *ids; // [n] of the prompt
     size_t n;
-    size_t scored;   // rows 0 .. scored - 1 have come
+    size_t first;    // position of the first row that scores an id
+    size_t scored;   // rows first .. first + scored - 1 have come
     double nll;      // their sum, in nats
+    bool greedy;     // each scored id is the most probable one
     struct buf text; // --tokens: lines, or numbers with commas
     struct buf attrs;
 };
@@ -86,11 +92,16 @@ static int open_score(struct run *r, const struct frame *f, struct err *e) {
         r->scores = xreallocarray(r->scores, r->cap, sizeof *r->scores);
     }
     struct score *s = &r->scores[r->n_scores++];
-    *s = (struct score){.number = f->seq, .n = f->n_ids};
+    *s = (struct score){.number = f->seq, .n = f->n_ids, .greedy = true};
     s->ids = xreallocarray(NULL, f->n_ids, sizeof *s->ids);
     if (f->n_ids)
         memcpy(s->ids, f->ids, f->n_ids * sizeof *s->ids);
     buf_add(&s->attrs, f->text.p, f->text.n);
+    struct buf from = {0};
+    uint64_t n;
+    if (attrs_get(f->text, "from", &from) && parse_u64(buf_view(&from), 1, f->n_ids, &n))
+        s->first = (size_t)n - 1;
+    buf_free(&from);
     return 0;
 }
 
@@ -103,20 +114,23 @@ static size_t rank_of(const float *row, size_t n, uint32_t id) {
 }
 
 static int score_row(struct run *r, struct score *s, const float *row, struct err *e) {
-    uint32_t id = s->ids[s->scored + 1];
+    size_t pos = s->first + s->scored;
+    uint32_t id = s->ids[pos + 1];
+    size_t rank = r->o.json || r->o.tokens ? rank_of(row, r->header.vocab_size, id) : 0;
     double logp = (double)row[id] - rank_distribution(row, r->header.vocab_size).log_sum;
     if (isnan(logp))
         return err_set(e, EXIT_DATA,
                        "logits that are no numbers: sequence %" PRIu32 ", position %zu", s->number,
-                       s->scored);
+                       pos);
     if (r->o.json && r->o.tokens) {
         buf_str(&s->text, s->scored ? "," : "");
         json_write_f64(&s->text, logp);
     } else if (r->o.tokens) {
-        buf_fmt(&s->text, "%8" PRIu32 " %8zu %8" PRIu32 " %12.6f %8zu\n", s->number, s->scored + 1,
-                id, logp, rank_of(row, r->header.vocab_size, id) + 1);
+        buf_fmt(&s->text, "%8" PRIu32 " %8zu %8" PRIu32 " %12.6f %8zu\n", s->number, pos + 1, id,
+                logp, rank + 1);
     }
     s->nll -= logp;
+    s->greedy &= rank == 0;
     s->scored++;
     return 0;
 }
@@ -124,7 +138,7 @@ static int score_row(struct run *r, struct score *s, const float *row, struct er
 static int miss(const struct score *s, struct err *e) {
     return err_set(e, EXIT_DATA,
                    "no logits of position %zu of sequence %" PRIu32 ": llm-forward -a gives all",
-                   s->scored, s->number);
+                   s->first + s->scored, s->number);
 }
 
 static int score_rows(struct run *r, const struct frame *f, struct err *e) {
@@ -135,7 +149,9 @@ static int score_rows(struct run *r, const struct frame *f, struct err *e) {
         size_t pos = (size_t)f->pos + i;
         if (pos + 1 >= s->n) // it predicts an id that is not part of the text
             return 0;
-        if (pos != s->scored)
+        if (pos < s->first)
+            continue;
+        if (pos != s->first + s->scored)
             return miss(s, e);
         if (score_row(r, s, f->values + i * (size_t)r->header.vocab_size, e) != 0)
             return -1;
@@ -143,20 +159,47 @@ static int score_rows(struct run *r, const struct frame *f, struct err *e) {
     return 0;
 }
 
+static void write_number(struct buf *line, struct str attrs, const char *name, double value) {
+    record_write_own(line, attrs, name);
+    json_write_f64(line, value);
+}
+
+/* Begins an object: "seq" and the attributes. A data key keeps its name; where one of ours has the
+ * same name, ours gets an underscore, as in tok-decode -j. */
+static void begin_json(struct buf *line, uint32_t seq, struct str attrs) {
+    struct buf own = {0};
+    record_write_own(&own, attrs, "seq");
+    buf_fmt(line, "{%s%" PRIu32, own.p + 2, seq);
+    record_write_attrs(line, attrs);
+    buf_free(&own);
+}
+
+static void write_json(const struct run *r, const struct score *s, struct buf *line) {
+    struct str attrs = buf_view(&s->attrs);
+    double mean = s->nll / (double)s->scored;
+    begin_json(line, s->number, attrs);
+    write_number(line, attrs, "tokens", (double)s->scored);
+    write_number(line, attrs, "nll", mean);
+    write_number(line, attrs, "ppl", exp(mean));
+    write_number(line, attrs, "sum", s->scored ? -s->nll : 0);
+    write_number(line, attrs, "count", (double)s->scored);
+    record_write_own(line, attrs, "is_greedy");
+    buf_str(line, s->greedy ? "true" : "false");
+    if (r->o.tokens) {
+        record_write_own(line, attrs, "logprobs");
+        buf_fmt(line, "[%s]", s->text.n ? s->text.p : "");
+    }
+    if (attrs.n) {
+        record_write_own(line, attrs, "attrs");
+        json_write_str(line, attrs);
+    }
+    buf_str(line, "}\n");
+}
+
 static void write_score(struct run *r, struct score *s, struct buf *line) {
     double mean = s->nll / (double)s->scored;
     if (r->o.json) {
-        buf_fmt(line, "{\"seq\":%" PRIu32 ",\"tokens\":%zu,\"nll\":", s->number, s->scored);
-        json_write_f64(line, mean);
-        buf_str(line, ",\"ppl\":");
-        json_write_f64(line, exp(mean));
-        if (s->attrs.n) {
-            buf_str(line, ",\"attrs\":");
-            json_write_str(line, buf_view(&s->attrs));
-        }
-        if (r->o.tokens)
-            buf_fmt(line, ",\"logprobs\":[%s]", s->text.n ? s->text.p : "");
-        buf_str(line, "}\n");
+        write_json(r, s, line);
     } else if (r->o.tokens) {
         buf_add(line, s->text.p, s->text.n);
     } else if (s->scored) {
@@ -174,12 +217,14 @@ static int end_score(struct run *r, const struct frame *f, struct err *e) {
         r->some_failed = true;
         warn("sequence %" PRIu32 " failed: %.*s", f->seq, (int)f->text.n, f->text.p);
         if (r->o.json) {
-            buf_fmt(&line, "{\"seq\":%" PRIu32 ",\"error\":", f->seq);
+            struct str attrs = s ? buf_view(&s->attrs) : str_of("");
+            begin_json(&line, f->seq, attrs);
+            record_write_own(&line, attrs, "error");
             json_write_str(&line, f->text);
             buf_str(&line, "}\n");
         }
     } else if (s) {
-        if (s->scored + 1 < s->n)
+        if (s->first + s->scored + 1 < s->n)
             return miss(s, e);
         write_score(r, s, &line);
         r->nll += s->nll;

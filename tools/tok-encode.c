@@ -15,6 +15,7 @@
 #include "base/sandbox.h"
 #include "chat/prompt.h"
 #include "stages/encode.h"
+#include "stages/encode_pair.h"
 #include "stages/watch.h"
 #include "tokens/tokenizer.h"
 
@@ -39,6 +40,7 @@ static const char help[] =
     "      --no-special       no beginning and end tokens\n"
     "  -t, --threads N        encode records on N threads; output stays in order (default 1)\n"
     "      --offsets          a token a line: its range of bytes in the text, and its id\n"
+    "      --skip-done FILE   leave out records whose id has an answer in FILE (of tok-decode -j)\n"
     "      --truncate         cut texts to the length that tokenizer.json gives\n"
     "      --strict           invalid UTF-8 is an error, not replaced by U+FFFD\n"
     "  -v, --verbose          print which tokenizer it is, on stderr\n"
@@ -48,7 +50,7 @@ static const char help[] =
     "  -V, --version          the version\n";
 
 struct options {
-    const char *model, *input;
+    const char *model, *input, *skip_done;
     bool chat;
     struct encode_job job;
 };
@@ -61,7 +63,8 @@ enum {
     OPT_CHAT,
     OPT_NO_GENERATION,
     OPT_TRUST_CONTENT,
-    OPT_RENDER
+    OPT_RENDER,
+    OPT_SKIP_DONE
 };
 
 /* --chat and the options that go with it. */
@@ -90,6 +93,7 @@ static const struct option longs[] = {
     {"no-generation-prompt", no_argument, NULL, OPT_NO_GENERATION},
     {"trust-content", no_argument, NULL, OPT_TRUST_CONTENT},
     {"render", no_argument, NULL, OPT_RENDER},
+    {"skip-done", required_argument, NULL, OPT_SKIP_DONE},
     OPT_COMMON,
 };
 
@@ -140,10 +144,15 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_RENDER:
             o->job.render = true;
             break;
+        case OPT_SKIP_DONE:
+            o->skip_done = optarg;
+            break;
         default:
             opt_common(c, help);
         }
     check_chat(o);
+    if (o->skip_done && o->job.prompt.form != PROMPT_JSON)
+        die_usage("--skip-done goes with -j");
     o->input = opt_file(argc, argv);
 }
 
@@ -196,6 +205,16 @@ static int64_t find_turn_end(const struct options *o, const struct chat *chat,
     return id;
 }
 
+static void report_done(struct done *done) {
+    if (!done)
+        return;
+    if (done_without_id(done))
+        warn("%zu records without \"id\" or \"custom_id\" were not skipped", done_without_id(done));
+    if (opt_verbose())
+        print_note("%zu records have answers already", done_lines(done));
+    done_free(done);
+}
+
 int main(int argc, char **argv) {
     struct options o = {0};
     struct err e = {0};
@@ -214,11 +233,16 @@ int main(int argc, char **argv) {
     if (chat && t)
         tokenizer_find_plain(t, chat_sources(chat));
     o.job.end_id = find_turn_end(&o, chat, t, path);
+    if (o.job.prompt.form == PROMPT_JSON && t)
+        o.job.prefix_id = encode_pair_prefix(t, path);
+    if (o.skip_done && !(o.job.done = done_open(o.skip_done, &e)))
+        die_err(&e);
     if (sandbox_enter(&(struct sandbox){.may = SANDBOX_THREADS}, &e) != 0)
         die_err(&e);
     int status = stage_encode(&o.job, t, fd, name, stdout, &e);
     if (status < 0)
         die_err(&e);
+    report_done(o.job.done);
     tokenizer_free(t);
     chat_free(chat);
     free(path);

@@ -45,12 +45,13 @@ bool attrs_is_param(struct str name) {
                                         "seed",
                                         "ignore_eos",
                                         "stop_id",
+                                        "stop",
                                         NULL};
     return among(name, names);
 }
 
 bool attrs_is_private(struct str name) {
-    static const char *const names[] = {"continues", "end_id", NULL};
+    static const char *const names[] = {"continues", "end_id", "from", "ends", "begins", NULL};
     return among(name, names);
 }
 

@@ -15,6 +15,6 @@ void attrs_set(struct buf *attrs, const char *key, struct str value); // appends
 
 /* Whether a name is a sampling parameter (sample/params.c), or one that only the programs use. */
 bool attrs_is_param(struct str name);   // temp, max, stop_id ...
-bool attrs_is_private(struct str name); // continues, end_id
+bool attrs_is_private(struct str name); // continues, end_id, from ...
 
 #endif

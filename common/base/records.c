@@ -18,6 +18,7 @@ struct records {
     size_t from;     // the next record begins here
     size_t searched; // no record ends between from and here
     size_t count;    // records returned
+    bool cut;        // the last record had no terminator
     bool ended;      // the descriptor is at its end
 };
 
@@ -45,6 +46,10 @@ static const char *find_end(const struct records *r, size_t from) {
 
 bool records_pending(const struct records *r) {
     return find_end(r, r->searched > r->from ? r->searched : r->from) || r->ended;
+}
+
+bool records_cut(const struct records *r) {
+    return r->cut;
 }
 
 static int read_more(struct records *r, struct err *e) {
@@ -86,6 +91,7 @@ int records_next(struct records *r, struct str *record, struct err *e) {
                                r->count + 1, r->max, r->name);
             *record = (struct str){r->buf.p ? r->buf.p + r->from : "", stop - r->from};
             r->from = end ? stop + 1 : stop;
+            r->cut = last;
             r->count++;
             return 1;
         }

@@ -24,6 +24,9 @@ void records_free(struct records *r);
  * with e set: EXIT_DATA if it is too long, EXIT_IO if reading fails. */
 int records_next(struct records *r, struct str *record, struct err *e);
 
+/* Whether the record that was returned last had no terminator. */
+bool records_cut(const struct records *r);
+
 /* Whether the next record can be returned without reading from the descriptor. */
 bool records_pending(const struct records *r);
 /* Reads once, and waits if no input is there. -1 with e set. */

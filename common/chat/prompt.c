@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "chat/prompt.h"
 
+#include "base/attrs.h"
 #include "base/utf8.h"
 #include "chat/record.h"
 
@@ -72,8 +73,48 @@ static int open_batch_line(struct chat_prompt *p, struct str *record, bool *comp
     return good ? 0 : -1;
 }
 
-/* Reads {"text": "...", ...} or {"messages": [...], ...}. Other members become attributes.
- * chat_render parses a chat's members again. */
+/* Whether the record has "context" and "continuation", and neither "text" nor "messages", beside
+ * which they are data. Few records have the word, so few are parsed twice. */
+static bool has_pair(struct str record) {
+    static const char word[] = "\"continuation\"";
+    const char *at = record.p, *end = record.p + record.n;
+    bool context = false, continuation = false, other = false;
+    struct err ignored = {0};
+    struct str key;
+    struct json j;
+    while (at && (size_t)(end - at) >= sizeof word - 1 && memcmp(at, word, sizeof word - 1) != 0)
+        at = memchr(at + 1, '"', (size_t)(end - at - 1));
+    if (!at || (size_t)(end - at) < sizeof word - 1)
+        return false;
+    json_init(&j, "record", record.p, record.n, &ignored);
+    json_enter_object(&j);
+    while (json_key(&j, &key)) {
+        context |= str_eq(key, "context");
+        continuation |= str_eq(key, "continuation");
+        other |= str_eq(key, "text") || str_eq(key, "messages");
+        json_skip(&j);
+    }
+    json_free(&j);
+    return context && continuation && !other;
+}
+
+/* Reads one member of a JSON record into *text, or into the continuation of a pair. False if it is
+ * another key. */
+static bool read_text_member(struct chat_prompt *p, struct str key, const char *text_name,
+                             bool *text) {
+    bool continuation = p->is_pair && str_eq(key, "continuation");
+    if (!continuation && !str_eq(key, p->is_pair ? "context" : text_name))
+        return false;
+    if (continuation ? p->continuation.p != NULL : *text)
+        json_refuse(&p->json, "expected one text, found two");
+    struct str value = json_str(&p->json);
+    *(continuation ? &p->continuation : &p->text) = value;
+    *text |= !continuation;
+    return true;
+}
+
+/* Reads {"text": "...", ...}, {"messages": [...], ...} or {"context": "...", "continuation": "...",
+ * ...}. Other members become attributes. chat_render parses a chat's members again. */
 static int read_json(struct chat_prompt *p, const struct prompt_options *o, struct str record,
                      struct err *e) {
     struct str key;
@@ -88,14 +129,13 @@ static int read_json(struct chat_prompt *p, const struct prompt_options *o, stru
         return err_set(e, EXIT_DATA, "the line is blank");
     if (memchr(record.p, 'y', record.n) && open_batch_line(p, &record, &completions, e) != 0)
         return -1;
+    p->is_pair = !completions && has_pair(record);
     json_init(&p->json, "record", record.p, record.n, e);
     json_enter_object(&p->json);
     while (json_key(&p->json, &key)) {
-        if (str_eq(key, "text") || (completions && str_eq(key, "prompt"))) {
-            if (text)
-                json_refuse(&p->json, "expected one text, found two");
-            p->text = json_str(&p->json);
-            text = true;
+        if (read_text_member(p, key, "text", &text) ||
+            (completions && read_text_member(p, key, "prompt", &text))) {
+            continue;
         } else if (of_chat(key)) {
             messages |= str_eq(key, "messages");
             json_skip(&p->json);
@@ -130,15 +170,42 @@ static int read_text(struct chat_prompt *p, const struct prompt_options *o, stru
     return 0;
 }
 
+/* Adds "id" and "custom_id" of a record that has failed, so that its line in the output can be told
+ * from others. Those that were read before the error are in attrs already. */
+static void salvage_ids(struct buf *attrs, struct str record) {
+    struct str key;
+    struct json j;
+    struct err ignored = {0};
+    struct buf value = {0};
+    uint32_t notes = 0;
+    json_init(&j, "record", record.p, record.n, &ignored);
+    if (record.n && json_peek(&j) == JSON_OBJECT) {
+        json_enter_object(&j);
+        while (json_key(&j, &key))
+            if ((str_eq(key, "id") && !attrs_get(buf_view(attrs), "id", &value)) ||
+                (str_eq(key, "custom_id") && !attrs_get(buf_view(attrs), "custom_id", &value)))
+                record_member(&j, key, attrs, &notes);
+            else
+                json_skip(&j);
+    }
+    json_free(&j);
+    buf_free(&value);
+}
+
 int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record,
                 struct err *e) {
     buf_clear(&p->attrs);
     json_free(&p->json);
     p->json = (struct json){0};
-    p->is_chat = false;
+    p->is_chat = p->is_pair = false;
+    p->continuation = (struct str){NULL, 0};
     p->notes = 0;
-    if (o->form == PROMPT_JSON)
-        return read_json(p, o, record, e);
+    if (o->form == PROMPT_JSON) {
+        int rc = read_json(p, o, record, e);
+        if (rc != 0)
+            salvage_ids(&p->attrs, record);
+        return rc;
+    }
     return o->form == PROMPT_CHAT ? read_chat(p, o, record, e) : read_text(p, o, record, e);
 }
 

@@ -3,6 +3,7 @@
  *     one line of text                     the line itself
  *     {"text": "Hi", "id": 7}              "Hi", with the attribute id=7
  *     {"messages": [...], "id": 7}         the chat that the model's template renders
+ *     {"context": "2 + 2 =", "continuation": " 4"}    two texts, of which the second is scored
  *
  * A JSON record may also be a line of OpenAI's batches: {"custom_id": ..., "url": ..., "body":
  * {...}}. Its body is then the record.
@@ -42,6 +43,8 @@ struct chat_prompt {
     // The text is a rendered chat. It has its special tokens, and trust has a byte for each of its
     // bytes.
     bool is_chat;
+    bool is_pair; // text is a context, and continuation follows it
+    struct str continuation;
     struct buf attrs; // attributes of tokens(5), from the other keys of a JSON record
     uint32_t notes;   // keys that have no effect, a bit each: record_note
     struct buf repaired, rendered, trust;
@@ -49,7 +52,7 @@ struct chat_prompt {
 };
 
 /* Reads a record into p; all zero is a valid empty p. -1 with e set: p->attrs has the attributes
- * read before the error. */
+ * read before the error, and "id" and "custom_id" where the record has them. */
 int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct str record,
                 struct err *e);
 void prompt_free(struct chat_prompt *p);

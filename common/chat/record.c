@@ -58,6 +58,14 @@ static const struct {
     IGNORED("reasoning_effort"),
     IGNORED("prediction"),
     IGNORED("modalities"),
+    IGNORED("stream"),
+    IGNORED("verbosity"),
+    // Names of other programs.
+    IGNORED("max_new_tokens"),
+    IGNORED("min_tokens"),
+    IGNORED("stop_token_ids"),
+    IGNORED("do_sample"),
+    IGNORED("num_beams"),
 };
 
 enum { N_NOTES = sizeof notes_table / sizeof *notes_table };
@@ -165,6 +173,39 @@ static void read_param(struct json *j, struct str key, struct str ours, struct b
     buf_free(&value);
 }
 
+/* Adds a text of "stop" to a JSON array. */
+static void add_stop(struct json *j, struct buf *list) {
+    if (json_peek(j) != JSON_STRING) {
+        json_refuse(j, "\"stop\" must be a text or a list of texts");
+        return;
+    }
+    struct str text = json_str(j);
+    if (!json_failed(j) && text.n == 0)
+        json_refuse(j, "\"stop\" has an empty text");
+    buf_str(list, list->n ? "," : "[");
+    json_write_str(list, text.n ? text : str_of(""));
+}
+
+/* Reads "stop": a text or a list of texts, as an attribute that is a JSON array. null and an empty
+ * list set nothing. */
+static void read_stop(struct json *j, struct buf *attrs) {
+    struct buf list = {0};
+    if (json_peek(j) == JSON_NULL) {
+        json_null(j);
+    } else if (json_peek(j) == JSON_ARRAY) {
+        json_enter_array(j);
+        while (json_item(j))
+            add_stop(j, &list);
+    } else {
+        add_stop(j, &list);
+    }
+    if (list.n && !json_failed(j)) {
+        buf_byte(&list, ']');
+        attrs_set(attrs, "stop", buf_view(&list));
+    }
+    buf_free(&list);
+}
+
 /* Reads a sampling parameter by OpenAI's name, or refuses a feature that is not supported. False if
  * the key is another one. */
 static bool read_openai(struct json *j, struct str key, struct buf *attrs) {
@@ -173,23 +214,21 @@ static bool read_openai(struct json *j, struct str key, struct buf *attrs) {
             read_param(j, key, str_of(openai_params[i].ours), attrs);
             return true;
         }
-    bool n = str_eq(key, "n");
-    if (!n && !str_eq(key, "stop"))
-        return false;
-    struct str raw = json_skip(j);
-    bool said = !json_failed(j) && !str_eq(raw, "null") && !str_eq(raw, n ? "1" : "[]");
-    if (said && n &&
-        json_peek(&(struct json){.p = raw.p, .end = raw.p + raw.n, .e = j->e}) != JSON_NUMBER) {
-        // A data column of that name: here n is not a number of answers.
-        set_attr(attrs, "", key, raw);
+    if (str_eq(key, "stop")) {
+        read_stop(j, attrs);
         return true;
     }
-    if (said)
-        json_refuse(j,
-                    n ? "\"n\" is %.*s, but a record has one answer"
-                      : "\"stop\" is %.*s, but texts that end an answer are not supported: use "
-                        "stop_id in \"params\"",
-                    (int)(raw.n < 80 ? raw.n : 80), raw.p);
+    if (!str_eq(key, "n"))
+        return false;
+    struct str raw = json_skip(j);
+    bool said = !json_failed(j) && !str_eq(raw, "null") && !str_eq(raw, "1");
+    if (said &&
+        json_peek(&(struct json){.p = raw.p, .end = raw.p + raw.n, .e = j->e}) != JSON_NUMBER)
+        // A data column of that name: here n is not a number of answers.
+        set_attr(attrs, "", key, raw);
+    else if (said)
+        json_refuse(j, "\"n\" is %.*s, but a record has one answer", (int)(raw.n < 80 ? raw.n : 80),
+                    raw.p);
     return true;
 }
 
@@ -202,7 +241,7 @@ static void read_params(struct json *j, struct buf *attrs) {
     }
     json_enter_object(j);
     while (json_key(j, &key))
-        if (attrs_is_param(key))
+        if (attrs_is_param(key) && !str_eq(key, "stop"))
             read_param(j, key, key, attrs);
         else if (!read_openai(j, key, attrs))
             json_refuse(j, "\"params\" has no \"%.*s\"", (int)key.n, key.p);
@@ -360,6 +399,12 @@ static void write_own(struct buf *out, const struct attr_list *l, const char *na
     json_write_str(out, buf_view(&own));
     buf_str(out, ": ");
     buf_free(&own);
+}
+
+void record_write_own(struct buf *out, struct str attrs, const char *name) {
+    struct attr_list l = list_attrs(attrs);
+    write_own(out, &l, name);
+    free(l.items);
 }
 
 void record_write_attrs(struct buf *out, struct str attrs) {

@@ -34,6 +34,9 @@ const char *record_note(unsigned i);
  * "params". No name comes twice. */
 void record_write_attrs(struct buf *out, struct str attrs);
 
+/* Appends `, "name": `, with underscores after the name until attrs has no data of that name. */
+void record_write_own(struct buf *out, struct str attrs, const char *name);
+
 /* Appends the contents of a sequence's "#=" line: `, "finish": "eos", "usage": {"prompt_tokens": 5,
  * "completion_tokens": 3}`. Appends `, "error": "..."` if error.p is not NULL. A name that attrs
  * has as data gets an underscore after it. */

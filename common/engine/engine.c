@@ -13,12 +13,17 @@
  * While a sequence is decoding, or had logits shortly before, prompts enter in chunks that keep a
  * step short (chunk.h); otherwise in large ones.
  *
+ * Sequences to be scored are short continuations of what others have too. So one of them waits
+ * where another that is running will soon have cached more of its ids. A sequence that runs waits
+ * for none, so no two wait for each other.
+ *
  * An event of a failed client is dropped, so that the code below need not care. Its sequences are
  * closed at the end of the call.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "engine/engine.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -102,6 +107,75 @@ const struct engine_counters *engine_counters(const struct engine *g) {
     return &g->counters;
 }
 
+/* ---- Prompts that others have computed in part ---- */
+
+/* The first positions of a prompt that need not be run. Those whose logits are wanted, and the last
+ * one, always are. */
+static uint32_t most_reused(const struct seq_job *j) {
+    return j->n_ids - (j->want > 0 ? j->want : 1);
+}
+
+/* Takes from the prefix cache the pages of a prompt that reach past what has been computed. */
+static void reuse(struct engine *g, struct seq *s) {
+    struct seq_job *j = s->jobs;
+    if (!j->is_prompt)
+        return;
+    uint32_t most = most_reused(j);
+    uint32_t len = (uint32_t)(j->is_scored ? model_seq_reuse_any(g->model, s->slot, j->ids, most)
+                                           : model_seq_reuse(g->model, s->slot, j->ids, most));
+    g->counters.reused += len - j->done;
+    j->done = len;
+}
+
+static uint32_t common_ids(const uint32_t *a, const uint32_t *b, uint32_t n) {
+    uint32_t i = 0;
+    while (i < n && a[i] == b[i])
+        i++;
+    return i;
+}
+
+/* Whether a scored sequence is running that will have computed more of s's ids, and enough of them
+ * to wait for it: an eighth of what s has to run. Sets s->waits_for. */
+static bool has_reason_to_wait(const struct engine *g, struct seq *s) {
+    const struct seq_job *j = s->jobs;
+    uint32_t most = most_reused(j);
+    for (uint32_t i = 0; i < g->seqs.n_queue; i++) {
+        const struct seq *t = &g->seqs.seq[g->seqs.queue[i]];
+        if (!t->jobs->is_scored || most <= j->done)
+            continue;
+        uint32_t n = t->jobs->n_ids < most ? t->jobs->n_ids : most;
+        uint32_t common = common_ids(j->ids, t->jobs->ids, n);
+        if (common <= j->done || (uint64_t)8 * (common - j->done) <= j->n_ids - j->done)
+            continue;
+        s->waits_for = t->slot;
+        return true;
+    }
+    return false;
+}
+
+/* A prompt or request that has ids to run becomes runnable, now or after what it waits for. */
+static void start(struct engine *g, struct seq *s) {
+    reuse(g, s);
+    seqs_set_waits(&g->seqs, s, s->jobs->is_scored && has_reason_to_wait(g, s));
+    seqs_set_runnable(&g->seqs, s, !s->waits);
+}
+
+/* The sequence of that slot has ended. A sequence that waited and gained nothing, as where the
+ * cache has no room, does not wait again. */
+static void wake(struct engine *g, uint32_t slot) {
+    for (uint32_t i = 0; i < g->seqs.n_slots && g->seqs.n_waiting > 0; i++) {
+        struct seq *s = &g->seqs.seq[i];
+        if (!s->open || !s->waits || s->waits_for != slot)
+            continue;
+        uint32_t before = s->jobs->done;
+        start(g, s);
+        if (s->waits && s->jobs->done == before) {
+            seqs_set_waits(&g->seqs, s, false);
+            seqs_set_runnable(&g->seqs, s, true);
+        }
+    }
+}
+
 /* ---- Clients that fail ---- */
 
 /* rc is what a function of c has returned. */
@@ -118,10 +192,12 @@ static void tell_ended(struct engine *g, struct engine_client *c, uint32_t numbe
 
 /* Closes a sequence without an event. */
 static void drop_seq(struct engine *g, struct seq *s, bool cache) {
+    uint32_t slot = s->slot;
     if (cache)
-        model_seq_keep(g->model, s->slot);
-    model_seq_clear(g->model, s->slot);
+        model_seq_keep(g->model, slot);
+    model_seq_clear(g->model, slot);
     seqs_close(&g->seqs, s);
+    wake(g, slot);
 }
 
 void engine_leave(struct engine *g, struct engine_client *c) {
@@ -160,21 +236,9 @@ static void end_seq(struct engine *g, struct seq *s, const char *reason) {
     tell_ended(g, c, number, reason);
 }
 
-/* Takes from the prefix cache the pages of a prompt that reach past what has been computed.
- * Positions whose logits are wanted are always run, and at least the last one. */
-static void reuse(struct engine *g, struct seq *s) {
-    struct seq_job *j = s->jobs;
-    if (!j->is_prompt)
-        return;
-    uint32_t most = j->n_ids - (j->want > 0 ? j->want : 1);
-    uint32_t len = (uint32_t)model_seq_reuse(g->model, s->slot, j->ids, most);
-    g->counters.reused += len - j->done;
-    j->done = len;
-}
-
 /* Carries out the jobs that run no rows, up to the first that does. */
 static void advance(struct engine *g, struct seq *s) {
-    while (s->jobs && !s->copying && !s->runnable) {
+    while (s->jobs && !s->copying && !s->runnable && !s->waits) {
         struct seq_job *j = s->jobs;
         if (j->type == ENGINE_CLOSE) {
             end_seq(g, s, NULL);
@@ -183,9 +247,8 @@ static void advance(struct engine *g, struct seq *s) {
         if (j->type == ENGINE_EXTEND && model_seq_len(g->model, s->slot) > j->pos)
             model_seq_truncate(g->model, s->slot, j->pos);
         if (j->type == ENGINE_EXTEND && j->n_ids > 0) {
-            model_seq_expect(g->model, s->slot, (size_t)j->pos + j->n_ids);
-            reuse(g, s);
-            seqs_set_runnable(&g->seqs, s, true);
+            model_seq_expect(g->model, s->slot, j->len);
+            start(g, s);
             return;
         }
         uint32_t to = j->type == ENGINE_FORK ? j->to : SEQ_NONE, pos = j->pos;
@@ -223,6 +286,28 @@ int engine_open(struct engine *g, struct engine_client *c, uint32_t seq, const u
     struct seq *s = seqs_open(&g->seqs, c, seq);
     seqs_prompt(s, ids, n, want);
     advance(g, s);
+    return result_for(g, c, e);
+}
+
+int engine_score(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
+                 uint32_t n, uint32_t from, struct err *e) {
+    struct err bad = {0};
+    if (c->failed)
+        return result_for(g, c, e);
+    if (seqs_check_prompt(&g->seqs, c, seq, ids, n, 0, &bad) != 0) {
+        refuse(g, c, seq, bad.msg);
+    } else if (from == 0 || from > n) {
+        err_set(&bad, EXIT_DATA,
+                "ids from %" PRIu32 " on are to be scored, but from 1 to %" PRIu32 " is possible",
+                from, n);
+        refuse(g, c, seq, bad.msg);
+    } else if (from == n) {
+        tell_ended(g, c, seq, NULL);
+    } else {
+        struct seq *s = seqs_open(&g->seqs, c, seq);
+        seqs_scored_prompt(s, ids, n, from);
+        advance(g, s);
+    }
     return result_for(g, c, e);
 }
 
@@ -326,7 +411,7 @@ static void finish_parts(struct engine *g) {
             continue;
         seqs_set_runnable(&g->seqs, s, false);
         if (s->jobs->is_prompt) {
-            model_seq_keep(g->model, s->slot);
+            (s->jobs->is_scored ? model_seq_keep_all : model_seq_keep)(g->model, s->slot);
             cached = true;
         }
         seqs_pop_job(s);

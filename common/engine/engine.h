@@ -103,6 +103,14 @@ void engine_free(struct engine *g);
 int engine_open(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
                 uint32_t n, uint32_t want, struct err *e);
 
+/* Opens sequence seq with the prompt ids [n] (copied), to score the ids from `from` on: gives the
+ * logits of positions from - 1 .. n - 2, whose next ids they score, and closes the sequence. Runs
+ * positions that it has in common with other such sequences once, as far as the prefix cache has
+ * room. A `from` that is not 1 .. n is refused through `ended`. -1 with e set: the client has
+ * failed. */
+int engine_score(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
+                 uint32_t n, uint32_t from, struct err *e);
+
 /* Checks a request and queues it. A bad one fails its sequence, through `ended`; a close of what is
  * not open does nothing. -1 with e set: the client has failed. */
 int engine_request(struct engine *g, struct engine_client *c, const struct engine_request *r,

@@ -63,6 +63,7 @@ void seqs_close(struct seqs *q, struct seq *s) {
         seqs_pop_job(s);
     seqs_set_runnable(q, s, false);
     seqs_set_unanswered(q, s, false);
+    seqs_set_waits(q, s, false);
     uint32_t *link = bucket_of(q, s->client, s->number);
     while (*link != s->slot)
         link = &q->seq[*link].chain;
@@ -99,11 +100,18 @@ static void add_extend(struct seq *s, uint32_t pos, const uint32_t *ids, uint32_
     j->pos = pos;
     j->want = want;
     j->is_prompt = is_prompt;
-    s->len = pos + n_ids;
+    j->len = s->len = pos + n_ids;
 }
 
 void seqs_prompt(struct seq *s, const uint32_t *ids, uint32_t n_ids, uint32_t want) {
     add_extend(s, 0, ids, n_ids, want, true);
+}
+
+void seqs_scored_prompt(struct seq *s, const uint32_t *ids, uint32_t n_ids, uint32_t from) {
+    seqs_prompt(s, ids, n_ids - 1, n_ids - from);
+    s->jobs->is_scored = true;
+    s->jobs->len = n_ids;
+    add_job(s, ENGINE_CLOSE, 0);
 }
 
 void seqs_set_runnable(struct seqs *q, struct seq *s, bool runnable) {
@@ -125,6 +133,13 @@ void seqs_set_unanswered(struct seqs *q, struct seq *s, bool unanswered) {
         return;
     s->unanswered = unanswered;
     q->n_unanswered += unanswered ? 1 : -1u;
+}
+
+void seqs_set_waits(struct seqs *q, struct seq *s, bool waits) {
+    if (s->waits == waits)
+        return;
+    s->waits = waits;
+    q->n_waiting += waits ? 1 : -1u;
 }
 
 /* Whether ids can follow position pos, and be asked for the logits of the last `want`. */

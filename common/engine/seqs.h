@@ -27,10 +27,13 @@ struct seq_job {
     struct seq_job *next;
     enum engine_request_type type; // FORK is a job of the sequence that is copied
     bool is_prompt;
-    uint32_t pos;  // EXTEND, FORK: ids that stay or are copied
-    uint32_t want; // logits of the last `want` ids
-    uint32_t to;   // FORK: slot of the copy
-    uint32_t done; // ids[0 .. done) have been run
+    bool is_scored; // a prompt of engine_score
+    uint32_t pos;   // EXTEND, FORK: ids that stay or are copied
+    uint32_t want;  // logits of the last `want` ids
+    uint32_t to;    // FORK: slot of the copy
+    uint32_t done;  // ids[0 .. done) have been run
+    uint32_t
+        len; // EXTEND: of the sequence after it; of a scored prompt with the id that is not run
     uint32_t n_ids;
     uint32_t ids[];
 };
@@ -41,16 +44,18 @@ struct seq {
     bool open;
     bool copying;    // a fork whose job has not been carried out
     bool runnable;   // its first job is an EXTEND with ids to run: it is in the run queue
+    bool waits;      // its first job is a scored prompt, to run when the sequence in waits_for ends
     bool unanswered; // its client asks, has its logits, and has sent no request since
     uint32_t len;    // ids it will have after all its jobs
     struct seq_job *jobs, *last_job; // first to last
     uint32_t n_jobs;
-    uint32_t chain; // next slot in the same hash bucket
+    uint32_t waits_for; // a slot
+    uint32_t chain;     // next slot in the same hash bucket
 };
 
 struct seqs {
     struct seq *seq; // [n_slots], by slot
-    uint32_t n_slots, n_open, n_unanswered;
+    uint32_t n_slots, n_open, n_unanswered, n_waiting;
     uint32_t vocab_size, context;
     uint32_t *free_slots; // [n_slots - n_open], a stack
     uint32_t *buckets;    // [n_buckets] slots by key
@@ -75,6 +80,8 @@ int seqs_check_prompt(const struct seqs *q, const struct engine_client *c, uint3
                       const uint32_t *ids, uint32_t n_ids, uint32_t want, struct err *e);
 /* The prompt of a new sequence, checked already; wants the logits of its last `want` ids. */
 void seqs_prompt(struct seq *s, const uint32_t *ids, uint32_t n_ids, uint32_t want);
+/* The same for engine_score, 0 < from < n_ids, and the job that closes the sequence after it. */
+void seqs_scored_prompt(struct seq *s, const uint32_t *ids, uint32_t n_ids, uint32_t from);
 
 /* Checks a request of c and queues it. -1 with e set: what is wrong with it, and r->seq (open or
  * not) has failed. A fork opens r->seq. A close of what is not open is no error: it may have failed
@@ -85,5 +92,6 @@ int seqs_request(struct seqs *q, struct engine_client *c, const struct engine_re
 void seqs_pop_job(struct seq *s); // the first job is done
 void seqs_set_runnable(struct seqs *q, struct seq *s, bool runnable);
 void seqs_set_unanswered(struct seqs *q, struct seq *s, bool unanswered);
+void seqs_set_waits(struct seqs *q, struct seq *s, bool waits);
 
 #endif

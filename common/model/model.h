@@ -70,11 +70,16 @@ void model_seq_expect(struct model *m, size_t slot, size_t len);
  * evicts what was used least recently. Keys are not added if another length would rotate them
  * differently. */
 void model_seq_keep(struct model *m, size_t slot);
+/* The same, and the last page, which is not whole. */
+void model_seq_keep_all(struct model *m, size_t slot);
 
 /* The slot's positions are the first of ids [n]. If the prefix cache has more of them, the slot
  * begins with those instead; later results are the same, bit for bit. model_seq_expect comes
  * before. Returns the slot's length. */
 size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n);
+/* The same, and the beginning of one more page is reused too. The page is copied, so this is for
+ * sequences that have only a few ids of their own. */
+size_t model_seq_reuse_any(struct model *m, size_t slot, const uint32_t *ids, size_t n);
 
 /* The time of model_forward so far, in seconds of the calling thread, which works on every part
  * together with the other threads, and waits for them. */

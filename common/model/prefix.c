@@ -5,6 +5,9 @@
  * parent, on the older side. So the oldest node is a leaf. While a path of at most max_nodes nodes
  * is added, no node of that path is evicted.
  *
+ * A hash finds whole spans. Tails, and spans of which only the beginning is equal, are found by
+ * comparing all children of a node.
+ *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/prefix.h"
 
@@ -13,16 +16,19 @@
 #define NO_NODE UINT32_MAX
 
 struct prefix_node {
-    uint32_t ids[STATE_REF_SPAN];
+    uint32_t ids[STATE_REF_SPAN]; // [n]
+    uint32_t n;                   // less than STATE_REF_SPAN: a tail, which has no children
     struct state_ref ref;
-    uint32_t parent; // NO_NODE: these are the first positions
-    uint32_t chain;  // the next of the same hash, or the next unused
+    uint32_t parent;              // NO_NODE: these are the first positions
+    uint32_t chain;               // the next of the same hash, or the next unused
+    uint32_t child, next, before; // the first child; siblings
     uint32_t older, newer;
 };
 
 void prefix_init(struct prefix_cache *k, struct state *state, size_t max_nodes) {
     *k = (struct prefix_cache){.state = state,
                                .max_nodes = max_nodes,
+                               .root = NO_NODE,
                                .unused = NO_NODE,
                                .oldest = NO_NODE,
                                .newest = NO_NODE};
@@ -74,6 +80,29 @@ static uint32_t descend(const struct prefix_cache *k, const uint32_t *ids, size_
     return node;
 }
 
+static uint32_t *children_of(struct prefix_cache *k, uint32_t parent) {
+    return parent == NO_NODE ? &k->root : &k->nodes[parent].child;
+}
+
+/* The child whose ids have the most in common with ids [n], and how many that are; NO_NODE if there
+ * are none. */
+static uint32_t closest_child(struct prefix_cache *k, uint32_t parent, const uint32_t *ids,
+                              size_t n, size_t *common) {
+    uint32_t best = NO_NODE;
+    *common = 0;
+    for (uint32_t i = *children_of(k, parent); i != NO_NODE; i = k->nodes[i].next) {
+        const struct prefix_node *node = &k->nodes[i];
+        size_t same = 0;
+        while (same < n && same < node->n && node->ids[same] == ids[same])
+            same++;
+        if (same > *common) {
+            *common = same;
+            best = i;
+        }
+    }
+    return best;
+}
+
 /* ---- The order of use ---- */
 
 static void unlink_node(struct prefix_cache *k, uint32_t i) {
@@ -98,26 +127,35 @@ static void use_path(struct prefix_cache *k, uint32_t leaf) {
     }
 }
 
-bool prefix_drop_oldest(struct prefix_cache *k) {
-    uint32_t i = k->oldest;
-    if (i == NO_NODE)
-        return false;
+static void drop_leaf(struct prefix_cache *k, uint32_t i) {
     struct prefix_node *n = &k->nodes[i];
-    uint32_t *at = bucket_of(k, n->parent, n->ids);
-    while (*at != i)
-        at = &k->nodes[*at].chain;
-    *at = n->chain;
+    if (n->n == STATE_REF_SPAN) {
+        uint32_t *at = bucket_of(k, n->parent, n->ids);
+        while (*at != i)
+            at = &k->nodes[*at].chain;
+        *at = n->chain;
+    }
+    *(n->before == NO_NODE ? children_of(k, n->parent) : &k->nodes[n->before].next) = n->next;
+    if (n->next != NO_NODE)
+        k->nodes[n->next].before = n->before;
     unlink_node(k, i);
     state_drop(k->state, &n->ref);
     n->chain = k->unused;
     k->unused = i;
     k->n_nodes--;
+}
+
+bool prefix_drop_oldest(struct prefix_cache *k) {
+    if (k->oldest == NO_NODE)
+        return false;
+    drop_leaf(k, k->oldest);
     return true;
 }
 
 /* ---- Adding and sharing ---- */
 
-static uint32_t add_child(struct prefix_cache *k, uint32_t parent, const uint32_t *ids) {
+static uint32_t add_child(struct prefix_cache *k, uint32_t parent, const uint32_t *ids,
+                          size_t n_ids) {
     if (k->n_nodes == k->max_nodes)
         prefix_drop_oldest(k);
     uint32_t i = k->unused;
@@ -126,12 +164,22 @@ static uint32_t add_child(struct prefix_cache *k, uint32_t parent, const uint32_
     else
         k->unused = k->nodes[i].chain;
     struct prefix_node *n = &k->nodes[i];
-    uint32_t *bucket = bucket_of(k, parent, ids);
-    memcpy(n->ids, ids, sizeof n->ids);
+    uint32_t *first = children_of(k, parent);
+    *n = (struct prefix_node){.n = (uint32_t)n_ids,
+                              .parent = parent,
+                              .child = NO_NODE,
+                              .next = *first,
+                              .before = NO_NODE};
+    memcpy(n->ids, ids, n_ids * sizeof *ids);
     state_ref_init(&n->ref, parent == NO_NODE ? NULL : &k->nodes[parent].ref);
-    n->parent = parent;
-    n->chain = *bucket;
-    *bucket = i;
+    if (n_ids == STATE_REF_SPAN) {
+        uint32_t *bucket = bucket_of(k, parent, ids);
+        n->chain = *bucket;
+        *bucket = i;
+    }
+    if (*first != NO_NODE)
+        k->nodes[*first].before = i;
+    *first = i;
     link_node(k, i, parent);
     k->n_nodes++;
     return i;
@@ -146,9 +194,27 @@ void prefix_add(struct prefix_cache *k, const struct state_seq *q, const uint32_
     uint32_t node = descend(k, ids, n, &depth);
     use_path(k, node);
     for (; depth < n; depth++)
-        node = add_child(k, node, ids + depth * STATE_REF_SPAN);
+        node = add_child(k, node, ids + depth * STATE_REF_SPAN, STATE_REF_SPAN);
     for (; depth > 0; depth--, node = k->nodes[node].parent)
         state_keep(k->state, q, depth * STATE_REF_SPAN, &k->nodes[node].ref);
+}
+
+void prefix_add_all(struct prefix_cache *k, const struct state_seq *q, const uint32_t *ids,
+                    size_t len) {
+    size_t whole = len / STATE_REF_SPAN, rest = len % STATE_REF_SPAN, depth, common;
+    prefix_add(k, q, ids, len);
+    if (rest == 0 || whole >= k->max_nodes)
+        return;
+    const uint32_t *tail = ids + whole * STATE_REF_SPAN;
+    uint32_t node = descend(k, ids, whole, &depth),
+             near = closest_child(k, node, tail, rest, &common);
+    use_path(k, common == rest ? near : node);
+    if (common == rest)
+        return;
+    if (near != NO_NODE && common == k->nodes[near].n) // a tail that ours goes on from
+        drop_leaf(k, near);
+    near = add_child(k, node, tail, rest);
+    state_keep(k->state, q, len, &k->nodes[near].ref);
 }
 
 uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len) {
@@ -160,6 +226,20 @@ uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, s
     use_path(k, node);
     *len = depth * STATE_REF_SPAN;
     return node;
+}
+
+uint32_t prefix_find_any(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len) {
+    size_t depth = 0, common = 0;
+    if (k->n_nodes == 0)
+        return prefix_find(k, ids, most, len);
+    uint32_t node = descend(k, ids, most / STATE_REF_SPAN, &depth);
+    size_t from = depth * STATE_REF_SPAN;
+    uint32_t child = closest_child(k, node, ids + from, most - from, &common);
+    if (child == NO_NODE || !state_usable(k->state, &k->nodes[child].ref, from + common))
+        return prefix_find(k, ids, most, len);
+    use_path(k, child);
+    *len = from + common;
+    return child;
 }
 
 void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct state_seq *q) {

@@ -1,10 +1,10 @@
 /* The prefix cache: sequence state that outlives its sequence, found by the ids that led to it. A
  * prompt that begins like an earlier sequence shares its blocks, and does not compute them again.
  *
- * The cache is a tree. A node has STATE_REF_SPAN ids that follow those of its parent, and
- * their state_ref. State of a position depends only on the ids up to it (the caller adds
- * nothing for which that is not so), so equal ids mean equal state. A hash finds a node, and its
- * ids are compared.
+ * The cache is a tree. A node has STATE_REF_SPAN ids that follow those of its parent, and their
+ * state_ref; a leaf may be a tail of fewer ids. State of a position depends only on the ids up to
+ * it (the caller adds nothing for which that is not so), so equal ids mean equal state. A hash
+ * finds a node, and its ids are compared.
  *
  * There is room for a fixed number of nodes. The least recently used one is evicted. It is always a
  * leaf, because using a node also uses its ancestors. Not for several threads at once.
@@ -22,6 +22,7 @@ struct prefix_cache {
     struct prefix_node *nodes; // [max_nodes]
     uint32_t *buckets;         // [n_buckets], a power of two: the first node of each hash
     size_t n_nodes, max_nodes, n_buckets;
+    uint32_t root;           // the first of the nodes without a parent
     uint32_t unused;         // the first of the nodes that were evicted
     size_t n_made;           // nodes that were ever used
     uint32_t oldest, newest; // ends of the list by use
@@ -35,9 +36,18 @@ void prefix_free(struct prefix_cache *k); // does not free blocks: the state is 
  * q no longer has is missing in its node. */
 void prefix_add(struct prefix_cache *k, const struct state_seq *q, const uint32_t *ids, size_t len);
 
+/* The same, and the positions after the last whole span as a tail. */
+void prefix_add_all(struct prefix_cache *k, const struct state_seq *q, const uint32_t *ids,
+                    size_t len);
+
 /* The node of the longest prefix of ids, of at most `most` positions, after which a sequence can
  * begin. *len is its length, a multiple of STATE_REF_SPAN; 0: there is none. It counts as used. */
 uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len);
+
+/* The same, of any length: the last positions may be the beginning of a node's. It compares ids
+ * with all children of a node, and the page that is shared in part is copied before it is written.
+ */
+uint32_t prefix_find_any(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len);
 
 /* q (empty) begins with the len > 0 positions of a node that was just found. */
 void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct state_seq *q);

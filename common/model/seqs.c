@@ -101,20 +101,33 @@ static bool rotates_plainly(const struct model *m, size_t len) {
     return true;
 }
 
-void model_seq_keep(struct model *m, size_t slot) {
-    const struct model_seq *q = &m->seqs[slot];
+static bool is_rotated_plainly(const struct model *m, const struct model_seq *q) {
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         if (q->variant[r] != 0)
-            return;
-    prefix_add(&m->prefix, &q->state, q->ids, q->state.len);
+            return false;
+    return true;
 }
 
-size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n) {
+void model_seq_keep(struct model *m, size_t slot) {
+    const struct model_seq *q = &m->seqs[slot];
+    if (is_rotated_plainly(m, q))
+        prefix_add(&m->prefix, &q->state, q->ids, q->state.len);
+}
+
+void model_seq_keep_all(struct model *m, size_t slot) {
+    const struct model_seq *q = &m->seqs[slot];
+    if (is_rotated_plainly(m, q))
+        prefix_add_all(&m->prefix, &q->state, q->ids, q->state.len);
+}
+
+typedef uint32_t find_fn(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len);
+
+static size_t reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n, find_fn *find) {
     struct model_seq *q = &m->seqs[slot];
     size_t len, expected = larger(q->expected, n);
     if (!rotates_plainly(m, expected))
         return q->len;
-    uint32_t node = prefix_find(&m->prefix, ids, n, &len);
+    uint32_t node = find(&m->prefix, ids, n, &len);
     if (len <= q->len)
         return q->len;
     model_seq_clear(m, slot);
@@ -126,6 +139,14 @@ size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         set_variant(m, q, r, 0);
     return len;
+}
+
+size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n) {
+    return reuse(m, slot, ids, n, prefix_find);
+}
+
+size_t model_seq_reuse_any(struct model *m, size_t slot, const uint32_t *ids, size_t n) {
+    return reuse(m, slot, ids, n, prefix_find_any);
 }
 
 /* ---- Before a step ---- */

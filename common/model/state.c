@@ -202,13 +202,18 @@ void state_ref_init(struct state_ref *r, const struct state_ref *before) {
     memset(r->blocks, 0xff, sizeof r->blocks); // STATE_NONE
 }
 
+/* Positions of the refs that hold the first len. */
+static size_t ref_end(size_t len) {
+    return state_blocks_for(len, STATE_REF_SPAN) * STATE_REF_SPAN;
+}
+
 bool state_keep(struct state *s, const struct state_seq *q, size_t len, struct state_ref *r) {
     bool all = true;
     for (size_t i = 0; i < s->n_groups; i++) {
         struct state_group *g = &s->groups[i];
         size_t span = g->rules->span;
-        if (len % span == 0 && r->blocks[i] == STATE_NONE)
-            r->blocks[i] = state_block_share(g, q->tables[i][len / span - 1]);
+        if ((span == STATE_REF_SPAN || len % span == 0) && r->blocks[i] == STATE_NONE)
+            r->blocks[i] = state_block_share(g, q->tables[i][state_blocks_for(len, span) - 1]);
         all &= r->blocks[i] != STATE_NONE;
     }
     return all;
@@ -224,9 +229,9 @@ bool state_usable(const struct state *s, const struct state_ref *r, size_t len) 
         const struct state_group *g = &s->groups[i];
         size_t span = g->rules->span, end = g->rules->first(g, len) * span;
         const struct state_ref *at = r;
-        if (len % span != 0)
+        if (span != STATE_REF_SPAN && len % span != 0)
             return false;
-        for (size_t pos = len; pos > end; pos -= STATE_REF_SPAN, at = at->before)
+        for (size_t pos = ref_end(len); pos > end; pos -= STATE_REF_SPAN, at = at->before)
             if (pos % span == 0 && at->blocks[i] == STATE_NONE)
                 return false;
     }
@@ -239,8 +244,9 @@ void state_take(struct state *s, struct state_seq *q, const struct state_ref *r,
         size_t span = g->rules->span;
         const struct state_ref *at = r;
         q->first[i] = g->rules->first(g, len);
-        q->end[i] = len / span;
-        for (size_t pos = len; pos > q->first[i] * span; pos -= STATE_REF_SPAN, at = at->before)
+        q->end[i] = state_blocks_for(len, span);
+        for (size_t pos = ref_end(len); pos > q->first[i] * span;
+             pos -= STATE_REF_SPAN, at = at->before)
             if (pos % span == 0)
                 q->tables[i][pos / span - 1] = state_block_share(g, at->blocks[i]);
     }

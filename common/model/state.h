@@ -147,17 +147,20 @@ size_t state_fork(struct state *s, struct state_seq *to, const struct state_seq 
 /* A ref without blocks, after `before`. */
 void state_ref_init(struct state_ref *r, const struct state_ref *before);
 
-/* Adds to r, which is for the first len positions, those of its missing blocks that q has. len is a
- * multiple of STATE_REF_SPAN, at most q's length. True if r has no missing block then. */
+/* Adds to r, which is for the first len positions, those of its missing blocks that q has. len is
+ * at most q's length. Where it is no multiple of STATE_REF_SPAN, r is the end of a path, and only
+ * pages can be added. True if r has no missing block then. */
 bool state_keep(struct state *s, const struct state_seq *q, size_t len, struct state_ref *r);
 
 /* Frees r's blocks. */
 void state_drop(struct state *s, struct state_ref *r);
 
-/* Whether r, for the first len positions, and those before it have all that position len needs. */
+/* Whether r and those before it have all that position len needs. r is for the positions up to len,
+ * or for some more of the same STATE_REF_SPAN. */
 bool state_usable(const struct state *s, const struct state_ref *r, size_t len);
 
-/* q (empty) begins with the len positions of r, which is usable. */
+/* q (empty) begins with the first len positions of r, which is usable for them. A page that has
+ * more positions than these is shared too, and copied before q writes into it. */
 void state_take(struct state *s, struct state_seq *q, const struct state_ref *r, size_t len);
 
 #endif

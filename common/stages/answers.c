@@ -12,6 +12,7 @@
 
 #include "base/attrs.h"
 #include "base/io.h"
+#include "stages/answer_text.h"
 #include "wire/tokens.h"
 
 enum { MAX_AHEAD = 1 << 20 }; // how far a sequence may be past the first unfinished one
@@ -20,6 +21,7 @@ static void answer_free(struct answer *s) {
     if (!s)
         return;
     buf_free(&s->attrs);
+    answer_text_free(s->text);
     free(s->ids);
     free(s->reason);
     free(s);
@@ -76,8 +78,8 @@ struct answer *answers_open(struct answers *a, uint32_t number, const uint32_t *
     s->n_prompt = n_ids;
     s->n_written = a->echo ? 0 : n_ids;
     buf_add(&s->attrs, attrs.p, attrs.n);
-    bool begins = n_ids == 0 || (n_ids == 1 && a->bos >= 0 && ids[0] == (uint32_t)a->bos);
-    if (!a->echo && !begins)
+    s->continues = n_ids > 1 || (n_ids == 1 && (a->bos < 0 || ids[0] != (uint32_t)a->bos));
+    if (!a->echo && s->continues)
         attrs_set(&s->attrs, "continues", str_of("1"));
     return s;
 }

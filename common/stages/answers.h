@@ -19,15 +19,19 @@
 
 enum answer_state { ANSWER_OPEN, ANSWER_DONE, ANSWER_FAILED };
 
+struct answer_text;
+
 struct answer {
     struct sample_params params;
     struct buf attrs;
-    uint32_t number; // of the sequence
-    uint32_t *ids;   // [n], the first n_prompt are the prompt
+    struct answer_text *text; // where it has stop texts, else NULL; owned
+    uint32_t number;          // of the sequence
+    uint32_t *ids;            // [n], the first n_prompt are the prompt
     size_t n, cap, n_prompt;
     enum answer_state state;
     const char *finish; // ANSWER_DONE: "eos", "stop", "length" or "cut"
     char *reason;       // ANSWER_FAILED; owned
+    bool continues;     // a prompt's text comes before it
     bool more;          // another id will follow the last
     /* private: */
     bool begun;

@@ -1,8 +1,9 @@
 /* tokens(5) to text: see decode.h.
  *
- * Ids go one by one to the tokenizer's decoder, which returns text that no later id can change. A
- * JSON record waits for the "#=" lines that may follow its sequence. So it is written with the next
- * other line or at the end of the input.
+ * Ids go one by one to the tokenizer's decoder, which returns text that no later id can change. An
+ * answer with stop texts (attribute `ends`) is cut before the first of them; text that may become
+ * one is held back. A JSON record waits for the "#=" lines that may follow its sequence. So it is
+ * written with the next other line or at the end of the input.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "stages/decode.h"
@@ -14,7 +15,9 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/utf8.h"
+#include "base/num.h"
 #include "chat/record.h"
+#include "sample/stop_texts.h"
 #include "wire/tokens.h"
 
 /* The sequence that is being decoded. */
@@ -26,6 +29,12 @@ struct sequence {
     struct buf result; // its "#=" lines
     struct str failed; // why it failed; p is NULL unless it did
     bool held;         // DECODE_JSON: complete, except for "#=" lines that may follow
+    struct stop_texts stops;
+    struct stop_search search; // in what follows the prompt's ids
+    uint64_t prompt_left;      // of the prompt's ids
+    bool cut;                  // a stop text was found: nothing after it is shown
+    struct buf fresh;          // what the decoder has just given out
+    struct buf maybe;          // what may be the beginning of a stop text
 };
 
 struct run {
@@ -109,6 +118,25 @@ static void write_piece(struct run *r, uint32_t id) {
 
 /* ---- Sequences ---- */
 
+/* Reads the attributes `ends` and `begins`, which llm-sample writes. */
+static void begin_search(struct run *r) {
+    struct sequence *s = &r->seq;
+    struct buf value = {0};
+    struct err e = {0};
+    stop_texts_free(&s->stops);
+    s->search = (struct stop_search){.texts = &s->stops};
+    s->prompt_left = 0;
+    s->cut = false;
+    buf_clear(&s->maybe);
+    if (attrs_get(buf_view(&s->attrs), "ends", &value) && value.n &&
+        stop_texts_parse(&s->stops, buf_view(&value), &e) != 0)
+        warn("sequence %zu: %s", s->number, e.msg);
+    if (attrs_get(buf_view(&s->attrs), "begins", &value) && value.n &&
+        !parse_u64(buf_view(&value), 0, TOKENS_MAX_SEQUENCE, &s->prompt_left))
+        warn("sequence %zu: begins takes a number of ids", s->number);
+    buf_free(&value);
+}
+
 /* The first id or the end of a sequence has come. */
 static void begin(struct run *r) {
     struct sequence *s = &r->seq;
@@ -123,11 +151,44 @@ static void begin(struct run *r) {
         (attrs_get(buf_view(&s->attrs), "continues", &value) && str_eq(buf_view(&value), "1")))
         decoder_continue(r->decoder);
     buf_free(&value);
+    begin_search(r);
+}
+
+/* Moves what the decoder has given out to the sequence's text, except for what may be the beginning
+ * of a stop text. */
+static void take_fresh(struct sequence *s) {
+    size_t used, held;
+    if (s->stops.n == 0 || s->prompt_left > 0) {
+        buf_add(&s->text, s->fresh.p, s->fresh.n);
+    } else if (!s->cut) {
+        s->cut = stop_search_take(&s->search, s->fresh.p, s->fresh.n, &used, &held);
+        buf_add(&s->maybe, s->fresh.p, used);
+        size_t sure = s->maybe.n - held;
+        buf_add(&s->text, s->maybe.p, sure);
+        s->maybe.n = held;
+        if (held && sure)
+            memmove(s->maybe.p, s->maybe.p + sure, held);
+    }
+    buf_clear(&s->fresh);
+}
+
+static void take_id(struct run *r, uint32_t id) {
+    struct sequence *s = &r->seq;
+    if (r->o->form == DECODE_PIECES) {
+        write_piece(r, id);
+        return;
+    }
+    decoder_id(r->decoder, id, &s->fresh);
+    take_fresh(s);
+    s->prompt_left -= s->prompt_left > 0;
 }
 
 static void finish(struct run *r) {
     struct sequence *s = &r->seq;
-    decoder_end(r->decoder, &s->text);
+    decoder_end(r->decoder, &s->fresh);
+    take_fresh(s);
+    if (!s->cut)
+        buf_add(&s->text, s->maybe.p, s->maybe.n);
     if (r->o->form == DECODE_JSON && s->failed.p)
         write_json(r);
     else if (r->o->form == DECODE_JSON)
@@ -171,10 +232,7 @@ static void take_event(struct run *r, const struct tokens_event *ev) {
         break;
     case TOKENS_ID:
         begin(r);
-        if (r->o->form == DECODE_PIECES)
-            write_piece(r, ev->id);
-        else
-            decoder_id(r->decoder, ev->id, &s->text);
+        take_id(r, ev->id);
         write_text(r);
         break;
     case TOKENS_FAILED:
@@ -221,6 +279,9 @@ int stage_decode(const struct decode_job *o, const struct tokenizer *t, int fd, 
     buf_free(&r.seq.text);
     buf_free(&r.seq.attrs);
     buf_free(&r.seq.result);
+    buf_free(&r.seq.fresh);
+    buf_free(&r.seq.maybe);
+    stop_texts_free(&r.seq.stops);
     decoder_free(r.decoder);
     tokens_reader_free(in);
     return rc == 0 ? r.status : -1;

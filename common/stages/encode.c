@@ -17,6 +17,7 @@
 #include "base/jobs.h"
 #include "base/json.h"
 #include "chat/record.h"
+#include "stages/encode_pair.h"
 #include "wire/tokens.h"
 
 enum { BATCH_BYTES = 1 << 17, BATCH_RECORDS = 4096, MAX_RECORD = 0x7fffffff };
@@ -42,10 +43,12 @@ struct worker {
 /* Records that are encoded together, and the result. */
 struct batch {
     struct buf text;
-    size_t *ends; // [n] where each record ends in text
+    struct {
+        size_t end;    // of the record in text
+        size_t number; // in the input, from 1
+    } * records;       // [n]
     size_t n, cap;
-    size_t first; // number of the first record, from 1
-    char *out;    // lines of tokens(5)
+    char *out; // lines of tokens(5)
     size_t out_n;
     struct buf warnings; // a line each
     uint32_t notes;      // of its records: bits of record_note, NOTE_TWICE, NOTE_CR
@@ -55,6 +58,7 @@ struct batch {
 /* The stage's writing side. */
 struct sink {
     FILE *out;
+    struct done *done;           // records to leave out, or NULL
     struct tokens_header header; // to be written before the first batch; present: not yet
     int status;                  // EXIT_DONE or EXIT_SOME_FAILED
     uint32_t said;               // notes that have been printed
@@ -83,7 +87,23 @@ static void write_offsets(FILE *f, const struct token_ids *ids) {
     putc('\n', f);
 }
 
-static int encode_prompt(struct worker *w, struct err *e) {
+/* Encodes a context and its continuation. The attribute `from` says where the continuation begins.
+ */
+static int encode_two(struct worker *w, struct err *e) {
+    struct chat_prompt *p = &w->prompt;
+    size_t from;
+    char number[24];
+    if (w->o->offsets)
+        return err_set(e, EXIT_DATA, "--offsets is for one text, but the record has two");
+    if (encode_pair(w->en, w->tokenizer, p->text, p->continuation, &w->o->encode, w->o->prefix_id,
+                    &w->ids, &from, e) != 0)
+        return -1;
+    snprintf(number, sizeof number, "%zu", from);
+    attrs_set(&p->attrs, "from", str_of(number));
+    return 0;
+}
+
+static int encode_one(struct worker *w, struct err *e) {
     const struct chat_prompt *p = &w->prompt;
     struct encode_options encode = w->o->encode;
     if (p->is_chat) {
@@ -99,6 +119,12 @@ static int encode_prompt(struct worker *w, struct err *e) {
     if (w->o->records == RECORDS_LINES && w->o->prompt.form == PROMPT_RECORD && p->text.n &&
         p->text.p[p->text.n - 1] == '\r')
         w->prompt.notes |= NOTE_CR;
+    return 0;
+}
+
+static int encode_prompt(struct worker *w, struct err *e) {
+    if ((w->prompt.is_pair ? encode_two : encode_one)(w, e) != 0)
+        return -1;
     if (w->ids.n > TOKENS_MAX_SEQUENCE)
         return err_set(e, EXIT_DATA, "%zu tokens, more than %d", w->ids.n, TOKENS_MAX_SEQUENCE);
     return 0;
@@ -141,20 +167,20 @@ static void encode_batch(void *worker, void *job) {
     struct batch *b = job;
     FILE *f = open_memstream(&b->out, &b->out_n);
     if (!f) {
-        err_errno(&b->failed, EXIT_SYSTEM, "cannot encode record %zu", b->first);
+        err_errno(&b->failed, EXIT_SYSTEM, "cannot encode record %zu", b->records[0].number);
         return;
     }
-    for (size_t i = 0, from = 0; i < b->n; from = b->ends[i++]) {
+    for (size_t i = 0, from = 0; i < b->n; from = b->records[i++].end) {
         struct err e = {0};
-        int rc = encode_record(w, f, (struct str){b->text.p + from, b->ends[i] - from}, &e);
+        int rc = encode_record(w, f, (struct str){b->text.p + from, b->records[i].end - from}, &e);
         b->notes |= w->prompt.notes;
         if (rc != 0 && w->o->records == RECORDS_WHOLE)
             b->failed = e;
         else if (rc != 0)
-            buf_fmt(&b->warnings, "%s: record %zu\n", e.msg, b->first + i);
+            buf_fmt(&b->warnings, "%s: record %zu\n", e.msg, b->records[i].number);
     }
     if (fclose(f) != 0)
-        err_errno(&b->failed, EXIT_SYSTEM, "cannot encode record %zu", b->first);
+        err_errno(&b->failed, EXIT_SYSTEM, "cannot encode record %zu", b->records[0].number);
 }
 
 static void *worker_begin(void *ctx) {
@@ -216,22 +242,25 @@ static int write_batch(struct sink *s, struct batch *b, struct err *e) {
     return failed ? -1 : 0;
 }
 
-/* Fills b with the records that can be read without waiting, at least one. 1; 0 at the end of the
- * input; -1 with e set. */
-static int read_batch(struct records *r, struct batch *b, size_t *number, struct err *e) {
+/* Fills b with the records that can be read without waiting, except those that are done. 1; 0 at
+ * the end of the input; -1 with e set. */
+static int read_batch(struct records *r, struct batch *b, struct done *done, size_t *number,
+                      struct err *e) {
     struct str record;
     int more;
-    b->first = *number + 1;
     do {
         if ((more = records_next(r, &record, e)) <= 0)
             return more;
+        ++*number;
+        if (done && done_take(done, record))
+            continue;
         if (b->n == b->cap) {
             b->cap = b->cap ? b->cap * 2 : 64;
-            b->ends = xreallocarray(b->ends, b->cap, sizeof *b->ends);
+            b->records = xreallocarray(b->records, b->cap, sizeof *b->records);
         }
         buf_add(&b->text, record.p, record.n);
-        b->ends[b->n++] = b->text.n;
-        ++*number;
+        b->records[b->n].end = b->text.n;
+        b->records[b->n++].number = *number;
     } while (b->text.n < BATCH_BYTES && b->n < BATCH_RECORDS && records_pending(r));
     return 1;
 }
@@ -265,7 +294,7 @@ static int run_batches(struct records *r, struct jobs *jobs, struct batch *batch
     int more = 1;
     for (size_t next = 0; more > 0; next++) {
         struct batch *b = &batches[next % n];
-        more = wait_for_record(r, jobs, fd, s, e) == 0 ? read_batch(r, b, &number, e) : -1;
+        more = wait_for_record(r, jobs, fd, s, e) == 0 ? read_batch(r, b, s->done, &number, e) : -1;
         if (b->n)
             jobs_give(jobs, b);
         while ((done = jobs_take(jobs, more <= 0 || jobs_full(jobs)))) {
@@ -283,7 +312,7 @@ static int run_batches(struct records *r, struct jobs *jobs, struct batch *batch
 int stage_encode(const struct encode_job *o, const struct tokenizer *t, int fd, const char *name,
                  FILE *out, struct err *e) {
     struct context ctx = {o, t};
-    struct sink s = {.out = out};
+    struct sink s = {.out = out, .done = o->done};
     size_t n_batches = o->threads > 1 ? o->threads * 3 : 1;
     struct jobs_work work = {worker_begin, encode_batch, worker_end, &ctx};
     struct jobs *jobs = jobs_new(o->threads, n_batches, &work, e);
@@ -301,7 +330,7 @@ int stage_encode(const struct encode_job *o, const struct tokenizer *t, int fd, 
     for (size_t i = 0; i < n_batches; i++) {
         buf_free(&batches[i].text);
         buf_free(&batches[i].warnings);
-        free(batches[i].ends);
+        free(batches[i].records);
     }
     free(batches);
     jobs_free(jobs);

@@ -18,7 +18,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/attrs.h"
 #include "base/mem.h"
+#include "base/num.h"
 #include "base/progress.h"
 #include "stages/forward_stats.h"
 #include "stages/input.h"
@@ -122,14 +124,35 @@ static void name_layers(struct forward *s) {
 
 /* ---- What comes in ---- */
 
+/* The attribute from=N: the ids from N on are to be scored. 1: *from is set; 0: there is none; -1
+ * with e set. */
+static int scored_from(struct str attrs, uint32_t *from, struct err *e) {
+    struct buf value = {0};
+    uint64_t n = 0;
+    int rc = attrs_get(attrs, "from", &value);
+    if (rc && !parse_u64(buf_view(&value), 0, UINT32_MAX, &n))
+        rc = err_set(e, EXIT_DATA, "from takes the position of an id: '%.*s'",
+                     str_shown(buf_view(&value)), value.p ? value.p : "");
+    *from = (uint32_t)n;
+    buf_free(&value);
+    return rc;
+}
+
 static int open_prompt(struct forward *s, const struct input_prompt *p, struct err *e) {
     struct frame open = {
         .type = FRAME_OPEN, .seq = p->number, .ids = p->ids, .n_ids = p->n_ids, .text = p->attrs};
+    struct err bad = {0};
+    uint32_t from;
     s->stats.sequences++;
     if (send_frame(s, &open, e) != 0)
         return -1;
     if (p->refused.n)
         return send_failed(s, p->number, p->refused, !p->said_before, e);
+    int scored = scored_from(p->attrs, &from, &bad);
+    if (scored < 0)
+        return send_failed(s, p->number, str_of(bad.msg), true, e);
+    if (scored && !s->job->all_logits)
+        return engine_score(s->engine, &s->client, p->number, p->ids, p->n_ids, from, e);
     return engine_open(s->engine, &s->client, p->number, p->ids, p->n_ids,
                        s->job->all_logits ? p->n_ids : 1, e);
 }

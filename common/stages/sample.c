@@ -12,7 +12,9 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "base/attrs.h"
 #include "sample/chain.h"
+#include "stages/answer_text.h"
 #include "stages/answers.h"
 #include "wire/logits.h"
 #include "wire/return.h"
@@ -25,6 +27,7 @@ struct run {
     struct err no_client;         // why it is NULL
     struct sampler *sampler;
     struct answers answers;
+    struct answer_texts texts;
     uint64_t n_chosen, n_cut;
     bool some_failed;
     bool said_endless; // it was said that nothing ends an answer
@@ -91,9 +94,10 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
     s->more = true;
     r->n_chosen++;
     uint32_t pos = (uint32_t)s->n - 1;
+    bool stops = answer_text_stops(s->text, id);
     if (!s->params.ignore_eos && is_eos(r, s, id))
         finish(r, s, "eos");
-    else if (sample_stops(&s->params, id))
+    else if (stops || sample_stops(&s->params, id))
         finish(r, s, "stop");
     else if (s->n - s->n_prompt >= s->params.max || s->n > r->header.context)
         finish(r, s, "length");
@@ -111,7 +115,7 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
 /* Whether neither the model nor the options name an end that comes before the context's. */
 static bool is_endless(const struct run *r, const struct answer *s) {
     return r->client && r->header.n_eos == 0 && s->params.end < 0 && s->params.n_stop == 0 &&
-           !s->params.ignore_eos && s->params.max >= r->header.context;
+           !s->text && !s->params.ignore_eos && s->params.max >= r->header.context;
 }
 
 static int take_open(struct run *r, const struct frame *f, struct err *e) {
@@ -121,7 +125,8 @@ static int take_open(struct run *r, const struct frame *f, struct err *e) {
         return -1;
     s->params = r->o->params;
     if (sample_attributes(&s->params, f->text, &bad) != 0 ||
-        sample_check_ids(&s->params, r->header.vocab_size, &bad) != 0) {
+        sample_check_ids(&s->params, r->header.vocab_size, &bad) != 0 ||
+        answer_text_begin(&r->texts, s, r->o->echo, &bad) != 0) {
         refuse(r, s, &bad);
     } else if (s->params.max == 0) {
         finish(r, s, "length");
@@ -145,6 +150,20 @@ static int take_failed(struct run *r, const struct frame *f, struct err *e) {
     return 0;
 }
 
+/* llm-forward has closed a sequence that we have not. */
+static void take_closed(struct run *r, struct answer *s) {
+    struct buf value = {0};
+    bool scored = attrs_get(buf_view(&s->attrs), "from", &value);
+    buf_free(&value);
+    if (r->client)
+        fail(r, s,
+             str_of(scored ? "the sequence has the attribute from: its ids are scored, and nothing "
+                             "follows them"
+                           : "llm-forward closed the sequence"));
+    else
+        cut(r, s);
+}
+
 /* Whether the ids that a recorded sampler chose are ours. If they are not, we cannot go on. */
 static bool follows(const struct answer *s, const struct frame *f) {
     return f->pos <= s->n && s->n - f->pos == f->n_ids &&
@@ -166,10 +185,8 @@ static int take_frame(struct run *r, const struct frame *f, struct err *e) {
             choose(r, s, f->values + (last - f->pos) * r->header.vocab_size);
     } else if (f->type == FRAME_IDS && open && !r->client && !follows(s, f)) {
         cut(r, s);
-    } else if (f->type == FRAME_CLOSED && open && r->client) {
-        fail(r, s, str_of("llm-forward closed the sequence"));
     } else if (f->type == FRAME_CLOSED && open) {
-        cut(r, s);
+        take_closed(r, s);
     }
     return 0;
 }
@@ -219,6 +236,10 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
     if (sample_check_ids(&r->o->params, h->vocab_size, e) != 0)
         return -1;
     r->answers.bos = h->bos;
+    r->texts.fingerprint = h->tokenizer;
+    answer_texts_map(&r->texts);
+    if (r->o->stops.n > 0 && answer_texts_open(&r->texts, e) != 0)
+        return -1;
     r->client = return_connect(h, fd, &r->no_client);
     if (r->o->opened && r->o->opened(e) != 0)
         return -1;
@@ -234,7 +255,9 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
 
 int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out,
                  uint64_t *n_chosen, struct err *e) {
-    struct run r = {.o = o, .answers = {.out = out, .echo = o->echo}};
+    struct run r = {.o = o,
+                    .answers = {.out = out, .echo = o->echo},
+                    .texts = {.model = o->model, .stops = &o->stops}};
     struct logits_reader *in = logits_reader_new(fd, name, &r.header, e);
     if (!in)
         return -1;
@@ -247,6 +270,7 @@ int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out
     logits_reader_free(in);
     sampler_free(r.sampler);
     answers_free(&r.answers);
+    answer_texts_free(&r.texts);
     if (rc != 0)
         return -1;
     return r.some_failed || r.n_cut ? EXIT_SOME_FAILED : EXIT_DONE;

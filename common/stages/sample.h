@@ -14,9 +14,12 @@
 
 #include "base/err.h"
 #include "sample/params.h"
+#include "sample/stop_texts.h"
 
 struct sample_job {
     struct sample_params params; // a sequence's attributes override them
+    struct stop_texts stops;     // a sequence's attribute replaces them
+    const char *model;           // whose tokenizer stop texts need; NULL: $LLM_MODEL
     bool echo;                   // write the prompt's ids before the new ones
     // Called when everything is open, the return path too; NULL: nothing is to be done then.
     int (*opened)(struct err *e);

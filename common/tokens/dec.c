@@ -123,6 +123,23 @@ void dec_end(struct dec_run *run) {
             run->decs->stages[i].kind->end(run->decs->stages[i].data, run, i);
 }
 
+static void copy_buf(struct buf *to, const struct buf *b) {
+    *to = (struct buf){0};
+    if (b->n)
+        buf_add(to, b->p, b->n);
+}
+
+void dec_copy(struct dec_run *to, const struct dec_run *run) {
+    *to = *run;
+    to->states = xcalloc(run->decs->n, sizeof *to->states);
+    for (size_t i = 0; i < run->decs->n; i++) {
+        to->states[i] = run->states[i];
+        copy_buf(&to->states[i].bytes, &run->states[i].bytes);
+        copy_buf(&to->states[i].whole, &run->states[i].whole);
+        copy_buf(&to->states[i].work, &run->states[i].work);
+    }
+}
+
 void dec_run_free(struct dec_run *run) {
     for (size_t i = 0; run->states && i < run->decs->n; i++) {
         buf_free(&run->states[i].bytes);

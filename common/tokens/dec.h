@@ -69,6 +69,7 @@ void dec_begin(struct dec_run *run, const struct decs *d); // free with dec_run_
 void dec_reset(struct dec_run *run, bool continues);       // starts the next sequence
 void dec_token(struct dec_run *run, struct str token);
 void dec_end(struct dec_run *run);
+void dec_copy(struct dec_run *to, const struct dec_run *run); // free with dec_run_free
 void dec_run_free(struct dec_run *run);
 
 /* Passes a token, or a part of one, from stage number `stage` to the next. */

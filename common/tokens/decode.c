@@ -55,6 +55,14 @@ void decoder_id(struct decoder *d, uint32_t id, struct buf *out) {
     dec_token(&d->run, text);
 }
 
+void decoder_peek(const struct decoder *d, struct buf *out) {
+    struct dec_run copy;
+    dec_copy(&copy, &d->run);
+    copy.out = out;
+    dec_end(&copy);
+    dec_run_free(&copy);
+}
+
 void decoder_end(struct decoder *d, struct buf *out) {
     d->run.out = out;
     dec_end(&d->run);

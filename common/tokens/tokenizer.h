@@ -92,6 +92,8 @@ struct decoder *decoder_new(const struct tokenizer *t, bool keep_special);
 void decoder_continue(struct decoder *d);
 // An unknown id decodes to nothing.
 void decoder_id(struct decoder *d, uint32_t id, struct buf *out);
+/* Appends what decoder_end would append, and changes nothing. */
+void decoder_peek(const struct decoder *d, struct buf *out);
 // Appends what is left, and prepares for the next sequence.
 void decoder_end(struct decoder *d, struct buf *out);
 void decoder_free(struct decoder *d);

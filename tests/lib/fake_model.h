@@ -64,6 +64,14 @@ size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t
     return m->len[slot];
 }
 
+void model_seq_keep_all(struct model *m, size_t slot) {
+    model_seq_keep(m, slot);
+}
+
+size_t model_seq_reuse_any(struct model *m, size_t slot, const uint32_t *ids, size_t n) {
+    return model_seq_reuse(m, slot, ids, n);
+}
+
 const struct spec *model_spec(const struct model *m) {
     static const struct spec spec = {.vocab_size = VOCAB, .hidden_dim = 1};
     (void)m;
@@ -127,7 +135,8 @@ int model_forward(struct model *m, const struct row *rows, size_t n_rows, float 
         n_want += rows[i].want;
     for (size_t slot = 0; slot < FAKE_SLOTS; slot++)
         held += m->len[slot];
-    if (m->refuse_rows && (m->n_rows += n_rows) > m->refuse_rows)
+    m->n_rows += n_rows;
+    if (m->refuse_rows && m->n_rows > m->refuse_rows)
         return err_set(e, EXIT_SYSTEM, "more rows than are new");
     if (m->refuse_past && held > m->refuse_past)
         return err_set(e, EXIT_SYSTEM, "no memory for KV");

@@ -68,6 +68,73 @@ static void check_reuse(struct model *m, const int64_t *ids, size_t n, size_t ta
     free(b);
 }
 
+/* The same with model_seq_reuse_any. */
+static void check_reuse_any(struct model *m, const int64_t *ids, size_t n, size_t taken,
+                            const char *what) {
+    size_t vocab = model_spec(m)->vocab_size;
+    float *a = xcalloc(n * vocab, sizeof *a), *b = xcalloc(n * vocab, sizeof *b);
+    uint32_t ids32[MOST];
+    for (size_t i = 0; i < n; i++)
+        ids32[i] = (uint32_t)ids[i];
+    model_seq_clear(m, 1);
+    model_seq_clear(m, 2);
+    model_seq_expect(m, 1, n);
+    size_t len = model_seq_reuse_any(m, 1, ids32, n - 1);
+    CHECK_MSG(len == taken, "%s: %s: %zu positions were shared, not %zu", model_spec(m)->model_type,
+              what, len, taken);
+    models_feed(m, 1, ids + len, n - len, 64, a + len * vocab, NULL);
+    models_feed(m, 2, ids, n, 64, b, NULL);
+    CHECK_MSG(memcmp(a + len * vocab, b + len * vocab, (n - len) * vocab * sizeof *a) == 0,
+              "%s: %s: other bits", model_spec(m)->model_type, what);
+    free(a);
+    free(b);
+}
+
+/* Prompts that end within a page, and share the beginning of one. */
+static void check_any_length(const char *name, bool windows) {
+    struct model *m = open_model(name, false, 256, 8);
+    int64_t a[MOST], b[MOST], c[MOST], d[MOST];
+    make_ids(a, MOST, MOST, 0);
+    make_ids(b, 140, MOST, 1);
+    make_ids(c, 100, MOST, 2);
+    make_ids(d, 30, MOST, 3);
+    models_feed(m, 0, a, 150, 64, NULL, NULL);
+    model_seq_keep_all(m, 0);
+    CHECK_INT(m->prefix.n_nodes, 3);
+    // Of windows the first page has been freed. The row at position 100 does not need it.
+    check_reuse_any(m, b, 160, 140, "a tail in part");
+    check_reuse_any(m, a, 151, 150, "a whole tail");
+    check_reuse_any(m, a, 150, 149, "an id is always left to run");
+    check_reuse_any(m, c, 170, 100, "a whole page in part");
+    check_reuse_any(m, d, 170, windows ? 0 : 30, "the beginning of the first page");
+    check_reuse(m, a, 151, 128, "whole pages only");
+    models_feed(m, 0, a + 150, 20, 64, NULL, NULL); // writes into a page that the cache has
+    check_reuse_any(m, b, 160, 140, "after the sequence went on");
+    model_seq_keep_all(m, 0);
+    CHECK_INT(m->prefix.n_nodes, 3); // the longer tail has replaced the shorter one
+    check_reuse_any(m, a, 180, 170, "the longer tail");
+    model_seq_clear(m, 0);
+    models_feed(m, 0, b, 145, 64, NULL, NULL);
+    model_seq_keep_all(m, 0);
+    CHECK_INT(m->prefix.n_nodes, 4);
+    check_reuse_any(m, b, 160, 145, "the closer of two tails");
+    check_reuse_any(m, a, 180, 170, "the closer of two tails");
+    while (prefix_drop_oldest(&m->prefix))
+        ;
+    CHECK_INT(m->prefix.n_nodes, 0);
+    check_reuse_any(m, a, 180, 0, "gone");
+    model_close(m);
+}
+
+static void any_length_can_be_shared(void) {
+    static const char *const full[] = {"llama", "llama-q", "qwen3-moe", "smollm3", "granite"};
+    static const char *const windows[] = {"mistral", "gemma2", "gemma3"};
+    for (size_t i = 0; i < sizeof full / sizeof *full; i++)
+        check_any_length(full[i], false);
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++)
+        check_any_length(windows[i], true);
+}
+
 /* Keys of a rotation that depends on the length can be shared up to this limit. */
 static void limit_rotation(struct model *m, double limit) {
     for (size_t r = 0; r < m->spec.n_ropes; r++)
@@ -324,6 +391,7 @@ int main(int argc, char **argv) {
     if (kernels_init(&e) != 0)
         die_err(&e);
     RUN(cached_pages_give_the_same_bits);
+    RUN(any_length_can_be_shared);
     RUN(rotation_by_length_is_cached_within_its_limit_only);
     RUN(a_sequence_that_has_more_is_unchanged);
     RUN(the_oldest_is_evicted_first_within_the_budget);
