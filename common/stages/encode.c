@@ -88,6 +88,7 @@ static int encode_prompt(struct worker *w, struct err *e) {
     struct encode_options encode = w->o->encode;
     if (p->is_chat) {
         encode.no_special = true;
+        encode.split_special = false; // the template's tokens are tokens
         encode.trusted = w->o->trust_content ? NULL : (const uint8_t *)p->trust.p;
     }
     w->ids.want_offsets = w->o->offsets;
