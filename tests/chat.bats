@@ -181,7 +181,7 @@ EOF
 
 @test "wrong usage, no template, a full disk" {
     fails 2 'not with -l' tok-encode --chat -l
-    fails 2 'go with --chat' tok-encode --render
+    fails 2 'goes with --chat' tok-encode --render
     fails 66 'no chat template' tok-encode --chat -m "$DATA/tokenizers/bpe-gpt2-prefix" < <(echo '[]')
     fails 74 '' sh -c 'echo "[{\"role\":\"user\",\"content\":\"x\"}]" | tok-encode --chat --render >/dev/full'
 }

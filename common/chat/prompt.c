@@ -7,8 +7,13 @@
 #include "chat/record.h"
 
 static bool of_chat(struct str key) {
-    static const char *const members[] = {"messages", "tools", "documents", "add_generation_prompt",
-                                          "chat_template_kwargs"};
+    static const char *const members[] = {"messages",
+                                          "tools",
+                                          "documents",
+                                          "add_generation_prompt",
+                                          "chat_template_kwargs",
+                                          "continue_final_message",
+                                          "chat_template"};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         if (str_eq(key, members[i]))
             return true;
@@ -24,7 +29,7 @@ static int read_chat(struct chat_prompt *p, const struct prompt_options *o, stru
     p->is_chat = true;
     buf_clear(&p->rendered);
     buf_clear(&p->trust);
-    int rc = chat_render(o->chat, "record", record, o->generation, &p->rendered, &p->trust, e);
+    int rc = chat_render(o->chat, "record", record, &o->defaults, &p->rendered, &p->trust, e);
     p->text = buf_view(&p->rendered);
     return rc;
 }
