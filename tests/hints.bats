@@ -30,24 +30,44 @@ setup() {
     mkdir adapter bin consolidated
     echo '{}' >adapter/adapter_config.json
     fails 66 'a LoRA adapter, not a model: merge it into its base first: adapter' llm-forward -m adapter --no-return </dev/null
-    fails 66 'no tokenizer.json; adapter_config.json is there' tok-encode -m adapter </dev/null
+    fails 66 'adapter_config.json is there: a LoRA adapter, not a model: its base model has the tokenizer' tok-encode -m adapter </dev/null
     cp "$LLM_MODEL/config.json" bin/
     : >bin/pytorch_model.bin
     fails 66 'its weights are pytorch_model.bin, and only safetensors files are read' llm-forward -m bin --no-return </dev/null
     cp "$LLM_MODEL/config.json" consolidated/
     : >consolidated/consolidated.safetensors
     fails 66 "Mistral's own names" llm-forward -m consolidated --no-return </dev/null
+    mkdir pth cut
+    cp "$LLM_MODEL/config.json" pth/
+    cp "$LLM_MODEL/config.json" cut/
+    : >pth/consolidated.00.pth
+    : >cut/model-00001-of-00002.safetensors
+    fails 66 'but consolidated.00.pth (only safetensors files are read): pth' llm-forward -m pth --no-return </dev/null
+    fails 66 'but model-00001-of-00002.safetensors (is the download whole?): cut' llm-forward -m cut --no-return </dev/null
 }
 
 @test "a folder without tokenizer.json, and what it has instead" {
     mkdir m
     fails 66 'no tokenizer.json: m' tok-encode -m m </dev/null
-    for file in tekken.json tokenizer.model vocab.json; do
+    for file in tekken.json tokenizer.model spiece.model qwen.tiktoken vocab.json; do
         : >m/$file
-        fails 66 "no tokenizer.json; $file is there, but tokpipe does not read it: transformers writes a tokenizer.json" tok-encode -m m </dev/null
+        fails 66 "no tokenizer.json; $file is there: st-convert makes a tokenizer.json of it: m" tok-encode -m m </dev/null
         fails 66 "no tokenizer.json; $file" tok-decode -m m </dev/null
         rm m/$file
     done
+    : >m/vocab.txt
+    fails 66 'vocab.txt is there: transformers makes a tokenizer.json' tok-encode -m m </dev/null
+    rm m/vocab.txt
+    : >m/x-Q4_K_M.gguf
+    fails 66 'x-Q4_K_M.gguf is there: st-convert makes a model folder of it: m' tok-encode -m m </dev/null
+    fails 66 'no config.json, but a GGUF file: st-convert makes a model folder of it: m' llm-forward -m m --no-return </dev/null
+    fails 66 'x-Q4_K_M.gguf (st-convert makes a model folder of a GGUF file): m' st-inspect m
+    rm m/x-Q4_K_M.gguf
+    : >m/params.json
+    fails 66 "no config.json, but params.json: the folder in transformers' form is needed: m" llm-forward -m m --no-return </dev/null
+    rm m/params.json
+    mkdir m/snapshots
+    fails 66 'a folder of the Hugging Face cache: give org/name, or snapshots/COMMIT in it: m' llm-forward -m m --no-return </dev/null
 }
 
 @test "a stage left out of the pipe" {

@@ -34,7 +34,9 @@ struct reading {
     struct name_list standard,      // [N_STANDARD]
         mapped, specific,           // by name: special_tokens_map.json's, tokenizer_config.json's
         decoder, extra, deprecated; // without names; deprecated: additional_special_tokens
-    bool has_decoder, is_map;
+    bool is_map;
+    bool has_extra, has_deprecated; // the lists were given
+    bool extra_names;               // extra_special_tokens was an object, not empty
 };
 
 static void add(struct name_list *l, struct str name, struct special_token token) {
@@ -74,7 +76,7 @@ static void read_flag(struct json *j, bool *flag) {
 static struct special_token read_object(struct reading *r, struct json *j, bool special) {
     struct special_token t = {.special = special};
     struct str key;
-    bool said = false;
+    t.by_default = true;
     json_enter_object(j);
     while (json_key(j, &key))
         if (str_eq(key, "content") && json_peek(j) == JSON_STRING)
@@ -88,10 +90,10 @@ static struct special_token read_object(struct reading *r, struct json *j, bool 
         else if (str_eq(key, "special") && !r->is_map) // special_tokens_map.json has no others
             read_flag(j, &t.special);
         else if (str_eq(key, "normalized") && json_peek(j) == JSON_BOOL)
-            t.normalized = json_bool(j), said = true;
+            t.normalized = json_bool(j), t.by_default = false;
         else
             json_skip(j);
-    if (!said)
+    if (t.by_default)
         t.normalized = !t.special;
     return t;
 }
@@ -117,22 +119,25 @@ static void read_tokens(struct reading *r, struct json *j, struct name_list *l) 
     }
 }
 
-/* Reads {"image_token": "<img>", ...}. */
-static void read_names(struct reading *r, struct json *j, struct name_list *l) {
+/* Reads {"image_token": "<img>", ...}. False if it is empty. */
+static bool read_names(struct reading *r, struct json *j, struct name_list *l) {
     struct str key;
+    bool some = false;
     json_enter_object(j);
     while (json_key(j, &key)) {
+        some = true;
         struct str name = copy(r, key);
         struct special_token t = read_token(r, j);
         if (t.content.p)
             add_name(j, l, name, t);
     }
+    return some;
 }
 
 /* Reads {"7": {"content": "<tool>", ...}, ...}. */
 static void read_decoder(struct reading *r, struct json *j) {
     struct str key;
-    r->has_decoder = true;
+    r->s->has_decoder = true;
     json_enter_object(j);
     while (json_key(j, &key)) {
         int64_t id;
@@ -162,6 +167,18 @@ static void read_control(struct reading *r, struct json *j) {
     }
 }
 
+/* Reads extra_special_tokens: an object of named tokens, which replaces an earlier list, or a list,
+ * which is appended to it. */
+static void read_extra(struct reading *r, struct json *j, enum json_type type) {
+    r->has_extra = type == JSON_ARRAY;
+    if (type == JSON_ARRAY) {
+        read_tokens(r, j, &r->extra);
+        return;
+    }
+    r->extra.n = 0;
+    r->extra_names = read_names(r, j, &r->specific);
+}
+
 static void read_member(struct reading *r, struct json *j, struct str key) {
     enum json_type type = json_peek(j);
     size_t i = 0;
@@ -169,17 +186,17 @@ static void read_member(struct reading *r, struct json *j, struct str key) {
         i++;
     if (i < N_STANDARD)
         r->standard.items[i].token = read_token(r, j);
-    else if (str_eq(key, "extra_special_tokens") && type == JSON_OBJECT)
-        read_names(r, j, &r->specific);
-    else if (str_eq(key, "extra_special_tokens") && type == JSON_ARRAY)
-        read_tokens(r, j, &r->extra);
-    else if (str_eq(key, "additional_special_tokens") && type == JSON_ARRAY)
+    else if (str_eq(key, "extra_special_tokens") && (type == JSON_OBJECT || type == JSON_ARRAY))
+        read_extra(r, j, type);
+    else if (str_eq(key, "additional_special_tokens") && type == JSON_ARRAY) {
+        r->deprecated.n = 0;
+        r->has_deprecated = true;
         read_tokens(r, j, &r->deprecated);
-    else if (str_ends_with(key, "_token") && (type == JSON_STRING || type == JSON_OBJECT)) {
+    } else if (str_ends_with(key, "_token") && (type == JSON_STRING || type == JSON_OBJECT)) {
         struct str name = copy(r, key);
         struct special_token t = read_token(r, j);
         if (t.content.p)
-            add_name(j, r->is_map ? &r->mapped : &r->specific, name, t);
+            add_name(j, r->is_map || type == JSON_OBJECT ? &r->mapped : &r->specific, name, t);
     } else if (!r->is_map && str_eq(key, "added_tokens_decoder") && type == JSON_OBJECT)
         read_decoder(r, j);
     else if (!r->is_map && str_eq(key, "chat_control_tokens") && type == JSON_ARRAY)
@@ -278,6 +295,7 @@ static int sort_decoder(struct reading *r, const char *dir, struct err *e) {
     for (size_t i = 0; i < l->n; i++) {
         struct special_token *t = &l->items[i].token;
         t->special |= vocab_find_name(&named, t->content) != NO_ID;
+        t->normalized = t->by_default ? !t->special : t->normalized;
         if (rc == 0 && i && l->items[i - 1].token.id == t->id)
             rc = err_set(e, EXIT_DATA, "two added tokens have the id %lld: %s", (long long)t->id,
                          dir);
@@ -286,38 +304,62 @@ static int sort_decoder(struct reading *r, const char *dir, struct err *e) {
     return rc;
 }
 
-/* Appends a list to the tokens that are added. */
-static void append(struct special_tokens *s, const struct name_list *l, enum special_when when) {
+static bool same_token(const struct special_token *a, const struct special_token *b) {
+    return str_same(a->content, b->content) && a->single_word == b->single_word &&
+           a->lstrip == b->lstrip && a->rstrip == b->rstrip && a->normalized == b->normalized;
+}
+
+/* Whether a named token, from number `from` on, is the same. */
+static bool is_repeated(const struct special_tokens *s, size_t from,
+                        const struct special_token *t) {
+    for (size_t i = from; i < s->n_added && i < from + 2 * MAX_NAMES; i++)
+        if (same_token(&s->added[i], t))
+            return true;
+    return false;
+}
+
+/* Appends a list to the tokens that are added. first: number of the first named token. */
+static void append(struct special_tokens *s, const struct name_list *l, enum special_when when,
+                   size_t first) {
     for (size_t i = 0; i < l->n; i++) {
         struct special_token *t = &s->added[s->n_added];
-        if (!l->items[i].token.content.p)
-            continue;
         *t = l->items[i].token;
+        if (!t->content.p || (when != SPECIAL_ALWAYS && is_repeated(s, first, t)))
+            continue;
         if (when != SPECIAL_ALWAYS)
             t->when = when;
         s->n_added++;
     }
 }
 
+/* additional_special_tokens, if given, takes the place of a missing extra_special_tokens. */
+static void use_deprecated(struct reading *r) {
+    if (!r->has_deprecated)
+        return;
+    free(r->extra.items);
+    r->extra = r->deprecated;
+    r->deprecated = (struct name_list){0};
+    r->has_extra = true;
+    r->has_deprecated = false;
+}
+
 /* Joins the lists. Where both files name a token that is not a standard one,
  * tokenizer_config.json's counts. */
 static int join(struct reading *r, const char *dir, struct err *e) {
     struct special_tokens *s = r->s;
-    if (r->extra.n == 0) {
-        free(r->extra.items);
-        r->extra = r->deprecated;
-        r->deprecated = (struct name_list){0};
-    }
+    if (!r->has_extra)
+        use_deprecated(r);
     for (size_t i = 0; i < r->specific.n; i++)
         add(&r->mapped, r->specific.items[i].name, r->specific.items[i].token);
     if (sort_decoder(r, dir, e) != 0)
         return -1;
     size_t most = r->decoder.n + r->standard.n + r->mapped.n + r->extra.n;
     s->added = xcalloc(most, sizeof *s->added);
-    append(s, &r->decoder, SPECIAL_ALWAYS);
-    append(s, &r->standard, SPECIAL_IF_NEW_TEXT);
-    append(s, &r->mapped, SPECIAL_IF_NEW_TEXT);
-    append(s, &r->extra, SPECIAL_IF_NEW_TEXT);
+    append(s, &r->decoder, SPECIAL_ALWAYS, 0);
+    size_t first = s->n_added;
+    append(s, &r->standard, SPECIAL_IF_NEW_TEXT, first);
+    append(s, &r->mapped, SPECIAL_IF_NEW_TEXT, first);
+    append(s, &r->extra, SPECIAL_IF_NEW_TEXT, first);
     s->names = xcalloc(r->standard.n + r->mapped.n, sizeof *s->names);
     for (size_t i = 0; i < r->standard.n; i++)
         if (r->standard.items[i].token.content.p)
@@ -332,12 +374,9 @@ int special_tokens_read(struct special_tokens *s, const char *dir, struct err *e
     for (size_t i = 0; i < N_STANDARD; i++)
         add(&r.standard, str_of(standard[i]), (struct special_token){0});
     int rc = read_file_with(&r, dir, "tokenizer_config.json", read_members, e);
-    if (rc == 0 && !r.has_decoder) {
-        // A list of the deprecated name counts only if tokenizer_config.json has none.
-        if (r.extra.n == 0) {
-            r.extra = r.deprecated;
-            r.deprecated = (struct name_list){0};
-        }
+    if (r.extra.n == 0 && !r.extra_names)
+        use_deprecated(&r);
+    if (rc == 0 && !s->has_decoder) {
         r.is_map = true;
         rc = read_file_with(&r, dir, "special_tokens_map.json", read_members, e);
         if (rc == 0)

@@ -35,6 +35,7 @@ struct special_token {
     int64_t id;         // where the file gives one
     enum special_when when;
     bool single_word, lstrip, rstrip, normalized, special;
+    bool by_default; // the file has no "normalized", which then is !special
 };
 
 /* A variable of chat templates, such as bos_token. */
@@ -48,6 +49,7 @@ struct special_tokens {
     size_t n_names;
     struct special_token *added; // [n_added] in the order in which they are added
     size_t n_added;
+    bool has_decoder;    // tokenizer_config.json has added_tokens_decoder
     struct str *control; // [n_control] chat_control_tokens
     size_t n_control;
     bool has_control; // the file has chat_control_tokens, which may be empty

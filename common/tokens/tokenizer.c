@@ -15,6 +15,7 @@
 #include "base/hash_thread.h"
 #include "base/utf8.h"
 #include "tokens/component.h"
+#include "tokens/missing.h"
 #include "tokens/tokenizer_parts.h"
 
 enum {
@@ -210,18 +211,6 @@ static void append_special(struct tokenizer *t) {
     }
 }
 
-/* Whether a token of the files beside tokenizer.json is not to be added: its text or id has an
- * added token already. ids [n_ids] are those of tokenizer.json. */
-static bool is_known(const struct special_token *s, bool known_text, const uint32_t *ids,
-                     size_t n_ids) {
-    uint32_t id = (uint32_t)s->id;
-    return s->when == SPECIAL_IF_NEW_TEXT ? known_text
-           : s->when == SPECIAL_IF_NEW_ID
-               ? s->id >= 0 && s->id <= VOCAB_MAX_ID &&
-                     bsearch(&id, ids, n_ids, sizeof *ids, compare_ids) != NULL
-               : false;
-}
-
 /* The state of number_added_tokens. */
 struct numbering {
     struct vocab names; // content to index in added.tokens
@@ -229,6 +218,7 @@ struct numbering {
     uint32_t *owners;   // see take_id; NULL if no id can have two owners
     size_t n;           // tokens so far
     size_t n_file;      // those that tokenizer.json lists
+    size_t n_known;     // those before the first SPECIAL_IF_NEW_TEXT, else SIZE_MAX
     uint32_t *file_ids; // [n_file_ids] the ids that they got, sorted
     size_t n_file_ids;
 };
@@ -241,14 +231,25 @@ static void begin_special(struct numbering *m, const struct added *a) {
         m->next = m->file_ids[m->n - 1] + 1;
 }
 
+/* Whether a token of the files beside tokenizer.json is not to be added: its text or id has an
+ * added token already. at: the index of a token with its text, or NO_ID. */
+static bool is_known(struct numbering *m, const struct special_token *s, uint32_t at) {
+    uint32_t id = (uint32_t)s->id;
+    if (s->when == SPECIAL_IF_NEW_TEXT) {
+        m->n_known = m->n_known == SIZE_MAX ? m->n : m->n_known;
+        return at < m->n_known;
+    }
+    return s->when == SPECIAL_IF_NEW_ID && s->id >= 0 && s->id <= VOCAB_MAX_ID &&
+           bsearch(&id, m->file_ids, m->n_file_ids, sizeof id, compare_ids) != NULL;
+}
+
 /* Numbers token i, and moves it to its place. */
 static void number_token(struct tokenizer *t, struct numbering *m, size_t i, struct json *j) {
     struct added *a = &t->added;
     struct added_token token = a->tokens[i];
     uint32_t at = vocab_find_name(&m->names, token.content);
     if (token.content.n == 0 ||
-        (i >= m->n_file && is_known(&t->special_tokens.added[i - m->n_file], at != NO_ID,
-                                    m->file_ids, m->n_file_ids)))
+        (i >= m->n_file && is_known(m, &t->special_tokens.added[i - m->n_file], at)))
         return;
     token.id = at != NO_ID ? a->tokens[at].id : vocab_find_name(&t->model.vocab, token.content);
     if (token.id == NO_ID)
@@ -269,13 +270,24 @@ static void number_token(struct tokenizer *t, struct numbering *m, size_t i, str
     a->tokens[at] = token;
 }
 
+/* Without added_tokens_decoder, a token of tokenizer.json is special if another file names it. */
+static void mark_named(struct tokenizer *t, const struct vocab *contents, size_t n_file) {
+    const struct special_tokens *s = &t->special_tokens;
+    for (size_t i = 0; i < s->n_names && !s->has_decoder; i++) {
+        uint32_t at = vocab_find_name(contents, s->names[i].token.content);
+        if (at < n_file)
+            t->added.tokens[at].special = true;
+    }
+}
+
 /* Gives the tokens their ids, as the reference does. A token of the vocabulary keeps its id; any
  * other gets the next id after the vocabulary's count of tokens. Those of the files beside
  * tokenizer.json come last. A later token with the same content replaces the earlier one. */
 static void number_added_tokens(struct tokenizer *t, struct json *j) {
     struct added *a = &t->added;
     struct numbering m = {.next = t->model.n_listed ? t->model.n_listed : t->model.vocab.count,
-                          .n_file = a->n};
+                          .n_file = a->n,
+                          .n_known = SIZE_MAX};
     append_special(t);
     size_t n_ids = (size_t)t->model.vocab.size + a->n;
     if (m.next < t->model.vocab.size) {
@@ -289,6 +301,7 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
         number_token(t, &m, i, j);
     }
     a->n = m.n;
+    mark_named(t, &m.names, m.n_file_ids);
     free(m.file_ids);
     free(m.owners);
     vocab_free(&m.names);
@@ -416,27 +429,6 @@ static struct tokenizer *load_hashed(const char *file, struct str bytes,
     return t;
 }
 
-/* Refuses a folder without tokenizer.json. A tokenizer in another format is named, with a way to
- * convert it. */
-static void no_tokenizer(const char *dir, struct err *e) {
-    static const char *const others[] = {"tekken.json", "tokenizer.model", "spiece.model",
-                                         "vocab.json",  "vocab.txt",       "adapter_config.json"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        char *path = path_join(dir, others[i]);
-        bool there = is_file(path);
-        free(path);
-        if (there) {
-            err_set(e, EXIT_NO_INPUT,
-                    "no tokenizer.json; %s is there, but tokpipe does not read it: transformers "
-                    "writes a tokenizer.json "
-                    "(AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)): %s",
-                    others[i], dir);
-            return;
-        }
-    }
-    err_set(e, EXIT_NO_INPUT, "no tokenizer.json: %s", dir);
-}
-
 static struct tokenizer *open_bytes(const char *file, struct str bytes, bool hashed,
                                     struct special_tokens *special, struct err *e) {
     return hashed ? load_hashed(file, bytes, special, e) : load(file, bytes, special, e);
@@ -448,7 +440,7 @@ static struct tokenizer *open_file(const char *path, bool hashed, struct err *e)
     struct special_tokens special = {0};
     struct tokenizer *t = NULL;
     if (is_dir(path) && !is_file(file)) {
-        no_tokenizer(path, e);
+        tokenizer_missing(path, e);
     } else if (map_file(&map, file, e) == 0) {
         if (file_hint(map.p, map.n))
             err_set(e, EXIT_DATA, "%s: %s", file_hint(map.p, map.n), file);
