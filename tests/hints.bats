@@ -77,8 +77,44 @@ setup() {
     printf '# tokens vocab=3\n1 2\n' >ids
     fails 65 'not a logits(5) stream: tokens(5), as tok-encode writes them: llm-forward makes logits(5) of them: ids' llm-sample ids
     fails 65 'llm-forward makes logits(5) of them' llm-inspect ids
+    # A text where ids or logits belong, and a stream where a text belongs.
+    fails 65 'expected a token id in decimal digits, as tok-encode writes them: stdin: line 1, byte 1' llm-forward --no-return < <(echo hi)
+    fails 65 'not a logits(5) stream, as llm-forward writes it: stdin: byte 0' llm-sample < <(echo hi)
+    export LLM_MODEL=$DATA/tokenizers/bpe-llama3
+    fails 0 'the input is encoded as text, but it is tokens(5), as tok-encode writes them' tok-encode ids
+    fails 0 'the input is encoded as text, but it is logits(5), as llm-forward writes them' tok-encode rec
+    fails 0 'the input is encoded as text, but it is a Git LFS pointer' tok-encode -l pointer
+    [ "$(echo '<html>' | tok-encode 2>&1 >/dev/null)" = '' ]
+    [ "$(tok-encode -q ids 2>&1 >/dev/null)" = '' ]
     # Bad bytes that look like no other stage's have their own message.
     fails 65 'line 1, byte 1' tok-decode -m "$DATA/tokenizers/bpe-llama3" < <(echo LOG)
+}
+
+@test "a failure is one message, with file, line and byte of the input" {
+    one() { # MESSAGE COMMAND...
+        want=$1
+        shift
+        run "$@"
+        [ "$(grep -c . <<<"$output")" = 1 ] && [ "$output" = "$want" ] || { echo "$output"; return 1; }
+    }
+    printf '1 2\n3 9999\n' >ids
+    one 'llm-forward: sequence 1: id 9999 is not in the vocabulary of 288: id 2 of the sequence: ids: line 2' sh -c 'llm-forward --no-return ids >out'
+    printf '1 2\n3 x\n' >ids
+    one 'llm-forward: sequence 1: expected a token id in decimal digits: ids: line 2, byte 3' sh -c 'llm-forward --no-return ids >out'
+    export LLM_MODEL=$DATA/tokenizers/bpe-qwen2
+    printf '{"text":"a"}\n\n{"text":"a",}\n{"text":7}\n' >r.jsonl
+    run sh -c 'tok-encode -j r.jsonl >out'
+    [ "$output" = 'tok-encode: the line is blank: r.jsonl: line 2
+tok-encode: JSON has byte 0x7d where a string was expected: byte 12: r.jsonl: line 3
+tok-encode: JSON has byte 0x37 where a string was expected: byte 8: r.jsonl: line 4' ] || { echo "$output"; return 1; }
+    printf 'a\0b\377\0' >nul
+    one 'tok-encode: invalid UTF-8: byte 0xff at offset 1: nul: record 2' sh -c 'tok-encode -0 --strict nul >out'
+    printf '[{"role":"user",\n"content":}]' >talk.json
+    one 'tok-encode: JSON has byte 0x7d where a value was expected: talk.json: line 2, byte 27' sh -c 'tok-encode --chat talk.json >out'
+    printf '[{"role":"user","content":"Hi"}]\n' >talk.jsonl
+    fails 1 'an array, not an object: messages are {"messages": [...]}, or read by --chat without -j: talk.jsonl: line 1' tok-encode -j talk.jsonl
+    # A BOM before a conversation is no error.
+    [ "$(printf '\xef\xbb\xbf[{"role":"user","content":"Hi"}]' | tok-encode --chat)" = "$(tok-encode --chat talk.jsonl)" ]
 }
 
 @test "--stop is no abbreviation of --stop-id" {

@@ -116,7 +116,7 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
     [ "${#lines[@]}" -eq 6 ]
     [ "${lines[1]}" = "${lines[5]}" ]
     [[ ${lines[2]} == "! "* && ${lines[3]} == '! no "text"'* && ${lines[4]} == '! the key "bad key"'* ]]
-    [[ $stderr == *"record 2"* && $stderr == *"record 4"* ]]
+    [[ $stderr == *"line 2"* && $stderr == *"line 4"* ]]
 }
 
 @test "invalid UTF-8 is replaced, or refused with the byte" {
@@ -210,7 +210,7 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
     tok-encode -l -t 2 --no-special <(printf 'a\n') | grep -qv '^#'
     run --separate-stderr tok-encode -j -t 3 < <(printf '{"text":"a"}\n{"text":3}\n{"text":"a"}\n')
     [ "$status" -eq 1 ]
-    [[ ${lines[2]} == "! "* && ${lines[1]} == "${lines[3]}" && $stderr == *"record 2"* ]]
+    [[ ${lines[2]} == "! "* && ${lines[1]} == "${lines[3]}" && $stderr == *"line 2"* ]]
     fails 2 'from 1 to 256' tok-encode -t 0
 }
 

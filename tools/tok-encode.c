@@ -315,6 +315,7 @@ int main(int argc, char **argv) {
     int fd = open_operand(o.input, &name, &e);
     if (fd < 0)
         die_err(&e);
+    o.job.prompt.input = name;
     if (chat && t)
         tokenizer_find_plain(t, chat_literals(chat));
     o.job.end_id = find_turn_end(&o, chat, t, path);

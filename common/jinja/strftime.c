@@ -40,7 +40,17 @@ static bool get_now(struct now *now) {
         if (!localtime_r(&now->seconds, &now->tm))
             return false;
     }
-    now->tm.tm_isdst = -1; // the C library then writes no zone either, as in "%-z"
+    // Without a zone and daylight saving time, "%-z" and "%^Z" are empty, too.
+    const struct tm t = now->tm;
+    now->tm = (struct tm){.tm_sec = t.tm_sec,
+                          .tm_min = t.tm_min,
+                          .tm_hour = t.tm_hour,
+                          .tm_mday = t.tm_mday,
+                          .tm_mon = t.tm_mon,
+                          .tm_year = t.tm_year,
+                          .tm_wday = t.tm_wday,
+                          .tm_yday = t.tm_yday,
+                          .tm_isdst = -1};
     return true;
 }
 
@@ -66,13 +76,15 @@ static void replace_own(struct buf *out, struct str format, const struct now *no
 /* Appends one part of the result. part has no NUL byte. False if the result is too long. */
 static bool format_part(struct buf *out, struct str part, const struct now *now) {
     struct buf format = {0};
-    replace_own(&format, part, now);
     buf_byte(&format, 'x'); // tells an empty result from one that is too long
+    replace_own(&format, part, now);
+    buf_byte(&format, 0);
     buf_reserve(out, MAX_RESULT);
     size_t n = strftime(out->p + out->n, MAX_RESULT, format.p, &now->tm);
     buf_free(&format);
     if (n == 0)
         return false;
+    memmove(out->p + out->n, out->p + out->n + 1, n - 1);
     out->n += n - 1;
     return out->n < MAX_RESULT;
 }

@@ -152,7 +152,8 @@ static void encode_batch(void *worker, void *job) {
         if (rc != 0 && w->o->records == RECORDS_WHOLE)
             b->failed = e;
         else if (rc != 0)
-            buf_fmt(&b->warnings, "%s: record %zu\n", e.msg, b->first + i);
+            buf_fmt(&b->warnings, "%s: %s: %s %zu\n", e.msg, w->o->prompt.input,
+                    w->o->records == RECORDS_LINES ? "line" : "record", b->first + i);
     }
     if (fclose(f) != 0)
         err_errno(&b->failed, EXIT_SYSTEM, "cannot encode record %zu", b->first);
@@ -217,6 +218,13 @@ static int write_batch(struct sink *s, struct batch *b, struct err *e) {
     return failed ? -1 : 0;
 }
 
+/* Warns if the input is what another program writes, which would be encoded as text. */
+static void warn_of_stream(struct str first) {
+    const char *hint = first.n ? file_hint(first.p, first.n) : NULL;
+    if (hint && first.p[0] != '<') // a page of HTML is a text
+        warn("the input is encoded as text, but it is %s", hint);
+}
+
 /* Fills b with the records that can be read without waiting, at least one. 1; 0 at the end of the
  * input; -1 with e set. */
 static int read_batch(struct records *r, struct batch *b, size_t *number, struct err *e) {
@@ -230,6 +238,8 @@ static int read_batch(struct records *r, struct batch *b, size_t *number, struct
             b->cap = b->cap ? b->cap * 2 : 64;
             b->ends = xreallocarray(b->ends, b->cap, sizeof *b->ends);
         }
+        if (*number == 0)
+            warn_of_stream(record);
         buf_add(&b->text, record.p, record.n);
         b->ends[b->n++] = b->text.n;
         ++*number;
