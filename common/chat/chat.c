@@ -274,14 +274,15 @@ int chat_render(const struct chat *c, const char *name, struct str request,
                           .continues = defaults->continue_final,
                           .field = str_of("content")};
     struct json j, variables;
-    look(&r, buf_view(&defaults->variables));
+    struct str set = defaults->variables.n ? buf_view(&defaults->variables) : str_of("");
+    look(&r, set);
     look(&r, request);
     r.t = templates_choose(&c->templates, r.template, r.tools, e);
     free(r.template);
     if (!r.t)
         return -1;
     json_init(&j, name, request.p, request.n, e);
-    json_init(&variables, "--set", defaults->variables.p, defaults->variables.n, e);
+    json_init(&variables, "--set", set.p, set.n, e);
     r.in = jinja_begin(r.t->parsed, &c->limits);
     int rc = render(&r, &j, &variables, text, trust, e);
     jinja_end(r.in);
