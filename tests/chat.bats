@@ -160,6 +160,12 @@ hi='[{"role":"user","content":"Hi"}]'
     printf 'A' >m/additional_chat_templates/a.jinja
     [ "$(render --template a <<<"$hi")" = A ]
     fails 65 "the model has no chat template 'default': choose one with --template: a" render <<<"$hi"
+    # What processors have, if there is nothing else.
+    mkdir p
+    echo '{"chat_template": "P"}' >p/chat_template.json
+    [ "$(tok-encode -m p --chat --render <<<"$hi")" = P ]
+    echo '{"chat_template": "C"}' >p/tokenizer_config.json
+    [ "$(tok-encode -m p --chat --render <<<"$hi")" = C ]
     # A template for a model that has none.
     rm -r m/additional_chat_templates m/tokenizer_config.json
     [ "$(render --template my.jinja <<<"$hi")" = 'F Hi' ]
@@ -251,6 +257,8 @@ hi='[{"role":"user","content":"Hi"}]'
     call() { jq -nc --arg a "$1" '[{role:"assistant",tool_calls:[{function:{name:"f",arguments:$a}}]}]'; }
     template '{% set a = messages[0].tool_calls[0].function.arguments %}{{ a }} {{ "" + a }} {{ a ~ "" }} {{ a | tojson }} {{ a.port }} {% for k, v in a.items() %}{{ k }}={{ v }}{% endfor %} {{ a is mapping }}'
     [ "$(call '{"port":"Brest"}' | render)" = '{"port":"Brest"} {"port":"Brest"} {"port":"Brest"} {"port": "Brest"} Brest port=Brest True' ]
+    # Without arguments.
+    [ "$(call '' | render)" = '   {}   True' ]
     # A member goes before a method of strings.
     template '{% set a = messages[0].tool_calls[0].function.arguments %}{{ a.title }}{{ a.format }}'
     [ "$(call '{"title":"T","format":3}' | render)" = T3 ]

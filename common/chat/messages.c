@@ -29,7 +29,15 @@ static struct jvalue role_of(struct jinja *in, struct jvalue role) {
 
 /* ---- Tool calls ---- */
 
-/* Parses the arguments of a call, a string of JSON. A string that is no object stays. */
+static bool is_blank(struct str s) {
+    for (size_t i = 0; i < s.n; i++)
+        if (!strchr(" \t\r\n", s.p[i]) || !s.p[i])
+            return false;
+    return true;
+}
+
+/* Parses the arguments of a call, a string of JSON. An empty string is an empty object, for a call
+ * without arguments. A string that is no object stays. */
 static void open_arguments(struct jinja *in, struct jvalue function) {
     struct jvalue *v =
         function.kind == V_DICT ? jv_get_str(in, function.d, str_of("arguments")) : NULL;
@@ -39,8 +47,14 @@ static void open_arguments(struct jinja *in, struct jvalue function) {
     struct str text = jt_view(as_written);
     struct err ignored = {0};
     struct json j;
+    if (is_blank(text)) {
+        *v = jv_dict(in);
+        v->foreign = true;
+        jv_set_text(*v, as_written);
+        return;
+    }
     json_init(&j, "arguments", text.p, text.n, &ignored);
-    if (text.n && json_peek(&j) == JSON_OBJECT) {
+    if (json_peek(&j) == JSON_OBJECT) {
         struct jvalue object = jinja_from_json(in, &j);
         if (json_end(&j)) {
             jv_set_text(object, as_written);

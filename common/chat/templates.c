@@ -173,8 +173,10 @@ static int choose(struct chat_templates *t, const char *choice, struct err *e) {
 
 int templates_read(struct chat_templates *t, const char *dir, const char *choice, struct err *e) {
     read_files(t, dir);
-    if (t->n == 0) {
-        char *path = path_join(dir, "tokenizer_config.json");
+    // Processors of older versions have their template in chat_template.json.
+    static const char *const configs[] = {"tokenizer_config.json", "chat_template.json"};
+    for (size_t i = 0; i < 2 && t->n == 0; i++) {
+        char *path = path_join(dir, configs[i]);
         int rc = read_config(t, path, e);
         free(path);
         if (rc != 0)

@@ -3,6 +3,7 @@
  *     chat_template.jinja                        "default"
  *     additional_chat_templates/NAME.jinja       NAME
  *     tokenizer_config.json: "chat_template"     "default", or a list of {name, template}
+ *     chat_template.json: the same, if there is no other
  *
  * If there is a file of the first two kinds, tokenizer_config.json's are not read, as in
  * transformers. A template that cannot be parsed is an error only for who wants it.

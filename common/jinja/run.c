@@ -43,7 +43,8 @@ struct jvalue jinja_undefined(struct jinja *in, struct jvalue v) {
 bool jinja_room(struct jinja *in, size_t n) {
     if (n <= in->max_memory && in->memory <= in->max_memory - n)
         return true;
-    jinja_fail(in, "the template takes more than %zu bytes of memory", in->max_memory);
+    jinja_fail(in, "the template takes more than %zu bytes of memory (see --template-memory)",
+               in->max_memory);
     return false;
 }
 
@@ -56,7 +57,7 @@ void *jinja_alloc(struct jinja *in, size_t n) {
 bool jinja_steps(struct jinja *in, size_t n) {
     in->steps += n;
     if (in->steps > in->max_steps)
-        jinja_fail(in, "the template takes more than %llu steps",
+        jinja_fail(in, "the template takes more than %llu steps (see --template-steps)",
                    (unsigned long long)in->max_steps);
     return !in->failed;
 }

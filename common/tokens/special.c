@@ -17,6 +17,7 @@
 enum {
     MAX_CONFIG = 64 << 20, // bytes of a file
     MAX_NAMES = 1024,      // named tokens of a file: each new name is compared with the others
+    MAX_EXTRA = 1 << 17,   // tokens of a list: each is compared with the named ones
     N_STANDARD = 7
 };
 
@@ -114,7 +115,9 @@ static void read_tokens(struct reading *r, struct json *j, struct name_list *l) 
     json_enter_array(j);
     while (json_item(j)) {
         struct special_token t = read_token(r, j);
-        if (t.content.p)
+        if (l->n >= MAX_EXTRA)
+            json_refuse(j, "a list of more than %d tokens", MAX_EXTRA);
+        else if (t.content.p)
             add(l, str_of(""), t);
     }
 }
