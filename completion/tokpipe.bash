@@ -7,8 +7,10 @@
 _tokpipe_options() { # PROGRAM: its options, as --help names them
     case $1 in
     tok-encode)
-        echo '-m --model -l --lines -0 --null -j --json --chat --no-generation-prompt --trust-content --render' \
-            '--no-special -t --threads --offsets --truncate --skip-done --strict --no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        echo '-m --model -l --lines -0 --null -j --json --chat --template --system --set --continue' \
+            '--no-generation-prompt --trust-content --render --template-memory --template-steps --no-special' \
+            '--split-special-tokens -t --threads --offsets --truncate --truncate-side --skip-done --strict' \
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     tok-decode)
         echo '-m --model -l --lines -0 --null -j --json --special --continue --pieces' \
@@ -68,7 +70,11 @@ _tokpipe() {
         mapfile -t COMPREPLY < <(compgen -W $'f32\nf16\nbf16' -- "$word")
         return
         ;;
-    --verify | --check | --npy | --skip-done)
+    --truncate-side)
+        mapfile -t COMPREPLY < <(compgen -W $'left\nright' -- "$word")
+        return
+        ;;
+    --verify | --check | --npy | --skip-done | --template)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

@@ -224,7 +224,7 @@ export -f plain
 @test "bad input: empty, text, cut, a folder" {
     fails 65 "no input" llm-sample </dev/null
     echo hello >text
-    fails 65 "not a logits(5) stream: text: byte 0" llm-sample text
+    fails 65 "not a logits(5) stream, as llm-forward writes it: text: byte 0" llm-sample text
     toy --no-return <ids | head -c 300 >cut
     fails 65 "the stream was cut inside a frame: cut: byte 300" llm-sample cut
     fails 66 "is a folder" llm-sample .

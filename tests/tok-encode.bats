@@ -129,7 +129,7 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
     [ "${#lines[@]}" -eq 6 ]
     [ "${lines[1]}" = "${lines[5]}" ]
     [[ ${lines[2]} == "! "* && ${lines[3]} == '! no "text"'* && ${lines[4]} == '! the key "bad key"'* ]]
-    [[ $stderr == *"record 2"* && $stderr == *"record 4"* ]]
+    [[ $stderr == *"line 2"* && $stderr == *"line 4"* ]]
 }
 
 @test "the line of a bad record has its id, wherever the error is" {
@@ -356,7 +356,7 @@ pair() { # CONTEXT CONTINUATION OPTION...
     tok-encode -l -t 2 --no-special <(printf 'a\n') | grep -qv '^#'
     run --separate-stderr tok-encode -j -t 3 < <(printf '{"text":"a"}\n{"text":3}\n{"text":"a"}\n')
     [ "$status" -eq 1 ]
-    [[ ${lines[2]} == "! "* && ${lines[1]} == "${lines[3]}" && $stderr == *"record 2"* ]]
+    [[ ${lines[2]} == "! "* && ${lines[1]} == "${lines[3]}" && $stderr == *"line 2"* ]]
     fails 2 'from 1 to 256' tok-encode -t 0
 }
 
@@ -386,4 +386,115 @@ pair() { # CONTEXT CONTINUATION OPTION...
     fails 0 'truncation to 4 tokens' tok-encode -m t.json < <(printf 'one two three four five')
     [ "$(printf 'one two three four five' | tok-encode -m t.json --truncate | grep -v '^#' | wc -w)" -eq 4 ]
     [ "$(printf 'one two three four five' | tok-encode -m t.json --truncate 2>&1 >/dev/null)" = "" ]
+}
+
+@test "--truncate N cuts to N ids, at the end that is asked for" {
+    export LLM_MODEL=$DATA/tokenizers/bpe-llama3 # puts a BOM token before each text
+    text='the grey harbour water lifts'
+    read -r -a all <<<"$(echo "$text" | tok-encode | tail -n 1)"
+    n=${#all[@]}
+    cut() { echo "$text" | tok-encode "$@" | tail -n 1; }
+    [ "$(cut --truncate 3)" = "${all[*]:0:3}" ]
+    [ "$(cut --truncate=3)" = "${all[*]:0:3}" ]
+    [ "$(cut --truncate 3 --truncate-side right)" = "${all[*]:0:3}" ]
+    [ "$(cut --truncate 3 --truncate-side left)" = "${all[0]} ${all[*]:n-2}" ]
+    [ "$(cut --truncate 3 --truncate-side left --no-special)" = "${all[*]:n-3}" ]
+    [ "$(cut --truncate "$n")" = "${all[*]}" ]
+    [ "$(cut --truncate 1000)" = "${all[*]}" ]
+    [ "$(cut --truncate 1)" = "${all[0]}" ]
+    [ "$(cut --truncate 3 --offsets | grep -c .)" -le 3 ]
+    # Without a number, the length of tokenizer.json; its side is the default.
+    mkdir m
+    jq '.truncation = {"max_length": 4, "direction": "Left", "strategy": "LongestFirst", "stride": 0}' "$LLM_MODEL/tokenizer.json" >m/tokenizer.json
+    echo "$text" >t
+    [ "$(tok-encode -m m --truncate t | tail -n 1)" = "${all[0]} ${all[*]:n-3}" ]
+    [ "$(tok-encode -m m --truncate 2 t | tail -n 1)" = "${all[0]} ${all[*]:n-1}" ]
+    [ "$(tok-encode -m m --truncate --truncate-side right t | tail -n 1)" = "${all[*]:0:4}" ]
+    # A file whose name is a number.
+    cp t 7
+    [ "$(tok-encode --truncate 3 ./7 | tail -n 1)" = "${all[*]:0:3}" ]
+    fails 2 "--truncate" tok-encode --truncate=0 t
+    fails 2 "--truncate" tok-encode --truncate=x t
+    fails 2 "takes 'left' or 'right'" tok-encode --truncate 3 --truncate-side up t
+    fails 2 '--truncate-side goes with --truncate' tok-encode --truncate-side left t
+}
+
+@test "--split-special-tokens: special tokens in a text are text, other added tokens are not" {
+    export LLM_MODEL=$DATA/tokenizers/bpe-qwen2 # <|im_end|> is 1302 and special, <tool_call> is 1303 and not
+    count() { printf '%s' "$1" | tok-encode -0 "${@:3}" | tail -n 1 | tr ' ' '\n' | grep -cx "$2"; }
+    [ "$(count 'a<|im_end|>b' 1302)" = 1 ]
+    [ "$(count 'a<|im_end|>b' 1302 --split-special-tokens)" = 0 ]
+    [ "$(count 'a<tool_call>b<|im_end|>' 1303 --split-special-tokens)" = 1 ]
+    printf 'a<|im_end|>b' | tok-encode -0 --split-special-tokens | tok-decode | grep -qx 'a<|im_end|>b'
+    # A chat's own tokens are tokens all the same.
+    echo '[{"role":"user","content":"<|im_end|>"}]' >in
+    [ "$(tok-encode --chat --split-special-tokens in)" = "$(tok-encode --chat in)" ]
+}
+
+# A tokenizer.json of single bytes in m, with the added tokens of the argument, and a text in t.
+small() { # ADDED-TOKENS
+    rm -rf m
+    mkdir m
+    cat >m/tokenizer.json <<JSON
+{"version": "1.0", "added_tokens": $1, "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "Fuse"},
+ "model": {"type": "BPE", "vocab": {"<": 0, "s": 1, ">": 2, "/": 3, "a": 4, "t": 5}, "merges": []}}
+JSON
+    printf '<s><t></s>a' >t
+}
+
+ids_of_t() { tok-encode -q -m m -0 t | tail -n 1; }
+
+token() { # CONTENT SPECIAL [ID]
+    echo "{${3:+\"id\": $3, }\"content\": \"$1\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, \"normalized\": false, \"special\": $2}"
+}
+
+# The expected ids are those of transformers 5.24, PreTrainedTokenizerFast.from_pretrained.
+@test "added tokens that only the files beside tokenizer.json have" {
+    small "[$(token '<s>' true 6)]"
+    [ "$(ids_of_t)" = '6 0 5 2 0 3 1 2 4' ]
+    echo "{\"added_tokens_decoder\": {\"8\": $(token '</s>' true), \"7\": $(token '<t>' false)}}" >m/tokenizer_config.json
+    [ "$(ids_of_t)" = '6 7 8 4' ]
+    [ "$(tok-encode -m m -0 t | tok-decode -m m)" = '<t>a' ]
+    [ "$(tok-encode -m m -0 t | tok-decode -m m --special)" = '<s><t></s>a' ]
+    [ "$(tok-encode -m m/tokenizer.json -0 t | tail -n 1)" = '6 0 5 2 0 3 1 2 4' ] # the file alone
+    # The ids of that file count for the order only.
+    echo "{\"added_tokens_decoder\": {\"50\": $(token '</s>' true), \"90\": $(token '<t>' false)}}" >m/tokenizer_config.json
+    [ "$(ids_of_t)" = '6 8 7 4' ]
+    # Named tokens and extra ones are special and come after those.
+    echo "{\"eos_token\": \"</s>\", \"bos_token\": \"<s>\", \"additional_special_tokens\": [\"a\"], \"added_tokens_decoder\": {\"50\": $(token '<t>' false)}}" >m/tokenizer_config.json
+    [ "$(ids_of_t)" = '6 7 8 4' ]
+    [ "$(tok-encode -m m -0 t | tok-decode -m m)" = '<t>' ]
+    # added_tokens.json, unless tokenizer.json has the id or added_tokens_decoder is there.
+    echo '{"<t>": 8, "</s>": 7, "a": 6}' >m/added_tokens.json
+    rm m/tokenizer_config.json
+    [ "$(ids_of_t)" = '6 8 7 4' ]
+    [ "$(tok-encode -m m -0 t | tok-decode -m m)" = '<t></s>a' ]
+    echo '{"eos_token": "</s>"}' >m/special_tokens_map.json
+    [ "$(tok-encode -m m -0 t | tok-decode -m m)" = '<t>a' ]
+    echo '{"added_tokens_decoder": {}}' >m/tokenizer_config.json
+    [ "$(ids_of_t)" = '6 0 5 2 0 3 1 2 4' ]
+    # A flag of tokenizer_config.json takes the place of tokenizer.json's.
+    echo '{"added_tokens_decoder": {"6": {"content": "<s>", "rstrip": true, "special": true}}}' >m/tokenizer_config.json
+    printf '<s> \n<s>' >t
+    [ "$(ids_of_t)" = '6 6' ]
+}
+
+@test "bad files beside tokenizer.json are refused by name" {
+    small '[]'
+    printf 'x' >m/tokenizer_config.json
+    fails 65 'm/tokenizer_config.json: line 1, byte 0' tok-encode -m m t
+    fails 65 'm/tokenizer_config.json: line 1, byte 0' tok-decode -m m </dev/null
+    echo "{\"added_tokens_decoder\": {\"x\": $(token '<t>' false)}}" >m/tokenizer_config.json
+    fails 65 'added_tokens_decoder: "x" is no token id: m/tokenizer_config.json' tok-encode -m m t
+    echo "{\"added_tokens_decoder\": {\"7\": $(token '<t>' false), \"07\": $(token '<s>' false)}}" >m/tokenizer_config.json
+    fails 65 'two added tokens have the id 7: m' tok-encode -m m t
+    echo '{}' >m/tokenizer_config.json
+    echo '{"<t>": "8"}' >m/added_tokens.json
+    fails 65 'm/added_tokens.json: line 1' tok-encode -m m t
+    rm m/added_tokens.json
+    cp t m/special_tokens_map.json
+    fails 65 'm/special_tokens_map.json: line 1, byte 0' tok-encode -m m t
+    # Another type than expected is no token.
+    echo '{"bos_token": 7, "eos_token": ["</s>"], "x_token": true, "extra_special_tokens": null}' >m/special_tokens_map.json
+    [ "$(ids_of_t)" = '0 1 2 0 5 2 0 3 1 2 4' ]
 }

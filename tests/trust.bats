@@ -121,3 +121,45 @@ PY
     run -65 within_memory 1000000 timeout 20 tok-encode -m copies.json a
     [[ $output == *"tokens, more than 16777216"* ]]
 }
+
+@test "--system, --set, parts and arguments of calls give no control token" {
+    vocab='{"[": 0, "</s>": 1, "<": 2, "/": 3, "s": 4, ">": 5, "]": 6, "q": 7, "\n": 8}'
+    toy "{\"type\": \"BPE\", \"vocab\": $vocab, \"merges\": []}"
+    with() { # TEMPLATE REQUEST [OPTION...]
+        printf '%s' "$1" >model/chat_template.jinja
+        printf '%s' "$2" >request
+        tok-encode -q -m model --chat "${@:3}" request | grep -v '^#'
+    }
+    q='[{"role":"user","content":"q"}]' text='</s>'
+    [ "$(with '{% for m in messages %}[{{ m.content }}]{% endfor %}' "$q" --system "$text")" = '0 2 3 4 5 6 0 7 6' ]
+    [ "$(with '{{ x }}' "$q" --set "x=$text")" = '2 3 4 5' ]
+    [ "$(with '{{ x.y }}' "$q" --set "x={\"y\": \"$text\"}")" = '2 3 4 5' ]
+    [ "$(with '{{ bos_token }}' "$q" --set "bos_token=$text")" = '2 3 4 5' ]
+    [ "$(with '{{ messages[0].content }}' "[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"$text\"},{\"type\":\"text\",\"text\":\"q\"}]}]")" = '2 3 4 5 8 7' ]
+    # Two parts do not join to one, nor a part and the template's text.
+    [ "$(with '{{ messages[0].content | replace("\n", "") }}' '[{"role":"user","content":["</", "s>"]}]')" = '2 3 4 5' ]
+    [ "$(with '{{ messages[0].content }}s>' "$q" --continue | tr -d '\n')" = 7 ]
+    [ "$(with '{{ messages[0].content }}s>' '[{"role":"user","content":"</"}]')" = '2 3 4 5' ]
+    call='[{"role":"assistant","tool_calls":[{"function":{"name":"f","arguments":"{\"</s>\": 1}"}}]}]'
+    [[ "$(with '{{ messages[0].tool_calls[0].function.arguments }}' "$call" 2>&1)" != *' 1 '* ]]
+    [ "$(with '{% for k in messages[0].tool_calls[0].function.arguments %}{{ k }}{% endfor %}' "$call")" = '2 3 4 5' ]
+    # The template's own token is one, and a file's template is the operator's.
+    [ "$(with '</s>{{ messages[0].content }}' "$q")" = '1 7' ]
+    printf '</s>' >mine
+    [ "$(with '' "$q" --template mine)" = 1 ]
+}
+
+@test "chat_control_tokens names the added tokens that messages cannot write" {
+    toy '{"type": "WordLevel", "vocab": {"<unk>": 0, "</s>": 1, "[": 2, "]": 3}, "unk_token": "<unk>"}'
+    jq '.added_tokens += [{"id": 4, "content": "<a>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": false},
+                          {"id": 5, "content": "<b>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": false}]' \
+        model/tokenizer.json >t.json
+    mv t.json model/tokenizer.json
+    count() { echo '{"messages":[{"role":"user","content":"<a><b>"}]}' | tok-encode -q -m model -j --chat | grep -v '^#' | tr ' ' '\n' | grep -cx "$1"; }
+    printf '{%% for m in messages %%}[{{ m.content }}]{%% if false %%}<a>{%% endif %%}{# <b> #}{%% endfor %%}' >model/chat_template.jinja
+    [ "$(count 4)" = 0 ] && [ "$(count 5)" = 1 ] # the template writes <a>; a comment is not written
+    echo '{"chat_control_tokens": ["<b>"]}' >model/tokenizer_config.json
+    [ "$(count 4)" = 1 ] && [ "$(count 5)" = 0 ]
+    echo '{"chat_control_tokens": []}' >model/tokenizer_config.json
+    [ "$(count 4)" = 1 ] && [ "$(count 5)" = 1 ]
+}

@@ -13,13 +13,16 @@
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
+#include "base/utf8.h"
 #include "chat/prompt.h"
 #include "stages/encode.h"
 #include "stages/encode_pair.h"
 #include "stages/watch.h"
 #include "tokens/tokenizer.h"
+#include "wire/tokens.h"
 
-enum { MAX_THREADS = 256 };
+enum { MAX_THREADS = 256, MAX_MEMORY = 1 << 16 }; // MiB
+#define MAX_STEPS UINT64_C(1000000000000)
 
 static const char help[] =
     "usage: tok-encode [-m DIR] [-l | -0 | -j] [options] [FILE]\n"
@@ -34,14 +37,21 @@ static const char help[] =
     "keys become\n"
     "                         attributes\n"
     "      --chat             the input is messages in JSON, for the model's chat template\n"
+    "      --template NAME    use this chat template: one of the model's, or a file\n"
+    "      --system TEXT      begin chats with this system message, unless they have one\n"
+    "      --set KEY=VALUE    set a variable of the chat template, in JSON or as text\n"
+    "      --continue         let the model continue a chat's last message\n"
     "      --no-generation-prompt  do not append the beginning of an answer to a chat\n"
     "      --trust-content    text in messages can become control tokens\n"
     "      --render           print the rendered chat, not its ids\n"
+    "      --template-memory MIB, --template-steps N  limits of a template (64, 200000000)\n"
     "      --no-special       no beginning and end tokens\n"
+    "      --split-special-tokens  special tokens in a text are text\n"
     "  -t, --threads N        encode records on N threads; output stays in order (default 1)\n"
     "      --offsets          a token a line: its range of bytes in the text, and its id\n"
     "      --skip-done FILE   leave out records whose id has an answer in FILE (of tok-decode -j)\n"
-    "      --truncate         cut texts to the length that tokenizer.json gives\n"
+    "      --truncate [N]     cut texts to N tokens, or to the length in tokenizer.json\n"
+    "      --truncate-side S  cut at the left or the right end\n"
     "      --strict           invalid UTF-8 is an error, not replaced by U+FFFD\n"
     "  -v, --verbose          print which tokenizer it is, on stderr\n"
     "  -q, --quiet            no warnings\n"
@@ -52,6 +62,8 @@ static const char help[] =
 struct options {
     const char *model, *input, *skip_done;
     bool chat;
+    const char *of_chat; // the last option that goes with chats only, or NULL
+    struct chat_options chat_options;
     struct encode_job job;
 };
 
@@ -64,16 +76,25 @@ enum {
     OPT_NO_GENERATION,
     OPT_TRUST_CONTENT,
     OPT_RENDER,
-    OPT_SKIP_DONE
+    OPT_SKIP_DONE,
+    OPT_TEMPLATE,
+    OPT_TEMPLATE_MEMORY,
+    OPT_TEMPLATE_STEPS,
+    OPT_SYSTEM,
+    OPT_SET,
+    OPT_CONTINUE,
+    OPT_SPLIT_SPECIAL,
+    OPT_TRUNCATE_SIDE
 };
 
 /* --chat and the options that go with it. */
 static void check_chat(struct options *o) {
     if (o->chat && o->job.prompt.form == PROMPT_RECORD)
         die_usage("--chat reads JSON: not with -l or -0");
-    if (!o->chat && (o->job.render || ((!o->job.prompt.generation || o->job.trust_content) &&
-                                       o->job.prompt.form != PROMPT_JSON)))
-        die_usage("--no-generation-prompt, --trust-content and --render go with --chat");
+    if (!o->chat && o->job.render)
+        die_usage("--render goes with --chat");
+    if (!o->chat && o->of_chat && o->job.prompt.form != PROMPT_JSON)
+        die_usage("%s goes with --chat or -j", o->of_chat);
     o->job.prompt.chat_only = o->chat;
     if (o->chat && o->job.prompt.form == PROMPT_WHOLE)
         o->job.prompt.form = PROMPT_CHAT;
@@ -87,19 +108,86 @@ static const struct option longs[] = {
     {"no-special", no_argument, NULL, OPT_NO_SPECIAL},
     {"strict", no_argument, NULL, OPT_STRICT},
     {"offsets", no_argument, NULL, OPT_OFFSETS},
-    {"truncate", no_argument, NULL, OPT_TRUNCATE},
+    {"split-special-tokens", no_argument, NULL, OPT_SPLIT_SPECIAL},
+    {"truncate", optional_argument, NULL, OPT_TRUNCATE},
+    {"truncate-side", required_argument, NULL, OPT_TRUNCATE_SIDE},
     {"threads", required_argument, NULL, 't'},
     {"chat", no_argument, NULL, OPT_CHAT},
     {"no-generation-prompt", no_argument, NULL, OPT_NO_GENERATION},
     {"trust-content", no_argument, NULL, OPT_TRUST_CONTENT},
     {"render", no_argument, NULL, OPT_RENDER},
     {"skip-done", required_argument, NULL, OPT_SKIP_DONE},
+    {"template", required_argument, NULL, OPT_TEMPLATE},
+    {"template-memory", required_argument, NULL, OPT_TEMPLATE_MEMORY},
+    {"template-steps", required_argument, NULL, OPT_TEMPLATE_STEPS},
+    {"system", required_argument, NULL, OPT_SYSTEM},
+    {"set", required_argument, NULL, OPT_SET},
+    {"continue", no_argument, NULL, OPT_CONTINUE},
     OPT_COMMON,
 };
 
+/* The argument of --truncate, after "=" or as the next word if that is a number; NULL if none. */
+static const char *truncate_arg(int argc, char **argv) {
+    const char *next = optind < argc ? argv[optind] : "";
+    if (!optarg && *next && strspn(next, "0123456789") == strlen(next)) {
+        optarg = argv[optind];
+        optind++;
+    }
+    return optarg;
+}
+
+static enum truncate_side truncate_side(const char *arg) {
+    if (strcmp(arg, "left") == 0)
+        return TRUNCATE_LEFT;
+    if (strcmp(arg, "right") != 0)
+        die_usage("--truncate-side takes 'left' or 'right', not '%s'", arg);
+    return TRUNCATE_RIGHT;
+}
+
+/* Options that only conversations have. */
+static void chat_option(int c, struct options *o) {
+    struct chat_defaults *d = &o->job.prompt.defaults;
+    struct err e = {0};
+    switch (c) {
+    case OPT_NO_GENERATION:
+        d->generation = false;
+        o->of_chat = "--no-generation-prompt";
+        break;
+    case OPT_TRUST_CONTENT:
+        o->job.trust_content = true;
+        o->of_chat = "--trust-content";
+        break;
+    case OPT_TEMPLATE:
+        o->chat_options.template = optarg;
+        o->of_chat = "--template";
+        break;
+    case OPT_TEMPLATE_MEMORY:
+        o->chat_options.limits.memory = (size_t)opt_u64("--template-memory", optarg, 1, MAX_MEMORY)
+                                        << 20;
+        break;
+    case OPT_TEMPLATE_STEPS:
+        o->chat_options.limits.steps = opt_u64("--template-steps", optarg, 1, MAX_STEPS);
+        break;
+    case OPT_SYSTEM:
+        if (utf8_valid(optarg, strlen(optarg)) != strlen(optarg))
+            die_usage("--system is not valid UTF-8");
+        d->system = optarg;
+        o->of_chat = "--system";
+        break;
+    case OPT_SET:
+        if (chat_set(&d->variables, optarg, &e) != 0)
+            die_usage("--set: %s", e.msg);
+        o->of_chat = "--set";
+        break;
+    default: // OPT_CONTINUE
+        d->continue_final = true;
+        o->of_chat = "--continue";
+    }
+}
+
 static void parse_options(int argc, char **argv, struct options *o) {
     o->job.records = RECORDS_WHOLE;
-    o->job.prompt.generation = true;
+    o->job.prompt.defaults.generation = true;
     for (int c; (c = getopt_long(argc, argv, "t:m:l0j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'm':
@@ -123,8 +211,17 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_OFFSETS:
             o->job.offsets = true;
             break;
+        case OPT_SPLIT_SPECIAL:
+            o->job.encode.split_special = true;
+            break;
         case OPT_TRUNCATE:
             o->job.encode.truncate = true;
+            if (truncate_arg(argc, argv))
+                o->job.encode.truncate_to =
+                    (size_t)opt_u64("--truncate", optarg, 1, TOKENS_MAX_SEQUENCE);
+            break;
+        case OPT_TRUNCATE_SIDE:
+            o->job.encode.side = truncate_side(optarg);
             break;
         case 't':
             o->job.threads = (unsigned)opt_u64("-t", optarg, 1, MAX_THREADS);
@@ -136,10 +233,14 @@ static void parse_options(int argc, char **argv, struct options *o) {
             o->chat = true;
             break;
         case OPT_NO_GENERATION:
-            o->job.prompt.generation = false;
-            break;
         case OPT_TRUST_CONTENT:
-            o->job.trust_content = true;
+        case OPT_TEMPLATE:
+        case OPT_TEMPLATE_MEMORY:
+        case OPT_TEMPLATE_STEPS:
+        case OPT_SYSTEM:
+        case OPT_SET:
+        case OPT_CONTINUE:
+            chat_option(c, o);
             break;
         case OPT_RENDER:
             o->job.render = true;
@@ -153,6 +254,8 @@ static void parse_options(int argc, char **argv, struct options *o) {
     check_chat(o);
     if (o->skip_done && o->job.prompt.form != PROMPT_JSON)
         die_usage("--skip-done goes with -j");
+    if (o->job.encode.side && !o->job.encode.truncate)
+        die_usage("--truncate-side goes with --truncate");
     o->input = opt_file(argc, argv);
 }
 
@@ -182,8 +285,9 @@ static struct tokenizer *open_tokenizer(const struct options *o, const char *pat
 static struct chat *open_chat(struct options *o, const char *path) {
     if (!o->chat && o->job.prompt.form != PROMPT_JSON)
         return NULL;
-    struct chat *chat = chat_open(path, &o->job.prompt.no_chat);
-    if (o->chat && !chat)
+    struct chat *chat = chat_open(path, &o->chat_options, &o->job.prompt.no_chat);
+    // A template that was named must be there, even if no record is a chat.
+    if (!chat && (o->chat || o->chat_options.template))
         die_err(&o->job.prompt.no_chat);
     o->job.prompt.chat = chat;
     return chat;
@@ -230,8 +334,9 @@ int main(int argc, char **argv) {
     int fd = open_operand(o.input, &name, &e);
     if (fd < 0)
         die_err(&e);
+    o.job.prompt.input = name;
     if (chat && t)
-        tokenizer_find_plain(t, chat_sources(chat));
+        tokenizer_find_plain(t, chat_literals(chat));
     o.job.end_id = find_turn_end(&o, chat, t, path);
     if (o.job.prompt.form == PROMPT_JSON && t)
         o.job.prefix_id = encode_pair_prefix(t, path);
@@ -245,6 +350,7 @@ int main(int argc, char **argv) {
     report_done(o.job.done);
     tokenizer_free(t);
     chat_free(chat);
+    buf_free(&o.job.prompt.defaults.variables);
     free(path);
     close_stdout();
     return status;

@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/io.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -232,6 +233,20 @@ const char *path_hint(const char *path) {
     bool read_it = read_full(fd, begin, sizeof begin, &got, NULL) == 0;
     close(fd);
     return read_it ? file_hint(begin, got) : NULL;
+}
+
+char *dir_find(const char *dir, const char *end) {
+    DIR *d = opendir(dir);
+    char *found = NULL;
+    for (struct dirent *entry; d && (entry = readdir(d));)
+        if (str_ends_with(str_of(entry->d_name), end) &&
+            (!found || strcmp(entry->d_name, found) < 0)) {
+            free(found);
+            found = xstrdup(entry->d_name);
+        }
+    if (d)
+        closedir(d);
+    return found;
 }
 
 bool is_dir(const char *path) {

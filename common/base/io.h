@@ -80,6 +80,9 @@ bool is_file(const char *path);
 /* Both are owned by the caller. path_parent: the folder of path, "." where it names none. */
 char *path_join(const char *dir, const char *name);
 char *path_parent(const char *path);
+/* The name of a file in dir that ends with `end`, the first in alphabetic order. NULL if there is
+ * none; owned by the caller. */
+char *dir_find(const char *dir, const char *end);
 
 /* Writes what is buffered. -1 (EXIT_IO) if this or an earlier write to out has failed; the message
  * says stdout. */

@@ -31,11 +31,13 @@ void json_refuse(struct json *j, const char *fmt, ...) {
     va_start(ap, fmt);
     vsnprintf(msg, sizeof msg, fmt, ap);
     va_end(ap);
-    size_t line = 1;
+    size_t line = 1, byte = (size_t)(j->p - j->start);
     for (const char *q = j->start; q < j->p; q++)
         line += *q == '\n';
-    err_set(j->e, EXIT_DATA, "%s: %s: line %zu, byte %zu", msg, j->name, line,
-            (size_t)(j->p - j->start));
+    if (j->name)
+        err_set(j->e, EXIT_DATA, "%s: %s: line %zu, byte %zu", msg, j->name, line, byte);
+    else
+        err_set(j->e, EXIT_DATA, "%s: byte %zu", msg, byte);
     j->p = j->end;
 }
 

@@ -37,7 +37,7 @@ enum json_type {
 };
 
 struct json {
-    const char *name; // of the input, for messages
+    const char *name; // of the input, for messages; NULL: they have only the byte
     const char *start, *p, *end;
     struct err *e;        // where the first error is written
     struct arena strings; // unescaped strings

@@ -1,172 +1,37 @@
 /* Chat templates of model folders: see chat.h.
  *
- * chat_open reads the template and the special tokens. chat_render parses the request, sets the
- * template's variables and renders it. Messages are prepared as in transformers 5
- * (tokenization_utils_base.py, utils/chat_template_utils.py). Members that are null are dropped. A
- * message's reasoning is passed under each name that templates know.
+ * chat_render looks at the request twice. The first look finds the members that choose the
+ * template, because variables are set in a rendering of one template. Then each member becomes a
+ * variable: first those of the defaults, so that the request's own win. The messages are read last,
+ * when it is known how they end.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "chat/chat.h"
 
 #include <stdlib.h>
 
-#include "base/io.h"
 #include "base/json.h"
-#include "jinja/jinja.h"
+#include "base/utf8.h"
+#include "chat/messages.h"
+#include "chat/templates.h"
 #include "jinja/run.h"
-
-enum { MAX_TEMPLATE = 8 << 20, MAX_CONFIG = 64 << 20 }; // bytes
-
-static const char *const token_names[] = {"bos_token", "eos_token", "unk_token", "sep_token",
-                                          "pad_token", "cls_token", "mask_token"};
-enum { N_TOKENS = sizeof token_names / sizeof *token_names };
+#include "tokens/special.h"
 
 struct chat {
-    struct jinja_template *plain,
-        // tool_use: for requests with tools; NULL if `plain` is for them too.
-        *tool_use;
-    char *tokens[N_TOKENS]; // NULL: the model has no such token
-    size_t token_lengths[N_TOKENS];
-    struct buf sources; // the texts of the templates, one after another
-    // Why tool_use could not be parsed. code 0: it was parsed, or the model has none.
-    struct err tool_use_broken;
+    struct chat_templates templates;
+    struct special_tokens special;
+    struct jinja_limits limits;
+    struct buf literals;
 };
 
-static int add_template(struct chat *c, const char *place, struct str name, struct str source,
-                        struct err *e) {
-    struct jinja_template **slot = str_eq(name, "default")    ? &c->plain
-                                   : str_eq(name, "tool_use") ? &c->tool_use
-                                                              : NULL;
-    if (!slot || *slot)
-        return 0;
-    if (source.n > MAX_TEMPLATE)
-        return err_set(e, EXIT_DATA, "the chat template has %zu bytes, more than %d: %s", source.n,
-                       MAX_TEMPLATE, place);
-    *slot = jinja_parse(place, source, e);
-    if (*slot)
-        buf_add(&c->sources, source.p, source.n);
-    if (!*slot && slot == &c->tool_use) { // requests without tools do not need it
-        c->tool_use_broken = *e;
-        *e = (struct err){0};
-        return 0;
-    }
-    return *slot ? 0 : -1;
-}
-
-/* Reads a token's text: a string, or the `content` of an object; null for none. The first file that
- * has the token counts. */
-static void read_token(struct chat *c, struct json *j, size_t i) {
-    struct str text = {NULL, 0}, key;
-    if (json_null(j))
-        return;
-    if (json_peek(j) == JSON_STRING) {
-        text = json_str(j);
-    } else {
-        json_enter_object(j);
-        while (json_key(j, &key))
-            if (str_eq(key, "content"))
-                text = json_str(j);
-            else
-                json_skip(j);
-    }
-    if (json_failed(j) || !text.p || c->tokens[i])
-        return;
-    c->tokens[i] = str_dup(text);
-    c->token_lengths[i] = text.n;
-}
-
-/* Reads `chat_template`: null, a text, or a list of {name, template}. */
-static void read_templates(struct chat *c, struct json *j, bool wanted, struct err *e) {
-    struct str key, name = str_of("default"), source = {NULL, 0};
-    if (!wanted || json_peek(j) == JSON_NULL) {
-        json_skip(j);
-    } else if (json_peek(j) == JSON_STRING) {
-        source = json_str(j);
-        if (!json_failed(j) && add_template(c, j->name, name, source, e) < 0)
-            json_refuse(j, "%s", e->msg);
-    } else {
-        json_enter_array(j);
-        while (json_item(j)) {
-            json_enter_object(j);
-            while (json_key(j, &key)) {
-                if (str_eq(key, "name"))
-                    name = json_str(j);
-                else if (str_eq(key, "template"))
-                    source = json_str(j);
-                else
-                    json_skip(j);
-            }
-            struct err inner = {0};
-            if (!json_failed(j) && source.p && add_template(c, j->name, name, source, &inner) < 0)
-                json_refuse(j, "%s", inner.msg);
-        }
-    }
-}
-
-static int read_config(struct chat *c, const char *path, bool templates, struct err *e) {
-    struct buf text = {0};
-    struct json j;
-    struct str key;
-    if (read_file(path, MAX_CONFIG, &text, e) < 0) {
-        buf_free(&text);
-        return -1;
-    }
-    json_init(&j, path, text.p, text.n, e);
-    json_enter_object(&j);
-    while (json_key(&j, &key)) {
-        size_t i = 0;
-        while (i < N_TOKENS && !str_eq(key, token_names[i]))
-            i++;
-        if (i < N_TOKENS)
-            read_token(c, &j, i);
-        else if (str_eq(key, "chat_template"))
-            read_templates(c, &j, templates, e);
-        else
-            json_skip(&j);
-    }
-    bool good = json_end(&j);
-    json_free(&j);
-    buf_free(&text);
-    return good ? 0 : -1;
-}
-
-/* Reads a template file. Returns 0 if there is no such file. */
-static int read_template(struct chat *c, const char *dir, const char *file, const char *name,
-                         struct err *e) {
-    char *path = path_join(dir, file);
-    struct buf text = {0};
-    int rc = 0;
-    if (is_file(path))
-        rc = read_file(path, MAX_TEMPLATE, &text, e) < 0
-                 ? -1
-                 : add_template(c, path, str_of(name), buf_view(&text), e);
-    buf_free(&text);
-    free(path);
-    return rc;
-}
-
-static int read_json_file(struct chat *c, const char *dir, const char *file, bool templates,
-                          struct err *e) {
-    char *path = path_join(dir, file);
-    int rc = is_file(path) ? read_config(c, path, templates, e) : 0;
-    free(path);
-    return rc;
-}
-
-struct chat *chat_open(const char *dir, struct err *e) {
+struct chat *chat_open(const char *dir, const struct chat_options *options, struct err *e) {
     struct chat *c = xcalloc(1, sizeof *c);
-    bool good =
-        read_template(c, dir, "chat_template.jinja", "default", e) == 0 &&
-        read_template(c, dir, "additional_chat_templates/tool_use.jinja", "tool_use", e) == 0;
-    bool from_files = c->plain || c->tool_use;
-    good = good && read_json_file(c, dir, "tokenizer_config.json", !from_files, e) == 0 &&
-           read_json_file(c, dir, "special_tokens_map.json", false, e) == 0;
-    if (good && !c->plain) {
-        err_set(e, EXIT_NO_INPUT, "the model has no chat template: %s", dir);
-        good = false;
-    }
-    if (good)
+    c->limits = options->limits;
+    if (templates_read(&c->templates, dir, options->template, e) == 0 &&
+        special_tokens_read(&c->special, dir, e) == 0) {
+        templates_literals(&c->templates, &c->literals);
         return c;
+    }
     chat_free(c);
     return NULL;
 }
@@ -174,195 +39,260 @@ struct chat *chat_open(const char *dir, struct err *e) {
 void chat_free(struct chat *c) {
     if (!c)
         return;
-    jinja_template_free(c->plain);
-    jinja_template_free(c->tool_use);
-    buf_free(&c->sources);
-    for (size_t i = 0; i < N_TOKENS; i++)
-        free(c->tokens[i]);
+    templates_free(&c->templates);
+    special_tokens_free(&c->special);
+    buf_free(&c->literals);
     free(c);
 }
 
-/* Whether the request has tools, which choose the template. Variables are set in a rendering of one
- * template, so this is known before the request is parsed. Only models with a tool_use template
- * need it. */
-static bool has_tools(struct str request) {
-    struct json j;
-    struct str key;
-    struct err ignored = {0};
-    bool found = false;
-    json_init(&j, "", request.p, request.n, &ignored);
-    if (json_peek(&j) == JSON_OBJECT) {
-        json_enter_object(&j);
-        while (json_key(&j, &key)) {
-            if (str_eq(key, "tools"))
-                found = json_peek(&j) != JSON_NULL;
-            json_skip(&j);
-        }
-    }
-    json_free(&j);
-    return found;
-}
-
-static struct jvalue trusted_str(struct jinja *in, const char *s) {
-    return jv_text(jt_new(in, str_of(s), TRUST_ALL));
-}
-
-/* Returns the role, trusted if it is a plain word. A word of letters, '_' and '-' alone makes only
- * tokens that the template writes around it. */
-static struct jvalue role_of(struct jinja *in, struct jvalue role) {
-    if (!jv_is_str(role))
-        return role;
-    struct str word = jt_view(role.s);
-    for (size_t i = 0; i < word.n; i++)
-        if (!((word.p[i] >= 'a' && word.p[i] <= 'z') || (word.p[i] >= 'A' && word.p[i] <= 'Z') ||
-              word.p[i] == '_' || word.p[i] == '-'))
-            return role;
-    return jv_text(jt_new(in, word, TRUST_ALL));
-}
-
-/* Parses the arguments of a call. In OpenAI's form they are a string of JSON, but templates expect
- * the object. A string that is no object stays. */
-static void open_arguments(struct jinja *in, struct jvalue function) {
-    struct jvalue *v =
-        function.kind == V_DICT ? jv_get_str(in, function.d, str_of("arguments")) : NULL;
-    if (!v || !jv_is_str(*v))
-        return;
-    struct str text = jt_view(v->s);
+static bool is_json(struct str s) {
     struct err ignored = {0};
     struct json j;
-    json_init(&j, "arguments", text.p, text.n, &ignored);
-    if (text.n && json_peek(&j) == JSON_OBJECT) {
-        struct jvalue object = jinja_from_json(in, &j);
-        if (json_end(&j))
-            *v = object;
-    }
+    json_init(&j, "", s.p, s.n, &ignored);
+    json_skip(&j);
+    bool good = !json_failed(&j) && json_end(&j);
     json_free(&j);
-}
-
-static void open_calls(struct jinja *in, struct jvalue message) {
-    struct jvalue *calls = jv_get_str(in, message.d, str_of("tool_calls"));
-    for (size_t i = 0; calls && calls->kind == V_LIST && i < calls->l->n; i++) {
-        struct jvalue call = calls->l->v[i];
-        struct jvalue *function =
-            call.kind == V_DICT ? jv_get_str(in, call.d, str_of("function")) : NULL;
-        open_arguments(in, function ? *function : call);
-    }
-    struct jvalue *legacy = jv_get_str(in, message.d, str_of("function_call"));
-    if (legacy)
-        open_arguments(in, *legacy);
-}
-
-/* Returns a message as templates expect it: without null members, and with its reasoning as
- * `thinking` and as `reasoning_content`. */
-static struct jvalue prepare_message(struct jinja *in, struct jvalue message) {
-    static const char *const fields[] = {"reasoning_content", "thinking", "reasoning"};
-    struct jvalue reasoning = jv_none(), out = jv_dict(in);
-    for (size_t i = 0; i < sizeof fields / sizeof *fields && reasoning.kind == V_NONE; i++) {
-        struct jvalue *v = jv_get_str(in, message.d, str_of(fields[i]));
-        reasoning = v ? *v : reasoning;
-    }
-    if (reasoning.kind != V_NONE)
-        jv_put(in, out.d, trusted_str(in, "thinking"), reasoning);
-    for (size_t i = 0; i < message.d->n; i++) {
-        struct jpair p = message.d->pairs[i];
-        if (p.value.kind != V_NONE)
-            jv_put(in, out.d, p.key,
-                   str_eq(jt_view(p.key.s), "role") ? role_of(in, p.value) : p.value);
-    }
-    if (reasoning.kind != V_NONE)
-        jv_put(in, out.d, trusted_str(in, "reasoning_content"), reasoning);
-    out.foreign = true;
-    return out;
-}
-
-/* Reads a list of objects. messages, tools and documents must be one. */
-static bool list_of_objects(struct jinja *in, struct json *j, const char *what,
-                            struct jvalue *out) {
-    *out = jinja_from_json(in, j);
-    if (json_failed(j))
-        return false;
-    bool good = out->kind == V_LIST;
-    for (size_t i = 0; good && i < out->l->n; i++)
-        good = out->l->v[i].kind == V_DICT;
-    if (!good)
-        json_refuse(j, "%s must be an array of objects", what);
     return good;
 }
 
-static void read_messages(struct jinja *in, struct json *j, bool *seen) {
-    struct jvalue list;
-    *seen = true;
-    if (!list_of_objects(in, j, "messages", &list))
-        return;
-    if (list.l->n == 0)
-        json_refuse(j, "messages is empty");
-    for (size_t i = 0; i < list.l->n; i++) {
-        open_calls(in, list.l->v[i]);
-        list.l->v[i] = prepare_message(in, list.l->v[i]);
-    }
-    jinja_set(in, "messages", list);
+int chat_set(struct buf *variables, const char *setting, struct err *e) {
+    const char *equals = strchr(setting, '=');
+    struct buf key = {0}, value = {0};
+    if (!equals || equals == setting)
+        return err_set(e, EXIT_USAGE, "expected KEY=VALUE, found '%s'", setting);
+    utf8_repair(&key, setting, (size_t)(equals - setting));
+    utf8_repair(&value, equals + 1, strlen(equals + 1));
+    bool messages = str_eq(buf_view(&key), "messages");
+    if (variables->n)
+        variables->n--; // the '}'
+    buf_str(variables, variables->n ? ", " : "{");
+    json_write_str(variables, buf_view(&key));
+    buf_str(variables, ": ");
+    struct str text = value.p ? buf_view(&value) : str_of("");
+    if (is_json(text))
+        buf_add(variables, text.p, text.n);
+    else
+        json_write_str(variables, text);
+    buf_byte(variables, '}');
+    buf_free(&key);
+    buf_free(&value);
+    return messages ? err_set(e, EXIT_USAGE, "\"messages\" cannot be set, only variables") : 0;
 }
 
-static void read_member(struct jinja *in, struct json *j, struct str key, bool *seen) {
+/* ---- One request ---- */
+
+struct rendering {
+    const struct chat *c;
+    const struct chat_defaults *defaults;
+    char *template; // the name that the request gives, or NULL
+    bool tools;
+    const struct chat_template *t;
+    struct jinja *in;
+    struct jvalue messages; // V_MISSING until read
+    bool generation, generation_said, continues;
+    struct str field; // of the last message, that is continued
+    struct str final; // its text
+};
+
+/* Finds what chooses the template. Errors are left to read_object. */
+static void look(struct rendering *r, struct str request) {
+    struct json j;
+    struct str key;
+    struct err ignored = {0};
+    json_init(&j, "", request.p, request.n, &ignored);
+    if (request.n && json_peek(&j) == JSON_OBJECT) {
+        json_enter_object(&j);
+        while (json_key(&j, &key)) {
+            if (str_eq(key, "tools"))
+                r->tools = json_peek(&j) != JSON_NULL;
+            if (str_eq(key, "chat_template") && json_peek(&j) == JSON_STRING) {
+                free(r->template);
+                r->template = str_dup(json_str(&j));
+            } else {
+                json_skip(&j);
+            }
+        }
+    }
+    json_free(&j);
+}
+
+/* Reads continue_final_message: false, true, or the name of a member. */
+static void read_continue(struct rendering *r, struct json *j) {
+    enum json_type type = json_peek(j);
+    if (type == JSON_STRING) {
+        r->field = json_str(j);
+        r->continues = r->field.n > 0;
+    } else if (type != JSON_NULL) {
+        r->continues = json_bool(j);
+        r->field = str_of("content");
+    } else {
+        json_null(j);
+    }
+}
+
+static void read_member(struct rendering *r, struct json *j, struct str key) {
+    struct jinja *in = r->in;
     struct jvalue v;
     struct str name;
+    bool null = json_peek(j) == JSON_NULL;
     if (str_eq(key, "messages")) {
-        read_messages(in, j, seen);
-    } else if ((str_eq(key, "tools") || str_eq(key, "documents")) && json_peek(j) != JSON_NULL) {
-        if (list_of_objects(in, j, str_eq(key, "tools") ? "tools" : "documents", &v))
+        r->messages = messages_read(in, j, r->t->takes_parts);
+    } else if ((str_eq(key, "tools") || str_eq(key, "documents")) && !null) {
+        if (messages_list(in, j, str_eq(key, "tools") ? "tools" : "documents", &v))
             jinja_set_str(in, key, v);
     } else if (str_eq(key, "chat_template_kwargs") && json_peek(j) == JSON_OBJECT) {
         json_enter_object(j);
         while (json_key(j, &name))
             jinja_set_str(in, name, jinja_from_json(in, j));
+    } else if (str_eq(key, "chat_template")) {
+        if (!null)
+            json_str(j); // look() has read it
+        else
+            json_null(j);
+    } else if (str_eq(key, "continue_final_message")) {
+        read_continue(r, j);
+    } else if (str_eq(key, "add_generation_prompt")) {
+        v = jinja_from_json(in, j);
+        if (!null) {
+            r->generation = !json_failed(j) && jv_truth(in, v);
+            r->generation_said = true;
+        }
     } else {
         jinja_set_str(in, key, jinja_from_json(in, j));
     }
 }
 
-static int read_request(struct jinja *in, struct json *j) {
-    bool seen = false;
+static void read_object(struct rendering *r, struct json *j) {
     struct str key;
     if (json_peek(j) == JSON_ARRAY) {
-        read_messages(in, j, &seen);
+        r->messages = messages_read(r->in, j, r->t->takes_parts);
     } else {
         json_enter_object(j);
         while (json_key(j, &key))
-            read_member(in, j, key, &seen);
+            read_member(r, j, key);
     }
-    if (!json_failed(j) && !seen)
+}
+
+/* Sets the variables that depend on the whole request. */
+static int finish(struct rendering *r, struct err *e) {
+    if (r->defaults->system)
+        messages_add_system(r->in, r->messages, str_of(r->defaults->system));
+    if (r->continues && r->generation_said && r->generation)
+        return err_set(e, EXIT_DATA,
+                       "continue_final_message and add_generation_prompt exclude each other");
+    if (r->continues &&
+        messages_mark_end(r->in, r->messages, r->field, r->t->parsed->source, &r->final, e) != 0)
+        return -1;
+    jinja_set(r->in, "messages", r->messages);
+    jinja_set(r->in, "add_generation_prompt", jv_bool(r->generation && !r->continues));
+    return 0;
+}
+
+/* Removes white space at the ends, as Python's str.strip does. */
+static struct str strip(struct str s) {
+    struct jtext t = {.p = s.p, .n = s.n};
+    size_t from = 0, to = s.n, len;
+    while (from < to && jt_is_space(jt_decode(&t, from, &len)))
+        from += len;
+    while (to > from) {
+        size_t i = to - 1;
+        while (i > from && ((unsigned char)s.p[i] & 0xC0) == 0x80)
+            i--;
+        if (!jt_is_space(jt_decode(&t, i, &len)))
+            break;
+        to = i;
+    }
+    return (struct str){s.p + from, to - from};
+}
+
+/* Cuts the text [from, n) after the message that is continued. As in transformers, white space
+ * before the cut stays only if the template left the tag's own space. */
+static int cut(struct rendering *r, struct buf *text, size_t from, size_t *end, struct err *e) {
+    static const char tag[] = CONTINUE_TAG;
+    struct str word = {tag, sizeof tag - 2}; // without the space
+    struct jtext all = {.p = text->p + from, .n = text->n - from};
+    size_t at = jt_rfind(r->in, &all, word, 0, all.n);
+    struct str final = strip(r->final);
+    if (at == SIZE_MAX || (final.n && jt_find(r->in, &all, final, 0, all.n) == SIZE_MAX))
+        return err_set(e, EXIT_DATA,
+                       "continue_final_message: the template does not write the last message as it "
+                       "is: %s",
+                       r->t->parsed->name);
+    bool whole = at + word.n < all.n && all.p[at + word.n] == ' ';
+    for (size_t len; !whole && at > 0;) { // rstrip
+        size_t i = at - 1;
+        while (i > 0 && ((unsigned char)all.p[i] & 0xC0) == 0x80)
+            i--;
+        if (!jt_is_space(jt_decode(&all, i, &len)))
+            break;
+        at = i;
+    }
+    *end = from + at;
+    return 0;
+}
+
+static int read_all_members(struct rendering *r, struct json *j, struct json *defaults) {
+    if (r->defaults->variables.n) {
+        read_object(r, defaults);
+        if (!json_end(defaults))
+            return -1;
+    }
+    read_object(r, j);
+    if (!json_failed(j) && r->messages.kind == V_MISSING)
         json_refuse(j, "\"messages\" is missing");
     return json_end(j) ? 0 : -1;
 }
 
-int chat_render(const struct chat *c, const char *name, struct str request, bool generation,
-                struct buf *text, struct buf *trust, struct err *e) {
-    struct json j;
-    bool tools = (c->tool_use || c->tool_use_broken.code) && has_tools(request);
-    if (tools && !c->tool_use) {
-        *e = c->tool_use_broken;
-        return -1;
+static int render(struct rendering *r, struct json *j, struct json *defaults, struct buf *text,
+                  struct buf *trust, struct err *e) {
+    size_t from = text->n, trust_from = trust ? trust->n : 0, end = 0;
+    for (size_t i = 0; i < r->c->special.n_names; i++) {
+        const struct special_name *s = &r->c->special.names[i];
+        jinja_set_str(r->in, s->name, jv_text(jt_new(r->in, s->token.content, TRUST_ALL)));
     }
-    struct jinja *in = jinja_begin(tools ? c->tool_use : c->plain);
-    for (size_t i = 0; i < N_TOKENS; i++)
-        if (c->tokens[i])
-            jinja_set(
-                in, token_names[i],
-                jv_text(jt_new(in, (struct str){c->tokens[i], c->token_lengths[i]}, TRUST_ALL)));
-    jinja_set(in, "tools", jv_none());
-    jinja_set(in, "documents", jv_none());
-    jinja_set(in, "add_generation_prompt", jv_bool(generation));
-    json_init(&j, name, request.p, request.n, e);
-    int rc = read_request(in, &j);
-    if (rc == 0)
-        rc = jinja_render(in, text, trust, e);
-    jinja_end(in);
-    json_free(&j);
+    jinja_set(r->in, "tools", jv_none());
+    jinja_set(r->in, "documents", jv_none());
+    if (read_all_members(r, j, defaults) != 0 || finish(r, e) != 0 ||
+        jinja_render(r->in, text, trust, e) != 0)
+        return -1;
+    if (!r->continues)
+        return 0;
+    int rc = cut(r, text, from, &end, e);
+    text->n = rc == 0 ? end : from;
+    if (trust)
+        trust->n = trust_from + (text->n - from);
     return rc;
 }
 
-struct str chat_sources(const struct chat *c) {
-    return buf_view(&c->sources);
+int chat_render(const struct chat *c, const char *name, struct str request,
+                const struct chat_defaults *defaults, struct buf *text, struct buf *trust,
+                struct err *e) {
+    struct rendering r = {.c = c,
+                          .defaults = defaults,
+                          .messages = {.kind = V_MISSING},
+                          .generation = defaults->generation,
+                          .continues = defaults->continue_final,
+                          .field = str_of("content")};
+    struct json j, variables;
+    struct str set = defaults->variables.n ? buf_view(&defaults->variables) : str_of("");
+    look(&r, set);
+    look(&r, request);
+    r.t = templates_choose(&c->templates, r.template, r.tools, e);
+    free(r.template);
+    if (!r.t)
+        return -1;
+    json_init(&j, name, request.p, request.n, e);
+    json_init(&variables, "--set", set.p, set.n, e);
+    r.in = jinja_begin(r.t->parsed, &c->limits);
+    int rc = render(&r, &j, &variables, text, trust, e);
+    jinja_end(r.in);
+    json_free(&j);
+    json_free(&variables);
+    return rc;
+}
+
+struct str chat_literals(const struct chat *c) {
+    return buf_view(&c->literals);
 }
 
 void chat_turn_end(const struct chat *c, struct buf *out) {
@@ -370,9 +300,10 @@ void chat_turn_end(const struct chat *c, struct buf *out) {
     static const char request[] = "[{\"role\": \"user\", \"content\": \"a\"}, {\"role\": "
                                   "\"assistant\", \"content\": \"tokpipe-turn\"}, "
                                   "{\"role\": \"user\", \"content\": \"b\"}]";
+    struct chat_defaults none = {0};
     struct buf text = {0};
     struct err e = {0};
-    if (chat_render(c, "probe", str_of(request), false, &text, NULL, &e) == 0) {
+    if (chat_render(c, "probe", str_of(request), &none, &text, NULL, &e) == 0) {
         const char *at = strstr(text.p ? text.p : "", probe);
         if (at && !strstr(at + 1, probe))
             buf_str(out, at + sizeof probe - 1);

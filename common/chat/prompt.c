@@ -8,12 +8,23 @@
 #include "chat/record.h"
 
 static bool of_chat(struct str key) {
-    static const char *const members[] = {"messages", "tools", "documents", "add_generation_prompt",
-                                          "chat_template_kwargs"};
+    static const char *const members[] = {"messages",
+                                          "tools",
+                                          "documents",
+                                          "add_generation_prompt",
+                                          "chat_template_kwargs",
+                                          "continue_final_message",
+                                          "chat_template"};
     for (size_t i = 0; i < sizeof members / sizeof *members; i++)
         if (str_eq(key, members[i]))
             return true;
     return false;
+}
+
+/* Files of JSON may begin with a BOM. */
+static struct str without_bom(struct str s) {
+    bool bom = s.n >= 3 && memcmp(s.p, "\xEF\xBB\xBF", 3) == 0;
+    return bom ? (struct str){s.p + 3, s.n - 3} : s;
 }
 
 static int read_chat(struct chat_prompt *p, const struct prompt_options *o, struct str record,
@@ -23,9 +34,11 @@ static int read_chat(struct chat_prompt *p, const struct prompt_options *o, stru
         return -1;
     }
     p->is_chat = true;
+    record = without_bom(record);
     buf_clear(&p->rendered);
     buf_clear(&p->trust);
-    int rc = chat_render(o->chat, "record", record, o->generation, &p->rendered, &p->trust, e);
+    int rc = chat_render(o->chat, o->form == PROMPT_CHAT ? o->input : NULL, record, &o->defaults,
+                         &p->rendered, &p->trust, e);
     p->text = buf_view(&p->rendered);
     return rc;
 }
@@ -58,7 +71,7 @@ static int open_batch_line(struct chat_prompt *p, struct str *record, bool *comp
     json_free(&j);
     if (!batch)
         return 0;
-    json_init(&j, "record", record->p, record->n, e);
+    json_init(&j, NULL, record->p, record->n, e);
     json_enter_object(&j);
     while (json_key(&j, &key))
         if (str_eq(key, "body"))
@@ -119,18 +132,20 @@ static int read_json(struct chat_prompt *p, const struct prompt_options *o, stru
                      struct err *e) {
     struct str key;
     bool text = false, messages = false, completions = false;
-    if (record.n >= 3 &&
-        memcmp(record.p, "\xEF\xBB\xBF", 3) == 0) // skip a BOM before the first line
-        record = (struct str){record.p + 3, record.n - 3};
+    record = without_bom(record);
     size_t blank = 0;
     while (blank < record.n && strchr(" \t\r", record.p[blank]) && record.p[blank])
         blank++;
     if (blank == record.n)
         return err_set(e, EXIT_DATA, "the line is blank");
+    if (record.p[blank] == '[')
+        return err_set(e, EXIT_DATA,
+                       "an array, not an object: messages are {\"messages\": [...]}, or read by "
+                       "--chat without -j");
     if (memchr(record.p, 'y', record.n) && open_batch_line(p, &record, &completions, e) != 0)
         return -1;
     p->is_pair = !completions && has_pair(record);
-    json_init(&p->json, "record", record.p, record.n, e);
+    json_init(&p->json, NULL, record.p, record.n, e);
     json_enter_object(&p->json);
     while (json_key(&p->json, &key)) {
         if (read_text_member(p, key, "text", &text) ||

@@ -29,9 +29,10 @@ enum prompt_form {
 
 struct prompt_options {
     enum prompt_form form;
-    bool strict;             // refuse invalid UTF-8 instead of repairing it
-    bool chat_only;          // PROMPT_JSON: accept only {"messages": ...}
-    bool generation;         // end a chat with the text that makes the model answer
+    const char *input; // the input's name, for messages
+    bool strict;       // refuse invalid UTF-8 instead of repairing it
+    bool chat_only;    // PROMPT_JSON: accept only {"messages": ...}
+    struct chat_defaults defaults;
     const struct chat *chat; // NULL: no_chat is the reason
     struct err no_chat;
 };

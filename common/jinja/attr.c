@@ -62,6 +62,21 @@ static struct jvalue macro_attr(struct jinja *in, const struct jmacro *m, struct
     return names;
 }
 
+static struct jvalue bind_method(struct jinja *in, struct jvalue self,
+                                 const struct jmethod_info *m) {
+    struct jmethod *bound = jinja_alloc(in, sizeof *bound);
+    *bound = (struct jmethod){.self = self, .info = m};
+    return (struct jvalue){.kind = V_METHOD, .method = bound};
+}
+
+/* An attribute of the type dict: dict.fromkeys, or a method whose first argument is the dict. */
+static struct jvalue type_attr(struct jinja *in, const struct jfunction *f, struct str name) {
+    const struct jmethod_info *m =
+        strcmp(f->name, "dict") == 0 ? jinja_data_method(V_DICT, name) : NULL;
+    struct jvalue self = str_eq(name, "fromkeys") ? jv_dict(in) : missing();
+    return m ? bind_method(in, self, m) : missing();
+}
+
 /* Python's getattr. V_MISSING if there is no such attribute. */
 static struct jvalue attribute(struct jinja *in, struct jvalue obj, struct str name) {
     struct jvalue *v, found = missing();
@@ -75,6 +90,8 @@ static struct jvalue attribute(struct jinja *in, struct jvalue obj, struct str n
         break;
     case V_MACRO:
         return macro_attr(in, obj.macro, name);
+    case V_FUNCTION:
+        return type_attr(in, obj.function, name);
     case V_RANGE:
         found = range_attr(obj.range, name);
         break;
@@ -99,11 +116,7 @@ static struct jvalue attribute(struct jinja *in, struct jvalue obj, struct str n
     if (mutates((enum jkind)obj.kind, name))
         return unsafe(in, obj, name);
     m = obj.kind == V_STR ? jinja_str_method(name) : jinja_data_method((enum jkind)obj.kind, name);
-    if (!m)
-        return missing();
-    struct jmethod *bound = jinja_alloc(in, sizeof *bound);
-    *bound = (struct jmethod){.self = obj, .info = m};
-    return (struct jvalue){.kind = V_METHOD, .method = bound};
+    return m ? bind_method(in, obj, m) : missing();
 }
 
 struct jvalue jinja_subscript(struct jinja *in, struct jvalue obj, struct jvalue key, bool *found) {
@@ -159,6 +172,9 @@ static bool is_undefined(struct jinja *in, struct jvalue obj) {
 }
 
 static struct jvalue neither(struct jinja *in, struct jvalue obj, struct str name) {
+    const struct jmethod_info *m = jv_own_text(obj) ? jinja_str_method(name) : NULL;
+    if (m)
+        return bind_method(in, jv_text(jv_own_text(obj)), m);
     bool internal = name.n > 1 && name.p[0] == '_' && name.p[1] == '_';
     return internal ? unsafe(in, obj, name) : no_attribute(in, obj, name);
 }

@@ -147,11 +147,20 @@ struct jvalue jinja_call_macro(struct jinja *in, const struct jmacro *m, const s
 }
 
 static struct jvalue call_method(struct jinja *in, const struct jmethod *m, const struct jargs *a) {
-    struct jvalue v[JINJA_MAX_PARAMS];
+    struct jvalue v[JINJA_MAX_PARAMS], self = m->self;
+    struct jargs rest = *a;
+    if (self.kind == V_MISSING) { // dict.items(d)
+        if (a->n == 0 || a->pos[0].kind != V_DICT)
+            return jinja_fail(in, "TypeError: descriptor '%s' for 'dict' objects needs a dict",
+                              m->info->name);
+        self = rest.pos[0];
+        rest.pos++;
+        rest.n--;
+    }
     if (m->info->call_args)
-        return m->info->call_args(in, m->self, a);
-    return jinja_bind(in, m->info->name, m->info->params, m->info->min, a, v)
-               ? m->info->call(in, m->self, v)
+        return m->info->call_args(in, self, &rest);
+    return jinja_bind(in, m->info->name, m->info->params, m->info->min, &rest, v)
+               ? m->info->call(in, self, v)
                : jv_none();
 }
 

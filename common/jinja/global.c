@@ -1,13 +1,8 @@
 /* The functions that every template can call: jinja2's range, dict, namespace, cycler and joiner,
- * and transformers' raise_exception and strftime_now. lipsum is left out, because random text has
- * no use in a prompt.
+ * and transformers' raise_exception and strftime_now (strftime.c). lipsum is left out, because
+ * random text has no use in a prompt.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <stdio.h>
-#include <stdlib.h>
-#include <time.h>
-
-#include "base/num.h"
 #include "jinja/run.h"
 
 static struct jvalue do_range(struct jinja *in, const struct jargs *a) {
@@ -103,31 +98,13 @@ static struct jvalue do_raise(struct jinja *in, const struct jargs *a) {
     return jinja_fail(in, "%.*s", t->n > 700 ? 700 : (int)t->n, t->p);
 }
 
-/* Formats the local time, or $SOURCE_DATE_EPOCH in UTC, which makes a prompt reproducible. */
-static struct jvalue do_strftime(struct jinja *in, const struct jargs *a) {
-    struct jvalue v[JINJA_MAX_PARAMS];
-    if (!jinja_bind(in, "strftime_now", "format", 1, a, v))
-        return jv_none();
-    struct jtext *t = jinja_arg_str(in, v[0], "");
-    uint64_t fixed;
-    const char *epoch = getenv("SOURCE_DATE_EPOCH");
-    bool is_fixed = epoch && parse_u64(str_of(epoch), 0, INT32_MAX, &fixed);
-    time_t now = is_fixed ? (time_t)fixed : time(NULL);
-    struct tm tm;
-    if (in->failed || !(is_fixed ? gmtime_r(&now, &tm) : localtime_r(&now, &tm)))
-        return jv_none();
-    char *format = xasprintf("%.*sx", (int)t->n, t->p),
-         out[1024]; // the x tells an empty result from one that is too long
-    size_t n = t->n < 500 ? strftime(out, sizeof out, format, &tm) : 0;
-    free(format);
-    if (n == 0)
-        return jinja_fail(in, "ValueError: strftime_now: the result is too long");
-    struct str copy = arena_str(&in->arena, out, n - 1);
-    return jv_text(jt_new(in, copy, jt_pure(t) ? TRUST_ALL : TRUST_NONE));
-}
-
 const struct jfunction jinja_functions[] = {
-    {"range", do_range},           {"dict", do_dict},     {"namespace", do_namespace},
-    {"cycler", do_cycler},         {"joiner", do_joiner}, {"raise_exception", do_raise},
-    {"strftime_now", do_strftime}, {NULL, NULL},
+    {"range", do_range},
+    {"dict", do_dict},
+    {"namespace", do_namespace},
+    {"cycler", do_cycler},
+    {"joiner", do_joiner},
+    {"raise_exception", do_raise},
+    {"strftime_now", jinja_strftime_now},
+    {NULL, NULL},
 };

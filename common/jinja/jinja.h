@@ -43,8 +43,15 @@ struct jinja_template;
 struct jinja_template *jinja_parse(const char *name, struct str source, struct err *e);
 void jinja_template_free(struct jinja_template *t);
 
-/* One rendering: begin it, set its variables, render once, end it. */
-struct jinja *jinja_begin(const struct jinja_template *t);
+/* The limits of one rendering. A member that is 0 has the default. */
+enum { JINJA_DEFAULT_MEMORY = 64 << 20, JINJA_DEFAULT_STEPS = 200000000 };
+struct jinja_limits {
+    size_t memory; // bytes of values
+    uint64_t steps;
+};
+
+/* One rendering: begin it, set its variables, render once, end it. limits may be NULL. */
+struct jinja *jinja_begin(const struct jinja_template *t, const struct jinja_limits *limits);
 void jinja_end(struct jinja *in); // frees every value that it made
 
 /* Sets a variable to a value (value.h). A name that the template does not use is ignored. */

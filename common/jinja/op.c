@@ -167,8 +167,8 @@ static struct jvalue repeat(struct jinja *in, struct jvalue v, int64_t times) {
     }
     if (times < 0)
         times = 0;
-    if (!mul_size(v.l->n, (size_t)times, &n) || n > JINJA_MAX_MEMORY / sizeof(struct jvalue))
-        n = JINJA_MAX_MEMORY / sizeof(struct jvalue);
+    if (!mul_size(v.l->n, (size_t)times, &n) || n > in->max_memory / sizeof(struct jvalue))
+        n = in->max_memory / sizeof(struct jvalue);
     struct jvalue list = jv_list(in, (enum jkind)v.kind, n);
     for (int64_t i = 0; v.l->n && i < times && jinja_steps(in, v.l->n); i++)
         for (size_t k = 0; k < v.l->n; k++)
@@ -184,6 +184,10 @@ struct jvalue jinja_binary(struct jinja *in, uint8_t op, struct jvalue a, struct
     int64_t times;
     if (jv_is_number(a) && jv_is_number(b))
         return number_op(in, op, a, b);
+    if (op == T_ADD && a.kind == V_STR && jv_own_text(b))
+        b = jv_text(jv_own_text(b));
+    else if (op == T_ADD && b.kind == V_STR && jv_own_text(a))
+        a = jv_text(jv_own_text(a));
     if (op == T_ADD && a.kind == b.kind && is_sequence(a))
         return add(in, a, b);
     if (op == T_MUL && is_sequence(a) && jv_int_of(b, &times))

@@ -211,5 +211,6 @@ struct jtext *jv_to_str(struct jinja *in, struct jvalue v) {
         return v.s;
     if (v.kind == V_UNDEF)
         return jt_new(in, str_of(""), TRUST_ALL);
-    return jv_repr(in, v);
+    struct jtext *own = jv_own_text(v);
+    return own ? own : jv_repr(in, v);
 }

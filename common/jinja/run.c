@@ -41,9 +41,10 @@ struct jvalue jinja_undefined(struct jinja *in, struct jvalue v) {
 }
 
 bool jinja_room(struct jinja *in, size_t n) {
-    if (n <= JINJA_MAX_MEMORY && in->memory <= JINJA_MAX_MEMORY - n)
+    if (n <= in->max_memory && in->memory <= in->max_memory - n)
         return true;
-    jinja_fail(in, "the template takes more than %zu bytes of memory", JINJA_MAX_MEMORY);
+    jinja_fail(in, "the template takes more than %zu bytes of memory (see --template-memory)",
+               in->max_memory);
     return false;
 }
 
@@ -55,8 +56,9 @@ void *jinja_alloc(struct jinja *in, size_t n) {
 
 bool jinja_steps(struct jinja *in, size_t n) {
     in->steps += n;
-    if (in->steps > JINJA_MAX_STEPS)
-        jinja_fail(in, "the template takes more than %d steps", JINJA_MAX_STEPS);
+    if (in->steps > in->max_steps)
+        jinja_fail(in, "the template takes more than %llu steps (see --template-steps)",
+                   (unsigned long long)in->max_steps);
     return !in->failed;
 }
 
@@ -69,9 +71,11 @@ bool jinja_deeper(struct jinja *in) {
     return !in->failed || (in->depth--, false);
 }
 
-struct jinja *jinja_begin(const struct jinja_template *t) {
+struct jinja *jinja_begin(const struct jinja_template *t, const struct jinja_limits *limits) {
     struct jinja *in = xcalloc(1, sizeof *in);
     in->t = t;
+    in->max_memory = limits && limits->memory ? limits->memory : JINJA_DEFAULT_MEMORY;
+    in->max_steps = limits && limits->steps ? limits->steps : JINJA_DEFAULT_STEPS;
     in->line = 1;
     if (sodium_init() < 0)
         die(EXIT_SYSTEM, "libsodium cannot start");

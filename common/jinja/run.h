@@ -12,11 +12,8 @@
 #include "jinja/node.h"
 #include "jinja/value.h"
 
-#define JINJA_MAX_MEMORY ((size_t)1 << 30) // bytes of values in one rendering
-#define JINJA_MAX_TEXT   ((size_t)1 << 28) // bytes of one string, the rendered text too
+#define JINJA_MAX_TEXT ((size_t)1 << 28) // bytes of one string, the rendered text too
 enum {
-    // One step is a node evaluated, an item visited, a character changed or 64 bytes compared.
-    JINJA_MAX_STEPS = 200000000,
     JINJA_MAX_DEPTH = 1000,   // nested evaluations
     JINJA_MAX_NESTING = 200,  // the template's nested blocks and brackets
     JINJA_MAX_RANGE = 100000, // items of range(), as in jinja2's sandbox
@@ -41,8 +38,9 @@ enum jflow { FLOW_NONE, FLOW_BREAK, FLOW_CONTINUE };
 struct jinja {
     const struct jinja_template *t;
     struct arena arena;
-    size_t memory;
-    uint64_t steps;
+    size_t memory, max_memory; // bytes of values
+    // One step is a node evaluated, an item visited, a character changed or 64 bytes compared.
+    uint64_t steps, max_steps;
     int depth;
     int line; // the line that is being evaluated
     bool failed;
@@ -114,6 +112,7 @@ bool jinja_test_exists(struct str name);
 bool jinja_call_test(struct jinja *in, struct str name, struct jvalue self, const struct jargs *a);
 struct jvalue jinja_call(struct jinja *in, struct jvalue callee, const struct jargs *a);
 extern const struct jfunction jinja_functions[]; // ends with a NULL name
+struct jvalue jinja_strftime_now(struct jinja *in, const struct jargs *a);
 
 /* Attributes and items, as jinja2's sandbox gives them: data and methods of data, nothing else. */
 struct jvalue jinja_getattr(struct jinja *in, struct jvalue obj, struct str name);

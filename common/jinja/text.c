@@ -108,7 +108,7 @@ void jb_fill(struct jbuild *b, const struct jtext *t, int64_t times) {
     if (times <= 0 || t->n == 0)
         return;
     if (!mul_size(t->n, (size_t)times, &n) || !jinja_room(b->in, n)) {
-        jinja_room(b->in, JINJA_MAX_MEMORY);
+        jinja_room(b->in, SIZE_MAX); // fails
         return;
     }
     if (!reserve(b, n) || !jinja_steps(b->in, n / 64))

@@ -308,3 +308,14 @@ int jv_order(struct jinja *in, struct jvalue a, struct jvalue b, const char *op)
                    jv_type(a), jv_type(b));
     return 0;
 }
+
+void jv_set_text(struct jvalue v, struct jtext *text) {
+    if (v.kind == V_LIST)
+        v.l->as_text = text;
+    else if (v.kind == V_DICT)
+        v.d->as_text = text;
+}
+
+struct jtext *jv_own_text(struct jvalue v) {
+    return v.kind == V_LIST ? v.l->as_text : v.kind == V_DICT ? v.d->as_text : NULL;
+}

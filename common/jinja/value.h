@@ -71,6 +71,7 @@ enum { TUPLE_GROUP = 1 };
 struct jlist {
     struct jvalue *v; // [n]
     size_t n, cap;
+    struct jtext *as_text; // see jv_set_text
 };
 
 struct jpair {
@@ -82,7 +83,8 @@ struct jdict {
     size_t n, cap;
     // [slots] number of a pair + 1, 0 if empty. NULL while there are few pairs.
     uint32_t *index;
-    size_t slots; // a power of two
+    size_t slots;          // a power of two
+    struct jtext *as_text; // see jv_set_text
 };
 
 struct jrange {
@@ -122,6 +124,13 @@ void jv_put(struct jinja *in, struct jdict *d, struct jvalue key, struct jvalue 
 struct jvalue *jv_get(struct jinja *in, const struct jdict *d,
                       struct jvalue key); // NULL: no such key
 struct jvalue *jv_get_str(struct jinja *in, const struct jdict *d, struct str key);
+
+/* Gives a list or dict a text of its own. Where a template uses the value as a string, in output,
+ * +,
+ * ~, a string filter or a string method, it gets this text instead of Python's repr. Everywhere
+ * else the value is a list or dict. A copy has no such text. */
+void jv_set_text(struct jvalue v, struct jtext *text);
+struct jtext *jv_own_text(struct jvalue v); // NULL: it has none
 
 /* Properties of a value. */
 static inline bool jv_is_str(struct jvalue v) {

@@ -383,16 +383,34 @@ int spec_parse_generation(struct spec *s, const char *path, const char *text, si
     return rc;
 }
 
+/* Refuses a folder without config.json, and says what it may be instead. */
+static int no_config(const char *dir, const char *path, struct err *e) {
+    static const struct {
+        const char *end, *hint;
+    } others[] = {
+        {"adapter_config.json", "a LoRA adapter, not a model: merge it into its base first"},
+        {".gguf", "no config.json, but a GGUF file: st-convert makes a model folder of it"},
+        {"params.json", "no config.json, but params.json: the folder in transformers' form is "
+                        "needed"},
+        {"model_index.json", "model_index.json is there: an image pipeline, not a language model"},
+        {"snapshots", "a folder of the Hugging Face cache: give org/name, or snapshots/COMMIT in "
+                      "it"},
+    };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        char *file = dir_find(dir, others[i].end);
+        bool there = file != NULL;
+        free(file);
+        if (there)
+            return err_set(e, EXIT_NO_INPUT, "%s: %s", others[i].hint, dir);
+    }
+    return read_file(path, MAX_BYTES, &(struct buf){0}, e); // says why it cannot be opened
+}
+
 int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err *e) {
     char *path = path_join(dir, "config.json"), *second = path_join(dir, "generation_config.json");
     struct buf text = {0};
     *s = (struct spec){0};
-    char *adapter = path_join(dir, "adapter_config.json");
-    int rc = !is_file(path) && is_file(adapter)
-                 ? err_set(e, EXIT_NO_INPUT,
-                           "a LoRA adapter, not a model: merge it into its base first: %s", dir)
-                 : read_file(path, MAX_BYTES, &text, e);
-    free(adapter);
+    int rc = is_file(path) ? read_file(path, MAX_BYTES, &text, e) : no_config(dir, path, e);
     if (rc == 0 && file_hint(text.p, text.n))
         rc = err_set(e, EXIT_DATA, "%s: %s", file_hint(text.p, text.n), path);
     if (rc == 0)

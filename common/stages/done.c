@@ -9,7 +9,7 @@
 #include "base/io.h"
 #include "base/json.h"
 #include "base/records.h"
-#include "gguf/strmap.h"
+#include "base/strmap.h"
 
 enum { MAX_LINE = 0x7fffffff };
 

@@ -108,6 +108,7 @@ static int encode_one(struct worker *w, struct err *e) {
     struct encode_options encode = w->o->encode;
     if (p->is_chat) {
         encode.no_special = true;
+        encode.split_special = false; // the template's tokens are tokens
         encode.trusted = w->o->trust_content ? NULL : (const uint8_t *)p->trust.p;
     }
     w->ids.want_offsets = w->o->offsets;
@@ -177,7 +178,8 @@ static void encode_batch(void *worker, void *job) {
         if (rc != 0 && w->o->records == RECORDS_WHOLE)
             b->failed = e;
         else if (rc != 0)
-            buf_fmt(&b->warnings, "%s: record %zu\n", e.msg, b->records[i].number);
+            buf_fmt(&b->warnings, "%s: %s: %s %zu\n", e.msg, w->o->prompt.input,
+                    w->o->records == RECORDS_LINES ? "line" : "record", b->records[i].number);
     }
     if (fclose(f) != 0)
         err_errno(&b->failed, EXIT_SYSTEM, "cannot encode record %zu", b->records[0].number);
@@ -242,6 +244,13 @@ static int write_batch(struct sink *s, struct batch *b, struct err *e) {
     return failed ? -1 : 0;
 }
 
+/* Warns if the input is what another program writes, which would be encoded as text. */
+static void warn_of_stream(struct str first) {
+    const char *hint = first.n ? file_hint(first.p, first.n) : NULL;
+    if (hint && first.p[0] != '<') // a page of HTML is a text
+        warn("the input is encoded as text, but it is %s", hint);
+}
+
 /* Fills b with the records that can be read without waiting, except those that are done. 1; 0 at
  * the end of the input; -1 with e set. */
 static int read_batch(struct records *r, struct batch *b, struct done *done, size_t *number,
@@ -251,7 +260,8 @@ static int read_batch(struct records *r, struct batch *b, struct done *done, siz
     do {
         if ((more = records_next(r, &record, e)) <= 0)
             return more;
-        ++*number;
+        if (++*number == 1)
+            warn_of_stream(record);
         if (done && done_take(done, record))
             continue;
         if (b->n == b->cap) {

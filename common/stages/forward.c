@@ -146,8 +146,11 @@ static int open_prompt(struct forward *s, const struct input_prompt *p, struct e
     s->stats.sequences++;
     if (send_frame(s, &open, e) != 0)
         return -1;
+    if (p->refused.n && p->line && !p->said_before)
+        warn("sequence %" PRIu32 ": %.*s: %s: line %" PRIu64, p->number, (int)p->refused.n,
+             p->refused.p, p->name, p->line);
     if (p->refused.n)
-        return send_failed(s, p->number, p->refused, !p->said_before, e);
+        return send_failed(s, p->number, p->refused, !p->line && !p->said_before, e);
     int scored = scored_from(p->attrs, &from, &bad);
     if (scored < 0)
         return send_failed(s, p->number, str_of(bad.msg), true, e);

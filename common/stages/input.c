@@ -14,6 +14,7 @@
 
 struct input {
     int fd;
+    const char *name; // the caller's
     struct tokens_reader *reader;
     uint32_t next_number;
     bool begun, ended;
@@ -32,6 +33,7 @@ struct input {
 struct input *input_new(int fd, const char *name) {
     struct input *in = xcalloc(1, sizeof *in);
     in->fd = fd;
+    in->name = name;
     in->reader = tokens_reader_new(fd, name);
     return in;
 }
@@ -150,6 +152,7 @@ static bool give_line(struct input *in, struct input_prompt *p, bool said_before
     bool refused = in->reason.n > 0;
     *p = (struct input_prompt){
         .number = in->next_number++,
+        .name = in->name,
         .ids = in->ids,
         .n_ids = refused ? 0 : (uint32_t)in->n_ids,
         .attrs = buf_view(&in->attrs),
@@ -185,7 +188,9 @@ bool input_next(struct input *in, const struct logits_header *h, struct input_pr
             break;
         case TOKENS_END:
             judge_line(in, h);
-            return give_line(in, p, false);
+            give_line(in, p, false);
+            p->line = tokens_line(in->reader);
+            return true;
         case TOKENS_FAILED:
             buf_add(&in->reason, ev.text.p, ev.text.n);
             if (!ev.text.n)

@@ -16,7 +16,9 @@
 #include "wire/logits.h"
 
 struct input_prompt {
-    uint32_t number;     // of the line, from 0
+    uint32_t number;     // of the sequence, from 0
+    uint64_t line;       // of the input, from 1; 0 where `refused` has the place
+    const char *name;    // of the input
     const uint32_t *ids; // [n_ids], valid until the next call
     uint32_t n_ids;
     struct str attrs;
@@ -26,7 +28,7 @@ struct input_prompt {
 
 struct input;
 
-/* name is for messages. fd stays the caller's. */
+/* name is for messages. Both stay the caller's, until input_free. */
 struct input *input_new(int fd, const char *name);
 void input_free(struct input *in);
 

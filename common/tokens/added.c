@@ -125,6 +125,10 @@ bool added_is_control(const struct added_token *t) {
     return !t->plain && !is_blank(t);
 }
 
+static bool is_plain(const struct added_iter *it, const struct added_token *t) {
+    return t->plain || (it->split_special && !t->special);
+}
+
 /* Returns the token of the longest pattern that begins at i, or NONE. */
 static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
     uint32_t node = 0, token = NONE;
@@ -136,8 +140,8 @@ static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
         if (node == NONE)
             break;
         uint32_t here = it->set->nodes[node].token;
-        if (here != NONE &&
-            (allowed || (foreign && it->a->tokens[here].plain) || is_blank(&it->a->tokens[here]))) {
+        if (here != NONE && (allowed || (foreign && is_plain(it, &it->a->tokens[here])) ||
+                             is_blank(&it->a->tokens[here]))) {
             token = here;
             *end = i + 1;
         }
@@ -195,8 +199,8 @@ static bool space_at(struct str text, size_t i) {
 
 struct added_iter added_begin(const struct added *a, bool normalized, struct str text,
                               const uint8_t *allowed) {
-    return (struct added_iter){a,    normalized ? &a->normalized : &a->plain, text, allowed, 0, 0,
-                               false};
+    return (struct added_iter){
+        .a = a, .set = normalized ? &a->normalized : &a->plain, .text = text, .allowed = allowed};
 }
 
 static bool all_allowed(const struct added_iter *it, size_t start, size_t end) {

@@ -49,7 +49,7 @@ struct added_set {
 
 struct added {
     struct added_token *tokens; // [n]
-    size_t n;
+    size_t n, cap;
     struct added_set plain, normalized;
 };
 
@@ -78,6 +78,7 @@ struct added_iter {
     const struct added_set *set;
     struct str text;
     const uint8_t *allowed; // [text.n]
+    bool split_special;     // every token that is not special is `plain`
     size_t at;              // the search continues here
     size_t covered;         // end of the last match
     bool after_match;       // `at` is the end of a match that is not empty

@@ -31,12 +31,14 @@ struct encoder {
     struct tok_text *work; // [pres.n]
     struct word_cache cache;
     struct buf trusted;          // trusted_bytes of the normalized text
+    struct buf none;             // no_bytes
     struct tok_model no_control; // the model; in it `control` is set
     unsigned char *control;      // [t->n_added_ids] 1 for control tokens; NULL before make_control
     // Of the text that is being encoded:
     struct pre_run run;
     struct token_ids *out;
     const uint8_t *allowed; // encode_options.trusted
+    bool split_special;
     bool track;
     struct err *e;
     uint64_t regex_budget; // of the text
@@ -72,6 +74,7 @@ void encoder_free(struct encoder *en) {
         text_free(&en->work[i]);
     text_free(&en->normalized);
     buf_free(&en->trusted);
+    buf_free(&en->none);
     free(en->work);
     free(en->control);
     free(en->cache.memory);
@@ -160,6 +163,7 @@ static int split_added(struct encoder *en, const struct tok_piece *p, bool norma
     struct added_iter it =
         added_begin(&en->t->added, normalized, (struct str){p->p, p->n}, allowed);
     struct added_match m;
+    it.split_special = en->split_special;
     while (added_next(&it, &m)) {
         if (m.from < m.start) {
             struct tok_piece between = tok_piece_cut(p, m.from, m.start);
@@ -237,14 +241,24 @@ static void truncate_ids(const struct tokenizer *t, const struct encode_options 
     size_t special = 0;
     for (size_t i = 0; i < t->posts.n && !o->no_special; i++)
         special += t->posts.steps[i].n_before + t->posts.steps[i].n_after;
-    size_t most = t->truncation > special ? t->truncation - special : 0;
+    size_t to = o->truncate_to ? o->truncate_to : t->truncation,
+           most = to > special ? to - special : 0;
     if (out->n <= most)
         return;
-    size_t from = t->truncate_left ? out->n - most : 0;
+    bool left = o->side == TRUNCATE_AS_FILE ? t->truncate_left : o->side == TRUNCATE_LEFT;
+    size_t from = left ? out->n - most : 0;
     memmove(out->ids, out->ids + from, most * sizeof *out->ids);
     if (out->want_offsets)
         memmove(out->offsets, out->offsets + from, most * sizeof *out->offsets);
     out->n = most;
+}
+
+/* encode_options.trusted of a text that nobody trusts, [n]. */
+static const uint8_t *no_bytes(struct encoder *en, size_t n) {
+    buf_clear(&en->none);
+    buf_reserve(&en->none, n);
+    memset(en->none.p, 0, n);
+    return (const uint8_t *)en->none.p;
 }
 
 int tokenizer_encode(struct encoder *en, struct str text, const struct encode_options *o,
@@ -255,7 +269,8 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
     out->n = 0;
     en->out = out;
     en->e = e;
-    en->allowed = o ? o->trusted : NULL;
+    en->allowed = o && o->split_special ? no_bytes(en, text.n) : o ? o->trusted : NULL;
+    en->split_special = o && o->split_special;
     if (en->allowed && !en->control)
         make_control(en);
     en->track = out->want_offsets || t->needs_track || en->allowed;
@@ -266,7 +281,7 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
     struct tok_piece whole = {text.p, text.n, NULL, {0, (uint32_t)text.n}};
     if (text.n && split_added(en, &whole, false, en->allowed, normalize) != 0)
         return -1;
-    if (o && o->truncate && t->truncation)
+    if (o && o->truncate && (o->truncate_to || t->truncation))
         truncate_ids(t, o, out);
     size_t n = posts_count(&t->posts, !(o && o->no_special), out->n);
     if (n > MAX_IDS)

@@ -15,6 +15,7 @@
 #include "base/hash_thread.h"
 #include "base/utf8.h"
 #include "tokens/component.h"
+#include "tokens/missing.h"
 #include "tokens/tokenizer_parts.h"
 
 enum {
@@ -119,8 +120,15 @@ static bool flag(struct json *j, struct str key, const char *name, bool *out) {
     return true;
 }
 
+static void append_added(struct tokenizer *t, struct added_token token) {
+    if (t->added.n == t->added.cap) {
+        t->added.cap = t->added.cap ? t->added.cap * 2 : 64;
+        t->added.tokens = xreallocarray(t->added.tokens, t->added.cap, sizeof *t->added.tokens);
+    }
+    t->added.tokens[t->added.n++] = token;
+}
+
 static void load_added_tokens(struct tokenizer *t, struct json *j) {
-    size_t cap = 0;
     json_enter_array(j);
     while (json_item(j)) {
         struct added_token a = {.normalized = true};
@@ -139,11 +147,7 @@ static void load_added_tokens(struct tokenizer *t, struct json *j) {
         component_need(j, a.content.p, "an added token", "content");
         if (json_failed(j))
             return;
-        if (t->added.n == cap) {
-            cap = cap ? cap * 2 : 64;
-            t->added.tokens = xreallocarray(t->added.tokens, cap, sizeof *t->added.tokens);
-        }
-        t->added.tokens[t->added.n++] = a;
+        append_added(t, a);
     }
 }
 
@@ -178,45 +182,129 @@ static void take_id(struct added *a, uint32_t *owners, struct added_token *token
     owners[token->id] = at;
 }
 
+static int compare_ids(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Returns the ids of the first n added tokens, sorted. The caller frees them. */
+static uint32_t *sorted_ids(const struct added *a, size_t n) {
+    uint32_t *ids = xreallocarray(NULL, n, sizeof *ids);
+    for (size_t i = 0; i < n; i++)
+        ids[i] = a->tokens[i].id;
+    if (n > 1)
+        qsort(ids, n, sizeof *ids, compare_ids);
+    return ids;
+}
+
+/* Appends the tokens of the files beside tokenizer.json. Those that count only if their text or id
+ * is new are left to number_added_tokens. */
+static void append_special(struct tokenizer *t) {
+    for (size_t i = 0; i < t->special_tokens.n_added; i++) {
+        const struct special_token *s = &t->special_tokens.added[i];
+        append_added(t, (struct added_token){.content = s->content,
+                                             .single_word = s->single_word,
+                                             .lstrip = s->lstrip,
+                                             .rstrip = s->rstrip,
+                                             .normalized = s->normalized,
+                                             .special = s->special});
+    }
+}
+
+/* The state of number_added_tokens. */
+struct numbering {
+    struct vocab names; // content to index in added.tokens
+    uint32_t next;      // the next free id
+    uint32_t *owners;   // see take_id; NULL if no id can have two owners
+    size_t n;           // tokens so far
+    size_t n_file;      // those that tokenizer.json lists
+    size_t n_known;     // those before the first SPECIAL_IF_NEW_TEXT, else SIZE_MAX
+    uint32_t *file_ids; // [n_file_ids] the ids that they got, sorted
+    size_t n_file_ids;
+};
+
+/* After the tokens of tokenizer.json: new ones get ids past all ids of added tokens. */
+static void begin_special(struct numbering *m, const struct added *a) {
+    m->n_file_ids = m->n;
+    m->file_ids = sorted_ids(a, m->n);
+    if (m->n && m->file_ids[m->n - 1] >= m->next)
+        m->next = m->file_ids[m->n - 1] + 1;
+}
+
+/* Whether a token of the files beside tokenizer.json is not to be added: its text or id has an
+ * added token already. at: the index of a token with its text, or NO_ID. */
+static bool is_known(struct numbering *m, const struct special_token *s, uint32_t at) {
+    uint32_t id = (uint32_t)s->id;
+    if (s->when == SPECIAL_IF_NEW_TEXT) {
+        m->n_known = m->n_known == SIZE_MAX ? m->n : m->n_known;
+        return at < m->n_known;
+    }
+    return s->when == SPECIAL_IF_NEW_ID && s->id >= 0 && s->id <= VOCAB_MAX_ID &&
+           bsearch(&id, m->file_ids, m->n_file_ids, sizeof id, compare_ids) != NULL;
+}
+
+/* Numbers token i, and moves it to its place. */
+static void number_token(struct tokenizer *t, struct numbering *m, size_t i, struct json *j) {
+    struct added *a = &t->added;
+    struct added_token token = a->tokens[i];
+    uint32_t at = vocab_find_name(&m->names, token.content);
+    if (token.content.n == 0 ||
+        (i >= m->n_file && is_known(m, &t->special_tokens.added[i - m->n_file], at)))
+        return;
+    token.id = at != NO_ID ? a->tokens[at].id : vocab_find_name(&t->model.vocab, token.content);
+    if (token.id == NO_ID)
+        token.id = m->next++;
+    if (token.id > VOCAB_MAX_ID)
+        json_refuse(j, "more than %d tokens", VOCAB_MAX_ID + 1);
+    token.pattern = token.normalized ? normalize_content(t, token.content, j) : token.content;
+    token.text =
+        at != NO_ID && str_same(token.pattern, token.content) ? a->tokens[at].text : token.pattern;
+    if (at == NO_ID) {
+        at = (uint32_t)m->n++;
+        vocab_add(&m->names, token.content, at);
+    } else {
+        token.special |= a->tokens[at].special; // once special, a text stays special
+    }
+    if (m->owners && token.id <= VOCAB_MAX_ID)
+        take_id(a, m->owners, &token, at);
+    a->tokens[at] = token;
+}
+
+/* Without added_tokens_decoder, a token of tokenizer.json is special if another file names it. */
+static void mark_named(struct tokenizer *t, const struct vocab *contents, size_t n_file) {
+    const struct special_tokens *s = &t->special_tokens;
+    for (size_t i = 0; i < s->n_names && !s->has_decoder; i++) {
+        uint32_t at = vocab_find_name(contents, s->names[i].token.content);
+        if (at < n_file)
+            t->added.tokens[at].special = true;
+    }
+}
+
 /* Gives the tokens their ids, as the reference does. A token of the vocabulary keeps its id; any
- * other gets the next id after the vocabulary's count of tokens. A later token with the same
- * content replaces the earlier one. */
+ * other gets the next id after the vocabulary's count of tokens. Those of the files beside
+ * tokenizer.json come last. A later token with the same content replaces the earlier one. */
 static void number_added_tokens(struct tokenizer *t, struct json *j) {
     struct added *a = &t->added;
-    struct vocab names = {0};
-    uint32_t next = t->model.n_listed ? t->model.n_listed : t->model.vocab.count;
-    size_t n = 0, n_ids = (size_t)t->model.vocab.size + a->n;
-    uint32_t *owners =
-        next < t->model.vocab.size ? xreallocarray(NULL, n_ids, sizeof *owners) : NULL;
-    if (owners)
-        memset(owners, 0xFF, n_ids * sizeof *owners);
-    vocab_begin(&names, a->n, false);
-    for (size_t i = 0; i < a->n && !json_failed(j); i++) {
-        struct added_token token = a->tokens[i];
-        if (token.content.n == 0)
-            continue;
-        uint32_t at = vocab_find_name(&names, token.content);
-        token.id = at != NO_ID ? a->tokens[at].id : vocab_find_name(&t->model.vocab, token.content);
-        if (token.id == NO_ID)
-            token.id = next++;
-        if (token.id > VOCAB_MAX_ID)
-            json_refuse(j, "more than %d tokens", VOCAB_MAX_ID + 1);
-        token.pattern = token.normalized ? normalize_content(t, token.content, j) : token.content;
-        token.text = at != NO_ID && str_same(token.pattern, token.content) ? a->tokens[at].text
-                                                                           : token.pattern;
-        if (at == NO_ID) {
-            at = (uint32_t)n++;
-            vocab_add(&names, token.content, at);
-        } else {
-            token.special |= a->tokens[at].special; // once special, a text stays special
-        }
-        if (owners)
-            take_id(a, owners, &token, at);
-        a->tokens[at] = token;
+    struct numbering m = {.next = t->model.n_listed ? t->model.n_listed : t->model.vocab.count,
+                          .n_file = a->n,
+                          .n_known = SIZE_MAX};
+    append_special(t);
+    size_t n_ids = (size_t)t->model.vocab.size + a->n;
+    if (m.next < t->model.vocab.size) {
+        m.owners = xreallocarray(NULL, n_ids, sizeof *m.owners);
+        memset(m.owners, 0xFF, n_ids * sizeof *m.owners);
     }
-    a->n = n;
-    free(owners);
-    vocab_free(&names);
+    vocab_begin(&m.names, a->n, false);
+    for (size_t i = 0; i < a->n && !json_failed(j); i++) {
+        if (i == m.n_file)
+            begin_special(&m, a);
+        number_token(t, &m, i, j);
+    }
+    a->n = m.n;
+    mark_named(t, &m.names, m.n_file_ids);
+    free(m.file_ids);
+    free(m.owners);
+    vocab_free(&m.names);
     if (!json_failed(j))
         added_build(a);
 }
@@ -296,10 +384,15 @@ static bool asks_where(const struct tokenizer *t) {
     return asking > 0 && inserting > 0;
 }
 
-struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e) {
+/* Loads a tokenizer.json. special has the tokens of the files beside it, and is all zero
+ * afterwards. */
+static struct tokenizer *load(const char *name, struct str bytes, struct special_tokens *special,
+                              struct err *e) {
     struct tokenizer *t = xcalloc(1, sizeof *t);
     struct sections s = {0};
-    json_init(&t->json, name, p, n, e);
+    t->special_tokens = *special;
+    *special = (struct special_tokens){0};
+    json_init(&t->json, name, bytes.p, bytes.n, e);
     find_sections(t, &t->json, &s);
     if (!s.has_model)
         json_refuse(&t->json, "\"model\" is missing");
@@ -311,17 +404,23 @@ struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, stru
     }
     index_ids(t);
     t->needs_track = asks_where(t);
-    t->bytes = (struct str){p, n};
+    t->bytes = bytes;
     return t;
 }
 
+struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e) {
+    struct special_tokens none = {0};
+    return load(name, (struct str){p, n}, &none, e);
+}
+
 /* Loads the file and hashes it on another thread. */
-static struct tokenizer *load_hashed(const char *file, const struct map *map, struct err *e) {
+static struct tokenizer *load_hashed(const char *file, struct str bytes,
+                                     struct special_tokens *special, struct err *e) {
     struct hash_thread hash;
-    if (map->n < MIN_HASHED)
-        return tokenizer_load(file, (const char *)map->p, map->n, e);
-    hash_thread_start(&hash, map->p, map->n);
-    struct tokenizer *t = tokenizer_load(file, (const char *)map->p, map->n, e);
+    if (bytes.n < MIN_HASHED)
+        return load(file, bytes, special, e);
+    hash_thread_start(&hash, bytes.p, bytes.n);
+    struct tokenizer *t = load(file, bytes, special, e);
     uint64_t fingerprint = hash_thread_end(&hash);
     if (t) {
         t->hashed = true;
@@ -330,47 +429,32 @@ static struct tokenizer *load_hashed(const char *file, const struct map *map, st
     return t;
 }
 
-/* Refuses a folder without tokenizer.json. A tokenizer in another format is named, with a way to
- * convert it. */
-static void no_tokenizer(const char *dir, struct err *e) {
-    static const char *const others[] = {"tekken.json", "tokenizer.model", "spiece.model",
-                                         "vocab.json",  "vocab.txt",       "adapter_config.json"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
-        char *path = path_join(dir, others[i]);
-        bool there = is_file(path);
-        free(path);
-        if (there) {
-            err_set(e, EXIT_NO_INPUT,
-                    "no tokenizer.json; %s is there, but tokpipe does not read it: transformers "
-                    "writes a tokenizer.json "
-                    "(AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)): %s",
-                    others[i], dir);
-            return;
-        }
-    }
-    err_set(e, EXIT_NO_INPUT, "no tokenizer.json: %s", dir);
+static struct tokenizer *open_bytes(const char *file, struct str bytes, bool hashed,
+                                    struct special_tokens *special, struct err *e) {
+    return hashed ? load_hashed(file, bytes, special, e) : load(file, bytes, special, e);
 }
 
 static struct tokenizer *open_file(const char *path, bool hashed, struct err *e) {
     char *file = is_dir(path) ? path_join(path, "tokenizer.json") : xstrdup(path);
     struct map map = {0};
+    struct special_tokens special = {0};
     struct tokenizer *t = NULL;
     if (is_dir(path) && !is_file(file)) {
-        no_tokenizer(path, e);
+        tokenizer_missing(path, e);
     } else if (map_file(&map, file, e) == 0) {
         if (file_hint(map.p, map.n))
             err_set(e, EXIT_DATA, "%s: %s", file_hint(map.p, map.n), file);
         else if (map.n > MAX_FILE)
             err_set(e, EXIT_DATA, "the file has %zu bytes, more than %d: %s", map.n, MAX_FILE,
                     file);
-        else
-            t = hashed ? load_hashed(file, &map, e)
-                       : tokenizer_load(file, (const char *)map.p, map.n, e);
+        else if (!is_dir(path) || special_tokens_read(&special, path, e) == 0)
+            t = open_bytes(file, (struct str){(const char *)map.p, map.n}, hashed, &special, e);
         if (t)
             t->file = map;
         else
             unmap_file(&map);
     }
+    special_tokens_free(&special);
     free(file);
     return t;
 }
@@ -394,6 +478,7 @@ void tokenizer_free(struct tokenizer *t) {
     added_free(&t->added);
     free(t->added_ids);
     free(t->special);
+    special_tokens_free(&t->special_tokens);
     json_free(&t->json);
     unmap_file(&t->file);
     free(t);
@@ -447,8 +532,16 @@ static bool contains(struct str text, struct str part) {
 }
 
 void tokenizer_find_plain(struct tokenizer *t, struct str sources) {
+    const struct special_tokens *s = &t->special_tokens;
+    struct vocab control = {0}; // chat_control_tokens
+    vocab_begin(&control, s->n_control, false);
+    for (size_t i = 0; i < s->n_control; i++)
+        vocab_add(&control, s->control[i], 0);
     for (size_t i = 0; i < t->added.n; i++) {
         struct added_token *a = &t->added.tokens[i];
-        a->plain = !a->special && a->content.n && !contains(sources, a->content);
+        bool controls = s->has_control ? vocab_find_name(&control, a->content) != NO_ID
+                                       : contains(sources, a->content);
+        a->plain = !a->special && a->content.n && !controls;
     }
+    vocab_free(&control);
 }

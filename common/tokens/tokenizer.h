@@ -26,8 +26,8 @@
 
 struct tokenizer;
 
-/* Loads `path`, a file or a folder that has tokenizer.json. NULL with e set. Threads may share the
- * result. */
+/* Loads `path`, a file or a folder that has tokenizer.json. Of a folder, the tokens that the files
+ * beside it add are read too (special.h). NULL with e set. Threads may share the result. */
 struct tokenizer *tokenizer_open(const char *path, struct err *e);
 /* The same, and hashes the file on a second thread, for callers that need the fingerprint. */
 struct tokenizer *tokenizer_open_hashed(const char *path, struct err *e);
@@ -35,8 +35,9 @@ struct tokenizer *tokenizer_open_hashed(const char *path, struct err *e);
 struct tokenizer *tokenizer_load(const char *name, const char *p, size_t n, struct err *e);
 void tokenizer_free(struct tokenizer *t);
 /* Lets added tokens that are not special match in untrusted text too (see encode_options.trusted).
- * Tokens whose text occurs in `sources`, the chat templates, are excluded: the template gives them
- * a meaning. Call this before threads share the tokenizer. */
+ * Tokens whose text occurs in `sources`, the texts of the chat templates, are excluded: the
+ * template gives them a meaning. If tokenizer_config.json has chat_control_tokens, those are
+ * excluded instead. Call this before threads share the tokenizer. */
 void tokenizer_find_plain(struct tokenizer *t, struct str sources);
 
 // Hashes the file now unless tokenizer_open_hashed did.
@@ -64,9 +65,14 @@ struct token_ids {
 };
 void token_ids_free(struct token_ids *t);
 
+enum truncate_side { TRUNCATE_AS_FILE, TRUNCATE_LEFT, TRUNCATE_RIGHT };
+
 struct encode_options {
-    bool no_special; // add no BOS or EOS
-    bool truncate;   // cut to the length that the file's "truncation" sets
+    bool no_special;         // add no BOS or EOS
+    bool truncate;           // cut to truncate_to ids, BOS and EOS included
+    size_t truncate_to;      // 0: the length that the file's "truncation" sets
+    enum truncate_side side; // the end that is cut off; of a file that sets none: the right one
+    bool split_special;      // special tokens in the text are text, as with split_special_tokens
     /* [text.n] nonzero where a template wrote the byte, zero where a user did. An added token
      * matches only where all of its bytes are nonzero. White space that is not special matches
      * everywhere. NULL trusts the whole text. */

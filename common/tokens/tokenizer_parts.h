@@ -13,12 +13,14 @@
 #include "tokens/norm.h"
 #include "tokens/post.h"
 #include "tokens/pre.h"
+#include "tokens/special.h"
 #include "tokens/tokenizer.h"
 
 struct tokenizer {
     struct map file;
-    struct json json; // owns strings for the tokenizer's life
-    struct str bytes; // of tokenizer.json
+    struct json json;                     // owns strings for the tokenizer's life
+    struct str bytes;                     // of tokenizer.json
+    struct special_tokens special_tokens; // of the files beside it
     bool hashed;
     uint64_t fingerprint; // if hashed
     struct added added;

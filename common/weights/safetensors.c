@@ -480,6 +480,15 @@ static int no_weights(const char *dir, struct err *e) {
          "transformers' form is needed"},
         {"tf_model.h5", "its weights are tf_model.h5, and only safetensors files are read"},
     };
+    static const struct {
+        const char *end, *hint;
+    } ends[] = {
+        {".safetensors", "is the download whole?"},
+        {".gguf", "st-convert makes a model folder of a GGUF file"},
+        {".bin", "only safetensors files are read"},
+        {".pth", "only safetensors files are read"},
+        {".pt", "only safetensors files are read"},
+    };
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         char *path = path_join(dir, others[i].file);
         bool there = is_file(path);
@@ -488,6 +497,16 @@ static int no_weights(const char *dir, struct err *e) {
             return err_set(e, EXIT_NO_INPUT,
                            "neither model.safetensors nor model.safetensors.index.json (%s): %s",
                            others[i].hint, dir);
+    }
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        char *file = dir_find(dir, ends[i].end);
+        if (!file)
+            continue;
+        err_set(e, EXIT_NO_INPUT,
+                "neither model.safetensors nor model.safetensors.index.json, but %.200s (%s): %s",
+                file, ends[i].hint, dir);
+        free(file);
+        return -1;
     }
     return err_set(e, EXIT_NO_INPUT,
                    "neither model.safetensors nor model.safetensors.index.json: %s", dir);

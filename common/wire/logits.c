@@ -218,7 +218,7 @@ static bool all_zero(const uint8_t *p, size_t n) {
 
 static int check_header(struct logits_reader *r, const uint8_t *b, struct err *e) {
     if (memcmp(b + H_MAGIC, magic, sizeof magic) != 0)
-        return refuse(r, e, H_MAGIC, "not a logits(5) stream");
+        return refuse(r, e, H_MAGIC, "not a logits(5) stream, as llm-forward writes it");
     if (get_u32(b + H_VERSION) != LOGITS_VERSION)
         return refuse(r, e, H_VERSION, "a logits(5) stream of a version other than 1");
     if (get_u32(b + H_VOCAB) == 0 || get_u32(b + H_VOCAB) > LOGITS_MAX_VOCAB)
@@ -250,7 +250,7 @@ static int read_header(struct logits_reader *r, struct err *e) {
     if (file_hint(b, got) && memcmp(b, magic, got < sizeof magic ? got : sizeof magic) != 0)
         return err_set(e, EXIT_DATA, "not a logits(5) stream: %s: %s", file_hint(b, got), r->name);
     if (got < sizeof magic || memcmp(b, magic, sizeof magic) != 0)
-        return refuse(r, e, H_MAGIC, "not a logits(5) stream");
+        return refuse(r, e, H_MAGIC, "not a logits(5) stream, as llm-forward writes it");
     if (got < LOGITS_HEADER_BYTES)
         return refuse(r, e, got, "the stream was cut inside its header");
     if (check_header(r, b, e) != 0)

@@ -65,6 +65,10 @@ const struct tokens_header *tokens_header(const struct tokens_reader *r) {
     return &r->header;
 }
 
+uint64_t tokens_line(const struct tokens_reader *r) {
+    return r->line - 1;
+}
+
 static int bad_line(const struct tokens_reader *r, struct err *e, const char *what) {
     uint64_t byte = r->before + r->at - r->line_start + 1;
     if (r->line == 1 && r->before == 0 && r->n && r->bytes[0] != '#' &&
@@ -167,7 +171,10 @@ static int scan_ids(struct tokens_reader *r, struct tokens_event *ev, struct err
             if (r->id > TOKENS_MAX_ID)
                 return bad_line(r, e, "a token id is larger than 2147483647");
         } else if (c != ' ' && c != '\t' && c != '\n') {
-            return bad_line(r, e, "expected a token id in decimal digits");
+            return bad_line(r, e,
+                            r->line == 1 && r->before + r->at == 0
+                                ? "expected a token id in decimal digits, as tok-encode writes them"
+                                : "expected a token id in decimal digits");
         } else if (r->in_id) {
             if (++r->n_ids > TOKENS_MAX_SEQUENCE)
                 return bad_line(r, e, "a sequence is longer than 16777216 ids");

@@ -55,6 +55,9 @@ int tokens_next(struct tokens_reader *r, struct tokens_event *ev, struct err *e)
 /* The header line, if any: valid after the first event. */
 const struct tokens_header *tokens_header(const struct tokens_reader *r);
 
+/* The number of the line that a TOKENS_END has ended, from 1. */
+uint64_t tokens_line(const struct tokens_reader *r);
+
 /* For poll loops. tokens_pending: tokens_next will return without reading from the fd; the end of
  * the input counts. tokens_fill: one read(2); call it only if nothing is pending. An id is complete
  * only with the byte after it, so tokens_next may wait even if the fd is readable: call it only if

@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         assert(e.code == EXIT_DATA && e.msg[0]);
         return 0;
     }
-    struct jinja *in = jinja_begin(t);
+    struct jinja *in = jinja_begin(t, NULL);
     struct json j;
     struct str key;
     struct buf text = {0}, trust = {0};

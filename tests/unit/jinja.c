@@ -18,7 +18,7 @@ static int render(struct str source, struct str vars, struct buf *text, struct b
     struct str key;
     if (!t)
         return -1;
-    struct jinja *in = jinja_begin(t);
+    struct jinja *in = jinja_begin(t, NULL);
     json_init(&j, "vars", vars.p, vars.n, e);
     json_enter_object(&j);
     while (json_key(&j, &key))

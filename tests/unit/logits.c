@@ -155,7 +155,7 @@ static void refused(void) {
         uint32_t value;
         const char *want;
     } changes[] = {
-        {0, 0, "not a logits(5) stream: test: byte 0"},
+        {0, 0, "not a logits(5) stream, as llm-forward writes it: test: byte 0"},
         {8, 2, "a logits(5) stream of a version other than 1: test: byte 8"},
         {16, 0, "the vocabulary size is not in 1 .. 16777216: test: byte 16"},
         {16, (1 << 24) + 1, "the vocabulary size is not in 1 .. 16777216: test: byte 16"},
