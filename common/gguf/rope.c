@@ -63,13 +63,16 @@ static bool llama3_fits(const struct gguf_model *m, const float *divisors, size_
 }
 
 /* Finds original and high from the divisors between 1 and the factor, whose `smooth` is linear in
- * 1 / wavelength: smooth * (high - 1) + 1 = original / wavelength. With one such divisor, high is
- * 4. Whole numbers are preferred. */
+ * 1 / wavelength: smooth * (high - 1) + 1 = original / wavelength. With one such divisor, high is 4.
+ * With none, all parameters that are between the last divisor of 1 and the next give the same. Whole
+ * numbers are preferred. */
 static void llama3_fit(const struct gguf_model *m, const float *divisors, size_t n,
                        struct llama3 *p) {
     double smooth[2] = {0}, inverse[2] = {0};
     int found = 0;
+    size_t ones = 0;
     for (size_t i = 0; i < n; i++) {
+        ones += divisors[i] == 1;
         if (!(divisors[i] > 1 && divisors[i] < p->factor))
             continue;
         int at = found < 1 ? 0 : 1; // the first and the last
@@ -84,8 +87,13 @@ static void llama3_fit(const struct gguf_model *m, const float *divisors, size_t
         if (fabs(p->high - round(p->high)) < 1e-2 * p->high)
             p->high = round(p->high);
     }
-    if (found)
+    if (found) {
         p->original = round((smooth[0] * (p->high - 1) + 1) / inverse[0]);
+    } else if (ones > 0 && ones < n) {
+        double below = wavelength(m, ones - 1), above = wavelength(m, ones);
+        p->high = fmin(p->high, sqrt(above / below));
+        p->original = round(sqrt(below * p->high * above));
+    }
 }
 
 /* Reads a vector of rope_dim / 2 positive numbers; NULL with e set if t is no such. The caller frees

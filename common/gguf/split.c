@@ -58,13 +58,19 @@ static bool part_name(const char *path, uint64_t count, size_t *stem) {
 }
 
 static void warn_keys(const struct gguf *part) {
+    struct str first = {0};
+    size_t n = 0;
     for (size_t i = 0; i < part->n_kvs; i++) {
         struct str key = part->kvs[i].key;
-        if (!(key.n > 6 && memcmp(key.p, "split.", 6) == 0) &&
-            !(key.n > 8 && memcmp(key.p, "general.", 8) == 0))
-            warn("key '%.*s' of a part after the first is ignored: %s", str_shown(key), key.p,
-                 part->path);
+        if ((key.n > 6 && memcmp(key.p, "split.", 6) == 0) ||
+            (key.n > 8 && memcmp(key.p, "general.", 8) == 0))
+            continue;
+        if (n++ == 0)
+            first = key;
     }
+    if (n)
+        warn("%zu keys of a part after the first are ignored, '%.*s' is one: %s", n,
+             str_shown(first), first.p, part->path);
 }
 
 /* Opens part no (from 0) into *part, and checks that it belongs to the split `want`. */
@@ -91,10 +97,6 @@ static int join(struct gguf *g, const struct split *s, struct err *e) {
     size_t n = g->n_tensors;
     for (size_t i = 0; i < g->n_rest; i++)
         n += g->rest[i].n_tensors;
-    if (n != s->tensors)
-        return err_set(e, EXIT_DATA,
-                       "expected %" PRIu64 " tensors in %" PRIu64 " parts, found %zu: %s",
-                       s->tensors, s->count, n, g->path);
     g->tensors = xreallocarray(g->tensors, n, sizeof *g->tensors);
     for (size_t i = 0; i < g->n_rest; i++) {
         const struct gguf *part = &g->rest[i];
@@ -115,6 +117,10 @@ static int join(struct gguf *g, const struct split *s, struct err *e) {
                      t->name.p, gguf_path_of(g, &g->tensors[other]), gguf_path_of(g, t));
     }
     strmap_free(&names);
+    if (rc == 0 && n != s->tensors)
+        rc = err_set(e, EXIT_DATA,
+                     "expected %" PRIu64 " tensors in %" PRIu64 " parts, found %zu: %s", s->tensors,
+                     s->count, n, g->path);
     return rc;
 }
 
