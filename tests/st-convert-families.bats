@@ -215,6 +215,8 @@ patched() { # FILE OFFSET HEX
     fails 65 "longrope without a good 'phi3.rope.scaling.original_context_length'" st-convert m.gguf out
     gguf "$DATA/models/gemma" m.gguf gemma.final_logit_softcapping=30.0
     fails 65 "key 'gemma.final_logit_softcapping' is 30" st-convert m.gguf out
+    gguf "$DATA/models/granite" m.gguf granite.residual_scale=-1.0
+    fails 65 "key 'granite.residual_scale' is -1, not a positive number" st-convert m.gguf out
     gguf "$DATA/models/stablelm" m.gguf stablelm.rope.dimension_count=18
     fails 65 "18 of them rotated" st-convert m.gguf out
 }

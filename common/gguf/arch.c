@@ -37,8 +37,7 @@
         MATRIX("attn_k", LAYER "self_attn.k_proj", KV, HIDDEN, GGUF_NEED, k),                      \
         MATRIX("attn_v", LAYER "self_attn.v_proj", KV, HIDDEN, GGUF_NEED, GGUF_AS_STORED)
 #define ATTENTION(q, k)                                                                            \
-    QKV(q, k),                                                                                     \
-        MATRIX("attn_output", LAYER "self_attn.o_proj", HIDDEN, Q, GGUF_NEED, GGUF_AS_STORED)
+    QKV(q, k), MATRIX("attn_output", LAYER "self_attn.o_proj", HIDDEN, Q, GGUF_NEED, GGUF_AS_STORED)
 #define QKV_BIAS(need, q, k)                                                                       \
     BIAS("attn_q", LAYER "self_attn.q_proj", Q, need, q),                                          \
         BIAS("attn_k", LAYER "self_attn.k_proj", KV, need, k),                                     \
@@ -66,7 +65,7 @@
         EXPERT("ffn_up_exps", experts up, EXPERT_FFN, HIDDEN, need),                               \
         EXPERT("ffn_down_exps", experts down, HIDDEN, EXPERT_FFN, need)
 /* LayerNorm's biases. */
-#define OUTER_BIAS RULE("output_norm.bias", "model.norm.bias", HIDDEN, NONE, GGUF_NEED, 0)
+#define OUTER_BIAS                RULE("output_norm.bias", "model.norm.bias", HIDDEN, NONE, GGUF_NEED, 0)
 #define NORM_BIAS(gguf, hf, need) BIAS(gguf, LAYER hf, HIDDEN, need, GGUF_AS_STORED)
 #define LAST                                                                                       \
     { NULL, NULL, 0, 0, 0, 0, 0 }
@@ -242,8 +241,7 @@ static const struct gguf_arch table[] = {
      .config = gguf_config_gemma},
     {"gemma2", "gemma2", "Gemma2ForCausalLM", gemma2_rules,
      .has = GGUF_WINDOW | GGUF_ATTN_SCALE | GGUF_ATTN_CAP | GGUF_LOGIT_CAP, .window_period = 2,
-     .window_default = 4096,
-     .act = "gelu_pytorch_tanh", .config = gguf_config_gemma2},
+     .window_default = 4096, .act = "gelu_pytorch_tanh", .config = gguf_config_gemma2},
     {"gemma3", "gemma3_text", "Gemma3ForCausalLM", gemma3_rules,
      .has = GGUF_WINDOW | GGUF_ATTN_SCALE | GGUF_LOGIT_CAP | GGUF_LOCAL_ROPE, .window_period = 6,
      .act = "gelu_pytorch_tanh", .config = gguf_config_gemma3},

@@ -42,10 +42,14 @@ struct config_names {
 };
 
 static void dimensions(const struct gguf_model *m, struct buf *out) {
-    static const struct config_names usual = {
-        "hidden_act",          "hidden_size",       "intermediate_size", "max_position_embeddings",
-        "num_attention_heads", "num_hidden_layers",
-    }, gpt2 = {"activation_function", "n_embd", "n_inner", "n_positions", "n_head", "n_layer"};
+    static const struct config_names usual =
+                                         {
+                                             "hidden_act",          "hidden_size",
+                                             "intermediate_size",   "max_position_embeddings",
+                                             "num_attention_heads", "num_hidden_layers",
+                                         },
+                                     gpt2 = {"activation_function", "n_embd", "n_inner",
+                                             "n_positions",         "n_head", "n_layer"};
     bool learned = m->arch->has & GGUF_LEARNED_POS;
     const struct config_names *names = learned ? &gpt2 : &usual;
     if (!learned)
@@ -61,8 +65,7 @@ static void dimensions(const struct gguf_model *m, struct buf *out) {
     gguf_config_real(out, m->arch->eps ? m->arch->eps : "rms_norm_eps", m->norm_eps);
     if (learned)
         return;
-    buf_fmt(out, ",\n  \"rope_scaling\": %s",
-            m->rope_scaling.n ? m->rope_scaling.p : "null");
+    buf_fmt(out, ",\n  \"rope_scaling\": %s", m->rope_scaling.n ? m->rope_scaling.p : "null");
     gguf_config_real(out, "rope_theta", m->rope_theta);
 }
 

@@ -1,7 +1,7 @@
 /* The members of config.json that only some families have: see model.h.
  *
- * Names and meanings: transformers' models/NAME/configuration_NAME.py, as in common/spec. Where GGUF
- * has no key for a number, llama.cpp's loaders (src/models/NAME.cpp) say what it is.
+ * Names and meanings: transformers' models/NAME/configuration_NAME.py, as in common/spec. Where
+ * GGUF has no key for a number, llama.cpp's loaders (src/models/NAME.cpp) say what it is.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -29,8 +29,9 @@ static void layer_types(const struct gguf_model *m, struct buf *out) {
     buf_byte(out, ']');
 }
 
-/* The scale of the scores, whose inverse square config.json has. Where the file has none, it is that
- * of the head's size; of the hidden size by head in the 27B models, which have so many layers. */
+/* The scale of the scores, whose inverse square config.json has. Where the file has none, it is
+ * that of the head's size; of the hidden size by head in the 27B models, which have so many layers.
+ */
 static void query_scalar(const struct gguf_model *m, uint64_t layers_of_27b, struct buf *out) {
     double d = (double)m->head_dim;
     if (m->n_layers == layers_of_27b)

@@ -141,9 +141,9 @@ static void q2_k_block(const uint8_t *b, float *out) {
     }
 }
 
-/* 32 bytes of third bits, 64 bytes of pairs of bits as in Q2_K, 12 bytes of scales, d. Bit n of byte
- * i of the first 32 is the third bit of element 32 n + i. Scale j (of 16): its low 4 bits are a half
- * of byte j % 8, its high 2 a pair of byte 8 + j % 4. (d * (scale - 32)) * (q - 4) */
+/* 32 bytes of third bits, 64 bytes of pairs of bits as in Q2_K, 12 bytes of scales, d. Bit n of
+ * byte i of the first 32 is the third bit of element 32 n + i. Scale j (of 16): its low 4 bits are
+ * a half of byte j % 8, its high 2 a pair of byte 8 + j % 4. (d * (scale - 32)) * (q - 4) */
 static void q3_k_block(const uint8_t *b, float *out) {
     float d = f16_at(b + 108);
     const uint8_t *s = b + 96;
@@ -161,12 +161,10 @@ static int digit(uint8_t byte, int n) {
     return (uint8_t)(byte * power[n]) * 3 >> 8;
 }
 
-/* Bytes of 5 base-3 digits, 4 of them in the last 4 bytes, then d. Of the first 32 bytes, digit 0 of
- * all, then digit 1 of all, and so on; the next 16 and the last 4 likewise. d * (digit - 1) */
+/* Bytes of 5 base-3 digits, 4 of them in the last 4 bytes, then d. Of the first 32 bytes, digit 0
+ * of all, then digit 1 of all, and so on; the next 16 and the last 4 likewise. d * (digit - 1) */
 static void tq1_0_block(const uint8_t *b, float *out) {
-    static const struct {
-        int at, n, digits;
-    } runs[] = {{0, 32, 5}, {32, 16, 5}, {48, 4, 4}};
+    static const struct { int at, n, digits; } runs[] = {{0, 32, 5}, {32, 16, 5}, {48, 4, 4}};
     float d = f16_at(b + 52);
     for (int r = 0; r < 3; r++)
         for (int n = 0; n < runs[r].digits; n++)

@@ -26,8 +26,7 @@ static int same_u64(const struct gguf_model *m, const char *key, uint64_t max, u
         return gguf_u64(m->g, key, max, out, e);
     if (kv->count == 0 || (m->n_layers && kv->count != m->n_layers))
         return err_set(e, EXIT_DATA,
-                       "key '%s' has %" PRIu64 " items, not one for each of %" PRIu64
-                       " layers: %s",
+                       "key '%s' has %" PRIu64 " items, not one for each of %" PRIu64 " layers: %s",
                        key, kv->count, m->n_layers, m->g->path);
     int64_t first = gguf_int_at(kv, 0);
     for (uint64_t i = 1; i < kv->count; i++)
@@ -235,8 +234,7 @@ static int read_pattern(struct gguf_model *m, struct err *e) {
     int rc = !list && gguf_u64(m->g, key, MAX_LAYERS, &period, e) < 0 ? -1 : 0;
     if (list && kv->count != m->n_layers)
         rc = err_set(e, EXIT_DATA,
-                     "key '%s' has %" PRIu64 " items, not one for each of %" PRIu64
-                     " layers: %s",
+                     "key '%s' has %" PRIu64 " items, not one for each of %" PRIu64 " layers: %s",
                      key, kv->count, m->n_layers, m->g->path);
     free(key);
     if (rc != 0)
@@ -250,15 +248,23 @@ static int read_pattern(struct gguf_model *m, struct err *e) {
     return 0;
 }
 
+/* Factors and caps; 0 means none, and is what a missing key gives. */
 static int read_scales(struct gguf_model *m, struct err *e) {
-    return number(m, "attention.scale", &m->attn_scale, e) ||
-                   number(m, "logit_scale", &m->logit_scale, e) ||
-                   number(m, "residual_scale", &m->residual_scale, e) ||
-                   number(m, "embedding_scale", &m->embed_scale, e) ||
-                   number(m, "attn_logit_softcapping", &m->attn_cap, e) ||
-                   number(m, "final_logit_softcapping", &m->logit_cap, e)
-               ? -1
-               : 0;
+    const struct {
+        const char *suffix;
+        double *out;
+    } keys[] = {
+        {"attention.scale", &m->attn_scale},      {"logit_scale", &m->logit_scale},
+        {"residual_scale", &m->residual_scale},   {"embedding_scale", &m->embed_scale},
+        {"attn_logit_softcapping", &m->attn_cap}, {"final_logit_softcapping", &m->logit_cap}};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        if (number(m, keys[i].suffix, keys[i].out, e) != 0)
+            return -1;
+        if (*keys[i].out < 0)
+            return err_set(e, EXIT_DATA, "key '%s.%s' is %g, not a positive number: %s",
+                           m->arch->name, keys[i].suffix, *keys[i].out, m->g->path);
+    }
+    return 0;
 }
 
 static int read_dims(struct gguf_model *m, struct err *e) {
@@ -270,8 +276,8 @@ static int read_dims(struct gguf_model *m, struct err *e) {
         dim(m, "attention.head_count", 0, MAX_HEADS, &m->n_heads, e) ||
         dim(m, "attention.head_count_kv", m->n_heads, MAX_HEADS, &m->n_kv_heads, e) ||
         read_head_dim(m, e) || read_experts(m, e) ||
-        real(m, layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
-             0, &m->norm_eps, e) ||
+        real(m, layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", 0,
+             &m->norm_eps, e) ||
         real(m, "rope.freq_base", 10000, &m->rope_theta, e) || read_scales(m, e))
         return -1;
     if (m->arch->has & GGUF_LOCAL_ROPE && real(m, "rope.freq_base_swa", 10000, &m->local_theta, e))

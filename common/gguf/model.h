@@ -101,12 +101,14 @@ struct gguf_arch {
     unsigned has;                  // enum gguf_has
     const char *act;               // activation; NULL: silu
     const char *eps;               // member for the norms' epsilon; NULL: rms_norm_eps
-    unsigned window_period;        // every n-th layer has no window if no key says which; 0: all have it
-    unsigned window_default;       // where the file has no key for the window
-    void (*config)(const struct gguf_model *m, struct buf *out); // writes members of its own; or NULL
+    unsigned window_period;  // every n-th layer has no window if no key says which; 0: all have it
+    unsigned window_default; // where the file has no key for the window
+    void (*config)(const struct gguf_model *m,
+                   struct buf *out); // writes members of its own; or NULL
 };
 
-/* The row for a file of that name that has experts, a sliding window, or neither. NULL: not known. */
+/* The row for a file of that name that has experts, a sliding window, or neither. NULL: not known.
+ */
 const struct gguf_arch *gguf_arch_find(struct str name, bool experts, bool window);
 const char *gguf_arch_names(struct buf *out); // separated by spaces
 
@@ -131,7 +133,8 @@ struct gguf_model {
     uint64_t n_layers, hidden_dim, n_heads, n_kv_heads, head_dim, rope_dim, ffn_dim, vocab_size,
         max_pos, window, n_experts, n_experts_used, expert_ffn_dim;
     double norm_eps, rope_theta, local_theta;
-    double attn_scale, logit_scale, residual_scale, embed_scale, attn_cap, logit_cap; // 0: not given
+    double attn_scale, logit_scale, residual_scale, embed_scale, attn_cap,
+        logit_cap;             // 0: not given
     uint64_t original_max_pos; // rope.scaling.original_context_length; 0: not given
     struct buf rope_scaling;   // a JSON object, or empty
     bool tied, qkv_bias, attn_bias, mlp_bias, qk_norm, parallel, experts_sum_to_1;

@@ -1,8 +1,8 @@
 /* The plan: which GGUF tensor each tensor of model.safetensors comes from. See model.h.
  *
- * The rules of an architecture are applied layer by layer. Where a tensor is missing, one that holds
- * it together with others is looked for: q, k and v in one, gate and up of the experts in one, or
- * each expert alone.
+ * The rules of an architecture are applied layer by layer. Where a tensor is missing, one that
+ * holds it together with others is looked for: q, k and v in one, gate and up of the experts in
+ * one, or each expert alone.
  *
  * Refused: missing tensors, other shapes, block formats without a dequantiser, and tensors that no
  * rule uses.
@@ -40,8 +40,8 @@ struct plan {
     struct err *e;
 };
 
-/* Where a rule's tensor is: in a GGUF tensor of `items` stacked ones with `rows` rows each, from row
- * `first` on. */
+/* Where a rule's tensor is: in a GGUF tensor of `items` stacked ones with `rows` rows each, from
+ * row `first` on. */
 struct place {
     const struct gguf_tensor *from;
     uint64_t items, rows, first;
@@ -151,15 +151,15 @@ static int take_item(struct plan *p, const struct gguf_rule *r, const struct ggu
                        str_shown(from->name), from->name.p, layout.name, gguf_path_of(m->g, from));
     char *name = name_of(r->hf, p->layer, item);
     struct gguf_hf_tensor *t = append(m);
-    *t = (struct gguf_hf_tensor){
-        .name = arena_str(&m->names, name, strlen(name)).p,
-        .from = from,
-        .data = from->data + first * row_elements / layout.block * layout.n_bytes,
-        .n_dims = vector ? 1 : 2,
-        .shape = {rows, vector ? 0 : cols},
-        .n_rows = vector ? 1 : rows,
-        .n_cols = vector ? rows : cols,
-        .row_bytes = row_elements / layout.block * layout.n_bytes};
+    *t = (struct gguf_hf_tensor){.name = arena_str(&m->names, name, strlen(name)).p,
+                                 .from = from,
+                                 .data = from->data +
+                                         first * row_elements / layout.block * layout.n_bytes,
+                                 .n_dims = vector ? 1 : 2,
+                                 .shape = {rows, vector ? 0 : cols},
+                                 .n_rows = vector ? 1 : rows,
+                                 .n_cols = vector ? rows : cols,
+                                 .row_bytes = row_elements / layout.block * layout.n_bytes};
     free(name);
     set_order(m, r, t, rows, cols);
     p->used[from - m->g->tensors] = true;
@@ -387,7 +387,8 @@ static void transposed_row(const struct gguf_hf_tensor *t, uint64_t i, float *ou
 }
 
 /* The converter's permutation (LlamaModel.permute) reshapes a head's rows to [2, head_dim / 2],
- * swaps the two axes and flattens: row h * head_dim / 2 + i of the original became row 2 * i + h. */
+ * swaps the two axes and flattens: row h * head_dim / 2 + i of the original became row 2 * i + h.
+ */
 void gguf_hf_tensor_row(const struct gguf_hf_tensor *t, uint64_t i, float *out) {
     if (t->panel) {
         transposed_row(t, i, out);

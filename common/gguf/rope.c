@@ -63,9 +63,9 @@ static bool llama3_fits(const struct gguf_model *m, const float *divisors, size_
 }
 
 /* Finds original and high from the divisors between 1 and the factor, whose `smooth` is linear in
- * 1 / wavelength: smooth * (high - 1) + 1 = original / wavelength. With one such divisor, high is 4.
- * With none, all parameters that are between the last divisor of 1 and the next give the same. Whole
- * numbers are preferred. */
+ * 1 / wavelength: smooth * (high - 1) + 1 = original / wavelength. With one such divisor, high
+ * is 4. With none, all parameters that are between the last divisor of 1 and the next give the
+ * same. Whole numbers are preferred. */
 static void llama3_fit(const struct gguf_model *m, const float *divisors, size_t n,
                        struct llama3 *p) {
     double smooth[2] = {0}, inverse[2] = {0};
@@ -96,8 +96,8 @@ static void llama3_fit(const struct gguf_model *m, const float *divisors, size_t
     }
 }
 
-/* Reads a vector of rope_dim / 2 positive numbers; NULL with e set if t is no such. The caller frees
- * it. */
+/* Reads a vector of rope_dim / 2 positive numbers; NULL with e set if t is no such. The caller
+ * frees it. */
 static float *read_factors(const struct gguf_model *m, const struct gguf_tensor *t, struct err *e) {
     size_t n = (size_t)m->rope_dim / 2;
     if (t->type != GGML_F32 || t->n_dims != 1 || t->ne[0] != n) {
@@ -109,8 +109,8 @@ static float *read_factors(const struct gguf_model *m, const struct gguf_tensor 
     gguf_dequant(t->type, t->data, out, n);
     for (size_t i = 0; i < n; i++)
         if (!(out[i] > 0 && isfinite(out[i]))) {
-            err_set(e, EXIT_DATA, "element %zu of tensor '%.*s' is %g, not a positive number: %s", i,
-                    str_shown(t->name), t->name.p, (double)out[i], gguf_path_of(m->g, t));
+            err_set(e, EXIT_DATA, "element %zu of tensor '%.*s' is %g, not a positive number: %s",
+                    i, str_shown(t->name), t->name.p, (double)out[i], gguf_path_of(m->g, t));
             free(out);
             return NULL;
         }
@@ -242,7 +242,8 @@ static int longrope(struct gguf_model *m, const struct gguf_tensor *lng,
     return 0;
 }
 
-/* rope.scaling.original_context_length, a whole number of any type; 0 if it is missing or not one. */
+/* rope.scaling.original_context_length, a whole number of any type; 0 if it is missing or not one.
+ */
 static int read_original(struct gguf_model *m, struct err *e) {
     double original = 0;
     if (scaling_key(m, "scaling.original_context_length", &original, e) < 0)

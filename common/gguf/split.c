@@ -163,8 +163,8 @@ int gguf_open(struct gguf *g, const char *path, struct err *e) {
         return 0;
     if (rc == 0 && !part_name(path, s.count, &stem))
         rc = err_set(e, EXIT_DATA,
-                     "one of %" PRIu64
-                     " parts, whose name does not end in \"-00001-of-%05" PRIu64 ".gguf\": %s",
+                     "one of %" PRIu64 " parts, whose name does not end in \"-00001-of-%05" PRIu64
+                     ".gguf\": %s",
                      s.count, s.count, path);
     gguf_close(g); // the part that was given is opened again in its turn
     return rc == 0 ? open_parts(g, path, stem, &s, e) : -1;

@@ -2,7 +2,8 @@
  * the vocabulary is written as JSON that must parse, and the first and last row of every tensor are
  * read.
  *
- * Input that begins with 'S' is a model in two parts: 3 bytes with the size of the first, then both.
+ * Input that begins with 'S' is a model in two parts: 3 bytes with the size of the first, then
+ * both.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>

@@ -99,8 +99,8 @@ static void few_bits(void) {
     run(GGML_Q2_K, q2, 256); // element 80: pair 2 of byte 16 is 3
     CHECK(out[80] == 0.5f * 2 * 3 - 2 * 3 && out[81] == -6 && out[16] == 0);
     // Element 80 is in group 5: low half of byte 5, high pair in bits 2 and 3 of byte 9.
-    uint8_t q3[110] = {[16] = 0x04, [32 + 16] = 0x10, [96 + 5] = 0x07, [96 + 9] = 0x08,
-                       [108] = HALF_05};
+    uint8_t q3[110] = {
+        [16] = 0x04, [32 + 16] = 0x10, [96 + 5] = 0x07, [96 + 9] = 0x08, [108] = HALF_05};
     run(GGML_Q3_K, q3, 256);
     CHECK(out[80] == 0.5f * (7 + 32 - 32) * 1 && out[81] == 0.5f * 7 * -4);
     CHECK(out[0] == 0.5f * -32 * -4);
