@@ -217,6 +217,10 @@ patched() { # FILE OFFSET HEX
     fails 65 "key 'gemma.final_logit_softcapping' is 30" st-convert m.gguf out
     gguf "$DATA/models/granite" m.gguf granite.residual_scale=-1.0
     fails 65 "key 'granite.residual_scale' is -1, not a positive number" st-convert m.gguf out
+    gguf "$DATA/models/granite" m.gguf granite.rope.scaling.finetuned=false
+    fails 65 "key 'granite.rope.scaling.finetuned' is false" st-convert m.gguf out
+    gguf "$DATA/models/llama" m.gguf llama.attention.causal=false
+    fails 65 "key 'llama.attention.causal' is false" st-convert m.gguf out
     gguf "$DATA/models/stablelm" m.gguf stablelm.rope.dimension_count=18
     fails 65 "18 of them rotated" st-convert m.gguf out
 }

@@ -126,50 +126,66 @@ static int refuse_unsupported(const struct gguf_model *m, struct err *e) {
     return 0;
 }
 
+/* Likewise for keys that say yes or no. llama.cpp does not rotate a granite that is not finetuned
+ * (src/models/granite.cpp). */
+static int refuse_unsupported_flags(const struct gguf_model *m, struct err *e) {
+    bool causal = true, rotated = true;
+    if (boolean(m, "attention.causal", &causal, e) ||
+        (m->arch->has & GGUF_SCALES && boolean(m, "rope.scaling.finetuned", &rotated, e)))
+        return -1;
+    return causal && rotated
+               ? 0
+               : err_set(e, EXIT_DATA, "key '%s.%s' is false, which is not supported: %s",
+                         m->arch->name, causal ? "rope.scaling.finetuned" : "attention.causal",
+                         m->g->path);
+}
+
+/* Keys that are read, or that refuse_unsupported has looked at. */
+static const struct {
+    const char *suffix;
+    unsigned has; // only architectures that have this read it; 0: all
+} known_keys[] = {{"block_count", 0},
+                  {"context_length", 0},
+                  {"embedding_length", 0},
+                  {"feed_forward_length", 0},
+                  {"vocab_size", 0},
+                  {"attention.head_count", 0},
+                  {"attention.head_count_kv", 0},
+                  {"attention.key_length", 0},
+                  {"attention.value_length", 0},
+                  {"attention.layer_norm_rms_epsilon", 0},
+                  {"attention.layer_norm_epsilon", GGUF_LAYER_NORM},
+                  {"attention.sliding_window", 0},
+                  {"attention.sliding_window_pattern", GGUF_WINDOW | GGUF_IF_WINDOW},
+                  {"attention.causal", 0},
+                  {"rope.freq_base", 0},
+                  {"rope.freq_base_swa", GGUF_LOCAL_ROPE},
+                  {"rope.dimension_count", 0},
+                  {"rope.scale_linear", 0},
+                  {"rope.scaling.", 0},
+                  {"expert_count", 0},
+                  {"expert_used_count", 0},
+                  {"expert_shared_count", 0},
+                  {"expert_group_count", 0},
+                  {"expert_weights_scale", 0},
+                  {"expert_gating_func", 0},
+                  {"expert_weights_norm", GGUF_EXPERT_NORM},
+                  {"expert_feed_forward_length", GGUF_OWN_EXPERT_FFN},
+                  {"nextn_predict_layers", 0},
+                  {"use_parallel_residual", GGUF_PARALLEL_KEY},
+                  {"attention.scale", 0},
+                  {"attention.output_scale", 0},
+                  {"attention.temperature_scale", 0},
+                  {"attention.max_alibi_bias", 0},
+                  {"logit_scale", 0},
+                  {"residual_scale", 0},
+                  {"embedding_scale", 0},
+                  {"attention.clamp_kqv", 0},
+                  {"attn_logit_softcapping", 0},
+                  {"final_logit_softcapping", 0},
+                  {"attention.logit_softcapping", 0}};
+
 static void warn_unknown(const struct gguf_model *m) {
-    static const struct {
-        const char *suffix;
-        unsigned has; // only architectures that have this read it; 0: all
-    } known[] = {{"block_count", 0},
-                 {"context_length", 0},
-                 {"embedding_length", 0},
-                 {"feed_forward_length", 0},
-                 {"vocab_size", 0},
-                 {"attention.head_count", 0},
-                 {"attention.head_count_kv", 0},
-                 {"attention.key_length", 0},
-                 {"attention.value_length", 0},
-                 {"attention.layer_norm_rms_epsilon", 0},
-                 {"attention.layer_norm_epsilon", GGUF_LAYER_NORM},
-                 {"attention.sliding_window", 0},
-                 {"attention.sliding_window_pattern", GGUF_WINDOW | GGUF_IF_WINDOW},
-                 {"attention.causal", 0},
-                 {"rope.freq_base", 0},
-                 {"rope.freq_base_swa", GGUF_LOCAL_ROPE},
-                 {"rope.dimension_count", 0},
-                 {"rope.scale_linear", 0},
-                 {"rope.scaling.", 0},
-                 {"expert_count", 0},
-                 {"expert_used_count", 0},
-                 {"expert_shared_count", 0},
-                 {"expert_group_count", 0},
-                 {"expert_weights_scale", 0},
-                 {"expert_gating_func", 0},
-                 {"expert_weights_norm", GGUF_EXPERT_NORM},
-                 {"expert_feed_forward_length", GGUF_OWN_EXPERT_FFN},
-                 {"nextn_predict_layers", 0},
-                 {"use_parallel_residual", GGUF_PARALLEL_KEY},
-                 {"attention.scale", 0},
-                 {"attention.output_scale", 0},
-                 {"attention.temperature_scale", 0},
-                 {"attention.max_alibi_bias", 0},
-                 {"logit_scale", 0},
-                 {"residual_scale", 0},
-                 {"embedding_scale", 0},
-                 {"attention.clamp_kqv", 0},
-                 {"attn_logit_softcapping", 0},
-                 {"final_logit_softcapping", 0},
-                 {"attention.logit_softcapping", 0}};
     size_t n = strlen(m->arch->name);
     for (size_t i = 0; i < m->g->n_kvs; i++) {
         struct str key = m->g->kvs[i].key;
@@ -177,12 +193,12 @@ static void warn_unknown(const struct gguf_model *m) {
             continue;
         struct str suffix = {key.p + n + 1, key.n - n - 1};
         bool found = false;
-        for (size_t k = 0; k < sizeof known / sizeof *known && !found; k++) {
-            size_t len = strlen(known[k].suffix);
-            bool group = known[k].suffix[len - 1] == '.';
-            found = group ? suffix.n > len && memcmp(suffix.p, known[k].suffix, len) == 0
-                          : str_eq(suffix, known[k].suffix);
-            found &= !known[k].has || m->arch->has & known[k].has;
+        for (size_t k = 0; k < sizeof known_keys / sizeof *known_keys && !found; k++) {
+            size_t len = strlen(known_keys[k].suffix);
+            bool group = known_keys[k].suffix[len - 1] == '.';
+            found = group ? suffix.n > len && memcmp(suffix.p, known_keys[k].suffix, len) == 0
+                          : str_eq(suffix, known_keys[k].suffix);
+            found &= !known_keys[k].has || m->arch->has & known_keys[k].has;
         }
         if (!found)
             warn("key '%.*s' is not known and is ignored: %s", str_shown(key), key.p, m->g->path);
@@ -322,8 +338,8 @@ static int find_arch(struct gguf_model *m, struct err *e) {
 
 int gguf_model_open(struct gguf_model *m, const struct gguf *g, struct err *e) {
     *m = (struct gguf_model){.g = g};
-    if (find_arch(m, e) || refuse_unsupported(m, e) || read_dims(m, e) || gguf_plan(m, e) ||
-        gguf_rope_scaling(m, e)) {
+    if (find_arch(m, e) || refuse_unsupported(m, e) || refuse_unsupported_flags(m, e) ||
+        read_dims(m, e) || gguf_plan(m, e) || gguf_rope_scaling(m, e)) {
         gguf_model_free(m);
         return -1;
     }
