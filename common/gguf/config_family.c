@@ -38,11 +38,12 @@ static void query_scalar(const struct gguf_model *m, uint64_t layers_of_27b, str
         d = (double)(m->hidden_dim / m->n_heads);
     if (m->attn_scale > 0)
         d = 1 / (m->attn_scale * m->attn_scale);
-    // The number is a whole one in all published models; the scale is rounded to f32.
+    // It is a whole number in all published models; the scale is rounded to f32.
     double whole = round(d);
-    if (whole >= 1 && (float)(1 / sqrt(whole)) == (float)(1 / sqrt(d)))
-        d = whole;
-    gguf_config_real(out, "query_pre_attn_scalar", d);
+    if (whole >= 1 && whole <= INT32_MAX && (float)(1 / sqrt(whole)) == (float)(1 / sqrt(d)))
+        gguf_config_count(out, "query_pre_attn_scalar", (uint64_t)whole);
+    else
+        gguf_config_real(out, "query_pre_attn_scalar", d);
 }
 
 static void softcap(struct buf *out, const char *key, double cap) {
@@ -69,6 +70,8 @@ void gguf_config_gemma3(const struct gguf_model *m, struct buf *out) {
     query_scalar(m, 62, out);
     softcap(out, "final_logit_softcapping", m->logit_cap);
     gguf_config_real(out, "rope_local_base_freq", m->local_theta);
+    if (m->window_period) // transformers before 4.53 reads this instead of layer_types
+        gguf_config_count(out, "sliding_window_pattern", m->window_period);
     layer_types(m, out);
 }
 

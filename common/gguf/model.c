@@ -255,6 +255,7 @@ static int read_pattern(struct gguf_model *m, struct err *e) {
     free(key);
     if (rc != 0)
         return -1;
+    m->window_period = list ? 0 : period;
     m->sliding = xcalloc((size_t)m->n_layers, sizeof *m->sliding);
     m->dense = xcalloc((size_t)m->n_layers, sizeof *m->dense);
     for (uint64_t i = 0; i < m->n_layers && m->window; i++)

@@ -135,6 +135,7 @@ struct gguf_model {
     double norm_eps, rope_theta, local_theta;
     double attn_scale, logit_scale, residual_scale, embed_scale, attn_cap,
         logit_cap;             // 0: not given
+    uint64_t window_period;    // every n-th layer has no window; 0: an array says which have
     uint64_t original_max_pos; // rope.scaling.original_context_length; 0: not given
     struct buf rope_scaling;   // a JSON object, or empty
     bool tied, qkv_bias, attn_bias, mlp_bias, qk_norm, parallel, experts_sum_to_1;
