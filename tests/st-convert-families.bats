@@ -6,7 +6,7 @@ load lib/common
 
 setup() {
     cd "$BATS_TEST_TMPDIR" || return 1
-    (seq -s ' ' 3 60; echo 5 6 7) >ids
+    (seq -s ' ' 3 60; echo 5 6 7) >ids # within the smallest vocabulary and the shortest context
 }
 
 gguf() { python3 "$ROOT/tests/lib/gguf_of_folder.py" "$@"; }
@@ -134,6 +134,51 @@ edited() {
     same "$DATA/models/gpt2" bf16 --copy-head
     cmp first out/model.safetensors
     jq -e .tie_word_embeddings out/config.json
+}
+
+# ./wide: a GPT-2 of one layer whose matrices are wider than what is transposed at once
+wide() {
+    mkdir wide
+    python3 - <<'PY'
+import json, random, struct
+n, ffn, vocab = 320, 544, 64
+shapes = {'wte.weight': [vocab, n], 'wpe.weight': [64, n], 'ln_f.weight': [n], 'ln_f.bias': [n]}
+for name, shape in (('ln_1', [n]), ('ln_2', [n]), ('attn.c_attn', [n, 3 * n]), ('attn.c_proj', [n, n]), ('mlp.c_fc', [n, ffn]),
+                    ('mlp.c_proj', [ffn, n])):
+    shapes['h.0.%s.weight' % name], shapes['h.0.%s.bias' % name] = shape, shape[-1:]
+head, data, rng = {}, b'', random.Random(1)
+for name, shape in shapes.items():
+    count = shape[0] * (shape[1] if len(shape) > 1 else 1)
+    more = struct.pack('<%df' % count, *[rng.uniform(-1, 1) for _ in range(count)])
+    head[name] = {'dtype': 'F32', 'shape': shape, 'data_offsets': [len(data), len(data) + len(more)]}
+    data += more
+head = json.dumps(head).encode()
+open('wide/model.safetensors', 'wb').write(struct.pack('<Q', len(head)) + head + data)
+json.dump({'model_type': 'gpt2', 'n_embd': n, 'n_inner': ffn, 'n_head': 4, 'n_layer': 1, 'n_positions': 64, 'vocab_size': vocab,
+           'layer_norm_epsilon': 1e-5, 'bos_token_id': 1, 'eos_token_id': 2}, open('wide/config.json', 'w'))
+PY
+}
+
+@test "gpt2: matrices that are transposed in several parts, of floats and of blocks" {
+    wide
+    same wide f32
+    gguf wide blocks.gguf --q8
+    gguf wide values.gguf --q8-values
+    st-convert --dtype f32 blocks.gguf a
+    st-convert --dtype f32 values.gguf b
+    cmp a/model.safetensors b/model.safetensors
+    ! cmp -s a/model.safetensors out/model.safetensors
+}
+
+@test "blocks in stacked, sliced and permuted matrices" {
+    for options in 'mixtral' 'mixtral --fuse-exps' 'mixtral --single-exps' 'llama --fuse-qkv' 'phi --fuse-qkv' 'phi3' 'gemma2'; do
+        set -- $options
+        gguf "$DATA/models/$1" blocks.gguf --q8 "${@:2}"
+        gguf "$DATA/models/$1" values.gguf --q8-values "${@:2}"
+        st-convert -f --dtype f32 blocks.gguf a
+        st-convert -f --dtype f32 values.gguf b
+        cmp a/model.safetensors b/model.safetensors
+    done
 }
 
 @test "q, k and v in one tensor for families that have three" {

@@ -5,6 +5,8 @@ not from the code under test. For the small models of tests/data/models; the tok
 
 usage: gguf_of_folder.py FOLDER FILE [OPTION ...] [KEY=VALUE ...]   KEY=VALUE overrides a key (VALUE: JSON, null removes)
     --f32            matrices as F32, not as the folder has them
+    --q8             matrices whose rows are a multiple of 32 as Q8_0
+    --q8-values      the values of these as F32
     --fuse-qkv       q, k and v in one tensor
     --fuse-exps      gate and up of the experts in one tensor
     --single-exps    each expert's matrices alone, as in 2023
@@ -18,7 +20,7 @@ import glob, json, math, os, re, struct, sys
 from gguf_tiny import BOOL, F32, I32, STRING, U32, ARRAY, text, value
 
 U16 = 2
-NUMBERS = {'F32': 0, 'F16': 1, 'BF16': 30}
+NUMBERS = {'F32': 0, 'F16': 1, 'Q8_0': 8, 'BF16': 30}
 BYTES = {'F32': 4, 'F16': 2, 'BF16': 2}
 
 
@@ -66,6 +68,16 @@ class Tensor:
         rows, half = self.rows(), self.shape[0] // heads // 2
         order = [h * 2 * half + part * half + i for h in range(heads) for i in range(half) for part in (0, 1)]
         return Tensor(self.dtype, self.shape, b''.join(rows[i] for i in order))
+
+    def q8(self, values):  # as Q8_0, or the values of that
+        t, out = self.f32(), []
+        for at in range(0, len(t.data), 128):
+            x = struct.unpack('<32f', t.data[at:at + 128])
+            scale = struct.pack('<e', max(map(abs, x)) / 127)
+            d = struct.unpack('<e', scale)[0]
+            q = [max(-127, min(127, round(v / d))) if d else 0 for v in x]
+            out.append(struct.pack('<32f', *[d * v for v in q]) if values else scale + struct.pack('<32b', *q))
+        return Tensor('F32' if values else 'Q8_0', self.shape, b''.join(out))
 
 
 def stack(tensors):
@@ -161,6 +173,10 @@ class Model:
             self.fuse_qkv()
         if '--copy-head' in self.flags:
             self.add('output.weight', self.tensors['token_embd.weight'])
+        if '--q8' in self.flags or '--q8-values' in self.flags:
+            for name, t in self.tensors.items():
+                if len(t.shape) > 1 and t.shape[-1] % 32 == 0:
+                    self.tensors[name] = t.q8('--q8-values' in self.flags)
 
     def fuse_qkv(self):
         for layer in range(self.layers):
