@@ -33,9 +33,8 @@ static void layer_types(const struct gguf_model *m, struct buf *out) {
  * that of the head's size; of the hidden size by head in the 27B models, which have so many layers.
  */
 static void query_scalar(const struct gguf_model *m, uint64_t layers_of_27b, struct buf *out) {
-    double d = (double)m->head_dim;
-    if (m->n_layers == layers_of_27b)
-        d = (double)(m->hidden_dim / m->n_heads);
+    uint64_t size = m->n_layers == layers_of_27b ? m->hidden_dim / m->n_heads : m->head_dim;
+    double d = (double)size;
     if (m->attn_scale > 0)
         d = 1 / (m->attn_scale * m->attn_scale);
     // It is a whole number in all published models; the scale is rounded to f32.
