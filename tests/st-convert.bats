@@ -40,6 +40,11 @@ refuses() {
     roundtrip kquants bf16
 }
 
+@test "the formats of few bits, in f32 and bf16: Q2_K, Q3_K, IQ4_NL, IQ4_XS, MXFP4, TQ1_0, TQ2_0; and F64" {
+    roundtrip low-bits f32
+    roundtrip low-bits bf16
+}
+
 @test "biases of q and k are permuted too, and config.json names them" {
     roundtrip bias f32
     [ "$(jq -c '[.attention_bias, .mlp_bias]' out-f32/config.json)" = '[true,false]' ]
@@ -181,10 +186,10 @@ refuses() {
     refuses "pre-tokenizer 'nonesuch' is not known" tied 'tokenizer.ggml.pre="nonesuch"'
     refuses "blk.0.attn_sinks.weight' is not used by" leftover
     refuses "tensor 'blk.0.attn_output.bias' is missing" half-bias
-    refuses "attn_v.weight' is IQ4_XS" iq4
+    refuses "attn_v.weight' is IQ3_S" iq3
     refuses "not Llama 3's scaling" other-rope
-    refuses "llama.expert_count' is 8" tied llama.expert_count=8
-    refuses "one of 3 parts" tied split.count=3
+    refuses "key 'qwen2.expert_count' is 8, which is not supported" qwen2 qwen2.expert_count=8
+    refuses "one of 3 parts, whose name does not end in" tied split.count=3
     refuses "rope scaling 'spiral'" tied 'llama.rope.scaling.type="spiral"'
 }
 

@@ -1,5 +1,6 @@
-/* config.json and generation_config.json of a converted GGUF file: see model.h. Keys have the order
- * and form in which transformers 4 writes them, which later versions read too.
+/* config.json and generation_config.json of a converted GGUF file: see model.h. Keys have the form
+ * in which transformers 4 writes them, which later versions read too. A family's own members follow
+ * those that most families have.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <inttypes.h>
@@ -22,12 +23,50 @@ static void id_member(struct buf *out, const char *key, const int64_t *ids, size
         buf_byte(out, ']');
 }
 
-static void flag(struct buf *out, const char *key, bool on) {
+void gguf_config_flag(struct buf *out, const char *key, bool on) {
     buf_fmt(out, ",\n  \"%s\": %s", key, on ? "true" : "false");
 }
 
-static void count(struct buf *out, const char *key, uint64_t n) {
+void gguf_config_count(struct buf *out, const char *key, uint64_t n) {
     buf_fmt(out, ",\n  \"%s\": %" PRIu64, key, n);
+}
+
+void gguf_config_real(struct buf *out, const char *key, double f) {
+    buf_fmt(out, ",\n  \"%s\": ", key);
+    gguf_write_f32(out, f);
+}
+
+/* Names of config.json's members. */
+struct config_names {
+    const char *act, *hidden, *ffn, *max_pos, *heads, *layers;
+};
+
+static void dimensions(const struct gguf_model *m, struct buf *out) {
+    static const struct config_names usual =
+                                         {
+                                             "hidden_act",          "hidden_size",
+                                             "intermediate_size",   "max_position_embeddings",
+                                             "num_attention_heads", "num_hidden_layers",
+                                         },
+                                     gpt2 = {"activation_function", "n_embd", "n_inner",
+                                             "n_positions",         "n_head", "n_layer"};
+    bool learned = m->arch->has & GGUF_LEARNED_POS;
+    const struct config_names *names = learned ? &gpt2 : &usual;
+    if (!learned)
+        gguf_config_count(out, "head_dim", m->head_dim);
+    buf_fmt(out, ",\n  \"%s\": \"%s\"", names->act, m->arch->act ? m->arch->act : "silu");
+    gguf_config_count(out, names->hidden, m->hidden_dim);
+    gguf_config_count(out, names->ffn, m->ffn_dim);
+    gguf_config_count(out, names->max_pos, m->max_pos);
+    gguf_config_count(out, names->heads, m->n_heads);
+    gguf_config_count(out, names->layers, m->n_layers);
+    if (!learned)
+        gguf_config_count(out, "num_key_value_heads", m->n_kv_heads);
+    gguf_config_real(out, m->arch->eps ? m->arch->eps : "rms_norm_eps", m->norm_eps);
+    if (learned)
+        return;
+    buf_fmt(out, ",\n  \"rope_scaling\": %s", m->rope_scaling.n ? m->rope_scaling.p : "null");
+    gguf_config_real(out, "rope_theta", m->rope_theta);
 }
 
 void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct gguf_ids *ids,
@@ -35,32 +74,24 @@ void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct ggu
     const char *torch = t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16";
     buf_fmt(out, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\"", m->arch->class,
             m->arch->model_type);
-    if (m->arch->bias_keys || m->arch->attention_bias_key)
-        flag(out, "attention_bias", m->attn_bias);
-    if (m->arch->bias_keys)
-        flag(out, "mlp_bias", m->mlp_bias);
+    if (m->arch->has & (GGUF_BIAS_KEYS | GGUF_ATTN_BIAS_KEY))
+        gguf_config_flag(out, "attention_bias", m->attn_bias);
+    if (m->arch->has & GGUF_BIAS_KEYS)
+        gguf_config_flag(out, "mlp_bias", m->mlp_bias);
     id_member(out, "bos_token_id", &ids->bos, 1, true);
     id_member(out, "eos_token_id", ids->eos, ids->n_eos, true);
     id_member(out, "pad_token_id", &ids->pad, 1, false);
-    count(out, "head_dim", m->head_dim);
-    buf_str(out, ",\n  \"hidden_act\": \"silu\"");
-    count(out, "hidden_size", m->hidden_dim);
-    count(out, "intermediate_size", m->ffn_dim);
-    count(out, "max_position_embeddings", m->max_pos);
-    count(out, "num_attention_heads", m->n_heads);
-    count(out, "num_hidden_layers", m->n_layers);
-    count(out, "num_key_value_heads", m->n_kv_heads);
-    buf_str(out, ",\n  \"rms_norm_eps\": ");
-    gguf_write_f32(out, m->norm_eps);
-    buf_fmt(out, ",\n  \"rope_scaling\": %s,\n  \"rope_theta\": ",
-            m->rope_scaling.n ? m->rope_scaling.p : "null");
-    gguf_write_f32(out, m->rope_theta);
-    if (m->arch->window)
-        count(out, "sliding_window", m->window);
-    flag(out, "tie_word_embeddings", m->tied);
+    dimensions(m, out);
+    if (m->window)
+        gguf_config_count(out, "sliding_window", m->window);
+    else if (m->arch->has & GGUF_WINDOW)
+        buf_str(out, ",\n  \"sliding_window\": null");
+    gguf_config_flag(out, "tie_word_embeddings", m->tied);
     buf_fmt(out, ",\n  \"torch_dtype\": \"%s\"", torch);
-    flag(out, "use_cache", true);
-    count(out, "vocab_size", m->vocab_size);
+    gguf_config_flag(out, "use_cache", true);
+    gguf_config_count(out, "vocab_size", m->vocab_size);
+    if (m->arch->config)
+        m->arch->config(m, out);
     buf_str(out, "\n}\n");
 }
 

@@ -38,6 +38,13 @@ static void bf16_one(const uint8_t *b, float *out) {
     *out = f32_from_bf16(u16_at(b));
 }
 
+static void f64_one(const uint8_t *b, float *out) {
+    uint64_t bits = (uint64_t)u32_at(b + 4) << 32 | u32_at(b);
+    double d;
+    memcpy(&d, &bits, sizeof d);
+    *out = (float)d;
+}
+
 /* d, 16 bytes: byte i holds q of element i in its low half and of element i + 16 in its high half.
  * d * (q - 8) */
 static void q4_0_block(const uint8_t *b, float *out) {
@@ -82,6 +89,96 @@ static void q8_0_block(const uint8_t *b, float *out) {
     float d = f16_at(b);
     for (int i = 0; i < QK; i++)
         out[i] = d * (float)(int8_t)b[2 + i];
+}
+
+/* The values that the 4-bit q of IQ4_NL and IQ4_XS choose from, and those of MXFP4 (twice an FP4
+ * number). */
+static const int8_t iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                      1,    13,   25,  38,  53,  69,  89,  113};
+static const int8_t mxfp4_values[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+
+/* 16 bytes as in Q4_0, whose q choose from values. d * values[q] */
+static void chosen(const uint8_t *b, float d, const int8_t *values, float *out) {
+    for (int i = 0; i < QK / 2; i++) {
+        out[i] = d * (float)values[b[i] & 15];
+        out[i + QK / 2] = d * (float)values[b[i] >> 4];
+    }
+}
+
+/* d, 16 bytes. */
+static void iq4_nl_block(const uint8_t *b, float *out) {
+    chosen(b + 2, f16_at(b), iq4_values, out);
+}
+
+/* An exponent e, 16 bytes. d is 2^(e - 128): the values are halved. */
+static void mxfp4_block(const uint8_t *b, float *out) {
+    uint32_t bits = b[0] < 2 ? (uint32_t)0x00200000 << b[0] : (uint32_t)(b[0] - 1) << 23;
+    float d;
+    memcpy(&d, &bits, sizeof d);
+    chosen(b + 1, d, mxfp4_values, out);
+}
+
+/* d, 16 bits with the high pairs of bits of 8 scales, 4 bytes with their low halves, 128 bytes.
+ * (d * (scale - 32)) * values[q] */
+static void iq4_xs_block(const uint8_t *b, float *out) {
+    float d = f16_at(b);
+    int high = u16_at(b + 2);
+    for (int j = 0; j < 8; j++) {
+        int scale = (b[4 + j / 2] >> (j % 2 * 4) & 15) | (high >> (2 * j) & 3) << 4;
+        chosen(b + 8 + 16 * j, d * (float)(scale - 32), iq4_values, out + 32 * j);
+    }
+}
+
+/* 16 bytes, each the scale (low half) and minimum (high half) of 16 elements; 64 bytes of pairs of
+ * bits, d, dmin. Run r of half h (32 elements) is pair r of the half's 32 bytes.
+ * (d * scale) * q - dmin * min */
+static void q2_k_block(const uint8_t *b, float *out) {
+    float d = f16_at(b + 80), dmin = f16_at(b + 82);
+    for (int at = 0; at < QK_K; at++) {
+        int h = at / 128, r = at % 128 / 32, i = at % 32;
+        float scale = d * (float)(b[at / 16] & 15), min = dmin * (float)(b[at / 16] >> 4);
+        out[at] = scale * (float)(b[16 + h * 32 + i] >> (r * 2) & 3) - min;
+    }
+}
+
+/* 32 bytes of third bits, 64 bytes of pairs of bits as in Q2_K, 12 bytes of scales, d. Bit n of
+ * byte i of the first 32 is the third bit of element 32 n + i. Scale j (of 16): its low 4 bits are
+ * a half of byte j % 8, its high 2 a pair of byte 8 + j % 4. (d * (scale - 32)) * (q - 4) */
+static void q3_k_block(const uint8_t *b, float *out) {
+    float d = f16_at(b + 108);
+    const uint8_t *s = b + 96;
+    for (int at = 0; at < QK_K; at++) {
+        int h = at / 128, r = at % 128 / 32, i = at % 32, j = at / 16;
+        int scale = (s[j % 8] >> (j / 8 * 4) & 15) | (s[8 + j % 4] >> (j / 4 * 2) & 3) << 4;
+        int q = (b[32 + h * 32 + i] >> (r * 2) & 3) | (b[i] >> (at / 32) & 1) << 2;
+        out[at] = d * (float)(scale - 32) * (float)(q - 4);
+    }
+}
+
+/* Digit n of a byte that holds base-3 digits as a fraction of 256, first digit first. */
+static int digit(uint8_t byte, int n) {
+    static const uint8_t power[5] = {1, 3, 9, 27, 81};
+    return (uint8_t)(byte * power[n]) * 3 >> 8;
+}
+
+/* Bytes of 5 base-3 digits, 4 of them in the last 4 bytes, then d. Of the first 32 bytes, digit 0
+ * of all, then digit 1 of all, and so on; the next 16 and the last 4 likewise. d * (digit - 1) */
+static void tq1_0_block(const uint8_t *b, float *out) {
+    static const struct { int at, n, digits; } runs[] = {{0, 32, 5}, {32, 16, 5}, {48, 4, 4}};
+    float d = f16_at(b + 52);
+    for (int r = 0; r < 3; r++)
+        for (int n = 0; n < runs[r].digits; n++)
+            for (int i = 0; i < runs[r].n; i++)
+                *out++ = (float)(digit(b[runs[r].at + i], n) - 1) * d;
+}
+
+/* 64 bytes of pairs of bits as in Q2_K, d. d * (q - 1) */
+static void tq2_0_block(const uint8_t *b, float *out) {
+    float d = f16_at(b + 64);
+    for (int at = 0; at < QK_K; at++) {
+        int q = b[at / 128 * 32 + at % 32] >> (at % 128 / 32 * 2) & 3;
+        out[at] = (float)(q - 1) * d;
+    }
 }
 
 /* The 6-bit scale and minimum of group j (of 8, 32 elements each) in the 12 bytes of Q4_K and Q5_K:
@@ -159,8 +256,8 @@ static const struct {
     {GGML_Q5_1, {"Q5_1", QK, 24, true}, q5_1_block},
     {GGML_Q8_0, {"Q8_0", QK, 34, true}, q8_0_block},
     {9, {"Q8_1", QK, 36, false}, NULL},
-    {10, {"Q2_K", QK_K, 84, false}, NULL},
-    {11, {"Q3_K", QK_K, 110, false}, NULL},
+    {GGML_Q2_K, {"Q2_K", QK_K, 84, true}, q2_k_block},
+    {GGML_Q3_K, {"Q3_K", QK_K, 110, true}, q3_k_block},
     {GGML_Q4_K, {"Q4_K", QK_K, 144, true}, q4_k_block},
     {GGML_Q5_K, {"Q5_K", QK_K, 176, true}, q5_k_block},
     {GGML_Q6_K, {"Q6_K", QK_K, 210, true}, q6_k_block},
@@ -169,20 +266,22 @@ static const struct {
     {17, {"IQ2_XS", QK_K, 74, false}, NULL},
     {18, {"IQ3_XXS", QK_K, 98, false}, NULL},
     {19, {"IQ1_S", QK_K, 50, false}, NULL},
-    {20, {"IQ4_NL", QK, 18, false}, NULL},
+    {GGML_IQ4_NL, {"IQ4_NL", QK, 18, true}, iq4_nl_block},
     {21, {"IQ3_S", QK_K, 110, false}, NULL},
     {22, {"IQ2_S", QK_K, 82, false}, NULL},
-    {23, {"IQ4_XS", QK_K, 136, false}, NULL},
+    {GGML_IQ4_XS, {"IQ4_XS", QK_K, 136, true}, iq4_xs_block},
     {24, {"I8", 1, 1, false}, NULL},
     {25, {"I16", 1, 2, false}, NULL},
     {26, {"I32", 1, 4, false}, NULL},
     {27, {"I64", 1, 8, false}, NULL},
-    {28, {"F64", 1, 8, false}, NULL},
+    {GGML_F64, {"F64", 1, 8, true}, f64_one},
     {29, {"IQ1_M", QK_K, 56, false}, NULL},
     {GGML_BF16, {"BF16", 1, 2, true}, bf16_one},
-    {34, {"TQ1_0", QK_K, 54, false}, NULL},
-    {35, {"TQ2_0", QK_K, 66, false}, NULL},
-    {39, {"MXFP4", QK, 17, false}, NULL},
+    {GGML_TQ1_0, {"TQ1_0", QK_K, 54, true}, tq1_0_block},
+    {GGML_TQ2_0, {"TQ2_0", QK_K, 66, true}, tq2_0_block},
+    {GGML_MXFP4, {"MXFP4", QK, 17, true}, mxfp4_block},
+    {40, {"NVFP4", 64, 36, false}, NULL},
+    {41, {"Q1_0", 128, 18, false}, NULL},
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 

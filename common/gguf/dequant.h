@@ -20,10 +20,18 @@ enum ggml_type { // numbers of the file format (ggml.h, enum ggml_type); the one
     GGML_Q5_0 = 6,
     GGML_Q5_1 = 7,
     GGML_Q8_0 = 8,
+    GGML_Q2_K = 10,
+    GGML_Q3_K = 11,
     GGML_Q4_K = 12,
     GGML_Q5_K = 13,
     GGML_Q6_K = 14,
+    GGML_IQ4_NL = 20,
+    GGML_IQ4_XS = 23,
+    GGML_F64 = 28,
     GGML_BF16 = 30,
+    GGML_TQ1_0 = 34,
+    GGML_TQ2_0 = 35,
+    GGML_MXFP4 = 39,
 };
 
 /* Size and name of a type's blocks, also for types that cannot be converted. False if the number is

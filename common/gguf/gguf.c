@@ -276,7 +276,7 @@ static void read_header(struct cursor *c, struct gguf *g) {
         unique(c, &g->kvs[0].key, g->n_kvs, sizeof *g->kvs, "key");
 }
 
-int gguf_open(struct gguf *g, const char *path, struct err *e) {
+int gguf_open_file(struct gguf *g, const char *path, struct err *e) {
     *g = (struct gguf){.alignment = 32}; // gguf.md: if general.alignment is missing
     if (map_file(&g->map, path, e) != 0)
         return -1;
@@ -299,11 +299,26 @@ int gguf_open(struct gguf *g, const char *path, struct err *e) {
 }
 
 void gguf_close(struct gguf *g) {
+    for (size_t i = 0; i < g->n_rest; i++)
+        gguf_close(&g->rest[i]);
+    free(g->rest);
     free(g->kvs);
     free(g->tensors);
     free(g->path);
     unmap_file(&g->map);
     *g = (struct gguf){0};
+}
+
+static bool has_data(const struct gguf *g, const struct gguf_tensor *t) {
+    uintptr_t at = (uintptr_t)t->data, map = (uintptr_t)g->map.p;
+    return at >= map && at - map < g->map.n;
+}
+
+const char *gguf_path_of(const struct gguf *g, const struct gguf_tensor *t) {
+    for (size_t i = 0; i < g->n_rest; i++)
+        if (has_data(&g->rest[i], t))
+            return g->rest[i].path;
+    return g->path;
 }
 
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key) {

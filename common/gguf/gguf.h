@@ -1,4 +1,5 @@
-/* Reads a GGUF file, which is mapped read-only and checked in full before any of it is used.
+/* Reads a GGUF file, which is mapped read-only and checked in full before any of it is used. A
+ * model may be split into several files: see gguf_open.
  *
  * The format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3,
  * little-endian: magic, version, counts, the key-value pairs, the tensor infos, and, from the next
@@ -63,13 +64,25 @@ struct gguf {
     uint64_t alignment; // of the data, bytes
     struct gguf_kv *kvs;
     size_t n_kvs;
-    struct gguf_tensor *tensors; // in the file's order
+    struct gguf_tensor *tensors; // in the file's order; of all parts, one after the other
     size_t n_tensors;
+    struct gguf
+        *rest; // [n_rest] the parts after the first, whose mappings hold their tensors' data
+    size_t n_rest;
 };
 
-/* 0, or -1 with e set (EXIT_NO_INPUT, EXIT_DATA). The caller closes it with gguf_close. */
+/* Opens a model (gguf/split.c). If the file says that it is one part of N, all parts are opened:
+ * path ends in "-00002-of-00003.gguf", the others are beside it, and any of them may be given. g
+ * has the keys of the first part and the tensors of all. Refused: parts that are missing or of
+ * another split, and a tensor that two parts have. 0, or -1 with e set (EXIT_NO_INPUT, EXIT_DATA).
+ * The caller closes it with gguf_close. */
 int gguf_open(struct gguf *g, const char *path, struct err *e);
+/* Opens one file, whether or not it is a part. Else as gguf_open. */
+int gguf_open_file(struct gguf *g, const char *path, struct err *e);
 void gguf_close(struct gguf *g);
+
+/* The path of the file that holds a tensor of g, for messages. */
+const char *gguf_path_of(const struct gguf *g, const struct gguf_tensor *t);
 
 const struct gguf_kv *gguf_find(const struct gguf *g, const char *key); // NULL: not there
 const struct gguf_tensor *gguf_find_tensor(const struct gguf *g, const char *name); // likewise

@@ -10,7 +10,7 @@
  *     starcoder   bigcode/starcoder2-3b
  *     llama-bpe   meta-llama/Meta-Llama-3-8B
  *     tekken      mistralai/Mistral-Nemo-Base-2407
- *     qwen2       Qwen/Qwen2.5-0.5B
+ *     qwen2       Qwen/Qwen2.5-0.5B, stabilityai/stablelm-2-1_6b
  *     gpt-4o      Xenova/gpt-4o, meta-llama/Llama-4
  *     command-r   CohereForAI/c4ai-command-r-v01
  *     falcon      tiiuae/falcon-7b
@@ -65,7 +65,9 @@ static const struct tokpre table[] = {
      .add_bos = true,
      .steps = {{SPLIT, LLAMA3("\\p{N}{1,3}")}, {BYTES, NULL}}},
     {.names = {"dbrx"}, .steps = {{SPLIT, LLAMA3("\\p{N}{1,3}")}, {BYTES, NULL}}},
-    {.names = {"qwen2"}, .nfc = true, .steps = {{SPLIT, LLAMA3("\\p{N}")}, {BYTES, NULL}}},
+    {.names = {"qwen2", "stablelm2"},
+     .nfc = true,
+     .steps = {{SPLIT, LLAMA3("\\p{N}")}, {BYTES, NULL}}},
     {.names = {"deepseek-r1-qwen"}, .steps = {{SPLIT, LLAMA3("\\p{N}")}, {BYTES, NULL}}},
     {.names = {"qwen35"},
      .nfc = true,

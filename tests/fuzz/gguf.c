@@ -2,6 +2,9 @@
  * the vocabulary is written as JSON that must parse, and the first and last row of every tensor are
  * read.
  *
+ * Input that begins with 'S' is a model in two parts: 3 bytes with the size of the first, then
+ * both.
+ *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,21 +62,36 @@ static void model(const struct gguf *g) {
     gguf_model_free(&m);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static char path[64];
-    if (!path[0])
-        snprintf(path, sizeof path, "/tmp/fuzz-gguf.%ld", (long)getpid());
+static void write_file(const char *path, const uint8_t *data, size_t size) {
     FILE *f = fopen(path, "wb");
     if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0)
         abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    char one[80], two[80];
+    long pid = (long)getpid();
+    bool split = size > 4 && data[0] == 'S';
+    snprintf(one, sizeof one, "/tmp/fuzz-gguf.%ld-00001-of-00002.gguf", pid);
+    snprintf(two, sizeof two, "/tmp/fuzz-gguf.%ld-00002-of-00002.gguf", pid);
+    if (split) {
+        size_t n = (size_t)data[1] | (size_t)data[2] << 8 | (size_t)data[3] << 16, left = size - 4;
+        n = n < left ? n : left;
+        write_file(one, data + 4, n);
+        write_file(two, data + 4 + n, left - n);
+    } else {
+        write_file(one, data, size);
+    }
     struct gguf g;
     struct err e;
     warn_quiet(1);
-    if (gguf_open(&g, path, &e) == 0) {
+    if (gguf_open(&g, split && data[1] & 1 ? two : one, &e) == 0) {
         vocab(&g);
         model(&g);
         gguf_close(&g);
     }
-    unlink(path);
+    unlink(one);
+    if (split)
+        unlink(two);
     return 0;
 }

@@ -91,6 +91,54 @@ def q6_k(b):
     return out
 
 
+IQ4 = [-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113]
+FP4 = [0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12]  # twice E2M1
+
+
+def pairs(data):  # of 32 bytes, the lowest pairs of bits of all, then the next
+    return [data[h + i] >> 2 * r & 3 for h in range(0, len(data), 32) for r in range(4) for i in range(32)]
+
+
+def q2_k(b):
+    d, dmin = half(b[80:82]), half(b[82:84])
+    return [f32(f32(f32(d * (b[i // 16] & 15)) * q) - f32(dmin * (b[i // 16] >> 4))) for i, q in enumerate(pairs(b[16:80]))]
+
+
+def q3_k(b):
+    d, packed = half(b[108:110]), b[96:108]
+    low = [s & 15 for s in packed[:8]] + [s >> 4 for s in packed[:8]]
+    high = [packed[8 + i] >> shift & 3 for shift in (0, 2, 4, 6) for i in range(4)]
+    scales = [l + 16 * h - 32 for l, h in zip(low, high)]
+    third = [b[i] >> n & 1 for n in range(8) for i in range(32)]
+    return [f32(f32(d * scales[i // 16]) * (q - (0 if t else 4))) for i, (q, t) in enumerate(zip(pairs(b[32:96]), third))]
+
+
+def iq4_nl(b):
+    return [f32(half(b[:2]) * IQ4[q]) for q in nibbles(b[2:])]
+
+
+def iq4_xs(b):
+    d, high = half(b[:2]), struct.unpack('<H', b[2:4])[0]
+    scales = [(b[4 + j // 2] >> 4 * (j % 2) & 15) + 16 * (high >> 2 * j & 3) - 32 for j in range(8)]
+    return [f32(f32(d * s) * IQ4[q]) for j, s in enumerate(scales) for q in nibbles(b[8 + 16 * j:24 + 16 * j])]
+
+
+def mxfp4(b):
+    return [f32(2.0 ** (b[0] - 128) * FP4[q]) for q in nibbles(b[1:])]
+
+
+def tq1_0(b):
+    d, out = half(b[52:54]), []
+    for data, digits in ((b[:32], 5), (b[32:48], 5), (b[48:52], 4)):
+        for n in range(digits):
+            out += [f32(((byte * 3 ** n % 256) * 3 // 256 - 1) * d) for byte in data]
+    return out
+
+
+def tq2_0(b):
+    return [f32((q - 1) * half(b[64:66])) for q in pairs(b[:64])]
+
+
 TYPES = {
     'F32': (0, 1, lambda r: struct.pack('<f', r.uniform(-2, 2)), lambda b: [struct.unpack('<f', b)[0]]),
     'F16': (1, 1, scale, lambda b: [half(b)]),
@@ -103,7 +151,15 @@ TYPES = {
     'Q5_K': (13, 256, lambda r: scale(r) + scale(r) + bytes_of(r, 172), q5_k),
     'Q6_K': (14, 256, lambda r: bytes_of(r, 208) + scale(r), q6_k),
     'BF16': (30, 1, lambda r: struct.pack('<f', r.uniform(-2, 2))[2:], lambda b: [struct.unpack('<f', b'\0\0' + b)[0]]),
-    'IQ4_XS': (23, 256, lambda r: bytes_of(r, 136), None),
+    'F64': (28, 1, lambda r: struct.pack('<d', r.uniform(-2, 2)), lambda b: [f32(struct.unpack('<d', b)[0])]),
+    'Q2_K': (10, 256, lambda r: bytes_of(r, 80) + scale(r) + scale(r), q2_k),
+    'Q3_K': (11, 256, lambda r: bytes_of(r, 108) + scale(r), q3_k),
+    'IQ4_NL': (20, 32, lambda r: scale(r) + bytes_of(r, 16), iq4_nl),
+    'IQ4_XS': (23, 256, lambda r: scale(r) + bytes_of(r, 134), iq4_xs),
+    'TQ1_0': (34, 256, lambda r: bytes_of(r, 52) + scale(r), tq1_0),
+    'TQ2_0': (35, 256, lambda r: bytes_of(r, 64) + scale(r), tq2_0),
+    'MXFP4': (39, 32, lambda r: bytes([r.randrange(110, 130)]) + bytes_of(r, 16), mxfp4),
+    'IQ3_S': (21, 256, lambda r: bytes_of(r, 110), None),
 }
 
 # -- Models -------------------------------------------------------------------------------------------------------
@@ -215,6 +271,10 @@ KINDS = {
     'kquants': lambda: Model(hidden=256, heads=2, kv=1, ffn=256, layers=1, head=False,
                              types={'attn_q': 'Q4_K', 'attn_k': 'Q5_K', 'attn_v': 'Q6_K', 'attn_output': 'Q5_K', 'ffn_gate': 'Q6_K',
                                     'ffn_up': 'Q4_K', '*': 'Q8_0'}),
+    'low-bits': lambda: Model(hidden=256, heads=2, kv=1, ffn=256, layers=2, head=False,
+                              types={'attn_q': 'Q2_K', 'attn_k': 'Q3_K', 'attn_v': 'IQ4_NL', 'attn_output': 'IQ4_XS', 'ffn_gate': 'MXFP4',
+                                     'ffn_up': 'TQ1_0', 'ffn_down': 'TQ2_0', '*': 'F64', 'blk.1.attn_q.weight': 'IQ4_XS',
+                                     'blk.1.attn_k.weight': 'MXFP4', 'blk.1.ffn_up.weight': 'Q3_K', 'blk.1.ffn_down.weight': 'Q2_K'}),
     'headdim': lambda: Model(head_dim=32, layers=1),
     'spm': lambda: Model(spm=True, layers=1),
     'qwen2': lambda: Model(arch='qwen2', qkv_bias=True, layers=1, keys={'tokenizer.ggml.pre': (STRING, 'qwen2')}),
@@ -223,7 +283,7 @@ KINDS = {
                             keys={'llama.rope.freq_base': (F32, 500000.0), 'tokenizer.ggml.pre': (STRING, 'llama-bpe')}),
     'other-rope': lambda: Model(layers=1, extra={'rope_freqs.weight': [1.0, 2.0] * 4}),
     'leftover': lambda: Model(layers=1, extra={'blk.0.attn_sinks.weight': [1.0] * 4}),
-    'iq4': lambda: Model(hidden=256, layers=1, types={'attn_v': 'IQ4_XS'}),
+    'iq3': lambda: Model(hidden=256, layers=1, types={'attn_v': 'IQ3_S'}),
 }
 
 # -- The file -----------------------------------------------------------------------------------------------------
@@ -342,4 +402,5 @@ def main(argv):
         f.write(make(model))
 
 
-main(sys.argv)
+if __name__ == '__main__':
+    main(sys.argv)

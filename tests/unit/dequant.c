@@ -77,6 +77,46 @@ static void super_blocks(void) {
     CHECK(out[0] == 0.5f * 2 * -32 && out[16] == 0);
 }
 
+/* d is 0.5 in all. */
+static void few_bits(void) {
+    uint8_t iq4_nl[18] = {HALF_05, 0x8f};
+    run(GGML_IQ4_NL, iq4_nl, 32);
+    CHECK(out[0] == 56.5f && out[16] == 0.5f && out[1] == -63.5f);
+    // Group 5: low half 9 in byte 6's top, high pair 2 in bits 10 and 11.
+    uint8_t iq4_xs[136] = {HALF_05, 0x00, 0x08, [6] = 0x90, [8 + 80] = 0x0f};
+    run(GGML_IQ4_XS, iq4_xs, 256);
+    CHECK(out[160] == 0.5f * (9 + 32 - 32) * 113 && out[176] == 0.5f * 9 * -127);
+    CHECK(out[0] == 0.5f * -32 * -127);
+    static const uint8_t mxfp4[17] = {129, 0xa7, 0x08}; // d = 2: FP4's 6 is 12 halves
+    run(GGML_MXFP4, mxfp4, 32);
+    CHECK(out[0] == 24 && out[16] == -4 && out[1] == 0 && 1 / out[1] > 0);
+    static const uint8_t tiny[17] = {1, 0x07}, largest[17] = {255, 0x07};
+    run(GGML_MXFP4, tiny, 32);
+    CHECK(out[0] == 12 * 0x1p-127f);
+    run(GGML_MXFP4, largest, 32);
+    CHECK(1 / out[0] == 0);
+    uint8_t q2[84] = {[5] = 0x32, [16 + 16] = 0x30, [80] = HALF_05, HALF_2};
+    run(GGML_Q2_K, q2, 256); // element 80: pair 2 of byte 16 is 3
+    CHECK(out[80] == 0.5f * 2 * 3 - 2 * 3 && out[81] == -6 && out[16] == 0);
+    // Element 80 is in group 5: low half of byte 5, high pair in bits 2 and 3 of byte 9.
+    uint8_t q3[110] = {
+        [16] = 0x04, [32 + 16] = 0x10, [96 + 5] = 0x07, [96 + 9] = 0x08, [108] = HALF_05};
+    run(GGML_Q3_K, q3, 256);
+    CHECK(out[80] == 0.5f * (7 + 32 - 32) * 1 && out[81] == 0.5f * 7 * -4);
+    CHECK(out[0] == 0.5f * -32 * -4);
+    // 0b11111111 is 22222 in base 3, 0 is 00000, 85 begins with 0 (85 * 3 < 256), 86 with 1.
+    uint8_t tq1[54] = {255, 0, 85, 86, [52] = HALF_05};
+    run(GGML_TQ1_0, tq1, 256);
+    CHECK(out[0] == 0.5f && out[32] == 0.5f && out[128] == 0.5f && out[1] == -0.5f);
+    CHECK(out[2] == -0.5f && out[3] == 0 && out[160] == -0.5f && out[255] == -0.5f);
+    uint8_t tq2[66] = {0x24, [64] = HALF_05}; // pairs 0, 1, 2, 0
+    run(GGML_TQ2_0, tq2, 256);
+    CHECK(out[0] == -0.5f && out[32] == 0 && out[64] == 0.5f && out[96] == -0.5f);
+    static const uint8_t f64[8] = {[6] = 0xf8, 0xbf};
+    run(GGML_F64, f64, 1);
+    CHECK(out[0] == -1.5f);
+}
+
 /* No element past n is written, an incomplete block is not converted, and blocks do not affect each
  * other. */
 static void several_blocks(void) {
@@ -90,8 +130,8 @@ static void several_blocks(void) {
 static void layouts(void) {
     struct gguf_layout l;
     CHECK(gguf_layout(GGML_Q6_K, &l) && l.block == 256 && l.n_bytes == 210 && l.convertible);
-    CHECK(gguf_layout(23, &l) && !l.convertible);
-    CHECK_STR(l.name, "IQ4_XS");
+    CHECK(gguf_layout(21, &l) && !l.convertible);
+    CHECK_STR(l.name, "IQ3_S");
     CHECK(!gguf_layout(4, &l) && !gguf_layout(5, &l) && !gguf_layout(UINT32_MAX, &l));
 }
 
@@ -119,6 +159,7 @@ int main(void) {
     RUN(plain_types);
     RUN(blocks_of_32);
     RUN(super_blocks);
+    RUN(few_bits);
     RUN(several_blocks);
     RUN(layouts);
     RUN(string_map);
