@@ -179,7 +179,7 @@ struct fingerprint {
 static void fingerprint_start(struct fingerprint *f, const char *dir) {
     char *path = path_join(dir, "tokenizer.json");
     *f = (struct fingerprint){0};
-    f->found = is_file(path) && map_file(&f->map, path, &f->e) == 0;
+    f->found = is_there(path) && map_file(&f->map, path, &f->e) == 0;
     if (f->found)
         hash_thread_start(&f->hash, f->map.p, f->map.n);
     free(path);

@@ -216,8 +216,14 @@ static bool is_copied(const char *name) {
 static int copy_file(const char *from, const char *name, const struct outdir *dir, struct err *e) {
     char *path = path_join(from, name);
     struct buf bytes = {0};
-    int rc = is_file(path) ? read_file(path, MAX_SMALL_FILE, &bytes, e) : 0;
-    if (rc == 0 && is_file(path))
+    if (is_dir(path)) {
+        free(path);
+        return 0;
+    }
+    int rc = model_file_check(from, path, e);
+    if (rc == 0)
+        rc = read_file(path, MAX_SMALL_FILE, &bytes, e);
+    if (rc == 0)
         rc = outdir_file(dir, name, bytes.p, bytes.n, e);
     buf_free(&bytes);
     free(path);
@@ -236,13 +242,23 @@ static int copy_small_files(const char *from, const struct outdir *dir, struct e
     return rc;
 }
 
+/* What is written goes to other people: no file of the user's may come in by a link. */
+static int check_config(const char *from, struct err *e) {
+    char *path = path_join(from, "config.json");
+    int rc = model_file_check(from, path, e);
+    free(path);
+    return rc;
+}
+
 static int retype_folder(const struct options *o, const struct weights *w, struct err *e) {
     struct convert_item *items = convert_from_weights(w, o->dtype, e);
     if (!items)
         return -1;
     struct outdir dir;
     struct buf config = {0};
-    int rc = convert_config(o->source, o->dtype, &config, e);
+    int rc = check_config(o->source, e);
+    if (rc == 0)
+        rc = convert_config(o->source, o->dtype, &config, e);
     if (rc == 0)
         rc = outdir_open(&dir, o->target, o->force, e);
     if (rc == 0) {

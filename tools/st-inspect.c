@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
+#include "base/visible.h"
 #include "model/describe.h"
 #include "spec/spec.h"
 #include "weights/hashlist.h"
@@ -80,10 +81,13 @@ static void list(const struct weights *w, const struct options *o) {
     struct jobs_list all = {.n = w->n_tensors, .work = stats_one, .arg = &job};
     if (o->stats && jobs_run(&all, o->n_threads, &e) != 0)
         die_err(&e);
+    struct visible_out out;
+    visible_begin(&out, stdout);
     if (o->json)
-        listing_json(stdout, w, job.stats);
+        listing_json(out.f, w, job.stats);
     else
-        listing_table(stdout, w, job.stats);
+        listing_table(out.f, w, job.stats);
+    visible_end(&out);
     free(job.stats);
 }
 
@@ -174,7 +178,10 @@ static void print_values(const struct weights *w, const char *path, const struct
 
 static int describe(const struct weights *w, const char *path, const struct options *o) {
     struct err e = {0};
-    int rc = model_describe(stdout, path, w, o->context, &e);
+    struct visible_out out;
+    visible_begin(&out, stdout);
+    int rc = model_describe(out.f, path, w, o->context, &e);
+    visible_end(&out);
     if (rc < 0)
         die_err(&e);
     return rc == 0 ? EXIT_DONE : EXIT_SOME_FAILED;

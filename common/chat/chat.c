@@ -136,7 +136,7 @@ static int read_template(struct chat *c, const char *dir, const char *file, cons
     char *path = path_join(dir, file);
     struct buf text = {0};
     int rc = 0;
-    if (is_file(path))
+    if (is_there(path))
         rc = read_file(path, MAX_TEMPLATE, &text, e) < 0
                  ? -1
                  : add_template(c, path, str_of(name), buf_view(&text), e);
@@ -148,7 +148,7 @@ static int read_template(struct chat *c, const char *dir, const char *file, cons
 static int read_json_file(struct chat *c, const char *dir, const char *file, bool templates,
                           struct err *e) {
     char *path = path_join(dir, file);
-    int rc = is_file(path) ? read_config(c, path, templates, e) : 0;
+    int rc = is_there(path) ? read_config(c, path, templates, e) : 0;
     free(path);
     return rc;
 }

@@ -332,7 +332,7 @@ int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err 
     struct buf text = {0};
     *s = (struct spec){0};
     char *adapter = path_join(dir, "adapter_config.json");
-    int rc = !is_file(path) && is_file(adapter)
+    int rc = !is_there(path) && is_file(adapter)
                  ? err_set(e, EXIT_NO_INPUT,
                            "a LoRA adapter, not a model: merge it into its base first: %s", dir)
                  : read_file(path, MAX_BYTES, &text, e);
@@ -342,7 +342,7 @@ int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err 
     if (rc == 0)
         rc = spec_parse(s, path, text.p, text.n, warnings, e);
     buf_clear(&text);
-    if (rc == 0 && is_file(second)) {
+    if (rc == 0 && is_there(second)) {
         rc = read_file(second, MAX_BYTES, &text, e);
         if (rc == 0)
             rc = spec_parse_generation(s, second, text.p, text.n, warnings, e);

@@ -16,6 +16,7 @@
 #include "base/io.h"
 #include "base/jobs.h"
 #include "base/json.h"
+#include "base/visible.h"
 #include "chat/record.h"
 #include "wire/tokens.h"
 
@@ -55,6 +56,7 @@ struct batch {
 /* The stage's writing side. */
 struct sink {
     FILE *out;
+    bool terminal;               // out is one: control characters are escaped
     struct tokens_header header; // to be written before the first batch; present: not yet
     int status;                  // EXIT_DONE or EXIT_SOME_FAILED
     uint32_t said;               // notes that have been printed
@@ -153,8 +155,9 @@ static void encode_batch(void *worker, void *job) {
         else if (rc != 0)
             buf_fmt(&b->warnings, "%s: record %zu\n", e.msg, b->first + i);
     }
-    if (fclose(f) != 0)
-        err_errno(&b->failed, EXIT_SYSTEM, "cannot encode record %zu", b->first);
+    bool lost = ferror(f) != 0; // fclose does not report a write that failed before
+    if (fclose(f) != 0 || lost)
+        err_set(&b->failed, EXIT_SYSTEM, "out of memory: the output of record %zu", b->first);
 }
 
 static void *worker_begin(void *ctx) {
@@ -201,7 +204,7 @@ static int write_batch(struct sink *s, struct batch *b, struct err *e) {
         *e = b->failed;
     } else {
         write_header(s);
-        fwrite(b->out, 1, b->out_n, s->out);
+        visible_write(s->out, (struct str){b->out, b->out_n}, s->terminal);
     }
     for (char *line = b->warnings.p, *end; b->warnings.n && (end = strchr(line, '\n'));
          line = end + 1) {
@@ -283,7 +286,7 @@ static int run_batches(struct records *r, struct jobs *jobs, struct batch *batch
 int stage_encode(const struct encode_job *o, const struct tokenizer *t, int fd, const char *name,
                  FILE *out, struct err *e) {
     struct context ctx = {o, t};
-    struct sink s = {.out = out};
+    struct sink s = {.out = out, .terminal = visible_terminal(out)};
     size_t n_batches = o->threads > 1 ? o->threads * 3 : 1;
     struct jobs_work work = {worker_begin, encode_batch, worker_end, &ctx};
     struct jobs *jobs = jobs_new(o->threads, n_batches, &work, e);

@@ -16,6 +16,7 @@
 #include "base/utf8.h"
 #include "tokens/component.h"
 #include "tokens/tokenizer_parts.h"
+#include "unicode/regex.h"
 
 enum {
     MAX_FILE = 1 << 30,
@@ -148,8 +149,9 @@ static void load_added_tokens(struct tokenizer *t, struct json *j) {
 }
 
 /* Returns the text that a "normalized" token matches after normalization. */
-static struct str normalize_content(struct tokenizer *t, struct str content, struct json *j) {
-    struct tok_text text = {0};
+static struct str normalize_content(struct tokenizer *t, struct str content,
+                                    struct regex_work *regex, struct json *j) {
+    struct tok_text text = {.regex = regex};
     struct tok_piece p = {.p = content.p, .n = content.n};
     struct err e = {0};
     text_set(&text, &p, false);
@@ -190,6 +192,8 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
         next < t->model.vocab.size ? xreallocarray(NULL, n_ids, sizeof *owners) : NULL;
     if (owners)
         memset(owners, 0xFF, n_ids * sizeof *owners);
+    struct regex_work *regex = regex_work_new(); // one budget for all tokens
+    regex_work_begin(regex, 0);
     vocab_begin(&names, a->n, false);
     for (size_t i = 0; i < a->n && !json_failed(j); i++) {
         struct added_token token = a->tokens[i];
@@ -201,7 +205,9 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
             token.id = next++;
         if (token.id > VOCAB_MAX_ID)
             json_refuse(j, "more than %d tokens", VOCAB_MAX_ID + 1);
-        token.pattern = token.normalized ? normalize_content(t, token.content, j) : token.content;
+        regex_work_add(regex, token.content.n);
+        token.pattern =
+            token.normalized ? normalize_content(t, token.content, regex, j) : token.content;
         token.text = at != NO_ID && str_same(token.pattern, token.content) ? a->tokens[at].text
                                                                            : token.pattern;
         if (at == NO_ID) {
@@ -216,6 +222,7 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
     }
     a->n = n;
     free(owners);
+    regex_work_free(regex);
     vocab_free(&names);
     if (!json_failed(j))
         added_build(a);
@@ -355,7 +362,7 @@ static struct tokenizer *open_file(const char *path, bool hashed, struct err *e)
     char *file = is_dir(path) ? path_join(path, "tokenizer.json") : xstrdup(path);
     struct map map = {0};
     struct tokenizer *t = NULL;
-    if (is_dir(path) && !is_file(file)) {
+    if (is_dir(path) && !is_there(file)) {
         no_tokenizer(path, e);
     } else if (map_file(&map, file, e) == 0) {
         if (file_hint(map.p, map.n))

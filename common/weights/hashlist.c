@@ -180,7 +180,7 @@ static int parse_lines(struct list *l, const char *path, struct err *e) {
 
 static int list_read(struct list *l, const char *path, struct err *e) {
     *l = (struct list){0};
-    if (read_file(path, LIST_MAX, &l->text, e) != 0 || parse_lines(l, path, e) != 0)
+    if (read_operand(path, LIST_MAX, &l->text, e) != 0 || parse_lines(l, path, e) != 0)
         return -1;
     if (l->n == 0)
         return err_set(e, EXIT_DATA, "no hashes in the list: %s", path);

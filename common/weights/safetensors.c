@@ -507,7 +507,7 @@ static char *find_in_folder(const char *dir) {
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *path = path_join(dir, names[i]);
-        if (is_file(path))
+        if (is_there(path))
             return path;
         free(path);
     }

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/leftover.h"
 #include "base/mem.h"
 #include "base/progress.h"
 #include "wire/bytes.h"
@@ -47,8 +48,10 @@ static void remove_socket(struct return_server *s) {
     s->listener = -1;
     if (s->path)
         unlink(s->path);
-    if (s->folder)
+    if (s->folder) {
+        leftover_drop(s->folder);
         rmdir(s->folder);
+    }
     free(s->path);
     free(s->folder);
     s->path = s->folder = NULL;
@@ -62,9 +65,12 @@ static char *make_folder(struct err *e) {
         if (!places[i] || places[i][0] != '/')
             continue;
         char *folder = xasprintf("%s/" RETURN_FOLDER_PREFIX "XXXXXX", places[i]);
+        leftover_reserve();
         if (strlen(folder) + sizeof "/" RETURN_SOCKET_NAME <= LOGITS_ADDRESS_BYTES &&
-            mkdtemp(folder)) // mode 0700
+            mkdtemp(folder)) { // mode 0700
+            leftover_add(folder);
             return folder;
+        }
         free(folder);
     }
     err_errno(e, EXIT_SYSTEM,
