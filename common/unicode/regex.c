@@ -182,7 +182,6 @@ void regex_work_free(struct regex_work *w) {
         return;
     pcre2_match_data_free(w->data);
     pcre2_match_context_free(w->context);
-        fprintf(stderr, "left %lu\n", w->left);
     pcre2_jit_stack_free(w->stack);
     free(w);
 }
