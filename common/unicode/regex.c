@@ -29,8 +29,8 @@ enum {
     HEAP_LIMIT = MOST_STACK / 1024, // KiB
     MATCH_LIMIT = 2000000000,       // of PCRE2's own steps: out of the way
     BUDGET = 20 * 1000000, // steps for a record, and BUDGET_BYTE more for each of its bytes
-    BUDGET_BYTE = 200,
-    SIZE_STEP = 128, // bytes of a compiled pattern that make each step cost one more
+    BUDGET_BYTE = 300,
+    SIZE_STEP = 512, // bytes of a compiled pattern that make each step cost one more
 };
 
 struct regex_work {
