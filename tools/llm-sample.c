@@ -9,6 +9,7 @@
 #include <sodium.h>
 
 #include "base/io.h"
+#include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
 #include "sample/params.h"
@@ -20,6 +21,7 @@ static const char help[] =
     "Chooses the next tokens of every sequence. Greedy unless -T is given.\n"
     "\n"
     "  -n, --max N                 most new tokens (default: until EOS or the context's end)\n"
+    "      --limit N               as -n, but attributes of a sequence cannot ask for more\n"
     "  -T, --temp X                temperature (0 is greedy)\n"
     "  -k, --top-k N               only the N most probable (0: all)\n"
     "  -p, --top-p X               only the most probable that together have probability X\n"
@@ -50,7 +52,8 @@ enum {
     OPT_IGNORE_EOS,
     OPT_STOP,
     OPT_STOP_TEXT,
-    OPT_ECHO
+    OPT_ECHO,
+    OPT_LIMIT
 };
 
 static const struct option longs[] = {
@@ -68,6 +71,7 @@ static const struct option longs[] = {
     {"stop-id", required_argument, NULL, OPT_STOP},
     {"stop", required_argument, NULL, OPT_STOP_TEXT}, // else an abbreviation of --stop-id
     {"echo", no_argument, NULL, OPT_ECHO},
+    {"limit", required_argument, NULL, OPT_LIMIT},
     OPT_COMMON,
 };
 
@@ -97,6 +101,9 @@ static const char *parse_options(int argc, char **argv, struct sample_job *o) {
         case OPT_ECHO:
             o->echo = true;
             break;
+        case OPT_LIMIT:
+            o->limit = opt_u64("--limit", optarg, 0, UINT32_MAX);
+            break;
         case OPT_IGNORE_EOS:
             o->params.ignore_eos = true;
             break;
@@ -122,7 +129,7 @@ static int opened(struct err *e) {
 }
 
 int main(int argc, char **argv) {
-    struct sample_job o = {.params = sample_defaults, .opened = opened};
+    struct sample_job o = {.params = sample_defaults, .limit = UINT32_MAX, .opened = opened};
     struct err e = {0};
     const char *name;
     uint64_t n_chosen;

@@ -17,6 +17,7 @@
 
 struct sample_job {
     struct sample_params params; // a sequence's attributes override them
+    uint64_t limit;              // most new tokens, whatever the params and attributes say
     bool echo;                   // write the prompt's ids before the new ones
     // Called when everything is open, the return path too; NULL: nothing is to be done then.
     int (*opened)(struct err *e);

@@ -110,7 +110,8 @@ static int encode_cached(struct encoder *en, const struct tok_piece *word) {
     size_t from = out->n;
     if (encode_tracked(en, &en->t->model, word) != 0)
         return -1;
-    word_line_put(line, word->p, word->n, out->ids + from, out->n - from);
+    const uint32_t *ids = out->ids ? out->ids + from : NULL; // NULL: the first word has no ids
+    word_line_put(line, word->p, word->n, ids, out->n - from);
     return 0;
 }
 
