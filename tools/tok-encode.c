@@ -17,6 +17,7 @@
 #include "stages/encode.h"
 #include "stages/watch.h"
 #include "tokens/tokenizer.h"
+#include "weights/hashlist.h"
 
 enum { MAX_THREADS = 256 };
 
@@ -40,6 +41,8 @@ static const char help[] =
     "  -t, --threads N        encode records on N threads; output stays in order (default 1)\n"
     "      --offsets          a token a line: its range of bytes in the text, and its id\n"
     "      --truncate         cut texts to the length that tokenizer.json gives\n"
+    "      --verify FILE      refuse files that differ from a list made by st-inspect --hash "
+    "--all\n"
     "      --strict           invalid UTF-8 is an error, not replaced by U+FFFD\n"
     "  -v, --verbose          print which tokenizer it is, on stderr\n"
     "  -q, --quiet            no warnings\n"
@@ -48,7 +51,7 @@ static const char help[] =
     "  -V, --version          the version\n";
 
 struct options {
-    const char *model, *input;
+    const char *model, *input, *verify;
     bool chat;
     struct encode_job job;
 };
@@ -61,7 +64,8 @@ enum {
     OPT_CHAT,
     OPT_NO_GENERATION,
     OPT_TRUST_CONTENT,
-    OPT_RENDER
+    OPT_RENDER,
+    OPT_VERIFY
 };
 
 /* --chat and the options that go with it. */
@@ -90,6 +94,7 @@ static const struct option longs[] = {
     {"no-generation-prompt", no_argument, NULL, OPT_NO_GENERATION},
     {"trust-content", no_argument, NULL, OPT_TRUST_CONTENT},
     {"render", no_argument, NULL, OPT_RENDER},
+    {"verify", required_argument, NULL, OPT_VERIFY},
     OPT_COMMON,
 };
 
@@ -137,6 +142,9 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_TRUST_CONTENT:
             o->job.trust_content = true;
             break;
+        case OPT_VERIFY:
+            o->verify = optarg;
+            break;
         case OPT_RENDER:
             o->job.render = true;
             break;
@@ -145,6 +153,14 @@ static void parse_options(int argc, char **argv, struct options *o) {
         }
     check_chat(o);
     o->input = opt_file(argc, argv);
+}
+
+static void verify_model(const char *list, const char *path) {
+    struct err e = {0};
+    if (!is_dir(path))
+        die_usage("--verify needs a model's folder: %s", path);
+    if (hashlist_verify_folder(path, list, &e) != 0)
+        die_err(&e);
 }
 
 /* The tokenizer, or NULL with --render, which needs none. Without the ids' header it need not be
@@ -206,6 +222,8 @@ int main(int argc, char **argv) {
     char *path = o.model && is_file(o.model) ? xstrdup(o.model) : model_dir(o.model, &e);
     if (!path)
         die_err(&e);
+    if (o.verify)
+        verify_model(o.verify, path);
     struct tokenizer *t = open_tokenizer(&o, path);
     struct chat *chat = open_chat(&o, path);
     int fd = open_operand(o.input, &name, &e);

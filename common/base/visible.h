@@ -1,9 +1,9 @@
 /* Shows text of strangers to people: control characters are escaped, so that no terminal acts on
  * them and no line can be forged.
  *
- * C0, DEL and C1 become \n, \t, \r or \uXXXX, and a byte that is not UTF-8 becomes \xXX. A backslash
- * stays as it is: the text is for people, and JSON stays JSON. Messages are always shown this way
- * (err.h), and what goes to stdout only where that is a terminal.
+ * C0, DEL and C1 become \n, \t, \r or \uXXXX, and a byte that is not UTF-8 becomes \xXX. A
+ * backslash stays as it is: the text is for people, and JSON stays JSON. Messages are always shown
+ * this way (err.h), and what goes to stdout only where that is a terminal.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_VISIBLE_H

@@ -222,8 +222,11 @@ static int take_stream(struct run *r, struct tokens_reader *in, const char *name
 
 int stage_decode(const struct decode_job *o, const struct tokenizer *t, int fd, const char *name,
                  FILE *out, struct err *e) {
-    struct run r = {.o = o, .t = t, .out = out, .terminal = visible_terminal(out),
- .decoder = decoder_new(t, o->special)};
+    struct run r = {.o = o,
+                    .t = t,
+                    .out = out,
+                    .terminal = visible_terminal(out),
+                    .decoder = decoder_new(t, o->special)};
     struct tokens_reader *in = tokens_reader_new(fd, name);
     int rc = take_stream(&r, in, name, e);
     if (flush_out(out, rc == 0 ? e : NULL) != 0)

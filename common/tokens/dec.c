@@ -75,9 +75,8 @@ void decs_free(struct decs *d) {
 }
 
 void dec_begin(struct dec_run *run, const struct decs *d) {
-    *run = (struct dec_run){.decs = d,
-                            .states = xcalloc(d->n, sizeof *run->states),
-                            .regex = regex_work_new()};
+    *run = (struct dec_run){
+        .decs = d, .states = xcalloc(d->n, sizeof *run->states), .regex = regex_work_new()};
     dec_reset(run, false);
 }
 

@@ -52,7 +52,8 @@ int decoder_id(struct decoder *d, uint32_t id, struct buf *out, struct err *e) {
     if (!text.p || (!d->keep_special && tokenizer_is_special(d->t, id)))
         return 0;
     d->run.out = out;
-    return dec_token(&d->run, text) == 0 ? 0 : err_set(e, d->run.failed.code, "%s", d->run.failed.msg);
+    return dec_token(&d->run, text) == 0 ? 0
+                                         : err_set(e, d->run.failed.code, "%s", d->run.failed.msg);
 }
 
 int decoder_end(struct decoder *d, struct buf *out, struct err *e) {
