@@ -46,8 +46,10 @@ static void remove_socket(struct return_server *s) {
     if (s->listener >= 0)
         close(s->listener);
     s->listener = -1;
-    if (s->path)
+    if (s->path) {
+        leftover_drop(s->path);
         unlink(s->path);
+    }
     if (s->folder) {
         leftover_drop(s->folder);
         rmdir(s->folder);
@@ -84,6 +86,7 @@ static int start_listening(struct return_server *s, struct err *e) {
     if (!s->folder)
         return -1;
     s->path = path_join(s->folder, RETURN_SOCKET_NAME);
+    leftover_add(s->path);
     s->listener = socket(AF_UNIX, SOCK_STREAM, 0);
     if (s->listener < 0 || return_set_flags(s->listener, true) != 0 ||
         return_socket_address(&sa, s->path) != 0 ||
