@@ -8,7 +8,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
     case $1 in
     tok-encode)
         echo '-m --model -l --lines -0 --null -j --json --chat --no-generation-prompt --trust-content --render' \
-            '--no-special -t --threads --offsets --truncate --strict --no-sandbox -v --verbose -q --quiet -h --help -V --version'
+            '--no-special -t --threads --offsets --truncate --strict --verify --no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     tok-decode)
         echo '-m --model -l --lines -0 --null -j --json --special --continue --pieces' \
@@ -20,7 +20,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         ;;
     llm-sample)
         echo '-n --max -T --temp -k --top-k -p --top-p --min-p -s --seed --repetition-penalty --presence-penalty' \
-            '--frequency-penalty --logit-bias --ignore-eos --stop-id --echo' \
+            '--frequency-penalty --logit-bias --ignore-eos --stop-id --limit --echo' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-inspect)
@@ -29,7 +29,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
     llm-score) echo '-j --json --tokens --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
     llm-diff) echo '--max --kl --top1 -j --json --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
     st-inspect)
-        echo '-m --model -j --json --stats --hash --check --values --spec -c --context -t --threads' \
+        echo '-m --model -j --json --stats --hash --all --check --values --spec -c --context -t --threads' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     st-convert) echo '--dtype --pre -f --force -q --quiet --no-sandbox -v --verbose -h --help -V --version' ;;

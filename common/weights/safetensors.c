@@ -262,7 +262,7 @@ static int read_header(struct weights *w, size_t file, const unsigned char *p, s
     read_members(&h, cap);
     bool failed = json_failed(&h.json);
     json_free(&h.json);
-    const struct tensor *new = w->tensors ? w->tensors + first : NULL; // NULL: no tensors yet
+    struct tensor *new = w->tensors ? w->tensors + first : NULL; // NULL: no tensors yet
     if (failed || check_cover(new, w->n_tensors - first, h.data_bytes, path, e) != 0)
         return -1;
     for (size_t i = first; i < w->n_tensors; i++) {
