@@ -226,6 +226,26 @@ PY
     done
 }
 
+@test "a failing realloc never shortens the output without a word" {
+    grep -q __asan_init "$BIN/tok-encode" && skip "not under a sanitizer"
+    command -v cc >/dev/null || skip "there is no cc"
+    cc -shared -fPIC -o fail.so "$ROOT/tests/lib/fail_realloc.c" -ldl
+    python3 -c 'print("some words of text " * 2000 + "\n" + "more " * 3000)' >lines
+    tok-encode -l lines >whole
+    failed=0
+    for k in $(seq 1 60); do
+        code=0
+        LD_PRELOAD=$PWD/fail.so FAIL_REALLOC=$k tok-encode -l lines >out 2>message || code=$?
+        if [ $code -eq 0 ]; then
+            cmp out whole
+        else
+            [ $code -eq 71 ] && [ -s message ] || { echo "realloc $k: exit $code"; cat message; return 1; }
+            failed=$((failed + 1))
+        fi
+    done
+    [ $failed -gt 5 ]
+}
+
 # ---- Pinning ----
 
 @test "--hash --all: configurations, tokenizer and templates are in the list, in b2sum's format" {
