@@ -90,7 +90,7 @@ void visible_end(struct visible_out *v) {
     if (v->f == v->to)
         return;
     bool lost = ferror(v->f) != 0;
-    if (fclose(v->f) != 0 || lost)
+    if (fclose(v->f) != 0 || lost || !v->text)
         die(EXIT_SYSTEM, "out of memory: the text for the terminal");
     visible_write(v->to, (struct str){v->text, v->n}, true);
     free(v->text);
