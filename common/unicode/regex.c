@@ -28,7 +28,7 @@ enum {
     MOST_STACK = 256 << 20,         // bytes
     HEAP_LIMIT = MOST_STACK / 1024, // KiB
     MATCH_LIMIT = 2000000000,       // of PCRE2's own steps: out of the way
-    BUDGET = 20 * 1000000, // steps for a record, and BUDGET_BYTE more for each of its bytes
+    BUDGET = 2 * 1000000, // steps for a record, and BUDGET_BYTE more for each of its bytes
     BUDGET_BYTE = 300,
     SIZE_STEP = 512, // bytes of a compiled pattern that make each step cost one more
 };
