@@ -206,8 +206,9 @@ PY
     truncate -s 4096 m/model.safetensors
     printf '4 5 6\n' >&9
     exec 9>&-
-    run wait $pid
-    [ "$status" -eq 74 ] || { echo "exit $status"; cat message; return 1; }
+    code=0
+    wait $pid || code=$?
+    [ $code -eq 74 ] || { echo "exit $code"; cat message; return 1; }
     grep -qF "llm-forward: the file became shorter while it was in use: m/model.safetensors" message
 }
 

@@ -5,6 +5,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -27,9 +28,20 @@ struct mapping {
 static struct mapping *volatile mappings;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static volatile sig_atomic_t handled;
+static atomic_flag reported = ATOMIC_FLAG_INIT;
 
-static void write_text(const char *text) {
-    ssize_t ignored = write(STDERR_FILENO, text, strlen(text));
+/* Writes the texts in one piece, so that lines of several stages do not mix. */
+static void write_line(const char *const texts[], size_t n) {
+    char line[1024];
+    size_t used = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(texts[i]), room = sizeof line - 1 - used;
+        len = len < room ? len : room;
+        memcpy(line + used, texts[i], len);
+        used += len;
+    }
+    line[used++] = '\n';
+    ssize_t ignored = write(STDERR_FILENO, line, used);
     (void)ignored;
 }
 
@@ -46,11 +58,14 @@ static void report(int signal_number, siginfo_t *info, void *context) {
     }
     struct stat st;
     bool shorter = stat(m->path, &st) == 0 && (uintmax_t)st.st_size < m->n;
-    write_text(program_name());
-    write_text(shorter ? ": the file became shorter while it was in use: "
-                       : ": the file cannot be read any more: ");
-    write_text(m->shown);
-    write_text("\n");
+    if (atomic_flag_test_and_set(&reported)) // by another thread, which ends the program
+        for (;;)
+            pause();
+    write_line((const char *const[]){program_name(),
+                                     shorter ? ": the file became shorter while it was in use: "
+                                             : ": the file cannot be read any more: ",
+                                     m->shown},
+               3);
     leftover_remove();
     _exit(EXIT_IO);
 }
