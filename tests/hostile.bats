@@ -232,11 +232,11 @@ PY
     command -v cc >/dev/null || skip "there is no cc"
     cc -shared -fPIC -o fail.so "$ROOT/tests/lib/fail_realloc.c" -ldl
     python3 -c 'print("some words of text " * 2000 + "\n" + "more " * 3000)' >lines
-    tok-encode -l lines >whole
+    tok-encode -l lines >whole # libseccomp does not check all of its own, so without the sandbox
     failed=0
     for k in $(seq 1 60); do
         code=0
-        LD_PRELOAD=$PWD/fail.so FAIL_REALLOC=$k tok-encode -l lines >out 2>message || code=$?
+        LD_PRELOAD=$PWD/fail.so FAIL_REALLOC=$k tok-encode --no-sandbox -l lines >out 2>message || code=$?
         if [ $code -eq 0 ]; then
             cmp out whole
         else
