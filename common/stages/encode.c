@@ -155,7 +155,7 @@ static void encode_batch(void *worker, void *job) {
         else if (rc != 0)
             buf_fmt(&b->warnings, "%s: record %zu\n", e.msg, b->first + i);
     }
-    bool lost = ferror(f) != 0; // fclose does not report a write that failed before
+    bool lost = ferror(f) != 0;            // fclose does not report a write that failed before
     if (fclose(f) != 0 || lost || !b->out) // nor that it found no memory itself
         err_set(&b->failed, EXIT_SYSTEM, "out of memory: the output of record %zu", b->first);
 }

@@ -475,7 +475,7 @@ static int translate_escape(struct onig *o) {
         return 0;
     }
     if (strchr("ARXNKGZzk123456789", c)) { // the same in PCRE2
-        o->quantified = c == 'X'; // of any length
+        o->quantified = c == 'X';          // of any length
         if ((c == 'k' || (c >= '1' && c <= '9')) && !o->behind) {
             buf_str(o->out, "(?C)"); // its group may be of any length, too
             o->n_counted++;
