@@ -128,7 +128,11 @@ static int take_open(struct run *r, const struct frame *f, struct err *e) {
         sample_check_ids(&s->params, r->header.vocab_size, &bad) != 0 ||
         answer_text_begin(&r->texts, s, r->o->echo, &bad) != 0) {
         refuse(r, s, &bad);
-    } else if (s->params.max == 0) {
+        return 0;
+    }
+    if (s->params.max > r->o->limit)
+        s->params.max = r->o->limit;
+    if (s->params.max == 0) {
         finish(r, s, "length");
     } else if (is_endless(r, s) && !r->said_endless) {
         r->said_endless = true;
