@@ -82,8 +82,13 @@ static void no_code_for_it(void) {
 static void no_image(void) {
     setenv("LLM_CUDA_IMAGE", "/nowhere/kernels", 1);
     fails_to_open(0, EXIT_NO_INPUT, "/nowhere/kernels");
-    setenv("LLM_CUDA_IMAGE", "/dev/null", 1);
-    fails_to_open(0, EXIT_DATA, "no GPU kernels: /dev/null is empty");
+    char empty[] = "/tmp/tokpipe-test-XXXXXX", *want;
+    close(mkstemp(empty));
+    setenv("LLM_CUDA_IMAGE", empty, 1);
+    want = xasprintf("no GPU kernels: %s is empty", empty);
+    fails_to_open(0, EXIT_DATA, want);
+    unlink(empty);
+    free(want);
 }
 
 static void little_memory(void) { // 100 MB
