@@ -1,0 +1,100 @@
+#!/usr/bin/env bats
+# A pipeline fails as one: a stage that is killed ends all of them within seconds, and leaves nothing behind.
+# SPDX-License-Identifier: AGPL-3.0-or-later
+load lib/common
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    export LLM_MODEL=$DATA/tiny TMPDIR=$BATS_TEST_TMPDIR/tmp
+    unset XDG_RUNTIME_DIR
+    mkdir tmp
+}
+
+# Starts the four programs on standard input, each as a process of its own: pids[0..3]. What they say goes to err.
+start() {
+    rm -f a b c out err
+    mkfifo a b c
+    tok-encode -l >a 2>>err <&0 3>&- &
+    pids=($!)
+    llm-forward -b 4 <a >b 2>>err 3>&- &
+    pids+=($!)
+    llm-sample -n 12 --ignore-eos -T 0 <b >c 2>>err 3>&- &
+    pids+=($!)
+    tok-decode -l <c >out 2>>err 3>&- &
+    pids+=($!)
+}
+
+# Waits until a stage has ended, five seconds at most (a loaded machine; each ends within one when nothing else runs).
+ended() { # STAGE
+    for ((i = 0; i < 500; i++)); do
+        kill -0 "${pids[$1]}" 2>/dev/null || return 0
+        [ "$(ps -o stat= -p "${pids[$1]}")" != Z ] || return 0
+        sleep 0.01
+    done
+    echo "stage $1 goes on"
+    cat err
+    return 1
+}
+
+# Until there is an answer; or at once, when they have hardly begun.
+answering() {
+    for ((i = 0; i < 1000; i++)); do
+        [ ! -s out ] || return 0
+        sleep 0.01
+    done
+    return 1
+}
+
+killed() { # SIGNAL STAGE MOMENT
+    start < <(yes 'a few words')
+    [ "$3" = start ] || answering
+    kill "-$1" "${pids[$2]}"
+    for stage in 0 1 2 3; do ended "$stage" || { echo "$*"; return 1; }; done
+    codes=()
+    for stage in 0 1 2 3; do
+        code=0
+        wait "${pids[stage]}" || code=$?
+        codes+=("$code")
+    done
+    # Between two answers an ended input is an end; else the sampler knows that something is missing.
+    if [ "$2" = 1 ] && [ "$3" = answers ]; then
+        [ "${codes[2]}" -ne 0 ] || { echo "$*: ${codes[*]}"; cat err; return 1; }
+    fi
+    # The cleaner removes the folder of the return path after the server is gone.
+    for ((i = 0; i < 500; i++)); do
+        [ -n "$(ls tmp)" ] || return 0
+        sleep 0.01
+    done
+    echo "$*: left behind: $(ls tmp)"
+    return 1
+}
+
+@test "any stage killed by any signal while answers come ends all of them, and leaves nothing" {
+    for signal in KILL TERM INT SEGV HUP; do
+        for stage in 0 1 2 3; do
+            killed $signal $stage answers
+        done
+    done
+}
+
+@test "any stage killed at the start ends all of them, and leaves nothing" {
+    for signal in KILL TERM HUP; do
+        for stage in 0 2 3; do
+            killed $signal $stage start
+        done
+    done
+}
+
+@test "a stage that is stopped and continued changes nothing" {
+    for i in $(seq 40); do echo "word number $i"; done >in
+    start <in
+    for stage in 0 1 2 3; do wait "${pids[stage]}"; done
+    sort out >want
+    for stopped in 0 1 2 3; do
+        start <in
+        sleep 0.05
+        kill -STOP "${pids[stopped]}" && sleep 0.3 && kill -CONT "${pids[stopped]}"
+        for stage in 0 1 2 3; do wait "${pids[stage]}"; done
+        sort out | cmp - want
+    done
+}
