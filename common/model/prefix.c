@@ -10,7 +10,9 @@
 
 #include <stdlib.h>
 
-#define NO_NODE UINT32_MAX
+#include "base/mem.h"
+
+enum { NO_NODE = 0 }; // nodes are numbered from 1
 
 struct prefix_node {
     uint32_t ids[STATE_REF_SPAN];
@@ -20,23 +22,24 @@ struct prefix_node {
     uint32_t older, newer;
 };
 
+static struct prefix_node *node_at(const struct prefix_cache *k, uint32_t i) {
+    return &k->chunks[i / PREFIX_CHUNK][i % PREFIX_CHUNK];
+}
+
 void prefix_init(struct prefix_cache *k, struct state *state, size_t max_nodes) {
-    *k = (struct prefix_cache){.state = state,
-                               .max_nodes = max_nodes,
-                               .unused = NO_NODE,
-                               .oldest = NO_NODE,
-                               .newest = NO_NODE};
+    *k = (struct prefix_cache){.state = state, .max_nodes = max_nodes};
     if (max_nodes == 0)
         return;
     for (k->n_buckets = 1; k->n_buckets < max_nodes;)
         k->n_buckets *= 2;
-    k->nodes = xcalloc(max_nodes, sizeof *k->nodes);
-    k->buckets = xcalloc(k->n_buckets, sizeof *k->buckets);
-    memset(k->buckets, 0xff, k->n_buckets * sizeof *k->buckets); // NO_NODE
+    k->chunks = xcalloc(max_nodes / PREFIX_CHUNK + 1, sizeof *k->chunks);
+    k->buckets = xcalloc(k->n_buckets, sizeof *k->buckets); // all NO_NODE
 }
 
 void prefix_free(struct prefix_cache *k) {
-    free(k->nodes);
+    for (size_t i = 0; k->chunks && i <= k->max_nodes / PREFIX_CHUNK; i++)
+        free(k->chunks[i]);
+    free(k->chunks);
     free(k->buckets);
     *k = (struct prefix_cache){0};
 }
@@ -54,9 +57,12 @@ static uint32_t *bucket_of(const struct prefix_cache *k, uint32_t parent, const 
 
 static uint32_t child_of(const struct prefix_cache *k, uint32_t parent, const uint32_t *ids) {
     uint32_t i = *bucket_of(k, parent, ids);
-    while (i != NO_NODE && (k->nodes[i].parent != parent ||
-                            memcmp(k->nodes[i].ids, ids, sizeof k->nodes[i].ids) != 0))
-        i = k->nodes[i].chain;
+    while (i != NO_NODE) {
+        const struct prefix_node *n = node_at(k, i);
+        if (n->parent == parent && memcmp(n->ids, ids, sizeof n->ids) == 0)
+            break;
+        i = n->chain;
+    }
     return i;
 }
 
@@ -77,22 +83,22 @@ static uint32_t descend(const struct prefix_cache *k, const uint32_t *ids, size_
 /* ---- The order of use ---- */
 
 static void unlink_node(struct prefix_cache *k, uint32_t i) {
-    const struct prefix_node *n = &k->nodes[i];
-    *(n->older == NO_NODE ? &k->oldest : &k->nodes[n->older].newer) = n->newer;
-    *(n->newer == NO_NODE ? &k->newest : &k->nodes[n->newer].older) = n->older;
+    const struct prefix_node *n = node_at(k, i);
+    *(n->older == NO_NODE ? &k->oldest : &node_at(k, n->older)->newer) = n->newer;
+    *(n->newer == NO_NODE ? &k->newest : &node_at(k, n->newer)->older) = n->older;
 }
 
 /* Puts i on the older side of `newer`, or at the newest end if that is NO_NODE. */
 static void link_node(struct prefix_cache *k, uint32_t i, uint32_t newer) {
-    struct prefix_node *n = &k->nodes[i];
+    struct prefix_node *n = node_at(k, i);
     n->newer = newer;
-    n->older = newer == NO_NODE ? k->newest : k->nodes[newer].older;
-    *(n->older == NO_NODE ? &k->oldest : &k->nodes[n->older].newer) = i;
-    *(newer == NO_NODE ? &k->newest : &k->nodes[newer].older) = i;
+    n->older = newer == NO_NODE ? k->newest : node_at(k, newer)->older;
+    *(n->older == NO_NODE ? &k->oldest : &node_at(k, n->older)->newer) = i;
+    *(newer == NO_NODE ? &k->newest : &node_at(k, newer)->older) = i;
 }
 
 static void use_path(struct prefix_cache *k, uint32_t leaf) {
-    for (uint32_t i = leaf; i != NO_NODE; i = k->nodes[i].parent) {
+    for (uint32_t i = leaf; i != NO_NODE; i = node_at(k, i)->parent) {
         unlink_node(k, i);
         link_node(k, i, NO_NODE);
     }
@@ -102,10 +108,10 @@ bool prefix_drop_oldest(struct prefix_cache *k) {
     uint32_t i = k->oldest;
     if (i == NO_NODE)
         return false;
-    struct prefix_node *n = &k->nodes[i];
+    struct prefix_node *n = node_at(k, i);
     uint32_t *at = bucket_of(k, n->parent, n->ids);
     while (*at != i)
-        at = &k->nodes[*at].chain;
+        at = &node_at(k, *at)->chain;
     *at = n->chain;
     unlink_node(k, i);
     state_drop(k->state, &n->ref);
@@ -117,18 +123,28 @@ bool prefix_drop_oldest(struct prefix_cache *k) {
 
 /* ---- Adding and sharing ---- */
 
+/* A node that is in no list. */
+static uint32_t unused_node(struct prefix_cache *k) {
+    uint32_t i = k->unused;
+    if (i != NO_NODE) {
+        k->unused = node_at(k, i)->chain;
+        return i;
+    }
+    i = (uint32_t)++k->n_made;
+    struct prefix_node **chunk = &k->chunks[i / PREFIX_CHUNK];
+    if (!*chunk)
+        *chunk = xcalloc(PREFIX_CHUNK, sizeof **chunk);
+    return i;
+}
+
 static uint32_t add_child(struct prefix_cache *k, uint32_t parent, const uint32_t *ids) {
     if (k->n_nodes == k->max_nodes)
         prefix_drop_oldest(k);
-    uint32_t i = k->unused;
-    if (i == NO_NODE)
-        i = (uint32_t)k->n_made++;
-    else
-        k->unused = k->nodes[i].chain;
-    struct prefix_node *n = &k->nodes[i];
+    uint32_t i = unused_node(k);
+    struct prefix_node *n = node_at(k, i);
     uint32_t *bucket = bucket_of(k, parent, ids);
     memcpy(n->ids, ids, sizeof n->ids);
-    state_ref_init(&n->ref, parent == NO_NODE ? NULL : &k->nodes[parent].ref);
+    state_ref_init(&n->ref, parent == NO_NODE ? NULL : &node_at(k, parent)->ref);
     n->parent = parent;
     n->chain = *bucket;
     *bucket = i;
@@ -147,21 +163,21 @@ void prefix_add(struct prefix_cache *k, const struct state_seq *q, const uint32_
     use_path(k, node);
     for (; depth < n; depth++)
         node = add_child(k, node, ids + depth * STATE_REF_SPAN);
-    for (; depth > 0; depth--, node = k->nodes[node].parent)
-        state_keep(k->state, q, depth * STATE_REF_SPAN, &k->nodes[node].ref);
+    for (; depth > 0; depth--, node = node_at(k, node)->parent)
+        state_keep(k->state, q, depth * STATE_REF_SPAN, &node_at(k, node)->ref);
 }
 
 uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len) {
     size_t depth = 0;
     uint32_t node = k->n_nodes > 0 ? descend(k, ids, most / STATE_REF_SPAN, &depth) : NO_NODE;
-    for (; depth > 0 && !state_usable(k->state, &k->nodes[node].ref, depth * STATE_REF_SPAN);
+    for (; depth > 0 && !state_usable(k->state, &node_at(k, node)->ref, depth * STATE_REF_SPAN);
          depth--)
-        node = k->nodes[node].parent;
+        node = node_at(k, node)->parent;
     use_path(k, node);
     *len = depth * STATE_REF_SPAN;
     return node;
 }
 
 void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct state_seq *q) {
-    state_take(k->state, q, &k->nodes[node].ref, len);
+    state_take(k->state, q, &node_at(k, node)->ref, len);
 }
