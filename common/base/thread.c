@@ -10,21 +10,88 @@
 #endif
 #include "base/thread.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <sys/resource.h>
 
-static int start(pthread_t *t, const pthread_attr_t *attr, void *(*run)(void *), void *arg) {
+/* Bytes. A sanitizer's frames are several times as large. LOW: what is left for functions that do
+ * not ask. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(SANITIZED)
+enum { THREAD_STACK = 8 << 20, LOW = 256 << 10 };
+#else
+enum { THREAD_STACK = 1 << 20, LOW = 32 << 10 };
+#endif
+
+static _Thread_local uintptr_t stack_end; // the lowest address that may be used; 0: not known yet
+static pthread_t first;                   // the thread that starts the others
+static bool started;                      // first is set
+
+static uintptr_t here(void) {
+    return (uintptr_t)__builtin_frame_address(0);
+}
+
+/* Three quarters of the stack, from where the first question is asked. The C library uses a part,
+ * and the system puts the environment, of up to a quarter, on the first thread's stack. */
+static uintptr_t find_stack_end(void) {
+    struct rlimit limit = {.rlim_cur = THREAD_STACK};
+    uintptr_t at = here();
+    if ((!started || pthread_equal(first, pthread_self())) &&
+        (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY))
+        return 1;
+    uintptr_t room = (uintptr_t)limit.rlim_cur / 4 * 3;
+    return room < at ? at - room : 1;
+}
+
+bool thread_stack_is_low(void) {
+    if (stack_end == 0)
+        stack_end = find_stack_end();
+    return here() < stack_end || here() - stack_end < LOW;
+}
+
+/* Before the first thread is started. glibc reserves 64 MiB of addresses for each thread that takes
+ * memory, which a limit of the address space counts. */
+static void prepare(void) {
+    started = true;
+    first = pthread_self();
+#if defined(__GLIBC__)
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+        mallopt(M_ARENA_MAX, 1);
+#endif
+}
+
+static int start(pthread_t *t, pthread_attr_t *attr, void *(*run)(void *), void *arg) {
     sigset_t all, old;
+    if (!started)
+        prepare();
+    int failed = pthread_attr_setstacksize(attr, THREAD_STACK);
+    if (failed)
+        return failed;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &old);
-    int failed = pthread_create(t, attr, run, arg);
+    failed = pthread_create(t, attr, run, arg);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return failed;
 }
 
 int thread_start(pthread_t *t, void *(*run)(void *), void *arg) {
-    return start(t, NULL, run, arg);
+    pthread_attr_t attr;
+    int failed = pthread_attr_init(&attr);
+    if (failed == 0) {
+        failed = start(t, &attr, run, arg);
+        pthread_attr_destroy(&attr);
+    }
+    return failed;
 }
 
 #if defined(__GLIBC__)
