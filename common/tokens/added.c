@@ -126,8 +126,9 @@ bool added_is_control(const struct added_token *t) {
 }
 
 /* Returns the token of the longest pattern that begins at i, or NONE. */
-static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
+static uint32_t longest_at(struct added_iter *it, size_t i, size_t *end) {
     uint32_t node = 0, token = NONE;
+    size_t from = i;
     bool allowed = true, foreign = it->allowed != NULL;
     for (; i < it->text.n; i++) {
         allowed = allowed && (!it->allowed || it->allowed[i]);
@@ -142,6 +143,8 @@ static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
             *end = i + 1;
         }
     }
+    it->steps += token == NONE ? i - from : 0;
+    it->too_slow |= it->steps > (uint64_t)it->text.n * ADDED_STEPS;
     return token;
 }
 
@@ -151,8 +154,9 @@ static size_t next_char(struct str text, size_t i) {
 
 /* An empty pattern matches everywhere, also at the text's end. The longest pattern at `at` goes
  * first. Directly after another match the empty pattern does not match. */
-static uint32_t find_or_nothing(const struct added_iter *it, size_t *start, size_t *end) {
-    for (size_t i = it->at; i <= it->text.n && it->text.n; i = next_char(it->text, i)) {
+static uint32_t find_or_nothing(struct added_iter *it, size_t *start, size_t *end) {
+    for (size_t i = it->at; i <= it->text.n && it->text.n && !it->too_slow;
+         i = next_char(it->text, i)) {
         *start = *end = i;
         uint32_t token = it->set->nodes ? longest_at(it, i, end) : NONE;
         if (token != NONE || i > it->at || !it->after_match)
@@ -162,10 +166,10 @@ static uint32_t find_or_nothing(const struct added_iter *it, size_t *start, size
 }
 
 /* Returns the leftmost match at or after `at`, and of several there the longest. */
-static uint32_t find(const struct added_iter *it, size_t *start, size_t *end) {
+static uint32_t find(struct added_iter *it, size_t *start, size_t *end) {
     if (it->set->empty != NONE)
         return find_or_nothing(it, start, end);
-    for (size_t i = it->at; i < it->text.n; i++) {
+    for (size_t i = it->at; i < it->text.n && !it->too_slow; i++) {
         if (it->set->only_start >= 0) {
             const char *p = memchr(it->text.p + i, it->set->only_start, it->text.n - i);
             if (!p)
@@ -195,8 +199,8 @@ static bool space_at(struct str text, size_t i) {
 
 struct added_iter added_begin(const struct added *a, bool normalized, struct str text,
                               const uint8_t *allowed) {
-    return (struct added_iter){a,    normalized ? &a->normalized : &a->plain, text, allowed, 0, 0,
-                               false};
+    return (struct added_iter){
+        .a = a, .set = normalized ? &a->normalized : &a->plain, .text = text, .allowed = allowed};
 }
 
 static bool all_allowed(const struct added_iter *it, size_t start, size_t end) {
