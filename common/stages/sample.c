@@ -83,6 +83,8 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
         .ids = s->ids, .n = s->n, .n_prompt = s->n_prompt, .sequence = s->number};
     struct err e = {0};
     uint32_t id;
+    if (!r->sampler) // a header alone, which may claim a large vocabulary, takes no memory
+        r->sampler = sampler_new(r->header.vocab_size);
     if (sampler_choose(r->sampler, logits, s->params, &history, &id, &e) != 0) {
         refuse(r, s, &e);
         return;
@@ -225,7 +227,6 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
     r->client = return_connect(h, fd, &r->no_client);
     if (r->o->opened && r->o->opened(e) != 0)
         return -1;
-    r->sampler = sampler_new(h->vocab_size);
     if (h->tokenizer) // a vocabulary's size alone would say nothing: models pad theirs
         tokens_write_header(r->answers.out,
                             &(struct tokens_header){true, h->vocab_size, h->tokenizer});

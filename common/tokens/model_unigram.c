@@ -26,7 +26,7 @@
 #include "tokens/trie.h"
 #include "unicode/unicode.h"
 
-enum { STEPS_A_BYTE = 512 }; // most steps in the trie for each byte of a word
+enum { STEPS_A_BYTE = 256 }; // most steps in the trie for each byte of a word
 
 struct unigram {
     double *scores; // [n] by id
