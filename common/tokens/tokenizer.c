@@ -357,12 +357,9 @@ static struct tokenizer *open_file(const char *path, bool hashed, struct err *e)
     struct tokenizer *t = NULL;
     if (is_dir(path) && !is_file(file)) {
         no_tokenizer(path, e);
-    } else if (map_file(&map, file, e) == 0) {
+    } else if (map_file_within(&map, file, MAX_FILE, e) == 0) {
         if (file_hint(map.p, map.n))
             err_set(e, EXIT_DATA, "%s: %s", file_hint(map.p, map.n), file);
-        else if (map.n > MAX_FILE)
-            err_set(e, EXIT_DATA, "the file has %zu bytes, more than %d: %s", map.n, MAX_FILE,
-                    file);
         else
             t = hashed ? load_hashed(file, &map, e)
                        : tokenizer_load(file, (const char *)map.p, map.n, e);

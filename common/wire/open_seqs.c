@@ -46,8 +46,7 @@ static int open_seq(struct open_seqs *r, const struct frame *f, struct err *e) {
         r->seqs = xreallocarray(r->seqs, r->cap, sizeof *r->seqs);
     }
     r->seqs[r->n] = (struct open_seq){.number = f->seq};
-    if (f->text.n > 0)
-        buf_add(&r->seqs[r->n].attrs, f->text.p, f->text.n);
+    buf_add(&r->seqs[r->n].attrs, f->text.p, f->text.n);
     u32_map_set(&r->by_number, f->seq, (uint32_t)r->n);
     put_ids(&r->seqs[r->n++], 0, f->ids, f->n_ids);
     return 0;
