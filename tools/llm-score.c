@@ -62,7 +62,7 @@ struct run {
     struct score *scores; // [n_scores] of open sequences
     size_t n_scores, cap;
     struct u32_map by_number; // index into scores
-    double nll; // sum over all that are done
+    double nll;               // sum over all that are done
     uint64_t n_tokens, n_done;
     bool some_failed;
 };

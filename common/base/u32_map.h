@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { U32_MAP_NONE = UINT32_MAX }; // no index
+#define U32_MAP_NONE UINT32_MAX // no index
 
 struct u32_map_slot {
     uint32_t key, index; // index U32_MAP_NONE: free

@@ -29,7 +29,8 @@ struct prefix_cache {
     uint32_t oldest, newest; // ends of the list by use
 };
 
-/* At most max_nodes nodes, which take memory as they are used; 0: the cache stays empty. state is the caller's, and outlives k. */
+/* At most max_nodes nodes, which take memory as they are used; 0: the cache stays empty. state is
+ * the caller's, and outlives k. */
 void prefix_init(struct prefix_cache *k, struct state *state, size_t max_nodes);
 void prefix_free(struct prefix_cache *k); // does not free blocks: the state is freed next
 

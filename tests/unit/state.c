@@ -57,10 +57,8 @@ static void fake_free(struct device *d, struct kv_memory *m) {
     *m = (struct kv_memory){0};
 }
 
-static const struct ops fake_ops = {.kv_run_bytes = RUN_BYTES,
-                                    .kv_grow = fake_grow,
-                                    .kv_copy = fake_copy,
-                                    .kv_free = fake_free};
+static const struct ops fake_ops = {
+    .kv_run_bytes = RUN_BYTES, .kv_grow = fake_grow, .kv_copy = fake_copy, .kv_free = fake_free};
 
 /* ---- A state, and sequences whose contents are known ---- */
 
