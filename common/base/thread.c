@@ -33,47 +33,43 @@ enum { THREAD_STACK = 1 << 20, LOW = 32 << 10 };
 #endif
 
 static _Thread_local uintptr_t stack_end; // the lowest address that may be used; 0: not known yet
-static pthread_t first;                   // the thread that starts the others
-static bool started;                      // first is set
+static bool prepared;                     // the first thread has called thread_init
 
 static uintptr_t here(void) {
     return (uintptr_t)__builtin_frame_address(0);
 }
 
-/* Three quarters of the stack, from where the first question is asked. The C library uses a part,
- * and the system puts the environment, of up to a quarter, on the first thread's stack. */
-static uintptr_t find_stack_end(void) {
-    struct rlimit limit = {.rlim_cur = THREAD_STACK};
-    uintptr_t at = here();
-    if ((!started || pthread_equal(first, pthread_self())) &&
-        (getrlimit(RLIMIT_STACK, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY))
-        return 1;
-    uintptr_t room = (uintptr_t)limit.rlim_cur / 4 * 3;
+/* Three quarters of a stack. The C library uses a part, and the system puts the environment, of up
+ * to a quarter, on the first thread's stack. */
+static uintptr_t end_of_stack(uintptr_t bytes) {
+    uintptr_t at = here(), room = bytes / 4 * 3;
     return room < at ? at - room : 1;
 }
 
-bool thread_stack_is_low(void) {
-    if (stack_end == 0)
-        stack_end = find_stack_end();
-    return here() < stack_end || here() - stack_end < LOW;
-}
-
-/* Before the first thread is started. glibc reserves 64 MiB of addresses for each thread that takes
- * memory, which a limit of the address space counts. */
-static void prepare(void) {
-    started = true;
-    first = pthread_self();
-#if defined(__GLIBC__)
+void thread_init(void) {
     struct rlimit limit;
+    bool known = getrlimit(RLIMIT_STACK, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
+    stack_end = known ? end_of_stack((uintptr_t)limit.rlim_cur) : 1;
+    prepared = true;
+#if defined(__GLIBC__)
+    // glibc reserves 64 MiB of addresses for each thread that takes memory, which a limit counts.
     if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
         mallopt(M_ARENA_MAX, 1);
 #endif
 }
 
+bool thread_stack_is_low(void) {
+    if (!prepared)
+        thread_init();
+    if (stack_end == 0) // a thread that thread_start has started
+        stack_end = end_of_stack(THREAD_STACK);
+    return here() < stack_end || here() - stack_end < LOW;
+}
+
 static int start(pthread_t *t, pthread_attr_t *attr, void *(*run)(void *), void *arg) {
     sigset_t all, old;
-    if (!started)
-        prepare();
+    if (!prepared)
+        thread_init();
     int failed = pthread_attr_setstacksize(attr, THREAD_STACK);
     if (failed)
         return failed;

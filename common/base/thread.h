@@ -7,6 +7,10 @@
 #include <pthread.h>
 #include <stdbool.h>
 
+/* The first thread notes its limits of stack and addresses: a sandbox may not let it ask later.
+ * program_init calls it. */
+void thread_init(void);
+
 /* pthread_create with all signals blocked: they are for the thread that has the streams. The stack
  * has THREAD_STACK bytes, whatever `ulimit -s` says. Returns 0 or an errno. */
 int thread_start(pthread_t *t, void *(*run)(void *), void *arg);
