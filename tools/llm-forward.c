@@ -251,6 +251,7 @@ static int opened(struct err *e) {
 int main(int argc, char **argv) {
     struct forward_job job = {.started = seconds_now(), .out_fd = STDOUT_FILENO};
     program_init(argv[0]);
+    mem_hint(" (smaller -b, -c, --chunk and --keep need less)");
     // A reader that left is noticed where we write, so that the socket can be removed.
     signal(SIGPIPE, SIG_IGN);
     struct options o = {.engine = {.max_in_flight = 16},

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
+
 static const char *program = "tokpipe";
 static int quiet_warnings;
 
@@ -66,6 +68,7 @@ static void hold_standard_fds(void) {
 
 void program_init(const char *argv0) {
     hold_standard_fds();
+    thread_init();
     const char *slash = strrchr(argv0, '/');
     program = slash ? slash + 1 : argv0;
 }

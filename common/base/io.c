@@ -57,7 +57,8 @@ int write_full(int fd, const void *p, size_t n, struct err *e) {
 int read_all(int fd, const char *name, size_t max, struct buf *out, struct err *e) {
     size_t start = out->n;
     for (;;) {
-        buf_reserve(out, 1u << 16);
+        if (out->cap - out->n < 2) // full, but for the NUL
+            buf_reserve(out, 1u << 16);
         ssize_t r = read_some(fd, out->p + out->n, out->cap - out->n - 1);
         if (r < 0)
             return err_errno(e, EXIT_IO, "cannot read: %s", name);
@@ -93,12 +94,25 @@ int read_file(const char *path, size_t max, struct buf *out, struct err *e) {
     int fd = open_input(path, e);
     if (fd < 0)
         return -1;
-    int rc = read_all(fd, path, max, out, e);
+    struct stat st;
+    bool sized = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    int rc;
+    if (sized && (uintmax_t)st.st_size > max) {
+        rc = err_set(e, EXIT_DATA, "more than %zu bytes: %s", max, path);
+    } else {
+        if (sized)
+            buf_reserve(out, (size_t)st.st_size + 1); // with a byte for the look past the end
+        rc = read_all(fd, path, max, out, e);
+    }
     close(fd);
     return rc;
 }
 
 int map_file(struct map *m, const char *path, struct err *e) {
+    return map_file_within(m, path, SIZE_MAX, e);
+}
+
+int map_file_within(struct map *m, const char *path, size_t max, struct err *e) {
     *m = (struct map){0};
     int fd = open_input(path, e);
     if (fd < 0)
@@ -109,6 +123,9 @@ int map_file(struct map *m, const char *path, struct err *e) {
         rc = err_errno(e, EXIT_IO, "cannot stat %s", path);
     else if (!S_ISREG(st.st_mode))
         rc = err_set(e, EXIT_NO_INPUT, "not a regular file: %s", path);
+    else if ((uintmax_t)st.st_size > max)
+        rc = err_set(e, EXIT_DATA, "the file has %ju bytes, more than %zu: %s",
+                     (uintmax_t)st.st_size, max, path);
     else if (st.st_size > 0) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
         if (p == MAP_FAILED)
