@@ -3,27 +3,9 @@
  * read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "base/json.h"
+#include "../lib/fuzz.h"
 #include "gguf/vocab.h"
 #include "gguf/model.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must_parse(const struct buf *text) {
-    struct err e;
-    struct json j;
-    json_init(&j, "output", text->p, text->n, &e);
-    json_skip(&j);
-    if (!json_end(&j)) {
-        fprintf(stderr, "%s\n%s\n", e.msg, text->p);
-        abort();
-    }
-    json_free(&j);
-}
 
 static void vocab(const struct gguf *g) {
     struct gguf_vocab v;
@@ -32,10 +14,10 @@ static void vocab(const struct gguf *g) {
     if (gguf_vocab_open(&v, g, NULL, &e) != 0)
         return;
     if (gguf_tokenizer_json(&v, &out, &e) == 0)
-        must_parse(&out);
+        fuzz_check_json(buf_view(&out));
     buf_clear(&out);
     if (gguf_tokenizer_config_json(&v, 7, &out, &e) == 0)
-        must_parse(&out);
+        fuzz_check_json(buf_view(&out));
     buf_free(&out);
     gguf_vocab_free(&v);
 }
@@ -54,18 +36,13 @@ static void model(const struct gguf *g) {
     struct buf out = {0};
     gguf_config_json(&m, DT_BF16,
                      &(struct gguf_ids){.bos = -1, .pad = 3, .eos = {1, 2}, .n_eos = 2}, &out);
-    must_parse(&out);
+    fuzz_check_json(buf_view(&out));
     buf_free(&out);
     gguf_model_free(&m);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    static char path[64];
-    if (!path[0])
-        snprintf(path, sizeof path, "/tmp/fuzz-gguf.%ld", (long)getpid());
-    FILE *f = fopen(path, "wb");
-    if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0)
-        abort();
+    char *path = fuzz_file("model.gguf", (struct str){(const char *)data, size});
     struct gguf g;
     struct err e;
     warn_quiet(1);
@@ -73,7 +50,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         vocab(&g);
         model(&g);
         gguf_close(&g);
+    } else {
+        fuzz_check_refusal(&e);
     }
-    unlink(path);
+    free(path);
     return 0;
 }

@@ -342,4 +342,5 @@ def main(argv):
         f.write(make(model))
 
 
-main(sys.argv)
+if __name__ == '__main__':
+    main(sys.argv)

@@ -1,0 +1,80 @@
+/* Fuzz entry: text of which a user wrote a part must give no control token there. The input is a
+ * byte that chooses a tokenizer of tests/data, and a text. A byte 1 in the text is left out; what
+ * follows it is the template's, up to the next byte 1.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "../lib/fuzz.h"
+#include "tokens/tokenizer.h"
+
+static const char *const names[] = {"bpe-gemma",  "bpe-gpt2",     "bpe-gpt2-prefix", "bpe-llama2",
+                                    "bpe-llama3", "bpe-qwen2",    "bpe-smollm2",     "bpe-tekken",
+                                    "unigram-t5", "unigram-xlmr", "wordpiece-bert"};
+enum { N_NAMES = sizeof names / sizeof *names };
+
+static const struct tokenizer *tokenizer(size_t i) {
+    static struct tokenizer *all[N_NAMES];
+    char path[100];
+    struct err e = {0};
+    snprintf(path, sizeof path, "tests/data/tokenizers/%s", names[i]);
+    if (!all[i] && !(all[i] = tokenizer_open(path, &e)))
+        die_err(&e);
+    return all[i];
+}
+
+/* The id of characters that the vocabulary lacks may come from any text. */
+static bool is_unknown(const struct tokenizer *t, uint32_t id) {
+    struct encoder *en = encoder_new(t);
+    struct token_ids ids = {0};
+    struct encode_options o = {.no_special = true};
+    struct err e = {0};
+    bool found = false;
+    if (tokenizer_encode(en, str_of("\xf4\x8f\xbf\xbd"), &o, &ids, &e) == 0)
+        for (size_t i = 0; i < ids.n; i++)
+            found = found || ids.ids[i] == id;
+    token_ids_free(&ids);
+    encoder_free(en);
+    return found;
+}
+
+static void check(const struct tokenizer *t, const struct token_ids *ids, const uint8_t *trusted) {
+    for (size_t i = 0; i < ids->n; i++) {
+        bool all = true;
+        for (size_t k = ids->offsets[i][0]; k < ids->offsets[i][1]; k++)
+            all = all && trusted[k];
+        if (all || !tokenizer_is_special(t, ids->ids[i]) || is_unknown(t, ids->ids[i]))
+            continue;
+        struct str piece = tokenizer_piece(t, ids->ids[i]);
+        fprintf(stderr, "control token '%.*s'\n", (int)piece.n, piece.p);
+        abort();
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    struct buf raw = {0}, text = {0}, trust = {0};
+    if (size < 2)
+        return 0;
+    const struct tokenizer *t = tokenizer(data[0] % N_NAMES);
+    utf8_repair(&raw, (const char *)data + 1, size - 1);
+    bool trusted = false;
+    for (size_t i = 0; i < raw.n; i++)
+        if (raw.p[i] == 1) {
+            trusted = !trusted;
+        } else {
+            buf_byte(&text, raw.p[i]);
+            buf_byte(&trust, trusted);
+        }
+    struct encoder *en = encoder_new(t);
+    struct token_ids ids = {.want_offsets = true};
+    struct encode_options o = {.no_special = true, .trusted = (const uint8_t *)trust.p};
+    struct err e = {0};
+    if (text.n == 0 || tokenizer_encode(en, buf_view(&text), &o, &ids, &e) != 0)
+        assert(text.n == 0 || e.code == EXIT_DATA);
+    else
+        check(t, &ids, (const uint8_t *)trust.p);
+    token_ids_free(&ids);
+    encoder_free(en);
+    buf_free(&raw);
+    buf_free(&text);
+    buf_free(&trust);
+    return 0;
+}
