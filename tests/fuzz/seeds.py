@@ -215,7 +215,7 @@ def precompiled():
 
 
 def tokenizers():
-    lines = read("tokenizers", "odd.jsonl").decode().splitlines()
+    lines = read("tokenizers", "odd.jsonl").decode().strip("\n").split("\n")
     chosen, kinds = [], set()
     for line in lines:
         t = json.loads(line)

@@ -5,7 +5,7 @@
  * The input: a byte of options; 4 bytes that say how much the peer sends between two polls; the
  * length of the prompts; the prompts as tokens(5); then requests, as put_request reads them.
  *
- * poll is replaced, so that a run depends on the input alone and never waits.
+ * poll and the clock are replaced, so that a run depends on the input alone and never waits.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <poll.h>
@@ -17,10 +17,21 @@
 
 static int fuzz_poll(struct pollfd *fds, nfds_t n, int timeout);
 
-#define poll fuzz_poll
+static double fuzz_now(void);
+
+#define poll        fuzz_poll
+#define seconds_now fuzz_now
+#include "engine/engine.c"
 #include "stages/forward.c"
 #include "wire/return_server.c"
 #undef poll
+#undef seconds_now
+
+static double now = 1; // in seconds
+
+static double fuzz_now(void) {
+    return now;
+}
 
 /* ---- The peer ---- */
 
@@ -31,11 +42,12 @@ static struct {
     const uint8_t *pace; // [4]
     size_t n_polls;
     struct return_server *server;
+    int stream; // whose header it must have seen
 } peer;
 
 static void peer_send(void) {
     size_t left = peer.bytes.n - peer.sent, k = peer.pace[peer.n_polls++ % 4] * (size_t)4 + 1;
-    if (peer.fd < 0)
+    if (peer.fd < 0 || lseek(peer.stream, 0, SEEK_CUR) < LOGITS_HEADER_BYTES)
         return;
     if (left == 0) {
         close(peer.fd);
@@ -51,6 +63,8 @@ static void peer_send(void) {
 static int fuzz_poll(struct pollfd *fds, nfds_t n, int timeout) {
     peer_send();
     int ready = poll(fds, n, 0);
+    if (ready == 0 && timeout > 0)
+        now += timeout * 1e-3;
     // A server that was left before the hello would wait for another caller.
     if (ready == 0 && timeout < 0 && peer.fd < 0 && peer.server->state == RETURN_WAITING)
         peer.server->state = RETURN_DECLINED;
@@ -107,7 +121,7 @@ static struct return_server *server_of_peer(void) {
     s->listener = -1;
     s->cleaner = (struct return_cleaner){-1, -1};
     s->peer = pair[0];
-    s->peer_until = seconds_now() + 1e6;
+    s->peer_until = now + 1e6;
     peer.fd = pair[1];
     peer.server = s;
     return s;
@@ -201,6 +215,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
                               .in_fd = fuzz_fd(data + 6, n_prompts),
                               .out_fd = empty_output(),
                               .in_name = "fuzz"};
+    peer.stream = job.out_fd;
     struct err e = {0};
     int code = 0, rc = stage_forward(&job, &code, &e);
     if (rc == -1)

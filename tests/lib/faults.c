@@ -156,17 +156,15 @@ int pthread_sigmask(int how, const sigset_t *set, sigset_t *old) {
     CALL(listen, EADDRINUSE)                                                                       \
     CALL(accept, EMFILE)                                                                           \
     CALL(accept4, EMFILE)                                                                          \
-    CALL(connect, ECONNREFUSED)                                                                    \
+    CALL(connect, ENOMEM)                                                                          \
     CALL(sendto, ENOBUFS)                                                                          \
-    CALL(getsockopt, ENOBUFS)                                                                      \
     CALL(poll, ENOMEM)                                                                             \
     CALL(fsync, EIO)                                                                               \
     CALL(fdatasync, EIO)                                                                           \
     CALL(ftruncate, EIO)                                                                           \
     CALL(rename, EIO)                                                                              \
     CALL(mkdir, ENOSPC)                                                                            \
-    CALL(getdents64, EIO)                                                                          \
-    CALL(madvise, ENOMEM)
+    CALL(getdents64, EIO)
 
 static const struct {
     int number, error;
