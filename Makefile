@@ -44,6 +44,13 @@ ifeq ($(origin CC),default)
 CC       = clang
 endif
 endif
+ifeq ($(SAN),memory)
+# What the system's own libraries write: tests/lib/msan_libs.c.
+MSAN_WRAP = pcre2_compile_8 pcre2_match_8 pcre2_get_error_message_8 utf8proc_decompose_char crypto_generichash \
+    crypto_generichash_final crypto_shorthash randombytes_buf sodium_bin2hex sodium_hex2bin
+MSAN_LIBS = build-memory/obj/tests/lib/msan_libs.o
+LIBS     := $(MSAN_LIBS) $(MSAN_WRAP:%=-Wl,--wrap=%) $(LIBS)
+endif
 else
 # Hardening, as far as the compiler has it; tests/hardening.bats reads it in the programs. HARDEN= HARDEN_LD= leaves it out.
 KNOWN    = $(shell $(CC) $(CFLAGS) -Werror $1 -include stdio.h -x c -c -o /dev/null /dev/null 2>/dev/null && echo ' $1')
@@ -61,11 +68,11 @@ MAN     := $(wildcard man/*.[157])
 
 all: $(TOOLS:%=$B/bin/%)
 
-$B/bin/%: $B/obj/tools/%.o $B/libtokpipe.a
+$B/bin/%: $B/obj/tools/%.o $B/libtokpipe.a | $(MSAN_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
 
-$B/tests/%: $B/obj/tests/unit/%.o $B/libtokpipe.a
+$B/tests/%: $B/obj/tests/unit/%.o $B/libtokpipe.a | $(MSAN_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
 
@@ -250,7 +257,7 @@ build-fuzz/%: build-fuzz/obj/tests/fuzz/%.o build-fuzz/libtokpipe.a
 
 # The same entries with a main of ours, for any compiler: it runs files and their mutations.
 REPLAY := $(FUZZ:%=$B/fuzz/%)
-$B/fuzz/%: $B/obj/tests/fuzz/%.o $B/obj/tests/lib/fuzz_replay.o $B/libtokpipe.a
+$B/fuzz/%: $B/obj/tests/fuzz/%.o $B/obj/tests/lib/fuzz_replay.o $B/libtokpipe.a | $(MSAN_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
 replay-bin: $(REPLAY)

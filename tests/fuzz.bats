@@ -4,11 +4,13 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 load lib/common
 
-one() { # NAME MOST
-    cd "$ROOT"
-    run tests/fuzz/flips "$2" "$1"
-    [ "$status" -eq 0 ] || { rm -f "crash-$1"; echo "$output"; return 1; }
-    [[ $output == *"$1: "*" inputs" ]]
+# 40 mutations a seed of each entry. What stops an entry is named, and written to crash-ENTRY.
+@test "fuzz entries take their seeds, and truncations and flips of them" {
+    for name in "$ROOT"/tests/fuzz/*.c; do
+        name=$(basename "$name" .c)
+        run env BUILD="${BUILD:-build}" "$ROOT/tests/fuzz/flips" 40 "$name"
+        [ "$status" -eq 0 ] && [[ $output == *"$name: "*" inputs" ]] || { echo "$output"; return 1; }
+    done
 }
 
 @test "each fuzz entry has seeds, and each folder of seeds an entry" {
@@ -19,3 +21,9 @@ one() { # NAME MOST
     done
 }
 
+# The other side of the fuzz entries: whole programs, with the messages that users see.
+@test "programs refuse cut and flipped files with a message that names the place" {
+    run python3 "$ROOT/tests/flips.py" --most 12
+    [ "$status" -eq 0 ] || { echo "$output"; return 1; }
+    [[ $output == *" runs, 0 wrong" ]]
+}

@@ -15,15 +15,13 @@
 
 #include "base/err.h"
 #include "base/mem.h"
-#include "sample/params.h"
 
 enum answer_state { ANSWER_OPEN, ANSWER_DONE, ANSWER_FAILED };
 
 struct answer_text;
 
 struct answer {
-    struct sample_params params;
-    struct buf attrs;
+    struct buf attrs;         // as the stream has them, and "continues"
     struct answer_text *text; // where it has stop texts, else NULL; owned
     uint32_t number;          // of the sequence
     uint32_t *ids;            // [n], the first n_prompt are the prompt

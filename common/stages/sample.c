@@ -28,11 +28,29 @@ struct run {
     struct sampler *sampler;
     struct answers answers;
     struct answer_texts texts;
+    struct sample_params params; // of sequence params_of; see params_for
+    uint64_t params_of;          // UINT64_MAX: none
     uint64_t n_chosen, n_cut;
     bool some_failed;
     bool said_endless; // it was said that nothing ends an answer
     bool quiet;        // one message for all sequences will follow
 };
+
+/* The options, with those that the sequence's attributes override. They have 5 KB, and a stream can
+ * open a million sequences, so only one sequence's are stored, and read again from the attributes
+ * when another sequence goes on. NULL with e set if the attributes are bad. */
+static const struct sample_params *params_for(struct run *r, const struct answer *s,
+                                              struct err *e) {
+    if (r->params_of == s->number)
+        return &r->params;
+    r->params_of = UINT64_MAX;
+    r->params = r->o->params;
+    if (sample_attributes(&r->params, buf_view(&s->attrs), e) != 0 ||
+        sample_check_ids(&r->params, r->header.vocab_size, e) != 0)
+        return NULL;
+    r->params_of = s->number;
+    return &r->params;
+}
 
 /* ---- How an answer goes on and ends ---- */
 
@@ -70,8 +88,8 @@ static void cut(struct run *r, struct answer *s) {
     r->n_cut++;
 }
 
-static bool is_eos(const struct run *r, const struct answer *s, uint32_t id) {
-    if (s->params.end == (int64_t)id)
+static bool is_eos(const struct run *r, const struct sample_params *p, uint32_t id) {
+    if (p->end == (int64_t)id)
         return true;
     for (uint32_t i = 0; i < r->header.n_eos; i++)
         if (r->header.eos[i] >= 0 && (uint32_t)r->header.eos[i] == id)
@@ -85,8 +103,9 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
     struct sample_history history = {
         .ids = s->ids, .n = s->n, .n_prompt = s->n_prompt, .sequence = s->number};
     struct err e = {0};
+    const struct sample_params *p = params_for(r, s, &e);
     uint32_t id;
-    if (sampler_choose(r->sampler, logits, &s->params, &history, &id, &e) != 0) {
+    if (!p || sampler_choose(r->sampler, logits, p, &history, &id, &e) != 0) {
         refuse(r, s, &e);
         return;
     }
@@ -95,11 +114,11 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
     r->n_chosen++;
     uint32_t pos = (uint32_t)s->n - 1;
     bool stops = answer_text_stops(s->text, id);
-    if (!s->params.ignore_eos && is_eos(r, s, id))
+    if (!p->ignore_eos && is_eos(r, p, id))
         finish(r, s, "eos");
-    else if (stops || sample_stops(&s->params, id))
+    else if (stops || sample_stops(p, id))
         finish(r, s, "stop");
-    else if (s->n - s->n_prompt >= s->params.max || s->n > r->header.context)
+    else if (s->n - s->n_prompt >= p->max || s->n > r->header.context)
         finish(r, s, "length");
     else
         request(r, &(struct request){.type = REQUEST_EXTEND,
@@ -113,9 +132,9 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
 /* ---- Frames ---- */
 
 /* Whether neither the model nor the options name an end that comes before the context's. */
-static bool is_endless(const struct run *r, const struct answer *s) {
-    return r->client && r->header.n_eos == 0 && s->params.end < 0 && s->params.n_stop == 0 &&
-           !s->text && !s->params.ignore_eos && s->params.max >= r->header.context;
+static bool is_endless(const struct run *r, const struct answer *s, const struct sample_params *p) {
+    return r->client && r->header.n_eos == 0 && p->end < 0 && p->n_stop == 0 && !s->text &&
+           !p->ignore_eos && p->max >= r->header.context;
 }
 
 static int take_open(struct run *r, const struct frame *f, struct err *e) {
@@ -123,14 +142,12 @@ static int take_open(struct run *r, const struct frame *f, struct err *e) {
     struct answer *s = answers_open(&r->answers, f->seq, f->ids, f->n_ids, f->text, e);
     if (!s)
         return -1;
-    s->params = r->o->params;
-    if (sample_attributes(&s->params, f->text, &bad) != 0 ||
-        sample_check_ids(&s->params, r->header.vocab_size, &bad) != 0 ||
-        answer_text_begin(&r->texts, s, r->o->echo, &bad) != 0) {
+    const struct sample_params *p = params_for(r, s, &bad);
+    if (!p || answer_text_begin(&r->texts, s, r->o->echo, &bad) != 0) {
         refuse(r, s, &bad);
-    } else if (s->params.max == 0) {
+    } else if (p->max == 0) {
         finish(r, s, "length");
-    } else if (is_endless(r, s) && !r->said_endless) {
+    } else if (is_endless(r, s, p) && !r->said_endless) {
         r->said_endless = true;
         warn("the model names no id that ends a text: without -n or --stop-id an answer goes on to "
              "the end of the context");
@@ -260,6 +277,7 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
 int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out,
                  uint64_t *n_chosen, struct err *e) {
     struct run r = {.o = o,
+                    .params_of = UINT64_MAX,
                     .answers = {.out = out, .echo = o->echo},
                     .texts = {.model = o->model, .stops = &o->stops}};
     struct logits_reader *in = logits_reader_new(fd, name, &r.header, e);

@@ -11,28 +11,33 @@ static const char *const names[] = {"bpe-gemma",  "bpe-gpt2",     "bpe-gpt2-pref
                                     "unigram-t5", "unigram-xlmr", "wordpiece-bert"};
 enum { N_NAMES = sizeof names / sizeof *names };
 
-static const struct tokenizer *tokenizer(size_t i) {
-    static struct tokenizer *all[N_NAMES];
+struct loaded {
+    struct tokenizer *t;
+    struct encoder *en;
+};
+
+static const struct loaded *load(size_t i) {
+    static struct loaded all[N_NAMES];
     char path[100];
     struct err e = {0};
     snprintf(path, sizeof path, "tests/data/tokenizers/%s", names[i]);
-    if (!all[i] && !(all[i] = tokenizer_open(path, &e)))
+    if (!all[i].t && !(all[i].t = tokenizer_open(path, &e)))
         die_err(&e);
-    return all[i];
+    if (!all[i].en)
+        all[i].en = encoder_new(all[i].t);
+    return &all[i];
 }
 
 /* The id of characters that the vocabulary lacks may come from any text. */
-static bool is_unknown(const struct tokenizer *t, uint32_t id) {
-    struct encoder *en = encoder_new(t);
+static bool is_unknown(const struct loaded *l, uint32_t id) {
     struct token_ids ids = {0};
     struct encode_options o = {.no_special = true};
     struct err e = {0};
     bool found = false;
-    if (tokenizer_encode(en, str_of("\xf4\x8f\xbf\xbd \xe1\x9a\xa0"), &o, &ids, &e) == 0)
+    if (tokenizer_encode(l->en, str_of("\xf4\x8f\xbf\xbd \xe1\x9a\xa0"), &o, &ids, &e) == 0)
         for (size_t i = 0; i < ids.n; i++)
             found = found || ids.ids[i] == id;
     token_ids_free(&ids);
-    encoder_free(en);
     return found;
 }
 
@@ -50,11 +55,11 @@ static bool has_trusted(struct str piece, struct str text, const uint8_t *truste
     return false;
 }
 
-static void check(const struct tokenizer *t, const struct token_ids *ids, struct str text,
+static void check(const struct loaded *l, const struct token_ids *ids, struct str text,
                   const uint8_t *trusted) {
     for (size_t i = 0; i < ids->n; i++) {
-        struct str piece = tokenizer_piece(t, ids->ids[i]);
-        if (!tokenizer_is_special(t, ids->ids[i]) || is_unknown(t, ids->ids[i]) ||
+        struct str piece = tokenizer_piece(l->t, ids->ids[i]);
+        if (!tokenizer_is_special(l->t, ids->ids[i]) || is_unknown(l, ids->ids[i]) ||
             has_trusted(piece, text, trusted, ids->offsets[i][0], ids->offsets[i][1]))
             continue;
         fprintf(stderr, "control token '%.*s'\n", (int)piece.n, piece.p);
@@ -66,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct buf raw = {0}, text = {0}, trust = {0};
     if (size < 2)
         return 0;
-    const struct tokenizer *t = tokenizer(data[0] % N_NAMES);
+    const struct loaded *l = load(data[0] % N_NAMES);
     utf8_repair(&raw, (const char *)data + 1, size - 1);
     bool trusted = false;
     for (size_t i = 0; i < raw.n; i++)
@@ -76,16 +81,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
             buf_byte(&text, raw.p[i]);
             buf_byte(&trust, trusted);
         }
-    struct encoder *en = encoder_new(t);
     struct token_ids ids = {.want_offsets = true};
     struct encode_options o = {.no_special = true, .trusted = (const uint8_t *)trust.p};
     struct err e = {0};
-    if (text.n == 0 || tokenizer_encode(en, buf_view(&text), &o, &ids, &e) != 0)
+    if (text.n == 0 || tokenizer_encode(l->en, buf_view(&text), &o, &ids, &e) != 0)
         assert(text.n == 0 || e.code == EXIT_DATA);
     else
-        check(t, &ids, buf_view(&text), (const uint8_t *)trust.p);
+        check(l, &ids, buf_view(&text), (const uint8_t *)trust.p);
     token_ids_free(&ids);
-    encoder_free(en);
     buf_free(&raw);
     buf_free(&text);
     buf_free(&trust);
