@@ -10,32 +10,32 @@ static const char *const pre_tokenizers[] = {
     "null",
     "{\"type\":\"Whitespace\"}",
     "{\"type\":\"BertPreTokenizer\"}",
-    "{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"prepend_scheme\":\"always\","
-    "\"split\":true}",
+    ("{\"type\":\"Metaspace\",\"replacement\":\"\xe2\x96\x81\",\"prepend_scheme\":\"always\","
+     "\"split\":true}"),
     "{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"use_regex\":true}",
     "{\"type\":\"UnicodeScripts\"}",
     "{\"type\":\"FixedLength\",\"length\":2}",
-    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\w+|\\\\s+|[^\\\\w\\\\s]+\"},"
-    "\"behavior\":\"Isolated\",\"invert\":false}",
+    ("{\"type\":\"Split\",\"pattern\":{\"Regex\":\"\\\\w+|\\\\s+|[^\\\\w\\\\s]+\"},"
+     "\"behavior\":\"Isolated\",\"invert\":false}"),
 };
 static const char *const normalizers[] = {
     "{\"type\":\"Sequence\",\"normalizers\":[]}",
     "{\"type\":\"NFKC\"}",
     "{\"type\":\"Lowercase\"}",
     "{\"type\":\"Sequence\",\"normalizers\":[{\"type\":\"NFD\"},{\"type\":\"StripAccents\"}]}",
-    "{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,"
-    "\"strip_accents\":null,\"lowercase\":true}",
+    ("{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,"
+     "\"strip_accents\":null,\"lowercase\":true}"),
     "{\"type\":\"Nmt\"}",
     "{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true}",
     "{\"type\":\"Prepend\",\"prepend\":\"\xe2\x96\x81\"}",
 };
 static const char *const models[] = {
-    "{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"a\",-1],[\"b\",-2],"
-    "[\"ab\",-1.5],[\" \",-3]]}",
-    "{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"],"
-    "\"unk_token\":\"a\"}",
-    "{\"type\":\"WordPiece\",\"unk_token\":\"a\",\"continuing_subword_prefix\":\"##\","
-    "\"max_input_chars_per_word\":100,\"vocab\":{\"a\":0,\"b\":1,\"##b\":2}}",
+    ("{\"type\":\"Unigram\",\"unk_id\":0,\"vocab\":[[\"<unk>\",0],[\"a\",-1],[\"b\",-2],"
+     "[\"ab\",-1.5],[\" \",-3]]}"),
+    ("{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"],"
+     "\"unk_token\":\"a\"}"),
+    ("{\"type\":\"WordPiece\",\"unk_token\":\"a\",\"continuing_subword_prefix\":\"##\","
+     "\"max_input_chars_per_word\":100,\"vocab\":{\"a\":0,\"b\":1,\"##b\":2}}"),
     "{\"type\":\"WordLevel\",\"unk_token\":\"a\",\"vocab\":{\"a\":0,\"b\":1,\"ab\":2}}",
 };
 
