@@ -259,7 +259,7 @@ build-fuzz/%: build-fuzz/obj/tests/fuzz/%.o build-fuzz/libtokpipe.a
 REPLAY := $(FUZZ:%=$B/fuzz/%)
 $B/fuzz/%: $B/obj/tests/fuzz/%.o $B/obj/tests/lib/fuzz_replay.o $B/libtokpipe.a | $(MSAN_LIBS)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(LDFLAGS) -o $@ $^ $(LIBS)
+	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
 replay-bin: $(REPLAY)
 
 # Every truncation, flipped bit and changed byte of each seed, under ASan and UBSan, in minutes.

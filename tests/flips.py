@@ -57,7 +57,7 @@ def cases():
     tokenizer = read(SEEDS, "tokenizer", "odd-01").split(b"\0")[0]
     chat = {"tokenizer.json": read(DATA, "tokenizers", "bpe-gpt2", "tokenizer.json"),
             "chat_template.jinja": read(SEEDS, "chat", "tools").split(b"\0")[0]}
-    stream, listing = read(SEEDS, "stage_sample", "whole"), read(SEEDS, "hashlist", "list")
+    rows, stream, listing = seeds.all_positions(), read(SEEDS, "stage_sample", "whole"), read(SEEDS, "hashlist", "list")
     one = b"\x35\0\0\0\0\0\0\0" + b'{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}abc'
     requests = b'{"messages": [{"role": "user", "content": "Hi"}], "id": 7, "params": {"temperature": 0.5}}\n'
     forward = ["llm-forward", "-m", ".", "-q", "-t", "1", "--no-return"]
@@ -81,9 +81,9 @@ def cases():
         Case("requests", ["tok-encode", "-q", "-j", "-m", "."], chat, None, requests, form=whole_tokens),
         Case("tokens", tiny, {}, None, tokens, form=whole_json),
         Case("sample", ["llm-sample", "-n", "3", "-q"], {}, None, stream, form=whole_tokens),
-        Case("inspect", ["llm-inspect", "-j", "-q"], {}, None, stream, form=whole_json),
-        Case("score", ["llm-score", "-j", "-q"], {}, None, stream, form=whole_json),
-        Case("diff", ["llm-diff", "-j", "-q", "a", "b"], {"a": stream, "b": stream}, "b", places=("a", "b")),
+        Case("inspect", ["llm-inspect", "-j", "-q"], {}, None, stream, form=whole_json, places=("stdin", "sequence ")),
+        Case("score", ["llm-score", "-j", "-q"], {}, None, rows, form=whole_json, places=("stdin", "sequence ")),
+        Case("diff", ["llm-diff", "-j", "-q", "a", "b"], {"a": rows, "b": rows}, "b", places=("a", "b")),
     ]
 
 

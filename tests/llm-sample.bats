@@ -316,3 +316,11 @@ sys.stdout.buffer.write(head + bytes.fromhex("".join(lines)))
 END
     [ "$(llm-sample -n 1 --echo example | head -n 1)" = "2 0 1" ]
 }
+
+@test "a million answers that wait for the first take little memory" {
+    seeds=$ROOT/tests/fuzz/seeds/stage_sample
+    { head -c 256 "$seeds/whole"; tail -c +2 "$seeds/one-million-answers"; } >stream
+    run within_memory 400000 llm-sample -n 1 stream
+    [ "$status" -eq 65 ]
+    [[ ${lines[-1]} == *"unknown frame type: stream: byte 312" ]]
+}

@@ -57,9 +57,26 @@ def recording():
     ])
 
 
+def header():
+    h = b"LOGITS\r\n" + struct.pack("<II4IiI", 1, 256, 3, 2, 100, 1, -1, 1) + struct.pack("<8i", 2, *[0] * 7)
+    return h + bytes(256 - len(h))
+
+
+def all_positions():
+    """What llm-forward -a gives for two lines."""
+    return header() + b"".join([
+        frame(b"OPEN", 0, ids=[1, 2, 0]),
+        frame(b"LOGI", 0, 0, 3, values=[0.5, 2, -1, 1, 1, 1, 0, 0, 3]),
+        frame(b"OPEN", 1, ids=[2, 2], text=b"id=7"),
+        frame(b"CLOS", 0),
+        frame(b"LOGI", 1, 0, 2, values=[3, -1, 0, 0, 0, 0]),
+        frame(b"CLOS", 1),
+        frame(b"END "),
+    ])
+
+
 def streams():
-    header = (b"LOGITS\r\n" + struct.pack("<II4IiI", 1, 256, 3, 2, 100, 0, -1, 1) + struct.pack("<8i", 2, *[0] * 7))
-    whole = header + bytes(256 - len(header)) + recording()
+    whole = header() + recording()
     for entry in ("logits", "stage_sample"):
         seed(entry, "frames", b"\1" + recording())
         seed(entry, "whole", whole)
