@@ -56,7 +56,7 @@ def cases():
     model = {"config.json": config, "model.safetensors": weights}
     tokenizer = read(SEEDS, "tokenizer", "odd-01").split(b"\0")[0]
     chat = {"tokenizer.json": read(DATA, "tokenizers", "bpe-gpt2", "tokenizer.json"),
-            "chat_template.jinja": read(SEEDS, "chat", "tools").split(b"\0")[0]}
+            "chat_template.jinja": read(SEEDS, "chat_template", "tools").split(b"\0")[0]}
     rows, stream, listing = seeds.all_positions(), read(SEEDS, "stage_sample", "whole"), read(SEEDS, "hashlist", "list")
     one = b"\x35\0\0\0\0\0\0\0" + b'{"a":{"dtype":"U8","shape":[3],"data_offsets":[0,3]}}abc'
     requests = b'{"messages": [{"role": "user", "content": "Hi"}], "id": 7, "params": {"temperature": 0.5}}\n'

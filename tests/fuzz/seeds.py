@@ -274,10 +274,10 @@ def texts():
     requests = ['[{"role":"user","content":"Hi x"}]',
                 '{"messages":[{"role":"system","content":"s"},{"role":"user","content":"x \\u00e9"}],"tools":[{"type":"function","function":{"name":"f","parameters":{}}}]}']
     for name, t in templates.items():
-        seed("chat", name, t + "\0" + requests[len(name) % 2])
+        seed("chat_template", name, t + "\0" + requests[len(name) % 2])
         seed("trust_template", name, t)
         seed("jinja", name, t.replace("messages", "l") + '\0{"l":[{"role":"user","content":"abc x"}],"tools":[1]}')
-    seed("chat", "config", json.dumps({"chat_template": templates["loop"], "bos_token": {"content": "<s>"}}) + "\0" + requests[0])
+    seed("chat_template", "config", json.dumps({"chat_template": templates["loop"], "bos_token": {"content": "<s>"}}) + "\0" + requests[0])
     records = '{"text": "Hi", "id": 7, "params": {"temperature": 0.5, "top_k": 3, "logit_bias": {"5": -1}}, "x": [1, {"y": null}]}\n' \
               '{"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5, "temp": 3}\n{"custom_id": "a", "url": "/v1", "body": {"text": "t"}}\nplain\n'
     for bits in (0x01, 0x09, 0x19, 0x4d, 0x8a, 0x29, 0x00):

@@ -5,8 +5,9 @@
  *                                 by each of `bytes` below; of more than MOST a file (0: no limit),
  *                                 MOST of them, evenly spaced
  *
- * Prints "ENTRY: N inputs". An input that ends the program, or takes more than 20 seconds, is named
- * as "FILE: truncated to 12 bytes", and is written to the file crash-ENTRY for the same program.
+ * Without a FILE, an empty input. Prints "ENTRY: N inputs". An input that ends the program, or
+ * takes more than 20 seconds, is named as "FILE: truncated to 12 bytes", and is written to the file
+ * crash-ENTRY for the same program.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <signal.h>
@@ -127,6 +128,10 @@ int main(int argc, char **argv) {
     bool flips = argc > 2 && strcmp(argv[1], "--flips") == 0;
     size_t most = flips ? strtoul(argv[2], NULL, 10) : 0;
     watch();
+    if (argc == (flips ? 3 : 1)) {
+        what_file = "an empty input";
+        run((const uint8_t *)"", 0);
+    }
     for (int i = flips ? 3 : 1; i < argc; i++)
         run_file(argv[i], flips, most);
     printf("%s: %zu inputs\n", entry, n_inputs);
