@@ -83,7 +83,7 @@ def cases():
         Case("sample", ["llm-sample", "-n", "3", "-q"], {}, None, stream, form=whole_tokens),
         Case("inspect", ["llm-inspect", "-j", "-q"], {}, None, stream, form=whole_json, places=("stdin", "sequence ")),
         Case("score", ["llm-score", "-j", "-q"], {}, None, rows, form=whole_json, places=("stdin", "sequence ")),
-        Case("diff", ["llm-diff", "-j", "-q", "a", "b"], {"a": rows, "b": rows}, "b", places=("a", "b")),
+        Case("diff", ["llm-diff", "-j", "-q", "a", "b"], {"a": rows, "b": rows}, "b", places=("a", "b", "sequence ")),
     ]
 
 

@@ -41,10 +41,15 @@ static bool is_unknown(const struct loaded *l, uint32_t id) {
     return found;
 }
 
-/* Whether the token's own text occurs in [from, to) of the text with all of its bytes trusted. The
- * range of a token that strips also has white space around it, which anyone may have written. */
+/* Whether all of [from, to) is trusted, or the token's own text occurs in it with all of its bytes
+ * trusted. The range of a token that strips also has white space around it, which anyone may have
+ * written. Where a normalizer has dropped a character, the range has it and the token's text not.
+ */
 static bool has_trusted(struct str piece, struct str text, const uint8_t *trusted, size_t from,
                         size_t to) {
+    bool whole = true;
+    for (size_t k = from; k < to; k++)
+        whole = whole && trusted[k];
     for (size_t at = from; at + piece.n <= to; at++) {
         bool all = memcmp(text.p + at, piece.p, piece.n) == 0;
         for (size_t k = 0; k < piece.n; k++)
@@ -52,7 +57,7 @@ static bool has_trusted(struct str piece, struct str text, const uint8_t *truste
         if (all)
             return true;
     }
-    return false;
+    return whole;
 }
 
 static void check(const struct loaded *l, const struct token_ids *ids, struct str text,
