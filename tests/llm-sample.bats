@@ -324,3 +324,11 @@ END
     [ "$status" -eq 65 ]
     [[ ${lines[-1]} == *"unknown frame type: stream: byte 312" ]]
 }
+
+@test "--no-sandbox changes no byte" {
+    seeds=$ROOT/tests/fuzz/seeds/stage_sample
+    llm-sample -q -n 3 "$seeds/whole" >with || [ $? -eq 1 ]
+    llm-sample -q -n 3 --no-sandbox "$seeds/whole" >without || [ $? -eq 1 ]
+    cmp with without
+    grep -q finish=length with
+}
