@@ -12,7 +12,6 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
-#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -222,22 +221,6 @@ static int fill_folder(const struct options *o, const struct weights *w,
 
 static int retype_folder(const struct options *o, const struct weights *w,
                          const struct tokconv_result *tokenizer, struct err *e) {
-static int copy_small_files(const char *from, const struct outdir *dir, struct err *e) {
-    DIR *d = opendir(from);
-    if (!d)
-        return err_errno(e, EXIT_NO_INPUT, "cannot read the folder %s", from);
-    int rc = 0;
-    struct dirent *f;
-    while (errno = 0, rc == 0 && (f = readdir(d)))
-        if (is_copied(f->d_name))
-            rc = copy_file(from, f->d_name, dir, e);
-    if (rc == 0 && errno != 0) // not the end of the folder
-        rc = err_errno(e, EXIT_IO, "cannot read the folder %s", from);
-    closedir(d);
-    return rc;
-}
-
-static int retype_folder(const struct options *o, const struct weights *w, struct err *e) {
     struct convert_item *items = convert_from_weights(w, o->dtype, e);
     if (!items)
         return -1;
