@@ -23,10 +23,10 @@ struct answer_text;
 
 struct answer {
     const struct sample_params *params; // answers.params, or its own
-    struct buf attrs;
-    struct answer_text *text; // where it has stop texts, else NULL; owned
-    uint32_t number;          // of the sequence
-    uint32_t *ids;            // [n], the first n_prompt are the prompt
+    struct buf attrs;                   // as the stream has them, and "continues"
+    struct answer_text *text;           // where it has stop texts, else NULL; owned
+    uint32_t number;                    // of the sequence
+    uint32_t *ids;                      // [n], the first n_prompt are the prompt
     size_t n, cap, n_prompt;
     enum answer_state state;
     const char *finish; // ANSWER_DONE: "eos", "stop", "length" or "cut"

@@ -246,6 +246,10 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
     if (r->o->stops.n > 0 && answer_texts_open(&r->texts, e) != 0)
         return -1;
     r->client = return_connect(h, fd, &r->no_client);
+    if (!r->client && r->no_client.code == EXIT_SYSTEM) { // llm-forward would wait for us
+        *e = r->no_client;
+        return -1;
+    }
     if (r->o->opened && r->o->opened(e) != 0)
         return -1;
     if (h->tokenizer) // a vocabulary's size alone would say nothing: models pad theirs
