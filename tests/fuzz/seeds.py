@@ -291,6 +291,35 @@ def texts():
     seed("hashlist", "list", read_listing())
 
 
+def chats():
+    messages = [{"role": "user", "content": [{"type": "text", "text": "a\u00e9"}]},
+                {"role": "assistant", "content": "b c", "reasoning_content": "r",
+                 "tool_calls": [{"function": {"name": "f", "arguments": "{\"x\": 1}"}}]}]
+    whole = {"messages": messages, "tools": [{"type": "function", "function": {"name": "f"}}], "chat_template_kwargs": {"x": 2}}
+    for name, bits, request in (("messages", 0x10, messages), ("object", 0x1e, whole), ("continued", 0x11, messages[::-1]),
+                                ("named", 0x06, {**whole, "chat_template": "default", "add_generation_prompt": False})):
+        seed("chat", name, bytes([bits]) + json.dumps(request, ensure_ascii=False).encode())
+    bos = {"content": "<a>", "lstrip": True, "special": True}
+    config = {"added_tokens_decoder": {"2": bos, "3": {"content": "<c>"}}, "bos_token": bos, "eos_token": "<a>", "additional_special_tokens": ["<d>"]}
+    for name, files in {"config": [config], "map": [{}, {"eos_token": {"content": "<a>"}, "unk_token": "b", "pad_token": None}],
+                        "added": [{"bos_token": "<a>"}, {}, {"<a>": 2, "<e>": 3}]}.items():
+        seed("special", name, "\0".join(json.dumps(f) for f in files))
+
+
+def answers():
+    lines = ['{"id": 1, "text": "x", "finish": "eos"}', '{"custom_id": "a", "text": "", "finish": "cut"}', '{"id": 1, "text": "y", "finish": "length"}',
+             '{"custom_id": "b", "id": 2, "nll": 0.5}', '{"text": "z", "finish": "stop"}', '{"id": "s", "error": "bad"}']
+    seed("done", "answers", "\n".join(lines) + "\n")
+    seed("done", "cut", "\n".join(lines[:2]) + '\n{"id": 4, "te')
+    seed("generation", "all", json.dumps({"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20, "min_p": 0.05, "typical_p": 0.95,
+                                          "repetition_penalty": 1.1, "max_new_tokens": 64, "stop_strings": ["END", "\n\n"], "eos_token_id": [1, 2]}))
+    seed("generation", "greedy", '{"do_sample": false, "temperature": null, "stop_strings": "a", "num_beams": 1}')
+    seed("record", "scored", '{"context": "a b", "continuation": " c", "id": 7, "custom_id": "x\\u00e9"}')
+    seed("record", "text", '{"text": "Hi", "id": {"a": [1, null]}, "stop": ["a\\n", "b"], "temperature": 0.5, "other": "s t=u"}')
+    for name, text in {"list": '["aab","ab","\\n\\n"]\nxaaab\n\n', "plain": "END\none\nEN D END", "none": '["abcabd"]\nabcabcab', "utf8": '["\u00e9","\u4e2d"]\nA\u4e2d'}.items():
+        seed("stop_texts", name, text)
+
+
 def read_listing():
     """What st-inspect --hash prints for the file of the entry, if the program is built."""
     import subprocess
@@ -310,3 +339,5 @@ if __name__ == "__main__":
     gguf()
     tokenizers()
     texts()
+    chats()
+    answers()
