@@ -167,15 +167,15 @@ TABLE
 }
 
 @test "tok-encode: nested records, templates that nest, repeat and call themselves" {
-    refused 1 "JSON has byte 0x5b where a string was expected: record: line 1, byte 8" tok-encode -j -m "$T" record-text
-    refused 1 "JSON is nested deeper than 256: record: line 1, byte 1537" tok-encode -j --chat -m "$T" record-chat
+    refused 1 "JSON has byte 0x5b where a string was expected: byte 8: record-text: line 1" tok-encode -j -m "$T" record-text
+    refused 1 "JSON is nested deeper than 256: byte 1537: record-chat: line 1" tok-encode -j --chat -m "$T" record-chat
     refused 65 "nested deeper than 200: jinja-blocks.d" tok-encode -j --chat chat -m jinja-blocks.d
     refused 65 "brackets are nested too deeply: jinja-brackets.d" tok-encode -j --chat chat -m jinja-brackets.d
     refused 65 "nested deeper than 200: jinja-minus.d" tok-encode -j --chat chat -m jinja-minus.d
     refused 65 "nested deeper than 200: jinja-not.d" tok-encode -j --chat chat -m jinja-not.d
     refused 1 "nests deeper than 1000: jinja-calls.d" tok-encode -j --chat chat -m jinja-calls.d
     refused 1 "range() arguments are too large: jinja-range.d" tok-encode -j --chat chat -m jinja-range.d
-    refused 1 "bytes of memory: jinja-repeat.d" tok-encode -j --chat chat -m jinja-repeat.d
+    refused 1 "bytes of memory (see --template-memory): jinja-repeat.d" tok-encode -j --chat chat -m jinja-repeat.d
     refused 1 "ValueError: unsupported format character '8': jinja-width.d" tok-encode -j --chat chat -m jinja-width.d
 }
 
