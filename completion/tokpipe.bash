@@ -9,7 +9,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
     tok-encode)
         echo '-m --model -l --lines -0 --null -j --json --chat --template --system --set --continue' \
             '--no-generation-prompt --trust-content --render --template-memory --template-steps --no-special' \
-            '--split-special-tokens -t --threads --offsets --truncate --truncate-side --skip-done --strict' \
+            '--split-special-tokens -t --threads --offsets --truncate --truncate-side --skip-done --strict --verify' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     tok-decode)
@@ -22,7 +22,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         ;;
     llm-sample)
         echo '-n --max -T --temp -k --top-k -p --top-p --min-p -s --seed --repetition-penalty --presence-penalty' \
-            '--frequency-penalty --logit-bias --ignore-eos --stop-id --stop --defaults -m --model --echo' \
+            '--frequency-penalty --logit-bias --ignore-eos --stop-id --stop --defaults -m --model --limit --echo' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-inspect)
@@ -32,7 +32,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
     llm-score) echo '-j --json --tokens --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
     llm-diff) echo '--max --kl --top1 -j --json --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
     st-inspect)
-        echo '-m --model -j --json --stats --hash --check --values --spec -c --context -t --threads' \
+        echo '-m --model -j --json --stats --hash --all --check --values --spec -c --context -t --threads' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     st-convert) echo '--dtype --pre -f --force -q --quiet --no-sandbox -v --verbose -h --help -V --version' ;;

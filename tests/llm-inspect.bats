@@ -87,7 +87,7 @@ print(rows, columns, *["%g" % x for x in data[::columns]])' "$1"
     run --separate-stderr llm-inspect -k 0 rec
     [ "$status" -eq 1 ]
     [ "${lines[1]}" = "sequence 1 failed: the sequence is empty" ]
-    [ "${lines[2]}" = "sequence 2 failed: upstream ?[31msaid no" ] # no escapes to the terminal
+    [ "${lines[2]}" = "sequence 2 failed: upstream \\u001b[31msaid no" ] # no escapes to the terminal
     run --separate-stderr llm-inspect -j rec
     [ "$status" -eq 1 ]
     [ "$(jq -r 'select(.seq == 1).error' <<<"$output")" = "the sequence is empty" ]

@@ -205,7 +205,7 @@ PY
     [ "$status" -eq 1 ]
     [ "${lines[0]}" = "model.safetensors: differs" ]
     [ "${lines[1]}" = "model.safetensors:model.norm.weight: differs" ]
-    [ "${lines[2]}" = "st-inspect: 2 of the weights' hashes do not match, the first: 'model.safetensors' differs: list" ]
+    [ "${lines[2]}" = "st-inspect: 2 of the model's hashes do not match, the first: 'model.safetensors' differs: list" ]
     cp "$M/llama/model.safetensors" .
     sed 's/norm.weight$/norm.width/' list | grep -v lm_head >other
     run st-inspect --check other model.safetensors

@@ -52,7 +52,7 @@ static const char help[] =
     "fewer to keep a step short)\n"
     "      --keep MIB      cache for prompts that begin like an earlier sequence (default: 256)\n"
     "      --no-return     no return path: end after the prompts\n"
-    "      --verify FILE   refuse weights that differ from a list made by st-inspect --hash\n"
+    "      --verify FILE   refuse files that differ from a list made by st-inspect --hash\n"
     "  -v, --verbose       say at the end how fast it was, and where the time went\n"
     "  -q, --quiet         no warnings\n"
     "      --no-sandbox    run without the sandbox (debugging)\n"
@@ -191,7 +191,7 @@ struct fingerprint {
 static void fingerprint_start(struct fingerprint *f, const char *dir) {
     char *path = path_join(dir, "tokenizer.json");
     *f = (struct fingerprint){0};
-    f->found = is_file(path) && map_file(&f->map, path, &f->e) == 0;
+    f->found = is_there(path) && map_file(&f->map, path, &f->e) == 0;
     if (f->found)
         hash_thread_start(&f->hash, f->map.p, f->map.n);
     free(path);
@@ -235,8 +235,8 @@ static struct model *open_model(const struct options *o, const char *dir) {
         die_err(&e);
     if (o->layers && model_set_hidden(m, o->layers, &e) != 0)
         die_usage("--hidden: %s: %s", e.msg, dir);
-    if (o->verify &&
-        hashlist_verify(model_weights(m), o->verify, o->model_opts.n_threads, NULL, NULL, &e) != 0)
+    if (o->verify && hashlist_verify(model_weights(m), dir, o->verify, o->model_opts.n_threads,
+                                     NULL, NULL, &e) != 0)
         die_err(&e);
     const struct spec *spec = model_spec(m);
     if (o->model_opts.context > spec->max_pos &&

@@ -18,6 +18,7 @@
 #include "base/opt.h"
 #include "base/sandbox.h"
 #include "base/utf8.h"
+#include "base/visible.h"
 #include "sample/rank.h"
 #include "stages/array.h"
 #include "stages/watch.h"
@@ -68,6 +69,7 @@ struct run {
     uint32_t *top;        // [k]
     struct open_seqs seqs;
     bool some_failed;
+    bool terminal; // stdout is one: control characters are escaped
 };
 
 /* Appends `before` and the text of one token by itself as a JSON string. Without a tokenizer,
@@ -76,8 +78,8 @@ static void add_text(struct run *r, const char *before, uint32_t id) {
     if (!r->tokenizer)
         return;
     struct buf bytes = {0}, text = {0};
-    decoder_id(r->decoder, id, &bytes);
-    decoder_end(r->decoder, &bytes);
+    decoder_id(r->decoder, id, &bytes, NULL); // if it fails, the text is incomplete
+    decoder_end(r->decoder, &bytes, NULL);
     utf8_repair(&text, bytes.p, bytes.n); // a token can be a part of a character
     buf_str(&r->text, before);
     json_write_str(&r->text, buf_view(&text));
@@ -125,6 +127,17 @@ static void table_row(struct run *r, const struct open_seq *s, uint32_t pos, con
     }
 }
 
+/* Writes r->text. JSON strings may still have C1 control characters. */
+static int write_text(struct run *r, uint32_t seq, struct err *e) {
+    struct buf shown = {0};
+    if (!r->terminal)
+        return in_order_write(r->out, seq, r->text.p, r->text.n, e);
+    visible_add(&shown, buf_view(&r->text), VISIBLE_TEXT);
+    int rc = in_order_write(r->out, seq, shown.p, shown.n, e);
+    buf_free(&shown);
+    return rc;
+}
+
 static int show_rows(struct run *r, const struct frame *f, struct err *e) {
     size_t n = r->header.vocab_size;
     const struct open_seq *s = open_seqs_find(&r->seqs, f->seq); // open_seqs_take has checked it
@@ -135,7 +148,7 @@ static int show_rows(struct run *r, const struct frame *f, struct err *e) {
         size_t k = rank_top(row, n, r->top, r->o.k);
         (r->o.json ? json_row : table_row)(r, s, f->pos + i, row, &d, k);
     }
-    return in_order_write(r->out, f->seq, r->text.p, r->text.n, e);
+    return write_text(r, f->seq, e);
 }
 
 static int show_failed(struct run *r, const struct frame *f, struct err *e) {
@@ -146,13 +159,10 @@ static int show_failed(struct run *r, const struct frame *f, struct err *e) {
         buf_str(&r->text, "}\n");
     } else {
         buf_fmt(&r->text, "sequence %" PRIu32 " failed: ", f->seq);
-        for (size_t i = 0; i < f->text.n; i++) // no terminal escapes from a stranger
-            buf_byte(&r->text, (unsigned char)f->text.p[i] < ' ' || f->text.p[i] == 0x7f
-                                   ? '?'
-                                   : f->text.p[i]);
+        visible_add(&r->text, f->text, VISIBLE_LINE);
         buf_byte(&r->text, '\n');
     }
-    return in_order_write(r->out, f->seq, r->text.p, r->text.n, e);
+    return write_text(r, f->seq, e);
 }
 
 /* --npy: a sequence's last rows need its ids and attributes, which its end removes. */
@@ -339,6 +349,7 @@ int main(int argc, char **argv) {
     r.o.k = r.o.k < r.header.vocab_size ? r.o.k : r.header.vocab_size;
     r.top = xcalloc(r.o.k, sizeof *r.top);
     r.out = in_order_new(stdout, NULL);
+    r.terminal = visible_terminal(stdout);
     int rc = run(&r, in, &e);
     logits_reader_free(in);
     run_free(&r);

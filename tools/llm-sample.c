@@ -10,6 +10,7 @@
 #include <stdlib.h>
 
 #include "base/io.h"
+#include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
 #include "sample/generation.h"
@@ -22,6 +23,7 @@ static const char help[] =
     "Chooses the next tokens of every sequence. Greedy unless -T is given.\n"
     "\n"
     "  -n, --max N                 most new tokens (default: until EOS or the context's end)\n"
+    "      --limit N               as -n, but attributes of a sequence cannot ask for more\n"
     "  -T, --temp X                temperature (0 is greedy)\n"
     "  -k, --top-k N               only the N most probable (0: all)\n"
     "  -p, --top-p X               only the most probable that together have probability X\n"
@@ -56,7 +58,8 @@ enum {
     OPT_STOP,
     OPT_STOP_TEXT,
     OPT_ECHO,
-    OPT_DEFAULTS
+    OPT_DEFAULTS,
+    OPT_LIMIT
 };
 
 static const struct option longs[] = {
@@ -76,6 +79,7 @@ static const struct option longs[] = {
     {"model", required_argument, NULL, 'm'},
     {"defaults", no_argument, NULL, OPT_DEFAULTS},
     {"echo", no_argument, NULL, OPT_ECHO},
+    {"limit", required_argument, NULL, OPT_LIMIT},
     OPT_COMMON,
 };
 
@@ -107,7 +111,7 @@ static void take_defaults(struct sample_job *o) {
     if (!dir)
         die_err(&e);
     char *path = path_join(dir, "generation_config.json");
-    if (!is_file(path))
+    if (!is_there(path))
         warn("--defaults changes nothing, because the model has no generation_config.json: %s",
              dir);
     else if (sample_generation(&o->params, &o->stops, path, &said, &e) != 0)
@@ -170,6 +174,9 @@ static const char *parse_options(int argc, char **argv, struct sample_job *o) {
         case OPT_ECHO:
             o->echo = true;
             break;
+        case OPT_LIMIT:
+            o->limit = opt_u64("--limit", optarg, 0, UINT32_MAX);
+            break;
         case OPT_IGNORE_EOS:
             o->params.ignore_eos = true;
             break;
@@ -195,7 +202,7 @@ static int opened(struct err *e) {
 }
 
 int main(int argc, char **argv) {
-    struct sample_job o = {.params = sample_defaults, .opened = opened};
+    struct sample_job o = {.params = sample_defaults, .limit = UINT32_MAX, .opened = opened};
     struct err e = {0};
     const char *name;
     uint64_t n_chosen;

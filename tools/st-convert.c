@@ -219,13 +219,23 @@ static int fill_folder(const struct options *o, const struct weights *w,
     return rc;
 }
 
+/* What is written goes to other people: no file of the user's may come in by a link. */
+static int check_config(const char *from, struct err *e) {
+    char *path = path_join(from, "config.json");
+    int rc = model_file_check(from, path, e);
+    free(path);
+    return rc;
+}
+
 static int retype_folder(const struct options *o, const struct weights *w,
                          const struct tokconv_result *tokenizer, struct err *e) {
     struct convert_item *items = convert_from_weights(w, o->dtype, e);
     if (!items)
         return -1;
     struct outdir dir;
-    int rc = outdir_open(&dir, o->target, o->force, e);
+    int rc = check_config(o->source, e);
+    if (rc == 0)
+        rc = outdir_open(&dir, o->target, o->force, e);
     if (rc == 0) {
         rc = fill_folder(o, w, items, tokenizer, &dir, e);
         if (rc == 0)

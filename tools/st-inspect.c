@@ -15,6 +15,7 @@
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
+#include "base/visible.h"
 #include "model/describe.h"
 #include "spec/spec.h"
 #include "weights/hashlist.h"
@@ -24,7 +25,8 @@
 #include "weights/values.h"
 
 static const char help[] =
-    "usage: st-inspect [-jv] [-t N] [--stats | --hash | --check FILE | --values NAME[:SLICE] | "
+    "usage: st-inspect [-jv] [-t N] [--stats | --hash [--all] | --check FILE | --values "
+    "NAME[:SLICE] | "
     "--spec] [-m DIR | PATH]\n"
     "\n"
     "Shows the tensors of a .safetensors file, a sharded model's index, or a model folder.\n"
@@ -36,6 +38,7 @@ static const char help[] =
     "tensor\n"
     "      --hash             BLAKE2b-256 of every file and of every tensor's bytes, in b2sum's "
     "format\n"
+    "      --all              with --hash: of configurations, tokenizer and templates too\n"
     "      --check FILE       compare with such a list; print what differs, is missing or is new\n"
     "      --values NAME[:SLICE]\n"
     "                         print a tensor, or a slice of it such as 0,:,3:5\n"
@@ -58,7 +61,7 @@ struct options {
     const char *model;       // -m, or NULL
     const char *const *args; // [n_args] operands
     int n_args;
-    bool json, stats;
+    bool json, stats, all;
     size_t n_threads, context;
 };
 
@@ -80,10 +83,13 @@ static void list(const struct weights *w, const struct options *o) {
     struct jobs_list all = {.n = w->n_tensors, .work = stats_one, .arg = &job};
     if (o->stats && jobs_run(&all, o->n_threads, &e) != 0)
         die_err(&e);
+    struct visible_out out;
+    visible_begin(&out, stdout);
     if (o->json)
-        listing_json(stdout, w, job.stats);
+        listing_json(out.f, w, job.stats);
     else
-        listing_table(stdout, w, job.stats);
+        listing_table(out.f, w, job.stats);
+    visible_end(&out);
     free(job.stats);
 }
 
@@ -104,14 +110,19 @@ static void print_hash(void *arg, const struct hashlist_item *item) {
     *comma = ",";
 }
 
-static void print_hashes(const struct weights *w, const struct options *o) {
+/* The folder of a model, whose other files are hashed too, or NULL. */
+static const char *folder_of(const char *path) {
+    return is_dir(path) ? path : NULL;
+}
+
+static void print_hashes(const struct weights *w, const char *path, const struct options *o) {
     struct hashlist_set set;
     struct err e = {0};
     const char *comma = "";
     if (o->json)
         putchar('{');
-    if (hashlist_set_new(&set, w, &e) != 0 ||
-        hashlist_set_compute(&set, w, o->n_threads, print_hash, o->json ? &comma : NULL, &e) != 0)
+    if (hashlist_set_new(&set, w, o->all ? folder_of(path) : NULL, &e) != 0 ||
+        hashlist_set_compute(&set, o->n_threads, print_hash, o->json ? &comma : NULL, &e) != 0)
         die_err(&e);
     if (o->json)
         puts("\n}");
@@ -125,9 +136,9 @@ static void print_verdict(void *arg, enum hashlist_verdict v, const char *label)
         printf("%s: %s\n", label, words[v]);
 }
 
-static int check(const struct weights *w, const struct options *o) {
+static int check(const struct weights *w, const char *path, const struct options *o) {
     struct err e = {0};
-    if (hashlist_verify(w, o->arg, o->n_threads, print_verdict, NULL, &e) == 0)
+    if (hashlist_verify(w, folder_of(path), o->arg, o->n_threads, print_verdict, NULL, &e) == 0)
         return EXIT_DONE;
     if (e.code != EXIT_SOME_FAILED)
         die_err(&e);
@@ -174,7 +185,10 @@ static void print_values(const struct weights *w, const char *path, const struct
 
 static int describe(const struct weights *w, const char *path, const struct options *o) {
     struct err e = {0};
-    int rc = model_describe(stdout, path, w, o->context, &e);
+    struct visible_out out;
+    visible_begin(&out, stdout);
+    int rc = model_describe(out.f, path, w, o->context, &e);
+    visible_end(&out);
     if (rc < 0)
         die_err(&e);
     return rc == 0 ? EXIT_DONE : EXIT_SOME_FAILED;
@@ -189,14 +203,20 @@ static void set_mode(struct options *o, enum mode mode, const char *arg) {
     o->arg = arg;
 }
 
-enum { OPT_STATS = OPT_LONG_ONLY, OPT_HASH, OPT_CHECK, OPT_VALUES, OPT_SPEC };
+enum { OPT_STATS = OPT_LONG_ONLY, OPT_HASH, OPT_ALL, OPT_CHECK, OPT_VALUES, OPT_SPEC };
 
 static const struct option longs[] = {
-    {"model", required_argument, NULL, 'm'},       {"json", no_argument, NULL, 'j'},
-    {"stats", no_argument, NULL, OPT_STATS},       {"hash", no_argument, NULL, OPT_HASH},
-    {"check", required_argument, NULL, OPT_CHECK}, {"values", required_argument, NULL, OPT_VALUES},
-    {"threads", required_argument, NULL, 't'},     {"spec", no_argument, NULL, OPT_SPEC},
-    {"context", required_argument, NULL, 'c'},     OPT_COMMON,
+    {"model", required_argument, NULL, 'm'},
+    {"json", no_argument, NULL, 'j'},
+    {"stats", no_argument, NULL, OPT_STATS},
+    {"hash", no_argument, NULL, OPT_HASH},
+    {"all", no_argument, NULL, OPT_ALL},
+    {"check", required_argument, NULL, OPT_CHECK},
+    {"values", required_argument, NULL, OPT_VALUES},
+    {"threads", required_argument, NULL, 't'},
+    {"spec", no_argument, NULL, OPT_SPEC},
+    {"context", required_argument, NULL, 'c'},
+    OPT_COMMON,
 };
 
 static void parse_options(int argc, char **argv, struct options *o) {
@@ -214,6 +234,9 @@ static void parse_options(int argc, char **argv, struct options *o) {
             break;
         case OPT_HASH:
             set_mode(o, HASH, NULL);
+            break;
+        case OPT_ALL:
+            o->all = true;
             break;
         case OPT_CHECK:
             set_mode(o, CHECK, optarg);
@@ -237,6 +260,8 @@ static void parse_options(int argc, char **argv, struct options *o) {
     o->n_args = argc - optind;
     if (o->stats && o->mode != LIST)
         die_usage("--stats goes with the list of all tensors only");
+    if (o->all && o->mode != HASH)
+        die_usage("--all goes with --hash");
     if (o->json && (o->mode == CHECK || o->mode == SPEC))
         die_usage("%s has no JSON form", o->mode == CHECK ? "--check" : "--spec");
 }
@@ -263,10 +288,10 @@ static int run(const struct options *o, const struct weights *w, const char *pat
         list(w, o);
         return EXIT_DONE;
     case HASH:
-        print_hashes(w, o);
+        print_hashes(w, path, o);
         return EXIT_DONE;
     case CHECK:
-        return check(w, o);
+        return check(w, path, o);
     case VALUES:
         print_values(w, path, o);
         return EXIT_DONE;

@@ -20,6 +20,7 @@
 #include "stages/watch.h"
 #include "tokens/tokenizer.h"
 #include "wire/tokens.h"
+#include "weights/hashlist.h"
 
 enum { MAX_THREADS = 256, MAX_MEMORY = 1 << 16 }; // MiB
 #define MAX_STEPS UINT64_C(1000000000000)
@@ -52,6 +53,8 @@ static const char help[] =
     "      --skip-done FILE   leave out records whose id has an answer in FILE (of tok-decode -j)\n"
     "      --truncate [N]     cut texts to N tokens, or to the length in tokenizer.json\n"
     "      --truncate-side S  cut at the left or the right end\n"
+    "      --verify FILE      refuse files that differ from a list made by st-inspect --hash "
+    "--all\n"
     "      --strict           invalid UTF-8 is an error, not replaced by U+FFFD\n"
     "  -v, --verbose          print which tokenizer it is, on stderr\n"
     "  -q, --quiet            no warnings\n"
@@ -60,7 +63,7 @@ static const char help[] =
     "  -V, --version          the version\n";
 
 struct options {
-    const char *model, *input, *skip_done;
+    const char *model, *input, *skip_done, *verify;
     bool chat;
     const char *of_chat; // the last option that goes with chats only, or NULL
     struct chat_options chat_options;
@@ -84,7 +87,8 @@ enum {
     OPT_SET,
     OPT_CONTINUE,
     OPT_SPLIT_SPECIAL,
-    OPT_TRUNCATE_SIDE
+    OPT_TRUNCATE_SIDE,
+    OPT_VERIFY
 };
 
 /* --chat and the options that go with it. */
@@ -123,6 +127,7 @@ static const struct option longs[] = {
     {"system", required_argument, NULL, OPT_SYSTEM},
     {"set", required_argument, NULL, OPT_SET},
     {"continue", no_argument, NULL, OPT_CONTINUE},
+    {"verify", required_argument, NULL, OPT_VERIFY},
     OPT_COMMON,
 };
 
@@ -242,6 +247,9 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_CONTINUE:
             chat_option(c, o);
             break;
+        case OPT_VERIFY:
+            o->verify = optarg;
+            break;
         case OPT_RENDER:
             o->job.render = true;
             break;
@@ -257,6 +265,14 @@ static void parse_options(int argc, char **argv, struct options *o) {
     if (o->job.encode.side && !o->job.encode.truncate)
         die_usage("--truncate-side goes with --truncate");
     o->input = opt_file(argc, argv);
+}
+
+static void verify_model(const char *list, const char *path) {
+    struct err e = {0};
+    if (!is_dir(path))
+        die_usage("--verify needs a model's folder: %s", path);
+    if (hashlist_verify_folder(path, list, &e) != 0)
+        die_err(&e);
 }
 
 /* The tokenizer, or NULL with --render, which needs none. Without the ids' header it need not be
@@ -329,6 +345,8 @@ int main(int argc, char **argv) {
     char *path = o.model && is_file(o.model) ? xstrdup(o.model) : model_dir(o.model, &e);
     if (!path)
         die_err(&e);
+    if (o.verify)
+        verify_model(o.verify, path);
     struct tokenizer *t = open_tokenizer(&o, path);
     struct chat *chat = open_chat(&o, path);
     int fd = open_operand(o.input, &name, &e);

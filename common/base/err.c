@@ -11,17 +11,25 @@
 #include <string.h>
 
 #include "base/thread.h"
+#include "base/visible.h"
 
 static const char *program = "tokpipe";
 static int quiet_warnings;
+
+/* Appends to msg[used ..], of sizeof e->msg bytes. A message has a stranger's names in it, so it is
+ * escaped here: it stays one line wherever it goes. */
+static size_t append(struct err *e, size_t used, const char *fmt, va_list ap) {
+    char text[sizeof e->msg];
+    vsnprintf(text, sizeof text, fmt, ap);
+    return used + visible_copy(e->msg + used, sizeof e->msg - used, str_of(text), VISIBLE_LINE);
+}
 
 static int err_vset(struct err *e, int code, const char *fmt, va_list ap, int errnum) {
     if (!e)
         return -1;
     e->code = code;
-    int n = vsnprintf(e->msg, sizeof e->msg, fmt, ap);
-    size_t used = n < 0 ? 0 : (size_t)n;
-    if (errnum && used < sizeof e->msg)
+    size_t used = append(e, 0, fmt, ap);
+    if (errnum)
         snprintf(e->msg + used, sizeof e->msg - used, ": %s", strerror(errnum));
     return -1;
 }
@@ -52,7 +60,7 @@ int err_where(struct err *e, const char *fmt, ...) {
     memcpy(e->msg + used, ": ", 3);
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(e->msg + used + 2, sizeof e->msg - used - 2, fmt, ap);
+    append(e, used + 2, fmt, ap);
     va_end(ap);
     return -1;
 }
@@ -77,21 +85,17 @@ const char *program_name(void) {
     return program;
 }
 
-/* The whole line in one write, so that lines of several stages do not mix. Control bytes of hostile
- * names (terminal escapes above all) are shown as '?'. */
+/* The whole line in one write, so that lines of several stages do not mix. Control characters of
+ * hostile names (newlines and terminal escapes above all) are escaped. */
 static void print_line(const char *fmt, va_list ap) {
-    char line[2048];
-    int n = snprintf(line, sizeof line, "%s: ", program);
+    enum { TEXT = 2048, LONGEST_ESCAPE = 6 };
+    char text[TEXT], line[LONGEST_ESCAPE * TEXT];
+    int n = snprintf(text, sizeof text, "%s: ", program);
     size_t used = n < 0 ? 0 : (size_t)n;
-    if (used > sizeof line / 2)
-        used = sizeof line / 2;
-    vsnprintf(line + used, sizeof line - used - 1, fmt, ap);
-    size_t len = strlen(line);
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)line[i];
-        if ((c < 0x20 && c != '\n') || c == 0x7f)
-            line[i] = '?';
-    }
+    if (used > sizeof text / 2)
+        used = sizeof text / 2;
+    vsnprintf(text + used, sizeof text - used, fmt, ap);
+    size_t len = visible_copy(line, sizeof line - 1, str_of(text), VISIBLE_LINE);
     line[len] = '\n';
     fwrite(line, 1, len + 1, stderr);
     fflush(stderr);

@@ -1,6 +1,7 @@
 /* Errors: library code fills a struct err and returns -1; programs print it and exit with its code.
  *
- * A message reads "what went wrong: where", without the program's name, which warn and die add.
+ * A message reads "what went wrong: where", without the program's name, which warn and die add. It
+ * is one line: control characters of a stranger's names are escaped (visible.h).
  * Codes are those of sysexits.h, under our own names so that C11 + POSIX is enough.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */

@@ -11,6 +11,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/leftover.h"
+#include "base/mapped.h"
+
 static void (*before_read)(int fd);
 
 void io_before_read(void (*before)(int fd)) {
@@ -72,8 +75,16 @@ int read_all(int fd, const char *name, size_t max, struct buf *out, struct err *
     return 0;
 }
 
+static int open_retry(const char *path, int flags) {
+    int fd;
+    do
+        fd = open(path, flags | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
 static int open_input(const char *path, struct err *e) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open_retry(path, O_RDONLY);
     if (fd < 0)
         return err_errno(e, EXIT_NO_INPUT, "cannot open %s", path);
     struct stat st;
@@ -84,24 +95,52 @@ static int open_input(const char *path, struct err *e) {
     return fd;
 }
 
+/* A file of a model's folder. To open a FIFO would wait for a writer, and to open a terminal could
+ * make it ours: neither happens with these flags, and then both are refused. */
+static int open_regular(const char *path, struct stat *st, struct err *e) {
+    int fd = open_retry(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return errno == ENXIO ? err_set(e, EXIT_NO_INPUT, "not a regular file: %s", path)
+                              : err_errno(e, EXIT_NO_INPUT, "cannot open %s", path);
+    int rc = 0;
+    if (fstat(fd, st) != 0)
+        rc = err_errno(e, EXIT_IO, "cannot stat %s", path);
+    else if (S_ISDIR(st->st_mode))
+        rc = err_set(e, EXIT_NO_INPUT, "is a folder: %s", path);
+    else if (!S_ISREG(st->st_mode))
+        rc = err_set(e, EXIT_NO_INPUT, "not a regular file: %s", path);
+    if (rc != 0)
+        close(fd);
+    return rc != 0 ? -1 : fd;
+}
+
 int open_operand(const char *path, const char **name, struct err *e) {
     bool is_stdin = !path || strcmp(path, "-") == 0;
     *name = is_stdin ? "stdin" : path;
     return is_stdin ? STDIN_FILENO : open_input(path, e);
 }
 
-int read_file(const char *path, size_t max, struct buf *out, struct err *e) {
-    int fd = open_input(path, e);
+int read_operand(const char *path, size_t max, struct buf *out, struct err *e) {
+    const char *name;
+    int fd = open_operand(path, &name, e);
     if (fd < 0)
         return -1;
+    int rc = read_all(fd, name, max, out, e);
+    if (fd != STDIN_FILENO)
+        close(fd);
+    return rc;
+}
+
+int read_file(const char *path, size_t max, struct buf *out, struct err *e) {
     struct stat st;
-    bool sized = fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    int fd = open_regular(path, &st, e);
+    if (fd < 0)
+        return -1;
     int rc;
-    if (sized && (uintmax_t)st.st_size > max) {
+    if ((uintmax_t)st.st_size > max) {
         rc = err_set(e, EXIT_DATA, "more than %zu bytes: %s", max, path);
     } else {
-        if (sized)
-            buf_reserve(out, (size_t)st.st_size + 1); // with a byte for the look past the end
+        buf_reserve(out, (size_t)st.st_size + 1); // with a byte for the look past the end
         rc = read_all(fd, path, max, out, e);
     }
     close(fd);
@@ -114,19 +153,15 @@ int map_file(struct map *m, const char *path, struct err *e) {
 
 int map_file_within(struct map *m, const char *path, size_t max, struct err *e) {
     *m = (struct map){0};
-    int fd = open_input(path, e);
+    struct stat st;
+    int fd = open_regular(path, &st, e);
     if (fd < 0)
         return -1;
-    struct stat st;
     int rc = 0;
-    if (fstat(fd, &st) != 0)
-        rc = err_errno(e, EXIT_IO, "cannot stat %s", path);
-    else if (!S_ISREG(st.st_mode))
-        rc = err_set(e, EXIT_NO_INPUT, "not a regular file: %s", path);
-    else if ((uintmax_t)st.st_size > max)
+    if ((uintmax_t)st.st_size > max) {
         rc = err_set(e, EXIT_DATA, "the file has %ju bytes, more than %zu: %s",
                      (uintmax_t)st.st_size, max, path);
-    else if (st.st_size > 0) {
+    } else if (st.st_size > 0) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
         if (p == MAP_FAILED)
             rc = err_errno(e, EXIT_SYSTEM, "cannot map %s", path);
@@ -134,12 +169,16 @@ int map_file_within(struct map *m, const char *path, size_t max, struct err *e) 
             *m = (struct map){p, (size_t)st.st_size};
     }
     close(fd);
+    if (rc == 0 && m->p)
+        mapped_add(m->p, m->n, path);
     return rc;
 }
 
 void unmap_file(struct map *m) {
-    if (m->p)
+    if (m->p) {
+        mapped_drop(m->p);
         munmap((void *)(uintptr_t)m->p, m->n);
+    }
     *m = (struct map){0};
 }
 
@@ -148,6 +187,8 @@ void unmap_file(struct map *m) {
 enum { OUTFILE_BUFFER = 4 << 20 };
 
 static void outfile_free(struct outfile *o) {
+    if (o->temp)
+        leftover_drop(o->temp);
     free(o->path);
     free(o->temp);
     free(o->buffer);
@@ -157,7 +198,10 @@ static void outfile_free(struct outfile *o) {
 int outfile_open(struct outfile *o, const char *path, struct err *e) {
     *o = (struct outfile){.path = xstrdup(path),
                           .temp = xasprintf("%s.%ld.tmp", path, (long)getpid())};
+    leftover_reserve();
     int fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (fd >= 0)
+        leftover_add(o->temp);
     if (fd < 0) {
         err_errno(e, EXIT_IO, "cannot write %s", o->temp);
         outfile_free(o);
@@ -181,9 +225,17 @@ int outfile_write(struct outfile *o, const void *p, size_t n, struct err *e) {
     return 0;
 }
 
+int io_sync(int fd) {
+    int rc;
+    do
+        rc = fsync(fd);
+    while (rc != 0 && errno == EINTR);
+    return rc;
+}
+
 int outfile_commit(struct outfile *o, struct err *e) {
     int rc = 0;
-    if (fflush(o->f) != 0 || fsync(fileno(o->f)) != 0)
+    if (fflush(o->f) != 0 || io_sync(fileno(o->f)) != 0)
         rc = err_errno(e, EXIT_IO, "cannot write %s", o->temp);
     if (fclose(o->f) != 0 && rc == 0)
         rc = err_errno(e, EXIT_IO, "cannot write %s", o->temp);
@@ -194,6 +246,7 @@ int outfile_commit(struct outfile *o, struct err *e) {
         outfile_abort(o);
         return -1;
     }
+    leftover_moved(o->temp, o->path);
     outfile_free(o);
     return 0;
 }
@@ -244,7 +297,8 @@ const char *file_hint(const void *p, size_t n) {
 const char *path_hint(const char *path) {
     char begin[64];
     size_t got = 0;
-    int fd = is_file(path) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    struct stat st;
+    int fd = open_regular(path, &st, NULL);
     if (fd < 0)
         return NULL;
     bool read_it = read_full(fd, begin, sizeof begin, &got, NULL) == 0;
@@ -274,6 +328,11 @@ bool is_dir(const char *path) {
 bool is_file(const char *path) {
     struct stat st;
     return stat(path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+bool is_there(const char *path) {
+    struct stat st;
+    return lstat(path, &st) == 0 || (errno != ENOENT && errno != ENOTDIR);
 }
 
 char *path_join(const char *dir, const char *name) {

@@ -34,13 +34,16 @@ int write_full(int fd, const void *p, size_t n, struct err *e);
  */
 int read_all(int fd, const char *name, size_t max, struct buf *out, struct err *e);
 
-/* Appends the file's bytes to out. EXIT_NO_INPUT if it cannot be opened, EXIT_DATA past max
- * bytes. */
+/* Appends the file's bytes to out. EXIT_NO_INPUT if it cannot be opened, or is not a regular file:
+ * a FIFO or a device is not waited for. EXIT_DATA past max bytes. */
 int read_file(const char *path, size_t max, struct buf *out, struct err *e);
 
 /* The input operand of a filter: a descriptor of the file, or of stdin for NULL and "-" (then *name
  * is "stdin"). -1 with EXIT_NO_INPUT if it cannot be opened. */
 int open_operand(const char *path, const char **name, struct err *e);
+
+/* As read_file, for a file that the user names: a pipe is read too, and "-" is stdin. */
+int read_operand(const char *path, size_t max, struct buf *out, struct err *e);
 
 /* A whole regular file, mapped PROT_READ, MAP_SHARED. An empty file has p = NULL, n = 0. */
 struct map {
@@ -65,6 +68,8 @@ int outfile_write(struct outfile *o, const void *p, size_t n, struct err *e);
 int outfile_commit(struct outfile *o, struct err *e);
 void outfile_abort(struct outfile *o); // removes the temporary; nothing to do after a commit
 
+int io_sync(int fd); // fsync(2), but a signal does not interrupt it
+
 /* $TMPDIR, else /tmp. */
 const char *io_temp_folder(void);
 
@@ -79,6 +84,10 @@ const char *path_hint(const char *path); // the same of a file
 
 bool is_dir(const char *path);
 bool is_file(const char *path);
+/* Whether the folder has an entry of this name, which may be a link to nothing or may not be
+ * readable. Where it has one, an optional file is read, so that what is wrong with it is an error.
+ */
+bool is_there(const char *path);
 /* Both are owned by the caller. path_parent: the folder of path, "." where it names none. */
 char *path_join(const char *dir, const char *name);
 char *path_parent(const char *path);

@@ -3,6 +3,7 @@
  * download that was pinned to a commit has no refs.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#define _XOPEN_SOURCE 700 // realpath
 #include "base/opt.h"
 
 #include <dirent.h>
@@ -192,6 +193,36 @@ done:
     free(repo);
     free(root);
     return found;
+}
+
+/* Whether the path `inner` is below the folder `outer`; both are real paths. */
+static bool is_below(const char *inner, const char *outer) {
+    size_t n = strlen(outer);
+    return strncmp(inner, outer, n) == 0 && (inner[n] == '/' || (n && outer[n - 1] == '/'));
+}
+
+/* For the real path REPO/snapshots/COMMIT: REPO/blobs. NULL for another folder. */
+static char *cache_blobs(const char *folder) {
+    static const char middle[] = "/snapshots";
+    const char *commit = strrchr(folder, '/');
+    size_t n = commit ? (size_t)(commit - folder) : 0;
+    if (n < sizeof middle || memcmp(commit - (sizeof middle - 1), middle, sizeof middle - 1) != 0)
+        return NULL;
+    return xasprintf("%.*s/blobs", (int)(n - (sizeof middle - 1)), folder);
+}
+
+int model_file_check(const char *dir, const char *path, struct err *e) {
+    char *folder = realpath(dir, NULL), *file = realpath(path, NULL);
+    char *blobs = folder ? cache_blobs(folder) : NULL;
+    int rc = 0;
+    if (!folder || !file)
+        rc = err_errno(e, EXIT_NO_INPUT, "cannot open %s", folder ? path : dir);
+    else if (!is_below(file, folder) && !(blobs && is_below(file, blobs)))
+        rc = err_set(e, EXIT_DATA, "the link leaves the model's folder: %s", path);
+    free(blobs);
+    free(file);
+    free(folder);
+    return rc;
 }
 
 char *model_dir(const char *dir, struct err *e) {

@@ -41,4 +41,9 @@ NORETURN void opt_version(void);
  * was named, else EXIT_NO_INPUT). */
 char *model_dir(const char *dir, struct err *e);
 
+/* Refuses (EXIT_DATA) a file at path whose links lead out of the folder dir, for a program that
+ * copies files to other people. In a Hugging Face cache, links to the repository's blobs are as
+ * they should be. */
+int model_file_check(const char *dir, const char *path, struct err *e);
+
 #endif

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/leftover.h"
 #include "base/mem.h"
 
 static bool exists(const char *path) {
@@ -70,6 +71,8 @@ static void remove_flat(const char *path) {
 }
 
 static void release(struct outdir *o) {
+    if (o->temp)
+        leftover_drop_folder(o->temp);
     free(o->path);
     free(o->temp);
     *o = (struct outdir){0};
@@ -89,10 +92,13 @@ int outdir_open(struct outdir *o, const char *path, bool replace, struct err *e)
         rc = check_replaceable(plain, e);
     *o = (struct outdir){
         .path = plain, .temp = xasprintf("%s.%ld.tmp", plain, (long)getpid()), .replace = taken};
+    leftover_reserve();
     if (rc == 0 && mkdir(o->temp, 0777) != 0)
         rc = err_errno(e, EXIT_IO, "cannot make the folder %s", o->temp);
     if (rc != 0)
         release(o);
+    else
+        leftover_add(o->temp);
     return rc;
 }
 
@@ -115,7 +121,7 @@ static int sync_folder(const char *path, struct err *e) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return err_errno(e, EXIT_IO, "cannot open the folder %s", path);
-    int rc = fsync(fd) == 0 || errno == EINVAL
+    int rc = io_sync(fd) == 0 || errno == EINVAL
                  ? 0
                  : err_errno(e, EXIT_IO, "cannot write the folder %s", path);
     close(fd);

@@ -74,6 +74,7 @@ static int start(pthread_t *t, pthread_attr_t *attr, void *(*run)(void *), void 
     if (failed)
         return failed;
     sigfillset(&all);
+    sigdelset(&all, SIGBUS); // raised by the thread's own read of a mapped file: see mapped.h
     pthread_sigmask(SIG_SETMASK, &all, &old);
     failed = pthread_create(t, attr, run, arg);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

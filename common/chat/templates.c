@@ -60,7 +60,7 @@ static void add_file(struct chat_templates *t, const char *path, struct str name
 static void read_files(struct chat_templates *t, const char *dir) {
     static const char end[] = ".jinja";
     char *path = path_join(dir, "chat_template.jinja");
-    if (is_file(path))
+    if (is_there(path))
         add_file(t, path, str_of("default"));
     free(path);
     char *folder = path_join(dir, "additional_chat_templates");
@@ -120,7 +120,7 @@ static int read_config(struct chat_templates *t, const char *path, struct err *e
     struct buf text = {0};
     struct json j;
     struct str key;
-    if (!is_file(path))
+    if (!is_there(path))
         return 0;
     if (read_file(path, MAX_CONFIG, &text, e) < 0) {
         buf_free(&text);

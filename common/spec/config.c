@@ -410,13 +410,13 @@ int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err 
     char *path = path_join(dir, "config.json"), *second = path_join(dir, "generation_config.json");
     struct buf text = {0};
     *s = (struct spec){0};
-    int rc = is_file(path) ? read_file(path, MAX_BYTES, &text, e) : no_config(dir, path, e);
+    int rc = is_there(path) ? read_file(path, MAX_BYTES, &text, e) : no_config(dir, path, e);
     if (rc == 0 && file_hint(text.p, text.n))
         rc = err_set(e, EXIT_DATA, "%s: %s", file_hint(text.p, text.n), path);
     if (rc == 0)
         rc = spec_parse(s, path, text.p, text.n, warnings, e);
     buf_clear(&text);
-    if (rc == 0 && is_file(second)) {
+    if (rc == 0 && is_there(second)) {
         rc = read_file(second, MAX_BYTES, &text, e);
         if (rc == 0)
             rc = spec_parse_generation(s, second, text.p, text.n, warnings, e);

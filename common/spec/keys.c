@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/num.h"
+#include "base/visible.h"
 #include "spec/kinds.h"
 
 enum { MAX_KEYS = 512 };
@@ -18,8 +19,12 @@ int keys_refuse(struct keys_reader *r, const struct keys_member *m, const char *
 
 void keys_warn_member(struct keys_reader *r, const struct keys_member *m, const char *inside,
                       const char *what) {
-    buf_fmt(r->warnings, "%s%s%.*s %s: %s\n", inside ? inside : "", inside ? "." : "",
-            str_shown(m->key), m->key.p, what, r->path);
+    struct buf line = {0};
+    buf_fmt(&line, "%s%s%.*s %s: %s", inside ? inside : "", inside ? "." : "", str_shown(m->key),
+            m->key.p, what, r->path);
+    visible_add(r->warnings, buf_view(&line), VISIBLE_LINE); // a key may have newlines
+    buf_byte(r->warnings, '\n');
+    buf_free(&line);
 }
 
 struct json keys_value(struct keys_reader *r, const struct keys_member *m) {

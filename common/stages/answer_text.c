@@ -138,11 +138,12 @@ bool answer_text_stops(struct answer_text *t, uint32_t id) {
         if (t->ids[i] == id)
             return true;
     buf_clear(&t->text);
-    decoder_id(t->decoder, id, &t->text);
+    // If the decoders fail, tok-decode fails on the same ids, and says why.
+    decoder_id(t->decoder, id, &t->text, NULL);
     if (stop_search_take(&t->search, t->text.p, t->text.n, &used, &held))
         return true;
     struct stop_search last = t->search;
     buf_clear(&t->text);
-    decoder_peek(t->decoder, &t->text);
+    decoder_peek(t->decoder, &t->text, NULL);
     return stop_search_take(&last, t->text.p, t->text.n, &used, &held);
 }

@@ -16,6 +16,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "base/num.h"
+#include "base/visible.h"
 #include "chat/record.h"
 #include "sample/stop_texts.h"
 #include "wire/tokens.h"
@@ -43,7 +44,8 @@ struct run {
     struct decoder *decoder;
     struct sequence seq;
     FILE *out;
-    int status; // EXIT_DONE or EXIT_SOME_FAILED
+    bool terminal; // out is one: control characters are escaped
+    int status;    // EXIT_DONE or EXIT_SOME_FAILED
 };
 
 static int check_header(const struct tokens_header *h, const struct tokenizer *t, const char *name,
@@ -69,7 +71,7 @@ static void write_json(struct run *r) {
     record_write_attrs(&line, buf_view(&s->attrs));
     record_write_result(&line, buf_view(&s->attrs), buf_view(&s->result), s->failed);
     buf_str(&line, "}\n");
-    fwrite(line.p, 1, line.n, r->out);
+    visible_write(r->out, buf_view(&line), r->terminal);
     buf_free(&line);
 }
 
@@ -78,10 +80,13 @@ static void write_text(struct run *r) {
     struct buf *text = &r->seq.text;
     if (r->o->form == DECODE_JSON || r->o->form == DECODE_PIECES)
         return;
-    for (size_t i = 0; r->o->form == DECODE_LINES && i < text->n; i++)
-        if (text->p[i] == '\n')
+    // The byte that ends a record cannot be in one.
+    char end = r->o->form == DECODE_NUL ? '\0' : '\n';
+    bool framed = r->o->form == DECODE_LINES || r->o->form == DECODE_NUL;
+    for (size_t i = 0; framed && i < text->n; i++)
+        if (text->p[i] == end)
             text->p[i] = ' ';
-    fwrite(text->p ? text->p : "", 1, text->n, r->out);
+    visible_write(r->out, buf_view(text), r->terminal);
     buf_clear(text);
 }
 
@@ -172,20 +177,21 @@ static void take_fresh(struct sequence *s) {
     buf_clear(&s->fresh);
 }
 
-static void take_id(struct run *r, uint32_t id) {
+static int take_id(struct run *r, uint32_t id, struct err *e) {
     struct sequence *s = &r->seq;
     if (r->o->form == DECODE_PIECES) {
         write_piece(r, id);
-        return;
+        return 0;
     }
-    decoder_id(r->decoder, id, &s->fresh);
+    int rc = decoder_id(r->decoder, id, &s->fresh, e);
     take_fresh(s);
     s->prompt_left -= s->prompt_left > 0;
+    return rc;
 }
 
-static void finish(struct run *r) {
+static int finish(struct run *r, struct err *e) {
     struct sequence *s = &r->seq;
-    decoder_end(r->decoder, &s->fresh);
+    int rc = decoder_end(r->decoder, &s->fresh, e);
     take_fresh(s);
     if (!s->cut)
         buf_add(&s->text, s->maybe.p, s->maybe.n);
@@ -202,6 +208,7 @@ static void finish(struct run *r) {
     s->failed = (struct str){0};
     if (!s->held)
         buf_clear(&s->attrs);
+    return rc;
 }
 
 /* Writes a JSON record that waited for "#=" lines: no more of them will come. */
@@ -222,8 +229,9 @@ static void add_words(struct buf *to, struct str text) {
     buf_add(to, text.p, text.n);
 }
 
-static void take_event(struct run *r, const struct tokens_event *ev) {
+static int take_event(struct run *r, const struct tokens_event *ev, struct err *e) {
     struct sequence *s = &r->seq;
+    int rc = 0;
     if (ev->type != TOKENS_RESULT)
         release(r);
     switch (ev->type) {
@@ -232,7 +240,7 @@ static void take_event(struct run *r, const struct tokens_event *ev) {
         break;
     case TOKENS_ID:
         begin(r);
-        take_id(r, ev->id);
+        rc = take_id(r, ev->id, e);
         write_text(r);
         break;
     case TOKENS_FAILED:
@@ -242,7 +250,7 @@ static void take_event(struct run *r, const struct tokens_event *ev) {
         // fall through
     case TOKENS_END:
         begin(r);
-        finish(r);
+        rc = finish(r, e);
         break;
     case TOKENS_RESULT:
         if (s->held)
@@ -251,6 +259,7 @@ static void take_event(struct run *r, const struct tokens_event *ev) {
     case TOKENS_EOF:
         break;
     }
+    return rc == 0 ? 0 : err_where(e, "sequence %zu", s->number);
 }
 
 static int take_stream(struct run *r, struct tokens_reader *in, const char *name, struct err *e) {
@@ -264,14 +273,19 @@ static int take_stream(struct run *r, struct tokens_reader *in, const char *name
         if (!checked && check_header(tokens_header(in), r->t, name, e) != 0)
             return -1;
         checked = true;
-        take_event(r, &ev);
+        if (take_event(r, &ev, e) != 0)
+            return -1;
     } while (ev.type != TOKENS_EOF);
     return 0;
 }
 
 int stage_decode(const struct decode_job *o, const struct tokenizer *t, int fd, const char *name,
                  FILE *out, struct err *e) {
-    struct run r = {.o = o, .t = t, .out = out, .decoder = decoder_new(t, o->special)};
+    struct run r = {.o = o,
+                    .t = t,
+                    .out = out,
+                    .terminal = visible_terminal(out),
+                    .decoder = decoder_new(t, o->special)};
     struct tokens_reader *in = tokens_reader_new(fd, name);
     int rc = take_stream(&r, in, name, e);
     if (flush_out(out, rc == 0 ? e : NULL) != 0)

@@ -16,7 +16,7 @@
 enum decode_form {
     DECODE_TEXT,   // texts as they are, with a newline between two
     DECODE_LINES,  // a line each; newlines in a text become spaces
-    DECODE_NUL,    // a NUL byte after each
+    DECODE_NUL,    // a NUL byte after each; NUL bytes in a text become spaces
     DECODE_JSON,   // a JSON object a line, with the sequence's attributes
     DECODE_PIECES, // a token a line: its id and its bytes, escaped
 };

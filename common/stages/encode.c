@@ -16,6 +16,7 @@
 #include "base/io.h"
 #include "base/jobs.h"
 #include "base/json.h"
+#include "base/visible.h"
 #include "chat/record.h"
 #include "stages/encode_pair.h"
 #include "wire/tokens.h"
@@ -59,6 +60,7 @@ struct batch {
 struct sink {
     FILE *out;
     struct done *done;           // records to leave out, or NULL
+    bool terminal;               // out is one: control characters are escaped
     struct tokens_header header; // to be written before the first batch; present: not yet
     int status;                  // EXIT_DONE or EXIT_SOME_FAILED
     uint32_t said;               // notes that have been printed
@@ -181,8 +183,10 @@ static void encode_batch(void *worker, void *job) {
             buf_fmt(&b->warnings, "%s: %s: %s %zu\n", e.msg, w->o->prompt.input,
                     w->o->records == RECORDS_LINES ? "line" : "record", b->records[i].number);
     }
-    if (fclose(f) != 0)
-        err_errno(&b->failed, EXIT_SYSTEM, "cannot encode record %zu", b->records[0].number);
+    bool lost = ferror(f) != 0;            // fclose does not report a write that failed before
+    if (fclose(f) != 0 || lost || !b->out) // nor that it found no memory itself
+        err_set(&b->failed, EXIT_SYSTEM, "out of memory: the output of record %zu",
+                b->records[0].number);
 }
 
 static void *worker_begin(void *ctx) {
@@ -229,7 +233,7 @@ static int write_batch(struct sink *s, struct batch *b, struct err *e) {
         *e = b->failed;
     } else {
         write_header(s);
-        fwrite(b->out, 1, b->out_n, s->out);
+        visible_write(s->out, (struct str){b->out, b->out_n}, s->terminal);
     }
     for (char *line = b->warnings.p, *end; b->warnings.n && (end = strchr(line, '\n'));
          line = end + 1) {
@@ -322,7 +326,7 @@ static int run_batches(struct records *r, struct jobs *jobs, struct batch *batch
 int stage_encode(const struct encode_job *o, const struct tokenizer *t, int fd, const char *name,
                  FILE *out, struct err *e) {
     struct context ctx = {o, t};
-    struct sink s = {.out = out, .done = o->done};
+    struct sink s = {.out = out, .done = o->done, .terminal = visible_terminal(out)};
     size_t n_batches = o->threads > 1 ? o->threads * 3 : 1;
     struct jobs_work work = {worker_begin, encode_batch, worker_end, &ctx};
     struct jobs *jobs = jobs_new(o->threads, n_batches, &work, e);

@@ -39,8 +39,13 @@ struct forward {
     struct engine_client client;
     char (*layers)[LAYER_TEXT]; // [model_hidden's n]: "layer=N", or ""
     bool begun, noticed, declined;
+    size_t n_ended_badly; // sequences that failed after they were opened
     struct forward_stats stats;
 };
+
+/* A sampler can make any number of sequences fail: after these it is only said
+ * how many more. Their frames name all. */
+enum { MOST_SAID = 20 };
 
 /* ---- Frames ---- */
 
@@ -109,8 +114,9 @@ static int on_stepped(void *ctx, struct err *e) {
 }
 
 static int on_ended(void *ctx, uint32_t seq, const char *reason, struct err *e) {
+    struct forward *s = ctx;
     if (reason)
-        return send_failed(ctx, seq, str_of(reason), true, e);
+        return send_failed(s, seq, str_of(reason), ++s->n_ended_badly <= MOST_SAID, e);
     return send_frame(ctx, &(struct frame){.type = FRAME_CLOSED, .seq = seq}, e);
 }
 
@@ -317,6 +323,8 @@ int stage_forward(const struct forward_job *job, int *code, struct err *e) {
     }
     if (s.stats.status_fd >= 0)
         close(s.stats.status_fd);
+    if (s.n_ended_badly > MOST_SAID)
+        warn("%zu more sequences failed", s.n_ended_badly - MOST_SAID);
     engine_leave(s.engine, &s.client);
     engine_free(s.engine);
     output_free(s.out);

@@ -132,6 +132,8 @@ static int take_open(struct run *r, const struct frame *f, struct err *e) {
         refuse(r, s, &bad);
         return 0;
     }
+    if (params.max > r->o->limit)
+        params.max = r->o->limit;
     answers_set_params(&r->answers, s, &params);
     if (params.max == 0) {
         finish(r, s, "length");

@@ -20,6 +20,7 @@ struct sample_job {
     struct sample_params params; // a sequence's attributes override them
     struct stop_texts stops;     // a sequence's attribute replaces them
     const char *model;           // whose tokenizer stop texts need; NULL: $LLM_MODEL
+    uint64_t limit;              // most new tokens, whatever the params and attributes say
     bool echo;                   // write the prompt's ids before the new ones
     // Called when everything is open, the return path too; NULL: nothing is to be done then.
     int (*opened)(struct err *e);

@@ -42,8 +42,11 @@ static bool is_small_file(const char *name) {
 static int copy_file(const char *from, const char *name, const struct outdir *dir, struct err *e) {
     char *path = path_join(from, name);
     struct buf bytes = {0};
-    int rc = is_file(path) ? read_file(path, MAX_SMALL_FILE, &bytes, e) : 0;
-    if (rc == 0 && is_file(path))
+    bool copied = is_there(path) && !is_dir(path);
+    int rc = copied ? model_file_check(from, path, e) : 0;
+    if (rc == 0 && copied)
+        rc = read_file(path, MAX_SMALL_FILE, &bytes, e);
+    if (rc == 0 && copied)
         rc = outdir_file(dir, name, bytes.p, bytes.n, e);
     buf_free(&bytes);
     free(path);

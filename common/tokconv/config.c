@@ -258,7 +258,7 @@ static int read_one(struct tokconv_config *c, enum file which, const char *folde
     char *path = path_join(folder, names[which]);
     struct buf bytes = {0};
     int rc = 0;
-    if (is_file(path)) {
+    if (is_there(path)) {
         rc = read_file(path, MAX_CONFIG_BYTES, &bytes, e);
         struct str text = buf_view(&bytes);
         if (rc == 0)

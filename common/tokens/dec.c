@@ -6,6 +6,11 @@
 #include <stdlib.h>
 
 #include "tokens/component.h"
+#include "unicode/regex.h"
+
+/* Replace may make a MiB for a sequence, and 64 bytes more for each byte of its tokens. No honest
+ * decoder needs that, and a stranger's tokenizer.json must not take all memory. */
+enum { DEC_ROOM = 1 << 20, DEC_GROWTH = 64 };
 
 static const struct dec_kind *const kinds[] = {
     &dec_byte_level, &dec_byte_fallback, &dec_fuse, &dec_strip, &dec_replace,
@@ -71,10 +76,15 @@ void decs_free(struct decs *d) {
 }
 
 void dec_begin(struct dec_run *run, const struct decs *d) {
-    *run = (struct dec_run){.decs = d, .states = xcalloc(d->n, sizeof *run->states)};
+    *run = (struct dec_run){
+        .decs = d, .states = xcalloc(d->n, sizeof *run->states), .regex = regex_work_new()};
+    dec_reset(run, false);
 }
 
 void dec_reset(struct dec_run *run, bool continues) {
+    regex_work_begin(run->regex, 0);
+    run->room = DEC_ROOM;
+    run->failed = (struct err){0};
     for (size_t i = 0; i < run->decs->n; i++) {
         struct dec_state *s = &run->states[i];
         s->count = continues;
@@ -114,14 +124,18 @@ void dec_next(struct dec_run *run, size_t stage, struct str token, bool more) {
     give(run, stage + 1, token, more);
 }
 
-void dec_token(struct dec_run *run, struct str token) {
+int dec_token(struct dec_run *run, struct str token) {
+    regex_work_add(run->regex, token.n);
+    run->room += DEC_GROWTH * token.n;
     give(run, 0, token, false);
+    return run->failed.code ? -1 : 0;
 }
 
-void dec_end(struct dec_run *run) {
+int dec_end(struct dec_run *run) {
     for (size_t i = 0; i < run->decs->n; i++)
         if (run->decs->stages[i].kind->end)
             run->decs->stages[i].kind->end(run->decs->stages[i].data, run, i);
+    return run->failed.code ? -1 : 0;
 }
 
 static void copy_buf(struct buf *to, const struct buf *b) {
@@ -141,6 +155,11 @@ void dec_copy(struct dec_run *to, const struct dec_run *run) {
     }
 }
 
+void dec_copy_free(struct dec_run *copy) {
+    copy->regex = NULL;
+    dec_run_free(copy);
+}
+
 void dec_run_free(struct dec_run *run) {
     for (size_t i = 0; run->states && i < run->decs->n; i++) {
         buf_free(&run->states[i].bytes);
@@ -148,5 +167,6 @@ void dec_run_free(struct dec_run *run) {
         buf_free(&run->states[i].work);
     }
     free(run->states);
+    regex_work_free(run->regex);
     *run = (struct dec_run){0};
 }

@@ -15,6 +15,7 @@
 
 #include <stdbool.h>
 
+#include "base/err.h"
 #include "base/json.h"
 #include "base/mem.h"
 
@@ -63,13 +64,20 @@ struct dec_run {
     const struct decs *decs;
     struct dec_state *states; // [decs->n]
     struct buf *out;
+    struct regex_work *regex; // of Replace, with a budget for the sequence
+    size_t room;              // bytes that Replace may still make in the sequence
+    struct err failed;        // code 0: nothing has failed
 };
 
 void dec_begin(struct dec_run *run, const struct decs *d); // free with dec_run_free
 void dec_reset(struct dec_run *run, bool continues);       // starts the next sequence
-void dec_token(struct dec_run *run, struct str token);
-void dec_end(struct dec_run *run);
-void dec_copy(struct dec_run *to, const struct dec_run *run); // free with dec_run_free
+/* Both: -1 with run->failed set (EXIT_DATA) if the decoders make too much text of the sequence, or
+ * take too long. Until dec_reset the output is then incomplete. */
+int dec_token(struct dec_run *run, struct str token);
+int dec_end(struct dec_run *run);
+/* A copy, which shares the budget of regular expressions with run. */
+void dec_copy(struct dec_run *to, const struct dec_run *run); // free with dec_copy_free
+void dec_copy_free(struct dec_run *copy);
 void dec_run_free(struct dec_run *run);
 
 /* Passes a token, or a part of one, from stage number `stage` to the next. */

@@ -1,5 +1,5 @@
 /* Replace as a decoder: in each token, every match of a string or a regular expression becomes a
- * fixed text.
+ * fixed text. After a failure (see dec.h) tokens pass as they are.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "tokens/dec.h"
@@ -17,11 +17,15 @@ static void token(const void *data, struct dec_run *run, size_t stage, struct st
                   bool more) {
     const struct replace *r = data;
     struct buf *work = &run->states[stage].work;
-    struct regex_iter it = regex_begin(r->pattern, token);
+    struct regex_iter it = regex_begin(r->pattern, run->regex, token);
     size_t from = 0, start, end;
     buf_clear(work);
-    // If the regular expression exceeds its limits, the rest of the token stays as it is.
-    while (token.n && regex_next(&it, &start, &end, NULL) > 0) {
+    while (token.n && !run->failed.code && regex_next(&it, &start, &end, &run->failed) > 0) {
+        if (r->content.n > run->room) {
+            err_set(&run->failed, EXIT_DATA, "the decoders make too much text of the ids");
+            break;
+        }
+        run->room -= r->content.n;
         buf_add(work, token.p + from, start - from);
         buf_add(work, r->content.p, r->content.n);
         from = end;

@@ -47,26 +47,33 @@ void decoder_continue(struct decoder *d) {
     dec_reset(&d->run, true);
 }
 
-void decoder_id(struct decoder *d, uint32_t id, struct buf *out) {
+int decoder_id(struct decoder *d, uint32_t id, struct buf *out, struct err *e) {
     struct str text = tokenizer_text(d->t, id);
     if (!text.p || (!d->keep_special && tokenizer_is_special(d->t, id)))
-        return;
+        return 0;
     d->run.out = out;
-    dec_token(&d->run, text);
+    return dec_token(&d->run, text) == 0 ? 0
+                                         : err_set(e, d->run.failed.code, "%s", d->run.failed.msg);
 }
 
-void decoder_peek(const struct decoder *d, struct buf *out) {
+int decoder_peek(const struct decoder *d, struct buf *out, struct err *e) {
     struct dec_run copy;
     dec_copy(&copy, &d->run);
     copy.out = out;
-    dec_end(&copy);
-    dec_run_free(&copy);
+    int rc = dec_end(&copy);
+    if (rc != 0)
+        err_set(e, copy.failed.code, "%s", copy.failed.msg);
+    dec_copy_free(&copy);
+    return rc;
 }
 
-void decoder_end(struct decoder *d, struct buf *out) {
+int decoder_end(struct decoder *d, struct buf *out, struct err *e) {
     d->run.out = out;
-    dec_end(&d->run);
+    int rc = dec_end(&d->run);
+    if (rc != 0)
+        err_set(e, d->run.failed.code, "%s", d->run.failed.msg);
     dec_reset(&d->run, false);
+    return rc;
 }
 
 void decoder_free(struct decoder *d) {

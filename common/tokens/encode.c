@@ -30,6 +30,7 @@ struct encoder {
     struct tok_text normalized;
     struct tok_text *work; // [pres.n]
     struct word_cache cache;
+    struct regex_work *regex;
     struct buf trusted;          // trusted_bytes of the normalized text
     struct buf none;             // no_bytes
     struct tok_model no_control; // the model; in it `control` is set
@@ -41,7 +42,6 @@ struct encoder {
     bool split_special;
     bool track;
     struct err *e;
-    uint64_t regex_budget; // of the text
 };
 
 struct encoder *encoder_new(const struct tokenizer *t) {
@@ -51,6 +51,7 @@ struct encoder *encoder_new(const struct tokenizer *t) {
         en->scratch = t->model.kind->scratch_new(&t->model);
     en->work = xcalloc(t->pres.n, sizeof *en->work);
     word_cache_begin(&en->cache);
+    en->regex = regex_work_new();
     return en;
 }
 
@@ -78,6 +79,7 @@ void encoder_free(struct encoder *en) {
     free(en->work);
     free(en->control);
     free(en->cache.memory);
+    regex_work_free(en->regex);
     free(en);
 }
 
@@ -111,8 +113,8 @@ static int encode_cached(struct encoder *en, const struct tok_piece *word) {
     size_t from = out->n;
     if (encode_tracked(en, &en->t->model, word) != 0)
         return -1;
-    if (out->n > from) // out->ids may be NULL where a word gives nothing
-        word_line_put(line, word->p, word->n, out->ids + from, out->n - from);
+    const uint32_t *ids = out->ids ? out->ids + from : NULL; // NULL: the first word has no ids
+    word_line_put(line, word->p, word->n, ids, out->n - from);
     return 0;
 }
 
@@ -280,10 +282,9 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
     if (en->allowed && !en->control)
         make_control(en);
     en->track = out->want_offsets || t->needs_track || en->allowed;
-    en->run =
-        (struct pre_run){&t->pres, en->work, en->track, encode_word, en, e, &en->regex_budget};
-    en->regex_budget = regex_budget(text.n);
-    en->normalized.regex_budget = &en->regex_budget;
+    en->run = (struct pre_run){&t->pres, en->work, en->track, encode_word, en, e, en->regex};
+    en->normalized.regex = en->regex;
+    regex_work_begin(en->regex, text.n);
     struct tok_piece whole = {text.p, text.n, NULL, {0, (uint32_t)text.n}};
     if (text.n && split_added(en, &whole, false, en->allowed, normalize) != 0)
         return -1;

@@ -18,8 +18,7 @@ static void unload(void *data) {
 static int apply(const void *data, struct tok_text *t, struct err *e) {
     const struct replace *r = data;
     struct str text = {t->now.p, t->now.n};
-    struct regex_iter it = regex_begin(r->pattern, text);
-    it.budget = t->regex_budget;
+    struct regex_iter it = regex_begin(r->pattern, t->regex, text);
     size_t start, end;
     int found = text.n ? regex_next(&it, &start, &end, e) : 0;
     if (found <= 0)

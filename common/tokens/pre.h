@@ -54,7 +54,7 @@ struct pre_run {
     int (*word)(void *ctx, const struct tok_piece *word); // receives each word
     void *ctx;
     struct err *e;
-    uint64_t *regex_budget; // see regex.h; may be NULL
+    struct regex_work *regex; // see regex.h
 };
 
 int pre_begin(struct pre_run *run, const struct tok_piece *p);

@@ -76,8 +76,7 @@ static int split(const void *data, struct pre_run *run, size_t step, const struc
     struct tok_piece whole = t->now;
     if (!b->words)
         return spell(run, step, &whole);
-    struct regex_iter it = regex_begin(b->words, (struct str){whole.p, whole.n});
-    it.budget = run->regex_budget;
+    struct regex_iter it = regex_begin(b->words, run->regex, (struct str){whole.p, whole.n});
     size_t start, end;
     int found;
     // The matches cover the whole text.

@@ -47,8 +47,7 @@ static void unload(void *data) {
 static int split(const void *data, struct pre_run *run, size_t step, const struct tok_piece *p) {
     const struct split *sp = data;
     struct pre_splitter s = pre_splitter_begin(run, step, p, sp->behavior);
-    struct regex_iter it = regex_begin(sp->pattern, (struct str){p->p, p->n});
-    it.budget = run->regex_budget;
+    struct regex_iter it = regex_begin(sp->pattern, run->regex, (struct str){p->p, p->n});
     size_t from = 0, start, end;
     int found;
     while ((found = regex_next(&it, &start, &end, run->e)) > 0) {

@@ -262,7 +262,7 @@ static int read_file_with(struct reading *r, const char *dir, const char *file,
     struct buf text = {0};
     struct json j;
     int rc = 0;
-    if (is_file(path)) {
+    if (is_there(path)) {
         rc = read_file(path, MAX_CONFIG, &text, e);
         if (rc == 0 && file_hint(text.p, text.n))
             rc = err_set(e, EXIT_DATA, "%s: %s", file_hint(text.p, text.n), path);

@@ -43,9 +43,9 @@ struct tok_text {
     struct tok_span *align[2];
     size_t align_cap[2];
     int next;
-    size_t most;            // bytes that a version may have: see text_set
-    bool too_long;          // a version would have been longer, and is cut
-    uint64_t *regex_budget; // see regex.h; may be NULL
+    size_t most;              // bytes that a version may have: see text_set
+    bool too_long;            // a version would have been longer, and is cut
+    struct regex_work *regex; // for normalizers that have one: see regex.h
 };
 
 /* The versions of p may be 64 times as long as p, and a MiB more: no honest step needs that, and a

@@ -17,6 +17,7 @@
 #include "tokens/component.h"
 #include "tokens/missing.h"
 #include "tokens/tokenizer_parts.h"
+#include "unicode/regex.h"
 
 enum {
     MAX_FILE = 1 << 30,
@@ -152,8 +153,9 @@ static void load_added_tokens(struct tokenizer *t, struct json *j) {
 }
 
 /* Returns the text that a "normalized" token matches after normalization. */
-static struct str normalize_content(struct tokenizer *t, struct str content, struct json *j) {
-    struct tok_text text = {0};
+static struct str normalize_content(struct tokenizer *t, struct str content,
+                                    struct regex_work *regex, struct json *j) {
+    struct tok_text text = {.regex = regex};
     struct tok_piece p = {.p = content.p, .n = content.n};
     struct err e = {0};
     text_set(&text, &p, false);
@@ -213,13 +215,14 @@ static void append_special(struct tokenizer *t) {
 
 /* The state of number_added_tokens. */
 struct numbering {
-    struct vocab names; // content to index in added.tokens
-    uint32_t next;      // the next free id
-    uint32_t *owners;   // see take_id; NULL if no id can have two owners
-    size_t n;           // tokens so far
-    size_t n_file;      // those that tokenizer.json lists
-    size_t n_known;     // those before the first SPECIAL_IF_NEW_TEXT, else SIZE_MAX
-    uint32_t *file_ids; // [n_file_ids] the ids that they got, sorted
+    struct vocab names;       // content to index in added.tokens
+    uint32_t next;            // the next free id
+    struct regex_work *regex; // one budget for all tokens
+    uint32_t *owners;         // see take_id; NULL if no id can have two owners
+    size_t n;                 // tokens so far
+    size_t n_file;            // those that tokenizer.json lists
+    size_t n_known;           // those before the first SPECIAL_IF_NEW_TEXT, else SIZE_MAX
+    uint32_t *file_ids;       // [n_file_ids] the ids that they got, sorted
     size_t n_file_ids;
 };
 
@@ -256,7 +259,9 @@ static void number_token(struct tokenizer *t, struct numbering *m, size_t i, str
         token.id = m->next++;
     if (token.id > VOCAB_MAX_ID)
         json_refuse(j, "more than %d tokens", VOCAB_MAX_ID + 1);
-    token.pattern = token.normalized ? normalize_content(t, token.content, j) : token.content;
+    regex_work_add(m->regex, token.content.n);
+    token.pattern =
+        token.normalized ? normalize_content(t, token.content, m->regex, j) : token.content;
     token.text =
         at != NO_ID && str_same(token.pattern, token.content) ? a->tokens[at].text : token.pattern;
     if (at == NO_ID) {
@@ -287,6 +292,7 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
     struct added *a = &t->added;
     struct numbering m = {.next = t->model.n_listed ? t->model.n_listed : t->model.vocab.count,
                           .n_file = a->n,
+                          .regex = regex_work_new(),
                           .n_known = SIZE_MAX};
     append_special(t);
     size_t n_ids = (size_t)t->model.vocab.size + a->n;
@@ -294,6 +300,7 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
         m.owners = xreallocarray(NULL, n_ids, sizeof *m.owners);
         memset(m.owners, 0xFF, n_ids * sizeof *m.owners);
     }
+    regex_work_begin(m.regex, 0);
     vocab_begin(&m.names, a->n, false);
     for (size_t i = 0; i < a->n && !json_failed(j); i++) {
         if (i == m.n_file)
@@ -302,6 +309,7 @@ static void number_added_tokens(struct tokenizer *t, struct json *j) {
     }
     a->n = m.n;
     mark_named(t, &m.names, m.n_file_ids);
+    regex_work_free(m.regex);
     free(m.file_ids);
     free(m.owners);
     vocab_free(&m.names);
@@ -439,7 +447,7 @@ static struct tokenizer *open_file(const char *path, bool hashed, struct err *e)
     struct map map = {0};
     struct special_tokens special = {0};
     struct tokenizer *t = NULL;
-    if (is_dir(path) && !is_file(file)) {
+    if (is_dir(path) && !is_there(file)) {
         tokenizer_missing(path, e);
     } else if (map_file_within(&map, file, MAX_FILE, e) == 0) {
         if (file_hint(map.p, map.n))

@@ -96,12 +96,13 @@ struct decoder *decoder_new(const struct tokenizer *t, bool keep_special);
 /* Call this before the first id if the sequence continues a text. Nothing is then removed at its
  * beginning: a SentencePiece decoder would drop the first word's space. */
 void decoder_continue(struct decoder *d);
-// An unknown id decodes to nothing.
-void decoder_id(struct decoder *d, uint32_t id, struct buf *out);
-/* Appends what decoder_end would append, and changes nothing. */
-void decoder_peek(const struct decoder *d, struct buf *out);
-// Appends what is left, and prepares for the next sequence.
-void decoder_end(struct decoder *d, struct buf *out);
+/* An unknown id decodes to nothing. -1 with e set (EXIT_DATA) if tokenizer.json's decoders make too
+ * much text of the sequence, or take too long; then out is incomplete. */
+int decoder_id(struct decoder *d, uint32_t id, struct buf *out, struct err *e);
+/* Appends what decoder_end would append, and changes nothing. As decoder_id. */
+int decoder_peek(const struct decoder *d, struct buf *out, struct err *e);
+// Appends what is left, and prepares for the next sequence. As decoder_id.
+int decoder_end(struct decoder *d, struct buf *out, struct err *e);
 void decoder_free(struct decoder *d);
 
 #endif

@@ -1,7 +1,14 @@
 /* Regular expressions: see regex.h.
  *
- * Compiled code uses 32 KiB of the thread's stack. A match that needs more is repeated by the
- * interpreter, which uses up to HEAP_LIMIT of memory.
+ * Work is counted by callouts, which regex_onig.c puts after each quantifier: a callout costs 1,
+ * and 1 for each byte between its place in the text and that of the last one. A search costs 1 for
+ * each byte that it has passed. A large pattern takes longer at each byte, so it costs more.
+ * PCRE2's own limits are of no use here: they begin anew at each place in the text, and a scan of a
+ * million bytes can count as one step.
+ *
+ * Compiled code uses 32 KiB of the thread's stack. A match that needs more, for a word of many
+ * thousand letters, gets a stack of its own, which grows up to MOST_STACK. Where there is no
+ * compiled code, the interpreter's stack is on the heap.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/regex.h"
@@ -17,23 +24,34 @@
 #include "unicode/unicode.h"
 
 enum {
-    MAX_PATTERN = 1 << 16,   // bytes
-    HEAP_LIMIT = 256 * 1024, // KiB
-    BUDGET = 10 * 1000000,   // steps for a record, and BUDGET_BYTE more for each of its bytes
-    BUDGET_BYTE = 20,
-    N_LIMITS = 3,
+    MAX_PATTERN = 1 << 16,          // bytes
+    MOST_STACK = 256 << 20,         // bytes
+    HEAP_LIMIT = MOST_STACK / 1024, // KiB
+    MATCH_LIMIT = 2000000000,       // of PCRE2's own steps: out of the way
+    BUDGET = 2 * 1000000, // steps for a record, and BUDGET_BYTE more for each of its bytes
+    BUDGET_BYTE = 300,
+    SIZE_STEP = 512, // bytes of a compiled pattern that make each step cost one more
 };
 
-/* Steps of one search. PCRE2 does not say how many it took, so a search begins with the smallest
- * limit, is made again with the next one if that was not enough, and counts as its limit. */
-static const uint32_t limits[N_LIMITS] = {3000, 300000, 10000000};
+struct regex_work {
+    uint64_t left; // steps
+    uint64_t cost; // of one step of the pattern that is running
+    size_t start;  // where the match that is tried begins
+    size_t last;   // the last callout's place in the text
+    bool refs;     // the pattern refers to groups
+    bool spent;
+    pcre2_match_data *data; // NULL before the first search
+    pcre2_match_context *context;
+    pcre2_jit_stack *stack; // NULL: not needed yet
+};
 
 struct regex {
     struct str pattern;              // as given
     struct buf text;                 // of a literal
     const struct split_words *words; // a hand-written matcher, or NULL
     pcre2_code *code;                // NULL: a literal, or a hand-written matcher
-    pcre2_match_context *limits[N_LIMITS];
+    uint64_t cost;                   // of a step
+    bool refs;                       // it has references to groups
 };
 
 struct regex *regex_literal(struct str text) {
@@ -83,11 +101,12 @@ struct regex *regex_compile(struct str pattern, struct err *e) {
     struct regex *r = xcalloc(1, sizeof *r);
     r->code = code;
     r->pattern = (struct str){str_dup(pattern), pattern.n};
-    for (int i = 0; i < N_LIMITS; i++) {
-        r->limits[i] = pcre2_match_context_create(NULL);
-        pcre2_set_match_limit(r->limits[i], limits[i]);
-        pcre2_set_heap_limit(r->limits[i], HEAP_LIMIT);
-    }
+    size_t size;
+    uint32_t last_ref;
+    pcre2_pattern_info(code, PCRE2_INFO_SIZE, &size);
+    pcre2_pattern_info(code, PCRE2_INFO_BACKREFMAX, &last_ref);
+    r->cost = 1 + size / SIZE_STEP;
+    r->refs = last_ref > 0;
     return r;
 }
 
@@ -108,8 +127,6 @@ void regex_free(struct regex *r) {
         return;
     if (!sandbox_sealed()) // else the memory stays until the process ends
         pcre2_code_free(r->code);
-    for (int i = 0; i < N_LIMITS; i++)
-        pcre2_match_context_free(r->limits[i]);
     free((char *)r->pattern.p);
     buf_free(&r->text);
     free(r);
@@ -146,12 +163,75 @@ struct regex *regex_load(struct json *j) {
     return r;
 }
 
-struct regex_iter regex_begin(const struct regex *r, struct str text) {
-    return (struct regex_iter){r, text, 0, SIZE_MAX, NULL};
+/* ---- Work ---- */
+
+struct regex_work *regex_work_new(void) {
+    return xcalloc(1, sizeof(struct regex_work));
 }
 
-uint64_t regex_budget(size_t n) {
-    return BUDGET + (uint64_t)BUDGET_BYTE * n;
+void regex_work_begin(struct regex_work *w, size_t n) {
+    w->left = BUDGET + (uint64_t)BUDGET_BYTE * n;
+}
+
+void regex_work_add(struct regex_work *w, size_t n) {
+    w->left += (uint64_t)BUDGET_BYTE * n;
+}
+
+void regex_work_free(struct regex_work *w) {
+    if (!w)
+        return;
+    pcre2_match_data_free(w->data);
+    pcre2_match_context_free(w->context);
+    pcre2_jit_stack_free(w->stack);
+    free(w);
+}
+
+/* Pays for n steps. False if the budget is spent. */
+static bool pay(struct regex_work *w, uint64_t n) {
+    uint64_t steps = n * w->cost;
+    w->spent = w->left < steps;
+    w->left -= w->spent ? w->left : steps;
+    return !w->spent;
+}
+
+/* A reference compares as many bytes as its group has, which no callout sees. */
+static size_t longest_group(const pcre2_callout_block *b) {
+    size_t longest = 0;
+    for (uint32_t i = 1; i < b->capture_top; i++) {
+        size_t start = b->offset_vector[2 * i], end = b->offset_vector[2 * i + 1];
+        if (start != PCRE2_UNSET && end > start && end - start > longest)
+            longest = end - start;
+    }
+    return longest;
+}
+
+static int count(pcre2_callout_block *b, void *work) {
+    struct regex_work *w = work;
+    if (b->start_match != w->start)
+        w->start = w->last = b->start_match;
+    size_t at = b->current_position, moved = at > w->last ? at - w->last : w->last - at;
+    w->last = at;
+    if (w->refs)
+        moved += longest_group(b);
+    return pay(w, moved + ((uint64_t)1 << (b->callout_number & 31))) ? 0 : PCRE2_ERROR_CALLOUT;
+}
+
+/* Memory for searches, which is made with the first. */
+static void work_open(struct regex_work *w) {
+    w->data = pcre2_match_data_create(1, NULL);
+    w->context = pcre2_match_context_create(NULL);
+    if (!w->data || !w->context)
+        die(EXIT_SYSTEM, "out of memory: a regular expression's match");
+    pcre2_set_match_limit(w->context, MATCH_LIMIT);
+    pcre2_set_depth_limit(w->context, MATCH_LIMIT);
+    pcre2_set_heap_limit(w->context, HEAP_LIMIT);
+    pcre2_set_callout(w->context, count, w);
+}
+
+/* ---- Searching ---- */
+
+struct regex_iter regex_begin(const struct regex *r, struct regex_work *w, struct str text) {
+    return (struct regex_iter){r, w, text, 0, SIZE_MAX};
 }
 
 /* Finds the literal in text at or after `at`. 1 found, 0 not. */
@@ -174,46 +254,43 @@ static int find_literal(const struct regex *r, struct str text, size_t at, size_
     return 0;
 }
 
-/* One search within limit number i. */
-static int search(const struct regex_iter *it, int i, pcre2_match_data *data) {
-    const struct regex *r = it->r;
-    PCRE2_SPTR p = (PCRE2_SPTR)it->text.p;
-    int found = pcre2_match(r->code, p, it->text.n, it->at, PCRE2_NO_UTF_CHECK, data, r->limits[i]);
-    if (found == PCRE2_ERROR_JIT_STACKLIMIT) // a word of many thousand letters; the interpreter's
-                                             // stack is on the heap
-        found = pcre2_match(r->code, p, it->text.n, it->at, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, data,
-                            r->limits[i]);
-    return found;
+static int give_up(const struct regex_iter *it, int found, struct err *e) {
+    struct str pattern = it->r->pattern;
+    PCRE2_UCHAR why[128] = "the text takes too many steps";
+    if (!it->work->spent)
+        pcre2_get_error_message(found, why, sizeof why);
+    return err_set(e, EXIT_DATA, "regular expression \"%.*s\" gives up: %s: byte %zu of the text",
+                   (int)(pattern.n > 200 ? 200 : pattern.n), pattern.p, (char *)why, it->at);
 }
 
 static int find_pattern(struct regex_iter *it, size_t *start, size_t *end, struct err *e) {
     const struct regex *r = it->r;
-    pcre2_match_data *data = pcre2_match_data_create_from_pattern(r->code, NULL);
-    int found = PCRE2_ERROR_MATCHLIMIT;
-    bool spent = false;
-    for (int i = 0; i < N_LIMITS && found == PCRE2_ERROR_MATCHLIMIT && !spent; i++) {
-        found = search(it, i, data);
-        if (!it->budget || (i == 0 && found != PCRE2_ERROR_MATCHLIMIT))
-            continue; // a short search, which a record's bytes pay for
-        spent = *it->budget < limits[i];
-        *it->budget -= spent ? *it->budget : limits[i];
+    struct regex_work *w = it->work;
+    PCRE2_SPTR text = (PCRE2_SPTR)it->text.p;
+    if (!w->data)
+        work_open(w);
+    w->cost = r->cost;
+    w->refs = r->refs;
+    w->start = SIZE_MAX;
+    int found =
+        pcre2_match(r->code, text, it->text.n, it->at, PCRE2_NO_UTF_CHECK, w->data, w->context);
+    if (found == PCRE2_ERROR_JIT_STACKLIMIT && !w->stack &&
+        (w->stack = pcre2_jit_stack_create(1 << 16, MOST_STACK, NULL))) {
+        pcre2_jit_stack_assign(w->context, NULL, w->stack);
+        found =
+            pcre2_match(r->code, text, it->text.n, it->at, PCRE2_NO_UTF_CHECK, w->data, w->context);
     }
-    if (found >= 0) {
-        PCRE2_SIZE *range = pcre2_get_ovector_pointer(data);
-        *start = range[0];
-        *end = range[1];
-    }
-    pcre2_match_data_free(data);
-    if (found >= 0)
-        return 1;
-    if (found == PCRE2_ERROR_NOMATCH)
+    if (found < 0 && found != PCRE2_ERROR_NOMATCH)
+        return give_up(it, found, e);
+    PCRE2_SIZE *range = pcre2_get_ovector_pointer(w->data);
+    size_t passed = found < 0 ? it->text.n : range[1] > it->at ? range[1] : it->at;
+    if (!pay(w, passed - it->at + 1))
+        return give_up(it, found, e);
+    if (found < 0)
         return 0;
-    PCRE2_UCHAR why[128] = "the text takes too many steps";
-    if (!spent)
-        pcre2_get_error_message(found, why, sizeof why);
-    return err_set(e, EXIT_DATA, "regular expression \"%.*s\" gives up: %s: byte %zu of the text",
-                   (int)(r->pattern.n > 200 ? 200 : r->pattern.n), r->pattern.p, (char *)why,
-                   it->at);
+    *start = range[0];
+    *end = range[1];
+    return 1;
 }
 
 int regex_next(struct regex_iter *it, size_t *start, size_t *end, struct err *e) {

@@ -2,7 +2,8 @@
  *
  * The reference uses Oniguruma; this uses PCRE2 with JIT. Patterns are translated where the two
  * differ (regex_onig.c), and refused if that is not possible. Matching has limits, so that a
- * hostile pattern or text gives an error instead of running for hours. The published patterns of
+ * hostile pattern or text gives an error instead of running for hours: a budget of steps for each
+ * record, which regex.c counts. The published patterns of
  * well-known tokenizers have hand-written matchers (split_words.h).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -19,6 +20,15 @@
 
 struct regex;
 
+/* What one thread's searches need: memory, and the steps that are left for a record. A record is
+ * begun with its number of bytes, which gives more steps than honest patterns need; bytes can be
+ * added to it. The same pattern and text always take the same steps. */
+struct regex_work;
+struct regex_work *regex_work_new(void); // free with regex_work_free
+void regex_work_begin(struct regex_work *w, size_t n);
+void regex_work_add(struct regex_work *w, size_t n);
+void regex_work_free(struct regex_work *w);
+
 /* NULL with e set: EXIT_DATA names the pattern and what is wrong with it. */
 struct regex *regex_new(struct str pattern, struct err *e);
 struct regex *regex_compile(struct str pattern,
@@ -34,17 +44,14 @@ struct regex *regex_load(struct json *j);
  * skipped. */
 struct regex_iter {
     const struct regex *r;
+    struct regex_work *work;
     struct str text;
-    size_t at;        // where the search continues
-    size_t last_end;  // of the last match; SIZE_MAX before the first
-    uint64_t *budget; // steps left for all searches of one record; NULL: only the limit of a search
+    size_t at;       // where the search continues
+    size_t last_end; // of the last match; SIZE_MAX before the first
 };
-/* A budget for searches in a record of n bytes, more than honest patterns need. PCRE2's compiled
- * code counts few of its steps, so a slow pattern may take seconds a KB before the budget ends. */
-uint64_t regex_budget(size_t n);
-struct regex_iter regex_begin(const struct regex *r, struct str text);
-/* 1 with the match [*start, *end); 0 after the last; -1 with e set (EXIT_DATA) if a limit was
- * reached. */
+struct regex_iter regex_begin(const struct regex *r, struct regex_work *w, struct str text);
+/* 1 with the match [*start, *end); 0 after the last; -1 with e set (EXIT_DATA) if the budget is
+ * spent or memory reaches a limit. */
 int regex_next(struct regex_iter *it, size_t *start, size_t *end, struct err *e);
 
 /* Translates an Oniguruma pattern to PCRE2. -1 with e set if that is not possible. */

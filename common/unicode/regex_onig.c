@@ -6,7 +6,12 @@
  * \uHHHH, \v and \O exist, and \Q is a Q. Characters that are newer than PCRE2's Unicode are added
  * to their categories.
  *
- * Refused: absent operators, subexpression calls, text segments (\y), options for ASCII ranges.
+ * A callout, (?C), is added where regex.c counts the work that was done: after each quantifier, and
+ * at the beginning of a group that has one, which may be repeated. A quantifier that ends an
+ * alternative of the whole pattern needs none, because its text is then matched for good.
+ *
+ * Refused: absent operators, verbs such as (*ACCEPT), subexpression calls, text segments (\y),
+ * options for ASCII ranges.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "unicode/regex.h"
@@ -15,7 +20,7 @@
 #include "unicode/regex_behind.h"
 #include "unicode/unicode.h"
 
-enum { MAX_NESTING = 50, NO_CLASS = -1 };
+enum { MAX_NESTING = 50, NO_CLASS = -1, MAX_REPEAT = 100000 };
 
 struct onig {
     struct str in;
@@ -25,9 +30,15 @@ struct onig {
     int depth;
     bool extended;      // (?x): white space and comments are ignored
     size_t atom;        // where the last atom begins in the output; SIZE_MAX: none yet
+    bool quantified;    // a quantifier was written, and its callout was not
+    bool behind;        // inside a look-behind, whose length is fixed: nothing is counted
+    size_t n_counted;   // callouts so far
     struct onig_group { // the open groups
         size_t begin;   // in the output
-        bool extended;  // before the group
+        size_t body;    // after its "(?:" or the like
+        size_t n_counted;
+        bool extended; // before the group
+        bool behind;
     } open[MAX_NESTING];
     int n_open;
 };
@@ -402,8 +413,13 @@ static int translate_group(struct onig *o) {
         return 0;
     }
     if (c == '<' || c == '\'') { // a named group
+        const char *name = o->in.p + o->at + 3,
+                   *end = memchr(name, c == '<' ? '>' : '\'', o->in.n - o->at - 3);
+        if (!end)
+            return refuse(o, "a name without an end");
         buf_str(o->out, c == '<' ? "(?<" : "(?'");
-        o->at += 3;
+        buf_add(o->out, name, (size_t)(end - name) + 1);
+        o->at += 3 + (size_t)(end - name) + 1;
         return 0;
     }
     buf_str(o->out, "(?");
@@ -459,6 +475,12 @@ static int translate_escape(struct onig *o) {
         return 0;
     }
     if (strchr("ARXNKGZzk123456789", c)) { // the same in PCRE2
+        o->quantified = c == 'X';          // of any length
+        if ((c == 'k' || (c >= '1' && c <= '9')) && !o->behind) {
+            buf_str(o->out, "(?C)"); // its group may be of any length, too
+            o->n_counted++;
+            o->atom = o->out->n;
+        }
         buf_byte(o->out, '\\');
         buf_byte(o->out, c);
         o->at += 2;
@@ -471,20 +493,48 @@ static int translate_escape(struct onig *o) {
     return 0;
 }
 
+/* Inserts a callout with a number at a place in the output. Returns the bytes that were inserted.
+ */
+static size_t insert_callout(struct onig *o, size_t at, unsigned number) {
+    struct buf tail = {0};
+    buf_add(&tail, o->out->p + at, o->out->n - at);
+    o->out->n = at;
+    buf_fmt(o->out, "(?C%u)", number);
+    size_t n = o->out->n - at;
+    buf_add(o->out, tail.p, tail.n);
+    buf_free(&tail);
+    o->n_counted++;
+    return n;
+}
+
+/* Counts an atom that must match `least` times: if it does not, that takes up to as many steps
+ * without another callout. The callout's number is the logarithm of the steps. Returns the bytes
+ * that were inserted. */
+static size_t count_least(struct onig *o, size_t atom, size_t least) {
+    enum { FEW = 16 };
+    if (least < FEW || o->behind)
+        return 0;
+    unsigned log = 0;
+    while ((size_t)1 << (log + 1) <= least)
+        log++;
+    return insert_callout(o, atom, log);
+}
+
 /* Translates "{n,m}" at o->at, a quantifier of the atom that begins at `atom` in the output. False
  * if it is plain text. */
 static bool translate_braces(struct onig *o, size_t atom) {
-    size_t i = o->at + 1, comma = 0, digits = 0;
+    size_t i = o->at + 1, comma = 0, digits = 0, least = 0;
     for (; i < o->in.n && o->in.p[i] != '}'; i++) {
         if (o->in.p[i] == ',' && !comma)
             comma = i;
-        else if (o->in.p[i] >= '0' && o->in.p[i] <= '9')
-            digits++;
-        else
+        else if (o->in.p[i] < '0' || o->in.p[i] > '9')
             return false;
+        else if (++digits && !comma && least < MAX_REPEAT)
+            least = 10 * least + (size_t)(o->in.p[i] - '0');
     }
     if (i >= o->in.n || digits == 0 || atom == SIZE_MAX)
         return false;
+    atom += count_least(o, atom, least);
     bool group = i + 1 < o->in.n && (o->in.p[i + 1] == '+' || (o->in.p[i + 1] == '?' && !comma));
     if (group) { // "{n}+" repeats the repetition, "{n}?" makes it optional
         struct buf tail = {0};
@@ -522,12 +572,17 @@ static void give_lengths(struct buf *out, size_t from) {
 /* '(' at o->at; begin is the end of the output so far. */
 static int open_group(struct onig *o, size_t begin) {
     bool extended = o->extended;
+    bool behind = looking_at(o, "(?<=") || looking_at(o, "(?<!");
     if (o->n_open == MAX_NESTING)
         return refuse(o, "a deep nesting");
+    if (peek(o, 1) == '*')
+        return refuse(o, "a verb");
     if (translate_group(o) != 0)
         return -1;
-    if (o->in.p[o->at - 1] != ')') // (?#...) and (?i) open no group
-        o->open[o->n_open++] = (struct onig_group){begin, extended};
+    if (o->in.p[o->at - 1] == ')') // (?#...) and (?i) open no group
+        return 0;
+    o->open[o->n_open++] = (struct onig_group){begin, o->out->n, o->n_counted, extended, o->behind};
+    o->behind |= behind;
     return 0;
 }
 
@@ -536,31 +591,52 @@ static void close_group(struct onig *o) {
     const struct onig_group *group = o->n_open ? &o->open[--o->n_open] : NULL;
     if (group) {
         o->atom = group->begin;
+        if (o->n_counted > group->n_counted)
+            insert_callout(o, group->body, 0);
         if (!o->extended)
             give_lengths(o->out, group->begin);
         o->extended = group->extended;
+        o->behind = group->behind;
     }
     buf_byte(o->out, ')');
     o->at++;
 }
 
+/* Writes the callout of the last quantifier, before c or the end of the pattern, c < 0. */
+static void count_here(struct onig *o, int c) {
+    bool at_end = o->n_open == 0 && (c < 0 || c == '|');
+    if (o->quantified && !o->behind && !at_end) {
+        buf_str(o->out, "(?C)");
+        o->n_counted++;
+    }
+    o->quantified = false;
+}
+
 /* One atom, quantifier or comment. */
 static int translate_next(struct onig *o) {
-    size_t begin = o->out->n, len;
+    size_t len;
     int c = peek(o, 0);
-    if (c == '{' && translate_braces(o, o->atom))
+    if (c == '{' && translate_braces(o, o->atom)) {
+        o->quantified = true;
         return 0;
+    }
     if (c == '*' || c == '+' || c == '?') {
         buf_byte(o->out, c);
+        o->quantified = true;
         o->at++;
         return 0;
     }
+    bool ignored = o->extended && (c == '#' || c == ' ' || (c >= '\t' && c <= '\r'));
+    if (!ignored) // a '+' of the quantifier may follow
+        count_here(o, c);
+    size_t begin = o->out->n;
     if (c == '#' && o->extended) {
         const char *end = memchr(o->in.p + o->at, '\n', o->in.n - o->at);
         o->at = end ? (size_t)(end - o->in.p) + 1 : o->in.n;
         return 0;
     }
-    o->atom = begin;
+    if (!ignored)
+        o->atom = begin;
     if (c == '(')
         return open_group(o, begin);
     if (c == '[')
@@ -589,5 +665,6 @@ int regex_from_onig(struct str pattern, struct buf *out, struct err *e) {
     buf_str(out, "");
     while (o.at < pattern.n && rc == 0)
         rc = translate_next(&o);
+    count_here(&o, -1);
     return rc;
 }

@@ -25,29 +25,78 @@ static const char *base_name(const char *path) {
 
 /* ---- Computing ---- */
 
-int hashlist_set_new(struct hashlist_set *s, const struct weights *w, struct err *e) {
-    *s = (struct hashlist_set){.items = xcalloc(w->n_files + w->n_tensors, sizeof *s->items)};
+/* What programs read from a model's folder beside weights. */
+static const char *const folder_files[] = {
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "additional_chat_templates/tool_use.jinja",
+    "model.safetensors.index.json",
+};
+enum { N_FOLDER_FILES = sizeof folder_files / sizeof *folder_files };
+
+static bool is_folder_file(const char *label) {
+    for (size_t i = 0; i < N_FOLDER_FILES; i++)
+        if (strcmp(label, folder_files[i]) == 0)
+            return true;
+    return false;
+}
+
+static struct str map_bytes(const struct map *m) {
+    return (struct str){(const char *)m->p, m->n};
+}
+
+static int add_folder(struct hashlist_set *s, const char *folder, size_t group, struct err *e) {
+    int rc = 0;
+    s->maps = xcalloc(N_FOLDER_FILES, sizeof *s->maps);
+    for (size_t i = 0; i < N_FOLDER_FILES && rc == 0; i++) {
+        char *path = path_join(folder, folder_files[i]);
+        struct map *m = &s->maps[s->n_maps];
+        if (is_there(path) && (rc = map_file(m, path, e)) == 0) {
+            s->n_maps++;
+            s->items[s->n++] = (struct hashlist_item){
+                .label = folder_files[i], .bytes = map_bytes(m), .file = group};
+        }
+        free(path);
+    }
+    return rc;
+}
+
+static void add_tensor(struct hashlist_set *s, const char *file, const struct tensor *t) {
+    size_t n = strlen(file) + 1 + strlen(t->name);
+    char *label = arena_alloc(&s->labels, n + 1);
+    snprintf(label, n + 1, "%s:%s", file, t->name);
+    s->items[s->n++] = (struct hashlist_item){
+        .label = label, .bytes = {t->data, (size_t)t->n_bytes}, .file = t->file, .part = true};
+}
+
+int hashlist_set_new(struct hashlist_set *s, const struct weights *w, const char *folder,
+                     struct err *e) {
+    size_t most = w->n_files + w->n_tensors + N_FOLDER_FILES;
+    *s = (struct hashlist_set){.items = xcalloc(most, sizeof *s->items)};
+    if (folder && add_folder(s, folder, w->n_files, e) != 0)
+        return -1;
     size_t t = 0;
     for (size_t f = 0; f < w->n_files; f++) {
         const char *name = base_name(w->files[f].path);
-        if (utf8_valid(name, strlen(name)) != strlen(name) || utf8_has_control(str_of(name))) {
-            hashlist_set_free(s);
+        if (utf8_valid(name, strlen(name)) != strlen(name) || utf8_has_control(str_of(name)))
             return err_set(e, EXIT_DATA, "a file with this name cannot be in a list of hashes: %s",
                            name);
-        }
-        s->items[s->n++] = (struct hashlist_item){.label = name, .file = f};
-        for (; t < w->n_tensors && w->tensors[t].file == f; t++) {
-            size_t n = strlen(name) + 1 + strlen(w->tensors[t].name);
-            char *label = arena_alloc(&s->labels, n + 1);
-            snprintf(label, n + 1, "%s:%s", name, w->tensors[t].name);
-            s->items[s->n++] =
-                (struct hashlist_item){.label = label, .tensor = &w->tensors[t], .file = f};
-        }
+        s->items[s->n++] =
+            (struct hashlist_item){.label = name, .bytes = map_bytes(&w->files[f].map), .file = f};
+        for (; t < w->n_tensors && w->tensors[t].file == f; t++)
+            add_tensor(s, name, &w->tensors[t]);
     }
     return 0;
 }
 
 void hashlist_set_free(struct hashlist_set *s) {
+    for (size_t i = 0; i < s->n_maps; i++)
+        unmap_file(&s->maps[i]);
+    free(s->maps);
     free(s->items);
     arena_free(&s->labels);
     *s = (struct hashlist_set){0};
@@ -55,7 +104,6 @@ void hashlist_set_free(struct hashlist_set *s) {
 
 /* Items that are hashed together. */
 struct hashing {
-    const struct weights *w;
     struct hashlist_item **items;
     hashlist_done *done;
     void *arg;
@@ -64,16 +112,9 @@ struct hashing {
     struct progress progress;
 };
 
-static struct str item_bytes(const struct weights *w, const struct hashlist_item *item) {
-    if (item->tensor)
-        return (struct str){item->tensor->data, (size_t)item->tensor->n_bytes};
-    const struct map *m = &w->files[item->file].map;
-    return (struct str){(const char *)m->p, m->n};
-}
-
 static void hash_one(void *arg, size_t i) {
     struct hashing *h = arg;
-    struct str bytes = item_bytes(h->w, h->items[i]);
+    struct str bytes = h->items[i]->bytes;
     struct hash_state *state = hash_new();
     for (size_t at = 0; at < bytes.n;) {
         size_t n = bytes.n - at < PIECE ? bytes.n - at : PIECE;
@@ -97,24 +138,24 @@ static void take_one(void *arg, size_t i) {
         h->done(h->arg, h->items[i]);
 }
 
-static int compute(const struct weights *w, struct hashlist_item **items, size_t n,
-                   size_t n_threads, hashlist_done *done, void *arg, struct err *e) {
-    struct hashing h = {.w = w, .items = items, .done = done, .arg = arg};
+static int compute(struct hashlist_item **items, size_t n, size_t n_threads, hashlist_done *done,
+                   void *arg, struct err *e) {
+    struct hashing h = {.items = items, .done = done, .arg = arg};
     uint64_t total = 0;
     for (size_t i = 0; i < n; i++)
-        total += item_bytes(w, items[i]).n;
+        total += items[i]->bytes.n;
     progress_start(&h.progress, "hashing", total);
     int rc = jobs_run(&(struct jobs_list){n, hash_one, take_one, show_progress, &h}, n_threads, e);
     progress_end(&h.progress);
     return rc;
 }
 
-int hashlist_set_compute(struct hashlist_set *s, const struct weights *w, size_t n_threads,
-                         hashlist_done *done, void *arg, struct err *e) {
+int hashlist_set_compute(struct hashlist_set *s, size_t n_threads, hashlist_done *done, void *arg,
+                         struct err *e) {
     struct hashlist_item **items = xcalloc(s->n, sizeof *items);
     for (size_t i = 0; i < s->n; i++)
         items[i] = &s->items[i];
-    int rc = compute(w, items, s->n, n_threads, done, arg, e);
+    int rc = compute(items, s->n, n_threads, done, arg, e);
     free(items);
     return rc;
 }
@@ -180,7 +221,7 @@ static int parse_lines(struct list *l, const char *path, struct err *e) {
 
 static int list_read(struct list *l, const char *path, struct err *e) {
     *l = (struct list){0};
-    if (read_file(path, LIST_MAX, &l->text, e) != 0 || parse_lines(l, path, e) != 0)
+    if (read_operand(path, LIST_MAX, &l->text, e) != 0 || parse_lines(l, path, e) != 0)
         return -1;
     if (l->n == 0)
         return err_set(e, EXIT_DATA, "no hashes in the list: %s", path);
@@ -225,20 +266,19 @@ struct matched {
     size_t n_listed, n_fresh;
 };
 
-static void match(struct matched *m, struct hashlist_set *s, const struct list *l,
-                  const struct weights *w) {
+static void match(struct matched *m, struct hashlist_set *s, const struct list *l, size_t n_files) {
     struct list_line **lines = xcalloc(s->n, sizeof *lines);
-    bool *has_tensors = xcalloc(w->n_files, sizeof *has_tensors);
+    bool *has_tensors = xcalloc(n_files + 1, sizeof *has_tensors);
     for (size_t i = 0; i < s->n; i++) {
         lines[i] = list_find(l, s->items[i].label);
-        has_tensors[s->items[i].file] |= lines[i] && s->items[i].tensor;
+        has_tensors[s->items[i].file] |= lines[i] && s->items[i].part;
     }
     for (size_t i = 0; i < s->n; i++) {
         struct hashlist_item *item = &s->items[i];
         if (lines[i]) {
             lines[i]->item = item;
             m->listed[m->n_listed++] = item;
-        } else if (!item->tensor || has_tensors[item->file]) {
+        } else if (!item->part || has_tensors[item->file]) {
             m->fresh[m->n_fresh++] = item;
         }
     }
@@ -246,14 +286,18 @@ static void match(struct matched *m, struct hashlist_set *s, const struct list *
     free(lines);
 }
 
+/* Lines that name nothing of s are missing files, unless `only_folder` is set and they are of
+ * weights. */
 static int compare(struct hashlist_set *s, const struct list *l, const struct weights *w,
-                   size_t n_threads, struct verdicts *v, struct err *e) {
+                   bool only_folder, size_t n_threads, struct verdicts *v, struct err *e) {
     struct matched m = {.listed = xcalloc(s->n, sizeof *m.listed),
                         .fresh = xcalloc(s->n, sizeof *m.fresh)};
-    match(&m, s, l, w);
-    int rc = compute(w, m.listed, m.n_listed, n_threads, NULL, NULL, e);
+    match(&m, s, l, w->n_files);
+    int rc = compute(m.listed, m.n_listed, n_threads, NULL, NULL, e);
     for (size_t i = 0; i < l->n && rc == 0; i++) {
         const struct list_line *line = &l->lines[i];
+        if (only_folder && !line->item && !is_folder_file(line->label))
+            continue;
         bool same = line->item && hash_same(&line->item->hash, &line->hash);
         give(v, same ? HASH_SAME : line->item ? HASH_DIFFERS : HASH_MISSING, line->label);
     }
@@ -264,21 +308,45 @@ static int compare(struct hashlist_set *s, const struct list *l, const struct we
     return rc;
 }
 
-int hashlist_verify(const struct weights *w, const char *list_path, size_t n_threads,
-                    hashlist_report *report, void *arg, struct err *e) {
+static bool names_folder_files(const struct list *l) {
+    for (size_t i = 0; i < l->n; i++)
+        if (is_folder_file(l->lines[i].label))
+            return true;
+    return false;
+}
+
+static int verify(const struct weights *w, const char *folder, const char *list_path,
+                  bool only_folder, size_t n_threads, struct verdicts *v, struct err *e) {
     struct list l;
     struct hashlist_set s = {0};
-    struct verdicts v = {.report = report, .arg = arg};
     int rc = list_read(&l, list_path, e);
+    bool named = rc == 0 && names_folder_files(&l);
+    if (rc == 0 && only_folder && !named)
+        rc =
+            err_set(e, EXIT_DATA,
+                    "the list has no tokenizer.json or configuration (st-inspect --hash --all): %s",
+                    list_path);
     if (rc == 0)
-        rc = hashlist_set_new(&s, w, e);
+        rc = hashlist_set_new(&s, w, named ? folder : NULL, e);
     if (rc == 0)
-        rc = compare(&s, &l, w, n_threads, &v, e);
-    if (rc == 0 && v.n_bad > 0)
+        rc = compare(&s, &l, w, only_folder, n_threads, v, e);
+    if (rc == 0 && v->n_bad > 0)
         rc = err_set(e, EXIT_SOME_FAILED,
-                     "%zu of the weights' hashes do not match, the first: %s: %s", v.n_bad, v.first,
-                     list_path);
+                     "%zu of the model's hashes do not match, the first: %s: %s", v->n_bad,
+                     v->first, list_path);
     hashlist_set_free(&s);
     list_free(&l);
     return rc;
+}
+
+int hashlist_verify(const struct weights *w, const char *folder, const char *list_path,
+                    size_t n_threads, hashlist_report *report, void *arg, struct err *e) {
+    struct verdicts v = {.report = report, .arg = arg};
+    return verify(w, folder, list_path, false, n_threads, &v, e);
+}
+
+int hashlist_verify_folder(const char *folder, const char *list_path, struct err *e) {
+    static const struct weights none = {0};
+    struct verdicts v = {0};
+    return verify(&none, folder, list_path, true, 1, &v, e);
 }

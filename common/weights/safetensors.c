@@ -307,8 +307,9 @@ static int read_header(struct weights *w, size_t file, const unsigned char *p, s
     read_members(&h, cap);
     bool failed = json_failed(&h.json);
     json_free(&h.json);
+    struct tensor *new = w->tensors ? w->tensors + first : NULL; // NULL: no tensors yet
     if (failed || check_end(&h, LENGTH_BYTES + length, file_bytes, path, e) != 0 ||
-        check_cover(w->tensors + first, w->n_tensors - first, h.data_bytes, path, e) != 0)
+        check_cover(new, w->n_tensors - first, h.data_bytes, path, e) != 0)
         return -1;
     for (size_t i = first; i < w->n_tensors; i++) {
         w->tensors[i].offset += w->files[file].header_bytes;
@@ -544,7 +545,7 @@ static char *find_in_folder(const char *dir) {
     static const char *const names[] = {"model.safetensors", "model.safetensors.index.json"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char *path = path_join(dir, names[i]);
-        if (is_file(path))
+        if (is_there(path))
             return path;
         free(path);
     }

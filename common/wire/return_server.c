@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/leftover.h"
 #include "base/mem.h"
 #include "base/progress.h"
 #include "wire/bytes.h"
@@ -45,10 +46,14 @@ static void remove_socket(struct return_server *s) {
     if (s->listener >= 0)
         close(s->listener);
     s->listener = -1;
-    if (s->path)
+    if (s->path) {
+        leftover_drop(s->path);
         unlink(s->path);
-    if (s->folder)
+    }
+    if (s->folder) {
+        leftover_drop(s->folder);
         rmdir(s->folder);
+    }
     free(s->path);
     free(s->folder);
     s->path = s->folder = NULL;
@@ -62,9 +67,12 @@ static char *make_folder(struct err *e) {
         if (!places[i] || places[i][0] != '/')
             continue;
         char *folder = xasprintf("%s/" RETURN_FOLDER_PREFIX "XXXXXX", places[i]);
+        leftover_reserve();
         if (strlen(folder) + sizeof "/" RETURN_SOCKET_NAME <= LOGITS_ADDRESS_BYTES &&
-            mkdtemp(folder)) // mode 0700
+            mkdtemp(folder)) { // mode 0700
+            leftover_add(folder);
             return folder;
+        }
         free(folder);
     }
     err_errno(e, EXIT_SYSTEM,
@@ -78,6 +86,7 @@ static int start_listening(struct return_server *s, struct err *e) {
     if (!s->folder)
         return -1;
     s->path = path_join(s->folder, RETURN_SOCKET_NAME);
+    leftover_add(s->path);
     s->listener = socket(AF_UNIX, SOCK_STREAM, 0);
     if (s->listener < 0 || return_set_flags(s->listener, true) != 0 ||
         return_socket_address(&sa, s->path) != 0 ||

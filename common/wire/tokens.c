@@ -2,7 +2,8 @@
  *
  * The reader is a scanner. It stops when its buffer is empty, and continues there when more bytes
  * have come, so that an event never waits for later bytes. At the end of the input it supplies a
- * missing newline. Ids may be separated by several blanks, and by tabs, which paste(1) writes.
+ * missing newline, unless the stream has a header: then a program wrote it, and was cut. Ids may be
+ * separated by several blanks, and by tabs, which paste(1) writes.
  *
  * It refuses, with line and byte: anything but digits and blanks in a line of ids, ids above
  * TOKENS_MAX_ID, sequences, texts and attributes that are longer than tokens.h allows, texts that
@@ -236,6 +237,9 @@ int tokens_fill(struct tokens_reader *r, struct err *e) {
     r->at = 0;
     r->n = (size_t)got;
     if (got == 0) {
+        if (r->state != LINE_START && r->header.present) // made by a program, which ends its lines
+            return err_set(e, EXIT_DATA, "the stream was cut: line %" PRIu64 " has no newline: %s",
+                           r->line, r->name);
         r->eof = true;
         if (r->state != LINE_START)
             r->bytes[r->n++] = '\n';

@@ -49,8 +49,8 @@ void tokens_reader_free(struct tokens_reader *r);
 
 /* The next event; waits for it. Comments are skipped. A header line must come before the first
  * event; a second one must be equal, as in `cat` of two streams. Texts are valid UTF-8. The last
- * line may lack its newline. 0, or -1 on bad data (EXIT_DATA, with line and byte) or a read error.
- */
+ * line may lack its newline if there is no header; with one the stream was cut. 0, or -1 on bad
+ * data (EXIT_DATA, with line and byte) or a read error. */
 int tokens_next(struct tokens_reader *r, struct tokens_event *ev, struct err *e);
 
 /* The header line, if any: valid after the first event. */

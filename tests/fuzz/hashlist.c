@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     size_t n_bad = 0;
     if (weights_open(&w, model, &e) != 0)
         abort();
-    int rc = hashlist_verify(&w, list, 1, count, &n_bad, &e);
+    int rc = hashlist_verify(&w, NULL, list, 1, count, &n_bad, &e);
     if (rc == 0 ? n_bad != 0 : !(e.code == EXIT_DATA || (e.code == EXIT_SOME_FAILED && n_bad > 0)))
         abort();
     weights_close(&w);

@@ -9,12 +9,12 @@
 enum { MOST_MATCHES = 10000 };
 
 static void match(const struct regex *r, struct str text) {
-    struct regex_iter it = regex_begin(r, text);
+    struct regex_work *w = regex_work_new();
+    regex_work_begin(w, text.n);
+    struct regex_iter it = regex_begin(r, w, text);
     struct err e = {0};
-    uint64_t budget = regex_budget(text.n);
     size_t start = 0, end = 0, last = 0, n = 0;
     int rc = 0;
-    it.budget = &budget;
     while (n++ < MOST_MATCHES && (rc = regex_next(&it, &start, &end, &e)) == 1) {
         assert(last <= start && start <= end && end <= text.n);
         assert(start == text.n || !uni_inside(text.p[start]));
@@ -23,6 +23,7 @@ static void match(const struct regex *r, struct str text) {
     }
     if (rc < 0)
         fuzz_check_refusal(&e);
+    regex_work_free(w);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {

@@ -21,8 +21,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct encode_options o = {.no_special = size & 4, .truncate = size & 8};
     if (tokenizer_encode(en, (struct str){text.p ? text.p : "", text.n}, &o, &ids, &e) == 0)
         for (size_t i = 0; i < ids.n; i++)
-            decoder_id(d, ids.ids[i], &out);
-    decoder_end(d, &out);
+            decoder_id(d, ids.ids[i], &out, &e);
+    decoder_end(d, &out, &e);
     if (out.n && utf8_valid(out.p, out.n) != out.n)
         __builtin_trap();
     token_ids_free(&ids);

@@ -18,6 +18,8 @@ static int rewrite(const uint8_t *data, size_t size, struct buf *out) {
     bool first = true, header = true;
     int rc;
     while ((rc = tokens_next(r, &ev, &e)) == 0 && ev.type != TOKENS_EOF) {
+        if (ev.type == TOKENS_ATTRS && ev.text.n == 0)
+            continue; // is written as nothing, so that a second reading sees no event
         if (header)
             tokens_write_header(f, tokens_header(r));
         header = false;

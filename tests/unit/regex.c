@@ -2,7 +2,10 @@
  * '#'.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdlib.h>
+
 #include "../lib/check.h"
+#include "base/progress.h"
 #include "unicode/regex.h"
 
 static void check(const char *pattern, const char *text, const char *want) {
@@ -13,7 +16,9 @@ static void check(const char *pattern, const char *text, const char *want) {
         return;
     }
     struct buf got = {0};
-    struct regex_iter it = regex_begin(r, str_of(text));
+    struct regex_work *w = regex_work_new();
+    regex_work_begin(w, strlen(text));
+    struct regex_iter it = regex_begin(r, w, str_of(text));
     size_t from = 0, start, end;
     while (regex_next(&it, &start, &end, &e) > 0) {
         buf_add(&got, text + from, start - from);
@@ -24,6 +29,7 @@ static void check(const char *pattern, const char *text, const char *want) {
     CHECK_MSG(want && strcmp(got.p, want) == 0, "%s in '%s' gives '%s', not '%s'", pattern, text,
               got.p, want ? want : "(refused)");
     buf_free(&got);
+    regex_work_free(w);
     regex_free(r);
 }
 
@@ -105,17 +111,144 @@ static void classes(void) {
     check("\\p{Nonsense}", "a", NULL);
 }
 
-/* A pattern that would run forever gives an error. */
-static void limits(void) {
-    struct err e = {0};
-    struct regex *r = regex_compile(str_of("(a|aa)+c"), &e);
-    struct regex_iter it = regex_begin(
-        r, str_of("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa c"));
+/* All matches of a pattern in text: their number, or -1 with e set. */
+static long count_matches(const char *pattern, struct str text, struct err *e) {
+    struct regex *r = regex_compile(str_of(pattern), e);
+    if (!r)
+        return -1;
+    struct regex_work *w = regex_work_new();
+    regex_work_begin(w, text.n);
+    struct regex_iter it = regex_begin(r, w, text);
     size_t start, end;
-    CHECK_INT(regex_next(&it, &start, &end, &e), -1);
-    CHECK_INT(e.code, EXIT_DATA);
-    CHECK(strstr(e.msg, "gives up"));
+    long n = 0;
+    int found;
+    while ((found = regex_next(&it, &start, &end, e)) > 0)
+        n++;
+    regex_work_free(w);
     regex_free(r);
+    return found < 0 ? -1 : n;
+}
+
+/* A text of n bytes: copies of `part`, then `last`. */
+static struct buf repeat(const char *part, size_t n, const char *last) {
+    struct buf b = {0};
+    while (b.n + strlen(part) <= n)
+        buf_str(&b, part);
+    buf_str(&b, last);
+    return b;
+}
+
+/* A pattern whose work grows faster than the text gives an error, soon. */
+static void limits(void) {
+    static const struct {
+        const char *pattern, *part, *last;
+    } cases[] = {
+        {"(a|aa)+[cd]", "a", " c"},
+        {"(a|aa)+$", "a", "!"},
+        {"(a+)+$", "aaaaaaaaaaaaaaaaaaaaaaa!", ""},
+        {"(?:a?){30}a{30}[bc]", "a", ""},
+        {"(?:a?){15}a{15}[bc]", "aaaaaaaaaaaaaaa!", ""},
+        {".*.*.*.*[xy]", "a", ""},
+        {".*\\d*[xy]", "1", ""}, // \d* gives nothing back: only its scans are work
+        {"(?:\\d*+[xy]|\\d)*[xy]", "1", ""},
+        {"(?:\\d*+[xy]|\\d)*+[xy]", "1", ""},
+        {"(?:(?=\\d*+[xy])|\\d)*+[xy]", "1", ""},
+        {"(?=(.*)[bc])[cd]|a", "a", ""},
+        {"(?=.*[xy]).*[yz]", "a", "x"},
+        {"(?!.*[xy])b|[cd]|a", "a", ""},
+        {"(?>a*)[bc]", "a", ""},
+        {"a*+[bc]|a", "a", ""},
+        {"\\X[yz]|[b-d]", "\xCC\x81", ""}, // one long cluster of marks
+        {"a{60000}[bc]", "a", ""},
+        {"(?:a{200}){200}[bc]", "a", ""},
+        {"(.*)\\1[xy]", "a", ""},
+        {"(?:(?:(?:a*)*)*)*[bc]", "a", ""},
+        {"(a|b|ab)*[cd]", "ab", ""},
+        {"(?i:a|A)*[cd]", "aA", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct err e = {0};
+        struct buf text = repeat(cases[i].part, 100000, cases[i].last);
+        double started = seconds_now();
+        CHECK_MSG(count_matches(cases[i].pattern, buf_view(&text), &e) == -1, "%s ends",
+                  cases[i].pattern);
+        CHECK_INT(e.code, EXIT_DATA);
+        CHECK_MSG(strstr(e.msg, "gives up"), "%s", e.msg);
+        double seconds = seconds_now() - started;
+        if (getenv("REGEX_TIMES"))
+            printf("# %.3f s %s\n", seconds, cases[i].pattern);
+        CHECK_MSG(seconds < 30, "%s takes %.1f s", cases[i].pattern, seconds);
+        buf_free(&text);
+    }
+}
+
+/* Honest patterns on long runs of one kind of character. */
+static void long_runs(void) {
+    static const char *const patterns[] = {
+        // of Qwen2, GPT-4o, Kimi-K2, DeepSeek-V3 and XLM-R
+        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| "
+        "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        "[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]*[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]+("
+        "?i:'s|'t|'re|'ve|'"
+        "m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]+[\\p{Ll}\\p{Lm}\\p{"
+        "Lo}\\p{M}]*(?i:'s|'"
+        "t|'re|'ve|'m|'ll|'d)?|\\p{N}{1,3}| "
+        "?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        "[\\p{Han}]+|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*[\\p{"
+        "Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{"
+        "Han}]]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\\r\\n\\p{L}\\p{N}]?[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}"
+        "\\p{M}&&[^"
+        "\\p{Han}]]+[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}&&[^\\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\\p{N}"
+        "{1,3}| "
+        "?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        "[!\"#$%&'()*+,\\-./"
+        ":;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| "
+        "?[\\p{P}\\p{S}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+        "[\\u4E00-\\u9FA5\\u3040-\\u309F\\u30A0-\\u30FF]+",
+        " {2,}",
+    };
+    static const char *const parts[] = {"a",  "A", "\xC3\xA9", "\xE0\xB8\x81", "\xE4\xB8\x80", " ",
+                                        "\n", "7", "-",        "a ",           "\xCC\x81",     "aB",
+                                        " \n"};
+    for (size_t p = 0; p < sizeof patterns / sizeof *patterns; p++)
+        for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+            struct err e = {0};
+            struct buf text = repeat(parts[i], 1000000, "");
+            double started = seconds_now();
+            CHECK_MSG(count_matches(patterns[p], buf_view(&text), &e) >= 0, "pattern %zu, '%s': %s",
+                      p, parts[i], e.msg);
+            if (getenv("REGEX_TIMES"))
+                printf("# %.3f s pattern %zu, '%s'\n", seconds_now() - started, p, parts[i]);
+            buf_free(&text);
+        }
+}
+
+static void verbs(void) {
+    static const char *const patterns[] = {"(*ACCEPT)a",      "a(*SKIP)b",   "(*UTF)a",
+                                           "(*NO_JIT)a",      "(*CRLF)a",    "(*LIMIT_MATCH=10)a",
+                                           "(*script_run:a)", "(*napla:a)b", "(?:(*F)|a)"};
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++)
+        check(patterns[i], "ab", NULL);
+    check("\\(*a", "((a", "#");
+    check("[(*]+", "(*a", "#a");
+}
+
+/* Callouts are not in the way of quantifiers and groups. */
+static void counting(void) {
+    check("(?:a{20})+b", "aaaaaaaaaaaaaaaaaaaab", "#");
+    check("a{16}+b", "aaaaaaaaaaaaaaaab", "#");
+    check("a{16,}?b", "aaaaaaaaaaaaaaaaab", "#");
+    check("(?x)a {16} b", "aaaaaaaaaaaaaaaab", "#");
+    check("(?x)a + + b", "aaab", "#");
+    check("(?x)a+ # more\n b", "aab", "#");
+    check("(a+)\\1b", "aaaab", "#");
+    check("(?<n>a+)\\k<n>b", "aaaab", "#");
+    check("\\X+b|\\Xc",
+          "e\xCC\x81"
+          "c",
+          "#");
+    check("(?<=a{1,3})b+c", "aabbc", "aa#");
+    check("(?:a?)*b?(?=c+)", "aabc", "#c");
 }
 
 int main(void) {
@@ -125,5 +258,8 @@ int main(void) {
     RUN(look_behind);
     RUN(classes);
     RUN(limits);
+    RUN(long_runs);
+    RUN(verbs);
+    RUN(counting);
     return check_done();
 }

@@ -31,7 +31,9 @@ static void compare_class(const char *pattern, unsigned categories, unsigned bit
     if (!r)
         return;
     unsigned char *in = xcalloc(N_CODES, 1);
-    struct regex_iter it = regex_begin(r, all);
+    struct regex_work *w = regex_work_new();
+    regex_work_begin(w, all.n);
+    struct regex_iter it = regex_begin(r, w, all);
     size_t start, end;
     while (regex_next(&it, &start, &end, &e) > 0)
         for (; start < end; start += uni_len(all.p[start]))
@@ -40,6 +42,7 @@ static void compare_class(const char *pattern, unsigned categories, unsigned bit
         if (in[cp] != (UNI_IN(uni_bits(cp), categories) || (uni_bits(cp) & bit)))
             differs[cp] = 1;
     free(in);
+    regex_work_free(w);
     regex_free(r);
 }
 
@@ -160,16 +163,20 @@ static void add_random(struct buf *text, const unsigned char *differs) {
 
 /* The first byte of a match that the matcher and the regular expression see differently, or -1. */
 static long first_difference(const struct split_words *w, const struct regex *r, struct str text) {
-    struct regex_iter it = regex_begin(r, text);
+    struct regex_work *work = regex_work_new();
+    regex_work_begin(work, text.n);
+    struct regex_iter it = regex_begin(r, work, text);
     struct err e = {0};
     size_t start, end, at = 0;
-    while (at < text.n) {
+    bool same = true;
+    while (same && at < text.n) {
         size_t next = (size_t)(w->match(text.p + at, text.p + text.n) - text.p);
-        if (regex_next(&it, &start, &end, &e) != 1 || start != at || end != next)
-            return (long)at;
-        at = next;
+        same = regex_next(&it, &start, &end, &e) == 1 && start == at && end == next;
+        at = same ? next : at;
     }
-    return regex_next(&it, &start, &end, &e) == 0 ? -1 : (long)at;
+    same = same && regex_next(&it, &start, &end, &e) == 0;
+    regex_work_free(work);
+    return same ? -1 : (long)at;
 }
 
 static void same_as_regex(void) {

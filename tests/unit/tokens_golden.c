@@ -81,10 +81,10 @@ static void check_text(struct decoder *d, const uint32_t *ids, size_t n, struct 
     bool whole = true;
     for (size_t i = 0; i < n; i++) {
         size_t from = out.n;
-        decoder_id(d, ids[i], &out);
+        CHECK(decoder_id(d, ids[i], &out, NULL) == 0);
         whole &= out.n == from || utf8_valid(out.p + from, out.n - from) == out.n - from;
     }
-    decoder_end(d, &out);
+    CHECK(decoder_end(d, &out, NULL) == 0);
     CHECK_MSG(whole, "case %zu: a character came in parts", line);
     CHECK_MSG(str_same(buf_view(&out), want), "case %zu decodes to \"%.*s\", not \"%.*s\"", line,
               (int)out.n, out.p ? out.p : "", (int)want.n, want.p);

@@ -351,7 +351,75 @@ static void merges(void) {
     }
 }
 
-int main(void) {
+/* ---- Hash flooding ---- */
+
+enum { FLOOD = 64, FLOOD_BUCKETS = 4096 };
+
+/* Finds FLOOD texts of one bucket, as someone who knows the secret could. */
+static void find_colliding(const struct vocab *v, const char *format, char texts[FLOOD][32]) {
+    size_t n = 0, bucket = 0;
+    for (unsigned i = 0; n < FLOOD; i++) {
+        snprintf(texts[n], sizeof texts[n], format, i);
+        size_t b = vocab_bucket(v, vocab_key(texts[n], strlen(texts[n])));
+        bucket = n == 0 ? b : bucket;
+        n += b == bucket;
+    }
+}
+
+/* The most texts that share a bucket. */
+static size_t most_in_bucket(const struct vocab *v, char texts[FLOOD][32]) {
+    size_t most = 0, n[FLOOD_BUCKETS] = {0};
+    for (size_t i = 0; i < FLOOD; i++) {
+        size_t b = vocab_bucket(v, vocab_key(texts[i], strlen(texts[i])));
+        most = ++n[b % FLOOD_BUCKETS] > most ? n[b % FLOOD_BUCKETS] : most;
+    }
+    return most;
+}
+
+/* Tokens that collide under one secret do not under another. */
+static void flooding(void) {
+    static const char *const formats[] = {"%07x", "aaaaaaaaaaaa%08x", "%06xbbbbbbbbbbbbbbb"};
+    static char texts[FLOOD][32];
+    bytes_secret_make();
+    uint64_t before[4];
+    memcpy(before, bytes_secret, sizeof before);
+    for (size_t f = 0; f < sizeof formats / sizeof *formats; f++) {
+        struct vocab v = {0};
+        vocab_buckets(&v, 2 * FLOOD_BUCKETS);
+        find_colliding(&v, formats[f], texts);
+        CHECK_INT(most_in_bucket(&v, texts), FLOOD);
+        for (size_t i = 0; i < 4; i++)
+            bytes_secret[i] ^= (uint64_t)below(UINT32_MAX) << 32 | (below(UINT32_MAX) & ~1u);
+        CHECK(most_in_bucket(&v, texts) < 8);
+        memcpy(bytes_secret, before, sizeof before);
+    }
+}
+
+/* This program, started again, draws another secret. */
+static const char *this_program;
+
+static void secret_is_drawn(void) {
+    char lines[2][128] = {{0}};
+    char *command = xasprintf("'%s' --secret", this_program);
+    for (size_t i = 0; i < 2; i++) {
+        FILE *f = popen(command, "r");
+        CHECK(f && fgets(lines[i], sizeof lines[i], f));
+        if (f)
+            pclose(f);
+    }
+    free(command);
+    CHECK(strlen(lines[0]) == 65 && strcmp(lines[0], lines[1]) != 0);
+}
+
+int main(int argc, char **argv) {
+    this_program = argv[0];
+    if (argc == 2 && strcmp(argv[1], "--secret") == 0) {
+        bytes_secret_make();
+        for (size_t i = 0; i < 4; i++)
+            printf("%016llx", (unsigned long long)bytes_secret[i]);
+        putchar('\n');
+        return 0;
+    }
     RUN(plain_bytes);
     RUN(short_utf8);
     RUN(digits);
@@ -359,5 +427,7 @@ int main(void) {
     RUN(keys);
     RUN(vocabularies);
     RUN(merges);
+    RUN(flooding);
+    RUN(secret_is_drawn);
     return check_done();
 }

@@ -1,0 +1,27 @@
+/* Files and folders that must not stay if the program ends early: a temporary name that was not
+ * renamed yet, the return path's socket.
+ *
+ * They are removed by exit(3), so also by die(), and by the handler of a signal. A kill removes
+ * nothing. Only one thread may change the list.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef BASE_LEFTOVER_H
+#define BASE_LEFTOVER_H
+
+void leftover_reserve(void); // the next leftover_add needs no memory
+
+/* path stays the caller's, and must be valid until leftover_drop. */
+void leftover_add(const char *path);
+void leftover_drop(const char *path);
+
+/* The file `from` has been renamed to `to`. If the folder of `to` is in the list, so is `to` from
+ * now on. */
+void leftover_moved(const char *from, const char *to);
+
+/* Drops a folder and all in it. */
+void leftover_drop_folder(const char *path);
+
+/* Removes all, the latest first. May be called in a signal handler. */
+void leftover_remove(void);
+
+#endif
