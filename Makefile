@@ -4,6 +4,10 @@
 #   make deps       install what building and testing need (Debian, Ubuntu)
 #   make demo       fetch a small real model and answer a prompt through the four-program pipe
 #   make check      build and run every test        make SAN=1 check    the same under ASan and UBSan
+#   make fuzz       build the fuzz entries          make fuzz FUZZ_S=60 run each for 60 seconds
+#   make flips      every truncation and every flipped bit of small valid inputs, under ASan and UBSan
+#   make faults     every allocation and system call of short runs fails once
+#   make SAN=thread check, make SAN=memory check   the tests that clang's ThreadSanitizer and MemorySanitizer can run
 #   make check-arm64                                the C kernels for arm64, under qemu-user
 #   make bench      measure this machine, this project and its peers; writes bench/RESULTS.md (under ten minutes)
 #   make install    PREFIX=/usr/local DESTDIR=      make uninstall, make clean
@@ -27,13 +31,27 @@ LIBS     = -lpcre2-8 -lutf8proc -lsodium $(SECCOMP) -lm -ldl -pthread
 SECCOMP := $(shell echo 'int main(void) { return 0; }' | $(CC) -x c -o /dev/null - -lseccomp 2>/dev/null && echo -lseccomp)
 VERSION := $(shell sed -n 's/^\#\# \([0-9][0-9.]*\).*/\1/p' CHANGELOG.md | head -n 1)
 
-ifdef SAN
-B        = build-san
-SANFLAGS = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-CFLAGS   = -O1 -g
-else
 B        = build
 SANFLAGS =
+ifdef SAN
+# thread and memory are clang's: gcc has no MSan, and its TSan is slower to compile the kernels.
+SAN_NAME = $(if $(filter thread memory,$(SAN)),$(SAN),address)
+B        = $(if $(filter address,$(SAN_NAME)),build-san,build-$(SAN_NAME))
+SANFLAGS = -fsanitize=$(SAN_NAME:address=address,undefined) -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS   = -O1 -g
+ifneq ($(SAN_NAME),address)
+ifeq ($(origin CC),default)
+CC       = clang
+endif
+endif
+ifeq ($(SAN),memory)
+# What the system's own libraries write: tests/lib/msan_libs.c.
+MSAN_WRAP = pcre2_compile_8 pcre2_match_8 pcre2_get_error_message_8 utf8proc_decompose_char crypto_generichash \
+    crypto_generichash_final crypto_shorthash randombytes_buf sodium_bin2hex sodium_hex2bin
+MSAN_LIBS = build-memory/obj/tests/lib/msan_libs.o
+LIBS     := $(MSAN_LIBS) $(MSAN_WRAP:%=-Wl,--wrap=%) $(LIBS)
+endif
+else
 # Hardening, as far as the compiler has it; tests/hardening.bats reads it in the programs. HARDEN= HARDEN_LD= leaves it out.
 KNOWN    = $(shell $(CC) $(CFLAGS) -Werror $1 -include stdio.h -x c -c -o /dev/null /dev/null 2>/dev/null && echo ' $1')
 HARDEN  := $(foreach f,-fPIE -fstack-protector-strong -fstack-clash-protection -fcf-protection,$(call KNOWN,$f)) \
@@ -50,11 +68,11 @@ MAN     := $(wildcard man/*.[157])
 
 all: $(TOOLS:%=$B/bin/%)
 
-$B/bin/%: $B/obj/tools/%.o $B/libtokpipe.a
+$B/bin/%: $B/obj/tools/%.o $B/libtokpipe.a | $(MSAN_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
 
-$B/tests/%: $B/obj/tests/unit/%.o $B/libtokpipe.a
+$B/tests/%: $B/obj/tests/unit/%.o $B/libtokpipe.a | $(MSAN_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
 
@@ -159,9 +177,11 @@ syntax:
 # The parts run in order, also under -j: `deps` may just have installed what the build needs.
 check: deps
 	$(MAKE) -j$(JOBS) tests-bin
-	BUILD=$B tests/run
+	BUILD=$B SAN=$(SAN) tests/run
 
-tests-bin: all $(UNITS:%=$B/tests/%) $(STANDIN) $B/tests/cuda/shim_test
+# The GPU's stand-in, and the shim that fails system calls, are for builds without clang's TSan and MSan.
+tests-bin: all $(UNITS:%=$B/tests/%) replay-bin \
+    $(if $(filter thread memory,$(SAN)),,$(STANDIN) $B/tests/cuda/shim_test) $(if $(SAN),,$B/tests/faults.so)
 
 # The unit tests that need neither PCRE2 nor utf8proc, for arm64, linked with a stand-in for libsodium.
 ARM64_CC    ?= aarch64-linux-gnu-gcc
@@ -215,18 +235,45 @@ dist:
 	@echo 'tokpipe-$(VERSION).tar.gz'
 
 # build-fuzz/NAME for every tests/fuzz/NAME.c, with clang's libFuzzer:  build-fuzz/json -max_total_time=60
-FUZZ   := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
-FUZZ_CC = clang $(FIXED) -DTOKPIPE_VERSION='"fuzz"' -O1 -g -fno-sanitize-recover=all
+# FUZZ_S=60: also runs each for 60 seconds, from tests/fuzz/seeds: tests/fuzz/README.md
+FUZZ     := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
+FUZZ_CC   = $(CLANG) $(FIXED) -DTOKPIPE_VERSION='"fuzz"' -O1 -g -fno-sanitize-recover=all
+FUZZ_OBJ := $(LIB_SRC:%.c=build-fuzz/obj/%.o)
+CLANG    ?= clang
 fuzz: $(FUZZ:%=build-fuzz/%)
+	$(if $(FUZZ_S),tests/fuzz/run $(FUZZ_S) $(FUZZ))
 build-fuzz/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) -fsanitize=fuzzer-no-link,address,undefined -MMD -MP -c -o $@ $<
-# The kernels parse nothing, and their unrolled tiles take a sanitizer's compiler minutes.
+# The kernels parse nothing, and their unrolled tiles take UBSan's compiler minutes. ASan's checks are calls there.
 build-fuzz/obj/common/kernels/%.o: common/kernels/%.c
 	@mkdir -p $(@D)
-	$(FUZZ_CC) -MMD -MP -c -o $@ $<
-build-fuzz/%: tests/fuzz/%.c $(LIB_SRC:%.c=build-fuzz/obj/%.o)
-	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+	$(FUZZ_CC) -Wno-psabi -fsanitize=address -mllvm -asan-instrumentation-with-call-threshold=0 -MMD -MP -c -o $@ $<
+build-fuzz/libtokpipe.a: $(FUZZ_OBJ)
+	@rm -f $@
+	$(AR) rcs $@ $(FUZZ_OBJ)
+build-fuzz/%: build-fuzz/obj/tests/fuzz/%.o build-fuzz/libtokpipe.a
+	$(CLANG) -fsanitize=fuzzer,address,undefined -o $@ $^ $(LIBS)
+
+# The same entries with a main of ours, for any compiler: it runs files and their mutations.
+REPLAY := $(FUZZ:%=$B/fuzz/%)
+$B/fuzz/%: $B/obj/tests/fuzz/%.o $B/obj/tests/lib/fuzz_replay.o $B/libtokpipe.a | $(MSAN_LIBS)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
+replay-bin: $(REPLAY)
+
+# Every truncation, flipped bit and changed byte of each seed, under ASan and UBSan, in minutes.
+flips: deps
+	$(MAKE) -j$(JOBS) SAN=1 replay-bin
+	BUILD=build-san tests/fuzz/flips $(or $(FLIPS),0) $(FUZZ)
+
+# Preloaded into programs: fails one allocation or system call. All of them:  make faults
+$B/tests/faults.so: tests/lib/faults.c $B/flags
+	@mkdir -p $(@D)
+	$(CC) $(FIXED) $(WARN) -O1 -g -fPIC -shared -MMD -MP -MF $B/obj/faults.d -o $@ $< -ldl
+faults: deps
+	$(MAKE) -j$(JOBS) all $B/tests/faults.so
+	BUILD=$B python3 tests/faults.py
 
 demo: deps
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all
@@ -258,10 +305,10 @@ uninstall:
 	rmdir '$(DOC_DIR)/examples' '$(DOC_DIR)' 2>/dev/null || true
 
 clean:
-	rm -rf build build-san build-fuzz build-arm64
+	rm -rf build build-san build-thread build-memory build-fuzz build-arm64
 
 FORCE:
-.PHONY: all bench bench-bin cuda syntax check check-arm64 fuzz tests-bin deps demo format lint dist install uninstall clean FORCE
+.PHONY: all bench bench-bin cuda syntax check check-arm64 fuzz flips faults replay-bin tests-bin deps demo format lint dist install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find $B/obj build/cuda build-fuzz/obj -name '*.d' 2>/dev/null)

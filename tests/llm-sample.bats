@@ -316,3 +316,19 @@ sys.stdout.buffer.write(head + bytes.fromhex("".join(lines)))
 END
     [ "$(llm-sample -n 1 --echo example | head -n 1)" = "2 0 1" ]
 }
+
+@test "a million answers that wait for the first take little memory" {
+    seeds=$ROOT/tests/fuzz/seeds/stage_sample
+    { head -c 256 "$seeds/whole"; tail -c +2 "$seeds/one-million-answers"; } >stream
+    run within_memory 400000 llm-sample -n 1 stream
+    [ "$status" -eq 65 ]
+    [[ ${lines[-1]} == *"unknown frame type: stream: byte 312" ]]
+}
+
+@test "--no-sandbox changes no byte" {
+    seeds=$ROOT/tests/fuzz/seeds/stage_sample
+    llm-sample -q -n 3 "$seeds/whole" >with || [ $? -eq 1 ]
+    llm-sample -q -n 3 --no-sandbox "$seeds/whole" >without || [ $? -eq 1 ]
+    cmp with without
+    grep -q finish=length with
+}

@@ -92,3 +92,14 @@ cases() { seq 0 $(($(jq length "$DATA/smollm2/cases.json") - 1)); }
     [[ $(sed -n 2p out) == *'7042 '*' " Paris"' ]]
     echo 504 3575 282 4649 314 | llm-forward -m "$BF16" | LLM_MODEL=$BF16 llm-inspect -j -k 1 | jq -e '.top[0].text == " Paris"' >/dev/null
 }
+
+@test "under ulimit -v: 400 MB for one sequence of 512 ids, 2 GB for the defaults" {
+    answer() { # KB OPTIONS
+        local kb=$1
+        shift
+        tok-encode -m "$BF16" <<<'The capital of France is' | within_memory "$kb" llm-forward -m "$BF16" "$@" |
+            llm-sample -n 1 | tok-decode -m "$BF16"
+    }
+    [ "$(answer 400000 -b 1 -c 512)" = " Paris" ]
+    [ "$(answer 2000000)" = " Paris" ]
+}

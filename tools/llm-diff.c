@@ -129,6 +129,8 @@ static int store_rows(struct run *r, const struct frame *f, struct err *e) {
 
 static int read_row(struct run *r, uint64_t number, struct err *e) {
     size_t n = r->a.header.vocab_size * sizeof *r->row_a, got;
+    if (!r->row_a)
+        r->row_a = xmalloc(n);
     if (lseek(r->temp, (off_t)(number * n), SEEK_SET) < 0 ||
         read_full(r->temp, r->row_a, n, &got, e) != 0 || got < n)
         return err_set(e, EXIT_IO, "cannot read a temporary file");
@@ -312,7 +314,6 @@ int main(int argc, char **argv) {
         die_err(&e);
     if (sandbox_enter(&(struct sandbox){.may = 0}, &e) != 0)
         die_err(&e);
-    r.row_a = xreallocarray(NULL, r.a.header.vocab_size, sizeof *r.row_a);
     if (read_stream(&r, &r.a, &e) != 0 || read_stream(&r, &r.b, &e) != 0)
         die_err(&e);
     uint64_t only_a = places_only(&r.a.rows, &r.b.rows), only_b = places_only(&r.b.rows, &r.a.rows);

@@ -8,6 +8,7 @@
  * tokenizer than the model's has made. A single bad sequence is refused alone.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -208,7 +209,9 @@ static uint64_t fingerprint_end(struct fingerprint *f) {
 
 static bool stdout_is_pipe(void) {
     struct stat st;
-    return fstat(STDOUT_FILENO, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode));
+    if (fstat(STDOUT_FILENO, &st) != 0)
+        die(EXIT_IO, "cannot examine stdout: %s", strerror(errno));
+    return S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
 }
 
 static void fill_header(struct logits_header *h, const struct model *m,
@@ -251,6 +254,7 @@ static int opened(struct err *e) {
 int main(int argc, char **argv) {
     struct forward_job job = {.started = seconds_now(), .out_fd = STDOUT_FILENO};
     program_init(argv[0]);
+    mem_hint(" (smaller -b, -c, --chunk and --keep need less)");
     // A reader that left is noticed where we write, so that the socket can be removed.
     signal(SIGPIPE, SIG_IGN);
     struct options o = {.engine = {.max_in_flight = 16},

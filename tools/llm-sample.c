@@ -156,6 +156,7 @@ static const char *parse_options(int argc, char **argv, struct sample_job *o) {
         case 'V':
         case 'q':
         case 'v':
+        case OPT_NO_SANDBOX:
         case '?':
             opt_common(c, help);
             break;

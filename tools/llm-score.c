@@ -19,6 +19,7 @@
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
+#include "base/u32_map.h"
 #include "chat/record.h"
 #include "sample/rank.h"
 #include "stages/watch.h"
@@ -66,16 +67,15 @@ struct run {
     struct in_order *out;
     struct score *scores; // [n_scores] of open sequences
     size_t n_scores, cap;
-    double nll; // sum over all that are done
+    struct u32_map by_number; // index into scores
+    double nll;               // sum over all that are done
     uint64_t n_tokens, n_done;
     bool some_failed;
 };
 
 static struct score *find(struct run *r, uint32_t number) {
-    for (size_t i = r->n_scores; i-- > 0;)
-        if (r->scores[i].number == number)
-            return &r->scores[i];
-    return NULL;
+    uint32_t i = u32_map_find(&r->by_number, number);
+    return i == U32_MAP_NONE ? NULL : &r->scores[i];
 }
 
 static void score_free(struct score *s) {
@@ -91,6 +91,7 @@ static int open_score(struct run *r, const struct frame *f, struct err *e) {
         r->cap = 2 * r->cap + 16;
         r->scores = xreallocarray(r->scores, r->cap, sizeof *r->scores);
     }
+    u32_map_set(&r->by_number, f->seq, (uint32_t)r->n_scores);
     struct score *s = &r->scores[r->n_scores++];
     *s = (struct score){.number = f->seq, .n = f->n_ids, .greedy = true};
     s->ids = xreallocarray(NULL, f->n_ids, sizeof *s->ids);
@@ -234,6 +235,8 @@ static int end_score(struct run *r, const struct frame *f, struct err *e) {
     if (s) {
         score_free(s);
         *s = r->scores[--r->n_scores];
+        u32_map_set(&r->by_number, s->number, (uint32_t)(s - r->scores));
+        u32_map_remove(&r->by_number, f->seq);
     }
     int rc = line.n ? in_order_write(r->out, f->seq, line.p, line.n, e) : 0;
     buf_free(&line);
@@ -325,6 +328,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < r.n_scores; i++)
         score_free(&r.scores[i]);
     free(r.scores);
+    u32_map_free(&r.by_number);
     in_order_free(r.out);
     logits_reader_free(in);
     close_stdout();

@@ -117,18 +117,24 @@ static size_t cpu_kv_page_bytes(const struct device *d) {
     return kv_page_bytes(s->n_kv_heads, s->k_dim, s->v_dim, s->precise);
 }
 
-static unsigned char *cpu_kv_reserve(struct device *d, size_t n, struct err *e) {
+/* It grows by half, so that it moves seldom. What is not touched takes addresses only. */
+static int cpu_kv_grow(struct device *d, struct kv_memory *m, size_t n, size_t most,
+                       struct err *e) {
+    size_t more = larger(n, m->n + m->n / 2);
     (void)d;
-    unsigned char *base = big_pages_map(n, false);
+    if (n <= m->n)
+        return 0;
+    n = round_up_size(n, BIG_PAGE);
+    more = larger(n, round_up_size(more < most ? more : most, BIG_PAGE));
+    unsigned char *base = big_pages_grow(m->base, m->n, more);
+    if (!base && more > n)
+        base = big_pages_grow(m->base, m->n, more = n);
     if (!base)
-        err_errno(e, EXIT_SYSTEM, "cannot reserve %zu bytes of addresses for KV", n);
-    return base;
-}
-
-static int cpu_kv_commit(struct device *d, unsigned char *base, size_t end, struct err *e) {
-    (void)d;
-    if (mprotect(base, end, PROT_READ | PROT_WRITE) != 0) // usable pages stay as they are
-        return err_errno(e, EXIT_SYSTEM, "no memory for %zu bytes of KV", end);
+        return err_errno(e, EXIT_SYSTEM,
+                         "no memory for %zu bytes of keys and values (fewer sequences with -b, or "
+                         "shorter ones with -c, need less)",
+                         n);
+    *m = (struct kv_memory){base, more};
     return 0;
 }
 
@@ -137,9 +143,11 @@ static void cpu_kv_copy(struct device *d, unsigned char *to, const unsigned char
     memcpy(to, from, n);
 }
 
-static void cpu_kv_release(struct device *d, unsigned char *base, size_t n) {
+static void cpu_kv_free(struct device *d, struct kv_memory *m) {
     (void)d;
-    munmap(base, n);
+    if (m->base)
+        munmap(m->base, m->n);
+    *m = (struct kv_memory){0};
 }
 
 /* ---- Memory of the host ---- */
@@ -159,10 +167,9 @@ static const struct ops cpu_ops = {
     .describe = cpu_describe,
     .kv_page_bytes = cpu_kv_page_bytes,
     .kv_run_bytes = KV_RUN_BYTES,
-    .kv_reserve = cpu_kv_reserve,
-    .kv_commit = cpu_kv_commit,
+    .kv_grow = cpu_kv_grow,
     .kv_copy = cpu_kv_copy,
-    .kv_release = cpu_kv_release,
+    .kv_free = cpu_kv_free,
     .host_alloc = cpu_host_alloc,
     .host_free = cpu_host_free,
     .begin = cpu_begin,

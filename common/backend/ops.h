@@ -113,6 +113,12 @@ struct head_op {
     float divisor, softcap; // of logits; 0: none
 };
 
+/* Memory for the state of a group of layers. All zero: none yet. */
+struct kv_memory {
+    unsigned char *base; // [n]
+    size_t n;
+};
+
 /* The input of project. */
 enum device_source { FROM_ATTEND, FROM_GATED };
 
@@ -146,16 +152,16 @@ struct ops {
     int (*load_vector)(struct device *d, const float **v, size_t n, struct err *e);
     int (*load_end)(struct device *d, struct err *e);
 
-    /* Memory of sequence state (model/state.h). kv_reserve: n bytes of addresses without memory.
-     * kv_commit: memory from the start up to `end`. kv_copy: copies within it. n and end are
-     * multiples of 2 MiB. kv_page_bytes: of one layer's part of a page of keys and values.
-     * kv_run_bytes: how many bytes of a layer should be stored together. */
+    /* Memory of sequence state (model/state.h). kv_page_bytes: of one layer's part of a page of
+     * keys and values. kv_run_bytes: how many bytes of a layer should be stored together. kv_grow:
+     * m has at least n bytes afterwards, and those that it had are unchanged. It may move, but not
+     * within a step. `most` bytes will ever be asked for. -1: m is as it was, or larger. kv_copy:
+     * copies within it. */
     size_t (*kv_page_bytes)(const struct device *d);
     size_t kv_run_bytes;
-    unsigned char *(*kv_reserve)(struct device *d, size_t n, struct err *e);
-    int (*kv_commit)(struct device *d, unsigned char *base, size_t end, struct err *e);
+    int (*kv_grow)(struct device *d, struct kv_memory *m, size_t n, size_t most, struct err *e);
     void (*kv_copy)(struct device *d, unsigned char *to, const unsigned char *from, size_t n);
-    void (*kv_release)(struct device *d, unsigned char *base, size_t n);
+    void (*kv_free)(struct device *d, struct kv_memory *m); // leaves m all zero
 
     /* Memory of the host that the device copies rows of logits to fastest. */
     void *(*host_alloc)(struct device *d, size_t n);

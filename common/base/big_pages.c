@@ -1,32 +1,72 @@
 /* Pages of 2 MiB: see big_pages.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#define _DEFAULT_SOURCE // MAP_ANONYMOUS, MAP_NORESERVE, madvise
+#if defined(__linux__)
+#define _GNU_SOURCE // mremap
+#else
+#define _DEFAULT_SOURCE // MAP_ANONYMOUS, MAP_NORESERVE
+#endif
 
 #include "base/big_pages.h"
 
 #include <errno.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "base/mem.h"
 
-void *big_pages_map(size_t n, bool usable) {
+static void *map(size_t n) {
+    void *p =
+        mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+void *big_pages_map(size_t n) {
     size_t all;
     if (!add_size(n, BIG_PAGE, &all)) {
         errno = ENOMEM;
         return NULL;
     }
-    unsigned char *p = mmap(NULL, all, usable ? PROT_READ | PROT_WRITE : PROT_NONE,
-                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (p == MAP_FAILED)
-        return NULL;
-    size_t before = (BIG_PAGE - (uintptr_t)p % BIG_PAGE) % BIG_PAGE;
-    if (before > 0)
-        munmap(p, before);
-    munmap(p + before + n, BIG_PAGE - before);
+    unsigned char *p = map(all);
+    if (p) {
+        size_t before = (BIG_PAGE - (uintptr_t)p % BIG_PAGE) % BIG_PAGE;
+        if (before > 0)
+            munmap(p, before);
+        p += before;
+        munmap(p + n, BIG_PAGE - before);
+    } else {
+        p = map(n);
+    }
 #ifdef MADV_HUGEPAGE
-    madvise(p + before, n, MADV_HUGEPAGE); // only a hint: an error makes it slower
+    if (p)
+        madvise(p, n, MADV_HUGEPAGE); // only a hint: an error makes it slower
 #endif
-    return p + before;
+    return p;
 }
+
+#if defined(__linux__)
+/* A move at the same alignment moves whole tables of pages, and does not split big pages. */
+void *big_pages_grow(void *p, size_t n, size_t to) {
+    if (!p)
+        return big_pages_map(to);
+    void *q = mremap(p, n, to, 0), *place;
+    if (q == MAP_FAILED && (place = big_pages_map(to)) != NULL) {
+        q = mremap(p, n, to, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+        if (q == MAP_FAILED)
+            munmap(place, to);
+    }
+    if (q == MAP_FAILED) // both together may be more than RLIMIT_AS
+        q = mremap(p, n, to, MREMAP_MAYMOVE);
+    return q == MAP_FAILED ? NULL : q;
+}
+#else
+void *big_pages_grow(void *p, size_t n, size_t to) {
+    void *q = big_pages_map(to);
+    if (p && q) {
+        memcpy(q, p, n);
+        munmap(p, n);
+    }
+    return q;
+}
+#endif

@@ -5,14 +5,18 @@
 #ifndef BASE_BIG_PAGES_H
 #define BASE_BIG_PAGES_H
 
-#include <stdbool.h>
 #include <stddef.h>
 
 enum { BIG_PAGE = 2 << 20 };
 
-/* Maps n bytes (a multiple of BIG_PAGE, not 0), zeroed and aligned to BIG_PAGE. They use memory
- * only where they are touched. Without `usable`, addresses are only reserved until mprotect makes
- * them usable. NULL with errno set on failure. Unmapped with munmap(p, n). */
-void *big_pages_map(size_t n, bool usable);
+/* Maps n bytes (a multiple of BIG_PAGE, not 0), zeroed. They are aligned to BIG_PAGE if there are
+ * addresses for that. They use memory only where they are touched. NULL with errno set on failure.
+ * Unmapped with munmap(p, n). */
+void *big_pages_map(size_t n);
+
+/* Resizes a mapping from n to `to` bytes, more than n. It may move, with its contents; added bytes
+ * are zeroed. p NULL (and n 0): as big_pages_map. NULL with errno set on failure: then p is as it
+ * was. */
+void *big_pages_grow(void *p, size_t n, size_t to);
 
 #endif

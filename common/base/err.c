@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/thread.h"
 #include "base/visible.h"
 
 static const char *program = "tokpipe";
@@ -75,6 +76,7 @@ static void hold_standard_fds(void) {
 
 void program_init(const char *argv0) {
     hold_standard_fds();
+    thread_init();
     const char *slash = strrchr(argv0, '/');
     program = slash ? slash + 1 : argv0;
 }

@@ -60,7 +60,8 @@ int write_full(int fd, const void *p, size_t n, struct err *e) {
 int read_all(int fd, const char *name, size_t max, struct buf *out, struct err *e) {
     size_t start = out->n;
     for (;;) {
-        buf_reserve(out, 1u << 16);
+        if (out->cap - out->n < 2) // full, but for the NUL
+            buf_reserve(out, 1u << 16);
         ssize_t r = read_some(fd, out->p + out->n, out->cap - out->n - 1);
         if (r < 0)
             return err_errno(e, EXIT_IO, "cannot read: %s", name);
@@ -135,19 +136,32 @@ int read_file(const char *path, size_t max, struct buf *out, struct err *e) {
     int fd = open_regular(path, &st, e);
     if (fd < 0)
         return -1;
-    int rc = read_all(fd, path, max, out, e);
+    int rc;
+    if ((uintmax_t)st.st_size > max) {
+        rc = err_set(e, EXIT_DATA, "more than %zu bytes: %s", max, path);
+    } else {
+        buf_reserve(out, (size_t)st.st_size + 1); // with a byte for the look past the end
+        rc = read_all(fd, path, max, out, e);
+    }
     close(fd);
     return rc;
 }
 
 int map_file(struct map *m, const char *path, struct err *e) {
+    return map_file_within(m, path, SIZE_MAX, e);
+}
+
+int map_file_within(struct map *m, const char *path, size_t max, struct err *e) {
     *m = (struct map){0};
     struct stat st;
     int fd = open_regular(path, &st, e);
     if (fd < 0)
         return -1;
     int rc = 0;
-    if (st.st_size > 0) {
+    if ((uintmax_t)st.st_size > max) {
+        rc = err_set(e, EXIT_DATA, "the file has %ju bytes, more than %zu: %s",
+                     (uintmax_t)st.st_size, max, path);
+    } else if (st.st_size > 0) {
         void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
         if (p == MAP_FAILED)
             rc = err_errno(e, EXIT_SYSTEM, "cannot map %s", path);

@@ -51,6 +51,8 @@ struct map {
     size_t n; // bytes
 };
 int map_file(struct map *m, const char *path, struct err *e);
+/* The same; EXIT_DATA if the file has more than max bytes. */
+int map_file_within(struct map *m, const char *path, size_t max, struct err *e);
 void unmap_file(struct map *m);
 
 /* A file that appears under its name only when it is complete: it is written under a temporary

@@ -9,14 +9,24 @@
 
 #include "base/err.h"
 
-static void *checked(void *p, size_t n) {
-    if (!p)
-        die(EXIT_SYSTEM, "out of memory: %zu bytes", n);
-    return p;
+static const char *hint = "";
+
+void mem_hint(const char *text) {
+    hint = text;
 }
 
-static NORETURN void die_of_product(size_t count, size_t size) {
-    die(EXIT_SYSTEM, "out of memory: %zu times %zu bytes", count, size);
+void mem_die(size_t n) {
+    die(EXIT_SYSTEM, "out of memory: %zu bytes%s", n, hint);
+}
+
+void mem_die_product(size_t count, size_t size) {
+    die(EXIT_SYSTEM, "out of memory: %zu times %zu bytes%s", count, size, hint);
+}
+
+static void *checked(void *p, size_t n) {
+    if (!p)
+        mem_die(n);
+    return p;
 }
 
 void *xmalloc(size_t n) {
@@ -26,21 +36,21 @@ void *xmalloc(size_t n) {
 void *xcalloc(size_t count, size_t size) {
     void *p = calloc(count ? count : 1, size ? size : 1);
     if (!p)
-        die_of_product(count, size);
+        mem_die_product(count, size);
     return p;
 }
 
 void *xreallocarray(void *p, size_t count, size_t size) {
     size_t n;
     if (!mul_size(count, size, &n))
-        die_of_product(count, size);
+        mem_die_product(count, size);
     return checked(realloc(p, n ? n : 1), n);
 }
 
 void *xaligned(size_t align, size_t n) {
     void *p;
     if (posix_memalign(&p, align, n ? n : 1) != 0)
-        die(EXIT_SYSTEM, "out of memory: %zu bytes", n);
+        mem_die(n);
     memset(p, 0, n ? n : 1);
     return p;
 }
@@ -120,7 +130,7 @@ char *xasprintf(const char *fmt, ...) {
 void buf_reserve(struct buf *b, size_t more) {
     size_t need;
     if (!add_size(b->n, more, &need) || !add_size(need, 1, &need))
-        die(EXIT_SYSTEM, "out of memory: %zu more bytes", more);
+        mem_die(more);
     if (need <= b->cap)
         return;
     size_t cap = b->cap < 64 ? 64 : b->cap + b->cap / 2;
@@ -177,7 +187,7 @@ struct arena_block {
 
 void *arena_alloc(struct arena *a, size_t n) {
     if (n > SIZE_MAX - 2 * ARENA_BLOCK)
-        die(EXIT_SYSTEM, "out of memory: %zu bytes", n);
+        mem_die(n);
     n = (n + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
     struct arena_block *b = a->blocks;
     if (!b || b->cap - b->used < n) {

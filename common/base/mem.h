@@ -11,6 +11,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "base/err.h"
+
+/* What the user can do where memory is short: the end of every such message. "" at first. text is
+ * not copied. Called before any thread is started. */
+void mem_hint(const char *text);
+NORETURN void mem_die(size_t n); // "out of memory: n bytes", EXIT_SYSTEM
+NORETURN void mem_die_product(size_t count, size_t size);
+
 void *xmalloc(size_t n);                  // never NULL, n may be 0
 void *xcalloc(size_t count, size_t size); // zeroed; overflow of the product is "no memory"
 void *xreallocarray(void *p, size_t count, size_t size);

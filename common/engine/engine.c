@@ -230,7 +230,7 @@ static void end_seq(struct engine *g, struct seq *s, const char *reason) {
     struct engine_client *c = s->client;
     uint32_t number = s->number;
     for (struct seq_job *j = s->jobs; j; j = j->next)
-        if (j->type == ENGINE_FORK)
+        if (j->type == ENGINE_FORK && j->to != SEQ_NONE)
             end_seq(g, &g->seqs.seq[j->to], "the sequence to be copied has ended");
     drop_seq(g, s, !reason);
     tell_ended(g, c, number, reason);

@@ -61,6 +61,10 @@ struct seq *seqs_open(struct seqs *q, struct engine_client *c, uint32_t number) 
 void seqs_close(struct seqs *q, struct seq *s) {
     while (s->jobs)
         seqs_pop_job(s);
+    // The slot may soon be another sequence's, which the job must not overwrite.
+    for (struct seq_job *j = s->copying ? q->seq[s->source].jobs : NULL; j; j = j->next)
+        if (j->type == ENGINE_FORK && j->to == s->slot)
+            j->to = SEQ_NONE;
     seqs_set_runnable(q, s, false);
     seqs_set_unanswered(q, s, false);
     seqs_set_waits(q, s, false);
@@ -208,6 +212,7 @@ static int request_fork(struct seqs *q, struct engine_client *c, const struct en
     j->to = copy->slot;
     copy->len = r->pos;
     copy->copying = true;
+    copy->source = from->slot;
     return 0;
 }
 

@@ -30,7 +30,7 @@ struct seq_job {
     bool is_scored; // a prompt of engine_score
     uint32_t pos;   // EXTEND, FORK: ids that stay or are copied
     uint32_t want;  // logits of the last `want` ids
-    uint32_t to;    // FORK: slot of the copy
+    uint32_t to;    // FORK: slot of the copy; SEQ_NONE once the copy has ended
     uint32_t done;  // ids[0 .. done) have been run
     uint32_t
         len; // EXTEND: of the sequence after it; of a scored prompt with the id that is not run
@@ -43,6 +43,7 @@ struct seq {
     uint32_t number, slot;
     bool open;
     bool copying;    // a fork whose job has not been carried out
+    uint32_t source; // copying: the slot of the sequence that has this job
     bool runnable;   // its first job is an EXTEND with ids to run: it is in the run queue
     bool waits;      // its first job is a scored prompt, to run when the sequence in waits_for ends
     bool unanswered; // its client asks, has its logits, and has sent no request since

@@ -16,7 +16,8 @@
 #include "gguf/dequant.h"
 
 #define MAX_KVS     (1u << 16)
-#define MAX_TENSORS (1u << 20)
+#define MAX_TENSORS (1u << 17) // experts are stored together, so large models have thousands
+#define MAX_STRING  (1u << 24) // bytes
 
 /* Bytes of one value. Strings begin with their length, arrays with a type and a count; these have 0
  * here. */
@@ -76,6 +77,10 @@ static struct str string(struct cursor *c, const char *what) {
         return s;
     if (n > left(c)) {
         refuse(c, "%s of %" PRIu64 " bytes where the file has %zu left", what, n, left(c));
+        return s;
+    }
+    if (n > MAX_STRING) {
+        refuse(c, "%s of %" PRIu64 " bytes, more than %u", what, n, MAX_STRING);
         return s;
     }
     s.n = (size_t)n;

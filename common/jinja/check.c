@@ -6,6 +6,7 @@
  * - Trees so deep that evaluating them would fail.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/thread.h"
 #include "jinja/node.h"
 #include "jinja/run.h"
 
@@ -58,6 +59,10 @@ static void check(struct jinja_parser *p, const struct jnode *n, struct frame f)
         return;
     if (++f.depth > JINJA_MAX_DEPTH) {
         jinja_syntax(p, n->line, "an expression has more than %d parts", JINJA_MAX_DEPTH);
+        return;
+    }
+    if (thread_stack_is_low()) {
+        jinja_syntax(p, n->line, "an expression has more parts than the stack allows: %d", f.depth);
         return;
     }
     inner.depth = f.depth;

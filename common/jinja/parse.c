@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/thread.h"
 #include "base/utf8.h"
 #include "jinja/jinja.h"
 #include "jinja/node.h"
@@ -97,6 +98,10 @@ struct jtoken *jinja_expect(struct jinja_parser *p, enum jtoken_type type) {
 bool jinja_enter(struct jinja_parser *p) {
     if (p->depth >= JINJA_MAX_NESTING) {
         jinja_syntax(p, jinja_peek(p)->line, "nested deeper than %d", JINJA_MAX_NESTING);
+        return false;
+    }
+    if (thread_stack_is_low()) {
+        jinja_syntax(p, jinja_peek(p)->line, "nested deeper than the stack allows: %d", p->depth);
         return false;
     }
     p->depth++;

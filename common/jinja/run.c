@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/thread.h"
 #include "jinja/jinja.h"
 
 struct jvalue jinja_fail(struct jinja *in, const char *fmt, ...) {
@@ -65,6 +66,11 @@ bool jinja_steps(struct jinja *in, size_t n) {
 bool jinja_deeper(struct jinja *in) {
     if (in->depth >= JINJA_MAX_DEPTH) {
         jinja_fail(in, "RecursionError: the template nests deeper than %d", JINJA_MAX_DEPTH);
+        return false;
+    }
+    if (thread_stack_is_low()) {
+        jinja_fail(in, "RecursionError: the template nests deeper than the stack allows: %d",
+                   in->depth);
         return false;
     }
     in->depth++;

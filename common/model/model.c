@@ -34,7 +34,7 @@ void *model_host_alloc(struct model *m, size_t count, size_t each) {
     void *p =
         mul_size(count, each, &n) ? m->device->ops->host_alloc(m->device, n > 0 ? n : 1) : NULL;
     if (!p)
-        die(EXIT_SYSTEM, "out of memory: %zu times %zu bytes", count, each);
+        mem_die_product(count, each);
     return p;
 }
 

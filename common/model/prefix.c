@@ -13,7 +13,9 @@
 
 #include <stdlib.h>
 
-#define NO_NODE UINT32_MAX
+#include "base/mem.h"
+
+enum { NO_NODE = 0 }; // nodes are numbered from 1
 
 struct prefix_node {
     uint32_t ids[STATE_REF_SPAN]; // [n]
@@ -25,24 +27,24 @@ struct prefix_node {
     uint32_t older, newer;
 };
 
+static struct prefix_node *node_at(const struct prefix_cache *k, uint32_t i) {
+    return &k->chunks[i / PREFIX_CHUNK][i % PREFIX_CHUNK];
+}
+
 void prefix_init(struct prefix_cache *k, struct state *state, size_t max_nodes) {
-    *k = (struct prefix_cache){.state = state,
-                               .max_nodes = max_nodes,
-                               .root = NO_NODE,
-                               .unused = NO_NODE,
-                               .oldest = NO_NODE,
-                               .newest = NO_NODE};
+    *k = (struct prefix_cache){.state = state, .max_nodes = max_nodes};
     if (max_nodes == 0)
         return;
     for (k->n_buckets = 1; k->n_buckets < max_nodes;)
         k->n_buckets *= 2;
-    k->nodes = xcalloc(max_nodes, sizeof *k->nodes);
-    k->buckets = xcalloc(k->n_buckets, sizeof *k->buckets);
-    memset(k->buckets, 0xff, k->n_buckets * sizeof *k->buckets); // NO_NODE
+    k->chunks = xcalloc(max_nodes / PREFIX_CHUNK + 1, sizeof *k->chunks);
+    k->buckets = xcalloc(k->n_buckets, sizeof *k->buckets); // all NO_NODE
 }
 
 void prefix_free(struct prefix_cache *k) {
-    free(k->nodes);
+    for (size_t i = 0; k->chunks && i <= k->max_nodes / PREFIX_CHUNK; i++)
+        free(k->chunks[i]);
+    free(k->chunks);
     free(k->buckets);
     *k = (struct prefix_cache){0};
 }
@@ -60,9 +62,12 @@ static uint32_t *bucket_of(const struct prefix_cache *k, uint32_t parent, const 
 
 static uint32_t child_of(const struct prefix_cache *k, uint32_t parent, const uint32_t *ids) {
     uint32_t i = *bucket_of(k, parent, ids);
-    while (i != NO_NODE && (k->nodes[i].parent != parent ||
-                            memcmp(k->nodes[i].ids, ids, sizeof k->nodes[i].ids) != 0))
-        i = k->nodes[i].chain;
+    while (i != NO_NODE) {
+        const struct prefix_node *n = node_at(k, i);
+        if (n->parent == parent && memcmp(n->ids, ids, sizeof n->ids) == 0)
+            break;
+        i = n->chain;
+    }
     return i;
 }
 
@@ -81,7 +86,7 @@ static uint32_t descend(const struct prefix_cache *k, const uint32_t *ids, size_
 }
 
 static uint32_t *children_of(struct prefix_cache *k, uint32_t parent) {
-    return parent == NO_NODE ? &k->root : &k->nodes[parent].child;
+    return parent == NO_NODE ? &k->root : &node_at(k, parent)->child;
 }
 
 /* The child whose ids have the most in common with ids [n], and how many that are; NO_NODE if there
@@ -90,8 +95,8 @@ static uint32_t closest_child(struct prefix_cache *k, uint32_t parent, const uin
                               size_t n, size_t *common) {
     uint32_t best = NO_NODE;
     *common = 0;
-    for (uint32_t i = *children_of(k, parent); i != NO_NODE; i = k->nodes[i].next) {
-        const struct prefix_node *node = &k->nodes[i];
+    for (uint32_t i = *children_of(k, parent); i != NO_NODE; i = node_at(k, i)->next) {
+        const struct prefix_node *node = node_at(k, i);
         size_t same = 0;
         while (same < n && same < node->n && node->ids[same] == ids[same])
             same++;
@@ -106,38 +111,38 @@ static uint32_t closest_child(struct prefix_cache *k, uint32_t parent, const uin
 /* ---- The order of use ---- */
 
 static void unlink_node(struct prefix_cache *k, uint32_t i) {
-    const struct prefix_node *n = &k->nodes[i];
-    *(n->older == NO_NODE ? &k->oldest : &k->nodes[n->older].newer) = n->newer;
-    *(n->newer == NO_NODE ? &k->newest : &k->nodes[n->newer].older) = n->older;
+    const struct prefix_node *n = node_at(k, i);
+    *(n->older == NO_NODE ? &k->oldest : &node_at(k, n->older)->newer) = n->newer;
+    *(n->newer == NO_NODE ? &k->newest : &node_at(k, n->newer)->older) = n->older;
 }
 
 /* Puts i on the older side of `newer`, or at the newest end if that is NO_NODE. */
 static void link_node(struct prefix_cache *k, uint32_t i, uint32_t newer) {
-    struct prefix_node *n = &k->nodes[i];
+    struct prefix_node *n = node_at(k, i);
     n->newer = newer;
-    n->older = newer == NO_NODE ? k->newest : k->nodes[newer].older;
-    *(n->older == NO_NODE ? &k->oldest : &k->nodes[n->older].newer) = i;
-    *(newer == NO_NODE ? &k->newest : &k->nodes[newer].older) = i;
+    n->older = newer == NO_NODE ? k->newest : node_at(k, newer)->older;
+    *(n->older == NO_NODE ? &k->oldest : &node_at(k, n->older)->newer) = i;
+    *(newer == NO_NODE ? &k->newest : &node_at(k, newer)->older) = i;
 }
 
 static void use_path(struct prefix_cache *k, uint32_t leaf) {
-    for (uint32_t i = leaf; i != NO_NODE; i = k->nodes[i].parent) {
+    for (uint32_t i = leaf; i != NO_NODE; i = node_at(k, i)->parent) {
         unlink_node(k, i);
         link_node(k, i, NO_NODE);
     }
 }
 
 static void drop_leaf(struct prefix_cache *k, uint32_t i) {
-    struct prefix_node *n = &k->nodes[i];
+    struct prefix_node *n = node_at(k, i);
     if (n->n == STATE_REF_SPAN) {
         uint32_t *at = bucket_of(k, n->parent, n->ids);
         while (*at != i)
-            at = &k->nodes[*at].chain;
+            at = &node_at(k, *at)->chain;
         *at = n->chain;
     }
-    *(n->before == NO_NODE ? children_of(k, n->parent) : &k->nodes[n->before].next) = n->next;
+    *(n->before == NO_NODE ? children_of(k, n->parent) : &node_at(k, n->before)->next) = n->next;
     if (n->next != NO_NODE)
-        k->nodes[n->next].before = n->before;
+        node_at(k, n->next)->before = n->before;
     unlink_node(k, i);
     state_drop(k->state, &n->ref);
     n->chain = k->unused;
@@ -154,31 +159,37 @@ bool prefix_drop_oldest(struct prefix_cache *k) {
 
 /* ---- Adding and sharing ---- */
 
+/* A node that is in no list. */
+static uint32_t unused_node(struct prefix_cache *k) {
+    uint32_t i = k->unused;
+    if (i != NO_NODE) {
+        k->unused = node_at(k, i)->chain;
+        return i;
+    }
+    i = (uint32_t)++k->n_made;
+    struct prefix_node **chunk = &k->chunks[i / PREFIX_CHUNK];
+    if (!*chunk)
+        *chunk = xcalloc(PREFIX_CHUNK, sizeof **chunk);
+    return i;
+}
+
 static uint32_t add_child(struct prefix_cache *k, uint32_t parent, const uint32_t *ids,
                           size_t n_ids) {
     if (k->n_nodes == k->max_nodes)
         prefix_drop_oldest(k);
-    uint32_t i = k->unused;
-    if (i == NO_NODE)
-        i = (uint32_t)k->n_made++;
-    else
-        k->unused = k->nodes[i].chain;
-    struct prefix_node *n = &k->nodes[i];
+    uint32_t i = unused_node(k);
+    struct prefix_node *n = node_at(k, i);
     uint32_t *first = children_of(k, parent);
-    *n = (struct prefix_node){.n = (uint32_t)n_ids,
-                              .parent = parent,
-                              .child = NO_NODE,
-                              .next = *first,
-                              .before = NO_NODE};
+    *n = (struct prefix_node){.n = (uint32_t)n_ids, .parent = parent, .next = *first};
     memcpy(n->ids, ids, n_ids * sizeof *ids);
-    state_ref_init(&n->ref, parent == NO_NODE ? NULL : &k->nodes[parent].ref);
+    state_ref_init(&n->ref, parent == NO_NODE ? NULL : &node_at(k, parent)->ref);
     if (n_ids == STATE_REF_SPAN) {
         uint32_t *bucket = bucket_of(k, parent, ids);
         n->chain = *bucket;
         *bucket = i;
     }
     if (*first != NO_NODE)
-        k->nodes[*first].before = i;
+        node_at(k, *first)->before = i;
     *first = i;
     link_node(k, i, parent);
     k->n_nodes++;
@@ -195,8 +206,8 @@ void prefix_add(struct prefix_cache *k, const struct state_seq *q, const uint32_
     use_path(k, node);
     for (; depth < n; depth++)
         node = add_child(k, node, ids + depth * STATE_REF_SPAN, STATE_REF_SPAN);
-    for (; depth > 0; depth--, node = k->nodes[node].parent)
-        state_keep(k->state, q, depth * STATE_REF_SPAN, &k->nodes[node].ref);
+    for (; depth > 0; depth--, node = node_at(k, node)->parent)
+        state_keep(k->state, q, depth * STATE_REF_SPAN, &node_at(k, node)->ref);
 }
 
 void prefix_add_all(struct prefix_cache *k, const struct state_seq *q, const uint32_t *ids,
@@ -211,18 +222,18 @@ void prefix_add_all(struct prefix_cache *k, const struct state_seq *q, const uin
     use_path(k, common == rest ? near : node);
     if (common == rest)
         return;
-    if (near != NO_NODE && common == k->nodes[near].n) // a tail that ours goes on from
+    if (near != NO_NODE && common == node_at(k, near)->n) // a tail that ours goes on from
         drop_leaf(k, near);
     near = add_child(k, node, tail, rest);
-    state_keep(k->state, q, len, &k->nodes[near].ref);
+    state_keep(k->state, q, len, &node_at(k, near)->ref);
 }
 
 uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len) {
     size_t depth = 0;
     uint32_t node = k->n_nodes > 0 ? descend(k, ids, most / STATE_REF_SPAN, &depth) : NO_NODE;
-    for (; depth > 0 && !state_usable(k->state, &k->nodes[node].ref, depth * STATE_REF_SPAN);
+    for (; depth > 0 && !state_usable(k->state, &node_at(k, node)->ref, depth * STATE_REF_SPAN);
          depth--)
-        node = k->nodes[node].parent;
+        node = node_at(k, node)->parent;
     use_path(k, node);
     *len = depth * STATE_REF_SPAN;
     return node;
@@ -235,7 +246,7 @@ uint32_t prefix_find_any(struct prefix_cache *k, const uint32_t *ids, size_t mos
     uint32_t node = descend(k, ids, most / STATE_REF_SPAN, &depth);
     size_t from = depth * STATE_REF_SPAN;
     uint32_t child = closest_child(k, node, ids + from, most - from, &common);
-    if (child == NO_NODE || !state_usable(k->state, &k->nodes[child].ref, from + common))
+    if (child == NO_NODE || !state_usable(k->state, &node_at(k, child)->ref, from + common))
         return prefix_find(k, ids, most, len);
     use_path(k, child);
     *len = from + common;
@@ -243,5 +254,5 @@ uint32_t prefix_find_any(struct prefix_cache *k, const uint32_t *ids, size_t mos
 }
 
 void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct state_seq *q) {
-    state_take(k->state, q, &k->nodes[node].ref, len);
+    state_take(k->state, q, &node_at(k, node)->ref, len);
 }

@@ -15,12 +15,14 @@
 
 #include "model/state.h"
 
+enum { PREFIX_CHUNK = 64 }; // nodes
+
 struct prefix_node;
 
 struct prefix_cache {
     struct state *state;
-    struct prefix_node *nodes; // [max_nodes]
-    uint32_t *buckets;         // [n_buckets], a power of two: the first node of each hash
+    struct prefix_node **chunks; // the nodes, PREFIX_CHUNK at a time; NULL: not needed yet
+    uint32_t *buckets;           // [n_buckets], a power of two: the first node of each hash
     size_t n_nodes, max_nodes, n_buckets;
     uint32_t root;           // the first of the nodes without a parent
     uint32_t unused;         // the first of the nodes that were evicted
@@ -28,7 +30,8 @@ struct prefix_cache {
     uint32_t oldest, newest; // ends of the list by use
 };
 
-/* Room for max_nodes nodes; 0: the cache stays empty. state is the caller's, and outlives k. */
+/* At most max_nodes nodes, which take memory as they are used; 0: the cache stays empty. state is
+ * the caller's, and outlives k. */
 void prefix_init(struct prefix_cache *k, struct state *state, size_t max_nodes);
 void prefix_free(struct prefix_cache *k); // does not free blocks: the state is freed next
 

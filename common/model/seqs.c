@@ -13,7 +13,6 @@ void model_seqs_make(struct model *m) {
     m->seqs = xcalloc(m->max_sequences, sizeof *m->seqs);
     for (size_t i = 0; i < m->max_sequences; i++) {
         struct model_seq *q = &m->seqs[i];
-        state_seq_init(&m->state, &q->state);
         for (size_t r = 0; r < m->spec.n_ropes; r++) {
             const struct rope *rope = &m->ropes[r];
             q->own_freq[r] = rope_needs_own(rope) ? xcalloc(rope->half, sizeof(float)) : NULL;

@@ -50,7 +50,7 @@ static struct state_group *group_for(struct state *s, const struct state_layer *
     return &s->groups[i];
 }
 
-/* Most blocks that can be held at once; SIZE_MAX if a size_t cannot count them. */
+/* Most blocks that can be held at once. */
 static size_t most_blocks(const struct state_group *g, const struct state_limits *l) {
     const struct state_rules *r = g->rules;
     size_t of_seq = state_blocks_for(l->context, r->span);
@@ -58,12 +58,13 @@ static size_t most_blocks(const struct state_group *g, const struct state_limits
     // What is held, the rows of one step, and a span that these share with what is held.
     size_t in_step = r->held(g->window, l->context) + state_blocks_for(l->max_rows, r->span) + 1;
     of_seq = in_step < of_seq ? in_step : of_seq;
-    return mul_size(of_seq, l->max_sequences, &n) && add_size(n, of_refs, &n) ? n : SIZE_MAX;
+    bool counted = mul_size(of_seq, l->max_sequences, &n) && add_size(n, of_refs, &n);
+    return counted && n < STATE_NONE ? n : STATE_NONE - 1;
 }
 
 int state_init(struct state *s, struct device *d, const struct state_layer *layers, size_t n_layers,
                const struct state_limits *limits, struct err *e) {
-    *s = (struct state){.device = d, .context = limits->context};
+    *s = (struct state){.device = d};
     if (state_count_groups(layers, n_layers) > STATE_MAX_GROUPS)
         return err_set(e, EXIT_BUG,
                        "expected at most %d kinds of layers by state and window, found %zu",
@@ -113,13 +114,15 @@ struct state_place state_place(const struct state *s, size_t layer) {
 
 /* ---- Sequences ---- */
 
-void state_seq_init(const struct state *s, struct state_seq *q) {
-    *q = (struct state_seq){0};
-    for (size_t i = 0; i < s->n_groups; i++) {
-        size_t n = state_blocks_for(s->context, s->groups[i].rules->span);
-        q->tables[i] = xreallocarray(NULL, n, sizeof *q->tables[i]);
-        memset(q->tables[i], 0xff, n * sizeof *q->tables[i]); // STATE_NONE
-    }
+/* Gives a table room for n entries. */
+static void grow_table(struct state_seq *q, size_t group, size_t n) {
+    size_t cap = q->cap[group];
+    if (n <= cap)
+        return;
+    q->cap[group] = larger(n, 2 * cap);
+    uint32_t *table = xreallocarray(q->tables[group], q->cap[group], sizeof *table);
+    memset(table + cap, 0xff, (q->cap[group] - cap) * sizeof *table); // STATE_NONE
+    q->tables[group] = table;
 }
 
 void state_seq_free(struct state_seq *q) {
@@ -132,6 +135,7 @@ int state_extend(struct state *s, struct state_seq *q, size_t from, size_t to, s
     for (size_t i = 0; i < s->n_groups; i++) {
         struct state_group *g = &s->groups[i];
         size_t span = g->rules->span;
+        grow_table(q, i, state_blocks_for(to, span));
         for (size_t p = from / span; p < state_blocks_for(to, span); p++) {
             uint32_t *entry = &q->tables[i][p];
             if (*entry != STATE_NONE) {
@@ -189,6 +193,7 @@ size_t state_fork(struct state *s, struct state_seq *to, const struct state_seq 
         struct state_group *g = &s->groups[i];
         to->first[i] = from->first[i];
         to->end[i] = state_blocks_for(len, g->rules->span);
+        grow_table(to, i, to->end[i]);
         for (size_t p = to->first[i]; p < to->end[i]; p++)
             to->tables[i][p] = state_block_share(g, from->tables[i][p]);
     }
@@ -245,6 +250,7 @@ void state_take(struct state *s, struct state_seq *q, const struct state_ref *r,
         const struct state_ref *at = r;
         q->first[i] = g->rules->first(g, len);
         q->end[i] = state_blocks_for(len, span);
+        grow_table(q, i, q->end[i]);
         for (size_t pos = ref_end(len); pos > q->first[i] * span;
              pos -= STATE_REF_SPAN, at = at->before)
             if (pos % span == 0)

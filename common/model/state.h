@@ -16,9 +16,9 @@
  * the block before, and writes a new one. So a block whose span is complete is a snapshot that
  * no step changes, and a sequence can only go back to snapshots.
  *
- * A fork shares blocks; a shared block is copied before it is written. Addresses for all blocks
- * that could ever be needed are reserved at the start, without memory. Memory is taken in chunks as
- * blocks are first used, and is reused for later sequences.
+ * A fork shares blocks; a shared block is copied before it is written. Memory, addresses and
+ * tables grow with what sequences hold, not with the limits. Memory is taken in chunks as blocks
+ * are first used. It is reused for later sequences, and may move between steps.
  *
  * Blocks of a few KiB would make a step jump through memory. So `run` blocks are stored together,
  * layer by layer: [runs, n_layers, run, layer_bytes].
@@ -62,15 +62,15 @@ struct state_group {
     enum state_kind kind;
     struct device *device;
     size_t window, n_layers;
-    size_t layer_bytes;  // of one layer's part of a block
-    size_t block_bytes;  // of all layers
-    size_t run;          // blocks that are stored together
-    unsigned char *base; // [reserved] bytes of the device's memory
-    size_t reserved;
+    size_t layer_bytes; // of one layer's part of a block
+    size_t block_bytes; // of all layers
+    size_t run;         // blocks that are stored together
+    struct kv_memory memory;
     size_t n_blocks;   // that have memory
     size_t max_blocks; // that can have memory
-    uint32_t *refs;    // [max_blocks] holders of each
-    uint32_t *free;    // [max_blocks] a stack
+    size_t cap;        // of refs and free
+    uint32_t *refs;    // [n_blocks] holders of each
+    uint32_t *free;    // [n_free] a stack
     size_t n_free;
 };
 
@@ -78,14 +78,15 @@ struct state {
     struct device *device; // the owner's; it outlives the state
     struct state_group groups[STATE_MAX_GROUPS];
     size_t n_groups;
-    size_t context;
     uint8_t *group_of;  // [n_layers]
     uint32_t *index_of; // [n_layers] within its group
 };
 
+/* All zero is an empty sequence. */
 struct state_seq {
-    size_t len;                                            // positions that have been computed
-    uint32_t *tables[STATE_MAX_GROUPS];                    // STATE_NONE: no block
+    size_t len;                         // positions that have been computed
+    uint32_t *tables[STATE_MAX_GROUPS]; // [cap] STATE_NONE: no block
+    size_t cap[STATE_MAX_GROUPS];
     size_t first[STATE_MAX_GROUPS], end[STATE_MAX_GROUPS]; // entries that hold blocks
 };
 
@@ -99,8 +100,8 @@ struct state_ref {
 /* The number of groups that the layers form; it may be more than STATE_MAX_GROUPS. */
 size_t state_count_groups(const struct state_layer *layers, size_t n_layers);
 
-/* -1: EXIT_SYSTEM, the addresses cannot be reserved; EXIT_BUG, more than STATE_MAX_GROUPS groups.
- * state_free is needed after -1 too. */
+/* -1: EXIT_SYSTEM, a block is larger than memory can be; EXIT_BUG, more than STATE_MAX_GROUPS
+ * groups. state_free is needed after -1 too. */
 int state_init(struct state *s, struct device *d, const struct state_layer *layers, size_t n_layers,
                const struct state_limits *limits, struct err *e);
 void state_free(struct state *s);
@@ -109,8 +110,8 @@ size_t state_bytes(const struct state *s); // memory taken so far
 /* Bytes that a sequence of len positions holds in the layers. */
 uint64_t state_sequence_bytes(const struct state_layer *layers, size_t n_layers, size_t len);
 
-/* Where a layer's parts are: that of a block is at base + kv_page_offset(run, run_stride, bytes,
- * block) of kernels/kernels.h. */
+/* Where a layer's parts are until the next state_extend: that of a block is at base +
+ * kv_page_offset(run, run_stride, bytes, block) of kernels/kernels.h. */
 struct state_place {
     size_t group;
     unsigned char *base;
@@ -121,8 +122,7 @@ unsigned char *state_part(const struct state_group *g, uint32_t block, size_t in
 
 /* ---- Sequences ---- */
 
-void state_seq_init(const struct state *s, struct state_seq *q); // empty
-void state_seq_free(struct state_seq *q);                        // after state_truncate to 0
+void state_seq_free(struct state_seq *q); // after state_truncate to 0
 
 /* Makes positions [from, to) writable; from is q->len. -1 (EXIT_SYSTEM): no memory is left. The
  * positions that q has are unchanged then. */

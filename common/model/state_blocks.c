@@ -5,7 +5,6 @@
 
 #include <stdlib.h>
 
-#include "base/big_pages.h"
 #include "base/mem.h"
 
 enum { CHUNK_BYTES = 4 << 20 }; // least memory taken at a time
@@ -15,43 +14,41 @@ static size_t runs_for(const struct state_group *g, size_t n) {
     return n / g->run + (n % g->run != 0);
 }
 
+/* Bytes of n blocks; SIZE_MAX if a size_t cannot count them. */
+static size_t bytes_of(const struct state_group *g, size_t n) {
+    size_t bytes;
+    return mul_size(g->block_bytes * g->run, runs_for(g, n), &bytes) ? bytes : SIZE_MAX;
+}
+
 int state_blocks_init(struct state_group *g, struct device *d, size_t max_blocks, struct err *e) {
-    size_t run_bytes = d->ops->kv_run_bytes;
+    size_t run_bytes = d->ops->kv_run_bytes, bytes;
     g->device = d;
     g->max_blocks = max_blocks;
     g->run = g->layer_bytes < run_bytes ? run_bytes / g->layer_bytes : 1;
     g->run = g->run < max_blocks || max_blocks == 0 ? g->run : max_blocks;
     if (!mul_size(g->layer_bytes, g->n_layers, &g->block_bytes) ||
-        !mul_size(g->block_bytes, g->run, &g->reserved) ||
-        !mul_size(g->reserved, runs_for(g, max_blocks), &g->reserved) ||
-        !add_size(g->reserved, BIG_PAGE, &g->reserved) || max_blocks >= STATE_NONE)
+        !mul_size(g->block_bytes, g->run, &bytes) || bytes > SIZE_MAX / 256)
         return err_set(e, EXIT_SYSTEM,
-                       "the state of all sequences takes %zu blocks of %zu bytes, more than can be "
+                       "the state of %d positions takes %zu times %zu bytes, more than can be "
                        "addressed",
-                       max_blocks, g->block_bytes);
-    g->reserved -= g->reserved % BIG_PAGE;
-    g->base = d->ops->kv_reserve(d, g->reserved, e);
-    if (!g->base)
-        return -1;
-    g->refs = xcalloc(max_blocks, sizeof *g->refs);
-    g->free = xcalloc(max_blocks, sizeof *g->free);
+                       KV_PAGE, g->n_layers, g->layer_bytes);
     return 0;
 }
 
 void state_blocks_free(struct state_group *g) {
-    if (g->base)
-        g->device->ops->kv_release(g->device, g->base, g->reserved);
+    if (g->device)
+        g->device->ops->kv_free(g->device, &g->memory);
     free(g->refs);
     free(g->free);
     *g = (struct state_group){0};
 }
 
 unsigned char *state_part(const struct state_group *g, uint32_t block, size_t index) {
-    return g->base + index * g->run * g->layer_bytes +
+    return g->memory.base + index * g->run * g->layer_bytes +
            kv_page_offset(g->run, g->run * g->block_bytes, g->layer_bytes, block);
 }
 
-/* Makes the next chunk of the reserved addresses usable. */
+/* Memory for the next chunk of blocks. */
 static int grow(struct state_group *g, struct err *e) {
     struct device *d = g->device;
     size_t runs = CHUNK_BYTES / g->block_bytes / g->run, more = (runs > 0 ? runs : 1) * g->run;
@@ -59,12 +56,19 @@ static int grow(struct state_group *g, struct err *e) {
     if (more == 0)
         return err_set(e, EXIT_SYSTEM, "all %zu blocks of sequence state are in use",
                        g->max_blocks);
-    size_t end = runs_for(g, g->n_blocks + more) * g->run * g->block_bytes;
-    if (d->ops->kv_commit(d, g->base, (end + BIG_PAGE - 1) / BIG_PAGE * BIG_PAGE, e) != 0)
+    size_t n = g->n_blocks + more;
+    if (d->ops->kv_grow(d, &g->memory, bytes_of(g, n), bytes_of(g, g->max_blocks), e) != 0)
         return -1;
-    for (size_t i = more; i-- > 0;)
+    if (n > g->cap) {
+        g->cap = larger(n, g->cap + g->cap / 2);
+        g->refs = xreallocarray(g->refs, g->cap, sizeof *g->refs);
+        g->free = xreallocarray(g->free, g->cap, sizeof *g->free);
+    }
+    for (size_t i = more; i-- > 0;) {
+        g->refs[g->n_blocks + i] = 0;
         g->free[g->n_free++] = (uint32_t)(g->n_blocks + i);
-    g->n_blocks += more;
+    }
+    g->n_blocks = n;
     return 0;
 }
 

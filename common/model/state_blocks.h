@@ -23,7 +23,7 @@ static inline size_t state_blocks_for(size_t n, size_t span) { // of n positions
     return n / span + (n % span != 0);
 }
 
-/* Reserves addresses for max_blocks blocks. The group's layers and layer_bytes are set. */
+/* A group without blocks, which can have max_blocks. Its layers and layer_bytes are set. */
 int state_blocks_init(struct state_group *g, struct device *d, size_t max_blocks, struct err *e);
 void state_blocks_free(struct state_group *g);
 

@@ -167,6 +167,13 @@ int sample_attributes(struct sample_params *p, struct str attrs, struct err *e) 
     return rc < 0 ? -1 : 0;
 }
 
+const struct sample_params *sample_params_copy(const struct sample_params *p, size_t *bytes) {
+    *bytes = offsetof(struct sample_params, bias) + p->n_bias * sizeof *p->bias;
+    void *copy = xmalloc(*bytes);
+    memcpy(copy, p, *bytes);
+    return copy;
+}
+
 int sample_check_ids(const struct sample_params *p, uint32_t vocab_size, struct err *e) {
     for (size_t i = 0; i < p->n_bias; i++)
         if (p->bias[i].id >= vocab_size)

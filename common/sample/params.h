@@ -35,8 +35,8 @@ struct sample_params {
     bool ignore_eos;
     int64_t end; // an id that ends this sequence as the model's EOS ids do; -1: none
     size_t n_bias, n_stop;
-    struct logit_bias bias[SAMPLE_MAX_BIAS];
     uint32_t stop[SAMPLE_MAX_STOP];
+    struct logit_bias bias[SAMPLE_MAX_BIAS]; // last: see sample_params_copy
 };
 
 extern const struct sample_params sample_defaults;
@@ -49,6 +49,10 @@ int sample_param(struct sample_params *p, const char *name, struct str value, st
 /* Sets all parameters that an attribute text names; its lists replace those of p. -1 with e set
  * (EXIT_USAGE). */
 int sample_attributes(struct sample_params *p, struct str attrs, struct err *e);
+
+/* A copy that has memory for the n_bias biases that p has, and no more; for reading only. Freed
+ * with free. *bytes: its size. */
+const struct sample_params *sample_params_copy(const struct sample_params *p, size_t *bytes);
 
 /* 0 if every id that p names is below vocab_size, or -1 with e set (EXIT_USAGE). */
 int sample_check_ids(const struct sample_params *p, uint32_t vocab_size, struct err *e);

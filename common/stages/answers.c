@@ -15,11 +15,23 @@
 #include "stages/answer_text.h"
 #include "wire/tokens.h"
 
-enum { MAX_AHEAD = 1 << 20 }; // how far a sequence may be past the first unfinished one
+enum {
+    MAX_AHEAD = 1 << 20,   // how far a sequence may be past the first unfinished one
+    MAX_WAITING = 1 << 30, // bytes of all answers, when another sequence is opened
+};
 
-static void answer_free(struct answer *s) {
+/* Memory of s has grown. */
+static void count_bytes(struct answers *a, struct answer *s, size_t more) {
+    s->bytes += more;
+    a->bytes += more;
+}
+
+static void answer_free(struct answers *a, struct answer *s) {
     if (!s)
         return;
+    a->bytes -= s->bytes;
+    if (s->params != a->params)
+        free((void *)(uintptr_t)s->params);
     buf_free(&s->attrs);
     answer_text_free(s->text);
     free(s->ids);
@@ -29,15 +41,25 @@ static void answer_free(struct answer *s) {
 
 void answers_free(struct answers *a) {
     for (size_t i = 0; i < a->n; i++)
-        answer_free(a->items[i]);
+        answer_free(a, a->items[a->begin + i]);
     free(a->items);
     a->items = NULL;
-    a->n = a->cap = 0;
+    a->begin = a->n = a->cap = 0;
 }
 
-void answers_add_ids(struct answer *s, const uint32_t *ids, size_t n) {
+void answers_set_params(struct answers *a, struct answer *s, const struct sample_params *p) {
+    size_t n;
+    if (memcmp(p, s->params, sizeof *p) != 0) {
+        s->params = sample_params_copy(p, &n);
+        count_bytes(a, s, n);
+    }
+}
+
+void answers_add_ids(struct answers *a, struct answer *s, const uint32_t *ids, size_t n) {
     if (s->n + n > s->cap) {
-        s->cap = s->n + n + s->cap / 2 + 64;
+        size_t cap = s->n + n + (s->n > 0 ? s->cap / 2 + 64 : 0); // a prompt alone may never grow
+        count_bytes(a, s, (cap - s->cap) * sizeof *s->ids);
+        s->cap = cap;
         s->ids = xreallocarray(s->ids, s->cap, sizeof *s->ids);
     }
     if (n)
@@ -51,13 +73,24 @@ void answers_fail(struct answer *s, struct str reason) {
 }
 
 struct answer *answers_find(const struct answers *a, uint32_t number) {
-    return number >= a->first && number - a->first < a->n ? a->items[number - a->first] : NULL;
+    size_t at = number - a->first;
+    return number >= a->first && at < a->n ? a->items[a->begin + at] : NULL;
+}
+
+/* Items for the next n sequences. */
+static void make_room(struct answers *a, size_t n) {
+    if (a->begin + n > a->cap) {
+        a->cap = a->begin + n + a->cap / 2;
+        a->items = xreallocarray(a->items, a->cap, sizeof *a->items);
+    }
+    while (a->n < n)
+        a->items[a->begin + a->n++] = NULL;
 }
 
 struct answer *answers_open(struct answers *a, uint32_t number, const uint32_t *ids, size_t n_ids,
                             struct str attrs, struct err *e) {
     size_t at = number - a->first;
-    if (number < a->first || (at < a->n && a->items[at])) {
+    if (number < a->first || answers_find(a, number)) {
         err_set(e, EXIT_DATA, "sequence %" PRIu32 " is opened twice", number);
         return NULL;
     }
@@ -66,21 +99,27 @@ struct answer *answers_open(struct answers *a, uint32_t number, const uint32_t *
                 number, a->first);
         return NULL;
     }
-    if (at >= a->cap) {
-        a->cap = at + 1 + a->cap / 2;
-        a->items = xreallocarray(a->items, a->cap, sizeof *a->items);
+    if (a->bytes > MAX_WAITING && n_ids + attrs.n > 0) {
+        err_set(e, EXIT_DATA,
+                "sequence %" PRIu32 " comes while %" PRIu32
+                " is not finished, and more than 1 GiB of answers wait for that",
+                number, a->first);
+        return NULL;
     }
-    while (a->n <= at)
-        a->items[a->n++] = NULL;
-    struct answer *s = a->items[at] = xcalloc(1, sizeof *s);
+    make_room(a, at + 1);
+    struct answer *s = a->items[a->begin + at] = xcalloc(1, sizeof *s);
     s->number = number;
-    answers_add_ids(s, ids, n_ids);
+    s->params = a->params;
+    count_bytes(a, s, sizeof *s);
+    answers_add_ids(a, s, ids, n_ids);
     s->n_prompt = n_ids;
     s->n_written = a->echo ? 0 : n_ids;
-    buf_add(&s->attrs, attrs.p, attrs.n);
+    if (attrs.n > 0)
+        buf_add(&s->attrs, attrs.p, attrs.n);
     s->continues = n_ids > 1 || (n_ids == 1 && (a->bos < 0 || ids[0] != (uint32_t)a->bos));
     if (!a->echo && s->continues)
         attrs_set(&s->attrs, "continues", str_of("1"));
+    count_bytes(a, s, s->attrs.cap);
     return s;
 }
 
@@ -118,20 +157,20 @@ static void write_end(const struct answers *a, struct answer *s) {
 }
 
 int answers_write(struct answers *a, struct err *e) {
-    size_t done = 0;
-    while (done < a->n && a->items[done]) {
-        struct answer *s = a->items[done];
+    while (a->n > 0 && a->items[a->begin]) {
+        struct answer *s = a->items[a->begin];
         write_ids(a, s);
         if (s->state == ANSWER_OPEN)
             break;
         write_end(a, s);
-        answer_free(s);
-        done++;
+        answer_free(a, s);
+        a->begin++;
+        a->n--;
+        a->first++;
     }
-    if (done) {
-        memmove(a->items, a->items + done, (a->n - done) * sizeof *a->items);
-        a->n -= done;
-        a->first += (uint32_t)done;
+    if (a->begin > a->n) { // at most one move for each item that was written
+        memmove(a->items, a->items + a->begin, a->n * sizeof *a->items);
+        a->begin = 0;
     }
     return flush_out(a->out, e);
 }

@@ -22,11 +22,11 @@ enum answer_state { ANSWER_OPEN, ANSWER_DONE, ANSWER_FAILED };
 struct answer_text;
 
 struct answer {
-    struct sample_params params;
-    struct buf attrs;
-    struct answer_text *text; // where it has stop texts, else NULL; owned
-    uint32_t number;          // of the sequence
-    uint32_t *ids;            // [n], the first n_prompt are the prompt
+    const struct sample_params *params; // answers.params, or its own
+    struct buf attrs;                   // as the stream has them, and "continues"
+    struct answer_text *text;           // where it has stop texts, else NULL; owned
+    uint32_t number;                    // of the sequence
+    uint32_t *ids;                      // [n], the first n_prompt are the prompt
     size_t n, cap, n_prompt;
     enum answer_state state;
     const char *finish; // ANSWER_DONE: "eos", "stop", "length" or "cut"
@@ -36,25 +36,32 @@ struct answer {
     /* private: */
     bool begun;
     size_t n_written; // ids
+    size_t bytes;     // of its memory, counted in answers.bytes
 };
 
 struct answers {
     bool echo;   // write the prompt's ids too; otherwise answers get the attribute continues=1
     int32_t bos; // a prompt of this id alone has no text to continue; -1: none
     FILE *out;
-    struct answer **items; // [n], of the sequences from `first` on; NULL if not opened yet
+    const struct sample_params *params; // of answers that do not set their own
+    struct answer **items; // [begin + n] of cap; from `begin` on those of the sequences from
+                           // `first` on; NULL if not opened yet
     uint32_t first;
-    size_t n, cap;
+    size_t begin, n, cap;
+    size_t bytes; // of all answers
 };
 
 /* A new answer for sequence `number`, owned by a. NULL with e set (EXIT_DATA) if the sequence has
- * one, or is too far after the first unfinished one. */
+ * one, or is too far after the first unfinished one, or if the answers that wait take too much
+ * memory. Its params are a->params. */
 struct answer *answers_open(struct answers *a, uint32_t number, const uint32_t *ids, size_t n_ids,
                             struct str attrs, struct err *e);
 /* NULL if it has not been opened, or has been written already. */
 struct answer *answers_find(const struct answers *a, uint32_t number);
 
-void answers_add_ids(struct answer *s, const uint32_t *ids, size_t n);
+/* Gives s a copy of p, unless p is equal to its params. */
+void answers_set_params(struct answers *a, struct answer *s, const struct sample_params *p);
+void answers_add_ids(struct answers *a, struct answer *s, const uint32_t *ids, size_t n);
 void answers_fail(struct answer *s, struct str reason);
 
 /* Writes what can be written in order, flushes, and frees what is finished. -1 (EXIT_IO) if out

@@ -120,17 +120,10 @@ static void add_id(struct input *in, uint32_t id, const struct logits_header *h)
     in->ids[in->n_ids++] = id;
 }
 
-static bool add_attrs(struct input *in, struct str text) {
-    struct err e = {0};
-    if (in->attrs.n + text.n + 1 > TOKENS_MAX_TEXT) {
-        err_set(&e, EXIT_DATA, "the attributes of a sequence are longer than 1 MiB");
-        end_early(in, &e);
-        return false;
-    }
+static void add_attrs(struct input *in, struct str text) {
     if (in->attrs.n)
         buf_byte(&in->attrs, ' ');
     buf_add(&in->attrs, text.p, text.n);
-    return true;
 }
 
 /* Writes to in->reason why the current line cannot be run; empty where it can. */
@@ -180,9 +173,8 @@ bool input_next(struct input *in, const struct logits_header *h, struct input_pr
             in->ended = true;
             return false;
         case TOKENS_ATTRS:
-            if (add_attrs(in, ev.text))
-                break;
-            return give_line(in, p, false);
+            add_attrs(in, ev.text);
+            break;
         case TOKENS_ID:
             add_id(in, ev.id, h);
             break;

@@ -71,7 +71,7 @@ static void cut(struct run *r, struct answer *s) {
 }
 
 static bool is_eos(const struct run *r, const struct answer *s, uint32_t id) {
-    if (s->params.end == (int64_t)id)
+    if (s->params->end == (int64_t)id)
         return true;
     for (uint32_t i = 0; i < r->header.n_eos; i++)
         if (r->header.eos[i] >= 0 && (uint32_t)r->header.eos[i] == id)
@@ -86,20 +86,22 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
         .ids = s->ids, .n = s->n, .n_prompt = s->n_prompt, .sequence = s->number};
     struct err e = {0};
     uint32_t id;
-    if (sampler_choose(r->sampler, logits, &s->params, &history, &id, &e) != 0) {
+    if (!r->sampler) // a header alone, which may claim a large vocabulary, takes no memory
+        r->sampler = sampler_new(r->header.vocab_size);
+    if (sampler_choose(r->sampler, logits, s->params, &history, &id, &e) != 0) {
         refuse(r, s, &e);
         return;
     }
-    answers_add_ids(s, &id, 1);
+    answers_add_ids(&r->answers, s, &id, 1);
     s->more = true;
     r->n_chosen++;
     uint32_t pos = (uint32_t)s->n - 1;
     bool stops = answer_text_stops(s->text, id);
-    if (!s->params.ignore_eos && is_eos(r, s, id))
+    if (!s->params->ignore_eos && is_eos(r, s, id))
         finish(r, s, "eos");
-    else if (stops || sample_stops(&s->params, id))
+    else if (stops || sample_stops(s->params, id))
         finish(r, s, "stop");
-    else if (s->n - s->n_prompt >= s->params.max || s->n > r->header.context)
+    else if (s->n - s->n_prompt >= s->params->max || s->n > r->header.context)
         finish(r, s, "length");
     else
         request(r, &(struct request){.type = REQUEST_EXTEND,
@@ -114,8 +116,8 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
 
 /* Whether neither the model nor the options name an end that comes before the context's. */
 static bool is_endless(const struct run *r, const struct answer *s) {
-    return r->client && r->header.n_eos == 0 && s->params.end < 0 && s->params.n_stop == 0 &&
-           !s->text && !s->params.ignore_eos && s->params.max >= r->header.context;
+    return r->client && r->header.n_eos == 0 && s->params->end < 0 && s->params->n_stop == 0 &&
+           !s->text && !s->params->ignore_eos && s->params->max >= r->header.context;
 }
 
 static int take_open(struct run *r, const struct frame *f, struct err *e) {
@@ -123,16 +125,17 @@ static int take_open(struct run *r, const struct frame *f, struct err *e) {
     struct answer *s = answers_open(&r->answers, f->seq, f->ids, f->n_ids, f->text, e);
     if (!s)
         return -1;
-    s->params = r->o->params;
-    if (sample_attributes(&s->params, f->text, &bad) != 0 ||
-        sample_check_ids(&s->params, r->header.vocab_size, &bad) != 0 ||
+    struct sample_params params = r->o->params;
+    if (sample_attributes(&params, f->text, &bad) != 0 ||
+        sample_check_ids(&params, r->header.vocab_size, &bad) != 0 ||
         answer_text_begin(&r->texts, s, r->o->echo, &bad) != 0) {
         refuse(r, s, &bad);
         return 0;
     }
-    if (s->params.max > r->o->limit)
-        s->params.max = r->o->limit;
-    if (s->params.max == 0) {
+    if (params.max > r->o->limit)
+        params.max = r->o->limit;
+    answers_set_params(&r->answers, s, &params);
+    if (params.max == 0) {
         finish(r, s, "length");
     } else if (is_endless(r, s) && !r->said_endless) {
         r->said_endless = true;
@@ -200,8 +203,8 @@ static int take_frame(struct run *r, const struct frame *f, struct err *e) {
 /* Ends every open sequence. why is NULL at the proper end of a recording. */
 static int end_all(struct run *r, const char *why, struct err *e) {
     for (size_t i = 0; i < r->answers.n; i++) {
-        struct answer *s = r->answers.items[i];
         uint32_t number = r->answers.first + (uint32_t)i;
+        struct answer *s = answers_find(&r->answers, number);
         if (!s && !why)
             return err_set(e, EXIT_DATA, "the stream has no sequence %" PRIu32, number);
         if (!s)
@@ -245,9 +248,12 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
     if (r->o->stops.n > 0 && answer_texts_open(&r->texts, e) != 0)
         return -1;
     r->client = return_connect(h, fd, &r->no_client);
+    if (!r->client && r->no_client.code == EXIT_SYSTEM) { // llm-forward would wait for us
+        *e = r->no_client;
+        return -1;
+    }
     if (r->o->opened && r->o->opened(e) != 0)
         return -1;
-    r->sampler = sampler_new(h->vocab_size);
     if (h->tokenizer) // a vocabulary's size alone would say nothing: models pad theirs
         tokens_write_header(r->answers.out,
                             &(struct tokens_header){true, h->vocab_size, h->tokenizer});
@@ -260,7 +266,7 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
 int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out,
                  uint64_t *n_chosen, struct err *e) {
     struct run r = {.o = o,
-                    .answers = {.out = out, .echo = o->echo},
+                    .answers = {.out = out, .echo = o->echo, .params = &o->params},
                     .texts = {.model = o->model, .stops = &o->stops}};
     struct logits_reader *in = logits_reader_new(fd, name, &r.header, e);
     if (!in)

@@ -4,6 +4,7 @@
 #include "stages/tokenizer_out.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #include "base/io.h"
@@ -57,9 +58,12 @@ int tokenizer_out_copy(const char *folder, const struct outdir *dir, struct err 
     if (!d)
         return err_errno(e, EXIT_NO_INPUT, "cannot read the folder %s", folder);
     int rc = 0;
-    for (struct dirent *f; rc == 0 && (f = readdir(d));)
+    struct dirent *f;
+    while (errno = 0, rc == 0 && (f = readdir(d)))
         if (is_small_file(f->d_name))
             rc = copy_file(folder, f->d_name, dir, e);
+    if (rc == 0 && errno != 0) // not the end of the folder
+        rc = err_errno(e, EXIT_IO, "cannot read the folder %s", folder);
     closedir(d);
     return rc;
 }

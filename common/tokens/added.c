@@ -130,8 +130,9 @@ static bool is_plain(const struct added_iter *it, const struct added_token *t) {
 }
 
 /* Returns the token of the longest pattern that begins at i, or NONE. */
-static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
+static uint32_t longest_at(struct added_iter *it, size_t i, size_t *end) {
     uint32_t node = 0, token = NONE;
+    size_t from = i;
     bool allowed = true, foreign = it->allowed != NULL;
     for (; i < it->text.n; i++) {
         allowed = allowed && (!it->allowed || it->allowed[i]);
@@ -146,6 +147,8 @@ static uint32_t longest_at(const struct added_iter *it, size_t i, size_t *end) {
             *end = i + 1;
         }
     }
+    it->steps += token == NONE ? i - from : 0;
+    it->too_slow |= it->steps > (uint64_t)it->text.n * ADDED_STEPS;
     return token;
 }
 
@@ -155,8 +158,9 @@ static size_t next_char(struct str text, size_t i) {
 
 /* An empty pattern matches everywhere, also at the text's end. The longest pattern at `at` goes
  * first. Directly after another match the empty pattern does not match. */
-static uint32_t find_or_nothing(const struct added_iter *it, size_t *start, size_t *end) {
-    for (size_t i = it->at; i <= it->text.n && it->text.n; i = next_char(it->text, i)) {
+static uint32_t find_or_nothing(struct added_iter *it, size_t *start, size_t *end) {
+    for (size_t i = it->at; i <= it->text.n && it->text.n && !it->too_slow;
+         i = next_char(it->text, i)) {
         *start = *end = i;
         uint32_t token = it->set->nodes ? longest_at(it, i, end) : NONE;
         if (token != NONE || i > it->at || !it->after_match)
@@ -166,10 +170,10 @@ static uint32_t find_or_nothing(const struct added_iter *it, size_t *start, size
 }
 
 /* Returns the leftmost match at or after `at`, and of several there the longest. */
-static uint32_t find(const struct added_iter *it, size_t *start, size_t *end) {
+static uint32_t find(struct added_iter *it, size_t *start, size_t *end) {
     if (it->set->empty != NONE)
         return find_or_nothing(it, start, end);
-    for (size_t i = it->at; i < it->text.n; i++) {
+    for (size_t i = it->at; i < it->text.n && !it->too_slow; i++) {
         if (it->set->only_start >= 0) {
             const char *p = memchr(it->text.p + i, it->set->only_start, it->text.n - i);
             if (!p)

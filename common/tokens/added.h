@@ -82,9 +82,12 @@ struct added_iter {
     size_t at;              // the search continues here
     size_t covered;         // end of the last match
     bool after_match;       // `at` is the end of a match that is not empty
+    uint64_t steps;         // bytes that were compared where no match began
+    bool too_slow;          // the search ended because they are more than ADDED_STEPS a byte
 };
+enum { ADDED_STEPS = 256 };
 struct added_iter added_begin(const struct added *a, bool normalized, struct str text,
                               const uint8_t *allowed);
-bool added_next(struct added_iter *it, struct added_match *m);
+bool added_next(struct added_iter *it, struct added_match *m); // false after the last, or too_slow
 
 #endif

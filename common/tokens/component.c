@@ -51,6 +51,11 @@ void component_need(struct json *j, bool found, const char *type, const char *me
         json_refuse(j, "%s has no \"%s\"", type, member);
 }
 
+void component_limit(struct json *j, size_t n) {
+    if (n >= COMPONENT_MAX)
+        json_refuse(j, "more than %d steps", COMPONENT_MAX);
+}
+
 uint32_t component_char(struct json *j) {
     struct str s = json_str(j);
     uint32_t cp = 0;

@@ -10,6 +10,8 @@
 
 #include "base/json.h"
 
+enum { COMPONENT_MAX = 128 }; // most steps in a list of components
+
 /* Returns the string member "type" of the next object, or n = 0 if it has none. j does not move. */
 struct str component_type(struct json *j);
 
@@ -20,6 +22,9 @@ unsigned component_members(struct json *j, const char *const *names, unsigned n,
 
 /* Refuses the object that was just read unless `found`. */
 void component_need(struct json *j, bool found, const char *type, const char *member);
+
+/* Refuses a list that has n steps already: each step may read the whole text. */
+void component_limit(struct json *j, size_t n);
 
 /* Reads a string that must be exactly one character. */
 uint32_t component_char(struct json *j);

@@ -46,6 +46,7 @@ static void load_sequence(struct decs *d, struct json *j) {
 
 static void load_one(struct decs *d, struct json *j) {
     struct str type = component_type(j);
+    component_limit(j, d->n);
     if (str_eq(type, "Sequence")) {
         load_sequence(d, j);
         return;

@@ -175,6 +175,12 @@ static int split_added(struct encoder *en, const struct tok_piece *p, bool norma
         if (m.start < m.end)
             add_token(en, p, &m);
     }
+    if (it.too_slow)
+        return err_set(
+            en->e, EXIT_DATA,
+            "the search for added tokens takes more than %d steps a byte: long ones often "
+            "begin but do not end",
+            ADDED_STEPS);
     if (it.covered >= p->n)
         return 0;
     struct tok_piece left = tok_piece_cut(p, it.covered, p->n);

@@ -11,6 +11,9 @@
  * is one unk, or with byte_fallback the <0xNN> tokens of its bytes. Of equal sums the token that
  * begins earlier wins, as in the reference. Sums are double and added from the left.
  *
+ * At each character the trie is followed as far as a token may go. Where tokens of thousands of
+ * bytes make that quadratic, the word is refused.
+ *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
 #include <stdio.h>
@@ -22,6 +25,8 @@
 #include "tokens/model.h"
 #include "tokens/trie.h"
 #include "unicode/unicode.h"
+
+enum { STEPS_A_BYTE = 256 }; // most steps in the trie for each byte of a word
 
 struct unigram {
     double *scores; // [n] by id
@@ -271,6 +276,13 @@ static void scratch_free(void *scratch) {
     free(s);
 }
 
+static int too_slow(struct err *e) {
+    return err_set(e, EXIT_DATA,
+                   "a word takes more than %d steps a byte: the vocabulary has long tokens that "
+                   "often begin but do not end",
+                   STEPS_A_BYTE);
+}
+
 static void offer(struct node *n, double score, uint32_t id, size_t start) {
     if (n->start == NO_ID || score > n->score)
         *n = (struct node){score, id, (uint32_t)start};
@@ -280,6 +292,7 @@ static void offer(struct node *n, double score, uint32_t id, size_t start) {
 static int find_path(const struct tok_model *m, struct trie *trie, struct node *nodes,
                      struct str word, struct err *e) {
     const struct unigram *u = m->data;
+    uint64_t steps = 0, most = (uint64_t)word.n * STEPS_A_BYTE;
     for (size_t i = 0; i <= word.n; i++)
         nodes[i] = (struct node){0, 0, NO_ID};
     for (size_t start = 0, len; start < word.n; start += len) {
@@ -290,14 +303,16 @@ static int find_path(const struct tok_model *m, struct trie *trie, struct node *
         if (len > word.n - start)
             return err_set(e, EXIT_DATA, "a word is cut inside a character");
         trie_ready(trie, word.p + start, word.n - start);
-        for (size_t i = start;
-             i < word.n && (at = trie_step(trie, at, (unsigned char)word.p[i])) != 0; i++) {
+        size_t i = start;
+        for (; i < word.n && (at = trie_step(trie, at, (unsigned char)word.p[i])) != 0; i++) {
             uint32_t id = trie->ids[at];
             if (id == NO_ID || model_is_control(m, id))
                 continue;
             offer(&nodes[i + 1], u->scores[id] + score, id, start);
             single |= i + 1 - start == len;
         }
+        if ((steps += i - start) > most)
+            return too_slow(e);
         if (single)
             continue;
         struct node *next = &nodes[start + len];

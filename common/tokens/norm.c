@@ -42,6 +42,7 @@ void norms_load(struct norms *n, struct json *j) {
         return;
     }
     struct str type = component_type(j);
+    component_limit(j, n->n);
     if (str_eq(type, "Bert"))
         type = str_of("BertNormalizer");
     if (str_eq(type, "Sequence")) {

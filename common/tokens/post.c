@@ -41,6 +41,7 @@ void posts_load(struct posts *p, struct json *j) {
         return;
     }
     struct str type = component_type(j);
+    component_limit(j, p->n);
     if (p->in_pieces && (str_eq(type, "TemplateProcessing") || str_eq(type, "BertProcessing") ||
                          str_eq(type, "RobertaProcessing")))
         json_refuse(j, "the post-processor \"%.*s\" after a TemplateProcessing is not supported",

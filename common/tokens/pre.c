@@ -50,6 +50,7 @@ void pres_load(struct pres *p, struct json *j) {
         return;
     }
     struct str type = component_type(j);
+    component_limit(j, p->n);
     if (str_eq(type, "Sequence")) {
         load_sequence(p, j);
         return;

@@ -26,18 +26,18 @@ struct block {
 
 static size_t rounded(size_t n, size_t to) {
     if (n > SIZE_MAX / 4)
-        die(EXIT_SYSTEM, "out of memory: %zu bytes", n);
+        mem_die(n);
     return round_up_size(n, to);
 }
 
 static void add_block(struct region *r, size_t n) {
     bool big = n > MIN_BIG;
     size_t cap = rounded(n, big ? BIG_PAGE : 4096);
-    char *p = big ? big_pages_map(cap, true)
+    char *p = big ? big_pages_map(cap)
                   : mmap(NULL, cap, PROT_READ | PROT_WRITE,
                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (!p || p == MAP_FAILED)
-        die(EXIT_SYSTEM, "out of memory: %zu bytes", cap);
+        mem_die(cap);
     struct block *blocks = xreallocarray(r->blocks, r->n_blocks + 1, sizeof *blocks);
     blocks[r->n_blocks++] = (struct block){p, cap};
     r->blocks = blocks;

@@ -449,12 +449,9 @@ static struct tokenizer *open_file(const char *path, bool hashed, struct err *e)
     struct tokenizer *t = NULL;
     if (is_dir(path) && !is_there(file)) {
         tokenizer_missing(path, e);
-    } else if (map_file(&map, file, e) == 0) {
+    } else if (map_file_within(&map, file, MAX_FILE, e) == 0) {
         if (file_hint(map.p, map.n))
             err_set(e, EXIT_DATA, "%s: %s", file_hint(map.p, map.n), file);
-        else if (map.n > MAX_FILE)
-            err_set(e, EXIT_DATA, "the file has %zu bytes, more than %d: %s", map.n, MAX_FILE,
-                    file);
         else if (!is_dir(path) || special_tokens_read(&special, path, e) == 0)
             t = open_bytes(file, (struct str){(const char *)map.p, map.n}, hashed, &special, e);
         if (t)

@@ -184,6 +184,10 @@ static void read_members(struct header *h, size_t *cap) {
             json_refuse(j, "tensor name of %zu bytes that %s", name.n, fault);
             return;
         }
+        if (w->n_tensors == ST_MAX_TENSORS) {
+            json_refuse(j, "more than %d tensors", ST_MAX_TENSORS);
+            return;
+        }
         if (w->n_tensors == *cap)
             w->tensors =
                 xreallocarray(w->tensors, *cap = *cap ? 2 * *cap : 256, sizeof *w->tensors);
@@ -244,6 +248,27 @@ static int check_end(const struct header *h, uint64_t header_bytes, uint64_t fil
                    needed, file_bytes, h->last, h->end, h->data_bytes, path);
 }
 
+/* Refuses a header with too many tensors, before they take memory. A shorter header has fewer. */
+static int check_count(const char *path, const char *text, size_t length, struct err *e) {
+    enum { LEAST_BYTES = 32 }; // of a tensor
+    struct json j;
+    struct str name;
+    size_t n = 0;
+    if (length <= (size_t)ST_MAX_TENSORS * LEAST_BYTES)
+        return 0;
+    json_init(&j, path, text, length, e);
+    json_enter_object(&j);
+    while (n <= ST_MAX_TENSORS && json_key(&j, &name)) {
+        json_skip(&j);
+        n++;
+    }
+    bool failed = json_failed(&j);
+    json_free(&j);
+    if (!failed && n > ST_MAX_TENSORS)
+        return err_set(e, EXIT_DATA, "more than %d tensors: %s", ST_MAX_TENSORS, path);
+    return failed ? -1 : 0;
+}
+
 /* Reads the header of a file of file_bytes bytes, of which the first n are at p. Appends its
  * tensors to w. */
 static int read_header(struct weights *w, size_t file, const unsigned char *p, size_t n,
@@ -274,6 +299,8 @@ static int read_header(struct weights *w, size_t file, const unsigned char *p, s
         return err_set(e, EXIT_DATA, "the header does not begin with '{': %s", path);
     w->files[file].header_bytes = LENGTH_BYTES + (size_t)length;
 
+    if (check_count(path, (const char *)p + LENGTH_BYTES, (size_t)length, e) != 0)
+        return -1;
     struct header h = {.w = w, .file = file, .data_bytes = file_bytes - LENGTH_BYTES - length};
     size_t first = w->n_tensors;
     json_init(&h.json, path, (const char *)p + LENGTH_BYTES, (size_t)length, e);

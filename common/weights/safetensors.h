@@ -23,7 +23,12 @@
 #include "base/io.h"
 #include "weights/dtype.h"
 
-enum { TENSOR_MAX_DIMS = 8, TENSOR_MAX_NAME = 1024, ST_MAX_HEADER = 100000000 };
+enum {
+    TENSOR_MAX_DIMS = 8,
+    TENSOR_MAX_NAME = 1024,
+    ST_MAX_HEADER = 100000000,
+    ST_MAX_TENSORS = 1 << 19
+};
 
 struct tensor {
     const char *name; // NUL-terminated, owned by the weights

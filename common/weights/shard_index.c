@@ -38,6 +38,10 @@ static void read_weight_map(struct shard_index *x) {
         const char *fault = tensor_name_fault(tensor);
         if (fault)
             json_refuse(j, "tensor name of %zu bytes that %s", tensor.n, fault);
+        if (x->n == ST_MAX_TENSORS)
+            json_refuse(j, "more than %d tensors", ST_MAX_TENSORS);
+        if (json_failed(j))
+            return;
         if (x->n == cap)
             x->entries = xreallocarray(x->entries, cap = cap ? 2 * cap : 256, sizeof *x->entries);
         x->entries[x->n++] = (struct shard_entry){tensor, file};

@@ -12,6 +12,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "base/u32_map.h"
 
 struct span {
     off_t at; // in the temporary file
@@ -31,8 +32,9 @@ struct in_order {
     int fd;                  // of the temporary file; -1 until it is needed
     off_t end;               // its length
     uint32_t next;           // the sequence that goes straight to out
-    struct waiting *waiting; // [n], by number
+    struct waiting *waiting; // [n], in no order
     size_t n, cap;
+    struct u32_map by_seq; // index into waiting
 };
 
 struct in_order *in_order_new(FILE *out, const char *folder) {
@@ -51,28 +53,26 @@ void in_order_free(struct in_order *o) {
     if (o->fd >= 0)
         close(o->fd);
     free(o->waiting);
+    u32_map_free(&o->by_seq);
     free(o->folder);
     free(o);
 }
 
 /* The entry of seq; a new one if there is none. */
 static struct waiting *entry(struct in_order *o, uint32_t seq) {
-    size_t i = o->n;
-    while (i > 0 && o->waiting[i - 1].seq >= seq)
-        i--;
-    if (i < o->n && o->waiting[i].seq == seq)
+    uint32_t i = u32_map_find(&o->by_seq, seq);
+    if (i != U32_MAP_NONE)
         return &o->waiting[i];
     if (o->n == o->cap) {
         o->cap = 2 * o->cap + 16;
         o->waiting = xreallocarray(o->waiting, o->cap, sizeof *o->waiting);
     }
-    memmove(o->waiting + i + 1, o->waiting + i, (o->n - i) * sizeof *o->waiting);
-    o->waiting[i] = (struct waiting){.seq = seq};
-    o->n++;
-    return &o->waiting[i];
+    u32_map_set(&o->by_seq, seq, (uint32_t)o->n);
+    o->waiting[o->n] = (struct waiting){.seq = seq};
+    return &o->waiting[o->n++];
 }
 
-static int write_out(struct in_order *o, const void *p, size_t n, struct err *e) {
+static int write_out(const struct in_order *o, const void *p, size_t n, struct err *e) {
     return fwrite(p, 1, n, o->out) == n ? 0 : err_errno(e, EXIT_IO, "cannot write");
 }
 
@@ -99,17 +99,23 @@ static int set_aside(struct in_order *o, uint32_t seq, const void *p, size_t n, 
     return 0;
 }
 
-/* Writes the waiting bytes of the first entry, and drops the entry. */
-static int bring_back(struct in_order *o, struct err *e) {
-    struct waiting w = o->waiting[0];
+static void drop(struct in_order *o, struct waiting *w) {
+    uint32_t seq = w->seq;
+    free(w->spans);
+    *w = o->waiting[--o->n];
+    u32_map_set(&o->by_seq, w->seq, (uint32_t)(w - o->waiting));
+    u32_map_remove(&o->by_seq, seq);
+}
+
+/* Writes the waiting bytes of an entry. */
+static int bring_back(const struct in_order *o, const struct waiting *w, struct err *e) {
     char bytes[1 << 16];
     int rc = 0;
-    memmove(o->waiting, o->waiting + 1, --o->n * sizeof *o->waiting);
-    for (size_t i = 0; i < w.n && rc == 0; i++) {
+    for (size_t i = 0; i < w->n && rc == 0; i++) {
         size_t got;
-        if (lseek(o->fd, w.spans[i].at, SEEK_SET) < 0)
+        if (lseek(o->fd, w->spans[i].at, SEEK_SET) < 0)
             rc = err_errno(e, EXIT_IO, "cannot seek in a temporary file");
-        for (size_t left = w.spans[i].n; left > 0 && rc == 0; left -= got) {
+        for (size_t left = w->spans[i].n; left > 0 && rc == 0; left -= got) {
             rc = read_full(o->fd, bytes, left < sizeof bytes ? left : sizeof bytes, &got, e);
             if (rc == 0 && got == 0)
                 rc = err_set(e, EXIT_IO, "a temporary file has become shorter");
@@ -117,7 +123,6 @@ static int bring_back(struct in_order *o, struct err *e) {
                 rc = write_out(o, bytes, got, e);
         }
     }
-    free(w.spans);
     return rc;
 }
 
@@ -135,18 +140,31 @@ int in_order_end(struct in_order *o, uint32_t seq, struct err *e) {
     while (ended) { // go on to the first sequence that has not ended yet
         ended = false;
         o->next++;
-        if (o->n && o->waiting[0].seq == o->next) {
-            ended = o->waiting[0].ended;
-            if (bring_back(o, e) != 0)
-                return -1;
-        }
+        uint32_t i = u32_map_find(&o->by_seq, o->next);
+        if (i == U32_MAP_NONE)
+            break;
+        ended = o->waiting[i].ended;
+        if (bring_back(o, &o->waiting[i], e) != 0)
+            return -1;
+        drop(o, &o->waiting[i]);
     }
     return 0;
 }
 
+static int by_number(const void *a, const void *b) {
+    uint32_t x = ((const struct waiting *)a)->seq, y = ((const struct waiting *)b)->seq;
+    return (x > y) - (x < y);
+}
+
 int in_order_finish(struct in_order *o, struct err *e) {
-    while (o->n)
-        if (bring_back(o, e) != 0)
+    if (o->n > 0)
+        qsort(o->waiting, o->n, sizeof *o->waiting, by_number);
+    for (size_t i = 0; i < o->n; i++)
+        if (bring_back(o, &o->waiting[i], e) != 0)
             return -1;
+    for (size_t i = 0; i < o->n; i++)
+        free(o->waiting[i].spans);
+    o->n = 0;
+    u32_map_free(&o->by_seq);
     return 0;
 }

@@ -9,10 +9,8 @@
 #include "base/mem.h"
 
 static struct open_seq *find(const struct open_seqs *r, uint32_t number) {
-    for (size_t i = r->n; i-- > 0;)
-        if (r->seqs[i].number == number)
-            return &r->seqs[i];
-    return NULL;
+    uint32_t i = u32_map_find(&r->by_number, number);
+    return i == U32_MAP_NONE ? NULL : &r->seqs[i];
 }
 
 const struct open_seq *open_seqs_find(const struct open_seqs *r, uint32_t number) {
@@ -31,7 +29,10 @@ static void put_ids(struct open_seq *s, size_t pos, const uint32_t *ids, size_t 
     if (pos < s->start || pos > s->start + s->n) // a fork's first own ids
         s->start = pos;
     s->n = pos - s->start;
-    s->ids = xreallocarray(s->ids, s->n + n, sizeof *s->ids);
+    if (s->n + n > s->cap) {
+        s->cap = larger(s->n + n, s->cap + s->cap / 2);
+        s->ids = xreallocarray(s->ids, s->cap, sizeof *s->ids);
+    }
     if (n)
         memcpy(s->ids + s->n, ids, n * sizeof *ids);
     s->n += n;
@@ -46,6 +47,7 @@ static int open_seq(struct open_seqs *r, const struct frame *f, struct err *e) {
     }
     r->seqs[r->n] = (struct open_seq){.number = f->seq};
     buf_add(&r->seqs[r->n].attrs, f->text.p, f->text.n);
+    u32_map_set(&r->by_number, f->seq, (uint32_t)r->n);
     put_ids(&r->seqs[r->n++], 0, f->ids, f->n_ids);
     return 0;
 }
@@ -66,6 +68,8 @@ int open_seqs_take(struct open_seqs *r, const struct frame *f, struct err *e) {
     if ((f->type == FRAME_FAILED || f->type == FRAME_CLOSED) && s) {
         seq_free(s);
         *s = r->seqs[--r->n];
+        u32_map_set(&r->by_number, s->number, (uint32_t)(s - r->seqs));
+        u32_map_remove(&r->by_number, f->seq);
     }
     return 0;
 }
@@ -74,5 +78,6 @@ void open_seqs_free(struct open_seqs *r) {
     for (size_t i = 0; i < r->n; i++)
         seq_free(&r->seqs[i]);
     free(r->seqs);
+    u32_map_free(&r->by_number);
     *r = (struct open_seqs){0};
 }

@@ -9,19 +9,21 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/u32_map.h"
 #include "wire/logits.h"
 
 struct open_seq {
     uint32_t number;
     uint32_t *ids; // [n] of positions start .. start + n - 1
     size_t start;  // 0, except for a fork: its copied ids are not in the stream again
-    size_t n;
+    size_t n, cap;
     struct buf attrs; // of its OPEN frame
 };
 
 struct open_seqs {
     struct open_seq *seqs; // [n], in no order
     size_t n, cap;
+    struct u32_map by_number; // index into seqs
 };
 
 /* Follows OPEN, IDS, FAILED and CLOSED frames. -1 (EXIT_DATA) if a sequence is opened twice, or if

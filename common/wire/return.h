@@ -51,7 +51,7 @@ int return_poll_fd(const struct return_server *s);
 int return_timeout_ms(const struct return_server *s);
 
 /* Does what is due, without waiting: accepts callers, checks hellos, reads requests. -1 on a
- * malformed message. */
+ * malformed message, or if the system refuses. */
 int return_serve(struct return_server *s, struct err *e);
 enum return_state return_state(const struct return_server *s);
 

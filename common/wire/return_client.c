@@ -45,6 +45,15 @@ static bool trusted_address(const char *path) {
     return ok;
 }
 
+/* Refuses because nobody answers: EXIT_NO_INPUT. If errno says that the system failed, the server
+ * may be there and wait: EXIT_SYSTEM. Returns -1. */
+static int refuse(const struct logits_header *h, struct err *e) {
+    bool gone = errno == 0 || errno == ENOENT || errno == ENOTDIR || errno == EACCES ||
+                errno == ECONNREFUSED || errno == EPIPE || errno == ECONNRESET;
+    return gone ? err_set(e, EXIT_NO_INPUT, "the return path is gone: %s", h->address)
+                : err_errno(e, EXIT_SYSTEM, "cannot use the return path %s", h->address);
+}
+
 /* Connects and says hello. Returns the descriptor, or -1. */
 static int call(const struct logits_header *h, int stdin_fd, bool takes, struct err *e) {
     struct sockaddr_un sa;
@@ -52,7 +61,10 @@ static int call(const struct logits_header *h, int stdin_fd, bool takes, struct 
     uint8_t hello[HELLO_BYTES] = {0};
     if (!h->address[0])
         return err_set(e, EXIT_NO_INPUT, "the stream has no return path");
-    if (!trusted_address(h->address) || return_socket_address(&sa, h->address) != 0)
+    errno = 0;
+    if (!trusted_address(h->address))
+        return refuse(h, e);
+    if (return_socket_address(&sa, h->address) != 0)
         return err_set(e, EXIT_NO_INPUT, "the return path is gone: %s", h->address);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0 || return_set_flags(fd, false) != 0) {
@@ -60,7 +72,7 @@ static int call(const struct logits_header *h, int stdin_fd, bool takes, struct 
         goto fail;
     }
     if (connect(fd, (struct sockaddr *)&sa, sizeof sa) != 0) {
-        err_errno(e, EXIT_NO_INPUT, "the return path is gone: %s", h->address);
+        refuse(h, e);
         goto fail;
     }
     if (!return_same_user(fd)) {
@@ -76,7 +88,7 @@ static int call(const struct logits_header *h, int stdin_fd, bool takes, struct 
     }
     // A new socket has room for all of it.
     if (send(fd, hello, sizeof hello, MSG_NOSIGNAL) != (ssize_t)sizeof hello) {
-        err_errno(e, EXIT_NO_INPUT, "the return path is gone: %s", h->address);
+        refuse(h, e);
         goto fail;
     }
     return fd;

@@ -175,15 +175,25 @@ static void judge_hello(struct return_server *s) {
     drop_peer(s);
 }
 
-/* Accepts the next caller unless there is a peer. False if nobody calls. */
-static bool next_caller(struct return_server *s) {
+static bool would_wait(void) {
+    return errno == EAGAIN || errno == EWOULDBLOCK;
+}
+
+/* Accepts the next caller unless there is a peer. 0 if nobody calls. -1 with e set if the system
+ * refuses: a caller that is dropped then would wait for us. */
+static int next_caller(struct return_server *s, struct err *e) {
     while (s->peer < 0) {
         int fd = accept(s->listener, NULL, NULL);
         if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
             continue;
         if (fd < 0)
-            return false;
-        if (return_set_flags(fd, true) != 0 || !return_same_user(fd)) {
+            return would_wait() ? 0 : err_errno(e, EXIT_SYSTEM, "return path: cannot accept");
+        if (return_set_flags(fd, true) != 0) {
+            err_errno(e, EXIT_SYSTEM, "return path: cannot accept");
+            close(fd);
+            return -1;
+        }
+        if (!return_same_user(fd)) {
             close(fd);
             continue;
         }
@@ -191,18 +201,21 @@ static bool next_caller(struct return_server *s) {
         s->hello_n = 0;
         s->peer_until = seconds_now() + hello_seconds;
     }
-    return true;
+    return 1;
 }
 
-static void hear_callers(struct return_server *s) {
-    while (s->state == RETURN_WAITING && next_caller(s)) {
+static int hear_callers(struct return_server *s, struct err *e) {
+    int rc = 1;
+    while (s->state == RETURN_WAITING && (rc = next_caller(s, e)) == 1) {
         ssize_t got = read(s->peer, s->hello + s->hello_n, sizeof s->hello - s->hello_n);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        if (got < 0 && would_wait()) {
             if (seconds_now() < s->peer_until)
                 break;
             drop_peer(s);
+        } else if (got < 0 && errno != ECONNRESET) {
+            return err_errno(e, EXIT_IO, "return path: cannot read");
         } else if (got <= 0) {
             drop_peer(s);
         } else if ((s->hello_n += (size_t)got) == sizeof s->hello) {
@@ -215,6 +228,7 @@ static void hear_callers(struct return_server *s) {
         drop_peer(s);
         remove_socket(s);
     }
+    return rc < 0 ? -1 : 0;
 }
 
 /* Moves s->whole past the last complete request. */
@@ -243,8 +257,10 @@ static int hear_requests(struct return_server *s, struct err *e) {
         ssize_t got = read(s->peer, s->in.p + s->in.n, s->in.cap - s->in.n - 1);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        if (got < 0 && would_wait())
             return 0;
+        if (got < 0 && errno != ECONNRESET)
+            return err_errno(e, EXIT_IO, "return path: cannot read");
         if (got <= 0) {
             s->state = RETURN_GONE;
             drop_peer(s);
@@ -258,8 +274,8 @@ static int hear_requests(struct return_server *s, struct err *e) {
 }
 
 int return_serve(struct return_server *s, struct err *e) {
-    if (s->state == RETURN_WAITING)
-        hear_callers(s);
+    if (s->state == RETURN_WAITING && hear_callers(s, e) != 0)
+        return -1;
     return s->state == RETURN_TAKEN ? hear_requests(s, e) : 0;
 }
 

@@ -6,8 +6,8 @@
  * separated by several blanks, and by tabs, which paste(1) writes.
  *
  * It refuses, with line and byte: anything but digits and blanks in a line of ids, ids above
- * TOKENS_MAX_ID, sequences and texts that are longer than tokens.h allows, texts that are not
- * UTF-8, and a second header that differs from the first.
+ * TOKENS_MAX_ID, sequences, texts and attributes that are longer than tokens.h allows, texts that
+ * are not UTF-8, and a second header that differs from the first.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/tokens.h"
@@ -36,8 +36,10 @@ struct tokens_reader {
     struct buf text; // of a '#' or '!' line, so far
     uint64_t id;     // the id so far, while in_id
     bool in_id;
-    size_t n_ids; // of this line
-    bool begun;   // an event has been returned: too late for a header
+    size_t n_ids;     // of this line
+    size_t n_attrs;   // bytes of "#@" lines since the last sequence, and one for each line
+    size_t n_results; // the same of "#=" lines
+    bool begun;       // an event has been returned: too late for a header
     bool eof;
     int held; // scan()'s result for tokens_pending: 1 an event, -1 an error, 0 nothing
     struct tokens_event held_event;
@@ -126,6 +128,13 @@ static int header_line(struct tokens_reader *r, struct str text, struct err *e) 
     return 0;
 }
 
+/* Adds a line to those of its kind since the last sequence. */
+static int add_words(struct tokens_reader *r, size_t *sum, size_t n, const char *what,
+                     struct err *e) {
+    *sum += n + 1;
+    return *sum - 1 > TOKENS_MAX_TEXT ? bad_line(r, e, what) : 1;
+}
+
 /* A complete '#' or '!' line: 1 an event, 0 a comment, -1 with e set. */
 static int text_line(struct tokens_reader *r, struct tokens_event *ev, struct err *e) {
     struct str text = buf_view(&r->text);
@@ -145,6 +154,13 @@ static int text_line(struct tokens_reader *r, struct tokens_event *ev, struct er
     if (text.n > mark && text.p[mark] == ' ')
         mark++;
     ev->text = (struct str){text.p + mark, text.n - mark};
+    if (ev->type == TOKENS_ATTRS)
+        return add_words(r, &r->n_attrs, ev->text.n,
+                         "the attributes of a sequence are longer than 1 MiB", e);
+    if (ev->type == TOKENS_RESULT)
+        return add_words(r, &r->n_results, ev->text.n,
+                         "the results of a sequence are longer than 1 MiB", e);
+    r->n_attrs = r->n_results = 0;
     return 1;
 }
 
@@ -184,6 +200,7 @@ static int scan_ids(struct tokens_reader *r, struct tokens_event *ev, struct err
             return 1; // the next call sees the blank or newline
         } else if (c == '\n') {
             *ev = (struct tokens_event){.type = TOKENS_END};
+            r->n_attrs = r->n_results = 0;
             next_line(r);
             return 1;
         }

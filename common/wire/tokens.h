@@ -17,7 +17,8 @@
 enum {
     TOKENS_MAX_ID = 0x7fffffff,    // ids are 0 .. TOKENS_MAX_ID
     TOKENS_MAX_SEQUENCE = 1 << 24, // most ids of one sequence
-    TOKENS_MAX_TEXT = 1 << 20,     // most bytes of one '#' or '!' line
+    TOKENS_MAX_TEXT = 1 << 20,     // most bytes of one '#' or '!' line, of a sequence's "#@" lines
+                                   // together, and of its "#=" lines
 };
 
 struct tokens_header {

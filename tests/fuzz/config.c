@@ -2,13 +2,9 @@
  * needs. The input is config.json and, after a byte 0, generation_config.json.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <stdint.h>
-#include <stdlib.h>
-
+#include "../lib/fuzz.h"
 #include "model/layers.h"
 #include "model/rope.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct st_file file = {.path = "weights"};

@@ -6,27 +6,9 @@
  * both.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
-
-#include "base/json.h"
+#include "../lib/fuzz.h"
 #include "gguf/vocab.h"
 #include "gguf/model.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void must_parse(const struct buf *text) {
-    struct err e;
-    struct json j;
-    json_init(&j, "output", text->p, text->n, &e);
-    json_skip(&j);
-    if (!json_end(&j)) {
-        fprintf(stderr, "%s\n%s\n", e.msg, text->p);
-        abort();
-    }
-    json_free(&j);
-}
 
 static void vocab(const struct gguf *g) {
     struct gguf_vocab v;
@@ -35,10 +17,10 @@ static void vocab(const struct gguf *g) {
     if (gguf_vocab_open(&v, g, NULL, &e) != 0)
         return;
     if (gguf_tokenizer_json(&v, &out, &e) == 0)
-        must_parse(&out);
+        fuzz_check_json(buf_view(&out));
     buf_clear(&out);
     if (gguf_tokenizer_config_json(&v, 7, &out, &e) == 0)
-        must_parse(&out);
+        fuzz_check_json(buf_view(&out));
     buf_free(&out);
     gguf_vocab_free(&v);
 }
@@ -57,30 +39,24 @@ static void model(const struct gguf *g) {
     struct buf out = {0};
     gguf_config_json(&m, DT_BF16,
                      &(struct gguf_ids){.bos = -1, .pad = 3, .eos = {1, 2}, .n_eos = 2}, &out);
-    must_parse(&out);
+    fuzz_check_json(buf_view(&out));
     buf_free(&out);
     gguf_model_free(&m);
 }
 
-static void write_file(const char *path, const uint8_t *data, size_t size) {
-    FILE *f = fopen(path, "wb");
-    if (!f || fwrite(data, 1, size, f) != size || fclose(f) != 0)
-        abort();
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    char one[80], two[80];
-    long pid = (long)getpid();
+    static const char *const names[] = {"model-00001-of-00002.gguf", "model-00002-of-00002.gguf"};
+    struct str all = {(const char *)data, size};
+    char *one, *two = NULL;
     bool split = size > 4 && data[0] == 'S';
-    snprintf(one, sizeof one, "/tmp/fuzz-gguf.%ld-00001-of-00002.gguf", pid);
-    snprintf(two, sizeof two, "/tmp/fuzz-gguf.%ld-00002-of-00002.gguf", pid);
     if (split) {
         size_t n = (size_t)data[1] | (size_t)data[2] << 8 | (size_t)data[3] << 16, left = size - 4;
         n = n < left ? n : left;
-        write_file(one, data + 4, n);
-        write_file(two, data + 4 + n, left - n);
+        one = fuzz_file(names[0], (struct str){all.p + 4, n});
+        two = fuzz_file(names[1], (struct str){all.p + 4 + n, left - n});
     } else {
-        write_file(one, data, size);
+        fuzz_unlink(names[1]);
+        one = fuzz_file(names[0], all);
     }
     struct gguf g;
     struct err e;
@@ -89,9 +65,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         vocab(&g);
         model(&g);
         gguf_close(&g);
+    } else {
+        fuzz_check_refusal(&e);
     }
-    unlink(one);
-    if (split)
-        unlink(two);
+    free(one);
+    free(two);
     return 0;
 }

@@ -2,12 +2,8 @@
  * JSON. The trust must be as long as the text, and each refusal must have a message.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <assert.h>
-#include <string.h>
-
+#include "../lib/fuzz.h"
 #include "jinja/jinja.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char otherwise[] =

@@ -2,11 +2,7 @@
  * read again value by value.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <stdlib.h>
-
-#include "base/json.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "../lib/fuzz.h"
 
 /* Visits a value through the typed calls; depth is bounded by the parser. */
 static void visit(struct json *j) {

@@ -2,15 +2,11 @@
  * A first byte of 1 stands for a good header, so that the fuzzer gets to the frames.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "wire/logits.h"
-
-#include <stdlib.h>
-
+#include "../lib/fuzz.h"
 #include "../lib/fuzzfd.h"
 #include "sample/rank.h"
+#include "wire/logits.h"
 #include "wire/open_seqs.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void add_pieces(struct buf *out, const struct logits_header *h, const struct frame *f) {
     uint8_t head[LOGITS_FRAME_BYTES];

@@ -2,15 +2,11 @@
  * read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <stdio.h>
-#include <stdlib.h>
-
+#include "../lib/fuzz.h"
 #include "base/hash.h"
 #include "weights/safetensors.h"
 #include "weights/stats.h"
 #include "weights/values.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct weights w;

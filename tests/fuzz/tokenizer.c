@@ -2,10 +2,8 @@
  * Nothing may crash or hang, and decoded text must be valid UTF-8.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "base/utf8.h"
+#include "../lib/fuzz.h"
 #include "tokens/tokenizer.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint8_t *end = size ? memchr(data, 0, size) : NULL;

@@ -2,14 +2,10 @@
  * stream.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "../lib/fuzz.h"
+#include "../lib/fuzzfd.h"
 #include "base/attrs.h"
 #include "wire/tokens.h"
-
-#include <stdlib.h>
-
-#include "../lib/fuzzfd.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Reads a stream and writes it to out in our own form. Returns -1 if it is refused. */
 static int rewrite(const uint8_t *data, size_t size, struct buf *out) {
@@ -40,6 +36,8 @@ static int rewrite(const uint8_t *data, size_t size, struct buf *out) {
         first = ev.type != TOKENS_ID;
         tokens_pending(r);
     }
+    if (header) // no event came after it
+        tokens_write_header(f, tokens_header(r));
     if (rc != 0 && (e.code != EXIT_DATA || !e.msg[0]))
         abort();
     fclose(f);

@@ -19,13 +19,15 @@ fails() {
     [[ $output == *"$text"* ]] || { echo "no '$text' in: $output"; return 1; }
 }
 
-# Runs a command with at most KB of address space; under a sanitizer, which reserves terabytes, of resident memory.
+# Runs a command with at most KB of address space; under ASan, which reserves terabytes, of resident memory.
 #     within_memory 400000 tok-encode -l big
 within_memory() {
     local kb=$1
     shift
     if grep -q __asan_init "$BIN/llm-forward"; then
         ASAN_OPTIONS="$ASAN_OPTIONS:quarantine_size_mb=16:hard_rss_limit_mb=$((kb / 1024))" "$@"
+    elif grep -qE '__(tsan|msan)_init' "$BIN/llm-forward"; then
+        "$@" # their shadows are several times the memory
     else
         (ulimit -v "$kb" && exec "$@")
     fi

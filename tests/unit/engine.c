@@ -467,6 +467,37 @@ static void what_cannot_be_run_ends_with_a_reason(void) {
     free(t);
 }
 
+/* A copy that is refused while it waits for its source leaves no trace. Neither the source's end
+ * nor the job that would have made the copy touches the sequence that is in its slot now. */
+static void a_copy_that_fails_early_is_not_made(void) {
+    const uint32_t fork = FIRST_FORK;
+    for (int source_fails = 0; source_fails < 2; source_fails++) {
+        struct model *m;
+        struct engine *g = begin(&m, 0, false);
+        struct told *t = told_new(ENGINE_ASKS);
+        struct engine_client *c = &t->client;
+        struct engine_request copy = {ENGINE_FORK, .seq = fork, .from = 7, .pos = 5},
+                              bad = {ENGINE_EXTEND, .seq = fork, .pos = 60},
+                              more = {ENGINE_EXTEND,        .seq = 9,   .pos = 6,
+                                      .ids = some_ids + 26, .n_ids = 1, .want = 1};
+        CHECK(engine_open(g, c, 7, some_ids, 10, 1, NULL) == 0);
+        CHECK(engine_request(g, c, &copy, NULL) == 0 && engine_request(g, c, &bad, NULL) == 0);
+        CHECK(engine_open(g, c, 9, some_ids + 20, 6, 0, NULL) == 0); // in the copy's slot
+        bad.seq = 7;
+        if (source_fails)
+            CHECK(engine_request(g, c, &bad, NULL) == 0);
+        run_all(g);
+        CHECK(engine_request(g, c, &more, NULL) == 0);
+        run_all(g);
+        CHECK_INT(count(t, 'x'), 1 + source_fails);
+        CHECK_INT(c->n_open, 2 - source_fails);
+        CHECK(t->n > 0 && t->events[t->n - 1].seq == 9);
+        CHECK(t->n > 0 && t->events[t->n - 1].value == digest(some_ids + 20, 7));
+        end(g, m);
+        free(t);
+    }
+}
+
 static void who_never_asks_gets_its_sequences_closed(void) {
     struct model *m;
     struct engine *g = begin(&m, 0, false);
@@ -638,6 +669,7 @@ int main(void) {
     RUN(a_client_that_fails_ends_alone);
     RUN(who_leaves_takes_its_sequences_along);
     RUN(what_cannot_be_run_ends_with_a_reason);
+    RUN(a_copy_that_fails_early_is_not_made);
     RUN(who_never_asks_gets_its_sequences_closed);
     RUN(a_step_waits_shortly_for_a_client_that_asks);
     RUN(a_scored_sequence_gives_the_rows_that_score);

@@ -340,7 +340,7 @@ static void any_order(size_t window, size_t n_buckets) {
     const struct state_limits limits = {CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES};
     struct state s;
     struct prefix_cache k;
-    struct state_seq slots[N_SLOTS];
+    struct state_seq slots[N_SLOTS] = {0};
     struct err e = {0};
     uint32_t random = 7;
     size_t taken = 0;
@@ -353,8 +353,6 @@ static void any_order(size_t window, size_t n_buckets) {
     CHECK(state_init(&s, device, layers, 2, &limits, &e) == 0);
     prefix_init(&k, &s, MAX_NODES);
     k.n_buckets = n_buckets ? n_buckets : k.n_buckets; // 1: all hashes collide
-    for (size_t i = 0; i < N_SLOTS; i++)
-        state_seq_init(&s, &slots[i]);
     for (size_t i = 0; i < N_STEPS; i++) {
         struct state_seq *q = &slots[next_random(&random, N_SLOTS)];
         taken += random_sequence(&k, q, &random);

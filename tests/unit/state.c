@@ -20,38 +20,29 @@ enum { PAGE_BYTES = KV_PAGE * 8, SLOT_BYTES = 24 };
 
 struct fake {
     struct device device; // first
-    size_t n_regions, n_copied;
-    size_t committed, most; // bytes; of all regions
-    size_t ends[STATE_MAX_GROUPS];
-    unsigned char *bases[STATE_MAX_GROUPS];
+    size_t n_copied;
+    size_t taken, most; // bytes; of all groups
 };
 
 static struct fake *fake_of(struct device *d) {
     return (struct fake *)(void *)d;
 }
 
-static unsigned char *fake_reserve(struct device *d, size_t n, struct err *e) {
+/* Memory moves each time, so that an address from before is noticed. */
+static int fake_grow(struct device *d, struct kv_memory *m, size_t n, size_t most, struct err *e) {
     struct fake *f = fake_of(d);
-    unsigned char *p = malloc(n);
-    if (!p || f->n_regions == STATE_MAX_GROUPS) {
-        err_set(e, EXIT_SYSTEM, "no addresses");
-        free(p);
-        return NULL;
-    }
-    memset(p, 0xEE, n);
-    f->bases[f->n_regions++] = p;
-    return p;
-}
-
-static int fake_commit(struct device *d, unsigned char *base, size_t end, struct err *e) {
-    struct fake *f = fake_of(d);
-    size_t i = 0;
-    while (f->bases[i] != base)
-        i++;
-    if (f->committed - f->ends[i] + end > f->most)
+    if (n <= m->n)
+        return 0;
+    CHECK(n <= most);
+    if (f->taken - m->n + n > f->most)
         return err_set(e, EXIT_SYSTEM, "no memory");
-    f->committed += end - f->ends[i];
-    f->ends[i] = end;
+    unsigned char *base = xmalloc(n);
+    memset(base, 0xEE, n);
+    if (m->n > 0)
+        memcpy(base, m->base, m->n);
+    free(m->base);
+    f->taken += n - m->n;
+    *m = (struct kv_memory){base, n};
     return 0;
 }
 
@@ -60,17 +51,14 @@ static void fake_copy(struct device *d, unsigned char *to, const unsigned char *
     fake_of(d)->n_copied++;
 }
 
-static void fake_release(struct device *d, unsigned char *base, size_t n) {
+static void fake_free(struct device *d, struct kv_memory *m) {
     (void)d;
-    (void)n;
-    free(base);
+    free(m->base);
+    *m = (struct kv_memory){0};
 }
 
-static const struct ops fake_ops = {.kv_run_bytes = RUN_BYTES,
-                                    .kv_reserve = fake_reserve,
-                                    .kv_commit = fake_commit,
-                                    .kv_copy = fake_copy,
-                                    .kv_release = fake_release};
+static const struct ops fake_ops = {
+    .kv_run_bytes = RUN_BYTES, .kv_grow = fake_grow, .kv_copy = fake_copy, .kv_free = fake_free};
 
 /* ---- A state, and sequences whose contents are known ---- */
 
@@ -105,8 +93,6 @@ static struct world *world_new(const struct state_layer *a, const struct state_l
             w->layers[w->n_layers++] = *b;
     }
     CHECK_INT(state_init(&w->s, &w->fake.device, w->layers, w->n_layers, &limits, &e), 0);
-    for (size_t i = 0; i < N_SEQS; i++)
-        state_seq_init(&w->s, &w->seqs[i].q);
     return w;
 }
 
@@ -382,7 +368,7 @@ static void lack_of_memory_changes_nothing(void) {
     free(held);
 
     struct seq *y = &w->seqs[1];
-    w->fake.most = w->fake.committed; // now the device has no more
+    w->fake.most = w->fake.taken; // now the device has no more
     g->max_blocks = SIZE_MAX / 2;
     CHECK_INT(fork(w, y, x, 700), 700);
     n = 0;
@@ -401,14 +387,16 @@ static void lack_of_memory_changes_nothing(void) {
 
 static void parts_of_blocks_do_not_overlap(void) {
     struct world *w = world_new(&full, &slots);
+    grow_to(w, &w->seqs[0], 20 * KV_PAGE);
     for (size_t g = 0; g < 2; g++) {
         const struct state_group *group = &w->s.groups[g];
-        size_t n = group->max_blocks < 20 ? group->max_blocks : 20;
-        unsigned char *hit = xcalloc(1, group->reserved);
+        size_t n = group->n_blocks < 20 ? group->n_blocks : 20;
+        unsigned char *hit = xcalloc(1, group->memory.n);
+        CHECK(n > 0);
         for (uint32_t b = 0; b < n; b++)
             for (size_t l = 0; l < group->n_layers; l++) {
-                size_t at = (size_t)(state_part(group, b, l) - group->base);
-                CHECK(at + group->layer_bytes <= group->reserved);
+                size_t at = (size_t)(state_part(group, b, l) - group->memory.base);
+                CHECK(at + group->layer_bytes <= group->memory.n);
                 for (size_t i = 0; i < group->layer_bytes; i++)
                     CHECK(!hit[at + i]++);
             }
@@ -448,10 +436,29 @@ static void sizes_and_limits(void) {
     CHECK_INT(state_init(&s, &f.device, &huge, 1, &limits, &e), -1);
     CHECK(strstr(e.msg, "more than can be addressed"));
     state_free(&s);
-    const struct state_limits many = {CONTEXT, SIZE_MAX / 2, MAX_ROWS, 0};
-    CHECK_INT(state_init(&s, &f.device, &full, 1, &many, &e), -1);
-    CHECK(strstr(e.msg, "more than can be addressed"));
-    state_free(&s);
+}
+
+/* Limits that are larger than any memory cost nothing: what sequences hold does. */
+static void limits_cost_nothing(void) {
+    struct fake f = {.device.ops = &fake_ops, .most = 64 << 20};
+    const struct state_limits limits[] = {{UINT32_MAX, SIZE_MAX / 2, MAX_ROWS, SIZE_MAX},
+                                          {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX}};
+    for (size_t i = 0; i < 2; i++) {
+        struct state s;
+        struct state_seq q = {0};
+        struct err e = {0};
+        CHECK_INT(state_init(&s, &f.device, &full, 1, &limits[i], &e), 0);
+        CHECK_INT(f.taken, 0);
+        CHECK_INT(s.groups[0].cap, 0);
+        CHECK_INT(state_extend(&s, &q, 0, 100, &e), 0);
+        CHECK_INT(q.end[0], 2);
+        CHECK(q.cap[0] < 8 && s.groups[0].cap * sizeof(uint32_t) <= (4 << 20));
+        state_advance(&s, &q, 100);
+        CHECK_INT(state_truncate(&s, &q, 0), 0);
+        state_seq_free(&q);
+        f.taken -= s.groups[0].memory.n;
+        state_free(&s);
+    }
 }
 
 /* ---- Anything in any order ---- */
@@ -546,6 +553,7 @@ int main(void) {
     RUN(lack_of_memory_changes_nothing);
     RUN(parts_of_blocks_do_not_overlap);
     RUN(sizes_and_limits);
+    RUN(limits_cost_nothing);
     RUN(blocks_have_the_contents_of_their_ids_in_any_order);
     return check_done();
 }

@@ -210,19 +210,6 @@ static int load_end(struct device *device, struct err *e) {
     return cu_sync(d->c, e);
 }
 
-static unsigned char *kv_reserve(struct device *device, size_t n, struct err *e) {
-    struct cuda_device *d = cuda_of(device);
-    struct cu_region r = {0};
-    if (d->n_kv == DEVICE_GROUPS) {
-        err_set(e, EXIT_BUG, "more than %d groups of layers", DEVICE_GROUPS);
-        return NULL;
-    }
-    if (cu_reserve(d->c, &r, n, e) != 0)
-        return NULL;
-    d->kv[d->n_kv++] = r;
-    return r.base;
-}
-
 static struct cu_region *region_at(struct cuda_device *d, const unsigned char *base) {
     struct cu_region *r = d->kv;
     while (r->base != base)
@@ -230,13 +217,30 @@ static struct cu_region *region_at(struct cuda_device *d, const unsigned char *b
     return r;
 }
 
-static int kv_commit(struct device *device, unsigned char *base, size_t end, struct err *e) {
+/* Addresses for all that the GPU can hold, so that it never moves: graphs have its address. */
+static struct cu_region *new_region(struct cuda_device *d, size_t most, struct err *e) {
+    size_t memory = cu_info(d->c)->total_bytes;
+    struct cu_region *r = d->kv;
+    while (r < d->kv + DEVICE_GROUPS && r->base)
+        r++;
+    if (r == d->kv + DEVICE_GROUPS) {
+        err_set(e, EXIT_BUG, "more than %d groups of layers", DEVICE_GROUPS);
+        return NULL;
+    }
+    return cu_reserve(d->c, r, most < memory ? most : memory, e) == 0 ? r : NULL;
+}
+
+static int kv_grow(struct device *device, struct kv_memory *m, size_t n, size_t most,
+                   struct err *e) {
     struct cuda_device *d = cuda_of(device);
-    struct cu_region *r = region_at(d, base);
+    struct cu_region *r = m->base ? region_at(d, m->base) : new_region(d, most, e);
+    if (!r)
+        return -1;
     size_t before = r->committed;
-    int rc = cu_commit(d->c, r, end, e);
+    int rc = cu_commit(d->c, r, n, e);
+    *m = (struct kv_memory){r->base, r->committed};
     if (rc == 0 && r->committed > before)
-        cu_fill(d->c, base + before, r->committed - before, 0);
+        cu_fill(d->c, m->base + before, r->committed - before, 0);
     return rc;
 }
 
@@ -244,10 +248,11 @@ static void kv_copy(struct device *device, unsigned char *to, const unsigned cha
     cu_copy(cuda_of(device)->c, to, from, n);
 }
 
-static void kv_release(struct device *device, unsigned char *base, size_t n) {
+static void kv_free(struct device *device, struct kv_memory *m) {
     struct cuda_device *d = cuda_of(device);
-    (void)n;
-    cu_unreserve(d->c, region_at(d, base));
+    if (m->base)
+        cu_unreserve(d->c, region_at(d, m->base));
+    *m = (struct kv_memory){0};
 }
 
 static void *host_alloc(struct device *device, size_t n) {
@@ -270,10 +275,9 @@ static const struct ops ops = {.close = close_device,
                                .load_end = load_end,
                                .kv_page_bytes = page_bytes,
                                .kv_run_bytes = 1,
-                               .kv_reserve = kv_reserve,
-                               .kv_commit = kv_commit,
+                               .kv_grow = kv_grow,
                                .kv_copy = kv_copy,
-                               .kv_release = kv_release,
+                               .kv_free = kv_free,
                                .host_alloc = host_alloc,
                                .host_free = host_free,
                                .begin = cuda_begin,

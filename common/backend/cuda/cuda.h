@@ -85,7 +85,6 @@ struct cuda_device {
     size_t ld_hidden, ld_q, ld_ffn, ld_router, logit_rows, max_spans, few_tiles, rows_padded;
 
     struct cu_region kv[DEVICE_GROUPS];
-    size_t n_kv;
     uint32_t kv_pad;
 
     // The step.

@@ -1,0 +1,272 @@
+/* Preloaded into a program: makes one allocation or system call fail.
+ *
+ * FAULTS names a file of 4096 bytes, which is mapped and shared with the test: struct faults_page
+ * below. Each call that could fail is counted. Call number `at` fails, or is cut short; the others
+ * run as usual.
+ *
+ * malloc and its like, fork and pthread_create are replaced by functions of the same names. System
+ * calls are caught in the kernel, by a seccomp filter that sends SIGSYS, because libc makes many of
+ * them without a symbol (fwrite, opendir). The handler makes the call itself, at the one
+ * instruction that the filter lets pass.
+ *
+ * Never fail: stderr's writes, so that messages can be checked; close, unlink and rmdir, without
+ * which nothing can be cleaned up; and calls whose failure the kernel does not document.
+ *
+ * x86-64 Linux with glibc only.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+enum { FAULT_ERROR, FAULT_SHORT }; // the call fails; it reads or writes one byte
+
+struct faults_page {
+    uint64_t at;    // number of the call that fails, from 1; 0: none
+    uint64_t kind;  // as above; FAULT_SHORT counts reads and writes only
+    uint64_t count; // calls so far
+    char name[32];  // of the call that has failed
+    int64_t fd;     // its first argument
+};
+
+static struct faults_page *page; // NULL: not started, or not asked for
+
+/* Whether this call is the one. */
+static bool is_due(const char *name, long first) {
+    if (!page || __atomic_add_fetch(&page->count, 1, __ATOMIC_SEQ_CST) != page->at)
+        return false;
+    strncpy(page->name, name, sizeof page->name - 1);
+    page->fd = first;
+    return true;
+}
+
+static bool fails(const char *name) {
+    if (!page || page->kind != FAULT_ERROR || !is_due(name, -1))
+        return false;
+    errno = ENOMEM;
+    return true;
+}
+
+/* ---- Functions ---- */
+
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t count, size_t size);
+void *__libc_realloc(void *p, size_t n);
+void *__libc_memalign(size_t align, size_t n);
+
+void *malloc(size_t n) {
+    return fails("malloc") ? NULL : __libc_malloc(n);
+}
+
+void *calloc(size_t count, size_t size) {
+    return fails("calloc") ? NULL : __libc_calloc(count, size);
+}
+
+void *realloc(void *p, size_t n) {
+    return fails("realloc") ? NULL : __libc_realloc(p, n);
+}
+
+void *aligned_alloc(size_t align, size_t n) {
+    return fails("aligned_alloc") ? NULL : __libc_memalign(align, n);
+}
+
+int posix_memalign(void **p, size_t align, size_t n) {
+    if (fails("posix_memalign"))
+        return ENOMEM;
+    *p = __libc_memalign(align, n);
+    return *p ? 0 : ENOMEM;
+}
+
+/* The next definition of a symbol. ISO C has no conversion from void * to a function pointer. */
+static void next(const char *name, void *function) {
+    void *p = dlsym(RTLD_NEXT, name);
+    memcpy(function, &p, sizeof p);
+}
+
+pid_t fork(void) {
+    pid_t (*real)(void);
+    if (fails("fork")) {
+        errno = EAGAIN;
+        return -1;
+    }
+    next("fork", &real);
+    return real();
+}
+
+int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*run)(void *), void *arg) {
+    int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+    if (fails("pthread_create"))
+        return EAGAIN;
+    next("pthread_create", &real);
+    return real(t, attr, run, arg);
+}
+
+/* A blocked SIGSYS would end the program. */
+int pthread_sigmask(int how, const sigset_t *set, sigset_t *old) {
+    int (*real)(int, const sigset_t *, sigset_t *);
+    sigset_t without;
+    if (set && how != SIG_UNBLOCK) {
+        without = *set;
+        sigdelset(&without, SIGSYS);
+        set = &without;
+    }
+    next("pthread_sigmask", &real);
+    return real(how, set, old);
+}
+
+/* ---- System calls ---- */
+
+#define SYSTEM_CALLS                                                                               \
+    CALL(read, EIO)                                                                                \
+    CALL(write, ENOSPC)                                                                            \
+    CALL(readv, EIO)                                                                               \
+    CALL(writev, ENOSPC)                                                                           \
+    CALL(pread64, EIO)                                                                             \
+    CALL(pwrite64, ENOSPC)                                                                         \
+    CALL(open, EMFILE)                                                                             \
+    CALL(openat, EMFILE)                                                                           \
+    CALL(fstat, EIO)                                                                               \
+    CALL(newfstatat, EIO)                                                                          \
+    CALL(lseek, EIO)                                                                               \
+    CALL(mmap, ENOMEM)                                                                             \
+    CALL(fcntl, EINVAL)                                                                            \
+    CALL(dup, EMFILE)                                                                              \
+    CALL(dup2, EMFILE)                                                                             \
+    CALL(pipe, EMFILE)                                                                             \
+    CALL(pipe2, EMFILE)                                                                            \
+    CALL(socket, EMFILE)                                                                           \
+    CALL(bind, EACCES)                                                                             \
+    CALL(listen, EADDRINUSE)                                                                       \
+    CALL(accept, EMFILE)                                                                           \
+    CALL(accept4, EMFILE)                                                                          \
+    CALL(connect, ENOMEM)                                                                          \
+    CALL(sendto, ENOBUFS)                                                                          \
+    CALL(poll, ENOMEM)                                                                             \
+    CALL(fsync, EIO)                                                                               \
+    CALL(fdatasync, EIO)                                                                           \
+    CALL(ftruncate, EIO)                                                                           \
+    CALL(rename, EIO)                                                                              \
+    CALL(mkdir, ENOSPC)                                                                            \
+    CALL(getdents64, EIO)
+
+static const struct {
+    int number, error;
+    const char *name;
+} calls[] = {
+#define CALL(name, error) {SYS_##name, error, #name},
+    SYSTEM_CALLS
+#undef CALL
+};
+enum { N_CALLS = sizeof calls / sizeof *calls };
+
+/* long faults_call(const greg_t args[6], long number) */
+__asm__(".text\n"
+        "faults_call:\n"
+        "    push %rbx\n"
+        "    mov %rdi, %rbx\n"
+        "    mov %rsi, %rax\n"
+        "    mov (%rbx), %rdi\n"
+        "    mov 8(%rbx), %rsi\n"
+        "    mov 16(%rbx), %rdx\n"
+        "    mov 24(%rbx), %r10\n"
+        "    mov 32(%rbx), %r8\n"
+        "    mov 40(%rbx), %r9\n"
+        "    syscall\n"
+        "faults_return:\n"
+        "    pop %rbx\n"
+        "    ret\n");
+long faults_call(const greg_t args[6], long number) __attribute__((visibility("hidden")));
+extern const char faults_return[] __attribute__((visibility("hidden")));
+
+static long cut_short(greg_t args[6], long number) {
+    struct iovec one;
+    if (number == SYS_readv || number == SYS_writev) {
+        const struct iovec *v = (const struct iovec *)args[1];
+        one = (struct iovec){v[0].iov_base, v[0].iov_len ? 1 : 0};
+        args[1] = (greg_t)&one;
+        args[2] = 1;
+    } else {
+        args[2] = args[2] > 1 ? 1 : args[2];
+    }
+    return faults_call(args, number);
+}
+
+static bool moves_bytes(long number) {
+    return number == SYS_read || number == SYS_write || number == SYS_readv || number == SYS_writev;
+}
+
+static long call(greg_t args[6], long number) {
+    size_t i = 0;
+    while (i < N_CALLS && calls[i].number != number)
+        i++;
+    bool to_stderr = (number == SYS_write || number == SYS_writev) && args[0] == STDERR_FILENO;
+    if (i == N_CALLS || to_stderr || (page->kind == FAULT_SHORT && !moves_bytes(number)) ||
+        !is_due(calls[i].name, args[0]))
+        return faults_call(args, number);
+    return page->kind == FAULT_SHORT ? cut_short(args, number) : -calls[i].error;
+}
+
+static void on_sigsys(int signal_number, siginfo_t *info, void *context) {
+    greg_t *g = ((ucontext_t *)context)->uc_mcontext.gregs;
+    greg_t args[6] = {g[REG_RDI], g[REG_RSI], g[REG_RDX], g[REG_R10], g[REG_R8], g[REG_R9]};
+    int saved = errno;
+    (void)signal_number;
+    g[REG_RAX] = call(args, info->si_syscall);
+    errno = saved;
+}
+
+/* Traps the calls of the list, except at faults_return. */
+static void install_filter(void) {
+    static struct sock_filter f[8 + 2 * N_CALLS];
+    uint64_t pass = (uintptr_t)faults_return;
+    size_t n = 0;
+    f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                                          offsetof(struct seccomp_data, instruction_pointer));
+    f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)pass, 0, 3);
+    f[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+                                          offsetof(struct seccomp_data, instruction_pointer) + 4);
+    f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)(pass >> 32), 0, 1);
+    f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    f[n++] =
+        (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr));
+    for (size_t i = 0; i < N_CALLS; i++) {
+        f[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)calls[i].number,
+                                              0, 1);
+        f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_TRAP);
+    }
+    f[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    struct sock_fprog program = {(unsigned short)n, f};
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+        _exit(125);
+}
+
+__attribute__((constructor)) static void start(void) {
+    const char *path = getenv("FAULTS");
+    if (!path)
+        return;
+    int fd = open(path, O_RDWR);
+    void *p = fd < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    struct sigaction act = {.sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    if (p == MAP_FAILED || close(fd) != 0 || sigaction(SIGSYS, &act, NULL) != 0)
+        _exit(125);
+    install_filter();
+    page = p;
+}
