@@ -14,6 +14,7 @@ setup() {
 start() {
     rm -f a b c out err
     mkfifo a b c
+    set -m # else bash lets its children ignore SIGINT
     tok-encode -l >a 2>>err <&0 3>&- &
     pids=($!)
     llm-forward -b 4 <a >b 2>>err 3>&- &
@@ -22,6 +23,11 @@ start() {
     pids+=($!)
     tok-decode -l <c >out 2>>err 3>&- &
     pids+=($!)
+    set +m
+}
+
+teardown() {
+    kill -9 "${pids[@]}" 2>/dev/null || true
 }
 
 # Waits until a stage has ended, five seconds at most (a loaded machine; each ends within one when nothing else runs).
@@ -36,7 +42,7 @@ ended() { # STAGE
     return 1
 }
 
-# Until there is an answer; or at once, when they have hardly begun.
+# Until there is an answer.
 answering() {
     for ((i = 0; i < 1000; i++)); do
         [ ! -s out ] || return 0
@@ -45,9 +51,21 @@ answering() {
     return 1
 }
 
+# Until the four programs run, after their shells have opened the pipes.
+running() {
+    local names=(tok-encode llm-forward llm-sample tok-decode)
+    for stage in 0 1 2 3; do
+        for ((i = 0; i < 1000; i++)); do
+            [ "$(cat "/proc/${pids[stage]}/comm" 2>/dev/null)" != "${names[stage]}" ] || continue 2
+            sleep 0.005
+        done
+        return 1
+    done
+}
+
 killed() { # SIGNAL STAGE MOMENT
     start < <(yes 'a few words')
-    [ "$3" = start ] || answering
+    if [ "$3" = start ]; then running; else answering; fi
     kill "-$1" "${pids[$2]}"
     for stage in 0 1 2 3; do ended "$stage" || { echo "$*"; return 1; }; done
     codes=()
