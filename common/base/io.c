@@ -125,7 +125,10 @@ int read_operand(const char *path, size_t max, struct buf *out, struct err *e) {
     int fd = open_operand(path, &name, e);
     if (fd < 0)
         return -1;
-    int rc = read_all(fd, name, max, out, e);
+    struct stat st;
+    bool large = fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && (uintmax_t)st.st_size > max;
+    int rc = large ? err_set(e, EXIT_DATA, "more than %zu bytes: %s", max, name)
+                   : read_all(fd, name, max, out, e);
     if (fd != STDIN_FILENO)
         close(fd);
     return rc;
