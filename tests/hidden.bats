@@ -137,7 +137,7 @@ shape() { head -c 128 "$1" | LC_ALL=C sed -n "s/.*'shape': (\([^)]*\)).*/\1/p" |
 }
 
 @test "lists that say nothing, or more than the model has, are usage errors" {
-    for list in '' , 0, ,0 x -1 1-x 2-1 1,,2 '0 1' 1.0 99999999999999999999; do
+    for list in '' ',' '0,' ',0' x -1 1-x 2-1 1,,2 '0 1' 1.0 99999999999999999999; do
         fails 2 "--hidden: expected layers such as" llm-forward --hidden="$list" ids
         fails 2 "--hidden: expected layers such as" llm-inspect --npy x --hidden="$list" ids
     done
