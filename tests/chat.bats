@@ -283,7 +283,7 @@ hi='[{"role":"user","content":"Hi"}]'
 @test "a template's limits can be set" {
     template '{% for i in range(1000) %}{% set x = "a" * 100000 %}{% endfor %}done'
     fails 65 'the template takes more than 67108864 bytes of memory' render <<<"$hi"
-    [ "$(render --template-memory 256 <<<"$hi")" = done ]
+    [ "$(render --template-memory 256 <<<"$hi")" = 'done' ]
     template '{% for i in range(1000) %}{{ i }}{% endfor %}'
     fails 65 'the template takes more than 500 steps' render --template-steps 500 <<<"$hi"
     fails 2 '--template-memory' render --template-memory 0
