@@ -157,10 +157,8 @@ static struct jvalue call_method(struct jinja *in, const struct jmethod *m, cons
         rest.pos++;
         rest.n--;
     }
-    if (m->info->call_args) {
-        struct jvalue made = m->info->call_args(in, self, &rest);
-        return made;
-    }
+    if (m->info->call_args)
+        return m->info->call_args(in, self, &rest);
     return jinja_bind(in, m->info->name, m->info->params, m->info->min, &rest, v)
                ? m->info->call(in, self, v)
                : jv_none();
