@@ -4,7 +4,7 @@
 load lib/common
 
 setup() {
-    grep -q __asan_init "$BIN/llm-forward" && skip "a build for tests is not hardened"
+    ! sanitized || skip "a build for tests is not hardened"
     cd "$BATS_TEST_TMPDIR"
 }
 

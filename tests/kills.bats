@@ -51,6 +51,11 @@ answering() {
     return 1
 }
 
+# Prompts without end, no faster than they are answered, so that little waits in the pipes when a stage ends.
+feed() {
+    while echo 'a few words' && sleep 0.02; do :; done 2>/dev/null
+}
+
 # Until the four programs run, after their shells have opened the pipes.
 running() {
     local names=(tok-encode llm-forward llm-sample tok-decode)
@@ -64,7 +69,7 @@ running() {
 }
 
 killed() { # SIGNAL STAGE MOMENT
-    start < <(yes 'a few words')
+    start < <(feed)
     if [ "$3" = start ]; then running; else answering; fi
     kill "-$1" "${pids[$2]}"
     for stage in 0 1 2 3; do ended "$stage" || { echo "$*"; return 1; }; done

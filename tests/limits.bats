@@ -19,8 +19,6 @@ setup() {
     cd "$BATS_FILE_TMPDIR/absurd"
 }
 
-sanitized() { grep -q __asan_init "$BIN/llm-forward"; }
-
 # Runs a command with at most KB of address space and a second of CPU time; a sanitizer needs several times both.
 bounded() {
     local kb=$1 seconds=1
@@ -69,7 +67,7 @@ TABLE
 
 @test "st-inspect: a header that is one string of 100 MB, in a sparse file of a GB" {
     python3 "$BATS_TEST_DIRNAME/lib/absurd.py" sparse st-string string
-    refused 71 "cannot map string" st-inspect string # a file is mapped whole
+    sanitized || refused 71 "cannot map string" st-inspect string # a file is mapped whole
     KB=1200000 refused 65 "control byte 0x00: string: line 1, byte 2" st-inspect string
 }
 
@@ -102,7 +100,7 @@ TABLE
 
 @test "st-convert: a GGUF string of a GB, in a sparse file" {
     python3 "$BATS_TEST_DIRNAME/lib/absurd.py" sparse gguf-value value.gguf
-    refused 71 "cannot map value.gguf" st-convert value.gguf folder # a file is mapped whole
+    sanitized || refused 71 "cannot map value.gguf" st-convert value.gguf folder # a file is mapped whole
     KB=1200000 refused 65 "a string of 1073741824 bytes, more than 16777216: value.gguf: byte 64" \
         st-convert value.gguf folder
 }

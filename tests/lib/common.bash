@@ -19,6 +19,9 @@ fails() {
     [[ $output == *"$text"* ]] || { echo "no '$text' in: $output"; return 1; }
 }
 
+# Whether the programs are built with a sanitizer, which reserves terabytes of addresses.
+sanitized() { grep -qE '__(asan|tsan|msan)_init' "$BIN/llm-forward"; }
+
 # Runs a command with at most KB of address space; under ASan, which reserves terabytes, of resident memory.
 #     within_memory 400000 tok-encode -l big
 within_memory() {
