@@ -172,7 +172,7 @@ JOBS := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 
 # Every file through the compiler's front end with warnings as errors:  make syntax CC=clang
 syntax:
-	$(CC) $(FIXED) $(WARN) -Werror -O1 -fsyntax-only -DTOKPIPE_VERSION='""' $(LIB_SRC) $(wildcard tools/*.c tests/unit/*.c tests/fuzz/*.c)
+	$(CC) $(FIXED) $(WARN) -Werror -O1 -fsyntax-only -DTOKPIPE_VERSION='""' $(LIB_SRC) -Ibench $(wildcard tools/*.c tests/unit/*.c tests/fuzz/*.c bench/*.c bench/lib/*.c)
 
 # The parts run in order, also under -j: `deps` may just have installed what the build needs.
 check: deps

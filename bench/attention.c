@@ -104,13 +104,12 @@ int main(int argc, char **argv) {
         die_err(&e);
     b.rows = xcalloc(n_seqs, sizeof *b.rows);
     for (size_t i = 0; i < n_seqs; i++) {
-        state_seq_init(&state, &seqs[i]);
         if (state_extend(&state, &seqs[i], 0, context, &e) != 0)
             die_err(&e);
         b.rows[i] =
             (struct attn_row){seqs[i].tables[0], 0, (uint32_t)context - 1, (uint32_t)context - 1};
     }
-    unsigned char *memory = state.groups[0].base;
+    unsigned char *memory = state.groups[0].memory.base;
     fill_bf16(memory, all); // these bytes are valid as f32 too
     for (size_t l = 0; l < LAYERS; l++) {
         struct state_place p = state_place(&state, l);

@@ -42,7 +42,7 @@ void fill_bf16(void *p, size_t n) {
 const void *memory_take(enum memory m, size_t n) {
     n = (n + BIG_PAGE - 1) / BIG_PAGE * BIG_PAGE;
     if (m == MEMORY_HUGE) {
-        void *p = big_pages_map(n, true);
+        void *p = big_pages_map(n);
         if (!p) {
             perror("bench: mmap");
             return NULL;
