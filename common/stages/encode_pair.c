@@ -6,8 +6,8 @@
 #include <stdlib.h>
 
 #include "base/utf8.h"
-#include "chat/token_text.h"
 #include "jinja/text.h"
+#include "tokens/special.h"
 
 /* The only id of a text; -1 if it has another number of ids. */
 static int64_t id_of(const struct tokenizer *t, struct str text) {
@@ -40,12 +40,15 @@ static int64_t id_before_text(const struct tokenizer *t) {
 
 int64_t encode_pair_prefix(const struct tokenizer *t, const char *dir) {
     static const char *const names[] = {"bos_token", "eos_token"};
-    struct buf text = {0};
+    struct special_tokens special = {0};
+    struct err ignored = {0}; // the tokenizer's opening has read and checked the same files
     int64_t id = -1;
-    for (size_t i = 0; i < 2 && id < 0; i++)
-        if (chat_token_text(dir, names[i], &text))
-            id = id_of(t, buf_view(&text));
-    buf_free(&text);
+    if (special_tokens_read(&special, dir, &ignored) == 0)
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            for (size_t n = 0; n < special.n_names && id < 0; n++)
+                if (str_eq(special.names[n].name, names[i]))
+                    id = id_of(t, special.names[n].token.content);
+    special_tokens_free(&special);
     return id >= 0 ? id : id_before_text(t);
 }
 
