@@ -30,7 +30,8 @@ static void layer_types(const struct gguf_model *m, struct buf *out) {
 }
 
 /* The scale of the scores, whose inverse square config.json has. Where the file has none, it is
- * that of the head's size; of the hidden size by head in the 27B models, which have so many layers.
+ * that of the head's size; of the hidden size by head in the 27B models, which are told by their
+ * number of layers.
  */
 static void query_scalar(const struct gguf_model *m, uint64_t layers_of_27b, struct buf *out) {
     uint64_t size = m->n_layers == layers_of_27b ? m->hidden_dim / m->n_heads : m->head_dim;

@@ -314,7 +314,7 @@ static int read_dims(struct gguf_model *m, struct err *e) {
 
 /* ---- the architecture ---- */
 
-/* Sets m->arch. Some names stand for several model types: experts make a llama a mixtral, a window
+/* Sets m->arch. Some names have several model types: experts make a llama a mixtral, a window
  * makes it a mistral. */
 static int find_arch(struct gguf_model *m, struct err *e) {
     struct str name = {"", 0};

@@ -1,8 +1,8 @@
 /* Questions about a syntax tree: see uses.h.
  *
- * jinja_uses_list first collects the names that stand for the member: {% set c = m.content %}, and
+ * jinja_uses_list first collects the names that mean the member: {% set c = m.content %}, and
  * the parameter of a macro that is called with m.content. It repeats this until no name is new,
- * because a name may stand for another. Then it looks for a loop or a filter over one of them.
+ * because a name may mean another. Then it looks for a loop or a filter over one of them.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "jinja/uses.h"
@@ -15,7 +15,7 @@ struct search {
     const struct jinja_template *t;
     struct str member;
     const struct jnode **macros; // [t->n_syms] the macro of that name, or NULL
-    bool *alias;                 // [t->n_syms] the variable stands for the member
+    bool *alias;                 // [t->n_syms] the variable is the member
     bool changed;                // a name is new
     bool found;                  // the member is used as a list
 };

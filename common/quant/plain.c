@@ -43,7 +43,7 @@ int mat_open_stack(const struct mat_source *s, const char *name, size_t n, size_
     const struct tensor *t = mat_source_array(s, name, "", (size_t[]){n, n_out, n_in}, 3, e);
     if (!t)
         return -1;
-    *m = mat_plain(t->data, t->dtype, n * n_out, n_in); // the file has so many rows
+    *m = mat_plain(t->data, t->dtype, n * n_out, n_in); // all rows of the file
     return 0;
 }
 

@@ -23,7 +23,7 @@ struct encode_job {
     bool trust_content; // text in messages can become control tokens
     int64_t end_id;     // ends answers to chats, beside the ids that the model names; -1: none
     bool render;        // write the rendered chats, not their ids
-    int64_t prefix_id;  // stands for an empty context: encode_pair_prefix
+    int64_t prefix_id;  // the id in place of an empty context: encode_pair_prefix
     struct done *done;  // records to leave out; NULL: none
     bool offsets;       // write a token a line, with its bytes of the text
     unsigned threads;   // 0 is 1

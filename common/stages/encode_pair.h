@@ -15,7 +15,7 @@
 
 #include "tokens/tokenizer.h"
 
-/* The id that stands for an empty context: that of bos_token or eos_token of the model in dir, else
+/* The id in place of an empty context: that of bos_token or eos_token of the model in dir, else
  * the one that the tokenizer puts before a text; -1: there is none. */
 int64_t encode_pair_prefix(const struct tokenizer *t, const char *dir);
 

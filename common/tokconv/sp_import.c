@@ -25,7 +25,7 @@
 #include "tokconv/import.h"
 #include "tokconv/sp_model.h"
 
-#define SPACE "▁" // U+2581, which stands for a space
+#define SPACE "▁" // U+2581, in place of a space
 #define SPACE_REPLACE                                                                              \
     "{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"" SPACE "\"}"
 #define REGEX_REPLACE(regex, by)                                                                   \

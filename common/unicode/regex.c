@@ -194,7 +194,7 @@ static bool pay(struct regex_work *w, uint64_t n) {
     return !w->spent;
 }
 
-/* A reference compares as many bytes as its group has, which no callout sees. */
+/* A reference compares the bytes of its group, which no callout counts. */
 static size_t longest_group(const pcre2_callout_block *b) {
     size_t longest = 0;
     for (uint32_t i = 1; i < b->capture_top; i++) {
