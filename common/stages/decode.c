@@ -1,8 +1,7 @@
 /* tokens(5) to text: see decode.h.
  *
- * Ids go one by one to the tokenizer's decoder, which returns text that no later id can change. An
- * answer with stop texts (attribute `ends`) is cut before the first of them; text that may become
- * one is held back. A JSON record waits for the "#=" lines that may follow its sequence. So it is
+ * Ids go one by one to an answer decoder, which gives text that no later id can change. A JSON
+ * record waits for the "#=" lines that may follow its sequence. So it is
  * written with the next other line or at the end of the input.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -11,14 +10,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "base/attrs.h"
 #include "base/io.h"
 #include "base/json.h"
 #include "base/utf8.h"
-#include "base/num.h"
 #include "base/visible.h"
 #include "chat/record.h"
-#include "sample/stop_texts.h"
+#include "stages/answer_decoder.h"
 #include "wire/tokens.h"
 
 /* The sequence that is being decoded. */
@@ -30,18 +27,12 @@ struct sequence {
     struct buf result; // its "#=" lines
     struct str failed; // why it failed; p is NULL unless it did
     bool held;         // DECODE_JSON: complete, except for "#=" lines that may follow
-    struct stop_texts stops;
-    struct stop_search search; // in what follows the prompt's ids
-    uint64_t prompt_left;      // of the prompt's ids
-    bool cut;                  // a stop text was found: nothing after it is shown
-    struct buf fresh;          // what the decoder has just given out
-    struct buf maybe;          // what may be the beginning of a stop text
 };
 
 struct run {
     const struct decode_job *o;
     const struct tokenizer *t;
-    struct decoder *decoder;
+    struct answer_decoder *decoder;
     struct sequence seq;
     FILE *out;
     bool terminal; // out is one: control characters are escaped
@@ -123,58 +114,18 @@ static void write_piece(struct run *r, uint32_t id) {
 
 /* ---- Sequences ---- */
 
-/* Reads the attributes `ends` and `begins`, which llm-sample writes. */
-static void begin_search(struct run *r) {
-    struct sequence *s = &r->seq;
-    struct buf value = {0};
-    struct err e = {0};
-    stop_texts_free(&s->stops);
-    s->search = (struct stop_search){.texts = &s->stops};
-    s->prompt_left = 0;
-    s->cut = false;
-    buf_clear(&s->maybe);
-    if (attrs_get(buf_view(&s->attrs), "ends", &value) && value.n &&
-        stop_texts_parse(&s->stops, buf_view(&value), &e) != 0)
-        warn("sequence %zu: %s", s->number, e.msg);
-    if (attrs_get(buf_view(&s->attrs), "begins", &value) && value.n &&
-        !parse_u64(buf_view(&value), 0, TOKENS_MAX_SEQUENCE, &s->prompt_left))
-        warn("sequence %zu: begins takes a number of ids", s->number);
-    buf_free(&value);
-}
-
 /* The first id or the end of a sequence has come. */
 static void begin(struct run *r) {
     struct sequence *s = &r->seq;
-    struct buf value = {0};
+    struct err e = {0};
     if (s->begun)
         return;
     s->begun = true;
     if (r->o->form == DECODE_TEXT && s->number > 0)
         putc('\n', r->out);
     s->number++;
-    if (r->o->continues ||
-        (attrs_get(buf_view(&s->attrs), "continues", &value) && str_eq(buf_view(&value), "1")))
-        decoder_continue(r->decoder);
-    buf_free(&value);
-    begin_search(r);
-}
-
-/* Moves what the decoder has given out to the sequence's text, except for what may be the beginning
- * of a stop text. */
-static void take_fresh(struct sequence *s) {
-    size_t used, held;
-    if (s->stops.n == 0 || s->prompt_left > 0) {
-        buf_add(&s->text, s->fresh.p, s->fresh.n);
-    } else if (!s->cut) {
-        s->cut = stop_search_take(&s->search, s->fresh.p, s->fresh.n, &used, &held);
-        buf_add(&s->maybe, s->fresh.p, used);
-        size_t sure = s->maybe.n - held;
-        buf_add(&s->text, s->maybe.p, sure);
-        s->maybe.n = held;
-        if (held && sure)
-            memmove(s->maybe.p, s->maybe.p + sure, held);
-    }
-    buf_clear(&s->fresh);
+    if (answer_decoder_begin(r->decoder, buf_view(&s->attrs), r->o->continues, &e) != 0)
+        warn("sequence %zu: %s", s->number, e.msg);
 }
 
 static int take_id(struct run *r, uint32_t id, struct err *e) {
@@ -183,18 +134,12 @@ static int take_id(struct run *r, uint32_t id, struct err *e) {
         write_piece(r, id);
         return 0;
     }
-    int rc = decoder_id(r->decoder, id, &s->fresh, e);
-    take_fresh(s);
-    s->prompt_left -= s->prompt_left > 0;
-    return rc;
+    return answer_decoder_id(r->decoder, id, &s->text, e);
 }
 
 static int finish(struct run *r, struct err *e) {
     struct sequence *s = &r->seq;
-    int rc = decoder_end(r->decoder, &s->fresh, e);
-    take_fresh(s);
-    if (!s->cut)
-        buf_add(&s->text, s->maybe.p, s->maybe.n);
+    int rc = answer_decoder_end(r->decoder, &s->text, e);
     if (r->o->form == DECODE_JSON && s->failed.p)
         write_json(r);
     else if (r->o->form == DECODE_JSON)
@@ -285,7 +230,7 @@ int stage_decode(const struct decode_job *o, const struct tokenizer *t, int fd, 
                     .t = t,
                     .out = out,
                     .terminal = visible_terminal(out),
-                    .decoder = decoder_new(t, o->special)};
+                    .decoder = answer_decoder_new(t, o->special)};
     struct tokens_reader *in = tokens_reader_new(fd, name);
     int rc = take_stream(&r, in, name, e);
     if (flush_out(out, rc == 0 ? e : NULL) != 0)
@@ -293,10 +238,7 @@ int stage_decode(const struct decode_job *o, const struct tokenizer *t, int fd, 
     buf_free(&r.seq.text);
     buf_free(&r.seq.attrs);
     buf_free(&r.seq.result);
-    buf_free(&r.seq.fresh);
-    buf_free(&r.seq.maybe);
-    stop_texts_free(&r.seq.stops);
-    decoder_free(r.decoder);
+    answer_decoder_free(r.decoder);
     tokens_reader_free(in);
     return rc == 0 ? r.status : -1;
 }
