@@ -14,8 +14,8 @@
  * step short (chunk.h); otherwise in large ones.
  *
  * Sequences to be scored are short continuations of what others have too. So one of them waits
- * where another that is running will soon have cached more of its ids. A sequence that runs waits
- * for none, so no two wait for each other.
+ * where another of its client that is running will soon have cached more of its ids. A sequence
+ * that runs waits for none, so no two wait for each other.
  *
  * An event of a failed client is dropped, so that the code below need not care. Its sequences are
  * closed at the end of the call.
@@ -56,7 +56,7 @@ struct engine {
 };
 
 size_t engine_slots(const struct engine_options *o) {
-    return o->max_in_flight + ENGINE_FORKS;
+    return o->slots ? o->slots : o->max_in_flight + ENGINE_FORKS;
 }
 
 static size_t most_chunk(const struct engine_options *o) {
@@ -65,6 +65,27 @@ static size_t most_chunk(const struct engine_options *o) {
 
 size_t engine_rows(const struct engine_options *o) {
     return most_chunk(o) + (o->max_in_flight > BATCH_SHORT ? o->max_in_flight : BATCH_SHORT);
+}
+
+static void take_hidden_memory(struct engine *g) {
+    model_host_free(g->model, g->hidden);
+    free(g->of_part);
+    g->hidden = NULL;
+    if (g->n_hidden > 0)
+        g->hidden = model_host_alloc(g->model, g->batch.max_want,
+                                     g->n_hidden * g->hidden_dim * sizeof(float));
+    g->of_part = xcalloc(g->n_hidden, sizeof *g->of_part);
+}
+
+void engine_set_hidden(struct engine *g, const struct hidden_layers *layers) {
+    g->n_hidden = layers->n;
+    if (layers->n > 0)
+        model_set_hidden_layers(g->model, layers);
+    take_hidden_memory(g);
+}
+
+size_t engine_free_slots(const struct engine *g) {
+    return g->seqs.n_slots - g->seqs.n_open;
 }
 
 struct engine *engine_new(const struct engine_options *o, struct model *m) {
@@ -85,9 +106,7 @@ struct engine *engine_new(const struct engine_options *o, struct model *m) {
         max_want = rows;
     batch_init(&g->batch, rows, max_want, engine_slots(o));
     g->logits = model_host_alloc(m, max_want, g->vocab_size * sizeof(float));
-    if (o->hidden)
-        g->hidden = model_host_alloc(m, max_want, g->n_hidden * g->hidden_dim * sizeof(float));
-    g->of_part = xcalloc(g->n_hidden, sizeof *g->of_part);
+    take_hidden_memory(g);
     g->counters.last_step = seconds_now();
     return g;
 }
@@ -141,7 +160,7 @@ static bool has_reason_to_wait(const struct engine *g, struct seq *s) {
     uint32_t most = most_reused(j);
     for (uint32_t i = 0; i < g->seqs.n_queue; i++) {
         const struct seq *t = &g->seqs.seq[g->seqs.queue[i]];
-        if (!t->jobs->is_scored || most <= j->done)
+        if (!t->jobs->is_scored || t->client != s->client || most <= j->done)
             continue;
         uint32_t n = t->jobs->n_ids < most ? t->jobs->n_ids : most;
         uint32_t common = common_ids(j->ids, t->jobs->ids, n);
@@ -341,7 +360,7 @@ int engine_close_idle(struct engine *g, struct engine_client *c, struct err *e) 
 /* ---- A step ---- */
 
 double engine_due(const struct engine *g) {
-    if (g->seqs.n_queue == 0)
+    if (!batch_any(&g->seqs))
         return (double)INFINITY;
     return g->seqs.n_unanswered > 0 ? g->answers_until : 0;
 }
@@ -376,7 +395,7 @@ static void tell_part(struct engine *g, const struct batch_part *p, size_t at) {
         g->of_part[i] = g->hidden + (i * g->batch.n_want + at) * g->hidden_dim;
     note_failure(g, c,
                  c->rows(c->ctx, s->number, pos, p->n_want, g->logits + at * g->vocab_size,
-                         g->hidden ? g->of_part : NULL, &c->err));
+                         g->hidden && !c->no_hidden ? g->of_part : NULL, &c->err));
 }
 
 /* All events of the batch; they point into jobs, logits and hidden states. */
@@ -436,6 +455,14 @@ static void note_times(struct engine *g, double seconds) {
         g->asked_until = end + asked_seconds;
 }
 
+/* Whether a client of the batch is given hidden states. */
+static bool wants_hidden(const struct engine *g) {
+    for (size_t i = 0; g->hidden && i < g->batch.n_parts; i++)
+        if (!g->seqs.seq[g->batch.parts[i].slot].client->no_hidden)
+            return true;
+    return false;
+}
+
 void engine_step(struct engine *g) {
     struct batch *b = &g->batch;
     struct err bad = {0};
@@ -444,7 +471,8 @@ void engine_step(struct engine *g) {
     if (b->n_parts == 0)
         return;
     double start = seconds_now();
-    if (model_forward(g->model, b->rows, b->n_rows, g->logits, g->hidden, &bad) != 0) {
+    float *hidden = wants_hidden(g) ? g->hidden : NULL;
+    if (model_forward(g->model, b->rows, b->n_rows, g->logits, hidden, &bad) != 0) {
         // No memory for the KV of all: the last of the batch ends.
         end_seq(g, &g->seqs.seq[b->parts[b->n_parts - 1].slot], bad.msg);
         drop_failed(g);

@@ -69,6 +69,10 @@ int model_set_hidden(struct model *m, const char *list, struct err *e) {
     return hidden_parse(&m->hidden, list, m->spec.n_layers, e);
 }
 
+void model_set_hidden_layers(struct model *m, const struct hidden_layers *layers) {
+    m->hidden = *layers;
+}
+
 const struct hidden_layers *model_hidden(const struct model *m) {
     return &m->hidden;
 }

@@ -95,6 +95,8 @@ struct row {
 /* Chooses the hidden states that model_forward gives: a list of layers (hidden.h). Before it is
  * called, that is the last one. -1: EXIT_USAGE. */
 int model_set_hidden(struct model *m, const char *list, struct err *e);
+/* The same for layers that hidden_parse has read for this model; n is at least 1. */
+void model_set_hidden_layers(struct model *m, const struct hidden_layers *layers);
 const struct hidden_layers *model_hidden(const struct model *m); // one at least
 
 /* logits [n_want, vocab_size] and hidden [model_hidden's n][n_want, hidden_dim] (either may be
