@@ -265,6 +265,8 @@ static struct model *open_model(const struct options *o, const char *dir, struct
 static NORETURN void end(int rc, int code, const struct err *e) {
     if (rc == FORWARD_READER_LEFT)
         stage_end_by_sigpipe();
+    if (rc != 0 && e->code == EXIT_USAGE)
+        die_usage("%s", e->msg);
     if (rc != 0)
         die_err(e);
     close_stdout();

@@ -147,10 +147,10 @@ static int check_streams(struct listen_client *c, int *fds, size_t n_fds, struct
     if (n_fds != 2)
         return err_set(e, EXIT_DATA, "expected the descriptors of stdin and stdout, found %zu",
                        n_fds);
-    if (!passed_init(&c->in, fds[0]))
+    if (!passed_init(&c->in, fds[0], false))
         return err_set(e, EXIT_DATA, "stdin: expected a pipe or a socket of a stream");
     fds[0] = -1;
-    if (!passed_init(&c->out, fds[1]))
+    if (!passed_init(&c->out, fds[1], true))
         return err_set(e, EXIT_DATA, "stdout: expected a pipe or a socket of a stream");
     fds[1] = -1;
     return 0;
@@ -188,7 +188,10 @@ static int choose_hidden(struct forward_client *f, const struct listen_job *job,
     char *list = str_dup(ask->layers);
     int rc = hidden_parse(&f->hidden, list, last, e);
     free(list);
-    return rc == 0 ? 0 : err_where(e, "--hidden");
+    if (rc == 0)
+        return 0;
+    struct err why = *e;
+    return err_set(e, EXIT_USAGE, "--hidden: %s: %s", why.msg, job->folder);
 }
 
 static ssize_t read_passed(void *ctx, void *p, size_t n) {
@@ -244,7 +247,7 @@ static void take_peer(struct listen_client *c, enum control_type type, int *fds,
         listen_client_end(c, EXIT_DATA, false, "control message: no return path was to come");
     } else if (type == CONTROL_DECLINED) {
         return_adopt_none(ret);
-    } else if (!passed_init(&peer, fds[0]) || !peer.is_socket) {
+    } else if (!passed_init(&peer, fds[0], false) || !peer.is_socket) {
         listen_client_end(c, EXIT_DATA, false, "return path: expected a socket of a stream");
     } else {
         return_adopt_peer(ret, fds[0]);

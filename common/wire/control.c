@@ -133,7 +133,7 @@ static int check_ask(const struct control *c, struct err *e) {
     if (c->context > LOGITS_MAX_CONTEXT)
         return err_set(e, EXIT_DATA, "control message: a context of %" PRIu32, c->context);
     if (!memchr(c->address, 0, sizeof c->address) ||
-        (c->address[0] != '\0') != ((c->flags & CONTROL_RETURN) != 0))
+        (c->address[0] != '\0' && !(c->flags & CONTROL_RETURN)))
         return err_set(e, EXIT_DATA, "control message: a bad address of the return path");
     return 0;
 }

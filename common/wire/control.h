@@ -39,7 +39,7 @@ enum control_flags {
     CONTROL_HIDDEN = 2,     // hidden states too
     CONTROL_LAYERS = 4,     // of the layers that `layers` lists
     CONTROL_PRECISE = 8,    // f32 activations
-    CONTROL_RETURN = 16,    // address and nonce are those of a return path
+    CONTROL_RETURN = 16,    // there will be a return path, with this address and nonce, if any
     CONTROL_REPORT = 32,    // NOTEs at the end
     CONTROL_MODEL = 64,     // the model's folder must be that of model_dev and model_ino
     CONTROL_VERIFIED = 128, // the weights must have been compared with the list of this hash

@@ -95,7 +95,7 @@ ssize_t passing_receive(int fd, void *p, size_t n, int fds[PASSING_MAX], size_t 
 
 /* ---- Descriptors that were passed ---- */
 
-bool passed_init(struct passed *p, int fd) {
+bool passed_init(struct passed *p, int fd, bool writes) {
     struct stat st;
     int type = 0;
     socklen_t n = sizeof type;
@@ -108,7 +108,9 @@ bool passed_init(struct passed *p, int fd) {
     if (is_socket && (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n) != 0 || type != SOCK_STREAM ||
                       getpeername(fd, (struct sockaddr *)&peer, &peer_n) != 0))
         return false;
-    if (!is_socket && !S_ISFIFO(st.st_mode))
+    int flags = fcntl(fd, F_GETFL), mode = flags & O_ACCMODE;
+    if (!is_socket && (!S_ISFIFO(st.st_mode) || flags < 0 ||
+                       (mode != O_RDWR && mode != (writes ? O_WRONLY : O_RDONLY))))
         return false;
     *p = (struct passed){fd, is_socket};
     return true;

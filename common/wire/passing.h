@@ -33,8 +33,9 @@ struct passed {
     bool is_socket;
 };
 
-/* Whether fd is a pipe, or a connected socket of a stream. Others can make a reader wait. */
-bool passed_init(struct passed *p, int fd);
+/* Whether fd is a pipe that can be read (or written), or a connected socket of a stream. Others can
+ * make a reader wait. */
+bool passed_init(struct passed *p, int fd, bool writes);
 
 /* read(2) and writev(2) that do not wait. errno is EAGAIN where they would. */
 ssize_t passed_read(const struct passed *p, void *to, size_t n);
