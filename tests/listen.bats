@@ -280,6 +280,33 @@ P
     same_stream want got
 }
 
+@test "--kv: sequences wait for memory, are paused and go on, and their bytes are the same" {
+    export LLM_MODEL=$DATA/models/llama # vocabulary 288, context 256
+    for i in $(seq 12); do seq -s ' ' "$i" $((i + 150)); done >ids
+    llm-forward --no-return -a ids >want
+    p='llm-forward <ids | llm-sample -n 90 -T 0.8 --seed 5 --ignore-eos'
+    bash -c "$p" >text
+    start --kv 1 -v
+    export LLM_ENGINE=$SOCK
+    for i in 1 2 3 4; do
+        llm-forward --no-return -a ids >"got$i" &
+        pids+=($!)
+        bash -c "$p" >"text$i" &
+        pids+=($!)
+    done
+    for p in "${pids[@]}"; do wait "$p"; done
+    for i in 1 2 3 4; do
+        same_stream want "got$i"
+        cmp text "text$i"
+    done
+    kill "$engine"
+    wait "$engine"
+    engine=
+    cat engine.err
+    grep -q 'sequences were paused' engine.err
+    [ "$(sed -n 's/.*, \([0-9]*\)\.[0-9] MB of KV/\1/p' engine.err)" -le 1 ]
+}
+
 @test "when the engine is killed, clients say so and streams are cut" {
     start
     (echo 1 5 9; sleep 5) | llm-forward --engine "$SOCK" --no-return 2>err | cat >out &
@@ -444,10 +471,10 @@ P
     echo 1 5 9 | llm-forward --no-return >want
     for _ in 1 2; do
         rm -f "$SOCK"
-        systemd-socket-activate --seqpacket -l "$SOCK" -E LLM_MODEL="$LLM_MODEL" "$BIN/llm-forward" --listen --idle 1 2>activate.err 3>&- &
+        systemd-socket-activate --seqpacket -l "$SOCK" -E LLM_MODEL="$LLM_MODEL" "$BIN/llm-forward" --listen --idle 3 2>activate.err 3>&- &
         engine=$!
         for ((i = 0; i < 500; i++)); do [ -S "$SOCK" ] && break || sleep 0.01; done
-        sleep 0.2 # it listens only after that
+        for ((i = 0; i < 500; i++)); do grep -q " 00010000 .*$SOCK" /proc/net/unix && break || sleep 0.01; done
         for _ in 1 2; do
             echo 1 5 9 | llm-forward --engine "$SOCK" --no-return >got
             same_stream want got

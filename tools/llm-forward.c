@@ -58,6 +58,8 @@ static const char help[] =
     "      --chunk N       rows of prompts in a step (default: up to 256, on a GPU 2048, or "
     "fewer to keep a step short)\n"
     "      --keep MIB      cache for prompts that begin like an earlier sequence (default: 256)\n"
+    "      --kv MIB        most memory for keys and values: sequences wait for it (default: no "
+    "limit)\n"
     "      --no-return     no return path: end after the prompts\n"
     "      --verify FILE   refuse files that differ from a list made by st-inspect --hash\n"
     "      --listen [SOCK] stay resident, and serve clients at the Unix socket SOCK\n"
@@ -82,6 +84,7 @@ enum {
     OPT_ENGINE,
     OPT_GROUP,
     OPT_IDLE,
+    OPT_KV,
 };
 
 struct options {
@@ -111,6 +114,7 @@ static const struct option longs[] = {
     {"engine", required_argument, NULL, OPT_ENGINE},
     {"group", no_argument, NULL, OPT_GROUP},
     {"idle", required_argument, NULL, OPT_IDLE},
+    {"kv", required_argument, NULL, OPT_KV},
     OPT_COMMON,
 };
 
@@ -164,6 +168,8 @@ static void check_resident(struct options *o) {
         die_usage("--listen takes one socket, not also '%s'", o->input);
     if (o->idle && !o->listens)
         die_usage("--idle is for --listen");
+    if (o->engine.pauses && o->model_opts.keep_bytes > o->model_opts.kv_bytes)
+        o->model_opts.keep_bytes = o->model_opts.kv_bytes;
     if (o->listens) {
         o->listen = o->listen ? o->listen : o->input;
         o->input = NULL;
@@ -207,6 +213,10 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_KEEP:
             o->model_opts.keep_bytes = opt_u64("--keep", optarg, 0, MAX_KEEP) << 20;
             o->keep_given = true;
+            break;
+        case OPT_KV:
+            o->model_opts.kv_bytes = opt_u64("--kv", optarg, 1, MAX_KEEP) << 20;
+            o->engine.pauses = true;
             break;
         case OPT_LISTEN:
             o->listens = true;
@@ -352,7 +362,8 @@ static void warn_of_unused(const struct options *o) {
         const char *name;
     } unused[] = {{o->model_opts.n_threads > 0, "-t"},
                   {o->engine.chunk > 0, "--chunk"},
-                  {o->keep_given, "--keep"}};
+                  {o->keep_given, "--keep"},
+                  {o->engine.pauses, "--kv"}};
     for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
         if (unused[i].given)
             warn("%s is of no use with a resident engine, which has its own", unused[i].name);

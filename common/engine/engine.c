@@ -51,6 +51,7 @@ struct engine {
     struct chunk chunk;
     double answers_until; // the next step waits for requests until then
     double asked_until;   // until then, sequences that have logits count as decoding
+    bool is_short;        // the last batch did not fit: nothing is resumed until one does
     bool some_failed;     // a client has failed, and may still have sequences
     struct engine_counters counters;
 };
@@ -255,17 +256,119 @@ static void end_seq(struct engine *g, struct seq *s, const char *reason) {
     tell_ended(g, c, number, reason);
 }
 
+/* ---- Memory for state is short: see engine.h ---- */
+
+/* Whether a paused sequence has anything to do but to compute its state again. */
+static bool has_work(const struct seq *s) {
+    return s->jobs && (!s->jobs->is_replay || s->jobs->next);
+}
+
+/* The positions for which a paused sequence will need room at first. */
+static size_t len_to_come(const struct seq *s) {
+    const struct seq_job *j = s->jobs;
+    size_t len = j->len;
+    return j->is_replay && j->next && j->next->len > len ? j->next->len : len;
+}
+
+static bool has_room(const struct engine *g, const struct seq *s) {
+    return model_kv_needed(g->model, len_to_come(s)) <= model_kv_room(g->model);
+}
+
+static void pause_seq(struct engine *g, struct seq *s) {
+    size_t len = model_seq_len(g->model, s->slot);
+    seqs_set_runnable(&g->seqs, s, false);
+    seqs_set_waits(&g->seqs, s, false);
+    if (len > 0 && !(s->jobs && s->jobs->is_replay))
+        seqs_replay(s, model_seq_ids(g->model, s->slot), (uint32_t)len);
+    else if (s->jobs)
+        s->jobs->done = 0;
+    model_seq_clear(g->model, s->slot);
+    seqs_set_paused(&g->seqs, s, true);
+    g->counters.paused++;
+    wake(g, s->slot);
+}
+
+/* The youngest sequence that holds state, or is about to, but `but`; NULL if there is none. */
+static struct seq *youngest(struct engine *g, const struct seq *but) {
+    struct seq *found = NULL;
+    for (uint32_t slot = 0; slot < g->seqs.n_slots; slot++) {
+        struct seq *s = &g->seqs.seq[slot];
+        if (s->open && s != but && !s->paused &&
+            (s->runnable || model_seq_len(g->model, slot) > 0) && (!found || s->born > found->born))
+            found = s;
+    }
+    return found;
+}
+
+/* The batch did not fit. The oldest sequence that runs goes on, whether or not it is in the batch,
+ * if it can ever fit. So it always comes to its end. */
+static void make_room(struct engine *g, const char *reason) {
+    struct seq *oldest = NULL;
+    for (uint32_t i = 0; i < g->seqs.n_queue; i++) {
+        struct seq *s = &g->seqs.seq[g->seqs.queue[i]];
+        if (!s->client->held && (!oldest || s->born < oldest->born))
+            oldest = s;
+    }
+    struct seq *victim = youngest(g, oldest);
+    g->is_short = true;
+    if (victim)
+        pause_seq(g, victim);
+    else
+        end_seq(g, oldest, reason);
+}
+
+/* The oldest paused sequence that has work and a reader; NULL if there is none. */
+static struct seq *next_paused(const struct engine *g) {
+    struct seq *found = NULL;
+    for (uint32_t slot = 0; slot < g->seqs.n_slots && g->seqs.n_paused > 0; slot++) {
+        struct seq *s = &g->seqs.seq[slot];
+        if (s->open && s->paused && has_work(s) && !s->client->held &&
+            (!found || s->born < found->born))
+            found = s;
+    }
+    return found;
+}
+
+/* Sequences for which there is room go on, the oldest first. Where nothing else runs or is about
+ * to, the first goes on anyhow. */
+static void resume(struct engine *g) {
+    struct seq *s;
+    while ((!g->is_short || !batch_any(&g->seqs)) && (s = next_paused(g)) &&
+           (has_room(g, s) || (!batch_any(&g->seqs) && seconds_now() >= g->asked_until))) {
+        seqs_set_paused(&g->seqs, s, false);
+        model_seq_expect(g->model, s->slot, s->jobs->len);
+        start(g, s);
+    }
+}
+
+/* A paused sequence that has nothing to do but to end. */
+static bool ends_paused(const struct seq *s) {
+    const struct seq_job *next = s->jobs ? s->jobs->next : NULL;
+    if (!s->paused || !s->jobs || !s->jobs->is_replay)
+        return false;
+    return next ? next->type == ENGINE_CLOSE : s->client->asking == ENGINE_ASKS_NEVER;
+}
+
 /* Carries out the jobs that run no rows, up to the first that does. */
 static void advance(struct engine *g, struct seq *s) {
+    if (ends_paused(s))
+        end_seq(g, s, NULL);
+    if (!s->open || s->paused)
+        return;
     while (s->jobs && !s->copying && !s->runnable && !s->waits) {
         struct seq_job *j = s->jobs;
         if (j->type == ENGINE_CLOSE) {
             end_seq(g, s, NULL);
             return;
         }
-        if (j->type == ENGINE_EXTEND && model_seq_len(g->model, s->slot) > j->pos)
-            model_seq_truncate(g->model, s->slot, j->pos);
+        if (j->type == ENGINE_EXTEND && model_seq_len(g->model, s->slot) > j->pos + j->done)
+            model_seq_truncate(g->model, s->slot, j->pos + j->done);
         if (j->type == ENGINE_EXTEND && j->n_ids > 0) {
+            if (g->opts.pauses && j->is_prompt && j->done == 0 && !has_room(g, s)) {
+                seqs_set_paused(&g->seqs, s, true);
+                g->counters.paused++;
+                return;
+            }
             model_seq_expect(g->model, s->slot, j->len);
             start(g, s);
             return;
@@ -361,7 +464,7 @@ int engine_close_idle(struct engine *g, struct engine_client *c, struct err *e) 
 
 double engine_due(const struct engine *g) {
     if (!batch_any(&g->seqs))
-        return (double)INFINITY;
+        return next_paused(g) ? g->asked_until : (double)INFINITY;
     return g->seqs.n_unanswered > 0 ? g->answers_until : 0;
 }
 
@@ -429,7 +532,7 @@ static void finish_parts(struct engine *g) {
         if (s->jobs->done < s->jobs->n_ids)
             continue;
         seqs_set_runnable(&g->seqs, s, false);
-        if (s->jobs->is_prompt) {
+        if (s->jobs->is_prompt && !s->jobs->is_replay) {
             (s->jobs->is_scored ? model_seq_keep_all : model_seq_keep)(g->model, s->slot);
             cached = true;
         }
@@ -467,18 +570,25 @@ void engine_step(struct engine *g) {
     struct batch *b = &g->batch;
     struct err bad = {0};
     forget_unanswered(g);
+    resume(g);
     batch_build(b, &g->seqs, next_chunk(g));
     if (b->n_parts == 0)
         return;
     double start = seconds_now();
     float *hidden = wants_hidden(g) ? g->hidden : NULL;
     if (model_forward(g->model, b->rows, b->n_rows, g->logits, hidden, &bad) != 0) {
+        if (g->opts.pauses) {
+            make_room(g, bad.msg);
+            drop_failed(g);
+            return;
+        }
         // No memory for the KV of all: the last of the batch ends.
         end_seq(g, &g->seqs.seq[b->parts[b->n_parts - 1].slot], bad.msg);
         drop_failed(g);
         return;
     }
     double seconds = seconds_now() - start;
+    g->is_short = false;
     counters_add(&g->counters, b, seconds);
     chunk_note(&g->chunk, b->n_prompt_rows, b->n_rows - b->n_prompt_rows, seconds);
     tell_results(g);

@@ -7,6 +7,10 @@
  * The engine knows no descriptor and no stream. It belongs to one thread and never waits: the
  * caller asks engine_due when to call engine_step, and does its own waiting until then.
  *
+ * With engine_options' pauses, the state of all sequences need not fit into memory. A prompt waits
+ * until there is room for it. When running sequences outgrow the memory, the youngest is paused:
+ * its state is dropped, and computed again later. Nothing shows in the results.
+ *
  * A client's functions must not call the engine. A function that returns -1 ends its own client:
  * the engine forgets the client's sequences, calls none of its functions again, and goes on with
  * the others.
@@ -35,6 +39,7 @@ struct engine_options {
     size_t auto_chunk;    // most rows that are then chosen; 0: CPU_PROMPT_ROWS
     size_t slots;         // sequences that can be open; 0: max_in_flight and ENGINE_FORKS
     bool hidden;          // hidden states of model_hidden's layers beside the logits
+    bool pauses;          // where memory for sequence state is short, sequences wait for it
 };
 
 /* model_options.max_sequences and .max_rows for these options. */

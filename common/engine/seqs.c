@@ -51,8 +51,12 @@ struct seq *seqs_open(struct seqs *q, struct engine_client *c, uint32_t number) 
     if (q->n_open == q->n_slots)
         return NULL;
     uint32_t slot = q->free_slots[q->n_slots - ++q->n_open], *bucket = bucket_of(q, c, number);
-    q->seq[slot] =
-        (struct seq){.client = c, .number = number, .slot = slot, .open = true, .chain = *bucket};
+    q->seq[slot] = (struct seq){.client = c,
+                                .number = number,
+                                .slot = slot,
+                                .open = true,
+                                .chain = *bucket,
+                                .born = q->n_born++};
     *bucket = slot;
     c->n_open++;
     return &q->seq[slot];
@@ -68,6 +72,7 @@ void seqs_close(struct seqs *q, struct seq *s) {
     seqs_set_runnable(q, s, false);
     seqs_set_unanswered(q, s, false);
     seqs_set_waits(q, s, false);
+    seqs_set_paused(q, s, false);
     uint32_t *link = bucket_of(q, s->client, s->number);
     while (*link != s->slot)
         link = &q->seq[*link].chain;
@@ -144,6 +149,31 @@ void seqs_set_waits(struct seqs *q, struct seq *s, bool waits) {
         return;
     s->waits = waits;
     q->n_waiting += waits ? 1 : -1u;
+}
+
+void seqs_set_paused(struct seqs *q, struct seq *s, bool paused) {
+    if (s->paused == paused)
+        return;
+    s->paused = paused;
+    q->n_paused += paused ? 1 : -1u;
+}
+
+void seqs_replay(struct seq *s, const uint32_t *ids, uint32_t n_ids) {
+    struct seq_job *j = xmalloc(sizeof *j + n_ids * sizeof *j->ids);
+    *j = (struct seq_job){.type = ENGINE_EXTEND,
+                          .is_prompt = true,
+                          .is_replay = true,
+                          .n_ids = n_ids,
+                          .len = n_ids,
+                          .next = s->jobs};
+    memcpy(j->ids, ids, n_ids * sizeof *ids);
+    // The part of a request that has run already is in ids; its rotations are those of its end.
+    if (s->jobs && s->jobs->type == ENGINE_EXTEND && s->jobs->done > 0)
+        j->len = s->jobs->len;
+    if (!s->jobs)
+        s->last_job = j;
+    s->jobs = j;
+    s->n_jobs++;
 }
 
 /* Whether ids can follow position pos, and be asked for the logits of the last `want`. */

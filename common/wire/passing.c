@@ -168,6 +168,11 @@ int passing_open_again(int fd, bool for_writing) {
     if (fstat(fd, &st) != 0 || !S_ISFIFO(st.st_mode))
         return -1;
     snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    // Of a FIFO with a name that is opened without a writer, poll would never report the end.
+    char name[8] = "";
+    if (!for_writing &&
+        (readlink(path, name, sizeof name - 1) < 0 || strncmp(name, "pipe:", 5) != 0))
+        return -1;
     return open(path, (for_writing ? O_WRONLY : O_RDONLY) | O_NONBLOCK | O_CLOEXEC);
 #else
     (void)fd;

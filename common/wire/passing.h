@@ -42,7 +42,7 @@ ssize_t passed_read(const struct passed *p, void *to, size_t n);
 ssize_t passed_write(const struct passed *p, const struct iovec *v, int n);
 
 /* A descriptor of the same pipe with a file description of our own, which does not wait. -1: fd is
- * no pipe, or the system has no way. */
+ * no pipe, or a FIFO with a name that is to be read, or the system has no way. */
 int passing_open_again(int fd, bool for_writing);
 
 #endif
