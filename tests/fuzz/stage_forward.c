@@ -35,6 +35,7 @@ static int fuzz_accept(int fd, void *address, void *size) {
 #define seconds_now fuzz_now
 #include "engine/engine.c"
 #include "stages/forward.c"
+#include "stages/forward_client.c"
 #include "wire/return_server.c"
 #undef accept
 #undef poll
