@@ -284,7 +284,8 @@ BASH_DIR  = $(SHARE)/bash-completion/completions
 ZSH_DIR   = $(SHARE)/zsh/site-functions
 DOC_DIR   = $(SHARE)/doc/tokpipe
 # The demo downloads into a source tree, so it is not installed.
-EXAMPLES := $(filter-out examples/demo,$(wildcard examples/*))
+EXAMPLES := $(filter-out examples/demo examples/systemd,$(wildcard examples/*))
+UNITS    := $(wildcard examples/systemd/*)
 
 # bash loads the completion of a command from a file of the command's name, so each program has a link.
 install: all
@@ -296,13 +297,16 @@ install: all
 	for t in $(TOOLS); do ln -sf tokpipe.bash "$(BASH_DIR)/$$t" || exit 1; done
 	install -m 644 completion/_tokpipe '$(ZSH_DIR)/_tokpipe'
 	install -m 755 $(EXAMPLES) '$(DOC_DIR)/examples/'
+	install -d '$(DOC_DIR)/examples/systemd'
+	install -m 644 $(UNITS) '$(DOC_DIR)/examples/systemd/'
 
 uninstall:
 	for t in $(TOOLS); do rm -f "$(DESTDIR)$(PREFIX)/bin/$$t" "$(BASH_DIR)/$$t"; done
 	for m in $(MAN); do rm -f "$(SHARE)/man/man$${m##*.}/$${m##*/}"; done
 	rm -f '$(BASH_DIR)/tokpipe.bash' '$(ZSH_DIR)/_tokpipe'
 	for e in $(EXAMPLES:examples/%=%); do rm -f "$(DOC_DIR)/examples/$$e"; done
-	rmdir '$(DOC_DIR)/examples' '$(DOC_DIR)' 2>/dev/null || true
+	for u in $(UNITS); do rm -f "$(DOC_DIR)/$$u"; done
+	rmdir '$(DOC_DIR)/examples/systemd' '$(DOC_DIR)/examples' '$(DOC_DIR)' 2>/dev/null || true
 
 clean:
 	rm -rf build build-san build-thread build-memory build-fuzz build-arm64

@@ -18,6 +18,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         ;;
     llm-forward)
         echo '-m --model -t --threads -b --batch -c --context -a --all --hidden --device --precise --chunk --keep' \
+            '--kv --listen --engine --idle --group' \
             '--no-return --verify --no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-sample)
@@ -74,7 +75,7 @@ _tokpipe() {
         mapfile -t COMPREPLY < <(compgen -W $'left\nright' -- "$word")
         return
         ;;
-    --verify | --check | --npy | --skip-done | --template)
+    --verify | --engine | --listen | --check | --npy | --skip-done | --template)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

@@ -83,6 +83,19 @@ for i in range(500):
     [ "$(jq .id got)" = 1 ]
 }
 
+@test "examples/systemd: the units are understood, and pass the socket of packets that --listen takes" {
+    cd "$ROOT/examples/systemd"
+    grep -q '^ListenSequentialPacket=' llm-forward@.socket
+    grep -q '^ExecStart=.*/llm-forward --listen --idle [0-9]* -m ' llm-forward@.service
+    command -v systemd-analyze >/dev/null || skip "systemd-analyze is not installed"
+    mkdir "$BATS_TEST_TMPDIR/units"
+    for unit in *; do
+        sed "s|/usr/local/bin/llm-forward|$BIN/llm-forward|" "$unit" >"$BATS_TEST_TMPDIR/units/${unit/@/@x}"
+    done
+    run systemd-analyze verify --man=no --recursive-errors=no "$BATS_TEST_TMPDIR"/units/*
+    [[ $output != *llm-forward@x*:* ]] || { echo "$output"; return 1; }
+}
+
 @test "every example has a test here, except those that fetch a model" {
     for f in "$ROOT"/examples/*; do
         case ${f##*/} in demo | chat) continue ;; esac

@@ -24,6 +24,7 @@ make_it() {
     [ -f "$D/usr/share/man/man7/tokpipe.7" ]
     [ -f "$D/usr/share/zsh/site-functions/_tokpipe" ]
     [ -x "$D/usr/share/doc/tokpipe/examples/chat" ]
+    [ -e "$D/usr/share/doc/tokpipe/examples/systemd/llm-forward@.socket" ]
 }
 
 @test "an installed example finds the installed programs" {

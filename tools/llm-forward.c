@@ -16,7 +16,6 @@
 #include <unistd.h>
 
 #include "backend/device.h"
-#include "base/hash_thread.h"
 #include "base/io.h"
 #include "base/num.h"
 #include "base/opt.h"
@@ -25,14 +24,22 @@
 #include "kernels/kernels.h"
 #include "model/model.h"
 #include "stages/forward.h"
+#include "stages/forward_model.h"
+#include "stages/listen.h"
+#include "stages/resident_list.h"
+#include "stages/resident_run.h"
 #include "stages/watch.h"
-#include "weights/hashlist.h"
-#include "weights/safetensors.h"
 
-enum { MAX_THREADS = 1024, DEFAULT_KEEP = 256, MAX_KEEP = 1 << 20 /* MiB */ };
+enum {
+    MAX_THREADS = 1024,
+    DEFAULT_KEEP = 256,
+    MAX_KEEP = 1 << 20, // MiB
+    MAX_IDLE = 1 << 30, // seconds
+};
 
 static const char help[] =
     "usage: llm-forward [options] [FILE]\n"
+    "       llm-forward --listen [options] [SOCK]\n"
     "Reads token ids (tokens(5)) from FILE or stdin, and writes the model's logits (logits(5)) to "
     "stdout.\n"
     "With stdout a pipe, a sampler asks for further steps over the return path.\n"
@@ -51,8 +58,14 @@ static const char help[] =
     "      --chunk N       rows of prompts in a step (default: up to 256, on a GPU 2048, or "
     "fewer to keep a step short)\n"
     "      --keep MIB      cache for prompts that begin like an earlier sequence (default: 256)\n"
+    "      --kv MIB        most memory for keys and values: sequences wait for it (default: no "
+    "limit)\n"
     "      --no-return     no return path: end after the prompts\n"
     "      --verify FILE   refuse files that differ from a list made by st-inspect --hash\n"
+    "      --listen [SOCK] stay resident, and serve clients at the Unix socket SOCK\n"
+    "      --engine SOCK   be a client of a resident llm-forward (default: $LLM_ENGINE)\n"
+    "      --idle SECONDS  with --listen: end when no client is left for so long\n"
+    "      --group         other users may be clients, or own the engine\n"
     "  -v, --verbose       say at the end how fast it was, and where the time went\n"
     "  -q, --quiet         no warnings\n"
     "      --no-sandbox    run without the sandbox (debugging)\n"
@@ -66,14 +79,22 @@ enum {
     OPT_KEEP,
     OPT_NO_RETURN,
     OPT_VERIFY,
-    OPT_DEVICE
+    OPT_DEVICE,
+    OPT_LISTEN,
+    OPT_ENGINE,
+    OPT_GROUP,
+    OPT_IDLE,
+    OPT_KV,
 };
 
 struct options {
     const char *model, *verify, *input, *layers; // layers: of --hidden=LIST
     struct model_options model_opts;
     struct engine_options engine;
-    bool all_logits, no_return;
+    bool all_logits, no_return, hidden, keep_given;
+    bool listens, group;
+    const char *listen, *engine_socket; // listen: NULL where systemd passes the socket
+    uint64_t idle;                      // seconds; 0: never
 };
 
 static const struct option longs[] = {
@@ -89,6 +110,11 @@ static const struct option longs[] = {
     {"no-return", no_argument, NULL, OPT_NO_RETURN},
     {"verify", required_argument, NULL, OPT_VERIFY},
     {"device", required_argument, NULL, OPT_DEVICE},
+    {"listen", optional_argument, NULL, OPT_LISTEN},
+    {"engine", required_argument, NULL, OPT_ENGINE},
+    {"group", no_argument, NULL, OPT_GROUP},
+    {"idle", required_argument, NULL, OPT_IDLE},
+    {"kv", required_argument, NULL, OPT_KV},
     OPT_COMMON,
 };
 
@@ -130,6 +156,31 @@ static void complete_options(struct options *o) {
     o->model_opts.max_rows = engine_rows(&o->engine);
 }
 
+/* Options of --listen and --engine, which exclude each other. With --listen the operand is where to
+ * listen. */
+static void check_resident(struct options *o) {
+    const char *engine = getenv("LLM_ENGINE");
+    if (o->listens && o->engine_socket)
+        die_usage("--listen and --engine exclude each other");
+    if (o->listens && (o->all_logits || o->hidden || o->no_return))
+        die_usage("--listen: -a, --hidden and --no-return are for each client to choose");
+    if (o->listens && o->listen && o->input)
+        die_usage("--listen takes one socket, not also '%s'", o->input);
+    if (o->idle && !o->listens)
+        die_usage("--idle is for --listen");
+    if (o->engine.pauses && o->model_opts.keep_bytes > o->model_opts.kv_bytes)
+        o->model_opts.keep_bytes = o->model_opts.kv_bytes;
+    if (o->listens) {
+        o->listen = o->listen ? o->listen : o->input;
+        o->input = NULL;
+        o->engine.slots = LISTEN_SLOTS;
+    } else if (!o->engine_socket && engine && *engine) {
+        o->engine_socket = engine;
+    }
+    if (o->group && !o->listens && !o->engine_socket)
+        die_usage("--group is for --listen and --engine");
+}
+
 static void parse_options(int argc, char **argv, struct options *o) {
     int c;
     while ((c = getopt_long(argc, argv, "m:t:b:c:a" OPT_COMMON_LETTERS, longs, NULL)) != -1)
@@ -150,7 +201,7 @@ static void parse_options(int argc, char **argv, struct options *o) {
             o->all_logits = true;
             break;
         case OPT_HIDDEN:
-            o->engine.hidden = true;
+            o->hidden = true;
             o->layers = optarg;
             break;
         case OPT_PRECISE:
@@ -161,6 +212,24 @@ static void parse_options(int argc, char **argv, struct options *o) {
             break;
         case OPT_KEEP:
             o->model_opts.keep_bytes = opt_u64("--keep", optarg, 0, MAX_KEEP) << 20;
+            o->keep_given = true;
+            break;
+        case OPT_KV:
+            o->model_opts.kv_bytes = opt_u64("--kv", optarg, 1, MAX_KEEP) << 20;
+            o->engine.pauses = true;
+            break;
+        case OPT_LISTEN:
+            o->listens = true;
+            o->listen = optarg;
+            break;
+        case OPT_ENGINE:
+            o->engine_socket = optarg;
+            break;
+        case OPT_GROUP:
+            o->group = true;
+            break;
+        case OPT_IDLE:
+            o->idle = opt_u64("--idle", optarg, 1, MAX_IDLE);
             break;
         case OPT_NO_RETURN:
             o->no_return = true;
@@ -176,35 +245,8 @@ static void parse_options(int argc, char **argv, struct options *o) {
         }
     o->input = opt_file(argc, argv);
     check_layers(o->layers);
+    check_resident(o);
     complete_options(o);
-}
-
-/* The fingerprint of the model's tokenizer.json; 0 where it has none. A thread hashes it while the
- * model is opened, because hashing takes a millisecond a MB. */
-struct fingerprint {
-    struct map map;
-    struct hash_thread hash;
-    bool found;
-    struct err e; // of opening the file; it is reported after the model's own errors
-};
-
-static void fingerprint_start(struct fingerprint *f, const char *dir) {
-    char *path = path_join(dir, "tokenizer.json");
-    *f = (struct fingerprint){0};
-    f->found = is_there(path) && map_file(&f->map, path, &f->e) == 0;
-    if (f->found)
-        hash_thread_start(&f->hash, f->map.p, f->map.n);
-    free(path);
-}
-
-static uint64_t fingerprint_end(struct fingerprint *f) {
-    if (f->e.code)
-        die_err(&f->e);
-    if (!f->found)
-        return 0;
-    uint64_t fingerprint = hash_thread_end(&f->hash);
-    unmap_file(&f->map);
-    return fingerprint;
 }
 
 static bool stdout_is_pipe(void) {
@@ -214,45 +256,151 @@ static bool stdout_is_pipe(void) {
     return S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
 }
 
-static void fill_header(struct logits_header *h, const struct model *m,
-                        struct fingerprint *tokenizer, bool hidden) {
-    const struct spec *spec = model_spec(m);
-    h->vocab_size = (uint32_t)spec->vocab_size;
-    h->hidden_dim = hidden ? (uint32_t)spec->hidden_dim : 0;
-    h->context = (uint32_t)model_context(m);
-    h->bos = spec->bos;
-    h->n_eos = spec->n_eos;
-    memcpy(h->eos, spec->eos, sizeof h->eos);
-    h->weights = model_weights(m)->fingerprint;
-    h->tokenizer = fingerprint_end(tokenizer);
-}
-
-/* Opens the model and checks its weights; ends the program where that fails. */
-static struct model *open_model(const struct options *o, const char *dir) {
-    struct err e = {0};
-    struct model *m;
-    if (model_open(&m, dir, &o->model_opts, &e) != 0)
-        die_err(&e);
-    if (o->layers && model_set_hidden(m, o->layers, &e) != 0)
-        die_usage("--hidden: %s: %s", e.msg, dir);
-    if (o->verify && hashlist_verify(model_weights(m), dir, o->verify, o->model_opts.n_threads,
-                                     NULL, NULL, &e) != 0)
-        die_err(&e);
-    const struct spec *spec = model_spec(m);
-    if (o->model_opts.context > spec->max_pos &&
-        !(spec->n_ropes > 0 && spec->ropes[0].kind == ROPE_DYNAMIC))
-        warn("-c %zu is past the %zu positions that the model was made for: what comes after them "
-             "may be of no use",
-             o->model_opts.context, spec->max_pos);
-    return m;
-}
-
 static int opened(struct err *e) {
     return sandbox_enter(&(struct sandbox){.may = SANDBOX_ACCEPT}, e);
 }
 
+static struct model *open_model(const struct options *o, const char *dir, struct logits_header *h) {
+    const struct forward_model_options opts = {
+        .model = o->model_opts, .verify = o->verify, .layers = o->layers, .hidden = o->hidden};
+    struct model *m;
+    struct err e = {0};
+    if (forward_model_open(&m, h, dir, &opts, &e) == 0)
+        return m;
+    if (e.code == EXIT_USAGE)
+        die_usage("%s", e.msg);
+    die_err(&e);
+}
+
+static NORETURN void end(int rc, int code, const struct err *e) {
+    if (rc == FORWARD_READER_LEFT)
+        stage_end_by_sigpipe();
+    if (rc != 0 && e->code == EXIT_USAGE)
+        die_usage("%s", e->msg);
+    if (rc != 0)
+        die_err(e);
+    close_stdout();
+    exit(code);
+}
+
+/* A GPU's driver opens files whenever it needs them. */
+static bool on_cpu(const char *device) {
+    return !device || strcmp(device, "cpu") == 0;
+}
+
+/* ---- One pipe ---- */
+
+static NORETURN void run_pipe(const struct options *o, double started) {
+    struct forward_job job = {.started = started, .out_fd = STDOUT_FILENO, .engine = o->engine};
+    struct logits_header h = {0};
+    struct err e = {0};
+    char *dir = model_dir(o->model, &e);
+    if (!dir || kernels_init(&e) != 0)
+        die_err(&e);
+    job.in_fd = open_operand(o->input, &job.in_name, &e);
+    if (job.in_fd < 0)
+        die_err(&e);
+    bool wants_return = !o->no_return && stdout_is_pipe();
+    if (wants_return && !(job.ret = return_listen(&h, &e))) // forks: before there are threads
+        die_err(&e);
+    job.model = open_model(o, dir, &h);
+    job.opened = on_cpu(o->model_opts.device) ? opened : NULL;
+    job.engine.hidden = o->hidden;
+    job.all_logits = o->all_logits;
+    job.hidden_layers = o->layers != NULL;
+    job.report = opt_verbose();
+    job.header = &h;
+    int code = EXIT_DONE, rc = stage_forward(&job, &code, &e);
+    return_server_free(job.ret);
+    model_close(job.model);
+    free(dir);
+    end(rc, code, &e);
+}
+
+/* ---- The resident engine ---- */
+
+static NORETURN void run_engine(const struct options *o, double started) {
+    struct listen_socket socket;
+    struct logits_header h = {0};
+    struct stat st = {0};
+    struct err e = {0};
+    char *dir = model_dir(o->model, &e);
+    if (!dir || kernels_init(&e) != 0 ||
+        listen_socket_open(&socket, o->listen, o->group, &e) != 0) // forks, as above
+        die_err(&e);
+    stat(dir, &st);
+    struct listen_job job = {.engine = o->engine,
+                             .folder = dir,
+                             .folder_dev = (uint64_t)st.st_dev,
+                             .folder_ino = (uint64_t)st.st_ino,
+                             .device = o->model_opts.device ? o->model_opts.device : "cpu",
+                             .precise = o->model_opts.precise,
+                             .verified = o->verify != NULL,
+                             .header = &h,
+                             .socket = &socket,
+                             .group = o->group,
+                             .idle_seconds = (double)o->idle,
+                             .report = opt_verbose(),
+                             .started = started};
+    if (o->verify && resident_list_hash(job.list, o->verify, &e) != 0)
+        die_err(&e);
+    job.model = open_model(o, dir, &h);
+    job.opened = on_cpu(o->model_opts.device) ? opened : NULL;
+    int code = EXIT_DONE, rc = stage_listen(&job, &code, &e);
+    listen_socket_close(&socket);
+    model_close(job.model);
+    free(dir);
+    end(rc, code, &e);
+}
+
+/* ---- A client of one ---- */
+
+/* What changes only the speed is the engine's own business, but is not ignored in silence. */
+static void warn_of_unused(const struct options *o) {
+    const struct {
+        bool given;
+        const char *name;
+    } unused[] = {{o->model_opts.n_threads > 0, "-t"},
+                  {o->engine.chunk > 0, "--chunk"},
+                  {o->keep_given, "--keep"},
+                  {o->engine.pauses, "--kv"}};
+    for (size_t i = 0; i < sizeof unused / sizeof *unused; i++)
+        if (unused[i].given)
+            warn("%s is of no use with a resident engine, which has its own", unused[i].name);
+}
+
+static NORETURN void run_client(const struct options *o) {
+    struct resident_run run = {.socket = o->engine_socket,
+                               .group = o->group,
+                               .out_fd = STDOUT_FILENO,
+                               .opened = opened,
+                               .ask = {.device = o->model_opts.device,
+                                       .verify = o->verify,
+                                       .layers = o->layers,
+                                       .all_logits = o->all_logits,
+                                       .hidden = o->hidden,
+                                       .precise = o->model_opts.precise,
+                                       .report = opt_verbose(),
+                                       .batch = (uint32_t)o->engine.max_in_flight,
+                                       .context = (uint32_t)o->model_opts.context}};
+    const char *named = o->model ? o->model : getenv("LLM_MODEL");
+    struct err e = {0};
+    char *dir = named && *named ? model_dir(o->model, &e) : NULL;
+    if (e.code)
+        die_err(&e);
+    warn_of_unused(o);
+    run.ask.model = dir;
+    run.in_fd = open_operand(o->input, &run.ask.in_name, &e);
+    if (run.in_fd < 0)
+        die_err(&e);
+    run.wants_return = !o->no_return && stdout_is_pipe();
+    int code = EXIT_DONE, rc = stage_resident(&run, &code, &e);
+    free(dir);
+    end(rc, code, &e);
+}
+
 int main(int argc, char **argv) {
-    struct forward_job job = {.started = seconds_now(), .out_fd = STDOUT_FILENO};
+    double started = seconds_now();
     program_init(argv[0]);
     mem_hint(" (smaller -b, -c, --chunk and --keep need less)");
     // A reader that left is noticed where we write, so that the socket can be removed.
@@ -260,39 +408,9 @@ int main(int argc, char **argv) {
     struct options o = {.engine = {.max_in_flight = 16},
                         .model_opts = {.keep_bytes = DEFAULT_KEEP << 20}};
     parse_options(argc, argv, &o);
-
-    struct err e = {0};
-    char *dir = model_dir(o.model, &e);
-    if (!dir || kernels_init(&e) != 0)
-        die_err(&e);
-    job.in_fd = open_operand(o.input, &job.in_name, &e);
-    if (job.in_fd < 0)
-        die_err(&e);
-    struct logits_header h = {0};
-    bool wants_return = !o.no_return && stdout_is_pipe();
-    if (wants_return && !(job.ret = return_listen(&h, &e))) // forks: before there are threads
-        die_err(&e);
-    struct fingerprint tokenizer;
-    fingerprint_start(&tokenizer, dir);
-    job.model = open_model(&o, dir);
-    fill_header(&h, job.model, &tokenizer, o.engine.hidden);
-
-    // A GPU's driver opens files whenever it needs them.
-    const char *device = o.model_opts.device;
-    job.opened = !device || strcmp(device, "cpu") == 0 ? opened : NULL;
-    job.engine = o.engine;
-    job.all_logits = o.all_logits;
-    job.hidden_layers = o.layers != NULL;
-    job.report = opt_verbose();
-    job.header = &h;
-    int code = EXIT_DONE, rc = stage_forward(&job, &code, &e);
-    return_server_free(job.ret);
-    model_close(job.model);
-    free(dir);
-    if (rc == FORWARD_READER_LEFT)
-        stage_end_by_sigpipe();
-    if (rc != 0)
-        die_err(&e);
-    close_stdout();
-    return code;
+    if (o.listens)
+        run_engine(&o, started);
+    if (o.engine_socket)
+        run_client(&o);
+    run_pipe(&o, started);
 }

@@ -98,7 +98,9 @@ static const int files[] = {
     SCMP_SYS(copy_file_range), SCMP_SYS(sendfile), SCMP_SYS(fallocate), SCMP_SYS(fadvise64),
     SCMP_SYS(fdatasync), SCMP_SYS(fchmod), SCMP_SYS(umask), SCMP_SYS(getcwd), SCMP_SYS(fstatfs),
 };
-static const int sockets[] = {SCMP_SYS(accept), SCMP_SYS(accept4)};
+static const int sockets[] = {
+    SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(getpeername), SCMP_SYS(pwritev2),
+};
 // clang-format on
 
 static int allow(scmp_filter_ctx f, const int *calls, size_t n) {

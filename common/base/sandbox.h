@@ -18,7 +18,7 @@
 enum sandbox_may {
     SANDBOX_THREADS = 1, // start threads
     SANDBOX_FILES = 2,   // open, make, rename and remove files where `read` and `write` say
-    SANDBOX_ACCEPT = 4,  // accept connections, and learn who connected
+    SANDBOX_ACCEPT = 4,  // accept connections, learn who connected, and use what they pass
 };
 
 struct sandbox {

@@ -28,19 +28,25 @@ struct batch {
     uint32_t *count;           // [n_queue + 1]; the same
     size_t n_rows, n_want, n_parts;
     size_t n_prompt_rows; // of prompts and long requests
+    size_t n_built;       // batches so far
 };
 
 void batch_init(struct batch *b, size_t max_rows, size_t max_want, size_t max_parts);
 void batch_free(struct batch *b);
 
+/* Held clients' sequences are left out everywhere: they do not run. */
+
 /* Counts q's run queue: rows of short requests, and sequences with prompts or long requests. */
 void batch_count(const struct seqs *q, size_t *short_rows, size_t *n_long);
 
+/* Whether q's run queue has a sequence whose client is not held. */
+bool batch_any(const struct seqs *q);
+
 /* Fills the batch from q's run queue. Short requests run whole, longest waiting first. Then come up
- * to prompt_rows rows of the rest: the longest waiting gets half of them, the next half of the
- * remainder, and so on. So a short prompt after a long one does not wait for all of it, and the
- * long one still advances. Clients take turns: the first prompt of each goes before the second of
- * any. */
+ * to prompt_rows rows of the rest, in equal parts for each client that has some. Of a client's
+ * part its longest waiting gets half, the next half of the remainder, and so on. So a short prompt
+ * after a long one does not wait for all of it, and the long one still advances. Rows that one
+ * client does not need go to the others. */
 void batch_build(struct batch *b, const struct seqs *q, size_t prompt_rows);
 
 #endif

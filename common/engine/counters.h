@@ -18,6 +18,7 @@ struct engine_counters {
     uint64_t mixed_rows;    // other rows in the same steps
     uint64_t prefill_steps;
     uint64_t decode_rows, decode_steps;
+    uint64_t paused;      // times that a sequence was paused, or waited for memory
     uint64_t reused;      // positions of prompts that came from the prefix cache
     size_t most_together; // sequences of the largest decode step
 };

@@ -14,8 +14,8 @@
  * step short (chunk.h); otherwise in large ones.
  *
  * Sequences to be scored are short continuations of what others have too. So one of them waits
- * where another that is running will soon have cached more of its ids. A sequence that runs waits
- * for none, so no two wait for each other.
+ * where another of its client that is running will soon have cached more of its ids. A sequence
+ * that runs waits for none, so no two wait for each other.
  *
  * An event of a failed client is dropped, so that the code below need not care. Its sequences are
  * closed at the end of the call.
@@ -51,12 +51,13 @@ struct engine {
     struct chunk chunk;
     double answers_until; // the next step waits for requests until then
     double asked_until;   // until then, sequences that have logits count as decoding
+    bool is_short;        // the last batch did not fit: nothing is resumed until one does
     bool some_failed;     // a client has failed, and may still have sequences
     struct engine_counters counters;
 };
 
 size_t engine_slots(const struct engine_options *o) {
-    return o->max_in_flight + ENGINE_FORKS;
+    return o->slots ? o->slots : o->max_in_flight + ENGINE_FORKS;
 }
 
 static size_t most_chunk(const struct engine_options *o) {
@@ -65,6 +66,27 @@ static size_t most_chunk(const struct engine_options *o) {
 
 size_t engine_rows(const struct engine_options *o) {
     return most_chunk(o) + (o->max_in_flight > BATCH_SHORT ? o->max_in_flight : BATCH_SHORT);
+}
+
+static void take_hidden_memory(struct engine *g) {
+    model_host_free(g->model, g->hidden);
+    free(g->of_part);
+    g->hidden = NULL;
+    if (g->n_hidden > 0)
+        g->hidden = model_host_alloc(g->model, g->batch.max_want,
+                                     g->n_hidden * g->hidden_dim * sizeof(float));
+    g->of_part = xcalloc(g->n_hidden, sizeof *g->of_part);
+}
+
+void engine_set_hidden(struct engine *g, const struct hidden_layers *layers) {
+    g->n_hidden = layers->n;
+    if (layers->n > 0)
+        model_set_hidden_layers(g->model, layers);
+    take_hidden_memory(g);
+}
+
+size_t engine_free_slots(const struct engine *g) {
+    return g->seqs.n_slots - g->seqs.n_open;
 }
 
 struct engine *engine_new(const struct engine_options *o, struct model *m) {
@@ -85,9 +107,7 @@ struct engine *engine_new(const struct engine_options *o, struct model *m) {
         max_want = rows;
     batch_init(&g->batch, rows, max_want, engine_slots(o));
     g->logits = model_host_alloc(m, max_want, g->vocab_size * sizeof(float));
-    if (o->hidden)
-        g->hidden = model_host_alloc(m, max_want, g->n_hidden * g->hidden_dim * sizeof(float));
-    g->of_part = xcalloc(g->n_hidden, sizeof *g->of_part);
+    take_hidden_memory(g);
     g->counters.last_step = seconds_now();
     return g;
 }
@@ -141,7 +161,7 @@ static bool has_reason_to_wait(const struct engine *g, struct seq *s) {
     uint32_t most = most_reused(j);
     for (uint32_t i = 0; i < g->seqs.n_queue; i++) {
         const struct seq *t = &g->seqs.seq[g->seqs.queue[i]];
-        if (!t->jobs->is_scored || most <= j->done)
+        if (!t->jobs->is_scored || t->client != s->client || most <= j->done)
             continue;
         uint32_t n = t->jobs->n_ids < most ? t->jobs->n_ids : most;
         uint32_t common = common_ids(j->ids, t->jobs->ids, n);
@@ -236,17 +256,119 @@ static void end_seq(struct engine *g, struct seq *s, const char *reason) {
     tell_ended(g, c, number, reason);
 }
 
+/* ---- Memory for state is short: see engine.h ---- */
+
+/* Whether a paused sequence has anything to do but to compute its state again. */
+static bool has_work(const struct seq *s) {
+    return s->jobs && (!s->jobs->is_replay || s->jobs->next);
+}
+
+/* The positions for which a paused sequence will need room at first. */
+static size_t len_to_come(const struct seq *s) {
+    const struct seq_job *j = s->jobs;
+    size_t len = j->len;
+    return j->is_replay && j->next && j->next->len > len ? j->next->len : len;
+}
+
+static bool has_room(const struct engine *g, const struct seq *s) {
+    return model_kv_needed(g->model, len_to_come(s)) <= model_kv_room(g->model);
+}
+
+static void pause_seq(struct engine *g, struct seq *s) {
+    size_t len = model_seq_len(g->model, s->slot);
+    seqs_set_runnable(&g->seqs, s, false);
+    seqs_set_waits(&g->seqs, s, false);
+    if (len > 0 && !(s->jobs && s->jobs->is_replay))
+        seqs_replay(s, model_seq_ids(g->model, s->slot), (uint32_t)len);
+    else if (s->jobs)
+        s->jobs->done = 0;
+    model_seq_clear(g->model, s->slot);
+    seqs_set_paused(&g->seqs, s, true);
+    g->counters.paused++;
+    wake(g, s->slot);
+}
+
+/* The youngest sequence that holds state, or is about to, but `but`; NULL if there is none. */
+static struct seq *youngest(struct engine *g, const struct seq *but) {
+    struct seq *found = NULL;
+    for (uint32_t slot = 0; slot < g->seqs.n_slots; slot++) {
+        struct seq *s = &g->seqs.seq[slot];
+        if (s->open && s != but && !s->paused &&
+            (s->runnable || model_seq_len(g->model, slot) > 0) && (!found || s->born > found->born))
+            found = s;
+    }
+    return found;
+}
+
+/* The batch did not fit. The oldest sequence that runs goes on, whether or not it is in the batch,
+ * if it can ever fit. So it always comes to its end. */
+static void make_room(struct engine *g, const char *reason) {
+    struct seq *oldest = NULL;
+    for (uint32_t i = 0; i < g->seqs.n_queue; i++) {
+        struct seq *s = &g->seqs.seq[g->seqs.queue[i]];
+        if (!s->client->held && (!oldest || s->born < oldest->born))
+            oldest = s;
+    }
+    struct seq *victim = youngest(g, oldest);
+    g->is_short = true;
+    if (victim)
+        pause_seq(g, victim);
+    else
+        end_seq(g, oldest, reason);
+}
+
+/* The oldest paused sequence that has work and a reader; NULL if there is none. */
+static struct seq *next_paused(const struct engine *g) {
+    struct seq *found = NULL;
+    for (uint32_t slot = 0; slot < g->seqs.n_slots && g->seqs.n_paused > 0; slot++) {
+        struct seq *s = &g->seqs.seq[slot];
+        if (s->open && s->paused && has_work(s) && !s->client->held &&
+            (!found || s->born < found->born))
+            found = s;
+    }
+    return found;
+}
+
+/* Sequences for which there is room go on, the oldest first. Where nothing else runs or is about
+ * to, the first goes on anyhow. */
+static void resume(struct engine *g) {
+    struct seq *s;
+    while ((!g->is_short || !batch_any(&g->seqs)) && (s = next_paused(g)) &&
+           (has_room(g, s) || (!batch_any(&g->seqs) && seconds_now() >= g->asked_until))) {
+        seqs_set_paused(&g->seqs, s, false);
+        model_seq_expect(g->model, s->slot, s->jobs->len);
+        start(g, s);
+    }
+}
+
+/* A paused sequence that has nothing to do but to end. */
+static bool ends_paused(const struct seq *s) {
+    const struct seq_job *next = s->jobs ? s->jobs->next : NULL;
+    if (!s->paused || !s->jobs || !s->jobs->is_replay)
+        return false;
+    return next ? next->type == ENGINE_CLOSE : s->client->asking == ENGINE_ASKS_NEVER;
+}
+
 /* Carries out the jobs that run no rows, up to the first that does. */
 static void advance(struct engine *g, struct seq *s) {
+    if (ends_paused(s))
+        end_seq(g, s, NULL);
+    if (!s->open || s->paused)
+        return;
     while (s->jobs && !s->copying && !s->runnable && !s->waits) {
         struct seq_job *j = s->jobs;
         if (j->type == ENGINE_CLOSE) {
             end_seq(g, s, NULL);
             return;
         }
-        if (j->type == ENGINE_EXTEND && model_seq_len(g->model, s->slot) > j->pos)
-            model_seq_truncate(g->model, s->slot, j->pos);
+        if (j->type == ENGINE_EXTEND && model_seq_len(g->model, s->slot) > j->pos + j->done)
+            model_seq_truncate(g->model, s->slot, j->pos + j->done);
         if (j->type == ENGINE_EXTEND && j->n_ids > 0) {
+            if (g->opts.pauses && j->is_prompt && j->done == 0 && !has_room(g, s)) {
+                seqs_set_paused(&g->seqs, s, true);
+                g->counters.paused++;
+                return;
+            }
             model_seq_expect(g->model, s->slot, j->len);
             start(g, s);
             return;
@@ -341,8 +463,8 @@ int engine_close_idle(struct engine *g, struct engine_client *c, struct err *e) 
 /* ---- A step ---- */
 
 double engine_due(const struct engine *g) {
-    if (g->seqs.n_queue == 0)
-        return (double)INFINITY;
+    if (!batch_any(&g->seqs))
+        return next_paused(g) ? g->asked_until : (double)INFINITY;
     return g->seqs.n_unanswered > 0 ? g->answers_until : 0;
 }
 
@@ -376,7 +498,7 @@ static void tell_part(struct engine *g, const struct batch_part *p, size_t at) {
         g->of_part[i] = g->hidden + (i * g->batch.n_want + at) * g->hidden_dim;
     note_failure(g, c,
                  c->rows(c->ctx, s->number, pos, p->n_want, g->logits + at * g->vocab_size,
-                         g->hidden ? g->of_part : NULL, &c->err));
+                         g->hidden && !c->no_hidden ? g->of_part : NULL, &c->err));
 }
 
 /* All events of the batch; they point into jobs, logits and hidden states. */
@@ -410,7 +532,7 @@ static void finish_parts(struct engine *g) {
         if (s->jobs->done < s->jobs->n_ids)
             continue;
         seqs_set_runnable(&g->seqs, s, false);
-        if (s->jobs->is_prompt) {
+        if (s->jobs->is_prompt && !s->jobs->is_replay) {
             (s->jobs->is_scored ? model_seq_keep_all : model_seq_keep)(g->model, s->slot);
             cached = true;
         }
@@ -436,21 +558,37 @@ static void note_times(struct engine *g, double seconds) {
         g->asked_until = end + asked_seconds;
 }
 
+/* Whether a client of the batch is given hidden states. */
+static bool wants_hidden(const struct engine *g) {
+    for (size_t i = 0; g->hidden && i < g->batch.n_parts; i++)
+        if (!g->seqs.seq[g->batch.parts[i].slot].client->no_hidden)
+            return true;
+    return false;
+}
+
 void engine_step(struct engine *g) {
     struct batch *b = &g->batch;
     struct err bad = {0};
     forget_unanswered(g);
+    resume(g);
     batch_build(b, &g->seqs, next_chunk(g));
     if (b->n_parts == 0)
         return;
     double start = seconds_now();
-    if (model_forward(g->model, b->rows, b->n_rows, g->logits, g->hidden, &bad) != 0) {
+    float *hidden = wants_hidden(g) ? g->hidden : NULL;
+    if (model_forward(g->model, b->rows, b->n_rows, g->logits, hidden, &bad) != 0) {
+        if (g->opts.pauses) {
+            make_room(g, bad.msg);
+            drop_failed(g);
+            return;
+        }
         // No memory for the KV of all: the last of the batch ends.
         end_seq(g, &g->seqs.seq[b->parts[b->n_parts - 1].slot], bad.msg);
         drop_failed(g);
         return;
     }
     double seconds = seconds_now() - start;
+    g->is_short = false;
     counters_add(&g->counters, b, seconds);
     chunk_note(&g->chunk, b->n_prompt_rows, b->n_rows - b->n_prompt_rows, seconds);
     tell_results(g);

@@ -7,6 +7,10 @@
  * The engine knows no descriptor and no stream. It belongs to one thread and never waits: the
  * caller asks engine_due when to call engine_step, and does its own waiting until then.
  *
+ * With engine_options' pauses, the state of all sequences need not fit into memory. A prompt waits
+ * until there is room for it. When running sequences outgrow the memory, the youngest is paused:
+ * its state is dropped, and computed again later. Nothing shows in the results.
+ *
  * A client's functions must not call the engine. A function that returns -1 ends its own client:
  * the engine forgets the client's sequences, calls none of its functions again, and goes on with
  * the others.
@@ -33,7 +37,9 @@ struct engine_options {
     size_t max_in_flight; // sequences that can decode together; a client opens no more prompts
     size_t chunk;         // rows of prompts in a step; 0: chosen from measured times (chunk.h)
     size_t auto_chunk;    // most rows that are then chosen; 0: CPU_PROMPT_ROWS
+    size_t slots;         // sequences that can be open; 0: max_in_flight and ENGINE_FORKS
     bool hidden;          // hidden states of model_hidden's layers beside the logits
+    bool pauses;          // where memory for sequence state is short, sequences wait for it
 };
 
 /* model_options.max_sequences and .max_rows for these options. */
@@ -47,11 +53,16 @@ enum engine_asking {
 };
 
 /* One pipe or one connection. The caller owns it, fills the first part and zeroes the rest. It must
- * stay where it is until engine_leave. `asking` may change at any time, also in a function. */
+ * stay where it is until engine_leave. `asking` and `held` may change at any time, also in a
+ * function. */
 struct engine_client {
     void *ctx;           // for the functions
     uint32_t first_fork; // least number of a fork
+    uint32_t context;    // most ids of a sequence; 0: the model's
+    uint32_t max_open;   // most sequences; 0: as many as the engine has slots
     enum engine_asking asking;
+    bool no_hidden; // is given no hidden states, even if others are
+    bool held;      // runs no rows until this is false again: nobody reads its results
 
     /* seq, which was not open, is a copy of the first pos ids of sequence from. */
     int (*forked)(void *ctx, uint32_t seq, uint32_t from, uint32_t pos, struct err *e);
@@ -75,7 +86,7 @@ struct engine_client {
     struct err err;
     // The engine's alone.
     bool in_step;
-    uint32_t turn;
+    uint32_t turn, dealt; // while a batch is built
 };
 
 enum engine_request_type {
@@ -97,6 +108,13 @@ struct engine;
  * engine_free tells the clients nothing. */
 struct engine *engine_new(const struct engine_options *o, struct model *m);
 void engine_free(struct engine *g);
+
+/* From now on there are hidden states of these layers (hidden.h), which the model has; n = 0: none.
+ */
+void engine_set_hidden(struct engine *g, const struct hidden_layers *layers);
+
+/* Sequences that can still be opened. */
+size_t engine_free_slots(const struct engine *g);
 
 /* Opens sequence seq with the prompt ids [n] (copied), whose last `want` ids give logits. What
  * cannot be run is refused through `ended`. -1 with e set: the client has failed. */

@@ -51,8 +51,12 @@ struct seq *seqs_open(struct seqs *q, struct engine_client *c, uint32_t number) 
     if (q->n_open == q->n_slots)
         return NULL;
     uint32_t slot = q->free_slots[q->n_slots - ++q->n_open], *bucket = bucket_of(q, c, number);
-    q->seq[slot] =
-        (struct seq){.client = c, .number = number, .slot = slot, .open = true, .chain = *bucket};
+    q->seq[slot] = (struct seq){.client = c,
+                                .number = number,
+                                .slot = slot,
+                                .open = true,
+                                .chain = *bucket,
+                                .born = q->n_born++};
     *bucket = slot;
     c->n_open++;
     return &q->seq[slot];
@@ -68,6 +72,7 @@ void seqs_close(struct seqs *q, struct seq *s) {
     seqs_set_runnable(q, s, false);
     seqs_set_unanswered(q, s, false);
     seqs_set_waits(q, s, false);
+    seqs_set_paused(q, s, false);
     uint32_t *link = bucket_of(q, s->client, s->number);
     while (*link != s->slot)
         link = &q->seq[*link].chain;
@@ -146,14 +151,40 @@ void seqs_set_waits(struct seqs *q, struct seq *s, bool waits) {
     q->n_waiting += waits ? 1 : -1u;
 }
 
+void seqs_set_paused(struct seqs *q, struct seq *s, bool paused) {
+    if (s->paused == paused)
+        return;
+    s->paused = paused;
+    q->n_paused += paused ? 1 : -1u;
+}
+
+void seqs_replay(struct seq *s, const uint32_t *ids, uint32_t n_ids) {
+    struct seq_job *j = xmalloc(sizeof *j + n_ids * sizeof *j->ids);
+    *j = (struct seq_job){.type = ENGINE_EXTEND,
+                          .is_prompt = true,
+                          .is_replay = true,
+                          .n_ids = n_ids,
+                          .len = n_ids,
+                          .next = s->jobs};
+    memcpy(j->ids, ids, n_ids * sizeof *ids);
+    // The part of a request that has run already is in ids; its rotations are those of its end.
+    if (s->jobs && s->jobs->type == ENGINE_EXTEND && s->jobs->done > 0)
+        j->len = s->jobs->len;
+    if (!s->jobs)
+        s->last_job = j;
+    s->jobs = j;
+    s->n_jobs++;
+}
+
 /* Whether ids can follow position pos, and be asked for the logits of the last `want`. */
-static int check_ids(const struct seqs *q, uint32_t pos, const uint32_t *ids, uint32_t n_ids,
-                     uint32_t want, struct err *e) {
-    if (n_ids > q->context - pos)
+static int check_ids(const struct seqs *q, const struct engine_client *c, uint32_t pos,
+                     const uint32_t *ids, uint32_t n_ids, uint32_t want, struct err *e) {
+    uint32_t context = c->context && c->context < q->context ? c->context : q->context;
+    if (n_ids > context - pos)
         return err_set(e, EXIT_DATA,
                        "%" PRIu32 " ids at position %" PRIu32
                        " do not fit into the context of %" PRIu32,
-                       n_ids, pos, q->context);
+                       n_ids, pos, context);
     if (want > n_ids)
         return err_set(e, EXIT_DATA,
                        "logits of %" PRIu32 " ids are wanted, but only %" PRIu32 " came", want,
@@ -165,15 +196,20 @@ static int check_ids(const struct seqs *q, uint32_t pos, const uint32_t *ids, ui
     return 0;
 }
 
+/* Whether the client may open one more sequence. */
+static bool has_room(const struct seqs *q, const struct engine_client *c) {
+    return q->n_open < q->n_slots && (c->max_open == 0 || c->n_open < c->max_open);
+}
+
 int seqs_check_prompt(const struct seqs *q, const struct engine_client *c, uint32_t number,
                       const uint32_t *ids, uint32_t n_ids, uint32_t want, struct err *e) {
     if (seqs_find(q, c, number))
         return err_set(e, EXIT_DATA, "the number is open already");
     if (n_ids == 0)
         return err_set(e, EXIT_DATA, "the prompt is empty");
-    if (q->n_open == q->n_slots)
-        return err_set(e, EXIT_DATA, "no room for a sequence: %" PRIu32 " are open", q->n_open);
-    return check_ids(q, 0, ids, n_ids, want, e);
+    if (!has_room(q, c))
+        return err_set(e, EXIT_DATA, "no room for a sequence: %" PRIu32 " are open", c->n_open);
+    return check_ids(q, c, 0, ids, n_ids, want, e);
 }
 
 static int request_extend(struct seq *s, const struct seqs *q, const struct engine_request *r,
@@ -181,7 +217,7 @@ static int request_extend(struct seq *s, const struct seqs *q, const struct engi
     if (r->pos > s->len)
         return err_set(e, EXIT_DATA, "position %" PRIu32 " is past the sequence's end at %" PRIu32,
                        r->pos, s->len);
-    if (check_ids(q, r->pos, r->ids, r->n_ids, r->want, e) != 0)
+    if (check_ids(q, s->client, r->pos, r->ids, r->n_ids, r->want, e) != 0)
         return -1;
     add_extend(s, r->pos, r->ids, r->n_ids, r->want, false);
     return 0;
@@ -203,10 +239,10 @@ static int request_fork(struct seqs *q, struct engine_client *c, const struct en
     if (from->n_jobs == SEQ_MAX_JOBS)
         return err_set(e, EXIT_DATA, "more than %d requests wait for sequence %" PRIu32,
                        (int)SEQ_MAX_JOBS, r->from);
-    struct seq *copy = seqs_open(q, c, r->seq);
+    struct seq *copy = has_room(q, c) ? seqs_open(q, c, r->seq) : NULL;
     if (!copy)
         return err_set(e, EXIT_DATA, "no room for a copy: %" PRIu32 " sequences are open",
-                       q->n_open);
+                       c->n_open);
     struct seq_job *j = add_job(from, ENGINE_FORK, 0);
     j->pos = r->pos;
     j->to = copy->slot;

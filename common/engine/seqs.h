@@ -28,6 +28,7 @@ struct seq_job {
     enum engine_request_type type; // FORK is a job of the sequence that is copied
     bool is_prompt;
     bool is_scored; // a prompt of engine_score
+    bool is_replay; // ids whose state was dropped while the sequence was paused
     uint32_t pos;   // EXTEND, FORK: ids that stay or are copied
     uint32_t want;  // logits of the last `want` ids
     uint32_t to;    // FORK: slot of the copy; SEQ_NONE once the copy has ended
@@ -46,6 +47,8 @@ struct seq {
     uint32_t source; // copying: the slot of the sequence that has this job
     bool runnable;   // its first job is an EXTEND with ids to run: it is in the run queue
     bool waits;      // its first job is a scored prompt, to run when the sequence in waits_for ends
+    bool paused;     // runs nothing and holds no state until there is room
+    uint64_t born;   // sequences that were opened before it
     bool unanswered; // its client asks, has its logits, and has sent no request since
     uint32_t len;    // ids it will have after all its jobs
     struct seq_job *jobs, *last_job; // first to last
@@ -56,7 +59,8 @@ struct seq {
 
 struct seqs {
     struct seq *seq; // [n_slots], by slot
-    uint32_t n_slots, n_open, n_unanswered, n_waiting;
+    uint32_t n_slots, n_open, n_unanswered, n_waiting, n_paused;
+    uint64_t n_born;
     uint32_t vocab_size, context;
     uint32_t *free_slots; // [n_slots - n_open], a stack
     uint32_t *buckets;    // [n_buckets] slots by key
@@ -94,5 +98,9 @@ void seqs_pop_job(struct seq *s); // the first job is done
 void seqs_set_runnable(struct seqs *q, struct seq *s, bool runnable);
 void seqs_set_unanswered(struct seqs *q, struct seq *s, bool unanswered);
 void seqs_set_waits(struct seqs *q, struct seq *s, bool waits);
+void seqs_set_paused(struct seqs *q, struct seq *s, bool paused);
+
+/* Puts a job before all others of s that runs ids [n_ids] again, from position 0. */
+void seqs_replay(struct seq *s, const uint32_t *ids, uint32_t n_ids);
 
 #endif

@@ -69,6 +69,18 @@ int model_set_hidden(struct model *m, const char *list, struct err *e) {
     return hidden_parse(&m->hidden, list, m->spec.n_layers, e);
 }
 
+size_t model_kv_room(const struct model *m) {
+    return state_free_bytes(&m->state) + prefix_bytes(&m->prefix);
+}
+
+size_t model_kv_needed(const struct model *m, size_t len) {
+    return state_needed_bytes(&m->state, len);
+}
+
+void model_set_hidden_layers(struct model *m, const struct hidden_layers *layers) {
+    m->hidden = *layers;
+}
+
 const struct hidden_layers *model_hidden(const struct model *m) {
     return &m->hidden;
 }

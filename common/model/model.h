@@ -28,6 +28,7 @@ struct model_options {
     size_t max_sequences; // most at once
     size_t max_rows;      // most rows of one model_forward
     uint64_t keep_bytes;  // of state in the prefix cache; 0: no cache
+    uint64_t kv_bytes;    // of all sequence state, the prefix cache included; 0: no limit
     const char *device;   // see backend/device.h; NULL: the CPU
 };
 
@@ -41,7 +42,10 @@ const struct spec *model_spec(const struct model *m);
 const struct weights *model_weights(const struct model *m);
 size_t model_context(const struct model *m);
 struct device *model_device(const struct model *m);
-size_t model_kv_bytes(const struct model *m);     // memory taken for sequence state so far
+size_t model_kv_bytes(const struct model *m); // memory taken for sequence state so far
+/* With kv_bytes: how much of it sequences do not hold, and how much one of len positions needs. */
+size_t model_kv_room(const struct model *m);
+size_t model_kv_needed(const struct model *m, size_t len);
 uint64_t model_step_bytes(const struct model *m); // of the weights that a step of one row reads
 
 /* One line for people: "avx512bf16 kernels, 2 threads". */
@@ -54,6 +58,7 @@ void model_host_free(struct model *m, void *p);
 
 /* Sequences: slots 0 .. max_sequences - 1, all empty at first. */
 size_t model_seq_len(const struct model *m, size_t slot);
+const uint32_t *model_seq_ids(const struct model *m, size_t slot); // [model_seq_len]
 void model_seq_clear(struct model *m, size_t slot);                // frees its state
 void model_seq_truncate(struct model *m, size_t slot, size_t len); // forgets positions >= len
 /* slot (empty) = from's first len positions, whose state they share. */
@@ -95,6 +100,8 @@ struct row {
 /* Chooses the hidden states that model_forward gives: a list of layers (hidden.h). Before it is
  * called, that is the last one. -1: EXIT_USAGE. */
 int model_set_hidden(struct model *m, const char *list, struct err *e);
+/* The same for layers that hidden_parse has read for this model; n is at least 1. */
+void model_set_hidden_layers(struct model *m, const struct hidden_layers *layers);
 const struct hidden_layers *model_hidden(const struct model *m); // one at least
 
 /* logits [n_want, vocab_size] and hidden [model_hidden's n][n_want, hidden_dim] (either may be

@@ -76,7 +76,8 @@ static int open_sequences(struct model *m, const struct model_options *o,
     const struct state_limits limits = {.context = m->context,
                                         .max_sequences = m->max_sequences,
                                         .max_rows = m->max_rows,
-                                        .n_refs = n_kept < MAX_KEPT ? (size_t)n_kept : MAX_KEPT};
+                                        .n_refs = n_kept < MAX_KEPT ? (size_t)n_kept : MAX_KEPT,
+                                        .bytes = o->kv_bytes};
     if (state_init(&m->state, m->device, states, m->spec.n_layers, &limits, e) != 0)
         return -1;
     prefix_init(&m->prefix, &m->state, limits.n_refs);

@@ -150,6 +150,13 @@ static void drop_leaf(struct prefix_cache *k, uint32_t i) {
     k->n_nodes--;
 }
 
+size_t prefix_bytes(const struct prefix_cache *k) {
+    size_t sum = 0;
+    for (uint32_t i = k->oldest; i != NO_NODE; i = node_at(k, i)->newer)
+        sum += state_ref_bytes(k->state, &node_at(k, i)->ref);
+    return sum;
+}
+
 bool prefix_drop_oldest(struct prefix_cache *k) {
     if (k->oldest == NO_NODE)
         return false;

@@ -55,6 +55,9 @@ uint32_t prefix_find_any(struct prefix_cache *k, const uint32_t *ids, size_t mos
 /* q (empty) begins with the len > 0 positions of a node that was just found. */
 void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct state_seq *q);
 
+/* Bytes of blocks that only the cache holds: evicting nodes frees them. */
+size_t prefix_bytes(const struct prefix_cache *k);
+
 /* Evicts the least recently used node; false if there is none. */
 bool prefix_drop_oldest(struct prefix_cache *k);
 

@@ -55,6 +55,10 @@ size_t model_seq_len(const struct model *m, size_t slot) {
     return m->seqs[slot].len;
 }
 
+const uint32_t *model_seq_ids(const struct model *m, size_t slot) {
+    return m->seqs[slot].ids;
+}
+
 void model_seq_expect(struct model *m, size_t slot, size_t len) {
     m->seqs[slot].expected = len;
 }

@@ -79,6 +79,9 @@ int state_init(struct state *s, struct device *d, const struct state_layer *laye
     for (size_t i = 0; i < s->n_groups; i++)
         if (state_blocks_init(&s->groups[i], d, most_blocks(&s->groups[i], limits), e) != 0)
             return -1;
+    s->room = limits->bytes < SIZE_MAX ? (size_t)limits->bytes : SIZE_MAX;
+    for (size_t i = 0; i < s->n_groups && limits->bytes > 0; i++)
+        s->groups[i].room = &s->room;
     return 0;
 }
 
@@ -94,6 +97,28 @@ size_t state_bytes(const struct state *s) {
     size_t sum = 0;
     for (size_t i = 0; i < s->n_groups; i++)
         sum += s->groups[i].n_blocks * s->groups[i].block_bytes;
+    return sum;
+}
+
+size_t state_free_bytes(const struct state *s) {
+    size_t sum = s->n_groups > 0 && s->groups[0].room ? s->room : 0;
+    for (size_t i = 0; i < s->n_groups; i++)
+        sum += s->groups[i].n_free * s->groups[i].block_bytes;
+    return sum;
+}
+
+size_t state_ref_bytes(const struct state *s, const struct state_ref *r) {
+    size_t sum = 0;
+    for (size_t i = 0; i < s->n_groups; i++)
+        if (r->blocks[i] != STATE_NONE && s->groups[i].refs[r->blocks[i]] == 1)
+            sum += s->groups[i].block_bytes;
+    return sum;
+}
+
+size_t state_needed_bytes(const struct state *s, size_t len) {
+    size_t sum = 0;
+    for (size_t i = 0; i < s->n_groups; i++)
+        sum += s->groups[i].rules->held(s->groups[i].window, len) * s->groups[i].block_bytes;
     return sum;
 }
 

@@ -53,6 +53,7 @@ struct state_limits {
     size_t max_sequences; // most that hold blocks at once
     size_t max_rows;      // most positions of one state_extend
     size_t n_refs;        // most state_refs that hold blocks at once
+    uint64_t bytes;       // most memory of all blocks; 0: no limit
 };
 
 struct state_rules;
@@ -68,6 +69,7 @@ struct state_group {
     struct kv_memory memory;
     size_t n_blocks;   // that have memory
     size_t max_blocks; // that can have memory
+    size_t *room;      // bytes that all groups together may still take; NULL: no limit
     size_t cap;        // of refs and free
     uint32_t *refs;    // [n_blocks] holders of each
     uint32_t *free;    // [n_free] a stack
@@ -80,6 +82,7 @@ struct state {
     size_t n_groups;
     uint8_t *group_of;  // [n_layers]
     uint32_t *index_of; // [n_layers] within its group
+    size_t room;        // where state_limits has `bytes`
 };
 
 /* All zero is an empty sequence. */
@@ -107,6 +110,12 @@ int state_init(struct state *s, struct device *d, const struct state_layer *laye
 void state_free(struct state *s);
 
 size_t state_bytes(const struct state *s); // memory taken so far
+/* Bytes of blocks that nobody holds, with memory that may still be taken. */
+size_t state_free_bytes(const struct state *s);
+/* Bytes of r's blocks that nobody else holds. */
+size_t state_ref_bytes(const struct state *s, const struct state_ref *r);
+/* Bytes that a sequence needs, at most, to have len positions. */
+size_t state_needed_bytes(const struct state *s, size_t len);
 /* Bytes that a sequence of len positions holds in the layers. */
 uint64_t state_sequence_bytes(const struct state_layer *layers, size_t n_layers, size_t len);
 

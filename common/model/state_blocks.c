@@ -48,6 +48,16 @@ unsigned char *state_part(const struct state_group *g, uint32_t block, size_t in
            kv_page_offset(g->run, g->run * g->block_bytes, g->layer_bytes, block);
 }
 
+/* Takes the bytes of the next blocks, at most n, from what all groups may still take. Returns how
+ * many these are. */
+static size_t take_room(struct state_group *g, size_t n) {
+    size_t before = bytes_of(g, g->n_blocks);
+    while (n > 0 && bytes_of(g, g->n_blocks + n) - before > *g->room)
+        n -= n > g->run ? g->run : n;
+    *g->room -= bytes_of(g, g->n_blocks + n) - before;
+    return n;
+}
+
 /* Memory for the next chunk of blocks. */
 static int grow(struct state_group *g, struct err *e) {
     struct device *d = g->device;
@@ -56,6 +66,10 @@ static int grow(struct state_group *g, struct err *e) {
     if (more == 0)
         return err_set(e, EXIT_SYSTEM, "all %zu blocks of sequence state are in use",
                        g->max_blocks);
+    if (g->room && (more = take_room(g, more)) == 0)
+        return err_set(e, EXIT_SYSTEM,
+                       "the memory for keys and values is used up: %zu bytes are left (--kv)",
+                       *g->room);
     size_t n = g->n_blocks + more;
     if (d->ops->kv_grow(d, &g->memory, bytes_of(g, n), bytes_of(g, g->max_blocks), e) != 0)
         return -1;

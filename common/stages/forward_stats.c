@@ -88,6 +88,8 @@ static void print_rates(const struct engine_counters *n, const struct model *m) 
                    " steps, %" PRIu64 " other tokens in them",
                    n->prefill_rows, n->prefill, per_second(n->prefill_rows, n->prefill),
                    n->prefill_steps, n->mixed_rows);
+    if (n->paused)
+        print_note("memory: sequences were paused %" PRIu64 " times (--kv)", n->paused);
     if (n->reused)
         print_note("reused: %" PRIu64 " tokens of prompts, kept from earlier sequences", n->reused);
     if (n->decode_rows) {

@@ -48,6 +48,10 @@ void input_free(struct input *in) {
     free(in);
 }
 
+void input_read_by(struct input *in, tokens_read_fn *read, void *ctx) {
+    tokens_read_by(in->reader, read, ctx);
+}
+
 int input_poll_fd(const struct input *in) {
     return in->ended ? -1 : in->fd;
 }
@@ -88,7 +92,8 @@ bool input_begun(struct input *in) {
     return in->begun;
 }
 
-int input_check(const struct input *in, struct logits_header *h, struct err *e) {
+int input_check(const struct input *in, struct logits_header *h, struct err *warning,
+                struct err *e) {
     const struct tokens_header *t = tokens_header(in->reader);
     if (t->tokenizer && h->tokenizer && t->tokenizer != h->tokenizer)
         return err_set(e, EXIT_DATA,
@@ -98,8 +103,9 @@ int input_check(const struct input *in, struct logits_header *h, struct err *e) 
     // The model's own tokenizer may have more ids than the model has rows, because a pad token was
     // added. With any other tokenizer that is a reason to warn.
     if (t->vocab > h->vocab_size && !(t->tokenizer && h->tokenizer))
-        warn("the ids were made with a vocabulary of %" PRIu64 ", the model has one of %" PRIu32,
-             t->vocab, h->vocab_size);
+        err_set(warning, EXIT_DATA,
+                "the ids were made with a vocabulary of %" PRIu64 ", the model has one of %" PRIu32,
+                t->vocab, h->vocab_size);
     if (!h->tokenizer)
         h->tokenizer = t->tokenizer;
     return 0;
@@ -139,6 +145,10 @@ static void judge_line(struct input *in, const struct logits_header *h) {
     else if (in->n_seen > h->context)
         buf_fmt(&in->reason, "%" PRIu64 " ids do not fit into the context of %" PRIu32, in->n_seen,
                 h->context);
+}
+
+bool input_pending(struct input *in) {
+    return !in->ended && tokens_pending(in->reader);
 }
 
 static bool give_line(struct input *in, struct input_prompt *p, bool said_before) {

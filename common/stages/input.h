@@ -14,6 +14,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "wire/logits.h"
+#include "wire/tokens.h"
 
 struct input_prompt {
     uint32_t number;     // of the sequence, from 0
@@ -34,6 +35,8 @@ void input_free(struct input *in);
 
 /* The fd to poll for reading; -1 after the end. */
 int input_poll_fd(const struct input *in);
+/* The input is read by this function from now on, as tokens_read_by says. */
+void input_read_by(struct input *in, tokens_read_fn *read, void *ctx);
 /* Reads once. It does not wait if poll found input_poll_fd readable. */
 void input_fill(struct input *in);
 
@@ -42,8 +45,13 @@ bool input_begun(struct input *in);
 
 /* Once input_begun. Refuses (EXIT_DATA) a stream whose header names another tokenizer than h. Sets
  * h->tokenizer from the stream where h has none. A larger vocabulary than h's is no error, because
- * each id is checked; it causes a warning unless both name their tokenizer. */
-int input_check(const struct input *in, struct logits_header *h, struct err *e);
+ * each id is checked; unless both name their tokenizer, `warning`, which is empty before, gets a
+ * message. */
+int input_check(const struct input *in, struct logits_header *h, struct err *warning,
+                struct err *e);
+
+/* Whether input_next would find something that has been read, a whole line or a part of one. */
+bool input_pending(struct input *in);
 
 /* The next whole line that has been read, checked against h. False: there is none. */
 bool input_next(struct input *in, const struct logits_header *h, struct input_prompt *p);

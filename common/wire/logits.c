@@ -122,7 +122,7 @@ static size_t eos_at(uint32_t i) {
 
 enum { MAX_HEADER = LOGITS_HEADER_BYTES + 4 * (LOGITS_MAX_EOS - LOGITS_HEADER_EOS) };
 
-int logits_write_header(int fd, const struct logits_header *h, struct err *e) {
+int logits_put_header(struct buf *out, const struct logits_header *h, struct err *e) {
     uint8_t bytes[MAX_HEADER] = {0};
     if (check_own_header(h, e) != 0)
         return -1;
@@ -141,7 +141,17 @@ int logits_write_header(int fd, const struct logits_header *h, struct err *e) {
     put_u64(bytes + H_TOKENIZER, h->tokenizer);
     memcpy(bytes + H_NONCE, h->nonce, sizeof h->nonce);
     memcpy(bytes + H_ADDRESS, h->address, strnlen(h->address, sizeof h->address - 1));
-    return write_full(fd, bytes, header_bytes(h->n_eos), e);
+    buf_add(out, bytes, header_bytes(h->n_eos));
+    return 0;
+}
+
+int logits_write_header(int fd, const struct logits_header *h, struct err *e) {
+    struct buf out = {0};
+    int rc = logits_put_header(&out, h, e);
+    if (rc == 0)
+        rc = write_full(fd, out.p, out.n, e);
+    buf_free(&out);
+    return rc;
 }
 
 static struct iovec part_of(const void *p, size_t n) {

@@ -71,6 +71,9 @@ bool logits_layer(const struct frame *f, uint32_t *layer);
 /* Writes the stream header. -1: EXIT_IO, or EXIT_BUG if a field exceeds its maximum. */
 int logits_write_header(int fd, const struct logits_header *h, struct err *e);
 
+/* Appends the stream header's bytes to out. -1: EXIT_BUG. */
+int logits_put_header(struct buf *out, const struct logits_header *h, struct err *e);
+
 /* A frame's bytes, for writev: fills v with the header, then ids or values, text and padding as far
  * as there are any. Returns the number of pieces, 1 .. 4, or -1 (EXIT_BUG). Nothing is copied: the
  * pieces point into head, into the memory that f points to, and to constants. */

@@ -50,6 +50,17 @@ struct return_server *return_listen(struct logits_header *h, struct err *e);
 int return_poll_fd(const struct return_server *s);
 int return_timeout_ms(const struct return_server *s);
 
+/* For a server in another process, which this one listens for: does what is due until the path is
+ * taken or declined, but reads no request. */
+int return_meet(struct return_server *s, struct err *e);
+/* Once the path is taken: the connected peer, which is the caller's from now on. */
+int return_give_peer(struct return_server *s);
+/* The other process's server. It is RETURN_WAITING until it has a peer, or is told that there is
+ * none. */
+struct return_server *return_adopt(void);
+void return_adopt_peer(struct return_server *s, int peer); // owned by s
+void return_adopt_none(struct return_server *s);
+
 /* Does what is due, without waiting: accepts callers, checks hellos, reads requests. -1 on a
  * malformed message, or if the system refuses. */
 int return_serve(struct return_server *s, struct err *e);

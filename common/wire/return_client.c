@@ -64,10 +64,10 @@ static int call(const struct logits_header *h, int stdin_fd, bool takes, struct 
     errno = 0;
     if (!trusted_address(h->address))
         return refuse(h, e);
-    if (return_socket_address(&sa, h->address) != 0)
+    if (peer_address(&sa, h->address) != 0)
         return err_set(e, EXIT_NO_INPUT, "the return path is gone: %s", h->address);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (fd < 0 || return_set_flags(fd, false) != 0) {
+    if (fd < 0 || peer_set_flags(fd, false) != 0) {
         err_errno(e, EXIT_SYSTEM, "no socket for the return path");
         goto fail;
     }
@@ -75,7 +75,7 @@ static int call(const struct logits_header *h, int stdin_fd, bool takes, struct 
         refuse(h, e);
         goto fail;
     }
-    if (!return_same_user(fd)) {
+    if (!peer_is_own_user(fd)) {
         err_set(e, EXIT_NO_INPUT, "the return path belongs to another user: %s", h->address);
         goto fail;
     }

@@ -1,5 +1,5 @@
-/* Shared by the files of the return path: the layout of its messages, sockets, the cleaner. Only
- * return_*.c include this.
+/* Shared by the files of the return path: the layout of its messages. Only return_*.c include
+ * this.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef WIRE_RETURN_PRIVATE_H
@@ -7,10 +7,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/mem.h"
+#include "wire/cleaner.h"
+#include "wire/peer.h"
 #include "wire/return.h"
 
 /* The hello, the client's first message: magic, nonce, takes (1 takes the path, 0 declines it), and
@@ -38,26 +39,5 @@ int return_message_put(struct buf *out, const struct request *r, struct err *e);
 /* The server's socket is PLACE/tokpipe-XXXXXX/return. */
 #define RETURN_FOLDER_PREFIX "tokpipe-"
 #define RETURN_SOCKET_NAME   "return"
-
-struct sockaddr_un;
-
-/* The descriptor closes on exec, and waits or not. -1 with errno set. */
-int return_set_flags(int fd, bool nonblocking);
-int return_socket_address(struct sockaddr_un *sa, const char *path); // -1: the path is too long
-bool return_same_user(int fd); // the peer of a connected socket runs as our own user
-
-/* The child process that removes socket and folder when the server is gone, or cannot do it. */
-struct return_cleaner {
-    pid_t pid;    // -1: none
-    int pipe_end; // -1: none
-};
-
-/* Forks: call it before any thread is started. The folder and the path are read by the child only.
- */
-int return_cleaner_start(struct return_cleaner *c, const char *folder, const char *path,
-                         struct err *e);
-/* The child removes what is still there of both, ends, and is waited for. Does nothing a second
- * time. */
-void return_cleaner_stop(struct return_cleaner *c);
 
 #endif

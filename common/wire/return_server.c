@@ -27,9 +27,10 @@ static const double hello_seconds = 1.0, decline_seconds = 1.0;
 
 struct return_server {
     enum return_state state;
+    bool adopted;        // another process listens
     char *folder, *path; // NULL once removed
     int listener, peer;  // -1: none; peer has said hello only when state is RETURN_TAKEN
-    struct return_cleaner cleaner;
+    struct cleaner cleaner;
     uint8_t nonce[LOGITS_NONCE_BYTES];
     double peer_until;    // when the peer must have said hello
     double decline_until; // when a decline counts; 0: nobody has declined
@@ -57,7 +58,7 @@ static void remove_socket(struct return_server *s) {
     free(s->path);
     free(s->folder);
     s->path = s->folder = NULL;
-    return_cleaner_stop(&s->cleaner);
+    cleaner_stop(&s->cleaner);
 }
 
 /* Makes a folder whose socket's path fits into an address. Owned by the caller. */
@@ -88,17 +89,17 @@ static int start_listening(struct return_server *s, struct err *e) {
     s->path = path_join(s->folder, RETURN_SOCKET_NAME);
     leftover_add(s->path);
     s->listener = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (s->listener < 0 || return_set_flags(s->listener, true) != 0 ||
-        return_socket_address(&sa, s->path) != 0 ||
+    if (s->listener < 0 || peer_set_flags(s->listener, true) != 0 ||
+        peer_address(&sa, s->path) != 0 ||
         bind(s->listener, (struct sockaddr *)&sa, sizeof sa) != 0 || listen(s->listener, 16) != 0)
         return err_errno(e, EXIT_SYSTEM, "return path: cannot listen on %s", s->path);
-    return return_cleaner_start(&s->cleaner, s->folder, s->path, e);
+    return cleaner_start(&s->cleaner, s->folder, s->path, e);
 }
 
 struct return_server *return_listen(struct logits_header *h, struct err *e) {
     struct return_server *s = xcalloc(1, sizeof *s);
     s->listener = s->peer = -1;
-    s->cleaner = (struct return_cleaner){-1, -1};
+    s->cleaner = (struct cleaner){-1, -1};
     if (sodium_init() < 0) {
         err_set(e, EXIT_SYSTEM, "libsodium cannot start");
         free(s);
@@ -113,6 +114,23 @@ struct return_server *return_listen(struct logits_header *h, struct err *e) {
     memset(h->address, 0, sizeof h->address);
     memcpy(h->address, s->path, strlen(s->path));
     return s;
+}
+
+struct return_server *return_adopt(void) {
+    struct return_server *s = xcalloc(1, sizeof *s);
+    s->listener = s->peer = -1;
+    s->cleaner = (struct cleaner){-1, -1};
+    s->adopted = true;
+    return s;
+}
+
+void return_adopt_peer(struct return_server *s, int peer) {
+    s->peer = peer;
+    s->state = RETURN_TAKEN;
+}
+
+void return_adopt_none(struct return_server *s) {
+    s->state = RETURN_DECLINED;
 }
 
 static void drop_peer(struct return_server *s) {
@@ -188,12 +206,12 @@ static int next_caller(struct return_server *s, struct err *e) {
             continue;
         if (fd < 0)
             return would_wait() ? 0 : err_errno(e, EXIT_SYSTEM, "return path: cannot accept");
-        if (return_set_flags(fd, true) != 0) {
+        if (peer_set_flags(fd, true) != 0) {
             err_errno(e, EXIT_SYSTEM, "return path: cannot accept");
             close(fd);
             return -1;
         }
-        if (!return_same_user(fd)) {
+        if (!peer_is_own_user(fd)) {
             close(fd);
             continue;
         }
@@ -254,7 +272,8 @@ static int hear_requests(struct return_server *s, struct err *e) {
     }
     while (s->whole < 1u << 20) {
         buf_reserve(&s->in, 1u << 16);
-        ssize_t got = read(s->peer, s->in.p + s->in.n, s->in.cap - s->in.n - 1);
+        // Another process may hold the socket, too, and make it wait.
+        ssize_t got = recv(s->peer, s->in.p + s->in.n, s->in.cap - s->in.n - 1, MSG_DONTWAIT);
         if (got < 0 && errno == EINTR)
             continue;
         if (got < 0 && would_wait())
@@ -273,8 +292,18 @@ static int hear_requests(struct return_server *s, struct err *e) {
     return 0;
 }
 
+int return_meet(struct return_server *s, struct err *e) {
+    return s->state == RETURN_WAITING ? hear_callers(s, e) : 0;
+}
+
+int return_give_peer(struct return_server *s) {
+    int peer = s->peer;
+    s->peer = -1;
+    return peer;
+}
+
 int return_serve(struct return_server *s, struct err *e) {
-    if (s->state == RETURN_WAITING && hear_callers(s, e) != 0)
+    if (!s->adopted && return_meet(s, e) != 0)
         return -1;
     return s->state == RETURN_TAKEN ? hear_requests(s, e) : 0;
 }

@@ -12,6 +12,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "wire/tokens.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -25,6 +26,8 @@ enum line_state { LINE_START, LINE_IDS, LINE_TEXT };
 
 struct tokens_reader {
     int fd;
+    tokens_read_fn *read; // instead of fd; or NULL
+    void *read_ctx;
     char *name;
     struct tokens_header header;
     char *bytes; // [READ_BYTES]; bytes[at .. n) are not scanned yet
@@ -53,6 +56,11 @@ struct tokens_reader *tokens_reader_new(int fd, const char *name) {
     r->bytes = xmalloc(READ_BYTES);
     r->line = 1;
     return r;
+}
+
+void tokens_read_by(struct tokens_reader *r, tokens_read_fn *read, void *ctx) {
+    r->read = read;
+    r->read_ctx = ctx;
 }
 
 void tokens_reader_free(struct tokens_reader *r) {
@@ -230,7 +238,10 @@ static int scan(struct tokens_reader *r, struct tokens_event *ev, struct err *e)
 }
 
 int tokens_fill(struct tokens_reader *r, struct err *e) {
-    ssize_t got = read_some(r->fd, r->bytes, READ_BYTES);
+    ssize_t got = r->read ? r->read(r->read_ctx, r->bytes, READ_BYTES)
+                          : read_some(r->fd, r->bytes, READ_BYTES);
+    if (got < 0 && r->read && errno == EAGAIN)
+        return 0;
     if (got < 0)
         return err_errno(e, EXIT_IO, "cannot read: %s", r->name);
     r->before += r->n;

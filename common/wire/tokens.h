@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 #include "base/mem.h"
@@ -46,6 +47,12 @@ struct tokens_reader; // owns a buffer, not the fd
 
 struct tokens_reader *tokens_reader_new(int fd, const char *name);
 void tokens_reader_free(struct tokens_reader *r);
+
+/* Reads by a function instead of read(2), from now on: into p [n]; -1 with errno set. Where it sets
+ * EAGAIN, tokens_fill gets nothing, which is no error; tokens_next is not to be called then unless
+ * something is pending. */
+typedef ssize_t tokens_read_fn(void *ctx, void *p, size_t n);
+void tokens_read_by(struct tokens_reader *r, tokens_read_fn *read, void *ctx);
 
 /* The next event; waits for it. Comments are skipped. A header line must come before the first
  * event; a second one must be equal, as in `cat` of two streams. Texts are valid UTF-8. The last

@@ -57,6 +57,26 @@ def recording():
     ])
 
 
+def control(kind, *parts):
+    """A message between a resident llm-forward and a client."""
+    texts = (struct.pack("<I", len(p)) + p if isinstance(p, bytes) else struct.pack("<I", p) for p in parts)
+    return b"LLM-CTL1" + struct.pack("<I", kind) + b"".join(texts)
+
+
+def control_ask(flags, address=b"", device=b"", layers=b""):
+    fixed = struct.pack("<IIIQQ", flags, 16, 0, 1, 2) + bytes(32) + address.ljust(108, b"\0") + bytes(16)
+    return control(1) + fixed + control(0, device, layers, b"stdin")[12:]
+
+
+seed("control", "ask", control_ask(0))
+seed("control", "ask-all", control_ask(255, b"/tmp/x/return", b"cuda:1", b"0,4-"))
+seed("control", "taken", control(2))
+seed("control", "declined", control(3))
+seed("control", "warning", control(16, "sequence 3: the sequence is empty".encode()))
+seed("control", "end", control(18, 65, 0, b"expected a pipe"))
+seed("control", "left", control(18, 0, 1, b""))
+
+
 def header():
     h = b"LOGITS\r\n" + struct.pack("<II4IiI", 1, 256, 3, 2, 100, 1, -1, 1) + struct.pack("<8i", 2, *[0] * 7)
     return h + bytes(256 - len(h))

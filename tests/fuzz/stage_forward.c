@@ -35,6 +35,7 @@ static int fuzz_accept(int fd, void *address, void *size) {
 #define seconds_now fuzz_now
 #include "engine/engine.c"
 #include "stages/forward.c"
+#include "stages/forward_client.c"
 #include "wire/return_server.c"
 #undef accept
 #undef poll
@@ -130,11 +131,11 @@ static void put_peer_bytes(const uint8_t *p, size_t size, bool good_hello) {
 /* A server whose caller has connected. Its nonce is zero. */
 static struct return_server *server_of_peer(void) {
     int pair[2];
-    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0 || return_set_flags(pair[0], true) != 0)
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) != 0 || peer_set_flags(pair[0], true) != 0)
         abort();
     struct return_server *s = xcalloc(1, sizeof *s);
     s->listener = -1;
-    s->cleaner = (struct return_cleaner){-1, -1};
+    s->cleaner = (struct cleaner){-1, -1};
     s->peer = pair[0];
     s->peer_until = now + 1e6;
     peer.fd = pair[1];

@@ -39,6 +39,22 @@ void model_seq_fork(struct model *m, size_t slot, size_t from, size_t len) {
     m->len[slot] = len;
 }
 
+const uint32_t *model_seq_ids(const struct model *m, size_t slot) {
+    return m->ids[slot];
+}
+
+size_t model_kv_room(const struct model *m) {
+    size_t held = 0;
+    for (size_t slot = 0; slot < FAKE_SLOTS; slot++)
+        held += m->len[slot];
+    return m->refuse_past > held ? m->refuse_past - held : 0;
+}
+
+size_t model_kv_needed(const struct model *m, size_t len) {
+    (void)m;
+    return len;
+}
+
 size_t model_seq_len(const struct model *m, size_t slot) {
     return m->len[slot];
 }
@@ -82,6 +98,11 @@ const struct hidden_layers *model_hidden(const struct model *m) {
     static const struct hidden_layers two = {2, {0, 1}};
     (void)m;
     return &two;
+}
+
+void model_set_hidden_layers(struct model *m, const struct hidden_layers *layers) {
+    (void)m;
+    CHECK(layers->n > 0);
 }
 
 size_t model_context(const struct model *m) {

@@ -163,12 +163,17 @@ static void clients_take_turns(void) {
     batch_build(&b, &q, 32);
     for (size_t i = 0; i < b.n_parts; i++)
         rows[b.parts[i].slot] = b.parts[i].n_rows;
-    CHECK_INT(rows[0], 16);
-    CHECK_INT(rows[3], 8);
-    CHECK_INT(rows[1], 4);
-    CHECK_INT(rows[4], 2);
-    CHECK_INT(rows[2] + rows[5], 2);
+    for (uint32_t i = 0; i < 6; i += 3) { // 16 for each client
+        CHECK_INT(rows[i], 8);
+        CHECK_INT(rows[i + 1], 4);
+        CHECK_INT(rows[i + 2], 4);
+    }
     CHECK_INT(b.n_rows, 32);
+    two.held = true;
+    batch_build(&b, &q, 32);
+    CHECK_INT(b.n_parts, 3); // all of one's
+    CHECK_INT(b.n_rows, 32);
+    two.held = false;
     for (uint32_t i = 0; i < 6; i++)
         seqs_close(&q, &q.seq[i]);
     CHECK_INT(one.n_open + two.n_open, 0);
@@ -353,6 +358,84 @@ static void two_clients_get_what_each_gets_alone(void) {
         }
         end(g, m);
     }
+}
+
+/* As above, with memory for fewer positions than the sequences have together: each move's client
+ * still gets what it gets alone. */
+static void sequences_that_do_not_fit_together_are_paused(void) {
+    static struct event a[MAX_EVENTS], b[MAX_EVENTS];
+    static const size_t chunks[] = {1, 5, 64}, rooms[] = {40, 45, 60};
+    for (size_t k = 0; k < 9; k++) {
+        enum { CLIENTS = 4 };
+        struct model *m;
+        struct told *alone[CLIENTS], *all[CLIENTS];
+        for (uint32_t i = 0; i < CLIENTS; i++) {
+            struct engine *g = begin(&m, 64, true);
+            alone[i] = told_new(ENGINE_ASKS);
+            all[i] = told_new(ENGINE_MAY_ASK); // for which no step waits
+            for (int at = 0; at < MOVES; at++) {
+                move(g, alone[i], i, at);
+                run_all(g);
+            }
+            end(g, m);
+        }
+        m = xcalloc(1, sizeof *m);
+        m->refuse_past = rooms[k / 3];
+        struct engine *g = engine_new(
+            &(struct engine_options){
+                .max_in_flight = 8, .chunk = chunks[k % 3], .hidden = true, .pauses = true},
+            m);
+        for (int at = 0; at < MOVES + CLIENTS; at++) {
+            for (uint32_t i = 0; i < CLIENTS; i++)
+                if (at >= (int)i && at < MOVES + (int)i)
+                    move(g, all[i], i, at - (int)i);
+            if (engine_due(g) < (double)INFINITY)
+                engine_step(g);
+        }
+        for (double until = seconds_now() + 20; engine_due(g) < (double)INFINITY;) {
+            engine_step(g);
+            if (seconds_now() > until)
+                break;
+        }
+        CHECK(engine_due(g) == (double)INFINITY);
+        for (uint32_t i = 0; i < CLIENTS; i++) {
+            const uint32_t numbers[] = {7, 8, FIRST_FORK + i};
+            for (size_t j = 0; j < 3; j++) {
+                size_t n = of_seq(alone[i], numbers[j], a);
+                CHECK_INT(of_seq(all[i], numbers[j], b), n);
+                for (size_t v = 0; v < n; v++)
+                    CHECK(a[v].type == b[v].type && a[v].pos == b[v].pos && a[v].n == b[v].n &&
+                          a[v].value == b[v].value);
+            }
+            CHECK_INT(count(all[i], 'x'), 0);
+            CHECK_INT(all[i]->client.n_open, 0);
+            free(alone[i]);
+            free(all[i]);
+        }
+        end(g, m);
+    }
+}
+
+/* Only what could never fit fails, and a client that leaves while it is paused leaves nothing. */
+static void what_never_fits_fails(void) {
+    struct told *t = told_new(ENGINE_ASKS_NEVER), *other = told_new(ENGINE_ASKS_NEVER);
+    struct model *m = xcalloc(1, sizeof *m);
+    m->refuse_past = 20;
+    struct engine *g =
+        engine_new(&(struct engine_options){.max_in_flight = 4, .chunk = 64, .pauses = true}, m);
+    CHECK(engine_open(g, &t->client, 0, some_ids, 21, 1, NULL) == 0);
+    CHECK(engine_open(g, &t->client, 1, some_ids, 20, 1, NULL) == 0);
+    CHECK(engine_open(g, &other->client, 0, some_ids, 19, 1, NULL) == 0);
+    engine_leave(g, &other->client);
+    for (int i = 0; i < 100 && engine_due(g) < (double)INFINITY; i++)
+        engine_step(g);
+    CHECK_INT(count(t, 'x'), 1);
+    CHECK_INT(count(t, 'c'), 1);
+    CHECK_INT(count(t, 'r'), 1);
+    CHECK_INT(t->client.n_open + other->client.n_open, 0);
+    free(t);
+    free(other);
+    end(g, m);
 }
 
 static void one_step_runs_the_rows_of_both(void) {
@@ -665,6 +748,8 @@ int main(void) {
     RUN(memory_for_logits_bounds_a_batch);
     RUN(clients_take_turns);
     RUN(two_clients_get_what_each_gets_alone);
+    RUN(sequences_that_do_not_fit_together_are_paused);
+    RUN(what_never_fits_fails);
     RUN(one_step_runs_the_rows_of_both);
     RUN(a_client_that_fails_ends_alone);
     RUN(who_leaves_takes_its_sequences_along);

@@ -337,7 +337,7 @@ static size_t random_sequence(struct prefix_cache *k, struct state_seq *q, uint3
 }
 
 static void any_order(size_t window, size_t n_buckets) {
-    const struct state_limits limits = {CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES};
+    const struct state_limits limits = {CONTEXT, N_SLOTS, KV_PAGE, MAX_NODES, 0};
     struct state s;
     struct prefix_cache k;
     struct state_seq slots[N_SLOTS] = {0};

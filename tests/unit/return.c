@@ -54,7 +54,7 @@ static int raw_client(const struct logits_header *h) {
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     memcpy(hello + HELLO_NONCE, h->nonce, sizeof h->nonce);
     put_u32(hello + HELLO_TAKES, 1);
-    CHECK(return_socket_address(&sa, h->address) == 0);
+    CHECK(peer_address(&sa, h->address) == 0);
     CHECK(connect(fd, (struct sockaddr *)&sa, sizeof sa) == 0);
     CHECK(write_full(fd, hello, sizeof hello, NULL) == 0);
     return fd;

@@ -83,7 +83,7 @@ static const struct state_layer full = {STATE_PAGES, PAGE_BYTES, 0},
 /* Six layers, alternately of a and b; three of a if b is NULL. */
 static struct world *world_new(const struct state_layer *a, const struct state_layer *b) {
     struct world *w = xcalloc(1, sizeof *w);
-    const struct state_limits limits = {CONTEXT, N_SEQS, MAX_ROWS, N_REFS};
+    const struct state_limits limits = {CONTEXT, N_SEQS, MAX_ROWS, N_REFS, 0};
     struct err e = {0};
     w->fake.device.ops = &fake_ops;
     w->fake.most = SIZE_MAX / 2;
@@ -414,7 +414,7 @@ static void parts_of_blocks_do_not_overlap(void) {
 static void sizes_and_limits(void) {
     const struct state_layer three[] = {full, window, full, slots, window};
     struct fake f = {.device.ops = &fake_ops, .most = SIZE_MAX / 2};
-    const struct state_limits limits = {CONTEXT, N_SEQS, MAX_ROWS, N_REFS};
+    const struct state_limits limits = {CONTEXT, N_SEQS, MAX_ROWS, N_REFS, 0};
     struct state s;
     struct err e = {0};
     CHECK_INT(state_count_groups(three, 0), 0);
@@ -441,8 +441,8 @@ static void sizes_and_limits(void) {
 /* Limits that are larger than any memory cost nothing: what sequences hold does. */
 static void limits_cost_nothing(void) {
     struct fake f = {.device.ops = &fake_ops, .most = 64 << 20};
-    const struct state_limits limits[] = {{UINT32_MAX, SIZE_MAX / 2, MAX_ROWS, SIZE_MAX},
-                                          {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX}};
+    const struct state_limits limits[] = {{UINT32_MAX, SIZE_MAX / 2, MAX_ROWS, SIZE_MAX, 0},
+                                          {SIZE_MAX, SIZE_MAX, SIZE_MAX, SIZE_MAX, 0}};
     for (size_t i = 0; i < 2; i++) {
         struct state s;
         struct state_seq q = {0};

@@ -1,4 +1,4 @@
-/* Sockets of the return path: flags, addresses, the peer's user. See return_private.h.
+/* Unix sockets: see peer.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -6,7 +6,7 @@
 #elif defined(__APPLE__)
 #define _DARWIN_C_SOURCE // getpeereid
 #endif
-#include "wire/return_private.h"
+#include "wire/peer.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -14,14 +14,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-int return_set_flags(int fd, bool nonblocking) {
+int peer_set_flags(int fd, bool nonblocking) {
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
         return -1;
     return fcntl(fd, F_SETFL, nonblocking ? flags | O_NONBLOCK : flags & ~O_NONBLOCK);
 }
 
-int return_socket_address(struct sockaddr_un *sa, const char *path) {
+int peer_address(struct sockaddr_un *sa, const char *path) {
     memset(sa, 0, sizeof *sa);
     sa->sun_family = AF_UNIX;
     size_t n = strlen(path);
@@ -31,19 +31,26 @@ int return_socket_address(struct sockaddr_un *sa, const char *path) {
     return 0;
 }
 
-bool return_same_user(int fd) {
+bool peer_user(int fd, uid_t *user) {
 #if defined(SO_PEERCRED) && defined(__linux__)
     struct ucred who;
     socklen_t n = sizeof who;
-    return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0 && n == sizeof who &&
-           who.uid == geteuid();
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) != 0 || n != sizeof who)
+        return false;
+    *user = who.uid;
+    return true;
 #elif defined(__APPLE__) || defined(__FreeBSD__) || defined(__OpenBSD__) || defined(__NetBSD__) || \
     defined(__DragonFly__)
-    uid_t uid;
     gid_t gid;
-    return getpeereid(fd, &uid, &gid) == 0 && uid == geteuid();
+    return getpeereid(fd, user, &gid) == 0;
 #else
-    (void)fd; // the system cannot tell: the 0700 folder and the nonce have to suffice
+    (void)fd;
+    *user = geteuid();
     return true;
 #endif
+}
+
+bool peer_is_own_user(int fd) {
+    uid_t user;
+    return peer_user(fd, &user) && user == geteuid();
 }
