@@ -1,6 +1,9 @@
 /* Bytes in and out: see io.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#if defined(__linux__)
+#define _GNU_SOURCE // O_TMPFILE
+#endif
 #include "base/io.h"
 
 #include <dirent.h>
@@ -268,7 +271,14 @@ const char *io_temp_folder(void) {
 }
 
 int io_temp(const char *folder, struct err *e) {
-    char *path = path_join(folder ? folder : io_temp_folder(), ".tokpipe-XXXXXX");
+    if (!folder)
+        folder = io_temp_folder();
+#ifdef O_TMPFILE // no name at any time, so a kill leaves nothing
+    int unnamed = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (unnamed >= 0)
+        return unnamed;
+#endif
+    char *path = path_join(folder, ".tokpipe-XXXXXX");
     int fd = mkstemp(path);
     if (fd >= 0)
         unlink(path);

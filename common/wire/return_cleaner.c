@@ -1,15 +1,22 @@
 /* The cleaner: a child process that removes the return path's socket and folder when the server is
  * gone.
  *
- * The child holds the read end of a pipe and nothing else. The end of the pipe tells it that the
- * server is gone, or may no longer remove files: it removes both, if they are still there. It runs
- * in a session of its own, so that a signal to the whole pipeline does not end it before the
- * server.
+ * It is forked before the folder is made, and is told the folder's path before that. So a server
+ * that is killed at any time leaves nothing.
+ *
+ *     server  --- "/tmp/tokpipe-a1B2c3" NUL --->  child      the last path counts; "" is none
+ *
+ * The child holds one end of a pair of sockets and nothing else. The end of the stream tells it
+ * that the server is gone, or may no longer remove files: it removes socket and folder, if they are
+ * still there. It runs in a session of its own, so that a signal to the whole pipeline does not end
+ * it before the server.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <dirent.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,38 +44,74 @@ static void close_all_but(int keep) {
             close(fd);
 }
 
-static NORETURN void run_cleaner(int pipe_end, const char *folder, const char *path) {
+/* Reads paths until the stream ends. Copies the last whole one to last. A read that fails is tried
+ * again some times, because without the path nothing can be removed. */
+static void read_paths(int from, char last[LOGITS_ADDRESS_BYTES]) {
+    char path[LOGITS_ADDRESS_BYTES], byte;
+    size_t n = 0;
+    int tries = 10;
+    for (ssize_t got; (got = read(from, &byte, 1)) != 0;) {
+        if (got < 0 && errno != EINTR && --tries == 0)
+            return;
+        if (got < 0 || n == sizeof path)
+            continue;
+        path[n++] = byte;
+        if (byte != '\0')
+            continue;
+        memcpy(last, path, n);
+        n = 0;
+    }
+}
+
+static NORETURN void run_cleaner(int from) {
     static const int ignored[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE};
+    char folder[LOGITS_ADDRESS_BYTES] = "", path[LOGITS_ADDRESS_BYTES + 16];
     for (size_t i = 0; i < sizeof ignored / sizeof *ignored; i++)
         signal(ignored[i], SIG_IGN);
     setsid();
-    close_all_but(pipe_end);
-    char byte;
-    while (read(pipe_end, &byte, 1) < 0 && errno == EINTR)
-        ;
-    unlink(path);
-    rmdir(folder);
+    close_all_but(from);
+    read_paths(from, folder);
+    if (*folder) {
+        snprintf(path, sizeof path, "%s/" RETURN_SOCKET_NAME, folder);
+        unlink(path);
+        rmdir(folder);
+    }
     _exit(0);
 }
 
-int return_cleaner_start(struct return_cleaner *c, const char *folder, const char *path,
-                         struct err *e) {
+int return_cleaner_start(struct return_cleaner *c, struct err *e) {
     int ends[2];
-    if (pipe(ends) != 0)
-        return err_errno(e, EXIT_SYSTEM, "return path: no pipe");
-    return_set_flags(ends[1], false);
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, ends) != 0)
+        return err_errno(e, EXIT_SYSTEM, "return path: no pair of sockets");
+    c->to = ends[1];
+    if (return_set_flags(ends[1], false) != 0) {
+        close(ends[0]);
+        return err_errno(e, EXIT_SYSTEM, "return path: no pair of sockets");
+    }
     c->pid = fork();
     if (c->pid == 0)
-        run_cleaner(ends[0], folder, path);
+        run_cleaner(ends[0]);
+    int failed = errno;
     close(ends[0]);
-    c->pipe_end = ends[1];
+    errno = failed;
     return c->pid < 0 ? err_errno(e, EXIT_SYSTEM, "return path: cannot fork") : 0;
 }
 
+int return_cleaner_watch(const struct return_cleaner *c, const char *folder, struct err *e) {
+    size_t n = strlen(folder) + 1;
+    for (size_t done = 0; done < n;) {
+        ssize_t sent = send(c->to, folder + done, n - done, MSG_NOSIGNAL);
+        if (sent < 0 && errno != EINTR)
+            return err_errno(e, EXIT_SYSTEM, "return path: the cleaner is gone");
+        done += sent > 0 ? (size_t)sent : 0;
+    }
+    return 0;
+}
+
 void return_cleaner_stop(struct return_cleaner *c) {
-    if (c->pipe_end >= 0)
-        close(c->pipe_end);
-    c->pipe_end = -1;
+    if (c->to >= 0)
+        close(c->to);
+    c->to = -1;
     if (c->pid > 0)
         while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
             ;

@@ -48,14 +48,16 @@ bool return_same_user(int fd); // the peer of a connected socket runs as our own
 
 /* The child process that removes socket and folder when the server is gone, or cannot do it. */
 struct return_cleaner {
-    pid_t pid;    // -1: none
-    int pipe_end; // -1: none
+    pid_t pid; // -1: none
+    int to;    // our end of the pair of sockets; -1: none
 };
 
-/* Forks: call it before any thread is started. The folder and the path are read by the child only.
- */
-int return_cleaner_start(struct return_cleaner *c, const char *folder, const char *path,
-                         struct err *e);
+/* Forks: call it before any thread is started. -1 with e set (EXIT_SYSTEM): there may be a part to
+ * stop, but no child. */
+int return_cleaner_start(struct return_cleaner *c, struct err *e);
+/* Tells the child which folder it is to remove, with its socket, in place of the one before. Call
+ * it before the folder is made. "": none. Shorter than LOGITS_ADDRESS_BYTES. */
+int return_cleaner_watch(const struct return_cleaner *c, const char *folder, struct err *e);
 /* The child removes what is still there of both, ends, and is waited for. Does nothing a second
  * time. */
 void return_cleaner_stop(struct return_cleaner *c);
