@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/attrs.h"
+#include "base/visible.h"
 #include "sample/chain.h"
 #include "stages/answer_text.h"
 #include "stages/answers.h"
@@ -97,6 +98,7 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
     r->n_chosen++;
     uint32_t pos = (uint32_t)s->n - 1;
     bool stops = answer_text_stops(s->text, id);
+    answers_count_text(&r->answers, s);
     if (!s->params->ignore_eos && is_eos(r, s, id))
         finish(r, s, "eos");
     else if (stops || sample_stops(s->params, id))
@@ -132,6 +134,7 @@ static int take_open(struct run *r, const struct frame *f, struct err *e) {
         refuse(r, s, &bad);
         return 0;
     }
+    answers_count_text(&r->answers, s);
     if (params.max > r->o->limit)
         params.max = r->o->limit;
     answers_set_params(&r->answers, s, &params);
@@ -266,7 +269,10 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
 int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out,
                  uint64_t *n_chosen, struct err *e) {
     struct run r = {.o = o,
-                    .answers = {.out = out, .echo = o->echo, .params = &o->params},
+                    .answers = {.out = out,
+                                .terminal = visible_terminal(out),
+                                .echo = o->echo,
+                                .params = &o->params},
                     .texts = {.model = o->model, .stops = &o->stops}};
     struct logits_reader *in = logits_reader_new(fd, name, &r.header, e);
     if (!in)
