@@ -2,7 +2,7 @@
  * uses what messages can have. The text must be valid UTF-8, with a trust byte for each byte.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "fuzz.h"
+#include "../lib/fuzz.h"
 
 #include "chat/chat.h"
 

@@ -2,7 +2,7 @@
  * them: tokenizer_config.json, special_tokens_map.json, added_tokens.json.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "fuzz.h"
+#include "../lib/fuzz.h"
 
 #include "tokens/special.h"
 #include "tokens/tokenizer.h"
