@@ -246,13 +246,14 @@ int outfile_commit(struct outfile *o, struct err *e) {
     if (fclose(o->f) != 0 && rc == 0)
         rc = err_errno(e, EXIT_IO, "cannot write %s", o->temp);
     o->f = NULL;
+    if (rc == 0)
+        leftover_moving(o->path);
     if (rc == 0 && rename(o->temp, o->path) != 0)
         rc = err_errno(e, EXIT_IO, "cannot rename %s to %s", o->temp, o->path);
     if (rc != 0) {
         outfile_abort(o);
         return -1;
     }
-    leftover_moved(o->temp, o->path);
     outfile_free(o);
     return 0;
 }

@@ -24,21 +24,28 @@
 #include "base/num.h"
 #include "wire/return_private.h"
 
+/* Closes the descriptors that /dev/fd lists, but `keep`. False if it does not list all. */
+static bool close_listed(int keep) {
+    DIR *d = opendir("/dev/fd");
+    struct dirent *entry;
+    if (!d)
+        return false;
+    while (errno = 0, (entry = readdir(d))) {
+        uint64_t fd;
+        if (parse_u64(str_of(entry->d_name), 0, INT32_MAX, &fd) && (int)fd != keep &&
+            (int)fd != dirfd(d))
+            close((int)fd);
+    }
+    bool whole = errno == 0;
+    closedir(d);
+    return whole;
+}
+
 /* Closes every descriptor but `keep`. If the cleaner held the write end of a pipe, the reader of
  * that pipe would never see its end. */
 static void close_all_but(int keep) {
-    DIR *d = opendir("/dev/fd");
-    if (d) {
-        struct dirent *entry;
-        while ((entry = readdir(d))) {
-            uint64_t fd;
-            if (parse_u64(str_of(entry->d_name), 0, INT32_MAX, &fd) && (int)fd != keep &&
-                (int)fd != dirfd(d))
-                close((int)fd);
-        }
-        closedir(d);
+    if (close_listed(keep))
         return;
-    }
     for (int fd = 0; fd < 1024; fd++)
         if (fd != keep)
             close(fd);
