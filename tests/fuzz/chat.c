@@ -41,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (flags & 8)
         chat_set(&d.variables, "x=[1]", &e);
     struct str request = {size ? (const char *)data + 1 : "", size ? size - 1 : 0};
-    if (chat_render(chats[flags >> 4 & 1], "fuzz", request, &d, &text, &trust, &e) == 0) {
+    if (chat_render(chats[flags >> 4 & 1], "fuzz", request, NULL, &d, &text, &trust, &e) == 0) {
         if (text.n != trust.n || utf8_valid(text.p ? text.p : "", text.n) != text.n)
             abort();
     } else if (e.code != EXIT_DATA || text.n || trust.n) {
