@@ -23,6 +23,7 @@
 
 struct run {
     const struct sample_job *o;
+    const char *name; // of the input
     struct logits_header header;
     struct return_client *client; // NULL: a recording
     struct err no_client;         // why it is NULL
@@ -209,7 +210,8 @@ static int end_all(struct run *r, const char *why, struct err *e) {
         uint32_t number = r->answers.first + (uint32_t)i;
         struct answer *s = answers_find(&r->answers, number);
         if (!s && !why)
-            return err_set(e, EXIT_DATA, "the stream has no sequence %" PRIu32, number);
+            return err_set(e, EXIT_DATA, "the stream has no sequence %" PRIu32 ": %s", number,
+                           r->name);
         if (!s)
             s = answers_open(&r->answers, number, NULL, 0, str_of(""), NULL);
         if (s->state == ANSWER_OPEN && why)
@@ -229,7 +231,9 @@ static int take_stream(struct run *r, struct logits_reader *in, struct err *e) {
             return_flush(r->client, NULL); // the stream will tell if it fails
         if ((rc = logits_next(in, &f, e)) != 1)
             break;
-        if (take_frame(r, &f, e) != 0 || answers_write(&r->answers, e) != 0)
+        if (take_frame(r, &f, e) != 0)
+            return err_where(e, "%s", r->name);
+        if (answers_write(&r->answers, e) != 0)
             return -1;
     }
     if (rc == 0)
@@ -269,6 +273,7 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
 int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out,
                  uint64_t *n_chosen, struct err *e) {
     struct run r = {.o = o,
+                    .name = name,
                     .answers = {.out = out,
                                 .terminal = visible_terminal(out),
                                 .echo = o->echo,
