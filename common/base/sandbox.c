@@ -151,7 +151,7 @@ static int allow_threads(scmp_filter_ctx f) {
  * smaller than what malloc maps stay in the heap when they are freed, below a piece that is not.
  * Returns that piece, or NULL: there is not enough. */
 static void *reserve(void) {
-    enum { N_PIECES = 4, PIECE = 60 << 10 }; // the largest filter takes 110 KiB
+    enum { N_PIECES = 3, PIECE = 60 << 10 }; // the largest filter takes 110 KiB
     void *pieces[N_PIECES], *last;
     size_t n = 0;
     while (n < N_PIECES && (pieces[n] = malloc(PIECE)))
