@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Runs each program with one allocation or system call failing, for each call that it makes, and checks how it ends.
+Runs it again killed before each of these calls.
 
 usage: BUILD=build python3 tests/faults.py [--most N] [-v] [CASE ...]
 --most N: of each case and kind only N calls, evenly spaced. -v: a line for each case that says which calls ended how.
 
-tests/lib/faults.c makes the calls fail, or makes reads and writes short. After each run:
+tests/lib/faults.c makes the calls fail, makes reads and writes short, or kills the program. After each run:
 - the exit status is a documented one, no signal, and it comes within 20 seconds;
 - an exit status above 1 comes with a message "program: ...";
 - the exit status of an undisturbed run comes with its output. After a short read or write no other end is right;
 - a file or folder that was to be written is complete, or it is not there;
 - no other file, folder or socket is left.
+After a kill nothing is left but OUT.PID.tmp, and the output so far is the beginning of the right one.
 Exit 1 if one did not hold. SPDX-License-Identifier: AGPL-3.0-or-later"""
 import argparse
 import concurrent.futures
@@ -29,7 +31,8 @@ BIN, SHIM, DATA = os.path.join(BUILD, "bin"), os.path.join(BUILD, "tests", "faul
 TINY, LLAMA3 = os.path.join(DATA, "tiny"), os.path.join(DATA, "tokenizers", "bpe-llama3")
 DOCUMENTED = {0, 1, 65, 66, 71, 74}
 SECONDS = 20
-ERROR, SHORT = 0, 1
+ERROR, SHORT, KILL = 0, 1, 2
+WHAT = {ERROR: "fails", SHORT: "is short", KILL: "is killed"}
 
 
 class Case:
@@ -93,8 +96,9 @@ def prepare(made):
 
 
 class Result:
-    def __init__(self, status, stdout, stderr, files, left, count, what):
-        self.status, self.stdout, self.stderr, self.files, self.left = status, stdout, stderr, files, left
+    def __init__(self, status, last, stdout, stderr, files, left, count, what):
+        self.status, self.last = status, last  # of the stage with the fault, of the last stage
+        self.stdout, self.stderr, self.files, self.left = stdout, stderr, files, left
         self.count, self.what = count, what
 
 
@@ -127,8 +131,7 @@ def run(case, kind, k):
             argv = [a.replace("{out}", os.path.join(work, "out", "it")) for a in argv]
             last = i == len(case.stages) - 1
             stages.append(subprocess.Popen(
-                # libseccomp crashes or hangs where an allocation of its own fails.
-                [os.path.join(BIN, argv[0]), "--no-sandbox", *argv[1:]], stdin=before, stdout=out if last else subprocess.PIPE,
+                [os.path.join(BIN, argv[0]), *argv[1:]], stdin=before, stdout=out if last else subprocess.PIPE,
                 stderr=messages if i == case.at else subprocess.DEVNULL,
                 env=dict(env, LD_PRELOAD=SHIM, FAULTS=page) if i == case.at else env))
             before.close()
@@ -148,14 +151,31 @@ def run(case, kind, k):
         until = time.monotonic() + SECONDS
         while tree(os.path.join(work, "run")) and time.monotonic() < until:
             time.sleep(0.02)  # llm-forward's cleaner ends after it
-        return Result("hung" if hung else stages[case.at].returncode, out.read(), messages.read(),
+        return Result("hung" if hung else stages[case.at].returncode, stages[-1].returncode, out.read(), messages.read(),
                       tree(os.path.join(work, "out")), [*tree(os.path.join(work, "tmp")), *tree(os.path.join(work, "run"))],
                       count, f"{name.rstrip(bytes(1)).decode()}({fd})")
+
+
+def wrong_killed(case, r, good):
+    if r.status not in (-9, good.status):
+        return f"ends with {r.status}"
+    if r.left:
+        return f"leaves {r.left}"
+    if len(case.stages) == 1 and not good.stdout.startswith(r.stdout):
+        return "another output"
+    if r.stdout != good.stdout and r.last == 0:
+        return "the last stage ends with 0 and with another output"
+    files = {name: data for name, data in r.files.items() if not name.split(os.sep)[0].endswith(".tmp")}
+    if files and any(data != good.files.get(name) for name, data in files.items() if data is not None):
+        return f"half of a file: {sorted(files)}"
+    return None
 
 
 def wrong(case, kind, r, good):
     """What did not hold; None if all did."""
     program = case.stages[case.at][0].encode()
+    if kind == KILL:
+        return wrong_killed(case, r, good)
     if r.status not in DOCUMENTED:
         return f"ends with {r.status}"
     if r.left:
@@ -183,7 +203,7 @@ def check(case, kind, most, pool, verbose):
         problem = wrong(case, kind, r, good)
         if problem:
             message = r.stderr.decode(errors="replace").strip().splitlines()[-1:] or [""]
-            bad.append(f"call {k} {'fails' if kind == ERROR else 'is short'}, {r.what}: {problem}: {message[0]}")
+            bad.append(f"call {k} {WHAT[kind]}, {r.what}: {problem}: {message[0]}")
     if verbose:
         print(f"# {case.name}: {len(some)} of {good.count}, ends {json.dumps({str(k): n for k, n in sorted(ends.items(), key=str)})}",
               flush=True)
@@ -203,7 +223,7 @@ def main():
         for case in cases(made):
             if args.names and case.name not in args.names:
                 continue
-            for kind in (ERROR, SHORT):
+            for kind in (ERROR, SHORT, KILL):
                 n, bad = check(case, kind, args.most, pool, args.v)
                 runs += n
                 n_bad += len(bad)

@@ -214,7 +214,7 @@ PY
 
 @test "nothing is left when memory ends" {
     copy m
-    grep -q __asan_init "$BIN/st-convert" && skip "not under a sanitizer"
+    sanitized asan && skip "not under a sanitizer"
     for kb in 4000 6000 8000 10000 12000 16000 20000; do
         (ulimit -v $kb; st-convert --dtype f32 m out 2>/dev/null) || true
         rm -rf out
@@ -228,7 +228,7 @@ PY
 }
 
 @test "a failing realloc never shortens the output without a word" {
-    grep -q __asan_init "$BIN/tok-encode" && skip "not under a sanitizer"
+    sanitized asan && skip "not under a sanitizer"
     command -v cc >/dev/null || skip "there is no cc"
     cc -shared -fPIC -o fail.so "$ROOT/tests/lib/fail_realloc.c" -ldl
     python3 -c 'print("some words of text " * 2000 + "\n" + "more " * 3000)' >lines

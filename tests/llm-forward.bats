@@ -289,3 +289,35 @@ for f in glob.glob("model/*.safetensors"):
         rm -r model
     done
 }
+
+@test "of a sampler's bad requests 20 are named, and the others counted" {
+    cat >rude.py <<'PY'
+import os, socket, struct, sys
+def read(n): return sys.stdin.buffer.read(n)
+header = read(256)  # logits(5)
+back = socket.socket(socket.AF_UNIX)
+back.connect(header[104:212].rstrip(b"\0"))
+stdin = os.fstat(0)
+back.sendall(struct.pack("<8s16sIIQQ", b"LLM-RET1", header[88:104], 1, 0, stdin.st_dev, stdin.st_ino))
+n = int(sys.argv[1])
+back.sendall(b"".join(struct.pack("<4s5IQI", b"EXTD", 100 + i, 0, 1, 0, 1, 0, 5) for i in range(n)))
+failed, closed = 0, False
+while (frame := read(32))[:4] != b"END ":
+    size = struct.unpack_from("<Q", frame, 24)[0]
+    read(size + -size % 8)
+    failed += frame[:4] == b"FAIL"
+    if failed == n and not closed:
+        back.sendall(struct.pack("<4s5IQ", b"CLOS", 0, 0, 0, 0, 0, 0))
+        closed = True
+print(failed)
+PY
+    for n in 20 150; do
+        ids 3 >prompt
+        { llm-forward prompt 2>message || echo $? >code; } | python3 rude.py $n >failed
+        [ "$(cat code)" = 1 ]
+        [ "$(cat failed)" = $n ]
+        [ "$(grep -c '^llm-forward: sequence 1[0-9]*: ' message)" -eq 20 ]
+        [ "$(wc -l <message)" -eq $((n > 20 ? 21 : 20)) ]
+    done
+    [ "$(tail -n 1 message)" = "llm-forward: 130 more sequences failed" ]
+}

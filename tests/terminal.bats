@@ -130,3 +130,20 @@ PY
     is_clean message
     [[ $stderr == *'/tmp/\u001b]0;x\u0007\u001b[31m'* ]]
 }
+
+@test "llm-sample and llm-score: attributes and reasons with C1 on a terminal" {
+    printf '#@ id=%s31m\n1 2 3\n! %s31m\n' "$CSI" "$CSI" | llm-forward --no-return -a >frames || true
+    llm-sample -q -n 1 frames >plain || true
+    grep -qF "#@ id=${CSI}31m" plain
+    grep -qF "! ${CSI}31m" plain
+    on_terminal "llm-sample -q -n 1 frames"
+    is_clean tty
+    grep -qF '#@ id=\u009b31m' tty
+    grep -qF '! \u009b31m' tty
+    llm-score -q -j frames >plain || true
+    grep -qF "\"id\": \"${CSI}31m\"" plain
+    on_terminal "llm-score -q -j frames"
+    is_clean tty
+    head -n 1 tty >line
+    [ "$(jq -c .id line)" = "$(head -n 1 plain | jq -c .id)" ]
+}

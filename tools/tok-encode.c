@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
 #include <inttypes.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "base/io.h"
@@ -149,44 +150,108 @@ static enum truncate_side truncate_side(const char *arg) {
     return TRUNCATE_RIGHT;
 }
 
-/* Options that only conversations have. */
-static void chat_option(int c, struct options *o) {
+/* Options that set one flag. */
+static const struct {
+    int option;
+    size_t at; // the flag in struct options
+    bool value;
+    const char *of_chat; // its name, where it goes with chats only
+} flags[] = {
+    {OPT_NO_SPECIAL, offsetof(struct options, job.encode.no_special), true, NULL},
+    {OPT_SPLIT_SPECIAL, offsetof(struct options, job.encode.split_special), true, NULL},
+    {OPT_OFFSETS, offsetof(struct options, job.offsets), true, NULL},
+    {OPT_RENDER, offsetof(struct options, job.render), true, NULL},
+    {OPT_STRICT, offsetof(struct options, job.prompt.strict), true, NULL},
+    {OPT_CHAT, offsetof(struct options, chat), true, NULL},
+    {OPT_TRUST_CONTENT, offsetof(struct options, job.trust_content), true, "--trust-content"},
+    {OPT_NO_GENERATION, offsetof(struct options, job.prompt.defaults.generation), false,
+     "--no-generation-prompt"},
+    {OPT_CONTINUE, offsetof(struct options, job.prompt.defaults.continue_final), true,
+     "--continue"},
+};
+
+/* False if c is another option. */
+static bool take_flag(int c, struct options *o) {
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        if (flags[i].option == c) {
+            *(bool *)((char *)o + flags[i].at) = flags[i].value;
+            o->of_chat = flags[i].of_chat ? flags[i].of_chat : o->of_chat;
+            return true;
+        }
+    return false;
+}
+
+/* Options with a value that only conversations have. False if c is another one. */
+static bool take_of_chat(int c, struct options *o) {
     struct chat_defaults *d = &o->job.prompt.defaults;
+    struct jinja_limits *limits = &o->chat_options.limits;
     struct err e = {0};
     switch (c) {
-    case OPT_NO_GENERATION:
-        d->generation = false;
-        o->of_chat = "--no-generation-prompt";
-        break;
-    case OPT_TRUST_CONTENT:
-        o->job.trust_content = true;
-        o->of_chat = "--trust-content";
-        break;
     case OPT_TEMPLATE:
         o->chat_options.template = optarg;
         o->of_chat = "--template";
-        break;
+        return true;
     case OPT_TEMPLATE_MEMORY:
-        o->chat_options.limits.memory = (size_t)opt_u64("--template-memory", optarg, 1, MAX_MEMORY)
-                                        << 20;
-        break;
+        limits->memory = (size_t)opt_u64("--template-memory", optarg, 1, MAX_MEMORY) << 20;
+        return true;
     case OPT_TEMPLATE_STEPS:
-        o->chat_options.limits.steps = opt_u64("--template-steps", optarg, 1, MAX_STEPS);
-        break;
+        limits->steps = opt_u64("--template-steps", optarg, 1, MAX_STEPS);
+        return true;
     case OPT_SYSTEM:
         if (utf8_valid(optarg, strlen(optarg)) != strlen(optarg))
             die_usage("--system is not valid UTF-8");
         d->system = optarg;
         o->of_chat = "--system";
-        break;
+        return true;
     case OPT_SET:
         if (chat_set(&d->variables, optarg, &e) != 0)
             die_usage("--set: %s", e.msg);
         o->of_chat = "--set";
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void set_form(struct options *o, enum records_kind records, enum prompt_form form) {
+    o->job.records = records;
+    o->job.prompt.form = form;
+}
+
+static void take_option(int c, int argc, char **argv, struct options *o) {
+    struct encode_options *encode = &o->job.encode;
+    switch (c) {
+    case 'm':
+        o->model = optarg;
         break;
-    default: // OPT_CONTINUE
-        d->continue_final = true;
-        o->of_chat = "--continue";
+    case 'l':
+        set_form(o, RECORDS_LINES, PROMPT_RECORD);
+        break;
+    case '0':
+        set_form(o, RECORDS_NUL, PROMPT_RECORD);
+        break;
+    case 'j':
+        set_form(o, RECORDS_LINES, PROMPT_JSON);
+        break;
+    case 't':
+        o->job.threads = (unsigned)opt_u64("-t", optarg, 1, MAX_THREADS);
+        break;
+    case OPT_TRUNCATE:
+        encode->truncate = true;
+        if (truncate_arg(argc, argv))
+            encode->truncate_to = (size_t)opt_u64("--truncate", optarg, 1, TOKENS_MAX_SEQUENCE);
+        break;
+    case OPT_TRUNCATE_SIDE:
+        encode->side = truncate_side(optarg);
+        break;
+    case OPT_VERIFY:
+        o->verify = optarg;
+        break;
+    case OPT_SKIP_DONE:
+        o->skip_done = optarg;
+        break;
+    default:
+        opt_common(c, help);
     }
 }
 
@@ -194,71 +259,8 @@ static void parse_options(int argc, char **argv, struct options *o) {
     o->job.records = RECORDS_WHOLE;
     o->job.prompt.defaults.generation = true;
     for (int c; (c = getopt_long(argc, argv, "t:m:l0j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
-        switch (c) {
-        case 'm':
-            o->model = optarg;
-            break;
-        case 'l':
-            o->job.records = RECORDS_LINES;
-            o->job.prompt.form = PROMPT_RECORD;
-            break;
-        case '0':
-            o->job.records = RECORDS_NUL;
-            o->job.prompt.form = PROMPT_RECORD;
-            break;
-        case 'j':
-            o->job.records = RECORDS_LINES;
-            o->job.prompt.form = PROMPT_JSON;
-            break;
-        case OPT_NO_SPECIAL:
-            o->job.encode.no_special = true;
-            break;
-        case OPT_OFFSETS:
-            o->job.offsets = true;
-            break;
-        case OPT_SPLIT_SPECIAL:
-            o->job.encode.split_special = true;
-            break;
-        case OPT_TRUNCATE:
-            o->job.encode.truncate = true;
-            if (truncate_arg(argc, argv))
-                o->job.encode.truncate_to =
-                    (size_t)opt_u64("--truncate", optarg, 1, TOKENS_MAX_SEQUENCE);
-            break;
-        case OPT_TRUNCATE_SIDE:
-            o->job.encode.side = truncate_side(optarg);
-            break;
-        case 't':
-            o->job.threads = (unsigned)opt_u64("-t", optarg, 1, MAX_THREADS);
-            break;
-        case OPT_STRICT:
-            o->job.prompt.strict = true;
-            break;
-        case OPT_CHAT:
-            o->chat = true;
-            break;
-        case OPT_NO_GENERATION:
-        case OPT_TRUST_CONTENT:
-        case OPT_TEMPLATE:
-        case OPT_TEMPLATE_MEMORY:
-        case OPT_TEMPLATE_STEPS:
-        case OPT_SYSTEM:
-        case OPT_SET:
-        case OPT_CONTINUE:
-            chat_option(c, o);
-            break;
-        case OPT_VERIFY:
-            o->verify = optarg;
-            break;
-        case OPT_RENDER:
-            o->job.render = true;
-            break;
-        case OPT_SKIP_DONE:
-            o->skip_done = optarg;
-            break;
-        default:
-            opt_common(c, help);
-        }
+        if (!take_flag(c, o) && !take_of_chat(c, o))
+            take_option(c, argc, argv, o);
     check_chat(o);
     if (o->skip_done && o->job.prompt.form != PROMPT_JSON)
         die_usage("--skip-done goes with -j");

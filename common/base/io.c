@@ -1,6 +1,9 @@
 /* Bytes in and out: see io.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#if defined(__linux__)
+#define _GNU_SOURCE // O_TMPFILE
+#endif
 #include "base/io.h"
 
 #include <dirent.h>
@@ -243,13 +246,14 @@ int outfile_commit(struct outfile *o, struct err *e) {
     if (fclose(o->f) != 0 && rc == 0)
         rc = err_errno(e, EXIT_IO, "cannot write %s", o->temp);
     o->f = NULL;
+    if (rc == 0)
+        leftover_moving(o->path);
     if (rc == 0 && rename(o->temp, o->path) != 0)
         rc = err_errno(e, EXIT_IO, "cannot rename %s to %s", o->temp, o->path);
     if (rc != 0) {
         outfile_abort(o);
         return -1;
     }
-    leftover_moved(o->temp, o->path);
     outfile_free(o);
     return 0;
 }
@@ -268,7 +272,14 @@ const char *io_temp_folder(void) {
 }
 
 int io_temp(const char *folder, struct err *e) {
-    char *path = path_join(folder ? folder : io_temp_folder(), ".tokpipe-XXXXXX");
+    if (!folder)
+        folder = io_temp_folder();
+#ifdef O_TMPFILE // no name at any time, so a kill leaves nothing
+    int unnamed = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (unnamed >= 0)
+        return unnamed;
+#endif
+    char *path = path_join(folder, ".tokpipe-XXXXXX");
     int fd = mkstemp(path);
     if (fd >= 0)
         unlink(path);

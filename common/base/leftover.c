@@ -59,8 +59,7 @@ static bool is_in(const char *path, const char *folder) {
     return strncmp(path, folder, len) == 0 && path[len] == '/' && !strchr(path + len + 1, '/');
 }
 
-void leftover_moved(const char *from, const char *to) {
-    leftover_drop(from);
+void leftover_moving(const char *to) {
     for (size_t i = 0; i < n; i++)
         if (is_in(to, list[i].path)) {
             add(xstrdup(to), true);

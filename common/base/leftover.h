@@ -14,9 +14,9 @@ void leftover_reserve(void); // the next leftover_add needs no memory
 void leftover_add(const char *path);
 void leftover_drop(const char *path);
 
-/* The file `from` has been renamed to `to`. If the folder of `to` is in the list, so is `to` from
- * now on. */
-void leftover_moved(const char *from, const char *to);
+/* A file is about to be renamed to `to`. If the folder of `to` is in the list, so is `to` from now
+ * on. */
+void leftover_moving(const char *to);
 
 /* Drops a folder and all in it. */
 void leftover_drop_folder(const char *path);

@@ -52,6 +52,7 @@ bool sandbox_built(void) {
 #include <linux/sched.h>
 #include <seccomp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -148,7 +149,25 @@ static int allow_threads(scmp_filter_ctx f) {
     return rc;
 }
 
-static int enter_seccomp(unsigned may) {
+/* libseccomp 2.5 crashes where memory ends. So there must be memory for its filter first. Pieces
+ * smaller than what malloc maps stay in the heap when they are freed, below a piece that is not.
+ * Returns that piece, or NULL: there is not enough. */
+static void *reserve(void) {
+    enum { N_PIECES = 3, PIECE = 60 << 10 }; // the largest filter takes 110 KiB
+    void *pieces[N_PIECES], *last;
+    size_t n = 0;
+    while (n < N_PIECES && (pieces[n] = malloc(PIECE)))
+        n++;
+    last = malloc(PIECE);
+    for (size_t i = 0; i < n; i++)
+        free(pieces[i]);
+    if (n == N_PIECES)
+        return last;
+    free(last);
+    return NULL;
+}
+
+static int make_filter(unsigned may) {
     scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(EPERM));
     if (!f)
         return -ENOMEM;
@@ -166,6 +185,15 @@ static int enter_seccomp(unsigned may) {
     if (rc == 0)
         rc = seccomp_load(f);
     seccomp_release(f);
+    return rc;
+}
+
+static int enter_seccomp(unsigned may) {
+    void *reserved = reserve();
+    if (!reserved)
+        return -ENOMEM;
+    int rc = make_filter(may);
+    free(reserved);
     return rc;
 }
 

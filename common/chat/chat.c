@@ -1,9 +1,9 @@
 /* Chat templates of model folders: see chat.h.
  *
- * chat_render looks at the request twice. The first look finds the members that choose the
- * template, because variables are set in a rendering of one template. Then each member becomes a
- * variable: first those of the defaults, so that the request's own win. The messages are read last,
- * when it is known how they end.
+ * First the members are found that choose the template, because variables are set in a rendering of
+ * one template. tok-encode -j has seen them when it read the record; any other request is parsed
+ * twice. Then each member becomes a variable: first those of the defaults, so that the request's
+ * own win. The messages are set last, when it is known how they end.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "chat/chat.h"
@@ -94,25 +94,40 @@ struct rendering {
     struct str final; // its text
 };
 
+void chat_choice_member(struct chat_choice *choice, struct json *j, struct str key) {
+    enum json_type type = json_peek(j);
+    if (str_eq(key, "tools")) {
+        choice->said_tools = true;
+        choice->tools = type != JSON_NULL;
+    }
+    if (str_eq(key, "chat_template") && type == JSON_STRING)
+        choice->template = json_str(j);
+    else
+        json_skip(j);
+}
+
+static void take_choice(struct rendering *r, const struct chat_choice *choice) {
+    if (choice->said_tools)
+        r->tools = choice->tools;
+    if (!choice->template.p)
+        return;
+    free(r->template);
+    r->template = str_dup(choice->template);
+}
+
 /* Finds what chooses the template. Errors are left to read_object. */
 static void look(struct rendering *r, struct str request) {
+    struct chat_choice choice = {0};
     struct json j;
     struct str key;
     struct err ignored = {0};
     json_init(&j, "", request.p, request.n, &ignored);
     if (request.n && json_peek(&j) == JSON_OBJECT) {
         json_enter_object(&j);
-        while (json_key(&j, &key)) {
-            if (str_eq(key, "tools"))
-                r->tools = json_peek(&j) != JSON_NULL;
-            if (str_eq(key, "chat_template") && json_peek(&j) == JSON_STRING) {
-                free(r->template);
-                r->template = str_dup(json_str(&j));
-            } else {
-                json_skip(&j);
-            }
-        }
+        while (json_key(&j, &key))
+            chat_choice_member(&choice, &j, key);
     }
+    take_choice(r, &choice);
     json_free(&j);
 }
 
@@ -265,8 +280,8 @@ static int render(struct rendering *r, struct json *j, struct json *defaults, st
 }
 
 int chat_render(const struct chat *c, const char *name, struct str request,
-                const struct chat_defaults *defaults, struct buf *text, struct buf *trust,
-                struct err *e) {
+                const struct chat_choice *choice, const struct chat_defaults *defaults,
+                struct buf *text, struct buf *trust, struct err *e) {
     struct rendering r = {.c = c,
                           .defaults = defaults,
                           .messages = {.kind = V_MISSING},
@@ -276,7 +291,10 @@ int chat_render(const struct chat *c, const char *name, struct str request,
     struct json j, variables;
     struct str set = defaults->variables.n ? buf_view(&defaults->variables) : str_of("");
     look(&r, set);
-    look(&r, request);
+    if (choice)
+        take_choice(&r, choice);
+    else
+        look(&r, request);
     r.t = templates_choose(&c->templates, r.template, r.tools, e);
     free(r.template);
     if (!r.t)
@@ -303,7 +321,7 @@ void chat_turn_end(const struct chat *c, struct buf *out) {
     struct chat_defaults none = {0};
     struct buf text = {0};
     struct err e = {0};
-    if (chat_render(c, "probe", str_of(request), &none, &text, NULL, &e) == 0) {
+    if (chat_render(c, "probe", str_of(request), NULL, &none, &text, NULL, &e) == 0) {
         const char *at = strstr(text.p ? text.p : "", probe);
         if (at && !strstr(at + 1, probe))
             buf_str(out, at + sizeof probe - 1);

@@ -45,10 +45,21 @@ void chat_free(struct chat *c);
  * e set (EXIT_USAGE) if there is no key, or it is "messages". */
 int chat_set(struct buf *variables, const char *setting, struct err *e);
 
+/* The members of a request that choose its template, for a caller that has parsed it. */
+struct chat_choice {
+    struct str template;    // "chat_template"; p is NULL where it names none
+    bool said_tools, tools; // it has the member "tools", which is not null
+};
+
+/* Takes a member of a request, the next value of j. Any other is skipped. choice->template is valid
+ * until json_free. */
+void chat_choice_member(struct chat_choice *choice, struct json *j, struct str key);
+
 /* Renders one conversation. request is JSON in OpenAI's form: an array of messages, or an object
  * with `messages`. The object may have `tools`, `documents`, `add_generation_prompt`,
  * `continue_final_message`, `chat_template` (a name) and `chat_template_kwargs`. Its other members
- * become variables of the template. name is used in messages.
+ * become variables of the template. name is used in messages. choice is what the request chooses,
+ * or NULL: then the request is parsed once more for that.
  *
  * continue_final_message is true, or the name of the last message's member that is continued. The
  * rendered text is cut where that ends.
@@ -58,8 +69,8 @@ int chat_set(struct buf *variables, const char *setting, struct err *e);
  * of letters, '_' and '-' counts as the template's own: templates write control tokens with it
  * ("<|" + role + "|>"). Returns -1 with e set (EXIT_DATA); nothing is appended then. */
 int chat_render(const struct chat *c, const char *name, struct str request,
-                const struct chat_defaults *defaults, struct buf *text, struct buf *trust,
-                struct err *e);
+                const struct chat_choice *choice, const struct chat_defaults *defaults,
+                struct buf *text, struct buf *trust, struct err *e);
 
 /* Returns the literal texts of the templates. They are valid until chat_free. */
 struct str chat_literals(const struct chat *c);

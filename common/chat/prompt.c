@@ -27,8 +27,9 @@ static struct str without_bom(struct str s) {
     return bom ? (struct str){s.p + 3, s.n - 3} : s;
 }
 
+/* choice: NULL where the record has not been parsed. */
 static int read_chat(struct chat_prompt *p, const struct prompt_options *o, struct str record,
-                     struct err *e) {
+                     const struct chat_choice *choice, struct err *e) {
     if (!o->chat) {
         *e = o->no_chat;
         return -1;
@@ -37,8 +38,8 @@ static int read_chat(struct chat_prompt *p, const struct prompt_options *o, stru
     record = without_bom(record);
     buf_clear(&p->rendered);
     buf_clear(&p->trust);
-    int rc = chat_render(o->chat, o->form == PROMPT_CHAT ? o->input : NULL, record, &o->defaults,
-                         &p->rendered, &p->trust, e);
+    int rc = chat_render(o->chat, o->form == PROMPT_CHAT ? o->input : NULL, record, choice,
+                         &o->defaults, &p->rendered, &p->trust, e);
     p->text = buf_view(&p->rendered);
     return rc;
 }
@@ -132,6 +133,7 @@ static int read_json(struct chat_prompt *p, const struct prompt_options *o, stru
                      struct err *e) {
     struct str key;
     bool text = false, messages = false, completions = false;
+    struct chat_choice choice = {0};
     record = without_bom(record);
     size_t blank = 0;
     while (blank < record.n && strchr(" \t\r", record.p[blank]) && record.p[blank])
@@ -153,7 +155,7 @@ static int read_json(struct chat_prompt *p, const struct prompt_options *o, stru
             continue;
         } else if (of_chat(key)) {
             messages |= str_eq(key, "messages");
-            json_skip(&p->json);
+            chat_choice_member(&choice, &p->json, key);
         } else {
             record_member(&p->json, key, &p->attrs, &p->notes);
         }
@@ -165,7 +167,7 @@ static int read_json(struct chat_prompt *p, const struct prompt_options *o, stru
         json_refuse(&p->json, text ? "both \"text\" and \"messages\"" : "no \"text\"");
     if (json_failed(&p->json))
         return -1;
-    return messages ? read_chat(p, o, record, e) : 0;
+    return messages ? read_chat(p, o, record, &choice, e) : 0;
 }
 
 static int read_text(struct chat_prompt *p, const struct prompt_options *o, struct str record,
@@ -221,7 +223,7 @@ int prompt_read(struct chat_prompt *p, const struct prompt_options *o, struct st
             salvage_ids(&p->attrs, record);
         return rc;
     }
-    return o->form == PROMPT_CHAT ? read_chat(p, o, record, e) : read_text(p, o, record, e);
+    return o->form == PROMPT_CHAT ? read_chat(p, o, record, NULL, e) : read_text(p, o, record, e);
 }
 
 void prompt_free(struct chat_prompt *p) {

@@ -71,6 +71,13 @@ void stop_texts_write(const struct stop_texts *s, struct buf *out) {
     buf_byte(out, ']');
 }
 
+size_t stop_texts_bytes(const struct stop_texts *s) {
+    size_t n = 0;
+    for (size_t i = 0; i < s->n; i++)
+        n += (s->items[i].n + 1) * (sizeof *s->items[i].text + sizeof *s->items[i].back);
+    return n;
+}
+
 void stop_texts_free(struct stop_texts *s) {
     for (size_t i = 0; i < s->n; i++) {
         free(s->items[i].text);

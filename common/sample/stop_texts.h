@@ -38,6 +38,7 @@ int stop_texts_add(struct stop_texts *s, struct str text, struct err *e);
  * as a text itself. -1 as above, or where the array has something else. */
 int stop_texts_parse(struct stop_texts *s, struct str value, struct err *e);
 void stop_texts_write(const struct stop_texts *s, struct buf *out); // appends a JSON array
+size_t stop_texts_bytes(const struct stop_texts *s);                // of its memory, without *s
 void stop_texts_free(struct stop_texts *s);
 
 /* The search in one text. All zero but for texts at first; a copy goes on independently. */

@@ -36,7 +36,8 @@ void answer_texts_map(struct answer_texts *all) {
     all->path = dir ? path_join(dir, "tokenizer.json") : xstrdup(named);
     if (dir && !is_file(all->path))
         err_set(e, EXIT_NO_INPUT, "no tokenizer.json: %s", dir);
-    else if (!e->code && map_file(&all->map, all->path, e) == 0 && !all->map.p)
+    else if (!e->code && map_file_within(&all->map, all->path, TOKENIZER_MAX_FILE, e) == 0 &&
+             !all->map.p)
         err_set(e, EXIT_DATA, "the file is empty: %s", all->path);
     free(dir);
 }
@@ -67,6 +68,10 @@ void answer_texts_free(struct answer_texts *all) {
     free(all->path);
     all->tokenizer = NULL;
     all->path = NULL;
+}
+
+size_t answer_text_bytes(const struct answer_text *t) {
+    return t ? sizeof *t + stop_texts_bytes(&t->own) + decoder_bytes(t->decoder) + t->text.cap : 0;
 }
 
 void answer_text_free(struct answer_text *t) {

@@ -46,6 +46,7 @@ void answer_texts_free(struct answer_texts *all);
 /* Sets s->text where the answer, which has no new id yet, has stop texts. echo: the prompt's ids
  * are written before it. -1 with e set: the attribute `stop` is wrong, or there is no tokenizer. */
 int answer_text_begin(struct answer_texts *all, struct answer *s, bool echo, struct err *e);
+size_t answer_text_bytes(const struct answer_text *t); // of its memory; t may be NULL
 void answer_text_free(struct answer_text *t);
 
 /* The answer got a new id. Returns whether it ends with it. t may be NULL. */

@@ -12,6 +12,7 @@
 
 #include "base/attrs.h"
 #include "base/io.h"
+#include "base/visible.h"
 #include "stages/answer_text.h"
 #include "wire/tokens.h"
 
@@ -20,7 +21,7 @@ enum {
     MAX_WAITING = 1 << 30, // bytes of all answers, when another sequence is opened
 };
 
-/* Memory of s has grown. */
+/* Memory of s has grown, or has shrunk by -more. */
 static void count_bytes(struct answers *a, struct answer *s, size_t more) {
     s->bytes += more;
     a->bytes += more;
@@ -65,6 +66,12 @@ void answers_add_ids(struct answers *a, struct answer *s, const uint32_t *ids, s
     if (n)
         memcpy(s->ids + s->n, ids, n * sizeof *ids);
     s->n += n;
+}
+
+void answers_count_text(struct answers *a, struct answer *s) {
+    size_t now = answer_text_bytes(s->text);
+    count_bytes(a, s, now - s->text_bytes); // modulo 2^64 where it has become less
+    s->text_bytes = now;
 }
 
 void answers_fail(struct answer *s, struct str reason) {
@@ -124,9 +131,23 @@ struct answer *answers_open(struct answers *a, uint32_t number, const uint32_t *
 }
 
 static void begin_line(const struct answers *a, struct answer *s) {
-    if (!s->begun)
+    struct buf shown = {0};
+    if (!s->begun && a->terminal && s->attrs.n) {
+        visible_add(&shown, buf_view(&s->attrs), VISIBLE_LINE);
+        tokens_write_attrs(a->out, buf_view(&shown));
+    } else if (!s->begun) {
         tokens_write_attrs(a->out, buf_view(&s->attrs));
+    }
+    buf_free(&shown);
     s->begun = true;
+}
+
+static void write_failed(const struct answers *a, const struct answer *s) {
+    struct buf shown = {0};
+    if (a->terminal)
+        visible_add(&shown, str_of(s->reason), VISIBLE_LINE);
+    tokens_write_failed(a->out, a->terminal ? buf_view(&shown) : str_of(s->reason));
+    buf_free(&shown);
 }
 
 /* Writes new ids. If another id will follow, so does the space that completes an id for its
@@ -145,7 +166,7 @@ static void write_ids(const struct answers *a, struct answer *s) {
 static void write_end(const struct answers *a, struct answer *s) {
     begin_line(a, s);
     if (s->state == ANSWER_FAILED && s->n == s->n_prompt) {
-        tokens_write_failed(a->out, str_of(s->reason));
+        write_failed(a, s);
         return;
     }
     const char *finish = s->state == ANSWER_DONE ? s->finish : "failed";

@@ -35,14 +35,16 @@ struct answer {
     bool more;          // another id will follow the last
     /* private: */
     bool begun;
-    size_t n_written; // ids
-    size_t bytes;     // of its memory, counted in answers.bytes
+    size_t n_written;  // ids
+    size_t bytes;      // of its memory, counted in answers.bytes
+    size_t text_bytes; // the part of it that is the text's
 };
 
 struct answers {
     bool echo;   // write the prompt's ids too; otherwise answers get the attribute continues=1
     int32_t bos; // a prompt of this id alone has no text to continue; -1: none
     FILE *out;
+    bool terminal; // out is one: controls of attributes and reasons are shown escaped
     const struct sample_params *params; // of answers that do not set their own
     struct answer **items; // [begin + n] of cap; from `begin` on those of the sequences from
                            // `first` on; NULL if not opened yet
@@ -62,6 +64,8 @@ struct answer *answers_find(const struct answers *a, uint32_t number);
 /* Gives s a copy of p, unless p is equal to its params. */
 void answers_set_params(struct answers *a, struct answer *s, const struct sample_params *p);
 void answers_add_ids(struct answers *a, struct answer *s, const uint32_t *ids, size_t n);
+/* Counts the memory of s->text, which has changed. */
+void answers_count_text(struct answers *a, struct answer *s);
 void answers_fail(struct answer *s, struct str reason);
 
 /* Writes what can be written in order, flushes, and frees what is finished. -1 (EXIT_IO) if out

@@ -387,23 +387,18 @@ static bool names_end(const char *dir, const char *file, int64_t id, bool *named
 
 int64_t encode_turn_end(const struct chat *c, const struct tokenizer *t, const char *dir) {
     struct buf after = {0}; // a message
-    struct token_ids ids = {0};
-    struct err ignored = {0};
     int64_t end = -1;
     bool named = false;
     chat_turn_end(c, &after);
-    struct encoder *en = encoder_new(t);
-    struct encode_options o = {.no_special = true};
-    if (after.n && tokenizer_encode(en, buf_view(&after), &o, &ids, &ignored) == 0)
-        for (size_t i = 0; i < ids.n && end < 0; i++) {
-            // Some templates write white space before it: short pieces are skipped.
-            struct str piece = tokenizer_piece(t, ids.ids[i]);
-            if (tokenizer_is_special(t, ids.ids[i]))
-                end = ids.ids[i];
-            else if (piece.n > 4)
-                break;
-        }
-    encoder_free(en);
+    struct token_ids ids = tokenizer_ids(t, after.n ? buf_view(&after) : str_of(""), false);
+    for (size_t i = 0; i < ids.n && end < 0; i++) {
+        // Some templates write white space before it: short pieces are skipped.
+        struct str piece = tokenizer_piece(t, ids.ids[i]);
+        if (tokenizer_is_special(t, ids.ids[i]))
+            end = ids.ids[i];
+        else if (piece.n > 4)
+            break;
+    }
     token_ids_free(&ids);
     buf_free(&after);
     // generation_config.json takes precedence over config.json, as in llm-forward.

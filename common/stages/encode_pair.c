@@ -11,30 +11,17 @@
 
 /* The only id of a text; -1 if it has another number of ids. */
 static int64_t id_of(const struct tokenizer *t, struct str text) {
-    struct encoder *en = encoder_new(t);
-    struct encode_options o = {.no_special = true};
-    struct token_ids ids = {0};
-    struct err ignored = {0};
-    int64_t id = -1;
-    if (tokenizer_encode(en, text, &o, &ids, &ignored) == 0 && ids.n == 1)
-        id = ids.ids[0];
+    struct token_ids ids = tokenizer_ids(t, text, false);
+    int64_t id = ids.n == 1 ? (int64_t)ids.ids[0] : -1;
     token_ids_free(&ids);
-    encoder_free(en);
     return id;
 }
 
 /* The special id that the tokenizer puts before a text; -1: none. */
 static int64_t id_before_text(const struct tokenizer *t) {
-    struct encoder *en = encoder_new(t);
-    struct encode_options o = {0};
-    struct token_ids ids = {0};
-    struct err ignored = {0};
-    int64_t id = -1;
-    if (tokenizer_encode(en, str_of("a"), &o, &ids, &ignored) == 0 && ids.n > 1 &&
-        tokenizer_is_special(t, ids.ids[0]))
-        id = ids.ids[0];
+    struct token_ids ids = tokenizer_ids(t, str_of("a"), true);
+    int64_t id = ids.n > 1 && tokenizer_is_special(t, ids.ids[0]) ? (int64_t)ids.ids[0] : -1;
     token_ids_free(&ids);
-    encoder_free(en);
     return id;
 }
 

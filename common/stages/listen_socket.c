@@ -87,9 +87,11 @@ static int make(struct listen_socket *s, const char *path, bool group, struct er
     if (rc == 0)
         rc = remove_stale(path, &sa, e);
     if (rc == 0)
+        rc = cleaner_start(&s->cleaner, e);
+    if (rc == 0)
         rc = bind_there(s->fd, path, &sa, group ? 0660 : 0600, e);
     if (rc == 0)
-        rc = cleaner_start(&s->cleaner, NULL, path, e);
+        rc = cleaner_watch(&s->cleaner, "", path, e);
     if (dir >= 0)
         close(dir); // and with it the lock
     free(folder);

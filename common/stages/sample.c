@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/attrs.h"
+#include "base/visible.h"
 #include "sample/chain.h"
 #include "stages/answer_text.h"
 #include "stages/answers.h"
@@ -22,6 +23,7 @@
 
 struct run {
     const struct sample_job *o;
+    const char *name; // of the input
     struct logits_header header;
     struct return_client *client; // NULL: a recording
     struct err no_client;         // why it is NULL
@@ -97,6 +99,7 @@ static void choose(struct run *r, struct answer *s, const float *logits) {
     r->n_chosen++;
     uint32_t pos = (uint32_t)s->n - 1;
     bool stops = answer_text_stops(s->text, id);
+    answers_count_text(&r->answers, s);
     if (!s->params->ignore_eos && is_eos(r, s, id))
         finish(r, s, "eos");
     else if (stops || sample_stops(s->params, id))
@@ -132,6 +135,7 @@ static int take_open(struct run *r, const struct frame *f, struct err *e) {
         refuse(r, s, &bad);
         return 0;
     }
+    answers_count_text(&r->answers, s);
     if (params.max > r->o->limit)
         params.max = r->o->limit;
     answers_set_params(&r->answers, s, &params);
@@ -206,7 +210,8 @@ static int end_all(struct run *r, const char *why, struct err *e) {
         uint32_t number = r->answers.first + (uint32_t)i;
         struct answer *s = answers_find(&r->answers, number);
         if (!s && !why)
-            return err_set(e, EXIT_DATA, "the stream has no sequence %" PRIu32, number);
+            return err_set(e, EXIT_DATA, "the stream has no sequence %" PRIu32 ": %s", number,
+                           r->name);
         if (!s)
             s = answers_open(&r->answers, number, NULL, 0, str_of(""), NULL);
         if (s->state == ANSWER_OPEN && why)
@@ -226,7 +231,9 @@ static int take_stream(struct run *r, struct logits_reader *in, struct err *e) {
             return_flush(r->client, NULL); // the stream will tell if it fails
         if ((rc = logits_next(in, &f, e)) != 1)
             break;
-        if (take_frame(r, &f, e) != 0 || answers_write(&r->answers, e) != 0)
+        if (take_frame(r, &f, e) != 0)
+            return err_where(e, "%s", r->name);
+        if (answers_write(&r->answers, e) != 0)
             return -1;
     }
     if (rc == 0)
@@ -266,7 +273,11 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
 int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out,
                  uint64_t *n_chosen, struct err *e) {
     struct run r = {.o = o,
-                    .answers = {.out = out, .echo = o->echo, .params = &o->params},
+                    .name = name,
+                    .answers = {.out = out,
+                                .terminal = visible_terminal(out),
+                                .echo = o->echo,
+                                .params = &o->params},
                     .texts = {.model = o->model, .stops = &o->stops}};
     struct logits_reader *in = logits_reader_new(fd, name, &r.header, e);
     if (!in)

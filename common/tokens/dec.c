@@ -160,6 +160,15 @@ void dec_copy_free(struct dec_run *copy) {
     dec_run_free(copy);
 }
 
+size_t dec_run_bytes(const struct dec_run *run) {
+    size_t n = run->decs->n * sizeof *run->states + regex_work_bytes(run->regex);
+    for (size_t i = 0; i < run->decs->n; i++) {
+        const struct dec_state *s = &run->states[i];
+        n += s->bytes.cap + s->whole.cap + s->work.cap;
+    }
+    return n;
+}
+
 void dec_run_free(struct dec_run *run) {
     for (size_t i = 0; run->states && i < run->decs->n; i++) {
         buf_free(&run->states[i].bytes);

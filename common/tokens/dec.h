@@ -78,6 +78,7 @@ int dec_end(struct dec_run *run);
 /* A copy, which shares the budget of regular expressions with run. */
 void dec_copy(struct dec_run *to, const struct dec_run *run); // free with dec_copy_free
 void dec_copy_free(struct dec_run *copy);
+size_t dec_run_bytes(const struct dec_run *run); // of its memory
 void dec_run_free(struct dec_run *run);
 
 /* Passes a token, or a part of one, from stage number `stage` to the next. */

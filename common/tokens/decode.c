@@ -76,6 +76,10 @@ int decoder_end(struct decoder *d, struct buf *out, struct err *e) {
     return rc;
 }
 
+size_t decoder_bytes(const struct decoder *d) {
+    return sizeof *d + dec_run_bytes(&d->run);
+}
+
 void decoder_free(struct decoder *d) {
     if (d)
         dec_run_free(&d->run);

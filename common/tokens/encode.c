@@ -299,3 +299,14 @@ int tokenizer_encode(struct encoder *en, struct str text, const struct encode_op
     free(spaces);
     return 0;
 }
+
+struct token_ids tokenizer_ids(const struct tokenizer *t, struct str text, bool special) {
+    struct encoder *en = encoder_new(t);
+    struct encode_options o = {.no_special = !special};
+    struct token_ids ids = {0};
+    struct err ignored = {0};
+    if (tokenizer_encode(en, text, &o, &ids, &ignored) != 0)
+        ids.n = 0;
+    encoder_free(en);
+    return ids;
+}

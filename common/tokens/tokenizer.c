@@ -20,7 +20,6 @@
 #include "unicode/regex.h"
 
 enum {
-    MAX_FILE = 1 << 30,
     // Bytes. Hashing a smaller file takes less time than starting a thread.
     MIN_HASHED = 1 << 18
 };
@@ -449,7 +448,7 @@ static struct tokenizer *open_file(const char *path, bool hashed, struct err *e)
     struct tokenizer *t = NULL;
     if (is_dir(path) && !is_there(file)) {
         tokenizer_missing(path, e);
-    } else if (map_file_within(&map, file, MAX_FILE, e) == 0) {
+    } else if (map_file_within(&map, file, TOKENIZER_MAX_FILE, e) == 0) {
         if (file_hint(map.p, map.n))
             err_set(e, EXIT_DATA, "%s: %s", file_hint(map.p, map.n), file);
         else if (!is_dir(path) || special_tokens_read(&special, path, e) == 0)

@@ -26,6 +26,8 @@
 
 struct tokenizer;
 
+enum { TOKENIZER_MAX_FILE = 1 << 30 }; // bytes of tokenizer.json
+
 /* Loads `path`, a file or a folder that has tokenizer.json. Of a folder, the tokens that the files
  * beside it add are read too (special.h). NULL with e set. Threads may share the result. */
 struct tokenizer *tokenizer_open(const char *path, struct err *e);
@@ -88,6 +90,9 @@ void encoder_free(struct encoder *en);
  * exceeds its limits also gives -1. */
 int tokenizer_encode(struct encoder *en, struct str text, const struct encode_options *o,
                      struct token_ids *out, struct err *e);
+/* The ids of one short text, with BOS and EOS where special is set; none if it cannot be encoded.
+ * For many texts an encoder is faster. Free with token_ids_free. */
+struct token_ids tokenizer_ids(const struct tokenizer *t, struct str text, bool special);
 
 /* Decodes one id at a time. Each call appends the text that no later id can change, and never part
  * of a character. The appended text adds up to what decoding all ids at once would give. */
@@ -103,6 +108,7 @@ int decoder_id(struct decoder *d, uint32_t id, struct buf *out, struct err *e);
 int decoder_peek(const struct decoder *d, struct buf *out, struct err *e);
 // Appends what is left, and prepares for the next sequence. As decoder_id.
 int decoder_end(struct decoder *d, struct buf *out, struct err *e);
+size_t decoder_bytes(const struct decoder *d); // of its memory
 void decoder_free(struct decoder *d);
 
 #endif

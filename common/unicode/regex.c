@@ -177,6 +177,11 @@ void regex_work_add(struct regex_work *w, size_t n) {
     w->left += (uint64_t)BUDGET_BYTE * n;
 }
 
+size_t regex_work_bytes(const struct regex_work *w) {
+    return sizeof *w + (w->data ? pcre2_get_match_data_size(w->data) : 0) +
+           (w->stack ? MOST_STACK : 0);
+}
+
 void regex_work_free(struct regex_work *w) {
     if (!w)
         return;

@@ -27,6 +27,8 @@ struct regex_work;
 struct regex_work *regex_work_new(void); // free with regex_work_free
 void regex_work_begin(struct regex_work *w, size_t n);
 void regex_work_add(struct regex_work *w, size_t n);
+/* Of its memory. A stack counts with its largest size. */
+size_t regex_work_bytes(const struct regex_work *w);
 void regex_work_free(struct regex_work *w);
 
 /* NULL with e set: EXIT_DATA names the pattern and what is wrong with it. */

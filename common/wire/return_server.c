@@ -61,29 +61,64 @@ static void remove_socket(struct return_server *s) {
     cleaner_stop(&s->cleaner);
 }
 
+static int tell_cleaner(const struct cleaner *c, const char *folder, struct err *e) {
+    char *path = path_join(folder, RETURN_SOCKET_NAME);
+    int rc = cleaner_watch(c, folder, path, e);
+    free(path);
+    return rc;
+}
+
+/* Replaces the XXXXXX at the end of name, as mkdtemp does, and makes that folder with mode 0700.
+ * The cleaner hears of each name before it is used. -1 with errno set, or with e set as well if the
+ * cleaner does not hear. */
+static int make_named(const struct cleaner *c, char *name, struct err *e) {
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    for (int tries = 0; tries < 100; tries++) {
+        for (char *p = name + strlen(name) - 6; *p; p++)
+            *p = letters[randombytes_uniform(sizeof letters - 1)];
+        if (tell_cleaner(c, name, e) != 0)
+            return -1;
+        if (mkdir(name, 0700) == 0)
+            return 0;
+        int failed = errno;
+        if (cleaner_watch(c, "", "", e) != 0) // it may be another's
+            return -1;
+        errno = failed;
+        if (failed != EEXIST)
+            break;
+    }
+    return -1;
+}
+
 /* Makes a folder whose socket's path fits into an address. Owned by the caller. */
-static char *make_folder(struct err *e) {
+static char *make_folder(const struct cleaner *c, struct err *e) {
     const char *places[] = {getenv("XDG_RUNTIME_DIR"), getenv("TMPDIR"), "/tmp"};
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    struct err lost = {0};
+    for (size_t i = 0; i < sizeof places / sizeof *places && !lost.code; i++) {
         if (!places[i] || places[i][0] != '/')
             continue;
         char *folder = xasprintf("%s/" RETURN_FOLDER_PREFIX "XXXXXX", places[i]);
         leftover_reserve();
         if (strlen(folder) + sizeof "/" RETURN_SOCKET_NAME <= LOGITS_ADDRESS_BYTES &&
-            mkdtemp(folder)) { // mode 0700
+            make_named(c, folder, &lost) == 0) {
             leftover_add(folder);
             return folder;
         }
         free(folder);
     }
-    err_errno(e, EXIT_SYSTEM,
-              "return path: cannot make a folder in $XDG_RUNTIME_DIR, $TMPDIR or /tmp");
+    if (lost.code)
+        err_set(e, lost.code, "%s", lost.msg);
+    else
+        err_errno(e, EXIT_SYSTEM,
+                  "return path: cannot make a folder in $XDG_RUNTIME_DIR, $TMPDIR or /tmp");
     return NULL;
 }
 
 static int start_listening(struct return_server *s, struct err *e) {
     struct sockaddr_un sa;
-    s->folder = make_folder(e);
+    if (cleaner_start(&s->cleaner, e) != 0)
+        return -1;
+    s->folder = make_folder(&s->cleaner, e);
     if (!s->folder)
         return -1;
     s->path = path_join(s->folder, RETURN_SOCKET_NAME);
@@ -93,7 +128,7 @@ static int start_listening(struct return_server *s, struct err *e) {
         peer_address(&sa, s->path) != 0 ||
         bind(s->listener, (struct sockaddr *)&sa, sizeof sa) != 0 || listen(s->listener, 16) != 0)
         return err_errno(e, EXIT_SYSTEM, "return path: cannot listen on %s", s->path);
-    return cleaner_start(&s->cleaner, s->folder, s->path, e);
+    return 0;
 }
 
 struct return_server *return_listen(struct logits_header *h, struct err *e) {

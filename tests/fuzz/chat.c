@@ -2,16 +2,9 @@
  * uses what messages can have. The text must be valid UTF-8, with a trust byte for each byte.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "../lib/fuzz.h"
 
-#include "base/io.h"
-#include "base/utf8.h"
 #include "chat/chat.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const char source[] =
     "{% for m in messages %}<{{ m.role }}>{% if m.role == 'user' %}{% for p in m.content %}"
@@ -21,18 +14,14 @@ static const char source[] =
 
 static struct chat *open_chat(bool parts) {
     struct err e = {0};
-    char dir[64];
-    snprintf(dir, sizeof dir, "/tmp/fuzz-chat.%ld", (long)getpid());
-    mkdir(dir, 0700);
-    char *path = path_join(dir, "chat_template.jinja");
-    FILE *f = fopen(path, "wb");
-    if (!f || fputs(parts ? source : "{{ messages[0].content }}{{ x }}", f) < 0 || fclose(f) != 0)
-        abort();
-    free(path);
-    struct chat *c =
-        chat_open(dir, &(struct chat_options){.limits = {.memory = 1 << 20, .steps = 100000}}, &e);
+    struct chat_options options = {.limits = {.memory = 1 << 20, .steps = 100000}};
+    const char *template = parts ? source : "{{ messages[0].content }}{{ x }}";
+    char *path = fuzz_file("chat_template.jinja", str_of(template));
+    struct chat *c = chat_open(fuzz_folder(), &options, &e);
     if (!c)
         abort();
+    fuzz_unlink("chat_template.jinja");
+    free(path);
     return c;
 }
 
@@ -52,7 +41,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (flags & 8)
         chat_set(&d.variables, "x=[1]", &e);
     struct str request = {size ? (const char *)data + 1 : "", size ? size - 1 : 0};
-    if (chat_render(chats[flags >> 4 & 1], "fuzz", request, &d, &text, &trust, &e) == 0) {
+    if (chat_render(chats[flags >> 4 & 1], "fuzz", request, NULL, &d, &text, &trust, &e) == 0) {
         if (text.n != trust.n || utf8_valid(text.p ? text.p : "", text.n) != text.n)
             abort();
     } else if (e.code != EXIT_DATA || text.n || trust.n) {

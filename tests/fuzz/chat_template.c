@@ -12,7 +12,7 @@ static void render(const struct chat *c, struct str request) {
     struct buf text = {0}, trust = {0};
     struct err e = {0};
     struct str exact = fuzz_exact(request);
-    if (chat_render(c, "request", exact, &defaults, &text, &trust, &e) != 0)
+    if (chat_render(c, "request", exact, NULL, &defaults, &text, &trust, &e) != 0)
         assert(e.code == EXIT_DATA && e.msg[0] && text.n == 0);
     assert(text.n == trust.n);
     fuzz_check_utf8(buf_view(&text));

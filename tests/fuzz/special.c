@@ -2,24 +2,10 @@
  * them: tokenizer_config.json, special_tokens_map.json, added_tokens.json.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/stat.h>
-#include <unistd.h>
+#include "../lib/fuzz.h"
 
-#include "base/io.h"
 #include "tokens/special.h"
 #include "tokens/tokenizer.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void write_file(const char *dir, const char *name, const void *p, size_t n) {
-    char *path = path_join(dir, name);
-    FILE *f = fopen(path, "wb");
-    if (!f || (n && fwrite(p, 1, n, f) != n) || fclose(f) != 0)
-        abort();
-    free(path);
-}
 
 static void check_tokens(const char *dir) {
     struct special_tokens s = {0};
@@ -48,18 +34,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char tokenizer[] =
         "{\"version\": \"1.0\", \"added_tokens\": [{\"id\": 2, \"content\": \"<a>\", \"special\": "
         "true}], \"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"b\": 1}, \"merges\": []}}";
-    char dir[64];
-    snprintf(dir, sizeof dir, "/tmp/fuzz-special.%ld", (long)getpid());
-    if (mkdir(dir, 0700) == 0)
-        write_file(dir, "tokenizer.json", tokenizer, sizeof tokenizer - 1);
+    static bool written;
+    if (!written)
+        free(fuzz_file("tokenizer.json", str_of(tokenizer)));
+    written = true;
     for (size_t i = 0; i < 3; i++) {
         const uint8_t *end = size ? memchr(data, 0, size) : NULL;
         size_t n = end ? (size_t)(end - data) : size;
-        write_file(dir, names[i], n ? (const void *)data : "{}", n ? n : 2);
+        free(fuzz_file(names[i], n ? (struct str){(const char *)data, n} : str_of("{}")));
         data += n + (end != NULL);
         size -= n + (end != NULL);
     }
-    check_tokens(dir);
-    check_tokenizer(dir);
+    check_tokens(fuzz_folder());
+    check_tokenizer(fuzz_folder());
     return 0;
 }

@@ -45,7 +45,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct chat *c = chat_open(fuzz_folder(), &(struct chat_options){0}, &e);
     if (!c)
         return 0;
-    if (chat_render(c, "request", str_of(request), &defaults, &text, &trust, &e) == 0)
+    if (chat_render(c, "request", str_of(request), NULL, &defaults, &text, &trust, &e) == 0)
         for (size_t i = 0; i + 2 < text.n; i++)
             if (memcmp(text.p + i, "\xee\x80", 2) == 0)
                 assert(!trust.p[i] && !trust.p[i + 1] && !trust.p[i + 2]);

@@ -19,17 +19,18 @@ fails() {
     [[ $output == *"$text"* ]] || { echo "no '$text' in: $output"; return 1; }
 }
 
-# Whether the programs are built with a sanitizer, which reserves terabytes of addresses.
-sanitized() { grep -qE '__(asan|tsan|msan)_init' "$BIN/llm-forward"; }
+# Whether the programs are built with a sanitizer, which reserves terabytes of addresses: any, or the named one.
+#     sanitized asan && skip "..."
+sanitized() { grep -qE "__${1:-[atm]san}_init" "$BIN/llm-forward"; }
 
 # Runs a command with at most KB of address space; under ASan, which reserves terabytes, of resident memory.
 #     within_memory 400000 tok-encode -l big
 within_memory() {
     local kb=$1
     shift
-    if grep -q __asan_init "$BIN/llm-forward"; then
+    if sanitized asan; then
         ASAN_OPTIONS="$ASAN_OPTIONS:quarantine_size_mb=16:hard_rss_limit_mb=$((kb / 1024))" "$@"
-    elif grep -qE '__(tsan|msan)_init' "$BIN/llm-forward"; then
+    elif sanitized; then
         "$@" # their shadows are several times the memory
     else
         (ulimit -v "$kb" && exec "$@")

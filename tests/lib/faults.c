@@ -1,8 +1,9 @@
-/* Preloaded into a program: makes one allocation or system call fail.
+/* Preloaded into a program: makes one allocation or system call fail, or kills the program there.
  *
  * FAULTS names a file of 4096 bytes, which is mapped and shared with the test: struct faults_page
  * below. Each call that could fail is counted. Call number `at` fails, or is cut short; the others
- * run as usual.
+ * run as usual. Or the program is killed before call number `at`; then only its own calls count,
+ * not those of processes that it has forked.
  *
  * malloc and its like, fork and pthread_create are replaced by functions of the same names. System
  * calls are caught in the kernel, by a seccomp filter that sends SIGSYS, because libc makes many of
@@ -10,7 +11,9 @@
  * instruction that the filter lets pass.
  *
  * Never fail: stderr's writes, so that messages can be checked; close, unlink and rmdir, without
- * which nothing can be cleaned up; and calls whose failure the kernel does not document.
+ * which nothing can be cleaned up; calls whose failure the kernel does not document; and
+ * libseccomp's own allocations, after which version 2.5 crashes. base/sandbox.c makes sure that
+ * there is memory for them.
  *
  * x86-64 Linux with glibc only.
  *
@@ -19,6 +22,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <link.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -36,7 +40,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-enum { FAULT_ERROR, FAULT_SHORT }; // the call fails; it reads or writes one byte
+// The call fails; it reads or writes one byte; the program is killed before it.
+enum { FAULT_ERROR, FAULT_SHORT, FAULT_KILL };
 
 struct faults_page {
     uint64_t at;    // number of the call that fails, from 1; 0: none
@@ -46,23 +51,32 @@ struct faults_page {
     int64_t fd;     // its first argument
 };
 
-static struct faults_page *page; // NULL: not started, or not asked for
+static struct faults_page *page;           // NULL: not started, or not asked for
+static pid_t own;                          // the process that has started
+static uintptr_t seccomp_from, seccomp_to; // libseccomp's code; 0: it is not linked
 
 /* Whether this call is the one. */
 static bool is_due(const char *name, long first) {
-    if (!page || __atomic_add_fetch(&page->count, 1, __ATOMIC_SEQ_CST) != page->at)
+    if (!page || (page->kind == FAULT_KILL && getpid() != own) ||
+        __atomic_add_fetch(&page->count, 1, __ATOMIC_SEQ_CST) != page->at)
         return false;
     strncpy(page->name, name, sizeof page->name - 1);
     page->fd = first;
+    if (page->kind == FAULT_KILL)
+        kill(own, SIGKILL);
     return true;
 }
 
-static bool fails(const char *name) {
-    if (!page || page->kind != FAULT_ERROR || !is_due(name, -1))
+/* caller: where the function returns to. */
+static bool fails(const char *name, const void *caller) {
+    uintptr_t at = (uintptr_t)caller;
+    if (!page || page->kind == FAULT_SHORT || (at >= seccomp_from && at < seccomp_to) ||
+        !is_due(name, -1))
         return false;
     errno = ENOMEM;
     return true;
 }
+#define FAILS(name) fails(name, __builtin_return_address(0))
 
 /* ---- Functions ---- */
 
@@ -72,23 +86,23 @@ void *__libc_realloc(void *p, size_t n);
 void *__libc_memalign(size_t align, size_t n);
 
 void *malloc(size_t n) {
-    return fails("malloc") ? NULL : __libc_malloc(n);
+    return FAILS("malloc") ? NULL : __libc_malloc(n);
 }
 
 void *calloc(size_t count, size_t size) {
-    return fails("calloc") ? NULL : __libc_calloc(count, size);
+    return FAILS("calloc") ? NULL : __libc_calloc(count, size);
 }
 
 void *realloc(void *p, size_t n) {
-    return fails("realloc") ? NULL : __libc_realloc(p, n);
+    return FAILS("realloc") ? NULL : __libc_realloc(p, n);
 }
 
 void *aligned_alloc(size_t align, size_t n) {
-    return fails("aligned_alloc") ? NULL : __libc_memalign(align, n);
+    return FAILS("aligned_alloc") ? NULL : __libc_memalign(align, n);
 }
 
 int posix_memalign(void **p, size_t align, size_t n) {
-    if (fails("posix_memalign"))
+    if (FAILS("posix_memalign"))
         return ENOMEM;
     *p = __libc_memalign(align, n);
     return *p ? 0 : ENOMEM;
@@ -102,7 +116,7 @@ static void next(const char *name, void *function) {
 
 pid_t fork(void) {
     pid_t (*real)(void);
-    if (fails("fork")) {
+    if (FAILS("fork")) {
         errno = EAGAIN;
         return -1;
     }
@@ -112,7 +126,7 @@ pid_t fork(void) {
 
 int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*run)(void *), void *arg) {
     int (*real)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
-    if (fails("pthread_create"))
+    if (FAILS("pthread_create"))
         return EAGAIN;
     next("pthread_create", &real);
     return real(t, attr, run, arg);
@@ -258,6 +272,21 @@ static void install_filter(void) {
         _exit(125);
 }
 
+/* Finds libseccomp's segments. */
+static int find_seccomp(struct dl_phdr_info *info, size_t size, void *ignored) {
+    (void)size;
+    (void)ignored;
+    for (int i = 0; strstr(info->dlpi_name, "libseccomp") && i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *h = &info->dlpi_phdr[i];
+        uintptr_t from = info->dlpi_addr + h->p_vaddr;
+        if (h->p_type != PT_LOAD)
+            continue;
+        seccomp_from = seccomp_from && seccomp_from < from ? seccomp_from : from;
+        seccomp_to = seccomp_to > from + h->p_memsz ? seccomp_to : from + h->p_memsz;
+    }
+    return 0;
+}
+
 __attribute__((constructor)) static void start(void) {
     const char *path = getenv("FAULTS");
     if (!path)
@@ -267,6 +296,8 @@ __attribute__((constructor)) static void start(void) {
     struct sigaction act = {.sa_sigaction = on_sigsys, .sa_flags = SA_SIGINFO | SA_NODEFER};
     if (p == MAP_FAILED || close(fd) != 0 || sigaction(SIGSYS, &act, NULL) != 0)
         _exit(125);
+    dl_iterate_phdr(find_seccomp, NULL);
+    own = getpid();
     install_filter();
     page = p;
 }

@@ -4,6 +4,7 @@
 #include "../lib/check.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/attrs.h"
 #include "base/io.h"
@@ -116,6 +117,58 @@ static void the_attributes_of_an_answer(void) {
     stop_texts_free(&stops);
 }
 
+/* What is read of stop texts and what the decoder holds back count, and are counted off again. */
+static void its_memory_counts(void) {
+    char *path = path_join("tests/data/tokenizers", "bpe-llama2");
+    struct sample_params params = sample_defaults;
+    struct answers list = {.bos = -1, .params = &params};
+    struct answer_texts all = {.model = path};
+    struct err e = {0};
+    struct buf attrs = {0};
+    buf_str(&attrs, "stop=");
+    for (int i = 0; i < 4000; i++)
+        buf_byte(&attrs, 'x');
+    answer_texts_map(&all);
+    for (uint32_t i = 0; i < 10; i++) {
+        size_t before = list.bytes;
+        struct answer *a = answers_open(&list, i, NULL, 0, buf_view(&attrs), &e);
+        CHECK(a && answer_text_begin(&all, a, false, &e) == 0);
+        answers_count_text(&list, a);
+        CHECK(list.bytes - before > attrs.n + 3 * 4000); // a stop text and its table of 2 bytes
+        before = list.bytes;
+        uint32_t id = id_of(all.tokenizer, str_of("\xE6")); // a byte of a character is held back
+        for (int k = 0; k < 500; k++)
+            CHECK(!answer_text_stops(a->text, id));
+        answers_count_text(&list, a);
+        CHECK(list.bytes - before >= 500);
+        before = list.bytes;
+        answers_count_text(&list, a);
+        CHECK_INT(list.bytes, before);
+    }
+    CHECK_INT(list.n, 10);
+    answers_free(&list);
+    CHECK_INT(list.bytes, 0);
+    answer_texts_free(&all);
+    buf_free(&attrs);
+    free(path);
+}
+
+/* A file of more than 1 GiB is not mapped: nothing of it is read. */
+static void a_large_tokenizer_is_refused(void) {
+    char path[] = "/tmp/tokpipe-large-XXXXXX";
+    int fd = mkstemp(path);
+    struct answer_texts all = {.model = path};
+    struct err e = {0};
+    CHECK(fd >= 0 && ftruncate(fd, ((off_t)1 << 30) + 1) == 0);
+    answer_texts_map(&all);
+    unlink(path);
+    close(fd);
+    CHECK(answer_texts_open(&all, &e) == -1);
+    CHECK_INT(e.code, EXIT_DATA);
+    CHECK_MSG(strstr(e.msg, "the file has 1073741825 bytes, more than 1073741824: "), "%s", e.msg);
+    answer_texts_free(&all);
+}
+
 int main(int argc, char **argv) {
     (void)argc;
     program_init(argv[0]);
@@ -123,5 +176,7 @@ int main(int argc, char **argv) {
     RUN(bytes_of_a_level);
     RUN(the_first_space);
     RUN(the_attributes_of_an_answer);
+    RUN(its_memory_counts);
+    RUN(a_large_tokenizer_is_refused);
     return check_done();
 }

@@ -98,7 +98,7 @@ static bool is_joined(const struct chat *c, struct str object, struct str text) 
     struct buf request = {0}, want = {0};
     struct err e = {0};
     bool same = join_contents(object, &request) &&
-                chat_render(c, "joined", buf_view(&request), &none, &want, NULL, &e) == 0 &&
+                chat_render(c, "joined", buf_view(&request), NULL, &none, &want, NULL, &e) == 0 &&
                 str_same(buf_view(&want), text);
     joined += same;
     buf_free(&request);
@@ -120,7 +120,7 @@ static void check_case(const struct chat *c, const char *file, int number, struc
         else
             json_skip(&j);
     struct chat_defaults none = {0};
-    int rc = chat_render(c, "case", object, &none, &text, &trust, &e);
+    int rc = chat_render(c, "case", object, NULL, &none, &text, &trust, &e);
     if (!want.p) {
         CHECK_MSG(rc < 0 || is_joined(c, object, buf_view(&text)),
                   "%s case %d: rendered, where the reference refuses", file, number);

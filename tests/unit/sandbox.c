@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -189,6 +190,48 @@ static void without_it_all_goes_on(void) {
     CHECK_INT(in_sandbox(&(struct sandbox){.may = 0}, folder, false), all);
 }
 
+/* Uses up the memory that the process may have, but for n bytes in small pieces. */
+static void leave_memory(size_t n) {
+    enum { PIECE = 1000, N_PIECES = 1 << 16 };
+    static void *pieces[N_PIECES];
+    struct rlimit none = {0, 0}; // no more than it has
+    size_t i = 0, freed = 0;
+    while (i < 1000)
+        pieces[i++] = malloc(PIECE);
+    if (setrlimit(RLIMIT_AS, &none) != 0)
+        _exit(99);
+    while (i < N_PIECES && (pieces[i] = malloc(PIECE)))
+        i++;
+    i -= i > 0; // the last stays, or malloc would give what is under it back to the system
+    while (i > 0 && freed < n) {
+        free(pieces[--i]);
+        freed += PIECE;
+    }
+}
+
+/* libseccomp crashes where its memory ends: sandbox_enter fails before. */
+static void the_end_of_memory_is_an_error(void) {
+    int n_refused = 0, n_entered = 0;
+    for (size_t n = 0; n <= 600000; n += 10000) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            int quiet = open("/dev/null", O_WRONLY);
+            dup2(quiet, STDERR_FILENO);
+            leave_memory(n);
+            struct err e = {0};
+            int rc = sandbox_enter(&(struct sandbox){.may = SANDBOX_FILES}, &e);
+            _exit(rc == 0 ? 0 : e.code);
+        }
+        int status;
+        waitpid(pid, &status, 0);
+        CHECK_MSG(WIFEXITED(status) && (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == 71),
+                  "with %zu bytes: %x", n, (unsigned)status);
+        n_refused += WEXITSTATUS(status) == 71;
+        n_entered += WEXITSTATUS(status) == 0;
+    }
+    CHECK(n_refused > 5 && n_entered > 5);
+}
+
 int main(void) {
     char path[] = "/tmp/tokpipe-test-XXXXXX";
     folder = mkdtemp(path);
@@ -201,7 +244,8 @@ int main(void) {
             RUN(files_are_those_of_the_folders_named);
         else
             SKIP(files_are_those_of_the_folders_named, "the kernel has no Landlock");
-        RUN(without_it_all_goes_on);
+        RUN(the_end_of_memory_is_an_error);
+        RUN(without_it_all_goes_on); // the last: it cannot be turned on again
     }
     char *made = path_join(path, "new");
     unlink(made);
