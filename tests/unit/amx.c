@@ -13,6 +13,7 @@
 #define CHECKS_FEW 1
 #include "../lib/kernel_checks.h"
 #include "kernels/isa.h"
+#include "../lib/models.h"
 #include "kernels/table.h"
 #include "kernels/x86.h"
 
@@ -501,6 +502,83 @@ static void check_sums(const char *isa) {
     }
 }
 
+/* ---- Models ---- */
+
+/* Logits [n, vocab] of a model's golden prompt, all rows in one chunk or one by one. */
+static float *logits_of(const char *folder, const char *isa, const int64_t *ids, size_t n,
+                        bool one_by_one, size_t *n_logits) {
+    kernels_use(isa);
+    struct model_options o = {.n_threads = 2, .max_sequences = 1, .max_rows = 64};
+    struct model *m = models_open(folder, &o);
+    const size_t vocab = model_spec(m)->vocab_size, dim = model_spec(m)->hidden_dim;
+    float *logits = xcalloc(n * vocab, sizeof *logits), *hidden = xcalloc(n * dim, sizeof *hidden);
+    models_feed(m, 0, ids, n, one_by_one ? 1 : n, logits, hidden);
+    model_close(m);
+    free(hidden);
+    *n_logits = n * vocab;
+    return logits;
+}
+
+/* Rounded activations: as near to the golden logits as avx512bf16, which rounds the same values and
+ * adds in another order. One row at a time gives the bits of the whole prompt. */
+static void check_models(const char *isa) {
+    DIR *d = opendir(MODELS_DIR);
+    size_t checked = 0;
+    for (struct dirent *f; d && (f = readdir(d));) {
+        if (strchr(f->d_name, '.'))
+            continue;
+        char *folder = path_join(MODELS_DIR, f->d_name),
+             *golden = path_join(folder, "golden.safetensors");
+        struct weights g;
+        struct err e = {0};
+        CHECK(weights_open(&g, golden, &e) == 0);
+        size_t n, n_logits, n_want;
+        const int64_t *ids = models_golden(&g, "ids", &n);
+        const float *want = models_golden(&g, "logits", &n_want);
+        float *bf16 = logits_of(folder, "avx512bf16", ids, n, false, &n_logits),
+              *tiles = logits_of(folder, isa, ids, n, false, &n_logits),
+              *rows = logits_of(folder, isa, ids, n, true, &n_logits);
+        CHECK_INT(n_logits, n_want);
+        const float off = models_difference(tiles, want, n_want),
+                    off_bf16 = models_difference(bf16, want, n_want);
+        CHECK_MSG(off <= 1.25f * off_bf16 + 1e-3f, "%s, %s: off by %g, avx512bf16 by %g", f->d_name,
+                  isa, (double)off, (double)off_bf16);
+        CHECK_MSG(memcmp(tiles, rows, n_logits * sizeof *rows) == 0,
+                  "%s, %s: other bits row by row", f->d_name, isa);
+        checked++;
+        free(bf16);
+        free(tiles);
+        free(rows);
+        weights_close(&g);
+        free(golden);
+        free(folder);
+    }
+    if (d)
+        closedir(d);
+    CHECK(checked >= 30);
+}
+
+/* What llm-forward -v prints of the device. */
+static void refusal_is_shown(void) {
+    char text[200];
+    kernels_use("c");
+    struct model_options o = {.n_threads = 1, .max_sequences = 1, .max_rows = 1};
+    struct model *m = models_open(MODELS_DIR "/llama", &o);
+    model_device_text(m, text, sizeof text);
+    CHECK(!strstr(text, "AMX"));
+    kernel.amx_refused = "arch_prctl: Operation not permitted";
+    model_device_text(m, text, sizeof text);
+    CHECK_STR(text, "c kernels, 1 threads; no AMX: arch_prctl: Operation not permitted");
+    kernel.amx_refused = NULL;
+    model_close(m);
+}
+
+static void models_emulated(void) {
+    check_models("amx-emulated");
+}
+static void models_of_the_cpu(void) {
+    check_models("amx");
+}
 static void products_emulated(void) {
     check_products("amx-emulated");
 }
@@ -519,22 +597,27 @@ int main(void) {
     RUN(attempts_are_survived);
     RUN(asking);
     RUN(asking_in_vain);
+    RUN(refusal_is_shown);
     RUN(known_sums);
     RUN(int8_tiles);
     RUN(tiles_are_right);
     if (has("amx-emulated")) {
         RUN(products_emulated);
         RUN(sums_emulated);
+        RUN(models_emulated);
     } else {
         SKIP(products_emulated, "this CPU has no AVX512-BF16");
         SKIP(sums_emulated, "this CPU has no AVX512-BF16");
+        SKIP(models_emulated, "this CPU has no AVX512-BF16");
     }
     if (has("amx")) {
         RUN(products_of_the_cpu);
         RUN(sums_of_the_cpu);
+        RUN(models_of_the_cpu);
     } else {
         SKIP(products_of_the_cpu, "this CPU has no AMX");
         SKIP(sums_of_the_cpu, "this CPU has no AMX");
+        SKIP(models_of_the_cpu, "this CPU has no AMX");
     }
     return check_done();
 }
