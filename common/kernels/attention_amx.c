@@ -1,6 +1,7 @@
 /* Attention's sums with AMX's tiles (attention_amx_tmpl.h).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "kernels/table.h"
 #include "kernels/x86.h"
 
 #if KERNELS_AMX

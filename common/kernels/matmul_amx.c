@@ -3,6 +3,7 @@
  * F16 stays with the f32 kernels: rounded to bf16, its weights would lose three bits.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "kernels/table.h"
 #include "kernels/x86.h"
 
 #if KERNELS_AMX

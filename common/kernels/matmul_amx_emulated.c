@@ -1,6 +1,7 @@
 /* Matmul with emulated tiles, for tests and to reproduce an AMX machine's bits elsewhere.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "kernels/table.h"
 #include "kernels/x86.h"
 
 #if KERNELS_AMX

@@ -37,6 +37,7 @@ static void choosing_on_other_cpus(void) {
     amx.amx = true;
     refused = amx;
     refused.amx_refused = "arch_prctl: Operation not permitted";
+    CHECK(refused.amx && !emerald.amx);
     struct err e;
 #if KERNELS_AMX
     CHECK_STR(chosen(NULL, &amx, &e), "amx");
