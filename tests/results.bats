@@ -3,6 +3,8 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 load lib/common
 
+setup() { cd "$BATS_TEST_TMPDIR" || exit 1; }
+
 report() { # CPU READ: writes the page in $PWD from one made-up round
     python3 - "$ROOT/bench/lib" "$1" "$2" <<'END'
 import pathlib, sys
