@@ -65,7 +65,9 @@ static void choosing_on_other_cpus(void) {
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -559,6 +561,31 @@ static void check_models(const char *isa) {
     CHECK(checked >= 30);
 }
 
+/* Threads release their tiles: the caller after a job, a worker before it sleeps. */
+static atomic_int caller_idle, worker_idle;
+static pthread_t caller;
+static void count_idle(void) {
+    atomic_fetch_add(pthread_equal(pthread_self(), caller) ? &caller_idle : &worker_idle, 1);
+}
+static void idle_job(void *arg, size_t begin, size_t end, size_t thread) {
+    (void)arg, (void)begin, (void)end, (void)thread;
+}
+static void idle_threads_are_told(void) {
+    caller = pthread_self();
+    kernel.idle = count_idle;
+    struct pool *p = pool_new(2, NULL);
+    pool_run(p, idle_job, NULL, 100, 1);
+    const int once = atomic_load(&caller_idle);
+    CHECK(once > 0);
+    pool_run(p, idle_job, NULL, 1, 1); // without the worker
+    CHECK_INT(atomic_load(&caller_idle), once + 1);
+    for (int i = 0; i < 5000 && atomic_load(&worker_idle) == 0; i++)
+        usleep(1000);
+    CHECK(atomic_load(&worker_idle) > 0);
+    pool_free(p);
+    kernel.idle = NULL;
+}
+
 /* What llm-forward -v prints of the device. */
 static void refusal_is_shown(void) {
     char text[200];
@@ -598,6 +625,7 @@ int main(void) {
     RUN(attempts_are_survived);
     RUN(asking);
     RUN(asking_in_vain);
+    RUN(idle_threads_are_told);
     RUN(refusal_is_shown);
     RUN(known_sums);
     RUN(int8_tiles);
