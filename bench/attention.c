@@ -125,8 +125,9 @@ int main(int argc, char **argv) {
         b.q[i] = (float)(i % 13) / 13 - 0.5f;
     b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM, HEAD_DIM));
     const struct read_pattern *how = best_read(b.pool, memory, all);
-    enum peak k = f32 && peak_of_isa(kernels_isa()) == PEAK_DPBF16 ? PEAK_FMA_AVX512
-                                                                   : peak_of_isa(kernels_isa());
+    enum peak k = peak_of_isa(kernels_isa());
+    if (f32 && (k == PEAK_DPBF16 || k == PEAK_AMX_BF16))
+        k = PEAK_FMA_AVX512;
     for (size_t r = 0; r < rounds; r++) {
         peak[r] = peak_here(k) ? peak_rate(b.pool, k) : 0;
         limit[r] = read_rate(b.pool, how, memory, all) / 2;

@@ -170,6 +170,26 @@ the sequence is empty: there is nothing to go on from" ]
     fails 2 "LLM_ISA" env LLM_ISA=mmx llm-forward --no-return
 }
 
+@test "LLM_ISA=amx: used, or refused with the reason; amx-emulated gives one row's bits to any batch" {
+    export LLM_MODEL=$DATA/models/llama
+    if ! grep -qw amx_bf16 /proc/cpuinfo; then
+        fails 2 "LLM_ISA is 'amx', which this CPU lacks" env LLM_ISA=amx llm-forward --no-return
+    fi
+    grep -qw avx512_bf16 /proc/cpuinfo || skip "this CPU has no AVX512-BF16"
+    printf '%s\n' '1 2 3 4 5 6 7 8 9' '9 8 7' '5' >ids
+    # LOGI frames of one row each, so that streams of any chunk are the same
+    LLM_ISA=amx-emulated llm-forward --no-return -q -t 1 --chunk 1 -b 1 -a ids >one
+    LLM_ISA=amx-emulated llm-forward --no-return -q -t 2 -a ids >many
+    run llm-diff -j one many
+    [ "$status" -eq 0 ]
+    [ "$(jq .rows <<<"$output")" -eq 13 ] && [ "$(jq .max <<<"$output")" = 0 ]
+    # avx512bf16 rounds the same values, and adds in another order
+    LLM_ISA=avx512bf16 llm-forward --no-return -q -a ids >other
+    run llm-diff -j other many
+    [ "$status" -eq 0 ]
+    jq -e '.max > 0 and .max < 0.02' <<<"$output"
+}
+
 @test "absurd input: a million ids in one line, a million lines, take little memory and end" {
     seq -s ' ' 1 1000000 >ids
     run --separate-stderr sh -c "llm-forward --no-return -c 100 -v ids >out"

@@ -12,6 +12,10 @@
 #include <unistd.h>
 
 #include "base/big_pages.h"
+#include "kernels/amx.h"
+#include "kernels/isa.h"
+#include "kernels/tile.h"
+#include "kernels/x86.h"
 
 double seconds(void) {
     struct timespec t;
@@ -170,17 +174,17 @@ const struct read_pattern *best_read(struct pool *p, const void *at, size_t n) {
 }
 
 enum peak peak_of_isa(const char *isa) {
-    return strcmp(isa, "avx512bf16") == 0 ? PEAK_DPBF16
-           : strcmp(isa, "avx512") == 0   ? PEAK_FMA_AVX512
-                                          : PEAK_FMA_AVX2;
+    return strcmp(isa, "amx") == 0                                              ? PEAK_AMX_BF16
+           : strcmp(isa, "avx512bf16") == 0                                     ? PEAK_DPBF16
+           : strncmp(isa, "avx512", 6) == 0 || strcmp(isa, "amx-emulated") == 0 ? PEAK_FMA_AVX512
+                                                                                : PEAK_FMA_AVX2;
 }
 
-const char *const peak_names[PEAK_COUNT] = {"f32 FMA, AVX2", "f32 FMA, AVX-512",
-                                            "vdpbf16ps, AVX-512", "vpdpbusd, AVX-512"};
+const char *const peak_names[PEAK_COUNT] = {"f32 FMA, AVX2",      "f32 FMA, AVX-512",
+                                            "vdpbf16ps, AVX-512", "vpdpbusd, AVX-512",
+                                            "tdpbf16ps, AMX",     "tdpbusd, AMX"};
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-
+#if KERNELS_X86
 enum { PEAK_STEPS = 200000, CHAINS = 12, CHAINS_512 = 24 };
 
 /* Enough chains of one instruction to hide its latency. "+v" keeps the compiler from optimising
@@ -208,9 +212,41 @@ PEAK(peak_dpbf16, "avx512f,avx512bf16", __m512, _mm512_set1_ps(0.5f), CHAINS_512
 PEAK(peak_dpbusd, "avx512f,avx512vnni", __m512i, _mm512_set1_epi32(0x01010101), CHAINS_512,
      _mm512_dpbusd_epi32)
 
-static void (*const peaks[PEAK_COUNT])(void) = {peak_fma, peak_fma512, peak_dpbf16, peak_dpbusd};
-static const double peak_ops[PEAK_COUNT] = {CHAINS * 16.0, CHAINS_512 * 32.0, CHAINS_512 * 64.0,
-                                            CHAINS_512 * 128.0};
+/* Four tiles of sums; a tile has 16 x 16, and an instruction adds 32 bf16 or 64 int8 to each. */
+#if KERNELS_AMX
+#define PEAK_AMX(name, step)                                                                       \
+    AMX static void name(void) {                                                                   \
+        const unsigned char zeros[TILE_ROWS * TILE_BYTES] = {0};                                   \
+        TILE_SHAPE(TILE_ROWS, TILE_COLS);                                                          \
+        TILE_ZERO(0);                                                                              \
+        TILE_ZERO(1);                                                                              \
+        TILE_ZERO(2);                                                                              \
+        TILE_ZERO(3);                                                                              \
+        TILE_LOAD(4, zeros, TILE_BYTES);                                                           \
+        TILE_LOAD(5, zeros, TILE_BYTES);                                                           \
+        TILE_LOAD(6, zeros, TILE_BYTES);                                                           \
+        TILE_LOAD(7, zeros, TILE_BYTES);                                                           \
+        for (size_t i = 0; i < PEAK_STEPS; i++) {                                                  \
+            step(0, 4, 6);                                                                         \
+            step(1, 4, 7);                                                                         \
+            step(2, 5, 6);                                                                         \
+            step(3, 5, 7);                                                                         \
+        }                                                                                          \
+        amx_release();                                                                             \
+    }
+PEAK_AMX(peak_amx_bf16, TILE_DP_BF16)
+PEAK_AMX(peak_amx_int8, TILE_DP_US)
+#else
+#define peak_amx_bf16 NULL
+#define peak_amx_int8 NULL
+#endif
+
+static void (*const peaks[PEAK_COUNT])(void) = {peak_fma,    peak_fma512,   peak_dpbf16,
+                                                peak_dpbusd, peak_amx_bf16, peak_amx_int8};
+static const double peak_ops[PEAK_COUNT] = {
+    CHAINS * 16.0,      CHAINS_512 * 32.0,  CHAINS_512 * 64.0,
+    CHAINS_512 * 128.0, 4.0 * 16 * 16 * 64, 4.0 * 16 * 16 * 128,
+};
 
 bool peak_here(enum peak k) {
     switch (k) {
@@ -220,8 +256,12 @@ bool peak_here(enum peak k) {
         return __builtin_cpu_supports("avx512f");
     case PEAK_DPBF16:
         return __builtin_cpu_supports("avx512bf16");
-    default:
+    case PEAK_DPBUSD:
         return __builtin_cpu_supports("avx512vnni");
+    default: {
+        const struct isa_cpu c = isa_cpu();
+        return KERNELS_AMX && c.amx && !c.amx_refused;
+    }
     }
 }
 

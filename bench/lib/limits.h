@@ -37,7 +37,15 @@ const struct read_pattern *best_read(struct pool *p, const void *at,
                                      size_t n); // of a few interleaved passes
 
 /* Peaks of one instruction, from registers alone. */
-enum peak { PEAK_FMA_AVX2, PEAK_FMA_AVX512, PEAK_DPBF16, PEAK_DPBUSD, PEAK_COUNT };
+enum peak {
+    PEAK_FMA_AVX2,
+    PEAK_FMA_AVX512,
+    PEAK_DPBF16,
+    PEAK_DPBUSD,
+    PEAK_AMX_BF16,
+    PEAK_AMX_INT8,
+    PEAK_COUNT
+};
 extern const char *const peak_names[PEAK_COUNT];
 bool peak_here(enum peak k);                   // whether this CPU has it
 double peak_rate(struct pool *p, enum peak k); // operations/s, a multiply and an add being two

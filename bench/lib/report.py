@@ -186,7 +186,7 @@ def si(x):
 def figure_tables(store):
     lines = []
     for name, part in store["parts"].items():
-        lines += [f"### {name}", "", f"{part['when']}, {len(part['rounds'])} rounds, {part['seconds']:.0f} s, load of the machine "
+        lines += [f"#### {name}", "", f"{part['when']}, {len(part['rounds'])} rounds, {part['seconds']:.0f} s, load of the machine "
                   f"{min(part['load']):.1f} to {max(part['load']):.1f}", "", "| figure | median | lowest | highest |", "| --- | --- | --- | --- |"]
         for key in part["rounds"][0]:
             x = [f[key] for f in part["rounds"] if key in f]
@@ -238,8 +238,8 @@ def gnuplot(file, script):
     subprocess.run(["gnuplot"], input=f"{font}set output '{file}'\n{script}", text=True, check=True)
 
 
-def plots(store, folder):
-    """Lines of Markdown that show the plots; none without gnuplot."""
+def plots(store, folder, prefix):
+    """Lines of Markdown that show the plots, whose files' names begin with prefix; none without gnuplot."""
     if not shutil.which("gnuplot"):
         return []
     folder.mkdir(exist_ok=True)
@@ -250,28 +250,51 @@ def plots(store, folder):
         bars = [("read limit", scaled(middle(store, "decode", "limit"), 1e-9)), ("tokpipe", scaled(middle(store, "decode", "read"), 1e-9))]
         per_token = middle(store, "decode", "read")[0] / middle(store, "decode", "tokens/s")[0] * 1e-9
         bars += [(p, scaled(rate, per_token)) for p in PEERS if (rate := middle(store, "decode", f"tokens/s, {p}"))]
-        plot_bars(folder / "decode.png", "decode, TinyLlama shape, BF16" + note("decode"), "GB/s of weights", bars)
+        plot_bars(folder / f"{prefix}-decode.png", "decode, TinyLlama shape, BF16" + note("decode"), "GB/s of weights", bars)
         shown.append("decode")
     if "prefill" in store["parts"]:
         bars = [("peak", scaled(middle(store, "prefill", "peak of 256"), 1e-9))]
         bars += [(f"tokpipe, {n}", scaled(middle(store, "prefill", f"flops of {n}"), 1e-9)) for n in (256, 1024)]
         per_token = middle(store, "prefill", "flops of 256")[0] / middle(store, "prefill", "tokens/s of 256")[0] * 1e-9
         bars += [(p, scaled(rate, per_token)) for p in PEERS if (rate := middle(store, "prefill", f"tokens/s, {p}"))]
-        plot_bars(folder / "prefill.png", "prefill, TinyLlama shape, BF16" + note("prefill"), "GFLOP/s", bars)
+        plot_bars(folder / f"{prefix}-prefill.png", "prefill, TinyLlama shape, BF16" + note("prefill"), "GFLOP/s", bars)
         shown.append("prefill")
     if "batch" in store["parts"]:
-        plot_batch(folder / "batch.png", store, (1, 4, 16, 64), note("batch"))
+        plot_batch(folder / f"{prefix}-batch.png", store, (1, 4, 16, 64), note("batch"))
         shown.append("batch")
-    return [f"![{name}](plots/{name}.png)" for name in shown]
+    return [f"![{name}](plots/{prefix}-{name}.png)" for name in shown]
+
+
+def slug(cpu):
+    """The name of a CPU as part of a file's name."""
+    return re.sub(r"[^a-z0-9]+", "-", cpu.lower()).strip("-")
+
+
+def part_of(store, folder):
+    """The page's part of one CPU: lines, the first of which is its heading."""
+    cpu = store["machine"]["CPU"]
+    lines = [f"## {cpu}", "", *load_note(store), "| | |", "| --- | --- |"]
+    lines += [f"| {k} | {v} |" for k, v in store["machine"].items()]
+    lines += ["", "### Targets", "", *target_table(store), "", *memory_rates(store), "### What falls short", "", *short_list(store), ""]
+    lines += plots(store, folder / "plots", slug(cpu))
+    lines += ["", "### Figures", "", "Median, lowest and highest of the rounds. Rates are in bytes/s, FLOP/s and tokens/s, times in seconds.", "",
+              *figure_tables(store)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def parts_of(page):
+    """The parts of a page as written before, by their headings."""
+    parts = re.split(r"^## ", page, flags=re.M)[1:]
+    return {part.splitlines()[0]: "## " + part.rstrip() + "\n" for part in parts}
 
 
 def write(store, folder):
-    lines = ["# Results", "", "bench/run writes this page from its measurements; [README.md](README.md) says how. A ratio is the median of the",
-             "rounds' own ratios, each of figures taken one after the other. Absolute figures vary with the other load of the",
-             "machine. The model is TinyLlama-1.1B's shape in BF16 where no other is named.", "", *load_note(store), "## The machine", "", "| | |", "| --- | --- |"]
-    lines += [f"| {k} | {v} |" for k, v in store["machine"].items()]
-    lines += ["", "## Targets", "", *target_table(store), "", *memory_rates(store), "## What falls short", "", *short_list(store), ""]
-    lines += plots(store, folder / "plots")
-    lines += ["", "## Figures", "", "Median, lowest and highest of the rounds. Rates are in bytes/s, FLOP/s and tokens/s, times in seconds.", "",
-              *figure_tables(store)]
-    (folder / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
+    """Replaces the part of the store's CPU; those of other CPUs stay as they are."""
+    file = folder / "RESULTS.md"
+    parts = parts_of(file.read_text()) if file.exists() else {}
+    parts[store["machine"]["CPU"]] = part_of(store, folder)
+    head = ["# Results", "", "bench/run writes this page from its measurements; [README.md](README.md) says how. A ratio is the median of the",
+            "rounds' own ratios, each of figures taken one after the other. Absolute figures vary with the other load of the",
+            "machine. The model is TinyLlama-1.1B's shape in BF16 where no other is named. Each CPU that was measured has a",
+            "part of its own, and keeps it when another one is measured.", ""]
+    file.write_text("\n".join(head) + "\n" + "\n".join(parts[cpu] for cpu in sorted(parts)))

@@ -107,7 +107,9 @@ struct pool *cpu_pool(const struct device *d) {
 }
 
 static void cpu_describe(const struct device *d, char *text, size_t size) {
-    snprintf(text, size, "%s kernels, %zu threads", kernels_isa(), pool_threads(cpu_pool(d)));
+    const char *refused = kernels_refused();
+    snprintf(text, size, "%s kernels, %zu threads%s%s", kernels_isa(), pool_threads(cpu_pool(d)),
+             refused ? "; no AMX: " : "", refused ? refused : "");
 }
 
 /* ---- Keys and values ---- */

@@ -8,11 +8,24 @@
 #include "kernels/isa.h"
 
 #include <stddef.h>
+
+#include "kernels/amx.h"
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
 
 #if defined(__x86_64__)
+/* Whether cpuid has AMX-TILE, AMX-BF16 and AMX-INT8, and the system saves tiles: XCR0 has their two
+ * parts. Only for CPUs with AVX-512, where the system lets programs read XCR0. */
+static bool has_amx(void) {
+    enum { BF16 = 1 << 22, TILE = 1 << 24, INT8 = 1 << 25, XCR0_TILES = 3 << 17 };
+    unsigned a, b, c, d, low, high, all = BF16 | TILE | INT8;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & all) != all)
+        return false;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return (low & XCR0_TILES) == XCR0_TILES;
+}
+
 struct isa_cpu isa_cpu(void) {
     unsigned a = 0, b = 0, c = 0, d = 0, max, b0 = 0, c0 = 0, d0 = 0;
     struct isa_cpu cpu = {0};
@@ -32,6 +45,8 @@ struct isa_cpu isa_cpu(void) {
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                  __builtin_cpu_supports("avx512dq");
     cpu.avx512bf16 = cpu.avx512 && __builtin_cpu_supports("avx512bf16");
+    cpu.amx = cpu.avx512bf16 && has_amx();
+    cpu.amx_refused = cpu.amx ? amx_refused() : NULL;
     return cpu;
 }
 #else

@@ -11,7 +11,10 @@ struct isa_cpu {
     bool intel;
     unsigned family, model; // as cpuid leaf 1 counts them, with their extended parts
     bool avx2, avx512, avx512bf16;
+    bool amx;                // tiles, with their bf16 and int8, and the system saves them
+    const char *amx_refused; // NULL; or why they cannot be used all the same
 };
+/* Where the CPU has AMX, the first call asks the system for it: amx_refused() in amx.h. */
 struct isa_cpu isa_cpu(void);
 
 /* Whether vdpbf16ps is slower here than multiply-adds in f32, so that avx512 is the better choice

@@ -3,7 +3,8 @@
  * Sets are listed from the slowest up, and each replaces some functions of those before it. The
  * default is the last one that this CPU has and that is fast on it (isa.c). LLM_ISA names another.
  * A name that is unknown, or that this CPU lacks, is refused rather than replaced: the reader of a
- * measurement wants to know what was measured.
+ * measurement wants to know what was measured. amx-emulated computes amx's bits with AVX-512; it is
+ * for tests, and is used only where LLM_ISA names it.
  *
  * A new instruction set is a line here.
  *
@@ -13,8 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "kernels/amx.h"
 #include "kernels/isa.h"
 #include "kernels/table.h"
+#include "kernels/x86.h"
 
 struct kernel_table kernel;
 
@@ -34,6 +37,20 @@ static bool has_avx512bf16(const struct isa_cpu *c) {
 }
 static bool fast_bf16(const struct isa_cpu *c) {
     return !isa_slow_bf16(c);
+}
+#endif
+#if KERNELS_AMX
+static bool has_amx(const struct isa_cpu *c) {
+    return c->amx && !c->amx_refused;
+}
+static bool never(const struct isa_cpu *c) {
+    (void)c;
+    return false;
+}
+static void amx_fill(struct kernel_table *t) {
+    matmul_amx_fill(t);
+    attention_amx_fill(t);
+    t->idle = amx_release;
 }
 #endif
 
@@ -61,6 +78,13 @@ static const struct set {
      has_avx512bf16,
      fast_bf16,
      {matmul_avx512bf16_fill, attention_avx512bf16_fill, softmax_avx512bf16_fill}},
+#if KERNELS_AMX
+    {"amx-emulated",
+     has_avx512bf16, // whose softmax it takes
+     never,
+     {matmul_amx_emulated_fill, attention_amx_emulated_fill}},
+    {"amx", has_amx, always, {amx_fill}},
+#endif
 #else
     {"c", always, always, {NULL}}, // as baseline
 #endif
@@ -84,6 +108,7 @@ static void use(size_t set, const struct isa_cpu *c) {
         t.widen_rows = isa_slow_convert(c) ? MATMUL_WIDEN_ROWS : SIZE_MAX;
         t.widen_n_in = MATMUL_WIDEN_N_IN;
     }
+    t.amx_refused = c->amx ? c->amx_refused : NULL;
     kernel = t;
 }
 
@@ -95,30 +120,46 @@ static size_t find(const char *name) {
     return i;
 }
 
-/* The last set that this CPU has; `fast`: and that is fast on it. */
-static size_t last_set(const struct isa_cpu *c, bool fast) {
+/* The last set that this CPU has, and that is fast on it. */
+static size_t default_set(const struct isa_cpu *c) {
     size_t i = N_SETS - 1;
-    while (!sets[i].has(c) || (fast && !sets[i].is_fast(c)))
+    while (!sets[i].has(c) || !sets[i].is_fast(c))
         i--;
     return i;
 }
 
-int kernels_init(struct err *e) {
-    const char *want = getenv("LLM_ISA");
-    struct isa_cpu c = isa_cpu();
-    size_t set = want && *want ? find(want) : last_set(&c, true);
+const char *kernels_choose(const char *want, const struct isa_cpu *c, struct err *e) {
+    size_t set = want && *want ? find(want) : default_set(c);
     if (set == N_SETS)
-        return err_set(e, EXIT_USAGE,
-                       "LLM_ISA is '%s', not one of baseline, c, avx2, avx512, avx512bf16", want);
-    if (!sets[set].has(&c))
-        return err_set(e, EXIT_USAGE, "LLM_ISA is '%s', which this CPU lacks (it has %s)", want,
-                       sets[last_set(&c, false)].name);
-    use(set, &c);
-    return 0;
+        err_set(e, EXIT_USAGE,
+                "LLM_ISA is '%s', not one of baseline, c, avx2, avx512, avx512bf16, amx, "
+                "amx-emulated",
+                want);
+    else if (sets[set].has(c))
+        return sets[set].name;
+    else if (strcmp(want, "amx") == 0 && c->amx)
+        err_set(e, EXIT_USAGE, "LLM_ISA is 'amx', which the system does not allow: %s",
+                c->amx_refused);
+    else
+        err_set(e, EXIT_USAGE, "LLM_ISA is '%s', which this CPU lacks (its default is %s)", want,
+                sets[default_set(c)].name);
+    return NULL;
+}
+
+int kernels_init(struct err *e) {
+    struct isa_cpu c = isa_cpu();
+    const char *name = kernels_choose(getenv("LLM_ISA"), &c, e);
+    if (name)
+        use(find(name), &c);
+    return name ? 0 : -1;
 }
 
 const char *kernels_isa(void) {
     return kernel.isa;
+}
+
+const char *kernels_refused(void) {
+    return kernel.amx_refused;
 }
 
 const char *const *kernels_isas(void) {

@@ -22,6 +22,7 @@
 /* Chooses the instruction set. EXIT_USAGE if LLM_ISA names none, or one that this CPU lacks. */
 int kernels_init(struct err *e);
 const char *kernels_isa(void);         // the name of the one in use
+const char *kernels_refused(void);     // why AMX is not used though the CPU has it; else NULL
 const char *const *kernels_isas(void); // those of this CPU, in the table's order, NULL-terminated
 void kernels_use(const char *isa);     // for tests: one of kernels_isas()
 

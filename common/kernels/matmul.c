@@ -44,6 +44,8 @@ static size_t x_row_bytes(const struct matmul_kernel *k, size_t n_in) {
 }
 /* Rows of x that go through W together. */
 static size_t block_rows(const struct matmul_kernel *k, size_t n_in) {
+    if (k->block_rows)
+        return k->block_rows(n_in);
     size_t row = x_row_bytes(k, n_in);
     return row > MATMUL_X_ROW_BYTES ? MATMUL_BLOCK_ROWS
                                     : round_up_size(1 + MATMUL_BLOCK_BYTES / row, MATMUL_ALL_TILES);

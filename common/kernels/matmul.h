@@ -54,6 +54,8 @@ struct matmul_kernel {
     size_t (*n_panels)(size_t n_rows); // threads share the packing of a block by panels
     void (*pack_x)(const struct matmul_pack *p, size_t begin, size_t end);
     void (*multiply)(const struct matmul_part *m);
+    // Rows of x that go through W together, where the default of matmul.c is not wanted; or NULL.
+    size_t (*block_rows)(size_t n_in);
     // n elements of W as f32. Where W has to be widened anyway and the CPU does it beside the
     // multiply-adds for nothing, or where W is f32: NULL.
     void (*widen)(float *to, const unsigned char *w, size_t n);

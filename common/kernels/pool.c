@@ -39,6 +39,7 @@
 #include "base/thread.h"
 #include "kernels/cores.h"
 #include "kernels/pool.h"
+#include "kernels/table.h"
 #include "kernels/tune.h"
 
 /* The gate: bits 0..15 workers inside, bit 16 open, bits 17..31 the job's number. */
@@ -161,6 +162,12 @@ static unsigned word_spin(struct signal_word *s, unsigned seen, unsigned *spin_n
     return seen;
 }
 
+/* This thread will not run kernels for a while. */
+static void rest(void) {
+    if (kernel.idle)
+        kernel.idle();
+}
+
 static unsigned word_sleep_until(struct signal_word *s, unsigned seen) {
     unsigned word;
     while ((word = atomic_load(&s->word)) == seen)
@@ -230,6 +237,8 @@ static void *worker_main(void *arg) {
             unsigned next = word_spin(&p->gate, gate, &spin);
             if (next == gate && gate & GATE_OPEN) // the caller is still at a piece
                 lend_cpu(atomic_load(&p->caller));
+            if (next == gate)
+                rest();
             gate = next != gate ? next : word_sleep_until(&p->gate, gate);
         }
         // Fails if another worker came or went, or the caller closed the gate: look again.
@@ -262,6 +271,7 @@ void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t 
     if (n <= grain || p->n_threads == 1) {
         for (size_t begin = 0; begin < n; begin += n - begin < grain ? n - begin : grain)
             job(arg, begin, n - begin < grain ? n : begin + grain, 0);
+        rest();
         return;
     }
     p->job = job;
@@ -280,9 +290,11 @@ void pool_run_pieces(struct pool *p, pool_job *job, void *arg, size_t n, size_t 
             for (size_t i = 0; i + 1 < p->n_threads; i++)
                 if (atomic_load(&p->workers[i].inside))
                     lend_cpu(atomic_load(&p->workers[i].thread));
+            rest();
             word_sleep_until(&p->done, done);
         }
     }
+    rest();
 }
 
 static void pool_end(struct pool *p, size_t started) {

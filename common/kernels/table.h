@@ -40,16 +40,23 @@ struct kernel_table {
     size_t widen_rows, widen_n_in; // W is widened first for widen_rows or more of <= widen_n_in
     struct attn_kernels attn;
     struct rows_kernels rows;
+    void (*idle)(void);      // called by a thread before it waits for work; or NULL
+    const char *amx_refused; // why AMX is not used although the CPU has it; or NULL
 };
 
 extern struct kernel_table kernel; // the one global
 
 typedef void kernel_fill(struct kernel_table *t);
 kernel_fill matmul_baseline_fill, matmul_c_fill, matmul_avx2_fill, matmul_avx512_fill,
-    matmul_avx512bf16_fill;
+    matmul_avx512bf16_fill, matmul_amx_emulated_fill, matmul_amx_fill;
 kernel_fill attention_baseline_fill, attention_c_fill, attention_avx2_fill, attention_avx512_fill,
-    attention_avx512bf16_fill;
+    attention_avx512bf16_fill, attention_amx_emulated_fill, attention_amx_fill;
 kernel_fill softmax_c_fill, softmax_avx2_fill, softmax_avx512_fill, softmax_avx512bf16_fill;
 kernel_fill rows_c_fill, rows_avx2_fill, rows_avx512_fill;
+
+/* The name of the set that LLM_ISA=want chooses on CPU c; want NULL or empty: the default. NULL
+ * with EXIT_USAGE where there is no such set, or c cannot run it. */
+struct isa_cpu;
+const char *kernels_choose(const char *want, const struct isa_cpu *c, struct err *e);
 
 #endif

@@ -57,6 +57,14 @@ enum {
     MATMUL_PASS_AHEAD = 6 << 10,
 };
 
+/* ---- Matrix multiplication: AMX (matmul_amx_tmpl.h) ---- */
+
+enum {
+    /* Bytes of packed x in a block: a quarter of an L2 of 2 MB, beside a piece of W. Not measured.
+     */
+    MATMUL_AMX_X_BYTES = 1 << 19,
+};
+
 /* ---- Matrix multiplication: sharing out (matmul.c) ---- */
 
 enum {

@@ -22,11 +22,20 @@
 #define KERNELS_X86 0
 #endif
 
+/* Whether the compiler knows AMX: GCC 11 and clang 12 do. */
+#if KERNELS_X86 && (defined(KERNELS_EMULATED) || __has_include(<amxbf16intrin.h>) ||               \
+                    __has_include(<amxintrin.h>))
+#define KERNELS_AMX 1
+#else
+#define KERNELS_AMX 0
+#endif
+
 #if defined(KERNELS_EMULATED) && KERNELS_X86
 #include KERNELS_EMULATED
 #define AVX2
 #define AVX512
 #define AVX512BF16
+#define AMX
 #define STAYS(v) (void)0
 #elif KERNELS_X86
 #include <immintrin.h>
@@ -34,6 +43,9 @@
 #define AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")))
 #define AVX512BF16                                                                                 \
     __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
+#define AMX                                                                                        \
+    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16,"           \
+                          "amx-tile,amx-int8,amx-bf16")))
 /* The vector v, just loaded, stays in a register. Without it GCC 12 loads it again for each use,
  * and spills sums to do so. */
 #define STAYS(v) __asm__("" : "+v"(v))

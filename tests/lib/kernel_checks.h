@@ -26,6 +26,11 @@
 #define CHECKS_FEW 0
 #endif
 
+/* Whether the set in use rounds x, queries and probabilities to bf16, where W or pages are bf16. */
+static bool rounds_to_bf16(void) {
+    return strcmp(kernels_isa(), "avx512bf16") == 0 || strncmp(kernels_isa(), "amx", 3) == 0;
+}
+
 /* n bytes that end (or begin) right at a page that may not be touched. */
 struct guarded {
     unsigned char *map, *p;
@@ -125,7 +130,7 @@ static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n
 
 static const enum dtype weight_types[] = {DT_F32, DT_F16, DT_BF16};
 
-static void matmul_is_right(void) {
+static inline void matmul_is_right(void) {
     struct pool *p = pool_new(2, NULL);
     for (size_t i = 0; i < (CHECKS_FEW ? 30 : 150); i++)
         for (size_t t = 0; t < 3; t++) {
@@ -138,7 +143,7 @@ static void matmul_is_right(void) {
 }
 
 /* The same row gives the same bits alone and among others, whatever the threads. */
-static void matmul_same_bits(void) {
+static inline void matmul_same_bits(void) {
     enum { ROWS = CHECKS_FEW ? 19 : 70, OUT = 67, IN = 2101 }; // more than ROW_BYTES, as bf16 too
     struct pool *pools[] = {pool_new(1, NULL), pool_new(2, NULL), pool_new(3, NULL)};
     float *x = random_floats(ROWS * IN), *values = xcalloc(OUT * IN, sizeof *values);
@@ -177,7 +182,7 @@ static void matmul_same_bits(void) {
 
 /* Several matrices in one job give what each gives alone, whatever their types and wherever pieces
  * are cut. Activated and gated outputs are those of the row operations. */
-static void products_together_are_each(void) {
+static inline void products_together_are_each(void) {
     enum { N = 7, GATED = 4, ACTIVATED = 6, MOST_OUT = 113, IN = 203 };
     static const enum dtype types[N] = {DT_BF16, DT_BF16, DT_F16, DT_F32, DT_BF16, DT_F32, DT_F16};
     static const enum dtype up_types[N] = {[4] = DT_BF16, [5] = DT_BF16};
@@ -269,7 +274,7 @@ static double attention_value(const float *q, const float *k, const float *v,
     *bound = 2 * (score_off + (double)(last - first + 1)) * 0x1p-24 * magnitude / sum;
     // queries and probabilities rounded to bf16: 2^-9 of each; the former enters as the error of
     // e^score, above and below
-    if (!c->f32 && strcmp(kernels_isa(), "avx512bf16") == 0)
+    if (!c->f32 && rounds_to_bf16())
         *bound += (2 * (double)c->k_dim * scale + 1) * 0x1p-9 * magnitude / sum;
     return out / sum;
 }
@@ -394,7 +399,7 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
     free(scratch);
 }
 
-static void attention_is_right(void) {
+static inline void attention_is_right(void) {
     static const struct attn_case cases[] = {
         {1, 1, 1, 6, 6, 0, true, 0},
         {64, 4, 2, 16, 16, 0, true, 0},

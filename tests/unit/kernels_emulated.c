@@ -25,7 +25,8 @@ int main(void) {
         kernel_fill *matmul, *attention;
     } sets[] = {{"avx2", matmul_avx2_fill, attention_avx2_fill},
                 {"avx512", matmul_avx512_fill, attention_avx512_fill},
-                {"avx512bf16", matmul_avx512bf16_fill, attention_avx512bf16_fill}};
+                {"avx512bf16", matmul_avx512bf16_fill, attention_avx512bf16_fill},
+                {"amx", matmul_amx_fill, attention_amx_fill}};
     kernels_use("c");
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         sets[i].matmul(&kernel);
