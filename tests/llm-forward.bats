@@ -33,6 +33,11 @@ ids() { seq -s ' ' 1 "$1"; }
     [ "$(frames out)" = "END" ]
 }
 
+@test "prompts that have come run one after the other, also where no more input comes" {
+    (printf '1 5 9\n1 5 8\n1 5 7\n'; sleep 4) | timeout 2 "$BIN/llm-forward" --no-return -b 1 >out || true
+    [ "$(frames --cut out)" = "OPEN:0 LOGI:0@2x1 CLOS:0 OPEN:1 LOGI:1@2x1 CLOS:1 OPEN:2 LOGI:2@2x1 CLOS:2" ]
+}
+
 @test "a file is read as stdin is, and - is stdin" {
     echo 1 5 9 >ids
     llm-forward --no-return ids >a
