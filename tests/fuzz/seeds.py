@@ -118,6 +118,26 @@ def streams():
     seed("stage_forward", "raw-after-hello", bytes([1, 5, 9, 3, 200, 4]) + b"1 2\n" + requests[:8] + bytes([7, 9]) + b"NOPE\0\0\0\0\0")
 
 
+def vectors():
+    """A vector, a failure and the end, for each type of values."""
+
+    def record(kind, n_tokens=0, number=0, scale=0.0, values=b"", attrs=b"", reason=b""):
+        payload = values + attrs + reason
+        head = struct.pack("<4sIQfIII", kind, n_tokens, number, scale, len(attrs), len(reason), len(payload))
+        return head + payload + bytes(-len(payload) % 8)
+
+    values = {1: (struct.pack("<3f", 0.5, -1, 2), 0.0), 2: (struct.pack("<3H", 0x3f80, 0xbf00, 0), 0.0), 3: (b"\x7f\x80\0", 0.25)}
+    for dtype, (bytes_, scale) in values.items():
+        records = b"".join([
+            record(b"VECT", 3, 0, scale, bytes_, b"id=7"),
+            record(b"FAIL", 900, 1, 0.0, b"", b"id=8", b"too long"),
+            record(b"END ", 0, 2),
+        ])
+        seed("vectors", f"records-{dtype}", bytes([dtype]) + records)
+        whole = b"VECTOR\r\n" + struct.pack("<6IQQQQ", 1, 64, 3, dtype, 1, 1, 5, 0, 0, 0) + records
+        seed("vectors", f"joined-{dtype}", whole + whole)
+
+
 # ---- Weights ----
 
 
@@ -354,6 +374,7 @@ def read_listing():
 
 if __name__ == "__main__":
     streams()
+    vectors()
     weights()
     precompiled()
     gguf()
