@@ -26,8 +26,9 @@ struct model_options {
     bool embeds;          // for hidden states alone: no head is loaded. Encoders need it
     size_t n_threads;     // 0: one for each physical core
     size_t context;       // most positions of a sequence; 0: the model's own limit
+    size_t limit;         // ... or this one, if it is less; 0: none
     size_t max_sequences; // most at once
-    size_t max_rows;      // most rows of one model_forward
+    size_t max_rows;      // most rows of one model_forward; a bidirectional model may have more
     uint64_t keep_bytes;  // of state in the prefix cache; 0: no cache
     uint64_t kv_bytes;    // of all sequence state, the prefix cache included; 0: no limit
     const char *device;   // see backend/device.h; NULL: the CPU

@@ -103,9 +103,13 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
                    m->spec.part_of, m->layers.n_other, dir);
     m->hidden = (struct hidden_layers){1, {(uint32_t)m->spec.n_layers}};
     m->context = o->context > 0 ? o->context : own_limit(&m->spec);
+    if (o->context == 0 && o->limit > 0 && o->limit < m->context)
+        m->context = o->limit;
     if (m->context > SPEC_MAX_CONTEXT || (m->spec.learned_pos && m->context > m->spec.max_pos))
         return err_set(e, EXIT_USAGE, "a context of %zu is more than the model's %zu positions: %s",
                        m->context, m->spec.max_pos, dir);
+    if (m->spec.bidirectional)
+        m->max_rows = larger(m->max_rows, m->context);
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         rope_init(&m->ropes[r], &m->spec.ropes[r], m->spec.max_pos);
     struct state_layer *states = xcalloc(m->spec.n_layers, sizeof *states);
