@@ -276,5 +276,5 @@ PY
     [ "$(llm-embed -j </dev/null | wc -c)" -eq 0 ]
     llm-embed --npy none.npy </dev/null
     fails 66 'cannot open nofile' llm-embed nofile
-    fails 65 "line 1" llm-embed empty
+    fails 65 "vectors(5), as llm-embed writes them: empty" llm-embed empty
 }
