@@ -22,11 +22,12 @@
 /* A line of the input that has no vector yet. */
 struct record {
     uint64_t number;
-    struct buf attrs, reason; // reason: it failed
-    size_t n_tokens, n_left;  // ids of the line; pieces that have not run
-    float *pooled;            // [pooled_dim], or NULL
-    double *mean;             // [pooled_dim] of windows; NULL: one piece
-    double weight;            // ids of the windows in it
+    struct buf attrs, reason; // reason: why it failed
+    bool failed;
+    size_t n_tokens, n_left; // ids of the line; pieces that have not run
+    float *pooled;           // [pooled_dim], or NULL
+    double *mean;            // [pooled_dim] of windows; NULL: one piece
+    double weight;           // ids of the windows in it
 };
 
 /* Ids that run together. */
@@ -71,14 +72,14 @@ static void write_json(struct embed *s, const struct record *r) {
     struct str attrs = buf_view(&r->attrs), reason = buf_view(&r->reason);
     buf_clear(line);
     buf_byte(line, '{');
-    record_write_own(line, attrs, r->reason.n ? "error" : "embedding");
-    if (r->reason.n)
+    record_write_own(line, attrs, r->failed ? "error" : "embedding");
+    if (r->failed)
         json_write_str(line, reason);
-    for (size_t i = 0; !r->reason.n && i < s->job->header.dim; i++) {
+    for (size_t i = 0; !r->failed && i < s->job->header.dim; i++) {
         buf_str(line, i == 0 ? "[" : ", ");
         json_write_f64(line, (double)s->vector[i]);
     }
-    buf_str(line, r->reason.n ? "" : "]");
+    buf_str(line, r->failed ? "" : "]");
     record_write_attrs(line, attrs);
     buf_str(line, "}\n");
     // The first member has no comma before it.
@@ -88,7 +89,7 @@ static void write_json(struct embed *s, const struct record *r) {
 }
 
 static int write_npy(struct embed *s, const struct record *r, struct err *e) {
-    for (size_t i = 0; r->reason.n && i < s->job->header.dim; i++)
+    for (size_t i = 0; r->failed && i < s->job->header.dim; i++)
         s->vector[i] = NAN;
     return npy_rows(s->job->npy, (uint32_t)r->number, s->vector, 1, e) != 0 ||
                    npy_end(s->job->npy, (uint32_t)r->number, e) != 0
@@ -98,7 +99,7 @@ static int write_npy(struct embed *s, const struct record *r, struct err *e) {
 
 static int write_record(struct embed *s, const struct record *r, struct err *e) {
     const struct embed_job *job = s->job;
-    struct vectors_record v = {.type = r->reason.n ? VECTORS_FAILED : VECTORS_VALUES,
+    struct vectors_record v = {.type = r->failed ? VECTORS_FAILED : VECTORS_VALUES,
                                .id = r->number,
                                .n_tokens = (uint32_t)r->n_tokens,
                                .values = s->packed,
@@ -111,7 +112,7 @@ static int write_record(struct embed *s, const struct record *r, struct err *e) 
         write_json(s, r);
         return 0;
     }
-    if (!r->reason.n)
+    if (!r->failed)
         vectors_pack(&job->header, s->vector, s->packed, &v.scale);
     return vectors_write(s->out, &job->header, &v, e);
 }
@@ -138,12 +139,12 @@ static void free_record(struct record *r) {
     free(r);
 }
 
-static void fail(struct embed *s, struct record *r, bool say, const char *reason) {
-    buf_clear(&r->reason);
-    buf_str(&r->reason, reason);
+static void fail(struct embed *s, struct record *r, bool say, struct str reason) {
+    buf_add(&r->reason, reason.p, reason.n);
+    r->failed = true;
     s->status = EXIT_SOME_FAILED;
     if (say)
-        warn("sequence %" PRIu64 ": %s", r->number, reason);
+        warn("sequence %" PRIu64 ": %.*s", r->number, (int)reason.n, reason.p);
 }
 
 /* Writes the records whose pieces have all run. */
@@ -154,8 +155,8 @@ static int write_done(struct embed *s, struct err *e) {
         struct record *r = s->records[n];
         for (size_t i = 0; r->mean && i < s->pooled_dim; i++)
             r->pooled[i] = (float)(r->mean[i] / r->weight);
-        if (!r->reason.n && !make_vector(s, r->pooled))
-            fail(s, r, true, "the vector has values that are not finite");
+        if (!r->failed && !make_vector(s, r->pooled))
+            fail(s, r, true, str_of("the vector has values that are not finite"));
         rc = write_record(s, r, e);
         free_record(r);
     }
@@ -309,15 +310,13 @@ static int take_line(struct embed *s, const struct input_prompt *p, struct err *
     struct record *r = new_record(s, p);
     char why[160];
     if (p->refused.n) {
-        char *reason = str_dup(p->refused);
-        fail(s, r, !p->said_before, reason);
-        free(reason);
+        fail(s, r, !p->said_before, p->refused);
         return 0;
     }
     if (has_padding(model_spec(job->model), p->ids, p->n_ids)) {
         snprintf(why, sizeof why, "id %zu is padding, which has no position",
                  model_spec(job->model)->pos_offset - 1);
-        fail(s, r, true, why);
+        fail(s, r, true, str_of(why));
         return 0;
     }
     if (p->n_ids > job->max_ids && job->is_long == EMBED_REFUSE) {
@@ -325,7 +324,7 @@ static int take_line(struct embed *s, const struct input_prompt *p, struct err *
                  "%" PRIu32 " ids, but at most %zu fit (--truncate cuts, --window takes the mean "
                  "of windows)",
                  p->n_ids, job->max_ids);
-        fail(s, r, true, why);
+        fail(s, r, true, str_of(why));
         return 0;
     }
     r->pooled = xcalloc(s->pooled_dim, sizeof *r->pooled);

@@ -138,6 +138,24 @@ def vectors():
         seed("vectors", f"joined-{dtype}", whole + whole)
 
 
+def embeddings():
+    """Files beside embedding models; and streams for each of them. The first byte chooses."""
+    for i, name in enumerate("bert xlm-roberta modernbert nomic-bert qwen3 gemma3".split()):
+        config = compact(read("embed", name, "config.json"))
+        seed("config", "embed-" + name, config + b"\0{}")
+        ids = b"# tokens vocab=71\n#@ id=7 file=a%20b\n3 4 5\n\n! no\n9 99\n" + b" ".join(b"%d" % (3 + k % 60) for k in range(130)) + b"\n6\n"
+        seed("stage_embed", name, bytes([i | i % 2 << 3 | i % 3 << 4 | i % 2 << 6]) + config + b"\0" + ids)
+    for name in ("bert", "gemma3", "pools"):
+        seed("sentence", "modules-" + name, b"\0" + compact(read("embed", name, "modules.json")))
+        seed("sentence", "pooling-" + name, b"\1" + compact(read("embed", name, "1_Pooling", "config.json")))
+    seed("sentence", "pooling-first-form", b'\1{"word_embedding_dimension": 384, "pooling_mode_cls_token": false, '
+         b'"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": false, "pooling_mode_mean_sqrt_len_tokens": false}')
+    for step in ("2_Dense", "3_Dense"):
+        seed("sentence", "dense-" + step[0], b"\2" + compact(read("embed", "gemma3", step, "config.json")))
+    seed("sentence", "settings", b'\3{"max_seq_length": 256, "do_lower_case": false, "similarity_fn_name": "cosine", '
+         b'"prompts": {"query": "q: "}, "default_prompt_name": "query"}')
+
+
 # ---- Weights ----
 
 
@@ -375,6 +393,7 @@ def read_listing():
 if __name__ == "__main__":
     streams()
     vectors()
+    embeddings()
     weights()
     precompiled()
     gguf()
