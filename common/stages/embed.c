@@ -16,6 +16,7 @@
 
 #include "base/io.h"
 #include "base/json.h"
+#include "base/visible.h"
 #include "chat/record.h"
 #include "stages/input.h"
 
@@ -57,6 +58,7 @@ struct embed {
     void *packed;           // a vector in the header's dtype
     struct buf line;
     uint64_t n_written;
+    bool terminal; // out is one: control characters are escaped
     int status;
     bool begun;
 };
@@ -85,7 +87,7 @@ static void write_json(struct embed *s, const struct record *r) {
     // The first member has no comma before it.
     if (line->n > 2 && line->p[1] == ',')
         memmove(line->p + 1, line->p + 3, line->n -= 2);
-    fwrite(line->p, 1, line->n, s->out);
+    visible_write(s->out, buf_view(line), s->terminal);
 }
 
 static int write_npy(struct embed *s, const struct record *r, struct err *e) {
@@ -409,7 +411,8 @@ static void free_room(struct embed *s) {
 
 int stage_embed(const struct embed_job *job, int fd, const char *name, FILE *out, int *code,
                 struct err *e) {
-    struct embed s = {.job = job, .out = out, .input = input_new(fd, name)};
+    struct embed s = {
+        .job = job, .out = out, .terminal = visible_terminal(out), .input = input_new(fd, name)};
     bool binary = !job->json && !job->npy;
     // Lines that are too long come whole, so that they can be cut.
     s.header = (struct logits_header){.vocab_size = (uint32_t)model_spec(job->model)->vocab_size,
