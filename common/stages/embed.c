@@ -163,7 +163,8 @@ static int write_done(struct embed *s, struct err *e) {
         free_record(r);
     }
     s->n_records -= n;
-    memmove(s->records, s->records + n, s->n_records * sizeof *s->records);
+    if (s->n_records > 0)
+        memmove(s->records, s->records + n, s->n_records * sizeof *s->records);
     return rc;
 }
 
