@@ -24,6 +24,7 @@
 #include "base/utf8.h"
 #include "weights/half.h"
 #include "wire/bytes.h"
+#include "wire/payload.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "values are read and written in place: on a big-endian machine they would need swapping"
@@ -133,21 +134,13 @@ int vectors_write_header(FILE *out, const struct vectors_header *h, struct err *
     return 0;
 }
 
-/* A reason as the reader accepts it: one line of UTF-8 of at most VECTORS_MAX_TEXT bytes. */
-static struct str one_line(struct str s) {
-    const char *newline = s.n ? memchr(s.p, '\n', s.n) : NULL;
-    s.n = newline ? (size_t)(newline - s.p) : s.n;
-    s.n = utf8_valid(s.p, s.n < VECTORS_MAX_TEXT ? s.n : VECTORS_MAX_TEXT);
-    return s;
-}
-
 int vectors_write(FILE *out, const struct vectors_header *h, const struct vectors_record *r,
                   struct err *e) {
     static const uint8_t zeros[8];
     uint8_t b[VECTORS_RECORD_BYTES] = {0};
     bool failed = r->type == VECTORS_FAILED;
     size_t n_values = failed ? 0 : vectors_bytes(h);
-    struct str reason = failed ? one_line(r->reason) : str_of("");
+    struct str reason = failed ? payload_one_line(r->reason, VECTORS_MAX_TEXT) : str_of("");
     if (r->attrs.n > VECTORS_MAX_TEXT)
         return err_set(e, EXIT_BUG, "vectors record: attributes of %zu bytes", r->attrs.n);
     size_t payload = n_values + r->attrs.n + reason.n;
@@ -183,22 +176,14 @@ struct vectors_reader {
     char *name;
     struct vectors_header header;
     uint8_t header_bytes[VECTORS_HEADER_BYTES];
-    uint64_t at;        // offset in the stream of what is read next
-    uint64_t n_records; // since the last stream header
-    uint8_t *payload;   // [cap], with padding
-    size_t cap;
+    uint64_t at;            // offset in the stream of what is read next
+    uint64_t n_records;     // since the last stream header
+    struct payload payload; // with padding
     bool ended;
 };
 
 static int refuse(struct vectors_reader *r, struct err *e, uint64_t byte, const char *what) {
     return err_set(e, EXIT_DATA, "%s: %s: byte %" PRIu64, what, r->name, byte);
-}
-
-static bool all_zero(const uint8_t *p, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (p[i])
-            return false;
-    return true;
 }
 
 static int check_header(struct vectors_reader *r, const uint8_t *b, struct err *e) {
@@ -215,7 +200,7 @@ static int check_header(struct vectors_reader *r, const uint8_t *b, struct err *
                       "the metric is not cosine (1), dot (2) or euclidean (3)");
     if (get_u32(b + H_UNIT) > 1)
         return refuse(r, e, r->at + H_UNIT, "'unit' is not 0 or 1");
-    if (!all_zero(b + H_RESERVED, VECTORS_HEADER_BYTES - H_RESERVED))
+    if (!payload_all_zero(b + H_RESERVED, VECTORS_HEADER_BYTES - H_RESERVED))
         return refuse(r, e, r->at + H_RESERVED, "reserved bytes are not zero");
     return 0;
 }
@@ -269,7 +254,7 @@ struct vectors_reader *vectors_reader_new(int fd, const char *name, struct vecto
 void vectors_reader_free(struct vectors_reader *r) {
     if (!r)
         return;
-    free(r->payload);
+    free(r->payload.p);
     free(r->name);
     free(r);
 }
@@ -319,22 +304,13 @@ static int check_record(struct vectors_reader *r, const uint8_t *head, int type,
     return 0;
 }
 
-/* Reads n bytes into r->payload, which grows as bytes come. */
 static int read_payload(struct vectors_reader *r, size_t n, struct err *e) {
-    size_t have = 0, got;
-    while (have < n) {
-        if (have == r->cap) {
-            r->cap = r->cap ? 2 * r->cap : 1u << 16;
-            r->payload = xreallocarray(r->payload, r->cap, 1);
-        }
-        size_t part = n < r->cap ? n - have : r->cap - have;
-        if (read_full(r->fd, r->payload + have, part, &got, e) != 0)
-            return err_where(e, "%s", r->name);
-        have += got;
-        if (got < part)
-            return refuse(r, e, r->at + VECTORS_RECORD_BYTES + have,
-                          "the stream was cut inside a record");
-    }
+    size_t have;
+    if (payload_read(&r->payload, r->fd, n, &have, e) != 0)
+        return err_where(e, "%s", r->name);
+    if (have < n)
+        return refuse(r, e, r->at + VECTORS_RECORD_BYTES + have,
+                      "the stream was cut inside a record");
     return 0;
 }
 
@@ -363,17 +339,17 @@ static int open_payload(struct vectors_reader *r, struct vectors_record *v, size
     size_t reason_at = payload - v->reason.n, attrs_at = reason_at - v->attrs.n;
     const struct vectors_header *h = &r->header;
     if (v->type == VECTORS_VALUES) {
-        v->values = r->payload;
+        v->values = r->payload.p;
         size_t bad = first_not_finite(h, v->values);
         if (bad < h->dim)
             return refuse(r, e, start + bad * value_bytes(h->dtype), "a value is not finite");
     }
-    v->attrs.p = v->attrs.n ? (const char *)r->payload + attrs_at : "";
-    v->reason.p = v->reason.n ? (const char *)r->payload + reason_at : "";
+    v->attrs.p = v->attrs.n ? (const char *)r->payload.p + attrs_at : "";
+    v->reason.p = v->reason.n ? (const char *)r->payload.p + reason_at : "";
     if (check_text(r, v->attrs, start + attrs_at, e) != 0 ||
         check_text(r, v->reason, start + reason_at, e) != 0)
         return -1;
-    if (padded > payload && !all_zero(r->payload + payload, padded - payload))
+    if (padded > payload && !payload_all_zero(r->payload.p + payload, padded - payload))
         return refuse(r, e, start + payload, "the padding is not zero");
     return 0;
 }
