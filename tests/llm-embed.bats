@@ -230,6 +230,27 @@ PY
     fails 1 'id 1 is padding, which has no position' llm-embed -m "$DATA/embed/xlm-roberta" <<<'5 1 6'
 }
 
+@test "the first form of nomic-bert's config.json, and the older forms of a pooling and of ModernBERT's rotations" {
+    copy nomic-bert m
+    cat >m/config.json <<'JSON'
+{"model_type": "nomic_bert", "activation_function": "swiglu", "attn_pdrop": 0.0, "causal": false, "dense_seq_output": true,
+ "layer_norm_epsilon": 1e-12, "mlp_fc1_bias": false, "mlp_fc2_bias": false, "n_embd": 36, "n_head": 3, "n_inner": 50, "n_layer": 3,
+ "n_positions": 160, "parallel_block": false, "prenorm": false, "qkv_proj_bias": false, "rotary_emb_base": 1000,
+ "rotary_emb_fraction": 1.0, "rotary_emb_interleaved": false, "rotary_emb_scale_base": null, "rotary_scaling_factor": null,
+ "scale_attn_by_inverse_layer_idx": false, "type_vocab_size": 2, "use_flash_attn": true, "use_rms_norm": false, "vocab_size": 71}
+JSON
+    echo '{"word_embedding_dimension": 36, "pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}' >m/1_Pooling/config.json
+    run --separate-stderr llm-embed -j -m m "$IDS"
+    [ -z "$stderr" ]
+    cmp <(echo "$output") <(llm-embed -j -m "$DATA/embed/nomic-bert" "$IDS")
+    sed -i 's/"prenorm": false/"prenorm": true/' m/config.json
+    fails 65 'prenorm is true, but only false is supported' llm-embed -m m "$IDS"
+    copy modernbert b
+    jq 'del(.rope_parameters, .layer_types) + {global_rope_theta: 5000.0, local_rope_theta: 300.0, global_attn_every_n_layers: 3}' \
+        b/config.json >c && mv c b/config.json
+    llm-embed -j -m b "$IDS" | cmp - <(llm-embed -j -m "$DATA/embed/modernbert" "$IDS")
+}
+
 @test "ids of another tokenizer are refused; weights are checked with --verify" {
     tiny m
     tok-encode -m m <<<Hi >ids
