@@ -344,9 +344,12 @@ static int take_line(struct embed *s, const struct input_prompt *p, struct err *
 static int begin(struct embed *s, struct err *e) {
     if (s->begun || !input_begun(s->input))
         return 0;
+    struct err warning = {0};
     s->begun = true;
-    if (input_check(s->input, &s->header, e) != 0)
+    if (input_check(s->input, &s->header, &warning, e) != 0)
         return -1;
+    if (warning.code)
+        warn_err(&warning);
     return 0;
 }
 
