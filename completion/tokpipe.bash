@@ -8,7 +8,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
     case $1 in
     tok-encode)
         echo '-m --model -l --lines -0 --null -j --json --chat --template --system --set --continue' \
-            '--no-generation-prompt --trust-content --render --template-memory --template-steps --no-special' \
+            '--no-generation-prompt --trust-content --render --template-memory --template-steps --prompt --no-special' \
             '--split-special-tokens -t --threads --offsets --truncate --truncate-side --skip-done --strict --verify' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
@@ -28,6 +28,11 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         ;;
     llm-inspect)
         echo '-m --model -k --top-k -j --json --npy --hidden --index --no-sandbox -v --verbose -q --quiet' \
+            '-h --help -V --version'
+        ;;
+    llm-embed)
+        echo '-m --model -t --threads -b --batch -c --context -j --json --npy --dtype --dim --pool --normalize' \
+            '--no-normalize --truncate --window --precise --verify --no-sandbox -v --verbose -q --quiet' \
             '-h --help -V --version'
         ;;
     llm-score) echo '-j --json --tokens --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
@@ -68,7 +73,15 @@ _tokpipe() {
         return
         ;;
     --dtype)
-        mapfile -t COMPREPLY < <(compgen -W $'f32\nf16\nbf16' -- "$word")
+        if [ "$program" = llm-embed ]; then
+            mapfile -t COMPREPLY < <(compgen -W $'f32\nbf16\ni8' -- "$word")
+        else
+            mapfile -t COMPREPLY < <(compgen -W $'f32\nf16\nbf16' -- "$word")
+        fi
+        return
+        ;;
+    --pool)
+        mapfile -t COMPREPLY < <(compgen -W $'cls\nmean\nmax\nlast\nweighted\nmean-sqrt' -- "$word")
         return
         ;;
     --truncate-side)
@@ -89,4 +102,4 @@ _tokpipe() {
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _tokpipe tok-encode tok-decode llm-forward llm-sample llm-inspect llm-score llm-diff st-inspect st-convert
+complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert

@@ -61,6 +61,14 @@ run_all() { # FUNCTION ARGUMENT...
 @test "examples of tok-encode(1)" { page tok-encode.1; }
 @test "examples of tok-decode(1)" { page tok-decode.1; }
 @test "examples of llm-forward(1)" { page llm-forward.1; }
+@test "examples of llm-embed(1)" {
+    mkdir model/1_Pooling
+    echo '{"pooling_mode": "mean"}' >model/1_Pooling/config.json
+    echo '[{"path": "", "type": "sentence_transformers.models.Transformer"},
+        {"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}]' >model/modules.json
+    echo '{"prompts": {"query": "query: "}}' >model/config_sentence_transformers.json
+    page llm-embed.1
+}
 @test "examples of llm-sample(1)" { page llm-sample.1; }
 @test "examples of llm-inspect(1)" { page llm-inspect.1; }
 @test "examples of llm-score(1)" { page llm-score.1; }

@@ -28,6 +28,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 BIN, SHIM, DATA = os.path.join(BUILD, "bin"), os.path.join(BUILD, "tests", "faults.so"), os.path.join(ROOT, "tests", "data")
+BERT = os.path.join(DATA, "embed", "bert")
 TINY, LLAMA3 = os.path.join(DATA, "tiny"), os.path.join(DATA, "tokenizers", "bpe-llama3")
 DOCUMENTED = {0, 1, 65, 66, 71, 74}
 SECONDS = 20
@@ -65,6 +66,9 @@ def cases(made):
         Case("forward-verify", [forward + ["--no-return", "--verify", os.path.join(made, "hashes")]], prompts),
         Case("forward-return", [forward, ["llm-sample", "-n", "3"]], prompts, 0),
         Case("sample-return", [forward, ["llm-sample", "-n", "3"]], prompts, 1),
+        Case("embed", [["llm-embed", "-m", BERT, "-t", "2"]], b"#@ id=7\n3 4 5\n\n6 7\n"),
+        Case("embed-json", [["llm-embed", "-m", BERT, "-j"]], b"#@ id=7\n3 4 5\n6 7\n"),
+        Case("embed-npy", [["llm-embed", "-m", BERT, "--npy", "{out}"]], b"3 4 5\n6 7\n"),
         Case("sample-recorded", [["llm-sample", "-n", "3", stream]]),
         Case("inspect", [["llm-inspect", "-m", TINY, stream]]),
         Case("inspect-json", [["llm-inspect", "-j", stream]]),

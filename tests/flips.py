@@ -80,6 +80,8 @@ def cases():
         Case("template", ["tok-encode", "-q", "-j", "--chat", "-m", "."], chat, "chat_template.jinja", requests, form=whole_tokens),
         Case("requests", ["tok-encode", "-q", "-j", "-m", "."], chat, None, requests, form=whole_tokens),
         Case("tokens", tiny, {}, None, tokens, form=whole_json),
+        Case("embed", ["llm-embed", "-j", "-m", os.path.join(DATA, "embed", "bert")], {}, None,
+             b"# tokens vocab=71\n#@ id=7\n1 2 3\n\n! no\n4 5\n", form=whole_json, places=("stdin", "sequence ")),
         Case("sample", ["llm-sample", "-n", "3", "-q"], {}, None, stream, form=whole_tokens),
         Case("inspect", ["llm-inspect", "-j", "-q"], {}, None, stream, form=whole_json, places=("stdin", "sequence ")),
         Case("score", ["llm-score", "-j", "-q"], {}, None, rows, form=whole_json, places=("stdin", "sequence ")),

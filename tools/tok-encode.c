@@ -16,6 +16,7 @@
 #include "base/sandbox.h"
 #include "base/utf8.h"
 #include "chat/prompt.h"
+#include "spec/sentence.h"
 #include "stages/encode.h"
 #include "stages/encode_pair.h"
 #include "stages/watch.h"
@@ -47,6 +48,7 @@ static const char help[] =
     "      --trust-content    text in messages can become control tokens\n"
     "      --render           print the rendered chat, not its ids\n"
     "      --template-memory MIB, --template-steps N  limits of a template (64, 200000000)\n"
+    "      --prompt NAME      put this prompt of an embedding model before each text\n"
     "      --no-special       no beginning and end tokens\n"
     "      --split-special-tokens  special tokens in a text are text\n"
     "  -t, --threads N        encode records on N threads; output stays in order (default 1)\n"
@@ -64,7 +66,7 @@ static const char help[] =
     "  -V, --version          the version\n";
 
 struct options {
-    const char *model, *input, *skip_done, *verify;
+    const char *model, *input, *skip_done, *verify, *prompt;
     bool chat;
     const char *of_chat; // the last option that goes with chats only, or NULL
     struct chat_options chat_options;
@@ -89,7 +91,8 @@ enum {
     OPT_CONTINUE,
     OPT_SPLIT_SPECIAL,
     OPT_TRUNCATE_SIDE,
-    OPT_VERIFY
+    OPT_VERIFY,
+    OPT_PROMPT
 };
 
 /* --chat and the options that go with it. */
@@ -129,6 +132,7 @@ static const struct option longs[] = {
     {"set", required_argument, NULL, OPT_SET},
     {"continue", no_argument, NULL, OPT_CONTINUE},
     {"verify", required_argument, NULL, OPT_VERIFY},
+    {"prompt", required_argument, NULL, OPT_PROMPT},
     OPT_COMMON,
 };
 
@@ -250,6 +254,9 @@ static void take_option(int c, int argc, char **argv, struct options *o) {
     case OPT_SKIP_DONE:
         o->skip_done = optarg;
         break;
+    case OPT_PROMPT:
+        o->prompt = optarg;
+        break;
     default:
         opt_common(c, help);
     }
@@ -264,6 +271,8 @@ static void parse_options(int argc, char **argv, struct options *o) {
     check_chat(o);
     if (o->skip_done && o->job.prompt.form != PROMPT_JSON)
         die_usage("--skip-done goes with -j");
+    if (o->prompt && (o->chat || o->job.offsets))
+        die_usage("--prompt is for texts: not with %s", o->chat ? "--chat" : "--offsets");
     if (o->job.encode.side && !o->job.encode.truncate)
         die_usage("--truncate-side goes with --truncate");
     o->input = opt_file(argc, argv);
@@ -337,6 +346,17 @@ static void report_done(struct done *done) {
     done_free(done);
 }
 
+/* The text of --prompt, owned by the caller. */
+static struct buf read_prompt(const char *name, const char *path) {
+    struct buf text = {0};
+    struct err e = {0};
+    if (name && !is_dir(path))
+        die_usage("--prompt needs a model's folder: %s", path);
+    if (name && sentence_prompt(path, name, &text, &e) != 0)
+        die_err(&e);
+    return text;
+}
+
 int main(int argc, char **argv) {
     struct options o = {0};
     struct err e = {0};
@@ -351,6 +371,8 @@ int main(int argc, char **argv) {
         verify_model(o.verify, path);
     struct tokenizer *t = open_tokenizer(&o, path);
     struct chat *chat = open_chat(&o, path);
+    struct buf before = read_prompt(o.prompt, path);
+    o.job.before = buf_view(&before);
     int fd = open_operand(o.input, &name, &e);
     if (fd < 0)
         die_err(&e);
@@ -371,6 +393,7 @@ int main(int argc, char **argv) {
     tokenizer_free(t);
     chat_free(chat);
     buf_free(&o.job.prompt.defaults.variables);
+    buf_free(&before);
     free(path);
     close_stdout();
     return status;

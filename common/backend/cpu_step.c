@@ -127,6 +127,11 @@ static void run_begin(void *arg, size_t begin, size_t end, size_t thread) {
         }
         float *x = c->device.x + i * dim, *y = c->device.y + i * dim;
         look_up(x, &step->embed->w, row->id, step->embed_scale);
+        if (step->types) {
+            look_up(y, &step->types->w, 0, 1);
+            for (size_t k = 0; k < dim; k++)
+                x[k] += y[k];
+        }
         if (step->positions) {
             look_up(y, &step->positions->w, row->pos, 1);
             for (size_t k = 0; k < dim; k++)
@@ -302,9 +307,13 @@ void cpu_fetch(struct device *d, float *host, const float *x) {
 static void head(struct cpu *c, const struct head_op *o, float *logits, float *hidden) {
     size_t dim = c->shape.hidden_dim, vocab = c->shape.vocab_size, n = 0;
     float *h = c->device.h;
-    for (size_t i = 0; i < c->step.n_rows; i++)
-        if (c->step.rows[i].want)
-            norm_rows(h + n++ * dim, dim, c->device.x + i * dim, dim, 1, dim, o->norm);
+    for (size_t i = 0; i < c->step.n_rows; i++) {
+        const float *x = c->device.x + i * dim;
+        if (c->step.rows[i].want && o->norm)
+            norm_rows(h + n++ * dim, dim, x, dim, 1, dim, o->norm);
+        else if (c->step.rows[i].want)
+            memcpy(h + n++ * dim, x, dim * sizeof *h);
+    }
     if (n == 0)
         return;
     if (hidden)

@@ -70,6 +70,7 @@ struct step {
     const struct step_row *rows;                // [n_rows]
     const struct attn_row *attn[DEVICE_GROUPS]; // [n_rows] for each group of layers
     const struct linear *embed, *positions;     // tables of rows; positions may be NULL
+    const struct linear *types;                 // row 0 of it is added to each embedding; or NULL
     float embed_scale;                          // factor of embeddings; 1: none
     bool fetches;                               // fetch will be called
 };
@@ -108,7 +109,7 @@ struct experts_op {               // y = the chosen experts' weighted sum
 };
 
 struct head_op {
-    const struct norm *norm;
+    const struct norm *norm; // or NULL
     const struct linear *head;
     float divisor, softcap; // of logits; 0: none
 };

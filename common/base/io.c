@@ -298,6 +298,7 @@ const char *file_hint(const void *p, size_t n) {
         {"GGUF", "a GGUF file: st-convert makes a model folder of it"},
         {"LOGITS\r\n", "logits(5), as llm-forward writes them: llm-sample makes tokens(5) of them"},
         {"# tokens", "tokens(5), as tok-encode writes them: llm-forward makes logits(5) of them"},
+        {"VECTOR\r\n", "vectors(5), as llm-embed writes them"},
         {"PK\003\004", "a zip archive, as PyTorch writes: only safetensors files are read"},
         {"<!DOCTYPE", "a page of HTML, not the file itself"},
         {"<html", "a page of HTML, not the file itself"},

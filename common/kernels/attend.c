@@ -160,20 +160,22 @@ static size_t seen_to(const struct attn_row *row, size_t page) {
     return row->last < begin ? 0 : row->last - begin < KV_PAGE ? row->last - begin + 1 : KV_PAGE;
 }
 
-/* What n rows see of a page for one KV head: queries from a.first on. If all rows see the whole
- * page, they go together. Else each row takes what it sees, which gives the same bits. */
+/* What n rows see of a page for one KV head: queries from a.first on. If all rows see the same
+ * positions of it, they go together: the whole page, or the end of an encoder's sequence. Else each
+ * row takes what it sees, which gives the same bits. */
 static void attend_page(const struct attn_job *j, const struct attn_queries *u,
                         struct attn_sums sums, const struct attn_piece *p, size_t page,
                         struct seen a) {
     const struct attn_row *rows = j->call->rows + p->row;
-    size_t whole = 0;
+    size_t same = 0;
+    a.from = seen_from(&rows[0], page);
+    a.to = seen_to(&rows[0], page);
     for (size_t i = 0; i < p->n; i++)
-        whole += seen_from(&rows[i], page) == 0 && seen_to(&rows[i], page) == KV_PAGE;
-    if (whole == p->n) {
+        same += seen_from(&rows[i], page) == a.from && seen_to(&rows[i], page) == a.to;
+    if (same == p->n) {
         a.m = p->n * j->group;
-        a.from = 0;
-        a.to = KV_PAGE;
-        attend_part(j, u, sums, &a);
+        if (a.from < a.to)
+            attend_part(j, u, sums, &a);
         return;
     }
     a.m = j->group;

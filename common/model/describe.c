@@ -37,6 +37,8 @@ static void describe_dimensions(FILE *out, const struct spec *s) {
               s->n_experts_used, s->n_experts, s->expert_ffn_dim,
               s->no_renormalise ? "as they are" : "renormalised");
     field(out, "max_pos", "%zu", s->max_pos);
+    if (s->bidirectional)
+        field(out, "attention", "bidirectional: an encoder, for llm-embed");
 }
 
 static void describe_blocks(FILE *out, const struct spec *s) {
@@ -44,9 +46,10 @@ static void describe_blocks(FILE *out, const struct spec *s) {
                                      "all heads at once"};
     field(out, "norm", "%s, eps %g%s, %s", s->norm == NORM_RMS ? "RMS" : "LayerNorm",
           (double)s->norm_eps, s->norm_offset > 0 ? ", 1 + weight" : "",
-          s->no_pre_norm ? "after each block"
-          : s->post_norm ? "before and after each block"
-                         : "before each block");
+          s->residual_norm ? "of the residual, after each block"
+          : s->no_pre_norm ? "after each block"
+          : s->post_norm   ? "before and after each block"
+                           : "before each block");
     if (s->qk_norm != QK_NORM_NONE)
         field(out, "qk_norm", "%s", qk[s->qk_norm]);
     if (s->qkv_bias || s->o_bias || s->ffn_bias || s->head_bias)
@@ -70,8 +73,12 @@ static void describe_blocks(FILE *out, const struct spec *s) {
 static void describe_positions(FILE *out, const struct spec *s) {
     static const char *const kinds[] = {"none",   "default", "linear",  "dynamic",
                                         "llama3", "yarn",    "longrope"};
-    if (s->learned_pos)
+    if (s->learned_pos && s->pos_offset > 0)
+        field(out, "positions", "learned, from row %zu on", s->pos_offset);
+    else if (s->learned_pos)
         field(out, "positions", "learned");
+    if (s->token_types > 0)
+        field(out, "token_types", "%zu, of which 0 is used", s->token_types);
     for (size_t i = 0; i < s->n_ropes; i++) {
         const struct rope_spec *r = &s->ropes[i];
         char factor[40] = "";

@@ -3,7 +3,8 @@
  * Read model_run first: embed; then for each layer norm, mix positions (attention), add, norm, FFN,
  * add; then the head. Each call is an operation of the device (backend/ops.h), and x, h and y are
  * in its memory. What mixes positions is in mix_NAME.c. What a family does not have is off in
- * struct spec, where each field names a model that has it.
+ * struct spec, where each field names a model that has it. Encoders norm the embeddings, and may
+ * norm the residual after each block in place of its input.
  *
  * A row's result depends on its sequence alone: no operation of a device depends on the other rows.
  * No memory is taken here.
@@ -17,6 +18,7 @@ static struct step make_step(struct model *m, const struct row *rows, size_t n_r
     const struct spec *s = &m->spec;
     struct step step = {.n_rows = n_rows, .rows = m->step_rows, .embed = &m->layers.embed};
     step.positions = s->learned_pos ? &m->layers.positions : NULL;
+    step.types = s->token_types > 0 ? &m->layers.types : NULL;
     step.embed_scale = s->embed_scale > 0 ? s->embed_scale : 1;
     for (size_t i = 0; i < n_rows; i++) {
         const struct row *row = &rows[i];
@@ -36,8 +38,10 @@ static const struct norm *if_present(const struct norm *n) {
 void model_add_block(struct model *m, enum device_source from, const struct linear *l,
                      const struct norm *post, float scale) {
     struct device *d = m->device;
-    if (!post->weight) {
+    if (!post->weight || m->spec.residual_norm) {
         d->ops->project(d, d->x, from, l, true, scale);
+        if (post->weight)
+            d->ops->norm(d, d->x, d->x, post);
         return;
     }
     d->ops->project(d, d->y, from, l, false, scale);
@@ -106,13 +110,17 @@ int model_run(struct model *m, const struct row *rows, size_t n_rows, float *log
     float scale = s->residual_scale > 0 ? s->residual_scale : 1;
     struct step step = make_step(m, rows, n_rows);
     struct hidden_out out = hidden_out(m, &step, hidden);
-    const struct head_op head = {.norm = &m->layers.final_norm,
+    const struct head_op head = {.norm = if_present(&m->layers.final_norm),
                                  .head = &m->layers.head,
                                  .divisor = s->logit_divisor,
                                  .softcap = s->logit_softcap};
 
     step.fetches = hidden && out.wanted->layers[0] < s->n_layers;
     d->ops->begin(d, &step);
+    if (s->embed_norm) {
+        layers_ready(&m->layers, 0);
+        d->ops->norm(d, d->x, d->x, &m->layers.embed_norm);
+    }
     for (size_t l = 0; l < s->n_layers; l++) {
         const struct layer *layer = &m->layers.layers[l];
         layers_ready(&m->layers, l);

@@ -20,6 +20,7 @@ struct model_seq {
     struct state_seq state;
     uint32_t *ids; // [ids_cap], of which the first len count
     size_t len, ids_cap;
+    size_t end;                        // its length after this step
     size_t expected;                   // see model_seq_expect
     uint32_t variant[SPEC_MAX_ROPES];  // the keys' rotation (rope_variant)
     const float *freq[SPEC_MAX_ROPES]; // [half] of that rotation
@@ -62,7 +63,8 @@ void model_seqs_free(struct model *m);
  * failed. */
 int model_run(struct model *m, const struct row *rows, size_t n_rows, float *logits, float *hidden,
               struct err *e);
-/* x += scale * (W source + bias), or if post has a weight, x += scale * post(W source + bias) */
+/* x += scale * (W source + bias), or if post has a weight, x += scale * post(W source + bias);
+ * where the spec has residual_norm, x = post(x + scale * (W source + bias)) */
 void model_add_block(struct model *m, enum device_source from, const struct linear *l,
                      const struct norm *post, float scale);
 

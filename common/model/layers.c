@@ -95,10 +95,12 @@ static void load_layer(struct loader *l, size_t i) {
     const struct spec *s = l->s;
     const struct family_names *n = l->names;
     struct layer *y = &l->m->layers[i];
-    y->attn_norm = load_norm(l, !s->no_pre_norm, n->attn_norm, i, s->hidden_dim);
+    bool has_norm = !s->no_pre_norm && !(s->no_first_norm && i == 0);
+    y->attn_norm = load_norm(l, has_norm, n->attn_norm, i, s->hidden_dim);
     y->ffn_norm = load_norm(l, !s->no_pre_norm && !s->parallel, n->ffn_norm, i, s->hidden_dim);
-    y->attn_post_norm = load_norm(l, s->post_norm, n->attn_post_norm, i, s->hidden_dim);
-    y->ffn_post_norm = load_norm(l, s->post_norm, n->ffn_post_norm, i, s->hidden_dim);
+    bool has_post = s->post_norm || s->residual_norm;
+    y->attn_post_norm = load_norm(l, has_post, n->attn_post_norm, i, s->hidden_dim);
+    y->ffn_post_norm = load_norm(l, has_post, n->ffn_post_norm, i, s->hidden_dim);
     mix_of(s, i)->load(l, y, i);
     if (s->n_experts > 0 && !s->layers[i].dense)
         load_experts(l, y, i);
@@ -113,6 +115,8 @@ static bool same_bits(const struct mat *a, const struct mat *b) {
 
 static bool has_matrix(const struct loader *l, const char *prefix, const char *name) {
     char module[LOAD_NAME_BYTES];
+    if (!name)
+        return false;
     load_expand(module, prefix, name, 0, 0);
     return mat_format_of(&l->source, module) != NULL;
 }
@@ -127,12 +131,22 @@ static void load_embed(struct loader *l) {
                    as_head ? l->names->head : l->names->embed, s->vocab_size, s->hidden_dim);
 }
 
+/* The rows from pos_offset on: those before belong to padding. */
+static void load_positions(struct loader *l) {
+    const struct spec *s = l->s;
+    struct linear all =
+        load_table(l, l->prefix, l->names->positions, s->max_pos + s->pos_offset, s->hidden_dim);
+    l->m->positions.w = all.w.data ? mat_rows(&all.w, s->pos_offset, s->max_pos) : all.w;
+}
+
 /* The head is the embedding if the model is tied. Some tied models' files have a head as well. If
  * it differs from the embedding it is used, as the reference does. */
 static void load_head(struct loader *l) {
     const struct spec *s = l->s;
     struct layers *m = l->m;
     char module[LOAD_NAME_BYTES];
+    if (s->no_head)
+        return;
     bool present = has_matrix(l, l->head_prefix, l->names->head);
     load_expand(module, l->head_prefix, l->names->head, 0, 0);
     m->head = m->embed;
@@ -152,6 +166,9 @@ static void load_head(struct loader *l) {
 /* ---- What does not fit ---- */
 
 bool layers_ignores(const struct spec *s, const char *tensor) {
+    const char *head = spec_family(s)->names->head;
+    if (s->no_head && head && str_begins_with(str_of(tensor), head))
+        return true;
     for (const char *const *x = spec_family(s)->names->ignored; x && *x; x++)
         if (str_ends_with(str_of(tensor), *x))
             return true;
@@ -231,12 +248,15 @@ int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
 
     load_embed(&l);
     if (s->learned_pos)
-        m->positions = load_table(&l, l.prefix, l.names->positions, s->max_pos, s->hidden_dim);
+        load_positions(&l);
+    if (s->token_types > 0)
+        m->types = load_table(&l, l.prefix, l.names->token_types, s->token_types, s->hidden_dim);
+    m->embed_norm = load_norm(&l, s->embed_norm, l.names->embed_norm, 0, s->hidden_dim);
     for (size_t i = 0; i < s->n_layers && l.n_wrong < MAX_WRONG; i++) {
         load_layer(&l, i);
         m->vectors_of[i] = m->n_vectors;
     }
-    m->final_norm = load_norm(&l, true, l.names->final_norm, 0, s->hidden_dim);
+    m->final_norm = load_norm(&l, !s->no_final_norm, l.names->final_norm, 0, s->hidden_dim);
     load_head(&l);
     m->vectors_of[s->n_layers] = m->n_vectors;
 

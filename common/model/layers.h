@@ -30,7 +30,8 @@ struct layer {
 struct layers {
     struct linear embed, head; // [vocab_size, hidden_dim]
     struct linear positions;   // [max_pos, hidden_dim]
-    struct norm final_norm;
+    struct linear types;       // [token_types, hidden_dim]
+    struct norm embed_norm, final_norm;
     struct layer *layers;        // [n_layers]
     struct arena mem;            // holds f32 copies of vectors, and the experts
     struct mat_memory converted; // matrices that are not read from the mapping

@@ -118,7 +118,7 @@ struct norm load_norm(struct loader *l, bool present, const char *name, size_t l
         return y;
     load_expand(module, l->prefix, name, layer, 0);
     y.weight = load_vector(l, module, ".weight", n);
-    if (l->s->norm == NORM_LAYER)
+    if (l->s->norm == NORM_LAYER && !l->s->no_norm_bias)
         y.bias = load_vector(l, module, ".bias", n);
     return y;
 }

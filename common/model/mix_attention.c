@@ -3,7 +3,8 @@
  *     q, k, v = W in (+ bias); q and k normed and rotated; k and v stored in the row's page
  *     x += scale * W_o softmax(attn_scale q k^T) v
  *
- * Each row sees all positions up to its own, or those within the layer's window.
+ * Each row sees all positions up to its own, or those within the layer's window. In a bidirectional
+ * model it sees as many after it.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/internal.h"
@@ -43,6 +44,14 @@ static struct state_layer attention_state(const struct spec *s, size_t layer, si
         .kind = STATE_PAGES, .bytes = page_bytes, .window = s->layers[layer].window};
 }
 
+/* The last position that a row sees. */
+static uint32_t last_seen(const struct model *m, const struct row *row, uint32_t window) {
+    if (!m->spec.bidirectional)
+        return row->pos;
+    uint32_t last = (uint32_t)(m->seqs[row->slot].end - 1);
+    return window > 0 && window - 1 < last - row->pos ? row->pos + window - 1 : last;
+}
+
 static void attention_step(struct model *m, const struct row *rows, size_t n_rows,
                            struct step *step) {
     for (size_t g = 0; g < m->state.n_groups; g++) {
@@ -55,7 +64,7 @@ static void attention_step(struct model *m, const struct row *rows, size_t n_row
             m->attn_rows[g][i] = (struct attn_row){
                 .pages = m->seqs[rows[i].slot].state.tables[g],
                 .first = window > 0 && pos >= window ? pos - window + 1 : 0,
-                .last = pos,
+                .last = last_seen(m, &rows[i], window),
                 .pos = pos,
             };
         }

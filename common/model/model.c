@@ -25,6 +25,10 @@ void model_device_text(const struct model *m, char *text, size_t size) {
     m->device->ops->describe(m->device, text, size);
 }
 
+bool model_precise(const struct model *m) {
+    return m->precise;
+}
+
 const double *model_times(const struct model *m) {
     return m->device->times;
 }
@@ -107,6 +111,8 @@ static int check_rows(const struct model *m, const struct row *rows, size_t n_ro
         if (r->pos != len)
             return err_set(e, EXIT_DATA, "position %u does not follow the sequence's %zu", r->pos,
                            len);
+        if (m->spec.bidirectional && r->pos > 0 && len == m->seqs[r->slot].len)
+            return err_set(e, EXIT_BUG, "a sequence of an encoder is not in one batch");
         if (r->pos >= m->context)
             return err_set(e, EXIT_DATA, "position %u is past the context of %zu", r->pos,
                            m->context);

@@ -23,10 +23,12 @@ struct weights;
 
 struct model_options {
     bool precise;         // f32 activations, keys and values
+    bool embeds;          // for hidden states alone: no head is loaded. Encoders need it
     size_t n_threads;     // 0: one for each physical core
     size_t context;       // most positions of a sequence; 0: the model's own limit
+    size_t limit;         // ... or this one, if it is less; 0: none
     size_t max_sequences; // most at once
-    size_t max_rows;      // most rows of one model_forward
+    size_t max_rows;      // most rows of one model_forward; a bidirectional model may have more
     uint64_t keep_bytes;  // of state in the prefix cache; 0: no cache
     uint64_t kv_bytes;    // of all sequence state, the prefix cache included; 0: no limit
     const char *device;   // see backend/device.h; NULL: the CPU
@@ -50,6 +52,10 @@ uint64_t model_step_bytes(const struct model *m); // of the weights that a step 
 
 /* One line for people: "avx512bf16 kernels, 2 threads". */
 void model_device_text(const struct model *m, char *text, size_t size);
+
+/* Whether activations, keys and values are f32: as `precise` says, and with `embeds` also where the
+ * weights are not BF16. */
+bool model_precise(const struct model *m);
 
 /* Memory for count * each bytes, to which the device copies logits fastest; never NULL. Freed by
  * model_host_free, before the model is closed. */
@@ -91,7 +97,8 @@ size_t model_seq_reuse_any(struct model *m, size_t slot, const uint32_t *ids, si
 const double *model_times(const struct model *m); // [MODEL_PARTS], by enum model_part
 
 /* One row of the flat batch. Rows of one slot are in order of pos and continue its length without a
- * gap. Rows of different slots may alternate. */
+ * gap. Rows of different slots may alternate. A sequence of a bidirectional model is in one batch
+ * as a whole, because each of its rows sees all others. */
 struct row {
     uint32_t slot, pos, id;
     bool want; // its logits (and hidden state) are wanted

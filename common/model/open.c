@@ -97,14 +97,19 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
     m->prefault = prefault_start(&m->weights);
     if (layers_load(&m->layers, &m->spec, &m->weights, warnings, e) != 0)
         return -1;
+    m->precise |= o->embeds && m->layers.embed.w.layout != MAT_BF16;
     if (m->layers.n_other > 0 && opt_verbose())
         print_note("the text part of model type %s: %zu tensors of other parts are not used: %s",
                    m->spec.part_of, m->layers.n_other, dir);
     m->hidden = (struct hidden_layers){1, {(uint32_t)m->spec.n_layers}};
     m->context = o->context > 0 ? o->context : own_limit(&m->spec);
+    if (o->context == 0 && o->limit > 0 && o->limit < m->context)
+        m->context = o->limit;
     if (m->context > SPEC_MAX_CONTEXT || (m->spec.learned_pos && m->context > m->spec.max_pos))
         return err_set(e, EXIT_USAGE, "a context of %zu is more than the model's %zu positions: %s",
                        m->context, m->spec.max_pos, dir);
+    if (m->spec.bidirectional)
+        m->max_rows = larger(m->max_rows, m->context);
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         rope_init(&m->ropes[r], &m->spec.ropes[r], m->spec.max_pos);
     struct state_layer *states = xcalloc(m->spec.n_layers, sizeof *states);
@@ -115,15 +120,33 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
     return rc;
 }
 
+/* Encoders give no logits, and run on the CPU. */
+static int check_use(const struct spec *s, const char *dir, const struct model_options *o,
+                     struct err *e) {
+    if (s->bidirectional && !o->embeds)
+        return err_set(
+            e, EXIT_DATA,
+            "model type %s is an encoder, which gives no logits: llm-embed makes vectors "
+            "with it: %s",
+            s->model_type, dir);
+    if (s->bidirectional && o->device && strcmp(o->device, "cpu") != 0)
+        return err_set(e, EXIT_USAGE, "model type %s is an encoder, which runs on the CPU only: %s",
+                       s->model_type, dir);
+    return 0;
+}
+
 int model_open_spec(struct model **out, struct spec *spec, const char *dir,
                     const struct model_options *o, struct err *e) {
     struct model *m = xcalloc(1, sizeof *m);
     struct buf warnings = {0};
     m->spec = *spec;
+    m->spec.no_head |= o->embeds;
     m->precise = o->precise;
     m->max_sequences = o->max_sequences > 0 ? o->max_sequences : 1;
     m->max_rows = o->max_rows > 0 ? o->max_rows : 1;
-    int rc = open_parts(m, dir, o, &warnings, e);
+    int rc = check_use(&m->spec, dir, o, e);
+    if (rc == 0)
+        rc = open_parts(m, dir, o, &warnings, e);
     warn_lines(warnings.p);
     buf_free(&warnings);
     if (rc != 0) {

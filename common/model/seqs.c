@@ -183,6 +183,7 @@ static int replay(struct model *m, size_t slot, struct err *e) {
 int model_seq_ready(struct model *m, size_t slot, size_t len, struct err *e) {
     struct model_seq *q = &m->seqs[slot];
     size_t whole = larger(len, q->expected);
+    q->end = len;
     for (size_t r = 0; r < m->spec.n_ropes; r++) {
         uint32_t variant = rope_variant(&m->ropes[r], (uint32_t)whole);
         if (variant != q->variant[r] && q->state.len > 0)

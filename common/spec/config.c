@@ -111,14 +111,16 @@ static int read_layers(struct keys_reader *r, const struct family *f, struct spe
     for (size_t i = 0; i < s->n_layers; i++) {
         struct layer_spec *l = &s->layers[i];
         l->sliding = (c->window > 0 || c->local_theta > 0) &&
-                     (c->window_pattern == 0 || (i + 1) % c->window_pattern != 0) &&
+                     (c->window_pattern == 0 ||
+                      (c->window_from_first ? i : i + 1) % c->window_pattern != 0) &&
                      (!c->has_max_window_layers || i >= c->max_window_layers) &&
                      (!c->window_unrotated || l->no_rope);
     }
     if (read_layer_types(r, c, o) != 0)
         return -1;
+    size_t window = c->window_both_sides && s->bidirectional ? c->window / 2 + 1 : c->window;
     for (size_t i = 0; i < s->n_layers; i++)
-        s->layers[i].window = s->layers[i].sliding ? (uint32_t)c->window : 0;
+        s->layers[i].window = s->layers[i].sliding ? (uint32_t)window : 0;
     return 0;
 }
 
@@ -162,6 +164,13 @@ static int finish(struct keys_reader *r, const struct family *f, struct spec_con
     for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
         if (*(size_t *)((char *)c + needed[i]) == 0)
             return err_set(r->e, EXIT_DATA, "%s is missing: %s", key_of(f, needed[i]), r->path);
+    if (c->counts_from_pad)
+        s->pos_offset = c->pad_id + 1;
+    if (s->max_pos <= s->pos_offset)
+        return err_set(r->e, EXIT_DATA,
+                       "max_position_embeddings is %zu, but positions begin at %zu: %s", s->max_pos,
+                       s->pos_offset, r->path);
+    s->max_pos -= s->pos_offset;
     if (s->ffn_dim == 0 && s->learned_pos) // GPT-2: n_inner null or missing
         s->ffn_dim = 4 * s->hidden_dim;
     if (s->n_kv_heads == 0)

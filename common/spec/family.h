@@ -20,9 +20,11 @@ struct spec_config {
     bool no_window;             // use_sliding_window is not true: Qwen, SmolLM 3
     bool has_max_window_layers; // layers before max_window_layers have no window: Qwen 2, Qwen 3
     size_t max_window_layers;
-    size_t window_pattern; // every n-th layer has no window: Gemma 2 (2), Gemma 3 (6); 0: off
-    bool window_unrotated; // only layers without rotation have the window: SmolLM 3
-    bool types_by_layer;   // layer_types says which layers have the window
+    size_t window_pattern;  // every n-th layer has no window: Gemma 2 (2), Gemma 3 (6); 0: off
+    bool window_from_first; // the first of n, not the last of them: ModernBERT
+    bool window_both_sides; // the key counts positions on both sides: ModernBERT, EmbeddingGemma
+    bool window_unrotated;  // only layers without rotation have the window: SmolLM 3
+    bool types_by_layer;    // layer_types says which layers have the window
 
     /* Rotations. */
     size_t no_rope_interval; // every n-th layer is not rotated, if no_rope_layers is missing:
@@ -40,6 +42,8 @@ struct spec_config {
     bool qk_layernorm;    // q and k are normed: Phi, StableLM
     bool gelu_is_tanh;    // hidden_act "gelu" means the tanh form: Gemma 1
     size_t sparse_step;   // every n-th layer has experts: Qwen 3 MoE; 0: all
+    size_t pad_id;        // positions count from pad_id + 1 ...
+    bool counts_from_pad; // ... in XLM-R
 };
 
 /* Tensor names without ".weight" and ".bias". '#' is replaced by the layer's number, '@' by the
@@ -47,6 +51,7 @@ struct spec_config {
  * them does; the head's never does. */
 struct family_names {
     const char *prefix, *embed, *positions, *final_norm, *head;
+    const char *token_types, *embed_norm;
     const char *attn_norm, *attn_post_norm, *ffn_norm, *ffn_post_norm, *q_norm, *k_norm;
     const char *q, *k, *v, *qkv, *o;
     const char *gate, *up, *gate_up, *down;

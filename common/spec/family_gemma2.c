@@ -9,6 +9,7 @@
 
 static const struct key softcap_keys[] = {
     {"attn_logit_softcapping", KEY_FLOAT, SPEC_AT(attn_softcap), 0},
+    {"use_bidirectional_attention", KEY_ONLY_FALSE, 0, 0},
     {NULL, KEY_OTHER, 0, 0},
 };
 

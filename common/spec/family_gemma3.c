@@ -2,6 +2,9 @@
  * scores. Five of six layers have a sliding window, and these have a rotation of their own
  * (rope_local_base_freq).
  *
+ * EmbeddingGemma is the same with use_bidirectional_attention. The reference then halves the window
+ * to count positions on both sides, and adds the position itself.
+ *
  * Keys and defaults: transformers' models/gemma3/configuration_gemma3.py, Gemma3TextConfig.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -9,6 +12,7 @@
 
 static const struct key layer_keys[] = {
     {"rope_local_base_freq", KEY_REAL, CONFIG_AT(local_theta), 0},
+    {"use_bidirectional_attention", KEY_TRUE, SPEC_AT(bidirectional), 0},
     {"sliding_window_pattern", KEY_OTHER, 0, 0},  // read by family_pattern_keys
     {"_sliding_window_pattern", KEY_OTHER, 0, 0}, // written by the reference, and not read
     {NULL, KEY_OTHER, 0, 0},
@@ -39,6 +43,7 @@ const struct family family_gemma3 = {
              .local_theta = 1e4,
              .window = 4096,
              .window_pattern = 6,
+             .window_both_sides = true,
              .types_by_layer = true,
              .query_scalar = 256,
              .scale_embedding = true},

@@ -8,6 +8,7 @@
 
 // clang-format off
 #define FAMILY_LIST(FAMILY) \
+    FAMILY(bert)       \
     FAMILY(gemma)      \
     FAMILY(gemma2)     \
     FAMILY(gemma3)     \
@@ -16,6 +17,8 @@
     FAMILY(llama)      \
     FAMILY(mistral)    \
     FAMILY(mixtral)    \
+    FAMILY(modernbert) \
+    FAMILY(nomic_bert) \
     FAMILY(olmo2)      \
     FAMILY(olmo3)      \
     FAMILY(phi)        \
@@ -25,7 +28,8 @@
     FAMILY(qwen3_moe)  \
     FAMILY(smollm3)    \
     FAMILY(stablelm)   \
-    FAMILY(starcoder2)
+    FAMILY(starcoder2) \
+    FAMILY(xlm_roberta)
 // clang-format on
 
 #define FAMILY_DECLARE(name) extern const struct family family_##name;

@@ -58,13 +58,35 @@ const struct key family_optional_window_keys[] = {
 const struct key family_gemma2_act_keys[] = {
     {"hidden_act", KEY_OTHER, 0, 0},
     {"hidden_activation", KEY_ACT, SPEC_AT(act), 0},
-    {"use_bidirectional_attention", KEY_ONLY_FALSE, 0, 0},
     {NULL, KEY_OTHER, 0, 0},
 };
 
 const struct key family_gemma2_scale_keys[] = {
     {"query_pre_attn_scalar", KEY_REAL, CONFIG_AT(query_scalar), 0},
     {"final_logit_softcapping", KEY_FLOAT, SPEC_AT(logit_softcap), 0},
+    {NULL, KEY_OTHER, 0, 0},
+};
+
+const struct key family_encoder_keys[] = {
+    {"layer_norm_eps", KEY_EPS, SPEC_AT(norm_eps), 0},
+    {"type_vocab_size", KEY_SIZE, SPEC_AT(token_types), SPEC_MAX_TOKEN_TYPES},
+    {"is_decoder", KEY_ONLY_FALSE, 0, 0},
+    {"add_cross_attention", KEY_ONLY_FALSE, 0, 0},
+    {"is_causal", KEY_ONLY_FALSE, 0, 0},
+    {NULL, KEY_OTHER, 0, 0},
+};
+
+const struct key family_encoder_other_keys[] = {
+    {"hidden_dropout_prob", KEY_OTHER, 0, 0},
+    {"attention_probs_dropout_prob", KEY_OTHER, 0, 0},
+    {"classifier_dropout", KEY_OTHER, 0, 0},
+    {"directionality", KEY_OTHER, 0, 0}, // and pooler_...: of BERT's first releases, not read
+    {"pooler_fc_size", KEY_OTHER, 0, 0},
+    {"pooler_num_attention_heads", KEY_OTHER, 0, 0},
+    {"pooler_num_fc_layers", KEY_OTHER, 0, 0},
+    {"pooler_size_per_head", KEY_OTHER, 0, 0},
+    {"pooler_type", KEY_OTHER, 0, 0},
+    {"output_past", KEY_OTHER, 0, 0},
     {NULL, KEY_OTHER, 0, 0},
 };
 
@@ -79,6 +101,32 @@ const struct key family_experts_keys[] = {
 
 const char *const family_no_weights[] = {"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
                                          NULL};
+
+const char *const family_no_embedding[] = {
+    "position_ids",
+    "pooler.dense.weight",
+    "pooler.dense.bias",
+    "rotary_emb.inv_freq",
+    "decoder.weight",
+    "decoder.bias",
+    "predictions.bias",
+    "transform.dense.weight",
+    "transform.dense.bias",
+    "transform.LayerNorm.weight",
+    "transform.LayerNorm.bias",
+    "seq_relationship.weight",
+    "seq_relationship.bias",
+    "head.dense.weight",
+    "head.dense.bias",
+    "head.norm.weight",
+    "head.norm.bias",
+    "lm_head.bias",
+    "lm_head.dense.weight",
+    "lm_head.dense.bias",
+    "lm_head.layer_norm.weight",
+    "lm_head.layer_norm.bias",
+    NULL,
+};
 
 const struct family_names family_llama_names = {NAMES_ENDS, NAMES_NORMS, NAMES_ATTENTION,
                                                 NAMES_FFN};

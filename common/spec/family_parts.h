@@ -28,11 +28,14 @@ extern const struct key family_sliding_window_keys[];  // a window if sliding_wi
 extern const struct key family_optional_window_keys[]; // ... and if use_sliding_window is true
 extern const struct key family_experts_keys[];         // Mixtral, Qwen 3 MoE
 extern const struct key family_gemma2_act_keys[];      // Gemma 2 and 3: hidden_activation
+extern const struct key family_encoder_keys[];         // BERT, XLM-R, nomic-bert
+extern const struct key family_encoder_other_keys[];   // of encoders' heads and dropout, no effect
 extern const struct key family_gemma2_scale_keys[];    // Gemma 2 and 3: of scores, cap on logits
 
 /* ---- tensor names ---- */
 
-extern const char *const family_no_weights[]; // for family_names.ignored
+extern const char *const family_no_weights[];   // for family_names.ignored
+extern const char *const family_no_embedding[]; // of encoders: poolers, and heads of other tasks
 
 /* Llama's names, in groups, because most families have most of them. */
 #define NAMES_ENDS                                                                                 \
@@ -50,5 +53,23 @@ extern const char *const family_no_weights[]; // for family_names.ignored
 extern const struct family_names family_llama_names;
 extern const struct family_names family_gemma2_names; // Gemma 2 and 3
 extern const struct family_names family_olmo2_names;  // OLMo 2 and 3
+
+/* BERT's names after its prefix. */
+#define NAMES_BERT                                                                                 \
+    .embed = "embeddings.word_embeddings", .positions = "embeddings.position_embeddings",          \
+    .token_types = "embeddings.token_type_embeddings", .embed_norm = "embeddings.LayerNorm",       \
+    .ignored = family_no_embedding, .q = "encoder.layer.#.attention.self.query",                   \
+    .k = "encoder.layer.#.attention.self.key", .v = "encoder.layer.#.attention.self.value",        \
+    .o = "encoder.layer.#.attention.output.dense",                                                 \
+    .attn_post_norm = "encoder.layer.#.attention.output.LayerNorm",                                \
+    .up = "encoder.layer.#.intermediate.dense", .down = "encoder.layer.#.output.dense",            \
+    .ffn_post_norm = "encoder.layer.#.output.LayerNorm"
+
+/* What BERT and XLM-R fix. */
+#define BASE_BERT                                                                                  \
+    .norm = NORM_LAYER, .norm_eps = 1e-12f, .act = ACT_GELU_ERF, .bidirectional = true,            \
+    .no_head = true, .token_types = 2, .embed_norm = true, .residual_norm = true,                  \
+    .no_pre_norm = true, .no_final_norm = true, .learned_pos = true, .ungated = true,              \
+    .qkv_bias = true, .o_bias = true, .ffn_bias = true
 
 #endif

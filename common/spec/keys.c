@@ -212,6 +212,14 @@ static int apply(struct keys_reader *r, const struct key *k, const struct keys_m
         return yes ? 0 : keys_refuse(r, m, "only true is supported");
     case KEY_ONLY_FALSE:
         return no ? 0 : keys_refuse(r, m, "only false is supported");
+    case KEY_ONLY_ABSOLUTE:
+        return null || keys_member_is(m, "\"absolute\"")
+                   ? 0
+                   : keys_refuse(r, m, "only absolute is supported");
+    case KEY_ONLY_SWIGLU:
+        return null || keys_member_is(m, "\"swiglu\"")
+                   ? 0
+                   : keys_refuse(r, m, "only swiglu is supported");
     case KEY_OTHER:
         break;
     }

@@ -15,17 +15,19 @@
 #include "base/json.h"
 
 enum key_kind {
-    KEY_SIZE,       // size_t, a whole number in [1, max]; null is 0
-    KEY_COUNT,      // size_t, a whole number in [0, max]; null is 0
-    KEY_REAL,       // double, 1e-9 < value < 1e15; null is 0
-    KEY_FLOAT,      // float, the same
-    KEY_EPS,        // float, 0 <= value < 1
-    KEY_TRUE,       // bool: field = value; what is false in Python is false, and 1 is true
-    KEY_FALSE,      // bool: field = !value
-    KEY_ACT,        // enum activation by its name; null leaves the field alone
-    KEY_OTHER,      // read by other code, or harmless here
-    KEY_ONLY_TRUE,  // any other value is refused
-    KEY_ONLY_FALSE, // what is false in Python; any other value is refused
+    KEY_SIZE,          // size_t, a whole number in [1, max]; null is 0
+    KEY_COUNT,         // size_t, a whole number in [0, max]; null is 0
+    KEY_REAL,          // double, 1e-9 < value < 1e15; null is 0
+    KEY_FLOAT,         // float, the same
+    KEY_EPS,           // float, 0 <= value < 1
+    KEY_TRUE,          // bool: field = value; what is false in Python is false, and 1 is true
+    KEY_FALSE,         // bool: field = !value
+    KEY_ACT,           // enum activation by its name; null leaves the field alone
+    KEY_OTHER,         // read by other code, or harmless here
+    KEY_ONLY_TRUE,     // any other value is refused
+    KEY_ONLY_FALSE,    // what is false in Python; any other value is refused
+    KEY_ONLY_ABSOLUTE, // "absolute" or null; any other value is refused
+    KEY_ONLY_SWIGLU,   // "swiglu" or null; any other value is refused
 };
 
 struct key { // a table of them ends with a NULL name

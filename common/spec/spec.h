@@ -28,13 +28,15 @@ enum {
     SPEC_MAX_VOCAB = 1 << 24,
     SPEC_MAX_CONTEXT = 1 << 28, // positions
     SPEC_MAX_ROPES = 2,         // Gemma 3: of layers without and with a window
+    SPEC_MAX_TOKEN_TYPES = 1 << 16,
 };
 
 enum mixer { MIXER_ATTENTION, MIXERS }; // what mixes the positions of a layer
 
 struct layer_spec {
     enum mixer mixer;
-    uint32_t window; // a position sees itself and window - 1 before it (Mistral 7B 0.1); 0: all
+    uint32_t window; // a position sees itself and window - 1 before it (Mistral 7B 0.1), and as
+                     // many after it in an encoder (ModernBERT); 0: all
     bool sliding;    // rotated by ropes[1] where there are two (Gemma 3)
     bool no_rope;    // not rotated at all (every fourth layer of SmolLM 3)
     bool dense; // an ordinary FFN where other layers have experts (Qwen 3 MoE: mlp_only_layers)
@@ -57,15 +59,24 @@ struct spec {
     const char *model_type;
     const char *part_of; // model_type of the multimodal model whose text model this is; NULL: none
     size_t vocab_size, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, ffn_dim;
-    size_t max_pos; // max_position_embeddings
+    size_t max_pos; // max_position_embeddings, less pos_offset
     int32_t bos;    // -1: none
     uint32_t n_eos;
     int32_t eos[SPEC_MAX_EOS]; // of generation_config.json if it has them, else of config.json,
                                // else of the family
 
+    bool bidirectional; // a position sees all others of its sequence: BERT, EmbeddingGemma
+    bool no_head;       // an encoder, which gives no logits: BERT
+    size_t token_types; // of their table, whose row 0 is added to all positions: BERT; 0: off
+    bool embed_norm;    // embeddings are normed: BERT, ModernBERT
+    bool residual_norm; // x = norm(x + block(x)) in place of x + block(norm(x)): BERT
+    bool no_first_norm; // layer 0 has no norm before attention: ModernBERT
+    bool no_final_norm; // BERT
+
     enum norm_kind norm;
     float norm_eps;
     float norm_offset; // added to every norm weight: 1 in Gemma
+    bool no_norm_bias; // a LayerNorm without biases: ModernBERT
     bool no_pre_norm;  // attention and FFN read the residual without a norm: OLMo 2
     bool post_norm;    // their outputs are normed before they are added: Gemma 2, OLMo 2
     bool parallel;     // the FFN has the same input as attention: Phi 1 and 2
@@ -80,7 +91,8 @@ struct spec {
     enum activation act;
     bool tied; // the head is the embedding: Gemma, SmolLM 2
 
-    bool learned_pos; // a position embedding in place of rotation: GPT-2
+    bool learned_pos;  // a position embedding in place of rotation: GPT-2, BERT
+    size_t pos_offset; // position p has row p + pos_offset of the table: XLM-R
     struct rope_spec ropes[SPEC_MAX_ROPES];
     size_t n_ropes;            // 0: no layer is rotated
     struct layer_spec *layers; // [n_layers]

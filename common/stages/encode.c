@@ -38,6 +38,7 @@ struct worker {
     struct encoder *en; // NULL if nothing is to be encoded
     const struct tokenizer *tokenizer;
     struct chat_prompt prompt;
+    struct buf text; // with encode_job.before
     struct token_ids ids;
 };
 
@@ -114,7 +115,14 @@ static int encode_one(struct worker *w, struct err *e) {
         encode.trusted = w->o->trust_content ? NULL : (const uint8_t *)p->trust.p;
     }
     w->ids.want_offsets = w->o->offsets;
-    if (tokenizer_encode(w->en, p->text, &encode, &w->ids, e) < 0)
+    struct str text = p->text;
+    if (w->o->before.n) {
+        buf_clear(&w->text);
+        buf_add(&w->text, w->o->before.p, w->o->before.n);
+        buf_add(&w->text, text.p, text.n);
+        text = buf_view(&w->text);
+    }
+    if (tokenizer_encode(w->en, text, &encode, &w->ids, e) < 0)
         return -1;
     if (!encode.no_special && w->ids.n > 1 && w->ids.ids[0] == w->ids.ids[1] &&
         tokenizer_is_special(w->tokenizer, w->ids.ids[0]))
@@ -126,6 +134,9 @@ static int encode_one(struct worker *w, struct err *e) {
 }
 
 static int encode_prompt(struct worker *w, struct err *e) {
+    if (w->o->before.n && (w->prompt.is_pair || w->prompt.is_chat))
+        return err_set(e, EXIT_DATA, "--prompt is for texts, but the record is a %s",
+                       w->prompt.is_pair ? "context and a continuation" : "chat");
     if ((w->prompt.is_pair ? encode_two : encode_one)(w, e) != 0)
         return -1;
     if (w->ids.n > TOKENS_MAX_SEQUENCE)
@@ -202,6 +213,7 @@ static void worker_end(void *worker) {
     struct worker *w = worker;
     encoder_free(w->en);
     token_ids_free(&w->ids);
+    buf_free(&w->text);
     prompt_free(&w->prompt);
     free(w);
 }

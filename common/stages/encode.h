@@ -20,6 +20,7 @@ struct encode_job {
     enum records_kind records;
     struct prompt_options prompt;
     struct encode_options encode;
+    struct str before;  // put before each text: an embedding model's prompt; n = 0: nothing
     bool trust_content; // text in messages can become control tokens
     int64_t end_id;     // ends answers to chats, beside the ids that the model names; -1: none
     bool render;        // write the rendered chats, not their ids

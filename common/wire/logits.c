@@ -26,6 +26,7 @@
 #include "base/num.h"
 #include "base/utf8.h"
 #include "wire/bytes.h"
+#include "wire/payload.h"
 #include "wire/tokens.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -158,14 +159,6 @@ static struct iovec part_of(const void *p, size_t n) {
     return (struct iovec){(void *)(uintptr_t)p, n};
 }
 
-/* A reason as the reader accepts it: one line of UTF-8 of at most TOKENS_MAX_TEXT bytes. */
-static struct str one_line(struct str s) {
-    const char *newline = s.n ? memchr(s.p, '\n', s.n) : NULL;
-    s.n = newline ? (size_t)(newline - s.p) : s.n;
-    s.n = utf8_valid(s.p, s.n < TOKENS_MAX_TEXT ? s.n : TOKENS_MAX_TEXT);
-    return s;
-}
-
 int logits_frame_pieces(const struct logits_header *h, const struct frame *f,
                         uint8_t head[LOGITS_FRAME_BYTES], struct iovec v[4], struct err *e) {
     static const uint8_t zeros[8];
@@ -173,7 +166,7 @@ int logits_frame_pieces(const struct logits_header *h, const struct frame *f,
         return err_set(e, EXIT_BUG, "logits frame: type %d", (int)f->type);
     size_t row_bytes = columns(h, f->type) * sizeof *f->values;
     uint32_t rows = row_bytes ? f->rows : 0, n_ids = has_ids(f->type) ? f->n_ids : 0;
-    struct str text = f->type == FRAME_FAILED ? one_line(f->text)
+    struct str text = f->type == FRAME_FAILED ? payload_one_line(f->text, TOKENS_MAX_TEXT)
                       : has_text(f->type)     ? f->text
                                               : str_of("");
     bool has_rows = f->type == FRAME_LOGITS || f->type == FRAME_HIDDEN;
@@ -209,21 +202,13 @@ struct logits_reader {
     int fd;
     char *name;
     struct logits_header header;
-    uint64_t at;      // offset in the stream of the frame that is read
-    uint8_t *payload; // [cap], with padding
-    size_t cap;
+    uint64_t at;            // offset in the stream of the frame that is read
+    struct payload payload; // with padding
     bool ended;
 };
 
 static int refuse(struct logits_reader *r, struct err *e, uint64_t byte, const char *what) {
     return err_set(e, EXIT_DATA, "%s: %s: byte %" PRIu64, what, r->name, byte);
-}
-
-static bool all_zero(const uint8_t *p, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (p[i])
-            return false;
-    return true;
 }
 
 static int check_header(struct logits_reader *r, const uint8_t *b, struct err *e) {
@@ -245,7 +230,7 @@ static int check_header(struct logits_reader *r, const uint8_t *b, struct err *e
         return refuse(r, e, H_BYTES, "the stream header's length does not match its EOS ids");
     if (!memchr(b + H_ADDRESS, '\0', LOGITS_ADDRESS_BYTES))
         return refuse(r, e, H_ADDRESS, "the return path's address has no NUL");
-    if (!all_zero(b + H_RESERVED, LOGITS_HEADER_BYTES - H_RESERVED))
+    if (!payload_all_zero(b + H_RESERVED, LOGITS_HEADER_BYTES - H_RESERVED))
         return refuse(r, e, H_RESERVED, "reserved bytes are not zero");
     return 0;
 }
@@ -304,7 +289,7 @@ struct logits_reader *logits_reader_new(int fd, const char *name, struct logits_
 void logits_reader_free(struct logits_reader *r) {
     if (!r)
         return;
-    free(r->payload);
+    free(r->payload.p);
     free(r->name);
     free(r);
 }
@@ -347,23 +332,12 @@ static int check_frame(struct logits_reader *r, const uint8_t *head, struct fram
     return 0;
 }
 
-/* Reads n bytes into r->payload, which grows as bytes come. */
 static int read_payload(struct logits_reader *r, size_t n, struct err *e) {
-    size_t have = 0, got;
-    while (have < n) {
-        if (have == r->cap) {
-            size_t cap = r->cap < 1u << 20 ? 1u << 20 : 2 * r->cap;
-            r->payload = xreallocarray(r->payload, cap, 1);
-            r->cap = cap;
-        }
-        size_t part = n < r->cap ? n - have : r->cap - have;
-        if (read_full(r->fd, r->payload + have, part, &got, e) != 0)
-            return err_where(e, "%s", r->name);
-        have += got;
-        if (got < part)
-            return refuse(r, e, r->at + LOGITS_FRAME_BYTES + have,
-                          "the stream was cut inside a frame");
-    }
+    size_t have;
+    if (payload_read(&r->payload, r->fd, n, &have, e) != 0)
+        return err_where(e, "%s", r->name);
+    if (have < n)
+        return refuse(r, e, r->at + LOGITS_FRAME_BYTES + have, "the stream was cut inside a frame");
     return 0;
 }
 
@@ -372,21 +346,21 @@ static int open_payload(struct logits_reader *r, struct frame *f, size_t payload
                         struct err *e) {
     uint64_t start = r->at + LOGITS_FRAME_BYTES;
     if (columns(&r->header, f->type))
-        f->values = (const float *)(const void *)r->payload;
-    f->ids = (const uint32_t *)(const void *)r->payload;
+        f->values = (const float *)(const void *)r->payload.p;
+    f->ids = (const uint32_t *)(const void *)r->payload.p;
     for (uint32_t i = 0; i < f->n_ids; i++)
         if (f->ids[i] >= r->header.vocab_size)
             return refuse(r, e, start + 4 * (uint64_t)i, "a token id is outside the vocabulary");
     size_t text_at = payload - f->text.n;
     uint32_t layer;
-    f->text.p = f->text.n ? (const char *)r->payload + text_at : "";
+    f->text.p = f->text.n ? (const char *)r->payload.p + text_at : "";
     if (utf8_valid(f->text.p, f->text.n) != f->text.n)
         return refuse(r, e, start + text_at, "the text is not UTF-8");
     if (memchr(f->text.p, '\n', f->text.n)) // in tokens(5) it would end the line
         return refuse(r, e, start + text_at, "a newline in the text");
     if (f->type == FRAME_HIDDEN && f->text.n && !logits_layer(f, &layer))
         return refuse(r, e, start + text_at, "the text of hidden states is not 'layer=N'");
-    if (padded > payload && !all_zero(r->payload + payload, padded - payload))
+    if (padded > payload && !payload_all_zero(r->payload.p + payload, padded - payload))
         return refuse(r, e, start + payload, "the padding is not zero");
     return 0;
 }

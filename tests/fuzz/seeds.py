@@ -118,6 +118,44 @@ def streams():
     seed("stage_forward", "raw-after-hello", bytes([1, 5, 9, 3, 200, 4]) + b"1 2\n" + requests[:8] + bytes([7, 9]) + b"NOPE\0\0\0\0\0")
 
 
+def vectors():
+    """A vector, a failure and the end, for each type of values."""
+
+    def record(kind, n_tokens=0, number=0, scale=0.0, values=b"", attrs=b"", reason=b""):
+        payload = values + attrs + reason
+        head = struct.pack("<4sIQfIII", kind, n_tokens, number, scale, len(attrs), len(reason), len(payload))
+        return head + payload + bytes(-len(payload) % 8)
+
+    values = {1: (struct.pack("<3f", 0.5, -1, 2), 0.0), 2: (struct.pack("<3H", 0x3f80, 0xbf00, 0), 0.0), 3: (b"\x7f\x80\0", 0.25)}
+    for dtype, (bytes_, scale) in values.items():
+        records = b"".join([
+            record(b"VECT", 3, 0, scale, bytes_, b"id=7"),
+            record(b"FAIL", 900, 1, 0.0, b"", b"id=8", b"too long"),
+            record(b"END ", 0, 2),
+        ])
+        seed("vectors", f"records-{dtype}", bytes([dtype]) + records)
+        whole = b"VECTOR\r\n" + struct.pack("<6IQQQQ", 1, 64, 3, dtype, 1, 1, 5, 0, 0, 0) + records
+        seed("vectors", f"joined-{dtype}", whole + whole)
+
+
+def embeddings():
+    """Files beside embedding models; and streams for each of them. The first byte chooses."""
+    for i, name in enumerate("bert xlm-roberta modernbert nomic-bert qwen3 gemma3".split()):
+        config = compact(read("embed", name, "config.json"))
+        seed("config", "embed-" + name, config + b"\0{}")
+        ids = b"# tokens vocab=71\n#@ id=7 file=a%20b\n3 4 5\n\n! no\n9 99\n" + b" ".join(b"%d" % (3 + k % 60) for k in range(130)) + b"\n6\n"
+        seed("stage_embed", name, bytes([i | i % 2 << 3 | i % 3 << 4 | i % 2 << 6]) + config + b"\0" + ids)
+    for name in ("bert", "gemma3", "pools"):
+        seed("sentence", "modules-" + name, b"\0" + compact(read("embed", name, "modules.json")))
+        seed("sentence", "pooling-" + name, b"\1" + compact(read("embed", name, "1_Pooling", "config.json")))
+    seed("sentence", "pooling-first-form", b'\1{"word_embedding_dimension": 384, "pooling_mode_cls_token": false, '
+         b'"pooling_mode_mean_tokens": true, "pooling_mode_max_tokens": false, "pooling_mode_mean_sqrt_len_tokens": false}')
+    for step in ("2_Dense", "3_Dense"):
+        seed("sentence", "dense-" + step[0], b"\2" + compact(read("embed", "gemma3", step, "config.json")))
+    seed("sentence", "settings", b'\3{"max_seq_length": 256, "do_lower_case": false, "similarity_fn_name": "cosine", '
+         b'"prompts": {"query": "q: "}, "default_prompt_name": "query"}')
+
+
 # ---- Weights ----
 
 
@@ -354,6 +392,8 @@ def read_listing():
 
 if __name__ == "__main__":
     streams()
+    vectors()
+    embeddings()
     weights()
     precompiled()
     gguf()

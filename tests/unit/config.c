@@ -514,6 +514,10 @@ static void class_defaults(void) {
          -1}, // 50256 is outside its vocabulary
         {"stablelm", 50304, 2560, 6912, 32, 32, 32, 80, 4096, 0, 0},
         {"gpt2", 50257, 768, 3072, 12, 12, 12, 64, 1024, 50256, 50256},
+        {"bert", 30522, 768, 3072, 12, 12, 12, 64, 512, -1, -1},
+        {"xlm-roberta", 30522, 768, 3072, 12, 12, 12, 64, 510, 0, 2}, // 512 rows, of which 2 unused
+        {"modernbert", 50368, 768, 1152, 22, 12, 12, 64, 8192, 50281, 50282},
+        {"nomic_bert", 30528, 768, 3072, 12, 12, 12, 64, 2048, -1, -1},
     };
     size_t n = sizeof wanted / sizeof *wanted;
     CHECK(family_at(n - 1) && !family_at(n));
