@@ -20,20 +20,26 @@ static size_t g4_byte(size_t r, size_t k) {
     return (k / MAT_G4_BLOCK * 4 + k % 16 / 4) * 64 + 4 * r + k % 4;
 }
 
+/* Codes [first, first + n) of a row of n_in, padded. */
+static void take_codes(uint8_t *to, size_t n, const uint8_t *row, size_t first, size_t n_in,
+                       uint8_t pad) {
+    const size_t left = n_in - first, own = left < n ? left : n;
+    memcpy(to, row + first, own);
+    memset(to + own, pad, n - own);
+}
+
 void mat_panel_store(enum mat_layout layout, unsigned char *panel, const uint8_t *codes, size_t ld,
                      size_t n_rows, size_t n_in, uint8_t pad) {
-    const bool g4 = layout == MAT_G4;
-    memset(panel, g4 ? pad * 0x11 : pad, mat_panel_bytes(layout, n_in));
+    const size_t block = layout == MAT_G4 ? MAT_G4_BLOCK : MAT_G8_BLOCK;
+    uint8_t c[MAT_G4_BLOCK];
+    memset(panel, layout == MAT_G4 ? pad * 0x11 : pad, mat_panel_bytes(layout, n_in));
     for (size_t r = 0; r < n_rows; r++)
-        for (size_t k = 0; k < n_in; k++) {
-            const uint8_t code = codes[r * ld + k];
-            if (!g4) {
-                panel[g8_byte(r, k)] = code;
-                continue;
-            }
-            unsigned char *byte = panel + g4_byte(r, k);
-            *byte = (unsigned char)(k % MAT_G4_BLOCK < 16 ? (*byte & 0xF0) | code
-                                                          : (*byte & 0x0F) | code << 4);
+        for (size_t k = 0; k < n_in; k += block) {
+            take_codes(c, block, codes + r * ld, k, n_in, pad);
+            if (layout == MAT_G8)
+                memcpy(panel + g8_byte(r, k), c, MAT_G8_BLOCK);
+            for (size_t i = 0; layout == MAT_G4 && i < 16; i++)
+                panel[g4_byte(r, k + i)] = (unsigned char)(c[i] | c[16 + i] << 4);
         }
 }
 
