@@ -60,16 +60,19 @@ static unsigned spaced_zero(const struct quant_panels *p, size_t row, size_t g) 
            ((1u << p->bits) - 1);
 }
 
-/* The width of a code from the number of words of a row. 0: no width has that number. */
+/* The width of a code from the number of words of a row. 0: no width has that number. *spaced and
+ * *either: whether words are packed with gaps, or may be. */
 static unsigned bits_of(const struct spec_quant *q, const struct tensor *t, size_t n_in,
-                        bool *spaced) {
+                        bool *spaced, bool *either) {
     for (size_t i = 0; i < q->n_args + 9 && t->n_dims == 2; i++) {
         const int32_t bits = i < q->n_args ? q->args[i].bits : (int32_t)(i - q->n_args);
         if (bits < 2 || bits > 8)
             continue;
-        const size_t each = 32 / (size_t)bits;
-        *spaced = t->shape[1] != quant_groups(n_in * (size_t)bits, 32);
-        if (!*spaced || t->shape[1] == quant_groups(n_in, each))
+        const size_t each = 32 / (size_t)bits, gaps = quant_groups(n_in, each),
+                     none = quant_groups(n_in * (size_t)bits, 32);
+        *spaced = t->shape[1] != none;
+        *either = gaps == none && n_in > each && 32 % (size_t)bits != 0;
+        if (!*spaced || t->shape[1] == gaps)
             return (unsigned)bits;
     }
     return 0;
@@ -148,8 +151,8 @@ static int take_zeros(const struct quant_module *w, struct quant_panels *p, bool
 static int open_packed(const struct quant_module *w, const struct tensor *t, struct mat *m,
                        struct err *e) {
     char found[200];
-    bool spaced = false;
-    const unsigned bits = bits_of(w->s->config, t, w->n_in, &spaced);
+    bool spaced = false, either = false;
+    const unsigned bits = bits_of(w->s->config, t, w->n_in, &spaced, &either);
     struct quant_panels p = {.layout = bits > 4 ? MAT_G8 : MAT_G4,
                              .n_out = w->n_out,
                              .n_in = w->n_in,
@@ -159,6 +162,10 @@ static int open_packed(const struct quant_module *w, const struct tensor *t, str
     if (bits == 0 || t->shape[0] != w->n_out)
         return err_set(e, EXIT_DATA, "tensor '%s': expected codes of [%zu, %zu], found %s", t->name,
                        w->n_out, w->n_in, tensor_shape_text(t, found));
+    if (either)
+        return err_set(e, EXIT_DATA,
+                       "tensor '%s': its shape does not show how codes of %u bits are packed",
+                       t->name, bits);
     p.stride = (size_t)t->shape[1];
     if (!scales_of(w, &p.scales, &p.group, e) || check_shape(w, e) != 0 ||
         quant_check(w, bits, p.group, e) != 0 || take_zeros(w, &p, spaced, e) != 0 ||

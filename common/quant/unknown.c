@@ -13,7 +13,6 @@ static const struct {
     {".SCB", "of quant_method bitsandbytes"},
     {".weight_scale_inv", "of quant_method fp8"},
     {".weight_scale_2", "of quant_method modelopt"},
-    {".scales", "of MLX, with \"quantization\" in config.json"},
     {".weight_scale", "of quant_method compressed-tensors, modelopt or fbgemm_fp8"},
     {".W_q", "of HQQ, which is not supported"},
     {"._weight_qdata", "of torchao, which is not supported"},
