@@ -26,24 +26,6 @@ static bool compressed_claims(const struct mat_source *s, const char *module) {
 
 /* ---- Integers ---- */
 
-static void packed_codes(const struct quant_panels *p, size_t row, size_t n, uint8_t *to) {
-    for (size_t r = 0; r < n; r++)
-        for (size_t k = 0; k < p->n_in; k++)
-            to[r * p->n_in + k] =
-                (uint8_t)quant_code(p->data + 4 * (row + r) * p->stride, k, p->bits);
-}
-
-/* Words hold 32 / bits codes, and bits are left: what 3, 5, 6 and 7 bits were packed like until
- * version 0.17. */
-static void spaced_codes(const struct quant_panels *p, size_t row, size_t n, uint8_t *to) {
-    const size_t each = 32 / p->bits;
-    for (size_t r = 0; r < n; r++)
-        for (size_t k = 0; k < p->n_in; k++)
-            to[r * p->n_in + k] = (uint8_t)(quant_word(p->data, (row + r) * p->stride + k / each) >>
-                                                k % each * p->bits &
-                                            ((1u << p->bits) - 1));
-}
-
 /* A column of words, of which each group has one. */
 static unsigned packed_zero(const struct quant_panels *p, size_t row, size_t g) {
     const size_t n_groups = quant_groups(p->n_in, p->group), word = row * p->bits / 32;
@@ -61,7 +43,8 @@ static unsigned spaced_zero(const struct quant_panels *p, size_t row, size_t g) 
 }
 
 /* The width of a code from the number of words of a row. 0: no width has that number. *spaced and
- * *either: whether words are packed with gaps, or may be. */
+ * *either: whether words have gaps, or may have: until version 0.17, codes of 3, 5, 6 and 7 bits
+ * never spanned two words. */
 static unsigned bits_of(const struct spec_quant *q, const struct tensor *t, size_t n_in,
                         bool *spaced, bool *either) {
     for (size_t i = 0; i < q->n_args + 9 && t->n_dims == 2; i++) {
@@ -156,7 +139,7 @@ static int open_packed(const struct quant_module *w, const struct tensor *t, str
     struct quant_panels p = {.layout = bits > 4 ? MAT_G8 : MAT_G4,
                              .n_out = w->n_out,
                              .n_in = w->n_in,
-                             .codes = spaced ? spaced_codes : packed_codes,
+                             .codes = spaced ? quant_spaced_codes : quant_stream_codes,
                              .data = t->data,
                              .bits = bits};
     if (bits == 0 || t->shape[0] != w->n_out)

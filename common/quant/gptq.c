@@ -17,8 +17,21 @@ static bool gptq_claims(const struct mat_source *s, const char *module) {
     return s->config && s->config->store == QUANT_GPTQ && mat_source_peek(s, module, ".qweight");
 }
 
+/* Words whose codes never span two of them. */
+static void whole_words(const struct quant_panels *p, size_t row, size_t n, uint8_t *to) {
+    const size_t each = 32 / p->bits;
+    for (size_t k = 0, w = 0; k < p->n_in; k += each, w++)
+        for (size_t r = 0; r < n; r++)
+            quant_expand(quant_word(p->data, w * p->n_out + row + r), p->bits, to + r * p->n_in + k,
+                         p->n_in - k < each ? p->n_in - k : each);
+}
+
 static void gptq_codes(const struct quant_panels *p, size_t row, size_t n, uint8_t *to) {
     const unsigned bits = p->bits;
+    if (32 % bits == 0) {
+        whole_words(p, row, n, to);
+        return;
+    }
     for (size_t k = 0; k < p->n_in; k++) {
         const size_t word = k * bits / 32;
         const unsigned shift = (unsigned)(k * bits % 32);

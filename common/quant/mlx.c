@@ -15,13 +15,6 @@ static bool mlx_claims(const struct mat_source *s, const char *module) {
            mat_source_peek(s, module, ".scales");
 }
 
-static void mlx_codes(const struct quant_panels *p, size_t row, size_t n, uint8_t *to) {
-    for (size_t r = 0; r < n; r++)
-        for (size_t k = 0; k < p->n_in; k++)
-            to[r * p->n_in + k] =
-                (uint8_t)quant_code(p->data + 4 * (row + r) * p->stride, k, p->bits);
-}
-
 /* The module's tensor [n_out, n], or its part of a stack [n_stack, n_out, n]: *data. n 0: as the
  * tensor says. NULL: e is set. */
 static const struct tensor *part_of(const struct quant_module *w, const char *ending, size_t n,
@@ -81,7 +74,7 @@ static int mlx_open(const struct mat_source *s, const char *module, size_t n_out
                                    .n_out = n_out,
                                    .n_in = n_in,
                                    .group = group,
-                                   .codes = mlx_codes,
+                                   .codes = quant_stream_codes,
                                    .data = data,
                                    .bits = (unsigned)bits,
                                    .stride = words,

@@ -91,6 +91,27 @@ static const void *repack_grid(const struct mat_source *s, const struct quant_gr
     return to;
 }
 
+/* ---- Codes ---- */
+
+void quant_spaced_codes(const struct quant_panels *p, size_t row, size_t n, uint8_t *to) {
+    const size_t each = 32 / p->bits;
+    for (size_t r = 0; r < n; r++)
+        for (size_t k = 0, w = (row + r) * p->stride; k < p->n_in; k += each, w++)
+            quant_expand(quant_word(p->data, w), p->bits, to + r * p->n_in + k,
+                         p->n_in - k < each ? p->n_in - k : each);
+}
+
+void quant_stream_codes(const struct quant_panels *p, size_t row, size_t n, uint8_t *to) {
+    if (32 % p->bits == 0) {
+        quant_spaced_codes(p, row, n, to); // no code spans two words
+        return;
+    }
+    for (size_t r = 0; r < n; r++)
+        for (size_t k = 0; k < p->n_in; k++)
+            to[r * p->n_in + k] =
+                (uint8_t)quant_code(p->data + 4 * (row + r) * p->stride, k, p->bits);
+}
+
 /* ---- Panels ---- */
 
 struct repack_job {

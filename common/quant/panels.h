@@ -68,6 +68,17 @@ static inline unsigned quant_code(const unsigned char *data, size_t i, unsigned 
     return v & ((1u << bits) - 1);
 }
 
+/* `codes` of quant_panels: rows of `stride` words are streams of codes. With quant_spaced_codes a
+ * word has 32 / bits codes, and what is left of its bits is not used. */
+void quant_stream_codes(const struct quant_panels *p, size_t row, size_t n, uint8_t *to);
+void quant_spaced_codes(const struct quant_panels *p, size_t row, size_t n, uint8_t *to);
+
+/* The first n codes of a word. */
+static inline void quant_expand(uint32_t word, unsigned bits, uint8_t *to, size_t n) {
+    for (size_t i = 0; i < n; i++, word >>= bits)
+        to[i] = (uint8_t)(word & ((1u << bits) - 1));
+}
+
 static inline uint32_t quant_word(const unsigned char *data, size_t i) {
     uint32_t w;
     memcpy(&w, data + 4 * i, sizeof w);

@@ -20,27 +20,36 @@ static size_t g4_byte(size_t r, size_t k) {
     return (k / MAT_G4_BLOCK * 4 + k % 16 / 4) * 64 + 4 * r + k % 4;
 }
 
-/* Codes [first, first + n) of a row of n_in, padded. */
-static void take_codes(uint8_t *to, size_t n, const uint8_t *row, size_t first, size_t n_in,
-                       uint8_t pad) {
-    const size_t left = n_in - first, own = left < n ? left : n;
-    memcpy(to, row + first, own);
-    memset(to + own, pad, n - own);
+/* Codes of row r -> four vectors of MAT_G4, or one of MAT_G8. Four codes go at a time: those of
+ * MAT_G4 are below 16, so that a shift moves none into the next byte. */
+static void store_block(enum mat_layout layout, unsigned char *vectors, size_t r,
+                        const uint8_t *codes) {
+    for (size_t j = 0; j < (layout == MAT_G4 ? 4 : 1); j++) {
+        uint32_t low, high;
+        memcpy(&low, codes + 4 * j, sizeof low);
+        if (layout == MAT_G4) {
+            memcpy(&high, codes + 16 + 4 * j, sizeof high);
+            low |= high << 4;
+        }
+        memcpy(vectors + 64 * j + 4 * r, &low, sizeof low);
+    }
 }
 
 void mat_panel_store(enum mat_layout layout, unsigned char *panel, const uint8_t *codes, size_t ld,
                      size_t n_rows, size_t n_in, uint8_t pad) {
-    const size_t block = layout == MAT_G4 ? MAT_G4_BLOCK : MAT_G8_BLOCK;
-    uint8_t c[MAT_G4_BLOCK];
-    memset(panel, layout == MAT_G4 ? pad * 0x11 : pad, mat_panel_bytes(layout, n_in));
-    for (size_t r = 0; r < n_rows; r++)
-        for (size_t k = 0; k < n_in; k += block) {
-            take_codes(c, block, codes + r * ld, k, n_in, pad);
-            if (layout == MAT_G8)
-                memcpy(panel + g8_byte(r, k), c, MAT_G8_BLOCK);
-            for (size_t i = 0; layout == MAT_G4 && i < 16; i++)
-                panel[g4_byte(r, k + i)] = (unsigned char)(c[i] | c[16 + i] << 4);
-        }
+    const size_t block = layout == MAT_G4 ? MAT_G4_BLOCK : MAT_G8_BLOCK,
+                 bytes = layout == MAT_G4 ? 256 : 64, whole = n_in / block;
+    if (n_rows < MAT_PANEL || n_in % block != 0)
+        memset(panel, layout == MAT_G4 ? pad * 0x11 : pad, mat_panel_bytes(layout, n_in));
+    for (size_t b = 0; b < whole; b++)
+        for (size_t r = 0; r < n_rows; r++)
+            store_block(layout, panel + b * bytes, r, codes + r * ld + b * block);
+    for (size_t r = 0; r < n_rows && n_in % block != 0; r++) {
+        uint8_t last[MAT_G4_BLOCK];
+        memset(last, pad, sizeof last);
+        memcpy(last, codes + r * ld + whole * block, n_in % block);
+        store_block(layout, panel + whole * bytes, r, last);
+    }
 }
 
 /* ---- The reference ---- */
@@ -57,6 +66,7 @@ static void row_of_panel(const struct mat *w, size_t row, float *out) {
     const struct mat_quant *q = w->quant;
     const size_t p = row / MAT_PANEL, r = row % MAT_PANEL;
     const bool g4 = w->layout == MAT_G4;
+    float values[16];
     const unsigned char *panel = (const unsigned char *)w->data + p * w->row_bytes * MAT_PANEL;
     for (size_t g = 0; g < q->n_groups; g++) {
         const size_t at = (p * q->n_groups + g) * MAT_PANEL + r, begin = g * q->group,
@@ -64,13 +74,18 @@ static void row_of_panel(const struct mat *w, size_t row, float *out) {
         const float scale = value_at(q->scale_type, q->scales, at) * q->factor,
                     bias = q->biases ? value_at(q->scale_type, q->biases, at) : 0;
         const int32_t zero = q->zeros ? q->zeros[at] : q->zero;
+        for (int c = 0; c < 16 && g4; c++) {
+            const float v = (float)(q->table[c] - zero) * scale;
+            values[c] = q->biases ? v + bias : v;
+        }
         for (size_t k = begin; k < end; k++) {
             const unsigned byte = panel[g4 ? g4_byte(r, k) : g8_byte(r, k)];
-            const int32_t code = !g4                      ? (int32_t)byte
-                                 : k % MAT_G4_BLOCK >= 16 ? q->table[byte >> 4]
-                                                          : q->table[byte & 15];
-            const float v = (float)(code - zero) * scale;
-            out[q->order ? q->order[k] : k] = q->biases ? v + bias : v;
+            float v = (float)((int32_t)byte - zero) * scale;
+            if (g4)
+                v = values[k % MAT_G4_BLOCK >= 16 ? byte >> 4 : byte & 15];
+            else if (q->biases)
+                v += bias;
+            out[q->order ? q->order[k] : k] = v;
         }
     }
 }
