@@ -58,6 +58,18 @@ refuses() { # MESSAGE FROM EDIT...
     done
 }
 
+@test "the text part of a multimodal model: quantization_config in text_config, or beside it" {
+    forward -m "$Q/gptq-sym" --precise | npy want.npy
+    refold "$Q/gptq-sym" inside 'rename=^=language_model.' wrap=llava 'set=vision_config={}'
+    config=$(jq -c .quantization_config "$Q/gptq-sym/config.json")
+    refold "$Q/gptq-sym" without set=quantization_config=
+    refold without beside 'rename=^=language_model.' wrap=llava "set=quantization_config=$config"
+    for m in inside beside; do
+        forward -m $m --precise | npy got.npy
+        cmp want.npy got.npy
+    done
+}
+
 @test "every golden runs without --precise, near the reference" {
     for m in "$Q"/*/; do
         golden ids "$m/golden.safetensors" ids | llm-forward -m "$m" -a --no-return | npy rows.npy

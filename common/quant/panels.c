@@ -280,8 +280,14 @@ int quant_skip(const struct quant_module *w, struct err *e) {
                                           ".v_scale",          ".q_scale",
                                           ".output_scale"};
     static const char *const refused[] = {".pre_quant_scale", ".act_pre_scale", ".input_smooth"};
-    for (size_t i = 0; i < sizeof skipped / sizeof *skipped; i++)
+    // Scales of keys and values belong to the projection, or to the module that it is part of.
+    const char *last = strrchr(w->name, '.');
+    char *outer = xstrndup(w->name, last ? (size_t)(last - w->name) : 0);
+    for (size_t i = 0; i < sizeof skipped / sizeof *skipped; i++) {
         mat_source_find(w->s, w->name, skipped[i]);
+        mat_source_find(w->s, outer, skipped[i]);
+    }
+    free(outer);
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         const struct tensor *t = mat_source_peek(w->s, w->name, refused[i]);
         if (t)

@@ -395,7 +395,8 @@ def static_inputs(pair):
     return f, c
 
 
-INPUT_SCALES = {"mlp.up_proj.input_scale": floats([.5], "F32", (1,)), "self_attn.k_proj.k_scale": floats([.5], "F32", ())}
+INPUT_SCALES = {"mlp.up_proj.input_scale": floats([.5], "F32", (1,)), "self_attn.v_scale": floats([.5], "F32", (1,)),
+                "self_attn.k_proj.k_scale": floats([.5], "F32", ())}
 NVFP4 = ct_config("nvfp4-pack-quantized", type="float", strategy="tensor_group", group_size=16)
 MXFP4 = ct_config("mxfp4-pack-quantized", type="float")
 MODELOPT = {"quant_method": "modelopt", "quant_algo": "NVFP4", "group_size": 16, "ignore": ["lm_head"]}
