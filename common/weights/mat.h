@@ -49,7 +49,7 @@ enum {
     MAT_PANEL = 16,        // rows of a panel
     MAT_G4_BLOCK = 32,     // inputs of four vectors
     MAT_G8_BLOCK = 4,      // inputs of one vector
-    MAT_QUANT_IN = 1 << 17 // most inputs of a quantised matrix: a row as f32 fits a thread's scratch
+    MAT_QUANT_IN = 1 << 17 // most inputs of a quantised matrix: a row as f32 fits in scratch
 };
 
 /* How the codes of a quantised layout become values. Of row i and group g:
