@@ -181,8 +181,8 @@ gemma3_outer=(wrap=gemma3 'set=vision_config={"model_type":"siglip_vision_model"
     fails 65 "text_config is 7, but must be an object" load_model z
     refold "$M/mistral" v wrap=mistral3 'set=text_config={"model_type":"ministral3"}'
     fails 65 'model_type is "ministral3", but that family is not supported: v/config.json: text_config' load_model v
-    refold "$M/mistral" w 'rename=^=language_model.' wrap=mistral3 'set=quantization_config={"quant_method":"fp8"}'
-    fails 65 'quantization_config is {"quant_method"' load_model w
+    refold "$M/mistral" w 'rename=^=language_model.' wrap=mistral3 'set=quantization_config={"quant_method":"hqq"}'
+    fails 65 'quant_method is "hqq"' load_model w
     refold "$M/mistral" u 'rename=^=language_model.' wrap=mistral3 'set=new_key=3'
     load_model u 2>&1 | grep -q 'new_key is not known and is ignored'
 }

@@ -7,7 +7,8 @@
  * One row of x: every weight is read once, straight from memory into the multiply-add. Many rows: a
  * tile of registers takes a few rows of x through a chunk of W, both in caches, and what comes next
  * is prefetched, so that reading and multiplying go on side by side (matmul_tmpl.h). Where W has to
- * be widened to f32 and that is not free, many rows of x find a piece of it widened.
+ * be widened to f32 and that is not free, many rows of x find a piece of it widened. A quantised
+ * layout without a kernel is always widened, by its reference (mat_row).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/mem.h"
@@ -19,6 +20,7 @@ enum {
     WIDEN_BYTES = POOL_SCRATCH / 2, // of a thread's scratch, for a piece of W widened,
     UP_BYTES = POOL_SCRATCH / 2     // and for its outputs of `up`
 };
+_Static_assert(MAT_QUANT_IN * sizeof(float) <= WIDEN_BYTES, "a row of a quantised matrix");
 
 struct matmul_job {
     const struct matmul_product *products;
@@ -34,8 +36,19 @@ static const struct matmul_kernel *kernel_of(const struct matmul_job *j, const s
 }
 /* Whether a piece of w is widened first. */
 static bool widens(const struct matmul_job *j, const struct mat *w) {
-    return kernel_of(j, w)->widen && j->in->n_rows >= kernel.widen_rows &&
-           j->n_in <= kernel.widen_n_in;
+    const struct matmul_kernel *k = kernel_of(j, w);
+    return !k->multiply ||
+           (k->widen && j->in->n_rows >= kernel.widen_rows && j->n_in <= kernel.widen_n_in);
+}
+
+/* Rows [begin, end) of w as f32. */
+static void widen_rows(const struct matmul_kernel *k, float *to, const struct mat *w, size_t begin,
+                       size_t end) {
+    if (k->multiply)
+        k->widen(to, mat_at(w, begin), (end - begin) * w->n_in);
+    else
+        for (size_t i = begin; i < end; i++)
+            mat_row(w, i, to + (i - begin) * w->n_in);
 }
 
 /* Bytes of a row of x as the kernel reads it. */
@@ -63,8 +76,7 @@ struct run {
 
 static struct matmul_rows rows_of(const struct mat *w, size_t begin, size_t end) {
     end = end < w->n_out ? end : w->n_out;
-    return (struct matmul_rows){(const unsigned char *)w->data + begin * w->row_bytes,
-                                begin < end ? end - begin : 0, w->row_bytes};
+    return (struct matmul_rows){mat_at(w, begin), begin < end ? end - begin : 0, w->row_bytes};
 }
 /* The same bytes in shorter rows: where W is widened piece by piece, all of the next piece is
  * prefetched, not just the first part of each row. */
@@ -79,10 +91,10 @@ static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const 
     const struct mat *mat = run->mat;
     const struct matmul_kernel *k = kernel_of(j, mat);
     const bool widened = widens(j, mat);
-    const unsigned char *w = (const unsigned char *)mat->data + run->begin * mat->row_bytes;
+    const unsigned char *w = mat_at(mat, run->begin);
     if (widened) {
         float *to = pool_scratch(j->pool, thread);
-        k->widen(to, w, (run->end - run->begin) * j->n_in);
+        widen_rows(k, to, mat, run->begin, run->end);
         w = (const unsigned char *)to;
         k = &kernel.matmul[MAT_F32];
     }

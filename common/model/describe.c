@@ -122,6 +122,12 @@ static void describe_memory(FILE *out, const struct spec *s, const struct weight
     free(states);
 }
 
+static void describe_quantised(FILE *out, const struct layers *m) {
+    char text[300];
+    for (size_t i = 0; layers_quantised_text(m, i, text, sizeof text); i++)
+        field(out, i == 0 ? "quantised" : "", "%s", text);
+}
+
 static void describe_tensors(FILE *out, const struct spec *s, const struct weights *w,
                              const struct layers *m) {
     char shape[200];
@@ -152,7 +158,8 @@ int model_describe(FILE *out, const char *dir, const struct weights *w, size_t c
         describe_positions(out, &s);
         describe_memory(out, &s, w, context > 0 ? context : s.max_pos);
         size_t n_config = warnings.n; // what layers_load adds is in the list of tensors
-        rc = layers_load(&m, &s, w, &warnings, &why) != 0;
+        rc = layers_check(&m, &s, w, &warnings, &why) != 0;
+        describe_quantised(out, &m);
         describe_tensors(out, &s, w, &m);
         if (n_config > 0)
             fprintf(out, "\nwarnings\n%.*s", (int)n_config, warnings.p);

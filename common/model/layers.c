@@ -9,6 +9,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/layers.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -57,6 +58,27 @@ static bool load_stacked_experts(struct loader *l, const char *moe, struct layer
     return true;
 }
 
+/* MLX's experts: a stack [n_experts, ...] for each of gate, up and down. False if the file does not
+ * have them in this form. */
+static bool load_mlx_experts(struct loader *l, const char *moe, struct layer *y, size_t i) {
+    static const char *const parts[] = {"switch_mlp.gate_proj", "switch_mlp.up_proj",
+                                        "switch_mlp.down_proj"};
+    const struct spec *s = l->s;
+    const size_t dim = s->hidden_dim, ffn = s->expert_ffn_dim;
+    char name[LOAD_NAME_BYTES], module[LOAD_NAME_BYTES];
+    load_expand(module, l->prefix, inside(name, moe, parts[0]), i, 0);
+    if (!mat_format_of(&l->source, module))
+        return false;
+    l->source.n_stack = s->n_experts;
+    for (size_t k = 0; k < 3 * s->n_experts && l->n_wrong < MAX_WRONG; k++) {
+        l->source.stack = k / 3;
+        y->experts[k] = load_linear(l, inside(name, moe, parts[k % 3]), i, 0,
+                                    k % 3 == 2 ? dim : ffn, k % 3 == 2 ? ffn : dim, false);
+    }
+    l->source.n_stack = l->source.stack = 0;
+    return true;
+}
+
 static void load_experts(struct loader *l, struct layer *y, size_t i) {
     const struct spec *s = l->s;
     const struct family_names *n = l->names;
@@ -67,7 +89,7 @@ static void load_experts(struct loader *l, struct layer *y, size_t i) {
     if (!y->router.w.data) // no memory for a number of experts that no tensor has confirmed
         return;
     y->experts = arena_alloc(&l->m->mem, s->n_experts * 3 * sizeof *y->experts);
-    if (load_stacked_experts(l, moe, y, i))
+    if (load_stacked_experts(l, moe, y, i) || load_mlx_experts(l, moe, y, i))
         return;
     for (size_t x = 0; x < s->n_experts; x++) {
         struct linear *w = &y->experts[3 * x];
@@ -109,6 +131,8 @@ static void load_layer(struct loader *l, size_t i) {
 }
 
 static bool same_bits(const struct mat *a, const struct mat *b) {
+    if (a->quant || b->quant)
+        return a->quant == b->quant && a->data == b->data && a->first == b->first;
     return a->data && b->data && a->layout == b->layout && mat_bytes(a) == mat_bytes(b) &&
            (a->data == b->data || memcmp(a->data, b->data, mat_bytes(a)) == 0);
 }
@@ -230,7 +254,7 @@ static const char *head_prefix_of(const struct loader *l) {
     return "";
 }
 
-int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
+static int load(struct layers *m, const struct spec *s, const struct weights *w, bool measure,
                 struct buf *warnings, struct err *e) {
     *m = (struct layers){.layers = xcalloc(s->n_layers, sizeof *m->layers),
                          .vectors_of = xcalloc(s->n_layers + 1, sizeof *m->vectors_of),
@@ -242,6 +266,9 @@ int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
                                   .config = s->quant.method ? &s->quant : NULL,
                                   .used = m->used,
                                   .memory = &m->converted,
+                                  .measure = measure,
+                                  .report = &m->quantised,
+                                  .warnings = warnings,
                                   .transposed = s->transposed}};
     l.prefix = prefix_of(&l);
     l.head_prefix = head_prefix_of(&l);
@@ -262,6 +289,31 @@ int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
 
     warn_unused(&l, warnings);
     return l.n_wrong > 0 ? refuse_wrong(&l, e) : 0;
+}
+
+int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
+                struct buf *warnings, struct err *e) {
+    return load(m, s, w, false, warnings, e);
+}
+
+int layers_check(struct layers *m, const struct spec *s, const struct weights *w,
+                 struct buf *warnings, struct err *e) {
+    return load(m, s, w, true, warnings, e);
+}
+
+bool layers_quantised_text(const struct layers *m, size_t i, char *text, size_t size) {
+    const struct mat_report_line *l = &m->quantised.lines[i];
+    char group[40] = ", a scale a row", mapped[60] = "";
+    if (i >= m->quantised.n)
+        return false;
+    if (!l->whole)
+        snprintf(group, sizeof group, " of %zu", l->group);
+    if (l->mapped > 0)
+        snprintf(mapped, sizeof mapped, ", %" PRIu64 " bytes read from the mapping", l->mapped);
+    snprintf(text, size, "%s: %zu %s as %s%s%s, %" PRIu64 " bytes of copies", l->format, l->n,
+             l->n == 1 ? "matrix" : "matrices", mat_layout_name(l->layout), group, mapped,
+             l->copied);
+    return true;
 }
 
 void layers_ready(struct layers *m, size_t layer) {

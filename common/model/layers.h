@@ -35,6 +35,7 @@ struct layers {
     struct layer *layers;        // [n_layers]
     struct arena mem;            // holds f32 copies of vectors, and the experts
     struct mat_memory converted; // matrices that are not read from the mapping
+    struct mat_report quantised; // how many matrices, and of which formats
 
     /* Vectors are copied when their layer is first used, so that opening a model whose files are
      * not in memory does not wait for the disk. */
@@ -52,6 +53,14 @@ struct layers {
  * point into w, which must outlive them. */
 int layers_load(struct layers *m, const struct spec *s, const struct weights *w,
                 struct buf *warnings, struct err *e);
+
+/* The same, but quantised matrices are only checked and counted: their rows cannot be read. */
+int layers_check(struct layers *m, const struct spec *s, const struct weights *w,
+                 struct buf *warnings, struct err *e);
+
+/* Line i of m->quantised as text: "gptq: 14 matrices in 4-bit groups of 32, 12345 bytes of copies".
+ * False after the last. */
+bool layers_quantised_text(const struct layers *m, size_t i, char *text, size_t size);
 
 /* Makes the norms and biases of layers 0 .. layer readable; layer n_layers: also what follows the
  * layers. */

@@ -51,19 +51,25 @@ size_t model_kv_bytes(const struct model *m) {
     return state_bytes(&m->state);
 }
 
+/* Bytes of a matrix in its file, about: copies have padding that no file has. */
+static uint64_t of_file(const struct mat *w) {
+    const size_t bits = w->layout == MAT_G4 ? 4 : 8;
+    return w->quant ? (uint64_t)w->n_out * w->n_in * bits / 8 : mat_bytes(w);
+}
+
 /* All tensors, except the tables of which one row is read, and the experts that are not chosen. */
 uint64_t model_step_bytes(const struct model *m) {
     const struct layers *l = &m->layers;
     uint64_t n = 0;
     for (size_t i = 0; i < m->weights.n_tensors; i++)
         n += m->weights.tensors[i].n_bytes;
-    n -= mat_bytes(&l->positions.w);
+    n -= of_file(&l->positions.w);
     if (l->embed.w.data != l->head.w.data)
-        n -= mat_bytes(&l->embed.w);
+        n -= of_file(&l->embed.w);
     for (size_t i = 0; i < m->spec.n_layers; i++)
         for (size_t x = 3 * m->spec.n_experts_used;
              l->layers[i].experts && x < 3 * m->spec.n_experts; x++)
-            n -= mat_bytes(&l->layers[i].experts[x].w);
+            n -= of_file(&l->layers[i].experts[x].w);
     return n;
 }
 

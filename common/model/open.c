@@ -101,6 +101,10 @@ static int open_parts(struct model *m, const char *dir, const struct model_optio
     if (m->layers.n_other > 0 && opt_verbose())
         print_note("the text part of model type %s: %zu tensors of other parts are not used: %s",
                    m->spec.part_of, m->layers.n_other, dir);
+    char line[300];
+    for (size_t i = 0; opt_verbose() && layers_quantised_text(&m->layers, i, line, sizeof line);
+         i++)
+        print_note("%s", line);
     m->hidden = (struct hidden_layers){1, {(uint32_t)m->spec.n_layers}};
     m->context = o->context > 0 ? o->context : own_limit(&m->spec);
     if (o->context == 0 && o->limit > 0 && o->limit < m->context)

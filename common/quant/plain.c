@@ -28,6 +28,16 @@ static const void *transpose(struct mat_memory *memory, const struct tensor *t, 
 
 static int plain_open(const struct mat_source *s, const char *module, size_t n_out, size_t n_in,
                       struct mat *m, struct err *e) {
+    if (s->n_stack > 0) {
+        struct mat all;
+        const struct tensor *stack =
+            mat_source_array(s, module, ".weight", (size_t[]){s->n_stack, n_out, n_in}, 3, e);
+        if (!stack)
+            return -1;
+        all = mat_plain(stack->data, stack->dtype, s->n_stack * n_out, n_in);
+        *m = mat_rows(&all, s->stack * n_out, n_out);
+        return 0;
+    }
     const struct tensor *t = s->transposed
                                  ? mat_source_floats(s, module, ".weight", n_in, n_out, e)
                                  : mat_source_floats(s, module, ".weight", n_out, n_in, e);

@@ -8,12 +8,16 @@
 
 enum { NAME_BYTES = TENSOR_MAX_NAME + 1 }; // a longer name is in no file
 
-const struct tensor *mat_source_find(const struct mat_source *s, const char *module,
+const struct tensor *mat_source_peek(const struct mat_source *s, const char *module,
                                      const char *ending) {
     char name[NAME_BYTES];
     int n = snprintf(name, sizeof name, "%s%s", module, ending);
-    const struct tensor *t =
-        n > 0 && (size_t)n < sizeof name ? weights_find(s->weights, name) : NULL;
+    return n > 0 && (size_t)n < sizeof name ? weights_find(s->weights, name) : NULL;
+}
+
+const struct tensor *mat_source_find(const struct mat_source *s, const char *module,
+                                     const char *ending) {
+    const struct tensor *t = mat_source_peek(s, module, ending);
     if (t)
         s->used[t - s->weights->tensors] = true;
     return t;
@@ -65,10 +69,23 @@ const struct tensor *mat_source_floats(const struct mat_source *s, const char *m
     return mat_source_array(s, module, ending, (size_t[]){n0, n1}, n1 > 0 ? 2 : 1, e);
 }
 
+const struct tensor *mat_source_typed(const struct mat_source *s, const char *module,
+                                      const char *ending, enum dtype type, size_t n0, size_t n1,
+                                      struct err *e) {
+    const struct tensor *t = mat_source_shaped(s, module, ending, n0, n1, e);
+    if (t && t->dtype != type) {
+        err_set(e, EXIT_DATA, "tensor '%s': expected %s, found %s", t->name, dtype_name(type),
+                dtype_name(t->dtype));
+        return NULL;
+    }
+    return t;
+}
+
 void *mat_memory_take(struct mat_memory *m, size_t n) {
     void *p = xaligned(64, n);
     m->parts = xreallocarray(m->parts, m->n + 1, sizeof *m->parts);
     m->parts[m->n++] = p;
+    m->bytes += n;
     return p;
 }
 

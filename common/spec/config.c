@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "base/io.h"
+#include "spec/config_quant.h"
 #include "spec/family.h"
 
 enum { MAX_BYTES = 4 << 20 };
@@ -415,6 +416,23 @@ static int no_config(const char *dir, const char *path, struct err *e) {
     return read_file(path, MAX_BYTES, &(struct buf){0}, e); // says why it cannot be opened
 }
 
+/* quantization_config from a file of its own, where config.json has none. */
+static int read_quant_file(struct spec *s, const char *dir, struct buf *warnings, struct err *e) {
+    int rc = 0;
+    for (const struct quant_file *f = config_quant_files; f->name && rc == 0; f++) {
+        char *path = path_join(dir, f->name);
+        struct buf text = {0};
+        if (!s->quant.method && is_there(path)) {
+            rc = read_file(path, MAX_BYTES, &text, e);
+            if (rc == 0)
+                rc = config_quant_file(s, f, path, text.p, text.n, warnings, e);
+        }
+        buf_free(&text);
+        free(path);
+    }
+    return rc;
+}
+
 int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err *e) {
     char *path = path_join(dir, "config.json"), *second = path_join(dir, "generation_config.json");
     struct buf text = {0};
@@ -424,6 +442,8 @@ int spec_read(struct spec *s, const char *dir, struct buf *warnings, struct err 
         rc = err_set(e, EXIT_DATA, "%s: %s", file_hint(text.p, text.n), path);
     if (rc == 0)
         rc = spec_parse(s, path, text.p, text.n, warnings, e);
+    if (rc == 0)
+        rc = read_quant_file(s, dir, warnings, e);
     buf_clear(&text);
     if (rc == 0 && is_there(second)) {
         rc = read_file(second, MAX_BYTES, &text, e);

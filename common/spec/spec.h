@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/mem.h"
 #include "spec/kinds.h"
+#include "spec/quant_spec.h"
 #include "spec/rope_spec.h"
 
 /* The largest values that a config.json may have. */
@@ -40,19 +41,6 @@ struct layer_spec {
     bool sliding;    // rotated by ropes[1] where there are two (Gemma 3)
     bool no_rope;    // not rotated at all (every fourth layer of SmolLM 3)
     bool dense; // an ordinary FFN where other layers have experts (Qwen 3 MoE: mlp_only_layers)
-};
-
-/* quantization_config: how the files store matrices. All zero (method NULL): not quantised.
- * A value of another type or out of range counts as missing; raw has it. */
-struct spec_quant {
-    const char *method; // quant_method: "gptq", "awq", "fp8", "compressed-tensors",
-                        // "bitsandbytes"; "": an object without it. In the spec's arena
-    int32_t bits;       // of a weight (bits, w_bit); 0: missing
-    int32_t group_size; // inputs that share a scale (group_size, q_group_size); -1: all inputs of
-                        // an output; 0: missing
-    bool sym;           // sym is true: no zero points
-    bool desc_act;      // desc_act is true: g_idx orders the inputs (GPTQ)
-    struct str raw;     // the object's JSON text, in the spec's arena, for the keys of one method
 };
 
 struct spec {
@@ -111,7 +99,7 @@ struct spec {
     bool no_renormalise;   // the chosen experts' softmax weights need not add up to 1:
                            // norm_topk_prob false
 
-    struct spec_quant quant;
+    struct spec_quant quant; // how the files store matrices
 
     struct arena mem; // holds layers, the ropes' factors and quant's text
 };

@@ -3,11 +3,19 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/mat.h"
 
+#include "weights/mat_quant.h"
+
 bool mat_layout_of(enum dtype t, enum mat_layout *out) {
     if (t != DT_F32 && t != DT_F16 && t != DT_BF16)
         return false;
     *out = t == DT_F32 ? MAT_F32 : t == DT_F16 ? MAT_F16 : MAT_BF16;
     return true;
+}
+
+const char *mat_layout_name(enum mat_layout layout) {
+    static const char *const names[] = {"f32",          "f16", "bf16",       "4-bit groups",
+                                        "8-bit groups", "fp8", "4-bit table"};
+    return names[layout];
 }
 
 static size_t element_bytes(enum mat_layout layout) {
@@ -26,12 +34,19 @@ struct mat mat_plain(const void *data, enum dtype t, size_t n_out, size_t n_in) 
 struct mat mat_rows(const struct mat *w, size_t first, size_t n) {
     struct mat view = *w;
     view.n_out = n;
-    view.data = w->data ? (const unsigned char *)w->data + first * w->row_bytes : NULL;
+    if (w->quant)
+        view.first += first;
+    else
+        view.data = w->data ? (const unsigned char *)w->data + first * w->row_bytes : NULL;
     return view;
 }
 
 void mat_row(const struct mat *w, size_t i, float *out) {
-    const unsigned char *row = (const unsigned char *)w->data + i * w->row_bytes;
+    const unsigned char *row = mat_at(w, i);
+    if (w->quant) {
+        mat_quant_row(w, i, out);
+        return;
+    }
     if (w->layout == MAT_F32) {
         memcpy(out, row, w->row_bytes);
         return;

@@ -1,9 +1,25 @@
 /* A weight matrix W [n_out, n_in], whatever file it came from: what kernels and devices read.
  *
  * A mat only points to its bytes, which are in the mapping of a file or in memory of the loader.
- * Row i is row_bytes long and begins at data + i * row_bytes, at any alignment.
+ * Row i of a plain layout is row_bytes long and begins at data + i * row_bytes, at any alignment.
  *
  *     data -> | row 0: n_in elements | row 1 | ... | row n_out - 1 |
+ *
+ * Quantised layouts have a struct mat_quant too: scales, and how a code becomes a value. There a
+ * view of rows points to the data of the whole matrix, and `first` is the view's first row.
+ *
+ * MAT_G4 and MAT_G8 store codes in panels of MAT_PANEL rows, in vectors of 64 bytes. A row has an
+ * even share of its panel: row_bytes is a panel's bytes / MAT_PANEL. The last panel and the end of
+ * the inputs are padded; x is 0 there, so that padding has no effect.
+ *
+ *     data -> | panel 0: vector 0 | vector 1 | ... | panel 1 ... |
+ *
+ *     MAT_G8: vector v, byte 4r + i                 code of row r, input 4v + i
+ *     MAT_G4: vector 4b + j, byte 4r + i, low half  code of row r, input 32b + 4j + i
+ *                                         high half               input 32b + 16 + 4j + i
+ *
+ * MAT_F8 and MAT_NF4 are as files have them: rows of E4M3 bytes; rows of half bytes, of which the
+ * high half comes first. n_in of MAT_NF4 is even.
  *
  * A new layout is an enumerator here, its case in mat_row (the reference), and kernels that read
  * it.
@@ -14,15 +30,59 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "weights/dtype.h"
 
-enum mat_layout { MAT_F32, MAT_F16, MAT_BF16, MAT_LAYOUTS };
+enum mat_layout {
+    MAT_F32,
+    MAT_F16,
+    MAT_BF16,
+    MAT_G4,  // panels of 4-bit codes, groups of inputs with a scale
+    MAT_G8,  // the same with 8-bit codes
+    MAT_F8,  // E4M3, a scale for each block of rows and inputs
+    MAT_NF4, // 4-bit codes of a table of floats, a scale for each run of elements
+    MAT_LAYOUTS
+};
+
+enum {
+    MAT_PANEL = 16,        // rows of a panel
+    MAT_G4_BLOCK = 32,     // inputs of four vectors
+    MAT_G8_BLOCK = 4,      // inputs of one vector
+    MAT_QUANT_IN = 1 << 17 // most inputs of a quantised matrix: a row as f32 fits in scratch
+};
+
+/* How the codes of a quantised layout become values. Of row i and group g:
+ *
+ *     MAT_G4  W = (table[code] - zero) * s + bias     zero, s, bias: of row i, group g
+ *     MAT_G8  W = (code - zero) * s + bias            s = scales[i, g] * factor, in f32
+ *     MAT_F8  W = E4M3(code) * scales[i / block_rows][input / group]
+ *     MAT_NF4 W = values[code] * scales[(i * n_in + input) / group]
+ *
+ * Scales, zeros and biases of panels are stored as [panel][group][MAT_PANEL], those of MAT_F8 and
+ * MAT_NF4 as f32. Input p of the panels is in group p / `group`, and is input order[p] of the
+ * matrix. */
+struct mat_quant {
+    size_t group;          // inputs (MAT_NF4: elements) with one scale; the last may be shorter
+    size_t n_groups;       // of a row
+    enum dtype scale_type; // of scales and biases: F32, F16 or BF16
+    const void *scales;
+    const void *biases;    // or NULL: 0
+    const uint8_t *zeros;  // or NULL: all are `zero`
+    int32_t zero;          // [0, 255]
+    float factor;          // of all scales of panels
+    int8_t table[16];      // MAT_G4
+    float values[16];      // MAT_NF4
+    const uint32_t *order; // [n_in], a permutation; or NULL: the inputs are in order
+    size_t block_rows;     // MAT_F8: rows with one scale
+};
 
 struct mat {
     enum mat_layout layout;
     size_t n_out, n_in, row_bytes;
-    const void *data; // NULL: the model has no such matrix
+    const void *data;              // NULL: the model has no such matrix
+    size_t first;                  // row of the whole matrix that is row 0 here; plain layouts: 0
+    const struct mat_quant *quant; // of the whole matrix; NULL: a plain layout
 };
 
 /* data holds n_out * n_in elements of type t, which must be one of mat_layout_of's. The result's
@@ -32,14 +92,33 @@ struct mat mat_plain(const void *data, enum dtype t, size_t n_out, size_t n_in);
 /* The layout of plain elements of type t; false if no kernel reads them. */
 bool mat_layout_of(enum dtype t, enum mat_layout *out);
 
+/* "bf16", "4-bit groups": for messages. */
+const char *mat_layout_name(enum mat_layout layout);
+
 /* A view of rows [first, first + n), which must be rows of w: q, k or v of a fused matrix, or gate
  * or up. */
 struct mat mat_rows(const struct mat *w, size_t first, size_t n);
 
+/* Where the bytes of row i begin; those of panels are spread over the panel that begins at or
+ * before it. */
+static inline const unsigned char *mat_at(const struct mat *w, size_t i) {
+    return (const unsigned char *)w->data + (w->first + i) * w->row_bytes;
+}
+
 /* The reference: row i as f32, out [n_in]. The embedding, the C kernel and the tests read it. */
 void mat_row(const struct mat *w, size_t i, float *out);
 
-/* Bytes of all rows; 0 if data is NULL, SIZE_MAX if a size_t cannot count them. */
+/* Bytes of all rows, without scales; 0 if data is NULL, SIZE_MAX if a size_t cannot count them. */
 size_t mat_bytes(const struct mat *w);
+
+/* ---- Panels ---- */
+
+/* Bytes of a panel of n_in inputs of MAT_G4 or MAT_G8. */
+size_t mat_panel_bytes(enum mat_layout layout, size_t n_in);
+
+/* Stores codes [n_rows, n_in] (n_rows at most MAT_PANEL, stride ld) as one panel, which is
+ * mat_panel_bytes long. Missing rows and inputs get the code `pad`. */
+void mat_panel_store(enum mat_layout layout, unsigned char *panel, const uint8_t *codes, size_t ld,
+                     size_t n_rows, size_t n_in, uint8_t pad);
 
 #endif

@@ -12,6 +12,7 @@ import sys
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 DATA = os.path.join(ROOT, "tests", "data")
 sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
+import quant_variants
 
 
 def seed(entry, name, data):
@@ -219,6 +220,23 @@ def weights():
             seed("config", name, config + b"\0" + compact(read("models", name, "generation_config.json")))
 
 
+def quantised():
+    """One matrix of each kind of format, as quant.c reads it."""
+    names = ("ct-w4-actorder ct-w8-asym ct-w3-gaps ct-int8-asym ct-fp8-block ct-mxfp4 ct-nvfp4 gptq-v2 gptq-3 gptq-8-asym awq-tail fp8-e8m0 "
+             "modelopt-nvfp4 mlx-5 bnb-fp4 bnb-nf4-nested bnb-int8-moe").split()
+    for name in names:
+        n_out, n_in = 24, 96 if name in ("ct-w3-gaps", "mlx-5") else 48
+        pack, config = quant_variants.VARIANTS[name]["format"]
+        tensors, _ = pack(random.Random(name), n_out, n_in)
+        head, data = {}, b""
+        for ending, (dtype, shape, body) in tensors.items():
+            head["m." + ending] = {"dtype": dtype, "shape": shape, "data_offsets": [len(data), len(data) + len(body)]}
+            data += body
+        text = json.dumps(head, separators=(",", ":")).encode()
+        config = json.dumps(config, separators=(",", ":")).encode()
+        seed("quant", name, f"{n_out} {n_in}\n".encode() + config + b"\0" + struct.pack("<Q", len(text)) + text + data)
+
+
 # ---- GGUF ----
 
 
@@ -395,6 +413,7 @@ if __name__ == "__main__":
     vectors()
     embeddings()
     weights()
+    quantised()
     precompiled()
     gguf()
     tokenizers()

@@ -2,6 +2,7 @@
 golden.py ids FILE TENSOR             the ids of an I64 tensor, on one line
 golden.py close FILE TENSOR ROWS TOL  the largest difference between an F32 tensor and rows of floats, raw or .npy;
                                       exit 1 where it is past TOL, or their numbers differ
+golden.py rows ROWS ROWS TOL          the same for two files of rows
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import array
 import ast
@@ -32,8 +33,8 @@ def rows_of(path):
 what, args = sys.argv[1], sys.argv[2:]
 if what == "ids":
     print(*tensor(args[0], args[1]))
-elif what == "close":
-    want, got = tensor(args[0], args[1]), rows_of(args[2])
+elif what in ("close", "rows"):
+    want, got = tensor(args[0], args[1]) if what == "close" else rows_of(args[0]), rows_of(args[-2])
     worst = max(map(lambda a, b: abs(a - b) if a == a and b == b else float("inf"), want, got), default=0)
     print(f"largest difference {worst:.3g}, {len(want)} and {len(got)} numbers")
-    sys.exit(len(want) != len(got) or not worst <= float(args[3]))
+    sys.exit(len(want) != len(got) or not worst <= float(args[-1]))

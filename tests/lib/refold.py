@@ -5,6 +5,9 @@
   rename=OLD=NEW     of tensors: a regular expression, and its replacement
   drop=NAME          of a tensor
   add=NAME=HEX       a tensor U8 [n] of these bytes
+  bytes=NAME=AT=HEX  bytes of a tensor from byte AT on
+  shape=NAME=JSON    the shape of a tensor
+  dtype=NAME=TYPE    the type of a tensor
   wrap=TYPE          config.json becomes the text_config of a model of this type
   set=KEY=JSON       a key of config.json; at the top level, also after wrap. JSON empty: without it
   split              two shards and an index; every other tensor is in the second
@@ -72,6 +75,15 @@ def main(source, target, edits):
             del tensors[rest]
         elif what == "add":
             tensors[key] = ("U8", [len(value) // 2], bytes.fromhex(value))
+        elif what == "bytes":
+            at, _, text = value.partition("=")
+            dtype, shape, body = tensors[key]
+            new = bytes.fromhex(text)
+            tensors[key] = (dtype, shape, body[: int(at)] + new + body[int(at) + len(new) :])
+        elif what == "shape":
+            tensors[key] = (tensors[key][0], json.loads(value), tensors[key][2])
+        elif what == "dtype":
+            tensors[key] = (value, *tensors[key][1:])
         elif what == "wrap":
             config = {"model_type": rest, "architectures": ["X"], "text_config": config}
         elif what == "set" and value:

@@ -142,12 +142,11 @@ static void features_we_lack(void) {
                   "hidden_act is \"xielu\", but only silu, gelu, gelu_new, gelu_pytorch_tanh and "
                   "relu are supported");
     check_refused(llama, "quantization_config", "{\"bits\": 4}",
-                  "quantization_config is {\"bits\": 4}, but only null is supported");
-    check_refused(llama, "quantization_config",
-                  "{\"quant_method\": \"bitsandbytes\", \"load_in_8bit\": true}",
-                  "quantization_config is {\"quant_method\": \"bitsandbytes\", \"load_in_8bit\": "
-                  "true}, but only null is "
-                  "supported");
+                  "quantization_config is {\"bits\": 4}, but quant_method is missing");
+    check_refused(
+        llama, "quantization_config", "{\"quant_method\": \"hqq\"}",
+        "quant_method is \"hqq\", but only compressed-tensors, gptq, awq, auto-round, fp8, "
+        "fbgemm_fp8, modelopt, mlx and bitsandbytes are supported");
     check_refused(llama, "is_causal", "false", "is_causal is false, but only true is supported");
     check_refused(llama, "is_encoder_decoder", "true",
                   "is_encoder_decoder is true, but only false is supported");
@@ -354,25 +353,92 @@ static void ends_of_text(void) {
     buf_free(&list);
 }
 
-/* quantization_config is read, although it is refused. */
+static struct outcome read_quant(const char *json) {
+    struct pair p[] = {{"quantization_config", json}};
+    return read_with(llama, p, 1);
+}
+
 static void quantisation(void) {
-    struct pair gptq[] = {{"quantization_config",
-                           "{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": -1, "
-                           "\"desc_act\": true, \"sym\": false}"}};
-    struct outcome r = read_with(llama, gptq, 1);
-    CHECK(r.rc == -1 && strcmp(r.s.quant.method, "gptq") == 0 && r.s.quant.bits == 4);
-    CHECK(r.s.quant.group_size == -1 && r.s.quant.desc_act && !r.s.quant.sym);
-    CHECK(str_eq(r.s.quant.raw, gptq[0].value));
+    static const char gptq[] = "{\"quant_method\": \"gptq\", \"bits\": 4, \"group_size\": -1, "
+                               "\"desc_act\": true, \"sym\": false, \"checkpoint_format\": "
+                               "\"gptq_v2\", \"dynamic\": {\"a\": {\"bits\": 8}, \"-:b\": {}}}";
+    struct outcome r = read_quant(gptq);
+    const struct spec_quant *q = &r.s.quant;
+    CHECK_STR(r.e.msg, "");
+    CHECK(r.rc == 0 && strcmp(q->method, "gptq") == 0 && q->store == QUANT_GPTQ && q->bits == 4);
+    CHECK(q->group_size == -1 && q->desc_act && !q->sym && q->raw_zeros);
+    CHECK(str_eq(q->raw, gptq));
+    CHECK_INT(q->n_args, 2);
+    CHECK(q->args[1].bits == 8 && q->args[1].group_size == -1);
     done(&r);
-    struct pair awq[] = {
-        {"quantization_config", "{\"w_bit\": 4, \"q_group_size\": 128, \"bits\": \"x\"}"}};
-    r = read_with(llama, awq, 1);
-    CHECK(r.rc == -1 && r.s.quant.method[0] == 0 && r.s.quant.bits == 0);
-    CHECK_INT(r.s.quant.group_size, 128);
+    r = read_quant(
+        "{\"quant_method\": \"awq\", \"w_bit\": 4, \"q_group_size\": 128, \"bits\": \"x\", "
+        "\"modules_to_not_convert\": [\"a\", 7, \"b.c\"]}");
+    CHECK(r.rc == 0 && q->store == QUANT_AWQ && q->bits == 0 && q->group_size == 128);
+    CHECK_INT(q->n_plain, 2);
+    CHECK_STR(q->plain[1], "b.c");
+    done(&r);
+    r = read_quant("{\"quant_method\": \"fp8\", \"weight_block_size\": [128, 64]}");
+    CHECK(r.rc == 0 && q->store == QUANT_FP8 && q->block[0] == 128 && q->block[1] == 64);
+    done(&r);
+    r = read_quant(
+        "{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"g\": {\"weights\": "
+        "{\"num_bits\": 4, \"type\": \"float\", \"group_size\": 32, \"strategy\": "
+        "\"group\"}}}, \"transform_config\": {}}");
+    CHECK(r.rc == 0 && q->store == QUANT_COMPRESSED && q->n_args == 1);
+    CHECK(q->args[0].bits == 4 && q->args[0].group_size == 32 && q->args[0].is_float);
     done(&r);
     r = read_with(llama, NULL, 0);
     CHECK(r.rc == 0 && !r.s.quant.method);
     done(&r);
+    struct pair mlx[] = {
+        {"quantization", "{\"bits\": 4, \"group_size\": 64, \"x\": {\"bits\": 8}}"}};
+    r = read_with(llama, mlx, 1);
+    CHECK(r.rc == 0 && q->store == QUANT_MLX && q->n_args == 2 && q->args[1].group_size == 64);
+    done(&r);
+}
+
+/* What a method's keys may not say. */
+static void quantisation_refused(void) {
+    static const struct {
+        const char *method, *key, *value, *message;
+    } cases[] = {
+        {"gptq", "checkpoint_format", "\"marlin\"", "only gptq and gptq_v2 are supported"},
+        {"gptq", "is_marlin_format", "true", "the marlin format is not supported"},
+        {"gptq", "pack_dtype", "\"int8\"", "only int32 is supported"},
+        {"gptq", "dynamic", "{\"a\": {\"sym\": true}}", "sym must be the same for all modules"},
+        {"awq", "version", "\"gemv\"", "only gemm is supported"},
+        {"auto-round", "packing_format", "\"auto_round:x\"",
+         "only auto_round, auto_round:auto_gptq"},
+        {"fp8", "fmt", "\"e5m2\"", "only e4m3 is supported"},
+        {"fp8", "expert_dtype", "\"fp4\"", "only fp8 is supported"},
+        {"fp8", "weight_block_size", "[128]", "must be two numbers"},
+        {"fp8", "weight_block_size", "[128, 0]", "two numbers in [1, 65536]"},
+        {"fp8", "weight_block_size", "[1, 2, 3]", "two numbers in [1, 65536]"},
+        {"modelopt", "quant_algo", "\"W4A8_AWQ\"", "only FP8 and NVFP4 are supported"},
+        {"mlx", "mode", "\"mxfp4\"", "only affine is supported"},
+        {"bitsandbytes", "bnb_4bit_quant_type", "\"int4\"", "only nf4 and fp4 are supported"},
+        {"compressed-tensors", "format", "\"marlin-24\"", "only pack-quantized, int-quantized"},
+        {"compressed-tensors", "quantization_status", "\"frozen\"", "only compressed is supported"},
+        {"compressed-tensors", "transform_config", "{\"config_groups\": {\"u\": 1}}",
+         "transforms are not supported"},
+        {"compressed-tensors", "sparsity_config", "{\"format\": \"sparse-24-bitmask\"}",
+         "sparse weights are not supported"},
+        {"compressed-tensors", "config_groups", "7", "must be an object"},
+        {"compressed-tensors", "config_groups", "{\"g\": {\"weights\": 7}}", "must be an object"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char json[300];
+        snprintf(json, sizeof json,
+                 "{\"quant_method\": \"%s\", \"load_in_4bit\": true, \"%s\": %s}", cases[i].method,
+                 cases[i].key, cases[i].value);
+        struct outcome r = read_quant(json);
+        CHECK_MSG(r.rc == -1 && r.e.code == EXIT_DATA && strstr(r.e.msg, cases[i].message),
+                  "%s: %s", json, r.e.msg);
+        done(&r);
+    }
+    check_refused(llama, "quantization_config", "7",
+                  "quantization_config is 7, but must be an object or null");
 }
 
 /* A value that the reference ignores, or treats as missing, changes nothing. Unless it is neutral,
@@ -581,6 +647,7 @@ int main(int argc, char **argv) {
     RUN(windows);
     RUN(ends_of_text);
     RUN(quantisation);
+    RUN(quantisation_refused);
     RUN(nothing_said);
     RUN(class_defaults);
     RUN(tensors);

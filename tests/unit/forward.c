@@ -72,8 +72,8 @@ static void feed_together(struct model *m, const struct prompt *p, size_t chunk,
     free(out);
 }
 
-static void check_same_bits(const char *name, bool precise) {
-    char *folder = path_join(MODELS_DIR, name);
+static void check_same_bits(const char *models, const char *name, bool precise) {
+    char *folder = path_join(models, name);
     struct prompt p[N_PROMPTS];
     float *logits[N_PROMPTS];
     make_prompts(folder, p);
@@ -109,7 +109,7 @@ static void same_bits_precise(void) {
     DIR *d = opendir(MODELS_DIR);
     for (struct dirent *f; d && (f = readdir(d));)
         if (f->d_name[0] != '.') {
-            check_same_bits(f->d_name, true);
+            check_same_bits(MODELS_DIR, f->d_name, true);
             n++;
         }
     if (d)
@@ -121,7 +121,25 @@ static void same_bits_default(void) {
     static const char *const names[] = {"llama", "llama-q",  "gemma2",
                                         "qwen2", "stablelm", "qwen3-moe"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        check_same_bits(names[i], false);
+        check_same_bits(MODELS_DIR, names[i], false);
+}
+
+/* Each layout of quantised matrices, on each instruction set of this CPU. */
+static void same_bits_quantised(void) {
+    static const char *const names[] = {
+        "bnb-nf4", "ct-int8", "ct-w4-asym", "fp8-block", "gptq-asym-actorder", "mlx-4", "nvfp4"};
+    const char *own = kernels_isa();
+    if (models_device)
+        return; // a GPU refuses them
+    for (const char *const *isa = kernels_isas(); *isa; isa++) {
+        kernels_use(*isa);
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+            check_same_bits("tests/data/quant", names[i], true);
+            if (i % 3 == 0)
+                check_same_bits("tests/data/quant", names[i], false);
+        }
+    }
+    kernels_use(own);
 }
 
 /* A slot has the first `from` of ids[0..n). Its logits for the others have the same bits as those
@@ -373,6 +391,7 @@ int main(int argc, char **argv) {
         die_err(&e);
     RUN(same_bits_precise);
     RUN(same_bits_default);
+    RUN(same_bits_quantised);
     RUN(forks_and_steps_back);
     RUN(pages_come_back);
     RUN(windows_do_not_grow);

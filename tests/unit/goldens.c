@@ -1,12 +1,15 @@
-/* Every model of tests/data/models and tests/data/models-odd against the reference's outputs.
+/* Every model of tests/data/models, models-odd and quant against the reference's outputs.
  *
  * With f32 activations, logits, logits2 and hidden are within 1e-3, and greedy ids are exact. Runs
- * config.json in the v4 and in the v5 form, on every instruction set of this CPU or with --device
- * NAME. Arguments: names of models there, or paths of other folders of that form.
+ * config.json in the v4 and in the v5 form where the folder has both, on every instruction set of
+ * this CPU or with --device NAME. Arguments: names of models there, or paths of other folders of
+ * that form.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/check.h"
 #include "../lib/models.h"
+
+#define QUANT_DIR "tests/data/quant"
 
 static const float tolerance = 1e-3f;
 
@@ -58,8 +61,10 @@ static void check_model(const char *name) {
     struct err e = {0};
     if (weights_open(&g, golden, &e) != 0)
         die_err(&e);
-    char *v5 = path_join(folder, "config.v5.json");
-    char *other = models_with_config(folder, is_file(v5) ? "config.v5.json" : "config.v4.json");
+    char *v5 = path_join(folder, "config.v5.json"), *v4 = path_join(folder, "config.v4.json");
+    char *other = is_file(v5)   ? models_with_config(folder, "config.v5.json")
+                  : is_file(v4) ? models_with_config(folder, "config.v4.json")
+                                : NULL;
     const char *const device[] = {models_device, NULL};
     for (const char *const *isa = models_device ? device : kernels_isas(); *isa; isa++) {
         if (!models_device)
@@ -67,11 +72,14 @@ static void check_model(const char *name) {
         snprintf(where, sizeof where, "%s, config.json, %s", name, *isa);
         check_folder(folder, &g, where);
         snprintf(where, sizeof where, "%s, other form, %s", name, *isa);
-        check_folder(other, &g, where);
+        if (other)
+            check_folder(other, &g, where);
     }
-    models_remove(other);
+    if (other)
+        models_remove(other);
     weights_close(&g);
     free(v5);
+    free(v4);
     free(golden);
     free(folder);
 }
@@ -115,6 +123,7 @@ int main(int argc, char **argv) {
         run(argv[i]);
     if (argc > 1)
         return check_done();
-    size_t n = run_all(MODELS_DIR), n_odd = run_all(MODELS_DIR "-odd");
-    return check_done() || n < 32 || n_odd < 16;
+    size_t n = run_all(MODELS_DIR), n_odd = run_all(MODELS_DIR "-odd"),
+           n_quant = run_all(QUANT_DIR);
+    return check_done() || n < 32 || n_odd < 16 || n_quant < 17;
 }

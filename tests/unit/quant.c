@@ -115,6 +115,95 @@ static void sizes_that_overflow(void) {
     CHECK(!mat_layout_of(DT_I8, &layout) && !mat_layout_of(DT_F8_E4M3, &layout));
 }
 
+/* ---- Panels ---- */
+
+/* Row r's code of input k: 3r + 5k, in the bits of the layout. */
+static uint8_t code_of(enum mat_layout layout, size_t r, size_t k) {
+    return (uint8_t)((3 * r + 5 * k) & (layout == MAT_G4 ? 15 : 255));
+}
+
+/* Every code is where mat.h says, and all else is the code of the padding. */
+static void check_panel(enum mat_layout layout, size_t n_rows, size_t n_in) {
+    enum { PAD = 9, MOST_IN = 70 };
+    uint8_t codes[MAT_PANEL * MOST_IN];
+    const bool g4 = layout == MAT_G4;
+    const size_t n = mat_panel_bytes(layout, n_in);
+    CHECK_INT(n % 64, 0);
+    CHECK_INT(n, g4 ? (n_in + 31) / 32 * 256 : (n_in + 3) / 4 * 64);
+    unsigned char *panel = xmalloc(n);
+    for (size_t r = 0; r < n_rows; r++)
+        for (size_t k = 0; k < n_in; k++)
+            codes[r * MOST_IN + k] = code_of(layout, r, k);
+    mat_panel_store(layout, panel, codes, MOST_IN, n_rows, n_in, PAD);
+    for (size_t at = 0; at < n; at++)
+        for (size_t high = 0; high < (g4 ? 2 : 1); high++) {
+            const size_t v = at / 64, r = at % 64 / 4, i = at % 4,
+                         k = g4 ? v / 4 * 32 + 16 * high + v % 4 * 4 + i : 4 * v + i;
+            const unsigned got = g4 ? (unsigned)panel[at] >> 4 * high & 15 : panel[at];
+            CHECK_INT(got, r < n_rows && k < n_in ? code_of(layout, r, k) : PAD);
+        }
+    free(panel);
+}
+
+static void panels_are_as_mat_h_says(void) {
+    static const size_t inputs[] = {1, 4, 15, 16, 17, 31, 32, 33, 64, 70};
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+        for (size_t n_rows = 1; n_rows <= MAT_PANEL; n_rows += 5) {
+            check_panel(MAT_G4, n_rows, inputs[i]);
+            check_panel(MAT_G8, n_rows, inputs[i]);
+        }
+}
+
+/* Each part of mat_quant's formula, in a view that begins in the middle of a panel. */
+static void rows_of_panels(void) {
+    enum { OUT = 20, IN = 12, GROUP = 8, PANELS = 2, GROUPS = 2 };
+    float scales[PANELS * GROUPS * MAT_PANEL], biases[PANELS * GROUPS * MAT_PANEL], row[IN];
+    uint8_t zeros[PANELS * GROUPS * MAT_PANEL], codes[OUT * IN];
+    uint32_t order[IN];
+    struct mat_quant q = {.group = GROUP,
+                          .n_groups = GROUPS,
+                          .scale_type = DT_F32,
+                          .scales = scales,
+                          .biases = biases,
+                          .zeros = zeros,
+                          .factor = 0.5f,
+                          .order = order};
+    for (size_t i = 0; i < PANELS * GROUPS * MAT_PANEL; i++) {
+        scales[i] = (float)(i + 1);
+        biases[i] = (float)i / 4;
+        zeros[i] = (uint8_t)(i % 7);
+    }
+    for (size_t k = 0; k < IN; k++)
+        order[k] = (uint32_t)((k + 5) % IN);
+    for (size_t i = 0; i < OUT * IN; i++)
+        codes[i] = (uint8_t)(i * 11 % 16);
+    for (int8_t i = 0; i < 16; i++)
+        q.table[i] = (int8_t)(2 * i - 9);
+    for (enum mat_layout layout = MAT_G4; layout <= MAT_G8; layout++) {
+        const size_t bytes = mat_panel_bytes(layout, IN);
+        unsigned char *data = xmalloc(PANELS * bytes);
+        for (size_t p = 0; p < PANELS; p++)
+            mat_panel_store(layout, data + p * bytes, codes + p * MAT_PANEL * IN, IN,
+                            p == 0 ? MAT_PANEL : OUT - MAT_PANEL, IN, 0);
+        const struct mat m = {.layout = layout,
+                              .n_out = OUT,
+                              .n_in = IN,
+                              .row_bytes = bytes / MAT_PANEL,
+                              .data = data,
+                              .quant = &q},
+                         view = mat_rows(&m, 3, OUT - 3), inner = mat_rows(&view, 2, 15);
+        for (size_t i = 0; i < inner.n_out; i++) {
+            mat_row(&inner, i, row);
+            for (size_t k = 0; k < IN; k++) {
+                const size_t o = i + 5, at = (o / 16 * GROUPS + k / GROUP) * 16 + o % 16;
+                const int code = codes[o * IN + k], v = layout == MAT_G4 ? 2 * code - 9 : code;
+                CHECK(row[order[k]] == (float)(v - zeros[at]) * (scales[at] * 0.5f) + biases[at]);
+            }
+        }
+        free(data);
+    }
+}
+
 /* ---- The plain format ---- */
 
 static const char plain_header[] =
@@ -322,6 +411,8 @@ static void the_list_ends_with_plain(void) {
 int main(void) {
     RUN(rows_are_read_to_their_end_and_not_past_it);
     RUN(sizes_that_overflow);
+    RUN(panels_are_as_mat_h_says);
+    RUN(rows_of_panels);
     RUN(plain_matrices_are_read_in_place);
     RUN(stacked_matrices_are_views);
     RUN(transposed_matrices_are_copied);

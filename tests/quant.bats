@@ -1,0 +1,177 @@
+#!/usr/bin/env bats
+# Quantised checkpoints as they are published: variants of each format against the same weights in F32, and refusals.
+# unit goldens compares tests/data/quant with the reference.
+# SPDX-License-Identifier: AGPL-3.0-or-later
+bats_require_minimum_version 1.5.0
+load lib/common
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    export TMPDIR=$BATS_TEST_TMPDIR
+    Q=$DATA/quant
+}
+
+ids='3 14 15 9 26 5 35 8 9 7 9 32'
+layer=model.layers.0
+golden() { python3 "$ROOT/tests/lib/golden.py" "$@"; }
+refold() { python3 "$ROOT/tests/lib/refold.py" "$@"; }
+variants() { python3 "$ROOT/tests/lib/quant_variants.py" "$@"; }
+forward() { llm-forward -a --no-return "$@" <<<"$ids"; }
+npy() { llm-inspect --npy "$1" >/dev/null; }
+
+# Each variant of these names has the logits of its F32 twin. The weights are the same, but for the last bit of a scale.
+agree() { # PATTERN
+    local v names
+    names=$(variants --list | tr ' ' '\n' | grep -E "^($1)")
+    [ "$(wc -w <<<"$names")" -ge 3 ]
+    variants . $names
+    for v in $names; do
+        forward -m "$v.plain" --precise | npy want.npy
+        forward -m "$v" --precise 2>err | npy got.npy
+        golden rows want.npy got.npy 1e-3 || { echo "$v: $(cat err)"; return 1; }
+    done
+}
+
+# A copy of a golden, or of a variant that `variants` made, with edits is refused with a message.
+refuses() { # MESSAGE FROM EDIT...
+    local text=$1 from=$2
+    shift 2
+    rm -rf edited
+    refold "$from" edited "$@"
+    fails 65 "$text" sh -c 'echo 1 2 | llm-forward -m edited --no-return >/dev/null' || { echo "$from: $*"; return 1; }
+}
+
+@test "compressed-tensors: the logits of the same weights in F32" { agree ct-; }
+@test "GPTQ: the logits of the same weights in F32" { agree gptq-; }
+@test "AWQ and AutoRound: the logits of the same weights in F32" { agree 'awq|autoround'; }
+@test "FP8 and ModelOpt: the logits of the same weights in F32" { agree 'fp8|fbgemm|modelopt'; }
+@test "MLX: the logits of the same weights in F32" { agree mlx; }
+@test "bitsandbytes: the logits of the same weights in F32" { agree bnb; }
+
+@test "a quantised file in shards has the same bits" {
+    for v in ct-w4-sym gptq-asym-actorder bnb-nf4-nested; do
+        rm -rf s
+        refold "$Q/$v" s split
+        forward -m "$Q/$v" --precise | npy whole.npy
+        forward -m s --precise | npy shards.npy
+        cmp whole.npy shards.npy
+    done
+}
+
+@test "the text part of a multimodal model: quantization_config in text_config, or beside it" {
+    forward -m "$Q/gptq-sym" --precise | npy want.npy
+    refold "$Q/gptq-sym" inside 'rename=^=language_model.' wrap=llava 'set=vision_config={}'
+    config=$(jq -c .quantization_config "$Q/gptq-sym/config.json")
+    refold "$Q/gptq-sym" without set=quantization_config=
+    refold without beside 'rename=^=language_model.' wrap=llava "set=quantization_config=$config"
+    for m in inside beside; do
+        forward -m $m --precise | npy got.npy
+        cmp want.npy got.npy
+    done
+}
+
+@test "every golden runs without --precise, near the reference" {
+    for m in "$Q"/*/; do
+        golden ids "$m/golden.safetensors" ids | llm-forward -m "$m" -a --no-return | npy rows.npy
+        golden close "$m/golden.safetensors" logits rows.npy 1.5
+    done
+}
+
+@test "st-inspect --spec and -v say the format, the number of matrices and their memory" {
+    run st-inspect --spec "$Q/gptq-sym"
+    [[ $output == *$'\nquantised        gptq: 14 matrices as 4-bit groups of 32, '*' bytes of copies'* ]]
+    [[ $output != *"left over"* ]]
+    run st-inspect --spec "$Q/bnb-nf4"
+    [[ $output == *'bitsandbytes: 14 matrices as 4-bit table of 64, 196608 bytes read from the mapping, '*' bytes of copies'* ]]
+    run st-inspect --spec "$Q/mlx-4"
+    [[ $output == *'mlx: 16 matrices as 4-bit groups of 64, '* ]]
+    run --separate-stderr sh -c 'echo 1 | llm-forward -v --no-return -m "$0" >/dev/null' "$Q/ct-int8"
+    [[ $stderr == *'compressed-tensors: 14 matrices as 8-bit groups, a scale a row, '*' bytes of copies'* ]]
+    # What is said to be copied is what is copied.
+    said=$(st-inspect --spec "$Q/awq" | sed -n 's/^quantised .* \([0-9]*\) bytes of copies$/\1/p')
+    [[ $(echo 1 | llm-forward -v --no-return -m "$Q/awq" 2>&1 >/dev/null) == *" $said bytes of copies"* ]]
+    run st-inspect --spec "$DATA/models/llama"
+    [[ $output != *quantised* ]]
+}
+
+@test "no tensor of a golden or a variant is left over" {
+    variants .
+    for m in "$Q"/*/ ./*/; do
+        run st-inspect --spec "$m"
+        [ "$status" -eq 0 ] || { echo "$m: $output"; false; }
+        ! grep -E '^(left over|wrong)' <<<"$output" || { echo "$m"; false; }
+    done
+}
+
+@test "symmetric GPTQ files whose zero points are something else: a warning, and the same logits" {
+    refold "$Q/gptq-sym" odd "bytes=$layer.mlp.up_proj.qzeros=0=55555555" "bytes=$layer.mlp.down_proj.qzeros=0=1234"
+    forward -m odd --precise 2>err | npy got.npy
+    forward -m "$Q/gptq-sym" --precise | npy want.npy
+    cmp want.npy got.npy
+    [ "$(grep -c 'zero points that are not those of symmetric codes' err)" -eq 1 ]
+}
+
+@test "refused: tensors that are missing, or have another shape or type" {
+    refuses "tensor '$layer.mlp.up_proj.scales' is missing" "$Q/gptq-sym" "drop=$layer.mlp.up_proj.scales"
+    refuses "tensor '$layer.mlp.up_proj.qzeros' is missing" "$Q/awq" "drop=$layer.mlp.up_proj.qzeros"
+    refuses "tensor '$layer.mlp.up_proj.qzeros' is missing" "$Q/gptq-asym-actorder" "drop=$layer.mlp.up_proj.qzeros"
+    refuses "tensor '$layer.mlp.up_proj.g_idx' is missing" "$Q/gptq-asym-actorder" "drop=$layer.mlp.up_proj.g_idx"
+    refuses "tensor '$layer.mlp.up_proj.weight_scale' is missing" "$Q/ct-w4-sym" "drop=$layer.mlp.up_proj.weight_scale"
+    refuses "tensor '$layer.mlp.up_proj.weight_scale' is missing" "$Q/ct-fp8" "drop=$layer.mlp.up_proj.weight_scale"
+    refuses "tensor '$layer.mlp.up_proj.weight_scale' is missing" "$Q/mxfp4" "drop=$layer.mlp.up_proj.weight_scale"
+    refuses "tensor '$layer.mlp.up_proj.weight_zero_point' is missing" "$Q/ct-w4-asym" "drop=$layer.mlp.up_proj.weight_zero_point"
+    refuses "tensor '$layer.mlp.up_proj.weight_scale': expected [384, 4], found [384, 8]" "$Q/nvfp4" \
+        "drop=$layer.mlp.up_proj.weight_global_scale" # as MXFP4
+    refuses "tensor '$layer.mlp.up_proj.weight_scale_inv' is missing" "$Q/fp8-block" "drop=$layer.mlp.up_proj.weight_scale_inv"
+    refuses "tensor '$layer.mlp.up_proj.biases' is missing" "$Q/mlx-4" "drop=$layer.mlp.up_proj.biases"
+    refuses "tensor '$layer.mlp.up_proj.weight.absmax' is missing" "$Q/bnb-nf4" "drop=$layer.mlp.up_proj.weight.absmax"
+    refuses "tensor '$layer.mlp.up_proj.weight.quant_map' is missing" "$Q/bnb-nf4" "drop=$layer.mlp.up_proj.weight.quant_map"
+    refuses "tensor '$layer.mlp.up_proj.weight.nested_absmax' is missing" "$Q/bnb-nf4-nested" "drop=$layer.mlp.up_proj.weight.nested_absmax"
+    refuses "tensor '$layer.mlp.up_proj.SCB' is missing" "$Q/bnb-int8" "drop=$layer.mlp.up_proj.SCB"
+    refuses "tensor '$layer.mlp.up_proj.qweight': expected [16, 384], found [384, 16]" "$Q/gptq-sym" "shape=$layer.mlp.up_proj.qweight=[384,16]"
+    refuses "tensor '$layer.mlp.up_proj.scales': expected [384, 384], found [384, 4]" "$Q/awq" "shape=$layer.mlp.up_proj.scales=[384,4]"
+    refuses "tensor '$layer.mlp.up_proj.qweight': expected I32, found F32" "$Q/gptq-sym" "dtype=$layer.mlp.up_proj.qweight=F32"
+    refuses "tensor '$layer.mlp.up_proj.scales': expected F32, F16 or BF16, found I16" "$Q/gptq-sym" "dtype=$layer.mlp.up_proj.scales=I16"
+    refuses "tensor '$layer.mlp.up_proj.weight_scale': expected scales, found I16" "$Q/ct-int8" "dtype=$layer.mlp.up_proj.weight_scale=I16"
+    refuses "tensor '$layer.mlp.up_proj.weight_shape': expected the numbers 384 and 128" "$Q/ct-w4-sym" "bytes=$layer.mlp.up_proj.weight_shape=0=81"
+    refuses "tensor '$layer.mlp.up_proj.weight_scale_inv': expected [3, 1], found [1, 3]" "$Q/fp8-block" "shape=$layer.mlp.up_proj.weight_scale_inv=[1,3]"
+    refuses "tensor '$layer.mlp.up_proj.scales': expected F32, F16 or BF16, as the biases, found F16" "$Q/mlx-4" "dtype=$layer.mlp.up_proj.scales=F16"
+}
+
+@test "refused: values out of range" {
+    refuses "tensor '$layer.mlp.up_proj.g_idx': input 0 is in group 4, but there are 4 groups" \
+        "$Q/gptq-asym-actorder" "bytes=$layer.mlp.up_proj.g_idx=0=04000000"
+    refuses "is in group -5" "$Q/gptq-asym-actorder" "bytes=$layer.mlp.up_proj.g_idx=0=fbffffff"
+    refuses "tensor '$layer.mlp.up_proj.g_idx': group 0 has 3" "$Q/gptq-sym" "bytes=$layer.mlp.up_proj.g_idx=0=01000000"
+    refuses "the zero point of output 0 and group 0 is 256" "$Q/gptq-8bit" \
+        "bytes=$layer.mlp.up_proj.qzeros=0=ff" 'set=quantization_config={"quant_method":"gptq","bits":8,"group_size":64,"sym":false}'
+    refuses "the block size is missing" "$Q/bnb-nf4" "drop=$layer.mlp.up_proj.weight.quant_state.bitsandbytes__nf4" \
+        "add=$layer.mlp.up_proj.weight.quant_state.bitsandbytes__nf4=7b7d"
+    refuses "$layer.mlp.up_proj.weight.quant_state.bitsandbytes__nf4" "$Q/bnb-nf4" \
+        "bytes=$layer.mlp.up_proj.weight.quant_state.bitsandbytes__nf4=0=ff"
+    refuses "only 0 (rows) is supported" "$Q/bnb-int8" "bytes=$layer.mlp.up_proj.weight_format=0=01"
+}
+
+@test "refused: a configuration that says something else than the tensors, or nothing" {
+    refuses "has 4-bit codes in groups of 32; quantization_config has 8-bit codes in groups of 32" "$Q/gptq-sym" \
+        'set=quantization_config={"quant_method":"gptq","bits":8,"group_size":32,"sym":true}'
+    refuses "has 4-bit codes in groups of 32; quantization_config has 4-bit codes in groups of 64" "$Q/awq" \
+        'set=quantization_config={"quant_method":"awq","bits":4,"group_size":64}'
+    refuses "module '$layer.mlp.up_proj' is quantised (awq), but quantization_config says that it is not" "$Q/awq" \
+        'set=quantization_config={"quant_method":"awq","bits":4,"group_size":32,"modules_to_not_convert":["'$layer'.mlp.up_proj"]}'
+    refuses "is of quant_method gptq, awq or auto-round; expected" "$Q/gptq-sym" set=quantization_config=
+    refuses "because quantization_config is of fp8" "$Q/gptq-sym" 'set=quantization_config={"quant_method":"fp8"}'
+    refuses "is of quant_method bitsandbytes; expected" "$Q/bnb-nf4" set=quantization_config=
+    refuses "tensor '$layer.mlp.up_proj.pre_quant_scale': scaled inputs are not supported" "$Q/nvfp4" "add=$layer.mlp.up_proj.pre_quant_scale=00"
+    refuses "marlin format, which is not supported" "$Q/gptq-sym" "rename=up_proj.qweight=up_proj.B"
+    refuses 'quant_method is "hqq"' "$Q/gptq-sym" 'set=quantization_config={"quant_method":"hqq"}'
+    refuses "transforms are not supported" "$Q/ct-w4-sym" \
+        'set=quantization_config={"quant_method":"compressed-tensors","transform_config":{"config_groups":{"u":{}}}}'
+}
+
+@test "refused on a GPU, by the layout" {
+    [ -e "$ROOT/$BUILD/tests/cuda/libcuda.so.1" ] || skip "the stand-in for the driver is not built"
+    export LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile
+    fails 65 "quantised matrices (4-bit groups) are not supported on a GPU" \
+        sh -c 'echo 1 | llm-forward --device cuda --no-return -m "$0" >/dev/null' "$Q/awq"
+}
