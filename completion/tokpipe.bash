@@ -41,6 +41,10 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         echo '-m --model -j --json --stats --hash --all --check --values --spec -c --context -t --threads' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
+    doc-chunk)
+        echo '-m --model -n --tokens --overlap --format --with-head --strict' \
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        ;;
     st-convert) echo '--dtype --pre -f --force -q --quiet --no-sandbox -v --verbose -h --help -V --version' ;;
     esac
 }
@@ -84,6 +88,10 @@ _tokpipe() {
         mapfile -t COMPREPLY < <(compgen -W $'cls\nmean\nmax\nlast\nweighted\nmean-sqrt' -- "$word")
         return
         ;;
+    --format)
+        mapfile -t COMPREPLY < <(compgen -W $'text\nmarkdown\nman' -- "$word")
+        return
+        ;;
     --truncate-side)
         mapfile -t COMPREPLY < <(compgen -W $'left\nright' -- "$word")
         return
@@ -102,4 +110,4 @@ _tokpipe() {
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert
+complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert doc-chunk

@@ -27,6 +27,8 @@ setup() {
     export LLM_MODEL=$PWD/model
     tok-encode text >ids
     python3 "$ROOT/tests/lib/gguf_tiny.py" make tied SmolLM2-135M-Instruct.Q4_1.gguf
+    cp "$ROOT/man/tokens.5" page.1
+    cp "$ROOT/README.md" .
     mkdir mistral
     cp "$DATA/tokconv/tekken/tekken.json" mistral
 }
@@ -56,6 +58,7 @@ run_all() { # FUNCTION ARGUMENT...
     for p in "$ROOT"/man/*.1; do [ -n "$(commands "$p")" ] || { echo "none in $p"; false; }; done
 }
 
+@test "examples of doc-chunk(1)" { page doc-chunk.1; }
 @test "examples of st-inspect(1)" { page st-inspect.1; }
 @test "examples of st-convert(1)" { page st-convert.1; }
 @test "examples of tok-encode(1)" { page tok-encode.1; }
