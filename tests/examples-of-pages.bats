@@ -29,6 +29,7 @@ setup() {
     python3 "$ROOT/tests/lib/gguf_tiny.py" make tied SmolLM2-135M-Instruct.Q4_1.gguf
     cp "$ROOT/man/tokens.5" page.1
     cp "$ROOT/README.md" .
+    python3 "$ROOT/tests/lib/make_vectors.py" random 9 8 1 >records.vec
     mkdir mistral
     cp "$DATA/tokconv/tekken/tekken.json" mistral
 }
@@ -76,6 +77,9 @@ run_all() { # FUNCTION ARGUMENT...
 @test "examples of llm-inspect(1)" { page llm-inspect.1; }
 @test "examples of llm-score(1)" { page llm-score.1; }
 @test "examples of llm-diff(1)" { page llm-diff.1; }
+
+@test "examples of vec-index(1)" { page vec-index.1; }
+@test "examples of vec-search(1)" { page vec-search.1; }
 
 @test "commands of README.md" {
     export HOME=$PWD
