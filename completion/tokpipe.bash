@@ -49,6 +49,10 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         echo '-i --index --records --store --every --missing --prune -l --list' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
+    vec-prefix)
+        echo '-i --index -m --model -k --top-k --hybrid --prompt --template -t --threads' \
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        ;;
     vec-search)
         echo '-i --index -k --top-k -j --json --text --hybrid --bm25 --records -t --threads' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
@@ -122,4 +126,4 @@ _tokpipe() {
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert doc-chunk vec-index vec-search
+complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert doc-chunk vec-index vec-search vec-prefix

@@ -30,6 +30,7 @@ setup() {
     cp "$ROOT/man/tokens.5" page.1
     cp "$ROOT/README.md" .
     python3 "$ROOT/tests/lib/make_vectors.py" random 9 8 1 >records.vec
+    "$ROOT/tests/lib/toy-embedder" "$ROOT" embedder
     mkdir mistral
     cp "$DATA/tokconv/tekken/tekken.json" mistral
 }
@@ -79,6 +80,7 @@ run_all() { # FUNCTION ARGUMENT...
 @test "examples of llm-diff(1)" { page llm-diff.1; }
 
 @test "examples of vec-index(1)" { page vec-index.1; }
+@test "examples of vec-prefix(1)" { page vec-prefix.1; }
 @test "examples of vec-search(1)" { page vec-search.1; }
 
 @test "commands of README.md" {

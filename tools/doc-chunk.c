@@ -125,7 +125,7 @@ static void hash_part(struct hash_state *h, struct str s) {
 
 /* The id: what a chunk says and where it is from, but not its place in the file. So it stays the
  * same when other parts of the file change. Chunks of a file that are alike are numbered. */
-static uint64_t chunk_id(struct file_run *r, const struct chunk *c) {
+static uint64_t chunk_id(struct file_run *r, const struct doc_chunk *c) {
     struct hash hash;
     struct hash_state *h = hash_new();
     hash_part(h, buf_view(&r->name));
@@ -143,7 +143,7 @@ static uint64_t chunk_id(struct file_run *r, const struct chunk *c) {
     return hash_fingerprint(again, sizeof again);
 }
 
-static void write_chunk(struct file_run *r, const struct chunk *c, bool terminal) {
+static void write_chunk(struct file_run *r, const struct doc_chunk *c, bool terminal) {
     const struct doc_section *s = c->section;
     struct buf head = {0};
     utf8_repair(&head, s->head.p, s->head.n);
@@ -166,7 +166,7 @@ static void write_chunk(struct file_run *r, const struct chunk *c, bool terminal
 static int chunk_file(struct chunker *c, const struct doc_file *file, bool terminal,
                       struct err *e) {
     struct doc doc = {0};
-    struct chunk chunk;
+    struct doc_chunk chunk;
     int rc;
     struct file_run r = {.file = file, .doc = &doc};
     utf8_repair(&r.name, file->name, strlen(file->name));

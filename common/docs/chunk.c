@@ -282,7 +282,7 @@ static int begin_section(struct chunker *c, struct err *e) {
 }
 
 /* Cuts the next chunk of the section: 1, or 0 if nothing is left of it. */
-static int cut_chunk(struct chunker *c, struct chunk *out, struct err *e) {
+static int cut_chunk(struct chunker *c, struct doc_chunk *out, struct err *e) {
     const struct doc_section *s = &c->d->sections[c->section];
     struct str t = c->d->text;
     size_t end = s->to, to;
@@ -301,7 +301,7 @@ static int cut_chunk(struct chunker *c, struct chunk *out, struct err *e) {
         return -1;
     if (c->at < c->done && n > c->o.tokens)
         c->at = c->done; // no room for the overlap
-    *out = (struct chunk){.section = s, .from = c->at, .to = to};
+    *out = (struct doc_chunk){.section = s, .from = c->at, .to = to};
     trim(t, &out->from, &out->to);
     size_t from = c->at;
     c->done = to;
@@ -315,7 +315,7 @@ static int cut_chunk(struct chunker *c, struct chunk *out, struct err *e) {
     return 1;
 }
 
-int chunker_next(struct chunker *c, struct chunk *out, struct err *e) {
+int chunker_next(struct chunker *c, struct doc_chunk *out, struct err *e) {
     while (c->section < c->d->n_sections) {
         int rc = cut_chunk(c, out, e);
         if (rc != 0)

@@ -21,7 +21,7 @@ struct chunk_options {
 };
 
 /* text[from .. to) of the document, without white space at its ends. */
-struct chunk {
+struct doc_chunk {
     const struct doc_section *section;
     size_t from, to;
     struct str text; // with the head if asked for, and valid UTF-8; until the next call
@@ -34,6 +34,6 @@ void chunker_free(struct chunker *c);
 
 void chunker_begin(struct chunker *c, const struct doc *d); // d must outlive the calls
 /* 1 with the next chunk; 0 after the last; -1 with e set (EXIT_DATA): a text cannot be encoded. */
-int chunker_next(struct chunker *c, struct chunk *out, struct err *e);
+int chunker_next(struct chunker *c, struct doc_chunk *out, struct err *e);
 
 #endif

@@ -9,20 +9,15 @@
 #define _GNU_SOURCE // prctl's constants
 #include "docs/files.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/prctl.h>
 #endif
 
 #include "base/io.h"
-
-extern char **environ;
+#include "base/spawn.h"
 
 struct doc_head {
     bool end;
@@ -41,66 +36,31 @@ struct doc_files {
 
 /* ---- The reader ---- */
 
-/* Starts mandoc with stdin from `in`, stdout to `out` and no messages. Returns 0 or an errno. */
-static int start_mandoc(int in, int out, pid_t *child) {
-    static char *const argv[] = {"mandoc", "-T", "utf8", "-O", "width=200", NULL};
-    posix_spawn_file_actions_t actions;
-    int rc = posix_spawn_file_actions_init(&actions);
-    if (rc != 0)
-        return rc;
-    if ((rc = posix_spawn_file_actions_adddup2(&actions, in, STDIN_FILENO)) == 0 &&
-        (rc = posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO)) == 0 &&
-        (rc = posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY,
-                                               0)) == 0)
-        rc = posix_spawnp(child, argv[0], &actions, NULL, argv, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    return rc;
-}
-
-/* Reads what mandoc writes, and waits for its end. */
-static int finish_mandoc(pid_t child, int out, const char *name, struct buf *rendering,
-                         struct err *e) {
-    int status = 0, rc = read_all(out, "mandoc's output", DOC_MAX_BYTES, rendering, e);
-    if (rc != 0)
-        kill(child, SIGKILL);
-    while (waitpid(child, &status, 0) < 0 && errno == EINTR)
-        ;
-    if (rc != 0)
-        return -1;
-    // 2 and 3 are warnings and errors of the page: it renders all the same, as `man` shows it.
-    if (!WIFEXITED(status) || WEXITSTATUS(status) > 3)
-        return WIFEXITED(status) && WEXITSTATUS(status) == 127
-                   ? err_set(e, EXIT_SYSTEM,
-                             "mandoc renders man pages, and it is not installed: %s", name)
-                   : err_set(e, EXIT_DATA, "mandoc cannot render the page: %s", name);
-    return 0;
-}
-
 static int render_page(struct str source, const char *name, struct buf *rendering, struct err *e) {
+    static const char *const argv[] = {"mandoc", "-T", "utf8", "-O", "width=200", NULL};
     int temp = io_temp(NULL, e), ends[2];
     pid_t child;
     if (temp < 0)
         return -1;
-    if (write_full(temp, source.p, source.n, e) != 0 || lseek(temp, 0, SEEK_SET) != 0) {
+    int rc = write_full(temp, source.p, source.n, e) != 0 || lseek(temp, 0, SEEK_SET) != 0
+                 ? err_set(e, EXIT_IO, "cannot write a temporary file: %s", name)
+                 : spawn_pipe(ends, e);
+    if (rc != 0) {
         close(temp);
-        return err_set(e, EXIT_IO, "cannot write a temporary file: %s", name);
+        return -1;
     }
-    if (pipe(ends) != 0) {
-        close(temp);
-        return err_errno(e, EXIT_SYSTEM, "cannot make a pipe");
-    }
-    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
-    int failed = start_mandoc(temp, ends[1], &child), rc = -1;
+    rc = spawn_program(argv, temp, ends[1], true, "renders man pages", &child, e);
     close(temp);
     close(ends[1]);
-    errno = failed;
-    if (failed == ENOENT)
-        err_set(e, EXIT_SYSTEM, "mandoc renders man pages, and it is not installed: %s", name);
-    else if (failed)
-        err_errno(e, EXIT_SYSTEM, "cannot run mandoc");
-    else
-        rc = finish_mandoc(child, ends[0], name, rendering, e);
-    close(ends[0]);
+    if (rc != 0) {
+        close(ends[0]);
+        return err_where(e, "%s", name);
+    }
+    rc = read_all(ends[0], "mandoc's output", DOC_MAX_BYTES, rendering, e);
+    close(ends[0]); // one that still writes ends by SIGPIPE
+    // 2 and 3 are warnings and errors of the page: it renders all the same, as man(1) shows it.
+    if (spawn_wait(child) > 3 && rc == 0)
+        rc = err_set(e, EXIT_DATA, "mandoc cannot render the page: %s", name);
     return rc;
 }
 
@@ -156,12 +116,8 @@ NORETURN static void run_reader(int fd, char *const *names, size_t n, enum doc_f
 struct doc_files *doc_files_start(char *const *names, size_t n, enum doc_format format,
                                   struct err *e) {
     int ends[2];
-    if (pipe(ends) != 0) {
-        err_errno(e, EXIT_SYSTEM, "cannot make a pipe");
+    if (spawn_pipe(ends, e) != 0)
         return NULL;
-    }
-    fcntl(ends[0], F_SETFD, FD_CLOEXEC);
-    fcntl(ends[1], F_SETFD, FD_CLOEXEC);
     pid_t reader = fork();
     if (reader < 0) {
         err_errno(e, EXIT_SYSTEM, "cannot start a process");
@@ -219,8 +175,7 @@ void doc_files_free(struct doc_files *f) {
     if (!f)
         return;
     close(f->fd);
-    while (waitpid(f->reader, NULL, 0) < 0 && errno == EINTR)
-        ;
+    spawn_wait(f->reader);
     buf_free(&f->source);
     buf_free(&f->rendering);
     free(f);

@@ -30,7 +30,7 @@ static size_t count(const struct tokenizer *t, struct str text) {
 static void check_doc(const struct tokenizer *t, const struct chunk_options *o,
                       const struct doc *d) {
     struct chunker *c = chunker_new(t, o);
-    struct chunk chunk;
+    struct doc_chunk chunk;
     struct err e = {0};
     size_t last = 0;
     int rc;
