@@ -49,6 +49,10 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         echo '-i --index --records --store --every --missing --prune -l --list' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
+    vec-faiss)
+        echo '-o --output --factory -i --index -k --top-k --vectors --ids --model' \
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        ;;
     vec-prefix)
         echo '-i --index -m --model -k --top-k --hybrid --prompt --template -t --threads' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
@@ -126,4 +130,4 @@ _tokpipe() {
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert doc-chunk vec-index vec-search vec-prefix
+complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert doc-chunk vec-index vec-search vec-prefix vec-faiss

@@ -79,6 +79,10 @@ run_all() { # FUNCTION ARGUMENT...
 @test "examples of llm-score(1)" { page llm-score.1; }
 @test "examples of llm-diff(1)" { page llm-diff.1; }
 
+@test "examples of vec-faiss(1)" {
+    command -v vec-faiss >/dev/null || skip "vec-faiss is not built: make faiss"
+    page vec-faiss.1
+}
 @test "examples of vec-index(1)" { page vec-index.1; }
 @test "examples of vec-prefix(1)" { page vec-prefix.1; }
 @test "examples of vec-search(1)" { page vec-search.1; }
