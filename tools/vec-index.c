@@ -200,6 +200,8 @@ static int add_vectors(const struct options *o, int fd, const char *name) {
     while ((rc = vectors_next(r, &v, &bad)) == 1)
         if (add_record(&a, &v, &e) != 0)
             die_err(&e);
+    if (rc < 0 && bad.code != EXIT_DATA)
+        die_err(&bad);
     if (index_commit(a.w, &e) != 0)
         die_err(&e);
     report_added(&a);

@@ -210,6 +210,10 @@ static bool is_same(struct index_writer *w, uint32_t i, const struct index_item 
     return same;
 }
 
+static bool put(FILE *f, const void *p, size_t n) {
+    return n == 0 || fwrite(p, 1, n, f) == n;
+}
+
 static int stage_record(struct index_writer *w, const struct index_item *item, struct err *e) {
     static const char zeros[8];
     const long at = ftell(w->blob);
@@ -221,12 +225,10 @@ static int stage_record(struct index_writer *w, const struct index_item *item, s
                                 .n_words = (uint32_t)w->words.n,
                                 .length = (uint32_t)w->words.length};
     size_t n = item->id.n + item->attrs.n + item->text.n;
-    if (at < 0 || fwrite(w->row, sizeof *w->row, w->info.dim, w->values) != w->info.dim ||
-        fwrite(item->id.p, 1, item->id.n, w->blob) != item->id.n ||
-        fwrite(item->attrs.p, 1, item->attrs.n, w->blob) != item->attrs.n ||
-        fwrite(item->text.p, 1, item->text.n, w->blob) != item->text.n ||
-        fwrite(zeros, 1, -n % 8, w->blob) != -n % 8 ||
-        fwrite(w->words.at, 8, w->words.n, w->blob) != w->words.n)
+    if (at < 0 || !put(w->values, w->row, w->info.dim * sizeof *w->row) ||
+        !put(w->blob, item->id.p, item->id.n) || !put(w->blob, item->attrs.p, item->attrs.n) ||
+        !put(w->blob, item->text.p, item->text.n) || !put(w->blob, zeros, -n % 8) ||
+        !put(w->blob, w->words.at, w->words.n * sizeof *w->words.at))
         return err_errno(e, EXIT_IO, "cannot write a temporary file beside %s", w->path);
     w->entries[w->n_staged++] = entry;
     return 0;
