@@ -40,7 +40,8 @@ static const char help[] =
     "usage: vec-faiss -o FILE [--factory NAME] [--ids IDS] [VECTORS]\n"
     "       vec-faiss -i FILE [-k N] [--ids IDS] [QUERIES]\n"
     "       vec-faiss -i FILE --vectors [--ids IDS] [--model HEX]\n"
-    "Writes vectors(5) as an index file of the faiss library, searches one, or writes its vectors.\n"
+    "Writes vectors(5) as an index file of the faiss library, searches one, or writes its "
+    "vectors.\n"
     "\n"
     "  -o, --output FILE      write this index file\n"
     "      --factory NAME     its kind: Flat (default), HNSW32, IVF256,PQ48 ...\n"
@@ -315,8 +316,8 @@ static int search(const struct options *o, faiss::Index *index, const std::vecto
                 continue;
             const std::string shown =
                 (size_t)id < ids.size() ? ids[(size_t)id] : std::to_string(id);
-            printf("%s\t%zu\t%.9g\t%s\n", q.ids[at + i / k].c_str(), i % k + 1,
-                   (double)scores[i], shown.c_str());
+            printf("%s\t%zu\t%.9g\t%s\n", q.ids[at + i / k].c_str(), i % k + 1, (double)scores[i],
+                   shown.c_str());
         }
     }
     return q.n_failed ? EXIT_SOME_FAILED : EXIT_DONE;
@@ -329,8 +330,7 @@ static int read_and_use(const struct options *o, const struct map *file, const s
     if (opt_verbose())
         print_note("%" PRId64 " vectors of dimension %d: %s", (int64_t)index->ntotal, index->d,
                    o->index);
-    return o->vectors ? write_vectors(o, index.get(), ids)
-                      : search(o, index.get(), ids, fd, name);
+    return o->vectors ? write_vectors(o, index.get(), ids) : search(o, index.get(), ids, fd, name);
 }
 
 /* May write below the folders of -o and --ids. */
@@ -363,8 +363,8 @@ int main(int argc, char **argv) {
         die_err(&e);
     enter_sandbox(&o);
     try {
-        status = o.output ? write_index_file(&o, fd, name)
-                          : read_and_use(&o, &file, &ids, fd, name);
+        status =
+            o.output ? write_index_file(&o, fd, name) : read_and_use(&o, &file, &ids, fd, name);
     } catch (const std::bad_alloc &) {
         die(EXIT_SYSTEM, "out of memory: %s", o.output ? o.output : o.index);
     } catch (const std::exception &x) { // the library's own messages have several lines
