@@ -10,6 +10,7 @@
 #   make SAN=thread check, make SAN=memory check   the tests that clang's ThreadSanitizer and MemorySanitizer can run
 #   make check-arm64                                the C kernels for arm64, under qemu-user
 #   make bench      measure this machine, this project and its peers; writes bench/RESULTS.md (under ten minutes)
+#   make faiss      build/bin/vec-faiss, the adapter to the faiss library, which is installed first
 #   make install    PREFIX=/usr/local DESTDIR=      make uninstall, make clean
 #   make format     apply .clang-format             make lint           check style: tests/lint
 #   make dist       tokpipe-VERSION.tar.gz          make compile_commands.json
@@ -79,6 +80,14 @@ $B/tests/%: $B/obj/tests/unit/%.o $B/libtokpipe.a | $(MSAN_LIBS)
 $B/libtokpipe.a: $(LIB_OBJ)
 	@rm -f $@
 	$(AR) rcs $@ $(LIB_OBJ)
+
+# The adapter to faiss, which is no part of `all`: its library is large, and in C++.
+faiss: $B/bin/vec-faiss
+$B/bin/vec-faiss: tools/vec-faiss.cc $B/libtokpipe.a $B/flags
+	@sh tools/install-deps.sh libfaiss-dev
+	@mkdir -p $(@D)
+	$(CXX) -std=c++17 -Wall -Wextra -Icommon $(CFLAGS) $(SANFLAGS) $(HARDEN) -fopenmp $(HARDEN_LD) $(LDFLAGS) -o $@ $< \
+	    $B/libtokpipe.a $(LIBS) -lfaiss -llapack -lblas
 
 # The version stands in one object, so that a new one rebuilds little.
 $B/obj/common/base/opt.o: private FIXED += -DTOKPIPE_VERSION='"$(VERSION)"'
@@ -291,6 +300,7 @@ UNITS    := $(wildcard examples/systemd/*)
 install: all
 	install -d '$(DESTDIR)$(PREFIX)/bin' '$(BASH_DIR)' '$(ZSH_DIR)' '$(DOC_DIR)/examples'
 	for t in $(TOOLS); do install -m 755 "$B/bin/$$t" '$(DESTDIR)$(PREFIX)/bin/' || exit 1; done
+	if [ -x '$B/bin/vec-faiss' ]; then install -m 755 '$B/bin/vec-faiss' '$(DESTDIR)$(PREFIX)/bin/'; fi
 	for m in $(MAN); do s=$${m##*.}; install -d "$(SHARE)/man/man$$s" && \
 	    install -m 644 "$$m" "$(SHARE)/man/man$$s/" || exit 1; done
 	install -m 644 completion/tokpipe.bash '$(BASH_DIR)/tokpipe.bash'
@@ -301,7 +311,7 @@ install: all
 	install -m 644 $(UNITS) '$(DOC_DIR)/examples/systemd/'
 
 uninstall:
-	for t in $(TOOLS); do rm -f "$(DESTDIR)$(PREFIX)/bin/$$t" "$(BASH_DIR)/$$t"; done
+	for t in $(TOOLS) vec-faiss; do rm -f "$(DESTDIR)$(PREFIX)/bin/$$t" "$(BASH_DIR)/$$t"; done
 	for m in $(MAN); do rm -f "$(SHARE)/man/man$${m##*.}/$${m##*/}"; done
 	rm -f '$(BASH_DIR)/tokpipe.bash' '$(ZSH_DIR)/_tokpipe'
 	for e in $(EXAMPLES:examples/%=%); do rm -f "$(DOC_DIR)/examples/$$e"; done
@@ -312,7 +322,7 @@ clean:
 	rm -rf build build-san build-thread build-memory build-fuzz build-arm64
 
 FORCE:
-.PHONY: all bench bench-bin cuda syntax check check-arm64 fuzz flips faults replay-bin tests-bin deps demo format lint dist install uninstall clean FORCE
+.PHONY: all faiss bench bench-bin cuda syntax check check-arm64 fuzz flips faults replay-bin tests-bin deps demo format lint dist install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find $B/obj build/cuda build-fuzz/obj -name '*.d' 2>/dev/null)

@@ -41,6 +41,26 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         echo '-m --model -j --json --stats --hash --all --check --values --spec -c --context -t --threads' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
+    doc-chunk)
+        echo '-m --model -n --tokens --overlap --format --with-head --strict' \
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        ;;
+    vec-index)
+        echo '-i --index --records --store --every --missing --prune -l --list' \
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        ;;
+    vec-faiss)
+        echo '-o --output --factory -i --index -k --top-k --vectors --ids --model' \
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        ;;
+    vec-prefix)
+        echo '-i --index -m --model -k --top-k --hybrid --prompt --template -t --threads' \
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        ;;
+    vec-search)
+        echo '-i --index -k --top-k -j --json --text --hybrid --bm25 --records -t --threads' \
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        ;;
     st-convert) echo '--dtype --pre -f --force -q --quiet --no-sandbox -v --verbose -h --help -V --version' ;;
     esac
 }
@@ -84,11 +104,19 @@ _tokpipe() {
         mapfile -t COMPREPLY < <(compgen -W $'cls\nmean\nmax\nlast\nweighted\nmean-sqrt' -- "$word")
         return
         ;;
+    --format)
+        mapfile -t COMPREPLY < <(compgen -W $'text\nmarkdown\nman' -- "$word")
+        return
+        ;;
     --truncate-side)
         mapfile -t COMPREPLY < <(compgen -W $'left\nright' -- "$word")
         return
         ;;
-    --verify | --engine | --listen | --check | --npy | --skip-done | --template)
+    --store)
+        mapfile -t COMPREPLY < <(compgen -W $'f32\nbf16' -- "$word")
+        return
+        ;;
+    -i | --index | --records | --verify | --engine | --listen | --check | --npy | --skip-done | --template)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
@@ -102,4 +130,4 @@ _tokpipe() {
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert
+complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert doc-chunk vec-index vec-search vec-prefix vec-faiss

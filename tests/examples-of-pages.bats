@@ -27,6 +27,10 @@ setup() {
     export LLM_MODEL=$PWD/model
     tok-encode text >ids
     python3 "$ROOT/tests/lib/gguf_tiny.py" make tied SmolLM2-135M-Instruct.Q4_1.gguf
+    cp "$ROOT/man/tokens.5" page.1
+    cp "$ROOT/README.md" .
+    python3 "$ROOT/tests/lib/make_vectors.py" random 9 8 1 >records.vec
+    "$ROOT/tests/lib/toy-embedder" "$ROOT" embedder
     mkdir mistral
     cp "$DATA/tokconv/tekken/tekken.json" mistral
 }
@@ -56,6 +60,7 @@ run_all() { # FUNCTION ARGUMENT...
     for p in "$ROOT"/man/*.1; do [ -n "$(commands "$p")" ] || { echo "none in $p"; false; }; done
 }
 
+@test "examples of doc-chunk(1)" { page doc-chunk.1; }
 @test "examples of st-inspect(1)" { page st-inspect.1; }
 @test "examples of st-convert(1)" { page st-convert.1; }
 @test "examples of tok-encode(1)" { page tok-encode.1; }
@@ -73,6 +78,14 @@ run_all() { # FUNCTION ARGUMENT...
 @test "examples of llm-inspect(1)" { page llm-inspect.1; }
 @test "examples of llm-score(1)" { page llm-score.1; }
 @test "examples of llm-diff(1)" { page llm-diff.1; }
+
+@test "examples of vec-faiss(1)" {
+    command -v vec-faiss >/dev/null || skip "vec-faiss is not built: make faiss"
+    page vec-faiss.1
+}
+@test "examples of vec-index(1)" { page vec-index.1; }
+@test "examples of vec-prefix(1)" { page vec-prefix.1; }
+@test "examples of vec-search(1)" { page vec-search.1; }
 
 @test "commands of README.md" {
     export HOME=$PWD

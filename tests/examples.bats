@@ -24,6 +24,30 @@ setup() {
     [[ $output == *[0-9]* ]]
 }
 
+@test "ask-man: pages become an index, answers have sources, and it says what is missing" {
+    ask() { run --separate-stderr "$ROOT/examples/ask-man" "$@"; }
+    export HOME=$PWD LLM_SAMPLE_OPTIONS='-n 4' ASK_MAN_CHUNKS=2
+    "$ROOT/tests/lib/toy-embedder" "$ROOT" embedder
+    mkdir -p pages/man1
+    printf '.TH CAT 1\n.SH NAME\ncat \\- the cat is red\n.SH DOG\nA dog is blue.\n' >pages/man1/cat.1
+    printf '.TH FISH 1\n.SH NAME\nfish \\- swim in the sea\n' | gzip >pages/man1/fish.1.gz
+    ask 'where is the cat?'
+    [ "$status" -eq 2 ] && [[ $stderr == *"LLM_EMBED_MODEL is missing"* ]]
+    export LLM_EMBED_MODEL=$PWD/embedder
+    ask 'where is the cat?'
+    [ "$status" -eq 66 ] && [[ $stderr == *"there is no index yet"* ]]
+    ask --index nowhere
+    [ "$status" -eq 66 ]
+    ask --index pages
+    [ "$status" -eq 0 ] && [[ $stderr == *"2 pages, 3 chunks, 3 to embed"* ]]
+    ask --index pages/man1
+    [ "$status" -eq 0 ] && [[ $stderr == *"3 chunks, 0 to embed"*"the index has 3"* ]]
+    ask 'where is the cat?' 'what is the cat?'
+    [ "$status" -eq 0 ]
+    [ "$(grep -cE '^\[[12]\] (CAT|FISH)\(1\) > [A-Z]+: /.*pages/man1/(cat|fish).1, bytes [0-9]+ to [0-9]+$' <<<"$output")" -eq 4 ]
+    [[ $stderr == *"question 1: first words after "*"question 2: first words after "* ]]
+}
+
 @test "batch-of-prompts answers line k in line k" {
     printf 'one\ntwo\nthree\n' >prompts
     run --separate-stderr "$ROOT/examples/batch-of-prompts" prompts

@@ -81,6 +81,12 @@ def cases(made):
         Case("st-inspect-hash", [["st-inspect", "--hash", "-t", "2", "-m", TINY]]),
         Case("st-inspect-check", [["st-inspect", "--check", os.path.join(made, "hashes"), "-m", TINY]]),
         Case("convert-gguf", [["st-convert", "-q", os.path.join(made, "model.gguf"), "{out}"]]),
+        Case("chunk", [["doc-chunk", "-m", TINY, "-n", "16", os.path.join(made, "page.md")]]),
+        Case("index", [["vec-index", "-q", "-i", "{out}", "--records", os.path.join(made, "texts"), os.path.join(made, "records.vec")]]),
+        Case("index-missing", [["vec-index", "-i", os.path.join(made, "index"), "--missing"]], b'{"id": "r1"}\n{"id": 9}\n'),
+        Case("search", [["vec-search", "-i", os.path.join(made, "index"), "-k", "2", "-t", "2", os.path.join(made, "records.vec")]]),
+        Case("search-hybrid", [["vec-search", "-j", "--hybrid", "-i", os.path.join(made, "index"), "--records", os.path.join(made, "texts"),
+                                os.path.join(made, "records.vec")]]),
         Case("convert-folder", [["st-convert", "-q", "--dtype", "f16", TINY, "{out}"]]),
     ]
 
@@ -95,6 +101,18 @@ def prepare(made):
     run("st-inspect", "--hash", "-m", TINY, to="hashes")
     sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
     import gguf_tiny
+    import make_vectors as vectors
+    with open(os.path.join(made, "records.vec"), "wb") as f:
+        f.write(vectors.header(3))
+        f.write(b"".join(vectors.record(i, [1.0, i, 2.0], b"id=r%d" % i) for i in range(5)) + vectors.end(5))
+    with open(os.path.join(made, "texts"), "w") as f:
+        f.write("".join(f'{{"id": "r{i}", "text": "some words {i}"}}\n' for i in range(5)))
+    subprocess.run([os.path.join(BIN, "vec-index"), "-i", os.path.join(made, "index"), "--records", os.path.join(made, "texts"),
+                    os.path.join(made, "records.vec")], check=True)
+    with open(os.path.join(made, "page.1"), "w") as f:
+        f.write(".TH A 1\n.SH NAME\na \\- b\n.SH MORE\nSome text.\n")
+    with open(os.path.join(made, "page.md"), "w") as f:
+        f.write("# A\n\ntext of it\n\n## B\n\nand more text of it, of more than a few tokens, to be cut.\n")
     with open(os.path.join(made, "model.gguf"), "wb") as f:
         f.write(gguf_tiny.make(gguf_tiny.KINDS["spm"]()))
 

@@ -50,6 +50,12 @@ class Case:
         self.form, self.places = form, places
 
 
+def vector_stream(dim=3):
+    sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
+    import make_vectors as vectors
+    return vectors.header(dim) + vectors.record(0, [1.0, 0.5, -1.0][:dim], b"id=r0") + vectors.end(1)
+
+
 def cases():
     import seeds
     config, weights = seeds.tiny_llama()
@@ -85,6 +91,15 @@ def cases():
         Case("sample", ["llm-sample", "-n", "3", "-q"], {}, None, stream, form=whole_tokens),
         Case("inspect", ["llm-inspect", "-j", "-q"], {}, None, stream, form=whole_json, places=("stdin", "sequence ")),
         Case("score", ["llm-score", "-j", "-q"], {}, None, rows, form=whole_json, places=("stdin", "sequence ")),
+        Case("vectors", ["vec-search", "-q", "-j", "-t", "1", "-i", "index"], {"index": read(SEEDS, "index", "f32")}, None, vector_stream(),
+             form=whole_json),
+        Case("index", ["vec-search", "-q", "-j", "--hybrid", "--records", "texts", "-t", "1", "-i", "index", "q"],
+             {"index": read(SEEDS, "index", "f32"), "q": vector_stream(), "texts": b'{"id": "r0", "text": "one two"}\n'}, "index",
+             form=whole_json, places=("index", "q")),
+        Case("index-add", ["vec-index", "-q", "-i", "index", "q"],
+             {"index": read(SEEDS, "index", "bf16"), "q": vector_stream(2)}, "index", places=("index", "q")),
+        Case("records", ["vec-index", "-q", "-i", "index", "--records", "texts", "q"],
+             {"q": vector_stream(), "texts": b'{"id": "r0", "text": "one \\u00e9"}\n{"id": 7}\n'}, "texts"),
         Case("diff", ["llm-diff", "-j", "-q", "a", "b"], {"a": rows, "b": rows}, "b", places=("a", "b", "sequence ")),
     ]
 

@@ -1,0 +1,34 @@
+/* The body of vec-prefix: JSON records with a question, to records whose prompt begins with the
+ * chunks of an index that are nearest to it.
+ *
+ * The chunks are written in the order of their ids, and the question comes last. So two prompts
+ * with the same chunks begin alike, and llm-forward's prefix cache shares that part. A record gets
+ * a key "cite" with what is known of each chunk, which comes out of tok-decode -j again.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef STAGES_PREFIX_H
+#define STAGES_PREFIX_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "base/err.h"
+#include "index/index.h"
+#include "jinja/jinja.h"
+#include "kernels/pool.h"
+
+struct prefix_job {
+    const struct index_file *ix;
+    struct pool *pool;
+    size_t k;
+    bool hybrid;
+    // Of --template, for texts and chats; NULL: prefix_template's.
+    const struct jinja_template *template;
+    int to_embedder, from_embedder; // JSON lines with "text" go there, vectors(5) come back
+};
+
+/* Reads JSON lines from fd. Returns EXIT_DONE; EXIT_SOME_FAILED if a record failed, whose line then
+ * has "error" and no prompt; or -1 with e set. to_embedder is closed at the end. */
+int stage_prefix(const struct prefix_job *job, int fd, const char *name, FILE *out, struct err *e);
+
+#endif
