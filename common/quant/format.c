@@ -4,6 +4,7 @@
 #include "quant/format.h"
 
 const struct mat_format *const mat_formats[] = {
+    &mat_tokpipe_format,
     &mat_plain_format,
     NULL,
 };

@@ -3,8 +3,9 @@
  * GPTQ, AWQ, FP8, bitsandbytes and compressed-tensors each have keys of their own. The few that
  * most of them share are read here; the whole object is stored as text for the rest.
  *
- * Refused: every object that says that something is quantised. bitsandbytes leaves an object with
- * both of its switches off in models that were trained without it; that one is accepted.
+ * Refused: every object that says that something is quantised, but by tokpipe. bitsandbytes leaves
+ * an object with both of its switches off in models that were trained without it; that one is
+ * accepted.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -49,14 +50,15 @@ int config_quant(struct keys_reader *r, struct spec_config *c, const struct keys
     if (!m || keys_member_false(m))
         return 0;
     struct keys_object q = {0};
-    bool off = false;
+    bool off = false, ours = false;
     if (m->raw.p[0] == '{' && keys_read_object(r, m, &q) == 0) {
         const struct keys_member *method = keys_member_find(&q, "quant_method");
         off = method && keys_member_is(method, "\"bitsandbytes\"") && !is_on(&q, "load_in_4bit") &&
               !is_on(&q, "load_in_8bit");
+        ours = method && keys_member_is(method, "\"tokpipe\"");
         if (!off)
             read_object(&c->spec, &q, m->raw);
     }
     free(q.members);
-    return off ? 0 : keys_refuse(r, m, "only null is supported");
+    return off || ours ? 0 : keys_refuse(r, m, "only null is supported");
 }

@@ -45,7 +45,9 @@ static size_t bytes_of(const struct cuda_mat *m) {
 
 int cuda_load(struct device *device, const struct mat *w, struct err *e) {
     struct cuda_device *d = cuda_of(device);
-    (void)e;
+    if (mat_panel_rows(w->layout) > 1)
+        return err_set(e, EXIT_DATA,
+                       "quantised matrices are not supported on a GPU: use --device cpu");
     if (2 * (d->n_mats + 1) > d->mats_cap)
         grow(d);
     struct cuda_mat *m = place_of(d->mats, d->mats_cap, w->data);
