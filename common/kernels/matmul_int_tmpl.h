@@ -41,7 +41,7 @@ enum {
 };
 
 /* A superblock of a panel, as tiles read it. */
-struct strip {
+struct int_strip {
     _Alignas(64) int32_t m[MAX_BLOCKS * PANEL_ROWS]; // [blocks, 16]
     unsigned char bytes[LINES * PANEL_LINE];         // of i4
     const unsigned char *codes;                      // [n / 4] lines
@@ -49,20 +49,20 @@ struct strip {
 };
 
 /* A superblock of panels with rows of x. */
-struct tile {
-    const struct strip *strips; // [P]
-    const unsigned char *x;     // of the first row, of this superblock: codes,
-    const unsigned char *sums;  // corrections,
-    const unsigned char *scale; // and the scale
-    size_t stride, n;           // from row to row of x; inputs
-    float *y;                   // [R, OUTS]
+struct int_tile {
+    const struct int_strip *strips; // [P]
+    const unsigned char *x;         // of the first row, of this superblock: codes,
+    const unsigned char *sums;      // corrections,
+    const unsigned char *scale;     // and the scale
+    size_t stride, n;               // from row to row of x; inputs
+    float *y;                       // [R, OUTS]
 };
 
 /* Adds the products of lines [line, line + n_lines) to out. An output has S sums, one for every Sth
  * line, so that a single row of x does not wait for one chain. */
 TARGET EVERY_ISA void sum_block(const size_t R, const size_t P, const size_t S, const bool ahead,
-                                struct parts out[ROWS][MAX_VECS], const struct tile *t, size_t line,
-                                const size_t n_lines) {
+                                struct parts out[ROWS][MAX_VECS], const struct int_tile *t,
+                                size_t line, const size_t n_lines) {
     struct parts s[MAX_SPLIT][ROWS][MAX_VECS];
     UNROLLED for (size_t i = 1; i < S; i++) UNROLLED for (size_t r = 0; r < R; r++)
         UNROLLED for (size_t v = 0; v < P * VECS; v++) s[i][r][v] = sum_begin(NULL);
@@ -89,8 +89,8 @@ TARGET EVERY_ISA void sum_block(const size_t R, const size_t P, const size_t S, 
 
 /* A tile's superblock. */
 TARGET EVERY_ISA void multiply_tile(const size_t R, const size_t P, const enum mat_layout layout,
-                                    const struct tile *tile) {
-    const struct tile t = *tile; // in registers: stores to y do not change it
+                                    const struct int_tile *tile) {
+    const struct int_tile t = *tile; // in registers: stores to y do not change it
     const size_t S = R == 1 ? 4 : 1, block = layout == MAT_I4_16 ? 16 : 32,
                  n_lines = block / INT_STEP, sum_bytes = int_sum_bytes(PLANES);
     ivec low[ROWS][MAX_VECS], high[ROWS][MAX_VECS];
@@ -113,7 +113,7 @@ TARGET EVERY_ISA void multiply_tile(const size_t R, const size_t P, const enum m
             add_total(t.y + r * OUTS + v * LANES, low[r][v], high[r][v], scale);
     }
 }
-typedef void tile_fn(const struct tile *t);
+typedef void tile_fn(const struct int_tile *t);
 
 /* ---- Strips ---- */
 
@@ -124,7 +124,7 @@ EVERY_ISA void unpack_m(int32_t *m, const unsigned char *descriptors, size_t n, 
 }
 
 /* The superblock that begins at `super`. `ahead`: the one that is read after it. */
-TARGET EVERY_ISA void strip_begin(struct strip *s, const enum mat_layout layout,
+TARGET EVERY_ISA void strip_begin(struct int_strip *s, const enum mat_layout layout,
                                   const unsigned char *super, size_t n,
                                   const unsigned char *ahead) {
     const size_t block = layout == MAT_I4_16 ? 16 : 32;
@@ -180,7 +180,7 @@ TARGET EVERY_ISA void multiply_outputs(const enum mat_layout layout, const struc
     const size_t sums_at = layout == MAT_I4_16 ? at.sums16 : at.sums32;
     const unsigned char *x = m->x, *w = m->w + first / PANEL_ROWS * panel_size;
     _Alignas(64) float sums[MATMUL_INT_ROWS * OUTS];
-    struct strip strips[PANELS];
+    struct int_strip strips[PANELS];
     memset(sums, 0, m->n_rows * OUTS * sizeof *sums);
     for (size_t k = 0; k < m->n_in; k += PANEL_SUPER) {
         const struct panel_super s = panel_super_of(k, m->n_in, block, line);
@@ -194,13 +194,13 @@ TARGET EVERY_ISA void multiply_outputs(const enum mat_layout layout, const struc
         for (size_t r = 0, R; r < m->n_rows; r += R) {
             R = tile_rows(m->n_rows - r);
             const unsigned char *row = x + r * at.stride;
-            tiles[R](&(struct tile){.strips = strips,
-                                    .x = row + k / INT_STEP * INT_STEP_BYTES,
-                                    .sums = row + sums_at + k / block * sum_bytes,
-                                    .scale = row + at.scales + k / PANEL_SUPER * sizeof(float),
-                                    .stride = at.stride,
-                                    .n = s.n,
-                                    .y = sums + r * OUTS});
+            tiles[R](&(struct int_tile){.strips = strips,
+                                        .x = row + k / INT_STEP * INT_STEP_BYTES,
+                                        .sums = row + sums_at + k / block * sum_bytes,
+                                        .scale = row + at.scales + k / PANEL_SUPER * sizeof(float),
+                                        .stride = at.stride,
+                                        .n = s.n,
+                                        .y = sums + r * OUTS});
         }
     }
     store_outputs(m, sums, first, panel_size);
@@ -222,10 +222,10 @@ TARGET EVERY_ISA void multiply_part(const enum mat_layout layout, const struct m
 
 /* A function of its own for each tile. */
 #define TILE(name, R, P, layout)                                                                   \
-    TARGET __attribute__((noinline)) static void name(const struct tile *t) {                      \
+    TARGET __attribute__((noinline)) static void name(const struct int_tile *t) {                  \
         multiply_tile(R, P, layout, t);                                                            \
     }                                                                                              \
-    struct tile
+    struct int_tile
 
 /* ---- The kernels of all layouts ---- */
 
@@ -251,7 +251,7 @@ TARGET static void pack_x(const struct matmul_pack *p, size_t begin, size_t end)
     TARGET static void multiply_##name(const struct matmul_part *m) {                              \
         multiply_part(layout, m, tiles_##name);                                                    \
     }                                                                                              \
-    struct tile
+    struct int_tile
 #define INT_ENTRY(name, l)                                                                         \
     {                                                                                              \
         .layout = l, .x_bytes = x_bytes, .n_panels = int_panels, .block_rows = int_block_rows,     \
