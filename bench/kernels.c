@@ -24,32 +24,44 @@ enum { MAX_ROUNDS = 101 };
 struct shape {
     const char *name;
     size_t n_rows, n_in, n_out;
-    enum dtype dtype;
+    enum mat_layout layout;
 };
 static const struct shape shapes[] = {
-    {"decode 2048 x 2048 BF16 (attention out)", 1, 2048, 2048, DT_BF16},
-    {"decode 2048 x 256 BF16 (keys)", 1, 2048, 256, DT_BF16},
-    {"decode 2048 x 5632 BF16 (gate, up)", 1, 2048, 5632, DT_BF16},
-    {"decode 5632 x 2048 BF16 (down)", 1, 5632, 2048, DT_BF16},
-    {"decode 2048 x 32000 BF16 (LM head)", 1, 2048, 32000, DT_BF16},
-    {"decode 576 x 576 BF16", 1, 576, 576, DT_BF16},
-    {"decode 576 x 1536 BF16", 1, 576, 1536, DT_BF16},
-    {"decode 2048 x 5632 F16", 1, 2048, 5632, DT_F16},
-    {"decode 2048 x 5632 F32", 1, 2048, 5632, DT_F32},
-    {"4 rows, 2048 x 5632 BF16", 4, 2048, 5632, DT_BF16},
-    {"8 rows, 2048 x 5632 BF16", 8, 2048, 5632, DT_BF16},
-    {"12 rows, 2048 x 5632 BF16", 12, 2048, 5632, DT_BF16},
-    {"16 rows, 2048 x 5632 BF16", 16, 2048, 5632, DT_BF16},
-    {"32 rows, 2048 x 5632 BF16", 32, 2048, 5632, DT_BF16},
-    {"64 rows, 2048 x 5632 BF16", 64, 2048, 5632, DT_BF16},
-    {"64 rows, 5632 x 2048 BF16", 64, 5632, 2048, DT_BF16},
-    {"256 rows, 2048 x 256 BF16", 256, 2048, 256, DT_BF16},
-    {"256 rows, 2048 x 2048 BF16", 256, 2048, 2048, DT_BF16},
-    {"256 rows, 2048 x 5632 BF16", 256, 2048, 5632, DT_BF16},
-    {"256 rows, 5632 x 2048 BF16", 256, 5632, 2048, DT_BF16},
-    {"256 rows, 2048 x 5632 F16", 256, 2048, 5632, DT_F16},
-    {"256 rows, 2048 x 5632 F32", 256, 2048, 5632, DT_F32},
-    {"256 rows, 576 x 1536 BF16", 256, 576, 1536, DT_BF16},
+    {"decode 2048 x 2048 BF16 (attention out)", 1, 2048, 2048, MAT_BF16},
+    {"decode 2048 x 256 BF16 (keys)", 1, 2048, 256, MAT_BF16},
+    {"decode 2048 x 5632 BF16 (gate, up)", 1, 2048, 5632, MAT_BF16},
+    {"decode 5632 x 2048 BF16 (down)", 1, 5632, 2048, MAT_BF16},
+    {"decode 2048 x 32000 BF16 (LM head)", 1, 2048, 32000, MAT_BF16},
+    {"decode 576 x 576 BF16", 1, 576, 576, MAT_BF16},
+    {"decode 576 x 1536 BF16", 1, 576, 1536, MAT_BF16},
+    {"decode 2048 x 5632 F16", 1, 2048, 5632, MAT_F16},
+    {"decode 2048 x 5632 F32", 1, 2048, 5632, MAT_F32},
+    {"4 rows, 2048 x 5632 BF16", 4, 2048, 5632, MAT_BF16},
+    {"8 rows, 2048 x 5632 BF16", 8, 2048, 5632, MAT_BF16},
+    {"12 rows, 2048 x 5632 BF16", 12, 2048, 5632, MAT_BF16},
+    {"16 rows, 2048 x 5632 BF16", 16, 2048, 5632, MAT_BF16},
+    {"32 rows, 2048 x 5632 BF16", 32, 2048, 5632, MAT_BF16},
+    {"64 rows, 2048 x 5632 BF16", 64, 2048, 5632, MAT_BF16},
+    {"64 rows, 5632 x 2048 BF16", 64, 5632, 2048, MAT_BF16},
+    {"256 rows, 2048 x 256 BF16", 256, 2048, 256, MAT_BF16},
+    {"256 rows, 2048 x 2048 BF16", 256, 2048, 2048, MAT_BF16},
+    {"256 rows, 2048 x 5632 BF16", 256, 2048, 5632, MAT_BF16},
+    {"256 rows, 5632 x 2048 BF16", 256, 5632, 2048, MAT_BF16},
+    {"256 rows, 2048 x 5632 F16", 256, 2048, 5632, MAT_F16},
+    {"256 rows, 2048 x 5632 F32", 256, 2048, 5632, MAT_F32},
+    {"256 rows, 576 x 1536 BF16", 256, 576, 1536, MAT_BF16},
+    {"decode 2048 x 5632 i8", 1, 2048, 5632, MAT_I8},
+    {"decode 5632 x 2048 i8", 1, 5632, 2048, MAT_I8},
+    {"decode 2048 x 5632 i4, 4.25 bits", 1, 2048, 5632, MAT_I4_32},
+    {"decode 5632 x 2048 i4, 4.25 bits", 1, 5632, 2048, MAT_I4_32},
+    {"decode 2048 x 5632 i4, 4.5 bits", 1, 2048, 5632, MAT_I4_16},
+    {"8 rows, 2048 x 5632 i8", 8, 2048, 5632, MAT_I8},
+    {"8 rows, 2048 x 5632 i4, 4.25 bits", 8, 2048, 5632, MAT_I4_32},
+    {"16 rows, 2048 x 5632 i4, 4.25 bits", 16, 2048, 5632, MAT_I4_32},
+    {"256 rows, 2048 x 5632 i8", 256, 2048, 5632, MAT_I8},
+    {"256 rows, 2048 x 5632 i4, 4.25 bits", 256, 2048, 5632, MAT_I4_32},
+    {"256 rows, 2048 x 5632 i4, 4.5 bits", 256, 2048, 5632, MAT_I4_16},
+    {"256 rows, 5632 x 2048 i4, 4.25 bits", 256, 5632, 2048, MAT_I4_32},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -62,8 +74,21 @@ struct bench {
     enum peak peak;
 };
 
+/* The matrix of a shape at `data`. Random bytes are codes of some value. */
+static struct mat shape_mat(const struct shape *s, const void *data) {
+    static const enum dtype plain[] = {
+        [MAT_F32] = DT_F32, [MAT_F16] = DT_F16, [MAT_BF16] = DT_BF16};
+    return mat_panel_rows(s->layout) > 1 ? mat_panels(data, s->layout, s->n_out, s->n_in)
+                                         : mat_plain(data, plain[s->layout], s->n_out, s->n_in);
+}
 static size_t shape_bytes(const struct shape *s) {
-    return s->n_in * s->n_out * (s->dtype == DT_F32 ? 4 : 2);
+    const struct mat w = shape_mat(s, "");
+    return mat_bytes(&w);
+}
+/* What arithmetic is compared to. Integer layouts take two vpdpbusd for 64 products, because x has
+ * 15 bits: half of that peak is their limit. */
+static enum peak shape_peak(const struct bench *b, const struct shape *s) {
+    return mat_panel_rows(s->layout) > 1 && peak_here(PEAK_DPBUSD) ? PEAK_DPBUSD : b->peak;
 }
 
 /* Seconds for one product, the average of many: one of each matrix that fits the memory, or fewer
@@ -75,7 +100,7 @@ static double matmul_time(const struct bench *b, const struct shape *s) {
         n = (size_t)(1e10 / work) + 1;
     double t = seconds();
     for (size_t i = 0; i < n; i++) {
-        struct mat w = mat_plain(b->memory + i * bytes, s->dtype, s->n_out, s->n_in);
+        struct mat w = shape_mat(s, b->memory + i * bytes);
         const struct matmul_product product = {.y = b->y, .ldy = s->n_out, .w = &w};
         matmul(b->pool, &product, 1,
                &(struct matmul_input){b->x, s->n_in, s->n_rows, false, b->scratch});
@@ -101,16 +126,18 @@ static void measure(const struct bench *b, size_t rounds, const char *only) {
                 limit = (limit + read_rate(b->pool, pattern, b->memory, b->size)) / 2;
                 speed[i][r] = (double)shape_bytes(s) / t;
             } else {
-                limit = peak_rate(b->pool, b->peak);
+                limit = peak_rate(b->pool, shape_peak(b, s));
                 t = matmul_time(b, s);
-                limit = (limit + peak_rate(b->pool, b->peak)) / 2;
+                limit = (limit + peak_rate(b->pool, shape_peak(b, s))) / 2;
                 speed[i][r] = ops / t;
             }
             ratio[i][r] = speed[i][r] / limit;
             limits[i][r] = limit;
         }
-    printf("# %s, %zu threads; decode against reading a file mapping (%s), prefill against %s\n",
-           kernels_isa(), pool_threads(b->pool), pattern->name, peak_names[b->peak]);
+    printf("# %s, %zu threads; decode against reading a file mapping (%s), prefill against %s, "
+           "of integers against %s\n",
+           kernels_isa(), pool_threads(b->pool), pattern->name, peak_names[b->peak],
+           peak_names[peak_here(PEAK_DPBUSD) ? PEAK_DPBUSD : b->peak]);
     for (size_t i = 0; i < N_SHAPES; i++) {
         if (only && !strstr(shapes[i].name, only))
             continue;

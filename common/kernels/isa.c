@@ -15,6 +15,7 @@
 #endif
 
 #if defined(__x86_64__)
+enum { AVXVNNI_BIT = 1 << 4 }; // leaf 7, subleaf 1, eax: not every compiler knows its name
 /* Whether cpuid has AMX-TILE, AMX-BF16 and AMX-INT8, and the system saves tiles: XCR0 has their two
  * parts. Only for CPUs with AVX-512, where the system lets programs read XCR0. */
 static bool has_amx(void) {
@@ -41,9 +42,13 @@ struct isa_cpu isa_cpu(void) {
     // F16C from cpuid itself: not every compiler's __builtin_cpu_supports knows it.
     cpu.avx2 =
         __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && (c & bit_F16C) != 0;
+    unsigned a7 = 0, b7, c7, d7;
+    cpu.avxvnni =
+        cpu.avx2 && __get_cpuid_count(7, 1, &a7, &b7, &c7, &d7) && (a7 & AVXVNNI_BIT) != 0;
     cpu.avx512 = cpu.avx2 && __builtin_cpu_supports("avx512f") &&
                  __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
                  __builtin_cpu_supports("avx512dq");
+    cpu.avx512vnni = cpu.avx512 && __builtin_cpu_supports("avx512vnni");
     cpu.avx512bf16 = cpu.avx512 && __builtin_cpu_supports("avx512bf16");
     cpu.amx = cpu.avx512bf16 && has_amx();
     cpu.amx_refused = cpu.amx ? amx_refused() : NULL;

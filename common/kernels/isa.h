@@ -10,7 +10,7 @@
 struct isa_cpu {
     bool intel;
     unsigned family, model; // as cpuid leaf 1 counts them, with their extended parts
-    bool avx2, avx512, avx512bf16;
+    bool avx2, avxvnni, avx512, avx512vnni, avx512bf16;
     bool amx;                // tiles, with their bf16 and int8, and the system saves them
     const char *amx_refused; // NULL; or why they cannot be used all the same
 };

@@ -29,8 +29,15 @@ static bool always(const struct isa_cpu *c) {
 static bool has_avx2(const struct isa_cpu *c) {
     return c->avx2;
 }
+static bool has_avxvnni(const struct isa_cpu *c) {
+    return c->avxvnni;
+}
 static bool has_avx512(const struct isa_cpu *c) {
     return c->avx512;
+}
+static void matmul_vnni_fill(struct kernel_table *t) {
+    if (isa_cpu().avx512vnni)
+        matmul_int_avx512_fill(t);
 }
 static bool has_avx512bf16(const struct isa_cpu *c) {
     return c->avx512bf16;
@@ -58,22 +65,26 @@ static const struct set {
     const char *name;
     bool (*has)(const struct isa_cpu *c);
     bool (*is_fast)(const struct isa_cpu *c);
-    kernel_fill *fill[4]; // or NULL
+    kernel_fill *fill[5]; // or NULL
 } sets[] = {
     {"baseline",
      always,
      always,
-     {matmul_baseline_fill, attention_baseline_fill, softmax_c_fill, rows_c_fill}},
+     {matmul_baseline_fill, matmul_int_baseline_fill, attention_baseline_fill, softmax_c_fill,
+      rows_c_fill}},
 #if defined(__x86_64__)
     {"c", always, always, {matmul_c_fill, attention_c_fill}},
     {"avx2",
      has_avx2,
      always,
-     {matmul_avx2_fill, attention_avx2_fill, softmax_avx2_fill, rows_avx2_fill}},
+     {matmul_avx2_fill, matmul_int_avx2_fill, attention_avx2_fill, softmax_avx2_fill,
+      rows_avx2_fill}},
+    {"avxvnni", has_avxvnni, always, {matmul_int_avxvnni_fill}},
     {"avx512",
      has_avx512,
      always,
-     {matmul_avx512_fill, attention_avx512_fill, softmax_avx512_fill, rows_avx512_fill}},
+     {matmul_avx512_fill, matmul_vnni_fill, attention_avx512_fill, softmax_avx512_fill,
+      rows_avx512_fill}},
     {"avx512bf16",
      has_avx512bf16,
      fast_bf16,
@@ -100,7 +111,7 @@ static void use(size_t set, const struct isa_cpu *c) {
     struct kernel_table t = {.isa = sets[set].name};
     for (size_t i = 0; i <= set; i++)
         for (size_t k = 0; k < sizeof sets[i].fill / sizeof *sets[i].fill; k++)
-            if (sets[i].fill[k])
+            if (sets[i].fill[k] && sets[i].has(c))
                 sets[i].fill[k](&t);
     t.widen_rows = MATMUL_WIDEN_ROWS_C;
     t.widen_n_in = MATMUL_WIDEN_N_IN_C;
@@ -132,8 +143,8 @@ const char *kernels_choose(const char *want, const struct isa_cpu *c, struct err
     size_t set = want && *want ? find(want) : default_set(c);
     if (set == N_SETS)
         err_set(e, EXIT_USAGE,
-                "LLM_ISA is '%s', not one of baseline, c, avx2, avx512, avx512bf16, amx, "
-                "amx-emulated",
+                "LLM_ISA is '%s', not one of baseline, c, avx2, avxvnni, avx512, avx512bf16, "
+                "amx, amx-emulated",
                 want);
     else if (sets[set].has(c))
         return sets[set].name;

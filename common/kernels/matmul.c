@@ -13,12 +13,15 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/mem.h"
 #include "kernels/table.h"
+#include "weights/panel_i8.h"
 
 enum {
     SMALL_PAGE = 4096, // bytes of a page, and of a cache line
     CACHE_LINE = 64,
     WIDEN_BYTES = POOL_SCRATCH / 2, // of a thread's scratch, for a piece of W widened,
-    UP_BYTES = POOL_SCRATCH / 2     // and for its outputs of `up`
+    UP_BYTES = POOL_SCRATCH / 2,    // and for its outputs of `up`
+    // Rows of x whose outputs of a panel of `up` fit there. More go in turns.
+    MOST_ROWS = UP_BYTES / (PANEL_ROWS * sizeof(float))
 };
 _Static_assert(MAT_QUANT_IN * sizeof(float) <= WIDEN_BYTES, "a row of a quantised matrix");
 
@@ -49,6 +52,11 @@ static void widen_rows(const struct matmul_kernel *k, float *to, const struct ma
     else
         for (size_t i = begin; i < end; i++)
             mat_row(w, i, to + (i - begin) * w->n_in);
+}
+
+/* Rows of w that no piece divides. */
+static size_t panel_rows(const struct matmul_job *j, const struct mat *w) {
+    return kernel_of(j, w)->multiply ? mat_panel_rows(w->layout) : 1;
 }
 
 /* Bytes of a row of x as the kernel reads it. */
@@ -91,6 +99,15 @@ static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const 
     const struct mat *mat = run->mat;
     const struct matmul_kernel *k = kernel_of(j, mat);
     const bool widened = widens(j, mat);
+    if (widened && (run->end - run->begin) * j->n_in > WIDEN_BYTES / sizeof(float)) {
+        // A piece that is larger for the panels of another product.
+        const size_t fit = WIDEN_BYTES / (j->n_in * sizeof(float));
+        for (struct run part = *run; part.begin < run->end; part.begin = part.end) {
+            part.end = run->end - part.begin < fit ? run->end : part.begin + fit;
+            run_outputs(j, y + (part.begin - run->begin), ldy, &part, thread);
+        }
+        return;
+    }
     const unsigned char *w = mat_at(mat, run->begin);
     if (widened) {
         float *to = pool_scratch(j->pool, thread);
@@ -139,15 +156,25 @@ static void run_product(const struct matmul_job *j, const struct matmul_product 
     }
 }
 
+/* Panels are not cut: one that begins before output n, counted from any piece's end, is done by the
+ * piece that its first output is in. */
+static size_t whole_panels(const struct matmul_job *j, const struct matmul_product *p, size_t n) {
+    size_t rows = panel_rows(j, p->w);
+    rows = p->up ? larger(rows, panel_rows(j, p->up)) : rows;
+    n = round_up_size(n, rows);
+    return n < p->w->n_out ? n : p->w->n_out;
+}
+
 /* Items are the outputs of all products, one product after the other. */
 static void run_piece(void *arg, size_t begin, size_t end, size_t thread) {
     const struct matmul_job *j = arg;
-    for (size_t i = 0, first = 0, n_out; i < j->n_products && first < end; i++, first += n_out) {
-        n_out = j->products[i].w->n_out;
-        size_t from = begin > first ? begin - first : 0,
-               to = end - first < n_out ? end - first : n_out;
+    for (size_t i = 0, first = 0; i < j->n_products && first < end; i++) {
+        const struct matmul_product *p = &j->products[i];
+        const size_t from = whole_panels(j, p, begin > first ? begin - first : 0),
+                     to = whole_panels(j, p, end - first);
         if (from < to)
-            run_product(j, &j->products[i], from, to, thread);
+            run_product(j, p, from, to, thread);
+        first += p->w->n_out;
     }
 }
 
@@ -158,7 +185,7 @@ struct sizes {
     size_t out_bytes; // the largest of all weights of an output: of W and of up
     size_t x_row_bytes;
     bool one_block; // all rows of x go through W together
-    bool widened, gated;
+    bool widened, gated, panels;
 };
 
 static void add_product(const struct matmul_job *j, struct sizes *s,
@@ -175,6 +202,7 @@ static void add_product(const struct matmul_job *j, struct sizes *s,
         }
         s->row_bytes = larger(s->row_bytes, both[i]->row_bytes);
         s->widened = s->widened || widens(j, both[i]);
+        s->panels = s->panels || panel_rows(j, both[i]) > 1;
         bytes += both[i]->row_bytes;
     }
     s->n_out += p->w->n_out;
@@ -201,7 +229,12 @@ static size_t piece_outs(const struct matmul_job *j, const struct sizes *s, size
         n = most < MATMUL_WIDEN_OUTS ? most : MATMUL_WIDEN_OUTS;
     }
     most = s->gated ? UP_BYTES / (n_rows * sizeof(float)) : n;
-    return n < most ? n : most;
+    n = n < most ? n : most;
+    if (s->panels) { // a piece of whole panels is not longer than it says
+        n = n > PANEL_ROWS ? n - n % PANEL_ROWS : PANEL_ROWS;
+        *least = round_up_size(*least, PANEL_ROWS);
+    }
+    return n;
 }
 
 /* ---- Packing x ---- */
@@ -246,10 +279,23 @@ static unsigned char *place_of_x(void *scratch, const void *w) {
     return (unsigned char *)scratch + apart % SMALL_PAGE / CACHE_LINE * CACHE_LINE;
 }
 
+/* The first layout whose kernel packs x as that of `layout` does: they share it. */
+static size_t packed_as(size_t layout) {
+    size_t i = 0;
+    while (kernel.matmul_own[i].pack_x != kernel.matmul_own[layout].pack_x)
+        i++;
+    return i;
+}
+
 /* Packs x for w's kernel, if that is wanted. `used`: bytes of scratch so far. */
 static void pack_for(struct matmul_job *j, const struct mat *w, size_t *used) {
     const struct matmul_kernel *k = &kernel.matmul_own[w->layout];
     if (j->in->precise || !k->multiply || j->packed[w->layout] || j->in->n_rows == 0)
+        return;
+    for (size_t i = 0; i < MAT_LAYOUTS && !j->packed[w->layout]; i++)
+        if (packed_as(i) == packed_as(w->layout))
+            j->packed[w->layout] = j->packed[i];
+    if (j->packed[w->layout])
         return;
     unsigned char *to = place_of_x((unsigned char *)j->in->scratch + *used, w->data);
     pack(j->pool, k, j->in, j->n_in, to);
@@ -261,15 +307,15 @@ size_t matmul_scratch(size_t n_rows, size_t n_in) {
     size_t all = SMALL_PAGE;
     for (size_t i = 0; i < MAT_LAYOUTS; i++) {
         const struct matmul_kernel *k = &kernel.matmul_own[i];
-        if (k->x_bytes &&
+        if (k->x_bytes && packed_as(i) == i &&
             (!add_size(all, k->x_bytes(n_rows, n_in), &all) || !add_size(all, SMALL_PAGE, &all)))
             return SIZE_MAX;
     }
     return all;
 }
 
-void matmul(struct pool *p, const struct matmul_product *products, size_t n,
-            const struct matmul_input *in) {
+static void multiply_all(struct pool *p, const struct matmul_product *products, size_t n,
+                         const struct matmul_input *in) {
     struct matmul_job j = {products, n, products->w->n_in, in, {NULL}, p};
     struct sizes sizes = {0};
     size_t used = 0;
@@ -284,4 +330,21 @@ void matmul(struct pool *p, const struct matmul_product *products, size_t n,
         return;
     size_t least, piece = piece_outs(&j, &sizes, &least);
     pool_run_pieces(p, run_piece, &j, sizes.n_out, piece, least);
+}
+
+void matmul(struct pool *p, const struct matmul_product *products, size_t n,
+            const struct matmul_input *in) {
+    if (in->n_rows <= MOST_ROWS) {
+        multiply_all(p, products, n, in);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        for (size_t r = 0; r < in->n_rows; r += MOST_ROWS) {
+            struct matmul_product product = products[i];
+            struct matmul_input part = *in;
+            product.y += r * product.ldy;
+            part.x += r * part.ldx;
+            part.n_rows = in->n_rows - r < MOST_ROWS ? in->n_rows - r : MOST_ROWS;
+            multiply_all(p, &product, 1, &part);
+        }
 }

@@ -49,6 +49,8 @@ extern struct kernel_table kernel; // the one global
 typedef void kernel_fill(struct kernel_table *t);
 kernel_fill matmul_baseline_fill, matmul_c_fill, matmul_avx2_fill, matmul_avx512_fill,
     matmul_avx512bf16_fill, matmul_amx_emulated_fill, matmul_amx_fill;
+kernel_fill matmul_int_baseline_fill, matmul_int_avx2_fill, matmul_int_avxvnni_fill,
+    matmul_int_avx512_fill;
 kernel_fill attention_baseline_fill, attention_c_fill, attention_avx2_fill, attention_avx512_fill,
     attention_avx512bf16_fill, attention_amx_emulated_fill, attention_amx_fill;
 kernel_fill softmax_c_fill, softmax_avx2_fill, softmax_avx512_fill, softmax_avx512bf16_fill;

@@ -65,6 +65,15 @@ enum {
     MATMUL_AMX_X_BYTES = 1 << 19,
 };
 
+/* ---- Matrix multiplication: integer panels (matmul_int_tmpl.h) ---- */
+
+enum {
+    /* Rows of x that use a strip of 256 inputs before the next is unpacked: their sums for a tile's
+     * outputs, 16 KB, and their codes of the strip, 64 KB, stay in L2. Half and double: not
+     * measured. */
+    MATMUL_INT_ROWS = 128,
+};
+
 /* ---- Matrix multiplication: sharing out (matmul.c) ---- */
 
 enum {

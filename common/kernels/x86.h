@@ -35,12 +35,17 @@
 #define AVX2
 #define AVX512
 #define AVX512BF16
+#define AVXVNNI
+#define AVX512VNNI
 #define AMX
 #define STAYS(v) (void)0
 #elif KERNELS_X86
 #include <immintrin.h>
-#define AVX2   __attribute__((target("avx2,fma,f16c")))
-#define AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")))
+#define AVX2    __attribute__((target("avx2,fma,f16c")))
+#define AVX512  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq")))
+#define AVXVNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
+#define AVX512VNNI                                                                                 \
+    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni")))
 #define AVX512BF16                                                                                 \
     __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")))
 #define AMX                                                                                        \

@@ -104,6 +104,9 @@ static void load_ffn(struct loader *l, struct layer *y, size_t i) {
     const struct family_names *n = l->names;
     if (s->fused_gate) {
         y->ffn_in[0] = load_linear(l, n->gate_up, i, 0, 2 * s->ffn_dim, s->hidden_dim, s->ffn_bias);
+        if (s->ffn_dim % mat_panel_rows(y->ffn_in[0].w.layout) > 0)
+            load_wrong(l, "layer %zu: gate and up, %zu rows each, share a panel of 16 rows", i,
+                       s->ffn_dim);
     } else if (s->ungated) {
         y->ffn_in[0] = load_linear(l, n->up, i, 0, s->ffn_dim, s->hidden_dim, s->ffn_bias);
     } else {

@@ -6,11 +6,17 @@
 #include <string.h>
 
 const struct mat_format *const mat_formats[] = {
-    &mat_compressed_format, &mat_gptq_format,
-    &mat_awq_format,        &mat_fp8_format,
-    &mat_modelopt_format,   &mat_mlx_format,
-    &mat_bnb_format,        &mat_unknown_format,
-    &mat_plain_format,      NULL,
+    &mat_tokpipe_format,
+    &mat_compressed_format,
+    &mat_gptq_format,
+    &mat_awq_format,
+    &mat_fp8_format,
+    &mat_modelopt_format,
+    &mat_mlx_format,
+    &mat_bnb_format,
+    &mat_unknown_format,
+    &mat_plain_format,
+    NULL,
 };
 
 static const struct mat_format *const *formats_of(const struct mat_source *s) {
@@ -29,18 +35,20 @@ static void report(const struct mat_source *s, const char *format, const struct 
                    uint64_t copied) {
     struct mat_report *r = s->report;
     const struct mat_quant *q = m->quant;
-    const bool mapped = m->layout == MAT_F8 || m->layout == MAT_NF4,
-               whole = m->layout != MAT_NF4 && q->n_groups == 1;
+    const bool ours = !q, // tokpipe's own panels have their scales
+        mapped = ours || m->layout == MAT_F8 || m->layout == MAT_NF4,
+               whole = ours || (m->layout != MAT_NF4 && q->n_groups == 1);
+    const size_t group = ours ? 0 : q->group;
     size_t i = 0;
     while (i < r->n &&
            (strcmp(r->lines[i].format, format) != 0 || r->lines[i].layout != m->layout ||
-            r->lines[i].whole != whole || (!whole && r->lines[i].group != q->group)))
+            r->lines[i].whole != whole || (!whole && r->lines[i].group != group)))
         i++;
     if (i == MAT_REPORT_LINES)
         return;
     if (i == r->n)
         r->lines[r->n++] = (struct mat_report_line){
-            .format = format, .layout = m->layout, .group = q->group, .whole = whole};
+            .format = format, .layout = m->layout, .group = group, .whole = whole};
     r->lines[i].n++;
     r->lines[i].mapped += mapped ? mat_bytes(m) : 0;
     r->lines[i].copied += copied;
@@ -62,7 +70,7 @@ static int check_quantised(const struct mat_source *s, const struct mat_format *
         return err_set(e, EXIT_DATA,
                        "module '%s' has %zu inputs, but at most %d are supported in format %s",
                        module, n_in, (int)MAT_QUANT_IN, format->name);
-    if (s->transposed && format != &mat_gptq_format)
+    if (s->transposed && format != &mat_gptq_format && format != &mat_tokpipe_format)
         return err_set(e, EXIT_DATA, "module '%s': GPT-2's matrices are not supported in format %s",
                        module, format->name);
     if (is_plain(s, module))
@@ -84,7 +92,7 @@ int mat_open(const struct mat_source *s, const char *module, size_t n_out, size_
     uint64_t before = s->memory->bytes;
     if (format->open(s, module, n_out, n_in, m, e) != 0)
         return -1;
-    if (m->quant && s->report)
+    if (format != &mat_plain_format && s->report)
         report(s, format->name, m, s->memory->bytes - before);
     return 0;
 }

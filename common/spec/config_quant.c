@@ -272,6 +272,14 @@ static int read_bnb(struct keys_reader *r, struct spec *s, const struct keys_obj
     return quant_only(r, o, "bnb_4bit_quant_type", types, "only nf4 and fp4 are supported");
 }
 
+/* What is quantised is found from the tensors, which have names of their own (quant(5)). */
+static int read_tokpipe(struct keys_reader *r, struct spec *s, const struct keys_object *o) {
+    (void)r;
+    (void)o;
+    s->quant.store = QUANT_PLAIN;
+    return 0;
+}
+
 /* ---- The object ---- */
 
 static const struct {
@@ -289,6 +297,7 @@ static const struct {
     {"modelopt", read_modelopt, "ignore"},
     {"mlx", read_mlx, NULL},
     {"bitsandbytes", read_bnb, "llm_int8_skip_modules"},
+    {"tokpipe", read_tokpipe, NULL},
 };
 enum { N_METHODS = sizeof methods / sizeof *methods };
 
@@ -321,7 +330,7 @@ static int read_object(struct keys_reader *r, struct spec *s, const struct keys_
         return keys_refuse(r, m, "quant_method is missing");
     return keys_refuse(r, method,
                        "only compressed-tensors, gptq, awq, auto-round, fp8, fbgemm_fp8, modelopt, "
-                       "mlx and bitsandbytes are supported");
+                       "mlx, bitsandbytes and tokpipe are supported");
 }
 
 int config_quant(struct keys_reader *r, struct spec_config *c, const struct keys_object *o) {

@@ -3,7 +3,10 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "weights/mat.h"
 
+#include <assert.h>
+
 #include "weights/mat_quant.h"
+#include "weights/panel_i4.h"
 
 bool mat_layout_of(enum dtype t, enum mat_layout *out) {
     if (t != DT_F32 && t != DT_F16 && t != DT_BF16)
@@ -13,8 +16,9 @@ bool mat_layout_of(enum dtype t, enum mat_layout *out) {
 }
 
 const char *mat_layout_name(enum mat_layout layout) {
-    static const char *const names[] = {"f32",          "f16", "bf16",       "4-bit groups",
-                                        "8-bit groups", "fp8", "4-bit table"};
+    static const char *const names[] = {"f32",          "f16",  "bf16",        "4-bit groups",
+                                        "8-bit groups", "fp8",  "4-bit table", "i8",
+                                        "i4_32",        "i4_16"};
     return names[layout];
 }
 
@@ -31,8 +35,28 @@ struct mat mat_plain(const void *data, enum dtype t, size_t n_out, size_t n_in) 
     return w;
 }
 
+size_t mat_panel_rows(enum mat_layout layout) {
+    return layout == MAT_I8 || layout == MAT_I4_32 || layout == MAT_I4_16 ? PANEL_ROWS : 1;
+}
+
+/* The inputs of a block of an i4 layout. */
+static size_t block_of(enum mat_layout layout) {
+    return layout == MAT_I4_16 ? 16 : 32;
+}
+
+struct mat mat_panels(const void *data, enum mat_layout layout, size_t n_out, size_t n_in) {
+    struct mat w = {.layout = layout, .n_out = n_out, .n_in = n_in, .data = data};
+    const size_t bytes =
+        layout == MAT_I8 ? panel_i8_bytes(n_in) : panel_i4_bytes(n_in, block_of(layout));
+    w.row_bytes = bytes / PANEL_ROWS;
+    if (bytes == SIZE_MAX || mat_bytes(&w) == SIZE_MAX)
+        w.data = NULL;
+    return w;
+}
+
 struct mat mat_rows(const struct mat *w, size_t first, size_t n) {
     struct mat view = *w;
+    assert(first % mat_panel_rows(w->layout) == 0);
     view.n_out = n;
     if (w->quant)
         view.first += first;
@@ -41,10 +65,24 @@ struct mat mat_rows(const struct mat *w, size_t first, size_t n) {
     return view;
 }
 
+/* Row i of a layout of panels. */
+static void panel_row(const struct mat *w, size_t i, float *out) {
+    const size_t r = i % PANEL_ROWS;
+    const unsigned char *panel = (const unsigned char *)w->data + (i - r) * w->row_bytes;
+    if (w->layout == MAT_I8)
+        panel_i8_row(panel, r, w->n_in, out);
+    else
+        panel_i4_row(panel, r, w->n_in, block_of(w->layout), out);
+}
+
 void mat_row(const struct mat *w, size_t i, float *out) {
     const unsigned char *row = mat_at(w, i);
     if (w->quant) {
         mat_quant_row(w, i, out);
+        return;
+    }
+    if (mat_panel_rows(w->layout) > 1) {
+        panel_row(w, i, out);
         return;
     }
     if (w->layout == MAT_F32) {
@@ -59,8 +97,11 @@ void mat_row(const struct mat *w, size_t i, float *out) {
 }
 
 size_t mat_bytes(const struct mat *w) {
-    size_t n = 0;
+    const size_t rows = mat_panel_rows(w->layout);
+    size_t n = 0, all = w->n_out;
     if (!w->data)
         return 0;
-    return mul_size(w->n_out, w->row_bytes, &n) ? n : SIZE_MAX;
+    if (all % rows > 0 && !add_size(all, rows - all % rows, &all))
+        return SIZE_MAX;
+    return mul_size(all, w->row_bytes, &n) ? n : SIZE_MAX;
 }

@@ -21,6 +21,9 @@
  * MAT_F8 and MAT_NF4 are as files have them: rows of E4M3 bytes; rows of half bytes, of which the
  * high half comes first. n_in of MAT_NF4 is even.
  *
+ * MAT_I8 and MAT_I4_* are those of quant(5): panels of 16 rows with their scales (panel_i8.h,
+ * panel_i4.h). Panel p begins at data + 16 * p * row_bytes, and the last one is padded.
+ *
  * A new layout is an enumerator here, its case in mat_row (the reference), and kernels that read
  * it.
  *
@@ -38,10 +41,13 @@ enum mat_layout {
     MAT_F32,
     MAT_F16,
     MAT_BF16,
-    MAT_G4,  // panels of 4-bit codes, groups of inputs with a scale
-    MAT_G8,  // the same with 8-bit codes
-    MAT_F8,  // E4M3, a scale for each block of rows and inputs
-    MAT_NF4, // 4-bit codes of a table of floats, a scale for each run of elements
+    MAT_G4,    // panels of 4-bit codes, groups of inputs with a scale
+    MAT_G8,    // the same with 8-bit codes
+    MAT_F8,    // E4M3, a scale for each block of rows and inputs
+    MAT_NF4,   // 4-bit codes of a table of floats, a scale for each run of elements
+    MAT_I8,    // our own panels, 8 bits
+    MAT_I4_32, // our own panels, 4 bits, blocks of 32 inputs
+    MAT_I4_16, // the same, blocks of 16
     MAT_LAYOUTS
 };
 
@@ -89,6 +95,13 @@ struct mat {
  * data is NULL if their bytes are more than a size_t can count. */
 struct mat mat_plain(const void *data, enum dtype t, size_t n_out, size_t n_in);
 
+/* data holds the panels of a layout that has them. The result's data is NULL if their bytes are
+ * more than a size_t can count. */
+struct mat mat_panels(const void *data, enum mat_layout layout, size_t n_out, size_t n_in);
+
+/* Rows that are stored together: 16 where the layout has panels, else 1. */
+size_t mat_panel_rows(enum mat_layout layout);
+
 /* The layout of plain elements of type t; false if no kernel reads them. */
 bool mat_layout_of(enum dtype t, enum mat_layout *out);
 
@@ -96,7 +109,7 @@ bool mat_layout_of(enum dtype t, enum mat_layout *out);
 const char *mat_layout_name(enum mat_layout layout);
 
 /* A view of rows [first, first + n), which must be rows of w: q, k or v of a fused matrix, or gate
- * or up. */
+ * or up. `first` must be a multiple of mat_panel_rows. */
 struct mat mat_rows(const struct mat *w, size_t first, size_t n);
 
 /* Where the bytes of row i begin; those of panels are spread over the panel that begins at or
@@ -108,7 +121,8 @@ static inline const unsigned char *mat_at(const struct mat *w, size_t i) {
 /* The reference: row i as f32, out [n_in]. The embedding, the C kernel and the tests read it. */
 void mat_row(const struct mat *w, size_t i, float *out);
 
-/* Bytes of all rows, without scales; 0 if data is NULL, SIZE_MAX if a size_t cannot count them. */
+/* Bytes of all rows, without scales of a mat_quant and with the padding of the last panel; 0 if
+ * data is NULL, SIZE_MAX if a size_t cannot count them. */
 size_t mat_bytes(const struct mat *w);
 
 /* ---- Panels ---- */

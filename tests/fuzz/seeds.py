@@ -12,7 +12,8 @@ import sys
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 DATA = os.path.join(ROOT, "tests", "data")
 sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
-import quant_variants
+import quant_variants  # noqa: E402
+import quantise  # noqa: E402
 
 
 def seed(entry, name, data):
@@ -198,6 +199,24 @@ def tiny_llama(dtype="F32", tied=True):
     return json.dumps(config, separators=(",", ":")).encode(), safetensors(t)
 
 
+def quantised_llama():
+    """The tiny llama with a matrix in each layout of quant(5)."""
+    config, file = tiny_llama("F32", True)
+    n = struct.unpack("<Q", file[:8])[0]
+    tensors, header = {}, json.loads(file[8:8 + n])
+    kinds = {"self_attn.q_proj": "i8", "mlp.up_proj": "i4_32", "mlp.down_proj": "i4_16"}
+    for name, t in header.items():
+        raw = file[8 + n:][slice(*t["data_offsets"])]
+        kind = next((k for module, k in kinds.items() if module in name), None)
+        if kind:
+            x = quantise.values("F32", raw)
+            tensors[name + "_" + kind] = quantise.quantise(t["shape"], x, kind)[0]
+        else:
+            tensors[name] = (t["dtype"], t["shape"], raw)
+    config = json.loads(config) | {"quantization_config": {"quant_method": "tokpipe"}}
+    return json.dumps(config, separators=(",", ":")).encode() + b"\0" + safetensors(tensors)
+
+
 def weights():
     small = {"a": ("F32", [2, 2], struct.pack("<4f", 1, -2, 0.5, 3)), "b": ("BF16", [3], bytes(6)), "c": ("U8", [], b"\7")}
     seed("safetensors", "three", safetensors(small, {"format": "pt"}))
@@ -210,6 +229,7 @@ def weights():
     for dtype, tied in (("F32", True), ("BF16", False)):
         config, file = tiny_llama(dtype, tied)
         seed("load", f"tiny-{dtype.lower()}", config + b"\0" + file)
+    seed("load", "tiny-quantised", quantised_llama())
     folders = ("gemma2 gemma3 gpt2 granite llama llama-yarn llama3-rope mistral mixtral olmo2 phi phi3 phi3-longrope qwen2 "
                "qwen3 stablelm starcoder2").split()
     for i, name in enumerate(folders):

@@ -107,4 +107,38 @@ static inline __m256 _mm512_extractf32x8_ps(__m512 v, int which) {
 }
 #endif
 
+#if !defined(_mm256_dpbusd_avx_epi32)
+static inline __m256i _mm256_dpbusd_avx_epi32(__m256i sums, __m256i u, __m256i s) {
+    int32_t sum[8];
+    uint8_t a[32];
+    int8_t b[32];
+    memcpy(sum, &sums, sizeof sum);
+    memcpy(a, &u, sizeof a);
+    memcpy(b, &s, sizeof b);
+    for (size_t i = 0; i < 32; i++)
+        sum[i / 4] += a[i] * b[i];
+    return _mm256_loadu_si256((const __m256i *)(const void *)sum);
+}
+#endif
+#if !defined(_mm512_cvtepi32_pd)
+static inline __m512d _mm512_cvtepi32_pd(__m256i v) {
+    int32_t i[8];
+    double d[8];
+    memcpy(i, &v, sizeof i);
+    for (size_t l = 0; l < 8; l++)
+        d[l] = i[l];
+    return _mm512_loadu_pd(d);
+}
+#endif
+#if !defined(_mm512_cvtpd_ps)
+static inline __m256 _mm512_cvtpd_ps(__m512d v) {
+    double d[8];
+    float f[8];
+    memcpy(d, &v, sizeof d);
+    for (size_t l = 0; l < 8; l++)
+        f[l] = (float)d[l];
+    return _mm256_loadu_ps(f);
+}
+#endif
+
 #endif

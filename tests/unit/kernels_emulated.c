@@ -17,6 +17,7 @@
 #if defined(CAN_EMULATE)
 #define CHECKS_FEW 1
 #include "../lib/kernel_checks.h"
+#include "../lib/kernel_int_checks.h"
 #include "kernels/table.h"
 
 int main(void) {
@@ -38,6 +39,22 @@ int main(void) {
         RUN(matmul_same_bits);
         RUN(products_together_are_each);
         RUN(attention_is_right);
+    }
+    static const struct {
+        const char *name;
+        kernel_fill *matmul;
+    } int_sets[] = {{"avx2", matmul_int_avx2_fill},
+                    {"avxvnni", matmul_int_avxvnni_fill},
+                    {"avx512", matmul_int_avx512_fill}};
+    for (size_t i = 0; i < sizeof int_sets / sizeof *int_sets; i++) {
+        int_sets[i].matmul(&kernel);
+        kernel.isa = int_sets[i].name;
+        printf("# emulated %s, integers\n", kernels_isa());
+        RUN(products_are_the_models);
+        RUN(odd_values_of_x);
+        RUN(same_bits_in_every_cut);
+        RUN(gated_products);
+        RUN(precise_is_f32);
     }
     CHECK(kernel.matmul_own[MAT_BF16].multiply);
     return check_done();

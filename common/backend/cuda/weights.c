@@ -45,7 +45,7 @@ static size_t bytes_of(const struct cuda_mat *m) {
 
 int cuda_load(struct device *device, const struct mat *w, struct err *e) {
     struct cuda_device *d = cuda_of(device);
-    if (w->quant)
+    if (w->quant || mat_panel_rows(w->layout) > 1)
         return err_set(e, EXIT_DATA,
                        "quantised matrices (%s) are not supported on a GPU: use "
                        "--device cpu",

@@ -1,0 +1,70 @@
+/* The i4 layouts: the tables, packing and the reference row. See panel_i4.h.
+ *
+ * The tables were learned from the weights of TinyLlama 1.1B, for the least squared error with four
+ * shifts.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "weights/panel_i4.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+enum {
+    STEP = 4,                               // inputs of a row side by side
+    CODES = 32,                             // inputs whose codes are stored together,
+    CODE_BYTES = 256,                       // in four lines,
+    LINE_BYTES = CODE_BYTES * STEP / CODES, // which are these for 4 inputs
+};
+
+const int8_t *panel_i4_table(size_t block) {
+    static const int8_t of_32[16] = {-124, -99, -80, -64, -50, -37, -25, -14,
+                                     -3,   8,   20,  33,  46,  59,  75,  101},
+                        of_16[16] = {-124, -103, -84, -66, -50, -37, -25, -13,
+                                     -3,   9,    20,  33,  46,  60,  78,  107};
+    return block == 16 ? of_16 : of_32;
+}
+
+size_t panel_i4_bytes(size_t n_in, size_t block) {
+    return panel_bytes(n_in, block, LINE_BYTES);
+}
+
+/* Where in the codes of a superblock the byte of row r and input k of the superblock is. */
+static size_t code_at(size_t r, size_t k) {
+    return k / CODES * CODE_BYTES + k % (CODES / 2) / STEP * PANEL_LINE + r * STEP + k % STEP;
+}
+static unsigned code_shift(size_t k) {
+    return k % CODES < CODES / 2 ? 0 : 4;
+}
+
+void panel_i4_pack(unsigned char *to, const struct panel_i4_rows *rows) {
+    const size_t block = rows->block, n_in = rows->n_in;
+    memset(to, 0, panel_i4_bytes(n_in, block));
+    memcpy(to, rows->scales, rows->n_rows * sizeof *rows->scales);
+    for (size_t k = 0; k < n_in; k += PANEL_SUPER) {
+        const struct panel_super s = panel_super_of(k, n_in, block, LINE_BYTES);
+        for (size_t r = 0; r < rows->n_rows; r++)
+            for (size_t i = 0; i < s.n && k + i < n_in; i++) {
+                unsigned char *code = to + s.codes + code_at(r, i);
+                *code = (unsigned char)(*code | (rows->codes[r * rows->ld_codes + k + i] & 15)
+                                                    << code_shift(i));
+                if (i % block == 0)
+                    to[s.at + i / block * PANEL_ROWS + r] =
+                        rows->descriptors[r * rows->ld_descriptors + (k + i) / block];
+            }
+    }
+}
+
+void panel_i4_row(const unsigned char *panel, size_t r, size_t n_in, size_t block, float *out) {
+    const int8_t *table = panel_i4_table(block);
+    float scale;
+    memcpy(&scale, panel + r * sizeof scale, sizeof scale);
+    for (size_t k = 0; k < n_in; k += PANEL_SUPER) {
+        const struct panel_super s = panel_super_of(k, n_in, block, LINE_BYTES);
+        for (size_t i = 0; i < s.n && k + i < n_in; i++) {
+            const unsigned code = panel[s.codes + code_at(r, i)] >> code_shift(i) & 15;
+            out[k + i] = scale * (float)panel_i4_value(
+                                     table, panel[s.at + i / block * PANEL_ROWS + r], code);
+        }
+    }
+}
