@@ -1,0 +1,441 @@
+/* The search of scales: see search.h.
+ *
+ * Loops over a block have a length that the compiler knows, and sums are added as a tree, so that
+ * it makes vector code of them although no sum may be reordered.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "quantize/search.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "weights/half.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* One shift: what the codes stand for, and where one ends and the next begins. */
+struct levels {
+    int16_t first;                  // of code 0
+    int16_t step[SEARCH_CODES - 1]; // from a code to the next
+    int16_t half[SEARCH_CODES - 1]; // twice the middle between a code and the next
+    float lowest, highest;
+};
+
+/* The sums of a block for one choice of codes: weight x q and weight q^2. */
+struct sums {
+    float xq, qq;
+};
+
+/* What the search found for a block with one shift. */
+struct found {
+    float scale; // the best scale of these codes
+    float gain;  // error removed
+    float qq;
+};
+
+struct search {
+    size_t n_in;
+    float *x;            // [n_in] the row, times a power of two: the largest is in [1, 2)
+    float *weight;       // [n_in]
+    float *wx;           // [n_in] weight * x
+    float unit;          // what 1 of x is in the row
+    struct found *found; // [n_in / 16][SEARCH_MAX_SHIFTS]
+    uint8_t *best;       // [n_in / 16] index of the best shift
+};
+
+enum { SMALLEST_BLOCK = 16 };
+
+struct search *search_new(size_t n_in) {
+    struct search *s = xcalloc(1, sizeof *s);
+    size_t padded = round_up_size(n_in, SEARCH_MAX_BLOCK), n_blocks = padded / SMALLEST_BLOCK;
+    s->n_in = n_in;
+    s->x = xcalloc(padded, sizeof *s->x); // what is past n_in stays 0
+    s->weight = xcalloc(padded, sizeof *s->weight);
+    s->wx = xcalloc(padded, sizeof *s->wx);
+    s->found = xcalloc(n_blocks * SEARCH_MAX_SHIFTS, sizeof *s->found);
+    s->best = xcalloc(n_blocks, sizeof *s->best);
+    return s;
+}
+
+void search_free(struct search *s) {
+    if (!s)
+        return;
+    free(s->x);
+    free(s->weight);
+    free(s->wx);
+    free(s->found);
+    free(s->best);
+    free(s);
+}
+
+static void make_levels(struct levels *l, const struct search_grid *g, size_t shift) {
+    int c = g->shifts[shift];
+    l->first = (int16_t)(g->table[0] + c);
+    for (size_t k = 0; k + 1 < SEARCH_CODES; k++) {
+        l->step[k] = (int16_t)(g->table[k + 1] - g->table[k]);
+        l->half[k] = (int16_t)(g->table[k + 1] + g->table[k] + 2 * c);
+    }
+    l->lowest = (float)(g->table[0] + c);
+    l->highest = (float)(g->table[SEARCH_CODES - 1] + c);
+}
+
+size_t search_blocks_of(const struct search_grid *g, size_t n_in) {
+    return n_in / g->block + (n_in % g->block > 0);
+}
+
+/* ---- One block, for one scale ---- */
+
+/* Integers at or above twice the quotient: q is past the middle of two levels where
+ * twice(x / scale) > half. Adding 1.5 * 2^23 rounds to an integer, which is in the low bits. */
+INLINE void quotients(const float *x, size_t n, float inverse, int16_t *out) {
+    const float magic = 12582912.0f, most = 512;
+    for (size_t i = 0; i < n; i++) {
+        float v = x[i] * (2 * inverse) + 0.5f;
+        v = v < most ? v : most;
+        v = v > -most ? v : -most;
+        out[i] = (int16_t)(f32_bits(v + magic) - f32_bits(magic));
+    }
+}
+
+/* The sum of v [n] in a fixed order; v is overwritten. */
+INLINE float tree_sum(float *v, size_t n) {
+    for (size_t half = n / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            v[i] += v[i + half];
+    return v[0];
+}
+
+INLINE struct sums sums_of(const float *x, const float *wx, const float *weight, size_t n,
+                           const struct levels *l, float inverse) {
+    int16_t t[SEARCH_MAX_BLOCK], q[SEARCH_MAX_BLOCK];
+    float xq[SEARCH_MAX_BLOCK], qq[SEARCH_MAX_BLOCK];
+    quotients(x, n, inverse, t);
+    for (size_t i = 0; i < n; i++)
+        q[i] = l->first;
+    for (size_t k = 0; k + 1 < SEARCH_CODES; k++)
+        for (size_t i = 0; i < n; i++)
+            q[i] = (int16_t)(q[i] + (t[i] > l->half[k] ? l->step[k] : 0));
+    for (size_t i = 0; i < n; i++) {
+        float f = (float)q[i];
+        xq[i] = wx[i] * f;
+        qq[i] = weight[i] * f * f;
+    }
+    return (struct sums){tree_sum(xq, n), tree_sum(qq, n)};
+}
+
+static struct sums sums_16(const float *x, const float *wx, const float *w, const struct levels *l,
+                           float inverse) {
+    return sums_of(x, wx, w, 16, l, inverse);
+}
+
+static struct sums sums_32(const float *x, const float *wx, const float *w, const struct levels *l,
+                           float inverse) {
+    return sums_of(x, wx, w, 32, l, inverse);
+}
+
+/* A block of a row: its part of x, weight * x and weight. */
+struct block {
+    const float *x, *wx, *weight;
+    size_t n;
+};
+
+static struct sums sums_at(const struct block *b, const struct levels *l, float inverse) {
+    return b->n == 16 ? sums_16(b->x, b->wx, b->weight, l, inverse)
+                      : sums_32(b->x, b->wx, b->weight, l, inverse);
+}
+
+/* ---- The best scale of a block ---- */
+
+/* The least scale with which every value of the block fits between the outer levels. */
+static float covering(float low, float high, const struct levels *l) {
+    float up = high / l->highest, down = low / l->lowest;
+    return up > down ? up : down;
+}
+
+/* First the scales from COARSE_FROM to COARSE_TO of the covering one, then scales near the best of
+ * them. Half of COARSE_STEP finds no better Gaussian rows in the fourth digit. */
+#define COARSE_FROM 0.70f
+#define COARSE_STEP 0.05f
+#define FINE_STEP   0.0125f
+enum { COARSE_STEPS = 9, FINE_STEPS = 3 }; // fine ones on each side
+
+static void try_scale(const struct block *b, const struct levels *l, float scale,
+                      struct found *best, float *at) {
+    struct sums s = sums_at(b, l, 1 / scale);
+    if (!(s.qq > 0) || s.xq * s.xq <= best->gain * s.qq)
+        return;
+    *best = (struct found){s.xq / s.qq, s.xq * s.xq / s.qq, s.qq};
+    *at = scale;
+}
+
+static struct found search_block(const struct block *b, const struct levels *l, float low,
+                                 float high) {
+    struct found best = {0};
+    float cover = covering(low, high, l), at = cover;
+    for (int i = 0; i < COARSE_STEPS; i++)
+        try_scale(b, l, cover * (COARSE_FROM + COARSE_STEP * (float)i), &best, &at);
+    float coarse = at;
+    for (int i = -FINE_STEPS; i <= FINE_STEPS; i++)
+        if (i != 0)
+            try_scale(b, l, coarse * (1 + FINE_STEP * (float)i), &best, &at);
+    return best;
+}
+
+static void limits(const float *x, size_t n, float *low, float *high) {
+    *low = *high = 0;
+    for (size_t i = 0; i < n; i++) {
+        *low = x[i] < *low ? x[i] : *low;
+        *high = x[i] > *high ? x[i] : *high;
+    }
+}
+
+/* ---- A row ---- */
+
+struct row_search {
+    struct search *s;
+    const struct search_grid *g;
+    struct levels levels[SEARCH_MAX_SHIFTS];
+    size_t n_blocks;
+};
+
+static struct block block_at(const struct row_search *r, size_t i) {
+    size_t n = r->g->block;
+    return (struct block){r->s->x + i * n, r->s->wx + i * n, r->s->weight + i * n, n};
+}
+
+static struct found *found_at(const struct row_search *r, size_t block) {
+    return r->s->found + block * SEARCH_MAX_SHIFTS;
+}
+
+/* Fills found and best of each block. Tiny values are zeros: their squares have no digits left. */
+static void search_blocks(struct row_search *r, bool thorough) {
+    const float tiny = 1e-18f;
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        struct block b = block_at(r, i);
+        struct found *f = found_at(r, i);
+        float low, high;
+        size_t best = 0;
+        limits(b.x, b.n, &low, &high);
+        for (size_t c = 0; c < r->g->n_shifts; c++) {
+            const struct levels *l = &r->levels[c];
+            f[c] = (struct found){0};
+            if (high - low < tiny)
+                continue;
+            if (thorough) {
+                f[c] = search_block(&b, l, low, high);
+                best = f[c].gain > f[best].gain ? c : best;
+                continue;
+            }
+            f[c].scale = covering(low, high, l);
+            best = f[c].scale < f[best].scale ? c : best;
+        }
+        r->s->best[i] = (uint8_t)best;
+    }
+}
+
+static int nearest_scale(const struct search_grid *g, float quotient) {
+    float m = roundf(quotient);
+    m = m > (float)g->max_scale ? (float)g->max_scale : m;
+    return (int)(m > 0 ? m : 0);
+}
+
+/* The error that rounding all block scales to multiples of scale adds. */
+static double rounding_error(const struct row_search *r, float scale) {
+    double sum = 0;
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        const struct found *f = found_at(r, i) + r->s->best[i];
+        double d = (double)f->scale -
+                   (double)scale * (double)nearest_scale(r->g, f->scale / scale);
+        sum += (double)f->qq * d * d;
+    }
+    return sum;
+}
+
+/* The row's scale: of those with which the largest block scale is max_scale or a few less. */
+static float row_scale(const struct row_search *r, bool thorough) {
+    float most = 0;
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        float s = found_at(r, i)[r->s->best[i]].scale;
+        most = s > most ? s : most;
+    }
+    float first = most / (float)r->g->max_scale, best = first;
+    if (!thorough || !(first > 0))
+        return first;
+    double error = rounding_error(r, first);
+    for (int i = -4; i <= 8; i++) {
+        float scale = first * (1 + 0.01f * (float)i);
+        double e = rounding_error(r, scale);
+        if (e < error) {
+            error = e;
+            best = scale;
+        }
+    }
+    return best;
+}
+
+/* Chooses m and the shift of block i for the row's scale, and gives their sums. */
+static struct sums refit_block(const struct row_search *r, size_t i, struct search_row *out) {
+    enum { AROUND = 1 };
+    struct block b = block_at(r, i);
+    const struct found *f = found_at(r, i);
+    struct sums sums = {0};
+    double best = 0; // the error of a block of zeros
+    out->scales[i] = 0;
+    out->shifts[i] = 0;
+    for (size_t c = 0; c < r->g->n_shifts; c++) {
+        int middle = nearest_scale(r->g, f[c].scale / out->scale);
+        for (int m = middle - AROUND; m <= middle + AROUND; m++) {
+            if (m <= 0 || m > r->g->max_scale)
+                continue;
+            double scale = (double)out->scale * m;
+            struct sums s = sums_at(&b, &r->levels[c], 1 / (float)scale);
+            double error = scale * (scale * (double)s.qq - 2 * (double)s.xq);
+            if (error < best) {
+                best = error;
+                sums = s;
+                out->scales[i] = (uint8_t)m;
+                out->shifts[i] = (uint8_t)c;
+            }
+        }
+    }
+    return sums;
+}
+
+/* Without a search: the scale of the best shift, rounded. */
+static void round_block(const struct row_search *r, size_t i, struct search_row *out) {
+    size_t c = r->s->best[i];
+    out->scales[i] = (uint8_t)nearest_scale(r->g, found_at(r, i)[c].scale / out->scale);
+    out->shifts[i] = (uint8_t)c;
+}
+
+/* The codes nearest to x for the row's scale, m and shift. */
+static void assign_codes(const struct row_search *r, size_t i, struct search_row *out) {
+    size_t n = r->g->block;
+    size_t n_codes = r->s->n_in - i * n < n ? r->s->n_in - i * n : n; // of the last block
+    uint8_t codes[SEARCH_MAX_BLOCK] = {0};
+    const struct levels *l = &r->levels[out->shifts[i]];
+    int16_t t[SEARCH_MAX_BLOCK];
+    float scale = out->scale * (float)out->scales[i];
+    memset(out->codes + i * n, 0, n_codes);
+    if (scale == 0)
+        return;
+    quotients(r->s->x + i * n, n, 1 / scale, t);
+    for (size_t k = 0; k + 1 < SEARCH_CODES; k++)
+        for (size_t j = 0; j < n; j++)
+            codes[j] = (uint8_t)(codes[j] + (t[j] > l->half[k]));
+    memcpy(out->codes + i * n, codes, n_codes);
+}
+
+/* The best scale of the row for the codes that its blocks have now. */
+static float refit_row(const struct row_search *r, struct search_row *out) {
+    double xq = 0, qq = 0;
+    for (size_t i = 0; i < r->n_blocks; i++) {
+        struct sums s = refit_block(r, i, out);
+        double m = out->scales[i];
+        xq += m * (double)s.xq;
+        qq += m * m * (double)s.qq;
+    }
+    return qq > 0 ? (float)(xq / qq) : out->scale;
+}
+
+/* Copies the row, scaled so that no square overflows or vanishes. False: a row of zeros. */
+static bool prepare(struct search *s, const float *x, const float *weight) {
+    float low, high;
+    int exponent = 0;
+    limits(x, s->n_in, &low, &high);
+    frexpf(high > -low ? high : -low, &exponent);
+    s->unit = ldexpf(1, exponent - 1);
+    for (size_t i = 0; i < s->n_in; i++) {
+        s->x[i] = ldexpf(x[i], 1 - exponent);
+        s->weight[i] = weight ? weight[i] : 1;
+        s->wx[i] = s->weight[i] * s->x[i];
+    }
+    return high > low;
+}
+
+void search_i4(struct search *s, const struct search_grid *g, const float *x, const float *weight,
+               bool thorough, struct search_row *out) {
+    struct row_search r = {.s = s, .g = g, .n_blocks = search_blocks_of(g, s->n_in)};
+    bool zeros = !prepare(s, x, weight);
+    for (size_t c = 0; c < g->n_shifts; c++)
+        make_levels(&r.levels[c], g, c);
+    search_blocks(&r, thorough);
+    out->scale = zeros ? 0 : row_scale(&r, thorough);
+    if (!(out->scale > 0)) {
+        out->scale = 0;
+        memset(out->scales, 0, r.n_blocks);
+        memset(out->shifts, 0, r.n_blocks);
+        memset(out->codes, 0, s->n_in);
+        return;
+    }
+    if (thorough)
+        out->scale = refit_row(&r, out);
+    for (size_t i = 0; i < r.n_blocks; i++) {
+        if (!thorough)
+            round_block(&r, i, out);
+        assign_codes(&r, i, out);
+    }
+    out->scale *= s->unit;
+}
+
+void search_i4_values(const struct search_grid *g, const struct search_row *row, size_t n_in,
+                      float *out) {
+    for (size_t i = 0; i < n_in; i++) {
+        size_t b = i / g->block;
+        int q = row->scales[b] * (g->table[row->codes[i]] + g->shifts[row->shifts[b]]);
+        out[i] = row->scale * (float)q;
+    }
+}
+
+/* ---- i8 ---- */
+
+enum { I8_MOST = 127 };
+
+INLINE float rounded(float v) {
+    const float magic = 12582912.0f;
+    v = v < (float)I8_MOST ? v : (float)I8_MOST;
+    v = v > -(float)I8_MOST ? v : -(float)I8_MOST;
+    return (v + magic) - magic;
+}
+
+/* The sums over a row, in eight chains. */
+static struct sums sums_i8(const struct search *s, float inverse) {
+    enum { CHAINS = 8 };
+    float xq[CHAINS] = {0}, qq[CHAINS] = {0};
+    size_t i = 0;
+    for (; i + CHAINS <= s->n_in; i += CHAINS)
+        for (size_t k = 0; k < CHAINS; k++) {
+            float q = rounded(s->x[i + k] * inverse);
+            xq[k] += s->wx[i + k] * q;
+            qq[k] += s->weight[i + k] * q * q;
+        }
+    for (size_t k = 0; i < s->n_in; i++, k++) {
+        float q = rounded(s->x[i] * inverse);
+        xq[k] += s->wx[i] * q;
+        qq[k] += s->weight[i] * q * q;
+    }
+    return (struct sums){tree_sum(xq, CHAINS), tree_sum(qq, CHAINS)};
+}
+
+float search_i8(struct search *s, const float *x, const float *weight, bool thorough,
+                int8_t *codes) {
+    enum { STEPS = 24 }; // of 1 % each
+    float low, high, gain = 0;
+    if (!prepare(s, x, weight)) {
+        memset(codes, 0, s->n_in);
+        return 0;
+    }
+    limits(s->x, s->n_in, &low, &high);
+    float first = (high > -low ? high : -low) / (float)I8_MOST, best = first;
+    for (int i = 0; i < STEPS && thorough; i++) {
+        struct sums sums = sums_i8(s, 1 / (first * (1 - 0.01f * (float)i)));
+        if (sums.qq > 0 && sums.xq * sums.xq > gain * sums.qq) {
+            gain = sums.xq * sums.xq / sums.qq;
+            best = sums.xq / sums.qq;
+        }
+    }
+    for (size_t i = 0; i < s->n_in; i++)
+        codes[i] = (int8_t)rounded(s->x[i] * (1 / best));
+    return best * s->unit;
+}
