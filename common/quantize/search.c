@@ -34,7 +34,10 @@ struct found {
     float qq;
 };
 
+struct block_functions;
+
 struct search {
+    const struct block_functions *f;
     size_t n_in;
     float *x;            // [n_in] the row, times a power of two: the largest is in [1, 2)
     float *weight;       // [n_in]
@@ -44,11 +47,76 @@ struct search {
     uint8_t *best;       // [n_in / 16] index of the best shift
 };
 
+static void make_levels(struct levels *l, const struct search_grid *g, size_t shift) {
+    int c = g->shifts[shift];
+    l->first = (int16_t)(g->table[0] + c);
+    for (size_t k = 0; k + 1 < SEARCH_CODES; k++) {
+        l->step[k] = (int16_t)(g->table[k + 1] - g->table[k]);
+        l->half[k] = (int16_t)(g->table[k + 1] + g->table[k] + 2 * c);
+    }
+    l->lowest = (float)(g->table[0] + c);
+    l->highest = (float)(g->table[SEARCH_CODES - 1] + c);
+}
+
+size_t search_blocks_of(const struct search_grid *g, size_t n_in) {
+    return n_in / g->block + (n_in % g->block > 0);
+}
+
+/* ---- One block, for one scale ---- */
+
+/* The sum of v [n] in a fixed order; v is overwritten. */
+INLINE float tree_sum(float *v, size_t n) {
+    for (size_t half = n / 2; half > 0; half /= 2)
+        for (size_t i = 0; i < half; i++)
+            v[i] += v[i + half];
+    return v[0];
+}
+
+enum { LANES = 16 }; // values at a time
+typedef int16_t lanes __attribute__((vector_size(32)));
+typedef int16_t shorts __attribute__((vector_size(16)));
+typedef int32_t ints __attribute__((vector_size(32)));
+typedef float floats __attribute__((vector_size(32)));
+
+/* The work on one block, compiled for an instruction set. */
+struct block_functions {
+    struct sums (*sums_16)(const float *x, const float *wx, const float *weight,
+                           const struct levels *l, float inverse);
+    struct sums (*sums_32)(const float *x, const float *wx, const float *weight,
+                           const struct levels *l, float inverse);
+    void (*codes)(const float *x, size_t n, const struct levels *l, float inverse, uint8_t *codes);
+};
+
+#define TARGET
+#define NAME(f) f##_c
+#include "quantize/block_tmpl.h"
+#undef TARGET
+#undef NAME
+static const struct block_functions functions_c = {sums_16_c, sums_32_c, codes_c};
+
+#if defined(__x86_64__)
+#define TARGET  __attribute__((target("avx2")))
+#define NAME(f) f##_avx2
+#include "quantize/block_tmpl.h"
+#undef TARGET
+#undef NAME
+static const struct block_functions functions_avx2 = {sums_16_avx2, sums_32_avx2, codes_avx2};
+#endif
+
+static const struct block_functions *block_functions(void) {
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2"))
+        return &functions_avx2;
+#endif
+    return &functions_c;
+}
+
 enum { SMALLEST_BLOCK = 16 };
 
 struct search *search_new(size_t n_in) {
     struct search *s = xcalloc(1, sizeof *s);
     size_t padded = round_up_size(n_in, SEARCH_MAX_BLOCK), n_blocks = padded / SMALLEST_BLOCK;
+    s->f = block_functions();
     s->n_in = n_in;
     s->x = xcalloc(padded, sizeof *s->x); // what is past n_in stays 0
     s->weight = xcalloc(padded, sizeof *s->weight);
@@ -69,88 +137,25 @@ void search_free(struct search *s) {
     free(s);
 }
 
-static void make_levels(struct levels *l, const struct search_grid *g, size_t shift) {
-    int c = g->shifts[shift];
-    l->first = (int16_t)(g->table[0] + c);
-    for (size_t k = 0; k + 1 < SEARCH_CODES; k++) {
-        l->step[k] = (int16_t)(g->table[k + 1] - g->table[k]);
-        l->half[k] = (int16_t)(g->table[k + 1] + g->table[k] + 2 * c);
-    }
-    l->lowest = (float)(g->table[0] + c);
-    l->highest = (float)(g->table[SEARCH_CODES - 1] + c);
-}
-
-size_t search_blocks_of(const struct search_grid *g, size_t n_in) {
-    return n_in / g->block + (n_in % g->block > 0);
-}
-
-/* ---- One block, for one scale ---- */
-
-/* Integers at or above twice the quotient: q is past the middle of two levels where
- * twice(x / scale) > half. Adding 1.5 * 2^23 rounds to an integer, which is in the low bits. */
-INLINE void quotients(const float *x, size_t n, float inverse, int16_t *out) {
-    const float magic = 12582912.0f, most = 512;
-    for (size_t i = 0; i < n; i++) {
-        float v = x[i] * (2 * inverse) + 0.5f;
-        v = v < most ? v : most;
-        v = v > -most ? v : -most;
-        out[i] = (int16_t)(f32_bits(v + magic) - f32_bits(magic));
-    }
-}
-
-/* The sum of v [n] in a fixed order; v is overwritten. */
-INLINE float tree_sum(float *v, size_t n) {
-    for (size_t half = n / 2; half > 0; half /= 2)
-        for (size_t i = 0; i < half; i++)
-            v[i] += v[i + half];
-    return v[0];
-}
-
-INLINE struct sums sums_of(const float *x, const float *wx, const float *weight, size_t n,
-                           const struct levels *l, float inverse) {
-    int16_t t[SEARCH_MAX_BLOCK], q[SEARCH_MAX_BLOCK];
-    float xq[SEARCH_MAX_BLOCK], qq[SEARCH_MAX_BLOCK];
-    quotients(x, n, inverse, t);
-    for (size_t i = 0; i < n; i++)
-        q[i] = l->first;
-    for (size_t k = 0; k + 1 < SEARCH_CODES; k++)
-        for (size_t i = 0; i < n; i++)
-            q[i] = (int16_t)(q[i] + (t[i] > l->half[k] ? l->step[k] : 0));
-    for (size_t i = 0; i < n; i++) {
-        float f = (float)q[i];
-        xq[i] = wx[i] * f;
-        qq[i] = weight[i] * f * f;
-    }
-    return (struct sums){tree_sum(xq, n), tree_sum(qq, n)};
-}
-
-static struct sums sums_16(const float *x, const float *wx, const float *w, const struct levels *l,
-                           float inverse) {
-    return sums_of(x, wx, w, 16, l, inverse);
-}
-
-static struct sums sums_32(const float *x, const float *wx, const float *w, const struct levels *l,
-                           float inverse) {
-    return sums_of(x, wx, w, 32, l, inverse);
-}
-
 /* A block of a row: its part of x, weight * x and weight. */
 struct block {
+    const struct block_functions *f;
     const float *x, *wx, *weight;
     size_t n;
 };
 
 static struct sums sums_at(const struct block *b, const struct levels *l, float inverse) {
-    return b->n == 16 ? sums_16(b->x, b->wx, b->weight, l, inverse)
-                      : sums_32(b->x, b->wx, b->weight, l, inverse);
+    return (b->n == 16 ? b->f->sums_16 : b->f->sums_32)(b->x, b->wx, b->weight, l, inverse);
 }
 
 /* ---- The best scale of a block ---- */
 
-/* The least scale with which every value of the block fits between the outer levels. */
-static float covering(float low, float high, const struct levels *l) {
-    float up = high / l->highest, down = low / l->lowest;
-    return up > down ? up : down;
+/* The least scale, in size, of this sign with which every value of the block fits between the outer
+ * levels. */
+static float covering(float low, float high, const struct levels *l, bool negative) {
+    float a = negative ? -low : high, b = negative ? -high : low;
+    float up = a / l->highest, down = b / l->lowest, size = up > down ? up : down;
+    return negative ? -size : size;
 }
 
 /* First the scales from COARSE_FROM to COARSE_TO of the covering one, then scales near the best of
@@ -170,13 +175,16 @@ static void try_scale(const struct block *b, const struct levels *l, float scale
 }
 
 static struct found search_block(const struct block *b, const struct levels *l, float low,
-                                 float high) {
+                                 float high, bool with_negative) {
     struct found best = {0};
-    float cover = covering(low, high, l), at = cover;
-    for (int i = 0; i < COARSE_STEPS; i++)
-        try_scale(b, l, cover * (COARSE_FROM + COARSE_STEP * (float)i), &best, &at);
+    float at = 0;
+    for (int sign = 0; sign <= with_negative; sign++) {
+        float cover = covering(low, high, l, sign);
+        for (int i = 0; i < COARSE_STEPS; i++)
+            try_scale(b, l, cover * (COARSE_FROM + COARSE_STEP * (float)i), &best, &at);
+    }
     float coarse = at;
-    for (int i = -FINE_STEPS; i <= FINE_STEPS; i++)
+    for (int i = -FINE_STEPS; i <= FINE_STEPS && coarse != 0; i++)
         if (i != 0)
             try_scale(b, l, coarse * (1 + FINE_STEP * (float)i), &best, &at);
     return best;
@@ -201,7 +209,7 @@ struct row_search {
 
 static struct block block_at(const struct row_search *r, size_t i) {
     size_t n = r->g->block;
-    return (struct block){r->s->x + i * n, r->s->wx + i * n, r->s->weight + i * n, n};
+    return (struct block){r->s->f, r->s->x + i * n, r->s->wx + i * n, r->s->weight + i * n, n};
 }
 
 static struct found *found_at(const struct row_search *r, size_t block) {
@@ -223,12 +231,15 @@ static void search_blocks(struct row_search *r, bool thorough) {
             if (high - low < tiny)
                 continue;
             if (thorough) {
-                f[c] = search_block(&b, l, low, high);
+                f[c] = search_block(&b, l, low, high, r->g->negative);
                 best = f[c].gain > f[best].gain ? c : best;
                 continue;
             }
-            f[c].scale = covering(low, high, l);
-            best = f[c].scale < f[best].scale ? c : best;
+            f[c].scale = covering(low, high, l, false);
+            float other = covering(low, high, l, true);
+            if (r->g->negative && -other < f[c].scale)
+                f[c].scale = other;
+            best = fabsf(f[c].scale) < fabsf(f[best].scale) ? c : best;
         }
         r->s->best[i] = (uint8_t)best;
     }
@@ -237,7 +248,8 @@ static void search_blocks(struct row_search *r, bool thorough) {
 static int nearest_scale(const struct search_grid *g, float quotient) {
     float m = roundf(quotient);
     m = m > (float)g->max_scale ? (float)g->max_scale : m;
-    return (int)(m > 0 ? m : 0);
+    float least = g->negative ? -(float)g->max_scale : 0;
+    return (int)(m > least ? m : least);
 }
 
 /* The error that rounding all block scales to multiples of scale adds. */
@@ -256,8 +268,8 @@ static double rounding_error(const struct row_search *r, float scale) {
 static float row_scale(const struct row_search *r, bool thorough) {
     float most = 0;
     for (size_t i = 0; i < r->n_blocks; i++) {
-        float s = found_at(r, i)[r->s->best[i]].scale;
-        most = s > most ? s : most;
+        float size = fabsf(found_at(r, i)[r->s->best[i]].scale);
+        most = size > most ? size : most;
     }
     float first = most / (float)r->g->max_scale, best = first;
     if (!thorough || !(first > 0))
@@ -286,7 +298,7 @@ static struct sums refit_block(const struct row_search *r, size_t i, struct sear
     for (size_t c = 0; c < r->g->n_shifts; c++) {
         int middle = nearest_scale(r->g, f[c].scale / out->scale);
         for (int m = middle - AROUND; m <= middle + AROUND; m++) {
-            if (m <= 0 || m > r->g->max_scale)
+            if (m == 0 || m > r->g->max_scale || m < (r->g->negative ? -r->g->max_scale : 1))
                 continue;
             double scale = (double)out->scale * m;
             struct sums s = sums_at(&b, &r->levels[c], 1 / (float)scale);
@@ -294,7 +306,7 @@ static struct sums refit_block(const struct row_search *r, size_t i, struct sear
             if (error < best) {
                 best = error;
                 sums = s;
-                out->scales[i] = (uint8_t)m;
+                out->scales[i] = (int8_t)m;
                 out->shifts[i] = (uint8_t)c;
             }
         }
@@ -305,7 +317,7 @@ static struct sums refit_block(const struct row_search *r, size_t i, struct sear
 /* Without a search: the scale of the best shift, rounded. */
 static void round_block(const struct row_search *r, size_t i, struct search_row *out) {
     size_t c = r->s->best[i];
-    out->scales[i] = (uint8_t)nearest_scale(r->g, found_at(r, i)[c].scale / out->scale);
+    out->scales[i] = (int8_t)nearest_scale(r->g, found_at(r, i)[c].scale / out->scale);
     out->shifts[i] = (uint8_t)c;
 }
 
@@ -315,15 +327,11 @@ static void assign_codes(const struct row_search *r, size_t i, struct search_row
     size_t n_codes = r->s->n_in - i * n < n ? r->s->n_in - i * n : n; // of the last block
     uint8_t codes[SEARCH_MAX_BLOCK] = {0};
     const struct levels *l = &r->levels[out->shifts[i]];
-    int16_t t[SEARCH_MAX_BLOCK];
     float scale = out->scale * (float)out->scales[i];
     memset(out->codes + i * n, 0, n_codes);
     if (scale == 0)
         return;
-    quotients(r->s->x + i * n, n, 1 / scale, t);
-    for (size_t k = 0; k + 1 < SEARCH_CODES; k++)
-        for (size_t j = 0; j < n; j++)
-            codes[j] = (uint8_t)(codes[j] + (t[j] > l->half[k]));
+    r->s->f->codes(r->s->x + i * n, n, l, 1 / scale, codes);
     memcpy(out->codes + i * n, codes, n_codes);
 }
 

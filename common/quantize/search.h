@@ -29,14 +29,15 @@ struct search_grid {
     int8_t table[SEARCH_CODES];       // rising
     int8_t shifts[SEARCH_MAX_SHIFTS]; // table + shift must fit in [-127, 127]
     size_t n_shifts;
-    int max_scale; // m is from 0 to it
+    int max_scale; // m is from 0, or -max_scale, to it
+    bool negative; // m may be less than 0
     size_t block;  // inputs that share m and the shift: 16 or 32
 };
 
 /* A row of i4. The arrays are the caller's. */
 struct search_row {
     float scale;
-    uint8_t *scales; // [search_blocks_of] m
+    int8_t *scales;  // [search_blocks_of] m
     uint8_t *shifts; // [search_blocks_of] index into the grid's shifts
     uint8_t *codes;  // [n_in]
 };

@@ -17,12 +17,14 @@ static const struct search_grid grid_32 = {
     .shifts = {0, 4, 8, 12},
     .n_shifts = 4,
     .max_scale = 63,
+    .negative = false,
     .block = 32};
 static const struct search_grid grid_16 = {
     .table = {-124, -103, -84, -66, -50, -37, -25, -13, -3, 9, 20, 33, 46, 60, 78, 107},
     .shifts = {0, 4, 8, 12},
     .n_shifts = 4,
     .max_scale = 63,
+    .negative = false,
     .block = 16};
 
 /* Box and Muller's normal numbers. */
