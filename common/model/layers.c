@@ -171,8 +171,10 @@ static void load_head(struct loader *l) {
                    "tensor '%s.weight' is missing: expected [%zu, %zu], because the head is not "
                    "the embedding where config.json does not have \"tie_word_embeddings\": true",
                    module, s->vocab_size, s->hidden_dim);
-    if (s->tied && same_bits(&m->head.w, &m->embed.w))
+    if (s->tied && same_bits(&m->head.w, &m->embed.w)) {
+        m->matrices[m->n_matrices - 1].same_as_embed = present;
         m->head = m->embed;
+    }
     if (s->head_bias)
         m->head.bias = load_vector(l, module, ".bias", s->vocab_size);
 }

@@ -32,6 +32,7 @@ struct layers_matrix {
     const char *module; // in the arena
     const char *stack;  // the tensor [n_experts, ...] of which it is a part, or NULL
     struct mat w;
+    bool same_as_embed; // a tied model's head, whose bits are those of the embedding
 };
 
 struct layers {

@@ -79,7 +79,8 @@ void load_note(struct loader *l, const char *module, const char *stack, const st
         m->matrices = xreallocarray(m->matrices, m->matrices_cap, sizeof *m->matrices);
     }
     m->matrices[m->n_matrices++] =
-        (struct layers_matrix){in_arena(l, module), stack ? in_arena(l, stack) : NULL, *w};
+        (struct layers_matrix){
+        .module = in_arena(l, module), .stack = stack ? in_arena(l, stack) : NULL, .w = *w};
 }
 
 static struct mat open_mat(struct loader *l, const struct mat_source *source, const char *module,
