@@ -12,11 +12,11 @@
 
 static const struct type {
     const char *name, *ending;
-    size_t block; // of i4, else 0
+    size_t block;
 } types[QUANTIZE_TYPES] = {
     [QUANTIZE_I4_32] = {"i4_32", ".weight_i4_32", 32},
     [QUANTIZE_I4_16] = {"i4_16", ".weight_i4_16", 16},
-    [QUANTIZE_I8] = {"i8", ".weight_i8", 0},
+    [QUANTIZE_I8] = {"i8", ".weight_i8", PANEL_I8_BLOCK},
     [QUANTIZE_PLAIN] = {"plain", ".weight", 0},
 };
 
@@ -61,7 +61,7 @@ struct encoder {
     float scales[PANEL_ROWS];
     int8_t *codes_i8;          // [PANEL_ROWS, n_in]
     uint8_t *codes;            // [PANEL_ROWS, n_in]
-    uint8_t *descriptors;      // [PANEL_ROWS, n_blocks]
+    uint8_t *descriptors;      // [PANEL_ROWS, n_blocks]; of i8 m alone
     struct search_row searched; // its arrays have one row
 };
 
@@ -80,14 +80,14 @@ struct encoder *encoder_new(enum quantize_type t, size_t n_in) {
     c->search = search_new(n_in);
     c->row = xcalloc(n_in, sizeof *c->row);
     c->values = xcalloc(n_in, sizeof *c->values);
+    make_grid(&c->grid, types[t].block);
+    c->n_blocks = search_blocks_of(&c->grid, n_in);
+    c->descriptors = xcalloc(c->n_blocks, PANEL_ROWS);
     if (t == QUANTIZE_I8) {
         c->codes_i8 = xcalloc(n_in, PANEL_ROWS);
         return c;
     }
-    make_grid(&c->grid, types[t].block);
-    c->n_blocks = search_blocks_of(&c->grid, n_in);
     c->codes = xcalloc(n_in, PANEL_ROWS);
-    c->descriptors = xcalloc(c->n_blocks, PANEL_ROWS);
     c->searched.scales = xcalloc(c->n_blocks, 1);
     c->searched.shifts = xcalloc(c->n_blocks, 1);
     return c;
@@ -114,10 +114,12 @@ bool encoder_fits(const struct encoder *c, enum quantize_type t, size_t n_in) {
 /* Encodes c->row as row r of the panel, and sets c->values to what it stands for. */
 static void encode_row(struct encoder *c, size_t r, const struct encode_options *o) {
     if (c->type == QUANTIZE_I8) {
-        int8_t *codes = c->codes_i8 + r * c->n_in;
-        c->scales[r] = search_i8(c->search, c->row, o->weight, o->thorough, codes);
+        struct search_i8_row y = {.m = c->descriptors + r * c->n_blocks,
+                                  .codes = c->codes_i8 + r * c->n_in};
+        search_i8(c->search, c->row, o->weight, o->thorough, &y);
+        c->scales[r] = y.scale;
         for (size_t i = 0; i < c->n_in; i++)
-            c->values[i] = c->scales[r] * (float)codes[i];
+            c->values[i] = y.scale * (float)(y.m[i / PANEL_I8_BLOCK] * y.codes[i]);
         return;
     }
     struct search_row *row = &c->searched;
@@ -153,7 +155,13 @@ static bool all_finite(const float *x, size_t n) {
 
 static void pack(const struct encoder *c, size_t n_rows, unsigned char *to) {
     if (c->type == QUANTIZE_I8) {
-        panel_i8_pack(to, c->codes_i8, c->n_in, c->scales, n_rows, c->n_in);
+        panel_i8_pack(to, &(struct panel_i8_rows){.codes = c->codes_i8,
+                                                  .ld_codes = c->n_in,
+                                                  .m = c->descriptors,
+                                                  .ld_m = c->n_blocks,
+                                                  .scales = c->scales,
+                                                  .n_rows = n_rows,
+                                                  .n_in = c->n_in});
         return;
     }
     panel_i4_pack(to, &(struct panel_i4_rows){.codes = c->codes,

@@ -398,7 +398,7 @@ void search_i4_values(const struct search_grid *g, const struct search_row *row,
 
 /* ---- i8 ---- */
 
-enum { I8_MOST = 127 };
+enum { I8_MOST = 127, I8_BLOCK = 32 };
 
 INLINE float rounded(float v) {
     const float magic = 12582912.0f;
@@ -407,43 +407,82 @@ INLINE float rounded(float v) {
     return (v + magic) - magic;
 }
 
-/* The sums over a row, in eight chains. */
-static struct sums sums_i8(const struct search *s, float inverse) {
+/* The sums of a block. What is past the row's end is 0. */
+static struct sums sums_i8(const struct block *b, float inverse) {
     enum { CHAINS = 8 };
     float xq[CHAINS] = {0}, qq[CHAINS] = {0};
-    size_t i = 0;
-    for (; i + CHAINS <= s->n_in; i += CHAINS)
+    for (size_t i = 0; i < I8_BLOCK; i += CHAINS)
         for (size_t k = 0; k < CHAINS; k++) {
-            float q = rounded(s->x[i + k] * inverse);
-            xq[k] += s->wx[i + k] * q;
-            qq[k] += s->weight[i + k] * q * q;
+            float q = rounded(b->x[i + k] * inverse);
+            xq[k] += b->wx[i + k] * q;
+            qq[k] += b->weight[i + k] * q * q;
         }
-    for (size_t k = 0; i < s->n_in; i++, k++) {
-        float q = rounded(s->x[i] * inverse);
-        xq[k] += s->wx[i] * q;
-        qq[k] += s->weight[i] * q * q;
-    }
     return (struct sums){tree_sum(xq, CHAINS), tree_sum(qq, CHAINS)};
 }
 
-float search_i8(struct search *s, const float *x, const float *weight, bool thorough,
-                int8_t *codes) {
-    enum { STEPS = 24 }; // of 1 % each
-    float low, high, gain = 0;
-    if (!prepare(s, x, weight)) {
-        memset(codes, 0, s->n_in);
-        return 0;
-    }
-    limits(s->x, s->n_in, &low, &high);
-    float first = (high > -low ? high : -low) / (float)I8_MOST, best = first;
-    for (int i = 0; i < STEPS && thorough; i++) {
-        struct sums sums = sums_i8(s, 1 / (first * (1 - 0.01f * (float)i)));
-        if (sums.qq > 0 && sums.xq * sums.xq > gain * sums.qq) {
-            gain = sums.xq * sums.xq / sums.qq;
-            best = sums.xq / sums.qq;
+static struct block i8_block(const struct search *s, size_t i) {
+    return (struct block){.x = s->x + i * I8_BLOCK,
+                          .wx = s->wx + i * I8_BLOCK,
+                          .weight = s->weight + i * I8_BLOCK,
+                          .n = I8_BLOCK};
+}
+
+/* The scale with which the block's largest value gets the largest code. */
+static float i8_scale(const struct search *s, size_t i) {
+    float low, high;
+    limits(s->x + i * I8_BLOCK, I8_BLOCK, &low, &high);
+    return (high > -low ? high : -low) / (float)I8_MOST;
+}
+
+/* Chooses m of block i: the least that covers it, or in a search the best of those around. */
+static void i8_choose(const struct search *s, size_t i, bool thorough, struct search_i8_row *out,
+                      double *xq, double *qq) {
+    enum { BELOW = 4, ABOVE = 1 };
+    struct block b = i8_block(s, i);
+    int cover = (int)ceilf(i8_scale(s, i) / out->scale - 1e-3f);
+    cover = cover < SEARCH_I8_MAX_M ? cover : SEARCH_I8_MAX_M;
+    out->m[i] = (uint8_t)cover;
+    double best = 0;
+    for (int m = cover - BELOW; m <= cover + ABOVE && thorough; m++) {
+        if (m <= 0 || m > SEARCH_I8_MAX_M)
+            continue;
+        double scale = (double)out->scale * m;
+        struct sums sums = sums_i8(&b, 1 / (float)scale);
+        double error = scale * (scale * (double)sums.qq - 2 * (double)sums.xq);
+        if (error < best) {
+            best = error;
+            out->m[i] = (uint8_t)m;
         }
     }
-    for (size_t i = 0; i < s->n_in; i++)
-        codes[i] = (int8_t)rounded(s->x[i] * (1 / best));
-    return best * s->unit;
+    struct sums sums = out->m[i] ? sums_i8(&b, 1 / (out->scale * (float)out->m[i]))
+                                 : (struct sums){0};
+    *xq += out->m[i] * (double)sums.xq;
+    *qq += (double)out->m[i] * out->m[i] * (double)sums.qq;
+}
+
+void search_i8(struct search *s, const float *x, const float *weight, bool thorough,
+               struct search_i8_row *out) {
+    size_t n_blocks = search_i8_blocks(s->n_in);
+    double xq = 0, qq = 0;
+    bool zeros = !prepare(s, x, weight);
+    float most = 0;
+    for (size_t i = 0; i < n_blocks; i++) {
+        float scale = i8_scale(s, i);
+        most = scale > most ? scale : most;
+    }
+    out->scale = zeros ? 0 : most / SEARCH_I8_MAX_M;
+    memset(out->m, 0, n_blocks);
+    for (size_t i = 0; i < n_blocks && !zeros; i++)
+        i8_choose(s, i, thorough, out, &xq, &qq);
+    if (thorough && qq > 0)
+        out->scale = (float)(xq / qq);
+    for (size_t i = 0; i < s->n_in; i++) {
+        float scale = out->scale * (float)out->m[i / I8_BLOCK];
+        out->codes[i] = (int8_t)(scale > 0 ? rounded(s->x[i] * (1 / scale)) : 0);
+    }
+    out->scale *= s->unit;
+}
+
+size_t search_i8_blocks(size_t n_in) {
+    return n_in / I8_BLOCK + (n_in % I8_BLOCK > 0);
 }

@@ -5,7 +5,7 @@
  *     row_scale * m * (table[code] + shift)
  *
  * with a code of 4 bits for each element, and an integer scale m and a shift for each block of
- * inputs: see panel_i4.h. In an i8 row it is row_scale * code.
+ * inputs: see panel_i4.h. In an i8 row it is row_scale * m * code: see panel_i8.h.
  *
  * The search minimises the weighted squared error, sum of weight * (x - its value)^2. The weight of
  * an input is the mean square of what it was in a text, or 1. For given codes q = table + shift the
@@ -54,8 +54,18 @@ void search_free(struct search *s);
 void search_i4(struct search *s, const struct search_grid *g, const float *x, const float *weight,
                bool thorough, struct search_row *out);
 
-/* The same for i8: codes [n_in] from -127 to 127; returns the scale. */
-float search_i8(struct search *s, const float *x, const float *weight, bool thorough, int8_t *codes);
+/* A row of i8: row_scale * m * code. The arrays are the caller's. */
+struct search_i8_row {
+    float scale;
+    uint8_t *m;    // [search_i8_blocks]
+    int8_t *codes; // [n_in] from -127 to 127
+};
+enum { SEARCH_I8_MAX_M = 255 };
+size_t search_i8_blocks(size_t n_in);
+
+/* The same for i8. */
+void search_i8(struct search *s, const float *x, const float *weight, bool thorough,
+               struct search_i8_row *out);
 
 /* The row's values, out [n_in]. */
 void search_i4_values(const struct search_grid *g, const struct search_row *row, size_t n_in,
