@@ -333,10 +333,9 @@ static int run(const struct options *o, struct source *s, struct err *e) {
 }
 
 int main(int argc, char **argv) {
-    struct options o = {.quantize = {.type = QUANTIZE_I4_16,
-                                     .thorough = true,
-                                     .n_threads = jobs_cpus_online()},
-                        .shard_bytes = 5000000000};
+    struct options o = {
+        .quantize = {.type = QUANTIZE_I4_16, .thorough = true, .n_threads = jobs_cpus_online()},
+        .shard_bytes = 5000000000};
     struct source source;
     struct err e = {0};
     program_init(argv[0]);

@@ -138,8 +138,7 @@ static int write_entry(struct st_writer *w, const struct entry *from, struct err
 
 int collect_write(const struct collect *c, const char *path, struct err *e) {
     size_t n = 0;
-    struct st_writer *w =
-        st_writer_new("{\"format\":\"tokpipe-activations\",\"version\":\"1\"}");
+    struct st_writer *w = st_writer_new("{\"format\":\"tokpipe-activations\",\"version\":\"1\"}");
     int rc = 0;
     for (size_t i = 0; i < c->n && rc == 0; i++) {
         const struct entry *y = &c->entries[i];

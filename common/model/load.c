@@ -78,8 +78,7 @@ void load_note(struct loader *l, const char *module, const char *stack, const st
         m->matrices_cap = m->matrices_cap ? 2 * m->matrices_cap : 64;
         m->matrices = xreallocarray(m->matrices, m->matrices_cap, sizeof *m->matrices);
     }
-    m->matrices[m->n_matrices++] =
-        (struct layers_matrix){
+    m->matrices[m->n_matrices++] = (struct layers_matrix){
         .module = in_arena(l, module), .stack = stack ? in_arena(l, stack) : NULL, .w = *w};
 }
 

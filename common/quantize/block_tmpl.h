@@ -23,8 +23,8 @@ TARGET INLINE void NAME(quotients)(const float *x, float inverse, lanes *out) {
     memcpy((char *)out + sizeof a, &b, sizeof b);
 }
 
-TARGET INLINE struct sums NAME(sums)(const float *x, const float *wx, const float *weight,
-                                     size_t n, const struct levels *l, float inverse) {
+TARGET INLINE struct sums NAME(sums)(const float *x, const float *wx, const float *weight, size_t n,
+                                     const struct levels *l, float inverse) {
     floats xq = {0}, qq = {0};
     for (size_t i = 0; i < n; i += LANES) {
         lanes t, q = l->first - (lanes){0};

@@ -57,11 +57,11 @@ struct encoder {
     size_t n_in, n_blocks;
     struct search_grid grid;
     struct search *search;
-    float *row, *values;       // [n_in]
+    float *row, *values; // [n_in]
     float scales[PANEL_ROWS];
-    int8_t *codes_i8;          // [PANEL_ROWS, n_in]
-    uint8_t *codes;            // [PANEL_ROWS, n_in]
-    uint8_t *descriptors;      // [PANEL_ROWS, n_blocks]; of i8 m alone
+    int8_t *codes_i8;           // [PANEL_ROWS, n_in]
+    uint8_t *codes;             // [PANEL_ROWS, n_in]
+    uint8_t *descriptors;       // [PANEL_ROWS, n_blocks]; of i8 m alone
     struct search_row searched; // its arrays have one row
 };
 
@@ -184,6 +184,8 @@ int encode_panel(struct encoder *c, const struct mat *w, size_t panel,
         if (!all_finite(c->row, c->n_in))
             return err_set(e, EXIT_DATA, "row %zu has a weight that is not finite", first + r);
         encode_row(c, r, o);
+        if (!all_finite(c->values, c->n_in)) // rounded up, the largest of f32 is infinite
+            return err_set(e, EXIT_DATA, "row %zu has a weight that is too large", first + r);
         add_error(c, o->weight, sum);
     }
     pack(c, n_rows, to);

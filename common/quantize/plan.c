@@ -94,9 +94,10 @@ static void settle_limits(struct quantize_plan *p, const struct layers *l, const
         n_odd++;
     }
     if (n_odd > 0)
-        warn("%zu fused matrices stay as they are: half of their outputs, %zu, is not a multiple of "
-             "%d",
-             n_odd, s->ffn_dim, PANEL_ROWS);
+        warn(
+            "%zu fused matrices stay as they are: half of their outputs, %zu, is not a multiple of "
+            "%d",
+            n_odd, s->ffn_dim, PANEL_ROWS);
 }
 
 /* ---- Statistics ---- */
@@ -124,7 +125,8 @@ static int add_weights(struct quantize_plan *p, const struct quantize_stats *sta
         n_missing++;
     }
     if (n_found == 0)
-        return err_set(e, EXIT_DATA, "the statistics are of another model: '%s.sum_squares' is missing: %s",
+        return err_set(e, EXIT_DATA,
+                       "the statistics are of another model: '%s.sum_squares' is missing: %s",
                        p->matrices[0].from->module, stats->file.files[0].path);
     if (n_missing > 0)
         warn("%zu matrices have no statistics, the first of them '%s': %s", n_missing, first,
@@ -135,8 +137,7 @@ static int add_weights(struct quantize_plan *p, const struct quantize_stats *sta
 /* The tensor of the source that a matrix is in; NULL: a format that has no such tensor. */
 static const struct tensor *source_of(const struct quantize_plan *p,
                                       const struct quantize_matrix *m) {
-    char *name = m->from->stack ? xstrdup(m->from->stack)
-                                : xasprintf("%s.weight", m->from->module);
+    char *name = m->from->stack ? xstrdup(m->from->stack) : xasprintf("%s.weight", m->from->module);
     const struct tensor *t = weights_find(p->source, name);
     free(name);
     return t;

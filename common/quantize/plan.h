@@ -1,8 +1,8 @@
 /* Which type each matrix of a model gets.
  *
- * Without a rule, norms, biases, routers and tables of positions stay as they are. The embedding and
- * the head get i8 where the others get i4. Rules of the user come after that. plan_fit chooses the
- * types of all matrices that no rule names by their measured errors, for a size of the whole.
+ * Without a rule, norms, biases, routers and tables of positions stay as they are. The embedding
+ * and the head get i8 where the others get i4. Rules of the user come after that. plan_fit chooses
+ * the types of all matrices that no rule names by their measured errors, for a size of the whole.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef QUANTIZE_PLAN_H
@@ -31,9 +31,9 @@ struct quantize_options {
 struct quantize_matrix {
     const struct layers_matrix *from;
     enum quantize_type type;
-    bool fixed;    // by a rule, or by what the model can read
+    bool fixed;     // by a rule, or by what the model can read
     bool leave_out; // the same bits as the embedding, which is read in its place
-    float *weight; // [n_in] of errors, owned; NULL: all 1
+    float *weight;  // [n_in] of errors, owned; NULL: all 1
     struct quantize_error error;
 };
 
@@ -64,9 +64,10 @@ uint64_t quantize_plan_bytes(const struct quantize_plan *p);
 /* Sets each matrix's error from a sample of its rows. */
 int quantize_plan_measure(struct quantize_plan *p, const struct quantize_options *o, struct err *e);
 
-/* Chooses types so that all tensors have at most `most` bytes. All matrices that are free begin with
- * the smallest type. Then bits go where they remove the most of the relative squared error of a
- * matrix, weighted by the statistics, for each byte. -1 (EXIT_DATA): the smallest is too large. */
+/* Chooses types so that all tensors have at most `most` bytes. All matrices that are free begin
+ * with the smallest type. Then bits go where they remove the most of the relative squared error of
+ * a matrix, weighted by the statistics, for each byte. -1 (EXIT_DATA): the smallest is too large.
+ */
 int quantize_plan_fit(struct quantize_plan *p, uint64_t most, const struct quantize_options *o,
                       struct err *e);
 

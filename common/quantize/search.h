@@ -49,8 +49,9 @@ struct search;
 struct search *search_new(size_t n_in);
 void search_free(struct search *s);
 
-/* Encodes x [n_in], which must be finite. weight [n_in]: at least 0 and finite, NULL: all 1. Without `thorough` there is no search: scales come from the
- * largest values. A row of zeros has scale 0. */
+/* Encodes x [n_in], which must be finite. weight [n_in]: at least 0 and finite, NULL: all 1.
+ * Without `thorough` there is no search: scales come from the largest values. A row of zeros has
+ * scale 0. */
 void search_i4(struct search *s, const struct search_grid *g, const float *x, const float *weight,
                bool thorough, struct search_row *out);
 

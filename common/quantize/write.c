@@ -25,8 +25,8 @@ enum {
 /* A tensor of the result. */
 struct out_tensor {
     char *name;
-    struct quantize_matrix *matrix;  // encoded, or NULL: copied
-    const struct tensor *source;     // of a copy
+    struct quantize_matrix *matrix; // encoded, or NULL: copied
+    const struct tensor *source;    // of a copy
     uint64_t n_bytes;
     size_t shard;
 };
@@ -48,10 +48,10 @@ static void list_make(struct out_list *l, const struct quantize_plan *p, uint64_
         struct quantize_matrix *m = &p->matrices[i];
         if (m->type == QUANTIZE_PLAIN)
             continue;
-        list_add(l, (struct out_tensor){.name = xasprintf("%s%s", m->from->module,
-                                                          quantize_type_ending(m->type)),
-                                        .matrix = m,
-                                        .n_bytes = quantize_bytes(p, m, m->type)});
+        list_add(l, (struct out_tensor){
+                        .name = xasprintf("%s%s", m->from->module, quantize_type_ending(m->type)),
+                        .matrix = m,
+                        .n_bytes = quantize_bytes(p, m, m->type)});
     }
     for (size_t i = 0; i < p->source->n_tensors; i++) {
         const struct tensor *t = &p->source->tensors[i];
@@ -61,8 +61,8 @@ static void list_make(struct out_list *l, const struct quantize_plan *p, uint64_
     }
     uint64_t in_shard = 0;
     for (size_t i = 0; i < l->n; i++) {
-        bool full = in_shard > 0 && (l->all[i].n_bytes > shard_bytes ||
-                                     in_shard > shard_bytes - l->all[i].n_bytes);
+        bool full = in_shard > 0 &&
+                    (l->all[i].n_bytes > shard_bytes || in_shard > shard_bytes - l->all[i].n_bytes);
         l->n_shards += full;
         in_shard = full ? l->all[i].n_bytes : in_shard + l->all[i].n_bytes;
         l->all[i].shard = l->n_shards;
@@ -77,9 +77,8 @@ static void list_free(struct out_list *l) {
 }
 
 static char *shard_name(const struct out_list *l, size_t shard) {
-    return l->n_shards == 1
-               ? xstrdup("model.safetensors")
-               : xasprintf("model-%05zu-of-%05zu.safetensors", shard + 1, l->n_shards);
+    return l->n_shards == 1 ? xstrdup("model.safetensors")
+                            : xasprintf("model-%05zu-of-%05zu.safetensors", shard + 1, l->n_shards);
 }
 
 /* ---- Pieces ---- */
@@ -146,15 +145,15 @@ static int put(struct writing *out, const void *p, size_t n, struct err *e) {
     if (out->since_look < COPY_BYTES)
         return 0;
     out->since_look = 0;
-    return out->to->interrupted && out->to->interrupted()
-               ? err_set(e, EXIT_SYSTEM, "interrupted")
-               : 0;
+    return out->to->interrupted && out->to->interrupted() ? err_set(e, EXIT_SYSTEM, "interrupted")
+                                                          : 0;
 }
 
 /* Drops the pages of the source's mapping that hold the piece's rows. */
 static void release_rows(const struct writing *out, const struct piece *p) {
     const struct mat *w = &p->matrix->from->w;
-    const unsigned char *begin = (const unsigned char *)w->data + p->first * PANEL_ROWS * w->row_bytes;
+    const unsigned char *begin =
+        (const unsigned char *)w->data + p->first * PANEL_ROWS * w->row_bytes;
     for (size_t i = 0; i < out->source->n_files; i++) {
         const struct map *m = &out->source->files[i].map;
         if (begin >= m->p && begin < m->p + m->n) {

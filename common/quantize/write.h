@@ -9,9 +9,9 @@
 
 struct quantize_target {
     const struct outdir *dir;
-    const char *metadata;       // text of a JSON object of strings, for each file
-    uint64_t shard_bytes;       // most bytes of tensors in a file, unless one tensor has more
-    int (*interrupted)(void);   // called every few MB; writing stops where it returns nonzero
+    const char *metadata;     // text of a JSON object of strings, for each file
+    uint64_t shard_bytes;     // most bytes of tensors in a file, unless one tensor has more
+    int (*interrupted)(void); // called every few MB; writing stops where it returns nonzero
 };
 
 /* Writes model.safetensors, or shards with an index. Encoded matrices come first, in the order of
