@@ -19,7 +19,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
     llm-forward)
         echo '-m --model -t --threads -b --batch -c --context -a --all --hidden --device --precise --chunk --keep' \
             '--kv --listen --engine --idle --group' \
-            '--no-return --verify --no-sandbox -v --verbose -q --quiet -h --help -V --version'
+            '--no-return --collect --verify --no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-sample)
         echo '-n --max -T --temp -k --top-k -p --top-p --min-p -s --seed --repetition-penalty --presence-penalty' \
@@ -42,6 +42,10 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     st-convert) echo '--dtype --pre -f --force -q --quiet --no-sandbox -v --verbose -h --help -V --version' ;;
+    st-quantize)
+        echo '--type --keep --target-size --stats --no-search --dry-run --shard-size -j --json -t --threads -f --force' \
+            '-v --verbose -q --quiet --no-sandbox -h --help -V --version'
+        ;;
     esac
 }
 
@@ -84,11 +88,15 @@ _tokpipe() {
         mapfile -t COMPREPLY < <(compgen -W $'cls\nmean\nmax\nlast\nweighted\nmean-sqrt' -- "$word")
         return
         ;;
+    --type)
+        mapfile -t COMPREPLY < <(compgen -W $'i8\ni4\ni4_16\ni4_32' -- "$word")
+        return
+        ;;
     --truncate-side)
         mapfile -t COMPREPLY < <(compgen -W $'left\nright' -- "$word")
         return
         ;;
-    --verify | --engine | --listen | --check | --npy | --skip-done | --template)
+    --verify | --engine | --listen | --check | --npy | --collect | --skip-done | --template)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
@@ -102,4 +110,4 @@ _tokpipe() {
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert
+complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert st-quantize
