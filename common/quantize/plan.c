@@ -57,7 +57,15 @@ static int apply_rules(struct quantize_plan *p, const struct quantize_options *o
     return 0;
 }
 
-/* Experts in one tensor stay in it unless all of them get another type. */
+/* Whether both are experts of one layer that has them in two tensors: the model reads both tensors
+ * or neither. */
+static bool same_layer(const char *stack, const char *other) {
+    const char *dot = other ? strrchr(other, '.') : NULL;
+    size_t n = dot ? (size_t)(dot - other) : 0;
+    return n > 0 && strncmp(stack, other, n + 1) == 0 && !strchr(stack + n + 1, '.');
+}
+
+/* Experts in one tensor stay in it unless all of their layer get another type. */
 static void settle_stacks(struct quantize_plan *p) {
     for (size_t i = 0; i < p->n; i++) {
         const struct quantize_matrix *m = &p->matrices[i];
@@ -66,12 +74,11 @@ static void settle_stacks(struct quantize_plan *p) {
         bool warned = false;
         for (size_t k = 0; k < p->n; k++) {
             struct quantize_matrix *other = &p->matrices[k];
-            if (!other->from->stack || strcmp(other->from->stack, m->from->stack) != 0)
+            if (!same_layer(m->from->stack, other->from->stack) || other->type == QUANTIZE_PLAIN)
                 continue;
-            if (other->type != QUANTIZE_PLAIN && !warned)
-                warn("all parts of '%s' stay as they are, because '%s' does", m->from->stack,
-                     m->from->module);
-            warned |= other->type != QUANTIZE_PLAIN;
+            if (!warned)
+                warn("all experts beside '%s' stay as they are, because it does", m->from->module);
+            warned = true;
             other->type = QUANTIZE_PLAIN;
             other->fixed = true;
         }
