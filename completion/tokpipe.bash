@@ -36,7 +36,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
             '-h --help -V --version'
         ;;
     llm-score) echo '-j --json --tokens --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
-    llm-diff) echo '--max --kl --top1 -j --json --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
+    llm-diff) echo '--max --kl --top1 --percentile -j --json --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
     st-inspect)
         echo '-m --model -j --json --stats --hash --all --check --values --spec -c --context -t --threads' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'

@@ -150,7 +150,7 @@ PY
     st-quantize --type i4_32 --type '*=i4_32' "$DATA/models/llama-q" small >/dev/null
     most=$((least * 3 / 2))
     st-quantize --target-size $most "$DATA/models/llama-q" out >report
-    bytes=$(st-inspect -j out | jq '[.tensors[].bytes] | add' 2>/dev/null || st-inspect -j out | jq '[.. | .bytes? // empty] | add')
+    bytes=$(st-inspect -j out | jq '[.tensors[].bytes] | add')
     [ "$bytes" -le $most ]
     [ "$bytes" -gt $((most * 95 / 100)) ]
     [ "$(awk '$2 ~ /^i/ {print $2}' report | sort -u | grep -c .)" -ge 2 ]

@@ -52,7 +52,7 @@ double quantize_relative(struct quantize_error e) {
 
 /* ---- Encoding ---- */
 
-struct encoder {
+struct quantizer {
     enum quantize_type type;
     size_t n_in, n_blocks;
     struct search_grid grid;
@@ -73,8 +73,8 @@ static void make_grid(struct search_grid *g, size_t block) {
         g->shifts[i] = (int8_t)(i * PANEL_I4_SHIFT_STEP);
 }
 
-struct encoder *encoder_new(enum quantize_type t, size_t n_in) {
-    struct encoder *c = xcalloc(1, sizeof *c);
+struct quantizer *quantizer_new(enum quantize_type t, size_t n_in) {
+    struct quantizer *c = xcalloc(1, sizeof *c);
     c->type = t;
     c->n_in = n_in;
     c->search = search_new(n_in);
@@ -93,7 +93,7 @@ struct encoder *encoder_new(enum quantize_type t, size_t n_in) {
     return c;
 }
 
-void encoder_free(struct encoder *c) {
+void quantizer_free(struct quantizer *c) {
     if (!c)
         return;
     search_free(c->search);
@@ -107,12 +107,12 @@ void encoder_free(struct encoder *c) {
     free(c);
 }
 
-bool encoder_fits(const struct encoder *c, enum quantize_type t, size_t n_in) {
+bool quantizer_fits(const struct quantizer *c, enum quantize_type t, size_t n_in) {
     return c && c->type == t && c->n_in == n_in;
 }
 
 /* Encodes c->row as row r of the panel, and sets c->values to what it stands for. */
-static void encode_row(struct encoder *c, size_t r, const struct encode_options *o) {
+static void encode_row(struct quantizer *c, size_t r, const struct quantizer_options *o) {
     if (c->type == QUANTIZE_I8) {
         struct search_i8_row y = {.m = c->descriptors + r * c->n_blocks,
                                   .codes = c->codes_i8 + r * c->n_in};
@@ -133,7 +133,7 @@ static void encode_row(struct encoder *c, size_t r, const struct encode_options 
 }
 
 /* The sums over c->row, in four chains. */
-static void add_error(const struct encoder *c, const float *weight, struct quantize_error *sum) {
+static void add_error(const struct quantizer *c, const float *weight, struct quantize_error *sum) {
     enum { CHAINS = 4 };
     double error[CHAINS] = {0}, energy[CHAINS] = {0};
     for (size_t i = 0; i < c->n_in; i++) {
@@ -153,7 +153,7 @@ static bool all_finite(const float *x, size_t n) {
     return !bad;
 }
 
-static void pack(const struct encoder *c, size_t n_rows, unsigned char *to) {
+static void pack(const struct quantizer *c, size_t n_rows, unsigned char *to) {
     if (c->type == QUANTIZE_I8) {
         panel_i8_pack(to, &(struct panel_i8_rows){.codes = c->codes_i8,
                                                   .ld_codes = c->n_in,
@@ -174,9 +174,9 @@ static void pack(const struct encoder *c, size_t n_rows, unsigned char *to) {
                                               .block = c->grid.block});
 }
 
-int encode_panel(struct encoder *c, const struct mat *w, size_t panel,
-                 const struct encode_options *o, unsigned char *to, struct quantize_error *sum,
-                 struct err *e) {
+int quantizer_panel(struct quantizer *c, const struct mat *w, size_t panel,
+                    const struct quantizer_options *o, unsigned char *to,
+                    struct quantize_error *sum, struct err *e) {
     size_t first = panel * PANEL_ROWS, left = w->n_out - first,
            n_rows = left < PANEL_ROWS ? left : PANEL_ROWS;
     for (size_t r = 0; r < n_rows; r++) {

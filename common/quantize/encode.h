@@ -28,20 +28,20 @@ struct quantize_error {
 double quantize_relative(struct quantize_error e); // square root of their quotient; 0 for zeros
 
 /* Memory to encode rows of n_in inputs to type t, for one thread. */
-struct encoder;
-struct encoder *encoder_new(enum quantize_type t, size_t n_in);
-void encoder_free(struct encoder *c);
-bool encoder_fits(const struct encoder *c, enum quantize_type t, size_t n_in);
+struct quantizer;
+struct quantizer *quantizer_new(enum quantize_type t, size_t n_in);
+void quantizer_free(struct quantizer *c);
+bool quantizer_fits(const struct quantizer *c, enum quantize_type t, size_t n_in);
 
-struct encode_options {
+struct quantizer_options {
     const float *weight; // [n_in] of the squared errors, or NULL: all 1
     bool thorough;       // search for scales
 };
 
 /* Encodes rows [16 panel, 16 panel + 16) of w to `to` [quantize_panel_bytes], and adds their errors
  * to sum. -1 (EXIT_DATA): a weight is not finite; the message has its row. */
-int encode_panel(struct encoder *c, const struct mat *w, size_t panel,
-                 const struct encode_options *o, unsigned char *to, struct quantize_error *sum,
-                 struct err *e);
+int quantizer_panel(struct quantizer *c, const struct mat *w, size_t panel,
+                    const struct quantizer_options *o, unsigned char *to,
+                    struct quantize_error *sum, struct err *e);
 
 #endif

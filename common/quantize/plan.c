@@ -241,15 +241,15 @@ static void measure_one(void *arg, size_t i) {
     struct measured *y = &job->all[i];
     const struct mat *w = &y->m->from->w;
     size_t panels = quantize_panels(w->n_out), n = panels < SAMPLED ? panels : SAMPLED;
-    struct encoder *c = encoder_new(y->type, w->n_in);
+    struct quantizer *c = quantizer_new(y->type, w->n_in);
     unsigned char *to = xmalloc(quantize_panel_bytes(y->type, w->n_in));
-    const struct encode_options o = {.weight = y->m->weight, .thorough = job->thorough};
+    const struct quantizer_options o = {.weight = y->m->weight, .thorough = job->thorough};
     for (size_t k = 0, rc = 0; k < n && rc == 0; k++)
-        rc = (size_t)(encode_panel(c, w, panels * k / n, &o, to, &y->sum, &y->e) != 0);
+        rc = (size_t)(quantizer_panel(c, w, panels * k / n, &o, to, &y->sum, &y->e) != 0);
     if (y->e.code)
         err_where(&y->e, "'%s'", y->m->from->module);
     free(to);
-    encoder_free(c);
+    quantizer_free(c);
 }
 
 /* Measures all [n]; the first error counts. */

@@ -105,7 +105,7 @@ struct writing {
 };
 
 struct worker {
-    struct encoder *encoder; // of the last piece
+    struct quantizer *encoder; // of the last piece
 };
 
 static void *worker_begin(void *ctx) {
@@ -115,7 +115,7 @@ static void *worker_begin(void *ctx) {
 
 static void worker_end(void *worker) {
     struct worker *w = worker;
-    encoder_free(w->encoder);
+    quantizer_free(w->encoder);
     free(w);
 }
 
@@ -123,15 +123,15 @@ static void encode_piece(void *worker, void *job) {
     struct worker *w = worker;
     struct piece *p = job;
     const struct mat *mat = &p->matrix->from->w;
-    if (!encoder_fits(w->encoder, p->matrix->type, mat->n_in)) {
-        encoder_free(w->encoder);
-        w->encoder = encoder_new(p->matrix->type, mat->n_in);
+    if (!quantizer_fits(w->encoder, p->matrix->type, mat->n_in)) {
+        quantizer_free(w->encoder);
+        w->encoder = quantizer_new(p->matrix->type, mat->n_in);
     }
-    const struct encode_options o = {.weight = p->matrix->weight, .thorough = p->thorough};
+    const struct quantizer_options o = {.weight = p->matrix->weight, .thorough = p->thorough};
     size_t panel_bytes = p->n_bytes / p->n;
     for (size_t i = 0; i < p->n; i++)
-        if (encode_panel(w->encoder, mat, p->first + i, &o, p->bytes + i * panel_bytes, &p->sum,
-                         &p->e) != 0) {
+        if (quantizer_panel(w->encoder, mat, p->first + i, &o, p->bytes + i * panel_bytes, &p->sum,
+                            &p->e) != 0) {
             err_where(&p->e, "'%s'", p->matrix->from->module);
             return;
         }
