@@ -67,7 +67,7 @@ struct quantizer {
 
 static void make_grid(struct search_grid *g, size_t block) {
     *g = (struct search_grid){
-        .n_shifts = PANEL_I4_SHIFTS, .max_scale = PANEL_I4_MAX_M, .block = block};
+        .n_shifts = PANEL_I4_SHIFTS, .max_scale = PANEL_I4_MAX_M, .negative = true, .block = block};
     memcpy(g->table, panel_i4_table(block), sizeof g->table);
     for (int i = 0; i < PANEL_I4_SHIFTS; i++)
         g->shifts[i] = (int8_t)(i * PANEL_I4_SHIFT_STEP);
@@ -128,8 +128,7 @@ static void encode_row(struct quantizer *c, size_t r, const struct quantizer_opt
     search_i4_values(&c->grid, row, c->n_in, c->values);
     c->scales[r] = row->scale;
     for (size_t b = 0; b < c->n_blocks; b++)
-        c->descriptors[r * c->n_blocks + b] =
-            panel_i4_descriptor((unsigned)row->scales[b], row->shifts[b]);
+        c->descriptors[r * c->n_blocks + b] = panel_i4_descriptor(row->scales[b], row->shifts[b]);
 }
 
 /* The sums over c->row, in four chains. */

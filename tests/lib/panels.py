@@ -39,11 +39,7 @@ def plain(dtype, shape, body):
 def value(kind, table, descriptor, code):
     if kind == "i8":
         return descriptor * (code - 128)
-    return M(descriptor & 63) * (table[code] + 4 * (descriptor >> 6))
-
-
-def M(m):
-    return m
+    return ((descriptor & 31) - (descriptor & 32)) * (table[code] + 4 * (descriptor >> 6))
 
 
 def panel_row(kind, panel, r, n_in):
