@@ -2,7 +2,7 @@
 #
 #   make            build/bin/NAME for every tools/NAME.c
 #   make deps       install what building and testing need (Debian, Ubuntu)
-#   make demo       fetch a small real model and answer a prompt through the four-program pipe
+#   make demo       fetch a small real model and answer a prompt through the four-program pipe; QUANT=1: at four bits too
 #   make check      build and run every test        make SAN=1 check    the same under ASan and UBSan
 #   make fuzz       build the fuzz entries          make fuzz FUZZ_S=60 run each for 60 seconds
 #   make flips      every truncation and every flipped bit of small valid inputs, under ASan and UBSan
@@ -286,7 +286,7 @@ faults: deps
 
 demo: deps
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all
-	@BUILD=$B examples/demo
+	@BUILD=$B examples/demo $(if $(QUANT),--quant)
 
 SHARE     = $(DESTDIR)$(PREFIX)/share
 BASH_DIR  = $(SHARE)/bash-completion/completions

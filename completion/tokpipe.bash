@@ -19,7 +19,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
     llm-forward)
         echo '-m --model -t --threads -b --batch -c --context -a --all --hidden --device --precise --chunk --keep' \
             '--kv --listen --engine --idle --group' \
-            '--no-return --verify --no-sandbox -v --verbose -q --quiet -h --help -V --version'
+            '--no-return --collect --verify --no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-sample)
         echo '-n --max -T --temp -k --top-k -p --top-p --min-p -s --seed --repetition-penalty --presence-penalty' \
@@ -36,7 +36,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
             '-h --help -V --version'
         ;;
     llm-score) echo '-j --json --tokens --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
-    llm-diff) echo '--max --kl --top1 -j --json --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
+    llm-diff) echo '--max --kl --top1 --percentile -j --json --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
     st-inspect)
         echo '-m --model -j --json --stats --hash --all --check --values --spec -c --context -t --threads' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
@@ -62,6 +62,10 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     st-convert) echo '--dtype --pre -f --force -q --quiet --no-sandbox -v --verbose -h --help -V --version' ;;
+    st-quantize)
+        echo '--type --keep --target-size --stats --no-search --dry-run --shard-size -j --json -t --threads -f --force' \
+            '-v --verbose -q --quiet --no-sandbox -h --help -V --version'
+        ;;
     esac
 }
 
@@ -108,6 +112,10 @@ _tokpipe() {
         mapfile -t COMPREPLY < <(compgen -W $'text\nmarkdown\nman' -- "$word")
         return
         ;;
+    --type)
+        mapfile -t COMPREPLY < <(compgen -W $'i8\ni4\ni4_16\ni4_32' -- "$word")
+        return
+        ;;
     --truncate-side)
         mapfile -t COMPREPLY < <(compgen -W $'left\nright' -- "$word")
         return
@@ -116,7 +124,7 @@ _tokpipe() {
         mapfile -t COMPREPLY < <(compgen -W $'f32\nbf16' -- "$word")
         return
         ;;
-    -i | --index | --records | --verify | --engine | --listen | --check | --npy | --skip-done | --template)
+    -i | --index | --records | --verify | --engine | --listen | --check | --npy | --collect | --skip-done | --template)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return
@@ -130,4 +138,4 @@ _tokpipe() {
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert doc-chunk vec-index vec-search vec-prefix vec-faiss
+complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert st-quantize doc-chunk vec-index vec-search vec-prefix vec-faiss

@@ -63,6 +63,7 @@ run_all() { # FUNCTION ARGUMENT...
 @test "examples of doc-chunk(1)" { page doc-chunk.1; }
 @test "examples of st-inspect(1)" { page st-inspect.1; }
 @test "examples of st-convert(1)" { page st-convert.1; }
+@test "examples of st-quantize(1)" { page st-quantize.1; }
 @test "examples of tok-encode(1)" { page tok-encode.1; }
 @test "examples of tok-decode(1)" { page tok-decode.1; }
 @test "examples of llm-forward(1)" { page llm-forward.1; }

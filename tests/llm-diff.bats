@@ -36,6 +36,16 @@ END
     [ "$(llm-diff -j a b)" = '{"rows":6,"only_a":0,"only_b":0,"max":0,"mean_kl":0,"max_kl":0,"top1":1}' ]
 }
 
+@test "--percentile: a divergence of the rows, between the mean and the largest" {
+    cp a b
+    for row in 0 1 2; do change b $((256 + 48 + 32 + 4 * (7 + row))) -0.5; done
+    llm-diff -j a b | jq -e 'has("percentile_kl") | not'
+    llm-diff -j --percentile 100 a b | jq -e '.percentile_kl == .max_kl and .max_kl > 0'
+    llm-diff -j --percentile 50 a b | jq -e '.percentile_kl < .max_kl'
+    llm-diff --percentile 99.9 a b | grep -qE '^KL, 99.9 % of rows  at most 0\.[0-9]+ nats$'
+    fails 2 '--percentile' llm-diff --percentile 101 a b
+}
+
 @test "the largest difference is found and named; --max bounds it" {
     cp a b
     at=$((256 + 48 + 32 + 4 * 7)) # the first row, token 7

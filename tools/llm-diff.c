@@ -31,6 +31,8 @@ static const char help[] =
     "      --max X    fail where two logits differ by more than X\n"
     "      --kl X     fail where the mean KL divergence of B from A is above X nats\n"
     "      --top1 X   fail where less than X (0 to 1) of the rows agree on the best token\n"
+    "      --percentile P\n"
+    "                 say which KL divergence P percent of the rows do not exceed\n"
     "  -j, --json     one JSON object\n"
     "  -v, --verbose  print the streams' headers on stderr\n"
     "  -q, --quiet    no report, only the exit status\n"
@@ -39,7 +41,7 @@ static const char help[] =
     "  -h, --help\n"
     "  -V, --version\n";
 
-enum { OPT_MAX = OPT_LONG_ONLY, OPT_KL, OPT_TOP1 };
+enum { OPT_MAX = OPT_LONG_ONLY, OPT_KL, OPT_TOP1, OPT_PERCENTILE };
 
 /* A row or a prompt of a stream. */
 struct place {
@@ -61,6 +63,7 @@ struct stream {
 
 struct options {
     double max, kl, top1; // bounds
+    double percentile;    // of the rows' divergences to print; 0: none
     bool json, quiet;
 };
 
@@ -71,6 +74,7 @@ struct run {
     float *row_a; // [vocab_size]
     uint64_t n_rows, n_same_top, n_failed;
     double max, kl_sum, kl_max;
+    struct buf kls; // doubles: the divergence of each row, for --percentile
     uint32_t max_seq, max_pos, max_id;
 };
 
@@ -160,6 +164,8 @@ static void compare_rows(struct run *r, const float *a, const float *b, uint32_t
     kl = isnan(kl) ? INFINITY : kl < 0 ? 0 : kl; // rounding can make it slightly negative
     r->kl_sum += kl;
     r->kl_max = kl > r->kl_max ? kl : r->kl_max;
+    if (r->o.percentile > 0)
+        buf_add(&r->kls, &kl, sizeof kl);
     r->n_same_top += rank_first(a, n) == rank_first(b, n);
     r->n_rows++;
 }
@@ -214,16 +220,36 @@ static void open_stream(struct stream *s, const char *path) {
         die_err(&e);
 }
 
+static int by_size(const void *x, const void *y) {
+    const double *a = x, *b = y;
+    return (*a > *b) - (*a < *b);
+}
+
+/* The least divergence of a row that the wanted share of the rows does not exceed. */
+static double kl_percentile(const struct run *r) {
+    double *all = (double *)(void *)r->kls.p;
+    if (r->kls.n == 0)
+        return 0;
+    qsort(all, r->n_rows, sizeof *all, by_size);
+    double place = ceil(r->o.percentile / 100 * (double)r->n_rows);
+    return all[place < 1 ? 0 : (size_t)place - 1];
+}
+
 static void report_json(const struct run *r, uint64_t only_a, uint64_t only_b, double mean_kl,
                         double top1) {
     const struct {
         const char *key;
         double value;
-    } numbers[] = {{"max", r->max}, {"mean_kl", mean_kl}, {"max_kl", r->kl_max}, {"top1", top1}};
+    } numbers[] = {{"max", r->max},
+                   {"mean_kl", mean_kl},
+                   {"max_kl", r->kl_max},
+                   {"top1", top1},
+                   {"percentile_kl", kl_percentile(r)}};
+    size_t n = sizeof numbers / sizeof *numbers - (r->o.percentile > 0 ? 0 : 1);
     struct buf line = {0};
     buf_fmt(&line, "{\"rows\":%" PRIu64 ",\"only_a\":%" PRIu64 ",\"only_b\":%" PRIu64, r->n_rows,
             only_a, only_b);
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    for (size_t i = 0; i < n; i++) {
         buf_fmt(&line, ",\"%s\":", numbers[i].key);
         json_write_f64(&line, numbers[i].value);
     }
@@ -246,6 +272,8 @@ static void report(const struct run *r, uint64_t only_a, uint64_t only_b) {
         printf(" (sequence %" PRIu32 ", position %" PRIu32 ", token %" PRIu32 ")", r->max_seq,
                r->max_pos, r->max_id);
     printf("\nKL divergence    mean %.6g, max %.6g nats\n", mean, r->kl_max);
+    if (r->o.percentile > 0)
+        printf("KL, %g %% of rows  at most %.6g nats\n", r->o.percentile, kl_percentile(r));
     printf("top-1 agreement  %" PRIu64 " of %" PRIu64 " (%.2f %%)\n", r->n_same_top, r->n_rows,
            100 * same);
 }
@@ -254,6 +282,7 @@ static const struct option longs[] = {
     {"max", required_argument, NULL, OPT_MAX},
     {"kl", required_argument, NULL, OPT_KL},
     {"top1", required_argument, NULL, OPT_TOP1},
+    {"percentile", required_argument, NULL, OPT_PERCENTILE},
     {"json", no_argument, NULL, 'j'},
     OPT_COMMON,
 };
@@ -270,6 +299,9 @@ static void parse_options(int argc, char **argv, struct options *o) {
             break;
         case OPT_TOP1:
             o->top1 = opt_f64("--top1", optarg, 0, 1);
+            break;
+        case OPT_PERCENTILE:
+            o->percentile = opt_f64("--percentile", optarg, 0, 100);
             break;
         case 'j':
             o->json = true;
@@ -323,6 +355,7 @@ int main(int argc, char **argv) {
     close_stream(&r.a);
     close_stream(&r.b);
     free(r.row_a);
+    buf_free(&r.kls);
     close_stdout();
     return same ? EXIT_DONE : EXIT_SOME_FAILED;
 }

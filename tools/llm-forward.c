@@ -22,6 +22,7 @@
 #include "base/sandbox.h"
 #include "base/progress.h"
 #include "kernels/kernels.h"
+#include "model/collect.h"
 #include "model/model.h"
 #include "stages/forward.h"
 #include "stages/forward_model.h"
@@ -61,6 +62,7 @@ static const char help[] =
     "      --kv MIB        most memory for keys and values: sequences wait for it (default: no "
     "limit)\n"
     "      --no-return     no return path: end after the prompts\n"
+    "      --collect FILE  write statistics of activations for st-quantize\n"
     "      --verify FILE   refuse files that differ from a list made by st-inspect --hash\n"
     "      --listen [SOCK] stay resident, and serve clients at the Unix socket SOCK\n"
     "      --engine SOCK   be a client of a resident llm-forward (default: $LLM_ENGINE)\n"
@@ -85,10 +87,12 @@ enum {
     OPT_GROUP,
     OPT_IDLE,
     OPT_KV,
+    OPT_COLLECT,
 };
 
 struct options {
     const char *model, *verify, *input, *layers; // layers: of --hidden=LIST
+    const char *collect;                         // where statistics are written, or NULL
     struct model_options model_opts;
     struct engine_options engine;
     bool all_logits, no_return, hidden, keep_given;
@@ -115,6 +119,7 @@ static const struct option longs[] = {
     {"group", no_argument, NULL, OPT_GROUP},
     {"idle", required_argument, NULL, OPT_IDLE},
     {"kv", required_argument, NULL, OPT_KV},
+    {"collect", required_argument, NULL, OPT_COLLECT},
     OPT_COMMON,
 };
 
@@ -150,7 +155,7 @@ static void complete_options(struct options *o) {
     if (device_check(o->model_opts.device, &e) != 0)
         die_err(&e);
     o->engine.auto_chunk = device_prompt_rows(o->model_opts.device);
-    if (o->all_logits)
+    if (o->all_logits || o->collect)
         o->model_opts.keep_bytes = 0; // every position is run
     o->model_opts.max_sequences = engine_slots(&o->engine);
     o->model_opts.max_rows = engine_rows(&o->engine);
@@ -164,6 +169,8 @@ static void check_resident(struct options *o) {
         die_usage("--listen and --engine exclude each other");
     if (o->listens && (o->all_logits || o->hidden || o->no_return))
         die_usage("--listen: -a, --hidden and --no-return are for each client to choose");
+    if (o->collect && (o->listens || o->engine_socket))
+        die_usage("--collect is not for a resident engine");
     if (o->listens && o->listen && o->input)
         die_usage("--listen takes one socket, not also '%s'", o->input);
     if (o->idle && !o->listens)
@@ -174,7 +181,7 @@ static void check_resident(struct options *o) {
         o->listen = o->listen ? o->listen : o->input;
         o->input = NULL;
         o->engine.slots = LISTEN_SLOTS;
-    } else if (!o->engine_socket && engine && *engine) {
+    } else if (!o->engine_socket && engine && *engine && !o->collect) {
         o->engine_socket = engine;
     }
     if (o->group && !o->listens && !o->engine_socket)
@@ -240,6 +247,9 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_DEVICE:
             o->model_opts.device = optarg;
             break;
+        case OPT_COLLECT:
+            o->collect = optarg;
+            break;
         default:
             opt_common(c, help);
         }
@@ -256,8 +266,29 @@ static bool stdout_is_pipe(void) {
     return S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
 }
 
+static char *collect_folder; // where a file is written at the end, or NULL
+
 static int opened(struct err *e) {
-    return sandbox_enter(&(struct sandbox){.may = SANDBOX_ACCEPT}, e);
+    struct sandbox s = {.may = SANDBOX_ACCEPT};
+    if (collect_folder) {
+        s.may |= SANDBOX_FILES;
+        s.write[0] = collect_folder;
+    }
+    return sandbox_enter(&s, e);
+}
+
+/* Begins to collect activations. A folder that cannot be written is found before the run. */
+static struct collect *start_collecting(const struct options *o, struct model *m) {
+    struct err e = {0};
+    struct collect *c = NULL;
+    if (!o->collect)
+        return NULL;
+    collect_folder = path_parent(o->collect);
+    if (is_dir(o->collect) || access(collect_folder, W_OK | X_OK) != 0)
+        die(EXIT_IO, "cannot write a file: %s", o->collect);
+    if (collect_start(&c, m, &e) != 0)
+        die_err(&e);
+    return c;
 }
 
 static struct model *open_model(const struct options *o, const char *dir, struct logits_header *h) {
@@ -304,6 +335,7 @@ static NORETURN void run_pipe(const struct options *o, double started) {
     if (wants_return && !(job.ret = return_listen(&h, &e))) // forks: before there are threads
         die_err(&e);
     job.model = open_model(o, dir, &h);
+    struct collect *collect = start_collecting(o, job.model);
     job.opened = on_cpu(o->model_opts.device) ? opened : NULL;
     job.engine.hidden = o->hidden;
     job.all_logits = o->all_logits;
@@ -312,6 +344,10 @@ static NORETURN void run_pipe(const struct options *o, double started) {
     job.header = &h;
     int code = EXIT_DONE, rc = stage_forward(&job, &code, &e);
     return_server_free(job.ret);
+    if (rc == 0 && collect)
+        rc = collect_write(collect, o->collect, &e);
+    collect_free(collect);
+    free(collect_folder);
     model_close(job.model);
     free(dir);
     end(rc, code, &e);

@@ -14,11 +14,11 @@
 #include <dirent.h>
 #include <getopt.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/ending.h"
 #include "base/io.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
@@ -93,29 +93,6 @@ static void parse_options(int argc, char **argv, struct options *o) {
         die_usage("the source is mapped, so it cannot be stdin");
 }
 
-static const int ending[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-enum { N_ENDING = sizeof ending / sizeof *ending };
-
-/* Blocks the signals that end a program, until the temporary folder can be removed: see
- * interrupted. */
-static void hold_signals(int how) {
-    sigset_t set;
-    sigemptyset(&set);
-    for (size_t i = 0; i < N_ENDING; i++)
-        sigaddset(&set, ending[i]);
-    sigprocmask(how, &set, NULL);
-}
-
-/* Whether such a signal is pending. */
-static int interrupted(void) {
-    sigset_t pending;
-    sigpending(&pending);
-    for (size_t i = 0; i < N_ENDING; i++)
-        if (sigismember(&pending, ending[i]) == 1)
-            return 1;
-    return 0;
-}
-
 static int write_tokenizer(const struct gguf_vocab *v, uint64_t max_pos, const struct outdir *dir,
                            struct err *e) {
     struct buf text = {0};
@@ -174,7 +151,7 @@ static int from_gguf(const struct options *o, const struct gguf_model *m,
     if (rc == 0)
         rc = write_configs(m, v, o->dtype, &dir, e);
     if (rc == 0)
-        rc = convert_write(items, m->n_tensors, &dir, interrupted, e);
+        rc = convert_write(items, m->n_tensors, &dir, ending_pending, e);
     free(items);
     if (rc == 0)
         return outdir_commit(&dir, e);
@@ -214,7 +191,7 @@ static int fill_folder(const struct options *o, const struct weights *w,
     if (rc == 0 && tokenizer)
         rc = tokenizer_out_write(tokenizer, dir, e);
     if (rc == 0)
-        rc = convert_write(items, w->n_tensors, dir, interrupted, e);
+        rc = convert_write(items, w->n_tensors, dir, ending_pending, e);
     buf_free(&config);
     return rc;
 }
@@ -310,9 +287,9 @@ int main(int argc, char **argv) {
     if (sandbox_enter(&sandbox, &e) != 0)
         die_err(&e);
     free(parent);
-    hold_signals(SIG_BLOCK);
+    ending_hold();
     int rc = (is_dir(o.source) ? convert_folder : convert_file)(&o, &e);
-    hold_signals(SIG_UNBLOCK); // a pending one ends the program here
+    ending_release();
     if (rc != 0)
         die_err(&e);
     close_stdout();

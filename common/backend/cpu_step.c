@@ -154,9 +154,21 @@ static struct matmul_product product(float *y, size_t ldy, const struct linear *
     return (struct matmul_product){.y = y, .ldy = ldy, .w = &l->w, .bias = l->bias};
 }
 
+/* Tells the watch of products of one x. */
+static void show(const struct cpu *c, const struct matmul_product *products, size_t n,
+                 const float *x, size_t n_rows) {
+    const struct device_watch *watch = &c->device.watch;
+    for (size_t i = 0; watch->see && i < n; i++) {
+        watch->see(watch->ctx, products[i].w, i > 0 ? products[0].w : NULL, x, n_rows);
+        if (products[i].up)
+            watch->see(watch->ctx, products[i].up, products[0].w, x, n_rows);
+    }
+}
+
 /* Products of one x [n_rows, n_in] */
 static void apply(struct cpu *c, const struct matmul_product *products, size_t n, const float *x,
                   size_t n_rows) {
+    show(c, products, n, x, n_rows);
     matmul(c->pool, products, n,
            &(struct matmul_input){x, products[0].w->n_in, n_rows, c->shape.precise, c->ws.scratch});
     cpu_lap(c, PART_MATMUL);
@@ -321,6 +333,7 @@ static void head(struct cpu *c, const struct head_op *o, float *logits, float *h
     if (!logits)
         return;
     const struct matmul_product product_of_head = product(logits, vocab, o->head);
+    show(c, &product_of_head, 1, h, n);
     matmul(c->pool, &product_of_head, 1,
            &(struct matmul_input){h, dim, n, c->shape.precise, c->ws.scratch});
     for (size_t i = 0; i < n * vocab && o->divisor > 0; i++)

@@ -134,10 +134,19 @@ enum model_part {
     MODEL_PARTS
 };
 
+/* Sees each product of a step: w reads x [n_rows, n_in], on the host. `first` is a matrix that was
+ * seen with the same x just before, or NULL. Only the CPU calls it. see NULL: nobody watches. */
+struct device_watch {
+    void (*see)(void *ctx, const struct mat *w, const struct mat *first, const float *x,
+                size_t n_rows);
+    void *ctx;
+};
+
 struct device {
     const struct ops *ops;
     float *x, *h, *y; // the residual, a block's input, its output: [max_rows, hidden_dim]
     double times[MODEL_PARTS];
+    struct device_watch watch;
 };
 
 struct ops {

@@ -118,9 +118,10 @@ typedef void tile_fn(const struct int_tile *t);
 /* ---- Strips ---- */
 
 /* The m of n blocks. */
-EVERY_ISA void unpack_m(int32_t *m, const unsigned char *descriptors, size_t n, const int mask) {
+EVERY_ISA void unpack_m(int32_t *m, const unsigned char *descriptors, size_t n,
+                        const enum mat_layout layout) {
     for (size_t i = 0; i < n * PANEL_ROWS; i++)
-        m[i] = descriptors[i] & mask;
+        m[i] = layout == MAT_I8 ? descriptors[i] : panel_i4_m(descriptors[i]);
 }
 
 /* The superblock that begins at `super`. `ahead`: the one that is read after it. */
@@ -131,7 +132,7 @@ TARGET EVERY_ISA void strip_begin(struct int_strip *s, const enum mat_layout lay
     const unsigned char *codes = super + panel_descriptor_bytes(n, block);
     s->codes = codes;
     s->ahead = ahead;
-    unpack_m(s->m, super, n / block, layout == MAT_I8 ? PANEL_I8_MAX_M : PANEL_I4_MAX_M);
+    unpack_m(s->m, super, n / block, layout);
     if (layout == MAT_I8)
         return;
     const int8_t *table = panel_i4_table(block);

@@ -37,6 +37,14 @@ static const char *moe_module(const struct loader *l, size_t i) {
     return l->names->moe[0];
 }
 
+/* Notes a stacked expert's matrix under the name that it has where experts are apart. */
+static void note_expert(struct loader *l, const char *moe, const char *own, size_t layer, size_t x,
+                        const char *stack, const struct mat *w) {
+    char name[LOAD_NAME_BYTES], module[LOAD_NAME_BYTES];
+    load_expand(module, l->prefix, inside(name, moe, own), layer, x);
+    load_note(l, module, stack, w);
+}
+
 /* The experts of transformers 5: gate_up_proj [n_experts, 2 ffn, dim], where the gate comes first,
  * and down_proj [n_experts, dim, ffn]. Each expert is a view. False if the file does not have them
  * in this form. */
@@ -54,6 +62,9 @@ static bool load_stacked_experts(struct loader *l, const char *moe, struct layer
         y->experts[3 * x].w = mat_rows(&in, 2 * x * ffn, ffn);
         y->experts[3 * x + 1].w = mat_rows(&in, (2 * x + 1) * ffn, ffn);
         y->experts[3 * x + 2].w = mat_rows(&out, x * dim, dim);
+        note_expert(l, moe, l->names->expert_gate, i, x, gate_up, &y->experts[3 * x].w);
+        note_expert(l, moe, l->names->expert_up, i, x, gate_up, &y->experts[3 * x + 1].w);
+        note_expert(l, moe, l->names->expert_down, i, x, down, &y->experts[3 * x + 2].w);
     }
     return true;
 }
@@ -184,8 +195,10 @@ static void load_head(struct loader *l) {
                    "tensor '%s.weight' is missing: expected [%zu, %zu], because the head is not "
                    "the embedding where config.json does not have \"tie_word_embeddings\": true",
                    module, s->vocab_size, s->hidden_dim);
-    if (s->tied && same_bits(&m->head.w, &m->embed.w))
+    if (s->tied && same_bits(&m->head.w, &m->embed.w)) {
+        m->matrices[m->n_matrices - 1].same_as_embed = present;
         m->head = m->embed;
+    }
     if (s->head_bias)
         m->head.bias = load_vector(l, module, ".bias", s->vocab_size);
 }
@@ -359,6 +372,7 @@ int layers_send(struct layers *m, const struct spec *s, struct device *d, struct
 void layers_free(struct layers *m) {
     mat_memory_free(&m->converted);
     free(m->layers);
+    free(m->matrices);
     free(m->used);
     free(m->vectors);
     free(m->vectors_of);

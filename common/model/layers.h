@@ -27,6 +27,14 @@ struct layer {
     struct linear *experts;  // [n_experts][3]: gate, up, down; NULL: an ordinary FFN
 };
 
+/* A matrix that was loaded, and its module: the tensor's name without ".weight". */
+struct layers_matrix {
+    const char *module; // in the arena
+    const char *stack;  // the tensor [n_experts, ...] of which it is a part, or NULL
+    struct mat w;
+    bool same_as_embed; // a tied model's head, whose bits are those of the embedding
+};
+
 struct layers {
     struct linear embed, head; // [vocab_size, hidden_dim]
     struct linear positions;   // [max_pos, hidden_dim]
@@ -42,6 +50,9 @@ struct layers {
     struct pending_copy *vectors; // [n_vectors], in the order of the layers
     size_t n_vectors, n_copied;
     size_t *vectors_of; // [n_layers + 1]: vectors of all layers up to this one; the last: of all
+
+    struct layers_matrix *matrices; // [n_matrices], in the order of loading
+    size_t n_matrices, matrices_cap;
 
     bool *used;       // [n_tensors] of the weights
     size_t n_other;   // tensors of other parts of a multimodal model

@@ -65,12 +65,30 @@ const float *load_vector(struct loader *l, const char *module, const char *endin
 
 /* ---- Matrices ---- */
 
+static char *in_arena(struct loader *l, const char *text) {
+    size_t n = strlen(text) + 1;
+    return memcpy(arena_alloc(&l->m->mem, n), text, n);
+}
+
+void load_note(struct loader *l, const char *module, const char *stack, const struct mat *w) {
+    struct layers *m = l->m;
+    if (!w->data)
+        return;
+    if (m->n_matrices == m->matrices_cap) {
+        m->matrices_cap = m->matrices_cap ? 2 * m->matrices_cap : 64;
+        m->matrices = xreallocarray(m->matrices, m->matrices_cap, sizeof *m->matrices);
+    }
+    m->matrices[m->n_matrices++] = (struct layers_matrix){
+        .module = in_arena(l, module), .stack = stack ? in_arena(l, stack) : NULL, .w = *w};
+}
+
 static struct mat open_mat(struct loader *l, const struct mat_source *source, const char *module,
                            size_t n_out, size_t n_in) {
     struct mat m = {.n_out = n_out, .n_in = n_in};
     struct err e = {0};
     if (mat_open(source, module, n_out, n_in, &m, &e) != 0)
         load_wrong(l, "%s", e.msg);
+    load_note(l, module, NULL, &m);
     return m;
 }
 

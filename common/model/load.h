@@ -31,6 +31,9 @@ void PRINTF_LIKE(2, 3) load_wrong(struct loader *l, const char *fmt, ...);
 void load_expand(char out[LOAD_NAME_BYTES], const char *prefix, const char *name, size_t layer,
                  size_t expert);
 
+/* Adds a matrix to the layers' list. A matrix without data is left out. */
+void load_note(struct loader *l, const char *module, const char *stack, const struct mat *w);
+
 /* The matrix [n_out, n_in] called name, and its bias [n_out]. name NULL is wrong. w.data is NULL if
  * it could not be loaded. */
 struct linear load_linear(struct loader *l, const char *name, size_t layer, size_t expert,

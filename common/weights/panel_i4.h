@@ -1,9 +1,11 @@
 /* The i4 layouts: 16 rows of a matrix as one panel of 4-bit codes.
  *
  * A weight is scale[row] * m * (T[code] + c). T is a table of 16 int8 values. Each block of 32 or
- * 16 inputs of a row has a descriptor byte: bits 0 to 5 are m, bits 6 and 7 are c / 4. So a weight
- * has 4.25 bits, or 4.5. m * (T[code] + c) is an integer of at most 16 bits, so sums over 256
- * inputs of its products with int8 fit in 32 bits: they are exact in any order.
+ * 16 inputs of a row has a descriptor byte: bits 0 to 5 are m in two's complement, from -32 to 31,
+ * and bits 6 and 7 are c / 4. So a weight has 4.25 bits, or 4.5. A negative m turns the table
+ * around, so that a block whose largest value is positive fits as well as another. m * (T[code] +
+ * c) is an integer of at most 13 bits, so sums over 256 inputs of its products with int8 fit in 32
+ * bits: they are exact in any order.
  *
  * Inputs are padded to a multiple of 64 with blocks of m = 0. They are stored by superblocks of
  * 256, of which the last may be shorter. Numbers are little-endian.
@@ -27,7 +29,7 @@
 #include "weights/panel_i8.h"
 
 enum {
-    PANEL_I4_MAX_M = 63,
+    PANEL_I4_MAX_M = 31,     // the least is -32
     PANEL_I4_SHIFTS = 4,     // c is 0, 4, 8 or 12
     PANEL_I4_SHIFT_STEP = 4, // from one c to the next
 };
@@ -35,13 +37,16 @@ enum {
 /* The table of a block size, 32 or 16: increasing values from -124 to 107. */
 const int8_t *panel_i4_table(size_t block);
 
-/* A block's descriptor: m from 0 to PANEL_I4_MAX_M, shift = c / 4 from 0 to 3. */
-static inline uint8_t panel_i4_descriptor(unsigned m, unsigned shift) {
-    return (uint8_t)(m | shift << 6);
+/* A block's descriptor: m from -32 to 31, shift = c / 4 from 0 to 3. */
+static inline uint8_t panel_i4_descriptor(int m, unsigned shift) {
+    return (uint8_t)(((unsigned)m & 63) | shift << 6);
+}
+static inline int32_t panel_i4_m(uint8_t descriptor) {
+    return (int32_t)((descriptor & 63) ^ 32) - 32;
 }
 /* m * (T[code] + c) */
 static inline int32_t panel_i4_value(const int8_t *table, uint8_t descriptor, unsigned code) {
-    return (descriptor & PANEL_I4_MAX_M) * (table[code] + (descriptor >> 6) * PANEL_I4_SHIFT_STEP);
+    return panel_i4_m(descriptor) * (table[code] + (descriptor >> 6) * PANEL_I4_SHIFT_STEP);
 }
 
 /* Bytes of a panel, a multiple of 64; SIZE_MAX if a size_t cannot count the bytes of its rows. */

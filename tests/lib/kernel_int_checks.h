@@ -57,12 +57,12 @@ static void fill_i4(struct int_mat *m, size_t first, size_t n, enum fill fill, u
     uint8_t *codes = xcalloc(n * n_in, 1), *descriptors = xcalloc(n * blocks, 1);
     for (size_t i = 0; i < n * blocks; i++)
         descriptors[i] =
-            fill == FILL_EXTREME ? (uint8_t)(63 | (i % 2 ? 3 : 0) << 6) : (uint8_t)random_bits();
+            fill == FILL_EXTREME ? (uint8_t)(32 | (i % 2 ? 3 : 0) << 6) : (uint8_t)random_bits();
     for (size_t i = 0; i < n * n_in; i++) {
         codes[i] =
             fill == FILL_EXTREME ? (uint8_t)(i / n_in % 2 * 15) : (uint8_t)(random_bits() % 16);
         const uint8_t d = descriptors[i / n_in * blocks + i % n_in / block];
-        m->values[first * n_in + i] = (d & 63) * (table[codes[i]] + (d >> 6) * 4);
+        m->values[first * n_in + i] = ((d & 31) - (d & 32)) * (table[codes[i]] + (d >> 6) * 4);
     }
     panel_i4_pack(to, &(struct panel_i4_rows){codes, n_in, descriptors, blocks, m->scales + first,
                                               n, n_in, block});

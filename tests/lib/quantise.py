@@ -64,13 +64,13 @@ def row_i8(row, block):
 
 def row_i4(row, block):
     table, most = TABLES[block], max(map(abs, row)) or 1
-    scale = f32(most / 100 / 63)
+    scale = f32(most / 100 / 31)
     descriptors, codes, whole = [], [], []
     for k in range(0, len(row), block):
         part = row[k:k + block]
-        m = min(63, int(max(map(abs, part)) / scale / 100) + 1)
+        m = min(31, int(max(map(abs, part)) / scale / 100) + 1) * (-1 if k // block % 3 == 1 else 1)
         shift = (k // block + len(codes)) % 4  # any: this is a test
-        descriptors.append(m | shift << 6)
+        descriptors.append(m & 63 | shift << 6)
         for x in part:
             code = min(range(16), key=lambda c: abs(x - scale * m * (table[c] + 4 * shift)))
             codes.append(code)

@@ -146,7 +146,7 @@ static void features_we_lack(void) {
     check_refused(
         llama, "quantization_config", "{\"quant_method\": \"hqq\"}",
         "quant_method is \"hqq\", but only compressed-tensors, gptq, awq, auto-round, fp8, "
-        "fbgemm_fp8, modelopt, mlx and bitsandbytes are supported");
+        "fbgemm_fp8, modelopt, mlx, bitsandbytes and tokpipe are supported");
     check_refused(llama, "is_causal", "false", "is_causal is false, but only true is supported");
     check_refused(llama, "is_encoder_decoder", "true",
                   "is_encoder_decoder is true, but only false is supported");
