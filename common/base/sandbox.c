@@ -56,6 +56,7 @@ bool sandbox_built(void) {
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -86,8 +87,8 @@ static const int always[] = {
     SCMP_SYS(getuid), SCMP_SYS(getppid), SCMP_SYS(wait4),
     // signals to ourselves, kill and tgkill apart, and the end
     SCMP_SYS(rt_sigaction), SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigpending),
-    SCMP_SYS(rt_sigreturn), SCMP_SYS(sigaltstack), SCMP_SYS(restart_syscall), SCMP_SYS(exit),
-    SCMP_SYS(exit_group),
+    SCMP_SYS(rt_sigreturn), SCMP_SYS(rt_sigtimedwait), SCMP_SYS(sigaltstack),
+    SCMP_SYS(restart_syscall), SCMP_SYS(exit), SCMP_SYS(exit_group),
 };
 static const int threads[] = {SCMP_SYS(set_robust_list), SCMP_SYS(set_tid_address), SCMP_SYS(prctl)};
 /* Landlock decides what is opened, and where. */
@@ -101,6 +102,10 @@ static const int files[] = {
 };
 static const int sockets[] = {
     SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(getpeername), SCMP_SYS(pwritev2),
+};
+static const int connecting[] = {
+    SCMP_SYS(connect), SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait),
+    SCMP_SYS(epoll_pwait), SCMP_SYS(eventfd2), SCMP_SYS(setsockopt), SCMP_SYS(getsockname),
 };
 // clang-format on
 
@@ -149,6 +154,16 @@ static int allow_threads(scmp_filter_ctx f) {
     return rc;
 }
 
+/* Sockets of this machine alone. */
+static int allow_connecting(scmp_filter_ctx f) {
+    int rc = ALLOW(f, connecting);
+    if (rc == 0)
+        rc = allow_if(f, SCMP_SYS(socket), 0, UINT32_MAX, AF_UNIX);
+    if (rc == 0)
+        rc = allow_if(f, SCMP_SYS(socketpair), 0, UINT32_MAX, AF_UNIX);
+    return rc;
+}
+
 /* libseccomp 2.5 crashes where memory ends. So there must be memory for its filter first. Pieces
  * smaller than what malloc maps stay in the heap when they are freed, below a piece that is not.
  * Returns that piece, or NULL: there is not enough. */
@@ -182,6 +197,8 @@ static int make_filter(unsigned may) {
         rc = ALLOW(f, files);
     if (rc == 0 && (may & SANDBOX_ACCEPT))
         rc = ALLOW(f, sockets);
+    if (rc == 0 && (may & SANDBOX_CONNECT))
+        rc = allow_connecting(f);
     if (rc == 0)
         rc = seccomp_load(f);
     seccomp_release(f);

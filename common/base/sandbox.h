@@ -19,6 +19,7 @@ enum sandbox_may {
     SANDBOX_THREADS = 1, // start threads
     SANDBOX_FILES = 2,   // open, make, rename and remove files where `read` and `write` say
     SANDBOX_ACCEPT = 4,  // accept connections, learn who connected, and use what they pass
+    SANDBOX_CONNECT = 8, // connect to Unix sockets, and watch many connections
 };
 
 struct sandbox {
