@@ -26,6 +26,8 @@ struct answer_text {
 
 void answer_texts_map(struct answer_texts *all) {
     struct err *e = &all->no_map;
+    if (all->tokenizer)
+        return;
     const char *named = all->model ? all->model : getenv("LLM_MODEL");
     if (!named || !*named) {
         err_set(e, EXIT_USAGE,
@@ -58,15 +60,15 @@ int answer_texts_open(struct answer_texts *all, struct err *e) {
         tokenizer_free(t);
         return -1;
     }
-    all->tokenizer = t;
+    all->tokenizer = all->own = t;
     return 0;
 }
 
 void answer_texts_free(struct answer_texts *all) {
-    tokenizer_free(all->tokenizer);
+    tokenizer_free(all->own);
     unmap_file(&all->map);
     free(all->path);
-    all->tokenizer = NULL;
+    all->tokenizer = all->own = NULL;
     all->path = NULL;
 }
 

@@ -24,7 +24,8 @@
 
 struct answer_text; // of one answer
 
-/* What they share. All zero but for the first three members is a beginning. */
+/* What they share. All zero but for the first three members, and the tokenizer if the
+ * caller has it, is a beginning. */
 struct answer_texts {
     const char *model;              // a folder or its tokenizer.json; NULL: $LLM_MODEL
     const struct stop_texts *stops; // of all answers that name none themselves
@@ -32,7 +33,8 @@ struct answer_texts {
     char *path;                     // of the mapped file
     struct map map;                 // p is NULL: there is none, and no_map is the reason
     struct err no_map;
-    struct tokenizer *tokenizer; // NULL: not loaded
+    const struct tokenizer *tokenizer; // NULL: not loaded
+    struct tokenizer *own;             // the same, where it is not the caller's
 };
 
 /* Maps the model's tokenizer.json, if there is one; without it answer_texts_open says why. */

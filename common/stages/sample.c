@@ -254,7 +254,8 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
     answer_texts_map(&r->texts);
     if (r->o->stops.n > 0 && answer_texts_open(&r->texts, e) != 0)
         return -1;
-    r->client = return_connect(h, fd, &r->no_client);
+    r->client =
+        r->o->has_peer ? return_client_of(r->o->peer, fd) : return_connect(h, fd, &r->no_client);
     if (!r->client && r->no_client.code == EXIT_SYSTEM) { // llm-forward would wait for us
         *e = r->no_client;
         return -1;
@@ -278,7 +279,7 @@ int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out
                                 .terminal = visible_terminal(out),
                                 .echo = o->echo,
                                 .params = &o->params},
-                    .texts = {.model = o->model, .stops = &o->stops}};
+                    .texts = {.model = o->model, .tokenizer = o->tokenizer, .stops = &o->stops}};
     struct logits_reader *in = logits_reader_new(fd, name, &r.header, e);
     if (!in)
         return -1;

@@ -15,13 +15,17 @@
 #include "base/err.h"
 #include "sample/params.h"
 #include "sample/stop_texts.h"
+#include "tokens/tokenizer.h"
 
 struct sample_job {
-    struct sample_params params; // a sequence's attributes override them
-    struct stop_texts stops;     // a sequence's attribute replaces them
-    const char *model;           // whose tokenizer stop texts need; NULL: $LLM_MODEL
-    uint64_t limit;              // most new tokens, whatever the params and attributes say
-    bool echo;                   // write the prompt's ids before the new ones
+    struct sample_params params;       // a sequence's attributes override them
+    struct stop_texts stops;           // a sequence's attribute replaces them
+    const char *model;                 // whose tokenizer stop texts need; NULL: $LLM_MODEL
+    const struct tokenizer *tokenizer; // the model's, if the caller has it
+    uint64_t limit;                    // most new tokens, whatever the params and attributes say
+    bool echo;                         // write the prompt's ids before the new ones
+    bool has_peer; // peer is the connected return path, and the stage's; else the stream's header
+    int peer;      // has its address
     // Called when everything is open, the return path too; NULL: nothing is to be done then.
     int (*opened)(struct err *e);
 };

@@ -76,6 +76,9 @@ struct return_client;
 /* NULL with e set if nobody answers (EXIT_NO_INPUT for a dead or empty address, as in a recorded
  * stream). stdin_fd is the descriptor that the stream is read from. */
 struct return_client *return_connect(const struct logits_header *h, int stdin_fd, struct err *e);
+/* The client of a path whose two ends were connected without an address. peer, a connected socket,
+ * is then the client's. */
+struct return_client *return_client_of(int peer, int stdin_fd);
 void return_decline(const struct logits_header *h, int stdin_fd); // a dead address is no error
 
 /* Sends a request. Waits for room only while stdin_fd has nothing to read, because the server does

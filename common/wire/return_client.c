@@ -98,14 +98,16 @@ fail:
     return -1;
 }
 
-struct return_client *return_connect(const struct logits_header *h, int stdin_fd, struct err *e) {
-    int fd = call(h, stdin_fd, true, e);
-    if (fd < 0)
-        return NULL;
+struct return_client *return_client_of(int peer, int stdin_fd) {
     struct return_client *c = xcalloc(1, sizeof *c);
-    c->fd = fd;
+    c->fd = peer;
     c->stdin_fd = stdin_fd;
     return c;
+}
+
+struct return_client *return_connect(const struct logits_header *h, int stdin_fd, struct err *e) {
+    int fd = call(h, stdin_fd, true, e);
+    return fd < 0 ? NULL : return_client_of(fd, stdin_fd);
 }
 
 void return_decline(const struct logits_header *h, int stdin_fd) {
