@@ -72,6 +72,7 @@ all: $(TOOLS:%=$B/bin/%)
 $B/bin/%: $B/obj/tools/%.o $B/libtokpipe.a | $(MSAN_LIBS)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $< $B/libtokpipe.a $(LIBS)
+$B/bin/llm-serve: private LIBS := -lmicrohttpd $(LIBS)
 
 $B/tests/%: $B/obj/tests/unit/%.o $B/libtokpipe.a | $(MSAN_LIBS)
 	@mkdir -p $(@D)
@@ -287,6 +288,11 @@ faults: deps
 demo: deps
 	@$(MAKE) --no-print-directory -s -j$(JOBS) all
 	@BUILD=$B examples/demo $(if $(QUANT),--quant)
+
+# The same model over HTTP, until Ctrl-C.
+serve-demo: deps
+	@$(MAKE) --no-print-directory -s -j$(JOBS) all
+	@PATH="$(CURDIR)/$B/bin:$$PATH" examples/serve "$$(BUILD=$B sh tools/fetch-demo-model.sh bf16)"
 
 SHARE     = $(DESTDIR)$(PREFIX)/share
 BASH_DIR  = $(SHARE)/bash-completion/completions

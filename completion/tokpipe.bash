@@ -36,6 +36,10 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
             '-h --help -V --version'
         ;;
     llm-score) echo '-j --json --tokens --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
+    llm-serve)
+        echo '-m --model --engine --name -p --port --socket -b --batch --max-body --any-host --record --grace' \
+            '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
+        ;;
     llm-diff) echo '--max --kl --top1 --percentile -j --json --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
     st-inspect)
         echo '-m --model -j --json --stats --hash --all --check --values --spec -c --context -t --threads' \
@@ -138,4 +142,4 @@ _tokpipe() {
     mapfile -t COMPREPLY < <(compgen -f -- "$word")
 }
 
-complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-diff st-inspect st-convert st-quantize doc-chunk vec-index vec-search vec-prefix vec-faiss
+complete -F _tokpipe tok-encode tok-decode llm-forward llm-embed llm-sample llm-inspect llm-score llm-serve llm-diff st-inspect st-convert st-quantize doc-chunk vec-index vec-search vec-prefix vec-faiss

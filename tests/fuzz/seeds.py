@@ -410,6 +410,11 @@ def answers():
     seed("generation", "all", json.dumps({"do_sample": True, "temperature": 0.6, "top_p": 0.9, "top_k": 20, "min_p": 0.05, "typical_p": 0.95,
                                           "repetition_penalty": 1.1, "max_new_tokens": 64, "stop_strings": ["END", "\n\n"], "eos_token_id": [1, 2]}))
     seed("generation", "greedy", '{"do_sample": false, "temperature": null, "stop_strings": "a", "num_beams": 1}')
+    seed("body", "chat", '{"model": "m", "messages": [{"role": "user", "content": "Hi"}], "temperature": 0.5, "stream": true, '
+                         '"stream_options": {"include_usage": true}, "stop": ["a"], "top_k": 3, "response_format": {"type": "text"}}')
+    seed("body", "text", '{"prompt": "Hi", "max_tokens": 5, "seed": 7, "logit_bias": {"5": -1}, "user": "u", "n": 1}')
+    seed("body", "messages", '{"system": "Be short.", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5, "stop_sequences": ["a"]}')
+    seed("body", "ids", '{"prompt": [1, 2, 3], "ignore_eos": true, "model": null}')
     seed("record", "scored", '{"context": "a b", "continuation": " c", "id": 7, "custom_id": "x\\u00e9"}')
     seed("record", "text", '{"text": "Hi", "id": {"a": [1, null]}, "stop": ["a\\n", "b"], "temperature": 0.5, "other": "s t=u"}')
     for name, text in {"list": '["aab","ab","\\n\\n"]\nxaaab\n\n', "plain": "END\none\nEN D END", "none": '["abcabd"]\nabcabcab', "utf8": '["\u00e9","\u4e2d"]\nA\u4e2d'}.items():

@@ -1,0 +1,40 @@
+/* The HTTP side of a server: libmicrohttpd, one thread for all connections, and a thread for each
+ * answer that is being made.
+ *
+ *     GET  /health, /metrics, /v1/models, /v1/models/NAME
+ *     POST /v1/chat/completions, /v1/completions, /v1/messages, /v1/messages/count_tokens,
+ *          /tokenize, /detokenize
+ *
+ * A client that leaves ends its answer between two tokens, or within a tenth of a second.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#ifndef SERVE_HTTP_H
+#define SERVE_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+#include "serve/served.h"
+
+struct http_options {
+    struct served *models; // [n_models], at least one; requests without a name get the first
+    size_t n_models;
+    size_t max_answers; // at the same time; one more gets 429
+    size_t max_body;    // bytes
+    unsigned max_connections, idle_seconds;
+    bool any_host;      // else requests must be for localhost, which stops DNS rebinding
+    const char *record; // a folder for the line of each request; NULL: none
+};
+
+struct http;
+
+/* Serves on fd, a listening socket, which it closes. NULL with e set (EXIT_SYSTEM). o outlives it.
+ */
+struct http *http_start(int fd, const struct http_options *o, struct err *e);
+
+/* Accepts no more connections, waits up to `grace` seconds for answers to end, cuts the others, and
+ * frees h. */
+void http_stop(struct http *h, unsigned grace);
+
+#endif

@@ -1,0 +1,248 @@
+/* llm-serve: OpenAI's API in front of resident engines. See man/llm-serve.1.
+ *
+ * This file parses the options, makes the listening socket, and waits for a signal;
+ * common/serve does the work.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/num.h"
+#include "base/opt.h"
+#include "base/sandbox.h"
+#include "serve/http.h"
+#include "serve/served.h"
+
+static const char help[] =
+    "usage: llm-serve [options] [-m DIR --engine SOCK]...\n"
+    "Serves OpenAI's API over HTTP. Each model has a resident engine (llm-forward --listen SOCK).\n"
+    "\n"
+    "  -m, --model DIR        model folder, or org/name in the Hugging Face cache; default "
+    "$LLM_MODEL\n"
+    "      --engine SOCK      the socket of its engine; default $LLM_ENGINE\n"
+    "      --name NAME        what requests call it; default the last part of DIR\n"
+    "  -p, --port N           port on 127.0.0.1; default 8080, 0 is any free one\n"
+    "      --socket PATH      listen on a Unix socket instead\n"
+    "  -b, --batch N          most answers at the same time; default 64\n"
+    "      --max-body MIB     most MiB of a request; default 16\n"
+    "      --any-host         take requests whose Host is not localhost, from a proxy\n"
+    "      --record DIR       write the line of tokens(5) of each request into DIR\n"
+    "      --grace SECONDS    time for answers to end after SIGTERM; default 30\n"
+    "  -v, --verbose          more messages\n"
+    "  -q, --quiet            no warnings\n"
+    "      --no-sandbox       run without the sandbox (debugging)\n"
+    "  -h, --help             this text\n"
+    "  -V, --version          the version\n";
+
+enum {
+    OPT_ENGINE = OPT_LONG_ONLY,
+    OPT_NAME,
+    OPT_SOCKET,
+    OPT_MAX_BODY,
+    OPT_ANY_HOST,
+    OPT_RECORD,
+    OPT_GRACE
+};
+
+static const struct option longs[] = {
+    {"model", required_argument, NULL, 'm'},
+    {"engine", required_argument, NULL, OPT_ENGINE},
+    {"name", required_argument, NULL, OPT_NAME},
+    {"port", required_argument, NULL, 'p'},
+    {"socket", required_argument, NULL, OPT_SOCKET},
+    {"batch", required_argument, NULL, 'b'},
+    {"max-body", required_argument, NULL, OPT_MAX_BODY},
+    {"any-host", no_argument, NULL, OPT_ANY_HOST},
+    {"record", required_argument, NULL, OPT_RECORD},
+    {"grace", required_argument, NULL, OPT_GRACE},
+    OPT_COMMON,
+};
+
+enum { MAX_MODELS = 64 };
+
+struct options {
+    struct {
+        const char *dir, *engine, *name;
+    } models[MAX_MODELS];
+    size_t n_models;
+    const char *socket;
+    uint16_t port;
+    unsigned grace;
+    struct http_options http;
+};
+
+/* The model that an option belongs to: the last one. `next` begins another where that has it. */
+static size_t model_at(struct options *o, bool next) {
+    if (o->n_models == 0 || next)
+        o->n_models++;
+    if (o->n_models > MAX_MODELS)
+        die_usage("more than %d models", MAX_MODELS);
+    return o->n_models - 1;
+}
+
+static void parse_options(int argc, char **argv, struct options *o) {
+    *o = (struct options){
+        .port = 8080,
+        .grace = 30,
+        .http = {
+            .max_answers = 64, .max_body = 16 << 20, .max_connections = 2048, .idle_seconds = 60}};
+    for (int c; (c = getopt_long(argc, argv, "m:p:b:" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
+        switch (c) {
+        case 'm':
+            o->models[model_at(o, o->n_models > 0 && o->models[o->n_models - 1].dir)].dir = optarg;
+            break;
+        case OPT_ENGINE:
+            o->models[model_at(o, false)].engine = optarg;
+            break;
+        case OPT_NAME:
+            o->models[model_at(o, false)].name = optarg;
+            break;
+        case 'p':
+            o->port = (uint16_t)opt_u64("-p", optarg, 0, 65535);
+            break;
+        case OPT_SOCKET:
+            o->socket = optarg;
+            break;
+        case 'b':
+            o->http.max_answers = (size_t)opt_u64("-b", optarg, 1, 4096);
+            break;
+        case OPT_MAX_BODY:
+            o->http.max_body = (size_t)opt_u64("--max-body", optarg, 1, 1024) << 20;
+            break;
+        case OPT_ANY_HOST:
+            o->http.any_host = true;
+            break;
+        case OPT_RECORD:
+            o->http.record = optarg;
+            break;
+        case OPT_GRACE:
+            o->grace = (unsigned)opt_u64("--grace", optarg, 0, 3600);
+            break;
+        default:
+            opt_common(c, help);
+        }
+    if (optind < argc)
+        die_usage("llm-serve takes no operand: %s", argv[optind]);
+    model_at(o, false);
+    if (o->http.record && !is_dir(o->http.record))
+        die_usage("--record: no such folder: %s", o->http.record);
+}
+
+/* ---- The listening socket ---- */
+
+static int listen_tcp(uint16_t port, struct err *e) {
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof a;
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) != 0 ||
+        bind(fd, (struct sockaddr *)&a, sizeof a) != 0 || listen(fd, SOMAXCONN) != 0 ||
+        getsockname(fd, (struct sockaddr *)&a, &n) != 0) {
+        err_errno(e, EXIT_SYSTEM, "cannot listen on 127.0.0.1:%u", (unsigned)port);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    print_note("http://127.0.0.1:%u", (unsigned)ntohs(a.sin_port));
+    return fd;
+}
+
+/* A socket of this user alone. One that nobody listens on is replaced. */
+static int listen_unix(const char *path, struct err *e) {
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    struct stat st;
+    if (strlen(path) >= sizeof a.sun_path)
+        return err_set(e, EXIT_USAGE, "--socket: the path is too long: %s", path);
+    memcpy(a.sun_path, path, strlen(path) + 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (fd >= 0 && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
+        connect(fd, (struct sockaddr *)&a, sizeof a) != 0 && errno == ECONNREFUSED)
+        unlink(path);
+    mode_t old = umask(0177);
+    int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&a, sizeof a);
+    umask(old);
+    if (rc == 0)
+        rc = listen(fd, SOMAXCONN);
+    if (rc != 0) {
+        err_errno(e, EXIT_SYSTEM, "cannot listen on %s", path);
+        if (fd >= 0)
+            close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* Where the socket is removed at the end. */
+static const char *socket_folder(const char *path) {
+    return path ? path_parent(path) : NULL;
+}
+
+/* ---- Main ---- */
+
+static void open_models(const struct options *o, struct served *models) {
+    struct err e = {0};
+    for (size_t i = 0; i < o->n_models; i++) {
+        const char *engine = o->models[i].engine ? o->models[i].engine : getenv("LLM_ENGINE");
+        if (!engine || !*engine)
+            die_usage(
+                "no engine: give --engine SOCK or set LLM_ENGINE (llm-forward --listen SOCK)");
+        if (served_open(&models[i], o->models[i].name, o->models[i].dir, engine, &e) != 0)
+            die_err(&e);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(models[k].name, models[i].name) == 0)
+                die_usage("two models are called %s: give --name", models[i].name);
+    }
+}
+
+static void wait_for_signal(const sigset_t *ends) {
+    int number = 0, rc = sigwait(ends, &number);
+    if (rc != 0)
+        die(EXIT_SYSTEM, "cannot wait for a signal: %s", strerror(rc));
+    if (opt_verbose())
+        print_note("ends after signal %d", number);
+}
+
+int main(int argc, char **argv) {
+    struct options o;
+    struct err e = {0};
+    sigset_t ends;
+    program_init(argv[0]);
+    parse_options(argc, argv, &o);
+    struct served *models = xcalloc(o.n_models, sizeof *models);
+    open_models(&o, models);
+    o.http.models = models;
+    o.http.n_models = o.n_models;
+    signal(SIGPIPE, SIG_IGN); // before threads, which inherit it, as they do what is blocked here
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM);
+    sigaddset(&ends, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &ends, NULL);
+    int fd = o.socket ? listen_unix(o.socket, &e) : listen_tcp(o.port, &e);
+    if (fd < 0 || sandbox_enter(
+                      &(struct sandbox){
+                          .may = SANDBOX_THREADS | SANDBOX_FILES | SANDBOX_ACCEPT | SANDBOX_CONNECT,
+                          .write = {o.http.record, io_temp_folder(), socket_folder(o.socket)}},
+                      &e) != 0)
+        die_err(&e);
+    struct http *h = http_start(fd, &o.http, &e);
+    if (!h)
+        die_err(&e);
+    wait_for_signal(&ends);
+    http_stop(h, o.grace);
+    if (o.socket)
+        unlink(o.socket);
+    for (size_t i = 0; i < o.n_models; i++)
+        served_close(&models[i]);
+    free(models);
+    return EXIT_DONE;
+}
