@@ -158,8 +158,9 @@ END
     # A reader that leaves ends it while it waits for input.
     mkfifo in
     sleep 30 >in 3>&- &
+    writer=$!
     run timeout 20 bash -c 'doc-chunk <in | true; echo ${PIPESTATUS[0]}'
-    kill $!
+    kill "$writer" || true
     [ "$output" = 141 ]
 }
 

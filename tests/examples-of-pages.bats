@@ -46,7 +46,7 @@ run_all() { # FUNCTION ARGUMENT...
     "$@" >commands
     [ -s commands ]
     {
-        echo 'set -o pipefail; exec </dev/null'
+        echo 'set -o pipefail; exec </dev/null; trap "kill \$(jobs -p) 2>/dev/null" EXIT' # a resident engine
         while IFS= read -r line; do
             printf '%s\nrc=$?; [ $rc -eq 0 ] || [ $rc -eq 141 ] || { printf "exit %%s: %%s\\n" $rc %q; exit 1; }\n' "$line" "$line"
         done <commands
