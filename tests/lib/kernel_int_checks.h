@@ -57,10 +57,9 @@ static void fill_i4(struct int_mat *m, size_t first, size_t n, enum fill fill, u
     uint8_t *codes = xcalloc(n * n_in, 1), *descriptors = xcalloc(n * blocks, 1);
     for (size_t i = 0; i < n * blocks; i++)
         descriptors[i] =
-            fill == FILL_EXTREME ? (uint8_t)(32 | (i % 2 ? 3 : 0) << 6) : (uint8_t)random_bits();
+            (uint8_t)(fill == FILL_EXTREME ? 32u | (i % 2 ? 3u : 0u) << 6 : random_bits());
     for (size_t i = 0; i < n * n_in; i++) {
-        codes[i] =
-            fill == FILL_EXTREME ? (uint8_t)(i / n_in % 2 * 15) : (uint8_t)(random_bits() % 16);
+        codes[i] = (uint8_t)(fill == FILL_EXTREME ? i / n_in % 2 * 15 : random_bits() % 16);
         const uint8_t d = descriptors[i / n_in * blocks + i % n_in / block];
         m->values[first * n_in + i] = ((d & 31) - (d & 32)) * (table[codes[i]] + (d >> 6) * 4);
     }
