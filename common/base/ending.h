@@ -2,7 +2,7 @@
  *
  *     ending_hold();
  *     ... work that looks at ending_pending() now and then, and removes its files if it is set ...
- *     ending_release();       a signal that came meanwhile ends the program here
+ *     ending_release();       a signal that came between ends the program here
  *
  * Threads that are started in between block every signal as always.
  *

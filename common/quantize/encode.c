@@ -111,7 +111,7 @@ bool quantizer_fits(const struct quantizer *c, enum quantize_type t, size_t n_in
     return c && c->type == t && c->n_in == n_in;
 }
 
-/* Encodes c->row as row r of the panel, and sets c->values to what it stands for. */
+/* Encodes c->row as row r of the panel, and sets c->values to the values of its codes. */
 static void encode_row(struct quantizer *c, size_t r, const struct quantizer_options *o) {
     if (c->type == QUANTIZE_I8) {
         struct search_i8_row y = {.m = c->descriptors + r * c->n_blocks,

@@ -14,7 +14,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* One shift: what the codes stand for, and where one ends and the next begins. */
+/* One shift: the value of each code, and the borders between codes. */
 struct levels {
     int16_t first;                  // of code 0
     int16_t step[SEARCH_CODES - 1]; // from a code to the next
