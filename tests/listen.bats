@@ -118,7 +118,7 @@ same() { # COMMAND, a shell's
     same_stream want got
     llm-forward --engine "$SOCK" --no-return -a ids | cat >got
     same_stream want got
-    cat ids | llm-forward --engine "$SOCK" --no-return -a >>more
+    llm-forward --engine "$SOCK" --no-return -a <ids >>more
     same_stream want more
     mkfifo in out
     llm-forward --engine "$SOCK" --no-return -a <in >out &
@@ -248,6 +248,7 @@ P
     texts | tok-encode -l >ids
     llm-forward --no-return -a ids >want
     for i in $(seq 20); do
+        # shellcheck disable=SC2216 # a reader that takes nothing
         (for _ in $(seq 50); do cat ids; done) | llm-forward --engine "$SOCK" -a 2>/dev/null | sleep 2 &
         client=$(pgrep -n -f "llm-forward --engine $SOCK -a" || true)
         sleep "0.0$((RANDOM % 10))"

@@ -237,8 +237,8 @@ EOF
     kill -STOP "$engine"
     post /v1/completions '{"prompt": "Hello", "max_tokens": 5}' >first 3>&- &
     client=$!
-    running() { get /metrics | grep -qx 'tokpipe:num_requests_running 1'; }
-    until_true running
+    one_runs() { get /metrics | grep -qx 'tokpipe:num_requests_running 1'; }
+    until_true one_runs
     refused 429 "" "too many answers" /v1/completions '{"prompt": "a", "max_tokens": 1}'
     kill -CONT "$engine"
     wait "$client"

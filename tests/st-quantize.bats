@@ -280,11 +280,11 @@ open("neg", "wb").write(struct.pack("<Q", len(h)) + h + struct.pack("<ff", 1, -1
 }
 
 @test "refused: a quantised model, an existing folder, a type that is none, weights that are not finite" {
-    st-quantize "$M" done >/dev/null
-    fails 65 'the model is quantised already (quantization_config): done/config.json' st-quantize done out
-    fails 74 'exists' st-quantize "$M" done
-    st-quantize -f --type i8 "$M" done >/dev/null
-    panels types done | grep -q 'up_proj i8'
+    st-quantize "$M" quantised >/dev/null
+    fails 65 'the model is quantised already (quantization_config): quantised/config.json' st-quantize quantised out
+    fails 74 'exists' st-quantize "$M" quantised
+    st-quantize -f --type i8 "$M" quantised >/dev/null
+    panels types quantised | grep -q 'up_proj i8'
     fails 2 "--type 'q4_0' is not i8, i4, i4_16 or i4_32" st-quantize --type q4_0 "$M" out
     fails 2 'a model and a folder are needed' st-quantize "$M"
     fails 66 'no such model folder' st-quantize nowhere out

@@ -23,8 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check_text(c.layers, whole);
         check_text(c.in_name, whole);
         check_text(c.text, whole);
-        assert(c.type != CONTROL_ASK ||
-               (c.batch > 0 && memchr(c.address, 0, sizeof c.address)));
+        assert(c.type != CONTROL_ASK || (c.batch > 0 && memchr(c.address, 0, sizeof c.address)));
         assert(control_put(&again, &c, &e) == 0 && again.n == whole.n);
         assert(control_get(&back, (const uint8_t *)again.p, again.n, &e) == 0);
         assert(back.type == c.type && back.flags == c.flags && back.batch == c.batch &&
