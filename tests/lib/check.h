@@ -13,6 +13,18 @@
 
 static int check_count, check_bad, check_here;
 
+/* Whether the test is built with a sanitizer, which takes several times the time. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { CHECK_SLOW = 1 };
+#elif defined(__has_feature)
+enum {
+    CHECK_SLOW = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) ||
+                 __has_feature(memory_sanitizer)
+};
+#else
+enum { CHECK_SLOW = 0 };
+#endif
+
 #define CHECK_MSG(cond, ...)                                                                       \
     do {                                                                                           \
         if (!(cond)) {                                                                             \
