@@ -47,7 +47,9 @@ static struct entry *find(const struct collect *c, const struct mat *w) {
 static void add_square(struct sum *s, float x) {
     double v = (double)x * (double)x;
     v = v < 0x1p60 ? v : 0x1p60;
-    uint64_t whole = (uint64_t)v, part = (uint64_t)((v - (double)whole) * 0x1p64);
+    const uint64_t whole = (uint64_t)v;
+    // cppcheck-suppress floatConversionOverflow // a fraction is below 1
+    const uint64_t part = (uint64_t)((v - (double)whole) * 0x1p64);
     s->part += part;
     s->whole += whole + (s->part < part);
 }

@@ -177,7 +177,7 @@ static void try_scale(const struct block *b, const struct levels *l, float scale
 static struct found search_coarse(const struct block *b, const struct levels *l, float low,
                                   float high, bool with_negative) {
     struct found best = {0};
-    for (int sign = 0; sign <= with_negative; sign++) {
+    for (int sign = 0; sign < (with_negative ? 2 : 1); sign++) {
         float cover = covering(low, high, l, sign);
         for (int i = 0; i < COARSE_STEPS; i++)
             try_scale(b, l, cover * (COARSE_FROM + COARSE_STEP * (float)i), &best);
