@@ -104,11 +104,12 @@ $B/obj/common/kernels/%.o: private HARDEN := $(filter-out -fstack-%,$(HARDEN))
 $B/obj/common/kernels/matmul_%.o $B/obj/common/kernels/attention_%.o: private FIXED += -falign-loops=64
 
 # The kernels of x86-64 once more, against emulated instructions. These are calls, not worth
-# optimising, whose vectors no other object sees. A test links them in place of the library's.
+# optimising, whose vectors no other object sees. Lanes of whole numbers wrap, as those of the instructions do. A test links
+# them in place of the library's.
 EMULATED := $(patsubst common/kernels/%.c,$B/obj/emulated/%.o,$(wildcard common/kernels/matmul_avx*.c common/kernels/matmul_int_avx*.c common/kernels/attention_avx*.c) common/kernels/matmul_amx.c common/kernels/attention_amx.c)
 $B/obj/emulated/%.o: common/kernels/%.c $B/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -O1 -Wno-psabi -DKERNELS_EMULATED='"../../tests/lib/emulate.h"' -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) -O1 -fwrapv -Wno-psabi -DKERNELS_EMULATED='"../../tests/lib/emulate.h"' -MMD -MP -c -o $@ $<
 $B/tests/kernels_emulated: $B/obj/tests/unit/kernels_emulated.o $(EMULATED) $B/libtokpipe.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)

@@ -48,6 +48,7 @@ run_all() { # FUNCTION ARGUMENT...
     {
         echo 'set -o pipefail; exec </dev/null; trap "kill \$(jobs -p) 2>/dev/null" EXIT' # a resident engine
         while IFS= read -r line; do
+            [[ $line != *' &' ]] || line+=' for ((i = 0; i < 200; i++)); do [ -S ~/.llm-engine ] && break; sleep 0.05; done'
             printf '%s\nrc=$?; [ $rc -eq 0 ] || [ $rc -eq 141 ] || { printf "exit %%s: %%s\\n" $rc %q; exit 1; }\n' "$line" "$line"
         done <commands
     } >script

@@ -182,11 +182,6 @@ static int listen_unix(const char *path, struct err *e) {
     return fd;
 }
 
-/* Where the socket is removed at the end. */
-static const char *socket_folder(const char *path) {
-    return path ? path_parent(path) : NULL;
-}
-
 /* ---- Main ---- */
 
 static void open_models(const struct options *o, struct served *models) {
@@ -228,10 +223,11 @@ int main(int argc, char **argv) {
     sigaddset(&ends, SIGINT);
     pthread_sigmask(SIG_BLOCK, &ends, NULL);
     int fd = o.socket ? listen_unix(o.socket, &e) : listen_tcp(o.port, &e);
-    if (fd < 0 || sandbox_enter(
-                      &(struct sandbox){
-                          .may = SANDBOX_THREADS | SANDBOX_FILES | SANDBOX_ACCEPT | SANDBOX_CONNECT,
-                          .write = {o.http.record, io_temp_folder(), socket_folder(o.socket)}},
+    char *folder = o.socket ? path_parent(o.socket) : NULL; // where it is removed at the end
+    if (fd < 0 ||
+        sandbox_enter(&(struct sandbox){.may = SANDBOX_THREADS | SANDBOX_FILES | SANDBOX_ACCEPT |
+                                               SANDBOX_CONNECT,
+                                        .write = {o.http.record, io_temp_folder(), folder}},
                       &e) != 0)
         die_err(&e);
     struct http *h = http_start(fd, &o.http, &e);
@@ -244,5 +240,6 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < o.n_models; i++)
         served_close(&models[i]);
     free(models);
+    free(folder);
     return EXIT_DONE;
 }
