@@ -304,11 +304,10 @@ static int copy_missing(const struct options *o, int fd, const char *name) {
     struct str line;
     struct buf id = {0}, text = {0};
     size_t number = 0;
-    int rc;
     read_known(&known, o->index);
     struct records *r = records_new(fd, name, RECORDS_LINES, MAX_LINE);
     while (records_pending(r) || flush_out(stdout, &e) == 0) {
-        if ((rc = records_next(r, &line, &e)) <= 0)
+        if (records_next(r, &line, &e) <= 0)
             break;
         struct err bad = {0};
         number++;

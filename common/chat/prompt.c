@@ -153,7 +153,8 @@ static int read_json(struct chat_prompt *p, const struct prompt_options *o, stru
         if (read_text_member(p, key, "text", &text) ||
             (completions && read_text_member(p, key, "prompt", &text))) {
             continue;
-        } else if (of_chat(key)) {
+        }
+        if (of_chat(key)) {
             messages |= str_eq(key, "messages");
             chat_choice_member(&choice, &p->json, key);
         } else {

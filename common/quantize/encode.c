@@ -118,8 +118,10 @@ static void encode_row(struct quantizer *c, size_t r, const struct quantizer_opt
                                   .codes = c->codes_i8 + r * c->n_in};
         search_i8(c->search, c->row, o->weight, o->thorough, &y);
         c->scales[r] = y.scale;
-        for (size_t i = 0; i < c->n_in; i++)
-            c->values[i] = y.scale * (float)(y.m[i / PANEL_I8_BLOCK] * y.codes[i]);
+        for (size_t i = 0; i < c->n_in; i++) {
+            const size_t block = i / PANEL_I8_BLOCK;
+            c->values[i] = y.scale * (float)(y.m[block] * y.codes[i]);
+        }
         return;
     }
     struct search_row *row = &c->searched;

@@ -49,7 +49,7 @@ struct search {
 };
 
 static void make_levels(struct levels *l, const struct search_grid *g, size_t shift) {
-    int c = g->shifts[shift];
+    const int c = g->shifts[shift]; // NOLINT(bugprone-signed-char-misuse,cert-str34-c): a number
     l->first = (int16_t)(g->table[0] + c);
     for (size_t k = 0; k + 1 < SEARCH_CODES; k++) {
         l->step[k] = (int16_t)(g->table[k + 1] - g->table[k]);
@@ -480,7 +480,8 @@ void search_i8(struct search *s, const float *x, const float *weight, bool thoro
     if (thorough && qq > 0)
         out->scale = (float)(xq / qq);
     for (size_t i = 0; i < s->n_in; i++) {
-        float scale = out->scale * (float)out->m[i / I8_BLOCK];
+        const size_t block = i / I8_BLOCK;
+        float scale = out->scale * (float)out->m[block];
         out->codes[i] = (int8_t)(scale > 0 ? rounded(s->x[i] * (1 / scale)) : 0);
     }
     out->scale *= s->unit;

@@ -138,7 +138,6 @@ int in_order_end(struct in_order *o, uint32_t seq, struct err *e) {
     }
     bool ended = true;
     while (ended) { // go on to the first sequence that has not ended yet
-        ended = false;
         o->next++;
         uint32_t i = u32_map_find(&o->by_seq, o->next);
         if (i == U32_MAP_NONE)
