@@ -109,7 +109,7 @@ $B/obj/common/kernels/matmul_%.o $B/obj/common/kernels/attention_%.o: private FI
 EMULATED := $(patsubst common/kernels/%.c,$B/obj/emulated/%.o,$(wildcard common/kernels/matmul_avx*.c common/kernels/matmul_int_avx*.c common/kernels/attention_avx*.c) common/kernels/matmul_amx.c common/kernels/attention_amx.c)
 $B/obj/emulated/%.o: common/kernels/%.c $B/flags
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -O1 -fwrapv -Wno-psabi -DKERNELS_EMULATED='"../../tests/lib/emulate.h"' -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) -O1 -fwrapv -fno-sanitize=signed-integer-overflow -Wno-psabi -DKERNELS_EMULATED='"../../tests/lib/emulate.h"' -MMD -MP -c -o $@ $<
 $B/tests/kernels_emulated: $B/obj/tests/unit/kernels_emulated.o $(EMULATED) $B/libtokpipe.a
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) $(HARDEN_LD) $(LDFLAGS) -o $@ $^ $(LIBS)
