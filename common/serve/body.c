@@ -159,31 +159,30 @@ static void read_stream_options(struct reader *r) {
     }
 }
 
-static void read_ids(struct reader *r) {
-    struct body *b = r->b;
+void body_read_ids(struct json *j, const char *name, uint32_t **ids, size_t *n) {
     size_t cap = 0;
-    json_enter_array(&r->j);
-    while (json_item(&r->j)) {
-        if (json_peek(&r->j) != JSON_NUMBER || b->n_ids == MAX_IDS) {
-            refuse(r, "prompt", "must be a text or a list of token ids");
+    json_enter_array(j);
+    while (json_item(j)) {
+        if (json_peek(j) != JSON_NUMBER || *n == MAX_IDS) {
+            json_refuse(j, "%s must be a text or a list of token ids", name);
             return;
         }
-        uint64_t id = json_u64(&r->j);
+        uint64_t id = json_u64(j);
         if (id > 0x7fffffff)
-            refuse(r, "prompt", "has a token id that is too large");
-        if (b->n_ids == cap) {
+            json_refuse(j, "%s has a token id that is too large", name);
+        if (*n == cap) {
             cap = cap ? 2 * cap : 64;
-            b->ids = xreallocarray(b->ids, cap, sizeof *b->ids);
+            *ids = xreallocarray(*ids, cap, sizeof **ids);
         }
-        b->ids[b->n_ids++] = (uint32_t)id;
+        (*ids)[(*n)++] = (uint32_t)id;
     }
-    if (b->n_ids == 0)
-        refuse(r, "prompt", "has no token ids");
 }
 
 static void read_prompt(struct reader *r) {
     if (json_peek(&r->j) == JSON_ARRAY) {
-        read_ids(r);
+        body_read_ids(&r->j, "prompt", &r->b->ids, &r->b->n_ids);
+        if (r->b->n_ids == 0)
+            refuse(r, "prompt", "has no token ids");
         return;
     }
     struct str raw = json_skip(&r->j);

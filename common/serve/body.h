@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/json.h"
 #include "base/mem.h"
 
 enum body_kind {
@@ -40,5 +41,9 @@ struct body {
 int body_read(struct body *b, enum body_kind kind, struct str text, char *field, size_t size,
               struct err *e);
 void body_free(struct body *b);
+
+/* Appends the next value of j, a list of token ids, to ids [n], which the caller frees; or refuses
+ * it in j. name is the field's, for messages. */
+void body_read_ids(struct json *j, const char *name, uint32_t **ids, size_t *n);
 
 #endif

@@ -201,21 +201,6 @@ struct tokens_request {
     bool no_special, found;
 };
 
-static void read_tokens(struct json *j, struct tokens_request *r) {
-    size_t cap = 0;
-    json_enter_array(j);
-    while (json_item(j)) {
-        uint64_t id = json_u64(j);
-        if (id > 0x7fffffff)
-            json_refuse(j, "a token id is too large");
-        if (r->n == cap) {
-            cap = cap ? 2 * cap : 64;
-            r->ids = xreallocarray(r->ids, cap, sizeof *r->ids);
-        }
-        r->ids[r->n++] = (uint32_t)id;
-    }
-}
-
 static int read_tokens_request(struct json *j, struct tokens_request *r, const char *member) {
     struct str key;
     json_enter_object(j);
@@ -225,7 +210,7 @@ static int read_tokens_request(struct json *j, struct tokens_request *r, const c
             if (strcmp(member, "prompt") == 0)
                 r->text = json_str(j);
             else
-                read_tokens(j, r);
+                body_read_ids(j, "tokens", &r->ids, &r->n);
         } else if (str_eq(key, "model") && !r->model) {
             if (!json_null(j))
                 r->model = str_dup(json_str(j));
