@@ -38,6 +38,7 @@ enum {
     NIBBLE_BYTES = 256,         // their bytes
     LINES = PANEL_SUPER / INT_STEP,
     MAX_BLOCKS = PANEL_SUPER / 16,
+    AHEAD = 2304, // bytes beyond the next superblock's beginning: about one more is on its way
 };
 
 /* A superblock of a panel, as tiles read it. */
@@ -59,8 +60,9 @@ struct int_tile {
 };
 
 /* Adds the products of lines [line, line + n_lines) to out. An output has S sums, one for every Sth
- * line, so that a single row of x does not wait for one chain. */
-TARGET EVERY_ISA void sum_block(const size_t R, const size_t P, const size_t S, const bool ahead,
+ * line, so that a single row of x does not wait for one chain. After `every` lines one line of W is
+ * prefetched: i4 codes take half the lines in memory. */
+TARGET EVERY_ISA void sum_block(const size_t R, const size_t P, const size_t S, const size_t every,
                                 struct parts out[ROWS][MAX_VECS], const struct int_tile *t,
                                 size_t line, const size_t n_lines) {
     struct parts s[MAX_SPLIT][ROWS][MAX_VECS];
@@ -73,9 +75,9 @@ TARGET EVERY_ISA void sum_block(const size_t R, const size_t P, const size_t S, 
             wvec w[MAX_VECS];
             UNROLLED for (size_t v = 0; v < P * VECS; v++) w[v] = load_w(
                 t->strips[v / VECS].codes + (l + i) * PANEL_LINE + v % VECS * LANES * INT_STEP);
-            if (ahead)
-                UNROLLED for (size_t p = 0; p < P; p++)
-                    __builtin_prefetch(t->strips[p].ahead + (l + i) * PANEL_LINE, 0, 3);
+            if (i % every == 0)
+                UNROLLED for (size_t p = 0; p < P; p++) __builtin_prefetch(
+                    t->strips[p].ahead + AHEAD + (l + i) / every * PANEL_LINE, 0, 3);
             UNROLLED for (size_t r = 0; r < R; r++) {
                 const xvec x = load_x(t->x + r * t->stride + (l + i) * INT_STEP_BYTES);
                 UNROLLED for (size_t v = 0; v < P * VECS; v++) sum_add(&s[i][r][v], w[v], x);
@@ -100,7 +102,7 @@ TARGET EVERY_ISA void multiply_tile(const size_t R, const size_t P, const enum m
         struct parts s[ROWS][MAX_VECS];
         UNROLLED for (size_t r = 0; r < R; r++) UNROLLED for (size_t v = 0; v < P * VECS; v++)
             s[r][v] = sum_begin(t.sums + r * t.stride + b * sum_bytes);
-        sum_block(R, P, S, layout == MAT_I8, s, &t, b * n_lines, n_lines);
+        sum_block(R, P, S, layout == MAT_I8 ? 1 : 2, s, &t, b * n_lines, n_lines);
         UNROLLED for (size_t v = 0; v < P * VECS; v++) {
             const ivec m = iv_load(t.strips[v / VECS].m + b * PANEL_ROWS + v % VECS * LANES);
             UNROLLED for (size_t r = 0; r < R; r++) add_block(&low[r][v], &high[r][v], &s[r][v], m);
@@ -139,8 +141,6 @@ TARGET EVERY_ISA void strip_begin(struct int_strip *s, const enum mat_layout lay
     s->codes = s->bytes;
     for (size_t i = 0; i < n / NIBBLES; i++) {
         const unsigned char *low = super + i * (NIBBLES / block) * PANEL_ROWS;
-        for (size_t l = 0; l < NIBBLE_BYTES; l += PANEL_LINE)
-            __builtin_prefetch(ahead + i * NIBBLE_BYTES + l, 0, 3);
         unpack_lines(s->bytes + i * 2 * NIBBLE_BYTES, codes + i * NIBBLE_BYTES, table, low,
                      layout == MAT_I4_16 ? low + PANEL_ROWS : low);
     }
@@ -207,16 +207,15 @@ TARGET EVERY_ISA void multiply_outputs(const enum mat_layout layout, const struc
     store_outputs(m, sums, first, panel_size);
 }
 
-/* A part, with tiles of each number of panels and rows. One row reads W as one stream. */
+/* A part, with tiles of each number of panels and rows. */
 TARGET EVERY_ISA void multiply_part(const enum mat_layout layout, const struct matmul_part *m,
                                     tile_fn *const tiles[PANELS + 1][ROWS + 1]) {
     const size_t panel_size = layout == MAT_I8
                                   ? panel_i8_bytes(m->n_in)
-                                  : panel_i4_bytes(m->n_in, layout == MAT_I4_16 ? 16 : 32),
-                 most = m->n_rows == 1 ? 1 : PANELS;
+                                  : panel_i4_bytes(m->n_in, layout == MAT_I4_16 ? 16 : 32);
     for (size_t first = 0, P; first < m->n_out; first += P * PANEL_ROWS) {
         const size_t left = (m->n_out - first + PANEL_ROWS - 1) / PANEL_ROWS;
-        P = left < most ? left : most;
+        P = left < PANELS ? left : PANELS;
         multiply_outputs(layout, m, tiles[P], first, P, panel_size);
     }
 }
