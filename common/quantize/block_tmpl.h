@@ -1,6 +1,6 @@
-/* One block of i4 for one scale: codes, and the sums that say how good they are. The including file
- * defines TARGET and NAME(f), and has struct levels and struct sums. Vectors are GNU C's, and every
- * sum has the same order on each instruction set.
+/* One block of i4: codes for one scale, and for several scales the sums that say how good they are.
+ * The including file defines TARGET and NAME(f), and has struct levels and struct sums. Vectors are
+ * GNU C's, and every sum has the same order on each instruction set.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 
@@ -19,42 +19,54 @@ TARGET INLINE void NAME(quotients)(const float *x, float inverse, lanes *out) {
         t[i] = (ints)(v[i] + magic);
     }
     shorts a = __builtin_convertvector(t[0], shorts), b = __builtin_convertvector(t[1], shorts);
-    memcpy(out, &a, sizeof a);
-    memcpy((char *)out + sizeof a, &b, sizeof b);
+    *out = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
 }
 
-TARGET INLINE struct sums NAME(sums)(const float *x, const float *wx, const float *weight, size_t n,
-                                     const struct levels *l, float inverse) {
-    floats xq = {0}, qq = {0};
+/* The sums of TRIES scales: side by side, so that none waits for the steps of another. */
+TARGET INLINE void NAME(sums)(const float *x, const float *wx, const float *weight, size_t n,
+                              const struct levels *l, const float inverse[TRIES],
+                              struct sums out[TRIES]) {
+    floats xq[TRIES] = {{0}}, qq[TRIES] = {{0}};
     for (size_t i = 0; i < n; i += LANES) {
-        lanes t, q = l->first - (lanes){0};
-        NAME(quotients)(x + i, inverse, &t);
+        lanes t[TRIES], q[TRIES];
+        for (size_t c = 0; c < TRIES; c++) {
+            NAME(quotients)(x + i, inverse[c], &t[c]);
+            q[c] = l->first - (lanes){0};
+        }
         for (size_t k = 0; k + 1 < SEARCH_CODES; k++)
-            q += (t > l->half[k]) & l->step[k];
-        for (size_t j = 0; j < 2; j++) {
-            shorts part;
-            floats f, a, b;
-            memcpy(&part, (const char *)&q + j * sizeof part, sizeof part);
-            f = __builtin_convertvector(part, floats);
-            memcpy(&a, wx + i + j * (LANES / 2), sizeof a);
-            memcpy(&b, weight + i + j * (LANES / 2), sizeof b);
-            xq += a * f;
-            qq += b * f * f;
+            for (size_t c = 0; c < TRIES; c++)
+                q[c] += (t[c] > l->half[k]) & l->step[k];
+        floats a[2], b[2];
+        memcpy(a, wx + i, sizeof a);
+        memcpy(b, weight + i, sizeof b);
+        for (size_t c = 0; c < TRIES; c++) {
+            const shorts parts[2] = {
+                __builtin_shufflevector(q[c], q[c], 0, 1, 2, 3, 4, 5, 6, 7),
+                __builtin_shufflevector(q[c], q[c], 8, 9, 10, 11, 12, 13, 14, 15)};
+            for (size_t j = 0; j < 2; j++) {
+                floats f = __builtin_convertvector(parts[j], floats);
+                xq[c] += a[j] * f;
+                qq[c] += b[j] * f * f;
+            }
         }
     }
-    float of[2][LANES / 2];
-    memcpy(of[0], &xq, sizeof xq);
-    memcpy(of[1], &qq, sizeof qq);
-    return (struct sums){tree_sum(of[0], LANES / 2), tree_sum(of[1], LANES / 2)};
+    for (size_t c = 0; c < TRIES; c++) {
+        float of[2][LANES / 2];
+        memcpy(of[0], &xq[c], sizeof xq[c]);
+        memcpy(of[1], &qq[c], sizeof qq[c]);
+        out[c] = (struct sums){tree_sum(of[0], LANES / 2), tree_sum(of[1], LANES / 2)};
+    }
 }
 
-TARGET static struct sums NAME(sums_16)(const float *x, const float *wx, const float *weight,
-                                        const struct levels *l, float inverse) {
-    return NAME(sums)(x, wx, weight, 16, l, inverse);
+TARGET static void NAME(sums_16)(const float *x, const float *wx, const float *weight,
+                                 const struct levels *l, const float inverse[TRIES],
+                                 struct sums out[TRIES]) {
+    NAME(sums)(x, wx, weight, 16, l, inverse, out);
 }
-TARGET static struct sums NAME(sums_32)(const float *x, const float *wx, const float *weight,
-                                        const struct levels *l, float inverse) {
-    return NAME(sums)(x, wx, weight, 32, l, inverse);
+TARGET static void NAME(sums_32)(const float *x, const float *wx, const float *weight,
+                                 const struct levels *l, const float inverse[TRIES],
+                                 struct sums out[TRIES]) {
+    NAME(sums)(x, wx, weight, 32, l, inverse, out);
 }
 
 /* The codes of n values nearest to x. */

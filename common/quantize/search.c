@@ -73,7 +73,10 @@ INLINE float tree_sum(float *v, size_t n) {
     return v[0];
 }
 
-enum { LANES = 16 }; // values at a time
+enum {
+    LANES = 16, // values at a time
+    TRIES = 4   // scales at a time
+};
 typedef int16_t lanes __attribute__((vector_size(32)));
 typedef int16_t shorts __attribute__((vector_size(16)));
 typedef int32_t ints __attribute__((vector_size(32)));
@@ -81,10 +84,10 @@ typedef float floats __attribute__((vector_size(32)));
 
 /* The work on one block, compiled for an instruction set. */
 struct block_functions {
-    struct sums (*sums_16)(const float *x, const float *wx, const float *weight,
-                           const struct levels *l, float inverse);
-    struct sums (*sums_32)(const float *x, const float *wx, const float *weight,
-                           const struct levels *l, float inverse);
+    void (*sums_16)(const float *x, const float *wx, const float *weight, const struct levels *l,
+                    const float inverse[TRIES], struct sums out[TRIES]);
+    void (*sums_32)(const float *x, const float *wx, const float *weight, const struct levels *l,
+                    const float inverse[TRIES], struct sums out[TRIES]);
     void (*codes)(const float *x, size_t n, const struct levels *l, float inverse, uint8_t *codes);
 };
 
@@ -145,8 +148,13 @@ struct block {
     size_t n;
 };
 
-static struct sums sums_at(const struct block *b, const struct levels *l, float inverse) {
-    return (b->n == 16 ? b->f->sums_16 : b->f->sums_32)(b->x, b->wx, b->weight, l, inverse);
+/* The sums for several scales. */
+static void sums_at(const struct block *b, const struct levels *l, const float scales[TRIES],
+                    struct sums out[TRIES]) {
+    float inverse[TRIES];
+    for (size_t i = 0; i < TRIES; i++)
+        inverse[i] = 1 / scales[i];
+    (b->n == 16 ? b->f->sums_16 : b->f->sums_32)(b->x, b->wx, b->weight, l, inverse, out);
 }
 
 /* ---- The best scale of a block ---- */
@@ -164,32 +172,40 @@ static float covering(float low, float high, const struct levels *l, bool negati
 #define COARSE_FROM 0.75f
 #define COARSE_STEP 0.1f
 #define FINE_STEP   0.03f
-enum { COARSE_STEPS = 4, FINE_STEPS = 2 }; // fine ones on each side
+enum { COARSE_STEPS = TRIES, FINE_STEPS = TRIES / 2 }; // fine ones on each side
 
-static void try_scale(const struct block *b, const struct levels *l, float scale,
-                      struct found *best) {
-    struct sums s = sums_at(b, l, 1 / scale);
-    if (!(s.qq > 0) || s.xq * s.xq <= best->gain * s.qq)
-        return;
-    *best = (struct found){s.xq / s.qq, s.xq * s.xq / s.qq, s.qq, scale};
+static void try_scales(const struct block *b, const struct levels *l, const float scales[TRIES],
+                       struct found *best) {
+    struct sums sums[TRIES];
+    sums_at(b, l, scales, sums);
+    for (size_t i = 0; i < TRIES; i++) {
+        const struct sums s = sums[i];
+        if (s.qq > 0 && s.xq * s.xq > best->gain * s.qq)
+            *best = (struct found){s.xq / s.qq, s.xq * s.xq / s.qq, s.qq, scales[i]};
+    }
 }
 
 static struct found search_coarse(const struct block *b, const struct levels *l, float low,
                                   float high, bool with_negative) {
     struct found best = {0};
     for (int sign = 0; sign < (with_negative ? 2 : 1); sign++) {
-        float cover = covering(low, high, l, sign);
+        float cover = covering(low, high, l, sign), scales[COARSE_STEPS];
         for (int i = 0; i < COARSE_STEPS; i++)
-            try_scale(b, l, cover * (COARSE_FROM + COARSE_STEP * (float)i), &best);
+            scales[i] = cover * (COARSE_FROM + COARSE_STEP * (float)i);
+        try_scales(b, l, scales, &best);
     }
     return best;
 }
 
 static void search_fine(const struct block *b, const struct levels *l, struct found *best) {
-    float middle = best->tried;
-    for (int i = -FINE_STEPS; i <= FINE_STEPS && middle != 0; i++)
-        if (i != 0)
-            try_scale(b, l, middle * (1 + FINE_STEP * (float)i), best);
+    float scales[2 * FINE_STEPS];
+    if (best->tried == 0)
+        return;
+    for (int i = 0; i < FINE_STEPS; i++) {
+        scales[i] = best->tried * (1 - FINE_STEP * (float)(FINE_STEPS - i));
+        scales[FINE_STEPS + i] = best->tried * (1 + FINE_STEP * (float)(i + 1));
+    }
+    try_scales(b, l, scales, best);
 }
 
 static void limits(const float *x, size_t n, float *low, float *high) {
@@ -291,7 +307,7 @@ static float row_scale(const struct row_search *r, bool thorough) {
 
 /* Chooses m and the shift of block i for the row's scale, and gives their sums. */
 static struct sums refit_block(const struct row_search *r, size_t i, struct search_row *out) {
-    enum { AROUND = 1 };
+    enum { AROUND = 1 }; // 3 of TRIES
     struct block b = block_at(r, i);
     const struct found *f = found_at(r, i);
     struct sums sums = {0};
@@ -299,16 +315,21 @@ static struct sums refit_block(const struct row_search *r, size_t i, struct sear
     out->scales[i] = 0;
     out->shifts[i] = 0;
     for (size_t c = 0; c < r->g->n_shifts; c++) {
-        int middle = nearest_scale(r->g, f[c].scale / out->scale);
-        for (int m = middle - AROUND; m <= middle + AROUND; m++) {
+        int first = nearest_scale(r->g, f[c].scale / out->scale) - AROUND;
+        float scales[TRIES];
+        struct sums of[TRIES];
+        for (int k = 0; k < TRIES; k++)
+            scales[k] = (float)((double)out->scale * (first + k));
+        sums_at(&b, &r->levels[c], scales, of);
+        for (int k = 0; k <= 2 * AROUND; k++) {
+            int m = first + k;
             if (m == 0 || m > r->g->max_scale || m < (r->g->negative ? -r->g->max_scale : 1))
                 continue;
             double scale = (double)out->scale * m;
-            struct sums s = sums_at(&b, &r->levels[c], 1 / (float)scale);
-            double error = scale * (scale * (double)s.qq - 2 * (double)s.xq);
+            double error = scale * (scale * (double)of[k].qq - 2 * (double)of[k].xq);
             if (error < best) {
                 best = error;
-                sums = s;
+                sums = of[k];
                 out->scales[i] = (int8_t)m;
                 out->shifts[i] = (uint8_t)c;
             }
