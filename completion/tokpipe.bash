@@ -32,7 +32,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         ;;
     llm-embed)
         echo '-m --model -t --threads -b --batch -c --context -j --json --npy --dtype --dim --pool --normalize' \
-            '--no-normalize --truncate --window --precise --verify --no-sandbox -v --verbose -q --quiet' \
+            '--no-normalize --truncate --window --precise --listen --engine --verify --no-sandbox -v --verbose -q --quiet' \
             '-h --help -V --version'
         ;;
     llm-score) echo '-j --json --tokens --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
@@ -58,7 +58,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     vec-prefix)
-        echo '-i --index -m --model -k --top-k --hybrid --prompt --template -t --threads' \
+        echo '-i --index -m --model -k --top-k --hybrid --prompt --tokens --template --engine -t --threads' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     vec-search)
@@ -125,7 +125,7 @@ _tokpipe() {
         return
         ;;
     --store)
-        mapfile -t COMPREPLY < <(compgen -W $'f32\nbf16' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W $'f32\nbf16\ni8' -- "$word")
         return
         ;;
     -i | --index | --records | --verify | --engine | --listen | --check | --npy | --collect | --skip-done | --template)

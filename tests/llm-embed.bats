@@ -279,6 +279,127 @@ JSON
     [[ $status -eq 0 && $stderr == *"the folder has the default prompt 'query', which tok-encode --prompt puts before texts"* ]]
 }
 
+# Starts a resident model; its process is $engine.
+listen() {
+    llm-embed --listen "$PWD/sock" "$@" 2>engine.err 3>&- &
+    engine=$!
+    for i in $(seq 1000); do
+        ! llm-embed --engine "$PWD/sock" </dev/null >/dev/null 2>&1 || return 0
+        sleep 0.01
+    done
+    cat engine.err
+    return 1
+}
+teardown() {
+    [ -z "${engine-}" ] || kill -9 "$engine" 2>/dev/null || true
+}
+
+@test "--listen and --engine: the same bytes and exits, for several clients at once, and a line at a time" {
+    chmod 700 .
+    llm-embed "$IDS" >want
+    llm-embed -j "$IDS" >json
+    listen -t 2 --dtype f32
+    llm-embed --engine "$PWD/sock" "$IDS" | cmp - want
+    llm-embed --engine "$PWD/sock" -j <"$IDS" | cmp - json
+    clients=()
+    for i in 1 2 3 4 5; do
+        llm-embed --engine "$PWD/sock" "$IDS" >"out$i" 3>&- &
+        clients+=($!)
+    done
+    wait "${clients[@]}"
+    for i in 1 2 3 4 5; do cmp "out$i" want; done
+    { while IFS= read -r line; do echo "$line"; sleep 0.02; done <"$IDS"; } | llm-embed --engine "$PWD/sock" | cmp - want
+    mkfifo in out
+    llm-embed --engine "$PWD/sock" in >out 3>&- &
+    client=$!
+    exec 5<out 4>in
+    sed -n 1p "$IDS" >&4
+    timeout 20 head -c 240 <&5 >first # before the next line is there
+    exec 4>&-
+    cat <&5 >/dev/null
+    wait $client
+    cmp -n 240 first want
+    { sed -n 1p "$IDS"; echo; echo '3 4 999'; } >bad
+    run --separate-stderr llm-embed --engine "$PWD/sock" -j bad
+    [ "$status" -eq 1 ]
+    cmp <(echo "$output") <(llm-embed -q -j bad)
+    [[ $stderr == *'sequence 2: id 999 is not in'* ]]
+    kill $engine
+    wait $engine || true
+    for i in $(seq 300); do [ -e sock ] || break; sleep 0.01; done
+    [ ! -e sock ]
+    fails 66 "no embedding engine listens at" llm-embed --engine "$PWD/sock" "$IDS"
+}
+
+@test "--listen: clients that stall, leave, lie or are cut do not matter to others" {
+    chmod 700 .
+    tiny m
+    export LLM_MODEL=$PWD/m
+    tok-encode -m m <<<Hi >ids
+    llm-embed ids >want
+    listen
+    fds() { ls "/proc/$engine/fd" | wc -l; }
+    before=$(fds)
+    python3 - <<'PY'
+import socket
+def connect():
+    s = socket.socket(socket.AF_UNIX)
+    s.connect("sock")
+    return s
+idle, leaves, stalls = connect(), connect(), connect()
+leaves.sendall(b"65 66\n67")
+leaves.close()
+# One that reads nothing: the engine stops reading it, too.
+stalls.setblocking(False)
+sent = 0
+try:
+    while sent < 200_000_000:
+        sent += stalls.send(b"65 66 67\n" * 1000)
+except BlockingIOError:
+    pass
+other = connect()
+other.sendall(open("ids", "rb").read())
+other.shutdown(socket.SHUT_WR)
+got = b"".join(iter(lambda: other.recv(65536), b""))
+assert got == open("want", "rb").read()
+cut = connect()
+cut.sendall(b"# tokens vocab=1007\n65 66")
+cut.shutdown(socket.SHUT_WR)
+got = b"".join(iter(lambda: cut.recv(65536), b""))
+assert b"END " not in got and b"FAIL" in got
+PY
+    sed 's/tokenizer=[0-9a-f]*/tokenizer=0123456789abcdef/' ids >other
+    fails 65 'the ids were made with tokenizer 0123456789abcdef' llm-embed --engine "$PWD/sock" other
+    fails 65 '' llm-embed --engine "$PWD/sock" <<<'65 x'
+    llm-embed --engine "$PWD/sock" ids | cmp - want
+    for i in $(seq 300); do [ "$(fds)" -gt "$before" ] || break; sleep 0.01; done
+    [ "$(fds)" -le "$before" ]
+    # An engine that is killed: its clients say so.
+    mkfifo in
+    llm-embed --engine "$PWD/sock" in >out 2>said 3>&- &
+    client=$!
+    exec 4>in
+    echo '65 66' >&4
+    sleep 0.3
+    kill -9 $engine
+    code=0
+    wait $client || code=$?
+    exec 4>&-
+    [ "$code" -eq 65 ]
+    grep -q 'the stream was cut' said
+}
+
+@test "--listen and --engine: usage" {
+    fails 2 'exclude each other' llm-embed --listen a --engine b
+    fails 2 '--listen reads no FILE' llm-embed --listen a "$IDS"
+    for option in '-m x' '-t 2' '-b 3' '--dim 4' '--truncate' '--npy v'; do
+        fails 2 '--engine: the model and its options are those of --listen' llm-embed --engine a $option
+    done
+    fails 66 'no embedding engine listens at nowhere' llm-embed --engine nowhere "$IDS"
+    echo text >file
+    fails 71 'expected a socket or nothing, found a file' llm-embed --listen "$PWD/file"
+}
+
 @test "a full disk, a closed pipe, a cut stream" {
     [ -c /dev/full ] || skip "no /dev/full"
     fails 74 'cannot write' sh -c 'llm-embed "$1" >/dev/full' sh "$IDS"

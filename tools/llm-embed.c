@@ -1,33 +1,32 @@
 /* llm-embed: token ids in, vectors out. Reads tokens(5), runs the model of -m over all sequences
  * together, and writes vectors(5), JSON or a .npy file. See man/llm-embed.1.
  *
- * This file has the options, and opens the model and what sentence-transformers keeps beside it.
- * The loop is common/stages/embed.c. Refused: a folder that asks for a step that is not supported,
- * weights that differ from --verify's list, and ids that another tokenizer than the model's has
- * made. A single bad sequence is refused alone.
+ * This file has the options. common/stages/embedder.c opens the model and what
+ * sentence-transformers keeps beside it; the loop is common/stages/embed.c. Refused: a folder that
+ * asks for a step that is not supported, weights that differ from --verify's list, and ids that
+ * another tokenizer than the model's has made. A single bad sequence is refused alone.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
-#include "base/hash.h"
 #include "base/io.h"
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
 #include "kernels/kernels.h"
-#include "model/model.h"
-#include "spec/sentence.h"
 #include "stages/embed.h"
+#include "stages/embed_listen.h"
+#include "stages/embedder.h"
 #include "stages/watch.h"
-#include "tokens/tokenizer.h"
-#include "weights/hashlist.h"
-#include "weights/safetensors.h"
 
 enum { MAX_THREADS = 1024, MAX_BATCH = 4096 };
 
 static const char help[] =
     "usage: llm-embed [options] [FILE]\n"
+    "       llm-embed --listen SOCK [options]\n"
+    "       llm-embed --engine SOCK [-j] [FILE]\n"
     "Reads token ids (tokens(5)) from FILE or stdin, and writes a vector for each sequence\n"
     "(vectors(5)) to stdout.\n"
     "\n"
@@ -46,6 +45,8 @@ static const char help[] =
     "      --truncate      cut sequences that are too long\n"
     "      --window        of sequences that are too long, the mean over windows\n"
     "      --precise       compute in f32 where weights are BF16, too\n"
+    "      --listen SOCK   stay resident, and serve clients at the Unix socket SOCK\n"
+    "      --engine SOCK   let the resident model at SOCK make the vectors\n"
     "      --verify FILE   refuse files that differ from a list made by st-inspect --hash\n"
     "  -v, --verbose       say what the folder asks for\n"
     "  -q, --quiet         no warnings\n"
@@ -63,16 +64,15 @@ enum {
     OPT_TRUNCATE,
     OPT_WINDOW,
     OPT_PRECISE,
-    OPT_VERIFY
+    OPT_VERIFY,
+    OPT_LISTEN,
+    OPT_ENGINE
 };
 
 struct options {
-    const char *model, *input, *npy, *verify;
-    size_t n_threads, batch, context, dim;
-    unsigned pools; // 0: the folder's
-    bool json, precise, normalize, no_normalize;
-    enum embed_long is_long;
-    enum vectors_dtype dtype; // 0: not given
+    const char *model, *input, *npy, *listen, *engine;
+    bool json, given; // given: an option of the model
+    struct embedder_options embedder;
 };
 
 static const struct option longs[] = {
@@ -91,6 +91,8 @@ static const struct option longs[] = {
     {"window", no_argument, NULL, OPT_WINDOW},
     {"precise", no_argument, NULL, OPT_PRECISE},
     {"verify", required_argument, NULL, OPT_VERIFY},
+    {"listen", required_argument, NULL, OPT_LISTEN},
+    {"engine", required_argument, NULL, OPT_ENGINE},
     OPT_COMMON,
 };
 
@@ -110,60 +112,79 @@ static unsigned pool_of(const char *arg) {
 }
 
 static void set_long(struct options *o, enum embed_long is_long) {
-    if (o->is_long != EMBED_REFUSE && o->is_long != is_long)
+    if (o->embedder.is_long != EMBED_REFUSE && o->embedder.is_long != is_long)
         die_usage("--truncate and --window exclude each other");
-    o->is_long = is_long;
+    o->embedder.is_long = is_long;
 }
 
 static void long_option(int c, struct options *o) {
+    o->given |= c >= OPT_DTYPE && c <= OPT_VERIFY;
     switch (c) {
     case OPT_NPY:
         o->npy = optarg;
         break;
+    case OPT_LISTEN:
+        o->listen = optarg;
+        break;
+    case OPT_ENGINE:
+        o->engine = optarg;
+        break;
     case OPT_DTYPE:
-        o->dtype = dtype_of(optarg);
+        o->embedder.dtype = dtype_of(optarg);
         break;
     case OPT_DIM:
-        o->dim = opt_u64("--dim", optarg, 1, VECTORS_MAX_DIM);
+        o->embedder.dim = opt_u64("--dim", optarg, 1, VECTORS_MAX_DIM);
         break;
     case OPT_POOL:
-        o->pools = pool_of(optarg);
+        o->embedder.pools = pool_of(optarg);
         break;
     case OPT_NORMALIZE:
-        o->normalize = true;
+        o->embedder.normalize = true;
         break;
     case OPT_NO_NORMALIZE:
-        o->no_normalize = true;
+        o->embedder.no_normalize = true;
         break;
     case OPT_TRUNCATE:
     case OPT_WINDOW:
         set_long(o, c == OPT_TRUNCATE ? EMBED_TRUNCATE : EMBED_WINDOW);
         break;
     case OPT_PRECISE:
-        o->precise = true;
+        o->embedder.precise = true;
         break;
     case OPT_VERIFY:
-        o->verify = optarg;
+        o->embedder.verify = optarg;
         break;
     default:
         opt_common(c, help);
     }
 }
 
+/* --listen has no input and no output of its own; what makes the vectors is the engine's choice. */
+static void check_resident(const struct options *o) {
+    if (o->listen && o->engine)
+        die_usage("--listen and --engine exclude each other");
+    if (o->listen && (o->input || o->json || o->npy))
+        die_usage("--listen reads no FILE, and writes no -j or --npy: clients do");
+    if (o->engine && (o->given || o->npy))
+        die_usage(
+            "--engine: the model and its options are those of --listen, and -j is the client's");
+}
+
 static void parse_options(int argc, char **argv, struct options *o) {
-    for (int c; (c = getopt_long(argc, argv, "m:t:b:c:j" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "m:t:b:c:j" OPT_COMMON_LETTERS, longs, NULL)) != -1;) {
+        o->given |= c == 'm' || c == 't' || c == 'b' || c == 'c';
         switch (c) {
         case 'm':
             o->model = optarg;
             break;
         case 't':
-            o->n_threads = opt_u64("-t", optarg, 1, MAX_THREADS);
+            o->embedder.n_threads = opt_u64("-t", optarg, 1, MAX_THREADS);
             break;
         case 'b':
-            o->batch = opt_u64("-b", optarg, 1, MAX_BATCH);
+            o->embedder.batch = opt_u64("-b", optarg, 1, MAX_BATCH);
             break;
         case 'c':
-            o->context = opt_u64("-c", optarg, 1, SPEC_MAX_CONTEXT);
+            o->embedder.context = opt_u64("-c", optarg, 1, SPEC_MAX_CONTEXT);
             break;
         case 'j':
             o->json = true;
@@ -171,130 +192,33 @@ static void parse_options(int argc, char **argv, struct options *o) {
         default:
             long_option(c, o);
         }
+    }
     o->input = opt_file(argc, argv);
-    if (o->normalize && o->no_normalize)
+    check_resident(o);
+    if (o->embedder.normalize && o->embedder.no_normalize)
         die_usage("--normalize and --no-normalize exclude each other");
     if (o->json && o->npy)
         die_usage("-j and --npy exclude each other");
-    if (o->dtype && (o->json || o->npy))
+    if (o->embedder.dtype && (o->json || o->npy))
         die_usage("--dtype is for vectors(5), not for -j or --npy");
 }
 
-/* ---- What the folder says ---- */
+/* ---- The model ---- */
 
-static void read_folder(struct sentence_spec *s, const char *dir) {
+static struct embedder *open_embedder(const struct options *o) {
     struct buf warnings = {0};
     struct err e = {0};
-    int rc = sentence_read(s, dir, &warnings, &e);
+    char *dir = model_dir(o->model, &e);
+    struct embedder *m = dir ? embedder_open(dir, &o->embedder, &warnings, &e) : NULL;
     warn_lines(warnings.p);
-    buf_free(&warnings);
-    if (rc != 0)
+    if (!m)
         die_err(&e);
-    if (s->default_prompt)
+    if (embedder_default_prompt(m))
         warn("the folder has the default prompt '%s', which tok-encode --prompt puts before texts",
-             s->default_prompt);
-}
-
-static struct model *open_model(const struct options *o, const struct sentence_spec *s,
-                                const char *dir, size_t *max_ids) {
-    struct err e = {0};
-    const struct model_options m = {.precise = o->precise,
-                                    .embeds = true,
-                                    .n_threads = o->n_threads,
-                                    .context = o->context,
-                                    .limit = s->max_ids,
-                                    .max_sequences = o->batch,
-                                    .max_rows = EMBED_ROWS};
-    struct model *model;
-    if (model_open(&model, dir, &m, &e) != 0)
-        die_err(&e);
-    *max_ids = model_context(model);
-    if (o->verify &&
-        hashlist_verify(model_weights(model), dir, o->verify, o->n_threads, NULL, NULL, &e) != 0)
-        die_err(&e);
-    return model;
-}
-
-/* Pooling and the steps after it. */
-static void open_steps(struct embed_job *job, const struct options *o,
-                       const struct sentence_spec *s, const char *dir) {
-    struct err e = {0};
-    size_t hidden_dim = model_spec(job->model)->hidden_dim;
-    job->pools = o->pools ? o->pools : s->pools;
-    if (job->pools == 0)
-        die(EXIT_USAGE, "the folder has no modules.json: --pool says how to pool: %s", dir);
-    if (s->dim > 0 && s->dim != hidden_dim)
-        die(EXIT_DATA, "the pooling is for %zu values, but hidden states have %zu: %s", s->dim,
-            hidden_dim, dir);
-    job->steps = embed_steps_open(s, dir, pooling_count(job->pools) * hidden_dim, &e);
-    if (!job->steps)
-        die_err(&e);
-    size_t dim = embed_steps_dim(job->steps);
-    if (o->dim > dim)
-        die(EXIT_USAGE, "--dim %zu is more than the model's %zu values: %s", o->dim, dim, dir);
-    if (dim > VECTORS_MAX_DIM)
-        die(EXIT_DATA, "vectors have %zu values, more than %d: %s", dim, VECTORS_MAX_DIM, dir);
-    bool last = s->n_steps > 0 && s->steps[s->n_steps - 1].kind == SENTENCE_NORMALIZE;
-    job->normalize = !o->no_normalize;
-    job->header.dim = (uint32_t)(o->dim > 0 ? o->dim : dim);
-    job->header.unit = (last && job->normalize) || o->normalize;
-    job->unit = job->header.unit && !(last && job->normalize && job->header.dim == dim);
-}
-
-/* The ids that begin and end every text: what an empty one is encoded to, cut where one with a word
- * goes on otherwise. */
-static void find_ends(struct embed_job *job, const char *dir) {
-    static struct token_ids none, some;
-    struct err e = {0};
-    struct tokenizer *t = tokenizer_open(dir, &e);
-    struct encoder *en = t ? encoder_new(t) : NULL;
-    const struct encode_options options = {0};
-    if (!t || tokenizer_encode(en, str_of(""), &options, &none, &e) != 0 ||
-        tokenizer_encode(en, str_of("a"), &options, &some, &e) != 0)
-        die_err(&e);
-    while (job->n_begin < none.n && job->n_begin < some.n &&
-           none.ids[job->n_begin] == some.ids[job->n_begin])
-        job->n_begin++;
-    job->n_end = none.n - job->n_begin;
-    job->begin = none.ids;
-    job->end = none.n ? none.ids + job->n_begin : NULL;
-    if (none.n >= job->max_ids)
-        die(EXIT_USAGE, "-c %zu leaves no room beside the %zu ids that every text has",
-            job->max_ids, none.n);
-    token_ids_free(&some);
-    encoder_free(en);
-    tokenizer_free(t);
-}
-
-static uint64_t tokenizer_of(const char *dir) {
-    char *path = path_join(dir, "tokenizer.json");
-    struct map map = {0};
-    struct err e = {0};
-    uint64_t fingerprint = 0;
-    if (is_there(path)) {
-        if (map_file(&map, path, &e) != 0)
-            die_err(&e);
-        fingerprint = hash_fingerprint(map.p, map.n);
-        unmap_file(&map);
-    }
-    free(path);
-    return fingerprint;
-}
-
-static void fill_header(struct embed_job *job, const struct options *o,
-                        const struct sentence_spec *s, const char *dir) {
-    static const enum vectors_metric metrics[] = {
-        [SENTENCE_COSINE] = VECTORS_COSINE,
-        [SENTENCE_DOT] = VECTORS_DOT,
-        [SENTENCE_EUCLIDEAN] = VECTORS_EUCLIDEAN,
-    };
-    char text[128];
-    snprintf(text, sizeof text, "pools=%u normalize=%d unit=%d dim=%u", job->pools, job->normalize,
-             job->header.unit, (unsigned)job->header.dim);
-    job->header.dtype = o->dtype ? o->dtype : VECTORS_F32;
-    job->header.metric = metrics[s->metric];
-    job->header.model = embed_fingerprint(job->steps, model_weights(job->model), text);
-    job->header.tokenizer = job->tokenizer = tokenizer_of(dir);
+             embedder_default_prompt(m));
+    buf_free(&warnings);
+    free(dir);
+    return m;
 }
 
 static void enter_sandbox(const char *npy) {
@@ -307,54 +231,74 @@ static void enter_sandbox(const char *npy) {
     free(folder);
 }
 
-static void describe(const struct embed_job *job, const char *dir) {
-    char device[100];
-    model_device_text(job->model, device, sizeof device);
-    print_note("%s: %s, %u values, at most %zu ids, %s%s", dir, model_spec(job->model)->model_type,
-               (unsigned)job->header.dim, job->max_ids, device,
-               model_precise(job->model) ? ", f32" : "");
+static void describe(const struct embedder *m) {
+    char text[4096];
+    embedder_describe(m, text, sizeof text);
+    print_note("%s", text);
 }
 
+/* ---- A resident model ---- */
+
+static NORETURN void run_client(const struct options *o) {
+    struct err e = {0};
+    const char *name;
+    int code = EXIT_DONE, fd = open_operand(o->input, &name, &e),
+        engine = fd < 0 ? -1 : embed_connect(o->engine, &e);
+    if (engine < 0 || sandbox_enter(&(struct sandbox){.may = SANDBOX_THREADS}, &e) != 0 ||
+        stage_embed_client(engine, o->json, fd, stdout, &code, &e) != 0)
+        die_err(&e);
+    close_stdout();
+    exit(code);
+}
+
+static NORETURN void run_engine(struct options *o) {
+    struct listen_socket socket;
+    struct err e = {0};
+    if (kernels_init(&e) != 0 || // the socket's cleaner forks: before there are threads
+        listen_socket_open(&socket, o->listen, SOCK_STREAM, false, &e) != 0)
+        die_err(&e);
+    struct embedder *m = open_embedder(o);
+    if (opt_verbose())
+        describe(m);
+    if (sandbox_enter(&(struct sandbox){.may = SANDBOX_ACCEPT}, &e) != 0 ||
+        stage_embed_listen(embedder_job(m), &socket, &e) != 0)
+        die_err(&e);
+    exit(EXIT_DONE);
+}
+
+/* ---- Main ---- */
+
 int main(int argc, char **argv) {
-    struct options o = {.batch = 64};
-    struct embed_job job = {0};
-    struct sentence_spec s;
+    struct options o = {.embedder = {.batch = 64}};
+    struct embed_form form = {0};
     struct err e = {0};
     const char *name;
     program_init(argv[0]);
     mem_hint(" (smaller -b and -c need less)");
-    stage_watch_stdout();
     parse_options(argc, argv, &o);
-    char *dir = model_dir(o.model, &e);
-    if (!dir || kernels_init(&e) != 0)
-        die_err(&e);
-    int fd = open_operand(o.input, &name, &e);
+    if (o.listen)
+        run_engine(&o);
+    stage_watch_stdout();
+    if (o.engine)
+        run_client(&o);
+    int fd = kernels_init(&e) == 0 ? open_operand(o.input, &name, &e) : -1;
     if (fd < 0)
         die_err(&e);
-    read_folder(&s, dir);
-    job.model = open_model(&o, &s, dir, &job.max_ids);
-    open_steps(&job, &o, &s, dir);
-    fill_header(&job, &o, &s, dir);
-    job.max_batch = o.batch;
-    job.is_long = o.is_long;
-    job.json = o.json;
-    if (o.is_long != EMBED_REFUSE)
-        find_ends(&job, dir);
-    if (o.npy && !(job.npy = npy_open(o.npy, job.header.dim, &e)))
+    struct embedder *m = open_embedder(&o);
+    const struct embed_job *job = embedder_job(m);
+    form.json = o.json;
+    if (o.npy && !(form.npy = npy_open(o.npy, job->header.dim, &e)))
         die_err(&e);
     if (opt_verbose())
-        describe(&job, dir);
+        describe(m);
     enter_sandbox(o.npy);
-    int code = EXIT_DONE, rc = stage_embed(&job, fd, name, stdout, &code, &e);
+    int code = EXIT_DONE, rc = stage_embed(job, &form, fd, name, stdout, &code, &e);
     bool whole = rc == 0 && code <= EXIT_SOME_FAILED;
-    if (job.npy && !whole)
-        npy_abort(job.npy);
-    else if (job.npy)
-        rc = npy_commit(job.npy, &e);
-    embed_steps_free(job.steps);
-    model_close(job.model);
-    sentence_free(&s);
-    free(dir);
+    if (form.npy && !whole)
+        npy_abort(form.npy);
+    else if (form.npy)
+        rc = npy_commit(form.npy, &e);
+    embedder_close(m);
     if (rc != 0)
         die_err(&e);
     close_stdout();

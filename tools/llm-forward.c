@@ -12,6 +12,7 @@
 #include <getopt.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -362,7 +363,8 @@ static NORETURN void run_engine(const struct options *o, double started) {
     struct err e = {0};
     char *dir = model_dir(o->model, &e);
     if (!dir || kernels_init(&e) != 0 ||
-        listen_socket_open(&socket, o->listen, o->group, &e) != 0) // forks, as above
+        listen_socket_open(&socket, o->listen, SOCK_SEQPACKET, o->group, &e) !=
+            0) // forks, as above
         die_err(&e);
     stat(dir, &st);
     struct listen_job job = {.engine = o->engine,

@@ -43,13 +43,13 @@ static int check_folder(int fd, const char *folder, struct err *e) {
 }
 
 /* Removes what a dead engine has left. */
-static int remove_stale(const char *path, const struct sockaddr_un *sa, struct err *e) {
+static int remove_stale(const char *path, const struct sockaddr_un *sa, int type, struct err *e) {
     struct stat st;
     if (lstat(path, &st) != 0)
         return errno == ENOENT ? 0 : err_errno(e, EXIT_SYSTEM, "cannot examine %s", path);
     if (!S_ISSOCK(st.st_mode))
         return err_set(e, EXIT_SYSTEM, "expected a socket or nothing, found a file: %s", path);
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    int fd = socket(AF_UNIX, type, 0);
     if (fd < 0)
         return err_errno(e, EXIT_SYSTEM, "cannot make a socket");
     int rc = connect(fd, (const struct sockaddr *)sa, sizeof *sa);
@@ -71,12 +71,12 @@ static int bind_there(int fd, const char *path, const struct sockaddr_un *sa, mo
     return 0;
 }
 
-static int make(struct listen_socket *s, const char *path, bool group, struct err *e) {
+static int make(struct listen_socket *s, const char *path, int type, bool group, struct err *e) {
     struct sockaddr_un sa;
     if (peer_address(&sa, path) != 0)
         return err_set(e, EXIT_USAGE, "the socket's path has more than %zu bytes: %s",
                        sizeof sa.sun_path - 1, path);
-    s->fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+    s->fd = socket(AF_UNIX, type, 0);
     if (s->fd < 0 || peer_set_flags(s->fd, true) != 0)
         return err_errno(e, EXIT_SYSTEM, "cannot make a socket");
     char *folder = path_parent(path);
@@ -85,7 +85,7 @@ static int make(struct listen_socket *s, const char *path, bool group, struct er
     if (rc == 0 && flock(dir, LOCK_EX) != 0)
         rc = err_errno(e, EXIT_SYSTEM, "cannot lock %s", folder);
     if (rc == 0)
-        rc = remove_stale(path, &sa, e);
+        rc = remove_stale(path, &sa, type, e);
     if (rc == 0)
         rc = cleaner_start(&s->cleaner, e);
     if (rc == 0)
@@ -100,7 +100,7 @@ static int make(struct listen_socket *s, const char *path, bool group, struct er
 
 /* ---- A socket that was passed ---- */
 
-static int check_passed(int fd, struct err *e) {
+static int check_passed(int fd, int wanted, struct err *e) {
     struct sockaddr_storage address;
     socklen_t n = sizeof address, n_int = sizeof(int);
     int listens = 0, type = 0;
@@ -108,21 +108,21 @@ static int check_passed(int fd, struct err *e) {
         getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &n_int) != 0 ||
         getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &n_int) != 0)
         return err_errno(e, EXIT_SYSTEM, "LISTEN_FDS: descriptor %d", fd);
-    if (address.ss_family != AF_UNIX || type != SOCK_SEQPACKET || !listens)
-        return err_set(e, EXIT_SYSTEM,
-                       "LISTEN_FDS: expected a listening Unix socket of packets "
-                       "(ListenSequentialPacket=)");
+    if (address.ss_family != AF_UNIX || type != wanted || !listens)
+        return err_set(e, EXIT_SYSTEM, "LISTEN_FDS: expected a listening Unix socket of %s",
+                       wanted == SOCK_SEQPACKET ? "packets (ListenSequentialPacket=)"
+                                                : "bytes (ListenStream=)");
     return 0;
 }
 
-static int take_passed(struct listen_socket *s, struct err *e) {
+static int take_passed(struct listen_socket *s, int type, struct err *e) {
     const char *pid = getenv("LISTEN_PID"), *n_text = getenv("LISTEN_FDS");
     uint64_t n;
     if (!pid || !n_text || !parse_u64(str_of(pid), 0, INT32_MAX, &n) || n != (uint64_t)getpid())
         return err_set(e, EXIT_USAGE, "--listen: give a path, or pass a socket (LISTEN_FDS)");
     if (!parse_u64(str_of(n_text), 1, 1, &n))
         return err_set(e, EXIT_USAGE, "LISTEN_FDS: expected one socket, found %s", n_text);
-    if (check_passed(FIRST_PASSED, e) != 0)
+    if (check_passed(FIRST_PASSED, type, e) != 0)
         return -1;
     s->fd = FIRST_PASSED;
     unsetenv("LISTEN_PID");
@@ -155,9 +155,10 @@ void listen_socket_notify(const struct listen_socket *s, const char *state) {
 
 /* ---- Open and close ---- */
 
-int listen_socket_open(struct listen_socket *s, const char *path, bool group, struct err *e) {
+int listen_socket_open(struct listen_socket *s, const char *path, int type, bool group,
+                       struct err *e) {
     *s = (struct listen_socket){.fd = -1, .notify = -1, .cleaner = {-1, -1}};
-    if ((path ? make(s, path, group, e) : take_passed(s, e)) != 0)
+    if ((path ? make(s, path, type, group, e) : take_passed(s, type, e)) != 0)
         return -1;
     s->notify = connect_notify();
     return 0;

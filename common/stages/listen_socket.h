@@ -1,4 +1,4 @@
-/* The socket of a resident llm-forward, and what a service manager is told.
+/* The socket of a resident engine, and what a service manager is told.
  *
  * The socket is made at a path, with mode 0600, or 0660 for a group. Its folder must not be
  * writable by others, unless it has the sticky bit. Or systemd has made the socket and passes it
@@ -20,10 +20,12 @@ struct listen_socket {
     struct cleaner cleaner;
 };
 
-/* path: where to listen; NULL: the service manager has passed the socket. A socket that is there
- * already is replaced if nobody listens on it. Forks: call it before any thread is started.
- * listen_socket_close is needed after -1 too: EXIT_USAGE, no path and no socket; EXIT_SYSTEM. */
-int listen_socket_open(struct listen_socket *s, const char *path, bool group, struct err *e);
+/* type: SOCK_SEQPACKET for packets, SOCK_STREAM for bytes. path: where to listen; NULL: the service
+ * manager has passed the socket. A socket that is there already is replaced if nobody listens on
+ * it. Forks: call it before any thread is started. listen_socket_close is needed after -1 too:
+ * EXIT_USAGE, no path and no socket; EXIT_SYSTEM. */
+int listen_socket_open(struct listen_socket *s, const char *path, int type, bool group,
+                       struct err *e);
 
 /* Refuses connections from now on, and removes the socket if it was made here. */
 void listen_socket_close(struct listen_socket *s);

@@ -70,8 +70,8 @@ static void run(struct model *m, unsigned bits, struct str tokens) {
                             .n_end = 1,
                             .begin = ends,
                             .end = ends,
-                            .unit = true,
-                            .json = bits >> 6 & 1};
+                            .unit = true};
+    const struct embed_form form = {.json = bits >> 6 & 1};
     job.header = (struct vectors_header){.dim = (uint32_t)(pooling_count(pools) * dim),
                                          .dtype = VECTORS_BF16,
                                          .metric = VECTORS_DOT};
@@ -80,11 +80,12 @@ static void run(struct model *m, unsigned bits, struct str tokens) {
     size_t n_out = 0;
     int code = EXIT_DONE;
     FILE *f = open_memstream(&out, &n_out);
-    int rc = stage_embed(&job, fuzz_fd((const uint8_t *)tokens.p, tokens.n), "fuzz", f, &code, &e);
+    int rc = stage_embed(&job, &form, fuzz_fd((const uint8_t *)tokens.p, tokens.n), "fuzz", f,
+                         &code, &e);
     fclose(f);
     if (rc != 0)
         assert(e.code && e.msg[0]);
-    else if (job.json)
+    else if (form.json)
         check_json_lines(out, n_out);
     else
         check_vectors(out, n_out);

@@ -102,7 +102,8 @@ static bool embed(const struct setup *u, float *out, size_t lines, size_t dim, s
         CHECK(in && f && job.steps && embed_steps_dim(job.steps) == dim);
         CHECK(fwrite(ids.p, 1, ids.n, in) == ids.n && fflush(in) == 0);
         rewind(in);
-        CHECK(stage_embed(&job, fileno(in), "ids", f, &code, e) == 0 && code == EXIT_DONE);
+        CHECK(stage_embed(&job, &(struct embed_form){0}, fileno(in), "ids", f, &code, e) == 0 &&
+              code == EXIT_DONE);
         rewind(f);
         struct vectors_header h;
         struct vectors_record v;
