@@ -83,6 +83,7 @@ def cases(made):
         Case("convert-gguf", [["st-convert", "-q", os.path.join(made, "model.gguf"), "{out}"]]),
         Case("chunk", [["doc-chunk", "-m", TINY, "-n", "16", os.path.join(made, "page.md")]]),
         Case("index", [["vec-index", "-q", "-i", "{out}", "--records", os.path.join(made, "texts"), os.path.join(made, "records.vec")]]),
+        Case("index-i8", [["vec-index", "-q", "--store", "i8", "-i", "{out}", os.path.join(made, "records.vec")]]),
         Case("index-missing", [["vec-index", "-i", os.path.join(made, "index"), "--missing"]], b'{"id": "r1"}\n{"id": 9}\n'),
         Case("search", [["vec-search", "-i", os.path.join(made, "index"), "-k", "2", "-t", "2", os.path.join(made, "records.vec")]]),
         Case("search-hybrid", [["vec-search", "-j", "--hybrid", "-i", os.path.join(made, "index"), "--records", os.path.join(made, "texts"),

@@ -131,6 +131,95 @@ for v, a in (([1, 0], "id=7"), ([0, 1], "id=\"7\""), ([1, 1], "custom_id=c"), ([
     [ "$(diff x y | grep -c '^<')" -lt 30 ]
 }
 
+@test "--store i8: in parts as at once, replaced, pruned; its sizes; what it refuses" {
+    vectors random 100 40 1 >a.vec
+    vec-index --store i8 -i one a.vec
+    vec-index --store i8 --every 7 -i parts a.vec
+    cmp one parts
+    vec-index -v -i one a.vec 2>said # the index's own type
+    grep -q '0 records are new, 0 replaced, 100 the same' said
+    vec-index -i f32 a.vec
+    [ "$(vec-index -l -i one)" = "$(vec-index -l -i f32)" ]
+    # A panel of 16 vectors has 64 bytes of scales, 64 of descriptors, 1024 of codes; there are 7. Then 4 bytes a value.
+    [ "$(python3 -c 'import struct; d = open("one", "rb").read(); print(d[4096 + 8192:4096 + 8192 + 16000] == open("f32", "rb").read()[4096 + 8192:][:16000])')" = True ]
+    { for i in 1 5 99; do echo "{\"id\": \"r$i\"}"; done; } >few
+    vec-index -i one --prune --records few
+    vectors random 3 40 1 >b.vec
+    vec-index -i one b.vec
+    [ "$(vec-index -l -i one | jq -r .id | sort | paste -sd' ')" = 'r0 r1 r2 r5 r99' ]
+    fails 65 "another type than --store" vec-index --store f32 -i one b.vec
+    fails 2 "--store takes f32, bf16 or i8, not 'f16'" vec-index --store f16 -i one b.vec
+    python3 -c '
+import struct
+data = bytearray(open("one", "rb").read())
+open("cut", "wb").write(data[:9000])
+data[16:20] = struct.pack("<I", 131073)
+open("wide", "wb").write(data)
+data[16:20] = struct.pack("<I", 40)
+data[20] = 4
+open("type", "wb").write(data)'
+    fails 65 "do not fit the file" vec-search -i cut b.vec
+    fails 65 "the dimension of i8 vectors is not in 1 .. 131072: wide: byte 16" vec-search -i wide b.vec
+    fails 65 "is not f32 (1), bf16 (2) or i8 (3): type: byte 20" vec-search -i type b.vec
+    python3 "$ROOT/tests/lib/make_vectors.py" random 1 131073 1 >wide.vec
+    fails 65 "vectors of dimension 131073: i8 stores at most 131072" vec-index --store i8 -i new wide.vec
+    [ ! -e new ]
+}
+
+@test "a run that is killed at any moment leaves a whole index, and the next one goes on" {
+    vectors random 3000 32 1 >a.vec
+    vec-index -i whole a.vec
+    kills=0 store=f32
+    for n in $(seq 60); do
+        vec-index --store $store --every 100 -i ix a.vec 3>&- &
+        pid=$!
+        sleep "0.0$((n * 37 % 100 / 10))$((n * 37 % 10))"
+        if kill -KILL $pid 2>/dev/null; then kills=$((kills + 1)); fi
+        wait $pid 2>/dev/null || true
+        rm -f ix.*.tmp
+        [ "$(ls | grep -v '^rest' | paste -sd' ')" = "$([ ! -e ix ] || printf 'a.vec ix whole')" ] || [ ! -e ix ]
+        [ -e ix ] || continue
+        # The records so far, in order: a multiple of 100.
+        has=$(vec-index -l -i ix | wc -l)
+        [ $((has % 100)) -eq 0 ]
+        [ "$(vec-index -l -i ix | jq -r .id)" = "$(seq 0 $((has - 1)) | sed 's/^/r/')" ]
+        [ "$has" -lt 3000 ] || rm ix
+    done
+    [ "$kills" -gt 20 ]
+    vec-index -i ix a.vec
+    cmp ix whole
+}
+
+@test "searches while the index is written see whole indexes; a second writer fails" {
+    vectors random 2000 16 1 >a.vec
+    vectors random 1 16 1 | vec-index -i ix
+    vectors random 3 16 2 >q.vec
+    vec-index --every 20 -i ix a.vec 3>&- &
+    pid=$!
+    before=0 looks=0
+    while kill -0 $pid 2>/dev/null; do
+        vec-search -k 2000 -i ix q.vec >found
+        n=$(($(wc -l <found) / 3))
+        [ "$n" -ge "$before" ] && [ "$n" -le 2000 ]
+        [ "$n" -eq 1 ] || [ $((n % 20)) -le 1 ]
+        before=$n looks=$((looks + 1))
+    done
+    wait $pid
+    [ "$looks" -ge 2 ]
+    [ "$(vec-index -l -i ix | wc -l)" -eq 2000 ]
+    # Another program has changed the index between opening and writing.
+    mkfifo in
+    vec-index -i ix in 2>said 3>&- &
+    pid=$!
+    vectors random 1 16 3 first=5000 >b.vec
+    { head -c 64 b.vec; sleep 0.5; vectors random 1 16 4 first=6000 | vec-index -i ix; tail -c +65 b.vec; } >in
+    code=0
+    wait $pid || code=$?
+    [ "$code" -eq 65 ]
+    grep -q 'another program has changed the index: ix' said
+    [ "$(vec-index -l -i ix | jq -r .id | tail -n 1)" = r6000 ]
+}
+
 @test "damaged and foreign files are refused" {
     vectors random 5 4 1 >a.vec
     vec-index -i ix a.vec

@@ -31,7 +31,7 @@ static const char help[] =
     "\n"
     "  -i, --index INDEX      the index's file, made if it is missing\n"
     "      --records FILE     JSON lines with the texts of the records, found by \"id\"\n"
-    "      --store TYPE       store vectors as f32 (default) or bf16\n"
+    "      --store TYPE       store vectors as f32 (default), bf16, or i8 beside f32\n"
     "      --every N          write the index after each N new records (default 65536)\n"
     "      --missing          copy the JSON lines of FILE that the index does not have yet\n"
     "      --prune            remove the records that --records does not have\n"
@@ -64,11 +64,10 @@ static const struct option longs[] = {
 };
 
 static enum index_store store_of(const char *arg) {
-    if (strcmp(arg, "f32") == 0)
-        return INDEX_F32;
-    if (strcmp(arg, "bf16") != 0)
-        die_usage("--store takes 'f32' or 'bf16', not '%s'", arg);
-    return INDEX_BF16;
+    const enum index_store store = index_store_of(arg);
+    if (!store)
+        die_usage("--store takes f32, bf16 or i8, not '%s'", arg);
+    return store;
 }
 
 static void parse_options(int argc, char **argv, struct options *o) {

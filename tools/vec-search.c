@@ -309,7 +309,7 @@ static void check_header(const struct run *r, const char *name) {
     if (opt_verbose())
         print_note("%s: %zu records of dimension %zu, %s, %s, %zu with a text, model %016" PRIx64,
                    r->o->index, info->n, info->dim, info->metric == INDEX_COSINE ? "cosine" : "dot",
-                   info->store == INDEX_F32 ? "f32" : "bf16", (size_t)info->n_texts, info->model);
+                   index_store_name(info->store), (size_t)info->n_texts, info->model);
 }
 
 static void run_free(struct run *r) {

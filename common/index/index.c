@@ -9,6 +9,7 @@
 
 #include "base/utf8.h"
 #include "weights/half.h"
+#include "weights/panel_i8.h"
 #include "wire/bytes.h"
 
 static const char magic[8] = {'V', 'E', 'C', 'I', 'D', 'X', '\r', '\n'};
@@ -34,15 +35,36 @@ enum header_offset {
 
 enum entry_offset { E_AT = 0, E_ID = 8, E_ATTRS = 12, E_TEXT = 16, E_WORDS = 20, E_LENGTH = 24 };
 
+static const char *const store_names[] = {
+    [INDEX_F32] = "f32", [INDEX_BF16] = "bf16", [INDEX_I8] = "i8"};
+
+const char *index_store_name(enum index_store s) {
+    return store_names[s];
+}
+
+enum index_store index_store_of(const char *name) {
+    for (enum index_store s = INDEX_F32; s <= INDEX_I8; s++)
+        if (strcmp(name, store_names[s]) == 0)
+            return s;
+    return 0;
+}
+
+/* ---- Layout ---- */
+
 static bool add_part(uint64_t *at, uint64_t n, uint64_t bytes, uint64_t *total) {
     return !__builtin_mul_overflow(n, bytes, total) && !__builtin_add_overflow(*at, *total, at) &&
            *at <= UINT64_MAX - INDEX_ALIGN;
 }
 
 bool index_lay_out(const struct index_info *info, struct index_layout *l) {
+    const bool i8 = info->store == INDEX_I8;
+    const uint64_t rows = i8 ? PANEL_ROWS : 1; // that are stored together
     uint64_t at = INDEX_ALIGN, table;
+    if (i8 && info->dim > INDEX_MAX_DIM_I8)
+        return false;
     l->scan = at;
-    if (!add_part(&at, info->n, info->dim * 2, &l->scan_bytes))
+    if (!add_part(&at, (info->n + rows - 1) / rows, i8 ? panel_i8_bytes(info->dim) : info->dim * 2,
+                  &l->scan_bytes))
         return false;
     at = round_up_size(at, INDEX_ALIGN);
     l->exact = at;
@@ -110,7 +132,7 @@ static int read_header(struct index_file *ix, const unsigned char *b, struct err
     uint32_t store = get_u32(b + H_STORE), metric = get_u32(b + H_METRIC);
     *info = (struct index_info){
         .dim = get_u32(b + H_DIM),
-        .store = store == INDEX_BF16 ? INDEX_BF16 : INDEX_F32,
+        .store = (enum index_store)store, // checked below
         .metric = metric == INDEX_DOT ? INDEX_DOT : INDEX_COSINE,
         .max_norm = f32_from_bits(get_u32(b + H_MAX_NORM)),
         .max_error = f32_from_bits(get_u32(b + H_MAX_ERROR)),
@@ -126,8 +148,10 @@ static int read_header(struct index_file *ix, const unsigned char *b, struct err
         return refuse(ix, H_BYTES, "the header's length is not 256", e);
     if (info->dim == 0 || info->dim > INDEX_MAX_DIM)
         return refuse(ix, H_DIM, "the dimension is not in 1 .. 1048576", e);
-    if (store < INDEX_F32 || store > INDEX_BF16)
-        return refuse(ix, H_STORE, "the type of the vectors is not f32 (1) or bf16 (2)", e);
+    if (store < INDEX_F32 || store > INDEX_I8)
+        return refuse(ix, H_STORE, "the type of the vectors is not f32 (1), bf16 (2) or i8 (3)", e);
+    if (store == INDEX_I8 && info->dim > INDEX_MAX_DIM_I8)
+        return refuse(ix, H_DIM, "the dimension of i8 vectors is not in 1 .. 131072", e);
     if (metric < INDEX_COSINE || metric > INDEX_DOT)
         return refuse(ix, H_METRIC, "the metric is not cosine (1) or dot (2)", e);
     if (!good_bound(info->max_norm) || !good_bound(info->max_error))
@@ -240,7 +264,7 @@ int index_record(const struct index_file *ix, size_t i, struct index_record *r, 
 
 void index_vector(const struct index_file *ix, size_t i, float *out) {
     const size_t dim = ix->info.dim;
-    if (ix->info.store == INDEX_F32) {
+    if (ix->info.store != INDEX_BF16) {
         memcpy(out, ix->exact + i * dim * 4, dim * 4);
         return;
     }

@@ -4,8 +4,9 @@
  *     blob of a record: id | attributes | text | zeros to 8 bytes | words [n_words] u64
  *
  * A search reads `scan` whole and the best records' `exact` values. With INDEX_BF16 both are the
- * same values, stored once. A file comes from a stranger: index_open checks that every part is
- * inside it, and index_record checks a record when it is read.
+ * same values, stored once. With INDEX_I8 the scan is panels of 16 vectors (weights/panel_i8.h). A
+ * file comes from a stranger: index_open checks that every part is inside it, and index_record
+ * checks a record when it is read.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef INDEX_INDEX_H
@@ -25,6 +26,7 @@ enum {
     INDEX_ALIGN = 4096, // of the parts
     INDEX_ENTRY_BYTES = 32,
     INDEX_MAX_DIM = 1 << 20,
+    INDEX_MAX_DIM_I8 = 1 << 17, // of what the kernels of panels multiply
     INDEX_MAX_RECORDS = 1 << 30,
     INDEX_MAX_PART = 1 << 24, // bytes of an id, of attributes, of a text; words
 };
@@ -32,7 +34,12 @@ enum {
 enum index_store {
     INDEX_F32 = 1,  // scan is bf16, exact is f32
     INDEX_BF16 = 2, // both are bf16, stored once
+    INDEX_I8 = 3,   // scan is i8, exact is f32
 };
+
+const char *index_store_name(enum index_store s); // "bf16"
+/* The one with that name; 0: none has it. */
+enum index_store index_store_of(const char *name);
 
 /* Vectors are compared by their dot product. For COSINE they are stored with length 1. */
 enum index_metric { INDEX_COSINE = 1, INDEX_DOT = 2 };
@@ -81,7 +88,8 @@ void index_vector(const struct index_file *ix, size_t i, float *out);
 
 /* ---- For the writer ---- */
 
-/* Where the parts are, from dim, n and store. False if they do not fit 64 bits. */
+/* Where the parts are, from dim, n and store. False if they do not fit 64 bits, or if no scan of
+ * that store has the dimension. */
 struct index_layout {
     uint64_t scan, scan_bytes, exact, exact_bytes, table, blob;
 };

@@ -1,13 +1,14 @@
 /* Exact search by vectors: see search.h.
  *
- * The scan multiplies blocks of the bf16 vectors by all queries together, and a heap for each query
- * keeps the best c records by these inexact scores. Their exact scores are computed next.
+ * The scan multiplies blocks of the bf16 or i8 vectors by all queries together, and a heap for each
+ * query holds the best c records by these inexact scores. Their exact scores are computed next.
  *
  * The inexact score of a record differs from its exact one by at most
  *
- *     margin = |q| (max_error + max_norm dim 2^-22)
+ *     margin = |q| max_error + (|q| dim 2^-22 + |q - q'|) (max_norm + max_error)
  *
- * where max_error bounds |exact - scan| and the second term bounds the rounding of f32 sums. So if
+ * where max_error bounds |exact - scan|. The second term bounds the rounding of f32 sums, and the
+ * third one that of q: the kernels of i8 round it to 15 bits (kernels/matmul_int.h). So if
  * the worst inexact score in the heap plus the margin is below the k-th exact score, no record
  * outside the heap belongs to the best k. Otherwise the query is searched again with 4 c.
  *
@@ -98,7 +99,9 @@ static void select_best(void *arg, size_t begin, size_t end, size_t thread) {
 static void scan(const struct index_file *ix, struct pool *pool, struct seeker *seekers,
                  size_t n_seekers, const float *queries) {
     const size_t dim = ix->info.dim, n = ix->info.n;
-    const struct mat all = mat_plain(ix->scan, DT_BF16, n, dim);
+    const bool i8 = ix->info.store == INDEX_I8;
+    const struct mat all =
+        i8 ? mat_panels(ix->scan, MAT_I8, n, dim) : mat_plain(ix->scan, DT_BF16, n, dim);
     float *scores = xaligned(64, n_seekers * SCAN_ROWS * sizeof *scores);
     void *scratch = xaligned(64, matmul_scratch(n_seekers, dim));
     for (size_t first = 0; first < n; first += SCAN_ROWS) {
@@ -106,7 +109,7 @@ static void scan(const struct index_file *ix, struct pool *pool, struct seeker *
         const struct mat block = mat_rows(&all, first, rows);
         const struct matmul_product product = {.y = scores, .ldy = rows, .w = &block};
         const struct matmul_input in = {
-            .x = queries, .ldx = dim, .n_rows = n_seekers, .precise = true, .scratch = scratch};
+            .x = queries, .ldx = dim, .n_rows = n_seekers, .precise = !i8, .scratch = scratch};
         matmul(pool, &product, 1, &in);
         struct selection sel = {seekers, scores, rows, first};
         pool_run(pool, select_best, &sel, n_seekers, 1);
@@ -154,10 +157,21 @@ static bool is_proven(const struct index_file *ix, const struct seeker *s,
     return s->n == ix->info.n || (double)s->heap[0].score + s->margin < hits->p[hits->n - 1].score;
 }
 
+/* At most |q - q'|, where q' has 15 bits of each block's largest value: half a step of 1 / 16256 in
+ * each value, and what is below 2^-100 is 0. */
+static double rounding_of(const float *q, size_t dim) {
+    double most = 0;
+    for (size_t i = 0; i < dim; i++)
+        most = fmax(most, fabs((double)q[i]));
+    return sqrt((double)dim) * (most / 32000 + ldexp(1, -100));
+}
+
 static double margin_of(const struct index_file *ix, const float *q) {
-    const double dim = (double)ix->info.dim, norm = (double)ix->info.max_norm;
-    return sqrt(dot(q, q, ix->info.dim)) *
-           ((double)ix->info.max_error + norm * dim * ldexp(1, -22));
+    const double dim = (double)ix->info.dim, error = (double)ix->info.max_error,
+                 length = sqrt(dot(q, q, ix->info.dim)),
+                 rounding = ix->info.store == INDEX_I8 ? rounding_of(q, ix->info.dim) : 0;
+    return length * error +
+           (length * dim * ldexp(1, -22) + rounding) * ((double)ix->info.max_norm + error);
 }
 
 static size_t smaller(size_t a, size_t b) {

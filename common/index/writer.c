@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/strmap.h"
+#include "index/scan_i8.h"
 #include "index/words.h"
 #include "weights/half.h"
 
@@ -33,7 +34,8 @@ struct index_writer {
     uint32_t n_ids;
     struct arena mem; // of staged ids
     struct words words;
-    float *row; // [dim]
+    float *row;        // [dim]
+    struct scan_i8 i8; // of INDEX_I8
 };
 
 /* ---- Opening ---- */
@@ -133,6 +135,11 @@ struct index_writer *index_writer_open(const char *path, const struct index_info
     if (!w->info.tokenizer)
         w->info.tokenizer = info->tokenizer;
     w->row = xcalloc(w->info.dim, sizeof *w->row);
+    if (rc == 0 && w->info.store == INDEX_I8 && w->info.dim > INDEX_MAX_DIM_I8)
+        rc = err_set(e, EXIT_DATA, "vectors of dimension %zu: i8 stores at most %d: %s",
+                     w->info.dim, INDEX_MAX_DIM_I8, path);
+    else if (rc == 0 && w->info.store == INDEX_I8)
+        scan_i8_init(&w->i8, w->info.dim);
     if (rc == 0 && (!(w->values = open_temp(w, e)) || !(w->blob = open_temp(w, e))))
         rc = -1;
     if (rc == 0)
@@ -159,6 +166,7 @@ void index_writer_close(struct index_writer *w) {
     if (w->blob)
         fclose(w->blob);
     words_free(&w->words);
+    scan_i8_free(&w->i8);
     free(w->entries);
     free(w->row);
     free(w->folder);
@@ -190,7 +198,12 @@ static void raise_bounds(struct index_writer *w) {
         norm += v * v;
         error += d * d;
     }
-    const float most = (float)(sqrt(norm) * (1 + 1e-6)), off = (float)(sqrt(error) * (1 + 1e-6));
+    error = sqrt(error);
+    if (w->info.store == INDEX_I8) {
+        error = scan_i8_add(&w->i8, w->row);
+        w->i8.n = 0;
+    }
+    const float most = (float)(sqrt(norm) * (1 + 1e-6)), off = (float)(error * (1 + 1e-6));
     w->info.max_norm = most > w->info.max_norm ? most : w->info.max_norm;
     w->info.max_error = off > w->info.max_error ? off : w->info.max_error;
 }
@@ -317,7 +330,16 @@ static int each_row(struct index_writer *w, struct outfile *o,
     return 0;
 }
 
-static int write_scan_row(struct index_writer *w, struct outfile *o, struct err *e) {
+static int write_panel(struct index_writer *w, struct outfile *o, struct err *e) {
+    return outfile_write(o, scan_i8_take(&w->i8), panel_i8_bytes(w->info.dim), e);
+}
+
+static int write_i8_row(struct index_writer *w, struct outfile *o, struct err *e) {
+    scan_i8_add(&w->i8, w->row);
+    return w->i8.n == PANEL_ROWS ? write_panel(w, o, e) : 0;
+}
+
+static int write_bf16_row(struct index_writer *w, struct outfile *o, struct err *e) {
     uint16_t half[512];
     for (size_t k = 0, n; k < w->info.dim; k += n) {
         for (n = 0; n < sizeof half / sizeof *half && k + n < w->info.dim; n++)
@@ -326,6 +348,14 @@ static int write_scan_row(struct index_writer *w, struct outfile *o, struct err 
             return -1;
     }
     return 0;
+}
+
+static int write_scan(struct index_writer *w, struct outfile *o, struct err *e) {
+    if (w->info.store != INDEX_I8)
+        return each_row(w, o, write_bf16_row, e);
+    if (each_row(w, o, write_i8_row, e) != 0)
+        return -1;
+    return w->i8.n > 0 ? write_panel(w, o, e) : 0;
 }
 
 static int write_exact_row(struct index_writer *w, struct outfile *o, struct err *e) {
@@ -439,10 +469,10 @@ static int write_all(struct index_writer *w, struct outfile *o, struct err *e) {
     index_write_header(&w->info, blob_bytes, header);
     uint64_t table_end = l.table + (uint64_t)w->info.n * INDEX_ENTRY_BYTES;
     if (outfile_write(o, header, sizeof header, e) != 0 ||
-        pad_to(o, sizeof header, l.scan, e) != 0 || each_row(w, o, write_scan_row, e) != 0)
+        pad_to(o, sizeof header, l.scan, e) != 0 || write_scan(w, o, e) != 0)
         return -1;
     uint64_t end = l.scan + l.scan_bytes;
-    if (w->info.store == INDEX_F32) {
+    if (w->info.store != INDEX_BF16) {
         if (pad_to(o, end, l.exact, e) != 0 || each_row(w, o, write_exact_row, e) != 0)
             return -1;
         end = l.exact + l.exact_bytes;
