@@ -71,6 +71,119 @@ nearest() { # QUESTION K
     fails 66 "cannot open" vec-prefix -i ix --template nowhere
 }
 
+@test "--tokens: the chunks become ids before those of a line, and citations an attribute" {
+    export LLM_MODEL=$DATA/tiny
+    printf '%s\n' '{"text": "where is the cat ?", "id": 3}' '{"text": "In short.", "question": "dog"}' | tok-encode -j >ids
+    vec-prefix -i ix -k 2 --tokens "$DATA/tiny" ids >out
+    [ "$(grep '^# tokens' out)" = "$(grep '^# tokens' ids)" ]
+    # Each line ends with the ids that it had, and begins with the chunks of its question.
+    paste -d'|' <(grep -v '^#' out) <(grep -v '^#' ids) | awk -F'|' 'substr($1, length($1) - length($2)) != " " $2 { exit 1 }'
+    tok-decode -j out >decoded
+    [ "$(jq -c '[.id, .question]' decoded | paste -sd' ')" = '[3,null] [null,"dog"]' ]
+    for q in 'where is the cat ?' dog; do
+        diff <(nearest "$q" 2 | LC_ALL=C sort) <(head -n 1 decoded | jq -r '.cite[].id')
+        jq -cn --arg q "$q" '{text: $q}' | vec-prefix -i ix -k 2 | jq -c '.cite' | cmp - <(head -n 1 decoded | jq -c .cite)
+        head -n 1 decoded | jq -r .text >text
+        for id in $(head -n 1 decoded | jq -r '.cite[].id'); do
+            grep -qF "$(jq -r --arg id "$id" 'select(.id == $id) | .text' chunks | head -n 1)" text
+        done
+        sed -i 1d decoded
+    done
+    # It is a filter: the answer comes with the sources.
+    llm-forward out | llm-sample -n 2 | tok-decode -j >answers
+    [ "$(jq -c '.cite | length' answers | paste -sd' ')" = '2 2' ]
+    # The ids are those of the template; --template changes it.
+    printf 'A{{ chunks | length }}' >t.jinja
+    vec-prefix -i ix -k 2 --tokens "$DATA/tiny" --template t.jinja ids | grep -v '^#' | head -n 1 >got
+    [ "$(cat got)" = "$(printf A2 | tok-encode | grep -v '^#') $(grep -v '^#' ids | head -n 1)" ]
+}
+
+@test "--tokens: ids that begin every text stay first; attributes that count ids are raised; special tokens of chunks are text" {
+    cp -r "$DATA/tiny" m
+    chmod -R u+w m
+    python3 - <<'PY'
+import json
+t = json.load(open("m/tokenizer.json"))
+t["post_processor"] = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|a|>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+    "special_tokens": {"<|a|>": {"id": "<|a|>", "ids": [1], "tokens": ["<|a|>"]}}}
+json.dump(t, open("m/tokenizer.json", "w"))
+PY
+    printf 'x{{ question }}' >t.jinja
+    special=$(jq -r '[.added_tokens[] | select(.special)][0].content' m/tokenizer.json)
+    id=$(jq -r '[.added_tokens[] | select(.special)][0].id' m/tokenizer.json)
+    { echo '#@ question=cat'; echo '1 65 66'; echo '#@ from=2 begins=1 question=dog cite=mine'; echo '65 66 67'; printf '#@ question=%s\n65\n' "$special"; } >ids
+    vec-prefix -i ix -k 1 --tokens m --template t.jinja ids >out
+    x=$(printf xcat | tok-encode -m m --no-special | grep -v '^#')
+    [ "$(sed -n 3p out)" = "1 $x 65 66" ]
+    n=$(printf xdog | tok-encode -m m --no-special | grep -v '^#' | wc -w)
+    [ "$(sed -n 5p out | wc -w)" -eq $((n + 3)) ]
+    [[ "$(sed -n 4p out)" == '#@ from=2 begins=1 question=dog cite=mine from='$((n + 2))' begins='$((n + 1))' cite_='* ]]
+    [[ " $(sed -n 7p out) " != *" $id "* ]] # the chunk's or the user's text makes no control token
+    printf '%s' "$special" >t.jinja # the template's own does
+    [[ " $(vec-prefix -i ix -k 1 --tokens m --template t.jinja ids | sed -n 3p) " == *" $id "* ]]
+}
+
+@test "--tokens: lines that fail, streams of another tokenizer or that were cut" {
+    export LLM_MODEL=$DATA/tiny
+    { echo '! no text'; echo '65 66'; echo; echo 999999; } >ids
+    run --separate-stderr vec-prefix -i ix -k 1 --tokens "$LLM_MODEL" ids
+    [ "$status" -eq 1 ]
+    [ "$(grep -c '^!' <<<"$output")" -eq 3 ]
+    [[ $output == *'! no text'*'#@ cite='*'! '*'! '* && $stderr != *'no text'* ]]
+    printf '# tokens vocab=1007 tokenizer=0123456789abcdef\n65\n' >other
+    fails 65 'the ids were made with tokenizer 0123456789abcdef' vec-prefix -i ix --tokens "$LLM_MODEL" other
+    printf '# tokens vocab=1007\n65\n66' >cut
+    run --separate-stderr vec-prefix -i ix -k 1 --tokens "$LLM_MODEL" cut
+    [ "$status" -eq 65 ]
+    [ "$(grep -c '^!' <<<"$output")" -eq 1 ]
+    fails 66 '' vec-prefix -i ix --tokens nowhere ids
+    fails 74 'No space left' bash -c 'echo "65 66" | vec-prefix -i ix --tokens "$LLM_MODEL" >/dev/full'
+    [ -z "$(vec-prefix -i ix --tokens "$LLM_MODEL" </dev/null | grep -v '^# tokens')" ]
+    jq -cn '{text: ("cat " * 3000)}' | tok-encode -j >long
+    run --separate-stderr vec-prefix -i ix -k 1 --tokens "$LLM_MODEL" long
+    [ "$status" -eq 1 ]
+}
+
+@test "a second question on the same chunks starts from the prefix cache" {
+    export LLM_MODEL=$DATA/tiny
+    prefilled() { sed -n 's/.*prefill: \([0-9]*\) tokens.*/\1/p' said; }
+    for form in json tokens; do
+        for questions in 'cat ?' 'what is red ?' 'cat ?|what is red ?'; do
+            tr '|' '\n' <<<"$questions" | jq -Rc '{text: .}' >in
+            if [ $form = json ]; then
+                vec-prefix -i ix -k 5 in | tok-encode -j >asked
+            else
+                tok-encode -j in | vec-prefix -i ix -k 5 --tokens "$LLM_MODEL" >asked
+            fi
+            # A sequence at a time: what the first has computed is there when the second comes.
+            llm-forward -v -b 1 asked 2>said | llm-sample -n 2 >answers
+            prefilled >>"$form"
+        done
+        mapfile -t n <"$form"
+        reused=$(sed -n 's/.*reused: \([0-9]*\) tokens.*/\1/p' said)
+        echo "$form: ${n[*]} reused $reused"
+        [ "$reused" -ge 64 ]
+        [ $((n[2] + reused)) -eq $((n[0] + n[1])) ]
+        [ "${n[2]}" -lt $((n[0] + n[1])) ]
+    done
+}
+
+@test "--engine: a resident model gives the same output" {
+    printf '%s\n' '{"text": "where is the cat ?"}' '{"text": "dog"}' >q
+    vec-prefix -i ix -k 2 q >want
+    llm-embed -m embedder --listen "$PWD/sock" 3>&- &
+    engine=$!
+    for i in $(seq 500); do [ ! -S sock ] || break; sleep 0.01; done
+    vec-prefix -i ix -k 2 --engine "$PWD/sock" q | cmp - want
+    for i in 1 2 3; do vec-prefix -i ix -k 2 --engine "$PWD/sock" q >"out$i" & done
+    wait %2 %3 %4
+    for i in 1 2 3; do cmp "out$i" want; done
+    kill $engine
+    wait $engine || true
+    fails 65 "" vec-prefix -i ix --engine "$PWD/sock" q
+}
+
 @test "citations come out beside the answer" {
     echo '{"text": "where is the cat ?", "id": 3}' | vec-prefix -i ix -k 2 >asked
     export LLM_MODEL=$DATA/tiny

@@ -1,8 +1,8 @@
-/* vec-prefix: JSON records with a question, to records whose prompt has the nearest chunks of an
- * index before it. See man/vec-prefix.1.
+/* vec-prefix: JSON records with a question, or lines of tokens(5), to the same with the nearest
+ * chunks of an index before the question. See man/vec-prefix.1.
  *
  * This file starts tok-encode and llm-embed, which make the questions' vectors, and opens the
- * index and the template. common/stages/prefix.c does the work.
+ * index and the template. common/stages/prefix.c and prefix_tokens.c do the work.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <getopt.h>
@@ -32,9 +32,11 @@ static const char help[] =
     "\n"
     "  -i, --index INDEX      the index's file, made with vec-index --records\n"
     "  -m, --model DIR        the embedding model of the index ($LLM_EMBED_MODEL)\n"
+    "      --engine SOCK      the resident embedding model at SOCK: llm-embed --listen\n"
     "  -k, --top-k N          chunks before each question (default 4)\n"
     "      --hybrid           search by words, too\n"
     "      --prompt NAME      the embedding model's prompt for questions: tok-encode --prompt\n"
+    "      --tokens DIR       read and write tokens(5) of the model DIR in place of JSON\n"
     "      --template FILE    a Jinja template of the prompt, or of a chat's system message\n"
     "  -t, --threads N        threads (default: one a core)\n"
     "  -v, --verbose          print more on stderr\n"
@@ -43,10 +45,10 @@ static const char help[] =
     "  -h, --help             this text\n"
     "  -V, --version          the version\n";
 
-enum { OPT_HYBRID = OPT_LONG_ONLY, OPT_PROMPT, OPT_TEMPLATE };
+enum { OPT_HYBRID = OPT_LONG_ONLY, OPT_PROMPT, OPT_TEMPLATE, OPT_TOKENS, OPT_ENGINE };
 
 struct options {
-    const char *index, *model, *prompt, *template, *input, *threads;
+    const char *index, *model, *prompt, *template, *input, *threads, *tokens, *engine;
     size_t n_threads;
     struct prefix_job job;
 };
@@ -59,6 +61,8 @@ static const struct option longs[] = {
     {"prompt", required_argument, NULL, OPT_PROMPT},
     {"template", required_argument, NULL, OPT_TEMPLATE},
     {"threads", required_argument, NULL, 't'},
+    {"engine", required_argument, NULL, OPT_ENGINE},
+    {"tokens", required_argument, NULL, OPT_TOKENS},
     OPT_COMMON,
 };
 
@@ -85,6 +89,12 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_TEMPLATE:
             o->template = optarg;
             break;
+        case OPT_ENGINE:
+            o->engine = optarg;
+            break;
+        case OPT_TOKENS:
+            o->tokens = optarg;
+            break;
         case 't':
             o->n_threads = (size_t)opt_u64("-t", optarg, 1, MAX_THREADS);
             o->threads = optarg;
@@ -107,13 +117,17 @@ struct embedder {
 static void start_embedder(struct options *o, struct embedder *m) {
     const char *encode[] = {"tok-encode", "-q", "-j", "-m", o->model, NULL, NULL, NULL};
     const char *embed[] = {"llm-embed", "-q", "-m", o->model, NULL, NULL, NULL};
+    if (o->engine) {
+        embed[2] = "--engine";
+        embed[3] = o->engine;
+    }
     int in[2], ids[2], out[2];
     struct err e = {0};
     if (o->prompt) {
         encode[5] = "--prompt";
         encode[6] = o->prompt;
     }
-    if (o->threads) {
+    if (o->threads && !o->engine) {
         embed[4] = "-t";
         embed[5] = o->threads;
     }
@@ -147,6 +161,19 @@ static struct jinja_template *open_template(const char *path) {
     return t;
 }
 
+/* The tokenizer of --tokens, or NULL. */
+static struct tokenizer *open_tokenizer(const char *model) {
+    struct err e = {0};
+    char *dir = model ? model_dir(model, &e) : NULL;
+    struct tokenizer *t = dir ? tokenizer_open_hashed(dir, &e) : NULL;
+    if (model && !t)
+        die_err(&e);
+    if (t)
+        tokenizer_fingerprint(t); // its thread ends before the sandbox
+    free(dir);
+    return t;
+}
+
 int main(int argc, char **argv) {
     struct options o = {0};
     struct index_file ix;
@@ -161,19 +188,22 @@ int main(int argc, char **argv) {
     struct jinja_template *t = open_template(o.template);
     start_embedder(&o, &m); // before any thread
     stage_watch_stdout();
+    struct tokenizer *tokens = open_tokenizer(o.tokens);
     struct pool *pool = kernels_init(&e) == 0 ? pool_new(o.n_threads, &e) : NULL;
     if (!pool || sandbox_enter(&(struct sandbox){.may = 0}, &e) != 0)
         die_err(&e);
     o.job.ix = &ix;
     o.job.pool = pool;
     o.job.template = t;
-    int status = stage_prefix(&o.job, fd, name, stdout, &e);
+    int status = tokens ? stage_prefix_tokens(&o.job, tokens, fd, name, stdout, &e)
+                        : stage_prefix(&o.job, fd, name, stdout, &e);
     if (status < 0)
         die_err(&e);
     close(o.job.from_embedder);
     spawn_wait(m.encode);
     spawn_wait(m.embed);
     jinja_template_free(t);
+    tokenizer_free(tokens);
     pool_free(pool);
     index_close(&ix);
     close_stdout();

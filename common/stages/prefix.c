@@ -9,19 +9,11 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "stages/prefix.h"
 
-#include <inttypes.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <unistd.h>
-
 #include "base/io.h"
 #include "base/json.h"
 #include "base/records.h"
 #include "base/visible.h"
-#include "chat/record.h"
-#include "index/search.h"
-#include "stages/texts.h"
-#include "wire/vectors.h"
+#include "stages/prefix_find.h"
 
 enum { MAX_LINE = 0x7fffffff };
 
@@ -48,12 +40,8 @@ struct asked {
 };
 
 struct run {
-    const struct prefix_job *job;
+    struct prefix_finder find;
     struct jinja_template *text, *chat; // the defaults
-    struct vectors_reader *reader;
-    struct vectors_header header;
-    struct buf chunks; // a JSON array, for the template
-    struct buf cite;   // a JSON array
     struct buf prompt, line;
     int status;
 };
@@ -153,151 +141,7 @@ static void asked_free(struct asked *a) {
     buf_free(&a->others);
 }
 
-/* ---- Searching ---- */
-
-static int check_model(const struct run *r, struct err *e) {
-    const struct index_info *info = &r->job->ix->info;
-    if (r->header.dim != info->dim || r->header.model != info->model)
-        return err_set(e, EXIT_DATA,
-                       "the index is of another embedding model: fingerprint %016" PRIx64
-                       ", and -m has %016" PRIx64 ": %s",
-                       info->model, r->header.model, r->job->ix->path);
-    return 0;
-}
-
-/* Writes r->line to the embedder. Where that has ended it is an error, and not our end. */
-static int write_question(struct run *r, struct err *e) {
-    void (*before)(int) = signal(SIGPIPE, SIG_IGN);
-    int rc = write_full(r->job->to_embedder, r->line.p, r->line.n, NULL);
-    signal(SIGPIPE, before);
-    return rc == 0 ? 0 : err_set(e, EXIT_DATA, "tok-encode and llm-embed have ended");
-}
-
-/* The vector of a question -> q [dim]. 1; 0 with `why` if it has none; -1 with e set. */
-static int embed(struct run *r, struct str question, float *q, struct buf *why, struct err *e) {
-    struct vectors_record v;
-    buf_clear(&r->line);
-    buf_str(&r->line, "{\"text\": ");
-    json_write_str(&r->line, question);
-    buf_str(&r->line, "}\n");
-    if (write_question(r, e) != 0)
-        return -1;
-    if (!r->reader) {
-        r->reader = vectors_reader_new(r->job->from_embedder, "llm-embed", &r->header, e);
-        if (!r->reader || check_model(r, e) != 0)
-            return -1;
-    }
-    int rc = vectors_next(r->reader, &v, e);
-    if (rc <= 0)
-        return rc < 0 ? -1 : err_set(e, EXIT_DATA, "llm-embed has ended");
-    if (v.type == VECTORS_FAILED) {
-        buf_add(why, v.reason.p, v.reason.n);
-        return 0;
-    }
-    vectors_unpack(&r->header, &v, q);
-    if (r->job->ix->info.metric == INDEX_COSINE)
-        search_normalise(q, r->job->ix->info.dim);
-    return 1;
-}
-
-static int search(const struct run *r, const float *q, struct str question, struct index_hits *hits,
-                  struct err *e) {
-    const struct prefix_job *job = r->job;
-    size_t depth = job->hybrid ? search_fuse_depth(job->k) : job->k;
-    struct index_hits vectors, words;
-    if (search_vectors(job->ix, job->pool, q, 1, depth, &vectors, e) != 0)
-        return -1;
-    if (!job->hybrid) {
-        *hits = vectors;
-        return 0;
-    }
-    int rc = search_words(job->ix, question, depth, &words, e);
-    if (rc == 0) {
-        rc = search_fuse(job->ix, &vectors, &words, job->k, hits, e);
-        free(words.p);
-    }
-    free(vectors.p);
-    return rc;
-}
-
-/* A hit with its record, to be ordered by id. */
-struct source {
-    struct index_record record;
-    double score;
-};
-
-static int by_id(const void *x, const void *y) {
-    const struct source *a = x, *b = y;
-    return str_compare(a->record.id, b->record.id);
-}
-
-/* Writes the hits as two JSON arrays, in the order of ids. */
-static int write_sources(struct run *r, const struct index_hits *hits, struct err *e) {
-    struct source *all = xcalloc(hits->n, sizeof *all);
-    int rc = 0;
-    for (size_t i = 0; i < hits->n && rc == 0; i++) {
-        struct index_record *record = &all[i].record;
-        all[i].score = hits->p[i].score;
-        rc = index_record(r->job->ix, hits->p[i].record, record, e);
-        if (rc == 0 && record->text.n == 0)
-            rc =
-                err_set(e, EXIT_DATA, "record %.*s has no text, which vec-index --records adds: %s",
-                        str_shown(record->id), record->id.p, r->job->ix->path);
-    }
-    if (rc == 0 && hits->n)
-        qsort(all, hits->n, sizeof *all, by_id);
-    buf_clear(&r->chunks);
-    buf_clear(&r->cite);
-    for (size_t i = 0; i < hits->n && rc == 0; i++) {
-        const struct str attrs = all[i].record.attrs;
-        buf_str(&r->chunks, i ? ", {\"text\": " : "[{\"text\": ");
-        json_write_str(&r->chunks, all[i].record.text);
-        record_write_attrs(&r->chunks, attrs);
-        buf_fmt(&r->cite, "%s{\"source\": %zu", i ? ", " : "[", i + 1);
-        record_write_own(&r->cite, attrs, "score");
-        json_write_f64(&r->cite, all[i].score);
-        record_write_attrs(&r->cite, attrs);
-        buf_byte(&r->chunks, '}');
-        buf_byte(&r->cite, '}');
-    }
-    buf_str(&r->chunks, hits->n ? "]" : "[]");
-    buf_str(&r->cite, hits->n ? "]" : "[]");
-    free(all);
-    return rc;
-}
-
-/* ---- The prompt ---- */
-
-/* The template's variables, as a JSON object that outlives the rendering. */
-static void write_variables(struct run *r, const struct asked *a) {
-    buf_clear(&r->line);
-    buf_str(&r->line, "{\"chunks\": ");
-    buf_add(&r->line, r->chunks.p, r->chunks.n);
-    buf_str(&r->line, ", \"question\": ");
-    json_write_str(&r->line, a->question);
-    buf_str(&r->line, ", \"system\": ");
-    json_write_str(&r->line, a->system.n ? a->system : str_of(""));
-    buf_byte(&r->line, '}');
-}
-
-static int render(struct run *r, const struct asked *a, struct err *e) {
-    const struct jinja_template *t = r->job->template ? r->job->template
-                                     : a->chat        ? r->chat
-                                                      : r->text;
-    struct jinja *in = jinja_begin(t, NULL);
-    struct json j;
-    struct str name;
-    write_variables(r, a);
-    json_init(&j, "variables", r->line.p, r->line.n, e);
-    json_enter_object(&j);
-    while (json_key(&j, &name))
-        jinja_set_str(in, name, jinja_from_json(in, &j));
-    buf_clear(&r->prompt);
-    int rc = json_failed(&j) ? -1 : jinja_render(in, &r->prompt, NULL, e);
-    jinja_end(in);
-    json_free(&j);
-    return rc;
-}
+/* ---- Writing ---- */
 
 static void write_record(struct run *r, const struct asked *a) {
     struct str prompt = r->prompt.n ? buf_view(&r->prompt) : str_of("");
@@ -314,7 +158,7 @@ static void write_record(struct run *r, const struct asked *a) {
     }
     buf_add(&r->line, a->others.p, a->others.n);
     buf_str(&r->line, a->has_cite ? ", \"cite_\": " : ", \"cite\": ");
-    buf_add(&r->line, r->cite.p, r->cite.n);
+    buf_add(&r->line, r->find.cite.p, r->find.cite.n);
     buf_str(&r->line, "}\n");
 }
 
@@ -330,33 +174,30 @@ static void write_failed(struct run *r, const struct asked *a, const char *why, 
     buf_str(&r->line, "}\n");
 }
 
+static int render(struct run *r, const struct asked *a, struct err *e) {
+    const struct jinja_template *own = r->find.job->template, *plain = a->chat ? r->chat : r->text;
+    buf_clear(&r->prompt);
+    return prefix_render(&r->find, own ? own : plain, a->question, a->system, &r->prompt, NULL, e);
+}
+
 /* One line. -1 with e set where no further record can be answered. */
 static int prefix_line(struct run *r, struct str line, size_t number, const char *name,
                        struct err *e) {
     struct asked a = {0};
     struct err bad = {0};
     struct buf why = {0};
-    struct index_hits hits = {0};
-    float *q = xcalloc(r->job->ix->info.dim, sizeof *q);
-    int rc = 0;
+    int rc = 1;
     if (read_asked(&a, line, &bad) != 0)
         buf_str(&why, bad.msg);
-    else
-        rc = embed(r, a.question, q, &why, e);
-    if (rc == 1) {
-        rc = search(r, q, a.question, &hits, e) != 0 || write_sources(r, &hits, e) != 0 ? -1 : 0;
-        if (rc == 0 && render(r, &a, &bad) != 0)
-            buf_str(&why, bad.msg);
-    }
-    if (rc == 0 && why.n)
+    else if ((rc = prefix_find(&r->find, a.question, &why, e)) == 1 && render(r, &a, &bad) != 0)
+        buf_str(&why, bad.msg);
+    if (rc >= 0 && why.n)
         write_failed(r, &a, why.p, number, name);
-    else if (rc == 0)
+    else if (rc >= 0)
         write_record(r, &a);
-    free(hits.p);
-    free(q);
     buf_free(&why);
     asked_free(&a);
-    return rc;
+    return rc < 0 ? -1 : 0;
 }
 
 static int prefix_all(struct run *r, int fd, const char *name, FILE *out, struct err *e) {
@@ -377,18 +218,15 @@ static int prefix_all(struct run *r, int fd, const char *name, FILE *out, struct
 }
 
 int stage_prefix(const struct prefix_job *job, int fd, const char *name, FILE *out, struct err *e) {
-    struct run r = {.job = job};
+    struct run r = {.find = {.job = job}};
     r.text = jinja_parse("the template of texts", str_of(of_text), e);
     r.chat = jinja_parse("the template of chats", str_of(of_chat), e);
     int rc = r.text && r.chat ? prefix_all(&r, fd, name, out, e) : -1;
     if (flush_out(out, rc == 0 ? e : NULL) != 0)
         rc = -1;
-    close(job->to_embedder);
-    vectors_reader_free(r.reader);
+    prefix_finder_free(&r.find);
     jinja_template_free(r.text);
     jinja_template_free(r.chat);
-    buf_free(&r.chunks);
-    buf_free(&r.cite);
     buf_free(&r.prompt);
     buf_free(&r.line);
     return rc == 0 ? r.status : -1;
