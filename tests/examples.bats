@@ -31,8 +31,10 @@ setup() {
     mkdir -p pages/man1
     printf '.TH CAT 1\n.SH NAME\ncat \\- the cat is red\n.SH DOG\nA dog is blue.\n' >pages/man1/cat.1
     printf '.TH FISH 1\n.SH NAME\nfish \\- swim in the sea\n' | gzip >pages/man1/fish.1.gz
-    ask 'where is the cat?'
-    [ "$status" -eq 2 ] && [[ $stderr == *"LLM_EMBED_MODEL is missing"* ]]
+    ask
+    [ "$status" -eq 2 ] && [[ $stderr == "usage: examples/ask-man --index"* ]]
+    LLM_EMBED_MODEL=$PWD/nowhere ask 'where is the cat?'
+    [ "$status" -eq 66 ] && [[ $stderr == *"LLM_EMBED_MODEL is no folder"* ]]
     export LLM_EMBED_MODEL=$PWD/embedder
     ask 'where is the cat?'
     [ "$status" -eq 66 ] && [[ $stderr == *"there is no index yet"* ]]
