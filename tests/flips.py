@@ -96,6 +96,8 @@ def cases():
         Case("index", ["vec-search", "-q", "-j", "--hybrid", "--records", "texts", "-t", "1", "-i", "index", "q"],
              {"index": read(SEEDS, "index", "f32"), "q": vector_stream(), "texts": b'{"id": "r0", "text": "one two"}\n'}, "index",
              form=whole_json, places=("index", "q")),
+        Case("index-i8", ["vec-search", "-q", "-j", "-t", "1", "-i", "index", "q"],
+             {"index": read(SEEDS, "index", "i8"), "q": vector_stream(3)}, "index", form=whole_json, places=("index", "q")),
         Case("index-add", ["vec-index", "-q", "-i", "index", "q"],
              {"index": read(SEEDS, "index", "bf16"), "q": vector_stream(2)}, "index", places=("index", "q")),
         Case("records", ["vec-index", "-q", "-i", "index", "--records", "texts", "q"],

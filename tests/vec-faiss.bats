@@ -55,6 +55,27 @@ END
     vec-faiss -i hnsw --vectors --model 7 | vec-index -i two
     vec-faiss -i flat --vectors --model 7 | vec-index -i one
     cmp one two
+    # Both search the other's file, and find what vec-search finds.
+    vec-index -i ix a.vec
+    vec-search -k 7 -i ix q.vec | cut -f4 | tr -d r >want
+    python3 - <<'END'
+import faiss, numpy, struct
+def values(path):
+    data, at, rows = open(path, "rb").read(), 64, []
+    dim, = struct.unpack_from("<I", data, 16)
+    while data[at:at + 4] == b"VECT":
+        payload, = struct.unpack_from("<I", data, at + 28)
+        rows.append(numpy.frombuffer(data, "f", dim, at + 32))
+        at += 32 + payload + -payload % 8
+    return numpy.array(rows)
+_, found = faiss.read_index("flat").search(values("q.vec"), 7)
+numpy.savetxt("theirs", found.reshape(-1, 1), "%d")
+flat = faiss.IndexFlatIP(24)
+flat.add(values("a.vec"))
+faiss.write_index(flat, "python")
+END
+    cmp theirs want
+    vec-faiss -k 7 -i python q.vec | cut -f4 | cmp - want
 }
 
 @test "what is not an index file, is cut, or does not fit is refused" {

@@ -241,6 +241,20 @@ open("bad", "wb").write(data)'
     fails 65 "duplicate id 1: line 2 of twice" vec-index -i ix --records twice a.vec
 }
 
+@test "an index that is a symbolic link to another folder" {
+    mkdir far
+    vectors random 5 4 1 >a.vec
+    vectors random 5 4 1 first=9 >b.vec
+    vec-index -i far/ix a.vec
+    ln -s far/ix ix
+    vec-index -i ix b.vec
+    [ -L ix ]
+    [ "$(vec-index -l -i ix | wc -l)" -eq 10 ]
+    [ "$(vec-index -l -i far/ix | wc -l)" -eq 10 ]
+    ln -s nowhere/ix broken
+    fails 74 "cannot" vec-index -i broken a.vec
+}
+
 @test "usage, full disks, folders that cannot be written" {
     vectors random 5 4 1 >a.vec
     fails 2 "-i is needed" vec-index a.vec

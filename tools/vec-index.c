@@ -6,6 +6,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "base/hash.h"
 #include "base/io.h"
@@ -70,6 +71,15 @@ static enum index_store store_of(const char *arg) {
     return store;
 }
 
+/* Where a symbolic link leads: the index is written there, and the link stays. */
+static const char *follow(const char *path) {
+    struct stat st;
+    if (lstat(path, &st) != 0 || !S_ISLNK(st.st_mode))
+        return path;
+    const char *real = realpath(path, NULL);
+    return real ? real : path;
+}
+
 static void parse_options(int argc, char **argv, struct options *o) {
     const char *records = NULL;
     struct err e = {0};
@@ -102,6 +112,7 @@ static void parse_options(int argc, char **argv, struct options *o) {
         }
     if (!o->index)
         die_usage("-i is needed: the index");
+    o->index = follow(o->index);
     if (o->missing + o->prune + o->list > 1)
         die_usage("--missing, --prune and --list are three different things");
     if (o->prune && !records)
