@@ -3,6 +3,7 @@
  * This file reads the streams; common/index/writer.h writes the file.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#define _XOPEN_SOURCE 700 // realpath
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdlib.h>
