@@ -208,6 +208,9 @@ PY
     local p='{"path": "1_Pooling", "type": "sentence_transformers.models.Pooling"}'
     try "module type 'WordWeights' is not supported: m/modules.json: line 1" modules.json "[$t,$p,{\"type\": \"$s.WordWeights\"}]"
     try "module type 'mine.Custom' is not supported" modules.json '[{"type": "mine.Custom"}]'
+    for kind in Router Asym BoW CLIPModel CNN LSTM Dropout LayerNorm StaticEmbedding WeightedLayerPooling WordEmbeddings; do
+        try "module type '$kind' is not supported" modules.json "[$t,$p,{\"type\": \"$s.$kind\"}]"
+    done
     try "found 'Pooling' as module 0" modules.json "[$p,$t]"
     try 'there is no Pooling' modules.json "[$t]"
     try "path '../x' is not the name of a folder" modules.json "[$t,{\"path\": \"../x\", \"type\": \"$s.Pooling\"}]"

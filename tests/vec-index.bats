@@ -252,7 +252,7 @@ open("bad", "wb").write(data)'
     [ "$(vec-index -l -i ix | wc -l)" -eq 10 ]
     [ "$(vec-index -l -i far/ix | wc -l)" -eq 10 ]
     ln -s nowhere/ix broken
-    fails 74 "cannot" vec-index -i broken a.vec
+    fails 66 "cannot open broken" vec-index -i broken a.vec
 }
 
 @test "usage, full disks, folders that cannot be written" {

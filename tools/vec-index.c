@@ -74,10 +74,10 @@ static enum index_store store_of(const char *arg) {
 
 /* Where a symbolic link leads: the index is written there, and the link stays. */
 static const char *follow(const char *path) {
+    static char *real; // for the life of the program
     struct stat st;
-    if (lstat(path, &st) != 0 || !S_ISLNK(st.st_mode))
-        return path;
-    const char *real = realpath(path, NULL);
+    if (lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+        real = realpath(path, NULL);
     return real ? real : path;
 }
 
