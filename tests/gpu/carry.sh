@@ -8,6 +8,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 from=${BUILD:-build}
 static='-l:libpcre2-8.a -l:libutf8proc.a -l:libsodium.a -lm -ldl -pthread'
+[ ! -f "$(${CC:-cc} -print-file-name=libseccomp.a)" ] || static="-l:libseccomp.a $static" # as in the Makefile
 nvcc=${NVCC:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)}
 
 nice make -s -j"${JOBS:-2}" B="$from" tests-bin bench-bin

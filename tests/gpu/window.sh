@@ -187,6 +187,19 @@ p_decode() {
     decode tinyllama 1 128 512 || rc=1 # once more: the spread
     return $rc
 }
+p_step() { # what decode's time is made of: the matrices and attention of a step, as graphs
+    local step=$B/decode rc=0 rows line
+    if ! [ -x "$step" ] || ldd "$step" 2>&1 | grep -q 'not found'; then
+        step=$W/decode
+        nvcc -O3 -std=c++17 -fmad=false -I"$root/common" -gencode arch=compute_90a,code=sm_90a -o "$step" "$root/tests/gpu/decode.cu" || return 1
+    fi
+    for rows in "1" "8" "32" "1 8192"; do
+        # shellcheck disable=SC2086 # rows and context
+        line=$(timeout --foreground 10 "$step" $rows) || rc=1
+        echo "= $line"
+    done
+    return $rc
+}
 p_prefill() {
     local m n line rc=0
     made tinyllama && made llama-3.2-1b || return 1
@@ -350,6 +363,7 @@ if [ -n "$peer" ] && wanted decode prefill; then # the peer must be quiet while 
     done
 fi
 part decode 75 10
+real step 20 5
 real prefill 25 8
 real peer 45 8
 [ -z "$peer" ] || kill "$peer" 2>/dev/null # not beside what is timed next
