@@ -18,7 +18,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         ;;
     llm-forward)
         echo '-m --model -t --threads -b --batch -c --context -a --all --hidden --device --precise --chunk --keep' \
-            '--kv --listen --engine --idle --group' \
+            '--kv --kv-load --kv-save --listen --engine --idle --stall --group' \
             '--no-return --collect --verify --no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-sample)
@@ -128,7 +128,7 @@ _tokpipe() {
         mapfile -t COMPREPLY < <(compgen -W $'f32\nbf16\ni8' -- "$word")
         return
         ;;
-    -i | --index | --records | --verify | --engine | --listen | --check | --npy | --collect | --skip-done | --template)
+    -i | --index | --records | --verify | --engine | --listen | --kv-load | --kv-save | --check | --npy | --collect | --skip-done | --template)
         compopt -o filenames 2>/dev/null
         mapfile -t COMPREPLY < <(compgen -f -- "$word")
         return

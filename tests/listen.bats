@@ -504,3 +504,120 @@ P
     [ "$(cat told)" = "READY=1
 STOPPING=1" ]
 }
+
+@test "--stall drops a client that reads nothing, and no other" {
+    fails 2 '--stall is for --listen' llm-forward --stall 3
+    start --stall 1
+    before=$(n_fds)
+    for _ in $(seq 40); do texts; done | tok-encode -l >ids # more logits than the pipe holds
+    mkfifo out
+    llm-forward --engine "$SOCK" --no-return -a ids >out 2>err &
+    client=$!
+    exec 7<out # opened, and not read
+    (for _ in $(seq 8); do echo 1 5 9; sleep 0.3; done) | llm-forward --engine "$SOCK" --no-return | (sleep 2.5; cat) >slow # waits, but its pipe has room
+    status=0
+    wait "$client" || status=$?
+    client=
+    exec 7<&-
+    [ "$status" -eq 74 ]
+    [ "$(cat err)" = "llm-forward: stdout was not read for 1 seconds (the engine's --stall)" ]
+    for _ in $(seq 8); do echo 1 5 9; done | llm-forward --no-return >want
+    same_stream want slow
+    forgotten "$before"
+}
+
+@test "a stalled client's memory is bounded while it stalls" {
+    start
+    for _ in $(seq 40); do texts; done | tok-encode -l >ids
+    mkfifo out
+    llm-forward --engine "$SOCK" --no-return -a ids >out &
+    client=$!
+    exec 7<out
+    sleep 0.5
+    memory() { awk '/RssAnon/{print $2}' "/proc/$engine/status"; }
+    first=$(memory)
+    sleep 1
+    [ "$(memory)" -le "$((first + 64))" ]
+    [ "$(memory)" -lt 400000 ]
+    exec 7<&-
+    wait "$client" || true
+    client=
+}
+
+@test "an engine with nothing to do does not wake up, with a silent client neither" {
+    start
+    mkfifo in
+    llm-forward --engine "$SOCK" --no-return <in >out &
+    client=$!
+    exec 7>in
+    echo 1 5 9 >&7
+    sleep 2
+    switches() { cat "/proc/$engine"/task/*/status | awk '/ctxt_switches/{n += $2} END{print n}'; }
+    cpu() { sed 's/.*) //' "/proc/$engine/stat" | cut -d' ' -f12,13; }
+    n=$(switches) used=$(cpu)
+    sleep 1.5
+    [ "$(switches)" = "$n" ]
+    [ "$(cpu)" = "$used" ]
+    exec 7>&-
+    wait "$client"
+    client=
+}
+
+@test "another user is served with --group on both sides, and not else" {
+    [ "$(id -u)" -eq 0 ] || skip "only root can act as two users"
+    command -v setpriv >/dev/null || skip "setpriv is not installed"
+    as_other() { setpriv --reuid=12345 --regid=0 --clear-groups env PATH="$PATH" LLM_MODEL="$LLM_MODEL" "$@"; }
+    as_other test -x "$BIN/llm-forward" -a -r "$LLM_MODEL/config.json" || skip "another user cannot read this checkout"
+    chmod 750 . "$BATS_TEST_TMPDIR"
+    as_other test -x . || skip "another user cannot enter the test's folder"
+    echo 1 5 9 >ids
+    chmod 644 ids
+    start
+    chmod 660 "$SOCK" # even if it could connect
+    run as_other bash -c "llm-forward --engine $SOCK --group --no-return ids >/dev/null"
+    [ "$status" -ne 0 ]
+    kill "$engine"
+    wait "$engine"
+    start --group
+    llm-forward --no-return ids >want
+    as_other bash -c "llm-forward --engine $SOCK --group --no-return ids" >got
+    same_stream want got
+}
+
+@test "engines by name: a folder of sockets, which one that is not there does not hang" {
+    mkdir -m 700 run
+    export LLM_RUN=$PWD/run
+    SOCK=$LLM_RUN/tiny.sock start
+    echo 1 5 9 | llm-forward --no-return >want
+    echo 1 5 9 | llm-forward --engine tiny --no-return >got
+    same_stream want got
+    echo 1 5 9 | LLM_ENGINE=tiny llm-forward --no-return >got
+    same_stream want got
+    fails 66 "no engine listens at $LLM_RUN/other.sock" timeout 20 llm-forward --engine other /dev/null
+}
+
+@test "examples/activate: three models, each started by its first client, ended by idling, started again" {
+    command -v systemd-socket-activate >/dev/null || skip "systemd-socket-activate is not installed"
+    mkdir -m 700 run
+    export LLM_RUN=$PWD/run
+    unset LLM_MODEL
+    for name in llama mistral gemma3; do
+        ln -s "$DATA/models/$name" "run/$name"
+        echo 1 5 9 | llm-forward -m "run/$name" --no-return >"want-$name"
+    done
+    IDLE=1 "$ROOT/examples/activate" -q 2>activate.err 3>&- &
+    engine=$!
+    for round in 1 2 3; do
+        for name in llama mistral gemma3; do
+            for ((i = 0; i < 500; i++)); do [ -S "run/$name.sock" ] && break || sleep 0.01; done
+            echo 1 5 9 | timeout 20 llm-forward --engine "$name" -m "run/$name" --no-return >got
+            same_stream "want-$name" got
+        done
+        [ "$round" != 2 ] || sleep 2.5 # all have idled out by then
+    done
+    kill "$engine"
+    wait "$engine" || true
+    ended "$engine"
+    engine=
+    [ "$(ls run)" = "$(printf '%s\n' gemma3 llama mistral)" ]
+}

@@ -30,6 +30,7 @@
 #include "stages/listen.h"
 #include "stages/resident_list.h"
 #include "stages/resident_run.h"
+#include "stages/run_folder.h"
 #include "stages/watch.h"
 
 enum {
@@ -62,12 +63,16 @@ static const char help[] =
     "      --keep MIB      cache for prompts that begin like an earlier sequence (default: 256)\n"
     "      --kv MIB        most memory for keys and values: sequences wait for it (default: no "
     "limit)\n"
+    "      --kv-load FILE  take keys and values of earlier prompts from FILE (kv(5)); may be "
+    "repeated\n"
+    "      --kv-save FILE  at the end, write those that are cached to FILE\n"
     "      --no-return     no return path: end after the prompts\n"
     "      --collect FILE  write statistics of activations for st-quantize\n"
     "      --verify FILE   refuse files that differ from a list made by st-inspect --hash\n"
     "      --listen [SOCK] stay resident, and serve clients at the Unix socket SOCK\n"
     "      --engine SOCK   be a client of a resident llm-forward (default: $LLM_ENGINE)\n"
     "      --idle SECONDS  with --listen: end when no client is left for so long\n"
+    "      --stall SECONDS with --listen: drop a client that reads nothing for so long\n"
     "      --group         other users may be clients, or own the engine\n"
     "  -v, --verbose       say at the end how fast it was, and where the time went\n"
     "  -q, --quiet         no warnings\n"
@@ -89,6 +94,9 @@ enum {
     OPT_IDLE,
     OPT_KV,
     OPT_COLLECT,
+    OPT_KV_LOAD,
+    OPT_KV_SAVE,
+    OPT_STALL,
 };
 
 struct options {
@@ -99,7 +107,9 @@ struct options {
     bool all_logits, no_return, hidden, keep_given;
     bool listens, group;
     const char *listen, *engine_socket; // listen: NULL where systemd passes the socket
-    uint64_t idle;                      // seconds; 0: never
+    uint64_t idle, stall;               // seconds; 0: never
+    const char *kv_load[MODEL_KV_FILES], *kv_save;
+    size_t n_kv_load;
 };
 
 static const struct option longs[] = {
@@ -121,6 +131,9 @@ static const struct option longs[] = {
     {"idle", required_argument, NULL, OPT_IDLE},
     {"kv", required_argument, NULL, OPT_KV},
     {"collect", required_argument, NULL, OPT_COLLECT},
+    {"kv-load", required_argument, NULL, OPT_KV_LOAD},
+    {"kv-save", required_argument, NULL, OPT_KV_SAVE},
+    {"stall", required_argument, NULL, OPT_STALL},
     OPT_COMMON,
 };
 
@@ -174,8 +187,8 @@ static void check_resident(struct options *o) {
         die_usage("--collect is not for a resident engine");
     if (o->listens && o->listen && o->input)
         die_usage("--listen takes one socket, not also '%s'", o->input);
-    if (o->idle && !o->listens)
-        die_usage("--idle is for --listen");
+    if ((o->idle || o->stall) && !o->listens)
+        die_usage("%s is for --listen", o->idle ? "--idle" : "--stall");
     if (o->engine.pauses && o->model_opts.keep_bytes > o->model_opts.kv_bytes)
         o->model_opts.keep_bytes = o->model_opts.kv_bytes;
     if (o->listens) {
@@ -185,6 +198,8 @@ static void check_resident(struct options *o) {
     } else if (!o->engine_socket && engine && *engine && !o->collect) {
         o->engine_socket = engine;
     }
+    if (o->engine_socket && (o->n_kv_load > 0 || o->kv_save))
+        die_usage("--kv-load and --kv-save are for the engine (--listen), not for its clients");
     if (o->group && !o->listens && !o->engine_socket)
         die_usage("--group is for --listen and --engine");
 }
@@ -239,6 +254,17 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_IDLE:
             o->idle = opt_u64("--idle", optarg, 1, MAX_IDLE);
             break;
+        case OPT_STALL:
+            o->stall = opt_u64("--stall", optarg, 1, MAX_IDLE);
+            break;
+        case OPT_KV_LOAD:
+            if (o->n_kv_load == MODEL_KV_FILES)
+                die_usage("--kv-load: at most %d files", (int)MODEL_KV_FILES);
+            o->kv_load[o->n_kv_load++] = optarg;
+            break;
+        case OPT_KV_SAVE:
+            o->kv_save = optarg;
+            break;
         case OPT_NO_RETURN:
             o->no_return = true;
             break;
@@ -267,36 +293,53 @@ static bool stdout_is_pipe(void) {
     return S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
 }
 
-static char *collect_folder; // where a file is written at the end, or NULL
+static char *out_folders[2]; // [n_out_folders] where files are written at the end
+static size_t n_out_folders;
 
 static int opened(struct err *e) {
-    struct sandbox s = {.may = SANDBOX_ACCEPT};
-    if (collect_folder) {
-        s.may |= SANDBOX_FILES;
-        s.write[0] = collect_folder;
-    }
+    struct sandbox s = {.may = SANDBOX_ACCEPT | (n_out_folders > 0 ? SANDBOX_FILES : 0)};
+    for (size_t i = 0; i < n_out_folders; i++)
+        s.write[i] = out_folders[i];
     return sandbox_enter(&s, e);
 }
 
-/* Begins to collect activations. A folder that cannot be written is found before the run. */
+/* A file will be written at the end. A place that cannot be written is found before the run. */
+static void expect_file(const char *path) {
+    char *folder = path_parent(path);
+    if (is_dir(path) || (is_there(path) && !is_file(path)) || access(folder, W_OK | X_OK) != 0)
+        die(EXIT_IO, "cannot write a file: %s", path);
+    out_folders[n_out_folders++] = folder;
+}
+
+static void forget_folders(void) {
+    while (n_out_folders > 0)
+        free(out_folders[--n_out_folders]);
+}
+
+/* Begins to collect activations. */
 static struct collect *start_collecting(const struct options *o, struct model *m) {
     struct err e = {0};
     struct collect *c = NULL;
     if (!o->collect)
         return NULL;
-    collect_folder = path_parent(o->collect);
-    if (is_dir(o->collect) || access(collect_folder, W_OK | X_OK) != 0)
-        die(EXIT_IO, "cannot write a file: %s", o->collect);
+    expect_file(o->collect);
     if (collect_start(&c, m, &e) != 0)
         die_err(&e);
     return c;
 }
 
 static struct model *open_model(const struct options *o, const char *dir, struct logits_header *h) {
-    const struct forward_model_options opts = {
-        .model = o->model_opts, .verify = o->verify, .layers = o->layers, .hidden = o->hidden};
+    const struct forward_model_options opts = {.model = o->model_opts,
+                                               .verify = o->verify,
+                                               .layers = o->layers,
+                                               .hidden = o->hidden,
+                                               .kv_load = o->kv_load,
+                                               .n_kv_load = o->n_kv_load,
+                                               .kv_save = o->kv_save != NULL};
     struct model *m;
     struct err e = {0};
+    if (o->kv_save)
+        expect_file(o->kv_save);
     if (forward_model_open(&m, h, dir, &opts, &e) == 0)
         return m;
     if (e.code == EXIT_USAGE)
@@ -348,7 +391,9 @@ static NORETURN void run_pipe(const struct options *o, double started) {
     if (rc == 0 && collect)
         rc = collect_write(collect, o->collect, &e);
     collect_free(collect);
-    free(collect_folder);
+    if (rc >= 0 && o->kv_save && model_kv_save(job.model, o->kv_save, &e) != 0)
+        rc = -1;
+    forget_folders();
     model_close(job.model);
     free(dir);
     end(rc, code, &e);
@@ -378,6 +423,7 @@ static NORETURN void run_engine(const struct options *o, double started) {
                              .socket = &socket,
                              .group = o->group,
                              .idle_seconds = (double)o->idle,
+                             .stall_seconds = (double)o->stall,
                              .report = opt_verbose(),
                              .started = started};
     if (o->verify && resident_list_hash(job.list, o->verify, &e) != 0)
@@ -386,6 +432,9 @@ static NORETURN void run_engine(const struct options *o, double started) {
     job.opened = on_cpu(o->model_opts.device) ? opened : NULL;
     int code = EXIT_DONE, rc = stage_listen(&job, &code, &e);
     listen_socket_close(&socket);
+    if (rc == 0 && o->kv_save)
+        rc = model_kv_save(job.model, o->kv_save, &e);
+    forget_folders();
     model_close(job.model);
     free(dir);
     end(rc, code, &e);
@@ -408,7 +457,8 @@ static void warn_of_unused(const struct options *o) {
 }
 
 static NORETURN void run_client(const struct options *o) {
-    struct resident_run run = {.socket = o->engine_socket,
+    char *socket = run_folder_socket(o->engine_socket);
+    struct resident_run run = {.socket = socket,
                                .group = o->group,
                                .out_fd = STDOUT_FILENO,
                                .opened = opened,
@@ -433,6 +483,7 @@ static NORETURN void run_client(const struct options *o) {
         die_err(&e);
     run.wants_return = !o->no_return && stdout_is_pipe();
     int code = EXIT_DONE, rc = stage_resident(&run, &code, &e);
+    free(socket);
     free(dir);
     end(rc, code, &e);
 }

@@ -186,6 +186,7 @@ static int take_frame(struct run *r, const struct frame *f, struct err *e) {
     case FRAME_OPEN:
     case FRAME_IDS:
     case FRAME_HIDDEN:
+    case FRAME_NOTE:
         return 0;
     case FRAME_LOGITS:
         return show_rows(r, f, e);

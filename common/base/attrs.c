@@ -51,7 +51,8 @@ bool attrs_is_param(struct str name) {
 }
 
 bool attrs_is_private(struct str name) {
-    static const char *const names[] = {"continues", "end_id", "from", "ends", "begins", NULL};
+    static const char *const names[] = {"continues", "end_id", "from", "ends",
+                                        "begins",    "cache",  "salt", NULL};
     return among(name, names);
 }
 

@@ -135,6 +135,17 @@ static uint32_t most_reused(const struct seq_job *j) {
     return j->n_ids - (j->want > 0 ? j->want : 1);
 }
 
+/* Where the prompt and what is cached part. */
+static void note_match(struct engine *g, struct seq *s) {
+    const struct seq_job *j = s->jobs;
+    struct prefix_match m = model_seq_match(g->model, s->slot, j->ids, j->n_ids);
+    s->reuse.match = (uint32_t)m.len;
+    s->reuse.has_ours = m.len < j->n_ids;
+    s->reuse.ours = s->reuse.has_ours ? j->ids[m.len] : 0;
+    s->reuse.has_theirs = m.differs;
+    s->reuse.theirs = m.theirs;
+}
+
 /* Takes from the prefix cache the pages of a prompt that reach past what has been computed. */
 static void reuse(struct engine *g, struct seq *s) {
     struct seq_job *j = s->jobs;
@@ -144,6 +155,11 @@ static void reuse(struct engine *g, struct seq *s) {
     uint32_t len = (uint32_t)(j->is_scored ? model_seq_reuse_any(g->model, s->slot, j->ids, most)
                                            : model_seq_reuse(g->model, s->slot, j->ids, most));
     g->counters.reused += len - j->done;
+    if (!j->is_replay) {
+        s->reuse.cached += len - j->done;
+        if (s->reuse.tells == ENGINE_TELLS_WHY && (j->done == 0 || len > j->done))
+            note_match(g, s);
+    }
     j->done = len;
 }
 
@@ -161,7 +177,8 @@ static bool has_reason_to_wait(const struct engine *g, struct seq *s) {
     uint32_t most = most_reused(j);
     for (uint32_t i = 0; i < g->seqs.n_queue; i++) {
         const struct seq *t = &g->seqs.seq[g->seqs.queue[i]];
-        if (!t->jobs->is_scored || t->client != s->client || most <= j->done)
+        if (!t->jobs->is_scored || t->client != s->client || most <= j->done ||
+            memcmp(&t->salt, &s->salt, sizeof t->salt) != 0)
             continue;
         uint32_t n = t->jobs->n_ids < most ? t->jobs->n_ids : most;
         uint32_t common = common_ids(j->ids, t->jobs->ids, n);
@@ -396,38 +413,48 @@ static void refuse(struct engine *g, struct engine_client *c, uint32_t number, c
         tell_ended(g, c, number, reason);
 }
 
-int engine_open(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
-                uint32_t n, uint32_t want, struct err *e) {
+/* The sequence of a prompt that was checked, still without jobs. */
+static struct seq *open_seq(struct engine *g, struct engine_client *c,
+                            const struct engine_prompt *p) {
+    struct seq *s = seqs_open(&g->seqs, c, p->seq);
+    s->salt = p->salt;
+    s->reuse.tells = p->tells;
+    model_seq_set_salt(g->model, s->slot, &p->salt);
+    return s;
+}
+
+int engine_open(struct engine *g, struct engine_client *c, const struct engine_prompt *p,
+                struct err *e) {
     struct err bad = {0};
     if (c->failed)
         return result_for(g, c, e);
-    if (seqs_check_prompt(&g->seqs, c, seq, ids, n, want, &bad) != 0) {
-        refuse(g, c, seq, bad.msg);
+    if (seqs_check_prompt(&g->seqs, c, p->seq, p->ids, p->n_ids, p->want, &bad) != 0) {
+        refuse(g, c, p->seq, bad.msg);
         return result_for(g, c, e);
     }
-    struct seq *s = seqs_open(&g->seqs, c, seq);
-    seqs_prompt(s, ids, n, want);
+    struct seq *s = open_seq(g, c, p);
+    seqs_prompt(s, p->ids, p->n_ids, p->want);
     advance(g, s);
     return result_for(g, c, e);
 }
 
-int engine_score(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
-                 uint32_t n, uint32_t from, struct err *e) {
+int engine_score(struct engine *g, struct engine_client *c, const struct engine_prompt *p,
+                 uint32_t from, struct err *e) {
     struct err bad = {0};
     if (c->failed)
         return result_for(g, c, e);
-    if (seqs_check_prompt(&g->seqs, c, seq, ids, n, 0, &bad) != 0) {
-        refuse(g, c, seq, bad.msg);
-    } else if (from == 0 || from > n) {
+    if (seqs_check_prompt(&g->seqs, c, p->seq, p->ids, p->n_ids, 0, &bad) != 0) {
+        refuse(g, c, p->seq, bad.msg);
+    } else if (from == 0 || from > p->n_ids) {
         err_set(&bad, EXIT_DATA,
                 "ids from %" PRIu32 " on are to be scored, but from 1 to %" PRIu32 " is possible",
-                from, n);
-        refuse(g, c, seq, bad.msg);
-    } else if (from == n) {
-        tell_ended(g, c, seq, NULL);
+                from, p->n_ids);
+        refuse(g, c, p->seq, bad.msg);
+    } else if (from == p->n_ids) {
+        tell_ended(g, c, p->seq, NULL);
     } else {
-        struct seq *s = seqs_open(&g->seqs, c, seq);
-        seqs_scored_prompt(s, ids, n, from);
+        struct seq *s = open_seq(g, c, p);
+        seqs_scored_prompt(s, p->ids, p->n_ids, from);
         advance(g, s);
     }
     return result_for(g, c, e);
@@ -483,6 +510,11 @@ static size_t next_chunk(const struct engine *g) {
     return n_long == 0 ? 0 : chunk_rows(&g->chunk, short_rows, waited_for, most_chunk(&g->opts));
 }
 
+/* Whether a part is the end of a prompt, whose reuse is then known. */
+static bool ends_prompt(const struct seq_job *j, const struct batch_part *p) {
+    return j->is_prompt && !j->is_replay && j->done + p->n_rows == j->n_ids;
+}
+
 /* The events of one part, whose rows of logits are the batch's from `at` on. */
 static void tell_part(struct engine *g, const struct batch_part *p, size_t at) {
     const struct seq *s = &g->seqs.seq[p->slot];
@@ -491,6 +523,8 @@ static void tell_part(struct engine *g, const struct batch_part *p, size_t at) {
     c->in_step = true;
     if (!c->failed && j->done == 0 && !j->is_prompt)
         note_failure(g, c, c->appended(c->ctx, s->number, j->pos, j->ids, j->n_ids, &c->err));
+    if (!c->failed && c->reused && s->reuse.tells != ENGINE_TELLS_NOTHING && ends_prompt(j, p))
+        note_failure(g, c, c->reused(c->ctx, s->number, &s->reuse, &c->err));
     if (c->failed || p->n_want == 0)
         return;
     uint32_t pos = j->pos + j->done + p->n_rows - p->n_want;

@@ -52,6 +52,22 @@ enum engine_asking {
     ENGINE_ASKS,       // answers logits with requests: a step waits shortly for them
 };
 
+enum engine_tells {
+    ENGINE_TELLS_NOTHING,
+    ENGINE_TELLS_COUNT, // how many positions were cached
+    ENGINE_TELLS_WHY,   // and where what was cached ended
+};
+
+/* How much of a prompt need not be computed. */
+struct engine_reuse {
+    enum engine_tells tells; // what its prompt asked for: the rest is known only with _WHY
+    uint32_t cached;         // positions that came from the prefix cache
+    uint32_t match;          // the first ids that are the same in the cache, in whole pages or not
+    bool has_ours;           // the prompt goes on there, with `ours`
+    bool has_theirs;         // the cache goes on there, with `theirs`
+    uint32_t ours, theirs;
+};
+
 /* One pipe or one connection. The caller owns it, fills the first part and zeroes the rest. It must
  * stay where it is until engine_leave. `asking` and `held` may change at any time, also in a
  * function. */
@@ -73,6 +89,8 @@ struct engine_client {
      * each layer of model_hidden; NULL: none. */
     int (*rows)(void *ctx, uint32_t seq, uint32_t pos, uint32_t n, const float *logits,
                 const float *const *hidden, struct err *e);
+    /* The prompt of seq, which asked for it, is about to give its last rows. May be NULL. */
+    int (*reused)(void *ctx, uint32_t seq, const struct engine_reuse *r, struct err *e);
     /* All rows of a step have been given out. Pointers that appended and rows were given are valid
      * until it returns. */
     int (*stepped)(void *ctx, struct err *e);
@@ -116,18 +134,26 @@ void engine_set_hidden(struct engine *g, const struct hidden_layers *layers);
 /* Sequences that can still be opened. */
 size_t engine_free_slots(const struct engine *g);
 
-/* Opens sequence seq with the prompt ids [n] (copied), whose last `want` ids give logits. What
- * cannot be run is refused through `ended`. -1 with e set: the client has failed. */
-int engine_open(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
-                uint32_t n, uint32_t want, struct err *e);
+struct engine_prompt {
+    uint32_t seq;        // not open
+    const uint32_t *ids; // [n_ids], copied
+    uint32_t n_ids;
+    uint32_t want;           // logits of the last `want` ids; engine_score does not read it
+    struct prefix_salt salt; // of the prefix cache
+    enum engine_tells tells; // what the event `reused` says of it
+};
 
-/* Opens sequence seq with the prompt ids [n] (copied), to score the ids from `from` on: gives the
- * logits of positions from - 1 .. n - 2, whose next ids they score, and closes the sequence. Runs
- * positions that it has in common with other such sequences once, as far as the prefix cache has
- * room. A `from` that is not 1 .. n is refused through `ended`. -1 with e set: the client has
- * failed. */
-int engine_score(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
-                 uint32_t n, uint32_t from, struct err *e);
+/* Opens a sequence with a prompt. What cannot be run is refused through `ended`. -1 with e set: the
+ * client has failed. */
+int engine_open(struct engine *g, struct engine_client *c, const struct engine_prompt *p,
+                struct err *e);
+
+/* Opens a sequence with a prompt, to score the ids from `from` on: gives the logits of positions
+ * from - 1 .. n_ids - 2, whose next ids they score, and closes the sequence. Runs positions that it
+ * has in common with other such sequences once, as far as the prefix cache has room. A `from` that
+ * is not 1 .. n_ids is refused through `ended`. -1 with e set: the client has failed. */
+int engine_score(struct engine *g, struct engine_client *c, const struct engine_prompt *p,
+                 uint32_t from, struct err *e);
 
 /* Checks a request and queues it. A bad one fails its sequence, through `ended`; a close of what is
  * not open does nothing. -1 with e set: the client has failed. */

@@ -49,8 +49,10 @@ struct seq {
     bool waits;      // its first job is a scored prompt, to run when the sequence in waits_for ends
     bool paused;     // runs nothing and holds no state until there is room
     uint64_t born;   // sequences that were opened before it
-    bool unanswered; // its client asks, has its logits, and has sent no request since
-    uint32_t len;    // ids it will have after all its jobs
+    struct prefix_salt salt;
+    struct engine_reuse reuse; // of its prompt, so far
+    bool unanswered;           // its client asks, has its logits, and has sent no request since
+    uint32_t len;              // ids it will have after all its jobs
     struct seq_job *jobs, *last_job; // first to last
     uint32_t n_jobs;
     uint32_t waits_for; // a slot

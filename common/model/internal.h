@@ -7,6 +7,7 @@
 
 #include "backend/ops.h"
 #include "model/hidden.h"
+#include "model/kv_file.h"
 #include "model/layers.h"
 #include "model/model.h"
 #include "model/prefix.h"
@@ -22,6 +23,7 @@ struct model_seq {
     size_t len, ids_cap;
     size_t end;                        // its length after this step
     size_t expected;                   // see model_seq_expect
+    struct prefix_salt salt;           // of the prefix cache
     uint32_t variant[SPEC_MAX_ROPES];  // the keys' rotation (rope_variant)
     const float *freq[SPEC_MAX_ROPES]; // [half] of that rotation
     float *own_freq[SPEC_MAX_ROPES];   // [half] memory for it, or NULL (rope_needs_own)
@@ -29,12 +31,17 @@ struct model_seq {
 
 struct model {
     struct spec spec;
+    char *dir; // its folder
     struct weights weights;
     struct prefault *prefault;
     struct layers layers;
     struct rope ropes[SPEC_MAX_ROPES];
     struct state state;
     struct prefix_cache prefix;
+    struct kv_file *kv_files[MODEL_KV_FILES]; // [n_kv_files]
+    size_t n_kv_files;
+    struct kv_origin *kv_origin; // NULL: no file was named
+    uint64_t kv_restored;        // positions from files
     struct device *device;
     struct model_seq *seqs;                       // [max_sequences]
     struct row *replay;                           // [max_rows]
@@ -58,6 +65,13 @@ int model_seq_ready(struct model *m, size_t slot, size_t len, struct err *e);
 /* Empty sequences, and their end. */
 void model_seqs_make(struct model *m);
 void model_seqs_free(struct model *m);
+
+/* kv_restore.c: closes the files. */
+void model_kv_free(struct model *m);
+/* Where a kv(5) file has more than len of the first n of ids, its pages go into the
+ * prefix cache. True: there is more in the cache now. */
+bool model_kv_restore(struct model *m, const struct prefix_salt *salt, const uint32_t *ids,
+                      size_t n, size_t len);
 
 /* forward.c: computes rows whose sequences are ready; out as for model_forward. -1: the device
  * failed. */

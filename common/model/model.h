@@ -16,6 +16,7 @@
 #include "backend/ops.h"
 #include "base/err.h"
 #include "model/hidden.h"
+#include "model/prefix_match.h"
 #include "spec/spec.h"
 
 struct model;
@@ -77,6 +78,12 @@ void model_seq_fork(struct model *m, size_t slot, size_t from, size_t len);
  * model_seq_truncate cancels it. */
 void model_seq_expect(struct model *m, size_t slot, size_t len);
 
+/* The prefix cache has a part for each salt. The slot's is used from now on, also for what a fork
+ * of it adds. */
+void model_seq_set_salt(struct model *m, size_t slot, const struct prefix_salt *salt);
+/* How far ids [n] and that part are the same, whether or not its state can be used. */
+struct prefix_match model_seq_match(struct model *m, size_t slot, const uint32_t *ids, size_t n);
+
 /* Adds slot's positions, in whole pages, to the prefix cache. The cache has at most keep_bytes, and
  * evicts what was used least recently. Keys are not added if another length would rotate them
  * differently. */
@@ -91,6 +98,23 @@ size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t
 /* The same, and the beginning of one more page is reused too. The page is copied, so this is for
  * sequences that have only a few ids of their own. */
 size_t model_seq_reuse_any(struct model *m, size_t slot, const uint32_t *ids, size_t n);
+
+/* ---- kv(5) files: pages of the prefix cache that outlive the process ---- */
+
+enum { MODEL_KV_FILES = 16 };
+
+/* Opens a file whose pages model_seq_reuse may use, below those of the cache; at most
+ * MODEL_KV_FILES. -1: EXIT_DATA, it is damaged, or was made with another model, instruction set or
+ * precision, which the message names; EXIT_NO_INPUT; EXIT_USAGE, the device is not the CPU, or
+ * there is no cache. */
+int model_kv_load(struct model *m, const char *path, struct err *e);
+/* Learns what a file has to say of the model: comes before model_kv_save, while files can be
+ * opened. -1: EXIT_USAGE as above, or config.json cannot be read. */
+int model_kv_prepare(struct model *m, struct err *e);
+/* Writes the pages of the cache, beside path and then renamed. -1: EXIT_IO. */
+int model_kv_save(const struct model *m, const char *path, struct err *e);
+/* Positions that came from files so far. */
+uint64_t model_kv_restored(const struct model *m);
 
 /* The time of model_forward so far, in seconds of the calling thread, which works on every part
  * together with the other threads, and waits for them. */

@@ -144,6 +144,7 @@ int model_open_spec(struct model **out, struct spec *spec, const char *dir,
     struct model *m = xcalloc(1, sizeof *m);
     struct buf warnings = {0};
     m->spec = *spec;
+    m->dir = xstrdup(dir);
     m->spec.no_head |= o->embeds;
     m->precise = o->precise;
     m->max_sequences = o->max_sequences > 0 ? o->max_sequences : 1;
@@ -181,6 +182,7 @@ void model_close(struct model *m) {
     free(m->step_rows);
     for (size_t g = 0; g < STATE_MAX_GROUPS; g++)
         free(m->attn_rows[g]);
+    model_kv_free(m);
     prefix_free(&m->prefix);
     state_free(&m->state);
     if (m->device)
@@ -191,5 +193,6 @@ void model_close(struct model *m) {
     prefault_stop(m->prefault);
     weights_close(&m->weights);
     spec_free(&m->spec);
+    free(m->dir);
     free(m);
 }

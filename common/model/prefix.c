@@ -21,6 +21,7 @@ struct prefix_node {
     uint32_t ids[STATE_REF_SPAN]; // [n]
     uint32_t n;                   // less than STATE_REF_SPAN: a tail, which has no children
     struct state_ref ref;
+    struct prefix_salt salt;      // that of its tree
     uint32_t parent;              // NO_NODE: these are the first positions
     uint32_t chain;               // the next of the same hash, or the next unused
     uint32_t child, next, before; // the first child; siblings
@@ -53,18 +54,26 @@ void prefix_free(struct prefix_cache *k) {
 
 /* FNV-1a (Fowler, Noll, Vo) over words; the high bits are added to the low ones, which choose the
  * bucket. */
-static uint32_t *bucket_of(const struct prefix_cache *k, uint32_t parent, const uint32_t *ids) {
+static uint32_t *bucket_of(const struct prefix_cache *k, const struct prefix_salt *salt,
+                           uint32_t parent, const uint32_t *ids) {
     uint64_t h = (0xcbf29ce484222325u ^ parent) * 0x100000001b3u;
+    h = (h ^ salt->word[0]) * 0x100000001b3u;
     for (size_t i = 0; i < STATE_REF_SPAN; i++)
         h = (h ^ ids[i]) * 0x100000001b3u;
     return &k->buckets[(h ^ h >> 32) & (k->n_buckets - 1)];
 }
 
-static uint32_t child_of(const struct prefix_cache *k, uint32_t parent, const uint32_t *ids) {
-    uint32_t i = *bucket_of(k, parent, ids);
+static bool same_salt(const struct prefix_salt *a, const struct prefix_salt *b) {
+    return a->word[0] == b->word[0] && a->word[1] == b->word[1];
+}
+
+static uint32_t child_of(const struct prefix_cache *k, const struct prefix_salt *salt,
+                         uint32_t parent, const uint32_t *ids) {
+    uint32_t i = *bucket_of(k, salt, parent, ids);
     while (i != NO_NODE) {
         const struct prefix_node *n = node_at(k, i);
-        if (n->parent == parent && memcmp(n->ids, ids, sizeof n->ids) == 0)
+        if (n->parent == parent && same_salt(&n->salt, salt) &&
+            memcmp(n->ids, ids, sizeof n->ids) == 0)
             break;
         i = n->chain;
     }
@@ -73,11 +82,11 @@ static uint32_t child_of(const struct prefix_cache *k, uint32_t parent, const ui
 
 /* The deepest node on the path of ids [n * STATE_REF_SPAN], *depth nodes from the root; NO_NODE if
  * that is 0. */
-static uint32_t descend(const struct prefix_cache *k, const uint32_t *ids, size_t n,
-                        size_t *depth) {
+static uint32_t descend(const struct prefix_cache *k, const struct prefix_salt *salt,
+                        const uint32_t *ids, size_t n, size_t *depth) {
     uint32_t node = NO_NODE;
     for (*depth = 0; *depth < n; ++*depth) {
-        uint32_t child = child_of(k, node, ids + *depth * STATE_REF_SPAN);
+        uint32_t child = child_of(k, salt, node, ids + *depth * STATE_REF_SPAN);
         if (child == NO_NODE)
             break;
         node = child;
@@ -91,8 +100,8 @@ static uint32_t *children_of(struct prefix_cache *k, uint32_t parent) {
 
 /* The child whose ids have the most in common with ids [n], and how many that are; NO_NODE if there
  * are none. */
-static uint32_t closest_child(struct prefix_cache *k, uint32_t parent, const uint32_t *ids,
-                              size_t n, size_t *common) {
+static uint32_t closest_child(struct prefix_cache *k, const struct prefix_salt *salt,
+                              uint32_t parent, const uint32_t *ids, size_t n, size_t *common) {
     uint32_t best = NO_NODE;
     *common = 0;
     for (uint32_t i = *children_of(k, parent); i != NO_NODE; i = node_at(k, i)->next) {
@@ -100,7 +109,7 @@ static uint32_t closest_child(struct prefix_cache *k, uint32_t parent, const uin
         size_t same = 0;
         while (same < n && same < node->n && node->ids[same] == ids[same])
             same++;
-        if (same > *common) {
+        if (same > *common && same_salt(&node->salt, salt)) {
             *common = same;
             best = i;
         }
@@ -135,7 +144,7 @@ static void use_path(struct prefix_cache *k, uint32_t leaf) {
 static void drop_leaf(struct prefix_cache *k, uint32_t i) {
     struct prefix_node *n = node_at(k, i);
     if (n->n == STATE_REF_SPAN) {
-        uint32_t *at = bucket_of(k, n->parent, n->ids);
+        uint32_t *at = bucket_of(k, &n->salt, n->parent, n->ids);
         while (*at != i)
             at = &node_at(k, *at)->chain;
         *at = n->chain;
@@ -180,18 +189,19 @@ static uint32_t unused_node(struct prefix_cache *k) {
     return i;
 }
 
-static uint32_t add_child(struct prefix_cache *k, uint32_t parent, const uint32_t *ids,
-                          size_t n_ids) {
+static uint32_t add_child(struct prefix_cache *k, const struct prefix_salt *salt, uint32_t parent,
+                          const uint32_t *ids, size_t n_ids) {
     if (k->n_nodes == k->max_nodes)
         prefix_drop_oldest(k);
     uint32_t i = unused_node(k);
     struct prefix_node *n = node_at(k, i);
     uint32_t *first = children_of(k, parent);
-    *n = (struct prefix_node){.n = (uint32_t)n_ids, .parent = parent, .next = *first};
+    *n =
+        (struct prefix_node){.n = (uint32_t)n_ids, .salt = *salt, .parent = parent, .next = *first};
     memcpy(n->ids, ids, n_ids * sizeof *ids);
     state_ref_init(&n->ref, parent == NO_NODE ? NULL : &node_at(k, parent)->ref);
     if (n_ids == STATE_REF_SPAN) {
-        uint32_t *bucket = bucket_of(k, parent, ids);
+        uint32_t *bucket = bucket_of(k, salt, parent, ids);
         n->chain = *bucket;
         *bucket = i;
     }
@@ -203,41 +213,52 @@ static uint32_t add_child(struct prefix_cache *k, uint32_t parent, const uint32_
     return i;
 }
 
-void prefix_add(struct prefix_cache *k, const struct state_seq *q, const uint32_t *ids,
-                size_t len) {
-    size_t n = len / STATE_REF_SPAN, depth;
-    n = n < k->max_nodes ? n : k->max_nodes;
-    if (n == 0)
-        return;
-    uint32_t node = descend(k, ids, n, &depth);
+/* The node of the first n spans of ids, which is made with its ancestors where it is missing. n is
+ * at most max_nodes. */
+static uint32_t make_path(struct prefix_cache *k, const struct prefix_salt *salt,
+                          const uint32_t *ids, size_t n) {
+    size_t depth;
+    uint32_t node = descend(k, salt, ids, n, &depth);
     use_path(k, node);
     for (; depth < n; depth++)
-        node = add_child(k, node, ids + depth * STATE_REF_SPAN, STATE_REF_SPAN);
+        node = add_child(k, salt, node, ids + depth * STATE_REF_SPAN, STATE_REF_SPAN);
+    return node;
+}
+
+static size_t fewer(size_t a, size_t b) {
+    return a < b ? a : b;
+}
+
+void prefix_add(struct prefix_cache *k, const struct prefix_salt *salt, const struct state_seq *q,
+                const uint32_t *ids, size_t len) {
+    size_t depth = fewer(len / STATE_REF_SPAN, k->max_nodes);
+    uint32_t node = depth > 0 ? make_path(k, salt, ids, depth) : NO_NODE;
     for (; depth > 0; depth--, node = node_at(k, node)->parent)
         state_keep(k->state, q, depth * STATE_REF_SPAN, &node_at(k, node)->ref);
 }
 
-void prefix_add_all(struct prefix_cache *k, const struct state_seq *q, const uint32_t *ids,
-                    size_t len) {
+void prefix_add_all(struct prefix_cache *k, const struct prefix_salt *salt,
+                    const struct state_seq *q, const uint32_t *ids, size_t len) {
     size_t whole = len / STATE_REF_SPAN, rest = len % STATE_REF_SPAN, depth, common;
-    prefix_add(k, q, ids, len);
+    prefix_add(k, salt, q, ids, len);
     if (rest == 0 || whole >= k->max_nodes)
         return;
     const uint32_t *tail = ids + whole * STATE_REF_SPAN;
-    uint32_t node = descend(k, ids, whole, &depth),
-             near = closest_child(k, node, tail, rest, &common);
+    uint32_t node = descend(k, salt, ids, whole, &depth),
+             near = closest_child(k, salt, node, tail, rest, &common);
     use_path(k, common == rest ? near : node);
     if (common == rest)
         return;
     if (near != NO_NODE && common == node_at(k, near)->n) // a tail that ours goes on from
         drop_leaf(k, near);
-    near = add_child(k, node, tail, rest);
+    near = add_child(k, salt, node, tail, rest);
     state_keep(k->state, q, len, &node_at(k, near)->ref);
 }
 
-uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len) {
+uint32_t prefix_find(struct prefix_cache *k, const struct prefix_salt *salt, const uint32_t *ids,
+                     size_t most, size_t *len) {
     size_t depth = 0;
-    uint32_t node = k->n_nodes > 0 ? descend(k, ids, most / STATE_REF_SPAN, &depth) : NO_NODE;
+    uint32_t node = k->n_nodes > 0 ? descend(k, salt, ids, most / STATE_REF_SPAN, &depth) : NO_NODE;
     for (; depth > 0 && !state_usable(k->state, &node_at(k, node)->ref, depth * STATE_REF_SPAN);
          depth--)
         node = node_at(k, node)->parent;
@@ -246,20 +267,69 @@ uint32_t prefix_find(struct prefix_cache *k, const uint32_t *ids, size_t most, s
     return node;
 }
 
-uint32_t prefix_find_any(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len) {
+uint32_t prefix_find_any(struct prefix_cache *k, const struct prefix_salt *salt,
+                         const uint32_t *ids, size_t most, size_t *len) {
     size_t depth = 0, common = 0;
     if (k->n_nodes == 0)
-        return prefix_find(k, ids, most, len);
-    uint32_t node = descend(k, ids, most / STATE_REF_SPAN, &depth);
+        return prefix_find(k, salt, ids, most, len);
+    uint32_t node = descend(k, salt, ids, most / STATE_REF_SPAN, &depth);
     size_t from = depth * STATE_REF_SPAN;
-    uint32_t child = closest_child(k, node, ids + from, most - from, &common);
+    uint32_t child = closest_child(k, salt, node, ids + from, most - from, &common);
     if (child == NO_NODE || !state_usable(k->state, &node_at(k, child)->ref, from + common))
-        return prefix_find(k, ids, most, len);
+        return prefix_find(k, salt, ids, most, len);
     use_path(k, child);
     *len = from + common;
     return child;
 }
 
+struct prefix_match prefix_match(struct prefix_cache *k, const struct prefix_salt *salt,
+                                 const uint32_t *ids, size_t n) {
+    size_t depth = 0, common = 0;
+    if (k->n_nodes == 0)
+        return (struct prefix_match){0};
+    uint32_t node = descend(k, salt, ids, n / STATE_REF_SPAN, &depth);
+    size_t from = depth * STATE_REF_SPAN;
+    uint32_t child = closest_child(k, salt, node, ids + from, n - from, &common);
+    if (child == NO_NODE) // all children begin with another id
+        for (child = *children_of(k, node);
+             child != NO_NODE && !same_salt(&node_at(k, child)->salt, salt);)
+            child = node_at(k, child)->next;
+    struct prefix_match m = {.len = from + common};
+    m.differs = m.len < n && child != NO_NODE && common < node_at(k, child)->n;
+    m.theirs = m.differs ? node_at(k, child)->ids[common] : 0;
+    return m;
+}
+
 void prefix_share(struct prefix_cache *k, uint32_t node, size_t len, struct state_seq *q) {
     state_take(k->state, q, &node_at(k, node)->ref, len);
+}
+
+/* ---- For kv(5) files ---- */
+
+size_t prefix_path(struct prefix_cache *k, const struct prefix_salt *salt, const uint32_t *ids,
+                   size_t n, struct state_ref **refs) {
+    n = fewer(n, k->max_nodes);
+    uint32_t node = n > 0 ? make_path(k, salt, ids, n) : NO_NODE;
+    for (size_t depth = n; depth-- > 0; node = node_at(k, node)->parent)
+        refs[depth] = &node_at(k, node)->ref;
+    return n;
+}
+
+bool prefix_drop_oldest_but(struct prefix_cache *k, const struct state_ref *last) {
+    return k->oldest != NO_NODE && &node_at(k, k->oldest)->ref != last && prefix_drop_oldest(k);
+}
+
+uint32_t prefix_next(const struct prefix_cache *k, uint32_t node) {
+    if (node == NO_NODE)
+        return k->root;
+    if (node_at(k, node)->child != NO_NODE)
+        return node_at(k, node)->child;
+    while (node != NO_NODE && node_at(k, node)->next == NO_NODE)
+        node = node_at(k, node)->parent;
+    return node == NO_NODE ? NO_NODE : node_at(k, node)->next;
+}
+
+struct prefix_view prefix_view(const struct prefix_cache *k, uint32_t node) {
+    const struct prefix_node *n = node_at(k, node);
+    return (struct prefix_view){n->parent, &n->salt, n->ids, n->n, &n->ref};
 }

@@ -89,6 +89,7 @@ void model_seq_fork(struct model *m, size_t slot, size_t from, size_t len) {
     if (len > 0)
         memcpy(to->ids, q->ids, len * sizeof *to->ids);
     to->len = len;
+    to->salt = q->salt;
     for (size_t r = 0; r < m->spec.n_ropes; r++)
         set_variant(m, to, r, q->variant[r]);
     state_fork(&m->state, &to->state, &q->state, len);
@@ -114,23 +115,34 @@ static bool is_rotated_plainly(const struct model *m, const struct model_seq *q)
 void model_seq_keep(struct model *m, size_t slot) {
     const struct model_seq *q = &m->seqs[slot];
     if (is_rotated_plainly(m, q))
-        prefix_add(&m->prefix, &q->state, q->ids, q->state.len);
+        prefix_add(&m->prefix, &q->salt, &q->state, q->ids, q->state.len);
 }
 
 void model_seq_keep_all(struct model *m, size_t slot) {
     const struct model_seq *q = &m->seqs[slot];
     if (is_rotated_plainly(m, q))
-        prefix_add_all(&m->prefix, &q->state, q->ids, q->state.len);
+        prefix_add_all(&m->prefix, &q->salt, &q->state, q->ids, q->state.len);
 }
 
-typedef uint32_t find_fn(struct prefix_cache *k, const uint32_t *ids, size_t most, size_t *len);
+void model_seq_set_salt(struct model *m, size_t slot, const struct prefix_salt *salt) {
+    m->seqs[slot].salt = *salt;
+}
+
+struct prefix_match model_seq_match(struct model *m, size_t slot, const uint32_t *ids, size_t n) {
+    return prefix_match(&m->prefix, &m->seqs[slot].salt, ids, n);
+}
+
+typedef uint32_t find_fn(struct prefix_cache *k, const struct prefix_salt *salt,
+                         const uint32_t *ids, size_t most, size_t *len);
 
 static size_t reuse(struct model *m, size_t slot, const uint32_t *ids, size_t n, find_fn *find) {
     struct model_seq *q = &m->seqs[slot];
     size_t len, expected = larger(q->expected, n);
     if (!rotates_plainly(m, expected))
         return q->len;
-    uint32_t node = find(&m->prefix, ids, n, &len);
+    uint32_t node = find(&m->prefix, &q->salt, ids, n, &len);
+    if (q->len == 0 && model_kv_restore(m, &q->salt, ids, n, len))
+        node = find(&m->prefix, &q->salt, ids, n, &len);
     if (len <= q->len)
         return q->len;
     model_seq_clear(m, slot);

@@ -34,6 +34,7 @@ static void answer_free(struct answers *a, struct answer *s) {
     if (s->params != a->params)
         free((void *)(uintptr_t)s->params);
     buf_free(&s->attrs);
+    buf_free(&s->note);
     answer_text_free(s->text);
     free(s->ids);
     free(s->reason);
@@ -172,11 +173,14 @@ static void write_end(const struct answers *a, struct answer *s) {
         return;
     }
     const char *finish = s->state == ANSWER_DONE ? s->finish : "failed";
-    char result[128];
-    int n = snprintf(result, sizeof result, "finish=%s prompt=%zu completion=%zu", finish,
-                     s->n_prompt, s->n - s->n_prompt);
+    struct buf result = {0};
+    buf_fmt(&result, "finish=%s prompt=%zu completion=%zu", finish, s->n_prompt,
+            s->n - s->n_prompt);
+    if (s->note.n)
+        buf_fmt(&result, " %.*s", (int)s->note.n, s->note.p);
     tokens_write_end(a->out);
-    tokens_write_result(a->out, (struct str){result, (size_t)n});
+    tokens_write_result(a->out, buf_view(&result));
+    buf_free(&result);
 }
 
 int answers_write(struct answers *a, struct err *e) {

@@ -31,6 +31,7 @@ struct answer {
     enum answer_state state;
     const char *finish; // ANSWER_DONE: "eos", "stop", "length" or "cut"
     char *reason;       // ANSWER_FAILED; owned
+    struct buf note;    // more of its results: what was cached of the prompt
     bool continues;     // a prompt's text comes before it
     bool more;          // another id will follow the last
     /* private: */

@@ -12,9 +12,11 @@
 #include <stdlib.h>
 
 #include "base/attrs.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/num.h"
 #include "base/progress.h"
+#include "wire/note.h"
 
 /* A sampler can make any number of sequences fail: after these it is only said how many more. Their
  * frames name all. */
@@ -103,6 +105,22 @@ static int on_rows(void *ctx, uint32_t seq, uint32_t pos, uint32_t n, const floa
     return hidden ? send_hidden(c, f, hidden, e) : 0;
 }
 
+static int on_reused(void *ctx, uint32_t seq, const struct engine_reuse *r, struct err *e) {
+    struct buf text = {0};
+    bool why = r->tells == ENGINE_TELLS_WHY;
+    note_write(&text, &(struct note){.cached = r->cached,
+                                     .has_match = why,
+                                     .match = r->match,
+                                     .has_ours = r->has_ours,
+                                     .ours = r->ours,
+                                     .has_theirs = r->has_theirs,
+                                     .theirs = r->theirs});
+    int rc = send_frame(
+        ctx, &(struct frame){.type = FRAME_NOTE, .seq = seq, .text = buf_view(&text)}, e);
+    buf_free(&text);
+    return rc;
+}
+
 static int on_stepped(void *ctx, struct err *e) {
     return flush(ctx, e);
 }
@@ -130,6 +148,31 @@ static int scored_from(struct str attrs, uint32_t *from, struct err *e) {
     return rc;
 }
 
+/* The attributes cache=count, cache=why and salt=TEXT. Where other users share the cache, how far a
+ * prompt is like one of theirs must not be seen to the id: it would let a user find their prompts
+ * id by id. Prompts with the same salt are of one who knows it. */
+static int cache_attributes(const struct forward_client *c, struct str attrs,
+                            struct engine_prompt *p, struct err *e) {
+    struct buf value = {0};
+    struct hash h;
+    int rc = 0;
+    if (attrs_get(attrs, "salt", &value) && value.n > 0) {
+        hash_bytes(&h, value.p, value.n);
+        memcpy(&p->salt, h.bytes, sizeof p->salt);
+    }
+    bool salted = value.n > 0;
+    buf_clear(&value);
+    if (attrs_get(attrs, "cache", &value)) {
+        bool why = str_eq(buf_view(&value), "why");
+        if (!why && !str_eq(buf_view(&value), "count"))
+            rc = err_set(e, EXIT_DATA, "cache takes count or why: '%.*s'",
+                         str_shown(buf_view(&value)), value.p ? value.p : "");
+        p->tells = why && (salted || !c->others) ? ENGINE_TELLS_WHY : ENGINE_TELLS_COUNT;
+    }
+    buf_free(&value);
+    return rc;
+}
+
 static int open_prompt(struct forward_client *c, const struct input_prompt *p, struct err *e) {
     struct frame open = {
         .type = FRAME_OPEN, .seq = p->number, .ids = p->ids, .n_ids = p->n_ids, .text = p->attrs};
@@ -143,13 +186,14 @@ static int open_prompt(struct forward_client *c, const struct input_prompt *p, s
             p->refused.p, p->name, p->line);
     if (p->refused.n)
         return send_failed(c, p->number, p->refused, !p->line && !p->said_before, e);
+    struct engine_prompt prompt = {
+        .seq = p->number, .ids = p->ids, .n_ids = p->n_ids, .want = c->all_logits ? p->n_ids : 1};
     int scored = scored_from(p->attrs, &from, &bad);
-    if (scored < 0)
+    if (scored < 0 || cache_attributes(c, p->attrs, &prompt, &bad) != 0)
         return send_failed(c, p->number, str_of(bad.msg), true, e);
     if (scored && !c->all_logits)
-        return engine_score(c->engine, &c->of_engine, p->number, p->ids, p->n_ids, from, e);
-    return engine_open(c->engine, &c->of_engine, p->number, p->ids, p->n_ids,
-                       c->all_logits ? p->n_ids : 1, e);
+        return engine_score(c->engine, &c->of_engine, &prompt, from, e);
+    return engine_open(c->engine, &c->of_engine, &prompt, e);
 }
 
 /* The header is sent as soon as the input's first line tells which tokenizer made the ids. */
@@ -271,6 +315,7 @@ void forward_client_begin(struct forward_client *c) {
                                           .forked = on_forked,
                                           .appended = on_appended,
                                           .rows = on_rows,
+                                          .reused = on_reused,
                                           .stepped = on_stepped,
                                           .ended = on_ended};
     note_asking(c);

@@ -34,6 +34,7 @@ struct forward_client {
     size_t max_in_flight;        // prompts that are open
     bool all_logits;             // of every position of a prompt
     bool names_layers;           // frames of hidden states say their layer
+    bool others;                 // clients of other users share the cache: see open_prompt
     struct hidden_layers hidden; // those that this client wants; n = 0: none
     void (*warn)(void *ctx, const char *text);
     void *warn_ctx;

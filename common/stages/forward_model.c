@@ -47,7 +47,7 @@ static void fill_header(struct logits_header *h, const struct model *m, bool hid
     h->weights = model_weights(m)->fingerprint;
 }
 
-/* Chooses the layers, compares the weights, and warns. */
+/* Chooses the layers, compares the weights, opens kv files, and warns. */
 static int check_model(struct model *m, const char *dir, const struct forward_model_options *o,
                        struct err *e) {
     if (o->layers && model_set_hidden(m, o->layers, e) != 0) {
@@ -56,6 +56,11 @@ static int check_model(struct model *m, const char *dir, const struct forward_mo
     }
     if (o->verify &&
         hashlist_verify(model_weights(m), dir, o->verify, o->model.n_threads, NULL, NULL, e) != 0)
+        return -1;
+    for (size_t i = 0; i < o->n_kv_load; i++)
+        if (model_kv_load(m, o->kv_load[i], e) != 0)
+            return -1;
+    if (o->kv_save && model_kv_prepare(m, e) != 0)
         return -1;
     const struct spec *spec = model_spec(m);
     if (o->model.context > spec->max_pos &&

@@ -92,6 +92,8 @@ static void print_rates(const struct engine_counters *n, const struct model *m) 
         print_note("memory: sequences were paused %" PRIu64 " times (--kv)", n->paused);
     if (n->reused)
         print_note("reused: %" PRIu64 " tokens of prompts, kept from earlier sequences", n->reused);
+    if (model_kv_restored(m))
+        print_note("restored: %" PRIu64 " tokens of prompts, from kv files", model_kv_restored(m));
     if (n->decode_rows) {
         print_note("decode: %" PRIu64 " tokens in %.3f s (%.1f tokens/s), %" PRIu64
                    " steps of up to %zu, weights read at %.2f GB/s",

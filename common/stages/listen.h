@@ -3,7 +3,8 @@
  *
  * One loop on one thread polls everything, as forward.c does for one pipe. It waits for no client:
  * what a client does not read is queued, and the client's sequences run nothing until the queue is
- * written. So a client costs at most the memory of one step's rows, and no time of others.
+ * written. So a client costs at most the memory of one step's rows, and no time of others. One that
+ * reads nothing for stall_seconds is dropped.
  *
  * A client ends when its input is done, when its stream or a message is bad, when its reader or its
  * sampler leaves, or when its process does. Its sequences are forgotten before the next step. The
@@ -42,6 +43,7 @@ struct listen_job {
     struct listen_socket *socket;
     bool group;                   // clients may be other users
     double idle_seconds;          // without a client, until the end; 0: never
+    double stall_seconds;         // after which a client that reads nothing is dropped; 0: never
     bool report;                  // says of each client when it comes and goes
     double started;               // seconds_now() at the start of the program
     int (*opened)(struct err *e); // called when all is open; NULL: nothing is to be done

@@ -219,6 +219,7 @@ static void start(struct listen_client *c, const struct control *ask) {
     f->out = output_new_passed(&c->out, &c->header);
     f->max_in_flight = ask->batch < ENGINE_MAX_IN_FLIGHT ? ask->batch : ENGINE_MAX_IN_FLIGHT;
     f->all_logits = ask->flags & CONTROL_ALL;
+    f->others = c->job->group;
     f->warn = on_warning;
     f->warn_ctx = c;
     forward_client_begin(f);
@@ -314,13 +315,34 @@ void listen_client_fds(const struct listen_client *c, struct pollfd *fds, bool t
         .fd = c->control, .events = (short)(POLLIN | (c->queue.n > 0 ? POLLOUT : 0))};
 }
 
-int listen_client_timeout_ms(struct listen_client *c) {
-    if (c->state == LISTEN_RUNS)
-        return forward_client_timeout_ms(&c->forward);
-    if (c->state == LISTEN_FINISHES)
-        return -1;
-    double left = c->until - seconds_now();
+static int ms_until(double when) {
+    double left = when - seconds_now();
     return left <= 0 ? 0 : (int)(left * 1e3) + 1;
+}
+
+int listen_client_timeout_ms(struct listen_client *c) {
+    int own = c->state == LISTEN_RUNS ? forward_client_timeout_ms(&c->forward) : -1;
+    if (c->state != LISTEN_RUNS && c->state != LISTEN_FINISHES)
+        return ms_until(c->until);
+    if (c->job->stall_seconds <= 0 || !output_waits(c->forward.out))
+        return own;
+    int stall = ms_until(c->read_at + c->job->stall_seconds);
+    return own < 0 || stall < own ? stall : own;
+}
+
+/* Ends a client whose reader has taken nothing for too long. */
+static void check_stall(struct listen_client *c) {
+    uint64_t n = output_bytes(c->forward.out);
+    double now = seconds_now();
+    char text[120];
+    if (!output_waits(c->forward.out) || n != c->n_read || c->read_at <= 0) {
+        c->n_read = n;
+        c->read_at = output_waits(c->forward.out) ? now : 0;
+    } else if (c->job->stall_seconds > 0 && now - c->read_at >= c->job->stall_seconds) {
+        snprintf(text, sizeof text, "stdout was not read for %.0f seconds (the engine's --stall)",
+                 c->job->stall_seconds);
+        listen_client_end(c, EXIT_IO, false, text);
+    }
 }
 
 static void finish_if_done(struct listen_client *c) {
@@ -343,6 +365,8 @@ void listen_client_check(struct listen_client *c) {
         end_by(c, &why);
     }
     finish_if_done(c);
+    if (c->state == LISTEN_RUNS || c->state == LISTEN_FINISHES)
+        check_stall(c);
     if (c->state == LISTEN_RUNS)
         f->of_engine.held = output_waits(f->out);
 }

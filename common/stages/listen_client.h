@@ -27,6 +27,8 @@ struct listen_client {
     enum listen_state state;
     uint32_t number; // for messages
     int control;
+    uint64_t n_read;       // bytes that its reader had taken when it was last seen to take some
+    double read_at;        // seconds_now() then; only while it has not taken all
     double until;          // LISTEN_NEW, LISTEN_ENDS: when it is dropped
     struct passed in, out; // -1: none
     char *in_name;

@@ -41,9 +41,10 @@ struct resident_ask {
     uint32_t context;                 // most ids of a sequence; 0: the engine's
 };
 
-/* Connects. Refuses an engine of another user than this one or root, unless `group`. Returns a
- * descriptor, the caller's, which closes on exec; -1 with e set: EXIT_NO_INPUT, there is no such
- * socket; EXIT_SYSTEM, nobody listens, or it is another user's. */
+/* Connects. In the folder $LLM_RUN it waits up to two seconds for an engine. Refuses an engine of
+ * another user than this one or root, unless `group`. Returns a descriptor, the caller's, which
+ * closes on exec; -1 with e set: EXIT_NO_INPUT, there is no such socket; EXIT_SYSTEM, nobody
+ * listens, or it is another user's. */
 int resident_connect(const char *path, bool group, struct err *e);
 
 /* Sends the request. The descriptors stay the caller's, which closes its copies so that ends of

@@ -18,6 +18,7 @@
 #include "stages/answer_text.h"
 #include "stages/answers.h"
 #include "wire/logits.h"
+#include "wire/note.h"
 #include "wire/return.h"
 #include "wire/tokens.h"
 
@@ -175,6 +176,16 @@ static void take_closed(struct run *r, struct answer *s) {
         cut(r, s);
 }
 
+/* What was cached of its prompt goes into its results. */
+static int take_note(struct answer *s, const struct frame *f, struct err *e) {
+    struct note note;
+    if (note_read(&note, f->text, e) != 0)
+        return -1;
+    buf_clear(&s->note);
+    note_write(&s->note, &note);
+    return 0;
+}
+
 /* Whether the ids that a recorded sampler chose are ours. If they are not, we cannot go on. */
 static bool follows(const struct answer *s, const struct frame *f) {
     return f->pos <= s->n && s->n - f->pos == f->n_ids &&
@@ -190,6 +201,8 @@ static int take_frame(struct run *r, const struct frame *f, struct err *e) {
         return take_open(r, f, e);
     if (f->type == FRAME_FAILED)
         return take_failed(r, f, e);
+    if (f->type == FRAME_NOTE)
+        return open ? take_note(s, f, e) : 0;
     if (f->type == FRAME_LOGITS && open && s->n > 0) {
         size_t last = s->n - 1;
         if (last >= f->pos && last - f->pos < f->rows)

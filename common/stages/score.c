@@ -238,6 +238,7 @@ static int take_frame(struct run *r, const struct frame *f, struct err *e) {
         return f->seq < RETURN_FIRST_FORK ? end_score(r, f, e) : 0;
     case FRAME_HIDDEN:
     case FRAME_IDS:
+    case FRAME_NOTE:
     case FRAME_END:
         break;
     }

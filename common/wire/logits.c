@@ -66,7 +66,8 @@ enum frame_offset {
 enum { DTYPE_F32 = 1 };
 
 /* By enum frame_type, from 1. */
-static const char frame_tag[][5] = {"", "OPEN", "LOGI", "HIDD", "FAIL", "IDS ", "CLOS", "END "};
+static const char frame_tag[][5] = {"",     "OPEN", "LOGI", "HIDD", "FAIL",
+                                    "IDS ", "CLOS", "END ", "NOTE"};
 
 enum { N_FRAME_TYPES = sizeof frame_tag / sizeof *frame_tag };
 
@@ -80,7 +81,7 @@ static bool has_ids(enum frame_type type) {
 }
 
 static bool has_text(enum frame_type type) {
-    return type == FRAME_OPEN || type == FRAME_FAILED || type == FRAME_HIDDEN;
+    return type == FRAME_OPEN || type == FRAME_FAILED || type == FRAME_HIDDEN || type == FRAME_NOTE;
 }
 
 bool logits_layer(const struct frame *f, uint32_t *layer) {

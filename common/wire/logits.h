@@ -51,6 +51,7 @@ enum frame_type {
     FRAME_IDS = 5,    // ids that a request appended at pos, before their logits: for viewers
     FRAME_CLOSED = 6, // no more frames of this sequence
     FRAME_END = 7,    // the stream is complete
+    FRAME_NOTE = 8,   // text: what was cached (note.h); only of a sequence that asks for it
 };
 
 /* Sequences are numbered from 0 in the order of the lines on llm-forward's stdin; forks get numbers
@@ -61,7 +62,7 @@ struct frame {
     const float *values; // LOGITS, HIDDEN: [rows, columns]
     const uint32_t *ids; // OPEN, IDS: [n_ids]
     uint32_t n_ids;
-    struct str text; // OPEN: attributes; HIDDEN: the layer; FAILED: the reason
+    struct str text; // OPEN: attributes; HIDDEN: the layer; FAILED: the reason; NOTE
 };
 
 /* The layer of a HIDDEN frame (model/hidden.h has the numbers); false if the frame does not say it.

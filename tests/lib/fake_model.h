@@ -80,6 +80,26 @@ size_t model_seq_reuse(struct model *m, size_t slot, const uint32_t *ids, size_t
     return m->len[slot];
 }
 
+void model_seq_set_salt(struct model *m, size_t slot, const struct prefix_salt *salt) {
+    (void)m;
+    (void)slot;
+    (void)salt;
+}
+
+struct prefix_match model_seq_match(struct model *m, size_t slot, const uint32_t *ids, size_t n) {
+    struct prefix_match best = {0};
+    (void)slot;
+    for (size_t k = 0, same; k < 8; k++) {
+        for (same = 0; same < n && same < m->kept_len[k] && m->kept[k][same] == ids[same];)
+            same++;
+        if (same > best.len)
+            best = (struct prefix_match){same, same < m->kept_len[k] && same < n, 0};
+        if (same == best.len && best.differs)
+            best.theirs = m->kept[k][same];
+    }
+    return best;
+}
+
 void model_seq_keep_all(struct model *m, size_t slot) {
     model_seq_keep(m, slot);
 }
@@ -133,6 +153,11 @@ void *model_host_alloc(struct model *m, size_t count, size_t each) {
 void model_host_free(struct model *m, void *p) {
     (void)m;
     free(p);
+}
+
+uint64_t model_kv_restored(const struct model *m) {
+    (void)m;
+    return 0;
 }
 
 const double *model_times(const struct model *m) {

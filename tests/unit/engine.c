@@ -12,6 +12,17 @@
 
 enum { FIRST_FORK = 1 << 30 };
 
+static int open_prompt(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
+                       uint32_t n, uint32_t want, struct err *e) {
+    return engine_open(
+        g, c, &(struct engine_prompt){.seq = seq, .ids = ids, .n_ids = n, .want = want}, e);
+}
+
+static int score_prompt(struct engine *g, struct engine_client *c, uint32_t seq,
+                        const uint32_t *ids, uint32_t n, uint32_t from, struct err *e) {
+    return engine_score(g, c, &(struct engine_prompt){.seq = seq, .ids = ids, .n_ids = n}, from, e);
+}
+
 /* ---- Sequences and batches ---- */
 
 static struct engine_client one = {.first_fork = FIRST_FORK}, two = {.first_fork = FIRST_FORK};
@@ -304,8 +315,8 @@ static void move(struct engine *g, struct told *t, uint32_t which, int at) {
         {ENGINE_CLOSE, .seq = 8},
     };
     if (at == 0)
-        CHECK(engine_open(g, c, 7, ids, 12, 1, NULL) == 0 &&
-              engine_open(g, c, 8, ids + 1, 20, 20, NULL) == 0);
+        CHECK(open_prompt(g, c, 7, ids, 12, 1, NULL) == 0 &&
+              open_prompt(g, c, 8, ids + 1, 20, 20, NULL) == 0);
     else if (at <= (int)(sizeof r / sizeof *r))
         CHECK(engine_request(g, c, &r[at - 1], NULL) == 0);
 }
@@ -423,9 +434,9 @@ static void what_never_fits_fails(void) {
     m->refuse_past = 20;
     struct engine *g =
         engine_new(&(struct engine_options){.max_in_flight = 4, .chunk = 64, .pauses = true}, m);
-    CHECK(engine_open(g, &t->client, 0, some_ids, 21, 1, NULL) == 0);
-    CHECK(engine_open(g, &t->client, 1, some_ids, 20, 1, NULL) == 0);
-    CHECK(engine_open(g, &other->client, 0, some_ids, 19, 1, NULL) == 0);
+    CHECK(open_prompt(g, &t->client, 0, some_ids, 21, 1, NULL) == 0);
+    CHECK(open_prompt(g, &t->client, 1, some_ids, 20, 1, NULL) == 0);
+    CHECK(open_prompt(g, &other->client, 0, some_ids, 19, 1, NULL) == 0);
     engine_leave(g, &other->client);
     for (int i = 0; i < 100 && engine_due(g) < (double)INFINITY; i++)
         engine_step(g);
@@ -442,8 +453,8 @@ static void one_step_runs_the_rows_of_both(void) {
     struct model *m;
     struct engine *g = begin(&m, 64, false);
     struct told *a = told_new(ENGINE_ASKS), *b = told_new(ENGINE_ASKS);
-    engine_open(g, &a->client, 0, some_ids, 5, 1, NULL);
-    engine_open(g, &b->client, 0, some_ids, 9, 1, NULL); // the same number, another sequence
+    open_prompt(g, &a->client, 0, some_ids, 5, 1, NULL);
+    open_prompt(g, &b->client, 0, some_ids, 9, 1, NULL); // the same number, another sequence
     engine_step(g);
     CHECK_INT(m->n_steps, 1);
     CHECK_INT(a->events[0].value, digest(some_ids, 5));
@@ -466,8 +477,8 @@ static void a_client_that_fails_ends_alone(void) {
         for (int at = 0; at < MOVES; at++) {
             move(g, good, 1, at);
             if (at == 0) {
-                engine_open(g, &bad->client, 0, some_ids, 30, 4, NULL);
-                engine_open(g, &bad->client, 1, some_ids, 9, 9, NULL);
+                open_prompt(g, &bad->client, 0, some_ids, 30, 4, NULL);
+                open_prompt(g, &bad->client, 1, some_ids, 9, 9, NULL);
             }
             if (!bad->client.failed) // an event of 'f' comes at once, one of 'x' too
                 rc = engine_request(g, &bad->client,
@@ -482,7 +493,7 @@ static void a_client_that_fails_ends_alone(void) {
         CHECK_STR(bad->client.err.msg, "enough");
         CHECK_INT(bad->client.n_open, 0);
         CHECK(fail_at > 1 || (rc == -1 && e.code == EXIT_IO));
-        CHECK_INT(engine_open(g, &bad->client, 9, some_ids, 3, 1, &e), -1);
+        CHECK_INT(open_prompt(g, &bad->client, 9, some_ids, 3, 1, &e), -1);
         CHECK_INT(bad->n, fail_at); // nothing more is told
         CHECK_INT(count(good, 'r'), 28);
         CHECK_INT(count(good, 'c'), 3);
@@ -499,11 +510,11 @@ static void who_leaves_takes_its_sequences_along(void) {
     struct engine *g = begin(&m, 4, false);
     struct told *a = told_new(ENGINE_ASKS), *b = told_new(ENGINE_ASKS);
     for (uint32_t i = 0; i < 3; i++)
-        engine_open(g, &a->client, i, some_ids, 40, 1, NULL);
+        open_prompt(g, &a->client, i, some_ids, 40, 1, NULL);
     engine_request(g, &a->client,
                    &(struct engine_request){ENGINE_FORK, .seq = FIRST_FORK, .from = 1, .pos = 40},
                    NULL);
-    engine_open(g, &b->client, 0, some_ids, 7, 1, NULL);
+    open_prompt(g, &b->client, 0, some_ids, 7, 1, NULL);
     engine_step(g);
     CHECK_INT(a->client.n_open, 4);
     size_t told = a->n;
@@ -527,23 +538,23 @@ static void what_cannot_be_run_ends_with_a_reason(void) {
     struct engine *g = begin(&m, 0, false);
     struct told *t = told_new(ENGINE_ASKS);
     struct engine_client *c = &t->client;
-    CHECK(engine_open(g, c, 0, past, 2, 1, NULL) == 0);
+    CHECK(open_prompt(g, c, 0, past, 2, 1, NULL) == 0);
     CHECK_STR(t->reason, "id 100 is not in the vocabulary of 100");
-    CHECK(engine_open(g, c, 0, some_ids, 0, 0, NULL) == 0);
+    CHECK(open_prompt(g, c, 0, some_ids, 0, 0, NULL) == 0);
     CHECK_STR(t->reason, "the prompt is empty");
-    CHECK(engine_open(g, c, 0, some_ids, CONTEXT + 1, 1, NULL) == 0);
+    CHECK(open_prompt(g, c, 0, some_ids, CONTEXT + 1, 1, NULL) == 0);
     CHECK_STR(t->reason, "65 ids at position 0 do not fit into the context of 64");
-    CHECK(engine_open(g, c, 0, some_ids, 3, 4, NULL) == 0);
+    CHECK(open_prompt(g, c, 0, some_ids, 3, 4, NULL) == 0);
     CHECK_STR(t->reason, "logits of 4 ids are wanted, but only 3 came");
     CHECK_INT(c->n_open, 0);
-    CHECK(engine_open(g, c, 0, some_ids, 3, 1, NULL) == 0 && c->n_open == 1);
-    CHECK(engine_open(g, c, 0, some_ids, 3, 1, NULL) == 0 && c->n_open == 0);
+    CHECK(open_prompt(g, c, 0, some_ids, 3, 1, NULL) == 0 && c->n_open == 1);
+    CHECK(open_prompt(g, c, 0, some_ids, 3, 1, NULL) == 0 && c->n_open == 0);
     CHECK_STR(t->reason, "the number is open already");
     CHECK_INT(count(t, 'x'), 5);
     for (uint32_t i = 0; i < 4 + ENGINE_FORKS; i++)
-        engine_open(g, c, i, some_ids, 3, 1, NULL);
+        open_prompt(g, c, i, some_ids, 3, 1, NULL);
     CHECK_INT(count(t, 'x'), 5);
-    engine_open(g, c, 999, some_ids, 3, 1, NULL);
+    open_prompt(g, c, 999, some_ids, 3, 1, NULL);
     CHECK_STR(t->reason, "no room for a sequence: 260 are open");
     CHECK_INT(c->n_open, 4 + ENGINE_FORKS);
     end(g, m);
@@ -563,9 +574,9 @@ static void a_copy_that_fails_early_is_not_made(void) {
                               bad = {ENGINE_EXTEND, .seq = fork, .pos = 60},
                               more = {ENGINE_EXTEND,        .seq = 9,   .pos = 6,
                                       .ids = some_ids + 26, .n_ids = 1, .want = 1};
-        CHECK(engine_open(g, c, 7, some_ids, 10, 1, NULL) == 0);
+        CHECK(open_prompt(g, c, 7, some_ids, 10, 1, NULL) == 0);
         CHECK(engine_request(g, c, &copy, NULL) == 0 && engine_request(g, c, &bad, NULL) == 0);
-        CHECK(engine_open(g, c, 9, some_ids + 20, 6, 0, NULL) == 0); // in the copy's slot
+        CHECK(open_prompt(g, c, 9, some_ids + 20, 6, 0, NULL) == 0); // in the copy's slot
         bad.seq = 7;
         if (source_fails)
             CHECK(engine_request(g, c, &bad, NULL) == 0);
@@ -585,8 +596,8 @@ static void who_never_asks_gets_its_sequences_closed(void) {
     struct model *m;
     struct engine *g = begin(&m, 0, false);
     struct told *t = told_new(ENGINE_ASKS_NEVER), *later = told_new(ENGINE_MAY_ASK);
-    engine_open(g, &t->client, 0, some_ids, 3, 1, NULL);
-    engine_open(g, &later->client, 0, some_ids, 4, 1, NULL);
+    open_prompt(g, &t->client, 0, some_ids, 3, 1, NULL);
+    open_prompt(g, &later->client, 0, some_ids, 4, 1, NULL);
     run_all(g);
     CHECK(t->client.n_open == 0 && count(t, 'c') == 1);
     CHECK(later->client.n_open == 1 && count(later, 'r') == 1);
@@ -605,10 +616,10 @@ static void a_step_waits_shortly_for_a_client_that_asks(void) {
     struct engine *g = begin(&m, 8, false);
     struct told *asks = told_new(ENGINE_ASKS), *other = told_new(ENGINE_MAY_ASK);
     CHECK(engine_due(g) == (double)INFINITY);
-    engine_open(g, &asks->client, 0, some_ids, 3, 1, NULL);
+    open_prompt(g, &asks->client, 0, some_ids, 3, 1, NULL);
     CHECK(engine_due(g) <= seconds_now());
     engine_step(g);
-    engine_open(g, &other->client, 0, some_ids, 3, 1, NULL);
+    open_prompt(g, &other->client, 0, some_ids, 3, 1, NULL);
     double due = engine_due(g);
     CHECK(due > 0 && due < seconds_now() + 0.1); // as long as half a step of the fake takes
     engine_request(g, &asks->client,
@@ -637,10 +648,10 @@ static void a_scored_sequence_gives_the_rows_that_score(void) {
     struct model *m;
     struct engine *g = begin(&m, 3, false);
     struct told *t = told_new(ENGINE_ASKS), *all = told_new(ENGINE_ASKS_NEVER);
-    CHECK_INT(engine_score(g, &t->client, 5, some_ids, 10, 4, NULL), 0);
+    CHECK_INT(score_prompt(g, &t->client, 5, some_ids, 10, 4, NULL), 0);
     run_all(g);
     CHECK_INT(m->n_rows, 9); // the last id scores nothing
-    engine_open(g, &all->client, 5, some_ids, 10, 10, NULL);
+    open_prompt(g, &all->client, 5, some_ids, 10, 10, NULL);
     run_all(g);
     CHECK_INT(count(t, 'r'), 6);
     CHECK_INT(t->n, 7);
@@ -657,14 +668,14 @@ static void what_cannot_be_scored_ends_at_once(void) {
     struct engine *g = begin(&m, 3, false);
     struct told *t = told_new(ENGINE_ASKS);
     struct engine_client *c = &t->client;
-    CHECK_INT(engine_score(g, c, 0, some_ids, 10, 0, NULL), 0);
+    CHECK_INT(score_prompt(g, c, 0, some_ids, 10, 0, NULL), 0);
     CHECK_STR(t->reason, "ids from 0 on are to be scored, but from 1 to 10 is possible");
-    CHECK_INT(engine_score(g, c, 0, some_ids, 10, 11, NULL), 0);
+    CHECK_INT(score_prompt(g, c, 0, some_ids, 10, 11, NULL), 0);
     CHECK_INT(count(t, 'x'), 2);
-    CHECK_INT(engine_score(g, c, 0, some_ids, CONTEXT + 1, 3, NULL), 0);
+    CHECK_INT(score_prompt(g, c, 0, some_ids, CONTEXT + 1, 3, NULL), 0);
     CHECK_INT(count(t, 'x'), 3);
-    CHECK_INT(engine_score(g, c, 0, some_ids, 10, 10, NULL), 0); // nothing to score is no failure
-    CHECK_INT(engine_score(g, c, 0, some_ids, 1, 1, NULL), 0);
+    CHECK_INT(score_prompt(g, c, 0, some_ids, 10, 10, NULL), 0); // nothing to score is no failure
+    CHECK_INT(score_prompt(g, c, 0, some_ids, 1, 1, NULL), 0);
     CHECK_INT(count(t, 'c'), 2);
     CHECK_INT(t->n, 5);
     CHECK(c->n_open == 0 && engine_due(g) == (double)INFINITY);
@@ -683,7 +694,7 @@ static size_t score_questions(size_t n_open, size_t chunk, bool keeps) {
     m->keeps = keeps;
     while (n_sent < 40 || t->client.n_open > 0) {
         for (; n_sent < 40 && t->client.n_open < n_open; n_sent++)
-            engine_score(g, &t->client, n_sent, ids, question(n_sent / 4, n_sent % 4, ids), 30,
+            score_prompt(g, &t->client, n_sent, ids, question(n_sent / 4, n_sent % 4, ids), 30,
                          NULL);
         if (t->client.n_open > 0)
             CHECK(engine_due(g) < (double)INFINITY); // somebody always runs
@@ -722,9 +733,9 @@ static void who_waits_goes_on_when_the_other_has_failed(void) {
         uint32_t ids[CONTEXT];
         m->keeps = true;
         first->fail_at = leaves ? 0 : 1;
-        engine_score(g, &first->client, 0, ids, question(0, 0, ids), 30, NULL);
-        engine_score(g, &t->client, 0, ids, question(0, 1, ids), 30, NULL);
-        engine_score(g, &t->client, 1, ids, question(0, 2, ids), 30, NULL);
+        score_prompt(g, &first->client, 0, ids, question(0, 0, ids), 30, NULL);
+        score_prompt(g, &t->client, 0, ids, question(0, 1, ids), 30, NULL);
+        score_prompt(g, &t->client, 1, ids, question(0, 2, ids), 30, NULL);
         engine_step(g);
         CHECK_INT(m->n_rows, 4); // only the first runs
         engine_request(g, &t->client, &(struct engine_request){ENGINE_CLOSE, .seq = 1}, NULL);

@@ -271,6 +271,49 @@ static void cached_pages_are_evicted_if_memory_is_short(void) {
     model_close(m);
 }
 
+/* ---- Where a prompt and the cache part ---- */
+
+static void check_match(struct model *m, const int64_t *ids, size_t n, size_t len, int64_t theirs) {
+    uint32_t ids32[MOST];
+    for (size_t i = 0; i < n; i++)
+        ids32[i] = (uint32_t)ids[i];
+    struct prefix_match got = model_seq_match(m, 1, ids32, n);
+    CHECK_INT(got.len, len);
+    CHECK_INT(got.differs ? (int64_t)got.theirs : -1, theirs);
+}
+
+static void a_match_is_known_to_the_id(void) {
+    struct model *m = open_model("llama", false, 256, 8);
+    const struct prefix_salt salt = {{1, 1}};
+    int64_t a[MOST], b[MOST], c[MOST];
+    make_ids(a, MOST, MOST, 0);
+    make_ids(b, 140, MOST, 1);
+    make_ids(c, 100, MOST, 2);
+    check_match(m, a, 150, 0, -1);
+    keep(m, a, 192);
+    check_match(m, a, 150, 150, -1); // the prompt ends first
+    check_match(m, a, 199, 192, -1); // the cache does
+    check_match(m, b, 199, 140, a[140]);
+    check_match(m, c, 199, 100, a[100]);
+    keep(m, b, 192);
+    check_match(m, b, 199, 192, -1);
+    check_match(m, c, 199, 100, a[100]); // both others have this id
+    c[0] = 3;
+    check_match(m, c, 199, 0, a[0]);
+    model_seq_set_salt(m, 1, &salt);
+    check_match(m, a, 199, 0, -1);
+    CHECK_INT(reuse(m, 1, a, 199), 0);
+    model_seq_set_salt(m, 0, &salt);
+    keep(m, c, 70);
+    check_match(m, c, 199, 64, -1);
+    check_match(m, a, 199, 0, 3);
+    CHECK_INT(reuse(m, 1, c, 199), 64);
+    model_seq_fork(m, 2, 1, 64); // a fork has its source's salt
+    model_seq_keep(m, 2);
+    CHECK_INT(m->prefix.n_nodes, 5); // of 3 pages of a, one of b, one of c
+    model_close(m);
+}
+
 /* ---- Any order, with pages that name their ids ---- */
 
 enum { N_STEPS = 20000, MAX_PAGES = 6, MAX_NODES = 9, N_SLOTS = 3, CONTEXT = MAX_PAGES * KV_PAGE };
@@ -280,9 +323,16 @@ static uint32_t next_random(uint32_t *state, uint32_t below) {
     return (*state >> 8) % below;
 }
 
-/* The content of a page: the ids that led to it. A path is 2 bits a page. */
+enum { SALTED = 1 << 2 * MAX_PAGES }; // in a path: it has a salt
+
+/* The content of a page: the salt and the ids that led to it. A path is 2 bits a page. */
 static uint64_t mark(uint32_t path, size_t page) {
-    return ((uint64_t)(page + 1) << 32) | (path & ((1u << 2 * (page + 1)) - 1));
+    return ((uint64_t)(page + 1) << 32) | (path & ((1u << 2 * (page + 1)) - 1)) | (path & SALTED);
+}
+
+static const struct prefix_salt *salt_of(uint32_t path) {
+    static const struct prefix_salt salts[2] = {{{0}}, {{1, 2}}};
+    return &salts[(path & SALTED) != 0];
 }
 
 static void path_ids(uint32_t path, uint32_t ids[CONTEXT]) {
@@ -321,18 +371,19 @@ static void check_order(const struct prefix_cache *k) {
 /* A sequence begins with what the cache has, goes on, and is perhaps added. Returns the pages that
  * it shared. */
 static size_t random_sequence(struct prefix_cache *k, struct state_seq *q, uint32_t *random) {
-    uint32_t path = next_random(random, 1u << 2 * MAX_PAGES),
-             n = next_random(random, MAX_PAGES + 1), ids[CONTEXT];
+    uint32_t path = next_random(random, 2 * SALTED), n = next_random(random, MAX_PAGES + 1),
+             ids[CONTEXT];
     size_t found;
     state_truncate(k->state, q, 0);
     path_ids(path, ids);
-    uint32_t node = prefix_find(k, ids, CONTEXT, &found);
+    uint32_t node = prefix_find(k, salt_of(path), ids, CONTEXT, &found);
     if (found > 0)
         prefix_share(k, node, found, q);
     n = n > found / KV_PAGE ? n : (uint32_t)(found / KV_PAGE);
     fill(k->state, q, path, found / KV_PAGE, n);
     if (next_random(random, 3) > 0)
-        prefix_add(k, q, ids, n * KV_PAGE + (n < MAX_PAGES ? next_random(random, KV_PAGE) : 0));
+        prefix_add(k, salt_of(path), q, ids,
+                   n * KV_PAGE + (n < MAX_PAGES ? next_random(random, KV_PAGE) : 0));
     return found / KV_PAGE;
 }
 
@@ -360,7 +411,7 @@ static void any_order(size_t window, size_t n_buckets) {
             prefix_drop_oldest(&k);
         check_order(&k);
     }
-    CHECK(taken > N_STEPS / 4);
+    CHECK(taken > N_STEPS / 8);
     for (size_t i = 0; i < N_SLOTS; i++) {
         state_truncate(&s, &slots[i], 0);
         state_seq_free(&slots[i]);
@@ -394,6 +445,7 @@ int main(int argc, char **argv) {
     RUN(a_sequence_that_has_more_is_unchanged);
     RUN(the_oldest_is_evicted_first_within_the_budget);
     RUN(cached_pages_are_evicted_if_memory_is_short);
+    RUN(a_match_is_known_to_the_id);
     RUN(pages_are_only_found_by_the_ids_that_made_them);
     return check_done();
 }

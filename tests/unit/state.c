@@ -491,6 +491,7 @@ static void check_truncate(struct world *w, struct seq *x, size_t len) {
 
 static void any_order(const struct state_layer *a, const struct state_layer *b) {
     struct world *w = world_new(a, b);
+    const struct prefix_salt no_salt = {{0}};
     struct prefix_cache k;
     size_t found, n_taken = 0;
     random_state = 1;
@@ -512,11 +513,11 @@ static void any_order(const struct state_layer *a, const struct state_layer *b) 
             check_seen(w, x);
             random_ids(x, x->q.len);
         } else if (what == 7) {
-            prefix_add(&k, &x->q, x->ids, x->q.len);
+            prefix_add(&k, &no_salt, &x->q, x->ids, x->q.len);
         } else if (what == 8) {
             check_truncate(w, x, 0);
             random_ids(x, 0);
-            uint32_t node = prefix_find(&k, x->ids, CONTEXT, &found);
+            uint32_t node = prefix_find(&k, &no_salt, x->ids, CONTEXT, &found);
             for (size_t pos = 0; pos < found; pos++)
                 x->hash[pos + 1] = next_hash(x->hash[pos], x->ids[pos]);
             if (found > 0)

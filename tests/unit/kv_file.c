@@ -1,0 +1,253 @@
+/* kv(5): restored pages give the same bits as computed ones, in every kind of model, also with
+ * windows; a file of another model, precision or layout is refused; a file that is cut or has any
+ * byte changed is refused, or its positions are computed; memory that is short gives fewer pages.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "../lib/check.h"
+#include "../lib/models.h"
+#include "model/internal.h"
+
+enum { MOST = 230, N_PROMPTS = 3, KEEP = 64 << 20 };
+
+static char *folder, *file;
+
+static struct model *open_model(const char *name, bool precise, uint64_t keep) {
+    struct model_options o = {.precise = precise,
+                              .n_threads = 2,
+                              .context = 256,
+                              .max_sequences = 3,
+                              .max_rows = 64,
+                              .keep_bytes = keep};
+    char *path = path_join(MODELS_DIR, name);
+    struct model *m = models_open(path, &o);
+    free(path);
+    return m;
+}
+
+/* Prompt k: its first 70 * k ids are those of all others. */
+static void make_ids(int64_t ids[MOST], size_t k) {
+    for (size_t i = 0; i < MOST; i++)
+        ids[i] = (int64_t)(4 + (i < 70 * k ? i * 7 : i * (11 + 2 * k) + k) % 250);
+}
+
+static void keep(struct model *m, size_t k, const struct prefix_salt *salt) {
+    int64_t ids[MOST];
+    make_ids(ids, k);
+    model_seq_set_salt(m, 0, salt);
+    models_feed(m, 0, ids, MOST - 20 * k, 64, NULL, NULL);
+    model_seq_keep(m, 0);
+    model_seq_clear(m, 0);
+}
+
+/* What a new sequence of prompt k has to begin with. */
+static size_t reuse(struct model *m, size_t k, const struct prefix_salt *salt) {
+    int64_t ids[MOST];
+    uint32_t ids32[MOST];
+    make_ids(ids, k);
+    for (size_t i = 0; i < MOST; i++)
+        ids32[i] = (uint32_t)ids[i];
+    model_seq_clear(m, 1);
+    model_seq_set_salt(m, 1, salt);
+    model_seq_expect(m, 1, MOST);
+    return model_seq_reuse(m, 1, ids32, MOST - 1);
+}
+
+/* Goes on with slot 1, which has len positions, and compares with all computed. */
+static void check_bits(struct model *m, size_t k, size_t len) {
+    size_t vocab = model_spec(m)->vocab_size;
+    int64_t ids[MOST];
+    float *a = xcalloc(MOST * vocab, sizeof *a), *b = xcalloc(MOST * vocab, sizeof *b);
+    make_ids(ids, k);
+    model_seq_clear(m, 2);
+    models_feed(m, 1, ids + len, MOST - len, 64, a + len * vocab, NULL);
+    models_feed(m, 2, ids, MOST, 64, b, NULL);
+    CHECK_MSG(memcmp(a + len * vocab, b + len * vocab, (MOST - len) * vocab * sizeof *a) == 0,
+              "%s: other bits after %zu restored positions", model_spec(m)->model_type, len);
+    free(a);
+    free(b);
+}
+
+static void save(struct model *m) {
+    struct err e = {0};
+    CHECK_INT(model_kv_prepare(m, &e), 0);
+    CHECK_MSG(model_kv_save(m, file, &e) == 0, "%s", e.msg);
+}
+
+static void load(struct model *m) {
+    struct err e = {0};
+    CHECK_MSG(model_kv_load(m, file, &e) == 0, "%s", e.msg);
+}
+
+static const struct prefix_salt none, some = {{5, 6}}, other = {{5, 7}};
+
+static void check_family(const char *name, bool precise, bool windows) {
+    struct model *from = open_model(name, precise, KEEP), *to = open_model(name, precise, KEEP);
+    size_t restored = 0;
+    keep(from, 2, &none);
+    keep(from, 1, &none);
+    keep(from, 1, &some);
+    save(from);
+    load(to);
+    for (size_t k = 0; k < N_PROMPTS; k++) {
+        size_t want = reuse(from, k, &none), len = reuse(to, k, &none);
+        CHECK_MSG(len == want, "%s: prompt %zu: %zu positions restored, and the cache had %zu",
+                  name, k, len, want);
+        check_bits(to, k, len);
+        restored += len;
+        CHECK_INT(reuse(to, k, &none), want); // from the cache now
+    }
+    CHECK(restored >= (windows ? 128u : 256u));
+    CHECK_INT(reuse(to, 1, &some), reuse(from, 1, &some));
+    check_bits(to, 1, model_seq_len(to, 1));
+    CHECK_INT(reuse(to, 1, &other), 0);
+    model_close(from);
+    model_close(to);
+}
+
+static void restored_pages_give_the_same_bits(void) {
+    static const char *const full[] = {"llama", "llama-q", "qwen3-moe", "phi", "llama-f32"};
+    static const char *const windows[] = {"mistral", "gemma2", "gemma3"};
+    for (size_t precise = 0; precise < 2; precise++) {
+        for (size_t i = 0; i < sizeof full / sizeof *full; i++)
+            check_family(full[i], precise, false);
+        for (size_t i = 0; i < sizeof windows / sizeof *windows; i++)
+            check_family(windows[i], precise, true);
+    }
+}
+
+static void short_memory_gives_fewer_pages(void) {
+    struct model *from = open_model("llama", false, KEEP);
+    size_t page = from->state.groups[0].block_bytes;
+    keep(from, 2, &none);
+    save(from);
+    for (size_t n = 1; n < 4; n++) {
+        struct model *to = open_model("llama", false, n * page);
+        load(to);
+        size_t len = reuse(to, 2, &none);
+        CHECK_INT(len, n * KV_PAGE < 128 ? n * KV_PAGE : (MOST - 40) / KV_PAGE * KV_PAGE);
+        check_bits(to, 2, len);
+        CHECK(to->prefix.n_nodes <= n);
+        model_close(to);
+    }
+    struct model *to = open_model("llama", false, KEEP);
+    load(to);
+    to->state.groups[0].max_blocks = 1; // whoever needs a second page finds no memory
+    CHECK_INT(reuse(to, 2, &none), KV_PAGE);
+    model_close(to);
+    model_close(from);
+}
+
+static const char *refusal(const char *name, bool precise, uint64_t cache, const char *path) {
+    static struct err e;
+    struct model *m = open_model(name, precise, cache);
+    e = (struct err){0};
+    if (model_kv_load(m, path, &e) == 0)
+        e.msg[0] = '\0';
+    model_close(m);
+    return e.msg;
+}
+
+static void other_models_are_refused(void) {
+    struct model *from = open_model("llama", false, KEEP);
+    keep(from, 2, &none);
+    save(from);
+    model_close(from);
+    CHECK_STR(refusal("llama", false, KEEP, file), "");
+    CHECK(strstr(refusal("llama-tied-f32", false, KEEP, file), "another model"));
+    CHECK(strstr(refusal("mistral", false, KEEP, file), "another model"));
+    CHECK(strstr(refusal("llama", true, KEEP, file), "bf16', and this run computes with '"));
+    CHECK(strstr(refusal("llama", false, 0, file), "need a cache"));
+    CHECK(strstr(refusal("llama", false, KEEP, "/nowhere"), "cannot open"));
+    CHECK(strstr(refusal("llama", false, KEEP, folder), "not a regular file"));
+    if (kernels_isas()[1]) {
+        const char *own = kernels_isa();
+        kernels_use(strcmp(own, kernels_isas()[0]) == 0 ? kernels_isas()[1] : kernels_isas()[0]);
+        CHECK(strstr(refusal("llama", false, KEEP, file), "this run computes with"));
+        kernels_use(own);
+    }
+}
+
+/* ---- Damage ---- */
+
+static void write_bytes(const void *p, size_t n) {
+    FILE *f = fopen(file, "wb"); // an outfile would sync
+    CHECK(f && fwrite(p, 1, n, f) == n && fclose(f) == 0);
+}
+
+/* Opens the bytes. True: they are refused. Else what they give has the right bits. */
+static bool refuses(struct model *m, const void *p, size_t n) {
+    struct err e = {0};
+    write_bytes(p, n);
+    if (model_kv_load(m, file, &e) != 0) {
+        CHECK_MSG(e.code == EXIT_DATA && strstr(e.msg, "byte"), "%d: %s", e.code, e.msg);
+        return true;
+    }
+    while (prefix_drop_oldest(&m->prefix))
+        ;
+    check_bits(m, 2, reuse(m, 2, &none));
+    kv_file_close(m->kv_files[--m->n_kv_files]);
+    return false;
+}
+
+static void damage_is_found(void) {
+    struct model *m = open_model("gemma3", false, KEEP);
+    struct buf good = {0};
+    struct err e = {0};
+    keep(m, 2, &none);
+    save(m);
+    CHECK(read_file(file, 1 << 30, &good, &e) == 0);
+    struct kv_file *f;
+    CHECK(kv_file_open(&f, file, m->kv_origin, &e) == 0);
+    size_t table = KV_FILE_HEADER + kv_file_records(f) * KV_FILE_RECORD;
+    kv_file_close(f);
+    CHECK(!refuses(m, good.p, good.n));
+    for (size_t i = 0; i < table; i++) { // nothing is accepted that is not as it was written
+        good.p[i] ^= (char)(1 << i % 8);
+        CHECK_MSG(refuses(m, good.p, good.n), "byte %zu was changed, and nobody noticed", i);
+        good.p[i] ^= (char)(1 << i % 8);
+    }
+    warn_quiet(1);
+    for (size_t i = table; i < good.n; i += 1009) { // the bits are right
+        good.p[i] ^= (char)(1 << i % 8);
+        refuses(m, good.p, good.n);
+        good.p[i] ^= (char)(1 << i % 8);
+    }
+    for (size_t n = 0; n < good.n; n += n < 4096 ? 37 : 2017)
+        refuses(m, good.p, n);
+    warn_quiet(0);
+    buf_free(&good);
+    model_close(m);
+}
+
+static void a_file_that_is_cut_while_it_is_open(void) {
+    struct model *m = open_model("llama", false, KEEP);
+    keep(m, 2, &none);
+    save(m);
+    load(m);
+    while (prefix_drop_oldest(&m->prefix))
+        ;
+    CHECK(truncate(file, KV_FILE_ALIGN + 10) == 0);
+    warn_quiet(1);
+    CHECK_INT(reuse(m, 2, &none), 0);
+    warn_quiet(0);
+    check_bits(m, 2, 0);
+    model_close(m);
+}
+
+int main(int argc, char **argv) {
+    struct err e = {0};
+    (void)argc;
+    program_init(argv[0]);
+    if (kernels_init(&e) != 0)
+        die_err(&e);
+    folder = models_temp();
+    file = path_join(folder, "kv");
+    RUN(restored_pages_give_the_same_bits);
+    RUN(short_memory_gives_fewer_pages);
+    RUN(other_models_are_refused);
+    RUN(damage_is_found);
+    RUN(a_file_that_is_cut_while_it_is_open);
+    models_remove(folder);
+    free(file);
+    return check_done();
+}
