@@ -81,7 +81,7 @@ T
     for n in 1 2 3 4; do python3 "$ROOT/tests/lib/frames.py" --rows=$n stream | cmp - row; done
     # scored sequences wait for none of another salt
     (for salt in a b a; do echo "#@ from=149 salt=$salt"; ids 1 150; done) | timeout 20 llm-forward -v --no-return 2>err >/dev/null
-    grep -q 'prefill: 298 tokens' err
+    grep -q 'prefill: 299 tokens' err
 }
 
 @test "the note goes on through the pipe: results of tokens(5), and the contract of before without it" {

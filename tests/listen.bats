@@ -308,6 +308,15 @@ P
     [ "$(sed -n 's/.*, \([0-9]*\)\.[0-9] MB of KV/\1/p' engine.err)" -le 1 ]
 }
 
+@test "--kv: layers with windows have memory of their own, so a sequence that fits always ends" {
+    export LLM_MODEL=$DATA/models/gemma3 # two kinds of layers
+    for i in $(seq 6); do seq -s ' ' "$i" $((i + 150)); done >ids
+    llm-forward --no-return ids >want
+    start --kv 1 --chunk 64
+    llm-forward --engine "$SOCK" --no-return ids >got
+    same_stream want got
+}
+
 @test "when the engine is killed, clients say so and streams are cut" {
     start
     (echo 1 5 9; sleep 5) | llm-forward --engine "$SOCK" --no-return 2>err | cat >out &
@@ -566,22 +575,40 @@ STOPPING=1" ]
 @test "another user is served with --group on both sides, and not else" {
     [ "$(id -u)" -eq 0 ] || skip "only root can act as two users"
     command -v setpriv >/dev/null || skip "setpriv is not installed"
-    as_other() { setpriv --reuid=12345 --regid=0 --clear-groups env PATH="$PATH" LLM_MODEL="$LLM_MODEL" "$@"; }
-    as_other test -x "$BIN/llm-forward" -a -r "$LLM_MODEL/config.json" || skip "another user cannot read this checkout"
-    chmod 750 . "$BATS_TEST_TMPDIR"
-    as_other test -x . || skip "another user cannot enter the test's folder"
-    echo 1 5 9 >ids
-    chmod 644 ids
-    start
-    chmod 660 "$SOCK" # even if it could connect
-    run as_other bash -c "llm-forward --engine $SOCK --group --no-return ids >/dev/null"
-    [ "$status" -ne 0 ]
-    kill "$engine"
-    wait "$engine"
-    start --group
-    llm-forward --no-return ids >want
-    as_other bash -c "llm-forward --engine $SOCK --group --no-return ids" >got
-    same_stream want got
+    as() { setpriv --reuid="$1" --regid=23456 --clear-groups env PATH="$PATH" LLM_MODEL="$LLM_MODEL" "${@:2}"; }
+    as 12345 test -x "$BIN/llm-forward" -a -r "$LLM_MODEL/config.json" || skip "another user cannot read this checkout"
+    place=$(mktemp -d /tmp/tokpipe-group-XXXXXX)
+    chown 12345:23456 "$place"
+    chmod 750 "$place"
+    SOCK=$place/sock
+    echo 1 5 9 | llm-forward --no-return >want
+    for group in "" --group; do
+        as 12345 "$BIN/llm-forward" --listen "$SOCK" $group 2>engine.err 3>&- &
+        engine=$!
+        for ((i = 0; i < 500; i++)); do
+            ! as 12345 llm-forward --engine "$SOCK" --no-return </dev/null >/dev/null 2>&1 || break
+            sleep 0.01
+        done
+        # another user of the group, without and with the option
+        run as 12346 bash -c "echo 1 5 9 | llm-forward --engine $SOCK --no-return 2>&1 >/dev/null"
+        [ "$status" -eq 71 ]
+        status=0
+        echo 1 5 9 | as 12346 llm-forward --engine "$SOCK" --group --no-return >got 2>err || status=$?
+        if [ "$group" ]; then
+            [ "$status" -eq 0 ]
+            same_stream want got
+        else
+            [ "$status" -eq 71 ] # the socket's mode
+            chmod 666 "$SOCK"    # and who asks is looked at, too
+            status=0
+            echo 1 5 9 | as 12346 llm-forward --engine "$SOCK" --group --no-return >got 2>err || status=$?
+            [ "$status" -eq 74 ]
+        fi
+        kill "$engine"
+        wait "$engine" || true
+    done
+    engine=
+    rm -rf "$place"
 }
 
 @test "engines by name: a folder of sockets, which one that is not there does not hang" {

@@ -10,6 +10,8 @@
 #include "base/mem.h"
 #include "model/state_blocks.h"
 
+enum { BUDGET_RUNS = 32 }; // a run takes at most this part of state_limits' bytes
+
 /* ---- Groups ---- */
 
 static const struct state_rules *rules_of(enum state_kind kind) {
@@ -50,20 +52,49 @@ static struct state_group *group_for(struct state *s, const struct state_layer *
     return &s->groups[i];
 }
 
+/* The blocks of one sequence in a step: what is held, the rows of the step, and a span that these
+ * share with what is held. */
+static size_t blocks_in_step(const struct state_group *g, const struct state_limits *l) {
+    const struct state_rules *r = g->rules;
+    size_t all = state_blocks_for(l->context, r->span);
+    size_t n = r->held(g->window, l->context) + state_blocks_for(l->max_rows, r->span) + 1;
+    return n < all ? n : all;
+}
+
 /* Most blocks that can be held at once. */
 static size_t most_blocks(const struct state_group *g, const struct state_limits *l) {
-    const struct state_rules *r = g->rules;
-    size_t of_seq = state_blocks_for(l->context, r->span);
-    size_t of_refs = state_blocks_for(l->n_refs, r->span / STATE_REF_SPAN), n;
-    // What is held, the rows of one step, and a span that these share with what is held.
-    size_t in_step = r->held(g->window, l->context) + state_blocks_for(l->max_rows, r->span) + 1;
-    of_seq = in_step < of_seq ? in_step : of_seq;
-    bool counted = mul_size(of_seq, l->max_sequences, &n) && add_size(n, of_refs, &n);
+    size_t of_refs = state_blocks_for(l->n_refs, g->rules->span / STATE_REF_SPAN), n;
+    bool counted = mul_size(blocks_in_step(g, l), l->max_sequences, &n) && add_size(n, of_refs, &n);
     return counted && n < STATE_NONE ? n : STATE_NONE - 1;
+}
+
+/* Divides limits->bytes. Groups do not give memory to each other, so each has some of its own: as
+ * much as one sequence needs, or where that is too much, a part in proportion. */
+static void divide_room(struct state *s, const struct state_limits *l) {
+    double needed = 0;
+    s->room = l->bytes < SIZE_MAX ? (size_t)l->bytes : SIZE_MAX;
+    for (size_t i = 0; i < s->n_groups; i++)
+        needed += (double)state_blocks_bytes(&s->groups[i], blocks_in_step(&s->groups[i], l));
+    double part = needed > (double)s->room ? (double)s->room / needed : 1;
+    for (size_t i = 0; i < s->n_groups; i++) {
+        struct state_group *g = &s->groups[i];
+        size_t run_bytes = g->run * g->block_bytes,
+               bytes = state_blocks_bytes(g, blocks_in_step(g, l));
+        if (part < 1)
+            bytes = (size_t)(part * (double)bytes);
+        g->own = bytes / run_bytes * run_bytes;
+        g->own = g->own < s->room ? g->own : s->room;
+        s->room -= g->own;
+        g->room = &s->room;
+    }
 }
 
 int state_init(struct state *s, struct device *d, const struct state_layer *layers, size_t n_layers,
                const struct state_limits *limits, struct err *e) {
+    // Of a small budget, a run should be a small part.
+    size_t run_bytes = limits->bytes > 0 && limits->bytes / BUDGET_RUNS < SIZE_MAX
+                           ? (size_t)(limits->bytes / BUDGET_RUNS)
+                           : SIZE_MAX;
     *s = (struct state){.device = d};
     if (state_count_groups(layers, n_layers) > STATE_MAX_GROUPS)
         return err_set(e, EXIT_BUG,
@@ -77,11 +108,11 @@ int state_init(struct state *s, struct device *d, const struct state_layer *laye
         s->index_of[l] = (uint32_t)g->n_layers++;
     }
     for (size_t i = 0; i < s->n_groups; i++)
-        if (state_blocks_init(&s->groups[i], d, most_blocks(&s->groups[i], limits), e) != 0)
+        if (state_blocks_init(&s->groups[i], d, most_blocks(&s->groups[i], limits), run_bytes, e) !=
+            0)
             return -1;
-    s->room = limits->bytes < SIZE_MAX ? (size_t)limits->bytes : SIZE_MAX;
-    for (size_t i = 0; i < s->n_groups && limits->bytes > 0; i++)
-        s->groups[i].room = &s->room;
+    if (limits->bytes > 0)
+        divide_room(s, limits);
     return 0;
 }
 
@@ -103,7 +134,7 @@ size_t state_bytes(const struct state *s) {
 size_t state_free_bytes(const struct state *s) {
     size_t sum = s->n_groups > 0 && s->groups[0].room ? s->room : 0;
     for (size_t i = 0; i < s->n_groups; i++)
-        sum += s->groups[i].n_free * s->groups[i].block_bytes;
+        sum += s->groups[i].own + s->groups[i].n_free * s->groups[i].block_bytes;
     return sum;
 }
 

@@ -69,7 +69,8 @@ struct state_group {
     struct kv_memory memory;
     size_t n_blocks;   // that have memory
     size_t max_blocks; // that can have memory
-    size_t *room;      // bytes that all groups together may still take; NULL: no limit
+    size_t *room;      // bytes that any group may still take; NULL: no limit
+    size_t own;        // bytes that this one may take besides
     size_t cap;        // of refs and free
     uint32_t *refs;    // [n_blocks] holders of each
     uint32_t *free;    // [n_free] a stack

@@ -14,17 +14,18 @@ static size_t runs_for(const struct state_group *g, size_t n) {
     return n / g->run + (n % g->run != 0);
 }
 
-/* Bytes of n blocks; SIZE_MAX if a size_t cannot count them. */
-static size_t bytes_of(const struct state_group *g, size_t n) {
+size_t state_blocks_bytes(const struct state_group *g, size_t n) {
     size_t bytes;
     return mul_size(g->block_bytes * g->run, runs_for(g, n), &bytes) ? bytes : SIZE_MAX;
 }
 
-int state_blocks_init(struct state_group *g, struct device *d, size_t max_blocks, struct err *e) {
-    size_t run_bytes = d->ops->kv_run_bytes, bytes;
+int state_blocks_init(struct state_group *g, struct device *d, size_t max_blocks, size_t run_bytes,
+                      struct err *e) {
+    size_t bytes, of_layer = run_bytes / g->n_layers;
+    of_layer = of_layer < d->ops->kv_run_bytes ? of_layer : d->ops->kv_run_bytes;
     g->device = d;
     g->max_blocks = max_blocks;
-    g->run = g->layer_bytes < run_bytes ? run_bytes / g->layer_bytes : 1;
+    g->run = g->layer_bytes < of_layer ? of_layer / g->layer_bytes : 1;
     g->run = g->run < max_blocks || max_blocks == 0 ? g->run : max_blocks;
     if (!mul_size(g->layer_bytes, g->n_layers, &g->block_bytes) ||
         !mul_size(g->block_bytes, g->run, &bytes) || bytes > SIZE_MAX / 256)
@@ -48,13 +49,16 @@ unsigned char *state_part(const struct state_group *g, uint32_t block, size_t in
            kv_page_offset(g->run, g->run * g->block_bytes, g->layer_bytes, block);
 }
 
-/* Takes the bytes of the next blocks, at most n, from what all groups may still take. Returns how
- * many these are. */
+/* Takes the bytes of the next blocks, at most n, from the group's own and from what all groups may
+ * still take. Returns how many these are. */
 static size_t take_room(struct state_group *g, size_t n) {
-    size_t before = bytes_of(g, g->n_blocks);
-    while (n > 0 && bytes_of(g, g->n_blocks + n) - before > *g->room)
+    size_t before = state_blocks_bytes(g, g->n_blocks), bytes;
+    while (n > 0 && state_blocks_bytes(g, g->n_blocks + n) - before > g->own + *g->room)
         n -= n > g->run ? g->run : n;
-    *g->room -= bytes_of(g, g->n_blocks + n) - before;
+    bytes = state_blocks_bytes(g, g->n_blocks + n) - before;
+    size_t own = bytes < g->own ? bytes : g->own;
+    g->own -= own;
+    *g->room -= bytes - own;
     return n;
 }
 
@@ -69,9 +73,10 @@ static int grow(struct state_group *g, struct err *e) {
     if (g->room && (more = take_room(g, more)) == 0)
         return err_set(e, EXIT_SYSTEM,
                        "the memory for keys and values is used up: %zu bytes are left (--kv)",
-                       *g->room);
+                       g->own + *g->room);
     size_t n = g->n_blocks + more;
-    if (d->ops->kv_grow(d, &g->memory, bytes_of(g, n), bytes_of(g, g->max_blocks), e) != 0)
+    if (d->ops->kv_grow(d, &g->memory, state_blocks_bytes(g, n),
+                        state_blocks_bytes(g, g->max_blocks), e) != 0)
         return -1;
     if (n > g->cap) {
         g->cap = larger(n, g->cap + g->cap / 2);

@@ -23,8 +23,12 @@ static inline size_t state_blocks_for(size_t n, size_t span) { // of n positions
     return n / span + (n % span != 0);
 }
 
-/* A group without blocks, which can have max_blocks. Its layers and layer_bytes are set. */
-int state_blocks_init(struct state_group *g, struct device *d, size_t max_blocks, struct err *e);
+/* A group without blocks, which can have max_blocks. Its layers and layer_bytes are set. Blocks
+ * that are stored together take at most run_bytes, if they are more than one. */
+int state_blocks_init(struct state_group *g, struct device *d, size_t max_blocks, size_t run_bytes,
+                      struct err *e);
+/* Bytes of n blocks, in whole runs; SIZE_MAX if a size_t cannot count them. */
+size_t state_blocks_bytes(const struct state_group *g, size_t n);
 void state_blocks_free(struct state_group *g);
 
 /* A block with one holder; its bytes are those of its last use. -1: no memory is left. */

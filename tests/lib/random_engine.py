@@ -128,7 +128,7 @@ def run_engine(rng, env, work, known, until, counts):
         kind = "killed" if "killed" in marks else "whole"
         counts[kind] = counts.get(kind, 0) + 1
         if kind == "whole" and (any(codes) or digest(what, out) != alone(what, env, known)):
-            wrong.append(f"other bits or an exit of {codes}: {what}, engine {args}")
+            wrong.append(f"other bits or an exit of {codes}: engine {args}: {what}"[:600])
             print(wrong[-1], flush=True)
         out.close()
     if rng.random() < 0.2:
