@@ -575,7 +575,8 @@ STOPPING=1" ]
 @test "another user is served with --group on both sides, and not else" {
     [ "$(id -u)" -eq 0 ] || skip "only root can act as two users"
     command -v setpriv >/dev/null || skip "setpriv is not installed"
-    as() { setpriv --reuid="$1" --regid=23456 --clear-groups env PATH="$PATH" LLM_MODEL="$LLM_MODEL" "${@:2}"; }
+    user() { echo "setpriv --reuid=$1 --regid=23456 --clear-groups env PATH=$PATH LLM_MODEL=$LLM_MODEL"; }
+    as() { $(user "$1") "${@:2}"; }
     as 12345 test -x "$BIN/llm-forward" -a -r "$LLM_MODEL/config.json" || skip "another user cannot read this checkout"
     place=$(mktemp -d /tmp/tokpipe-group-XXXXXX)
     chown 12345:23456 "$place"
@@ -583,7 +584,7 @@ STOPPING=1" ]
     SOCK=$place/sock
     echo 1 5 9 | llm-forward --no-return >want
     for group in "" --group; do
-        as 12345 "$BIN/llm-forward" --listen "$SOCK" $group 2>engine.err 3>&- &
+        $(user 12345) llm-forward --listen "$SOCK" $group 2>engine.err 3>&- &
         engine=$!
         for ((i = 0; i < 500; i++)); do
             ! as 12345 llm-forward --engine "$SOCK" --no-return </dev/null >/dev/null 2>&1 || break

@@ -3,6 +3,7 @@
 usage: python3 tests/fuzz/seeds.py          (from the project's root; the result is committed)
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import base64
+import hashlib
 import json
 import os
 import random
@@ -102,6 +103,10 @@ def streams():
     for entry in ("logits", "stage_sample"):
         seed(entry, "frames", b"\1" + recording())
         seed(entry, "whole", whole)
+        notes = [frame(b"NOTE", 0, text=t) for t in (b"cached=1 match=2 ours=1 theirs=0", b"cached=x", b"match=4294967296 theirs=9")]
+        seed(entry, "notes", header() + frame(b"OPEN", 0, ids=[1, 2], text=b"max=1 cache=why") + b"".join(notes[:1]) +
+             frame(b"LOGI", 0, 1, 1, values=[0.5, 2, -1]) + frame(b"CLOS", 0) + frame(b"END "))
+        seed(entry, "bad-notes", b"\1" + frame(b"OPEN", 0, ids=[1, 2]) + notes[1] + notes[2] + frame(b"END "))
     text = b"# tokens vocab=288 tokenizer=00000000000000ff\n#@ id=7 max=3\n1 2 3\n#= finish=eos\n\n! not UTF-8\n# x\n5 6"
     seed("tokens", "stream", text)
     seed("tokens", "plain", b"1 2 3\n4\n")
@@ -113,11 +118,50 @@ def streams():
     requests = (bytes([0, 0, 3, 2, 0, 2, 9, 8]) + bytes([1, 0x81, 2, 0, 0, 0]) + bytes([0, 0x81, 1, 1, 0, 3, 4, 5, 6]) +
                 bytes([2, 0, 0, 0, 0, 0]) + bytes([2, 0x81, 0, 0, 0, 0]))
     for bits in (0x00, 0x15, 0x3f, 0x43, 0xc1, 0xf7):
+        asks = b"#@ cache=why salt=a\n1 2 3\n#@ cache=count\n1 2 3 4\n#@ cache=x\n5\n"
+        seed("stage_forward", f"asks-{bits:02x}", bytes([bits, 0, 9, 3, 200, len(asks)]) + asks + requests)
         for prompts in (b"1 2 3\n4 5\n", b"1 2 3\n\n! no\n200\n1 2 3 4 5 6 7 8 9 10 11 12 13\n"):
             seed("stage_forward", f"options-{bits:02x}-{len(prompts)}",
                  bytes([bits, 0, 9, 3, 200, len(prompts)]) + prompts + requests)
     seed("stage_forward", "raw", bytes([1, 255, 9, 3, 200, 4]) + b"1 2\n" + bytes([7, 8]) + b"EXTD\0\0\0\0" + requests)
     seed("stage_forward", "raw-after-hello", bytes([1, 5, 9, 3, 200, 4]) + b"1 2\n" + requests[:8] + bytes([7, 9]) + b"NOPE\0\0\0\0\0")
+
+
+def kv_file(records, blocks):
+    """records: (parent, salt, has each group's block, ids) of the model that the entry makes up."""
+
+    def block_sum(data):
+        lanes = [14695981039346656037 + i for i in range(4)]
+        for k, (word,) in enumerate(struct.iter_unpack("<Q", data)):
+            lanes[k % 4] = (lanes[k % 4] ^ word) * 1099511628211 % 2**64
+        h = 0
+        for a in lanes:
+            h = (h ^ a ^ a >> 32) * 1099511628211 % 2**64
+        return h
+
+    at = first = (256 + 312 * len(records) + 4095) // 4096 * 4096 if blocks else 256 + (312 * len(records) + 63) // 64 * 64
+    table, data = b"", b""
+    for i, (parent, salt, has, ids) in enumerate(records):
+        places, sums = [0, 0], [0, 0]
+        for g in range(2):
+            if has[g]:
+                block = bytes((i * 7 + g + k) % 256 for k in range(128))
+                places[g], sums[g] = at, block_sum(block)
+                at += 128
+                data += block
+        table += struct.pack("<II2Q2Q2Q64I", parent, 0, *salt, *places, *sums, *ids)
+    groups = b"".join(struct.pack("<IIIIQQ", 0, 2, 64, 0, 64, window) for window in (0, 100))
+    header = b"LLM-KV\r\n" + struct.pack("<4I", 1, 256, 64, 2) + bytes(32) + b"fuzz f32".ljust(32, b"\0")
+    header += struct.pack("<QQ", len(records), first) + groups + bytes(56)
+    assert len(header) == 224
+    return header + hashlib.blake2b(header + table, digest_size=32).digest() + (table.ljust(first - 256, b"\0") + data if data else table)
+
+
+def kv_files():
+    a, b = list(range(64)), [7] * 64
+    seed("kv_file", "empty", kv_file([], False))
+    seed("kv_file", "path", kv_file([(0, (0, 0), (1, 1), a), (1, (0, 0), (1, 1), b), (2, (0, 0), (1, 0), a)], True))
+    seed("kv_file", "salts", kv_file([(0, (0, 0), (1, 0), a), (0, (1, 2), (0, 1), a), (1, (0, 0), (0, 0), b), (1, (0, 0), (1, 1), a)], False))
 
 
 def vectors():
@@ -435,6 +479,7 @@ def read_listing():
 
 if __name__ == "__main__":
     streams()
+    kv_files()
     vectors()
     embeddings()
     weights()
