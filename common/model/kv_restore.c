@@ -9,11 +9,11 @@
  * prompt can begin only where all blocks that its next row sees are there.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
+#include <string.h>
 
 #include "base/io.h"
-#include "kernels/kernels.h"
 #include "model/internal.h"
 #include "model/state_blocks.h"
 
@@ -55,7 +55,10 @@ static int hash_model(const struct model *m, struct hash *out, struct err *e) {
 
 static int origin_of(const struct model *m, struct kv_origin *o, struct err *e) {
     *o = (struct kv_origin){.n_groups = m->state.n_groups};
-    snprintf(o->way, sizeof o->way, "%s %s", kernels_isa(), m->precise ? "f32" : "bf16");
+    char device[200]; // "avx512 kernels, 2 threads"
+    m->device->ops->describe(m->device, device, sizeof device);
+    snprintf(o->way, sizeof o->way, "%.*s %s", (int)strcspn(device, " "), device,
+             m->precise ? "f32" : "bf16");
     for (size_t g = 0; g < o->n_groups; g++) {
         const struct state_group *group = &m->state.groups[g];
         if (group->layer_bytes % KV_FILE_UNIT != 0)

@@ -34,6 +34,9 @@ static int fuzz_accept(int fd, void *address, void *size) {
 #define poll        fuzz_poll
 #define seconds_now fuzz_now
 #include "engine/engine.c"
+#include "engine/engine_pause.c"
+#include "engine/engine_share.c"
+#include "engine/engine_step.c"
 #include "stages/forward.c"
 #include "stages/forward_client.c"
 #include "wire/return_server.c"
