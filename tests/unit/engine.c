@@ -751,6 +751,54 @@ static void who_waits_goes_on_when_the_other_has_failed(void) {
     }
 }
 
+/* ---- What was cached of a prompt ---- */
+
+static struct engine_reuse last_reuse;
+static size_t n_reuses;
+
+static int note_reuse(void *ctx, uint32_t seq, const struct engine_reuse *r, struct err *e) {
+    (void)ctx;
+    (void)seq;
+    (void)e;
+    last_reuse = *r;
+    n_reuses++;
+    return 0;
+}
+
+static void what_was_cached_is_told_to_who_asks(void) {
+    struct model *m;
+    struct engine *g = begin(&m, 4, false);
+    struct told *t = told_new(ENGINE_ASKS_NEVER);
+    uint32_t other[12];
+    struct engine_prompt p = {.ids = some_ids, .n_ids = 20, .want = 1};
+    m->keeps = true;
+    t->client.reused = note_reuse;
+    n_reuses = 0;
+    CHECK_INT(engine_open(g, &t->client, &p, NULL), 0);
+    run_all(g);
+    CHECK_INT(n_reuses, 0); // it did not ask
+    p = (struct engine_prompt){.seq = 1, .ids = some_ids, .n_ids = 24, .want = 1};
+    p.tells = ENGINE_TELLS_WHY;
+    CHECK_INT(engine_open(g, &t->client, &p, NULL), 0);
+    run_all(g);
+    CHECK_INT(n_reuses, 1);
+    CHECK_INT(last_reuse.cached, 20);
+    CHECK_INT(last_reuse.match, 20);
+    CHECK(last_reuse.has_ours && last_reuse.ours == some_ids[20] && !last_reuse.has_theirs);
+    memcpy(other, some_ids, sizeof other);
+    other[5] = 77;
+    p = (struct engine_prompt){.seq = 2, .ids = other, .n_ids = 12, .want = 1};
+    p.tells = ENGINE_TELLS_WHY;
+    CHECK_INT(engine_open(g, &t->client, &p, NULL), 0);
+    run_all(g);
+    CHECK_INT(last_reuse.cached, 5);
+    CHECK_INT(last_reuse.match, 5);
+    CHECK(last_reuse.has_ours && last_reuse.ours == 77);
+    CHECK(last_reuse.has_theirs && last_reuse.theirs == some_ids[5]);
+    end(g, m);
+    free(t);
+}
+
 int main(void) {
     RUN(numbers_are_found);
     RUN(bad_requests_are_refused);
@@ -772,5 +820,6 @@ int main(void) {
     RUN(what_cannot_be_scored_ends_at_once);
     RUN(what_scored_sequences_share_is_run_once);
     RUN(who_waits_goes_on_when_the_other_has_failed);
+    RUN(what_was_cached_is_told_to_who_asks);
     return check_done();
 }
