@@ -65,7 +65,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         echo '-i --index -k --top-k -j --json --text --hybrid --bm25 --records -t --threads' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
-    st-convert) echo '--dtype --pre -f --force -q --quiet --no-sandbox -v --verbose -h --help -V --version' ;;
+    st-convert) echo '--dtype --keep-quant --pre -f --force -q --quiet --no-sandbox -v --verbose -h --help -V --version' ;;
     st-quantize)
         echo '--type --keep --target-size --stats --no-search --dry-run --shard-size -j --json -t --threads -f --force' \
             '-v --verbose -q --quiet --no-sandbox -h --help -V --version'

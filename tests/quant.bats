@@ -77,6 +77,34 @@ refuses() { # MESSAGE FROM EDIT...
     done
 }
 
+@test "integers: the same bits in one chunk or in several, with one thread or two, on each instruction set" {
+    local isas=
+    for isa in baseline c avx2 avxvnni avx512 avx512bf16 amx-emulated amx; do
+        echo 3 | LLM_ISA=$isa llm-forward --no-return -m "$Q/awq" >/dev/null 2>&1 && isas+=" $isa"
+    done
+    [[ $isas == " baseline c"* ]]
+    for m in ct-w4-sym ct-w4-asym ct-w8-group ct-int8 gptq-sym gptq-asym-actorder gptq-8bit awq autoround mlx-4 nvfp4 mxfp4 bnb-int8; do
+        for isa in $isas; do
+            export LLM_ISA=$isa
+            forward -t 1 -m "$Q/$m" | npy whole.npy
+            forward -t 2 --chunk 3 -m "$Q/$m" | npy chunks.npy
+            cmp whole.npy chunks.npy || { echo "$m $isa"; return 1; }
+        done
+        unset LLM_ISA
+    done
+}
+
+@test "integers: without --precise the KL from the dequantised weights is small" {
+    for m in ct-w4-sym ct-w4-asym ct-w8-group ct-int8 gptq-sym gptq-asym-actorder gptq-8bit awq autoround mlx-4 nvfp4 mxfp4 bnb-int8; do
+        golden ids "$Q/$m/golden.safetensors" ids >long
+        llm-forward -a --no-return -m "$Q/$m" <long >fast
+        llm-forward -a --no-return --precise -m "$Q/$m" <long >precise
+        kl=$(llm-diff -j precise fast | jq .mean_kl)
+        echo "$m: $kl"
+        jq -en "$kl > 0 and $kl < 5e-4" >/dev/null
+    done
+}
+
 @test "st-inspect --spec and -v say the format, the number of matrices and their memory" {
     run st-inspect --spec "$Q/gptq-sym"
     [[ $output == *$'\nquantised        gptq: 14 matrices as 4-bit groups of 32, '*' bytes of copies'* ]]

@@ -270,3 +270,68 @@ patched() { # FILE OFFSET HEX
     gguf "$DATA/models/stablelm" m.gguf stablelm.rope.dimension_count=18
     fails 65 "18 of them rotated" st-convert m.gguf out
 }
+
+# A model whose matrices are random blocks, converted to ./plain in F32 and to ./kept: blocks MODEL TYPES [OPTION ...]
+blocks() {
+    gguf "$1" m.gguf "--blocks=$2" "${@:3}"
+    st-convert -f --dtype f32 m.gguf plain
+    st-convert -f --dtype f32 --keep-quant m.gguf kept
+}
+
+# The logits of ./plain and ./kept are the same in every bit with --precise, and close without.
+same_values() {
+    llm-forward -q -m plain -a --no-return --precise <ids >want
+    llm-forward -q -m kept -a --no-return --precise <ids >got
+    llm-forward -q -m kept -a --no-return <ids >fast
+    cmp <(python3 "$ROOT/tests/lib/frames.py" --rows want) <(python3 "$ROOT/tests/lib/frames.py" --rows got)
+    kl=$(llm-diff -j want fast | jq .mean_kl)
+    jq -en "$kl > 0 and $kl < 5e-4" >/dev/null || { echo "KL $kl"; false; }
+}
+
+@test "--keep-quant: the values of every type of block, and near them without --precise" {
+    for t in Q4_0 Q4_1 Q8_0 Q4_K Q6_K; do
+        blocks "$DATA/models/llama-q" $t
+        same_values || { echo "$t"; false; }
+        st-inspect --spec kept | grep -E "^quantised +gguf: 15 matrices as [48]-bit .*, [0-9]+ bytes read from the mapping"
+        [ "$(jq -r .quantization_config.quant_method kept/config.json)" = tokpipe ]
+        [ "$(st-inspect -j kept | jq -r '[.tensors[].name | select(endswith(".weight_'${t,,}'"))] | length')" -eq 15 ]
+        [ "$(stat -c %s kept/model.safetensors)" -lt $(($(stat -c %s plain/model.safetensors) / 3)) ]
+    done
+}
+
+@test "--keep-quant: types side by side, rows that are no whole panels, experts, and matrices that are not kept" {
+    blocks "$DATA/models/llama-q" Q4_K,Q6_K,Q5_0,Q8_0,Q4_1
+    same_values
+    [ "$(st-inspect -j kept | jq -r '[.tensors[] | select(.dtype == "F32" and (.shape | length) == 2)] | length')" -eq 3 ]
+    for m in llama phi3 qwen3-moe gemma2; do
+        blocks "$DATA/models/$m" Q4_0,Q8_0,Q4_1
+        same_values || { echo $m; false; }
+    done
+    blocks "$DATA/models/qwen2" Q8_0 --fuse-qkv
+    same_values
+    blocks "$DATA/models/gpt2" Q8_0 # its matrices are transposed
+    same_values
+    run st-inspect -j kept
+    [[ $output != *h.0.attn.c_attn.weight_q8_0* && $output == *wte.weight_q8_0* ]]
+}
+
+@test "--keep-quant: only for GGUF files, and a warning where nothing can be kept" {
+    fails 2 "--keep-quant is for GGUF files" st-convert --keep-quant "$DATA/models/llama" out
+    gguf "$DATA/models/llama" m.gguf
+    run --separate-stderr st-convert --keep-quant m.gguf out
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"no matrix has blocks that can be kept"* ]]
+    [ "$(jq .quantization_config out/config.json)" = null ]
+}
+
+@test "--keep-quant: a tensor of another size or type is refused" {
+    blocks "$DATA/models/llama-q" Q4_K
+    t=model.layers.0.mlp.up_proj.weight_q4_k
+    bytes=$(st-inspect -j kept | jq ".tensors[] | select(.name == \"$t\") | .shape[0]")
+    rm -rf edited && python3 "$ROOT/tests/lib/refold.py" kept edited "shape=$t=[$((bytes / 2)),2]"
+    fails 65 "tensor '$t': expected [$bytes], found" sh -c 'echo 1 2 | llm-forward -m edited --no-return >/dev/null'
+    rm -rf edited && python3 "$ROOT/tests/lib/refold.py" kept edited "dtype=$t=I8"
+    fails 65 "tensor '$t': expected U8, found I8" sh -c 'echo 1 2 | llm-forward -m edited --no-return >/dev/null'
+    rm -rf edited && python3 "$ROOT/tests/lib/refold.py" kept edited "rename=$t=model.layers.0.mlp.up_proj.weight_q6_k"
+    fails 65 "expected [" sh -c 'echo 1 2 | llm-forward -m edited --no-return >/dev/null'
+}

@@ -28,12 +28,13 @@
 #include "weights/convert.h"
 
 static const char help[] =
-    "usage: st-convert [-fqv] [--dtype T] [--pre NAME] SOURCE FOLDER\n"
+    "usage: st-convert [-fqv] [--dtype T] [--keep-quant] [--pre NAME] SOURCE FOLDER\n"
     "Converts a GGUF file to a new Hugging Face folder, or a Hugging Face folder to another type.\n"
     "A tokenizer.model, tekken.json, .tiktoken or vocab.json becomes a tokenizer.json.\n"
     "\n"
     "      --dtype T    f32, f16 or bf16 (default): the type of every float tensor that is "
     "written\n"
+    "      --keep-quant keep GGUF's Q4_0, Q4_1, Q8_0, Q4_K and Q6_K blocks, instead of --dtype\n"
     "      --pre NAME   use this pre-tokenizer instead of the one that the file names\n"
     "  -f, --force      replace FOLDER if it is a model folder\n"
     "  -q, --quiet      no warnings\n"
@@ -46,7 +47,7 @@ static const char help[] =
 struct options {
     enum dtype dtype;
     const char *pre;
-    bool force;
+    bool force, keep;
     const char *source, *target;
 };
 
@@ -60,10 +61,11 @@ static enum dtype dtype_option(const char *arg) {
     die_usage("--dtype '%s' is not f32, f16 or bf16", arg);
 }
 
-enum { OPT_DTYPE = OPT_LONG_ONLY, OPT_PRE };
+enum { OPT_DTYPE = OPT_LONG_ONLY, OPT_PRE, OPT_KEEP };
 
 static const struct option longs[] = {
     {"dtype", required_argument, NULL, OPT_DTYPE},
+    {"keep-quant", no_argument, NULL, OPT_KEEP},
     {"pre", required_argument, NULL, OPT_PRE},
     {"force", no_argument, NULL, 'f'},
     OPT_COMMON,
@@ -75,6 +77,9 @@ static void parse_options(int argc, char **argv, struct options *o) {
         switch (c) {
         case OPT_DTYPE:
             o->dtype = dtype_option(optarg);
+            break;
+        case OPT_KEEP:
+            o->keep = true;
             break;
         case OPT_PRE:
             o->pre = optarg;
@@ -109,7 +114,7 @@ static int write_tokenizer(const struct gguf_vocab *v, uint64_t max_pos, const s
 }
 
 static int write_configs(const struct gguf_model *m, const struct gguf_vocab *v, enum dtype t,
-                         const struct outdir *dir, struct err *e) {
+                         bool kept, const struct outdir *dir, struct err *e) {
     struct gguf_ids ids = {.bos = v->bos, .pad = v->pad};
     if (v->eos >= 0)
         ids.eos[ids.n_eos++] = v->eos;
@@ -124,7 +129,7 @@ static int write_configs(const struct gguf_model *m, const struct gguf_vocab *v,
         warn("no token is known that ends a text: answers will not end by themselves: %s",
              v->g->path);
     struct buf text = {0};
-    gguf_config_json(m, t, &ids, &text);
+    gguf_config_json(m, t, kept, &ids, &text);
     int rc = outdir_file(dir, "config.json", text.p, text.n, e);
     buf_clear(&text);
     gguf_generation_config_json(&ids, &text);
@@ -146,13 +151,18 @@ static int from_gguf(const struct options *o, const struct gguf_model *m,
     struct outdir dir;
     if (outdir_open(&dir, o->target, o->force, e) != 0)
         return -1;
-    struct convert_item *items = gguf_convert_items(m, o->dtype);
+    size_t n_kept;
+    struct convert_item *items = gguf_convert_items(m, o->dtype, o->keep, &n_kept);
+    if (o->keep && n_kept == 0)
+        warn("no matrix has blocks that can be kept: %s", o->source);
+    else if (o->keep && opt_verbose())
+        print_note("%zu matrices keep their blocks", n_kept);
     int rc = write_tokenizer(v, m->max_pos, &dir, e);
     if (rc == 0)
-        rc = write_configs(m, v, o->dtype, &dir, e);
+        rc = write_configs(m, v, o->dtype, n_kept > 0, &dir, e);
     if (rc == 0)
         rc = convert_write(items, m->n_tensors, &dir, ending_pending, e);
-    free(items);
+    gguf_convert_free(items, m->n_tensors);
     if (rc == 0)
         return outdir_commit(&dir, e);
     outdir_abort(&dir);
@@ -254,6 +264,8 @@ static int convert_model(const struct options *o, const struct tokconv_source *s
 
 static int convert_folder(const struct options *o, struct err *e) {
     struct tokconv_source s = {0};
+    if (o->keep)
+        return err_set(e, EXIT_USAGE, "--keep-quant is for GGUF files: %s", o->source);
     int found = tokenizer_out_find(o->source, &s, e);
     if (found < 0)
         return -1;
@@ -270,7 +282,11 @@ static int convert_file(const struct options *o, struct err *e) {
     int found = tokconv_file(o->source, &s, e);
     if (found < 0)
         return -1;
-    int rc = found ? tokenizer_out_folder(&s, o->pre, false, o->target, o->force, e)
+    int rc;
+    if (found && o->keep)
+        rc = err_set(e, EXIT_USAGE, "--keep-quant is for GGUF files: %s", o->source);
+    else
+        rc = found ? tokenizer_out_folder(&s, o->pre, false, o->target, o->force, e)
                    : convert_gguf(o, e);
     tokconv_source_free(&s);
     return rc;

@@ -69,8 +69,8 @@ static void dimensions(const struct gguf_model *m, struct buf *out) {
     gguf_config_real(out, "rope_theta", m->rope_theta);
 }
 
-void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct gguf_ids *ids,
-                      struct buf *out) {
+void gguf_config_json(const struct gguf_model *m, enum dtype t, bool kept,
+                      const struct gguf_ids *ids, struct buf *out) {
     const char *torch = t == DT_F32 ? "float32" : t == DT_F16 ? "float16" : "bfloat16";
     buf_fmt(out, "{\n  \"architectures\": [\"%s\"],\n  \"model_type\": \"%s\"", m->arch->class,
             m->arch->model_type);
@@ -86,6 +86,8 @@ void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct ggu
         gguf_config_count(out, "sliding_window", m->window);
     else if (m->arch->has & GGUF_WINDOW)
         buf_str(out, ",\n  \"sliding_window\": null");
+    if (kept)
+        buf_str(out, ",\n  \"quantization_config\": {\"quant_method\": \"tokpipe\"}");
     gguf_config_flag(out, "tie_word_embeddings", m->tied);
     buf_fmt(out, ",\n  \"torch_dtype\": \"%s\"", torch);
     gguf_config_flag(out, "use_cache", true);

@@ -184,13 +184,13 @@ static void tq2_0_block(const uint8_t *b, float *out) {
 /* The 6-bit scale and minimum of group j (of 8, 32 elements each) in the 12 bytes of Q4_K and Q5_K:
  * groups 0..3 have theirs whole in bytes j and j + 4; of groups 4..7 the low 4 bits are in byte j +
  * 4, the high 2 above those of the first four. */
-static void k_scale_min(const uint8_t *s, int j, float *scale, float *min) {
+void gguf_k_scale_min(const uint8_t *s, int j, uint8_t *scale, uint8_t *min) {
     if (j < 4) {
-        *scale = (float)(s[j] & 63);
-        *min = (float)(s[j + 4] & 63);
+        *scale = s[j] & 63;
+        *min = s[j + 4] & 63;
     } else {
-        *scale = (float)((s[j + 4] & 15) | (s[j - 4] >> 6) << 4);
-        *min = (float)(s[j + 4] >> 4 | (s[j] >> 6) << 4);
+        *scale = (uint8_t)((s[j + 4] & 15) | (s[j - 4] >> 6) << 4);
+        *min = (uint8_t)(s[j + 4] >> 4 | (s[j] >> 6) << 4);
     }
 }
 
@@ -200,10 +200,9 @@ static void q4_k_block(const uint8_t *b, float *out) {
     float d = f16_at(b), dmin = f16_at(b + 2);
     for (int j = 0; j < 8; j++) {
         const uint8_t *q = b + 16 + j / 2 * 32;
-        float scale, min;
-        k_scale_min(b + 4, j, &scale, &min);
-        scale *= d;
-        min *= dmin;
+        uint8_t scale_code, min_code;
+        gguf_k_scale_min(b + 4, j, &scale_code, &min_code);
+        const float scale = d * (float)scale_code, min = dmin * (float)min_code;
         for (int i = 0; i < 32; i++)
             out[j * 32 + i] = scale * (float)(j % 2 ? q[i] >> 4 : q[i] & 15) - min;
     }
@@ -216,10 +215,9 @@ static void q5_k_block(const uint8_t *b, float *out) {
     const uint8_t *high = b + 16;
     for (int j = 0; j < 8; j++) {
         const uint8_t *q = b + 48 + j / 2 * 32;
-        float scale, min;
-        k_scale_min(b + 4, j, &scale, &min);
-        scale *= d;
-        min *= dmin;
+        uint8_t scale_code, min_code;
+        gguf_k_scale_min(b + 4, j, &scale_code, &min_code);
+        const float scale = d * (float)scale_code, min = dmin * (float)min_code;
         for (int i = 0; i < 32; i++) {
             int v = (j % 2 ? q[i] >> 4 : q[i] & 15) | (high[i] >> j & 1) << 4;
             out[j * 32 + i] = scale * (float)v - min;
@@ -231,14 +229,17 @@ static void q5_k_block(const uint8_t *b, float *out) {
  * d. Half h of the block (128 elements) is four runs r of 32: runs 0 and 1 are the low halves of 64
  * bytes, 2 and 3 the high halves; their upper bits are pair r of the half's 32 bytes. (d * scale) *
  * (q - 32) */
+int gguf_q6_k_code(const uint8_t *b, int at) {
+    int h = at / 128, r = at % 128 / 32, i = at % 32;
+    int low = b[h * 64 + r % 2 * 32 + i] >> (r / 2 * 4) & 15;
+    int high = b[128 + h * 32 + i] >> (r * 2) & 3;
+    return low | high << 4;
+}
 static void q6_k_block(const uint8_t *b, float *out) {
     float d = f16_at(b + 208);
     for (int at = 0; at < QK_K; at++) {
-        int h = at / 128, r = at % 128 / 32, i = at % 32;
-        int low = b[h * 64 + r % 2 * 32 + i] >> (r / 2 * 4) & 15;
-        int high = b[128 + h * 32 + i] >> (r * 2) & 3;
         float scale = d * (float)(int8_t)b[192 + at / 16];
-        out[at] = scale * (float)((low | high << 4) - 32);
+        out[at] = scale * (float)(gguf_q6_k_code(b, at) - 32);
     }
 }
 

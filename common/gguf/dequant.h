@@ -48,4 +48,9 @@ bool gguf_layout(uint32_t type, struct gguf_layout *out);
  * convertible. */
 void gguf_dequant(uint32_t type, const void *src, float *dst, size_t n);
 
+/* Parts of blocks, for those who do not compute values. Q4_K and Q5_K: the 6-bit scale and minimum
+ * of group j (of 8) in the 12 bytes s. Q6_K: the code of element `at`, from 0 to 63. */
+void gguf_k_scale_min(const uint8_t *s, int j, uint8_t *scale, uint8_t *min);
+int gguf_q6_k_code(const uint8_t *block, int at);
+
 #endif

@@ -161,6 +161,9 @@ int gguf_plan(struct gguf_model *m, struct err *e);
  * in order; that caches a part of it in t->panel, so one thread at a time may do so. */
 void gguf_hf_tensor_row(const struct gguf_hf_tensor *t, uint64_t i, float *out);
 
+/* The blocks of row i of t in Hugging Face order, in the mapping. t is not transposed. */
+const unsigned char *gguf_hf_tensor_blocks(const struct gguf_hf_tensor *t, uint64_t i);
+
 enum { GGUF_MAX_EOS = 32 };
 
 /* Ids for the two files; -1: none. eos [n_eos]. */
@@ -168,8 +171,9 @@ struct gguf_ids {
     int64_t bos, pad, eos[GGUF_MAX_EOS];
     size_t n_eos;
 };
-void gguf_config_json(const struct gguf_model *m, enum dtype t, const struct gguf_ids *ids,
-                      struct buf *out);
+/* `kept`: some matrices have the file's blocks. */
+void gguf_config_json(const struct gguf_model *m, enum dtype t, bool kept,
+                      const struct gguf_ids *ids, struct buf *out);
 void gguf_generation_config_json(const struct gguf_ids *ids, struct buf *out);
 
 /* Members of config.json: ",\n  KEY: VALUE". */

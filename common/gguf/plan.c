@@ -389,18 +389,22 @@ static void transposed_row(const struct gguf_hf_tensor *t, uint64_t i, float *ou
 /* The converter's permutation (LlamaModel.permute) reshapes a head's rows to [2, head_dim / 2],
  * swaps the two axes and flattens: row h * head_dim / 2 + i of the original became row 2 * i + h.
  */
-void gguf_hf_tensor_row(const struct gguf_hf_tensor *t, uint64_t i, float *out) {
-    if (t->panel) {
-        transposed_row(t, i, out);
-        return;
-    }
+const unsigned char *gguf_hf_tensor_blocks(const struct gguf_hf_tensor *t, uint64_t i) {
     uint64_t from = i;
     if (t->permuted_heads) {
         uint64_t head_dim = t->n_rows / t->permuted_heads, half = head_dim / 2,
                  in_head = i % head_dim;
         from = i - in_head + in_head % half * 2 + in_head / half;
     }
-    gguf_dequant(t->from->type, t->data + from * t->row_bytes, out, (size_t)t->n_cols);
+    return t->data + from * t->row_bytes;
+}
+
+void gguf_hf_tensor_row(const struct gguf_hf_tensor *t, uint64_t i, float *out) {
+    if (t->panel) {
+        transposed_row(t, i, out);
+        return;
+    }
+    gguf_dequant(t->from->type, gguf_hf_tensor_blocks(t, i), out, (size_t)t->n_cols);
     if (t->minus_one)
         for (uint64_t k = 0; k < t->n_cols; k++)
             out[k] -= 1;

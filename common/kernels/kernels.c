@@ -65,26 +65,26 @@ static const struct set {
     const char *name;
     bool (*has)(const struct isa_cpu *c);
     bool (*is_fast)(const struct isa_cpu *c);
-    kernel_fill *fill[5]; // or NULL
+    kernel_fill *fill[6]; // or NULL
 } sets[] = {
     {"baseline",
      always,
      always,
      {matmul_baseline_fill, matmul_int_baseline_fill, attention_baseline_fill, softmax_c_fill,
-      rows_c_fill}},
+      rows_c_fill, widen_c_fill}},
 #if defined(__x86_64__)
     {"c", always, always, {matmul_c_fill, attention_c_fill}},
     {"avx2",
      has_avx2,
      always,
      {matmul_avx2_fill, matmul_int_avx2_fill, attention_avx2_fill, softmax_avx2_fill,
-      rows_avx2_fill}},
+      rows_avx2_fill, widen_avx2_fill}},
     {"avxvnni", has_avxvnni, always, {matmul_int_avxvnni_fill}},
     {"avx512",
      has_avx512,
      always,
      {matmul_avx512_fill, matmul_vnni_fill, attention_avx512_fill, softmax_avx512_fill,
-      rows_avx512_fill}},
+      rows_avx512_fill, widen_avx512_fill}},
     {"avx512bf16",
      has_avx512bf16,
      fast_bf16,

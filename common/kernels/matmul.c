@@ -8,11 +8,12 @@
  * tile of registers takes a few rows of x through a chunk of W, both in caches, and what comes next
  * is prefetched, so that reading and multiplying go on side by side (matmul_tmpl.h). Where W has to
  * be widened to f32 and that is not free, many rows of x find a piece of it widened. A quantised
- * layout without a kernel is always widened, by its reference (mat_row).
+ * layout without a kernel is always widened (widen.c).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "base/mem.h"
 #include "kernels/table.h"
+#include "kernels/widen.h"
 #include "weights/panel_i8.h"
 
 enum {
@@ -21,21 +22,54 @@ enum {
     WIDEN_BYTES = POOL_SCRATCH / 2, // of a thread's scratch, for a piece of W widened,
     UP_BYTES = POOL_SCRATCH / 2,    // and for its outputs of `up`
     // Rows of x whose outputs of a panel of `up` fit there. More go in turns.
-    MOST_ROWS = UP_BYTES / (PANEL_ROWS * sizeof(float))
+    MOST_ROWS = UP_BYTES / (PANEL_ROWS * sizeof(float)),
+    MOST_ORDERS = 2, // orders of the inputs in one job: of W and of `up`
+    MOST_PACKED = 2 * MAT_LAYOUTS
 };
 _Static_assert(MAT_QUANT_IN * sizeof(float) <= WIDEN_BYTES, "a row of a quantised matrix");
+
+/* x as kernels with this pack_x want it. */
+struct packed {
+    void (*pack_x)(const struct matmul_pack *p, size_t begin, size_t end);
+    const uint32_t *order; // of the inputs, see struct mat_quant; or NULL
+    const unsigned char *x;
+};
 
 struct matmul_job {
     const struct matmul_product *products;
     size_t n_products, n_in;
     const struct matmul_input *in;
-    const unsigned char *packed[MAT_LAYOUTS]; // x as the kernel of that layout wants it, or NULL
+    struct packed packed[MOST_PACKED];
+    size_t n_packed;
     struct pool *pool;
 };
 
+static const uint32_t *order_of(const struct mat *w) {
+    return w->quant ? w->quant->order : NULL;
+}
+static bool same_order(const uint32_t *a, const uint32_t *b, size_t n_in) {
+    return a == b || (a && b && memcmp(a, b, n_in * sizeof *a) == 0);
+}
+
+/* The kernel of packed x that multiplies w; NULL if there is none. */
+static const struct matmul_kernel *own_kernel(const struct mat *w) {
+    const struct matmul_kernel *k = &kernel.matmul_own[w->layout];
+    return k->multiply && (!k->takes || k->takes(w)) ? k : NULL;
+}
+
+/* x packed for w; NULL: it is not. */
+static const unsigned char *packed_for(const struct matmul_job *j, const struct mat *w) {
+    const struct matmul_kernel *k = j->n_packed > 0 ? own_kernel(w) : NULL;
+    for (size_t i = 0; k && i < j->n_packed; i++)
+        if (j->packed[i].pack_x == k->pack_x &&
+            same_order(j->packed[i].order, order_of(w), j->n_in))
+            return j->packed[i].x;
+    return NULL;
+}
+
 /* The kernel that multiplies w. */
 static const struct matmul_kernel *kernel_of(const struct matmul_job *j, const struct mat *w) {
-    return j->packed[w->layout] ? &kernel.matmul_own[w->layout] : &kernel.matmul[w->layout];
+    return packed_for(j, w) ? &kernel.matmul_own[w->layout] : &kernel.matmul[w->layout];
 }
 /* Whether a piece of w is widened first. */
 static bool widens(const struct matmul_job *j, const struct mat *w) {
@@ -45,18 +79,17 @@ static bool widens(const struct matmul_job *j, const struct mat *w) {
 }
 
 /* Rows [begin, end) of w as f32. */
-static void widen_rows(const struct matmul_kernel *k, float *to, const struct mat *w, size_t begin,
-                       size_t end) {
+static void widen_piece(const struct matmul_kernel *k, float *to, const struct mat *w,
+                        size_t begin, size_t end) {
     if (k->multiply)
         k->widen(to, mat_at(w, begin), (end - begin) * w->n_in);
     else
-        for (size_t i = begin; i < end; i++)
-            mat_row(w, i, to + (i - begin) * w->n_in);
+        widen_rows(to, w, begin, end);
 }
 
 /* Rows of w that no piece divides. */
 static size_t panel_rows(const struct matmul_job *j, const struct mat *w) {
-    return kernel_of(j, w)->multiply ? mat_panel_rows(w->layout) : 1;
+    return larger(kernel_of(j, w)->panel_rows, 1);
 }
 
 /* Bytes of a row of x as the kernel reads it. */
@@ -111,7 +144,7 @@ static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const 
     const unsigned char *w = mat_at(mat, run->begin);
     if (widened) {
         float *to = pool_scratch(j->pool, thread);
-        widen_rows(k, to, mat, run->begin, run->end);
+        widen_piece(k, to, mat, run->begin, run->end);
         w = (const unsigned char *)to;
         k = &kernel.matmul[MAT_F32];
     }
@@ -121,11 +154,14 @@ static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const 
                                .n_out = run->end - run->begin,
                                .n_in = j->n_in,
                                .w = w,
-                               .bias = run->bias ? run->bias + run->begin : NULL};
+                               .bias = run->bias ? run->bias + run->begin : NULL,
+                               .quant = mat->quant,
+                               .first = mat->first + run->begin};
+    const unsigned char *packed = k->pack_x ? packed_for(j, mat) : NULL;
     for (size_t r = 0; r < n_rows; r += block) {
         const bool last = n_rows - r <= block;
         part.y = y + r * ldy;
-        part.x = k->pack_x ? (const void *)(j->packed[k->layout] + k->x_bytes(r, j->n_in))
+        part.x = k->pack_x ? (const void *)(packed + k->x_bytes(r, j->n_in))
                            : (const void *)(j->in->x + r * j->in->ldx);
         part.n_rows = last ? n_rows - r : block;
         part.w_is_cold = r == 0 && !widened;
@@ -245,6 +281,7 @@ struct packing_job {
     const struct matmul_input *in;
     unsigned char *to;
     size_t n_in, block, panels; // of x; rows of a block; panels of a full one
+    const uint32_t *order;      // of the inputs, or NULL
 };
 
 static void run_packing(void *arg, size_t begin, size_t end, size_t thread) {
@@ -258,18 +295,19 @@ static void run_packing(void *arg, size_t begin, size_t end, size_t thread) {
                                    .x = j->in->x + r * j->in->ldx,
                                    .ldx = j->in->ldx,
                                    .n_rows = n_rows,
-                                   .n_in = j->n_in};
+                                   .n_in = j->n_in,
+                                   .order = j->order};
         j->k->pack_x(&pack, begin > first ? begin - first : 0, end - first < n ? end - first : n);
     }
 }
 
-static void pack(struct pool *p, const struct matmul_kernel *k, const struct matmul_input *in,
-                 size_t n_in, unsigned char *to) {
-    struct packing_job j = {k, in, to, n_in, block_rows(k, n_in), 0};
-    j.panels = k->n_panels(j.block);
-    const size_t whole = in->n_rows / j.block, last = in->n_rows % j.block;
-    pool_run(p, run_packing, &j, whole * j.panels + (last > 0 ? k->n_panels(last) : 0),
-             1 + MATMUL_PACK_FLOATS * j.panels / (n_in * j.block));
+static void pack(struct pool *p, struct packing_job *j) {
+    const struct matmul_kernel *k = j->k;
+    j->block = block_rows(k, j->n_in);
+    j->panels = k->n_panels(j->block);
+    const size_t whole = j->in->n_rows / j->block, last = j->in->n_rows % j->block;
+    pool_run(p, run_packing, j, whole * j->panels + (last > 0 ? k->n_panels(last) : 0),
+             1 + MATMUL_PACK_FLOATS * j->panels / (j->n_in * j->block));
 }
 
 /* Packed x begins half a page from where w does in its page. If a load of x is one cache line ahead
@@ -289,17 +327,13 @@ static size_t packed_as(size_t layout) {
 
 /* Packs x for w's kernel, if that is wanted. `used`: bytes of scratch so far. */
 static void pack_for(struct matmul_job *j, const struct mat *w, size_t *used) {
-    const struct matmul_kernel *k = &kernel.matmul_own[w->layout];
-    if (j->in->precise || !k->multiply || j->packed[w->layout] || j->in->n_rows == 0)
-        return;
-    for (size_t i = 0; i < MAT_LAYOUTS && !j->packed[w->layout]; i++)
-        if (packed_as(i) == packed_as(w->layout))
-            j->packed[w->layout] = j->packed[i];
-    if (j->packed[w->layout])
+    const struct matmul_kernel *k = j->in->precise ? NULL : own_kernel(w);
+    if (!k || j->in->n_rows == 0 || packed_for(j, w))
         return;
     unsigned char *to = place_of_x((unsigned char *)j->in->scratch + *used, w->data);
-    pack(j->pool, k, j->in, j->n_in, to);
-    j->packed[w->layout] = to;
+    pack(j->pool,
+         &(struct packing_job){.k = k, .in = j->in, .to = to, .n_in = j->n_in, .order = order_of(w)});
+    j->packed[j->n_packed++] = (struct packed){k->pack_x, order_of(w), to};
     *used += k->x_bytes(j->in->n_rows, j->n_in) + SMALL_PAGE;
 }
 
@@ -307,16 +341,19 @@ size_t matmul_scratch(size_t n_rows, size_t n_in) {
     size_t all = SMALL_PAGE;
     for (size_t i = 0; i < MAT_LAYOUTS; i++) {
         const struct matmul_kernel *k = &kernel.matmul_own[i];
-        if (k->x_bytes && packed_as(i) == i &&
-            (!add_size(all, k->x_bytes(n_rows, n_in), &all) || !add_size(all, SMALL_PAGE, &all)))
-            return SIZE_MAX;
+        // Each pack_x once, and those of layouts that have orders of inputs for each order.
+        const size_t times =
+            (packed_as(i) == i ? 1u : 0u) + (i == MAT_G4 ? (size_t)MOST_ORDERS : 0);
+        for (size_t t = 0; k->x_bytes && t < times; t++)
+            if (!add_size(all, k->x_bytes(n_rows, n_in), &all) || !add_size(all, SMALL_PAGE, &all))
+                return SIZE_MAX;
     }
     return all;
 }
 
 static void multiply_all(struct pool *p, const struct matmul_product *products, size_t n,
                          const struct matmul_input *in) {
-    struct matmul_job j = {products, n, products->w->n_in, in, {NULL}, p};
+    struct matmul_job j = {products, n, products->w->n_in, in, {{0}}, 0, p};
     struct sizes sizes = {0};
     size_t used = 0;
     for (size_t i = 0; i < n; i++) {
@@ -332,8 +369,32 @@ static void multiply_all(struct pool *p, const struct matmul_product *products, 
     pool_run_pieces(p, run_piece, &j, sizes.n_out, piece, least);
 }
 
+/* Whether the products have more orders of the inputs than scratch has room for. */
+static bool many_orders(const struct matmul_product *products, size_t n) {
+    const uint32_t *seen[MOST_ORDERS];
+    size_t n_seen = 0;
+    for (size_t i = 0; i < 2 * n; i++) {
+        const struct mat *w = i % 2 ? products[i / 2].up : products[i / 2].w;
+        const uint32_t *order = w ? order_of(w) : NULL;
+        size_t s = 0;
+        while (s < n_seen && !same_order(seen[s], order, w->n_in))
+            s++;
+        if (!order || s < n_seen)
+            continue;
+        if (n_seen == MOST_ORDERS)
+            return true;
+        seen[n_seen++] = order;
+    }
+    return false;
+}
+
 void matmul(struct pool *p, const struct matmul_product *products, size_t n,
             const struct matmul_input *in) {
+    if (n > 1 && many_orders(products, n)) {
+        for (size_t i = 0; i < n; i++)
+            matmul(p, &products[i], 1, in);
+        return;
+    }
     if (in->n_rows <= MOST_ROWS) {
         multiply_all(p, products, n, in);
         return;

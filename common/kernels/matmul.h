@@ -34,6 +34,9 @@ struct matmul_part {
     size_t n_rows, n_out, n_in;
     const unsigned char *w;
     const float *bias; // or NULL
+    // MAT_G4 and MAT_G8: scales of the whole matrix, and which of its rows w is; else NULL.
+    const struct mat_quant *quant;
+    size_t first;
     // What to prefetch: the rest of W, where it is in no cache yet, and what is multiplied next.
     bool w_is_cold;
     struct matmul_rows next;
@@ -44,10 +47,14 @@ struct matmul_pack {
     void *to;       // x_bytes(n_rows, n_in), 64-byte aligned
     const float *x; // [n_rows, n_in], stride ldx
     size_t ldx, n_rows, n_in;
+    const uint32_t *order; // [n_in] input k of the packed x is x[order[k]]; NULL: x[k]
 };
 
 struct matmul_kernel {
     enum mat_layout layout;
+    size_t panel_rows; // rows of W that no part divides; 0: any cut is right
+    // Whether the kernel multiplies w, which is of its layout; NULL: it does.
+    bool (*takes)(const struct mat *w);
     // Bytes of n_rows of packed x, a multiple of 64; those of several blocks add up. SIZE_MAX if it
     // overflows. NULL: the kernel reads x as it is.
     size_t (*x_bytes)(size_t n_rows, size_t n_in);

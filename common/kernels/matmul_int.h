@@ -136,17 +136,22 @@ EVERY_ISA void int_store(unsigned char *to, const int32_t *codes, size_t n, bool
     }
 }
 
-/* One row of x -> to. */
-EVERY_ISA void int_pack_row(unsigned char *to, const float *x, size_t n_in, bool planes) {
+/* One row of x -> to. order: see struct matmul_pack. */
+EVERY_ISA void int_pack_row(unsigned char *to, const float *x, size_t n_in, const uint32_t *order,
+                            bool planes) {
     const struct int_row at = int_row_of(n_in, planes);
     const size_t padded = panel_inputs(n_in), sum = int_sum_bytes(planes);
     int32_t codes[PANEL_SUPER];
+    float ordered[PANEL_SUPER];
     for (size_t k = 0; k < padded; k += PANEL_SUPER) {
         const size_t n = padded - k < PANEL_SUPER ? padded - k : PANEL_SUPER,
                      real = n_in - k < n ? n_in - k : n;
+        const float *from = order ? ordered : x + k;
+        for (size_t i = 0; order && i < real; i++)
+            ordered[i] = x[order[k + i]];
         float inverse;
-        const float scale = int_scale(x + k, real, &inverse);
-        int_codes(codes, x + k, real, inverse);
+        const float scale = int_scale(from, real, &inverse);
+        int_codes(codes, from, real, inverse);
         memset(codes + real, 0, (n - real) * sizeof *codes);
         memcpy(to + at.scales + k / PANEL_SUPER * sizeof scale, &scale, sizeof scale);
         int_sums(to + at.sums32 + k / 32 * sum, codes, n, 32, planes);

@@ -9,6 +9,7 @@
 #include "kernels/x86.h"
 
 #if KERNELS_X86
+#include "kernels/matmul_int.h"
 #include "kernels/vec_int_avx2.h"
 
 #define TARGET AVX2
@@ -31,6 +32,9 @@ TARGET EVERY_ISA xvec load_x(const unsigned char *p) {
 TARGET EVERY_ISA struct parts sum_begin(const unsigned char *corrections) {
     return (struct parts){corrections ? spread(corrections) : iv_zero()};
 }
+TARGET EVERY_ISA struct parts sum_zeros(const int32_t *x, ivec zeros) {
+    return (struct parts){iv_mul(spread((const unsigned char *)x), zeros)};
+}
 TARGET EVERY_ISA void sum_add(struct parts *s, wvec w, xvec x) {
     s->all = _mm256_add_epi32(s->all, _mm256_madd_epi16(w.even, x.even));
     s->all = _mm256_add_epi32(s->all, _mm256_madd_epi16(w.odd, x.odd));
@@ -47,16 +51,15 @@ TARGET EVERY_ISA void add_block(ivec *low, ivec *high, const struct parts *s, iv
     *high = _mm256_add_epi32(*high, _mm256_mullo_epi32(upper, m));
 }
 
-#include "kernels/matmul_int_tmpl.h"
+TARGET EVERY_ISA fvec sum_value(const struct parts *s) {
+    return fv_of(s->all);
+}
 
-#define INT_TILES(name, layout)                                                                    \
-    TILE(tile_1_##name, 1, 1, layout);                                                             \
-    TILE(tile_2_##name, 2, 1, layout);                                                             \
-    static tile_fn *const tiles_##name[PANELS + 1][ROWS + 1] = {                                   \
-        {NULL}, {NULL, tile_1_##name, tile_2_##name}}
-INT_KERNELS
+#include "kernels/matmul_int_tmpl.h"
+#include "kernels/matmul_group_tmpl.h"
 
 void matmul_int_avx2_fill(struct kernel_table *t) {
     matmul_register(t, int_kernels, N_INT_KERNELS);
+    matmul_register(t, group_kernels, N_GROUP_KERNELS);
 }
 #endif

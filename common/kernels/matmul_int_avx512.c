@@ -11,53 +11,54 @@
 #if KERNELS_X86
 #include <string.h>
 
+#include "kernels/matmul_int.h"
 #include "weights/panel_i8.h"
 
 #define TARGET AVX512VNNI
 enum { PLANES = 1, LANES = 16, ROWS = 3, PANELS = 2 };
 
-typedef __m512i ivec, wvec;
-typedef struct int_x {
-    __m512i low, high;
-} xvec;
-struct parts {
-    __m512i low, high;
-};
+typedef __m512i ivec;
+typedef __m512 fvec;
 
 TARGET EVERY_ISA ivec iv_zero(void) {
     return _mm512_setzero_si512();
 }
-TARGET EVERY_ISA ivec iv_load(const int32_t *p) {
+TARGET EVERY_ISA ivec iv_load(const void *p) {
     return _mm512_loadu_si512(p);
 }
-TARGET EVERY_ISA __m512i spread(const unsigned char *p) {
+TARGET EVERY_ISA ivec iv_add(ivec a, ivec b) {
+    return _mm512_add_epi32(a, b);
+}
+TARGET EVERY_ISA ivec iv_mul(ivec a, ivec b) {
+    return _mm512_mullo_epi32(a, b);
+}
+TARGET EVERY_ISA ivec iv_dot(ivec sum, ivec w, ivec x) {
+    return _mm512_dpbusd_epi32(sum, w, x);
+}
+TARGET EVERY_ISA ivec spread(const unsigned char *p) {
     int32_t i;
     memcpy(&i, p, sizeof i);
     return _mm512_set1_epi32(i);
 }
-TARGET EVERY_ISA wvec load_w(const unsigned char *p) {
-    return _mm512_loadu_si512(p);
+TARGET EVERY_ISA fvec fv_of(ivec v) {
+    return _mm512_cvtepi32_ps(v);
 }
-TARGET EVERY_ISA xvec load_x(const unsigned char *p) {
-    return (xvec){spread(p), spread(p + 4)};
+TARGET EVERY_ISA fvec fv_set(float f) {
+    return _mm512_set1_ps(f);
 }
-TARGET EVERY_ISA struct parts sum_begin(const unsigned char *corrections) {
-    if (!corrections)
-        return (struct parts){iv_zero(), iv_zero()};
-    return (struct parts){spread(corrections), spread(corrections + 4)};
+TARGET EVERY_ISA fvec fv_load(const float *p) {
+    return _mm512_loadu_ps(p);
 }
-TARGET EVERY_ISA void sum_add(struct parts *s, wvec w, xvec x) {
-    s->low = _mm512_dpbusd_epi32(s->low, w, x.low);
-    s->high = _mm512_dpbusd_epi32(s->high, w, x.high);
+TARGET EVERY_ISA void fv_store(float *p, fvec v) {
+    _mm512_storeu_ps(p, v);
 }
-TARGET EVERY_ISA void sum_merge(struct parts *s, struct parts o) {
-    s->low = _mm512_add_epi32(s->low, o.low);
-    s->high = _mm512_add_epi32(s->high, o.high);
+TARGET EVERY_ISA fvec fv_add(fvec a, fvec b) {
+    return _mm512_add_ps(a, b);
 }
-TARGET EVERY_ISA void add_block(ivec *low, ivec *high, const struct parts *s, ivec m) {
-    *low = _mm512_add_epi32(*low, _mm512_mullo_epi32(s->low, m));
-    *high = _mm512_add_epi32(*high, _mm512_mullo_epi32(s->high, m));
+TARGET EVERY_ISA fvec fv_mul(fvec a, fvec b) {
+    return _mm512_mul_ps(a, b);
 }
+#include "kernels/vec_int_vnni_tmpl.h"
 
 /* 128 * high + low is exact in double, and rounded to f32 once. */
 TARGET EVERY_ISA void add_half(float *y, __m256i low, __m256i high, float f) {
@@ -71,24 +72,22 @@ TARGET EVERY_ISA void add_total(float *y, ivec low, ivec high, float f) {
     add_half(y + 8, _mm512_extracti64x4_epi64(low, 1), _mm512_extracti64x4_epi64(high, 1), f);
 }
 
-/* c + 128 of the 16 descriptors, four times each: what is added to the T of a line. */
-TARGET EVERY_ISA __m512i shifts(const unsigned char *descriptors) {
+/* Each of 16 bytes four times: what is added to the values of a line. */
+TARGET EVERY_ISA __m512i spread_rows(const unsigned char *bytes) {
     const __m512i four =
         _mm512_set_epi32(0x0F0F0F0F, 0x0E0E0E0E, 0x0D0D0D0D, 0x0C0C0C0C, 0x0B0B0B0B, 0x0A0A0A0A,
                          0x09090909, 0x08080808, 0x07070707, 0x06060606, 0x05050505, 0x04040404,
                          0x03030303, 0x02020202, 0x01010101, 0x00000000);
-    const __m512i d =
-        _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)descriptors));
-    const __m512i each = _mm512_shuffle_epi8(d, four);
-    const __m512i c = _mm512_and_si512(_mm512_srli_epi16(each, 4), _mm512_set1_epi8(12));
-    return _mm512_add_epi8(c, _mm512_set1_epi8((char)PANEL_I8_OFFSET));
+    const __m512i rows =
+        _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)bytes));
+    return _mm512_shuffle_epi8(rows, four);
 }
 TARGET EVERY_ISA void unpack_lines(unsigned char *to, const unsigned char *codes,
                                    const int8_t *table, const unsigned char *low,
                                    const unsigned char *high) {
     const __m512i t = _mm512_broadcast_i32x4(_mm_loadu_si128((const __m128i *)(const void *)table));
-    const __m512i nibble = _mm512_set1_epi8(15), add_low = shifts(low),
-                  add_high = low == high ? add_low : shifts(high);
+    const __m512i nibble = _mm512_set1_epi8(15), add_low = spread_rows(low),
+                  add_high = low == high ? add_low : spread_rows(high);
     UNROLLED for (size_t l = 0; l < 4; l++) {
         const __m512i v = load_w(codes + l * PANEL_LINE);
         const __m512i lo = _mm512_shuffle_epi8(t, _mm512_and_si512(v, nibble)),
@@ -99,23 +98,23 @@ TARGET EVERY_ISA void unpack_lines(unsigned char *to, const unsigned char *codes
     }
 }
 
-#include "kernels/matmul_int_tmpl.h"
-
-#define INT_TILES(name, layout)                                                                    \
-    TILE(tile_11_##name, 1, 1, layout);                                                            \
-    TILE(tile_21_##name, 2, 1, layout);                                                            \
-    TILE(tile_31_##name, 3, 1, layout);                                                            \
-    TILE(tile_12_##name, 1, 2, layout);                                                            \
-    TILE(tile_22_##name, 2, 2, layout);                                                            \
-    TILE(tile_32_##name, 3, 2, layout);                                                            \
-    static tile_fn *const tiles_##name[PANELS + 1][ROWS + 1] = {                                   \
+#define TILES(kind, fn, name, layout)                                                              \
+    kind(tile_11_##name, 1, 1, layout);                                                            \
+    kind(tile_21_##name, 2, 1, layout);                                                            \
+    kind(tile_31_##name, 3, 1, layout);                                                            \
+    kind(tile_12_##name, 1, 2, layout);                                                            \
+    kind(tile_22_##name, 2, 2, layout);                                                            \
+    kind(tile_32_##name, 3, 2, layout);                                                            \
+    static fn *const tiles_##name[PANELS + 1][ROWS + 1] = {                                        \
         {NULL},                                                                                    \
         {NULL, tile_11_##name, tile_21_##name, tile_31_##name},                                    \
         {NULL, tile_12_##name, tile_22_##name, tile_32_##name},                                    \
     }
-INT_KERNELS
+#include "kernels/matmul_int_tmpl.h"
+#include "kernels/matmul_group_tmpl.h"
 
 void matmul_int_avx512_fill(struct kernel_table *t) {
     matmul_register(t, int_kernels, N_INT_KERNELS);
+    matmul_register(t, group_kernels, N_GROUP_KERNELS);
 }
 #endif

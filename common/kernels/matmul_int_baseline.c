@@ -12,6 +12,9 @@ enum { PLANES = 0, LANES = 16, ROWS = 2, PANELS = 1 };
 typedef struct int_lanes {
     int32_t lane[LANES];
 } ivec;
+typedef struct float_lanes {
+    float lane[LANES];
+} fvec;
 struct parts {
     ivec all;
 };
@@ -23,10 +26,34 @@ typedef struct int_x {
 EVERY_ISA ivec iv_zero(void) {
     return (ivec){{0}};
 }
-EVERY_ISA ivec iv_load(const int32_t *p) {
+EVERY_ISA ivec iv_load(const void *p) {
     ivec v;
     memcpy(&v, p, sizeof v);
     return v;
+}
+EVERY_ISA fvec fv_load(const float *p) {
+    fvec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+EVERY_ISA void fv_store(float *p, fvec v) {
+    memcpy(p, &v, sizeof v);
+}
+EVERY_ISA fvec fv_set(float f) {
+    fvec v;
+    for (size_t i = 0; i < LANES; i++)
+        v.lane[i] = f;
+    return v;
+}
+EVERY_ISA fvec fv_add(fvec a, fvec b) {
+    for (size_t i = 0; i < LANES; i++)
+        a.lane[i] += b.lane[i];
+    return a;
+}
+EVERY_ISA fvec fv_mul(fvec a, fvec b) {
+    for (size_t i = 0; i < LANES; i++)
+        a.lane[i] *= b.lane[i];
+    return a;
 }
 EVERY_ISA wvec load_w(const unsigned char *p) {
     return p;
@@ -43,6 +70,12 @@ EVERY_ISA struct parts sum_begin(const unsigned char *corrections) {
         memcpy(&all, corrections, sizeof all);
     for (size_t i = 0; i < LANES; i++)
         s.all.lane[i] = all;
+    return s;
+}
+EVERY_ISA struct parts sum_zeros(const int32_t *x, ivec zeros) {
+    struct parts s;
+    for (size_t i = 0; i < LANES; i++)
+        s.all.lane[i] = x[0] * zeros.lane[i];
     return s;
 }
 EVERY_ISA void sum_add(struct parts *s, wvec w, xvec x) {
@@ -65,26 +98,25 @@ EVERY_ISA void add_total(float *y, ivec low, ivec high, float f) {
     for (size_t i = 0; i < LANES; i++)
         y[i] += (float)((double)high.lane[i] * INT_HIGH + (double)low.lane[i]) * f;
 }
+EVERY_ISA fvec sum_value(const struct parts *s) {
+    fvec v;
+    for (size_t i = 0; i < LANES; i++)
+        v.lane[i] = (float)s->all.lane[i];
+    return v;
+}
 EVERY_ISA void unpack_lines(unsigned char *to, const unsigned char *codes, const int8_t *table,
                             const unsigned char *low, const unsigned char *high) {
     for (size_t i = 0; i < 4 * (size_t)PANEL_LINE; i++) {
         const size_t row = i % PANEL_LINE / INT_STEP;
-        const int add_low = PANEL_I8_OFFSET + (low[row] >> 6) * PANEL_I4_SHIFT_STEP,
-                  add_high = PANEL_I8_OFFSET + (high[row] >> 6) * PANEL_I4_SHIFT_STEP;
-        to[i] = (unsigned char)(table[codes[i] & 15] + add_low);
-        to[4 * PANEL_LINE + i] = (unsigned char)(table[codes[i] >> 4] + add_high);
+        to[i] = (unsigned char)(table[codes[i] & 15] + low[row]);
+        to[4 * PANEL_LINE + i] = (unsigned char)(table[codes[i] >> 4] + high[row]);
     }
 }
 
 #include "kernels/matmul_int_tmpl.h"
-
-#define INT_TILES(name, layout)                                                                    \
-    TILE(tile_1_##name, 1, 1, layout);                                                             \
-    TILE(tile_2_##name, 2, 1, layout);                                                             \
-    static tile_fn *const tiles_##name[PANELS + 1][ROWS + 1] = {                                   \
-        {NULL}, {NULL, tile_1_##name, tile_2_##name}}
-INT_KERNELS
+#include "kernels/matmul_group_tmpl.h"
 
 void matmul_int_baseline_fill(struct kernel_table *t) {
     matmul_register(t, int_kernels, N_INT_KERNELS);
+    matmul_register(t, group_kernels, N_GROUP_KERNELS);
 }

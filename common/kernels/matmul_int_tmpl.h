@@ -15,15 +15,17 @@
  * The including file defines TARGET, PLANES (how x is packed), LANES of an int32 vector, ROWS,
  * PANELS, and the types and functions of its vectors:
  *
- *     ivec iv_zero(), iv_spread(int32_t), iv_load(const int32_t *), iv_add(a, b)
+ *     ivec iv_zero(), iv_load(const void *), iv_add(a, b), iv_mul(a, b)
  *     wvec load_w(const unsigned char *)     LANES groups of 4 bytes of weights
  *     xvec load_x(const unsigned char *)     4 codes of x, in every lane
  *     struct parts {ivec ...}                sums of products; sum_begin(corrections),
- *                                            sum_add(parts *, wvec, xvec), sum_merge(parts *,
- * parts) void add_block(ivec *low, ivec *high, const struct parts *, ivec m) void add_total(float
- * *y, ivec low, ivec high, float f) y [LANES] += (float)(128 * high + low) * f void
- * unpack_lines(unsigned char *to, const unsigned char *codes, const int8_t *table, const unsigned
- * char *low, const unsigned char *high) 32 inputs; the descriptors of both nibbles
+ *                                            sum_add(parts *, w, x), sum_merge(parts *, parts)
+ *     void add_block(ivec *low, ivec *high, const struct parts *, ivec m)
+ *     void add_total(float *y, ivec low, ivec high, float f)
+ *                                            y [LANES] += (float)(128 * high + low) * f
+ *     void unpack_lines(unsigned char *to, const unsigned char *codes, const int8_t *table,
+ *                       const unsigned char *low, const unsigned char *high)
+ *                                            32 inputs: table[code] + the row's byte of low or high
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/matmul_int.h"
@@ -126,6 +128,13 @@ EVERY_ISA void unpack_m(int32_t *m, const unsigned char *descriptors, size_t n,
         m[i] = layout == MAT_I8 ? descriptors[i] : panel_i4_m(descriptors[i]);
 }
 
+/* c + 128 of 16 descriptors. */
+EVERY_ISA void panel_adds(unsigned char *to, const unsigned char *descriptors) {
+    for (size_t r = 0; r < PANEL_ROWS; r++)
+        to[r] =
+            (unsigned char)(PANEL_I8_OFFSET + (descriptors[r] >> 6) * PANEL_I4_SHIFT_STEP);
+}
+
 /* The superblock that begins at `super`. `ahead`: the one that is read after it. */
 TARGET EVERY_ISA void strip_begin(struct int_strip *s, const enum mat_layout layout,
                                   const unsigned char *super, size_t n,
@@ -140,9 +149,13 @@ TARGET EVERY_ISA void strip_begin(struct int_strip *s, const enum mat_layout lay
     const int8_t *table = panel_i4_table(block);
     s->codes = s->bytes;
     for (size_t i = 0; i < n / NIBBLES; i++) {
-        const unsigned char *low = super + i * (NIBBLES / block) * PANEL_ROWS;
+        unsigned char low[PANEL_ROWS], high[PANEL_ROWS];
+        const unsigned char *of_low = super + i * (NIBBLES / block) * PANEL_ROWS;
+        panel_adds(low, of_low);
+        if (layout == MAT_I4_16)
+            panel_adds(high, of_low + PANEL_ROWS);
         unpack_lines(s->bytes + i * 2 * NIBBLE_BYTES, codes + i * NIBBLE_BYTES, table, low,
-                     layout == MAT_I4_16 ? low + PANEL_ROWS : low);
+                     layout == MAT_I4_16 ? high : low);
     }
 }
 
@@ -242,25 +255,33 @@ static size_t x_bytes(size_t n_rows, size_t n_in) {
 TARGET static void pack_x(const struct matmul_pack *p, size_t begin, size_t end) {
     const size_t stride = int_row_of(p->n_in, PLANES).stride;
     for (size_t r = begin; r < end; r++)
-        int_pack_row((unsigned char *)p->to + r * stride, p->x + r * p->ldx, p->n_in, PLANES);
+        int_pack_row((unsigned char *)p->to + r * stride, p->x + r * p->ldx, p->n_in, p->order,
+                     PLANES);
 }
 
-/* INT_TILES(NAME, LAYOUT), of the including file, defines tiles_NAME. */
+/* TILES(KIND, FN, NAME, LAYOUT) defines functions of each size with KIND, and their list
+ * tiles_NAME. The including file does it for more than one panel. */
+#if !defined(TILES)
+#define TILES(kind, fn, name, layout)                                                              \
+    kind(tile_1_##name, 1, 1, layout);                                                             \
+    kind(tile_2_##name, 2, 1, layout);                                                             \
+    static fn *const tiles_##name[PANELS + 1][ROWS + 1] = {                                        \
+        {NULL}, {NULL, tile_1_##name, tile_2_##name}}
+#endif
 #define INT_KERNEL(name, layout)                                                                   \
-    INT_TILES(name, layout);                                                                       \
+    TILES(TILE, tile_fn, name, layout);                                                            \
     TARGET static void multiply_##name(const struct matmul_part *m) {                              \
         multiply_part(layout, m, tiles_##name);                                                    \
     }                                                                                              \
     struct int_tile
 #define INT_ENTRY(name, l)                                                                         \
     {                                                                                              \
-        .layout = l, .x_bytes = x_bytes, .n_panels = int_panels, .block_rows = int_block_rows,     \
+        .layout = l, .panel_rows = PANEL_ROWS, .x_bytes = x_bytes, .n_panels = int_panels, .block_rows = int_block_rows,     \
         .pack_x = pack_x, .multiply = multiply_##name                                              \
     }
-#define INT_KERNELS                                                                                \
-    INT_KERNEL(i8, MAT_I8);                                                                        \
-    INT_KERNEL(i4_32, MAT_I4_32);                                                                  \
-    INT_KERNEL(i4_16, MAT_I4_16);                                                                  \
-    static const struct matmul_kernel int_kernels[] = {                                            \
-        INT_ENTRY(i8, MAT_I8), INT_ENTRY(i4_32, MAT_I4_32), INT_ENTRY(i4_16, MAT_I4_16)};          \
-    enum { N_INT_KERNELS = sizeof int_kernels / sizeof *int_kernels };
+INT_KERNEL(i8, MAT_I8);
+INT_KERNEL(i4_32, MAT_I4_32);
+INT_KERNEL(i4_16, MAT_I4_16);
+static const struct matmul_kernel int_kernels[] = {
+    INT_ENTRY(i8, MAT_I8), INT_ENTRY(i4_32, MAT_I4_32), INT_ENTRY(i4_16, MAT_I4_16)};
+enum { N_INT_KERNELS = sizeof int_kernels / sizeof *int_kernels };

@@ -33,6 +33,12 @@ struct rows_kernels {
     void (*softcap)(float *x, size_t n, float cap);
 };
 
+/* Rows of quantised layouts as f32 (widen.c), n bytes of codes with one scale. */
+struct widen_kernels {
+    void (*f8)(float *to, const uint8_t *codes, size_t n, float scale);
+    void (*nf4)(float *to, const uint8_t *codes, size_t n, const float *values, float scale);
+};
+
 struct kernel_table {
     const char *isa;                              // LLM_ISA's name of it
     struct matmul_kernel matmul[MAT_LAYOUTS];     // of x as it is
@@ -40,6 +46,7 @@ struct kernel_table {
     size_t widen_rows, widen_n_in; // W is widened first for widen_rows or more of <= widen_n_in
     struct attn_kernels attn;
     struct rows_kernels rows;
+    struct widen_kernels widen;
     void (*idle)(void);      // called by a thread before it waits for work; or NULL
     const char *amx_refused; // why AMX is not used although the CPU has it; or NULL
 };
@@ -55,6 +62,7 @@ kernel_fill attention_baseline_fill, attention_c_fill, attention_avx2_fill, atte
     attention_avx512bf16_fill, attention_amx_emulated_fill, attention_amx_fill;
 kernel_fill softmax_c_fill, softmax_avx2_fill, softmax_avx512_fill, softmax_avx512bf16_fill;
 kernel_fill rows_c_fill, rows_avx2_fill, rows_avx512_fill;
+kernel_fill widen_c_fill, widen_avx2_fill, widen_avx512_fill;
 
 /* The name of the set that LLM_ISA=want chooses on CPU c; want NULL or empty: the default. NULL
  * with EXIT_USAGE where there is no such set, or c cannot run it. */

@@ -10,6 +10,7 @@
 #include "weights/panel_i8.h"
 
 typedef __m256i ivec;
+typedef __m256 fvec;
 
 AVX2 EVERY_ISA ivec iv_zero(void) {
     return _mm256_setzero_si256();
@@ -21,6 +22,30 @@ AVX2 EVERY_ISA ivec spread(const unsigned char *p) {
     int32_t i;
     memcpy(&i, p, sizeof i);
     return _mm256_set1_epi32(i);
+}
+AVX2 EVERY_ISA ivec iv_add(ivec a, ivec b) {
+    return _mm256_add_epi32(a, b);
+}
+AVX2 EVERY_ISA ivec iv_mul(ivec a, ivec b) {
+    return _mm256_mullo_epi32(a, b);
+}
+AVX2 EVERY_ISA fvec fv_of(ivec v) {
+    return _mm256_cvtepi32_ps(v);
+}
+AVX2 EVERY_ISA fvec fv_set(float f) {
+    return _mm256_set1_ps(f);
+}
+AVX2 EVERY_ISA fvec fv_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+AVX2 EVERY_ISA void fv_store(float *p, fvec v) {
+    _mm256_storeu_ps(p, v);
+}
+AVX2 EVERY_ISA fvec fv_add(fvec a, fvec b) {
+    return _mm256_add_ps(a, b);
+}
+AVX2 EVERY_ISA fvec fv_mul(fvec a, fvec b) {
+    return _mm256_mul_ps(a, b);
 }
 
 /* 128 * high + low is exact in double, and rounded to f32 once. */
@@ -35,17 +60,15 @@ AVX2 EVERY_ISA void add_total(float *y, ivec low, ivec high, float f) {
     _mm256_storeu_ps(y, _mm256_add_ps(_mm256_loadu_ps(y), scaled));
 }
 
-/* c + 128 of descriptors 0 to 7 or 8 to 15, four times each: what is added to the T of a line. */
-AVX2 EVERY_ISA __m256i shifts(const unsigned char *descriptors, int first) {
+/* Bytes 0 to 7 or 8 to 15, four times each: what is added to the values of half a line. */
+AVX2 EVERY_ISA __m256i spread_rows(const unsigned char *bytes, int first) {
     const __m256i four =
         _mm256_add_epi8(_mm256_set_epi32(0x07070707, 0x06060606, 0x05050505, 0x04040404, 0x03030303,
                                          0x02020202, 0x01010101, 0x00000000),
                         _mm256_set1_epi8((char)first));
-    const __m256i d =
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)descriptors));
-    const __m256i each = _mm256_shuffle_epi8(d, four);
-    const __m256i c = _mm256_and_si256(_mm256_srli_epi16(each, 4), _mm256_set1_epi8(12));
-    return _mm256_add_epi8(c, _mm256_set1_epi8((char)PANEL_I8_OFFSET));
+    const __m256i rows =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)bytes));
+    return _mm256_shuffle_epi8(rows, four);
 }
 /* Half a line: of rows 0 to 7, or 8 to 15. */
 AVX2 EVERY_ISA void unpack_half(unsigned char *to, const unsigned char *codes, __m256i table,
@@ -65,8 +88,8 @@ AVX2 EVERY_ISA void unpack_lines(unsigned char *to, const unsigned char *codes, 
                                  const unsigned char *low, const unsigned char *high) {
     const __m256i t =
         _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
-    unpack_half(to, codes, t, shifts(low, 0), shifts(high, 0));
-    unpack_half(to + 32, codes + 32, t, shifts(low, 8), shifts(high, 8));
+    unpack_half(to, codes, t, spread_rows(low, 0), spread_rows(high, 0));
+    unpack_half(to + 32, codes + 32, t, spread_rows(low, 8), spread_rows(high, 8));
 }
 
 #endif

@@ -7,6 +7,7 @@
 
 const struct mat_format *const mat_formats[] = {
     &mat_tokpipe_format,
+    &mat_kept_format,
     &mat_compressed_format,
     &mat_gptq_format,
     &mat_awq_format,
@@ -31,12 +32,13 @@ const struct mat_format *mat_format_of(const struct mat_source *s, const char *m
 }
 
 /* Counts a quantised matrix that has been opened; copied: bytes of its copies. */
-static void report(const struct mat_source *s, const char *format, const struct mat *m,
+static void report(const struct mat_source *s, const struct mat_format *f, const struct mat *m,
                    uint64_t copied) {
     struct mat_report *r = s->report;
     const struct mat_quant *q = m->quant;
+    const char *format = f->name;
     const bool ours = !q, // tokpipe's own panels have their scales
-        mapped = ours || m->layout == MAT_F8 || m->layout == MAT_NF4,
+        mapped = ours || m->layout == MAT_F8 || m->layout == MAT_NF4 || f == &mat_kept_format,
                whole = ours || (m->layout != MAT_NF4 && q->n_groups == 1);
     const size_t group = ours ? 0 : q->group;
     size_t i = 0;
@@ -93,6 +95,6 @@ int mat_open(const struct mat_source *s, const char *module, size_t n_out, size_
     if (format->open(s, module, n_out, n_in, m, e) != 0)
         return -1;
     if (format != &mat_plain_format && s->report)
-        report(s, format->name, m, s->memory->bytes - before);
+        report(s, format, m, s->memory->bytes - before);
     return 0;
 }

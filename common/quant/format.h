@@ -74,7 +74,7 @@ struct mat_format {
 extern const struct mat_format *const mat_formats[]; // ends with NULL; plain is the last
 extern const struct mat_format mat_plain_format, mat_compressed_format, mat_gptq_format,
     mat_awq_format, mat_fp8_format, mat_modelopt_format, mat_mlx_format, mat_bnb_format,
-    mat_unknown_format, mat_tokpipe_format;
+    mat_unknown_format, mat_tokpipe_format, mat_kept_format;
 
 /* The format that claims the module; NULL if none does. */
 const struct mat_format *mat_format_of(const struct mat_source *s, const char *module);

@@ -89,7 +89,20 @@ static int put(struct writing *out, const void *p, size_t n, struct err *e) {
     return out->interrupted && out->interrupted() ? err_set(e, EXIT_SYSTEM, "interrupted") : 0;
 }
 
+static int put_pieces(struct writing *out, const struct convert_item *t, struct err *e) {
+    unsigned char *bytes = xmalloc((size_t)t->n_cols);
+    int rc = 0;
+    for (uint64_t i = 0; i < t->n_rows && rc == 0; i++) {
+        const size_t n = t->piece(t->source, i, bytes);
+        rc = n > 0 ? put(out, bytes, n, e) : 0;
+    }
+    free(bytes);
+    return rc;
+}
+
 static int put_item(struct writing *out, const struct convert_item *t, struct err *e) {
+    if (t->piece)
+        return put_pieces(out, t, e);
     if (t->raw) {
         const char *p = t->raw;
         for (size_t at = 0, n; at < t->n_bytes; at += n) {

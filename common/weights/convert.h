@@ -13,18 +13,20 @@
 #include "weights/dtype.h"
 #include "weights/safetensors.h"
 
-/* One tensor to write: either its bytes unchanged (raw), or rows of f32 from `row`, rounded to
- * dtype. */
+/* One tensor to write: its bytes unchanged (raw), its bytes in pieces, or rows of f32 from `row`,
+ * rounded to dtype. */
 struct convert_item {
     const char *name;
     enum dtype dtype; // as written: F32, F16 or BF16, or anything when raw
     size_t n_dims;
     uint64_t shape[TENSOR_MAX_DIMS];
-    uint64_t n_rows, n_cols;
+    uint64_t n_rows, n_cols; // or pieces, and the most bytes of one
     const void *raw; // n_bytes of it, or NULL
     uint64_t n_bytes;
-    const void *source;                                      // passed to row
+    const void *source;                                      // passed to row and piece
     void (*row)(const void *source, uint64_t i, float *out); // out [n_cols]
+    /* Piece i -> out [n_cols]; returns its bytes. NULL: there are rows. */
+    size_t (*piece)(const void *source, uint64_t i, unsigned char *out);
 };
 
 /* One item a tensor, for float tensors with dtype t (F32, F16 or BF16), for others unchanged. NULL

@@ -1,4 +1,4 @@
-/* BF16 and F16 from and to f32, one value at a time, without branches: in a loop over them
+/* BF16, F16 and E4M3 from and to f32, one value at a time, without branches: in a loop over them
  * compilers make vector code, whatever instruction set the loop is compiled for.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -40,6 +40,14 @@ HALF_INLINE float f32_from_f16(uint16_t h) {
     float f = f32_from_bits(rest) * f32_from_bits((127u + 112u) << 23);
     uint32_t u = (h & 0x7C00) == 0x7C00 ? rest | 0x7F800000 : f32_bits(f);
     return f32_from_bits(sign | u);
+}
+
+/* E4M3 without infinities (OCP 8-bit floating point specification): 1 sign, 4 exponent (bias 7), 3
+ * mantissa bits. Moved to where f32 has them, times 2^120, the difference of the biases. */
+HALF_INLINE float f32_from_e4m3(uint8_t b) {
+    const uint32_t sign = (uint32_t)(b & 0x80) << 24, rest = (uint32_t)(b & 0x7F) << 20;
+    const float f = f32_from_bits(rest) * f32_from_bits((127u + 120u) << 23);
+    return f32_from_bits(sign | ((b & 0x7F) == 0x7F ? 0x7FC00000 : f32_bits(f)));
 }
 
 #endif

@@ -21,6 +21,8 @@
  * MAT_F8 and MAT_NF4 are as files have them: rows of E4M3 bytes; rows of half bytes, of which the
  * high half comes first. n_in of MAT_NF4 is even.
  *
+ * MAT_K4 and MAT_K8 store codes as MAT_G4 and MAT_G8 do; their scales have two levels.
+ *
  * MAT_I8 and MAT_I4_* are those of quant(5): panels of 16 rows with their scales (panel_i8.h,
  * panel_i4.h). Panel p begins at data + 16 * p * row_bytes, and the last one is padded.
  *
@@ -48,6 +50,8 @@ enum mat_layout {
     MAT_I8,    // our own panels, 8 bits
     MAT_I4_32, // our own panels, 4 bits, blocks of 32 inputs
     MAT_I4_16, // the same, blocks of 16
+    MAT_K4,    // panels of 4-bit codes, integer scales of groups under F16 scales of 256 inputs
+    MAT_K8,    // the same with 8-bit codes
     MAT_LAYOUTS
 };
 
@@ -55,6 +59,7 @@ enum {
     MAT_PANEL = 16,        // rows of a panel
     MAT_G4_BLOCK = 32,     // inputs of four vectors
     MAT_G8_BLOCK = 4,      // inputs of one vector
+    MAT_SUPER = 256,       // inputs with one F16 scale in MAT_K4 and MAT_K8
     MAT_QUANT_IN = 1 << 17 // most inputs of a quantised matrix: a row as f32 fits in scratch
 };
 
@@ -62,6 +67,8 @@ enum {
  *
  *     MAT_G4  W = (table[code] - zero) * s + bias     zero, s, bias: of row i, group g
  *     MAT_G8  W = (code - zero) * s + bias            s = scales[i, g] * factor, in f32
+ *     MAT_K4, MAT_K8  W = (code - zero) * (d * step) - dmin * low
+ *                     d, dmin: F16 of row i and 256 inputs; step, low: of row i, group g
  *     MAT_F8  W = E4M3(code) * scales[i / block_rows][input / group]
  *     MAT_NF4 W = values[code] * scales[(i * n_in + input) / group]
  *
@@ -81,7 +88,16 @@ struct mat_quant {
     float values[16];      // MAT_NF4
     const uint32_t *order; // [n_in], a permutation; or NULL: the inputs are in order
     size_t block_rows;     // MAT_F8: rows with one scale
+    // MAT_K4 and MAT_K8, as panels: [panel][supers][MAT_PANEL] and [panel][group][MAT_PANEL].
+    const void *d, *dmin; // F16, at any alignment; dmin NULL: no lows
+    const int8_t *steps;
+    const uint8_t *lows;
 };
+
+/* Whether the panels have 4-bit codes, as MAT_G4 has. */
+static inline bool mat_has_halves(enum mat_layout layout) {
+    return layout == MAT_G4 || layout == MAT_K4;
+}
 
 struct mat {
     enum mat_layout layout;
@@ -127,7 +143,7 @@ size_t mat_bytes(const struct mat *w);
 
 /* ---- Panels ---- */
 
-/* Bytes of a panel of n_in inputs of MAT_G4 or MAT_G8. */
+/* Bytes of a panel of n_in inputs of MAT_G4, MAT_G8, MAT_K4 or MAT_K8. */
 size_t mat_panel_bytes(enum mat_layout layout, size_t n_in);
 
 /* Stores codes [n_rows, n_in] (n_rows at most MAT_PANEL, stride ld) as one panel, which is

@@ -6,7 +6,7 @@
 /* ---- Panels ---- */
 
 size_t mat_panel_bytes(enum mat_layout layout, size_t n_in) {
-    return layout == MAT_G4 ? round_up_size(n_in, MAT_G4_BLOCK) / 2 * MAT_PANEL
+    return mat_has_halves(layout) ? round_up_size(n_in, MAT_G4_BLOCK) / 2 * MAT_PANEL
                             : round_up_size(n_in, MAT_G8_BLOCK) * MAT_PANEL;
 }
 
@@ -24,10 +24,10 @@ static size_t g4_byte(size_t r, size_t k) {
  * MAT_G4 are below 16, so that a shift moves none into the next byte. */
 static void store_block(enum mat_layout layout, unsigned char *vectors, size_t r,
                         const uint8_t *codes) {
-    for (size_t j = 0; j < (layout == MAT_G4 ? 4 : 1); j++) {
+    for (size_t j = 0; j < (mat_has_halves(layout) ? 4 : 1); j++) {
         uint32_t low, high;
         memcpy(&low, codes + 4 * j, sizeof low);
-        if (layout == MAT_G4) {
+        if (mat_has_halves(layout)) {
             memcpy(&high, codes + 16 + 4 * j, sizeof high);
             low |= high << 4;
         }
@@ -37,10 +37,10 @@ static void store_block(enum mat_layout layout, unsigned char *vectors, size_t r
 
 void mat_panel_store(enum mat_layout layout, unsigned char *panel, const uint8_t *codes, size_t ld,
                      size_t n_rows, size_t n_in, uint8_t pad) {
-    const size_t block = layout == MAT_G4 ? MAT_G4_BLOCK : MAT_G8_BLOCK,
-                 bytes = layout == MAT_G4 ? 256 : 64, whole = n_in / block;
+    const size_t block = mat_has_halves(layout) ? MAT_G4_BLOCK : MAT_G8_BLOCK,
+                 bytes = mat_has_halves(layout) ? 256 : 64, whole = n_in / block;
     if (n_rows < MAT_PANEL || n_in % block != 0)
-        memset(panel, layout == MAT_G4 ? pad * 0x11 : pad, mat_panel_bytes(layout, n_in));
+        memset(panel, mat_has_halves(layout) ? pad * 0x11 : pad, mat_panel_bytes(layout, n_in));
     for (size_t b = 0; b < whole; b++)
         for (size_t r = 0; r < n_rows; r++)
             store_block(layout, panel + b * bytes, r, codes + r * ld + b * block);
@@ -62,40 +62,51 @@ static float value_at(enum dtype t, const void *values, size_t i) {
     return t == DT_BF16 ? f32_from_bf16(half) : f32_from_f16(half);
 }
 
+/* The scale and bias of row r of panel p and group g. */
+static void group_values(const struct mat *w, size_t p, size_t g, size_t r, float *scale,
+                         float *bias) {
+    const struct mat_quant *q = w->quant;
+    const size_t at = (p * q->n_groups + g) * MAT_PANEL + r,
+                 supers = w->n_in / MAT_SUPER + (w->n_in % MAT_SUPER > 0),
+                 super = (p * supers + g * q->group / MAT_SUPER) * MAT_PANEL + r;
+    *bias = 0;
+    if (q->steps) {
+        *scale = value_at(DT_F16, q->d, super) * (float)q->steps[at];
+        if (q->dmin)
+            *bias = -(value_at(DT_F16, q->dmin, super) * (float)q->lows[at]);
+        return;
+    }
+    *scale = value_at(q->scale_type, q->scales, at) * q->factor;
+    if (q->biases)
+        *bias = value_at(q->scale_type, q->biases, at);
+}
+
 static void row_of_panel(const struct mat *w, size_t row, float *out) {
     const struct mat_quant *q = w->quant;
     const size_t p = row / MAT_PANEL, r = row % MAT_PANEL;
-    const bool g4 = w->layout == MAT_G4;
+    const bool g4 = mat_has_halves(w->layout), biased = q->biases || q->dmin;
     float values[16];
     const unsigned char *panel = (const unsigned char *)w->data + p * w->row_bytes * MAT_PANEL;
     for (size_t g = 0; g < q->n_groups; g++) {
         const size_t at = (p * q->n_groups + g) * MAT_PANEL + r, begin = g * q->group,
                      end = w->n_in - begin < q->group ? w->n_in : begin + q->group;
-        const float scale = value_at(q->scale_type, q->scales, at) * q->factor,
-                    bias = q->biases ? value_at(q->scale_type, q->biases, at) : 0;
+        float scale, bias;
+        group_values(w, p, g, r, &scale, &bias);
         const int32_t zero = q->zeros ? q->zeros[at] : q->zero;
         for (int c = 0; c < 16 && g4; c++) {
             const float v = (float)(q->table[c] - zero) * scale;
-            values[c] = q->biases ? v + bias : v;
+            values[c] = biased ? v + bias : v;
         }
         for (size_t k = begin; k < end; k++) {
             const unsigned byte = panel[g4 ? g4_byte(r, k) : g8_byte(r, k)];
             float v = (float)((int32_t)byte - zero) * scale;
             if (g4)
                 v = values[k % MAT_G4_BLOCK >= 16 ? byte >> 4 : byte & 15];
-            else if (q->biases)
+            else if (biased)
                 v += bias;
             out[q->order ? q->order[k] : k] = v;
         }
     }
-}
-
-/* E4M3 without infinities (OCP 8-bit floating point specification): 1 sign, 4 exponent (bias 7), 3
- * mantissa bits. Moved to where f32 has them, times 2^120, the difference of the biases. */
-static float f32_from_e4m3(uint8_t b) {
-    const uint32_t sign = (uint32_t)(b & 0x80) << 24, rest = (uint32_t)(b & 0x7F) << 20;
-    const float f = f32_from_bits(rest) * f32_from_bits((127u + 120u) << 23);
-    return f32_from_bits(sign | ((b & 0x7F) == 0x7F ? 0x7FC00000 : f32_bits(f)));
 }
 
 static void row_of_f8(const struct mat *w, size_t row, float *out) {

@@ -7,6 +7,7 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "../lib/fuzz.h"
+#include "gguf/keep.h"
 #include "gguf/vocab.h"
 #include "gguf/model.h"
 
@@ -25,6 +26,18 @@ static void vocab(const struct gguf *g) {
     gguf_vocab_free(&v);
 }
 
+/* The pieces of a matrix whose blocks can be kept. */
+static void keep(const struct gguf_hf_tensor *t) {
+    if (!gguf_keep(t))
+        return;
+    struct convert_item item = gguf_keep_item(t);
+    unsigned char *piece = xmalloc((size_t)item.n_cols);
+    item.piece(item.source, 0, piece);
+    item.piece(item.source, item.n_rows - 1, piece);
+    free(piece);
+    free((char *)(uintptr_t)item.name);
+}
+
 static void model(const struct gguf *g) {
     struct gguf_model m;
     struct err e;
@@ -35,9 +48,10 @@ static void model(const struct gguf *g) {
         gguf_hf_tensor_row(&m.tensors[i], 0, row);
         gguf_hf_tensor_row(&m.tensors[i], m.tensors[i].n_rows - 1, row);
         free(row);
+        keep(&m.tensors[i]);
     }
     struct buf out = {0};
-    gguf_config_json(&m, DT_BF16,
+    gguf_config_json(&m, DT_BF16, m.n_tensors % 2 == 0,
                      &(struct gguf_ids){.bos = -1, .pad = 3, .eos = {1, 2}, .n_eos = 2}, &out);
     fuzz_check_json(buf_view(&out));
     buf_free(&out);

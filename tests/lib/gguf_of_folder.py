@@ -7,6 +7,7 @@ usage: gguf_of_folder.py FOLDER FILE [OPTION ...] [KEY=VALUE ...]   KEY=VALUE ov
     --f32            matrices as F32, not as the folder has them
     --q8             matrices whose rows are a multiple of 32 as Q8_0
     --q8-values      the values of these as F32
+    --blocks=T,...   random blocks of these types, in turn, for matrices whose rows are a multiple of the block
     --fuse-qkv       q, k and v in one tensor
     --fuse-exps      gate and up of the experts in one tensor
     --single-exps    each expert's matrices alone, as in 2023
@@ -15,12 +16,15 @@ usage: gguf_of_folder.py FOLDER FILE [OPTION ...] [KEY=VALUE ...]   KEY=VALUE ov
     --split N        N files FILE-0000n-of-0000N.gguf (FILE without .gguf); the first has no tensor if N > 2
 
 SPDX-License-Identifier: AGPL-3.0-or-later"""
-import glob, json, math, os, re, struct, sys
+import glob, json, math, os, random, re, struct, sys
 
 from gguf_tiny import BOOL, F32, I32, STRING, U32, ARRAY, text, value
 
 U16 = 2
-NUMBERS = {'F32': 0, 'F16': 1, 'Q8_0': 8, 'BF16': 30}
+NUMBERS = {'F32': 0, 'F16': 1, 'Q4_0': 2, 'Q4_1': 3, 'Q5_0': 6, 'Q8_0': 8, 'Q4_K': 12, 'Q6_K': 14, 'BF16': 30}
+# Elements of a block, the largest f16 scales before its other bytes and after them, and the number of these.
+BLOCKS = {'Q4_0': (32, [0.02], 16, []), 'Q4_1': (32, [0.02, 0.1], 16, []), 'Q5_0': (32, [0.01], 20, []), 'Q8_0': (32, [0.001], 32, []),
+          'Q4_K': (256, [6e-4, 5e-3], 140, []), 'Q6_K': (256, [], 208, [1e-4])}
 BYTES = {'F32': 4, 'F16': 2, 'BF16': 2}
 
 
@@ -171,12 +175,27 @@ class Model:
                 self.add('blk.%s.%s_exps.weight' % (layer, kind), stack(items))
         if '--fuse-qkv' in self.flags:
             self.fuse_qkv()
+        types = [t for f in self.flags if f.startswith('--blocks=') for t in f[9:].split(',')]
+        if types:
+            self.random_blocks(types)
         if '--copy-head' in self.flags:
             self.add('output.weight', self.tensors['token_embd.weight'])
         if '--q8' in self.flags or '--q8-values' in self.flags:
             for name, t in self.tensors.items():
                 if len(t.shape) > 1 and t.shape[-1] % 32 == 0:
                     self.tensors[name] = t.q8('--q8-values' in self.flags)
+
+    def random_blocks(self, types):
+        rng, i = random.Random(1), 0
+        for name, t in self.tensors.items():
+            kind = types[i % len(types)]
+            n, before, body, after = BLOCKS[kind]
+            if len(t.shape) < 2 or t.shape[-1] % n or 'gate_inp' in name:
+                continue
+            scales = lambda limits: b''.join(struct.pack('<e', rng.uniform(-x, x)) for x in limits)
+            count, i = math.prod(t.shape) // n, i + 1
+            data = b''.join(scales(before) + rng.randbytes(body) + scales(after) for _ in range(count))
+            self.tensors[name] = Tensor(kind, t.shape, data)
 
     def fuse_qkv(self):
         for layer in range(self.layers):

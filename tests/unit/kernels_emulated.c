@@ -17,7 +17,7 @@
 #if defined(CAN_EMULATE)
 #define CHECKS_FEW 1
 #include "../lib/kernel_checks.h"
-#include "../lib/kernel_int_checks.h"
+#include "../lib/kernel_group_checks.h"
 #include "kernels/table.h"
 
 int main(void) {
@@ -55,6 +55,12 @@ int main(void) {
         RUN(same_bits_in_every_cut);
         RUN(gated_products);
         RUN(precise_is_f32);
+        RUN(groups_are_the_models);
+        RUN(largest_sums_of_groups);
+        RUN(groups_same_bits_in_every_cut);
+        RUN(products_of_many_orders);
+        RUN(precise_groups_are_f32);
+        RUN(widened_rows_are_the_reference);
     }
     CHECK(kernel.matmul_own[MAT_BF16].multiply);
     return check_done();

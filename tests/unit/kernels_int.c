@@ -1,10 +1,10 @@
 /* common/kernels: products of the integer layouts, on every instruction set that this CPU has. The
- * checks are in tests/lib/kernel_int_checks.h; here are sizes, and pieces of a job.
+ * checks are in tests/lib/kernel_int_checks.h and kernel_group_checks.h; here are sizes, and pieces of a job.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _DEFAULT_SOURCE // kernel_inputs.h
 #include "../lib/check.h"
-#include "../lib/kernel_int_checks.h"
+#include "../lib/kernel_group_checks.h"
 
 /* A piece is whole panels, also where fewer rows of a plain matrix beside them are widened. */
 static void widened_beside_panels(void) {
@@ -85,6 +85,12 @@ int main(void) {
         RUN(gated_products);
         RUN(precise_is_f32);
         RUN(very_many_rows);
+        RUN(groups_are_the_models);
+        RUN(largest_sums_of_groups);
+        RUN(groups_same_bits_in_every_cut);
+        RUN(products_of_many_orders);
+        RUN(precise_groups_are_f32);
+        RUN(widened_rows_are_the_reference);
     }
     return check_done();
 }
