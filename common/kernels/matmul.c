@@ -376,10 +376,10 @@ static bool many_orders(const struct matmul_product *products, size_t n) {
     for (size_t i = 0; i < 2 * n; i++) {
         const struct mat *w = i % 2 ? products[i / 2].up : products[i / 2].w;
         const uint32_t *order = w ? order_of(w) : NULL;
-        size_t s = 0;
-        while (s < n_seen && !same_order(seen[s], order, w->n_in))
-            s++;
-        if (!order || s < n_seen)
+        size_t i_seen = 0;
+        while (order && i_seen < n_seen && !same_order(seen[i_seen], order, w->n_in))
+            i_seen++;
+        if (!order || i_seen < n_seen)
             continue;
         if (n_seen == MOST_ORDERS)
             return true;

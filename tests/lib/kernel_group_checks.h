@@ -44,7 +44,7 @@ struct group_mat {
     struct group_case c;
     int32_t *values;        // [n_out, n_in] code - zero, in the panels' order
     float *scales, *biases; // [n_out, n_groups]
-    void *parts[8];
+    void *parts[16];
     size_t n_parts;
 };
 
