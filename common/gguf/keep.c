@@ -150,8 +150,8 @@ struct convert_item gguf_keep_item(const struct gguf_hf_tensor *t) {
     size_t most = 0;
     for (size_t i = 0; i < KEPT_PARTS; i++)
         most = larger(most, map.panel[i]);
-    return (struct convert_item){.name = xasprintf("%.*s%s", module, t->name,
-                                                   kept_kind(type)->ending),
+    return (struct convert_item){.name =
+                                     xasprintf("%.*s%s", module, t->name, kept_kind(type)->ending),
                                  .dtype = DT_U8,
                                  .n_dims = 1,
                                  .shape = {map.all},

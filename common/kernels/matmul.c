@@ -79,8 +79,8 @@ static bool widens(const struct matmul_job *j, const struct mat *w) {
 }
 
 /* Rows [begin, end) of w as f32. */
-static void widen_piece(const struct matmul_kernel *k, float *to, const struct mat *w,
-                        size_t begin, size_t end) {
+static void widen_piece(const struct matmul_kernel *k, float *to, const struct mat *w, size_t begin,
+                        size_t end) {
     if (k->multiply)
         k->widen(to, mat_at(w, begin), (end - begin) * w->n_in);
     else
@@ -331,8 +331,8 @@ static void pack_for(struct matmul_job *j, const struct mat *w, size_t *used) {
     if (!k || j->in->n_rows == 0 || packed_for(j, w))
         return;
     unsigned char *to = place_of_x((unsigned char *)j->in->scratch + *used, w->data);
-    pack(j->pool,
-         &(struct packing_job){.k = k, .in = j->in, .to = to, .n_in = j->n_in, .order = order_of(w)});
+    pack(j->pool, &(struct packing_job){
+                      .k = k, .in = j->in, .to = to, .n_in = j->n_in, .order = order_of(w)});
     j->packed[j->n_packed++] = (struct packed){k->pack_x, order_of(w), to};
     *used += k->x_bytes(j->in->n_rows, j->n_in) + SMALL_PAGE;
 }

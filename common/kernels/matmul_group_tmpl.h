@@ -1,5 +1,5 @@
-/* The matmul kernels of MAT_G4, MAT_G8, MAT_K4 and MAT_K8, for one instruction set: rounded x (matmul_int.h) with
- * panels of codes whose groups of inputs have scales of their own.
+/* The matmul kernels of MAT_G4, MAT_G8, MAT_K4 and MAT_K8, for one instruction set: rounded x
+ * (matmul_int.h) with panels of codes whose groups of inputs have scales of their own.
  *
  * Included after matmul_int_tmpl.h, of which it takes tiles' sums. A superblock of 256 inputs is
  * cut into runs, which are in one group each. The sum of a run's products (code - zero) * x is an
@@ -11,7 +11,8 @@
  * neither on the tile nor on the instruction set.
  *
  * The lines of MAT_G8 are read as they are stored; what zero points add to a sum is subtracted
- * from it, as zero * X. Those of MAT_G4 are unpacked into a strip of bytes table[code] - zero + 128.
+ * from it, as zero * X. Those of MAT_G4 are unpacked into a strip of bytes table[code] - zero +
+ * 128.
  *
  * The including file defines, besides what matmul_int_tmpl.h needs:
  *
@@ -73,7 +74,8 @@ TARGET EVERY_ISA void multiply_runs(const size_t R, const size_t P, const enum m
     const struct int_tile t = tile->t;
     const size_t S = R == 1 ? MAX_SPLIT : 1;
     float scale[ROWS];
-    UNROLLED for (size_t r = 0; r < R; r++) memcpy(&scale[r], t.scale + r * t.stride, sizeof *scale);
+    UNROLLED for (size_t r = 0; r < R; r++)
+        memcpy(&scale[r], t.scale + r * t.stride, sizeof *scale);
     for (size_t i = 0; i < tile->runs->n; i++) {
         const size_t line = tile->runs->begin[i] / INT_STEP,
                      n_lines = tile->runs->begin[i + 1] / INT_STEP - line;
@@ -85,9 +87,10 @@ TARGET EVERY_ISA void multiply_runs(const size_t R, const size_t P, const enum m
             const int32_t x[2] = {sums[0] / PANEL_I8_OFFSET, sums[1] / PANEL_I8_OFFSET};
             biased[r] = (float)-(x[0] + INT_HIGH * x[1]) * scale[r];
             UNROLLED for (size_t v = 0; v < P * VECS; v++) s[r][v] =
-                layout == MAT_G4 ? sum_begin((const unsigned char *)sums)
-                                 : sum_zeros(x, iv_load(t.strips[v / VECS].m + i * PANEL_ROWS +
-                                                        v % VECS * LANES));
+                layout == MAT_G4
+                    ? sum_begin((const unsigned char *)sums)
+                    : sum_zeros(x,
+                                iv_load(t.strips[v / VECS].m + i * PANEL_ROWS + v % VECS * LANES));
         }
         sum_block(R, P, S, layout == MAT_G8 ? 1 : 2, s, &t, line, n_lines);
         UNROLLED for (size_t v = 0; v < P * VECS; v++) {
@@ -230,8 +233,8 @@ TARGET EVERY_ISA void group_strips(const enum mat_layout layout, struct int_stri
                  panel = (m->first + (size_t)(w - m->w) / size * PANEL_ROWS) / PANEL_ROWS;
     for (size_t p = 0; p < P; p++) {
         const unsigned char *codes = w + p * size + k / INT_STEP * line;
-        strips[p].ahead = left > PANEL_SUPER ? codes + PANEL_SUPER / INT_STEP * line
-                                             : w + (p + P) * size;
+        strips[p].ahead =
+            left > PANEL_SUPER ? codes + PANEL_SUPER / INT_STEP * line : w + (p + P) * size;
         group_values_of(&values[p], &strips[p], m, runs, panel + p, k);
         if (layout == MAT_G4)
             unpack_g4(&strips[p], m->quant, runs, codes, n);
@@ -254,8 +257,8 @@ TARGET EVERY_ISA void multiply_groups(const enum mat_layout layout, const struct
     for (size_t k = 0; k < m->n_in; k += PANEL_SUPER) {
         runs_of(&runs, m->quant, m->n_in, k);
         group_strips(layout, strips, values, m, &runs, w, k, P);
-        const size_t sums_at = (runs.step == 32 ? at.sums32 : at.sums16) +
-                               k / runs.step * int_sum_bytes(PLANES);
+        const size_t sums_at =
+            (runs.step == 32 ? at.sums32 : at.sums16) + k / runs.step * int_sum_bytes(PLANES);
         for (size_t r = 0, R; r < m->n_rows; r += R) {
             R = tile_rows(m->n_rows - r);
             const unsigned char *row = x + r * at.stride;

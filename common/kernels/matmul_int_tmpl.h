@@ -131,8 +131,7 @@ EVERY_ISA void unpack_m(int32_t *m, const unsigned char *descriptors, size_t n,
 /* c + 128 of 16 descriptors. */
 EVERY_ISA void panel_adds(unsigned char *to, const unsigned char *descriptors) {
     for (size_t r = 0; r < PANEL_ROWS; r++)
-        to[r] =
-            (unsigned char)(PANEL_I8_OFFSET + (descriptors[r] >> 6) * PANEL_I4_SHIFT_STEP);
+        to[r] = (unsigned char)(PANEL_I8_OFFSET + (descriptors[r] >> 6) * PANEL_I4_SHIFT_STEP);
 }
 
 /* The superblock that begins at `super`. `ahead`: the one that is read after it. */
@@ -265,8 +264,8 @@ TARGET static void pack_x(const struct matmul_pack *p, size_t begin, size_t end)
 #define TILES(kind, fn, name, layout)                                                              \
     kind(tile_1_##name, 1, 1, layout);                                                             \
     kind(tile_2_##name, 2, 1, layout);                                                             \
-    static fn *const tiles_##name[PANELS + 1][ROWS + 1] = {                                        \
-        {NULL}, {NULL, tile_1_##name, tile_2_##name}}
+    static fn *const tiles_##name[PANELS + 1][ROWS + 1] = {{NULL},                                 \
+                                                           {NULL, tile_1_##name, tile_2_##name}}
 #endif
 #define INT_KERNEL(name, layout)                                                                   \
     TILES(TILE, tile_fn, name, layout);                                                            \
@@ -276,8 +275,8 @@ TARGET static void pack_x(const struct matmul_pack *p, size_t begin, size_t end)
     struct int_tile
 #define INT_ENTRY(name, l)                                                                         \
     {                                                                                              \
-        .layout = l, .panel_rows = PANEL_ROWS, .x_bytes = x_bytes, .n_panels = int_panels, .block_rows = int_block_rows,     \
-        .pack_x = pack_x, .multiply = multiply_##name                                              \
+        .layout = l, .panel_rows = PANEL_ROWS, .x_bytes = x_bytes, .n_panels = int_panels,         \
+        .block_rows = int_block_rows, .pack_x = pack_x, .multiply = multiply_##name                \
     }
 INT_KERNEL(i8, MAT_I8);
 INT_KERNEL(i4_32, MAT_I4_32);

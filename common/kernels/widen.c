@@ -83,8 +83,8 @@ AVX512 static void nf4_avx512(float *to, const uint8_t *codes, size_t n, const f
     const __m512 table = _mm512_loadu_ps(values), all = _mm512_set1_ps(scale);
     size_t i = 0;
     for (; i + 8 <= n; i += 8) {
-        const __m512i bytes = _mm512_cvtepu8_epi64(
-            _mm_loadl_epi64((const __m128i *)(const void *)(codes + i)));
+        const __m512i bytes =
+            _mm512_cvtepu8_epi64(_mm_loadl_epi64((const __m128i *)(const void *)(codes + i)));
         const __m512i index =
             _mm512_or_si512(_mm512_srli_epi64(bytes, 4),
                             _mm512_slli_epi64(_mm512_and_si512(bytes, _mm512_set1_epi64(15)), 32));
@@ -102,8 +102,7 @@ void widen_avx512_fill(struct kernel_table *t) {
 static void f8_row(float *to, const struct mat *w, size_t i) {
     const struct mat_quant *q = w->quant;
     const uint8_t *codes = mat_at(w, i);
-    const float *scales =
-        (const float *)q->scales + (w->first + i) / q->block_rows * q->n_groups;
+    const float *scales = (const float *)q->scales + (w->first + i) / q->block_rows * q->n_groups;
     for (size_t k = 0, n; k < w->n_in; k += n) {
         n = w->n_in - k < q->group ? w->n_in - k : q->group;
         kernel.widen.f8(to + k, codes + k, n, scales[k / q->group]);

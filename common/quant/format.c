@@ -6,18 +6,9 @@
 #include <string.h>
 
 const struct mat_format *const mat_formats[] = {
-    &mat_tokpipe_format,
-    &mat_kept_format,
-    &mat_compressed_format,
-    &mat_gptq_format,
-    &mat_awq_format,
-    &mat_fp8_format,
-    &mat_modelopt_format,
-    &mat_mlx_format,
-    &mat_bnb_format,
-    &mat_unknown_format,
-    &mat_plain_format,
-    NULL,
+    &mat_tokpipe_format, &mat_kept_format,    &mat_compressed_format, &mat_gptq_format,
+    &mat_awq_format,     &mat_fp8_format,     &mat_modelopt_format,   &mat_mlx_format,
+    &mat_bnb_format,     &mat_unknown_format, &mat_plain_format,      NULL,
 };
 
 static const struct mat_format *const *formats_of(const struct mat_source *s) {

@@ -31,8 +31,7 @@ static int kept_format_open(const struct mat_source *s, const char *module, size
     if (!kept_map(t, n_out, n_in, &map))
         return err_set(e, EXIT_DATA, "tensor '%s%s': %zu inputs are no multiple of %zu", module,
                        k->ending, n_in, k->block);
-    const struct tensor *tensor =
-        mat_source_typed(s, module, k->ending, DT_U8, map.all, 0, e);
+    const struct tensor *tensor = mat_source_typed(s, module, k->ending, DT_U8, map.all, 0, e);
     if (!tensor)
         return -1;
     struct mat_quant *q = mat_memory_take(s->memory, sizeof *q);

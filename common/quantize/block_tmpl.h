@@ -81,3 +81,27 @@ TARGET static void NAME(codes)(const float *x, size_t n, const struct levels *l,
             codes[i + j] = (uint8_t)code[j];
     }
 }
+
+/* The sums of a block of i8, in eight chains. What is past the row's end is 0. */
+TARGET static struct sums NAME(sums_i8)(const float *x, const float *wx, const float *weight,
+                                        float inverse) {
+    enum { CHAINS = sizeof(floats) / sizeof(float) };
+    const floats zero = {0}, most = zero + (float)I8_MOST, magic = zero + 12582912.0f;
+    floats xq = zero, qq = zero;
+    for (size_t i = 0; i < I8_BLOCK; i += CHAINS) {
+        floats q, a, b;
+        memcpy(&q, x + i, sizeof q);
+        memcpy(&a, wx + i, sizeof a);
+        memcpy(&b, weight + i, sizeof b);
+        q *= inverse;
+        q = EITHER(q < most, q, most);
+        q = EITHER(q > -most, q, -most);
+        q = (q + magic) - magic; // floats near 1.5 * 2^23 are whole numbers
+        xq += a * q;
+        qq += b * q * q;
+    }
+    float of[2][CHAINS];
+    memcpy(of[0], &xq, sizeof xq);
+    memcpy(of[1], &qq, sizeof qq);
+    return (struct sums){tree_sum(of[0], CHAINS), tree_sum(of[1], CHAINS)};
+}

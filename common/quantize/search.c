@@ -77,10 +77,21 @@ enum {
     LANES = 16, // values at a time
     TRIES = 4   // scales at a time
 };
+enum { I8_MOST = 127, I8_BLOCK = 32 };
+
+/* The i8 code of v. */
+INLINE float rounded(float v) {
+    const float magic = 12582912.0f; // 1.5 * 2^23: floats near it are whole numbers
+    v = v < (float)I8_MOST ? v : (float)I8_MOST;
+    v = v > -(float)I8_MOST ? v : -(float)I8_MOST;
+    return (v + magic) - magic;
+}
+
 typedef int16_t lanes __attribute__((vector_size(32)));
 typedef int16_t shorts __attribute__((vector_size(16)));
 typedef int32_t ints __attribute__((vector_size(32)));
 typedef float floats __attribute__((vector_size(32)));
+#define EITHER(mask, a, b) ((floats)(((mask) & (ints)(a)) | (~(mask) & (ints)(b)))) // a where set
 
 /* The work on one block, compiled for an instruction set. */
 struct block_functions {
@@ -89,6 +100,7 @@ struct block_functions {
     void (*sums_32)(const float *x, const float *wx, const float *weight, const struct levels *l,
                     const float inverse[TRIES], struct sums out[TRIES]);
     void (*codes)(const float *x, size_t n, const struct levels *l, float inverse, uint8_t *codes);
+    struct sums (*sums_i8)(const float *x, const float *wx, const float *weight, float inverse);
 };
 
 #define TARGET
@@ -96,7 +108,7 @@ struct block_functions {
 #include "quantize/block_tmpl.h"
 #undef TARGET
 #undef NAME
-static const struct block_functions functions_c = {sums_16_c, sums_32_c, codes_c};
+static const struct block_functions functions_c = {sums_16_c, sums_32_c, codes_c, sums_i8_c};
 
 #if defined(__x86_64__)
 #define TARGET  __attribute__((target("avx2")))
@@ -104,7 +116,8 @@ static const struct block_functions functions_c = {sums_16_c, sums_32_c, codes_c
 #include "quantize/block_tmpl.h"
 #undef TARGET
 #undef NAME
-static const struct block_functions functions_avx2 = {sums_16_avx2, sums_32_avx2, codes_avx2};
+static const struct block_functions functions_avx2 = {sums_16_avx2, sums_32_avx2, codes_avx2,
+                                                      sums_i8_avx2};
 #endif
 
 static const struct block_functions *block_functions(void) {
@@ -422,30 +435,13 @@ void search_i4_values(const struct search_grid *g, const struct search_row *row,
 
 /* ---- i8 ---- */
 
-enum { I8_MOST = 127, I8_BLOCK = 32 };
-
-INLINE float rounded(float v) {
-    const float magic = 12582912.0f;
-    v = v < (float)I8_MOST ? v : (float)I8_MOST;
-    v = v > -(float)I8_MOST ? v : -(float)I8_MOST;
-    return (v + magic) - magic;
-}
-
-/* The sums of a block. What is past the row's end is 0. */
 static struct sums sums_i8(const struct block *b, float inverse) {
-    enum { CHAINS = 8 };
-    float xq[CHAINS] = {0}, qq[CHAINS] = {0};
-    for (size_t i = 0; i < I8_BLOCK; i += CHAINS)
-        for (size_t k = 0; k < CHAINS; k++) {
-            float q = rounded(b->x[i + k] * inverse);
-            xq[k] += b->wx[i + k] * q;
-            qq[k] += b->weight[i + k] * q * q;
-        }
-    return (struct sums){tree_sum(xq, CHAINS), tree_sum(qq, CHAINS)};
+    return b->f->sums_i8(b->x, b->wx, b->weight, inverse);
 }
 
 static struct block i8_block(const struct search *s, size_t i) {
-    return (struct block){.x = s->x + i * I8_BLOCK,
+    return (struct block){.f = s->f,
+                          .x = s->x + i * I8_BLOCK,
                           .wx = s->wx + i * I8_BLOCK,
                           .weight = s->weight + i * I8_BLOCK,
                           .n = I8_BLOCK};
@@ -458,10 +454,12 @@ static float i8_scale(const struct search *s, size_t i) {
     return (high > -low ? high : -low) / (float)I8_MOST;
 }
 
-/* Chooses m of block i: the least that covers it, or in a search the best of those around. */
+/* Chooses m of block i: the least that covers it, or in a search the best of those around. A larger
+ * m has a coarser grid, but another one: of many, one is near the values that count most.
+ * bench/NOTES.md has what it gains. */
 static void i8_choose(const struct search *s, size_t i, bool thorough, struct search_i8_row *out,
                       double *xq, double *qq) {
-    enum { BELOW = 4, ABOVE = 1 };
+    enum { BELOW = 8, ABOVE = 56 };
     struct block b = i8_block(s, i);
     int cover = (int)ceilf(i8_scale(s, i) / out->scale - 1e-3f);
     cover = cover < SEARCH_I8_MAX_M ? cover : SEARCH_I8_MAX_M;

@@ -21,7 +21,7 @@ struct convert_item {
     size_t n_dims;
     uint64_t shape[TENSOR_MAX_DIMS];
     uint64_t n_rows, n_cols; // or pieces, and the most bytes of one
-    const void *raw; // n_bytes of it, or NULL
+    const void *raw;         // n_bytes of it, or NULL
     uint64_t n_bytes;
     const void *source;                                      // passed to row and piece
     void (*row)(const void *source, uint64_t i, float *out); // out [n_cols]

@@ -7,7 +7,7 @@
 
 size_t mat_panel_bytes(enum mat_layout layout, size_t n_in) {
     return mat_has_halves(layout) ? round_up_size(n_in, MAT_G4_BLOCK) / 2 * MAT_PANEL
-                            : round_up_size(n_in, MAT_G8_BLOCK) * MAT_PANEL;
+                                  : round_up_size(n_in, MAT_G8_BLOCK) * MAT_PANEL;
 }
 
 /* The byte of row r and input k in a panel of MAT_G8. */

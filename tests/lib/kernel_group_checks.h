@@ -140,11 +140,12 @@ static struct group_mat *group_mat_new(const struct group_case *c, size_t n_out,
     uint8_t *codes = xcalloc(n_out, n_in);
     for (size_t o = 0; o < n_out; o++)
         for (size_t k = 0; k < n_in; k++) {
-            const size_t g = k / group, at = (o / MAT_PANEL * groups + g) * MAT_PANEL + o % MAT_PANEL;
+            const size_t g = k / group,
+                         at = (o / MAT_PANEL * groups + g) * MAT_PANEL + o % MAT_PANEL;
             const uint8_t code = (uint8_t)(random_bits() % (halves ? 16 : 256));
             codes[o * n_in + k] = code;
-            m->values[o * n_in + k] = (halves ? m->q.table[code] : code) -
-                                      (c->zeros ? zeros[at] : m->q.zero);
+            m->values[o * n_in + k] =
+                (halves ? m->q.table[code] : code) - (c->zeros ? zeros[at] : m->q.zero);
             m->scales[o * groups + g] = scales[at] * m->q.factor;
             m->biases[o * groups + g] = biases[at];
         }
@@ -232,9 +233,8 @@ static void compare_groups(struct pool *p, const struct group_case *c, size_t n_
     size_t wrong = 0;
     for (size_t i = 0; i < n_rows * n_out; i++) {
         const size_t r = i / n_out, o = i % n_out;
-        wrong += !same(y[r * ldy + o], group_is_fast(m)
-                                           ? group_output(m, x + r * ldx, o, with)
-                                           : precise[r * ldy + o]);
+        wrong += !same(y[r * ldy + o], group_is_fast(m) ? group_output(m, x + r * ldx, o, with)
+                                                        : precise[r * ldy + o]);
     }
     CHECK_MSG(wrong == 0, "%s: case %zu, [%zu, %zu] x [%zu, %zu]: %zu outputs differ",
               kernels_isa(), (size_t)(c - group_cases), n_rows, n_in, n_out, n_in, wrong);
@@ -274,8 +274,8 @@ static void largest_sums_of_groups(void) {
             x[i] = i / IN == 1 ? -3.0f : 3.0f;
         multiply_int(p, y, OUT, &m->w, NULL, x, IN, ROWS, false);
         for (size_t i = 0; i < ROWS * OUT; i++)
-            CHECK_MSG(same(y[i], group_output(m, x + i / OUT * IN, i % OUT, NULL)), "%s: output %zu",
-                      kernels_isa(), i);
+            CHECK_MSG(same(y[i], group_output(m, x + i / OUT * IN, i % OUT, NULL)),
+                      "%s: output %zu", kernels_isa(), i);
         group_mat_free(m);
     }
     pool_free(p);

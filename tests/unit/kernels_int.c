@@ -1,5 +1,6 @@
 /* common/kernels: products of the integer layouts, on every instruction set that this CPU has. The
- * checks are in tests/lib/kernel_int_checks.h and kernel_group_checks.h; here are sizes, and pieces of a job.
+ * checks are in tests/lib/kernel_int_checks.h and kernel_group_checks.h; here are sizes, and pieces
+ * of a job.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _DEFAULT_SOURCE // kernel_inputs.h
