@@ -197,6 +197,21 @@ refuses() { # MESSAGE FROM EDIT...
         'set=quantization_config={"quant_method":"compressed-tensors","transform_config":{"config_groups":{"u":{}}}}'
 }
 
+@test "refused by name: formats that are not read" {
+    local up=$layer.mlp.up_proj
+    refuses 'quantization_config.version' "$Q/awq" 'set=quantization_config={"quant_method":"awq","bits":4,"group_size":32,"version":"gemv"}'
+    for mode in mxfp4 nvfp4 mxfp8; do
+        refuses 'only affine is supported' "$Q/mlx-4" "set=quantization_config={\"group_size\":32,\"bits\":4,\"mode\":\"$mode\"}"
+    done
+    for method in mxfp4 hqq torchao quanto spqr; do
+        refuses "quant_method is \"$method\"" "$Q/gptq-sym" "set=quantization_config={\"quant_method\":\"$method\"}"
+    done
+    refuses "tensor '$up.W_q' is of HQQ, which is not supported" "$Q/gptq-sym" "rename=up_proj.qweight=up_proj.W_q"
+    refuses "tensor '$up._weight_qdata' is of torchao, which is not supported" "$Q/gptq-sym" "rename=up_proj.qweight=up_proj._weight_qdata"
+    refuses "tensor '$up.weight_blocks' is of quant_method mxfp4, which is not supported" "$Q/gptq-sym" \
+        "rename=up_proj.qweight=up_proj.weight_blocks"
+}
+
 @test "refused on a GPU, by the layout" {
     [ -e "$ROOT/$BUILD/tests/cuda/libcuda.so.1" ] || skip "the stand-in for the driver is not built"
     export LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile

@@ -61,6 +61,28 @@ def prepare():
                        "vocab": vocab, "merges": []}}))
 
 
+QUANT = {"i8": ("q8_0",), "i4_16": ("q4_0", "q4_k"), "i4_32": ("iq4_ks",)}  # ours: the peers' types of about as many bits
+
+
+def quantised(kind):
+    """The synthetic model in one of our types. How its scales are found makes no difference to its speed."""
+    folder = MODELS / f"tinyllama-{kind}"
+    if not (folder / "config.json").exists():
+        output(tool("st-quantize"), "-q", "-f", "--no-search", "--type", kind, TINY, folder)
+    return folder
+
+
+def quant_peers(kind, prompt, steps):
+    """Tokens a second of each llama-bench, of the best of the files tinyllama-TYPE.gguf that exist; bench/README.md makes them."""
+    figures = {}
+    for name, path in PEERS.items():
+        rates = [json.loads(output(path, "-m", gguf, "-p", prompt, "-n", steps, "-t", THREADS, "-r", 1, "-o", "json"))[-1]["avg_ts"]
+                 for t in QUANT[kind] if (gguf := MODELS / f"tinyllama-{t}.gguf").exists() and (t != "iq4_ks" or name == "ik_llama.cpp")]
+        if rates:
+            figures[name] = max(rates)
+    return figures
+
+
 def peers(prompt, steps):
     """Tokens a second of each llama-bench on the same shapes and bits, and in F16 where that file exists: llama.cpp is faster
     with F16 on CPUs without BF16 instructions."""
@@ -87,6 +109,20 @@ def decode():
     second = model("-n", 16, "-l")
     figures.update({k: (first[k] + second[k]) / 2 for k in ("read", "limit")})
     return {**figures, "tokens/s": (first["decode"] + second["decode"]) / 2}
+
+
+def quant():
+    """Quantised weights: one sequence beside reads of the mapping, a prompt of 256, and 16 sequences together."""
+    figures = {}
+    for kind in QUANT:
+        folder = quantised(kind)
+        one = model("-n", 16, "-l", folder=folder)
+        figures.update({f"{kind}: {k}": one[k] for k in ("decode", "read", "limit")})
+        figures[f"{kind}: prefill"] = model("-p", 256, folder=folder)["prefill"]
+        figures[f"{kind}: 16 together"] = model("-s", 16, "-n", 8, folder=folder)["decode"]
+        for what, prompt, steps in (("decode", 0, 16), ("prefill", 256, 0)):
+            figures.update({f"{kind}: {what}, {n}": rate for n, rate in quant_peers(kind, prompt, steps).items()})
+    return figures
 
 
 def head():
@@ -330,5 +366,6 @@ def quality():
 
 # name: (function, rounds at most)
 PARTS = {"limits": (limits, 5), "decode": (decode, 9), "head": (head, 5), "prefill": (prefill, 9), "isa": (isa, 9),
+         "quant": (quant, 5),
          "batch": (batch, 5), "pipe": (pipe, 9), "attention": (attention, 5), "start": (start, 5), "prefix": (prefix, 5),
          "stall": (stall, 9), "memory": (memory, 1), "threads": (threads, 5), "files": (files, 3), "quality": (quality, 1)}

@@ -21,6 +21,16 @@ def together(f, n):
     return f[f"{n} together"] / min(n * f["1 together"], f["prefill"])
 
 
+def quant_peer(f, kind, what):
+    """The rate of a quantised type, of the best peer's at about as many bits."""
+    rates = [rate for key, rate in f.items() if key.startswith(f"{kind}: {what}, ")]
+    return over(f[f"{kind}: {what}"], max(rates, default=None))
+
+
+def quant_together(f, kind):
+    return f[f"{kind}: 16 together"] / min(16 * f[f"{kind}: decode"], f[f"{kind}: prefill"])
+
+
 PERCENT, TIMES, MS, US, MB, RAW = "%", "x", "ms", "us", "MB", ""
 SCALE = {PERCENT: 100, TIMES: 1, MS: 1e3, US: 1e6, MB: 1e-6, RAW: 1}
 
@@ -47,6 +57,22 @@ ROWS = [
      lambda f: together(f, 16)),
     ("batch-64", "batch", "64 sequences together: of the lesser of 64 times one and prefill", 0.75, PERCENT,
      lambda f: together(f, 64)),
+    ("quant-i8", "quant", "i8, one sequence: weights read, of the streaming-read limit", 0.90, PERCENT,
+     lambda f: f["i8: read"] / f["i8: limit"]),
+    ("quant-i4", "quant", "i4_16, one sequence: weights read, of the streaming-read limit", 0.85, PERCENT,
+     lambda f: f["i4_16: read"] / f["i4_16: limit"]),
+    ("quant-i4-32", "quant", "i4_32, one sequence: weights read, of the streaming-read limit", 0.85, PERCENT,
+     lambda f: f["i4_32: read"] / f["i4_32: limit"]),
+    ("quant-i8-peer", "quant", "i8, one sequence: tokens/s, of the best peer's Q8_0", 1.15, TIMES,
+     lambda f: quant_peer(f, "i8", "decode")),
+    ("quant-i4-peer", "quant", "i4_16, one sequence: tokens/s, of the best peer at 4.5 bits", 1.25, TIMES,
+     lambda f: quant_peer(f, "i4_16", "decode")),
+    ("quant-i8-prefill", "quant", "i8, prefill of 256 tokens: tokens/s, of the best peer's Q8_0", 1.3, TIMES,
+     lambda f: quant_peer(f, "i8", "prefill")),
+    ("quant-i4-prefill", "quant", "i4_16, prefill of 256 tokens: tokens/s, of the best peer at 4.5 bits", 1.3, TIMES,
+     lambda f: quant_peer(f, "i4_16", "prefill")),
+    ("quant-i4-batch", "quant", "i4_16, 16 sequences together: of the lesser of 16 times one and prefill", 0.75, PERCENT,
+     lambda f: quant_together(f, "i4_16")),
     ("stall", "stall", "a prompt of 1,024 enters (SmolLM2): longest wait of a decoding sequence, in steps beyond its own", -2, RAW,
      lambda f: f["longest"] / f["step"] - 1),
     ("pipe-tiny", "pipe", "four processes, of the same loop in one (TinyLlama)", 0.98, PERCENT,
