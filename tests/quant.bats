@@ -199,7 +199,7 @@ refuses() { # MESSAGE FROM EDIT...
 
 @test "refused by name: formats that are not read" {
     local up=$layer.mlp.up_proj
-    refuses 'quantization_config.version' "$Q/awq" 'set=quantization_config={"quant_method":"awq","bits":4,"group_size":32,"version":"gemv"}'
+    refuses 'version is "gemv", but only gemm is supported' "$Q/awq" 'set=quantization_config={"quant_method":"awq","bits":4,"group_size":32,"version":"gemv"}'
     for mode in mxfp4 nvfp4 mxfp8; do
         refuses 'only affine is supported' "$Q/mlx-4" "set=quantization_config={\"group_size\":32,\"bits\":4,\"mode\":\"$mode\"}"
     done

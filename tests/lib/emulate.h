@@ -120,6 +120,16 @@ static inline __m256i _mm256_dpbusd_avx_epi32(__m256i sums, __m256i u, __m256i s
     return _mm256_loadu_si256((const __m256i *)(const void *)sum);
 }
 #endif
+#if !defined(_mm512_cvtepi32_ps)
+static inline __m512 _mm512_cvtepi32_ps(__m512i v) {
+    int32_t i[16];
+    float f[16];
+    _mm512_storeu_si512(i, v);
+    for (int l = 0; l < 16; l++)
+        f[l] = (float)i[l];
+    return _mm512_loadu_ps(f);
+}
+#endif
 #if !defined(_mm512_cvtepi32_pd)
 static inline __m512d _mm512_cvtepi32_pd(__m256i v) {
     int32_t i[8];
