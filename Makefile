@@ -156,6 +156,8 @@ build/cuda/%.cubin: build/cuda/flags
 build/cuda/%.ptx: build/cuda/%.cubin
 	$(NVCC) $(NVFLAGS) -arch=$(patsubst .sm_%,compute_%,$(suffix $*)) -ptx -o $@ common/backend/cuda/$(basename $*).cu
 
+$B/obj/common/serve/assets.o: common/serve/page.html common/serve/openapi.json
+
 $B/obj/common/backend/cuda/image.o: private FIXED += -DCU_IMAGE='"build/cuda/kernels.fatbin"'
 $B/obj/common/backend/cuda/image.o: build/cuda/kernels.fatbin
 

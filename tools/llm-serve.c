@@ -31,11 +31,19 @@ static const char help[] =
     "$LLM_MODEL\n"
     "      --engine SOCK      the socket of its engine; default $LLM_ENGINE\n"
     "      --name NAME        what requests call it; default the last part of DIR\n"
+    "      --embed DIR        a model for /v1/embeddings, which llm-serve runs itself\n"
+    "  -t, --threads N        threads of models given by --embed; default: physical cores\n"
     "  -p, --port N           port on 127.0.0.1; default 8080, 0 is any free one\n"
     "      --socket PATH      listen on a Unix socket instead\n"
     "  -b, --batch N          most answers at the same time; default 64\n"
     "      --max-body MIB     most MiB of a request; default 16\n"
+    "      --connections N    most connections; default 2048\n"
+    "      --idle SECONDS     close a connection that sends nothing; default 60\n"
     "      --any-host         take requests whose Host is not localhost, from a proxy\n"
+    "      --origin ORIGIN    let pages of this site ask, such as https://chat.example\n"
+    "      --keys FILE        requests need a key of this file, which has their hashes\n"
+    "      --log FILE         append a line of JSON for each request; '-' is stdout\n"
+    "      --log-prompts      with --log: the bodies of requests too\n"
     "      --record DIR       write the line of tokens(5) of each request into DIR\n"
     "      --grace SECONDS    time for answers to end after SIGTERM; default 30\n"
     "  -v, --verbose          more messages\n"
@@ -51,7 +59,14 @@ enum {
     OPT_MAX_BODY,
     OPT_ANY_HOST,
     OPT_RECORD,
-    OPT_GRACE
+    OPT_GRACE,
+    OPT_EMBED,
+    OPT_CONNECTIONS,
+    OPT_IDLE,
+    OPT_ORIGIN,
+    OPT_KEYS,
+    OPT_LOG,
+    OPT_LOG_PROMPTS
 };
 
 static const struct option longs[] = {
@@ -65,17 +80,27 @@ static const struct option longs[] = {
     {"any-host", no_argument, NULL, OPT_ANY_HOST},
     {"record", required_argument, NULL, OPT_RECORD},
     {"grace", required_argument, NULL, OPT_GRACE},
+    {"embed", required_argument, NULL, OPT_EMBED},
+    {"threads", required_argument, NULL, 't'},
+    {"connections", required_argument, NULL, OPT_CONNECTIONS},
+    {"idle", required_argument, NULL, OPT_IDLE},
+    {"origin", required_argument, NULL, OPT_ORIGIN},
+    {"keys", required_argument, NULL, OPT_KEYS},
+    {"log", required_argument, NULL, OPT_LOG},
+    {"log-prompts", no_argument, NULL, OPT_LOG_PROMPTS},
     OPT_COMMON,
 };
 
-enum { MAX_MODELS = 64 };
+enum { MAX_MODELS = 64, MAX_THREADS = 1024 };
 
 struct options {
     struct {
         const char *dir, *engine, *name;
+        bool embeds;
     } models[MAX_MODELS];
-    size_t n_models;
-    const char *socket;
+    size_t n_models, n_threads;
+    const char *socket, *keys, *log;
+    bool log_prompts;
     uint16_t port;
     unsigned grace;
     struct http_options http;
@@ -90,18 +115,56 @@ static size_t model_at(struct options *o, bool next) {
     return o->n_models - 1;
 }
 
+static void add_model(struct options *o, const char *dir, bool embeds) {
+    size_t i = model_at(o, o->n_models > 0 && o->models[o->n_models - 1].dir);
+    if (embeds && o->models[i].engine)
+        die_usage("--engine is for a model given by -m, not by --embed");
+    o->models[i].dir = dir;
+    o->models[i].embeds = embeds;
+}
+
+static void long_option(int c, struct options *o) {
+    switch (c) {
+    case OPT_EMBED:
+        add_model(o, optarg, true);
+        break;
+    case OPT_CONNECTIONS:
+        o->http.max_connections = (unsigned)opt_u64("--connections", optarg, 1, 65536);
+        break;
+    case OPT_IDLE:
+        o->http.idle_seconds = (unsigned)opt_u64("--idle", optarg, 1, 86400);
+        break;
+    case OPT_ORIGIN:
+        o->http.origin = optarg;
+        break;
+    case OPT_KEYS:
+        o->keys = optarg;
+        break;
+    case OPT_LOG:
+        o->log = optarg;
+        break;
+    case OPT_LOG_PROMPTS:
+        o->log_prompts = true;
+        break;
+    default:
+        opt_common(c, help);
+    }
+}
+
 static void parse_options(int argc, char **argv, struct options *o) {
     *o = (struct options){
         .port = 8080,
         .grace = 30,
         .http = {
             .max_answers = 64, .max_body = 16 << 20, .max_connections = 2048, .idle_seconds = 60}};
-    for (int c; (c = getopt_long(argc, argv, "m:p:b:" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
+    for (int c; (c = getopt_long(argc, argv, "m:p:b:t:" OPT_COMMON_LETTERS, longs, NULL)) != -1;)
         switch (c) {
         case 'm':
-            o->models[model_at(o, o->n_models > 0 && o->models[o->n_models - 1].dir)].dir = optarg;
+            add_model(o, optarg, false);
             break;
         case OPT_ENGINE:
+            if (o->models[model_at(o, false)].embeds)
+                die_usage("--engine is for a model given by -m, not by --embed");
             o->models[model_at(o, false)].engine = optarg;
             break;
         case OPT_NAME:
@@ -128,12 +191,17 @@ static void parse_options(int argc, char **argv, struct options *o) {
         case OPT_GRACE:
             o->grace = (unsigned)opt_u64("--grace", optarg, 0, 3600);
             break;
+        case 't':
+            o->n_threads = opt_u64("-t", optarg, 1, MAX_THREADS);
+            break;
         default:
-            opt_common(c, help);
+            long_option(c, o);
         }
     if (optind < argc)
         die_usage("llm-serve takes no operand: %s", argv[optind]);
     model_at(o, false);
+    if (o->log_prompts && !o->log)
+        die_usage("--log-prompts needs --log");
     if (o->http.record && !is_dir(o->http.record))
         die_usage("--record: no such folder: %s", o->http.record);
 }
@@ -184,18 +252,29 @@ static int listen_unix(const char *path, struct err *e) {
 
 /* ---- Main ---- */
 
+static void check_name(const struct served *models, size_t i) {
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(models[k].name, models[i].name) == 0)
+            die_usage("two models are called %s: give --name", models[i].name);
+}
+
 static void open_models(const struct options *o, struct served *models) {
     struct err e = {0};
     for (size_t i = 0; i < o->n_models; i++) {
+        if (o->models[i].embeds) {
+            if (served_open_embed(&models[i], o->models[i].name, o->models[i].dir, o->n_threads,
+                                  &e) != 0)
+                die_err(&e);
+            check_name(models, i);
+            continue;
+        }
         const char *engine = o->models[i].engine ? o->models[i].engine : getenv("LLM_ENGINE");
         if (!engine || !*engine)
             die_usage(
                 "no engine: give --engine SOCK or set LLM_ENGINE (llm-forward --listen SOCK)");
         if (served_open(&models[i], o->models[i].name, o->models[i].dir, engine, &e) != 0)
             die_err(&e);
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(models[k].name, models[i].name) == 0)
-                die_usage("two models are called %s: give --name", models[i].name);
+        check_name(models, i);
     }
 }
 
@@ -213,15 +292,18 @@ int main(int argc, char **argv) {
     sigset_t ends;
     program_init(argv[0]);
     parse_options(argc, argv, &o);
-    struct served *models = xcalloc(o.n_models, sizeof *models);
-    open_models(&o, models);
-    o.http.models = models;
-    o.http.n_models = o.n_models;
     signal(SIGPIPE, SIG_IGN); // before threads, which inherit it, as they do what is blocked here
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
     sigaddset(&ends, SIGINT);
     pthread_sigmask(SIG_BLOCK, &ends, NULL);
+    struct served *models = xcalloc(o.n_models, sizeof *models);
+    open_models(&o, models);
+    o.http.models = models;
+    o.http.n_models = o.n_models;
+    if ((o.keys && !(o.http.keys = api_keys_open(o.keys, &e))) ||
+        (o.log && !(o.http.log = access_log_open(o.log, o.log_prompts, &e))))
+        die_err(&e);
     int fd = o.socket ? listen_unix(o.socket, &e) : listen_tcp(o.port, &e);
     char *folder = o.socket ? path_parent(o.socket) : NULL; // where it is removed at the end
     if (fd < 0 ||
@@ -239,6 +321,8 @@ int main(int argc, char **argv) {
         unlink(o.socket);
     for (size_t i = 0; i < o.n_models; i++)
         served_close(&models[i]);
+    api_keys_free(o.http.keys);
+    access_log_close(o.http.log);
     free(models);
     free(folder);
     return EXIT_DONE;

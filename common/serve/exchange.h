@@ -1,5 +1,5 @@
 /* A request and its answer: what the thread of connections (http.c) and the thread that makes the
- * answer (routes.c) share. Private to common/serve.
+ * answer (routes.c, answer.c) share. Private to common/serve.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SERVE_EXCHANGE_H
@@ -11,15 +11,19 @@
 #include <stdint.h>
 
 #include "serve/body.h"
+#include "serve/generate.h"
 #include "serve/http.h"
 
 struct http {
     const struct http_options *o;
     struct MHD_Daemon *daemon;
-    atomic_bool stopping;
+    atomic_bool draining;     // new answers are refused
+    atomic_bool stopping;     // answers are cut
+    atomic_size_t n_answers;  // that are being made
+    atomic_size_t n_threads;  // that make them
+    atomic_size_t body_bytes; // of requests, in memory
     // For /metrics.
-    atomic_size_t n_answers; // that are being made
-    atomic_ullong n_requests, n_refused, n_left, prompt_tokens, completion_tokens;
+    atomic_ullong n_requests, n_refused, n_left, prompt_tokens, completion_tokens, cached_tokens;
 };
 
 struct exchange {
@@ -28,8 +32,24 @@ struct exchange {
     const struct route *route; // NULL: no such path
     const char *rest;          // of the path, after the route's
     struct buf path, body;
-    bool body_too_long, started;
-    int socket; // a copy of the connection's, to see whether the client has left; -1: none
+    char method[16];
+    struct api_key *key; // NULL: none
+    bool key_runs;       // the key counts this request
+    bool counted;        // n_answers counts it
+    bool has_key;        // the key is known, or none is needed
+    bool body_too_long, no_room, started;
+    bool explain;   // X-Tokpipe-Cache: explain
+    int socket;     // a copy of the connection's, to see whether the client has left; -1: none
+    unsigned retry; // seconds of Retry-After; 0: none
+    const char *security; // Content-Security-Policy of the answer; NULL: none
+    const char *allow;    // methods of the path, for 405 and OPTIONS; NULL: not said
+
+    // Of the answer, for the log.
+    double began; // seconds, of a steady clock
+    char id[40];
+    const struct served *model;
+    struct generate_result sum;
+    bool left;
 
     pthread_mutex_t lock; // of what follows
     unsigned refs;        // the connection's, and the answer's thread's
@@ -40,11 +60,17 @@ struct exchange {
     size_t sent;
 };
 
+enum route_flags {
+    ROUTE_PREFIX = 1,  // the path may go on
+    ROUTE_ANSWERS = 2, // runs on a thread of its own
+    ROUTE_OPEN = 4     // needs no key
+};
+
 /* A path that the server knows. */
 struct route {
     const char *method, *path;
-    bool prefix;  // the path may go on
-    bool answers; // runs on a thread of its own
+    unsigned flags;
+    const char *type; // of a whole answer
     /* Makes the answer with the functions below. */
     void (*serve)(struct exchange *x);
 };
@@ -59,5 +85,16 @@ void exchange_add(struct exchange *x, struct str part);
 void exchange_end(struct exchange *x);
 /* Whether the client has left, or the server stops. */
 bool exchange_left(void *x);
+
+/* The answer's id and model; what it used, for the log, the metrics and the key. */
+void exchange_name(struct exchange *x, const char *id, const struct served *m);
+void exchange_count(struct exchange *x, const struct generate_result *sum);
+
+/* The model of this name that can one of these (enum served_can); NULL name: the first that can.
+ * NULL: the request was refused. */
+const struct served *exchange_model(struct exchange *x, const char *name, unsigned can);
+
+/* The status of HTTP for an error of ours. */
+unsigned exchange_status(const struct err *e);
 
 #endif

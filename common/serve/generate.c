@@ -5,132 +5,21 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sodium.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/attrs.h"
-#include "base/io.h"
 #include "base/num.h"
 #include "sample/params.h"
 #include "stages/answer_decoder.h"
-#include "stages/encode.h"
 #include "stages/resident_client.h"
 #include "stages/sample.h"
 #include "wire/tokens.h"
 
 enum { LOOK_MS = 100 }; // the longest time between two looks at whether the client has left
-
-/* ---- The prompt ---- */
-
-/* The body as a record of tok-encode, with all parameters that the answer depends on. Defaults come
- * first, because of two equal parameters the later one counts. */
-static void write_record(const struct served *m, const struct body *b, struct buf *out) {
-    const struct str parts[] = {buf_view(&m->defaults), buf_view(&b->params)};
-    size_t begin;
-    buf_str(out, "{\"params\": {");
-    begin = out->n;
-    if (!b->has_temp)
-        buf_fmt(out, "\"temp\": %.9g", m->temp);
-    if (!b->has_seed)
-        buf_fmt(out, "%s\"seed\": %" PRIu32, out->n > begin ? ", " : "",
-                randombytes_random() & INT32_MAX);
-    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
-        if (parts[i].n && out->n > begin)
-            buf_str(out, ", ");
-        buf_add(out, parts[i].p, parts[i].n);
-    }
-    buf_str(out, "}");
-    if (b->record.n)
-        buf_str(out, ", ");
-    buf_add(out, b->record.p, b->record.n);
-    if (b->ids) // a record needs a text
-        buf_str(out, ", \"text\": \"\"");
-    buf_byte(out, '}');
-}
-
-static int write_ids(const struct served *m, const struct body *b, FILE *f, struct err *e) {
-    struct err bad = {0};
-    struct buf record = {0};
-    struct chat_prompt p = {0};
-    write_record(m, b, &record);
-    struct prompt_options o = {.form = PROMPT_JSON, .input = "the body"};
-    int rc = prompt_read(&p, &o, buf_view(&record), &bad);
-    for (size_t i = 0; i < b->n_ids && rc == 0; i++)
-        if (b->ids[i] >= tokenizer_vocab(m->tokenizer))
-            rc = err_set(&bad, EXIT_DATA,
-                         "prompt has id %" PRIu32 ", past the vocabulary of %" PRIu32, b->ids[i],
-                         tokenizer_vocab(m->tokenizer));
-    if (rc == 0) {
-        tokens_write_header(f, &(struct tokens_header){true, tokenizer_vocab(m->tokenizer),
-                                                       tokenizer_fingerprint(m->tokenizer)});
-        tokens_write_attrs(f, buf_view(&p.attrs));
-        tokens_write_ids(f, b->ids, b->n_ids);
-        tokens_write_end(f);
-    } else {
-        *e = bad;
-    }
-    prompt_free(&p);
-    buf_free(&record);
-    return rc;
-}
-
-static int encode(const struct served *m, const struct body *b, FILE *f, struct err *e) {
-    struct encode_job job = {.records = RECORDS_WHOLE,
-                             .prompt = {.form = PROMPT_JSON,
-                                        .input = "the body",
-                                        .strict = true,
-                                        .defaults = {.generation = true},
-                                        .chat = m->chat,
-                                        .no_chat = m->no_chat},
-                             .end_id = m->end_id,
-                             .prefix_id = -1,
-                             .threads = 1};
-    struct buf record = {0};
-    int in = io_temp(NULL, e), rc = -1;
-    write_record(m, b, &record);
-    if (in >= 0 && write_full(in, record.p, record.n, e) == 0 && lseek(in, 0, SEEK_SET) == 0)
-        rc = stage_encode(&job, m->tokenizer, in, "the body", f, e) == EXIT_DONE ? 0 : -1;
-    if (in >= 0)
-        close(in);
-    buf_free(&record);
-    return rc;
-}
-
-int generate_prompt(const struct served *m, const struct body *b, struct buf *line, struct err *e) {
-    char *text = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    if (!f)
-        return err_errno(e, EXIT_SYSTEM, "cannot write the prompt");
-    int rc = (b->ids ? write_ids : encode)(m, b, f, e);
-    bool lost = ferror(f) != 0;
-    if (fclose(f) != 0 || lost)
-        rc = err_set(e, EXIT_SYSTEM, "out of memory: the prompt");
-    if (rc == 0)
-        buf_add(line, text, n);
-    free(text);
-    return rc;
-}
-
-int generate_count(const struct served *m, const struct body *b, uint64_t *n, struct err *e) {
-    struct buf line = {0};
-    int rc = generate_prompt(m, b, &line, e);
-    *n = 0;
-    for (const char *p = line.p, *end; rc == 0 && p && (end = strchr(p, '\n')); p = end + 1) {
-        if (*p == '#' || p == end) // the header, attributes, an empty prompt
-            continue;
-        *n = 1;
-        for (const char *c = p; c < end; c++)
-            *n += *c == ' ';
-    }
-    buf_free(&line);
-    return rc;
-}
 
 /* ---- The sampler's thread ---- */
 
@@ -139,7 +28,8 @@ struct sampling {
     int in;   // logits(5) of the engine
     int peer; // the return path
     FILE *out;
-    int rc; // of stage_sample
+    struct scores *scores; // NULL: nobody wants them
+    int rc;                // of stage_sample
     struct err e;
 };
 
@@ -150,7 +40,9 @@ static void *run_sampler(void *arg) {
                              .tokenizer = s->m->tokenizer,
                              .limit = UINT64_MAX,
                              .has_peer = true,
-                             .peer = s->peer};
+                             .peer = s->peer,
+                             .saw = s->scores ? scores_take : NULL,
+                             .ctx = s->scores};
     uint64_t chosen;
     s->rc = stage_sample(&job, s->in, s->m->name, s->out, &chosen, &s->e);
     close(s->in); // the engine sees that the reader has left
@@ -160,21 +52,134 @@ static void *run_sampler(void *arg) {
 
 /* ---- The text ---- */
 
+/* An id whose text has not been given out yet. */
+struct waiting {
+    struct generate_token token;
+    size_t before; // bytes of the answer's text before it
+};
+
 struct answering {
+    const struct generate_ask *ask;
     const struct generate_sink *sink;
+    const struct tokenizer *tokenizer;
     struct answer_decoder *decoder;
     struct buf attrs, text;
     bool begun, ended;
     struct generate_result *r;
+    // Where log-probabilities are wanted:
+    struct scores scores;
+    struct decoder *plain;   // gives the answer's text without the cut at a stop text
+    struct buf plain_text;   // what it gave for one id
+    size_t n_ids;            // of the answer
+    size_t bytes, chars;     // of the plain text
+    size_t given;            // bytes of text that were given out
+    size_t echo_chars;       // of the prompt
+    struct waiting *waiting; // [n_waiting] of cap
+    size_t n_waiting, cap;
+    struct generate_token *part; // [cap]
 };
 
-static int give_text(struct answering *a) {
-    int rc = a->text.n ? a->sink->text(a->sink->ctx, buf_view(&a->text)) : 0;
+static size_t count_chars(struct str s) {
+    size_t n = 0;
+    for (size_t i = 0; i < s.n; i++)
+        n += ((unsigned char)s.p[i] & 0xc0) != 0x80;
+    return n;
+}
+
+/* Gives out the text, and the ids that begin in what has been given out; or all ids. */
+static int give(struct answering *a, bool all) {
+    size_t n = 0;
+    a->given += a->text.n;
+    for (; n < a->n_waiting && (all || a->waiting[n].before < a->given); n++)
+        a->part[n] = a->waiting[n].token;
+    struct generate_part part = {.text = buf_view(&a->text), .tokens = a->part, .n_tokens = n};
+    int rc = (n || a->text.n) && !a->ask->no_answer ? a->sink->part(a->sink->ctx, &part) : 0;
+    a->n_waiting -= n;
+    if (n > 0)
+        memmove(a->waiting, a->waiting + n, a->n_waiting * sizeof *a->waiting);
     buf_clear(&a->text);
     return rc == 0 ? 0 : GENERATE_LEFT;
 }
 
-static void take_result(struct generate_result *r, struct str text) {
+static void add_waiting(struct answering *a, uint32_t id, size_t pos) {
+    if (a->n_waiting == a->cap) {
+        a->cap = a->cap ? 2 * a->cap : 16;
+        a->waiting = xreallocarray(a->waiting, a->cap, sizeof *a->waiting);
+        a->part = xreallocarray(a->part, a->cap, sizeof *a->part);
+    }
+    struct waiting *w = &a->waiting[a->n_waiting++];
+    *w = (struct waiting){.token = {.id = id, .offset = a->echo_chars + a->chars},
+                          .before = a->bytes};
+    w->token.scored = scores_get(&a->scores, (uint32_t)pos, &w->token.score);
+}
+
+/* Puts an id of the answer into the list of those that wait for their text. */
+static int take_token(struct answering *a, uint32_t id, struct err *e) {
+    add_waiting(a, id, a->ask->prompt->n_ids + a->n_ids++);
+    buf_clear(&a->plain_text);
+    if (decoder_id(a->plain, id, &a->plain_text, e) != 0)
+        return -1;
+    a->bytes += a->plain_text.n;
+    a->chars += count_chars(buf_view(&a->plain_text));
+    return 0;
+}
+
+/* The prompt as the first part of the answer, with the scores of its ids. */
+static int give_echo(struct answering *a, struct err *e) {
+    const struct generate_prompt *p = a->ask->prompt;
+    struct generate_token *tokens = xcalloc(p->n_ids, sizeof *tokens);
+    struct decoder *d = decoder_new(a->tokenizer, false);
+    struct buf text = {0};
+    struct generate_part part = {.text = buf_view(&p->text), .tokens = tokens, .is_prompt = true};
+    size_t chars = 0, all = count_chars(part.text);
+    int rc = 0;
+    for (size_t i = 0; i < p->n_ids && a->ask->top >= 0 && rc == 0; i++) {
+        struct generate_token *t = &tokens[part.n_tokens++];
+        t->id = p->ids[i];
+        t->offset = chars < all ? chars : all;
+        t->scored = scores_get(&a->scores, (uint32_t)i, &t->score);
+        rc = decoder_id(d, t->id, &text, e);
+        chars += count_chars(buf_view(&text));
+        buf_clear(&text);
+    }
+    a->echo_chars = all;
+    if (rc == 0 && a->sink->part(a->sink->ctx, &part) != 0)
+        rc = GENERATE_LEFT;
+    decoder_free(d);
+    buf_free(&text);
+    free(tokens);
+    return rc;
+}
+
+/* What the engine says of the prefix cache: attributes of the sequence. */
+static void take_cache(struct answering *a) {
+    struct buf value = {0};
+    uint64_t n;
+    if (attrs_get(buf_view(&a->attrs), "cached", &value) &&
+        parse_u64(buf_view(&value), 0, INT64_MAX, &n))
+        a->r->cached_tokens = (int64_t)n;
+    if (attrs_get(buf_view(&a->attrs), "cache_end", &value))
+        snprintf(a->r->cache_why, sizeof a->r->cache_why, "%s", value.p ? value.p : "");
+    buf_free(&value);
+}
+
+static int begin(struct answering *a, struct err *e) {
+    struct buf value = {0};
+    a->begun = true;
+    take_cache(a);
+    if (a->sink->began)
+        a->sink->began(a->sink->ctx);
+    if (a->plain && attrs_get(buf_view(&a->attrs), "continues", &value) &&
+        str_eq(buf_view(&value), "1"))
+        decoder_continue(a->plain);
+    buf_free(&value);
+    if (answer_decoder_begin(a->decoder, buf_view(&a->attrs), false, e) != 0)
+        return -1;
+    return a->ask->echo ? give_echo(a, e) : 0;
+}
+
+static void take_result(struct answering *a, struct str text) {
+    struct generate_result *r = a->r;
     struct buf value = {0};
     if (attrs_get(text, "finish", &value))
         snprintf(r->finish, sizeof r->finish, "%s", value.p ? value.p : "");
@@ -183,27 +188,37 @@ static void take_result(struct generate_result *r, struct str text) {
     if (attrs_get(text, "completion", &value))
         parse_u64(buf_view(&value), 0, UINT64_MAX, &r->completion_tokens);
     buf_free(&value);
+    if (a->ask->no_answer) {
+        snprintf(r->finish, sizeof r->finish, "length");
+        r->completion_tokens = 0;
+    }
+}
+
+static int take_id(struct answering *a, uint32_t id, struct err *e) {
+    if (a->plain && take_token(a, id, e) != 0)
+        return -1;
+    return answer_decoder_id(a->decoder, id, &a->text, e) == 0 ? give(a, false) : -1;
 }
 
 static int take_event(struct answering *a, const struct tokens_event *ev, struct err *e) {
     if (!a->begun && (ev->type == TOKENS_ID || ev->type == TOKENS_END)) {
-        a->begun = true;
-        if (answer_decoder_begin(a->decoder, buf_view(&a->attrs), false, e) != 0)
-            return -1;
+        int rc = begin(a, e);
+        if (rc != 0)
+            return rc;
     }
     switch (ev->type) {
     case TOKENS_ATTRS:
         buf_fmt(&a->attrs, "%s%.*s", a->attrs.n ? " " : "", (int)ev->text.n, ev->text.p);
         return 0;
     case TOKENS_ID:
-        return answer_decoder_id(a->decoder, ev->id, &a->text, e) == 0 ? give_text(a) : -1;
+        return take_id(a, ev->id, e);
     case TOKENS_END:
-        return answer_decoder_end(a->decoder, &a->text, e) == 0 ? give_text(a) : -1;
+        return answer_decoder_end(a->decoder, &a->text, e) == 0 ? give(a, true) : -1;
     case TOKENS_FAILED:
         return err_set(e, EXIT_DATA, "%.*s", (int)ev->text.n, ev->text.p);
     case TOKENS_RESULT:
         a->ended = true;
-        take_result(a->r, ev->text);
+        take_result(a, ev->text);
         return 0;
     case TOKENS_EOF:
         break;
@@ -248,10 +263,10 @@ static bool no_wait(int fd) {
 }
 
 /* Asks the engine for one sequence. Its ends are closed here. */
-static int connect_engine(struct ends *s, const struct served *m, struct err *e) {
+static int connect_engine(struct ends *s, const struct served *m, bool all, struct err *e) {
     int prompt[2] = {-1, -1}, logits[2] = {-1, -1}, peer[2] = {-1, -1}, rc = -1;
     struct resident_ask ask = {
-        .model = m->dir, .in_name = "the request", .returns = true, .batch = 1};
+        .model = m->dir, .in_name = "the request", .all_logits = all, .returns = true, .batch = 1};
     s->control = resident_connect(m->socket, false, e);
     if (s->control >= 0 && pair_of(prompt, false, e) == 0 && pair_of(logits, false, e) == 0 &&
         pair_of(peer, true, e) == 0 && no_wait(prompt[0]) && no_wait(prompt[1]) &&
@@ -355,18 +370,36 @@ static int run(struct answering *a, struct sampling *sampling, struct ends *s, s
     return rc;
 }
 
-int generate(const struct served *m, struct str line, const struct generate_sink *sink,
-             struct generate_result *r, struct err *e) {
-    struct ends s = {-1, -1, -1, -1, -1, line};
-    struct answering a = {.sink = sink, .r = r, .decoder = answer_decoder_new(m->tokenizer, false)};
-    struct sampling sampling = {.m = m};
-    *r = (struct generate_result){0};
-    int rc = connect_engine(&s, m, e);
+static void answering_init(struct answering *a, const struct served *m) {
+    a->tokenizer = m->tokenizer;
+    a->decoder = answer_decoder_new(m->tokenizer, false);
+    scores_init(&a->scores, a->ask->top > 0 ? (uint32_t)a->ask->top : 0);
+    if (a->ask->top >= 0)
+        a->plain = decoder_new(m->tokenizer, false);
+}
+
+static void answering_free(struct answering *a) {
+    answer_decoder_free(a->decoder);
+    decoder_free(a->plain);
+    scores_free(&a->scores);
+    buf_free(&a->attrs);
+    buf_free(&a->text);
+    buf_free(&a->plain_text);
+    free(a->waiting);
+    free(a->part);
+}
+
+int generate(const struct served *m, const struct generate_ask *ask,
+             const struct generate_sink *sink, struct generate_result *r, struct err *e) {
+    struct ends s = {-1, -1, -1, -1, -1, ask->line};
+    struct answering a = {.ask = ask, .sink = sink, .r = r};
+    struct sampling sampling = {.m = m, .scores = ask->top >= 0 ? &a.scores : NULL};
+    *r = (struct generate_result){.cached_tokens = -1};
+    answering_init(&a, m);
+    int rc = connect_engine(&s, m, ask->echo && ask->top >= 0, e);
     if (rc == 0)
         rc = run(&a, &sampling, &s, e);
     close_ends(&s);
-    answer_decoder_free(a.decoder);
-    buf_free(&a.attrs);
-    buf_free(&a.text);
+    answering_free(&a);
     return rc;
 }

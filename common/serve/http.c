@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,9 +18,36 @@
 #include "serve/exchange.h"
 #include "serve/reply.h"
 
-enum { CONNECTION_MEMORY = 32 << 10, STREAM_BLOCK = 4096 };
+enum {
+    CONNECTION_MEMORY = 32 << 10, // bytes; a request's headers must fit in
+    STREAM_BLOCK = 4096,
+    ALL_BODIES = 8 // times max_body
+};
+
+static double now_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 /* ---- The answer's thread ---- */
+
+static void write_log(const struct exchange *x) {
+    access_log_write(x->h->o->log,
+                     &(struct access_entry){.method = x->method,
+                                            .path = x->path.p ? x->path.p : "",
+                                            .key = x->key ? api_keys_name(x->key) : NULL,
+                                            .id = x->id,
+                                            .model = x->model ? x->model->name : NULL,
+                                            .finish = x->sum.finish,
+                                            .status = x->status,
+                                            .seconds = now_seconds() - x->began,
+                                            .left = x->left,
+                                            .prompt_tokens = x->sum.prompt_tokens,
+                                            .completion_tokens = x->sum.completion_tokens,
+                                            .cached_tokens = x->sum.cached_tokens,
+                                            .body = buf_view(&x->body)});
+}
 
 static void drop(struct exchange *x) {
     pthread_mutex_lock(&x->lock);
@@ -30,6 +58,9 @@ static void drop(struct exchange *x) {
     pthread_mutex_destroy(&x->lock);
     if (x->socket >= 0)
         close(x->socket);
+    if (x->h->o->log && x->started)
+        write_log(x);
+    atomic_fetch_sub(&x->h->body_bytes, x->body.n);
     buf_free(&x->path);
     buf_free(&x->body);
     buf_free(&x->reply);
@@ -43,7 +74,18 @@ static void wake(struct exchange *x) {
     x->suspended = false;
 }
 
+/* The answer is complete: before the client can know it, another may begin in its place. */
+static void release(struct exchange *x) {
+    if (x->key_runs)
+        api_keys_end(x->h->o->keys, x->key, now_seconds(),
+                     x->sum.prompt_tokens + x->sum.completion_tokens);
+    if (x->counted)
+        atomic_fetch_sub(&x->h->n_answers, 1);
+    x->key_runs = x->counted = false;
+}
+
 void exchange_reply(struct exchange *x, unsigned status, struct buf *reply) {
+    release(x);
     pthread_mutex_lock(&x->lock);
     buf_free(&x->reply);
     x->reply = *reply;
@@ -57,7 +99,7 @@ void exchange_reply(struct exchange *x, unsigned status, struct buf *reply) {
 void exchange_refuse(struct exchange *x, unsigned status, const char *message, const char *field) {
     struct buf reply = {0};
     atomic_fetch_add(&x->h->n_refused, 1);
-    bool messages = x->route && strncmp(x->route->path, "/v1/messages", 12) == 0;
+    bool messages = strncmp(x->path.p ? x->path.p : "", "/v1/messages", 12) == 0;
     reply_forms[messages ? BODY_MESSAGES : BODY_CHAT].error(status, message, field, &reply);
     exchange_reply(x, status, &reply);
 }
@@ -72,10 +114,47 @@ void exchange_add(struct exchange *x, struct str part) {
 }
 
 void exchange_end(struct exchange *x) {
+    release(x);
     pthread_mutex_lock(&x->lock);
     x->ended = true;
     wake(x);
     pthread_mutex_unlock(&x->lock);
+}
+
+void exchange_name(struct exchange *x, const char *id, const struct served *m) {
+    snprintf(x->id, sizeof x->id, "%s", id);
+    x->model = m;
+}
+
+void exchange_count(struct exchange *x, const struct generate_result *sum) {
+    x->sum = *sum;
+    atomic_fetch_add(&x->h->prompt_tokens, sum->prompt_tokens);
+    atomic_fetch_add(&x->h->completion_tokens, sum->completion_tokens);
+    if (sum->cached_tokens > 0)
+        atomic_fetch_add(&x->h->cached_tokens, (unsigned long long)sum->cached_tokens);
+}
+
+const struct served *exchange_model(struct exchange *x, const char *name, unsigned can) {
+    for (size_t i = 0; i < x->h->o->n_models; i++) {
+        const struct served *m = &x->h->o->models[i];
+        if (name ? strcmp(m->name, name) != 0 : !(m->can & can))
+            continue;
+        if (m->can & can)
+            return m;
+        exchange_refuse(x, MHD_HTTP_BAD_REQUEST, "the model is for another path", "model");
+        return NULL;
+    }
+    exchange_refuse(x, MHD_HTTP_NOT_FOUND,
+                    name ? "the server has no model of this name"
+                         : "the server has no model for this path",
+                    "model");
+    return NULL;
+}
+
+unsigned exchange_status(const struct err *e) {
+    return e->code == EXIT_DATA || e->code == EXIT_USAGE        ? MHD_HTTP_BAD_REQUEST
+           : e->code == EXIT_NO_INPUT || e->code == EXIT_SYSTEM ? MHD_HTTP_SERVICE_UNAVAILABLE
+                                                                : MHD_HTTP_INTERNAL_SERVER_ERROR;
 }
 
 bool exchange_left(void *ctx) {
@@ -95,32 +174,44 @@ static void *run_answer(void *arg) {
     struct http *h = x->h;
     x->route->serve(x);
     drop(x);
-    atomic_fetch_sub(&h->n_answers, 1);
+    atomic_fetch_sub(&h->n_threads, 1); // from now on h may be freed
     return NULL;
 }
 
 /* ---- The connections' thread ---- */
 
-static const struct route *route_of(const char *method, const char *path, const char **rest,
-                                    bool *other_method) {
+/* The route of a request; NULL with x->allow set where the path has other methods. HEAD is GET
+ * without the body, which libmicrohttpd leaves out. */
+static const struct route *route_of(struct exchange *x) {
+    const char *path = x->path.p ? x->path.p : "";
+    const char *method = strcmp(x->method, "HEAD") == 0 ? "GET" : x->method;
     for (const struct route *r = routes; r->path; r++) {
         size_t n = strlen(r->path);
-        if (strncmp(path, r->path, n) != 0 || (path[n] && !r->prefix))
+        if (strncmp(path, r->path, n) != 0 || (path[n] && !(r->flags & ROUTE_PREFIX)))
             continue;
-        if (strcmp(method, r->method) == 0) {
-            *rest = path + n;
-            return r;
-        }
-        *other_method = true;
+        x->allow = strcmp(r->method, "GET") == 0 ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+        if (strcmp(method, r->method) != 0)
+            return NULL;
+        x->rest = path + n;
+        return r;
     }
     return NULL;
+}
+
+static const char *header(const struct exchange *x, const char *name) {
+    return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
+}
+
+/* Whether the request is from a page of the site that --origin names. */
+static bool is_allowed_site(const struct exchange *x) {
+    const char *origin = header(x, "Origin");
+    return origin && x->h->o->origin && strcmp(origin, x->h->o->origin) == 0;
 }
 
 /* Whether a page of another site has made the browser ask: its Host is not ours, or its Origin. */
 static bool is_foreign(struct exchange *x) {
     static const char *const ours[] = {"localhost", "127.0.0.1", "[::1]"};
-    const char *host = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Host"),
-               *origin = MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, "Origin");
+    const char *host = header(x, "Host"), *origin = header(x, "Origin");
     bool known = x->h->o->any_host || !host;
     for (size_t i = 0; i < sizeof ours / sizeof *ours && !known; i++) {
         size_t n = strlen(ours[i]);
@@ -128,42 +219,96 @@ static bool is_foreign(struct exchange *x) {
     }
     if (!known)
         return true;
+    if (is_allowed_site(x))
+        return false;
     const char *site = origin ? strstr(origin, "://") : NULL;
     return origin && (!site || !host || strcmp(site + 3, host) != 0);
 }
 
-/* The whole request has come. Answers it, or starts the thread that does. */
-static void start(struct exchange *x, bool other_method) {
+/* Finds the key of a request: "Authorization: Bearer KEY", or "x-api-key: KEY" as Anthropic's
+ * clients send it. */
+static void find_key(struct exchange *x) {
+    static const char bearer[] = "Bearer ";
+    const char *key = header(x, "x-api-key"), *said = header(x, "Authorization");
+    if (said && strncasecmp(said, bearer, sizeof bearer - 1) == 0)
+        key = said + sizeof bearer - 1;
+    if (key && x->h->o->keys)
+        x->key = api_keys_find(x->h->o->keys, str_of(key));
+    x->has_key = x->key || !x->h->o->keys;
+}
+
+/* Starts the thread that makes the answer. */
+static void start_answer(struct exchange *x) {
     struct http *h = x->h;
     pthread_t thread;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    x->socket = info ? dup(info->connect_fd) : -1;
+    MHD_suspend_connection(x->connection);
+    x->suspended = true;
+    x->refs++;
+    atomic_fetch_add(&h->n_threads, 1);
+    if (x->socket >= 0 && pthread_create(&thread, NULL, run_answer, x) == 0) {
+        pthread_detach(thread);
+        return;
+    }
+    x->refs--;
+    atomic_fetch_sub(&h->n_threads, 1);
+    exchange_refuse(x, MHD_HTTP_SERVICE_UNAVAILABLE, "no thread for the answer", "");
+}
+
+/* Whether there is room for one more answer; else refuses it, and says when to come again. */
+static bool admit(struct exchange *x) {
+    struct http *h = x->h;
+    const char *why = "";
+    if (atomic_load(&h->draining)) {
+        x->retry = 1;
+        exchange_refuse(x, MHD_HTTP_SERVICE_UNAVAILABLE, "the server is ending", "");
+        return false;
+    }
+    if (x->key) {
+        x->retry = api_keys_begin(h->o->keys, x->key, now_seconds(), &why);
+        x->key_runs = x->retry == 0;
+        if (!x->key_runs) {
+            exchange_refuse(x, MHD_HTTP_TOO_MANY_REQUESTS, why, "");
+            return false;
+        }
+    }
+    x->counted = true;
+    if (atomic_fetch_add(&h->n_answers, 1) < h->o->max_answers)
+        return true;
+    x->retry = 1;
+    exchange_refuse(x, MHD_HTTP_TOO_MANY_REQUESTS, "too many answers are being made", "");
+    return false;
+}
+
+/* The whole request has come. Answers it, or starts the thread that does. */
+static void start(struct exchange *x) {
+    bool asks_methods = x->allow && strcmp(x->method, "OPTIONS") == 0;
+    const char *explain = header(x, "X-Tokpipe-Cache");
     x->started = true;
-    atomic_fetch_add(&h->n_requests, 1);
+    x->explain = explain && strcmp(explain, "explain") == 0;
+    atomic_fetch_add(&x->h->n_requests, 1);
     if (is_foreign(x)) {
         exchange_refuse(x, MHD_HTTP_FORBIDDEN, "the request is from another site's page", "");
+    } else if (asks_methods) {
+        exchange_reply(x, MHD_HTTP_NO_CONTENT, &(struct buf){0});
     } else if (!x->route) {
-        exchange_refuse(x, other_method ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND,
-                        other_method ? "the path has another method" : "no such path", "");
+        exchange_refuse(x, x->allow ? MHD_HTTP_METHOD_NOT_ALLOWED : MHD_HTTP_NOT_FOUND,
+                        x->allow ? "the path has another method" : "no such path", "");
+    } else if (!x->has_key && !(x->route->flags & ROUTE_OPEN)) {
+        exchange_refuse(x, MHD_HTTP_UNAUTHORIZED,
+                        "the request needs a key: Authorization: Bearer KEY", "");
     } else if (x->body_too_long) {
         exchange_refuse(x, MHD_HTTP_CONTENT_TOO_LARGE, "the body is too long", "");
-    } else if (!x->route->answers) {
+    } else if (x->no_room) {
+        x->retry = 1;
+        exchange_refuse(x, MHD_HTTP_SERVICE_UNAVAILABLE,
+                        "the bodies of all requests take too much memory", "");
+    } else if (!(x->route->flags & ROUTE_ANSWERS)) {
         x->route->serve(x);
-    } else if (atomic_fetch_add(&h->n_answers, 1) >= h->o->max_answers) {
-        atomic_fetch_sub(&h->n_answers, 1);
-        exchange_refuse(x, MHD_HTTP_TOO_MANY_REQUESTS, "too many answers are being made", "");
-    } else {
-        const union MHD_ConnectionInfo *info =
-            MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-        x->socket = info ? dup(info->connect_fd) : -1;
-        MHD_suspend_connection(x->connection);
-        x->suspended = true;
-        x->refs++;
-        if (x->socket >= 0 && pthread_create(&thread, NULL, run_answer, x) == 0) {
-            pthread_detach(thread);
-            return;
-        }
-        x->refs--;
-        atomic_fetch_sub(&h->n_answers, 1);
-        exchange_refuse(x, MHD_HTTP_SERVICE_UNAVAILABLE, "no thread for the answer", "");
+    } else if (admit(x)) {
+        start_answer(x);
     }
 }
 
@@ -192,6 +337,33 @@ static ssize_t give_stream(void *ctx, uint64_t pos, char *to, size_t max) {
     return n;
 }
 
+static void add_headers(const struct exchange *x, struct MHD_Response *response) {
+    char seconds[16];
+    if (x->retry > 0) {
+        snprintf(seconds, sizeof seconds, "%u", x->retry);
+        MHD_add_response_header(response, "Retry-After", seconds);
+    }
+    if (x->allow && !x->route)
+        MHD_add_response_header(response, "Allow", x->allow);
+    if (x->status == MHD_HTTP_UNAUTHORIZED)
+        MHD_add_response_header(response, "WWW-Authenticate", "Bearer");
+    if (x->security) {
+        MHD_add_response_header(response, "Content-Security-Policy", x->security);
+        MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
+    }
+    if (!is_allowed_site(x))
+        return;
+    MHD_add_response_header(response, "Access-Control-Allow-Origin", x->h->o->origin);
+    MHD_add_response_header(response, "Vary", "Origin");
+    if (strcmp(x->method, "OPTIONS") == 0 && x->allow) {
+        MHD_add_response_header(response, "Access-Control-Allow-Methods", x->allow);
+        MHD_add_response_header(response, "Access-Control-Allow-Headers",
+                                "authorization, content-type, x-api-key, x-tokpipe-cache, "
+                                "anthropic-version");
+        MHD_add_response_header(response, "Access-Control-Max-Age", "600");
+    }
+}
+
 static enum MHD_Result queue(struct exchange *x) {
     struct MHD_Response *response;
     unsigned status = x->status;
@@ -204,45 +376,64 @@ static enum MHD_Result queue(struct exchange *x) {
     }
     if (!response)
         return MHD_NO;
-    bool text = x->route && strcmp(x->route->path, "/metrics") == 0;
     MHD_add_response_header(response, "Content-Type",
                             x->streams ? "text/event-stream"
-                            : text     ? "text/plain; version=0.0.4"
-                                       : "application/json");
+                            : x->route && x->route->type && status == MHD_HTTP_OK
+                                ? x->route->type
+                                : "application/json");
     MHD_add_response_header(response, "Cache-Control", "no-store");
     MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
-    if (status == MHD_HTTP_TOO_MANY_REQUESTS)
-        MHD_add_response_header(response, "Retry-After", "1");
+    add_headers(x, response);
     enum MHD_Result rc = MHD_queue_response(x->connection, status, response);
     MHD_destroy_response(response);
     return rc;
 }
 
+/* A new request, of which only the head has come. */
+static struct exchange *new_exchange(struct http *h, struct MHD_Connection *connection,
+                                     const char *url, const char *method) {
+    struct exchange *x = xcalloc(1, sizeof *x);
+    *x = (struct exchange){.h = h, .connection = connection, .socket = -1, .refs = 1};
+    x->sum.cached_tokens = -1;
+    x->began = now_seconds();
+    pthread_mutex_init(&x->lock, NULL);
+    buf_str(&x->path, url);
+    snprintf(x->method, sizeof x->method, "%s", method);
+    find_key(x);
+    x->route = route_of(x);
+    return x;
+}
+
+/* More of the body. What will not be read is not stored. */
+static void take_body(struct exchange *x, const char *data, size_t n) {
+    struct http *h = x->h;
+    x->body_too_long |= n > h->o->max_body - x->body.n;
+    if (x->body_too_long || x->no_room || !x->has_key || !x->route)
+        return;
+    if (atomic_fetch_add(&h->body_bytes, n) + n > ALL_BODIES * h->o->max_body) {
+        atomic_fetch_sub(&h->body_bytes, n);
+        x->no_room = true;
+        return;
+    }
+    buf_add(&x->body, data, n);
+}
+
 static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,
                                   const char *method, const char *version, const char *data,
                                   size_t *size, void **state) {
-    struct http *h = ctx;
     struct exchange *x = *state;
-    bool other_method = false;
     (void)version;
     if (!x) {
-        x = xcalloc(1, sizeof *x);
-        *x = (struct exchange){.h = h, .connection = connection, .socket = -1, .refs = 1};
-        pthread_mutex_init(&x->lock, NULL);
-        buf_str(&x->path, url);
-        *state = x;
+        *state = new_exchange(ctx, connection, url, method);
         return MHD_YES;
     }
     if (*size > 0) {
-        x->body_too_long |= *size > h->o->max_body - x->body.n;
-        if (!x->body_too_long)
-            buf_add(&x->body, data, *size);
+        take_body(x, data, *size);
         *size = 0;
         return MHD_YES;
     }
-    x->route = route_of(method, x->path.p, &x->rest, &other_method);
     if (!x->started)
-        start(x, other_method);
+        start(x);
     pthread_mutex_lock(&x->lock);
     bool ready = x->status != 0;
     pthread_mutex_unlock(&x->lock);
@@ -286,10 +477,11 @@ struct http *http_start(int fd, const struct http_options *o, struct err *e) {
 void http_stop(struct http *h, unsigned grace) {
     const struct timespec tenth = {.tv_nsec = 100000000};
     int fd = MHD_quiesce_daemon(h->daemon);
-    for (unsigned i = 0; i < 10 * grace && atomic_load(&h->n_answers) > 0; i++)
+    atomic_store(&h->draining, true);
+    for (unsigned i = 0; i < 10 * grace && atomic_load(&h->n_threads) > 0; i++)
         nanosleep(&tenth, NULL);
     atomic_store(&h->stopping, true);
-    while (atomic_load(&h->n_answers) > 0)
+    while (atomic_load(&h->n_threads) > 0)
         nanosleep(&tenth, NULL);
     MHD_stop_daemon(h->daemon);
     if (fd >= 0)

@@ -1,9 +1,9 @@
 /* The HTTP side of a server: libmicrohttpd, one thread for all connections, and a thread for each
  * answer that is being made.
  *
- *     GET  /health, /metrics, /v1/models, /v1/models/NAME
- *     POST /v1/chat/completions, /v1/completions, /v1/messages, /v1/messages/count_tokens,
- *          /tokenize, /detokenize
+ *     GET  /, /openapi.json, /health, /metrics, /v1/models, /v1/models/NAME, /tokenizer_info
+ *     POST /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages,
+ *          /v1/messages/count_tokens, /v1/embeddings, /tokenize, /detokenize
  *
  * A client that leaves ends its answer between two tokens, or within a tenth of a second.
  *
@@ -15,16 +15,21 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "serve/access_log.h"
+#include "serve/api_keys.h"
 #include "serve/served.h"
 
 struct http_options {
     struct served *models; // [n_models], at least one; requests without a name get the first
     size_t n_models;
     size_t max_answers; // at the same time; one more gets 429
-    size_t max_body;    // bytes
+    size_t max_body;    // bytes of a request; of all together eight times as many
     unsigned max_connections, idle_seconds;
-    bool any_host;      // else requests must be for localhost, which stops DNS rebinding
-    const char *record; // a folder for the line of each request; NULL: none
+    bool any_host;          // else requests must be for localhost, which stops DNS rebinding
+    const char *origin;     // of the pages of another site that may ask; NULL: none
+    const char *record;     // a folder for the line of each request; NULL: none
+    struct api_keys *keys;  // NULL: no key is needed
+    struct access_log *log; // NULL: none
 };
 
 struct http;
@@ -33,8 +38,8 @@ struct http;
  */
 struct http *http_start(int fd, const struct http_options *o, struct err *e);
 
-/* Accepts no more connections, waits up to `grace` seconds for answers to end, cuts the others, and
- * frees h. */
+/* Accepts no more connections, refuses more requests, waits up to `grace` seconds for answers to
+ * end, cuts the others, and frees h. */
 void http_stop(struct http *h, unsigned grace);
 
 #endif

@@ -1,4 +1,4 @@
-/* Answers in the form of OpenAI's API: see reply.h.
+/* Answers in the form of OpenAI's completions and chat completions, errors and models: see reply.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/reply.h"
@@ -8,16 +8,40 @@
 #include <time.h>
 
 #include "base/json.h"
-#include "serve/reply_messages.h"
 
-void reply_begin(struct reply *r, enum body_kind kind, const struct served *m) {
+void reply_begin(struct reply *r, const struct body *body, const struct served *m) {
     unsigned char bytes[12];
-    char hex[2 * sizeof bytes + 1];
     *r = (struct reply){
-        .form = &reply_forms[kind], .kind = kind, .model = m, .created = (int64_t)time(NULL)};
+        .form = &reply_forms[body->kind], .body = body, .model = m, .created = (int64_t)time(NULL)};
     randombytes_buf(bytes, sizeof bytes);
-    sodium_bin2hex(hex, sizeof hex, bytes, sizeof bytes);
-    snprintf(r->id, sizeof r->id, "%s%s", r->form->id, hex);
+    sodium_bin2hex(r->hex, sizeof r->hex, bytes, sizeof bytes);
+    snprintf(r->id, sizeof r->id, "%s%s", r->form->id, r->hex);
+    if (body->top >= 0)
+        r->piece = decoder_new(m->tokenizer, true);
+}
+
+void reply_free(struct reply *r) {
+    decoder_free(r->piece);
+    buf_free(&r->text);
+    buf_free(&r->logprobs);
+}
+
+void reply_sum(const struct body *b, const struct reply_choice *choices, size_t n,
+               struct generate_result *sum) {
+    *sum = (struct generate_result){.cached_tokens = -1};
+    memcpy(sum->finish, choices->result.finish, sizeof sum->finish);
+    for (size_t i = 0; i < n; i++) {
+        const struct generate_result *g = &choices[i].result;
+        sum->completion_tokens += g->completion_tokens;
+        if (i % b->n_choices != 0)
+            continue;
+        sum->prompt_tokens += g->prompt_tokens;
+        if (g->cached_tokens >= 0)
+            sum->cached_tokens =
+                g->cached_tokens + (sum->cached_tokens > 0 ? sum->cached_tokens : 0);
+        if (g->cache_why[0])
+            memcpy(sum->cache_why, g->cache_why, sizeof sum->cache_why);
+    }
 }
 
 static const char *finish_reason(const struct generate_result *g) {
@@ -32,23 +56,46 @@ static void write_head(const struct reply *r, const char *object, struct buf *ou
     json_write_str(out, str_of(r->model->name));
 }
 
-static void write_usage(const struct generate_result *g, struct buf *out) {
+static void write_usage(const struct reply *r, const struct generate_result *g, struct buf *out) {
     buf_fmt(out,
             ", \"usage\": {\"prompt_tokens\": %" PRIu64 ", \"completion_tokens\": %" PRIu64
-            ", \"total_tokens\": %" PRIu64 "}",
+            ", \"total_tokens\": %" PRIu64,
             g->prompt_tokens, g->completion_tokens, g->prompt_tokens + g->completion_tokens);
+    if (g->cached_tokens >= 0)
+        buf_fmt(out, ", \"prompt_tokens_details\": {\"cached_tokens\": %" PRId64 "}",
+                g->cached_tokens);
+    if (r->explain && g->cache_why[0]) {
+        buf_str(out, ", \"cache_why\": ");
+        json_write_str(out, str_of(g->cache_why));
+    }
+    buf_byte(out, '}');
 }
 
-static void write_whole(const struct reply *r, struct str text, const struct generate_result *g,
+static bool is_chat(const struct reply *r) {
+    return r->body->kind == BODY_CHAT;
+}
+
+static void write_whole(struct reply *r, const struct reply_choice *choices, size_t n,
                         struct buf *out) {
-    bool chat = r->kind == BODY_CHAT;
-    write_head(r, chat ? "chat.completion" : "text_completion", out);
-    buf_str(out, ", \"choices\": [{\"index\": 0, ");
-    buf_str(out, chat ? "\"message\": {\"role\": \"assistant\", \"content\": " : "\"text\": ");
-    json_write_str(out, text.p ? text : str_of(""));
-    buf_fmt(out, "%s, \"logprobs\": null, \"finish_reason\": \"%s\"}]",
-            chat ? ", \"refusal\": null}" : "", finish_reason(g));
-    write_usage(g, out);
+    struct generate_result sum;
+    write_head(r, is_chat(r) ? "chat.completion" : "text_completion", out);
+    buf_str(out, ", \"choices\": [");
+    for (size_t i = 0; i < n; i++) {
+        const struct reply_choice *c = &choices[i];
+        buf_fmt(out, "%s{\"index\": %zu, ", i ? ", " : "", i);
+        buf_str(out,
+                is_chat(r) ? "\"message\": {\"role\": \"assistant\", \"content\": " : "\"text\": ");
+        json_write_str(out, c->text.p ? buf_view(&c->text) : str_of(""));
+        buf_fmt(out, "%s, \"logprobs\": ", is_chat(r) ? ", \"refusal\": null}" : "");
+        if (r->body->top < 0)
+            buf_str(out, "null");
+        else
+            reply_logprobs_write(&c->logprobs, r->body->kind, out);
+        buf_fmt(out, ", \"finish_reason\": \"%s\"}", finish_reason(&c->result));
+    }
+    buf_byte(out, ']');
+    reply_sum(r->body, choices, n, &sum);
+    write_usage(r, &sum, out);
     buf_byte(out, '}');
 }
 
@@ -56,42 +103,57 @@ static void write_whole(const struct reply *r, struct str text, const struct gen
 
 static void begin_event(const struct reply *r, struct buf *out) {
     buf_str(out, "data: ");
-    write_head(r, r->kind == BODY_CHAT ? "chat.completion.chunk" : "text_completion", out);
+    write_head(r, is_chat(r) ? "chat.completion.chunk" : "text_completion", out);
 }
 
 static void end_event(const struct reply *r, struct buf *out) {
-    buf_str(out, r->usage ? ", \"usage\": null}\n\n" : "}\n\n");
+    buf_str(out, r->body->include_usage ? ", \"usage\": null}\n\n" : "}\n\n");
 }
 
-static void write_first(const struct reply *r, struct buf *out) {
-    if (r->kind != BODY_CHAT)
+static void write_first(struct reply *r, size_t choice, struct buf *out) {
+    if (!is_chat(r))
         return;
     begin_event(r, out);
-    buf_str(out, ", \"choices\": [{\"index\": 0, \"delta\": {\"role\": \"assistant\", \"content\": "
-                 "\"\"}, \"logprobs\": null, \"finish_reason\": null}]");
+    buf_fmt(out,
+            ", \"choices\": [{\"index\": %zu, \"delta\": {\"role\": \"assistant\", \"content\": "
+            "\"\"}, \"logprobs\": null, \"finish_reason\": null}]",
+            choice);
     end_event(r, out);
 }
 
-static void write_text(const struct reply *r, struct str text, struct buf *out) {
+static void write_part(struct reply *r, size_t choice, const struct generate_part *p,
+                       struct buf *out) {
     begin_event(r, out);
-    buf_str(out, ", \"choices\": [{\"index\": 0, ");
-    buf_str(out, r->kind == BODY_CHAT ? "\"delta\": {\"content\": " : "\"text\": ");
-    json_write_str(out, text);
-    buf_fmt(out, "%s, \"logprobs\": null, \"finish_reason\": null}]",
-            r->kind == BODY_CHAT ? "}" : "");
+    buf_fmt(out, ", \"choices\": [{\"index\": %zu, ", choice);
+    buf_str(out, is_chat(r) ? "\"delta\": {\"content\": " : "\"text\": ");
+    json_write_str(out, p->text.p ? p->text : str_of(""));
+    buf_fmt(out, "%s, \"logprobs\": ", is_chat(r) ? "}" : "");
+    if (p->n_tokens > 0) {
+        struct reply_logprobs l = {0};
+        reply_logprobs_add(&l, r->body->kind, r->model->tokenizer, r->piece, p);
+        reply_logprobs_write(&l, r->body->kind, out);
+        reply_logprobs_free(&l);
+    } else {
+        buf_str(out, "null");
+    }
+    buf_str(out, ", \"finish_reason\": null}]");
     end_event(r, out);
 }
 
-static void write_last(const struct reply *r, const struct generate_result *g, struct buf *out) {
+static void write_end(struct reply *r, size_t choice, const struct generate_result *g,
+                      struct buf *out) {
     begin_event(r, out);
     buf_fmt(out,
-            ", \"choices\": [{\"index\": 0, %s, \"logprobs\": null, \"finish_reason\": \"%s\"}]",
-            r->kind == BODY_CHAT ? "\"delta\": {}" : "\"text\": \"\"", finish_reason(g));
+            ", \"choices\": [{\"index\": %zu, %s, \"logprobs\": null, \"finish_reason\": \"%s\"}]",
+            choice, is_chat(r) ? "\"delta\": {}" : "\"text\": \"\"", finish_reason(g));
     end_event(r, out);
-    if (r->usage) {
+}
+
+static void write_last(struct reply *r, const struct generate_result *sum, struct buf *out) {
+    if (r->body->include_usage) {
         begin_event(r, out);
         buf_str(out, ", \"choices\": []");
-        write_usage(g, out);
+        write_usage(r, sum, out);
         buf_str(out, "}\n\n");
     }
     buf_str(out, "data: [DONE]\n\n");
@@ -102,9 +164,17 @@ static void write_last(const struct reply *r, const struct generate_result *g, s
 const char *reply_error_type(unsigned status) {
     return status == 429   ? "rate_limit_error"
            : status == 401 ? "authentication_error"
+           : status == 403 ? "permission_error"
            : status == 404 ? "not_found_error"
            : status < 500  ? "invalid_request_error"
                            : "server_error";
+}
+
+static const char *error_code(unsigned status) {
+    return status == 401   ? "\"invalid_api_key\""
+           : status == 404 ? "\"not_found\""
+           : status == 429 ? "\"rate_limit_exceeded\""
+                           : "null";
 }
 
 void reply_error(unsigned status, const char *message, const char *field, struct buf *out) {
@@ -115,16 +185,31 @@ void reply_error(unsigned status, const char *message, const char *field, struct
         json_write_str(out, str_of(field));
     else
         buf_str(out, "null");
-    buf_fmt(out, ", \"code\": %s}}", status == 404 ? "\"not_found\"" : "null");
+    buf_fmt(out, ", \"code\": %s}}", error_code(status));
+}
+
+static void write_stream_error(struct reply *r, unsigned status, const char *message,
+                               struct buf *out) {
+    (void)r;
+    buf_str(out, "data: ");
+    reply_error(status, message, "", out);
+    buf_str(out, "\n\n");
 }
 
 #define OPENAI(id)                                                                                 \
-    { id, write_whole, write_first, write_text, write_last, reply_error, "data: " }
+    {                                                                                              \
+        id, write_whole, write_first, write_part, write_end, write_last, reply_error,              \
+            write_stream_error                                                                     \
+    }
 const struct reply_form reply_forms[BODY_KINDS] = {
     [BODY_CHAT] = OPENAI("chatcmpl-"),
     [BODY_COMPLETION] = OPENAI("cmpl-"),
-    [BODY_MESSAGES] = {"msg_", reply_messages_whole, reply_messages_first, reply_messages_text,
-                       reply_messages_last, reply_messages_error, "event: error\ndata: "},
+    [BODY_MESSAGES] = {"msg_", reply_messages_whole, reply_messages_first, reply_messages_part,
+                       reply_messages_end, reply_messages_last, reply_messages_error,
+                       reply_messages_stream_error},
+    [BODY_RESPONSES] = {"resp_", reply_responses_whole, reply_responses_first, reply_responses_part,
+                        reply_responses_end, reply_responses_last, reply_error,
+                        reply_responses_stream_error},
 };
 
 /* ---- Models ---- */

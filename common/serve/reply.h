@@ -1,7 +1,9 @@
-/* Answers in the form of OpenAI's API or Anthropic's: whole, as events of a stream, and errors.
+/* Answers in the form of OpenAI's APIs or Anthropic's: whole, as events of a stream, and errors.
  *
  *     data: {"id": "chatcmpl-1", "object": "chat.completion.chunk", ...}
  *     data: [DONE]
+ *
+ * A request has one or more choices. Their parts may alternate in a stream.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SERVE_REPLY_H
@@ -12,34 +14,52 @@
 #include "base/err.h"
 #include "serve/body.h"
 #include "serve/generate.h"
+#include "serve/reply_logprobs.h"
 #include "serve/served.h"
 
-/* How an API writes answers; each function appends to out. text is valid UTF-8. */
-struct reply;
+struct reply {
+    const struct reply_form *form;
+    const struct body *body;
+    const struct served *model;
+    char id[40];           // "chatcmpl-..." or "cmpl-..."
+    char hex[25];          // its last part
+    int64_t created;       // seconds since 1970
+    bool explain;          // usage says why no more of the prompt was cached
+    struct decoder *piece; // for reply_logprobs.h
+    // Of a stream of /v1/responses:
+    unsigned sequence; // number of the next event
+    struct buf text, logprobs;
+};
+
+/* A choice that is complete. */
+struct reply_choice {
+    struct buf text;
+    struct reply_logprobs logprobs;
+    struct generate_result result;
+};
+
+/* How an API writes answers; each function appends to out. Texts are valid UTF-8. */
 struct reply_form {
     const char *id; // what its ids begin with
-    void (*whole)(const struct reply *r, struct str text, const struct generate_result *g,
-                  struct buf *out);
-    void (*first)(const struct reply *r, struct buf *out); // events before the text
-    void (*text)(const struct reply *r, struct str text, struct buf *out);
-    void (*last)(const struct reply *r, const struct generate_result *g, struct buf *out);
+    void (*whole)(struct reply *r, const struct reply_choice *choices, size_t n, struct buf *out);
+    void (*first)(struct reply *r, size_t choice, struct buf *out); // before a choice's first part
+    void (*part)(struct reply *r, size_t choice, const struct generate_part *p, struct buf *out);
+    void (*end)(struct reply *r, size_t choice, const struct generate_result *g, struct buf *out);
+    void (*last)(struct reply *r, const struct generate_result *sum, struct buf *out);
     void (*error)(unsigned status, const char *message, const char *field, struct buf *out);
-    const char *error_event; // what comes before an error in a stream
+    void (*stream_error)(struct reply *r, unsigned status, const char *message, struct buf *out);
 };
 
 extern const struct reply_form reply_forms[BODY_KINDS];
 
-struct reply {
-    const struct reply_form *form;
-    enum body_kind kind;
-    const struct served *model;
-    char id[40];     // "chatcmpl-..." or "cmpl-..."
-    int64_t created; // seconds since 1970
-    bool usage;      // stream_options.include_usage
-};
+/* A new id, and the time now. body and m outlive r. */
+void reply_begin(struct reply *r, const struct body *body, const struct served *m);
+void reply_free(struct reply *r);
 
-/* A new id, and the time now. */
-void reply_begin(struct reply *r, enum body_kind kind, const struct served *m);
+/* Sums the results of choices: completions count for each, a prompt for its first choice. finish is
+ * that of the first. */
+void reply_sum(const struct body *b, const struct reply_choice *choices, size_t n,
+               struct generate_result *sum);
 
 /* {"error": {...}}, of OpenAI's API. field: the path of what is wrong, or "". status: of HTTP. */
 void reply_error(unsigned status, const char *message, const char *field, struct buf *out);
@@ -49,5 +69,30 @@ const char *reply_error_type(unsigned status);
 /* /v1/models: a list of n models, or one of them. */
 void reply_models(const struct served *models, size_t n, struct buf *out);
 void reply_model(const struct served *m, struct buf *out);
+
+/* ---- The forms: reply.c has those of completions ---- */
+
+void reply_messages_whole(struct reply *r, const struct reply_choice *choices, size_t n,
+                          struct buf *out);
+void reply_messages_first(struct reply *r, size_t choice, struct buf *out);
+void reply_messages_part(struct reply *r, size_t choice, const struct generate_part *p,
+                         struct buf *out);
+void reply_messages_end(struct reply *r, size_t choice, const struct generate_result *g,
+                        struct buf *out);
+void reply_messages_last(struct reply *r, const struct generate_result *sum, struct buf *out);
+void reply_messages_error(unsigned status, const char *message, const char *field, struct buf *out);
+void reply_messages_stream_error(struct reply *r, unsigned status, const char *message,
+                                 struct buf *out);
+
+void reply_responses_whole(struct reply *r, const struct reply_choice *choices, size_t n,
+                           struct buf *out);
+void reply_responses_first(struct reply *r, size_t choice, struct buf *out);
+void reply_responses_part(struct reply *r, size_t choice, const struct generate_part *p,
+                          struct buf *out);
+void reply_responses_end(struct reply *r, size_t choice, const struct generate_result *g,
+                         struct buf *out);
+void reply_responses_last(struct reply *r, const struct generate_result *sum, struct buf *out);
+void reply_responses_stream_error(struct reply *r, unsigned status, const char *message,
+                                  struct buf *out);
 
 #endif

@@ -7,7 +7,7 @@
 #include <inttypes.h>
 
 #include "base/json.h"
-#include "serve/reply_messages.h"
+#include "serve/reply.h"
 
 static void write_message(const struct reply *r, struct buf *out) {
     buf_fmt(out,
@@ -22,18 +22,35 @@ static const char *stop_reason(const struct generate_result *g) {
                                             : "end_turn";
 }
 
-void reply_messages_whole(const struct reply *r, struct str text, const struct generate_result *g,
-                          struct buf *out) {
-    write_message(r, out);
-    buf_str(out, ", \"content\": [{\"type\": \"text\", \"text\": ");
-    json_write_str(out, text.p ? text : str_of(""));
-    buf_fmt(out,
-            "}], \"stop_reason\": \"%s\", \"stop_sequence\": null, \"usage\": {\"input_tokens\": "
-            "%" PRIu64 ", \"output_tokens\": %" PRIu64 "}}",
-            stop_reason(g), g->prompt_tokens, g->completion_tokens);
+/* input_tokens are those that were not cached. */
+static void write_usage(const struct reply *r, const struct generate_result *g, struct buf *out) {
+    uint64_t cached = g->cached_tokens > 0 ? (uint64_t)g->cached_tokens : 0;
+    buf_fmt(out, "\"usage\": {\"input_tokens\": %" PRIu64, g->prompt_tokens - cached);
+    if (g->cached_tokens >= 0)
+        buf_fmt(out, ", \"cache_creation_input_tokens\": 0, \"cache_read_input_tokens\": %" PRIu64,
+                cached);
+    buf_fmt(out, ", \"output_tokens\": %" PRIu64, g->completion_tokens);
+    if (r->explain && g->cache_why[0]) {
+        buf_str(out, ", \"cache_why\": ");
+        json_write_str(out, str_of(g->cache_why));
+    }
+    buf_byte(out, '}');
 }
 
-void reply_messages_first(const struct reply *r, struct buf *out) {
+void reply_messages_whole(struct reply *r, const struct reply_choice *choices, size_t n,
+                          struct buf *out) {
+    (void)n; // one
+    write_message(r, out);
+    buf_str(out, ", \"content\": [{\"type\": \"text\", \"text\": ");
+    json_write_str(out, choices->text.p ? buf_view(&choices->text) : str_of(""));
+    buf_fmt(out, "}], \"stop_reason\": \"%s\", \"stop_sequence\": null, ",
+            stop_reason(&choices->result));
+    write_usage(r, &choices->result, out);
+    buf_byte(out, '}');
+}
+
+void reply_messages_first(struct reply *r, size_t choice, struct buf *out) {
+    (void)choice;
     buf_str(out, "event: message_start\ndata: {\"type\": \"message_start\", \"message\": ");
     write_message(r, out);
     buf_str(out,
@@ -43,25 +60,34 @@ void reply_messages_first(const struct reply *r, struct buf *out) {
             "\"content_block\": {\"type\": \"text\", \"text\": \"\"}}\n\n");
 }
 
-void reply_messages_text(const struct reply *r, struct str text, struct buf *out) {
+void reply_messages_part(struct reply *r, size_t choice, const struct generate_part *p,
+                         struct buf *out) {
     (void)r;
+    (void)choice;
     buf_str(out,
             "event: content_block_delta\ndata: {\"type\": \"content_block_delta\", \"index\": 0, "
             "\"delta\": {\"type\": \"text_delta\", \"text\": ");
-    json_write_str(out, text);
+    json_write_str(out, p->text);
     buf_str(out, "}}\n\n");
 }
 
-void reply_messages_last(const struct reply *r, const struct generate_result *g, struct buf *out) {
-    (void)r;
+void reply_messages_end(struct reply *r, size_t choice, const struct generate_result *g,
+                        struct buf *out) {
+    (void)choice;
     buf_fmt(
         out,
         "event: content_block_stop\ndata: {\"type\": \"content_block_stop\", \"index\": 0}\n\n"
         "event: message_delta\ndata: {\"type\": \"message_delta\", \"delta\": {\"stop_reason\": "
-        "\"%s\", \"stop_sequence\": null}, \"usage\": {\"input_tokens\": %" PRIu64
-        ", \"output_tokens\": %" PRIu64 "}}\n\n"
-        "event: message_stop\ndata: {\"type\": \"message_stop\"}\n\n",
-        stop_reason(g), g->prompt_tokens, g->completion_tokens);
+        "\"%s\", \"stop_sequence\": null}, ",
+        stop_reason(g));
+    write_usage(r, g, out);
+    buf_str(out, "}\n\n");
+}
+
+void reply_messages_last(struct reply *r, const struct generate_result *sum, struct buf *out) {
+    (void)r;
+    (void)sum;
+    buf_str(out, "event: message_stop\ndata: {\"type\": \"message_stop\"}\n\n");
 }
 
 void reply_messages_error(unsigned status, const char *message, const char *field,
@@ -71,4 +97,12 @@ void reply_messages_error(unsigned status, const char *message, const char *fiel
             status >= 500 ? "api_error" : reply_error_type(status));
     json_write_str(out, str_of(message));
     buf_str(out, "}}");
+}
+
+void reply_messages_stream_error(struct reply *r, unsigned status, const char *message,
+                                 struct buf *out) {
+    (void)r;
+    buf_str(out, "event: error\ndata: ");
+    reply_messages_error(status, message, "", out);
+    buf_str(out, "\n\n");
 }

@@ -11,6 +11,8 @@
 #include "base/opt.h"
 #include "sample/generation.h"
 #include "sample/params.h"
+#include "serve/embeddings.h"
+#include "serve/tokenizer_info.h"
 #include "stages/encode.h"
 
 /* The last part of a path, without '/' at its end. */
@@ -50,17 +52,31 @@ static int read_defaults(struct served *s, struct err *e) {
     return rc;
 }
 
-int served_open(struct served *s, const char *name, const char *dir, const char *socket,
-                struct err *e) {
-    *s = (struct served){.end_id = -1, .started = (int64_t)time(NULL)};
+/* What every model has. */
+static int open_any(struct served *s, enum served_can can, const char *name, const char *dir,
+                    struct err *e) {
+    *s = (struct served){.can = can, .end_id = -1, .started = (int64_t)time(NULL)};
     s->dir = model_dir(dir, e);
     if (!s->dir)
         return -1;
     s->name = name ? xstrdup(name) : last_part(dir);
-    s->socket = xstrdup(socket);
     s->tokenizer = tokenizer_open_hashed(s->dir, e);
-    if (!s->tokenizer || read_defaults(s, e) != 0)
+    return s->tokenizer ? tokenizer_info_write(s->tokenizer, s->dir, &s->info, e) : -1;
+}
+
+int served_open_embed(struct served *s, const char *name, const char *dir, size_t n_threads,
+                      struct err *e) {
+    if (open_any(s, SERVED_EMBEDS, name, dir, e) != 0)
         return -1;
+    s->embed = embeddings_open(s->dir, n_threads, e);
+    return s->embed ? 0 : -1;
+}
+
+int served_open(struct served *s, const char *name, const char *dir, const char *socket,
+                struct err *e) {
+    if (open_any(s, SERVED_GENERATES, name, dir, e) != 0 || read_defaults(s, e) != 0)
+        return -1;
+    s->socket = xstrdup(socket);
     s->chat = chat_open(s->dir, &(struct chat_options){0}, &s->no_chat);
     if (s->chat) {
         tokenizer_find_plain(s->tokenizer, chat_literals(s->chat));
@@ -70,9 +86,11 @@ int served_open(struct served *s, const char *name, const char *dir, const char 
 }
 
 void served_close(struct served *s) {
+    embedder_close(s->embed);
     chat_free(s->chat);
     tokenizer_free(s->tokenizer);
     stop_texts_free(&s->stops);
+    buf_free(&s->info);
     buf_free(&s->defaults);
     free(s->name);
     free(s->dir);

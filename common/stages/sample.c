@@ -207,6 +207,10 @@ static int take_frame(struct run *r, const struct frame *f, struct err *e) {
         size_t last = s->n - 1;
         if (last >= f->pos && last - f->pos < f->rows)
             choose(r, s, f->values + (last - f->pos) * r->header.vocab_size);
+        if (r->o->saw)
+            r->o->saw(r->o->ctx,
+                      &(struct sample_rows){f->seq, f->pos, f->rows, r->header.vocab_size,
+                                            f->values, s->ids, s->n});
     } else if (f->type == FRAME_IDS && open && !r->client && !follows(s, f)) {
         cut(r, s);
     } else if (f->type == FRAME_CLOSED && open) {

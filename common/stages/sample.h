@@ -17,6 +17,14 @@
 #include "sample/stop_texts.h"
 #include "tokens/tokenizer.h"
 
+/* Logits of a sequence. Row i scores the id at pos + i + 1, where ids has it. */
+struct sample_rows {
+    uint32_t seq, pos, rows, vocab_size;
+    const float *values; // [rows, vocab_size]
+    const uint32_t *ids; // [n_ids] of the sequence so far, the prompt's first
+    size_t n_ids;
+};
+
 struct sample_job {
     struct sample_params params;       // a sequence's attributes override them
     struct stop_texts stops;           // a sequence's attribute replaces them
@@ -28,6 +36,10 @@ struct sample_job {
     int peer;      // has its address
     // Called when everything is open, the return path too; NULL: nothing is to be done then.
     int (*opened)(struct err *e);
+    // Called with all logits that come, after an id was chosen from the last of them and before it
+    // is written; NULL: nobody wants them.
+    void (*saw)(void *ctx, const struct sample_rows *rows);
+    void *ctx;
 };
 
 /* Reads logits(5) from fd; name is the input's, for messages. *n_chosen is the number of new

@@ -1,0 +1,177 @@
+/* Keys of clients: see api_keys.h.
+ *
+ * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "serve/api_keys.h"
+
+#include <math.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+
+#include "base/io.h"
+#include "base/num.h"
+
+enum { HASH_BYTES = 32 };
+
+struct api_key {
+    char name[API_KEYS_MAX_NAME + 1];
+    unsigned char hash[HASH_BYTES];
+    uint64_t max_requests, tokens_minute; // UINT64_MAX: no limit
+    uint64_t running;
+    double left, at; // tokens that are left, as of a time
+    bool begun;
+};
+
+struct api_keys {
+    pthread_mutex_t lock; // of running, left, at
+    struct api_key *k;    // [n]
+    size_t n;
+};
+
+/* ---- The file ---- */
+
+static int bad(struct err *e, const char *name, size_t line, const char *what) {
+    return err_set(e, EXIT_DATA, "%s: %s: line %zu", what, name, line);
+}
+
+static bool is_name(struct str s) {
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] <= ' ' || (unsigned char)s.p[i] > '~' || s.p[i] == '"' ||
+            s.p[i] == '\\')
+            return false;
+    return s.n > 0 && s.n <= API_KEYS_MAX_NAME;
+}
+
+static bool read_limit(struct api_key *k, struct str word) {
+    uint64_t *to = str_begins_with(word, "requests=") ? &k->max_requests
+                   : str_begins_with(word, "tokens=") ? &k->tokens_minute
+                                                      : NULL;
+    if (!to || *to != UINT64_MAX)
+        return false;
+    const char *equals = memchr(word.p, '=', word.n);
+    struct str value = {equals + 1, word.n - (size_t)(equals + 1 - word.p)};
+    return parse_u64(value, 1, UINT32_MAX, to);
+}
+
+static int read_line(struct api_keys *k, struct str rest, const char *name, size_t line,
+                     struct err *e) {
+    struct api_key key = {.max_requests = UINT64_MAX, .tokens_minute = UINT64_MAX};
+    struct str word = str_word(&rest), hash = str_word(&rest);
+    size_t n;
+    if (!is_name(word))
+        return bad(e, name, line, "expected a name of up to 64 visible ASCII characters");
+    memcpy(key.name, word.p, word.n);
+    if (hash.n != 2 * HASH_BYTES ||
+        sodium_hex2bin(key.hash, HASH_BYTES, hash.p, hash.n, NULL, &n, NULL) != 0 ||
+        n != HASH_BYTES)
+        return bad(e, name, line, "expected a hash of 64 hexadecimal digits after the name");
+    while ((word = str_word(&rest)).n > 0)
+        if (!read_limit(&key, word))
+            return bad(e, name, line, "expected requests=N or tokens=N, each once");
+    for (size_t i = 0; i < k->n; i++)
+        if (strcmp(k->k[i].name, key.name) == 0 || memcmp(k->k[i].hash, key.hash, HASH_BYTES) == 0)
+            return bad(e, name, line, "the name or the hash comes twice");
+    if (k->n == API_KEYS_MAX)
+        return bad(e, name, line, "more than 10000 keys");
+    if ((k->n & (k->n - 1)) == 0)
+        k->k = xreallocarray(k->k, k->n ? 2 * k->n : 1, sizeof *k->k);
+    k->k[k->n++] = key;
+    return 0;
+}
+
+struct api_keys *api_keys_read(struct str text, const char *name, struct err *e) {
+    struct api_keys *k = xcalloc(1, sizeof *k);
+    int rc = 0;
+    pthread_mutex_init(&k->lock, NULL);
+    for (size_t line = 1, at = 0; at < text.n && rc == 0; line++) {
+        const char *p = text.p + at, *newline = memchr(p, '\n', text.n - at);
+        struct str s = {p, newline ? (size_t)(newline - p) : text.n - at}, rest = s;
+        struct str first = str_word(&rest);
+        at += s.n + 1;
+        if (first.n > 0 && first.p[0] != '#')
+            rc = read_line(k, s, name, line, e);
+    }
+    if (rc == 0 && k->n == 0)
+        rc = err_set(e, EXIT_DATA, "the file has no key: %s", name);
+    if (rc == 0)
+        return k;
+    api_keys_free(k);
+    return NULL;
+}
+
+struct api_keys *api_keys_open(const char *path, struct err *e) {
+    struct buf text = {0};
+    struct api_keys *k = NULL;
+    if (read_file(path, API_KEYS_MAX_FILE, &text, e) == 0)
+        k = api_keys_read(text.n ? buf_view(&text) : str_of(""), path, e);
+    buf_free(&text);
+    return k;
+}
+
+void api_keys_free(struct api_keys *k) {
+    if (!k)
+        return;
+    pthread_mutex_destroy(&k->lock);
+    free(k->k);
+    free(k);
+}
+
+size_t api_keys_count(const struct api_keys *k) {
+    return k->n;
+}
+
+/* ---- Requests ---- */
+
+struct api_key *api_keys_find(struct api_keys *k, struct str presented) {
+    unsigned char hash[HASH_BYTES];
+    struct api_key *found = NULL;
+    crypto_generichash(hash, sizeof hash, (const unsigned char *)presented.p, presented.n, NULL, 0);
+    for (size_t i = 0; i < k->n; i++)
+        if (sodium_memcmp(hash, k->k[i].hash, HASH_BYTES) == 0)
+            found = &k->k[i];
+    return found;
+}
+
+const char *api_keys_name(const struct api_key *k) {
+    return k->name;
+}
+
+/* With the lock. The count comes back at a constant rate, up to a minute's. */
+static void refill(struct api_key *k, double now) {
+    double all = (double)k->tokens_minute;
+    if (!k->begun)
+        k->left = all;
+    else if (now > k->at)
+        k->left = fmin(all, k->left + all / 60 * (now - k->at));
+    k->begun = true;
+    k->at = now;
+}
+
+unsigned api_keys_begin(struct api_keys *keys, struct api_key *k, double now, const char **why) {
+    unsigned wait = 0;
+    pthread_mutex_lock(&keys->lock);
+    if (k->tokens_minute != UINT64_MAX) {
+        refill(k, now);
+        *why = "the key has used its tokens of this minute";
+        if (k->left <= 0)
+            wait = (unsigned)fmin(3600, ceil(1 - k->left * 60 / (double)k->tokens_minute));
+    }
+    if (wait == 0 && k->running >= k->max_requests) {
+        *why = "the key has no more requests at the same time";
+        wait = 1;
+    }
+    if (wait == 0)
+        k->running++;
+    pthread_mutex_unlock(&keys->lock);
+    return wait;
+}
+
+void api_keys_end(struct api_keys *keys, struct api_key *k, double now, uint64_t tokens) {
+    pthread_mutex_lock(&keys->lock);
+    k->running--;
+    if (k->tokens_minute != UINT64_MAX) {
+        refill(k, now);
+        k->left -= (double)tokens;
+    }
+    pthread_mutex_unlock(&keys->lock);
+}
