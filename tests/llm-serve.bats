@@ -3,60 +3,7 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 bats_require_minimum_version 1.5.0
 load lib/common
-
-setup() {
-    export LLM_MODEL=$DATA/tiny
-    export TMPDIR=$BATS_TEST_TMPDIR/tmp XDG_RUNTIME_DIR=
-    cd "$BATS_TEST_TMPDIR"
-    chmod 700 .
-    mkdir tmp
-    ln -s "$DATA/tiny" tiny
-    engine='' server=''
-}
-
-teardown() {
-    for process in $server $engine; do
-        kill "$process" 2>/dev/null || true
-        wait "$process" 2>/dev/null || true
-    done
-}
-
-# Until a command succeeds, twenty seconds at most.
-until_true() {
-    for ((end = SECONDS + 20; SECONDS < end;)); do
-        ! "$@" || return 0
-        sleep 0.02
-    done
-    echo "never true: $*; $(cat ./*.err)"
-    return 1
-}
-
-start_engine() {
-    llm-forward --listen "$PWD/sock" -m tiny 2>engine.err 3>&- &
-    engine=$!
-    until_true test -S sock
-}
-
-# The server's process is $server, its port $port.
-start() { # OPTIONS
-    start_engine
-    llm-serve -m tiny --engine "$PWD/sock" -p 0 "$@" 2>server.err 3>&- &
-    server=$!
-    until_true grep -q http:// server.err
-    port=$(sed -n 's/.*127.0.0.1://p' server.err)
-}
-
-http() { python3 "$BATS_TEST_DIRNAME/lib/http_client.py" "$@"; }
-post() { http "$port" POST "$@"; }
-get() { http "$port" GET "$@"; }
-
-# A request is refused with a status, the path of its field and a text.
-refused() { # STATUS FIELD TEXT PATH BODY
-    post "$4" "$5" >out
-    [ "$(head -n 1 out)" = "$1" ] || { cat out; return 1; }
-    tail -n +2 out | jq -e --arg field "$2" --arg text "$3" \
-        '(.error.param // "") == $field and (.error.message | contains($text))' >/dev/null || { cat out; return 1; }
-}
+load lib/serve
 
 @test "health, models, metrics, and paths that are not there" {
     start --name small/one
@@ -133,18 +80,47 @@ EOF
     refused 400 messages "messages is missing" $chat '{}'
     refused 400 prompt "comes twice" $text '{"prompt": "a", "prompt": "b"}'
     refused 400 prompt "must be a text or a list" $text '{"prompt": 7}'
-    refused 400 prompt "must be a text or a list" $text '{"prompt": ["a", "b"]}'
+    refused 400 prompt "must be a text or a list" $text '{"prompt": ["a", 7]}'
+    refused 400 prompt "must be a text or a list" $text '{"prompt": [7, "a"]}'
+    refused 400 prompt "must be a text or a list" $text '{"prompt": [[7], ["a"]]}'
+    refused 400 prompt "has no token ids" $text '{"prompt": [[7], []]}'
+    refused 400 prompt "too large" $text '{"prompt": [99999999999]}'
     refused 400 prompt "has no token ids" $text '{"prompt": []}'
-    refused 400 "" "past the vocabulary" $text '{"prompt": [999999]}'
+    refused 400 prompt "past the vocabulary" $text '{"prompt": [999999]}'
     refused 400 top_logits "is not a field that this server knows" $text '{"prompt": "a", "top_logits": 1}'
     refused 400 tools "is not supported" $chat '{"messages": [], "tools": [{}]}'
     refused 400 response_format "is not supported" $chat '{"messages": [], "response_format": {"type": "json_object"}}'
-    refused 400 n "is not supported" $text '{"prompt": "a", "n": 2}'
-    refused 400 logprobs "is not supported" $text '{"prompt": "a", "logprobs": 5}'
-    refused 400 stream "" $text '{"prompt": "a", "stream": "yes"}'
-    refused 400 stream_options "not known" $text '{"prompt": "a", "stream_options": {"x": 1}}'
-    refused 400 "" "temp takes a number" $text '{"prompt": "a", "temperature": -1}'
-    refused 400 "" "stop" $text '{"prompt": "a", "stop": 7}'
+    refused 400 n "from 1 to 128" $text '{"prompt": "a", "n": 0}'
+    refused 400 n "from 1 to 128" $text '{"prompt": "a", "n": 1000000000000}'
+    refused 400 n "more than 2048" $text "{\"prompt\": [$(seq -s, 100 | sed 's/[0-9]*/"&"/g')], \"n\": 128}"
+    refused 400 best_of "is not supported" $text '{"prompt": "a", "best_of": 2}'
+    refused 400 suffix "is not supported" $text '{"prompt": "a", "suffix": "b"}'
+    refused 400 logprobs "from 0 to 20" $text '{"prompt": "a", "logprobs": 21}'
+    refused 400 logprobs "from 0 to 20" $text '{"prompt": "a", "logprobs": true}'
+    refused 400 logprobs "must be true or false" $chat '{"messages": [], "logprobs": 5}'
+    refused 400 top_logprobs 'needs "logprobs": true' $chat '{"messages": [], "top_logprobs": 5}'
+    refused 400 echo "must be true or false" $text '{"prompt": "a", "echo": 1}'
+    refused 400 stream "must be true or false" $text '{"prompt": "a", "stream": "yes"}'
+    refused 400 model "must be a text" $text '{"prompt": "a", "model": 7}'
+    refused 400 stream_options.x "not a field" $text '{"prompt": "a", "stream_options": {"x": 1}}'
+    refused 400 stream_options.include_usage "must be true" $text '{"prompt": "a", "stream_options": {"include_usage": 1}}'
+    refused 400 stream_options "must be an object" $text '{"prompt": "a", "stream_options": true}'
+    refused 400 temperature "temperature takes a number from 0 to 100" $text '{"prompt": "a", "temperature": -1}'
+    refused 400 temperature "temperature takes a number" $text '{"prompt": "a", "temperature": "hot"}'
+    refused 400 temperature "temperature" $text '{"prompt": "a", "temperature": [1, "a"]}'
+    refused 400 top_p "top_p takes a number above 0" $text '{"prompt": "a", "top_p": 0}'
+    refused 400 top_k "top_k takes a whole number" $text '{"prompt": "a", "top_k": -1}'
+    refused 400 max_tokens "max_tokens takes a whole number" $text '{"prompt": "a", "max_tokens": 1.5}'
+    refused 400 max_completion_tokens "takes a whole number" $chat '{"messages": [], "max_completion_tokens": -1}'
+    refused 400 presence_penalty "from -100 to 100" $text '{"prompt": "a", "presence_penalty": 1000}'
+    refused 400 logit_bias "logit_bias takes ID=X" $text '{"prompt": "a", "logit_bias": {"7": 5000}}'
+    refused 400 logit_bias "not in the vocabulary" $text '{"prompt": "a", "logit_bias": {"1000000": 5}}'
+    refused 400 stop_token_ids "not in the vocabulary" $text '{"prompt": "a", "stop_token_ids": [1000000]}'
+    refused 400 seed "64 bits" $text '{"prompt": "a", "seed": 1.5}'
+    refused 400 stop "must be a text or a list of texts" $text '{"prompt": "a", "stop": 7}'
+    refused 400 stop "must be a text or a list of texts" $text '{"prompt": "a", "stop": [""]}'
+    refused 400 chat_template_kwargs "another type" $chat '{"messages": [], "chat_template_kwargs": 7}'
+    refused 400 add_generation_prompt "another type" $chat '{"messages": [], "add_generation_prompt": 7}'
     refused 404 model "no model of this name" $text '{"prompt": "a", "model": "two"}'
     printf '{"prompt": "a\xff"}' >bad
     refused 400 prompt "UTF-8" $text "$(cat bad)"
@@ -169,7 +145,7 @@ EOF
     port=$(sed -n 's/.*127.0.0.1://p' server.err)
     get /v1/models | tail -n 1 | jq -e '[.data[].id] == ["tiny", "talker"]'
     messages='[{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Yes?"}, {"role": "user", "content": "So"}]'
-    refused 400 "" "template" /v1/chat/completions "{\"messages\": $messages, \"model\": \"tiny\"}"
+    refused 400 messages "template" /v1/chat/completions "{\"messages\": $messages, \"model\": \"tiny\"}"
     post /v1/chat/completions "{\"messages\": $messages, \"model\": \"talker\", \"temperature\": 0, \"max_tokens\": 9}" >out
     tail -n +2 out | jq -j '.choices[0].message.content' >text
     tok-encode -m talker --chat <<<"$messages" | llm-forward -m talker | llm-sample -n 9 | tok-decode -m talker | cmp - text
@@ -204,9 +180,10 @@ content_block_stopevent: message_deltaevent: message_stop" ]
     ids=$(printf 'Hello there' | tok-encode | tail -n 1 | jq -Rc 'split(" ") | map(tonumber)')
     post /tokenize '{"prompt": "Hello there"}' | tail -n +2 | jq -e --argjson ids "$ids" '.tokens == $ids and .count == ($ids | length)'
     post /detokenize "{\"tokens\": $ids}" | tail -n +2 | jq -e '.prompt | endswith("Hello there")'
-    refused 400 "" "is not a field" /tokenize '{"prompt": "a", "x": 1}'
-    refused 400 "" "is missing" /detokenize '{}'
-    refused 400 "" "past the vocabulary" /detokenize '{"tokens": [99999999]}'
+    refused 400 x "is not a field" /tokenize '{"prompt": "a", "x": 1}'
+    refused 400 prompt "string was expected" /tokenize '{"prompt": 7}'
+    refused 400 tokens "is missing" /detokenize '{}'
+    refused 400 tokens "past the vocabulary" /detokenize '{"tokens": [99999999]}'
 }
 
 @test "a client that leaves in the middle of a stream is forgotten" {

@@ -4,7 +4,7 @@
     http_client.py --events WHERE PATH BODY     the text of a stream, then its finish_reason, then its usage
     http_client.py --leave N WHERE PATH BODY    reads N events of a stream and leaves
 
-WHERE is a port of 127.0.0.1, or the path of a Unix socket. $HEADERS has more headers, "Name: value" a line.
+A BODY of @FILE is that file's. WHERE is a port of 127.0.0.1, or the path of a Unix socket. $HEADERS has more headers, "Name: value" a line.
 
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import http.client, json, os, socket, sys
@@ -23,7 +23,9 @@ class Unix(http.client.HTTPConnection):
 def request(where, method, path, body=None):
     c = http.client.HTTPConnection("127.0.0.1", int(where), timeout=100) if where.isdigit() else Unix(where)
     headers = dict(line.split(": ", 1) for line in os.environ.get("HEADERS", "").splitlines())
-    c.request(method, path, os.fsencode(body) if body is not None else None, headers)
+    if body is not None:
+        body = open(body[1:], "rb").read() if body[:1] == "@" else os.fsencode(body)
+    c.request(method, path, body, headers)
     return c.getresponse()
 
 
