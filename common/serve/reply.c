@@ -217,8 +217,14 @@ const struct reply_form reply_forms[BODY_KINDS] = {
 void reply_model(const struct served *m, struct buf *out) {
     buf_str(out, "{\"id\": ");
     json_write_str(out, str_of(m->name));
-    buf_fmt(out, ", \"object\": \"model\", \"created\": %" PRId64 ", \"owned_by\": \"tokpipe\"}",
-            m->started);
+    buf_fmt(out,
+            ", \"object\": \"model\", \"created\": %" PRId64
+            ", \"owned_by\": \"tokpipe\", \"generates\": %s",
+            m->started, m->can & SERVED_GENERATES ? "true" : "false");
+    if (m->can & SERVED_GENERATES)
+        buf_fmt(out, ", \"sampling\": {\"temp\": %.9g%s%s}", m->temp, m->defaults.n ? ", " : "",
+                m->defaults.n ? m->defaults.p : "");
+    buf_byte(out, '}');
 }
 
 void reply_models(const struct served *models, size_t n, struct buf *out) {
