@@ -8,6 +8,7 @@
 #   make flips      every truncation and every flipped bit of small valid inputs, under ASan and UBSan
 #   make faults     every allocation and system call of short runs fails once
 #   make SAN=thread check, make SAN=memory check   the tests that clang's ThreadSanitizer and MemorySanitizer can run
+#   make check-clients  real clients (openai, anthropic, litellm ...) against llm-serve; installs them into the cache
 #   make check-arm64                                the C kernels for arm64, under qemu-user
 #   make bench      measure this machine, this project and its peers; writes bench/RESULTS.md (under ten minutes)
 #   make faiss      build/bin/vec-faiss, the adapter to the faiss library, which is installed first
@@ -207,6 +208,11 @@ check-arm64: deps
 	@$(ARM64_MAKE) $(ARM64_UNITS:%=build-arm64/tests/%)
 	BUILD=build-arm64 RUNNER=qemu-aarch64 tests/run $(ARM64_UNITS)
 
+# Real clients against llm-serve, from the package index, once: tests/clients/requirements.txt
+check-clients: deps
+	$(MAKE) -j$(JOBS) all
+	BUILD=$B tests/clients/run
+
 # build/bench/NAME for every bench/NAME.c, with what they share in bench/lib.
 BENCH := $(patsubst bench/%.c,%,$(wildcard bench/*.c))
 BENCH_OBJ := $(patsubst %.c,$B/obj/%.o,$(wildcard bench/lib/*.c))
@@ -316,6 +322,7 @@ install: all
 	for t in $(TOOLS); do ln -sf tokpipe.bash "$(BASH_DIR)/$$t" || exit 1; done
 	install -m 644 completion/_tokpipe '$(ZSH_DIR)/_tokpipe'
 	install -m 755 $(EXAMPLES) '$(DOC_DIR)/examples/'
+	install -m 644 common/serve/openapi.json '$(DOC_DIR)/'
 	install -d '$(DOC_DIR)/examples/systemd'
 	install -m 644 $(UNITS) '$(DOC_DIR)/examples/systemd/'
 
@@ -325,13 +332,14 @@ uninstall:
 	rm -f '$(BASH_DIR)/tokpipe.bash' '$(ZSH_DIR)/_tokpipe'
 	for e in $(EXAMPLES:examples/%=%); do rm -f "$(DOC_DIR)/examples/$$e"; done
 	for u in $(UNITS); do rm -f "$(DOC_DIR)/$$u"; done
+	rm -f '$(DOC_DIR)/openapi.json'
 	rmdir '$(DOC_DIR)/examples/systemd' '$(DOC_DIR)/examples' '$(DOC_DIR)' 2>/dev/null || true
 
 clean:
 	rm -rf build build-san build-thread build-memory build-fuzz build-arm64
 
 FORCE:
-.PHONY: all faiss bench bench-bin cuda syntax check check-arm64 fuzz flips faults replay-bin tests-bin deps demo format lint dist install uninstall clean FORCE
+.PHONY: all faiss bench bench-bin cuda syntax check check-arm64 check-clients fuzz flips faults replay-bin tests-bin deps demo format lint dist install uninstall clean FORCE
 .SECONDARY:
 
 -include $(shell find $B/obj build/cuda build-fuzz/obj -name '*.d' 2>/dev/null)

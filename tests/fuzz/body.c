@@ -1,5 +1,5 @@
-/* Fuzz entry: the body of a request to llm-serve. What it is turned into is a JSON object, and the
- * errors of a refused one name a field that the body has, or none.
+/* Fuzz entry: the body of a request to llm-serve. What it is turned into are members of a JSON
+ * object, and the error of a refused one has a text.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -24,16 +24,23 @@ static void must_be_members(struct str members) {
     buf_free(&object);
 }
 
+static void must_be_bounded(const struct body *b) {
+    if (b->n_prompts == 0 || b->n_choices == 0 || b->n_prompts * b->n_choices > BODY_MAX_ANSWERS ||
+        b->top < -1 || b->top > BODY_MAX_TOP)
+        abort();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int kind = BODY_CHAT; kind < BODY_KINDS; kind++) {
         struct body b;
         struct err e = {0};
-        char field[16];
-        int rc = body_read(&b, (enum body_kind)kind, (struct str){(const char *)data, size}, field,
-                           sizeof field, &e);
+        char field[BODY_MAX_FIELD];
+        int rc =
+            body_read(&b, (enum body_kind)kind, (struct str){(const char *)data, size}, field, &e);
         if (rc != 0 && !e.msg[0])
             abort();
         if (rc == 0) {
+            must_be_bounded(&b);
             must_be_members(buf_view(&b.record));
             must_be_members(buf_view(&b.params));
         }

@@ -459,6 +459,15 @@ def answers():
     seed("body", "text", '{"prompt": "Hi", "max_tokens": 5, "seed": 7, "logit_bias": {"5": -1}, "user": "u", "n": 1}')
     seed("body", "messages", '{"system": "Be short.", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 5, "stop_sequences": ["a"]}')
     seed("body", "ids", '{"prompt": [1, 2, 3], "ignore_eos": true, "model": null}')
+    seed("body", "prompts", '{"prompt": [[1, 2], [3]], "n": 2, "echo": true, "logprobs": 3, "max_tokens": 0, "stop": ["a", "b"], "seed": -5}')
+    seed("body", "texts", '{"prompt": ["a", "b"], "stream": true, "stream_options": {"include_usage": true}, "top_p": 0.5}')
+    seed("body", "responses", '{"input": [{"type": "message", "role": "developer", "content": [{"type": "input_text", "text": "Hi"}]}, '
+         '{"role": "user", "content": "So"}], "instructions": "Be short.", "text": {"format": {"type": "text"}}, "include": '
+         '["message.output_text.logprobs"], "top_logprobs": 2, "truncation": "disabled", "max_output_tokens": 5, "store": false}')
+    seed("embeddings", "texts", '{"input": ["a", "b"], "model": "m", "encoding_format": "base64", "dimensions": 4, "user": "u"}')
+    seed("embeddings", "ids", '{"input": [[1, 2], [3]], "encoding_format": "float", "model": null}')
+    seed("embeddings", "one", '{"input": [1, 2, 3]}')
+    seed("api_keys", "two", "# keys\n\nalice " + "3f" * 32 + " requests=4 tokens=60000\nbob  " + "AB" * 32 + "\n")
     seed("record", "scored", '{"context": "a b", "continuation": " c", "id": 7, "custom_id": "x\\u00e9"}')
     seed("record", "text", '{"text": "Hi", "id": {"a": [1, null]}, "stop": ["a\\n", "b"], "temperature": 0.5, "other": "s t=u"}')
     for name, text in {"list": '["aab","ab","\\n\\n"]\nxaaab\n\n', "plain": "END\none\nEN D END", "none": '["abcabd"]\nabcabcab', "utf8": '["\u00e9","\u4e2d"]\nA\u4e2d'}.items():

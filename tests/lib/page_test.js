@@ -64,7 +64,7 @@ async function main() {
   assert(ids.send.disabled && !ids.stop.disabled);
   await wait(() => page_('running') === null);
   let messages = page_('messages');
-  assert.deepStrictEqual(messages.map(m => m.role).join(), 'user,assistant', JSON.stringify(messages));
+  assert.deepStrictEqual(messages.map(m => m.role).join(), 'user,assistant', messages.map(m => m.content).join());
   const answer = messages[1];
   assert(answer.tokens.length >= 5 && answer.tokens.length <= 12);
   assert(answer.tokens.every(t => t.top.length === 8 && t.logprob <= 0));
@@ -100,7 +100,7 @@ async function main() {
   other.click();
   await wait(() => page_('running') === null);
   messages = page_('messages');
-  assert.strictEqual(messages.length, 2, JSON.stringify(messages[2]));
+  assert.strictEqual(messages.length, 2, messages.map(m => m.content).join());
   assert(messages[1].content.startsWith(before + chosen), messages[1].content);
   assert(messages[1].tokens[2].forced && messages[1].tokens.length > 3);
   const request = JSON.parse(sent[sent.length - 1].body);
