@@ -250,7 +250,6 @@ static void init(struct answer_run *a) {
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->changed, NULL);
     reply_begin(&a->reply, a->b, a->m);
-    a->reply.explain = a->x->explain;
     exchange_name(a->x, a->reply.id, a->m);
 }
 
@@ -275,6 +274,9 @@ static void destroy(struct answer_run *a) {
 
 static void answer(struct exchange *x, struct body *b, const struct served *m) {
     struct answer_run a = {.x = x, .b = b, .m = m};
+    b->explain = x->explain;
+    if (x->key)
+        api_keys_salt(x->key, b->salt);
     if (!b->has_seed)
         b->seed = randombytes_random() & INT32_MAX;
     init(&a);

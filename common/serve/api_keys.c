@@ -20,6 +20,7 @@ struct api_key {
     uint64_t running;
     double left, at; // tokens that are left, as of a time
     bool begun;
+    bool own_cache;
 };
 
 struct api_keys {
@@ -43,6 +44,8 @@ static bool is_name(struct str s) {
 }
 
 static bool read_limit(struct api_key *k, struct str word) {
+    if (str_eq(word, "cache=own") && !k->own_cache)
+        return k->own_cache = true;
     uint64_t *to = str_begins_with(word, "requests=") ? &k->max_requests
                    : str_begins_with(word, "tokens=") ? &k->tokens_minute
                                                       : NULL;
@@ -67,7 +70,7 @@ static int read_line(struct api_keys *k, struct str rest, const char *name, size
         return bad(e, name, line, "expected a hash of 64 hexadecimal digits after the name");
     while ((word = str_word(&rest)).n > 0)
         if (!read_limit(&key, word))
-            return bad(e, name, line, "expected requests=N or tokens=N, each once");
+            return bad(e, name, line, "expected requests=N, tokens=N or cache=own, each once");
     for (size_t i = 0; i < k->n; i++)
         if (strcmp(k->k[i].name, key.name) == 0 || memcmp(k->k[i].hash, key.hash, HASH_BYTES) == 0)
             return bad(e, name, line, "the name or the hash comes twice");
@@ -134,6 +137,16 @@ struct api_key *api_keys_find(struct api_keys *k, struct str presented) {
 
 const char *api_keys_name(const struct api_key *k) {
     return k->name;
+}
+
+void api_keys_salt(const struct api_key *k, char salt[33]) {
+    static const unsigned char purpose[] = "llm-serve prefix cache";
+    unsigned char hash[16];
+    salt[0] = '\0';
+    if (!k->own_cache)
+        return;
+    crypto_generichash(hash, sizeof hash, k->hash, sizeof k->hash, purpose, sizeof purpose - 1);
+    sodium_bin2hex(salt, 33, hash, sizeof hash);
 }
 
 /* With the lock. The count comes back at a constant rate, up to a minute's. */

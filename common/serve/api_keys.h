@@ -5,8 +5,9 @@
  * tokens=60000
  *
  * `requests` is the most at the same time, `tokens` the most of prompts and answers a minute. A
- * limit that is not there does not limit. Tokens are counted when an answer ends: a key whose count
- * is used up waits until enough of it has come back, at a constant rate.
+ * limit that is not there does not limit. `cache=own` gives the key a prefix cache of its own, so
+ * that the time of an answer says nothing of other keys' prompts. Tokens are counted when an answer
+ * ends: a key whose count is used up waits until enough of it has come back, at a constant rate.
  *
  * Refused: a line with anything else, a name or a hash that comes twice, an empty file.
  *
@@ -36,6 +37,9 @@ size_t api_keys_count(const struct api_keys *k);
 /* The key that was presented; NULL: there is none of it. Takes the same time for every key. */
 struct api_key *api_keys_find(struct api_keys *k, struct str presented);
 const char *api_keys_name(const struct api_key *k);
+/* The salt of the key's prefix cache, of 32 digits, or "" where it shares that of all. It does not
+ * give the key away. */
+void api_keys_salt(const struct api_key *k, char salt[33]);
 
 /* A request begins. 0, or the seconds after which it may be tried again, where a limit of the key
  * holds; then the request does not count. now: seconds on any steady clock. */

@@ -57,6 +57,9 @@ struct body {
     int top;   // the request wants log-probabilities, and so many alternatives; -1: it does not
     bool echo; // the answer begins with the prompt
     bool no_answer; // max_tokens is 0, but the prompt is scored
+    // Not of the body, but of the request:
+    bool explain;  // why no more of the prompt was cached
+    char salt[33]; // of the prefix cache; "": none
 };
 
 /* Reads text [n], which outlives b. -1 with e set (EXIT_DATA): the message says the field's path,

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -13,6 +14,7 @@
 
 #include "base/attrs.h"
 #include "base/num.h"
+#include "base/utf8.h"
 #include "sample/params.h"
 #include "stages/answer_decoder.h"
 #include "stages/resident_client.h"
@@ -151,22 +153,52 @@ static int give_echo(struct answering *a, struct err *e) {
     return rc;
 }
 
-/* What the engine says of the prefix cache: attributes of the sequence. */
-static void take_cache(struct answering *a) {
+static bool take_number(struct str text, const char *name, uint64_t max, uint64_t *n) {
     struct buf value = {0};
-    uint64_t n;
-    if (attrs_get(buf_view(&a->attrs), "cached", &value) &&
-        parse_u64(buf_view(&value), 0, INT64_MAX, &n))
-        a->r->cached_tokens = (int64_t)n;
-    if (attrs_get(buf_view(&a->attrs), "cache_end", &value))
-        snprintf(a->r->cache_why, sizeof a->r->cache_why, "%s", value.p ? value.p : "");
+    bool there = attrs_get(text, name, &value) && parse_u64(buf_view(&value), 0, max, n);
     buf_free(&value);
+    return there;
+}
+
+/* Appends the text of an id, in quotes, without control characters. */
+static void show_id(const struct tokenizer *t, uint64_t id, struct buf *out) {
+    struct buf bytes = {0}, good = {0};
+    tokenizer_bytes(t, (uint32_t)id, &bytes);
+    utf8_repair(&good, bytes.p ? bytes.p : "", bytes.n < 40 ? bytes.n : 40);
+    buf_byte(out, '"');
+    for (size_t i = 0; i < good.n; i++)
+        buf_byte(out, (unsigned char)good.p[i] < ' ' ? ' ' : good.p[i]);
+    buf_byte(out, '"');
+    buf_free(&bytes);
+    buf_free(&good);
+}
+
+/* What the engine says of the prefix cache, as NOTE of logits(5) has it. */
+static void take_cache(struct answering *a, struct str text) {
+    uint64_t n, ours, theirs;
+    struct buf why = {0};
+    if (take_number(text, "cached", INT64_MAX, &n))
+        a->r->cached_tokens = (int64_t)n;
+    if (!take_number(text, "match", UINT32_MAX, &n))
+        return;
+    buf_fmt(&why, "the first %" PRIu64 " tokens are in the cache", n);
+    if (take_number(text, "ours", TOKENS_MAX_ID, &ours)) {
+        buf_str(&why, "; then the prompt has ");
+        show_id(a->tokenizer, ours, &why);
+        if (take_number(text, "theirs", TOKENS_MAX_ID, &theirs)) {
+            buf_str(&why, " where the cache has ");
+            show_id(a->tokenizer, theirs, &why);
+        }
+    }
+    size_t most = sizeof a->r->cache_why - 1, left = why.n < most ? why.n : most;
+    memcpy(a->r->cache_why, why.p, left); // never cut inside a character:
+    a->r->cache_why[utf8_valid(a->r->cache_why, left)] = '\0';
+    buf_free(&why);
 }
 
 static int begin(struct answering *a, struct err *e) {
     struct buf value = {0};
     a->begun = true;
-    take_cache(a);
     if (a->sink->began)
         a->sink->began(a->sink->ctx);
     if (a->plain && attrs_get(buf_view(&a->attrs), "continues", &value) &&
@@ -183,11 +215,10 @@ static void take_result(struct answering *a, struct str text) {
     struct buf value = {0};
     if (attrs_get(text, "finish", &value))
         snprintf(r->finish, sizeof r->finish, "%s", value.p ? value.p : "");
-    if (attrs_get(text, "prompt", &value))
-        parse_u64(buf_view(&value), 0, UINT64_MAX, &r->prompt_tokens);
-    if (attrs_get(text, "completion", &value))
-        parse_u64(buf_view(&value), 0, UINT64_MAX, &r->completion_tokens);
     buf_free(&value);
+    take_number(text, "prompt", UINT64_MAX, &r->prompt_tokens);
+    take_number(text, "completion", UINT64_MAX, &r->completion_tokens);
+    take_cache(a, text);
     if (a->ask->no_answer) {
         snprintf(r->finish, sizeof r->finish, "length");
         r->completion_tokens = 0;

@@ -34,7 +34,8 @@ int generate_prompt(const struct served *m, const struct body *b, size_t i,
                     struct generate_prompt *p, struct err *e);
 void generate_prompt_free(struct generate_prompt *p);
 
-/* Appends the line for a choice: that of the prompt, and for all but the first the next seeds. */
+/* Appends the line for a choice: that of the prompt, for all but the first with the next seeds. It
+ * asks the engine what was cached of the prompt, with the request's salt: see logits(5), NOTE. */
 void generate_choice(const struct body *b, const struct generate_prompt *p, size_t choice,
                      struct buf *line);
 
@@ -79,7 +80,7 @@ struct generate_result {
     char finish[16]; // "eos", "stop" or "length"
     uint64_t prompt_tokens, completion_tokens;
     int64_t cached_tokens; // of the prompt; -1: the engine does not say it
-    char cache_why[256];   // why no more were: a text of the engine, or ""
+    char cache_why[256];   // where the prompt and the cache differ; "": not asked for, or not known
 };
 
 enum { GENERATE_LEFT = 1 };

@@ -179,7 +179,11 @@ void generate_choice(const struct body *b, const struct generate_prompt *p, size
     while (ids > 0 && p->line.p[ids - 1] != '\n')
         ids--;
     buf_add(line, p->line.p, ids);
+    buf_fmt(line, "#@ cache=%s", b->explain ? "why" : "count");
+    if (b->salt[0])
+        buf_fmt(line, " salt=%s", b->salt);
     if (choice > 0) // of equal attributes the last counts
-        buf_fmt(line, "#@ seed=%" PRIu64 "\n", b->seed + choice);
+        buf_fmt(line, " seed=%" PRIu64, b->seed + choice);
+    buf_byte(line, '\n');
     buf_add(line, p->line.p + ids, p->line.n - ids);
 }

@@ -56,7 +56,7 @@ static void write_head(const struct reply *r, const char *object, struct buf *ou
     json_write_str(out, str_of(r->model->name));
 }
 
-static void write_usage(const struct reply *r, const struct generate_result *g, struct buf *out) {
+static void write_usage(const struct generate_result *g, struct buf *out) {
     buf_fmt(out,
             ", \"usage\": {\"prompt_tokens\": %" PRIu64 ", \"completion_tokens\": %" PRIu64
             ", \"total_tokens\": %" PRIu64,
@@ -64,7 +64,7 @@ static void write_usage(const struct reply *r, const struct generate_result *g, 
     if (g->cached_tokens >= 0)
         buf_fmt(out, ", \"prompt_tokens_details\": {\"cached_tokens\": %" PRId64 "}",
                 g->cached_tokens);
-    if (r->explain && g->cache_why[0]) {
+    if (g->cache_why[0]) {
         buf_str(out, ", \"cache_why\": ");
         json_write_str(out, str_of(g->cache_why));
     }
@@ -95,7 +95,7 @@ static void write_whole(struct reply *r, const struct reply_choice *choices, siz
     }
     buf_byte(out, ']');
     reply_sum(r->body, choices, n, &sum);
-    write_usage(r, &sum, out);
+    write_usage(&sum, out);
     buf_byte(out, '}');
 }
 
@@ -153,7 +153,7 @@ static void write_last(struct reply *r, const struct generate_result *sum, struc
     if (r->body->include_usage) {
         begin_event(r, out);
         buf_str(out, ", \"choices\": []");
-        write_usage(r, sum, out);
+        write_usage(sum, out);
         buf_str(out, "}\n\n");
     }
     buf_str(out, "data: [DONE]\n\n");

@@ -24,7 +24,6 @@ struct reply {
     char id[40];           // "chatcmpl-..." or "cmpl-..."
     char hex[25];          // its last part
     int64_t created;       // seconds since 1970
-    bool explain;          // usage says why no more of the prompt was cached
     struct decoder *piece; // for reply_logprobs.h
     // Of a stream of /v1/responses:
     unsigned sequence; // number of the next event

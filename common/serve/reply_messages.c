@@ -23,14 +23,14 @@ static const char *stop_reason(const struct generate_result *g) {
 }
 
 /* input_tokens are those that were not cached. */
-static void write_usage(const struct reply *r, const struct generate_result *g, struct buf *out) {
+static void write_usage(const struct generate_result *g, struct buf *out) {
     uint64_t cached = g->cached_tokens > 0 ? (uint64_t)g->cached_tokens : 0;
     buf_fmt(out, "\"usage\": {\"input_tokens\": %" PRIu64, g->prompt_tokens - cached);
     if (g->cached_tokens >= 0)
         buf_fmt(out, ", \"cache_creation_input_tokens\": 0, \"cache_read_input_tokens\": %" PRIu64,
                 cached);
     buf_fmt(out, ", \"output_tokens\": %" PRIu64, g->completion_tokens);
-    if (r->explain && g->cache_why[0]) {
+    if (g->cache_why[0]) {
         buf_str(out, ", \"cache_why\": ");
         json_write_str(out, str_of(g->cache_why));
     }
@@ -45,7 +45,7 @@ void reply_messages_whole(struct reply *r, const struct reply_choice *choices, s
     json_write_str(out, choices->text.p ? buf_view(&choices->text) : str_of(""));
     buf_fmt(out, "}], \"stop_reason\": \"%s\", \"stop_sequence\": null, ",
             stop_reason(&choices->result));
-    write_usage(r, &choices->result, out);
+    write_usage(&choices->result, out);
     buf_byte(out, '}');
 }
 
@@ -73,6 +73,7 @@ void reply_messages_part(struct reply *r, size_t choice, const struct generate_p
 
 void reply_messages_end(struct reply *r, size_t choice, const struct generate_result *g,
                         struct buf *out) {
+    (void)r;
     (void)choice;
     buf_fmt(
         out,
@@ -80,7 +81,7 @@ void reply_messages_end(struct reply *r, size_t choice, const struct generate_re
         "event: message_delta\ndata: {\"type\": \"message_delta\", \"delta\": {\"stop_reason\": "
         "\"%s\", \"stop_sequence\": null}, ",
         stop_reason(g));
-    write_usage(r, g, out);
+    write_usage(g, out);
     buf_str(out, "}\n\n");
 }
 

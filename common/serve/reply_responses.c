@@ -15,14 +15,14 @@ static bool is_cut(const struct generate_result *g) {
     return strcmp(g->finish, "length") == 0;
 }
 
-static void write_usage(const struct reply *r, const struct generate_result *g, struct buf *out) {
+static void write_usage(const struct generate_result *g, struct buf *out) {
     buf_fmt(out,
             "{\"input_tokens\": %" PRIu64 ", \"input_tokens_details\": {\"cached_tokens\": %" PRId64
             "}, \"output_tokens\": %" PRIu64 ", \"output_tokens_details\": {\"reasoning_tokens\": "
             "0}, \"total_tokens\": %" PRIu64,
             g->prompt_tokens, g->cached_tokens > 0 ? g->cached_tokens : 0, g->completion_tokens,
             g->prompt_tokens + g->completion_tokens);
-    if (r->explain && g->cache_why[0]) {
+    if (g->cache_why[0]) {
         buf_str(out, ", \"cache_why\": ");
         json_write_str(out, str_of(g->cache_why));
     }
@@ -76,7 +76,7 @@ static void write_response(const struct reply *r, const struct generate_result *
             "\"disabled\", \"usage\": ",
             r->body->top > 0 ? r->body->top : 0);
     if (g)
-        write_usage(r, g, out);
+        write_usage(g, out);
     else
         buf_str(out, "null");
     buf_byte(out, '}');
