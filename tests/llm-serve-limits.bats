@@ -289,11 +289,8 @@ EOF
 
 @test "every event of a stream is a line of data, and an empty line" {
     start
-    for stream in "/v1/completions {\"prompt\": \"Hello\", " '/v1/chat/completions {"messages": [{"role": "user", "content": "Hello"}], '; do
-        # shellcheck disable=SC2086
-        set -- $stream
-        path=$1
-        HEADERS='Connection: close' raw POST "$path" "${stream#* }\"max_tokens\": 50, \"seed\": 5, \"stream\": true, \"logprobs\": $([ "$path" = $text ] && echo 2 || echo true)}" >out
+    events() { # PATH BODY
+        HEADERS='Connection: close' raw POST "$1" "$2" >out
         grep -qx 'content-type: text/event-stream' out
         sed '1,/^$/d' out >events
         python3 - <<'EOF'
@@ -305,7 +302,9 @@ for block in blocks[:-2]:
     assert block.startswith("data: {") and "\n" not in block and "\r" not in block, block
     json.loads(block[6:])
 EOF
-    done
+    }
+    events $text '{"prompt": "Hello", "max_tokens": 50, "seed": 5, "stream": true, "logprobs": 2}'
+    events /v1/chat/completions '{"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 50, "seed": 5, "stream": true, "logprobs": true}'
 }
 
 @test "clients that leave: with several choices, before the prompt, while it runs" {
