@@ -25,6 +25,7 @@ make_it() {
     [ -f "$D/usr/share/zsh/site-functions/_tokpipe" ]
     [ -x "$D/usr/share/doc/tokpipe/examples/chat" ]
     [ -e "$D/usr/share/doc/tokpipe/examples/systemd/llm-forward@.socket" ]
+    [ -e "$D/usr/share/doc/tokpipe/openapi.json" ]
 }
 
 @test "an installed example finds the installed programs" {
