@@ -238,10 +238,7 @@ embedder() { # FOLDER
 
 @test "/v1/embeddings: the vectors of llm-embed, as numbers and in base64, shortened" {
     embedder vec
-    llm-serve --embed vec -p 0 2>server.err 3>&- &
-    server=$!
-    until_true grep -q http:// server.err
-    port=$(sed -n 's/.*127.0.0.1://p' server.err)
+    serve --embed vec
     e=/v1/embeddings
     get /v1/models | tail -n 1 | jq -e '.data[0].id == "vec"'
     body='{"input": ["Hello there", "Hi", "你好"], "encoding_format": "float"}'

@@ -127,15 +127,10 @@ EOF
     jq -es '.[1].status == 401 and .[1].key == null and .[2].status == 404 and (map(select(.left)) | length == 1)' log
     run ! grep -q private log
     run ! grep -q secret log
-    kill "$server"
-    wait "$server"
-    llm-serve -m tiny --engine "$PWD/sock" -p 0 --log - --log-prompts >log2 2>server.err 3>&- &
-    server=$!
-    until_true grep -q http:// server.err
-    port=$(sed -n 's/.*127.0.0.1://p' server.err)
+    serve -m tiny --engine "$PWD/sock" --log - --log-prompts
     good $text '{"prompt": "a-private-word", "max_tokens": 3}'
-    until_true test -s log2
-    jq -e '.body | contains("a-private-word")' log2
+    until_true test -s server.out
+    jq -e '.body | contains("a-private-word")' server.out
     fails 2 "needs --log" llm-serve -m tiny --engine s --log-prompts
     fails 74 "cannot write" llm-serve -m tiny --engine s --log /nowhere/log
 }
@@ -145,13 +140,8 @@ EOF
     good $text "$body"
     good $text "$body"
     [ "$(grep -c 'log of requests' server.err)" -eq 1 ]
-    kill "$server"
-    wait "$server"
     mkdir record
-    llm-serve -m tiny --engine "$PWD/sock" -p 0 --record record 2>server.err 3>&- &
-    server=$!
-    until_true grep -q http:// server.err
-    port=$(sed -n 's/.*127.0.0.1://p' server.err)
+    serve -m tiny --engine "$PWD/sock" --record record
     rmdir record
     [ "$(post $text "$body" | head -n 1)" = 500 ]
     get /health
@@ -190,12 +180,7 @@ EOF
     HEADERS='Origin: https://chat.example' raw OPTIONS $text >out
     [ "$(head -n 1 out)" = 403 ]
     run ! grep -qi access-control out
-    kill "$server"
-    wait "$server"
-    llm-serve -m tiny --engine "$PWD/sock" -p 0 --origin https://chat.example 2>server.err 3>&- &
-    server=$!
-    until_true grep -q http:// server.err
-    port=$(sed -n 's/.*127.0.0.1://p' server.err)
+    serve -m tiny --engine "$PWD/sock" --origin https://chat.example
     HEADERS='Origin: https://chat.example' raw OPTIONS $text >out
     [ "$(head -n 1 out)" = 204 ]
     grep -qx 'access-control-allow-origin: https://chat.example' out

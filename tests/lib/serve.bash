@@ -34,13 +34,20 @@ start_engine() {
     until_true test -S sock
 }
 
-# The server's process is $server, its port $port.
-start() { # OPTIONS
-    start_engine
-    llm-serve -m tiny --engine "$PWD/sock" -p 0 "$@" 2>server.err 3>&- &
+# Starts a server, in place of the one that runs. Its process is $server, its port $port.
+serve() { # OPTIONS
+    [ -z "$server" ] || { kill "$server" && wait "$server"; }
+    : >server.err # a grep must not find the address of the one before
+    llm-serve "$@" -p 0 >server.out 2>server.err 3>&- &
     server=$!
     until_true grep -q http:// server.err
     port=$(sed -n 's/.*127.0.0.1://p' server.err)
+}
+
+# An engine and a server of it.
+start() { # OPTIONS
+    start_engine
+    serve -m tiny --engine "$PWD/sock" "$@"
 }
 
 http() { python3 "$BATS_TEST_DIRNAME/lib/http_client.py" "$@"; }
