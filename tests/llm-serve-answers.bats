@@ -273,7 +273,7 @@ EOF
     refused 400 input "must be a text or a list" $e '{"input": 7}'
     refused 400 input "must be a text or a list" $e '{"input": ["a", 7]}'
     refused 400 input "comes twice" $e '{"input": "a", "input": "b"}'
-    refused 400 "input[1]" "past the vocabulary" $e '{"input": [[1], [9999999]]}'
+    refused 400 "input[1]" "not in the vocabulary" $e '{"input": [[1], [9999999]]}'
     refused 400 dimensions "vectors have" $e '{"input": "a", "dimensions": 100000}'
     refused 400 dimensions "whole number" $e '{"input": "a", "dimensions": 0}'
     refused 400 encoding_format '"float" or "base64"' $e '{"input": "a", "encoding_format": "bf16"}'
