@@ -293,3 +293,12 @@ EOF
     fails 2 "folder has no modules.json" llm-serve --embed "$DATA/tiny"
     fails 2 "not by --embed" llm-serve --embed "$DATA/tiny" --engine s
 }
+
+@test "usage says what was cached of a prompt, and on request where the cache ends" {
+    start
+    long=$(printf 'word %.0s' $(seq 100))
+    good $text "{\"prompt\": \"${long}one\", \"max_tokens\": 2}" | jq -e '.usage.prompt_tokens_details.cached_tokens == 0 and .usage.cache_why == null'
+    HEADERS='X-Tokpipe-Cache: explain' good $text "{\"prompt\": \"${long}two\", \"max_tokens\": 2}" >out
+    jq -e '.usage.prompt_tokens_details.cached_tokens >= 64 and (.usage.cache_why | test("the first 64 tokens are in the cache; then the prompt has"))' out
+    get /metrics | grep -qE 'tokpipe:cached_tokens_total [1-9]'
+}
