@@ -22,10 +22,12 @@
 #include "base/sandbox.h"
 #include "serve/http.h"
 #include "serve/served.h"
+#include "stages/run_folder.h"
 
 static const char help[] =
     "usage: llm-serve [options] [-m DIR --engine SOCK]...\n"
     "Serves OpenAI's API over HTTP. Each model has a resident engine (llm-forward --listen SOCK).\n"
+    "Without -m and --engine: those of the folder $LLM_RUN, NAME.sock with its model NAME.\n"
     "\n"
     "  -m, --model DIR        model folder, or org/name in the Hugging Face cache; default "
     "$LLM_MODEL\n"
@@ -123,6 +125,24 @@ static void add_model(struct options *o, const char *dir, bool embeds) {
     o->models[i].embeds = embeds;
 }
 
+/* The engines of $LLM_RUN, where that is set and no engine is named. */
+static void add_run_folder(struct options *o) {
+    const char *folder = getenv("LLM_RUN"), *engine = getenv("LLM_ENGINE");
+    static struct run_folder r; // what options point to, for as long as the program runs
+    struct err e = {0};
+    if (!folder || !*folder || (engine && *engine))
+        return;
+    if (run_folder_list(&r, folder, &e) != 0)
+        die_err(&e);
+    if (r.n == 0)
+        die(EXIT_NO_INPUT, "no engine's socket (NAME.sock) is in LLM_RUN: %s", folder);
+    for (size_t i = 0; i < r.n; i++) {
+        add_model(o, r.engines[i].model, false);
+        o->models[o->n_models - 1].engine = r.engines[i].socket;
+        o->models[o->n_models - 1].name = r.engines[i].name;
+    }
+}
+
 static void long_option(int c, struct options *o) {
     switch (c) {
     case OPT_EMBED:
@@ -199,6 +219,8 @@ static void parse_options(int argc, char **argv, struct options *o) {
         }
     if (optind < argc)
         die_usage("llm-serve takes no operand: %s", argv[optind]);
+    if (o->n_models == 0)
+        add_run_folder(o);
     model_at(o, false);
     if (o->log_prompts && !o->log)
         die_usage("--log-prompts needs --log");
@@ -272,8 +294,10 @@ static void open_models(const struct options *o, struct served *models) {
         if (!engine || !*engine)
             die_usage(
                 "no engine: give --engine SOCK or set LLM_ENGINE (llm-forward --listen SOCK)");
-        if (served_open(&models[i], o->models[i].name, o->models[i].dir, engine, &e) != 0)
+        char *socket = run_folder_socket(engine);
+        if (served_open(&models[i], o->models[i].name, o->models[i].dir, socket, &e) != 0)
             die_err(&e);
+        free(socket);
         check_name(models, i);
     }
 }

@@ -274,9 +274,10 @@ static void destroy(struct answer_run *a) {
 
 static void answer(struct exchange *x, struct body *b, const struct served *m) {
     struct answer_run a = {.x = x, .b = b, .m = m};
-    b->explain = x->explain;
     if (x->key)
         api_keys_salt(x->key, b->salt);
+    // Where keys share a cache, one could find the prompts of another id by id.
+    b->explain = x->explain && (!x->key || b->salt[0]);
     if (!b->has_seed)
         b->seed = randombytes_random() & INT32_MAX;
     init(&a);
