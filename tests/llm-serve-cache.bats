@@ -32,7 +32,7 @@ cached() { jq .usage.prompt_tokens_details.cached_tokens; }
     as ka "$(ask 140 '')" >/dev/null
     as kb "$(ask 100 '7 8')" >out
     jq -e '.usage.prompt_tokens_details.cached_tokens == 64' out # which time says, too
-    ! grep cache_why out
+    [ "$(grep -c cache_why out)" -eq 0 ]
     as kc "$(ask 140 '')" >out
     jq -e '.usage.prompt_tokens_details.cached_tokens == 0' out
     as kc "$(ask 100 '7 8')" >out
