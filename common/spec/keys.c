@@ -61,6 +61,10 @@ int keys_read_object(struct keys_reader *r, const struct keys_member *m, struct 
         return keys_refuse(r, m, "must be an object or null");
     int rc = read_members(r, &j, o);
     json_free(&j);
+    if (rc != 0) {
+        free(o->members);
+        *o = (struct keys_object){0};
+    }
     return rc;
 }
 

@@ -64,7 +64,8 @@ void keys_close(struct keys_reader *r, struct keys_object *o);
 /* A parser at the member's value. */
 struct json keys_value(struct keys_reader *r, const struct keys_member *m);
 
-/* The members of a member that must be an object. */
+/* The members of a member that must be an object; the caller frees o->members. After -1 o is empty.
+ */
 int keys_read_object(struct keys_reader *r, const struct keys_member *m, struct keys_object *o);
 
 struct keys_member *keys_member_find(const struct keys_object *o, const char *key);
