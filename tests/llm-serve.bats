@@ -261,6 +261,65 @@ EOF
     [ -z "$(ls -A tmp)" ]
 }
 
+@test "requests that no client would send: refused, with one answer or none, and the server goes on" {
+    start
+    run python3 "$BATS_TEST_DIRNAME/lib/hostile_http.py" "$port"
+    [ "$status" -eq 0 ] || { echo "$output"; cat server.err; return 1; }
+    [[ $output == *" requests, 0 wrong" ]]
+}
+
+@test "bodies that wait take no more memory than those of the answers that may be made" {
+    start --max-body 1 -b 2
+    python3 - "$port" <<'EOF'
+import socket, sys
+def begin(n):
+    s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), timeout=20)
+    s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % n + b" " * (n - 1))
+    return s
+def status(s):
+    return int(s.makefile("rb").readline().split()[1])
+held = [begin(900000), begin(900000)]
+import time
+until = time.monotonic() + 20
+while True:  # the server reads them while we wait
+    late = begin(900000)
+    late.sendall(b" ")
+    if (got := status(late)) == 503 or time.monotonic() > until:
+        break
+assert got == 503, got
+held[0].close()
+for s in held[1:]:
+    s.sendall(b" ")
+    assert status(s) == 400
+EOF
+    post /v1/completions '{"prompt": "a", "max_tokens": 1}' | head -n 1 | grep -qx 200
+}
+
+@test "the model and the engine of the environment" {
+    start_engine
+    LLM_ENGINE=$PWD/sock llm-serve -p 0 2>server.err 3>&- &
+    server=$!
+    until_true grep -q http:// server.err
+    port=$(sed -n 's/.*127.0.0.1://p' server.err)
+    get /v1/models | tail -n 1 | jq -e '[.data[].id] == ["tiny"]'
+}
+
+@test "a stream of events is lines of JSON, whatever the text has" {
+    start
+    python3 - "$port" <<'EOF'
+import http.client, json, sys
+c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
+prompt = "a\r\n\r\ndata: {\"x\": 1}\n\nevent: y\u2028\u0085"
+c.request("POST", "/v1/completions", json.dumps({"prompt": prompt, "max_tokens": 60, "ignore_eos": True, "temperature": 3, "stream": True}))
+lines = c.getresponse().read().split(b"\n")
+events = [line for line in lines if line]
+assert len(events) > 10 and all(line.startswith(b"data: ") for line in events), events
+assert events[-1] == b"data: [DONE]" and b"\r" not in b"".join(lines)
+for line in events[:-1]:
+    json.loads(line[6:])
+EOF
+}
+
 @test "usage errors" {
     fails 2 "no engine" llm-serve -m tiny
     fails 2 "takes no operand" llm-serve -m tiny --engine s operand

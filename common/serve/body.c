@@ -315,8 +315,10 @@ static void read_member(struct body_reader *r, struct str key) {
         const struct body_field *f = &body_fields[i];
         if (!f->name || !str_eq(key, f->name) || !(f->in & 1u << r->b->kind))
             continue;
-        if (r->seen[i])
+        if (r->seen[i]) {
             body_refuse(r, f->name, "comes twice");
+            return;
+        }
         r->seen[i] = true;
         r->prompt |= str_eq(key, body_prompt_field(r->b->kind));
         read_field(r, f);

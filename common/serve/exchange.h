@@ -38,6 +38,7 @@ struct exchange {
     bool counted;        // n_answers counts it
     bool has_key;        // the key is known, or none is needed
     bool body_too_long, no_room, started;
+    bool closes;    // the connection, after the answer
     bool explain;   // X-Tokpipe-Cache: explain
     int socket;     // a copy of the connection's, to see whether the client has left; -1: none
     unsigned retry; // seconds of Retry-After; 0: none

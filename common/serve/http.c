@@ -225,6 +225,28 @@ static bool is_foreign(struct exchange *x) {
     return origin && (!site || !host || strcmp(site + 3, host) != 0);
 }
 
+struct header_counts {
+    unsigned hosts, lengths, encodings;
+};
+
+static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                    const char *value) {
+    struct header_counts *n = ctx;
+    (void)kind;
+    (void)value;
+    n->hosts += strcasecmp(name, "Host") == 0;
+    n->lengths += strcasecmp(name, "Content-Length") == 0;
+    n->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+/* Whether a proxy could see another end of the request, or another host (RFC 9112, section 6.3). */
+static bool is_ambiguous(struct exchange *x) {
+    struct header_counts n = {0};
+    MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_header, &n);
+    return n.hosts > 1 || n.lengths + n.encodings > 1;
+}
+
 /* Finds the key of a request: "Authorization: Bearer KEY", or "x-api-key: KEY" as Anthropic's
  * clients send it. */
 static void find_key(struct exchange *x) {
@@ -289,7 +311,10 @@ static void start(struct exchange *x) {
     x->started = true;
     x->explain = explain && strcmp(explain, "explain") == 0;
     atomic_fetch_add(&x->h->n_requests, 1);
-    if (is_foreign(x)) {
+    x->closes = is_ambiguous(x);
+    if (x->closes) {
+        exchange_refuse(x, MHD_HTTP_BAD_REQUEST, "the request has two lengths, or two hosts", "");
+    } else if (is_foreign(x)) {
         exchange_refuse(x, MHD_HTTP_FORBIDDEN, "the request is from another site's page", "");
     } else if (asks_methods) {
         exchange_reply(x, MHD_HTTP_NO_CONTENT, &(struct buf){0});
@@ -343,6 +368,8 @@ static void add_headers(const struct exchange *x, struct MHD_Response *response)
         snprintf(seconds, sizeof seconds, "%u", x->retry);
         MHD_add_response_header(response, "Retry-After", seconds);
     }
+    if (x->closes)
+        MHD_add_response_header(response, "Connection", "close");
     if (x->allow && !x->route)
         MHD_add_response_header(response, "Allow", x->allow);
     if (x->status == MHD_HTTP_UNAUTHORIZED)

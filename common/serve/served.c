@@ -59,7 +59,7 @@ static int open_any(struct served *s, enum served_can can, const char *name, con
     s->dir = model_dir(dir, e);
     if (!s->dir)
         return -1;
-    s->name = name ? xstrdup(name) : last_part(dir);
+    s->name = name ? xstrdup(name) : last_part(dir ? dir : getenv("LLM_MODEL")); // as model_dir
     s->tokenizer = tokenizer_open_hashed(s->dir, e);
     return s->tokenizer ? tokenizer_info_write(s->tokenizer, s->dir, &s->info, e) : -1;
 }
