@@ -177,8 +177,13 @@ static int chunk_file(struct chunker *c, const struct doc_file *file, bool termi
     else
         doc_open_text(&doc, file->source);
     chunker_begin(c, &doc);
-    while ((rc = chunker_next(c, &chunk, e)) == 1)
-        write_chunk(&r, &chunk, terminal);
+    if (doc.heads_too_long)
+        rc = err_set(e, EXIT_DATA,
+                     "the headings above its sections take more than %d times the document",
+                     DOC_HEADS_TIMES);
+    else
+        while ((rc = chunker_next(c, &chunk, e)) == 1)
+            write_chunk(&r, &chunk, terminal);
     if (rc < 0)
         err_where(e, "%s", file->name);
     else if (opt_verbose())

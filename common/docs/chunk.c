@@ -2,7 +2,9 @@
  *
  * Whether a text fits is always decided by encoding it, because tokens of parts do not add up to
  * those of the whole. The candidates for an end are found one kind at a time. The last that fits is
- * searched for by doubling and then by halving, so a long line costs few encodings.
+ * searched for by doubling and then by halving, so a long line costs few encodings. Of a text that
+ * is far too long only the beginning is encoded, and a place that was looked for is remembered. So
+ * the time is linear in the document.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "docs/chunk.h"
@@ -14,6 +16,15 @@
 /* The kinds of places where a chunk may end, the best first. */
 enum chunk_kind { AT_PARAGRAPH, AT_SENTENCE, AT_LINE, AT_WORD, AT_CHAR, N_KINDS };
 
+/* A text does not fit if its beginning has this many tokens: normalisers and merges over the cut
+ * change the count by less. The beginning is tried from this many bytes a token. */
+enum { OVER_TIMES = 2, OVER_TOKENS = 1024, TRY_BYTES = 16 };
+
+/* The place that a search from anywhere in [from, until] finds before `end`. */
+struct chunk_place {
+    size_t from, until, place, end;
+};
+
 struct chunker {
     struct chunk_options o;
     struct encoder *en;
@@ -22,11 +33,13 @@ struct chunker {
     size_t section; // the next chunk is of this one
     size_t at;      // and begins here; before `done` where there is an overlap
     size_t done;    // the end of the chunk before
-    bool begun;     // at and done are of this section
+    size_t end;     // of the section, without white space
+    bool begun;     // at, done and end are of this section
     bool head;      // texts begin with the section's head
     struct buf text;
     size_t *ends; // candidates
     size_t ends_cap;
+    struct chunk_place found[N_KINDS]; // of the document; end 0: none
 };
 
 struct chunker *chunker_new(const struct tokenizer *t, const struct chunk_options *o) {
@@ -50,6 +63,7 @@ void chunker_begin(struct chunker *c, const struct doc *d) {
     c->d = d;
     c->section = 0;
     c->begun = false;
+    memset(c->found, 0, sizeof c->found);
 }
 
 static bool is_space(char c) {
@@ -61,6 +75,13 @@ static void trim(struct str t, size_t *from, size_t *to) {
         ++*from;
     while (*to > *from && is_space(t.p[*to - 1]))
         --*to;
+}
+
+/* `at`, or the beginning of the character that it is inside. */
+static size_t char_start(struct str t, size_t at) {
+    for (int i = 0; i < 3 && at > 0 && ((unsigned char)t.p[at] & 0xC0) == 0x80; i++)
+        at--;
+    return at;
 }
 
 /* ---- Tokens ---- */
@@ -99,8 +120,16 @@ static int count(struct chunker *c, bool special, size_t *n, struct err *e) {
     return 0;
 }
 
-/* The tokens of a chunk of text[from .. to). */
+/* The tokens of a chunk of text[from .. to), or of its beginning, where these are far too many. */
 static int count_chunk(struct chunker *c, size_t from, size_t to, size_t *n, struct err *e) {
+    const size_t over = OVER_TIMES * c->o.tokens + OVER_TOKENS;
+    for (size_t part = TRY_BYTES * over; part < (to - from) / 2; part *= 2) {
+        if (make_text(c, from, char_start(c->d->text, from + part), e) != 0 ||
+            count(c, true, n, e) != 0)
+            return -1;
+        if (*n > over)
+            return 0;
+    }
     return make_text(c, from, to, e) != 0 ? -1 : count(c, true, n, e);
 }
 
@@ -136,10 +165,12 @@ static size_t sentence_mark(struct str t, size_t at, size_t end, bool *far) {
     return *far ? 3 : 0;
 }
 
-static size_t next_sentence(struct str t, size_t at, size_t end) {
+/* *mark: where the mark is that ends the sentence. */
+static size_t next_sentence(struct str t, size_t at, size_t end, size_t *mark) {
     while (at < end) {
         bool far;
         size_t n = sentence_mark(t, at, end, &far);
+        *mark = at;
         at += n ? n : 1;
         if (n == 0)
             continue;
@@ -151,6 +182,7 @@ static size_t next_sentence(struct str t, size_t at, size_t end) {
             at++;
         return at;
     }
+    *mark = end;
     return end;
 }
 
@@ -160,14 +192,16 @@ static size_t next_char(struct str t, size_t at, size_t end) {
     return at + (n ? n : 1);
 }
 
-/* The first place of a kind after `at`, or `end`. */
-static size_t next_place(const struct doc *d, enum chunk_kind kind, size_t at, size_t end) {
+/* The first place of a kind after `at`, or `end`. *until: from there on another one is found. */
+static size_t find_place(const struct doc *d, enum chunk_kind kind, size_t at, size_t end,
+                         size_t *until) {
     struct str t = d->text;
+    *until = SIZE_MAX;
     switch (kind) {
     case AT_PARAGRAPH:
         return next_paragraph(d, at, end);
     case AT_SENTENCE:
-        return next_sentence(t, at, end);
+        return next_sentence(t, at, end, until);
     case AT_LINE:
         doc_line((struct str){t.p, end}, at, &at);
         return at;
@@ -178,8 +212,19 @@ static size_t next_place(const struct doc *d, enum chunk_kind kind, size_t at, s
             at++;
         return at;
     default:
+        *until = at;
         return next_char(t, at, end);
     }
+}
+
+/* The same, remembered: `end` may be far away. */
+static size_t next_place(struct chunker *c, enum chunk_kind kind, size_t at, size_t end) {
+    struct chunk_place *p = &c->found[kind];
+    if (p->end != end || at < p->from || at > p->until) {
+        size_t until, place = find_place(c->d, kind, at, end, &until);
+        *p = (struct chunk_place){at, until < place ? until : place - 1, place, end};
+    }
+    return p->place;
 }
 
 /* ---- A chunk ---- */
@@ -199,7 +244,7 @@ static int last_fit(struct chunker *c, enum chunk_kind kind, size_t from, size_t
     size_t n = 0, fit = 0, over = 0, got; // ends[fit - 1] fits, ends[over - 1] does not
     for (size_t want = 1, at = floor; over == 0; want *= 2) {
         for (; n < want && at < end; n++)
-            add_end(c, n, at = next_place(c->d, kind, at, end));
+            add_end(c, n, at = next_place(c, kind, at, end));
         if (count_chunk(c, from, c->ends[n - 1], &got, e) != 0)
             return -1;
         if (got > c->o.tokens) {
@@ -250,9 +295,9 @@ static int find_start(struct chunker *c, size_t from, size_t to, size_t *out, st
     *out = to;
     for (enum chunk_kind kind = AT_SENTENCE; kind <= AT_WORD && c->o.overlap && *out == to;
          kind++) {
-        size_t n = 0, low = 0, tokens;
+        size_t n = 0, low = 0, tokens, until;
         for (size_t at = from; at < to; n++)
-            add_end(c, n, at = next_place(c->d, kind, at, to));
+            add_end(c, n, at = find_place(c->d, kind, at, to, &until));
         for (size_t high = n; low < high;) { // the first from which the rest is short enough
             size_t mid = low + (high - low) / 2;
             if (count_overlap(c, c->ends[mid], to, &tokens, e) != 0)
@@ -268,12 +313,24 @@ static int find_start(struct chunker *c, size_t from, size_t to, size_t *out, st
     return 0;
 }
 
+/* An error before the first chunk of a section, wherever in it the byte is. */
+static int check_section(const struct chunker *c, const struct doc_section *s, struct err *e) {
+    size_t from = s->from, to = s->to, good;
+    trim(c->d->text, &from, &to);
+    good = from + utf8_valid(c->d->text.p + from, to - from);
+    return good == to ? 0 : err_set(e, EXIT_DATA, "invalid UTF-8: byte %zu", good);
+}
+
 /* A head that takes more than half of the tokens is left out. */
 static int begin_section(struct chunker *c, struct err *e) {
     const struct doc_section *s = &c->d->sections[c->section];
     size_t n = 0;
     c->begun = true;
     c->at = c->done = s->from;
+    for (c->end = s->to; c->end > s->from && is_space(c->d->text.p[c->end - 1]); c->end--)
+        ;
+    if (c->o.strict && check_section(c, s, e) != 0)
+        return -1;
     c->head = c->o.with_head && s->head.n > 0;
     if (c->head && count_chunk(c, s->from, s->from, &n, e) != 0)
         return -1;
@@ -285,11 +342,10 @@ static int begin_section(struct chunker *c, struct err *e) {
 static int cut_chunk(struct chunker *c, struct doc_chunk *out, struct err *e) {
     const struct doc_section *s = &c->d->sections[c->section];
     struct str t = c->d->text;
-    size_t end = s->to, to;
+    size_t end, to;
     if (!c->begun && begin_section(c, e) != 0)
         return -1;
-    while (end > c->done && is_space(t.p[end - 1]))
-        end--;
+    end = c->end;
     for (; c->done < end && is_space(t.p[c->done]); c->done++)
         c->at += c->at == c->done;
     if (c->done >= end)

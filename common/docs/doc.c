@@ -57,7 +57,15 @@ void doc_cut(struct doc *d, size_t at) {
     d->cuts[d->n_cuts++] = at;
 }
 
+void doc_limit_heads(struct doc *d, size_t n) {
+    d->most_head_bytes = larger(DOC_HEADS_LEAST, DOC_HEADS_TIMES * n);
+}
+
 void doc_section(struct doc *d, size_t at, struct str head) {
+    d->heads_too_long |= head.n > d->most_head_bytes - d->head_bytes;
+    if (d->heads_too_long)
+        head.n = 0;
+    d->head_bytes += head.n;
     if (d->n_sections == d->sections_cap) {
         d->sections_cap = 2 * d->sections_cap + 16;
         d->sections = xreallocarray(d->sections, d->sections_cap, sizeof *d->sections);

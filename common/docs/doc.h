@@ -19,6 +19,10 @@
 #include "base/mem.h"
 
 enum doc_format { DOC_AUTO, DOC_TEXT, DOC_MARKDOWN, DOC_MAN };
+enum {
+    DOC_HEADS_TIMES = 16,       // bytes of heads for each byte of a document
+    DOC_HEADS_LEAST = 16 << 20, // or this many
+};
 
 struct doc_section {
     size_t from, to; // in the text
@@ -34,6 +38,8 @@ struct doc {
     size_t n_sections, sections_cap;
     size_t *cuts; // where a paragraph begins after another one, ascending
     size_t n_cuts, cuts_cap;
+    size_t head_bytes, most_head_bytes;
+    bool heads_too_long;  // some heads were left out: the document is to be refused
     struct arena mem;     // of heads
     struct buf rendering; // of a man page: text is a view of it
 };
@@ -56,6 +62,9 @@ void doc_free(struct doc *d);
 size_t doc_line(struct str text, size_t at, size_t *next);
 bool doc_blank(struct str text, size_t from, size_t to); // only white space
 void doc_cut(struct doc *d, size_t at);
+/* Allows heads of a document of n bytes: a head repeats all headings above it, so a long heading
+ * above many sections would take memory by the product. */
+void doc_limit_heads(struct doc *d, size_t n);
 /* Begins a section at `at`, which ends the one before it. `head` is copied. */
 void doc_section(struct doc *d, size_t at, struct str head);
 

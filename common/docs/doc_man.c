@@ -114,6 +114,7 @@ void doc_open_man(struct doc *d, struct str source, struct str rendering) {
     struct buf plain = {0};
     size_t *places = NULL;
     d->rendered = true;
+    doc_limit_heads(d, rendering.n);
     strip_overstrikes(rendering, &plain);
     copy_body(d, plain.n ? buf_view(&plain) : str_of(""));
     size_t n = source_headings(source, &places);

@@ -107,6 +107,7 @@ void doc_open_markdown(struct doc *d, struct str source) {
     struct md_line last = {0};
     bool blank = true, plain = false; // of the line before
     d->text = source;
+    doc_limit_heads(d, source.n);
     doc_section(d, 0, str_of(""));
     for (size_t at = 0; at < source.n;) {
         struct md_line l = line_at(source, at);
