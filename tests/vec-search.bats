@@ -137,6 +137,21 @@ END
     [ "$(comm -12 want got | wc -l)" -ge 190 ] # of 200
 }
 
+@test "200,000 vectors that are all alike, for 64 queries at once: ties by id, in bounded memory" {
+    python3 - "$BATS_TEST_DIRNAME/lib" <<'EOF'
+import sys
+sys.path.insert(0, sys.argv[1])
+import make_vectors as v
+for name, n in ("alike", 200000), ("queries", 64):
+    with open(name, "wb") as f:
+        f.write(v.header(2) + b"".join(v.record(i, [1.0, 2.0], b"id=r%06d" % i) for i in range(n)) + v.end(n))
+EOF
+    vec-index -q -i index alike
+    within_memory 190000 vec-search -t 1 -k 2 -i index queries >found
+    [ "$(wc -l <found)" -eq 128 ]
+    [ "$(cut -f 2,4 found | sort -u | tr '\n\t' '  ')" = "1 r000000 2 r000001 " ]
+}
+
 @test "JSON lines have the record's keys; --text its text" {
     printf '%s\n' '{"values": [1, 0], "attrs": "id=7 .from=3 score=x"}' '{"values": [0, 1], "attrs": "id=b"}' | vectors lines >a.vec
     printf '{"id": 7, "text": "seven words"}\n' >texts

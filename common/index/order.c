@@ -32,6 +32,8 @@ int search_order(const struct index_file *ix, struct index_hits *hits, size_t k,
     hits->n = hits->n < k ? hits->n : k;
     for (size_t i = 0; i < hits->n && rc == 0; i++)
         hits->p[i] = all[i].hit;
+    if (hits->n)
+        hits->p = xreallocarray(hits->p, hits->n, sizeof *hits->p);
     free(all);
     return rc;
 }

@@ -22,8 +22,9 @@
 #include "weights/mat.h"
 
 enum {
-    SCAN_ROWS = 8192, // vectors in a block: with 64 queries its scores are 2 MB
-    LANES = 8,        // sums of a dot product
+    SCAN_ROWS = 8192,          // vectors in a block: with 64 queries its scores are 2 MB
+    MOST_CANDIDATES = 1 << 23, // of the heaps of queries that are searched together: 64 MB
+    LANES = 8,                 // sums of a dot product
 };
 
 struct candidate {
@@ -212,6 +213,15 @@ static int seek(const struct index_file *ix, struct pool *pool, struct seeker *s
     return rc;
 }
 
+/* How many of the seekers, from the first, may search together: one at least. Where many vectors
+ * are alike, or the file says that its scan is inexact, each may look at all records. */
+static size_t together(const struct seeker *seekers, size_t n) {
+    size_t i = 1, sum = seekers[0].cap;
+    while (i < n && seekers[i].cap <= MOST_CANDIDATES && sum + seekers[i].cap <= MOST_CANDIDATES)
+        sum += seekers[i++].cap;
+    return i;
+}
+
 int search_vectors(const struct index_file *ix, struct pool *pool, const float *queries,
                    size_t n_queries, size_t k, struct index_hits *hits, struct err *e) {
     struct seeker *seekers = xcalloc(n_queries, sizeof *seekers);
@@ -226,8 +236,12 @@ int search_vectors(const struct index_file *ix, struct pool *pool, const float *
                                      .margin = margin_of(ix, q),
                                      .cap = smaller(larger(4 * k, k + 32), ix->info.n)};
     }
-    while (k && left && rc == 0)
-        rc = seek(ix, pool, seekers, &left, k, hits, e);
+    while (k && left && rc == 0) {
+        size_t n = together(seekers, left), again = n;
+        rc = seek(ix, pool, seekers, &again, k, hits, e);
+        memmove(seekers + again, seekers + n, (left - n) * sizeof *seekers);
+        left -= n - again;
+    }
     for (size_t i = 0; rc != 0 && i < n_queries; i++) {
         free(hits[i].p);
         hits[i] = (struct index_hits){0};
