@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MOST_WAITING = 16 << 20 }; // bytes of sequences that wait for a batch, which then runs
+
 /* A sequence that has no vector yet. */
 struct record {
     struct embed_record shown;
@@ -36,6 +38,7 @@ struct embed_batch {
     size_t dim, pooled_dim;  // of a hidden state; of pooled
     struct record **records; // [n_records] without an answer, in order
     size_t n_records, records_cap;
+    size_t waiting;       // bytes of records since there was none
     struct piece *pieces; // [n_pieces] of the batch
     size_t n_pieces;
     uint32_t *ids; // [n_ids] of the batch
@@ -94,7 +97,9 @@ static int give_done(struct embed_batch *b, struct err *e) {
         free_record(r);
     }
     b->n_records -= n;
-    if (b->n_records > 0)
+    if (b->n_records == 0)
+        b->waiting = 0;
+    else
         memmove(b->records, b->records + n, b->n_records * sizeof *b->records);
     return rc;
 }
@@ -279,6 +284,9 @@ int embed_batch_add(struct embed_batch *b, const struct embed_sequence *q, struc
         fail(r, str_of(why));
     else if (add_pieces(b, r, q, e) != 0)
         return -1;
+    b->waiting += sizeof *r + q->attrs.n + q->refused.n;
+    if (b->waiting > MOST_WAITING)
+        return embed_batch_run(b, e);
     return b->n_pieces == 0 ? give_done(b, e) : 0;
 }
 

@@ -11,7 +11,7 @@
 #include "base/strmap.h"
 #include "chat/record.h"
 
-enum { MOST_LINES = 1 << 30 };
+enum { MOST_LINES = 1 << 30, LEAST_LINE = 2 }; // bytes: "{}" and its newline are more
 
 struct texts {
     struct map map;
@@ -96,8 +96,14 @@ struct texts *texts_open(const char *path, struct err *e) {
     int rc = map_file(&t->map, path, e);
     for (size_t at = 0; rc == 0 && at < t->map.n;) {
         const unsigned char *end = memchr(t->map.p + at, '\n', t->map.n - at);
+        size_t next = end ? (size_t)(end - t->map.p) + 1 : t->map.n;
+        bool too_short = next - at <= LEAST_LINE;
         add_line(t, at);
-        at = end ? (size_t)(end - t->map.p) + 1 : t->map.n;
+        at = next;
+        if (too_short && at < t->map.n) { // read_ids refuses it: no need to look further
+            add_line(t, at);
+            break;
+        }
         if (t->n_lines == MOST_LINES)
             rc = err_set(e, EXIT_DATA, "more than %d lines: %s", MOST_LINES, path);
     }
