@@ -80,7 +80,7 @@ static int hash_tokenizer(struct embedder *m, struct err *e) {
     char *path = path_join(m->dir, "tokenizer.json");
     struct map map = {0};
     int rc = 0;
-    if (is_there(path) && (rc = map_file(&map, path, e)) == 0) {
+    if (is_there(path) && (rc = map_file_within(&map, path, TOKENIZER_MAX_FILE, e)) == 0) {
         m->job.tokenizer = hash_fingerprint(map.p, map.n);
         unmap_file(&map);
     }

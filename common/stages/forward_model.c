@@ -7,6 +7,7 @@
 
 #include "base/hash_thread.h"
 #include "base/io.h"
+#include "tokens/tokenizer.h"
 #include "weights/hashlist.h"
 #include "weights/safetensors.h"
 
@@ -22,7 +23,7 @@ struct fingerprint {
 static void fingerprint_start(struct fingerprint *f, const char *dir) {
     char *path = path_join(dir, "tokenizer.json");
     *f = (struct fingerprint){0};
-    f->found = is_there(path) && map_file(&f->map, path, &f->e) == 0;
+    f->found = is_there(path) && map_file_within(&f->map, path, TOKENIZER_MAX_FILE, &f->e) == 0;
     if (f->found)
         hash_thread_start(&f->hash, f->map.p, f->map.n);
     free(path);

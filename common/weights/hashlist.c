@@ -14,8 +14,9 @@
 #include "base/utf8.h"
 
 enum {
-    PIECE = 4 << 20,       // bytes between two steps of the progress line
-    LIST_MAX = 1000000000, // bytes of a list: ten times the largest header
+    PIECE = 4 << 20,           // bytes between two steps of the progress line
+    LIST_MAX = 1000000000,     // bytes of a list: ten times the largest header
+    FOLDER_FILE_MAX = 1 << 30, // of another file of the folder: no program reads a larger one
 };
 
 static const char *base_name(const char *path) {
@@ -55,7 +56,7 @@ static int add_folder(struct hashlist_set *s, const char *folder, size_t group, 
     for (size_t i = 0; i < N_FOLDER_FILES && rc == 0; i++) {
         char *path = path_join(folder, folder_files[i]);
         struct map *m = &s->maps[s->n_maps];
-        if (is_there(path) && (rc = map_file(m, path, e)) == 0) {
+        if (is_there(path) && (rc = map_file_within(m, path, FOLDER_FILE_MAX, e)) == 0) {
             s->n_maps++;
             s->items[s->n++] = (struct hashlist_item){
                 .label = folder_files[i], .bytes = map_bytes(m), .file = group};
