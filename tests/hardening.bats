@@ -27,11 +27,15 @@ setup() {
     done
 }
 
-@test "on x86-64, functions that are called by address begin with endbr64" {
+# -fcf-protection marks where an indirect jump may go, -fstack-clash-protection touches each page of a large frame.
+@test "on x86-64, main of each program begins with endbr64, and large frames are probed page by page" {
     [ "$(uname -m)" = x86_64 ] || skip "not x86-64"
-    objdump -d --no-show-raw-insn "$BIN/llm-sample" >code
-    grep -A1 '<main>:' code | grep -q endbr64
-    grep -q endbr64 code
+    for p in "$BIN"/*; do
+        objdump -d --no-show-raw-insn "$p" >code
+        grep -A1 '<main>:' code | grep -q endbr64 || { echo "$p has no CET"; false; }
+        [ "$(grep -c endbr64 code)" -gt 20 ]
+        grep -q 'or[qlb]* *\$0x0,\(0x[0-9a-f]*\)\?(%rsp' code || { echo "$p does not probe its stack"; false; }
+    done
 }
 
 # The tokenizer's patterns are compiled into such memory.

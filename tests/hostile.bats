@@ -62,6 +62,41 @@ PY
     fails 66 "not a regular file" timeout 10 st-convert g.gguf out
 }
 
+@test "a FIFO in place of an index, a statistics file, a template or an embedding model's file" {
+    bert=$DATA/embed/bert
+    llm-embed -m "$bert" "$bert/ids" >vectors
+    mkfifo fifo
+    echo '{"text": "a"}' >records
+    no_wait() { fails 66 "not a regular file: $1" timeout 10 "${@:2}"; }
+    no_wait fifo vec-index -i fifo vectors
+    no_wait fifo vec-index -i fifo --list
+    no_wait fifo vec-index -i index --records fifo vectors
+    no_wait fifo vec-search -i fifo vectors
+    vec-index -q -i index vectors
+    no_wait fifo vec-search -i index --bm25 --records fifo vectors
+    no_wait fifo vec-prefix -i fifo -m "$bert" records
+    no_wait fifo vec-prefix -i index -m "$bert" --template fifo records
+    no_wait fifo st-quantize --stats fifo "$LLM_MODEL" small
+    [ ! -e small ]
+    for f in modules.json config.json model.safetensors 1_Pooling/config.json sentence_bert_config.json tokenizer.json; do
+        rm -rf m
+        cp -rL "$bert" m
+        chmod -R u+w m
+        rm -f "m/$f"
+        mkfifo "m/$f"
+        no_wait "m/$f" llm-embed -m m "$bert/ids"
+    done
+    copy m
+    rm m/config.json
+    mkfifo m/config.json
+    no_wait m/config.json st-quantize m small
+    copy m
+    rm m/tokenizer.json
+    mkfifo m/tokenizer.json
+    no_wait m/tokenizer.json llm-serve -m m --engine sock
+    no_wait m/tokenizer.json doc-chunk -m m records
+}
+
 @test "operands and lists may be pipes" {
     st-inspect --hash "$LLM_MODEL" >list
     st-inspect --check <(cat list) "$LLM_MODEL"

@@ -223,7 +223,104 @@ TABLE
     refused 65 "sequence 16777216 comes while 0 is not finished" llm-sample logits-ahead
 }
 
+@test "llm-forward, st-inspect --spec: a quantization_config with deep nesting and ten thousand modules" {
+    for program in "llm-forward --no-return three -m" "st-inspect --spec -m"; do
+        # shellcheck disable=SC2086
+        refuses $program <<'TABLE'
+m-bits-nesting: JSON is nested deeper than 256
+m-bits-kinds: more than 512 keys
+TABLE
+    done
+}
+
+@test "st-quantize: statistics with absurd shapes" {
+    refuses st-quantize "$T" small --stats <<'TABLE'
+st-elements: tensor 'w', F32 [9223372036854775808]: too large
+st-offsets: tensor 'w' ends at data byte 1152921504606846976
+st-length: header of 9223372036854775808 bytes
+st-nesting: line 1, byte 5
+TABLE
+    [ ! -e small ]
+}
+
+@test "vec-index, vec-search: vectors(5) that claim 2^32 values and bytes" {
+    python3 -c "import sys; sys.path.insert(0, '$BATS_TEST_DIRNAME/lib'); import make_vectors as v
+sys.stdout.buffer.write(v.header(3) + v.record(0, [1.0, 0.5, -1.0], b'id=r0') + v.end(1))" >vectors
+    vec-index -q -i good vectors
+    for program in "vec-index -i new" "vec-search -i good"; do
+        # shellcheck disable=SC2086
+        refuses $program <<'TABLE'
+vectors-dim: the dimension
+vectors-payload: payload
+vectors-attrs: 
+vectors-reason: 
+TABLE
+    done
+    refused 65 "cut" vec-index -i other vectors-cut
+}
+
+@test "vec-index, vec-search: an index(5) that claims 2^63 records, words and bytes" {
+    for program in "vec-index --list -i" "vec-search vectors -i"; do
+        # shellcheck disable=SC2086
+        refuses $program <<'TABLE'
+index-records: more than 1073741824 records
+index-product: do not fit the file
+index-blob: do not fit the file
+index-words: more words than texts have
+TABLE
+    done
+}
+
+@test "llm-embed: modules.json with deep nesting and many modules, and one that is a string of a GB" {
+    python3 "$BATS_TEST_DIRNAME/lib/absurd.py" sparse json-string modules-string
+    python3 -c "print('[' * 10000 + ']' * 10000)" >modules-nesting
+    python3 -c "print('[' + ','.join(['{\"type\": \"sentence_transformers.models.Normalize\"}'] * 1000000) + ']')" >modules-many
+    for name in string nesting many; do
+        cp -rL "$DATA/embed/bert" m
+        ln -sf "../modules-$name" m/modules.json
+        refused 65 m/modules.json llm-embed -m m three
+        rm -r m
+    done
+}
+
+@test "doc-chunk: a heading of a MB over 1,000 sections is refused; 10 MB without an end take seconds" {
+    refused 65 "the headings above its sections take more than 16 times the document" doc-chunk -m "$T" headings.md
+    sanitized && skip "a sanitizer is too slow for a bound of seconds"
+    python3 -c "print('word ' * 400000)" >words
+    python3 -c "print('x' * 300000, 'y' * 300000, ' ' * 300000)" >letters
+    python3 -c "print('A sentence. ' * 200000)" >sentences
+    for file in words letters sentences; do
+        for options in "" "--overlap 16"; do
+            # shellcheck disable=SC2086
+            (ulimit -t 60 && within_memory 200000 doc-chunk -n 64 $options -m "$T" "$file") >out
+        done
+    done
+}
+
 # ---- What is used is what is taken ----
+
+@test "llm-embed: a hundred thousand lines that fail after one that does not take little memory" {
+    { echo 1 2 3; python3 -c "print('#@ note=' + 'x' * 300 + '\n! no\n' * 1, end='')" | { read -r attrs; read -r failed
+        for _ in $(seq 1000); do printf '%s\n%s\n' "$attrs" "$failed"; done; }; } >some
+    for _ in $(seq 200); do cat some; done >lines
+    status=0
+    (ulimit -t 60 && within_memory 150000 llm-embed -q -j -m "$DATA/embed/bert" lines) >out 2>err || status=$?
+    [ "$status" -eq 1 ]
+    [ "$(wc -l <out)" -eq 200200 ]
+}
+
+@test "llm-forward, llm-embed, llm-sample: a tokenizer.json of a GB is not hashed" {
+    python3 "$BATS_TEST_DIRNAME/lib/absurd.py" sparse json-string string.json
+    for model in "$T" "$DATA/embed/bert"; do
+        cp -rL "$model" m
+        ln -sf ../string.json m/tokenizer.json
+        program="llm-forward --no-return"
+        [ "$model" = "$T" ] || program=llm-embed
+        # shellcheck disable=SC2086
+        refused 65 "the file has 1073741839 bytes, more than 1073741824: m/tokenizer.json" $program -m m three
+        rm -r m
+    done
+}
 
 @test "llm-forward: a context of 268435456, 4096 sequences and a large cache take no memory" {
     bounded 65536 llm-forward --no-return -q -m "$T" -c 268435456 -b 4096 --keep 1048576 three >large

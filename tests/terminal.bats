@@ -147,3 +147,45 @@ PY
     head -n 1 tty >line
     [ "$(jq -c .id line)" = "$(head -n 1 plain | jq -c .id)" ]
 }
+
+@test "doc-chunk, llm-embed, vec-index, vec-search: documents, attributes and ids with C1 on a terminal" {
+    bert=$DATA/embed/bert
+    printf '# head%s31m\n\ntext \033]0;x\a%sm\n' "$CSI" "$CSI" >doc.md
+    doc-chunk doc.md >plain
+    on_terminal "doc-chunk doc.md"
+    is_clean tty
+    [ "$(jq -c '[.text, .head]' tty)" = "$(jq -c '[.text, .head]' plain)" ]
+    printf '#@ id=%s31m note=%sm\n3 4 5\n! %s]0;x\a\n' "$CSI" "$CSI" "$CSI" >ids
+    llm-embed -q -m "$bert" ids >vectors || true
+    on_terminal "llm-embed -j -m $bert ids"
+    is_clean tty
+    grep -qF '\u009b31m' tty
+    on_terminal "llm-embed -m $bert ids >/dev/null"
+    is_clean tty
+    on_terminal "vec-index -v -i index vectors"
+    is_clean tty
+    for command in "vec-index -i index --list" "vec-search -i index vectors" "vec-search -j -i index vectors"; do
+        on_terminal "$command"
+        is_clean tty
+        grep -qF '\u009b31m' tty
+    done
+}
+
+@test "vec-prefix: chunks and questions with C1 on a terminal" {
+    "$ROOT/tests/lib/toy-embedder" "$ROOT" embedder
+    printf '{"id": "a", "text": "the cat \\u009b31m is red"}\n' >texts
+    tok-encode -j -m embedder texts | llm-embed -m embedder | vec-index -q -i index --records texts
+    printf '{"text": "where is the cat\\u001b]0;x\\u0007?"}\n' >questions
+    on_terminal "vec-prefix -m embedder -i index questions"
+    is_clean tty
+    grep -qF 'u009b31m' tty
+}
+
+@test "llm-serve: what requests and engines say reaches its terminal escaped" {
+    on_terminal "llm-serve -m 'no${ESC}[31m
+such' --engine x"
+    is_clean tty
+    on_terminal "llm-serve -m $DATA/tiny --engine x --name 'a${CSI}31m' -m $DATA/tiny --engine x --name 'a${CSI}31m'"
+    is_clean tty
+    grep -qF 'a\u009b31m' tty
+}

@@ -51,6 +51,19 @@ def frame(tag, seq=0, pos=0, rows=0, n_ids=0, n_text=0, payload=None, body=b""):
     return tag + struct.pack("<IIIIIQ", seq, pos, rows, n_ids, n_text, size) + body + bytes(-len(body) % 8)
 
 
+def vectors(dim=3, dtype=1, frames=b""):
+    return b"VECTOR\r\n" + struct.pack("<IIIIIIQQ", 1, 64, dim, dtype, 1, 0, 7, 0) + bytes(16) + frames
+
+
+def vector(n_attrs=0, n_reason=0, payload=12, tag=b"VECT"):
+    return tag + struct.pack("<IQfIII", 3, 0, 0, n_attrs, n_reason, payload)
+
+
+def index(dim=3, n=0, texts=0, words=0, blob=0, rest=bytes(4096)):
+    h = b"VECIDX\r\n" + struct.pack("<IIIIIffIQQQQQQ", 1, 256, dim, 1, 1, 1, 1, 0, 7, 0, n, texts, words, blob)
+    return h + bytes(256 - len(h)) + rest
+
+
 def million():
     one = '"t%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
     return safetensors(("{" + ",".join(one % i for i in range(1000000)) + "}").encode())
@@ -138,6 +151,19 @@ FILES = {
     "logits-promised": lambda: logits(vocab=1 << 24, context=1 << 28, frames=frame(b"OPEN", n_ids=1, body=bytes(4))
                                       + frame(b"LOGI", rows=16, payload=1 << 30)),
     "logits-ahead": lambda: logits(frames=frame(b"OPEN", seq=1 << 24)),
+    # vectors(5)
+    "vectors-dim": lambda: vectors(dim=0xFFFFFFFF),
+    "vectors-payload": lambda: vectors(frames=vector(payload=0xFFFFFFFF)),
+    "vectors-attrs": lambda: vectors(frames=vector(n_attrs=0xFFFFFFFF, payload=11)),
+    "vectors-reason": lambda: vectors(frames=vector(n_reason=0xFFFFFFFF, payload=0xFFFFFFFF, tag=b"FAIL")),
+    "vectors-cut": lambda: vectors(dim=1 << 20, frames=vector(payload=4 << 20)),
+    # index(5)
+    "index-records": lambda: index(n=HUGE),
+    "index-product": lambda: index(dim=1 << 20, n=1 << 30),
+    "index-blob": lambda: index(blob=HUGE),
+    "index-words": lambda: index(words=HUGE),
+    # a document
+    "headings.md": lambda: b"# " + b"x" * 1000000 + b"\n" + b"## a\nb\n" * 1000,
 }
 
 # Changes to the config.json of the tiny model, each of which must be refused.
@@ -158,6 +184,9 @@ CONFIGS = {
     "eos": {"eos_token_id": list(range(1000000))},
     "types": {"layer_types": ["full_attention"] * 1000000},
     "keys": {"k%d" % i: 1 for i in range(100000)},
+    "bits-nesting": {"quantization_config": {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": "@"}},
+    "bits-kinds": {"quantization_config": {"quant_method": "auto-round", "bits": 4, "group_size": 128, "extra_config": {
+        "m%d" % i: {"bits": 2 + i % 7, "group_size": 1 + i} for i in range(10000)}}},
 }
 
 
@@ -176,7 +205,8 @@ def model_folder(tiny, folder, config=None, index=None):
 def model_folders(tiny, to):
     config = json.load(open(os.path.join(tiny, "config.json")))
     for name, change in CONFIGS.items():
-        model_folder(tiny, os.path.join(to, "m-" + name), json.dumps({**config, **change}).encode())
+        text = json.dumps({**config, **change}).encode().replace(b'"@"', nested(10000))
+        model_folder(tiny, os.path.join(to, "m-" + name), text)
     model_folder(tiny, os.path.join(to, "m-nesting"), b'{"a":' + nested(10000) + b"}")
     names = {"t%d" % i: "model.safetensors" for i in range(1000000)}
     model_folder(tiny, os.path.join(to, "m-index"), index=json.dumps({"weight_map": names}).encode())
