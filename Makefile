@@ -48,8 +48,8 @@ endif
 endif
 ifeq ($(SAN),memory)
 # What the system's own libraries write: tests/lib/msan_libs.c.
-MSAN_WRAP = pcre2_compile_8 pcre2_match_8 pcre2_get_error_message_8 utf8proc_decompose_char crypto_generichash \
-    crypto_generichash_final crypto_shorthash randombytes_buf sodium_bin2hex sodium_hex2bin
+MSAN_WRAP = pcre2_compile_8 pcre2_match_8 pcre2_pattern_info_8 pcre2_set_callout_8 pcre2_get_error_message_8 \
+    utf8proc_decompose_char crypto_generichash crypto_generichash_final crypto_shorthash randombytes_buf sodium_bin2hex sodium_hex2bin
 MSAN_LIBS = build-memory/obj/tests/lib/msan_libs.o
 LIBS     := $(MSAN_LIBS) $(MSAN_WRAP:%=-Wl,--wrap=%) $(LIBS)
 endif
@@ -100,6 +100,11 @@ $B/obj/common/kernels/%_c.o $B/obj/common/kernels/%_baseline.o: private FIXED +=
 
 # The kernels have no array on the stack that a file could overrun, and the protector takes their registers.
 $B/obj/common/kernels/%.o: private HARDEN := $(filter-out -fstack-%,$(HARDEN))
+
+# MSan's checks are calls there: unrolled tiles would take its compiler minutes.
+ifeq ($(SAN),memory)
+$B/obj/common/kernels/%.o: private SANFLAGS += -mllvm -msan-instrumentation-with-call-threshold=0
+endif
 
 # Where the inner loops begin is up to a tenth of their speed.
 $B/obj/common/kernels/matmul_%.o $B/obj/common/kernels/attention_%.o: private FIXED += -falign-loops=64
@@ -195,7 +200,7 @@ check: deps
 
 # The GPU's stand-in, and the shim that fails system calls, are for builds without clang's TSan and MSan.
 tests-bin: all $(UNITS:%=$B/tests/%) replay-bin \
-    $(if $(filter thread memory,$(SAN)),,$(STANDIN) $B/tests/cuda/shim_test) $(if $(SAN),,$B/tests/faults.so)
+    $(if $(filter thread memory,$(SAN)),,$(STANDIN) $B/tests/cuda/shim_test) $(if $(SAN),,$B/tests/faults.so $(SECCOMP:-lseccomp=$B/tests/probe.so))
 
 # The unit tests that need neither PCRE2 nor utf8proc, for arm64, linked with a stand-in for libsodium.
 ARM64_CC    ?= aarch64-linux-gnu-gcc
@@ -286,10 +291,11 @@ flips: deps
 	$(MAKE) -j$(JOBS) SAN=1 replay-bin
 	BUILD=build-san tests/fuzz/flips $(or $(FLIPS),0) $(FUZZ)
 
-# Preloaded into programs: fails one allocation or system call. All of them:  make faults
-$B/tests/faults.so: tests/lib/faults.c $B/flags
+# Preloaded into programs. faults: fails one allocation or system call; all of them:  make faults
+# probe: tries what the sandbox is there to stop.
+$B/tests/faults.so $B/tests/probe.so: $B/tests/%.so: tests/lib/%.c $B/flags
 	@mkdir -p $(@D)
-	$(CC) $(FIXED) $(WARN) -O1 -g -fPIC -shared -MMD -MP -MF $B/obj/faults.d -o $@ $< -ldl
+	$(CC) $(FIXED) $(WARN) -O1 -g -fPIC -shared -MMD -MP -MF $B/obj/$*.d -o $@ $< -ldl $(SECCOMP)
 faults: deps
 	$(MAKE) -j$(JOBS) all $B/tests/faults.so
 	BUILD=$B python3 tests/faults.py

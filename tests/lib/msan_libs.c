@@ -18,10 +18,15 @@
     type __wrap_##name parameters;                                                                 \
     type __wrap_##name parameters
 
+int __real_pcre2_pattern_info_8(const pcre2_code *code, uint32_t what, void *where);
+
 WRAP(pcre2_code *, pcre2_compile_8,
      (PCRE2_SPTR pattern, PCRE2_SIZE n, uint32_t options, int *code, PCRE2_SIZE *offset,
       pcre2_compile_context *context)) {
     pcre2_code *p = __real_pcre2_compile_8(pattern, n, options, code, offset, context);
+    size_t size = 0;
+    if (p && __real_pcre2_pattern_info_8(p, PCRE2_INFO_SIZE, &size) == 0)
+        __msan_unpoison(p, size); // pcre2_jit_compile compares parts of it with memcmp
     __msan_unpoison(code, sizeof *code);
     __msan_unpoison(offset, sizeof *offset);
     return p;
@@ -34,6 +39,31 @@ WRAP(int, pcre2_match_8,
     __msan_unpoison(pcre2_get_ovector_pointer(data),
                     2 * pcre2_get_ovector_count(data) * sizeof(PCRE2_SIZE));
     return rc;
+}
+
+WRAP(int, pcre2_pattern_info_8, (const pcre2_code *code, uint32_t what, void *where)) {
+    int n = __real_pcre2_pattern_info_8(code, what, NULL); // the bytes that it writes
+    int rc = __real_pcre2_pattern_info_8(code, what, where);
+    if (rc == 0 && n > 0)
+        __msan_unpoison(where, (size_t)n);
+    return rc;
+}
+
+/* PCRE2 and the code that it compiles call back with a block on their own stack. The project has
+ * one callback. */
+static int (*callout)(pcre2_callout_block *, void *);
+
+__attribute__((no_sanitize("memory"))) static int written_callout(pcre2_callout_block *b,
+                                                                  void *data) {
+    __msan_unpoison(b, sizeof *b);
+    __msan_unpoison(b->offset_vector, 2 * b->capture_top * sizeof *b->offset_vector);
+    return callout(b, data);
+}
+
+WRAP(int, pcre2_set_callout_8,
+     (pcre2_match_context * context, int (*function)(pcre2_callout_block *, void *), void *data)) {
+    callout = function;
+    return __real_pcre2_set_callout_8(context, written_callout, data);
 }
 
 WRAP(int, pcre2_get_error_message_8, (int code, PCRE2_UCHAR *out, PCRE2_SIZE n)) {
