@@ -114,6 +114,19 @@ END
     [ "$(doc-chunk n.1 | jq -r .text)" = 'no macro here' ]
 }
 
+@test "a man page brings in no file of the working folder" {
+    command -v mandoc >/dev/null || skip "mandoc is not installed"
+    mkdir man1 tmp
+    echo 'secret words' >secret.txt
+    cp secret.txt man1/other.1
+    printf '.TH A 1\n.SH NAME\na \\- b\n.so secret.txt\n.so man1/other.1\n.so %s/secret.txt\n' "$PWD" >a.1
+    echo 'after it' >after.txt
+    TMPDIR=$PWD/tmp doc-chunk a.1 after.txt >out
+    if grep -q 'secret words' out; then cat out; false; fi
+    grep -q 'after it' out
+    [ -z "$(ls -A tmp)" ]
+}
+
 @test "without mandoc a man page fails with a word on it, and other files are cut" {
     printf '.TH X 1\n.SH NAME\nx\n' >m.1
     echo text >t.txt

@@ -9,6 +9,7 @@
 #define _GNU_SOURCE // prctl's constants
 #include "docs/files.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -36,6 +37,28 @@ struct doc_files {
 
 /* ---- The reader ---- */
 
+/* Starts mandoc in a folder that is removed already: a page can ask it (.so) for files below the
+ * working folder, and they would become text of the page. */
+static int start_nowhere(const char *const *argv, int in, int out, pid_t *child, struct err *e) {
+    char *folder = path_join(io_temp_folder(), "tokpipe-XXXXXX");
+    int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+    if (here < 0 || !mkdtemp(folder)) {
+        rc = err_errno(e, EXIT_IO, "cannot make a folder for mandoc");
+    } else {
+        if (chdir(folder) != 0)
+            rc = err_errno(e, EXIT_IO, "cannot enter %s", folder);
+        rmdir(folder);
+    }
+    if (rc == 0)
+        rc = spawn_program(argv, in, out, true, "renders man pages", child, e);
+    if (here >= 0 && fchdir(here) != 0 && rc == 0)
+        rc = err_errno(e, EXIT_IO, "cannot return to the working folder");
+    if (here >= 0)
+        close(here);
+    free(folder);
+    return rc;
+}
+
 static int render_page(struct str source, const char *name, struct buf *rendering, struct err *e) {
     static const char *const argv[] = {"mandoc", "-T", "utf8", "-O", "width=200", NULL};
     int temp = io_temp(NULL, e), ends[2];
@@ -49,7 +72,7 @@ static int render_page(struct str source, const char *name, struct buf *renderin
         close(temp);
         return -1;
     }
-    rc = spawn_program(argv, temp, ends[1], true, "renders man pages", &child, e);
+    rc = start_nowhere(argv, temp, ends[1], &child, e);
     close(temp);
     close(ends[1]);
     if (rc != 0) {
