@@ -290,7 +290,7 @@ assert got == 503, got
 held[0].close()
 for s in held[1:]:
     s.sendall(b" ")
-    assert status(s) == 400
+    assert status(s) in (400, 503)  # the late ones may have been read first
 EOF
     post /v1/completions '{"prompt": "a", "max_tokens": 1}' | head -n 1 | grep -qx 200
 }

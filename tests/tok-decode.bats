@@ -70,6 +70,7 @@ setup() {
 }
 
 @test "what ended a sequence stands in its JSON record" {
+    printf '1\n#= finish=a%%f6b\n' | tok-decode -j | jq -e '.finish == "a\ufffdb"'
     run tok-decode -j < <(printf '#@ id=a\n1\n#= finish=eos n=3\n#@ id=b\n1\n')
     [ "${lines[0]}" = '{"text": "", "id": "a", "finish": "eos", "n": 3}' ]
     [ "${lines[1]}" = '{"text": "", "id": "b"}' ]

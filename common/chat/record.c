@@ -434,10 +434,11 @@ void record_write_result(struct buf *out, struct str attrs, struct str result, s
     static const char *const counts[][2] = {{"prompt", "prompt_tokens"},
                                             {"completion", "completion_tokens"}};
     struct attr_list l = list_attrs(attrs);
-    struct buf value = {0}, usage = {0};
+    struct buf value = {0}, usage = {0}, text = {0};
     if (attrs_get(result, "finish", &value)) {
+        utf8_repair(&text, value.p ? value.p : "", value.n); // %ff may be in it
         write_own(out, &l, "finish");
-        json_write_str(out, value.p ? buf_view(&value) : str_of(""));
+        json_write_str(out, text.p ? buf_view(&text) : str_of(""));
     }
     for (size_t i = 0; i < 2; i++) {
         uint64_t n;
@@ -470,5 +471,6 @@ void record_write_result(struct buf *out, struct str attrs, struct str result, s
     }
     buf_free(&value);
     buf_free(&usage);
+    buf_free(&text);
     free(l.items);
 }
