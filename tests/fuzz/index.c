@@ -9,22 +9,24 @@
 #include "index/index.h"
 #include "index/search.h"
 #include "kernels/kernels.h"
-#include "weights/half.h"
+#include "weights/mat.h"
 
 enum { MOST_VALUES = 1 << 20 };
 
 /* Whether max_norm and max_error of the header hold. */
 static bool is_honest(const struct index_file *ix) {
     const size_t dim = ix->info.dim;
-    float *exact = xcalloc(dim, sizeof *exact);
+    float *exact = xcalloc(dim, sizeof *exact), *scanned = xcalloc(dim, sizeof *scanned);
+    const struct mat scan = ix->info.store == INDEX_I8
+                                ? mat_panels(ix->scan, MAT_I8, ix->info.n, dim)
+                                : mat_plain(ix->scan, DT_BF16, ix->info.n, dim);
     bool holds = true;
     for (size_t i = 0; i < ix->info.n && holds; i++) {
         double norm = 0, error = 0;
         index_vector(ix, i, exact);
+        mat_row(&scan, i, scanned);
         for (size_t k = 0; k < dim; k++) {
-            uint16_t half;
-            memcpy(&half, ix->scan + (i * dim + k) * 2, sizeof half);
-            double v = (double)exact[k], d = v - (double)f32_from_bf16(half);
+            double v = (double)exact[k], d = v - (double)scanned[k];
             norm += v * v;
             error += d * d;
         }
@@ -32,6 +34,7 @@ static bool is_honest(const struct index_file *ix) {
             sqrt(norm) <= (double)ix->info.max_norm && sqrt(error) <= (double)ix->info.max_error;
     }
     free(exact);
+    free(scanned);
     return holds;
 }
 
