@@ -1,8 +1,8 @@
 /* Kernels that test the shim itself, right ones and such with a planted fault: shim_test.cc.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#define CUDA_SHIM_WGMMA
-#include "backend/cuda/device.h"
+#include "backend/cuda/bulk.h"
+#include "backend/cuda/wgmma.h"
 #include "selftest.h"
 
 /* Each round every thread reads what another wrote in it. */
@@ -120,6 +120,46 @@ KERNEL(64, 1) test_copy(PARAM(struct test_args) args) {
             sum += row[(me * 4 + k + 100) % 256];
     }
     args.out[me] = sum;
+}
+
+/* The same by bulk copies, three rows ahead. The first warp copies, the second adds. */
+KERNEL(64, 1) test_bulk(PARAM(struct test_args) args) {
+    enum { STAGES = 3 };
+    SHARED uint64_t full[STAGES], empty[STAGES];
+    SHARED_DYNAMIC(bytes);
+    uint32_t lane = threadIdx.x % 32, sum = 0;
+    if (threadIdx.x == 0) {
+        for (uint32_t i = 0; i < STAGES; i++) {
+            barrier_init(&full[i], 1);
+            barrier_init(&empty[i], 32);
+        }
+        if (args.which != BULK_NOT_READY)
+            barriers_ready();
+    }
+    if (args.which != BULK_NO_SYNC)
+        __syncthreads();
+    for (uint32_t i = 0; i < args.rounds; i++) {
+        uint32_t s = i % STAGES, turn = i / STAGES;
+        unsigned char *stage = bytes + s * 1024;
+        if (threadIdx.x == 0) {
+            const unsigned char *from = (const unsigned char *)args.in + i * 1024;
+            if (args.which != BULK_OVERWRITTEN)
+                barrier_wait(&empty[s], (turn + 1) & 1);
+            barrier_arrive_expect(&full[s], args.which == BULK_FEWER ? 1008 : 1024);
+            bulk_copy(stage, from, 512, &full[s]);
+            bulk_copy(stage + 512, from + 512, 512, &full[s]);
+        }
+        if (args.which == BULK_NO_WAIT) // the copy has begun
+            __syncthreads();
+        if (threadIdx.x >= 32 && args.which != BULK_LEFT) {
+            if (args.which != BULK_NO_WAIT)
+                barrier_wait(&full[s], turn & 1);
+            for (uint32_t k = 0; k < 8; k++)
+                sum += ((const uint32_t *)stage)[(lane * 8 + k + 100) % 256];
+            barrier_arrive(&empty[s]);
+        }
+    }
+    args.out[threadIdx.x] = sum;
 }
 
 /* Speed: barriers, shuffles, products. */

@@ -39,5 +39,14 @@ enum test_wgmma {
     WGMMA_OVERWRITTEN,
     WGMMA_REGISTERS
 };
+enum test_bulk {
+    BULK_RIGHT,
+    BULK_NO_WAIT,
+    BULK_NO_SYNC,     // after barrier_init
+    BULK_NOT_READY,   // no barriers_ready
+    BULK_OVERWRITTEN, // no wait until the stage has been read
+    BULK_FEWER,       // bytes announced than copied
+    BULK_LEFT         // nobody waits for the copies
+};
 
 #endif

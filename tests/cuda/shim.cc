@@ -118,8 +118,9 @@ struct entry { // who touched a word: at which block-wide epoch, at which time o
     uint32_t epoch, clock;
     int32_t pc; // less that of shim_run
     uint16_t thread;
-    uint16_t bytes; // mask, of 4
+    uint16_t bytes; // mask, of 4; BY_COPY: a bulk copy wrote them
 };
+enum { BY_COPY = 0x100 };
 struct word {
     struct entry writer[2], reader[2];
 };
@@ -151,6 +152,26 @@ struct thread {
     // the race check: clock goes up at each meeting, seen[l] is the last time of lane l that is
     // before now
     uint32_t clock, fence, seen[32];
+    std::vector<uint32_t> far; // the same of threads of other warps, that mbarriers have ordered
+    bool far_changed;          // since the warp's lanes joined theirs
+};
+
+struct bulk { // a bulk copy on its way
+    unsigned char *to;
+    std::vector<unsigned char> bytes;
+    struct entry writer; // as the race check knows it from its arrival on
+};
+
+struct barrier { // an mbarrier
+    const uint64_t *at;
+    uint32_t arrivals, left;      // of each phase, and of this one
+    uint32_t phase;               // number
+    uint64_t expected, in_flight; // bytes in this phase, announced and of copies
+    std::vector<struct bulk> copies;
+    std::vector<uint32_t> waiting; // threads
+    struct entry init;
+    // the race check: by thread, the last time that is before a wait's end
+    std::vector<uint32_t> arrived, done; // of arrivals, and of phases that have ended
 };
 
 enum kind {
@@ -222,12 +243,13 @@ struct run { // a launch; a second one where the first waits for the kernel befo
     struct thread *threads;      // [MAX_THREADS]
     struct warp *warps;          // [MAX_WARPS]
     std::vector<struct product> products[MAX_WARPS / 4];
+    std::vector<struct barrier> barriers;
     // the race check; a word's number counts static memory first, then dynamic
     struct word *words;
-    uint16_t *flight; // thread + 1 whose copy_16 is on its way to it
+    uint16_t *flight; // thread + 1 whose copy_16 is on its way to it; OF_BULK: whose bulk_copy
 };
 
-enum { MAX_RUNS = 4 };
+enum { MAX_RUNS = 4, OF_BULK = 0x8000 };
 static struct run runs[MAX_RUNS];
 static struct run *now; // NULL: no kernel runs
 static bool races;      // kernels are instrumented
@@ -512,8 +534,10 @@ __attribute__((noreturn, noinline)) static void report_flight(uint32_t word, uin
                                                               bool writes, void *pc) {
     char where[64], text[64];
     describe(where, sizeof where, word);
-    say("%s: thread %u %s it while a copy_16 of thread %u is under way: copy_wait is missing",
-        where, now->me->number, writes ? "writes" : "reads", thread);
+    bool bulk = thread & OF_BULK;
+    say("%s: thread %u %s it while a %s of thread %u is under way: %s is missing", where,
+        now->me->number, writes ? "writes" : "reads", bulk ? "bulk_copy" : "copy_16",
+        (thread & ~(uint32_t)OF_BULK) - 1, bulk ? "barrier_wait" : "copy_wait");
     snprintf(text, sizeof text, "thread %u", now->me->number);
     print_place(text, pc);
     die();
@@ -524,7 +548,7 @@ static inline bool unordered(const struct run *r, const struct entry *e, const s
     if (e->epoch != r->epoch || e->thread == t->number)
         return false;
     if (e->thread / 32 != t->warp)
-        return true;
+        return e->thread >= t->far.size() || t->far[e->thread] < e->clock;
     return t->seen[e->thread % 32] < e->clock;
 }
 
@@ -533,7 +557,7 @@ static inline void touch_word(struct run *r, uint32_t index, uint32_t bytes, boo
     struct thread *t = r->me;
     struct word *w = &r->words[index];
     if (__builtin_expect(r->flight[index] != 0, 0))
-        report_flight(index, r->flight[index] - 1u, writes, pc);
+        report_flight(index, r->flight[index], writes, pc);
     for (int i = 0; i < 2; i++)
         if ((w->writer[i].bytes & bytes) && unordered(r, &w->writer[i], t))
             report_race(index, &w->writer[i], true, writes, pc);
@@ -545,7 +569,8 @@ static inline void touch_word(struct run *r, uint32_t index, uint32_t bytes, boo
             if ((w->reader[i].bytes & bytes) && unordered(r, &w->reader[i], t))
                 report_race(index, &w->reader[i], false, true, pc);
         for (int i = 0; i < 2; i++)
-            to[i].bytes &= (uint16_t)~bytes;
+            if (!((to[i].bytes &= (uint16_t)~bytes) & 15))
+                to[i].bytes = 0;
         if (to[0].bytes && to[1].bytes) // three threads in one word: forget one
             to[0] = to[1], to[1] = e;
         else
@@ -748,6 +773,30 @@ void shim_sync_threads(void) {
     sleep_here(r);
 }
 
+static void later(std::vector<uint32_t> &clocks, const std::vector<uint32_t> &others) {
+    if (clocks.size() < others.size())
+        clocks.resize(others.size());
+    for (size_t i = 0; i < others.size(); i++)
+        clocks[i] = clocks[i] > others[i] ? clocks[i] : others[i];
+}
+
+/* The same for what the lanes know of other warps by mbarriers. */
+static void join_far(struct thread *lanes, uint32_t mask) {
+    bool changed = false;
+    for (uint32_t m = mask; m; m &= m - 1) {
+        struct thread *t = &lanes[__builtin_ctz(m)];
+        changed |= t->far_changed;
+        t->far_changed = false;
+    }
+    if (!changed)
+        return;
+    std::vector<uint32_t> joined;
+    for (uint32_t m = mask; m; m &= m - 1)
+        later(joined, lanes[__builtin_ctz(m)].far);
+    for (uint32_t m = mask; m; m &= m - 1)
+        lanes[__builtin_ctz(m)].far = joined;
+}
+
 /* What lanes did before is before what they do from now on. */
 static void join_clocks(struct run *r, uint32_t warp, uint32_t mask) {
     uint32_t joined[32] = {0};
@@ -760,6 +809,7 @@ static void join_clocks(struct run *r, uint32_t warp, uint32_t mask) {
     }
     for (uint32_t m = mask; m; m &= m - 1)
         memcpy(lanes[__builtin_ctz(m)].seen, joined, sizeof joined);
+    join_far(lanes, mask);
 }
 
 /* The lanes of mask meet. The last one to arrive does the work of all, then any may run on. */
@@ -1057,7 +1107,7 @@ static const unsigned char *swizzled(const unsigned char *p, uint32_t row, uint3
 /* wgmma sees what a thread has written only after the thread's fence_shared. */
 static void check_fence(const struct run *r, uint32_t index, void *pc) {
     for (const struct entry &e : r->words[index].writer)
-        if (e.bytes && e.epoch - r->first_epoch < 0x80000000 &&
+        if (e.bytes && !(e.bytes & BY_COPY) && e.epoch - r->first_epoch < 0x80000000 &&
             e.clock > r->threads[e.thread].fence) {
             char where[64];
             describe(where, sizeof where, index);
@@ -1163,8 +1213,8 @@ static void multiply(struct run *r, struct warp *w, struct thread *lanes, const 
 void shim_wgmma(uint32_t n, int f16, int add, float *acc, const uint32_t a[4], const void *b) {
     struct thread *t = now->me;
     void *pc = __builtin_return_address(0);
-    if (now->n_threads % 128)
-        refuse("wgmma in a block whose threads are not a multiple of 128", pc);
+    if (t->warp / 4 * 128 + 128 > now->n_threads)
+        refuse("wgmma in a warpgroup of fewer than 128 threads", pc);
     if (((uintptr_t)b & 1023) >= 128 || ((uintptr_t)b & 31))
         refuse("wgmma: not the place of a step in a tile that begins at a multiple of 1024", pc);
     t->d = acc;
@@ -1296,6 +1346,171 @@ void shim_copy_wait(uint32_t pending) {
     t->copies.resize(kept);
 }
 
+/* ---- mbarriers and bulk copies ---- */
+
+static struct entry entry_of(const struct run *r, uint16_t bytes, void *pc) {
+    return {r->epoch, r->me->clock, (int32_t)((intptr_t)pc - (intptr_t)shim_run),
+            (uint16_t)r->me->number, bytes};
+}
+
+void shim_barrier_init(uint64_t *b, uint32_t arrivals) {
+    struct run *r = now;
+    void *pc = __builtin_return_address(0);
+    if (((uintptr_t)b & 7) || !is_shared(r, b, 8))
+        refuse("barrier_init: not 8 bytes of shared memory", pc);
+    if (arrivals < 1)
+        refuse("barrier_init: no arrivals", pc);
+    for (const struct barrier &x : r->barriers)
+        if (x.at == b)
+            refuse("barrier_init of an mbarrier that is in use", pc);
+    if (races)
+        for (uint32_t i = 0; i < 2; i++)
+            touch_word(r, word_of(r, b) + i, 15, true, pc);
+    struct barrier x = {};
+    x.at = b;
+    x.arrivals = x.left = arrivals;
+    x.init = entry_of(r, 15, pc);
+    r->barriers.push_back(x);
+}
+
+/* The mbarrier at b, which this thread may use. */
+static struct barrier *barrier_of(struct run *r, const uint64_t *b, void *pc) {
+    for (struct barrier &x : r->barriers) {
+        if (x.at != b)
+            continue;
+        if (races && unordered(r, &x.init, r->me))
+            refuse("use of an mbarrier, without a barrier since its barrier_init", pc);
+        return &x;
+    }
+    refuse("use of an mbarrier without barrier_init", pc);
+}
+
+static void wake(struct run *r, uint32_t thread) {
+    r->warps[thread / 32].ready |= 1u << thread % 32;
+    r->ready_warps |= 1u << thread / 32;
+}
+
+static void land(struct run *r, struct barrier *x, const struct bulk *c) {
+    raw_copy(c->to, c->bytes.data(), c->bytes.size());
+    if (!races)
+        return;
+    uint32_t index = word_of(r, c->to);
+    struct entry e = c->writer;
+    e.epoch = r->epoch;
+    for (size_t i = 0; i < c->bytes.size() / 4; i++) {
+        r->flight[index + i] = 0;
+        r->words[index + i].writer[0] = e;
+        r->words[index + i].writer[1].bytes = 0;
+    }
+    if (x->arrived.size() <= e.thread)
+        x->arrived.resize(e.thread + 1u);
+    if (x->arrived[e.thread] < e.clock)
+        x->arrived[e.thread] = e.clock;
+}
+
+/* Ends the phase if all have arrived. Copies arrive as late as possible: when a thread waits. */
+static void settle(struct run *r, struct barrier *x, bool wanted, void *pc) {
+    if (x->left > 0 || (x->expected > 0 && !wanted && x->waiting.empty()))
+        return;
+    if (x->in_flight > x->expected)
+        refuse("more bytes are copied than the mbarrier's phase expects", pc);
+    if (x->in_flight < x->expected)
+        return;
+    for (const struct bulk &c : x->copies)
+        land(r, x, &c);
+    x->copies.clear();
+    x->expected = x->in_flight = 0;
+    x->phase++;
+    x->left = x->arrivals;
+    if (races)
+        x->done = x->arrived;
+    for (uint32_t t : x->waiting)
+        wake(r, t);
+    x->waiting.clear();
+}
+
+static void arrive(uint64_t *b, uint32_t bytes, void *pc) {
+    struct run *r = now;
+    struct thread *t = r->me;
+    struct barrier *x = barrier_of(r, b, pc);
+    settle(r, x, true, pc);
+    if (x->left == 0)
+        refuse("more arrivals at an mbarrier than it was made for", pc);
+    x->left--;
+    x->expected += bytes;
+    if (races) {
+        t->seen[t->lane] = t->clock++;
+        later(x->arrived, t->far);
+        if (x->arrived.size() < r->n_threads)
+            x->arrived.resize(r->n_threads);
+        for (uint32_t l = 0; l < 32 && t->warp * 32 + l < r->n_threads; l++) {
+            uint32_t *c = &x->arrived[t->warp * 32 + l];
+            *c = *c > t->seen[l] ? *c : t->seen[l];
+        }
+    }
+    settle(r, x, false, pc);
+}
+void shim_barrier_arrive(uint64_t *b) {
+    arrive(b, 0, __builtin_return_address(0));
+}
+void shim_barrier_arrive_expect(uint64_t *b, uint32_t bytes) {
+    arrive(b, bytes, __builtin_return_address(0));
+}
+
+void shim_barrier_wait(uint64_t *b, uint32_t parity) {
+    struct run *r = now;
+    struct thread *t = r->me;
+    void *pc = __builtin_return_address(0);
+    struct barrier *x = barrier_of(r, b, pc);
+    if ((x->phase & 1) == (parity & 1)) {
+        settle(r, x, true, pc);
+        if ((x->phase & 1) == (parity & 1)) {
+            t->at = "barrier_wait";
+            t->pc = pc;
+            x->waiting.push_back(t->number);
+            sleep_here(r);
+            x = barrier_of(r, b, pc);
+        }
+    }
+    if (!races || x->done.empty())
+        return;
+    later(t->far, x->done);
+    t->far_changed = true;
+    for (uint32_t l = 0; l < 32; l++) {
+        uint32_t i = t->warp * 32 + l, c = i < x->done.size() ? x->done[i] : 0;
+        t->seen[l] = t->seen[l] > c ? t->seen[l] : c;
+    }
+}
+
+void shim_bulk_copy(void *shared, const void *global, uint32_t bytes, uint64_t *b) {
+    struct run *r = now;
+    struct thread *t = r->me;
+    void *pc = __builtin_return_address(0);
+    struct barrier *x = barrier_of(r, b, pc);
+    if (((uintptr_t)shared | (uintptr_t)global | bytes) & 15 || !bytes)
+        refuse("bulk_copy: an address or the size is not a multiple of 16", pc);
+    if (!is_shared(r, shared, bytes))
+        refuse("bulk_copy to what is not shared memory of this launch", pc);
+    if (is_shared(r, global, 1))
+        refuse("bulk_copy from shared memory", pc);
+    if (r->threads[x->init.thread].fence < x->init.clock)
+        refuse("bulk_copy: no barriers_ready after the barrier_init", pc);
+    struct bulk c = {(unsigned char *)shared, {}, entry_of(r, 15 | BY_COPY, pc)};
+    const unsigned char *from = (const unsigned char *)global;
+    c.bytes.assign(from, from + bytes);
+    for (uint32_t i = 0; races && i < bytes / 4; i++) {
+        uint32_t index = word_of(r, shared) + i;
+        check_fence(r, index, pc);
+        touch_word(r, index, 15, true, pc);
+        r->flight[index] = (uint16_t)((t->number + 1) | OF_BULK);
+    }
+    t->clock++;
+    raw_fill(shared, 0xff, bytes);
+    x->in_flight += bytes;
+    x->copies.push_back(c);
+    settle(r, x, false, pc);
+}
+
 uint32_t shim_count_up(uint32_t *counter) {
     if ((uintptr_t)counter & 3)
         refuse("count_up: an address that is not a multiple of 4", __builtin_return_address(0));
@@ -1411,6 +1626,7 @@ static void begin_block(struct run *r) {
     }
     for (auto &list : r->products)
         list.clear();
+    r->barriers.clear();
     r->ready_warps = r->n_warps == 32 ? 0xffffffff : (1u << r->n_warps) - 1;
     r->warp_now = (uint32_t)(random_bits() >> 16) % r->n_warps;
 }
@@ -1425,6 +1641,12 @@ static void end_block(struct run *r) {
                 for (uint32_t k = 0; k < 4; k++)
                     r->flight[word_of(r, c.to) + k] = 0;
     }
+    for (const struct barrier &x : r->barriers)
+        if (!x.copies.empty()) {
+            say("the block ended while bulk copies were under way");
+            print_place("copy", pc_of(&x.copies[0].writer));
+            die();
+        }
     if (waited && waited < r->n_threads) {
         say("%u of %u threads called grid_wait", waited, r->n_threads);
         die();

@@ -3,8 +3,9 @@
  *
  * Each thread of a block is a fiber (shim.cc). Blocks run one after another in an order that
  * CUDA_SHIM_SEED chooses, and so do the threads between two barriers. Shared memory is full of NaN
- * when a block begins. Bytes that copy_16 brings arrive at the copy_wait that covers them, and sums
- * of wgmma at their wgmma_wait, so that a missing wait shows. A kernel that breaks a rule ends the
+ * when a block begins. Bytes that copy_16 brings arrive at the copy_wait that covers them, those of
+ * bulk_copy when a thread waits for the mbarrier, and sums of wgmma at their wgmma_wait, so that a
+ * missing wait shows. A kernel that breaks a rule ends the
  * process with a line on stderr that begins with "shim:".
  *
  * Kernels have the ABI void(const void *): PARAM is a reference. Each is alone in a section of its
@@ -90,6 +91,7 @@ struct shim_kernel { // one for each KERNEL, in section shim_kernels
     SHIM_KERNEL(threads, blocks, shim_kernel_##line##_##count)
 #define SHIM_KERNEL_AT(threads, blocks, line, count) SHIM_KERNEL_KEY(threads, blocks, line, count)
 #define KERNEL(threads, blocks)                      SHIM_KERNEL_AT(threads, blocks, __LINE__, __COUNTER__)
+#define KERNEL_CLUSTER(threads, n)                   KERNEL(threads, 1)
 
 /* Only inside functions. `used`: a value comes from outside of what the compiler sees. */
 #define SHARED               static __attribute__((used, section("shim_shared")))
@@ -120,6 +122,11 @@ void shim_wgmma_fence(void);
 void shim_wgmma_commit(void);
 void shim_wgmma_wait(uint32_t pending);
 void shim_fence_shared(void);
+void shim_barrier_init(uint64_t *b, uint32_t arrivals);
+void shim_barrier_arrive(uint64_t *b);
+void shim_barrier_arrive_expect(uint64_t *b, uint32_t bytes);
+void shim_barrier_wait(uint64_t *b, uint32_t parity);
+void shim_bulk_copy(void *shared, const void *global, uint32_t bytes, uint64_t *b);
 void shim_grid_wait(void);
 uint32_t shim_count_up(uint32_t *counter);
 void shim_check_global(const void *p,
@@ -284,6 +291,46 @@ SHIM_INLINE uint32_t count_up(uint32_t *counter) {
     return shim_count_up(counter);
 }
 
+/* common/backend/cuda/bulk.h */
+SHIM_INLINE void fence_shared(void) {
+    shim_fence_shared();
+}
+SHIM_INLINE void barrier_init(uint64_t *b, uint32_t arrivals) {
+    shim_barrier_init(b, arrivals);
+}
+SHIM_INLINE void barriers_ready(void) {
+    shim_fence_shared();
+}
+SHIM_INLINE void barrier_arrive(uint64_t *b) {
+    shim_barrier_arrive(b);
+}
+SHIM_INLINE void barrier_arrive_expect(uint64_t *b, uint32_t bytes) {
+    shim_barrier_arrive_expect(b, bytes);
+}
+SHIM_INLINE void barrier_wait(uint64_t *b, uint32_t parity) {
+    shim_barrier_wait(b, parity);
+}
+SHIM_INLINE void bulk_copy(void *shared, const void *global, uint32_t bytes, uint64_t *b) {
+    shim_bulk_copy(shared, global, bytes, b);
+}
+
+/* Every cluster is of one block. */
+SHIM_INLINE void barrier_arrive_at(uint64_t *b, uint32_t rank) {
+    (void)rank;
+    shim_barrier_arrive(b);
+}
+SHIM_INLINE void bulk_copy_each(void *shared, const void *global, uint32_t bytes, uint64_t *b,
+                                uint16_t blocks) {
+    (void)blocks;
+    shim_bulk_copy(shared, global, bytes, b);
+}
+DEVICE uint32_t cluster_rank(void) {
+    return 0;
+}
+SHIM_INLINE void cluster_sync(void) {
+    shim_sync_threads();
+}
+
 SHIM_INLINE void grid_wait(void) {
     shim_grid_wait();
 }
@@ -303,7 +350,6 @@ SHIM_INLINE void mma_f16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint
     shim_mma(1, d, a, b);
 }
 
-#ifdef CUDA_SHIM_WGMMA // of sm_90a
 /* d [64, 128] (+)= a [64, 16] b [128, 16]^T, done at wgmma_wait: common/backend/cuda/wgmma.h.
  * Neither d nor a, a variable, may change before that. */
 template <int TYPE>
@@ -317,10 +363,8 @@ SHIM_INLINE void wgmma_commit(void) {
     shim_wgmma_commit();
 }
 #define wgmma_wait(pending) shim_wgmma_wait(pending)
-SHIM_INLINE void fence_shared(void) {
-    shim_fence_shared();
-}
-#endif
+#define registers_more(n)
+#define registers_fewer(n)
 
 /* ---- bf16 and f16, to nearest even as cvt.rn does ---- */
 

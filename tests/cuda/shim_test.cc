@@ -29,6 +29,7 @@ void test_barrier(const struct test_args &), test_order(const struct test_args &
     test_shuffle(const struct test_args &);
 void test_poison(const struct test_args &), test_mma(const struct test_args &),
     test_wgmma(const struct test_args &);
+void test_bulk(const struct test_args &);
 void test_copy(const struct test_args &), test_speed(const struct test_args &),
     test_first(const struct test_args &);
 void test_next(const struct test_args &), test_fault(const struct test_args &);
@@ -336,6 +337,10 @@ static void wgmmas(void) {
     ok(good, "wgmma has the bits of mma");
 }
 
+static void run_bulk(const struct test_args *args) {
+    LAUNCH(test_bulk, args, 1, 64, 3 * 1024);
+}
+
 static void copies(void) {
     std::vector<uint32_t> in(256 * 20 + 4), out(64);
     struct test_args args = {};
@@ -348,6 +353,11 @@ static void copies(void) {
     for (uint32_t x : out)
         total += x;
     ok(sum == total, "copies arrive at their wait");
+    run_bulk(&args);
+    total = 0;
+    for (uint32_t x : out)
+        total += x;
+    ok(sum == total, "bulk copies arrive at their wait");
 }
 
 /* ---- faults ---- */
@@ -477,6 +487,32 @@ static void faults(void) {
          "found: a tile overwritten too early"},
         {WGMMA_REGISTERS, false, "registers changed", "found: weights overwritten too early"},
     };
+    const struct {
+        enum test_bulk which;
+        uint32_t rounds;
+        bool races_only;
+        const char *words, *name;
+    } bulk[] = {
+        {BULK_NO_WAIT, 3, true, "bulk_copy of thread 0 is under way: barrier_wait is missing",
+         "found: a missing barrier_wait"},
+        {BULK_NO_SYNC, 20, false, "use of an mbarrier",
+         "found: an mbarrier used before all know it"},
+        {BULK_NOT_READY, 20, false, "no barriers_ready", "found: a missing barriers_ready"},
+        {BULK_OVERWRITTEN, 20, true, "dynamic shared memory, byte",
+         "found: a copy over what is still read"},
+        {BULK_FEWER, 20, false, "more bytes are copied", "found: a copy that was not announced"},
+        {BULK_LEFT, 3, false, "ended while bulk copies were under way",
+         "found: copies that nobody waits for"},
+    };
+    for (const auto &f : bulk)
+        if (RACES || !f.races_only)
+            dies(f.name, f.words, [&] {
+                std::vector<uint32_t> in(256 * 20 + 4), out(64);
+                struct test_args args = {};
+                args.in = (const void *)(((uintptr_t)in.data() + 15) & ~(uintptr_t)15);
+                args.out = out.data(), args.which = f.which, args.rounds = f.rounds;
+                run_bulk(&args);
+            });
     for (const auto &f : more)
         if (RACES || !f.races_only)
             dies(f.name, f.words, [&] {

@@ -69,6 +69,15 @@ static int find_attention(struct cuda_device *d, struct err *e) {
     return e->code ? -1 : 0;
 }
 
+/* On Hopper, the kernels for it, if the build has them. */
+static void find_wgmma(struct cuda_device *d) {
+    struct err none = {0};
+    if (cu_info(d->c)->sm != 90)
+        return;
+    d->k.tile_wgmma[CU_BF16] = cu_kernel(d->c, "k_tile_wgmma_bf16", CU_WGMMA_SHARED, &none);
+    d->k.tile_wgmma[CU_F16] = cu_kernel(d->c, "k_tile_wgmma_f16", CU_WGMMA_SHARED, &none);
+}
+
 static int find_kernels(struct cuda_device *d, struct err *e) {
     struct cuda_kernels *k = &d->k;
     size_t shared = cu_info(d->c)->shared_bytes - 4096; // the most that any launch asks for
@@ -100,6 +109,7 @@ static int find_kernels(struct cuda_device *d, struct err *e) {
             *each[i].to = find(d, name, each[i].shared, e);
         }
     }
+    find_wgmma(d);
     return e->code ? -1 : find_attention(d, e);
 }
 

@@ -22,6 +22,9 @@
 #define ROLLED _Pragma("unroll 1")
 
 #define KERNEL(threads, blocks) extern "C" __global__ void __launch_bounds__(threads, blocks)
+/* Blocks of a launch are in clusters of n. The grid is a multiple of n. */
+#define KERNEL_CLUSTER(threads, n)                                                                 \
+    extern "C" __global__ void __cluster_dims__(n, 1, 1) __launch_bounds__(threads, 1)
 #define DEVICE                  static __device__ __forceinline__
 #define PARAM(type)             const __grid_constant__ type
 #define UNROLL                  _Pragma("unroll")

@@ -114,6 +114,29 @@ static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_mat
     return most == 8 ? d->k.few8[t] : most == 16 ? d->k.few16[t] : d->k.few32[t];
 }
 
+/* The launch of a product of many rows: on Hopper, one block an SM, which goes from tile to tile.
+ */
+static const struct cu_kernel *tile_of(const struct cuda_device *d, struct cu_matmul_args *a,
+                                       enum cu_type t, size_t rows, struct cu_shape *s) {
+    enum { CLUSTER = CU_WGMMA_X * CU_WGMMA_Y };
+    size_t tiles = cu_tiles_of(&a->pairs);
+    a->row_tiles = over(rows, CU_TILE);
+    if (!d->k.tile_wgmma[t]) {
+        s->x = a->row_tiles;
+        s->y = over(tiles, CU_TILE / 16);
+        s->shared = CU_TILE_SHARED;
+        return d->k.tile[t];
+    }
+    unsigned all =
+                 over(a->row_tiles, CU_WGMMA_X) * over(over(tiles, CU_WGMMA_OUTS / 16), CU_WGMMA_Y),
+             most = cu_info(d->c)->n_sms / CLUSTER;
+    s->x = (all < most ? all : most > 0 ? most : 1) * CLUSTER;
+    s->y = 1;
+    s->threads = CU_WGMMA_THREADS;
+    s->shared = CU_WGMMA_SHARED;
+    return d->k.tile_wgmma[t];
+}
+
 /* Runs a product of `rows` rows at most, whose x is of the device's type; layout: of W. */
 static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
                         size_t rows) {
@@ -124,10 +147,7 @@ static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum ma
     if (d->type != CU_F32 && rows <= FEW_ROWS) {
         k = few_of(d, a, t, rows, &s);
     } else if (d->type != CU_F32) {
-        k = d->k.tile[t];
-        s.x = over(rows, CU_TILE);
-        s.y = over(tiles, CU_TILE / 16);
-        s.shared = CU_TILE_SHARED;
+        k = tile_of(d, a, t, rows, &s);
     }
     cuda_run(d, k, s, a, sizeof *a);
 }

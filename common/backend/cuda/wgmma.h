@@ -1,6 +1,5 @@
-/* The instructions of Hopper that tile.cu uses: wgmma, the matrix instruction of a warpgroup (PTX
- * ISA, wgmma.mma_async), and bulk copies that signal an mbarrier when they have arrived. CU_WGMMA
- * is defined if the target has both (sm_90a). Elsewhere threads copy, and mma.sync multiplies.
+/* wgmma, the matrix instruction of a warpgroup (PTX ISA, wgmma.mma_async). CU_WGMMA is defined if
+ * the target has it (sm_90a).
  *
  * A block of x is 128 rows of 128 bytes (64 k), in groups of 8 rows; the 16-byte piece p of row r
  * is at p ^ (r & 7). A pointer into it is advanced by 32 bytes for each 16 k.
@@ -11,7 +10,9 @@
 
 #include "backend/cuda/device.h"
 
-#if !defined(CUDA_SHIM) && defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#ifdef CUDA_SHIM
+#define CU_WGMMA // shim.h has the functions
+#elif !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL) // the host's pass needs the names
 #define CU_WGMMA
 
 DEVICE void wgmma_fence(void) {
@@ -29,6 +30,11 @@ DEVICE uint64_t wgmma_tile(const void *p) {
     return (uint64_t)((at & 0x3FFFF) >> 4) | (uint64_t)1 << 16 | (uint64_t)64 << 32 |
            (uint64_t)1 << 62;
 }
+
+/* How many registers a thread of this warpgroup may use from here on; the block's sum must not grow.
+ * The compiler assigns them by the branch that this is in. */
+#define registers_more(n)  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n))
+#define registers_fewer(n) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(n))
 
 #define WGMMA_D                                                                                    \
     "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "                       \
@@ -65,65 +71,6 @@ template <int TYPE> DEVICE void wgmma_128(float d[64], uint4 a, const void *b, b
                      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(wgmma_tile(b)), "r"((int)add));
 }
 
-/* Blocks in flight; one thread starts their copies. */
-struct block_copy {
-    uint32_t barriers; // shared memory address of CU_TILE_STAGES mbarriers
-};
-DEVICE struct block_copy block_copy_begin(void) {
-    SHARED uint64_t barriers[CU_TILE_STAGES];
-    struct block_copy c = {(uint32_t)__cvta_generic_to_shared(barriers)};
-    if (threadIdx.x == 0)
-        for (uint32_t i = 0; i < CU_TILE_STAGES; i++)
-            asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(c.barriers + 8 * i)
-                         : "memory");
-    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
-    __syncthreads();
-    return c;
-}
-DEVICE void block_copy_start(struct block_copy *c, void *to, const void *from, uint32_t stage,
-                             bool there) {
-    enum { BYTES = CU_TILE * CU_PAD * 2 };
-    if (threadIdx.x != 0 || !there)
-        return;
-    uint32_t barrier = c->barriers + 8 * stage;
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier),
-                 "r"((uint32_t)BYTES)
-                 : "memory");
-    asm volatile(
-        "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::
-            "r"((uint32_t)__cvta_generic_to_shared(to)),
-        "l"(from), "r"((uint32_t)BYTES), "r"(barrier)
-        : "memory");
-}
-/* The `turn`-th block of a stage. */
-DEVICE void block_copy_wait(struct block_copy *c, uint32_t stage, uint32_t turn) {
-    asm volatile("{\n.reg .pred p;\nagain:\nmbarrier.try_wait.parity.shared::cta.b64 p, [%0], "
-                 "%1;\n@p bra done;\nbra again;\ndone:\n}\n" ::"r"(c->barriers + 8 * stage),
-                 "r"(turn & 1)
-                 : "memory");
-}
-#else
-
-#define wgmma_wait(pending) // mma.sync is done when it returns
-
-struct block_copy {
-    uint32_t unused;
-};
-DEVICE struct block_copy block_copy_begin(void) {
-    struct block_copy c = {0};
-    return c;
-}
-/* Every thread copies its 16-byte pieces of the block. */
-DEVICE void block_copy_start(struct block_copy *c, unsigned char *to, const unsigned char *from,
-                             uint32_t stage, bool there) {
-    (void)c, (void)stage;
-    for (uint32_t i = threadIdx.x * 16; there && i < CU_TILE * CU_PAD * 2; i += CU_THREADS * 16)
-        copy_16(to + i, from + i, true);
-    copy_commit();
-}
-DEVICE void block_copy_wait(struct block_copy *c, uint32_t stage, uint32_t turn) {
-    (void)c, (void)stage, (void)turn;
-    copy_wait(CU_TILE_STAGES - 3);
-}
 #endif
+
 #endif
