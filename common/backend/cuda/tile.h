@@ -51,32 +51,31 @@ DEVICE float4 finish_bias4(const struct cu_matmul_args *m, uint32_t o) {
     return make_float4(bias_of(m, o), bias_of(m, o + 1), bias_of(m, o + 2), bias_of(m, o + 3));
 }
 
-/* All loads of y are under way before the first is used. */
-DEVICE void finish_plain(const struct tile_out *o, const float total[64]) {
+/* 64 rows: all loads of y are under way before the first is used. */
+DEVICE void finish_plain(const struct tile_out *o, uint32_t half, const float *total, float4 bias) {
     const struct cu_matmul_args *m = o->m;
-    uint32_t quad = threadIdx.x % 4, row = threadIdx.x % 32 / 4, first = 16 * o->tile + 4 * quad;
-    bool there = first < outputs_of(&m->pairs), add = m->epilogue == CU_ADD;
-    float4 bias = make_float4(0, 0, 0, 0), y[16];
-    if (there)
-        bias = finish_bias4(m, first);
-    float *to = m->y + (size_t)(o->row0 + row) * m->ldy + first;
-    UNROLL for (uint32_t i = 0; i < 16; i++) {
+    uint32_t quad = threadIdx.x % 4, row = o->row0 + 64 * half + threadIdx.x % 32 / 4,
+             first = 16 * o->tile + 4 * quad, n = first < outputs_of(&m->pairs) ? o->r->n : 0;
+    bool add = m->epilogue == CU_ADD;
+    float4 y[8];
+    float *to = m->y + (size_t)row * m->ldy + first;
+    UNROLL for (uint32_t i = 0; i < 8; i++) {
         y[i] = make_float4(0, 0, 0, 0);
-        if (add && there && o->row0 + row + 8 * i < o->r->n)
-            y[i] = *(const float4 *)(to + (size_t)(8 * i) * m->ldy);
+        if (add && row + 8 * i < n)
+            y[i] = *(const float4 *)(to + 8 * i * m->ldy);
     }
-    UNROLL for (uint32_t c = 0; c < 4; c++) {
+    UNROLL for (uint32_t c = 0; c < 2; c++) {
         __syncwarp();
-        finish_put(total, c, o->mine);
+        finish_put(total, 2 * half + c, o->mine);
         __syncwarp();
         UNROLL for (uint32_t i = 0; i < 4; i++) {
-            float4 s = finish_get(o->mine, 8 * i + row, quad), old = y[4 * c + i];
+            float4 s = finish_get(o->mine, 8 * i + threadIdx.x % 32 / 4, quad), old = y[4 * c + i];
             s = make_float4(s.x + bias.x, s.y + bias.y, s.z + bias.z, s.w + bias.w);
             if (add)
                 s = make_float4(old.x + m->scale * s.x, old.y + m->scale * s.y,
                                 old.z + m->scale * s.z, old.w + m->scale * s.w);
-            if (there && o->row0 + row + 32 * c + 8 * i < o->r->n)
-                *(float4 *)(to + (size_t)(32 * c + 8 * i) * m->ldy) = s;
+            if (row + 32 * c + 8 * i < n)
+                *(float4 *)(to + (32 * c + 8 * i) * m->ldy) = s;
         }
     }
 }
@@ -192,7 +191,8 @@ DEVICE void tile_finish(const struct tile_out *o, const float total[64]) {
     if (o->tile >= cu_tiles_of(&o->m->pairs))
         return;
     if (finish_is_plain(o)) {
-        finish_plain(o, total);
+        float4 bias = finish_bias4(o->m, 16 * o->tile + threadIdx.x % 4 * 4);
+        UNROLL for (uint32_t half = 0; half < 2; half++) finish_plain(o, half, total, bias);
         return;
     }
     ROLLED for (uint32_t chunk = 0; chunk < 4; chunk++) { // unrolled, its code would be read anew

@@ -189,39 +189,37 @@ DEVICE void step_done(const struct wide *w, struct use *u) {
         u->done = 0;
 }
 
-/* The sum of a chain of n steps -> acc. Two steps' weights are in registers, so that those of one
- * are read while the other multiplies. more: another chain of this tile follows; its first weights
- * are taken into a if they can be. Returns whether they are. */
+/* The sum of a chain of n steps -> acc. a has the first step's weights. Those of the next step are
+ * read while one multiplies. more: another chain of this tile follows; its first weights are taken
+ * into a if it is free early. Returns whether they are. */
 template <int TYPE>
 DEVICE bool chain_multiply(float acc[64], struct step_weights *a, const struct wide *w,
                            struct use *u, uint32_t n, bool more) {
     struct step_weights b;
-    uint32_t i = 0;
-    bool taken = true;
+    uint32_t i = 1;
+    step_multiply<TYPE>(acc, a, true);
     ROLLED for (; i + 2 <= n; i += 2) {
-        step_multiply<TYPE>(acc, a, i == 0);
-        if (i > 0) {
-            wgmma_wait(1);
-            step_done(w, u);
-        }
         step_take(&b, w, u);
         step_multiply<TYPE>(acc, &b, false);
         wgmma_wait(1);
         step_done(w, u);
-        taken = i + 2 < n || more;
-        if (taken)
+        step_take(a, w, u);
+        step_multiply<TYPE>(acc, a, false);
+        wgmma_wait(1);
+        step_done(w, u);
+    }
+    bool even = i < n;
+    if (even) {
+        step_take(&b, w, u);
+        step_multiply<TYPE>(acc, &b, false);
+        wgmma_wait(1);
+        step_done(w, u);
+        if (more)
             step_take(a, w, u);
     }
-    if (i < n) {
-        step_multiply<TYPE>(acc, a, i == 0);
-        taken = false;
-    }
     wgmma_wait(0);
-    if (n > 1)
-        step_done(w, u);
-    if (n % 2 == 1)
-        step_done(w, u);
-    return taken;
+    step_done(w, u);
+    return even && more;
 }
 
 template <int TYPE>
@@ -231,11 +229,12 @@ DEVICE void multiply_tiles(const struct wide *w, const struct cu_matmul_args *m)
     grid_wait();
     struct cu_rows r = rows_of(m);
     for (uint32_t tile = blockIdx.x / CLUSTER; tile < w->n_tiles; tile += gridDim.x / CLUSTER) {
-        float acc[64], total[64];
+        float total[64];
         struct step_weights a;
         bool taken = false;
         UNROLL for (int i = 0; i < 64; i++) total[i] = 0;
         ROLLED for (uint32_t left = w->n_steps; left > 0;) {
+            float acc[64];
             uint32_t n = left < per ? left : per;
             left -= n;
             if (!taken)

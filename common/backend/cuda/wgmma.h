@@ -41,36 +41,45 @@ DEVICE uint64_t wgmma_tile(const void *p) {
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "             \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "             \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define WGMMA_REGISTERS(d)                                                                         \
-    "+f"((d)[0]), "+f"((d)[1]), "+f"((d)[2]), "+f"((d)[3]), "+f"((d)[4]), "+f"((d)[5]),            \
-        "+f"((d)[6]), "+f"((d)[7]), "+f"((d)[8]), "+f"((d)[9]), "+f"((d)[10]), "+f"((d)[11]),      \
-        "+f"((d)[12]), "+f"((d)[13]), "+f"((d)[14]), "+f"((d)[15]), "+f"((d)[16]), "+f"((d)[17]),  \
-        "+f"((d)[18]), "+f"((d)[19]), "+f"((d)[20]), "+f"((d)[21]), "+f"((d)[22]), "+f"((d)[23]),  \
-        "+f"((d)[24]), "+f"((d)[25]), "+f"((d)[26]), "+f"((d)[27]), "+f"((d)[28]), "+f"((d)[29]),  \
-        "+f"((d)[30]), "+f"((d)[31]), "+f"((d)[32]), "+f"((d)[33]), "+f"((d)[34]), "+f"((d)[35]),  \
-        "+f"((d)[36]), "+f"((d)[37]), "+f"((d)[38]), "+f"((d)[39]), "+f"((d)[40]), "+f"((d)[41]),  \
-        "+f"((d)[42]), "+f"((d)[43]), "+f"((d)[44]), "+f"((d)[45]), "+f"((d)[46]), "+f"((d)[47]),  \
-        "+f"((d)[48]), "+f"((d)[49]), "+f"((d)[50]), "+f"((d)[51]), "+f"((d)[52]), "+f"((d)[53]),  \
-        "+f"((d)[54]), "+f"((d)[55]), "+f"((d)[56]), "+f"((d)[57]), "+f"((d)[58]), "+f"((d)[59]),  \
-        "+f"((d)[60]), "+f"((d)[61]), "+f"((d)[62]), "+f"((d)[63])
+#define WGMMA_REGISTERS(how, d) \
+        how ((d)[0]), how ((d)[1]), how ((d)[2]), how ((d)[3]),\
+        how ((d)[4]), how ((d)[5]), how ((d)[6]), how ((d)[7]),\
+        how ((d)[8]), how ((d)[9]), how ((d)[10]), how ((d)[11]),\
+        how ((d)[12]), how ((d)[13]), how ((d)[14]), how ((d)[15]),\
+        how ((d)[16]), how ((d)[17]), how ((d)[18]), how ((d)[19]),\
+        how ((d)[20]), how ((d)[21]), how ((d)[22]), how ((d)[23]),\
+        how ((d)[24]), how ((d)[25]), how ((d)[26]), how ((d)[27]),\
+        how ((d)[28]), how ((d)[29]), how ((d)[30]), how ((d)[31]),\
+        how ((d)[32]), how ((d)[33]), how ((d)[34]), how ((d)[35]),\
+        how ((d)[36]), how ((d)[37]), how ((d)[38]), how ((d)[39]),\
+        how ((d)[40]), how ((d)[41]), how ((d)[42]), how ((d)[43]),\
+        how ((d)[44]), how ((d)[45]), how ((d)[46]), how ((d)[47]),\
+        how ((d)[48]), how ((d)[49]), how ((d)[50]), how ((d)[51]),\
+        how ((d)[52]), how ((d)[53]), how ((d)[54]), how ((d)[55]),\
+        how ((d)[56]), how ((d)[57]), how ((d)[58]), how ((d)[59]),\
+        how ((d)[60]), how ((d)[61]), how ((d)[62]), how ((d)[63])
+#define WGMMA_128(how, type, d, a, b, add)                                                         \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " #add ", 0;\n"                                \
+                 "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" WGMMA_D         \
+                 "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}\n"                                  \
+                 : WGMMA_REGISTERS(how, d)                                                         \
+                 : "r"((a).x), "r"((a).y), "r"((a).z), "r"((a).w), "l"(wgmma_tile(b)))
+#define WGMMA_READ_WRITE "+f"
+#define WGMMA_WRITE      "=f" // the registers may have held anything else before
 
 /* d [64, 128] (+)= a [64, 16] b [128, 16]^T, a in the registers of the group's warps as mma has it,
- * 16 rows each; d in a warp: mma tiles of columns 8 j at d + 4 j. Not add: from zero. */
+ * 16 rows each; d in a warp: mma tiles of columns 8 j at d + 4 j. Not add: from zero. TYPE and add
+ * are constants where this is called. */
 template <int TYPE> DEVICE void wgmma_128(float d[64], uint4 a, const void *b, bool add) {
-    if (TYPE == CU_BF16)
-        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" WGMMA_D
-                     "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}\n"
-                     : WGMMA_REGISTERS(d)
-                     : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(wgmma_tile(b)), "r"((int)add));
+    if (TYPE == CU_BF16 && add)
+        WGMMA_128(WGMMA_READ_WRITE, "bf16", d, a, b, 1);
+    else if (TYPE == CU_BF16)
+        WGMMA_128(WGMMA_WRITE, "bf16", d, a, b, 0);
+    else if (add)
+        WGMMA_128(WGMMA_READ_WRITE, "f16", d, a, b, 1);
     else
-        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %69, 0;\n"
-                     "wgmma.mma_async.sync.aligned.m64n128k16.f32.f16.f16 {" WGMMA_D
-                     "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}\n"
-                     : WGMMA_REGISTERS(d)
-                     : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "l"(wgmma_tile(b)), "r"((int)add));
+        WGMMA_128(WGMMA_WRITE, "f16", d, a, b, 0);
 }
-
 #endif
 
 #endif
