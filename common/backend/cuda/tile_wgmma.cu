@@ -1,11 +1,11 @@
 /* Matrix products of many rows of x on Hopper (sm_90a), in tiles of CU_WGMMA_OUTS outputs by 128
  * rows of x. Arithmetic limits the speed.
  *
- * One warp of the last warpgroup copies: blocks of x and packed weights of 64 k, as bulk copies into a ring of
- * CU_WGMMA_STAGES stages. A warpgroup has 64 outputs. It reads its weights from shared memory into
- * registers, and wgmma multiplies them by the block of x. An mbarrier says that a stage is full,
- * another one that all have used it: no barrier of the whole block is in the loop, so one
- * warpgroup finishes its outputs while the other multiplies.
+ * One warp of the last warpgroup copies: blocks of x and packed weights of 64 k, as bulk copies
+ * into a ring of CU_WGMMA_STAGES stages. A warpgroup has 64 outputs. It reads its weights from
+ * shared memory into registers, and wgmma multiplies them by the block of x. An mbarrier says that
+ * a stage is full, another one that all have used it: no barrier of the whole block is in the loop,
+ * so one warpgroup finishes its outputs while the other multiplies.
  *
  * The blocks of a cluster have neighbouring tiles, CU_WGMMA_X of rows by CU_WGMMA_Y of outputs.
  * Each copies a part of what several need into the shared memory of all of these. A block goes from
@@ -25,6 +25,8 @@
 enum {
     GROUPS = CU_WGMMA_OUTS / 64,
     STAGES = CU_WGMMA_STAGES,
+    HALVES = GROUPS > 2,   // registers are few: a step is half a stage
+    STEP = HALVES ? 2 : 4, // 16 k whose weights are loaded together
     CLUSTER_X = CU_WGMMA_X,
     CLUSTER_Y = CU_WGMMA_Y,
     CLUSTER = CLUSTER_X * CLUSTER_Y,
@@ -148,32 +150,37 @@ struct use {
     uint32_t done; // stage
 };
 
-/* A warp's weights of 64 k. */
+/* A warp's weights of a stage, or of the first or second half of one where registers are few. */
 struct step_weights {
-    uint4 w[4];
+    uint4 w[STEP];
     const unsigned char *x;
 };
-DEVICE void step_take(struct step_weights *s, const struct wide *w, struct use *u) {
+DEVICE void step_take(struct step_weights *s, const struct wide *w, struct use *u, bool second) {
+    uint32_t first = HALVES && second ? STEP : 0; // in 16 k
     const unsigned char *stage = w->stages + u->at.stage * STAGE_BYTES,
                         *mine =
                             stage + X_BYTES + threadIdx.x / 32 * W_BYTES + threadIdx.x % 32 * 16;
-    barrier_wait(&w->full[u->at.stage], u->at.parity);
-    UNROLL for (int i = 0; i < 4; i++) s->w[i] = *(const uint4 *)(mine + 512 * i);
-    s->x = stage;
-    ring_next(&u->at);
+    if (!HALVES || !second)
+        barrier_wait(&w->full[u->at.stage], u->at.parity);
+    UNROLL for (uint32_t i = 0; i < STEP; i++) s->w[i] = *(const uint4 *)(mine + 512 * (first + i));
+    s->x = stage + 32 * first;
+    if (!HALVES || second)
+        ring_next(&u->at);
 }
 
 template <int TYPE>
 DEVICE void step_multiply(float acc[64], const struct step_weights *s, bool first) {
     wgmma_fence();
-    UNROLL for (int i = 0; i < 4; i++)
+    UNROLL for (int i = 0; i < STEP; i++)
         wgmma_128<TYPE>(acc, s->w[i], s->x + 32 * i, !first || i > 0);
     wgmma_commit();
 }
 
 /* The warp has used a stage: it says so to all blocks that copy there. */
-DEVICE void step_done(const struct wide *w, struct use *u) {
+DEVICE void step_done(const struct wide *w, struct use *u, bool second) {
     uint32_t lane = threadIdx.x % 32;
+    if (HALVES && !second)
+        return;
     uint64_t *empty = &w->empty[u->done];
     __syncwarp();
     if (CLUSTER == 1) {
@@ -199,26 +206,26 @@ DEVICE bool chain_multiply(float acc[64], struct step_weights *a, const struct w
     uint32_t i = 1;
     step_multiply<TYPE>(acc, a, true);
     ROLLED for (; i + 2 <= n; i += 2) {
-        step_take(&b, w, u);
+        step_take(&b, w, u, true);
         step_multiply<TYPE>(acc, &b, false);
         wgmma_wait(1);
-        step_done(w, u);
-        step_take(a, w, u);
+        step_done(w, u, false);
+        step_take(a, w, u, false);
         step_multiply<TYPE>(acc, a, false);
         wgmma_wait(1);
-        step_done(w, u);
+        step_done(w, u, true);
     }
-    bool even = i < n;
+    bool even = HALVES || i < n;
     if (even) {
-        step_take(&b, w, u);
+        step_take(&b, w, u, true);
         step_multiply<TYPE>(acc, &b, false);
         wgmma_wait(1);
-        step_done(w, u);
+        step_done(w, u, false);
         if (more)
-            step_take(a, w, u);
+            step_take(a, w, u, false);
     }
     wgmma_wait(0);
-    step_done(w, u);
+    step_done(w, u, even);
     return even && more;
 }
 
@@ -238,8 +245,8 @@ DEVICE void multiply_tiles(const struct wide *w, const struct cu_matmul_args *m)
             uint32_t n = left < per ? left : per;
             left -= n;
             if (!taken)
-                step_take(&a, w, &u);
-            taken = chain_multiply<TYPE>(acc, &a, w, &u, n, left > 0);
+                step_take(&a, w, &u, false);
+            taken = chain_multiply<TYPE>(acc, &a, w, &u, HALVES ? 2 * n : n, left > 0);
             UNROLL for (int i = 0; i < 64; i++) total[i] += acc[i];
         }
         uint32_t warp = threadIdx.x / 32;
