@@ -30,8 +30,9 @@
 #pragma GCC visibility push(hidden)
 
 enum {
-    MAX_THREADS = 1024,
-    MAX_WARPS = 32,
+    MAX_BLOCK = 1024,        // threads
+    MAX_CLUSTER = 4,         // blocks that run together
+    MAX_WARPS = 64,          // of all of them
     MAX_SHARED = 227 * 1024, // of sm_90, and what no launch exceeds
     GUARD = 4096,            // bytes after a launch's dynamic memory that belong to nobody
     STACK = (ASAN ? 256 : 64) * 1024
@@ -227,24 +228,32 @@ struct product { // the i-th wgmma of a warpgroup, the same for its four warps
     int f16, add;
 };
 
+struct block {
+    unsigned char *dynamic;
+    uint32_t n_arrived, n_ended;
+    uint32_t epoch, first_epoch; // now, and when the block began
+};
+
 struct run { // a launch; a second one where the first waits for the kernel before it
     const struct shim_launch *launch;
     struct shim_place place;
-    uint32_t n_threads, n_warps, n_ended, n_arrived, n_grid;
+    // Blocks of a cluster; threads of each; warps of each, rounded up to warpgroups in clusters.
+    uint32_t n_blocks, n_threads, n_warps;
+    uint32_t n_ended, n_grid, n_cluster;
     bool before_done;
-    uint32_t ready_warps, warp_now;
+    uint64_t ready_warps;
+    uint32_t warp_now;
     struct thread *me;
     void *main_sp;
     const void *main_bottom;
     size_t main_size;
     void *main_fake;
-    unsigned char *dynamic;
-    uint32_t epoch, first_epoch; // now, and when the block began
-    struct thread *threads;      // [MAX_THREADS]
-    struct warp *warps;          // [MAX_WARPS]
+    struct block blocks[MAX_CLUSTER];
+    struct thread *threads; // [MAX_WARPS * 32]
+    struct warp *warps;     // [MAX_WARPS]
     std::vector<struct product> products[MAX_WARPS / 4];
     std::vector<struct barrier> barriers;
-    // the race check; a word's number counts static memory first, then dynamic
+    // the race check; a word's number counts static memory first, then each block's dynamic memory
     struct word *words;
     uint16_t *flight; // thread + 1 whose copy_16 is on its way to it; OF_BULK: whose bulk_copy
 };
@@ -345,10 +354,13 @@ __attribute__((noreturn)) static void die(void) {
 __attribute__((noreturn)) static void deadlock(void) {
     struct run *r = now;
     say("deadlock: %u of %u threads have ended, and the others wait for each other", r->n_ended,
-        r->n_threads);
+        r->n_blocks * r->n_threads);
     const char *said[16];
     unsigned n_said = 0;
-    for (uint32_t i = 0; i < r->n_threads; i++) {
+    uint32_t all = r->n_blocks * r->n_warps * 32;
+    for (uint32_t i = 0; i < all; i++) {
+        if (!(r->warps[i / 32].exists >> i % 32 & 1))
+            continue;
         const char *at = r->threads[i].ended ? "its end" : r->threads[i].at;
         bool again = false;
         for (unsigned k = 0; k < n_said; k++)
@@ -357,8 +369,9 @@ __attribute__((noreturn)) static void deadlock(void) {
             continue;
         said[n_said++] = at;
         uint32_t n = 0;
-        for (uint32_t k = 0; k < r->n_threads; k++)
-            n += (r->threads[k].ended ? "its end" : r->threads[k].at) == at;
+        for (uint32_t k = 0; k < all; k++)
+            n += (r->warps[k / 32].exists >> k % 32 & 1) &&
+                 (r->threads[k].ended ? "its end" : r->threads[k].at) == at;
         char text[128];
         snprintf(text, sizeof text, "thread %u and %u more: %s", i, n - 1, at);
         if (r->threads[i].ended)
@@ -370,6 +383,10 @@ __attribute__((noreturn)) static void deadlock(void) {
 }
 
 /* ---- which thread runs ---- */
+
+static inline uint32_t block_of(const struct run *r, const struct thread *t) {
+    return r->n_blocks == 1 ? 0 : t->warp / r->n_warps;
+}
 
 static struct stack *take_stack(void) {
     static unsigned made;
@@ -397,24 +414,31 @@ static inline unsigned some_bit(uint32_t mask,
     return (__builtin_ctz(turned) + from) & 31;
 }
 
+static inline unsigned some_bit_of_64(uint64_t mask, unsigned from) {
+    from &= 63;
+    uint64_t turned = mask >> from | mask << (-from & 63);
+    return ((unsigned)__builtin_ctzll(turned) + from) & 63;
+}
+
 static inline struct thread *pick(struct run *r) {
     uint64_t bits = random_bits();
     if (!r->warps[r->warp_now].ready || !(bits >> 40 & 63)) {
         if (!r->ready_warps)
             return NULL;
-        r->warp_now = some_bit(r->ready_warps, (unsigned)(bits >> 32));
+        r->warp_now = some_bit_of_64(r->ready_warps, (unsigned)(bits >> 32));
     }
     struct warp *w = &r->warps[r->warp_now];
     unsigned lane = some_bit(w->ready, (unsigned)(bits >> 24));
     w->ready &= ~(1u << lane);
     if (!w->ready)
-        r->ready_warps &= ~(1u << r->warp_now);
+        r->ready_warps &= ~((uint64_t)1 << r->warp_now);
     return &r->threads[r->warp_now * 32 + lane];
 }
 
 static inline void set_me(struct run *r, struct thread *t) {
     r->me = t;
     shim_here = &t->place;
+    shim_dynamic = r->blocks[block_of(r, t)].dynamic;
 }
 
 static inline void before_switch(void **fake, const void *bottom, size_t size) {
@@ -462,8 +486,9 @@ static void fiber_main(void) {
         call_kernel(r->launch);
         t->ended = true;
         r->n_ended++;
+        r->blocks[block_of(r, t)].n_ended++;
         struct thread *next = pick(r);
-        if (!next && r->n_ended < r->n_threads)
+        if (!next && r->n_ended < r->n_blocks * r->n_threads)
             deadlock();
         if (next && !next->started) { // the stack goes on to it
             next->started = true;
@@ -501,6 +526,8 @@ static inline void sleep_here(struct run *r) {
 
 /* ---- the race check ---- */
 
+enum { BLOCK_WORDS = (MAX_SHARED + GUARD) / 4 };
+
 static inline uint32_t static_words(void) {
     return (uint32_t)((__stop_shim_shared - __start_shim_shared + 3) / 4);
 }
@@ -514,7 +541,7 @@ static void describe(char *text, size_t size, uint32_t word) {
     if (word < n)
         snprintf(text, size, "static shared memory, byte %u", word * 4);
     else
-        snprintf(text, size, "dynamic shared memory, byte %u", (word - n) * 4);
+        snprintf(text, size, "dynamic shared memory, byte %u", (word - n) % BLOCK_WORDS * 4);
 }
 
 __attribute__((noreturn, noinline)) static void report_race(uint32_t word, const struct entry *e,
@@ -543,9 +570,14 @@ __attribute__((noreturn, noinline)) static void report_flight(uint32_t word, uin
     die();
 }
 
-/* Whether e, of this epoch, is not before what thread t does now. */
-static inline bool unordered(const struct run *r, const struct entry *e, const struct thread *t) {
-    if (e->epoch != r->epoch || e->thread == t->number)
+/* The block that has a word. */
+static inline const struct block *owner_of(const struct run *r, uint32_t word) {
+    return r->n_blocks == 1 ? r->blocks : &r->blocks[(word - static_words()) / BLOCK_WORDS];
+}
+
+/* Whether e, of this epoch of the memory's block, is not before what thread t does now. */
+static inline bool unordered(const struct block *b, const struct entry *e, const struct thread *t) {
+    if (e->epoch != b->epoch || e->thread == t->number)
         return false;
     if (e->thread / 32 != t->warp)
         return e->thread >= t->far.size() || t->far[e->thread] < e->clock;
@@ -556,17 +588,18 @@ static inline void touch_word(struct run *r, uint32_t index, uint32_t bytes, boo
                               void *pc) {
     struct thread *t = r->me;
     struct word *w = &r->words[index];
+    const struct block *b = owner_of(r, index);
     if (__builtin_expect(r->flight[index] != 0, 0))
         report_flight(index, r->flight[index], writes, pc);
     for (int i = 0; i < 2; i++)
-        if ((w->writer[i].bytes & bytes) && unordered(r, &w->writer[i], t))
+        if ((w->writer[i].bytes & bytes) && unordered(b, &w->writer[i], t))
             report_race(index, &w->writer[i], true, writes, pc);
-    struct entry e = {r->epoch, t->clock, (int32_t)((intptr_t)pc - (intptr_t)shim_run),
+    struct entry e = {b->epoch, t->clock, (int32_t)((intptr_t)pc - (intptr_t)shim_run),
                       (uint16_t)t->number, (uint16_t)bytes};
     struct entry *to = writes ? w->writer : w->reader;
     if (writes) {
         for (int i = 0; i < 2; i++)
-            if ((w->reader[i].bytes & bytes) && unordered(r, &w->reader[i], t))
+            if ((w->reader[i].bytes & bytes) && unordered(b, &w->reader[i], t))
                 report_race(index, &w->reader[i], false, true, pc);
         for (int i = 0; i < 2; i++)
             if (!((to[i].bytes &= (uint16_t)~bytes) & 15))
@@ -579,7 +612,7 @@ static inline void touch_word(struct run *r, uint32_t index, uint32_t bytes, boo
     }
     // Two readers are remembered, of two warps where there are two.
     for (int i = 0; i < 2; i++)
-        if (to[i].thread == e.thread || !unordered(r, &to[i], t)) {
+        if (to[i].thread == e.thread || !unordered(b, &to[i], t)) {
             if (to[i].thread == e.thread && to[i].epoch == e.epoch)
                 e.bytes |= to[i].bytes;
             to[i] = e;
@@ -594,15 +627,17 @@ static inline uint32_t word_of(const struct run *r, const void *p) {
     uintptr_t at = (uintptr_t)p - (uintptr_t)__start_shim_shared;
     if (at < (uintptr_t)(__stop_shim_shared - __start_shim_shared))
         return (uint32_t)(at / 4);
-    at = (uintptr_t)p - (uintptr_t)r->dynamic;
-    if (at < MAX_SHARED + GUARD)
-        return static_words() + (uint32_t)(at / 4);
+    for (uint32_t i = 0; i < r->n_blocks; i++) {
+        at = (uintptr_t)p - (uintptr_t)r->blocks[i].dynamic;
+        if (at < MAX_SHARED + GUARD)
+            return static_words() + i * BLOCK_WORDS + (uint32_t)(at / 4);
+    }
     return UINT32_MAX;
 }
 
 __attribute__((noinline)) static void touch_shared(struct run *r, uintptr_t p, size_t size,
                                                    bool writes, void *pc) {
-    uintptr_t at = p - (uintptr_t)r->dynamic;
+    uintptr_t at = p - (uintptr_t)r->blocks[block_of(r, r->me)].dynamic;
     if (at < MAX_SHARED + GUARD && at + size > r->launch->dynamic) {
         say("thread %u %s byte %zu of dynamic shared memory, and the launch has %u", r->me->number,
             writes ? "writes" : "reads", (size_t)at, r->launch->dynamic);
@@ -626,7 +661,7 @@ __attribute__((unused)) static inline void touch(const void *p, size_t size, boo
         return;
     if ((uintptr_t)p - (uintptr_t)__start_shim_shared <
             (uintptr_t)(__stop_shim_shared - __start_shim_shared) ||
-        (uintptr_t)p - (uintptr_t)r->dynamic < MAX_SHARED + GUARD)
+        (uintptr_t)p - (uintptr_t)r->blocks[block_of(r, r->me)].dynamic < MAX_SHARED + GUARD)
         touch_shared(r, (uintptr_t)p, size, writes, pc);
 }
 
@@ -735,11 +770,13 @@ SET(shim_tsan_memset)
 }
 #endif
 
+/* Of the block of the thread that runs. */
 static bool is_shared(const struct run *r, const void *p, size_t size) {
+    const unsigned char *dynamic = r->blocks[block_of(r, r->me)].dynamic;
     return (p >= (void *)__start_shim_shared &&
             (const unsigned char *)p + size <= __stop_shim_shared) ||
-           (p >= (void *)r->dynamic &&
-            (const unsigned char *)p + size <= r->dynamic + r->launch->dynamic);
+           (p >= (const void *)dynamic &&
+            (const unsigned char *)p + size <= dynamic + r->launch->dynamic);
 }
 
 __attribute__((noreturn, noinline)) static void refuse(const char *what, void *pc) {
@@ -758,19 +795,47 @@ void shim_check_global(const void *p, size_t align) {
 
 /* ---- barriers ---- */
 
+static void wake_warps(struct run *r, uint32_t first, uint32_t n) {
+    for (uint32_t i = first; i < first + n; i++)
+        if ((r->warps[i].ready = r->warps[i].exists))
+            r->ready_warps |= (uint64_t)1 << i;
+}
+
+/* All threads of the run are here: what they did is before what they do. */
+static void wake_all(struct run *r) {
+    for (uint32_t i = 0; i < r->n_blocks; i++)
+        r->blocks[i].epoch = ++last_epoch;
+    wake_warps(r, 0, r->n_blocks * r->n_warps);
+}
+
 void shim_sync_threads(void) {
     struct run *r = now;
     struct thread *t = r->me;
+    uint32_t i = block_of(r, t);
     t->at = "__syncthreads";
     t->pc = __builtin_return_address(0);
-    if (++r->n_arrived == r->n_threads) {
-        r->n_arrived = 0;
-        r->epoch = ++last_epoch;
-        for (uint32_t i = 0; i < r->n_warps; i++)
-            r->warps[i].ready = r->warps[i].exists;
-        r->ready_warps = r->n_warps == 32 ? 0xffffffff : (1u << r->n_warps) - 1;
+    if (++r->blocks[i].n_arrived == r->n_threads) {
+        r->blocks[i].n_arrived = 0;
+        r->blocks[i].epoch = ++last_epoch;
+        wake_warps(r, i * r->n_warps, r->n_warps);
     }
     sleep_here(r);
+}
+
+void shim_cluster_sync(void) {
+    struct run *r = now;
+    struct thread *t = r->me;
+    t->at = "cluster_sync";
+    t->pc = __builtin_return_address(0);
+    if (++r->n_cluster == r->n_blocks * r->n_threads) {
+        r->n_cluster = 0;
+        wake_all(r);
+    }
+    sleep_here(r);
+}
+
+uint32_t shim_cluster_rank(void) {
+    return block_of(now, now->me);
 }
 
 static void later(std::vector<uint32_t> &clocks, const std::vector<uint32_t> &others) {
@@ -836,7 +901,7 @@ static inline void meet(enum kind kind, uint32_t mask, void *pc, work do_work) {
             join_clocks(r, t->warp, mask);
         do_work(r, w, r->threads + t->warp * 32, mask);
         w->ready |= mask;
-        r->ready_warps |= 1u << t->warp;
+        r->ready_warps |= (uint64_t)1 << t->warp;
     }
     sleep_here(r);
 }
@@ -1107,7 +1172,8 @@ static const unsigned char *swizzled(const unsigned char *p, uint32_t row, uint3
 /* wgmma sees what a thread has written only after the thread's fence_shared. */
 static void check_fence(const struct run *r, uint32_t index, void *pc) {
     for (const struct entry &e : r->words[index].writer)
-        if (e.bytes && !(e.bytes & BY_COPY) && e.epoch - r->first_epoch < 0x80000000 &&
+        if (e.bytes && !(e.bytes & BY_COPY) &&
+            e.epoch - owner_of(r, index)->first_epoch < 0x80000000 &&
             e.clock > r->threads[e.thread].fence) {
             char where[64];
             describe(where, sizeof where, index);
@@ -1213,7 +1279,7 @@ static void multiply(struct run *r, struct warp *w, struct thread *lanes, const 
 void shim_wgmma(uint32_t n, int f16, int add, float *acc, const uint32_t a[4], const void *b) {
     struct thread *t = now->me;
     void *pc = __builtin_return_address(0);
-    if (t->warp / 4 * 128 + 128 > now->n_threads)
+    if (t->warp % now->n_warps / 4 * 128 + 128 > now->n_threads)
         refuse("wgmma in a warpgroup of fewer than 128 threads", pc);
     if (((uintptr_t)b & 1023) >= 128 || ((uintptr_t)b & 31))
         refuse("wgmma: not the place of a step in a tile that begins at a multiple of 1024", pc);
@@ -1349,8 +1415,8 @@ void shim_copy_wait(uint32_t pending) {
 /* ---- mbarriers and bulk copies ---- */
 
 static struct entry entry_of(const struct run *r, uint16_t bytes, void *pc) {
-    return {r->epoch, r->me->clock, (int32_t)((intptr_t)pc - (intptr_t)shim_run),
-            (uint16_t)r->me->number, bytes};
+    return {r->blocks[block_of(r, r->me)].epoch, r->me->clock,
+            (int32_t)((intptr_t)pc - (intptr_t)shim_run), (uint16_t)r->me->number, bytes};
 }
 
 void shim_barrier_init(uint64_t *b, uint32_t arrivals) {
@@ -1378,7 +1444,10 @@ static struct barrier *barrier_of(struct run *r, const uint64_t *b, void *pc) {
     for (struct barrier &x : r->barriers) {
         if (x.at != b)
             continue;
-        if (races && unordered(r, &x.init, r->me))
+        const struct block *owner = &r->blocks[block_of(r, &r->threads[x.init.thread])];
+        if (owner->n_ended == r->n_threads)
+            refuse("use of an mbarrier of a block that has ended", pc);
+        if (races && unordered(owner, &x.init, r->me))
             refuse("use of an mbarrier, without a barrier since its barrier_init", pc);
         return &x;
     }
@@ -1387,7 +1456,7 @@ static struct barrier *barrier_of(struct run *r, const uint64_t *b, void *pc) {
 
 static void wake(struct run *r, uint32_t thread) {
     r->warps[thread / 32].ready |= 1u << thread % 32;
-    r->ready_warps |= 1u << thread / 32;
+    r->ready_warps |= (uint64_t)1 << thread / 32;
 }
 
 static void land(struct run *r, struct barrier *x, const struct bulk *c) {
@@ -1396,7 +1465,7 @@ static void land(struct run *r, struct barrier *x, const struct bulk *c) {
         return;
     uint32_t index = word_of(r, c->to);
     struct entry e = c->writer;
-    e.epoch = r->epoch;
+    e.epoch = owner_of(r, index)->epoch;
     for (size_t i = 0; i < c->bytes.size() / 4; i++) {
         r->flight[index + i] = 0;
         r->words[index + i].writer[0] = e;
@@ -1441,9 +1510,9 @@ static void arrive(uint64_t *b, uint32_t bytes, void *pc) {
     if (races) {
         t->seen[t->lane] = t->clock++;
         later(x->arrived, t->far);
-        if (x->arrived.size() < r->n_threads)
-            x->arrived.resize(r->n_threads);
-        for (uint32_t l = 0; l < 32 && t->warp * 32 + l < r->n_threads; l++) {
+        if (x->arrived.size() < t->warp * 32 + 32)
+            x->arrived.resize(t->warp * 32 + 32);
+        for (uint32_t l = 0; l < 32; l++) {
             uint32_t *c = &x->arrived[t->warp * 32 + l];
             *c = *c > t->seen[l] ? *c : t->seen[l];
         }
@@ -1455,6 +1524,20 @@ void shim_barrier_arrive(uint64_t *b) {
 }
 void shim_barrier_arrive_expect(uint64_t *b, uint32_t bytes) {
     arrive(b, bytes, __builtin_return_address(0));
+}
+
+/* The place in block `rank` of the cluster that p is in this one. */
+static unsigned char *place_in(struct run *r, const void *p, uint32_t rank, void *pc) {
+    if (rank >= r->n_blocks)
+        refuse("a block that the cluster does not have", pc);
+    unsigned char *mine = r->blocks[block_of(r, r->me)].dynamic;
+    if (r->n_blocks > 1 && (p < (const void *)mine || p >= (const void *)(mine + MAX_SHARED)))
+        refuse("static shared memory of another block: here kernels have it once", pc);
+    return r->blocks[rank].dynamic + ((const unsigned char *)p - mine);
+}
+void shim_barrier_arrive_at(uint64_t *b, uint32_t rank) {
+    void *pc = __builtin_return_address(0);
+    arrive((uint64_t *)(void *)place_in(now, b, rank, pc), 0, pc);
 }
 
 void shim_barrier_wait(uint64_t *b, uint32_t parity) {
@@ -1482,33 +1565,51 @@ void shim_barrier_wait(uint64_t *b, uint32_t parity) {
     }
 }
 
-void shim_bulk_copy(void *shared, const void *global, uint32_t bytes, uint64_t *b) {
-    struct run *r = now;
+/* To `to`, perhaps in another block, signalling x, which is there too. */
+static void copy_bulk(struct run *r, unsigned char *to, const void *global, uint32_t bytes,
+                      uint64_t *b, void *pc) {
     struct thread *t = r->me;
-    void *pc = __builtin_return_address(0);
     struct barrier *x = barrier_of(r, b, pc);
+    if (r->threads[x->init.thread].fence < x->init.clock)
+        refuse("bulk_copy: no barriers_ready after the barrier_init", pc);
+    struct bulk c = {to, {}, entry_of(r, 15 | BY_COPY, pc)};
+    const unsigned char *from = (const unsigned char *)global;
+    c.bytes.assign(from, from + bytes);
+    for (uint32_t i = 0; races && i < bytes / 4; i++) {
+        uint32_t index = word_of(r, to) + i;
+        check_fence(r, index, pc);
+        touch_word(r, index, 15, true, pc);
+        r->flight[index] = (uint16_t)((t->number + 1) | OF_BULK);
+    }
+    t->clock++;
+    raw_fill(to, 0xff, bytes);
+    x->in_flight += bytes;
+    x->copies.push_back(c);
+    settle(r, x, false, pc);
+}
+
+static void check_bulk(const struct run *r, const void *shared, const void *global, uint32_t bytes,
+                       void *pc) {
     if (((uintptr_t)shared | (uintptr_t)global | bytes) & 15 || !bytes)
         refuse("bulk_copy: an address or the size is not a multiple of 16", pc);
     if (!is_shared(r, shared, bytes))
         refuse("bulk_copy to what is not shared memory of this launch", pc);
     if (is_shared(r, global, 1))
         refuse("bulk_copy from shared memory", pc);
-    if (r->threads[x->init.thread].fence < x->init.clock)
-        refuse("bulk_copy: no barriers_ready after the barrier_init", pc);
-    struct bulk c = {(unsigned char *)shared, {}, entry_of(r, 15 | BY_COPY, pc)};
-    const unsigned char *from = (const unsigned char *)global;
-    c.bytes.assign(from, from + bytes);
-    for (uint32_t i = 0; races && i < bytes / 4; i++) {
-        uint32_t index = word_of(r, shared) + i;
-        check_fence(r, index, pc);
-        touch_word(r, index, 15, true, pc);
-        r->flight[index] = (uint16_t)((t->number + 1) | OF_BULK);
-    }
-    t->clock++;
-    raw_fill(shared, 0xff, bytes);
-    x->in_flight += bytes;
-    x->copies.push_back(c);
-    settle(r, x, false, pc);
+}
+void shim_bulk_copy(void *shared, const void *global, uint32_t bytes, uint64_t *b) {
+    void *pc = __builtin_return_address(0);
+    check_bulk(now, shared, global, bytes, pc);
+    copy_bulk(now, (unsigned char *)shared, global, bytes, b, pc);
+}
+void shim_bulk_copy_each(void *shared, const void *global, uint32_t bytes, uint64_t *b,
+                         uint32_t blocks) {
+    void *pc = __builtin_return_address(0);
+    check_bulk(now, shared, global, bytes, pc);
+    for (uint32_t i = 0; i < 16; i++)
+        if (blocks >> i & 1)
+            copy_bulk(now, place_in(now, shared, i, pc), global, bytes,
+                      (uint64_t *)(void *)place_in(now, b, i, pc), pc);
 }
 
 uint32_t shim_count_up(uint32_t *counter) {
@@ -1527,7 +1628,7 @@ void shim_grid_wait(void) {
         return;
     t->at = "grid_wait";
     t->pc = __builtin_return_address(0);
-    if (++r->n_grid == r->n_threads) {
+    if (++r->n_grid == r->n_blocks * r->n_threads) {
         r->before_done = true;
         size_t n = (size_t)(__stop_shim_shared - __start_shim_shared);
         std::vector<unsigned char> aside(n);
@@ -1536,13 +1637,9 @@ void shim_grid_wait(void) {
         r->launch->before(r->launch->before_arg);
         now = r;
         shim_block_dim = block_dim, shim_grid_dim = grid_dim;
-        shim_dynamic = r->dynamic;
         set_me(r, t);
         raw_copy(__start_shim_shared, aside.data(), n);
-        r->epoch = ++last_epoch;
-        for (uint32_t i = 0; i < r->n_warps; i++)
-            r->warps[i].ready = r->warps[i].exists;
-        r->ready_warps = r->n_warps == 32 ? 0xffffffff : (1u << r->n_warps) - 1;
+        wake_all(r);
     }
     sleep_here(r);
 }
@@ -1563,34 +1660,49 @@ size_t shim_static_shared(void) {
     return (size_t)(__stop_shim_shared - __start_shim_shared);
 }
 
-static void prepare(struct run *r, const struct shim_launch *l) {
-    r->launch = l;
-    if (!r->threads) {
-        r->threads = new struct thread[MAX_THREADS]();
-        r->warps = new struct warp[MAX_WARPS]();
-        for (uint32_t i = 0; i < MAX_THREADS; i++)
-            r->threads[i].clock = 1;
-    }
-    r->n_threads = l->block.x * l->block.y * l->block.z;
-    r->n_warps = (r->n_threads + 31) / 32;
-    r->before_done = false;
+static void prepare_dynamic(struct block *b, uint32_t bytes) {
 #if ASAN
-    free(r->dynamic);
+    free(b->dynamic);
     void *p = NULL;
-    if (posix_memalign(&p, 1024, l->dynamic ? l->dynamic : 1))
+    if (posix_memalign(&p, 1024, bytes ? bytes : 1))
         die();
-    r->dynamic = (unsigned char *)p;
+    b->dynamic = (unsigned char *)p;
 #else
-    if (!r->dynamic) {
-        r->dynamic = (unsigned char *)mmap(NULL, MAX_SHARED + GUARD, PROT_READ | PROT_WRITE,
+    if (!b->dynamic) {
+        b->dynamic = (unsigned char *)mmap(NULL, MAX_SHARED + GUARD, PROT_READ | PROT_WRITE,
                                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (r->dynamic == (unsigned char *)MAP_FAILED)
+        if (b->dynamic == (unsigned char *)MAP_FAILED)
             die();
     }
-    raw_fill(r->dynamic + l->dynamic, 0xa5, GUARD);
+    raw_fill(b->dynamic + bytes, 0xa5, GUARD);
 #endif
+}
+
+static void prepare(struct run *r, const struct shim_launch *l) {
+    const struct shim_kernel *k = shim_find_kernel((const void *)l->kernel);
+    r->launch = l;
+    if (!r->threads) {
+        r->threads = new struct thread[MAX_WARPS * 32]();
+        r->warps = new struct warp[MAX_WARPS]();
+        for (uint32_t i = 0; i < MAX_WARPS * 32; i++)
+            r->threads[i].clock = 1;
+    }
+    r->n_blocks = k ? k->cluster : 1;
+    r->n_threads = l->block.x * l->block.y * l->block.z;
+    r->n_warps = (r->n_threads + 31) / 32;
+    if (r->n_blocks > 1)
+        r->n_warps = (r->n_warps + 3) / 4 * 4;
+    r->before_done = false;
+    if (r->n_blocks > MAX_CLUSTER || r->n_threads > MAX_BLOCK ||
+        r->n_blocks * r->n_warps > MAX_WARPS || l->grid.x % r->n_blocks) {
+        say("kernel %s: a cluster of %u blocks of %u threads, in a grid of %u", l->name,
+            r->n_blocks, r->n_threads, l->grid.x);
+        die();
+    }
+    for (uint32_t i = 0; i < r->n_blocks; i++)
+        prepare_dynamic(&r->blocks[i], l->dynamic);
     if (races && !r->words) {
-        size_t n = static_words() + (MAX_SHARED + GUARD) / 4;
+        size_t n = static_words() + (size_t)MAX_CLUSTER * BLOCK_WORDS;
         r->words = (struct word *)calloc(n, sizeof *r->words);
         r->flight = (uint16_t *)calloc(n, sizeof *r->flight);
         if (!r->words || !r->flight)
@@ -1598,43 +1710,92 @@ static void prepare(struct run *r, const struct shim_launch *l) {
     }
 }
 
-static void begin_block(struct run *r) {
+static void begin_thread(struct run *r, uint32_t block, uint32_t i) {
     struct uint3 dim = r->launch->block;
+    uint32_t number = block * r->n_warps * 32 + i;
+    struct thread *t = &r->threads[number];
+    t->place.block = r->place.block;
+    t->place.block.x += block;
+    t->place.thread = {i % dim.x, i / dim.x % dim.y, i / dim.x / dim.y};
+    t->number = number, t->warp = number / 32, t->lane = i % 32;
+    t->started = t->ended = t->waited = false;
+    t->copy_group = 0;
+    t->copies.clear();
+    t->fence = t->clock++;
+}
+
+static void begin_warp(struct run *r, uint32_t block, uint32_t i) {
+    struct warp *w = &r->warps[block * r->n_warps + i];
+    uint32_t n = r->n_threads > i * 32 ? r->n_threads - i * 32 : 0;
+    w->exists = n < 32 ? (1u << n) - 1 : 0xffffffff;
+    w->n_meetings = 0;
+    w->fenced = false;
+    w->group = w->n_products = 0;
+    w->sums.clear();
+    w->operands.clear();
+}
+
+/* The blocks of a cluster; of one block without clusters. */
+static void begin_blocks(struct run *r) {
     raw_fill(__start_shim_shared, 0xff, (size_t)(__stop_shim_shared - __start_shim_shared));
-    raw_fill(r->dynamic, 0xff, r->launch->dynamic);
-    r->n_ended = r->n_arrived = r->n_grid = 0;
-    r->epoch = r->first_epoch = ++last_epoch;
-    for (uint32_t i = 0; i < r->n_threads; i++) {
-        struct thread *t = &r->threads[i];
-        t->place.block = r->place.block;
-        t->place.thread = {i % dim.x, i / dim.x % dim.y, i / dim.x / dim.y};
-        t->number = i, t->warp = i / 32, t->lane = i % 32;
-        t->started = t->ended = t->waited = false;
-        t->copy_group = 0;
-        t->copies.clear();
-        t->fence = t->clock++;
-    }
-    for (uint32_t i = 0; i < r->n_warps; i++) {
-        struct warp *w = &r->warps[i];
-        uint32_t n = r->n_threads - i * 32;
-        w->exists = w->ready = n < 32 ? (1u << n) - 1 : 0xffffffff;
-        w->n_meetings = 0;
-        w->fenced = false;
-        w->group = w->n_products = 0;
-        w->sums.clear();
-        w->operands.clear();
+    r->n_ended = r->n_grid = r->n_cluster = 0;
+    r->ready_warps = 0;
+    for (uint32_t b = 0; b < r->n_blocks; b++) {
+        struct block *block = &r->blocks[b];
+        raw_fill(block->dynamic, 0xff, r->launch->dynamic);
+        block->n_arrived = block->n_ended = 0;
+        block->epoch = block->first_epoch = ++last_epoch;
+        for (uint32_t i = 0; i < r->n_threads; i++)
+            begin_thread(r, b, i);
+        for (uint32_t i = 0; i < r->n_warps; i++)
+            begin_warp(r, b, i);
     }
     for (auto &list : r->products)
         list.clear();
     r->barriers.clear();
-    r->ready_warps = r->n_warps == 32 ? 0xffffffff : (1u << r->n_warps) - 1;
-    r->warp_now = (uint32_t)(random_bits() >> 16) % r->n_warps;
+    wake_warps(r, 0, r->n_blocks * r->n_warps);
+    r->warp_now = some_bit_of_64(r->ready_warps, (unsigned)(random_bits() >> 16));
 }
 
-static void end_block(struct run *r) {
-    uint32_t waited = 0;
-    for (uint32_t i = 0; i < r->n_threads; i++) {
+static void end_warps(struct run *r) {
+    for (uint32_t i = 0; i < r->n_blocks * r->n_warps; i++) {
+        if (!r->warps[i].exists)
+            continue;
+        if (r->warps[i].n_products != r->products[i / 4].size()) {
+            say("warp %u issued %u wgmma, and another of its four issued %zu", i,
+                r->warps[i].n_products, r->products[i / 4].size());
+            die();
+        } else if (!r->warps[i].sums.empty()) {
+            say("warp %u ended before the wgmma_wait of its wgmma", i);
+            die();
+        }
+    }
+}
+
+static void end_memory(const struct run *r) {
+    for (const unsigned char *p = __start_shim_shared; r->n_blocks > 1 && p < __stop_shim_shared;
+         p++)
+        if (*p != 0xff) {
+            say("static shared memory in a cluster: here its blocks would share it");
+            die();
+        }
+#if !ASAN
+    for (uint32_t b = 0; b < r->n_blocks; b++)
+        for (uint32_t i = 0; i < GUARD; i++)
+            if (r->blocks[b].dynamic[r->launch->dynamic + i] != 0xa5) {
+                say("byte %u of dynamic shared memory was written, and the launch has %u",
+                    r->launch->dynamic + i, r->launch->dynamic);
+                die();
+            }
+#endif
+}
+
+static void end_blocks(struct run *r) {
+    uint32_t waited = 0, all = r->n_blocks * r->n_threads;
+    for (uint32_t i = 0; i < r->n_blocks * r->n_warps * 32; i++) {
         struct thread *t = &r->threads[i];
+        if (!(r->warps[i / 32].exists >> i % 32 & 1))
+            continue;
         waited += t->waited;
         if (races)
             for (const struct copy &c : t->copies)
@@ -1647,38 +1808,23 @@ static void end_block(struct run *r) {
             print_place("copy", pc_of(&x.copies[0].writer));
             die();
         }
-    if (waited && waited < r->n_threads) {
-        say("%u of %u threads called grid_wait", waited, r->n_threads);
+    if (waited && waited < all) {
+        say("%u of %u threads called grid_wait", waited, all);
         die();
     }
-    for (uint32_t i = 0; i < r->n_warps; i++)
-        if (r->warps[i].n_products != r->products[i / 4].size()) {
-            say("warp %u issued %u wgmma, and another of its four issued %zu", i,
-                r->warps[i].n_products, r->products[i / 4].size());
-            die();
-        } else if (!r->warps[i].sums.empty()) {
-            say("warp %u ended before the wgmma_wait of its wgmma", i);
-            die();
-        }
-#if !ASAN
-    for (uint32_t i = 0; i < GUARD; i++)
-        if (r->dynamic[r->launch->dynamic + i] != 0xa5) {
-            say("byte %u of dynamic shared memory was written, and the launch has %u",
-                r->launch->dynamic + i, r->launch->dynamic);
-            die();
-        }
-#endif
+    end_warps(r);
+    end_memory(r);
 }
 
-static void run_block(struct run *r) {
-    begin_block(r);
+static void run_blocks(struct run *r) {
+    begin_blocks(r);
     struct thread *first = pick(r);
     begin_on_own_stack(first);
     set_me(r, first);
     before_switch(&r->main_fake, first->stack->base, STACK);
     shim_switch(&r->main_sp, first->sp);
     after_switch(r->main_fake, NULL, NULL);
-    end_block(r);
+    end_blocks(r);
 }
 
 static uint64_t no_common_divisor(uint64_t a,
@@ -1712,15 +1858,15 @@ void shim_run(const struct shim_launch *launch) {
     now = r;
     shim_block_dim = launch->block;
     shim_grid_dim = launch->grid;
-    shim_dynamic = r->dynamic;
-    uint64_t n = (uint64_t)launch->grid.x * launch->grid.y * launch->grid.z;
+    uint32_t x = launch->grid.x / r->n_blocks; // clusters
+    uint64_t n = (uint64_t)x * launch->grid.y * launch->grid.z;
     uint64_t block = random_bits() % n,
              step = n > 1 ? no_common_divisor(1 + random_bits() % (n - 1), n) % n : 0;
     for (uint64_t i = 0; i < n; i++, block = (block + step) % n) {
-        r->place.block = {(uint32_t)(block % launch->grid.x),
-                          (uint32_t)(block / launch->grid.x % launch->grid.y),
-                          (uint32_t)(block / launch->grid.x / launch->grid.y)};
-        run_block(r);
+        r->place.block = {(uint32_t)(block % x) * r->n_blocks,
+                          (uint32_t)(block / x % launch->grid.y),
+                          (uint32_t)(block / x / launch->grid.y)};
+        run_blocks(r);
     }
     now = outer;
     shim_here = NULL;

@@ -1,7 +1,8 @@
 /* The device on the host: what common/backend/cuda/device.h says of a GPU, for g++ and clang++, so
  * that every kernel is tested without one.
  *
- * Each thread of a block is a fiber (shim.cc). Blocks run one after another in an order that
+ * Each thread of a block is a fiber (shim.cc). Blocks run one after another, but those of a cluster
+ * together (they may use dynamic shared memory only), in an order that
  * CUDA_SHIM_SEED chooses, and so do the threads between two barriers. Shared memory is full of NaN
  * when a block begins. Bytes that copy_16 brings arrive at the copy_wait that covers them, those of
  * bulk_copy when a thread waits for the mbarrier, and sums of wgmma at their wgmma_wait, so that a
@@ -75,23 +76,24 @@ DEVICE float4 make_float4(float x, float y, float z, float w) {
 
 struct shim_kernel { // one for each KERNEL, in section shim_kernels
     const char *begin, *end;
-    uint32_t threads, blocks;
+    uint32_t threads, blocks, cluster;
 } __align__(32);
 
 #define SHIM_HIDDEN __attribute__((visibility("hidden")))
-#define SHIM_KERNEL(bounds, min_blocks, key)                                                       \
+#define SHIM_KERNEL(bounds, min_blocks, cluster, key)                                              \
     extern "C" {                                                                                   \
     extern const char __start_##key[] SHIM_HIDDEN, __stop_##key[] SHIM_HIDDEN;                     \
     }                                                                                              \
     static const struct shim_kernel shim_record_##key                                              \
         __attribute__((used, section("shim_kernels"))) = {__start_##key, __stop_##key, bounds,     \
-                                                          min_blocks};                             \
+                                                          min_blocks, cluster};                    \
     extern "C" __attribute__((section(#key), visibility("default"))) void
-#define SHIM_KERNEL_KEY(threads, blocks, line, count)                                              \
-    SHIM_KERNEL(threads, blocks, shim_kernel_##line##_##count)
-#define SHIM_KERNEL_AT(threads, blocks, line, count) SHIM_KERNEL_KEY(threads, blocks, line, count)
-#define KERNEL(threads, blocks)                      SHIM_KERNEL_AT(threads, blocks, __LINE__, __COUNTER__)
-#define KERNEL_CLUSTER(threads, n)                   KERNEL(threads, 1)
+#define SHIM_KERNEL_KEY(threads, blocks, cluster, line, count)                                     \
+    SHIM_KERNEL(threads, blocks, cluster, shim_kernel_##line##_##count)
+#define SHIM_KERNEL_AT(threads, blocks, cluster, line, count)                                      \
+    SHIM_KERNEL_KEY(threads, blocks, cluster, line, count)
+#define KERNEL(threads, blocks)    SHIM_KERNEL_AT(threads, blocks, 1, __LINE__, __COUNTER__)
+#define KERNEL_CLUSTER(threads, n) SHIM_KERNEL_AT(threads, 1, n, __LINE__, __COUNTER__)
 
 /* Only inside functions. `used`: a value comes from outside of what the compiler sees. */
 #define SHARED               static __attribute__((used, section("shim_shared")))
@@ -127,6 +129,11 @@ void shim_barrier_arrive(uint64_t *b);
 void shim_barrier_arrive_expect(uint64_t *b, uint32_t bytes);
 void shim_barrier_wait(uint64_t *b, uint32_t parity);
 void shim_bulk_copy(void *shared, const void *global, uint32_t bytes, uint64_t *b);
+void shim_barrier_arrive_at(uint64_t *b, uint32_t rank);
+void shim_bulk_copy_each(void *shared, const void *global, uint32_t bytes, uint64_t *b,
+                         uint32_t blocks);
+uint32_t shim_cluster_rank(void);
+void shim_cluster_sync(void);
 void shim_grid_wait(void);
 uint32_t shim_count_up(uint32_t *counter);
 void shim_check_global(const void *p,
@@ -314,21 +321,18 @@ SHIM_INLINE void bulk_copy(void *shared, const void *global, uint32_t bytes, uin
     shim_bulk_copy(shared, global, bytes, b);
 }
 
-/* Every cluster is of one block. */
 SHIM_INLINE void barrier_arrive_at(uint64_t *b, uint32_t rank) {
-    (void)rank;
-    shim_barrier_arrive(b);
+    shim_barrier_arrive_at(b, rank);
 }
 SHIM_INLINE void bulk_copy_each(void *shared, const void *global, uint32_t bytes, uint64_t *b,
                                 uint16_t blocks) {
-    (void)blocks;
-    shim_bulk_copy(shared, global, bytes, b);
+    shim_bulk_copy_each(shared, global, bytes, b, blocks);
 }
-DEVICE uint32_t cluster_rank(void) {
-    return 0;
+SHIM_INLINE uint32_t cluster_rank(void) {
+    return shim_cluster_rank();
 }
 SHIM_INLINE void cluster_sync(void) {
-    shim_sync_threads();
+    shim_cluster_sync();
 }
 
 SHIM_INLINE void grid_wait(void) {

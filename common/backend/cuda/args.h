@@ -51,10 +51,7 @@ enum {
 #define CU_WGMMA_OUTS   128
 #define CU_WGMMA_STAGES 6
 #endif
-#if defined(CUDA_SHIM) // its clusters are of one block
-#define CU_WGMMA_X 1
-#define CU_WGMMA_Y 1
-#elif !defined(CU_WGMMA_X)
+#ifndef CU_WGMMA_X
 #define CU_WGMMA_X 2
 #define CU_WGMMA_Y 1
 #endif
