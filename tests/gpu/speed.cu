@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "backend/cuda/few.cu"
-#include "backend/cuda/tile.cu"
+#include "backend/cuda/tile_wgmma.cu"
 
 #define CHECK(call)                                                                                \
     do {                                                                                           \
@@ -61,15 +61,16 @@ static uint16_t *weights(size_t n, uint32_t seed, float scale = 0.07f) {
 
 static cudaStream_t stream;
 static bool pdl = true;
+static uint32_t n_sms;
 
 static void launch(void (*k)(struct cu_matmul_args), dim3 grid, unsigned shared,
-                   struct cu_matmul_args a) {
+                   struct cu_matmul_args a, unsigned threads = CU_THREADS) {
     cudaLaunchConfig_t c = {};
     cudaLaunchAttribute at[1];
     at[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     at[0].val.programmaticStreamSerializationAllowed = 1;
     c.gridDim = grid;
-    c.blockDim = dim3(CU_THREADS);
+    c.blockDim = dim3(threads);
     c.dynamicSmemBytes = shared;
     c.stream = stream;
     c.attrs = at;
@@ -78,6 +79,14 @@ static void launch(void (*k)(struct cu_matmul_args), dim3 grid, unsigned shared,
 }
 
 struct run { // a product's launch by number of rows
+    static void tile(struct cu_matmul_args a, uint32_t rows, uint32_t tiles) { // as step.c
+        uint32_t outs = (tiles + MMA_TILES - 1) / MMA_TILES;
+        a.row_tiles = (rows + CU_TILE - 1) / CU_TILE;
+        uint32_t all =
+            (a.row_tiles + CLUSTER_X - 1) / CLUSTER_X * ((outs + CLUSTER_Y - 1) / CLUSTER_Y);
+        launch(k_tile_wgmma_bf16, dim3(std::min(all, n_sms / CLUSTER) * CLUSTER), CU_WGMMA_SHARED,
+               a, CU_WGMMA_THREADS);
+    }
     static void go(int kind, struct cu_matmul_args a, uint32_t rows) {
         uint32_t n = a.pairs.n_out[0] + (a.pairs.n_mats > 1 ? a.pairs.n_out[1] : 0),
                  tiles = (n + 15) / 16, blocks = std::min(tiles, 264u);
@@ -94,7 +103,7 @@ struct run { // a product's launch by number of rows
         if (kind == 32)
             launch(k_few32_bf16, dim3(blocks, (rows + 31) / 32), CU_FEW_SHARED(32, stages), a);
         if (kind == 128)
-            launch(k_tile_bf16, dim3((rows + 127) / 128, (tiles + 7) / 8), CU_TILE_SHARED, a);
+            tile(a, rows, tiles);
     }
 };
 
@@ -128,8 +137,11 @@ int main() {
                                220 * 1024));
     CHECK(cudaFuncSetAttribute(k_few32_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                220 * 1024));
-    CHECK(cudaFuncSetAttribute(k_tile_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               CU_TILE_SHARED));
+    CHECK(cudaFuncSetAttribute(k_tile_wgmma_bf16, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               CU_WGMMA_SHARED));
+    int sms;
+    CHECK(cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, 0));
+    n_sms = (uint32_t)sms;
     uint16_t *wq[LAYERS], *wo[LAYERS], *wg[LAYERS], *wu[LAYERS], *wd[LAYERS], *wh;
     for (int l = 0; l < LAYERS; l++) {
         wq[l] = weights((size_t)QKV * DIM, 10 * l + 1);
