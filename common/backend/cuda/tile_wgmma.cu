@@ -32,6 +32,7 @@ enum {
     CLUSTER = CLUSTER_X * CLUSTER_Y,
     SHARERS = CLUSTER_X + CLUSTER_Y - 1, // blocks that a block copies to, itself included
     MMA_TILES = CU_WGMMA_OUTS / 16,
+    FINISHERS = 3, // warps that store
     X_BYTES = CU_TILE * CU_PAD * 2,
     W_BYTES = 16 * CU_PAD * 2, // of an mma tile
     STAGE_BYTES = X_BYTES + MMA_TILES * W_BYTES
@@ -42,6 +43,7 @@ struct wide {
     unsigned char *stages;
     uint64_t *full, *empty; // [STAGES]
     float *sums;            // [MMA_TILES] parts of CU_FINISH_BYTES
+    uint64_t *put, *stored; // [MMA_TILES]: a part has its sums, and they are stored
     uint32_t rank, x, y;    // in the cluster
     uint32_t n_steps;       // of 64 k
     uint32_t n_x, n_tiles;  // tiles of rows, and all, of a whole cluster
@@ -65,6 +67,8 @@ DEVICE struct wide wide_of(const struct cu_matmul_args *m, unsigned char *shared
     w.sums = (float *)(shared + STAGES * STAGE_BYTES);
     w.full = (uint64_t *)(shared + STAGES * STAGE_BYTES + MMA_TILES * CU_FINISH_BYTES);
     w.empty = w.full + STAGES;
+    w.put = w.empty + STAGES;
+    w.stored = w.put + MMA_TILES;
     w.rank = CLUSTER > 1 ? cluster_rank() : 0;
     w.x = w.rank % CLUSTER_X;
     w.y = w.rank / CLUSTER_X;
@@ -97,6 +101,7 @@ DEVICE void copy_weights(const struct wide *w, const struct cu_matmul_args *m, s
     uint32_t lane = threadIdx.x % 32, mma_tile = lane * CLUSTER_X + w->x,
              from = tile_outs(w, tile) + mma_tile, last = cu_tiles_of(&m->pairs) - 1;
     barrier_wait(&w->empty[at.stage], at.parity ^ 1);
+    __syncwarp(); // a lane that has nothing to copy must not miss a turn
     if (lane == 0)
         barrier_arrive_expect(&w->full[at.stage], STAGE_BYTES);
     from = from < last ? from : last;
@@ -229,13 +234,41 @@ DEVICE bool chain_multiply(float acc[64], struct step_weights *a, const struct w
     return even && more;
 }
 
+/* The mma tile `slot` of a tile, and its part of shared memory. */
+DEVICE struct tile_out out_of(const struct wide *w, const struct cu_matmul_args *m,
+                              const struct cu_rows *r, uint32_t tile, uint32_t slot) {
+    struct tile_out o = {m, r, w->sums + slot * (CU_FINISH_BYTES / 4), tile_rows(w, tile) * CU_TILE,
+                         tile_outs(w, tile) + slot};
+    return o;
+}
+
+/* Stores the sums of a block's tiles but the last, of which the warps that multiply store their
+ * own. `first`: of the FINISHERS warps. */
+DEVICE void store_tiles(const struct wide *w, const struct cu_matmul_args *m, uint32_t first) {
+    uint32_t by = gridDim.x / CLUSTER, parity = 0;
+    grid_wait();
+    struct cu_rows r = rows_of(m);
+    for (uint32_t tile = blockIdx.x / CLUSTER; tile + by < w->n_tiles; tile += by) {
+        ROLLED for (uint32_t slot = first; slot < MMA_TILES; slot += FINISHERS) {
+            struct tile_out o = out_of(w, m, &r, tile, slot);
+            barrier_wait(&w->put[slot], parity);
+            tile_store(&o);
+            __syncwarp();
+            if (threadIdx.x % 32 == 0)
+                barrier_arrive(&w->stored[slot]);
+        }
+        parity ^= 1;
+    }
+}
+
 template <int TYPE>
 DEVICE void multiply_tiles(const struct wide *w, const struct cu_matmul_args *m) {
     uint32_t per = (w->n_steps + CU_CHAINS - 1) / CU_CHAINS;
+    uint32_t by = gridDim.x / CLUSTER, warp = threadIdx.x / 32, parity = 1;
     struct use u = {{0, 0}, 0};
     grid_wait();
     struct cu_rows r = rows_of(m);
-    for (uint32_t tile = blockIdx.x / CLUSTER; tile < w->n_tiles; tile += gridDim.x / CLUSTER) {
+    for (uint32_t tile = blockIdx.x / CLUSTER; tile < w->n_tiles; tile += by) {
         float total[64];
         struct step_weights a;
         bool taken = false;
@@ -249,10 +282,15 @@ DEVICE void multiply_tiles(const struct wide *w, const struct cu_matmul_args *m)
             taken = chain_multiply<TYPE>(acc, &a, w, &u, HALVES ? 2 * n : n, left > 0);
             UNROLL for (int i = 0; i < 64; i++) total[i] += acc[i];
         }
-        uint32_t warp = threadIdx.x / 32;
-        struct tile_out o = {m, &r, w->sums + warp * (CU_FINISH_BYTES / 4),
-                             tile_rows(w, tile) * CU_TILE, tile_outs(w, tile) + warp};
-        tile_finish(&o, total);
+        struct tile_out o = out_of(w, m, &r, tile, warp);
+        barrier_wait(&w->stored[warp], parity);
+        parity ^= 1;
+        tile_put(total, o.sums);
+        __syncwarp();
+        if (tile + by >= w->n_tiles)
+            tile_store(&o);
+        else if (threadIdx.x % 32 == 0)
+            barrier_arrive(&w->put[warp]);
     }
 }
 
@@ -264,6 +302,10 @@ template <int TYPE> DEVICE void tile_wgmma(const struct cu_matmul_args *m) {
             barrier_init(&w.full[i], 1);
             barrier_init(&w.empty[i], SHARERS * MMA_TILES);
         }
+        for (uint32_t i = 0; i < MMA_TILES; i++) {
+            barrier_init(&w.put[i], 1);
+            barrier_init(&w.stored[i], 1);
+        }
         barriers_ready();
     }
     grid_launch_next();
@@ -272,13 +314,13 @@ template <int TYPE> DEVICE void tile_wgmma(const struct cu_matmul_args *m) {
     else
         __syncthreads();
     if (threadIdx.x >= GROUPS * 128) {
-        registers_fewer(GROUPS == 2 ? 40 : 32);
+        registers_fewer(GROUPS == 2 ? 104 : 32);
         if (threadIdx.x < GROUPS * 128 + 32)
             copy_tiles(&w, m);
         else
-            grid_wait();
+            store_tiles(&w, m, threadIdx.x / 32 - MMA_TILES - 1);
     } else {
-        registers_more(GROUPS == 2 ? 232 : 160);
+        registers_more(GROUPS == 2 ? 200 : 160);
         multiply_tiles<TYPE>(&w, m);
     }
     if (CLUSTER > 1) // other blocks still arrive at this one's mbarriers
