@@ -38,18 +38,18 @@ enum {
     CU_TILE = 128,     // outputs, and rows, of a tile of k_tile_*
     CU_TILE_STAGES = 6,
     CU_TILE_SHARED = CU_TILE_STAGES * CU_TILE * CU_PAD * 2, // dynamic shared memory of k_tile_*
-    CU_FINISH_BYTES = CU_TILE * 20 * 4, // of shared memory for the sums of a warp of k_tile_*
+    CU_FINISH_BYTES = 32 * 20 * 4, // of shared memory, in which a warp of k_tile_* has its sums
     CU_FEW_STAGES = 4, // stages of x in flight in k_few8_*, k_few16_*, k_few32_*, if shared memory
                        // has no room for all of x
     CU_FEW_SUMS = CU_CHAINS * 16 * 8 * 4, // bytes of the chains' sums of 16 outputs and 8 rows
     CU_THREADS = 256                      // of a block, unless a kernel says otherwise
 };
 
-/* k_tile_wgmma_*: outputs of a tile, stages in flight, and the tiles of a cluster of blocks, by
- * rows and by outputs. */
+/* k_tile_wgmma_*: outputs of a tile, stages in flight, and the tiles of a cluster of blocks, by rows
+ * and by outputs. */
 #ifndef CU_WGMMA_OUTS
 #define CU_WGMMA_OUTS   128
-#define CU_WGMMA_STAGES 4
+#define CU_WGMMA_STAGES 6
 #endif
 #ifndef CU_WGMMA_X
 #define CU_WGMMA_X 2
@@ -58,7 +58,7 @@ enum {
 #define CU_WGMMA_THREADS (CU_WGMMA_OUTS * 2 + 128)
 #define CU_WGMMA_SHARED                                                                            \
     (CU_WGMMA_STAGES * (CU_TILE + CU_WGMMA_OUTS) * CU_PAD * 2 +                                    \
-     CU_WGMMA_OUTS / 16 * CU_FINISH_BYTES + 16 * CU_WGMMA_STAGES + CU_WGMMA_OUTS)
+     CU_WGMMA_OUTS / 16 * CU_FINISH_BYTES + 16 * CU_WGMMA_STAGES)
 
 /* Dynamic shared memory of k_few8_*, k_few16_*, k_few32_* (rows: 8, 16, 32) with N stages:
  * CU_FEW_STAGES, or with all_x those of a slice. And of k_few_norm_* for n rows of ld elements. */
@@ -215,8 +215,8 @@ struct cu_matmul_args {
                      // of them; x and y begin there
     uint32_t wanted_first, most;
     uint32_t row_tiles; // k_tile*: blocks of CU_TILE rows of x that the grid is for
-    uint32_t all_x;     // k_few8_*, k_few16_*, k_few32_*: there is shared memory for a slice of x
-    float *y;           // f32
+    uint32_t all_x; // k_few8_*, k_few16_*, k_few32_*: there is shared memory for a slice of x
+    float *y;       // f32
     uint32_t ldy;
     float scale, divisor, softcap; // divisor, softcap: 0: none
     void *out; // activations of out_type, ld_out; its padding is zero from the start

@@ -86,9 +86,7 @@ template <int TYPE> DEVICE void tile(const struct cu_matmul_args *m) {
     copy_wait(0);
     __syncthreads(); // all have used the last block: the totals take the place of x
     struct tile_out o = {m, &r, (float *)stages + warp * (CU_FINISH_BYTES / 4), row0, out0};
-    tile_put(total, o.sums);
-    __syncwarp();
-    tile_store(&o);
+    tile_finish(&o, total);
 }
 
 KERNEL(CU_THREADS, 1) k_tile_bf16(PARAM(struct cu_matmul_args) m) {

@@ -25,14 +25,12 @@
 enum {
     GROUPS = CU_WGMMA_OUTS / 64,
     STAGES = CU_WGMMA_STAGES,
-    HALVES = GROUPS > 2,   // registers are few: a step is half a stage
-    STEP = HALVES ? 2 : 4, // 16 k whose weights are loaded together
+    STEP = 2, // 16 k whose weights are loaded together: half a stage
     CLUSTER_X = CU_WGMMA_X,
     CLUSTER_Y = CU_WGMMA_Y,
     CLUSTER = CLUSTER_X * CLUSTER_Y,
     SHARERS = CLUSTER_X + CLUSTER_Y - 1, // blocks that a block copies to, itself included
     MMA_TILES = CU_WGMMA_OUTS / 16,
-    FINISHERS = 3, // warps that store
     X_BYTES = CU_TILE * CU_PAD * 2,
     W_BYTES = 16 * CU_PAD * 2, // of an mma tile
     STAGE_BYTES = X_BYTES + MMA_TILES * W_BYTES
@@ -43,7 +41,6 @@ struct wide {
     unsigned char *stages;
     uint64_t *full, *empty; // [STAGES]
     float *sums;            // [MMA_TILES] parts of CU_FINISH_BYTES
-    uint64_t *put, *stored; // [MMA_TILES]: a part has its sums, and they are stored
     uint32_t rank, x, y;    // in the cluster
     uint32_t n_steps;       // of 64 k
     uint32_t n_x, n_tiles;  // tiles of rows, and all, of a whole cluster
@@ -67,8 +64,6 @@ DEVICE struct wide wide_of(const struct cu_matmul_args *m, unsigned char *shared
     w.sums = (float *)(shared + STAGES * STAGE_BYTES);
     w.full = (uint64_t *)(shared + STAGES * STAGE_BYTES + MMA_TILES * CU_FINISH_BYTES);
     w.empty = w.full + STAGES;
-    w.put = w.empty + STAGES;
-    w.stored = w.put + MMA_TILES;
     w.rank = CLUSTER > 1 ? cluster_rank() : 0;
     w.x = w.rank % CLUSTER_X;
     w.y = w.rank / CLUSTER_X;
@@ -155,21 +150,21 @@ struct use {
     uint32_t done; // stage
 };
 
-/* A warp's weights of a stage, or of the first or second half of one where registers are few. */
+/* A warp's weights of half a stage, and where that half of x is. */
 struct step_weights {
     uint4 w[STEP];
     const unsigned char *x;
 };
 DEVICE void step_take(struct step_weights *s, const struct wide *w, struct use *u, bool second) {
-    uint32_t first = HALVES && second ? STEP : 0; // in 16 k
+    uint32_t first = second ? STEP : 0; // in 16 k
     const unsigned char *stage = w->stages + u->at.stage * STAGE_BYTES,
                         *mine =
                             stage + X_BYTES + threadIdx.x / 32 * W_BYTES + threadIdx.x % 32 * 16;
-    if (!HALVES || !second)
+    if (!second)
         barrier_wait(&w->full[u->at.stage], u->at.parity);
     UNROLL for (uint32_t i = 0; i < STEP; i++) s->w[i] = *(const uint4 *)(mine + 512 * (first + i));
     s->x = stage + 32 * first;
-    if (!HALVES || second)
+    if (second)
         ring_next(&u->at);
 }
 
@@ -182,10 +177,8 @@ DEVICE void step_multiply(float acc[64], const struct step_weights *s, bool firs
 }
 
 /* The warp has used a stage: it says so to all blocks that copy there. */
-DEVICE void step_done(const struct wide *w, struct use *u, bool second) {
+DEVICE void stage_done(const struct wide *w, struct use *u) {
     uint32_t lane = threadIdx.x % 32;
-    if (HALVES && !second)
-        return;
     uint64_t *empty = &w->empty[u->done];
     __syncwarp();
     if (CLUSTER == 1) {
@@ -201,96 +194,55 @@ DEVICE void step_done(const struct wide *w, struct use *u, bool second) {
         u->done = 0;
 }
 
-/* The sum of a chain of n steps -> acc. a has the first step's weights. Those of the next step are
- * read while one multiplies. more: another chain of this tile follows; its first weights are taken
- * into a if it is free early. Returns whether they are. */
+/* The sum of a chain of n stages -> acc. a has the weights of the first half. Those of the next
+ * half are read while one multiplies. more: another chain of this tile follows; a takes its first
+ * half.
+ */
 template <int TYPE>
-DEVICE bool chain_multiply(float acc[64], struct step_weights *a, const struct wide *w,
+DEVICE void chain_multiply(float acc[64], struct step_weights *a, const struct wide *w,
                            struct use *u, uint32_t n, bool more) {
     struct step_weights b;
-    uint32_t i = 1;
     step_multiply<TYPE>(acc, a, true);
-    ROLLED for (; i + 2 <= n; i += 2) {
+    ROLLED for (uint32_t i = 1; i < n; i++) {
         step_take(&b, w, u, true);
         step_multiply<TYPE>(acc, &b, false);
-        wgmma_wait(1);
-        step_done(w, u, false);
+        wgmma_wait(1); // of the half before: its registers are free
         step_take(a, w, u, false);
         step_multiply<TYPE>(acc, a, false);
         wgmma_wait(1);
-        step_done(w, u, true);
+        stage_done(w, u);
     }
-    bool even = HALVES || i < n;
-    if (even) {
-        step_take(&b, w, u, true);
-        step_multiply<TYPE>(acc, &b, false);
-        wgmma_wait(1);
-        step_done(w, u, false);
-        if (more)
-            step_take(a, w, u, false);
-    }
+    step_take(&b, w, u, true);
+    step_multiply<TYPE>(acc, &b, false);
+    wgmma_wait(1);
+    if (more)
+        step_take(a, w, u, false);
     wgmma_wait(0);
-    step_done(w, u, even);
-    return even && more;
-}
-
-/* The mma tile `slot` of a tile, and its part of shared memory. */
-DEVICE struct tile_out out_of(const struct wide *w, const struct cu_matmul_args *m,
-                              const struct cu_rows *r, uint32_t tile, uint32_t slot) {
-    struct tile_out o = {m, r, w->sums + slot * (CU_FINISH_BYTES / 4), tile_rows(w, tile) * CU_TILE,
-                         tile_outs(w, tile) + slot};
-    return o;
-}
-
-/* Stores the sums of a block's tiles but the last, of which the warps that multiply store their
- * own. `first`: of the FINISHERS warps. */
-DEVICE void store_tiles(const struct wide *w, const struct cu_matmul_args *m, uint32_t first) {
-    uint32_t by = gridDim.x / CLUSTER, parity = 0;
-    grid_wait();
-    struct cu_rows r = rows_of(m);
-    for (uint32_t tile = blockIdx.x / CLUSTER; tile + by < w->n_tiles; tile += by) {
-        ROLLED for (uint32_t slot = first; slot < MMA_TILES; slot += FINISHERS) {
-            struct tile_out o = out_of(w, m, &r, tile, slot);
-            barrier_wait(&w->put[slot], parity);
-            tile_store(&o);
-            __syncwarp();
-            if (threadIdx.x % 32 == 0)
-                barrier_arrive(&w->stored[slot]);
-        }
-        parity ^= 1;
-    }
+    stage_done(w, u);
 }
 
 template <int TYPE>
 DEVICE void multiply_tiles(const struct wide *w, const struct cu_matmul_args *m) {
     uint32_t per = (w->n_steps + CU_CHAINS - 1) / CU_CHAINS;
-    uint32_t by = gridDim.x / CLUSTER, warp = threadIdx.x / 32, parity = 1;
     struct use u = {{0, 0}, 0};
     grid_wait();
     struct cu_rows r = rows_of(m);
-    for (uint32_t tile = blockIdx.x / CLUSTER; tile < w->n_tiles; tile += by) {
+    for (uint32_t tile = blockIdx.x / CLUSTER; tile < w->n_tiles; tile += gridDim.x / CLUSTER) {
         float total[64];
         struct step_weights a;
-        bool taken = false;
         UNROLL for (int i = 0; i < 64; i++) total[i] = 0;
+        step_take(&a, w, &u, false);
         ROLLED for (uint32_t left = w->n_steps; left > 0;) {
             float acc[64];
             uint32_t n = left < per ? left : per;
             left -= n;
-            if (!taken)
-                step_take(&a, w, &u, false);
-            taken = chain_multiply<TYPE>(acc, &a, w, &u, HALVES ? 2 * n : n, left > 0);
+            chain_multiply<TYPE>(acc, &a, w, &u, n, left > 0);
             UNROLL for (int i = 0; i < 64; i++) total[i] += acc[i];
         }
-        struct tile_out o = out_of(w, m, &r, tile, warp);
-        barrier_wait(&w->stored[warp], parity);
-        parity ^= 1;
-        tile_put(total, o.sums);
-        __syncwarp();
-        if (tile + by >= w->n_tiles)
-            tile_store(&o);
-        else if (threadIdx.x % 32 == 0)
-            barrier_arrive(&w->put[warp]);
+        uint32_t warp = threadIdx.x / 32;
+        struct tile_out o = {m, &r, w->sums + warp * (CU_FINISH_BYTES / 4),
+                             tile_rows(w, tile) * CU_TILE, tile_outs(w, tile) + warp};
+        tile_finish(&o, total);
     }
 }
 
@@ -302,10 +254,6 @@ template <int TYPE> DEVICE void tile_wgmma(const struct cu_matmul_args *m) {
             barrier_init(&w.full[i], 1);
             barrier_init(&w.empty[i], SHARERS * MMA_TILES);
         }
-        for (uint32_t i = 0; i < MMA_TILES; i++) {
-            barrier_init(&w.put[i], 1);
-            barrier_init(&w.stored[i], 1);
-        }
         barriers_ready();
     }
     grid_launch_next();
@@ -314,13 +262,13 @@ template <int TYPE> DEVICE void tile_wgmma(const struct cu_matmul_args *m) {
     else
         __syncthreads();
     if (threadIdx.x >= GROUPS * 128) {
-        registers_fewer(GROUPS == 2 ? 104 : 32);
+        registers_fewer(GROUPS == 2 ? 40 : 32);
         if (threadIdx.x < GROUPS * 128 + 32)
             copy_tiles(&w, m);
         else
-            store_tiles(&w, m, threadIdx.x / 32 - MMA_TILES - 1);
+            grid_wait();
     } else {
-        registers_more(GROUPS == 2 ? 200 : 160);
+        registers_more(GROUPS == 2 ? 232 : 160);
         multiply_tiles<TYPE>(&w, m);
     }
     if (CLUSTER > 1) // other blocks still arrive at this one's mbarriers
