@@ -294,7 +294,7 @@ flips: deps
 # Preloaded into programs. faults: fails one allocation or system call; all of them:  make faults
 # probe: tries what the sandbox is there to stop.
 $B/tests/faults.so $B/tests/probe.so: $B/tests/%.so: tests/lib/%.c $B/flags
-	@mkdir -p $(@D)
+	@mkdir -p $(@D) $B/obj
 	$(CC) $(FIXED) $(WARN) -O1 -g -fPIC -shared -MMD -MP -MF $B/obj/$*.d -o $@ $< -ldl $(SECCOMP)
 faults: deps
 	$(MAKE) -j$(JOBS) all $B/tests/faults.so
