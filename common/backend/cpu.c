@@ -10,9 +10,11 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "backend/carve.h"
 #include "base/big_pages.h"
-#include "base/mem.h"
 #include "kernels/tune.h"
+
+enum { WORK_ALIGN = 64 }; // bytes: a vector, and a cache line
 
 static const struct ops cpu_ops;
 
@@ -21,22 +23,6 @@ static struct cpu *cpu_of(struct device *d) {
 }
 
 /* ---- Memory of a step ---- */
-
-/* One allocation for all of it: parts are first added up, then cut off. */
-struct carver {
-    unsigned char *base; // NULL: only add up
-    size_t used;
-    bool overflow;
-};
-
-static void *carve(struct carver *c, size_t count, size_t each, size_t size) {
-    size_t n = 0, end = 0;
-    c->overflow |= !mul_size(count, each, &n) || !mul_size(n, size, &n) || !add_size(n, 63, &n) ||
-                   !add_size(c->used, n & ~(size_t)63, &end);
-    void *p = c->base ? c->base + c->used : NULL;
-    c->used = c->overflow ? 0 : end;
-    return p;
-}
 
 static void carve_workspace(struct cpu *cpu, struct carver *c) {
     const struct device_shape *s = &cpu->shape;
@@ -68,14 +54,15 @@ static void carve_workspace(struct cpu *cpu, struct carver *c) {
 }
 
 static int make_workspace(struct cpu *cpu, struct err *e) {
-    struct carver c = {0};
+    struct carver c = {.align = WORK_ALIGN};
     carve_workspace(cpu, &c);
     if (c.overflow)
         return err_set(e, EXIT_SYSTEM, "%zu rows at once are past what memory can hold",
                        cpu->shape.max_rows);
-    cpu->ws_memory = xcalloc(1, c.used + 63); // not xaligned, which would touch every page of it
-    c = (struct carver){.base =
-                            (unsigned char *)(((uintptr_t)cpu->ws_memory + 63) & ~(uintptr_t)63)};
+    cpu->ws_memory = xcalloc(1, c.used + WORK_ALIGN - 1); // not xaligned, which would touch every page of it
+    c = (struct carver){.base = (unsigned char *)(((uintptr_t)cpu->ws_memory + WORK_ALIGN - 1) &
+                                                  ~(uintptr_t)(WORK_ALIGN - 1)),
+                        .align = WORK_ALIGN};
     carve_workspace(cpu, &c);
     return 0;
 }

@@ -145,6 +145,7 @@ struct thread {
     // what it brings to a meeting, and takes away
     uint32_t in[6], result;
     float *d;
+    int32_t *whole; // d of mma_s8
     const uint32_t *a;
     const void *b;
     // copies under way
@@ -184,6 +185,8 @@ enum kind {
     BALLOT,
     MMA_BF16,
     MMA_F16,
+    MMA_S8,
+    MMA_S8_HALF,
     WGMMA,
     WGMMA_DO
 };
@@ -191,6 +194,7 @@ static const char *const kind_name[] = {"__syncwarp",     "__shfl_xor_sync",
                                         "__shfl_sync",    "__shfl_down_sync",
                                         "__shfl_up_sync", "__ballot_sync",
                                         "mma_bf16",       "mma_f16",
+                                        "mma_s8",         "mma_s8_half",
                                         "wgmma",          "wgmma_fence, commit or wait"};
 
 struct meeting {
@@ -1157,6 +1161,37 @@ void shim_mma(int f16, float *d, const uint32_t a[4], const uint32_t b[2]) {
              for (int l = 0; l < 32; l++)
                  for (int i = 0; i < 4; i++)
                      lanes[l].d[i] = c[l / 4 + i / 2 * 8][l % 4 * 2 + i % 2];
+         });
+}
+
+/* Sums wrap, as those of the GPU do. */
+void shim_mma_s8(int32_t *d, const uint32_t a[4], const uint32_t b[2], int half) {
+    struct thread *t = now->me;
+    void *pc = __builtin_return_address(0);
+    if (now->warps[t->warp].exists != 0xffffffff)
+        refuse("mma in a warp of fewer than 32 threads", pc);
+    t->whole = d;
+    for (int i = 0; i < 4; i++)
+        t->in[i] = a[i];
+    t->in[4] = b[0], t->in[5] = b[1];
+    meet(half ? MMA_S8_HALF : MMA_S8, 0xffffffff, pc,
+         [=](struct run *, struct warp *, struct thread *lanes, uint32_t) {
+             int8_t w[16][32], x[8][32];
+             int n = half ? 16 : 32;
+             for (int l = 0; l < 32; l++)
+                 for (int i = 0; i < (half ? 2 : 4); i++) {
+                     memcpy(&w[l / 4 + i % 2 * 8][l % 4 * 4 + i / 2 * 16], &lanes[l].in[i], 4);
+                     if (i < (half ? 1 : 2))
+                         memcpy(&x[l / 4][l % 4 * 4 + i * 16], &lanes[l].in[4 + i], 4);
+                 }
+             for (int l = 0; l < 32; l++)
+                 for (int i = 0; i < 4; i++) {
+                     int row = l / 4 + i / 2 * 8, column = l % 4 * 2 + i % 2;
+                     int32_t sum = 0;
+                     for (int k = 0; k < n; k++)
+                         sum += w[row][k] * x[column][k];
+                     lanes[l].whole[i] = (int32_t)((uint32_t)lanes[l].whole[i] + (uint32_t)sum);
+                 }
          });
 }
 

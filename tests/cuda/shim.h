@@ -116,6 +116,7 @@ uint32_t shim_shuffle(uint32_t mask, uint32_t value, uint32_t lane, uint32_t wid
                       enum shim_shuffle which);
 uint32_t shim_ballot(uint32_t mask, int predicate);
 void shim_mma(int f16, float *d, const uint32_t a[4], const uint32_t b[2]);
+void shim_mma_s8(int32_t *d, const uint32_t a[4], const uint32_t b[2], int half);
 void shim_copy_16(void *shared, const void *global, int valid);
 void shim_copy_commit(void);
 void shim_copy_wait(uint32_t pending);
@@ -266,6 +267,13 @@ DEVICE float __fsqrt_rn(float a) {
 DEVICE int __popc(uint32_t x) {
     return __builtin_popcount(x);
 }
+DEVICE uint32_t __byte_perm(uint32_t a, uint32_t b, uint32_t which) {
+    uint64_t bytes = (uint64_t)b << 32 | a;
+    uint32_t r = 0;
+    for (int i = 0; i < 4; i++)
+        r |= (uint32_t)(bytes >> (which >> 4 * i & 7) * 8 & 0xff) << 8 * i;
+    return r;
+}
 DEVICE int __ffs(int x) {
     return __builtin_ffs(x);
 }
@@ -352,6 +360,16 @@ SHIM_INLINE void mma_f16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint
                          uint32_t b0, uint32_t b1) {
     const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
     shim_mma(1, d, a, b);
+}
+
+SHIM_INLINE void mma_s8(int32_t d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
+                        uint32_t b0, uint32_t b1) {
+    const uint32_t a[4] = {a0, a1, a2, a3}, b[2] = {b0, b1};
+    shim_mma_s8(d, a, b, 0);
+}
+SHIM_INLINE void mma_s8_half(int32_t d[4], uint32_t a0, uint32_t a1, uint32_t b0) {
+    const uint32_t a[4] = {a0, a1, 0, 0}, b[2] = {b0, 0};
+    shim_mma_s8(d, a, b, 1);
 }
 
 /* d [64, 128] (+)= a [64, 16] b [128, 16]^T, done at wgmma_wait: common/backend/cuda/wgmma.h.

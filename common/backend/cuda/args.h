@@ -127,7 +127,9 @@ struct cu_begin_args {
     struct cu_step step;
     const void *embed, *positions; // positions may be NULL
     uint32_t embed_type, positions_type, embed_ld, positions_ld;
-    uint32_t embed_packed, unused; // embed is a packed head of plain pairs
+    uint32_t embed_packed;            // embed is a packed head of plain pairs
+    uint32_t embed_quant, positions_quant; // it is a struct cu_quant
+    uint32_t unused;
     float *x;
     uint32_t dim, ldx;
     float scale;
@@ -163,6 +165,7 @@ enum cu_epilogue {
     CU_ADD,   // y += scale * (x W^T + bias)
     CU_GATED, // out = act(x w[0]^T + bias[0]) * (x w[1]^T + bias[1])
     CU_ACT,   // out = act(x w[0]^T + bias[0])
+    CU_TIMES, // y = act(y) * (x W^T + bias)
     CU_QKV    // q rotated to y; k rotated, and v, to their pages
 };
 enum cu_act { CU_NO_ACT, CU_SILU, CU_GELU_TANH, CU_GELU_ERF, CU_RELU }; // as enum activation
@@ -198,12 +201,44 @@ struct cu_pack_args {
     void *packed;         // [tiles, steps, 32, 8]
 };
 
+/* A quantised matrix in device memory. Its bytes, scales and zero points are those of
+ * weights/mat.h, which also says how a code becomes a value. */
+enum cu_quant_layout { CU_G4, CU_G8, CU_F8, CU_NF4, CU_I8, CU_I4_32, CU_I4_16 }; // as mat_layout
+struct cu_quant {
+    const unsigned char *data;
+    const void *scales, *biases; // of scale_type; biases may be NULL
+    const uint8_t *zeros;        // or NULL: all are `zero`
+    const uint32_t *place;       // [n_in] input k is number place[k] of the panels; NULL: number k
+    uint64_t panel_bytes;        // of 16 rows; CU_F8, CU_NF4: of a row
+    uint32_t layout, n_in, group, n_groups, block_rows, scale_type;
+    int32_t zero;
+    float factor;
+    int8_t table[16]; // of CU_G4, and of our own 4-bit layouts
+    float values[16]; // of CU_NF4
+};
+
+/* x [n, dim] f32 -> what a product reads. n is `times` for each row of the step, or n_want.
+ *
+ * k_round: of `type`, in blocks, as cu_x_at says. Grid: (n, ld_to / 2,048, rounded up).
+ * k_int_x: codes of 15 bits, as kernels/matmul_int.h defines them, and a scale for 256 inputs.
+ * A row is ld_to bytes, 64 for 32 inputs: for t = 0 to 3, the low parts of inputs 4t to 4t + 3, of
+ * 16 + 4t to 16 + 4t + 3, and then the high parts of both. Grid: n. */
+struct cu_x_args {
+    struct cu_step step;
+    const float *x;
+    void *to;
+    float *scales; // k_int_x: [n, (dim + 255) / 256]
+    uint32_t dim, ldx, ld_to, type, times;
+    uint32_t wanted, wanted_first, most; // as in cu_matmul_args
+};
+
 /* A matrix product. */
 struct cu_matmul_args {
     struct cu_step step;
     struct cu_pairs pairs;
     const void *packed;   // k_few*, k_tile*; with experts: see expert_w
-    const void *w[3];     // k_exact*: [n_out, ld_w], as in the file
+    const void *w[3];     // k_exact_*: [n_out, ld_w], as in the file. k_quant*, k_int*,
+                          // k_exact_quant: struct cu_quant
     const float *bias[3]; // of each matrix, or NULL
     uint32_t n_in, ld_w;  // ld_w is n_in rounded up to CU_PAD
     const void
@@ -228,13 +263,18 @@ struct cu_matmul_args {
     // experts (not k_tile*): blockIdx.z is the expert; row i of expert e is pair pairs[offsets[e] +
     // i]
     const void *const *expert_w; // [n_experts, 3] packed gate and up, unused, packed down;
-                                 // k_exact*: gate, up, down; NULL: no experts
+                                 // others: gate, up, down, where NULL is an expert that
+                                 // another launch multiplies. NULL: no experts
     const uint32_t *offsets;     // [n_experts + 1]
     const uint32_t
         *expert_pairs; // [n_rows * n_used] row * n_used + k, sorted by expert, then by row
     uint32_t
         n_used; // x's row is pair / n_used. 0: x's row is offsets[e] + i, and y's row is the pair
     uint32_t expert_first; // the first of an expert's three matrices that this product reads
+    // quantised matrices
+    uint32_t first_row[3]; // row of w[i] that is its first output
+    uint32_t x_type;       // k_quant*
+    const float *x_scales; // k_int*: of x
 };
 
 /* Norms and rotates q and k in place in qkv [n_rows, ld] f32 (q, k, v side by side), and stores k

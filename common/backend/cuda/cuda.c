@@ -39,10 +39,15 @@ static void close_device(struct device *device) {
 static void describe(const struct device *device, char *text, size_t size) {
     const struct cuda_device *d = (const struct cuda_device *)(const void *)device;
     const struct cu_info *i = cu_info(d->c);
-    snprintf(text, size, "cuda:%u %s (sm_%d), %s, %.1f MB of weights", d->index, i->name, i->sm,
-             d->type == CU_F32 ? d->mixed ? "in f32, as matrices are of several types" : "in f32"
-                               : "tensor cores",
-             (double)d->weights_bytes / 1e6);
+    int n = snprintf(text, size, "cuda:%u %s (sm_%d), %s, %.1f MB of weights", d->index, i->name,
+                     i->sm,
+                     d->shape.precise || (d->plain == 1u << CU_F32 && d->quantised == 0)
+                         ? "in f32"
+                         : "tensor cores",
+                     (double)d->weights_bytes / 1e6);
+    if (d->quantised_bytes > 0 && n > 0 && (size_t)n < size)
+        snprintf(text + n, size - (size_t)n, ", of which %.1f MB are quantised",
+                 (double)d->quantised_bytes / 1e6);
 }
 
 /* ---- kernels ---- */
@@ -78,6 +83,30 @@ static void find_wgmma(struct cuda_device *d) {
     d->k.tile_wgmma[CU_F16] = cu_kernel(d->c, "k_tile_wgmma_f16", CU_WGMMA_SHARED, &none);
 }
 
+static void find_quantised(struct cuda_device *d, struct err *e) {
+    static const char *const own[] = {"i8", "i4_32", "i4_16"},
+                             *const others[] = {"g4", "g8", "f8", "nf4"};
+    struct cuda_kernels *k = &d->k;
+    char name[40];
+    k->round = find(d, "k_round", 0, e);
+    k->int_x = find(d, "k_int_x", 0, e);
+    k->exact_quant = find(d, "k_exact_quant", 0, e);
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+        snprintf(name, sizeof name, "k_int8_%s", own[i]);
+        k->int8[i] = find(d, name, 0, e);
+        snprintf(name, sizeof name, "k_int32_%s", own[i]);
+        k->int32[i] = find(d, name, 0, e);
+        snprintf(name, sizeof name, "k_int_many_%s", own[i]);
+        k->int_many[i] = find(d, name, 0, e);
+    }
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        snprintf(name, sizeof name, "k_quant8_%s", others[i]);
+        k->quant8[i] = find(d, name, 0, e);
+        snprintf(name, sizeof name, "k_quant32_%s", others[i]);
+        k->quant32[i] = find(d, name, 0, e);
+    }
+}
+
 static int find_kernels(struct cuda_device *d, struct err *e) {
     struct cuda_kernels *k = &d->k;
     size_t shared = cu_info(d->c)->shared_bytes - 4096; // the most that any launch asks for
@@ -110,6 +139,7 @@ static int find_kernels(struct cuda_device *d, struct err *e) {
         }
     }
     find_wgmma(d);
+    find_quantised(d, e);
     return e->code ? -1 : find_attention(d, e);
 }
 
@@ -120,48 +150,46 @@ static size_t page_bytes(const struct device *device) {
     return d->shape.n_kv_heads * 2 * CU_KV_PAGE * d->kv_pad * (d->shape.precise ? 4 : 2);
 }
 
-/* Activations in one allocation: parts are first added up, then cut off. */
-static void carve(unsigned char *base, size_t *used, void *part, size_t count, size_t each,
-                  size_t size) {
-    void *p = base ? base + *used : NULL;
-    memcpy(part, &p, sizeof p);
-    *used += (count * each * size + 255) / 256 * 256;
-}
-
-static size_t carve_all(struct cuda_device *d, unsigned char *base) {
+/* Activations are one allocation. */
+static void carve_all(struct cuda_device *d, struct carver *c) {
     const struct device_shape *s = &d->shape;
-    size_t used = 0, rows = d->rows_padded, size = cuda_size(d->type),
-           pairs = s->max_rows * s->n_experts_used;
+    size_t rows = d->rows_padded, size = cuda_size(d->type), pairs = s->max_rows * s->n_experts_used,
+           pairs_padded = round_up_size(pairs, CU_TILE), widest = d->ld_hidden;
     size_t qkv = (s->n_heads + 2 * s->n_kv_heads) * s->k_dim;
-    carve(base, &used, &d->base.x, rows, d->ld_hidden, 4);
-    carve(base, &used, &d->base.h, rows, d->ld_hidden, 4);
-    carve(base, &used, &d->base.y, rows, d->ld_hidden, 4);
-    carve(base, &used, &d->normed, rows, d->ld_hidden, 4);
-    carve(base, &used, &d->hidden, rows, d->ld_hidden, 4);
-    carve(base, &used, &d->rounded, rows, d->ld_hidden, size);
-    carve(base, &used, &d->qkv, rows, cuda_padded(qkv), 4);
-    carve(base, &used, &d->attn, rows, d->ld_q, size);
-    carve(base, &used, &d->ffn, rows, d->ld_ffn, size);
-    carve(base, &used, &d->logits, d->logit_rows, s->vocab_size, 4);
+    d->base.x = carve(c, rows, d->ld_hidden, 4);
+    d->base.h = carve(c, rows, d->ld_hidden, 4);
+    d->base.y = carve(c, rows, d->ld_hidden, 4);
+    d->normed = carve(c, rows, d->ld_hidden, 4);
+    d->hidden = carve(c, rows, d->ld_hidden, 4);
+    if (d->type == CU_F32 && !s->precise) { // x of every product is made here
+        widest = larger(widest, larger(d->ld_q, d->ld_ffn));
+        size_t supers = (widest + 255) / 256;
+        d->rounded = carve(c, larger(rows, pairs_padded), widest, 2);
+        d->x_scales = carve(c, larger(rows, pairs_padded), supers, 4);
+    } else {
+        d->rounded = carve(c, rows, d->ld_hidden, size);
+    }
+    d->qkv = carve(c, rows, cuda_padded(qkv), 4);
+    d->attn = carve(c, rows, d->ld_q, size);
+    d->ffn = carve(c, rows, d->ld_ffn, size);
+    d->logits = carve(c, d->logit_rows, s->vocab_size, 4);
     for (size_t r = 0; r < s->n_ropes; r++) {
-        carve(base, &used, &d->cosines[r], s->max_rows, s->rope_half[r], 4);
-        carve(base, &used, &d->sines[r], s->max_rows, s->rope_half[r], 4);
+        d->cosines[r] = carve(c, s->max_rows, s->rope_half[r], 4);
+        d->sines[r] = carve(c, s->max_rows, s->rope_half[r], 4);
     }
     size_t group = s->n_heads / s->n_kv_heads, of_group = (group + CU_QUERIES - 1) / CU_QUERIES;
-    carve(base, &used, &d->partial, d->few_tiles * s->n_kv_heads * of_group,
-          d->max_spans * CU_QUERIES * (d->kv_pad + 2), 4);
-    carve(base, &used, &d->counters, d->few_tiles, s->n_kv_heads, 4);
+    d->partial = carve(c, d->few_tiles * s->n_kv_heads * of_group,
+                       d->max_spans * CU_QUERIES * (d->kv_pad + 2), 4);
+    d->counters = carve(c, d->few_tiles, s->n_kv_heads, 4);
     if (s->n_experts > 0) {
-        carve(base, &used, &d->router, rows, d->ld_router, 4);
-        carve(base, &used, &d->expert_ffn, (pairs + CU_TILE - 1) / CU_TILE * CU_TILE, d->ld_ffn,
-              size);
-        carve(base, &used, &d->expert_out, pairs, d->ld_hidden, 4);
-        carve(base, &used, &d->expert_weights, pairs, 1, 4);
-        carve(base, &used, &d->experts, pairs, 1, 4);
-        carve(base, &used, &d->pairs, pairs, 1, 4);
-        carve(base, &used, &d->offsets, s->n_experts + 1, 1, 4);
+        d->router = carve(c, rows, d->ld_router, 4);
+        d->expert_ffn = carve(c, pairs_padded, d->ld_ffn, size);
+        d->expert_out = carve(c, pairs, d->ld_hidden, 4);
+        d->expert_weights = carve(c, pairs, 1, 4);
+        d->experts = carve(c, pairs, 1, 4);
+        d->pairs = carve(c, pairs, 1, 4);
+        d->offsets = carve(c, s->n_experts + 1, 1, 4);
     }
-    return used;
 }
 
 static void dimensions(struct cuda_device *d) {
@@ -192,31 +220,59 @@ static int no_room(const struct cuda_device *d, size_t weights, size_t work, siz
                    (double)kv / 1e6, (double)free_bytes / 1e6, d->index);
 }
 
+/* Activations are in the type of the matrices if they all have one of 2 bytes, else in f32. */
+static void choose_types(struct cuda_device *d) {
+    bool f16 = d->plain & 1u << CU_F16, bf16 = d->plain & 1u << CU_BF16;
+    d->type = CU_F32;
+    if (!d->shape.precise && d->quantised == 0 && d->plain == 1u << CU_BF16)
+        d->type = CU_BF16;
+    if (!d->shape.precise && d->quantised == 0 && d->plain == 1u << CU_F16)
+        d->type = CU_F16;
+    d->quant_type = f16 && !bf16 ? CU_F16 : CU_BF16;
+}
+
+/* What a model needs, in bytes. False if a size_t cannot count them. */
+struct needs {
+    size_t weights, work, kv, all;
+};
+static bool add_needs(const struct cuda_device *d, size_t work, struct needs *n) {
+    const struct device_shape *s = &d->shape;
+    size_t pages = s->context / CU_KV_PAGE + (s->context % CU_KV_PAGE > 0);
+    n->work = work;
+    return mul_size(pages, s->n_layers, &n->kv) &&
+           mul_size(n->kv, page_bytes(&d->base), &n->kv) &&
+           add_size(d->weights_bytes, d->raw_bytes, &n->weights) &&
+           add_size(n->weights, work, &n->all) && add_size(n->all, d->step_bytes, &n->all) &&
+           add_size(n->all, n->kv, &n->all);
+}
+
 static int load_end(struct device *device, struct err *e) {
     struct cuda_device *d = cuda_of(device);
-    size_t kv = (d->shape.context + CU_KV_PAGE - 1) / CU_KV_PAGE * d->shape.n_layers *
-                page_bytes(device),
-           free_bytes;
-    if (d->shape.precise || d->mixed)
-        d->type = CU_F32;
+    struct carver c = {.align = 256};
+    struct needs needs;
+    size_t free_bytes;
+    choose_types(d);
     dimensions(d);
-    size_t work = carve_all(d, NULL);
-    d->weights_bytes = cuda_weights_bytes(d);
-    d->raw_bytes = d->type == CU_F32 ? 256 : d->largest < RAW_BYTES ? d->largest : RAW_BYTES;
+    carve_all(d, &c);
+    d->raw_bytes = d->shape.precise || d->largest == 0 ? 256 : d->largest < RAW_BYTES ? d->largest : RAW_BYTES;
     if (cu_free_bytes(d->c, &free_bytes, e) != 0)
         return -1;
-    if (d->weights_bytes + d->raw_bytes + work + d->step_bytes + kv > free_bytes)
-        return no_room(d, d->weights_bytes + d->raw_bytes, work, kv, free_bytes, e);
+    if (c.overflow || !add_needs(d, c.used, &needs))
+        return err_set(e, EXIT_SYSTEM,
+                       "%zu rows at once and a context of %zu are past what memory can hold",
+                       d->shape.max_rows, d->shape.context);
+    if (needs.all > free_bytes)
+        return no_room(d, needs.weights, needs.work, needs.kv, free_bytes, e);
     void *weights, *memory;
     if (cu_alloc(d->c, d->weights_bytes, "weights", &weights, e) != 0)
         return -1;
     d->weights = weights;
     if (cu_alloc(d->c, d->raw_bytes, "weights on their way", &d->raw, e) != 0 ||
-        cu_alloc(d->c, work, "activations", &memory, e) != 0)
+        cu_alloc(d->c, needs.work, "activations", &memory, e) != 0)
         return -1;
     d->memory = memory;
-    cu_fill(d->c, memory, work, 0); // the padding of rows stays zero
-    carve_all(d, memory);
+    cu_fill(d->c, memory, needs.work, 0); // the padding of rows stays zero
+    carve_all(d, &(struct carver){.base = memory, .align = 256});
     return cu_sync(d->c, e);
 }
 

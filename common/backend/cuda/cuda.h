@@ -5,6 +5,7 @@
 #ifndef BACKEND_CUDA_CUDA_H
 #define BACKEND_CUDA_CUDA_H
 
+#include "backend/carve.h"
 #include "backend/cuda/args.h"
 #include "backend/cuda/driver.h"
 #include "backend/ops.h"
@@ -19,6 +20,7 @@ struct cuda_mat {
     const void *data; // NULL: a free place of the table
     enum mat_layout layout;
     size_t n_out, n_in;
+    size_t bytes;  // of a quantised matrix, with its scales
     unsigned uses; // 2: the embedding, which is also the head, was named twice
     void *device;  // with `packed`: also of the matrices that are packed with it
     bool packed;
@@ -28,9 +30,19 @@ struct cuda_mat {
 struct cuda_group {
     struct cu_pairs pairs;
     const void *data[3];
+    const struct mat *w[3]; // quantised: the whole matrices
     enum mat_layout layout;
     size_t n_in;
     bool both; // the two are one matrix in the file
+};
+
+/* How a matrix is multiplied: product.c. */
+enum cuda_way { CUDA_EXACT, CUDA_MMA, CUDA_INT, CUDA_QUANT, CUDA_EXACT_QUANT };
+
+/* x of a product: rows * times rows, f32, stride ldx. */
+struct cuda_x {
+    const float *x;
+    size_t ldx, times, rows;
 };
 
 struct cuda_launch {
@@ -53,6 +65,9 @@ struct cuda_kernels {
         *tile[3],
         *tile_wgmma[3]; // by enum cu_type; tile_wgmma is NULL if the GPU or the build has none
     const struct cu_kernel *exact[3];
+    const struct cu_kernel *round, *int_x, *exact_quant;
+    const struct cu_kernel *int8[3], *int32[3], *int_many[3]; // by mat_layout, from MAT_I8 on
+    const struct cu_kernel *quant8[4], *quant32[4];           // from MAT_G4 on
     const struct cu_kernel *attend_few, *attend_many, *attend_f32;
 };
 
@@ -73,14 +88,17 @@ struct cuda_device {
     size_t raw_bytes;
     void **vectors; // [n_vectors] copies of norms and biases, and tables of experts
     size_t n_vectors, vectors_cap;
-    enum cu_type
-        type;   // of the matrices, and of rounded activations; CU_F32: all is computed in f32
-    bool mixed; // matrices are of several types
+    unsigned plain, quantised; // bits: enum cu_type, enum mat_layout of the matrices
+    size_t quantised_bytes;    // of weights_bytes
+    enum cu_type type;         // of activations; not CU_F32: of all matrices, too
+    enum cu_type quant_type;   // to which CUDA_QUANT rounds
 
     // Activations; ld of each: its length rounded up to CU_PAD.
     void *memory; // all of them
     float *normed, *qkv, *router, *expert_out, *hidden, *logits, *expert_weights;
-    void *rounded, *attn, *ffn, *expert_ffn; // of `type`
+    void *rounded, *attn, *ffn, *expert_ffn; // of `type`; where that is CU_F32, rounded is what a
+                                             // product's x is made into,
+    float *x_scales;                         // and these are the scales of its codes
     float *cosines[DEVICE_ROPES], *sines[DEVICE_ROPES], *partial;
     uint32_t *counters, *experts, *offsets, *pairs;
     size_t ld_hidden, ld_q, ld_ffn, ld_router, logit_rows, max_spans, few_tiles, rows_padded;
@@ -127,8 +145,33 @@ void *cuda_packed(struct cuda_device *d, const struct cuda_group *g);
 /* A matrix [n_out, n_in padded] as in the file. */
 void *cuda_plain(struct cuda_device *d, const void *data, enum mat_layout layout, size_t n_out,
                  size_t n_in);
-/* Of a layer's experts: the table of struct cu_matmul_args. */
-void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o);
+/* Of a layer's experts, the table of struct cu_matmul_args for matrices [first, first + n_mats) of
+ * each expert; NULL for those whose layout is another. */
+void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o, unsigned first,
+                        unsigned n_mats, enum mat_layout layout);
+/* A part of the weights' memory. NULL: the plan was wrong, which is a bug, and the device fails. */
+void *cuda_weights_take(struct cuda_device *d, size_t bytes);
+
+/* quant.c: what a quantised matrix takes on the device; SIZE_MAX: more than can be counted. */
+size_t cuda_quant_bytes(const struct mat *w);
+/* The struct cu_quant of w, a whole matrix, which is uploaded at its first use. NULL if that failed.
+ */
+void *cuda_quant(struct cuda_device *d, const struct mat *w);
+
+/* product.c */
+enum cuda_way cuda_way_of(const struct cuda_device *d, enum mat_layout layout);
+/* The weights of the group, in a's form for its kernels. False where they could not be uploaded. */
+bool cuda_set_weights(struct cuda_device *d, struct cu_matmul_args *a, const struct cuda_group *g);
+/* Runs a product whose x is in f32. */
+void cuda_product(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
+                  const struct cuda_x *x);
+/* expert_out = the experts' results for x, where activations are in f32. False: as above. */
+bool cuda_experts_f32(struct cuda_device *d, const struct experts_op *o, const float *x);
+
+/* step.c: the launch of a product whose x is rounded to W's type, BF16 or F16. */
+void cuda_multiply(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
+                   size_t rows);
+void cuda_multiply_experts(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout);
 /* The matrix that was named with this data. */
 struct cuda_mat *cuda_mat_of(const struct cuda_device *d, const void *data);
 

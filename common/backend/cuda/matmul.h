@@ -22,6 +22,25 @@ DEVICE const unsigned char *weight_row(const struct cu_matmul_args *m, uint32_t 
     return (const unsigned char *)w + (size_t)at.row * m->ld_w * size;
 }
 
+/* The same of quantised matrices. */
+struct quant_row {
+    const struct cu_quant *q;
+    uint32_t row, mat; // of the matrix; which of the product's
+};
+DEVICE struct quant_row quant_row_of(const struct cu_matmul_args *m, uint32_t o) {
+    struct cu_output at = output_of(&m->pairs, o);
+    const void *w = at.mat == 0 ? m->w[0] : at.mat == 1 ? m->w[1] : m->w[2];
+    uint32_t first = at.mat == 0   ? m->first_row[0]
+                     : at.mat == 1 ? m->first_row[1]
+                                   : m->first_row[2];
+    if (m->expert_w) {
+        w = m->expert_w[3 * blockIdx.z + m->expert_first + at.mat];
+        first = 0;
+    }
+    struct quant_row r = {(const struct cu_quant *)w, first + at.row, at.mat};
+    return r;
+}
+
 DEVICE float bias_of(const struct cu_matmul_args *m, uint32_t o) {
     struct cu_output at = output_of(&m->pairs, o);
     const float *b = at.mat == 0 ? m->bias[0] : at.mat == 1 ? m->bias[1] : m->bias[2];
@@ -51,6 +70,8 @@ DEVICE struct cu_rows rows_of(const struct cu_matmul_args *m) {
     if (m->expert_w) {
         r.offset = m->offsets[blockIdx.z];
         r.n = m->offsets[blockIdx.z + 1] - r.offset;
+        if (!m->expert_w[3 * blockIdx.z + m->expert_first]) // of another launch
+            r.n = 0;
         r.pairs = m->expert_pairs + r.offset;
     }
     return r;
@@ -106,6 +127,8 @@ DEVICE void finish_output(const struct cu_matmul_args *m, uint32_t row, uint32_t
     size_t at = (size_t)row * m->ldy + o;
     if (m->epilogue == CU_ADD) {
         m->y[at] += m->scale * sum;
+    } else if (m->epilogue == CU_TIMES) {
+        m->y[at] = approx_act(m->act, m->y[at]) * sum;
     } else if (m->epilogue == CU_ACT) {
         store_x(m->out, m->out_type, m->ld_out, row, o, approx_act(m->act, sum));
     } else {

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "backend/cuda/norm.h"
+#include "backend/cuda/quant.h"
 #include "backend/cuda/store.h"
 
 /* Sine and cosine of an f32 angle below 2^28, each with a relative error below 1.3e-16.
@@ -107,10 +108,14 @@ KERNEL(CU_THREADS, 4) k_begin(PARAM(struct cu_begin_args) a) {
     bool aligned = quad_aligned(a.x, a.ldx);
 
     for (uint32_t i = 4 * threadIdx.x; i < a.dim; i += 4 * CU_THREADS) {
-        float4 v = a.embed_packed ? packed_load4(a.embed, a.embed_type, a.embed_ld, id, i)
-                                  : table_load4(a.embed, a.embed_type, a.embed_ld, id, i, a.dim);
+        float4 v = a.embed_quant ? quant_load4((const struct cu_quant *)a.embed, id, i)
+                   : a.embed_packed
+                       ? packed_load4(a.embed, a.embed_type, a.embed_ld, id, i)
+                       : table_load4(a.embed, a.embed_type, a.embed_ld, id, i, a.dim);
         v.x *= a.scale, v.y *= a.scale, v.z *= a.scale, v.w *= a.scale;
-        if (a.positions)
+        if (a.positions && a.positions_quant)
+            v = quad_add(v, quant_load4((const struct cu_quant *)a.positions, pos, i), 1);
+        else if (a.positions)
             v = quad_add(
                 v, table_load4(a.positions, a.positions_type, a.positions_ld, pos, i, a.dim), 1);
         quad_store(a.x + (size_t)row * a.ldx, i, a.dim, aligned, v);

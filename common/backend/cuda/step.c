@@ -68,32 +68,9 @@ static struct cuda_group group_of(const struct linear *const *l, size_t n) {
     for (size_t i = 0; i < n; i++) {
         g.pairs.n_out[i] = (uint32_t)l[i]->w.n_out;
         g.data[i] = l[i]->w.data;
+        g.w[i] = &l[i]->w;
     }
     return g;
-}
-
-/* The weights of the group, packed or plain. False where they could not be uploaded. */
-static bool set_weights(struct cuda_device *d, struct cu_matmul_args *a,
-                        const struct cuda_group *g) {
-    a->step = d->step;
-    a->pairs = g->pairs;
-    a->n_in = (uint32_t)g->n_in;
-    a->ld_w = (uint32_t)cuda_padded(g->n_in);
-    if (d->type != CU_F32) {
-        a->packed = cuda_packed(d, g);
-        return a->packed != NULL;
-    }
-    if (g->both) {
-        a->w[0] = cuda_plain(d, g->data[0], g->layout,
-                             (size_t)g->pairs.n_out[0] + g->pairs.n_out[1], g->n_in);
-        a->w[1] = (const unsigned char *)a->w[0] +
-                  (size_t)g->pairs.n_out[0] * a->ld_w * cuda_size(cuda_type(g->layout));
-        return a->w[0] != NULL;
-    }
-    for (size_t i = 0; i < g->pairs.n_mats; i++)
-        if (!(a->w[i] = cuda_plain(d, g->data[i], g->layout, g->pairs.n_out[i], g->n_in)))
-            return false;
-    return true;
 }
 
 /* The launch of a product of few rows. Two blocks an SM go from tile to tile: while one joins its
@@ -137,32 +114,33 @@ static const struct cu_kernel *tile_of(const struct cuda_device *d, struct cu_ma
     return d->k.tile_wgmma[t];
 }
 
-/* Runs a product of `rows` rows at most, whose x is of the device's type; layout: of W. */
-static void run_product(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
+/* Whether the matrices of an operation are multiplied together: they are of one layout. */
+static bool alike(const struct linear *l, size_t n) {
+    for (size_t i = 1; i < n; i++)
+        if (l[i].w.layout != l[0].w.layout)
+            return false;
+    return true;
+}
+
+void cuda_multiply(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
                         size_t rows) {
     enum cu_type t = cuda_type(layout);
-    size_t tiles = cu_tiles_of(&a->pairs);
-    struct cu_shape s = {.x = (unsigned)tiles, .y = over(rows, 8), .early = true};
-    const struct cu_kernel *k = d->k.exact[t];
-    if (d->type != CU_F32 && rows <= FEW_ROWS) {
+    struct cu_shape s = {.early = true};
+    const struct cu_kernel *k;
+    if (rows <= FEW_ROWS) {
         k = few_of(d, a, t, rows, &s);
-    } else if (d->type != CU_F32) {
+    } else {
         k = tile_of(d, a, t, rows, &s);
     }
     cuda_run(d, k, s, a, sizeof *a);
 }
 
 /* The same with the experts' rows: pairs of a row and an expert. */
-static void run_experts_product(struct cuda_device *d, struct cu_matmul_args *a,
-                                enum mat_layout layout) {
-    enum cu_type t = cuda_type(layout);
-    size_t tiles = cu_tiles_of(&a->pairs), n = d->shape.n_experts,
-           of_expert = over(d->rows * d->shape.n_experts_used, n);
-    struct cu_shape s = {
-        .x = (unsigned)tiles, .y = over(d->rows, 8), .z = (unsigned)n, .early = true};
-    const struct cu_kernel *k = d->k.exact[t];
-    if (d->type != CU_F32)
-        k = few_of(d, a, t, of_expert, &s);
+void cuda_multiply_experts(struct cuda_device *d, struct cu_matmul_args *a,
+                           enum mat_layout layout) {
+    size_t n = d->shape.n_experts, of_expert = over(d->rows * d->shape.n_experts_used, n);
+    struct cu_shape s = {.z = (unsigned)n, .early = true};
+    const struct cu_kernel *k = few_of(d, a, cuda_type(layout), of_expert, &s);
     s.y = over(d->rows, 8) < EXPERT_BLOCKS ? over(d->rows, 8) : EXPERT_BLOCKS;
     a->offsets = d->offsets;
     a->expert_pairs = d->pairs;
@@ -178,11 +156,10 @@ static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum 
     a->ldx = (uint32_t)d->ld_hidden;
     a->x = x;
     if (d->type == CU_F32) {
-        if (pre) {
+        if (pre)
             run_norm(d, NULL, CU_F32, d->normed, x, pre, false);
-            a->x = d->normed;
-        }
-        run_product(d, a, layout, d->rows);
+        cuda_product(d, a, layout,
+                     &(struct cuda_x){pre ? d->normed : x, d->ld_hidden, 1, d->rows});
         return;
     }
     if (d->rows <= FEW_NORM_ROWS && shared <= FEW_SHARED) {
@@ -196,7 +173,7 @@ static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum 
     }
     run_norm(d, d->rounded, cuda_type(layout), NULL, x, pre, false);
     a->x = d->rounded;
-    run_product(d, a, layout, d->rows);
+    cuda_multiply(d, a, layout, d->rows);
 }
 
 /* ---- operations ---- */
@@ -218,7 +195,11 @@ void cuda_begin(struct device *device, const struct step *s) {
                               .ldx = (uint32_t)d->ld_hidden,
                               .scale = s->embed_scale,
                               .n_ropes = (uint32_t)d->shape.n_ropes};
-    if (m && m->uses > 1 && d->type != CU_F32) { // it is the head, too
+    if (w->layout >= MAT_G4) {
+        a.embed = cuda_quant(d, w);
+        a.embed_quant = true;
+    } else if (m && m->uses > 1 &&
+               cuda_way_of(d, w->layout) == CUDA_MMA) { // it is the head, too
         struct cuda_group g = group_of((const struct linear *const[]){s->embed}, 1);
         a.embed = cuda_packed(d, &g);
         a.embed_packed = true;
@@ -227,7 +208,10 @@ void cuda_begin(struct device *device, const struct step *s) {
     }
     if (s->positions) {
         const struct mat *p = &s->positions->w;
-        a.positions = cuda_plain(d, p->data, p->layout, p->n_out, p->n_in);
+        a.positions_quant = p->layout >= MAT_G4;
+        a.positions = a.positions_quant
+                          ? cuda_quant(d, p)
+                          : cuda_plain(d, p->data, p->layout, p->n_out, p->n_in);
         a.positions_type = cuda_type(p->layout);
         a.positions_ld = (uint32_t)cuda_padded(p->n_in);
     }
@@ -273,17 +257,21 @@ static struct cu_kv kv_of(const struct cuda_device *d, const struct kv_layer *kv
 /* q, k and v as they are into d->qkv, then k_qk. */
 static void qkv_in_parts(struct cuda_device *d, const struct qkv_op *o, const float *x) {
     const struct device_shape *s = &d->shape;
-    size_t ld = (s->n_heads + 2 * s->n_kv_heads) * s->k_dim, n = o->fused ? 1 : 3;
-    struct cu_matmul_args a = {.epilogue = CU_STORE, .y = d->qkv, .ldy = (uint32_t)ld};
-    struct cuda_group g =
-        group_of((const struct linear *const[]){&o->qkv[0], n > 1 ? &o->qkv[1] : NULL,
-                                                n > 1 ? &o->qkv[2] : NULL},
-                 n);
-    for (size_t i = 0; i < n; i++)
-        a.bias[i] = o->qkv[i].bias;
-    if (!set_weights(d, &a, &g))
-        return;
-    run_of_hidden(d, &a, g.layout, x, o->pre);
+    size_t ld = (s->n_heads + 2 * s->n_kv_heads) * s->k_dim, n = o->fused ? 1 : 3, at = 0,
+           each = alike(o->qkv, n) ? n : 1; // matrices of a launch
+    for (size_t first = 0; first < n; first += each) {
+        struct cu_matmul_args a = {.epilogue = CU_STORE, .y = d->qkv + at, .ldy = (uint32_t)ld};
+        struct cuda_group g =
+            group_of((const struct linear *const[]){&o->qkv[first], each > 1 ? &o->qkv[1] : NULL,
+                                                    each > 1 ? &o->qkv[2] : NULL},
+                     each);
+        for (size_t i = 0; i < each; i++)
+            a.bias[i] = o->qkv[first + i].bias;
+        if (!cuda_set_weights(d, &a, &g))
+            return;
+        run_of_hidden(d, &a, g.layout, x, o->pre);
+        at += o->qkv[first].w.n_out;
+    }
     bool turns = o->rope != DEVICE_NO_ROPE;
     struct cu_qk_args q = {.step = d->step,
                            .qkv = d->qkv,
@@ -307,7 +295,7 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
     const struct device_shape *s = &d->shape;
     if (skips(d))
         return;
-    if (o->qk_norm != QK_NORM_NONE || s->k_dim % 2 != 0) {
+    if (o->qk_norm != QK_NORM_NONE || s->k_dim % 2 != 0 || !alike(o->qkv, o->fused ? 1 : 3)) {
         qkv_in_parts(d, o, x);
         return;
     }
@@ -330,7 +318,7 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
     g.pairs.half = a.rotary_half;
     for (size_t i = 0; i < n; i++)
         a.bias[i] = o->qkv[i].bias;
-    if (set_weights(d, &a, &g))
+    if (cuda_set_weights(d, &a, &g))
         run_of_hidden(d, &a, g.layout, x, o->pre);
 }
 
@@ -370,6 +358,21 @@ void cuda_attend(struct device *device, const struct attend_op *o) {
     cuda_run(d, k, shape, &a, sizeof a);
 }
 
+/* gate and then up, of two layouts: ffn = gate(x), and then act(ffn) * up(x). */
+static void gated_in_parts(struct cuda_device *d, const struct gated_op *o, const float *x) {
+    for (size_t i = 0; i < 2; i++) {
+        const struct linear *l = &o->in[i];
+        struct cuda_group g = group_of(&l, 1);
+        struct cu_matmul_args a = {.epilogue = i == 0 ? CU_STORE : CU_TIMES,
+                                   .bias = {l->bias},
+                                   .y = d->ffn,
+                                   .ldy = (uint32_t)cuda_padded(o->ffn_dim),
+                                   .act = (uint32_t)o->act};
+        if (cuda_set_weights(d, &a, &g))
+            run_of_hidden(d, &a, g.layout, x, o->pre);
+    }
+}
+
 void cuda_gated(struct device *device, const struct gated_op *o, const float *x) {
     struct cuda_device *d = cuda_of(device);
     const struct linear *in = o->in;
@@ -379,11 +382,16 @@ void cuda_gated(struct device *device, const struct gated_op *o, const float *x)
                                .act = (uint32_t)o->act,
                                .bias = {in[0].bias}};
     struct linear halves[2] = {in[0], in[0]};
+    bool two = !o->ungated && in[0].w.n_out == o->ffn_dim;
     if (skips(d))
         return;
+    if (two && !alike(in, 2)) {
+        gated_in_parts(d, o, x);
+        return;
+    }
     struct cuda_group g =
         group_of((const struct linear *const[]){&in[0], o->ungated ? NULL : &in[1]},
-                 o->ungated || in[0].w.n_out != o->ffn_dim ? 1 : 2);
+                 two ? 2 : 1);
     a.ld_out = (uint32_t)cuda_padded(o->ffn_dim);
     if (!o->ungated && g.pairs.n_mats == 2) {
         a.bias[1] = in[1].bias;
@@ -394,10 +402,11 @@ void cuda_gated(struct device *device, const struct gated_op *o, const float *x)
         a.bias[1] = in[0].bias ? in[0].bias + o->ffn_dim : NULL;
         g = group_of((const struct linear *const[]){&halves[0], &halves[1]}, 2);
         g.both = true;
+        g.w[0] = g.w[1] = &in[0].w;
     }
     if (!o->ungated)
         g.pairs.pairing = CU_GATE_UP;
-    if (set_weights(d, &a, &g))
+    if (cuda_set_weights(d, &a, &g))
         run_of_hidden(d, &a, g.layout, x, o->pre);
 }
 
@@ -412,15 +421,19 @@ void cuda_project(struct device *device, float *y, enum device_source from, cons
                                .y = y,
                                .ldy = (uint32_t)d->ld_hidden,
                                .scale = scale};
-    if (!skips(d) && set_weights(d, &a, &g))
-        run_product(d, &a, g.layout, d->rows);
+    if (skips(d) || !cuda_set_weights(d, &a, &g))
+        return;
+    if (d->type == CU_F32)
+        cuda_product(d, &a, g.layout, &(struct cuda_x){a.x, a.ldx, 1, d->rows});
+    else
+        cuda_multiply(d, &a, g.layout, d->rows);
 }
 
 /* The rows' experts, their weights, and the pairs by expert. */
 static bool run_route(struct cuda_device *d, const struct experts_op *o, const float *x) {
     struct cuda_group g = group_of(&o->router, 1);
     struct cu_matmul_args a = {.epilogue = CU_STORE, .y = d->router, .ldy = (uint32_t)d->ld_router};
-    if (!set_weights(d, &a, &g))
+    if (!cuda_set_weights(d, &a, &g))
         return false;
     run_of_hidden(d, &a, g.layout, x, NULL);
     struct cu_route_args r = {.step = d->step,
@@ -442,34 +455,30 @@ static bool run_route(struct cuda_device *d, const struct experts_op *o, const f
     return true;
 }
 
-void cuda_experts(struct device *device, float *y, const struct experts_op *o, const float *x) {
-    struct cuda_device *d = cuda_of(device);
+/* expert_out = the experts' results, where all is of the device's type. */
+static bool experts_rounded(struct cuda_device *d, const struct experts_op *o, const float *x) {
     const struct linear *first = o->experts;
-    if (skips(d) || !run_route(d, o, x))
-        return;
-    const void *const *table = cuda_expert_table(d, o);
-    if (!table)
-        return;
+    const void *const *gate_up = cuda_expert_table(d, o, 0, 2, first[0].w.layout),
+                      *const *down_w = cuda_expert_table(d, o, 2, 1, first[2].w.layout);
+    if (!gate_up || !down_w)
+        return false;
     struct cu_matmul_args in = {.step = d->step,
                                 .pairs = {.pairing = CU_GATE_UP,
                                           .n_out = {(uint32_t)o->ffn_dim, (uint32_t)o->ffn_dim},
                                           .n_mats = 2},
                                 .n_in = (uint32_t)first[0].w.n_in,
                                 .ld_w = (uint32_t)cuda_padded(first[0].w.n_in),
-                                .x = x,
+                                .x = d->rounded,
                                 .ldx = (uint32_t)d->ld_hidden,
                                 .epilogue = CU_GATED,
                                 .out = d->expert_ffn,
                                 .out_type = d->type,
                                 .ld_out = (uint32_t)cuda_padded(o->ffn_dim),
                                 .act = (uint32_t)o->act,
-                                .expert_w = table,
+                                .expert_w = gate_up,
                                 .n_used = (uint32_t)d->shape.n_experts_used};
-    if (d->type != CU_F32) {
-        run_norm(d, d->rounded, d->type, NULL, x, NULL, false);
-        in.x = d->rounded;
-    }
-    run_experts_product(d, &in, first[0].w.layout);
+    run_norm(d, d->rounded, d->type, NULL, x, NULL, false);
+    cuda_multiply_experts(d, &in, first[0].w.layout);
     struct cu_matmul_args down = {.step = d->step,
                                   .pairs = {.n_out = {(uint32_t)first[2].w.n_out}, .n_mats = 1},
                                   .n_in = (uint32_t)o->ffn_dim,
@@ -479,9 +488,18 @@ void cuda_experts(struct device *device, float *y, const struct experts_op *o, c
                                   .epilogue = CU_STORE,
                                   .y = d->expert_out,
                                   .ldy = (uint32_t)d->ld_hidden,
-                                  .expert_w = table,
+                                  .expert_w = down_w,
                                   .expert_first = 2};
-    run_experts_product(d, &down, first[2].w.layout);
+    cuda_multiply_experts(d, &down, first[2].w.layout);
+    return true;
+}
+
+void cuda_experts(struct device *device, float *y, const struct experts_op *o, const float *x) {
+    struct cuda_device *d = cuda_of(device);
+    if (skips(d) || !run_route(d, o, x))
+        return;
+    if (!(d->type == CU_F32 ? cuda_experts_f32(d, o, x) : experts_rounded(d, o, x)))
+        return;
     struct cu_combine_args c = {.step = d->step,
                                 .y = y,
                                 .x = d->expert_out,
@@ -498,7 +516,6 @@ void cuda_experts(struct device *device, float *y, const struct experts_op *o, c
 /* logits of wanted rows [first, first + n) -> d->logits */
 static void run_head(struct cuda_device *d, const struct head_op *o, size_t first, size_t n) {
     const struct linear *l = o->head;
-    enum cu_type t = d->type == CU_F32 ? CU_F32 : cuda_type(l->w.layout);
     struct cuda_group g = group_of(&l, 1);
     size_t row = first * d->ld_hidden; // whole blocks
     struct cu_matmul_args a = {.epilogue = CU_STORE,
@@ -511,10 +528,14 @@ static void run_head(struct cuda_device *d, const struct head_op *o, size_t firs
                                .ldy = (uint32_t)d->shape.vocab_size,
                                .divisor = o->divisor,
                                .softcap = o->softcap};
-    a.x =
-        t == CU_F32 ? (const void *)(d->normed + row) : (const unsigned char *)d->rounded + 2 * row;
-    if (set_weights(d, &a, &g))
-        run_product(d, &a, g.layout, n);
+    if (!cuda_set_weights(d, &a, &g))
+        return;
+    if (d->type == CU_F32) {
+        cuda_product(d, &a, g.layout, &(struct cuda_x){d->normed + row, d->ld_hidden, 1, n});
+        return;
+    }
+    a.x = (const unsigned char *)d->rounded + 2 * row;
+    cuda_multiply(d, &a, g.layout, n);
 }
 
 int cuda_head(struct device *device, const struct head_op *o, float *logits, float *hidden,

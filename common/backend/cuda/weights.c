@@ -37,19 +37,17 @@ static void grow(struct cuda_device *d) {
     d->mats_cap = cap;
 }
 
-/* The most bytes of a matrix: rows are padded, and outputs rounded up to whole tiles. */
-static size_t bytes_of(const struct cuda_mat *m) {
-    return (m->n_out + 15) / 16 * 16 * cuda_padded(m->n_in) * cuda_size(cuda_type(m->layout)) +
-           ALIGN;
+/* The most bytes of a plain matrix: rows are padded, and outputs rounded up to whole tiles. */
+static size_t plain_bytes(const struct mat *w) {
+    struct carver c = {.align = ALIGN};
+    carve(&c, (w->n_out + 15) / 16 * 16, cuda_padded(w->n_in), cuda_size(cuda_type(w->layout)));
+    carve(&c, 1, 1, ALIGN);
+    return c.overflow ? SIZE_MAX : c.used;
 }
 
 int cuda_load(struct device *device, const struct mat *w, struct err *e) {
     struct cuda_device *d = cuda_of(device);
-    if (w->quant || mat_panel_rows(w->layout) > 1)
-        return err_set(e, EXIT_DATA,
-                       "quantised matrices (%s) are not supported on a GPU: use "
-                       "--device cpu",
-                       mat_layout_name(w->layout));
+    bool quantised = w->layout >= MAT_G4;
     if (2 * (d->n_mats + 1) > d->mats_cap)
         grow(d);
     struct cuda_mat *m = place_of(d->mats, d->mats_cap, w->data);
@@ -57,13 +55,23 @@ int cuda_load(struct device *device, const struct mat *w, struct err *e) {
         m->uses++;
         return 0;
     }
-    *m = (struct cuda_mat){
-        .data = w->data, .layout = w->layout, .n_out = w->n_out, .n_in = w->n_in, .uses = 1};
-    size_t raw = mat_bytes(w);
-    d->largest = raw > d->largest ? raw : d->largest;
-    d->mixed |= d->n_mats > 0 && d->type != cuda_type(w->layout);
-    d->type = cuda_type(w->layout);
+    *m = (struct cuda_mat){.data = w->data,
+                           .layout = w->layout,
+                           .n_out = w->n_out,
+                           .n_in = w->n_in,
+                           .bytes = quantised ? cuda_quant_bytes(w) : plain_bytes(w),
+                           .uses = 1};
     d->n_mats++;
+    if (!add_size(d->weights_bytes, m->bytes, &d->weights_bytes))
+        return err_set(e, EXIT_SYSTEM, "the model's weights are past what memory can hold");
+    if (quantised) {
+        d->quantised |= 1u << w->layout;
+        d->quantised_bytes += m->bytes;
+        return 0;
+    }
+    d->plain |= 1u << cuda_type(w->layout);
+    size_t raw = mat_bytes(w);
+    d->largest = raw > d->largest && w->layout != MAT_F32 ? raw : d->largest;
     return 0;
 }
 
@@ -89,14 +97,6 @@ int cuda_load_vector(struct device *device, const float **v, size_t n, struct er
     return 0;
 }
 
-size_t cuda_weights_bytes(const struct cuda_device *d) {
-    size_t n = 0;
-    for (size_t i = 0; i < d->mats_cap; i++)
-        if (d->mats[i].data)
-            n += bytes_of(&d->mats[i]);
-    return n;
-}
-
 void cuda_weights_free(struct cuda_device *d) {
     for (size_t i = 0; i < d->n_vectors; i++)
         cu_free(d->c, d->vectors[i]);
@@ -106,8 +106,7 @@ void cuda_weights_free(struct cuda_device *d) {
     free(d->mats);
 }
 
-/* A part of the weights' memory. NULL: the plan was wrong, which is a bug. */
-static void *take(struct cuda_device *d, size_t bytes) {
+void *cuda_weights_take(struct cuda_device *d, size_t bytes) {
     struct err e = {0};
     bytes = (bytes + ALIGN - 1) / ALIGN * ALIGN;
     if (bytes > d->weights_bytes - d->weights_used) {
@@ -159,7 +158,7 @@ void *cuda_packed(struct cuda_device *d, const struct cuda_group *g) {
     struct err e = {0};
     if (m && m->device && m->packed)
         return m->device;
-    void *packed = take(d, (size_t)cu_tiles_of(&g->pairs) * 16 * cuda_padded(g->n_in) * 2);
+    void *packed = cuda_weights_take(d, (size_t)cu_tiles_of(&g->pairs) * 16 * cuda_padded(g->n_in) * 2);
     for (unsigned i = 0; i < g->pairs.n_mats && packed; i++)
         if (!pack(d, g, i, packed))
             packed = NULL;
@@ -180,7 +179,7 @@ void *cuda_plain(struct cuda_device *d, const void *data, enum mat_layout layout
     size_t size = cuda_size(cuda_type(layout));
     if (m && m->device)
         return m->device;
-    void *p = take(d, n_out * cuda_padded(n_in) * size);
+    void *p = cuda_weights_take(d, n_out * cuda_padded(n_in) * size);
     if (!p ||
         failed(d,
                cu_upload_rows(d->c, p, cuda_padded(n_in) * size, data, n_in * size, n_in * size,
@@ -193,41 +192,54 @@ void *cuda_plain(struct cuda_device *d, const void *data, enum mat_layout layout
     return p;
 }
 
-/* gate and up of an expert are packed together; in f32 all three are plain. */
-static bool expert_parts(struct cuda_device *d, const struct experts_op *o, const struct linear *x,
-                         void **table) {
-    if (d->type == CU_F32) {
-        for (size_t i = 0; i < 3; i++)
-            table[i] = cuda_plain(d, x[i].w.data, x[i].w.layout, x[i].w.n_out, x[i].w.n_in);
-        return table[0] && table[1] && table[2];
+/* The places of the table for one expert, whose matrices are x [n_mats]. */
+static bool expert_part(struct cuda_device *d, const struct linear *x, unsigned n_mats,
+                        void **table) {
+    const enum mat_layout layout = x[0].w.layout;
+    enum cuda_way way = cuda_way_of(d, layout);
+    if (way == CUDA_MMA) { // packed together
+        struct cuda_group g = {
+            {.pairing = n_mats == 2 ? CU_GATE_UP : CU_PLAIN, .n_mats = n_mats},
+            {x[0].w.data, n_mats == 2 ? x[1].w.data : NULL},
+            {&x[0].w, n_mats == 2 ? &x[1].w : NULL},
+            layout,
+            x[0].w.n_in,
+            false};
+        for (unsigned i = 0; i < n_mats; i++)
+            g.pairs.n_out[i] = (uint32_t)x[i].w.n_out;
+        table[0] = cuda_packed(d, &g);
+        return table[0];
     }
-    struct cuda_group in = {
-        {.pairing = CU_GATE_UP, .n_out = {(uint32_t)o->ffn_dim, (uint32_t)o->ffn_dim}, .n_mats = 2},
-        {x[0].w.data, x[1].w.data},
-        x[0].w.layout,
-        x[0].w.n_in,
-        false};
-    struct cuda_group down = {{.n_out = {(uint32_t)x[2].w.n_out}, .n_mats = 1},
-                              {x[2].w.data},
-                              x[2].w.layout,
-                              x[2].w.n_in,
-                              false};
-    table[0] = cuda_packed(d, &in);
-    table[1] = NULL;
-    table[2] = cuda_packed(d, &down);
-    return table[0] && table[2];
+    bool there = true;
+    for (unsigned i = 0; i < n_mats && there; i++) {
+        const struct mat *w = &x[i].w;
+        table[i] = way == CUDA_EXACT ? cuda_plain(d, w->data, w->layout, w->n_out, w->n_in)
+                                     : cuda_quant(d, w);
+        there = table[i];
+    }
+    return there;
 }
 
-void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o) {
+static bool of_layout(const struct linear *x, unsigned n_mats, enum mat_layout layout) {
+    return x[0].w.layout == layout && x[n_mats - 1].w.layout == layout;
+}
+
+void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o, unsigned first,
+                        unsigned n_mats, enum mat_layout layout) {
+    // By an address within the experts' list.
+    const void *name = (const unsigned char *)o->experts + 1 +
+                       (2 * first + n_mats - 1) * (size_t)MAT_LAYOUTS + layout;
+    _Static_assert(1 + 6 * MAT_LAYOUTS <= 3 * sizeof(struct linear), "names of tables");
     size_t n = d->shape.n_experts, bytes = 3 * n * sizeof(void *);
-    struct cuda_mat *key = cuda_mat_of(d, o->experts); // by the address of the experts' list
+    struct cuda_mat *key = cuda_mat_of(d, name);
     struct err e = {0};
     if (key)
         return key->device;
     void **table = xcalloc(3 * n, sizeof *table), *on_device = NULL;
     bool there = true;
     for (size_t x = 0; x < n && there; x++)
-        there = expert_parts(d, o, o->experts + 3 * x, table + 3 * x);
+        if (of_layout(&o->experts[3 * x + first], n_mats, layout))
+            there = expert_part(d, &o->experts[3 * x + first], n_mats, table + 3 * x + first);
     if (there && !failed(d, cu_alloc(d->c, bytes, "a table of experts", &on_device, &e), &e) &&
         failed(d, cu_upload(d->c, on_device, table, bytes, &e), &e))
         on_device = NULL;
@@ -237,8 +249,7 @@ void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o) {
     remember(d, on_device);
     if (2 * (d->n_mats + 1) > d->mats_cap)
         grow(d);
-    *place_of(d->mats, d->mats_cap, o->experts) =
-        (struct cuda_mat){.data = o->experts, .device = on_device};
+    *place_of(d->mats, d->mats_cap, name) = (struct cuda_mat){.data = name, .device = on_device};
     d->n_mats++;
     return on_device;
 }
