@@ -163,7 +163,7 @@ static void compare(struct pool *p, enum mat_layout layout, size_t n_rows, size_
     free(bias);
 }
 
-static void products_are_the_models(void) {
+static inline void products_are_the_models(void) {
     struct pool *p = pool_new(2, NULL);
     for (size_t l = 0; l < N_LAYOUTS; l++) {
         for (size_t i = 0; i < (CHECKS_FEW ? 12 : 60); i++) {
@@ -179,7 +179,7 @@ static void products_are_the_models(void) {
 }
 
 /* Values that are no numbers reach the outputs of their row alone, and small ones are zero. */
-static void odd_values_of_x(void) {
+static inline void odd_values_of_x(void) {
     enum { ROWS = 6, IN = 600, OUT = 40 };
     struct pool *p = pool_new(1, NULL);
     for (size_t l = 0; l < N_LAYOUTS; l++) {
@@ -207,7 +207,7 @@ static void odd_values_of_x(void) {
 
 /* A row alone, in any batch and with any number of threads; with other products, whose outputs are
  * no whole panels, in the same job; and as a view. */
-static void same_bits_in_every_cut(void) {
+static inline void same_bits_in_every_cut(void) {
     enum { ROWS = CHECKS_FEW ? 20 : 150, OUT = 83, IN = 1100, BF16_OUT = 7 };
     struct pool *pools[] = {pool_new(1, NULL), pool_new(2, NULL), pool_new(3, NULL)};
     float *x = random_floats(ROWS * IN), *alone = xcalloc(ROWS * OUT, sizeof *alone),
@@ -250,7 +250,7 @@ static void same_bits_in_every_cut(void) {
 }
 
 /* Gate and up of an FFN, of one layout or of two. */
-static void gated_products(void) {
+static inline void gated_products(void) {
     enum { OUT = 100, IN = 320 };
     struct pool *p = pool_new(2, NULL);
     for (size_t n_rows = 1; n_rows < (CHECKS_FEW ? 4 : 200); n_rows += n_rows < 4 ? 1 : 97) {
@@ -290,7 +290,7 @@ static void gated_products(void) {
 }
 
 /* --precise: the weights as mat_row gives them, in f32. */
-static void precise_is_f32(void) {
+static inline void precise_is_f32(void) {
     enum { ROWS = 20, OUT = 37, IN = 700 };
     struct pool *p = pool_new(2, NULL);
     for (size_t l = 0; l < N_LAYOUTS; l++) {
