@@ -77,8 +77,7 @@ static void dev_free(struct dev_buf *b) {
     b->p = NULL;
 }
 
-/* What is in b, to be freed. */
-static void *dev_read(const struct dev_buf *b) {
+static void *dev_fetch(const struct dev_buf *b) {
     struct err e = {0};
     void *pinned;
     dev_must(cu_pinned_alloc(dev, b->n + DEV_GUARD ? b->n + DEV_GUARD : 1, "a test", &pinned, &e),
@@ -93,7 +92,24 @@ static void *dev_read(const struct dev_buf *b) {
             break;
         }
     cu_pinned_free(dev, pinned);
+    return out;
+}
+/* What is in b, to be freed. */
+static void *dev_read(const struct dev_buf *b) {
+    void *out = dev_fetch(b);
     cuda_hash(dev_last, dev_x, dev_y, out, b->n);
+    return out;
+}
+/* The same of floats, some of which may be NaN: a CPU and a GPU give a new NaN other bits, and
+ * IEEE 754 does not say which. All have one hash. */
+static inline float *dev_read_floats(const struct dev_buf *b) {
+    float *out = dev_fetch(b), *plain = xmalloc(b->n);
+    memcpy(plain, out, b->n);
+    for (size_t i = 0; i < b->n / sizeof *plain; i++)
+        if (plain[i] != plain[i])
+            memset(&plain[i], 0xFF, sizeof *plain);
+    cuda_hash(dev_last, dev_x, dev_y, plain, b->n);
+    free(plain);
     return out;
 }
 

@@ -243,7 +243,7 @@ static float *run(const char *kernel, const struct dev_x *x, const struct dev_ma
                                      .y = y.p,
                                      .ldy = (uint32_t)n_out};
     dev_launch(kernel, many ? rows : tiles, many ? (tiles + 7) / 8 : rows, CU_THREADS, &a);
-    float *out = dev_read(&y);
+    float *out = dev_read_floats(&y);
     dev_free(&y);
     return out;
 }

@@ -653,8 +653,8 @@ static void route_once(uint32_t n_rows, uint32_t n, uint32_t n_used, uint32_t ki
         dev_launch("k_route", many ? (n_rows + 31) / 32 + 1 : 1, 1, 1024, &a);
         if (many)
             dev_launch("k_route_sort", (n + 7) / 8, 1, CU_THREADS, &a);
-        float *w = dev_read(&dw);
-        for (uint32_t p = 0; p < n_pairs; p++) // a NaN's bits are nobody's
+        float *w = dev_read_floats(&dw);
+        for (uint32_t p = 0; p < n_pairs; p++)
             if (!(isnan(w[p]) && isnan(weights[p])) && w[p] != weights[p]) {
                 CHECK_MSG(0, "weight of pair %u is %a, not %a", p, (double)w[p],
                           (double)weights[p]);
