@@ -146,6 +146,7 @@ struct device {
     const struct ops *ops;
     float *x, *h, *y; // the residual, a block's input, its output: [max_rows, hidden_dim]
     double times[MODEL_PARTS];
+    bool lost; // an operation has failed, and all later ones will
     struct device_watch watch;
 };
 

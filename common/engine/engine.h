@@ -167,6 +167,10 @@ int engine_close_idle(struct engine *g, struct engine_client *c, struct err *e);
 /* Forgets c and its sequences, without an event. */
 void engine_leave(struct engine *g, struct engine_client *c);
 
+/* Why the device is gone, as after an error of a GPU: nothing runs any more, and sequences stay as
+ * they were. NULL: it is not gone. */
+const struct err *engine_lost(const struct engine *g);
+
 /* When engine_step is to be called, in seconds_now's time; 0: now; INFINITY: nothing can run. */
 double engine_due(const struct engine *g);
 

@@ -23,6 +23,7 @@ struct engine {
     double asked_until;   // until then, sequences that have logits count as decoding
     bool is_short;        // the last batch did not fit: nothing is resumed until one does
     bool some_failed;     // a client has failed, and may still have sequences
+    struct err lost;      // why the device is gone; code 0: it is not
     struct engine_counters counters;
 };
 

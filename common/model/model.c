@@ -29,6 +29,10 @@ bool model_precise(const struct model *m) {
     return m->precise;
 }
 
+bool model_lost(const struct model *m) {
+    return m->device->lost;
+}
+
 const double *model_times(const struct model *m) {
     return m->device->times;
 }

@@ -140,5 +140,7 @@ const struct hidden_layers *model_hidden(const struct model *m); // one at least
  * sequence state, or the device failed). Then no slot has changed its length. */
 int model_forward(struct model *m, const struct row *rows, size_t n_rows, float *logits,
                   float *hidden, struct err *e);
+/* Whether the device has failed, so that every later call will fail as well. */
+bool model_lost(const struct model *m);
 
 #endif

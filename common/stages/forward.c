@@ -53,6 +53,10 @@ static int step_if_due(struct forward *s, struct err *e) {
     if (engine_due(s->engine) > seconds_now())
         return 0;
     engine_step(s->engine);
+    if (engine_lost(s->engine)) {
+        *e = *engine_lost(s->engine);
+        return -1;
+    }
     if (!s->client.of_engine.failed)
         return 0;
     *e = s->client.of_engine.err;

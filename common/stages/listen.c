@@ -246,6 +246,10 @@ static int run(struct listen *l, struct err *e) {
         choose_hidden(l);
         if (engine_due(l->engine) <= seconds_now()) {
             engine_step(l->engine);
+            if (engine_lost(l->engine)) {
+                *e = *engine_lost(l->engine);
+                return -1;
+            }
             check_clients(l);
         }
         drop_gone(l);
@@ -275,7 +279,8 @@ int stage_listen(const struct listen_job *job, int *code, struct err *e) {
     *code = n_stops > 1 ? EXIT_SYSTEM : EXIT_DONE;
     for (size_t i = 0; i < l->n_clients; i++) {
         if (l->clients[i]->state != LISTEN_ENDS)
-            listen_client_end(l->clients[i], EXIT_SYSTEM, false, "the engine was stopped");
+            listen_client_end(l->clients[i], EXIT_SYSTEM, false,
+                              rc != 0 && e ? e->msg : "the engine was stopped");
         listen_client_free(l->clients[i]);
     }
     if (job->report)

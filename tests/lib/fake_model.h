@@ -24,6 +24,7 @@ struct model {
     bool keeps;
     size_t n_rows, refuse_rows;             // run so far, and how many may be; 0: any
     size_t n_steps, most_rows, refuse_past; // rows in all slots; 0: never
+    size_t lost_at;                         // the step at which the device is lost; 0: never
 };
 
 void model_seq_clear(struct model *m, size_t slot) {
@@ -166,6 +167,10 @@ const double *model_times(const struct model *m) {
     return none;
 }
 
+bool model_lost(const struct model *m) {
+    return m->lost_at > 0 && m->n_steps + 1 >= m->lost_at;
+}
+
 /* What the logits of a sequence begin with: exact in a float. */
 static float digest(const uint32_t *ids, size_t n) {
     uint32_t h = 1;
@@ -182,6 +187,8 @@ int model_forward(struct model *m, const struct row *rows, size_t n_rows, float 
     for (size_t slot = 0; slot < FAKE_SLOTS; slot++)
         held += m->len[slot];
     m->n_rows += n_rows;
+    if (model_lost(m))
+        return err_set(e, EXIT_SYSTEM, "the device is lost");
     if (m->refuse_rows && m->n_rows > m->refuse_rows)
         return err_set(e, EXIT_SYSTEM, "more rows than are new");
     if (m->refuse_past && held > m->refuse_past)

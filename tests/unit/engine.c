@@ -449,6 +449,30 @@ static void what_never_fits_fails(void) {
     end(g, m);
 }
 
+static void a_lost_device_ends_no_sequence(void) {
+    for (int pauses = 0; pauses < 2; pauses++) {
+        struct model *m = xcalloc(1, sizeof *m);
+        struct engine *g = engine_new(
+            &(struct engine_options){.max_in_flight = 4, .chunk = 4, .pauses = pauses}, m);
+        struct told *t = told_new(ENGINE_ASKS);
+        m->lost_at = 2;
+        engine_open(g, &t->client, 0, some_ids, 9, 1, NULL);
+        engine_open(g, &t->client, 1, some_ids, 3, 1, NULL);
+        engine_step(g);
+        CHECK(!engine_lost(g) && engine_due(g) < (double)INFINITY);
+        size_t before = t->n;
+        engine_step(g);
+        CHECK(engine_lost(g) && engine_lost(g)->code == EXIT_SYSTEM);
+        CHECK_STR(engine_lost(g)->msg, "the device is lost");
+        CHECK(engine_due(g) == (double)INFINITY);
+        CHECK_INT(t->n, before);
+        CHECK_INT(count(t, 'x'), 0);
+        CHECK_INT(t->client.n_open, 2);
+        free(t);
+        end(g, m);
+    }
+}
+
 static void one_step_runs_the_rows_of_both(void) {
     struct model *m;
     struct engine *g = begin(&m, 64, false);
@@ -809,6 +833,7 @@ int main(void) {
     RUN(two_clients_get_what_each_gets_alone);
     RUN(sequences_that_do_not_fit_together_are_paused);
     RUN(what_never_fits_fails);
+    RUN(a_lost_device_ends_no_sequence);
     RUN(one_step_runs_the_rows_of_both);
     RUN(a_client_that_fails_ends_alone);
     RUN(who_leaves_takes_its_sequences_along);

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/opt.h"
 
 enum { LOGITS_BYTES = 64 << 20, PARTIAL_BYTES = 256 << 20, RAW_BYTES = 256 << 20, MOST_PAD = 496 };
 
@@ -32,6 +33,7 @@ static void close_device(struct device *device) {
         cu_pinned_free(d->c, d->step_host);
         cu_close(d->c);
     }
+    free(d->step_sent);
     free(d->seqs);
     free(d);
 }
@@ -357,9 +359,18 @@ static const struct ops ops = {.close = close_device,
                                .fetch = cuda_fetch,
                                .head = cuda_head};
 
+/* The bytes of a step's rows. False if a size_t cannot count them. */
+static bool step_bytes(struct cuda_device *d) {
+    size_t rows = 0, words = 0, fixed = sizeof(struct cu_header) + 1024;
+    return add_size(d->shape.max_rows, CUDA_GRAPH_ROWS, &rows) &&
+           mul_size(rows, sizeof(struct cu_row) + sizeof(struct cu_tile), &rows) &&
+           mul_size(d->words_cap, sizeof(uint32_t), &words) &&
+           add_size(rows, words, &d->step_bytes) && add_size(d->step_bytes, fixed, &d->step_bytes);
+}
+
 static int open_parts(struct cuda_device *d, struct err *e) {
     const struct device_shape *s = &d->shape;
-    size_t pages = (s->context + CU_KV_PAGE - 1) / CU_KV_PAGE,
+    size_t pages = s->context / CU_KV_PAGE + 1,
            n_seqs = s->max_sequences < s->max_rows ? s->max_sequences : s->max_rows;
     void *step, *host;
     if (s->v_dim != s->k_dim)
@@ -374,18 +385,19 @@ static int open_parts(struct cuda_device *d, struct err *e) {
     if (cu_open(&d->c, d->index, e) != 0 || find_kernels(d, e) != 0)
         return -1;
     d->seqs = cuda_seqs_new(n_seqs);
-    d->words_cap =
-        n_seqs * (s->n_groups * pages + s->n_ropes * (s->rope_half[0] + s->rope_half[1])) + 1;
-    d->step_bytes =
-        sizeof(struct cu_header) +
-        (s->max_rows + CUDA_GRAPH_ROWS) * (sizeof(struct cu_row) + sizeof(struct cu_tile)) +
-        4 * d->words_cap + 1024;
+    size_t of_seq = 0;
+    if (!mul_size(s->n_groups, pages + CUDA_TABLE_PAGES, &of_seq) ||
+        !add_size(of_seq, s->n_ropes * (s->rope_half[0] + s->rope_half[1]), &of_seq) ||
+        !mul_size(n_seqs, of_seq, &d->words_cap) || !step_bytes(d))
+        return err_set(e, EXIT_SYSTEM, "%zu rows at once are past what memory can hold",
+                       s->max_rows);
     if (cu_alloc(d->c, d->step_bytes, "a step's rows", &step, e) != 0)
         return -1;
     d->step_device = step;
     if (cu_pinned_alloc(d->c, d->step_bytes, "a step's rows", &host, e) != 0)
         return -1;
     d->step_host = host;
+    d->step_sent = xmalloc(d->step_bytes);
     return 0;
 }
 
@@ -394,6 +406,7 @@ int cuda_open(struct device **out, const struct device_shape *s, unsigned index,
     d->base.ops = &ops;
     d->shape = *s;
     d->index = index;
+    d->clock.wanted = opt_verbose();
     d->kv_pad = (uint32_t)((s->k_dim + 15) / 16 * 16);
     *out = NULL;
     if (open_parts(d, e) != 0) {

@@ -12,7 +12,8 @@
 
 enum {
     CUDA_GRAPH_ROWS = 32, // most rows of a step that is recorded as a graph, for 1, 2, 4 ... rows
-    CUDA_GRAPHS = 6
+    CUDA_GRAPHS = 6,
+    CUDA_TABLE_PAGES = 64 // the room of a page table is a multiple of this
 };
 
 /* A matrix that forward named: its address in the file, and on the device once it was used. */
@@ -49,6 +50,7 @@ struct cuda_launch {
     const struct cu_kernel *kernel;
     struct cu_shape shape;
     void *args; // a copy, owned
+    enum model_part part;
 };
 /* The launches of a step of `rows` rows or fewer, which are the same at every step. */
 struct cuda_record {
@@ -57,6 +59,21 @@ struct cuda_record {
     struct cu_graph
         *graph; // NULL: not made, or the driver failed; then launches are queued one by one
     bool done;
+    unsigned replays;
+};
+
+/* Where the time of steps goes, with -v. A step that is measured has a mark on the device wherever
+ * another part begins; a graph is measured every CUDA_MEASURE_EVERY steps, in which its launches
+ * are queued one by one. Other steps have the shares of the last one that was. */
+enum { CUDA_MEASURE_EVERY = 32, CUDA_MARKS = 4096 };
+struct cuda_clock {
+    bool wanted, measures; // this step
+    double began;
+    enum model_part part;                           // of what is queued now
+    enum model_part parts[CUDA_MARKS];              // [n]: after mark i comes a launch of parts[i]
+    size_t n;
+    double shares[CUDA_GRAPHS + 1][MODEL_PARTS];    // of the last step that was measured; the last:
+                                                    // of steps without a graph
 };
 
 struct cuda_kernels {
@@ -114,7 +131,11 @@ struct cuda_device {
     size_t rows, tiles;             // that grids are made for: a graph's, or those
     struct cuda_record records[CUDA_GRAPHS];
     struct cuda_record *recording, *replaying; // or NULL
+    struct cuda_record *recorded;              // in this step
     bool queued;                               // something that uses step_host
+    unsigned char *step_sent;                  // [sent_bytes] what step_device has
+    size_t sent_bytes;
+    struct cuda_clock clock;
     bool fetches;                              // the step copies hidden states between layers
     struct cuda_seq *seqs;                     // [max_sequences or max_rows] of launch.c
 };
@@ -198,6 +219,11 @@ void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape 
               const void *args, size_t size);
 /* Writes the batch to step_host and sends it; chooses the rows and tiles of the step's grids. */
 void cuda_send_step(struct cuda_device *d, const struct step *s);
+/* Sets the part of what is queued next; returns the one before. */
+enum model_part cuda_part(struct cuda_device *d, enum model_part part);
+/* Before and after the last cu_sync of a step. */
+void cuda_step_queued(struct cuda_device *d);
+void cuda_step_ended(struct cuda_device *d);
 /* The end of a step: runs the recorded graph, or makes a graph of the launches just recorded. */
 void cuda_end_step(struct cuda_device *d);
 

@@ -171,6 +171,7 @@ void cu_close(struct cu *c) {
         if (c->stream)
             (void)c->api.cuStreamSynchronize(c->stream);
         cu_stages_free(c);
+        cu_marks_free(c);
         if (c->begin)
             (void)c->api.cuEventDestroy(c->begin);
         if (c->end)

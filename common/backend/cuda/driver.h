@@ -126,6 +126,12 @@ int cu_capture_end(struct cu *c, struct cu_graph **out, struct err *e);
 void cu_graph_launch(struct cu *c, const struct cu_graph *g); // queued
 void cu_graph_free(struct cu *c, struct cu_graph *g);         // g may be NULL
 
+/* Marks the end of what was queued so far with number i, counted from 0. Queued; not while
+ * recording. */
+void cu_mark(struct cu *c, size_t i);
+/* Milliseconds of the device between marks i and i + 1, which cu_sync has waited for. */
+double cu_marked_ms(struct cu *c, size_t i);
+
 /* For benchmarks: the device's time for the work that is queued between the two, in milliseconds.
  */
 void cu_time_begin(struct cu *c);

@@ -1,7 +1,8 @@
 /* Sends a step's rows to the GPU, and queues its launches one by one or as a graph.
  *
  * The header, the rows, the attention tiles and the words (page tables and frequencies) are one
- * copy from pinned memory. The offsets of the parts depend on the number of rows that the step is
+ * block of pinned memory, of which the pieces that differ from the last step's are copied. The
+ * offsets of the parts depend on the number of rows that the step is
  * laid out for. Small steps are laid out for 1, 2, 4 ... 32 rows, so that their launches are the
  * same every time: they are recorded once, as a graph.
  *
@@ -11,6 +12,7 @@
 
 #include "backend/cuda/cuda.h"
 #include "base/mem.h"
+#include "base/progress.h"
 
 /* ---- the rows ---- */
 
@@ -61,12 +63,14 @@ static void widen(struct cuda_seq *q, const struct cuda_device *d, const struct 
     }
 }
 
+/* A table has room for more pages, so that what comes after it stays where it is for some steps. */
 static void put_words(struct words *words, const struct cuda_device *d, struct cuda_seq *q) {
     for (size_t g = 0; g < d->shape.n_groups; g++) {
-        size_t n = q->end_page[g] - q->first_page[g];
+        size_t n = q->end_page[g] - q->first_page[g], room = round_up_size(n, CUDA_TABLE_PAGES);
         memcpy(words->w + words->n, q->pages[g] + q->first_page[g], n * sizeof *words->w);
+        memset(words->w + words->n + n, 0, (room - n) * sizeof *words->w);
         q->table[g] = (uint32_t)words->n - q->first_page[g];
-        words->n += n;
+        words->n += room;
     }
     for (size_t r = 0; r < d->shape.n_ropes; r++) {
         const struct cuda_seq *same = words->seqs;
@@ -127,6 +131,30 @@ static void place_parts(struct cu_step *p, unsigned char *base, size_t rows) {
     p->words = (const uint32_t *)(const void *)(p->tiles + rows);
 }
 
+/* Whether the device has the piece of the block that begins at `at`. */
+static bool is_sent(const struct cuda_device *d, size_t at, size_t n) {
+    return at + n <= d->sent_bytes && memcmp(d->step_host + at, d->step_sent + at, n) == 0;
+}
+
+/* Sends the pieces of the block [bytes] that differ from what the device has. */
+static void send_changes(struct cuda_device *d, size_t bytes) {
+    enum { PIECE = 1024 };
+    for (size_t at = 0, end; at < bytes; at = end) {
+        end = bytes - at < PIECE ? bytes : at + PIECE;
+        if (is_sent(d, at, end - at))
+            continue;
+        while (end < bytes) { // neighbours are one copy
+            size_t n = bytes - end < PIECE ? bytes - end : PIECE;
+            if (is_sent(d, end, n))
+                break;
+            end += n;
+        }
+        cu_to_device(d->c, d->step_device + at, d->step_host + at, end - at);
+        memcpy(d->step_sent + at, d->step_host + at, end - at);
+    }
+    d->sent_bytes = larger(d->sent_bytes, bytes);
+}
+
 void cuda_send_step(struct cuda_device *d, const struct step *s) {
     struct err e = {0};
     size_t record;
@@ -160,7 +188,7 @@ void cuda_send_step(struct cuda_device *d, const struct step *s) {
                            .n_want = (uint32_t)d->n_want,
                            .n_tiles = (uint32_t)d->n_tiles};
     size_t bytes = (size_t)((unsigned char *)(words.w + words.n) - d->step_host);
-    cu_to_device(d->c, d->step_device, d->step_host, bytes);
+    send_changes(d, bytes);
     d->queued = true;
 
     struct cuda_record *r = record < CUDA_GRAPHS ? &d->records[record] : NULL;
@@ -168,6 +196,10 @@ void cuda_send_step(struct cuda_device *d, const struct step *s) {
     d->recording = r && !r->done ? r : NULL;
     if (d->recording)
         r->n = 0;
+    d->clock.measures =
+        d->clock.wanted && (!d->replaying || r->replays++ % CUDA_MEASURE_EVERY == 0);
+    d->clock.n = 0;
+    d->recorded = NULL;
 }
 
 /* The copies wait for the kernels before them, and those after wait for the copies. step_host says
@@ -181,6 +213,49 @@ void cuda_fetch(struct device *device, float *host, const float *x) {
         cu_to_host(d->c, host + i * dim, x + step.rows[i].want * d->ld_hidden, dim * sizeof *host);
 }
 
+/* ---- where the time goes ---- */
+
+enum model_part cuda_part(struct cuda_device *d, enum model_part part) {
+    enum model_part before = d->clock.part;
+    d->clock.part = part;
+    return before;
+}
+
+/* Before a launch of a part. */
+static void mark(struct cuda_device *d, enum model_part part) {
+    struct cuda_clock *k = &d->clock;
+    if (!k->measures || k->n + 1 >= CUDA_MARKS || (k->n > 0 && k->parts[k->n - 1] == part))
+        return;
+    k->parts[k->n] = part;
+    cu_mark(d->c, k->n++);
+}
+
+void cuda_step_queued(struct cuda_device *d) {
+    if (d->clock.measures && d->clock.n > 0)
+        cu_mark(d->c, d->clock.n++);
+}
+
+void cuda_step_ended(struct cuda_device *d) {
+    struct cuda_clock *k = &d->clock;
+    if (!k->wanted)
+        return;
+    double all = 0, parts[MODEL_PARTS] = {0}, seconds = seconds_now() - k->began;
+    double *shares = k->shares[CUDA_GRAPHS];
+    for (size_t i = 0; i < CUDA_GRAPHS; i++)
+        if (d->replaying == &d->records[i] || d->recorded == &d->records[i])
+            shares = k->shares[i];
+    for (size_t i = 0; i + 1 < k->n; i++) {
+        double ms = cu_marked_ms(d->c, i);
+        parts[k->parts[i]] += ms;
+        all += ms;
+    }
+    for (size_t i = 0; i < MODEL_PARTS; i++) {
+        if (all > 0)
+            shares[i] = parts[i] / all;
+        d->base.times[i] += shares[i] * seconds;
+    }
+}
+
 /* ---- launches ---- */
 
 void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape shape,
@@ -190,6 +265,7 @@ void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape 
         return;
     if (shape.threads == 0)
         shape.threads = CU_THREADS;
+    mark(d, d->clock.part);
     cu_launch(d->c, k, shape, args);
     if (!r)
         return;
@@ -200,18 +276,23 @@ void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape 
     }
     struct cuda_launch *l = &r->launches[r->n++];
     free(l->args); // of a recording that was not finished
-    *l = (struct cuda_launch){k, shape, xmalloc(size)};
+    *l = (struct cuda_launch){k, shape, xmalloc(size), d->clock.part};
     memcpy(l->args, args, size);
 }
 
 static void launch_all(struct cuda_device *d, const struct cuda_record *r) {
-    for (size_t i = 0; i < r->n; i++)
-        cu_launch(d->c, r->launches[i].kernel, r->launches[i].shape, r->launches[i].args);
+    for (size_t i = 0; i < r->n; i++) {
+        const struct cuda_launch *l = &r->launches[i];
+        if (!d->recording) // a graph that is being made has no marks
+            mark(d, l->part);
+        cu_launch(d->c, l->kernel, l->shape, l->args);
+    }
 }
 
 void cuda_end_step(struct cuda_device *d) {
     struct cuda_record *r = d->replaying;
-    if (r && r->graph)
+    d->recorded = d->recording;
+    if (r && r->graph && !d->clock.measures)
         cu_graph_launch(d->c, r->graph);
     else if (r)
         launch_all(d, r);

@@ -35,6 +35,8 @@ struct cu {
     struct cu_stage stages[CU_STAGES];
     size_t stage, staged; // the buffer in use, and the bytes in use of it
     void *begin, *end;    // events of cu_time_begin, cu_time_end
+    void **marks;         // [n_marks] events
+    size_t n_marks;
 };
 
 static inline uint64_t cu_address(const void *p) {
@@ -57,5 +59,6 @@ static inline int cu_kept(const struct cu *c, struct err *e) {
 /* For cu_close. Results are ignored: an error here was an error before, and was reported then. */
 void cu_stages_free(struct cu *c);
 void cu_kernels_free(struct cu *c);
+void cu_marks_free(struct cu *c);
 
 #endif

@@ -180,6 +180,34 @@ void cu_graph_free(struct cu *c, struct cu_graph *g) {
     free(g);
 }
 
+void cu_mark(struct cu *c, size_t i) {
+    while (queues(c) && c->n_marks <= i) {
+        void *event = NULL;
+        keep(c, c->api.cuEventCreate(&event, API_EVENT_DEFAULT), "measuring time", "");
+        if (!event)
+            return;
+        c->marks = xreallocarray(c->marks, c->n_marks + 1, sizeof *c->marks);
+        c->marks[c->n_marks++] = event;
+    }
+    if (queues(c))
+        keep(c, c->api.cuEventRecord(c->marks[i], c->stream), "measuring time", "");
+}
+
+double cu_marked_ms(struct cu *c, size_t i) {
+    float ms = 0;
+    if (queues(c) && i + 1 < c->n_marks)
+        keep(c, c->api.cuEventElapsedTime(&ms, c->marks[i], c->marks[i + 1]), "measuring time", "");
+    return (double)ms;
+}
+
+void cu_marks_free(struct cu *c) {
+    for (size_t i = 0; i < c->n_marks; i++)
+        (void)c->api.cuEventDestroy(c->marks[i]);
+    free(c->marks);
+    c->marks = NULL;
+    c->n_marks = 0;
+}
+
 void cu_time_begin(struct cu *c) {
     if (!c->begin)
         keep(c, c->api.cuEventCreate(&c->begin, API_EVENT_DEFAULT), "measuring time", "");

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "backend/cuda/cuda.h"
+#include "base/progress.h"
 
 enum {
     FEW_ROWS = 64,     // from more rows on, tiles of 128 (bench/GPU.md)
@@ -57,7 +58,10 @@ static void run_norm(struct cuda_device *d, void *rounded, enum cu_type type, fl
                              .ld_rounded = (uint32_t)d->ld_hidden,
                              .wanted = wanted,
                              .norm = norm_of(n)};
+    enum model_part part = d->clock.part;
+    cuda_part(d, part == PART_HEAD ? part : PART_NORMS);
     cuda_run(d, d->k.norm, (struct cu_shape){.x = over(d->rows, 8), .early = true}, &a, sizeof a);
+    cuda_part(d, part);
 }
 
 /* ---- matrix products ---- */
@@ -182,7 +186,9 @@ void cuda_begin(struct device *device, const struct step *s) {
     struct cuda_device *d = cuda_of(device);
     if (d->failed.code)
         return;
+    d->clock.began = d->clock.wanted ? seconds_now() : 0;
     cuda_send_step(d, s);
+    cuda_part(d, PART_ROWS);
     if (skips(d))
         return;
     const struct mat *w = &s->embed->w;
@@ -239,6 +245,7 @@ void cuda_add(struct device *device, float *y, const float *x, float scale) {
                             .ldy = (uint32_t)d->ld_hidden,
                             .ldx = (uint32_t)d->ld_hidden,
                             .scale = scale};
+    cuda_part(d, PART_ROWS);
     if (!skips(d))
         cuda_run(d, d->k.add, (struct cu_shape){.x = (unsigned)d->rows, .early = true}, &a,
                  sizeof a);
@@ -287,12 +294,14 @@ static void qkv_in_parts(struct cuda_device *d, const struct qkv_op *o, const fl
                 : o->qk_norm == QK_NORM_EACH ? CU_QK_EACH
                 : o->qk_norm == QK_NORM_ALL  ? CU_QK_ALL
                                              : CU_QK_NONE;
+    cuda_part(d, PART_ROWS);
     cuda_run(d, d->k.qk, (struct cu_shape){.x = (unsigned)d->rows, .early = true}, &q, sizeof q);
 }
 
 void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
     struct cuda_device *d = cuda_of(device);
     const struct device_shape *s = &d->shape;
+    cuda_part(d, PART_MATMUL);
     if (skips(d))
         return;
     if (o->qk_norm != QK_NORM_NONE || s->k_dim % 2 != 0 || !alike(o->qkv, o->fused ? 1 : 3)) {
@@ -342,6 +351,7 @@ void cuda_attend(struct device *device, const struct attend_op *o) {
     struct cu_shape shape = {
         .x = (unsigned)d->tiles, .y = (unsigned)s->n_kv_heads, .threads = 128, .early = true};
     const struct cu_kernel *k = d->k.attend_few;
+    cuda_part(d, PART_ATTENTION);
     if (skips(d))
         return;
     if (s->precise) {
@@ -383,6 +393,7 @@ void cuda_gated(struct device *device, const struct gated_op *o, const float *x)
                                .bias = {in[0].bias}};
     struct linear halves[2] = {in[0], in[0]};
     bool two = !o->ungated && in[0].w.n_out == o->ffn_dim;
+    cuda_part(d, PART_MATMUL);
     if (skips(d))
         return;
     if (two && !alike(in, 2)) {
@@ -421,6 +432,7 @@ void cuda_project(struct device *device, float *y, enum device_source from, cons
                                .y = y,
                                .ldy = (uint32_t)d->ld_hidden,
                                .scale = scale};
+    cuda_part(d, PART_MATMUL);
     if (skips(d) || !cuda_set_weights(d, &a, &g))
         return;
     if (d->type == CU_F32)
@@ -433,9 +445,11 @@ void cuda_project(struct device *device, float *y, enum device_source from, cons
 static bool run_route(struct cuda_device *d, const struct experts_op *o, const float *x) {
     struct cuda_group g = group_of(&o->router, 1);
     struct cu_matmul_args a = {.epilogue = CU_STORE, .y = d->router, .ldy = (uint32_t)d->ld_router};
+    cuda_part(d, PART_MATMUL);
     if (!cuda_set_weights(d, &a, &g))
         return false;
     run_of_hidden(d, &a, g.layout, x, NULL);
+    cuda_part(d, PART_ROWS);
     struct cu_route_args r = {.step = d->step,
                               .logits = d->router,
                               .ld = (uint32_t)d->ld_router,
@@ -498,8 +512,10 @@ void cuda_experts(struct device *device, float *y, const struct experts_op *o, c
     struct cuda_device *d = cuda_of(device);
     if (skips(d) || !run_route(d, o, x))
         return;
+    cuda_part(d, PART_MATMUL);
     if (!(d->type == CU_F32 ? cuda_experts_f32(d, o, x) : experts_rounded(d, o, x)))
         return;
+    cuda_part(d, PART_ROWS);
     struct cu_combine_args c = {.step = d->step,
                                 .y = y,
                                 .x = d->expert_out,
@@ -542,6 +558,7 @@ int cuda_head(struct device *device, const struct head_op *o, float *logits, flo
               struct err *e) {
     struct cuda_device *d = cuda_of(device);
     size_t vocab = d->shape.vocab_size, dim = d->shape.hidden_dim, n = d->n_want;
+    cuda_part(d, PART_HEAD);
     if (n > 0 && d->failed.code == 0) {
         enum cu_type t = type_of(d, &o->head->w);
         if (!skips(d))
@@ -564,16 +581,15 @@ int cuda_head(struct device *device, const struct head_op *o, float *logits, flo
         const float *normed = t == CU_F32 ? d->normed : d->hidden;
         for (size_t i = 0; i < n && hidden; i++)
             cu_to_host(d->c, hidden + i * dim, normed + i * d->ld_hidden, dim * sizeof *hidden);
-        if (cu_sync(d->c, e) != 0)
-            return -1;
-        d->queued = false;
+        cuda_step_queued(d);
+        if (cu_sync(d->c, e) == 0) {
+            cuda_step_ended(d);
+            d->queued = false;
+        }
     }
-    if (d->failed.code) {
-        *e = d->failed;
-        return -1;
-    }
-    const struct err *queued = cu_error(d->c);
-    if (queued)
-        *e = *queued;
-    return queued ? -1 : 0;
+    const struct err *why = d->failed.code ? &d->failed : cu_error(d->c);
+    device->lost = why != NULL;
+    if (why)
+        *e = *why;
+    return why ? -1 : 0;
 }
