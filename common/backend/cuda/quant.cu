@@ -34,21 +34,21 @@ KERNEL(CU_THREADS, 4) k_round(PARAM(struct cu_x_args) a) {
 
 /* ---- weights, 16 k at a time ---- */
 
-/* A row of a matrix, on its way through k. */
+/* A row of a matrix, on its way through k, `step` inputs at a time. */
 struct quant_walk {
     struct quant_row at;
     const unsigned char *codes; // of the row: its panel, at its bytes; or its first byte
     struct quant_scale scale;   // of the inputs before scale.end
-    bool by_element;            // scales end inside 16 k, or inputs are in another order
+    bool by_element;            // scales end inside a step, or inputs are in another order
 };
-template <int LAYOUT> DEVICE struct quant_walk quant_walk_of(struct quant_row at) {
+DEVICE struct quant_walk quant_walk_of(struct quant_row at, uint32_t layout, uint32_t step) {
     const struct cu_quant *q = at.q;
     struct quant_walk w;
     w.at = at;
-    w.by_element = q->place || (q->group % 16 != 0 && q->group < q->n_in) ||
-                   (LAYOUT == CU_NF4 && (q->group % 16 != 0 || q->n_in % 16 != 0));
+    w.by_element = layout < CU_I8 && (q->place || (q->group % step != 0 && q->group < q->n_in) ||
+                                      (layout == CU_NF4 && (q->group | q->n_in) % step != 0));
     w.scale.end = 0;
-    if (LAYOUT == CU_G4 || LAYOUT == CU_G8)
+    if (layout == CU_G4 || layout == CU_G8)
         w.codes = q->data + at.row / QUANT_PANEL * q->panel_bytes + at.row % QUANT_PANEL * 4;
     else
         w.codes = q->data + at.row * q->panel_bytes;
@@ -151,7 +151,7 @@ template <int LAYOUT, int NT> DEVICE void quant_product(const struct cu_matmul_a
     struct cu_pair o = pair_of(&m->pairs, blockIdx.x * 8 + g);
     struct quant_row a = quant_row_of(m, o.a), b = quant_row_of(m, o.b);
     for (uint32_t row0 = blockIdx.y * 8 * NT; row0 < r.n; row0 += gridDim.y * 8 * NT) {
-        struct quant_walk wa = quant_walk_of<LAYOUT>(a), wb = quant_walk_of<LAYOUT>(b);
+        struct quant_walk wa = quant_walk_of(a, LAYOUT, 16), wb = quant_walk_of(b, LAYOUT, 16);
         const uint16_t *x[NT];
         uint32_t numbers[NT];
         float acc[NT][4] = {};
@@ -202,6 +202,35 @@ DEVICE float exact_join(float acc) {
     return acc + __shfl_xor_sync(ALL_LANES, acc, 2);
 }
 
+/* Elements k to k + 3, k a multiple of 4; zeros from n_in on. */
+DEVICE float4 quant_four(struct quant_walk *w, uint32_t k) {
+    const struct cu_quant *q = w->at.q;
+    uint32_t layout = q->layout;
+    if (layout >= CU_I8 || w->by_element || k + 4 > q->n_in)
+        return quant_load4(q, w->at.row, k);
+    if (k >= w->scale.end)
+        w->scale = quant_scale_of(q, w->at.row, k);
+    float v[4];
+    if (layout == CU_G4 || layout == CU_G8) {
+        uint32_t line = layout == CU_G8 ? k / 4 : k / 32 * 4 + k % 16 / 4,
+                 word = *(const uint32_t *)(w->codes + line * 64);
+        UNROLL for (uint32_t i = 0; i < 4; i++) {
+            uint32_t code = word >> 8 * i & 255;
+            float value = layout == CU_G8 ? (float)code
+                                          : (float)q->table[k % 32 < 16 ? code & 15 : code >> 4];
+            v[i] = quant_dequantise(value, &w->scale, q->biases);
+        }
+    } else {
+        UNROLL for (uint32_t i = 0; i < 4; i++) {
+            uint32_t byte = layout == CU_F8 ? w->codes[k + i] : w->codes[(k + i) / 2];
+            v[i] = (layout == CU_F8 ? quant_e4m3(byte) : q->values[i % 2 ? byte & 15 : byte >> 4]) *
+                   w->scale.scale;
+        }
+    }
+    float4 four = {v[0], v[1], v[2], v[3]};
+    return four;
+}
+
 /* Grid: (tiles, rows / 8, experts). The sums of k_exact_f32 of the same values. */
 KERNEL(CU_THREADS, 2) k_exact_quant(PARAM(struct cu_matmul_args) m) {
     SHARED float sums[CU_CHAINS][16][EXACT_ROWS];
@@ -218,10 +247,13 @@ KERNEL(CU_THREADS, 2) k_exact_quant(PARAM(struct cu_matmul_args) m) {
         uint32_t n = r.n - row0 < EXACT_ROWS ? r.n - row0 : EXACT_ROWS;
         UNROLL for (uint32_t half = 0; half < 2; half++) {
             float acc[EXACT_ROWS] = {};
+            struct quant_walk walk = quant_walk_of(w[half], w[half].q->layout, 4);
             for (uint32_t k = slice.first * CU_PAD + 4 * t; k < slice.end * CU_PAD; k += 16) {
-                float4 v = quant_load4(w[half].q, w[half].row, k);
+                float4 v = quant_four(&walk, k);
                 UNROLL for (uint32_t i = 0; i < EXACT_ROWS; i++) {
-                    uint32_t row = x_row(&m, &r, row0 + (i < n ? i : 0u));
+                    if (i >= n)
+                        continue;
+                    uint32_t row = x_row(&m, &r, row0 + i);
                     float4 x = *(const float4 *)((const float *)m.x + (size_t)row * m.ldx + k);
                     acc[i] = fmaf(v.x, x.x, acc[i]);
                     acc[i] = fmaf(v.y, x.y, acc[i]);
