@@ -91,10 +91,84 @@ forward() { # ARGUMENT...: llama's logits of a few ids
     LLM_CUDA_IMAGE=/nowhere fails 66 '/nowhere' forward --device cuda
 }
 
-@test "a GPU that is lost fails its sequences, and nothing is sent as if it were right" {
+@test "a GPU that is lost ends the program with one message, and nothing is sent as if it were right" {
     standin
-    CUDA_STANDIN_LOST=5 run -1 forward --device cuda
-    [[ $output == *"CUDA_ERROR_LAUNCH_FAILED"* ]]
+    for at in 1 5 40; do # also in a step after the first
+        CUDA_STANDIN_LOST=$at run -71 --separate-stderr forward --device cuda --chunk 2
+        [[ ${#stderr_lines[@]} -eq 1 && $stderr == "llm-forward: CUDA_ERROR_LAUNCH_FAILED"* ]]
+    done
+}
+
+@test "-v has shares of time on a GPU; the steps that are measured have the same bits" {
+    standin
+    printf '5 6 7\n' >"$BATS_TEST_TMPDIR/ids"
+    decode() { # ARGUMENT...: 40 steps of one row, of which two are measured
+        llm-forward -m "$DATA/models/llama" --device cuda "$@" "$BATS_TEST_TMPDIR/ids" | llm-sample -n 40 --ignore-eos -T 0
+    }
+    decode -v >"$BATS_TEST_TMPDIR/measured" 2>"$BATS_TEST_TMPDIR/said"
+    decode >"$BATS_TEST_TMPDIR/plain"
+    cmp "$BATS_TEST_TMPDIR/measured" "$BATS_TEST_TMPDIR/plain"
+    for part in matmul attention head; do
+        grep -qE "time: +[0-9.]+ s +[0-9.]+ %  $part" "$BATS_TEST_TMPDIR/said"
+    done
+}
+
+@test "a step sends what changed of its rows and page tables" {
+    standin
+    cd "$BATS_TEST_TMPDIR"
+    for i in $(seq 24); do seq -s ' ' 3 $((i + 5)); done >ids # a table of 256 bytes for each
+    CUDA_STANDIN_COPIES=$PWD/copies llm-forward -m "$DATA/models/llama" --device cuda -b 24 ids |
+        llm-sample -n 9 --ignore-eos -T 0 >many
+    llm-forward -m "$DATA/models/llama" --device cuda -b 1 ids | llm-sample -n 9 --ignore-eos -T 0 >one
+    cmp many one
+    [ "$(tail -n 1 copies)" -lt 4096 ] # the header and 24 rows; 9 KB with tables
+}
+
+@test "every quantised golden gives the reference's logits on the stand-in" {
+    standin
+    names=$(cd "$DATA/quant" && ls)
+    [ "$BUILD" != build-san ] || names='gptq-asym-actorder bnb-nf4'
+    read -ra names <<<"$(tr '\n' ' ' <<<"$names")"
+    names=("${names[@]/#/$DATA/quant/}")
+    half=$(((${#names[@]} + 1) / 2))
+    "$BUILD/tests/goldens" --device cuda "${names[@]:0:half}" >"$BATS_TEST_TMPDIR/first" 2>&1 &
+    run "$BUILD/tests/goldens" --device cuda "${names[@]:half}"
+    wait $!
+    cat "$BATS_TEST_TMPDIR/first" - <<<"$output"
+    [ "$(cat "$BATS_TEST_TMPDIR/first" - <<<"$output" | grep -c '^ok')" -eq ${#names[@]} ]
+}
+
+@test "quantised weights on a GPU: --precise has the bits of F32, and batches and chunks change none" {
+    standin
+    cd "$BATS_TEST_TMPDIR"
+    for i in 3 40 9 17; do seq $((i * 3)) $((i * 3 + i)) | tr '\n' ' '; echo; done >ids
+    run_model() { llm-forward --no-return -a -q "$@" ids; }
+    for model in llama qwen3-moe; do # each matrix another layout, in one product and among experts
+        rm -rf q plain
+        python3 "$ROOT/tests/lib/quantise.py" mixed "$DATA/models/$model" q plain
+        run_model -m plain --device cuda --precise >want
+        run_model -m q --device cuda --precise | llm-diff -q --max 0 want -
+        run_model -m q >cpu
+        run_model -m q --device cuda >gpu
+        llm-diff -q --kl 1e-3 cpu gpu
+        run ! llm-diff -q --max 0 want gpu # x was rounded
+        run_model -m q --device cuda -b 1 --chunk 3 | llm-diff -q --max 0 gpu -
+    done
+    for model in awq fp8-block; do
+        run_model -m "$DATA/quant/$model" --device cuda >gpu
+        run_model -m "$DATA/quant/$model" --device cuda -b 1 --chunk 3 | llm-diff -q --max 0 gpu -
+        run_model -m "$DATA/quant/$model" | llm-diff -q --kl 1e-3 - gpu
+    done
+}
+
+@test "quantised weights take their own size on a GPU, and -v says it" {
+    standin
+    run --separate-stderr sh -c 'echo 1 | llm-forward -v --no-return --device cuda -m "$0" >/dev/null' "$DATA/quant/awq"
+    mb=$(sed -n 's/.*, of which \([0-9.]*\) MB are quantised, .*/\1/p' <<<"$stderr")
+    copied=$(sed -n 's/.* \([0-9]*\) bytes of copies$/\1/p' <<<"$stderr")
+    # 256 bytes for each part and its alignment, and a struct cu_quant
+    awk -v mb="$mb" -v n="$copied" 'BEGIN { exit !(mb * 1e6 > n * 0.8 && mb * 1e6 < n + 14 * 2200 + 1e5) }'
+    CUDA_STANDIN_MEMORY=3000000 fails 71 'the model does not fit: weights' llm-forward --device cuda -m "$DATA/quant/awq" /dev/null
 }
 
 @test "--device list names the CPU and every GPU" {

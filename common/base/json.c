@@ -104,6 +104,13 @@ bool json_enter_object(struct json *j) {
     return enter(j, '{', true, "an object");
 }
 
+bool json_enter_object_or_null(struct json *j) {
+    if (json_peek(j) != JSON_NULL)
+        return json_enter_object(j);
+    json_null(j);
+    return false;
+}
+
 bool json_enter_array(struct json *j) {
     return enter(j, '[', false, "an array");
 }

@@ -55,6 +55,8 @@ void json_free(struct json *j); // frees the strings that it returned
 enum json_type json_peek(struct json *j); // of the next value; consumes only white space
 
 bool json_enter_object(struct json *j);
+/* The same of an object or null, which is consumed: then false. */
+bool json_enter_object_or_null(struct json *j);
 /* False after the last member, with the '}' consumed. */
 bool json_key(struct json *j, struct str *key);
 bool json_enter_array(struct json *j);

@@ -235,11 +235,8 @@ static bool read_openai(struct json *j, struct str key, struct buf *attrs) {
 /* Reads "params": an object of parameters by our names or OpenAI's. */
 static void read_params(struct json *j, struct buf *attrs) {
     struct str key;
-    if (json_peek(j) == JSON_NULL) {
-        json_null(j);
+    if (!json_enter_object_or_null(j))
         return;
-    }
-    json_enter_object(j);
     while (json_key(j, &key))
         if (attrs_is_param(key) && !str_eq(key, "stop"))
             read_param(j, key, key, attrs);

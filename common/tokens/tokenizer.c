@@ -56,11 +56,8 @@ static bool load_model_early(struct tokenizer *t, struct json *j, const struct s
 
 static void load_truncation(struct tokenizer *t, struct json *j) {
     struct str key;
-    if (json_peek(j) == JSON_NULL) {
-        json_null(j);
+    if (!json_enter_object_or_null(j))
         return;
-    }
-    json_enter_object(j);
     while (json_key(j, &key))
         if (str_eq(key, "max_length"))
             t->truncation = (size_t)json_u64(j);

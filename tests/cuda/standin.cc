@@ -17,6 +17,7 @@
  *   CUDA_STANDIN_PROCESSORS=16  multiprocessors
  *   CUDA_STANDIN_NO_IMAGE=1     cuModuleLoadData finds no code for this device
  *   CUDA_STANDIN_TRACE=FILE     adds a line for each launch: kernel, grid, block, shared bytes
+ *   CUDA_STANDIN_COPIES=FILE    adds a line for each copy from the host: its bytes
  *
  * Compiled with -DSTANDIN_CHECK and CUDA's include folder, prototypes and structs are compared with
  * the real cuda.h.
@@ -285,7 +286,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool initialised, lost, no_image;
 static int n_devices, capability, n_processors, lost_at, n_launches;
 static size_t total_memory, used_memory;
-static FILE *trace;
+static FILE *trace, *copies;
 static int probe[2] = {-1, -1};
 static int contexts[16]; // a context's handle is the address of its device's element, which counts
                          // who retains it
@@ -564,6 +565,9 @@ API(cuInit, unsigned int flags) {
     const char *file = getenv("CUDA_STANDIN_TRACE");
     if (file && *file)
         trace = fopen(file, "ae");
+    file = getenv("CUDA_STANDIN_COPIES");
+    if (file && *file)
+        copies = fopen(file, "ae");
     initialised = true;
     return SUCCESS;
 }
@@ -1068,6 +1072,10 @@ API(cuMemcpyHtoD_v2, deviceptr to, const void *from, size_t n) {
     BEGIN(true);
     if ((n && !from) || !is_device(to, n))
         return INVALID_VALUE;
+    if (copies) {
+        fprintf(copies, "%zu\n", n);
+        fflush(copies);
+    }
     struct op o = copy_op((void *)(uintptr_t)to, from, n);
     return submit_and_wait(&default_stream, &o);
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts into build-gpu what tests/gpu/window.sh runs on a GPU machine that has no development packages: our programs, tests and
-# benches with libsodium, PCRE2 and utf8proc linked statically; the programs of tests/gpu; what the stand-in driver gave for
-# each kernel; and the three libraries with their headers, so that all can be compiled there where the programs do not start.
+# benches with libsodium, PCRE2, utf8proc and libseccomp linked statically; the programs of tests/gpu; what the stand-in driver gave for
+# each kernel; and the four libraries with their headers, so that all can be compiled there where the programs do not start.
 # usage: [BUILD=build] [CUDA_ARCHS="90 90a"] tests/gpu/carry.sh [DIR]       DIR: build-gpu
 # SPDX-License-Identifier: AGPL-3.0-or-later
 set -eu
@@ -49,8 +49,9 @@ fi
 
 # The libraries, as on this machine.
 include=$(echo '#include <sodium.h>' | ${CC:-cc} -E -x c - | sed -n 's|^# 1 "\(.*\)/sodium\.h".*|\1|p' | head -n 1)
-cp -r "$include"/sodium.h "$include"/sodium "$include"/pcre2.h "$include"/utf8proc.h "$out/deps/include/"
-for l in sodium pcre2-8 utf8proc; do
+cp -r "$include"/sodium.h "$include"/sodium "$include"/pcre2.h "$include"/utf8proc.h "$include"/seccomp*.h \
+    "$out/deps/include/"
+for l in sodium pcre2-8 utf8proc seccomp; do
     strip -S -o "$out/deps/lib/lib$l.a" "$(${CC:-cc} -print-file-name="lib$l.a")"
 done
 

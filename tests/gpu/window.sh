@@ -71,7 +71,7 @@ p_starts() { # else everything is compiled here, with the libraries that were ca
     ls "$B/deps/lib" >/dev/null || return 1
     rm -rf "$root/build-there"
     make -C "$root" -j"$jobs" B=build-there CUDA_ARCHS="90 90a" CC="gcc -I$B/deps/include -L$B/deps/lib" \
-        LIBS='-l:libpcre2-8.a -l:libutf8proc.a -l:libsodium.a -lm -ldl -pthread' \
+        LIBS='-l:libpcre2-8.a -l:libutf8proc.a -l:libsodium.a -l:libseccomp.a -lm -ldl -pthread' \
         build-there/bin/{llm-forward,llm-sample,llm-inspect,tok-decode,tok-encode} build-there/tests/{goldens,forward,kept} \
         $(cd "$root/tests/unit" && ls cuda_*.c 2>/dev/null | sed 's|^|build-there/tests/|; s|\.c$||') \
         build-there/bench/{mkmodel,model} || return 1
@@ -118,7 +118,7 @@ p_kernels() { # the tests of kernels here, and their results beside those of the
 p_goldens() { # four at once, for much of the time is that of opening models
     local i rc=0 all pids=()
     cd "$root" || return 1
-    all=(tests/data/models/*/ tests/data/models-odd/*/)
+    all=(tests/data/models/*/ tests/data/models-odd/*/ tests/data/quant/*/)
     [ -z "$standin" ] || all=(tests/data/models/llama/)
     for i in 0 1 2 3; do
         # shellcheck disable=SC2046 # a list of folders
