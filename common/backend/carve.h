@@ -17,8 +17,7 @@ struct carver {
 static inline void *carve(struct carver *c, size_t count, size_t each, size_t size) {
     size_t n = 0, end = 0;
     c->overflow |= !mul_size(count, each, &n) || !mul_size(n, size, &n) ||
-                   !add_size(n, c->align - 1, &n) ||
-                   !add_size(c->used, n - n % c->align, &end);
+                   !add_size(n, c->align - 1, &n) || !add_size(c->used, n - n % c->align, &end);
     void *p = c->base ? c->base + c->used : NULL;
     c->used = c->overflow ? 0 : end;
     return p;

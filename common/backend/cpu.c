@@ -59,7 +59,8 @@ static int make_workspace(struct cpu *cpu, struct err *e) {
     if (c.overflow)
         return err_set(e, EXIT_SYSTEM, "%zu rows at once are past what memory can hold",
                        cpu->shape.max_rows);
-    cpu->ws_memory = xcalloc(1, c.used + WORK_ALIGN - 1); // not xaligned, which would touch every page of it
+    cpu->ws_memory =
+        xcalloc(1, c.used + WORK_ALIGN - 1); // not xaligned, which would touch every page of it
     c = (struct carver){.base = (unsigned char *)(((uintptr_t)cpu->ws_memory + WORK_ALIGN - 1) &
                                                   ~(uintptr_t)(WORK_ALIGN - 1)),
                         .align = WORK_ALIGN};

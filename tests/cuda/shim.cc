@@ -190,12 +190,10 @@ enum kind {
     WGMMA,
     WGMMA_DO
 };
-static const char *const kind_name[] = {"__syncwarp",     "__shfl_xor_sync",
-                                        "__shfl_sync",    "__shfl_down_sync",
-                                        "__shfl_up_sync", "__ballot_sync",
-                                        "mma_bf16",       "mma_f16",
-                                        "mma_s8",         "mma_s8_half",
-                                        "wgmma",          "wgmma_fence, commit or wait"};
+static const char *const kind_name[] = {
+    "__syncwarp",     "__shfl_xor_sync", "__shfl_sync", "__shfl_down_sync",
+    "__shfl_up_sync", "__ballot_sync",   "mma_bf16",    "mma_f16",
+    "mma_s8",         "mma_s8_half",     "wgmma",       "wgmma_fence, commit or wait"};
 
 struct meeting {
     uint32_t mask, arrived;

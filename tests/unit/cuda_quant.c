@@ -1,10 +1,10 @@
 /* common/backend/cuda/quant.cu and integer.cu: products and look-ups of quantised matrices.
  *
  * Our own layouts have the bits of the CPU's products. Look-ups have those of mat_row, and products
- * in f32 those of k_exact_f32 with the values of mat_row. Products of the other layouts are compared
- * with sums in f64 of the rounded values; and each kernel with the others, bit for bit. A mma of
- * 16 products is off by at most 2^-22 of the sum of their magnitudes, and so is a sum of n of them
- * n times.
+ * in f32 those of k_exact_f32 with the values of mat_row. Products of the other layouts are
+ * compared with sums in f64 of the rounded values; and each kernel with the others, bit for bit. A
+ * mma of 16 products is off by at most 2^-22 of the sum of their magnitudes, and so is a sum of n
+ * of them n times.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _DEFAULT_SOURCE // kernel_int_checks.h
@@ -135,17 +135,17 @@ static struct dev_mat dev_mat_new(const struct mat *w) {
     const size_t n = of ? round_up_size(w->n_out, MAT_PANEL) * of->n_groups : 0,
                  size = of && of->scale_type != DT_F32 ? 2 : 4;
     q.panel_bytes = w->row_bytes * (rows ? 1 : MAT_PANEL);
-    m.parts[0] = dev_new(w->data, rows || of ? (rows ? w->n_out : round_up_size(w->n_out, 16)) *
-                                                   w->row_bytes
-                                             : mat_bytes(w));
+    m.parts[0] =
+        dev_new(w->data, rows || of ? (rows ? w->n_out : round_up_size(w->n_out, 16)) * w->row_bytes
+                                    : mat_bytes(w));
     q.data = m.parts[0].p;
     if (!of && w->layout != MAT_I8)
         memcpy(q.table, panel_i4_table(w->layout == MAT_I4_16 ? 16 : 32), sizeof q.table);
     if (of) {
         const size_t n_scales =
             w->layout == MAT_NF4 ? w->n_out * w->n_in / of->group + 1
-            : rows ? (w->n_out + of->block_rows - 1) / of->block_rows * of->n_groups
-                   : n;
+            : rows               ? (w->n_out + of->block_rows - 1) / of->block_rows * of->n_groups
+                                 : n;
         m.parts[1] = dev_new(of->scales, n_scales * size);
         q.scales = m.parts[1].p;
         if (of->biases)
@@ -162,7 +162,9 @@ static struct dev_mat dev_mat_new(const struct mat *w) {
         q.group = (uint32_t)of->group;
         q.n_groups = (uint32_t)of->n_groups;
         q.block_rows = (uint32_t)of->block_rows;
-        q.scale_type = of->scale_type == DT_F32 ? CU_F32 : of->scale_type == DT_BF16 ? CU_BF16 : CU_F16;
+        q.scale_type = of->scale_type == DT_F32    ? CU_F32
+                       : of->scale_type == DT_BF16 ? CU_BF16
+                                                   : CU_F16;
         q.zero = of->zero;
         q.factor = of->factor;
         memcpy(q.table, of->table, sizeof q.table);

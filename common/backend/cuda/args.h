@@ -127,7 +127,7 @@ struct cu_begin_args {
     struct cu_step step;
     const void *embed, *positions; // positions may be NULL
     uint32_t embed_type, positions_type, embed_ld, positions_ld;
-    uint32_t embed_packed;            // embed is a packed head of plain pairs
+    uint32_t embed_packed;                 // embed is a packed head of plain pairs
     uint32_t embed_quant, positions_quant; // it is a struct cu_quant
     uint32_t unused;
     float *x;

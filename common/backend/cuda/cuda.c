@@ -41,12 +41,11 @@ static void close_device(struct device *device) {
 static void describe(const struct device *device, char *text, size_t size) {
     const struct cuda_device *d = (const struct cuda_device *)(const void *)device;
     const struct cu_info *i = cu_info(d->c);
-    int n = snprintf(text, size, "cuda:%u %s (sm_%d), %s, %.1f MB of weights", d->index, i->name,
-                     i->sm,
-                     d->shape.precise || (d->plain == 1u << CU_F32 && d->quantised == 0)
-                         ? "in f32"
-                         : "tensor cores",
-                     (double)d->weights_bytes / 1e6);
+    int n = snprintf(
+        text, size, "cuda:%u %s (sm_%d), %s, %.1f MB of weights", d->index, i->name, i->sm,
+        d->shape.precise || (d->plain == 1u << CU_F32 && d->quantised == 0) ? "in f32"
+                                                                            : "tensor cores",
+        (double)d->weights_bytes / 1e6);
     if (d->quantised_bytes > 0 && n > 0 && (size_t)n < size)
         snprintf(text + n, size - (size_t)n, ", of which %.1f MB are quantised",
                  (double)d->quantised_bytes / 1e6);
@@ -86,8 +85,8 @@ static void find_wgmma(struct cuda_device *d) {
 }
 
 static void find_quantised(struct cuda_device *d, struct err *e) {
-    static const char *const own[] = {"i8", "i4_32", "i4_16"},
-                             *const others[] = {"g4", "g8", "f8", "nf4"};
+    static const char *const own[] = {"i8", "i4_32", "i4_16"}, *const others[] = {"g4", "g8", "f8",
+                                                                                  "nf4"};
     struct cuda_kernels *k = &d->k;
     char name[40];
     k->round = find(d, "k_round", 0, e);
@@ -155,8 +154,9 @@ static size_t page_bytes(const struct device *device) {
 /* Activations are one allocation. */
 static void carve_all(struct cuda_device *d, struct carver *c) {
     const struct device_shape *s = &d->shape;
-    size_t rows = d->rows_padded, size = cuda_size(d->type), pairs = s->max_rows * s->n_experts_used,
-           pairs_padded = round_up_size(pairs, CU_TILE), widest = d->ld_hidden;
+    size_t rows = d->rows_padded, size = cuda_size(d->type),
+           pairs = s->max_rows * s->n_experts_used, pairs_padded = round_up_size(pairs, CU_TILE),
+           widest = d->ld_hidden;
     size_t qkv = (s->n_heads + 2 * s->n_kv_heads) * s->k_dim;
     d->base.x = carve(c, rows, d->ld_hidden, 4);
     d->base.h = carve(c, rows, d->ld_hidden, 4);
@@ -241,8 +241,7 @@ static bool add_needs(const struct cuda_device *d, size_t work, struct needs *n)
     const struct device_shape *s = &d->shape;
     size_t pages = s->context / CU_KV_PAGE + (s->context % CU_KV_PAGE > 0);
     n->work = work;
-    return mul_size(pages, s->n_layers, &n->kv) &&
-           mul_size(n->kv, page_bytes(&d->base), &n->kv) &&
+    return mul_size(pages, s->n_layers, &n->kv) && mul_size(n->kv, page_bytes(&d->base), &n->kv) &&
            add_size(d->weights_bytes, d->raw_bytes, &n->weights) &&
            add_size(n->weights, work, &n->all) && add_size(n->all, d->step_bytes, &n->all) &&
            add_size(n->all, n->kv, &n->all);
@@ -256,7 +255,9 @@ static int load_end(struct device *device, struct err *e) {
     choose_types(d);
     dimensions(d);
     carve_all(d, &c);
-    d->raw_bytes = d->shape.precise || d->largest == 0 ? 256 : d->largest < RAW_BYTES ? d->largest : RAW_BYTES;
+    d->raw_bytes = d->shape.precise || d->largest == 0 ? 256
+                   : d->largest < RAW_BYTES            ? d->largest
+                                                       : RAW_BYTES;
     if (cu_free_bytes(d->c, &free_bytes, e) != 0)
         return -1;
     if (c.overflow || !add_needs(d, c.used, &needs))

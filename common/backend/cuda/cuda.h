@@ -69,11 +69,11 @@ enum { CUDA_MEASURE_EVERY = 32, CUDA_MARKS = 4096 };
 struct cuda_clock {
     bool wanted, measures; // this step
     double began;
-    enum model_part part;                           // of what is queued now
-    enum model_part parts[CUDA_MARKS];              // [n]: after mark i comes a launch of parts[i]
+    enum model_part part;              // of what is queued now
+    enum model_part parts[CUDA_MARKS]; // [n]: after mark i comes a launch of parts[i]
     size_t n;
-    double shares[CUDA_GRAPHS + 1][MODEL_PARTS];    // of the last step that was measured; the last:
-                                                    // of steps without a graph
+    double shares[CUDA_GRAPHS + 1][MODEL_PARTS]; // of the last step that was measured; the last:
+                                                 // of steps without a graph
 };
 
 struct cuda_kernels {
@@ -136,8 +136,8 @@ struct cuda_device {
     unsigned char *step_sent;                  // [sent_bytes] what step_device has
     size_t sent_bytes;
     struct cuda_clock clock;
-    bool fetches;                              // the step copies hidden states between layers
-    struct cuda_seq *seqs;                     // [max_sequences or max_rows] of launch.c
+    bool fetches;          // the step copies hidden states between layers
+    struct cuda_seq *seqs; // [max_sequences or max_rows] of launch.c
 };
 
 static inline size_t cuda_padded(size_t n) {
@@ -175,7 +175,8 @@ void *cuda_weights_take(struct cuda_device *d, size_t bytes);
 
 /* quant.c: what a quantised matrix takes on the device; SIZE_MAX: more than can be counted. */
 size_t cuda_quant_bytes(const struct mat *w);
-/* The struct cu_quant of w, a whole matrix, which is uploaded at its first use. NULL if that failed.
+/* The struct cu_quant of w, a whole matrix, which is uploaded at its first use. NULL if that
+ * failed.
  */
 void *cuda_quant(struct cuda_device *d, const struct mat *w);
 

@@ -81,9 +81,9 @@ DEVICE void mma_f16(float d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t 
                  : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 }
 
-/* d [16, 8] += a [16, 32] b [32, 8] in integers. Lane l, g = l / 4, t = l % 4: a0 has row g, k 4t to
- * 4t + 3, a1 the same of row g + 8, a2 and a3 those of k + 16; b0 has column g, k 4t to 4t + 3, b1
- * those of k + 16. d is as in mma_bf16. The lowest k is the lowest byte. (PTX ISA,
+/* d [16, 8] += a [16, 32] b [32, 8] in integers. Lane l, g = l / 4, t = l % 4: a0 has row g, k 4t
+ * to 4t + 3, a1 the same of row g + 8, a2 and a3 those of k + 16; b0 has column g, k 4t to 4t + 3,
+ * b1 those of k + 16. d is as in mma_bf16. The lowest k is the lowest byte. (PTX ISA,
  * mma.m16n8k32.) */
 DEVICE void mma_s8(int32_t d[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
                    uint32_t b1) {

@@ -17,8 +17,8 @@
 #include "backend/cuda/quant.h"
 
 enum {
-    INT_X_BYTES = 64,            // of x for 32 inputs
-    INT_HIGH = 128,              // the value of 1 in a high part
+    INT_X_BYTES = 64, // of x for 32 inputs
+    INT_HIGH = 128,   // the value of 1 in a high part
     INT_MAX_CODE = 127 * INT_HIGH,
     INT_LD = 20 // floats from row to row of sums: 16 outputs
 };
@@ -70,8 +70,8 @@ DEVICE uint32_t int_magnitude(float4 x) {
 KERNEL(CU_THREADS, 4) k_int_x(PARAM(struct cu_x_args) a) {
     grid_launch_next();
     grid_wait();
-    uint32_t n = quant_x_rows(&a),
-             row = blockIdx.x, lane = threadIdx.x % 32, padded = (a.dim + 63) / 64 * 64;
+    uint32_t n = quant_x_rows(&a), row = blockIdx.x, lane = threadIdx.x % 32,
+             padded = (a.dim + 63) / 64 * 64;
     if (row >= n)
         return;
     const float *x = a.x + (size_t)row * a.ldx;
@@ -89,12 +89,13 @@ KERNEL(CU_THREADS, 4) k_int_x(PARAM(struct cu_x_args) a) {
             a.scales[(size_t)row * supers + s] = scale;
         if (k >= padded)
             continue;
-        // Inputs 8 i to 8 i + 7 of 32: of the first half if i < 2, and words 2 (i % 2) and the next.
+        // Inputs 8 i to 8 i + 7 of 32: of the first half if i < 2, and words 2 (i % 2) and the
+        // next.
         uint2 first = int_parts(low, inverse), second = int_parts(high, inverse);
         uint32_t i = k % 32 / 8;
-        uint32_t *to = (uint32_t *)((unsigned char *)a.to + (size_t)row * a.ld_to +
-                                    k / 32 * INT_X_BYTES) +
-                       i % 2 * 8 + i / 2;
+        uint32_t *to =
+            (uint32_t *)((unsigned char *)a.to + (size_t)row * a.ld_to + k / 32 * INT_X_BYTES) +
+            i % 2 * 8 + i / 2;
         to[0] = first.x;
         to[2] = first.y;
         to[4] = second.x;
@@ -149,7 +150,8 @@ DEVICE void int_load(struct int_weights<LAYOUT> *w, struct quant_super s, struct
 /* T[code] + c of the codes in the low 4 nibbles. add: c + 0 in every byte; no sum passes 255. */
 template <int LAYOUT> DEVICE uint32_t int_look_up(uint32_t codes, uint32_t add) {
     const bool wide = LAYOUT == CU_I4_32;
-    const uint32_t t0 = INT_TABLE(-124, (wide ? -99 : -103), (wide ? -80 : -84), (wide ? -64 : -66)),
+    const uint32_t t0 =
+                       INT_TABLE(-124, (wide ? -99 : -103), (wide ? -80 : -84), (wide ? -64 : -66)),
                    t1 = INT_TABLE(-50, -37, -25, (wide ? -14 : -13)),
                    t2 = INT_TABLE(-3, (wide ? 8 : 9), 20, 33),
                    t3 = INT_TABLE(46, (wide ? 59 : 60), (wide ? 75 : 78), (wide ? 101 : 107));
@@ -167,9 +169,7 @@ template <int LAYOUT> DEVICE uint2 int_unpack(uint32_t word, uint32_t low, uint3
 
 /* ---- a superblock ---- */
 
-template <int NT> struct int_sums {
-    int32_t low[NT][4], high[NT][4];
-};
+template <int NT> struct int_sums { int32_t low[NT][4], high[NT][4]; };
 DEVICE void int_add(int32_t sums[4], const int32_t products[4], int32_t ma, int32_t mb) {
     sums[0] += products[0] * ma;
     sums[1] += products[1] * ma;
@@ -252,9 +252,8 @@ DEVICE void int_superblock(float y[NT][4], const struct int_weights<LAYOUT> *w,
         x->codes[j] + (size_t)number * (QUANT_SUPER / 32 * INT_X_BYTES);
     UNROLL for (uint32_t i = 0; i < 8; i++) if (32 * i < s.n)
         int_block<LAYOUT, NT>(&sums, w, i, da, db, codes);
-    UNROLL for (uint32_t j = 0; j < NT; j++) UNROLL for (uint32_t i = 0; i < 4; i++)
-        y[j][i] = (float)((int64_t)sums.high[j][i] * INT_HIGH + sums.low[j][i]) *
-                  x->scales[j][i % 2][number];
+    UNROLL for (uint32_t j = 0; j < NT; j++) UNROLL for (uint32_t i = 0; i < 4; i++) y[j][i] =
+        (float)((int64_t)sums.high[j][i] * INT_HIGH + sums.low[j][i]) * x->scales[j][i % 2][number];
 }
 
 /* ---- outputs ---- */

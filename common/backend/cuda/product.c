@@ -166,9 +166,10 @@ static bool experts_product(struct cuda_device *d, const struct experts_op *o,
             continue;
         }
         struct cu_shape s = {.x = cu_tiles_of(&a->pairs), .z = (unsigned)n, .early = true};
-        const struct cu_kernel *k = way == CUDA_EXACT         ? d->k.exact[cuda_type(layout)]
-                                    : way == CUDA_EXACT_QUANT ? d->k.exact_quant
-                                                              : of_few(d, layout, of_expert, &of_block);
+        const struct cu_kernel *k = way == CUDA_EXACT ? d->k.exact[cuda_type(layout)]
+                                    : way == CUDA_EXACT_QUANT
+                                        ? d->k.exact_quant
+                                        : of_few(d, layout, of_expert, &of_block);
         s.y = over(d->rows, 8) < EXPERT_BLOCKS ? over(d->rows, 8) : EXPERT_BLOCKS;
         cuda_run(d, k, s, &one, sizeof one);
     }
@@ -217,16 +218,15 @@ bool cuda_experts_f32(struct cuda_device *d, const struct experts_op *o, const f
         if (!experts_product(d, o, &a, &in))
             return false;
     }
-    struct cu_matmul_args down = {
-        .step = d->step,
-        .pairs = {.n_out = {(uint32_t)first[2].w.n_out}, .n_mats = 1},
-        .n_in = (uint32_t)o->ffn_dim,
-        .ld_w = (uint32_t)cuda_padded(o->ffn_dim),
-        .epilogue = CU_STORE,
-        .y = d->expert_out,
-        .ldy = (uint32_t)d->ld_hidden,
-        .offsets = d->offsets,
-        .expert_pairs = d->pairs,
-        .expert_first = 2};
+    struct cu_matmul_args down = {.step = d->step,
+                                  .pairs = {.n_out = {(uint32_t)first[2].w.n_out}, .n_mats = 1},
+                                  .n_in = (uint32_t)o->ffn_dim,
+                                  .ld_w = (uint32_t)cuda_padded(o->ffn_dim),
+                                  .epilogue = CU_STORE,
+                                  .y = d->expert_out,
+                                  .ldy = (uint32_t)d->ld_hidden,
+                                  .offsets = d->offsets,
+                                  .expert_pairs = d->pairs,
+                                  .expert_first = 2};
     return experts_product(d, o, &down, &inner);
 }

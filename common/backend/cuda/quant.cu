@@ -20,8 +20,8 @@
 KERNEL(CU_THREADS, 4) k_round(PARAM(struct cu_x_args) a) {
     grid_launch_next();
     grid_wait();
-    uint32_t n = quant_x_rows(&a),
-             row = blockIdx.x, k = (blockIdx.y * CU_THREADS + threadIdx.x) * 8;
+    uint32_t n = quant_x_rows(&a), row = blockIdx.x,
+             k = (blockIdx.y * CU_THREADS + threadIdx.x) * 8;
     if (row >= n || k >= a.ld_to)
         return;
     const float *x = a.x + (size_t)row * a.ldx;
@@ -141,9 +141,9 @@ template <int LAYOUT, int NT> DEVICE void quant_product(const struct cu_matmul_a
     if (threadIdx.x < 16 * m->pairs.n_mats) {
         uint32_t mat = threadIdx.x / 16, i = threadIdx.x % 16;
         const void *of = m->expert_w ? m->expert_w[3 * blockIdx.z + m->expert_first + mat]
-                                     : mat == 0 ? m->w[0]
-                                     : mat == 1 ? m->w[1]
-                                                : m->w[2];
+                         : mat == 0  ? m->w[0]
+                         : mat == 1  ? m->w[1]
+                                     : m->w[2];
         const struct cu_quant *q = (const struct cu_quant *)of;
         tables[threadIdx.x] = LAYOUT == CU_NF4 ? q->values[i] : (float)q->table[i];
     }
@@ -163,10 +163,9 @@ template <int LAYOUT, int NT> DEVICE void quant_product(const struct cu_matmul_a
         for (uint32_t k = slice.first * CU_PAD; k < slice.end * CU_PAD; k += 16) {
             uint2 va = quant_words<LAYOUT>(&wa, k, t, m->x_type, tables + 16 * a.mat),
                   vb = quant_words<LAYOUT>(&wb, k, t, m->x_type, tables + 16 * b.mat);
-            UNROLL for (uint32_t j = 0; j < NT; j++)
-                mma_of(m->x_type, acc[j], va.x, vb.x, va.y, vb.y,
-                       quant_x_two(x[j], numbers[j], k + 2 * t),
-                       quant_x_two(x[j], numbers[j], k + 8 + 2 * t));
+            UNROLL for (uint32_t j = 0; j < NT; j++) mma_of(
+                m->x_type, acc[j], va.x, vb.x, va.y, vb.y, quant_x_two(x[j], numbers[j], k + 2 * t),
+                quant_x_two(x[j], numbers[j], k + 8 + 2 * t));
         }
         UNROLL for (uint32_t j = 0; j < NT; j++) {
             float *to = sums + (chain * 8 * NT + 8 * j + 2 * t) * QUANT_LD + g;

@@ -108,10 +108,9 @@ KERNEL(CU_THREADS, 4) k_begin(PARAM(struct cu_begin_args) a) {
     bool aligned = quad_aligned(a.x, a.ldx);
 
     for (uint32_t i = 4 * threadIdx.x; i < a.dim; i += 4 * CU_THREADS) {
-        float4 v = a.embed_quant ? quant_load4((const struct cu_quant *)a.embed, id, i)
-                   : a.embed_packed
-                       ? packed_load4(a.embed, a.embed_type, a.embed_ld, id, i)
-                       : table_load4(a.embed, a.embed_type, a.embed_ld, id, i, a.dim);
+        float4 v = a.embed_quant    ? quant_load4((const struct cu_quant *)a.embed, id, i)
+                   : a.embed_packed ? packed_load4(a.embed, a.embed_type, a.embed_ld, id, i)
+                                    : table_load4(a.embed, a.embed_type, a.embed_ld, id, i, a.dim);
         v.x *= a.scale, v.y *= a.scale, v.z *= a.scale, v.w *= a.scale;
         if (a.positions && a.positions_quant)
             v = quad_add(v, quant_load4((const struct cu_quant *)a.positions, pos, i), 1);

@@ -127,7 +127,7 @@ static bool alike(const struct linear *l, size_t n) {
 }
 
 void cuda_multiply(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
-                        size_t rows) {
+                   size_t rows) {
     enum cu_type t = cuda_type(layout);
     struct cu_shape s = {.early = true};
     const struct cu_kernel *k;
@@ -162,8 +162,7 @@ static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum 
     if (d->type == CU_F32) {
         if (pre)
             run_norm(d, NULL, CU_F32, d->normed, x, pre, false);
-        cuda_product(d, a, layout,
-                     &(struct cuda_x){pre ? d->normed : x, d->ld_hidden, 1, d->rows});
+        cuda_product(d, a, layout, &(struct cuda_x){pre ? d->normed : x, d->ld_hidden, 1, d->rows});
         return;
     }
     if (d->rows <= FEW_NORM_ROWS && shared <= FEW_SHARED) {
@@ -204,8 +203,7 @@ void cuda_begin(struct device *device, const struct step *s) {
     if (w->layout >= MAT_G4) {
         a.embed = cuda_quant(d, w);
         a.embed_quant = true;
-    } else if (m && m->uses > 1 &&
-               cuda_way_of(d, w->layout) == CUDA_MMA) { // it is the head, too
+    } else if (m && m->uses > 1 && cuda_way_of(d, w->layout) == CUDA_MMA) { // it is the head, too
         struct cuda_group g = group_of((const struct linear *const[]){s->embed}, 1);
         a.embed = cuda_packed(d, &g);
         a.embed_packed = true;
@@ -215,9 +213,8 @@ void cuda_begin(struct device *device, const struct step *s) {
     if (s->positions) {
         const struct mat *p = &s->positions->w;
         a.positions_quant = p->layout >= MAT_G4;
-        a.positions = a.positions_quant
-                          ? cuda_quant(d, p)
-                          : cuda_plain(d, p->data, p->layout, p->n_out, p->n_in);
+        a.positions = a.positions_quant ? cuda_quant(d, p)
+                                        : cuda_plain(d, p->data, p->layout, p->n_out, p->n_in);
         a.positions_type = cuda_type(p->layout);
         a.positions_ld = (uint32_t)cuda_padded(p->n_in);
     }
@@ -401,8 +398,7 @@ void cuda_gated(struct device *device, const struct gated_op *o, const float *x)
         return;
     }
     struct cuda_group g =
-        group_of((const struct linear *const[]){&in[0], o->ungated ? NULL : &in[1]},
-                 two ? 2 : 1);
+        group_of((const struct linear *const[]){&in[0], o->ungated ? NULL : &in[1]}, two ? 2 : 1);
     a.ld_out = (uint32_t)cuda_padded(o->ffn_dim);
     if (!o->ungated && g.pairs.n_mats == 2) {
         a.bias[1] = in[1].bias;

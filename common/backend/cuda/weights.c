@@ -158,7 +158,8 @@ void *cuda_packed(struct cuda_device *d, const struct cuda_group *g) {
     struct err e = {0};
     if (m && m->device && m->packed)
         return m->device;
-    void *packed = cuda_weights_take(d, (size_t)cu_tiles_of(&g->pairs) * 16 * cuda_padded(g->n_in) * 2);
+    void *packed =
+        cuda_weights_take(d, (size_t)cu_tiles_of(&g->pairs) * 16 * cuda_padded(g->n_in) * 2);
     for (unsigned i = 0; i < g->pairs.n_mats && packed; i++)
         if (!pack(d, g, i, packed))
             packed = NULL;
@@ -198,13 +199,12 @@ static bool expert_part(struct cuda_device *d, const struct linear *x, unsigned 
     const enum mat_layout layout = x[0].w.layout;
     enum cuda_way way = cuda_way_of(d, layout);
     if (way == CUDA_MMA) { // packed together
-        struct cuda_group g = {
-            {.pairing = n_mats == 2 ? CU_GATE_UP : CU_PLAIN, .n_mats = n_mats},
-            {x[0].w.data, n_mats == 2 ? x[1].w.data : NULL},
-            {&x[0].w, n_mats == 2 ? &x[1].w : NULL},
-            layout,
-            x[0].w.n_in,
-            false};
+        struct cuda_group g = {{.pairing = n_mats == 2 ? CU_GATE_UP : CU_PLAIN, .n_mats = n_mats},
+                               {x[0].w.data, n_mats == 2 ? x[1].w.data : NULL},
+                               {&x[0].w, n_mats == 2 ? &x[1].w : NULL},
+                               layout,
+                               x[0].w.n_in,
+                               false};
         for (unsigned i = 0; i < n_mats; i++)
             g.pairs.n_out[i] = (uint32_t)x[i].w.n_out;
         table[0] = cuda_packed(d, &g);
