@@ -117,7 +117,7 @@ forward() { # ARGUMENT...: llama's logits of a few ids
     standin
     cd "$BATS_TEST_TMPDIR"
     for i in $(seq 24); do seq -s ' ' 3 $((i + 5)); done >ids # a table of 256 bytes for each
-    CUDA_STANDIN_COPIES=$PWD/copies llm-forward -m "$DATA/models/llama" --device cuda -b 24 ids |
+    CUDA_STANDIN_COPIES=9 llm-forward -m "$DATA/models/llama" --device cuda -b 24 ids 9>copies |
         llm-sample -n 9 --ignore-eos -T 0 >many
     llm-forward -m "$DATA/models/llama" --device cuda -b 1 ids | llm-sample -n 9 --ignore-eos -T 0 >one
     cmp many one

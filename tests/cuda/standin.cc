@@ -17,7 +17,7 @@
  *   CUDA_STANDIN_PROCESSORS=16  multiprocessors
  *   CUDA_STANDIN_NO_IMAGE=1     cuModuleLoadData finds no code for this device
  *   CUDA_STANDIN_TRACE=FILE     adds a line for each launch: kernel, grid, block, shared bytes
- *   CUDA_STANDIN_COPIES=FILE    adds a line for each copy from the host: its bytes
+ *   CUDA_STANDIN_COPIES=FD      writes a line for each copy from the host: its bytes
  *
  * Compiled with -DSTANDIN_CHECK and CUDA's include folder, prototypes and structs are compared with
  * the real cuda.h.
@@ -565,9 +565,9 @@ API(cuInit, unsigned int flags) {
     const char *file = getenv("CUDA_STANDIN_TRACE");
     if (file && *file)
         trace = fopen(file, "ae");
-    file = getenv("CUDA_STANDIN_COPIES");
-    if (file && *file)
-        copies = fopen(file, "ae");
+    int fd = (int)number_of("CUDA_STANDIN_COPIES", 0); // a sandbox may forbid to open a file
+    if (fd > 0)
+        copies = fdopen(fd, "a");
     initialised = true;
     return SUCCESS;
 }
