@@ -182,10 +182,10 @@ forward() { # ARGUMENT...: llama's logits of a few ids
     [ -e "$ROOT/${BUILD:-build}/tests/cuda/libcuda.so.1" ] || skip "no stand-in driver in this build"
     cd "$BATS_TEST_TMPDIR"
     OUT=$PWD/out WINDOW_S=120 WINDOW_STANDIN=1 run bash "$ROOT/tests/gpu/window.sh" "$ROOT/${BUILD:-build}" \
-        starts goldens invariance bits pipe
+        starts goldens invariance bits quantised pipe
     echo "$output"
     [ "$status" -eq 0 ]
-    [ "$(grep -cE '^(starts|goldens|invariance|pipe) +ok ' out/summary)" -eq 4 ]
+    [ "$(grep -cE '^(starts|goldens|invariance|quantised|pipe) +ok ' out/summary)" -eq 5 ]
     grep -qE '^bits +skipped .* stand-in' out/summary
 }
 @test "tests/gpu/window.sh skips what it has no time for, and says so" {

@@ -1072,10 +1072,6 @@ API(cuMemcpyHtoD_v2, deviceptr to, const void *from, size_t n) {
     BEGIN(true);
     if ((n && !from) || !is_device(to, n))
         return INVALID_VALUE;
-    if (copies) {
-        fprintf(copies, "%zu\n", n);
-        fflush(copies);
-    }
     struct op o = copy_op((void *)(uintptr_t)to, from, n);
     return submit_and_wait(&default_stream, &o);
 }
@@ -1095,6 +1091,10 @@ API(cuMemcpyHtoDAsync_v2, deviceptr to, const void *from, size_t n, void *stream
         return INVALID_HANDLE;
     if ((n && !from) || !is_device(to, n))
         return INVALID_VALUE;
+    if (copies) {
+        fprintf(copies, "%zu\n", n);
+        fflush(copies);
+    }
     struct op o = copy_op((void *)(uintptr_t)to, from, n);
     return submit(s, &o);
 }

@@ -119,7 +119,7 @@ p_goldens() { # four at once, for much of the time is that of opening models
     local i rc=0 all pids=()
     cd "$root" || return 1
     all=(tests/data/models/*/ tests/data/models-odd/*/ tests/data/quant/*/)
-    [ -z "$standin" ] || all=(tests/data/models/llama/)
+    [ -z "$standin" ] || all=(tests/data/models/llama/ tests/data/quant/awq/)
     for i in 0 1 2 3; do
         # shellcheck disable=SC2046 # a list of folders
         set -- $(printf '%s\n' "${all[@]%/}" | awk -v i=$i 'NR % 4 == i')
@@ -224,6 +224,39 @@ p_peer() { # started in the background long before
     awk '$3 == "tokens/s" || $3 == "ms" || $3 == "TFLOP/s" || $3 == "GB/s" {
             sub("peer[.]", "", $1); text = text sprintf("%s%s %.4g %s", text ? "; " : "", $1, $2, $3) }
         END { print "= " (text ? text : "nothing measured"); exit !text }' "$W/peer.said"
+}
+p_quantised() { # our own layouts beside F32 and the CPU, and the speed of quantised models beside BF16
+    local m t rc=0 r=$W/quantised
+    mkdir -p "$r"
+    printf '9 10 11 12\n120 121 122 123 124 125 126 127 128 129 130\n27 28 29\n' >"$r/ids"
+    run() { timeout 20 "$B/bin/llm-forward" --no-return -a -q "$@" "$r/ids"; }
+    for m in llama qwen3-moe; do
+        [ $m = llama ] || [ -z "$standin" ] || continue
+        rm -rf "$r/q" "$r/plain"
+        python3 "$root/tests/lib/quantise.py" mixed "$root/tests/data/models/$m" "$r/q" "$r/plain" || return 1
+        run -m "$r/plain" --device cuda --precise >"$r/want"
+        run -m "$r/q" --device cuda --precise >"$r/precise"
+        run -m "$r/q" --device cuda >"$r/all"
+        run -m "$r/q" --device cuda -b 1 --chunk 3 >"$r/one"
+        run -m "$r/q" >"$r/cpu"
+        "$B/bin/llm-diff" -q --max 0 "$r/want" "$r/precise" && echo "ok $m: --precise has the bits of F32" || rc=1
+        "$B/bin/llm-diff" -q --max 0 "$r/all" "$r/one" && echo "ok $m: alone and in chunks" || rc=1
+        "$B/bin/llm-diff" -q --kl 1e-3 "$r/cpu" "$r/all" && echo "ok $m: near the CPU" || rc=1
+    done
+    [ $rc -eq 0 ] && echo "= quantised: bits of F32 with --precise, the same in batches, near the CPU"
+    [ -z "$standin" ] || return $rc
+    made tinyllama || return 1
+    python3 "$root/tests/gpu/mkct.py" "$W/ct4" && touch "$W/ct4.made"
+    for t in i8 i4_32; do
+        "$B/bin/st-quantize" -q --no-search --type $t "$W/tinyllama" "$W/$t" >/dev/null && touch "$W/$t.made"
+    done
+    for m in i8 i4_32 ct4; do
+        decode $m 1 128 200 || rc=1
+        decode $m 8 128 60 || rc=1
+        "$B/bench/model" "$W/$m" --device cuda -p 1024 | sed "s/^/= prefill $m 1024: /"
+    done
+    rm -rf "$W/i8" "$W/i4_32" "$W/ct4"
+    return $rc
 }
 p_pipe() { # ids | llm-forward | llm-sample | tok-decode; the difference of two lengths, so that opening the model is left out
     local model=$W/tinyllama few=64 many=1088 n begin
@@ -340,7 +373,7 @@ real facts 10 1
 part starts 150 5
 [ -x "$root/build-there/bin/llm-forward" ] && ! "$B/bin/llm-forward" --version >/dev/null 2>&1 && export B=$root/build-there
 
-if [ -z "$standin" ] && wanted decode prefill peer pipe ncu invariance; then # beside the parts that are not timed
+if [ -z "$standin" ] && wanted decode prefill quantised peer pipe ncu invariance; then # beside the parts that are not timed
     for m in tinyllama llama-3.2-1b; do
         ("$B/bench/mkmodel" $m "$W/$m" >"$W/$m.log" 2>&1 && touch "$W/$m.made" || { touch "$W/$m.failed"; cat "$W/$m.log" >>"$OUT/all.log"; }) &
         children+=($!)
@@ -365,6 +398,7 @@ fi
 part decode 75 10
 real step 20 5
 real prefill 25 8
+part quantised 60 10
 real peer 45 8
 [ -z "$peer" ] || kill "$peer" 2>/dev/null # not beside what is timed next
 real sanitize 65 20
