@@ -221,7 +221,7 @@ DEVICE void int_block(struct int_sums<NT> *sums, const struct int_weights<LAYOUT
  */
 template <int NT> struct int_x {
     const unsigned char *codes[NT];
-    const float *scales[NT][2];
+    uint32_t scales[NT][2]; // where those of the row begin in x_scales
 };
 template <int NT>
 DEVICE struct int_x<NT> int_x_of(const struct cu_matmul_args *m, const struct cu_rows *r,
@@ -235,7 +235,7 @@ DEVICE struct int_x<NT> int_x_of(const struct cu_matmul_args *m, const struct cu
                      (size_t)x_row(m, r, row < r->n ? row : row0) * m->ldx + t * 16;
         UNROLL for (uint32_t i = 0; i < 2; i++) {
             row = row0 + 8 * j + 2 * t + i;
-            x.scales[j][i] = m->x_scales + (size_t)x_row(m, r, row < r->n ? row : row0) * supers;
+            x.scales[j][i] = x_row(m, r, row < r->n ? row : row0) * supers;
         }
     }
     return x;
@@ -245,7 +245,7 @@ DEVICE struct int_x<NT> int_x_of(const struct cu_matmul_args *m, const struct cu
 template <int LAYOUT, int NT>
 DEVICE void int_superblock(float y[NT][4], const struct int_weights<LAYOUT> *w,
                            struct quant_super s, struct int_row a, struct int_row b,
-                           const struct int_x<NT> *x, uint32_t number) {
+                           const struct int_x<NT> *x, const float *x_scales, uint32_t number) {
     struct int_sums<NT> sums = {};
     const unsigned char *da = a.panel + s.at + a.r, *db = b.panel + s.at + b.r, *codes[NT];
     UNROLL for (uint32_t j = 0; j < NT; j++) codes[j] =
@@ -253,7 +253,8 @@ DEVICE void int_superblock(float y[NT][4], const struct int_weights<LAYOUT> *w,
     UNROLL for (uint32_t i = 0; i < 8; i++) if (32 * i < s.n)
         int_block<LAYOUT, NT>(&sums, w, i, da, db, codes);
     UNROLL for (uint32_t j = 0; j < NT; j++) UNROLL for (uint32_t i = 0; i < 4; i++) y[j][i] =
-        (float)((int64_t)sums.high[j][i] * INT_HIGH + sums.low[j][i]) * x->scales[j][i % 2][number];
+        (float)((int64_t)sums.high[j][i] * INT_HIGH + sums.low[j][i]) *
+        x_scales[x->scales[j][i % 2] + number];
 }
 
 /* ---- outputs ---- */
@@ -304,7 +305,7 @@ template <int LAYOUT, int NT> DEVICE void int_few(const struct cu_matmul_args *m
                 struct int_weights<LAYOUT> w;
                 float y[NT][4];
                 int_load<LAYOUT>(&w, s, a, b, t);
-                int_superblock<LAYOUT, NT>(y, &w, s, a, b, &x, n);
+                int_superblock<LAYOUT, NT>(y, &w, s, a, b, &x, m->x_scales, n);
                 int_store<NT>(sums + (n - first) * OF_SUPER, y);
             }
             __syncthreads();
@@ -342,7 +343,7 @@ template <int LAYOUT> DEVICE void int_many(const struct cu_matmul_args *m) {
             struct int_weights<LAYOUT> w;
             float y[NT][4];
             int_load<LAYOUT>(&w, s, a, b, t);
-            int_superblock<LAYOUT, NT>(y, &w, s, a, b, &x, n);
+            int_superblock<LAYOUT, NT>(y, &w, s, a, b, &x, m->x_scales, n);
             UNROLL for (uint32_t j = 0; j < NT; j++) UNROLL for (uint32_t i = 0; i < 4; i++)
                 total[j][i] += y[j][i];
         }
@@ -358,8 +359,8 @@ template <int LAYOUT> DEVICE void int_many(const struct cu_matmul_args *m) {
     }
 }
 
-#define INT_KERNELS(name, layout)                                                                  \
-    KERNEL(CU_THREADS, 2) k_int8_##name(PARAM(struct cu_matmul_args) m) {                          \
+#define INT_KERNELS(name, layout, blocks)                                                          \
+    KERNEL(CU_THREADS, blocks) k_int8_##name(PARAM(struct cu_matmul_args) m) {                     \
         int_few<layout, 1>(&m);                                                                    \
     }                                                                                              \
     KERNEL(CU_THREADS, 1) k_int32_##name(PARAM(struct cu_matmul_args) m) {                         \
@@ -368,6 +369,6 @@ template <int LAYOUT> DEVICE void int_many(const struct cu_matmul_args *m) {
     KERNEL(CU_THREADS, 1) k_int_many_##name(PARAM(struct cu_matmul_args) m) {                      \
         int_many<layout>(&m);                                                                      \
     }
-INT_KERNELS(i8, CU_I8)
-INT_KERNELS(i4_32, CU_I4_32)
-INT_KERNELS(i4_16, CU_I4_16)
+INT_KERNELS(i8, CU_I8, 1) // with 128 registers it would spill
+INT_KERNELS(i4_32, CU_I4_32, 2)
+INT_KERNELS(i4_16, CU_I4_16, 2)
