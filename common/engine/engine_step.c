@@ -17,7 +17,13 @@
 /* A sequence that has had no request for this long is not decoding. */
 static const double asked_seconds = 0.25;
 
+const struct err *engine_lost(const struct engine *g) {
+    return g->lost.code != 0 ? &g->lost : NULL;
+}
+
 double engine_due(const struct engine *g) {
+    if (g->lost.code != 0)
+        return (double)INFINITY;
     if (!batch_any(&g->seqs))
         return engine_next_paused(g) ? g->asked_until : (double)INFINITY;
     return g->seqs.n_unanswered > 0 ? g->answers_until : 0;
@@ -141,6 +147,10 @@ void engine_step(struct engine *g) {
     double start = seconds_now();
     float *hidden = wants_hidden(g) ? g->hidden : NULL;
     if (model_forward(g->model, b->rows, b->n_rows, g->logits, hidden, &bad) != 0) {
+        if (model_lost(g->model)) { // nothing can run any more, and no sequence is to blame
+            g->lost = bad;
+            return;
+        }
         if (g->opts.pauses) {
             engine_make_room(g, bad.msg);
             engine_drop_failed(g);

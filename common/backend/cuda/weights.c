@@ -48,6 +48,10 @@ static size_t plain_bytes(const struct mat *w) {
 int cuda_load(struct device *device, const struct mat *w, struct err *e) {
     struct cuda_device *d = cuda_of(device);
     bool quantised = w->layout >= MAT_G4;
+    if (w->layout > MAT_I4_16)
+        return err_set(e, EXIT_SYSTEM,
+                       "matrices of %s are not supported on a GPU: use --device cpu",
+                       mat_layout_name(w->layout));
     if (2 * (d->n_mats + 1) > d->mats_cap)
         grow(d);
     struct cuda_mat *m = place_of(d->mats, d->mats_cap, w->data);
