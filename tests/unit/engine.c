@@ -456,8 +456,8 @@ static void a_lost_device_ends_no_sequence(void) {
             &(struct engine_options){.max_in_flight = 4, .chunk = 4, .pauses = pauses}, m);
         struct told *t = told_new(ENGINE_ASKS);
         m->lost_at = 2;
-        engine_open(g, &t->client, 0, some_ids, 9, 1, NULL);
-        engine_open(g, &t->client, 1, some_ids, 3, 1, NULL);
+        open_prompt(g, &t->client, 0, some_ids, 9, 1, NULL);
+        open_prompt(g, &t->client, 1, some_ids, 3, 1, NULL);
         engine_step(g);
         CHECK(!engine_lost(g) && engine_due(g) < (double)INFINITY);
         size_t before = t->n;
