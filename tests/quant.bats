@@ -211,10 +211,3 @@ refuses() { # MESSAGE FROM EDIT...
     refuses "tensor '$up.weight_blocks' is of quant_method mxfp4, which is not supported" "$Q/gptq-sym" \
         "rename=up_proj.qweight=up_proj.weight_blocks"
 }
-
-@test "refused on a GPU, by the layout" {
-    [ -e "$ROOT/$BUILD/tests/cuda/libcuda.so.1" ] || skip "the stand-in for the driver is not built"
-    export LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile
-    fails 65 "quantised matrices (4-bit groups) are not supported on a GPU" \
-        sh -c 'echo 1 | llm-forward --device cuda --no-return -m "$0" >/dev/null' "$Q/awq"
-}

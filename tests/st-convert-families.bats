@@ -318,6 +318,14 @@ same_values() {
     [[ $output != *h.0.attn.c_attn.weight_q8_0* && $output == *wte.weight_q8_0* ]]
 }
 
+@test "--keep-quant: refused on a GPU, by the kind of block" {
+    [ -e "$ROOT/$BUILD/tests/cuda/libcuda.so.1" ] || skip "the stand-in for the driver is not built"
+    blocks "$DATA/models/llama-q" Q4_K
+    export LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile
+    fails 71 "are not supported on a GPU: use --device cpu" \
+        sh -c 'llm-forward --device cuda --no-return -m kept ids >/dev/null'
+}
+
 @test "--keep-quant: only for GGUF files, and a warning where nothing can be kept" {
     fails 2 "--keep-quant is for GGUF files" st-convert --keep-quant "$DATA/models/llama" out
     gguf "$DATA/models/llama" m.gguf
