@@ -120,6 +120,7 @@ EOF
     runs() { HEADERS='x-api-key: secret-a' get /metrics | grep -qx 'tokpipe:num_requests_running 1'; }
     until_true runs
     kill -9 "$(pgrep -P "$client" || echo "$client")"
+    sleep 1 # a tenth of a second is enough to see that the client has left
     kill -CONT "$engine"
     until_true grep -q "left.: true" log || { cat log; return 1; }
     jq -es --arg id "$(jq -r .id out)" '.[0] | .id == $id and .key == "alice" and .model == "tiny" and .status == 200 and .completion_tokens == 3

@@ -78,6 +78,12 @@ struct route {
 
 extern const struct route routes[]; // ends with a NULL path
 
+double exchange_now(void); // seconds, of a steady clock
+
+/* Ends one thread's use of x, and frees it, with a line in the log, when the other has ended its
+ * own. */
+void exchange_drop(struct exchange *x);
+
 /* The whole answer, for the thread of the answer. Takes what is in reply. */
 void exchange_reply(struct exchange *x, unsigned status, struct buf *reply);
 void exchange_refuse(struct exchange *x, unsigned status, const char *message, const char *field);

@@ -1,22 +1,19 @@
 /* The HTTP side of a server: see http.h.
  *
  * A connection whose answer is not ready is suspended. libmicrohttpd then does not look at its
- * socket, so the answer's thread does (exchange_left). Each exchange is freed when neither thread
- * needs it.
+ * socket, so the answer's thread does (exchange_left). exchange.c has
+ * what the two threads share, and request.c what a request's head says.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "serve/http.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "serve/exchange.h"
-#include "serve/reply.h"
+#include "serve/request.h"
 
 enum {
     CONNECTION_MEMORY = 32 << 10, // bytes; a request's headers must fit in
@@ -24,239 +21,13 @@ enum {
     ALL_BODIES = 8 // times max_body
 };
 
-static double now_seconds(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* ---- The answer's thread ---- */
-
-static void write_log(const struct exchange *x) {
-    access_log_write(x->h->o->log,
-                     &(struct access_entry){.method = x->method,
-                                            .path = x->path.p ? x->path.p : "",
-                                            .key = x->key ? api_keys_name(x->key) : NULL,
-                                            .id = x->id,
-                                            .model = x->model ? x->model->name : NULL,
-                                            .finish = x->sum.finish,
-                                            .status = x->status,
-                                            .seconds = now_seconds() - x->began,
-                                            .left = x->left,
-                                            .prompt_tokens = x->sum.prompt_tokens,
-                                            .completion_tokens = x->sum.completion_tokens,
-                                            .cached_tokens = x->sum.cached_tokens,
-                                            .body = buf_view(&x->body)});
-}
-
-static void drop(struct exchange *x) {
-    pthread_mutex_lock(&x->lock);
-    bool last = --x->refs == 0;
-    pthread_mutex_unlock(&x->lock);
-    if (!last)
-        return;
-    pthread_mutex_destroy(&x->lock);
-    if (x->socket >= 0)
-        close(x->socket);
-    if (x->h->o->log && x->started)
-        write_log(x);
-    atomic_fetch_sub(&x->h->body_bytes, x->body.n);
-    buf_free(&x->path);
-    buf_free(&x->body);
-    buf_free(&x->reply);
-    free(x);
-}
-
-/* With the lock: lets the connection's thread look at the answer. */
-static void wake(struct exchange *x) {
-    if (x->suspended && !x->gone)
-        MHD_resume_connection(x->connection);
-    x->suspended = false;
-}
-
-/* The answer is complete: before the client can know it, another may begin in its place. */
-static void release(struct exchange *x) {
-    if (x->key_runs)
-        api_keys_end(x->h->o->keys, x->key, now_seconds(),
-                     x->sum.prompt_tokens + x->sum.completion_tokens);
-    if (x->counted)
-        atomic_fetch_sub(&x->h->n_answers, 1);
-    x->key_runs = x->counted = false;
-}
-
-void exchange_reply(struct exchange *x, unsigned status, struct buf *reply) {
-    release(x);
-    pthread_mutex_lock(&x->lock);
-    buf_free(&x->reply);
-    x->reply = *reply;
-    *reply = (struct buf){0};
-    x->status = status;
-    x->ended = true;
-    wake(x);
-    pthread_mutex_unlock(&x->lock);
-}
-
-void exchange_refuse(struct exchange *x, unsigned status, const char *message, const char *field) {
-    struct buf reply = {0};
-    atomic_fetch_add(&x->h->n_refused, 1);
-    bool messages = strncmp(x->path.p ? x->path.p : "", "/v1/messages", 12) == 0;
-    reply_forms[messages ? BODY_MESSAGES : BODY_CHAT].error(status, message, field, &reply);
-    exchange_reply(x, status, &reply);
-}
-
-void exchange_add(struct exchange *x, struct str part) {
-    pthread_mutex_lock(&x->lock);
-    buf_add(&x->reply, part.p, part.n);
-    x->streams = true;
-    x->status = MHD_HTTP_OK;
-    wake(x);
-    pthread_mutex_unlock(&x->lock);
-}
-
-void exchange_end(struct exchange *x) {
-    release(x);
-    pthread_mutex_lock(&x->lock);
-    x->ended = true;
-    wake(x);
-    pthread_mutex_unlock(&x->lock);
-}
-
-void exchange_name(struct exchange *x, const char *id, const struct served *m) {
-    snprintf(x->id, sizeof x->id, "%s", id);
-    x->model = m;
-}
-
-void exchange_count(struct exchange *x, const struct generate_result *sum) {
-    x->sum = *sum;
-    atomic_fetch_add(&x->h->prompt_tokens, sum->prompt_tokens);
-    atomic_fetch_add(&x->h->completion_tokens, sum->completion_tokens);
-    if (sum->cached_tokens > 0)
-        atomic_fetch_add(&x->h->cached_tokens, (unsigned long long)sum->cached_tokens);
-}
-
-const struct served *exchange_model(struct exchange *x, const char *name, unsigned can) {
-    for (size_t i = 0; i < x->h->o->n_models; i++) {
-        const struct served *m = &x->h->o->models[i];
-        if (name ? strcmp(m->name, name) != 0 : !(m->can & can))
-            continue;
-        if (m->can & can)
-            return m;
-        exchange_refuse(x, MHD_HTTP_BAD_REQUEST, "the model is for another path", "model");
-        return NULL;
-    }
-    exchange_refuse(x, MHD_HTTP_NOT_FOUND,
-                    name ? "the server has no model of this name"
-                         : "the server has no model for this path",
-                    "model");
-    return NULL;
-}
-
-unsigned exchange_status(const struct err *e) {
-    return e->code == EXIT_DATA || e->code == EXIT_USAGE        ? MHD_HTTP_BAD_REQUEST
-           : e->code == EXIT_NO_INPUT || e->code == EXIT_SYSTEM ? MHD_HTTP_SERVICE_UNAVAILABLE
-                                                                : MHD_HTTP_INTERNAL_SERVER_ERROR;
-}
-
-bool exchange_left(void *ctx) {
-    struct exchange *x = ctx;
-    char byte;
-    pthread_mutex_lock(&x->lock);
-    bool gone = x->gone;
-    pthread_mutex_unlock(&x->lock);
-    if (gone || atomic_load(&x->h->stopping))
-        return true;
-    ssize_t n = recv(x->socket, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
-}
-
 static void *run_answer(void *arg) {
     struct exchange *x = arg;
     struct http *h = x->h;
     x->route->serve(x);
-    drop(x);
+    exchange_drop(x);
     atomic_fetch_sub(&h->n_threads, 1); // from now on h may be freed
     return NULL;
-}
-
-/* ---- The connections' thread ---- */
-
-/* The route of a request; NULL with x->allow set where the path has other methods. HEAD is GET
- * without the body, which libmicrohttpd leaves out. */
-static const struct route *route_of(struct exchange *x) {
-    const char *path = x->path.p ? x->path.p : "";
-    const char *method = strcmp(x->method, "HEAD") == 0 ? "GET" : x->method;
-    for (const struct route *r = routes; r->path; r++) {
-        size_t n = strlen(r->path);
-        if (strncmp(path, r->path, n) != 0 || (path[n] && !(r->flags & ROUTE_PREFIX)))
-            continue;
-        x->allow = strcmp(r->method, "GET") == 0 ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
-        if (strcmp(method, r->method) != 0)
-            return NULL;
-        x->rest = path + n;
-        return r;
-    }
-    return NULL;
-}
-
-static const char *header(const struct exchange *x, const char *name) {
-    return MHD_lookup_connection_value(x->connection, MHD_HEADER_KIND, name);
-}
-
-/* Whether the request is from a page of the site that --origin names. */
-static bool is_allowed_site(const struct exchange *x) {
-    const char *origin = header(x, "Origin");
-    return origin && x->h->o->origin && strcmp(origin, x->h->o->origin) == 0;
-}
-
-/* Whether a page of another site has made the browser ask: its Host is not ours, or its Origin. */
-static bool is_foreign(struct exchange *x) {
-    static const char *const ours[] = {"localhost", "127.0.0.1", "[::1]"};
-    const char *host = header(x, "Host"), *origin = header(x, "Origin");
-    bool known = x->h->o->any_host || !host;
-    for (size_t i = 0; i < sizeof ours / sizeof *ours && !known; i++) {
-        size_t n = strlen(ours[i]);
-        known = strncmp(host, ours[i], n) == 0 && (host[n] == '\0' || host[n] == ':');
-    }
-    if (!known)
-        return true;
-    if (is_allowed_site(x))
-        return false;
-    const char *site = origin ? strstr(origin, "://") : NULL;
-    return origin && (!site || !host || strcmp(site + 3, host) != 0);
-}
-
-struct header_counts {
-    unsigned hosts, lengths, encodings;
-};
-
-static enum MHD_Result count_header(void *ctx, enum MHD_ValueKind kind, const char *name,
-                                    const char *value) {
-    struct header_counts *n = ctx;
-    (void)kind;
-    (void)value;
-    n->hosts += strcasecmp(name, "Host") == 0;
-    n->lengths += strcasecmp(name, "Content-Length") == 0;
-    n->encodings += strcasecmp(name, "Transfer-Encoding") == 0;
-    return MHD_YES;
-}
-
-/* Whether a proxy could see another end of the request, or another host (RFC 9112, section 6.3). */
-static bool is_ambiguous(struct exchange *x) {
-    struct header_counts n = {0};
-    MHD_get_connection_values(x->connection, MHD_HEADER_KIND, count_header, &n);
-    return n.hosts > 1 || n.lengths + n.encodings > 1;
-}
-
-/* Finds the key of a request: "Authorization: Bearer KEY", or "x-api-key: KEY" as Anthropic's
- * clients send it. */
-static void find_key(struct exchange *x) {
-    static const char bearer[] = "Bearer ";
-    const char *key = header(x, "x-api-key"), *said = header(x, "Authorization");
-    if (said && strncasecmp(said, bearer, sizeof bearer - 1) == 0)
-        key = said + sizeof bearer - 1;
-    if (key && x->h->o->keys)
-        x->key = api_keys_find(x->h->o->keys, str_of(key));
-    x->has_key = x->key || !x->h->o->keys;
 }
 
 /* Starts the thread that makes the answer. */
@@ -289,7 +60,7 @@ static bool admit(struct exchange *x) {
         return false;
     }
     if (x->key) {
-        x->retry = api_keys_begin(h->o->keys, x->key, now_seconds(), &why);
+        x->retry = api_keys_begin(h->o->keys, x->key, exchange_now(), &why);
         x->key_runs = x->retry == 0;
         if (!x->key_runs) {
             exchange_refuse(x, MHD_HTTP_TOO_MANY_REQUESTS, why, "");
@@ -307,14 +78,14 @@ static bool admit(struct exchange *x) {
 /* The whole request has come. Answers it, or starts the thread that does. */
 static void start(struct exchange *x) {
     bool asks_methods = x->allow && strcmp(x->method, "OPTIONS") == 0;
-    const char *explain = header(x, "X-Tokpipe-Cache");
+    const char *explain = request_header(x, "X-Tokpipe-Cache");
     x->started = true;
     x->explain = explain && strcmp(explain, "explain") == 0;
     atomic_fetch_add(&x->h->n_requests, 1);
-    x->closes = is_ambiguous(x);
+    x->closes = request_is_ambiguous(x);
     if (x->closes) {
         exchange_refuse(x, MHD_HTTP_BAD_REQUEST, "the request has two lengths, or two hosts", "");
-    } else if (is_foreign(x)) {
+    } else if (request_is_foreign(x)) {
         exchange_refuse(x, MHD_HTTP_FORBIDDEN, "the request is from another site's page", "");
     } else if (asks_methods) {
         exchange_reply(x, MHD_HTTP_NO_CONTENT, &(struct buf){0});
@@ -378,7 +149,7 @@ static void add_headers(const struct exchange *x, struct MHD_Response *response)
         MHD_add_response_header(response, "Content-Security-Policy", x->security);
         MHD_add_response_header(response, "Referrer-Policy", "no-referrer");
     }
-    if (!is_allowed_site(x))
+    if (!request_from_allowed_site(x))
         return;
     MHD_add_response_header(response, "Access-Control-Allow-Origin", x->h->o->origin);
     MHD_add_response_header(response, "Vary", "Origin");
@@ -422,12 +193,12 @@ static struct exchange *new_exchange(struct http *h, struct MHD_Connection *conn
     struct exchange *x = xcalloc(1, sizeof *x);
     *x = (struct exchange){.h = h, .connection = connection, .socket = -1, .refs = 1};
     x->sum.cached_tokens = -1;
-    x->began = now_seconds();
+    x->began = exchange_now();
     pthread_mutex_init(&x->lock, NULL);
     buf_str(&x->path, url);
     snprintf(x->method, sizeof x->method, "%s", method);
-    find_key(x);
-    x->route = route_of(x);
+    request_find_key(x);
+    x->route = request_route(x);
     return x;
 }
 
@@ -478,7 +249,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **st
     pthread_mutex_lock(&x->lock);
     x->gone = true;
     pthread_mutex_unlock(&x->lock);
-    drop(x);
+    exchange_drop(x);
     *state = NULL;
 }
 

@@ -495,7 +495,7 @@ static void faults(void) {
     } bulk[] = {
         {BULK_NO_WAIT, 3, true, "bulk_copy of thread 0 is under way: barrier_wait is missing",
          "found: a missing barrier_wait"},
-        {BULK_NO_SYNC, 20, false, "use of an mbarrier",
+        {BULK_NO_SYNC, 20, true, "use of an mbarrier",
          "found: an mbarrier used before all know it"},
         {BULK_NOT_READY, 20, false, "no barriers_ready", "found: a missing barriers_ready"},
         {BULK_OVERWRITTEN, 20, true, "dynamic shared memory, byte",
