@@ -44,7 +44,7 @@ void api_keys_salt(const struct api_key *k, char salt[33]);
 /* A request begins. 0, or the seconds after which it may be tried again, where a limit of the key
  * holds; then the request does not count. now: seconds on any steady clock. */
 unsigned api_keys_begin(struct api_keys *keys, struct api_key *k, double now, const char **why);
-/* It ends, and has used so many tokens. */
+/* The request ends. tokens: those that it used. */
 void api_keys_end(struct api_keys *keys, struct api_key *k, double now, uint64_t tokens);
 
 #endif

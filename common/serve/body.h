@@ -54,8 +54,8 @@ struct body {
     bool include_usage; // stream_options.include_usage
     bool has_temp, has_seed;
     uint64_t seed;
-    int top;   // the request wants log-probabilities, and so many alternatives; -1: it does not
-    bool echo; // the answer begins with the prompt
+    int top;        // alternatives of each log-probability; -1: no log-probabilities
+    bool echo;      // the answer begins with the prompt
     bool no_answer; // max_tokens is 0, but the prompt is scored
     // Not of the body, but of the request:
     bool explain;  // why no more of the prompt was cached

@@ -1,9 +1,9 @@
-/* The socket of a resident engine, and what a service manager is told.
+/* The socket of a resident engine, and its messages to a service manager.
  *
  * The socket is made at a path, with mode 0600, or 0660 for a group. Its folder must not be
  * writable by others, unless it has the sticky bit. Or systemd has made the socket and passes it
- * (LISTEN_FDS: sd_listen_fds(3)). $NOTIFY_SOCKET is told when the program is ready and when it
- * stops (sd_notify(3)).
+ * (LISTEN_FDS: sd_listen_fds(3)). The program writes to
+ * $NOTIFY_SOCKET when it is ready and when it stops (sd_notify(3)).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef STAGES_LISTEN_SOCKET_H
