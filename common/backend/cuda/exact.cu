@@ -6,9 +6,7 @@
  * the chains in order.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "backend/cuda/matmul.h"
-
-enum { EXACT_ROWS = 8 };
+#include "backend/cuda/exact.h"
 
 /* Four weights at k of a row. */
 DEVICE float4 exact_weights(const unsigned char *row, uint32_t type, uint32_t k) {
@@ -28,18 +26,6 @@ DEVICE float4 exact_weights(const unsigned char *row, uint32_t type, uint32_t k)
         f.w = f32_of_f16((uint16_t)(v.y >> 16));
     }
     return f;
-}
-
-DEVICE float exact_dot(float acc, float4 w, float4 x) {
-    acc = fmaf(w.x, x.x, acc);
-    acc = fmaf(w.y, x.y, acc);
-    acc = fmaf(w.z, x.z, acc);
-    return fmaf(w.w, x.w, acc);
-}
-
-DEVICE float exact_join(float acc) {
-    acc += __shfl_xor_sync(ALL_LANES, acc, 1);
-    return acc + __shfl_xor_sync(ALL_LANES, acc, 2);
 }
 
 template <int TYPE> DEVICE void exact(const struct cu_matmul_args *m) {

@@ -10,7 +10,7 @@
  * k_round rounds x, and so do the norms.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "backend/cuda/matmul.h"
+#include "backend/cuda/exact.h"
 #include "backend/cuda/quad.h"
 #include "backend/cuda/quant.h"
 
@@ -194,13 +194,6 @@ QUANT_KERNELS(nf4, CU_NF4)
 
 /* ---- in f32 ---- */
 
-enum { EXACT_ROWS = 8 };
-
-DEVICE float exact_join(float acc) {
-    acc += __shfl_xor_sync(ALL_LANES, acc, 1);
-    return acc + __shfl_xor_sync(ALL_LANES, acc, 2);
-}
-
 /* Elements k to k + 3, k a multiple of 4; zeros from n_in on. */
 DEVICE float4 quant_four(struct quant_walk *w, uint32_t k) {
     const struct cu_quant *q = w->at.q;
@@ -254,10 +247,7 @@ KERNEL(CU_THREADS, 2) k_exact_quant(PARAM(struct cu_matmul_args) m) {
                         continue;
                     uint32_t row = x_row(&m, &r, row0 + i);
                     float4 x = *(const float4 *)((const float *)m.x + (size_t)row * m.ldx + k);
-                    acc[i] = fmaf(v.x, x.x, acc[i]);
-                    acc[i] = fmaf(v.y, x.y, acc[i]);
-                    acc[i] = fmaf(v.z, x.z, acc[i]);
-                    acc[i] = fmaf(v.w, x.w, acc[i]);
+                    acc[i] = exact_dot(acc[i], v, x);
                 }
             }
             UNROLL for (uint32_t i = 0; i < EXACT_ROWS; i++) {
