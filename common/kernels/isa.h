@@ -21,6 +21,10 @@ struct isa_cpu isa_cpu(void);
  * though the CPU has AVX512-BF16. */
 bool isa_slow_bf16(const struct isa_cpu *c);
 
+/* Whether the CPU's own prefetchers leave a part of memory's rate unused where a core reads four
+ * streams, so that prefetch instructions help. */
+bool isa_slow_streams(const struct isa_cpu *c);
+
 /* Whether the conversion of bf16 and f16 to f32 takes time from multiply-adds. */
 bool isa_slow_convert(const struct isa_cpu *c);
 

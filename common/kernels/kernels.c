@@ -119,6 +119,7 @@ static void use(size_t set, const struct isa_cpu *c) {
         t.widen_rows = isa_slow_convert(c) ? MATMUL_WIDEN_ROWS : SIZE_MAX;
         t.widen_n_in = MATMUL_WIDEN_N_IN;
     }
+    t.row_ahead = isa_slow_streams(c) ? MATMUL_ROW_AHEAD : 0;
     t.amx_refused = c->amx ? c->amx_refused : NULL;
     kernel = t;
 }

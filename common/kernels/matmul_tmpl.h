@@ -39,7 +39,8 @@ EVERY_ISA size_t w_size(const enum mat_layout layout) {
 /* ---- One row of x ---- */
 
 /* Outputs first, first + apart, ...: O of them. It waits for memory. MATMUL_BURST_BYTES of each row
- * of W in turn keep the streams of the CPU's prefetchers few and long. */
+ * of W in turn keep the streams of the CPU's prefetchers few and long. Where those are not enough,
+ * kernel.row_ahead bytes further are prefetched; the rows after these in memory are next. */
 TARGET EVERY_ISA void one_row(const size_t O, const enum mat_layout layout,
                               const struct matmul_part *m, size_t first, size_t apart) {
     const size_t size = w_size(layout), steps = MATMUL_BURST_BYTES / (STEP * size), n = m->n_in;
@@ -48,12 +49,17 @@ TARGET EVERY_ISA void one_row(const size_t O, const enum mat_layout layout,
     const x_elem *x = m->x;
     vec s[OUTS_1];
     UNROLLED for (size_t o = 0; o < O; o++) s[o] = vec_zero();
+    const size_t ahead = kernel.row_ahead;
     size_t k = 0;
     for (; k + steps * STEP <= n; k += steps * STEP)
         for (size_t i = 0; i < steps; i++) {
+            const unsigned char *wi = w + (k + i * STEP) * size;
+            if (ahead && i * STEP * size % 64 == 0) // a new line
+                UNROLLED for (size_t o = 0; o < O; o++)
+                    __builtin_prefetch(wi + o * stride + ahead, 0, 3);
             vec xv = load_x(x + k + i * STEP, STEP);
-            UNROLLED for (size_t o = 0; o < O; o++) s[o] = multiply_add(
-                s[o], xv, load_w(layout, w + o * stride + (k + i * STEP) * size, STEP));
+            UNROLLED for (size_t o = 0; o < O; o++) s[o] =
+                multiply_add(s[o], xv, load_w(layout, wi + o * stride, STEP));
         }
     for (size_t left; k < n; k += left) {
         left = n - k < STEP ? n - k : STEP;

@@ -44,6 +44,7 @@ struct kernel_table {
     struct matmul_kernel matmul[MAT_LAYOUTS];     // of x as it is
     struct matmul_kernel matmul_own[MAT_LAYOUTS]; // of x packed; no multiply: not faster here
     size_t widen_rows, widen_n_in; // W is widened first for widen_rows or more of <= widen_n_in
+    size_t row_ahead; // one row of x: W is prefetched this number of bytes ahead; or 0
     struct attn_kernels attn;
     struct rows_kernels rows;
     struct widen_kernels widen;

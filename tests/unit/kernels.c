@@ -193,6 +193,7 @@ static void slow_bf16(void) {
     CHECK(isa_slow_bf16(&emerald) && isa_slow_bf16(&granite));
     CHECK(!isa_slow_bf16(&cooper) && !isa_slow_bf16(&zen5) && !isa_slow_bf16(&odd));
     CHECK(isa_slow_convert(&emerald) && !isa_slow_convert(&zen5));
+    CHECK(isa_slow_streams(&emerald) && !isa_slow_streams(&zen5));
 }
 
 static void scratch_sizes(void) {
