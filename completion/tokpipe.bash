@@ -118,7 +118,7 @@ _tokpipe() {
         return
         ;;
     --type)
-        mapfile -t COMPREPLY < <(compgen -W $'i8\ni4\ni4_16\ni4_32' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W $'i8\ni4\ni4_16\ni4_32\nnf4' -- "$word")
         return
         ;;
     --truncate-side)
