@@ -119,7 +119,7 @@ int main(int argc, char **argv) {
                                     .n_kv_heads = KV_HEADS,
                                     .k_dim = HEAD_DIM,
                                     .v_dim = HEAD_DIM,
-                                    .f32 = f32};
+                                    .type = f32 ? KV_F32 : KV_BF16};
     }
     for (size_t i = 0; i < HEADS * HEAD_DIM; i++)
         b.q[i] = (float)(i % 13) / 13 - 0.5f;

@@ -1,16 +1,66 @@
-/* Keys and values into their pages.
+/* Keys and values into their pages, and pages in i8 as f32.
+ *
+ * In i8, the scale of a head's key or value at a position is its largest absolute value / 127, and
+ * its codes are rounded to nearest, ties to even. Where that value is infinite or not a number, the
+ * scale is not a number; where it is below 2^-100, the scale is 0. Every step is one IEEE
+ * operation, so the codes and scales are the same on every instruction set.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <math.h>
+
 #include "kernels/kv_page.h"
+#include "kernels/table.h"
+#include "weights/half.h"
+
+enum { I8_MOST = 127 };
 
 /* Element [row, col] of a matrix of ld columns: f32, or bf16 with two rows side by side. */
 static void put(const struct kv_layer *kv, unsigned char *to, size_t row, size_t col, size_t ld,
                 float f) {
-    if (kv->f32)
+    if (kv->type == KV_F32)
         ((float *)(void *)to)[row * ld + col] = f;
     else
         ((uint16_t *)(void *)to)[(row / 2 * ld + col) * 2 + row % 2] = bf16_from_f32(f);
 }
+
+/* ---- i8 ---- */
+
+/* x [n] -> codes, `step` bytes apart. Returns their scale. */
+static float put_i8(int8_t *codes, size_t step, const float *x, size_t n) {
+    const float whole = 12582912; // 1.5 * 2^23: floats near it are whole numbers
+    float most = 0;
+    bool finite = true;
+    for (size_t i = 0; i < n; i++) {
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+        finite = finite && isfinite(x[i]);
+    }
+    const float inverse = finite && most >= 0x1p-100f ? I8_MOST / most : 0;
+    for (size_t i = 0; i < n; i++)
+        codes[i * step] = inverse > 0 ? (int8_t)(x[i] * inverse + whole - whole) : 0;
+    return !finite ? NAN : inverse > 0 ? most / I8_MOST : 0;
+}
+
+static void store_i8(const struct kv_layer *kv, unsigned char *keys, unsigned char *values,
+                     size_t at, const float *k, const float *v) {
+    const float scales[] = {
+        put_i8((int8_t *)keys + at, KV_PAGE, k, kv->k_dim),
+        put_i8((int8_t *)values + at * kv->v_dim, 1, v, kv->v_dim),
+    };
+    memcpy(keys + KV_PAGE * kv->k_dim + at * sizeof *scales, &scales[0], sizeof *scales);
+    memcpy(values + KV_PAGE * kv->v_dim + at * sizeof *scales, &scales[1], sizeof *scales);
+}
+
+void kv_i8_widen(float *to, const struct kv_layer *kv, const unsigned char *part) {
+    const unsigned char *values = part + kv_key_bytes(kv->k_dim, KV_I8);
+    const float *of_keys = (const float *)(const void *)(part + KV_PAGE * kv->k_dim),
+                *of_values = (const float *)(const void *)(values + KV_PAGE * kv->v_dim);
+    for (size_t d = 0; d < kv->k_dim; d++, to += KV_PAGE)
+        kernel.kv.i8_each(to, (const int8_t *)part + d * KV_PAGE, KV_PAGE, of_keys);
+    for (size_t p = 0; p < KV_PAGE; p++, to += kv->v_dim)
+        kernel.kv.i8(to, (const int8_t *)values + p * kv->v_dim, kv->v_dim, of_values[p]);
+}
+
+/* ---- All types ---- */
 
 void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_rows, const float *k,
               size_t ldk, const float *v, size_t ldv) {
@@ -20,9 +70,14 @@ void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_r
             uint32_t page = rows[r].pages[rows[r].pos / KV_PAGE];
             size_t at = rows[r].pos % KV_PAGE;
             unsigned char *keys = kv_page_keys(kv, page, h), *values = kv_page_values(kv, page, h);
+            const float *key = k + r * ldk + h * k_dim, *value = v + r * ldv + h * v_dim;
+            if (kv->type == KV_I8) {
+                store_i8(kv, keys, values, at, key, value);
+                continue;
+            }
             for (size_t i = 0; i < k_dim; i++)
-                put(kv, keys, i, at, KV_PAGE, k[r * ldk + h * k_dim + i]);
+                put(kv, keys, i, at, KV_PAGE, key[i]);
             for (size_t i = 0; i < v_dim; i++)
-                put(kv, values, at, i, v_dim, v[r * ldv + h * v_dim + i]);
+                put(kv, values, at, i, v_dim, value[i]);
         }
 }
