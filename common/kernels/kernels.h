@@ -60,10 +60,11 @@ size_t matmul_scratch(size_t n_rows, size_t n_in);
 /* The KV pages of one layer. A page holds, for each KV head, KV_PAGE positions: keys
  * [k_dim, KV_PAGE], then values [KV_PAGE, v_dim], as f32. As bf16, rows 2i and 2i + 1 of either are
  * side by side: keys [(k_dim + 1) / 2, KV_PAGE, 2], values [KV_PAGE / 2, v_dim, 2]. As i8, the
- * codes of keys [k_dim, KV_PAGE], their scales [KV_PAGE], the codes of values [KV_PAGE, v_dim],
- * their scales [KV_PAGE]: a key or value of a position is its f32 scale times codes from -127 to
- * 127. `run` pages are side by side, so that a step can read them as one stream. */
-enum { KV_PAGE = 64 };
+ * codes of keys [k_dim, KV_PAGE], their scales [groups, KV_PAGE], the codes of values [KV_PAGE,
+ * v_dim], their scales [KV_PAGE, groups]: KV_I8_GROUP dimensions of a position are a bf16 scale
+ * times codes from -127 to 127. `run` pages are side by side, so that a step can read them as one
+ * stream. */
+enum { KV_PAGE = 64, KV_I8_GROUP = 32 };
 enum kv_type { KV_BF16, KV_F32, KV_I8 };
 struct kv_layer {
     unsigned char *base;
@@ -71,11 +72,19 @@ struct kv_layer {
     size_t n_kv_heads, k_dim, v_dim; // of one head: its key, its value
     enum kv_type type;
 };
+static inline size_t kv_i8_groups(size_t dim) { // of a key or a value
+    return (dim + KV_I8_GROUP - 1) / KV_I8_GROUP;
+}
+static inline size_t kv_i8_bytes(size_t dim) {
+    return dim + 2 * kv_i8_groups(dim);
+}
 static inline size_t kv_key_bytes(size_t k_dim, enum kv_type t) { // of one head in a page
-    return KV_PAGE * (t == KV_F32 ? k_dim * 4 : t == KV_I8 ? k_dim + 4 : (k_dim + 1) / 2 * 4);
+    return KV_PAGE * (t == KV_F32  ? k_dim * 4
+                      : t == KV_I8 ? kv_i8_bytes(k_dim)
+                                   : (k_dim + 1) / 2 * 4);
 }
 static inline size_t kv_value_bytes(size_t v_dim, enum kv_type t) {
-    return KV_PAGE * (t == KV_F32 ? v_dim * 4 : t == KV_I8 ? v_dim + 4 : v_dim * 2);
+    return KV_PAGE * (t == KV_F32 ? v_dim * 4 : t == KV_I8 ? kv_i8_bytes(v_dim) : v_dim * 2);
 }
 static inline size_t kv_page_bytes(size_t n_kv_heads, size_t k_dim, size_t v_dim, enum kv_type t) {
     return n_kv_heads * (kv_key_bytes(k_dim, t) + kv_value_bytes(v_dim, t));

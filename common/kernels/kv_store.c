@@ -1,9 +1,9 @@
 /* Keys and values into their pages, and pages in i8 as f32.
  *
- * In i8, the scale of a head's key or value at a position is its largest absolute value / 127, and
- * its codes are rounded to nearest, ties to even. Where that value is infinite or not a number, the
- * scale is not a number; where it is below 2^-100, the scale is 0. Every step is one IEEE
- * operation, so the codes and scales are the same on every instruction set.
+ * In i8, the scale of a group is its largest absolute value / 127, rounded up to bf16. The codes
+ * are the values times the inverse of the scale, rounded to nearest, ties to even. Where a value is
+ * infinite or not a number, the scale is not a number; where all are below 2^-100, the scale is 0.
+ * Every step is one IEEE operation, so codes and scales are the same on every instruction set.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <math.h>
@@ -25,8 +25,13 @@ static void put(const struct kv_layer *kv, unsigned char *to, size_t row, size_t
 
 /* ---- i8 ---- */
 
-/* x [n] -> codes, `step` bytes apart. Returns their scale. */
-static float put_i8(int8_t *codes, size_t step, const float *x, size_t n) {
+/* The least bf16 that is not below f, which is positive. */
+static uint16_t bf16_above(float f) {
+    return (uint16_t)((f32_bits(f) + 0xFFFF) >> 16);
+}
+
+/* x [n] -> codes, `step` bytes apart. Returns their scale, as bf16. */
+static uint16_t put_group(int8_t *codes, size_t step, const float *x, size_t n) {
     const float whole = 12582912; // 1.5 * 2^23: floats near it are whole numbers
     float most = 0;
     bool finite = true;
@@ -34,30 +39,50 @@ static float put_i8(int8_t *codes, size_t step, const float *x, size_t n) {
         most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
         finite = finite && isfinite(x[i]);
     }
-    const float inverse = finite && most >= 0x1p-100f ? I8_MOST / most : 0;
+    const bool tiny = !(most >= 0x1p-100f);
+    const uint16_t scale = !finite ? 0x7FC0 : tiny ? 0 : bf16_above(most / I8_MOST);
+    const float inverse = finite && !tiny ? 1 / f32_from_bf16(scale) : 0;
     for (size_t i = 0; i < n; i++)
         codes[i * step] = inverse > 0 ? (int8_t)(x[i] * inverse + whole - whole) : 0;
-    return !finite ? NAN : inverse > 0 ? most / I8_MOST : 0;
+    return scale;
+}
+
+/* x [dim] -> codes and scales, which are `step` elements apart. */
+static void put_i8(int8_t *codes, uint16_t *scales, size_t step, size_t scale_step, const float *x,
+                   size_t dim) {
+    for (size_t i = 0; i < dim; i += KV_I8_GROUP) {
+        const size_t n = dim - i < KV_I8_GROUP ? dim - i : KV_I8_GROUP;
+        scales[i / KV_I8_GROUP * scale_step] = put_group(codes + i * step, step, x + i, n);
+    }
+}
+
+/* The scales of codes [KV_PAGE, dim]. */
+static uint16_t *scales_of(const unsigned char *codes, size_t dim) {
+    return (uint16_t *)(uintptr_t)(codes + KV_PAGE * dim);
 }
 
 static void store_i8(const struct kv_layer *kv, unsigned char *keys, unsigned char *values,
                      size_t at, const float *k, const float *v) {
-    const float scales[] = {
-        put_i8((int8_t *)keys + at, KV_PAGE, k, kv->k_dim),
-        put_i8((int8_t *)values + at * kv->v_dim, 1, v, kv->v_dim),
-    };
-    memcpy(keys + KV_PAGE * kv->k_dim + at * sizeof *scales, &scales[0], sizeof *scales);
-    memcpy(values + KV_PAGE * kv->v_dim + at * sizeof *scales, &scales[1], sizeof *scales);
+    put_i8((int8_t *)keys + at, scales_of(keys, kv->k_dim) + at, KV_PAGE, KV_PAGE, k, kv->k_dim);
+    put_i8((int8_t *)values + at * kv->v_dim,
+           scales_of(values, kv->v_dim) + at * kv_i8_groups(kv->v_dim), 1, 1, v, kv->v_dim);
 }
 
 void kv_i8_widen(float *to, const struct kv_layer *kv, const unsigned char *part) {
     const unsigned char *values = part + kv_key_bytes(kv->k_dim, KV_I8);
-    const float *of_keys = (const float *)(const void *)(part + KV_PAGE * kv->k_dim),
-                *of_values = (const float *)(const void *)(values + KV_PAGE * kv->v_dim);
-    for (size_t d = 0; d < kv->k_dim; d++, to += KV_PAGE)
-        kernel.kv.i8_each(to, (const int8_t *)part + d * KV_PAGE, KV_PAGE, of_keys);
-    for (size_t p = 0; p < KV_PAGE; p++, to += kv->v_dim)
-        kernel.kv.i8(to, (const int8_t *)values + p * kv->v_dim, kv->v_dim, of_values[p]);
+    const uint16_t *of_keys = scales_of(part, kv->k_dim), *of_values = scales_of(values, kv->v_dim);
+    float scales[KV_PAGE];
+    for (size_t d = 0; d < kv->k_dim; d++, to += KV_PAGE) {
+        for (size_t p = 0; p < KV_PAGE && d % KV_I8_GROUP == 0; p++)
+            scales[p] = f32_from_bf16(of_keys[d / KV_I8_GROUP * KV_PAGE + p]);
+        kernel.kv.i8_each(to, (const int8_t *)part + d * KV_PAGE, KV_PAGE, scales);
+    }
+    for (size_t p = 0; p < KV_PAGE; p++)
+        for (size_t d = 0, n; d < kv->v_dim; d += n, to += n) {
+            n = kv->v_dim - d < KV_I8_GROUP ? kv->v_dim - d : KV_I8_GROUP;
+            kernel.kv.i8(to, (const int8_t *)values + p * kv->v_dim + d, n,
+                         f32_from_bf16(*of_values++));
+        }
 }
 
 /* ---- All types ---- */

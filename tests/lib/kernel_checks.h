@@ -266,12 +266,17 @@ static void compare_decoding(struct pool *p, const struct kv_layer *kv, const st
 static void as_stored(float *x, size_t n, size_t dim, enum kv_type t) {
     for (size_t i = 0; i < n * dim && t == KV_BF16; i++)
         x[i] = f32_from_bf16(bf16_from_f32(x[i]));
-    for (size_t r = 0; r < n && t == KV_I8; r++) {
-        float most = 0, *row = x + r * dim;
-        for (size_t i = 0; i < dim; i++)
-            most = fabsf(row[i]) > most ? fabsf(row[i]) : most;
-        for (size_t i = 0; i < dim; i++)
-            row[i] = rintf(row[i] * (127 / most)) * (most / 127);
+    for (size_t g = 0; g < n * kv_i8_groups(dim) && t == KV_I8; g++) {
+        const size_t first = g % kv_i8_groups(dim) * KV_I8_GROUP, left = dim - first,
+                     of_group = left < KV_I8_GROUP ? left : KV_I8_GROUP;
+        float most = 0, *group = x + g / kv_i8_groups(dim) * dim + first;
+        for (size_t i = 0; i < of_group; i++)
+            most = fabsf(group[i]) > most ? fabsf(group[i]) : most;
+        float scale = f32_from_bf16(bf16_from_f32(most / 127));
+        if (scale < most / 127)
+            scale = f32_from_bf16((uint16_t)(bf16_from_f32(scale) + 1));
+        for (size_t i = 0; i < of_group; i++)
+            group[i] = rintf(group[i] * (1 / scale)) * scale;
     }
 }
 

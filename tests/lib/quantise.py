@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """quantise.py KIND MODEL OUT PLAIN: the matrices of a small model in a layout of quant(5).
 
-KIND is i8, i4_32, i4_16, nf4, or mixed: each matrix another one. OUT gets the quantised model, PLAIN the same values as F32. The codes
-are the nearest ones, nothing is searched.
+KIND is i8, i4_32, i4_16, nf4, several of them with commas between, or mixed, which is all of them: each matrix another one. OUT gets
+the quantised model, PLAIN the same values as F32. The codes are the nearest ones, nothing is searched.
 
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import json
@@ -111,11 +111,11 @@ def quantise(shape, x, kind):
 
 def main():
     kind, model, out, plain = sys.argv[1:]
-    kinds, seen = ["i8", "i4_32", "i4_16", "nf4"], 0
+    kinds, seen = "i8,i4_32,i4_16,nf4".split(",") if kind == "mixed" else kind.split(","), 0
     ours, floats = {}, {}
     for name, (dtype, shape, raw) in read(os.path.join(model, "model.safetensors")).items():
         if len(shape) == 2 and name.endswith(".weight"):
-            own = kinds[seen % len(kinds)] if kind == "mixed" else kind
+            own = kinds[seen % len(kinds)]
             seen += 1
             ours[name + "_" + own], floats[name] = quantise(shape, values(dtype, raw), own)
         else:
