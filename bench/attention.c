@@ -1,12 +1,12 @@
 /* attention: times one decode step's attention over a long context, beside plain reads of the same
  * keys and values.
  *
- *     attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]
+ *     attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise | --i8]
  *
  * The shape is that of TinyLlama-1.1B: 22 layers, 32 heads over 4 key-value heads of 64
- * dimensions. Keys and values are bf16 (--precise: f32), in the pages and the memory that
- * llm-forward uses. Several sequences take turns, so that no page is in a cache when it is read
- * again; in a model, the weights are read in between.
+ * dimensions. Keys and values are bf16 (--precise: f32; --i8: i8), in the pages and the
+ * memory that llm-forward uses. Several sequences take turns, so that no page is in a cache when it
+ * is read again; in a model, the weights are read in between.
  *
  * Prints medians of the rounds:
  *     attention=BYTES/S
@@ -61,11 +61,12 @@ static double step_seconds(struct bench *b, size_t sequence) {
 }
 
 int main(int argc, char **argv) {
-    static const struct option longs[] = {{"precise", no_argument, NULL, 'P'}, {NULL, 0, NULL, 0}};
+    static const struct option longs[] = {
+        {"precise", no_argument, NULL, 'P'}, {"i8", no_argument, NULL, '8'}, {NULL, 0, NULL, 0}};
     static double rate[MAX_ROUNDS], limit[MAX_ROUNDS], ratio[MAX_ROUNDS], peak[MAX_ROUNDS];
     static struct bench b;
     size_t context = 8192, threads = 0, rounds = 31;
-    bool f32 = false;
+    enum kv_type type = KV_BF16;
     program_init(argv[0]);
     for (int c; (c = getopt_long(argc, argv, "c:t:r:", longs, NULL)) != -1;)
         switch (c) {
@@ -79,15 +80,21 @@ int main(int argc, char **argv) {
             rounds = opt_u64("-r", optarg, 1, MAX_ROUNDS);
             break;
         case 'P':
-            f32 = true;
+            type = KV_F32;
+            break;
+        case '8':
+            type = KV_I8;
             break;
         default:
-            die_usage("attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise]");
+            die_usage("attention [-c CONTEXT] [-t THREADS] [-r ROUNDS] [--precise | --i8]");
         }
     struct err e = {0};
     struct device *device;
-    struct device_shape shape = {
-        .n_kv_heads = KV_HEADS, .k_dim = HEAD_DIM, .v_dim = HEAD_DIM, .precise = f32};
+    struct device_shape shape = {.n_kv_heads = KV_HEADS,
+                                 .k_dim = HEAD_DIM,
+                                 .v_dim = HEAD_DIM,
+                                 .precise = type == KV_F32,
+                                 .kv_i8 = type == KV_I8};
     if (kernels_init(&e) != 0 || cpu_open(&device, &shape, threads, &e) != 0)
         die_err(&e);
     b.pool = cpu_pool(device);
@@ -110,7 +117,7 @@ int main(int argc, char **argv) {
             (struct attn_row){seqs[i].tables[0], 0, (uint32_t)context - 1, (uint32_t)context - 1};
     }
     unsigned char *memory = state.groups[0].memory.base;
-    fill_bf16(memory, all); // these bytes are valid as f32 too
+    fill_bf16(memory, all); // these bytes are valid in the other types too
     for (size_t l = 0; l < LAYERS; l++) {
         struct state_place p = state_place(&state, l);
         b.kv[l] = (struct kv_layer){.base = p.base,
@@ -119,14 +126,14 @@ int main(int argc, char **argv) {
                                     .n_kv_heads = KV_HEADS,
                                     .k_dim = HEAD_DIM,
                                     .v_dim = HEAD_DIM,
-                                    .f32 = f32};
+                                    .type = type};
     }
     for (size_t i = 0; i < HEADS * HEAD_DIM; i++)
         b.q[i] = (float)(i % 13) / 13 - 0.5f;
     b.scratch = xaligned(64, attention_scratch(pool_threads(b.pool), 1, HEADS, HEAD_DIM, HEAD_DIM));
     const struct read_pattern *how = best_read(b.pool, memory, all);
     enum peak k = peak_of_isa(kernels_isa());
-    if (f32 && (k == PEAK_DPBF16 || k == PEAK_AMX_BF16))
+    if (type != KV_BF16 && (k == PEAK_DPBF16 || k == PEAK_AMX_BF16))
         k = PEAK_FMA_AVX512;
     for (size_t r = 0; r < rounds; r++) {
         peak[r] = peak_here(k) ? peak_rate(b.pool, k) : 0;

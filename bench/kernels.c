@@ -55,6 +55,7 @@ static const struct shape shapes[] = {
     {"decode 2048 x 5632 i4, 4.25 bits", 1, 2048, 5632, MAT_I4_32},
     {"decode 5632 x 2048 i4, 4.25 bits", 1, 5632, 2048, MAT_I4_32},
     {"decode 2048 x 5632 i4, 4.5 bits", 1, 2048, 5632, MAT_I4_16},
+    {"decode 2048 x 5632 nf4", 1, 2048, 5632, MAT_I4_64},
     {"8 rows, 2048 x 5632 i8", 8, 2048, 5632, MAT_I8},
     {"8 rows, 2048 x 5632 i4, 4.25 bits", 8, 2048, 5632, MAT_I4_32},
     {"16 rows, 2048 x 5632 i4, 4.25 bits", 16, 2048, 5632, MAT_I4_32},

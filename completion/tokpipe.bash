@@ -18,7 +18,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
         ;;
     llm-forward)
         echo '-m --model -t --threads -b --batch -c --context -a --all --hidden --device --precise --chunk --keep' \
-            '--kv --kv-load --kv-save --listen --engine --idle --stall --group' \
+            '--kv --kv-type --kv-load --kv-save --listen --engine --idle --stall --group' \
             '--no-return --collect --verify --no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-sample)
@@ -118,7 +118,11 @@ _tokpipe() {
         return
         ;;
     --type)
-        mapfile -t COMPREPLY < <(compgen -W $'i8\ni4\ni4_16\ni4_32' -- "$word")
+        mapfile -t COMPREPLY < <(compgen -W $'i8\ni4\ni4_16\ni4_32\nnf4' -- "$word")
+        return
+        ;;
+    --kv-type)
+        mapfile -t COMPREPLY < <(compgen -W $'bf16\ni8' -- "$word")
         return
         ;;
     --truncate-side)

@@ -145,7 +145,7 @@ forward() { # ARGUMENT...: llama's logits of a few ids
     run_model() { llm-forward --no-return -a -q "$@" ids; }
     for model in llama qwen3-moe; do # each matrix another layout, in one product and among experts
         rm -rf q plain
-        python3 "$ROOT/tests/lib/quantise.py" mixed "$DATA/models/$model" q plain
+        python3 "$ROOT/tests/lib/quantise.py" i8,i4_32,i4_16 "$DATA/models/$model" q plain
         run_model -m plain --device cuda --precise >want
         run_model -m q --device cuda --precise | llm-diff -q --max 0 want -
         run_model -m q >cpu
@@ -154,6 +154,10 @@ forward() { # ARGUMENT...: llama's logits of a few ids
         run ! llm-diff -q --max 0 want gpu # x was rounded
         run_model -m q --device cuda -b 1 --chunk 3 | llm-diff -q --max 0 gpu -
     done
+    rm -rf q plain
+    python3 "$ROOT/tests/lib/quantise.py" nf4 "$DATA/models/llama" q plain
+    fails 71 'matrices of nf4 are not supported on a GPU' run_model -m q --device cuda
+    fails 71 'keys and values in i8 are not supported on a GPU' run_model -m plain --device cuda --kv-type i8
     for model in awq fp8-block; do
         run_model -m "$DATA/quant/$model" --device cuda >gpu
         run_model -m "$DATA/quant/$model" --device cuda -b 1 --chunk 3 | llm-diff -q --max 0 gpu -

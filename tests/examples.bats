@@ -130,15 +130,17 @@ for i in range(500):
 }
 
 @test "compare-quants: a line for each format, smaller ones lose more, and a plot" {
-    POSITIONS=100 FORMATS='i8 i4_32 i8+stats' run --separate-stderr "$ROOT/examples/compare-quants" "$DATA/models/llama-q" \
+    POSITIONS=100 FORMATS='i8 i4_32 nf4 i8+stats kv-i8' run --separate-stderr "$ROOT/examples/compare-quants" "$DATA/models/llama-q" \
         "$ROOT/SECURITY.md" plot.svg
     [ "$status" -ne 0 ] # it has no tokenizer
-    POSITIONS=100 FORMATS='i8 i4_32 i8+stats' run --separate-stderr "$ROOT/examples/compare-quants" "$LLM_MODEL" \
+    POSITIONS=100 FORMATS='i8 i4_32 nf4 i8+stats kv-i8' run --separate-stderr "$ROOT/examples/compare-quants" "$LLM_MODEL" \
         "$ROOT/SECURITY.md" plot.svg
     [ "$status" -eq 0 ]
-    [ "$(awk 'NR > 1 && NF == 9 {print $1}' <<<"$output" | xargs)" = 'source i8 i4_32 i8+stats' ]
+    [ "$(awk 'NR > 1 && NF == 9 {print $1}' <<<"$output" | xargs)" = 'source i8 i4_32 nf4 i8+stats kv-i8' ]
     bytes=$(st-inspect -j "$LLM_MODEL" | jq '[.tensors[].bytes] | add')
     [ "$(awk '$1 == "source" {print $2, $6, $8}' <<<"$output")" = "$(awk "BEGIN {printf \"%.1f 0 100.00\", $bytes / 1e6}")" ]
     awk '$1 == "i8" {kl = $6; bits = $3} $1 == "i4_32" {exit !($6 > kl && $3 < bits && $7 >= $6 && $9 > 0)}' <<<"$output"
-    python3 -c 'import xml.dom.minidom as x; assert len(x.parse("plot.svg").getElementsByTagName("circle")) == 3'
+    awk '$1 == "i4_32" {bits = $3} $1 == "nf4" {exit !($3 < bits && $6 > 0)}' <<<"$output"
+    awk '$1 == "kv-i8" {exit !($6 > 0 && $6 < 1e-3 && $9 > 0)}' <<<"$output"
+    python3 -c 'import xml.dom.minidom as x; assert len(x.parse("plot.svg").getElementsByTagName("circle")) == 5'
 }

@@ -14,7 +14,7 @@ quantise() { # KIND MODEL: folders q and plain
 run_model() { llm-forward --no-return -a -q "$@" ids; } # -m FOLDER OPTIONS
 
 @test "--precise gives the bits of the same values as F32" {
-    for kind in i8 i4_32 i4_16; do
+    for kind in i8 i4_32 i4_16 nf4; do
         rm -rf q plain
         quantise $kind llama
         run_model -m plain --precise >want
@@ -32,7 +32,7 @@ run_model() { llm-forward --no-return -a -q "$@" ids; } # -m FOLDER OPTIONS
 }
 
 @test "rounding x to 15 bits is a small loss" {
-    for kind in i8 i4_32 i4_16; do
+    for kind in i8 i4_32 i4_16 nf4; do
         rm -rf q plain
         quantise $kind llama
         run_model -m q --precise >want
@@ -73,6 +73,8 @@ EOF
     fails 65 "tensor 'model.layers.0.mlp.up_proj.weight_i8': expected [5, 1152]" run_model -m bad
     edit 'h["model.layers.0.mlp.up_proj.weight_i4_32"] = h.pop("model.layers.0.mlp.up_proj.weight_i8")'
     fails 65 "tensor 'model.layers.0.mlp.up_proj.weight_i4_32': expected [5, 640]" run_model -m bad
+    edit 'h["model.layers.0.mlp.up_proj.weight_nf4"] = h.pop("model.layers.0.mlp.up_proj.weight_i8")'
+    fails 65 "tensor 'model.layers.0.mlp.up_proj.weight_nf4': expected [5, 640]" run_model -m bad
     edit 'h["x"] = h.pop("model.layers.0.mlp.up_proj.weight_i8")'
     fails 65 "tensor 'model.layers.0.mlp.up_proj.weight" run_model -m bad
     head -c 60000 q/model.safetensors >bad/model.safetensors

@@ -33,7 +33,7 @@ nothing_left() { [ "$(ls -A | grep -cE 'out|tmp|old')" -eq 0 ] || { ls -A; false
 
 @test "every type: the file has the errors that the table says, and the model runs" {
     logits "$M" >plain.logits
-    for type in i8 i4 i4_16 i4_32; do
+    for type in i8 i4 i4_16 i4_32 nf4; do
         st-quantize --type $type "$M" out-$type >report
         for module in model.layers.0.self_attn.k_proj model.layers.1.mlp.down_proj lm_head; do
             [ "$(error_of $module)" = "$(panels error out-$type "$M" $module)" ]
@@ -43,11 +43,12 @@ nothing_left() { [ "$(ls -A | grep -cE 'out|tmp|old')" -eq 0 ] || { ls -A; false
         [ -z "$(st-inspect --spec out-$type | grep -E '^(wrong|left over)')" ]
         logits out-$type >out.logits
     done
-    [ "$(type_of model.layers.0.mlp.up_proj)" = i4_32 ]
+    [ "$(type_of model.layers.0.mlp.up_proj)" = nf4 ]
     cmp out-i4/model.safetensors out-i4_16/model.safetensors
     [ "$(kl "$M" out-i8 | jq '. < 0.005')" = true ]
     below "$(kl "$M" out-i8)" "$(kl "$M" out-i4)"
     below "$(kl "$M" out-i4)" "$(kl "$M" out-i4_32)"
+    below "$(kl "$M" out-i4_32)" "$(kl "$M" out-nf4)"
 }
 
 @test "norms, biases and routers stay; the embedding and the head get i8" {
@@ -287,7 +288,7 @@ open("neg", "wb").write(struct.pack("<Q", len(h)) + h + struct.pack("<ff", 1, -1
     fails 74 'exists' st-quantize "$M" quantised
     st-quantize -f --type i8 "$M" quantised >/dev/null
     panels types quantised | grep -q 'up_proj i8'
-    fails 2 "--type 'q4_0' is not i8, i4, i4_16 or i4_32" st-quantize --type q4_0 "$M" out
+    fails 2 "--type 'q4_0' is not i8, i4, i4_16, i4_32 or nf4" st-quantize --type q4_0 "$M" out
     fails 2 'a model and a folder are needed' st-quantize "$M"
     fails 66 'no such model folder' st-quantize nowhere out
     cp -r "$M" nan

@@ -1,6 +1,7 @@
 /* st-quantize: a Hugging Face folder as one of 8 or about 4 bits a weight. See man/st-quantize.1.
  *
- * Matrices become tokpipe's own formats (quant(5)): i8, or i4 with scales that a search chooses.
+ * Matrices become tokpipe's own formats (quant(5)): i8, or i4 and nf4 with scales that a search
+ * chooses.
  * Everything else is copied. The choice of types is common/quantize/plan.c, the search search.c,
  * the output write.c. A table of types, sizes and errors goes to stdout. The output folder appears
  * under its name when it is complete. An error or a signal leaves nothing on the disk.
@@ -32,7 +33,7 @@ static const char help[] =
     "\n"
     "      --type TYPE      of all matrices: i8, i4 (default, the same as i4_16: 4.5 bits a "
     "weight),\n"
-    "                       i4_32 (4.25 bits)\n"
+    "                       i4_32 (4.25 bits), nf4 (4.125 bits)\n"
     "      --type PATTERN=TYPE\n"
     "                       of matrices with such a name, as '*.down_proj=i8'; the last that "
     "matches counts\n"
@@ -80,7 +81,7 @@ static void add_rule(struct options *o, char *pattern, enum quantize_type type) 
 static enum quantize_type type_of(const char *name) {
     enum quantize_type t;
     if (!quantize_type_parse(name, &t) || t == QUANTIZE_PLAIN)
-        die_usage("--type '%s' is not i8, i4, i4_16 or i4_32", name);
+        die_usage("--type '%s' is not i8, i4, i4_16, i4_32 or nf4", name);
     return t;
 }
 

@@ -61,7 +61,7 @@ def prepare():
                        "vocab": vocab, "merges": []}}))
 
 
-QUANT = {"i8": ("q8_0",), "i4_16": ("q4_0", "q4_k"), "i4_32": ("iq4_ks",)}  # ours: the peers' types of about as many bits
+QUANT = {"i8": ("q8_0",), "i4_16": ("q4_0", "q4_k"), "i4_32": ("iq4_ks",), "nf4": ()}  # ours: the peers' types of about as many bits
 
 
 def quantised(kind):

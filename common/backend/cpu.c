@@ -104,7 +104,7 @@ static void cpu_describe(const struct device *d, char *text, size_t size) {
 
 static size_t cpu_kv_page_bytes(const struct device *d) {
     const struct device_shape *s = &((const struct cpu *)d)->shape;
-    return kv_page_bytes(s->n_kv_heads, s->k_dim, s->v_dim, s->precise);
+    return kv_page_bytes(s->n_kv_heads, s->k_dim, s->v_dim, device_kv_type(s));
 }
 
 /* It grows by half, so that it moves seldom. What is not touched takes addresses only. */

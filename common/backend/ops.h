@@ -57,7 +57,11 @@ struct device_shape {
     float rope_scale[DEVICE_ROPES]; // of cosines and sines
     size_t max_rows, max_sequences, context, n_groups;
     bool precise; // activations, keys and values in f32
+    bool kv_i8;   // keys and values in i8
 };
+static inline enum kv_type device_kv_type(const struct device_shape *s) {
+    return s->kv_i8 ? KV_I8 : s->precise ? KV_F32 : KV_BF16;
+}
 
 /* One row of the batch. Rows of one sequence are in order of pos. */
 struct step_row {

@@ -38,7 +38,8 @@ static void sums_clear(struct attn_sums s, size_t m, size_t v_dim) {
 size_t attn_queries_floats(size_t m, size_t k_dim, size_t v_dim) {
     return attn_padded(m * k_dim) + m * KV_PAGE + attn_padded(m) +
            attn_padded(m * round_even(k_dim) / 2) + m * KV_PAGE / 2 +
-           3 * attn_sums_floats(m, v_dim) + attn_padded(sizeof(struct attn_run) / sizeof(float));
+           3 * attn_sums_floats(m, v_dim) + attn_padded(sizeof(struct attn_run) / sizeof(float)) +
+           (k_dim + v_dim) * KV_PAGE;
 }
 struct attn_queries attn_queries_at(float *p, size_t m, size_t k_dim, size_t v_dim) {
     struct attn_queries u = {.q = p, .s = p + attn_padded(m * k_dim)};
@@ -50,6 +51,7 @@ struct attn_queries attn_queries_at(float *p, size_t m, size_t k_dim, size_t v_d
     u.run = (struct attn_run *)(void *)after;
     u.s_rounded = (uint16_t *)(void *)(after + attn_padded(sizeof *u.run / sizeof *after));
     u.q_rounded = u.s_rounded + m * KV_PAGE;
+    u.part = p + attn_queries_floats(m, k_dim, v_dim) - (k_dim + v_dim) * KV_PAGE;
     return u;
 }
 
@@ -96,24 +98,24 @@ void attn_store_out(const struct attn_job *j, struct attn_sums sums, const struc
  * which is prefetched at the same time: some of it in each of the three steps. */
 struct seen {
     size_t first, m, from, to;
-    const unsigned char *part, *next;
+    const unsigned char *keys, *values, *next;
 };
 
 static void attend_part(const struct attn_job *j, const struct attn_queries *u,
                         struct attn_sums sums, const struct seen *a) {
     const struct kv_layer *kv = j->call->kv;
     const size_t k_dim = kv->k_dim, v_dim = kv->v_dim, even = round_even(k_dim);
-    const size_t bytes = kv_page_bytes(1, k_dim, v_dim, kv->f32);
+    const size_t bytes = kv_page_bytes(1, k_dim, v_dim, kv->type);
     const size_t by_softmax = bytes / ATTN_SOFTMAX_SHARE, by_sum = (bytes - by_softmax) / 2;
-    void (*weighted_sum)(const struct attn_weighted_sum *) = j->rounded ? kernel.attn.sum_bf16
-                                                             : kv->f32  ? kernel.attn.sum_f32
-                                                                        : kernel.attn.sum_pairs;
+    void (*weighted_sum)(const struct attn_weighted_sum *) =
+        j->rounded ? kernel.attn.sum_bf16
+                   : (kv->type == KV_BF16 ? kernel.attn.sum_pairs : kernel.attn.sum_f32);
     const struct attn_weighted_sum scores = {
         .c = u->s,
         .ldc = KV_PAGE,
         .a = j->rounded ? (const void *)(u->q_rounded + a->first * even) : u->q + a->first * k_dim,
         .lda = j->rounded ? even : k_dim,
-        .b = a->part,
+        .b = a->keys,
         .ldb = KV_PAGE,
         .m = a->m,
         .end = k_dim,
@@ -140,7 +142,7 @@ static void attend_part(const struct attn_job *j, const struct attn_queries *u,
                                               .rescale = u->rescale,
                                               .a = j->rounded ? (const void *)u->s_rounded : u->s,
                                               .lda = KV_PAGE,
-                                              .b = a->part + kv_key_bytes(k_dim, kv->f32),
+                                              .b = a->values,
                                               .ldb = v_dim,
                                               .m = a->m,
                                               .begin = a->from,
@@ -215,7 +217,8 @@ void attn_span(const struct attn_job *j, const struct attn_queries *u, struct at
     const struct attn_row *rows = j->call->rows + p->row;
     const struct kv_layer *kv = j->call->kv;
     size_t m = p->n * j->group, page = first_page(j, p, span), end = page_end(j, p, span);
-    size_t part_bytes = kv_page_bytes(1, kv->k_dim, kv->v_dim, kv->f32);
+    size_t part_bytes = kv_page_bytes(1, kv->k_dim, kv->v_dim, kv->type),
+           key_bytes = kv_key_bytes(kv->k_dim, kv->type);
     sums_clear(sums, attn_n_queries(j, p), kv->v_dim);
     for (const unsigned char *part = first_part(j, p, span), *next; page < end; page++) {
         const unsigned char *next_page;
@@ -226,8 +229,14 @@ void attn_span(const struct attn_job *j, const struct attn_queries *u, struct at
                                                : first_part(j, after, after->span);
         for (size_t h = p->head; h < p->head_end; h++, part = next) {
             next = h + 1 < p->head_end ? part + part_bytes : next_page;
-            attend_page(j, u, sums, p, page,
-                        (struct seen){.first = (h - p->head) * m, .part = part, .next = next});
+            struct seen a = {
+                .first = (h - p->head) * m, .keys = part, .values = part + key_bytes, .next = next};
+            if (kv->type == KV_I8) {
+                kv_i8_widen(u->part, kv, part);
+                a.keys = (const unsigned char *)u->part;
+                a.values = (const unsigned char *)(u->part + kv->k_dim * KV_PAGE);
+            }
+            attend_page(j, u, sums, p, page, a);
         }
     }
 }

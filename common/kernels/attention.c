@@ -230,7 +230,7 @@ void attention(struct pool *p, const struct attn_call *a) {
     float *sums = (float *)(void *)((unsigned char *)a->scratch + pieces_bytes(a->n_rows, n_heads));
     struct attn_job j = {.call = a,
                          .group = n_heads / kv->n_kv_heads,
-                         .rounded = !kv->f32 && kernel.attn.sum_bf16,
+                         .rounded = kv->type == KV_BF16 && kernel.attn.sum_bf16,
                          .pieces = pieces,
                          .scratch = sums + ATTN_MAX_SPANS * span_floats(n_heads, kv->v_dim),
                          .m = thread_queries(n_heads)};
@@ -253,7 +253,8 @@ void attention(struct pool *p, const struct attn_call *a) {
 }
 
 /* A shape is refused if a bound of all its parts overflows: each part of a query takes less than
- * 64 floats a dimension of keys or values, or 64 for KV_PAGE and SUM_LANES. */
+ * 64 floats a dimension of keys or values, or 64 for KV_PAGE and SUM_LANES. A thread's widened part
+ * takes as many as two queries may. */
 size_t attention_scratch(size_t n_threads, size_t n_rows, size_t n_heads, size_t k_dim,
                          size_t v_dim) {
     size_t dims, query, all, queries = 0, most = 0;

@@ -38,6 +38,7 @@ struct attn_queries {
     uint16_t *q_rounded, *s_rounded;   // q [m, k_dim + 1 where odd] and s as bf16
     struct attn_sums span, spans, all; // of a span, of a group of spans, of all
     struct attn_run *run;
+    float *part; // [k_dim + v_dim, KV_PAGE]: of a page in i8, keys and values of a head as f32
 };
 
 static inline size_t attn_padded(size_t n) { // floats, to whole cache lines

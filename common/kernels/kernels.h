@@ -59,20 +59,35 @@ size_t matmul_scratch(size_t n_rows, size_t n_in);
 
 /* The KV pages of one layer. A page holds, for each KV head, KV_PAGE positions: keys
  * [k_dim, KV_PAGE], then values [KV_PAGE, v_dim], as f32. As bf16, rows 2i and 2i + 1 of either are
- * side by side: keys [(k_dim + 1) / 2, KV_PAGE, 2], values [KV_PAGE / 2, v_dim, 2]. `run` pages are
- * side by side, so that a step can read them as one stream. */
-enum { KV_PAGE = 64 };
+ * side by side: keys [(k_dim + 1) / 2, KV_PAGE, 2], values [KV_PAGE / 2, v_dim, 2]. As i8, the
+ * codes of keys [k_dim, KV_PAGE], their scales [groups, KV_PAGE], the codes of values [KV_PAGE,
+ * v_dim], their scales [KV_PAGE, groups]: KV_I8_GROUP dimensions of a position are a bf16 scale
+ * times codes from -127 to 127. `run` pages are side by side, so that a step can read them as one
+ * stream. */
+enum { KV_PAGE = 64, KV_I8_GROUP = 32 };
+enum kv_type { KV_BF16, KV_F32, KV_I8 };
 struct kv_layer {
     unsigned char *base;
     size_t run, run_stride;          // pages in a run, and bytes from run to run
     size_t n_kv_heads, k_dim, v_dim; // of one head: its key, its value
-    bool f32;                        // else bf16
+    enum kv_type type;
 };
-static inline size_t kv_key_bytes(size_t k_dim, bool f32) { // of one head in a page
-    return KV_PAGE * (f32 ? k_dim * 4 : (k_dim + 1) / 2 * 4);
+static inline size_t kv_i8_groups(size_t dim) { // of a key or a value
+    return (dim + KV_I8_GROUP - 1) / KV_I8_GROUP;
 }
-static inline size_t kv_page_bytes(size_t n_kv_heads, size_t k_dim, size_t v_dim, bool f32) {
-    return n_kv_heads * (kv_key_bytes(k_dim, f32) + KV_PAGE * v_dim * (f32 ? 4u : 2u));
+static inline size_t kv_i8_bytes(size_t dim) {
+    return dim + 2 * kv_i8_groups(dim);
+}
+static inline size_t kv_key_bytes(size_t k_dim, enum kv_type t) { // of one head in a page
+    return KV_PAGE * (t == KV_F32  ? k_dim * 4
+                      : t == KV_I8 ? kv_i8_bytes(k_dim)
+                                   : (k_dim + 1) / 2 * 4);
+}
+static inline size_t kv_value_bytes(size_t v_dim, enum kv_type t) {
+    return KV_PAGE * (t == KV_F32 ? v_dim * 4 : t == KV_I8 ? kv_i8_bytes(v_dim) : v_dim * 2);
+}
+static inline size_t kv_page_bytes(size_t n_kv_heads, size_t k_dim, size_t v_dim, enum kv_type t) {
+    return n_kv_heads * (kv_key_bytes(k_dim, t) + kv_value_bytes(v_dim, t));
 }
 /* The offset of a page from page 0, in bytes. */
 static inline size_t kv_page_offset(size_t run, size_t run_stride, size_t page_bytes,
@@ -99,7 +114,7 @@ void kv_store(const struct kv_layer *kv, const struct attn_row *rows, size_t n_r
 /* out [n_rows, n_heads * v_dim] = softmax(scale * q k^T) v. Query head h reads KV head
  * h / (n_heads / n_kv_heads). softcap > 0: a score becomes softcap * tanh(score / softcap)
  * (Gemma 2). With pages in bf16, q and the probabilities may be rounded to bf16 too, where that is
- * faster. */
+ * faster. Pages in i8 are widened to f32. */
 struct attn_call {
     const struct kv_layer *kv;
     const struct attn_row *rows; // [n_rows]

@@ -121,11 +121,19 @@ typedef void tile_fn(const struct int_tile *t);
 
 /* ---- Strips ---- */
 
+/* Inputs with one descriptor. Tiles read nf4's as those of two blocks of 32. */
+EVERY_ISA size_t stored_block(const enum mat_layout layout) {
+    return layout == MAT_I8 ? PANEL_I8_BLOCK : mat_i4_block(layout);
+}
+
 /* The m of n blocks. */
 EVERY_ISA void unpack_m(int32_t *m, const unsigned char *descriptors, size_t n,
                         const enum mat_layout layout) {
-    for (size_t i = 0; i < n * PANEL_ROWS; i++)
-        m[i] = layout == MAT_I8 ? descriptors[i] : panel_i4_m(descriptors[i]);
+    for (size_t i = 0; i < n * PANEL_ROWS; i++) {
+        const size_t at =
+            layout == MAT_I4_64 ? i / (2 * PANEL_ROWS) * PANEL_ROWS + i % PANEL_ROWS : i;
+        m[i] = layout == MAT_I8 ? descriptors[at] : panel_i4_m(descriptors[at]);
+    }
 }
 
 /* c + 128 of 16 descriptors. */
@@ -139,17 +147,18 @@ TARGET EVERY_ISA void strip_begin(struct int_strip *s, const enum mat_layout lay
                                   const unsigned char *super, size_t n,
                                   const unsigned char *ahead) {
     const size_t block = layout == MAT_I4_16 ? 16 : 32;
-    const unsigned char *codes = super + panel_descriptor_bytes(n, block);
+    const size_t stored = stored_block(layout);
+    const unsigned char *codes = super + panel_descriptor_bytes(n, stored);
     s->codes = codes;
     s->ahead = ahead;
     unpack_m(s->m, super, n / block, layout);
     if (layout == MAT_I8)
         return;
-    const int8_t *table = panel_i4_table(block);
+    const int8_t *table = panel_i4_table(stored);
     s->codes = s->bytes;
     for (size_t i = 0; i < n / NIBBLES; i++) {
         unsigned char low[PANEL_ROWS], high[PANEL_ROWS];
-        const unsigned char *of_low = super + i * (NIBBLES / block) * PANEL_ROWS;
+        const unsigned char *of_low = super + i * NIBBLES / stored * PANEL_ROWS;
         panel_adds(low, of_low);
         if (layout == MAT_I4_16)
             panel_adds(high, of_low + PANEL_ROWS);
@@ -196,7 +205,7 @@ TARGET EVERY_ISA void multiply_outputs(const enum mat_layout layout, const struc
     struct int_strip strips[PANELS];
     memset(sums, 0, m->n_rows * OUTS * sizeof *sums);
     for (size_t k = 0; k < m->n_in; k += PANEL_SUPER) {
-        const struct panel_super s = panel_super_of(k, m->n_in, block, line);
+        const struct panel_super s = panel_super_of(k, m->n_in, stored_block(layout), line);
         const bool last = k + PANEL_SUPER >= m->n_in;
         for (size_t p = 0; p < P; p++) {
             const unsigned char *super = w + p * panel_size + s.at,
@@ -222,9 +231,8 @@ TARGET EVERY_ISA void multiply_outputs(const enum mat_layout layout, const struc
 /* A part, with tiles of each number of panels and rows. */
 TARGET EVERY_ISA void multiply_part(const enum mat_layout layout, const struct matmul_part *m,
                                     tile_fn *const tiles[PANELS + 1][ROWS + 1]) {
-    const size_t panel_size = layout == MAT_I8
-                                  ? panel_i8_bytes(m->n_in)
-                                  : panel_i4_bytes(m->n_in, layout == MAT_I4_16 ? 16 : 32);
+    const size_t panel_size =
+        layout == MAT_I8 ? panel_i8_bytes(m->n_in) : panel_i4_bytes(m->n_in, stored_block(layout));
     for (size_t first = 0, P; first < m->n_out; first += P * PANEL_ROWS) {
         const size_t left = (m->n_out - first + PANEL_ROWS - 1) / PANEL_ROWS;
         P = left < PANELS ? left : PANELS;
@@ -281,6 +289,8 @@ TARGET static void pack_x(const struct matmul_pack *p, size_t begin, size_t end)
 INT_KERNEL(i8, MAT_I8);
 INT_KERNEL(i4_32, MAT_I4_32);
 INT_KERNEL(i4_16, MAT_I4_16);
+INT_KERNEL(nf4, MAT_I4_64);
 static const struct matmul_kernel int_kernels[] = {
-    INT_ENTRY(i8, MAT_I8), INT_ENTRY(i4_32, MAT_I4_32), INT_ENTRY(i4_16, MAT_I4_16)};
+    INT_ENTRY(i8, MAT_I8), INT_ENTRY(i4_32, MAT_I4_32), INT_ENTRY(i4_16, MAT_I4_16),
+    INT_ENTRY(nf4, MAT_I4_64)};
 enum { N_INT_KERNELS = sizeof int_kernels / sizeof *int_kernels };

@@ -39,6 +39,12 @@ struct widen_kernels {
     void (*nf4)(float *to, const uint8_t *codes, size_t n, const float *values, float scale);
 };
 
+/* Keys and values in i8 as f32 (widen.c): codes [n] times one scale, or times one for each. */
+struct kv_kernels {
+    void (*i8)(float *to, const int8_t *codes, size_t n, float scale);
+    void (*i8_each)(float *to, const int8_t *codes, size_t n, const float *scales);
+};
+
 struct kernel_table {
     const char *isa;                              // LLM_ISA's name of it
     struct matmul_kernel matmul[MAT_LAYOUTS];     // of x as it is
@@ -50,6 +56,7 @@ struct kernel_table {
     struct widen_kernels widen;
     void (*idle)(void);      // called by a thread before it waits for work; or NULL
     const char *amx_refused; // why AMX is not used although the CPU has it; or NULL
+    struct kv_kernels kv;
 };
 
 extern struct kernel_table kernel; // the one global

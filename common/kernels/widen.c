@@ -1,4 +1,4 @@
-/* Rows of layouts that are multiplied in f32, as f32: see widen.h.
+/* Rows of layouts that are multiplied in f32, as f32: see widen.h. Keys and values in i8, too.
  *
  * A row is cut into runs that have one scale. E4M3 is converted by shifts; a code of MAT_NF4 is an
  * index into 16 floats, which are in a register or two. A value is exact, and it is multiplied by
@@ -26,14 +26,31 @@ EVERY_ISA void widen_nf4_bytes(float *to, const uint8_t *codes, size_t n, const 
     }
 }
 
+EVERY_ISA void widen_i8(float *to, const int8_t *codes, size_t n, float scale) {
+    for (size_t i = 0; i < n; i++)
+        to[i] = (float)codes[i] * scale;
+}
+
+EVERY_ISA void widen_i8_each(float *to, const int8_t *codes, size_t n, const float *scales) {
+    for (size_t i = 0; i < n; i++)
+        to[i] = (float)codes[i] * scales[i];
+}
+
 static void f8_c(float *to, const uint8_t *codes, size_t n, float scale) {
     widen_f8(to, codes, n, scale);
 }
 static void nf4_c(float *to, const uint8_t *codes, size_t n, const float *values, float scale) {
     widen_nf4_bytes(to, codes, n, values, scale);
 }
+static void i8_c(float *to, const int8_t *codes, size_t n, float scale) {
+    widen_i8(to, codes, n, scale);
+}
+static void i8_each_c(float *to, const int8_t *codes, size_t n, const float *scales) {
+    widen_i8_each(to, codes, n, scales);
+}
 void widen_c_fill(struct kernel_table *t) {
     t->widen = (struct widen_kernels){f8_c, nf4_c};
+    t->kv = (struct kv_kernels){i8_c, i8_each_c};
 }
 
 #if KERNELS_X86
@@ -67,8 +84,15 @@ AVX2 static void nf4_avx2(float *to, const uint8_t *codes, size_t n, const float
     }
     widen_nf4_bytes(to + 2 * i, codes + i, n - i, values, scale);
 }
+AVX2 static void i8_avx2(float *to, const int8_t *codes, size_t n, float scale) {
+    widen_i8(to, codes, n, scale);
+}
+AVX2 static void i8_each_avx2(float *to, const int8_t *codes, size_t n, const float *scales) {
+    widen_i8_each(to, codes, n, scales);
+}
 void widen_avx2_fill(struct kernel_table *t) {
     t->widen = (struct widen_kernels){f8_avx2, nf4_avx2};
+    t->kv = (struct kv_kernels){i8_avx2, i8_each_avx2};
 }
 
 /* ---- AVX-512 ---- */
@@ -92,8 +116,15 @@ AVX512 static void nf4_avx512(float *to, const uint8_t *codes, size_t n, const f
     }
     widen_nf4_bytes(to + 2 * i, codes + i, n - i, values, scale);
 }
+AVX512 static void i8_avx512(float *to, const int8_t *codes, size_t n, float scale) {
+    widen_i8(to, codes, n, scale);
+}
+AVX512 static void i8_each_avx512(float *to, const int8_t *codes, size_t n, const float *scales) {
+    widen_i8_each(to, codes, n, scales);
+}
 void widen_avx512_fill(struct kernel_table *t) {
     t->widen = (struct widen_kernels){f8_avx512, nf4_avx512};
+    t->kv = (struct kv_kernels){i8_avx512, i8_each_avx512};
 }
 #endif
 

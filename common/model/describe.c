@@ -116,7 +116,7 @@ static void describe_memory(FILE *out, const struct spec *s, const struct weight
     field(out, "weights", "%" PRIu64 " bytes in %zu tensors, mapped", bytes, w->n_tensors);
     field(out, "KV", "%" PRIu64 " bytes a token in bf16, twice that with --precise", token);
     struct state_layer *states = xcalloc(s->n_layers, sizeof *states);
-    mix_states(s, kv_page_bytes(s->n_kv_heads, s->head_dim, s->head_dim, false), context, states);
+    mix_states(s, kv_page_bytes(s->n_kv_heads, s->head_dim, s->head_dim, KV_BF16), context, states);
     field(out, "", "%" PRIu64 " bytes a sequence of %zu tokens",
           state_sequence_bytes(states, s->n_layers, context), context);
     free(states);

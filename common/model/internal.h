@@ -48,7 +48,7 @@ struct model {
     struct step_row *step_rows;                   // [max_rows]
     struct attn_row *attn_rows[STATE_MAX_GROUPS]; // [max_rows] each
     size_t context, max_sequences, max_rows;
-    bool precise;
+    bool precise, kv_i8;
     struct hidden_layers hidden;
 };
 _Static_assert(SPEC_MAX_ROPES <= (int)DEVICE_ROPES,

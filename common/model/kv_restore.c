@@ -58,7 +58,9 @@ static int origin_of(const struct model *m, struct kv_origin *o, struct err *e) 
     char device[200]; // "avx512 kernels, 2 threads"
     m->device->ops->describe(m->device, device, sizeof device);
     snprintf(o->way, sizeof o->way, "%.*s %s", (int)strcspn(device, " "), device,
-             m->precise ? "f32" : "bf16");
+             m->kv_i8     ? "i8"
+             : m->precise ? "f32"
+                          : "bf16");
     for (size_t g = 0; g < o->n_groups; g++) {
         const struct state_group *group = &m->state.groups[g];
         if (group->layer_bytes % KV_FILE_UNIT != 0)

@@ -91,7 +91,9 @@ static void attention_block(struct model *m, size_t layer, const float *in, cons
                                 .n_kv_heads = s->n_kv_heads,
                                 .k_dim = s->head_dim,
                                 .v_dim = s->head_dim,
-                                .f32 = m->precise};
+                                .type = m->kv_i8     ? KV_I8
+                                        : m->precise ? KV_F32
+                                                     : KV_BF16};
     const struct qkv_op qkv = {.qkv = y->qkv,
                                .fused = s->fused_qkv,
                                .pre = pre,

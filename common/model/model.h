@@ -24,6 +24,7 @@ struct weights;
 
 struct model_options {
     bool precise;         // f32 activations, keys and values
+    bool kv_i8;           // keys and values of 8 bits
     bool embeds;          // for hidden states alone: no head is loaded. Encoders need it
     size_t n_threads;     // 0: one for each physical core
     size_t context;       // most positions of a sequence; 0: the model's own limit

@@ -41,7 +41,8 @@ static struct device_shape shape_of(const struct model *m, size_t n_groups) {
                                  .max_sequences = m->max_sequences,
                                  .context = m->context,
                                  .n_groups = n_groups,
-                                 .precise = m->precise};
+                                 .precise = m->precise,
+                                 .kv_i8 = m->kv_i8};
     for (size_t r = 0; r < s->n_ropes; r++) {
         shape.rope_half[r] = m->ropes[r].half;
         shape.rope_scale[r] = m->ropes[r].scale;
@@ -147,6 +148,7 @@ int model_open_spec(struct model **out, struct spec *spec, const char *dir,
     m->dir = xstrdup(dir);
     m->spec.no_head |= o->embeds;
     m->precise = o->precise;
+    m->kv_i8 = o->kv_i8;
     m->max_sequences = o->max_sequences > 0 ? o->max_sequences : 1;
     m->max_rows = o->max_rows > 0 ? o->max_rows : 1;
     int rc = check_use(&m->spec, dir, o, e);

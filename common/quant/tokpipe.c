@@ -1,8 +1,10 @@
-/* The formats of tokpipe itself, i8 and i4, as quant(5) describes them. A matrix is one tensor:
+/* The formats of tokpipe itself, i8, i4 and nf4, as quant(5) describes them. A matrix is one
+ * tensor:
  *
  *     MODULE.weight_i8      U8 [panels, bytes of a panel]   panel_i8.h
  *     MODULE.weight_i4_32   the same, blocks of 32 inputs   panel_i4.h
  *     MODULE.weight_i4_16   the same, blocks of 16
+ *     MODULE.weight_nf4     the same, blocks of 64 and NF4's table
  *
  * Panels hold 16 rows with their scales, in the order in which kernels read them. So the matrix
  * points into the mapping, and nothing is repacked.
@@ -23,6 +25,7 @@ static const struct kind {
     {".weight_i8", MAT_I8},
     {".weight_i4_32", MAT_I4_32},
     {".weight_i4_16", MAT_I4_16},
+    {".weight_nf4", MAT_I4_64},
 };
 enum { N_KINDS = sizeof kinds / sizeof *kinds };
 

@@ -68,6 +68,11 @@ TARGET static void NAME(sums_32)(const float *x, const float *wx, const float *w
                                  struct sums out[TRIES]) {
     NAME(sums)(x, wx, weight, 32, l, inverse, out);
 }
+TARGET static void NAME(sums_64)(const float *x, const float *wx, const float *weight,
+                                 const struct levels *l, const float inverse[TRIES],
+                                 struct sums out[TRIES]) {
+    NAME(sums)(x, wx, weight, 64, l, inverse, out);
+}
 
 /* The codes of n values nearest to x. */
 TARGET static void NAME(codes)(const float *x, size_t n, const struct levels *l, float inverse,

@@ -14,6 +14,7 @@ static const struct type {
     const char *name, *ending;
     size_t block;
 } types[QUANTIZE_TYPES] = {
+    [QUANTIZE_NF4] = {"nf4", ".weight_nf4", 64},
     [QUANTIZE_I4_32] = {"i4_32", ".weight_i4_32", 32},
     [QUANTIZE_I4_16] = {"i4_16", ".weight_i4_16", 16},
     [QUANTIZE_I8] = {"i8", ".weight_i8", PANEL_I8_BLOCK},

@@ -13,7 +13,14 @@
 #include "weights/mat.h"
 
 /* From fewest bits to most. QUANTIZE_PLAIN: as the source has it. */
-enum quantize_type { QUANTIZE_I4_32, QUANTIZE_I4_16, QUANTIZE_I8, QUANTIZE_PLAIN, QUANTIZE_TYPES };
+enum quantize_type {
+    QUANTIZE_NF4,
+    QUANTIZE_I4_32,
+    QUANTIZE_I4_16,
+    QUANTIZE_I8,
+    QUANTIZE_PLAIN,
+    QUANTIZE_TYPES
+};
 
 const char *quantize_type_name(enum quantize_type t);              // "i4_32"; "plain"
 bool quantize_type_parse(const char *name, enum quantize_type *t); // "i4" is i4_16

@@ -283,6 +283,10 @@ int quantize_plan_measure(struct quantize_plan *p, const struct quantize_options
 
 /* ---- A size ---- */
 
+/* Types that a size chooses from: nf4 has 0.125 bits less than the first, and much more error. */
+#define FIRST_CHOICE QUANTIZE_I4_32
+enum { N_CHOICES = QUANTIZE_PLAIN - FIRST_CHOICE };
+
 /* What a matrix that is free costs, by type. */
 struct choice {
     struct quantize_matrix *m;
@@ -331,12 +335,12 @@ static void spend(struct choice *choices, size_t n, uint64_t left) {
 static void fill_choices(const struct quantize_plan *p, struct choice *choices, size_t n,
                          const struct measured *all) {
     for (size_t i = 0; i < n; i++)
-        for (enum quantize_type t = 0; t < QUANTIZE_TYPES; t++) {
+        for (enum quantize_type t = FIRST_CHOICE; t < QUANTIZE_TYPES; t++) {
             bool part = t == QUANTIZE_PLAIN && choices[i].m->from->stack; // all of it, or none
             choices[i].bytes[t] = part ? 0 : quantize_bytes(p, choices[i].m, t);
             if (t == QUANTIZE_PLAIN)
                 continue;
-            double r = quantize_relative(all[i * QUANTIZE_PLAIN + t].sum);
+            double r = quantize_relative(all[i * N_CHOICES + t - FIRST_CHOICE].sum);
             choices[i].loss[t] = r * r;
         }
 }
@@ -344,19 +348,19 @@ static void fill_choices(const struct quantize_plan *p, struct choice *choices, 
 int quantize_plan_fit(struct quantize_plan *p, uint64_t most, const struct quantize_options *o,
                       struct err *e) {
     struct choice *choices = xcalloc(p->n, sizeof *choices);
-    struct measured *all = xcalloc(p->n * QUANTIZE_PLAIN, sizeof *all);
+    struct measured *all = xcalloc(p->n * N_CHOICES, sizeof *all);
     size_t n = 0;
     for (size_t i = 0; i < p->n; i++) {
         struct quantize_matrix *m = &p->matrices[i];
         if (m->fixed)
             continue;
-        m->type = QUANTIZE_I4_32;
-        for (enum quantize_type t = 0; t < QUANTIZE_PLAIN; t++)
-            all[n * QUANTIZE_PLAIN + t] = (struct measured){.m = m, .type = t};
+        m->type = FIRST_CHOICE;
+        for (enum quantize_type t = FIRST_CHOICE; t < QUANTIZE_PLAIN; t++)
+            all[n * N_CHOICES + t - FIRST_CHOICE] = (struct measured){.m = m, .type = t};
         choices[n++].m = m;
     }
     uint64_t least = quantize_plan_bytes(p);
-    int rc = least <= most ? measure(all, n * QUANTIZE_PLAIN, o, e)
+    int rc = least <= most ? measure(all, n * N_CHOICES, o, e)
                            : err_set(e, EXIT_DATA,
                                      "the tensors have at least %" PRIu64
                                      " bytes, more than the %" PRIu64 " of --target-size",

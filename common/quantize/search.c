@@ -99,6 +99,8 @@ struct block_functions {
                     const float inverse[TRIES], struct sums out[TRIES]);
     void (*sums_32)(const float *x, const float *wx, const float *weight, const struct levels *l,
                     const float inverse[TRIES], struct sums out[TRIES]);
+    void (*sums_64)(const float *x, const float *wx, const float *weight, const struct levels *l,
+                    const float inverse[TRIES], struct sums out[TRIES]);
     void (*codes)(const float *x, size_t n, const struct levels *l, float inverse, uint8_t *codes);
     struct sums (*sums_i8)(const float *x, const float *wx, const float *weight, float inverse);
 };
@@ -108,7 +110,8 @@ struct block_functions {
 #include "quantize/block_tmpl.h"
 #undef TARGET
 #undef NAME
-static const struct block_functions functions_c = {sums_16_c, sums_32_c, codes_c, sums_i8_c};
+static const struct block_functions functions_c = {sums_16_c, sums_32_c, sums_64_c, codes_c,
+                                                   sums_i8_c};
 
 #if defined(__x86_64__)
 #define TARGET  __attribute__((target("avx2")))
@@ -116,8 +119,8 @@ static const struct block_functions functions_c = {sums_16_c, sums_32_c, codes_c
 #include "quantize/block_tmpl.h"
 #undef TARGET
 #undef NAME
-static const struct block_functions functions_avx2 = {sums_16_avx2, sums_32_avx2, codes_avx2,
-                                                      sums_i8_avx2};
+static const struct block_functions functions_avx2 = {sums_16_avx2, sums_32_avx2, sums_64_avx2,
+                                                      codes_avx2, sums_i8_avx2};
 #endif
 
 static const struct block_functions *block_functions(void) {
@@ -167,7 +170,9 @@ static void sums_at(const struct block *b, const struct levels *l, const float s
     float inverse[TRIES];
     for (size_t i = 0; i < TRIES; i++)
         inverse[i] = 1 / scales[i];
-    (b->n == 16 ? b->f->sums_16 : b->f->sums_32)(b->x, b->wx, b->weight, l, inverse, out);
+    (b->n == 16   ? b->f->sums_16
+     : b->n == 32 ? b->f->sums_32
+                  : b->f->sums_64)(b->x, b->wx, b->weight, l, inverse, out);
 }
 
 /* ---- The best scale of a block ---- */

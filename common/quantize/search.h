@@ -22,7 +22,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SEARCH_CODES = 16, SEARCH_MAX_SHIFTS = 4, SEARCH_MAX_BLOCK = 32 };
+enum { SEARCH_CODES = 16, SEARCH_MAX_SHIFTS = 4, SEARCH_MAX_BLOCK = 64 };
 
 /* The values of i4. */
 struct search_grid {
@@ -31,7 +31,7 @@ struct search_grid {
     size_t n_shifts;
     int max_scale; // m is from 0, or -max_scale, to it
     bool negative; // m may be less than 0
-    size_t block;  // inputs that share m and the shift: 16 or 32
+    size_t block;  // inputs that share m and the shift: 16, 32 or 64
 };
 
 /* A row of i4. The arrays are the caller's. */

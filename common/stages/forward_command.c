@@ -43,6 +43,7 @@ static const char help[] =
     "      --keep MIB      cache for prompts that begin like an earlier sequence (default: 256)\n"
     "      --kv MIB        most memory for keys and values: sequences wait for it (default: no "
     "limit)\n"
+    "      --kv-type TYPE  keys and values as bf16 (default), or as i8: half the memory\n"
     "      --kv-load FILE  take keys and values of earlier prompts from FILE (kv(5)); may be "
     "repeated\n"
     "      --kv-save FILE  at the end, write those that are cached to FILE\n"
@@ -77,6 +78,7 @@ enum {
     OPT_KV_LOAD,
     OPT_KV_SAVE,
     OPT_STALL,
+    OPT_KV_TYPE,
 };
 
 static const struct option longs[] = {
@@ -98,6 +100,7 @@ static const struct option longs[] = {
     {"idle", required_argument, NULL, OPT_IDLE},
     {"kv", required_argument, NULL, OPT_KV},
     {"collect", required_argument, NULL, OPT_COLLECT},
+    {"kv-type", required_argument, NULL, OPT_KV_TYPE},
     {"kv-load", required_argument, NULL, OPT_KV_LOAD},
     {"kv-save", required_argument, NULL, OPT_KV_SAVE},
     {"stall", required_argument, NULL, OPT_STALL},
@@ -125,6 +128,20 @@ static void check_layers(const char *list) {
     struct err e = {0};
     if (list && hidden_parse(&h, list, HIDDEN_MAX_LAYERS, &e) != 0)
         die_usage("--hidden: %s", e.msg);
+}
+
+/* --kv-type of this process's model. */
+static void check_kv_type(struct forward_command *o) {
+    const char *type = o->kv_type;
+    if (!type)
+        return;
+    if (strcmp(type, "bf16") != 0 && strcmp(type, "i8") != 0)
+        die_usage("--kv-type '%s' is not bf16 or i8", type);
+    if (o->engine_socket)
+        die_usage("--kv-type is for the engine (--listen), not for its clients");
+    if (o->model_opts.precise)
+        die_usage("--kv-type and --precise, which has keys and values in f32, exclude each other");
+    o->model_opts.kv_i8 = strcmp(type, "i8") == 0;
 }
 
 /* Options that follow from others: the device, and how much room the model needs. */
@@ -209,6 +226,9 @@ void forward_command_parse(struct forward_command *o, int argc, char **argv) {
             o->model_opts.kv_bytes = opt_u64("--kv", optarg, 1, MAX_KEEP) << 20;
             o->engine.pauses = true;
             break;
+        case OPT_KV_TYPE:
+            o->kv_type = optarg;
+            break;
         case OPT_LISTEN:
             o->listens = true;
             o->listen = optarg;
@@ -251,5 +271,6 @@ void forward_command_parse(struct forward_command *o, int argc, char **argv) {
     o->input = opt_file(argc, argv);
     check_layers(o->layers);
     check_resident(o);
+    check_kv_type(o);
     complete_options(o);
 }

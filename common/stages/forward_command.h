@@ -21,6 +21,7 @@ struct forward_command {
     uint64_t idle, stall;               // seconds; 0: never
     const char *kv_load[MODEL_KV_FILES], *kv_save;
     size_t n_kv_load;
+    const char *kv_type; // NULL: not given
 };
 
 /* Reads the options, and completes them: $LLM_ENGINE, $LLM_DEVICE, and what follows from others.

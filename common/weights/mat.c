@@ -17,8 +17,8 @@ bool mat_layout_of(enum dtype t, enum mat_layout *out) {
 
 const char *mat_layout_name(enum mat_layout layout) {
     static const char *const names[] = {
-        "f32", "f16",   "bf16",  "4-bit groups",        "8-bit groups",       "fp8", "4-bit table",
-        "i8",  "i4_32", "i4_16", "4-bit scaled groups", "8-bit scaled groups"};
+        "f32", "f16",   "bf16",  "4-bit groups",        "8-bit groups",        "fp8", "4-bit table",
+        "i8",  "i4_32", "i4_16", "4-bit scaled groups", "8-bit scaled groups", "nf4"};
     return names[layout];
 }
 
@@ -36,18 +36,13 @@ struct mat mat_plain(const void *data, enum dtype t, size_t n_out, size_t n_in) 
 }
 
 size_t mat_panel_rows(enum mat_layout layout) {
-    return layout == MAT_I8 || layout == MAT_I4_32 || layout == MAT_I4_16 ? PANEL_ROWS : 1;
-}
-
-/* The inputs of a block of an i4 layout. */
-static size_t block_of(enum mat_layout layout) {
-    return layout == MAT_I4_16 ? 16 : 32;
+    return layout == MAT_I8 || mat_i4_block(layout) > 0 ? PANEL_ROWS : 1;
 }
 
 struct mat mat_panels(const void *data, enum mat_layout layout, size_t n_out, size_t n_in) {
     struct mat w = {.layout = layout, .n_out = n_out, .n_in = n_in, .data = data};
     const size_t bytes =
-        layout == MAT_I8 ? panel_i8_bytes(n_in) : panel_i4_bytes(n_in, block_of(layout));
+        layout == MAT_I8 ? panel_i8_bytes(n_in) : panel_i4_bytes(n_in, mat_i4_block(layout));
     w.row_bytes = bytes / PANEL_ROWS;
     if (bytes == SIZE_MAX || mat_bytes(&w) == SIZE_MAX)
         w.data = NULL;
@@ -72,7 +67,7 @@ static void panel_row(const struct mat *w, size_t i, float *out) {
     if (w->layout == MAT_I8)
         panel_i8_row(panel, r, w->n_in, out);
     else
-        panel_i4_row(panel, r, w->n_in, block_of(w->layout), out);
+        panel_i4_row(panel, r, w->n_in, mat_i4_block(w->layout), out);
 }
 
 void mat_row(const struct mat *w, size_t i, float *out) {

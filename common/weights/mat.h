@@ -52,6 +52,7 @@ enum mat_layout {
     MAT_I4_16, // the same, blocks of 16
     MAT_K4,    // panels of 4-bit codes, integer scales of groups under F16 scales of 256 inputs
     MAT_K8,    // the same with 8-bit codes
+    MAT_I4_64, // our own panels, 4 bits, blocks of 64 and NF4's table: nf4 of quant(5)
     MAT_LAYOUTS
 };
 
@@ -117,6 +118,11 @@ struct mat mat_panels(const void *data, enum mat_layout layout, size_t n_out, si
 
 /* Rows that are stored together: 16 where the layout has panels, else 1. */
 size_t mat_panel_rows(enum mat_layout layout);
+
+/* Inputs that share a descriptor in an i4 layout; 0: another layout. */
+static inline size_t mat_i4_block(enum mat_layout layout) {
+    return layout == MAT_I4_16 ? 16 : layout == MAT_I4_32 ? 32 : layout == MAT_I4_64 ? 64 : 0;
+}
 
 /* The layout of plain elements of type t; false if no kernel reads them. */
 bool mat_layout_of(enum dtype t, enum mat_layout *out);

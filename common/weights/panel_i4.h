@@ -1,8 +1,9 @@
 /* The i4 layouts: 16 rows of a matrix as one panel of 4-bit codes.
  *
- * A weight is scale[row] * m * (T[code] + c). T is a table of 16 int8 values. Each block of 32 or
- * 16 inputs of a row has a descriptor byte: bits 0 to 5 are m in two's complement, from -32 to 31,
- * and bits 6 and 7 are c / 4. So a weight has 4.25 bits, or 4.5. A negative m turns the table
+ * A weight is scale[row] * m * (T[code] + c). T is a table of 16 int8 values. Each block of 16,
+ * 32 or 64 inputs of a row has a descriptor byte: bits 0 to 5 are m in two's complement, from -32
+ * to 31, and bits 6 and 7 are c / 4. So a weight has 4.5, 4.25 or 4.125 bits. Blocks of 64 are
+ * called nf4: their table is NF4's. A negative m turns the table
  * around, so that a block whose largest value is positive fits as well as another. m * (T[code] +
  * c) is an integer of at most 13 bits, so sums over 256 inputs of its products with int8 fit in 32
  * bits: they are exact in any order.
@@ -34,7 +35,7 @@ enum {
     PANEL_I4_SHIFT_STEP = 4, // from one c to the next
 };
 
-/* The table of a block size, 32 or 16: increasing values from -124 to 107. */
+/* The table of a block size, 16, 32 or 64: increasing values from -124 to 112. */
 const int8_t *panel_i4_table(size_t block);
 
 /* A block's descriptor: m from -32 to 31, shift = c / 4 from 0 to 3. */

@@ -248,7 +248,7 @@ def quantised_llama():
     config, file = tiny_llama("F32", True)
     n = struct.unpack("<Q", file[:8])[0]
     tensors, header = {}, json.loads(file[8:8 + n])
-    kinds = {"self_attn.q_proj": "i8", "mlp.up_proj": "i4_32", "mlp.down_proj": "i4_16"}
+    kinds = {"self_attn.q_proj": "i8", "mlp.up_proj": "i4_32", "mlp.down_proj": "i4_16", "mlp.gate_proj": "nf4"}
     for name, t in header.items():
         raw = file[8 + n:][slice(*t["data_offsets"])]
         kind = next((k for module, k in kinds.items() if module in name), None)

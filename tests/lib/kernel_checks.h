@@ -183,7 +183,7 @@ static inline void products_together_are_each(void) {
 
 struct attn_case {
     size_t n_seq, n_heads, n_kv_heads, k_dim, v_dim, window;
-    bool f32;
+    enum kv_type type;
     float softcap;
 };
 
@@ -216,7 +216,7 @@ static double attention_value(const float *q, const float *k, const float *v,
     *bound = 2 * (score_off + (double)(last - first + 1)) * 0x1p-24 * magnitude / sum;
     // queries and probabilities rounded to bf16: 2^-9 of each; the former enters as the error of
     // e^score, above and below
-    if (!c->f32 && rounds_to_bf16())
+    if (c->type == KV_BF16 && rounds_to_bf16())
         *bound += (2 * (double)c->k_dim * scale + 1) * 0x1p-9 * magnitude / sum;
     return out / sum;
 }
@@ -262,13 +262,31 @@ static void compare_decoding(struct pool *p, const struct kv_layer *kv, const st
     free(scratch);
 }
 
+/* x [n, dim], each row the key or value of a head, as pages of a type hold them. */
+static void as_stored(float *x, size_t n, size_t dim, enum kv_type t) {
+    for (size_t i = 0; i < n * dim && t == KV_BF16; i++)
+        x[i] = f32_from_bf16(bf16_from_f32(x[i]));
+    for (size_t g = 0; g < n * kv_i8_groups(dim) && t == KV_I8; g++) {
+        const size_t first = g % kv_i8_groups(dim) * KV_I8_GROUP, left = dim - first,
+                     of_group = left < KV_I8_GROUP ? left : KV_I8_GROUP;
+        float most = 0, *group = x + g / kv_i8_groups(dim) * dim + first;
+        for (size_t i = 0; i < of_group; i++)
+            most = fabsf(group[i]) > most ? fabsf(group[i]) : most;
+        float scale = f32_from_bf16(bf16_from_f32(most / 127));
+        if (scale < most / 127)
+            scale = f32_from_bf16((uint16_t)(bf16_from_f32(scale) + 1));
+        for (size_t i = 0; i < of_group; i++)
+            group[i] = rintf(group[i] * (1 / scale)) * scale;
+    }
+}
+
 static void compare_attention(struct pool *p, const struct attn_case *c) {
     size_t n = c->n_seq, ldk = c->n_kv_heads * c->k_dim, ldv = c->n_kv_heads * c->v_dim,
            ldq = c->n_heads * c->k_dim, ldo = c->n_heads * c->v_dim;
     size_t n_pages = (n + KV_PAGE - 1) / KV_PAGE;
     struct kv_layer kv = {
-        .n_kv_heads = c->n_kv_heads, .k_dim = c->k_dim, .v_dim = c->v_dim, .f32 = c->f32};
-    size_t page_bytes = kv_page_bytes(kv.n_kv_heads, c->k_dim, c->v_dim, kv.f32),
+        .n_kv_heads = c->n_kv_heads, .k_dim = c->k_dim, .v_dim = c->v_dim, .type = c->type};
+    size_t page_bytes = kv_page_bytes(kv.n_kv_heads, c->k_dim, c->v_dim, kv.type),
            runs = (n_pages + 1) / 2;
     kv.run = 2; // before each run is a page of another layer
     kv.run_stride = 3 * page_bytes;
@@ -286,11 +304,8 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
             rows[i].first = (uint32_t)(i - c->window + 1);
     }
     kv_store(&kv, rows, n, k, ldk, v, ldv);
-    if (!c->f32)
-        for (size_t i = 0; i < n * (ldk + ldv); i++) {
-            float *stored = i < n * ldk ? k + i : v + i - n * ldk;
-            *stored = f32_from_bf16(bf16_from_f32(*stored));
-        }
+    as_stored(k, n * c->n_kv_heads, c->k_dim, c->type);
+    as_stored(v, n * c->n_kv_heads, c->v_dim, c->type);
     float *out = xcalloc(n * ldo, sizeof *out), *alone = xcalloc(ldo, sizeof *alone),
           scale = 1 / sqrtf((float)c->k_dim);
     void *scratch =
@@ -343,24 +358,28 @@ static void compare_attention(struct pool *p, const struct attn_case *c) {
 
 static inline void attention_is_right(void) {
     static const struct attn_case cases[] = {
-        {1, 1, 1, 6, 6, 0, true, 0},
-        {64, 4, 2, 16, 16, 0, true, 0},
-        {65, 4, 4, 6, 6, 0, false, 0},
-        {200, 9, 3, 64, 64, 0, false, 0},
-        {150, 8, 1, 72, 72, 50, true, 0},
-        {130, 4, 2, 80, 80, 64, false, 0},
-        {190, 4, 2, 32, 32, 0, true, 5},
-        {90, 10, 2, 5, 5, 11, false, 0},
-        {100, 6, 2, 256, 256, 7, false, 2},
-        {700, 2, 1, 8, 8, 0, false, 0},
-        {2100, 3, 3, 8, 8, 0, false, 0},
-        {1100, 2, 1, 6, 6, 0, true, 0},
-        {3200, 4, 2, 4, 4, 1500, false, 0},
-        {9300, 2, 1, 3, 3, 7000, false, 0},
+        {1, 1, 1, 6, 6, 0, KV_F32, 0},
+        {64, 4, 2, 16, 16, 0, KV_F32, 0},
+        {65, 4, 4, 6, 6, 0, KV_BF16, 0},
+        {200, 9, 3, 64, 64, 0, KV_BF16, 0},
+        {150, 8, 1, 72, 72, 50, KV_F32, 0},
+        {130, 4, 2, 80, 80, 64, KV_BF16, 0},
+        {190, 4, 2, 32, 32, 0, KV_F32, 5},
+        {90, 10, 2, 5, 5, 11, KV_BF16, 0},
+        {100, 6, 2, 256, 256, 7, KV_BF16, 2},
+        {700, 2, 1, 8, 8, 0, KV_BF16, 0},
+        {2100, 3, 3, 8, 8, 0, KV_BF16, 0},
+        {1100, 2, 1, 6, 6, 0, KV_F32, 0},
+        {3200, 4, 2, 4, 4, 1500, KV_BF16, 0},
+        {9300, 2, 1, 3, 3, 7000, KV_BF16, 0},
+        {200, 9, 3, 64, 64, 0, KV_I8, 0},
+        {150, 8, 1, 72, 40, 50, KV_I8, 3},
+        {90, 10, 2, 5, 7, 11, KV_I8, 0},
+        {1100, 2, 1, 6, 6, 0, KV_I8, 0},
         // keys and values of two sizes
-        {190, 8, 2, 24, 16, 0, true, 0},
-        {150, 4, 4, 12, 40, 30, false, 0},
-        {700, 3, 1, 5, 8, 0, false, 0},
+        {190, 8, 2, 24, 16, 0, KV_F32, 0},
+        {150, 4, 4, 12, 40, 30, KV_BF16, 0},
+        {700, 3, 1, 5, 8, 0, KV_BF16, 0},
     };
     for (size_t threads = 1 + CHECKS_FEW; threads <= 3 - CHECKS_FEW; threads++) {
         struct pool *p = pool_new(threads, NULL);

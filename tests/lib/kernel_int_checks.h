@@ -24,7 +24,7 @@ struct int_mat {
 /* How codes and x are chosen. */
 enum fill { FILL_RANDOM, FILL_EXTREME };
 
-static const enum mat_layout layouts[] = {MAT_I8, MAT_I4_32, MAT_I4_16};
+static const enum mat_layout layouts[] = {MAT_I8, MAT_I4_32, MAT_I4_16, MAT_I4_64};
 enum { N_LAYOUTS = sizeof layouts / sizeof *layouts };
 
 static float random_scale(void) {
@@ -51,7 +51,7 @@ static void fill_i8(struct int_mat *m, size_t first, size_t n, enum fill fill, u
 }
 
 static void fill_i4(struct int_mat *m, size_t first, size_t n, enum fill fill, unsigned char *to) {
-    const size_t n_in = m->w.n_in, block = m->w.layout == MAT_I4_16 ? 16 : 32,
+    const size_t n_in = m->w.n_in, block = mat_i4_block(m->w.layout),
                  blocks = (n_in + block - 1) / block;
     const int8_t *table = panel_i4_table(block);
     uint8_t *codes = xcalloc(n * n_in, 1), *descriptors = xcalloc(n * blocks, 1);

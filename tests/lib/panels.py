@@ -10,6 +10,7 @@ import glob, json, math, struct, sys
 TABLES = {
     32: [-124, -99, -80, -64, -50, -37, -25, -14, -3, 8, 20, 33, 46, 59, 75, 101],
     16: [-124, -103, -84, -66, -50, -37, -25, -13, -3, 9, 20, 33, 46, 60, 78, 107],
+    64: [-112, -78, -59, -44, -32, -21, -10, 0, 9, 18, 28, 38, 49, 63, 81, 112],
 }
 
 
@@ -44,7 +45,7 @@ def value(kind, table, descriptor, code):
 
 def panel_row(kind, panel, r, n_in):
     """Row r of a panel: scales, then superblocks of 256 inputs: descriptors, then codes by lines of 4 inputs."""
-    block, line = (32, 64) if kind == "i8" else (int(kind[-2:]), 32)
+    block, line = (32, 64) if kind == "i8" else (64 if kind == "nf4" else int(kind[-2:]), 32)
     table = TABLES.get(block)
     scale = struct.unpack_from("<f", panel, 4 * r)[0]
     padded, at, out = (n_in + 63) // 64 * 64, 64, []

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """quantise.py KIND MODEL OUT PLAIN: the matrices of a small model in a layout of quant(5).
 
-KIND is i8, i4_32, i4_16, or mixed: each matrix another one. OUT gets the quantised model, PLAIN the same values as F32. The codes
-are the nearest ones, nothing is searched.
+KIND is i8, i4_32, i4_16, nf4, several of them with commas between, or mixed, which is all of them: each matrix another one. OUT gets
+the quantised model, PLAIN the same values as F32. The codes are the nearest ones, nothing is searched.
 
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import json
@@ -14,6 +14,7 @@ import sys
 TABLES = {
     32: [-124, -99, -80, -64, -50, -37, -25, -14, -3, 8, 20, 33, 46, 59, 75, 101],
     16: [-124, -103, -84, -66, -50, -37, -25, -13, -3, 9, 20, 33, 46, 60, 78, 107],
+    64: [-112, -78, -59, -44, -32, -21, -10, 0, 9, 18, 28, 38, 49, 63, 81, 112],
 }
 
 
@@ -101,7 +102,7 @@ def panel(rows, n_in, kind, block):
 
 def quantise(shape, x, kind):
     n_out, n_in = shape
-    block = 16 if kind == "i4_16" else 32
+    block = {"i4_16": 16, "nf4": 64}.get(kind, 32)
     rows = [(row_i8 if kind == "i8" else row_i4)(x[o * n_in:(o + 1) * n_in], block) for o in range(n_out)]
     panels = [panel([r[:3] for r in rows[o:o + 16]], n_in, kind, block) for o in range(0, n_out, 16)]
     plain = b"".join(struct.pack("<%df" % n_in, *[r[0] * w for w in r[3]]) for r in rows)
@@ -110,11 +111,11 @@ def quantise(shape, x, kind):
 
 def main():
     kind, model, out, plain = sys.argv[1:]
-    kinds, seen = ["i8", "i4_32", "i4_16"], 0
+    kinds, seen = "i8,i4_32,i4_16,nf4".split(",") if kind == "mixed" else kind.split(","), 0
     ours, floats = {}, {}
     for name, (dtype, shape, raw) in read(os.path.join(model, "model.safetensors")).items():
         if len(shape) == 2 and name.endswith(".weight"):
-            own = kinds[seen % 3] if kind == "mixed" else kind
+            own = kinds[seen % len(kinds)]
             seen += 1
             ours[name + "_" + own], floats[name] = quantise(shape, values(dtype, raw), own)
         else:

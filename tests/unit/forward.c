@@ -36,9 +36,12 @@ static void make_prompts(const char *folder, struct prompt *p) {
     free(path);
 }
 
-static struct model *open_model(const char *folder, bool precise, size_t threads) {
-    struct model_options o = {
-        .precise = precise, .n_threads = threads, .max_sequences = N_PROMPTS + 1, .max_rows = 64};
+static struct model *open_model(const char *folder, enum kv_type type, size_t threads) {
+    struct model_options o = {.precise = type == KV_F32,
+                              .kv_i8 = type == KV_I8,
+                              .n_threads = threads,
+                              .max_sequences = N_PROMPTS + 1,
+                              .max_rows = 64};
     return models_open(folder, &o);
 }
 
@@ -72,12 +75,12 @@ static void feed_together(struct model *m, const struct prompt *p, size_t chunk,
     free(out);
 }
 
-static void check_same_bits(const char *models, const char *name, bool precise) {
+static void check_same_bits(const char *models, const char *name, enum kv_type type) {
     char *folder = path_join(models, name);
     struct prompt p[N_PROMPTS];
     float *logits[N_PROMPTS];
     make_prompts(folder, p);
-    struct model *m = open_model(folder, precise, 1);
+    struct model *m = open_model(folder, type, 1);
     size_t vocab = model_spec(m)->vocab_size;
     for (size_t i = 0; i < N_PROMPTS; i++) {
         p[i].logits = xcalloc(p[i].n * vocab, sizeof(float));
@@ -86,7 +89,7 @@ static void check_same_bits(const char *models, const char *name, bool precise) 
     }
     model_close(m);
     for (size_t threads = 1; threads <= 3; threads++) {
-        m = open_model(folder, precise, threads);
+        m = open_model(folder, type, threads);
         static const size_t chunks[] = {1, 7, 64};
         for (size_t c = 0; c < 3; c++) {
             feed_together(m, p, chunks[c], logits);
@@ -109,7 +112,7 @@ static void same_bits_precise(void) {
     DIR *d = opendir(MODELS_DIR);
     for (struct dirent *f; d && (f = readdir(d));)
         if (f->d_name[0] != '.') {
-            check_same_bits(MODELS_DIR, f->d_name, true);
+            check_same_bits(MODELS_DIR, f->d_name, KV_F32);
             n++;
         }
     if (d)
@@ -121,7 +124,18 @@ static void same_bits_default(void) {
     static const char *const names[] = {"llama", "llama-q",  "gemma2",
                                         "qwen2", "stablelm", "qwen3-moe"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        check_same_bits(MODELS_DIR, names[i], false);
+        check_same_bits(MODELS_DIR, names[i], KV_BF16);
+}
+
+/* With windows, groups of heads, rotations that depend on the length, and experts. */
+static void same_bits_i8(void) {
+    static const char *const names[] = {"llama",  "mistral",       "gemma2",   "gemma3",
+                                        "qwen2",  "phi3-longrope", "stablelm", "llama-dynamic-ntk",
+                                        "mixtral"};
+    if (models_device)
+        return; // a GPU refuses it
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        check_same_bits(MODELS_DIR, names[i], KV_I8);
 }
 
 /* Each layout of quantised matrices, on each instruction set of this CPU; under a sanitizer on the
@@ -137,9 +151,9 @@ static void same_bits_quantised(void) {
             continue;
         kernels_use(*isa);
         for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-            check_same_bits("tests/data/quant", names[i], true);
+            check_same_bits("tests/data/quant", names[i], KV_F32);
             if (i % 3 == 0)
-                check_same_bits("tests/data/quant", names[i], false);
+                check_same_bits("tests/data/quant", names[i], KV_BF16);
         }
     }
     kernels_use(own);
@@ -250,7 +264,7 @@ static void windows_do_not_grow(void) {
 static void only_chosen_experts_are_read(void) {
     if (!models_on_cpu()) // whose experts are seen from here
         return;
-    struct model *m = open_model(MODELS_DIR "/qwen3-moe", true, 2);
+    struct model *m = open_model(MODELS_DIR "/qwen3-moe", KV_F32, 2);
     const struct spec *s = model_spec(m);
     struct linear *experts = m->layers.layers[s->n_layers - 1].experts;
     float before[288], after[288];
@@ -338,14 +352,14 @@ static void a_row_sees_positions_after_its_own(void) {
     struct attn_row rows[N];
     struct err e = {0};
     struct pool *p = pool_new(2, &e);
-    size_t page_bytes = kv_page_bytes(1, DIM, DIM, true);
+    size_t page_bytes = kv_page_bytes(1, DIM, DIM, KV_F32);
     struct kv_layer kv = {.base = xaligned(64, 3 * page_bytes),
                           .run = 1,
                           .run_stride = page_bytes,
                           .n_kv_heads = 1,
                           .k_dim = DIM,
                           .v_dim = DIM,
-                          .f32 = true};
+                          .type = KV_F32};
     for (uint32_t i = 0; i < N * DIM; i++) {
         k[i] = (float)(i * 7919 % 127) / 64 - 1;
         v[i] = (float)(i * 104729 % 251) / 128 - 1;
@@ -394,6 +408,7 @@ int main(int argc, char **argv) {
         die_err(&e);
     RUN(same_bits_precise);
     RUN(same_bits_default);
+    RUN(same_bits_i8);
     RUN(same_bits_quantised);
     RUN(forks_and_steps_back);
     RUN(pages_come_back);

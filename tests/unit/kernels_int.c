@@ -62,6 +62,7 @@ static void sizes_overflow(void) {
     CHECK_INT(panel_i8_bytes(1), 64 + 64 + 1024);
     CHECK_INT(panel_i4_bytes(256, 32), 64 + 128 + 2048);
     CHECK_INT(panel_i4_bytes(320, 16), 64 + 256 + 2048 + 64 + 512);
+    CHECK_INT(panel_i4_bytes(320, 64), 64 + 64 + 2048 + 64 + 512);
     const struct mat wide = mat_panels("", MAT_I8, 16, SIZE_MAX / 8),
                      tall = mat_panels("", MAT_I4_32, SIZE_MAX - 3, 64),
                      fits = mat_panels("", MAT_I8, 17, 64);

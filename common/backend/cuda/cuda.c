@@ -403,13 +403,16 @@ static int open_parts(struct cuda_device *d, struct err *e) {
 }
 
 int cuda_open(struct device **out, const struct device_shape *s, unsigned index, struct err *e) {
+    *out = NULL;
+    if (s->kv_i8)
+        return err_set(e, EXIT_SYSTEM,
+                       "keys and values in i8 are not supported on a GPU: use --device cpu");
     struct cuda_device *d = xcalloc(1, sizeof *d);
     d->base.ops = &ops;
     d->shape = *s;
     d->index = index;
     d->clock.wanted = opt_verbose();
     d->kv_pad = (uint32_t)((s->k_dim + 15) / 16 * 16);
-    *out = NULL;
     if (open_parts(d, e) != 0) {
         close_device(&d->base);
         return -1;
