@@ -40,11 +40,58 @@ cached() { jq .usage.prompt_tokens_details.cached_tokens; }
     grep -q cache_why out
 }
 
+# The names of the models: "one two".
+names() { get /v1/models | tail -n 1 | jq -r '[.data[].id] | join(" ")'; }
+are() { [ "$(names)" = "$1" ]; }
+
+@test "engines come and go while the server runs" {
+    mkdir -m 700 run
+    unset LLM_MODEL
+    LLM_RUN=$PWD/run llm-serve -p 0 2>server.err 3>&- &
+    server=$!
+    until_true grep -q http:// server.err
+    port=$(sed -n 's/.*127.0.0.1://p' server.err)
+    are ''
+    post /v1/completions '{"prompt": "a"}' >out
+    [ "$(head -n 1 out)" = 404 ] && grep -q 'no model for this path' out
+    for name in two one; do
+        cp -rL tiny "$name"
+        ln -s "$PWD/$name" "run/$name"
+    done
+    llm-forward --listen run/two.sock -m run/two -q 2>engine.err 3>&- &
+    engine=$!
+    until_true are two
+    good /v1/completions '{"model": "two", "prompt": "Hello", "max_tokens": 3, "temperature": 0}' | jq -j '.choices[0].text' >first
+    llm-forward --listen run/one.sock -m run/one -q 2>>engine.err 3>&- &
+    other=$!
+    until_true test -S run/one.sock
+    good /v1/completions '{"model": "one", "prompt": "Hello", "max_tokens": 3, "temperature": 0}' | jq -j '.choices[0].text' | cmp - first
+    are 'one two'
+    # A folder that is no model is left out, and said once.
+    mkdir run/broken
+    python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("run/broken.sock")'
+    sleep 0.2
+    for k in 1 2 3; do are 'one two' && sleep 0.2; done
+    [ "$(grep -c 'model broken is left out: ' server.err)" = 1 ]
+    # Another folder under the same name.
+    cp -rL one other
+    echo '{"temperature": 0.25, "do_sample": true}' >other/generation_config.json
+    ln -sfn "$PWD/other" run/one
+    sleep 0.2
+    get /v1/models/one | tail -n 1 | jq -e '.sampling.temp == 0.25'
+    # One that ends.
+    kill "$other" && wait "$other"
+    until_true are two
+    [ "$(post /v1/completions '{"model": "one", "prompt": "a"}' | head -n 1)" = 404 ]
+    good /v1/completions '{"prompt": "Hello", "max_tokens": 3, "temperature": 0}' | jq -e '.model == "two"'
+    rm -r run
+    until_true are ''
+}
+
 @test "the engines of a folder are the models: three, each started by its first request" {
     mkdir -m 700 run
     export LLM_RUN=$PWD/run
     unset LLM_MODEL
-    fails 66 "no engine's socket (NAME.sock) is in LLM_RUN" llm-serve -p 0
     LLM_RUN=nowhere fails 66 'cannot read the folder of engines nowhere' llm-serve -p 0
     command -v systemd-socket-activate >/dev/null || skip "systemd-socket-activate is not installed"
     for name in one two three; do

@@ -107,6 +107,52 @@ EOF
     fails 66 "" llm-serve -m tiny --engine s -p 0 --keys /dev/zero
 }
 
+@test "SIGHUP reads the keys again; a broken file changes nothing; requests that run go on" {
+    { echo "a $(hash_of a) requests=1"; echo "b $(hash_of b)"; } >keys
+    start --keys keys
+    has() { [ "$(HEADERS="x-api-key: $1" get /v1/models | head -n 1)" = "$2" ]; }
+    has a 200 && has b 200 && has c 401
+    kill -STOP "$engine"
+    HEADERS='x-api-key: b' post $text "$body" >running 3>&- &
+    client=$!
+    HEADERS='x-api-key: a' post $text "$body" >limited 3>&- &
+    other=$!
+    both_run() { HEADERS='x-api-key: a' get /metrics | grep -qx 'tokpipe:num_requests_running 2'; }
+    until_true both_run
+    { echo "a $(hash_of a) requests=1"; echo "c $(hash_of c)"; } >new
+    mv new keys
+    kill -HUP "$server"
+    until_true has c 200
+    has b 401 && has a 200
+    [ "$(HEADERS='x-api-key: a' post $text "$body" | head -n 1)" = 429 ] # its request still counts
+    for broken in 'c' "c $(hash_of c) requests=0" ''; do
+        : >server.err
+        echo "$broken" >keys
+        kill -HUP "$server"
+        until_true grep -q 'SIGHUP: the keys stay as they were: .*: keys' server.err
+        has c 200 && has a 200 && has b 401
+    done
+    rm keys
+    : >server.err
+    kill -HUP "$server"
+    until_true grep -q 'stay as they were: .*keys' server.err
+    kill -CONT "$engine"
+    wait "$client" "$other"
+    [ "$(head -n 1 running)" = 200 ] && [ "$(head -n 1 limited)" = 200 ]
+    echo "a $(hash_of a) requests=2" >keys
+    kill -HUP "$server"
+    until_true has c 401
+    [ "$(HEADERS='x-api-key: a' post $text "$body" | head -n 1)" = 200 ]
+}
+
+@test "without --keys, SIGHUP ends the server" {
+    start
+    kill -HUP "$server"
+    run wait "$server"
+    server=''
+    ! curl -s "http://127.0.0.1:$port/health"
+}
+
 @test "the log: a line of JSON a request, without texts unless they are asked for" {
     echo "alice $(hash_of secret-a)" >keys
     start --keys keys --log log

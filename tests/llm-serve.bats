@@ -259,6 +259,14 @@ EOF
     none() { ! pgrep -f "listen $TMPDIR" >/dev/null; }
     until_true none
     [ -z "$(ls -A tmp)" ]
+    : >server.err
+    "$ROOT/examples/serve" tiny -p 0 >said 2>server.err 3>&- & # and by a signal to itself
+    server=$!
+    until_true grep -q http:// server.err
+    kill "$server"
+    wait "$server"
+    until_true none
+    [ -z "$(ls -A tmp)" ]
 }
 
 @test "requests that no client would send: refused, with one answer or none, and the server goes on" {

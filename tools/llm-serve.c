@@ -21,13 +21,14 @@
 #include "base/opt.h"
 #include "base/sandbox.h"
 #include "serve/http.h"
-#include "serve/served.h"
 #include "stages/run_folder.h"
 
 static const char help[] =
     "usage: llm-serve [options] [-m DIR --engine SOCK]...\n"
     "Serves OpenAI's API over HTTP. Each model has a resident engine (llm-forward --listen SOCK).\n"
-    "Without -m and --engine: those of the folder $LLM_RUN, NAME.sock with its model NAME.\n"
+    "Without -m and --engine: those of the folder $LLM_RUN, NAME.sock with its model NAME, as "
+    "they\n"
+    "come and go.\n"
     "\n"
     "  -m, --model DIR        model folder, or org/name in the Hugging Face cache; default "
     "$LLM_MODEL\n"
@@ -43,7 +44,9 @@ static const char help[] =
     "      --idle SECONDS     close a connection that sends nothing; default 60\n"
     "      --any-host         take requests whose Host is not localhost, from a proxy\n"
     "      --origin ORIGIN    let pages of this site ask, such as https://chat.example\n"
-    "      --keys FILE        requests need a key of this file, which has their hashes\n"
+    "      --keys FILE        requests need a key of this file, which has their hashes; SIGHUP "
+    "reads\n"
+    "                         it again\n"
     "      --log FILE         append a line of JSON for each request; '-' is stdout\n"
     "      --log-prompts      with --log: the bodies of requests too\n"
     "      --record DIR       write the line of tokens(5) of each request into DIR\n"
@@ -101,6 +104,7 @@ struct options {
         bool embeds;
     } models[MAX_MODELS];
     size_t n_models, n_threads;
+    const char *folder; // of engines; NULL: the models are those above
     const char *socket, *keys, *log;
     bool log_prompts;
     uint16_t port;
@@ -123,24 +127,6 @@ static void add_model(struct options *o, const char *dir, bool embeds) {
         die_usage("--engine is for a model given by -m, not by --embed");
     o->models[i].dir = dir;
     o->models[i].embeds = embeds;
-}
-
-/* The engines of $LLM_RUN, where that is set and no engine is named. */
-static void add_run_folder(struct options *o) {
-    const char *folder = getenv("LLM_RUN"), *engine = getenv("LLM_ENGINE");
-    static struct run_folder r; // what options point to, for as long as the program runs
-    struct err e = {0};
-    if (!folder || !*folder || (engine && *engine))
-        return;
-    if (run_folder_list(&r, folder, &e) != 0)
-        die_err(&e);
-    if (r.n == 0)
-        die(EXIT_NO_INPUT, "no engine's socket (NAME.sock) is in LLM_RUN: %s", folder);
-    for (size_t i = 0; i < r.n; i++) {
-        add_model(o, r.engines[i].model, false);
-        o->models[o->n_models - 1].engine = r.engines[i].socket;
-        o->models[o->n_models - 1].name = r.engines[i].name;
-    }
 }
 
 static void long_option(int c, struct options *o) {
@@ -219,9 +205,11 @@ static void parse_options(int argc, char **argv, struct options *o) {
         }
     if (optind < argc)
         die_usage("llm-serve takes no operand: %s", argv[optind]);
-    if (o->n_models == 0)
-        add_run_folder(o);
-    model_at(o, false);
+    const char *folder = getenv("LLM_RUN"), *engine = getenv("LLM_ENGINE");
+    if (o->n_models == 0 && folder && *folder && !(engine && *engine))
+        o->folder = folder;
+    else
+        model_at(o, false);
     if (o->log_prompts && !o->log)
         die_usage("--log-prompts needs --log");
     if (o->http.record && !is_dir(o->http.record))
@@ -274,36 +262,49 @@ static int listen_unix(const char *path, struct err *e) {
 
 /* ---- Main ---- */
 
-static void check_name(const struct served *models, size_t i) {
-    for (size_t k = 0; k < i; k++)
-        if (strcmp(models[k].name, models[i].name) == 0)
-            die_usage("two models are called %s: give --name", models[i].name);
+static void open_model(const struct options *o, size_t i, struct served *s) {
+    struct err e = {0};
+    if (o->models[i].embeds) {
+        if (served_open_embed(s, o->models[i].name, o->models[i].dir, o->n_threads, &e) != 0)
+            die_err(&e);
+        return;
+    }
+    const char *engine = o->models[i].engine ? o->models[i].engine : getenv("LLM_ENGINE");
+    if (!engine || !*engine)
+        die_usage("no engine: give --engine SOCK or set LLM_ENGINE (llm-forward --listen SOCK)");
+    char *socket = run_folder_socket(engine);
+    if (served_open(s, o->models[i].name, o->models[i].dir, socket, &e) != 0)
+        die_err(&e);
+    free(socket);
 }
 
-static void open_models(const struct options *o, struct served *models) {
+static struct models *open_models(const struct options *o) {
+    struct models *m = models_new(o->folder);
     struct err e = {0};
     for (size_t i = 0; i < o->n_models; i++) {
-        if (o->models[i].embeds) {
-            if (served_open_embed(&models[i], o->models[i].name, o->models[i].dir, o->n_threads,
-                                  &e) != 0)
-                die_err(&e);
-            check_name(models, i);
-            continue;
-        }
-        const char *engine = o->models[i].engine ? o->models[i].engine : getenv("LLM_ENGINE");
-        if (!engine || !*engine)
-            die_usage(
-                "no engine: give --engine SOCK or set LLM_ENGINE (llm-forward --listen SOCK)");
-        char *socket = run_folder_socket(engine);
-        if (served_open(&models[i], o->models[i].name, o->models[i].dir, socket, &e) != 0)
-            die_err(&e);
-        free(socket);
-        check_name(models, i);
+        struct served s;
+        open_model(o, i, &s);
+        if (models_add(m, &s, &e) != 0)
+            die_usage("%s", e.msg);
     }
+    if (models_scan(m, &e) != 0)
+        die_err(&e);
+    return m;
 }
 
-static void wait_for_signal(const sigset_t *ends) {
-    int number = 0, rc = sigwait(ends, &number);
+/* A broken file changes nothing. */
+static void read_keys_again(const struct options *o) {
+    struct err e = {0};
+    if (api_keys_reload(o->http.keys, o->keys, &e) != 0)
+        warn("SIGHUP: the keys stay as they were: %s", e.msg);
+    else if (opt_verbose())
+        print_note("SIGHUP: %zu keys", api_keys_count(o->http.keys));
+}
+
+static void wait_for_end(const sigset_t *signals, const struct options *o) {
+    int number = 0, rc;
+    while ((rc = sigwait(signals, &number)) == 0 && number == SIGHUP)
+        read_keys_again(o);
     if (rc != 0)
         die(EXIT_SYSTEM, "cannot wait for a signal: %s", strerror(rc));
     if (opt_verbose())
@@ -313,41 +314,41 @@ static void wait_for_signal(const sigset_t *ends) {
 int main(int argc, char **argv) {
     struct options o;
     struct err e = {0};
-    sigset_t ends;
+    sigset_t signals;
     program_init(argv[0]);
     parse_options(argc, argv, &o);
     signal(SIGPIPE, SIG_IGN); // before threads, which inherit it, as they do what is blocked here
-    sigemptyset(&ends);
-    sigaddset(&ends, SIGTERM);
-    sigaddset(&ends, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &ends, NULL);
-    struct served *models = xcalloc(o.n_models, sizeof *models);
-    open_models(&o, models);
-    o.http.models = models;
-    o.http.n_models = o.n_models;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    if (o.keys)
+        sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    o.http.models = open_models(&o);
     if ((o.keys && !(o.http.keys = api_keys_open(o.keys, &e))) ||
         (o.log && !(o.http.log = access_log_open(o.log, o.log_prompts, &e))))
         die_err(&e);
     int fd = o.socket ? listen_unix(o.socket, &e) : listen_tcp(o.port, &e);
     char *folder = o.socket ? path_parent(o.socket) : NULL; // where it is removed at the end
+    char *keys = o.keys ? path_parent(o.keys) : NULL;       // where they are read again
     if (fd < 0 ||
         sandbox_enter(&(struct sandbox){.may = SANDBOX_THREADS | SANDBOX_FILES | SANDBOX_ACCEPT |
                                                SANDBOX_CONNECT,
+                                        .read = o.folder ? "/" : keys, // a new engine's model
                                         .write = {o.http.record, io_temp_folder(), folder}},
                       &e) != 0)
         die_err(&e);
     struct http *h = http_start(fd, &o.http, &e);
     if (!h)
         die_err(&e);
-    wait_for_signal(&ends);
+    wait_for_end(&signals, &o);
     http_stop(h, o.grace);
     if (o.socket)
         unlink(o.socket);
-    for (size_t i = 0; i < o.n_models; i++)
-        served_close(&models[i]);
+    models_free(o.http.models);
     api_keys_free(o.http.keys);
     access_log_close(o.http.log);
-    free(models);
     free(folder);
+    free(keys);
     return EXIT_DONE;
 }

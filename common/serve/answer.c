@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/io.h"
+#include "base/json.h"
 #include "serve/reply.h"
 
 enum { WORKERS = 16 }; // choices of one request that run at the same time
@@ -327,6 +328,45 @@ void answer_count(struct exchange *x) {
         buf_fmt(&out, "{\"input_tokens\": %zu}", p.n_ids);
         exchange_reply(x, MHD_HTTP_OK, &out);
     }
+    generate_prompt_free(&p);
+    body_free(&b);
+}
+
+/* {"count": 2, "tokens": [5, 6], "token_strs": ["<s>", "Hi"]}. Joined, the texts are that of the
+ * prompt: a token that ends inside a character has an empty one, and the next has the character. */
+static int write_tokens(const struct served *m, const struct generate_prompt *p, struct buf *out,
+                        struct err *e) {
+    struct decoder *d = decoder_new(m->tokenizer, true);
+    struct buf text = {0}, texts = {0};
+    int rc = 0;
+    buf_fmt(out, "{\"count\": %zu, \"tokens\": [", p->n_ids);
+    for (size_t i = 0; i < p->n_ids && rc == 0; i++) {
+        buf_fmt(out, "%s%" PRIu32, i > 0 ? ", " : "", p->ids[i]);
+        rc = decoder_id(d, p->ids[i], &text, e);
+        if (rc == 0 && i + 1 == p->n_ids)
+            rc = decoder_end(d, &text, e);
+        buf_str(&texts, i > 0 ? ", " : "");
+        json_write_str(&texts, text.n ? buf_view(&text) : str_of(""));
+        buf_clear(&text);
+    }
+    buf_fmt(out, "], \"token_strs\": [%s]}", texts.n ? texts.p : "");
+    decoder_free(d);
+    buf_free(&text);
+    buf_free(&texts);
+    return rc;
+}
+
+void answer_tokenize(struct exchange *x) {
+    struct body b;
+    struct err e = {0};
+    struct buf out = {0};
+    struct generate_prompt p = {0};
+    const struct served *m = read_body(x, &b, BODY_CHAT);
+    if (m && (generate_prompt(m, &b, 0, &p, &e) != 0 || write_tokens(m, &p, &out, &e) != 0))
+        exchange_refuse(x, MHD_HTTP_BAD_REQUEST, e.msg, body_prompt_field(BODY_CHAT));
+    else if (m)
+        exchange_reply(x, MHD_HTTP_OK, &out);
+    buf_free(&out);
     generate_prompt_free(&p);
     body_free(&b);
 }

@@ -13,4 +13,7 @@ void answer_serve(struct exchange *x, enum body_kind kind);
 /* /v1/messages/count_tokens: {"input_tokens": 12}. */
 void answer_count(struct exchange *x);
 
+/* /tokenize of a body of /v1/chat/completions: the ids of its prompt, and their texts. */
+void answer_tokenize(struct exchange *x);
+
 #endif

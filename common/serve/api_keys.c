@@ -6,6 +6,7 @@
 #include <math.h>
 #include <pthread.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "base/io.h"
@@ -20,12 +21,13 @@ struct api_key {
     uint64_t running;
     double left, at; // tokens that are left, as of a time
     bool begun;
-    bool own_cache;
+    atomic_bool own_cache;
+    unsigned refs; // of requests, and one of the list
 };
 
 struct api_keys {
-    pthread_mutex_t lock; // of running, left, at
-    struct api_key *k;    // [n]
+    pthread_mutex_t lock; // of the list, and of what changes in a key
+    struct api_key **k;   // [n]
     size_t n;
 };
 
@@ -44,8 +46,10 @@ static bool is_name(struct str s) {
 }
 
 static bool read_limit(struct api_key *k, struct str word) {
-    if (str_eq(word, "cache=own") && !k->own_cache)
-        return k->own_cache = true;
+    if (str_eq(word, "cache=own") && !k->own_cache) {
+        atomic_store(&k->own_cache, true);
+        return true;
+    }
     uint64_t *to = str_begins_with(word, "requests=") ? &k->max_requests
                    : str_begins_with(word, "tokens=") ? &k->tokens_minute
                                                       : NULL;
@@ -58,7 +62,7 @@ static bool read_limit(struct api_key *k, struct str word) {
 
 static int read_line(struct api_keys *k, struct str rest, const char *name, size_t line,
                      struct err *e) {
-    struct api_key key = {.max_requests = UINT64_MAX, .tokens_minute = UINT64_MAX};
+    struct api_key key = {.max_requests = UINT64_MAX, .tokens_minute = UINT64_MAX, .refs = 1};
     struct str word = str_word(&rest), hash = str_word(&rest);
     size_t n;
     if (!is_name(word))
@@ -72,13 +76,15 @@ static int read_line(struct api_keys *k, struct str rest, const char *name, size
         if (!read_limit(&key, word))
             return bad(e, name, line, "expected requests=N, tokens=N or cache=own, each once");
     for (size_t i = 0; i < k->n; i++)
-        if (strcmp(k->k[i].name, key.name) == 0 || memcmp(k->k[i].hash, key.hash, HASH_BYTES) == 0)
+        if (strcmp(k->k[i]->name, key.name) == 0 ||
+            memcmp(k->k[i]->hash, key.hash, HASH_BYTES) == 0)
             return bad(e, name, line, "the name or the hash comes twice");
     if (k->n == API_KEYS_MAX)
         return bad(e, name, line, "more than 10000 keys");
     if ((k->n & (k->n - 1)) == 0)
         k->k = xreallocarray(k->k, k->n ? 2 * k->n : 1, sizeof *k->k);
-    k->k[k->n++] = key;
+    k->k[k->n] = xcalloc(1, sizeof key);
+    *k->k[k->n++] = key;
     return 0;
 }
 
@@ -111,12 +117,55 @@ struct api_keys *api_keys_open(const char *path, struct err *e) {
     return k;
 }
 
+static void drop(struct api_key *key) {
+    if (--key->refs == 0)
+        free(key);
+}
+
 void api_keys_free(struct api_keys *k) {
     if (!k)
         return;
+    for (size_t i = 0; i < k->n; i++)
+        drop(k->k[i]);
     pthread_mutex_destroy(&k->lock);
     free(k->k);
     free(k);
+}
+
+/* Puts the keys of k that `read` has, too, in their places there, with the limits that are new. */
+static void keep_known(struct api_keys *read, const struct api_keys *k) {
+    for (size_t i = 0; i < read->n; i++) {
+        struct api_key *new = read->k[i];
+        for (size_t o = 0; o < k->n; o++) {
+            struct api_key *old = k->k[o];
+            if (strcmp(old->name, new->name) != 0 || memcmp(old->hash, new->hash, HASH_BYTES) != 0)
+                continue;
+            old->max_requests = new->max_requests;
+            old->tokens_minute = new->tokens_minute;
+            atomic_store(&old->own_cache, atomic_load(&new->own_cache));
+            old->refs++;
+            drop(new);
+            read->k[i] = old;
+            break;
+        }
+    }
+}
+
+int api_keys_reload(struct api_keys *k, const char *path, struct err *e) {
+    struct api_keys *read = api_keys_open(path, e);
+    if (!read)
+        return -1;
+    pthread_mutex_lock(&k->lock);
+    keep_known(read, k);
+    struct api_key **keys = k->k;
+    size_t n = k->n;
+    k->k = read->k;
+    k->n = read->n;
+    read->k = keys;
+    read->n = n;
+    api_keys_free(read); // of those that are gone, requests may still have some
+    pthread_mutex_unlock(&k->lock);
+    return 0;
 }
 
 size_t api_keys_count(const struct api_keys *k) {
@@ -129,10 +178,22 @@ struct api_key *api_keys_find(struct api_keys *k, struct str presented) {
     unsigned char hash[HASH_BYTES];
     struct api_key *found = NULL;
     crypto_generichash(hash, sizeof hash, (const unsigned char *)presented.p, presented.n, NULL, 0);
+    pthread_mutex_lock(&k->lock);
     for (size_t i = 0; i < k->n; i++)
-        if (sodium_memcmp(hash, k->k[i].hash, HASH_BYTES) == 0)
-            found = &k->k[i];
+        if (sodium_memcmp(hash, k->k[i]->hash, HASH_BYTES) == 0)
+            found = k->k[i];
+    if (found)
+        found->refs++;
+    pthread_mutex_unlock(&k->lock);
     return found;
+}
+
+void api_keys_release(struct api_keys *k, struct api_key *key) {
+    if (!key)
+        return;
+    pthread_mutex_lock(&k->lock);
+    drop(key);
+    pthread_mutex_unlock(&k->lock);
 }
 
 const char *api_keys_name(const struct api_key *k) {
@@ -143,7 +204,7 @@ void api_keys_salt(const struct api_key *k, char salt[33]) {
     static const unsigned char purpose[] = "llm-serve prefix cache";
     unsigned char hash[16];
     salt[0] = '\0';
-    if (!k->own_cache)
+    if (!atomic_load(&k->own_cache))
         return;
     crypto_generichash(hash, sizeof hash, k->hash, sizeof k->hash, purpose, sizeof purpose - 1);
     sodium_bin2hex(salt, 33, hash, sizeof hash);

@@ -34,8 +34,14 @@ struct api_keys *api_keys_read(struct str text, const char *name, struct err *e)
 void api_keys_free(struct api_keys *k);
 size_t api_keys_count(const struct api_keys *k);
 
-/* The key that was presented; NULL: there is none of it. Takes the same time for every key. */
+/* Reads the file again. A key with a name and a hash as before goes on, with its new limits. -1
+ * with e set: nothing has changed. */
+int api_keys_reload(struct api_keys *k, const char *path, struct err *e);
+
+/* The key that was presented; NULL: there is none of it. Takes the same time for every key. Release
+ * it at the end of the request. */
 struct api_key *api_keys_find(struct api_keys *k, struct str presented);
+void api_keys_release(struct api_keys *k, struct api_key *key); // key NULL: does nothing
 const char *api_keys_name(const struct api_key *k);
 /* The salt of the key's prefix cache, of 32 digits, or "" where it shares that of all. It does not
  * give the key away. */

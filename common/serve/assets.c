@@ -52,7 +52,7 @@ const char *assets_page_security(void) {
     add_hash(&out, "<script>", "</script>");
     buf_str(&out, "; style-src ");
     add_hash(&out, "<style>", "</style>");
-    buf_str(&out, "; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    buf_str(&out, "; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
                   "frame-ancestors 'none'");
     snprintf(text, sizeof text, "%s", out.p);
     buf_free(&out);

@@ -48,6 +48,8 @@ void exchange_drop(struct exchange *x) {
         close(x->socket);
     if (x->h->o->log && x->started)
         write_log(x);
+    models_release(x->h->o->models, x->held);
+    api_keys_release(x->h->o->keys, x->key);
     atomic_fetch_sub(&x->h->body_bytes, x->body.n);
     buf_free(&x->path);
     buf_free(&x->body);
@@ -123,19 +125,20 @@ void exchange_count(struct exchange *x, const struct generate_result *sum) {
 }
 
 const struct served *exchange_model(struct exchange *x, const char *name, unsigned can) {
-    for (size_t i = 0; i < x->h->o->n_models; i++) {
-        const struct served *m = &x->h->o->models[i];
-        if (name ? strcmp(m->name, name) != 0 : !(m->can & can))
-            continue;
-        if (m->can & can)
-            return m;
+    struct models *models = x->h->o->models;
+    models_release(models, x->held);
+    x->held = models_find(models, name, can);
+    if (x->held)
+        return x->held;
+    const struct served *other = name ? models_find(models, name, ~0u) : NULL;
+    models_release(models, other);
+    if (other)
         exchange_refuse(x, MHD_HTTP_BAD_REQUEST, "the model is for another path", "model");
-        return NULL;
-    }
-    exchange_refuse(x, MHD_HTTP_NOT_FOUND,
-                    name ? "the server has no model of this name"
-                         : "the server has no model for this path",
-                    "model");
+    else
+        exchange_refuse(x, MHD_HTTP_NOT_FOUND,
+                        name ? "the server has no model of this name"
+                             : "the server has no model for this path",
+                        "model");
     return NULL;
 }
 

@@ -48,7 +48,8 @@ struct exchange {
     // Of the answer, for the log.
     double began; // seconds, of a steady clock
     char id[40];
-    const struct served *model;
+    const struct served *model; // of an answer: held
+    const struct served *held;  // the model that exchange_model found, until the exchange ends
     struct generate_result sum;
     bool left;
 
@@ -64,7 +65,8 @@ struct exchange {
 enum route_flags {
     ROUTE_PREFIX = 1,  // the path may go on
     ROUTE_ANSWERS = 2, // runs on a thread of its own
-    ROUTE_OPEN = 4     // needs no key
+    ROUTE_OPEN = 4,    // needs no key
+    ROUTE_OPENS = 8    // may open a model: on a thread of its own, which no limit counts
 };
 
 /* A path that the server knows. */

@@ -101,9 +101,9 @@ static void start(struct exchange *x) {
         x->retry = 1;
         exchange_refuse(x, MHD_HTTP_SERVICE_UNAVAILABLE,
                         "the bodies of all requests take too much memory", "");
-    } else if (!(x->route->flags & ROUTE_ANSWERS)) {
+    } else if (!(x->route->flags & (ROUTE_ANSWERS | ROUTE_OPENS))) {
         x->route->serve(x);
-    } else if (admit(x)) {
+    } else if ((x->route->flags & ROUTE_OPENS) || admit(x)) {
         start_answer(x);
     }
 }

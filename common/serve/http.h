@@ -17,13 +17,12 @@
 #include "base/err.h"
 #include "serve/access_log.h"
 #include "serve/api_keys.h"
-#include "serve/served.h"
+#include "serve/models.h"
 
 struct http_options {
-    struct served *models; // [n_models], at least one; requests without a name get the first
-    size_t n_models;
-    size_t max_answers; // at the same time; one more gets 429
-    size_t max_body;    // bytes of a request; all together take at most eight times this
+    struct models *models; // requests without a name get the first
+    size_t max_answers;    // at the same time; one more gets 429
+    size_t max_body;       // bytes of a request; all together take at most eight times this
     unsigned max_connections, idle_seconds;
     bool any_host;          // else requests must be for localhost, which stops DNS rebinding
     const char *origin;     // of the pages of another site that may ask; NULL: none

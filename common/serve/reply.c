@@ -226,12 +226,3 @@ void reply_model(const struct served *m, struct buf *out) {
                 m->defaults.n ? m->defaults.p : "");
     buf_byte(out, '}');
 }
-
-void reply_models(const struct served *models, size_t n, struct buf *out) {
-    buf_str(out, "{\"object\": \"list\", \"data\": [");
-    for (size_t i = 0; i < n; i++) {
-        buf_str(out, i > 0 ? ", " : "");
-        reply_model(&models[i], out);
-    }
-    buf_str(out, "]}");
-}

@@ -65,8 +65,7 @@ void reply_error(unsigned status, const char *message, const char *field, struct
 /* What an error of this status is called. */
 const char *reply_error_type(unsigned status);
 
-/* /v1/models: a list of n models, or one of them. */
-void reply_models(const struct served *models, size_t n, struct buf *out);
+/* A model, as /v1/models has it. */
 void reply_model(const struct served *m, struct buf *out);
 
 /* ---- The forms: reply.c has those of completions ---- */

@@ -168,8 +168,28 @@ static void serve_tokenizer_info(struct exchange *x) {
     exchange_reply(x, MHD_HTTP_OK, &out);
 }
 
+/* Whether the body is an object that has "messages". */
+static bool is_chat(struct str body) {
+    struct err ignored = {0};
+    struct json j;
+    struct str key;
+    bool found = false;
+    json_init(&j, "the body", body.p, body.n, &ignored);
+    json_enter_object(&j);
+    while (json_key(&j, &key)) {
+        found |= str_eq(key, "messages");
+        json_skip(&j);
+    }
+    bool good = json_end(&j);
+    json_free(&j);
+    return good && found;
+}
+
 static void serve_tokenize(struct exchange *x) {
-    serve_tokens(x, "prompt");
+    if (is_chat(buf_view(&x->body)))
+        answer_tokenize(x);
+    else
+        serve_tokens(x, "prompt");
 }
 static void serve_detokenize(struct exchange *x) {
     serve_tokens(x, "tokens");
@@ -179,7 +199,7 @@ static void serve_detokenize(struct exchange *x) {
 
 static void serve_models(struct exchange *x) {
     struct buf out = {0};
-    reply_models(x->h->o->models, x->h->o->n_models, &out);
+    models_list(x->h->o->models, &out);
     exchange_reply(x, MHD_HTTP_OK, &out);
 }
 
@@ -244,9 +264,9 @@ const struct route routes[] = {
     {"GET", "/openapi.json", ROUTE_OPEN, NULL, serve_openapi},
     {"GET", "/health", ROUTE_OPEN, NULL, serve_health},
     {"GET", "/metrics", 0, "text/plain; version=0.0.4", serve_metrics},
-    {"GET", "/v1/models", 0, NULL, serve_models},
-    {"GET", "/v1/models/", ROUTE_PREFIX, NULL, serve_model},
-    {"GET", "/tokenizer_info", 0, NULL, serve_tokenizer_info},
+    {"GET", "/v1/models", ROUTE_OPENS, NULL, serve_models},
+    {"GET", "/v1/models/", ROUTE_PREFIX | ROUTE_OPENS, NULL, serve_model},
+    {"GET", "/tokenizer_info", ROUTE_OPENS, NULL, serve_tokenizer_info},
     {"POST", "/v1/chat/completions", ROUTE_ANSWERS, NULL, serve_chat},
     {"POST", "/v1/completions", ROUTE_ANSWERS, NULL, serve_completion},
     {"POST", "/v1/responses", ROUTE_ANSWERS, NULL, serve_responses},

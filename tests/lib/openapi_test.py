@@ -89,10 +89,12 @@ if not wrong:
         if "post" not in operations:
             continue
         schema = resolve(operations["post"]["requestBody"]["content"]["application/json"]["schema"])
-        for name in schema["properties"]:
-            status, body = ask("POST", path, {name: None})
-            if b"is not a field" in body:
-                wrong.append(f"{path}: the server does not know {name}")
+        for one in map(resolve, schema.get("anyOf", [schema])):
+            chooses = {"messages": 5} if "anyOf" in schema and "messages" in one["required"] else {}  # the kind of body
+            for name in one["properties"]:
+                status, body = ask("POST", path, {name: None, **chooses})
+                if b"is not a field" in body:
+                    wrong.append(f"{path}: the server does not know {name}")
         status, body = ask("POST", path, {"planted": 1})
         if status != 400 or "planted" not in json.loads(body)["error"]["message"]:
             wrong.append(f"{path}: planted gives {status}")
