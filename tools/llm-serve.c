@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/leftover.h"
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
@@ -259,10 +260,14 @@ static int listen_unix(const char *path, struct err *e) {
         connect(fd, (struct sockaddr *)&a, sizeof a) != 0 && errno == ECONNREFUSED)
         unlink(path);
     mode_t old = umask(0177);
+    leftover_hold();
     int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&a, sizeof a);
     umask(old);
-    if (rc == 0)
+    if (rc == 0) {
+        leftover_add(path);
         rc = listen(fd, SOMAXCONN);
+    }
+    leftover_release();
     if (rc != 0) {
         err_errno(e, EXIT_SYSTEM, "cannot listen on %s", path);
         if (fd >= 0)
@@ -341,8 +346,10 @@ int main(int argc, char **argv) {
         die_err(&e);
     wait_for_signal(&ends);
     http_stop(h, o.grace);
-    if (o.socket)
+    if (o.socket) {
+        leftover_drop(o.socket);
         unlink(o.socket);
+    }
     for (size_t i = 0; i < o.n_models; i++)
         served_close(&models[i]);
     api_keys_free(o.http.keys);
