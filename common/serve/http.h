@@ -23,7 +23,8 @@ struct http_options {
     struct served *models; // [n_models], at least one; requests without a name get the first
     size_t n_models;
     size_t max_answers; // at the same time; one more gets 429
-    size_t max_body;    // bytes of a request; all together take at most eight times this
+    size_t max_body;    // bytes of a request; all together take at most eight times this. What is
+                        // in memory of an answer: 4 times, and of all of them 32 times
     unsigned max_connections, idle_seconds;
     bool any_host;          // else requests must be for localhost, which stops DNS rebinding
     const char *origin;     // of the pages of another site that may ask; NULL: none
