@@ -269,6 +269,8 @@ while b"wait to be sent" not in got[-1000:] and b"[DONE]" not in got[-1000:] and
 assert b'"error"' in got[-1000:] and b"[DONE]" not in got, got[-1000:]
 assert 4 << 20 < len(got) < 32 << 20, len(got)
 EOF
+    python3 -c "print('{\"tokens\": [885' + ', 885' * 200000 + ']}')" >ids # 51 bytes each
+    refused 400 tokens 'more than 4 MiB of the answer wait to be sent' /detokenize @ids
     for _ in $(seq 12); do good $text '{"prompt": "a", "max_tokens": 1}' >/dev/null; done # nothing is counted any more
 }
 
