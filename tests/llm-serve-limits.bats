@@ -274,6 +274,27 @@ EOF
     for _ in $(seq 12); do good $text '{"prompt": "a", "max_tokens": 1}' >/dev/null; done # nothing is counted any more
 }
 
+@test "few descriptors: an answer is whole or an error, and the server goes on" {
+    start_engine
+    ulimit -n 48
+    serve -m tiny --engine "$PWD/sock"
+    want=$(good $text '{"prompt": "a", "max_tokens": 3, "temperature": 0}' | jq -r '.choices[0].text')
+    for i in 1 2 3 4 5 6; do
+        post $text '{"prompt": "a", "max_tokens": 3, "temperature": 0, "n": 16}' >"many$i" 3>&- &
+        clients[i]=$!
+    done
+    wait "${clients[@]}"
+    for i in 1 2 3 4 5 6; do
+        case $(head -n 1 "many$i") in
+        200) tail -n +2 "many$i" | jq -e --arg want "$want" '(.choices | length) == 16 and all(.choices[]; .text == $want)' ;;
+        503) tail -n +2 "many$i" | jq -e .error.message ;;
+        *) cat "many$i"; return 1 ;;
+        esac
+    done
+    grep -l 503 many?
+    [ "$(good $text '{"prompt": "a", "max_tokens": 3, "temperature": 0}' | jq -r '.choices[0].text')" = "$want" ]
+}
+
 @test "chunked bodies, pipelined requests, an unknown length, and lines that are no HTTP" {
     start
     python3 - "$port" <<'EOF'

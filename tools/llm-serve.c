@@ -11,6 +11,7 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -279,6 +280,16 @@ static int listen_unix(const char *path, struct err *e) {
 
 /* ---- Main ---- */
 
+/* A choice that runs has up to eight descriptors, and the usual limit of 1024 is for select(2),
+ * which is not used here. */
+static void raise_descriptors(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit); // if it fails, answers say what is missing
+    }
+}
+
 static void check_name(const struct served *models, size_t i) {
     for (size_t k = 0; k < i; k++)
         if (strcmp(models[k].name, models[i].name) == 0)
@@ -321,6 +332,7 @@ int main(int argc, char **argv) {
     sigset_t ends;
     program_init(argv[0]);
     parse_options(argc, argv, &o);
+    raise_descriptors();
     signal(SIGPIPE, SIG_IGN); // before threads, which inherit it, as they do what is blocked here
     sigemptyset(&ends);
     sigaddset(&ends, SIGTERM);
