@@ -222,5 +222,8 @@ P
     run bash -c "ulimit -f 8; trap '' XFSZ; llm-forward -q --no-return --kv-save kv p >/dev/null"
     [ "$status" -eq 74 ]
     cmp kv before
+    printf '# tokens vocab=1007\n1 2 3' >cut # a line without an end
+    fails 65 'cut' llm-forward --no-return --kv-save kv cut
+    cmp kv before
     [ "$(ls | grep -c tmp)" -eq 0 ]
 }

@@ -182,3 +182,12 @@ END
     timeout 100 doc-chunk -n 4096 a.txt | jq -s 'map(.to - .from) | add' >n
     [ "$(<n)" -eq 200000 ]
 }
+
+@test "a man page with an endless loop ends with an error, and the next document is read" {
+    printf '.TH A 1\n.SH NAME\na \\- b\n.while 1 x\n' >loop.1
+    printf 'Some text.\n' >next.txt
+    run --separate-stderr timeout 300 doc-chunk -m "$DATA/tiny" loop.1 next.txt
+    [ "$status" -eq 1 ]
+    [[ $stderr == *'mandoc needs more than 5 seconds for the page: loop.1'* ]]
+    jq -e '.file == "next.txt"' <<<"$output"
+}

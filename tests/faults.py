@@ -3,22 +3,25 @@
 Runs it again killed before each of these calls.
 
 usage: BUILD=build python3 tests/faults.py [--most N] [-v] [CASE ...]
---most N: of each case and kind only N calls, evenly spaced. -v: a line for each case that says which calls ended how.
+--most N: of each case and kind only N calls, evenly spaced; of servers, which take longer, a quarter. -v: a line for each case that says which calls ended how.
 
 tests/lib/faults.c makes the calls fail, makes reads and writes short, or kills the program. After each run:
 - the exit status is a documented one, no signal, and it comes within 20 seconds;
 - an exit status above 1 comes with a message "program: ...";
 - the exit status of an undisturbed run comes with its output. After a short read or write no other end is right;
 - a file or folder that was to be written is complete, or it is not there;
-- no other file, folder or socket is left.
+- no other file, folder or socket is left;
+- an engine or a server gives each answer whole, or the client sees that it failed. If it goes on, only one answer has failed.
 After a kill nothing is left but OUT.PID.tmp, and the output so far is the beginning of the right one.
 Exit 1 if one did not hold. SPDX-License-Identifier: AGPL-3.0-or-later"""
 import argparse
 import concurrent.futures
+import hashlib
 import json
 import mmap
 import os
 import shutil
+import signal
 import struct
 import subprocess
 import sys
@@ -26,6 +29,9 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
+import fault_drivers as drivers
+
 BUILD = os.path.join(ROOT, os.environ.get("BUILD", "build"))
 BIN, SHIM, DATA = os.path.join(BUILD, "bin"), os.path.join(BUILD, "tests", "faults.so"), os.path.join(ROOT, "tests", "data")
 BERT = os.path.join(DATA, "embed", "bert")
@@ -37,10 +43,22 @@ WHAT = {ERROR: "fails", SHORT: "is short", KILL: "is killed"}
 
 
 class Case:
-    """stages: argument lists, joined by pipes; the fault is in stage `at`. `{out}` is a place to write to."""
+    """stages: argument lists, joined by pipes; the fault is in stage `at`. `{out}` is a place to write to.
+    engine: a program without faults that listens at `{engine}` during all runs. drive: one of fault_drivers.py, for a stage that stays.
+    spawns: the program starts others."""
 
-    def __init__(self, name, stages, stdin=b"", at=0):
+    def __init__(self, name, stages, stdin=b"", at=0, engine=None, drive=None, spawns=False):
         self.name, self.stages, self.stdin, self.at = name, stages, stdin, at
+        self.engine, self.drive, self.spawns = engine, drive, spawns
+        self.engine_path = None
+
+    def argv(self, i, work):
+        argv = [a.replace("{out}", os.path.join(work, "out", "it")).replace("{sock}", os.path.join(work, "out", "sock")) for a in self.stages[i]]
+        return [os.path.join(BIN, argv[0]), *[a.replace("{engine}", self.engine_path or "") for a in argv[1:]]]
+
+
+def b(program):
+    return os.path.join(BIN, program)
 
 
 def cases(made):
@@ -52,6 +70,10 @@ def cases(made):
     forward = ["llm-forward", "-m", TINY, "-t", "2"]
     stream = os.path.join(made, "stream")
     prompts = b"71 325 75 78\n65 66\n"
+    long = (" ".join(str(3 + i % 900) for i in range(150)) + "\n").encode()
+    toy, questions = os.path.join(made, "embedder"), b'{"text": "cat"}\n{"text": "what is in the sea ?", "id": 2}\n'
+    sample, embed_ids = ["llm-sample", "-n", "3"], b"#@ id=7\n3 4 5\n6 7\n"
+    engine, embed_engine = [*forward, "--keep", "0", "--listen", "{engine}"], ["llm-embed", "-m", BERT, "--listen", "{engine}"]
     return [
         Case("encode", ["tok-encode -l -m".split() + [TINY]], text),
         Case("encode-whole", ["tok-encode -m".split() + [TINY]], text),
@@ -88,6 +110,40 @@ def cases(made):
         Case("search", [["vec-search", "-i", os.path.join(made, "index"), "-k", "2", "-t", "2", os.path.join(made, "records.vec")]]),
         Case("search-hybrid", [["vec-search", "-j", "--hybrid", "-i", os.path.join(made, "index"), "--records", os.path.join(made, "texts"),
                                 os.path.join(made, "records.vec")]]),
+        Case("forward-hidden", [forward + ["--no-return", "--hidden=0,2"]], prompts),
+        Case("forward-kv-save", [forward + ["--no-return", "--kv-save", "{out}"]], long),
+        Case("forward-kv-load", [forward + ["--no-return", "-v", "--kv-load", os.path.join(made, "kv")]], long),
+        Case("forward-collect", [forward + ["--no-return", "--collect", "{out}"]], prompts),
+        Case("forward-listen", [[*forward, "--listen", "{sock}"]], drive=drivers.clients(
+            [[b("llm-forward"), "--engine", "{sock}"], [b("llm-sample"), "-n", "3"]], None, prompts)),
+        Case("forward-listen-kv", [[*forward, "--listen", "{sock}", "--kv-load", os.path.join(made, "kv"), "--kv-save", "{out}"]],
+             drive=drivers.clients([[b("llm-forward"), "--engine", "{sock}", "--no-return"]], None, long)),
+        Case("forward-engine", [["llm-forward", "--engine", "{engine}"], sample], prompts, 0, engine),
+        Case("forward-engine-no-return", [["llm-forward", "--engine", "{engine}", "--no-return", "-a"]], prompts, 0, engine),
+        Case("sample-engine", [["llm-forward", "--engine", "{engine}"], sample], prompts, 1, engine),
+        Case("embed-listen", [["llm-embed", "-m", BERT, "--listen", "{sock}"]], drive=drivers.clients(
+            [[b("llm-embed"), "--engine", "{sock}"]], None, embed_ids)),
+        Case("embed-engine", [["llm-embed", "--engine", "{engine}", "-j"]], embed_ids, 0, embed_engine),
+        Case("serve", [["llm-serve", "-p", "0", "-m", TINY, "--engine", "{engine}"]], engine=engine, drive=drivers.requests([
+            ("/v1/completions", {"prompt": "Hello", "max_tokens": 3, "temperature": 0, "logprobs": 2}),
+            ("/v1/completions", {"prompt": ["a", "b c"], "max_tokens": 3, "temperature": 0, "stream": True})])),
+        Case("serve-embed", [["llm-serve", "-p", "0", "--embed", toy]], drive=drivers.requests([
+            ("/v1/embeddings", {"input": ["cat", "dog"]}), ("/v1/embeddings", {"input": [[3, 4], [5]]})])),
+        Case("serve-socket", [["llm-serve", "--socket", "{sock}", "-m", TINY, "--engine", "{engine}"]], engine=engine, drive=drivers.requests([
+            ("/v1/completions", {"prompt": "Hello", "max_tokens": 2, "temperature": 0})] * 2)),
+        Case("serve-log-keys", [["llm-serve", "-p", "0", "-m", TINY, "--engine", "{engine}", "--log", "-", "--keys", os.path.join(made, "keys")]],
+             engine=engine, drive=drivers.requests([("/v1/completions", {"prompt": "a", "max_tokens": 2, "temperature": 0})] * 2)),
+        Case("quantize", [["st-quantize", "-q", "-t", "2", TINY, "{out}"]]),
+        Case("quantize-stats", [["st-quantize", "-q", "--no-search", "--stats", os.path.join(made, "stats"), TINY, "{out}"]]),
+        Case("chunk-man", [["doc-chunk", "-m", TINY, "-n", "16", os.path.join(made, "page.1")]], spawns=True),
+        Case("chunk-several", [["doc-chunk", "-m", TINY, "-n", "16", "--with-head", os.path.join(made, "page.md"), os.path.join(made, "page.1")]],
+             spawns=True),
+        Case("index-add", [["vec-index", "-q", "-i", os.path.join(made, "index"), os.path.join(made, "records.vec")]]),
+        Case("search-i8", [["vec-search", "-i", os.path.join(made, "index8"), "-k", "2", os.path.join(made, "records.vec")]]),
+        Case("prefix", [["vec-prefix", "-i", os.path.join(made, "toy.index"), "-m", toy, "-k", "2"]], questions, spawns=True),
+        Case("prefix-hybrid", [["vec-prefix", "-i", os.path.join(made, "toy.index"), "-m", toy, "-k", "2", "--hybrid"]], questions, spawns=True),
+        Case("prefix-engine", [["vec-prefix", "-i", os.path.join(made, "toy.index"), "-m", toy, "--engine", "{engine}"]], questions, 0,
+             ["llm-embed", "-m", toy, "--listen", "{engine}"], spawns=True),
         Case("convert-folder", [["st-convert", "-q", "--dtype", "f16", TINY, "{out}"]]),
     ]
 
@@ -100,7 +156,6 @@ def prepare(made):
     run("llm-forward", "-m", TINY, "-a", "--no-return", stdin=b"71 325 75 78\n65 66\n", to="stream")
     shutil.copy(os.path.join(made, "stream"), os.path.join(made, "stream2"))
     run("st-inspect", "--hash", "-m", TINY, to="hashes")
-    sys.path.insert(0, os.path.join(ROOT, "tests", "lib"))
     import gguf_tiny
     import make_vectors as vectors
     with open(os.path.join(made, "records.vec"), "wb") as f:
@@ -110,10 +165,25 @@ def prepare(made):
         f.write("".join(f'{{"id": "r{i}", "text": "some words {i}"}}\n' for i in range(5)))
     subprocess.run([os.path.join(BIN, "vec-index"), "-i", os.path.join(made, "index"), "--records", os.path.join(made, "texts"),
                     os.path.join(made, "records.vec")], check=True)
+    with open(os.path.join(made, "keys"), "w") as f:
+        f.write("a " + hashlib.blake2b(b"k", digest_size=32).hexdigest() + " requests=4 cache=own\n")
     with open(os.path.join(made, "page.1"), "w") as f:
         f.write(".TH A 1\n.SH NAME\na \\- b\n.SH MORE\nSome text.\n")
     with open(os.path.join(made, "page.md"), "w") as f:
         f.write("# A\n\ntext of it\n\n## B\n\nand more text of it, of more than a few tokens, to be cut.\n")
+    long = (" ".join(str(3 + i % 900) for i in range(150)) + "\n").encode()
+    run("llm-forward", "-m", TINY, "--no-return", "--kv-save", os.path.join(made, "kv"), stdin=long, to="unused")
+    run("llm-forward", "-m", TINY, "--no-return", "--collect", os.path.join(made, "stats"), stdin=b"65 66 67\n", to="unused")
+    run("vec-index", "-i", os.path.join(made, "index8"), "--store", "i8", os.path.join(made, "records.vec"), to="unused")
+    subprocess.run([os.path.join(ROOT, "tests", "lib", "toy-embedder"), ROOT, os.path.join(made, "embedder")], check=True)
+    with open(os.path.join(made, "notes.txt"), "w") as f:
+        f.write("The cat is red.\n\nThe dog is blue.\n\nA fish swim in the sea.\n\nA bird fly.\n")
+    toy = os.path.join(made, "embedder")
+    run("doc-chunk", "-m", toy, "-n", "8", os.path.join(made, "notes.txt"), to="chunks")
+    run("tok-encode", "-m", toy, "-j", os.path.join(made, "chunks"), to="chunk-ids")
+    run("llm-embed", "-m", toy, os.path.join(made, "chunk-ids"), to="chunk-vectors")
+    run("vec-index", "-i", os.path.join(made, "toy.index"), "--records", os.path.join(made, "chunks"), os.path.join(made, "chunk-vectors"),
+        to="unused")
     with open(os.path.join(made, "model.gguf"), "wb") as f:
         f.write(gguf_tiny.make(gguf_tiny.KINDS["spm"]()))
 
@@ -145,20 +215,28 @@ def run(case, kind, k):
         page = os.path.join(work, "page")
         with open(page, "wb") as f:
             f.write(struct.pack("<QQ", k, kind).ljust(4096, b"\0"))
-        env = dict(os.environ, TMPDIR=os.path.join(work, "tmp"), XDG_RUNTIME_DIR=os.path.join(work, "run"), LC_ALL="C")
+        env = dict(os.environ, PATH=BIN + ":" + os.environ["PATH"], TMPDIR=os.path.join(work, "tmp"), XDG_RUNTIME_DIR=os.path.join(work, "run"), LC_ALL="C")
         with open(os.path.join(work, "in"), "wb") as f:
             f.write(case.stdin)
-        stages, before = [], open(os.path.join(work, "in"), "rb")
+        stages, before, answers = [], open(os.path.join(work, "in"), "rb"), None
         out, messages = open(os.path.join(work, "stdout"), "w+b"), open(os.path.join(work, "stderr"), "w+b")
-        for i, argv in enumerate(case.stages):
-            argv = [a.replace("{out}", os.path.join(work, "out", "it")) for a in argv]
+
+        def start(i=0):
+            nonlocal before
             last = i == len(case.stages) - 1
             stages.append(subprocess.Popen(
-                [os.path.join(BIN, argv[0]), *argv[1:]], stdin=before, stdout=out if last else subprocess.PIPE,
+                case.argv(i, work), stdin=before, stdout=out if last else subprocess.PIPE,
                 stderr=messages if i == case.at else subprocess.DEVNULL,
-                env=dict(env, LD_PRELOAD=SHIM, FAULTS=page) if i == case.at else env))
+                env=dict(env, LD_PRELOAD=SHIM, FAULTS=page, FAULTS_PROGRAM=case.stages[i][0],
+                         **{"FAULTS_SPAWNS": "1"} if case.spawns else {}) if i == case.at else env))
             before.close()
             before = stages[-1].stdout
+            return stages[-1]
+        if case.drive:
+            answers = case.drive(start, work)
+        else:
+            for i in range(len(case.stages)):
+                start(i)
         hung = False
         for p in stages:
             try:
@@ -171,10 +249,11 @@ def run(case, kind, k):
             _, _, count, name, fd = struct.unpack_from("<QQQ32sq", m)
         for f in (out, messages):
             f.seek(0)
-        until = time.monotonic() + SECONDS
-        while tree(os.path.join(work, "run")) and time.monotonic() < until:
-            time.sleep(0.02)  # llm-forward's cleaner ends after it
-        return Result("hung" if hung else stages[case.at].returncode, stages[-1].returncode, out.read(), messages.read(),
+        until = time.monotonic() + (SECONDS if kind != KILL else 3)
+        while (tree(os.path.join(work, "run")) or os.path.exists(os.path.join(work, "out", "sock"))) and time.monotonic() < until:
+            time.sleep(0.02)  # a cleaner ends after its program
+        return Result("hung" if hung else stages[case.at].returncode, stages[-1].returncode,
+                      out.read() if answers is None else answers, messages.read(),
                       tree(os.path.join(work, "out")), [*tree(os.path.join(work, "tmp")), *tree(os.path.join(work, "run"))],
                       count, f"{name.rstrip(bytes(1)).decode()}({fd})")
 
@@ -184,9 +263,14 @@ def wrong_killed(case, r, good):
         return f"ends with {r.status}"
     if r.left:
         return f"leaves {r.left}"
-    if len(case.stages) == 1 and not good.stdout.startswith(r.stdout):
+    if case.drive:
+        r.files.pop("sock", None)  # the next engine replaces it
+        wrong_answer = drivers.wrong_answers(r.stdout, good.stdout, len(good.stdout))
+        if wrong_answer:
+            return wrong_answer
+    elif len(case.stages) == 1 and not good.stdout.startswith(r.stdout):
         return "another output"
-    if r.stdout != good.stdout and r.last == 0:
+    if r.stdout != good.stdout and r.last == 0 and not case.drive:
         return "the last stage ends with 0 and with another output"
     files = {name: data for name, data in r.files.items() if not name.split(os.sep)[0].endswith(".tmp")}
     if files and any(data != good.files.get(name) for name, data in files.items() if data is not None):
@@ -199,13 +283,18 @@ def wrong(case, kind, r, good):
     program = case.stages[case.at][0].encode()
     if kind == KILL:
         return wrong_killed(case, r, good)
-    if r.status not in DOCUMENTED:
+    if r.status not in DOCUMENTED | {good.status}:
         return f"ends with {r.status}"
     if r.left:
         return f"exit {r.status} leaves {r.left}"
     if r.status > 1 and program + b": " not in r.stderr:
         return f"exit {r.status} without a message"
-    if r.status == good.status and (r.stdout != good.stdout or r.files != good.files):
+    if case.drive:
+        most = len(good.stdout) if r.status != good.status else kind == ERROR
+        wrong_answer = drivers.wrong_answers(r.stdout, good.stdout, most)
+        if wrong_answer:
+            return f"exit {r.status}: {wrong_answer}"
+    elif r.status == good.status and (r.stdout != good.stdout or r.files != good.files):
         return f"exit {r.status} with another output"
     if r.files and r.files != good.files:
         return f"exit {r.status} with half of its files: {sorted(r.files)}"
@@ -214,9 +303,21 @@ def wrong(case, kind, r, good):
     return None
 
 
+def engine_of(case, made):
+    """Starts the engine of a case; None: it has none."""
+    if not case.engine:
+        return None
+    case.engine_path = os.path.join(made, case.name + ".sock")
+    argv = [os.path.join(BIN, case.engine[0]), *[a.replace("{engine}", case.engine_path) for a in case.engine[1:]]]
+    engine = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
+    if not drivers.until(lambda: os.path.exists(case.engine_path), engine):
+        sys.exit(f"{case.name}: the engine does not start")
+    return engine
+
+
 def check(case, kind, most, pool, verbose):
     good = run(case, kind, 0)
-    if good.status not in (0, 1) or good.left:
+    if good.status not in ((0, 1, -signal.SIGTERM) if case.drive else (0, 1)) or good.left:
         return 0, [f"undisturbed: exit {good.status}, {good.stderr.decode()}, left {good.left}"]
     every = range(1, good.count + 1)
     some = every if not most or most >= len(every) else sorted({1 + i * len(every) // most for i in range(most)})
@@ -246,12 +347,19 @@ def main():
         for case in cases(made):
             if args.names and case.name not in args.names:
                 continue
+            engine = engine_of(case, made)
             for kind in (ERROR, SHORT, KILL):
-                n, bad = check(case, kind, args.most, pool, args.v)
+                n, bad = check(case, kind, (args.most + 3) // 4 if case.drive else args.most, pool, args.v)
                 runs += n
                 n_bad += len(bad)
                 for line in bad:
                     print(f"{case.name}: {line}", flush=True)
+            if engine:
+                went_on = engine.poll() is None
+                drivers.finish(engine)
+                if not went_on or engine.returncode not in (0, -signal.SIGTERM):
+                    n_bad += 1
+                    print(f"{case.name}: its engine ended with {engine.returncode}", flush=True)
     print(f"{runs} faults, {n_bad} wrong")
     return n_bad != 0
 

@@ -269,6 +269,13 @@ index-blob: do not fit the file
 index-words: more words than texts have
 TABLE
     done
+    python3 -c "import sys; sys.path.insert(0, '$BATS_TEST_DIRNAME/lib'); import make_vectors as v
+sys.stdout.buffer.write(v.header(3) + v.record(0, [1.0, 0.5, -1.0], b'id=r0') + v.end(1))" >vectors
+    for program in "vec-index --list -i" "vec-index --missing -i" "vec-index vectors -i"; do # would write 5 GB
+        # shellcheck disable=SC2086
+        refused 65 'record 1 shares bytes with another one: index-shared' $program index-shared
+    done
+    bounded 65536 vec-search -i index-shared vectors >out # it copies nothing
 }
 
 @test "llm-embed: modules.json with deep nesting and many modules, and one that is a string of a GB" {

@@ -287,6 +287,60 @@ EOF
     good $text "$body"
 }
 
+@test "limits: an answer that nobody reads, and one that is too long to be sent as a whole" {
+    start --max-body 1 --idle 600
+    many='{"prompt": ["a", "b", "c", "d", "e", "f", "g", "h"], "n": 4, "max_tokens": 400, "logprobs": 20'
+    post $text "$many}" >out
+    [ "$(head -n 1 out)" = 400 ]
+    tail -n +2 out | jq -e '.error.message == "more than 4 MiB of the answer wait to be sent"'
+    python3 - "$port" "$many, \"stream\": true}" <<'EOF'
+import http.client, socket, sys, time
+port, body = int(sys.argv[1]), sys.argv[2].encode()
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+s.connect(("127.0.0.1", port))
+s.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+def running():
+    c = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    c.request("GET", "/metrics")
+    return b"tokpipe:num_requests_running 0" not in c.getresponse().read()
+while not running():
+    time.sleep(0.02)
+while running():
+    time.sleep(0.02)
+s.settimeout(20)
+got = b""
+while b"wait to be sent" not in got[-1000:] and b"[DONE]" not in got[-1000:] and (part := s.recv(1 << 20)):
+    got += part
+assert b'"error"' in got[-1000:] and b"[DONE]" not in got, got[-1000:]
+assert 4 << 20 < len(got) < 32 << 20, len(got)
+EOF
+    python3 -c "print('{\"tokens\": [885' + ', 885' * 200000 + ']}')" >ids # 51 bytes each
+    refused 400 tokens 'more than 4 MiB of the answer wait to be sent' /detokenize @ids
+    for _ in $(seq 12); do good $text '{"prompt": "a", "max_tokens": 1}' >/dev/null; done # nothing is counted any more
+}
+
+@test "few descriptors: an answer is whole or an error, and the server goes on" {
+    start_engine
+    ulimit -n 48
+    serve -m tiny --engine "$PWD/sock"
+    want=$(good $text '{"prompt": "a", "max_tokens": 3, "temperature": 0}' | jq -r '.choices[0].text')
+    for i in 1 2 3 4 5 6; do
+        post $text '{"prompt": "a", "max_tokens": 3, "temperature": 0, "n": 16}' >"many$i" 3>&- &
+        clients[i]=$!
+    done
+    wait "${clients[@]}"
+    for i in 1 2 3 4 5 6; do
+        case $(head -n 1 "many$i") in
+        200) tail -n +2 "many$i" | jq -e --arg want "$want" '(.choices | length) == 16 and all(.choices[]; .text == $want)' ;;
+        503) tail -n +2 "many$i" | jq -e .error.message ;;
+        *) cat "many$i"; return 1 ;;
+        esac
+    done
+    grep -l 503 many?
+    [ "$(good $text '{"prompt": "a", "max_tokens": 3, "temperature": 0}' | jq -r '.choices[0].text')" = "$want" ]
+}
+
 @test "chunked bodies, pipelined requests, an unknown length, and lines that are no HTTP" {
     start
     python3 - "$port" <<'EOF'

@@ -231,6 +231,29 @@ EOF
     post /v1/completions '{"prompt": "a", "max_tokens": 1}' | head -n 1 | grep -qx 200
 }
 
+@test "an engine that dies while an answer runs: an error, not a shorter answer" {
+    start
+    long='{"prompt": "a", "n": 64, "max_tokens": 1500, "ignore_eos": true}'
+    post /v1/completions "$long" >out 3>&- &
+    client=$!
+    until_true eval 'get /metrics | grep -q "num_requests_running 1"'
+    kill -9 "$engine"
+    wait $client
+    [ "$(head -n 1 out)" = 503 ] || { head -c 1000 out; return 1; }
+    rm -f sock
+    start_engine
+    python3 - "$port" "$engine" "${long%\}}, \"stream\": true}" <<'EOF'
+import http.client, os, signal, sys
+c = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
+c.request("POST", "/v1/completions", sys.argv[3])
+r = c.getresponse()
+assert r.readline().startswith(b"data: ")
+os.kill(int(sys.argv[2]), signal.SIGKILL)
+rest = r.read()
+assert b'"error"' in rest[-1000:] and b"[DONE]" not in rest, rest[-1000:]
+EOF
+}
+
 @test "SIGTERM: answers end, and the exit is 0; a Unix socket is removed" {
     start_engine
     llm-serve -m tiny --engine "$PWD/sock" --socket http.sock 2>server.err 3>&- &

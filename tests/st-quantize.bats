@@ -263,6 +263,9 @@ PY
     mkdir d
     fails 74 'cannot write a file: d' llm-forward --no-return -m "$M" --collect d ids
     fails 74 'cannot write a file: no/s' llm-forward --no-return -m "$M" --collect no/s ids
+    printf '# tokens vocab=%d\n1 2\n3 4' "$(jq .vocab_size "$M/config.json")" >cut # a line without an end
+    fails 65 'stdin' llm-forward --no-return -m "$M" --collect s - <cut
+    [ ! -e s ]
 }
 
 @test "--stats refuses what is not one: another model's, other tensors, negative sums" {

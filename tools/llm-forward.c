@@ -134,11 +134,12 @@ static NORETURN void run_pipe(const struct forward_command *o, double started) {
     job.report = opt_verbose();
     job.header = &h;
     int code = EXIT_DONE, rc = stage_forward(&job, &code, &e);
+    const bool whole = code == EXIT_DONE || code == EXIT_SOME_FAILED; // the input
     return_server_free(job.ret);
-    if (rc == 0 && collect)
+    if (rc == 0 && whole && collect)
         rc = collect_write(collect, o->collect, &e);
     collect_free(collect);
-    if (rc >= 0 && o->kv_save && model_kv_save(job.model, o->kv_save, &e) != 0)
+    if (rc >= 0 && whole && o->kv_save && model_kv_save(job.model, o->kv_save, &e) != 0)
         rc = -1;
     forget_folders();
     model_close(job.model);

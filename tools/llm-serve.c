@@ -11,12 +11,14 @@
 #include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/leftover.h"
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
@@ -247,10 +249,14 @@ static int listen_unix(const char *path, struct err *e) {
         connect(fd, (struct sockaddr *)&a, sizeof a) != 0 && errno == ECONNREFUSED)
         unlink(path);
     mode_t old = umask(0177);
+    leftover_hold();
     int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&a, sizeof a);
     umask(old);
-    if (rc == 0)
+    if (rc == 0) {
+        leftover_add(path);
         rc = listen(fd, SOMAXCONN);
+    }
+    leftover_release();
     if (rc != 0) {
         err_errno(e, EXIT_SYSTEM, "cannot listen on %s", path);
         if (fd >= 0)
@@ -261,6 +267,16 @@ static int listen_unix(const char *path, struct err *e) {
 }
 
 /* ---- Main ---- */
+
+/* A choice that runs has up to eight descriptors, and the usual limit of 1024 is for select(2),
+ * which is not used here. */
+static void raise_descriptors(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit); // if it fails, answers say what is missing
+    }
+}
 
 static void open_model(const struct options *o, size_t i, struct served *s) {
     struct err e = {0};
@@ -317,6 +333,7 @@ int main(int argc, char **argv) {
     sigset_t signals;
     program_init(argv[0]);
     parse_options(argc, argv, &o);
+    raise_descriptors();
     signal(SIGPIPE, SIG_IGN); // before threads, which inherit it, as they do what is blocked here
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -343,8 +360,10 @@ int main(int argc, char **argv) {
         die_err(&e);
     wait_for_end(&signals, &o);
     http_stop(h, o.grace);
-    if (o.socket)
+    if (o.socket) {
+        leftover_drop(o.socket);
         unlink(o.socket);
+    }
     models_free(o.http.models);
     api_keys_free(o.http.keys);
     access_log_close(o.http.log);

@@ -265,7 +265,7 @@ static int list(const struct options *o) {
     struct index_record r;
     struct buf line = {0};
     bool terminal = visible_terminal(stdout);
-    if (index_open(&ix, o->index, &e) != 0)
+    if (index_open(&ix, o->index, &e) != 0 || index_check_records(&ix, &e) != 0)
         die_err(&e);
     for (size_t i = 0; i < ix.info.n; i++) {
         if (index_record(&ix, i, &r, &e) != 0)
@@ -287,7 +287,8 @@ struct known {
 static void read_known(struct known *k, const char *path) {
     struct err e = {0};
     struct str id;
-    if (is_there(path) && index_open(&k->ix, path, &e) != 0)
+    if (is_there(path) &&
+        (index_open(&k->ix, path, &e) != 0 || index_check_records(&k->ix, &e) != 0))
         die_err(&e);
     strmap_init(&k->ids, k->ix.info.n);
     for (size_t i = 0; i < k->ix.info.n; i++) {

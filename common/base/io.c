@@ -204,10 +204,11 @@ static void outfile_free(struct outfile *o) {
 int outfile_open(struct outfile *o, const char *path, struct err *e) {
     *o = (struct outfile){.path = xstrdup(path),
                           .temp = xasprintf("%s.%ld.tmp", path, (long)getpid())};
-    leftover_reserve();
+    leftover_hold();
     int fd = open(o->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (fd >= 0)
         leftover_add(o->temp);
+    leftover_release();
     if (fd < 0) {
         err_errno(e, EXIT_IO, "cannot write %s", o->temp);
         outfile_free(o);

@@ -2,13 +2,16 @@
  * renamed yet, the return path's socket.
  *
  * They are removed by exit(3), so also by die(), and by the handler of a signal. A kill removes
- * nothing. Only one thread may change the list.
+ * nothing. Any thread may change the list. A thread makes its file between leftover_hold and
+ * leftover_release, so that no other thread ends the program while the file is not in the list yet.
+ * Once the program ends, leftover_hold waits for ever.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_LEFTOVER_H
 #define BASE_LEFTOVER_H
 
-void leftover_reserve(void); // the next leftover_add needs no memory
+void leftover_hold(void); // the next leftover_add needs no memory
+void leftover_release(void);
 
 /* path stays the caller's, and must be valid until leftover_drop. */
 void leftover_add(const char *path);

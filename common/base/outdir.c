@@ -92,13 +92,14 @@ int outdir_open(struct outdir *o, const char *path, bool replace, struct err *e)
         rc = check_replaceable(plain, e);
     *o = (struct outdir){
         .path = plain, .temp = xasprintf("%s.%ld.tmp", plain, (long)getpid()), .replace = taken};
-    leftover_reserve();
+    leftover_hold();
     if (rc == 0 && mkdir(o->temp, 0777) != 0)
         rc = err_errno(e, EXIT_IO, "cannot make the folder %s", o->temp);
+    if (rc == 0)
+        leftover_add(o->temp);
+    leftover_release();
     if (rc != 0)
         release(o);
-    else
-        leftover_add(o->temp);
     return rc;
 }
 

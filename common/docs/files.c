@@ -5,6 +5,8 @@
  * Both ends are this program, so a head is a struct. A head with an exit code has a message in
  * place of the source. The last head has `end`. Without it the reader was killed.
  *
+ * mandoc gets MANDOC_SECONDS of CPU time for a page, because a page can have an endless loop.
+ *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _GNU_SOURCE // prctl's constants
 #include "docs/files.h"
@@ -12,6 +14,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #if defined(__linux__)
 #include <sys/prctl.h>
@@ -19,6 +22,8 @@
 
 #include "base/io.h"
 #include "base/spawn.h"
+
+enum { MANDOC_SECONDS = 5 }; // it renders some 8 MB in a second
 
 struct doc_head {
     bool end;
@@ -82,7 +87,11 @@ static int render_page(struct str source, const char *name, struct buf *renderin
     rc = read_all(ends[0], "mandoc's output", DOC_MAX_BYTES, rendering, e);
     close(ends[0]); // one that still writes ends by SIGPIPE
     // 2 and 3 are warnings and errors of the page: it renders all the same, as man(1) shows it.
-    if (spawn_wait(child) > 3 && rc == 0)
+    int code = spawn_wait(child);
+    if (code == 128 + SIGXCPU)
+        rc = err_set(e, EXIT_DATA, "mandoc needs more than %d seconds for the page: %s",
+                     MANDOC_SECONDS, name);
+    else if (code > 3 && rc == 0)
         rc = err_set(e, EXIT_DATA, "mandoc cannot render the page: %s", name);
     return rc;
 }
@@ -109,11 +118,29 @@ static int send_document(int fd, const struct doc_head *h, const struct buf *sou
     return h->n_rendering ? write_full(fd, rendering->p, h->n_rendering, NULL) : 0;
 }
 
+static void go_on(int signal) {
+    (void)signal;
+}
+
+/* The limit is for each process alone. mandoc inherits it, but not the handler, and so ends at it;
+ * the reader goes on. */
+static void limit_mandoc(void) {
+    struct rlimit limit;
+    struct sigaction action = {.sa_handler = go_on};
+    sigemptyset(&action.sa_mask);
+    if (getrlimit(RLIMIT_CPU, &limit) != 0 || limit.rlim_cur <= MANDOC_SECONDS)
+        return;
+    limit.rlim_cur = MANDOC_SECONDS;
+    sigaction(SIGXCPU, &action, NULL);
+    setrlimit(RLIMIT_CPU, &limit);
+}
+
 NORETURN static void run_reader(int fd, char *const *names, size_t n, enum doc_format want) {
     struct buf source = {0}, rendering = {0};
 #if defined(__linux__)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
 #endif
+    limit_mandoc();
     for (size_t i = 0; i < n; i++) {
         struct err e = {0};
         struct doc_head h = {0};

@@ -232,6 +232,20 @@ int index_id(const struct index_file *ix, size_t i, struct str *id, struct err *
     return 0;
 }
 
+int index_check_records(const struct index_file *ix, struct err *e) {
+    uint64_t left = ix->blob_bytes;
+    for (size_t i = 0; i < ix->info.n; i++) {
+        struct index_entry entry;
+        if (read_entry(ix, i, &entry, e) != 0)
+            return -1;
+        if (index_entry_bytes(&entry) > left)
+            return err_set(e, EXIT_DATA, "record %zu shares bytes with another one: %s", i,
+                           ix->path);
+        left -= index_entry_bytes(&entry);
+    }
+    return 0;
+}
+
 int index_words(const struct index_file *ix, size_t i, struct index_record *r, struct err *e) {
     struct index_entry entry;
     if (read_entry(ix, i, &entry, e) != 0)

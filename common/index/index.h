@@ -82,6 +82,10 @@ int index_record(const struct index_file *ix, size_t i, struct index_record *r, 
 int index_words(const struct index_file *ix, size_t i, struct index_record *r, struct err *e);
 /* Only its id. */
 int index_id(const struct index_file *ix, size_t i, struct str *id, struct err *e);
+/* Whether all records together have no more bytes than the file has for them. Callers that copy all
+ * of them check this first: a file of 1 MB whose records share their bytes would become one of 8
+ * GB. */
+int index_check_records(const struct index_file *ix, struct err *e);
 
 /* The exact values of record i -> out [dim]. */
 void index_vector(const struct index_file *ix, size_t i, float *out);

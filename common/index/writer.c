@@ -69,7 +69,7 @@ static int load_old(struct index_writer *w, struct err *e) {
     w->n_ids = 0;
     w->n_staged = 0;
     if (is_there(w->path)) {
-        if (index_open(&w->old, w->path, e) != 0)
+        if (index_open(&w->old, w->path, e) != 0 || index_check_records(&w->old, e) != 0)
             return -1;
         if (stat(w->path, &w->seen) != 0)
             return err_errno(e, EXIT_IO, "cannot stat %s", w->path);

@@ -33,6 +33,8 @@ struct answer_run {
     bool *began; // [b->n_prompts] the prompt has run
     bool *first; // [n] a part was written
     bool any;    // a part was written
+    bool full;   // there is no room for a part, as e says
+    size_t held; // bytes of the choices, where they wait for their end
     atomic_bool stop;
     int rc; // of the first choice that failed
     struct err e;
@@ -45,27 +47,51 @@ struct choice_run {
 
 /* ---- A choice ---- */
 
+static size_t choice_bytes(const struct reply_choice *c) {
+    const struct reply_logprobs *l = &c->logprobs;
+    return c->text.n + l->items.n + l->values.n + l->tops.n + l->offsets.n;
+}
+
+/* With the lock. A part of an answer that is sent as a whole. */
+static int store_part(struct choice_run *c, const struct generate_part *p) {
+    struct answer_run *a = c->a;
+    struct reply_choice *to = &a->choices[c->index];
+    size_t before = choice_bytes(to);
+    buf_add(&to->text, p->text.p, p->text.n);
+    reply_logprobs_add(&to->logprobs, a->b->kind, a->m->tokenizer, a->reply.piece, p);
+    size_t more = choice_bytes(to) - before;
+    if (exchange_hold(a->x, a->held, more, &a->e) != 0)
+        return -1;
+    a->held += more;
+    return 0;
+}
+
+/* With the lock. A part of a stream. */
+static int send_part(struct choice_run *c, const struct generate_part *p) {
+    struct answer_run *a = c->a;
+    struct buf event = {0};
+    if (!a->first[c->index])
+        a->reply.form->first(&a->reply, c->index, &event);
+    a->first[c->index] = a->any = true;
+    a->reply.form->part(&a->reply, c->index, p, &event);
+    int rc = exchange_has_room(a->x, event.n, &a->e);
+    if (rc == 0)
+        exchange_add(a->x, buf_view(&event));
+    buf_free(&event);
+    return rc;
+}
+
 static int take_part(void *ctx, const struct generate_part *p) {
     struct choice_run *c = ctx;
     struct answer_run *a = c->a;
-    struct reply_choice *to = &a->choices[c->index];
-    struct buf event = {0};
     if (a->records && !p->is_prompt)
         buf_add(&a->records[c->index], p->text.p, p->text.n);
     pthread_mutex_lock(&a->lock);
-    if (!a->b->stream) {
-        buf_add(&to->text, p->text.p, p->text.n);
-        reply_logprobs_add(&to->logprobs, a->b->kind, a->m->tokenizer, a->reply.piece, p);
-    } else {
-        if (!a->first[c->index])
-            a->reply.form->first(&a->reply, c->index, &event);
-        a->first[c->index] = a->any = true;
-        a->reply.form->part(&a->reply, c->index, p, &event);
-        exchange_add(a->x, buf_view(&event));
-    }
+    if (!a->full)
+        a->full = (a->b->stream ? send_part(c, p) : store_part(c, p)) != 0;
+    int rc = a->full ? -1 : 0;
     pthread_mutex_unlock(&a->lock);
-    buf_free(&event);
-    return 0;
+    return rc;
 }
 
 static bool has_left(void *ctx) {
@@ -168,8 +194,9 @@ static void *work(void *arg) {
         int rc = run_choice(&c, &e);
         pthread_mutex_lock(&a->lock);
         if (rc != 0 && a->rc == 0) {
-            a->rc = rc;
-            a->e = e;
+            a->rc = a->full ? -1 : rc;
+            if (!a->full)
+                a->e = e;
         }
         if (rc != 0) {
             atomic_store(&a->stop, true);
@@ -194,7 +221,7 @@ static void run_choices(struct answer_run *a) {
 
 /* The field that an error of the engine or the sampler is about. */
 static const char *field_of(const struct answer_run *a, const struct err *e) {
-    if (e->code != EXIT_DATA && e->code != EXIT_USAGE)
+    if (a->full || (e->code != EXIT_DATA && e->code != EXIT_USAGE))
         return "";
     return strncmp(e->msg, "logit-bias:", 11) == 0 ? "logit_bias"
            : strncmp(e->msg, "stop-id:", 8) == 0   ? "stop_token_ids"
@@ -255,6 +282,7 @@ static void init(struct answer_run *a) {
 }
 
 static void destroy(struct answer_run *a) {
+    exchange_release(a->x, a->held);
     for (size_t i = 0; i < a->b->n_prompts; i++)
         generate_prompt_free(&a->prompts[i]);
     for (size_t i = 0; i < a->n; i++) {

@@ -14,6 +14,8 @@
 
 #include "serve/reply.h"
 
+enum { ONE_ANSWER = 4, ALL_ANSWERS = 32 }; // times max_body: what of answers is in memory
+
 double exchange_now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -51,6 +53,7 @@ void exchange_drop(struct exchange *x) {
     models_release(x->h->o->models, x->held);
     api_keys_release(x->h->o->keys, x->key);
     atomic_fetch_sub(&x->h->body_bytes, x->body.n);
+    exchange_release(x, x->reply.n - x->sent);
     buf_free(&x->path);
     buf_free(&x->body);
     buf_free(&x->reply);
@@ -80,6 +83,7 @@ void exchange_reply(struct exchange *x, unsigned status, struct buf *reply) {
     buf_free(&x->reply);
     x->reply = *reply;
     *reply = (struct buf){0};
+    atomic_fetch_add(&x->h->held_bytes, x->reply.n);
     x->status = status;
     x->ended = true;
     wake(x);
@@ -97,6 +101,7 @@ void exchange_refuse(struct exchange *x, unsigned status, const char *message, c
 void exchange_add(struct exchange *x, struct str part) {
     pthread_mutex_lock(&x->lock);
     buf_add(&x->reply, part.p, part.n);
+    atomic_fetch_add(&x->h->held_bytes, part.n);
     x->streams = true;
     x->status = MHD_HTTP_OK;
     wake(x);
@@ -109,6 +114,35 @@ void exchange_end(struct exchange *x) {
     x->ended = true;
     wake(x);
     pthread_mutex_unlock(&x->lock);
+}
+
+static int check_room(const struct exchange *x, size_t one, size_t all, struct err *e) {
+    const size_t max = x->h->o->max_body;
+    if (one > ONE_ANSWER * max)
+        return err_set(e, EXIT_DATA, "more than %zu MiB of the answer wait to be sent",
+                       ONE_ANSWER * max >> 20);
+    if (all > ALL_ANSWERS * max)
+        return err_set(e, EXIT_SYSTEM, "the answers of all requests take too much memory");
+    return 0;
+}
+
+int exchange_hold(struct exchange *x, size_t held, size_t n, struct err *e) {
+    size_t all = atomic_fetch_add(&x->h->held_bytes, n) + n;
+    if (check_room(x, held + n, all, e) == 0)
+        return 0;
+    exchange_release(x, n);
+    return -1;
+}
+
+void exchange_release(struct exchange *x, size_t n) {
+    atomic_fetch_sub(&x->h->held_bytes, n);
+}
+
+int exchange_has_room(struct exchange *x, size_t n, struct err *e) {
+    pthread_mutex_lock(&x->lock);
+    size_t waits = x->reply.n - x->sent + n;
+    pthread_mutex_unlock(&x->lock);
+    return check_room(x, waits, atomic_load(&x->h->held_bytes) + n, e);
 }
 
 void exchange_name(struct exchange *x, const char *id, const struct served *m) {

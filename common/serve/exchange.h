@@ -22,6 +22,7 @@ struct http {
     atomic_size_t n_answers;  // that are being made
     atomic_size_t n_threads;  // that make them
     atomic_size_t body_bytes; // of requests, in memory
+    atomic_size_t held_bytes; // of answers that wait for their end, or for their clients
     // For /metrics.
     atomic_ullong n_requests, n_refused, n_left, prompt_tokens, completion_tokens, cached_tokens;
 };
@@ -92,6 +93,12 @@ void exchange_refuse(struct exchange *x, unsigned status, const char *message, c
 /* Parts of an answer that streams; the first one decides on status 200. */
 void exchange_add(struct exchange *x, struct str part);
 void exchange_end(struct exchange *x);
+/* Counts n more bytes of an answer that has `held` already, all in memory. -1: too many, and e says
+ * of whom. exchange_release ends the count. Streams count what waits for the client themselves. */
+int exchange_hold(struct exchange *x, size_t held, size_t n, struct err *e);
+void exchange_release(struct exchange *x, size_t n);
+/* Whether n more bytes of a stream may wait; e as above. */
+int exchange_has_room(struct exchange *x, size_t n, struct err *e);
 /* Whether the client has left, or the server stops. */
 bool exchange_left(void *x);
 

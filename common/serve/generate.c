@@ -250,7 +250,10 @@ static int take_event(struct answering *a, const struct tokens_event *ev, struct
     case TOKENS_RESULT:
         a->ended = true;
         take_result(a, ev->text);
-        return 0;
+        if (strcmp(a->r->finish, "failed") != 0)
+            return 0;
+        return err_set(e, EXIT_SYSTEM, "the answer failed after %" PRIu64 " tokens",
+                       a->r->completion_tokens);
     case TOKENS_EOF:
         break;
     }
@@ -396,8 +399,10 @@ static int run(struct answering *a, struct sampling *sampling, struct ends *s, s
     int rc = take_answer(a, s, e);
     close_ends(s); // the engine forgets the sequence, and the sampler's next write fails
     pthread_join(thread, NULL);
-    if (rc == -1 && sampling->rc == -1 && e->code == EXIT_SYSTEM)
-        *e = sampling->e; // it knows better why the stream ended
+    if (rc == -1 && sampling->rc == -1 && e->code == EXIT_SYSTEM) {
+        *e = sampling->e;      // it knows better why the stream ended
+        e->code = EXIT_SYSTEM; // and the stream is the engine's, not the client's
+    }
     return rc;
 }
 

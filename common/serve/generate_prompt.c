@@ -154,7 +154,7 @@ int generate_prompt(const struct served *m, const struct body *b, size_t i,
         return err_errno(e, EXIT_SYSTEM, "cannot write the prompt");
     int rc = (from->ids ? write_ids : encode)(m, b, from, f, e);
     bool lost = ferror(f) != 0;
-    if (fclose(f) != 0 || lost)
+    if (fclose(f) != 0 || lost || !text) // glibc reports no realloc of fclose that fails
         rc = err_set(e, EXIT_SYSTEM, "out of memory: the prompt");
     if (rc == 0) {
         buf_add(&p->line, text, n);

@@ -119,6 +119,7 @@ static ssize_t give_stream(void *ctx, uint64_t pos, char *to, size_t max) {
         n = (ssize_t)(left < max ? left : max);
         memcpy(to, x->reply.p + x->sent, (size_t)n);
         x->sent += (size_t)n;
+        exchange_release(x, (size_t)n);
     } else if (x->ended) {
         n = MHD_CONTENT_READER_END_OF_STREAM;
     } else {

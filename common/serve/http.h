@@ -22,7 +22,8 @@
 struct http_options {
     struct models *models; // requests without a name get the first
     size_t max_answers;    // at the same time; one more gets 429
-    size_t max_body;       // bytes of a request; all together take at most eight times this
+    size_t max_body;       // bytes of a request; all together take at most eight times this. What
+                           // is in memory of an answer: 4 times, and of all of them 32 times
     unsigned max_connections, idle_seconds;
     bool any_host;          // else requests must be for localhost, which stops DNS rebinding
     const char *origin;     // of the pages of another site that may ask; NULL: none

@@ -97,12 +97,14 @@ static int read_tokens_request(struct json *j, struct tokens_request *r, const c
 }
 
 /* The answer to /tokenize: {"count": 3, "tokens": [1, 2, 3]}. */
-static int tokenize(const struct served *m, const struct tokens_request *r, struct buf *out,
-                    struct err *e) {
+static int tokenize(struct exchange *x, const struct served *m, const struct tokens_request *r,
+                    struct buf *out, struct err *e) {
     struct encoder *en = encoder_new(m->tokenizer);
     struct token_ids ids = {0};
     int rc = tokenizer_encode(en, r->text, &(struct encode_options){.no_special = r->no_special},
                               &ids, e);
+    if (rc == 0)
+        rc = exchange_has_room(x, ids.n * sizeof "1234, ", e);
     if (rc == 0) {
         buf_fmt(out, "{\"count\": %zu, \"tokens\": [", ids.n);
         for (size_t i = 0; i < ids.n; i++)
@@ -114,17 +116,17 @@ static int tokenize(const struct served *m, const struct tokens_request *r, stru
     return rc;
 }
 
-/* The answer to /detokenize: {"prompt": "text"}. */
-static int detokenize(const struct served *m, const struct tokens_request *r, struct buf *out,
-                      struct err *e) {
+/* The answer to /detokenize: {"prompt": "text"}. An id of a few bytes may have a long text. */
+static int detokenize(struct exchange *x, const struct served *m, const struct tokens_request *r,
+                      struct buf *out, struct err *e) {
     struct decoder *d = decoder_new(m->tokenizer, true);
     struct buf text = {0};
     int rc = 0;
     for (size_t i = 0; i < r->n && rc == 0; i++)
         if (r->ids[i] >= tokenizer_vocab(m->tokenizer))
             rc = err_set(e, EXIT_DATA, "tokens has id %" PRIu32 ", past the vocabulary", r->ids[i]);
-        else
-            rc = decoder_id(d, r->ids[i], &text, e);
+        else if ((rc = decoder_id(d, r->ids[i], &text, e)) == 0)
+            rc = exchange_has_room(x, text.n, e);
     if (rc == 0)
         rc = decoder_end(d, &text, e);
     if (rc == 0) {
@@ -147,7 +149,7 @@ static void serve_tokens(struct exchange *x, const char *member) {
     const struct served *m =
         rc == 0 ? exchange_model(x, r.model, SERVED_GENERATES | SERVED_EMBEDS) : NULL;
     if (m)
-        rc = (strcmp(member, "tokens") == 0 ? detokenize : tokenize)(m, &r, &out, &e);
+        rc = (strcmp(member, "tokens") == 0 ? detokenize : tokenize)(x, m, &r, &out, &e);
     if (rc != 0)
         exchange_refuse(x, exchange_status(&e), e.msg, *r.field ? r.field : member);
     else if (m)

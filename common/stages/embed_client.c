@@ -42,12 +42,15 @@ struct sender {
     struct err err; // code 0: all was sent, or the engine has closed
 };
 
-/* False: the engine has closed, which the reader of the vectors sees. */
-static bool send_all(int fd, const char *p, size_t n) {
+/* False: no more can be sent. Where the engine has closed, the reader of the vectors sees it. */
+static bool send_all(int fd, const char *p, size_t n, struct err *e) {
     while (n > 0) {
         ssize_t sent = send(fd, p, n, MSG_NOSIGNAL);
-        if (sent < 0 && errno != EINTR)
+        if (sent < 0 && errno != EINTR) {
+            if (errno != EPIPE && errno != ECONNRESET)
+                err_errno(e, EXIT_IO, "cannot send the input to the engine");
             return false;
+        }
         p += sent > 0 ? sent : 0;
         n -= sent > 0 ? (size_t)sent : 0;
     }
@@ -60,7 +63,7 @@ static void *run_sender(void *arg) {
     char *bytes = xmalloc(SIZE);
     ssize_t n = 1;
     while (n > 0 && (n = read_some(s->from, bytes, SIZE)) > 0)
-        n = send_all(s->to, bytes, (size_t)n) ? n : 0;
+        n = send_all(s->to, bytes, (size_t)n, &s->err) ? n : 0;
     if (n < 0)
         err_errno(&s->err, EXIT_IO, "cannot read the input");
     // After an error the engine must not take what came for the whole.

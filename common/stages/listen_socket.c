@@ -60,15 +60,22 @@ static int remove_stale(const char *path, const struct sockaddr_un *sa, int type
     return unlink(path) == 0 ? 0 : err_errno(e, EXIT_SYSTEM, "cannot remove %s", path);
 }
 
-/* Listens on a new file of this mode. Umask is the only way to have it from the beginning. */
-static int bind_there(int fd, const char *path, const struct sockaddr_un *sa, mode_t mode,
-                      struct err *e) {
+/* Listens on a new file of this mode, and tells the cleaner. Umask is the only way to have the mode
+ * from the beginning. */
+static int bind_there(struct listen_socket *s, const char *path, const struct sockaddr_un *sa,
+                      mode_t mode, struct err *e) {
     mode_t before = umask(0777 & ~mode);
-    int rc = bind(fd, (const struct sockaddr *)sa, sizeof *sa);
+    int rc = bind(s->fd, (const struct sockaddr *)sa, sizeof *sa);
     umask(before);
-    if (rc != 0 || listen(fd, BACKLOG) != 0)
+    if (rc != 0)
         return err_errno(e, EXIT_SYSTEM, "cannot listen on %s", path);
-    return 0;
+    if (listen(s->fd, BACKLOG) != 0)
+        rc = err_errno(e, EXIT_SYSTEM, "cannot listen on %s", path);
+    else
+        rc = cleaner_watch(&s->cleaner, "", path, e);
+    if (rc != 0)
+        unlink(path);
+    return rc;
 }
 
 static int make(struct listen_socket *s, const char *path, int type, bool group, struct err *e) {
@@ -89,9 +96,7 @@ static int make(struct listen_socket *s, const char *path, int type, bool group,
     if (rc == 0)
         rc = cleaner_start(&s->cleaner, e);
     if (rc == 0)
-        rc = bind_there(s->fd, path, &sa, group ? 0660 : 0600, e);
-    if (rc == 0)
-        rc = cleaner_watch(&s->cleaner, "", path, e);
+        rc = bind_there(s, path, &sa, group ? 0660 : 0600, e);
     if (dir >= 0)
         close(dir); // and with it the lock
     free(folder);

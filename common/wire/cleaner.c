@@ -77,12 +77,20 @@ static bool read_path(int from, char path[CLEANER_PATH]) {
     return false;
 }
 
+/* lstat, tried again as above. False: there is no such file, or nothing can be said of it. */
+static bool look(const char *path, struct stat *st) {
+    int rc = -1;
+    for (int tries = 10; tries > 0 && (rc = lstat(path, st)) != 0 && errno != ENOENT; tries--)
+        ;
+    return rc == 0;
+}
+
 /* The last pair of paths before the end of the stream. */
 static void read_places(int from, struct places *p) {
     struct places next = {0};
     while (read_path(from, next.folder) && read_path(from, next.socket)) {
         memset(&next.before, 0, sizeof next.before);
-        lstat(next.socket, &next.before);
+        look(next.socket, &next.before);
         *p = next;
     }
 }
@@ -91,7 +99,7 @@ static void read_places(int from, struct places *p) {
  * An inode's number can be used again, but not with the same time. */
 static bool is_still(const char *path, const struct stat *before) {
     struct stat st;
-    return lstat(path, &st) == 0 && st.st_dev == before->st_dev && st.st_ino == before->st_ino &&
+    return look(path, &st) && st.st_dev == before->st_dev && st.st_ino == before->st_ino &&
            st.st_ctime == before->st_ctime;
 }
 

@@ -98,13 +98,17 @@ static char *make_folder(const struct cleaner *c, struct err *e) {
         if (!places[i] || places[i][0] != '/')
             continue;
         char *folder = xasprintf("%s/" RETURN_FOLDER_PREFIX "XXXXXX", places[i]);
-        leftover_reserve();
-        if (strlen(folder) + sizeof "/" RETURN_SOCKET_NAME <= LOGITS_ADDRESS_BYTES &&
-            make_named(c, folder, &lost) == 0) {
+        leftover_hold();
+        bool made = strlen(folder) + sizeof "/" RETURN_SOCKET_NAME <= LOGITS_ADDRESS_BYTES &&
+                    make_named(c, folder, &lost) == 0;
+        int failed = errno;
+        if (made)
             leftover_add(folder);
+        leftover_release();
+        if (made)
             return folder;
-        }
         free(folder);
+        errno = failed;
     }
     if (lost.code)
         err_set(e, lost.code, "%s", lost.msg);

@@ -64,6 +64,16 @@ def index(dim=3, n=0, texts=0, words=0, blob=0, rest=bytes(4096)):
     return h + bytes(256 - len(h)) + rest
 
 
+def shared_index(n=10000, blob=1 << 20):
+    """n records that share their text of half of the blob, so that a copy would have 5 GB."""
+    def aligned(part):
+        return part + bytes(-len(part) % 4096)
+    table = b"".join(struct.pack("<QIIIIIxxxx", 8 * i, 8, 0, blob // 2, 0, 1) for i in range(n))
+    ids = b"".join(b"%08d" % i for i in range(n))
+    return aligned(index(n=n, texts=n, words=n, blob=blob, rest=b"")) + aligned(bytes(n * 6)) + aligned(bytes(n * 12)) + aligned(table) + \
+        ids + b"x" * (blob - len(ids))
+
+
 def million():
     one = '"t%d":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}'
     return safetensors(("{" + ",".join(one % i for i in range(1000000)) + "}").encode())
@@ -162,6 +172,7 @@ FILES = {
     "index-product": lambda: index(dim=1 << 20, n=1 << 30),
     "index-blob": lambda: index(blob=HUGE),
     "index-words": lambda: index(words=HUGE),
+    "index-shared": shared_index,
     # a document
     "headings.md": lambda: b"# " + b"x" * 1000000 + b"\n" + b"## a\nb\n" * 1000,
 }

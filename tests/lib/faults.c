@@ -1,19 +1,22 @@
 /* Preloaded into a program: makes one allocation or system call fail, or kills the program there.
  *
  * FAULTS names a file of 4096 bytes, which is mapped and shared with the test: struct faults_page
- * below. Each call that could fail is counted. Call number `at` fails, or is cut short; the others
+ * below. FAULTS_PROGRAM is the program's name: programs that it starts run undisturbed. Each call
+ * that could fail is counted. Call number `at` fails, or is cut short; the others
  * run as usual. Or the program is killed before call number `at`; then only its own calls count,
  * not those of processes that it has forked.
  *
  * malloc and its like, fork and pthread_create are replaced by functions of the same names. System
  * calls are caught in the kernel, by a seccomp filter that sends SIGSYS, because libc makes many of
  * them without a symbol (fwrite, opendir). The handler makes the call itself, at the one
- * instruction that the filter lets pass.
+ * instruction that the filter lets pass. A filter outlives execve, and the handler does not. So for
+ * programs that start others FAULTS_SPAWNS is set: there is no filter, and the functions of the
+ * system calls that they use are replaced.
  *
  * Never fail: stderr's writes, so that messages can be checked; close, unlink and rmdir, without
- * which nothing can be cleaned up; calls whose failure the kernel does not document; and
- * libseccomp's own allocations, after which version 2.5 crashes. base/sandbox.c makes sure that
- * there is memory for them.
+ * which nothing can be cleaned up; calls whose failure the kernel does not document, such as writes
+ * to an eventfd, after which libmicrohttpd ends the program; and libseccomp's own allocations,
+ * after which version 2.5 crashes. base/sandbox.c makes sure that there is memory for them.
  *
  * x86-64 Linux with glibc only.
  *
@@ -26,13 +29,17 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -53,6 +60,8 @@ struct faults_page {
 
 static struct faults_page *page;           // NULL: not started, or not asked for
 static pid_t own;                          // the process that has started
+static bool by_function;                   // no filter
+static uint64_t event_fds[16];             // a bit for each eventfd
 static uintptr_t seccomp_from, seccomp_to; // libseccomp's code; 0: it is not linked
 
 /* Whether this call is the one. */
@@ -130,6 +139,17 @@ int pthread_create(pthread_t *t, const pthread_attr_t *attr, void *(*run)(void *
         return EAGAIN;
     next("pthread_create", &real);
     return real(t, attr, run, arg);
+}
+
+int eventfd(unsigned value, int flags) {
+    int fd = FAILS("eventfd") ? -1 : (int)syscall(SYS_eventfd2, value, flags);
+    if (fd >= 0 && fd < 1024)
+        event_fds[fd / 64] |= UINT64_C(1) << fd % 64;
+    return fd;
+}
+
+static bool is_event(greg_t fd) {
+    return fd >= 0 && fd < 1024 && event_fds[fd / 64] >> fd % 64 & 1;
 }
 
 /* A blocked SIGSYS would end the program. */
@@ -230,8 +250,9 @@ static long call(greg_t args[6], long number) {
     size_t i = 0;
     while (i < N_CALLS && calls[i].number != number)
         i++;
-    bool to_stderr = (number == SYS_write || number == SYS_writev) && args[0] == STDERR_FILENO;
-    if (i == N_CALLS || to_stderr || (page->kind == FAULT_SHORT && !moves_bytes(number)) ||
+    bool good = (number == SYS_write || number == SYS_writev) &&
+                (args[0] == STDERR_FILENO || is_event(args[0]));
+    if (i == N_CALLS || good || (page->kind == FAULT_SHORT && !moves_bytes(number)) ||
         !is_due(calls[i].name, args[0]))
         return faults_call(args, number);
     return page->kind == FAULT_SHORT ? cut_short(args, number) : -calls[i].error;
@@ -244,6 +265,58 @@ static void on_sigsys(int signal_number, siginfo_t *info, void *context) {
     (void)signal_number;
     g[REG_RAX] = call(args, info->si_syscall);
     errno = saved;
+}
+
+/* ---- System calls of programs that start others ---- */
+
+/* call number `number` through its function */
+static long through(long number, long a, long b, long c, long d, long e, long f) {
+    greg_t args[6] = {a, b, c, d, e, f};
+    if (!by_function)
+        return syscall(number, a, b, c, d, e, f); // the filter sees it
+    long rc = call(args, number);
+    if (rc >= 0)
+        return rc;
+    errno = (int)-rc;
+    return -1;
+}
+
+ssize_t read(int fd, void *p, size_t n) {
+    return through(SYS_read, fd, (long)p, (long)n, 0, 0, 0);
+}
+
+ssize_t write(int fd, const void *p, size_t n) {
+    return through(SYS_write, fd, (long)p, (long)n, 0, 0, 0);
+}
+
+int open(const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    int mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, int) : 0;
+    va_end(more);
+    return (int)through(SYS_open, (long)path, flags, mode, 0, 0, 0);
+}
+
+int pipe(int ends[2]) {
+    return (int)through(SYS_pipe, (long)ends, 0, 0, 0, 0, 0);
+}
+
+int poll(struct pollfd *p, nfds_t n, int ms) {
+    return (int)through(SYS_poll, (long)p, (long)n, ms, 0, 0, 0);
+}
+
+void *mmap(void *at, size_t n, int protection, int flags, int fd, off_t offset) {
+    return (void *)through(SYS_mmap, (long)at, (long)n, protection, flags, fd, offset);
+}
+
+int posix_spawnp(pid_t *child, const char *name, const posix_spawn_file_actions_t *actions,
+                 const posix_spawnattr_t *attr, char *const *argv, char *const *env) {
+    int (*real)(pid_t *, const char *, const posix_spawn_file_actions_t *,
+                const posix_spawnattr_t *, char *const *, char *const *);
+    if (FAILS("posix_spawnp"))
+        return EAGAIN;
+    next("posix_spawnp", &real);
+    return real(child, name, actions, attr, argv, env);
 }
 
 /* Traps the calls of the list, except at faults_return. */
@@ -288,8 +361,8 @@ static int find_seccomp(struct dl_phdr_info *info, size_t size, void *ignored) {
 }
 
 __attribute__((constructor)) static void start(void) {
-    const char *path = getenv("FAULTS");
-    if (!path)
+    const char *path = getenv("FAULTS"), *program = getenv("FAULTS_PROGRAM");
+    if (!path || (program && strcmp(program, program_invocation_short_name) != 0))
         return;
     int fd = open(path, O_RDWR);
     void *p = fd < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -298,6 +371,8 @@ __attribute__((constructor)) static void start(void) {
         _exit(125);
     dl_iterate_phdr(find_seccomp, NULL);
     own = getpid();
-    install_filter();
+    by_function = getenv("FAULTS_SPAWNS") != NULL;
+    if (!by_function)
+        install_filter();
     page = p;
 }

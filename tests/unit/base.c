@@ -1,6 +1,7 @@
 /* common/base: numbers, UTF-8, JSON, buffers, hashes.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "../lib/check.h"
@@ -219,6 +220,39 @@ static void outfile_is_whole_or_absent(void) {
     free(path);
 }
 
+enum { WRITERS = 8, FILES = 40 };
+
+/* Writes files, of which every other one is given up. */
+static void *write_files(void *folder) {
+    for (int i = 0; i < FILES; i++) {
+        struct outfile o;
+        struct err e = {0};
+        char *path = xasprintf("%s/%p-%d", (char *)folder, (void *)&o, i);
+        if (outfile_open(&o, path, &e) != 0)
+            return "cannot open";
+        if (i % 2 == 0)
+            outfile_abort(&o);
+        else if (outfile_write(&o, "x", 1, &e) != 0 || outfile_commit(&o, &e) != 0 ||
+                 remove(path) != 0)
+            return "cannot write";
+        free(path);
+    }
+    return NULL;
+}
+
+/* The list of what must not be left is one for all threads. */
+static void outfiles_of_several_threads(void) {
+    char dir[] = "/tmp/tokpipe-base-XXXXXX";
+    pthread_t threads[WRITERS];
+    void *problem;
+    CHECK(mkdtemp(dir) != NULL);
+    for (int i = 0; i < WRITERS; i++)
+        CHECK(pthread_create(&threads[i], NULL, write_files, dir) == 0);
+    for (int i = 0; i < WRITERS; i++)
+        CHECK(pthread_join(threads[i], &problem) == 0 && problem == NULL);
+    CHECK(remove(dir) == 0);
+}
+
 int main(void) {
     RUN(numbers);
     RUN(utf8_forms);
@@ -231,5 +265,6 @@ int main(void) {
     RUN(json_strings_out);
     RUN(hashes);
     RUN(outfile_is_whole_or_absent);
+    RUN(outfiles_of_several_threads);
     return check_done();
 }
