@@ -10,8 +10,8 @@
  * Each multiplication and addition is rounded to f32 by itself, run after run. So the bits depend
  * neither on the tile nor on the instruction set.
  *
- * A single row reads codes as they are stored, those of MAT_G4 as bytes table[code] + 128; what the
- * zero points and the 128 add to a sum is subtracted from it, as a multiple of X. Several rows share
+ * Few rows read codes as they are stored, those of MAT_G4 as bytes table[code] + 128; what the
+ * zero points and the 128 add to a sum is subtracted from it, as a multiple of X. Many rows share
  * strips of int16 code - zero.
  *
  * Ranges: |code - zero| <= 255, so T is at most 256 * 255 * 16256 < 2^30, and X below 2^23.
@@ -51,53 +51,58 @@ EVERY_ISA int32_t run_sum(const unsigned char *blocks, const struct group_runs *
     return x;
 }
 
-/* Adds run i, with the sums s [P * VECS] of a row: y += s * (scales * sx), y += biases * x. */
-TARGET EVERY_ISA void add_run(const size_t P, float *y, const ivec *s,
-                              const struct group_tile *tile, size_t i, float sx, float x) {
+/* Adds the sums s [P * VECS] of run i to row r: y += s * (scales * sx), y += biases * (x * sx). */
+TARGET EVERY_ISA void add_run(const size_t P, const struct group_tile *tile, size_t r,
+                              const ivec *s, size_t i, int32_t x) {
+    float sx, *y = tile->t.y + r * OUTS;
+    memcpy(&sx, tile->t.scale + r * tile->t.stride, sizeof sx);
     UNROLLED for (size_t v = 0; v < P * VECS; v++) {
         const size_t at = i * PANEL_ROWS + v % VECS * LANES;
         const struct group_values *g = &tile->values[v / VECS];
         const fvec f = fv_mul(fv_load(g->scales + at), fv_set(sx));
         fvec sum = fv_add(fv_load(y + v * LANES), fv_mul(fv_of(s[v]), f));
         if (tile->biased)
-            sum = fv_add(sum, fv_mul(fv_load(g->biases + at), fv_set(x)));
+            sum = fv_add(sum, fv_mul(fv_load(g->biases + at), fv_set((float)x * sx)));
         fv_store(y + v * LANES, sum);
     }
 }
 
-/* The superblock of a single row. */
-TARGET EVERY_ISA void one_runs(const size_t P, const enum mat_layout layout,
+/* A superblock of a tile of few rows. */
+TARGET EVERY_ISA void few_runs(const size_t R, const size_t P, const enum mat_layout layout,
                                const struct group_tile *tile) {
     const struct int_tile t = tile->t;
     const int32_t offset = layout == MAT_G4 ? PANEL_I8_OFFSET : 0;
     const ivec table = layout == MAT_G4 ? iv_table(tile->table, offset) : iv_set(0);
-    float scale;
-    memcpy(&scale, t.scale, sizeof scale);
     for (size_t i = 0; i < tile->runs->n; i++) {
         const size_t begin = tile->runs->begin[i], end = tile->runs->begin[i + 1];
-        const int32_t x = run_sum(t.sums, tile->runs, i);
-        struct parts s[MAX_VECS];
-        ivec sums[MAX_VECS];
-        UNROLLED for (size_t v = 0; v < P * VECS; v++) {
-            const ivec zeros =
-                iv_load(tile->values[v / VECS].zeros + i * PANEL_ROWS + v % VECS * LANES);
-            s[v] = sum_begin(iv_mul(iv_set(-x), iv_add(zeros, iv_set(offset))));
+        struct parts s[FEW_ROWS][MAX_VECS];
+        int32_t x[FEW_ROWS];
+        UNROLLED for (size_t r = 0; r < R; r++) {
+            x[r] = run_sum(t.sums + r * t.stride, tile->runs, i);
+            UNROLLED for (size_t v = 0; v < P * VECS; v++) {
+                const ivec zeros =
+                    iv_load(tile->values[v / VECS].zeros + i * PANEL_ROWS + v % VECS * LANES);
+                s[r][v] = sum_begin(iv_mul(iv_set(-x[r]), iv_add(zeros, iv_set(offset))));
+            }
         }
         if (layout == MAT_G8)
-            sum_lines(P, s, &t, begin / INT_STEP, (end - begin) / INT_STEP);
+            sum_lines(R, P, s, &t, begin / INT_STEP, (end - begin) / INT_STEP);
         for (size_t k = begin; layout == MAT_G4 && k < end; k += RUN_STEP)
             if (k % CHUNK == 0)
-                sum_half(P, 0, s, &t, table, k / CHUNK);
+                sum_half(R, P, 0, s, &t, table, k / CHUNK);
             else
-                sum_half(P, 1, s, &t, table, k / CHUNK);
-        UNROLLED for (size_t v = 0; v < P * VECS; v++) sums[v] = sum_of(&s[v]);
-        add_run(P, t.y, sums, tile, i, scale, (float)x * scale);
+                sum_half(R, P, 1, s, &t, table, k / CHUNK);
+        UNROLLED for (size_t r = 0; r < R; r++) {
+            ivec sums[MAX_VECS];
+            UNROLLED for (size_t v = 0; v < P * VECS; v++) sums[v] = sum_of(&s[r][v]);
+            add_run(P, tile, r, sums, i, x[r]);
+        }
     }
 }
 
-/* A tile's superblock. */
-TARGET EVERY_ISA void multiply_runs(const size_t R, const size_t P, const enum mat_layout layout,
-                                    const struct group_tile *tile) {
+/* The same of many rows. */
+TARGET EVERY_ISA void many_runs(const size_t R, const size_t P, const enum mat_layout layout,
+                                const struct group_tile *tile) {
     const struct int_tile t = tile->t;
     for (size_t i = 0; i < tile->runs->n; i++) {
         const size_t line = tile->runs->begin[i] / INT_STEP,
@@ -109,9 +114,7 @@ TARGET EVERY_ISA void multiply_runs(const size_t R, const size_t P, const enum m
         sum_pairs(R, P, s, &t, line, n_lines);
         UNROLLED for (size_t r = 0; r < R; r++) {
             const int32_t x = tile->biased ? run_sum(t.sums + r * t.stride, tile->runs, i) : 0;
-            float scale;
-            memcpy(&scale, t.scale + r * t.stride, sizeof scale);
-            add_run(P, t.y + r * OUTS, s[r], tile, i, scale, (float)x * scale);
+            add_run(P, tile, r, s[r], i, x);
         }
         if (t.prefetches)
             prefetch_lines(P, &t, line / share, n_lines / share);
@@ -140,19 +143,18 @@ EVERY_ISA void runs_of(struct group_runs *runs, const struct mat_quant *q, size_
 /* 16 values of a panel's group as f32; each times `factor`. */
 TARGET EVERY_ISA void group_floats(float *to, enum dtype t, const void *from, size_t at,
                                    float factor) {
-    const unsigned char *p = (const unsigned char *)from + at * (t == DT_F32 ? 4 : 2);
-    for (size_t v = 0; v < VECS; v++, to += LANES)
-        if (t == DT_F32)
-            fv_store(to, fv_mul(fv_load((const float *)(const void *)p + v * LANES),
-                                fv_set(factor)));
-        else if (t == DT_F16)
-            fv_store(to, fv_mul(fv_load_f16(p + v * LANES * 2), fv_set(factor)));
-        else
-            for (size_t i = 0; i < LANES; i++) {
-                uint16_t half;
-                memcpy(&half, p + (v * LANES + i) * 2, sizeof half);
-                to[i] = f32_from_bf16(half) * factor;
-            }
+    if (t == DT_F32) {
+        memcpy(to, (const float *)from + at, PANEL_ROWS * sizeof *to);
+    } else if (t == DT_F16) {
+        panel_f16(to, (const unsigned char *)from + at * sizeof(uint16_t));
+    } else {
+        uint16_t half[PANEL_ROWS];
+        memcpy(half, (const unsigned char *)from + at * sizeof *half, sizeof half);
+        for (size_t i = 0; i < PANEL_ROWS; i++)
+            to[i] = f32_from_bf16(half[i]);
+    }
+    for (size_t i = 0; i < PANEL_ROWS; i++)
+        to[i] *= factor;
 }
 
 /* The same of MAT_K4 and MAT_K8. */
@@ -200,7 +202,7 @@ EVERY_ISA void lines_g8(struct int_strip *s, struct group_values *values,
     s->codes = values->end;
 }
 
-/* The runs as int16 for several rows. */
+/* The runs as int16 for many rows. */
 TARGET EVERY_ISA void widen_runs(struct int_strip *s, const enum mat_layout layout,
                                  const struct group_values *values, const struct group_runs *runs,
                                  const int8_t *of_codes) {
@@ -244,15 +246,22 @@ TARGET EVERY_ISA void group_strips(const enum mat_layout layout, struct int_stri
         strips[p].codes = codes;
         if (layout == MAT_G8)
             lines_g8(&strips[p], &values[p], codes, n);
-        if (m->n_rows > 1)
+        if (!rows_are_few(layout, m->n_rows))
             widen_runs(&strips[p], layout, &values[p], runs, m->quant->table);
     }
 }
 
+/* The functions of tiles by their rows. */
+struct group_fns {
+    group_tile_fn *few[FEW_ROWS + 1], *many[ROWS + 1];
+};
+
 /* Outputs [first, first + 16 P). */
 TARGET EVERY_ISA void multiply_groups(const enum mat_layout layout, const struct matmul_part *m,
-                                      group_tile_fn *const *tiles, size_t first, size_t P) {
+                                      const struct group_fns *tiles, size_t first, size_t P) {
     const struct int_row at = int_row_of(m->n_in);
+    const bool few = rows_are_few(layout, m->n_rows);
+    const size_t codes_at = few && PLANES ? at.planes : 0;
     const unsigned char *x = m->x,
                         *w = m->w + first / PANEL_ROWS * mat_panel_bytes(layout, m->n_in);
     _Alignas(64) float sums[MATMUL_INT_ROWS * OUTS];
@@ -266,11 +275,11 @@ TARGET EVERY_ISA void multiply_groups(const enum mat_layout layout, const struct
         const size_t sums_at =
             (runs.step == 32 ? at.sums32 : at.sums16) + k / runs.step * INT_SUM_BYTES;
         for (size_t r = 0, R; r < m->n_rows; r += R) {
-            R = tile_rows(m->n_rows - r);
+            R = tile_rows(m->n_rows - r, few ? FEW : ROWS);
             const unsigned char *row = x + r * at.stride;
-            tiles[m->n_rows == 1 ? 0 : R](&(struct group_tile){
+            (few ? tiles->few : tiles->many)[R](&(struct group_tile){
                 .t = {.strips = strips,
-                      .x = row + k / INT_STEP * INT_STEP_BYTES,
+                      .x = row + codes_at + k / INT_STEP * INT_STEP_BYTES,
                       .sums = row + sums_at,
                       .scale = row + at.scales + k / PANEL_SUPER * sizeof(float),
                       .stride = at.stride,
@@ -286,11 +295,11 @@ TARGET EVERY_ISA void multiply_groups(const enum mat_layout layout, const struct
 }
 
 TARGET EVERY_ISA void multiply_group_part(const enum mat_layout layout, const struct matmul_part *m,
-                                          group_tile_fn *const tiles[PANELS + 1][ROWS + 1]) {
+                                          const struct group_fns tiles[PANELS + 1]) {
     for (size_t first = 0, P; first < m->n_out; first += P * PANEL_ROWS) {
         const size_t left = (m->n_out - first + PANEL_ROWS - 1) / PANEL_ROWS;
         P = left < PANELS ? left : PANELS;
-        multiply_groups(layout, m, tiles[P], first, P);
+        multiply_groups(layout, m, &tiles[P], first, P);
     }
 }
 
@@ -300,12 +309,12 @@ static bool group_takes(const struct mat *w) {
            (w->quant->n_groups == 1 || w->quant->group % RUN_STEP == 0);
 }
 
-#define GROUP_TILE(name, R, P, layout)                                                             \
+#define GROUP_TILE(name, few, R, P, layout)                                                        \
     TARGET __attribute__((noinline)) static void name(const struct group_tile *t) {                \
-        if (R == 0)                                                                                \
-            one_runs(P, layout, t);                                                                \
-        else                                                                                       \
-            multiply_runs(R, P, layout, t);                                                        \
+        if (few && (R) <= FEW)                                                                     \
+            few_runs(R, P, layout, t);                                                             \
+        else if (!(few))                                                                           \
+            many_runs(R, P, layout, t);                                                            \
     }                                                                                              \
     struct int_tile
 #define GROUP_KERNEL(name, layout)                                                                 \
@@ -319,8 +328,8 @@ static bool group_takes(const struct mat *w) {
         .n_panels = int_panels, .block_rows = int_block_rows, .pack_x = pack_x,                    \
         .multiply = multiply_##name                                                                \
     }
-TILES(GROUP_TILE, group_tile_fn, g4, MAT_G4);
-TILES(GROUP_TILE, group_tile_fn, g8, MAT_G8);
+TILES(GROUP_TILE, group_fns, g4, MAT_G4);
+TILES(GROUP_TILE, group_fns, g8, MAT_G8);
 GROUP_KERNEL(g4, MAT_G4);
 GROUP_KERNEL(g8, MAT_G8);
 static const struct matmul_kernel group_kernels[] = {

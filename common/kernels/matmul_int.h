@@ -4,15 +4,16 @@
  * max |x| / 16256. Eight bits are too few: with scales for 256 inputs the activations of
  * SmolLM2-135M alone have a mean KL of 2e-2, and with scales for 32 inputs of 3e-3.
  *
- *     row: | codes, 8 bytes for 4 inputs | scales f32 [supers] | corrections int32 [blocks, 4] |
+ *     row: | pairs | planes | scales f32 [supers] | corrections int32 [blocks, 4] |
  *
- * Codes come in one of two ways. Planes are for a single row and vpdpbusd: 4 bytes are the low
- * parts, from -64 to 63, and 4 the high ones; code = 128 * high + low. Pairs of int16 are for
- * vpmaddwd and vpdpwssd: inputs (0, 2), then (1, 3).
+ * Pairs and planes are both the codes, in 8 bytes for 4 inputs. Pairs of int16 are for vpmaddwd and
+ * vpdpwssd: inputs (0, 2), then (1, 3). Planes are for few rows and vpdpbusd: 4 bytes are the low
+ * parts, from -64 to 63, and 4 the high ones; code = 128 * high + low. Only those that are read are
+ * written.
  *
- * Weights of planes are bytes with an offset of 128, so a sum of products is too large by 128 times
- * X, the sum of the block's codes. An i4 block's shift adds c = 0, 4, 8 or 12 to each weight. The
- * corrections are (c - 128) * X for each of the four: for each block of 32 inputs, then of 16.
+ * Few rows take weights as bytes with an offset of 128, so a sum of products is too large by 128
+ * times X, the sum of the block's codes. An i4 block's shift adds c = 0, 4, 8 or 12 to each weight.
+ * The corrections are (c - 128) * X for each of the four: for each block of 32 inputs, then of 16.
  *
  * Inputs are padded with codes 0 to a multiple of 64. A block that holds an infinity or a NaN has
  * the scale NaN; one without a value of at least 2^-100 has the scale 0; the codes of both are 0.
@@ -44,11 +45,12 @@ enum {
 
 /* The places in a packed row, in bytes. */
 struct int_row {
-    size_t scales, sums32, sums16, stride;
+    size_t planes, scales, sums32, sums16, stride;
 };
 EVERY_ISA struct int_row int_row_of(size_t n_in) {
     const size_t k = panel_inputs(n_in), supers = (k + PANEL_SUPER - 1) / PANEL_SUPER;
-    struct int_row r = {.scales = k / INT_STEP * INT_STEP_BYTES};
+    struct int_row r = {.planes = k / INT_STEP * INT_STEP_BYTES};
+    r.scales = 2 * r.planes;
     r.sums32 = r.scales + supers * sizeof(float);
     r.sums16 = r.sums32 + k / 32 * INT_SUM_BYTES;
     r.stride = round_up_size(r.sums16 + k / 16 * INT_SUM_BYTES, PANEL_LINE);
@@ -137,9 +139,9 @@ EVERY_ISA void int_store(unsigned char *to, const int32_t *codes, size_t n, bool
     }
 }
 
-/* One row of x -> to. order: see struct matmul_pack. */
+/* One row of x -> to. order: see struct matmul_pack. pairs, planes: what is wanted. */
 EVERY_ISA void int_pack_row(unsigned char *to, const float *x, size_t n_in, const uint32_t *order,
-                            bool planes) {
+                            bool pairs, bool planes) {
     const struct int_row at = int_row_of(n_in);
     const size_t padded = panel_inputs(n_in);
     int32_t codes[PANEL_SUPER];
@@ -157,7 +159,10 @@ EVERY_ISA void int_pack_row(unsigned char *to, const float *x, size_t n_in, cons
         memcpy(to + at.scales + k / PANEL_SUPER * sizeof scale, &scale, sizeof scale);
         int_sums(to + at.sums32 + k / 32 * INT_SUM_BYTES, codes, n, 32);
         int_sums(to + at.sums16 + k / 16 * INT_SUM_BYTES, codes, n, 16);
-        int_store(to + k / INT_STEP * INT_STEP_BYTES, codes, n, planes);
+        if (pairs)
+            int_store(to + k / INT_STEP * INT_STEP_BYTES, codes, n, false);
+        if (planes)
+            int_store(to + at.planes + k / INT_STEP * INT_STEP_BYTES, codes, n, true);
     }
 }
 

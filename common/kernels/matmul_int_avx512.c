@@ -1,7 +1,8 @@
 /* The integer layouts with AVX512-VNNI: vpdpbusd adds four products of a byte of W and a byte of x
  * to each of 16 lanes, vpdpwssd two of int16.
  *
- * 4 rows of x with 2 panels are 8 sums, beside 16 vectors of totals, 2 of W and one of x.
+ * 4 rows of x with 2 panels are 8 sums, beside 16 vectors of totals, 2 of W and one of x. 3 of few
+ * rows are 12 sums, low and high, beside 12 vectors of totals, 2 of W and 2 of x.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/table.h"
@@ -13,7 +14,7 @@
 #include "kernels/matmul_int.h"
 
 #define TARGET AVX512VNNI
-enum { PLANES = 1, LANES = 16, ROWS = 4, PANELS = 2 };
+enum { PLANES = 1, LANES = 16, PANELS = 2, FEW = 3, FEW_HALVES = 5, FEW_BYTES = 12 };
 
 typedef __m512i ivec;
 typedef __m512 fvec;
@@ -65,9 +66,6 @@ TARGET EVERY_ISA fvec fv_set(float f) {
 TARGET EVERY_ISA fvec fv_load(const float *p) {
     return _mm512_loadu_ps(p);
 }
-TARGET EVERY_ISA fvec fv_load_f16(const void *p) {
-    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
-}
 TARGET EVERY_ISA void fv_store(float *p, fvec v) {
     _mm512_storeu_ps(p, v);
 }
@@ -79,6 +77,10 @@ TARGET EVERY_ISA fvec fv_mul(fvec a, fvec b) {
 }
 TARGET EVERY_ISA fvec fv_fma(fvec a, fvec b, fvec c) {
     return _mm512_fmadd_ps(a, b, c);
+}
+
+TARGET EVERY_ISA void panel_f16(float *to, const void *from) {
+    fv_store(to, _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)from)));
 }
 
 /* 16 bytes in each quarter. */
@@ -119,22 +121,11 @@ TARGET EVERY_ISA void store_wide(unsigned char *to, ivec bytes, ivec zeros) {
     _mm512_storeu_si512(to + 64, _mm512_sub_epi16(odd, zeros));
 }
 
-#define TILES(kind, fn, name, layout)                                                              \
-    kind(tile_01_##name, 0, 1, layout);                                                            \
-    kind(tile_11_##name, 1, 1, layout);                                                            \
-    kind(tile_21_##name, 2, 1, layout);                                                            \
-    kind(tile_31_##name, 3, 1, layout);                                                            \
-    kind(tile_41_##name, 4, 1, layout);                                                            \
-    kind(tile_02_##name, 0, 2, layout);                                                            \
-    kind(tile_12_##name, 1, 2, layout);                                                            \
-    kind(tile_22_##name, 2, 2, layout);                                                            \
-    kind(tile_32_##name, 3, 2, layout);                                                            \
-    kind(tile_42_##name, 4, 2, layout);                                                            \
-    static fn *const tiles_##name[PANELS + 1][ROWS + 1] = {                                        \
-        {NULL},                                                                                    \
-        {tile_01_##name, tile_11_##name, tile_21_##name, tile_31_##name, tile_41_##name},          \
-        {tile_02_##name, tile_12_##name, tile_22_##name, tile_32_##name, tile_42_##name},          \
-    }
+#define TILES(kind, fns, name, layout)                                                             \
+    TILES_OF(kind, 1, name, layout);                                                               \
+    TILES_OF(kind, 2, name, layout);                                                               \
+    static const struct fns tiles_##name[PANELS + 1] = {                                           \
+        {{NULL}, {NULL}}, TILES_LIST(1, name), TILES_LIST(2, name)}
 #include "kernels/vec_int_vnni_tmpl.h"
 
 #include "kernels/matmul_int_tmpl.h"

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define TARGET
-enum { PLANES = 0, LANES = 16, ROWS = 2, PANELS = 1 };
+enum { PLANES = 0, LANES = 16, PANELS = 1, FEW = 2, FEW_HALVES = 2, FEW_BYTES = 2 };
 
 #include "kernels/matmul_int.h"
 #include "kernels/table.h"
@@ -147,13 +147,11 @@ EVERY_ISA fvec fv_load(const float *p) {
     memcpy(&v, p, sizeof v);
     return v;
 }
-EVERY_ISA fvec fv_load_f16(const void *p) {
-    uint16_t half[LANES];
-    fvec v;
-    memcpy(half, p, sizeof half);
-    for (size_t i = 0; i < LANES; i++)
-        v.lane[i] = f32_from_f16(half[i]);
-    return v;
+EVERY_ISA void panel_f16(float *to, const void *from) {
+    uint16_t half[PANEL_ROWS];
+    memcpy(half, from, sizeof half);
+    for (size_t i = 0; i < PANEL_ROWS; i++)
+        to[i] = f32_from_f16(half[i]);
 }
 EVERY_ISA void fv_store(float *p, fvec v) {
     memcpy(p, &v, sizeof v);

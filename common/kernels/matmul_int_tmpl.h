@@ -7,17 +7,19 @@
  * row's scale and the bias. Each of these multiplications and additions is rounded by itself, in
  * the order of k. So the bits depend neither on the tile nor on the instruction set.
  *
- * A single row waits for memory, so it reads the codes as they are stored: those of i4 are looked up
- * in a register, and go into the products. They are bytes T + 128; x's corrections take 128 - c
- * back. Several rows share a strip of int16 in L1: of i8 w, of i4 m * (T + c), whose products need
- * no scales.
+ * Few rows wait for memory, so they read the codes as they are stored: those of i4 are looked up in
+ * registers, and go into the products. They are bytes T + 128; x's corrections take 128 - c back.
+ * More rows share a strip of int16 in L1: of i8 w, of i4 m * (T + c), whose products need no
+ * scales.
  *
- * Ranges: codes of x are at most 16256 = 2^14, w of i8 128, m * w 32640. Of i4 T + c is from -124 to
- * 119 and m from -32 to 31, so m * (T + c) is at most 3968, and the sum of 32 products at most
+ * Ranges: codes of x are at most 16256 = 2^14, w of i8 128, m * w 32640. Of i4 T + c is from -124
+ * to 119 and m from -32 to 31, so m * (T + c) is at most 3968, and the sum of 32 products at most
  * 2,064,121,856 < 2^31. A total has up to 36 bits: see struct total.
  *
- * The including file defines TARGET, PLANES (how a single row of x is packed), LANES of an int32
- * vector, ROWS, PANELS, and the types and functions of its vectors. Sums wrap at 32 bits.
+ * The including file defines TARGET; PLANES: whether few rows of x are; LANES of an int32 vector;
+ * PANELS; FEW, the rows of a tile of few, at most 3; FEW_HALVES and FEW_BYTES, up to how many rows
+ * are few where codes of W have 4 bits, and 8; and the types and functions of its vectors. Sums
+ * wrap at 32 bits.
  *
  *     ivec iv_load(const void *), iv_set(int32_t), iv_add(a, b), iv_sub(a, b), iv_mul(a, b),
  *          iv_shl(v, n), iv_sra16(v), iv_low16(v)
@@ -33,24 +35,27 @@
  *                                                 int16 (int8) byte * factor, as struct int_strip;
  *                                                 factors: int16 256 * factor, twice a lane
  *     void store_wide(unsigned char *to, ivec bytes, ivec zeros)   the same of (uint8) byte - zero
- *     wvec w_of(ivec bytes), xvec load_x(const unsigned char *)   of a single row: see sum_add
- *     struct parts {ivec ...}                     sums of products of a single row:
+ *     wvec w_of(ivec bytes), xvec load_x(const unsigned char *)   of few rows: see sum_add
+ *     struct parts {ivec ...}                     sums of products of few rows:
  *                                                 sum_begin(ivec), sum_add(parts *, w, x), sum_of
- *     fvec fv_of(ivec), fv_set(float), fv_load, fv_store, fv_add, fv_mul, fv_load_f16(const void *)
+ *     fvec fv_of(ivec), fv_set(float), fv_load, fv_store, fv_add, fv_mul
  *     fvec fv_fma(a, b, c)                        a * b + c, rounded once
+ *     void panel_f16(float *to, const void *from) 16 values of F16
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/matmul_int.h"
 #include "kernels/table.h"
 
 enum {
-    VECS = PANEL_ROWS / LANES,     // vectors of a panel's outputs
-    MAX_VECS = PANELS * VECS,      // of a tile's outputs
-    VEC_BYTES = LANES * INT_STEP,  // of W's bytes for a vector of outputs
-    OUTS = PANELS * PANEL_ROWS,    // of a tile
-    CHUNK = 32,                    // inputs of i4 whose codes are stored together,
-    CHUNK_LINES = CHUNK / 8,       // in this many lines, of 4 inputs in the low halves and 4 in
-    CHUNK_BYTES = 256,             // the high ones
+    ROWS = 4,                     // of x in a tile of many rows
+    FEW_ROWS = 3,                 // the most in a tile of few
+    VECS = PANEL_ROWS / LANES,    // vectors of a panel's outputs
+    MAX_VECS = PANELS * VECS,     // of a tile's outputs
+    VEC_BYTES = LANES * INT_STEP, // of W's bytes for a vector of outputs
+    OUTS = PANELS * PANEL_ROWS,   // of a tile
+    CHUNK = 32,                   // inputs of i4 whose codes are stored together,
+    CHUNK_LINES = CHUNK / 8,      // in this many lines, of 4 inputs in the low halves and 4 in
+    CHUNK_BYTES = 256,            // the high ones
     LINES = PANEL_SUPER / INT_STEP,
     PAIRS_LINE = 2 * PANEL_LINE, // bytes of 4 inputs as int16
     // Bytes that are prefetched beyond the next superblock's beginning: about one more is on its
@@ -116,53 +121,65 @@ TARGET EVERY_ISA void add_total(float *y, const struct total *t, float f) {
     fv_store(y, fv_add(fv_load(y), fv_mul(total, fv_set(f))));
 }
 
-/* ---- A single row ---- */
+/* ---- Few rows ---- */
 
 /* Adds the products of half h of the 16 + 16 inputs of chunk c. table: of bytes T + 128. */
-TARGET EVERY_ISA void sum_half(const size_t P, const size_t h, struct parts s[MAX_VECS],
-                               const struct int_tile *t, ivec table, size_t c) {
+TARGET EVERY_ISA void sum_half(const size_t R, const size_t P, const size_t h,
+                               struct parts s[FEW_ROWS][MAX_VECS], const struct int_tile *t,
+                               ivec table, size_t c) {
     UNROLLED for (size_t l = 0; l < CHUNK_LINES; l++) {
-        const xvec x = load_x(t->x + ((2 * c + h) * CHUNK_LINES + l) * INT_STEP_BYTES);
-        UNROLLED for (size_t v = 0; v < P * VECS; v++) {
-            const ivec codes = iv_load(t->strips[v / VECS].codes + c * CHUNK_BYTES +
-                                       l * PANEL_LINE + v % VECS * VEC_BYTES);
-            sum_add(&s[v], w_of(look_up(codes, table, h)), x);
+        wvec w[MAX_VECS];
+        UNROLLED for (size_t v = 0; v < P * VECS; v++) w[v] =
+            w_of(look_up(iv_load(t->strips[v / VECS].codes + c * CHUNK_BYTES + l * PANEL_LINE +
+                                 v % VECS * VEC_BYTES),
+                         table, h));
+        UNROLLED for (size_t r = 0; r < R; r++) {
+            const xvec x =
+                load_x(t->x + r * t->stride + ((2 * c + h) * CHUNK_LINES + l) * INT_STEP_BYTES);
+            UNROLLED for (size_t v = 0; v < P * VECS; v++) sum_add(&s[r][v], w[v], x);
         }
-        if (l % 2 == 0)
+        if (l % 2 == 0 && t->prefetches)
             prefetch_lines(P, t, c * CHUNK_LINES + 2 * h + l / 2, 1);
     }
 }
 /* Adds the products of lines [line, line + n) of bytes. */
-TARGET EVERY_ISA void sum_lines(const size_t P, struct parts s[MAX_VECS], const struct int_tile *t,
-                                size_t line, size_t n) {
+TARGET EVERY_ISA void sum_lines(const size_t R, const size_t P, struct parts s[FEW_ROWS][MAX_VECS],
+                                const struct int_tile *t, size_t line, size_t n) {
     for (size_t l = line; l < line + n; l++) {
-        const xvec x = load_x(t->x + l * INT_STEP_BYTES);
-        UNROLLED for (size_t v = 0; v < P * VECS; v++) sum_add(
-            &s[v],
-            w_of(iv_load(t->strips[v / VECS].codes + l * PANEL_LINE + v % VECS * VEC_BYTES)), x);
-        prefetch_lines(P, t, l, 1);
+        wvec w[MAX_VECS];
+        UNROLLED for (size_t v = 0; v < P * VECS; v++) w[v] =
+            w_of(iv_load(t->strips[v / VECS].codes + l * PANEL_LINE + v % VECS * VEC_BYTES));
+        UNROLLED for (size_t r = 0; r < R; r++) {
+            const xvec x = load_x(t->x + r * t->stride + l * INT_STEP_BYTES);
+            UNROLLED for (size_t v = 0; v < P * VECS; v++) sum_add(&s[r][v], w[v], x);
+        }
+        if (t->prefetches)
+            prefetch_lines(P, t, l, 1);
     }
 }
 
-TARGET EVERY_ISA void one_i8(const size_t P, const struct int_tile *t, struct total total[]) {
+TARGET EVERY_ISA void few_i8(const size_t R, const size_t P, const struct int_tile *t,
+                             struct total total[FEW_ROWS][MAX_VECS]) {
     enum { BLOCK_LINES = PANEL_I8_BLOCK / INT_STEP };
     for (size_t b = 0; b < t->n / PANEL_I8_BLOCK; b++) {
-        struct parts s[MAX_VECS];
-        UNROLLED for (size_t v = 0; v < P * VECS; v++) s[v] =
-            sum_begin(spread(t->sums + b * INT_SUM_BYTES));
-        sum_lines(P, s, t, b * BLOCK_LINES, BLOCK_LINES);
-        UNROLLED for (size_t v = 0; v < P * VECS; v++) add_scaled(
-            &total[v], sum_of(&s[v]),
-            iv_bytes(t->strips[v / VECS].descriptors + b * PANEL_ROWS + v % VECS * LANES));
+        struct parts s[FEW_ROWS][MAX_VECS];
+        UNROLLED for (size_t r = 0; r < R; r++) UNROLLED for (size_t v = 0; v < P * VECS; v++)
+            s[r][v] = sum_begin(spread(t->sums + r * t->stride + b * INT_SUM_BYTES));
+        sum_lines(R, P, s, t, b * BLOCK_LINES, BLOCK_LINES);
+        UNROLLED for (size_t v = 0; v < P * VECS; v++) {
+            const ivec m =
+                iv_bytes(t->strips[v / VECS].descriptors + b * PANEL_ROWS + v % VECS * LANES);
+            UNROLLED for (size_t r = 0; r < R; r++) add_scaled(&total[r][v], sum_of(&s[r][v]), m);
+        }
     }
 }
-TARGET EVERY_ISA void one_i4(const size_t P, const enum mat_layout layout, const struct int_tile *t,
-                             struct total total[]) {
+TARGET EVERY_ISA void few_i4(const size_t R, const size_t P, const enum mat_layout layout,
+                             const struct int_tile *t, struct total total[FEW_ROWS][MAX_VECS]) {
     const size_t blocks = layout == MAT_I4_16 ? 2 : 1; // of a chunk
     const ivec table = iv_table(panel_i4_table(CHUNK / blocks), PANEL_I8_OFFSET);
     for (size_t c = 0; c < t->n / CHUNK; c++) {
-        ivec product[MAX_VECS], m[MAX_VECS];
-        struct parts s[MAX_VECS];
+        ivec product[FEW_ROWS][MAX_VECS], m[MAX_VECS];
+        struct parts s[FEW_ROWS][MAX_VECS];
         UNROLLED for (size_t h = 0; h < 2; h++) {
             const size_t b = c * blocks + h;
             if (h < blocks)
@@ -170,46 +187,51 @@ TARGET EVERY_ISA void one_i4(const size_t P, const enum mat_layout layout, const
                     ivec shift;
                     i4_fields(t->strips[v / VECS].descriptors + b * PANEL_ROWS + v % VECS * LANES,
                               &m[v], &shift);
-                    s[v] = sum_begin(iv_choose(t->sums + b * INT_SUM_BYTES, shift));
+                    UNROLLED for (size_t r = 0; r < R; r++) s[r][v] =
+                        sum_begin(iv_choose(t->sums + r * t->stride + b * INT_SUM_BYTES, shift));
                 }
-            sum_half(P, h, s, t, table, c);
+            sum_half(R, P, h, s, t, table, c);
             if (h == 0 && blocks == 2)
-                UNROLLED for (size_t v = 0; v < P * VECS; v++) product[v] =
-                    iv_mul(sum_of(&s[v]), m[v]);
+                UNROLLED for (size_t r = 0; r < R; r++)
+                    UNROLLED for (size_t v = 0; v < P * VECS; v++) product[r][v] =
+                        iv_mul(sum_of(&s[r][v]), m[v]);
         }
-        UNROLLED for (size_t v = 0; v < P * VECS; v++) {
-            const ivec last = iv_mul(sum_of(&s[v]), m[v]);
-            add_product(&total[v], blocks == 2 ? iv_add(product[v], last) : last);
+        UNROLLED for (size_t r = 0; r < R; r++) UNROLLED for (size_t v = 0; v < P * VECS; v++) {
+            const ivec last = iv_mul(sum_of(&s[r][v]), m[v]);
+            add_product(&total[r][v], blocks == 2 ? iv_add(product[r][v], last) : last);
         }
     }
 }
 /* A tile's superblock. */
-TARGET EVERY_ISA void multiply_one(const size_t P, const enum mat_layout layout,
+TARGET EVERY_ISA void multiply_few(const size_t R, const size_t P, const enum mat_layout layout,
                                    const struct int_tile *tile) {
     const struct int_tile t = *tile; // in registers: stores to y do not change it
-    struct total total[MAX_VECS];
-    float scale;
-    UNROLLED for (size_t v = 0; v < P * VECS; v++) total[v] =
-        (struct total){iv_set(0), iv_set(0)};
+    struct total total[FEW_ROWS][MAX_VECS];
+    UNROLLED for (size_t r = 0; r < R; r++) UNROLLED for (size_t v = 0; v < P * VECS; v++)
+        total[r][v] = (struct total){iv_set(0), iv_set(0)};
     if (layout == MAT_I8)
-        one_i8(P, &t, total);
+        few_i8(R, P, &t, total);
     else
-        one_i4(P, layout, &t, total);
-    prefetch_rest(P, &t, layout);
-    memcpy(&scale, t.scale, sizeof scale);
-    UNROLLED for (size_t v = 0; v < P * VECS; v++) add_total(t.y + v * LANES, &total[v], scale);
+        few_i4(R, P, layout, &t, total);
+    if (t.prefetches)
+        prefetch_rest(P, &t, layout);
+    UNROLLED for (size_t r = 0; r < R; r++) {
+        float scale;
+        memcpy(&scale, t.scale + r * t.stride, sizeof scale);
+        UNROLLED for (size_t v = 0; v < P * VECS; v++)
+            add_total(t.y + r * OUTS + v * LANES, &total[r][v], scale);
+    }
 }
 
-/* ---- Several rows ---- */
+/* ---- Many rows ---- */
 
 /* Adds the products of lines [line, line + n) of the strips. */
 TARGET EVERY_ISA void sum_pairs(const size_t R, const size_t P, ivec s[ROWS][MAX_VECS],
                                 const struct int_tile *t, size_t line, size_t n) {
     for (size_t i = 2 * line; i < 2 * (line + n); i++) {
         ivec w[MAX_VECS];
-        UNROLLED for (size_t v = 0; v < P * VECS; v++) w[v] =
-            iv_load(t->strips[v / VECS].pairs + i / 2 * PAIRS_LINE +
-                    (v % VECS * 2 + i % 2) * VEC_BYTES);
+        UNROLLED for (size_t v = 0; v < P * VECS; v++) w[v] = iv_load(
+            t->strips[v / VECS].pairs + i / 2 * PAIRS_LINE + (v % VECS * 2 + i % 2) * VEC_BYTES);
         UNROLLED for (size_t r = 0; r < R; r++) {
             const ivec x = spread(t->x + r * t->stride + i * (INT_STEP_BYTES / 2));
             UNROLLED for (size_t v = 0; v < P * VECS; v++) s[r][v] = iv_dot16(s[r][v], w[v], x);
@@ -218,7 +240,7 @@ TARGET EVERY_ISA void sum_pairs(const size_t R, const size_t P, ivec s[ROWS][MAX
 }
 
 /* A tile's superblock. */
-TARGET EVERY_ISA void multiply_tile(const size_t R, const size_t P, const enum mat_layout layout,
+TARGET EVERY_ISA void multiply_many(const size_t R, const size_t P, const enum mat_layout layout,
                                     const struct int_tile *tile) {
     const struct int_tile t = *tile;
     const size_t n_lines = CHUNK / INT_STEP, from_memory = layout == MAT_I8 ? n_lines : n_lines / 2;
@@ -250,7 +272,7 @@ TARGET EVERY_ISA void multiply_tile(const size_t R, const size_t P, const enum m
     }
 }
 
-/* ---- Strips of several rows ---- */
+/* ---- Strips of many rows ---- */
 
 /* Where the int16 of line l begin, for vector v of a panel. */
 EVERY_ISA unsigned char *pairs_at(struct int_strip *s, size_t l, size_t v) {
@@ -261,8 +283,7 @@ EVERY_ISA unsigned char *pairs_at(struct int_strip *s, size_t l, size_t v) {
 TARGET EVERY_ISA void widen_half(struct int_strip *s, size_t chunk, size_t h, size_t v, ivec table,
                                  ivec less, ivec factors) {
     UNROLLED for (size_t l = 0; l < CHUNK_LINES; l++) {
-        const ivec codes =
-            iv_load(s->codes + chunk * CHUNK_BYTES + l * PANEL_LINE + v * VEC_BYTES);
+        const ivec codes = iv_load(s->codes + chunk * CHUNK_BYTES + l * PANEL_LINE + v * VEC_BYTES);
         store_pairs(pairs_at(s, (2 * chunk + h) * CHUNK_LINES + l, v),
                     iv_sub8(look_up(codes, table, h), less), factors);
     }
@@ -293,11 +314,11 @@ TARGET EVERY_ISA void widen_i4(struct int_strip *s, const enum mat_layout layout
 /* The superblock that begins at `super`. `ahead`: the one that is read after it. */
 TARGET EVERY_ISA void strip_begin(struct int_strip *s, const enum mat_layout layout,
                                   const unsigned char *super, size_t n, const unsigned char *ahead,
-                                  bool one_row) {
+                                  bool few) {
     s->descriptors = super;
     s->codes = super + panel_descriptor_bytes(n, layout == MAT_I4_16 ? 16 : 32);
     s->ahead = ahead;
-    if (one_row)
+    if (few)
         return;
     if (layout == MAT_I8)
         for (size_t v = 0; v < VECS; v++)
@@ -325,21 +346,30 @@ TARGET EVERY_ISA void store_outputs(const struct matmul_part *m, const float *su
     }
 }
 
-/* About equal tiles: rows of the next one. */
-EVERY_ISA size_t tile_rows(size_t left) {
-    const size_t tiles = (left + ROWS - 1) / ROWS;
+/* Whether n rows of x are few. */
+EVERY_ISA bool rows_are_few(const enum mat_layout layout, size_t n) {
+    return n <= (layout == MAT_I8 || layout == MAT_G8 ? FEW_BYTES : FEW_HALVES);
+}
+/* About equal tiles of at most `most` rows: rows of the next one. */
+EVERY_ISA size_t tile_rows(size_t left, size_t most) {
+    const size_t tiles = (left + most - 1) / most;
     return (left + tiles - 1) / tiles;
 }
 
-/* The functions of P panels: [0] is a single row's. */
-typedef tile_fn *const tile_fns[ROWS + 1];
+/* The functions of tiles by their rows. */
+struct tile_fns {
+    tile_fn *few[FEW_ROWS + 1], *many[ROWS + 1];
+};
 
 /* Outputs [first, first + 16 P). What comes after a panel's last superblock is prefetched, too. */
 TARGET EVERY_ISA void multiply_outputs(const enum mat_layout layout, const struct matmul_part *m,
-                                       tile_fns tiles, size_t first, size_t P, size_t panel_size) {
+                                       const struct tile_fns *tiles, size_t first, size_t P,
+                                       size_t panel_size) {
     const size_t block = layout == MAT_I4_16 ? 16 : 32, line = layout == MAT_I8 ? 64 : 32;
     const struct int_row at = int_row_of(m->n_in);
-    const size_t sums_at = layout == MAT_I4_16 ? at.sums16 : at.sums32;
+    const bool few = rows_are_few(layout, m->n_rows);
+    const size_t sums_at = layout == MAT_I4_16 ? at.sums16 : at.sums32,
+                 codes_at = few && PLANES ? at.planes : 0;
     const unsigned char *x = m->x, *w = m->w + first / PANEL_ROWS * panel_size;
     _Alignas(64) float sums[MATMUL_INT_ROWS * OUTS];
     struct int_strip strips[PANELS];
@@ -351,15 +381,14 @@ TARGET EVERY_ISA void multiply_outputs(const enum mat_layout layout, const struc
             const unsigned char *super = w + p * panel_size + s.at,
                                 *after = w + (p + P) * panel_size + PANEL_LINE;
             strip_begin(&strips[p], layout, super, s.n,
-                        last ? after : super + (s.codes - s.at) + s.n / INT_STEP * line,
-                        m->n_rows == 1);
+                        last ? after : super + (s.codes - s.at) + s.n / INT_STEP * line, few);
         }
         for (size_t r = 0, R; r < m->n_rows; r += R) {
-            R = tile_rows(m->n_rows - r);
+            R = tile_rows(m->n_rows - r, few ? FEW : ROWS);
             const unsigned char *row = x + r * at.stride;
-            tiles[m->n_rows == 1 ? 0 : R](
+            (few ? tiles->few : tiles->many)[R](
                 &(struct int_tile){.strips = strips,
-                                   .x = row + k / INT_STEP * INT_STEP_BYTES,
+                                   .x = row + codes_at + k / INT_STEP * INT_STEP_BYTES,
                                    .sums = row + sums_at + k / block * INT_SUM_BYTES,
                                    .scale = row + at.scales + k / PANEL_SUPER * sizeof(float),
                                    .stride = at.stride,
@@ -373,24 +402,24 @@ TARGET EVERY_ISA void multiply_outputs(const enum mat_layout layout, const struc
 
 /* A part, with tiles of each number of panels and rows. */
 TARGET EVERY_ISA void multiply_part(const enum mat_layout layout, const struct matmul_part *m,
-                                    tile_fn *const tiles[PANELS + 1][ROWS + 1]) {
+                                    const struct tile_fns tiles[PANELS + 1]) {
     const size_t panel_size = layout == MAT_I8
                                   ? panel_i8_bytes(m->n_in)
                                   : panel_i4_bytes(m->n_in, layout == MAT_I4_16 ? 16 : 32);
     for (size_t first = 0, P; first < m->n_out; first += P * PANEL_ROWS) {
         const size_t left = (m->n_out - first + PANEL_ROWS - 1) / PANEL_ROWS;
         P = left < PANELS ? left : PANELS;
-        multiply_outputs(layout, m, tiles[P], first, P, panel_size);
+        multiply_outputs(layout, m, &tiles[P], first, P, panel_size);
     }
 }
 
-/* A function of its own for each tile; R = 0: a single row. */
-#define TILE(name, R, P, layout)                                                                   \
+/* A function of its own for each tile. */
+#define TILE(name, few, R, P, layout)                                                              \
     TARGET __attribute__((noinline)) static void name(const struct int_tile *t) {                  \
-        if (R == 0)                                                                                \
-            multiply_one(P, layout, t);                                                            \
-        else                                                                                       \
-            multiply_tile(R, P, layout, t);                                                        \
+        if (few && (R) <= FEW)                                                                     \
+            multiply_few(R, P, layout, t);                                                         \
+        else if (!(few))                                                                           \
+            multiply_many(R, P, layout, t);                                                        \
     }                                                                                              \
     struct int_tile
 
@@ -407,24 +436,36 @@ static size_t x_bytes(size_t n_rows, size_t n_in) {
     return int_x_bytes(n_rows, n_in);
 }
 TARGET static void pack_x(const struct matmul_pack *p, size_t begin, size_t end) {
-    const size_t stride = int_row_of(p->n_in).stride;
+    const size_t stride = int_row_of(p->n_in).stride, n = p->n_rows;
     for (size_t r = begin; r < end; r++)
         int_pack_row((unsigned char *)p->to + r * stride, p->x + r * p->ldx, p->n_in, p->order,
-                     PLANES && p->n_rows == 1);
+                     !PLANES || !rows_are_few(MAT_G4, n) || !rows_are_few(MAT_G8, n),
+                     PLANES && (rows_are_few(MAT_G4, n) || rows_are_few(MAT_G8, n)));
 }
 
-/* TILES(KIND, FN, NAME, LAYOUT) defines functions of each size with KIND, and their list
+/* TILES(KIND, FNS, NAME, LAYOUT) defines functions of each size with KIND, and their lists
  * tiles_NAME. The including file does it for more than one panel. */
+#define TILES_OF(kind, P, name, layout)                                                            \
+    kind(few_1##P##_##name, true, 1, P, layout);                                                   \
+    kind(few_2##P##_##name, true, 2, P, layout);                                                   \
+    kind(few_3##P##_##name, true, 3, P, layout);                                                   \
+    kind(many_1##P##_##name, false, 1, P, layout);                                                 \
+    kind(many_2##P##_##name, false, 2, P, layout);                                                 \
+    kind(many_3##P##_##name, false, 3, P, layout);                                                 \
+    kind(many_4##P##_##name, false, 4, P, layout)
+#define TILES_LIST(P, name)                                                                        \
+    {                                                                                              \
+        {NULL, few_1##P##_##name, few_2##P##_##name, few_3##P##_##name},                           \
+            {NULL, many_1##P##_##name, many_2##P##_##name, many_3##P##_##name,                     \
+             many_4##P##_##name},                                                                  \
+    }
 #if !defined(TILES)
-#define TILES(kind, fn, name, layout)                                                              \
-    kind(tile_0_##name, 0, 1, layout);                                                             \
-    kind(tile_1_##name, 1, 1, layout);                                                             \
-    kind(tile_2_##name, 2, 1, layout);                                                             \
-    static fn *const tiles_##name[PANELS + 1][ROWS + 1] = {                                        \
-        {NULL}, {tile_0_##name, tile_1_##name, tile_2_##name}}
+#define TILES(kind, fns, name, layout)                                                             \
+    TILES_OF(kind, 1, name, layout);                                                               \
+    static const struct fns tiles_##name[PANELS + 1] = {{{NULL}, {NULL}}, TILES_LIST(1, name)}
 #endif
 #define INT_KERNEL(name, layout)                                                                   \
-    TILES(TILE, tile_fn, name, layout);                                                            \
+    TILES(TILE, tile_fns, name, layout);                                                           \
     TARGET static void multiply_##name(const struct matmul_part *m) {                              \
         multiply_part(layout, m, tiles_##name);                                                    \
     }                                                                                              \

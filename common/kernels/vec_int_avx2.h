@@ -53,9 +53,6 @@ AVX2 EVERY_ISA fvec fv_set(float f) {
 AVX2 EVERY_ISA fvec fv_load(const float *p) {
     return _mm256_loadu_ps(p);
 }
-AVX2 EVERY_ISA fvec fv_load_f16(const void *p) {
-    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
-}
 AVX2 EVERY_ISA void fv_store(float *p, fvec v) {
     _mm256_storeu_ps(p, v);
 }
@@ -67,6 +64,12 @@ AVX2 EVERY_ISA fvec fv_mul(fvec a, fvec b) {
 }
 AVX2 EVERY_ISA fvec fv_fma(fvec a, fvec b, fvec c) {
     return _mm256_fmadd_ps(a, b, c);
+}
+
+AVX2 EVERY_ISA void panel_f16(float *to, const void *from) {
+    const __m128i *halves = (const __m128i *)from;
+    fv_store(to, _mm256_cvtph_ps(_mm_loadu_si128(halves)));
+    fv_store(to + 8, _mm256_cvtph_ps(_mm_loadu_si128(halves + 1)));
 }
 
 /* 16 bytes in each half. */
