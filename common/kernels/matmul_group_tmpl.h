@@ -275,7 +275,7 @@ TARGET EVERY_ISA void multiply_groups(const enum mat_layout layout, const struct
         const size_t sums_at =
             (runs.step == 32 ? at.sums32 : at.sums16) + k / runs.step * INT_SUM_BYTES;
         for (size_t r = 0, R; r < m->n_rows; r += R) {
-            R = tile_rows(m->n_rows - r, few ? FEW : ROWS);
+            R = tile_rows(m->n_rows - r, few ? FEW : MANY);
             const unsigned char *row = x + r * at.stride;
             (few ? tiles->few : tiles->many)[R](&(struct group_tile){
                 .t = {.strips = strips,
@@ -313,7 +313,7 @@ static bool group_takes(const struct mat *w) {
     TARGET __attribute__((noinline)) static void name(const struct group_tile *t) {                \
         if (few && (R) <= FEW)                                                                     \
             few_runs(R, P, layout, t);                                                             \
-        else if (!(few))                                                                           \
+        else if (!(few) && (R) <= MANY)                                                            \
             many_runs(R, P, layout, t);                                                            \
     }                                                                                              \
     struct int_tile

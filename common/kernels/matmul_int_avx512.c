@@ -14,7 +14,7 @@
 #include "kernels/matmul_int.h"
 
 #define TARGET AVX512VNNI
-enum { PLANES = 1, LANES = 16, PANELS = 2, FEW = 3, FEW_HALVES = 5, FEW_BYTES = 12 };
+enum { PLANES = 1, LANES = 16, PANELS = 2, FEW = 3, MANY = 4, FEW_HALVES = 5, FEW_BYTES = 12 };
 
 typedef __m512i ivec;
 typedef __m512 fvec;

@@ -1,6 +1,7 @@
 /* The integer layouts with AVX-VNNI: vpdpbusd and vpdpwssd for 8 lanes.
  *
- * 4 rows of many are 8 sums, beside 2 vectors of W and one of x; their totals are in memory.
+ * 3 rows of many are 6 sums, beside 2 vectors of W and one of x; their totals are in memory. With 4
+ * rows GCC 12 spills sums in the inner loop.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/table.h"
@@ -11,7 +12,15 @@
 #include "kernels/vec_int_avx2.h"
 
 #define TARGET AVXVNNI
-enum { PLANES = 1, LANES = 8, PANELS = 1, FEW = 2, FEW_HALVES = 4, FEW_BYTES = 8 };
+enum {
+    PLANES = 1,
+    LANES = 8,
+    PANELS = 1,
+    FEW = 2,
+    MANY = 3,
+    FEW_HALVES = 4,
+    FEW_BYTES = MATMUL_INT_ROWS
+};
 
 TARGET EVERY_ISA ivec iv_dot(ivec sum, ivec w, ivec x) {
     return _mm256_dpbusd_avx_epi32(sum, w, x);

@@ -5,7 +5,7 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define TARGET
-enum { PLANES = 0, LANES = 16, PANELS = 1, FEW = 2, FEW_HALVES = 2, FEW_BYTES = 2 };
+enum { PLANES = 0, LANES = 16, PANELS = 1, FEW = 2, MANY = 2, FEW_HALVES = 2, FEW_BYTES = 2 };
 
 #include "kernels/matmul_int.h"
 #include "kernels/table.h"

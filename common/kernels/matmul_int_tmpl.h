@@ -17,9 +17,9 @@
  * 2,064,121,856 < 2^31. A total has up to 36 bits: see struct total.
  *
  * The including file defines TARGET; PLANES: whether few rows of x are; LANES of an int32 vector;
- * PANELS; FEW, the rows of a tile of few, at most 3; FEW_HALVES and FEW_BYTES, up to how many rows
- * are few where codes of W have 4 bits, and 8; and the types and functions of its vectors. Sums
- * wrap at 32 bits.
+ * PANELS; FEW and MANY, the rows of a tile of few, at most 3, and of many, at most 4; FEW_HALVES
+ * and FEW_BYTES, up to how many rows are few where codes of W have 4 bits, and 8; and the types and
+ * functions of its vectors. Sums wrap at 32 bits.
  *
  *     ivec iv_load(const void *), iv_set(int32_t), iv_add(a, b), iv_sub(a, b), iv_mul(a, b),
  *          iv_shl(v, n), iv_sra16(v), iv_low16(v)
@@ -47,7 +47,7 @@
 #include "kernels/table.h"
 
 enum {
-    ROWS = 4,                     // of x in a tile of many rows
+    ROWS = 4,                     // of x: the most in a tile of many rows
     FEW_ROWS = 3,                 // the most in a tile of few
     VECS = PANEL_ROWS / LANES,    // vectors of a panel's outputs
     MAX_VECS = PANELS * VECS,     // of a tile's outputs
@@ -384,7 +384,7 @@ TARGET EVERY_ISA void multiply_outputs(const enum mat_layout layout, const struc
                         last ? after : super + (s.codes - s.at) + s.n / INT_STEP * line, few);
         }
         for (size_t r = 0, R; r < m->n_rows; r += R) {
-            R = tile_rows(m->n_rows - r, few ? FEW : ROWS);
+            R = tile_rows(m->n_rows - r, few ? FEW : MANY);
             const unsigned char *row = x + r * at.stride;
             (few ? tiles->few : tiles->many)[R](
                 &(struct int_tile){.strips = strips,
@@ -418,7 +418,7 @@ TARGET EVERY_ISA void multiply_part(const enum mat_layout layout, const struct m
     TARGET __attribute__((noinline)) static void name(const struct int_tile *t) {                  \
         if (few && (R) <= FEW)                                                                     \
             multiply_few(R, P, layout, t);                                                         \
-        else if (!(few))                                                                           \
+        else if (!(few) && (R) <= MANY)                                                            \
             multiply_many(R, P, layout, t);                                                        \
     }                                                                                              \
     struct int_tile
