@@ -1,9 +1,8 @@
 /* The integer layouts with AVX2: vpmaddwd adds two products of 16 bits to each of 8 lanes.
  *
  * vpmaddubsw takes bytes, but saturates: 255 * 127 * 2 is more than 16 bits hold. So for a single
- * row the bytes of W are split into even and odd ones of 16 bits, and x comes as pairs. 3 rows
- * of many are 6 sums, beside 2 vectors of W, one of x and a product; their totals are in memory.
- * With 4 rows GCC 12 spills sums in the inner loop.
+ * row the bytes of W are split into even and odd ones of 16 bits, and x comes as pairs. 4 rows
+ * of many are 8 sums, beside 2 vectors of W, one of x and a product; their totals are in memory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/table.h"
@@ -14,7 +13,7 @@
 #include "kernels/vec_int_avx2.h"
 
 #define TARGET AVX2
-enum { PLANES = 0, LANES = 8, PANELS = 1, FEW = 2, MANY = 3, FEW_HALVES = 4, FEW_BYTES = 8 };
+enum { PLANES = 0, LANES = 8, PANELS = 1, FEW = 2, MANY = 4, FEW_HALVES = 4, FEW_BYTES = 8 };
 
 typedef struct int_x {
     __m256i even, odd;

@@ -1,7 +1,6 @@
 /* The integer layouts with AVX-VNNI: vpdpbusd and vpdpwssd for 8 lanes.
  *
- * 3 rows of many are 6 sums, beside 2 vectors of W and one of x; their totals are in memory. With 4
- * rows GCC 12 spills sums in the inner loop.
+ * 4 rows of many are 8 sums, beside 2 vectors of W and one of x; their totals are in memory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/table.h"
@@ -17,7 +16,7 @@ enum {
     LANES = 8,
     PANELS = 1,
     FEW = 2,
-    MANY = 3,
+    MANY = 4,
     FEW_HALVES = 4,
     FEW_BYTES = MATMUL_INT_ROWS
 };
