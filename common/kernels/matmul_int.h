@@ -4,15 +4,16 @@
  * max |x| / 16256. Eight bits are too few: with scales for 256 inputs the activations of
  * SmolLM2-135M alone have a mean KL of 2e-2, and with scales for 32 inputs of 3e-3.
  *
- *     row: | codes, 8 bytes for 4 inputs | scales f32 [supers] | corrections int32 [blocks, 1 or 2]
- * |
+ *     row: | pairs | planes | scales f32 [supers] | corrections int32 [blocks, 4] |
  *
- * Kernels with vpdpbusd read planes: 4 bytes are the low parts, from -64 to 63, and 4 the high
- * ones; code = 128 * high + low. Others read pairs of int16: inputs (0, 2), then (1, 3).
+ * Pairs and planes are both the codes, in 8 bytes for 4 inputs. Pairs of int16 are for vpmaddwd and
+ * vpdpwssd: inputs (0, 2), then (1, 3). Planes are for few rows and vpdpbusd: 4 bytes are the low
+ * parts, from -64 to 63, and 4 the high ones; code = 128 * high + low. Only those that are read are
+ * written.
  *
- * A weight's byte has an offset of 128, so a sum of products is too large by 128 times the sum of
- * the codes. The corrections are int32: -128 * sum for each block of 32 inputs, then of 16. Planes
- * have two for a block, of the low parts and of the high parts.
+ * Few rows take weights as bytes with an offset of 128, so a sum of products is too large by 128
+ * times X, the sum of the block's codes. An i4 block's shift adds c = 0, 4, 8 or 12 to each weight.
+ * The corrections are (c - 128) * X for each of the four: for each block of 32 inputs, then of 16.
  *
  * Inputs are padded with codes 0 to a multiple of 64. A block that holds an infinity or a NaN has
  * the scale NaN; one without a value of at least 2^-100 has the scale 0; the codes of both are 0.
@@ -31,6 +32,7 @@
 #include "base/mem.h"
 #include "kernels/every_isa.h"
 #include "kernels/matmul.h"
+#include "weights/half.h"
 #include "weights/panel_i4.h"
 
 enum {
@@ -38,28 +40,27 @@ enum {
     INT_STEP_BYTES = 8, // in this many bytes
     INT_HIGH = 128,     // the value of 1 in a high part
     INT_MAX_CODE = 127 * INT_HIGH,
+    INT_SUM_BYTES = PANEL_I4_SHIFTS * sizeof(int32_t), // of a block's corrections
 };
 
 /* The places in a packed row, in bytes. */
 struct int_row {
-    size_t scales, sums32, sums16, stride;
+    size_t planes, scales, sums32, sums16, stride;
 };
-EVERY_ISA size_t int_sum_bytes(bool planes) { // of a block
-    return (planes ? 2 : 1) * sizeof(int32_t);
-}
-EVERY_ISA struct int_row int_row_of(size_t n_in, bool planes) {
+EVERY_ISA struct int_row int_row_of(size_t n_in) {
     const size_t k = panel_inputs(n_in), supers = (k + PANEL_SUPER - 1) / PANEL_SUPER;
-    struct int_row r = {.scales = k / INT_STEP * INT_STEP_BYTES};
+    struct int_row r = {.planes = k / INT_STEP * INT_STEP_BYTES};
+    r.scales = 2 * r.planes;
     r.sums32 = r.scales + supers * sizeof(float);
-    r.sums16 = r.sums32 + k / 32 * int_sum_bytes(planes);
-    r.stride = round_up_size(r.sums16 + k / 16 * int_sum_bytes(planes), PANEL_LINE);
+    r.sums16 = r.sums32 + k / 32 * INT_SUM_BYTES;
+    r.stride = round_up_size(r.sums16 + k / 16 * INT_SUM_BYTES, PANEL_LINE);
     return r;
 }
 
 /* Bytes of n_rows; SIZE_MAX if they overflow. */
-EVERY_ISA size_t int_x_bytes(size_t n_rows, size_t n_in, bool planes) {
+EVERY_ISA size_t int_x_bytes(size_t n_rows, size_t n_in) {
     size_t n;
-    if (n_in > SIZE_MAX / 16 || !mul_size(n_rows, int_row_of(n_in, planes).stride, &n))
+    if (n_in > SIZE_MAX / 16 || !mul_size(n_rows, int_row_of(n_in).stride, &n))
         return SIZE_MAX;
     return n;
 }
@@ -103,20 +104,22 @@ EVERY_ISA int32_t int_high(int32_t code) {
     return (code + INT_HIGH / 2) >> 7;
 }
 
-/* The corrections of n codes, a multiple of block. */
-EVERY_ISA void int_sums(unsigned char *to, const int32_t *codes, size_t n, size_t block,
-                        bool planes) {
-    for (size_t k = 0; k < n; k += block) {
-        int32_t high = 0, all = 0;
-        for (size_t i = k; i < k + block; i++) {
-            high += int_high(codes[i]);
-            all += codes[i];
-        }
-        const int32_t low = all - INT_HIGH * high,
-                      parts[2] = {-PANEL_I8_OFFSET * (planes ? low : all), -PANEL_I8_OFFSET * high};
-        memcpy(to, parts, int_sum_bytes(planes));
-        to += int_sum_bytes(planes);
+/* The corrections of n codes, a multiple of block. X has at most 20 bits, so they fit. */
+EVERY_ISA void int_sums(unsigned char *to, const int32_t *codes, size_t n, size_t block) {
+    for (size_t k = 0; k < n; k += block, to += INT_SUM_BYTES) {
+        int32_t x = 0, sums[PANEL_I4_SHIFTS];
+        for (size_t i = k; i < k + block; i++)
+            x += codes[i];
+        for (int32_t c = 0; c < PANEL_I4_SHIFTS; c++)
+            sums[c] = (c * PANEL_I4_SHIFT_STEP - PANEL_I8_OFFSET) * x;
+        memcpy(to, sums, sizeof sums);
     }
+}
+/* X of a block. */
+EVERY_ISA int32_t int_sum(const unsigned char *corrections) {
+    int32_t first;
+    memcpy(&first, corrections, sizeof first);
+    return first / -PANEL_I8_OFFSET;
 }
 
 /* n codes, a multiple of 4, as they are stored. */
@@ -136,11 +139,11 @@ EVERY_ISA void int_store(unsigned char *to, const int32_t *codes, size_t n, bool
     }
 }
 
-/* One row of x -> to. order: see struct matmul_pack. */
+/* One row of x -> to. order: see struct matmul_pack. pairs, planes: what is wanted. */
 EVERY_ISA void int_pack_row(unsigned char *to, const float *x, size_t n_in, const uint32_t *order,
-                            bool planes) {
-    const struct int_row at = int_row_of(n_in, planes);
-    const size_t padded = panel_inputs(n_in), sum = int_sum_bytes(planes);
+                            bool pairs, bool planes) {
+    const struct int_row at = int_row_of(n_in);
+    const size_t padded = panel_inputs(n_in);
     int32_t codes[PANEL_SUPER];
     float ordered[PANEL_SUPER];
     for (size_t k = 0; k < padded; k += PANEL_SUPER) {
@@ -154,9 +157,12 @@ EVERY_ISA void int_pack_row(unsigned char *to, const float *x, size_t n_in, cons
         int_codes(codes, from, real, inverse);
         memset(codes + real, 0, (n - real) * sizeof *codes);
         memcpy(to + at.scales + k / PANEL_SUPER * sizeof scale, &scale, sizeof scale);
-        int_sums(to + at.sums32 + k / 32 * sum, codes, n, 32, planes);
-        int_sums(to + at.sums16 + k / 16 * sum, codes, n, 16, planes);
-        int_store(to + k / INT_STEP * INT_STEP_BYTES, codes, n, planes);
+        int_sums(to + at.sums32 + k / 32 * INT_SUM_BYTES, codes, n, 32);
+        int_sums(to + at.sums16 + k / 16 * INT_SUM_BYTES, codes, n, 16);
+        if (pairs)
+            int_store(to + k / INT_STEP * INT_STEP_BYTES, codes, n, false);
+        if (planes)
+            int_store(to + at.planes + k / INT_STEP * INT_STEP_BYTES, codes, n, true);
     }
 }
 

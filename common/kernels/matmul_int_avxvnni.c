@@ -1,6 +1,6 @@
-/* The integer layouts with AVX-VNNI: vpdpbusd for 8 lanes.
+/* The integer layouts with AVX-VNNI: vpdpbusd and vpdpwssd for 8 lanes.
  *
- * 2 rows with a panel are 8 sums, low and high, beside 2 vectors of W and 2 of x.
+ * 4 rows of many are 8 sums, beside 2 vectors of W and one of x; their totals are in memory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/table.h"
@@ -11,12 +11,24 @@
 #include "kernels/vec_int_avx2.h"
 
 #define TARGET AVXVNNI
-enum { PLANES = 1, LANES = 8, ROWS = 2, PANELS = 1 };
+enum {
+    PLANES = 1,
+    LANES = 8,
+    PANELS = 1,
+    FEW = 2,
+    MANY = 4,
+    FEW_HALVES = 4,
+    FEW_BYTES = MATMUL_INT_ROWS
+};
 
 TARGET EVERY_ISA ivec iv_dot(ivec sum, ivec w, ivec x) {
     return _mm256_dpbusd_avx_epi32(sum, w, x);
 }
+TARGET EVERY_ISA ivec iv_dot16(ivec sum, ivec a, ivec b) {
+    return _mm256_dpwssd_avx_epi32(sum, a, b);
+}
 #include "kernels/vec_int_vnni_tmpl.h"
+
 #include "kernels/matmul_int_tmpl.h"
 #include "kernels/matmul_group_tmpl.h"
 

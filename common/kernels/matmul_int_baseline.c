@@ -1,16 +1,17 @@
 /* The integer layouts in C, for every CPU: the reference of the other kernels.
  *
- * A vector is 16 lanes in memory, which compilers make vectors of.
+ * A vector is 16 lanes in memory, which compilers make vectors of. Lanes are unsigned where they
+ * wrap.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define TARGET
-enum { PLANES = 0, LANES = 16, ROWS = 2, PANELS = 1 };
+enum { PLANES = 0, LANES = 16, PANELS = 1, FEW = 2, MANY = 2, FEW_HALVES = 2, FEW_BYTES = 2 };
 
 #include "kernels/matmul_int.h"
 #include "kernels/table.h"
 
 typedef struct int_lanes {
-    int32_t lane[LANES];
+    uint32_t lane[LANES];
 } ivec;
 typedef struct float_lanes {
     float lane[LANES];
@@ -18,23 +19,139 @@ typedef struct float_lanes {
 struct parts {
     ivec all;
 };
-typedef const unsigned char *wvec; // [LANES, 4]
+typedef ivec wvec; // bytes [LANES, 4]
 typedef struct int_x {
     int16_t x0, x2, x1, x3;
 } xvec;
 
-EVERY_ISA ivec iv_zero(void) {
-    return (ivec){{0}};
+/* Defines name(a, b), lane by lane. */
+#define LANES_OF(type, name, lanes)                                                                \
+    EVERY_ISA type name(type a, type b) {                                                          \
+        for (size_t i = 0; i < LANES; i++)                                                         \
+            a.lane[i] = lanes;                                                                     \
+        return a;                                                                                  \
+    }                                                                                              \
+    struct int_lanes
+LANES_OF(ivec, iv_add, a.lane[i] + b.lane[i]);
+LANES_OF(ivec, iv_sub, a.lane[i] - b.lane[i]);
+LANES_OF(ivec, iv_mul, a.lane[i] * b.lane[i]);
+LANES_OF(fvec, fv_add, a.lane[i] + b.lane[i]);
+LANES_OF(fvec, fv_mul, a.lane[i] * b.lane[i]);
+
+EVERY_ISA int32_t lane_low(uint32_t v) {
+    return (int16_t)(uint16_t)v;
 }
+EVERY_ISA int32_t lane_high(uint32_t v) {
+    return (int16_t)(uint16_t)(v >> 16);
+}
+
 EVERY_ISA ivec iv_load(const void *p) {
     ivec v;
     memcpy(&v, p, sizeof v);
     return v;
 }
+EVERY_ISA ivec iv_set(int32_t value) {
+    ivec v;
+    for (size_t i = 0; i < LANES; i++)
+        v.lane[i] = (uint32_t)value;
+    return v;
+}
+EVERY_ISA ivec spread(const unsigned char *p) {
+    int32_t value;
+    memcpy(&value, p, sizeof value);
+    return iv_set(value);
+}
+EVERY_ISA ivec iv_sub8(ivec a, ivec b) {
+    unsigned char bytes[LANES * INT_STEP], less[LANES * INT_STEP];
+    memcpy(bytes, &a, sizeof bytes);
+    memcpy(less, &b, sizeof less);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(bytes[i] - less[i]);
+    return iv_load(bytes);
+}
+EVERY_ISA ivec iv_shl(ivec v, unsigned n) {
+    for (size_t i = 0; i < LANES; i++)
+        v.lane[i] <<= n;
+    return v;
+}
+EVERY_ISA ivec iv_sra16(ivec v) {
+    for (size_t i = 0; i < LANES; i++)
+        v.lane[i] = (uint32_t)lane_high(v.lane[i]);
+    return v;
+}
+EVERY_ISA ivec iv_low16(ivec v) {
+    for (size_t i = 0; i < LANES; i++)
+        v.lane[i] &= 0xFFFF;
+    return v;
+}
+EVERY_ISA ivec iv_dot16(ivec sum, ivec a, ivec b) {
+    for (size_t i = 0; i < LANES; i++)
+        sum.lane[i] += (uint32_t)(lane_low(a.lane[i]) * lane_low(b.lane[i])) +
+                       (uint32_t)(lane_high(a.lane[i]) * lane_high(b.lane[i]));
+    return sum;
+}
+EVERY_ISA ivec iv_bytes(const unsigned char *p) {
+    ivec v;
+    for (size_t i = 0; i < LANES; i++)
+        v.lane[i] = p[i];
+    return v;
+}
+EVERY_ISA ivec iv_choose(const unsigned char *four, ivec index) {
+    for (size_t i = 0; i < LANES; i++)
+        memcpy(&index.lane[i], four + index.lane[i] % 4 * sizeof *index.lane, sizeof *index.lane);
+    return index;
+}
+EVERY_ISA void i4_fields(const unsigned char *descriptors, ivec *m, ivec *shift) {
+    for (size_t i = 0; i < LANES; i++) {
+        m->lane[i] = (uint32_t)panel_i4_m(descriptors[i]);
+        shift->lane[i] = descriptors[i] >> 6;
+    }
+}
+EVERY_ISA ivec iv_table(const int8_t *table, int add) {
+    unsigned char bytes[LANES * INT_STEP];
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (unsigned char)(table[i % 16] + add);
+    return iv_load(bytes);
+}
+EVERY_ISA ivec look_up(ivec codes, ivec table, size_t high) {
+    unsigned char bytes[LANES * INT_STEP], of[16];
+    memcpy(bytes, &codes, sizeof bytes);
+    memcpy(of, &table, sizeof of);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = of[high ? bytes[i] >> 4 : bytes[i] & 15];
+    return iv_load(bytes);
+}
+/* Four bytes of each lane as int16: 0, 2 of all lanes, then 1, 3. */
+EVERY_ISA size_t pair_at(size_t i) {
+    return i % 2 * LANES * 2 + i / 4 * 2 + i % 4 / 2;
+}
+EVERY_ISA void store_pairs(unsigned char *to, ivec bytes, ivec factors) {
+    int16_t pairs[LANES * INT_STEP];
+    int8_t b[LANES * INT_STEP];
+    memcpy(b, &bytes, sizeof b);
+    for (size_t i = 0; i < LANES * INT_STEP; i++)
+        pairs[pair_at(i)] = (int16_t)(b[i] * (lane_low(factors.lane[i / 4]) / 256));
+    memcpy(to, pairs, sizeof pairs);
+}
+EVERY_ISA void store_wide(unsigned char *to, ivec bytes, ivec zeros) {
+    int16_t pairs[LANES * INT_STEP];
+    unsigned char b[LANES * INT_STEP];
+    memcpy(b, &bytes, sizeof b);
+    for (size_t i = 0; i < LANES * INT_STEP; i++)
+        pairs[pair_at(i)] = (int16_t)(b[i] - lane_low(zeros.lane[i / 4]));
+    memcpy(to, pairs, sizeof pairs);
+}
+
 EVERY_ISA fvec fv_load(const float *p) {
     fvec v;
     memcpy(&v, p, sizeof v);
     return v;
+}
+EVERY_ISA void panel_f16(float *to, const void *from) {
+    uint16_t half[PANEL_ROWS];
+    memcpy(half, from, sizeof half);
+    for (size_t i = 0; i < PANEL_ROWS; i++)
+        to[i] = f32_from_f16(half[i]);
 }
 EVERY_ISA void fv_store(float *p, fvec v) {
     memcpy(p, &v, sizeof v);
@@ -45,72 +162,39 @@ EVERY_ISA fvec fv_set(float f) {
         v.lane[i] = f;
     return v;
 }
-EVERY_ISA fvec fv_add(fvec a, fvec b) {
+EVERY_ISA fvec fv_of(ivec v) {
+    fvec f;
     for (size_t i = 0; i < LANES; i++)
-        a.lane[i] += b.lane[i];
+        f.lane[i] = (float)(int32_t)v.lane[i];
+    return f;
+}
+/* Of whole numbers with fewer than 53 bits. */
+EVERY_ISA fvec fv_fma(fvec a, fvec b, fvec c) {
+    for (size_t i = 0; i < LANES; i++)
+        a.lane[i] = (float)((double)a.lane[i] * (double)b.lane[i] + (double)c.lane[i]);
     return a;
 }
-EVERY_ISA fvec fv_mul(fvec a, fvec b) {
-    for (size_t i = 0; i < LANES; i++)
-        a.lane[i] *= b.lane[i];
-    return a;
-}
-EVERY_ISA wvec load_w(const unsigned char *p) {
-    return p;
+
+EVERY_ISA wvec w_of(ivec bytes) {
+    return bytes;
 }
 EVERY_ISA xvec load_x(const unsigned char *p) {
     xvec x;
     memcpy(&x, p, sizeof x);
     return x;
 }
-EVERY_ISA struct parts sum_begin(const unsigned char *corrections) {
-    struct parts s;
-    int32_t all = 0;
-    if (corrections)
-        memcpy(&all, corrections, sizeof all);
-    for (size_t i = 0; i < LANES; i++)
-        s.all.lane[i] = all;
-    return s;
-}
-EVERY_ISA struct parts sum_zeros(const int32_t *x, ivec zeros) {
-    struct parts s;
-    for (size_t i = 0; i < LANES; i++)
-        s.all.lane[i] = x[0] * zeros.lane[i];
-    return s;
+EVERY_ISA struct parts sum_begin(ivec first) {
+    return (struct parts){first};
 }
 EVERY_ISA void sum_add(struct parts *s, wvec w, xvec x) {
-    for (size_t i = 0; i < LANES; i++, w += INT_STEP)
-        s->all.lane[i] += w[0] * x.x0 + w[1] * x.x1 + w[2] * x.x2 + w[3] * x.x3;
-}
-EVERY_ISA void sum_merge(struct parts *s, struct parts o) {
+    unsigned char b[LANES * INT_STEP];
+    memcpy(b, &w, sizeof b);
     for (size_t i = 0; i < LANES; i++)
-        s->all.lane[i] += o.all.lane[i];
+        s->all.lane[i] += (uint32_t)(b[4 * i] * x.x0 + b[4 * i + 1] * x.x1 + b[4 * i + 2] * x.x2 +
+                                     b[4 * i + 3] * x.x3);
 }
-/* A sum of 32 products has up to 27 bits. It is cut in two, so that times m and added up either
- * part fits 32. */
-EVERY_ISA void add_block(ivec *low, ivec *high, const struct parts *s, ivec m) {
-    for (size_t i = 0; i < LANES; i++) {
-        low->lane[i] += (s->all.lane[i] & (INT_HIGH - 1)) * m.lane[i];
-        high->lane[i] += (s->all.lane[i] >> 7) * m.lane[i];
-    }
-}
-EVERY_ISA void add_total(float *y, ivec low, ivec high, float f) {
-    for (size_t i = 0; i < LANES; i++)
-        y[i] += (float)((double)high.lane[i] * INT_HIGH + (double)low.lane[i]) * f;
-}
-EVERY_ISA fvec sum_value(const struct parts *s) {
-    fvec v;
-    for (size_t i = 0; i < LANES; i++)
-        v.lane[i] = (float)s->all.lane[i];
-    return v;
-}
-EVERY_ISA void unpack_lines(unsigned char *to, const unsigned char *codes, const int8_t *table,
-                            const unsigned char *low, const unsigned char *high) {
-    for (size_t i = 0; i < 4 * (size_t)PANEL_LINE; i++) {
-        const size_t row = i % PANEL_LINE / INT_STEP;
-        to[i] = (unsigned char)(table[codes[i] & 15] + low[row]);
-        to[4 * PANEL_LINE + i] = (unsigned char)(table[codes[i] >> 4] + high[row]);
-    }
+EVERY_ISA ivec sum_of(const struct parts *s) {
+    return s->all;
 }
 
 #include "kernels/matmul_int_tmpl.h"

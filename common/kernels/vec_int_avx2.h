@@ -12,11 +12,11 @@
 typedef __m256i ivec;
 typedef __m256 fvec;
 
-AVX2 EVERY_ISA ivec iv_zero(void) {
-    return _mm256_setzero_si256();
-}
 AVX2 EVERY_ISA ivec iv_load(const void *p) {
-    return _mm256_loadu_si256(p);
+    return _mm256_loadu_si256((const __m256i *)p);
+}
+AVX2 EVERY_ISA ivec iv_set(int32_t i) {
+    return _mm256_set1_epi32(i);
 }
 AVX2 EVERY_ISA ivec spread(const unsigned char *p) {
     int32_t i;
@@ -26,8 +26,23 @@ AVX2 EVERY_ISA ivec spread(const unsigned char *p) {
 AVX2 EVERY_ISA ivec iv_add(ivec a, ivec b) {
     return _mm256_add_epi32(a, b);
 }
+AVX2 EVERY_ISA ivec iv_sub(ivec a, ivec b) {
+    return _mm256_sub_epi32(a, b);
+}
 AVX2 EVERY_ISA ivec iv_mul(ivec a, ivec b) {
     return _mm256_mullo_epi32(a, b);
+}
+AVX2 EVERY_ISA ivec iv_sub8(ivec a, ivec b) {
+    return _mm256_sub_epi8(a, b);
+}
+AVX2 EVERY_ISA ivec iv_shl(ivec v, int n) {
+    return _mm256_slli_epi32(v, n);
+}
+AVX2 EVERY_ISA ivec iv_sra16(ivec v) {
+    return _mm256_srai_epi32(v, 16);
+}
+AVX2 EVERY_ISA ivec iv_low16(ivec v) {
+    return _mm256_and_si256(v, _mm256_set1_epi32(0xFFFF));
 }
 AVX2 EVERY_ISA fvec fv_of(ivec v) {
     return _mm256_cvtepi32_ps(v);
@@ -47,49 +62,52 @@ AVX2 EVERY_ISA fvec fv_add(fvec a, fvec b) {
 AVX2 EVERY_ISA fvec fv_mul(fvec a, fvec b) {
     return _mm256_mul_ps(a, b);
 }
-
-/* 128 * high + low is exact in double, and rounded to f32 once. */
-AVX2 EVERY_ISA __m128 total_of(__m128i low, __m128i high) {
-    return _mm256_cvtpd_ps(_mm256_add_pd(
-        _mm256_mul_pd(_mm256_cvtepi32_pd(high), _mm256_set1_pd(128)), _mm256_cvtepi32_pd(low)));
-}
-AVX2 EVERY_ISA void add_total(float *y, ivec low, ivec high, float f) {
-    const __m128 a = total_of(_mm256_castsi256_si128(low), _mm256_castsi256_si128(high)),
-                 b = total_of(_mm256_extracti128_si256(low, 1), _mm256_extracti128_si256(high, 1));
-    const __m256 scaled = _mm256_mul_ps(_mm256_set_m128(b, a), _mm256_set1_ps(f));
-    _mm256_storeu_ps(y, _mm256_add_ps(_mm256_loadu_ps(y), scaled));
+AVX2 EVERY_ISA fvec fv_fma(fvec a, fvec b, fvec c) {
+    return _mm256_fmadd_ps(a, b, c);
 }
 
-/* Bytes 0 to 7 or 8 to 15, four times each: what is added to the values of half a line. */
-AVX2 EVERY_ISA __m256i spread_rows(const unsigned char *bytes, int first) {
-    const __m256i four =
-        _mm256_add_epi8(_mm256_set_epi32(0x07070707, 0x06060606, 0x05050505, 0x04040404, 0x03030303,
-                                         0x02020202, 0x01010101, 0x00000000),
-                        _mm256_set1_epi8((char)first));
-    const __m256i rows =
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)bytes));
-    return _mm256_shuffle_epi8(rows, four);
+AVX2 EVERY_ISA void panel_f16(float *to, const void *from) {
+    const __m128i *halves = (const __m128i *)from;
+    fv_store(to, _mm256_cvtph_ps(_mm_loadu_si128(halves)));
+    fv_store(to + 8, _mm256_cvtph_ps(_mm_loadu_si128(halves + 1)));
 }
-/* Half a line: of rows 0 to 7, or 8 to 15. */
-AVX2 EVERY_ISA void unpack_half(unsigned char *to, const unsigned char *codes, __m256i table,
-                                __m256i low, __m256i high) {
-    const __m256i nibble = _mm256_set1_epi8(15);
-    for (size_t l = 0; l < 4; l++) {
-        const __m256i v = iv_load(codes + l * PANEL_LINE);
-        const __m256i lo = _mm256_shuffle_epi8(table, _mm256_and_si256(v, nibble)),
-                      hi = _mm256_shuffle_epi8(table,
-                                               _mm256_and_si256(_mm256_srli_epi16(v, 4), nibble));
-        _mm256_storeu_si256((__m256i *)(void *)(to + l * PANEL_LINE), _mm256_add_epi8(lo, low));
-        _mm256_storeu_si256((__m256i *)(void *)(to + (4 + l) * PANEL_LINE),
-                            _mm256_add_epi8(hi, high));
-    }
+
+/* 16 bytes in each half. */
+AVX2 EVERY_ISA ivec halves(const void *p) {
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)p));
 }
-AVX2 EVERY_ISA void unpack_lines(unsigned char *to, const unsigned char *codes, const int8_t *table,
-                                 const unsigned char *low, const unsigned char *high) {
-    const __m256i t =
-        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table));
-    unpack_half(to, codes, t, spread_rows(low, 0), spread_rows(high, 0));
-    unpack_half(to + 32, codes + 32, t, spread_rows(low, 8), spread_rows(high, 8));
+AVX2 EVERY_ISA ivec iv_bytes(const unsigned char *p) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+AVX2 EVERY_ISA ivec iv_choose(const unsigned char *four, ivec index) {
+    return _mm256_castps_si256(_mm256_permutevar_ps(_mm256_castsi256_ps(halves(four)), index));
+}
+AVX2 EVERY_ISA void i4_fields(const unsigned char *descriptors, ivec *m, ivec *shift) {
+    const __m256i d = iv_bytes(descriptors);
+    *shift = _mm256_srli_epi32(d, 6);
+    *m = _mm256_srai_epi32(_mm256_slli_epi32(d, 26), 26);
+}
+AVX2 EVERY_ISA ivec iv_table(const int8_t *table, int add) {
+    return _mm256_add_epi8(halves(table), _mm256_set1_epi8((char)add));
+}
+AVX2 EVERY_ISA ivec look_up(ivec codes, ivec table, size_t high) {
+    const __m256i index = high ? _mm256_srli_epi16(codes, 4) : codes;
+    return _mm256_shuffle_epi8(table, _mm256_and_si256(index, _mm256_set1_epi8(15)));
+}
+
+/* A byte in the upper half of an int16 times 256 * factor: the upper half of that is the product.
+ */
+AVX2 EVERY_ISA void store_pairs(unsigned char *to, ivec bytes, ivec factors) {
+    const __m256i even = _mm256_slli_epi16(bytes, 8),
+                  odd = _mm256_and_si256(bytes, _mm256_set1_epi16((short)0xFF00));
+    _mm256_storeu_si256((__m256i *)(void *)to, _mm256_mulhi_epi16(even, factors));
+    _mm256_storeu_si256((__m256i *)(void *)(to + 32), _mm256_mulhi_epi16(odd, factors));
+}
+AVX2 EVERY_ISA void store_wide(unsigned char *to, ivec bytes, ivec zeros) {
+    const __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi16(255)),
+                  odd = _mm256_srli_epi16(bytes, 8);
+    _mm256_storeu_si256((__m256i *)(void *)to, _mm256_sub_epi16(even, zeros));
+    _mm256_storeu_si256((__m256i *)(void *)(to + 32), _mm256_sub_epi16(odd, zeros));
 }
 
 #endif

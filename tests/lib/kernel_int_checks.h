@@ -168,11 +168,11 @@ static inline void products_are_the_models(void) {
     for (size_t l = 0; l < N_LAYOUTS; l++) {
         for (size_t i = 0; i < (CHECKS_FEW ? 12 : 60); i++) {
             const size_t big = i % 10 == 0;
-            compare(p, layouts[l], 1 + random_bits() % (big ? 300 : 9),
+            compare(p, layouts[l], 1 + random_bits() % (big ? 300 : 17),
                     1 + random_bits() % (big ? 90 : 50), 1 + random_bits() % (big ? 900 : 600),
                     FILL_RANDOM);
         }
-        for (size_t rows = 1; rows < 8; rows++)
+        for (size_t rows = 1; rows < 16; rows += rows < 7 ? 1 : 4)
             compare(p, layouts[l], rows, 33, 512 + 64 * (rows % 5), FILL_EXTREME);
     }
     pool_free(p);
