@@ -174,7 +174,7 @@ def llm_embed_multi():
     for k, t in texts.items():
         with open(f"texts/{k}.txt", "w") as f:
             f.write(t)
-    server = subprocess.Popen([programs + "/llm-serve", "-m", folder, "--engine", "engine", "--embed", name, "-p", "0"], stderr=subprocess.PIPE, text=True)
+    server = subprocess.Popen([programs + "/llm-serve", "--embed", name, "-p", "0"], stderr=subprocess.PIPE, text=True)
     try:
         said = [""]
         while "http://" not in said[-1]:
