@@ -403,6 +403,19 @@ PY
     fails 71 'expected a socket or nothing, found a file' llm-embed --listen "$PWD/file"
 }
 
+@test "progress is counted where stderr is a terminal and stdout is not, and is cleared" {
+    command -v script >/dev/null || skip "script(1) is not installed"
+    slow() { script -qec "stty -opost; { echo 1 2; sleep 1.3; printf '1 3\\n99999999 4\\n'; } | llm-embed $1" /dev/null </dev/null >tty || true; }
+    slow ">out"
+    records out >got
+    [ "$(jq -c .type got | tr -d '\n')" = '"VECT""VECT""FAIL"' ]
+    grep -q $'\rllm-embed: 2 sequences, [0-9]* a second \r' tty
+    grep -q $'\r\e\[Kllm-embed: sequence 2: ' tty
+    [ "$(tail -c 4 tty)" = $'\r\e[K' ]
+    slow "-j"
+    run ! grep -q "a second" tty
+}
+
 @test "a full disk, a closed pipe, a cut stream" {
     [ -c /dev/full ] || skip "no /dev/full"
     fails 74 'cannot write' sh -c 'llm-embed "$1" >/dev/full' sh "$IDS"

@@ -2,6 +2,7 @@
  * weights. x is read as it is. The including file defines what matmul_tmpl.h needs of vectors.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include "base/mem.h"
 #include "kernels/table.h"
 
 typedef float x_elem;
@@ -19,6 +20,31 @@ EVERY_ISA size_t x_stride(const struct matmul_part *m) {
 
 #include "kernels/matmul_tmpl.h"
 
+PANEL(panel_1_tiles, 1, OUTS, (enum mat_layout)W_TILES);
+PANEL(panel_2_tiles, 2, OUTS, (enum mat_layout)W_TILES);
+PANEL(panel_3_tiles, 3, OUTS, (enum mat_layout)W_TILES);
+PANEL(panel_4_tiles, 4, OUTS, (enum mat_layout)W_TILES);
+
+/* Many rows of f32: W is packed, a chunk at a time. */
+TARGET static void multiply_tiles(const struct matmul_part *m) {
+    static panel_fn *const panels[] = {NULL, panel_1_tiles, panel_2_tiles, panel_3_tiles,
+                                       panel_4_tiles};
+    _Alignas(64) float tiles[MATMUL_TILES_OUTS * (MATMUL_TILES_X_BYTES / sizeof(float) + STEP)];
+    multiply_panels(MAT_F32, m,
+                    &(struct cut){.n_panels = (m->n_rows + ROWS - 1) / ROWS,
+                                  .outs = OUTS,
+                                  .chunk = MATMUL_TILES_OUTS,
+                                  .part = part_of_bytes(m->n_in, MATMUL_TILES_X_BYTES),
+                                  .panels = panels,
+                                  .tiles = tiles});
+}
+static size_t f32_block_rows(size_t n_in) {
+    const size_t row = n_in * sizeof(float);
+    return row > MATMUL_TILES_X_BYTES
+               ? MATMUL_BLOCK_ROWS
+               : round_up_size(1 + MATMUL_TILES_BLOCK_BYTES / row, MATMUL_ALL_TILES);
+}
+
 /* A part that is one tile of rows high takes W once: nothing of it has to stay in a cache. */
 TARGET EVERY_ISA void multiply(const enum mat_layout layout, const struct matmul_part *m,
                                panel_fn *const *panels) {
@@ -30,6 +56,8 @@ TARGET EVERY_ISA void multiply(const enum mat_layout layout, const struct matmul
                     .panels = panels};
     if (m->n_rows == 1)
         multiply_row(layout, m);
+    else if (layout == MAT_F32 && m->n_rows >= MATMUL_BLOCK_ROWS)
+        multiply_tiles(m);
     else
         multiply_panels(layout, m, &c);
 }
@@ -66,7 +94,7 @@ TARGET static void widen_bf16(float *to, const unsigned char *w, size_t n) {
 }
 
 static const struct matmul_kernel f32_kernels[] = {
-    {.layout = MAT_F32, .multiply = multiply_f32},
+    {.layout = MAT_F32, .multiply = multiply_f32, .block_rows = f32_block_rows},
     {.layout = MAT_F16, .multiply = multiply_f16, .widen = widen_f16},
     {.layout = MAT_BF16, .multiply = multiply_bf16, .widen = widen_bf16},
 };

@@ -32,8 +32,11 @@
 
 enum { MAX_ROWS = 8, MAX_OUTS = 6 }; // of any tile
 
+/* What tiles read, beside the layouts of plain weights: f32 in tiles, as pack_w packs them. */
+enum { W_TILES = MAT_LAYOUTS };
+
 EVERY_ISA size_t w_size(const enum mat_layout layout) {
-    return layout == MAT_F32 ? 4 : 2;
+    return layout == MAT_F32 || layout == (enum mat_layout)W_TILES ? 4 : 2;
 }
 
 /* ---- One row of x ---- */
@@ -97,6 +100,11 @@ struct panel {
     struct prefetch *prefetch;
 };
 
+/* n elements, and zeros up to a whole step. */
+EVERY_ISA size_t whole_steps(size_t n) {
+    return (n + STEP - 1) / STEP * STEP;
+}
+
 /* The sums of what is before k = from. */
 TARGET EVERY_ISA void tile_begin(const size_t R, const size_t O, vec s[MAX_ROWS][MAX_OUTS],
                                  const vec *partial, size_t from) {
@@ -104,13 +112,28 @@ TARGET EVERY_ISA void tile_begin(const size_t R, const size_t O, vec s[MAX_ROWS]
         from > 0 ? partial[r * O + o] : vec_zero();
 }
 
-/* Adds n elements from k on, STEP or fewer. w: the first of O rows. */
+/* W of outputs [first, first + O), from the start of their rows; where W is packed, from k = from.
+ */
+EVERY_ISA const unsigned char *tile_w(const enum mat_layout layout, const struct panel *p,
+                                      size_t first) {
+    const size_t row = layout == (enum mat_layout)W_TILES ? whole_steps(p->to - p->from) : p->n;
+    return p->w + first * row * w_size(layout);
+}
+
+/* n elements from k on of row o of a tile. A packed row is filled with zeros to a whole step. */
+TARGET EVERY_ISA vec tile_load(const size_t O, const enum mat_layout layout, const struct panel *p,
+                               const unsigned char *w, size_t o, size_t k, size_t n) {
+    if (layout == (enum mat_layout)W_TILES)
+        return load_w(MAT_F32, w + (O * (k - p->from) + o * STEP) * sizeof(float), STEP);
+    return load_w(layout, w + (o * p->n + k) * w_size(layout), n);
+}
+
+/* Adds n elements from k on, STEP or fewer. w: as tile_w gives it. */
 TARGET EVERY_ISA void tile_step(const size_t R, const size_t O, const enum mat_layout layout,
                                 vec s[MAX_ROWS][MAX_OUTS], const struct panel *p,
                                 const unsigned char *w, size_t k, size_t n) {
-    const size_t size = w_size(layout), stride = p->n * size;
     vec wv[MAX_OUTS];
-    UNROLLED for (size_t o = 0; o < O; o++) wv[o] = load_w(layout, w + o * stride + k * size, n);
+    UNROLLED for (size_t o = 0; o < O; o++) wv[o] = tile_load(O, layout, p, w, o, k, n);
     UNROLLED for (size_t r = 0; r < R; r++) {
         vec xv = load_x(x_at(p->x, p->ldx, R, r, k), n);
         UNROLLED for (size_t o = 0; o < O; o++) s[r][o] = multiply_add(s[r][o], xv, wv[o]);
@@ -120,17 +143,24 @@ TARGET EVERY_ISA void tile_step(const size_t R, const size_t O, const enum mat_l
 /* Outputs [first, first + O) are done, or their sums are saved for the next part of k. */
 TARGET EVERY_ISA void tile_end(const size_t R, const size_t O, vec s[MAX_ROWS][MAX_OUTS],
                                const struct panel *p, size_t first) {
+    if (p->to < p->n) {
+        UNROLLED for (size_t r = 0; r < R; r++) UNROLLED for (size_t o = 0; o < O; o++)
+            p->partial[first * R + r * O + o] = s[r][o];
+        return;
+    }
     const float *bias = p->bias ? p->bias + first : NULL;
-    UNROLLED for (size_t r = 0; r < R; r++) {
-        if (p->to < p->n) {
-            UNROLLED for (size_t o = 0; o < O; o++) p->partial[first * R + r * O + o] = s[r][o];
-            continue;
+    UNROLLED for (size_t r = 0; r < R; r += 2) { // sum_lanes takes four vectors at a time
+        const size_t rows = R - r < 2 ? 1 : 2;
+        vec flat[2 * MAX_OUTS];
+        float out[2 * MAX_OUTS + 4];
+        UNROLLED for (size_t i = 0; i < rows; i++) UNROLLED for (size_t o = 0; o < O; o++)
+            flat[i * O + o] = s[r + i][o];
+        sum_lanes(out, flat, rows * O);
+        UNROLLED for (size_t i = 0; i < rows; i++) {
+            if (bias)
+                UNROLLED for (size_t o = 0; o < O; o++) out[i * O + o] += bias[o];
+            memcpy(p->y + first + (r + i) * p->ldy, out + i * O, O * sizeof *out);
         }
-        float out[8];
-        sum_lanes(out, s[r], O);
-        if (bias)
-            UNROLLED for (size_t o = 0; o < O; o++) out[o] += bias[o];
-        memcpy(p->y + first + r * p->ldy, out, O * sizeof *out);
     }
 }
 
@@ -139,8 +169,9 @@ TARGET EVERY_ISA void tile(const size_t R, const size_t O, const enum mat_layout
                            const struct panel *panel, size_t first, struct prefetch *f) {
     const size_t every = prefetch_every(O);
     const struct panel p = *panel; // in registers: stores to y and partial do not change it
-    const unsigned char *w = p.w + first * p.n * w_size(layout);
+    const unsigned char *w = tile_w(layout, &p, first);
     vec s[MAX_ROWS][MAX_OUTS];
+    UNROLLED for (size_t r = 0; r < R; r++) __builtin_prefetch(p.y + first + r * p.ldy, 1);
     tile_begin(R, O, s, p.partial + first * R, p.from);
     struct prefetch go = *f;
     size_t k = p.from;
@@ -185,13 +216,18 @@ struct cut {
     size_t n_panels, outs;   // panels of x, outputs of a tile
     size_t chunk, part;      // rows of W, elements of k
     panel_fn *const *panels; // by rows
+    float *tiles;            // room for a part of a chunk, packed; NULL: W is read as it is
 };
 
-/* Elements of k in a part, for n_rows rows of n: about equal parts, in whole steps. */
-EVERY_ISA size_t part_of_row(size_t n, size_t n_rows) {
-    const size_t most = n_rows < MATMUL_BLOCK_ROWS ? MATMUL_X_FEW_BYTES : MATMUL_X_ROW_BYTES,
-                 parts = 1 + n * sizeof(x_elem) / (most + 1);
+/* Elements of k in a part of at most `most` bytes of x: about equal parts, in whole steps. */
+EVERY_ISA size_t part_of_bytes(size_t n, size_t most) {
+    const size_t parts = 1 + n * sizeof(x_elem) / (most + 1);
     return (n + parts * STEP - 1) / (parts * STEP) * STEP;
+}
+
+/* The same for n_rows rows of n. */
+EVERY_ISA size_t part_of_row(size_t n, size_t n_rows) {
+    return part_of_bytes(n, n_rows < MATMUL_BLOCK_ROWS ? MATMUL_X_FEW_BYTES : MATMUL_X_ROW_BYTES);
 }
 
 /* About equal panels: rows of the next one. */
@@ -220,6 +256,25 @@ EVERY_ISA struct prefetch prefetch_part(const struct matmul_part *m, const struc
                          rows.n < c->chunk ? rows.n : c->chunk);
 }
 
+/* n elements of each of n_out rows, `stride` bytes apart, as tiles of O rows, and then of one:
+ *
+ *     | row 0, STEP of k | row 1, STEP of k | ... | row O - 1 | row 0, the next STEP | ...
+ *
+ * A tile is one aligned stream of memory then. Rows in a file seldom begin at a cache line, and a
+ * vector that is in two lines takes two loads. Rows of 4096 bytes all begin in one set of L1. */
+TARGET EVERY_ISA void pack_w(const enum mat_layout layout, const size_t O, float *to,
+                             const unsigned char *w, size_t stride, size_t n_out, size_t n) {
+    for (size_t i = 0, rows; i < n_out; i += rows) {
+        rows = n_out - i < O ? 1 : O;
+        for (size_t k = 0; k < n; k += STEP)
+            for (size_t o = 0; o < rows; o++, to += STEP)
+                vec_store(to,
+                          load_w(layout, w + (i + o) * stride + k * w_size(layout),
+                                 n - k < STEP ? n - k : STEP),
+                          STEP);
+    }
+}
+
 /* The whole part, as cut. */
 TARGET EVERY_ISA void multiply_panels(const enum mat_layout layout, const struct matmul_part *m,
                                       const struct cut *c) {
@@ -231,6 +286,11 @@ TARGET EVERY_ISA void multiply_panels(const enum mat_layout layout, const struct
         for (size_t from = 0, to; from < m->n_in; from = to) {
             to = m->n_in - from < c->part ? m->n_in : from + c->part;
             struct prefetch f = prefetch_part(m, c, w_size(layout), o, to);
+            const unsigned char *w = m->w + o * stride;
+            if (c->tiles) {
+                pack_w(layout, c->outs, c->tiles, w + from * w_size(layout), stride, n, to - from);
+                w = (const unsigned char *)c->tiles;
+            }
             const size_t steps = n / c->outs * ((to - from) / (STEP * prefetch_every(c->outs)));
             for (size_t r = 0, i = 0, R; r < m->n_rows; r += R, i++) {
                 R = panel_rows(m->n_rows - r, c->n_panels - i);
@@ -238,7 +298,7 @@ TARGET EVERY_ISA void multiply_panels(const enum mat_layout layout, const struct
                 backwards = !backwards;
                 c->panels[R](&(struct panel){.y = m->y + r * m->ldy + o,
                                              .x = (const x_elem *)m->x + r * x_stride(m),
-                                             .w = m->w + o * stride,
+                                             .w = w,
                                              .bias = m->bias ? m->bias + o : NULL,
                                              .partial = partial + (c->part < m->n_in ? r * n : 0),
                                              .ldy = m->ldy,

@@ -40,6 +40,20 @@ enum {
     MATMUL_PREFETCH_STEPS = 8,
 };
 
+/* ---- Matrix multiplication: f32, MATMUL_BLOCK_ROWS rows of x or more (matmul_f32_tmpl.h) ---- */
+
+enum {
+    /* Rows of W that are packed together: a multiple of every tile's outputs. They stay in L2.
+     * Half: up to a quarter slower where outputs do not fit L2 (AVX-512, Emerald Rapids), because a
+     * cache line of y is then filled in three turns. */
+    MATMUL_TILES_OUTS = 24,
+    /* As MATMUL_X_ROW_BYTES. Half: 8 % slower with rows of 1536 or 2048 elements. */
+    MATMUL_TILES_X_BYTES = 8192,
+    /* As MATMUL_BLOCK_BYTES: each block packs W anew. Half: 5 % slower with rows of 1536 elements.
+     */
+    MATMUL_TILES_BLOCK_BYTES = 3 << 18,
+};
+
 /* ---- Matrix multiplication: bf16 panels (matmul_avx512bf16.c) ---- */
 
 enum {

@@ -4,6 +4,8 @@
 #include "stages/embed.h"
 
 #include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include "base/io.h"
 #include "stages/input.h"
@@ -71,6 +73,8 @@ int stage_embed(const struct embed_job *job, const struct embed_form *form, int 
                                       .tokenizer = job->tokenizer};
     s.batch = embed_batch_new(job, embed_out_record, &s.out);
     int rc = embed_out_begin(&s.out, form, &job->header, out, e);
+    if (form->npy || !isatty(fileno(out)))
+        progress_start_count(&s.out.progress, "llm-embed", "sequences");
     if (rc == 0)
         rc = take_input(&s, e);
     if (rc == 0)

@@ -33,6 +33,7 @@ void embed_out_end(struct embed_out *o) {
 }
 
 void embed_out_free(struct embed_out *o) {
+    progress_end(&o->progress);
     free(o->packed);
     free(o->no_row);
     buf_free(&o->line);
@@ -77,8 +78,11 @@ int embed_out_record(void *ctx, const struct embed_record *r, const float *vecto
                                .reason = r->reason};
     if (r->failed)
         o->status = EXIT_SOME_FAILED;
-    if (r->failed && !r->said)
+    progress_add(&o->progress, 1);
+    if (r->failed && !r->said) {
+        progress_clear(&o->progress);
         warn("sequence %" PRIu64 ": %.*s", r->number, (int)r->reason.n, r->reason.p);
+    }
     o->n_written++;
     if (o->form.npy)
         return write_npy(o, r, vector, e);

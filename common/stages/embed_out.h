@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "base/progress.h"
 #include "stages/embed_batch.h"
 #include "wire/npy.h"
 
@@ -24,8 +25,9 @@ struct embed_out {
     float *no_row; // [dim] of NaN
     struct buf line;
     uint64_t n_written;
-    bool terminal; // out is one: control characters are escaped
-    int status;    // EXIT_DONE, or EXIT_SOME_FAILED
+    bool terminal;            // out is one: control characters are escaped
+    int status;               // EXIT_DONE, or EXIT_SOME_FAILED
+    struct progress progress; // off, unless the caller starts it after embed_out_begin
 };
 
 /* Writes the header of vectors(5). embed_out_free is needed after -1 too. */

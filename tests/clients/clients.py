@@ -165,6 +165,36 @@ def llm_program():
 
 
 @scenario
+def llm_embed_multi():
+    """llm knows OpenAI's embedding models only, so a server offers ours by such a name: a link to its folder. Texts that are unchanged
+    are not embedded again."""
+    name, texts = "text-embedding-3-small", {"a": "The capital of France is", "b": "Hello there", "c": "one two three"}
+    os.symlink("vec", name)
+    os.mkdir("texts")
+    for k, t in texts.items():
+        with open(f"texts/{k}.txt", "w") as f:
+            f.write(t)
+    server = subprocess.Popen([programs + "/llm-serve", "--embed", name, "-p", "0"], stderr=subprocess.PIPE, text=True)
+    try:
+        said = [""]
+        while "http://" not in said[-1]:
+            said.append(server.stderr.readline())
+            assert said[-1], said
+        env = {**os.environ, "OPENAI_BASE_URL": said[-1].split()[-1].rstrip("/") + "/v1"}
+        def llm(*args):
+            return subprocess.run([sys.executable, "-m", "llm", *args], check=True, stdout=subprocess.PIPE, text=True, env=env).stdout
+        for _ in range(2):
+            llm("embed-multi", "docs", "-m", "3-small", "--store", "--files", "texts", "*.txt", "-d", "docs.db")
+        for k, t in texts.items():
+            found = [json.loads(line) for line in llm("similar", "docs", "-c", t, "-d", "docs.db").splitlines()]
+            assert len(found) == 3 and found[0]["id"] == k + ".txt" and abs(found[0]["score"] - 1) < 1e-5, found
+            assert found[0]["content"] == t and found[0]["score"] > found[1]["score"] >= found[2]["score"], found
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@scenario
 def litellm_completion():
     import litellm
     r = litellm.completion(model="openai/tiny", api_base=base + "/v1", api_key=key, messages=chat, max_tokens=8, temperature=0)

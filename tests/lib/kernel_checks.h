@@ -85,29 +85,29 @@ static inline void matmul_is_right(void) {
 }
 
 /* The same row gives the same bits alone and among others, whatever the threads. */
-static inline void matmul_same_bits(void) {
-    enum { ROWS = CHECKS_FEW ? 19 : 70, OUT = 67, IN = 2101 }; // more than ROW_BYTES, as bf16 too
+static inline void rows_have_same_bits(size_t rows, size_t in) {
+    enum { OUT = 67 };
     struct pool *pools[] = {pool_new(1, NULL), pool_new(2, NULL), pool_new(3, NULL)};
-    float *x = random_floats(ROWS * IN), *values = xcalloc(OUT * IN, sizeof *values);
-    float *alone = xcalloc(ROWS * OUT, sizeof *alone), *batch = xcalloc(ROWS * OUT, sizeof *batch);
-    void *scratch = xaligned(64, matmul_scratch(ROWS, IN));
+    float *x = random_floats(rows * in), *values = xcalloc(OUT * in, sizeof *values);
+    float *alone = xcalloc(rows * OUT, sizeof *alone), *batch = xcalloc(rows * OUT, sizeof *batch);
+    void *scratch = xaligned(64, matmul_scratch(rows, in));
     for (size_t t = 0; t < 3; t++)
         for (int precise = 0; precise < 2; precise++) {
-            struct mat w = mat_plain(NULL, weight_types[t], OUT, IN);
+            struct mat w = mat_plain(NULL, weight_types[t], OUT, in);
             struct guarded g = random_mat(&w, 2, values);
-            for (size_t r = 0; r < ROWS; r++)
+            for (size_t r = 0; r < rows; r++)
                 multiply(pools[0], alone + r * OUT, OUT, &w, NULL,
-                         &(struct matmul_input){x + r * IN, IN, 1, precise, scratch});
+                         &(struct matmul_input){x + r * in, in, 1, precise, scratch});
             for (size_t i = CHECKS_FEW ? 2 : 0; i < 3; i++)
-                for (size_t n = 1 + CHECKS_FEW; n <= ROWS; n += n < 12       ? 1 + CHECKS_FEW
+                for (size_t n = 1 + CHECKS_FEW; n <= rows; n += n < 12       ? 1 + CHECKS_FEW
                                                                 : CHECKS_FEW ? 6
                                                                              : 29) {
-                    memset(batch, 0xFF, ROWS * OUT * sizeof *batch);
-                    for (size_t r = 0; r < ROWS; r += n)
+                    memset(batch, 0xFF, rows * OUT * sizeof *batch);
+                    for (size_t r = 0; r < rows; r += n)
                         multiply(pools[i], batch + r * OUT, OUT, &w, NULL,
-                                 &(struct matmul_input){x + r * IN, IN, ROWS - r < n ? ROWS - r : n,
+                                 &(struct matmul_input){x + r * in, in, rows - r < n ? rows - r : n,
                                                         precise, scratch});
-                    CHECK_MSG(memcmp(alone, batch, ROWS * OUT * sizeof *batch) == 0,
+                    CHECK_MSG(memcmp(alone, batch, rows * OUT * sizeof *batch) == 0,
                               "%s: dtype %d, %zu rows at once, %zu threads: other bits",
                               kernels_isa(), weight_types[t], n, i + 1);
                 }
@@ -120,6 +120,10 @@ static inline void matmul_same_bits(void) {
     free(alone);
     free(batch);
     free(scratch);
+}
+static inline void matmul_same_bits(void) {
+    rows_have_same_bits(CHECKS_FEW ? 19 : 70, 2101); // rows that are cut, as bf16 too
+    rows_have_same_bits(CHECKS_FEW ? 26 : 70, 333);  // enough rows for W to be packed
 }
 
 /* Several matrices in one job give what each gives alone, whatever their types and wherever pieces
