@@ -42,6 +42,7 @@ static const char help[] =
     "      --connections N    most connections; default 2048\n"
     "      --idle SECONDS     close a connection that sends nothing; default 60\n"
     "      --any-host         take requests whose Host is not localhost, from a proxy\n"
+    "      --any-model        a model's name that is not known means the first model\n"
     "      --origin ORIGIN    let pages of this site ask, such as https://chat.example\n"
     "      --keys FILE        requests need a key of this file, which has their hashes\n"
     "      --log FILE         append a line of JSON for each request; '-' is stdout\n"
@@ -60,6 +61,7 @@ enum {
     OPT_SOCKET,
     OPT_MAX_BODY,
     OPT_ANY_HOST,
+    OPT_ANY_MODEL,
     OPT_RECORD,
     OPT_GRACE,
     OPT_EMBED,
@@ -80,6 +82,7 @@ static const struct option longs[] = {
     {"batch", required_argument, NULL, 'b'},
     {"max-body", required_argument, NULL, OPT_MAX_BODY},
     {"any-host", no_argument, NULL, OPT_ANY_HOST},
+    {"any-model", no_argument, NULL, OPT_ANY_MODEL},
     {"record", required_argument, NULL, OPT_RECORD},
     {"grace", required_argument, NULL, OPT_GRACE},
     {"embed", required_argument, NULL, OPT_EMBED},
@@ -153,6 +156,9 @@ static void long_option(int c, struct options *o) {
         break;
     case OPT_IDLE:
         o->http.idle_seconds = (unsigned)opt_u64("--idle", optarg, 1, 86400);
+        break;
+    case OPT_ANY_MODEL:
+        o->http.any_model = true;
         break;
     case OPT_ORIGIN:
         o->http.origin = optarg;

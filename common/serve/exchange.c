@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "serve/reply.h"
+#include "serve/request.h"
 
 double exchange_now(void) {
     struct timespec t;
@@ -84,12 +85,18 @@ void exchange_reply(struct exchange *x, unsigned status, struct buf *reply) {
     pthread_mutex_unlock(&x->lock);
 }
 
-void exchange_refuse(struct exchange *x, unsigned status, const char *message, const char *field) {
+void exchange_refuse_code(struct exchange *x, unsigned status, const char *message,
+                          const char *field, const char *code) {
     struct buf reply = {0};
+    const char *path = request_after_v1(x->path.p ? x->path.p : "");
+    bool messages = strncmp(path, "/messages", 9) == 0;
     atomic_fetch_add(&x->h->n_refused, 1);
-    bool messages = strncmp(x->path.p ? x->path.p : "", "/v1/messages", 12) == 0;
-    reply_forms[messages ? BODY_MESSAGES : BODY_CHAT].error(status, message, field, &reply);
+    reply_forms[messages ? BODY_MESSAGES : BODY_CHAT].error(status, message, field, code, &reply);
     exchange_reply(x, status, &reply);
+}
+
+void exchange_refuse(struct exchange *x, unsigned status, const char *message, const char *field) {
+    exchange_refuse_code(x, status, message, field, NULL);
 }
 
 void exchange_add(struct exchange *x, struct str part) {
@@ -122,7 +129,17 @@ void exchange_count(struct exchange *x, const struct generate_result *sum) {
         atomic_fetch_add(&x->h->cached_tokens, (unsigned long long)sum->cached_tokens);
 }
 
+/* Whether there is a model of this name. */
+static bool is_known(const struct http_options *o, const char *name) {
+    for (size_t i = 0; i < o->n_models; i++)
+        if (strcmp(o->models[i].name, name) == 0)
+            return true;
+    return false;
+}
+
 const struct served *exchange_model(struct exchange *x, const char *name, unsigned can) {
+    if (name && x->h->o->any_model && !is_known(x->h->o, name))
+        name = NULL;
     for (size_t i = 0; i < x->h->o->n_models; i++) {
         const struct served *m = &x->h->o->models[i];
         if (name ? strcmp(m->name, name) != 0 : !(m->can & can))
