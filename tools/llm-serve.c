@@ -16,6 +16,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "base/io.h"
 #include "base/num.h"
 #include "base/opt.h"
@@ -316,11 +320,20 @@ static void wait_for_signal(const sigset_t *ends) {
         print_note("ends after signal %d", number);
 }
 
+/* Every answer has threads of its own. By default malloc has up to eight arenas a core, and each
+ * retains what the longest prompt took. */
+static void bound_arenas(void) {
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
 int main(int argc, char **argv) {
     struct options o;
     struct err e = {0};
     sigset_t ends;
     program_init(argv[0]);
+    bound_arenas();
     parse_options(argc, argv, &o);
     signal(SIGPIPE, SIG_IGN); // before threads, which inherit it, as they do what is blocked here
     sigemptyset(&ends);

@@ -286,6 +286,8 @@ def mode_kills(args):
             settled = n_fds(s.server), n_fds(s.engine)
         # The last engine's descriptors close a moment after the server's own.
         until("descriptors are closed", lambda: n_fds(s.server) <= settled[0] + 1 and n_fds(s.engine) <= settled[1], 20)
+        if os.environ.get("STORM_TRACE"):
+            print(done, memory(s.server), memory(s.engine), flush=True)
         if done >= warm and before is None:
             before = memory(s.server), memory(s.engine)
     after = memory(s.server), memory(s.engine)
