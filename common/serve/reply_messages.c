@@ -106,7 +106,9 @@ void reply_messages_error(unsigned status, const char *message, const char *fiel
     (void)field; // the message names it
     (void)code;
     buf_fmt(out, "{\"type\": \"error\", \"error\": {\"type\": \"%s\", \"message\": ",
-            status >= 500 ? "api_error" : reply_error_type(status));
+            status >= 500   ? "api_error"
+            : status == 413 ? "request_too_large"
+                            : reply_error_type(status));
     json_write_str(out, str_of(message));
     buf_str(out, "}}");
 }

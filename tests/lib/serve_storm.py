@@ -3,7 +3,7 @@
     serve_storm.py replay [--n 500]     sampled requests, some of which leave early. Each recorded answer, and the part that each client
                                         got, must be what the four programs give for the recorded line alone
     serve_storm.py kills [--n 1000]     processes killed at a random byte: of their request, in the prompt, in the answer. After each
-                                        round neither server nor engine may have one left, and memory and descriptors stay
+                                        round neither server nor engine may have one left. Descriptors stay, and memory after the first half
     serve_storm.py slow [--n 1000]      connections that drip headers, drip bodies, or read nothing. A client that is quick is served,
                                         connections and memory are bounded
 
@@ -87,6 +87,12 @@ class Servers:
         lines = [line for line in self.said().splitlines() if "http://" not in line]
         check(not lines, "messages: " + "\n".join(lines[:40]))
         self.folder.cleanup()
+
+
+def sanitized():
+    """A sanitizer retains what is freed, so memory says nothing; leaks are messages, and fail at the end."""
+    with open(os.path.join(BIN, "llm-serve"), "rb") as f:
+        return b"__asan_init" in f.read()
 
 
 def n_fds(process):
@@ -276,31 +282,34 @@ def mode_kills(args):
         subprocess.run([sys.executable, os.path.join(ROOT, "tests", "lib", "random_model.py"),
                         os.path.join(ROOT, "tests", "data", "tokenizers", "bpe-smollm2"), model], check=True)
     s = Servers(model, engine=["--keep", "1", "--chunk", "64"])
-    together, done, slowest, before = 8, 0, 0, None
-    warm = max(together, args.n // 10)
-    while done < args.n + warm:
+    gaps, times = [], []
+    quick_client(s, 0.5, gaps)
+    together, done, first = 8, 0, (0, 0)
+    while done < args.n:
         kill_some(s, rng, together, args.words)
         done += together
-        slowest = max(slowest, until("all killed clients are forgotten", lambda: s.running() == 0, 20))
-        if before is None:
+        times.append(until("all killed clients are forgotten", lambda: s.running() == 0, 20))
+        if done == together:
             settled = n_fds(s.server), n_fds(s.engine)
         # The last engine's descriptors close a moment after the server's own.
         until("descriptors are closed", lambda: n_fds(s.server) <= settled[0] + 1 and n_fds(s.engine) <= settled[1], 20)
         if os.environ.get("STORM_TRACE"):
             print(done, memory(s.server), memory(s.engine), flush=True)
-        if done >= warm and before is None:
-            before = memory(s.server), memory(s.engine)
-    after = memory(s.server), memory(s.engine)
-    grown = [b - a for a, b in zip(before, after)]
+        # What the first half needs at most is retained: the prefix cache, and what malloc has for the longest prompts.
+        if done <= args.n / 2:
+            first = max(first[0], memory(s.server)), max(first[1], memory(s.engine))
+    grown = memory(s.server) - first[0], memory(s.engine) - first[1]
     most = args.growth
     for name, n in zip(("llm-serve", "llm-forward"), grown):
-        check(n <= most, f"{name} has grown by {n} bytes")
+        check(n <= most or sanitized(), f"{name} has grown by {n} bytes")
     left = int(s.get("/metrics").split("\ntokpipe:requests_left_total ")[1].split()[0])
     body = json.loads(texts_whole(s))
     check(body["usage"]["completion_tokens"] == 3, f"a request afterwards: {body}")
     s.end()
-    print(f"{done} clients killed, {left} of them while an answer was made; all forgotten after {slowest * 1e3:.0f} ms at most; "
-          f"own memory grew by {grown[0]} bytes (llm-serve) and {grown[1]} (llm-forward) after the first {warm}")
+    step, times = sum(gaps) / len(gaps), sorted(times)
+    print(f"{done} clients killed, {left} of them while an answer was made; {together} together are forgotten after "
+          f"{times[len(times) // 2] * 1e3:.1f} ms in the median, {times[-1] * 1e3:.1f} ms at most, where a step takes {step * 1e3:.2f} ms; "
+          f"own memory in the end, less the most of the first half: {grown[0]} bytes (llm-serve), {grown[1]} (llm-forward)")
 
 
 def texts_whole(s):
@@ -314,97 +323,106 @@ def texts_whole(s):
 
 # ---- slow ----
 
-async def drip(port, kind, stop):
-    """A slow connection, opened again whenever the server has closed it. Returns how often it was."""
-    n = 0
-    body = b'{"prompt": "Hello", "max_tokens": 400, "ignore_eos": true, "stream": true}'
-    while not stop.is_set():
+async def drip(port, kind, interval, counts):
+    """A slow connection, opened again whenever the server has closed it."""
+    while True:
         writer = None
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
-            n += 1
+            counts.append(kind)
             if kind == "read":
                 writer.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
                 writer.transport.pause_reading()
                 writer.write(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 4)
-                await asyncio.wait_for(stop.wait(), 30)
+                await asyncio.sleep(30)
             elif kind == "headers":
                 writer.write(b"GET /health HTTP/1.1\r\nHost: localhost\r\n")
-                while not stop.is_set() and not reader.at_eof():
-                    writer.write(b"X-A: b\r\n")
-                    await writer.drain()
-                    await asyncio.sleep(1)
             else:
-                writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + body[:10])
-                while not stop.is_set() and not reader.at_eof():
-                    writer.write(b" ")
-                    await writer.drain()
-                    await asyncio.sleep(1)
-        except (OSError, asyncio.TimeoutError):
+                writer.write(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+            while kind != "read" and not reader.at_eof():
+                writer.write(b"X-A: b\r\n" if kind == "headers" else b" ")
+                await writer.drain()
+                await asyncio.sleep(interval)
+        except OSError:
             pass
         if writer:
             writer.close()
         await asyncio.sleep(0.01)
-    return n
 
 
-async def good_client(port, stop, gaps):
-    """Streams one answer after the other; gaps gets the seconds between tokens."""
-    n = 0
-    while not stop.is_set():
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(request("/v1/completions", {"prompt": "Hello", "max_tokens": 50, "ignore_eos": True, "stream": True, "seed": n}))
-        last, done = None, False
-        while line := await reader.readline():
-            if line.startswith(b"data: {"):
-                now = time.monotonic()
-                if last is not None:
-                    gaps.append(now - last)
-                last = now
-            done |= line.startswith(b"data: [DONE]")
-        writer.close()
+async def drip_all(port, n, said):
+    counts = []
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, lambda: (os.write(said, b"%d" % len(counts)), os._exit(0)))
+    await asyncio.gather(*(drip(port, ("headers", "body", "read")[i % 3], max(1, n / 200), counts) for i in range(n)))
+
+
+class Drips:
+    """n slow connections, of a process of their own."""
+
+    def __init__(self, port, n):
+        self.said, w = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                asyncio.run(drip_all(port, n, w))
+            finally:
+                os._exit(1)
+        os.close(w)
+
+    def end(self):
+        """How often one was opened."""
+        os.kill(self.pid, signal.SIGTERM)
+        os.waitpid(self.pid, 0)
+        n = int(os.read(self.said, 100) or b"0")
+        os.close(self.said)
+        return n
+
+
+def quick_client(s, seconds, gaps):
+    """Streams one answer after the other, and looks at the server; gaps gets the seconds between tokens. Returns the answers, and the
+    most memory and descriptors of the server."""
+    n, most, end = 0, [0, 0], time.monotonic() + seconds
+    while time.monotonic() < end:
+        with socket.create_connection(("127.0.0.1", s.port), timeout=60) as c:
+            c.sendall(request("/v1/completions", {"prompt": "Hello", "max_tokens": 50, "ignore_eos": True, "stream": True, "seed": n}))
+            last, done = None, False
+            for line in c.makefile("rb"):
+                if line.startswith(b"data: {"):
+                    now = time.monotonic()
+                    if last is not None:
+                        gaps.append(now - last)
+                    last = now
+                done |= line.startswith(b"data: [DONE]")
         check(done, "the quick client's answer was cut")
         n += done
-    return n
+        most = [max(most[0], memory(s.server)), max(most[1], n_fds(s.server))]
+    return n, most
 
 
 def p99(values):
     return sorted(values)[int(len(values) * 0.99)] if values else 0
 
 
-async def slow_part(s, n, seconds):
-    stop, gaps, alone = asyncio.Event(), [], []
-    first = asyncio.Event()
-    asyncio.get_running_loop().call_later(seconds, first.set)
-    await good_client(s.port, first, alone)
-    base = memory(s.server), n_fds(s.server)
-    slow = [asyncio.create_task(drip(s.port, ("headers", "body", "read")[i % 3], stop)) for i in range(n)]
-    await asyncio.sleep(3)
-    good = asyncio.create_task(good_client(s.port, stop, gaps))
-    most = [0, 0]
-    for _ in range(seconds * 4):
-        await asyncio.sleep(0.25)
-        most = [max(most[0], memory(s.server)), max(most[1], n_fds(s.server))]
-    stop.set()
-    served = await good
-    opened = sum(await asyncio.gather(*slow))
-    return served, opened, base, most, p99(alone), p99(gaps)
-
-
 def mode_slow(args):
     limit = args.n + 100
     s = Servers(args.model or os.path.join(ROOT, "tests", "data", "tiny"), server=["--connections", str(limit), "--idle", "60"])
-    served, opened, base, most, before, during = asyncio.run(slow_part(s, args.n, args.seconds))
+    alone, among = [], []
+    quick_client(s, args.seconds, alone)
+    base = memory(s.server), n_fds(s.server)
+    drips = Drips(s.port, args.n)
+    until("all slow connections are there", lambda: n_fds(s.server) - base[1] >= args.n * 0.9)
+    served, most = quick_client(s, args.seconds, among)
+    opened = drips.end()
+    before, during = p99(alone), p99(among)
     check(served >= 1, "the quick client got no answer")
     check(opened >= args.n, f"only {opened} connections were opened")
-    check(most[1] - base[1] >= args.n * 0.9, f"only {most[1] - base[1]} connections at once")
     check(most[1] - base[1] <= 2 * limit, f"{most[1] - base[1]} descriptors")
     each = (most[0] - base[0]) / args.n
-    check(each <= 80 << 10, f"{each:.0f} bytes a connection")
+    check(each <= 80 << 10 or sanitized(), f"{each:.0f} bytes a connection")
     until("the connections are closed", lambda: n_fds(s.server) <= base[1] + 2)
     s.end()
     print(f"{args.n} slow connections: {served} answers for a quick client; {most[1] - base[1]} descriptors and {each:.0f} bytes a "
-          f"connection at most; p99 between its tokens {before * 1e3:.2f} ms alone, {during * 1e3:.2f} ms among them")
+          f"connection at most; p99 between its tokens {before * 1e3:.3f} ms alone, {during * 1e3:.3f} ms among them: {during / before:.3f} times")
 
 
 def main():
@@ -414,7 +432,7 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--model")
     p.add_argument("--words", type=int, default=3000, help="kills: of a long prompt")
-    p.add_argument("--growth", type=int, default=1 << 20, help="kills: the most bytes that memory may grow by")
+    p.add_argument("--growth", type=int, default=1 << 18, help="kills: the most bytes that memory may grow by")
     p.add_argument("--seconds", type=int, default=5, help="slow: of each measurement")
     args = p.parse_args()
     args.n = args.n or {"replay": 500, "kills": 1000, "slow": 1000}[args.mode]
