@@ -186,7 +186,7 @@ def anthropic_messages():
     for kind, call in ((anthropic.AuthenticationError, lambda: anthropic.Anthropic(base_url=base, api_key="wrong").messages.create(model="tiny", max_tokens=1, messages=chat)),
                        (anthropic.NotFoundError, lambda: c.messages.create(model="nobody", max_tokens=1, messages=chat)),
                        (anthropic.BadRequestError, lambda: c.messages.create(model="tiny", max_tokens=1, messages=[{"role": "user", "content": long}])),
-                       (anthropic.RateLimitError, lambda: [anthropic.Anthropic(base_url=base, api_key="limited-" + key, max_retries=0).messages.create(
+                       (anthropic.RateLimitError, lambda: [anthropic.Anthropic(base_url=base, api_key="limited2-" + key, max_retries=0).messages.create(
                            model="tiny", max_tokens=40, messages=chat, extra_body={"ignore_eos": True}) for _ in range(2)]),
                        (anthropic.BadRequestError, lambda: c.messages.create(model="tiny", max_tokens=1, messages=chat, tools=[{"name": "f", "input_schema": {"type": "object"}}]))):
         try:
@@ -334,7 +334,7 @@ def instructor():
     from pydantic import BaseModel
     class City(BaseModel):
         name: str
-    for mode, field in ((instructor.Mode.TOOLS, "tools"), (instructor.Mode.JSON, "response_format"), (instructor.Mode.JSON_SCHEMA, "response_format")):
+    for mode, field in ((instructor.Mode.TOOLS, "tool_choice"), (instructor.Mode.JSON, "response_format"), (instructor.Mode.JSON_SCHEMA, "response_format")):
         c = instructor.from_openai(openai.OpenAI(max_retries=0), mode=mode)
         r = c.chat.completions.create(model="tiny", messages=chat, max_tokens=8, temperature=0, response_model=None)
         assert r.usage.completion_tokens == 8
