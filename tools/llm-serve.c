@@ -17,6 +17,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include "base/io.h"
 #include "base/leftover.h"
 #include "base/num.h"
@@ -45,6 +49,7 @@ static const char help[] =
     "      --connections N    most connections; default 2048\n"
     "      --idle SECONDS     close a connection that sends nothing; default 60\n"
     "      --any-host         take requests whose Host is not localhost, from a proxy\n"
+    "      --any-model        a model's name that is not known means the first model\n"
     "      --origin ORIGIN    let pages of this site ask, such as https://chat.example\n"
     "      --keys FILE        requests need a key of this file, which has their hashes; SIGHUP "
     "reads\n"
@@ -65,6 +70,7 @@ enum {
     OPT_SOCKET,
     OPT_MAX_BODY,
     OPT_ANY_HOST,
+    OPT_ANY_MODEL,
     OPT_RECORD,
     OPT_GRACE,
     OPT_EMBED,
@@ -85,6 +91,7 @@ static const struct option longs[] = {
     {"batch", required_argument, NULL, 'b'},
     {"max-body", required_argument, NULL, OPT_MAX_BODY},
     {"any-host", no_argument, NULL, OPT_ANY_HOST},
+    {"any-model", no_argument, NULL, OPT_ANY_MODEL},
     {"record", required_argument, NULL, OPT_RECORD},
     {"grace", required_argument, NULL, OPT_GRACE},
     {"embed", required_argument, NULL, OPT_EMBED},
@@ -141,6 +148,9 @@ static void long_option(int c, struct options *o) {
         break;
     case OPT_IDLE:
         o->http.idle_seconds = (unsigned)opt_u64("--idle", optarg, 1, 86400);
+        break;
+    case OPT_ANY_MODEL:
+        o->http.any_model = true;
         break;
     case OPT_ORIGIN:
         o->http.origin = optarg;
@@ -327,11 +337,20 @@ static void wait_for_end(const sigset_t *signals, const struct options *o) {
         print_note("ends after signal %d", number);
 }
 
+/* Every answer has threads of its own. By default malloc has up to eight arenas a core, and each
+ * retains what the longest prompt took. */
+static void bound_arenas(void) {
+#ifdef __GLIBC__
+    mallopt(M_ARENA_MAX, 2);
+#endif
+}
+
 int main(int argc, char **argv) {
     struct options o;
     struct err e = {0};
     sigset_t signals;
     program_init(argv[0]);
+    bound_arenas();
     parse_options(argc, argv, &o);
     raise_descriptors();
     signal(SIGPIPE, SIG_IGN); // before threads, which inherit it, as they do what is blocked here

@@ -150,7 +150,7 @@ static void end_choice(struct choice_run *c, const struct generate_result *g) {
 static int run_choice(struct choice_run *c, struct err *e) {
     struct answer_run *a = c->a;
     struct generate_result *g = &a->choices[c->index].result;
-    const struct generate_sink sink = {c, take_part, has_left, has_begun};
+    const struct generate_sink sink = {c, take_part, has_left, a->x->socket, has_begun};
     struct buf line = {0};
     generate_choice(a->b, &a->prompts[c->prompt], c->choice, &line);
     const struct generate_ask ask = {.line = buf_view(&line),
@@ -244,10 +244,30 @@ static void finish(struct answer_run *a) {
     buf_free(&out);
 }
 
+/* Refuses a prompt that is longer than the context, in the words and with the code by which clients
+ * know that a conversation must be shortened: openai's and litellm's, and Anthropic's. */
+static bool refuse_too_long(struct answer_run *a) {
+    uint64_t n, context;
+    char message[128];
+    const char *form = a->b->kind == BODY_MESSAGES
+                           ? "prompt is too long: %" PRIu64 " tokens > %" PRIu64 " maximum"
+                           : "the prompt has %" PRIu64 " tokens, and this model's maximum context "
+                             "length is %" PRIu64 " tokens";
+    if (sscanf(a->e.msg, "%" SCNu64 " ids do not fit into the context of %" SCNu64, &n, &context) !=
+        2)
+        return false;
+    snprintf(message, sizeof message, form, n, context);
+    exchange_refuse_code(a->x, MHD_HTTP_BAD_REQUEST, message, body_prompt_field(a->b->kind),
+                         "context_length_exceeded");
+    return true;
+}
+
 /* The answer failed, perhaps after a part of it was sent. */
 static void fail(struct answer_run *a) {
     struct buf out = {0};
     const struct err *e = &a->e;
+    if (!a->any && refuse_too_long(a))
+        return;
     if (!a->any) {
         exchange_refuse(a->x, exchange_status(e), e->msg, field_of(a, e));
         return;
@@ -286,6 +306,7 @@ static void destroy(struct answer_run *a) {
     for (size_t i = 0; i < a->b->n_prompts; i++)
         generate_prompt_free(&a->prompts[i]);
     for (size_t i = 0; i < a->n; i++) {
+        free(a->choices[i].result.stop_text);
         buf_free(&a->choices[i].text);
         reply_logprobs_free(&a->choices[i].logprobs);
         if (a->records)
@@ -312,6 +333,7 @@ static void answer(struct exchange *x, struct body *b, const struct served *m) {
     init(&a);
     for (size_t i = 0; i < b->n_prompts && a.rc == 0; i++)
         a.rc = generate_prompt(m, b, i, &a.prompts[i], &a.e);
+    a.reply.prompt_tokens = a.prompts[0].n_ids;
     if (a.rc != 0 && a.e.code == EXIT_NO_INPUT) // no chat template: the request is at fault
         a.e.code = EXIT_DATA;
     if (a.rc == 0)

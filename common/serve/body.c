@@ -280,7 +280,9 @@ static void read_own(struct body_reader *r, const struct body_field *f) {
             read_param(r, f, r->max);
     } else if (str_eq(key, "temperature")) {
         b->has_temp = true;
-        read_param(r, f, json_skip(&r->j));
+        b->said.temperature = json_skip(&r->j);
+        if (!json_failed(&r->j))
+            read_param(r, f, b->said.temperature);
     }
 }
 
@@ -292,6 +294,10 @@ static void read_field(struct body_reader *r, const struct body_field *f) {
     struct str raw = json_skip(&r->j);
     if (json_failed(&r->j) || str_eq(raw, "null"))
         return;
+    if (strcmp(f->name, "top_p") == 0)
+        r->b->said.top_p = raw;
+    if (strcmp(f->name, "metadata") == 0 && raw.p[0] == '{')
+        r->b->said.metadata = raw;
     if (f->kind == BODY_PARAM)
         read_param(r, f, raw);
     else if (f->kind == BODY_TEMPLATE && strcmp(f->name, "chat_template_kwargs") == 0
@@ -375,6 +381,8 @@ static bool check_together(struct body_reader *r, struct err *e) {
         err_set(e, EXIT_DATA, "%s %s", wrong, what);
         return false;
     }
+    b->said.instructions = r->system;
+    b->said.max = r->max;
     b->top = !r->logprobs ? -1 : r->top < 0 ? 0 : r->top;
     b->no_answer = b->echo && b->top >= 0 && r->max.p && str_eq(r->max, "0");
     if (b->no_answer) // the last of equal parameters counts

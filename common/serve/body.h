@@ -42,6 +42,11 @@ struct body_prompt {
     size_t n_ids;
 };
 
+/* Values as the request has them, in its text; p is NULL: not given. */
+struct body_said {
+    struct str instructions, max, temperature, top_p, metadata;
+};
+
 struct body {
     enum body_kind kind;
     struct buf record;           // JSON members of a record for tok-encode -j, without the prompt
@@ -54,9 +59,10 @@ struct body {
     bool include_usage; // stream_options.include_usage
     bool has_temp, has_seed;
     uint64_t seed;
-    int top;        // alternatives of each log-probability; -1: no log-probabilities
-    bool echo;      // the answer begins with the prompt
-    bool no_answer; // max_tokens is 0, but the prompt is scored
+    int top;               // alternatives of each log-probability; -1: no log-probabilities
+    bool echo;             // the answer begins with the prompt
+    bool no_answer;        // max_tokens is 0, but the prompt is scored
+    struct body_said said; // what an answer of /v1/responses repeats
     // Not of the body, but of the request:
     bool explain;  // why no more of the prompt was cached
     char salt[33]; // of the prefix cache; "": none

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "serve/reply.h"
+#include "serve/request.h"
 
 enum { ONE_ANSWER = 4, ALL_ANSWERS = 32 }; // times max_body: what of answers is in memory
 
@@ -90,12 +91,18 @@ void exchange_reply(struct exchange *x, unsigned status, struct buf *reply) {
     pthread_mutex_unlock(&x->lock);
 }
 
-void exchange_refuse(struct exchange *x, unsigned status, const char *message, const char *field) {
+void exchange_refuse_code(struct exchange *x, unsigned status, const char *message,
+                          const char *field, const char *code) {
     struct buf reply = {0};
+    const char *path = request_after_v1(x->path.p ? x->path.p : "");
+    bool messages = strncmp(path, "/messages", 9) == 0;
     atomic_fetch_add(&x->h->n_refused, 1);
-    bool messages = strncmp(x->path.p ? x->path.p : "", "/v1/messages", 12) == 0;
-    reply_forms[messages ? BODY_MESSAGES : BODY_CHAT].error(status, message, field, &reply);
+    reply_forms[messages ? BODY_MESSAGES : BODY_CHAT].error(status, message, field, code, &reply);
     exchange_reply(x, status, &reply);
+}
+
+void exchange_refuse(struct exchange *x, unsigned status, const char *message, const char *field) {
+    exchange_refuse_code(x, status, message, field, NULL);
 }
 
 void exchange_add(struct exchange *x, struct str part) {
@@ -162,10 +169,12 @@ const struct served *exchange_model(struct exchange *x, const char *name, unsign
     struct models *models = x->h->o->models;
     models_release(models, x->held);
     x->held = models_find(models, name, can);
+    const struct served *other = name && !x->held ? models_find(models, name, ~0u) : NULL;
+    models_release(models, other);
+    if (!x->held && !other && x->h->o->any_model)
+        x->held = models_find(models, NULL, can);
     if (x->held)
         return x->held;
-    const struct served *other = name ? models_find(models, name, ~0u) : NULL;
-    models_release(models, other);
     if (other)
         exchange_refuse(x, MHD_HTTP_BAD_REQUEST, "the model is for another path", "model");
     else

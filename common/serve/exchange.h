@@ -90,6 +90,9 @@ void exchange_drop(struct exchange *x);
 /* The whole answer, for the thread of the answer. Takes what is in reply. */
 void exchange_reply(struct exchange *x, unsigned status, struct buf *reply);
 void exchange_refuse(struct exchange *x, unsigned status, const char *message, const char *field);
+/* With a code of OpenAI's API, for programs. NULL: the status' own. */
+void exchange_refuse_code(struct exchange *x, unsigned status, const char *message,
+                          const char *field, const char *code);
 /* Parts of an answer that streams; the first one decides on status 200. */
 void exchange_add(struct exchange *x, struct str part);
 void exchange_end(struct exchange *x);
@@ -106,8 +109,8 @@ bool exchange_left(void *x);
 void exchange_name(struct exchange *x, const char *id, const struct served *m);
 void exchange_count(struct exchange *x, const struct generate_result *sum);
 
-/* The model of this name that can one of these (enum served_can); NULL name: the first that can.
- * NULL: the request was refused. */
+/* The model of this name that can one of these (enum served_can); NULL name, or a name that is not
+ * known with --any-model: the first that can. NULL: the request was refused. */
 const struct served *exchange_model(struct exchange *x, const char *name, unsigned can);
 
 /* The status of HTTP for an error of ours. */

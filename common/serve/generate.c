@@ -1,6 +1,7 @@
 /* One answer inside a server: see generate.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#define _GNU_SOURCE // POLLRDHUP
 #include "serve/generate.h"
 
 #include <errno.h>
@@ -232,6 +233,7 @@ static int take_id(struct answering *a, uint32_t id, struct err *e) {
 }
 
 static int take_event(struct answering *a, const struct tokens_event *ev, struct err *e) {
+    struct str stop;
     if (!a->begun && (ev->type == TOKENS_ID || ev->type == TOKENS_END)) {
         int rc = begin(a, e);
         if (rc != 0)
@@ -244,7 +246,11 @@ static int take_event(struct answering *a, const struct tokens_event *ev, struct
     case TOKENS_ID:
         return take_id(a, ev->id, e);
     case TOKENS_END:
-        return answer_decoder_end(a->decoder, &a->text, e) == 0 ? give(a, true) : -1;
+        if (answer_decoder_end(a->decoder, &a->text, e) != 0)
+            return -1;
+        if (!a->r->stop_text && answer_decoder_stopped(a->decoder, &stop))
+            a->r->stop_text = str_dup(stop);
+        return give(a, true);
     case TOKENS_FAILED:
         return err_set(e, EXIT_DATA, "%.*s", (int)ev->text.n, ev->text.p);
     case TOKENS_RESULT:
@@ -348,10 +354,11 @@ static int wait_for(struct ends *s, struct tokens_reader *in, const struct gener
     while (!tokens_pending(in)) {
         struct pollfd p[] = {{.fd = s->tokens, .events = POLLIN},
                              {.fd = s->control, .events = POLLIN},
-                             {.fd = s->prompt, .events = POLLOUT}};
-        if (poll(p, 3, LOOK_MS) < 0 && errno != EINTR)
+                             {.fd = s->prompt, .events = POLLOUT},
+                             {.fd = sink->socket, .events = POLLRDHUP}};
+        if (poll(p, 4, LOOK_MS) < 0 && errno != EINTR)
             return err_errno(e, EXIT_SYSTEM, "cannot wait for the engine");
-        if (sink->left(sink->ctx))
+        if (p[3].revents || sink->left(sink->ctx))
             return GENERATE_LEFT;
         if (p[2].revents)
             write_prompt(s);

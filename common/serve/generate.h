@@ -64,6 +64,7 @@ struct generate_sink {
     /* Whether the client has left. It is asked between tokens, and at least every tenth of a
      * second. */
     bool (*left)(void *ctx);
+    int socket; // the client's, whose end is seen at once; -1: none
     /* The prompt has run. NULL: nothing is to be done then. */
     void (*began)(void *ctx);
 };
@@ -81,6 +82,7 @@ struct generate_result {
     uint64_t prompt_tokens, completion_tokens;
     int64_t cached_tokens; // of the prompt; -1: the engine does not say it
     char cache_why[256];   // where the prompt and the cache differ; "": not asked for, or not known
+    char *stop_text;       // that ended the answer; NULL: none did. Freed by the caller of generate
 };
 
 enum { GENERATE_LEFT = 1 };

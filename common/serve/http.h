@@ -5,7 +5,7 @@
  *     POST /v1/chat/completions, /v1/completions, /v1/responses, /v1/messages,
  *          /v1/messages/count_tokens, /v1/embeddings, /tokenize, /detokenize
  *
- * A client that leaves ends its answer between two tokens, or within a tenth of a second.
+ * "/v1" may be left out. A client that leaves ends its answer at once.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef SERVE_HTTP_H
@@ -26,6 +26,7 @@ struct http_options {
                            // is in memory of an answer: 4 times, and of all of them 32 times
     unsigned max_connections, idle_seconds;
     bool any_host;          // else requests must be for localhost, which stops DNS rebinding
+    bool any_model;         // a model's name that is not known means the first
     const char *origin;     // of the pages of another site that may ask; NULL: none
     const char *record;     // a folder for the line of each request; NULL: none
     struct api_keys *keys;  // NULL: no key is needed

@@ -171,13 +171,14 @@ const char *reply_error_type(unsigned status) {
 }
 
 static const char *error_code(unsigned status) {
-    return status == 401   ? "\"invalid_api_key\""
-           : status == 404 ? "\"not_found\""
-           : status == 429 ? "\"rate_limit_exceeded\""
-                           : "null";
+    return status == 401   ? "invalid_api_key"
+           : status == 404 ? "not_found"
+           : status == 429 ? "rate_limit_exceeded"
+                           : NULL;
 }
 
-void reply_error(unsigned status, const char *message, const char *field, struct buf *out) {
+void reply_error(unsigned status, const char *message, const char *field, const char *code,
+                 struct buf *out) {
     buf_str(out, "{\"error\": {\"message\": ");
     json_write_str(out, str_of(message));
     buf_fmt(out, ", \"type\": \"%s\", \"param\": ", reply_error_type(status));
@@ -185,14 +186,16 @@ void reply_error(unsigned status, const char *message, const char *field, struct
         json_write_str(out, str_of(field));
     else
         buf_str(out, "null");
-    buf_fmt(out, ", \"code\": %s}}", error_code(status));
+    if (!code)
+        code = error_code(status);
+    buf_fmt(out, code ? ", \"code\": \"%s\"}}" : ", \"code\": null}}", code);
 }
 
 static void write_stream_error(struct reply *r, unsigned status, const char *message,
                                struct buf *out) {
     (void)r;
     buf_str(out, "data: ");
-    reply_error(status, message, "", out);
+    reply_error(status, message, "", NULL, out);
     buf_str(out, "\n\n");
 }
 

@@ -25,6 +25,7 @@ struct reply {
     char hex[25];          // its last part
     int64_t created;       // seconds since 1970
     struct decoder *piece; // for reply_logprobs.h
+    size_t prompt_tokens;  // of the first prompt
     // Of a stream of /v1/responses:
     unsigned sequence; // number of the next event
     struct buf text, logprobs;
@@ -45,7 +46,8 @@ struct reply_form {
     void (*part)(struct reply *r, size_t choice, const struct generate_part *p, struct buf *out);
     void (*end)(struct reply *r, size_t choice, const struct generate_result *g, struct buf *out);
     void (*last)(struct reply *r, const struct generate_result *sum, struct buf *out);
-    void (*error)(unsigned status, const char *message, const char *field, struct buf *out);
+    void (*error)(unsigned status, const char *message, const char *field, const char *code,
+                  struct buf *out);
     void (*stream_error)(struct reply *r, unsigned status, const char *message, struct buf *out);
 };
 
@@ -60,8 +62,10 @@ void reply_free(struct reply *r);
 void reply_sum(const struct body *b, const struct reply_choice *choices, size_t n,
                struct generate_result *sum);
 
-/* {"error": {...}}, of OpenAI's API. field: the path of what is wrong, or "". status: of HTTP. */
-void reply_error(unsigned status, const char *message, const char *field, struct buf *out);
+/* {"error": {...}}, of OpenAI's API. field: the path of what is wrong, or "". status: of HTTP.
+ * code: NULL: the status' own. */
+void reply_error(unsigned status, const char *message, const char *field, const char *code,
+                 struct buf *out);
 /* What an error of this status is called. */
 const char *reply_error_type(unsigned status);
 
@@ -78,7 +82,8 @@ void reply_messages_part(struct reply *r, size_t choice, const struct generate_p
 void reply_messages_end(struct reply *r, size_t choice, const struct generate_result *g,
                         struct buf *out);
 void reply_messages_last(struct reply *r, const struct generate_result *sum, struct buf *out);
-void reply_messages_error(unsigned status, const char *message, const char *field, struct buf *out);
+void reply_messages_error(unsigned status, const char *message, const char *field, const char *code,
+                          struct buf *out);
 void reply_messages_stream_error(struct reply *r, unsigned status, const char *message,
                                  struct buf *out);
 

@@ -15,11 +15,19 @@ static void write_message(const struct reply *r, struct buf *out) {
     json_write_str(out, str_of(r->model->name));
 }
 
-/* Which text stopped an answer is not known, so stop_sequence is null. */
 static const char *stop_reason(const struct generate_result *g) {
     return strcmp(g->finish, "length") == 0 ? "max_tokens"
            : strcmp(g->finish, "stop") == 0 ? "stop_sequence"
                                             : "end_turn";
+}
+
+/* The reason why the answer ended, and the text that ended it. */
+static void write_stop(const struct generate_result *g, struct buf *out) {
+    buf_fmt(out, "\"stop_reason\": \"%s\", \"stop_sequence\": ", stop_reason(g));
+    if (g->stop_text)
+        json_write_str(out, str_of(g->stop_text));
+    else
+        buf_str(out, "null");
 }
 
 /* input_tokens are those that were not cached. */
@@ -43,21 +51,24 @@ void reply_messages_whole(struct reply *r, const struct reply_choice *choices, s
     write_message(r, out);
     buf_str(out, ", \"content\": [{\"type\": \"text\", \"text\": ");
     json_write_str(out, choices->text.p ? buf_view(&choices->text) : str_of(""));
-    buf_fmt(out, "}], \"stop_reason\": \"%s\", \"stop_sequence\": null, ",
-            stop_reason(&choices->result));
+    buf_str(out, "}], ");
+    write_stop(&choices->result, out);
+    buf_str(out, ", ");
     write_usage(&choices->result, out);
     buf_byte(out, '}');
 }
 
+/* How much of the prompt was cached is said at the end: message_delta counts again. */
 void reply_messages_first(struct reply *r, size_t choice, struct buf *out) {
     (void)choice;
     buf_str(out, "event: message_start\ndata: {\"type\": \"message_start\", \"message\": ");
     write_message(r, out);
-    buf_str(out,
+    buf_fmt(out,
             ", \"content\": [], \"stop_reason\": null, \"stop_sequence\": null, \"usage\": "
-            "{\"input_tokens\": 0, \"output_tokens\": 0}}}\n\n"
+            "{\"input_tokens\": %zu, \"output_tokens\": 0}}}\n\n"
             "event: content_block_start\ndata: {\"type\": \"content_block_start\", \"index\": 0, "
-            "\"content_block\": {\"type\": \"text\", \"text\": \"\"}}\n\n");
+            "\"content_block\": {\"type\": \"text\", \"text\": \"\"}}\n\n",
+            r->prompt_tokens);
 }
 
 void reply_messages_part(struct reply *r, size_t choice, const struct generate_part *p,
@@ -75,12 +86,11 @@ void reply_messages_end(struct reply *r, size_t choice, const struct generate_re
                         struct buf *out) {
     (void)r;
     (void)choice;
-    buf_fmt(
-        out,
-        "event: content_block_stop\ndata: {\"type\": \"content_block_stop\", \"index\": 0}\n\n"
-        "event: message_delta\ndata: {\"type\": \"message_delta\", \"delta\": {\"stop_reason\": "
-        "\"%s\", \"stop_sequence\": null}, ",
-        stop_reason(g));
+    buf_str(out,
+            "event: content_block_stop\ndata: {\"type\": \"content_block_stop\", \"index\": 0}\n\n"
+            "event: message_delta\ndata: {\"type\": \"message_delta\", \"delta\": {");
+    write_stop(g, out);
+    buf_str(out, "}, ");
     write_usage(g, out);
     buf_str(out, "}\n\n");
 }
@@ -91,11 +101,14 @@ void reply_messages_last(struct reply *r, const struct generate_result *sum, str
     buf_str(out, "event: message_stop\ndata: {\"type\": \"message_stop\"}\n\n");
 }
 
-void reply_messages_error(unsigned status, const char *message, const char *field,
+void reply_messages_error(unsigned status, const char *message, const char *field, const char *code,
                           struct buf *out) {
     (void)field; // the message names it
+    (void)code;
     buf_fmt(out, "{\"type\": \"error\", \"error\": {\"type\": \"%s\", \"message\": ",
-            status >= 500 ? "api_error" : reply_error_type(status));
+            status >= 500   ? "api_error"
+            : status == 413 ? "request_too_large"
+                            : reply_error_type(status));
     json_write_str(out, str_of(message));
     buf_str(out, "}}");
 }
@@ -104,6 +117,6 @@ void reply_messages_stream_error(struct reply *r, unsigned status, const char *m
                                  struct buf *out) {
     (void)r;
     buf_str(out, "event: error\ndata: ");
-    reply_messages_error(status, message, "", out);
+    reply_messages_error(status, message, "", NULL, out);
     buf_str(out, "\n\n");
 }

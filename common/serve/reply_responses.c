@@ -53,28 +53,51 @@ static void write_item(const struct reply *r, const struct generate_result *g, s
     buf_str(out, "]}");
 }
 
+/* `"name": value, `. A value of the request may have line ends, which would end an event's line. */
+static void write_or(struct buf *out, const char *name, struct str said, const char *else_value) {
+    struct str value = said.p ? said : str_of(else_value);
+    buf_fmt(out, "\"%s\": ", name);
+    for (size_t i = 0; i < value.n; i++)
+        buf_byte(out, value.p[i] == '\n' || value.p[i] == '\r' ? ' ' : value.p[i]);
+    buf_str(out, ", ");
+}
+
+/* What the request said, or the value that was used instead. */
+static void write_said(const struct reply *r, struct buf *out) {
+    const struct body_said *said = &r->body->said;
+    char temperature[32];
+    snprintf(temperature, sizeof temperature, "%.9g", r->model->temp);
+    write_or(out, "instructions", said->instructions, "null");
+    write_or(out, "max_output_tokens", said->max, "null");
+    write_or(out, "metadata", said->metadata, "{}");
+    write_or(out, "temperature", said->temperature, temperature);
+    write_or(out, "top_p", said->top_p, "null");
+}
+
 /* g is NULL while the answer is being made. */
 static void write_response(const struct reply *r, const struct generate_result *g, struct str text,
                            struct str logprobs, struct buf *out) {
     buf_fmt(out,
             "{\"id\": \"%s\", \"object\": \"response\", \"created_at\": %" PRId64
             ", \"status\": \"%s\", \"background\": false, \"error\": null, "
-            "\"incomplete_details\": %s, \"instructions\": null, \"metadata\": {}, \"model\": ",
+            "\"incomplete_details\": %s, ",
             r->id, r->created,
             !g          ? "in_progress"
             : is_cut(g) ? "incomplete"
                         : "completed",
             g && is_cut(g) ? "{\"reason\": \"max_output_tokens\"}" : "null");
+    write_said(r, out);
+    buf_str(out, "\"model\": ");
     json_write_str(out, str_of(r->model->name));
     buf_str(out, ", \"output\": [");
     if (g)
         write_item(r, g, text, logprobs, out);
-    buf_fmt(out,
-            "], \"parallel_tool_calls\": true, \"previous_response_id\": null, \"store\": false, "
-            "\"temperature\": null, \"text\": {\"format\": {\"type\": \"text\"}}, \"tool_choice\": "
-            "\"auto\", \"tools\": [], \"top_logprobs\": %d, \"top_p\": null, \"truncation\": "
-            "\"disabled\", \"usage\": ",
-            r->body->top > 0 ? r->body->top : 0);
+    buf_fmt(
+        out,
+        "], \"parallel_tool_calls\": true, \"previous_response_id\": null, \"store\": false, "
+        "\"text\": {\"format\": {\"type\": \"text\"}}, \"tool_choice\": \"auto\", \"tools\": [], "
+        "\"top_logprobs\": %d, \"truncation\": \"disabled\", \"usage\": ",
+        r->body->top > 0 ? r->body->top : 0);
     if (g)
         write_usage(g, out);
     else

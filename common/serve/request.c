@@ -6,13 +6,20 @@
 #include <string.h>
 #include <strings.h>
 
+const char *request_after_v1(const char *path) {
+    return strncmp(path, "/v1/", 4) == 0 ? path + 3 : path;
+}
+
 /* HEAD is GET without the body, which libmicrohttpd leaves out. */
 const struct route *request_route(struct exchange *x) {
-    const char *path = x->path.p ? x->path.p : "";
+    const char *path = request_after_v1(x->path.p ? x->path.p : "");
     const char *method = strcmp(x->method, "HEAD") == 0 ? "GET" : x->method;
     for (const struct route *r = routes; r->path; r++) {
-        size_t n = strlen(r->path);
-        if (strncmp(path, r->path, n) != 0 || (path[n] && !(r->flags & ROUTE_PREFIX)))
+        const char *known = request_after_v1(r->path);
+        size_t n = strlen(known);
+        if (strncmp(path, known, n) != 0 || (path[n] && !(r->flags & ROUTE_PREFIX)))
+            continue;
+        if (known == r->path && path != x->path.p) // only the paths of APIs begin with /v1
             continue;
         x->allow = strcmp(r->method, "GET") == 0 ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
         if (strcmp(method, r->method) != 0)

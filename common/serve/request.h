@@ -10,6 +10,9 @@
  * has other methods. */
 const struct route *request_route(struct exchange *x);
 
+/* A path without "/v1" at its beginning: clients of llama-server leave that out. */
+const char *request_after_v1(const char *path);
+
 /* The value of a header, or NULL; it lives as long as the request. */
 const char *request_header(const struct exchange *x, const char *name);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/utf8.h"
 #include "serve/answer.h"
 #include "serve/assets.h"
 #include "serve/embeddings.h"
@@ -53,29 +54,37 @@ static void serve_embeddings(struct exchange *x) {
 
 /* ---- Tokens ---- */
 
-/* Reads {"model": NAME, `name`: value, ...} of /tokenize and /detokenize. */
+/* {"model": NAME, `name`: value, ...} of /tokenize and /detokenize. vLLM's clients call a text
+ * "prompt", llama-server's "content"; without more each gets what it is used to. */
 struct tokens_request {
     char *model;
-    struct str text; // "prompt", in the parser's memory
+    struct str text; // "prompt" or "content", in the parser's memory
     uint32_t *ids;   // [n] "tokens"
     size_t n;
-    bool no_special, found;
+    bool found, with_pieces;
+    bool special, said_special; // BOS and EOS are added; the request says whether
     char field[BODY_MAX_FIELD]; // the path of what is wrong
 };
 
 static void read_tokens_member(struct json *j, struct tokens_request *r, const char *member,
                                struct str key) {
-    if (str_eq(key, member) && !r->found) {
+    bool is_text = strcmp(member, "prompt") == 0, content = is_text && str_eq(key, "content");
+    if ((str_eq(key, member) || content) && !r->found) {
         r->found = true;
-        if (strcmp(member, "prompt") == 0)
+        if (!r->said_special)
+            r->special = !content;
+        if (is_text)
             r->text = json_str(j);
         else
             body_read_ids(j, "tokens", &r->ids, &r->n);
     } else if (str_eq(key, "model") && !r->model) {
         if (!json_null(j))
             r->model = str_dup(json_str(j));
-    } else if (str_eq(key, "add_special_tokens") && strcmp(member, "prompt") == 0) {
-        r->no_special = !json_bool(j);
+    } else if (is_text && (str_eq(key, "add_special_tokens") || str_eq(key, "add_special"))) {
+        r->said_special = true;
+        r->special = json_bool(j);
+    } else if (is_text && str_eq(key, "with_pieces")) {
+        r->with_pieces = json_bool(j);
     } else {
         json_refuse(j, "\"%.*s\" is not a field that this server knows", str_shown(key), key.p);
     }
@@ -96,19 +105,40 @@ static int read_tokens_request(struct json *j, struct tokens_request *r, const c
     return json_end(j) ? 0 : -1;
 }
 
+/* {"id": 5, "piece": " a"}; a piece that is no text is a list of its bytes. */
+static void write_piece(const struct tokenizer *t, uint32_t id, struct buf *out) {
+    struct buf bytes = {0};
+    tokenizer_bytes(t, id, &bytes);
+    buf_fmt(out, "{\"id\": %" PRIu32 ", \"piece\": ", id);
+    if (utf8_valid(bytes.p ? bytes.p : "", bytes.n) == bytes.n) {
+        json_write_str(out, bytes.p ? buf_view(&bytes) : str_of(""));
+    } else {
+        for (size_t i = 0; i < bytes.n; i++)
+            buf_fmt(out, "%s%u", i ? ", " : "[", (unsigned)(unsigned char)bytes.p[i]);
+        buf_byte(out, ']');
+    }
+    buf_byte(out, '}');
+    buf_free(&bytes);
+}
+
 /* The answer to /tokenize: {"count": 3, "tokens": [1, 2, 3]}. */
 static int tokenize(struct exchange *x, const struct served *m, const struct tokens_request *r,
                     struct buf *out, struct err *e) {
     struct encoder *en = encoder_new(m->tokenizer);
     struct token_ids ids = {0};
-    int rc = tokenizer_encode(en, r->text, &(struct encode_options){.no_special = r->no_special},
-                              &ids, e);
+    int rc =
+        tokenizer_encode(en, r->text, &(struct encode_options){.no_special = !r->special}, &ids, e);
     if (rc == 0)
         rc = exchange_has_room(x, ids.n * sizeof "1234, ", e);
     if (rc == 0) {
         buf_fmt(out, "{\"count\": %zu, \"tokens\": [", ids.n);
-        for (size_t i = 0; i < ids.n; i++)
-            buf_fmt(out, "%s%" PRIu32, i > 0 ? ", " : "", ids.ids[i]);
+        for (size_t i = 0; i < ids.n; i++) {
+            buf_str(out, i > 0 ? ", " : "");
+            if (r->with_pieces)
+                write_piece(m->tokenizer, ids.ids[i], out);
+            else
+                buf_fmt(out, "%" PRIu32, ids.ids[i]);
+        }
         buf_str(out, "]}");
     }
     token_ids_free(&ids);
@@ -116,7 +146,8 @@ static int tokenize(struct exchange *x, const struct served *m, const struct tok
     return rc;
 }
 
-/* The answer to /detokenize: {"prompt": "text"}. An id of a few bytes may have a long text. */
+/* The answer to /detokenize: {"prompt": "text", "content": "text"}. An id of a few bytes may have a
+ * long text. */
 static int detokenize(struct exchange *x, const struct served *m, const struct tokens_request *r,
                       struct buf *out, struct err *e) {
     struct decoder *d = decoder_new(m->tokenizer, true);
@@ -131,6 +162,8 @@ static int detokenize(struct exchange *x, const struct served *m, const struct t
         rc = decoder_end(d, &text, e);
     if (rc == 0) {
         buf_str(out, "{\"prompt\": ");
+        json_write_str(out, text.p ? buf_view(&text) : str_of(""));
+        buf_str(out, ", \"content\": ");
         json_write_str(out, text.p ? buf_view(&text) : str_of(""));
         buf_byte(out, '}');
     }

@@ -82,6 +82,11 @@ int answer_decoder_id(struct answer_decoder *d, uint32_t id, struct buf *text, s
     return rc;
 }
 
+bool answer_decoder_stopped(const struct answer_decoder *d, struct str *stop) {
+    *stop = buf_view(&d->maybe); // what was held back when it was complete
+    return d->cut;
+}
+
 int answer_decoder_end(struct answer_decoder *d, struct buf *text, struct err *e) {
     int rc = decoder_end(d->decoder, &d->fresh, e);
     take_fresh(d, text);

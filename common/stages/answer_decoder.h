@@ -28,6 +28,8 @@ int answer_decoder_begin(struct answer_decoder *d, struct str attrs, bool contin
 
 /* Appends the text that is now certain. Errors are those of decoder_id. */
 int answer_decoder_id(struct answer_decoder *d, uint32_t id, struct buf *text, struct err *e);
+/* Whether a stop text was found, which *stop gets; it lives until the next call. */
+bool answer_decoder_stopped(const struct answer_decoder *d, struct str *stop);
 /* Appends what is left of the answer. */
 int answer_decoder_end(struct answer_decoder *d, struct buf *text, struct err *e);
 

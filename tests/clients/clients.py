@@ -9,16 +9,22 @@ SPDX-License-Identifier: AGPL-3.0-or-later"""
 import asyncio, json, os, subprocess, sys, tempfile, traceback
 
 port, key, programs, folder = sys.argv[1:5]
-chosen = sys.argv[5:]
+chosen = [name for name in sys.argv[5:] if name]
 base = f"http://127.0.0.1:{port}"
 os.environ.update(OPENAI_API_KEY=key, OPENAI_BASE_URL=base + "/v1", LITELLM_LOCAL_MODEL_COST_MAP="True", OPENAI_AGENTS_DISABLE_TRACING="1",
                   HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", DO_NOT_TRACK="1", LLM_USER_PATH=tempfile.mkdtemp())
 chat = [{"role": "user", "content": "Hello"}]
-scenarios = []
+long = "word " * 1000  # more than tiny's context
+scenarios, alone = [], []  # alone: those whose package cannot be installed beside the others
 
 
 def scenario(f):
     scenarios.append(f)
+    return f
+
+
+def scenario_alone(f):
+    alone.append(f)
     return f
 
 
@@ -59,6 +65,16 @@ def openai_chat():
             pass
     assert "".join(e.delta for e in events if e.type == "content.delta") == r.choices[0].message.content
     assert any(e.type == "logprobs.content.delta" for e in events)
+    # Streams of several choices: each has its first event with the role, its end, and one usage after all.
+    parts = list(c.chat.completions.create(model="tiny", messages=chat, max_tokens=8, seed=3, n=3, stream=True, stream_options={"include_usage": True}))
+    whole = c.chat.completions.create(model="tiny", messages=chat, max_tokens=8, seed=3, n=3)
+    for i in range(3):
+        mine = [x.choices[0] for x in parts if x.choices and x.choices[0].index == i]
+        assert mine[0].delta.role == "assistant" and all(m.delta.role is None for m in mine[1:])
+        assert [m.finish_reason for m in mine if m.finish_reason] == [whole.choices[i].finish_reason] and mine[-1].finish_reason
+        assert "".join(m.delta.content or "" for m in mine) == whole.choices[i].message.content
+    assert parts[-1].choices == [] and parts[-1].usage.completion_tokens == whole.usage.completion_tokens and not any(x.usage for x in parts[:-1])
+    assert len({x.id for x in parts}) == 1 and whole.choices[0].message.content != whole.choices[1].message.content
     extra = c.chat.completions.create(model="tiny", messages=chat, max_tokens=3, extra_body={"top_k": 1, "ignore_eos": True}, stop=["zzz"], seed=1, user="me")
     assert extra.usage.completion_tokens == 3
 
@@ -74,7 +90,14 @@ def openai_responses():
         kinds.append(e.type)
         if e.type == "response.output_text.delta":
             text += e.delta
-    assert text == r.output_text and kinds[0] == "response.created" and kinds[-1] == "response.incomplete", kinds
+    assert text == r.output_text, (text, r)
+    # The events in the order of OpenAI's documentation.
+    assert [k for i, k in enumerate(kinds) if k != "response.output_text.delta" or kinds[i - 1] != k] == ["response." + k for k in (
+        "created", "in_progress", "output_item.added", "content_part.added", "output_text.delta", "output_text.done", "content_part.done",
+        "output_item.done", "incomplete")], kinds
+    said = c.responses.create(model="tiny", input="Hello", instructions="Be short.", max_output_tokens=3, temperature=0.5, top_p=0.9, metadata={"a": "b"})
+    assert (said.instructions, said.max_output_tokens, said.temperature, said.top_p, said.metadata) == ("Be short.", 3, 0.5, 0.9, {"a": "b"}), said
+    assert said.incomplete_details.reason == "max_output_tokens" and said.error is None and said.output[0].status == "incomplete"
     with c.responses.stream(model="tiny", input="Hello", max_output_tokens=8, temperature=0) as stream:
         for _ in stream:
             pass
@@ -106,6 +129,13 @@ def openai_errors():
     fails(openai.AuthenticationError, lambda: openai.OpenAI(api_key="wrong").models.list())
     fails(openai.NotFoundError, lambda: c.completions.create(model="nobody", prompt="a"), "model")
     fails(openai.BadRequestError, lambda: c.completions.create(model="tiny", prompt="a", temperature=-1), "temperature")
+    for call in (lambda: c.completions.create(model="tiny", prompt=long), lambda: c.responses.create(model="tiny", input=long),
+                 lambda: c.chat.completions.create(model="tiny", messages=[{"role": "user", "content": long}], stream=True)):
+        try:
+            call()
+            raise AssertionError("a prompt that is too long is not refused")
+        except openai.BadRequestError as e:
+            assert e.code == "context_length_exceeded", e
     fails(openai.BadRequestError, lambda: c.chat.completions.create(model="tiny", messages=chat, tools=[{"type": "function", "function": {"name": "f"}}]), "tools")
     limited = openai.OpenAI(api_key="limited-" + key, max_retries=0)
     limited.completions.create(model="tiny", prompt="a", max_tokens=40, extra_body={"ignore_eos": True})
@@ -140,9 +170,24 @@ def anthropic_messages():
         text = "".join(stream.text_stream)
         final = stream.get_final_message()
     assert text == r.content[0].text == final.content[0].text and final.usage.output_tokens == 8
-    assert c.messages.count_tokens(model="tiny", messages=chat, system="Be short.").input_tokens == r.usage.input_tokens
+    n = c.messages.count_tokens(model="tiny", messages=chat, system="Be short.").input_tokens
+    assert n == r.usage.input_tokens + r.usage.cache_read_input_tokens
+    # The events in the order of Anthropic's documentation, and the text that ended the answer.
+    stop = r.content[0].text[3:5]
+    cut = c.messages.create(model="tiny", max_tokens=8, messages=chat, system="Be short.", stop_sequences=["zzz", stop], extra_body={"temperature": 0})
+    assert cut.stop_reason == "stop_sequence" and cut.stop_sequence == stop and stop not in cut.content[0].text, cut
+    events = list(c.messages.create(model="tiny", max_tokens=8, messages=chat, system="Be short.", stop_sequences=[stop], stream=True,
+                                    extra_body={"temperature": 0}))
+    kinds = [e.type for e in events]
+    assert kinds[:2] == ["message_start", "content_block_start"] and kinds[-3:] == ["content_block_stop", "message_delta", "message_stop"], kinds
+    assert set(kinds[2:-3]) <= {"content_block_delta"} and events[0].message.usage.input_tokens == n
+    assert events[-2].delta.stop_sequence == stop and events[-2].usage.output_tokens == cut.usage.output_tokens
+    assert "".join(e.delta.text for e in events if e.type == "content_block_delta") == cut.content[0].text
     for kind, call in ((anthropic.AuthenticationError, lambda: anthropic.Anthropic(base_url=base, api_key="wrong").messages.create(model="tiny", max_tokens=1, messages=chat)),
                        (anthropic.NotFoundError, lambda: c.messages.create(model="nobody", max_tokens=1, messages=chat)),
+                       (anthropic.BadRequestError, lambda: c.messages.create(model="tiny", max_tokens=1, messages=[{"role": "user", "content": long}])),
+                       (anthropic.RateLimitError, lambda: [anthropic.Anthropic(base_url=base, api_key="limited2-" + key, max_retries=0).messages.create(
+                           model="tiny", max_tokens=40, messages=chat, extra_body={"ignore_eos": True}) for _ in range(2)]),
                        (anthropic.BadRequestError, lambda: c.messages.create(model="tiny", max_tokens=1, messages=chat, tools=[{"name": "f", "input_schema": {"type": "object"}}]))):
         try:
             call()
@@ -206,6 +251,12 @@ def litellm_completion():
     r = litellm.completion(model="anthropic/tiny", api_base=base, api_key=key, messages=chat, max_tokens=8, temperature=0)
     assert r.choices[0].message.content == text
     assert len(litellm.embedding(model="openai/vec", api_base=base + "/v1", api_key=key, input=["Hello"], encoding_format="float").data[0]["embedding"]) > 4
+    for kind, where in (("openai", base + "/v1"), ("anthropic", base)):
+        try:
+            litellm.completion(model=kind + "/tiny", api_base=where, api_key=key, messages=[{"role": "user", "content": long}], max_tokens=1, num_retries=0)
+            raise AssertionError("a prompt that is too long is not refused")
+        except litellm.ContextWindowExceededError:
+            pass
     try:
         litellm.completion(model="openai/nobody", api_base=base + "/v1", api_key=key, messages=chat, num_retries=0)
     except litellm.NotFoundError:
@@ -273,8 +324,62 @@ def lm_eval_loglikelihood():
     assert text[0] == pipe("Hello there", "-n", "8"), text
 
 
+@scenario
+def pydantic_ai():
+    from pydantic import BaseModel
+    from pydantic_ai import Agent
+    from pydantic_ai.exceptions import ModelHTTPError
+    from pydantic_ai.models.anthropic import AnthropicModel
+    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+    from pydantic_ai.providers.anthropic import AnthropicProvider
+    from pydantic_ai.providers.openai import OpenAIProvider
+    class City(BaseModel):
+        name: str
+    ours = OpenAIProvider(base_url=base + "/v1", api_key=key)
+    models = [OpenAIChatModel("tiny", provider=ours), OpenAIResponsesModel("tiny", provider=ours),
+              AnthropicModel("tiny", provider=AnthropicProvider(base_url=base, api_key=key))]
+    async def run(model):
+        settings = {"extra_body": {"seed": 1}}  # ends by itself: an agent refuses an answer that was cut
+        agent = Agent(model, instructions="Be short.", model_settings=settings)
+        whole = await agent.run("Hello")
+        assert whole.output and whole.usage.output_tokens > 0, whole
+        async with agent.run_stream("Hello") as streamed:
+            assert "".join([x async for x in streamed.stream_text(delta=True)]) == whole.output
+        again = await agent.run("So", message_history=whole.all_messages())
+        assert again.usage.input_tokens > whole.usage.input_tokens
+        try:
+            await Agent(model, output_type=City, model_settings=settings).run("Rome")
+        except ModelHTTPError as e:  # until the server has constrained sampling
+            assert e.status_code == 400 and "tool" in str(e.body), e
+            return
+        raise AssertionError("structured output is not refused")
+    for model in models:
+        asyncio.run(run(model))
+
+
+@scenario_alone
+def instructor():
+    import openai
+    import instructor
+    from pydantic import BaseModel
+    class City(BaseModel):
+        name: str
+    for mode, field in ((instructor.Mode.TOOLS, "tool_choice"), (instructor.Mode.JSON, "response_format"), (instructor.Mode.JSON_SCHEMA, "response_format")):
+        c = instructor.from_openai(openai.OpenAI(max_retries=0), mode=mode)
+        r = c.chat.completions.create(model="tiny", messages=chat, max_tokens=8, temperature=0, response_model=None)
+        assert r.usage.completion_tokens == 8
+        parts = c.chat.completions.create(model="tiny", messages=chat, max_tokens=8, temperature=0, response_model=None, stream=True)
+        assert "".join(x.choices[0].delta.content or "" for x in parts if x.choices) == r.choices[0].message.content
+        try:
+            c.chat.completions.create(model="tiny", messages=chat, max_tokens=8, response_model=City, max_retries=1)
+        except Exception as e:  # instructor's own, around openai's; until the server has constrained sampling
+            assert "400" in str(e) and field in str(e), e
+            continue
+        raise AssertionError("structured output is not refused")
+
+
 passed = failed = 0
-for f in scenarios:
+for f in [*scenarios, *(f for f in alone if f.__name__ in chosen)]:
     if chosen and f.__name__ not in chosen:
         continue
     try:
