@@ -78,8 +78,7 @@ struct cuda_clock {
 
 struct cuda_kernels {
     const struct cu_kernel *begin, *norm, *add, *qk, *pack, *route, *route_sort, *combine;
-    const struct cu_kernel *few8[3], *few16[3], *few32[3], *few_norm[3],
-        *tile[3],
+    const struct cu_kernel *few8[3], *few16[3], *few32[3], *few_norm[3], *tile[3],
         *tile_wgmma[3]; // by enum cu_type; tile_wgmma is NULL if the GPU or the build has none
     const struct cu_kernel *exact[3];
     const struct cu_kernel *round, *int_x, *exact_quant;
