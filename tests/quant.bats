@@ -83,6 +83,7 @@ refuses() { # MESSAGE FROM EDIT...
         echo 3 | LLM_ISA=$isa llm-forward --no-return -m "$Q/awq" >/dev/null 2>&1 && isas+=" $isa"
     done
     [[ $isas == " baseline c"* ]]
+    ! sanitized || isas="baseline ${isas##* }" # the plainest and the widest: unit kernels_int has all of them
     for m in ct-w4-sym ct-w4-asym ct-w8-group ct-int8 gptq-sym gptq-asym-actorder gptq-8bit awq autoround mlx-4 nvfp4 mxfp4 bnb-int8; do
         for isa in $isas; do
             export LLM_ISA=$isa
