@@ -482,8 +482,10 @@ static void faults(void) {
         {WGMMA_NO_FENCE, false, "without wgmma_fence", "found: a missing wgmma_fence"},
         {WGMMA_NO_FENCE_SHARED, true, "no fence_shared before wgmma reads it",
          "found: a missing fence_shared"},
+        // A race with a warp that has read it, or no fence before one that reads it later: the
+        // order of warps, which the seed decides.
         {WGMMA_OVERWRITTEN, false,
-         RACES ? "race: dynamic" : "changed between a wgmma that reads it",
+         RACES ? "dynamic shared memory, byte 32: " : "changed between a wgmma that reads it",
          "found: a tile overwritten too early"},
         {WGMMA_REGISTERS, false, "registers changed", "found: weights overwritten too early"},
     };

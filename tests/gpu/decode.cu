@@ -16,39 +16,11 @@
 #pragma nv_diag_suppress 1556 // both files name their dynamic shared memory `shared`
 #include "backend/cuda/attention.cu"
 #include "backend/cuda/few.cu"
-
-#define CHECK(call)                                                                                \
-    do {                                                                                           \
-        cudaError_t e_ = (call);                                                                   \
-        if (e_ != cudaSuccess) {                                                                   \
-            printf("error %s: %s line %d\n", #call, cudaGetErrorString(e_), __LINE__);             \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "launch.h"
 
 enum { LAYERS = 22, DIM = 2048, FFN = 5632, QKV = 2560, VOCAB = 32000, HEADS = 32, KV = 4 };
 enum { HEAD_DIM = 64, MOST_ROWS = 32, BLOCKS_SM = 2, FEW_SHARED = 100 << 10 };
 
-__device__ uint32_t hash(uint32_t h) {
-    h ^= h >> 15;
-    h *= 0x2c1b3c6du;
-    h ^= h >> 12;
-    h *= 0x297a2d39u;
-    return h ^ h >> 15;
-}
-__device__ float value(size_t i, float scale, uint32_t seed) {
-    return ((float)(hash((uint32_t)i * 2654435761u + seed) & 0xFFFF) / 65536.0f - 0.5f) * scale;
-}
-__global__ void fill_bf16(uint16_t *p, size_t n, float scale, uint32_t seed) {
-    size_t step = (size_t)gridDim.x * blockDim.x;
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += step)
-        p[i] = (uint16_t)(__float_as_uint(value(i, scale, seed)) >> 16);
-}
-__global__ void fill_f32(float *p, size_t n, float scale, float offset, uint32_t seed) {
-    size_t step = (size_t)gridDim.x * blockDim.x;
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n; i += step)
-        p[i] = value(i, scale, seed) + offset;
-}
 __global__ void sum_bits(const uint32_t *p, size_t n, unsigned long long *out) {
     unsigned long long s = 0;
     size_t step = (size_t)gridDim.x * blockDim.x;
@@ -57,44 +29,17 @@ __global__ void sum_bits(const uint32_t *p, size_t n, unsigned long long *out) {
     atomicAdd(out, s);
 }
 
-static cudaStream_t stream;
 static uint32_t n_sms, rows, context;
 
-static void *take(size_t bytes) {
-    void *p;
-    CHECK(cudaMalloc(&p, bytes));
-    CHECK(cudaMemset(p, 0, bytes));
-    return p;
-}
 static void *copy_of(const void *from, size_t bytes) {
     void *p = take(bytes);
     CHECK(cudaMemcpy(p, from, bytes, cudaMemcpyHostToDevice));
-    return p;
-}
-static uint16_t *bf16(size_t n, uint32_t seed, float scale) {
-    uint16_t *p = (uint16_t *)take(2 * n);
-    fill_bf16<<<1024, 256>>>(p, n, scale, seed);
     return p;
 }
 static float *f32(size_t n, uint32_t seed, float scale, float offset) {
     float *p = (float *)take(4 * n);
     fill_f32<<<1024, 256>>>(p, n, scale, offset, seed);
     return p;
-}
-
-template <class A>
-static void launch(void (*k)(A), dim3 grid, unsigned threads, unsigned bytes, A a) {
-    cudaLaunchConfig_t c = {};
-    cudaLaunchAttribute early[1];
-    early[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    early[0].val.programmaticStreamSerializationAllowed = 1;
-    c.gridDim = grid;
-    c.blockDim = dim3(threads);
-    c.dynamicSmemBytes = bytes;
-    c.stream = stream;
-    c.attrs = early;
-    c.numAttrs = 1;
-    CHECK(cudaLaunchKernelEx(&c, k, a));
 }
 
 /* As common/backend/cuda/step.c launches a product of few rows. */
@@ -149,7 +94,7 @@ static void make_step(struct model *m) {
     m->step.words = (uint32_t *)copy_of(words.data(), 4 * words.size());
     m->page_bytes = (size_t)KV * 2 * CU_KV_PAGE * HEAD_DIM * 2;
     m->kv_bytes = LAYERS * m->page_bytes * pages * rows;
-    m->kv = (unsigned char *)bf16(m->kv_bytes / 2, 55, 2);
+    m->kv = (unsigned char *)weights(m->kv_bytes / 2, 55, 2);
     m->max_spans = std::max(8u, context / ATTEND_SPAN + 1); // 8: of TinyLlama's 2,048 positions
     size_t tiles = (size_t)rows * KV;
     m->partial = (float *)take(4 * tiles * m->max_spans * CU_QUERIES * (HEAD_DIM + 2));
@@ -158,20 +103,20 @@ static void make_step(struct model *m) {
 
 static void make_model(struct model *m) {
     for (uint32_t l = 0; l < LAYERS; l++) {
-        m->qkv[l] = bf16((size_t)QKV * DIM, 10 * l + 1, 0.07f);
-        m->o[l] = bf16((size_t)DIM * DIM, 10 * l + 2, 0.07f);
-        m->gate_up[l] = bf16(2ul * FFN * DIM, 10 * l + 3, 0.07f);
-        m->down[l] = bf16((size_t)DIM * FFN, 10 * l + 5, 0.07f);
+        m->qkv[l] = weights((size_t)QKV * DIM, 10 * l + 1);
+        m->o[l] = weights((size_t)DIM * DIM, 10 * l + 2);
+        m->gate_up[l] = weights(2ul * FFN * DIM, 10 * l + 3);
+        m->down[l] = weights((size_t)DIM * FFN, 10 * l + 5);
     }
-    m->head = bf16((size_t)VOCAB * DIM, 999, 0.07f);
+    m->head = weights((size_t)VOCAB * DIM, 999);
     m->x = f32((size_t)CU_TILE * DIM, 3, 2, 0);
     m->q = f32((size_t)CU_TILE * QKV, 6, 4, 0);
     m->norm = f32(DIM, 4, 0.1f, 1);
     m->turns = f32(2 * CU_TILE * HEAD_DIM, 5, 1.4f, 0);
     m->logits = (float *)take(4ul * CU_TILE * VOCAB);
-    m->rounded = bf16((size_t)CU_TILE * DIM, 7, 2);
-    m->ffn = bf16((size_t)CU_TILE * FFN, 8, 1);
-    m->attended = bf16((size_t)CU_TILE * DIM, 9, 1);
+    m->rounded = weights((size_t)CU_TILE * DIM, 7, 2);
+    m->ffn = weights((size_t)CU_TILE * FFN, 8, 1);
+    m->attended = weights((size_t)CU_TILE * DIM, 9, 1);
     make_step(m);
 }
 

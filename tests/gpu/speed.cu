@@ -7,76 +7,14 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "backend/cuda/few.cu"
 #include "backend/cuda/tile_wgmma.cu"
+#include "launch.h"
 
-#define CHECK(call)                                                                                \
-    do {                                                                                           \
-        cudaError_t e_ = (call);                                                                   \
-        if (e_ != cudaSuccess) {                                                                   \
-            printf("error %s: %s line %d\n", #call, cudaGetErrorString(e_), __LINE__);             \
-            exit(1);                                                                               \
-        }                                                                                          \
-    } while (0)
-
-__global__ void fill_bf16(uint16_t *p, size_t n, float scale, uint32_t seed) {
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
-         i += (size_t)gridDim.x * blockDim.x) {
-        uint32_t h = (uint32_t)i * 2654435761u + seed;
-        h ^= h >> 15;
-        h *= 0x2c1b3c6du;
-        h ^= h >> 12;
-        h *= 0x297a2d39u;
-        h ^= h >> 15;
-        p[i] = (uint16_t)(__float_as_uint(((float)(h & 0xFFFF) / 65536.0f - 0.5f) * scale) >> 16);
-    }
-}
-__global__ void fill_f32(float *p, size_t n, float scale, float offset, uint32_t seed) {
-    for (size_t i = blockIdx.x * (size_t)blockDim.x + threadIdx.x; i < n;
-         i += (size_t)gridDim.x * blockDim.x) {
-        uint32_t h = (uint32_t)i * 2654435761u + seed;
-        h ^= h >> 15;
-        h *= 0x2c1b3c6du;
-        h ^= h >> 12;
-        h *= 0x297a2d39u;
-        h ^= h >> 15;
-        p[i] = ((float)(h & 0xFFFF) / 65536.0f - 0.5f) * scale + offset;
-    }
-}
-
-static void *take(size_t bytes) {
-    void *p;
-    CHECK(cudaMalloc(&p, bytes));
-    return p;
-}
-static uint16_t *weights(size_t n, uint32_t seed, float scale = 0.07f) {
-    uint16_t *p = (uint16_t *)take(2 * n);
-    fill_bf16<<<1024, 256>>>(p, n, scale, seed);
-    return p;
-}
-
-static cudaStream_t stream;
-static bool pdl = true;
 static uint32_t n_sms;
-
-static void launch(void (*k)(struct cu_matmul_args), dim3 grid, unsigned shared,
-                   struct cu_matmul_args a, unsigned threads = CU_THREADS) {
-    cudaLaunchConfig_t c = {};
-    cudaLaunchAttribute at[1];
-    at[0].id = cudaLaunchAttributeProgrammaticStreamSerialization;
-    at[0].val.programmaticStreamSerializationAllowed = 1;
-    c.gridDim = grid;
-    c.blockDim = dim3(threads);
-    c.dynamicSmemBytes = shared;
-    c.stream = stream;
-    c.attrs = at;
-    c.numAttrs = pdl ? 1 : 0;
-    CHECK(cudaLaunchKernelEx(&c, k, a));
-}
 
 struct run { // a product's launch by number of rows
     static void tile(struct cu_matmul_args a, uint32_t rows, uint32_t tiles) { // as step.c
@@ -84,8 +22,8 @@ struct run { // a product's launch by number of rows
         a.row_tiles = (rows + CU_TILE - 1) / CU_TILE;
         uint32_t all =
             (a.row_tiles + CLUSTER_X - 1) / CLUSTER_X * ((outs + CLUSTER_Y - 1) / CLUSTER_Y);
-        launch(k_tile_wgmma_bf16, dim3(std::min(all, n_sms / CLUSTER) * CLUSTER), CU_WGMMA_SHARED,
-               a, CU_WGMMA_THREADS);
+        launch(k_tile_wgmma_bf16, dim3(std::min(all, n_sms / CLUSTER) * CLUSTER), CU_WGMMA_THREADS,
+               CU_WGMMA_SHARED, a);
     }
     static void go(int kind, struct cu_matmul_args a, uint32_t rows) {
         uint32_t n = a.pairs.n_out[0] + (a.pairs.n_mats > 1 ? a.pairs.n_out[1] : 0),
@@ -94,14 +32,17 @@ struct run { // a product's launch by number of rows
         a.all_x = slice <= CU_FEW_STAGES || CU_FEW_SHARED(std::max(kind, 8), slice) <= 100 << 10;
         uint32_t stages = a.all_x ? slice : CU_FEW_STAGES;
         if (kind == 0)
-            launch(k_few_norm_bf16, dim3(blocks, (rows + 7) / 8),
+            launch(k_few_norm_bf16, dim3(blocks, (rows + 7) / 8), CU_THREADS,
                    (unsigned)CU_FEW_NORM_SHARED(std::min(rows, 8u), a.ld_w), a);
         if (kind == 8)
-            launch(k_few8_bf16, dim3(blocks, (rows + 7) / 8), CU_FEW_SHARED(8, stages), a);
+            launch(k_few8_bf16, dim3(blocks, (rows + 7) / 8), CU_THREADS,
+                   (unsigned)CU_FEW_SHARED(8, stages), a);
         if (kind == 16)
-            launch(k_few16_bf16, dim3(blocks, (rows + 15) / 16), CU_FEW_SHARED(16, stages), a);
+            launch(k_few16_bf16, dim3(blocks, (rows + 15) / 16), CU_THREADS,
+                   (unsigned)CU_FEW_SHARED(16, stages), a);
         if (kind == 32)
-            launch(k_few32_bf16, dim3(blocks, (rows + 31) / 32), CU_FEW_SHARED(32, stages), a);
+            launch(k_few32_bf16, dim3(blocks, (rows + 31) / 32), CU_THREADS,
+                   (unsigned)CU_FEW_SHARED(32, stages), a);
         if (kind == 128)
             tile(a, rows, tiles);
     }
@@ -247,7 +188,7 @@ int main() {
     };
     for (int with : {0, 1})
         for (uint32_t rows : {1u, 8u, 16u, 32u}) {
-            pdl = with;
+            early_launches = with;
             rows_are(rows);
             cudaGraph_t g;
             cudaGraphExec_t exec;
@@ -262,7 +203,7 @@ int main() {
             printf("step rows %u pdl %d plain: %.1f us\n", rows, with, plain);
         }
     // Single products over all layers, back to back: bandwidth of each shape.
-    pdl = true;
+    early_launches = true;
     for (uint32_t rows : {1u, 32u}) {
         rows_are(rows);
         struct {

@@ -283,53 +283,20 @@ static void largest_sums_of_groups(void) {
     pool_free(p);
 }
 
-/* A row alone, in any batch, with any number of threads, with other products and as a view. */
 static void groups_same_bits_in_every_cut(void) {
-    enum { ROWS = CHECKS_FEW ? 20 : 150, OUT = 83, IN = 1100, BF16_OUT = 7 };
-    struct pool *pools[] = {pool_new(1, NULL), pool_new(2, NULL), pool_new(3, NULL)};
-    float *x = random_floats(ROWS * IN), *alone = xcalloc(ROWS * OUT, sizeof *alone),
-          *batch = xcalloc(ROWS * OUT, sizeof *batch),
-          *others = xcalloc(ROWS * BF16_OUT, sizeof *others), values[BF16_OUT * IN];
-    struct mat plain = mat_plain(NULL, DT_BF16, BF16_OUT, IN);
-    struct guarded g = random_mat(&plain, 0, values);
-    for (size_t c = 0; c < N_GROUP_CASES; c++) {
-        struct group_mat *m = group_mat_new(&group_cases[c], OUT, IN);
-        const struct mat view = mat_rows(&m->w, 32, OUT - 32);
-        for (size_t r = 0; r < ROWS; r++)
-            multiply_int(pools[0], alone + r * OUT, OUT, &m->w, NULL, x + r * IN, IN, 1, false);
-        for (size_t t = 0; t < 3; t++)
-            for (size_t n = 2; n <= ROWS; n += n < 6 ? 1 : 36) {
-                memset(batch, 0xFF, ROWS * OUT * sizeof *batch);
-                void *scratch = xaligned(64, matmul_scratch(n, IN));
-                for (size_t r = 0; r < ROWS; r += n) {
-                    const struct matmul_product products[] = {
-                        {.y = others + r * BF16_OUT, .ldy = BF16_OUT, .w = &plain},
-                        {.y = batch + r * OUT, .ldy = OUT, .w = &m->w},
-                        {.y = batch + r * OUT + 32, .ldy = OUT, .w = &view}};
-                    matmul(pools[t], products, n % 2 ? 3 : 2,
-                           &(struct matmul_input){x + r * IN, IN, ROWS - r < n ? ROWS - r : n,
-                                                  false, scratch});
-                }
-                CHECK_MSG(memcmp(alone, batch, ROWS * OUT * sizeof *batch) == 0,
-                          "%s: case %zu, %zu rows at once, %zu threads: other bits", kernels_isa(),
-                          c, n, t + 1);
-                free(scratch);
-            }
+    struct cuts *c = cuts_new();
+    for (size_t i = 0; i < N_GROUP_CASES; i++) {
+        struct group_mat *m = group_mat_new(&group_cases[i], CUT_OUT, CUT_IN);
+        check_cuts(c, &m->w, i);
         // A view that begins inside a panel is widened.
-        const struct mat inside = mat_rows(&m->w, 5, OUT - 5);
-        float y[OUT], want[OUT];
-        multiply_int(pools[1], y, OUT, &inside, NULL, x, IN, 1, false);
-        multiply_int(pools[1], want, OUT, &m->w, NULL, x, IN, 1, true);
-        CHECK(memcmp(y, want + 5, (OUT - 5) * sizeof *y) == 0);
+        const struct mat inside = mat_rows(&m->w, 5, CUT_OUT - 5);
+        float y[CUT_OUT], want[CUT_OUT];
+        multiply_int(c->pools[1], y, CUT_OUT, &inside, NULL, c->x, CUT_IN, 1, false);
+        multiply_int(c->pools[1], want, CUT_OUT, &m->w, NULL, c->x, CUT_IN, 1, true);
+        CHECK(memcmp(y, want + 5, (CUT_OUT - 5) * sizeof *y) == 0);
         group_mat_free(m);
     }
-    guarded_free(&g);
-    for (size_t t = 0; t < 3; t++)
-        pool_free(pools[t]);
-    free(x);
-    free(alone);
-    free(batch);
-    free(others);
+    cuts_free(c);
 }
 
 /* Products of one job whose inputs have orders of their own, some of them gated. */

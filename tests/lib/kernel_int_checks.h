@@ -205,48 +205,78 @@ static inline void odd_values_of_x(void) {
     pool_free(p);
 }
 
-/* A row alone, in any batch and with any number of threads; with other products, whose outputs are
- * no whole panels, in the same job; and as a view. */
-static inline void same_bits_in_every_cut(void) {
-    enum { ROWS = CHECKS_FEW ? 20 : 150, OUT = 83, IN = 1100, BF16_OUT = 7 };
-    struct pool *pools[] = {pool_new(1, NULL), pool_new(2, NULL), pool_new(3, NULL)};
-    float *x = random_floats(ROWS * IN), *alone = xcalloc(ROWS * OUT, sizeof *alone),
-          *batch = xcalloc(ROWS * OUT, sizeof *batch),
-          *others = xcalloc(ROWS * BF16_OUT, sizeof *others), values[BF16_OUT * IN];
-    for (size_t l = 0; l < N_LAYOUTS; l++) {
-        struct int_mat m = int_mat_new(layouts[l], OUT, IN, 0, FILL_RANDOM);
-        struct mat plain = mat_plain(NULL, DT_BF16, BF16_OUT, IN);
-        struct guarded g = random_mat(&plain, 0, values);
-        for (size_t r = 0; r < ROWS; r++)
-            multiply_int(pools[0], alone + r * OUT, OUT, &m.w, NULL, x + r * IN, IN, 1, false);
-        for (size_t t = 0; t < 3; t++)
-            for (size_t n = 2; n <= ROWS; n += n < 6 ? 1 : 36) {
-                memset(batch, 0xFF, ROWS * OUT * sizeof *batch);
-                void *scratch = xaligned(64, matmul_scratch(n, IN));
-                for (size_t r = 0; r < ROWS; r += n) {
-                    const struct mat view = mat_rows(&m.w, 32, OUT - 32);
-                    const struct matmul_product products[] = {
-                        {.y = others + r * BF16_OUT, .ldy = BF16_OUT, .w = &plain},
-                        {.y = batch + r * OUT, .ldy = OUT, .w = &m.w},
-                        {.y = batch + r * OUT + 32, .ldy = OUT, .w = &view}};
-                    matmul(pools[t], products, n % 2 ? 3 : 2,
-                           &(struct matmul_input){x + r * IN, IN, ROWS - r < n ? ROWS - r : n,
-                                                  false, scratch});
-                }
-                CHECK_MSG(memcmp(alone, batch, ROWS * OUT * sizeof *batch) == 0,
-                          "%s: layout %d, %zu rows at once, %zu threads: other bits", kernels_isa(),
-                          layouts[l], n, t + 1);
-                free(scratch);
-            }
-        int_mat_free(&m);
-        guarded_free(&g);
-    }
+/* What the cuts of one product share: x [CUT_ROWS, CUT_IN], a small matrix beside it, and pools of
+ * 1 to 3 threads. */
+enum { CUT_ROWS = CHECKS_FEW ? 20 : 150, CUT_OUT = 83, CUT_IN = 1100, CUT_PLAIN = 7 };
+struct cuts {
+    struct pool *pools[3];
+    float *x, *alone, *batch, *others;
+    float values[CUT_PLAIN * CUT_IN];
+    struct mat plain;
+    struct guarded g;
+};
+
+static inline struct cuts *cuts_new(void) {
+    struct cuts *c = xcalloc(1, sizeof *c);
     for (size_t t = 0; t < 3; t++)
-        pool_free(pools[t]);
-    free(x);
-    free(alone);
-    free(batch);
-    free(others);
+        c->pools[t] = pool_new(t + 1, NULL);
+    c->x = random_floats(CUT_ROWS * CUT_IN);
+    c->alone = xcalloc(CUT_ROWS * CUT_OUT, sizeof *c->alone);
+    c->batch = xcalloc(CUT_ROWS * CUT_OUT, sizeof *c->batch);
+    c->others = xcalloc(CUT_ROWS * CUT_PLAIN, sizeof *c->others);
+    c->plain = mat_plain(NULL, DT_BF16, CUT_PLAIN, CUT_IN);
+    c->g = random_mat(&c->plain, 0, c->values);
+    return c;
+}
+
+static inline void cuts_free(struct cuts *c) {
+    guarded_free(&c->g);
+    for (size_t t = 0; t < 3; t++)
+        pool_free(c->pools[t]);
+    free(c->x);
+    free(c->alone);
+    free(c->batch);
+    free(c->others);
+    free(c);
+}
+
+/* A row of x times w [CUT_OUT, CUT_IN] has the same bits alone, in any batch and with any number of
+ * threads; beside another product, whose outputs are no whole panels; and as a view. */
+static inline void check_cuts(struct cuts *c, const struct mat *w, size_t which) {
+    const struct mat view = mat_rows(w, 32, CUT_OUT - 32);
+    const size_t bytes = CUT_ROWS * CUT_OUT * sizeof *c->batch;
+    for (size_t r = 0; r < CUT_ROWS; r++)
+        multiply_int(c->pools[0], c->alone + r * CUT_OUT, CUT_OUT, w, NULL, c->x + r * CUT_IN,
+                     CUT_IN, 1, false);
+    for (size_t t = 0; t < 3; t++)
+        for (size_t n = 2; n <= CUT_ROWS; n += n < 6 ? 1 : 36) {
+            memset(c->batch, 0xFF, bytes);
+            void *scratch = xaligned(64, matmul_scratch(n, CUT_IN));
+            for (size_t r = 0; r < CUT_ROWS; r += n) {
+                float *y = c->batch + r * CUT_OUT;
+                const struct matmul_product products[] = {
+                    {.y = c->others + r * CUT_PLAIN, .ldy = CUT_PLAIN, .w = &c->plain},
+                    {.y = y, .ldy = CUT_OUT, .w = w},
+                    {.y = y + 32, .ldy = CUT_OUT, .w = &view}};
+                matmul(c->pools[t], products, n % 2 ? 3 : 2,
+                       &(struct matmul_input){c->x + r * CUT_IN, CUT_IN,
+                                              CUT_ROWS - r < n ? CUT_ROWS - r : n, false, scratch});
+            }
+            CHECK_MSG(memcmp(c->alone, c->batch, bytes) == 0,
+                      "%s: matrix %zu, %zu rows at once, %zu threads: other bits", kernels_isa(),
+                      which, n, t + 1);
+            free(scratch);
+        }
+}
+
+static inline void same_bits_in_every_cut(void) {
+    struct cuts *c = cuts_new();
+    for (size_t l = 0; l < N_LAYOUTS; l++) {
+        struct int_mat m = int_mat_new(layouts[l], CUT_OUT, CUT_IN, 0, FILL_RANDOM);
+        check_cuts(c, &m.w, l);
+        int_mat_free(&m);
+    }
+    cuts_free(c);
 }
 
 /* Gate and up of an FFN, of one layout or of two. */

@@ -82,6 +82,19 @@ static inline void models_arguments(int *argc, char **argv) {
     memmove(argv + 1, argv + 3, (size_t)*argc * sizeof *argv); // with the NULL
 }
 
+/* Calls check for models whose cached pages differ: in dtype, experts and rotation, or in windows.
+ */
+static inline void models_each_cache(void (*check)(const char *name, bool precise, bool windows),
+                                     bool precise) {
+    static const char *const full[] = {"llama",     "llama-q", "llama-f32", "llama-yarn",
+                                       "qwen3-moe", "smollm3", "granite",   "phi"};
+    static const char *const windows[] = {"mistral", "gemma2", "gemma3"};
+    for (size_t i = 0; i < sizeof full / sizeof *full; i++)
+        check(full[i], precise, false);
+    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++)
+        check(windows[i], precise, true);
+}
+
 static inline bool models_on_cpu(void) {
     return !models_device || strcmp(models_device, "cpu") == 0;
 }

@@ -1,27 +1,11 @@
 /* The engine against a fake model, without any descriptor: sequences, batches, and several clients.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include "../lib/fake_model.h"
-
-#include <math.h>
+#include "../lib/engine_client.h"
 
 #include "base/progress.h"
 #include "engine/batch.h"
-#include "engine/engine.h"
 #include "engine/seqs.h"
-
-enum { FIRST_FORK = 1 << 30 };
-
-static int open_prompt(struct engine *g, struct engine_client *c, uint32_t seq, const uint32_t *ids,
-                       uint32_t n, uint32_t want, struct err *e) {
-    return engine_open(
-        g, c, &(struct engine_prompt){.seq = seq, .ids = ids, .n_ids = n, .want = want}, e);
-}
-
-static int score_prompt(struct engine *g, struct engine_client *c, uint32_t seq,
-                        const uint32_t *ids, uint32_t n, uint32_t from, struct err *e) {
-    return engine_score(g, c, &(struct engine_prompt){.seq = seq, .ids = ids, .n_ids = n}, from, e);
-}
 
 /* ---- Sequences and batches ---- */
 
@@ -193,102 +177,6 @@ static void clients_take_turns(void) {
 }
 
 /* ---- Clients ---- */
-
-enum { MAX_EVENTS = 4096 };
-
-/* What a client was told, an event a row: comparable between runs. */
-struct event {
-    char type; // 'f'orked, 'a'ppended, 'r'ow, 'c'losed, 'x' failed
-    uint32_t seq, pos, n;
-    float value; // of a row: the digest
-};
-
-struct told {
-    struct engine_client client;
-    struct event events[MAX_EVENTS];
-    size_t n, n_steps, n_rows, fail_at; // fail_at: the event, from 1, that is answered with -1
-    char reason[200];
-};
-
-static int note(struct told *t, struct event v, struct err *e) {
-    if (t->n < MAX_EVENTS)
-        t->events[t->n] = v;
-    t->n++;
-    CHECK(!t->client.failed);
-    return t->n == t->fail_at ? err_set(e, EXIT_IO, "enough") : 0;
-}
-
-static int on_forked(void *ctx, uint32_t seq, uint32_t from, uint32_t pos, struct err *e) {
-    return note(ctx, (struct event){'f', seq, pos, from, 0}, e);
-}
-
-static int on_appended(void *ctx, uint32_t seq, uint32_t pos, const uint32_t *ids, uint32_t n,
-                       struct err *e) {
-    return note(ctx, (struct event){'a', seq, pos, n, digest(ids, n)}, e);
-}
-
-static int on_rows(void *ctx, uint32_t seq, uint32_t pos, uint32_t n, const float *logits,
-                   const float *const *hidden, struct err *e) {
-    struct told *t = ctx;
-    t->n_rows += n;
-    for (uint32_t i = 0; i < n; i++) {
-        CHECK_INT(logits[i * COLUMNS + 1], pos + i + 1);
-        CHECK(!hidden || (hidden[0][i] < VOCAB && hidden[1][i] - hidden[0][i] == 0.5f));
-        if (note(t, (struct event){'r', seq, pos + i, 1, logits[i * COLUMNS]}, e) != 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int on_stepped(void *ctx, struct err *e) {
-    struct told *t = ctx;
-    (void)e;
-    t->n_steps++;
-    return 0;
-}
-
-static int on_ended(void *ctx, uint32_t seq, const char *reason, struct err *e) {
-    struct told *t = ctx;
-    snprintf(t->reason, sizeof t->reason, "%s", reason ? reason : "");
-    return note(t, (struct event){reason ? 'x' : 'c', seq, 0, 0, 0}, e);
-}
-
-static struct told *told_new(enum engine_asking asking) {
-    struct told *t = xcalloc(1, sizeof *t);
-    t->client = (struct engine_client){.ctx = t,
-                                       .first_fork = FIRST_FORK,
-                                       .asking = asking,
-                                       .forked = on_forked,
-                                       .appended = on_appended,
-                                       .rows = on_rows,
-                                       .stepped = on_stepped,
-                                       .ended = on_ended};
-    return t;
-}
-
-static struct engine *begin(struct model **m, size_t chunk, bool hidden) {
-    *m = xcalloc(1, sizeof **m);
-    return engine_new(
-        &(struct engine_options){.max_in_flight = 4, .chunk = chunk, .hidden = hidden}, *m);
-}
-
-static void end(struct engine *g, struct model *m) {
-    engine_free(g);
-    free(m);
-}
-
-static void run_all(struct engine *g) {
-    for (int i = 0; i < 1000 && engine_due(g) < (double)INFINITY; i++)
-        engine_step(g);
-    CHECK(engine_due(g) == (double)INFINITY);
-}
-
-static size_t count(const struct told *t, char type) {
-    size_t n = 0;
-    for (size_t i = 0; i < t->n; i++)
-        n += t->events[i].type == type;
-    return n;
-}
 
 /* Events of one sequence of t, in order. */
 static size_t of_seq(const struct told *t, uint32_t seq, struct event *out) {
@@ -659,170 +547,6 @@ static void a_step_waits_shortly_for_a_client_that_asks(void) {
     free(other);
 }
 
-/* ---- Sequences to be scored ---- */
-
-/* ids [n] of a question and an answer after an introduction of 20. */
-static uint32_t question(uint32_t q, uint32_t answer, uint32_t ids[CONTEXT]) {
-    for (uint32_t i = 0; i < 34; i++)
-        ids[i] = i < 20 ? i : i < 30 ? (q * 7 + i) % VOCAB : (answer * 11 + q + i) % VOCAB;
-    return 34;
-}
-
-static void a_scored_sequence_gives_the_rows_that_score(void) {
-    struct model *m;
-    struct engine *g = begin(&m, 3, false);
-    struct told *t = told_new(ENGINE_ASKS), *all = told_new(ENGINE_ASKS_NEVER);
-    CHECK_INT(score_prompt(g, &t->client, 5, some_ids, 10, 4, NULL), 0);
-    run_all(g);
-    CHECK_INT(m->n_rows, 9); // the last id scores nothing
-    open_prompt(g, &all->client, 5, some_ids, 10, 10, NULL);
-    run_all(g);
-    CHECK_INT(count(t, 'r'), 6);
-    CHECK_INT(t->n, 7);
-    CHECK(memcmp(t->events, all->events + 3, 6 * sizeof *t->events) == 0);
-    CHECK_INT(count(t, 'c'), 1); // it closes itself
-    CHECK_INT(t->client.n_open, 0);
-    end(g, m);
-    free(t);
-    free(all);
-}
-
-static void what_cannot_be_scored_ends_at_once(void) {
-    struct model *m;
-    struct engine *g = begin(&m, 3, false);
-    struct told *t = told_new(ENGINE_ASKS);
-    struct engine_client *c = &t->client;
-    CHECK_INT(score_prompt(g, c, 0, some_ids, 10, 0, NULL), 0);
-    CHECK_STR(t->reason, "ids from 0 on are to be scored, but from 1 to 10 is possible");
-    CHECK_INT(score_prompt(g, c, 0, some_ids, 10, 11, NULL), 0);
-    CHECK_INT(count(t, 'x'), 2);
-    CHECK_INT(score_prompt(g, c, 0, some_ids, CONTEXT + 1, 3, NULL), 0);
-    CHECK_INT(count(t, 'x'), 3);
-    CHECK_INT(score_prompt(g, c, 0, some_ids, 10, 10, NULL), 0); // nothing to score is no failure
-    CHECK_INT(score_prompt(g, c, 0, some_ids, 1, 1, NULL), 0);
-    CHECK_INT(count(t, 'c'), 2);
-    CHECK_INT(t->n, 5);
-    CHECK(c->n_open == 0 && engine_due(g) == (double)INFINITY);
-    end(g, m);
-    free(t);
-}
-
-/* Scores four answers to each of n_questions, at most n_open together, and returns the rows run. */
-static size_t score_questions(size_t n_open, size_t chunk, bool keeps) {
-    struct model *m = xcalloc(1, sizeof *m);
-    struct engine_options o = {.max_in_flight = n_open, .chunk = chunk};
-    struct engine *g = engine_new(&o, m);
-    struct told *t = told_new(ENGINE_ASKS_NEVER);
-    uint32_t ids[CONTEXT], n_sent = 0;
-    size_t n_rows = 0;
-    m->keeps = keeps;
-    while (n_sent < 40 || t->client.n_open > 0) {
-        for (; n_sent < 40 && t->client.n_open < n_open; n_sent++)
-            score_prompt(g, &t->client, n_sent, ids, question(n_sent / 4, n_sent % 4, ids), 30,
-                         NULL);
-        if (t->client.n_open > 0)
-            CHECK(engine_due(g) < (double)INFINITY); // somebody always runs
-        engine_step(g);
-    }
-    CHECK_INT(count(t, 'c'), 40);
-    CHECK_INT(count(t, 'r'), 40 * 4);
-    for (size_t i = 0; i < t->n; i++)
-        if (t->events[i].type == 'r') {
-            question(t->events[i].seq / 4, t->events[i].seq % 4, ids);
-            CHECK(t->events[i].value >= digest(ids, t->events[i].pos + 1) &&
-                  t->events[i].value <= digest(ids, t->events[i].pos + 1));
-        }
-    n_rows = m->n_rows;
-    end(g, m);
-    free(t);
-    return n_rows;
-}
-
-static void what_scored_sequences_share_is_run_once(void) {
-    // The introduction, ten questions without their last id, and 40 answers, from that id on.
-    size_t least = 20 + 10 * 9 + 40 * 4;
-    CHECK_INT(score_questions(1, 5, true), least);
-    CHECK_INT(score_questions(4, 0, true), least);
-    CHECK_INT(score_questions(8, 7, true), least);
-    CHECK_INT(score_questions(40, 64, false), 40 * 33);
-    CHECK_INT(score_questions(4, 3, false), 40 * 33);
-}
-
-/* The sequence that others wait for ends by a failure, or its client does. */
-static void who_waits_goes_on_when_the_other_has_failed(void) {
-    for (int leaves = 0; leaves < 2; leaves++) {
-        struct model *m;
-        struct engine *g = begin(&m, 4, false);
-        struct told *first = told_new(ENGINE_ASKS_NEVER), *t = told_new(ENGINE_ASKS_NEVER);
-        uint32_t ids[CONTEXT];
-        m->keeps = true;
-        first->fail_at = leaves ? 0 : 1;
-        score_prompt(g, &first->client, 0, ids, question(0, 0, ids), 30, NULL);
-        score_prompt(g, &t->client, 0, ids, question(0, 1, ids), 30, NULL);
-        score_prompt(g, &t->client, 1, ids, question(0, 2, ids), 30, NULL);
-        engine_step(g);
-        CHECK_INT(m->n_rows, 4); // only the first runs
-        engine_request(g, &t->client, &(struct engine_request){ENGINE_CLOSE, .seq = 1}, NULL);
-        if (leaves)
-            engine_leave(g, &first->client);
-        run_all(g);
-        CHECK(first->client.failed == !leaves);
-        CHECK_INT(count(t, 'c'), 2);
-        CHECK_INT(count(t, 'r'), 8);
-        end(g, m);
-        free(first);
-        free(t);
-    }
-}
-
-/* ---- What was cached of a prompt ---- */
-
-static struct engine_reuse last_reuse;
-static size_t n_reuses;
-
-static int note_reuse(void *ctx, uint32_t seq, const struct engine_reuse *r, struct err *e) {
-    (void)ctx;
-    (void)seq;
-    (void)e;
-    last_reuse = *r;
-    n_reuses++;
-    return 0;
-}
-
-static void what_was_cached_is_told_to_who_asks(void) {
-    struct model *m;
-    struct engine *g = begin(&m, 4, false);
-    struct told *t = told_new(ENGINE_ASKS_NEVER);
-    uint32_t other[12];
-    struct engine_prompt p = {.ids = some_ids, .n_ids = 20, .want = 1};
-    m->keeps = true;
-    t->client.reused = note_reuse;
-    n_reuses = 0;
-    CHECK_INT(engine_open(g, &t->client, &p, NULL), 0);
-    run_all(g);
-    CHECK_INT(n_reuses, 0); // it did not ask
-    p = (struct engine_prompt){.seq = 1, .ids = some_ids, .n_ids = 24, .want = 1};
-    p.tells = ENGINE_TELLS_WHY;
-    CHECK_INT(engine_open(g, &t->client, &p, NULL), 0);
-    run_all(g);
-    CHECK_INT(n_reuses, 1);
-    CHECK_INT(last_reuse.cached, 20);
-    CHECK_INT(last_reuse.match, 20);
-    CHECK(last_reuse.has_ours && last_reuse.ours == some_ids[20] && !last_reuse.has_theirs);
-    memcpy(other, some_ids, sizeof other);
-    other[5] = 77;
-    p = (struct engine_prompt){.seq = 2, .ids = other, .n_ids = 12, .want = 1};
-    p.tells = ENGINE_TELLS_WHY;
-    CHECK_INT(engine_open(g, &t->client, &p, NULL), 0);
-    run_all(g);
-    CHECK_INT(last_reuse.cached, 5);
-    CHECK_INT(last_reuse.match, 5);
-    CHECK(last_reuse.has_ours && last_reuse.ours == 77);
-    CHECK(last_reuse.has_theirs && last_reuse.theirs == some_ids[5]);
-    end(g, m);
-    free(t);
-}
-
 int main(void) {
     RUN(numbers_are_found);
     RUN(bad_requests_are_refused);
@@ -841,10 +565,5 @@ int main(void) {
     RUN(a_copy_that_fails_early_is_not_made);
     RUN(who_never_asks_gets_its_sequences_closed);
     RUN(a_step_waits_shortly_for_a_client_that_asks);
-    RUN(a_scored_sequence_gives_the_rows_that_score);
-    RUN(what_cannot_be_scored_ends_at_once);
-    RUN(what_scored_sequences_share_is_run_once);
-    RUN(who_waits_goes_on_when_the_other_has_failed);
-    RUN(what_was_cached_is_told_to_who_asks);
     return check_done();
 }

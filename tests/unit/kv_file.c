@@ -105,14 +105,8 @@ static void check_family(const char *name, bool precise, bool windows) {
 }
 
 static void restored_pages_give_the_same_bits(void) {
-    static const char *const full[] = {"llama", "llama-q", "qwen3-moe", "phi", "llama-f32"};
-    static const char *const windows[] = {"mistral", "gemma2", "gemma3"};
-    for (size_t precise = 0; precise < 2; precise++) {
-        for (size_t i = 0; i < sizeof full / sizeof *full; i++)
-            check_family(full[i], precise, false);
-        for (size_t i = 0; i < sizeof windows / sizeof *windows; i++)
-            check_family(windows[i], precise, true);
-    }
+    models_each_cache(check_family, false);
+    models_each_cache(check_family, true);
 }
 
 static void short_memory_gives_fewer_pages(void) {

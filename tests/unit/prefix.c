@@ -91,8 +91,8 @@ static void check_reuse_any(struct model *m, const int64_t *ids, size_t n, size_
 }
 
 /* Prompts that end within a page, and share the beginning of one. */
-static void check_any_length(const char *name, bool windows) {
-    struct model *m = open_model(name, false, 256, 8);
+static void check_any_length(const char *name, bool precise, bool windows) {
+    struct model *m = open_model(name, precise, 256, 8);
     int64_t a[MOST], b[MOST], c[MOST], d[MOST];
     make_ids(a, MOST, MOST, 0);
     make_ids(b, 140, MOST, 1);
@@ -127,12 +127,7 @@ static void check_any_length(const char *name, bool windows) {
 }
 
 static void any_length_can_be_shared(void) {
-    static const char *const full[] = {"llama", "llama-q", "qwen3-moe", "smollm3", "granite"};
-    static const char *const windows[] = {"mistral", "gemma2", "gemma3"};
-    for (size_t i = 0; i < sizeof full / sizeof *full; i++)
-        check_any_length(full[i], false);
-    for (size_t i = 0; i < sizeof windows / sizeof *windows; i++)
-        check_any_length(windows[i], true);
+    models_each_cache(check_any_length, false);
 }
 
 /* Keys of a rotation that depends on the length can be shared up to this limit. */
@@ -171,15 +166,8 @@ static void check_family(const char *name, bool precise, bool windows) {
 }
 
 static void cached_pages_give_the_same_bits(void) {
-    static const char *const full[] = {"llama",   "llama-q", "qwen3-moe", "smollm3",
-                                       "granite", "phi",     "llama-yarn"};
-    static const char *const windows[] = {"mistral", "gemma2", "gemma3"};
-    for (size_t precise = 0; precise < 2; precise++) {
-        for (size_t i = 0; i < sizeof full / sizeof *full; i++)
-            check_family(full[i], precise, false);
-        for (size_t i = 0; i < sizeof windows / sizeof *windows; i++)
-            check_family(windows[i], precise, true);
-    }
+    models_each_cache(check_family, false);
+    models_each_cache(check_family, true);
 }
 
 static void rotation_by_length_is_cached_within_its_limit_only(void) {

@@ -45,8 +45,8 @@ enum {
     CU_THREADS = 256                      // of a block, unless a kernel says otherwise
 };
 
-/* k_tile_wgmma_*: outputs of a tile, stages in flight, and the tiles of a cluster of blocks, by rows
- * and by outputs. */
+/* k_tile_wgmma_*: outputs of a tile, stages in flight, and the tiles of a cluster of blocks, by
+ * rows and by outputs. */
 #ifndef CU_WGMMA_OUTS
 #define CU_WGMMA_OUTS   128
 #define CU_WGMMA_STAGES 6
@@ -250,8 +250,8 @@ struct cu_matmul_args {
                      // of them; x and y begin there
     uint32_t wanted_first, most;
     uint32_t row_tiles; // k_tile*: blocks of CU_TILE rows of x that the grid is for
-    uint32_t all_x; // k_few8_*, k_few16_*, k_few32_*: there is shared memory for a slice of x
-    float *y;       // f32
+    uint32_t all_x;     // k_few8_*, k_few16_*, k_few32_*: there is shared memory for a slice of x
+    float *y;           // f32
     uint32_t ldy;
     float scale, divisor, softcap; // divisor, softcap: 0: none
     void *out; // activations of out_type, ld_out; its padding is zero from the start

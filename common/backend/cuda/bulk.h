@@ -31,7 +31,7 @@
 #include "backend/cuda/device.h"
 
 #ifdef CUDA_SHIM
-#define CU_BULK // shim.h has the functions
+#define CU_BULK                                       // shim.h has the functions
 #elif !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900 // the host's pass needs the names
 #define CU_BULK
 

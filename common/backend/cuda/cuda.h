@@ -78,8 +78,7 @@ struct cuda_clock {
 
 struct cuda_kernels {
     const struct cu_kernel *begin, *norm, *add, *qk, *pack, *route, *route_sort, *combine;
-    const struct cu_kernel *few8[3], *few16[3], *few32[3], *few_norm[3],
-        *tile[3],
+    const struct cu_kernel *few8[3], *few16[3], *few32[3], *few_norm[3], *tile[3],
         *tile_wgmma[3]; // by enum cu_type; tile_wgmma is NULL if the GPU or the build has none
     const struct cu_kernel *exact[3];
     const struct cu_kernel *round, *int_x, *exact_quant;
@@ -152,6 +151,16 @@ static inline size_t cuda_size(enum cu_type t) {
 static inline struct cuda_device *cuda_of(struct device *d) {
     return (struct cuda_device *)(void *)d;
 }
+/* Whether an operation queues nothing: a recorded graph has its launches, or the device has failed.
+ */
+static inline bool cuda_skips(const struct cuda_device *d) {
+    return d->replaying || d->failed.code != 0;
+}
+/* Blocks for n items, `each` a block. */
+static inline unsigned cuda_over(size_t n, size_t each) {
+    return (unsigned)((n + each - 1) / each);
+}
+enum { CUDA_EXPERT_BLOCKS = 8 }; // that share the rows of an expert's outputs
 
 /* Remembers the first failure; head returns it. */
 void cuda_fail(struct cuda_device *d, const struct err *e);
@@ -190,10 +199,23 @@ void cuda_product(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layo
 /* expert_out = the experts' results for x, where activations are in f32. False: as above. */
 bool cuda_experts_f32(struct cuda_device *d, const struct experts_op *o, const float *x);
 
-/* step.c: the launch of a product whose x is rounded to W's type, BF16 or F16. */
+/* multiply.c: n, or no norm where n is NULL. */
+struct cu_norm cuda_norm_of(const struct norm *n);
+/* rounded (of `type`) and y (either may be NULL) = norm(x), for all rows or for the
+ * wanted ones. */
+void cuda_run_norm(struct cuda_device *d, void *rounded, enum cu_type type, float *y,
+                   const float *x, const struct norm *n, bool wanted);
+struct cuda_group cuda_group_of(const struct linear *const *l, size_t n);
+/* The launch of a product whose x is rounded to W's type, BF16 or F16. */
 void cuda_multiply(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
                    size_t rows);
+/* The same with the experts' rows: pairs of a row and an expert. */
 void cuda_multiply_experts(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout);
+/* A product of x [rows, hidden_dim] f32, normed by `pre` unless it is NULL: inside the product, or
+ * before it. */
+void cuda_multiply_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
+                          const float *x, const struct norm *pre);
+
 /* The matrix that was named with this data. */
 struct cuda_mat *cuda_mat_of(const struct cuda_device *d, const void *data);
 
@@ -205,11 +227,13 @@ void cuda_attend(struct device *d, const struct attend_op *o);
 void cuda_gated(struct device *d, const struct gated_op *o, const float *x);
 void cuda_project(struct device *d, float *y, enum device_source from, const struct linear *l,
                   bool add, float scale);
-void cuda_experts(struct device *d, float *y, const struct experts_op *o, const float *x);
 void cuda_add(struct device *d, float *y, const float *x, float scale);
 int cuda_head(struct device *d, const struct head_op *o, float *logits, float *hidden,
               struct err *e);
 void cuda_records_free(struct cuda_device *d);
+
+/* experts.c: see ops.h. */
+void cuda_experts(struct device *d, float *y, const struct experts_op *o, const float *x);
 
 /* launch.c: see ops.h. */
 void cuda_fetch(struct device *d, float *host, const float *x);

@@ -25,12 +25,12 @@
 /* Blocks of a launch are in clusters of n. The grid is a multiple of n. */
 #define KERNEL_CLUSTER(threads, n)                                                                 \
     extern "C" __global__ void __cluster_dims__(n, 1, 1) __launch_bounds__(threads, 1)
-#define DEVICE                  static __device__ __forceinline__
-#define PARAM(type)             const __grid_constant__ type
-#define UNROLL                  _Pragma("unroll")
-#define SHARED                  __shared__
+#define DEVICE               static __device__ __forceinline__
+#define PARAM(type)          const __grid_constant__ type
+#define UNROLL               _Pragma("unroll")
+#define SHARED               __shared__
 /* The dynamic shared memory of a launch, as bytes, 128-byte aligned. */
-#define SHARED_DYNAMIC(name)    extern __shared__ __align__(1024) unsigned char name[]
+#define SHARED_DYNAMIC(name) extern __shared__ __align__(1024) unsigned char name[]
 
 /* Programmatic dependent launch (sm_90 and later): a kernel may begin before the previous one has
  * ended. Every thread of every block calls grid_wait, and reads what earlier kernels wrote only

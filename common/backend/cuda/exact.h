@@ -1,6 +1,6 @@
-/* What the f32 products of plain and of quantised weights share (exact.cu, quant.cu): rows of x of a
- * block, and the order of sums. The 8 warps of a block are the chains; lane (g, t) adds,
- * of every 16 k, 4t to 4t + 3.
+/* What the f32 products of plain and of quantised weights share (exact.cu, quant.cu): rows of x of
+ * a block, and the order of sums. The 8 warps of a block are the chains; lane (g, t) adds, of every
+ * 16 k, 4t to 4t + 3.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BACKEND_CUDA_EXACT_H

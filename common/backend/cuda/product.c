@@ -13,13 +13,8 @@
 
 enum {
     FEW_INT_ROWS = 64, // more rows: a warp has a tile of outputs of its own
-    SUPER = 256,       // inputs that share a scale of x
-    EXPERT_BLOCKS = 8  // that share the rows of an expert's outputs
+    SUPER = 256        // inputs that share a scale of x
 };
-
-static unsigned over(size_t n, size_t each) {
-    return (unsigned)((n + each - 1) / each);
-}
 
 enum cuda_way cuda_way_of(const struct cuda_device *d, enum mat_layout layout) {
     bool precise = d->shape.precise;
@@ -100,8 +95,8 @@ static void set_x(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layo
     } else {
         a->ldx = (uint32_t)ld;
         cuda_run(d, d->k.round,
-                 (struct cu_shape){.x = rows, .y = over(ld, 8 * CU_THREADS), .early = true}, &c,
-                 sizeof c);
+                 (struct cu_shape){.x = rows, .y = cuda_over(ld, 8 * CU_THREADS), .early = true},
+                 &c, sizeof c);
     }
 }
 
@@ -120,7 +115,7 @@ void cuda_product(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layo
                   const struct cuda_x *x) {
     enum cuda_way way = cuda_way_of(d, layout);
     size_t tiles = cu_tiles_of(&a->pairs);
-    struct cu_shape s = {.x = (unsigned)tiles, .y = over(x->rows, 8), .early = true};
+    struct cu_shape s = {.x = (unsigned)tiles, .y = cuda_over(x->rows, 8), .early = true};
     const struct cu_kernel *k = d->k.exact_quant;
     unsigned of_block;
     set_x(d, a, layout, x);
@@ -132,11 +127,11 @@ void cuda_product(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layo
         k = d->k.exact[cuda_type(layout)];
     } else if (way == CUDA_INT && x->rows > FEW_INT_ROWS) {
         k = d->k.int_many[layout - MAT_I8];
-        s.x = over(x->rows, 32);
-        s.y = over(tiles, 8);
+        s.x = cuda_over(x->rows, 32);
+        s.y = cuda_over(tiles, 8);
     } else if (way != CUDA_EXACT_QUANT) {
         k = of_few(d, layout, x->rows, &of_block);
-        s.y = over(x->rows, of_block);
+        s.y = cuda_over(x->rows, of_block);
     }
     cuda_run(d, k, s, a, sizeof *a);
 }
@@ -147,7 +142,7 @@ void cuda_product(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layo
  * each layout that they have. */
 static bool experts_product(struct cuda_device *d, const struct experts_op *o,
                             struct cu_matmul_args *a, const struct cuda_x *x) {
-    size_t n = d->shape.n_experts, of_expert = over(d->rows * d->shape.n_experts_used, n);
+    size_t n = d->shape.n_experts, of_expert = cuda_over(d->rows * d->shape.n_experts_used, n);
     bool done[MAT_LAYOUTS] = {false};
     for (size_t i = 0; i < n; i++) {
         enum mat_layout layout = o->experts[3 * i + a->expert_first].w.layout;
@@ -170,7 +165,8 @@ static bool experts_product(struct cuda_device *d, const struct experts_op *o,
                                     : way == CUDA_EXACT_QUANT
                                         ? d->k.exact_quant
                                         : of_few(d, layout, of_expert, &of_block);
-        s.y = over(d->rows, 8) < EXPERT_BLOCKS ? over(d->rows, 8) : EXPERT_BLOCKS;
+        s.y =
+            cuda_over(d->rows, 8) < CUDA_EXPERT_BLOCKS ? cuda_over(d->rows, 8) : CUDA_EXPERT_BLOCKS;
         cuda_run(d, k, s, &one, sizeof one);
     }
     return true;

@@ -16,106 +16,11 @@
 #include "base/progress.h"
 
 enum {
-    FEW_ROWS = 64,     // from more rows on, tiles of 128 (bench/GPU.md)
-    FEW_BLOCKS_SM = 2, // blocks of few rows on an SM
-    FEW_NORM_ROWS = 2, // most rows that the product norms itself: every block norms all of them
-    FEW_SHARED =
-        100 << 10,     // bytes of a block's sums and x that leave room for one of the next kernel
-    FEW_BLOCKS = 1024, // of attention, in tiles and KV heads: above, a warp takes a tile
-    EXPERT_BLOCKS = 8  // that share the rows of an expert's outputs
+    FEW_BLOCKS = 1024 // of attention, in tiles and KV heads: above, a warp takes a tile
 };
-
-static bool skips(const struct cuda_device *d) {
-    return d->replaying || d->failed.code != 0;
-}
-
-static unsigned over(size_t n, size_t each) {
-    return (unsigned)((n + each - 1) / each);
-}
 
 static enum cu_type type_of(const struct cuda_device *d, const struct mat *w) {
     return d->type == CU_F32 ? CU_F32 : cuda_type(w->layout);
-}
-
-static struct cu_norm norm_of(const struct norm *n) {
-    struct cu_norm none = {.kind = CU_NORM_NONE};
-    return n ? (struct cu_norm){n->weight, n->bias, n->eps, n->offset,
-                                n->kind == NORM_LAYER ? CU_NORM_LAYER : CU_NORM_RMS}
-             : none;
-}
-
-/* rounded (of `type`) and y (either may be NULL) = norm(x), for all rows or for the wanted ones. */
-static void run_norm(struct cuda_device *d, void *rounded, enum cu_type type, float *y,
-                     const float *x, const struct norm *n, bool wanted) {
-    struct cu_norm_args a = {.step = d->step,
-                             .x = x,
-                             .y = y,
-                             .rounded = rounded,
-                             .rounded_type = type,
-                             .dim = (uint32_t)d->shape.hidden_dim,
-                             .ldx = (uint32_t)d->ld_hidden,
-                             .ldy = (uint32_t)d->ld_hidden,
-                             .ld_rounded = (uint32_t)d->ld_hidden,
-                             .wanted = wanted,
-                             .norm = norm_of(n)};
-    enum model_part part = d->clock.part;
-    cuda_part(d, part == PART_HEAD ? part : PART_NORMS);
-    cuda_run(d, d->k.norm, (struct cu_shape){.x = over(d->rows, 8), .early = true}, &a, sizeof a);
-    cuda_part(d, part);
-}
-
-/* ---- matrix products ---- */
-
-static struct cuda_group group_of(const struct linear *const *l, size_t n) {
-    struct cuda_group g = {
-        .pairs = {.n_mats = (uint32_t)n}, .layout = l[0]->w.layout, .n_in = l[0]->w.n_in};
-    for (size_t i = 0; i < n; i++) {
-        g.pairs.n_out[i] = (uint32_t)l[i]->w.n_out;
-        g.data[i] = l[i]->w.data;
-        g.w[i] = &l[i]->w;
-    }
-    return g;
-}
-
-/* The launch of a product of few rows. Two blocks an SM go from tile to tile: while one joins its
- * chains, the other reads. All of x is in shared memory if it fits twice. */
-static const struct cu_kernel *few_of(const struct cuda_device *d, struct cu_matmul_args *a,
-                                      enum cu_type t, size_t rows, struct cu_shape *s) {
-    size_t tiles = cu_tiles_of(&a->pairs), blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms,
-           room = cu_info(d->c)->shared_bytes - 4096;
-    unsigned widest = CU_FEW_SHARED(32u, CU_FEW_STAGES) <= room ? 32 : 16, most = rows <= 8 ? 8
-                                                                                  : rows <= 16
-                                                                                      ? 16
-                                                                                      : widest;
-    unsigned slice = CU_FEW_SLICE(a->ld_w), all = CU_FEW_SHARED(most, slice);
-    a->all_x = slice <= CU_FEW_STAGES || all <= (FEW_SHARED < room ? FEW_SHARED : room);
-    s->x = (unsigned)(tiles < blocks ? tiles : blocks);
-    s->y = over(rows, most);
-    s->shared = CU_FEW_SHARED(most, a->all_x ? slice : CU_FEW_STAGES);
-    return most == 8 ? d->k.few8[t] : most == 16 ? d->k.few16[t] : d->k.few32[t];
-}
-
-/* The launch of a product of many rows: on Hopper, one block an SM, which goes from tile to tile.
- */
-static const struct cu_kernel *tile_of(const struct cuda_device *d, struct cu_matmul_args *a,
-                                       enum cu_type t, size_t rows, struct cu_shape *s) {
-    enum { CLUSTER = CU_WGMMA_X * CU_WGMMA_Y };
-    size_t tiles = cu_tiles_of(&a->pairs);
-    a->row_tiles = over(rows, CU_TILE);
-    if (!d->k.tile_wgmma[t]) {
-        s->x = a->row_tiles;
-        s->y = over(tiles, CU_TILE / 16);
-        s->shared = CU_TILE_SHARED;
-        return d->k.tile[t];
-    }
-    unsigned all =
-                 over(a->row_tiles, CU_WGMMA_X) * over(over(tiles, CU_WGMMA_OUTS / 16), CU_WGMMA_Y),
-             most = cu_info(d->c)->n_sms / CLUSTER;
-    s->x = (all < most ? all : most > 0 ? most : 1) * CLUSTER;
-    s->y = 1;
-    s->threads = CU_WGMMA_THREADS;
-    s->shared = CU_WGMMA_SHARED;
-    return d->k.tile_wgmma[t];
 }
 
 /* Whether the matrices of an operation are multiplied together: they are of one layout. */
@@ -126,61 +31,6 @@ static bool alike(const struct linear *l, size_t n) {
     return true;
 }
 
-void cuda_multiply(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
-                   size_t rows) {
-    enum cu_type t = cuda_type(layout);
-    struct cu_shape s = {.early = true};
-    const struct cu_kernel *k;
-    if (rows <= FEW_ROWS) {
-        k = few_of(d, a, t, rows, &s);
-    } else {
-        k = tile_of(d, a, t, rows, &s);
-    }
-    cuda_run(d, k, s, a, sizeof *a);
-}
-
-/* The same with the experts' rows: pairs of a row and an expert. */
-void cuda_multiply_experts(struct cuda_device *d, struct cu_matmul_args *a,
-                           enum mat_layout layout) {
-    size_t n = d->shape.n_experts, of_expert = over(d->rows * d->shape.n_experts_used, n);
-    struct cu_shape s = {.z = (unsigned)n, .early = true};
-    const struct cu_kernel *k = few_of(d, a, cuda_type(layout), of_expert, &s);
-    s.y = over(d->rows, 8) < EXPERT_BLOCKS ? over(d->rows, 8) : EXPERT_BLOCKS;
-    a->offsets = d->offsets;
-    a->expert_pairs = d->pairs;
-    cuda_run(d, k, s, a, sizeof *a);
-}
-
-/* A product of x [rows, hidden_dim] f32, normed by `pre` unless it is NULL: inside the product, or
- * before it. */
-static void run_of_hidden(struct cuda_device *d, struct cu_matmul_args *a, enum mat_layout layout,
-                          const float *x, const struct norm *pre) {
-    size_t shared = CU_FEW_NORM_SHARED(d->rows, d->ld_hidden), tiles = cu_tiles_of(&a->pairs),
-           blocks = FEW_BLOCKS_SM * cu_info(d->c)->n_sms;
-    a->ldx = (uint32_t)d->ld_hidden;
-    a->x = x;
-    if (d->type == CU_F32) {
-        if (pre)
-            run_norm(d, NULL, CU_F32, d->normed, x, pre, false);
-        cuda_product(d, a, layout, &(struct cuda_x){pre ? d->normed : x, d->ld_hidden, 1, d->rows});
-        return;
-    }
-    if (d->rows <= FEW_NORM_ROWS && shared <= FEW_SHARED) {
-        a->norm = norm_of(pre);
-        cuda_run(d, d->k.few_norm[cuda_type(layout)],
-                 (struct cu_shape){.x = (unsigned)(tiles < blocks ? tiles : blocks),
-                                   .shared = (unsigned)shared,
-                                   .early = true},
-                 a, sizeof *a);
-        return;
-    }
-    run_norm(d, d->rounded, cuda_type(layout), NULL, x, pre, false);
-    a->x = d->rounded;
-    cuda_multiply(d, a, layout, d->rows);
-}
-
-/* ---- operations ---- */
-
 void cuda_begin(struct device *device, const struct step *s) {
     struct cuda_device *d = cuda_of(device);
     if (d->failed.code)
@@ -188,7 +38,7 @@ void cuda_begin(struct device *device, const struct step *s) {
     d->clock.began = d->clock.wanted ? seconds_now() : 0;
     cuda_send_step(d, s);
     cuda_part(d, PART_ROWS);
-    if (skips(d))
+    if (cuda_skips(d))
         return;
     const struct mat *w = &s->embed->w;
     const struct cuda_mat *m = cuda_mat_of(d, w->data);
@@ -204,7 +54,7 @@ void cuda_begin(struct device *device, const struct step *s) {
         a.embed = cuda_quant(d, w);
         a.embed_quant = true;
     } else if (m && m->uses > 1 && cuda_way_of(d, w->layout) == CUDA_MMA) { // it is the head, too
-        struct cuda_group g = group_of((const struct linear *const[]){s->embed}, 1);
+        struct cuda_group g = cuda_group_of((const struct linear *const[]){s->embed}, 1);
         a.embed = cuda_packed(d, &g);
         a.embed_packed = true;
     } else {
@@ -229,8 +79,8 @@ void cuda_begin(struct device *device, const struct step *s) {
 
 void cuda_norm(struct device *device, float *y, const float *x, const struct norm *n) {
     struct cuda_device *d = cuda_of(device);
-    if (!skips(d))
-        run_norm(d, NULL, CU_F32, y, x, n, false);
+    if (!cuda_skips(d))
+        cuda_run_norm(d, NULL, CU_F32, y, x, n, false);
 }
 
 void cuda_add(struct device *device, float *y, const float *x, float scale) {
@@ -243,7 +93,7 @@ void cuda_add(struct device *device, float *y, const float *x, float scale) {
                             .ldx = (uint32_t)d->ld_hidden,
                             .scale = scale};
     cuda_part(d, PART_ROWS);
-    if (!skips(d))
+    if (!cuda_skips(d))
         cuda_run(d, d->k.add, (struct cu_shape){.x = (unsigned)d->rows, .early = true}, &a,
                  sizeof a);
 }
@@ -265,15 +115,15 @@ static void qkv_in_parts(struct cuda_device *d, const struct qkv_op *o, const fl
            each = alike(o->qkv, n) ? n : 1; // matrices of a launch
     for (size_t first = 0; first < n; first += each) {
         struct cu_matmul_args a = {.epilogue = CU_STORE, .y = d->qkv + at, .ldy = (uint32_t)ld};
-        struct cuda_group g =
-            group_of((const struct linear *const[]){&o->qkv[first], each > 1 ? &o->qkv[1] : NULL,
-                                                    each > 1 ? &o->qkv[2] : NULL},
-                     each);
+        struct cuda_group g = cuda_group_of(
+            (const struct linear *const[]){&o->qkv[first], each > 1 ? &o->qkv[1] : NULL,
+                                           each > 1 ? &o->qkv[2] : NULL},
+            each);
         for (size_t i = 0; i < each; i++)
             a.bias[i] = o->qkv[first + i].bias;
         if (!cuda_set_weights(d, &a, &g))
             return;
-        run_of_hidden(d, &a, g.layout, x, o->pre);
+        cuda_multiply_hidden(d, &a, g.layout, x, o->pre);
         at += o->qkv[first].w.n_out;
     }
     bool turns = o->rope != DEVICE_NO_ROPE;
@@ -281,8 +131,8 @@ static void qkv_in_parts(struct cuda_device *d, const struct qkv_op *o, const fl
                            .qkv = d->qkv,
                            .ld = (uint32_t)ld,
                            .n_heads = (uint32_t)s->n_heads,
-                           .q_norm = norm_of(o->qk_norm != QK_NORM_NONE ? o->q_norm : NULL),
-                           .k_norm = norm_of(o->qk_norm != QK_NORM_NONE ? o->k_norm : NULL),
+                           .q_norm = cuda_norm_of(o->qk_norm != QK_NORM_NONE ? o->q_norm : NULL),
+                           .k_norm = cuda_norm_of(o->qk_norm != QK_NORM_NONE ? o->k_norm : NULL),
                            .rotary_half = turns ? (uint32_t)s->rope_half[o->rope] : 0,
                            .cosines = turns ? d->cosines[o->rope] : NULL,
                            .sines = turns ? d->sines[o->rope] : NULL,
@@ -299,7 +149,7 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
     struct cuda_device *d = cuda_of(device);
     const struct device_shape *s = &d->shape;
     cuda_part(d, PART_MATMUL);
-    if (skips(d))
+    if (cuda_skips(d))
         return;
     if (o->qk_norm != QK_NORM_NONE || s->k_dim % 2 != 0 || !alike(o->qkv, o->fused ? 1 : 3)) {
         qkv_in_parts(d, o, x);
@@ -316,16 +166,16 @@ void cuda_qkv(struct device *device, const struct qkv_op *o, const float *x) {
                                .cosines = turns ? d->cosines[o->rope] : NULL,
                                .sines = turns ? d->sines[o->rope] : NULL};
     struct cuda_group g =
-        group_of((const struct linear *const[]){&o->qkv[0], n > 1 ? &o->qkv[1] : NULL,
-                                                n > 1 ? &o->qkv[2] : NULL},
-                 n);
+        cuda_group_of((const struct linear *const[]){&o->qkv[0], n > 1 ? &o->qkv[1] : NULL,
+                                                     n > 1 ? &o->qkv[2] : NULL},
+                      n);
     g.pairs.pairing = CU_ROTATED;
     g.pairs.head_dim = (uint32_t)s->k_dim;
     g.pairs.half = a.rotary_half;
     for (size_t i = 0; i < n; i++)
         a.bias[i] = o->qkv[i].bias;
     if (cuda_set_weights(d, &a, &g))
-        run_of_hidden(d, &a, g.layout, x, o->pre);
+        cuda_multiply_hidden(d, &a, g.layout, x, o->pre);
 }
 
 void cuda_attend(struct device *device, const struct attend_op *o) {
@@ -349,14 +199,14 @@ void cuda_attend(struct device *device, const struct attend_op *o) {
         .x = (unsigned)d->tiles, .y = (unsigned)s->n_kv_heads, .threads = 128, .early = true};
     const struct cu_kernel *k = d->k.attend_few;
     cuda_part(d, PART_ATTENTION);
-    if (skips(d))
+    if (cuda_skips(d))
         return;
     if (s->precise) {
         k = d->k.attend_f32;
         shape.threads = CU_THREADS;
     } else if (blocks > FEW_BLOCKS || d->tiles > d->few_tiles) {
         k = d->k.attend_many;
-        shape.x = over(d->tiles, 4);
+        shape.x = cuda_over(d->tiles, 4);
         shape.shared = CU_ATTEND_MANY_SHARED(d->kv_pad);
     } else {
         wanted = wanted > 0 ? wanted : 1;
@@ -369,14 +219,14 @@ void cuda_attend(struct device *device, const struct attend_op *o) {
 static void gated_in_parts(struct cuda_device *d, const struct gated_op *o, const float *x) {
     for (size_t i = 0; i < 2; i++) {
         const struct linear *l = &o->in[i];
-        struct cuda_group g = group_of(&l, 1);
+        struct cuda_group g = cuda_group_of(&l, 1);
         struct cu_matmul_args a = {.epilogue = i == 0 ? CU_STORE : CU_TIMES,
                                    .bias = {l->bias},
                                    .y = d->ffn,
                                    .ldy = (uint32_t)cuda_padded(o->ffn_dim),
                                    .act = (uint32_t)o->act};
         if (cuda_set_weights(d, &a, &g))
-            run_of_hidden(d, &a, g.layout, x, o->pre);
+            cuda_multiply_hidden(d, &a, g.layout, x, o->pre);
     }
 }
 
@@ -391,14 +241,14 @@ void cuda_gated(struct device *device, const struct gated_op *o, const float *x)
     struct linear halves[2] = {in[0], in[0]};
     bool two = !o->ungated && in[0].w.n_out == o->ffn_dim;
     cuda_part(d, PART_MATMUL);
-    if (skips(d))
+    if (cuda_skips(d))
         return;
     if (two && !alike(in, 2)) {
         gated_in_parts(d, o, x);
         return;
     }
-    struct cuda_group g =
-        group_of((const struct linear *const[]){&in[0], o->ungated ? NULL : &in[1]}, two ? 2 : 1);
+    struct cuda_group g = cuda_group_of(
+        (const struct linear *const[]){&in[0], o->ungated ? NULL : &in[1]}, two ? 2 : 1);
     a.ld_out = (uint32_t)cuda_padded(o->ffn_dim);
     if (!o->ungated && g.pairs.n_mats == 2) {
         a.bias[1] = in[1].bias;
@@ -407,20 +257,20 @@ void cuda_gated(struct device *device, const struct gated_op *o, const float *x)
         halves[0].w.n_out = halves[1].w.n_out = o->ffn_dim;
         halves[1].w.data = (const unsigned char *)in[0].w.data + half;
         a.bias[1] = in[0].bias ? in[0].bias + o->ffn_dim : NULL;
-        g = group_of((const struct linear *const[]){&halves[0], &halves[1]}, 2);
+        g = cuda_group_of((const struct linear *const[]){&halves[0], &halves[1]}, 2);
         g.both = true;
         g.w[0] = g.w[1] = &in[0].w;
     }
     if (!o->ungated)
         g.pairs.pairing = CU_GATE_UP;
     if (cuda_set_weights(d, &a, &g))
-        run_of_hidden(d, &a, g.layout, x, o->pre);
+        cuda_multiply_hidden(d, &a, g.layout, x, o->pre);
 }
 
 void cuda_project(struct device *device, float *y, enum device_source from, const struct linear *l,
                   bool add, float scale) {
     struct cuda_device *d = cuda_of(device);
-    struct cuda_group g = group_of(&l, 1);
+    struct cuda_group g = cuda_group_of(&l, 1);
     struct cu_matmul_args a = {.epilogue = add ? CU_ADD : CU_STORE,
                                .bias = {l->bias},
                                .x = from == FROM_ATTEND ? d->attn : d->ffn,
@@ -429,7 +279,7 @@ void cuda_project(struct device *device, float *y, enum device_source from, cons
                                .ldy = (uint32_t)d->ld_hidden,
                                .scale = scale};
     cuda_part(d, PART_MATMUL);
-    if (skips(d) || !cuda_set_weights(d, &a, &g))
+    if (cuda_skips(d) || !cuda_set_weights(d, &a, &g))
         return;
     if (d->type == CU_F32)
         cuda_product(d, &a, g.layout, &(struct cuda_x){a.x, a.ldx, 1, d->rows});
@@ -437,98 +287,10 @@ void cuda_project(struct device *device, float *y, enum device_source from, cons
         cuda_multiply(d, &a, g.layout, d->rows);
 }
 
-/* The rows' experts, their weights, and the pairs by expert. */
-static bool run_route(struct cuda_device *d, const struct experts_op *o, const float *x) {
-    struct cuda_group g = group_of(&o->router, 1);
-    struct cu_matmul_args a = {.epilogue = CU_STORE, .y = d->router, .ldy = (uint32_t)d->ld_router};
-    cuda_part(d, PART_MATMUL);
-    if (!cuda_set_weights(d, &a, &g))
-        return false;
-    run_of_hidden(d, &a, g.layout, x, NULL);
-    cuda_part(d, PART_ROWS);
-    struct cu_route_args r = {.step = d->step,
-                              .logits = d->router,
-                              .ld = (uint32_t)d->ld_router,
-                              .n_experts = (uint32_t)d->shape.n_experts,
-                              .n_used = (uint32_t)d->shape.n_experts_used,
-                              .renormalise = o->renormalise,
-                              .weights = d->expert_weights,
-                              .experts = d->experts,
-                              .offsets = d->offsets,
-                              .pairs = d->pairs};
-    unsigned blocks = over(d->rows, 32);
-    cuda_run(d, d->k.route, (struct cu_shape){.x = blocks, .threads = 1024, .early = true}, &r,
-             sizeof r);
-    if (blocks > 1)
-        cuda_run(d, d->k.route_sort,
-                 (struct cu_shape){.x = over(d->shape.n_experts, 8), .early = true}, &r, sizeof r);
-    return true;
-}
-
-/* expert_out = the experts' results, where all is of the device's type. */
-static bool experts_rounded(struct cuda_device *d, const struct experts_op *o, const float *x) {
-    const struct linear *first = o->experts;
-    const void *const *gate_up = cuda_expert_table(d, o, 0, 2, first[0].w.layout),
-                      *const *down_w = cuda_expert_table(d, o, 2, 1, first[2].w.layout);
-    if (!gate_up || !down_w)
-        return false;
-    struct cu_matmul_args in = {.step = d->step,
-                                .pairs = {.pairing = CU_GATE_UP,
-                                          .n_out = {(uint32_t)o->ffn_dim, (uint32_t)o->ffn_dim},
-                                          .n_mats = 2},
-                                .n_in = (uint32_t)first[0].w.n_in,
-                                .ld_w = (uint32_t)cuda_padded(first[0].w.n_in),
-                                .x = d->rounded,
-                                .ldx = (uint32_t)d->ld_hidden,
-                                .epilogue = CU_GATED,
-                                .out = d->expert_ffn,
-                                .out_type = d->type,
-                                .ld_out = (uint32_t)cuda_padded(o->ffn_dim),
-                                .act = (uint32_t)o->act,
-                                .expert_w = gate_up,
-                                .n_used = (uint32_t)d->shape.n_experts_used};
-    run_norm(d, d->rounded, d->type, NULL, x, NULL, false);
-    cuda_multiply_experts(d, &in, first[0].w.layout);
-    struct cu_matmul_args down = {.step = d->step,
-                                  .pairs = {.n_out = {(uint32_t)first[2].w.n_out}, .n_mats = 1},
-                                  .n_in = (uint32_t)o->ffn_dim,
-                                  .ld_w = (uint32_t)cuda_padded(o->ffn_dim),
-                                  .x = d->expert_ffn,
-                                  .ldx = in.ld_out,
-                                  .epilogue = CU_STORE,
-                                  .y = d->expert_out,
-                                  .ldy = (uint32_t)d->ld_hidden,
-                                  .expert_w = down_w,
-                                  .expert_first = 2};
-    cuda_multiply_experts(d, &down, first[2].w.layout);
-    return true;
-}
-
-void cuda_experts(struct device *device, float *y, const struct experts_op *o, const float *x) {
-    struct cuda_device *d = cuda_of(device);
-    if (skips(d) || !run_route(d, o, x))
-        return;
-    cuda_part(d, PART_MATMUL);
-    if (!(d->type == CU_F32 ? cuda_experts_f32(d, o, x) : experts_rounded(d, o, x)))
-        return;
-    cuda_part(d, PART_ROWS);
-    struct cu_combine_args c = {.step = d->step,
-                                .y = y,
-                                .x = d->expert_out,
-                                .weights = d->expert_weights,
-                                .experts = d->experts,
-                                .dim = (uint32_t)d->shape.hidden_dim,
-                                .ldy = (uint32_t)d->ld_hidden,
-                                .ldx = (uint32_t)d->ld_hidden,
-                                .n_used = (uint32_t)d->shape.n_experts_used};
-    cuda_run(d, d->k.combine, (struct cu_shape){.x = (unsigned)d->rows, .early = true}, &c,
-             sizeof c);
-}
-
 /* logits of wanted rows [first, first + n) -> d->logits */
 static void run_head(struct cuda_device *d, const struct head_op *o, size_t first, size_t n) {
     const struct linear *l = o->head;
-    struct cuda_group g = group_of(&l, 1);
+    struct cuda_group g = cuda_group_of(&l, 1);
     size_t row = first * d->ld_hidden; // whole blocks
     struct cu_matmul_args a = {.epilogue = CU_STORE,
                                .bias = {l->bias},
@@ -557,16 +319,16 @@ int cuda_head(struct device *device, const struct head_op *o, float *logits, flo
     cuda_part(d, PART_HEAD);
     if (n > 0 && d->failed.code == 0) {
         enum cu_type t = type_of(d, &o->head->w);
-        if (!skips(d))
-            run_norm(d, t == CU_F32 ? NULL : d->rounded, t, t == CU_F32 ? d->normed : d->hidden,
-                     d->base.x, o->norm, true);
+        if (!cuda_skips(d))
+            cuda_run_norm(d, t == CU_F32 ? NULL : d->rounded, t,
+                          t == CU_F32 ? d->normed : d->hidden, d->base.x, o->norm, true);
         size_t most = d->rows < d->logit_rows ? d->rows : d->logit_rows;
         for (size_t first = 0; first < n && (logits || d->recording || d->replaying);
              first += most) {
             size_t rows = d->recording || d->replaying ? d->rows
                           : n - first < most           ? n - first
                                                        : most;
-            if (!skips(d))
+            if (!cuda_skips(d))
                 run_head(d, o, first, rows);
             if (d->recording || d->replaying) // a graph has all rows at once
                 cuda_end_step(d);

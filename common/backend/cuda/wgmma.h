@@ -12,7 +12,8 @@
 
 #ifdef CUDA_SHIM
 #define CU_WGMMA // shim.h has the functions
-#elif !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL) // the host's pass needs the names
+// The host's pass needs the names, too.
+#elif !defined(__CUDA_ARCH__) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
 #define CU_WGMMA
 
 DEVICE void wgmma_fence(void) {
@@ -31,8 +32,8 @@ DEVICE uint64_t wgmma_tile(const void *p) {
            (uint64_t)1 << 62;
 }
 
-/* How many registers a thread of this warpgroup may use from here on; the block's sum must not grow.
- * The compiler assigns them by the branch that this is in. */
+/* How many registers a thread of this warpgroup may use from here on; the block's sum must not
+ * grow. The compiler assigns them by the branch that this is in. */
 #define registers_more(n)  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(n))
 #define registers_fewer(n) asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(n))
 
@@ -41,25 +42,20 @@ DEVICE uint64_t wgmma_tile(const void *p) {
     "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "             \
     "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "             \
     "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-#define WGMMA_REGISTERS(how, d) \
-        how ((d)[0]), how ((d)[1]), how ((d)[2]), how ((d)[3]),\
-        how ((d)[4]), how ((d)[5]), how ((d)[6]), how ((d)[7]),\
-        how ((d)[8]), how ((d)[9]), how ((d)[10]), how ((d)[11]),\
-        how ((d)[12]), how ((d)[13]), how ((d)[14]), how ((d)[15]),\
-        how ((d)[16]), how ((d)[17]), how ((d)[18]), how ((d)[19]),\
-        how ((d)[20]), how ((d)[21]), how ((d)[22]), how ((d)[23]),\
-        how ((d)[24]), how ((d)[25]), how ((d)[26]), how ((d)[27]),\
-        how ((d)[28]), how ((d)[29]), how ((d)[30]), how ((d)[31]),\
-        how ((d)[32]), how ((d)[33]), how ((d)[34]), how ((d)[35]),\
-        how ((d)[36]), how ((d)[37]), how ((d)[38]), how ((d)[39]),\
-        how ((d)[40]), how ((d)[41]), how ((d)[42]), how ((d)[43]),\
-        how ((d)[44]), how ((d)[45]), how ((d)[46]), how ((d)[47]),\
-        how ((d)[48]), how ((d)[49]), how ((d)[50]), how ((d)[51]),\
-        how ((d)[52]), how ((d)[53]), how ((d)[54]), how ((d)[55]),\
-        how ((d)[56]), how ((d)[57]), how ((d)[58]), how ((d)[59]),\
-        how ((d)[60]), how ((d)[61]), how ((d)[62]), how ((d)[63])
+#define WGMMA_REGISTERS(how, d)                                                                    \
+    how((d)[0]), how((d)[1]), how((d)[2]), how((d)[3]), how((d)[4]), how((d)[5]), how((d)[6]),     \
+        how((d)[7]), how((d)[8]), how((d)[9]), how((d)[10]), how((d)[11]), how((d)[12]),           \
+        how((d)[13]), how((d)[14]), how((d)[15]), how((d)[16]), how((d)[17]), how((d)[18]),        \
+        how((d)[19]), how((d)[20]), how((d)[21]), how((d)[22]), how((d)[23]), how((d)[24]),        \
+        how((d)[25]), how((d)[26]), how((d)[27]), how((d)[28]), how((d)[29]), how((d)[30]),        \
+        how((d)[31]), how((d)[32]), how((d)[33]), how((d)[34]), how((d)[35]), how((d)[36]),        \
+        how((d)[37]), how((d)[38]), how((d)[39]), how((d)[40]), how((d)[41]), how((d)[42]),        \
+        how((d)[43]), how((d)[44]), how((d)[45]), how((d)[46]), how((d)[47]), how((d)[48]),        \
+        how((d)[49]), how((d)[50]), how((d)[51]), how((d)[52]), how((d)[53]), how((d)[54]),        \
+        how((d)[55]), how((d)[56]), how((d)[57]), how((d)[58]), how((d)[59]), how((d)[60]),        \
+        how((d)[61]), how((d)[62]), how((d)[63])
 #define WGMMA_128(how, type, d, a, b, add)                                                         \
-    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " #add ", 0;\n"                                \
+    asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " #add ", 0;\n"                                 \
                  "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" WGMMA_D         \
                  "}, {%64, %65, %66, %67}, %68, p, 1, 1, 0;\n}\n"                                  \
                  : WGMMA_REGISTERS(how, d)                                                         \
