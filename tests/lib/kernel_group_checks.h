@@ -245,7 +245,7 @@ static void compare_groups(struct pool *p, const struct group_case *c, size_t n_
     free(bias);
 }
 
-static void groups_are_the_models(void) {
+static inline void groups_are_the_models(void) {
     struct pool *p = pool_new(2, NULL);
     for (size_t c = 0; c < N_GROUP_CASES; c++)
         for (size_t i = 0; i < (CHECKS_FEW ? 8 : 40); i++) {
@@ -258,7 +258,7 @@ static void groups_are_the_models(void) {
 }
 
 /* Sums as large as they get: every code, zero point and x at its limit. */
-static void largest_sums_of_groups(void) {
+static inline void largest_sums_of_groups(void) {
     enum { OUT = 32, IN = 512, ROWS = 3 };
     struct pool *p = pool_new(1, NULL);
     const struct group_case c = {MAT_G8, 512, DT_F32, true, false, false, false};
@@ -282,7 +282,7 @@ static void largest_sums_of_groups(void) {
 }
 
 /* A row alone, in any batch, with any number of threads, with other products and as a view. */
-static void groups_same_bits_in_every_cut(void) {
+static inline void groups_same_bits_in_every_cut(void) {
     enum { ROWS = CHECKS_FEW ? 20 : 150, OUT = 83, IN = 1100, BF16_OUT = 7 };
     struct pool *pools[] = {pool_new(1, NULL), pool_new(2, NULL), pool_new(3, NULL)};
     float *x = random_floats(ROWS * IN), *alone = xcalloc(ROWS * OUT, sizeof *alone),
@@ -331,7 +331,7 @@ static void groups_same_bits_in_every_cut(void) {
 }
 
 /* Products of one job whose inputs have orders of their own, some of them gated. */
-static void products_of_many_orders(void) {
+static inline void products_of_many_orders(void) {
     enum { OUT = 40, IN = 320, MATS = 5 };
     struct pool *p = pool_new(2, NULL);
     const struct group_case c = {MAT_G4, 32, DT_F16, true, false, true, false};
@@ -371,7 +371,7 @@ static void products_of_many_orders(void) {
 }
 
 /* --precise: the weights as mat_row gives them, in f32. */
-static void precise_groups_are_f32(void) {
+static inline void precise_groups_are_f32(void) {
     enum { ROWS = 5, OUT = 37, IN = 700 };
     struct pool *p = pool_new(2, NULL);
     for (size_t c = 0; c < N_GROUP_CASES; c++) {
@@ -403,7 +403,7 @@ static void precise_groups_are_f32(void) {
 /* ---- Rows that are widened ---- */
 
 /* Every code of E4M3 and NF4, with groups of several sizes, as mat_row gives them. */
-static void widened_rows_are_the_reference(void) {
+static inline void widened_rows_are_the_reference(void) {
     enum { OUT = 9, IN = 302 };
     static const size_t sizes[] = {1, 2, 7, 32, 64, 100, 302, 4096};
     struct pool *p = pool_new(2, NULL);
