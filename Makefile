@@ -121,7 +121,7 @@ $B/obj/common/kernels/matmul_%.o $B/obj/common/kernels/attention_%.o: private FI
 # The kernels of x86-64 once more, against emulated instructions. These are calls, not worth
 # optimising, whose vectors no other object sees. Lanes of whole numbers wrap, as those of the instructions do. A test links
 # them in place of the library's.
-EMULATED := $(patsubst common/kernels/%.c,$B/obj/emulated/%.o,$(wildcard common/kernels/matmul_avx*.c common/kernels/matmul_int_avx*.c common/kernels/attention_avx*.c) common/kernels/matmul_amx.c common/kernels/attention_amx.c)
+EMULATED := $(patsubst common/kernels/%.c,$B/obj/emulated/%.o,$(wildcard common/kernels/matmul_avx*.c common/kernels/matmul_int_avx*.c common/kernels/attention_avx*.c) common/kernels/matmul_amx.c common/kernels/matmul_int_amx.c common/kernels/attention_amx.c)
 $B/obj/emulated/%.o: common/kernels/%.c $B/flags
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -O1 -fwrapv -fno-sanitize=signed-integer-overflow -Wno-psabi -DKERNELS_EMULATED='"../../tests/lib/emulate.h"' -MMD -MP -c -o $@ $<

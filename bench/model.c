@@ -16,6 +16,7 @@
  *     prefill        tokens/s
  *     prefill_flops  multiply-adds of matrices and attention, per second
  *     peak           the same of the instruction alone, measured between the chunks
+ *     int_peak       and of the instruction for products of integers
  *     beside         the other process's share of the threads' CPUs
  *     decode         tokens/s of all sequences; the best token of every row is the next one that is
  *                    fed (several rows of a GPU are fed arbitrary ids)
@@ -86,10 +87,9 @@ static double prompt_flops(const struct model *m, size_t n) {
     return 2 * layers * (double)n + 2 * head + attention;
 }
 
-static void time_peak(struct model *m, struct meter *peak) {
+static void time_peak(struct model *m, enum peak k, struct meter *peak) {
     if (!pool_of(m))
         return;
-    enum peak k = peak_of_isa(kernels_isa());
     for (size_t i = 0; i < PEAK_PASSES && peak_here(k); i++) {
         peak->seconds += 1;
         peak->done += peak_rate(pool_of(m), k);
@@ -111,14 +111,16 @@ static double cpu_seconds(uint64_t pid) {
 }
 
 static void time_prefill(struct model *m, const struct plan *p, float *logits) {
-    struct meter run = {0}, peak = {0}, beside = {0}; // beside: seconds of CPU
-    feed(m, 0, 16, true, logits);                     // touches all pages once
+    struct meter run = {0}, peak = {0}, integers = {0}, beside = {0}; // beside: seconds of CPU
+    const enum peak k = peak_of_isa(kernels_isa()), k_int = peak_of_integers(kernels_isa());
+    feed(m, 0, 16, true, logits); // touches all pages once
     model_seq_clear(m, 0);
     if (!pool_of(m)) { // a GPU's first pages, and its clocks
         feed(m, 0, p->prompt < GPU_CHUNK ? p->prompt : GPU_CHUNK, true, logits);
         model_seq_clear(m, 0);
     }
-    time_peak(m, &peak);
+    time_peak(m, k, &peak);
+    time_peak(m, k_int, &integers);
     for (size_t done = 0; done < p->prompt;) {
         size_t n = p->prompt - done < chunk_of(m) ? p->prompt - done : chunk_of(m);
         double used = cpu_seconds(p->beside), start = seconds();
@@ -126,13 +128,16 @@ static void time_prefill(struct model *m, const struct plan *p, float *logits) {
         feed(m, 0, n, done == p->prompt, logits);
         run.seconds += seconds() - start;
         beside.done += cpu_seconds(p->beside) - used;
-        time_peak(m, &peak);
+        time_peak(m, k, &peak);
+        time_peak(m, k_int, &integers);
     }
     model_seq_clear(m, 0);
     printf("prefill=%.3f prefill_flops=%.0f ", (double)p->prompt / run.seconds,
            prompt_flops(m, p->prompt) / run.seconds);
     if (peak.done > 0)
         printf("peak=%.0f ", peak.done / peak.seconds);
+    if (integers.done > 0)
+        printf("int_peak=%.0f ", integers.done / integers.seconds);
     if (p->beside)
         printf("beside=%.4f ", beside.done / run.seconds / (double)pool_threads(pool_of(m)));
 }

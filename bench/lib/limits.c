@@ -180,6 +180,12 @@ enum peak peak_of_isa(const char *isa) {
                                                                                 : PEAK_FMA_AVX2;
 }
 
+enum peak peak_of_integers(const char *isa) {
+    return strcmp(isa, "amx") == 0  ? PEAK_AMX_INT8
+           : peak_here(PEAK_DPBUSD) ? PEAK_DPBUSD
+                                    : peak_of_isa(isa);
+}
+
 const char *const peak_names[PEAK_COUNT] = {"f32 FMA, AVX2",      "f32 FMA, AVX-512",
                                             "vdpbf16ps, AVX-512", "vpdpbusd, AVX-512",
                                             "tdpbf16ps, AMX",     "tdpbusd, AMX"};

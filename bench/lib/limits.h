@@ -50,6 +50,7 @@ extern const char *const peak_names[PEAK_COUNT];
 bool peak_here(enum peak k);                   // whether this CPU has it
 double peak_rate(struct pool *p, enum peak k); // operations/s, a multiply and an add being two
 enum peak peak_of_isa(const char *isa);        // the multiply-add that LLM_ISA=isa is compared to
+enum peak peak_of_integers(const char *isa);   // and its products of integer layouts
 
 double median(double *x, size_t n); // sorts x
 

@@ -125,6 +125,36 @@ def quant():
     return figures
 
 
+def prompt_flops(n):
+    """What bench/model counts for a prompt of n rows, of the synthetic model: its quantised tensors do not show their shapes."""
+    c = json.loads((TINY / "config.json").read_text())
+    dim, ffn, layers, heads = (c[k] for k in ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"))
+    kv = dim // heads * c["num_key_value_heads"]
+    return 2 * n * layers * (2 * dim * dim + 2 * dim * kv + 3 * dim * ffn) + 2 * c["vocab_size"] * dim + 2 * n * (n + 1) * dim * layers
+
+
+def amx():
+    """Prompts of 512 by AMX, beside its peaks, and 16 sequences together. No figures where there is no AMX."""
+    if "tdpbusd, AMX" not in output(BUILD / "bench/limits", "-t", THREADS, "-r", 1, "-s", 64):
+        return {}
+    one = model("-p", 512)
+    figures = {"bf16: prefill": one["prefill"], "bf16: flops": one["prefill_flops"], "bf16: peak": one["peak"]}
+    figures.update({k.replace("tokens/s", "bf16: prefill"): rate for k, rate in peers(512, 0).items()})
+    for kind in QUANT:
+        one = model("-p", 512, folder=quantised(kind))
+        figures.update({f"{kind}: prefill": one["prefill"], f"{kind}: flops": one["prefill"] * prompt_flops(512) / 512,
+                        f"{kind}: peak": one["int_peak"]})
+        figures.update({f"{kind}: prefill, {n}": rate for n, rate in quant_peers(kind, 512, 0).items()})
+    for n in (1, 16):
+        figures[f"{n} together"] = model("-s", n, "-n", 8)["decode"]
+    return figures
+
+
+def long():
+    """A long prompt beside a shorter one (SmolLM2)."""
+    return {f"tokens/s of {n}": model("-p", n, folder=smollm2())["prefill"] for n in (1024, 8192)}
+
+
 def head():
     text = output(BUILD / "bench/kernels", "-t", THREADS, "-r", 3, "-o", "LM head")
     speed, percent = re.search(r"([0-9.]+) GB/s +([0-9.]+) %", text).groups()
@@ -366,6 +396,6 @@ def quality():
 
 # name: (function, rounds at most)
 PARTS = {"limits": (limits, 5), "decode": (decode, 9), "head": (head, 5), "prefill": (prefill, 9), "isa": (isa, 9),
-         "quant": (quant, 5),
+         "quant": (quant, 5), "amx": (amx, 5), "long": (long, 2),
          "batch": (batch, 5), "pipe": (pipe, 9), "attention": (attention, 5), "start": (start, 5), "prefix": (prefix, 5),
          "stall": (stall, 9), "memory": (memory, 1), "threads": (threads, 5), "files": (files, 3), "quality": (quality, 1)}

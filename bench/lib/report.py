@@ -27,6 +27,19 @@ def quant_peer(f, kind, what):
     return over(f[f"{kind}: {what}"], max(rates, default=None))
 
 
+# Products of int8 for one product of a weight: x has two planes of 8 bits, and so have weights of i8 and i4.
+AMX_PRODUCTS = {"bf16": 1, "i8": 4, "i4_16": 4, "i4_32": 4}
+
+
+def amx_share(f, kind):
+    """Of the time of a prompt, the share in which AMX would do its products at the peak."""
+    return f[f"{kind}: flops"] * AMX_PRODUCTS[kind] / f[f"{kind}: peak"] if f else None
+
+
+def amx_peer(f, kind):
+    return quant_peer(f, kind, "prefill") if f else None
+
+
 def quant_together(f, kind):
     return f[f"{kind}: 16 together"] / min(16 * f[f"{kind}: decode"], f[f"{kind}: prefill"])
 
@@ -75,6 +88,19 @@ ROWS = [
      lambda f: quant_peer(f, "i4_16", "prefill")),
     ("quant-i4-batch", "quant", "i4_16, 16 sequences together: of the lesser of 16 times one and prefill", 0.75, PERCENT,
      lambda f: quant_together(f, "i4_16")),
+    ("amx-bf16", "amx", "AMX, prefill of 512 tokens, BF16: of the unit's BF16 peak", 0.50, PERCENT, lambda f: amx_share(f, "bf16")),
+    ("amx-i8", "amx", "AMX, prefill of 512 tokens, i8: four products of int8 for each, of the unit's int8 peak", 0.40, PERCENT,
+     lambda f: amx_share(f, "i8")),
+    ("amx-i4-16", "amx", "AMX, prefill of 512 tokens, i4_16: the same", 0.35, PERCENT, lambda f: amx_share(f, "i4_16")),
+    ("amx-i4-32", "amx", "AMX, prefill of 512 tokens, i4_32: the same", 0.35, PERCENT, lambda f: amx_share(f, "i4_32")),
+    ("amx-bf16-peer", "amx", "AMX, prefill of 512 tokens, BF16: tokens/s, of the best peer", 5, TIMES, lambda f: amx_peer(f, "bf16")),
+    ("amx-i8-peer", "amx", "AMX, prefill of 512 tokens, i8: tokens/s, of the best peer's Q8_0", 5, TIMES, lambda f: amx_peer(f, "i8")),
+    ("amx-i4-peer", "amx", "AMX, prefill of 512 tokens, i4_16: tokens/s, of the best peer at 4.5 bits", 5, TIMES,
+     lambda f: amx_peer(f, "i4_16")),
+    ("amx-batch-16", "amx", "AMX, 16 sequences together, BF16: of 16 times one", 0.85, PERCENT,
+     lambda f: f["16 together"] / (16 * f["1 together"]) if f else None),
+    ("long", "long", "prefill of 8,192 tokens, of the rate at 1,024 (SmolLM2)", 0.75, PERCENT,
+     lambda f: f["tokens/s of 8192"] / f["tokens/s of 1024"]),
     ("stall", "stall", "a prompt of 1,024 enters (SmolLM2): longest wait of a decoding sequence, in steps beyond its own", -2, RAW,
      lambda f: f["longest"] / f["step"] - 1),
     ("pipe-tiny", "pipe", "four processes, of the same loop in one (TinyLlama)", 0.98, PERCENT,
@@ -150,13 +176,19 @@ def met(row, x):
     return x >= row[3] if row[3] > 0 else x <= -row[3]
 
 
+def lacks_amx(store, row):
+    """Whether a row's part was run, on a CPU that lacks AMX or may not use it."""
+    return row[1] == "amx" and "amx" in store["parts"] and not any(store["parts"]["amx"]["rounds"])
+
+
 def target_table(store):
     lines = ["| what | target | median | lowest to highest | rounds | |", "| --- | --- | --- | --- | --- | --- |"]
     for row in ROWS:
         _, _, what, bound, unit, _ = row
         target = ("at least " if bound > 0 else "at most ") + number(abs(bound), unit)
         if not (x := measured(store, row)):
-            lines.append(f"| {what} | {target} | not measured | | | |")
+            none = "no AMX here" if lacks_amx(store, row) else "not measured"
+            lines.append(f"| {what} | {target} | {none} | | | |")
             continue
         m = statistics.median(x)
         lines.append(f"| {what} | {target} | **{number(m, unit)}** | {number(min(x), unit)} to {number(max(x), unit)} | {len(x)} | "

@@ -64,8 +64,9 @@ bool amx_survives(void (*attempt)(void)) {
     return done;
 }
 
-/* 2 x 1 = the sum of 16 pairs of 1 * 1 and 1 * 2, by tiles. */
+/* By tiles, as bf16 and as int8: sums of 16 pairs of 1 * 1 and 1 * 2, and of 64 products 3 * -2. */
 static float tried[TILE_ROWS][TILE_COLS];
+static int32_t tried_int8[TILE_ROWS][TILE_COLS];
 AMX static void attempt_tiles(void) {
     uint16_t a[TILE_ROWS][TILE_K], b[TILE_PAIRS][TILE_K];
     for (size_t i = 0; i < TILE_ROWS; i++)
@@ -79,6 +80,13 @@ AMX static void attempt_tiles(void) {
     TILE_LOAD(6, b, TILE_BYTES);
     TILE_DP_BF16(0, 4, 6);
     TILE_STORE(0, tried, TILE_BYTES);
+    memset(a, 3, sizeof a);
+    memset(b, -2, sizeof b);
+    TILE_ZERO(1);
+    TILE_LOAD(5, a, TILE_BYTES);
+    TILE_LOAD(7, b, TILE_BYTES);
+    TILE_DP_SS(1, 5, 7);
+    TILE_STORE(1, tried_int8, TILE_BYTES);
     amx_release();
 }
 
@@ -89,11 +97,14 @@ const char *amx_ask(void) {
         return why;
     }
     memset(tried, 0, sizeof tried);
+    memset(tried_int8, 0, sizeof tried_int8);
     if (!amx_survives(attempt_tiles)) {
         now_rows = now_cols = 0;
         return "its instructions end in a signal";
     }
-    return tried[15][15] == 16 * 1 + 16 * 2 ? NULL : "its instructions give wrong results";
+    return tried[15][15] == 16 * 1 + 16 * 2 && tried_int8[15][15] == 64 * 3 * -2
+               ? NULL
+               : "its instructions give wrong results";
 }
 
 const char *amx_refused(void) {

@@ -56,6 +56,7 @@ static bool never(const struct isa_cpu *c) {
 }
 static void amx_fill(struct kernel_table *t) {
     matmul_amx_fill(t);
+    matmul_int_amx_fill(t);
     attention_amx_fill(t);
     t->idle = amx_release;
 }
@@ -93,7 +94,7 @@ static const struct set {
     {"amx-emulated",
      has_avx512bf16, // whose softmax it takes
      never,
-     {matmul_amx_emulated_fill, attention_amx_emulated_fill}},
+     {matmul_amx_emulated_fill, matmul_int_amx_emulated_fill, attention_amx_emulated_fill}},
     {"amx", has_amx, always, {amx_fill}},
 #endif
 #else
@@ -103,8 +104,13 @@ static const struct set {
 enum { N_SETS = sizeof sets / sizeof *sets };
 
 void matmul_register(struct kernel_table *t, const struct matmul_kernel *kernels, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        (kernels[i].pack_x ? t->matmul_own : t->matmul)[kernels[i].layout] = kernels[i];
+    for (size_t i = 0; i < n; i++) {
+        struct matmul_kernel *place =
+            &(kernels[i].pack_x ? t->matmul_own : t->matmul)[kernels[i].layout];
+        if (kernels[i].least_rows > 0 && place->least_rows == 0)
+            t->matmul_few[kernels[i].layout] = *place;
+        *place = kernels[i];
+    }
 }
 
 static void use(size_t set, const struct isa_cpu *c) {

@@ -27,6 +27,8 @@ enum {
     MOST_PACKED = 2 * MAT_LAYOUTS
 };
 _Static_assert(MAT_QUANT_IN * sizeof(float) <= WIDEN_BYTES, "a row of a quantised matrix");
+_Static_assert((size_t)MATMUL_SCRATCH <= (size_t)WIDEN_BYTES,
+               "what kernels have where W is not widened");
 
 /* x as kernels with this pack_x want it. */
 struct packed {
@@ -51,15 +53,17 @@ static bool same_order(const uint32_t *a, const uint32_t *b, size_t n_in) {
     return a == b || (a && b && memcmp(a, b, n_in * sizeof *a) == 0);
 }
 
-/* The kernel of packed x that multiplies w; NULL if there is none. */
-static const struct matmul_kernel *own_kernel(const struct mat *w) {
+/* The kernel of packed x that multiplies w with n_rows; NULL if there is none. */
+static const struct matmul_kernel *own_kernel(const struct mat *w, size_t n_rows) {
     const struct matmul_kernel *k = &kernel.matmul_own[w->layout];
+    if (n_rows < k->least_rows)
+        k = &kernel.matmul_few[w->layout];
     return k->multiply && (!k->takes || k->takes(w)) ? k : NULL;
 }
 
 /* x packed for w; NULL: it is not. */
 static const unsigned char *packed_for(const struct matmul_job *j, const struct mat *w) {
-    const struct matmul_kernel *k = j->n_packed > 0 ? own_kernel(w) : NULL;
+    const struct matmul_kernel *k = j->n_packed > 0 ? own_kernel(w, j->in->n_rows) : NULL;
     for (size_t i = 0; k && i < j->n_packed; i++)
         if (j->packed[i].pack_x == k->pack_x &&
             same_order(j->packed[i].order, order_of(w), j->n_in))
@@ -69,7 +73,7 @@ static const unsigned char *packed_for(const struct matmul_job *j, const struct 
 
 /* The kernel that multiplies w. */
 static const struct matmul_kernel *kernel_of(const struct matmul_job *j, const struct mat *w) {
-    return packed_for(j, w) ? &kernel.matmul_own[w->layout] : &kernel.matmul[w->layout];
+    return packed_for(j, w) ? own_kernel(w, j->in->n_rows) : &kernel.matmul[w->layout];
 }
 /* Whether a piece of w is widened first. */
 static bool widens(const struct matmul_job *j, const struct mat *w) {
@@ -156,7 +160,8 @@ static void run_outputs(const struct matmul_job *j, float *y, size_t ldy, const 
                                .w = w,
                                .bias = run->bias ? run->bias + run->begin : NULL,
                                .quant = mat->quant,
-                               .first = mat->first + run->begin};
+                               .first = mat->first + run->begin,
+                               .scratch = pool_scratch(j->pool, thread)};
     const unsigned char *packed = k->pack_x ? packed_for(j, mat) : NULL;
     for (size_t r = 0; r < n_rows; r += block) {
         const bool last = n_rows - r <= block;
@@ -318,16 +323,16 @@ static unsigned char *place_of_x(void *scratch, const void *w) {
 }
 
 /* The first layout whose kernel packs x as that of `layout` does: they share it. */
-static size_t packed_as(size_t layout) {
+static size_t packed_as(const struct matmul_kernel *of_layouts, size_t layout) {
     size_t i = 0;
-    while (kernel.matmul_own[i].pack_x != kernel.matmul_own[layout].pack_x)
+    while (of_layouts[i].pack_x != of_layouts[layout].pack_x)
         i++;
     return i;
 }
 
 /* Packs x for w's kernel, if that is wanted. `used`: bytes of scratch so far. */
 static void pack_for(struct matmul_job *j, const struct mat *w, size_t *used) {
-    const struct matmul_kernel *k = j->in->precise ? NULL : own_kernel(w);
+    const struct matmul_kernel *k = j->in->precise ? NULL : own_kernel(w, j->in->n_rows);
     if (!k || j->in->n_rows == 0 || packed_for(j, w))
         return;
     unsigned char *to = place_of_x((unsigned char *)j->in->scratch + *used, w->data);
@@ -337,18 +342,30 @@ static void pack_for(struct matmul_job *j, const struct mat *w, size_t *used) {
     *used += k->x_bytes(j->in->n_rows, j->n_in) + SMALL_PAGE;
 }
 
-size_t matmul_scratch(size_t n_rows, size_t n_in) {
-    size_t all = SMALL_PAGE;
+/* Adds the bytes of n_rows as the kernels of all layouts pack them. False if they overflow. */
+static bool add_scratch(size_t *all, const struct matmul_kernel *of_layouts, size_t n_rows,
+                        size_t n_in) {
     for (size_t i = 0; i < MAT_LAYOUTS; i++) {
-        const struct matmul_kernel *k = &kernel.matmul_own[i];
+        const struct matmul_kernel *k = &of_layouts[i];
         // Each pack_x once, and those of layouts that have orders of inputs for each order.
         const size_t times =
-            (packed_as(i) == i ? 1u : 0u) + (i == MAT_G4 ? (size_t)MOST_ORDERS : 0);
+            (packed_as(of_layouts, i) == i ? 1u : 0u) + (i == MAT_G4 ? (size_t)MOST_ORDERS : 0);
         for (size_t t = 0; k->x_bytes && t < times; t++)
-            if (!add_size(all, k->x_bytes(n_rows, n_in), &all) || !add_size(all, SMALL_PAGE, &all))
-                return SIZE_MAX;
+            if (!add_size(*all, k->x_bytes(n_rows, n_in), all) || !add_size(*all, SMALL_PAGE, all))
+                return false;
     }
-    return all;
+    return true;
+}
+
+size_t matmul_scratch(size_t n_rows, size_t n_in) {
+    size_t all = SMALL_PAGE, few = 0;
+    for (size_t i = 0; i < MAT_LAYOUTS; i++)
+        few = larger(few, kernel.matmul_own[i].least_rows);
+    few = n_rows < few ? n_rows : few;
+    return add_scratch(&all, kernel.matmul_own, n_rows, n_in) &&
+                   add_scratch(&all, kernel.matmul_few, few, n_in)
+               ? all
+               : SIZE_MAX;
 }
 
 static void multiply_all(struct pool *p, const struct matmul_product *products, size_t n,

@@ -37,6 +37,7 @@ struct matmul_part {
     // MAT_G4 and MAT_G8: scales of the whole matrix, and which of its rows w is; else NULL.
     const struct mat_quant *quant;
     size_t first;
+    void *scratch; // MATMUL_SCRATCH bytes of this thread, 64-byte aligned
     // What to prefetch: the rest of W, where it is in no cache yet, and what is multiplied next.
     bool w_is_cold;
     struct matmul_rows next;
@@ -50,9 +51,13 @@ struct matmul_pack {
     const uint32_t *order; // [n_in] input k of the packed x is x[order[k]]; NULL: x[k]
 };
 
+enum { MATMUL_SCRATCH = 1 << 19 };
+
 struct matmul_kernel {
     enum mat_layout layout;
     size_t panel_rows; // rows of W that no part divides; 0: any cut is right
+    // Rows of x from which this kernel is used. For fewer, what the table had before stays.
+    size_t least_rows;
     // Whether the kernel multiplies w, which is of its layout; NULL: it does.
     bool (*takes)(const struct mat *w);
     // Bytes of n_rows of packed x, a multiple of 64; those of several blocks add up. SIZE_MAX if it
@@ -68,7 +73,8 @@ struct matmul_kernel {
     void (*widen)(float *to, const unsigned char *w, size_t n);
 };
 
-/* Adds n kernels to the table, each in place of what it has for the layout. */
+/* Adds n kernels to the table, each in place of what it has for the layout. What one with
+ * least_rows replaces goes on with fewer rows of x. */
 void matmul_register(struct kernel_table *t, const struct matmul_kernel *kernels, size_t n);
 
 #endif

@@ -49,8 +49,9 @@ struct kernel_table {
     const char *isa;                              // LLM_ISA's name of it
     struct matmul_kernel matmul[MAT_LAYOUTS];     // of x as it is
     struct matmul_kernel matmul_own[MAT_LAYOUTS]; // of x packed; no multiply: not faster here
+    struct matmul_kernel matmul_few[MAT_LAYOUTS]; // the same, below matmul_own's least_rows
     size_t widen_rows, widen_n_in; // W is widened first for widen_rows or more of <= widen_n_in
-    size_t row_ahead; // one row of x: W is prefetched this number of bytes ahead; or 0
+    size_t row_ahead;              // one row of x: W is prefetched this number of bytes ahead; or 0
     struct attn_kernels attn;
     struct rows_kernels rows;
     struct widen_kernels widen;
@@ -65,7 +66,7 @@ typedef void kernel_fill(struct kernel_table *t);
 kernel_fill matmul_baseline_fill, matmul_c_fill, matmul_avx2_fill, matmul_avx512_fill,
     matmul_avx512bf16_fill, matmul_amx_emulated_fill, matmul_amx_fill;
 kernel_fill matmul_int_baseline_fill, matmul_int_avx2_fill, matmul_int_avxvnni_fill,
-    matmul_int_avx512_fill;
+    matmul_int_avx512_fill, matmul_int_amx_emulated_fill, matmul_int_amx_fill;
 kernel_fill attention_baseline_fill, attention_c_fill, attention_avx2_fill, attention_avx512_fill,
     attention_avx512bf16_fill, attention_amx_emulated_fill, attention_amx_fill;
 kernel_fill softmax_c_fill, softmax_avx2_fill, softmax_avx512_fill, softmax_avx512bf16_fill;

@@ -1,8 +1,9 @@
 /* AMX's instructions in C, to the bit: tile.h says what they do.
  *
  * Each thread has eight tiles. What the CPU refuses ends the program: shapes that do not fit
- * together, and use without a shape. TILE_FAST_BF16, if the including file defines it, computes
- * TDPBF16PS on whole tiles in place of the C here, with the same bits.
+ * together, and use without a shape. TILE_FAST_BF16 and TILE_FAST_INT8, if the including file
+ * defines them, compute TDPBF16PS and TDPBSSD's kind on whole tiles in place of the C here, with
+ * the same bits.
  *
  * NaN: where an operand is NaN, or infinity meets zero or its opposite, the result is NaN. Which
  * NaN is not said.
@@ -124,12 +125,18 @@ static inline int32_t tile_int8(unsigned char byte, bool is_signed) {
 
 static inline void tile_emulated_int8(size_t c, size_t a, size_t b, bool a_signed, bool b_signed) {
     union tile *tc = &tile_file.tile[c], *ta = &tile_file.tile[a], *tb = &tile_file.tile[b];
+    const size_t rows = tile_file.config.rows[c],
+                 cols = tile_file.config.bytes[c] / sizeof(uint32_t);
     tile_emulated_fits(c, a, b);
-    for (size_t m = 0; m < tile_file.config.rows[c]; m++)
-        for (size_t n = 0; n < tile_file.config.bytes[c] / sizeof(uint32_t); n++)
+#if defined(TILE_FAST_INT8)
+    TILE_FAST_INT8(tc, ta, tb, rows, cols, a_signed, b_signed);
+#else
+    for (size_t m = 0; m < rows; m++)
+        for (size_t n = 0; n < cols; n++)
             for (size_t k = 0; k < TILE_BYTES; k++)
                 tc->word[m][n] += (uint32_t)(tile_int8(ta->byte[m][k], a_signed) *
                                              tile_int8(tb->byte[k / 4][4 * n + k % 4], b_signed));
+#endif
 }
 
 #endif

@@ -1,11 +1,13 @@
-/* TDPBF16PS emulated with AVX-512: two chains of f32 multiply-adds, with DAZ and FTZ set in MXCSR.
- * Same bits as the C of tile_emulated.h, some fifty times as fast. Include before tile.h.
+/* Tiles emulated with AVX-512. TDPBF16PS: two chains of f32 multiply-adds, with DAZ and FTZ set in
+ * MXCSR. TDPBSSD and its kind: products of bytes made int16. Same bits as the C of tile_emulated.h,
+ * some fifty times as fast. Include before tile.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef KERNELS_TILE_EMULATED_AVX512_H
 #define KERNELS_TILE_EMULATED_AVX512_H
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "kernels/vec_avx512.h"
@@ -51,5 +53,34 @@ AVX512 static inline void tile_fast_bf16(float (*c)[16], const uint32_t (*a)[16]
 #define TILE_FAST_BF16(c, a, b, rows, cols)                                                        \
     tile_fast_bf16((c)->f, (const uint32_t(*)[16])(a)->word, (const uint32_t(*)[16])(b)->word,     \
                    rows, cols)
+
+/* Bytes 0 and 2 of each lane, or 1 and 3, as int16. */
+AVX512 EVERY_ISA __m512i tile_bytes(__m512i v, bool odd, bool is_signed) {
+    v = odd ? v : _mm512_slli_epi16(v, 8);
+    return is_signed ? _mm512_srai_epi16(v, 8) : _mm512_srli_epi16(v, 8);
+}
+AVX512 static inline void tile_fast_int8(uint32_t (*c)[16], const uint32_t (*a)[16],
+                                         const uint32_t (*b)[16], size_t rows, size_t cols,
+                                         bool a_signed, bool b_signed) {
+    __m512i even[16], odd[16];
+    for (size_t k = 0; k < 16; k++) {
+        const __m512i v = _mm512_loadu_si512(b[k]);
+        even[k] = tile_bytes(v, false, b_signed);
+        odd[k] = tile_bytes(v, true, b_signed);
+    }
+    for (size_t m = 0; m < rows; m++) {
+        __m512i sum = _mm512_loadu_si512(c[m]);
+        for (size_t k = 0; k < 16; k++) {
+            const __m512i v = _mm512_set1_epi32((int)a[m][k]);
+            const __m512i e = _mm512_madd_epi16(tile_bytes(v, false, a_signed), even[k]),
+                          o = _mm512_madd_epi16(tile_bytes(v, true, a_signed), odd[k]);
+            sum = _mm512_add_epi32(sum, _mm512_add_epi32(e, o));
+        }
+        _mm512_mask_storeu_ps(c[m], vec_first(cols), _mm512_castsi512_ps(sum));
+    }
+}
+#define TILE_FAST_INT8(c, a, b, rows, cols, a_signed, b_signed)                                    \
+    tile_fast_int8((c)->word, (const uint32_t(*)[16])(a)->word, (const uint32_t(*)[16])(b)->word,  \
+                   rows, cols, a_signed, b_signed)
 
 #endif

@@ -82,6 +82,22 @@ enum {
     MATMUL_AMX_X_BYTES = 1 << 19,
 };
 
+/* ---- Matrix multiplication: AMX, integer panels (matmul_int_amx_tmpl.h) ---- */
+
+enum {
+    /* Rows of x that use an unpacked superblock of two panels. Unpacking i4 takes some 900 cycles;
+     * 256 rows with it take 16 * 16 * 32 in the matrix unit. Not measured. */
+    MATMUL_AMX_INT_ROWS = 256,
+    /* Panels that go through a superblock of x in turns: 128 KB of x and as much of sums stay in
+     * L2. Not measured. */
+    MATMUL_AMX_INT_PANELS = 8,
+    /* Rows of x from which tiles are used. From counts of instructions at their measured rates: a
+     * superblock of a panel of i8 or i4 takes some 500 cycles with 6 rows, as much as with
+     * vpdpbusd; one of a layout of groups gains from 2 to 4 rows on, by the size of the groups. */
+    MATMUL_AMX_FOLD_LEAST = 6,
+    MATMUL_AMX_GROUP_LEAST = 4,
+};
+
 /* ---- Matrix multiplication: integer panels (matmul_int_tmpl.h) ---- */
 
 enum {

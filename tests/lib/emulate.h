@@ -89,6 +89,34 @@ static inline __m512i _mm512_cvtepu16_epi32(__m256i v) {
     return _mm512_loadu_si512(u);
 }
 #endif
+/* 16 bytes, which fit an int8 or a byte without a sign, as int32. */
+static inline __m512i emulated_bytes(__m128i v, int is_signed) {
+    int8_t b[16];
+    int32_t i[16];
+    memcpy(b, &v, sizeof b);
+    for (size_t l = 0; l < 16; l++)
+        i[l] = is_signed ? b[l] : (uint8_t)b[l];
+    return _mm512_loadu_si512(i);
+}
+#if !defined(_mm512_cvtepu8_epi32)
+static inline __m512i _mm512_cvtepu8_epi32(__m128i v) {
+    return emulated_bytes(v, 0);
+}
+#endif
+#if !defined(_mm512_cvtepi8_epi32)
+static inline __m512i _mm512_cvtepi8_epi32(__m128i v) {
+    return emulated_bytes(v, 1);
+}
+#endif
+#if !defined(_mm512_srai_epi32)
+static inline __m512i _mm512_srai_epi32(__m512i v, unsigned n) {
+    int32_t i[16];
+    memcpy(i, &v, sizeof i);
+    for (size_t l = 0; l < 16; l++)
+        i[l] >>= n;
+    return _mm512_loadu_si512(i);
+}
+#endif
 #if !defined(_mm512_cvtph_ps)
 static inline __m512 _mm512_cvtph_ps(__m256i v) {
     __m128i half[2];

@@ -245,7 +245,7 @@ static void compare_groups(struct pool *p, const struct group_case *c, size_t n_
     free(bias);
 }
 
-static void groups_are_the_models(void) {
+static inline void groups_are_the_models(void) {
     struct pool *p = pool_new(2, NULL);
     for (size_t c = 0; c < N_GROUP_CASES; c++)
         for (size_t i = 0; i < (CHECKS_FEW ? 8 : 40); i++) {
@@ -258,7 +258,7 @@ static void groups_are_the_models(void) {
 }
 
 /* Sums as large as they get: every code, zero point and x at its limit. */
-static void largest_sums_of_groups(void) {
+static inline void largest_sums_of_groups(void) {
     enum { OUT = 32, IN = 512, ROWS = 15 };
     struct pool *p = pool_new(1, NULL);
     const struct group_case c = {MAT_G8, 512, DT_F32, true, false, false, false};
@@ -283,7 +283,7 @@ static void largest_sums_of_groups(void) {
     pool_free(p);
 }
 
-static void groups_same_bits_in_every_cut(void) {
+static inline void groups_same_bits_in_every_cut(void) {
     struct cuts *c = cuts_new();
     for (size_t i = 0; i < N_GROUP_CASES; i++) {
         struct group_mat *m = group_mat_new(&group_cases[i], CUT_OUT, CUT_IN);
@@ -300,7 +300,7 @@ static void groups_same_bits_in_every_cut(void) {
 }
 
 /* Products of one job whose inputs have orders of their own, some of them gated. */
-static void products_of_many_orders(void) {
+static inline void products_of_many_orders(void) {
     enum { OUT = 40, IN = 320, MATS = 5 };
     struct pool *p = pool_new(2, NULL);
     const struct group_case c = {MAT_G4, 32, DT_F16, true, false, true, false};
@@ -340,7 +340,7 @@ static void products_of_many_orders(void) {
 }
 
 /* --precise: the weights as mat_row gives them, in f32. */
-static void precise_groups_are_f32(void) {
+static inline void precise_groups_are_f32(void) {
     enum { ROWS = 5, OUT = 37, IN = 700 };
     struct pool *p = pool_new(2, NULL);
     for (size_t c = 0; c < N_GROUP_CASES; c++) {
@@ -372,7 +372,7 @@ static void precise_groups_are_f32(void) {
 /* ---- Rows that are widened ---- */
 
 /* Every code of E4M3 and NF4, with groups of several sizes, as mat_row gives them. */
-static void widened_rows_are_the_reference(void) {
+static inline void widened_rows_are_the_reference(void) {
     enum { OUT = 9, IN = 302 };
     static const size_t sizes[] = {1, 2, 7, 32, 64, 100, 302, 4096};
     struct pool *p = pool_new(2, NULL);

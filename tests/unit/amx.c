@@ -329,15 +329,37 @@ static void known_sums(void) {
 static int32_t sign_extended(unsigned char b, bool is_signed) {
     return is_signed ? (signed char)b : b;
 }
+/* c += a b by the CPU's tiles; packed: b with lines of `cols` lanes. */
+AMX static void int8_by_cpu(union tile *c, const union tile *a, const union tile *packed,
+                            size_t rows, size_t cols, bool sa, bool sb) {
+    TILE_SHAPE(rows, cols);
+    TILE_LOAD(1, c, TILE_BYTES);
+    TILE_LOAD(5, a, TILE_BYTES);
+    TILE_LOAD(7, packed, cols * 4);
+    if (sa && sb)
+        TILE_DP_SS(1, 5, 7);
+    else if (sa)
+        TILE_DP_SU(1, 5, 7);
+    else if (sb)
+        TILE_DP_US(1, 5, 7);
+    else
+        TILE_DP_UU(1, 5, 7);
+    TILE_STORE(1, c, TILE_BYTES);
+    amx_release();
+}
+
+/* The emulation in C, that with AVX-512 and the CPU against the sums as they are written. */
 static void int8_tiles(void) {
+    const struct isa_cpu cpu = isa_cpu();
+    const bool amx_here = has("amx");
     for (size_t i = 0; i < 400; i++) {
         const size_t rows = 1 + random_bits() % 16, cols = 1 + random_bits() % 16;
         const bool sa = i % 2, sb = i / 2 % 2;
-        union tile a, b, c, was, packed;
+        union tile a, b, c, was, packed, fast, silicon;
         random_tile(&a, 16, ANY);
         random_tile(&b, 16, ANY);
         random_tile(&c, 16, ANY);
-        was = c;
+        was = fast = silicon = c;
         for (size_t r = 0; r < 16; r++)
             memcpy(packed.byte[0] + r * cols * 4, b.byte[r], cols * 4);
         tile_emulated_shape(rows, cols);
@@ -346,6 +368,11 @@ static void int8_tiles(void) {
         tile_emulated_load(7, &packed, cols * 4);
         tile_emulated_int8(1, 5, 7, sa, sb);
         tile_emulated_store(1, &c, TILE_BYTES);
+        if (cpu.avx512)
+            tile_fast_int8(fast.word, (const uint32_t(*)[16])a.word, (const uint32_t(*)[16])b.word,
+                           rows, cols, sa, sb);
+        if (amx_here)
+            int8_by_cpu(&silicon, &a, &packed, rows, cols, sa, sb);
         for (size_t r = 0; r < 16; r++)
             for (size_t n = 0; n < 16; n++) {
                 int64_t want = (int32_t)was.word[r][n];
@@ -353,6 +380,8 @@ static void int8_tiles(void) {
                     want += (int64_t)sign_extended(a.byte[r][k], sa) *
                             sign_extended(b.byte[k / 4][4 * n + k % 4], sb);
                 CHECK(c.word[r][n] == (uint32_t)want);
+                CHECK(!cpu.avx512 || fast.word[r][n] == (uint32_t)want);
+                CHECK(!amx_here || silicon.word[r][n] == (uint32_t)want);
             }
     }
 }
@@ -448,11 +477,11 @@ static void check_products(const char *isa) {
 
 /* The weighted sums of attention. Rows of b before `begin` and after `end` are NaN. */
 static void check_sums(const char *isa) {
-    enum { MOST = 100 };
+    enum { MOST = 100, MOST_COLS = 200 }; // heads of 128 and more are several blocks of columns
     kernels_use(isa);
     for (size_t i = 0; i < 200 && check_here < 20; i++) {
         const enum kind kind = i % 3 ? NEAR_1 : TINY;
-        const size_t m = 1 + random_bits() % 50, cols = 1 + random_bits() % MOST,
+        const size_t m = 1 + random_bits() % 50, cols = 1 + random_bits() % MOST_COLS,
                      end = 1 + random_bits() % MOST, lda = (end + 1) / 2 * 2,
                      begin = i % 2 ? random_bits() % end : 0, ldb = cols + random_bits() % 2;
         uint16_t *a = xcalloc(m * lda, sizeof *a), *b = xcalloc((end + 2) * ldb * 2, sizeof *b),

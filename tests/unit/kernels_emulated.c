@@ -59,11 +59,14 @@ int main(void) {
         kernel_fill *matmul;
     } int_sets[] = {{"avx2", matmul_int_avx2_fill},
                     {"avxvnni", matmul_int_avxvnni_fill},
-                    {"avx512", matmul_int_avx512_fill}};
+                    {"avx512", matmul_int_avx512_fill},
+                    {"amx", matmul_int_amx_fill}};
     for (size_t i = 0; i < sizeof int_sets / sizeof *int_sets; i++) {
         if (covered(int_sets[i].name))
             continue;
         int_sets[i].matmul(&kernel);
+        for (size_t l = 0; l < MAT_LAYOUTS; l++)
+            kernel.matmul_own[l].least_rows = 0; // few rows by tiles, too
         kernel.isa = int_sets[i].name;
         printf("# emulated %s, integers\n", kernels_isa());
         RUN(products_are_the_models);
