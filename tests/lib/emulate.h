@@ -191,25 +191,6 @@ static inline __m256i _mm256_dpwssd_avx_epi32(__m256i sums, __m256i x, __m256i y
     return _mm256_loadu_si256((const __m256i *)(const void *)sum);
 }
 #endif
-#if !defined(_mm512_srai_epi32)
-static inline __m512i _mm512_srai_epi32(__m512i v, unsigned n) {
-    int32_t i[16];
-    _mm512_storeu_si512(i, v);
-    for (size_t l = 0; l < 16; l++)
-        i[l] >>= n;
-    return _mm512_loadu_si512(i);
-}
-#endif
-#if !defined(_mm512_cvtepu8_epi32)
-static inline __m512i _mm512_cvtepu8_epi32(__m128i v) {
-    uint8_t b[16];
-    int32_t i[16];
-    memcpy(b, &v, sizeof b);
-    for (size_t l = 0; l < 16; l++)
-        i[l] = b[l];
-    return _mm512_loadu_si512(i);
-}
-#endif
 #if !defined(_mm512_permutevar_ps)
 static inline __m512 _mm512_permutevar_ps(__m512 v, __m512i index) {
     float f[16], to[16];

@@ -200,7 +200,9 @@ static void scratch_sizes(void) {
     kernels_use(kernels_isas()[0]);
     for (const char *const *isa = kernels_isas(); *isa; isa++) {
         kernels_use(*isa);
-        CHECK(matmul_scratch(3, 100) >= 4096 && matmul_scratch(3, 100) < 32768);
+        // AMX packs rows by 16, once for each order of the inputs.
+        const size_t most = strncmp(*isa, "amx", 3) == 0 ? 65536 : 32768;
+        CHECK(matmul_scratch(3, 100) >= 4096 && matmul_scratch(3, 100) < most);
         CHECK(matmul_scratch(SIZE_MAX / 64, 64) == SIZE_MAX);
     }
     CHECK(attention_scratch(2, 7, 32, 64, 64) < SIZE_MAX);
