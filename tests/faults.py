@@ -250,8 +250,9 @@ def run(case, kind, k):
         for f in (out, messages):
             f.seek(0)
         until = time.monotonic() + (SECONDS if kind != KILL else 3)
-        while (tree(os.path.join(work, "run")) or os.path.exists(os.path.join(work, "out", "sock"))) and time.monotonic() < until:
-            time.sleep(0.02)  # a cleaner ends after its program
+        while (tree(os.path.join(work, "run")) or tree(os.path.join(work, "tmp")) or
+               os.path.exists(os.path.join(work, "out", "sock"))) and time.monotonic() < until:
+            time.sleep(0.02)  # a cleaner, or a child that removes its folder, ends after its program
         return Result("hung" if hung else stages[case.at].returncode, stages[-1].returncode,
                       out.read() if answers is None else answers, messages.read(),
                       tree(os.path.join(work, "out")), [*tree(os.path.join(work, "tmp")), *tree(os.path.join(work, "run"))],

@@ -47,6 +47,10 @@ struct doc_files {
 static int start_nowhere(const char *const *argv, int in, int out, pid_t *child, struct err *e) {
     char *folder = path_join(io_temp_folder(), "tokpipe-XXXXXX");
     int here = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+    sigset_t ends, before;
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGTERM); // from the program's end, which must not leave the folder
+    sigprocmask(SIG_BLOCK, &ends, &before);
     if (here < 0 || !mkdtemp(folder)) {
         rc = err_errno(e, EXIT_IO, "cannot make a folder for mandoc");
     } else {
@@ -54,6 +58,7 @@ static int start_nowhere(const char *const *argv, int in, int out, pid_t *child,
             rc = err_errno(e, EXIT_IO, "cannot enter %s", folder);
         rmdir(folder);
     }
+    sigprocmask(SIG_SETMASK, &before, NULL);
     if (rc == 0)
         rc = spawn_program(argv, in, out, true, "renders man pages", child, e);
     if (here >= 0 && fchdir(here) != 0 && rc == 0)
@@ -135,11 +140,14 @@ static void limit_mandoc(void) {
     setrlimit(RLIMIT_CPU, &limit);
 }
 
-NORETURN static void run_reader(int fd, char *const *names, size_t n, enum doc_format want) {
+NORETURN static void run_reader(int fd, char *const *names, size_t n, enum doc_format want,
+                                pid_t program) {
     struct buf source = {0}, rendering = {0};
 #if defined(__linux__)
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
 #endif
+    if (getppid() != program) // it has ended already
+        _exit(EXIT_IO);
     limit_mandoc();
     for (size_t i = 0; i < n; i++) {
         struct err e = {0};
@@ -168,6 +176,7 @@ struct doc_files *doc_files_start(char *const *names, size_t n, enum doc_format 
     int ends[2];
     if (spawn_pipe(ends, e) != 0)
         return NULL;
+    const pid_t program = getpid();
     pid_t reader = fork();
     if (reader < 0) {
         err_errno(e, EXIT_SYSTEM, "cannot start a process");
@@ -177,7 +186,7 @@ struct doc_files *doc_files_start(char *const *names, size_t n, enum doc_format 
     }
     if (reader == 0) {
         close(ends[0]);
-        run_reader(ends[1], names, n, format);
+        run_reader(ends[1], names, n, format, program);
     }
     close(ends[1]);
     struct doc_files *f = xcalloc(1, sizeof *f);
