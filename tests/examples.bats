@@ -140,7 +140,8 @@ for i in range(500):
     bytes=$(st-inspect -j "$LLM_MODEL" | jq '[.tensors[].bytes] | add')
     [ "$(awk '$1 == "source" {print $2, $6, $8}' <<<"$output")" = "$(awk "BEGIN {printf \"%.1f 0 100.00\", $bytes / 1e6}")" ]
     awk '$1 == "i8" {kl = $6; bits = $3} $1 == "i4_32" {exit !($6 > kl && $3 < bits && $7 >= $6 && $9 > 0)}' <<<"$output"
-    awk '$1 == "i4_32" {bits = $3} $1 == "nf4" {exit !($3 < bits && $6 > 0)}' <<<"$output"
-    awk '$1 == "kv-i8" {exit !($6 > 0 && $6 < 1e-3 && $9 > 0)}' <<<"$output"
+    # Rows of this model are too short for blocks of 64 to have fewer bits than those of 32.
+    awk '$1 == "i4_32" {bits = $3} $1 == "nf4" {exit !($3 <= bits && $6 > 0)}' <<<"$output"
+    awk '$1 == "i8" {kl = $6} $1 == "kv-i8" {exit !($6 > 0 && $6 < kl && $9 > 0)}' <<<"$output"
     python3 -c 'import xml.dom.minidom as x; assert len(x.parse("plot.svg").getElementsByTagName("circle")) == 5'
 }
