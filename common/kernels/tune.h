@@ -44,8 +44,9 @@ enum {
 
 enum {
     /* Rows of W that are packed together: a multiple of every tile's outputs. They stay in L2.
-     * Half: up to a quarter slower where outputs do not fit L2 (AVX-512, Emerald Rapids), because a
-     * cache line of y is then filled in three turns. */
+     * Half: up to a quarter slower where outputs do not fit L2, because a cache line of y is then
+     * filled in three turns. The three figures here are single runs of AVX-512 on a loaded
+     * Emerald Rapids. */
     MATMUL_TILES_OUTS = 24,
     /* As MATMUL_X_ROW_BYTES. Half: 8 % slower with rows of 1536 or 2048 elements. */
     MATMUL_TILES_X_BYTES = 8192,
