@@ -171,8 +171,10 @@ const struct served *exchange_model(struct exchange *x, const char *name, unsign
     x->held = models_find(models, name, can);
     const struct served *other = name && !x->held ? models_find(models, name, ~0u) : NULL;
     models_release(models, other);
-    if (!x->held && !other && x->h->o->any_model)
-        x->held = models_find(models, NULL, can);
+    if (!x->held && !other && x->h->o->any_model) {
+        name = NULL;
+        x->held = models_find(models, name, can);
+    }
     if (x->held)
         return x->held;
     if (other)

@@ -90,7 +90,7 @@ if not wrong:
             continue
         schema = resolve(operations["post"]["requestBody"]["content"]["application/json"]["schema"])
         for one in map(resolve, schema.get("anyOf", [schema])):
-            chooses = {"messages": 5} if "anyOf" in schema and "messages" in one["required"] else {}  # the kind of body
+            chooses = {"messages": 5} if "anyOf" in schema and "messages" in one.get("required", []) else {}  # the kind of body
             for name in one["properties"]:
                 status, body = ask("POST", path, {name: None, **chooses})
                 if b"is not a field" in body:
