@@ -72,6 +72,7 @@ long_context() { # POSITIONS
     rm tiny
     cp -rL "$DATA/tiny" tiny
     sed -i 's/"max_position_embeddings": 512/"max_position_embeddings": '"$1"/ tiny/config.json
+    export LLM_MODEL=$PWD/tiny # for the pipelines
 }
 
 @test "the page in Chromium: shades, alternatives, a fork, the cached prompt; its pipelines give the same bytes" {
