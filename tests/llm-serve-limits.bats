@@ -150,7 +150,7 @@ EOF
     kill -HUP "$server"
     run wait "$server"
     server=''
-    ! curl -s "http://127.0.0.1:$port/health"
+    if curl -s "http://127.0.0.1:$port/health"; then return 1; fi
 }
 
 @test "the log: a line of JSON a request, without texts unless they are asked for" {
