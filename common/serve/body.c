@@ -66,6 +66,10 @@ static void read_param(struct body_reader *r, const struct body_field *f, struct
     struct str key;
     uint32_t notes = 0;
     bool stop = strcmp(f->to, "stop") == 0;
+    if (raw.p[0] == '{' && strcmp(f->to, "logit_bias") != 0) { // a record takes {} for nothing
+        body_refuse(r, f->name, "has another type");
+        return;
+    }
     buf_fmt(&member, stop ? "{\"stop\": " : "{\"params\": {\"%s\": ", f->to);
     buf_add(&member, raw.p, raw.n);
     buf_str(&member, stop ? "}" : "}}");
