@@ -131,6 +131,17 @@ TARGET EVERY_ISA void add_total(float *y, const struct total *t, float f) {
     fv_store(y, fv_add(fv_load(y), fv_mul(total, fv_set(f))));
 }
 
+/* The end of a tile's superblock: y grows by each total, times the scale of x. */
+TARGET EVERY_ISA void add_totals(const size_t R, const size_t P, const struct int_tile *t,
+                                 struct total total[][MAX_VECS]) {
+    UNROLLED for (size_t r = 0; r < R; r++) {
+        float scale;
+        memcpy(&scale, t->scale + r * t->stride, sizeof scale);
+        UNROLLED for (size_t v = 0; v < P * VECS; v++)
+            add_total(t->y + r * OUTS + v * LANES, &total[r][v], scale);
+    }
+}
+
 /* ---- Few rows ---- */
 
 /* Adds the products of half h of the 16 + 16 inputs of chunk c. table: of bytes T + 128. */
@@ -226,12 +237,7 @@ TARGET EVERY_ISA void multiply_few(const size_t R, const size_t P, const enum ma
         few_i4(R, P, layout, &t, total);
     if (t.prefetches)
         prefetch_rest(P, &t, layout);
-    UNROLLED for (size_t r = 0; r < R; r++) {
-        float scale;
-        memcpy(&scale, t.scale + r * t.stride, sizeof scale);
-        UNROLLED for (size_t v = 0; v < P * VECS; v++)
-            add_total(t.y + r * OUTS + v * LANES, &total[r][v], scale);
-    }
+    add_totals(R, P, &t, total);
 }
 
 /* ---- Many rows ---- */
@@ -275,12 +281,7 @@ TARGET EVERY_ISA void multiply_many(const size_t R, const size_t P, const enum m
     }
     if (t.prefetches)
         prefetch_rest(P, &t, layout);
-    UNROLLED for (size_t r = 0; r < R; r++) {
-        float scale;
-        memcpy(&scale, t.scale + r * t.stride, sizeof scale);
-        UNROLLED for (size_t v = 0; v < P * VECS; v++)
-            add_total(t.y + r * OUTS + v * LANES, &total[r][v], scale);
-    }
+    add_totals(R, P, &t, total);
 }
 
 /* ---- Strips of many rows ---- */
