@@ -4,38 +4,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 bats_require_minimum_version 1.5.0
 load lib/common
-
-setup() {
-    export LLM_MODEL=$DATA/models/llama # vocabulary 288, context 256
-    export TMPDIR=$BATS_TEST_TMPDIR
-    unset LLM_ENGINE LLM_RUN
-    cd "$BATS_TEST_TMPDIR"
-    chmod 700 .
-    engine=
-}
-
-teardown() {
-    [ -z "$engine" ] || kill -9 "$engine" 2>/dev/null || true
-}
-
-# Ids $1 .. $2, a line.
-ids() { seq -s ' ' "$1" "$2"; }
+load lib/resident
 
 # The texts of NOTE frames of what comes in, a line each.
 notes() {
     cat >stream
     python3 "$ROOT/tests/lib/frames.py" --text stream | grep '^cached=' || true
-}
-
-listen() {
-    llm-forward --listen "$PWD/sock" "$@" 2>engine.err 3>&- &
-    engine=$!
-    for ((i = 0; i < 500; i++)); do
-        ! llm-forward --engine "$PWD/sock" --no-return </dev/null >/dev/null 2>&1 || return 0
-        sleep 0.01
-    done
-    cat engine.err
-    return 1
 }
 
 @test "a sequence that asks is told how much of its prompt was cached; others get the frames of before" {

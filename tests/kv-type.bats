@@ -4,38 +4,12 @@
 # SPDX-License-Identifier: AGPL-3.0-or-later
 bats_require_minimum_version 1.5.0
 load lib/common
-
-setup() {
-    export LLM_MODEL=$DATA/models/llama # vocabulary 288, context 256
-    export TMPDIR=$BATS_TEST_TMPDIR
-    unset LLM_ENGINE LLM_RUN
-    cd "$BATS_TEST_TMPDIR"
-    chmod 700 .
-    engine=
-}
-
-teardown() {
-    [ -z "$engine" ] || kill -9 "$engine" 2>/dev/null || true
-}
-
-# Ids $1 .. $2, a line.
-ids() { seq -s ' ' "$1" "$2"; }
+load lib/resident
 
 i8() { llm-forward --kv-type i8 --no-return "$@"; }
 
 # The rows of logits of a stream, by sequence: frames of other batches have another order.
 rows() { python3 "$ROOT/tests/lib/frames.py" --rows "$1"; }
-
-listen() {
-    llm-forward --listen "$PWD/sock" "$@" 2>engine.err 3>&- &
-    engine=$!
-    for ((i = 0; i < 500; i++)); do
-        ! llm-forward --engine "$PWD/sock" --no-return </dev/null >/dev/null 2>&1 || return 0
-        sleep 0.01
-    done
-    cat engine.err
-    return 1
-}
 
 @test "other logits than bf16's, and near them" {
     for model in llama gemma3 qwen2; do # of experts, a rounding may choose others
