@@ -311,7 +311,7 @@ def engine_of(case, made):
     case.engine_path = os.path.join(made, case.name + ".sock")
     argv = [os.path.join(BIN, case.engine[0]), *[a.replace("{engine}", case.engine_path) for a in case.engine[1:]]]
     engine = subprocess.Popen(argv, stdin=subprocess.DEVNULL)
-    if not drivers.until(lambda: os.path.exists(case.engine_path), engine):
+    if not drivers.until(lambda: drivers.engine_listens(case.engine_path), engine):
         sys.exit(f"{case.name}: the engine does not start")
     return engine
 
@@ -320,6 +320,8 @@ def check(case, kind, most, pool, verbose):
     good = run(case, kind, 0)
     if good.status not in ((0, 1, -signal.SIGTERM) if case.drive else (0, 1)) or good.left:
         return 0, [f"undisturbed: exit {good.status}, {good.stderr.decode()}, left {good.left}"]
+    if case.drive and not drivers.all_answered(good.stdout):
+        return 0, [f"undisturbed: {good.stdout[:200]!r}, {good.stderr.decode()}"]
     every = range(1, good.count + 1)
     some = every if not most or most >= len(every) else sorted({1 + i * len(every) // most for i in range(most)})
     bad, ends = [], {}

@@ -13,7 +13,8 @@ import socket
 import subprocess
 import time
 
-FAILED, SEPARATOR = b"(failed)", b"\n--\n"  # between the answers
+FAILED, HANGS = b"(failed)", b"(hangs)"
+SEPARATOR = b"\n--\n"  # between the answers
 SECONDS = 20
 
 
@@ -53,7 +54,7 @@ def pipeline(stages, stdin, env=None):
         for p in processes:
             p.kill()
             p.wait()
-        return b"(hangs)"
+        return HANGS
     return out if not any(status) else FAILED
 
 
@@ -62,7 +63,7 @@ def clients(stages, ready, stdin):
     def drive(start, work):
         process, got = start(), []
         path = os.path.join(work, "out", "sock")
-        if until(lambda: os.path.exists(path), process):
+        if until(lambda: engine_listens(path), process):
             if ready:
                 until(lambda: pipeline([[a.replace("{sock}", path) for a in ready]], open(os.devnull, "rb")) != FAILED, process)
             for _ in range(2):
@@ -105,7 +106,7 @@ def answer(where, path, body):
         r = c.getresponse()
         data = r.read()
     except TimeoutError:
-        return b"(hangs)"
+        return HANGS
     except (OSError, http.client.HTTPException):
         return FAILED
     finally:
@@ -116,9 +117,14 @@ def answer(where, path, body):
     return streamed(data) if body.get("stream") else repr(texts(json.loads(data))).encode()
 
 
-def connects(path):
-    with socket.socket(socket.AF_UNIX) as s:
+def connects(path, kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_UNIX, kind) as s:
         return s.connect_ex(path) == 0
+
+
+def engine_listens(path):
+    """Its file is there a moment earlier. llm-forward's socket takes packets, llm-embed's takes bytes."""
+    return connects(path, socket.SOCK_SEQPACKET) or connects(path)
 
 
 def requests(asked):
@@ -136,6 +142,11 @@ def requests(asked):
         finish(process)
         return SEPARATOR.join(got)
     return drive
+
+
+def all_answered(got):
+    """Whether each client got an answer."""
+    return all(a and a not in (FAILED, HANGS) for a in got.split(SEPARATOR))
 
 
 def wrong_answers(got, good, most):
