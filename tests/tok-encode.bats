@@ -71,6 +71,10 @@ for line in sys.stdin: json.loads(line, object_pairs_hook=pairs)'; }
     refused '{"text":"a","params":{"stop":[""]}}' '"stop" has an empty text'
     refused '{"text":"a","params":{"tmp":1}}' '"params" has no "tmp"'
     refused '{"text":"a","params":{"stop_id":["x"]}}' '"stop_id" must be a list of numbers'
+    refused '{"text":"a","params":{"top_p":{}}}' '"top_p" has a value of another type'
+    refused '{"text":"a","params":{"temp":[]}}' '"temp" has a value of another type'
+    refused '{"text":"a","temperature":false}' '"temperature" has a value of another type'
+    refused '{"text":"a","params":{"logit_bias":7}}' '"logit_bias" has a value of another type'
     refused '{"text":"a","params":7}' ''
 }
 

@@ -114,6 +114,23 @@ static void write_number(struct json *j, struct buf *out) {
         buf_add(out, raw.p, raw.n);
 }
 
+/* Whether a parameter takes values of this type. Each takes null, which sets nothing, and a string
+ * with the value as tokens(5) writes it. */
+static bool takes(struct str ours, enum json_type type) {
+    switch (type) {
+    case JSON_BOOL:
+        return str_eq(ours, "ignore_eos");
+    case JSON_ARRAY:
+        return str_eq(ours, "stop_id");
+    case JSON_OBJECT:
+        return str_eq(ours, "logit_bias");
+    case JSON_NUMBER:
+        return !str_eq(ours, "logit_bias");
+    default:
+        return true;
+    }
+}
+
 /* Writes a value as an attribute: true becomes 1, [28, 30] becomes 28,30 and {"7": -1} becomes
  * 7=-1. False if the value sets nothing. */
 static bool write_param(struct json *j, struct str key, struct buf *out) {
@@ -168,7 +185,9 @@ static bool write_param(struct json *j, struct str key, struct buf *out) {
 
 static void read_param(struct json *j, struct str key, struct str ours, struct buf *attrs) {
     struct buf value = {0};
-    if (write_param(j, key, &value) && !json_failed(j))
+    if (!takes(ours, json_peek(j)))
+        json_refuse(j, "\"%.*s\" has a value of another type", (int)key.n, key.p);
+    else if (write_param(j, key, &value) && !json_failed(j))
         set_attr(attrs, "", ours, buf_view(&value));
     buf_free(&value);
 }

@@ -66,10 +66,6 @@ static void read_param(struct body_reader *r, const struct body_field *f, struct
     struct str key;
     uint32_t notes = 0;
     bool stop = strcmp(f->to, "stop") == 0;
-    if (raw.p[0] == '{' && strcmp(f->to, "logit_bias") != 0) { // a record takes {} for nothing
-        body_refuse(r, f->name, "has another type");
-        return;
-    }
     buf_fmt(&member, stop ? "{\"stop\": " : "{\"params\": {\"%s\": ", f->to);
     buf_add(&member, raw.p, raw.n);
     buf_str(&member, stop ? "}" : "}}");
@@ -80,7 +76,7 @@ static void read_param(struct body_reader *r, const struct body_field *f, struct
     bool good =
         !json_failed(&j) && json_end(&j) && sample_attributes(&params, buf_view(&attrs), &e) == 0;
     const char *takes = strstr(e.msg, " takes ");
-    if (!good)
+    if (!good || (raw.p[0] == '"' && !stop)) // a record takes a number in a string
         body_refuse(r, f->name,
                     takes  ? takes + 1
                     : stop ? "must be a text or a list of texts, "
