@@ -20,6 +20,7 @@
 
 #include "base/io.h"
 #include "base/mem.h"
+#include "model/span_hash.h"
 #include "wire/bytes.h"
 
 static const char magic[8] = {'L', 'L', 'M', '-', 'K', 'V', '\r', '\n'};
@@ -54,7 +55,7 @@ _Static_assert(STATE_MAX_GROUPS == 2, "the format has room for two groups");
 
 struct record {
     struct prefix_salt salt;
-    uint32_t parent, child, next; // records; KV_FILE_NONE
+    uint32_t parent, next; // records; KV_FILE_NONE. next: in the same bucket
     uint64_t at[STATE_MAX_GROUPS], sum[STATE_MAX_GROUPS];
 };
 
@@ -65,7 +66,9 @@ struct kv_file {
     size_t n;
     struct record *records; // [n]
     uint32_t *ids;          // [n][STATE_REF_SPAN]
-    uint32_t root;          // the first record without a parent
+    struct span_secret secret;
+    uint32_t *buckets; // [n_buckets], a power of two: the first record of each hash
+    size_t n_buckets;
 };
 
 /* ---- The sum of a block ---- */
@@ -209,14 +212,46 @@ static bool is_place(const struct kv_file *f, uint64_t at, size_t g, uint64_t bl
     return at >= blocks && at % KV_FILE_UNIT == 0 && n <= file_bytes && at <= file_bytes - n;
 }
 
+static void make_buckets(struct kv_file *f, size_t n) {
+    span_secret_make(&f->secret);
+    for (f->n_buckets = 1; f->n_buckets < n;)
+        f->n_buckets *= 2;
+    f->buckets = xcalloc(f->n_buckets, sizeof *f->buckets);
+    for (size_t i = 0; i < f->n_buckets; i++)
+        f->buckets[i] = KV_FILE_NONE;
+}
+
+/* What points to the record of that parent, salt and ids; to the end of its bucket's list if there
+ * is none. */
+static uint32_t *find_link(const struct kv_file *f, const struct prefix_salt *salt, uint32_t parent,
+                           const uint32_t *ids) {
+    uint64_t h = span_hash(&f->secret, salt, parent, ids);
+    uint32_t *at = &f->buckets[h & (f->n_buckets - 1)];
+    while (*at != KV_FILE_NONE) {
+        struct record *r = &f->records[*at];
+        if (r->parent == parent && memcmp(&r->salt, salt, sizeof *salt) == 0 &&
+            memcmp(f->ids + (size_t)*at * STATE_REF_SPAN, ids, STATE_REF_SPAN * sizeof *ids) == 0)
+            break;
+        at = &r->next;
+    }
+    return at;
+}
+
+/* Of records with the same parent, salt and ids, the last is found. */
+static void link_record(struct kv_file *f, uint32_t i) {
+    struct record *r = &f->records[i];
+    uint32_t *at = find_link(f, &r->salt, r->parent, f->ids + (size_t)i * STATE_REF_SPAN);
+    r->next = *at == KV_FILE_NONE ? KV_FILE_NONE : f->records[*at].next;
+    *at = i;
+}
+
 static int take_record(struct kv_file *f, uint32_t i, const uint8_t *b, uint64_t blocks,
                        uint64_t file_bytes, struct err *e) {
     uint64_t byte = KV_FILE_HEADER + (uint64_t)i * KV_FILE_RECORD;
     struct record *r = &f->records[i];
     uint32_t parent = get_u32(b + R_PARENT);
     *r = (struct record){.salt = {{get_u64(b + R_SALT), get_u64(b + R_SALT + 8)}},
-                         .parent = parent == 0 ? KV_FILE_NONE : parent - 1,
-                         .child = KV_FILE_NONE};
+                         .parent = parent == 0 ? KV_FILE_NONE : parent - 1};
     if (parent > i || get_u32(b + R_ZERO) != 0)
         return refuse(f, byte, "a record's parent does not come before it", e);
     for (size_t g = 0; g < STATE_MAX_GROUPS; g++) {
@@ -228,9 +263,7 @@ static int take_record(struct kv_file *f, uint32_t i, const uint8_t *b, uint64_t
     }
     for (size_t k = 0; k < STATE_REF_SPAN; k++)
         f->ids[(size_t)i * STATE_REF_SPAN + k] = get_u32(b + R_IDS + 4 * k);
-    uint32_t *first = parent == 0 ? &f->root : &f->records[parent - 1].child;
-    r->next = *first;
-    *first = i;
+    link_record(f, i);
     return 0;
 }
 
@@ -249,6 +282,7 @@ static int read_table(struct kv_file *f, const uint8_t *header, uint64_t file_by
         rc = refuse(f, H_HASH, "header and table do not have this hash", e);
     f->records = xcalloc(n, sizeof *f->records);
     f->ids = xcalloc(n * STATE_REF_SPAN, sizeof *f->ids);
+    make_buckets(f, n);
     for (; f->n < n && rc == 0; f->n++)
         rc = take_record(f, (uint32_t)f->n, table + f->n * KV_FILE_RECORD,
                          get_u64(header + H_BLOCKS), file_bytes, e);
@@ -274,7 +308,7 @@ static int open_parts(struct kv_file *f, struct err *e) {
 
 int kv_file_open(struct kv_file **out, const char *path, const struct kv_origin *o, struct err *e) {
     struct kv_file *f = xcalloc(1, sizeof *f);
-    *f = (struct kv_file){.path = xstrdup(path), .fd = -1, .origin = *o, .root = KV_FILE_NONE};
+    *f = (struct kv_file){.path = xstrdup(path), .fd = -1, .origin = *o};
     int rc = open_parts(f, e);
     if (rc != 0) {
         kv_file_close(f);
@@ -291,6 +325,7 @@ void kv_file_close(struct kv_file *f) {
         close(f->fd);
     free(f->records);
     free(f->ids);
+    free(f->buckets);
     free(f->path);
     free(f);
 }
@@ -308,16 +343,11 @@ size_t kv_file_records(const struct kv_file *f) {
 size_t kv_file_descend(const struct kv_file *f, const struct prefix_salt *salt, const uint32_t *ids,
                        size_t n, uint32_t *path) {
     size_t depth = 0;
-    for (uint32_t i = f->root; depth < n && i != KV_FILE_NONE;) {
-        const struct record *r = &f->records[i];
-        if (memcmp(&r->salt, salt, sizeof *salt) == 0 &&
-            memcmp(f->ids + (size_t)i * STATE_REF_SPAN, ids + depth * STATE_REF_SPAN,
-                   STATE_REF_SPAN * sizeof *ids) == 0) {
-            path[depth++] = i;
-            i = r->child;
-        } else {
-            i = r->next;
-        }
+    for (uint32_t parent = KV_FILE_NONE; depth < n; depth++) {
+        parent = *find_link(f, salt, parent, ids + depth * STATE_REF_SPAN);
+        if (parent == KV_FILE_NONE)
+            break;
+        path[depth] = parent;
     }
     return depth;
 }

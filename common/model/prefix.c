@@ -36,6 +36,7 @@ void prefix_init(struct prefix_cache *k, struct state *state, size_t max_nodes) 
     *k = (struct prefix_cache){.state = state, .max_nodes = max_nodes};
     if (max_nodes == 0)
         return;
+    span_secret_make(&k->secret);
     for (k->n_buckets = 1; k->n_buckets < max_nodes;)
         k->n_buckets *= 2;
     k->chunks = xcalloc(max_nodes / PREFIX_CHUNK + 1, sizeof *k->chunks);
@@ -52,15 +53,9 @@ void prefix_free(struct prefix_cache *k) {
 
 /* ---- Finding ---- */
 
-/* FNV-1a (Fowler, Noll, Vo) over words; the high bits are added to the low ones, which choose the
- * bucket. */
 static uint32_t *bucket_of(const struct prefix_cache *k, const struct prefix_salt *salt,
                            uint32_t parent, const uint32_t *ids) {
-    uint64_t h = (0xcbf29ce484222325u ^ parent) * 0x100000001b3u;
-    h = (h ^ salt->word[0]) * 0x100000001b3u;
-    for (size_t i = 0; i < STATE_REF_SPAN; i++)
-        h = (h ^ ids[i]) * 0x100000001b3u;
-    return &k->buckets[(h ^ h >> 32) & (k->n_buckets - 1)];
+    return &k->buckets[span_hash(&k->secret, salt, parent, ids) & (k->n_buckets - 1)];
 }
 
 static bool same_salt(const struct prefix_salt *a, const struct prefix_salt *b) {

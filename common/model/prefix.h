@@ -17,6 +17,7 @@
 #define MODEL_PREFIX_H
 
 #include "model/prefix_match.h"
+#include "model/span_hash.h"
 #include "model/state.h"
 
 enum { PREFIX_CHUNK = 64 }; // nodes
@@ -26,6 +27,7 @@ struct prefix_node;
 struct prefix_cache {
     struct state *state;
     struct prefix_node **chunks; // the nodes, PREFIX_CHUNK at a time; NULL: not needed yet
+    struct span_secret secret;   // of the hash
     uint32_t *buckets;           // [n_buckets], a power of two: the first node of each hash
     size_t n_nodes, max_nodes, n_buckets;
     uint32_t root;           // the first of the nodes without a parent

@@ -1,8 +1,11 @@
 /* kv(5): restored pages give the same bits as computed ones, in every kind of model, also with
  * windows; a file of another model, precision or layout is refused; a file that is cut or has any
- * byte changed is refused, or its positions are computed; memory that is short gives fewer pages.
+ * byte changed is refused, or its positions are computed; memory that is short gives fewer pages;
+ * many first pages do not make a lookup slow.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#include <time.h>
+
 #include "../lib/check.h"
 #include "../lib/models.h"
 #include "model/internal.h"
@@ -228,6 +231,64 @@ static void a_file_that_is_cut_while_it_is_open(void) {
     model_close(m);
 }
 
+/* ---- Many first pages ---- */
+
+enum { ROOTS = 1 << 16, CHILDREN = 100, AGAIN = 10, LOOKUP_SECONDS = 3 };
+
+/* Records: roots, then children of root 7, then root 3 again some times. */
+static uint32_t many_parent(const void *ctx, size_t i) {
+    (void)ctx;
+    return i >= ROOTS && i < ROOTS + CHILDREN ? 7 : KV_FILE_NONE;
+}
+
+static const struct prefix_salt *many_salt(const void *ctx, size_t i) {
+    (void)ctx;
+    (void)i;
+    return &none;
+}
+
+static const uint32_t *many_ids(const void *ctx, size_t i) {
+    static uint32_t ids[STATE_REF_SPAN];
+    (void)ctx;
+    ids[STATE_REF_SPAN - 1] = (uint32_t)(i >= ROOTS + CHILDREN ? 3 : i);
+    return ids;
+}
+
+static const unsigned char *many_part(const void *ctx, size_t i, size_t g, size_t layer) {
+    (void)ctx;
+    (void)i;
+    (void)g;
+    (void)layer;
+    return NULL;
+}
+
+/* Each record is found, in time that does not grow with the number of its siblings. */
+static void many_first_pages(void) {
+    struct model *m = open_model("llama", false, KEEP);
+    struct err e = {0};
+    const size_t n = ROOTS + CHILDREN + AGAIN;
+    const struct kv_source source = {NULL, n, many_parent, many_salt, many_ids, many_part};
+    uint32_t ids[2 * STATE_REF_SPAN], path[2];
+    struct kv_file *f;
+    CHECK(model_kv_prepare(m, &e) == 0 && kv_file_write(file, m->kv_origin, &source, &e) == 0);
+    CHECK_MSG(kv_file_open(&f, file, m->kv_origin, &e) == 0, "%s", e.msg);
+    memcpy(ids + STATE_REF_SPAN, many_ids(NULL, ROOTS + 5), sizeof ids / 2);
+    clock_t began = clock();
+    for (size_t i = 0; i < ROOTS; i++) {
+        memcpy(ids, many_ids(NULL, i), sizeof ids / 2);
+        CHECK_INT(kv_file_descend(f, &none, ids, 2, path), i == 7 ? 2 : 1);
+        CHECK_INT(path[0], i == 3 ? n - 1 : i);
+        CHECK(i != 7 || path[1] == ROOTS + 5);
+    }
+    CHECK((clock() - began) / CLOCKS_PER_SEC < LOOKUP_SECONDS);
+    memcpy(ids, many_ids(NULL, ROOTS), sizeof ids / 2);
+    CHECK_INT(kv_file_descend(f, &none, ids, 1, path), 0);
+    memcpy(ids, many_ids(NULL, 1), sizeof ids / 2);
+    CHECK_INT(kv_file_descend(f, &some, ids, 1, path), 0);
+    kv_file_close(f);
+    model_close(m);
+}
+
 int main(int argc, char **argv) {
     struct err e = {0};
     (void)argc;
@@ -241,6 +302,7 @@ int main(int argc, char **argv) {
     RUN(other_models_are_refused);
     RUN(damage_is_found);
     RUN(a_file_that_is_cut_while_it_is_open);
+    RUN(many_first_pages);
     models_remove(folder);
     free(file);
     return check_done();
