@@ -469,6 +469,22 @@ P
     fails 71 "no engine listens" llm-forward --engine file
 }
 
+@test "a client waits a moment for a socket that is there and does not listen yet, and not for ever" {
+    cat >late.py <<'EOF'
+import socket, subprocess, sys, time
+kind = {"llm-forward": socket.SOCK_SEQPACKET, "llm-embed": socket.SOCK_STREAM}[sys.argv[1]]
+s = socket.socket(socket.AF_UNIX, kind)
+s.bind("late.sock")
+began = time.monotonic()
+r = subprocess.run([sys.argv[1], "--engine", "late.sock", "/dev/null"], stderr=subprocess.PIPE, timeout=10)
+seconds = time.monotonic() - began
+assert r.returncode == 71 and b"engine listens at late.sock" in r.stderr and 0.05 < seconds < 5, (r, seconds)
+EOF
+    python3 late.py llm-forward
+    rm late.sock
+    python3 late.py llm-embed
+}
+
 @test "an engine that cannot open its model leaves no socket" {
     mkdir empty
     fails 66 '' llm-forward --listen "$SOCK" -m empty

@@ -275,6 +275,27 @@ EOF
     [ ! -e http.sock ]
 }
 
+@test "a Unix socket of llm-serve: a kill leaves none, a stale one is replaced, a live one and other files are not" {
+    start_engine
+    listening() { http "$PWD/http.sock" GET /health 2>/dev/null | grep -qx 200; }
+    python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind("http.sock")'
+    llm-serve -m tiny --engine "$PWD/sock" --socket http.sock 2>server.err 3>&- &
+    server=$!
+    until_true listening
+    fails 71 'somebody listens there already' llm-serve -m tiny --engine "$PWD/sock" --socket http.sock
+    listening
+    kill -KILL "$server"
+    wait "$server" || true
+    until_true test ! -e http.sock
+    fails 66 '' llm-serve -m nowhere --engine "$PWD/sock" --socket http.sock
+    until_true test ! -e http.sock
+    echo text >file
+    fails 71 'found a file' llm-serve -m tiny --engine "$PWD/sock" --socket file
+    [ "$(cat file)" = text ]
+    mkdir -m 777 open
+    fails 71 "others can write to the socket's folder" llm-serve -m tiny --engine "$PWD/sock" --socket open/s
+}
+
 @test "examples/serve starts both, and ends both" {
     "$ROOT/examples/serve" tiny -p 0 >said 2>server.err 3>&- &
     server=$!

@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #ifdef __GLIBC__
@@ -22,11 +20,11 @@
 #endif
 
 #include "base/io.h"
-#include "base/leftover.h"
 #include "base/num.h"
 #include "base/opt.h"
 #include "base/sandbox.h"
 #include "serve/http.h"
+#include "stages/listen_socket.h"
 #include "stages/run_folder.h"
 
 static const char help[] =
@@ -247,33 +245,12 @@ static int listen_tcp(uint16_t port, struct err *e) {
     return fd;
 }
 
-/* A socket of this user alone. One that nobody listens on is replaced. */
-static int listen_unix(const char *path, struct err *e) {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    struct stat st;
-    if (strlen(path) >= sizeof a.sun_path)
-        return err_set(e, EXIT_USAGE, "--socket: the path is too long: %s", path);
-    memcpy(a.sun_path, path, strlen(path) + 1);
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    if (fd >= 0 && lstat(path, &st) == 0 && S_ISSOCK(st.st_mode) &&
-        connect(fd, (struct sockaddr *)&a, sizeof a) != 0 && errno == ECONNREFUSED)
-        unlink(path);
-    mode_t old = umask(0177);
-    leftover_hold();
-    int rc = fd < 0 ? -1 : bind(fd, (struct sockaddr *)&a, sizeof a);
-    umask(old);
-    if (rc == 0) {
-        leftover_add(path);
-        rc = listen(fd, SOMAXCONN);
-    }
-    leftover_release();
-    if (rc != 0) {
-        err_errno(e, EXIT_SYSTEM, "cannot listen on %s", path);
-        if (fd >= 0)
-            close(fd);
-        return -1;
-    }
-    return fd;
+/* The cleaner forks, so this comes before any thread. Until the models are open, clients wait in
+ * the queue of the socket. */
+static void listen_unix(struct listen_socket *s, const char *path) {
+    struct err e = {0};
+    if (listen_socket_open(s, path, SOCK_STREAM, false, &e) != 0)
+        die_err(&e);
 }
 
 /* ---- Main ---- */
@@ -347,12 +324,15 @@ static void bound_arenas(void) {
 
 int main(int argc, char **argv) {
     struct options o;
+    struct listen_socket own = {.fd = -1};
     struct err e = {0};
     sigset_t signals;
     program_init(argv[0]);
     bound_arenas();
     parse_options(argc, argv, &o);
     raise_descriptors();
+    if (o.socket)
+        listen_unix(&own, o.socket);
     signal(SIGPIPE, SIG_IGN); // before threads, which inherit it, as they do what is blocked here
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -364,14 +344,13 @@ int main(int argc, char **argv) {
     if ((o.keys && !(o.http.keys = api_keys_open(o.keys, &e))) ||
         (o.log && !(o.http.log = access_log_open(o.log, o.log_prompts, &e))))
         die_err(&e);
-    int fd = o.socket ? listen_unix(o.socket, &e) : listen_tcp(o.port, &e);
-    char *folder = o.socket ? path_parent(o.socket) : NULL; // where it is removed at the end
-    char *keys = o.keys ? path_parent(o.keys) : NULL;       // where they are read again
+    int fd = o.socket ? own.fd : listen_tcp(o.port, &e);
+    char *keys = o.keys ? path_parent(o.keys) : NULL; // where they are read again
     if (fd < 0 ||
         sandbox_enter(&(struct sandbox){.may = SANDBOX_THREADS | SANDBOX_FILES | SANDBOX_ACCEPT |
                                                SANDBOX_CONNECT,
                                         .read = o.folder ? "/" : keys, // a new engine's model
-                                        .write = {o.http.record, io_temp_folder(), folder}},
+                                        .write = {o.http.record, io_temp_folder()}},
                       &e) != 0)
         die_err(&e);
     struct http *h = http_start(fd, &o.http, &e);
@@ -379,14 +358,11 @@ int main(int argc, char **argv) {
         die_err(&e);
     wait_for_end(&signals, &o);
     http_stop(h, o.grace);
-    if (o.socket) {
-        leftover_drop(o.socket);
-        unlink(o.socket);
-    }
+    if (o.socket)
+        cleaner_stop(&own.cleaner); // it removes the socket
     models_free(o.http.models);
     api_keys_free(o.http.keys);
     access_log_close(o.http.log);
-    free(folder);
     free(keys);
     return EXIT_DONE;
 }

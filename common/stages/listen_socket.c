@@ -1,5 +1,5 @@
-/* The resident engine's socket: see listen_socket.h. The folder is locked (flock) while a stale
- * socket is replaced, so that of two engines that begin at once one is refused.
+/* The socket of an engine or a server: see listen_socket.h. The folder is locked (flock) while a
+ * stale socket is replaced, so that of two engines that begin at once one is refused.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -24,7 +24,7 @@
 #include "base/num.h"
 #include "wire/peer.h"
 
-enum { BACKLOG = 128, FIRST_PASSED = 3 /* SD_LISTEN_FDS_START */ };
+enum { FIRST_PASSED = 3 /* SD_LISTEN_FDS_START */ };
 
 /* ---- A socket of our own ---- */
 
@@ -69,7 +69,7 @@ static int bind_there(struct listen_socket *s, const char *path, const struct so
     umask(before);
     if (rc != 0)
         return err_errno(e, EXIT_SYSTEM, "cannot listen on %s", path);
-    if (listen(s->fd, BACKLOG) != 0)
+    if (listen(s->fd, SOMAXCONN) != 0)
         rc = err_errno(e, EXIT_SYSTEM, "cannot listen on %s", path);
     else
         rc = cleaner_watch(&s->cleaner, "", path, e);

@@ -1,4 +1,4 @@
-/* The socket of a resident engine, and its messages to a service manager.
+/* The socket of a resident engine or of llm-serve, and messages to a service manager.
  *
  * The socket is made at a path, with mode 0600, or 0660 for a group. Its folder must not be
  * writable by others, unless it has the sticky bit. Or systemd has made the socket and passes it

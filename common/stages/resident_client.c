@@ -24,12 +24,14 @@
 
 /* ---- Connecting ---- */
 
-/* An engine that --idle has ended, and that is about to listen again, is waited for: in turns of
- * WAIT_MS. */
+/* An engine of the run folder that --idle has ended, and that is about to listen again, is waited
+ * for: in turns of WAIT_MS. */
 enum { WAIT_MS = 20, WAITS = 100 };
 
 static int connect_to(int fd, const struct sockaddr_un *sa, const char *path) {
-    int rc, n = run_folder_has(path) ? WAITS : 0;
+    int rc, n = WAITS;
+    if (!run_folder_has(path))
+        return peer_connect(fd, sa);
     while ((rc = connect(fd, (const struct sockaddr *)sa, sizeof *sa)) != 0 && n-- > 0 &&
            (errno == ECONNREFUSED || errno == ENOENT))
         poll(NULL, 0, WAIT_MS);

@@ -8,7 +8,9 @@
 #endif
 #include "wire/peer.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -29,6 +31,16 @@ int peer_address(struct sockaddr_un *sa, const char *path) {
         return -1;
     memcpy(sa->sun_path, path, n);
     return 0;
+}
+
+enum { CONNECT_TRIES = 4, CONNECT_WAIT_MS = 20 };
+
+int peer_connect(int fd, const struct sockaddr_un *sa) {
+    int rc, n = CONNECT_TRIES;
+    while ((rc = connect(fd, (const struct sockaddr *)sa, sizeof *sa)) != 0 &&
+           errno == ECONNREFUSED && --n > 0)
+        poll(NULL, 0, CONNECT_WAIT_MS);
+    return rc;
 }
 
 bool peer_user(int fd, uid_t *user) {
