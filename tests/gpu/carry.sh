@@ -3,7 +3,7 @@
 # benches with libsodium, PCRE2, utf8proc and libseccomp linked statically; the programs of tests/gpu; what the stand-in driver gave for
 # each kernel; and the four libraries with their headers, so that all can be compiled there where the programs do not start.
 # usage: [BUILD=build] [CUDA_ARCHS="90 90a"] tests/gpu/carry.sh [DIR]       DIR: build-gpu
-# Environment: CARRY_PROGRAMS=1: only our programs, tests and benches, which a test starts
+# Environment: CARRY_PROGRAMS=1: only our programs and tests, as they are built
 # SPDX-License-Identifier: AGPL-3.0-or-later
 set -eu
 cd "$(dirname "$0")/../.."
@@ -16,7 +16,7 @@ nvcc=${NVCC:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || tru
 only=${CARRY_PROGRAMS:-}
 
 targets=("${programs[@]/#/$from/bin/}" "${units[@]/#/$from/tests/}" "${benches[@]/#/$from/bench/}" "$from/tests/cuda/libcuda.so.1")
-nice make -s -j"${JOBS:-2}" B="$from" "${targets[@]}"
+[ -n "$only" ] || nice make -s -j"${JOBS:-2}" B="$from" "${targets[@]}"
 
 mkdir -p "${1:-build-gpu}"
 out=$(cd "${1:-build-gpu}" && pwd)
@@ -33,7 +33,8 @@ ${CC:-cc} -std=c11 -O1 -Icommon -c -o "$out/image.o" common/backend/cuda/image.c
 [ ! -s build/cuda/kernels.fatbin ] || cp build/cuda/kernels.fatbin "$out/"
 for p in "${programs[@]}"; do link "bin/$p" "$from/obj/tools/$p.o"; done
 for p in "${units[@]}"; do link "tests/$p" "$from/obj/tests/unit/$p.o"; done
-for p in "${benches[@]}"; do link "bench/$p" "$from/obj/bench/$p.o" "$from"/obj/bench/lib/*.o; done
+[ -z "$only" ] || benches=() # make check does not build them
+for p in ${benches[@]+"${benches[@]}"}; do link "bench/$p" "$from/obj/bench/$p.o" "$from"/obj/bench/lib/*.o; done
 rm "$out/image.o"
 cp "$from/tests/cuda/libcuda.so.1" "$out/tests/cuda/" # strip breaks it
 [ -z "$only" ] || exit 0
