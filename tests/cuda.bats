@@ -175,6 +175,22 @@ forward() { # ARGUMENT...: llama's logits of a few ids
     CUDA_STANDIN_MEMORY=3000000 fails 71 'the model does not fit: weights' llm-forward --device cuda -m "$DATA/quant/awq" /dev/null
 }
 
+@test "steps take no memory once the weights are on the GPU, and the buffers of the upload are freed" {
+    standin
+    cd "$BATS_TEST_TMPDIR"
+    printf '5 6 7\n9 10 11 12 13\n' >ids
+    for n in 2 30; do # all in one page of keys and values
+        CUDA_STANDIN_MEMORY_LOG=9 llm-forward -m "$DATA/models/mixtral" --device cuda -b 2 ids 9>"log$n" |
+            llm-sample -n $n --ignore-eos -T 0 >ids$n
+    done
+    diff log2 log30
+    grep -q '^device [1-9]' log2
+    first=$(grep -n '^pinned -33554432$' log2 | head -n 1 | cut -d : -f 1)
+    [ "$(grep -c '^pinned 33554432$' log2)" -eq "$(grep -c '^pinned -33554432$' log2)" ]
+    run ! grep -q '^device -' <(head -n "$first" log2) # the device is still open
+    run ! grep -qE '^[a-z]+ [1-9]' <(tail -n +"$((first + 2))" log2) # after both are freed, nothing is taken
+}
+
 @test "--device list names the CPU and every GPU" {
     standin
     CUDA_STANDIN_DEVICES=2 run -0 llm-forward --device list
@@ -191,6 +207,24 @@ forward() { # ARGUMENT...: llama's logits of a few ids
     [ "$status" -eq 0 ]
     [ "$(grep -cE '^(starts|goldens|invariance|quantised|pipe) +ok ' out/summary)" -eq 5 ]
     grep -qE '^bits +skipped .* stand-in' out/summary
+}
+@test "tests/gpu/carry.sh carries what window.sh runs" {
+    [ "$BUILD" != build-san ] || skip "the build without sanitizers runs it"
+    for l in pcre2-8 utf8proc sodium; do
+        [ -f "$("${CC:-cc}" -print-file-name="lib$l.a")" ] || skip "no lib$l.a"
+    done
+    CARRY_PROGRAMS=1 bash "$ROOT/tests/gpu/carry.sh" "$BATS_TEST_TMPDIR/carried"
+    cd "$BATS_TEST_TMPDIR/carried"
+    run -0 ldd bin/llm-forward
+    [[ $output != *sodium* && $output != *pcre2* && $output != *utf8proc* ]]
+    for p in $(grep -oE '\$B/(bin|tests)/[a-z_-]+' "$ROOT/tests/gpu/window.sh" | sort -u | sed 's|^\$B/||'); do
+        [ "$p" = tests/cuda_ ] || [ -e "$p" ] || { echo "window.sh runs $p, which is not carried"; false; }
+    done
+    [ "$(ls tests/cuda_* | wc -l)" -eq "$(ls "$ROOT"/tests/unit/cuda_*.c | wc -l)" ]
+    [ -x tests/forward ]
+    OUT=$BATS_TEST_TMPDIR/out WINDOW_S=60 WINDOW_STANDIN=1 run bash "$ROOT/tests/gpu/window.sh" "$PWD" starts
+    echo "$output"
+    grep -qE '^starts +ok ' "$BATS_TEST_TMPDIR/out/summary"
 }
 @test "tests/gpu/window.sh skips what it has no time for, and says so" {
     [ "$BUILD" != build-san ] || skip "the build without sanitizers runs it"

@@ -318,11 +318,26 @@ same_values() {
     [[ $output != *h.0.attn.c_attn.weight_q8_0* && $output == *wte.weight_q8_0* ]]
 }
 
-@test "--keep-quant: refused on a GPU, by the kind of block" {
+@test "--keep-quant: a GPU runs blocks of Q4_0, Q4_1 and Q8_0, and refuses others by their kind" {
     [ -e "$ROOT/$BUILD/tests/cuda/libcuda.so.1" ] || skip "the stand-in for the driver is not built"
-    blocks "$DATA/models/llama-q" Q4_K
+    for t in Q4_0 Q4_1 Q8_0; do
+        blocks "$DATA/models/llama-q" $t
+        llm-forward -q -m kept -a --no-return <ids >cpu
+        for of in plain kept; do
+            LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile \
+                llm-forward -q -m $of --device cuda -a --no-return --precise <ids >$of.precise
+        done
+        LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile \
+            llm-forward -q -m kept --device cuda -a --no-return <ids >fast
+        llm-diff -q --max 0 plain.precise kept.precise || { echo "$t: other bits than F32"; false; }
+        llm-diff -q --kl 1e-3 cpu fast || { echo "$t: far from the CPU"; false; }
+    done
     export LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile
-    fails 71 "are not supported on a GPU: use --device cpu" \
+    blocks "$DATA/models/llama-q" Q4_K
+    fails 71 "matrices of 4-bit scaled groups are not supported on a GPU: use --device cpu" \
+        sh -c 'llm-forward --device cuda --no-return -m kept ids >/dev/null'
+    blocks "$DATA/models/llama-q" Q6_K
+    fails 71 "matrices of 8-bit scaled groups are not supported on a GPU: use --device cpu" \
         sh -c 'llm-forward --device cuda --no-return -m kept ids >/dev/null'
 }
 

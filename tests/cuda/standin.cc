@@ -18,6 +18,8 @@
  *   CUDA_STANDIN_NO_IMAGE=1     cuModuleLoadData finds no code for this device
  *   CUDA_STANDIN_TRACE=FILE     adds a line for each launch: kernel, grid, block, shared bytes
  *   CUDA_STANDIN_COPIES=FD      writes a line for each copy from the host: its bytes
+ *   CUDA_STANDIN_MEMORY_LOG=FD  writes a line for each piece of memory that is made or freed: its
+ *                               kind (device, pinned, mapped) and bytes, negative if freed
  *
  * Compiled with -DSTANDIN_CHECK and CUDA's include folder, prototypes and structs are compared with
  * the real cuda.h.
@@ -286,7 +288,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool initialised, lost, no_image;
 static int n_devices, capability, n_processors, lost_at, n_launches;
 static size_t total_memory, used_memory;
-static FILE *trace, *copies;
+static FILE *trace, *copies, *memory_log;
 static int probe[2] = {-1, -1};
 static int contexts[16]; // a context's handle is the address of its device's element, which counts
                          // who retains it
@@ -322,6 +324,19 @@ struct lock {
 static long number_of(const char *name, long otherwise) {
     const char *s = getenv(name);
     return s && *s ? strtol(s, NULL, 10) : otherwise;
+}
+
+/* The descriptor that the environment's `name` has, as a file: a sandbox may forbid to open one. */
+static FILE *log_of(const char *name) {
+    int fd = (int)number_of(name, 0);
+    return fd > 0 ? fdopen(fd, "a") : NULL;
+}
+
+static void log_memory(const char *kind, long bytes) {
+    if (!memory_log)
+        return;
+    fprintf(memory_log, "%s %ld\n", kind, bytes);
+    fflush(memory_log);
 }
 
 static int state(bool needs_context) {
@@ -565,9 +580,8 @@ API(cuInit, unsigned int flags) {
     const char *file = getenv("CUDA_STANDIN_TRACE");
     if (file && *file)
         trace = fopen(file, "ae");
-    int fd = (int)number_of("CUDA_STANDIN_COPIES", 0); // a sandbox may forbid to open a file
-    if (fd > 0)
-        copies = fdopen(fd, "a");
+    copies = log_of("CUDA_STANDIN_COPIES");
+    memory_log = log_of("CUDA_STANDIN_MEMORY_LOG");
     initialised = true;
     return SUCCESS;
 }
@@ -984,6 +998,7 @@ API(cuMemAlloc_v2, deviceptr *out, size_t size) {
     memset(p + size, 0xa5, around);
     used_memory += size;
     device[(uintptr_t)p] = {DEVICE_MEMORY, size, base, true, 0};
+    log_memory("device", (long)size);
     *out = (deviceptr)(uintptr_t)p;
     return SUCCESS;
 }
@@ -999,6 +1014,7 @@ API(cuMemFree_v2, deviceptr p) {
         return INVALID_VALUE;
     check_guards("cuMemFree");
     used_memory -= i->second.size;
+    log_memory("device", -(long)i->second.size);
     free(i->second.base);
     device.erase(i);
     return SUCCESS;
@@ -1014,6 +1030,7 @@ API(cuMemHostAlloc, void **out, size_t size, unsigned int flags) {
         return OUT_OF_MEMORY;
     memset(p, 0xff, size);
     host[(uintptr_t)p] = {PINNED, size, p, true, 0};
+    log_memory("pinned", (long)size);
     *out = p;
     return SUCCESS;
 }
@@ -1027,6 +1044,7 @@ API(cuMemFreeHost, void *p) {
     auto i = host.find((uintptr_t)p);
     if (i == host.end() || i->second.kind != PINNED)
         return INVALID_VALUE;
+    log_memory("pinned", -(long)i->second.size);
     free(p);
     host.erase(i);
     return SUCCESS;
@@ -1280,6 +1298,7 @@ API(cuMemCreate, unsigned long long *out, size_t size, const struct allocation_p
     used_memory += size;
     *out = next_handle++;
     backings[*out] = {fd, size, 0, false};
+    log_memory("mapped", (long)size);
     return SUCCESS;
 }
 
@@ -1287,6 +1306,7 @@ static void drop_if_unused(std::map<unsigned long long, struct backing>::iterato
     if (!i->second.released || i->second.n_mapped)
         return;
     used_memory -= i->second.size;
+    log_memory("mapped", -(long)i->second.size);
     close(i->second.fd);
     backings.erase(i);
 }

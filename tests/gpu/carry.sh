@@ -3,6 +3,7 @@
 # benches with libsodium, PCRE2, utf8proc and libseccomp linked statically; the programs of tests/gpu; what the stand-in driver gave for
 # each kernel; and the four libraries with their headers, so that all can be compiled there where the programs do not start.
 # usage: [BUILD=build] [CUDA_ARCHS="90 90a"] tests/gpu/carry.sh [DIR]       DIR: build-gpu
+# Environment: CARRY_PROGRAMS=1: only our programs and tests, as they are built
 # SPDX-License-Identifier: AGPL-3.0-or-later
 set -eu
 cd "$(dirname "$0")/../.."
@@ -11,7 +12,11 @@ static='-l:libpcre2-8.a -l:libutf8proc.a -l:libsodium.a -lm -ldl -pthread'
 [ ! -f "$(${CC:-cc} -print-file-name=libseccomp.a)" ] || static="-l:libseccomp.a $static" # as in the Makefile
 nvcc=${NVCC:-$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null || true)}
 
-nice make -s -j"${JOBS:-2}" B="$from" tests-bin bench-bin
+. tests/gpu/parts.sh
+only=${CARRY_PROGRAMS:-}
+
+targets=("${programs[@]/#/$from/bin/}" "${units[@]/#/$from/tests/}" "${benches[@]/#/$from/bench/}" "$from/tests/cuda/libcuda.so.1")
+[ -n "$only" ] || nice make -s -j"${JOBS:-2}" B="$from" "${targets[@]}"
 
 mkdir -p "${1:-build-gpu}"
 out=$(cd "${1:-build-gpu}" && pwd)
@@ -26,26 +31,19 @@ link() { # PROGRAM OBJECT...
 # The kernels are carried once, beside the programs, which hold none: LLM_CUDA_IMAGE names them.
 ${CC:-cc} -std=c11 -O1 -Icommon -c -o "$out/image.o" common/backend/cuda/image.c
 [ ! -s build/cuda/kernels.fatbin ] || cp build/cuda/kernels.fatbin "$out/"
-for o in "$from"/obj/tools/*.o; do
-    p=$(basename "$o" .o)
-    link "bin/$p" "$o"
-done
-for p in goldens forward kept $(cd tests/unit && ls cuda_*.c 2>/dev/null | sed 's/\.c$//'); do
-    link "tests/$p" "$from/obj/tests/unit/$p.o"
-done
-for p in mkmodel model; do link "bench/$p" "$from/obj/bench/$p.o" "$from"/obj/bench/lib/*.o; done
-
+for p in "${programs[@]}"; do link "bin/$p" "$from/obj/tools/$p.o"; done
+for p in "${units[@]}"; do link "tests/$p" "$from/obj/tests/unit/$p.o"; done
+[ -z "$only" ] || benches=() # make check does not build them
+for p in ${benches[@]+"${benches[@]}"}; do link "bench/$p" "$from/obj/bench/$p.o" "$from"/obj/bench/lib/*.o; done
 rm "$out/image.o"
+cp "$from/tests/cuda/libcuda.so.1" "$out/tests/cuda/" # strip breaks it
+[ -z "$only" ] || exit 0
 
-# The stand-in driver, and its results: the tests of kernels here take longer than they may there.
-if [ -f "$from/tests/cuda/libcuda.so.1" ]; then
-    cp "$from/tests/cuda/libcuda.so.1" "$out/tests/cuda/" # strip breaks it
-    for p in "$out"/tests/cuda_*; do
-        [ -f "$p" ] || continue
-        n=$(basename "$p")
-        CUDA_TEST_HASHES=$out/hashes/$n nice "$p" >/dev/null 2>&1 || echo "carry: $n fails on the stand-in"
-    done
-fi
+# The results of the stand-in driver: the tests of kernels take longer here than they may there.
+for p in "$out"/tests/cuda_*; do
+    n=$(basename "$p")
+    CUDA_TEST_HASHES=$out/hashes/$n nice "$p" >/dev/null 2>&1 || echo "carry: $n fails on the stand-in"
+done
 
 # The libraries, as on this machine.
 include=$(echo '#include <sodium.h>' | ${CC:-cc} -E -x c - | sed -n 's|^# 1 "\(.*\)/sodium\.h".*|\1|p' | head -n 1)

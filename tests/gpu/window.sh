@@ -61,6 +61,7 @@ p_facts() {
 }
 p_starts() { # else everything is compiled here, with the libraries that were carried along
     local rc
+    . "$root/tests/gpu/parts.sh"
     "$B/bin/llm-forward" --version && "$B/bin/llm-forward" --device list
     rc=$?
     if [ $rc -eq 0 ]; then
@@ -72,9 +73,7 @@ p_starts() { # else everything is compiled here, with the libraries that were ca
     rm -rf "$root/build-there"
     make -C "$root" -j"$jobs" B=build-there CUDA_ARCHS="90 90a" CC="gcc -I$B/deps/include -L$B/deps/lib" \
         LIBS='-l:libpcre2-8.a -l:libutf8proc.a -l:libsodium.a -l:libseccomp.a -lm -ldl -pthread' \
-        build-there/bin/{llm-forward,llm-sample,llm-inspect,tok-decode,tok-encode} build-there/tests/{goldens,forward,kept} \
-        $(cd "$root/tests/unit" && ls cuda_*.c 2>/dev/null | sed 's|^|build-there/tests/|; s|\.c$||') \
-        build-there/bench/{mkmodel,model} || return 1
+        "${programs[@]/#/build-there/bin/}" "${units[@]/#/build-there/tests/}" "${benches[@]/#/build-there/bench/}" || return 1
     cp -r "$B/hashes" "$root/build-there/" 2>/dev/null
     "$root/build-there/bin/llm-forward" --device list && echo "= the carried programs do not start; compiled here instead"
 }
@@ -134,9 +133,9 @@ p_goldens() { # four at once, for much of the time is that of opening models
 }
 p_invariance() {
     local rc=0 t bad=
-    for t in forward kept; do
+    . "$root/tests/gpu/parts.sh"
+    for t in "${whole_model[@]}"; do
         [ -n "$standin" ] && break # they are in make check
-        [ -x "$B/tests/$t" ] || continue
         timeout --foreground 30 "$B/tests/$t" --device cuda || { rc=1; bad="$bad $t fails;"; }
     done
     # shellcheck disable=SC2046

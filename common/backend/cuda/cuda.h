@@ -1,4 +1,4 @@
-/* The GPU as a device of backend/ops.h: what cuda.c (opening, memory), weights.c (weights) and
+/* The GPU as a device of backend/ops.h: what cuda.c (opening), kernels.c, memory.c, weights.c and
  * step.c (a step) share. Private to this folder.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -100,6 +100,7 @@ struct cuda_device {
     size_t n_mats, mats_cap;
     unsigned char *weights;
     size_t weights_bytes, weights_used, largest; // largest: of a matrix, in the file
+    bool uploads;                                // weights in this step
     void *raw;                                   // [raw_bytes] rows that are to be packed
     size_t raw_bytes;
     void **vectors; // [n_vectors] copies of norms and biases, and tables of experts
@@ -165,10 +166,21 @@ enum { CUDA_EXPERT_BLOCKS = 8 }; // that share the rows of an expert's outputs
 /* Remembers the first failure; head returns it. */
 void cuda_fail(struct cuda_device *d, const struct err *e);
 
+/* kernels.c: fills d->k. -1: the build has no kernel of that name for this GPU. */
+int cuda_find_kernels(struct cuda_device *d, struct err *e);
+
+/* memory.c: see ops.h. */
+int cuda_load_end(struct device *d, struct err *e);
+size_t cuda_page_bytes(const struct device *d);
+int cuda_kv_grow(struct device *d, struct kv_memory *m, size_t n, size_t most, struct err *e);
+void cuda_kv_copy(struct device *d, unsigned char *to, const unsigned char *from, size_t n);
+void cuda_kv_free(struct device *d, struct kv_memory *m);
+void *cuda_host_alloc(struct device *d, size_t n);
+void cuda_host_free(struct device *d, void *p);
+
 /* weights.c: see ops.h. */
 int cuda_load(struct device *d, const struct mat *w, struct err *e);
 int cuda_load_vector(struct device *d, const float **v, size_t n, struct err *e);
-size_t cuda_weights_bytes(const struct cuda_device *d); // of all named matrices
 void cuda_weights_free(struct cuda_device *d);
 /* The group's packed weights, uploaded and packed at their first use. NULL if that failed. */
 void *cuda_packed(struct cuda_device *d, const struct cuda_group *g);

@@ -343,6 +343,9 @@ int cuda_head(struct device *device, const struct head_op *o, float *logits, flo
         if (cu_sync(d->c, e) == 0) {
             cuda_step_ended(d);
             d->queued = false;
+            if (d->uploads) // the first step: later ones need no buffers for weights
+                (void)cu_upload_end(d->c, e);
+            d->uploads = false;
         }
     }
     const struct err *why = d->failed.code ? &d->failed : cu_error(d->c);

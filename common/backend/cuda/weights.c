@@ -121,6 +121,7 @@ void *cuda_weights_take(struct cuda_device *d, size_t bytes) {
     }
     void *p = d->weights + d->weights_used;
     d->weights_used += bytes;
+    d->uploads = true;
     return p;
 }
 
