@@ -88,7 +88,7 @@ ROWS = [
     ("quant-i4-32", "quant", "i4_32, one sequence: weights read, of the streaming-read limit", 0.85, PERCENT,
      lambda f: f["i4_32: read"] / f["i4_32: limit"]),
     ("quant-nf4", "quant", "nf4, one sequence: weights read, of the streaming-read limit", 0.65, PERCENT,
-     lambda f: f["nf4: read"] / f["nf4: limit"]),
+     lambda f: over(f.get("nf4: read"), f.get("nf4: limit", 0))),
     ("quant-i8-peer", "quant", "i8, one sequence: tokens/s, of the best peer's Q8_0", 1.15, TIMES,
      lambda f: quant_peer(f, "i8", "decode")),
     ("quant-i4-peer", "quant", "i4_16, one sequence: tokens/s, of the best peer at 4.5 bits", 1.25, TIMES,
