@@ -1,4 +1,4 @@
-"""Models for the parts hub and loss of bench/run, from a folder whose file is one, in BF16.
+"""Models for the parts hub and loss of bench/run, from a folder whose file is one, in BF16 or F32.
 
 make: matrices of layers get random codes of 4 bits in a published form, everything else stays. common/quant's files describe the
 forms. round_trip: they get the values that Q4_K leaves of them, as F32.
@@ -54,7 +54,7 @@ def read_header(folder):
 
 
 def is_matrix(name, tensor):
-    return re.search(r"layers\.\d+\.", name) and name.endswith(".weight") and len(tensor["shape"]) == 2
+    return re.search(r"layers?\.\d+\.", name) and name.endswith(".weight") and len(tensor["shape"]) == 2
 
 
 def size_of(dtype, shape):
@@ -111,19 +111,17 @@ def make(source, folder, form):
 
 
 def q4_k(base, raw):
-    """BF16 bytes of rows that are whole blocks of 32 -> the F32 bytes of the values that Q4_K leaves. A superblock of 256 may end in
-    another row than it begins."""
-    n = len(raw) // 2
-    wide = bytearray(4 * n)
-    wide[2::4], wide[3::4] = raw[0::2], raw[1::2]
-    values, blocks = (ctypes.c_float * n).from_buffer(wide), ctypes.create_string_buffer(n // 256 * 144)
+    """F32 bytes of rows that are whole blocks of 32 -> those of the values that Q4_K leaves. A superblock of 256 may end in another
+    row than it begins."""
+    n = len(raw) // 4
+    values, blocks = (ctypes.c_float * n).from_buffer_copy(raw), ctypes.create_string_buffer(n // 256 * 144)
     base.ggml_quantize_chunk(12, values, blocks, ctypes.c_int64(0), ctypes.c_int64(n // 256), ctypes.c_int64(256), None)  # 12: Q4_K
     base.dequantize_row_q4_K(blocks, values, ctypes.c_int64(n))
-    return bytes(wide)
+    return bytes(values)
 
 
 def round_trip(source, folder, library):
-    """library: the path of llama.cpp's libggml-base.so."""
+    """Of a folder in F32. library: the path of llama.cpp's libggml-base.so."""
     base = ctypes.CDLL(library)
     base.ggml_quantize_chunk.restype = ctypes.c_size_t
     header, data = read_header(source)
@@ -133,7 +131,7 @@ def round_trip(source, folder, library):
         yield q4_k(base, b"".join(slices(file, *(data + o for o in t["data_offsets"]))))
 
     for name, t in header.items():
-        if is_matrix(name, t) and size_of("U8", t["shape"]) % 256 == 0:
+        if is_matrix(name, t) and t["dtype"] == "F32" and size_of("U8", t["shape"]) % 256 == 0:
             tensors.append((name, "F32", t["shape"], rounded(t)))
         else:
             tensors.append((name, t["dtype"], t["shape"], slices(file, *(data + o for o in t["data_offsets"]))))

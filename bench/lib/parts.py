@@ -3,7 +3,7 @@ after the other (ours, the other, ours again where that is short), and returns {
 computes ratios later, within a round.
 
 SPDX-License-Identifier: AGPL-3.0-or-later"""
-import json, os, pathlib, re, statistics, struct, subprocess, tempfile, threading, time
+import array, json, os, pathlib, re, statistics, struct, subprocess, tempfile, threading, time
 
 import hub
 
@@ -403,10 +403,40 @@ def logits(folder, line, to, *options):
     return to
 
 
+def vectors(model, text):
+    """Those of a text's lines, of a BERT, at length 1."""
+    ids = subprocess.run([str(tool("tok-encode")), "-q", "-m", str(minilm()), "-l", "--truncate"], input=text, stdout=subprocess.PIPE, check=True).stdout
+    with tempfile.NamedTemporaryFile() as f:
+        subprocess.run([str(tool("llm-embed")), "-q", "-m", str(model), "--pool", "mean", "--normalize", "--precise", "--npy", f.name],
+                       input=ids, check=True)
+        raw = pathlib.Path(f.name).read_bytes()
+    return array.array("f", raw[10 + int.from_bytes(raw[8:10], "little"):])
+
+
+def minilm():
+    return pathlib.Path(output("sh", ROOT / "tools/fetch-embed-model.sh", env={"BUILD": BUILD.name}).strip())
+
+
+def embedding_loss(temp):
+    """all-MiniLM-L6-v2, whose weights are F32 and not of a file that was quantised once: 1 - cosine of the vectors of a text's lines
+    to the source's, for i4_16 and for Q4_K, which llama.cpp's own library (GGML_BASE) encodes. The embeddings stay."""
+    folder, text, figures = minilm(), b"".join(l + b"\n" for l in (ROOT / "SECURITY.md").read_bytes().splitlines() if l.strip()), {}
+    output(tool("st-quantize"), "-q", "--keep", "embeddings.*", folder, f"{temp}/minilm-i4")
+    models = {"i4_16": f"{temp}/minilm-i4"}
+    if os.environ.get("GGML_BASE"):
+        models["Q4_K"] = pathlib.Path(temp) / "minilm-q4_k"
+        hub.round_trip(folder, models["Q4_K"], os.environ["GGML_BASE"])
+    source = vectors(folder, text)
+    for name, model in models.items():
+        pathlib.Path(model, "modules.json").unlink(missing_ok=True)  # names folders, which are not copied
+        these = vectors(model, text)
+        figures[f"1 - cosine, {name}"] = 1 - sum(a * b for a, b in zip(source, these)) / (len(source) // 384)
+    return figures
+
+
 def loss():
     """SmolLM2 in BF16 beside itself quantised: the mean KL divergence of 1,000 positions of SECURITY.md. Statistics are of other
-    texts. Beside i4_16 is Q4_K, by llama.cpp's own library (GGML_BASE), with the embedding in BF16 for both. Then the error of
-    weights, from bench/quant-error."""
+    texts, and the embedding stays in BF16 beside i4_16. Then MiniLM's vectors, and the error of its weights from bench/quant-error."""
     folder = pathlib.Path(smollm2())
     encode = lambda *files: [i for f in files for i in output(tool("tok-encode"), "-m", folder, ROOT / f).split() if i.isdigit()]
     line = lambda some: " ".join(some).encode() + b"\n"
@@ -423,13 +453,10 @@ def loss():
         kl("keys and values in i8", folder, "--kv-type", "i8")
         for name, options in (("i8", ["--type", "i8"]), ("i8, statistics", ["--type", "i8", "--stats", f"{temp}/stats"]),
                               ("i4_16", ["--keep", "*embed_tokens"]),
-                              ("i4_16, statistics", ["--keep", "*embed_tokens", "--stats", f"{temp}/stats"]),
-                              ("i4_16, head in i8, statistics", ["--stats", f"{temp}/stats"])):
+                              ("i4_16, statistics", ["--keep", "*embed_tokens", "--stats", f"{temp}/stats"])):
             output(tool("st-quantize"), "-q", "-f", *options, folder, f"{temp}/model")
             kl(name, f"{temp}/model")
-        if os.environ.get("GGML_BASE"):
-            hub.round_trip(folder, pathlib.Path(temp) / "q4_k", os.environ["GGML_BASE"])
-            kl("Q4_K", f"{temp}/q4_k")
+        figures |= embedding_loss(temp)
     text = output(ROOT / "bench/quant-error")
     found = re.search(r"i4_16 is ([0-9.]+) of Q4_K .*; i4_32 is ([0-9.]+) of IQ4_KS", text)
     return figures | {"rms, i4_16 of Q4_K": float(found[1]), "rms, i4_32 of IQ4_KS": float(found[2])}
