@@ -3,7 +3,9 @@ after the other (ours, the other, ours again where that is short), and returns {
 computes ratios later, within a round.
 
 SPDX-License-Identifier: AGPL-3.0-or-later"""
-import json, os, pathlib, re, statistics, struct, subprocess, tempfile, threading, time
+import array, json, os, pathlib, re, statistics, struct, subprocess, tempfile, threading, time
+
+import hub
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / os.environ.get("BUILD", "build")
@@ -61,6 +63,7 @@ def prepare():
                        "vocab": vocab, "merges": []}}))
 
 
+HUB = ("gptq", "awq", "compressed-tensors", "bitsandbytes")  # forms of hub.py
 QUANT = {"i8": ("q8_0",), "i4_16": ("q4_0", "q4_k"), "i4_32": ("iq4_ks",), "nf4": ()}  # ours: the peers' types of about as many bits
 
 
@@ -118,10 +121,46 @@ def quant():
         folder = quantised(kind)
         one = model("-n", 16, "-l", folder=folder)
         figures.update({f"{kind}: {k}": one[k] for k in ("decode", "read", "limit")})
-        figures[f"{kind}: prefill"] = model("-p", 256, folder=folder)["prefill"]
+        figures[f"{kind}: first logits"] = min(first_logits(folder, b"1\n")[0] for _ in range(2))
+        one = model("-p", 256, folder=folder)
+        figures.update({f"{kind}: prefill": one["prefill"], f"{kind}: flops": one["prefill"] * prompt_flops(256) / 256})
+        if "int_peak" in one:
+            figures[f"{kind}: peak"] = one["int_peak"]
         figures[f"{kind}: 16 together"] = model("-s", 16, "-n", 8, folder=folder)["decode"]
         for what, prompt, steps in (("decode", 0, 16), ("prefill", 256, 0)):
             figures.update({f"{kind}: {what}, {n}": rate for n, rate in quant_peers(kind, prompt, steps).items()})
+    return figures
+
+
+def hub_folder(form):
+    """The synthetic model's shapes, quantised to 4 bits in a form that the hub has."""
+    folder = MODELS / f"tinyllama-{form}"
+    if not (folder / "config.json").exists():
+        hub.make(TINY, folder, form)
+    return folder
+
+
+def hub_forms():
+    """Published forms with 4 bits: one sequence, beside reads of the mapping."""
+    figures = {}
+    for form in HUB:
+        one = model("-n", 16, "-l", folder=hub_folder(form))
+        figures.update({f"{form}: {k}": one[k] for k in ("decode", "read", "limit")})
+    return figures
+
+
+def quantising():
+    """st-quantize of the synthetic model to i4: seconds to the last byte of the folder, and the most memory that was resident."""
+    figures = {}
+    for name, options in (("without a search", ["--no-search"]), ("with a search", [])):
+        with tempfile.TemporaryDirectory(dir=MODELS) as folder:
+            start = time.monotonic()
+            p = subprocess.Popen([str(tool("st-quantize")), "-q", "-t", str(THREADS), *options, str(TINY), f"{folder}/out"],
+                                 stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(p.pid, 0)
+            if status:
+                raise SystemExit(f"bench/run: st-quantize: status {status}")
+            figures |= {name: time.monotonic() - start, f"{name}: memory": usage.ru_maxrss * 1024}
     return figures
 
 
@@ -357,6 +396,72 @@ def threads():
     return {**figures, "alone": sum(alone) / 2}
 
 
+def logits(folder, line, to, *options):
+    """The logits of all positions of a line of ids, as a file."""
+    with open(to, "wb") as f:
+        subprocess.run([str(tool("llm-forward")), "-m", str(folder), "-a", "--no-return", "-q", *options], input=line, stdout=f, check=True)
+    return to
+
+
+def vectors(model, text):
+    """Those of a text's lines, of a BERT, at length 1."""
+    ids = subprocess.run([str(tool("tok-encode")), "-q", "-m", str(minilm()), "-l", "--truncate"], input=text, stdout=subprocess.PIPE, check=True).stdout
+    with tempfile.NamedTemporaryFile() as f:
+        subprocess.run([str(tool("llm-embed")), "-q", "-m", str(model), "--pool", "mean", "--normalize", "--precise", "--npy", f.name],
+                       input=ids, check=True)
+        raw = pathlib.Path(f.name).read_bytes()
+    return array.array("f", raw[10 + int.from_bytes(raw[8:10], "little"):])
+
+
+def minilm():
+    return pathlib.Path(output("sh", ROOT / "tools/fetch-embed-model.sh", env={"BUILD": BUILD.name}).strip())
+
+
+def embedding_loss(temp):
+    """all-MiniLM-L6-v2, whose weights are F32 and not of a file that was quantised once: 1 - cosine of the vectors of a text's lines
+    to the source's, for i4_16 and for Q4_K, which llama.cpp's own library (GGML_BASE) encodes. The embeddings stay."""
+    folder, text, figures = minilm(), b"".join(l + b"\n" for l in (ROOT / "SECURITY.md").read_bytes().splitlines() if l.strip()), {}
+    output(tool("st-quantize"), "-q", "--keep", "embeddings.*", folder, f"{temp}/minilm-i4")
+    models = {"i4_16": f"{temp}/minilm-i4"}
+    if os.environ.get("GGML_BASE"):
+        models["Q4_K"] = pathlib.Path(temp) / "minilm-q4_k"
+        hub.round_trip(folder, models["Q4_K"], os.environ["GGML_BASE"])
+    source = vectors(folder, text)
+    for name, model in models.items():
+        pathlib.Path(model, "modules.json").unlink(missing_ok=True)  # names folders, which are not copied
+        these = vectors(model, text)
+        figures[f"1 - cosine, {name}"] = 1 - sum(a * b for a, b in zip(source, these)) / (len(source) // 384)
+    return figures
+
+
+def loss():
+    """SmolLM2 in BF16 beside itself quantised: the mean KL divergence of 1,000 positions of SECURITY.md. Statistics are of other
+    texts, and the embedding stays in BF16 beside i4_16. Then MiniLM's vectors, and the error of its weights from bench/quant-error."""
+    folder = pathlib.Path(smollm2())
+    encode = lambda *files: [i for f in files for i in output(tool("tok-encode"), "-m", folder, ROOT / f).split() if i.isdigit()]
+    line = lambda some: " ".join(some).encode() + b"\n"
+    ids = line(encode("SECURITY.md")[:1000])
+    figures = {}
+    with tempfile.TemporaryDirectory() as temp:
+        source = logits(folder, ids, f"{temp}/source")
+        seen = encode("README.md", "ARCHITECTURE.md")[:4000]
+        logits(folder, b"".join(line(seen[i:i + 500]) for i in range(0, len(seen), 500)), f"{temp}/seen", "--collect", f"{temp}/stats")
+
+        def kl(name, model, *options):
+            figures[name] = json.loads(output(tool("llm-diff"), "-j", source, logits(model, ids, f"{temp}/these", *options)))["mean_kl"]
+
+        kl("keys and values in i8", folder, "--kv-type", "i8")
+        for name, options in (("i8", ["--type", "i8"]), ("i8, statistics", ["--type", "i8", "--stats", f"{temp}/stats"]),
+                              ("i4_16", ["--keep", "*embed_tokens"]),
+                              ("i4_16, statistics", ["--keep", "*embed_tokens", "--stats", f"{temp}/stats"])):
+            output(tool("st-quantize"), "-q", "-f", *options, folder, f"{temp}/model")
+            kl(name, f"{temp}/model")
+        figures |= embedding_loss(temp)
+    text = output(ROOT / "bench/quant-error")
+    found = re.search(r"i4_16 is ([0-9.]+) of Q4_K .*; i4_32 is ([0-9.]+) of IQ4_KS", text)
+    return figures | {"rms, i4_16 of Q4_K": float(found[1]), "rms, i4_32 of IQ4_KS": float(found[2])}
+
+
 def timed(*command):
     """Seconds, and seconds of CPU."""
     start = time.monotonic()
@@ -396,6 +501,6 @@ def quality():
 
 # name: (function, rounds at most)
 PARTS = {"limits": (limits, 5), "decode": (decode, 9), "head": (head, 5), "prefill": (prefill, 9), "isa": (isa, 9),
-         "quant": (quant, 5), "amx": (amx, 5), "long": (long, 2),
+         "quant": (quant, 5), "hub": (hub_forms, 5), "quantise": (quantising, 2), "loss": (loss, 1), "amx": (amx, 5), "long": (long, 2),
          "batch": (batch, 5), "pipe": (pipe, 9), "attention": (attention, 5), "start": (start, 5), "prefix": (prefix, 5),
          "stall": (stall, 9), "memory": (memory, 1), "threads": (threads, 5), "files": (files, 3), "quality": (quality, 1)}

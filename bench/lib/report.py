@@ -27,6 +27,17 @@ def quant_peer(f, kind, what):
     return over(f[f"{kind}: {what}"], max(rates, default=None))
 
 
+def int_share(f, kind):
+    """Of the time of a prompt, the share in which vpdpbusd would do its products at the peak: two for each, as x has two planes of
+    8 bits."""
+    return 2 * f[f"{kind}: flops"] / f[f"{kind}: peak"] if f"{kind}: peak" in f else None
+
+
+def beyond_step(f, kind):
+    """Seconds from exec to the first logits, beyond one decode step."""
+    return f[f"{kind}: first logits"] - 1 / f[f"{kind}: decode"] if f"{kind}: first logits" in f else None
+
+
 # Products of int8 for one product of a weight: x has two planes of 8 bits, and so have weights of i8 and i4.
 AMX_PRODUCTS = {"bf16": 1, "i8": 4, "i4_16": 4, "i4_32": 4}
 
@@ -77,7 +88,7 @@ ROWS = [
     ("quant-i4-32", "quant", "i4_32, one sequence: weights read, of the streaming-read limit", 0.85, PERCENT,
      lambda f: f["i4_32: read"] / f["i4_32: limit"]),
     ("quant-nf4", "quant", "nf4, one sequence: weights read, of the streaming-read limit", 0.65, PERCENT,
-     lambda f: f["nf4: read"] / f["nf4: limit"]),
+     lambda f: over(f.get("nf4: read"), f.get("nf4: limit", 0))),
     ("quant-i8-peer", "quant", "i8, one sequence: tokens/s, of the best peer's Q8_0", 1.15, TIMES,
      lambda f: quant_peer(f, "i8", "decode")),
     ("quant-i4-peer", "quant", "i4_16, one sequence: tokens/s, of the best peer at 4.5 bits", 1.25, TIMES,
@@ -86,6 +97,35 @@ ROWS = [
      lambda f: quant_peer(f, "i8", "prefill")),
     ("quant-i4-prefill", "quant", "i4_16, prefill of 256 tokens: tokens/s, of the best peer at 4.5 bits", 1.3, TIMES,
      lambda f: quant_peer(f, "i4_16", "prefill")),
+    ("quant-i4-32-peer", "quant", "i4_32, one sequence: tokens/s, of ik_llama.cpp's IQ4_KS", 1.25, TIMES,
+     lambda f: quant_peer(f, "i4_32", "decode")),
+    ("quant-i4-32-prefill", "quant", "i4_32, prefill of 256 tokens: tokens/s, of ik_llama.cpp's IQ4_KS", 1.3, TIMES,
+     lambda f: quant_peer(f, "i4_32", "prefill")),
+    ("quant-i8-peak", "quant", "i8, prefill of 256 tokens: two vpdpbusd for each product, of its peak", 0.6, PERCENT,
+     lambda f: int_share(f, "i8")),
+    ("quant-i4-peak", "quant", "i4_16, prefill of 256 tokens: two vpdpbusd for each product, of its peak", 0.6, PERCENT,
+     lambda f: int_share(f, "i4_16")),
+    ("quant-start-i8", "quant", "i8, exec to first logits with warm pages, beyond one decode step", -15e-3, MS,
+     lambda f: beyond_step(f, "i8")),
+    ("quant-start-i4", "quant", "i4_16, exec to first logits with warm pages, beyond one decode step", -15e-3, MS,
+     lambda f: beyond_step(f, "i4_16")),
+    ("hub-gptq", "hub", "GPTQ, 4 bits, one sequence: weights read, of the streaming-read limit", 0.75, PERCENT,
+     lambda f: f["gptq: read"] / f["gptq: limit"]),
+    ("hub-awq", "hub", "AWQ, one sequence: weights read, of the streaming-read limit", 0.75, PERCENT,
+     lambda f: f["awq: read"] / f["awq: limit"]),
+    ("hub-compressed", "hub", "compressed-tensors, int4, one sequence: weights read, of the streaming-read limit", 0.75, PERCENT,
+     lambda f: f["compressed-tensors: read"] / f["compressed-tensors: limit"]),
+    ("hub-nf4", "hub", "bitsandbytes NF4, one sequence: weights read, of the streaming-read limit", 0.65, PERCENT,
+     lambda f: f["bitsandbytes: read"] / f["bitsandbytes: limit"]),
+    ("quantise", "quantise", "st-quantize of 2.2 GB to i4, without a search: seconds", -15, RAW, lambda f: f["without a search"]),
+    ("quantise-search", "quantise", "st-quantize of 2.2 GB to i4, with a search: seconds", -90, RAW, lambda f: f["with a search"]),
+    ("quantise-memory", "quantise", "st-quantize of 2.2 GB: memory", -200e6, MB,
+     lambda f: max(f["without a search: memory"], f["with a search: memory"])),
+    ("loss-i8", "loss", "i8 beside BF16 (SmolLM2, 1,000 positions): mean KL, nats", -1e-3, RAW, lambda f: f["i8"]),
+    ("loss-i4", "loss", "i4_16, all-MiniLM-L6-v2: 1 - cosine to the source's vectors, of Q4_K's at the same bits", -1, TIMES,
+     lambda f: over(f.get("1 - cosine, i4_16"), f.get("1 - cosine, Q4_K"))),
+    ("rms-i4", "loss", "i4_16, weights of all-MiniLM-L6-v2: RMS error, of Q4_K's", -0.85, TIMES, lambda f: f["rms, i4_16 of Q4_K"]),
+    ("rms-i4-32", "loss", "i4_32, weights of all-MiniLM-L6-v2: RMS error, of IQ4_KS's", -1, TIMES, lambda f: f["rms, i4_32 of IQ4_KS"]),
     ("quant-i4-batch", "quant", "i4_16, 16 sequences together: of the lesser of 16 times one and prefill", 0.75, PERCENT,
      lambda f: quant_together(f, "i4_16")),
     ("amx-bf16", "amx", "AMX, prefill of 512 tokens, BF16: of the unit's BF16 peak", 0.50, PERCENT, lambda f: amx_share(f, "bf16")),
@@ -140,13 +180,14 @@ def noted(key):
 
 
 # Parts whose figures are CPU time, bytes or distances: other work on the machine does not change them.
-STEADY = ("memory", "files", "quality")
+STEADY = ("memory", "files", "quality", "loss")
 
 
 def busy(store, name):
-    """Whether others used the machine while this part ran. The load counts everything that is ready to run, ours included."""
+    """Whether others used the machine while this part ran. The load counts everything that is ready to run, ours included. Under a
+    real-time priority the rest of it waits."""
     part = store["parts"].get(name)
-    return part is not None and name not in STEADY and statistics.median(part["load"]) > 1.5 * store["cpus"]
+    return part is not None and name not in STEADY and not part.get("real-time") and statistics.median(part["load"]) > 1.5 * store["cpus"]
 
 
 def load_note(store):
@@ -247,7 +288,7 @@ def figure_tables(store):
     lines = []
     for name, part in store["parts"].items():
         lines += [f"#### {name}", "", f"{part['when']}, {len(part['rounds'])} rounds, {part['seconds']:.0f} s, load of the machine "
-                  f"{min(part['load']):.1f} to {max(part['load']):.1f}", "", "| figure | median | lowest | highest |", "| --- | --- | --- | --- |"]
+                  f"{min(part['load']):.1f} to {max(part['load']):.1f}{', other work held back by a real-time priority' if part.get('real-time') else ''}", "", "| figure | median | lowest | highest |", "| --- | --- | --- | --- |"]
         for key in part["rounds"][0]:
             x = [f[key] for f in part["rounds"] if key in f]
             lines.append(f"| {key} | {si(statistics.median(x))} | {si(min(x))} | {si(max(x))} |")

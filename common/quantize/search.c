@@ -6,6 +6,7 @@
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "quantize/search.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -226,11 +227,24 @@ static void search_fine(const struct block *b, const struct levels *l, struct fo
     try_scales(b, l, scales, best);
 }
 
+/* The least and the largest of x [n] and 0, in chains that vectors hold. */
 static void limits(const float *x, size_t n, float *low, float *high) {
+    enum { CHAINS = 8 };
+    float least[CHAINS] = {0}, most[CHAINS] = {0};
+    size_t i = 0;
+    for (; i + CHAINS <= n; i += CHAINS)
+        for (size_t k = 0; k < CHAINS; k++) {
+            least[k] = x[i + k] < least[k] ? x[i + k] : least[k];
+            most[k] = x[i + k] > most[k] ? x[i + k] : most[k];
+        }
+    for (size_t k = 0; i < n; i++, k++) {
+        least[k] = x[i] < least[k] ? x[i] : least[k];
+        most[k] = x[i] > most[k] ? x[i] : most[k];
+    }
     *low = *high = 0;
-    for (size_t i = 0; i < n; i++) {
-        *low = x[i] < *low ? x[i] : *low;
-        *high = x[i] > *high ? x[i] : *high;
+    for (size_t k = 0; k < CHAINS; k++) {
+        *low = least[k] < *low ? least[k] : *low;
+        *high = most[k] > *high ? most[k] : *high;
     }
 }
 
@@ -389,6 +403,18 @@ static float refit_row(const struct row_search *r, struct search_row *out) {
     return qq > 0 ? (float)(xq / qq) : out->scale;
 }
 
+/* to [n] = x [n] * 2^k, rounded once. */
+static void scale_by_power(float *to, const float *x, size_t n, int k) {
+    if (k >= FLT_MIN_EXP - 1 && k < FLT_MAX_EXP) { // 2^k is a normal float
+        const float by = ldexpf(1, k);
+        for (size_t i = 0; i < n; i++)
+            to[i] = x[i] * by;
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        to[i] = ldexpf(x[i], k);
+}
+
 /* Copies the row, scaled so that no square overflows or vanishes. False: a row of zeros. */
 static bool prepare(struct search *s, const float *x, const float *weight) {
     float low, high;
@@ -396,8 +422,8 @@ static bool prepare(struct search *s, const float *x, const float *weight) {
     limits(x, s->n_in, &low, &high);
     frexpf(high > -low ? high : -low, &exponent);
     s->unit = ldexpf(1, exponent - 1);
+    scale_by_power(s->x, x, s->n_in, 1 - exponent);
     for (size_t i = 0; i < s->n_in; i++) {
-        s->x[i] = ldexpf(x[i], 1 - exponent);
         s->weight[i] = weight ? weight[i] : 1;
         s->wx[i] = s->weight[i] * s->x[i];
     }
@@ -431,10 +457,14 @@ void search_i4(struct search *s, const struct search_grid *g, const float *x, co
 
 void search_i4_values(const struct search_grid *g, const struct search_row *row, size_t n_in,
                       float *out) {
-    for (size_t i = 0; i < n_in; i++) {
-        size_t b = i / g->block;
-        int q = row->scales[b] * (g->table[row->codes[i]] + g->shifts[row->shifts[b]]);
-        out[i] = row->scale * (float)q;
+    for (size_t at = 0, b = 0; at < n_in; at += g->block, b++) {
+        const size_t n = n_in - at < g->block ? n_in - at : g->block;
+        float values[SEARCH_CODES];
+        for (size_t k = 0; k < SEARCH_CODES; k++)
+            values[k] =
+                row->scale * (float)(row->scales[b] * (g->table[k] + g->shifts[row->shifts[b]]));
+        for (size_t i = 0; i < n; i++)
+            out[at + i] = values[row->codes[at + i]];
     }
 }
 

@@ -41,21 +41,41 @@ static unsigned code_shift(size_t k) {
     return k % CODES < CODES / 2 ? 0 : 4;
 }
 
+/* Stores the codes of CODES inputs of row r, STEP of each half at a time. */
+static void pack_codes(unsigned char *to, size_t r, const uint8_t *codes) {
+    const uint32_t low_bits = 0x0F0F0F0F;
+    for (size_t i = 0; i < CODES / 2; i += STEP) {
+        uint32_t low, high;
+        memcpy(&low, codes + i, STEP);
+        memcpy(&high, codes + CODES / 2 + i, STEP);
+        low = (low & low_bits) | (high & low_bits) << 4;
+        memcpy(to + code_at(r, i), &low, STEP);
+    }
+}
+
+/* Stores row r of a superblock whose first input is k. */
+static void pack_row(unsigned char *to, const struct panel_i4_rows *rows, size_t r, size_t k,
+                     const struct panel_super *s) {
+    const size_t n = rows->n_in - k < s->n ? rows->n_in - k : s->n;
+    const uint8_t *codes = rows->codes + r * rows->ld_codes + k,
+                  *descriptors = rows->descriptors + r * rows->ld_descriptors + k / rows->block;
+    for (size_t i = 0; i < n; i += CODES) {
+        uint8_t last[CODES] = {0};
+        if (n - i < CODES)
+            memcpy(last, codes + i, n - i);
+        pack_codes(to + s->codes + i / CODES * CODE_BYTES, r, n - i < CODES ? last : codes + i);
+    }
+    for (size_t i = 0; i < n; i += rows->block)
+        to[s->at + i / rows->block * PANEL_ROWS + r] = descriptors[i / rows->block];
+}
+
 void panel_i4_pack(unsigned char *to, const struct panel_i4_rows *rows) {
-    const size_t block = rows->block, n_in = rows->n_in;
-    memset(to, 0, panel_i4_bytes(n_in, block));
+    memset(to, 0, panel_i4_bytes(rows->n_in, rows->block));
     memcpy(to, rows->scales, rows->n_rows * sizeof *rows->scales);
-    for (size_t k = 0; k < n_in; k += PANEL_SUPER) {
-        const struct panel_super s = panel_super_of(k, n_in, block, LINE_BYTES);
+    for (size_t k = 0; k < rows->n_in; k += PANEL_SUPER) {
+        const struct panel_super s = panel_super_of(k, rows->n_in, rows->block, LINE_BYTES);
         for (size_t r = 0; r < rows->n_rows; r++)
-            for (size_t i = 0; i < s.n && k + i < n_in; i++) {
-                unsigned char *code = to + s.codes + code_at(r, i);
-                *code = (unsigned char)(*code | (rows->codes[r * rows->ld_codes + k + i] & 15)
-                                                    << code_shift(i));
-                if (i % block == 0)
-                    to[s.at + i / block * PANEL_ROWS + r] =
-                        rows->descriptors[r * rows->ld_descriptors + (k + i) / block];
-            }
+            pack_row(to, rows, r, k, &s);
     }
 }
 
