@@ -40,8 +40,8 @@ def model(*arguments, folder=None, env=None):
     return bench("model", folder or TINY, "-t", THREADS, *arguments, env=env)
 
 
-def smollm2():
-    return output("sh", ROOT / "tools/fetch-demo-model.sh", "bf16", env={"BUILD": BUILD.name}).strip()
+def smollm2(dtype="bf16"):
+    return output("sh", ROOT / "tools/fetch-demo-model.sh", dtype, env={"BUILD": BUILD.name}).strip()
 
 
 def prepare():
@@ -436,7 +436,7 @@ def embedding_loss(temp):
 
 def loss():
     """SmolLM2 in BF16 beside itself quantised: the mean KL divergence of 1,000 positions of SECURITY.md. Statistics are of other
-    texts, and the embedding stays in BF16 beside i4_16. Then MiniLM's vectors, and the error of its weights from bench/quant-error."""
+    texts, and the embedding stays in BF16 beside i4_16. Q4_K: llama.cpp's own library (GGML_BASE). Then MiniLM's vectors, and the error of its weights from bench/quant-error."""
     folder = pathlib.Path(smollm2())
     encode = lambda *files: [i for f in files for i in output(tool("tok-encode"), "-m", folder, ROOT / f).split() if i.isdigit()]
     line = lambda some: " ".join(some).encode() + b"\n"
@@ -456,6 +456,9 @@ def loss():
                               ("i4_16, statistics", ["--keep", "*embed_tokens", "--stats", f"{temp}/stats"])):
             output(tool("st-quantize"), "-q", "-f", *options, folder, f"{temp}/model")
             kl(name, f"{temp}/model")
+        if os.environ.get("GGML_BASE"):
+            hub.round_trip(pathlib.Path(smollm2("f32")), pathlib.Path(temp) / "q4_k", os.environ["GGML_BASE"])
+            kl("Q4_K", f"{temp}/q4_k")
         figures |= embedding_loss(temp)
     text = output(ROOT / "bench/quant-error")
     found = re.search(r"i4_16 is ([0-9.]+) of Q4_K .*; i4_32 is ([0-9.]+) of IQ4_KS", text)
