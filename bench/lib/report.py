@@ -81,7 +81,7 @@ ROWS = [
     ("quant-i4-32", "quant", "i4_32, one sequence: weights read, of the streaming-read limit", 0.85, PERCENT,
      lambda f: f["i4_32: read"] / f["i4_32: limit"]),
     ("quant-nf4", "quant", "nf4, one sequence: weights read, of the streaming-read limit", 0.65, PERCENT,
-     lambda f: f["nf4: read"] / f["nf4: limit"]),
+     lambda f: over(f.get("nf4: read"), f.get("nf4: limit"))),
     ("quant-i8-peer", "quant", "i8, one sequence: tokens/s, of the best peer's Q8_0", 1.15, TIMES,
      lambda f: quant_peer(f, "i8", "decode")),
     ("quant-i4-peer", "quant", "i4_16, one sequence: tokens/s, of the best peer at 4.5 bits", 1.25, TIMES,
@@ -117,9 +117,9 @@ ROWS = [
      lambda f: f["ratio"]),
     ("attention-bound", "attention", "attention at 8,192 positions: time, of the longer of reading and multiply-adding", -1.15, PERCENT,
      lambda f: None if "peak" not in f else min(f["ratio"], f["peak"] / f["flops"])),
-    *[(f"serve-{n}", "serve", f"llm-serve, {n} streams of SmolLM2: tokens/s, of llama-server", 1.0, TIMES,
+    *[(f"serve-{n}", "serve", f"llm-serve, {n} at a time (SmolLM2): tokens/s, of llama-server", 1.0, TIMES,
        lambda f, n=n: serve_peer(f, n)) for n in (1, 8, 32)],
-    *[(f"serve-pipe-{n}", "serve", f"llm-serve, {n} streams of SmolLM2: tokens/s, of our own pipe", 0.95, TIMES,
+    *[(f"serve-pipe-{n}", "serve", f"llm-serve, {n} at a time (SmolLM2): tokens/s, of our own pipe", 0.95, TIMES,
        lambda f, n=n: f[f"{n} streams, llm-serve: tokens/s"] / f[f"{n} streams, pipe: tokens/s"]) for n in (1, 8, 32)],
     ("serve-stall", "latency", "a prompt of 4,000 words enters: p99 between tokens of four clients, of llama-server", -0.7, TIMES,
      lambda f: over(f["a prompt enters, llm-serve: p99"], f.get("a prompt enters, llama-server: p99"))),
@@ -160,9 +160,10 @@ STEADY = ("memory", "files", "quality")
 
 
 def busy(store, name):
-    """Whether others used the machine while this part ran. The load counts everything that is ready to run: ours, and what waits."""
+    """Whether others used the machine while this part ran. The load counts everything that is ready to run, ours included. Under a
+    real-time priority the rest of it waits."""
     part = store["parts"].get(name)
-    return part is not None and name not in STEADY and not part.get("others wait") and statistics.median(part["load"]) > 1.5 * store["cpus"]
+    return part is not None and name not in STEADY and not part.get("real-time") and statistics.median(part["load"]) > 1.5 * store["cpus"]
 
 
 def load_note(store):
@@ -263,7 +264,7 @@ def figure_tables(store):
     lines = []
     for name, part in store["parts"].items():
         lines += [f"#### {name}", "", f"{part['when']}, {len(part['rounds'])} rounds, {part['seconds']:.0f} s, load of the machine "
-                  f"{min(part['load']):.1f} to {max(part['load']):.1f}" + (", but by priority the others waited" if part.get("others wait") else ""), "", "| figure | median | lowest | highest |", "| --- | --- | --- | --- |"]
+                  f"{min(part['load']):.1f} to {max(part['load']):.1f}{', other work held back by a real-time priority' if part.get('real-time') else ''}", "", "| figure | median | lowest | highest |", "| --- | --- | --- | --- |"]
         for key in part["rounds"][0]:
             x = [f[key] for f in part["rounds"] if key in f]
             lines.append(f"| {key} | {si(statistics.median(x))} | {si(min(x))} | {si(max(x))} |")
