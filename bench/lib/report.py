@@ -21,6 +21,10 @@ def together(f, n):
     return f[f"{n} together"] / min(n * f["1 together"], f["prefill"])
 
 
+def serve_peer(f, n):
+    return over(f[f"{n} streams, llm-serve: tokens/s"], f.get(f"{n} streams, llama-server: tokens/s"))
+
+
 def quant_peer(f, kind, what):
     """The rate of a quantised type, of the best peer's at about as many bits."""
     rates = [rate for key, rate in f.items() if key.startswith(f"{kind}: {what}, ")]
@@ -153,6 +157,18 @@ ROWS = [
      lambda f: f["ratio"]),
     ("attention-bound", "attention", "attention at 8,192 positions: time, of the longer of reading and multiply-adding", -1.15, PERCENT,
      lambda f: None if "peak" not in f else min(f["ratio"], f["peak"] / f["flops"])),
+    *[(f"serve-{n}", "serve", f"llm-serve, {n} at a time (SmolLM2): tokens/s, of llama-server", 1.0, TIMES,
+       lambda f, n=n: serve_peer(f, n)) for n in (1, 8, 32)],
+    *[(f"serve-pipe-{n}", "serve", f"llm-serve, {n} at a time (SmolLM2): tokens/s, of our own pipe", 0.95, TIMES,
+       lambda f, n=n: f[f"{n} streams, llm-serve: tokens/s"] / f[f"{n} streams, pipe: tokens/s"]) for n in (1, 8, 32)],
+    ("serve-stall", "latency", "a prompt of 4,000 words enters: p99 between tokens of four clients, of llama-server", -0.7, TIMES,
+     lambda f: over(f["a prompt enters, llm-serve: p99"], f.get("a prompt enters, llama-server: p99"))),
+    ("serve-switch", "latency", "three models in turn: time to the first token, of llama-server's router that holds one", -0.2, TIMES,
+     lambda f: over(f["another model, llm-serve: first token"], f.get("another model, router that holds one: first token"))),
+    ("serve-agent", "latency", "an agent's 20 growing turns: prompt tokens run less 63 a turn, of the new ones", -1.02, TIMES,
+     lambda f: (f["agent: prompt tokens run"] - 20 * 63) / f["agent: new prompt tokens"]),
+    ("kv-restore", "restore", "a KV file of 8,000 ids (SmolLM2) restored: time, of a plain read", -1.15, TIMES,
+     lambda f: f["restored"] / f["read"]),
     ("header", "start", "header of 201 tensors parsed and checked", -100e-6, US, lambda f: f["header"]),
     ("first", "start", "exec to first logits with pages warm from an earlier start, beyond one decode step", -15e-3, MS,
      lambda f: f["warm"] - f["step"]),
@@ -191,8 +207,8 @@ def busy(store, name):
 
 
 def load_note(store):
-    loads = [l for part in store["parts"].values() for l in part["load"]]
-    if not any(busy(store, name) for name in store["parts"]):
+    loads = [l for name, part in store["parts"].items() if busy(store, name) for l in part["load"]]
+    if not loads:
         return []
     return [f"**The machine was busy with other work**: the median load was {statistics.median(loads):.1f}, with {store['cpus']} CPUs. "
             "Work that needs all CPUs at once",

@@ -133,4 +133,5 @@ def main(path, case):
     return answer(s)
 
 
-print(main(sys.argv[1], sys.argv[2]))
+if __name__ == "__main__":
+    print(main(sys.argv[1], sys.argv[2]))
