@@ -302,6 +302,13 @@ static bool no_wait(int fd) {
     return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
 }
 
+/* An engine that has ended is as one that does not listen: status 503. */
+static int lost_engine(struct err *e) {
+    if (e->code == EXIT_IO)
+        e->code = EXIT_SYSTEM;
+    return -1;
+}
+
 /* Asks the engine for one sequence. Its ends are closed here. */
 static int connect_engine(struct ends *s, const struct served *m, bool all, struct err *e) {
     int prompt[2] = {-1, -1}, logits[2] = {-1, -1}, peer[2] = {-1, -1}, rc = -1;
@@ -318,7 +325,7 @@ static int connect_engine(struct ends *s, const struct served *m, bool all, stru
     s->prompt = prompt[1];
     s->logits = logits[0];
     s->peer = peer[1];
-    return rc;
+    return rc == 0 ? 0 : lost_engine(e);
 }
 
 /* Writes what the pipe takes of the prompt. */
@@ -337,7 +344,7 @@ static void write_prompt(struct ends *s) {
 static int hear(struct ends *s, struct err *e) {
     struct resident_answer a;
     if (resident_hear(s->control, &a, e) != 0)
-        return -1;
+        return lost_engine(e);
     if (a.event == RESIDENT_WARNED)
         warn("%s", a.text);
     if (a.event != RESIDENT_ENDED && a.event != RESIDENT_LEFT)
