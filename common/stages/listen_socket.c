@@ -24,7 +24,7 @@
 #include "base/num.h"
 #include "wire/peer.h"
 
-enum { FIRST_PASSED = 3 /* SD_LISTEN_FDS_START */ };
+enum { BACKLOG = 128, FIRST_PASSED = 3 /* SD_LISTEN_FDS_START */ };
 
 /* ---- A socket of our own ---- */
 
@@ -69,7 +69,7 @@ static int bind_there(struct listen_socket *s, const char *path, const struct so
     umask(before);
     if (rc != 0)
         return err_errno(e, EXIT_SYSTEM, "cannot listen on %s", path);
-    if (listen(s->fd, SOMAXCONN) != 0)
+    if (listen(s->fd, BACKLOG) != 0)
         rc = err_errno(e, EXIT_SYSTEM, "cannot listen on %s", path);
     else
         rc = cleaner_watch(&s->cleaner, "", path, e);
