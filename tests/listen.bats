@@ -398,6 +398,12 @@ P
     kill -9 "$client" 2>/dev/null || true
 }
 
+@test "clients that come all at once are all served" {
+    start
+    kill -STOP "$engine"
+    [ "$(timeout 60 python3 "$ROOT/tests/lib/hostile_client.py" "$SOCK" together "$engine")" = "100 of 100 answered" ]
+}
+
 @test "--idle ends the engine when nobody is left, not before" {
     start --idle 1
     (echo 1 5 9; sleep 1.5; echo 1 5 9) | llm-forward --engine "$SOCK" --no-return >/dev/null

@@ -120,9 +120,11 @@ static int accept_one(struct listen *l, struct err *e) {
     return 1;
 }
 
+/* No more than MAX_NEW a turn. What they ask is read in the next turn, so that none of them is
+ * dropped as one that has not asked only because many came at once. */
 static int accept_clients(struct listen *l, struct err *e) {
     int rc = 1;
-    while (rc == 1 && l->n_clients < LISTEN_MAX_CLIENTS)
+    for (size_t n = 0; rc == 1 && n < MAX_NEW && l->n_clients < LISTEN_MAX_CLIENTS; n++)
         rc = accept_one(l, e);
     return rc < 0 ? -1 : 0;
 }

@@ -5,6 +5,7 @@ Prints the engine's last message, or "dropped" where it has closed the connectio
 SPDX-License-Identifier: AGPL-3.0-or-later"""
 import array
 import os
+import signal
 import socket
 import struct
 import sys
@@ -61,6 +62,23 @@ def main(path, case):
             if len(open_ones) == 200:
                 open_ones.pop(0).close()
         return "flooded"
+    if case == "together":  # many that have asked before a stopped engine goes on
+        ends = []
+        for _ in range(100):
+            s, (passed, own) = connect(path), pipes()
+            send(s, ask(), passed)
+            os.write(own[0], b"1 5 9\n")
+            os.close(own[0])
+            for fd in passed:
+                os.close(fd)
+            ends.append((s, own[1]))
+        os.kill(int(sys.argv[3]), signal.SIGCONT)
+        answers = []
+        for s, out in ends:
+            while os.read(out, 1 << 16):
+                pass
+            answers.append(answer(s))
+        return f"{sum(a.startswith('0 ') for a in answers)} of {len(answers)} answered"
     s = connect(path)
     passed, own = pipes()
     if case == "silent":
