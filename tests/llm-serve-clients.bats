@@ -35,6 +35,22 @@ chat=/v1/chat/completions
     refused 404 model "no model for this path" /v1/embeddings '{"model": "gpt-9", "input": "a"}'
 }
 
+@test "clients that leave before the engine has said anything leave no descriptor" {
+    start
+    good $text '{"prompt": "a", "max_tokens": 1}'
+    descriptors() { find "/proc/$server/fd" -mindepth 1 | wc -l; }
+    left() { [ "$(get /metrics | sed -n 's/^tokpipe:requests_left_total //p')" = 8 ]; }
+    before=$(descriptors)
+    kill -STOP "$engine"
+    for _ in 1 2 3 4 5 6 7 8; do
+        curl -s --max-time 0.2 -d '{"prompt": "a"}' "http://127.0.0.1:$port$text" 3>&- || [ $? = 28 ]
+    done
+    kill -CONT "$engine"
+    until_true left
+    few() { [ "$(descriptors)" -le "$((before + 1))" ]; }
+    until_true few
+}
+
 @test "a prompt that is too long gets the code and the words that clients look for" {
     start
     long=$(printf 'word %.0s' $(seq 700))

@@ -11,6 +11,7 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/attrs.h"
 #include "base/visible.h"
@@ -298,9 +299,11 @@ int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out
                                 .params = &o->params},
                     .texts = {.model = o->model, .tokenizer = o->tokenizer, .stops = &o->stops}};
     struct logits_reader *in = logits_reader_new(fd, name, &r.header, e);
+    int rc = in ? take_input(&r, in, fd, e) : -1;
+    if (!r.client && o->has_peer) // the stream failed before the path was used
+        close(o->peer);
     if (!in)
         return -1;
-    int rc = take_input(&r, in, fd, e);
     if (rc == 0 && r.n_cut)
         warn("%s: %" PRIu64 " sequence%s ended where the recording does", r.no_client.msg, r.n_cut,
              r.n_cut == 1 ? "" : "s");
