@@ -3,7 +3,7 @@
 # nothing where it is all there.
 # SPDX-License-Identifier: AGPL-3.0-or-later
 set -eu
-packages='gcc g++ libc6-dev libsodium-dev libpcre2-dev libutf8proc-dev libseccomp-dev libmicrohttpd-dev libsimde-dev bats mandoc jq python3 python3-pip unzip xxd procps strace'
+packages='gcc g++ libc6-dev libsodium-dev libpcre2-dev libutf8proc-dev libseccomp-dev libmicrohttpd-dev libsimde-dev bats mandoc jq python3 python3-pip unzip xxd procps strace curl'
 missing=
 for p in $packages "$@"; do
     dpkg-query -W -f '${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || missing="$missing $p"
