@@ -217,6 +217,7 @@ forward() { # ARGUMENT...: llama's logits of a few ids
     cd "$BATS_TEST_TMPDIR/carried"
     run -0 ldd bin/llm-forward
     [[ $output != *sodium* && $output != *pcre2* && $output != *utf8proc* ]]
+    # shellcheck disable=SC2013 # the names have no spaces
     for p in $(grep -oE '\$B/(bin|tests)/[a-z_-]+' "$ROOT/tests/gpu/window.sh" | sort -u | sed 's|^\$B/||'); do
         [ "$p" = tests/cuda_ ] || [ -e "$p" ] || { echo "window.sh runs $p, which is not carried"; false; }
     done
