@@ -436,7 +436,8 @@ def embedding_loss(temp):
 
 def loss():
     """SmolLM2 in BF16 beside itself quantised: the mean KL divergence of 1,000 positions of SECURITY.md. Statistics are of other
-    texts, and the embedding stays in BF16 beside i4_16. Q4_K: llama.cpp's own library (GGML_BASE). Then MiniLM's vectors, and the error of its weights from bench/quant-error."""
+    texts, and the embedding stays in BF16 beside i4_16. Q4_K: llama.cpp's own library (GGML_BASE). Then MiniLM's vectors, and the
+    error of its weights from bench/quant-error."""
     folder = pathlib.Path(smollm2())
     encode = lambda *files: [i for f in files for i in output(tool("tok-encode"), "-m", folder, ROOT / f).split() if i.isdigit()]
     line = lambda some: " ".join(some).encode() + b"\n"

@@ -92,7 +92,7 @@ ROWS = [
     ("quant-i4-32", "quant", "i4_32, one sequence: weights read, of the streaming-read limit", 0.85, PERCENT,
      lambda f: f["i4_32: read"] / f["i4_32: limit"]),
     ("quant-nf4", "quant", "nf4, one sequence: weights read, of the streaming-read limit", 0.65, PERCENT,
-     lambda f: over(f.get("nf4: read"), f.get("nf4: limit", 0))),
+     lambda f: over(f.get("nf4: read"), f.get("nf4: limit"))),
     ("quant-i8-peer", "quant", "i8, one sequence: tokens/s, of the best peer's Q8_0", 1.15, TIMES,
      lambda f: quant_peer(f, "i8", "decode")),
     ("quant-i4-peer", "quant", "i4_16, one sequence: tokens/s, of the best peer at 4.5 bits", 1.25, TIMES,
@@ -201,7 +201,7 @@ STEADY = ("memory", "files", "quality", "loss")
 
 def busy(store, name):
     """Whether others used the machine while this part ran. The load counts everything that is ready to run, ours included.
-    A real-time priority holds other programs back, but neither the machine's other guests nor what is left in its caches."""
+    A priority holds other programs back, but neither the machine's other guests nor what is left in its caches."""
     part = store["parts"].get(name)
     return part is not None and name not in STEADY and statistics.median(part["load"]) > 1.5 * store["cpus"]
 
@@ -305,7 +305,7 @@ def si(x):
 def figure_tables(store):
     lines = []
     for name, part in store["parts"].items():
-        held = ", other work held back by a real-time priority" if part.get("real-time") else ""
+        held = ", other work held back by priority" if part.get("real-time") else ""
         lines += [f"#### {name}", "", f"{part['when']}, {len(part['rounds'])} rounds, {part['seconds']:.0f} s, load of the machine "
                   f"{min(part['load']):.1f} to {max(part['load']):.1f}{held}", "", "| figure | median | lowest | highest |", "| --- | --- | --- | --- |"]
         for key in part["rounds"][0]:

@@ -1,7 +1,7 @@
 /* Looks up the kernels of a device, by name, when it is opened.
  *
- * A kernel exists for each type of W, and some for each pad of a head's dimensions. A kernel that
- * may ask for more shared memory than 48 KB is told how much here.
+ * A kernel exists for each type of W, and some for each pad of a head's dimensions. The limit of
+ * shared memory is raised here for kernels that may use more than 48 KB.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdio.h>
