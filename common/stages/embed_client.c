@@ -23,7 +23,7 @@ int embed_connect(const char *path, struct err *e) {
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
     if (fd < 0 || peer_set_flags(fd, false) != 0)
         err_errno(e, EXIT_SYSTEM, "cannot make a socket");
-    else if (peer_connect(fd, &sa) != 0)
+    else if (peer_connect(fd, &sa, false) != 0)
         err_errno(e, errno == ENOENT || errno == ENOTDIR ? EXIT_NO_INPUT : EXIT_SYSTEM,
                   "no embedding engine listens at %s", path);
     else if (!peer_is_own_user(fd))

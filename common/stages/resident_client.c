@@ -24,20 +24,6 @@
 
 /* ---- Connecting ---- */
 
-/* An engine of the run folder that --idle has ended, and that is about to listen again, is waited
- * for: in turns of WAIT_MS. */
-enum { WAIT_MS = 20, WAITS = 100 };
-
-static int connect_to(int fd, const struct sockaddr_un *sa, const char *path) {
-    int rc, n = WAITS;
-    if (!run_folder_has(path))
-        return peer_connect(fd, sa);
-    while ((rc = connect(fd, (const struct sockaddr *)sa, sizeof *sa)) != 0 && n-- > 0 &&
-           (errno == ECONNREFUSED || errno == ENOENT))
-        poll(NULL, 0, WAIT_MS);
-    return rc;
-}
-
 int resident_connect(const char *path, bool group, struct err *e) {
     struct sockaddr_un sa;
     uid_t who;
@@ -47,7 +33,7 @@ int resident_connect(const char *path, bool group, struct err *e) {
     int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
     if (fd < 0 || peer_set_flags(fd, false) != 0) {
         err_errno(e, EXIT_SYSTEM, "cannot make a socket");
-    } else if (connect_to(fd, &sa, path) != 0) {
+    } else if (peer_connect(fd, &sa, run_folder_has(path)) != 0) { // --idle may have ended it
         err_errno(e, errno == ENOENT || errno == ENOTDIR ? EXIT_NO_INPUT : EXIT_SYSTEM,
                   "no engine listens at %s", path);
     } else if (!group && (!peer_user(fd, &who) || (who != geteuid() && who != 0))) {

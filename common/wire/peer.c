@@ -33,13 +33,13 @@ int peer_address(struct sockaddr_un *sa, const char *path) {
     return 0;
 }
 
-enum { CONNECT_TRIES = 4, CONNECT_WAIT_MS = 20 };
+enum { WAIT_MS = 20, WAITS = 3, WAITS_FOR_RESTART = 100 };
 
-int peer_connect(int fd, const struct sockaddr_un *sa) {
-    int rc, n = CONNECT_TRIES;
-    while ((rc = connect(fd, (const struct sockaddr *)sa, sizeof *sa)) != 0 &&
-           errno == ECONNREFUSED && --n > 0)
-        poll(NULL, 0, CONNECT_WAIT_MS);
+int peer_connect(int fd, const struct sockaddr_un *sa, bool restarts) {
+    int rc, n = restarts ? WAITS_FOR_RESTART : WAITS;
+    while ((rc = connect(fd, (const struct sockaddr *)sa, sizeof *sa)) != 0 && n-- > 0 &&
+           (errno == ECONNREFUSED || (restarts && errno == ENOENT)))
+        poll(NULL, 0, WAIT_MS);
     return rc;
 }
 

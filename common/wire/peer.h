@@ -13,9 +13,10 @@ struct sockaddr_un;
 int peer_set_flags(int fd, bool nonblocking);
 int peer_address(struct sockaddr_un *sa, const char *path); // -1: the path is too long
 
-/* connect(2). Where it is refused it is tried some more times, for 60 ms: the file of a socket is
- * there a moment before its program listens. */
-int peer_connect(int fd, const struct sockaddr_un *sa);
+/* connect(2), tried for 60 ms where it is refused: the file of a socket is there a moment before
+ * its program listens. restarts: a program that has ended may be about to listen again. Then it is
+ * tried for 2 s, also where the file is missing. 0, or -1 with errno set. */
+int peer_connect(int fd, const struct sockaddr_un *sa, bool restarts);
 
 /* The user of the peer of a connected socket. False where the system cannot tell. */
 bool peer_user(int fd, uid_t *user);
