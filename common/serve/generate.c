@@ -314,10 +314,11 @@ static int connect_engine(struct ends *s, const struct served *m, bool all, stru
     int prompt[2] = {-1, -1}, logits[2] = {-1, -1}, peer[2] = {-1, -1}, rc = -1;
     struct resident_ask ask = {
         .model = m->dir, .in_name = "the request", .all_logits = all, .returns = true, .batch = 1};
-    s->control = resident_connect(m->socket, false, e);
-    if (s->control >= 0 && pair_of(prompt, false, e) == 0 && pair_of(logits, false, e) == 0 &&
+    // All is made before it connects: an engine may drop a connection that is slow to ask.
+    if (pair_of(prompt, false, e) == 0 && pair_of(logits, false, e) == 0 &&
         pair_of(peer, true, e) == 0 && no_wait(prompt[0]) && no_wait(prompt[1]) &&
-        no_wait(logits[1]) && resident_ask(s->control, &ask, prompt[0], logits[1], e) == 0)
+        no_wait(logits[1]) && (s->control = resident_connect(m->socket, false, e)) >= 0 &&
+        resident_ask(s->control, &ask, prompt[0], logits[1], e) == 0)
         rc = resident_take(s->control, peer[0], e);
     close_fd(&prompt[0]);
     close_fd(&logits[1]);

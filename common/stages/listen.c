@@ -4,8 +4,10 @@
  * client in turn, until none is left or the engine has no slot), and runs one step. The layers of
  * hidden states are the union of what clients want.
  *
- * A flood of connections costs little: one that has not asked within a second is dropped, and only
- * LISTEN_MAX_CLIENTS are open at once. The others wait in the kernel's queue.
+ * A flood of connections costs little: only MAX_NEW that have not asked are open at once, and only
+ * LISTEN_MAX_CLIENTS in all. The others wait in the kernel's queue. Where MAX_NEW are open, the one
+ * that has waited longest is dropped, but not before it had time to ask: on a busy machine a client
+ * may be interrupted between its connection and its question.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
@@ -28,7 +30,9 @@
 #include "stages/listen_client.h"
 #include "wire/peer.h"
 
-enum { MAX_NEW = 32 }; // connections that have not asked yet
+enum { MAX_NEW = 64 }; // connections that have not asked yet
+
+static const double time_to_ask = 0.5; // seconds that each of them has, where there are MAX_NEW
 
 struct listen {
     const struct listen_job *job;
@@ -83,8 +87,8 @@ static int poll_with_signals(struct listen *l, size_t n_fds, int ms) {
 
 /* ---- Clients come and go ---- */
 
-/* Drops the connection that has waited longest without asking, where there are many. */
-static void drop_oldest_new(struct listen *l) {
+/* The connection that has waited longest without asking, where MAX_NEW have not; else NULL. */
+static struct listen_client *one_too_many(const struct listen *l) {
     struct listen_client *oldest = NULL;
     size_t n = 0;
     for (size_t i = 0; i < l->n_clients; i++) {
@@ -92,9 +96,21 @@ static void drop_oldest_new(struct listen *l) {
         if (c->state != LISTEN_NEW)
             continue;
         n++;
-        oldest = !oldest || c->until < oldest->until ? c : oldest;
+        oldest = !oldest || c->started < oldest->started ? c : oldest;
     }
-    if (n > MAX_NEW)
+    return n >= MAX_NEW ? oldest : NULL;
+}
+
+/* When the next connection may be accepted, as seconds_now() counts; 0: now. */
+static double accepts_at(const struct listen *l) {
+    const struct listen_client *oldest = one_too_many(l);
+    return oldest ? oldest->started + time_to_ask : 0;
+}
+
+/* Drops the connection that makes room for another. */
+static void make_room(struct listen *l) {
+    struct listen_client *oldest = one_too_many(l);
+    if (oldest)
         oldest->state = LISTEN_GONE;
 }
 
@@ -115,8 +131,8 @@ static int accept_one(struct listen *l, struct err *e) {
         close(fd);
         return 1;
     }
+    make_room(l);
     l->clients[l->n_clients++] = listen_client_new(l->job, l->engine, fd, l->next_number++);
-    drop_oldest_new(l);
     return 1;
 }
 
@@ -125,7 +141,7 @@ static int accept_one(struct listen *l, struct err *e) {
 static int accept_clients(struct listen *l, struct err *e) {
     int rc = 1;
     for (size_t n = 0; rc == 1 && n < MAX_NEW && l->n_clients < LISTEN_MAX_CLIENTS; n++)
-        rc = accept_one(l, e);
+        rc = accepts_at(l) <= seconds_now() ? accept_one(l, e) : 0;
     return rc < 0 ? -1 : 0;
 }
 
@@ -177,12 +193,18 @@ static bool has_slots(const struct listen *l) {
     return engine_free_slots(l->engine) > 0;
 }
 
+static bool is_open(const struct listen *l) {
+    return l->n_clients < LISTEN_MAX_CLIENTS && !l->full && n_stops == 0;
+}
+
 /* Milliseconds that poll may wait; -1: for ever. */
 static int wait_ms(const struct listen *l) {
     double due = engine_due(l->engine), idle = l->job->idle_seconds;
     int ms = due < (double)INFINITY ? ms_until(due) : -1;
     if (idle > 0 && l->n_clients == 0)
         ms = shorter(ms, ms_until(l->idle_since + idle));
+    if (is_open(l) && one_too_many(l))
+        ms = shorter(ms, ms_until(accepts_at(l)));
     for (size_t i = 0; i < l->n_clients && ms != 0; i++) {
         struct listen_client *c = l->clients[i];
         if (!listen_client_has_prompt(c) || has_slots(l))
@@ -193,7 +215,7 @@ static int wait_ms(const struct listen *l) {
 
 static int wait_for_events(struct listen *l, struct err *e) {
     size_t n_fds = 1;
-    bool accepts = l->n_clients < LISTEN_MAX_CLIENTS && !l->full && n_stops == 0;
+    bool accepts = is_open(l) && accepts_at(l) <= seconds_now();
     l->fds[0] = (struct pollfd){.fd = accepts ? l->job->socket->fd : -1, .events = POLLIN};
     for (size_t i = 0; i < l->n_clients; i++, n_fds += LISTEN_FDS_EACH)
         listen_client_fds(l->clients[i], l->fds + n_fds, has_slots(l));

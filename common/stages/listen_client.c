@@ -18,7 +18,7 @@
 enum { MAX_QUEUE = 1 << 16 }; // bytes of messages
 
 /* A connection that asks nothing, and a process that does not hear how it ended, are dropped. */
-static const double ask_seconds = 1.0, end_seconds = 5.0;
+static const double ask_seconds = 3.0, end_seconds = 5.0;
 
 struct listen_client *listen_client_new(const struct listen_job *job, struct engine *engine,
                                         int control, uint32_t number) {

@@ -10,6 +10,7 @@ import socket
 import struct
 import sys
 import tempfile
+import time
 
 
 def text(b):
@@ -54,6 +55,26 @@ def pipes():
     return (in_read, out_write), (in_write, out_read)
 
 
+def ask_one(s):
+    """Asks for one prompt: the connection, and the end on which the logits come."""
+    passed, own = pipes()
+    send(s, ask(), passed)
+    os.write(own[0], b"1 5 9\n")
+    os.close(own[0])
+    for fd in passed:
+        os.close(fd)
+    return s, own[1]
+
+
+def answered(ends):
+    answers = []
+    for s, out in ends:
+        while os.read(out, 1 << 16):
+            pass
+        answers.append(answer(s))
+    return f"{sum(a.startswith('0 ') for a in answers)} of {len(answers)} answered"
+
+
 def main(path, case):
     if case == "flood":  # many connections that ask nothing
         open_ones = []
@@ -63,22 +84,14 @@ def main(path, case):
                 open_ones.pop(0).close()
         return "flooded"
     if case == "together":  # many that have asked before a stopped engine goes on
-        ends = []
-        for _ in range(100):
-            s, (passed, own) = connect(path), pipes()
-            send(s, ask(), passed)
-            os.write(own[0], b"1 5 9\n")
-            os.close(own[0])
-            for fd in passed:
-                os.close(fd)
-            ends.append((s, own[1]))
+        ends = [ask_one(connect(path)) for _ in range(100)]
         os.kill(int(sys.argv[3]), signal.SIGCONT)
-        answers = []
-        for s, out in ends:
-            while os.read(out, 1 << 16):
-                pass
-            answers.append(answer(s))
-        return f"{sum(a.startswith('0 ') for a in answers)} of {len(answers)} answered"
+        return answered(ends)
+    if case == "slowly":  # many that ask only after the engine has seen their connections
+        open_ones = [connect(path) for _ in range(100)]
+        os.kill(int(sys.argv[3]), signal.SIGCONT)
+        time.sleep(0.1)
+        return answered([ask_one(s) for s in open_ones])
     s = connect(path)
     passed, own = pipes()
     if case == "silent":
