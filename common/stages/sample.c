@@ -27,7 +27,7 @@ struct run {
     const struct sample_job *o;
     const char *name; // of the input
     struct logits_header header;
-    struct return_client *client; // NULL: a recording
+    struct return_client *client; // NULL: a recording, or the path has failed
     struct err no_client;         // why it is NULL
     struct sampler *sampler;
     struct answers answers;
@@ -272,8 +272,8 @@ static int take_input(struct run *r, struct logits_reader *in, int fd, struct er
     answer_texts_map(&r->texts);
     if (r->o->stops.n > 0 && answer_texts_open(&r->texts, e) != 0)
         return -1;
-    r->client =
-        r->o->has_peer ? return_client_of(r->o->peer, fd) : return_connect(h, fd, &r->no_client);
+    if (!r->o->has_peer)
+        r->client = return_connect(h, fd, &r->no_client);
     if (!r->client && r->no_client.code == EXIT_SYSTEM) { // llm-forward would wait for us
         *e = r->no_client;
         return -1;
@@ -298,12 +298,14 @@ int stage_sample(const struct sample_job *o, int fd, const char *name, FILE *out
                                 .echo = o->echo,
                                 .params = &o->params},
                     .texts = {.model = o->model, .tokenizer = o->tokenizer, .stops = &o->stops}};
+    if (o->has_peer)
+        r.client = return_client_of(o->peer, fd);
     struct logits_reader *in = logits_reader_new(fd, name, &r.header, e);
     int rc = in ? take_input(&r, in, fd, e) : -1;
-    if (!r.client && o->has_peer) // the stream failed before the path was used
-        close(o->peer);
-    if (!in)
+    if (!in) {
+        return_client_free(r.client);
         return -1;
+    }
     if (rc == 0 && r.n_cut)
         warn("%s: %" PRIu64 " sequence%s ended where the recording does", r.no_client.msg, r.n_cut,
              r.n_cut == 1 ? "" : "s");

@@ -328,7 +328,7 @@ def lm_eval_loglikelihood():
 def pydantic_ai():
     from pydantic import BaseModel
     from pydantic_ai import Agent
-    from pydantic_ai.exceptions import ModelHTTPError
+    from pydantic_ai.exceptions import ModelHTTPError, UnexpectedModelBehavior
     from pydantic_ai.models.anthropic import AnthropicModel
     from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
     from pydantic_ai.providers.anthropic import AnthropicProvider
@@ -338,11 +338,20 @@ def pydantic_ai():
     ours = OpenAIProvider(base_url=base + "/v1", api_key=key)
     models = [OpenAIChatModel("tiny", provider=ours), OpenAIResponsesModel("tiny", provider=ours),
               AnthropicModel("tiny", provider=AnthropicProvider(base_url=base, api_key=key))]
+    async def short(model):  # an agent refuses an answer that was cut; which answers are short differs between CPUs
+        for seed in range(50):
+            settings = {"extra_body": {"seed": seed}}
+            agent = Agent(model, instructions="Be short.", model_settings=settings)
+            try:
+                whole = await agent.run("Hello")
+            except UnexpectedModelBehavior:
+                continue
+            if 0 < whole.usage.output_tokens < 60:
+                return settings, agent, whole
+        raise AssertionError("no seed gives a short answer")
     async def run(model):
-        settings = {"extra_body": {"seed": 1}}  # ends by itself: an agent refuses an answer that was cut
-        agent = Agent(model, instructions="Be short.", model_settings=settings)
-        whole = await agent.run("Hello")
-        assert whole.output and whole.usage.output_tokens > 0, whole
+        settings, agent, whole = await short(model)
+        assert whole.output, whole
         async with agent.run_stream("Hello") as streamed:
             assert "".join([x async for x in streamed.stream_text(delta=True)]) == whole.output
         again = await agent.run("So", message_history=whole.all_messages())
