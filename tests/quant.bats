@@ -201,6 +201,36 @@ refuses() { # MESSAGE FROM EDIT...
         'set=quantization_config={"quant_method":"compressed-tensors","transform_config":{"config_groups":{"u":{}}}}'
 }
 
+@test "refused by name: static scales of activations, in the configuration or as tensors" {
+    local up=$layer.mlp.up_proj method m
+    static=', but static scales of activations are not supported: edited/config.json'
+    for method in ct-int8 ct-fp8; do
+        config=$(jq -c '.quantization_config | .config_groups.group_0.input_activations = {"num_bits": 8, "dynamic": false}' "$Q/$method/config.json")
+        refuses "input_activations is {\"num_bits\": 8, \"dynamic\": false}$static" "$Q/$method" "set=quantization_config=$config"
+    done
+    config=$(jq -c '.quantization_config | .activation_scheme = "static"' "$Q/fp8-block/config.json")
+    refuses "activation_scheme is \"static\"$static" "$Q/fp8-block" "set=quantization_config=$config"
+    for m in ct-int8 ct-fp8 ct-w4-sym gptq-sym awq autoround; do # nothing is said of activations
+        refuses "tensor '$up.input_scale': static scales of activations are not supported" "$Q/$m" "add=$up.input_scale=0000003f"
+    done
+    refuses "tensor '$up.input_zero_point': static scales" "$Q/ct-int8" "add=$up.input_zero_point=00"
+    refuses "tensor '$up.output_scale': static scales" "$Q/ct-fp8" "add=$up.output_scale=00"
+}
+
+@test "scales of activations are left out where they are computed, of NVFP4, and of ModelOpt's FP8 with a warning" {
+    refold "$Q/fp8-block" dynamic "add=$layer.mlp.up_proj.activation_scale=0000003f"
+    refold "$Q/nvfp4" nvfp4 "add=$layer.mlp.up_proj.input_global_scale=0000003f"
+    for m in dynamic nvfp4 "$V/modelopt-nvfp4"; do
+        run --separate-stderr sh -c 'echo 1 | llm-forward --no-return -m "$0" >/dev/null' "$m"
+        [ "$status" -eq 0 ]
+        [ -z "$stderr" ] || { echo "$m: $stderr"; return 1; }
+    done
+    run --separate-stderr sh -c 'echo 1 | llm-forward --no-return -m "$0" >/dev/null' "$V/modelopt-fp8"
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"tensor '$layer.mlp.up_proj.input_scale' is not applied: activations are not rounded to FP8"* ]]
+    [ "$(wc -l <<<"$stderr")" -eq 1 ]
+}
+
 @test "refused by name: formats that are not read" {
     local up=$layer.mlp.up_proj
     refuses 'version is "gemv", but only gemm is supported' "$Q/awq" 'set=quantization_config={"quant_method":"awq","bits":4,"group_size":32,"version":"gemv"}'
