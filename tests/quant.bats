@@ -99,6 +99,20 @@ refuses() { # MESSAGE FROM EDIT...
     done
 }
 
+@test "every format: the same bits in any batch, chunk and number of threads, with --precise and without" {
+    seq 3 40 | xargs -n 5 >many
+    for m in "$Q"/*/; do
+        for option in --precise ''; do
+            forward $option -t 1 -m "$m" | npy whole.npy
+            forward $option -t 2 --chunk 5 -m "$m" | npy chunks.npy
+            cmp whole.npy chunks.npy || { echo "$m $option"; return 1; }
+            llm-forward -a --no-return $option -b 1 -t 1 -m "$m" many >alone
+            llm-forward -a --no-return $option -b 8 -t 2 -m "$m" many >together
+            llm-diff --max 0 alone together >diff || { echo "$m $option: $(cat diff)"; return 1; }
+        done
+    done
+}
+
 @test "integers: without --precise the KL from the dequantised weights is small" {
     for m in ct-w4-sym ct-w4-asym ct-w8-group ct-int8 gptq-sym gptq-asym-actorder gptq-8bit awq autoround mlx-4 nvfp4 mxfp4 bnb-int8; do
         golden ids "$Q/$m/golden.safetensors" ids >long
