@@ -99,6 +99,20 @@ refuses() { # MESSAGE FROM EDIT...
     done
 }
 
+@test "every format: the same bits in any batch, chunk and number of threads, with --precise and without" {
+    seq 3 40 | xargs -n 5 >many
+    for m in "$Q"/*/; do
+        for option in --precise ''; do
+            forward $option -t 1 -m "$m" | npy whole.npy
+            forward $option -t 2 --chunk 5 -m "$m" | npy chunks.npy
+            cmp whole.npy chunks.npy || { echo "$m $option"; return 1; }
+            llm-forward -a --no-return $option -b 1 -t 1 -m "$m" many >alone
+            llm-forward -a --no-return $option -b 8 -t 2 -m "$m" many >together
+            llm-diff --max 0 alone together >diff || { echo "$m $option: $(cat diff)"; return 1; }
+        done
+    done
+}
+
 @test "integers: without --precise the KL from the dequantised weights is small" {
     for m in ct-w4-sym ct-w4-asym ct-w8-group ct-int8 gptq-sym gptq-asym-actorder gptq-8bit awq autoround mlx-4 nvfp4 mxfp4 bnb-int8; do
         golden ids "$Q/$m/golden.safetensors" ids >long
@@ -199,6 +213,36 @@ refuses() { # MESSAGE FROM EDIT...
     refuses 'quant_method is "hqq"' "$Q/gptq-sym" 'set=quantization_config={"quant_method":"hqq"}'
     refuses "transforms are not supported" "$Q/ct-w4-sym" \
         'set=quantization_config={"quant_method":"compressed-tensors","transform_config":{"config_groups":{"u":{}}}}'
+}
+
+@test "refused by name: static scales of activations, in the configuration or as tensors" {
+    local up=$layer.mlp.up_proj method m
+    static=', but static scales of activations are not supported: edited/config.json'
+    for method in ct-int8 ct-fp8; do
+        config=$(jq -c '.quantization_config | .config_groups.group_0.input_activations = {"num_bits": 8, "dynamic": false}' "$Q/$method/config.json")
+        refuses "input_activations is {\"num_bits\": 8, \"dynamic\": false}$static" "$Q/$method" "set=quantization_config=$config"
+    done
+    config=$(jq -c '.quantization_config | .activation_scheme = "static"' "$Q/fp8-block/config.json")
+    refuses "activation_scheme is \"static\"$static" "$Q/fp8-block" "set=quantization_config=$config"
+    for m in ct-int8 ct-fp8 ct-w4-sym gptq-sym awq autoround; do # nothing is said of activations
+        refuses "tensor '$up.input_scale': static scales of activations are not supported" "$Q/$m" "add=$up.input_scale=0000003f"
+    done
+    refuses "tensor '$up.input_zero_point': static scales" "$Q/ct-int8" "add=$up.input_zero_point=00"
+    refuses "tensor '$up.output_scale': static scales" "$Q/ct-fp8" "add=$up.output_scale=00"
+}
+
+@test "scales of activations are left out where they are computed, of NVFP4, and of ModelOpt's FP8 with a warning" {
+    refold "$Q/fp8-block" dynamic "add=$layer.mlp.up_proj.activation_scale=0000003f"
+    refold "$Q/nvfp4" nvfp4 "add=$layer.mlp.up_proj.input_global_scale=0000003f"
+    for m in dynamic nvfp4 "$V/modelopt-nvfp4"; do
+        run --separate-stderr sh -c 'echo 1 | llm-forward --no-return -m "$0" >/dev/null' "$m"
+        [ "$status" -eq 0 ]
+        [ -z "$stderr" ] || { echo "$m: $stderr"; return 1; }
+    done
+    run --separate-stderr sh -c 'echo 1 | llm-forward --no-return -m "$0" >/dev/null' "$V/modelopt-fp8"
+    [ "$status" -eq 0 ]
+    [[ $stderr == *"tensor '$layer.mlp.up_proj.input_scale' is not applied: activations are not rounded to FP8"* ]]
+    [ "$(wc -l <<<"$stderr")" -eq 1 ]
 }
 
 @test "refused by name: formats that are not read" {

@@ -314,6 +314,17 @@ for k, (dtype, shape, data) in src.items():
 EOF
 }
 
+@test "an embedding model's folders come along" {
+    st-convert --dtype f32 "$DATA/embed/gemma3" out
+    for f in modules.json 1_Pooling/config.json 2_Dense/config.json 2_Dense/model.safetensors 3_Dense/model.safetensors; do
+        cmp "$DATA/embed/gemma3/$f" "out/$f"
+    done
+    llm-embed -j -m "$DATA/embed/gemma3" "$DATA/embed/gemma3/ids" >want
+    llm-embed -j -m out "$DATA/embed/gemma3/ids" | cmp - want
+    st-convert --force "$DATA/embed/bert" out
+    [ ! -e out/3_Dense ]
+}
+
 @test "shards become one file" {
     st-convert --dtype f32 "$DATA/models/llama-sharded" out
     [ ! -e out/model.safetensors.index.json ]

@@ -25,6 +25,15 @@ kl() {
 
 below() { jq -ne "$1 < $2" >/dev/null || { echo "$1 is not below $2"; false; }; }
 
+# The smallest cosine of the vectors of two embedding models.
+least_cosine() { # MODEL MODEL
+    llm-embed -j -m "$1" "$1/ids" >a.json
+    llm-embed -j -m "$2" "$1/ids" >b.json
+    [ -s a.json ]
+    paste a.json b.json | jq -s '[range(0; length; 2) as $i | [.[$i].embedding, .[$i + 1].embedding] |
+        (transpose | map(.[0] * .[1]) | add) / (map(map(. * .) | add | sqrt) | .[0] * .[1])] | min'
+}
+
 # Of the table: the type or the error of a module.
 type_of() { awk -v m="$1" '$1 == m {print $2}' "${2:-report}"; }
 error_of() { awk -v m="$1" '$1 == m {print $(NF - 1)}' "${2:-report}"; }
@@ -338,6 +347,71 @@ PY
     echo secret >secret.txt
     ln -s ../secret.txt m/notes.txt
     fails 65 "the link leaves the model's folder: m/notes.txt" st-quantize m out
+    nothing_left
+}
+
+@test "embedding models: the folders of sentence-transformers come along, and the vectors are near" {
+    for m in bert gemma3 modernbert nomic-bert qwen3 xlm-roberta; do
+        rm -rf out
+        st-quantize -q --type i8 "$DATA/embed/$m" out >/dev/null
+        diff <(cd "$DATA/embed/$m" && find . -name '*_*' -type d | sort) <(cd out && find . -mindepth 1 -type d | sort)
+        for f in modules.json 1_Pooling/config.json; do cmp "$DATA/embed/$m/$f" "out/$f"; done
+        cosine=$(least_cosine "$DATA/embed/$m" out)
+        echo "$m: $cosine"
+        jq -ne "$cosine > 0.995" >/dev/null # random weights magnify the differences
+    done
+    st-quantize -q --type i8 "$DATA/embed/gemma3" dense >/dev/null
+    cmp "$DATA/embed/gemma3/2_Dense/model.safetensors" dense/2_Dense/model.safetensors
+    # Such a folder is replaced, too, but none with other subfolders.
+    st-quantize -f -q --type i8 "$DATA/embed/bert" dense >/dev/null
+    [ ! -e dense/2_Dense ]
+    [ "$(ls -A | grep -cE 'tmp|old')" -eq 0 ]
+    mkdir dense/1_Pooling/more
+    fails 74 "has a subfolder: dense/1_Pooling" st-quantize -f -q "$DATA/embed/bert" dense
+    rmdir dense/1_Pooling/more
+    mkdir dense/letters
+    echo x >dense/letters/one
+    fails 74 "has a subfolder: dense/letters" st-quantize -f -q "$DATA/embed/bert" dense
+    [ "$(cat dense/letters/one)" = x ]
+}
+
+@test "embedding models: tables of positions and types stay, also where the rows before the first are not used" {
+    for m in bert xlm-roberta; do
+        rm -rf out
+        st-quantize -q --type i8 "$DATA/embed/$m" out >report
+        for table in position token_type; do [ "$(type_of embeddings.${table}_embeddings)" = plain ]; done
+    done
+    X=$DATA/embed/xlm-roberta # whose first position is row 2
+    st-quantize --type 'embeddings.position*=i8' "$X" kept 2>err >report
+    grep -q "'embeddings.position_embeddings' stays as it is: its first row is not that of a panel" err
+    [ "$(type_of embeddings.position_embeddings)" = plain ]
+    llm-embed -q -m kept "$X/ids" >/dev/null
+    python3 "$ROOT/tests/lib/quantise.py" i8 "$X" own plain
+    cp -r "$X/1_Pooling" "$X/modules.json" own
+    fails 65 "the table of positions begins at row 2, within a panel of 16 rows" llm-embed -m own "$X/ids"
+}
+
+@test "embedding models: a folder that leads elsewhere, a missing one, a file that is none" {
+    cp -r "$DATA/embed/bert" m
+    mkdir elsewhere
+    mv m/1_Pooling/config.json elsewhere
+    rmdir m/1_Pooling
+    ln -s ../elsewhere m/1_Pooling
+    fails 65 "the link leaves the model's folder: m/1_Pooling/config.json" st-quantize m out
+    nothing_left
+    rm m/1_Pooling
+    echo '[{"path": "../elsewhere", "type": "a.Pooling"}, {"path": "2_Of_Others", "type": "x.Other"}, {"path": "0_T", "type": "a.Transformer"}]' >m/modules.json
+    mkdir m/2_Of_Others m/0_T
+    echo '{}' >m/2_Of_Others/config.json
+    echo 1 >m/2_Of_Others/weights.bin
+    st-quantize -q m out >/dev/null
+    [ "$(cd out && find . -mindepth 1 -path './*_*' | sort | xargs)" = './2_Of_Others ./2_Of_Others/config.json' ]
+    rm -r out
+    echo '{' >m/modules.json
+    fails 65 "m/modules.json" st-quantize m out
+    nothing_left
+    # A full disk, after the folders were made.
+    fails 74 'cannot' sh -c 'trap "" XFSZ; ulimit -f 20; exec st-quantize "$1" out' sh "$DATA/embed/gemma3"
     nothing_left
 }
 

@@ -24,6 +24,7 @@
 #include "base/sandbox.h"
 #include "gguf/convert.h"
 #include "gguf/vocab.h"
+#include "stages/folder_copy.h"
 #include "stages/tokenizer_out.h"
 #include "weights/convert.h"
 
@@ -191,13 +192,13 @@ static int convert_gguf(const struct options *o, struct err *e) {
 /* Fills a folder with the model of w and, unless it is NULL, the tokenizer. */
 static int fill_folder(const struct options *o, const struct weights *w,
                        const struct convert_item *items, const struct tokconv_result *tokenizer,
-                       const struct outdir *dir, struct err *e) {
+                       struct outdir *dir, struct err *e) {
     struct buf config = {0};
     int rc = convert_config(o->source, o->dtype, &config, e);
     if (rc == 0)
         rc = outdir_file(dir, "config.json", config.p, config.n, e);
     if (rc == 0)
-        rc = tokenizer_out_copy(o->source, dir, e);
+        rc = folder_copy(o->source, dir, e);
     if (rc == 0 && tokenizer)
         rc = tokenizer_out_write(tokenizer, dir, e);
     if (rc == 0)

@@ -24,7 +24,7 @@
 #include "base/sandbox.h"
 #include "base/visible.h"
 #include "quantize/write.h"
-#include "stages/tokenizer_out.h"
+#include "stages/folder_copy.h"
 
 static const char help[] =
     "usage: st-quantize [options] MODEL FOLDER\n"
@@ -281,7 +281,7 @@ static int write_folder(const struct options *o, const struct source *s, struct 
         return -1;
     int rc = outdir_file(&dir, "config.json", config->p, config->n, e);
     if (rc == 0)
-        rc = tokenizer_out_copy(s->dir, &dir, e);
+        rc = folder_copy(s->dir, &dir, e);
     if (rc == 0)
         rc = quantize_metadata(&s->weights, o->quantize.n_threads, &metadata, e);
     if (rc == 0 && ending_pending())

@@ -2,7 +2,9 @@
  * name and then renamed.
  *
  * An existing folder is replaced only on request, and only if it has a config.json or a
- * tokenizer.json, and no subfolders. So a mistyped path cannot remove a home directory.
+ * tokenizer.json, and no subfolders. Where it has a modules.json (sentence-transformers), it may
+ * have subfolders that are empty, or have a config.json and no subfolders. So a mistyped path
+ * cannot remove a home directory.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef BASE_OUTDIR_H
@@ -15,11 +17,15 @@
 
 struct outdir {
     char *path, *temp; // owned; files are written to temp
+    char **folders;    // [n_folders], owned: paths of the subfolders of temp
+    size_t n_folders;
     bool replace;
 };
 
 int outdir_open(struct outdir *o, const char *path, bool replace, struct err *e);
-/* Writes one whole file. */
+/* Makes an empty subfolder. */
+int outdir_folder(struct outdir *o, const char *name, struct err *e);
+/* Writes one whole file; name may be "FOLDER/FILE" of a subfolder that was made. */
 int outdir_file(const struct outdir *o, const char *name, const void *p, size_t n, struct err *e);
 /* Frees o, also on error; then the temporary is removed. */
 int outdir_commit(struct outdir *o, struct err *e);

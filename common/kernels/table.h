@@ -37,6 +37,12 @@ struct rows_kernels {
 struct widen_kernels {
     void (*f8)(float *to, const uint8_t *codes, size_t n, float scale);
     void (*nf4)(float *to, const uint8_t *codes, size_t n, const float *values, float scale);
+    /* A row of n blocks of panels of 4 bits -> to [32 * n] = table[code]; codes: its first bytes.
+     */
+    void (*halves)(uint8_t *to, const uint8_t *codes, size_t n, const uint8_t table[16]);
+    /* to[i] = (bytes[i] - zero) * scale + *bias, if bias is not NULL. */
+    void (*bytes)(float *to, const uint8_t *bytes, size_t n, int32_t zero, float scale,
+                  const float *bias);
 };
 
 /* Keys and values in i8 as f32 (widen.c): codes [n] times one scale, or times one for each. */

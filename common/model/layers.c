@@ -174,7 +174,11 @@ static void load_positions(struct loader *l) {
     const struct spec *s = l->s;
     struct linear all =
         load_table(l, l->prefix, l->names->positions, s->max_pos + s->pos_offset, s->hidden_dim);
-    l->m->positions.w = all.w.data ? mat_rows(&all.w, s->pos_offset, s->max_pos) : all.w;
+    if (s->pos_offset % mat_panel_rows(all.w.layout) > 0)
+        load_wrong(l, "the table of positions begins at row %zu, within a panel of 16 rows",
+                   s->pos_offset);
+    else
+        l->m->positions.w = all.w.data ? mat_rows(&all.w, s->pos_offset, s->max_pos) : all.w;
 }
 
 /* The head is the embedding if the model is tied. Some tied models' files have a head as well. If

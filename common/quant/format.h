@@ -43,7 +43,8 @@ enum { MAT_REPORT_LINES = 32 };
 struct mat_report {
     struct mat_report_line lines[MAT_REPORT_LINES]; // more than these are not listed
     size_t n;
-    bool odd_zeros; // a warning about zero points is among the warnings
+    bool odd_zeros;     // a warning about zero points is among the warnings
+    bool static_inputs; // one about a scale of activations is
 };
 
 struct mat_source {

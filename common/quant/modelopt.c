@@ -6,8 +6,9 @@
  *            MODULE.weight_scale   F8_E4M3 [n_out, n_in / 16]
  *            MODULE.weight_scale_2 F32, one for all
  *
- * All scales are multiplied. input_scale rounds activations, which are not rounded here. Source:
- * compressed_tensors entrypoints/convert/converters/modelopt_nvfp4.py.
+ * All scales are multiplied. Every file has an input_scale, for engines that multiply in FP8 or
+ * FP4. It is not applied: activations are not rounded here. Source: compressed_tensors
+ * entrypoints/convert/converters/modelopt_nvfp4.py.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "quant/panels.h"

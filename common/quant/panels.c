@@ -273,12 +273,28 @@ int quant_check(const struct quant_module *w, unsigned bits, size_t group, struc
                    w->name, bits, group, (int)q->args[0].bits, (int)q->args[0].group_size);
 }
 
+/* A scale of activations, where quantization_config does not say that they are computed. The files
+ * of ModelOpt have them in any case, for products of FP8 and FP4. */
+static int check_static(const struct quant_module *w, const struct tensor *t, struct err *e) {
+    const struct mat_source *s = w->s;
+    if (!t || s->config->dynamic)
+        return 0;
+    if (s->config->store != QUANT_MODELOPT)
+        return err_set(e, EXIT_DATA, "tensor '%s': static scales of activations are not supported",
+                       t->name);
+    if (mat_source_peek(s, w->name, ".weight_scale_2") || !s->warnings || s->report->static_inputs)
+        return 0; // NVFP4: the scale of scales that are computed
+    s->report->static_inputs = true;
+    buf_fmt(s->warnings, "tensor '%s' is not applied: activations are not rounded to FP8\n",
+            t->name);
+    return 0;
+}
+
 int quant_skip(const struct quant_module *w, struct err *e) {
-    static const char *const skipped[] = {".input_scale",      ".input_global_scale",
-                                          ".activation_scale", ".input_scale_ub",
-                                          ".input_zero_point", ".k_scale",
-                                          ".v_scale",          ".q_scale",
-                                          ".output_scale"};
+    static const char *const skipped[] = {".input_global_scale", ".input_scale_ub", ".k_scale",
+                                          ".v_scale", ".q_scale"};
+    static const char *const fixed[] = {".input_scale", ".activation_scale", ".input_zero_point",
+                                        ".output_scale", ".output_zero_point"};
     static const char *const refused[] = {".pre_quant_scale", ".act_pre_scale", ".input_smooth"};
     // Scales of keys and values belong to the projection, or to the module that it is part of.
     const char *last = strrchr(w->name, '.');
@@ -288,6 +304,9 @@ int quant_skip(const struct quant_module *w, struct err *e) {
         mat_source_find(w->s, outer, skipped[i]);
     }
     free(outer);
+    for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++)
+        if (check_static(w, mat_source_find(w->s, w->name, fixed[i]), e) != 0)
+            return -1;
     for (size_t i = 0; i < sizeof refused / sizeof *refused; i++) {
         const struct tensor *t = mat_source_peek(w->s, w->name, refused[i]);
         if (t)

@@ -101,8 +101,9 @@ const struct tensor *quant_group_scales(const struct quant_module *w, size_t *n_
 /* Refuses codes of `bits` bits, in groups, that quantization_config does not say. */
 int quant_check(const struct quant_module *w, unsigned bits, size_t group, struct err *e);
 
-/* Marks tensors as used that change nothing here: scales of activations, and of keys and values.
- * -1 (EXIT_DATA): the module has a scale of its inputs that would. */
+/* Marks tensors as used that are not applied here: scales of keys and values, and of activations
+ * where those are computed from them in the reference. -1 (EXIT_DATA): the module has a static
+ * scale of its activations, or inputs that are multiplied. */
 int quant_skip(const struct quant_module *w, struct err *e);
 
 /* ---- Matrices that several formats store alike ---- */

@@ -29,12 +29,20 @@ static bool has_odd_halves(const struct layers *l, const struct spec *s, const s
     return false;
 }
 
+/* Whether it is a table of positions, of which the model reads the rows from pos_offset on, or of
+ * types of tokens. They are small, and are only looked up. */
+static bool is_small_table(const struct layers *l, const struct spec *s, const struct mat *w) {
+    const unsigned char *p = w->data;
+    return p && (p + s->pos_offset * w->row_bytes == (const unsigned char *)l->positions.w.data ||
+                 p == l->types.w.data);
+}
+
 static void set_default(struct quantize_matrix *m, const struct layers *l, const struct spec *s,
                         enum quantize_type type) {
     const struct mat *w = &m->from->w;
     bool table = w->data == l->embed.w.data || w->data == l->head.w.data;
     m->type = table && type < QUANTIZE_I8 ? QUANTIZE_I8 : type;
-    if (w->data == l->positions.w.data || is_router(l, s, w)) {
+    if (is_small_table(l, s, w) || is_router(l, s, w)) {
         m->type = QUANTIZE_PLAIN;
         m->fixed = true;
     }
@@ -92,6 +100,11 @@ static void settle_limits(struct quantize_plan *p, const struct layers *l, const
         struct quantize_matrix *m = &p->matrices[i];
         if (m->from->same_as_embed) {
             m->leave_out = m->fixed = true;
+            m->type = QUANTIZE_PLAIN;
+        }
+        if (m->type != QUANTIZE_PLAIN && s->pos_offset % PANEL_ROWS > 0 &&
+            is_small_table(l, s, &m->from->w)) { // a rule says so
+            warn("'%s' stays as it is: its first row is not that of a panel", m->from->module);
             m->type = QUANTIZE_PLAIN;
         }
         if (m->type == QUANTIZE_PLAIN || !has_odd_halves(l, s, &m->from->w))

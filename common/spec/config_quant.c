@@ -7,9 +7,10 @@
  * quantization/config.py, auto_round export, modelopt's hf_quant_config.json, mlx_lm utils.py.
  *
  * Refused: methods and storage forms that no file of common/quant reads, transforms of activations,
- * and sparsity. bitsandbytes leaves an object with both of its switches off in models that were
- * trained without it; that one is accepted. Activations are not quantised, which static scales are
- * for: that is warned about.
+ * sparsity, and static scales of activations: they cut off what is larger, and integers lose what
+ * is smaller. Scales that are computed from the activations change little, and are left out.
+ * bitsandbytes leaves an object with both of its switches off in models that were trained without
+ * it; that one is accepted.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -61,6 +62,8 @@ int quant_never(struct keys_reader *r, const struct keys_object *o, const char *
     const struct keys_member *m = keys_member_find(o, key);
     return m && !keys_member_false(m) ? keys_refuse(r, m, expected) : 0;
 }
+
+const char quant_no_static[] = "static scales of activations are not supported";
 
 int quant_add_args(struct keys_reader *r, struct spec_quant *q, struct quant_args a,
                    const struct keys_member *m) {
@@ -135,13 +138,6 @@ static int add_own_args(struct keys_reader *r, struct spec_quant *q) {
     return quant_add_args(r, q, own, NULL);
 }
 
-/* Static scales round activations, and activations here are not rounded. */
-static void warn_static(struct keys_reader *r, const struct keys_member *m) {
-    if (m)
-        keys_warn_member(r, m, "quantization_config",
-                         "is not applied: activations are not rounded");
-}
-
 /* ---- Methods ---- */
 
 static int read_gptq(struct keys_reader *r, struct spec *s, const struct keys_object *o) {
@@ -174,7 +170,11 @@ static int read_auto_round(struct keys_reader *r, struct spec *s, const struct k
                              *const raw[] = {"auto_round", "auto_round:gptqmodel", NULL},
                              *const compressed[] = {"auto_round:llm_compressor", NULL};
     struct spec_quant *q = &s->quant;
-    const struct keys_member *form = keys_member_find(o, "packing_format");
+    const struct keys_member *form = keys_member_find(o, "packing_format"),
+                             *dynamic = keys_member_find(o, "act_dynamic");
+    const int32_t act_bits = quant_number(o, 1, "act_bits", "act_bits");
+    if (act_bits > 0 && act_bits < 16 && dynamic && !quant_is_on(o, "act_dynamic"))
+        return keys_refuse(r, dynamic, quant_no_static);
     if (quant_is_text(o, "packing_format", awq)) {
         q->store = QUANT_AWQ;
     } else if (quant_is_text(o, "packing_format", compressed)) {
@@ -217,16 +217,15 @@ static int read_block(struct keys_reader *r, struct spec_quant *q, const struct 
 
 static int read_fp8(struct keys_reader *r, struct spec *s, const struct keys_object *o) {
     static const char *const e4m3[] = {"e4m3", "float8_e4m3fn", NULL}, *const fp8[] = {"fp8", NULL},
-                             *const fixed[] = {"static", NULL}, *const ue8m0[] = {"ue8m0", NULL};
+                             *const dynamic[] = {"dynamic", NULL}, *const ue8m0[] = {"ue8m0", NULL};
     s->quant.store = QUANT_FP8;
+    s->quant.dynamic = quant_is_text(o, "activation_scheme", dynamic);
     if (quant_only(r, o, "fmt", e4m3, "only e4m3 is supported") != 0 ||
         quant_only(r, o, "expert_dtype", fp8, "only fp8 is supported") != 0 ||
         quant_only(r, o, "scale_fmt", ue8m0, "only ue8m0 is supported") != 0 ||
-        read_block(r, &s->quant, o) != 0)
+        quant_only(r, o, "activation_scheme", dynamic, quant_no_static) != 0)
         return -1;
-    if (quant_is_text(o, "activation_scheme", fixed))
-        warn_static(r, keys_member_find(o, "activation_scheme"));
-    return 0;
+    return read_block(r, &s->quant, o);
 }
 
 static int read_modelopt(struct keys_reader *r, struct spec *s, const struct keys_object *o) {

@@ -36,6 +36,8 @@ int quant_only(struct keys_reader *r, const struct keys_object *o, const char *k
 int quant_never(struct keys_reader *r, const struct keys_object *o, const char *key,
                 const char *expected);
 
+extern const char quant_no_static[]; // "static scales of activations are not supported"
+
 /* Adds a to what quantised matrices may be; m is for messages. */
 int quant_add_args(struct keys_reader *r, struct spec_quant *q, struct quant_args a,
                    const struct keys_member *m);

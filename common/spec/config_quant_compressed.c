@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
+#include <strings.h>
 
 #include "spec/config_quant.h"
 
@@ -46,18 +47,21 @@ static int read_weights(struct keys_reader *r, struct spec_quant *q, const struc
     return quant_add_args(r, q, a, m);
 }
 
-static int check_activations(struct keys_reader *r, const struct keys_object *o) {
-    const struct keys_member *m = keys_member_find(o, "input_activations");
+/* {"dynamic": false, ...} of key: the file has the scales. true and "local" (NVFP4, whose blocks
+ * have scales of their own): they are computed. Without the key they are static. */
+static int check_activations(struct keys_reader *r, struct spec_quant *q,
+                             const struct keys_object *o, const char *key) {
+    const struct keys_member *m = keys_member_find(o, key);
     struct keys_object a = {0};
     if (!m || m->raw.p[0] != '{')
         return 0;
     if (keys_read_object(r, m, &a) != 0)
         return -1;
-    if (keys_member_find(&a, "dynamic") && !quant_is_on(&a, "dynamic"))
-        keys_warn_member(r, m, "quantization_config",
-                         "is not applied: activations are not rounded");
+    const bool dynamic = quant_is_on(&a, "dynamic"),
+               rounded = quant_number(&a, 1, "num_bits", "num_bits") < 16;
     free(a.members);
-    return 0;
+    q->dynamic |= dynamic;
+    return !dynamic && rounded ? keys_refuse(r, m, quant_no_static) : 0;
 }
 
 static int read_group(struct keys_reader *r, struct spec_quant *q, const struct keys_member *m,
@@ -65,7 +69,9 @@ static int read_group(struct keys_reader *r, struct spec_quant *q, const struct 
     struct keys_object g = {0};
     if (m->raw.p[0] != '{') {
         *any = true; // a preset
-        return 0;
+        return m->key.n == 3 && strncasecmp(m->key.p, "FP8", 3) == 0
+                   ? keys_refuse(r, m, quant_no_static)
+                   : 0;
     }
     int rc = keys_read_object(r, m, &g);
     if (rc == 0)
@@ -73,7 +79,9 @@ static int read_group(struct keys_reader *r, struct spec_quant *q, const struct 
     if (rc == 0)
         rc = read_weights(r, q, &g, any);
     if (rc == 0)
-        rc = check_activations(r, &g);
+        rc = check_activations(r, q, &g, "input_activations");
+    if (rc == 0)
+        rc = check_activations(r, q, &g, "output_activations");
     free(g.members);
     return rc;
 }

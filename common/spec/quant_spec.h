@@ -45,6 +45,7 @@ struct spec_quant {
     bool sym;           // sym is true: no zero points
     bool desc_act;      // desc_act is true: g_idx orders the inputs (GPTQ)
     bool raw_zeros;     // GPTQ: zero points are stored as they are; else each is stored minus 1
+    bool dynamic;       // it says that scales of activations are computed from them
     struct quant_args args[QUANT_MAX_ARGS];
     size_t n_args;      // 0: nothing is said
     size_t block[2];    // fp8: rows and inputs with one scale; 0: not given

@@ -186,7 +186,8 @@ int sentence_parse_dense(struct sentence_step *d, const char *path, struct str t
 /* ---- modules.json ---- */
 
 struct module {
-    struct str path, type; // type: the last word of "sentence_transformers.models.Pooling"
+    struct str path, whole, type; // whole: "sentence_transformers.models.Pooling"; type: its last
+                                  // word
 };
 
 /* A folder of the model's: one name, which leads nowhere else. */
@@ -208,12 +209,10 @@ static int read_module(struct json *j, struct module *m) {
             type = json_str(j);
         else
             json_skip(j);
-    m->type = type;
+    m->type = m->whole = type;
     for (size_t i = 0; i < type.n; i++)
         if (type.p[i] == '.')
             m->type = (struct str){type.p + i + 1, type.n - i - 1};
-    if (!json_failed(j) && !str_begins_with(type, "sentence_transformers."))
-        json_refuse(j, "module type '%.*s' is not supported", str_shown(type), type.p);
     return json_failed(j) ? -1 : 0;
 }
 
@@ -259,7 +258,9 @@ static void take_module(struct json *j, size_t n, struct sentence_spec *s, const
         return;
     bool first = str_eq(m.type, "Transformer"), pooling = str_eq(m.type, "Pooling"),
          dense = str_eq(m.type, "Dense"), known = dense || str_eq(m.type, "Normalize");
-    if (!first && !pooling && !known)
+    if (!str_begins_with(m.whole, "sentence_transformers."))
+        json_refuse(j, "module type '%.*s' is not supported", str_shown(m.whole), m.whole.p);
+    else if (!first && !pooling && !known)
         json_refuse(j, "module type '%.*s' is not supported", str_shown(m.type), m.type.p);
     else if (first != (n == 0) || pooling != (n == 1))
         json_refuse(j,
@@ -370,6 +371,44 @@ int sentence_read(struct sentence_spec *s, const char *dir, struct buf *warnings
     }
     buf_free(&text);
     return rc;
+}
+
+static void list_folder(struct json *j, struct sentence_folders *l) {
+    struct module m;
+    if (read_module(j, &m) != 0 || str_eq(m.type, "Transformer") || !good_folder(m.path))
+        return;
+    const char *name = arena_str(&l->mem, m.path.p, m.path.n).p;
+    for (size_t i = 0; i < l->n; i++)
+        if (strcmp(l->names[i], name) == 0)
+            return;
+    if (l->n == SENTENCE_MAX_STEPS)
+        json_refuse(j, "more than %d steps", (int)SENTENCE_MAX_STEPS);
+    else
+        l->names[l->n++] = name;
+}
+
+int sentence_folders(struct sentence_folders *l, const char *dir, struct err *e) {
+    struct buf text = {0};
+    struct json j;
+    char *path;
+    *l = (struct sentence_folders){0};
+    int rc = read_optional(dir, "modules.json", &path, &text, e);
+    if (rc == 0 && path) {
+        json_init(&j, path, text.p, text.n, e);
+        json_enter_array(&j);
+        while (json_item(&j) && !json_failed(&j))
+            list_folder(&j, l);
+        rc = json_end(&j) ? 0 : -1;
+        json_free(&j);
+    }
+    buf_free(&text);
+    free(path);
+    return rc;
+}
+
+void sentence_folders_free(struct sentence_folders *l) {
+    arena_free(&l->mem);
+    *l = (struct sentence_folders){0};
 }
 
 void sentence_free(struct sentence_spec *s) {

@@ -69,6 +69,19 @@ struct sentence_spec {
 int sentence_read(struct sentence_spec *s, const char *dir, struct buf *warnings, struct err *e);
 void sentence_free(struct sentence_spec *s);
 
+/* The folders of the steps, as modules.json names them. */
+struct sentence_folders {
+    const char *names[SENTENCE_MAX_STEPS]; // [n], in the arena
+    size_t n;
+    struct arena mem;
+};
+
+/* Reads dir/modules.json, for a program that copies the folder: steps that are not supported are
+ * named too. n is 0 where the file is missing. -1: EXIT_DATA, or EXIT_NO_INPUT where it cannot be
+ * read. End with sentence_folders_free, also after -1. */
+int sentence_folders(struct sentence_folders *l, const char *dir, struct err *e);
+void sentence_folders_free(struct sentence_folders *l);
+
 /* The two parsers of untrusted text alone, for tests. path is for messages. */
 int sentence_parse_modules(struct sentence_spec *s, const char *dir, const char *path,
                            struct str text, struct buf *warnings, struct err *e);

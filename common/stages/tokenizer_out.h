@@ -1,5 +1,5 @@
 /* The tokenizer's part of a folder that st-convert writes: tokenizer.json from another library's
- * files, and the small files that are copied.
+ * files.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef STAGES_TOKENIZER_OUT_H
@@ -15,10 +15,6 @@ int tokenizer_out_find(const char *folder, struct tokconv_source *s, struct err 
 
 /* Writes r's tokenizer.json, and tokenizer_config.json if there is none. */
 int tokenizer_out_write(const struct tokconv_result *r, const struct outdir *dir, struct err *e);
-
-/* Copies the .json, .txt, .model and .jinja files of a model folder, except those that are written
- * anew: config.json and the index of shards. */
-int tokenizer_out_copy(const char *folder, const struct outdir *dir, struct err *e);
 
 /* Makes a folder with a tokenizer and no weights. whole: copy all small files of the source's
  * folder; else only those that belong to a tokenizer. */

@@ -149,6 +149,9 @@ size_t mat_bytes(const struct mat *w);
 
 /* ---- Panels ---- */
 
+/* Row i of MAT_G4, MAT_G8, MAT_K4 or MAT_K8: the s and bias of group g, and its zero. */
+void mat_group(const struct mat *w, size_t i, size_t g, float *scale, float *bias, int32_t *zero);
+
 /* Bytes of a panel of n_in inputs of MAT_G4, MAT_G8, MAT_K4 or MAT_K8. */
 size_t mat_panel_bytes(enum mat_layout layout, size_t n_in);
 

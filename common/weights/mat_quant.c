@@ -62,14 +62,14 @@ static float value_at(enum dtype t, const void *values, size_t i) {
     return t == DT_BF16 ? f32_from_bf16(half) : f32_from_f16(half);
 }
 
-/* The scale and bias of row r of panel p and group g. */
-static void group_values(const struct mat *w, size_t p, size_t g, size_t r, float *scale,
-                         float *bias) {
+void mat_group(const struct mat *w, size_t i, size_t g, float *scale, float *bias, int32_t *zero) {
     const struct mat_quant *q = w->quant;
-    const size_t at = (p * q->n_groups + g) * MAT_PANEL + r,
+    const size_t p = (w->first + i) / MAT_PANEL, r = (w->first + i) % MAT_PANEL,
+                 at = (p * q->n_groups + g) * MAT_PANEL + r,
                  supers = w->n_in / MAT_SUPER + (w->n_in % MAT_SUPER > 0),
                  super = (p * supers + g * q->group / MAT_SUPER) * MAT_PANEL + r;
     *bias = 0;
+    *zero = q->zeros ? q->zeros[at] : q->zero;
     if (q->steps) {
         *scale = value_at(DT_F16, q->d, super) * (float)q->steps[at];
         if (q->dmin)
@@ -81,18 +81,18 @@ static void group_values(const struct mat *w, size_t p, size_t g, size_t r, floa
         *bias = value_at(q->scale_type, q->biases, at);
 }
 
-static void row_of_panel(const struct mat *w, size_t row, float *out) {
+static void row_of_panel(const struct mat *w, size_t i, float *out) {
     const struct mat_quant *q = w->quant;
-    const size_t p = row / MAT_PANEL, r = row % MAT_PANEL;
+    const size_t p = (w->first + i) / MAT_PANEL, r = (w->first + i) % MAT_PANEL;
     const bool g4 = mat_has_halves(w->layout), biased = q->biases || q->dmin;
     float values[16];
     const unsigned char *panel = (const unsigned char *)w->data + p * w->row_bytes * MAT_PANEL;
     for (size_t g = 0; g < q->n_groups; g++) {
-        const size_t at = (p * q->n_groups + g) * MAT_PANEL + r, begin = g * q->group,
+        const size_t begin = g * q->group,
                      end = w->n_in - begin < q->group ? w->n_in : begin + q->group;
         float scale, bias;
-        group_values(w, p, g, r, &scale, &bias);
-        const int32_t zero = q->zeros ? q->zeros[at] : q->zero;
+        int32_t zero;
+        mat_group(w, i, g, &scale, &bias, &zero);
         for (int c = 0; c < 16 && g4; c++) {
             const float v = (float)(q->table[c] - zero) * scale;
             values[c] = biased ? v + bias : v;
@@ -134,5 +134,5 @@ void mat_quant_row(const struct mat *w, size_t i, float *out) {
     else if (w->layout == MAT_NF4)
         row_of_nf4(w, row, out);
     else
-        row_of_panel(w, row, out);
+        row_of_panel(w, i, out);
 }

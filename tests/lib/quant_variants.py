@@ -389,9 +389,10 @@ def presets(pair):
     return f, c | {"config_groups": {"W4A16": ["Linear"]}}
 
 
-def static_inputs(pair):
+def dynamic_inputs(pair):
+    """Activations are rounded by scales that are computed from them. Scales in the file are not used."""
     f, c = pair
-    c["config_groups"]["group_0"]["input_activations"] = {"num_bits": 8, "type": "int", "dynamic": False, "strategy": "tensor"}
+    c["config_groups"]["group_0"]["input_activations"] = {"num_bits": 8, "type": "int", "dynamic": True, "strategy": "token"}
     return f, c
 
 
@@ -415,7 +416,7 @@ VARIANTS = {
     "ct-w2": {"format": ct_int(2, 16, True, "F32")},
     "ct-w6": {"format": ct_int(6, 32, False), "dims": (96, 128)},
     "ct-int8-asym": {"format": ct_int8(False, "channel")},
-    "ct-int8-tensor": {"format": static_inputs(ct_int8(True, "tensor")), "extra": INPUT_SCALES},
+    "ct-int8-tensor": {"format": dynamic_inputs(ct_int8(True, "tensor")), "extra": INPUT_SCALES},
     "ct-fp8-tensor": {"format": ct_fp8(scale_dtype="F32", block=everything, shape=lambda o: [1])},
     "ct-fp8-block": {"format": ct_fp8(scale_dtype="BF16", block=lambda o, i: (16, 16))},
     "ct-mxfp8": {"format": (f8("weight_scale", "U8", lambda o, i: (1, 32)), ct_config("mxfp8-quantized", num_bits=8, type="float"))},
@@ -445,7 +446,7 @@ VARIANTS = {
     "fp8-e8m0": {"format": fp8([32, 32], scale_dtype="F8_E8M0", block=lambda o, i: (32, 32))},
     "fp8-tensor": {"format": fp8(None, scale_dtype="F32", block=everything, shape=lambda o: [])},
     "fp8-phi3": {"format": fp8([32, 48], scale_dtype="F32", block=lambda o, i: (32, 48)), "kind": "phi3"},
-    "fp8-static": {"format": fp8(None, scale_dtype="F32", block=everything, shape=lambda o: [1]), "keys": {"activation_scheme": "static"},
+    "fp8-dynamic": {"format": fp8(None, scale_dtype="F32", block=everything, shape=lambda o: [1]),
                    "extra": {"mlp.up_proj.activation_scale": floats([.5], "F32", (1,))}},
     "fbgemm": {"format": (f8("weight_scale", "F32", lambda o, i: (1, i)), {"quant_method": "fbgemm_fp8"})},
     "modelopt-nvfp4": {"format": (e2m1(("weight", "weight_scale"), 16, "nv", "weight_scale_2"), MODELOPT), "extra": INPUT_SCALES},

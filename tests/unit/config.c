@@ -388,6 +388,17 @@ static void quantisation(void) {
     CHECK(r.rc == 0 && q->store == QUANT_COMPRESSED && q->n_args == 1);
     CHECK(q->args[0].bits == 4 && q->args[0].group_size == 32 && q->args[0].is_float);
     done(&r);
+    static const char *const dynamic[] = {
+        "{\"quant_method\": \"fp8\", \"activation_scheme\": \"dynamic\"}",
+        "{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"g\": "
+        "{\"input_activations\": {\"num_bits\": 8, \"dynamic\": true}}}}",
+        "{\"quant_method\": \"compressed-tensors\", \"config_groups\": {\"g\": "
+        "{\"input_activations\": {\"num_bits\": 4, \"dynamic\": \"local\"}}}}"};
+    for (size_t i = 0; i < sizeof dynamic / sizeof *dynamic; i++) {
+        r = read_quant(dynamic[i]);
+        CHECK(r.rc == 0 && q->dynamic);
+        done(&r);
+    }
     r = read_with(llama, NULL, 0);
     CHECK(r.rc == 0 && !r.s.quant.method);
     done(&r);
@@ -412,6 +423,9 @@ static void quantisation_refused(void) {
          "only auto_round, auto_round:auto_gptq"},
         {"fp8", "fmt", "\"e5m2\"", "only e4m3 is supported"},
         {"fp8", "expert_dtype", "\"fp4\"", "only fp8 is supported"},
+        {"auto-round", "act_bits", "8, \"act_dynamic\": false", "static scales of activations"},
+        {"fp8", "activation_scheme", "\"static\"",
+         "activation_scheme is \"static\", but static scales of activations are not supported"},
         {"fp8", "weight_block_size", "[128]", "must be two numbers"},
         {"fp8", "weight_block_size", "[128, 0]", "two numbers in [1, 65536]"},
         {"fp8", "weight_block_size", "[1, 2, 3]", "two numbers in [1, 65536]"},
@@ -424,6 +438,14 @@ static void quantisation_refused(void) {
          "transforms are not supported"},
         {"compressed-tensors", "sparsity_config", "{\"format\": \"sparse-24-bitmask\"}",
          "sparse weights are not supported"},
+        {"compressed-tensors", "config_groups",
+         "{\"g\": {\"input_activations\": {\"num_bits\": 8, \"dynamic\": false}}}",
+         "input_activations is {\"num_bits\": 8, \"dynamic\": false}, but static scales of "
+         "activations are not supported"},
+        {"compressed-tensors", "config_groups",
+         "{\"g\": {\"output_activations\": {\"num_bits\": 8}}}", "static scales of activations"},
+        {"compressed-tensors", "config_groups", "{\"FP8\": [\"Linear\"]}",
+         "FP8 is [\"Linear\"], but static scales of activations are not supported"},
         {"compressed-tensors", "config_groups", "7", "must be an object"},
         {"compressed-tensors", "config_groups", "{\"g\": {\"weights\": 7}}", "must be an object"},
     };
