@@ -285,3 +285,12 @@ END
     within_memory 150000 vec-index -i ix big.vec
     [ "$(vec-index -l -i ix | wc -l)" -eq 100000 ]
 }
+
+@test "own memory does not grow with the index" {
+    [ "${BUILD:-build}" != build-san ] || skip "a sanitizer's memory does not fit the limit"
+    vectors random 150000 2 1 >many.vec
+    vectors random 100 2 2 >more.vec
+    vec-index -i ix many.vec
+    (ulimit -d 12000 && vec-index -v -i ix more.vec) 2>said # KB of private memory; an id map in it takes 20 MB
+    grep -q '0 records are new, 100 replaced, 0 the same; the index has 150000' said
+}

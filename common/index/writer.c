@@ -1,6 +1,6 @@
 /* Writing an index: see writer.h.
  *
- * The id map has the records of the old file and the staged ones by number: the old ones first.
+ * Records of the old file and the staged ones have numbers, the old ones first (ids.h).
  * A record that is replaced or removed is marked as dropped, and not copied.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/strmap.h"
+#include "index/ids.h"
 #include "index/scan_i8.h"
 #include "index/words.h"
 #include "weights/half.h"
@@ -28,11 +28,9 @@ struct index_writer {
     FILE *values, *blob;         // staged: [n, dim] f32; the records' bytes
     struct index_entry *entries; // [STAGE_MOST] of the staged records; `at` in the staged blob
     size_t n_staged;
-    bool *dropped; // [old.info.n + STAGE_MOST]
-    struct strmap ids;
-    uint32_t *numbers; // [old.info.n + STAGE_MOST]: the record that has id k of the map
-    uint32_t n_ids;
-    struct arena mem; // of staged ids
+    struct ids ids;     // of old.info.n + STAGE_MOST records, with what is dropped
+    struct str *staged; // [STAGE_MOST] ids of the staged records
+    struct arena mem;   // of staged ids
     struct words words;
     float *row;        // [dim]
     struct scan_i8 i8; // of INDEX_I8
@@ -64,9 +62,18 @@ static int check_same(const struct index_writer *w, const struct index_info *inf
     return 0;
 }
 
+/* ids_get_fn. No record has the empty id: it is that of one whose entry is damaged. */
+static struct str id_of(void *ctx, uint32_t record) {
+    const struct index_writer *w = ctx;
+    struct str id;
+    struct err ignored = {0};
+    if (record >= w->old.info.n)
+        return w->staged[record - w->old.info.n];
+    return index_id(&w->old, record, &id, &ignored) == 0 ? id : (struct str){0};
+}
+
 /* Maps the old file, and enters its ids. */
 static int load_old(struct index_writer *w, struct err *e) {
-    w->n_ids = 0;
     w->n_staged = 0;
     if (is_there(w->path)) {
         if (index_open(&w->old, w->path, e) != 0 || index_check_records(&w->old, e) != 0)
@@ -74,30 +81,25 @@ static int load_old(struct index_writer *w, struct err *e) {
         if (stat(w->path, &w->seen) != 0)
             return err_errno(e, EXIT_IO, "cannot stat %s", w->path);
     }
-    size_t n = w->old.info.n, most = n + STAGE_MOST;
-    strmap_init(&w->ids, most);
-    w->numbers = xcalloc(most, sizeof *w->numbers);
-    w->dropped = xcalloc(most, sizeof *w->dropped);
+    size_t n = w->old.info.n;
+    if (ids_open(&w->ids, w->folder, n + STAGE_MOST, id_of, w, e) != 0)
+        return -1;
     for (size_t i = 0; i < n; i++) {
         struct str id;
         if (index_id(&w->old, i, &id, e) != 0)
             return -1;
-        if (!strmap_add(&w->ids, id, w->n_ids))
+        uint32_t *slot = ids_find(&w->ids, id);
+        if (*slot)
             return err_set(e, EXIT_DATA, "record %zu has the id of another one: %s", i, w->path);
-        w->numbers[w->n_ids++] = (uint32_t)i;
+        *slot = (uint32_t)i + 1;
     }
     return 0;
 }
 
 static void unload_old(struct index_writer *w) {
-    strmap_free(&w->ids);
-    free(w->numbers);
-    free(w->dropped);
+    ids_close(&w->ids);
     arena_free(&w->mem);
     index_close(&w->old);
-    w->ids = (struct strmap){0};
-    w->numbers = NULL;
-    w->dropped = NULL;
     w->mem = (struct arena){0};
 }
 
@@ -117,6 +119,7 @@ static struct index_writer *writer_new(const char *path, struct err *e) {
     w->path = xstrdup(path);
     w->folder = path_parent(path);
     w->entries = xcalloc(STAGE_MOST, sizeof *w->entries);
+    w->staged = xcalloc(STAGE_MOST, sizeof *w->staged);
     if (load_old(w, e) == 0)
         return w;
     index_writer_close(w);
@@ -168,6 +171,7 @@ void index_writer_close(struct index_writer *w) {
     words_free(&w->words);
     scan_i8_free(&w->i8);
     free(w->entries);
+    free(w->staged);
     free(w->row);
     free(w->folder);
     free(w->path);
@@ -243,13 +247,14 @@ static int stage_record(struct index_writer *w, const struct index_item *item, s
         !put(w->blob, item->text.p, item->text.n) || !put(w->blob, zeros, -n % 8) ||
         !put(w->blob, w->words.at, w->words.n * sizeof *w->words.at))
         return err_errno(e, EXIT_IO, "cannot write a temporary file beside %s", w->path);
+    w->staged[w->n_staged] = arena_str(&w->mem, item->id.p, item->id.n);
     w->entries[w->n_staged++] = entry;
     return 0;
 }
 
 int index_add(struct index_writer *w, const struct index_item *item, enum index_added *added,
               struct err *e) {
-    uint32_t at, number = (uint32_t)(w->old.info.n + w->n_staged);
+    const uint32_t number = (uint32_t)(w->old.info.n + w->n_staged);
     if (item->id.n > INDEX_MAX_PART || item->attrs.n > INDEX_MAX_PART ||
         item->text.n > INDEX_MAX_PART)
         return err_set(e, EXIT_DATA, "an id, attributes or a text of more than %d bytes: id %.*s",
@@ -257,22 +262,19 @@ int index_add(struct index_writer *w, const struct index_item *item, enum index_
     if (w->old.info.n + w->n_staged >= INDEX_MAX_RECORDS)
         return err_set(e, EXIT_DATA, "more than %d records: %s", INDEX_MAX_RECORDS, w->path);
     prepare_row(w, item->values);
-    *added = INDEX_NEW;
-    if (strmap_find(&w->ids, item->id, &at)) {
-        uint32_t old = w->numbers[at];
-        *added = !w->dropped[old] && is_same(w, old, item) ? INDEX_SAME : INDEX_REPLACED;
-        if (*added == INDEX_SAME)
-            return 0;
-        if (stage_record(w, item, e) != 0)
-            return -1;
-        w->dropped[old] = true;
-        w->numbers[at] = number;
-    } else {
-        if (stage_record(w, item, e) != 0)
-            return -1;
-        strmap_add(&w->ids, arena_str(&w->mem, item->id.p, item->id.n), w->n_ids);
-        w->numbers[w->n_ids++] = number;
-    }
+    uint32_t *slot = ids_find(&w->ids, item->id), old = *slot;
+    if (old)
+        *added =
+            !w->ids.dropped[old - 1] && is_same(w, old - 1, item) ? INDEX_SAME : INDEX_REPLACED;
+    else
+        *added = INDEX_NEW;
+    if (*added == INDEX_SAME)
+        return 0;
+    if (stage_record(w, item, e) != 0)
+        return -1;
+    if (old)
+        w->ids.dropped[old - 1] = true;
+    *slot = number + 1;
     raise_bounds(w);
     w->changed = true;
     return w->n_staged == STAGE_MOST ? index_commit(w, e) : 0;
@@ -285,9 +287,9 @@ int index_prune(struct index_writer *w, bool (*keep)(void *ctx, struct str id), 
         struct str id;
         if (index_id(&w->old, i, &id, e) != 0)
             return -1;
-        if (w->dropped[i] || keep(ctx, id))
+        if (w->ids.dropped[i] || keep(ctx, id))
             continue;
-        w->dropped[i] = w->changed = true;
+        w->ids.dropped[i] = w->changed = true;
         ++*n;
     }
     return 0;
@@ -313,7 +315,7 @@ static int each_row(struct index_writer *w, struct outfile *o,
                     int (*row)(struct index_writer *w, struct outfile *o, struct err *e),
                     struct err *e) {
     for (size_t i = 0; i < w->old.info.n; i++) {
-        if (w->dropped[i])
+        if (w->ids.dropped[i])
             continue;
         index_vector(&w->old, i, w->row);
         if (row(w, o, e) != 0)
@@ -324,7 +326,7 @@ static int each_row(struct index_writer *w, struct outfile *o,
     for (size_t i = 0; i < w->n_staged; i++) {
         if (fread(w->row, sizeof *w->row, w->info.dim, w->values) != w->info.dim)
             return err_set(e, EXIT_IO, "cannot read a temporary file beside %s", w->path);
-        if (!w->dropped[w->old.info.n + i] && row(w, o, e) != 0)
+        if (!w->ids.dropped[w->old.info.n + i] && row(w, o, e) != 0)
             return -1;
     }
     return 0;
@@ -398,7 +400,7 @@ static int sum_up(struct index_writer *w, uint64_t *blob_bytes, struct err *e) {
     for (size_t i = 0; i < w->old.info.n + w->n_staged; i++) {
         struct index_entry entry;
         const unsigned char *from;
-        if (w->dropped[i])
+        if (w->ids.dropped[i])
             continue;
         if (entry_of(w, i, &entry, &from, e) != 0)
             return -1;
@@ -416,7 +418,7 @@ static int write_table(struct index_writer *w, struct outfile *o, struct err *e)
         struct index_entry entry;
         const unsigned char *from;
         uint8_t bytes[INDEX_ENTRY_BYTES];
-        if (w->dropped[i])
+        if (w->ids.dropped[i])
             continue;
         if (entry_of(w, i, &entry, &from, e) != 0)
             return -1;
@@ -437,7 +439,7 @@ static int write_blob(struct index_writer *w, struct outfile *o, struct err *e) 
     for (size_t i = 0; i < w->old.info.n + w->n_staged && rc == 0; i++) {
         struct index_entry entry;
         const unsigned char *from;
-        if (w->dropped[i])
+        if (w->ids.dropped[i])
             continue;
         if ((rc = entry_of(w, i, &entry, &from, e)) != 0)
             break;

@@ -1,6 +1,7 @@
 /* Adds records to an index, and removes some. The file is written beside the old one and renamed.
  *
- * Records are staged in two temporary files, so that memory is some tens of bytes a record.
+ * Records are staged in two temporary files, and which record has an id is in a third (ids.h): own
+ * memory does not grow with the index.
  * index_commit copies what stays of the old file, adds what is staged, and opens the new file:
  *
  *     index_writer_open, index_add ..., index_commit, index_add ..., index_commit, close
