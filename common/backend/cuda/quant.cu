@@ -48,7 +48,7 @@ DEVICE struct quant_walk quant_walk_of(struct quant_row at, uint32_t layout, uin
     w.by_element = layout < CU_I8 && (q->place || (q->group % step != 0 && q->group < q->n_in) ||
                                       (layout == CU_NF4 && (q->group | q->n_in) % step != 0));
     w.scale.end = 0;
-    if (layout == CU_G4 || layout == CU_G8)
+    if (quant_is_4bit(layout) || quant_is_8bit(layout))
         w.codes = q->data + at.row / QUANT_PANEL * q->panel_bytes + at.row % QUANT_PANEL * 4;
     else
         w.codes = q->data + at.row * q->panel_bytes;
@@ -59,7 +59,7 @@ DEVICE struct quant_walk quant_walk_of(struct quant_row at, uint32_t layout, uin
 template <int LAYOUT>
 DEVICE float2 quant_two(const struct quant_walk *w, uint32_t k, const float *table) {
     const struct cu_quant *q = w->at.q;
-    bool biased = (LAYOUT == CU_G4 || LAYOUT == CU_G8) && q->biases;
+    bool biased = (quant_is_4bit(LAYOUT) || quant_is_8bit(LAYOUT)) && q->biases;
     if (k >= q->n_in)
         return make_float2(0, 0);
     bool second = k + 1 < q->n_in;
@@ -67,12 +67,12 @@ DEVICE float2 quant_two(const struct quant_walk *w, uint32_t k, const float *tab
         return make_float2(quant_value(q, w->at.row, k),
                            second ? quant_value(q, w->at.row, k + 1) : 0);
     float a, b;
-    if (LAYOUT == CU_G4) {
+    if (quant_is_4bit(LAYOUT)) {
         uint32_t two = *(const uint16_t *)(w->codes + (k / 32 * 4 + k % 16 / 4) * 64 + k % 4);
         two >>= k % 32 < 16 ? 0 : 4;
         a = quant_dequantise(table[two & 15], &w->scale, biased);
         b = quant_dequantise(table[two >> 8 & 15], &w->scale, biased);
-    } else if (LAYOUT == CU_G8) {
+    } else if (quant_is_8bit(LAYOUT)) {
         uint32_t two = *(const uint16_t *)(w->codes + k / 4 * 64 + k % 4);
         a = quant_dequantise((float)(two & 255), &w->scale, biased);
         b = quant_dequantise((float)(two >> 8), &w->scale, biased);
@@ -191,6 +191,8 @@ QUANT_KERNELS(g4, CU_G4)
 QUANT_KERNELS(g8, CU_G8)
 QUANT_KERNELS(f8, CU_F8)
 QUANT_KERNELS(nf4, CU_NF4)
+QUANT_KERNELS(k4, CU_K4)
+QUANT_KERNELS(k8, CU_K8)
 
 /* ---- in f32 ---- */
 
@@ -203,13 +205,14 @@ DEVICE float4 quant_four(struct quant_walk *w, uint32_t k) {
     if (k >= w->scale.end)
         w->scale = quant_scale_of(q, w->at.row, k);
     float v[4];
-    if (layout == CU_G4 || layout == CU_G8) {
-        uint32_t line = layout == CU_G8 ? k / 4 : k / 32 * 4 + k % 16 / 4,
+    if (quant_is_4bit(layout) || quant_is_8bit(layout)) {
+        uint32_t line = quant_is_8bit(layout) ? k / 4 : k / 32 * 4 + k % 16 / 4,
                  word = *(const uint32_t *)(w->codes + line * 64);
         UNROLL for (uint32_t i = 0; i < 4; i++) {
             uint32_t code = word >> 8 * i & 255;
-            float value = layout == CU_G8 ? (float)code
-                                          : (float)q->table[k % 32 < 16 ? code & 15 : code >> 4];
+            float value = quant_is_8bit(layout)
+                              ? (float)code
+                              : (float)q->table[k % 32 < 16 ? code & 15 : code >> 4];
             v[i] = quant_dequantise(value, &w->scale, q->biases);
         }
     } else {
