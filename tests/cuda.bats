@@ -217,10 +217,11 @@ forward() { # ARGUMENT...: llama's logits of a few ids
     [ -e "$ROOT/${BUILD:-build}/tests/cuda/libcuda.so.1" ] || skip "no stand-in driver in this build"
     cd "$BATS_TEST_TMPDIR"
     OUT=$PWD/out WINDOW_S=120 WINDOW_STANDIN=1 run bash "$ROOT/tests/gpu/window.sh" "$ROOT/${BUILD:-build}" \
-        starts goldens invariance bits quantised pipe
+        starts kernels goldens invariance bits quantised pipe
     echo "$output"
     [ "$status" -eq 0 ]
-    [ "$(grep -cE '^(starts|goldens|invariance|quantised|pipe) +ok ' out/summary)" -eq 5 ]
+    [ "$(grep -cE '^(starts|kernels|goldens|invariance|quantised|pipe) +ok ' out/summary)" -eq 6 ]
+    grep -qE '^kernels +ok .* [1-9][0-9]* same, 0 differ, 0 and 0 on one alone' out/summary
     grep -qE '^bits +skipped .* stand-in' out/summary
 }
 @test "tests/gpu/carry.sh carries what window.sh runs" {

@@ -69,23 +69,16 @@ DEVICE float quant_e4m3(uint32_t b) {
                            ((b & 0x7F) == 0x7F ? 0x7FC00000u : __float_as_uint(f)));
 }
 
-/* Whether codes are of 4 bits, in panels as MAT_G4 has them; or of 8, as MAT_G8 has them. */
-DEVICE bool quant_is_4bit(uint32_t layout) {
-    return layout == CU_G4 || layout == CU_K4;
-}
-DEVICE bool quant_is_8bit(uint32_t layout) {
-    return layout == CU_G8 || layout == CU_K8;
-}
-
 /* The scale, zero point and bias that inputs [k, end) of a row share; k counts in the order of the
- * panels. */
+ * panels. layout: q's. */
 struct quant_scale {
     float scale, zero, bias;
     uint32_t end;
 };
-DEVICE struct quant_scale quant_scale_of(const struct cu_quant *q, uint32_t row, uint32_t k) {
+DEVICE struct quant_scale quant_scale_of(const struct cu_quant *q, uint32_t layout, uint32_t row,
+                                         uint32_t k) {
     struct quant_scale s = {0, 0, 0, 0};
-    if (q->layout == CU_NF4) {
+    if (layout == CU_NF4) {
         uint64_t first = (uint64_t)row * q->n_in, g = (first + k) / q->group;
         s.scale = ((const float *)q->scales)[g];
         s.end = (uint32_t)((g + 1) * q->group - first);
@@ -93,13 +86,13 @@ DEVICE struct quant_scale quant_scale_of(const struct cu_quant *q, uint32_t row,
     }
     uint32_t g = k / q->group;
     s.end = (g + 1) * q->group;
-    if (q->layout == CU_F8) {
+    if (layout == CU_F8) {
         s.scale = ((const float *)q->scales)[(size_t)(row / q->block_rows) * q->n_groups + g];
         return s;
     }
     size_t at = ((size_t)(row / QUANT_PANEL) * q->n_groups + g) * QUANT_PANEL + row % QUANT_PANEL;
     s.zero = (float)(q->zeros ? (int32_t)q->zeros[at] : q->zero);
-    if (q->steps) {
+    if (layout == CU_K4 || layout == CU_K8) {
         size_t super = ((size_t)(row / QUANT_PANEL) * ((q->n_in + QUANT_SUPER - 1) / QUANT_SUPER) +
                         g * q->group / QUANT_SUPER) *
                            QUANT_PANEL +
@@ -125,7 +118,7 @@ DEVICE float quant_value(const struct cu_quant *q, uint32_t row, uint32_t k) {
     if (q->layout >= CU_I8)
         return quant_own_value(q, row, k);
     uint32_t p = q->place ? q->place[k] : k;
-    struct quant_scale s = quant_scale_of(q, row, p);
+    struct quant_scale s = quant_scale_of(q, q->layout, row, p);
     if (q->layout == CU_F8)
         return quant_e4m3(q->data[row * q->panel_bytes + p]) * s.scale;
     if (q->layout == CU_NF4) {
@@ -134,7 +127,7 @@ DEVICE float quant_value(const struct cu_quant *q, uint32_t row, uint32_t k) {
     }
     const unsigned char *panel = q->data + row / QUANT_PANEL * q->panel_bytes;
     uint32_t r = row % QUANT_PANEL;
-    if (quant_is_8bit(q->layout))
+    if (q->layout == CU_G8 || q->layout == CU_K8)
         return quant_dequantise((float)panel[p / 4 * 64 + 4 * r + p % 4], &s, q->biases);
     uint32_t byte = panel[(p / 32 * 4 + p % 16 / 4) * 64 + 4 * r + p % 4];
     return quant_dequantise((float)q->table[p % 32 < 16 ? byte & 15 : byte >> 4], &s, q->biases);
