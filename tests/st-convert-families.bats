@@ -318,27 +318,25 @@ same_values() {
     [[ $output != *h.0.attn.c_attn.weight_q8_0* && $output == *wte.weight_q8_0* ]]
 }
 
-@test "--keep-quant: a GPU runs blocks of Q4_0, Q4_1 and Q8_0, and refuses others by their kind" {
+@test "--keep-quant: a GPU runs every type of block, with --precise with the bits of F32" {
     [ -e "$ROOT/$BUILD/tests/cuda/libcuda.so.1" ] || skip "the stand-in for the driver is not built"
-    for t in Q4_0 Q4_1 Q8_0; do
+    on_gpu() {
+        LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile \
+            llm-forward -q --device cuda -a --no-return "$@" ids
+    }
+    for t in Q4_0 Q4_1 Q8_0 Q4_K Q6_K Q4_K,Q6_K,Q5_0,Q8_0,Q4_1; do
         blocks "$DATA/models/llama-q" $t
         llm-forward -q -m kept -a --no-return <ids >cpu
-        for of in plain kept; do
-            LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile \
-                llm-forward -q -m $of --device cuda -a --no-return --precise <ids >$of.precise
-        done
-        LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile \
-            llm-forward -q -m kept --device cuda -a --no-return <ids >fast
-        llm-diff -q --max 0 plain.precise kept.precise || { echo "$t: other bits than F32"; false; }
+        on_gpu -m plain --precise >want
+        on_gpu -m kept --precise | llm-diff -q --max 0 want - || { echo "$t: other bits than F32"; false; }
+        on_gpu -m kept >fast
         llm-diff -q --kl 1e-3 cpu fast || { echo "$t: far from the CPU"; false; }
+        run ! llm-diff -q --max 0 want fast # x and W were rounded
+        on_gpu -m kept -b 1 --chunk 3 | llm-diff -q --max 0 fast - || { echo "$t: other bits in chunks"; false; }
     done
-    export LD_LIBRARY_PATH=$ROOT/$BUILD/tests/cuda LLM_CUDA_IMAGE=$ROOT/Makefile
-    blocks "$DATA/models/llama-q" Q4_K
-    fails 71 "matrices of 4-bit scaled groups are not supported on a GPU: use --device cpu" \
-        sh -c 'llm-forward --device cuda --no-return -m kept ids >/dev/null'
-    blocks "$DATA/models/llama-q" Q6_K
-    fails 71 "matrices of 8-bit scaled groups are not supported on a GPU: use --device cpu" \
-        sh -c 'llm-forward --device cuda --no-return -m kept ids >/dev/null'
+    blocks "$DATA/models/qwen3-moe" Q4_0,Q8_0,Q4_1
+    on_gpu -m plain --precise >want
+    on_gpu -m kept --precise | llm-diff -q --max 0 want -
 }
 
 @test "--keep-quant: only for GGUF files, and a warning where nothing can be kept" {

@@ -159,9 +159,10 @@ struct ops {
     /* One line for people: "avx512bf16 kernels, 2 threads". */
     void (*describe)(const struct device *d, char *text, size_t size);
 
-    /* Weights. load names a matrix, which the device may copy now or at its first use. load_vector
-     * replaces *v [n] by the device's address. load_end comes after the last of them; -1 if they do
-     * not fit, with the sums. load NULL: the device reads the host's weights, as a CPU does,
+    /* Weights. load names a matrix, which the device may copy at load_end or at its first use.
+     * load_vector names *v [n], which load_end replaces by the device's address; v must be valid
+     * until then. load_end comes after the last of them; -1 if they do not fit, with the sums, and
+     * nothing has been copied. load NULL: the device reads the host's weights, as a CPU does,
      * and none of the three is called. */
     int (*load)(struct device *d, const struct mat *w, struct err *e);
     int (*load_vector)(struct device *d, const float **v, size_t n, struct err *e);

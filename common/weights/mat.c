@@ -16,9 +16,19 @@ bool mat_layout_of(enum dtype t, enum mat_layout *out) {
 }
 
 const char *mat_layout_name(enum mat_layout layout) {
-    static const char *const names[] = {
-        "f32", "f16",   "bf16",  "4-bit groups",        "8-bit groups",        "fp8", "4-bit table",
-        "i8",  "i4_32", "i4_16", "4-bit scaled groups", "8-bit scaled groups", "nf4"};
+    static const char *const names[] = {"f32",
+                                        "f16",
+                                        "bf16",
+                                        "4-bit groups",
+                                        "8-bit groups",
+                                        "fp8",
+                                        "4-bit table",
+                                        "4-bit scaled groups",
+                                        "8-bit scaled groups",
+                                        "i8",
+                                        "i4_32",
+                                        "i4_16",
+                                        "nf4"};
     return names[layout];
 }
 

@@ -47,11 +47,11 @@ enum mat_layout {
     MAT_G8,    // the same with 8-bit codes
     MAT_F8,    // E4M3, a scale for each block of rows and inputs
     MAT_NF4,   // 4-bit codes of a table of floats, a scale for each run of elements
+    MAT_K4,    // panels of 4-bit codes, integer scales of groups under F16 scales of 256 inputs
+    MAT_K8,    // the same with 8-bit codes
     MAT_I8,    // our own panels, 8 bits
     MAT_I4_32, // our own panels, 4 bits, blocks of 32 inputs
     MAT_I4_16, // the same, blocks of 16
-    MAT_K4,    // panels of 4-bit codes, integer scales of groups under F16 scales of 256 inputs
-    MAT_K8,    // the same with 8-bit codes
     MAT_I4_64, // our own panels, 4 bits, blocks of 64 and NF4's table: nf4 of quant(5)
     MAT_LAYOUTS
 };

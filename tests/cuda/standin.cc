@@ -18,6 +18,7 @@
  *   CUDA_STANDIN_NO_IMAGE=1     cuModuleLoadData finds no code for this device
  *   CUDA_STANDIN_TRACE=FILE     adds a line for each launch: kernel, grid, block, shared bytes
  *   CUDA_STANDIN_COPIES=FD      writes a line for each copy from the host: its bytes
+ *   CUDA_STANDIN_WAITS=FD       writes a line for each wait for a stream
  *   CUDA_STANDIN_MEMORY_LOG=FD  writes a line for each piece of memory that is made or freed: its
  *                               kind (device, pinned, mapped) and bytes, negative if freed
  *
@@ -288,7 +289,7 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static bool initialised, lost, no_image;
 static int n_devices, capability, n_processors, lost_at, n_launches;
 static size_t total_memory, used_memory;
-static FILE *trace, *copies, *memory_log;
+static FILE *trace, *copies, *waits, *memory_log;
 static int probe[2] = {-1, -1};
 static int contexts[16]; // a context's handle is the address of its device's element, which counts
                          // who retains it
@@ -581,6 +582,7 @@ API(cuInit, unsigned int flags) {
     if (file && *file)
         trace = fopen(file, "ae");
     copies = log_of("CUDA_STANDIN_COPIES");
+    waits = log_of("CUDA_STANDIN_WAITS");
     memory_log = log_of("CUDA_STANDIN_MEMORY_LOG");
     initialised = true;
     return SUCCESS;
@@ -1449,6 +1451,10 @@ API(cuStreamSynchronize, void *stream) {
     int code = not_captured(s);
     if (code)
         return code;
+    if (waits) {
+        fprintf(waits, "wait\n");
+        fflush(waits);
+    }
     flush();
     return SUCCESS;
 }

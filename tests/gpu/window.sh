@@ -2,7 +2,7 @@
 # One run on a machine with a GPU: is the backend right there, and how fast? Most valuable first; nothing stops the rest.
 # usage: tests/gpu/window.sh [BUILD [PART ...]]       BUILD: build, or what tests/gpu/carry.sh made (build-gpu)
 # Environment:
-#   WINDOW_S=420        seconds in all; a part that would have too few of them left is skipped, and that is said
+#   WINDOW_S=560        seconds in all; a part that would have too few of them left is skipped, and that is said
 #   WINDOW_STANDIN=1    on the stand-in driver: tiny sizes, and what needs a real GPU is skipped
 #   OUT=build-gpu/out   gets summary (a line a part) and all.log (what every part printed); two files, since few come back
 #                       from a lent machine
@@ -14,7 +14,7 @@ root=$PWD
 B=$(cd "${1:-build}" && pwd) || exit 1
 shift
 only=" $* "
-total=${WINDOW_S:-420}
+total=${WINDOW_S:-560}
 OUT=${OUT:-$root/build-gpu/out}
 standin=${WINDOW_STANDIN:-}
 mkdir -p "$OUT" || exit 1
@@ -98,6 +98,7 @@ p_kernels() { # the tests of kernels here, and their results beside those of the
     for t in "$B"/tests/cuda_*; do
         [ -f "$t" ] || continue
         n=$(basename "$t")
+        [ -z "$standin" ] || [ "$n" = cuda_experts ] || continue # the others are in make check
         TEST_GPU=$([ -n "$standin" ] || echo 1) CUDA_TEST_HASHES=$W/gpu.$n timeout --foreground 40 "$t" || { rc=1; text="$text $n fails;"; }
         first=$B/hashes/$n
         if ! [ -s "$first" ] && [ -e "$B/tests/cuda/libcuda.so.1" ]; then
@@ -224,15 +225,21 @@ p_peer() { # started in the background long before
             sub("peer[.]", "", $1); text = text sprintf("%s%s %.4g %s", text ? "; " : "", $1, $2, $3) }
         END { print "= " (text ? text : "nothing measured"); exit !text }' "$W/peer.said"
 }
-p_quantised() { # our own layouts beside F32 and the CPU, and the speed of quantised models beside BF16
+p_quantised() { # our own layouts and GGUF's blocks beside F32 and the CPU, and the speed of quantised models beside BF16
     local m t rc=0 r=$W/quantised
     mkdir -p "$r"
     printf '9 10 11 12\n120 121 122 123 124 125 126 127 128 129 130\n27 28 29\n' >"$r/ids"
     run() { timeout 20 "$B/bin/llm-forward" --no-return -a -q "$@" "$r/ids"; }
-    for m in llama qwen3-moe; do
-        [ $m = llama ] || [ -z "$standin" ] || continue
+    for m in llama llama-q qwen3-moe; do
+        [ $m != qwen3-moe ] || [ -z "$standin" ] || continue
         rm -rf "$r/q" "$r/plain"
-        python3 "$root/tests/lib/quantise.py" i8,i4_32,i4_16 "$root/tests/data/models/$m" "$r/q" "$r/plain" || return 1
+        if [ $m = llama-q ]; then
+            python3 "$root/tests/lib/gguf_of_folder.py" "$root/tests/data/models/$m" "$r/m.gguf" --blocks=Q4_K,Q6_K,Q4_0,Q8_0,Q4_1 &&
+                "$B/bin/st-convert" --dtype f32 "$r/m.gguf" "$r/plain" >/dev/null &&
+                "$B/bin/st-convert" --dtype f32 --keep-quant "$r/m.gguf" "$r/q" >/dev/null || return 1
+        else
+            python3 "$root/tests/lib/quantise.py" mixed "$root/tests/data/models/$m" "$r/q" "$r/plain" || return 1
+        fi
         run -m "$r/plain" --device cuda --precise >"$r/want"
         run -m "$r/q" --device cuda --precise >"$r/precise"
         run -m "$r/q" --device cuda >"$r/all"

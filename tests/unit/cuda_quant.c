@@ -22,11 +22,13 @@ static size_t padded(size_t n) {
 
 /* ---- matrices ---- */
 
+enum { N_OTHER = MAT_I8 - MAT_G4 }; // layouts
+
 /* A random matrix of a published layout. Its parts are freed with it. */
 struct other_mat {
     struct mat w;
     struct mat_quant q;
-    void *parts[5];
+    void *parts[8];
     size_t n_parts;
 };
 
@@ -48,13 +50,31 @@ static void *scales(struct other_mat *m, size_t n, float most) {
     return p;
 }
 
-static void fill_panels(struct other_mat *m, bool plain) {
+/* Scales of two levels, as Q4_K and Q6_K have. */
+static void two_levels(struct other_mat *m) {
     struct mat_quant *q = &m->q;
-    const size_t n_out = m->w.n_out, n_in = m->w.n_in, rows = round_up_size(n_out, MAT_PANEL),
-                 bytes = mat_panel_bytes(m->w.layout, n_in);
+    const bool k4 = m->w.layout == MAT_K4;
+    const size_t panels = (m->w.n_out + MAT_PANEL - 1) / MAT_PANEL,
+                 supers = (m->w.n_in + MAT_SUPER - 1) / MAT_SUPER;
+    q->group = k4 ? 32 : 16;
+    q->n_groups = (m->w.n_in + q->group - 1) / q->group;
+    q->scale_type = DT_F16;
+    q->factor = 1;
+    q->zero = k4 ? 0 : 128;
+    q->d = scales(m, panels * supers * MAT_PANEL, 0.01f);
+    q->steps = part(m, panels * q->n_groups * MAT_PANEL, 256);
+    if (below(2)) {
+        q->dmin = scales(m, panels * supers * MAT_PANEL, 0.01f);
+        q->lows = part(m, panels * q->n_groups * MAT_PANEL, 256);
+    }
+}
+
+static void groups(struct other_mat *m, bool plain) {
+    struct mat_quant *q = &m->q;
+    const size_t rows = round_up_size(m->w.n_out, MAT_PANEL);
     const bool g4 = m->w.layout == MAT_G4;
-    q->group = (size_t[]){16, 32, 128, n_in, 24}[below(plain ? 4 : 5)];
-    q->n_groups = (n_in + q->group - 1) / q->group;
+    q->group = (size_t[]){16, 32, 128, m->w.n_in, 24}[below(plain ? 4 : 5)];
+    q->n_groups = (m->w.n_in + q->group - 1) / q->group;
     q->scale_type = (enum dtype[]){DT_F32, DT_F16, DT_BF16}[below(3)];
     q->factor = below(2) ? 1 : 0.5f;
     q->zero = g4 ? 0 : (int32_t)below(256);
@@ -63,9 +83,20 @@ static void fill_panels(struct other_mat *m, bool plain) {
         q->biases = scales(m, rows * q->n_groups, 0.2f);
     if (below(2))
         q->zeros = part(m, rows * q->n_groups, g4 ? 16 : 256);
+}
+
+static void fill_panels(struct other_mat *m, bool plain) {
+    struct mat_quant *q = &m->q;
+    const size_t n_out = m->w.n_out, n_in = m->w.n_in, rows = round_up_size(n_out, MAT_PANEL),
+                 bytes = mat_panel_bytes(m->w.layout, n_in);
+    const bool halves = mat_has_halves(m->w.layout), k = m->w.layout >= MAT_K4;
+    if (k)
+        two_levels(m);
+    else
+        groups(m, plain);
     for (size_t i = 0; i < 16; i++)
-        q->table[i] = (int8_t)(g4 && below(2) ? (int)below(25) - 12 : (int)i);
-    if (!plain && below(2)) {
+        q->table[i] = (int8_t)(m->w.layout == MAT_G4 && below(2) ? (int)below(25) - 12 : (int)i);
+    if (!plain && !k && below(2)) {
         uint32_t *order = part(m, n_in * sizeof *order, 0);
         for (uint32_t i = 0; i < n_in; i++)
             order[i] = i;
@@ -80,7 +111,7 @@ static void fill_panels(struct other_mat *m, bool plain) {
     uint8_t *codes = xcalloc(MAT_PANEL, n_in);
     for (size_t o = 0; o < n_out; o += MAT_PANEL) {
         for (size_t i = 0; i < MAT_PANEL * n_in; i++)
-            codes[i] = (uint8_t)below(g4 ? 16 : 256);
+            codes[i] = (uint8_t)below(halves ? 16 : 256);
         mat_panel_store(m->w.layout, data + o / MAT_PANEL * bytes, codes, n_in,
                         n_out - o < MAT_PANEL ? n_out - o : MAT_PANEL, n_in, 3);
     }
@@ -125,7 +156,7 @@ static void other_mat_free(struct other_mat *m) {
 
 /* A matrix on the device. */
 struct dev_mat {
-    struct dev_buf parts[5], quant;
+    struct dev_buf parts[7], quant;
 };
 static struct dev_mat dev_mat_new(const struct mat *w) {
     const struct mat_quant *of = w->quant;
@@ -140,8 +171,17 @@ static struct dev_mat dev_mat_new(const struct mat *w) {
                                     : mat_bytes(w));
     q.data = m.parts[0].p;
     if (!of && w->layout != MAT_I8)
-        memcpy(q.table, panel_i4_table(w->layout == MAT_I4_16 ? 16 : 32), sizeof q.table);
-    if (of) {
+        memcpy(q.table, panel_i4_table(mat_i4_block(w->layout)), sizeof q.table);
+    if (of && of->steps) {
+        const size_t levels =
+            round_up_size(w->n_out, MAT_PANEL) * ((w->n_in + MAT_SUPER - 1) / MAT_SUPER) * 2;
+        q.scales = (m.parts[1] = dev_new(of->d, levels)).p;
+        q.steps = (m.parts[5] = dev_new(of->steps, n)).p;
+        if (of->dmin) {
+            q.biases = (m.parts[2] = dev_new(of->dmin, levels)).p;
+            q.lows = (m.parts[6] = dev_new(of->lows, n)).p;
+        }
+    } else if (of) {
         const size_t n_scales =
             w->layout == MAT_NF4 ? w->n_out * w->n_in / of->group + 1
             : rows               ? (w->n_out + of->block_rows - 1) / of->block_rows * of->n_groups
@@ -159,6 +199,8 @@ static struct dev_mat dev_mat_new(const struct mat *w) {
             q.place = (m.parts[4] = dev_new(place, w->n_in * sizeof *place)).p;
             free(place);
         }
+    }
+    if (of) {
         q.group = (uint32_t)of->group;
         q.n_groups = (uint32_t)of->n_groups;
         q.block_rows = (uint32_t)of->block_rows;
@@ -174,7 +216,7 @@ static struct dev_mat dev_mat_new(const struct mat *w) {
     return m;
 }
 static void dev_mat_free(struct dev_mat *m) {
-    for (size_t i = 0; i < 5; i++)
+    for (size_t i = 0; i < sizeof m->parts / sizeof *m->parts; i++)
         if (m->parts[i].p)
             dev_free(&m->parts[i]);
     dev_free(&m->quant);
@@ -267,7 +309,8 @@ static void own_once(enum mat_layout layout, size_t n_rows, size_t n_out, size_t
                      enum fill fill) {
     static const char *const names[][3] = {{"k_int8_i8", "k_int32_i8", "k_int_many_i8"},
                                            {"k_int8_i4_32", "k_int32_i4_32", "k_int_many_i4_32"},
-                                           {"k_int8_i4_16", "k_int32_i4_16", "k_int_many_i4_16"}};
+                                           {"k_int8_i4_16", "k_int32_i4_16", "k_int_many_i4_16"},
+                                           {"k_int8_i4_64", "k_int32_i4_64", "k_int_many_i4_64"}};
     struct int_mat m = int_mat_new(layout, n_out, n_in, 0, fill);
     float *x = random_floats(n_rows * n_in), *bias = random_floats(n_out),
           *want = xcalloc(n_rows * n_out, sizeof *want);
@@ -300,10 +343,8 @@ static void own_once(enum mat_layout layout, size_t n_rows, size_t n_out, size_t
     free(want);
 }
 
-enum { N_ON_GPU = 3 }; // of layouts: a GPU refuses nf4
-
 static void own_layouts_have_the_cpus_bits(void) {
-    for (size_t l = 0; l < N_ON_GPU; l++) {
+    for (size_t l = 0; l < N_LAYOUTS; l++) {
         for (int i = 0; i < 5; i++)
             own_once(layouts[l], 1 + below(12), 1 + below(70), 1 + below(700), FILL_RANDOM);
         own_once(layouts[l], 35, 20, 320, FILL_RANDOM);
@@ -342,15 +383,15 @@ static void look_up(const struct mat *w) {
 }
 
 static void look_ups_have_the_bits_of_mat_row(void) {
-    for (size_t i = 0; i < 40; i++) {
-        struct other_mat *m = other_mat_new((enum mat_layout)(MAT_G4 + i % 4), 1 + below(50),
+    for (size_t i = 0; i < 60; i++) {
+        struct other_mat *m = other_mat_new((enum mat_layout)(MAT_G4 + i % N_OTHER), 1 + below(50),
                                             2 * (1 + below(150)), false);
         look_up(&m->w);
         other_mat_free(m);
     }
     for (size_t i = 0; i < 12; i++) {
         struct int_mat m =
-            int_mat_new(layouts[i % N_ON_GPU], 1 + below(40), 1 + below(600), 0, FILL_RANDOM);
+            int_mat_new(layouts[i % N_LAYOUTS], 1 + below(40), 1 + below(600), 0, FILL_RANDOM);
         look_up(&m.w);
         int_mat_free(&m);
     }
@@ -380,13 +421,13 @@ static void exact_once(const struct mat *w, size_t n_rows) {
 }
 
 static void exact_products_have_the_bits_of_f32(void) {
-    for (size_t i = 0; i < 12; i++) {
-        struct other_mat *m = other_mat_new((enum mat_layout)(MAT_G4 + i % 4), 1 + below(40),
+    for (size_t i = 0; i < 18; i++) {
+        struct other_mat *m = other_mat_new((enum mat_layout)(MAT_G4 + i % N_OTHER), 1 + below(40),
                                             2 * (1 + below(200)), false);
         exact_once(&m->w, 1 + below(10));
         other_mat_free(m);
     }
-    for (size_t i = 0; i < N_ON_GPU; i++) {
+    for (size_t i = 0; i < N_LAYOUTS; i++) {
         struct int_mat m = int_mat_new(layouts[i], 1 + below(40), 1 + below(400), 0, FILL_RANDOM);
         exact_once(&m.w, 3);
         int_mat_free(&m);
@@ -401,10 +442,10 @@ static float rounded(float f, uint32_t type) {
 
 static void rounded_once(enum mat_layout layout, size_t n_rows, size_t n_out, size_t n_in,
                          bool plain) {
-    static const char *const names[][2] = {{"k_quant8_g4", "k_quant32_g4"},
-                                           {"k_quant8_g8", "k_quant32_g8"},
-                                           {"k_quant8_f8", "k_quant32_f8"},
-                                           {"k_quant8_nf4", "k_quant32_nf4"}};
+    static const char *const names[][2] = {
+        {"k_quant8_g4", "k_quant32_g4"}, {"k_quant8_g8", "k_quant32_g8"},
+        {"k_quant8_f8", "k_quant32_f8"}, {"k_quant8_nf4", "k_quant32_nf4"},
+        {"k_quant8_k4", "k_quant32_k4"}, {"k_quant8_k8", "k_quant32_k8"}};
     struct other_mat *m = other_mat_new(layout, n_out, n_in, plain);
     const uint32_t type = below(2) ? CU_BF16 : CU_F16;
     float *x = random_floats(n_rows * n_in), *row = xcalloc(n_in, sizeof *row);
@@ -439,8 +480,8 @@ static void rounded_once(enum mat_layout layout, size_t n_rows, size_t n_out, si
 }
 
 static void other_layouts_are_rounded_and_multiplied(void) {
-    for (size_t i = 0; i < 24; i++)
-        rounded_once((enum mat_layout)(MAT_G4 + i % 4), 1 + below(i % 6 == 0 ? 40 : 9),
+    for (size_t i = 0; i < 36; i++)
+        rounded_once((enum mat_layout)(MAT_G4 + i % N_OTHER), 1 + below(i % 6 == 0 ? 40 : 9),
                      1 + below(40), i % 3 ? 32 * (1 + below(12)) : 2 * (1 + below(200)), i % 2);
 }
 

@@ -203,11 +203,25 @@ struct cu_pack_args {
 
 /* A quantised matrix in device memory. Its bytes, scales and zero points are those of
  * weights/mat.h, which also says how a code becomes a value. */
-enum cu_quant_layout { CU_G4, CU_G8, CU_F8, CU_NF4, CU_I8, CU_I4_32, CU_I4_16 }; // as mat_layout
+enum cu_quant_layout { // as mat_layout
+    CU_G4,
+    CU_G8,
+    CU_F8,
+    CU_NF4,
+    CU_K4,
+    CU_K8,
+    CU_I8, // from here on, our own
+    CU_I4_32,
+    CU_I4_16,
+    CU_I4_64,
+    CU_QUANT_LAYOUTS
+};
 struct cu_quant {
     const unsigned char *data;
-    const void *scales, *biases; // of scale_type; biases may be NULL
+    const void *scales, *biases; // of scale_type; biases may be NULL. CU_K4, CU_K8: d and dmin
     const uint8_t *zeros;        // or NULL: all are `zero`
+    const int8_t *steps;         // CU_K4, CU_K8; others: NULL
+    const uint8_t *lows;         // where they have dmin
     const uint32_t *place;       // [n_in] input k is number place[k] of the panels; NULL: number k
     uint64_t panel_bytes;        // of 16 rows; CU_F8, CU_NF4: of a row
     uint32_t layout, n_in, group, n_groups, block_rows, scale_type;

@@ -27,6 +27,12 @@ struct cuda_mat {
     bool packed;
 };
 
+/* A norm's weights or a bias: *at [n] is the host's until load_end, and then the device's. */
+struct cuda_vector {
+    const float **at;
+    size_t n;
+};
+
 /* The weights of an operation: up to three matrices whose outputs follow each other. */
 struct cuda_group {
     struct cu_pairs pairs;
@@ -82,8 +88,8 @@ struct cuda_kernels {
         *tile_wgmma[3]; // by enum cu_type; tile_wgmma is NULL if the GPU or the build has none
     const struct cu_kernel *exact[3];
     const struct cu_kernel *round, *int_x, *exact_quant;
-    const struct cu_kernel *int8[3], *int32[3], *int_many[3]; // by mat_layout, from MAT_I8 on
-    const struct cu_kernel *quant8[4], *quant32[4];           // from MAT_G4 on
+    const struct cu_kernel *int8[4], *int32[4], *int_many[4]; // by mat_layout, from MAT_I8 on
+    const struct cu_kernel *quant8[6], *quant32[6];           // from MAT_G4 on
     const struct cu_kernel *attend_few, *attend_many, *attend_f32;
 };
 
@@ -100,10 +106,10 @@ struct cuda_device {
     size_t n_mats, mats_cap;
     unsigned char *weights;
     size_t weights_bytes, weights_used, largest; // largest: of a matrix, in the file
-    bool uploads;                                // weights in this step
+    bool uploads;                                // weights, since the last time that all was done
     void *raw;                                   // [raw_bytes] rows that are to be packed
     size_t raw_bytes;
-    void **vectors; // [n_vectors] copies of norms and biases, and tables of experts
+    struct cuda_vector *vectors; // [n_vectors] that are to be uploaded
     size_t n_vectors, vectors_cap;
     unsigned plain, quantised; // bits: enum cu_type, enum mat_layout of the matrices
     size_t quantised_bytes;    // of weights_bytes
@@ -181,6 +187,10 @@ void cuda_host_free(struct device *d, void *p);
 /* weights.c: see ops.h. */
 int cuda_load(struct device *d, const struct mat *w, struct err *e);
 int cuda_load_vector(struct device *d, const float **v, size_t n, struct err *e);
+/* For load_end: counts the tables of experts as weights, before these are allocated; and uploads
+ * the vectors, after that. */
+int cuda_plan_tables(struct cuda_device *d, struct err *e);
+int cuda_upload_vectors(struct cuda_device *d, struct err *e);
 void cuda_weights_free(struct cuda_device *d);
 /* The group's packed weights, uploaded and packed at their first use. NULL if that failed. */
 void *cuda_packed(struct cuda_device *d, const struct cuda_group *g);

@@ -147,14 +147,27 @@ DEVICE void int_load(struct int_weights<LAYOUT> *w, struct quant_super s, struct
     ((uint32_t)((a) + 128) | (uint32_t)((b) + 128) << 8 | (uint32_t)((c) + 128) << 16 |            \
      (uint32_t)((d) + 128) << 24)
 
+/* Words i of the tables of panel_i4.c. */
+template <int LAYOUT> DEVICE uint32_t int_table(int i) {
+    if (LAYOUT == CU_I4_64)
+        return i == 0   ? INT_TABLE(-112, -78, -59, -44)
+               : i == 1 ? INT_TABLE(-32, -21, -10, 0)
+               : i == 2 ? INT_TABLE(9, 18, 28, 38)
+                        : INT_TABLE(49, 63, 81, 112);
+    if (LAYOUT == CU_I4_32)
+        return i == 0   ? INT_TABLE(-124, -99, -80, -64)
+               : i == 1 ? INT_TABLE(-50, -37, -25, -14)
+               : i == 2 ? INT_TABLE(-3, 8, 20, 33)
+                        : INT_TABLE(46, 59, 75, 101);
+    return i == 0   ? INT_TABLE(-124, -103, -84, -66)
+           : i == 1 ? INT_TABLE(-50, -37, -25, -13)
+           : i == 2 ? INT_TABLE(-3, 9, 20, 33)
+                    : INT_TABLE(46, 60, 78, 107);
+}
 /* T[code] + c of the codes in the low 4 nibbles. add: c + 0 in every byte; no sum passes 255. */
 template <int LAYOUT> DEVICE uint32_t int_look_up(uint32_t codes, uint32_t add) {
-    const bool wide = LAYOUT == CU_I4_32;
-    const uint32_t t0 =
-                       INT_TABLE(-124, (wide ? -99 : -103), (wide ? -80 : -84), (wide ? -64 : -66)),
-                   t1 = INT_TABLE(-50, -37, -25, (wide ? -14 : -13)),
-                   t2 = INT_TABLE(-3, (wide ? 8 : 9), 20, 33),
-                   t3 = INT_TABLE(46, (wide ? 59 : 60), (wide ? 75 : 78), (wide ? 101 : 107));
+    const uint32_t t0 = int_table<LAYOUT>(0), t1 = int_table<LAYOUT>(1), t2 = int_table<LAYOUT>(2),
+                   t3 = int_table<LAYOUT>(3);
     uint32_t low = codes & 0x7777u, upper = __byte_perm(0xFF00u, 0, codes >> 3 & 0x1111u);
     uint32_t v = (__byte_perm(t0, t1, low) & ~upper) | (__byte_perm(t2, t3, low) & upper);
     return (v + add) ^ 0x80808080u;
@@ -183,10 +196,9 @@ DEVICE void int_block(struct int_sums<NT> *sums, const struct int_weights<LAYOUT
                       const unsigned char *da, const unsigned char *db,
                       const unsigned char *const x[NT]) {
     enum { EACH = LAYOUT == CU_I4_16 ? 2 : 1 }; // descriptors of 32 inputs
-    uint32_t a0, a1, a2, a3;
-    uint32_t low_a = da[i * EACH * QUANT_PANEL], low_b = db[i * EACH * QUANT_PANEL],
-             high_a = da[(i * EACH + EACH - 1) * QUANT_PANEL],
-             high_b = db[(i * EACH + EACH - 1) * QUANT_PANEL];
+    uint32_t a0, a1, a2, a3, at = LAYOUT == CU_I4_64 ? i / 2 : i * EACH;
+    uint32_t low_a = da[at * QUANT_PANEL], low_b = db[at * QUANT_PANEL],
+             high_a = da[(at + EACH - 1) * QUANT_PANEL], high_b = db[(at + EACH - 1) * QUANT_PANEL];
     if (LAYOUT == CU_I8) {
         a0 = w->a[i][0] ^ 0x80808080u, a2 = w->a[i][LAYOUT == CU_I8] ^ 0x80808080u;
         a1 = w->b[i][0] ^ 0x80808080u, a3 = w->b[i][LAYOUT == CU_I8] ^ 0x80808080u;
@@ -372,3 +384,4 @@ template <int LAYOUT> DEVICE void int_many(const struct cu_matmul_args *m) {
 INT_KERNELS(i8, CU_I8, 1) // with 128 registers it would spill
 INT_KERNELS(i4_32, CU_I4_32, 2)
 INT_KERNELS(i4_16, CU_I4_16, 2)
+INT_KERNELS(i4_64, CU_I4_64, 2)

@@ -40,8 +40,9 @@ static void find_wgmma(struct cuda_device *d) {
 }
 
 static void find_quantised(struct cuda_device *d, struct err *e) {
-    static const char *const own[] = {"i8", "i4_32", "i4_16"}, *const others[] = {"g4", "g8", "f8",
-                                                                                  "nf4"};
+    static const char *const own[] = {"i8", "i4_32", "i4_16", "i4_64"}, *const others[] = {
+                                                                            "g4",  "g8", "f8",
+                                                                            "nf4", "k4", "k8"};
     struct cuda_kernels *k = &d->k;
     char name[40];
     k->round = find(d, "k_round", 0, e);

@@ -266,7 +266,9 @@ void cuda_run(struct cuda_device *d, const struct cu_kernel *k, struct cu_shape 
     if (shape.threads == 0)
         shape.threads = CU_THREADS;
     mark(d, d->clock.part);
-    cu_launch(d->c, k, shape, args);
+    struct cu_shape first = shape; // early kernels read weights before they wait
+    first.early = shape.early && !d->uploads;
+    cu_launch(d->c, k, first, args);
     if (!r)
         return;
     if (r->n == r->cap) {

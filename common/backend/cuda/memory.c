@@ -121,6 +121,8 @@ int cuda_load_end(struct device *device, struct err *e) {
     size_t free_bytes;
     choose_types(d);
     dimensions(d);
+    if (cuda_plan_tables(d, e) != 0)
+        return -1;
     carve_all(d, &c);
     d->raw_bytes = d->shape.precise || d->largest == 0 ? 256
                    : d->largest < RAW_BYTES            ? d->largest
@@ -143,7 +145,7 @@ int cuda_load_end(struct device *device, struct err *e) {
     d->memory = memory;
     cu_fill(d->c, memory, needs.work, 0); // the padding of rows stays zero
     carve_all(d, &(struct carver){.base = memory, .align = 256});
-    return cu_sync(d->c, e);
+    return cuda_upload_vectors(d, e);
 }
 
 /* ---- keys and values ---- */

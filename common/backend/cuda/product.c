@@ -18,7 +18,7 @@ enum {
 
 enum cuda_way cuda_way_of(const struct cuda_device *d, enum mat_layout layout) {
     bool precise = d->shape.precise;
-    if (layout >= MAT_I8 && layout <= MAT_I4_16)
+    if (layout >= MAT_I8)
         return precise ? CUDA_EXACT_QUANT : CUDA_INT;
     if (layout >= MAT_G4)
         return precise ? CUDA_EXACT_QUANT : CUDA_QUANT;

@@ -9,17 +9,38 @@
 #include "base/mem.h"
 #include "weights/panel_i4.h"
 
-_Static_assert((int)MAT_G8 - MAT_G4 == CU_G8 && (int)MAT_F8 - MAT_G4 == CU_F8 &&
-                   (int)MAT_NF4 - MAT_G4 == CU_NF4 && (int)MAT_I8 - MAT_G4 == CU_I8 &&
-                   (int)MAT_I4_32 - MAT_G4 == CU_I4_32 && (int)MAT_I4_16 - MAT_G4 == CU_I4_16,
-               "the layouts of mat.h and args.h are in one order");
+#define SAME(name) ((int)MAT_##name - MAT_G4 == (int)CU_##name)
+_Static_assert(SAME(G8) && SAME(F8) && SAME(NF4) && SAME(K4) && SAME(K8) && SAME(I8) &&
+                   SAME(I4_32) && SAME(I4_16) && SAME(I4_64) &&
+                   (int)MAT_LAYOUTS - MAT_G4 == CU_QUANT_LAYOUTS,
+               "the layouts of mat.h and args.h are in one order, and the GPU has all of them");
 
-enum { DATA, SCALES, BIASES, ZEROS, PLACE, PARTS, ALIGN = 256 };
+enum { DATA, SCALES, BIASES, ZEROS, STEPS, LOWS, PLACE, PARTS, ALIGN = 256 };
 
 struct part {
     const void *from;
     size_t n; // bytes
 };
+
+/* As groups of panels have. */
+static bool has_panels(enum mat_layout layout) {
+    return layout == MAT_G4 || layout == MAT_G8 || layout == MAT_K4 || layout == MAT_K8;
+}
+
+/* Scales of two levels: of `supers` cells each of d and dmin, and of `cells` steps and lows. */
+static bool steps_of(const struct mat *w, size_t rows, size_t cells, struct part parts[PARTS]) {
+    const struct mat_quant *q = w->quant;
+    size_t n = w->n_in / MAT_SUPER + (w->n_in % MAT_SUPER > 0);
+    if (!mul_size(rows, n, &n) || !mul_size(n, sizeof(uint16_t), &n))
+        return false;
+    parts[SCALES] = (struct part){q->d, n};
+    parts[STEPS] = (struct part){q->steps, cells};
+    if (q->dmin) {
+        parts[BIASES] = (struct part){q->dmin, n};
+        parts[LOWS] = (struct part){q->lows, cells};
+    }
+    return true;
+}
 
 /* The parts of w, whose view is not cut. False where a size_t cannot count them. PLACE is made from
  * what `from` names. */
@@ -31,7 +52,7 @@ static bool parts_of(const struct mat *w, struct part parts[PARTS]) {
         parts[DATA] = (struct part){w->data, mat_bytes(w)};
         return parts[DATA].n != SIZE_MAX;
     }
-    const bool panels = w->layout == MAT_G4 || w->layout == MAT_G8;
+    const bool panels = has_panels(w->layout);
     const size_t size = !panels || q->scale_type == DT_F32 ? 4 : 2;
     if (!add_size(n_out, MAT_PANEL - 1, &rows))
         return false;
@@ -49,6 +70,8 @@ static bool parts_of(const struct mat *w, struct part parts[PARTS]) {
     if (!mul_size(cells, size, &bytes))
         return false;
     parts[DATA].from = w->data;
+    if (q->steps)
+        return steps_of(w, rows, cells, parts);
     parts[SCALES] = (struct part){q->scales, bytes};
     if (panels && q->biases)
         parts[BIASES] = (struct part){q->biases, bytes};
@@ -99,7 +122,7 @@ static void describe(struct cu_quant *q, const struct mat *w) {
     q->panel_bytes = w->row_bytes * (w->layout == MAT_F8 || w->layout == MAT_NF4 ? 1 : MAT_PANEL);
     if (!of) {
         if (w->layout != MAT_I8)
-            memcpy(q->table, panel_i4_table(w->layout == MAT_I4_16 ? 16 : 32), sizeof q->table);
+            memcpy(q->table, panel_i4_table(mat_i4_block(w->layout)), sizeof q->table);
         return;
     }
     q->group = (uint32_t)of->group;
@@ -130,9 +153,11 @@ static void *send(struct cuda_device *d, const struct mat *w, struct err *e) {
     q.scales = to[SCALES];
     q.biases = to[BIASES];
     q.zeros = to[ZEROS];
+    q.steps = to[STEPS];
+    q.lows = to[LOWS];
     q.place = to[PLACE];
     void *on_device = cuda_weights_take(d, sizeof q);
-    if (!on_device || cu_upload(d->c, on_device, &q, sizeof q, e) != 0 || cu_sync(d->c, e) != 0)
+    if (!on_device || cu_upload(d->c, on_device, &q, sizeof q, e) != 0)
         return NULL;
     return on_device;
 }

@@ -48,7 +48,7 @@ DEVICE struct quant_walk quant_walk_of(struct quant_row at, uint32_t layout, uin
     w.by_element = layout < CU_I8 && (q->place || (q->group % step != 0 && q->group < q->n_in) ||
                                       (layout == CU_NF4 && (q->group | q->n_in) % step != 0));
     w.scale.end = 0;
-    if (layout == CU_G4 || layout == CU_G8)
+    if (layout != CU_F8 && layout != CU_NF4)
         w.codes = q->data + at.row / QUANT_PANEL * q->panel_bytes + at.row % QUANT_PANEL * 4;
     else
         w.codes = q->data + at.row * q->panel_bytes;
@@ -59,7 +59,7 @@ DEVICE struct quant_walk quant_walk_of(struct quant_row at, uint32_t layout, uin
 template <int LAYOUT>
 DEVICE float2 quant_two(const struct quant_walk *w, uint32_t k, const float *table) {
     const struct cu_quant *q = w->at.q;
-    bool biased = (LAYOUT == CU_G4 || LAYOUT == CU_G8) && q->biases;
+    bool biased = LAYOUT != CU_F8 && LAYOUT != CU_NF4 && q->biases;
     if (k >= q->n_in)
         return make_float2(0, 0);
     bool second = k + 1 < q->n_in;
@@ -67,12 +67,12 @@ DEVICE float2 quant_two(const struct quant_walk *w, uint32_t k, const float *tab
         return make_float2(quant_value(q, w->at.row, k),
                            second ? quant_value(q, w->at.row, k + 1) : 0);
     float a, b;
-    if (LAYOUT == CU_G4) {
+    if (LAYOUT == CU_G4 || LAYOUT == CU_K4) {
         uint32_t two = *(const uint16_t *)(w->codes + (k / 32 * 4 + k % 16 / 4) * 64 + k % 4);
         two >>= k % 32 < 16 ? 0 : 4;
         a = quant_dequantise(table[two & 15], &w->scale, biased);
         b = quant_dequantise(table[two >> 8 & 15], &w->scale, biased);
-    } else if (LAYOUT == CU_G8) {
+    } else if (LAYOUT == CU_G8 || LAYOUT == CU_K8) {
         uint32_t two = *(const uint16_t *)(w->codes + k / 4 * 64 + k % 4);
         a = quant_dequantise((float)(two & 255), &w->scale, biased);
         b = quant_dequantise((float)(two >> 8), &w->scale, biased);
@@ -92,7 +92,7 @@ template <int LAYOUT>
 DEVICE uint2 quant_words(struct quant_walk *w, uint32_t k, uint32_t t, uint32_t type,
                          const float *table) {
     if (k >= w->scale.end && k < w->at.q->n_in && !w->by_element)
-        w->scale = quant_scale_of(w->at.q, w->at.row, k);
+        w->scale = quant_scale_of(w->at.q, LAYOUT, w->at.row, k);
     float2 low = quant_two<LAYOUT>(w, k + 2 * t, table),
            high = quant_two<LAYOUT>(w, k + 8 + 2 * t, table);
     return make_uint2(pack_as(type, low.x, low.y), pack_as(type, high.x, high.y));
@@ -191,6 +191,8 @@ QUANT_KERNELS(g4, CU_G4)
 QUANT_KERNELS(g8, CU_G8)
 QUANT_KERNELS(f8, CU_F8)
 QUANT_KERNELS(nf4, CU_NF4)
+QUANT_KERNELS(k4, CU_K4)
+QUANT_KERNELS(k8, CU_K8)
 
 /* ---- in f32 ---- */
 
@@ -201,15 +203,16 @@ DEVICE float4 quant_four(struct quant_walk *w, uint32_t k) {
     if (layout >= CU_I8 || w->by_element || k + 4 > q->n_in)
         return quant_load4(q, w->at.row, k);
     if (k >= w->scale.end)
-        w->scale = quant_scale_of(q, w->at.row, k);
+        w->scale = quant_scale_of(q, layout, w->at.row, k);
     float v[4];
-    if (layout == CU_G4 || layout == CU_G8) {
-        uint32_t line = layout == CU_G8 ? k / 4 : k / 32 * 4 + k % 16 / 4,
+    bool bytes = layout == CU_G8 || layout == CU_K8;
+    if (layout != CU_F8 && layout != CU_NF4) {
+        uint32_t line = bytes ? k / 4 : k / 32 * 4 + k % 16 / 4,
                  word = *(const uint32_t *)(w->codes + line * 64);
         UNROLL for (uint32_t i = 0; i < 4; i++) {
             uint32_t code = word >> 8 * i & 255;
-            float value = layout == CU_G8 ? (float)code
-                                          : (float)q->table[k % 32 < 16 ? code & 15 : code >> 4];
+            float value =
+                bytes ? (float)code : (float)q->table[k % 32 < 16 ? code & 15 : code >> 4];
             v[i] = quant_dequantise(value, &w->scale, q->biases);
         }
     } else {

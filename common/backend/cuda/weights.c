@@ -1,5 +1,6 @@
-/* Weights on the GPU. All are named first (load), so that memory can be planned. Each is uploaded
- * and packed at its first use, so that the first step runs while the file is read.
+/* Weights on the GPU. All are named first (load), so that memory can be planned. Each matrix is
+ * uploaded and packed at its first use, so that the first step runs while the file is read: nothing
+ * waits for the GPU here. What is queued after an upload begins when it has ended (cuda_run).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <stdlib.h>
@@ -45,13 +46,13 @@ static size_t plain_bytes(const struct mat *w) {
     return c.overflow ? SIZE_MAX : c.used;
 }
 
+static int too_many(struct err *e) {
+    return err_set(e, EXIT_SYSTEM, "the model's weights are past what memory can hold");
+}
+
 int cuda_load(struct device *device, const struct mat *w, struct err *e) {
     struct cuda_device *d = cuda_of(device);
     bool quantised = w->layout >= MAT_G4;
-    if (w->layout > MAT_I4_16)
-        return err_set(e, EXIT_SYSTEM,
-                       "matrices of %s are not supported on a GPU: use --device cpu",
-                       mat_layout_name(w->layout));
     if (2 * (d->n_mats + 1) > d->mats_cap)
         grow(d);
     struct cuda_mat *m = place_of(d->mats, d->mats_cap, w->data);
@@ -67,7 +68,7 @@ int cuda_load(struct device *device, const struct mat *w, struct err *e) {
                            .uses = 1};
     d->n_mats++;
     if (!add_size(d->weights_bytes, m->bytes, &d->weights_bytes))
-        return err_set(e, EXIT_SYSTEM, "the model's weights are past what memory can hold");
+        return too_many(e);
     if (quantised) {
         d->quantised |= 1u << w->layout;
         d->quantised_bytes += m->bytes;
@@ -79,31 +80,64 @@ int cuda_load(struct device *device, const struct mat *w, struct err *e) {
     return 0;
 }
 
-/* Memory that ends with the device. */
-static void remember(struct cuda_device *d, void *p) {
+int cuda_load_vector(struct device *device, const float **v, size_t n, struct err *e) {
+    struct cuda_device *d = cuda_of(device);
     if (d->n_vectors == d->vectors_cap) {
         d->vectors_cap = d->vectors_cap > 0 ? 2 * d->vectors_cap : 64;
         d->vectors = xreallocarray(d->vectors, d->vectors_cap, sizeof *d->vectors);
     }
-    d->vectors[d->n_vectors++] = p;
+    d->vectors[d->n_vectors++] = (struct cuda_vector){v, n};
+    struct carver c = {.align = ALIGN};
+    carve(&c, 1, cuda_padded(n), sizeof(float));
+    carve(&c, 1, 1, ALIGN);
+    if (c.overflow || !add_size(d->weights_bytes, c.used, &d->weights_bytes))
+        return too_many(e);
+    return 0;
 }
 
-int cuda_load_vector(struct device *device, const float **v, size_t n, struct err *e) {
-    struct cuda_device *d = cuda_of(device);
-    void *copy;
-    if (cu_alloc(d->c, cuda_padded(n) * sizeof(float), "a vector of weights", &copy, e) != 0)
-        return -1;
-    remember(d, copy);
-    cu_fill(d->c, copy, cuda_padded(n) * sizeof(float), 0);
-    if (cu_upload(d->c, copy, *v, n * sizeof(float), e) != 0)
-        return -1;
-    *v = copy;
+static unsigned bits_of(unsigned n) {
+    unsigned count = 0;
+    for (; n > 0; n &= n - 1)
+        count++;
+    return count;
+}
+
+/* For each layer and each of gate, up and down: a table for each layout that they may have. */
+int cuda_plan_tables(struct cuda_device *d, struct err *e) {
+    struct carver c = {.align = ALIGN};
+    size_t tables = 0;
+    if (d->shape.n_experts == 0)
+        return 0;
+    carve(&c, 3 * d->shape.n_experts, sizeof(void *), 1);
+    carve(&c, 1, 1, ALIGN);
+    if (c.overflow || !mul_size(c.used, d->shape.n_layers, &tables) ||
+        !mul_size(tables, 3 * (size_t)(bits_of(d->plain) + bits_of(d->quantised)), &tables) ||
+        !add_size(d->weights_bytes, tables, &d->weights_bytes))
+        return too_many(e);
+    return 0;
+}
+
+int cuda_upload_vectors(struct cuda_device *d, struct err *e) {
+    for (size_t i = 0; i < d->n_vectors; i++) {
+        const struct cuda_vector *v = &d->vectors[i];
+        size_t bytes = cuda_padded(v->n) * sizeof(float);
+        float *to = cuda_weights_take(d, bytes);
+        if (!to) {
+            *e = d->failed;
+            return -1;
+        }
+        if (cu_upload_rows(d->c, to, bytes, *v->at, v->n * sizeof(float), v->n * sizeof(float), 1,
+                           e) != 0)
+            return -1;
+        *v->at = to;
+    }
+    free(d->vectors);
+    d->vectors = NULL;
+    d->n_vectors = d->vectors_cap = 0;
     return 0;
 }
 
 void cuda_weights_free(struct cuda_device *d) {
-    for (size_t i = 0; i < d->n_vectors; i++)
-        cu_free(d->c, d->vectors[i]);
     cu_free(d->c, d->weights);
     cu_free(d->c, d->raw);
     free(d->vectors);
@@ -160,7 +194,6 @@ static bool pack(struct cuda_device *d, const struct cuda_group *g, unsigned i, 
 
 void *cuda_packed(struct cuda_device *d, const struct cuda_group *g) {
     struct cuda_mat *m = cuda_mat_of(d, g->data[0]);
-    struct err e = {0};
     if (m && m->device && m->packed)
         return m->device;
     void *packed =
@@ -168,9 +201,6 @@ void *cuda_packed(struct cuda_device *d, const struct cuda_group *g) {
     for (unsigned i = 0; i < g->pairs.n_mats && packed; i++)
         if (!pack(d, g, i, packed))
             packed = NULL;
-    if (packed && failed(d, cu_sync(d->c, &e),
-                         &e)) // kernels read weights before they wait for the kernel before them
-        packed = NULL;
     if (packed && m) {
         m->device = packed;
         m->packed = true;
@@ -186,12 +216,10 @@ void *cuda_plain(struct cuda_device *d, const void *data, enum mat_layout layout
     if (m && m->device)
         return m->device;
     void *p = cuda_weights_take(d, n_out * cuda_padded(n_in) * size);
-    if (!p ||
-        failed(d,
-               cu_upload_rows(d->c, p, cuda_padded(n_in) * size, data, n_in * size, n_in * size,
-                              n_out, &e),
-               &e) ||
-        failed(d, cu_sync(d->c, &e), &e))
+    if (!p || failed(d,
+                     cu_upload_rows(d->c, p, cuda_padded(n_in) * size, data, n_in * size,
+                                    n_in * size, n_out, &e),
+                     &e))
         return NULL;
     if (m)
         m->device = p;
@@ -245,13 +273,13 @@ void *cuda_expert_table(struct cuda_device *d, const struct experts_op *o, unsig
     for (size_t x = 0; x < n && there; x++)
         if (of_layout(&o->experts[3 * x + first], n_mats, layout))
             there = expert_part(d, &o->experts[3 * x + first], n_mats, table + 3 * x + first);
-    if (there && !failed(d, cu_alloc(d->c, bytes, "a table of experts", &on_device, &e), &e) &&
-        failed(d, cu_upload(d->c, on_device, table, bytes, &e), &e))
+    if (there)
+        on_device = cuda_weights_take(d, bytes);
+    if (on_device && failed(d, cu_upload(d->c, on_device, table, bytes, &e), &e))
         on_device = NULL;
     free(table);
-    if (!on_device || failed(d, cu_sync(d->c, &e), &e))
+    if (!on_device)
         return NULL;
-    remember(d, on_device);
     if (2 * (d->n_mats + 1) > d->mats_cap)
         grow(d);
     *place_of(d->mats, d->mats_cap, name) = (struct cuda_mat){.data = name, .device = on_device};
