@@ -44,7 +44,8 @@ struct matmul_product {
 struct matmul_input {
     const float *x; // stride ldx
     size_t ldx, n_rows;
-    bool precise;  // else x may be rounded to bf16, where W is BF16 and that is faster
+    bool precise;  // else x may be rounded where that is faster: to bf16 where W is BF16, to the
+                   // sum of two bf16 where W is F16 or E4M3, to 15 bits where W has integers
     void *scratch; // matmul_scratch() bytes, 64-byte aligned, of this call alone
 };
 

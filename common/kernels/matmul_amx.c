@@ -1,6 +1,4 @@
-/* Matmul with AMX's tiles (matmul_amx_tmpl.h).
- *
- * F16 stays with the f32 kernels: rounded to bf16, its weights would lose three bits.
+/* Matmul with AMX's tiles: BF16 (matmul_amx_tmpl.h), F16 and E4M3 (matmul_amx_parts_tmpl.h).
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "kernels/table.h"
@@ -10,7 +8,10 @@
 #define TARGET AMX
 #include "kernels/matmul_amx_tmpl.h"
 
+#include "kernels/matmul_amx_parts_tmpl.h"
+
 void matmul_amx_fill(struct kernel_table *t) {
-    matmul_register(t, amx_kernels, 1);
+    matmul_register(t, amx_kernels, sizeof amx_kernels / sizeof *amx_kernels);
+    matmul_register(t, amx_parts_kernels, sizeof amx_parts_kernels / sizeof *amx_parts_kernels);
 }
 #endif

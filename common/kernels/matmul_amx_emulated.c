@@ -11,7 +11,10 @@
 
 #include "kernels/matmul_amx_tmpl.h"
 
+#include "kernels/matmul_amx_parts_tmpl.h"
+
 void matmul_amx_emulated_fill(struct kernel_table *t) {
-    matmul_register(t, amx_kernels, 1);
+    matmul_register(t, amx_kernels, sizeof amx_kernels / sizeof *amx_kernels);
+    matmul_register(t, amx_parts_kernels, sizeof amx_parts_kernels / sizeof *amx_parts_kernels);
 }
 #endif

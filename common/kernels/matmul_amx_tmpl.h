@@ -71,14 +71,28 @@ TARGET EVERY_ISA void transpose_16(float *to, size_t ldt, const float *from, siz
         }
 }
 
+/* Rows of a tile of x before they are transposed. */
+union amx_x_rows {
+    uint16_t half[TILE_COLS][TILE_K];
+    float pair[TILE_COLS][TILE_PAIRS];
+};
+
+/* rows as a tile of `cols` lanes. */
+TARGET EVERY_ISA void store_x_tile(unsigned char *to, const union amx_x_rows *rows, size_t cols) {
+    float tile[TILE_PAIRS][TILE_COLS];
+    if (cols == 1) {
+        memcpy(to, rows->pair[0], sizeof rows->pair[0]);
+        return;
+    }
+    transpose_16(tile[0], TILE_COLS, rows->pair[0], TILE_PAIRS);
+    for (size_t p = 0; p < TILE_PAIRS; p++)
+        memcpy(to + p * cols * sizeof(float), tile[p], cols * sizeof(float));
+}
+
 /* The n elements of k from x on, of n_rows rows, as a tile of `cols` lanes. */
 TARGET static void pack_tile(unsigned char *to, const float *x, size_t ldx, size_t n_rows, size_t n,
                              size_t cols) {
-    union {
-        uint16_t half[TILE_COLS][TILE_K];
-        float pair[TILE_COLS][TILE_PAIRS];
-    } rows;
-    float tile[TILE_PAIRS][TILE_COLS];
+    union amx_x_rows rows;
     if (n < TILE_K || n_rows < TILE_COLS)
         memset(&rows, 0, sizeof rows);
     for (size_t r = 0; r < n_rows; r++) {
@@ -89,13 +103,7 @@ TARGET static void pack_tile(unsigned char *to, const float *x, size_t ldx, size
             for (size_t k = 0; k < n; k++)
                 rows.half[r][k] = bf16_from_f32(x[r * ldx + k]);
     }
-    if (cols == 1) {
-        memcpy(to, rows.pair[0], sizeof rows.pair[0]);
-        return;
-    }
-    transpose_16(tile[0], TILE_COLS, rows.pair[0], TILE_PAIRS);
-    for (size_t p = 0; p < TILE_PAIRS; p++)
-        memcpy(to + p * cols * sizeof(float), tile[p], cols * sizeof(float));
+    store_x_tile(to, &rows, cols);
 }
 
 TARGET static void amx_pack_x(const struct matmul_pack *p, size_t begin, size_t end) {

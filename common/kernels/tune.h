@@ -81,6 +81,14 @@ enum {
     /* Bytes of packed x in a block: a quarter of an L2 of 2 MB, beside a piece of W. Not measured.
      */
     MATMUL_AMX_X_BYTES = 1 << 19,
+    /* F16 and E4M3 (matmul_amx_parts_tmpl.h): the same, where each block unpacks W anew. x is read
+     * from L2 beside a strip. Not measured. */
+    MATMUL_AMX_PARTS_X_BYTES = 1 << 20,
+    /* Most panels of a block there: their sums are kept from strip to strip, 4 KB a panel. */
+    MATMUL_AMX_PARTS_PANELS = 32,
+    /* Inputs of a strip of W that is unpacked before it is multiplied: 64 KB for two runs of
+     * outputs in two parts, in L2. Not measured. */
+    MATMUL_AMX_PARTS_STRIP = 512,
 };
 
 /* ---- Matrix multiplication: AMX, integer panels (matmul_int_amx_tmpl.h) ---- */

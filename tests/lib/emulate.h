@@ -51,6 +51,16 @@ static inline __m512 _mm512_maskz_loadu_ps(__mmask16 k, const void *p) {
     return _mm512_loadu_ps(f);
 }
 #endif
+#if !defined(_mm512_cvtepi32_epi16)
+static inline __m256i _mm512_cvtepi32_epi16(__m512i v) {
+    int32_t from[16];
+    int16_t to[16];
+    memcpy(from, &v, sizeof from);
+    for (size_t i = 0; i < 16; i++)
+        to[i] = (int16_t)(from[i] & 0xFFFF);
+    return _mm256_loadu_si256((const __m256i *)(const void *)to);
+}
+#endif
 #if !defined(_mm512_maskz_loadu_epi16)
 static inline __m512i _mm512_maskz_loadu_epi16(__mmask32 k, const void *p) {
     uint16_t h[32] = {0};

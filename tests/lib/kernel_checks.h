@@ -27,6 +27,14 @@ static bool rounds_to_bf16(void) {
     return strcmp(kernels_isa(), "avx512bf16") == 0 || strncmp(kernels_isa(), "amx", 3) == 0;
 }
 
+/* What rounding x adds to the error of a product at most, and only where that is allowed: bf16 is
+ * off by 2^-8. With F16 on AMX, x is the sum of two bf16, off by 2^-16; the product of the second
+ * parts of x and W is left out, and each is at most 2^-8 of its number. */
+static double rounding_of_x(enum dtype t, bool precise) {
+    const bool amx = strncmp(kernels_isa(), "amx", 3) == 0;
+    return precise ? 0 : t == DT_BF16 ? 0x1p-8 : t == DT_F16 && amx ? 0x1p-15 : 0;
+}
+
 static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n_in, enum dtype t,
                            bool precise) {
     struct mat w = mat_plain(NULL, t, n_out, n_in);
@@ -44,8 +52,7 @@ static void compare_matmul(struct pool *p, size_t n_rows, size_t n_out, size_t n
     bool with_bias = random_bits() % 2;
     multiply(p, y, ldy, &w, with_bias ? bias : NULL,
              &(struct matmul_input){x, ldx, n_rows, precise, scratch});
-    // x rounded to bf16 is off by at most 2^-8 of each product more, and only where that is allowed
-    double unit = (double)(n_in + 2) * 0x1p-24 + (!precise && t == DT_BF16 ? 0x1p-8 : 0);
+    double unit = (double)(n_in + 2) * 0x1p-24 + rounding_of_x(t, precise);
     double worst = 0;
     for (size_t r = 0; r < n_rows; r++)
         for (size_t o = 0; o < ldy; o++) {

@@ -49,7 +49,7 @@ static float f16_value(uint16_t h) { // by the definition, slowly
 }
 
 /* Fills a guarded W with random values; *values gets them as f32. */
-static struct guarded random_mat(struct mat *w, size_t unaligned, float *values) {
+static inline struct guarded random_mat(struct mat *w, size_t unaligned, float *values) {
     size_t n = w->n_out * w->n_in, size = w->layout == MAT_F32 ? 4 : 2;
     struct guarded g = guarded_new(n * size, unaligned);
     w->data = g.p;

@@ -20,6 +20,7 @@
 #if defined(CAN_EMULATE)
 #define CHECKS_FEW 1
 #include "../lib/kernel_checks.h"
+#include "../lib/kernel_fp8_checks.h"
 #include "../lib/kernel_group_checks.h"
 #include "kernels/table.h"
 
@@ -52,6 +53,7 @@ int main(void) {
         RUN(matmul_is_right);
         RUN(matmul_same_bits);
         RUN(products_together_are_each);
+        RUN(fp8_is_right);
         RUN(attention_is_right);
     }
     static const struct {
@@ -82,6 +84,7 @@ int main(void) {
         RUN(widened_rows_are_the_reference);
     }
     CHECK(kernel.matmul_own[MAT_BF16].multiply);
+    CHECK(kernel.matmul_own[MAT_F16].multiply && kernel.matmul_own[MAT_F8].multiply);
     return check_done();
 }
 #else
