@@ -6,7 +6,7 @@
  * It also replaces preadv2, which clang's runtime does not know.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#define _GNU_SOURCE // preadv2
+#define _GNU_SOURCE           // preadv2
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <sanitizer/msan_interface.h>
