@@ -50,7 +50,8 @@ endif
 ifeq ($(SAN),memory)
 # What the system's own libraries write: tests/lib/msan_libs.c.
 MSAN_WRAP = pcre2_compile_8 pcre2_match_8 pcre2_pattern_info_8 pcre2_set_callout_8 pcre2_get_error_message_8 \
-    utf8proc_decompose_char crypto_generichash crypto_generichash_final crypto_shorthash randombytes_buf sodium_bin2hex sodium_hex2bin
+    utf8proc_decompose_char crypto_generichash crypto_generichash_final crypto_shorthash randombytes_buf sodium_bin2hex sodium_hex2bin \
+    preadv2
 MSAN_LIBS = build-memory/obj/tests/lib/msan_libs.o
 LIBS     := $(MSAN_LIBS) $(MSAN_WRAP:%=-Wl,--wrap=%) $(LIBS)
 endif

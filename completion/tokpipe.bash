@@ -38,7 +38,7 @@ _tokpipe_options() { # PROGRAM: its options, as --help names them
     llm-score) echo '-j --json --tokens --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;
     llm-serve)
         echo '-m --model --engine --name --embed -t --threads -p --port --socket -b --batch --max-body --connections' \
-            '--idle --any-host --any-model --origin --keys --log --log-prompts --record --grace' \
+            '--idle --any-host --any-model --models --origin --keys --log --log-prompts --record --grace' \
             '--no-sandbox -v --verbose -q --quiet -h --help -V --version'
         ;;
     llm-diff) echo '--max --kl --top1 --percentile -j --json --no-sandbox -v --verbose -q --quiet -h --help -V --version' ;;

@@ -88,6 +88,34 @@ are() { [ "$(names)" = "$1" ]; }
     until_true are ''
 }
 
+@test "with --models an engine whose model is elsewhere is left out, and the others are read" {
+    mkdir -m 700 run models
+    unset LLM_MODEL
+    fails 2 "--models is for the engines of" llm-serve -p 0 --models models
+    LLM_RUN=$PWD/run fails 2 "no such folder: nowhere" llm-serve -p 0 --models nowhere
+    LLM_RUN=$PWD/run llm-serve -v -p 0 --models models 2>server.err 3>&- &
+    server=$!
+    until_true grep -q http:// server.err
+    port=$(sed -n 's/.*127.0.0.1://p' server.err)
+    cp -rL tiny models/in
+    cp -rL tiny out
+    ln -s "$PWD/models/in" run/in
+    ln -s "$PWD/out" run/out
+    llm-forward --listen run/in.sock -m run/in -q 2>engine.err 3>&- &
+    engine=$!
+    until_true are in
+    good /v1/completions '{"prompt": "Hello", "max_tokens": 3, "temperature": 0}' | jq -e '.model == "in"'
+    llm-forward --listen run/out.sock -m run/out -q 2>engine2.err 3>&- &
+    engines=$!
+    until_true test -S run/out.sock
+    if grep -q "sandbox: seccomp, Landlock" server.err; then
+        left_out() { are in && grep -q 'model out is left out: .*Permission denied' server.err; }
+        until_true left_out
+    fi
+    kill "$engines"
+    wait "$engines" || true
+}
+
 @test "the engines of a folder are the models: three, each started by its first request" {
     mkdir -m 700 run
     export LLM_RUN=$PWD/run

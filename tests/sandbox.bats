@@ -125,6 +125,22 @@ line_of() {
     [ "$client" = "llm-forward:" ]
 }
 
+@test "a server with engines of a folder reads any file, or with --models only those of the models" {
+    mkdir -m 700 run models
+    unset LLM_MODEL LLM_ENGINE
+    served() { # EXPECTED OPTION...
+        : >probe
+        LLM_RUN=$PWD/run probed llm-serve -p 0 "${@:2}" 2>server.err 3>&- &
+        server=$!
+        got=$(line_of llm-serve)
+        kill "$server"
+        wait "$server" || true
+        [ "$got" = "llm-serve: $1" ]
+    }
+    served 'read temp unix thread'
+    served 'temp unix thread' --models models
+}
+
 @test "each program has a line above" {
     for program in "$BIN"/*; do
         grep -qE "(may|probed).* ${program##*/} " "$BATS_TEST_DIRNAME/sandbox.bats" || { echo "$program"; return 1; }

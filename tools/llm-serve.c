@@ -37,6 +37,7 @@ static const char help[] =
     "  -m, --model DIR        model folder, or org/name in the Hugging Face cache; default "
     "$LLM_MODEL\n"
     "      --engine SOCK      the socket of its engine; default $LLM_ENGINE\n"
+    "      --models DIR       with $LLM_RUN: its models are below DIR; no other file is read\n"
     "      --name NAME        what requests call it; default the last part of DIR\n"
     "      --embed DIR        a model for /v1/embeddings, which llm-serve runs itself\n"
     "  -t, --threads N        threads of models given by --embed; default: physical cores\n"
@@ -77,12 +78,14 @@ enum {
     OPT_ORIGIN,
     OPT_KEYS,
     OPT_LOG,
-    OPT_LOG_PROMPTS
+    OPT_LOG_PROMPTS,
+    OPT_MODELS
 };
 
 static const struct option longs[] = {
     {"model", required_argument, NULL, 'm'},
     {"engine", required_argument, NULL, OPT_ENGINE},
+    {"models", required_argument, NULL, OPT_MODELS},
     {"name", required_argument, NULL, OPT_NAME},
     {"port", required_argument, NULL, 'p'},
     {"socket", required_argument, NULL, OPT_SOCKET},
@@ -112,6 +115,7 @@ struct options {
     } models[MAX_MODELS];
     size_t n_models, n_threads;
     const char *folder; // of engines; NULL: the models are those above
+    const char *below;  // the folder of their models; NULL: they may be anywhere
     const char *socket, *keys, *log;
     bool log_prompts;
     uint16_t port;
@@ -158,6 +162,9 @@ static void long_option(int c, struct options *o) {
         break;
     case OPT_LOG:
         o->log = optarg;
+        break;
+    case OPT_MODELS:
+        o->below = optarg;
         break;
     case OPT_LOG_PROMPTS:
         o->log_prompts = true;
@@ -220,6 +227,10 @@ static void parse_options(int argc, char **argv, struct options *o) {
         o->folder = folder;
     else
         model_at(o, false);
+    if (o->below && !o->folder)
+        die_usage("--models is for the engines of $LLM_RUN");
+    if (o->below && !is_dir(o->below))
+        die_usage("--models: no such folder: %s", o->below);
     if (o->log_prompts && !o->log)
         die_usage("--log-prompts needs --log");
     if (o->http.record && !is_dir(o->http.record))
@@ -322,6 +333,15 @@ static void bound_arenas(void) {
 #endif
 }
 
+/* What is opened later: models of new engines, the keys, and files of --record. A prompt goes to a
+ * file without a name in the temporary folder. */
+static int enter_sandbox(const struct options *o, const char *keys, struct err *e) {
+    struct sandbox s = {.may = SANDBOX_THREADS | SANDBOX_FILES | SANDBOX_ACCEPT | SANDBOX_CONNECT,
+                        .read = {keys, o->folder, o->folder && !o->below ? "/" : o->below},
+                        .write = {o->http.record, io_temp_folder()}};
+    return sandbox_enter(&s, e);
+}
+
 int main(int argc, char **argv) {
     struct options o;
     struct listen_socket own = {.fd = -1};
@@ -346,12 +366,7 @@ int main(int argc, char **argv) {
         die_err(&e);
     int fd = o.socket ? own.fd : listen_tcp(o.port, &e);
     char *keys = o.keys ? path_parent(o.keys) : NULL; // where they are read again
-    if (fd < 0 ||
-        sandbox_enter(&(struct sandbox){.may = SANDBOX_THREADS | SANDBOX_FILES | SANDBOX_ACCEPT |
-                                               SANDBOX_CONNECT,
-                                        .read = o.folder ? "/" : keys, // a new engine's model
-                                        .write = {o.http.record, io_temp_folder()}},
-                      &e) != 0)
+    if (fd < 0 || enter_sandbox(&o, keys, &e) != 0)
         die_err(&e);
     struct http *h = http_start(fd, &o.http, &e);
     if (!h)

@@ -300,7 +300,7 @@ int main(int argc, char **argv) {
     parse_options(argc, argv, &o);
     char *parent = path_parent(o.target);
     const struct sandbox sandbox = {
-        .may = SANDBOX_FILES | SANDBOX_THREADS, .read = "/", .write = {parent}};
+        .may = SANDBOX_FILES | SANDBOX_THREADS, .read = {"/"}, .write = {parent}};
     if (sandbox_enter(&sandbox, &e) != 0)
         die_err(&e);
     free(parent);

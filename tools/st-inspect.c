@@ -310,8 +310,8 @@ int main(int argc, char **argv) {
     char *path = choose_path(&o);
     if (weights_open(&w, path, &e) != 0)
         die_err(&e);
-    if (sandbox_enter(&(struct sandbox){.may = SANDBOX_FILES | SANDBOX_THREADS, .read = "/"}, &e) !=
-        0)
+    if (sandbox_enter(&(struct sandbox){.may = SANDBOX_FILES | SANDBOX_THREADS, .read = {"/"}},
+                      &e) != 0)
         die_err(&e);
     warn_lines(w.warnings.p);
     int code = run(&o, &w, path);

@@ -345,7 +345,7 @@ int main(int argc, char **argv) {
     if (!dir)
         die_err(&e);
     const struct sandbox sandbox = {
-        .may = SANDBOX_FILES | SANDBOX_THREADS, .read = "/", .write = {parent}};
+        .may = SANDBOX_FILES | SANDBOX_THREADS, .read = {"/"}, .write = {parent}};
     if (sandbox_enter(&sandbox, &e) != 0)
         die_err(&e);
     ending_hold();

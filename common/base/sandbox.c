@@ -258,8 +258,9 @@ static int enter_landlock(const struct sandbox *s) {
     int rules = (int)syscall(SYS_landlock_create_ruleset, &r, size, 0), rc = 0;
     if (rules < 0)
         return -errno;
-    if (s->read)
-        rc = allow_path(rules, s->read, READS);
+    for (size_t i = 0; i < sizeof s->read / sizeof *s->read && rc == 0; i++)
+        if (s->read[i])
+            rc = allow_path(rules, s->read[i], READS);
     for (size_t i = 0; i < sizeof s->write / sizeof *s->write && rc == 0; i++)
         if (s->write[i])
             rc = allow_path(rules, s->write[i], WRITES | more);

@@ -24,7 +24,7 @@ enum sandbox_may {
 
 struct sandbox {
     unsigned may;         // of enum sandbox_may
-    const char *read;     // folder below which files may be read; NULL: none
+    const char *read[3];  // folders below which files may be read; NULL: none
     const char *write[3]; // folders below which files may be read and changed; NULL: none
 };
 

@@ -50,7 +50,7 @@ AVX512BF16 EVERY_ISA void find_maxima(const bool rough, const bool whole,
            now = _mm_max_ps(largest4(top[0], top[1], top[2], top[3]), was);
     _mm_mask_storeu_ps(o->max + q, some, now);
     __m512 less =
-        _mm512_castps128_ps512(_mm_mul_ps(_mm_sub_ps(was, now), _mm512_castps512_ps128(log2e)));
+        _mm512_zextps128_ps512(_mm_mul_ps(_mm_sub_ps(was, now), _mm512_castps512_ps128(log2e)));
     _mm_mask_storeu_ps(o->rescale + q, some, _mm512_castps512_ps128(exp2_of(rough, less)));
 }
 

@@ -6,7 +6,7 @@
  * is added, no node of that path is evicted.
  *
  * A hash finds whole spans. Tails, and spans of which only the beginning is equal, are found by
- * comparing all children of a node.
+ * the order of their ids: prefix_order.h.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include "model/prefix.h"
@@ -14,23 +14,7 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
-
-enum { NO_NODE = 0 }; // nodes are numbered from 1
-
-struct prefix_node {
-    uint32_t ids[STATE_REF_SPAN]; // [n]
-    uint32_t n;                   // less than STATE_REF_SPAN: a tail, which has no children
-    struct state_ref ref;
-    struct prefix_salt salt;      // that of its tree
-    uint32_t parent;              // NO_NODE: these are the first positions
-    uint32_t chain;               // the next of the same hash, or the next unused
-    uint32_t child, next, before; // the first child; siblings
-    uint32_t older, newer;
-};
-
-static struct prefix_node *node_at(const struct prefix_cache *k, uint32_t i) {
-    return &k->chunks[i / PREFIX_CHUNK][i % PREFIX_CHUNK];
-}
+#include "model/prefix_order.h"
 
 void prefix_init(struct prefix_cache *k, struct state *state, size_t max_nodes) {
     *k = (struct prefix_cache){.state = state, .max_nodes = max_nodes};
@@ -56,10 +40,6 @@ void prefix_free(struct prefix_cache *k) {
 static uint32_t *bucket_of(const struct prefix_cache *k, const struct prefix_salt *salt,
                            uint32_t parent, const uint32_t *ids) {
     return &k->buckets[span_hash(&k->secret, salt, parent, ids) & (k->n_buckets - 1)];
-}
-
-static bool same_salt(const struct prefix_salt *a, const struct prefix_salt *b) {
-    return a->word[0] == b->word[0] && a->word[1] == b->word[1];
 }
 
 static uint32_t child_of(const struct prefix_cache *k, const struct prefix_salt *salt,
@@ -91,25 +71,6 @@ static uint32_t descend(const struct prefix_cache *k, const struct prefix_salt *
 
 static uint32_t *children_of(struct prefix_cache *k, uint32_t parent) {
     return parent == NO_NODE ? &k->root : &node_at(k, parent)->child;
-}
-
-/* The child whose ids have the most in common with ids [n], and how many that are; NO_NODE if there
- * are none. */
-static uint32_t closest_child(struct prefix_cache *k, const struct prefix_salt *salt,
-                              uint32_t parent, const uint32_t *ids, size_t n, size_t *common) {
-    uint32_t best = NO_NODE;
-    *common = 0;
-    for (uint32_t i = *children_of(k, parent); i != NO_NODE; i = node_at(k, i)->next) {
-        const struct prefix_node *node = node_at(k, i);
-        size_t same = 0;
-        while (same < n && same < node->n && node->ids[same] == ids[same])
-            same++;
-        if (same > *common && same_salt(&node->salt, salt)) {
-            *common = same;
-            best = i;
-        }
-    }
-    return best;
 }
 
 /* ---- The order of use ---- */
@@ -148,6 +109,7 @@ static void drop_leaf(struct prefix_cache *k, uint32_t i) {
     if (n->next != NO_NODE)
         node_at(k, n->next)->before = n->before;
     unlink_node(k, i);
+    prefix_order_remove(k, i);
     state_drop(k->state, &n->ref);
     n->chain = k->unused;
     k->unused = i;
@@ -204,6 +166,7 @@ static uint32_t add_child(struct prefix_cache *k, const struct prefix_salt *salt
         node_at(k, *first)->before = i;
     *first = i;
     link_node(k, i, parent);
+    prefix_order_add(k, i);
     k->n_nodes++;
     return i;
 }
@@ -240,7 +203,7 @@ void prefix_add_all(struct prefix_cache *k, const struct prefix_salt *salt,
         return;
     const uint32_t *tail = ids + whole * STATE_REF_SPAN;
     uint32_t node = descend(k, salt, ids, whole, &depth),
-             near = closest_child(k, salt, node, tail, rest, &common);
+             near = prefix_order_closest(k, salt, node, tail, rest, &common);
     use_path(k, common == rest ? near : node);
     if (common == rest)
         return;
@@ -269,8 +232,8 @@ uint32_t prefix_find_any(struct prefix_cache *k, const struct prefix_salt *salt,
         return prefix_find(k, salt, ids, most, len);
     uint32_t node = descend(k, salt, ids, most / STATE_REF_SPAN, &depth);
     size_t from = depth * STATE_REF_SPAN;
-    uint32_t child = closest_child(k, salt, node, ids + from, most - from, &common);
-    if (child == NO_NODE || !state_usable(k->state, &node_at(k, child)->ref, from + common))
+    uint32_t child = prefix_order_closest(k, salt, node, ids + from, most - from, &common);
+    if (common == 0 || !state_usable(k->state, &node_at(k, child)->ref, from + common))
         return prefix_find(k, salt, ids, most, len);
     use_path(k, child);
     *len = from + common;
@@ -284,11 +247,7 @@ struct prefix_match prefix_match(struct prefix_cache *k, const struct prefix_sal
         return (struct prefix_match){0};
     uint32_t node = descend(k, salt, ids, n / STATE_REF_SPAN, &depth);
     size_t from = depth * STATE_REF_SPAN;
-    uint32_t child = closest_child(k, salt, node, ids + from, n - from, &common);
-    if (child == NO_NODE) // all children begin with another id
-        for (child = *children_of(k, node);
-             child != NO_NODE && !same_salt(&node_at(k, child)->salt, salt);)
-            child = node_at(k, child)->next;
+    uint32_t child = prefix_order_closest(k, salt, node, ids + from, n - from, &common);
     struct prefix_match m = {.len = from + common};
     m.differs = m.len < n && child != NO_NODE && common < node_at(k, child)->n;
     m.theirs = m.differs ? node_at(k, child)->ids[common] : 0;

@@ -31,6 +31,7 @@ struct prefix_cache {
     uint32_t *buckets;           // [n_buckets], a power of two: the first node of each hash
     size_t n_nodes, max_nodes, n_buckets;
     uint32_t root;           // the first of the nodes without a parent
+    uint32_t order;          // the top of prefix_order.h
     uint32_t unused;         // the first of the nodes that were evicted
     size_t n_made;           // nodes that were ever used
     uint32_t oldest, newest; // ends of the list by use
@@ -55,9 +56,8 @@ void prefix_add_all(struct prefix_cache *k, const struct prefix_salt *salt,
 uint32_t prefix_find(struct prefix_cache *k, const struct prefix_salt *salt, const uint32_t *ids,
                      size_t most, size_t *len);
 
-/* The same, of any length: the last positions may be the beginning of a node's. It compares ids
- * with all children of a node, and the page that is shared in part is copied before it is written.
- */
+/* The same, of any length: the last positions may be the beginning of a node's. The page that is
+ * shared in part is copied before it is written. */
 uint32_t prefix_find_any(struct prefix_cache *k, const struct prefix_salt *salt,
                          const uint32_t *ids, size_t most, size_t *len);
 

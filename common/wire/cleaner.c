@@ -15,6 +15,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -55,7 +56,7 @@ static void close_all_but(int keep) {
     if (close_listed(keep))
         return;
     for (int fd = 0; fd < 1024; fd++)
-        if (fd != keep)
+        if (fd != keep && fcntl(fd, F_GETFD) >= 0)
             close(fd);
 }
 

@@ -3,13 +3,16 @@
  * MSan learns from the compiler which bytes a program has written. PCRE2, utf8proc and libsodium
  * are the system's, so what they write would count as never written. The linker replaces each call
  * that writes to memory of ours by the function here (--wrap), which marks those bytes as written.
+ * It also replaces preadv2, which clang's runtime does not know.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
+#define _GNU_SOURCE           // preadv2
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <sanitizer/msan_interface.h>
 #include <sodium.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <utf8proc.h>
 
 /* The library's function, and ours in its place. */
@@ -127,4 +130,11 @@ WRAP(int, sodium_hex2bin,
     if (rc == 0)
         __msan_unpoison(bin, got ? *got : most);
     return rc;
+}
+
+WRAP(ssize_t, preadv2, (int fd, const struct iovec *v, int n, off_t at, int flags)) {
+    ssize_t got = __real_preadv2(fd, v, n, at, flags), left = got;
+    for (int i = 0; i < n && left > 0; i++, left -= (ssize_t)v[i - 1].iov_len)
+        __msan_unpoison(v[i].iov_base, (size_t)left < v[i].iov_len ? (size_t)left : v[i].iov_len);
+    return got;
 }

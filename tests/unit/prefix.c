@@ -421,6 +421,59 @@ static void pages_are_only_found_by_the_ids_that_made_them(void) {
     any_order(16, 1);
 }
 
+/* ---- The closest of many siblings ---- */
+
+enum { N_TAILS = 4000, TAIL = 6, N_SALTS = 2 };
+
+/* The most ids that a node without a parent has in common with ids [TAIL], all of them compared. */
+static size_t most_in_common(const struct prefix_cache *k, const struct prefix_salt *salt,
+                             const uint32_t *ids) {
+    size_t most = 0;
+    for (uint32_t i = prefix_next(k, 0); i != 0; i = prefix_next(k, i)) {
+        struct prefix_view v = prefix_view(k, i);
+        size_t same = 0;
+        while (same < v.n && same < TAIL && v.ids[same] == ids[same])
+            same++;
+        if (memcmp(v.salt, salt, sizeof *salt) == 0 && same > most)
+            most = same;
+    }
+    return most;
+}
+
+static void random_ids(uint32_t ids[TAIL], uint32_t *random) {
+    for (size_t i = 0; i < TAIL; i++)
+        ids[i] = next_random(random, 4);
+}
+
+/* Tails of few ids, so that many begin alike. The cache is full nearly always, and they are also
+ * dropped, so nodes go into the order and out of it in every way. */
+static void the_closest_sibling_is_found(void) {
+    struct model *m = open_model("llama", false, 256, 150);
+    const int64_t some[TAIL] = {5, 6, 7, 8, 9, 10};
+    struct prefix_cache *k = &m->prefix;
+    struct prefix_match got;
+    uint32_t random = 3, ids[TAIL];
+    size_t parted = 0;
+    models_feed(m, 0, some, TAIL, 64, NULL, NULL);
+    for (size_t i = 0; i < N_TAILS; i++) {
+        const struct prefix_salt salt = {{next_random(&random, N_SALTS), 0}};
+        random_ids(ids, &random);
+        prefix_add_all(k, &salt, &m->seqs[0].state, ids, 1 + next_random(&random, TAIL));
+        for (size_t drop = next_random(&random, 40); drop > 36; drop--)
+            prefix_drop_oldest(k);
+        random_ids(ids, &random);
+        got = prefix_match(k, &salt, ids, TAIL);
+        CHECK_INT(got.len, most_in_common(k, &salt, ids));
+        parted += got.differs;
+    }
+    CHECK(parted > N_TAILS / 4);
+    CHECK(k->n_nodes > 100);
+    while (prefix_drop_oldest(k))
+        ;
+    CHECK_INT(k->order, 0);
+    model_close(m);
+}
+
 int main(int argc, char **argv) {
     struct err e = {0};
     program_init(argv[0]);
@@ -434,6 +487,7 @@ int main(int argc, char **argv) {
     RUN(the_oldest_is_evicted_first_within_the_budget);
     RUN(cached_pages_are_evicted_if_memory_is_short);
     RUN(a_match_is_known_to_the_id);
+    RUN(the_closest_sibling_is_found);
     RUN(pages_are_only_found_by_the_ids_that_made_them);
     return check_done();
 }

@@ -1,5 +1,5 @@
-/* The sampler closes a return path that it was given exactly once, however the stream ends. A second
- * close could hit a descriptor that another thread has opened meanwhile.
+/* The sampler closes a return path that it was given exactly once, however the stream ends. A
+ * second close could hit a descriptor that another thread has opened meanwhile.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #define _GNU_SOURCE // syscall

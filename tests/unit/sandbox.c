@@ -173,7 +173,7 @@ static void threads_start_where_they_may(void) {
 /* Here a thread that ran before can open files: Landlock does not hold for it. */
 static void files_are_those_of_the_folders_named(void) {
     const struct sandbox writes = {.may = SANDBOX_FILES, .write = {folder}},
-                         reads = {.may = SANDBOX_FILES, .read = "/"},
+                         reads = {.may = SANDBOX_FILES, .read = {"/"}},
                          neither = {.may = SANDBOX_FILES};
     CHECK_INT(in_sandbox(&writes, folder, true),
               1u << ALLOWED | 1u << NEW_FILE | 1u << EARLIER_THREAD);
