@@ -198,7 +198,7 @@ static int check_header(const struct kv_file *f, const uint8_t *b, uint64_t file
     if (memcmp(b + H_MAGIC, magic, sizeof magic) != 0)
         return refuse(f, H_MAGIC, "not a kv(5) file, as llm-forward --kv-save writes it", e);
     if (get_u32(b + H_VERSION) != KV_FILE_VERSION)
-        return refuse(f, H_VERSION, "a kv(5) file of a version other than 1", e);
+        return refuse(f, H_VERSION, "a kv(5) file of a version other than 2", e);
     if (get_u32(b + H_BYTES) != KV_FILE_HEADER)
         return refuse(f, H_BYTES, "the header's length is not 256", e);
     if (check_origin(f, b, e) != 0)

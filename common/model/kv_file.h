@@ -26,7 +26,7 @@
 #include "model/state.h"
 
 enum {
-    KV_FILE_VERSION = 1, // raise it, too, when the bits of keys or values change
+    KV_FILE_VERSION = 2, // raise it, too, when the bits of keys or values change
     KV_FILE_HEADER = 256,
     KV_FILE_RECORD = 312,
     KV_FILE_ALIGN = 4096,          // of the first block

@@ -21,7 +21,7 @@
 #include "model/internal.h"
 #include "model/state_blocks.h"
 
-enum { SAMPLE_BYTES = 4096, MAX_CONFIG = 64 << 20 };
+enum { SAMPLE_BYTES = 1024, MAX_CONFIG = 64 << 20 };
 
 /* ---- The origin ---- */
 
