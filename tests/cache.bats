@@ -154,6 +154,29 @@ prompts() {
     [ "$(cat got)" = cached=192 ]
 }
 
+@test "an engine that uses pages of a file takes no memory for them, and ends with 74 if the file is cut" {
+    prompts >p
+    llm-forward -b 1 --no-return --kv-save kv p >first
+    listen -v --kv-load kv
+    llm-forward -b 1 --engine "$PWD/sock" --no-return p >again
+    cmp <(python3 "$ROOT/tests/lib/frames.py" --rows first) <(python3 "$ROOT/tests/lib/frames.py" --rows again)
+    size=$(stat -c %s kv)
+    grep -qE "^[0-9a-f]+-[0-9a-f]+ r--s .*/kv$" "/proc/$engine/maps"
+    # the pages are gone, and the cache has them still
+    truncate -s 4096 kv
+    run llm-forward --engine "$PWD/sock" --no-return p
+    [ "$status" -ne 0 ]
+    run wait "$engine"
+    [ "$status" -eq 74 ]
+    engine=
+    grep -q 'the file became shorter while it was in use: kv$' engine.err
+    # a file that is cut before its pages are used costs time, not bits
+    truncate -s "$size" kv
+    llm-forward -b 1 --no-return --kv-load kv p >again 2>err
+    cmp <(python3 "$ROOT/tests/lib/frames.py" --rows first) <(python3 "$ROOT/tests/lib/frames.py" --rows again)
+    grep -q 'its positions are computed$' err
+}
+
 @test "kv files of others are refused by what differs" {
     prompts >p
     llm-forward --no-return --kv-save kv p >/dev/null

@@ -16,19 +16,18 @@
 
 #include "base/mem.h"
 
-static void *map(size_t n) {
-    void *p =
-        mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+static void *map(size_t n, int access) {
+    void *p = mmap(NULL, n, access, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     return p == MAP_FAILED ? NULL : p;
 }
 
-void *big_pages_map(size_t n) {
+static void *map_aligned(size_t n, int access) {
     size_t all;
     if (!add_size(n, BIG_PAGE, &all)) {
         errno = ENOMEM;
         return NULL;
     }
-    unsigned char *p = map(all);
+    unsigned char *p = map(all, access);
     if (p) {
         size_t before = (BIG_PAGE - (uintptr_t)p % BIG_PAGE) % BIG_PAGE;
         if (before > 0)
@@ -36,13 +35,22 @@ void *big_pages_map(size_t n) {
         p += before;
         munmap(p + n, BIG_PAGE - before);
     } else {
-        p = map(n);
+        p = map(n, access);
     }
+    return p;
+}
+
+void *big_pages_map(size_t n) {
+    void *p = map_aligned(n, PROT_READ | PROT_WRITE);
 #ifdef MADV_HUGEPAGE
     if (p)
         madvise(p, n, MADV_HUGEPAGE); // only a hint: an error makes it slower
 #endif
     return p;
+}
+
+void *big_pages_reserve(size_t n) {
+    return map_aligned(n, PROT_NONE);
 }
 
 #if defined(__linux__)

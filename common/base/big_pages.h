@@ -19,4 +19,9 @@ void *big_pages_map(size_t n);
  * was. */
 void *big_pages_grow(void *p, size_t n, size_t to);
 
+/* Takes n addresses (a multiple of BIG_PAGE), aligned to BIG_PAGE if possible, which cannot be read
+ * or written: files are mapped over them with MAP_FIXED. NULL with errno set on failure. Unmapped
+ * with munmap(p, n). */
+void *big_pages_reserve(size_t n);
+
 #endif

@@ -64,11 +64,15 @@ size_t matmul_scratch(size_t n_rows, size_t n_in);
  * codes of keys [k_dim, KV_PAGE], their scales [groups, KV_PAGE], the codes of values [KV_PAGE,
  * v_dim], their scales [KV_PAGE, groups]: KV_I8_GROUP dimensions of a position are a bf16 scale
  * times codes from -127 to 127. `run` pages are side by side, so that a step can read them as one
- * stream. */
-enum { KV_PAGE = 64, KV_I8_GROUP = 32 };
+ * stream.
+ *
+ * Pages from KV_MAPPED on are in files that are mapped, and are only read: page is KV_MAPPED + the
+ * offset from `mapped`, in units of KV_MAPPED_UNIT bytes. */
+enum { KV_PAGE = 64, KV_I8_GROUP = 32, KV_MAPPED_UNIT = 64 };
+#define KV_MAPPED UINT32_C(0x80000000)
 enum kv_type { KV_BF16, KV_F32, KV_I8 };
 struct kv_layer {
-    unsigned char *base;
+    unsigned char *base, *mapped;    // mapped NULL: there are no such pages
     size_t run, run_stride;          // pages in a run, and bytes from run to run
     size_t n_kv_heads, k_dim, v_dim; // of one head: its key, its value
     enum kv_type type;
@@ -90,10 +94,13 @@ static inline size_t kv_value_bytes(size_t v_dim, enum kv_type t) {
 static inline size_t kv_page_bytes(size_t n_kv_heads, size_t k_dim, size_t v_dim, enum kv_type t) {
     return n_kv_heads * (kv_key_bytes(k_dim, t) + kv_value_bytes(v_dim, t));
 }
-/* The offset of a page from page 0, in bytes. */
+/* The offset of a page below KV_MAPPED from page 0, in bytes. */
 static inline size_t kv_page_offset(size_t run, size_t run_stride, size_t page_bytes,
                                     uint32_t page) {
     return page / run * run_stride + page % run * page_bytes;
+}
+static inline size_t kv_mapped_offset(uint32_t page) { // from `mapped`
+    return (size_t)(page - KV_MAPPED) * KV_MAPPED_UNIT;
 }
 
 /* One query row. It sees positions [first, last], and its own key and value are stored at pos,

@@ -9,6 +9,8 @@
 
 static inline unsigned char *kv_page_keys(const struct kv_layer *kv, uint32_t page, size_t head) {
     size_t head_bytes = kv_page_bytes(1, kv->k_dim, kv->v_dim, kv->type);
+    if (page >= KV_MAPPED)
+        return kv->mapped + kv_mapped_offset(page) + head * head_bytes;
     return kv->base + kv_page_offset(kv->run, kv->run_stride, kv->n_kv_heads * head_bytes, page) +
            head * head_bytes;
 }

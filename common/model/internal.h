@@ -40,6 +40,10 @@ struct model {
     struct prefix_cache prefix;
     struct kv_file *kv_files[MODEL_KV_FILES]; // [n_kv_files]
     size_t n_kv_files;
+    struct {
+        unsigned char *p;
+        size_t n;
+    } kv_region;                 // addresses, in which the files are mapped one after the other
     struct kv_origin *kv_origin; // NULL: no file was named
     uint64_t kv_restored;        // positions from files
     struct device *device;

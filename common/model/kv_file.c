@@ -6,7 +6,7 @@
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #if defined(__linux__)
-#define _GNU_SOURCE // fchmod
+#define _GNU_SOURCE // fchmod, madvise
 #endif
 #include "model/kv_file.h"
 
@@ -15,10 +15,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/mapped.h"
 #include "base/mem.h"
 #include "model/span_hash.h"
 #include "wire/bytes.h"
@@ -57,11 +59,14 @@ struct record {
     struct prefix_salt salt;
     uint32_t parent, next; // records; KV_FILE_NONE. next: in the same bucket
     uint64_t at[STATE_MAX_GROUPS], sum[STATE_MAX_GROUPS];
+    bool checked[STATE_MAX_GROUPS];
 };
 
 struct kv_file {
     char *path;
     int fd;
+    size_t bytes;       // of the file
+    unsigned char *map; // [bytes], or NULL
     struct kv_origin origin;
     size_t n;
     struct record *records; // [n]
@@ -73,7 +78,7 @@ struct kv_file {
 
 /* ---- The sum of a block ---- */
 
-enum { LANES = 4 };
+enum { LANES = 4, MAP_PAGE = 4096 };
 
 struct sum {
     uint64_t lane[LANES];
@@ -193,7 +198,7 @@ static int check_header(const struct kv_file *f, const uint8_t *b, uint64_t file
     if (memcmp(b + H_MAGIC, magic, sizeof magic) != 0)
         return refuse(f, H_MAGIC, "not a kv(5) file, as llm-forward --kv-save writes it", e);
     if (get_u32(b + H_VERSION) != KV_FILE_VERSION)
-        return refuse(f, H_VERSION, "a kv(5) file of a version other than 1", e);
+        return refuse(f, H_VERSION, "a kv(5) file of a version other than 2", e);
     if (get_u32(b + H_BYTES) != KV_FILE_HEADER)
         return refuse(f, H_BYTES, "the header's length is not 256", e);
     if (check_origin(f, b, e) != 0)
@@ -303,6 +308,7 @@ static int open_parts(struct kv_file *f, struct err *e) {
     if (read_at(f, header, sizeof header, 0, e) != 0 ||
         check_header(f, header, (uint64_t)st.st_size, e) != 0)
         return -1;
+    f->bytes = (size_t)st.st_size;
     return read_table(f, header, (uint64_t)st.st_size, e);
 }
 
@@ -321,6 +327,8 @@ int kv_file_open(struct kv_file **out, const char *path, const struct kv_origin 
 void kv_file_close(struct kv_file *f) {
     if (!f)
         return;
+    if (f->map)
+        mapped_drop(f->map);
     if (f->fd >= 0)
         close(f->fd);
     free(f->records);
@@ -338,7 +346,11 @@ size_t kv_file_records(const struct kv_file *f) {
     return f->n;
 }
 
-/* ---- Finding and reading ---- */
+size_t kv_file_bytes(const struct kv_file *f) {
+    return f->bytes;
+}
+
+/* ---- Finding and checking ---- */
 
 size_t kv_file_descend(const struct kv_file *f, const struct prefix_salt *salt, const uint32_t *ids,
                        size_t n, uint32_t *path) {
@@ -356,23 +368,60 @@ bool kv_file_has(const struct kv_file *f, uint32_t record, size_t group) {
     return f->records[record].at[group] != 0;
 }
 
-int kv_file_read(struct kv_file *f, uint32_t record, size_t group, unsigned char *const *parts,
-                 struct err *e) {
+uint64_t kv_file_offset(const struct kv_file *f, uint32_t record, size_t group) {
+    return f->records[record].at[group];
+}
+
+int kv_file_map(struct kv_file *f, unsigned char *p, struct err *e) {
+    void *is = mmap(p, f->bytes, PROT_READ, MAP_SHARED | MAP_FIXED, f->fd, 0);
+    if (is == MAP_FAILED)
+        return err_errno(e, EXIT_SYSTEM, "cannot map %s", f->path);
+    f->map = p;
+    mapped_add(p, f->bytes, f->path);
+    return 0;
+}
+
+const unsigned char *kv_file_map_of(const struct kv_file *f) {
+    return f->map;
+}
+
+/* Maps the pages of [at, at + n) at once, which is faster than one by one, and where they cannot be
+ * read is an error and no SIGBUS. Systems that cannot do it map them as they are read. */
+static int touch(const struct kv_file *f, uint64_t at, size_t n, struct err *e) {
+#ifdef MADV_POPULATE_READ
+    size_t first = (size_t)at / MAP_PAGE * MAP_PAGE, end = (size_t)at + n;
+    if (madvise(f->map + first, end - first, MADV_POPULATE_READ) != 0 && errno != EINVAL)
+        return err_errno(e, EXIT_IO, "cannot read %s: byte %" PRIu64, f->path, at);
+#else
+    (void)f, (void)at, (void)n, (void)e;
+#endif
+    return 0;
+}
+
+int kv_file_check(struct kv_file *f, uint32_t record, size_t group, struct err *e) {
     struct record *r = &f->records[record];
-    size_t n = f->origin.groups[group].layer_bytes;
+    uint64_t at = r->at[group];
+    size_t n = block_bytes(&f->origin, group);
     struct sum s;
-    int rc = 0;
+    struct stat st;
+    if (r->checked[group])
+        return 0;
+    if (fstat(f->fd, &st) != 0)
+        return err_errno(e, EXIT_IO, "cannot read %s", f->path);
+    if ((uint64_t)st.st_size < at + n)
+        return refuse(f, (uint64_t)st.st_size, "the file was cut", e);
+    if (touch(f, at, n, e) != 0)
+        return -1;
     sum_begin(&s);
-    for (size_t l = 0; l < f->origin.groups[group].n_layers && rc == 0; l++) {
-        rc = read_at(f, parts[l], n, r->at[group] + l * n, e);
-        if (rc == 0)
-            sum_add(&s, parts[l], n);
-    }
-    if (rc == 0 && sum_end(&s) != r->sum[group])
-        rc = refuse(f, r->at[group], "a block does not have its sum", e);
-    if (rc != 0)
-        r->at[group] = 0;
-    return rc;
+    sum_add(&s, f->map + at, n);
+    if (sum_end(&s) != r->sum[group])
+        return refuse(f, at, "a block does not have its sum", e);
+    r->checked[group] = true;
+    return 0;
+}
+
+void kv_file_forget_block(struct kv_file *f, uint32_t record, size_t group) {
+    f->records[record].at[group] = 0;
 }
 
 /* ---- Writing ---- */

@@ -5,9 +5,11 @@
  *
  * A record is a node of the prefix cache: its parent's record, its ids, and for each group of
  * layers where its block is. A file is opened only by a model that computes the same bits
- * (kv_origin), and its header and table are checked in full then. A block is checked by its sum
- * when it is read. Blocks are read with pread, so a file that becomes shorter gives an error and no
- * SIGBUS.
+ * (kv_origin), and its header and table are checked in full then.
+ *
+ * Blocks are used where they are: the file is mapped. A block is checked by its sum before its
+ * first use. If the file has become shorter by then, it is an error of this block. If it becomes
+ * shorter later, the program ends as mapped.h says.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #ifndef MODEL_KV_FILE_H
@@ -24,11 +26,11 @@
 #include "model/state.h"
 
 enum {
-    KV_FILE_VERSION = 1, // raise it, too, when the bits of keys or values change
+    KV_FILE_VERSION = 2, // raise it, too, when the bits of keys or values change
     KV_FILE_HEADER = 256,
     KV_FILE_RECORD = 312,
-    KV_FILE_ALIGN = 4096, // of the first block
-    KV_FILE_UNIT = 64,    // a layer's part of a block is a multiple of it
+    KV_FILE_ALIGN = 4096,          // of the first block
+    KV_FILE_UNIT = KV_MAPPED_UNIT, // a layer's part of a block is a multiple of it
     KV_FILE_MAX_RECORDS = 1 << 20,
     KV_FILE_WAY = 32, // bytes of kv_origin.way
 };
@@ -57,13 +59,26 @@ size_t kv_file_records(const struct kv_file *f);
 size_t kv_file_descend(const struct kv_file *f, const struct prefix_salt *salt, const uint32_t *ids,
                        size_t n, uint32_t *path);
 
-/* Whether a record has the block of that group. */
+/* Whether a record has the block of that group; one that was forgotten, it has not. */
 bool kv_file_has(const struct kv_file *f, uint32_t record, size_t group);
 
-/* Reads a block, layer after layer, into parts [n_layers]. -1 with e set: EXIT_IO, or EXIT_DATA
- * where its sum is wrong. The file has no such block from then on. */
-int kv_file_read(struct kv_file *f, uint32_t record, size_t group, unsigned char *const *parts,
-                 struct err *e);
+size_t kv_file_bytes(const struct kv_file *f); // when it was opened; not 0
+
+/* Maps the file, read-only, at p: whole pages that the caller has mapped, and unmaps after
+ * kv_file_close. -1: EXIT_SYSTEM. */
+int kv_file_map(struct kv_file *f, unsigned char *p, struct err *e);
+
+const unsigned char *kv_file_map_of(const struct kv_file *f);
+
+/* Where a block that the file has begins in it: a multiple of KV_FILE_UNIT. Its layers' parts
+ * follow each other. */
+uint64_t kv_file_offset(const struct kv_file *f, uint32_t record, size_t group);
+
+/* Checks a block of a mapped file by its sum, the first time; for several threads at once, with
+ * different blocks. -1 with e set: EXIT_IO, it cannot be read; EXIT_DATA, its sum is wrong, or the
+ * file has become shorter. kv_file_forget_block then makes the file have no such block. */
+int kv_file_check(struct kv_file *f, uint32_t record, size_t group, struct err *e);
+void kv_file_forget_block(struct kv_file *f, uint32_t record, size_t group);
 
 /* What is to be written, in the order in which parents come before children. */
 struct kv_source {

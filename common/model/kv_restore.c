@@ -1,9 +1,10 @@
 /* Pages of the prefix cache, from kv(5) files and into one: see model.h and kv_file.h.
  *
  * A file is a lower tier of the cache. Where a prompt has more in common with a file than with the
- * cache, the nodes of that path are made, and the blocks that a sequence needs to begin there are
- * read into them. From then on they are cached pages like others: shared, counted and evicted. A
- * block that cannot be read is missing in its node, so its positions are computed.
+ * cache, the nodes of that path are made, and get the blocks that a sequence needs to begin there.
+ * These stay in the file, which is mapped: nothing is copied, and programs that load the same file
+ * share its memory. A block's sum is checked before its first use, by all threads of the pool. A
+ * block that is damaged is missing in its node, so its positions are computed.
  *
  * With windows, a file has the blocks that the saved sequences still had. So as with the cache, a
  * prompt can begin only where all blocks that its next row sees are there.
@@ -12,12 +13,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
+#include "base/big_pages.h"
 #include "base/io.h"
+#include "base/mem.h"
 #include "model/internal.h"
 #include "model/state_blocks.h"
 
-enum { SAMPLE_BYTES = 4096, MAX_CONFIG = 64 << 20 };
+enum { SAMPLE_BYTES = 1024, MAX_CONFIG = 64 << 20 };
 
 /* ---- The origin ---- */
 
@@ -95,6 +99,8 @@ int model_kv_prepare(struct model *m, struct err *e) {
 void model_kv_free(struct model *m) {
     for (size_t i = 0; i < m->n_kv_files; i++)
         kv_file_close(m->kv_files[i]);
+    if (m->kv_region.p)
+        munmap(m->kv_region.p, m->kv_region.n);
     free(m->kv_origin);
 }
 
@@ -104,13 +110,46 @@ uint64_t model_kv_restored(const struct model *m) {
 
 /* ---- From files ---- */
 
+/* Takes the addresses that blocks' numbers reach, or fewer where the system gives fewer. They use
+ * no memory. */
+static int reserve_region(struct model *m, struct err *e) {
+    size_t n = (size_t)(STATE_NONE - KV_MAPPED) * KV_MAPPED_UNIT / BIG_PAGE * BIG_PAGE;
+    if (m->kv_region.p)
+        return 0;
+    for (; n >= BIG_PAGE; n = n / 2 / BIG_PAGE * BIG_PAGE)
+        if ((m->kv_region.p = big_pages_reserve(n)) != NULL) {
+            m->kv_region.n = n;
+            state_map(&m->state, m->kv_region.p);
+            return 0;
+        }
+    return err_errno(e, EXIT_SYSTEM, "no addresses to map kv files");
+}
+
+/* Where the file after those that are loaded begins in the region. */
+static size_t next_place(const struct model *m) {
+    size_t at = 0;
+    for (size_t i = 0; i < m->n_kv_files; i++)
+        at += round_up_size(kv_file_bytes(m->kv_files[i]), BIG_PAGE);
+    return at;
+}
+
 int model_kv_load(struct model *m, const char *path, struct err *e) {
+    struct kv_file *f;
     if (m->n_kv_files == MODEL_KV_FILES)
         return err_set(e, EXIT_USAGE, "more than %d kv files", (int)MODEL_KV_FILES);
-    if (model_kv_prepare(m, e) != 0 ||
-        kv_file_open(&m->kv_files[m->n_kv_files], path, m->kv_origin, e) != 0)
+    if (model_kv_prepare(m, e) != 0 || reserve_region(m, e) != 0 ||
+        kv_file_open(&f, path, m->kv_origin, e) != 0)
         return -1;
-    m->n_kv_files++;
+    size_t at = next_place(m);
+    int rc = kv_file_bytes(f) <= m->kv_region.n - at
+                 ? kv_file_map(f, m->kv_region.p + at, e)
+                 : err_set(e, EXIT_SYSTEM, "kv files of more than %zu bytes together: %s",
+                           m->kv_region.n, path);
+    if (rc != 0) {
+        kv_file_close(f);
+        return -1;
+    }
+    m->kv_files[m->n_kv_files++] = f;
     return 0;
 }
 
@@ -135,49 +174,63 @@ static bool is_usable(const struct model *m, const struct kv_file *f, const uint
     return true;
 }
 
-/* A block of group g for r; nodes of the cache are evicted if memory is short, but not `last`'s. */
-static int make_block(struct model *m, struct state_ref *r, size_t g, const struct state_ref *last,
-                      struct err *e) {
-    while (state_block_new(&m->state.groups[g], &r->blocks[g], e) != 0)
-        if (!prefix_drop_oldest_but(&m->prefix, last)) {
-            r->blocks[g] = STATE_NONE;
-            return -1;
-        }
-    return 0;
+/* A block that is to become a node's. */
+struct wanted {
+    struct kv_file *f;
+    uint32_t record;
+    size_t group;
+    uint32_t *block; // of the node
+    struct err *e;   // NULL: it is as it was written
+};
+
+static void check_blocks(void *arg, size_t begin, size_t end, size_t thread) {
+    struct wanted *all = arg;
+    (void)thread;
+    for (size_t i = begin; i < end; i++) {
+        struct err e = {0};
+        if (kv_file_check(all[i].f, all[i].record, all[i].group, &e) == 0)
+            continue;
+        all[i].e = xmalloc(sizeof e);
+        *all[i].e = e;
+    }
 }
 
-static int read_block(struct model *m, struct kv_file *f, uint32_t record, struct state_ref *r,
-                      size_t g, struct err *e) {
-    struct state_group *group = &m->state.groups[g];
-    unsigned char **parts = xcalloc(group->n_layers, sizeof *parts);
-    for (size_t l = 0; l < group->n_layers; l++)
-        parts[l] = state_part(group, r->blocks[g], l);
-    int rc = kv_file_read(f, record, g, parts, e);
-    free(parts);
-    if (rc != 0)
-        state_block_drop(group, &r->blocks[g]);
-    return rc;
-}
-
-/* Fills the nodes of the first depth spans with what a sequence of that length needs. */
-static void fill(struct model *m, struct kv_file *f, const uint32_t *path, struct state_ref **refs,
-                 size_t depth) {
-    struct err e = {0};
-    size_t len = depth * STATE_REF_SPAN;
+/* Blocks that a sequence of depth spans needs, and that the nodes of path do not have, into wanted.
+ * Returns how many these are. */
+static size_t list_blocks(struct model *m, struct kv_file *f, const uint32_t *path,
+                          struct state_ref **refs, size_t depth, struct wanted *wanted) {
+    size_t n = 0, len = depth * STATE_REF_SPAN;
     for (size_t i = 0; i < depth; i++)
         for (size_t g = 0; g < m->state.n_groups; g++) {
-            struct state_group *group = &m->state.groups[g];
+            const struct state_group *group = &m->state.groups[g];
             size_t end = (i + 1) * STATE_REF_SPAN;
-            if (end % group->rules->span != 0 || refs[i]->blocks[g] != STATE_NONE ||
-                end <= group->rules->first(group, len) * group->rules->span)
-                continue;
-            if (make_block(m, refs[i], g, refs[depth - 1], &e) != 0)
-                return; // no memory: what comes before is of use
-            if (read_block(m, f, path[i], refs[i], g, &e) != 0) {
-                warn("%s; its positions are computed", e.msg);
-                return;
-            }
+            if (end % group->rules->span == 0 && refs[i]->blocks[g] == STATE_NONE &&
+                end > group->rules->first(group, len) * group->rules->span)
+                wanted[n++] = (struct wanted){f, path[i], g, &refs[i]->blocks[g], NULL};
         }
+    return n;
+}
+
+/* Fills the nodes of the first depth spans with what a sequence of that length needs. If a block is
+ * damaged, what comes before is of use. */
+static void fill(struct model *m, struct kv_file *f, const uint32_t *path, struct state_ref **refs,
+                 size_t depth) {
+    struct wanted *wanted = xcalloc(depth * m->state.n_groups, sizeof *wanted);
+    size_t n = list_blocks(m, f, path, refs, depth, wanted), good = 0;
+    size_t file_at = (size_t)(kv_file_map_of(f) - m->kv_region.p);
+    pool_run(cpu_pool(m->device), check_blocks, wanted, n, 1);
+    for (; good < n && !wanted[good].e; good++) {
+        size_t at = file_at + (size_t)kv_file_offset(f, wanted[good].record, wanted[good].group);
+        *wanted[good].block = KV_MAPPED + (uint32_t)(at / KV_MAPPED_UNIT);
+    }
+    if (good < n)
+        warn("%s; its positions are computed", wanted[good].e->msg);
+    for (size_t i = good; i < n; i++)
+        if (wanted[i].e) {
+            kv_file_forget_block(f, wanted[i].record, wanted[i].group);
+            free(wanted[i].e);
+        }
+    free(wanted);
 }
 
 bool model_kv_restore(struct model *m, const struct prefix_salt *salt, const uint32_t *ids,

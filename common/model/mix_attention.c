@@ -86,6 +86,7 @@ static void attention_block(struct model *m, size_t layer, const float *in, cons
     struct device *d = m->device;
     const struct state_place place = state_place(&m->state, layer);
     const struct kv_layer kv = {.base = place.base,
+                                .mapped = place.mapped,
                                 .run = place.run,
                                 .run_stride = place.run_stride,
                                 .n_kv_heads = s->n_kv_heads,

@@ -65,7 +65,7 @@ static size_t blocks_in_step(const struct state_group *g, const struct state_lim
 static size_t most_blocks(const struct state_group *g, const struct state_limits *l) {
     size_t of_refs = state_blocks_for(l->n_refs, g->rules->span / STATE_REF_SPAN), n;
     bool counted = mul_size(blocks_in_step(g, l), l->max_sequences, &n) && add_size(n, of_refs, &n);
-    return counted && n < STATE_NONE ? n : STATE_NONE - 1;
+    return counted && n < KV_MAPPED ? n : KV_MAPPED;
 }
 
 /* Divides limits->bytes. Groups do not give memory to each other, so each has some of its own: as
@@ -141,7 +141,7 @@ size_t state_free_bytes(const struct state *s) {
 size_t state_ref_bytes(const struct state *s, const struct state_ref *r) {
     size_t sum = 0;
     for (size_t i = 0; i < s->n_groups; i++)
-        if (r->blocks[i] != STATE_NONE && s->groups[i].refs[r->blocks[i]] == 1)
+        if (r->blocks[i] < KV_MAPPED && s->groups[i].refs[r->blocks[i]] == 1)
             sum += s->groups[i].block_bytes;
     return sum;
 }
@@ -162,10 +162,17 @@ uint64_t state_sequence_bytes(const struct state_layer *layers, size_t n_layers,
 
 struct state_place state_place(const struct state *s, size_t layer) {
     const struct state_group *g = &s->groups[s->group_of[layer]];
-    return (struct state_place){.group = s->group_of[layer],
-                                .base = state_part(g, 0, s->index_of[layer]),
-                                .run = g->run,
-                                .run_stride = g->run * g->block_bytes};
+    return (struct state_place){
+        .group = s->group_of[layer],
+        .base = state_part(g, 0, s->index_of[layer]),
+        .run = g->run,
+        .run_stride = g->run * g->block_bytes,
+        .mapped = g->mapped ? g->mapped + s->index_of[layer] * g->layer_bytes : NULL};
+}
+
+void state_map(struct state *s, unsigned char *p) {
+    for (size_t i = 0; i < s->n_groups; i++)
+        s->groups[i].mapped = p;
 }
 
 /* ---- Sequences ---- */

@@ -23,6 +23,10 @@
  * Blocks of a few KiB would make a step jump through memory. So `run` blocks are stored together,
  * layer by layer: [runs, n_layers, run, layer_bytes].
  *
+ * Blocks may also be in a file that is mapped read-only (state_map). Their numbers are from
+ * KV_MAPPED on (kernels.h). They are not counted, take no memory of the budget, and are copied
+ * before they are written.
+ *
  * Nothing here knows about threads: the owner calls it between steps.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
@@ -67,13 +71,14 @@ struct state_group {
     size_t block_bytes; // of all layers
     size_t run;         // blocks that are stored together
     struct kv_memory memory;
-    size_t n_blocks;   // that have memory
-    size_t max_blocks; // that can have memory
-    size_t *room;      // bytes that any group may still take; NULL: no limit
-    size_t own;        // bytes that this one may take besides
-    size_t cap;        // of refs and free
-    uint32_t *refs;    // [n_blocks] holders of each
-    uint32_t *free;    // [n_free] a stack
+    unsigned char *mapped; // block KV_MAPPED; NULL: there are none
+    size_t n_blocks;       // that have memory
+    size_t max_blocks;     // that can have memory
+    size_t *room;          // bytes that any group may still take; NULL: no limit
+    size_t own;            // bytes that this one may take besides
+    size_t cap;            // of refs and free
+    uint32_t *refs;        // [n_blocks] holders of each
+    uint32_t *free;        // [n_free] a stack
     size_t n_free;
 };
 
@@ -126,9 +131,13 @@ struct state_place {
     size_t group;
     unsigned char *base;
     size_t run, run_stride; // blocks in a run, bytes from run to run
+    unsigned char *mapped;  // of blocks in files: at mapped + kv_mapped_offset(block); or NULL
 };
 struct state_place state_place(const struct state *s, size_t layer);
 unsigned char *state_part(const struct state_group *g, uint32_t block, size_t index);
+
+/* Blocks from KV_MAPPED on are in p from now on, which is the caller's, and outlives their use. */
+void state_map(struct state *s, unsigned char *p);
 
 /* ---- Sequences ---- */
 

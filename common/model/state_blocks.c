@@ -45,6 +45,8 @@ void state_blocks_free(struct state_group *g) {
 }
 
 unsigned char *state_part(const struct state_group *g, uint32_t block, size_t index) {
+    if (block >= KV_MAPPED)
+        return g->mapped + kv_mapped_offset(block) + index * g->layer_bytes;
     return g->memory.base + index * g->run * g->layer_bytes +
            kv_page_offset(g->run, g->run * g->block_bytes, g->layer_bytes, block);
 }
@@ -100,20 +102,20 @@ int state_block_new(struct state_group *g, uint32_t *block, struct err *e) {
 }
 
 uint32_t state_block_share(struct state_group *g, uint32_t block) {
-    if (block != STATE_NONE)
+    if (block < KV_MAPPED)
         g->refs[block]++;
     return block;
 }
 
 void state_block_drop(struct state_group *g, uint32_t *entry) {
-    if (*entry != STATE_NONE && --g->refs[*entry] == 0)
+    if (*entry < KV_MAPPED && --g->refs[*entry] == 0)
         g->free[g->n_free++] = *entry;
     *entry = STATE_NONE;
 }
 
 int state_block_own(struct state_group *g, uint32_t *entry, struct err *e) {
     uint32_t own;
-    if (g->refs[*entry] == 1)
+    if (*entry < KV_MAPPED && g->refs[*entry] == 1)
         return 0;
     if (state_block_new(g, &own, e) != 0)
         return -1;

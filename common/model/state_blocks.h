@@ -34,13 +34,13 @@ void state_blocks_free(struct state_group *g);
 /* A block with one holder; its bytes are those of its last use. -1: no memory is left. */
 int state_block_new(struct state_group *g, uint32_t *block, struct err *e);
 
-/* One more holder, unless the block is STATE_NONE; returns it. */
+/* One more holder, unless the block is STATE_NONE or mapped; returns it. */
 uint32_t state_block_share(struct state_group *g, uint32_t block);
 
 /* One holder less; *entry becomes STATE_NONE. */
 void state_block_drop(struct state_group *g, uint32_t *entry);
 
-/* Makes *entry a block that has no other holder, with the same bytes. */
+/* Makes *entry a block that has no other holder and can be written, with the same bytes. */
 int state_block_own(struct state_group *g, uint32_t *entry, struct err *e);
 
 #endif

@@ -1,7 +1,8 @@
 /* kv(5): restored pages give the same bits as computed ones, in every kind of model, also with
- * windows; a file of another model, precision or layout is refused; a file that is cut or has any
- * byte changed is refused, or its positions are computed; memory that is short gives fewer pages;
- * many first pages do not make a lookup slow.
+ * windows, and are copied before they are written; a file of another model, precision or layout is
+ * refused; a file that is cut or has any byte changed is refused, or its positions are computed;
+ * pages of files need no memory, but a node of the cache each; many first pages do not make a
+ * lookup slow.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
 #include <time.h>
@@ -112,7 +113,69 @@ static void restored_pages_give_the_same_bits(void) {
     models_each_cache(check_family, true);
 }
 
-static void short_memory_gives_fewer_pages(void) {
+/* Whether slot 1 has a page of a file. */
+static bool has_mapped(const struct model *m) {
+    const struct state_seq *q = &m->seqs[1].state;
+    for (size_t g = 0; g < m->state.n_groups; g++)
+        for (size_t p = q->first[g]; p < q->end[g]; p++)
+            if (q->tables[g][p] >= KV_MAPPED && q->tables[g][p] != STATE_NONE)
+                return true;
+    return false;
+}
+
+/* A sequence that goes back into a page of a file writes into a copy of it. So does a fork, and one
+ * that is the page's only holder because its node has been evicted. */
+static void pages_of_files_are_copied_before_they_are_written(void) {
+    struct model *from = open_model("llama", false, KEEP), *to = open_model("llama", false, KEEP);
+    struct buf before = {0}, after = {0};
+    struct err e = {0};
+    keep(from, 2, &none);
+    save(from);
+    load(to);
+    CHECK_INT(read_file(file, 1 << 30, &before, &e), 0);
+    for (size_t back = 1; back < 128; back += 42) {
+        CHECK_INT(reuse(to, 2, &none), 128);
+        CHECK(has_mapped(to));
+        CHECK_INT(model_kv_bytes(to) > 0, back > 1); // what was computed by check_bits
+        if (back == 43)
+            model_seq_fork(to, 0, 1, 128);
+        if (back == 85)
+            while (prefix_drop_oldest(&to->prefix))
+                ;
+        model_seq_truncate(to, 1, 128 - back);
+        check_bits(to, 2, 128 - back);
+    }
+    model_seq_clear(to, 0);
+    CHECK_INT(read_file(file, 1 << 30, &after, &e), 0);
+    CHECK(before.n == after.n && memcmp(before.p, after.p, before.n) == 0);
+    buf_free(&before);
+    buf_free(&after);
+    model_close(from);
+    model_close(to);
+}
+
+/* What was loaded and what was computed is saved together. */
+static void restored_pages_are_saved_again(void) {
+    struct model *from = open_model("gemma3", false, KEEP), *to = open_model("gemma3", false, KEEP),
+                 *last = open_model("gemma3", false, KEEP);
+    keep(from, 2, &none);
+    save(from);
+    load(to);
+    size_t len = reuse(to, 2, &none);
+    CHECK(len > 0 && has_mapped(to));
+    keep(to, 1, &some);
+    save(to); // over the file that is mapped
+    check_bits(to, 2, len);
+    load(last);
+    CHECK_INT(reuse(last, 2, &none), len);
+    check_bits(last, 2, len);
+    CHECK(reuse(last, 1, &some) > 0);
+    model_close(from);
+    model_close(to);
+    model_close(last);
+}
+
+static void pages_of_files_need_nodes_and_no_memory(void) {
     struct model *from = open_model("llama", false, KEEP);
     size_t page = from->state.groups[0].block_bytes;
     keep(from, 2, &none);
@@ -128,8 +191,9 @@ static void short_memory_gives_fewer_pages(void) {
     }
     struct model *to = open_model("llama", false, KEEP);
     load(to);
-    to->state.groups[0].max_blocks = 1; // whoever needs a second page finds no memory
-    CHECK_INT(reuse(to, 2, &none), KV_PAGE);
+    to->state.groups[0].max_blocks = 0;
+    CHECK_INT(reuse(to, 2, &none), 2 * KV_PAGE);
+    CHECK_INT(model_kv_bytes(to), 0);
     model_close(to);
     model_close(from);
 }
@@ -298,7 +362,9 @@ int main(int argc, char **argv) {
     folder = models_temp();
     file = path_join(folder, "kv");
     RUN(restored_pages_give_the_same_bits);
-    RUN(short_memory_gives_fewer_pages);
+    RUN(pages_of_files_are_copied_before_they_are_written);
+    RUN(restored_pages_are_saved_again);
+    RUN(pages_of_files_need_nodes_and_no_memory);
     RUN(other_models_are_refused);
     RUN(damage_is_found);
     RUN(a_file_that_is_cut_while_it_is_open);
