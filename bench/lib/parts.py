@@ -503,8 +503,33 @@ def quality():
     return {"kl": found["mean_kl"], "top-1": found["top1"] if found["top1"] <= 1 else found["top1"] / found["rows"], "rows": found["rows"]}
 
 
+def has_peers():
+    """Whether bench/retrieval has made its environment, of 6 GB, or PYTHON names one."""
+    return "PYTHON" in os.environ or any((CACHE / "bench").glob("retrieval-*/done"))
+
+
+def retrieval():
+    """llm-embed and vec-search beside sentence-transformers and faiss. No figures where those are not installed."""
+    if not has_peers():
+        return {}
+    text = output(ROOT / "bench/retrieval", "-t", THREADS, "-r", 1, "--json", "speed", "search", env={"BUILD": BUILD.name})
+    return json.loads(text.splitlines()[-1])
+
+
+def retrieval_quality():
+    """Quality beside sentence-transformers; Cranfield by vectors and by both; the memory of adding 100,000 vectors."""
+    if not has_peers():
+        return {}
+    text = output(ROOT / "bench/retrieval", "-t", THREADS, "--json", "sts", "cranfield", "texts", "memory", env={"BUILD": BUILD.name})
+    data = os.environ.get("RETRIEVAL_DATA", ROOT / "../shared/data/retrieval")
+    table = output(ROOT / "bench/retrieval-quality", "cranfield", pathlib.Path(data) / "cranfield", env={"BUILD": BUILD.name})
+    found = dict(re.findall(r"\| (\w+) \| ([0-9.]+) \|", table))
+    return {**json.loads(text.splitlines()[-1]), **{f"Cranfield, nDCG@10 with gains of 1, {k}": float(v) for k, v in found.items()}}
+
+
 # name: (function, rounds at most)
 PARTS = {"limits": (limits, 5), "decode": (decode, 9), "head": (head, 5), "prefill": (prefill, 9), "isa": (isa, 9),
          "quant": (quant, 5), "hub": (hub_forms, 5), "quantise": (quantising, 2), "loss": (loss, 1), "amx": (amx, 5), "long": (long, 2),
          "batch": (batch, 5), "pipe": (pipe, 9), "attention": (attention, 5), "start": (start, 5), "prefix": (prefix, 5),
-         "stall": (stall, 9), "memory": (memory, 1), "threads": (threads, 5), "files": (files, 3), "quality": (quality, 1)}
+         "stall": (stall, 9), "memory": (memory, 1), "threads": (threads, 5), "files": (files, 3), "quality": (quality, 1),
+         "retrieval": (retrieval, 3), "retrieval-quality": (retrieval_quality, 1)}

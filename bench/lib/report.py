@@ -184,6 +184,22 @@ ROWS = [
     ("hash", "files", "st-inspect --hash, of libsodium's BLAKE2b, by CPU time", 0.85, PERCENT,
      lambda f: f["st-inspect"] / f["libsodium"]),
     ("kl", "quality", "default path against --precise (SmolLM2, 2,000 tokens): mean KL, nats", -1e-3, RAW, lambda f: f["kl"]),
+    ("embed-speed", "retrieval", "llm-embed, all-MiniLM-L6-v2: texts/s, of sentence-transformers", 1.5, TIMES,
+     lambda f: over(f.get("texts/s"), f.get("texts/s: sentence-transformers"))),
+    ("embed-one", "retrieval", "a single question to its vector, of sentence-transformers' time", -0.5, TIMES,
+     lambda f: over(f.get("one question"), f.get("one question: sentence-transformers"))),
+    *[(f"search-{n}", "retrieval", f"flat search, {n} together: of the speed of faiss-cpu's IndexFlatIP", 1.0, TIMES,
+       lambda f, n=n: over(f.get(f"search, {n}, faiss: seconds"), f.get(f"search, {n}, f32: seconds"))) for n in (1, 64)],
+    ("search-read", "retrieval", "flat search, one query: the scan's bytes, of the read limit", 0.9, PERCENT,
+     lambda f: f.get("search, 1, f32: ratio")),
+    ("sts", "retrieval-quality", "STS benchmark: Spearman, difference to sentence-transformers", -1e-4, RAW,
+     lambda f: abs(f["STS, Spearman"] - f["STS, Spearman: sentence-transformers"]) if f else None),
+    ("cranfield", "retrieval-quality", "Cranfield: nDCG@10, difference to sentence-transformers", -1e-3, RAW,
+     lambda f: abs(f["Cranfield, nDCG@10"] - f["Cranfield, nDCG@10: sentence-transformers"]) if f else None),
+    ("hybrid", "retrieval-quality", "Cranfield: nDCG@10 of vectors and words together, of vectors alone", 1.0, TIMES,
+     lambda f: f["Cranfield, nDCG@10 with gains of 1, hybrid"] / f["Cranfield, nDCG@10 with gains of 1, vectors"] if f else None),
+    ("index-growth", "retrieval-quality", "vec-index, 100,000 vectors added: growth of its own memory", -1e6, MB,
+     lambda f: f.get("vec-index: growth of own memory")),
     ("top-1", "quality", "default path against --precise: the same best token", 0.99, PERCENT, lambda f: f["top-1"]),
 ]
 
@@ -196,7 +212,7 @@ def noted(key):
 
 
 # Parts whose figures are CPU time, bytes or distances: other work on the machine does not change them.
-STEADY = ("memory", "files", "quality", "loss")
+STEADY = ("memory", "files", "quality", "loss", "retrieval-quality")
 
 
 def busy(store, name):

@@ -20,9 +20,11 @@
 
 #include "kernels/kernels.h"
 #include "weights/mat.h"
+#include "weights/panel_i8.h"
 
 enum {
-    SCAN_ROWS = 8192,          // vectors in a block: with 64 queries its scores are 2 MB
+    SCAN_SCORES = 1 << 19,     // scores of a block of vectors, with all queries: 2 MB
+    SKIP = 32,                 // scores that are looked at together, as a rule none is good enough
     MOST_CANDIDATES = 1 << 23, // of the heaps of queries that are searched together: 64 MB
     LANES = 8,                 // sums of a dot product
 };
@@ -40,6 +42,10 @@ struct seeker {
     struct candidate *heap; // [cap], the worst first
     size_t n, cap;
 };
+
+static size_t smaller(size_t a, size_t b) {
+    return a < b ? a : b;
+}
 
 /* ---- A heap of the best candidates ---- */
 
@@ -82,17 +88,30 @@ struct selection {
     size_t n, first;     // vectors of the block, and the first of them
 };
 
+/* Of SKIP scores. */
+static bool all_below(const float *scores, float least) {
+    unsigned others = 0;
+    for (size_t i = 0; i < SKIP; i++)
+        others += scores[i] < least ? 0 : 1;
+    return others == 0;
+}
+
 static void select_best(void *arg, size_t begin, size_t end, size_t thread) {
     const struct selection *sel = arg;
     (void)thread;
     for (size_t i = begin; i < end; i++) {
         struct seeker *s = &sel->seekers[i];
         const float *scores = sel->scores + i * sel->n;
-        for (size_t r = 0; r < sel->n; r++)
+        for (size_t r = 0; r < sel->n; r++) {
+            if (s->n == s->cap && r + SKIP <= sel->n && all_below(scores + r, s->heap[0].score)) {
+                r += SKIP - 1;
+                continue;
+            }
             // A score that is no number would be refused when its exact value is computed.
             if (s->n < s->cap || !(scores[r] < s->heap[0].score))
                 offer(s, (struct candidate){isfinite(scores[r]) ? scores[r] : INFINITY,
                                             (uint32_t)(sel->first + r)});
+        }
     }
 }
 
@@ -103,10 +122,11 @@ static void scan(const struct index_file *ix, struct pool *pool, struct seeker *
     const bool i8 = ix->info.store == INDEX_I8;
     const struct mat all =
         i8 ? mat_panels(ix->scan, MAT_I8, n, dim) : mat_plain(ix->scan, DT_BF16, n, dim);
-    float *scores = xaligned(64, n_seekers * SCAN_ROWS * sizeof *scores);
+    const size_t block_rows = larger(SCAN_SCORES / n_seekers / PANEL_ROWS, 1) * PANEL_ROWS;
+    float *scores = xaligned(64, n_seekers * smaller(block_rows, n) * sizeof *scores);
     void *scratch = xaligned(64, matmul_scratch(n_seekers, dim));
-    for (size_t first = 0; first < n; first += SCAN_ROWS) {
-        const size_t rows = n - first < SCAN_ROWS ? n - first : SCAN_ROWS;
+    for (size_t first = 0; first < n; first += block_rows) {
+        const size_t rows = smaller(n - first, block_rows);
         const struct mat block = mat_rows(&all, first, rows);
         const struct matmul_product product = {.y = scores, .ldy = rows, .w = &block};
         const struct matmul_input in = {
@@ -173,10 +193,6 @@ static double margin_of(const struct index_file *ix, const float *q) {
                  rounding = ix->info.store == INDEX_I8 ? rounding_of(q, ix->info.dim) : 0;
     return length * error +
            (length * dim * ldexp(1, -22) + rounding) * ((double)ix->info.max_norm + error);
-}
-
-static size_t smaller(size_t a, size_t b) {
-    return a < b ? a : b;
 }
 
 /* One scan for all seekers. Those that are proven get their hits; *n_left are moved to the front.
