@@ -578,6 +578,7 @@ STOPPING=1" ]
 }
 
 @test "an engine with nothing to do does not wake up, with a silent client neither" {
+    ! sanitized tsan || skip "ThreadSanitizer has a thread that wakes up"
     start
     mkfifo in
     llm-forward --engine "$SOCK" --no-return <in >out &
