@@ -243,6 +243,39 @@ EOF
     done
 }
 
+@test "an idle connection takes at most 16 KiB, which are given back" {
+    ! sanitized || skip "a sanitizer has memory of its own"
+    start --connections 1100
+    python3 - "$port" "$server" <<'EOF'
+import resource, socket, sys, time
+port, pid, n = int(sys.argv[1]), sys.argv[2], 1000
+resource.setrlimit(resource.RLIMIT_NOFILE, (2 * n, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+def memory():
+    with open(f"/proc/{pid}/smaps_rollup") as f:
+        return next(int(line.split()[1]) for line in f if line.startswith("Anonymous:")) * 1024
+def connect():
+    s = socket.create_connection(("127.0.0.1", port))
+    s.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\nX-Long: " + 13000 * b"a" + b"\r\n\r\n")
+    got = b""
+    while b"\r\n\r\n" not in got:
+        got += s.recv(4096)
+    assert got.startswith(b"HTTP/1.1 200"), got
+    return s
+connect().close()
+before = memory()
+held = [connect() for _ in range(n)]
+of_each = (memory() - before) / n
+for s in held:
+    s.close()
+deadline = time.time() + 20
+while memory() - before > n * 16384 / 8 and time.time() < deadline:
+    time.sleep(0.05)
+left = memory() - before
+print(f"{of_each:.0f} bytes each, {left} bytes left")
+assert 1000 < of_each <= 16384 and left < n * 16384 / 8, (of_each, left)
+EOF
+}
+
 @test "limits: headers, depth, all bodies together, connections" {
     start --max-body 1 --connections 5 --idle 2
     HEADERS="X-Long: $(head -c 60000 /dev/zero | tr '\0' a)" raw GET /health >out

@@ -23,6 +23,8 @@ struct http {
     atomic_size_t n_threads;  // that make them
     atomic_size_t body_bytes; // of requests, in memory
     atomic_size_t held_bytes; // of answers that wait for their end, or for their clients
+    size_t n_connections;     // and the most since memory was given back: of the thread for all
+    size_t most_connections;
     // For /metrics.
     atomic_ullong n_requests, n_refused, n_left, prompt_tokens, completion_tokens, cached_tokens;
 };

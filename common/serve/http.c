@@ -8,6 +8,9 @@
 #include "serve/http.h"
 
 #include <stdlib.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,7 +19,8 @@
 #include "serve/request.h"
 
 enum {
-    CONNECTION_MEMORY = 32 << 10, // bytes; a request's headers must fit in
+    CONNECTION_MEMORY = 15 << 10, // bytes; a request's headers must fit in
+    MANY_CONNECTIONS = 64,
     STREAM_BLOCK = 4096,
     ALL_BODIES = 8 // times max_body
 };
@@ -254,6 +258,26 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **st
     *state = NULL;
 }
 
+/* After many connections, gives their memory back to the system: malloc alone would not, because
+ * some of what lies above it is in use. */
+static void on_connection(void *ctx, struct MHD_Connection *connection, void **state,
+                          enum MHD_ConnectionNotificationCode what) {
+    struct http *h = ctx;
+    (void)connection;
+    (void)state;
+    if (what == MHD_CONNECTION_NOTIFY_STARTED) {
+        h->n_connections++;
+        h->most_connections =
+            h->n_connections > h->most_connections ? h->n_connections : h->most_connections;
+    } else if (--h->n_connections < h->most_connections / 2) {
+#if defined(__GLIBC__)
+        if (h->most_connections >= MANY_CONNECTIONS)
+            malloc_trim(0);
+#endif
+        h->most_connections = h->n_connections;
+    }
+}
+
 /* ---- Beginning and end ---- */
 
 struct http *http_start(int fd, const struct http_options *o, struct err *e) {
@@ -262,9 +286,10 @@ struct http *http_start(int fd, const struct http_options *o, struct err *e) {
     h->daemon = MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, h,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h,
-        MHD_OPTION_CONNECTION_LIMIT, o->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-        o->idle_seconds, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_CONNECTION_LIMIT,
+        o->max_connections, MHD_OPTION_CONNECTION_TIMEOUT, o->idle_seconds,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_MEMORY, MHD_OPTION_STRICT_FOR_CLIENT,
+        1, MHD_OPTION_END);
     if (!h->daemon) {
         free(h);
         err_set(e, EXIT_SYSTEM, "cannot start the HTTP server");

@@ -100,8 +100,8 @@ def n_fds(process):
 
 
 def memory(process):
-    with open(f"/proc/{process.pid}/status") as f:
-        return next(int(line.split()[1]) for line in f if line.startswith("RssAnon:")) * 1024
+    with open(f"/proc/{process.pid}/smaps_rollup") as f:  # RssAnon of status is an estimate
+        return next(int(line.split()[1]) for line in f if line.startswith("Anonymous:")) * 1024
 
 
 def request(path, body):
