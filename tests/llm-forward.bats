@@ -183,11 +183,13 @@ the sequence is empty: there is nothing to go on from" ]
     grep -qw avx512_bf16 /proc/cpuinfo || skip "this CPU has no AVX512-BF16"
     printf '%s\n' '1 2 3 4 5 6 7 8 9' '9 8 7' '5' >ids
     # LOGI frames of one row each, so that streams of any chunk are the same
-    LLM_ISA=amx-emulated llm-forward --no-return -q -t 1 --chunk 1 -b 1 -a ids >one
-    LLM_ISA=amx-emulated llm-forward --no-return -q -t 2 -a ids >many
-    run llm-diff -j one many
-    [ "$status" -eq 0 ]
-    [ "$(jq .rows <<<"$output")" -eq 13 ] && [ "$(jq .max <<<"$output")" = 0 ]
+    for LLM_MODEL in "$DATA/quant/fp8-block" "$DATA/models/llama-f16" "$DATA/models/llama"; do # the last stays
+        LLM_ISA=amx-emulated llm-forward --no-return -q -t 1 --chunk 1 -b 1 -a ids >one
+        LLM_ISA=amx-emulated llm-forward --no-return -q -t 2 -a ids >many
+        run llm-diff -j one many
+        [ "$status" -eq 0 ]
+        [ "$(jq .rows <<<"$output")" -eq 13 ] && [ "$(jq .max <<<"$output")" = 0 ]
+    done
     # avx512bf16 rounds the same values, and adds in another order
     LLM_ISA=avx512bf16 llm-forward --no-return -q -a ids >other
     run llm-diff -j other many
