@@ -319,7 +319,7 @@ def shapes(page):
 def stop(page):
     """A long answer: the page follows it, and does not where somebody reads above; Stop ends it at the server."""
     page.resize(800, 500)
-    page.set(max_tokens=100000, temperature=1)
+    page.set(max_tokens=1000000, temperature=1)
     page.endless()
     page.send("Go on", wait=False)
     page.wait("messages.length === 2 && messages[1].drawn > 150")
