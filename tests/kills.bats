@@ -114,7 +114,7 @@ killed() { # SIGNAL STAGE MOMENT
     for stage in 0 1 2 3; do wait "${pids[stage]}"; done
     sort out >want
     for stopped in 0 1 2 3; do
-        start <in
+        start < <(head -n 20 in; sleep 0.5; tail -n 20 in) # no stage ends before it is stopped
         sleep 0.05
         kill -STOP "${pids[stopped]}" && sleep 0.3 && kill -CONT "${pids[stopped]}"
         for stage in 0 1 2 3; do wait "${pids[stage]}"; done
