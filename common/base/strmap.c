@@ -6,6 +6,8 @@
 #include <sodium.h>
 #include <stdlib.h>
 
+#include "base/keyed_hash.h"
+
 void strmap_init(struct strmap *m, size_t n) {
     m->n_slots = 16;
     while (m->n_slots / 2 < n) // at most half full
@@ -21,13 +23,7 @@ void strmap_free(struct strmap *m) {
 
 /* The slot of the key, or the free slot where it would go. */
 static struct strmap_slot *slot_of(const struct strmap *m, struct str key) {
-    unsigned char h[crypto_shorthash_BYTES];
-    uint64_t at;
-    _Static_assert(sizeof at == sizeof h && sizeof m->secret == crypto_shorthash_KEYBYTES,
-                   "SipHash-2-4 is 64 of 128 bits");
-    crypto_shorthash(h, (const unsigned char *)key.p, key.n, m->secret);
-    memcpy(&at, h, sizeof at);
-    for (;; at++) {
+    for (uint64_t at = keyed_hash(m->secret, key.p, key.n);; at++) {
         struct strmap_slot *s = &m->slots[at & (m->n_slots - 1)];
         if (!s->key.p || str_same(s->key, key))
             return s;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/keyed_hash.h"
 
 /* The file has its blocks before it is mapped: a full disk is an error here, and no SIGBUS later.
  */
@@ -56,13 +57,7 @@ void ids_close(struct ids *t) {
 }
 
 uint32_t *ids_find(const struct ids *t, struct str id) {
-    unsigned char h[crypto_shorthash_BYTES];
-    uint64_t at;
-    _Static_assert(sizeof at == sizeof h && sizeof t->secret == crypto_shorthash_KEYBYTES,
-                   "SipHash-2-4 is 64 of 128 bits");
-    crypto_shorthash(h, (const unsigned char *)id.p, id.n, t->secret);
-    memcpy(&at, h, sizeof at);
-    for (;; at++) {
+    for (uint64_t at = keyed_hash(t->secret, id.p, id.n);; at++) {
         uint32_t *slot = &t->slots[at & (t->n_slots - 1)];
         if (*slot == 0 || str_same(t->get(t->ctx, *slot - 1), id))
             return slot;

@@ -3,16 +3,13 @@
  * The hash is SipHash under a random key, so nobody can choose keys that make it slow.
  *
  * SPDX-License-Identifier: AGPL-3.0-or-later */
-#include <sodium.h>
-
+#include "base/keyed_hash.h"
 #include "jinja/run.h"
 
 enum { DICT_SCAN = 12 }; // pairs; up to here a scan is faster
 
 static uint64_t hash_raw(const struct jinja *in, const void *p, size_t n) {
-    uint64_t h = 0;
-    crypto_shorthash((unsigned char *)&h, p, n, in->hash_key);
-    return h;
+    return keyed_hash(in->hash_key, p, n);
 }
 
 /* Returns a hash that is equal for equal values: 1, 1.0 and true are one key, as in Python. */
